@@ -1,0 +1,193 @@
+"""The command line: the verbs, and the only place that prints a UserError."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from swiftbox.errors import UserError
+from swiftbox.language import text
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if not given:
+            from swiftbox.menu.home import main as menu
+
+            return menu()
+        options = parser().parse_args(given)
+        from swiftbox import verbs
+
+        code: int = getattr(verbs, options.verb)(options)
+        return code
+    except UserError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"hint: {error.hint}\n")
+        return WRONG
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of `swiftbox ... | head` has left
+        sys.stderr.close()
+        return DONE
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the verbs."""
+    from swiftbox import __version__
+
+    top = argparse.ArgumentParser(
+        prog="swiftbox",
+        description=text(
+            "Train large models from a menu, or from the YAML that the menu writes. "
+            "Without a verb: the menu.",
+            "通过菜单训练大模型，或直接运行菜单写出的 YAML。不带子命令时打开菜单。",
+        ),
+    )
+    top.add_argument("--version", action="version", version=f"swiftbox {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _yaml_verbs(verbs)
+    _runs(verbs)
+    _machine_verbs(verbs)
+    return top
+
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _verb(verbs: Verbs, name: str, about: str, example: str) -> argparse.ArgumentParser:
+    return verbs.add_parser(
+        name,
+        help=about,
+        description=about,
+        epilog=text(f"example: {example}", f"示例：{example}"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _overrides(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "overrides", nargs="*", metavar="key=value", help=text("change a setting", "修改一项设置")
+    )
+
+
+def _json(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--json", action="store_true", help=text("answer for programs", "输出 JSON，供程序读取")
+    )
+
+
+def _yaml_verbs(verbs: Verbs) -> None:
+    run = _verb(
+        verbs,
+        "run",
+        text("run a YAML", "运行一份 YAML"),
+        "swiftbox run configs/sft-lora.yaml dataset=my.jsonl",
+    )
+    run.add_argument("file")
+    _overrides(run)
+    run.add_argument(
+        "-d",
+        "--detach",
+        action="store_true",
+        help=text("leave it running in the background", "在后台运行"),
+    )
+    run.add_argument("--plain", action="store_true", help=text("lines, no display", "纯文本输出"))
+    check = _verb(
+        verbs,
+        "check",
+        text("find every mistake without running", "不运行，找出所有问题"),
+        "swiftbox check a.yaml learning_rate=1e-5",
+    )
+    check.add_argument("file")
+    _overrides(check)
+    check.add_argument(
+        "--preview",
+        action="store_true",
+        help=text("show three rows as the model sees them", "显示三条模型实际看到的样本"),
+    )
+    _json(check)
+    new = _verb(
+        verbs,
+        "new",
+        text("write a YAML from a preset", "由预设生成 YAML"),
+        "swiftbox new sft-lora -o a.yaml model=Qwen/Qwen3-0.6B dataset=my.jsonl",
+    )
+    new.add_argument("preset", nargs="?", help=text("none: list them", "留空列出全部"))
+    _overrides(new)
+    new.add_argument("-o", "--output", metavar="FILE")
+    new.add_argument("--force", action="store_true", help=text("overwrite FILE", "覆盖已有文件"))
+    schema = _verb(
+        verbs,
+        "schema",
+        text("print the JSON Schema of a task's YAML", "输出任务 YAML 的 JSON Schema"),
+        "swiftbox schema train",
+    )
+    schema.add_argument("task", nargs="?", default="train")
+
+
+def _runs(verbs: Verbs) -> None:
+    runs = _verb(
+        verbs,
+        "runs",
+        text("list, follow, stop and continue runs", "列出、跟踪、停止、继续运行"),
+        "swiftbox runs logs last -f",
+    )
+    actions = runs.add_subparsers(dest="action", metavar="ACTION")
+    listing = actions.add_parser("list", help=text("all runs, newest first", "全部运行"))
+    _json(listing)
+    show = actions.add_parser("show", help=text("one run", "单个运行"))
+    _named(show)
+    _json(show)
+    logs = actions.add_parser("logs", help=text("what a run said", "运行日志"))
+    _named(logs)
+    logs.add_argument("-f", "--follow", action="store_true", help=text("until it ends", "持续跟踪"))
+    logs.add_argument("--plain", action="store_true", help=text("lines, no display", "纯文本输出"))
+    stop = actions.add_parser("stop", help=text("ask it to save and stop", "保存并停止"))
+    _named(stop)
+    stop.add_argument("--wait", type=float, default=120, metavar="S", help="120")
+    for name, about in (
+        ("resume", text("continue from the last checkpoint", "从最后的检查点继续")),
+        ("rerun", text("run its settled YAML again", "再次运行其 settled.yaml")),
+    ):
+        verb = actions.add_parser(name, help=about)
+        _named(verb)
+        _overrides(verb)
+        verb.add_argument("-d", "--detach", action="store_true")
+        verb.add_argument("--plain", action="store_true")
+
+
+def _named(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "run",
+        nargs="?",
+        default="last",
+        help=text("name or folder; `last` by default", "名称或目录；默认 last"),
+    )
+
+
+def _machine_verbs(verbs: Verbs) -> None:
+    doctor = _verb(
+        verbs,
+        "doctor",
+        text("what this machine has and lacks", "检查本机环境"),
+        "swiftbox doctor",
+    )
+    _json(doctor)
+    demo = _verb(
+        verbs,
+        "demo",
+        text(
+            "make, train and try a small model here, without network or GPU",
+            "在本机离线制作、训练并试用一个小模型，无需 GPU",
+        ),
+        "swiftbox demo --name Ada",
+    )
+    demo.add_argument("--name", help=text("what the model calls itself", "模型的名字"))
+    demo.add_argument("--folder", default="swiftbox-demo")

@@ -1,0 +1,152 @@
+"""Names that other tools give our settings: each is a row, applied when a YAML is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Translate = Callable[[Any], Mapping[str, Any] | None]
+"""Turn a foreign value into our keys and values; None when it is not of this alias's kind."""
+
+STAGES = ("pt", "sft", "dpo", "orpo", "simpo", "cpo", "kto", "reward", "grpo")
+TUNERS = ("lora", "qlora", "full")
+
+
+@dataclass(frozen=True)
+class Alias:
+    """One foreign key and what it says in ours."""
+
+    name: str
+    translate: Translate
+
+
+def renamed(key: str, values: Mapping[Any, Any] | None = None) -> Translate:
+    """Keep the value under our key, after replacing the values named."""
+
+    def translate(value: Any) -> Mapping[str, Any]:
+        hashable = isinstance(value, (str, int, float, bool))
+        return {key: (values or {}).get(value, value) if hashable else value}
+
+    return translate
+
+
+def flag(key: str, when_true: Any, when_false: Any = None) -> Translate:
+    """Translate a boolean; a false that says nothing of ours adds nothing."""
+
+    def translate(value: Any) -> Mapping[str, Any]:
+        if value is True or str(value).lower() == "true":
+            return {key: when_true}
+        if when_false is None:
+            return {}
+        return {key: when_false}
+
+    return translate
+
+
+def train_type(value: Any) -> Mapping[str, Any]:
+    """Translate `train_type`, which people use for the stage, the tuner and the strategy alike."""
+    word = str(value).lower()
+    if word in TUNERS:
+        return {"tuner_type": word}
+    if word in ("ddp", "fsdp", "zero1", "zero2", "zero3", "none"):
+        return {"distributed": word}
+    if word == "deepspeed":
+        return {"distributed": "zero2"}
+    return {"stage": word}
+
+
+def adapter_word(value: Any) -> Mapping[str, Any] | None:
+    """Translate axolotl's `adapter: lora`; any other value is our own key."""
+    return {"tuner_type": value} if value in ("lora", "qlora") else None
+
+
+def deepspeed(value: Any) -> Mapping[str, Any]:
+    """Read the ZeRO stage out of `deepspeed: zero3` or the name of a config file."""
+    word = str(value).lower()
+    for stage in "321":
+        if f"zero{stage}" in word or f"z{stage}" in word or f"zero_{stage}" in word:
+            return {"distributed": f"zero{stage}"}
+    return {"distributed": word}
+
+
+def fsdp(value: Any) -> Mapping[str, Any]:
+    """Read the sharding strategy out of `fsdp: full_shard auto_wrap`."""
+    word = str(value).upper()
+    if word in ("", "FALSE", "NONE"):
+        return {}
+    if "SHARD_GRAD_OP" in word:
+        return {"distributed": "fsdp", "sharding_strategy": "SHARD_GRAD_OP"}
+    return {"distributed": "fsdp"}
+
+
+def attention(value: Any) -> Mapping[str, Any]:
+    """Translate the peers' `flash_attn` and `attn_impl` words."""
+    words = {
+        "fa2": "flash_attention_2",
+        "fa3": "flash_attention_3",
+        "flash_attn": "flash_attention_2",
+        "flex": "flex_attention",
+        "disabled": "eager",
+        "True": "flash_attention_2",
+        "False": "auto",
+    }
+    return {"attn_implementation": words.get(str(value), value)}
+
+
+DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "half": "float16"}
+SHARDING = {
+    "HYBRID_SHARD": "FULL_SHARD",
+    "full_shard": "FULL_SHARD",
+    "shard_grad_op": "SHARD_GRAD_OP",
+}
+
+_RENAMED = {
+    "model": ("model_name_or_path", "base_model", "model_id", "model_id_or_path"),
+    "adapter": ("adapters", "adapter_name_or_path", "lora_model_dir"),
+    "stage": ("rlhf_type", "rl"),
+    "tuner_type": ("finetuning_type", "sft_type"),
+    "lora_rank": ("lora_r", "r"),
+    "dataset": ("datasets", "dataset_name"),
+    "val_size": ("val_set_size", "split_dataset_ratio", "test_split_size"),
+    "template": ("chat_template",),
+    "max_length": ("cutoff_len", "sequence_len", "max_seq_length"),
+    "train_on_prompt": ("train_on_inputs",),
+    "per_device_train_batch_size": ("micro_batch_size", "batch_size"),
+    "num_train_epochs": ("num_epochs",),
+    "optim": ("optimizer",),
+    "lr_scheduler_type": ("lr_scheduler",),
+    "warmup_steps": ("warmup_ratio",),
+    "gradient_checkpointing": ("activation_checkpointing",),
+    "packing": ("sample_packing", "neat_packing"),
+}
+
+ALIASES: Mapping[str, Alias] = {
+    alias.name: alias
+    for alias in (
+        *(Alias(name, renamed(key)) for key, names in _RENAMED.items() for name in names),
+        *(
+            Alias(name, renamed("target_modules", {"all": "all-linear", True: "all-linear"}))
+            for name in ("lora_target", "lora_target_modules", "lora_target_linear")
+        ),
+        *(Alias(name, attention) for name in ("attn_impl", "flash_attn")),
+        Alias("use_hf", flag("hub", "huggingface", "modelscope")),
+        Alias("train_type", train_type),
+        Alias("adapter", adapter_word),
+        Alias("train_on_completions", flag("train_on_prompt", False, True)),
+        Alias("assistant_only_loss", flag("train_on_prompt", False, True)),
+        Alias("torch_dtype", renamed("dtype", DTYPES)),
+        Alias("bf16", flag("dtype", "bfloat16")),
+        Alias("fp16", flag("dtype", "float16")),
+        Alias("deepspeed", deepspeed),
+        Alias("fsdp", fsdp),
+        Alias("fsdp_sharding_strategy", renamed("sharding_strategy", SHARDING)),
+    )
+}
+
+OWN_VALUES: Mapping[str, Mapping[Any, Any]] = {
+    "target_modules": {"all": "all-linear"},
+    "dtype": DTYPES,
+    "sharding_strategy": SHARDING,
+}
+"""Foreign values under names that are also ours."""

@@ -1,0 +1,153 @@
+"""What a setting is: a pydantic field with help in two languages, a section and a scope."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from swiftbox.language import text
+
+SECTIONS = ("task", "model", "method", "data", "train", "run")
+
+
+def section_title(section: str) -> str:
+    """Name a section for people."""
+    titles = {
+        "task": ("task", "任务"),
+        "model": ("model", "模型"),
+        "method": ("method", "训练方法"),
+        "data": ("data", "数据"),
+        "train": ("training", "训练参数"),
+        "run": ("run", "运行"),
+    }
+    return text(*titles[section])
+
+
+def setting(
+    default: Any = ...,
+    *,
+    en: str,
+    zh: str,
+    section: str,
+    essential: bool = False,
+    only: Mapping[str, tuple[Any, ...]] | None = None,
+    **bounds: Any,
+) -> Any:
+    """Declare a field: both help texts, its section, and where it means something.
+
+    `only` maps another field to the values with which this one matters, such as
+    ``{"tuner_type": ("lora",)}``; elsewhere it is not asked, not written and noted when given.
+    """
+    scope = {key: list(values) for key, values in (only or {}).items()}
+    extra: Any = {"zh": zh, "section": section, "essential": essential, "only": scope}
+    return Field(default, description=en, json_schema_extra=extra, **bounds)
+
+
+@dataclass(frozen=True)
+class Card:
+    """All that a form, a page or a schema needs to know of one field."""
+
+    name: str
+    kind: Literal["text", "integer", "number", "boolean", "choice", "list"]
+    default: Any
+    choices: tuple[str, ...]
+    minimum: float | None
+    maximum: float | None
+    minimum_excluded: bool
+    maximum_excluded: bool
+    en: str
+    zh: str
+    section: str
+    essential: bool
+    required: bool
+    nullable: bool
+    only: Mapping[str, tuple[Any, ...]]
+
+    @property
+    def help(self) -> str:
+        """Return the help text in the current language."""
+        return text(self.en, self.zh)
+
+    def applies(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether the field means something among these values."""
+        return all(values.get(key) in wanted for key, wanted in self.only.items())
+
+
+def cards(model: type[BaseModel]) -> tuple[Card, ...]:
+    """Describe every field of a config class by section; the stage leads its own."""
+    found = [card(name, info) for name, info in model.model_fields.items()]
+    return tuple(sorted(found, key=lambda one: (SECTIONS.index(one.section), one.name != "stage")))
+
+
+def card(name: str, info: FieldInfo) -> Card:
+    """Describe one field."""
+    extra = info.json_schema_extra
+    if not isinstance(extra, dict):
+        raise TypeError(f"{name} is not declared with setting()")
+    members = union_members(info.annotation)
+    required = info.default is PydanticUndefined and info.default_factory is None
+    bounds = _bounds(info)
+    return Card(
+        name=name,
+        kind=_kind(members),
+        default=None if required else info.get_default(call_default_factory=True),
+        choices=_choices(members),
+        minimum=bounds.get("ge", bounds.get("gt")),
+        maximum=bounds.get("le", bounds.get("lt")),
+        minimum_excluded="gt" in bounds,
+        maximum_excluded="lt" in bounds,
+        en=info.description or "",
+        zh=str(extra["zh"]),
+        section=str(extra["section"]),
+        essential=bool(extra["essential"]),
+        required=required,
+        nullable=type(None) in members,
+        only={key: tuple(values) for key, values in dict(typing.cast(Any, extra["only"])).items()},
+    )
+
+
+def union_members(annotation: Any) -> tuple[Any, ...]:
+    """List the members of a union, or the one type that it is."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return get_args(annotation)
+    return (annotation,)
+
+
+def _choices(members: tuple[Any, ...]) -> tuple[str, ...]:
+    for member in members:
+        if get_origin(member) is Literal:
+            return tuple(str(value) for value in get_args(member))
+    return ()
+
+
+def _kind(
+    members: tuple[Any, ...],
+) -> Literal["text", "integer", "number", "boolean", "choice", "list"]:
+    if _choices(members):
+        return "choice"
+    if bool in members:
+        return "boolean"
+    if float in members:
+        return "number"
+    if int in members:
+        return "integer"
+    if str in members:
+        return "text"
+    return "list"
+
+
+def _bounds(info: FieldInfo) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for constraint in info.metadata:
+        for key in ("ge", "gt", "le", "lt"):
+            value = getattr(constraint, key, None)
+            if value is not None:
+                found[key] = float(value)
+    return found

@@ -1,0 +1,232 @@
+"""Read a flat YAML with the line of every key; mistakes are collected, never raised one by one."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from swiftbox.config.aliases import ALIASES, OWN_VALUES
+from swiftbox.errors import ConfigError
+from swiftbox.language import text
+
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One setting as it was written: where (`a.yaml:7` or `key=value`), and its plain text."""
+
+    value: Any
+    where: str
+    order: int
+    written_as: str
+    plain: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: where, which key, what is wrong."""
+
+    where: str
+    key: str
+    what: str
+    order: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.key}: {self.what}" if self.key else f"{self.where} {self.what}"
+
+
+@dataclass
+class Settings:
+    """The settings of one file under our own names, with what there is to say about them."""
+
+    source: str
+    entries: dict[str, Entry] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def values(self) -> dict[str, Any]:
+        """Return the plain mapping of key to value."""
+        return {key: entry.value for key, entry in self.entries.items()}
+
+    def fail(self) -> None:
+        """Raise all problems found so far as one error."""
+        if not self.problems:
+            return
+        ordered = sorted(self.problems, key=lambda one: one.order)
+        count = len(ordered)
+        hint = text(
+            f"{count} thing{'s' if count > 1 else ''} to mend; "
+            "`swiftbox schema train` lists every key with its values",
+            f"共 {count} 处需要修改；`swiftbox schema train` 列出所有键及取值",
+        )
+        raise ConfigError("\n".join(str(one) for one in ordered), hint=hint)
+
+
+def read_file(path: Path, overrides: Iterable[str] = ()) -> Settings:
+    """Read a YAML file and the `key=value` overrides that follow it."""
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(
+            text(f"{path}: no such file", f"{path}：文件不存在"),
+            hint=text(
+                "`swiftbox new sft-lora -o a.yaml` writes one to start from",
+                "`swiftbox new sft-lora -o a.yaml` 可生成一份起始文件",
+            ),
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            text(f"{path}: cannot be read ({error})", f"{path}：无法读取（{error}）")
+        ) from None
+    return read_text(content, source=path.name, overrides=overrides)
+
+
+def read_text(content: str, *, source: str, overrides: Iterable[str] = ()) -> Settings:
+    """Read YAML text; `source` names it in messages."""
+    settings = Settings(source)
+    written = _file_entries(content, settings)
+    asked = _override_entries(overrides, settings, first=len(written))
+    _normalise(written, settings)
+    base = dict(settings.entries)
+    settings.entries.clear()
+    _normalise(asked, settings)
+    settings.entries = {**base, **settings.entries}
+    return settings
+
+
+def _file_entries(content: str, settings: Settings) -> dict[str, Entry]:
+    loader = Loader(content)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            settings.problems.append(
+                Problem(
+                    f"{settings.source}:{node.start_mark.line + 1}",
+                    "",
+                    text("should be lines of `key: value`", "应为若干行 `key: value`"),
+                )
+            )
+            return {}
+        found: dict[str, Entry] = {}
+        for key_node, value_node in node.value:
+            entry = _entry(loader, key_node, value_node, settings.source)
+            if entry.written_as in found:
+                settings.problems.append(
+                    Problem(
+                        entry.where,
+                        entry.written_as,
+                        text(
+                            f"given twice (first at {found[entry.written_as].where})",
+                            f"重复出现（首次在 {found[entry.written_as].where}）",
+                        ),
+                        entry.order,
+                    )
+                )
+            found[entry.written_as] = entry
+        return found
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        what = error.problem or error.context or "?"
+        settings.problems.append(
+            Problem(
+                f"{settings.source}:{line}",
+                "",
+                text(f"is not YAML: {what}", f"不是合法的 YAML：{what}"),
+                line,
+            )
+        )
+        return {}
+    finally:
+        loader.dispose()
+
+
+def _entry(loader: Any, key_node: Any, value_node: Any, source: str) -> Entry:
+    line = key_node.start_mark.line + 1
+    return Entry(
+        value=loader.construct_object(value_node, deep=True),
+        where=f"{source}:{line}",
+        order=line,
+        written_as=str(key_node.value),
+        plain=value_node.value if isinstance(value_node, yaml.ScalarNode) else None,
+    )
+
+
+def _override_entries(
+    overrides: Iterable[str], settings: Settings, *, first: int
+) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for index, one in enumerate(overrides):
+        key, separator, plain = one.partition("=")
+        order = 1_000_000 + first + index
+        if not separator or not key:
+            settings.problems.append(
+                Problem(one, "", text("should be key=value", "应写成 key=value"), order)
+            )
+            continue
+        try:
+            value = yaml.load(plain, Loader=Loader) if plain else None
+        except yaml.YAMLError:
+            value = plain
+        found[key] = Entry(value, f"{key}={plain}", order, key, plain)
+    return found
+
+
+def _normalise(written: Mapping[str, Entry], settings: Settings) -> None:
+    """Put every entry under our own name; two names that disagree are a problem."""
+    for name, entry in written.items():
+        alias = ALIASES.get(name)
+        translated = alias.translate(entry.value) if alias else None
+        if translated is None:
+            value = entry.value
+            if name in OWN_VALUES and isinstance(value, (str, int)):
+                value = OWN_VALUES[name].get(value, value)
+            plain = entry.plain if value is entry.value else None
+            _put(name, Entry(value, entry.where, entry.order, name, plain), settings)
+            continue
+        ours = ", ".join(f"{key}: {value}" for key, value in translated.items())
+        settings.notes.append(
+            text(
+                f"{entry.where} {name} is read as {ours or 'nothing to set'}",
+                f"{entry.where} {name} 读作 {ours or '无需设置'}",
+            )
+        )
+        for key, value in translated.items():
+            plain = entry.plain if value is entry.value else None
+            _put(key, Entry(value, entry.where, entry.order, name, plain), settings)
+
+
+def _put(key: str, entry: Entry, settings: Settings) -> None:
+    earlier = settings.entries.get(key)
+    if earlier and earlier.written_as != entry.written_as and earlier.value != entry.value:
+        settings.problems.append(
+            Problem(
+                entry.where,
+                entry.written_as,
+                text(
+                    f"says {key}: {entry.value}, but {earlier.written_as} "
+                    f"({earlier.where}) says {earlier.value}",
+                    f"表示 {key}: {entry.value}，但 {earlier.written_as}"
+                    f"（{earlier.where}）表示 {earlier.value}",
+                ),
+                entry.order,
+            )
+        )
+        return
+    settings.entries[key] = entry
+
+
+def plain_text(entry: Entry) -> Any:
+    """Return what was typed where YAML 1.1 made a number, a date or a boolean of it."""
+    made = (bool, int, float, datetime.date)
+    if isinstance(entry.value, made) and entry.plain is not None:
+        return entry.plain
+    return entry.value

@@ -1,0 +1,40 @@
+"""What a `task: train` YAML says, whatever the stage; each method adds its own options."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import field_validator
+
+from swiftbox.config.fields import setting
+from swiftbox.config.groups import (
+    DataFields,
+    LoraFields,
+    ModelFields,
+    OptimizerFields,
+    RunFields,
+    as_list,
+)
+from swiftbox.language import text
+
+REPORTERS = ("tensorboard", "wandb", "swanlab", "none")
+
+
+class TrainConfig(RunFields, OptimizerFields, DataFields, LoraFields, ModelFields):
+    """Fields of every training method."""
+
+    version: Literal[1] = setting(
+        1, en="version of this file's format", zh="本文件格式的版本", section="task"
+    )
+    task: Literal["train"] = setting(
+        "train", en="what this file asks for", zh="本文件要做什么", section="task"
+    )
+
+    @field_validator("report_to")
+    @classmethod
+    def _known_reporters(cls, value: str | list[str]) -> str | list[str]:
+        for name in as_list(value):
+            if name not in REPORTERS:
+                known = ", ".join(REPORTERS)
+                raise ValueError(text(f"should be one of {known}", f"应为其中之一：{known}"))
+        return value

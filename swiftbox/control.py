@@ -1,0 +1,35 @@
+"""How a run is asked to save and stop: a file in its folder, and events inside the child."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+STOP_FILE = "stop"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The child's view: was a stop asked for, and is there anything to save yet."""
+
+    asked: threading.Event = field(default_factory=threading.Event)
+    can_save: threading.Event = field(default_factory=threading.Event)
+
+
+STOP = Stop()
+
+
+def ask_to_stop(folder: Path) -> None:
+    """Ask the run in this folder to save and stop; safe to call again."""
+    (folder / STOP_FILE).touch()
+
+
+def stop_asked(folder: Path) -> bool:
+    """Tell whether the run was asked to stop."""
+    return (folder / STOP_FILE).exists()
+
+
+def forget_stop(folder: Path) -> None:
+    """Forget an earlier request, before the run is continued."""
+    (folder / STOP_FILE).unlink(missing_ok=True)

@@ -1,0 +1,187 @@
+"""From examples to rows of tokens with the mask of what is learned. Shapes: T tokens of a row.
+
+Templates are always the tokenizer's own: what trains is what serves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from swiftbox.errors import DataError
+from swiftbox.language import text
+
+IGNORED = -100
+"""The label of a token that is not learned; torch's own convention."""
+
+BATCH = 1000
+"""Texts per call of the tokenizer: enough to keep its threads busy, small enough for memory."""
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of tokens; a label is the token where it is learned, IGNORED elsewhere."""
+
+    input_ids: npt.NDArray[np.int32]  # (T,)
+    labels: npt.NDArray[np.int32]  # (T,)
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def trained(self) -> int:
+        """Count the tokens that are learned; the first has nothing before it to learn from."""
+        return int((self.labels[1:] != IGNORED).sum())
+
+
+def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[list[Row]]:
+    """Tokenize raw texts, each ended by the end-of-text token and split at max_length."""
+    end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+    encoded = []
+    for first in range(0, len(texts), BATCH):
+        batch = tokenizer(
+            list(texts[first : first + BATCH]),
+            add_special_tokens=False,
+            return_attention_mask=False,
+        )
+        for ids in batch["input_ids"]:
+            tokens = np.asarray(ids + end, dtype=np.int32)
+            pieces = [tokens[at : at + max_length] for at in range(0, len(tokens), max_length)]
+            encoded.append([Row(piece, piece) for piece in pieces if len(piece) > 1])
+    return encoded
+
+
+def encode_chats(
+    examples: Sequence[Any], tokenizer: Any, *, train_on_prompt: bool
+) -> list[list[Row]]:
+    """Render conversations with the chat template and mark the assistant's turns as learned.
+
+    Raises DataError where the template cannot tell what the assistant said.
+    """
+    template = chat_template(tokenizer)
+    encoded = []
+    for first in range(0, len(examples), BATCH):
+        rendered = [render(template, one, tokenizer) for one in examples[first : first + BATCH]]
+        batch = tokenizer(
+            [whole for whole, _ in rendered],
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_offsets_mapping=True,
+        )
+        for (_, spans), ids, offsets in zip(
+            rendered, batch["input_ids"], batch["offset_mapping"], strict=True
+        ):
+            tokens = np.asarray(ids, dtype=np.int32)
+            learned = None if train_on_prompt else _inside(spans, offsets)
+            labels = tokens if learned is None else np.where(learned, tokens, IGNORED)
+            encoded.append([Row(tokens, labels.astype(np.int32))])
+    return encoded
+
+
+def chat_template(tokenizer: Any) -> str:
+    """Return the tokenizer's chat template; raise DataError when it has none."""
+    if not tokenizer.chat_template:
+        raise DataError(
+            text(
+                "the model's tokenizer has no chat template (it looks like a base model)",
+                "该模型的分词器没有对话模板（看起来是基座模型）",
+            ),
+            hint=text(
+                "set template: chatml (saved with the model), or use an -Instruct model",
+                "设 template: chatml（会随模型保存），或换用 -Instruct 模型",
+            ),
+        )
+    return str(tokenizer.get_chat_template())
+
+
+def render(template: str, example: Any, tokenizer: Any) -> tuple[str, list[Span]]:
+    """Return the rendered conversation and the character spans of what the assistant says."""
+    messages = [message.to_dict() for message in example.messages]
+    tools = list(example.tools) if example.tools else None
+    marked = re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
+    whole, marks = _render(template, messages, tools, tokenizer, marked=marked)
+    if marked:
+        return whole, [(start, end) for start, end in marks]
+    spans = [
+        _turn(template, messages, tools, tokenizer, whole=whole, index=index)
+        for index, message in enumerate(messages)
+        if message["role"] == "assistant"
+    ]
+    return whole, spans
+
+
+def _turn(
+    template: str,
+    messages: list[dict[str, Any]],
+    tools: list[Any] | None,
+    tokenizer: Any,
+    *,
+    whole: str,
+    index: int,
+) -> Span:
+    """Find one assistant turn as the difference of two renderings, both prefixes of the whole."""
+    before, _ = _render(template, messages[:index], tools, tokenizer, prompt=True)
+    after, _ = _render(template, messages[: index + 1], tools, tokenizer)
+    if whole.startswith(before) and after.startswith(before):
+        if whole.startswith(after):
+            return len(before), len(after)
+        # Reasoning templates (Qwen3) render the last turn differently from an earlier one: the
+        # turn's own words and what closes it must then stand in the whole, right after the prompt.
+        said = str(messages[index].get("content") or "").strip()
+        closing = after[after.rfind(said) + len(said) :] if said else None
+        if closing is not None and whole.startswith(said + closing, len(before)):
+            return len(before), len(before) + len(said) + len(closing)
+    name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
+    raise DataError(
+        text(
+            f"the chat template of {name} changes earlier turns as the conversation grows: "
+            f"where turn {index + 1} begins and ends cannot be told",
+            f"{name} 的对话模板会随对话增长改写之前的轮次：无法确定第 {index + 1} 轮的起止",
+        ),
+        hint=text(
+            "use a template with {% generation %} marks (template: file.jinja), "
+            "or train_on_prompt: true",
+            "使用带 {% generation %} 标记的模板（template: file.jinja），"
+            "或设 train_on_prompt: true",
+        ),
+    )
+
+
+def _render(
+    template: str,
+    messages: list[dict[str, Any]],
+    tools: list[Any] | None,
+    tokenizer: Any,
+    *,
+    prompt: bool = False,
+    marked: bool = False,
+) -> tuple[str, list[Span]]:
+    special: Mapping[str, Any] = tokenizer.special_tokens_map
+    if not messages:
+        return "", []
+    rendered, marks = render_jinja_template(
+        conversations=[messages],
+        tools=tools,
+        chat_template=template,
+        add_generation_prompt=prompt,
+        return_assistant_tokens_mask=marked,
+        **special,
+    )
+    return rendered[0], (marks[0] if marked else [])
+
+
+def _inside(spans: Sequence[Span], offsets: Sequence[Span]) -> npt.NDArray[np.bool_]:
+    """Mark the tokens that begin inside one of the character spans."""
+    starts = np.fromiter((start for start, _ in offsets), dtype=np.int64, count=len(offsets))
+    learned = np.zeros(len(offsets), dtype=np.bool_)  # (T,)
+    for start, end in spans:
+        learned |= (starts >= start) & (starts < end)
+    return learned

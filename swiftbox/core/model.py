@@ -1,0 +1,57 @@
+"""Load a causal language model from a local folder; check what it promises.
+
+Shapes: N tokens of a flat batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from swiftbox.config.train import TrainConfig
+
+
+def load_model(folder: Path, config: TrainConfig) -> Any:
+    """Load the model. LoRA keeps the frozen base in `dtype`; full tuning keeps float32 weights.
+
+    Full tuning computes in `dtype` by autocast: an update smaller than bfloat16's step would
+    otherwise be lost.
+    """
+    dtype = torch.float32 if config.tuner_type == "full" else getattr(torch, config.dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        str(folder),
+        dtype=dtype,
+        attn_implementation=config.attn_implementation,
+        trust_remote_code=config.trust_remote_code,
+        local_files_only=True,
+        use_safetensors=True,
+    )
+    model.config.use_cache = False
+    return model
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
+def keeps_rows_apart(model: Any) -> bool:
+    """Tell whether joined rows are invisible to each other in this very model.
+
+    Two flat batches differ only in their first row: the second row's logits must not move.
+    """
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    device = model.get_input_embeddings().weight.device
+    length = 8
+    first = torch.arange(2 * length, device=device) % vocabulary
+    other = first.clone()
+    other[:length] = (first[:length] + 7) % vocabulary
+    positions = torch.arange(length, device=device).repeat(2)[None]  # (1, N)
+    was_training = model.training
+    model.eval()
+    seen = [
+        model(input_ids=ids[None], position_ids=positions, use_cache=False).logits[0, length:]
+        for ids in (first, other)
+    ]  # two of (N/2, V)
+    model.train(was_training)
+    moved = (seen[0] - seen[1]).abs().max()
+    return bool(moved <= 1e-3 * seen[0].abs().max())

@@ -1,0 +1,171 @@
+"""From encoded rows to what is trained on: cut, counted, held out, packed, ordered."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from swiftbox.core.encoding import Row
+from swiftbox.errors import DataError
+from swiftbox.language import text
+
+PERCENTILES = (50, 90, 99, 100)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Rows that fit max_length, and the count of all that was changed to make them fit."""
+
+    rows: list[Row]
+    cut: int
+    dropped: int
+    nothing_to_learn: int
+    percentiles: dict[str, int]
+
+    @property
+    def tokens(self) -> int:
+        """Count all tokens."""
+        return sum(len(row) for row in self.rows)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Count the tokens that are learned."""
+        return sum(row.trained for row in self.rows)
+
+
+def fit(rows: Sequence[Row], *, max_length: int, truncation: str) -> Fitted:
+    """Cut, drop or refuse the rows longer than max_length; leave out those that teach nothing."""
+    lengths = np.array([len(row) for row in rows] or [0])
+    longer = int((lengths > max_length).sum())
+    if longer and truncation == "error":
+        raise DataError(
+            text(
+                f"{longer} of {len(rows)} rows are longer than max_length {max_length} "
+                f"(the longest has {lengths.max()} tokens)",
+                f"{len(rows)} 行中有 {longer} 行超过 max_length {max_length}"
+                f"（最长 {lengths.max()} 个 token）",
+            ),
+            hint=text(
+                "raise max_length, or set truncation: right or drop",
+                "增大 max_length，或设 truncation: right 或 drop",
+            ),
+        )
+    kept: list[Row] = []
+    empty = 0
+    for row in rows:
+        if len(row) > max_length:
+            if truncation == "drop":
+                continue
+            row = Row(row.input_ids[:max_length], row.labels[:max_length])  # noqa: PLW2901
+        if row.trained == 0:
+            empty += 1
+            continue
+        kept.append(row)
+    if not kept:
+        raise DataError(
+            text(
+                f"none of {len(rows)} rows has a token to learn within max_length {max_length}",
+                f"在 max_length {max_length} 之内，{len(rows)} 行中没有可学习的 token",
+            ),
+            hint=text("raise max_length", "增大 max_length"),
+        )
+    return Fitted(
+        rows=kept,
+        cut=longer if truncation == "right" else 0,
+        dropped=longer if truncation == "drop" else 0,
+        nothing_to_learn=empty,
+        percentiles={f"p{one}": int(np.percentile(lengths, one)) for one in PERCENTILES},
+    )
+
+
+def hold_out(rows: list[Row], val_size: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """Split off rows for evaluation: a share below 1, or a number of rows."""
+    if val_size == 0:
+        return rows, []
+    wanted = round(val_size * len(rows)) if val_size < 1 else int(val_size)
+    wanted = max(1, wanted)
+    if wanted >= len(rows):
+        raise DataError(
+            text(
+                f"val_size: {wanted} rows held out of {len(rows)} leave nothing to train on",
+                f"val_size：从 {len(rows)} 行中留出 {wanted} 行后没有可训练的数据",
+            ),
+            hint=text("lower val_size", "减小 val_size"),
+        )
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
+    held = set(order[:wanted])
+    training = [row for index, row in enumerate(rows) if index not in held]
+    return training, [rows[index] for index in sorted(held)]
+
+
+def pack(rows: Sequence[Row], max_length: int) -> list[list[Row]]:
+    """Fill bins of max_length tokens, best fit, longest first; every row is in exactly one bin."""
+    bins: list[list[Row]] = []
+    room: list[tuple[int, int]] = []  # (tokens left, bin), sorted
+    for row in sorted(rows, key=len, reverse=True):
+        at = bisect.bisect_left(room, (len(row), -1))
+        if at == len(room):
+            bins.append([row])
+            left, target = max_length - len(row), len(bins) - 1
+        else:
+            left, target = room.pop(at)
+            bins[target].append(row)
+            left -= len(row)
+        if left > 1:
+            bisect.insort(room, (left, target))
+    return bins
+
+
+class Units(Dataset):
+    """What one place of a batch holds: one row, or with packing several."""
+
+    def __init__(self, units: Sequence[Sequence[Row]]) -> None:
+        self.units = units
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def __getitem__(self, index: int) -> Sequence[Row]:
+        return self.units[index]
+
+
+class EpochSampler(Sampler):
+    """A random order that depends on the seed and the epoch alone, so that resume repeats it."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.seed = seed
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.epoch)
+        yield from torch.randperm(self.size, generator=generator).tolist()
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def preview(rows: Sequence[Row], tokenizer: Any, count: int = 3) -> list[list[dict[str, Any]]]:
+    """Return the first rows as segments of text, each marked learned or not."""
+    shown = []
+    for row in rows[:count]:
+        learned = row.labels != -100
+        edges = [0, *(np.flatnonzero(np.diff(learned)) + 1).tolist(), len(row)]
+        shown.append(
+            [
+                {
+                    "text": tokenizer.decode(row.input_ids[start:end].tolist()),
+                    "learned": bool(learned[start]),
+                }
+                for start, end in pairwise(edges)
+                if end > start
+            ]
+        )
+    return shown

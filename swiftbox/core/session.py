@@ -1,0 +1,221 @@
+"""One training run in this process: data, model, adapter, trainer, save; local paths only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments, set_seed
+from transformers.utils.logging import disable_progress_bar
+
+from swiftbox import run_folder
+from swiftbox.config.groups import as_list
+from swiftbox.config.train import TrainConfig
+from swiftbox.core import checkpoint
+from swiftbox.core.adapters import attach, matched, parameter_counts
+from swiftbox.core.batches import FLAT, PADDED
+from swiftbox.core.encoding import Row
+from swiftbox.core.model import keeps_rows_apart, load_model
+from swiftbox.core.prepare import load_tokenizer, prepare_rows
+from swiftbox.core.progress import Progress
+from swiftbox.core.rows import Units, pack
+from swiftbox.core.sharding import sharding_arguments
+from swiftbox.core.trainer import SwiftTrainer, Work
+from swiftbox.data.source import Source
+from swiftbox.errors import ConfigError
+from swiftbox.language import text
+
+Emit = Callable[..., None]
+
+
+def train(
+    config: TrainConfig,
+    method: Any,
+    folder: Path,
+    emit: Emit,
+    *,
+    model: Path,
+    adapter: Path | None,
+    sources: Sequence[Source],
+) -> Path | None:
+    """Train and save; return the model folder, None when stopped before the end."""
+    began = time.time()
+    disable_progress_bar()  # log.txt is read by people and by `runs logs`
+    emit("stage", name="data", detail=", ".join(source.path for source in sources))
+    tokenizer = load_tokenizer(model, config)
+    training, held_out = prepare_rows(config, method, tokenizer, sources, emit)
+    emit("stage", name="model", detail=str(model))
+    arguments = training_arguments(config, folder, evaluates=bool(held_out))
+    set_seed(config.seed)
+    base = load_model(model, config)
+    network = with_adapter(base, config, adapter, emit)
+    layout = choose_layout(config, network, emit)
+    work = Work(
+        folder=folder,
+        training=Units(units_of(training, config)),
+        held_out=Units(units_of(held_out, config)) if held_out else None,
+        collate=partial(method.collate, layout=layout),
+        loss=method.loss,
+        save_total_limit=config.save_total_limit,
+        emit=emit,
+    )
+    progress = Progress(emit)
+    trainer = SwiftTrainer(
+        work,
+        model=network,
+        args=arguments,
+        processing_class=tokenizer,
+        callbacks=[progress],
+    )
+    progress.trainer = trainer
+    resume_from = point_of_resume(folder, emit)
+    emit("stage", name="train", detail="")
+    result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    if progress.was_stopped:
+        emit("stopped", step=trainer.state.global_step, checkpoint=_newest(folder))
+        return None
+    emit("stage", name="save", detail=run_folder.MODEL)
+    saved = save_model(trainer, config, folder)
+    emit(
+        "done",
+        seconds=round(time.time() - began, 1),
+        steps=trainer.state.global_step,
+        loss=result.training_loss,
+        model=str(saved),
+    )
+    return saved
+
+
+def units_of(rows: Sequence[Row], config: TrainConfig) -> list[list[Row]]:
+    """Return what one place of a batch holds: one row, or packed several."""
+    return pack(rows, config.max_length) if config.packing else [[row] for row in rows]
+
+
+def with_adapter(base: Any, config: TrainConfig, adapter: Path | None, emit: Emit) -> Any:
+    """Return the network to train, and record what of it is trained."""
+    if config.tuner_type == "full":
+        network = base
+        where = text("all weights", "全部参数")
+    else:
+        network = attach(base, config, adapter)
+        where = ", ".join(f"{name} x{count}" for name, count in sorted(matched(network).items()))
+        if config.gradient_checkpointing == "true":
+            network.enable_input_require_grads()
+    trainable, total = parameter_counts(network)
+    message = text(
+        f"{trainable:,} of {total:,} parameters are trained ({where})",
+        f"训练 {total:,} 个参数中的 {trainable:,} 个（{where}）",
+    )
+    emit("note", key="tuner_type", message=message)
+    print(message, flush=True)  # noqa: T201 - log.txt is this process's stdout
+    return network
+
+
+def choose_layout(config: TrainConfig, network: Any, emit: Emit) -> str:
+    """Join rows without padding where this very model keeps them apart; else pad, and say so."""
+    if config.padding_free == "false":
+        if config.packing:
+            raise ConfigError(
+                text("packing: joined rows need padding_free", "packing：拼接需要 padding_free"),
+                hint=text("drop padding_free: false", "去掉 padding_free: false"),
+            )
+        return PADDED
+    if keeps_rows_apart(network):
+        return FLAT
+    message = text(
+        f"padding_free: joined rows see each other in {type(network).__name__}; rows are padded",
+        f"padding_free：在 {type(network).__name__} 中拼接的样本会互相可见；改为填充",
+    )
+    if config.packing:
+        raise ConfigError(message, hint=text("set packing: false", "设 packing: false"))
+    emit("warning", message=message)
+    return PADDED
+
+
+def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) -> TrainingArguments:
+    """Translate the config for transformers; its own saving is kept inside our folders."""
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    on_cpu = not torch.accelerator.is_available()
+    checkpointing = config.gradient_checkpointing == "true" and config.distributed != "fsdp"
+    return TrainingArguments(
+        output_dir=str(folder / run_folder.CHECKPOINTS),
+        per_device_train_batch_size=config.per_device_train_batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        learning_rate=config.learning_rate,
+        num_train_epochs=config.num_train_epochs,
+        max_steps=config.max_steps or -1,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        optim=config.optim,
+        bf16=config.dtype == "bfloat16",
+        fp16=config.dtype == "float16",
+        use_cpu=on_cpu,
+        activation_checkpointing=checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
+        seed=config.seed,
+        logging_steps=config.logging_steps,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        save_strategy="steps" if config.save_steps else "no",
+        save_steps=config.save_steps or 1,
+        save_total_limit=None,  # counted by complete checkpoints, in our own folder
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=config.eval_steps,
+        report_to=as_list(config.report_to),
+        run_name=folder.name,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=not on_cpu,
+        **sharding_arguments(config),
+    )
+
+
+def point_of_resume(folder: Path, emit: Emit) -> Path | None:
+    """Choose the last whole checkpoint of the folder, and clear away what is torn behind it."""
+    found, torn = checkpoint.last_intact(folder)
+    for name in torn:
+        emit(
+            "warning",
+            message=text(f"{name} is incomplete and is not used", f"{name} 不完整，不使用"),
+        )
+    if found is None:
+        checkpoint.discard_after(folder, -1)
+        return None
+    checkpoint.discard_after(folder, run_folder.step_of(found))
+    emit(
+        "note", key="resume", message=text(f"continues from {found.name}", f"从 {found.name} 继续")
+    )
+    return found
+
+
+def save_model(trainer: SwiftTrainer, config: TrainConfig, folder: Path) -> Path:
+    """Write the model (or the adapter) aside and rename it, so that model/ is whole or absent."""
+    aside, final = folder / f".{run_folder.MODEL}", folder / run_folder.MODEL
+    sharded = config.distributed not in ("none", "ddp")
+    if config.tuner_type == "full" and not sharded:
+        trainer.model.to(getattr(torch, config.dtype))
+    if trainer.args.should_save:
+        shutil.rmtree(aside, ignore_errors=True)
+        kept = run_folder.checkpoints(folder)
+        needed = checkpoint.bytes_needed(trainer.model, None)
+        checkpoint.require_room(folder, needed, kept=kept[-1] if kept else None)
+    trainer.accelerator.wait_for_everyone()
+    trainer.save_model(str(aside), _internal_call=True)
+    trainer.accelerator.wait_for_everyone()
+    if trainer.args.should_save:
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+    return final
+
+
+def _newest(folder: Path) -> str | None:
+    kept = run_folder.checkpoints(folder)
+    return str(kept[-1]) if kept else None

@@ -1,0 +1,1 @@
+"""Where it runs: one row per backend, and a machine as data."""

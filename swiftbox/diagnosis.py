@@ -1,0 +1,89 @@
+"""From an exception to its kind and a hint: what broke, in words that say what to change."""
+
+from __future__ import annotations
+
+import errno
+import signal
+
+from swiftbox.errors import UserError
+from swiftbox.language import text
+
+OUT_OF_MEMORY, DISK_FULL, TEMPLATE = "out-of-memory", "disk-full", "template"
+MISSING_FILE, TARGET_MODULES, REFUSED, CRASH = "missing-file", "target-modules", "refused", "crash"
+
+
+def diagnose(error: BaseException) -> tuple[str, str]:
+    """Return the kind of a failure and a hint; the hint is empty where none is known."""
+    kind = kind_of(error)
+    if isinstance(error, UserError) and error.hint:
+        return kind, error.hint
+    return kind, hint_for(kind)
+
+
+def kind_of(error: BaseException) -> str:
+    """Name the kind of a failure by its type and words."""
+    words = str(error).lower()
+    names = {cls.__module__.split(".")[0] + "." + cls.__name__ for cls in type(error).__mro__}
+    if isinstance(error, MemoryError) or "torch.OutOfMemoryError" in names:
+        return OUT_OF_MEMORY
+    if "out of memory" in words or "can't allocate memory" in words:
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DISK_FULL
+    if "no space left on device" in words or "disk quota exceeded" in words:
+        return DISK_FULL
+    if any(name.startswith("jinja2.") for name in names):
+        return TEMPLATE
+    if isinstance(error, UserError):
+        return REFUSED
+    if isinstance(error, FileNotFoundError):
+        return MISSING_FILE
+    if isinstance(error, ValueError) and "target modules" in words:
+        return TARGET_MODULES
+    return CRASH
+
+
+def hint_for(kind: str) -> str:
+    """Return what to do about a kind of failure."""
+    hints = {
+        OUT_OF_MEMORY: text(
+            "set per_device_train_batch_size: 1 with more gradient_accumulation_steps, "
+            "gradient_checkpointing: true, or a smaller max_length",
+            "将 per_device_train_batch_size 设为 1 并增大 gradient_accumulation_steps，"
+            "或设 gradient_checkpointing: true，或减小 max_length",
+        ),
+        DISK_FULL: text(
+            "free some room, or set output_dir on another disk; then `swiftbox runs resume`",
+            "清理磁盘，或将 output_dir 放到其他磁盘；然后 `swiftbox runs resume`",
+        ),
+        TEMPLATE: text(
+            "the chat template refuses these messages; look at the row, or set template: chatml",
+            "对话模板拒绝了这些消息；请检查该行数据，或设 template: chatml",
+        ),
+        MISSING_FILE: text(
+            "check the path; relative paths start where the command was run",
+            "请检查路径；相对路径以运行命令的目录为起点",
+        ),
+        TARGET_MODULES: text(
+            "set target_modules: all-linear, or names that the model has",
+            "设置 target_modules: all-linear，或模型中存在的名称",
+        ),
+    }
+    return hints.get(kind, "")
+
+
+def killed(signal_number: int) -> tuple[str, str, str]:
+    """Describe a child ended by a signal: kind, message, hint."""
+    try:
+        name = signal.Signals(signal_number).name
+    except ValueError:
+        name = str(signal_number)
+    message = text(f"the process was ended by {name}", f"进程被 {name} 终止")
+    if name == "SIGKILL":
+        hint = text(
+            "often the system ran out of memory (see `dmesg`); "
+            "`swiftbox runs resume` continues from the last checkpoint",
+            "常见原因是系统内存不足（见 `dmesg`）；`swiftbox runs resume` 可从最后的检查点继续",
+        )
+        return "killed", message, hint
+    return "killed", message, ""

@@ -1,0 +1,252 @@
+"""Start, continue, repeat, follow and stop runs: YAML -> plan -> run folder -> supervised child."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swiftbox import control, run_folder
+from swiftbox.config.train import TrainConfig
+from swiftbox.config.writing import write
+from swiftbox.data.check import Checked
+from swiftbox.devices.machine import Machine
+from swiftbox.devices.probe import probe
+from swiftbox.errors import RunError
+from swiftbox.language import text
+from swiftbox.plan import Plan, plan
+from swiftbox.preflight import preflight
+from swiftbox.run_folder import Run
+from swiftbox.supervise import INTERRUPTED, OnEvent, supervise
+from swiftbox.tasks.load import Loaded, load, loads
+
+OnStart = Callable[[Path, Plan], None]
+
+MAY_CHANGE_ON_RESUME = frozenset(
+    {"output_dir", "save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to"}
+)
+"""Settings that leave the numbers of a run as they are."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A YAML that was read, planned and checked, not yet started."""
+
+    loaded: Loaded
+    machine: Machine
+    plan: Plan
+    rows: Checked | None
+    """What the check of the rows found; None while the dataset is not on this machine."""
+
+
+def prepare(path: Path | None, overrides: Iterable[str] = ()) -> Prepared:
+    """Read, plan and check a YAML (or overrides alone); raise UserError for all that is wrong."""
+    loaded = (
+        load(path, overrides) if path else loads("", source="command line", overrides=overrides)
+    )
+    machine = probe(Path.cwd())
+    planned = plan(loaded.config, machine)
+    return Prepared(loaded, machine, planned, preflight(planned.config))
+
+
+def start(
+    path: Path,
+    *,
+    overrides: Iterable[str] = (),
+    detach: bool = False,
+    on_event: OnEvent | None = None,
+    on_start: OnStart | None = None,
+) -> int:
+    """Run a YAML; return the exit code (0 at once when detached)."""
+    prepared = prepare(path, overrides)
+    folder = make_folder(prepared)
+    return _carry_out(folder, prepared.plan, detach, on_event, on_start)
+
+
+def make_folder(prepared: Prepared) -> Path:
+    """Make the run folder and write the record of what is about to run."""
+    folder = run_folder.create(_folder_for(prepared.loaded.config))
+    _record(folder, prepared)
+    return folder
+
+
+def resume(
+    folder: Path,
+    *,
+    overrides: Iterable[str] = (),
+    detach: bool = False,
+    on_event: OnEvent | None = None,
+    on_start: OnStart | None = None,
+) -> int:
+    """Continue a run from its last complete checkpoint; refuse what contradicts it."""
+    run = run_folder.find(str(folder))
+    if run.is_active:
+        raise RunError(
+            text(f"{run.name} is still running", f"{run.name} 仍在运行"),
+            hint=f"swiftbox runs logs {run.name} -f",
+        )
+    if run.status == "done":
+        raise RunError(
+            text(f"{run.name} is complete", f"{run.name} 已完成"),
+            hint=f"swiftbox runs rerun {run.name}",
+        )
+    settled = run.folder / run_folder.SETTLED
+    loaded = load(settled, overrides)
+    machine = probe(Path.cwd())
+    planned = plan(loaded.config, machine)
+    contradictions(run, planned.config)
+    preflight(planned.config)
+    control.forget_stop(run.folder)
+    _write_settled(run.folder, planned)
+    return _carry_out(run.folder, planned, detach, on_event, on_start)
+
+
+def rerun(
+    folder: Path,
+    *,
+    overrides: Iterable[str] = (),
+    detach: bool = False,
+    on_event: OnEvent | None = None,
+    on_start: OnStart | None = None,
+) -> int:
+    """Run the settled YAML of a run again, in a folder of its own."""
+    run = run_folder.find(str(folder))
+    settled = run.folder / run_folder.SETTLED
+    return start(settled, overrides=overrides, detach=detach, on_event=on_event, on_start=on_start)
+
+
+def contradictions(run: Run, wanted: TrainConfig) -> None:
+    """Raise RunError when a run's checkpoints were made with other settings, naming each."""
+    kept = run_folder.checkpoints(run.folder)
+    made_with = (kept[-1] if kept else run.folder) / run_folder.SETTLED
+    before = load(made_with).config.model_dump(mode="json")
+    now = wanted.model_dump(mode="json")
+    differing = [
+        key
+        for key in {**before, **now}
+        if key not in MAY_CHANGE_ON_RESUME and before.get(key) != now.get(key)
+    ]
+    if not differing:
+        return
+    where = made_with.parent.name
+    lines = [
+        text(
+            f"{key}: {where} was made with {before.get(key)}, now {now.get(key)} is asked for",
+            f"{key}：{where} 使用 {before.get(key)}，现在要求 {now.get(key)}",
+        )
+        for key in differing
+    ]
+    raise RunError(
+        "\n".join(lines),
+        hint=text(
+            f"resume without changing {', '.join(differing)}, or start a new run "
+            f"(`swiftbox runs rerun {run.name} key=value`)",
+            f"不改动 {', '.join(differing)} 再继续，或新开一次运行"
+            f"（`swiftbox runs rerun {run.name} key=value`）",
+        ),
+    )
+
+
+def stop(folder: Path, *, timeout_s: float = 0) -> bool:
+    """Ask a run to save and stop; wait up to `timeout_s` for it; tell whether it has ended."""
+    run = run_folder.find(str(folder))
+    if not run.is_active:
+        return True
+    control.ask_to_stop(run.folder)
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        if not run_folder.find(str(run.folder)).is_active:
+            return True
+        time.sleep(0.1)
+    return not run_folder.find(str(run.folder)).is_active
+
+
+def follow(folder: Path, on_event: OnEvent) -> int:
+    """Pass on all events of a run, old and new, until it ends; return its exit code.
+
+    Ctrl-C leaves the run alone and returns.
+    """
+    offset = 0
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            active = run_folder.find(str(folder)).is_active
+            events, offset = run_folder.read_events(folder, offset)
+            for event in events:
+                on_event(event)
+            if not active and not events:
+                break
+            if not events:
+                time.sleep(0.2)
+    state = run_folder.find(str(folder)).state
+    return int(state.get("exit_code") or 0)
+
+
+def _folder_for(config: TrainConfig) -> Path:
+    if config.output_dir != "auto":
+        return Path(config.output_dir).expanduser().resolve()
+    values: dict[str, Any] = config.model_dump()
+    tail = Path(config.model).name.lower()
+    name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in tail)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path.cwd() / "runs" / f"{stamp}-{values['stage']}-{config.tuner_type}-{name}"
+
+
+def _record(folder: Path, prepared: Prepared) -> None:
+    """Write the record of a run before anything starts."""
+    asked = write(
+        prepared.loaded.config,
+        header=["What was asked for. Run again: swiftbox run asked.yaml"],
+        keys=prepared.loaded.asked,
+    )
+    run_folder.write_atomic(folder / run_folder.ASKED, asked)
+    _write_settled(folder, prepared.plan)
+    run_folder.write_json(folder / run_folder.MACHINE, prepared.machine.to_dict())
+    from swiftbox import __version__
+
+    versions = {"swiftbox": __version__, **prepared.machine.versions}
+    run_folder.write_json(folder / run_folder.VERSIONS, versions)
+    run_folder.update_state(folder, status="starting", started=time.time(), pid=os.getpid())
+
+
+def _write_settled(folder: Path, planned: Plan) -> None:
+    settled = write(
+        planned.config,
+        header=[
+            "What was carried out: complete, nothing left to choose.",
+            "Run again: swiftbox run settled.yaml",
+        ],
+        reasons={note.key: note.why for note in planned.notes},
+    )
+    run_folder.write_atomic(folder / run_folder.SETTLED, settled)
+
+
+def _carry_out(
+    folder: Path,
+    planned: Plan,
+    detach: bool,
+    on_event: OnEvent | None,
+    on_start: OnStart | None,
+) -> int:
+    if on_start is not None:
+        on_start(folder, planned)
+    if not detach:
+        return supervise(folder, planned, on_event)
+    with (folder / run_folder.LOG).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "swiftbox.supervise", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    run_folder.update_state(
+        folder, pid=process.pid, pid_started=run_folder.process_start(process.pid)
+    )
+    process.returncode = INTERRUPTED  # it lives on by design: nothing here waits for it
+    return 0

@@ -1,0 +1,1 @@
+"""The terminal menu, made from the config fields."""

@@ -1,0 +1,33 @@
+"""Supervised fine-tuning: the assistant's turns of a conversation are learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from swiftbox.config.fields import setting
+from swiftbox.config.train import TrainConfig
+from swiftbox.methods.method import Method
+from swiftbox.methods.pt import collate, loss
+
+
+class SftConfig(TrainConfig):
+    """Options of `stage: sft`."""
+
+    stage: Literal["sft"] = setting(
+        "sft",
+        en="sft: learn to answer as in the examples",
+        zh="sft：按示例学习回答",
+        section="method",
+        essential=True,
+    )
+
+
+def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[list[Any]]:
+    """Render conversations with the tokenizer's own template; mark what the assistant says."""
+    from swiftbox.core.encoding import encode_chats
+
+    return encode_chats(examples, tokenizer, train_on_prompt=config.train_on_prompt)
+
+
+SFT = Method("sft", SftConfig, encode, collate, loss)

@@ -1,0 +1,220 @@
+"""A run folder is the record of a run: file names, atomic writes, events, listing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swiftbox.errors import RunError
+from swiftbox.language import home, text
+
+ASKED, SETTLED = "asked.yaml", "settled.yaml"
+MACHINE, VERSIONS = "machine.json", "versions.json"
+EVENTS, LOG, STATE = "events.jsonl", "log.txt", "state.json"
+CHECKPOINTS, MODEL = "checkpoints", "model"
+COMPLETE = "complete.json"
+"""Inside a checkpoint: written last, so that its presence says that all else is there."""
+
+ACTIVE = ("starting", "running")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as its folder tells it."""
+
+    folder: Path
+    state: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Return the folder's name, by which people call the run."""
+        return self.folder.name
+
+    @property
+    def status(self) -> str:
+        """Return starting, running, done, failed, stopped, or lost (its process is gone)."""
+        said = str(self.state.get("status", "lost"))
+        if said in ACTIVE and not is_alive(self.state.get("pid"), self.state.get("pid_started")):
+            return "lost"
+        return said
+
+    @property
+    def is_active(self) -> bool:
+        """Tell whether a process is working on it now."""
+        return self.status in ACTIVE
+
+
+def write_atomic(path: Path, content: str) -> None:
+    """Replace a file whole: a reader sees the old text or the new, whatever happens in between."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON, whole."""
+    write_atomic(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON mapping; an absent or torn file is empty."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def update_state(folder: Path, **changes: Any) -> None:
+    """Change the state of a run."""
+    write_json(folder / STATE, {**read_json(folder / STATE), **changes})
+
+
+def is_alive(pid: Any, started: Any = None) -> bool:
+    """Tell whether the process lives and is the one that began then, not a later namesake."""
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    now = process_start(pid)
+    if now is None:
+        return False
+    return started is None or abs(now - float(started)) < 2
+
+
+def process_start(pid: int) -> float | None:
+    """Return when a process began (unix seconds), None when it is gone or a zombie."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return float(process.create_time())
+    except psutil.Error:
+        return None
+
+
+def append_event(folder: Path, event: str, **fields: Any) -> None:
+    """Add one line to the events; one write per line, so lines of two writers never mix."""
+    line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False)
+    with (folder / EVENTS).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Return the events that follow a byte offset, and the offset after them.
+
+    A last line still being written is left for the next call; a torn one in the middle is skipped.
+    """
+    try:
+        with (folder / EVENTS).open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except OSError:
+        return [], offset
+    whole = data[: data.rfind(b"\n") + 1]
+    events = []
+    for line in whole.splitlines():
+        with contextlib.suppress(ValueError):
+            events.append(json.loads(line))
+    return events, offset + len(whole)
+
+
+def create(folder: Path) -> Path:
+    """Make a new run folder, or the next free one beside it; register it for `runs list`."""
+    wanted = folder
+    for number in range(2, 10_000):
+        try:
+            folder.mkdir(parents=True, exist_ok=False)
+            break
+        except FileExistsError:
+            if folder.is_dir() and not any(folder.iterdir()):
+                break
+            folder = wanted.with_name(f"{wanted.name}-{number}")
+        except OSError as error:
+            raise RunError(
+                text(f"cannot make {folder}: {error}", f"无法创建 {folder}：{error}"),
+                hint=text("choose another output_dir", "请更换 output_dir"),
+            ) from None
+    register(folder)
+    return folder
+
+
+def register(folder: Path) -> None:
+    """Remember where a run is, so that it is found from any directory."""
+    index = home() / "runs"
+    with contextlib.suppress(OSError):
+        index.mkdir(parents=True, exist_ok=True)
+        link = index / f"{folder.name}@{hash_text(str(folder.resolve())):08x}"
+        if not link.is_symlink():
+            link.symlink_to(folder.resolve())
+
+
+def hash_text(value: str) -> int:
+    """Return a stable 32-bit hash of a text."""
+    import zlib
+
+    return zlib.crc32(value.encode())
+
+
+def runs() -> Iterator[Run]:
+    """Yield all runs known on this machine, newest first; folders that are gone are forgotten."""
+    found: dict[Path, Run] = {}
+    for link in sorted((home() / "runs").glob("*")):
+        folder = link.resolve()
+        if not (folder / STATE).is_file():
+            if not folder.exists():
+                link.unlink(missing_ok=True)
+            continue
+        found[folder] = Run(folder, read_json(folder / STATE))
+    yield from sorted(found.values(), key=lambda run: -float(run.state.get("started") or 0))
+
+
+def find(name: str) -> Run:
+    """Return the run of that folder or name, or the newest for `last`."""
+    folder = Path(name)
+    if (folder / STATE).is_file():
+        return Run(folder.resolve(), read_json(folder / STATE))
+    known = list(runs())
+    if name == "last" and known:
+        return known[0]
+    matching = [run for run in known if run.name == name]
+    matching = matching or [run for run in known if run.name.startswith(name)]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        listed = ", ".join(str(run.folder) for run in matching[:5])
+        raise RunError(
+            text(f"{name} names {len(matching)} runs: {listed}", f"{name} 对应多个运行：{listed}"),
+            hint=text("give the folder", "请给出目录"),
+        )
+    raise RunError(
+        text(f"no run named {name}", f"没有名为 {name} 的运行"),
+        hint=text("`swiftbox runs list` shows them all", "`swiftbox runs list` 列出全部运行"),
+    )
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the complete checkpoints of a run, oldest first."""
+    found = [
+        path
+        for path in (folder / CHECKPOINTS).glob("checkpoint-*")
+        if path.name.removeprefix("checkpoint-").isdigit() and (path / COMPLETE).is_file()
+    ]
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step in a checkpoint's name."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))

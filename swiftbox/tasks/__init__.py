@@ -1,0 +1,10 @@
+"""The tasks a YAML can ask for: one file each, and one explicit table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from swiftbox.tasks.task import Task
+from swiftbox.tasks.train import TRAIN
+
+TASKS: Mapping[str, Task] = {"train": TRAIN}

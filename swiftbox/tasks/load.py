@@ -1,0 +1,104 @@
+"""From a YAML file to a typed config, or to all of its mistakes at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from swiftbox.config.checking import build
+from swiftbox.config.fields import cards
+from swiftbox.config.reading import Problem, Settings, read_file, read_text
+from swiftbox.config.train import TrainConfig
+from swiftbox.errors import ConfigError
+from swiftbox.language import text
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A config, what was said while reading it, and the keys that were given."""
+
+    config: TrainConfig
+    notes: tuple[str, ...]
+    asked: frozenset[str]
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> Loaded:
+    """Read a YAML file; raise ConfigError with every mistake of the file."""
+    return typed(read_file(path, overrides))
+
+
+def loads(content: str, *, source: str, overrides: Iterable[str] = ()) -> Loaded:
+    """Read YAML text; `source` names it in messages."""
+    return typed(read_text(content, source=source, overrides=overrides))
+
+
+def typed(settings: Settings) -> Loaded:
+    """Make the config that the settings describe."""
+    task = _task(settings)
+    model = _class(task, settings)
+    config = build(model, settings, _elsewhere(task, model))
+    settings.fail()
+    if config is None:  # fail() raised unless a mistake went unrecorded
+        raise ConfigError(settings.source)
+    return Loaded(config, tuple(settings.notes), frozenset(settings.entries))
+
+
+def _task(settings: Settings) -> Task:
+    entry = settings.entries.get("task")
+    if entry is None:
+        return TASKS["train"]
+    if entry.value in TASKS:
+        return TASKS[str(entry.value)]
+    known = ", ".join(TASKS)
+    settings.problems.append(
+        Problem(
+            entry.where,
+            "task",
+            text(
+                f"should be one of {known} (got {entry.value})",
+                f"应为其中之一：{known}（当前为 {entry.value}）",
+            ),
+            entry.order,
+        )
+    )
+    del settings.entries["task"]
+    return TASKS["train"]
+
+
+def _class(task: Task, settings: Settings) -> type[TrainConfig]:
+    entry = settings.entries.get(task.discriminator)
+    if entry is None:
+        return task.choices[task.default]
+    if entry.value in task.choices:
+        return task.choices[str(entry.value)]
+    known = ", ".join(task.choices)
+    near = difflib.get_close_matches(str(entry.value), list(task.choices), n=1, cutoff=0.5)
+    end = text(f"; did you mean {near[0]}?", f"；是否想写 {near[0]}？") if near else ""
+    settings.problems.append(
+        Problem(
+            entry.where,
+            task.discriminator,
+            text(
+                f"should be one of {known} (got {entry.value}){end}",
+                f"应为其中之一：{known}（当前为 {entry.value}）{end}",
+            ),
+            entry.order,
+        )
+    )
+    del settings.entries[task.discriminator]
+    return task.choices[task.default]
+
+
+def _elsewhere(task: Task, model: type[TrainConfig]) -> Mapping[str, str]:
+    """Name the stages that own the keys which this one does not have."""
+    own = {card.name for card in cards(model)}
+    found: dict[str, list[str]] = {}
+    for name, other in task.choices.items():
+        for card in cards(other):
+            if card.name not in own:
+                found.setdefault(card.name, []).append(f"{task.discriminator}: {name}")
+    return {key: ", ".join(names) for key, names in found.items()}

@@ -1,0 +1,131 @@
+"""task: train. Resolve what `auto` means on a machine, then fetch, check, train, save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from swiftbox.config.groups import as_list
+from swiftbox.config.train import TrainConfig
+from swiftbox.devices import choices
+from swiftbox.devices.machine import Machine
+from swiftbox.errors import MachineError
+from swiftbox.language import text
+from swiftbox.methods import METHODS
+from swiftbox.tasks.task import Emit, Reason, Resolved, Task
+
+
+def resolve(config: TrainConfig, machine: Machine) -> Resolved:
+    """Settle every `auto` for this machine, with the reason; refuse what cannot work."""
+    reasons: list[Reason] = []
+    settled: dict[str, Any] = {}
+
+    def settle(key: str, choice: choices.Choice) -> None:
+        settled[key] = choice.value
+        reasons.append(Reason(key, choice.value, choice.reason))
+
+    devices = _device_count(config, machine)
+    settle("distributed", choices.choose_distributed(machine, config.distributed, devices))
+    settle("dtype", choices.choose_dtype(machine, config.dtype))
+    settle(
+        "attn_implementation",
+        choices.choose_attention(machine, config.attn_implementation, settled["dtype"]),
+    )
+    settle("optim", choices.choose_optimizer(machine, config.optim))
+    settle(
+        "gradient_checkpointing",
+        choices.choose_checkpointing(machine, config.gradient_checkpointing),
+    )
+    padding_free = _padding_free(config, settled["attn_implementation"])
+    reasons.append(padding_free)
+    settled["padding_free"] = padding_free.value
+    _require_reporters(config, machine)
+    processes = 1 if settled["distributed"] == "none" else devices
+    settled["num_devices"] = processes
+    per_update = config.per_device_train_batch_size * config.gradient_accumulation_steps * processes
+    reasons.append(
+        Reason(
+            "rows per update",
+            per_update,
+            text(
+                f"{config.per_device_train_batch_size} rows x "
+                f"{config.gradient_accumulation_steps} accumulated x {processes} device(s)",
+                f"{config.per_device_train_batch_size} 行 x 累积 "
+                f"{config.gradient_accumulation_steps} 次 x {processes} 个设备",
+            ),
+        )
+    )
+    env = dict(choices.environment(machine, processes))
+    return Resolved(config.model_copy(update=settled), tuple(reasons), processes, env)
+
+
+def _device_count(config: TrainConfig, machine: Machine) -> int:
+    there = max(1, len(machine.devices))
+    wanted = config.num_devices
+    if wanted is None:
+        return 1 if config.distributed == "none" else there
+    if wanted > there and machine.devices:
+        raise MachineError(
+            text(
+                f"num_devices: {wanted} asked for, {there} found",
+                f"num_devices：要求 {wanted} 个，只有 {there} 个",
+            ),
+            hint=text(f"set num_devices to {there} or less", f"将 num_devices 设为不超过 {there}"),
+        )
+    return wanted
+
+
+def _padding_free(config: TrainConfig, attention: str) -> Reason:
+    """Join rows instead of padding wherever the attention keeps documents apart exactly."""
+    exact = attention in ("sdpa", "eager", "flash_attention_2", "flash_attention_3")
+    if config.padding_free == "false":
+        why = text("asked for", "按要求")
+        return Reason("padding_free", "false", why)
+    if exact:
+        why = text(
+            f"{attention} keeps joined rows apart; checked on the model before training",
+            f"{attention} 能使拼接的样本互不可见；训练前会在模型上核对",
+        )
+        return Reason("padding_free", "true", why)
+    if config.padding_free == "true":
+        raise MachineError(
+            text(
+                f"padding_free: {attention} does not keep joined rows apart",
+                f"padding_free：{attention} 无法使拼接的样本互不可见",
+            ),
+            hint=text("set attn_implementation: sdpa", "设置 attn_implementation: sdpa"),
+        )
+    why = text(f"not shown to be exact with {attention}", f"使用 {attention} 时未证明精确")
+    return Reason("padding_free", "false", why)
+
+
+def _require_reporters(config: TrainConfig, machine: Machine) -> None:
+    for name in as_list(config.report_to):
+        if name != "none" and name not in machine.versions:
+            raise MachineError(
+                text(f"report_to: {name} is not installed", f"report_to：未安装 {name}"),
+                hint=f"pip install {name}",
+            )
+
+
+def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
+    """Train in this process; return the folder of the trained model, None when stopped early."""
+    from swiftbox.core.session import train
+    from swiftbox.hub.fetch import fetch_dataset, fetch_model
+
+    method = METHODS[str(getattr(config, "stage"))]  # noqa: B009 - the discriminator of the union
+    emit("stage", name="fetch", detail=config.model)
+    model = fetch_model(config.model, hub=config.hub, revision=config.revision)
+    adapter = fetch_model(config.adapter, hub=config.hub, revision=None) if config.adapter else None
+    sources = fetch_dataset(config.dataset, columns=config.columns, hub=config.hub)
+    return train(config, method, folder, emit, model=model, adapter=adapter, sources=sources)
+
+
+TRAIN = Task(
+    name="train",
+    discriminator="stage",
+    default="sft",
+    choices={name: method.config for name, method in METHODS.items()},
+    resolve=resolve,
+    run=run,
+)

@@ -1,0 +1,306 @@
+"""What each verb does; answers go to stdout, talk to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from swiftbox import run_folder
+from swiftbox.errors import ConfigError, UserError
+from swiftbox.language import text
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+
+def say(line: str) -> None:
+    """Write a line of talk."""
+    sys.stderr.write(line + "\n")
+
+
+def answer(line: str) -> None:
+    """Write a line of the answer."""
+    sys.stdout.write(line + "\n")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a YAML."""
+    from swiftbox import launch
+
+    def begin(on_event: OnEvent | None, on_start: Any) -> int:
+        return launch.start(
+            Path(options.file),
+            overrides=options.overrides,
+            detach=options.detach,
+            on_event=on_event,
+            on_start=on_start,
+        )
+
+    return _shown(begin, options)
+
+
+def _shown(begin: Callable[[OnEvent | None, Any], int], options: argparse.Namespace) -> int:
+    """Start something with the live view, or detached with a line on how to follow it."""
+    from swiftbox.view import View
+
+    def announce(folder: Path, planned: Any) -> None:
+        for note in planned.notes:
+            say(f"  {note.key}: {note.value}  # {note.why}")
+        say(text(f"run folder: {folder}", f"运行目录：{folder}"))
+        if options.detach:
+            say(text("follow it with", "跟踪运行：") + f" swiftbox runs logs {folder.name} -f")
+
+    if options.detach:
+        return begin(None, announce)
+    with View(plain=options.plain) as view:
+        return begin(view.event, announce)
+
+
+def check(options: argparse.Namespace) -> int:
+    """Find every mistake of a YAML without running it."""
+    from swiftbox.launch import prepare
+
+    try:
+        prepared = prepare(Path(options.file), options.overrides)
+    except UserError as error:
+        if options.json:
+            answer(json.dumps({"ok": False, "error": error.message, "hint": error.hint}))
+            return 2
+        raise
+    checked = prepared.rows
+    if options.json:
+        answer(json.dumps(_as_json(prepared), ensure_ascii=False))
+        return 0
+    for line in prepared.loaded.notes:
+        say(text(f"note: {line}", f"提示：{line}"))
+    for note in prepared.plan.notes:
+        answer(f"{note.key}: {note.value}  # {note.why}")
+    if checked is not None:
+        answer(checked.summary())
+    answer("command: " + " ".join(prepared.plan.command))
+    if options.preview:
+        from swiftbox.preview import show
+
+        show(prepared.plan.config)
+    return 0
+
+
+def _as_json(prepared: Any) -> dict[str, Any]:
+    return {
+        "ok": True,
+        "notes": list(prepared.loaded.notes),
+        "config": prepared.plan.config.model_dump(mode="json"),
+        "reasons": {note.key: note.why for note in prepared.plan.notes},
+        "command": list(prepared.plan.command),
+        "rows": prepared.rows.rows if prepared.rows else None,
+    }
+
+
+def new(options: argparse.Namespace) -> int:
+    """Write a YAML from a preset."""
+    from swiftbox.config.writing import write
+    from swiftbox.presets import presets
+    from swiftbox.tasks.load import load
+
+    known = presets()
+    if options.preset is None:
+        for name, path in known.items():
+            answer(f"{name:<14} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+        return 0
+    if options.preset not in known:
+        raise ConfigError(
+            text(f"no preset named {options.preset}", f"没有名为 {options.preset} 的预设"),
+            hint=text(f"there are: {', '.join(known)}", f"可选：{', '.join(known)}"),
+        )
+    loaded = load(known[options.preset], options.overrides)
+    target = Path(options.output) if options.output else None
+    shown = options.output or "FILE"
+    content = write(
+        loaded.config,
+        header=[
+            text(f"Run: swiftbox run {shown}", f"运行：swiftbox run {shown}"),
+            f"yaml-language-server: $schema={_schema_file().as_uri()}",
+        ],
+        keys=loaded.asked,
+    )
+    if target is None:
+        sys.stdout.write(content)
+        return 0
+    if target.exists() and not options.force:
+        raise ConfigError(
+            text(f"{target} exists", f"{target} 已存在"),
+            hint=text("--force overwrites it", "--force 可覆盖"),
+        )
+    run_folder.write_atomic(target, content)
+    say(
+        text(
+            f"wrote {target}; next: swiftbox check {target}",
+            f"已写入 {target}；下一步：swiftbox check {target}",
+        )
+    )
+    return 0
+
+
+def _schema_file() -> Path:
+    """Write the schema of the installed version where editors can find it."""
+    from swiftbox.config.schema import schema
+    from swiftbox.language import home
+    from swiftbox.tasks import TASKS
+
+    path = home() / "schema-train.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = schema(list(TASKS["train"].choices.values()), TASKS["train"].discriminator)
+    run_folder.write_json(path, found)
+    return path.resolve()
+
+
+def schema(options: argparse.Namespace) -> int:
+    """Print the JSON Schema of a task."""
+    from swiftbox.config.schema import schema as schema_of
+    from swiftbox.tasks import TASKS
+
+    if options.task not in TASKS:
+        raise ConfigError(
+            text(f"no task named {options.task}", f"没有名为 {options.task} 的任务"),
+            hint=text(f"there are: {', '.join(TASKS)}", f"可选：{', '.join(TASKS)}"),
+        )
+    task = TASKS[options.task]
+    found = schema_of(list(task.choices.values()), task.discriminator)
+    answer(json.dumps(found, ensure_ascii=False, indent=2))
+    return 0
+
+
+def runs(options: argparse.Namespace) -> int:
+    """Do what is asked of the runs."""
+    actions = {
+        None: _list_runs,
+        "list": _list_runs,
+        "show": _show_run,
+        "logs": _logs,
+        "stop": _stop_run,
+        "resume": _again,
+        "rerun": _again,
+    }
+    return actions[options.action](options)
+
+
+def described(one: run_folder.Run) -> dict[str, Any]:
+    """Return what a list of runs shows of one."""
+    last: dict[str, Any] = {}
+    for event in run_folder.read_events(one.folder)[0]:
+        if event.get("event") == "step":
+            last = event
+    return {
+        "name": one.name,
+        "status": one.status,
+        "step": last.get("step"),
+        "total_steps": last.get("total_steps"),
+        "loss": last.get("loss"),
+        "started": one.state.get("started"),
+        "folder": str(one.folder),
+    }
+
+
+def _list_runs(options: argparse.Namespace) -> int:
+    rows = [described(one) for one in run_folder.runs()]
+    if getattr(options, "json", False):
+        answer(json.dumps(rows, ensure_ascii=False))
+        return 0
+    if not rows:
+        say(text("no runs yet; `swiftbox demo` makes some", "还没有运行；`swiftbox demo` 可生成"))
+    for row in rows:
+        started = time.strftime("%m-%d %H:%M", time.localtime(row["started"] or 0))
+        steps = f"{row['step']}/{row['total_steps']}" if row["step"] else "-"
+        loss = f"{row['loss']:.4f}" if row["loss"] is not None else "-"
+        answer(f"{started}  {row['status']:<8} {steps:>11} {loss:>8}  {row['name']}")
+    return 0
+
+
+def _show_run(options: argparse.Namespace) -> int:
+    one = run_folder.find(options.run)
+    found = described(one)
+    kept = [path.name for path in run_folder.checkpoints(one.folder)]
+    model = one.folder / run_folder.MODEL
+    found |= {"checkpoints": kept, "model": str(model) if model.is_dir() else None}
+    ending = [
+        event
+        for event in run_folder.read_events(one.folder)[0]
+        if event.get("event") in ("failed", "stopped", "done")
+    ]
+    if ending:
+        found["ending"] = ending[-1]
+    if options.json:
+        answer(json.dumps(found, ensure_ascii=False))
+        return 0
+    for key, value in found.items():
+        nested = isinstance(value, (dict, list))
+        answer(f"{key}: {json.dumps(value, ensure_ascii=False) if nested else value}")
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    from swiftbox import launch
+    from swiftbox.view import View
+
+    one = run_folder.find(options.run)
+    if not options.follow:
+        log = one.folder / run_folder.LOG
+        sys.stdout.write(log.read_text(encoding="utf-8", errors="replace") if log.is_file() else "")
+        return 0
+    with View(plain=options.plain) as view:
+        return launch.follow(one.folder, view.event)
+
+
+def _stop_run(options: argparse.Namespace) -> int:
+    from swiftbox import launch
+
+    one = run_folder.find(options.run)
+    if launch.stop(one.folder, timeout_s=options.wait):
+        say(text(f"{one.name} has stopped", f"{one.name} 已停止"))
+        return 0
+    say(text(f"{one.name} is still saving", f"{one.name} 仍在保存"))
+    return 1
+
+
+def _again(options: argparse.Namespace) -> int:
+    from swiftbox import launch
+
+    one = run_folder.find(options.run)
+    act = launch.resume if options.action == "resume" else launch.rerun
+
+    def begin(on_event: OnEvent | None, on_start: Any) -> int:
+        return act(
+            one.folder,
+            overrides=options.overrides,
+            detach=options.detach,
+            on_event=on_event,
+            on_start=on_start,
+        )
+
+    return _shown(begin, options)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Say what this machine has and lacks."""
+    from swiftbox.devices.doctor import render, report
+    from swiftbox.devices.probe import probe
+
+    found = report(probe(Path.cwd()))
+    if options.json:
+        answer(json.dumps(found.to_dict(), ensure_ascii=False))
+        return 0
+    from rich.console import Console
+
+    Console().print(render(found))
+    return 0
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Make, train and try the starter model."""
+    from swiftbox.starter.demo import demo as start
+
+    return start(Path(options.folder), name=options.name)

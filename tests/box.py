@@ -1,0 +1,96 @@
+"""Run swiftbox as a user does, in a child, and read what its run folder says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+COMMAND = [sys.executable, "-m", "swiftbox"]
+LONGEST_S = 300
+
+
+def box(*arguments: str, cwd: Path, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+    """Run a verb to its end; check its exit code unless None."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LONGEST_S,
+        env=dict(os.environ),
+    )
+    if code is not None:
+        assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@contextmanager
+def started(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a verb, and end it with its run whatever happens."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=dict(os.environ),
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=30)
+
+
+def until(condition: Callable[[], Any], *, what: str, timeout_s: float = 120) -> Any:
+    """Look again and again until something holds; return it."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.005)
+    raise AssertionError(f"not within {timeout_s} s: {what}")
+
+
+def events(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    """Return the events of a run, all or of one kind."""
+    path = folder / "events.jsonl"
+    if not path.is_file():
+        return []
+    content = path.read_text(encoding="utf-8")
+    lines = content[: content.rfind("\n") + 1].splitlines()
+    found = [json.loads(line) for line in lines]
+    return [one for one in found if kind is None or one["event"] == kind]
+
+
+def last_step(folder: Path) -> int:
+    """Return the last step that a run has recorded."""
+    steps = events(folder, "step")
+    return steps[-1]["step"] if steps else 0
+
+
+def losses(folder: Path) -> dict[int, float]:
+    """Return the loss of each step; of a step done twice, the later."""
+    return {one["step"]: one["loss"] for one in events(folder, "step")}
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """Return the state of a run."""
+    return json.loads((folder / "state.json").read_text(encoding="utf-8"))
+
+
+def gone(pid: int) -> bool:
+    """Tell whether a process has ended."""
+    from swiftbox.run_folder import is_alive
+
+    return not is_alive(pid)

@@ -1,0 +1,42 @@
+"""The JSON Schema says what the reader does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from swiftbox.config.schema import schema
+from swiftbox.methods import METHODS
+from swiftbox.presets import presets
+
+
+@pytest.fixture
+def train_schema() -> dict[str, Any]:
+    return schema([method.config for method in METHODS.values()], "stage")
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_every_preset_is_valid(name: str, train_schema: dict[str, Any]) -> None:
+    values = yaml.safe_load(presets()[name].read_text(encoding="utf-8"))
+    jsonschema.validate(values, train_schema)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"lora_rank": 0}, {"dtype": "bfloat"}, {"unknown": 1}, {"seed": "x"}, {"stage": "stf"}],
+)
+def test_what_the_reader_refuses_is_invalid(
+    wrong: dict[str, Any], train_schema: dict[str, Any]
+) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"stage": "sft", "model": "m", "dataset": "d", **wrong}, train_schema)
+
+
+def test_every_key_is_described_with_its_default(train_schema: dict[str, Any]) -> None:
+    for variant in train_schema["oneOf"]:
+        for key, described in variant["properties"].items():
+            assert described["description"], key
+            assert "default" in described or key in ("model", "dataset"), key

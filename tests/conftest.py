@@ -1,0 +1,43 @@
+"""Fixtures of all tests: a state folder of one's own, English, and tiny models made on the spot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the user's state, language and terminal out of the tests."""
+    monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("SWIFTBOX_LANG", "en")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of tiny random models, one per architecture, each with a ChatML tokenizer."""
+    from tiny import ARCHITECTURES, build
+
+    root = tmp_path_factory.mktemp("models")
+    return {name: build(name, root / name) for name in ARCHITECTURES}
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_models: dict[str, Path]) -> Path:
+    """The folder of a tiny random Qwen3 model."""
+    return tiny_models["qwen3"]
+
+
+@pytest.fixture
+def chat_file(tmp_path: Path) -> Path:
+    """A jsonl of forty short conversations of uneven length."""
+    from tiny import write_chats
+
+    return write_chats(tmp_path / "chat.jsonl", 40)

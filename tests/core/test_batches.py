@@ -1,0 +1,237 @@
+"""Joined rows equal padded rows; packing loses nothing; only learned places get logits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tiny import ARCHITECTURES, train_tokenizer, write_chats
+from transformers import AutoModelForCausalLM
+
+from swiftbox.core.batches import flat_batch, padded_batch
+from swiftbox.core.encoding import IGNORED, Row, encode_chats, encode_texts
+from swiftbox.core.losses import next_token_loss, next_token_losses
+from swiftbox.core.model import keeps_rows_apart
+from swiftbox.core.rows import EpochSampler, fit, hold_out, pack
+from swiftbox.data.example import Example, Message
+from swiftbox.errors import DataError
+
+
+def examples(path: Path) -> list[Example]:
+    found = []
+    for line in path.read_text("utf-8").splitlines():
+        messages = [Message(**message) for message in json.loads(line)["messages"]]
+        found.append(Example(messages=tuple(messages)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    path = write_chats(tmp_path_factory.mktemp("rows") / "chat.jsonl", 12)
+    encoded = encode_chats(examples(path), train_tokenizer(), train_on_prompt=False)
+    return [row for group in encoded for row in group]
+
+
+def load(folder: Path, attention: str) -> torch.nn.Module:
+    return AutoModelForCausalLM.from_pretrained(
+        folder, attn_implementation=attention, dtype=torch.float32
+    )
+
+
+def by_row(losses: torch.Tensor, rows: list[Row]) -> torch.Tensor:
+    return torch.stack([part.mean() for part in losses.split([row.trained for row in rows])])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_padding_free_equals_padded_row_by_row(
+    name: str, attention: str, tiny_models: dict[str, Path], rows: list[Row]
+) -> None:
+    model = load(tiny_models[name], attention)
+    joined = by_row(next_token_losses(model, flat_batch(rows)), rows)
+    padded = by_row(next_token_losses(model, padded_batch(rows)), rows)
+    alone = torch.stack([next_token_losses(model, flat_batch([row])).mean() for row in rows])
+    assert torch.allclose(joined, padded, rtol=0, atol=1e-5)
+    assert torch.allclose(joined, alone, rtol=0, atol=1e-5)
+
+
+def test_gradients_of_both_layouts_agree(tiny: Path, rows: list[Row]) -> None:
+    gradients = []
+    for batch in (flat_batch(rows), padded_batch(rows)):
+        model = load(tiny, "sdpa")
+        total, count = next_token_loss(model, batch)
+        (total / count).backward()
+        gradients.append(torch.cat([one.grad.flatten() for one in model.parameters()]))
+    assert (gradients[0] - gradients[1]).norm() <= 1e-5 * gradients[1].norm()
+
+
+def test_our_loss_is_the_models_own(tiny: Path, rows: list[Row]) -> None:
+    model = load(tiny, "sdpa")
+    batch = padded_batch(rows)
+    own = model(**batch, use_cache=False).loss
+    total, count = next_token_loss(model, flat_batch(rows))
+    assert float(total / count) == pytest.approx(float(own), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_model_that_keeps_rows_apart_is_recognised(
+    name: str, tiny_models: dict[str, Path]
+) -> None:
+    assert keeps_rows_apart(load(tiny_models[name], "sdpa"))
+
+
+def test_a_model_that_lets_rows_see_each_other_is_caught(tiny: Path) -> None:
+    model = load(tiny, "sdpa")
+    inner = model.forward
+
+    def forgetful(input_ids: torch.Tensor, **kwargs: object) -> object:
+        counted = torch.arange(input_ids.shape[1])[None]
+        return inner(**{**kwargs, "input_ids": input_ids, "position_ids": counted})
+
+    model.forward = forgetful
+    assert not keeps_rows_apart(model)
+
+
+def test_the_first_token_of_a_joined_row_is_not_predicted_by_the_row_before() -> None:
+    row = Row(np.array([5, 6, 7], np.int32), np.array([5, 6, 7], np.int32))
+    batch = flat_batch([row, row])
+    assert batch["labels"].tolist() == [[IGNORED, 6, 7, IGNORED, 6, 7]]
+    assert batch["keep"].tolist() == [0, 1, 3, 4]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1, 2]]
+
+
+def test_only_the_assistant_is_learned(rows: list[Row], tmp_path: Path) -> None:
+    tokenizer = train_tokenizer()
+    chats = examples(write_chats(tmp_path / "chat.jsonl", 12))
+    for example, row in zip(chats, rows, strict=True):
+        learned = tokenizer.decode(row.input_ids[row.labels != IGNORED])
+        assert learned == example.messages[1].content + "<|im_end|>\n"
+
+
+MARKED = (
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] }}!{% endgeneration %}"
+    "{% else %}[{{ message['content'] }}]{% endif %}{% endfor %}"
+)
+
+REASONING = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""As Qwen3's: an assistant turn is rendered differently once something follows it."""
+
+REWRITING = "{% for message in messages %}{{ loop.length }}{{ message['content'] }}{% endfor %}"
+
+
+def conversation(*contents: str) -> Example:
+    roles = ("user", "assistant") * len(contents)
+    return Example(messages=tuple(map(Message, roles, contents)))
+
+
+def learned_text(template: str, example: Example) -> str:
+    tokenizer = train_tokenizer()
+    tokenizer.chat_template = template
+    (row,) = encode_chats([example], tokenizer, train_on_prompt=False)[0]
+    return tokenizer.decode(row.input_ids[row.labels != IGNORED])
+
+
+def test_a_templates_own_marks_decide_what_is_learned() -> None:
+    assert learned_text(MARKED, conversation("q", "a1", "r", "a2")) == "a1!a2!"
+
+
+def test_a_reasoning_template_is_masked_by_what_stands_in_the_whole() -> None:
+    learned = learned_text(REASONING, conversation("q", "first", "r", "second"))
+    assert learned == "first<|im_end|>\n<think>\n\n</think>\n\nsecond<|im_end|>\n"
+
+
+def test_a_template_that_rewrites_earlier_turns_is_an_error_that_names_it() -> None:
+    with pytest.raises(DataError, match="chat template of"):
+        learned_text(REWRITING, conversation("q", "a", "r", "b"))
+
+
+def test_a_tokenizer_without_template_is_refused_with_the_cure() -> None:
+    tokenizer = train_tokenizer()
+    tokenizer.chat_template = None
+    with pytest.raises(DataError) as caught:
+        encode_chats([conversation("q", "a")], tokenizer, train_on_prompt=False)
+    assert "template: chatml" in caught.value.hint
+
+
+def test_chinese_answers_are_learned_whole() -> None:
+    learned = learned_text(REASONING, conversation("你是谁？", "我是小快。"))
+    assert learned.endswith("我是小快。<|im_end|>\n")
+
+
+def test_a_long_document_becomes_several_rows_and_loses_no_token() -> None:
+    tokenizer = train_tokenizer()
+    words = " ".join(["word"] * 100)
+    (pieces,) = encode_texts([words], tokenizer, max_length=16)
+    whole = tokenizer(words)["input_ids"] + [tokenizer.eos_token_id]
+    assert np.concatenate([piece.input_ids for piece in pieces]).tolist() == whole
+    assert max(map(len, pieces)) == 16
+
+
+def test_packing_puts_every_row_in_one_bin_within_the_limit(rows: list[Row]) -> None:
+    bins = pack(rows, 256)
+    assert all(sum(map(len, one)) <= 256 for one in bins)
+    assert sorted(id(row) for one in bins for row in one) == sorted(map(id, rows))
+    assert len(bins) < len(rows)
+
+
+def test_rows_too_long_are_cut_and_counted(rows: list[Row]) -> None:
+    fitted = fit(rows, max_length=60, truncation="right")
+    longer = [row for row in rows if len(row) > 60]
+    assert fitted.cut == len(longer) > 0
+    assert max(map(len, fitted.rows)) == 60
+    assert len(fitted.rows) + fitted.nothing_to_learn == len(rows)
+
+
+def test_rows_too_long_are_dropped_and_counted(rows: list[Row]) -> None:
+    fitted = fit(rows, max_length=60, truncation="drop")
+    assert fitted.dropped == len([row for row in rows if len(row) > 60])
+    assert len(fitted.rows) == len(rows) - fitted.dropped
+
+
+def test_rows_too_long_can_be_refused(rows: list[Row]) -> None:
+    with pytest.raises(DataError, match="longer than max_length 60"):
+        fit(rows, max_length=60, truncation="error")
+
+
+@pytest.mark.parametrize(("val_size", "held"), [(0.25, 3), (2, 2), (0.001, 1), (0, 0)])
+def test_rows_are_held_out_once(rows: list[Row], val_size: float, held: int) -> None:
+    training, held_out = hold_out(rows, val_size, seed=1)
+    assert len(held_out) == held
+    assert sorted(map(id, training + held_out)) == sorted(map(id, rows))
+
+
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    first, second = EpochSampler(50, seed=3), EpochSampler(50, seed=3)
+    assert list(first) == list(second)
+    second.epoch = 1
+    assert list(first) != list(second)
+    assert sorted(second) == list(range(50))
+
+
+def test_a_batch_counts_every_learned_token(tiny: Path, rows: list[Row]) -> None:
+    _, count = next_token_loss(load(tiny, "sdpa"), flat_batch(rows))
+    assert int(count) == sum(row.trained for row in rows)
+
+
+def test_a_model_without_logits_to_keep_gives_the_same_losses(tiny: Path, rows: list[Row]) -> None:
+    model = load(tiny, "sdpa")
+    expected = next_token_losses(model, flat_batch(rows))
+
+    class Plain(torch.nn.Module):
+        def forward(
+            self, input_ids: torch.Tensor, position_ids: torch.Tensor, use_cache: bool
+        ) -> object:
+            full = model(input_ids=input_ids, position_ids=position_ids, use_cache=use_cache)
+            return SimpleNamespace(logits=full.logits)
+
+    assert torch.allclose(next_token_losses(Plain(), flat_batch(rows)), expected, atol=1e-5)
