@@ -1,0 +1,257 @@
+"""A run as people watch it: a live display in a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, TextIO
+
+from swiftbox.language import text
+
+Event = Mapping[str, Any]
+
+SECONDS_BETWEEN_LINES = 5.0
+"""Plain step lines are for logs and slow links: one each few seconds is enough."""
+
+TRACEBACK_LINES = 15
+BARS = "▁▂▃▄▅▆▇█"
+ASCII_BARS = "_.-=+*#@"
+
+
+class View:
+    """Shows the events it is given; a context manager, since a live display must be closed."""
+
+    def __init__(self, *, plain: bool = False, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.losses: list[float] = []
+        self.rates: list[float] = []
+        self.stage = ""
+        self.step: Event = {}
+        self.start: Event = {}
+        self.saved = ""
+        self.last_line = 0.0
+        self.live: Any = None
+        dumb = os.environ.get("TERM", "") in ("", "dumb")
+        self.plain = plain or dumb or not self.stream.isatty()
+
+    def __enter__(self) -> View:
+        if not self.plain:
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(file=self.stream)
+            self.live = Live(console=console, auto_refresh=False, transient=False)
+            self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def event(self, event: Event) -> None:
+        """Take one event of a run."""
+        kind = event.get("event")
+        if kind == "step":
+            self._step(event)
+            return
+        if kind == "stage":
+            self.stage = stage_title(event)
+        elif kind == "start":
+            self.start = event
+        elif kind == "checkpoint":
+            self.saved = f"checkpoint-{event['step']}"
+        for line in lines_of(event):
+            self._line(line)
+        self._refresh()
+
+    def _step(self, event: Event) -> None:
+        self.step = event
+        self.losses.append(float(event["loss"]))
+        self.rates.append(float(event.get("learning_rate") or 0.0))
+        if self.live is not None:
+            self._refresh()
+            return
+        last = event["step"] == event["total_steps"]
+        now = time.monotonic()
+        if last or now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            self._line(step_line(event))
+
+    def _line(self, line: str) -> None:
+        if self.live is not None:
+            self.live.console.print(line, markup=False, highlight=False)
+        else:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+
+    def _refresh(self) -> None:
+        if self.live is not None:
+            self.live.update(self.panel(self.live.console.width), refresh=True)
+
+    def panel(self, width: int) -> Any:
+        """Return what the live display shows, for a terminal of that width."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        if not self.step:
+            return Text(f"{self.stage} …" if self.stage else "…")
+        encoding = (getattr(self.stream, "encoding", "") or "").lower()
+        bars = BARS if "utf" in encoding else ASCII_BARS
+        step = self.step
+        spark = max(8, min(30, width - 50))
+        bar = ProgressBar(
+            total=step["total_steps"], completed=step["step"], width=max(10, width - 2)
+        )
+        head = f"{self.stage}  {step['step']}/{step['total_steps']}  " + text(
+            f"epoch {step['epoch']:.2f}  {duration(step['eta_s'])} left",
+            f"第 {step['epoch']:.2f} 轮  剩余 {duration(step['eta_s'])}",
+        )
+        rows = [
+            (text("loss", "损失"), f"{step['loss']:.4f}", sparkline(self.losses, spark, bars)),
+            (
+                text("learning rate", "学习率"),
+                f"{self.rates[-1]:.2e}",
+                sparkline(self.rates, spark, bars),
+            ),
+            (
+                text("speed", "速度"),
+                f"{step['tokens_per_s']:,.0f}",
+                text("tokens/s", "token/秒") + f"   {gibibytes(step['memory_bytes'])}",
+            ),
+            (
+                text("saved", "已保存"),
+                self.saved or "-",
+                text("gradient norm", "梯度范数") + f" {step.get('grad_norm') or 0:.2f}",
+            ),
+        ]
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        for _ in range(3):
+            table.add_column(no_wrap=True, overflow="crop")
+        for row in rows:
+            table.add_row(*row)
+        return Group(Text(head, no_wrap=True, overflow="crop"), bar, table)
+
+
+def stage_title(event: Event) -> str:
+    """Name a stage of the run for people."""
+    titles = {
+        "fetch": ("fetching the model", "获取模型"),
+        "data": ("reading the data", "读取数据"),
+        "model": ("loading the model", "加载模型"),
+        "train": ("training", "训练"),
+        "save": ("saving the model", "保存模型"),
+    }
+    name = str(event.get("name"))
+    return text(*titles[name]) if name in titles else name
+
+
+def lines_of(event: Event) -> list[str]:
+    """Return the lines that an event adds for good, in the live view and in the plain one."""
+    kind = event.get("event")
+    if kind == "stage":
+        detail = event.get("detail")
+        return [f"> {stage_title(event)}{f': {detail}' if detail else ''}"]
+    if kind in ("note", "warning"):
+        mark = "!" if kind == "warning" else " "
+        return [f"{mark} {event['message']}"]
+    if kind == "data":
+        from swiftbox.preview import lengths
+
+        return [f"  {line}" for line in lengths(event)]
+    if kind == "eval":
+        loss = text("held-out loss", "留出集损失")
+        return [f"  {text('step', '步')} {event['step']}  {loss} {event['loss']:.4f}"]
+    if kind == "checkpoint":
+        return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
+    if kind == "done":
+        return [
+            text(
+                f"done: {event['steps']} steps in {duration(event['seconds'])}, "
+                f"mean loss {event['loss']:.4f}",
+                f"完成：{event['steps']} 步，用时 {duration(event['seconds'])}，"
+                f"平均损失 {event['loss']:.4f}",
+            ),
+            text(f"model: {event['model']}", f"模型：{event['model']}"),
+        ]
+    if kind == "stopped":
+        return _stopped(event)
+    return _failed(event) if kind == "failed" else []
+
+
+def _stopped(event: Event) -> list[str]:
+    if event.get("step") is None:
+        return [text("stopped before the first step", "在第一步之前停止")]
+    return [
+        text(
+            f"stopped at step {event['step']}; `swiftbox runs resume` continues",
+            f"在第 {event['step']} 步停止；`swiftbox runs resume` 可继续",
+        )
+    ]
+
+
+def _failed(event: Event) -> list[str]:
+    trace = str(event.get("traceback") or "").rstrip().splitlines()
+    lines = trace[-TRACEBACK_LINES:]
+    if len(trace) > TRACEBACK_LINES:
+        more = len(trace) - TRACEBACK_LINES
+        lines = [
+            text(f"... {more} earlier lines in log.txt", f"…… log.txt 中还有 {more} 行"),
+            *lines,
+        ]
+    lines += [
+        f"error: {line}" if not at else line
+        for at, line in enumerate(str(event["message"]).splitlines())
+    ]
+    if event.get("hint"):
+        lines.append(f"hint: {event['hint']}")
+    return lines
+
+
+def step_line(event: Event) -> str:
+    """Return one plain line of a step."""
+    return text(
+        f"  step {event['step']}/{event['total_steps']}  loss {event['loss']:.4f}  "
+        f"{event['tokens_per_s']:,.0f} tokens/s  {duration(event['eta_s'])} left",
+        f"  第 {event['step']}/{event['total_steps']} 步  损失 {event['loss']:.4f}  "
+        f"{event['tokens_per_s']:,.0f} token/秒  剩余 {duration(event['eta_s'])}",
+    )
+
+
+def sparkline(values: list[float], width: int, bars: str = BARS) -> str:
+    """Draw numbers as one line of bars, the newest at the right."""
+    if not values:
+        return ""
+    size = max(1, -(-len(values) // width))
+    means = [
+        sum(part) / len(part)
+        for at in range(0, len(values), size)
+        if (part := values[at : at + size])
+    ]
+    low, high = min(means), max(means)
+    spread = (high - low) or 1.0
+    return "".join(bars[round((one - low) / spread * (len(bars) - 1))] for one in means)
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as 1:02:03 or 2:03."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def gibibytes(count: int) -> str:
+    """Write a number of bytes in GiB."""
+    return f"{count / 2**30:.2f} GiB"
