@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from swiftbox.menu.home import main as menu
 
             return menu()
-        options = parser().parse_args(given)
+        options = parse(given)
         from swiftbox import verbs
 
         code: int = getattr(verbs, options.verb)(options)
@@ -36,6 +36,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of `swiftbox ... | head` has left
         sys.stderr.close()
         return DONE
+
+
+def parse(given: Sequence[str]) -> argparse.Namespace:
+    """Read the arguments; `key=value` may stand anywhere behind the file, also after options."""
+    top = parser()
+    options, rest = top.parse_known_args(given)
+    settings = [one for one in rest if "=" in one and not one.startswith("-")]
+    if len(settings) != len(rest) or (settings and not hasattr(options, "overrides")):
+        strange = [one for one in rest if one not in settings] or settings
+        top.error(
+            text(
+                f"unrecognized arguments: {' '.join(strange)}",
+                f"无法识别的参数：{' '.join(strange)}",
+            )
+        )
+    if settings:
+        options.overrides = [*options.overrides, *settings]
+    return options
 
 
 def parser() -> argparse.ArgumentParser:

@@ -40,9 +40,11 @@ class Run:
     def status(self) -> str:
         """Return starting, running, done, failed, stopped, or lost (its process is gone)."""
         said = str(self.state.get("status", "lost"))
-        if said in ACTIVE and not is_alive(self.state.get("pid"), self.state.get("pid_started")):
-            return "lost"
-        return said
+        if said not in ACTIVE:
+            return said
+        child = is_alive(self.state.get("pid"), self.state.get("pid_started"))
+        supervisor = is_alive(self.state.get("supervisor"), self.state.get("supervisor_started"))
+        return said if child or supervisor else "lost"
 
     @property
     def is_active(self) -> bool:

@@ -112,7 +112,8 @@ class _Events:
 
 
 def _spawn(folder: Path, planned: Plan) -> subprocess.Popen[bytes]:
-    env = {**os.environ, **planned.env, "SWIFTBOX_SUPERVISOR": _myself()}
+    # What the user set by hand (OMP_NUM_THREADS on a shared host) stands.
+    env = {**planned.env, **os.environ, "SWIFTBOX_SUPERVISOR": _myself()}
     with (folder / run_folder.LOG).open("ab") as log:
         return subprocess.Popen(
             planned.command_for(folder),
@@ -135,6 +136,7 @@ def _record_start(folder: Path, process: subprocess.Popen[bytes]) -> None:
         pid=process.pid,
         pid_started=run_folder.process_start(process.pid),
         supervisor=os.getpid(),
+        supervisor_started=run_folder.process_start(os.getpid()),
     )
 
 

@@ -91,6 +91,8 @@ def read_text(content: str, *, source: str, overrides: Iterable[str] = ()) -> Se
     """Read YAML text; `source` names it in messages."""
     settings = Settings(source)
     written = _file_entries(content, settings)
+    if not written:
+        settings.fail()  # what is not YAML lacks every key: that alone is worth saying
     asked = _override_entries(overrides, settings, first=len(written))
     _normalise(written, settings)
     base = dict(settings.entries)

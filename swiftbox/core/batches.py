@@ -1,8 +1,10 @@
-"""From rows to a batch, joined or padded. Shapes: B rows, T tokens, N in all, M learned.
+"""From rows to a batch, joined or padded. Shapes: B rows, L lines, T tokens of a line, M learned.
 
-A flat batch is one line of N tokens whose `position_ids` start again at every row. Without an
-attention mask and without a cache, transformers then keeps the rows apart (block-diagonal mask in
-sdpa and eager, variable-length kernels in flash attention).
+A joined batch holds lines of whole rows whose `position_ids` start again at every row. Without an
+attention mask and without a cache, transformers then keeps the rows apart: a block-diagonal mask
+in sdpa and eager, variable-length kernels in flash attention. Masked attention costs T x T, so
+there the lines are short (never longer than the longest row needs, or SHORT_LINE); flash attention
+takes the whole batch as one line.
 """
 
 from __future__ import annotations
@@ -14,28 +16,43 @@ import numpy as np
 import torch
 
 from swiftbox.core.encoding import IGNORED, Row
+from swiftbox.core.rows import pack
 
-FLAT, PADDED = "flat", "padded"
+ONE_LINE, LINES, PADDED = "one line", "lines", "padded"
+
+SHORT_LINE = 512
+"""Tokens up to which masked attention is cheap beside a layer's matrices."""
 
 
 def collate_rows(units: Sequence[Sequence[Row]], layout: str) -> dict[str, Any]:
     """Join the rows of the units to one batch in the layout named."""
     rows = [row for unit in units for row in unit]
-    return flat_batch(rows) if layout == FLAT else padded_batch(rows)
+    if layout == PADDED:
+        return padded_batch(rows)
+    if layout == ONE_LINE:
+        return joined_batch([rows])
+    return joined_batch(pack(rows, max(SHORT_LINE, *(len(row) for row in rows))))
 
 
-def flat_batch(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """Join rows end to end; `keep` are the places whose next token is learned."""
-    input_ids = np.concatenate([row.input_ids for row in rows])  # (N,)
-    positions = np.concatenate([np.arange(len(row)) for row in rows])  # (N,)
-    labels = np.concatenate([row.labels for row in rows])  # (N,)
-    labels = np.where(positions == 0, IGNORED, labels)  # nothing before a row predicts its start
-    keep = np.flatnonzero(labels != IGNORED) - 1  # (M,)
+def joined_batch(lines: Sequence[Sequence[Row]]) -> dict[str, torch.Tensor]:
+    """Join the rows of each line end to end; what is left of a line is a row that teaches nothing."""
+    longest = max(sum(len(row) for row in line) for line in lines)
+    input_ids = np.zeros((len(lines), longest), dtype=np.int64)  # (L, T)
+    positions = np.zeros((len(lines), longest), dtype=np.int64)  # (L, T)
+    labels = np.full((len(lines), longest), IGNORED, dtype=np.int64)  # (L, T)
+    for number, line in enumerate(lines):
+        at = 0
+        for row in line:
+            end = at + len(row)
+            input_ids[number, at:end] = row.input_ids
+            positions[number, at:end] = np.arange(len(row))
+            labels[number, at + 1 : end] = row.labels[1:]  # nothing predicts a row's first token
+            at = end
+        positions[number, at:] = np.arange(longest - at)
     return {
-        "input_ids": torch.from_numpy(input_ids.astype(np.int64))[None],  # (1, N)
-        "position_ids": torch.from_numpy(positions.astype(np.int64))[None],  # (1, N)
-        "labels": torch.from_numpy(labels.astype(np.int64))[None],  # (1, N)
-        "keep": torch.from_numpy(keep.astype(np.int64)),  # (M,)
+        "input_ids": torch.from_numpy(input_ids),
+        "position_ids": torch.from_numpy(positions),
+        "labels": torch.from_numpy(labels),
     }
 
 

@@ -19,7 +19,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.core import checkpoint
 from swiftbox.core.adapters import attach, matched, parameter_counts
-from swiftbox.core.batches import FLAT, PADDED
+from swiftbox.core.batches import LINES, ONE_LINE, PADDED
 from swiftbox.core.encoding import Row
 from swiftbox.core.model import keeps_rows_apart, load_model
 from swiftbox.core.prepare import load_tokenizer, prepare_rows
@@ -127,7 +127,7 @@ def choose_layout(config: TrainConfig, network: Any, emit: Emit) -> str:
             )
         return PADDED
     if keeps_rows_apart(network):
-        return FLAT
+        return ONE_LINE if config.attn_implementation.startswith("flash") else LINES
     message = text(
         f"padding_free: joined rows see each other in {type(network).__name__}; rows are padded",
         f"padding_free：在 {type(network).__name__} 中拼接的样本会互相可见；改为填充",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import torch
 from tiny import ARCHITECTURES, train_tokenizer, write_chats
 from transformers import AutoModelForCausalLM
 
-from swiftbox.core.batches import flat_batch, padded_batch
+from swiftbox.core.batches import LINES, collate_rows, joined_batch, padded_batch
 from swiftbox.core.encoding import IGNORED, Row, encode_chats, encode_texts
 from swiftbox.core.losses import next_token_loss, next_token_losses
 from swiftbox.core.model import keeps_rows_apart
@@ -52,16 +51,19 @@ def test_padding_free_equals_padded_row_by_row(
     name: str, attention: str, tiny_models: dict[str, Path], rows: list[Row]
 ) -> None:
     model = load(tiny_models[name], attention)
-    joined = by_row(next_token_losses(model, flat_batch(rows)), rows)
+    joined = by_row(next_token_losses(model, joined_batch([rows])), rows)
+    lines = [rows[:5], rows[5:6], rows[6:]]
+    in_lines = by_row(next_token_losses(model, joined_batch(lines)), rows)
     padded = by_row(next_token_losses(model, padded_batch(rows)), rows)
-    alone = torch.stack([next_token_losses(model, flat_batch([row])).mean() for row in rows])
+    alone = torch.stack([next_token_losses(model, joined_batch([[row]])).mean() for row in rows])
     assert torch.allclose(joined, padded, rtol=0, atol=1e-5)
+    assert torch.allclose(in_lines, padded, rtol=0, atol=1e-5)
     assert torch.allclose(joined, alone, rtol=0, atol=1e-5)
 
 
 def test_gradients_of_both_layouts_agree(tiny: Path, rows: list[Row]) -> None:
     gradients = []
-    for batch in (flat_batch(rows), padded_batch(rows)):
+    for batch in (joined_batch([rows]), padded_batch(rows)):
         model = load(tiny, "sdpa")
         total, count = next_token_loss(model, batch)
         (total / count).backward()
@@ -71,9 +73,9 @@ def test_gradients_of_both_layouts_agree(tiny: Path, rows: list[Row]) -> None:
 
 def test_our_loss_is_the_models_own(tiny: Path, rows: list[Row]) -> None:
     model = load(tiny, "sdpa")
-    batch = padded_batch(rows)
-    own = model(**batch, use_cache=False).loss
-    total, count = next_token_loss(model, flat_batch(rows))
+    with torch.no_grad():
+        own = model(**padded_batch(rows), use_cache=False).loss
+        total, count = next_token_loss(model, joined_batch([rows]))
     assert float(total / count) == pytest.approx(float(own), abs=1e-5)
 
 
@@ -98,9 +100,8 @@ def test_a_model_that_lets_rows_see_each_other_is_caught(tiny: Path) -> None:
 
 def test_the_first_token_of_a_joined_row_is_not_predicted_by_the_row_before() -> None:
     row = Row(np.array([5, 6, 7], np.int32), np.array([5, 6, 7], np.int32))
-    batch = flat_batch([row, row])
+    batch = joined_batch([[row, row]])
     assert batch["labels"].tolist() == [[IGNORED, 6, 7, IGNORED, 6, 7]]
-    assert batch["keep"].tolist() == [0, 1, 3, 4]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1, 2]]
 
 
@@ -219,19 +220,29 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
 
 
 def test_a_batch_counts_every_learned_token(tiny: Path, rows: list[Row]) -> None:
-    _, count = next_token_loss(load(tiny, "sdpa"), flat_batch(rows))
+    _, count = next_token_loss(load(tiny, "sdpa"), joined_batch([rows]))
     assert int(count) == sum(row.trained for row in rows)
 
 
-def test_a_model_without_logits_to_keep_gives_the_same_losses(tiny: Path, rows: list[Row]) -> None:
+def test_only_learned_places_reach_the_head(tiny: Path, rows: list[Row]) -> None:
     model = load(tiny, "sdpa")
-    expected = next_token_losses(model, flat_batch(rows))
+    seen = []
+    model.get_output_embeddings().register_forward_hook(
+        lambda head, given, made: seen.append(tuple(made.shape))
+    )
+    next_token_losses(model, collate_rows([[row] for row in rows], LINES))
+    assert seen == [(1, sum(row.trained for row in rows), 600)]
 
-    class Plain(torch.nn.Module):
-        def forward(
-            self, input_ids: torch.Tensor, position_ids: torch.Tensor, use_cache: bool
-        ) -> object:
-            full = model(input_ids=input_ids, position_ids=position_ids, use_cache=use_cache)
-            return SimpleNamespace(logits=full.logits)
 
-    assert torch.allclose(next_token_losses(Plain(), flat_batch(rows)), expected, atol=1e-5)
+def test_lines_are_short_and_hold_every_row_once(rows: list[Row]) -> None:
+    batch = collate_rows([[row] for row in rows], LINES)
+    assert batch["input_ids"].shape[1] <= 512
+    assert int((batch["labels"] != IGNORED).sum()) == sum(row.trained for row in rows)
+
+
+def test_what_is_left_of_a_line_is_invisible_to_its_rows(tiny: Path, rows: list[Row]) -> None:
+    model = load(tiny, "sdpa")
+    batch = joined_batch([[rows[0]], list(rows[1:4])])
+    before = next_token_losses(model, batch)
+    batch["input_ids"][0, len(rows[0]) :] = 7
+    assert torch.equal(next_token_losses(model, batch), before)

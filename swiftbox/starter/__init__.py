@@ -1,0 +1,1 @@
+"""The embedded starter: a small model made, trained and tried on this machine, without network."""
