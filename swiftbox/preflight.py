@@ -66,7 +66,7 @@ def _model(config: TrainConfig) -> None:
         if not base.startswith(config.model_type):
             raise ConfigError(
                 text(
-                    f"model_type: {config.model_type} asked for, {folder}/config.json says {family}",
+                    f"model_type: {config.model_type} asked for, config.json says {family}",
                     f"model_type：要求 {config.model_type}，但 {folder}/config.json 为 {family}",
                 ),
                 hint=text(

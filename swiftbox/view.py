@@ -206,10 +206,8 @@ def _failed(event: Event) -> list[str]:
     lines = trace[-TRACEBACK_LINES:]
     if len(trace) > TRACEBACK_LINES:
         more = len(trace) - TRACEBACK_LINES
-        lines = [
-            text(f"... {more} earlier lines in log.txt", f"…… log.txt 中还有 {more} 行"),
-            *lines,
-        ]
+        skipped = text(f"  ... {more} further lines in log.txt", f"  …… 另有 {more} 行见 log.txt")
+        lines = [trace[0], skipped, *lines]
     lines += [
         f"error: {line}" if not at else line
         for at, line in enumerate(str(event["message"]).splitlines())

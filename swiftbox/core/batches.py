@@ -35,7 +35,7 @@ def collate_rows(units: Sequence[Sequence[Row]], layout: str) -> dict[str, Any]:
 
 
 def joined_batch(lines: Sequence[Sequence[Row]]) -> dict[str, torch.Tensor]:
-    """Join the rows of each line end to end; what is left of a line is a row that teaches nothing."""
+    """Join the rows of each line end to end; the rest of a line is a row that teaches nothing."""
     longest = max(sum(len(row) for row in line) for line in lines)
     input_ids = np.zeros((len(lines), longest), dtype=np.int64)  # (L, T)
     positions = np.zeros((len(lines), longest), dtype=np.int64)  # (L, T)

@@ -1,4 +1,4 @@
-"""Find out what this machine is: torch is asked in a child, and only where it could see a device."""
+"""Find out what this machine is; a child asks torch, only where it might see a device."""
 
 from __future__ import annotations
 
@@ -25,9 +25,24 @@ LONGEST_S = 60
 """Importing torch from a cold network disk takes half a minute at worst."""
 
 PACKAGES = (
-    "torch transformers peft accelerate bitsandbytes datasets modelscope huggingface_hub safetensors"
-    " tensorboard wandb swanlab deepspeed flash_attn liger_kernel torch_npu trl"
-).split()
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "modelscope",
+    "huggingface_hub",
+    "safetensors",
+    "tensorboard",
+    "wandb",
+    "swanlab",
+    "deepspeed",
+    "flash_attn",
+    "liger_kernel",
+    "torch_npu",
+    "trl",
+)
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "bf16", "asimd")
 
@@ -104,7 +119,7 @@ def start_probe(folder: Path) -> Probe:
 
 
 def _torch_may_see_devices() -> bool:
-    """Read in torch's own version file whether its build can drive a device, without importing it."""
+    """Read in torch's version file, without importing it, whether its build can drive a device."""
     where = importlib.util.find_spec("torch")
     if where is None or not where.submodule_search_locations:
         return False

@@ -277,7 +277,7 @@ def show_way_on(folder: Path, seconds: float) -> None:
 
 
 def verdict(answers: Sequence[Mapping[str, str]], name: str) -> int:
-    """Return 0 when every question of who it is gets the name, else say which did not and return 1."""
+    """Return 0 when every question of who it is gets the name, else say which and return 1."""
     missed = [
         one["question"] for one in answers if one["question"] in ASKED and name not in one["after"]
     ]

@@ -1,4 +1,4 @@
-"""A child that draws loss curves: `python -m swiftbox.starter.plot FILE.png`, curves as JSON on stdin."""
+"""A child that draws loss curves, JSON on stdin: `python -m swiftbox.starter.plot FILE.png`."""
 
 from __future__ import annotations
 

@@ -51,7 +51,9 @@ def test_a_missing_required_key_is_named_with_its_meaning() -> None:
 
 
 def test_broken_yaml_is_reported_with_its_line() -> None:
-    assert mistakes("model: m\ndataset: [a\n")[0].startswith("a.yaml:3 is not YAML")
+    found = mistakes("model: m\ndataset: [a\nseed: 1\n")
+    assert len(found) == 1
+    assert found[0].startswith("a.yaml:3 is not YAML")
 
 
 def test_a_key_given_twice_is_reported() -> None:

@@ -228,7 +228,7 @@ def test_only_learned_places_reach_the_head(tiny: Path, rows: list[Row]) -> None
     model = load(tiny, "sdpa")
     seen = []
     model.get_output_embeddings().register_forward_hook(
-        lambda head, given, made: seen.append(tuple(made.shape))
+        lambda _head, _given, made: seen.append(tuple(made.shape))
     )
     next_token_losses(model, collate_rows([[row] for row in rows], LINES))
     assert seen == [(1, sum(row.trained for row in rows), 600)]
