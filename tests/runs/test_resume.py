@@ -1,0 +1,129 @@
+"""A run that was killed continues bit for bit: LoRA with dropout, accumulation, an epoch border."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from box import box, events, gone, last_step, losses, started, state, until
+from tiny import write_chats, write_config
+
+pytestmark = pytest.mark.slow
+
+STEPS, KILLED_AT = 20, 16
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, Path]:
+    """An uninterrupted run of 20 steps (2 epochs of 10), and the same one killed at step 16."""
+    root = tmp_path_factory.mktemp("resume")
+    data = write_chats(root / "chat.jsonl", 80)
+    keys = {
+        "lora_dropout": 0.1,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 2,
+        "max_steps": STEPS,
+        "save_steps": 5,
+        "save_total_limit": 3,
+    }
+    whole, cut = root / "whole", root / "cut"
+    for folder in (whole, cut):
+        write_config(root / f"{folder.name}.yaml", tiny, data, output_dir=str(folder), **keys)
+    os.environ["SWIFTBOX_HOME"] = str(root / "home")
+    box("run", "whole.yaml", "--plain", cwd=root)
+    with started("run", "cut.yaml", "--plain", cwd=root) as front:
+        until(lambda: last_step(cut) >= KILLED_AT, what="step 16")
+        pid = state(cut)["pid"]
+        os.kill(front.pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: gone(pid), what="the end of the child")
+    assert last_step(cut) < STEPS
+    return whole, cut
+
+
+def resumed(cut: Path, folder: Path) -> None:
+    if not folder.exists():
+        shutil.copytree(cut, folder)
+    box("runs", "resume", str(folder), "--plain", cwd=folder.parent)
+
+
+def assert_same(whole: Path, folder: Path, *, since: int) -> None:
+    assert events(folder, "start")[-1]["resumed_from"] == since
+    expected, found = losses(whole), losses(folder)
+    assert [found[step] for step in range(since + 1, STEPS + 1)] == [
+        expected[step] for step in range(since + 1, STEPS + 1)
+    ]
+    name = "model/adapter_model.safetensors"
+    assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_killed_run_continues_in_the_middle_of_an_epoch(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole, cut = runs
+    resumed(cut, tmp_path / "middle")
+    assert_same(whole, tmp_path / "middle", since=15)
+
+
+def test_a_torn_newest_checkpoint_is_passed_over_for_the_one_at_the_epoch_border(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole, cut = runs
+    folder = tmp_path / "torn"
+    shutil.copytree(cut, folder)
+    with (folder / "checkpoints" / "checkpoint-15" / "optimizer.pt").open("r+b") as file:
+        file.truncate(100)
+    resumed(cut, folder)
+    assert_same(whole, folder, since=10)
+    said = [one["message"] for one in events(folder, "warning")]
+    assert "checkpoint-15 is incomplete and is not used" in said
+
+
+def test_a_checkpoint_without_its_marker_does_not_count(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole, cut = runs
+    folder = tmp_path / "unmarked"
+    shutil.copytree(cut, folder)
+    (folder / "checkpoints" / "checkpoint-15" / "complete.json").unlink()
+    (folder / "checkpoints" / "checkpoint-10" / "complete.json").unlink()
+    resumed(cut, folder)
+    assert_same(whole, folder, since=5)
+
+
+def test_another_rank_is_refused_naming_both(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    _, cut = runs
+    folder = tmp_path / "rank"
+    shutil.copytree(cut, folder)
+    refused = box("runs", "resume", str(folder), "lora_rank=32", cwd=tmp_path, code=2)
+    assert "lora_rank: checkpoint-15 was made with 8, now 32 is asked for" in refused.stderr
+    assert "hint:" in refused.stderr
+
+
+def test_a_run_that_is_complete_is_not_resumed(runs: tuple[Path, Path]) -> None:
+    whole, _ = runs
+    refused = box("runs", "resume", str(whole), cwd=whole.parent, code=2)
+    assert "whole is complete" in refused.stderr
+
+
+def test_only_the_newest_checkpoints_are_kept(runs: tuple[Path, Path]) -> None:
+    whole, _ = runs
+    kept = sorted(path.name for path in (whole / "checkpoints").iterdir())
+    assert kept == ["checkpoint-10", "checkpoint-15", "checkpoint-20"]
+
+
+def test_the_settled_yaml_runs_again_to_the_last_bit(runs: tuple[Path, Path]) -> None:
+    whole, _ = runs
+    box(
+        "run",
+        str(whole / "settled.yaml"),
+        "--plain",
+        "max_steps=2",
+        "save_steps=0",
+        cwd=whole.parent,
+    )
+    again = whole.with_name("whole-2")
+    assert losses(again)[1] == losses(whole)[1]

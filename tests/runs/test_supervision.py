@@ -1,0 +1,153 @@
+"""A run is asked to stop, or its parts die: no process is left, and what happened is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from box import box, events, gone, last_step, started, state, until
+from tiny import write_chats, write_config
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def long_run(tmp_path: Path, tiny: Path) -> Path:
+    """A YAML that would train for minutes; its run folder is `run` beside it."""
+    data = write_chats(tmp_path / "chat.jsonl", 80)
+    return write_config(
+        tmp_path / "long.yaml",
+        tiny,
+        data,
+        output_dir=str(tmp_path / "run"),
+        max_steps=5000,
+        save_steps=0,
+        logging_steps=1,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_front_saves_stops_and_leaves_no_child(
+    long_run: Path, number: signal.Signals
+) -> None:
+    run = long_run.with_name("run")
+    with started("run", str(long_run), "--plain", cwd=long_run.parent) as front:
+        until(lambda: last_step(run) >= 2, what="step 2")
+        child = state(run)["pid"]
+        front.send_signal(number)
+        assert front.wait(timeout=60) == 130
+    assert gone(child)
+    assert state(run)["status"] == "stopped"
+    stopped = events(run, "stopped")[0]
+    assert Path(stopped["checkpoint"], "complete.json").is_file()
+    assert stopped["checkpoint"].endswith(f"checkpoint-{stopped['step']}")
+
+
+def test_a_front_killed_outright_leaves_no_child(long_run: Path) -> None:
+    run = long_run.with_name("run")
+    with started("run", str(long_run), "--plain", cwd=long_run.parent) as front:
+        until(lambda: last_step(run) >= 2, what="step 2")
+        child = state(run)["pid"]
+        front.kill()
+        until(lambda: gone(child), what="the child's end", timeout_s=30)
+    assert events(run, "stopped")
+
+
+def test_a_dropped_terminal_leaves_the_run_going(long_run: Path) -> None:
+    run = long_run.with_name("run")
+    with started("run", str(long_run), "--plain", cwd=long_run.parent) as front:
+        until(lambda: last_step(run) >= 2, what="step 2")
+        front.send_signal(signal.SIGHUP)
+        before = last_step(run)
+        until(lambda: last_step(run) >= before + 20, what="twenty further steps")
+        box("runs", "stop", str(run), cwd=long_run.parent)
+        assert front.wait(timeout=60) == 130
+
+
+def test_a_child_that_dies_is_reported_at_once(long_run: Path) -> None:
+    run = long_run.with_name("run")
+    with started("run", str(long_run), "--plain", cwd=long_run.parent) as front:
+        until(lambda: last_step(run) >= 1, what="step 1")
+        os.kill(state(run)["pid"], signal.SIGKILL)
+        died = time.monotonic()
+        assert front.wait(timeout=30) == 1
+        assert time.monotonic() - died < 2
+        said = front.stdout.read() if front.stdout else ""
+    assert "SIGKILL" in said
+    assert "runs resume" in said
+    assert state(run)["status"] == "failed"
+
+
+def test_a_detached_run_is_followed_and_stopped_from_elsewhere(long_run: Path) -> None:
+    run = long_run.with_name("run")
+    box("run", str(long_run), "--detach", cwd=long_run.parent)
+    until(lambda: last_step(run) >= 2, what="step 2")
+    listed = json.loads(box("runs", "list", "--json", cwd=long_run.parent).stdout)
+    assert [one["status"] for one in listed if one["folder"] == str(run)] == ["running"]
+    with started("runs", "logs", str(run), "-f", "--plain", cwd=long_run.parent) as follower:
+        box("runs", "stop", str(run), cwd=long_run.parent)
+        assert follower.wait(timeout=60) == 130
+    until(lambda: state(run)["status"] == "stopped", what="the recorded end")
+
+
+def test_a_crash_shows_its_first_traceback_with_a_hint(tmp_path: Path, tiny: Path) -> None:
+    data = write_chats(tmp_path / "chat.jsonl", 8)
+    template = tmp_path / "bad.jinja"
+    template.write_text("{{ raise_exception('no such role') }}", encoding="utf-8")
+    config = write_config(
+        tmp_path / "a.yaml", tiny, data, template=str(template), output_dir=str(tmp_path / "run")
+    )
+    failed = box("run", str(config), "--plain", cwd=tmp_path, code=1)
+    assert "TemplateError: no such role" in failed.stderr
+    assert "hint: the chat template refuses these messages" in failed.stderr
+    assert "Traceback" in failed.stderr
+
+
+def test_a_missing_target_module_is_refused_with_near_names(tmp_path: Path, tiny: Path) -> None:
+    data = write_chats(tmp_path / "chat.jsonl", 8)
+    config = write_config(tmp_path / "a.yaml", tiny, data, target_modules=["q_prj"])
+    refused = box("run", str(config), "--plain", cwd=tmp_path, code=2)
+    assert "target_modules: the model has no q_prj" in refused.stderr
+    assert "q_proj" in refused.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounts a tmpfs")
+def test_a_full_disk_leaves_the_last_checkpoint_whole_and_says_what_is_needed(
+    tmp_path: Path, tiny: Path
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this machine allows no mount")
+    try:
+        data = write_chats(tmp_path / "chat.jsonl", 80)
+        config = write_config(
+            tmp_path / "a.yaml",
+            tiny,
+            data,
+            output_dir=str(small / "run"),
+            tuner_type="full",
+            max_steps=400,
+            save_steps=5,
+            save_total_limit=100,
+        )
+        failed = box("run", str(config), "--plain", cwd=tmp_path, code=1)
+        assert "no space left on device for a checkpoint" in failed.stderr
+        assert "MiB needed" in failed.stderr
+        from swiftbox.core.checkpoint import last_intact
+
+        found, torn = last_intact(small / "run")
+        assert found is not None
+        assert torn == []
+        assert not (small / "run" / "checkpoints" / ".partial").exists()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
