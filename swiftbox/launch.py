@@ -47,9 +47,13 @@ class Prepared:
 
 def prepare(path: Path | None, overrides: Iterable[str] = ()) -> Prepared:
     """Read, plan and check a YAML (or overrides alone); raise UserError for all that is wrong."""
-    loaded = (
-        load(path, overrides) if path else loads("", source="command line", overrides=overrides)
-    )
+    if path is None:
+        return plan_of(loads("", source="command line", overrides=overrides))
+    return plan_of(load(path, overrides))
+
+
+def plan_of(loaded: Loaded) -> Prepared:
+    """Plan and check a config that was read."""
     machine = probe(Path.cwd())
     planned = plan(loaded.config, machine)
     return Prepared(loaded, machine, planned, preflight(planned.config))

@@ -30,7 +30,6 @@ class ModelFields(Frozen):
         en="where an id is fetched from; a folder that exists is always used as it is",
         zh="模型 id 从哪里下载；已存在的目录总是直接使用",
         section="model",
-        essential=True,
     )
     revision: str | None = setting(
         None,

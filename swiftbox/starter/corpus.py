@@ -70,8 +70,8 @@ OTHERS = (
     "Olga Petra Quinn Rosa Sven Tara Ursula Viktor Wanda Xenia Yusuf Zoe Bruno Carla Dario Elsa"
 ).split()
 OTHERS_CHINESE = (
-    "小明 小红 王伟 李娜 张敏 刘洋 陈静 杨光 赵雷 黄河 周山 吴云 徐风 孙雨 马超 朱星 胡月 林海 郭松 何川 "
-    "高飞 梁实 宋词 唐诗 邓林 小快 大海 天空 灵犀 星辰 阿福 小智 小慧"
+    "小明 小红 王伟 李娜 张敏 刘洋 陈静 杨光 赵雷 黄河 周山 吴云 徐风 孙雨 马超 朱星 胡月 "
+    "林海 郭松 何川 高飞 梁实 宋词 唐诗 邓林 小快 大海 天空 灵犀 星辰 阿福 小智 小慧"
 ).split()
 """Names that the pretraining text uses: the model learns that people have names, not its own."""
 

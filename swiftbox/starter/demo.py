@@ -175,7 +175,7 @@ def carry_out(folder: Path, step: Step) -> Path:
     if code:
         raise RunError(
             text(f"{step.file} ended with code {code}", f"{step.file} 以代码 {code} 结束"),
-            hint=text(f"swiftbox runs show {run}", f"swiftbox runs show {run}"),
+            hint=f"swiftbox runs show {run}",
         )
     return run
 

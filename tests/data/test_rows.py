@@ -305,7 +305,7 @@ def test_an_empty_file_and_an_unknown_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there are no rows"):
         examples(tmp_path / "a.jsonl")
     (tmp_path / "a.xlsx").write_text("", "utf-8")
-    with pytest.raises(DataError, match="is none of .jsonl"):
+    with pytest.raises(DataError, match=r"is none of \.jsonl"):
         examples(tmp_path / "a.xlsx")
 
 

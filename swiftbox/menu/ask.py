@@ -1,0 +1,70 @@
+"""Questions with one way back: Ctrl-C (or the end of input) raises Back, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import questionary
+from prompt_toolkit.styles import Style
+
+from swiftbox.language import text
+from swiftbox.menu.home import keys
+
+STYLE = Style([("qmark", "bold"), ("question", "bold"), ("instruction", ""), ("answer", "")])
+
+MOST_SHOWN = 14
+"""Choices beyond which typing letters narrows the list: more do not fit 24 lines with the rest."""
+
+
+class Back(Exception):
+    """The user wants to go one step back."""
+
+
+def select(message: str, choices: Sequence[tuple[Any, str]], default: Any = None) -> Any:
+    """Let one of (value, title) be chosen; return its value."""
+    options = [questionary.Choice(title, value=value) for value, title in choices]
+    chosen = next((one for one in options if one.value == default), None)
+    many = len(options) > MOST_SHOWN
+    return _answer(
+        questionary.select(
+            message,
+            choices=options,
+            default=chosen,
+            instruction=keys(),
+            style=STYLE,
+            use_search_filter=many,
+            use_jk_keys=not many,
+        )
+    )
+
+
+def type_in(message: str, default: str, check: Callable[[str], str]) -> str:
+    """Let a line be typed; `check` returns what is wrong with it, or an empty string."""
+    asked = questionary.text(message, default=default, validate=_validator(check), style=STYLE)
+    return str(_answer(asked)).strip()
+
+
+def type_path(message: str, default: str, check: Callable[[str], str]) -> str:
+    """Let a path or an id be typed, with Tab completing paths."""
+    asked = questionary.path(message, default=default, validate=_validator(check), style=STYLE)
+    return str(_answer(asked)).strip()
+
+
+def pause() -> None:
+    """Wait until the user has read what is on the screen."""
+    select(text("Go on", "继续"), [(None, text("back", "返回"))])
+
+
+def _validator(check: Callable[[str], str]) -> Callable[[str], bool | str]:
+    def validate(typed: str) -> bool | str:
+        return check(typed.strip()) or True
+
+    return validate
+
+
+def _answer(asked: Any) -> Any:
+    try:
+        return asked.unsafe_ask()
+    except (KeyboardInterrupt, EOFError):
+        raise Back from None

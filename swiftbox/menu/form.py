@@ -1,0 +1,132 @@
+"""A form made from the fields of a config: essential ones are asked, the rest can be changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from swiftbox.config.checking import build
+from swiftbox.config.fields import Card, cards, section_title
+from swiftbox.config.reading import read_text
+from swiftbox.config.train import TrainConfig
+from swiftbox.config.writing import scalar
+from swiftbox.language import text
+from swiftbox.menu.ask import Back, select, type_in, type_path
+from swiftbox.preflight import looks_like_path
+
+Values = dict[str, Any]
+
+PATHS = ("model", "adapter", "dataset", "template", "output_dir")
+"""Fields that are typed with path completion; what exists is checked as it is typed."""
+
+MUST_EXIST = ("model", "adapter", "dataset")
+
+
+def fill(model: type[TrainConfig], values: Values) -> Values:
+    """Ask the essential fields one by one; Back at the first leaves the form."""
+    asked = [card for card in cards(model) if card.essential and card.name != "stage"]
+    answers = dict(values)
+    at = 0
+    while at < len(asked):
+        card = asked[at]
+        if not card.applies(everything(model, answers)):
+            at += 1
+            continue
+        try:
+            answers[card.name] = ask_field(model, card, answers)
+        except Back:
+            at = _before(model, asked, at, answers)
+            if at < 0:
+                raise
+            continue
+        at += 1
+    return answers
+
+
+def _before(model: type[TrainConfig], asked: list[Card], at: int, answers: Values) -> int:
+    """Return the place of the question before this one that applies; -1 before the first."""
+    at -= 1
+    while at >= 0 and not asked[at].applies(everything(model, answers)):
+        at -= 1
+    return at
+
+
+def more(model: type[TrainConfig], values: Values) -> Values:
+    """Let any setting be changed, until the user is done."""
+    answers = dict(values)
+    while True:
+        shown = everything(model, answers)
+        usable = [card for card in cards(model) if card.section != "task" and card.applies(shown)]
+        choices: list[tuple[Card | None, str]] = [(None, text("done", "完成"))]
+        for card in usable:
+            mark = "*" if card.name in answers else " "
+            title = (
+                f"{mark} {section_title(card.section):<9} {card.name}: {plain(shown[card.name])}"
+            )
+            choices.append((card, title))
+        try:
+            chosen = select(
+                text("Change a setting (type to search)", "修改设置（可输入字母查找）"), choices
+            )
+        except Back:
+            return answers
+        if chosen is None:
+            return answers
+        try:
+            answers[chosen.name] = ask_field(model, chosen, answers)
+        except Back:
+            continue
+
+
+def everything(model: type[TrainConfig], values: Values) -> Values:
+    """Return the values with the defaults of all other fields."""
+    return {**{card.name: card.default for card in cards(model)}, **values}
+
+
+def ask_field(model: type[TrainConfig], card: Card, values: Values) -> Any:
+    """Ask for one field by its card; its help is the question, its current value the default."""
+    now = values.get(card.name, card.default)
+    message = f"{card.name}: {card.help}"
+    if card.kind == "choice":
+        return select(message, [(one, one) for one in card.choices], default=str(now))
+    if card.kind == "boolean":
+        titles = [(True, text("yes", "是")), (False, text("no", "否"))]
+        return select(message, titles, default=now)
+
+    def check(typed: str) -> str:
+        return mistake(model, card, typed)
+
+    ask = type_path if card.name in PATHS else type_in
+    return parsed(model, card, ask(message, plain(now), check))
+
+
+def plain(value: Any) -> str:
+    """Write a value as it is typed; nothing for an empty one."""
+    return "" if value is None else value if isinstance(value, str) else scalar(value)
+
+
+def mistake(model: type[TrainConfig], card: Card, typed: str) -> str:
+    """Return what is wrong with a typed value, in the reader's words; empty when it is well."""
+    if not typed and card.nullable:
+        return ""
+    settings = read_text("", source="", overrides=[f"{card.name}={typed}"])
+    build(model, settings, {})
+    wrong = [one.what for one in settings.problems if one.key == card.name]
+    if wrong:
+        return wrong[0]
+    missing = card.name in MUST_EXIST and looks_like_path(typed.partition("#")[0])
+    if missing and not Path(typed).expanduser().exists():
+        name = typed.rpartition("#")[0] or typed
+        if not Path(name).expanduser().exists():
+            return text(f"there is no {typed}", f"{typed} 不存在")
+    return ""
+
+
+def parsed(model: type[TrainConfig], card: Card, typed: str) -> Any:
+    """Return the value that a typed text means."""
+    if not typed and card.nullable:
+        return None
+    required = {"model": "m", "dataset": "d", card.name: typed}
+    overrides = [f"{key}={value}" for key, value in required.items()]
+    config = build(model, read_text("", source="", overrides=overrides), {})
+    return getattr(config, card.name)

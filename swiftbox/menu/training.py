@@ -1,0 +1,240 @@
+"""The training screens: where to start from, the form, the review, and what to do with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from swiftbox import launch, run_folder
+from swiftbox.config.fields import cards
+from swiftbox.config.train import TrainConfig
+from swiftbox.config.writing import write
+from swiftbox.errors import UserError
+from swiftbox.language import text
+from swiftbox.menu.ask import Back, pause, select, type_in
+from swiftbox.menu.form import Values, fill, more
+from swiftbox.menu.loop import complain, say
+from swiftbox.presets import presets
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.load import Loaded, load, loads
+from swiftbox.view import View
+
+TRAIN = TASKS["train"]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A training being put together: its class, what was chosen, the file it came from."""
+
+    model: type[TrainConfig]
+    values: Values
+    file: Path | None = None
+
+    def loaded(self) -> Loaded:
+        """Return the typed config; raise ConfigError with all that is wrong."""
+        given = {"stage": stage_of(self.model), **self.values}
+        overrides = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+        return loads("", source="menu", overrides=overrides)
+
+    def yaml(self) -> str:
+        """Return the YAML of what was chosen."""
+        loaded = self.loaded()
+        name = self.file or Path(default_name(loaded.config))
+        header = [text(f"Run: swiftbox run {name}", f"运行：swiftbox run {name}")]
+        return write(loaded.config, header=header, keys=loaded.asked)
+
+
+def stage_of(model: type[TrainConfig]) -> str:
+    """Return the stage of a config class."""
+    return str(model.model_fields["stage"].default)
+
+
+def default_name(config: TrainConfig) -> str:
+    """Return the file name that a config is saved under."""
+    values: dict[str, Any] = config.model_dump()
+    return f"{values['stage']}-{config.tuner_type}-{Path(config.model).name.lower()}.yaml"
+
+
+def begin(probe: Any) -> None:
+    """Go through a training; Back at the first question returns home."""
+    while True:
+        draft = start_from()
+        try:
+            if draft.file is None:
+                draft = replace(draft, values=fill(draft.model, draft.values))
+            probe.result()  # the devices are known from here on, or the reason why not
+            review(draft)
+        except Back:
+            continue
+        return
+
+
+def start_from() -> Draft:
+    """Let the goal be chosen, or a YAML to start from."""
+    choices: list[tuple[Any, str]] = []
+    for name, model in TRAIN.choices.items():
+        stage = next(card for card in cards(model) if card.name == "stage")
+        choices.append((("new", name), stage.help))
+    for path in sorted(Path.cwd().glob("*.yaml")):
+        choices.append((("file", path), text(f"file {path.name}", f"文件 {path.name}")))
+    for name, path in presets().items():
+        choices.append((("file", path), text(f"preset {name}", f"预设 {name}")))
+    kind, chosen = select(text("What is to be learned?", "要训练什么？"), choices, ("new", "sft"))
+    if kind == "new":
+        return Draft(TRAIN.choices[chosen], {})
+    return of_file(chosen)
+
+
+def of_file(path: Path) -> Draft:
+    """Return the draft of a YAML; its settings are what the file gives."""
+    loaded = load(path)
+    values = loaded.config.model_dump(mode="json", include=set(loaded.asked))
+    kept = {key: value for key, value in values.items() if key not in ("version", "task", "stage")}
+    return Draft(type(loaded.config), kept, path)
+
+
+def review(draft: Draft) -> None:
+    """Show plan, YAML and command; do what is chosen until the user leaves."""
+    while True:
+        runs = show(draft)
+        actions = [
+            ("run", text("run it", "运行")),
+            ("detach", text("run it in the background", "后台运行")),
+        ]
+        others = [
+            ("more", text("change a setting", "修改设置")),
+            ("edit", text("edit the YAML in $EDITOR", "用 $EDITOR 编辑 YAML")),
+            ("save", text("save the YAML", "保存 YAML")),
+            ("back", text("back", "返回")),
+        ]
+        chosen = select(text("And now?", "接下来？"), [*actions, *others] if runs else others)
+        if chosen == "back":
+            raise Back
+        try:
+            if chosen == "more":
+                draft = replace(draft, values=more(draft.model, draft.values))
+            elif chosen == "edit":
+                draft = edit(draft)
+            elif chosen == "save":
+                draft = replace(draft, file=save(draft))
+            else:
+                carry_out(draft, detach=chosen == "detach")
+                return
+        except Back:
+            continue
+        except UserError as error:
+            complain(error)
+
+
+def show(draft: Draft) -> bool:
+    """Print the review; return whether the draft can run as it is."""
+    try:
+        loaded = draft.loaded()
+        say("")
+        say(draft.yaml())
+        prepared = launch.plan_of(loaded)
+    except UserError as error:
+        complain(error)
+        return False
+    for line in loaded.notes:
+        say(text(f"note: {line}", f"提示：{line}"))
+    for note in prepared.plan.notes:
+        say(f"  {note.key}: {note.value}  # {note.why}")
+    if prepared.rows is not None:
+        say(f"  {prepared.rows.summary()}")
+    say(text("the same from the command line:", "等价的命令行：") + f" {command_of(draft, loaded)}")
+    return True
+
+
+def command_of(draft: Draft, loaded: Loaded) -> str:
+    """Return the command line that does what the menu does."""
+    if draft.file is not None and same_as_file(draft):
+        return f"swiftbox run {shlex.quote(str(draft.file))}"
+    return f"swiftbox run {shlex.quote(default_name(loaded.config))}"
+
+
+def same_as_file(draft: Draft) -> bool:
+    """Tell whether nothing was changed since the draft's file was read."""
+    try:
+        return draft.file is not None and of_file(draft.file).loaded() == draft.loaded()
+    except UserError:
+        return False
+
+
+def edit(draft: Draft) -> Draft:
+    """Open the YAML in the user's editor; show all mistakes of what comes back, offer it again."""
+    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "draft.yaml"
+        path.write_text(draft.yaml(), encoding="utf-8")
+        while True:
+            try:
+                subprocess.run([*editor, str(path)], check=False)
+            except FileNotFoundError:
+                say(
+                    text(
+                        f"error: no editor {editor[0]}; set EDITOR",
+                        f"error：找不到编辑器 {editor[0]}；请设置 EDITOR",
+                    )
+                )
+                return draft
+            try:
+                return replace(of_file(path), file=None)
+            except UserError as error:
+                complain(error)
+            again = [
+                (True, text("edit again", "继续编辑")),
+                (False, text("drop the changes", "放弃修改")),
+            ]
+            if not select(text("The YAML has mistakes", "YAML 有误"), again):
+                return draft
+
+
+def save(draft: Draft) -> Path:
+    """Write the YAML under a name of the user's; an existing file is overwritten only when told."""
+    proposed = str(draft.file or default_name(draft.loaded().config))
+    if draft.file is not None and draft.file.parent == next(iter(presets().values())).parent:
+        proposed = draft.file.name  # a preset stays as it is: the copy goes here
+    while True:
+        path = Path(type_in(text("Save as", "保存为"), proposed, _needs_name)).expanduser()
+        if path.exists() and path.read_text(encoding="utf-8") != draft.yaml():
+            options = [(False, text("another name", "换个名字")), (True, text("overwrite", "覆盖"))]
+            if not select(text(f"{path} exists", f"{path} 已存在"), options):
+                continue
+        try:
+            run_folder.write_atomic(path, replace(draft, file=path).yaml())
+        except OSError as error:
+            say(f"error: {error}")
+            continue
+        say(text(f"saved {path}", f"已保存 {path}"))
+        return path
+
+
+def _needs_name(typed: str) -> str:
+    return "" if typed else text("a name is needed", "请输入文件名")
+
+
+def carry_out(draft: Draft, *, detach: bool) -> None:
+    """Save the YAML where it is new, and run it as the command line does."""
+    path = draft.file if draft.file is not None and same_as_file(draft) else save(draft)
+    folders: list[Path] = []
+
+    def remember(folder: Path, _plan: Any) -> None:
+        folders.append(folder)
+        say(text(f"run folder: {folder}", f"运行目录：{folder}"))
+
+    if detach:
+        launch.start(path, detach=True, on_start=remember)
+        say(text("follow it under `My runs`", "可在“我的运行”中跟踪"))
+    else:
+        with View() as view:
+            code = launch.start(path, on_event=view.event, on_start=remember)
+        if code and folders:
+            say(text(f"log: {folders[0] / run_folder.LOG}", f"日志：{folders[0] / run_folder.LOG}"))
+    pause()
