@@ -14,6 +14,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import write
 from swiftbox.errors import ConfigError, DataError, UserError
 from swiftbox.language import text
+from swiftbox.view import lengths
 
 
 def show(config: TrainConfig) -> None:
@@ -75,29 +76,3 @@ def paint(data: Mapping[str, Any]) -> None:
     console.print(legend if coloured else plain)
     for row in lengths(data):
         console.print(row)
-
-
-def lengths(data: Mapping[str, Any]) -> list[str]:
-    """Return lines on how long the rows are and what max_length does to them."""
-    listed = ", ".join(f"{name} {value}" for name, value in data["percentiles"].items())
-    lines = [
-        text(f"tokens per row: {listed}", f"每行 token 数：{listed}"),
-        text(
-            f"{data['rows']} rows to train on, {data['held_out']} held out; "
-            f"{data['trained_tokens']:,} of {data['tokens']:,} tokens are learned",
-            f"训练 {data['rows']} 行，留出 {data['held_out']} 行；"
-            f"{data['tokens']:,} 个 token 中学习 {data['trained_tokens']:,} 个",
-        ),
-    ]
-    changes = {
-        "cut": text("cut", "截断"),
-        "dropped": text("dropped as too long", "因过长丢弃"),
-        "nothing_to_learn": text("left out: nothing to learn in them", "无可学习内容而略去"),
-        "bad": text("bad rows skipped", "跳过的坏行"),
-    }
-    lines += [
-        f"max_length {data['max_length']}: {data[key]} {words}"
-        for key, words in changes.items()
-        if data[key]
-    ]
-    return lines

@@ -207,6 +207,23 @@ def find(name: str) -> Run:
     )
 
 
+def described(one: Run) -> dict[str, Any]:
+    """Return what a list of runs shows of one."""
+    last: dict[str, Any] = {}
+    for event in read_events(one.folder)[0]:
+        if event.get("event") == "step":
+            last = event
+    return {
+        "name": one.name,
+        "status": one.status,
+        "step": last.get("step"),
+        "total_steps": last.get("total_steps"),
+        "loss": last.get("loss"),
+        "started": one.state.get("started"),
+        "folder": str(one.folder),
+    }
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints of a run, oldest first."""
     found = [

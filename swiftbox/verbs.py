@@ -188,25 +188,8 @@ def runs(options: argparse.Namespace) -> int:
     return actions[options.action](options)
 
 
-def described(one: run_folder.Run) -> dict[str, Any]:
-    """Return what a list of runs shows of one."""
-    last: dict[str, Any] = {}
-    for event in run_folder.read_events(one.folder)[0]:
-        if event.get("event") == "step":
-            last = event
-    return {
-        "name": one.name,
-        "status": one.status,
-        "step": last.get("step"),
-        "total_steps": last.get("total_steps"),
-        "loss": last.get("loss"),
-        "started": one.state.get("started"),
-        "folder": str(one.folder),
-    }
-
-
 def _list_runs(options: argparse.Namespace) -> int:
-    rows = [described(one) for one in run_folder.runs()]
+    rows = [run_folder.described(one) for one in run_folder.runs()]
     if getattr(options, "json", False):
         answer(json.dumps(rows, ensure_ascii=False))
         return 0
@@ -222,7 +205,7 @@ def _list_runs(options: argparse.Namespace) -> int:
 
 def _show_run(options: argparse.Namespace) -> int:
     one = run_folder.find(options.run)
-    found = described(one)
+    found = run_folder.described(one)
     kept = [path.name for path in run_folder.checkpoints(one.folder)]
     model = one.folder / run_folder.MODEL
     found |= {"checkpoints": kept, "model": str(model) if model.is_dir() else None}

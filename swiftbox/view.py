@@ -167,8 +167,6 @@ def lines_of(event: Event) -> list[str]:
         mark = "!" if kind == "warning" else " "
         return [f"{mark} {event['message']}"]
     if kind == "data":
-        from swiftbox.preview import lengths
-
         return [f"  {line}" for line in lengths(event)]
     if kind == "eval":
         loss = text("held-out loss", "留出集损失")
@@ -214,6 +212,32 @@ def _failed(event: Event) -> list[str]:
     ]
     if event.get("hint"):
         lines.append(f"hint: {event['hint']}")
+    return lines
+
+
+def lengths(data: Mapping[str, Any]) -> list[str]:
+    """Return lines on how long the rows are and what max_length does to them."""
+    listed = ", ".join(f"{name} {value}" for name, value in data["percentiles"].items())
+    lines = [
+        text(f"tokens per row: {listed}", f"每行 token 数：{listed}"),
+        text(
+            f"{data['rows']} rows to train on, {data['held_out']} held out; "
+            f"{data['trained_tokens']:,} of {data['tokens']:,} tokens are learned",
+            f"训练 {data['rows']} 行，留出 {data['held_out']} 行；"
+            f"{data['tokens']:,} 个 token 中学习 {data['trained_tokens']:,} 个",
+        ),
+    ]
+    changes = {
+        "cut": text("cut", "截断"),
+        "dropped": text("dropped as too long", "因过长丢弃"),
+        "nothing_to_learn": text("left out: nothing to learn in them", "无可学习内容而略去"),
+        "bad": text("bad rows skipped", "跳过的坏行"),
+    }
+    lines += [
+        f"max_length {data['max_length']}: {data[key]} {words}"
+        for key, words in changes.items()
+        if data[key]
+    ]
     return lines
 
 
