@@ -269,10 +269,9 @@ def _again(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """Say what this machine has and lacks."""
-    from swiftbox.devices.doctor import render, report
-    from swiftbox.devices.probe import probe
+    from swiftbox.devices.doctor import examine, render
 
-    found = report(probe(Path.cwd()))
+    found = examine(Path.cwd())
     if options.json:
         answer(json.dumps(found.to_dict(), ensure_ascii=False))
         return 0

@@ -1,52 +1,21 @@
-"""One row per backend: what each can do, with the source of every cell (backends.csv)."""
+"""One row per backend: what it calls things, and what it can do with whose word for it.
+
+The names stand here, the answers in backends.csv: one line per backend and capability, with the
+condition in both languages, the devices that have it, the package it needs, and the source.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 
+from swiftbox.language import text
+
 TABLE = Path(__file__).with_name("backends.csv")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What a backend says of one capability, and who says so."""
-
-    supported: str  # yes | partial | no
-    condition: str
-    install: str
-    source: str
-    confidence: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """What torch calls things on a backend: the cells that are names, not answers."""
-
-    torch_device: str
-    collective: str
-    visible_devices_env: str
-    env: Mapping[str, str]
-    plugin: str = ""
-
-
-ROWS: Mapping[str, Row] = {
-    "cuda": Row(
-        "cuda",
-        "nccl",
-        "CUDA_VISIBLE_DEVICES",
-        {"PYTORCH_ALLOC_CONF": "expandable_segments:True", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
-    ),
-    "rocm": Row(
-        "cuda", "nccl", "HIP_VISIBLE_DEVICES", {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
-    ),
-    "npu": Row("npu", "hccl", "ASCEND_RT_VISIBLE_DEVICES", {}, plugin="torch_npu"),
-    "mps": Row("mps", "gloo", "", {"PYTORCH_ENABLE_MPS_FALLBACK": "1"}),
-    "cpu": Row("cpu", "gloo", "", {}),
-}
 
 DTYPES = {"float32": "dtype_fp32", "bfloat16": "dtype_bf16", "float16": "dtype_fp16"}
 ATTENTION = {
@@ -79,27 +48,80 @@ ENGINES = {
     "lmdeploy": "serve_lmdeploy",
     "builtin": "serve_transformers",
 }
+PLAIN = {
+    "attention": ("eager",),
+    "optimizers": ("adamw_torch", "adafactor", "sgd"),
+    "distributed": ("none",),
+}
+"""Values that are plain torch: every backend has them, so no cell speaks of them."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a backend says of one capability, and who says so."""
+
+    supported: str  # yes | partial | no
+    condition: str = ""
+    condition_zh: str = ""
+    devices: str = ""
+    """A pattern of the device capabilities that have it; empty: all of them."""
+    package: str = ""
+    """The distribution that must be installed, as Machine.versions names it; empty: none."""
+    install: str = ""
+    """What follows `pip install` to get it; empty where pip cannot bring it."""
+    source: str = ""
+    confidence: str = ""
+
+    def reason(self) -> str:
+        """Return the condition in the current language."""
+        return text(self.condition, self.condition_zh)
+
+    def covers(self, capability: str) -> bool:
+        """Tell whether a device of this capability has it."""
+        return re.search(self.devices, capability) is not None
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One kind of device."""
+    """One kind of device: its names in torch, and its cells by capability."""
 
     name: str
-    row: Row
+    torch_device: str
+    collective: str
+    visible_devices_env: str
     cells: Mapping[str, Cell]
+    plugin: str = ""
+    """The module that teaches torch this device; empty where torch knows it."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What its processes want in their environment before torch is imported."""
+    shares_memory: bool = False
+    """Device memory is main memory, as on Apple silicon."""
+    toolkit: str = ""
+    """The entry of Machine.versions that a torch built for this backend brings."""
+    tool: str = ""
+    """The driver's own command, which tells whether the devices answer."""
+    container: str = ""
+    """The options that give a container the devices."""
+
+    def cell(self, capability: str) -> Cell:
+        """Return the cell of a capability such as bnb_nf4 or attn_sdpa."""
+        return self.cells[capability]
 
     def can(self, capability: str) -> bool:
         """Tell whether a capability is there, fully or in part."""
         return self.cells[capability].supported != "no"
 
     def refusal(self, capability: str) -> str:
-        """Return why a capability is not there, in the words of its cell."""
-        cell = self.cells[capability]
-        return cell.condition or f"{capability}: not supported ({cell.source})"
+        """Return why a capability is not there, or not everywhere, in the words of its cell."""
+        reason = self.cells[capability].reason()
+        if reason:
+            return reason
+        return text(f"{self.name} has no {capability}", f"{self.name} 不支持 {capability}")
 
-    def _able(self, names: Mapping[str, str], always: tuple[str, ...] = ()) -> tuple[str, ...]:
-        return (*always, *(name for name, cell in names.items() if self.can(cell)))
+    @property
+    def install(self) -> str:
+        """Return what follows `pip install` to get torch for this backend."""
+        return self.cells["torch_wheel"].install
 
     @cached_property
     def dtypes(self) -> tuple[str, ...]:
@@ -109,12 +131,12 @@ class Backend:
     @cached_property
     def attention(self) -> tuple[str, ...]:
         """Return the attention kernels that can train."""
-        return self._able(ATTENTION, ("eager",))
+        return PLAIN["attention"] + self._able(ATTENTION)
 
     @cached_property
     def optimizers(self) -> tuple[str, ...]:
         """Return the optimizers."""
-        return self._able(OPTIMIZERS, ("adamw_torch", "adafactor", "sgd"))
+        return PLAIN["optimizers"] + self._able(OPTIMIZERS)
 
     @cached_property
     def quantizers(self) -> tuple[str, ...]:
@@ -124,27 +146,96 @@ class Backend:
     @cached_property
     def distributed(self) -> tuple[str, ...]:
         """Return the strategies for several devices."""
-        return self._able(STRATEGIES, ("none",))
+        return PLAIN["distributed"] + self._able(STRATEGIES)
 
     @cached_property
     def serve_engines(self) -> tuple[str, ...]:
         """Return the serving engines."""
         return self._able(ENGINES)
 
+    def _able(self, capabilities: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(value for value, cell in capabilities.items() if self.can(cell))
 
-def read_table(path: Path = TABLE) -> dict[str, Backend]:
-    """Read the table into one backend per name."""
-    cells: dict[str, dict[str, Cell]] = {name: {} for name in ROWS}
+
+def read_table(path: Path = TABLE) -> dict[str, dict[str, Cell]]:
+    """Read the cells by backend and capability."""
+    cells: dict[str, dict[str, Cell]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
-            cells[line["backend"]][line["capability"]] = Cell(
-                line["supported"],
-                line["condition"],
-                line["install"],
-                line["source"],
-                line["confidence"],
-            )
-    return {name: Backend(name, row, cells[name]) for name, row in ROWS.items()}
+            backend, capability = line.pop("backend"), line.pop("capability")
+            cells.setdefault(backend, {})[capability] = Cell(**line)
+    return cells
 
 
-BACKENDS: Mapping[str, Backend] = read_table()
+@cache
+def rows() -> Mapping[str, Backend]:
+    """Return the backends by name, in the order in which a machine is asked for them."""
+    cells = read_table()
+    expandable = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    made = (
+        Backend(
+            "cuda",
+            torch_device="cuda",
+            collective="nccl",
+            visible_devices_env="CUDA_VISIBLE_DEVICES",
+            env={**expandable, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+            toolkit="cuda",
+            tool="nvidia-smi",
+            container="--gpus all",
+            cells=cells["cuda"],
+        ),
+        Backend(
+            "rocm",
+            torch_device="cuda",
+            collective="nccl",
+            visible_devices_env="HIP_VISIBLE_DEVICES",
+            env=expandable,
+            toolkit="hip",
+            tool="rocm-smi",
+            container="--device=/dev/kfd --device=/dev/dri",
+            cells=cells["rocm"],
+        ),
+        Backend(
+            "npu",
+            torch_device="npu",
+            collective="hccl",
+            visible_devices_env="ASCEND_RT_VISIBLE_DEVICES",
+            plugin="torch_npu",
+            tool="npu-smi info",
+            container="--device=/dev/davinci0 --device=/dev/davinci_manager",
+            cells=cells["npu"],
+        ),
+        Backend(
+            "mps",
+            torch_device="mps",
+            collective="gloo",
+            visible_devices_env="",
+            env={"PYTORCH_ENABLE_MPS_FALLBACK": "1"},
+            shares_memory=True,
+            cells=cells["mps"],
+        ),
+        Backend(
+            "cpu",
+            torch_device="cpu",
+            collective="gloo",
+            visible_devices_env="",
+            cells=cells["cpu"],
+        ),
+    )
+    return {one.name: one for one in made}
+
+
+class _Rows(Mapping[str, Backend]):
+    """The rows as a mapping that reads the table when it is first asked."""
+
+    def __getitem__(self, name: str) -> Backend:
+        return rows()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(rows())
+
+    def __len__(self) -> int:
+        return len(rows())
+
+
+BACKENDS: Mapping[str, Backend] = _Rows()

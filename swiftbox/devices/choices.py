@@ -10,12 +10,6 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import MachineError
 from swiftbox.language import text
 
-BF16_CAPABILITY = 8.0
-"""Ampere: the first NVIDIA generation with bfloat16 in hardware."""
-
-BF16_AMD = ("gfx90a", "gfx942", "gfx950", "gfx11", "gfx12")
-FP16_ONLY_ASCEND = ("910A", "910ProA", "910PremiumA", "310P")
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -25,189 +19,183 @@ class Choice:
     reason: str
 
 
-def asked() -> str:
-    """Return the reason of a value that the user gave."""
+def require(machine: Machine, capability: str, key: str, value: str) -> None:
+    """Raise MachineError unless backend, devices and packages all allow `key: value`.
+
+    The message is the backend row's reason, the hint is the cure.
+    """
+    if lacking := lacks(machine, capability):
+        raise MachineError(
+            f"{key}: {value}: {lacking}",
+            hint=text(f"set {key}: auto", f"设 {key}: auto"),
+        )
+    cell = BACKENDS[machine.backend].cell(capability)
+    if cell.package and cell.package not in machine.versions:
+        name = cell.package
+        other = text(f"set {key}: auto", f"设 {key}: auto")
+        line = text(
+            f"pip install {cell.install}, or {other}", f"pip install {cell.install}，或{other}"
+        )
+        raise MachineError(
+            text(
+                f"{key}: {value}: {name} is not installed; {cell.reason()}",
+                f"{key}: {value}：未安装 {name}；{cell.reason()}",
+            ),
+            hint=line if cell.install else other,
+        )
+
+
+def lacks(machine: Machine, capability: str) -> str:
+    """Return why the backend or one of the devices lacks a capability; empty when none does."""
+    backend = BACKENDS[machine.backend]
+    if not backend.can(capability):
+        return backend.refusal(capability)
+    cell = backend.cell(capability)
+    for device in machine.devices:
+        if not cell.covers(device.capability):
+            called = f"{device.name} ({device.capability})" if device.capability else device.name
+            return f"{called}: {cell.reason()}"
+    return ""
+
+
+def choose_dtype(machine: Machine, asked: str) -> Choice:
+    """Choose the number type: bfloat16 where every device has it, else float16; float32 on a CPU.
+
+    A CPU stays with float32 even where it has bfloat16: it is exact, gives every CPU the same
+    plan, and casting costs small models what the faster products win. Raises MachineError for a
+    type that a device lacks.
+    """
+    if asked == "auto":
+        return _best_dtype(machine)
+    require(machine, DTYPES[asked], "dtype", asked)
+    native = machine.devices or _cpu_has_bfloat16(machine)
+    if asked == "bfloat16" and not native:
+        why = BACKENDS[machine.backend].cell(DTYPES[asked]).reason()
+        return Choice(asked, text(f"asked for; {why}", f"按要求；{why}"))
+    return Choice(asked, _asked_for())
+
+
+def _best_dtype(machine: Machine) -> Choice:
+    backend = BACKENDS[machine.backend]
+    if not machine.devices:
+        exact = text("exact", "精确")
+        if _cpu_has_bfloat16(machine):
+            exact = text(
+                "exact; this CPU has bfloat16 too, which halves the memory",
+                "精确；此 CPU 也支持 bfloat16，可省一半内存",
+            )
+        return Choice("float32", exact)
+    missing = ""
+    for dtype in ("bfloat16", "float16"):
+        lacking = lacks(machine, DTYPES[dtype])
+        if not lacking:
+            why = missing or f"{_generation(machine)}: {backend.cell(DTYPES[dtype]).reason()}"
+            return Choice(dtype, why)
+        missing = missing or lacking
+    return Choice("float32", missing)
+
+
+def _generation(machine: Machine) -> str:
+    return ", ".join(sorted({one.capability or one.name for one in machine.devices}))
+
+
+def _cpu_has_bfloat16(machine: Machine) -> bool:
+    cell = BACKENDS["cpu"].cell(DTYPES["bfloat16"])
+    return cell.covers(" ".join(machine.cpu_features))
+
+
+def _asked_for() -> str:
     return text("asked for", "按要求")
 
 
-def choose_dtype(machine: Machine, wanted: str) -> Choice:
-    """Choose the number type: bfloat16 where every device has it in hardware.
+def choose_attention(machine: Machine, asked: str, dtype: str) -> Choice:
+    """Choose the attention kernel: flash attention where it is installed and exact, else sdpa.
 
-    Raises MachineError for a type that a device lacks.
+    Raises MachineError for a kernel that cannot train there in this number type.
     """
-    missing = _lacks_bfloat16(machine)
-    if wanted == "bfloat16" and missing and machine.devices:
-        raise MachineError(
-            f"dtype: bfloat16: {missing}",
-            hint=text("set dtype: auto, or float16", "设 dtype: auto 或 float16"),
-        )
-    if wanted == "float16" and not machine.devices:
-        raise MachineError(
-            "dtype: float16: " + BACKENDS[machine.backend].refusal("dtype_fp16"),
-            hint=text("set dtype: float32 or bfloat16", "设 dtype: float32 或 bfloat16"),
-        )
-    if wanted != "auto":
-        return Choice(wanted, asked())
-    backend = BACKENDS[machine.backend]
-    if not machine.devices:
-        return Choice(
-            "float32",
-            text(
-                f"exact, and autocast gains little on {backend.name}",
-                f"精确；在 {backend.name} 上自动混合精度收益很小",
-            ),
-        )
-    names = ", ".join(sorted({one.capability or one.name for one in machine.devices}))
-    if not missing:
-        return Choice(
-            "bfloat16",
-            text(f"in hardware on {backend.name} {names}", f"{backend.name} {names} 硬件支持"),
-        )
-    return Choice("float16", missing)
-
-
-def _lacks_bfloat16(machine: Machine) -> str:
-    """Return which device has no bfloat16 and why; empty when all have it."""
-    backend = BACKENDS[machine.backend]
-    if not backend.can(DTYPES["bfloat16"]):
-        return backend.refusal(DTYPES["bfloat16"])
-    for one in machine.devices:
-        if not _has_bfloat16(machine.backend, one.capability or one.name):
-            return f"{one.name} ({one.capability}): {backend.refusal(DTYPES['bfloat16'])}"
-    return ""
-
-
-def _has_bfloat16(backend: str, capability: str) -> bool:
-    if backend == "cuda":
-        return float(capability or 0) >= BF16_CAPABILITY
-    if backend == "rocm":
-        return capability.startswith(BF16_AMD)
-    if backend == "npu":
-        return not any(name in capability for name in FP16_ONLY_ASCEND)
-    return True
-
-
-def choose_attention(machine: Machine, wanted: str, dtype: str) -> Choice:
-    """Choose the attention kernel; flash attention where it is installed and the type allows.
-
-    Raises MachineError for a kernel that cannot train there.
-    """
-    backend = BACKENDS[machine.backend]
     flash = "flash_attention_2"
-    if wanted == "auto":
-        brings = _brings_flash(machine)
-        if brings and dtype != "float32" and backend.can(ATTENTION[flash]):
-            return Choice(flash, text(f"{brings} is installed", f"已安装 {brings}"))
+    if asked == "auto":
+        package = BACKENDS[machine.backend].cell(ATTENTION[flash]).package
+        usable = dtype != "float32" and not lacks(machine, ATTENTION[flash])
+        if usable and package in machine.versions:
+            return Choice(flash, text(f"{package} is installed", f"已安装 {package}"))
         why = text("torch's own kernel, exact and always there", "torch 自带，精确且总可用")
         return Choice("sdpa", why)
-    if wanted in ATTENTION and not backend.can(ATTENTION[wanted]):
-        raise MachineError(
-            f"attn_implementation: {wanted}: {backend.refusal(ATTENTION[wanted])}",
-            hint=text("set attn_implementation: auto", "设 attn_implementation: auto"),
-        )
-    if wanted.startswith("flash"):
-        _require_flash(machine, wanted, dtype)
-    return Choice(wanted, asked())
-
-
-def _brings_flash(machine: Machine) -> str:
-    plugin = BACKENDS[machine.backend].row.plugin
-    for package in ("flash_attn", plugin):
-        if package and package in machine.versions:
-            return package
-    return ""
-
-
-def _require_flash(machine: Machine, wanted: str, dtype: str) -> None:
-    backend = BACKENDS[machine.backend]
-    if dtype == "float32":
+    if asked in ATTENTION:
+        require(machine, ATTENTION[asked], "attn_implementation", asked)
+    if asked.startswith("flash") and dtype == "float32":
         raise MachineError(
             text(
-                f"attn_implementation: {wanted} needs bfloat16 or float16, not float32",
-                f"attn_implementation：{wanted} 需要 bfloat16 或 float16，而不是 float32",
+                f"attn_implementation: {asked} needs bfloat16 or float16, not float32",
+                f"attn_implementation：{asked} 需要 bfloat16 或 float16，而不是 float32",
             ),
             hint=text(
                 "set dtype: bfloat16, or attn_implementation: sdpa",
                 "设 dtype: bfloat16 或 attn_implementation: sdpa",
             ),
         )
-    package = "flash_attn_interface" if wanted.endswith("3") else _brings_flash(machine)
-    if not package or package not in machine.versions:
-        cell = backend.cells[ATTENTION[wanted]]
-        raise MachineError(
-            text(
-                f"attn_implementation: {wanted} is not installed",
-                f"attn_implementation：未安装 {wanted}",
-            ),
-            hint=text(f"install {cell.install}, or set sdpa", f"安装 {cell.install}，或设为 sdpa"),
-        )
+    return Choice(asked, _asked_for())
 
 
-def choose_optimizer(machine: Machine, wanted: str) -> Choice:
-    """Choose the optimizer: fused AdamW where the backend has it.
+def choose_optimizer(machine: Machine, asked: str, dtype: str = "") -> Choice:
+    """Choose the optimizer: fused AdamW where the backend has it without reserve.
 
-    Raises MachineError for an optimizer that the backend lacks.
+    Raises MachineError for an optimizer that the backend lacks, or lacks in this number type.
     """
-    backend = BACKENDS[machine.backend]
     fused = "adamw_torch_fused"
-    if wanted == "auto":
-        if backend.cells[OPTIMIZERS[fused]].supported == "yes":
-            why = text("AdamW in one kernel per step", "每步一个内核的 AdamW")
-            return Choice(fused, why)
-        return Choice("adamw_torch", backend.refusal(OPTIMIZERS[fused]))
-    if wanted in OPTIMIZERS and not backend.can(OPTIMIZERS[wanted]):
+    cell = BACKENDS[machine.backend].cell(OPTIMIZERS[fused])
+    whole = cell.supported == "yes"
+    if asked == "auto":
+        return Choice(fused if whole else "adamw_torch", cell.reason())
+    if asked in OPTIMIZERS:
+        require(machine, OPTIMIZERS[asked], "optim", asked)
+    if asked == fused and not whole and dtype == "float16":
         raise MachineError(
-            f"optim: {wanted}: {backend.refusal(OPTIMIZERS[wanted])}",
-            hint=text("set optim: auto", "设 optim: auto"),
+            f"optim: {asked}: {cell.reason()}", hint=text("set optim: auto", "设 optim: auto")
         )
-    return Choice(wanted, asked())
+    return Choice(asked, _asked_for())
 
 
-def choose_distributed(machine: Machine, wanted: str, devices: int) -> Choice:
-    """Choose how several devices work together; one device needs nothing.
+def choose_distributed(machine: Machine, asked: str, devices: int | None = None) -> Choice:
+    """Choose how `devices` devices (default: all) work together; one needs nothing.
 
-    Raises MachineError for a strategy that the backend or one device cannot carry out.
+    Raises MachineError for a strategy that the backend or a single device cannot carry out.
     """
-    backend = BACKENDS[machine.backend]
-    if wanted == "auto":
-        if devices > 1 and backend.can(STRATEGIES["ddp"]):
-            why = text(
-                f"{devices} devices, each with the whole model", f"{devices} 个设备，各持完整模型"
-            )
-            return Choice("ddp", why)
-        return Choice("none", text("one device", "单个设备"))
-    if wanted == "none":
-        return Choice(wanted, asked())
-    if not backend.can(STRATEGIES[wanted]):
-        raise MachineError(
-            f"distributed: {wanted}: {backend.refusal(STRATEGIES[wanted])}",
-            hint=text("set distributed: none", "设 distributed: none"),
-        )
-    if devices < 2:
+    count = max(1, len(machine.devices)) if devices is None else devices
+    if asked == "auto":
+        return _best_distributed(machine, count)
+    if asked == "none":
+        return Choice(asked, _asked_for())
+    if count < 2 and not lacks(machine, STRATEGIES[asked]):
         raise MachineError(
             text(
-                f"distributed: {wanted} needs several devices, there is one device",
-                f"distributed：{wanted} 需要多个设备，只有一个（one device）",
+                f"distributed: {asked} needs several devices, there is one device",
+                f"distributed：{asked} 需要多个设备，这里只有一个",
             ),
             hint=text(
-                "set distributed: auto, or num_devices", "设 distributed: auto 或 num_devices"
+                "set distributed: auto, or num_devices", "设 distributed: auto，或 num_devices"
             ),
         )
-    if wanted.startswith("zero") and "deepspeed" not in machine.versions:
-        raise MachineError(
-            text(
-                f"distributed: {wanted} needs deepspeed, which is not installed",
-                f"distributed：{wanted} 需要 deepspeed，但未安装",
-            ),
-            hint=f"pip install {backend.cells[STRATEGIES[wanted]].install}",
-        )
-    return Choice(wanted, asked())
+    require(machine, STRATEGIES[asked], "distributed", asked)
+    return Choice(asked, _asked_for())
 
 
-def choose_checkpointing(machine: Machine, wanted: str) -> Choice:
+def _best_distributed(machine: Machine, count: int) -> Choice:
+    if count > 1:
+        if lacking := lacks(machine, STRATEGIES["ddp"]):
+            return Choice("none", lacking)
+        why = text(f"{count} devices, each with the whole model", f"{count} 个设备，各持完整模型")
+        return Choice("ddp", why)
+    if not machine.devices:
+        why = text("no accelerator; one process uses all cores", "没有加速卡；一个进程使用所有核")
+        return Choice("none", why)
+    return Choice("none", text("one device", "单个设备"))
+
+
+def choose_checkpointing(machine: Machine, asked: str) -> Choice:
     """Choose whether activations are computed twice: on where there is an accelerator."""
-    if wanted != "auto":
-        return Choice(wanted, asked())
+    if asked != "auto":
+        return Choice(asked, _asked_for())
     if machine.devices:
         why = text(
             "device memory is scarce; costs about a third more time", "显存有限；约多用三分之一时间"
@@ -219,14 +207,20 @@ def choose_checkpointing(machine: Machine, wanted: str) -> Choice:
 def collective(machine: Machine) -> Choice:
     """Return the library that carries messages between the backend's devices."""
     backend = BACKENDS[machine.backend]
-    return Choice(backend.row.collective, backend.cells["collective_backend"].condition)
+    return Choice(backend.collective, backend.cell("collective_backend").reason())
+
+
+def visible_devices(machine: Machine) -> Choice:
+    """Return the variable that chooses among the devices; empty where there is none."""
+    backend = BACKENDS[machine.backend]
+    return Choice(backend.visible_devices_env, backend.cell("visible_devices_env").reason())
 
 
 def environment(machine: Machine, processes: int) -> Mapping[str, str]:
     """Return the environment of a run's processes; threads are shared out between them."""
     threads = max(1, machine.cores // max(1, processes))
     return {
-        **BACKENDS[machine.backend].row.env,
+        **BACKENDS[machine.backend].env,
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "true",
     }

@@ -9,7 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Device:
-    """One accelerator; `capability` is what its backend calls it: 9.0, gfx942, Ascend910B3."""
+    """One accelerator.
+
+    `capability` is what its backend calls its generation: 9.0 (NVIDIA), gfx942 (AMD),
+    Ascend910B3 (Huawei), "M3 macOS 15" (Apple).
+    """
 
     index: int
     name: str
@@ -29,9 +33,12 @@ class Machine:
     memory_free_bytes: int
     disk_free_bytes: int
     cpu_features: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """By distribution name with underscores, and: python, driver, cuda, hip, cann, macos."""
     hardware: tuple[str, ...] = ()
     """Accelerators that are in the machine, by backend name, whether torch can use them or not."""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    trouble: str = ""
+    """What torch said when it could not use a device that may be there."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as JSON takes it."""
@@ -39,7 +46,7 @@ class Machine:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Machine:
-        """Make a machine of plain data."""
+        """Make a machine of plain data: `from_dict(machine.to_dict()) == machine`."""
         values = dict(data)
         values["devices"] = tuple(Device(**one) for one in values["devices"])
         for key in ("cpu_features", "hardware"):

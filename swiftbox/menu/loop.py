@@ -145,13 +145,13 @@ def demo(_probe: Any) -> None:
     pause()
 
 
-def doctor(probe: Any) -> None:
+def doctor(_probe: Any) -> None:
     """Show what this machine has and lacks."""
     from rich.console import Console
 
-    from swiftbox.devices.doctor import render, report
+    from swiftbox.devices.doctor import examine, render
 
-    Console().print(render(report(probe.result())))
+    Console().print(render(examine(Path.cwd())))
     pause()
 
 

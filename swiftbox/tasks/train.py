@@ -31,7 +31,7 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
         "attn_implementation",
         choices.choose_attention(machine, config.attn_implementation, settled["dtype"]),
     )
-    settle("optim", choices.choose_optimizer(machine, config.optim))
+    settle("optim", choices.choose_optimizer(machine, config.optim, settled["dtype"]))
     settle(
         "gradient_checkpointing",
         choices.choose_checkpointing(machine, config.gradient_checkpointing),

@@ -1,136 +1,360 @@
-"""The probe of this machine, and the child that asks torch."""
+"""The probe, with torches that are a few lines long and describe devices nobody has to own."""
 
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
-import psutil
 import pytest
 
-from swiftbox.devices import probe as probing
-from swiftbox.devices.backends import BACKENDS
-from swiftbox.devices.probe_child import look
+from swiftbox.devices import host, probe
 from swiftbox.errors import MachineError
+from swiftbox.language import home
 
+GIB = 2**30
 
-def test_this_machine_is_described(tmp_path: Path) -> None:
-    machine = probing.probe(tmp_path)
-    assert machine.backend in BACKENDS
-    assert machine.cores >= 1
-    assert 0 < machine.memory_free_bytes <= machine.memory_bytes <= psutil.virtual_memory().total
-    assert machine.disk_free_bytes > 0
-    assert machine.versions["transformers"] == "5.23.0"
+CUDA = """
+from types import SimpleNamespace as Space
+import os
+version = Space(cuda="13.0", hip=None)
+backends = Space(mps=Space(is_available=lambda: False))
+card = Space(name="NVIDIA H100", total_memory=80 * 2**30, major=9, minor=0)
+def full(index):
+    raise RuntimeError("CUDA error: out of memory")
+def none():
+    raise RuntimeError("Found no NVIDIA driver on your system.\\nPlease check")
+cuda = Space(
+    is_available=lambda: True,
+    device_count=lambda: 2,
+    get_arch_list=lambda: ["sm_80", "sm_90"],
+    get_device_properties=lambda index: card,
+    mem_get_info=lambda index: (70 * 2**30, 80 * 2**30),
+    init=none,
+)
+with open(os.environ["ASKED"], "a") as file:
+    file.write("asked\\n")
+"""
 
-
-def test_the_child_says_what_torch_sees() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "swiftbox.devices.probe_child"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(done.stdout)
-    assert found["backend"] in BACKENDS
-    assert (found["backend"] == "cpu") == (found["devices"] == [])
-
-
-def fake_torch(**parts: object) -> SimpleNamespace:
-    off = SimpleNamespace(is_available=lambda: False)
-    base = {
-        "version": SimpleNamespace(cuda=None, hip=None),
-        "cuda": off,
-        "backends": SimpleNamespace(mps=off),
-    }
-    return SimpleNamespace(**{**base, **parts})
-
-
-def test_an_nvidia_card_is_cuda_with_its_capability() -> None:
-    card = SimpleNamespace(name="NVIDIA H100", major=9, minor=0)
-    cuda = SimpleNamespace(
-        is_available=lambda: True,
-        device_count=lambda: 1,
-        get_device_properties=lambda _index: card,
-        mem_get_info=lambda _index: (70, 80),
-    )
-    found = look(fake_torch(version=SimpleNamespace(cuda="13.0", hip=None), cuda=cuda))
-    assert found["backend"] == "cuda"
-    assert found["devices"][0] == {
-        "index": 0, "name": "NVIDIA H100", "memory_bytes": 80, "free_bytes": 70, "capability": "9.0"
-    }  # fmt: skip
-
-
-def test_an_amd_card_is_rocm_by_its_architecture() -> None:
-    card = SimpleNamespace(name="MI300X", gcnArchName="gfx942:sramecc+:xnack-", major=9, minor=4)
-    cuda = SimpleNamespace(
-        is_available=lambda: True,
-        device_count=lambda: 1,
-        get_device_properties=lambda _index: card,
-        mem_get_info=lambda _index: (1, 2),
-    )
-    found = look(fake_torch(version=SimpleNamespace(cuda=None, hip="7.2"), cuda=cuda))
-    assert (found["backend"], found["devices"][0]["capability"]) == ("rocm", "gfx942")
-
-
-def test_an_ascend_card_is_npu_by_its_name() -> None:
-    npu = SimpleNamespace(
-        is_available=lambda: True,
-        device_count=lambda: 1,
-        mem_get_info=lambda _index: (1, 2),
-        get_device_name=lambda _index: "Ascend910B3",
-    )
-    found = look(fake_torch(npu=npu))
-    assert (found["backend"], found["devices"][0]["capability"]) == ("npu", "Ascend910B3")
+Torch = Callable[..., Path]
 
 
 @pytest.fixture
-def may_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "_torch_may_see_devices", lambda: True)
+def torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Torch:
+    """Put a made-up torch in the place of the real one, for this process and its children."""
+    root = tmp_path / "made_up_packages"
+
+    def make(code: str, *, build: str = "cuda = '13.0'", **others: str) -> Path:
+        for name, content in {"torch": code, **others}.items():
+            folder = root / name
+            folder.mkdir(parents=True)
+            (folder / "__init__.py").write_text(content, encoding="utf-8")
+        (root / "torch" / "version.py").write_text(build, encoding="utf-8")
+        return root
+
+    monkeypatch.setattr(host, "torch_folder", lambda: root / "torch")
+    monkeypatch.syspath_prepend(str(root))
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(probe, "seen_hardware", lambda: ("cuda",))
+    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(name, raising=False)
+    return make
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, code: str) -> list[int]:
-    """Let the probe's child run this code instead; count how often it is started."""
-    begun: list[int] = []
-    start = subprocess.Popen
-
-    def popen(_command: object, **keys: object) -> subprocess.Popen[str]:
-        begun.append(1)
-        return start([sys.executable, "-c", code], **keys)
-
-    monkeypatch.setattr(probing.subprocess, "Popen", popen)
-    return begun
+def times_asked(tmp_path: Path) -> int:
+    path = tmp_path / "asked"
+    return len(path.read_text().splitlines()) if path.is_file() else 0
 
 
-@pytest.mark.usefixtures("may_see")
-def test_devices_are_remembered_until_something_changes(
+def test_a_cpu_build_of_torch_is_known_without_a_child(tmp_path: Path, torch: Torch) -> None:
+    torch(CUDA, build="__version__ = '2.13.0+cpu'\ncuda = None")
+    machine = probe.probe(tmp_path)
+    assert (machine.backend, machine.devices) == ("cpu", ())
+    assert machine.hardware == ("cuda",)
+    assert times_asked(tmp_path) == 0
+
+
+def test_this_machine_is_probed_quickly(tmp_path: Path) -> None:
+    if probe._torch_may_see_devices():
+        pytest.skip("this torch may drive a device")
+    probe.probe(tmp_path)  # the imports
+    best = min(_seconds(lambda: probe.probe(tmp_path)) for _ in range(5))
+    assert best < 0.04
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def test_a_machine_without_torch_is_described_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = {"index": 0, "name": "X", "memory_bytes": 2, "free_bytes": 1, "capability": "9.0"}
-    said = json.dumps({"backend": "cuda", "devices": [device], "versions": {}})
-    begun = answering(monkeypatch, f"print({said!r})")
-    assert probing.probe(tmp_path).devices[0].name == "X"
-    assert probing.probe(tmp_path).devices[0].name == "X"
-    assert len(begun) == 1
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    probing.probe(tmp_path)
-    assert len(begun) == 2
+    monkeypatch.setattr(host, "torch_folder", lambda: None)
+    monkeypatch.setattr(host, "PACKAGES", ("not_a_package",))
+    machine = probe.probe(tmp_path)
+    assert machine.backend == "cpu"
+    assert "torch" not in machine.versions
+    assert machine.cores >= 1
+    assert machine.disk_free_bytes > 0
 
 
-@pytest.mark.usefixtures("may_see")
-def test_a_child_that_breaks_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, "raise SystemExit('libcuda is broken')")
-    with pytest.raises(MachineError, match="libcuda is broken"):
-        probing.probe(tmp_path)
+def test_the_child_describes_every_device(tmp_path: Path, torch: Torch) -> None:
+    torch(CUDA)
+    machine = probe.probe(tmp_path)
+    assert machine.backend == "cuda"
+    assert [one.index for one in machine.devices] == [0, 1]
+    first = machine.devices[0]
+    assert (first.name, first.capability) == ("NVIDIA H100", "9.0")
+    assert (first.memory_bytes, first.free_bytes) == (80 * GIB, 70 * GIB)
+    assert machine.versions["cuda"] == "13.0"
+    assert machine.versions["architectures"] == "sm_80 sm_90"
 
 
-@pytest.mark.usefixtures("may_see")
-def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, "import time; time.sleep(60)")
-    began = time.monotonic()
-    with pytest.raises(MachineError, match="did not describe the devices"):
-        probing.start_probe(tmp_path).result(timeout_s=0.2)
-    assert time.monotonic() - began < 30
+def test_what_torch_prints_does_not_get_in_the_way(tmp_path: Path, torch: Torch) -> None:
+    torch(CUDA + "\nimport sys; print('hello'); print('a warning', file=sys.stderr)")
+    assert probe.probe(tmp_path).backend == "cuda"
+
+
+def test_a_device_that_others_have_filled_has_no_free_memory(tmp_path: Path, torch: Torch) -> None:
+    torch(CUDA + "\ncuda.mem_get_info = full")
+    assert [one.free_bytes for one in probe.probe(tmp_path).devices] == [0, 0]
+
+
+def test_an_amd_build_is_rocm_by_its_architecture(tmp_path: Path, torch: Torch) -> None:
+    code = CUDA + "\nversion = Space(cuda=None, hip='7.2')\n"
+    torch(code + "card.gcnArchName = 'gfx942:sramecc+:xnack-'", build="hip = '7.2'")
+    machine = probe.probe(tmp_path)
+    assert machine.backend == "rocm"
+    assert machine.devices[0].capability == "gfx942"
+    assert machine.versions["hip"] == "7.2"
+
+
+ASCEND = """
+from types import SimpleNamespace as Space
+import torch
+torch.npu = Space(
+    is_available=lambda: True,
+    device_count=lambda: 1,
+    get_device_name=lambda index: "Ascend910B3",
+    get_device_properties=lambda index: Space(total_memory=64 * 2**30),
+    mem_get_info=lambda index: (60 * 2**30, 64 * 2**30),
+)
+"""
+
+CPU = CUDA + "\nversion = Space(cuda=None, hip=None)"
+
+
+def test_ascend_is_found_by_its_plugin(tmp_path: Path, torch: Torch) -> None:
+    torch(CPU, build="cuda = None", torch_npu=ASCEND)
+    machine = probe.probe(tmp_path)
+    assert machine.backend == "npu"
+    assert machine.devices[0].capability == "Ascend910B3"
+    assert machine.devices[0].free_bytes == 60 * GIB
+
+
+def test_a_plugin_that_does_not_load_is_the_trouble(tmp_path: Path, torch: Torch) -> None:
+    broken = "raise ImportError('libascendcl.so: cannot open shared object file')"
+    torch(CPU, build="cuda = None", torch_npu=broken)
+    machine = probe.probe(tmp_path)
+    assert machine.backend == "cpu"
+    assert machine.trouble.startswith("import torch_npu: libascendcl.so")
+
+
+APPLE = """
+import platform
+platform.mac_ver = lambda: ("15.1", ("", "", ""), "arm64")
+backends.mps.is_available = lambda: True
+backends.mps.get_name = lambda: "Apple M3 Max"
+mps = Space(recommended_max_memory=lambda: 2**60)
+"""
+
+
+def test_an_apple_device_shares_the_main_memory(
+    tmp_path: Path, torch: Torch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch(CPU + APPLE, build="cuda = None")
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr(host, "memory", lambda: (32 * GIB, 10 * GIB))
+    machine = probe.probe(tmp_path)
+    assert machine.backend == "mps"
+    assert machine.devices[0].name == "Apple M3 Max"
+    assert machine.devices[0].capability == "M3 macOS 15"
+    assert machine.devices[0].free_bytes == 10 * GIB
+
+
+def test_a_cuda_build_that_finds_no_device_says_why(tmp_path: Path, torch: Torch) -> None:
+    torch(CUDA + "\ncuda.is_available = lambda: False")
+    machine = probe.probe(tmp_path)
+    assert machine.backend == "cpu"
+    assert machine.trouble == "Found no NVIDIA driver on your system."
+
+
+def test_the_answer_is_kept(tmp_path: Path, torch: Torch) -> None:
+    torch(CUDA)
+    first, second = probe.probe(tmp_path), probe.probe(tmp_path)
+    assert times_asked(tmp_path) == 1
+    assert second.devices == first.devices
+    assert second.versions == first.versions
+
+
+@pytest.mark.parametrize("name", ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"])
+def test_another_choice_of_devices_is_asked_again(
+    tmp_path: Path, torch: Torch, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    torch(CUDA)
+    probe.probe(tmp_path)
+    monkeypatch.setenv(name, "1")
+    probe.probe(tmp_path)
+    assert times_asked(tmp_path) == 2
+
+
+def test_another_boot_is_asked_again(
+    tmp_path: Path, torch: Torch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch(CUDA)
+    probe.probe(tmp_path)
+    monkeypatch.setattr(host, "boot", lambda: "the next")
+    probe.probe(tmp_path)
+    assert times_asked(tmp_path) == 2
+
+
+def test_no_device_is_kept_only_where_no_hardware_is_seen(
+    tmp_path: Path, torch: Torch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch(CUDA + "\ncuda.is_available = lambda: False")
+    for _ in range(2):
+        probe.probe(tmp_path)
+    assert times_asked(tmp_path) == 2
+    monkeypatch.setattr(probe, "seen_hardware", lambda: ())
+    for _ in range(2):
+        probe.probe(tmp_path)
+    assert times_asked(tmp_path) == 3
+
+
+@pytest.mark.parametrize("content", ["", "{torn", "[]", '{"key": "another"}'])
+def test_a_kept_answer_that_is_torn_is_not_used(tmp_path: Path, torch: Torch, content: str) -> None:
+    torch(CUDA)
+    home().mkdir(parents=True, exist_ok=True)
+    (home() / probe.CACHE).write_text(content, encoding="utf-8")
+    assert len(probe.probe(tmp_path).devices) == 2
+
+
+def test_a_home_that_cannot_be_written_to_is_no_failure(
+    tmp_path: Path, torch: Torch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch(CUDA)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path / "file" / "home"))
+    assert probe.probe(tmp_path).backend == "cuda"
+
+
+def nvidia_smi(tmp_path: Path, *lines: str) -> None:
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir(exist_ok=True)
+    words = "\n".join(lines)
+    tool.write_text(f"#!{sys.executable}\nprint({words!r})\n", encoding="utf-8")
+    tool.chmod(0o755)
+
+
+def free_memory(tmp_path: Path) -> list[int]:
+    return [one.free_bytes // GIB for one in probe.probe(tmp_path).devices]
+
+
+def test_free_device_memory_is_fresh_in_a_kept_answer(tmp_path: Path, torch: Torch) -> None:
+    torch(CUDA)
+    probe.probe(tmp_path)
+    nvidia_smi(tmp_path, "NVIDIA H100, 1024", "NVIDIA H100, 2048")
+    assert free_memory(tmp_path) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["NVIDIA H100, [N/A]", "NVIDIA H100, [N/A]"],
+        ["NVIDIA H100, 1024"],
+        ["Tesla T4, 1024", "NVIDIA H100, 2048"],
+        ["nonsense"],
+    ],
+)
+def test_free_device_memory_stays_where_the_tool_tells_of_others(
+    tmp_path: Path, torch: Torch, lines: list[str]
+) -> None:
+    torch(CUDA)
+    probe.probe(tmp_path)
+    nvidia_smi(tmp_path, *lines)
+    assert free_memory(tmp_path) == [70, 70]
+
+
+def test_free_memory_is_that_of_the_visible_devices(
+    tmp_path: Path, torch: Torch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    torch(CUDA)
+    probe.probe(tmp_path)
+    nvidia_smi(tmp_path, *(f"NVIDIA H100, {count * 1024}" for count in (3, 4, 5)))
+    assert free_memory(tmp_path) == [5, 3]
+
+
+def test_a_child_that_crashes_is_quoted(tmp_path: Path, torch: Torch) -> None:
+    torch("raise OSError('libcudart.so.13: cannot open shared object file')")
+    with pytest.raises(MachineError, match="exit code 1") as caught:
+        probe.probe(tmp_path)
+    assert "libcudart.so.13: cannot open shared object file" in caught.value.message
+    assert "nvidia-smi" in caught.value.hint
+
+
+def test_a_child_that_dies_is_named_by_its_signal(tmp_path: Path, torch: Torch) -> None:
+    torch("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(MachineError, match="SIGKILL"):
+        probe.probe(tmp_path)
+
+
+def test_a_child_that_says_nothing_is_a_failure(tmp_path: Path, torch: Torch) -> None:
+    torch("import os; os._exit(0)")
+    with pytest.raises(MachineError, match="cannot be read"):
+        probe.probe(tmp_path)
+
+
+def test_a_child_that_hangs_is_ended(tmp_path: Path, torch: Torch) -> None:
+    torch("import signal; signal.pause()")
+    started = probe.start_probe(tmp_path)
+    with pytest.raises(MachineError, match=r"no answer within 0\.3 s"):
+        started.result(0.3)
+    assert started.child is not None
+    assert started.child.returncode is not None
+
+
+def test_a_probe_given_up_leaves_no_child(tmp_path: Path, torch: Torch) -> None:
+    torch("import signal; signal.pause()")
+    started = probe.start_probe(tmp_path)
+    started.close()
+    assert started.child is not None
+    assert started.child.returncode is not None
+
+
+def test_the_result_of_a_probe_can_be_asked_for_twice(tmp_path: Path, torch: Torch) -> None:
+    torch(CUDA)
+    started = probe.start_probe(tmp_path)
+    assert started.result().devices == started.result().devices
+
+
+def test_torch_that_cannot_be_asked_leaves_the_rest_of_the_machine(tmp_path: Path) -> None:
+    machine = probe.without_torch(tmp_path, "libcudart.so.13 is missing")
+    assert machine.trouble == "libcudart.so.13 is missing"
+    assert machine.cores == host.cores()
+
+
+def test_the_kept_answer_is_plain_json(tmp_path: Path, torch: Torch) -> None:
+    torch(CUDA)
+    probe.probe(tmp_path)
+    kept = json.loads((home() / probe.CACHE).read_text(encoding="utf-8"))
+    assert kept["found"]["backend"] == "cuda"
+    assert not [name for name in os.listdir(home()) if name.startswith(".")]
