@@ -100,7 +100,6 @@ class View:
     def panel(self, width: int) -> Any:
         """Return what the live display shows, for a terminal of that width."""
         from rich.console import Group
-        from rich.progress_bar import ProgressBar
         from rich.text import Text
 
         if not self.step:
@@ -109,9 +108,7 @@ class View:
         bars = BARS if "utf" in encoding else ASCII_BARS
         step = self.step
         spark = max(8, min(30, width - 50))
-        bar = ProgressBar(
-            total=step["total_steps"], completed=step["step"], width=max(10, width - 2)
-        )
+        bar = progress_bar(step["step"] / step["total_steps"], width - 2, bars is BARS)
         head = f"{self.stage}  {step['step']}/{step['total_steps']}  " + text(
             f"epoch {step['epoch']:.2f}  {duration(step['eta_s'])} left",
             f"第 {step['epoch']:.2f} 轮  剩余 {duration(step['eta_s'])}",
@@ -141,7 +138,7 @@ class View:
             table.add_column(no_wrap=True, overflow="crop")
         for row in rows:
             table.add_row(*row)
-        return Group(Text(head, no_wrap=True, overflow="crop"), bar, table)
+        return Group(Text(head, no_wrap=True, overflow="crop"), Text(bar), table)
 
 
 def stage_title(event: Event) -> str:
@@ -249,6 +246,13 @@ def step_line(event: Event) -> str:
         f"  第 {event['step']}/{event['total_steps']} 步  损失 {event['loss']:.4f}  "
         f"{event['tokens_per_s']:,.0f} token/秒  剩余 {duration(event['eta_s'])}",
     )
+
+
+def progress_bar(share: float, width: int, unicode: bool) -> str:
+    """Draw the share that is done as a line of that width."""
+    full = round(share * width)
+    done, left = ("━", "─") if unicode else ("#", ".")
+    return done * full + left * (width - full)
 
 
 def sparkline(values: list[float], width: int, bars: str = BARS) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import questionary
 from prompt_toolkit.styles import Style
 
+from swiftbox.errors import UserError
 from swiftbox.language import text
 from swiftbox.menu.home import keys
 
@@ -23,10 +26,12 @@ class Back(Exception):
 
 def select(message: str, choices: Sequence[tuple[Any, str]], default: Any = None) -> Any:
     """Let one of (value, title) be chosen; return its value."""
-    options = [questionary.Choice(title, value=value) for value, title in choices]
-    chosen = next((one for one in options if one.value == default), None)
+    # By place, not by value: questionary takes a title for the value of a choice that is None.
+    options = [questionary.Choice(title, value=at) for at, (_, title) in enumerate(choices)]
+    values = [value for value, _ in choices]
+    chosen = options[values.index(default)] if default in values else None
     many = len(options) > MOST_SHOWN
-    return _answer(
+    place = _answer(
         questionary.select(
             message,
             choices=options,
@@ -37,6 +42,7 @@ def select(message: str, choices: Sequence[tuple[Any, str]], default: Any = None
             use_jk_keys=not many,
         )
     )
+    return values[place]
 
 
 def type_in(message: str, default: str, check: Callable[[str], str]) -> str:
@@ -53,7 +59,8 @@ def type_path(message: str, default: str, check: Callable[[str], str]) -> str:
 
 def pause() -> None:
     """Wait until the user has read what is on the screen."""
-    select(text("Go on", "继续"), [(None, text("back", "返回"))])
+    with contextlib.suppress(Back):
+        select(text("Go on", "继续"), [(None, text("back", "返回"))])
 
 
 def _validator(check: Callable[[str], str]) -> Callable[[str], bool | str]:
@@ -68,3 +75,16 @@ def _answer(asked: Any) -> Any:
         return asked.unsafe_ask()
     except (KeyboardInterrupt, EOFError):
         raise Back from None
+
+
+def say(line: str) -> None:
+    """Write a line to the screen."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def complain(error: UserError) -> None:
+    """Show what is wrong and what to do."""
+    say(f"error: {error.message}")
+    if error.hint:
+        say(f"hint: {error.hint}")

@@ -11,7 +11,7 @@ from swiftbox.config.reading import read_text
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import scalar
 from swiftbox.language import text
-from swiftbox.menu.ask import Back, select, type_in, type_path
+from swiftbox.menu.ask import Back, say, select, type_in, type_path
 from swiftbox.preflight import looks_like_path
 
 Values = dict[str, Any]
@@ -86,7 +86,8 @@ def everything(model: type[TrainConfig], values: Values) -> Values:
 def ask_field(model: type[TrainConfig], card: Card, values: Values) -> Any:
     """Ask for one field by its card; its help is the question, its current value the default."""
     now = values.get(card.name, card.default)
-    message = f"{card.name}: {card.help}"
+    message = card.name
+    say(f"  {card.help}")
     if card.kind == "choice":
         return select(message, [(one, one) for one in card.choices], default=str(now))
     if card.kind == "boolean":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from swiftbox.devices.probe import start_probe
 from swiftbox.errors import UserError
 from swiftbox.language import LANGUAGES, language, save_language, text
 from swiftbox.menu import home
-from swiftbox.menu.ask import Back, pause, select
+from swiftbox.menu.ask import Back, complain, pause, say, select
 
 
 def run() -> int:
@@ -32,19 +31,6 @@ def run() -> int:
             continue
         except UserError as error:
             complain(error)
-
-
-def say(line: str) -> None:
-    """Write a line to the screen."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def complain(error: UserError) -> None:
-    """Show what is wrong and what to do."""
-    say(f"error: {error.message}")
-    if error.hint:
-        say(f"hint: {error.hint}")
 
 
 def train(probe: Any) -> None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from prompt_toolkit.utils import get_cwidth
+
 from swiftbox import launch, run_folder
 from swiftbox.config.fields import cards
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.writing import write
+from swiftbox.config.writing import scalar, write
 from swiftbox.errors import UserError
 from swiftbox.language import text
-from swiftbox.menu.ask import Back, pause, select, type_in
+from swiftbox.menu.ask import Back, complain, pause, say, select, type_in
 from swiftbox.menu.form import Values, fill, more
-from swiftbox.menu.loop import complain, say
 from swiftbox.presets import presets
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load, loads
@@ -137,7 +139,9 @@ def show(draft: Draft) -> bool:
     try:
         loaded = draft.loaded()
         say("")
-        say(draft.yaml())
+        for line in draft.yaml().splitlines():
+            say(cropped(line))
+        say("")
         prepared = launch.plan_of(loaded)
     except UserError as error:
         complain(error)
@@ -156,7 +160,24 @@ def command_of(draft: Draft, loaded: Loaded) -> str:
     """Return the command line that does what the menu does."""
     if draft.file is not None and same_as_file(draft):
         return f"swiftbox run {shlex.quote(str(draft.file))}"
-    return f"swiftbox run {shlex.quote(default_name(loaded.config))}"
+    name = shlex.quote(default_name(loaded.config))
+    wanted = loaded.config.model_dump(mode="json")
+    preset = f"{wanted['stage']}-{wanted['tuner_type']}"
+    given = load(presets()[preset]).config.model_dump(mode="json")
+    settings = [
+        shlex.quote(f"{key}={scalar(value)}")
+        for key, value in wanted.items()
+        if given[key] != value
+    ]
+    return f"swiftbox new {preset} -o {name} {' '.join(settings)} && swiftbox run {name}"
+
+
+def cropped(line: str) -> str:
+    """Return as much of a line as the terminal is wide; comments may run over, values do not."""
+    width = shutil.get_terminal_size().columns - 1
+    while get_cwidth(line) > width:
+        line = line[: width - get_cwidth(line)]
+    return line
 
 
 def same_as_file(draft: Draft) -> bool:

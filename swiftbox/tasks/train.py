@@ -45,7 +45,7 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
     per_update = config.per_device_train_batch_size * config.gradient_accumulation_steps * processes
     reasons.append(
         Reason(
-            "rows per update",
+            text("rows per update", "每次更新行数"),
             per_update,
             text(
                 f"{config.per_device_train_batch_size} rows x "

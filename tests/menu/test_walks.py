@@ -1,0 +1,243 @@
+"""The menu walked by keys: what is chosen becomes YAML, Ctrl-C goes one step back."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+from tiny import write_chats
+
+from swiftbox.config.fields import cards
+from swiftbox.menu import loop
+from swiftbox.menu.form import mistake
+from swiftbox.methods import METHODS
+from swiftbox.tasks.load import load
+
+ENTER, DOWN, UP, CTRL_C, CLEAR = "\r", "\x1b[B", "\x1b[A", "\x03", "\x15"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+
+
+@contextmanager
+def keys(*pressed: str) -> Iterator[None]:
+    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
+        typed.send_text("".join(pressed))
+        yield
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model and data under short names, which the menu is opened in."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "qwen3"}', "utf-8")
+    (model / "model.safetensors").write_bytes(b"")
+    write_chats(tmp_path / "chat.jsonl", 3)
+    (tmp_path / "book.txt").write_text("a line\n\nanother\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+TRAIN, SFT, PT = ENTER, ENTER, UP + ENTER
+MODEL, CHATS, BOOK = "./model" + ENTER, "./chat.jsonl" + ENTER, "./book.txt" + ENTER
+LORA, FULL = ENTER, DOWN + ENTER
+DEFAULTS = ENTER * 5
+"""max_length, batch size, accumulation, learning rate, epochs"""
+DTYPE = ENTER
+RUN, DETACH, MORE, EDIT, SAVE, LEAVE = (DOWN * number + ENTER for number in range(6))
+QUIT = CTRL_C
+
+
+def saved(folder: Path, name: str) -> str:
+    """Return a YAML without its comments, which follow the help texts."""
+    content = (folder / name).read_text("utf-8")
+    lines = [line.split("  # ")[0].rstrip() for line in content.splitlines()]
+    return "\n".join(line for line in lines if not line.startswith("#")) + "\n"
+
+
+def test_a_lora_training_is_walked_and_saved(here: Path) -> None:
+    walk = [TRAIN, SFT, MODEL, LORA, CLEAR, "16", ENTER, CHATS, DEFAULTS, DTYPE, SAVE, ENTER]
+    with keys(*walk, LEAVE, QUIT, QUIT):
+        assert loop.run() == 0
+    assert saved(here, "sft-lora-model.yaml") == (GOLDEN / "sft-lora.yaml").read_text("utf-8")
+    assert load(here / "sft-lora-model.yaml").config.lora_rank == 16
+
+
+def test_a_full_pretraining_is_walked_in_chinese(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWIFTBOX_LANG", "zh")
+    walk = [TRAIN, PT, MODEL, FULL, BOOK, DEFAULTS, DTYPE, SAVE, ENTER, LEAVE, QUIT, QUIT]
+    with keys(*walk):
+        assert loop.run() == 0
+    assert saved(here, "pt-full-model.yaml") == (GOLDEN / "pt-full.yaml").read_text("utf-8")
+    assert "# 运行：swiftbox run" in (here / "pt-full-model.yaml").read_text("utf-8")
+
+
+def test_a_further_setting_is_changed_from_the_review(here: Path) -> None:
+    walk = [TRAIN, SFT, MODEL, LORA, ENTER, CHATS, DEFAULTS, DTYPE, MORE]
+    change = ["seed", ENTER, CLEAR, "7", ENTER, ENTER]
+    with keys(*walk, *change, SAVE, ENTER, LEAVE, QUIT, QUIT):
+        loop.run()
+    assert load(here / "sft-lora-model.yaml").config.seed == 7
+
+
+def test_ctrl_c_goes_one_question_back(here: Path) -> None:
+    walk = [TRAIN, SFT, MODEL, LORA, CTRL_C, FULL]  # from lora_rank back to tuner_type
+    with keys(*walk, CHATS, DEFAULTS, DTYPE, SAVE, ENTER, LEAVE, QUIT, QUIT):
+        loop.run()
+    assert load(here / "sft-full-model.yaml").config.tuner_type == "full"
+
+
+@pytest.mark.usefixtures("here")
+def test_ctrl_c_leads_home_and_out_from_anywhere() -> None:
+    with keys(TRAIN, SFT, MODEL, *[CTRL_C] * 4):
+        assert loop.run() == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_the_end_of_input_leaves_without_a_traceback() -> None:
+    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
+        typed.close()
+        assert loop.run() == 0
+
+
+def test_an_existing_yaml_is_overwritten_only_when_told(here: Path) -> None:
+    (here / "sft-lora-model.yaml").write_text("mine: true\n", "utf-8")
+    walk = [TRAIN, SFT, MODEL, LORA, ENTER, CHATS, DEFAULTS, DTYPE, SAVE, ENTER]
+    other = [ENTER, CLEAR, "b.yaml", ENTER]  # another name
+    with keys(*walk, *other, LEAVE, QUIT, QUIT):
+        loop.run()
+    assert (here / "sft-lora-model.yaml").read_text("utf-8") == "mine: true\n"
+    assert (here / "b.yaml").is_file()
+
+
+def test_the_editor_changes_the_draft(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", "sed -i s/^lora_rank:.*/lora_rank:\\ 4/")
+    walk = [TRAIN, SFT, MODEL, LORA, ENTER, CHATS, DEFAULTS, DTYPE, EDIT, SAVE, ENTER]
+    with keys(*walk, LEAVE, QUIT, QUIT):
+        loop.run()
+    assert load(here / "sft-lora-model.yaml").config.lora_rank == 4
+
+
+def test_an_editors_mistakes_are_shown_and_can_be_dropped(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", "sed -i s/^lora_rank:.*/lora_rank:\\ 0/")
+    walk = [TRAIN, SFT, MODEL, LORA, ENTER, CHATS, DEFAULTS, DTYPE, EDIT, DOWN, ENTER]
+    with keys(*walk, SAVE, ENTER, LEAVE, QUIT, QUIT):
+        loop.run()
+    assert "lora_rank: should be at least 1" in capsys.readouterr().out
+    assert load(here / "sft-lora-model.yaml").config.lora_rank == 8
+
+
+@pytest.mark.usefixtures("here")
+def test_the_review_shows_plan_yaml_and_command(capsys: pytest.CaptureFixture[str]) -> None:
+    walk = [TRAIN, SFT, MODEL, LORA, ENTER, CHATS, DEFAULTS, DTYPE, LEAVE, QUIT, QUIT]
+    with keys(*walk):
+        loop.run()
+    shown = capsys.readouterr().out
+    assert "padding_free: true  # sdpa keeps joined rows apart" in shown
+    assert "lora_rank: 8" in shown
+    assert "swiftbox new sft-lora -o sft-lora-model.yaml model=./model" in shown
+    assert "rows: 3 (3 messages)" in shown
+
+
+def test_the_command_of_the_review_makes_the_same_config(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    walk = [TRAIN, SFT, MODEL, LORA, ENTER, CHATS, DEFAULTS, DTYPE, SAVE, CLEAR, "menu.yaml", ENTER]
+    with keys(*walk, LEAVE, QUIT, QUIT):
+        loop.run()
+    shown = capsys.readouterr().out
+    line = next(one for one in shown.splitlines() if "swiftbox new" in one)
+    command = line[line.index("swiftbox new") :].split(" && ")[0]
+    program = f"{sys.executable} -m {command}"
+    subprocess.run(program, shell=True, check=True, cwd=here, capture_output=True)
+    assert load(here / "sft-lora-model.yaml").config == load(here / "menu.yaml").config
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "words"),
+    [
+        ("lora_rank", "0", "should be at least 1 (got 0)"),
+        ("lora_rank", "x", "should be a whole number (got x)"),
+        ("learning_rate", "-1", "should be greater than 0.0 (got -1)"),
+        ("model", "./nowhere", "there is no ./nowhere"),
+        ("model", "Qwen/Qwen3-0.6B", ""),
+        ("max_steps", "", ""),
+        ("learning_rate", "1e-4", ""),
+    ],
+)
+def test_a_typed_value_is_judged_in_the_readers_words(name: str, typed: str, words: str) -> None:
+    model = METHODS["sft"].config
+    card = next(one for one in cards(model) if one.name == name)
+    assert mistake(model, card, typed) == words
+
+
+def test_the_language_is_changed_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    from swiftbox.language import language, saved_language
+
+    with keys(DOWN * 4, ENTER, DOWN, ENTER, QUIT):
+        loop.run()
+    assert saved_language() == "zh"
+    monkeypatch.delenv("SWIFTBOX_LANG")
+    assert language() == "zh"
+
+
+def test_without_a_terminal_the_menu_says_what_to_run_instead() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "swiftbox"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "swiftbox run FILE" in done.stderr
+
+
+def test_the_first_paint_needs_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom swiftbox.menu import home\nhome.paint()\n"
+        "heavy = ('questionary', 'prompt_toolkit', 'pydantic', 'yaml', 'rich')\n"
+        "sys.stderr.write(str([m for m in heavy if m in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]"
+    assert "Train a model" in done.stdout
+
+
+def test_keys_typed_before_the_menu_listens_reach_it() -> None:
+    front, back = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "swiftbox"],
+        stdin=back,
+        stdout=back,
+        stderr=back,
+        env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"},
+    )
+    os.close(back)
+    os.write(front, (UP + ENTER).encode())  # from the first entry up to the last: Quit
+    try:
+        shown = b""
+        while chunk := os.read(front, 4096):
+            shown += chunk
+            if b"\x1b[6n" in chunk:
+                os.write(front, b"\x1b[1;1R")  # a terminal answers where its cursor is
+    except OSError:
+        pass
+    finally:
+        os.close(front)
+    assert process.wait(timeout=30) == 0
+    assert b"Traceback" not in shown

@@ -1,0 +1,90 @@
+"""A run as people see it: plain lines, and the live display at two widths."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from swiftbox.view import View, duration, lines_of, sparkline
+
+
+def step(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "event": "step",
+        "step": number,
+        "total_steps": 20,
+        "epoch": number / 10,
+        "loss": 3.0 - number / 10,
+        "learning_rate": 1e-4,
+        "grad_norm": 1.5,
+        "tokens_per_s": 1234.5,
+        "memory_bytes": 2**31,
+        "eta_s": 75,
+        **more,
+    }
+
+
+EVENTS = [
+    {"event": "stage", "name": "model", "detail": "m"},
+    {"event": "start", "total_steps": 20},
+    *(step(number) for number in range(1, 12)),
+    {"event": "checkpoint", "step": 10, "path": "x"},
+    {"event": "eval", "step": 10, "loss": 2.5},
+    {"event": "warning", "message": "mind this"},
+]
+
+
+def test_without_a_terminal_there_are_plain_lines() -> None:
+    stream = io.StringIO()
+    with View(stream=stream) as view:
+        for event in EVENTS:
+            view.event(event)
+    lines = stream.getvalue().splitlines()
+    assert lines == [
+        "> loading the model: m",
+        "  step 1/20  loss 2.9000  1,234 tokens/s  1:15 left",
+        "  saved checkpoint-10",
+        "  step 10  held-out loss 2.5000",
+        "! mind this",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 50])
+def test_the_live_display_fits_its_terminal(width: int) -> None:
+    view = View(plain=True, stream=io.StringIO())
+    for event in EVENTS:
+        view.event(event)
+    console = Console(width=width, file=io.StringIO(), no_color=True)
+    console.print(view.panel(width))
+    shown = console.file.getvalue()
+    assert all(len(line) <= width for line in shown.splitlines())
+    for word in ("11/20", "1.9000", "1.00e-04", "1,234", "checkpoint-10", "2.00 GiB"):
+        assert word in shown, word
+
+
+def test_a_failure_shows_its_traceback_its_message_and_a_hint() -> None:
+    trace = "\n".join(["Traceback (most recent call last):", *(f"  line {n}" for n in range(40))])
+    event = {"event": "failed", "kind": "crash", "message": "M", "hint": "H", "traceback": trace}
+    lines = lines_of(event)
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1] == "  ... 26 further lines in log.txt"
+    assert lines[-3:] == ["  line 39", "error: M", "hint: H"]
+
+
+def test_lines_are_said_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWIFTBOX_LANG", "zh")
+    assert lines_of({"event": "checkpoint", "step": 5}) == ["  已保存 checkpoint-5"]
+
+
+def test_a_sparkline_follows_its_values() -> None:
+    assert sparkline([0, 1, 2, 3], 4, "0123") == "0123"
+    assert len(sparkline([float(n) for n in range(1000)], 30)) <= 30
+    assert sparkline([1.0, 1.0], 8, "01") == "00"
+    assert sparkline([], 8) == ""
+
+
+def test_durations_are_read_at_a_glance() -> None:
+    assert [duration(one) for one in (5, 65, 3725)] == ["0:05", "1:05", "1:02:05"]
