@@ -3,7 +3,7 @@
 A joined batch holds lines of whole rows whose `position_ids` start again at every row. Without an
 attention mask and without a cache, transformers then keeps the rows apart: a block-diagonal mask
 in sdpa and eager, variable-length kernels in flash attention. Masked attention costs T x T, so
-there the lines are short (never longer than the longest row needs, or SHORT_LINE); flash attention
+there the lines are short and of equal length (about SHORT_LINE, or the longest row); flash attention
 takes the whole batch as one line.
 """
 
@@ -16,12 +16,11 @@ import numpy as np
 import torch
 
 from swiftbox.core.encoding import IGNORED, Row
-from swiftbox.core.rows import pack
 
 ONE_LINE, LINES, PADDED = "one line", "lines", "padded"
 
 SHORT_LINE = 512
-"""Tokens up to which masked attention is cheap beside a layer's matrices."""
+"""Tokens of a line at which masked attention is still cheap beside a layer's matrices."""
 
 
 def collate_rows(units: Sequence[Sequence[Row]], layout: str) -> dict[str, Any]:
@@ -31,7 +30,20 @@ def collate_rows(units: Sequence[Sequence[Row]], layout: str) -> dict[str, Any]:
         return padded_batch(rows)
     if layout == ONE_LINE:
         return joined_batch([rows])
-    return joined_batch(pack(rows, max(SHORT_LINE, *(len(row) for row in rows))))
+    return joined_batch(balanced(rows))
+
+
+def balanced(rows: Sequence[Row]) -> list[list[Row]]:
+    """Share rows out to lines of about SHORT_LINE tokens and nearly equal length."""
+    tokens = sum(len(row) for row in rows)
+    count = max(1, round(tokens / max(SHORT_LINE, *(len(row) for row in rows))))
+    lines: list[list[Row]] = [[] for _ in range(count)]
+    lengths = [0] * count
+    for row in sorted(rows, key=len, reverse=True):  # longest first: the ends come out even
+        shortest = lengths.index(min(lengths))
+        lines[shortest].append(row)
+        lengths[shortest] += len(row)
+    return [line for line in lines if line]
 
 
 def joined_batch(lines: Sequence[Sequence[Row]]) -> dict[str, torch.Tensor]:
