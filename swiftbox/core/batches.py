@@ -3,7 +3,7 @@
 A joined batch holds lines of whole rows whose `position_ids` start again at every row. Without an
 attention mask and without a cache, transformers then keeps the rows apart: a block-diagonal mask
 in sdpa and eager, variable-length kernels in flash attention. Masked attention costs T x T, so
-there the lines are short and of equal length (about SHORT_LINE, or the longest row); flash attention
+there the lines are short and of one length (SHORT_LINE, or the longest row); flash attention
 takes the whole batch as one line.
 """
 

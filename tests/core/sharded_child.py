@@ -1,0 +1,61 @@
+"""One process of a sharded run on CPUs, for test_sharding: prints what its parameters are.
+
+Accelerate turns FSDP on CPUs into DDP without a word (MULTI_CPU knows no sharding); saying that the
+processes have GPUs makes it shard. In this test only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+from torch.distributed.tensor import DTensor
+
+from swiftbox.core import session
+from swiftbox.core.batches import LINES
+from swiftbox.core.model import load_model
+from swiftbox.core.prepare import load_tokenizer, prepare_rows
+from swiftbox.core.rows import Units
+from swiftbox.core.trainer import SwiftTrainer, Work
+from swiftbox.methods import METHODS
+from swiftbox.preflight import sources_of
+from swiftbox.tasks.load import load
+
+
+def main() -> None:
+    config = load(Path(sys.argv[1])).config.model_copy(
+        update={"attn_implementation": "sdpa", "optim": "adamw_torch", "distributed": "fsdp"}
+    )
+    folder, method = Path(sys.argv[2]), METHODS["sft"]
+    quiet = lambda *_, **__: None  # noqa: E731
+    arguments = session.training_arguments(config, folder, evaluates=False)
+    _ = arguments.device
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    tokenizer = load_tokenizer(Path(config.model), config)
+    rows, _ = prepare_rows(config, method, tokenizer, sources_of(config), quiet)
+    torch.manual_seed(0)
+    network = session.with_adapter(load_model(Path(config.model), config), config, None, quiet)
+    work = Work(
+        folder=folder,
+        training=Units([[row] for row in rows]),
+        held_out=None,
+        collate=partial(method.collate, layout=LINES),
+        loss=method.loss,
+        save_total_limit=1,
+        emit=quiet,
+    )
+    trainer = SwiftTrainer(work, model=network, args=arguments, processing_class=tokenizer)
+    trainer.train()
+    sharded = sum(isinstance(one, DTensor) for one in trainer.model.parameters())
+    if trainer.args.process_index == 0:
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        Path(sys.argv[3]).write_text(json.dumps({"sharded": sharded, "losses": losses}))
+
+
+if __name__ == "__main__":
+    main()

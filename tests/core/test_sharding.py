@@ -1,0 +1,110 @@
+"""Several processes on CPUs: DDP gives the losses of one process, FSDP really shards."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from box import box, events, losses
+from tiny import write_chats, write_config
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+TORCHRUN = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--nproc_per_node=2",
+    "--rdzv-backend=c10d",
+    "--rdzv-endpoint=127.0.0.1:0",
+    "--local-addr=127.0.0.1",
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_chats(tmp_path / "chat.jsonl", 32)
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path: Path, tiny: Path, data: Path) -> None:
+    config = write_config(tmp_path / "a.yaml", tiny, data, max_steps=4)
+    one = ["gradient_accumulation_steps=2", "output_dir=one"]
+    two = ["distributed=ddp", "num_devices=2", "output_dir=two"]
+    box("run", str(config), "--plain", *one, cwd=tmp_path)
+    box("run", str(config), "--plain", *two, cwd=tmp_path)
+    expected, found = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert len(found) == 4
+
+
+def test_torchrun_starts_the_published_command(tmp_path: Path, tiny: Path, data: Path) -> None:
+    given = {
+        "model_type": "qwen",
+        "train_type": "ddp",
+        "model_name_or_path": tiny,
+        "dataset": data,
+        "max_steps": 2,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 1,
+        "report_to": "none",
+        "output_dir": tmp_path / "run",
+    }
+    words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
+    done = subprocess.run(
+        [*TORCHRUN, str(ROOT / "scripts" / "train.py"), *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [one["step"] for one in events(tmp_path / "run", "step")] == [1, 2]
+    assert (tmp_path / "run" / "model" / "adapter_model.safetensors").is_file()
+
+
+def test_the_torchrun_entry_refuses_a_wrong_value_once(
+    tmp_path: Path, tiny: Path, data: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "train.py"), "--model", str(tiny), "--dataset",
+         str(data), "--learning_rate", "-1", "--train_type", "lora"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "learning_rate: should be greater than 0" in done.stderr
+
+
+@pytest.mark.parametrize("tuner_type", ["lora", "full"])
+def test_fsdp_shards_every_parameter_and_learns_the_same(
+    tmp_path: Path, tiny: Path, data: Path, tuner_type: str
+) -> None:
+    keys = {"max_steps": 3, "save_steps": 0, "tuner_type": tuner_type, "seed": 0}
+    config = write_config(tmp_path / "a.yaml", tiny, data, output_dir=str(tmp_path / "one"), **keys)
+    box("run", str(config), "--plain", "gradient_accumulation_steps=2", cwd=tmp_path)
+    child = Path(__file__).with_name("sharded_child.py")
+    answer = tmp_path / "answer.json"
+    done = subprocess.run(
+        [*TORCHRUN, str(child), str(config), str(tmp_path / "two"), str(answer)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(answer.read_text("utf-8"))
+    assert found["sharded"] > 20
+    expected = [losses(tmp_path / "one")[step] for step in (1, 2, 3)]
+    assert found["losses"] == pytest.approx(expected, abs=1e-4)
