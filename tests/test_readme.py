@@ -1,0 +1,153 @@
+"""Every command of the README is run here, with a tiny model and file in the real ones' places."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from box import COMMAND, box, events, state, until
+from tiny import write_chats
+
+from swiftbox.data.check import check_rows
+from swiftbox.data.source import parse_sources
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+PLANNED = ("bash scripts/quickstart --demo", "bash scripts/test")
+"""Set-up commands: their plans are looked at here, their work in tests/scripts and by CI itself."""
+
+BUILT_ELSEWHERE = "docker build --build-arg BACKEND=cuda -t swiftbox ."
+"""Needs an engine; tests/scripts/test_dockerfile.py carries out its steps."""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[str]:
+    joined = "\n".join(blocks("bash")).replace("\\\n", " ")
+    lines = (" ".join(line.split()) for line in joined.splitlines())
+    return [line for line in dict.fromkeys(lines) if line]
+
+
+def test_every_command_is_known_here() -> None:
+    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN]
+    assert sorted(commands()) == sorted(known)
+
+
+REAL_JOB = [
+    "swiftbox doctor",
+    "swiftbox new sft-lora -o a.yaml model=Qwen/Qwen3-4B-Instruct-2507 dataset=my.jsonl",
+    "swiftbox check a.yaml",
+    "swiftbox run a.yaml --detach",
+    "swiftbox runs logs last -f",
+]
+
+TORCHRUN = (
+    "torchrun --nproc_per_node=8 scripts/train.py --model_type qwen --train_type fsdp "
+    "--sharding_strategy SHARD_GRAD_OP --model Qwen/Qwen3-4B-Instruct-2507 --dataset my.jsonl"
+)
+
+
+@pytest.mark.slow
+def test_the_real_job_goes_from_new_to_a_followed_run(tmp_path: Path, tiny: Path) -> None:
+    write_chats(tmp_path / "my.jsonl", 40)
+    for line in REAL_JOB:
+        words = shlex.split(line.replace("Qwen/Qwen3-4B-Instruct-2507", str(tiny)))[1:]
+        box(*words, cwd=tmp_path)
+    (run,) = (tmp_path / "runs").iterdir()
+    until(lambda: state(run)["status"] == "done", what="the recorded end")
+    assert events(run, "done")
+    assert (run / "model" / "adapter_model.safetensors").is_file()
+
+
+def test_the_torchrun_command_is_read_and_refused_where_fsdp_cannot_shard(
+    tmp_path: Path, tiny: Path
+) -> None:
+    write_chats(tmp_path / "my.jsonl", 4)
+    line = TORCHRUN.replace("Qwen/Qwen3-4B-Instruct-2507", str(tiny))
+    words = shlex.split(line)[3:]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "train.py"), *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "WORLD_SIZE": "8", "RANK": "0"},
+    )
+    assert done.returncode == 2, done.stderr
+    assert "distributed: fsdp" in done.stderr
+
+
+@pytest.mark.parametrize("line", PLANNED)
+def test_the_set_up_commands_are_there(line: str) -> None:
+    script = ROOT / line.split()[1]
+    done = subprocess.run(
+        ["bash", str(script), "--help"], capture_output=True, text=True, check=True
+    )
+    assert Path(script).name in done.stdout
+
+
+def test_the_python_example_runs(tiny: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    (code,) = blocks("python")
+    names = {"base_model": AutoModelForCausalLM.from_pretrained(tiny)}
+    exec(code, names)
+    assert isinstance(names["model"], PeftModel)
+
+
+@pytest.mark.parametrize("row", blocks("json")[0].splitlines())
+def test_every_row_of_data_loads(row: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(row + "\n", "utf-8")
+    stage = "pt" if "text" in json.loads(row) else "sft"
+    sources = parse_sources([str(tmp_path / "a.jsonl")], columns={})
+    assert check_rows(sources, stage=stage, max_bad_rows=0).rows == 1
+
+
+def test_the_chinese_part_has_the_same_commands() -> None:
+    chinese = README[README.index("## 中文") :]
+    for line in [*PLANNED, *REAL_JOB]:
+        assert line in chinese, line
+
+
+def test_what_is_generated_is_up_to_date() -> None:
+    subprocess.run([sys.executable, str(ROOT / "scripts" / "reference"), "--check"], check=True)
+
+
+def test_the_capture_of_the_menu_is_what_the_menu_paints() -> None:
+    code = "from swiftbox.menu import home; home.paint()"
+    env = {**os.environ, "SWIFTBOX_LANG": "en"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+    )
+    painted = [f"    {line}".rstrip() for line in done.stdout.splitlines()]
+    assert "\n".join(painted) in README
+
+
+def test_every_verb_explains_itself_with_an_example() -> None:
+    for verb in ("run", "check", "new", "schema", "runs", "doctor", "demo"):
+        done = subprocess.run(
+            [*COMMAND, verb, "--help"], capture_output=True, text=True, check=True
+        )
+        assert "example: swiftbox" in done.stdout, verb
+
+
+def test_the_page_names_every_verb() -> None:
+    from swiftbox.cli import parser
+
+    listed = parser().format_help()
+    for verb in re.findall(r"^    (\w+) ", listed, re.MULTILINE):
+        assert f"`{verb}" in README, verb
+
+
+def test_no_placeholder_is_left() -> None:
+    assert not re.findall(r"@[A-Z]+@", README)
