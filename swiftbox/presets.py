@@ -1,7 +1,8 @@
-"""Finds the preset YAMLs: configs/ of a checkout, else the copies inside the wheel."""
+"""Finds the preset YAMLs: configs/ of a checkout, else what the wheel installed."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -10,7 +11,8 @@ HERE = Path(__file__).resolve().parent
 def folder() -> Path:
     """Return the folder that holds the presets."""
     checkout = HERE.parent / "configs"
-    return checkout if checkout.is_dir() else HERE / "presets"
+    installed = Path(sys.prefix) / "share" / "swiftbox" / "configs"
+    return checkout if checkout.is_dir() else installed
 
 
 def presets() -> dict[str, Path]:

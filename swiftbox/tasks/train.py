@@ -111,6 +111,7 @@ def _require_reporters(config: TrainConfig, machine: Machine) -> None:
 def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     """Train in this process; return the folder of the trained model, None when stopped early."""
     from swiftbox.core.session import train
+    from swiftbox.data.check import dataset_hash
     from swiftbox.hub.fetch import fetch_dataset, fetch_model
 
     method = METHODS[str(getattr(config, "stage"))]  # noqa: B009 - the discriminator of the union
@@ -118,6 +119,13 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     model = fetch_model(config.model, hub=config.hub, revision=config.revision)
     adapter = fetch_model(config.adapter, hub=config.hub, revision=None) if config.adapter else None
     sources = fetch_dataset(config.dataset, columns=config.columns, hub=config.hub)
+    emit(
+        "inputs",
+        model=str(model),
+        revision=config.revision,
+        adapter=str(adapter) if adapter else None,
+        dataset_sha256=dataset_hash(sources),
+    )
     return train(config, method, folder, emit, model=model, adapter=adapter, sources=sources)
 
 
