@@ -252,8 +252,13 @@ def show_answers(answers: Sequence[Mapping[str, str]]) -> None:
         text("after: with the LoRA adapter", "训练后：加 LoRA"), ratio=3, overflow="fold"
     )
     for one in answers:
-        table.add_row(one["question"], one["before"], one["after"])
+        table.add_row(one["question"], on_one_line(one["before"]), on_one_line(one["after"]))
     Console().print(table)
+
+
+def on_one_line(said: str) -> str:
+    """Return an answer without its line breaks; a small model may say nothing but those."""
+    return " ".join(said.split()) or text("(blank lines)", "（空行）")
 
 
 def show_way_on(folder: Path, seconds: float) -> None:
