@@ -42,11 +42,25 @@ def unknown(key: str, entry: Entry, known: Iterable[str], elsewhere: Mapping[str
     if key in elsewhere:
         what = text(f"belongs to {elsewhere[key]}", f"属于 {elsewhere[key]}")
     else:
-        near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+        near = nearest(key, known)
         what = text("is not a known key", "不是已知的键")
         if near:
-            what += text(f"; did you mean {near[0]}?", f"；是否想写 {near[0]}？")
+            what += text(f"; did you mean {near}?", f"；是否想写 {near}？")
     return Problem(entry.where, key, what, entry.order)
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """Return the known key that was most likely meant; empty when none is near.
+
+    By spelling, then as a part of a longer name (`epochs`), then by initials (`lr`).
+    """
+    names = list(known)
+    if near := difflib.get_close_matches(key, names, n=1, cutoff=0.6):
+        return near[0]
+    within = [name for name in names if key in name.split("_") or f"{key}s" in name.split("_")]
+    initials = [name for name in names if "".join(word[0] for word in name.split("_")) == key]
+    loose = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    return next(iter([*within, *initials, *loose]), "")
 
 
 def _wanted(model: type[BaseModel], key: str, entry: Entry) -> Any:

@@ -138,7 +138,7 @@ def _near(columns: frozenset[str]) -> str:
 def conversation(messages: list[Message], row: Row) -> Example:
     """Check a conversation's order and that there is something to learn in it."""
     if not messages:
-        raise RowError("empty", text("has no messages", "没有任何消息"))
+        raise RowError("no-messages", text("has no messages", "没有任何消息"))
     if not any(message.role == "assistant" for message in messages):
         raise RowError(
             "no-answer", text("has no assistant turn to learn from", "没有可学习的 assistant 轮次")

@@ -39,6 +39,21 @@ def test_five_mistakes_are_five_lines_with_numbers_and_cures() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("lr", "learning_rate"),
+        ("epochs", "num_train_epochs"),
+        ("rank", "lora_rank"),
+        ("lora_ranks", "lora_rank"),
+        ("zzz", ""),
+    ],
+)
+def test_a_key_that_is_not_known_leads_to_the_one_meant(typed: str, meant: str) -> None:
+    (found,) = mistakes(BASE + f"{typed}: 1\n")
+    assert found.endswith(f"did you mean {meant}?" if meant else "is not a known key")
+
+
 def test_mistakes_are_said_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
     assert mistakes(BASE + "learning_rate: -1\n") == [

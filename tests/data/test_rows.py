@@ -182,7 +182,7 @@ def test_twenty_bad_rows_of_six_kinds_are_one_report(tmp_path: Path) -> None:
         check_rows(source(tmp_path / "a.jsonl"), stage="sft", max_bad_rows=0)
     *reported, summary = caught.value.message.splitlines()
     assert [int(one.split(":")[1].split()[0]) for one in reported] == lines
-    assert summary.startswith("20 of 40 rows are bad")
+    assert summary == "20 of 40 rows are bad (6 kinds)"
     assert "max_bad_rows=20" in caught.value.hint
 
 
