@@ -49,18 +49,23 @@ def unknown(key: str, entry: Entry, known: Iterable[str], elsewhere: Mapping[str
     return Problem(entry.where, key, what, entry.order)
 
 
+SHORTHAND = {"lr": "learning_rate", "bs": "per_device_train_batch_size"}
+"""What people write who think of a formula; spelling does not lead there."""
+
+
 def nearest(key: str, known: Iterable[str]) -> str:
     """Return the known key that was most likely meant; empty when none is near.
 
-    By spelling, then as a part of a longer name (`epochs`), then by initials (`lr`).
+    By spelling, then as a part of a longer name (`epochs`).
     """
     names = list(known)
+    if SHORTHAND.get(key) in names:
+        return SHORTHAND[key]
     if near := difflib.get_close_matches(key, names, n=1, cutoff=0.6):
         return near[0]
     within = [name for name in names if key in name.split("_") or f"{key}s" in name.split("_")]
-    initials = [name for name in names if "".join(word[0] for word in name.split("_")) == key]
     loose = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    return next(iter([*within, *initials, *loose]), "")
+    return next(iter([*within, *loose]), "")
 
 
 def _wanted(model: type[BaseModel], key: str, entry: Entry) -> Any:
