@@ -34,7 +34,7 @@ def load_model(folder: Path, config: TrainConfig) -> Any:
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
-def keeps_rows_apart(model: Any) -> bool:
+def keeps_rows_apart(model: Any, dtype: torch.dtype = torch.float32) -> bool:
     """Tell whether joined rows are invisible to each other in this very model.
 
     Two flat batches differ only in their first row: the second row's logits must not move.
@@ -48,10 +48,11 @@ def keeps_rows_apart(model: Any) -> bool:
     positions = torch.arange(length, device=device).repeat(2)[None]  # (1, N)
     was_training = model.training
     model.eval()
-    seen = [
-        model(input_ids=ids[None], position_ids=positions, use_cache=False).logits[0, length:]
-        for ids in (first, other)
-    ]  # two of (N/2, V)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        seen = [
+            model(input_ids=ids[None], position_ids=positions, use_cache=False).logits[0, length:]
+            for ids in (first, other)
+        ]  # two of (N/2, V)
     model.train(was_training)
     moved = (seen[0] - seen[1]).abs().max()
     return bool(moved <= 1e-3 * seen[0].abs().max())

@@ -55,6 +55,8 @@ def train(
     set_seed(config.seed)
     base = load_model(model, config)
     network = with_adapter(base, config, adapter, emit)
+    if config.distributed in ("none", "ddp"):
+        network.to(arguments.device)  # where its kernels are; sharding places the others itself
     layout = choose_layout(config, network, emit)
     work = Work(
         folder=folder,
@@ -104,6 +106,8 @@ def with_adapter(base: Any, config: TrainConfig, adapter: Path | None, emit: Emi
         where = text("all weights", "全部参数")
     else:
         network = attach(base, config, adapter)
+        if adapter is not None:
+            emit("note", key="adapter", message=continued(network))
         where = ", ".join(f"{name} x{count}" for name, count in sorted(matched(network).items()))
         if config.gradient_checkpointing == "true":
             network.enable_input_require_grads()
@@ -117,6 +121,17 @@ def with_adapter(base: Any, config: TrainConfig, adapter: Path | None, emit: Emi
     return network
 
 
+def continued(network: Any) -> str:
+    """Say which adapter goes on: its own shape counts, not the YAML's."""
+    own = network.peft_config["default"]
+    return text(
+        f"continues an adapter of rank {own.r}, alpha {own.lora_alpha}; "
+        "lora_rank, lora_alpha, lora_dropout and target_modules of the YAML are not used",
+        f"继续训练秩为 {own.r}、alpha 为 {own.lora_alpha} 的适配器；"
+        "YAML 中的 lora_rank、lora_alpha、lora_dropout、target_modules 不使用",
+    )
+
+
 def choose_layout(config: TrainConfig, network: Any, emit: Emit) -> str:
     """Join rows without padding where this very model keeps them apart; else pad, and say so."""
     if config.padding_free == "false":
@@ -126,8 +141,10 @@ def choose_layout(config: TrainConfig, network: Any, emit: Emit) -> str:
                 hint=text("drop padding_free: false", "去掉 padding_free: false"),
             )
         return PADDED
-    if keeps_rows_apart(network):
-        return ONE_LINE if config.attn_implementation.startswith("flash") else LINES
+    if config.attn_implementation.startswith("flash"):
+        return ONE_LINE  # its variable-length kernels take no mask that could be wrong
+    if keeps_rows_apart(network, getattr(torch, config.dtype)):
+        return LINES
     message = text(
         f"padding_free: joined rows see each other in {type(network).__name__}; rows are padded",
         f"padding_free：在 {type(network).__name__} 中拼接的样本会互相可见；改为填充",

@@ -21,6 +21,9 @@ def sharding_arguments(config: TrainConfig) -> dict[str, Any]:
             },
         }
     if config.distributed.startswith("zero"):
+        import deepspeed
+
+        deepspeed.init_distributed()  # ZeRO-3 wants it before TrainingArguments look for it
         return {"deepspeed": zero(int(config.distributed.removeprefix("zero")), config)}
     if config.distributed == "ddp":
         return {"ddp_find_unused_parameters": False}

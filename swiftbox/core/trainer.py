@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -154,7 +155,7 @@ class SwiftTrainer(Trainer):
             if self.args.should_save:
                 settled = self.work.folder / run_folder.SETTLED
                 checkpoint.seal(aside / name, folder / name, settled, self.state.global_step)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             free = shutil.disk_usage(folder).free
             if free > needed:
                 raise
