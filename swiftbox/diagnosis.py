@@ -10,6 +10,7 @@ from swiftbox.language import text
 
 OUT_OF_MEMORY, DISK_FULL, TEMPLATE = "out-of-memory", "disk-full", "template"
 MISSING_FILE, TARGET_MODULES, REFUSED, CRASH = "missing-file", "target-modules", "refused", "crash"
+STOPPED_ITSELF = "stopped-itself"
 
 
 def diagnose(error: BaseException) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,18 @@ from swiftbox.devices.probe import probe
 from swiftbox.errors import RunError
 from swiftbox.language import text
 from swiftbox.plan import Plan, plan
-from swiftbox.preflight import preflight
+from swiftbox.preflight import preflight, with_absolute_paths
 from swiftbox.run_folder import Run
-from swiftbox.supervise import INTERRUPTED, OnEvent, supervise
+from swiftbox.supervise import FAILED, INTERRUPTED, OnEvent, supervise
 from swiftbox.tasks.load import Loaded, load, loads
 
 OnStart = Callable[[Path, Plan], None]
 
+LONGEST_TAKEOVER_S = 60
+"""The detached supervisor imports our front only; a minute is a disk gone away."""
+
 MAY_CHANGE_ON_RESUME = frozenset(
-    {"output_dir", "save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to"}
+    {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to"}
 )
 """Settings that leave the numbers of a run as they are."""
 
@@ -55,8 +58,13 @@ def prepare(path: Path | None, overrides: Iterable[str] = ()) -> Prepared:
 def plan_of(loaded: Loaded) -> Prepared:
     """Plan and check a config that was read."""
     machine = probe(Path.cwd())
-    planned = plan(loaded.config, machine)
+    planned = _placed(plan(loaded.config, machine))
     return Prepared(loaded, machine, planned, preflight(planned.config))
+
+
+def _placed(planned: Plan) -> Plan:
+    """Make local paths absolute: the record is resumed and repeated from any directory."""
+    return replace(planned, config=with_absolute_paths(planned.config))
 
 
 def start(
@@ -103,11 +111,12 @@ def resume(
     settled = run.folder / run_folder.SETTLED
     loaded = load(settled, overrides)
     machine = probe(Path.cwd())
-    planned = plan(loaded.config, machine)
+    planned = _placed(plan(loaded.config, machine))
     contradictions(run, planned.config)
     preflight(planned.config)
     control.forget_stop(run.folder)
     _write_settled(run.folder, planned)
+    _begin(run.folder)
     return _carry_out(run.folder, planned, detach, on_event, on_start)
 
 
@@ -187,8 +196,8 @@ def follow(folder: Path, on_event: OnEvent) -> int:
                 break
             if not events:
                 time.sleep(0.2)
-    state = run_folder.find(str(folder)).state
-    return int(state.get("exit_code") or 0)
+    run = run_folder.find(str(folder))
+    return FAILED if run.status == "lost" else int(run.state.get("exit_code") or 0)
 
 
 def _folder_for(config: TrainConfig) -> Path:
@@ -205,7 +214,12 @@ def _record(folder: Path, prepared: Prepared) -> None:
     """Write the record of a run before anything starts."""
     asked = write(
         prepared.loaded.config,
-        header=["What was asked for. Run again: swiftbox run asked.yaml"],
+        header=[
+            text(
+                "What was asked for. Run again: swiftbox run asked.yaml",
+                "所求的配置。再次运行：swiftbox run asked.yaml",
+            )
+        ],
         keys=prepared.loaded.asked,
     )
     run_folder.write_atomic(folder / run_folder.ASKED, asked)
@@ -215,15 +229,33 @@ def _record(folder: Path, prepared: Prepared) -> None:
 
     versions = {"swiftbox": __version__, **prepared.machine.versions}
     run_folder.write_json(folder / run_folder.VERSIONS, versions)
-    run_folder.update_state(folder, status="starting", started=time.time(), pid=os.getpid())
+    run_folder.update_state(folder, started=time.time())
+    _begin(folder)
+
+
+def _begin(folder: Path) -> None:
+    """Say that the run starts (again), before anything does: nothing of an earlier end is left."""
+    pid = os.getpid()
+    run_folder.update_state(
+        folder,
+        status="starting",
+        pid=pid,
+        pid_started=run_folder.process_start(pid),
+        ended=None,
+        exit_code=None,
+        **run_folder.supervised_by_me(),
+    )
 
 
 def _write_settled(folder: Path, planned: Plan) -> None:
     settled = write(
         planned.config,
         header=[
-            "What was carried out: complete, nothing left to choose.",
-            "Run again: swiftbox run settled.yaml",
+            text(
+                "What was carried out: complete, nothing left to choose.",
+                "实际执行的配置：完整，无需再选择。",
+            ),
+            text("Run again: swiftbox run settled.yaml", "再次运行：swiftbox run settled.yaml"),
         ],
         reasons={note.key: note.why for note in planned.notes},
     )
@@ -249,8 +281,13 @@ def _carry_out(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    run_folder.update_state(
-        folder, pid=process.pid, pid_started=run_folder.process_start(process.pid)
-    )
+    until = time.monotonic() + LONGEST_TAKEOVER_S
+    while run_folder.read_json(folder / run_folder.STATE).get("supervisor") != process.pid:
+        if process.poll() is not None or time.monotonic() > until:
+            raise RunError(
+                text("the background process did not start", "后台进程未能启动"),
+                hint=str(folder / run_folder.LOG),
+            )
+        time.sleep(0.02)
     process.returncode = INTERRUPTED  # it lives on by design: nothing here waits for it
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.data.check import Checked, check_rows
+from swiftbox.data.readers import READERS
 from swiftbox.data.source import Source, parse_sources
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.language import text
@@ -42,6 +43,34 @@ def preflight(config: TrainConfig) -> Checked | None:
 def looks_like_path(name: str) -> bool:
     """Tell a path from a hub id: owner/name has one slash and no leading dot, slash or tilde."""
     return name.startswith((".", "/", "~")) or name.count("/") != 1
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """Return the config with every path that exists on this machine made absolute."""
+    changes: dict[str, Any] = {}
+    for key in ("model", "adapter", "template"):
+        value = getattr(config, key)
+        if value and Path(value).expanduser().exists():
+            changes[key] = absolute(value)
+    if isinstance(config.dataset, str):
+        changes["dataset"] = absolute(config.dataset)
+    else:
+        changes["dataset"] = [
+            absolute(one)
+            if isinstance(one, str)
+            else one.model_copy(update={"path": absolute(one.path)})
+            for one in config.dataset
+        ]
+    return config.model_copy(update=changes)
+
+
+def absolute(name: str) -> str:
+    """Return an existing path, or that in front of #n, as absolute; anything else as it is."""
+    path, mark, count = name.rpartition("#")
+    for head, tail in ((name, ""), (path, mark + count)):
+        if head and Path(head).expanduser().exists():
+            return str(Path(head).expanduser().resolve()) + tail
+    return name
 
 
 def _model(config: TrainConfig) -> None:
@@ -110,7 +139,17 @@ def _config_json(folder: Path) -> dict[str, Any]:
 def _weights(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        wanted = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        try:
+            weights = json.loads(index.read_text(encoding="utf-8")).get("weight_map", {})
+        except ValueError as error:
+            raise ConfigError(
+                text(
+                    f"model: {index} cannot be read ({error})",
+                    f"model：{index} 无法读取（{error}）",
+                ),
+                hint=text("download the model again", "请重新下载模型"),
+            ) from None
+        wanted = set(weights.values())
         missing = sorted(name for name in wanted if not (folder / name).is_file())
         if missing:
             raise ConfigError(
@@ -195,7 +234,8 @@ def _rows(config: TrainConfig) -> Checked | None:
     for one in sources:
         if one in here:
             continue
-        if config.hub == "local" or looks_like_path(one.path) or Path(one.path).suffix:
+        is_file = Path(one.path).suffix.lower() in READERS
+        if config.hub == "local" or looks_like_path(one.path) or is_file:
             raise ConfigError(
                 text(f"dataset: no file {one.path}", f"dataset：文件 {one.path} 不存在"),
                 hint=text(

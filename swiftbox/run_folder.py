@@ -18,6 +18,7 @@ ASKED, SETTLED = "asked.yaml", "settled.yaml"
 MACHINE, VERSIONS = "machine.json", "versions.json"
 EVENTS, LOG, STATE = "events.jsonl", "log.txt", "state.json"
 CHECKPOINTS, MODEL = "checkpoints", "model"
+INPUTS, LOCK = "inputs.json", ".lock"
 COMPLETE = "complete.json"
 """Inside a checkpoint: written last, so that its presence says that all else is there."""
 
@@ -92,6 +93,30 @@ def is_alive(pid: Any, started: Any = None) -> bool:
     if now is None:
         return False
     return started is None or abs(now - float(started)) < 2
+
+
+def supervised_by_me() -> dict[str, Any]:
+    """Return the fields of a state that name this process as the supervisor."""
+    return {"supervisor": os.getpid(), "supervisor_started": process_start(os.getpid())}
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a run folder for one supervisor; raise RunError when another process has it.
+
+    The lock is the kernel's: it ends with the process, however that ends.
+    """
+    import fcntl
+
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                text(f"{folder.name} is still running", f"{folder.name} 仍在运行"),
+                hint=f"swiftbox runs logs {folder.name} -f",
+            ) from None
+        yield
 
 
 def process_start(pid: int) -> float | None:

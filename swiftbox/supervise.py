@@ -25,6 +25,12 @@ POLL_S = 0.1
 LAST_WORDS = 40
 """Lines of the log that go into the report of a death without a recorded error."""
 
+LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+"""Left in the shell by a cluster's launcher, they would make one process think it is of many."""
+
+LOOK_S = 2.0
+"""Seconds between looks at the child's descendants."""
+
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -32,16 +38,13 @@ DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 class _Signals:
     """What the terminal has asked of the supervisor so far."""
 
-    interrupts: int = 0
-    terminated: bool = False
+    asked: int = 0
+    """Times that Ctrl-C or SIGTERM came: the first asks, the second ends the run at once."""
     hung_up: bool = False
     previous: dict[int, Any] = field(default_factory=dict)
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.interrupts += 1
-
-    def on_terminate(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.terminated = True
+        self.asked += 1
 
     def on_hang_up(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.hung_up = True
@@ -51,7 +54,7 @@ class _Signals:
 def _listening() -> Iterator[_Signals]:
     """Take Ctrl-C, SIGTERM and SIGHUP while a child runs; give them back afterwards."""
     heard = _Signals()
-    handlers = {signal.SIGINT: heard.on_interrupt, signal.SIGTERM: heard.on_terminate}
+    handlers = {signal.SIGINT: heard.on_interrupt, signal.SIGTERM: heard.on_interrupt}
     if hasattr(signal, "SIGHUP"):
         handlers[signal.SIGHUP] = heard.on_hang_up
     for number, handler in handlers.items():
@@ -70,16 +73,17 @@ def supervise(folder: Path, planned: Plan, on_event: OnEvent | None = None) -> i
     A dropped terminal (SIGHUP) only stops the display: the run goes on.
     """
     events = _Events(folder, on_event)
-    with _listening() as heard:
+    with run_folder.held(folder), _listening() as heard:
         process = _spawn(folder, planned)
-        _record_start(folder, process)
+        family = _Family(process.pid)
         try:
-            _wait(folder, process, heard, events)
+            _record_start(folder, process)
+            _wait(folder, process, heard, events, family)
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-            _end_family(process.pid)
+            family.end()
     return _finish(folder, process.returncode, events)
 
 
@@ -100,8 +104,16 @@ class _Events:
         for event in found:
             if event.get("event") in ("done", "failed", "stopped") and self.ending is None:
                 self.ending = event
-            if self.on_event is not None:
-                self.on_event(event)
+            self.show(event)
+
+    def show(self, event: Mapping[str, Any]) -> None:
+        """Show an event; a terminal or pipe that is gone ends the display, not the run."""
+        if self.on_event is None:
+            return
+        try:
+            self.on_event(event)
+        except OSError:
+            self.go_dark()
 
     def go_dark(self) -> None:
         """Stop writing to a terminal that is gone."""
@@ -114,6 +126,8 @@ class _Events:
 def _spawn(folder: Path, planned: Plan) -> subprocess.Popen[bytes]:
     # What the user set by hand (OMP_NUM_THREADS on a shared host) stands.
     env = {**planned.env, **os.environ, "SWIFTBOX_SUPERVISOR": _myself()}
+    for name in LAUNCHER_VARIABLES:
+        env.pop(name, None)
     with (folder / run_folder.LOG).open("ab") as log:
         return subprocess.Popen(
             planned.command_for(folder),
@@ -135,14 +149,20 @@ def _record_start(folder: Path, process: subprocess.Popen[bytes]) -> None:
         status="running",
         pid=process.pid,
         pid_started=run_folder.process_start(process.pid),
-        supervisor=os.getpid(),
-        supervisor_started=run_folder.process_start(os.getpid()),
+        **run_folder.supervised_by_me(),
     )
 
 
-def _wait(folder: Path, process: subprocess.Popen[bytes], heard: _Signals, events: _Events) -> None:
+def _wait(
+    folder: Path,
+    process: subprocess.Popen[bytes],
+    heard: _Signals,
+    events: _Events,
+    family: _Family,
+) -> None:
     asked = False
     while True:
+        family.look()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=POLL_S)
         if heard.hung_up and events.on_event is not None:
@@ -150,13 +170,14 @@ def _wait(folder: Path, process: subprocess.Popen[bytes], heard: _Signals, event
         events.pass_on()
         if process.returncode is not None:
             return
-        if heard.interrupts > 1:
-            _kill(process)
-        elif (heard.interrupts or heard.terminated) and not asked:
+        if heard.asked > 1:
+            family.look(now=True)
+            process.kill()
+            process.wait()
+        elif heard.asked and not asked:
             asked = True
             control.ask_to_stop(folder)
-            if events.on_event is not None:
-                events.on_event(_stopping())
+            events.show(_stopping())
 
 
 def _stopping() -> Mapping[str, Any]:
@@ -167,24 +188,36 @@ def _stopping() -> Mapping[str, Any]:
     return {"time": time.time(), "event": "warning", "message": message}
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    _end_family(process.pid)
-    process.kill()
-    process.wait()
+class _Family:
+    """The child's descendants: torchrun's workers have sessions of their own, beyond a group.
 
+    Looked at while the child lives: once it is gone nothing tells whose children they were.
+    """
 
-def _end_family(pid: int) -> None:
-    """End what is left of a child's process group and of its descendants."""
-    import psutil
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.known: dict[int, float] = {}
+        self.looked = 0.0
 
-    left: list[psutil.Process] = []
-    with contextlib.suppress(psutil.Error):
-        left = psutil.Process(pid).children(recursive=True)
-    for one in left:
+    def look(self, *, now: bool = False) -> None:
+        """Note who belongs to the child."""
+        import psutil
+
+        if not now and time.monotonic() - self.looked < LOOK_S:
+            return
+        self.looked = time.monotonic()
         with contextlib.suppress(psutil.Error):
-            one.kill()
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+            for one in psutil.Process(self.pid).children(recursive=True):
+                self.known[one.pid] = one.create_time()
+
+    def end(self) -> None:
+        """End all that is left of the family, and of the child's process group."""
+        for pid, started in self.known.items():
+            if run_folder.is_alive(pid, started):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
 
 
 def _finish(folder: Path, returned: int, events: _Events) -> int:
@@ -226,6 +259,7 @@ def main() -> int:
     from swiftbox.tasks.load import load
 
     folder = Path(sys.argv[1])
+    run_folder.update_state(folder, **run_folder.supervised_by_me())
     machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
     return supervise(folder, plan(load(folder / run_folder.SETTLED).config, machine))
 

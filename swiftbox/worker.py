@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -14,13 +15,15 @@ from typing import Any
 
 from swiftbox import run_folder
 from swiftbox.control import STOP, stop_asked
-from swiftbox.diagnosis import diagnose
+from swiftbox.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
 from swiftbox.errors import UserError
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
 LOOK_AGAIN_S = 0.5
 INTERRUPTED = 130
+LONGEST_SAVE_S = 900
+"""For an orphan to end its step and save; the largest checkpoints take minutes."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,13 +51,15 @@ def work(folder: Path) -> int:
         result = TASKS[config.task].run(config, folder, emit)
     except Exception as error:  # noqa: BLE001 - the one boundary: recorded, reported, never hidden
         kind, hint = diagnose(error)
+        if kind == REFUSED and STOP.can_save.is_set():
+            kind = STOPPED_ITSELF  # the request was right; the training went wrong
         trace = "" if isinstance(error, UserError) else traceback.format_exc()
         with contextlib.suppress(OSError):
             run_folder.append_event(
                 folder, "failed", kind=kind, message=_message(error), hint=hint, traceback=trace
             )
         sys.stderr.write(trace or f"error: {error}\nhint: {hint}\n")
-        return 2 if kind == "refused" else 1
+        return 2 if kind == REFUSED else 1
     return INTERRUPTED if result is None else 0
 
 
@@ -80,6 +85,9 @@ def _watch(folder: Path) -> None:
             STOP.asked.set()
             if not STOP.can_save.is_set():
                 os._exit(INTERRUPTED)
+            if gone:
+                time.sleep(LONGEST_SAVE_S)
+                os._exit(INTERRUPTED)  # nobody is left to end a step that never ends
             return
         if STOP.asked.wait(LOOK_AGAIN_S):
             return

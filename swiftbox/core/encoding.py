@@ -55,7 +55,7 @@ def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[
         for ids in batch["input_ids"]:
             tokens = np.asarray(ids + end, dtype=np.int32)
             pieces = [tokens[at : at + max_length] for at in range(0, len(tokens), max_length)]
-            encoded.append([Row(piece, piece) for piece in pieces if len(piece) > 1])
+            encoded.append([Row(piece, piece) for piece in pieces])
     return encoded
 
 
@@ -67,6 +67,17 @@ def encode_chats(
     Raises DataError where the template cannot tell what the assistant said.
     """
     template = chat_template(tokenizer)
+    if not tokenizer.is_fast:
+        raise DataError(
+            text(
+                "this tokenizer cannot tell where its tokens stand in the text",
+                "该分词器无法给出 token 在文本中的位置",
+            ),
+            hint=text(
+                "use the model's fast tokenizer (tokenizer.json)",
+                "请使用该模型的快速分词器（tokenizer.json）",
+            ),
+        )
     encoded = []
     for first in range(0, len(examples), BATCH):
         rendered = [render(template, one, tokenizer) for one in examples[first : first + BATCH]]
@@ -106,6 +117,17 @@ def render(template: str, example: Any, tokenizer: Any) -> tuple[str, list[Span]
     """Return the rendered conversation and the character spans of what the assistant says."""
     messages = [message.to_dict() for message in example.messages]
     tools = list(example.tools) if example.tools else None
+    if "tool" not in template and (tools or any("tool_calls" in one for one in messages)):
+        raise DataError(
+            text(
+                "the chat template knows no tools, but the data has tool calls",
+                "对话模板不支持工具，但数据中有工具调用",
+            ),
+            hint=text(
+                "use the model's own template (template: auto) or a .jinja file that renders them",
+                "使用模型自带模板（template: auto）或能渲染工具的 .jinja 文件",
+            ),
+        )
     marked = re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
     whole, marks = _render(template, messages, tools, tokenizer, marked=marked)
     if marked:

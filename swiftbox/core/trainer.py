@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from swiftbox import run_folder
 from swiftbox.core import checkpoint
 from swiftbox.core.rows import EpochSampler, Units
+from swiftbox.diagnosis import DISK_FULL, kind_of
 from swiftbox.errors import RunError
 from swiftbox.language import text
 
@@ -59,14 +59,19 @@ class SwiftTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self.sampler
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """Return the held-out rows in their order."""
-        loader = DataLoader(
-            self.work.held_out,
-            batch_size=self.args.per_device_train_batch_size,
-            collate_fn=self.work.collate,
-        )
-        return self.accelerator.prepare(loader)
+    def _held_out_batches(self) -> Iterator[tuple[dict[str, Any], bool]]:
+        """Yield this process's share of the held-out rows, and whether each batch counts.
+
+        Every process gets as many batches, since sharded models work together on each; those
+        that have no row left compute one that does not count.
+        """
+        if self.work.held_out is None:
+            return
+        units, size = self.work.held_out.units, self.args.per_device_train_batch_size
+        own = units[self.args.process_index :: self.args.world_size]
+        longest = math.ceil(len(units) / self.args.world_size)
+        for at in range(0, longest, size):
+            yield self.work.collate(own[at : at + size] or units[:1]), at < len(own)
 
     # ---- loss
 
@@ -78,7 +83,8 @@ class SwiftTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Divide the summed loss by the learned tokens of the whole update, on all devices."""
-        self.tokens_seen += inputs["input_ids"].numel()
+        mask = inputs.get("attention_mask")
+        self.tokens_seen += int(mask.sum()) if mask is not None else inputs["input_ids"].numel()
         total, count = self.work.loss(model, inputs)
         loss = total / (count if num_items_in_batch is None else num_items_in_batch)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
@@ -114,16 +120,18 @@ class SwiftTrainer(Trainer):
         """Measure the loss per learned token on the held-out rows."""
         was_training = self.model.training
         self.model.eval()
-        sums = torch.zeros(2, dtype=torch.float64, device="cpu")
-        for batch in self.get_eval_dataloader(eval_dataset):
+        sums = [0.0, 0.0]
+        for batch, counts in self._held_out_batches():
             with self.compute_loss_context_manager(), self.accelerator.autocast():
                 total, count = self.work.loss(self.model, self._prepare_inputs(batch))
-            sums += torch.tensor([float(total), float(count)], dtype=torch.float64)
+            if counts:
+                sums = [sums[0] + float(total), sums[1] + float(count)]
         self.model.train(was_training)
         if self.args.world_size > 1:
-            gathered = self.accelerator.gather(sums.float().to(self.args.device)[None])
-            sums = gathered.sum(dim=0).cpu().double()
-        metrics = {f"{metric_key_prefix}_loss": float(sums[0] / sums[1])}
+            everyone: list[Any] = [None] * self.args.world_size
+            torch.distributed.all_gather_object(everyone, sums)
+            sums = [sum(one[place] for one in everyone) for place in (0, 1)]
+        metrics = {f"{metric_key_prefix}_loss": sums[0] / sums[1]}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
@@ -156,9 +164,9 @@ class SwiftTrainer(Trainer):
                 settled = self.work.folder / run_folder.SETTLED
                 checkpoint.seal(aside / name, folder / name, settled, self.state.global_step)
         except (OSError, RuntimeError, SafetensorError) as error:
-            free = shutil.disk_usage(folder).free
-            if free > needed:
+            if kind_of(error) != DISK_FULL:
                 raise
+            free = shutil.disk_usage(folder).free
             shutil.rmtree(aside, ignore_errors=True)
             raise checkpoint.full_disk(folder, needed, free, newest) from error
         finally:

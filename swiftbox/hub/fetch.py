@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.data.source import Source, parse_sources, resolve
+from swiftbox.diagnosis import DISK_FULL, kind_of
 from swiftbox.errors import HubError
-from swiftbox.language import text
+from swiftbox.language import home, text
 
 TOTAL_TIMEOUT_S = "604800"
 """modelscope allows each file an hour in all and does not retry; a slow link needs days."""
@@ -49,11 +51,31 @@ def fetch_dataset(dataset: Any, *, columns: dict[str, str], hub: str) -> tuple[S
 
 
 def _from_hub(name: str, *, hub: str, revision: str | None, kind: str) -> Path:
+    with alone(f"{hub}-{kind}-{name}"):
+        return _fetch(name, hub=hub, revision=revision, kind=kind)
+
+
+@contextlib.contextmanager
+def alone(what: str) -> Iterator[None]:
+    """Let one process at a time fetch a thing; the others wait, and then find it fetched."""
+    import fcntl
+
+    folder = home() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    safe = "".join(letter if letter.isalnum() else "-" for letter in what)
+    with (folder / safe).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(name: str, *, hub: str, revision: str | None, kind: str) -> Path:
     skipped: Sequence[str] = SKIPPED_WEIGHTS if kind == "model" else ()
     fetch = _modelscope if hub == "modelscope" else _huggingface
     try:
         return Path(fetch(name, revision, list(skipped), kind))
-    except Exception as error:  # the SDKs raise many kinds; each is a download that failed
+    except Exception as error:  # the SDKs raise many kinds; nearly each is a download that failed
+        if isinstance(error, ImportError) or kind_of(error) == DISK_FULL:
+            raise
         cause = f"{type(error).__name__}: {error}"
         raise HubError(
             text(

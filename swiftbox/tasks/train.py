@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
-from swiftbox.errors import MachineError
+from swiftbox.errors import MachineError, RunError
 from swiftbox.language import text
 from swiftbox.methods import METHODS
+from swiftbox.run_folder import INPUTS, checkpoints, read_json, write_json
 from swiftbox.tasks.task import Emit, Reason, Resolved, Task
 
 
@@ -119,14 +121,36 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     model = fetch_model(config.model, hub=config.hub, revision=config.revision)
     adapter = fetch_model(config.adapter, hub=config.hub, revision=None) if config.adapter else None
     sources = fetch_dataset(config.dataset, columns=config.columns, hub=config.hub)
-    emit(
-        "inputs",
-        model=str(model),
-        revision=config.revision,
-        adapter=str(adapter) if adapter else None,
-        dataset_sha256=dataset_hash(sources),
-    )
+    found = {
+        "model": str(model),
+        "revision": config.revision,
+        "adapter": str(adapter) if adapter else None,
+        "dataset_sha256": dataset_hash(sources),
+    }
+    require_same_inputs(folder, found)
+    emit("inputs", **found)
     return train(config, method, folder, emit, model=model, adapter=adapter, sources=sources)
+
+
+def require_same_inputs(folder: Path, found: Mapping[str, Any]) -> None:
+    """Keep what goes in beside the record; raise RunError when a resumed run's has changed."""
+    kept = read_json(folder / INPUTS)
+    if not kept or not checkpoints(folder):
+        write_json(folder / INPUTS, found)
+        return
+    changed = [key for key, value in found.items() if kept.get(key) != value]
+    if changed:
+        names = ", ".join(key.split("_")[0] for key in changed)
+        raise RunError(
+            text(
+                f"{names}: changed since the checkpoint; rows would be repeated or skipped",
+                f"{names}：在保存检查点之后有改动；继续会重复或跳过数据",
+            ),
+            hint=text(
+                "put the file back, or start anew (`swiftbox runs rerun`)",
+                "恢复原文件，或重新开始（`swiftbox runs rerun`）",
+            ),
+        )
 
 
 TRAIN = Task(

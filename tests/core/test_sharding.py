@@ -34,12 +34,17 @@ def data(tmp_path: Path) -> Path:
 def test_two_processes_give_the_losses_of_one(tmp_path: Path, tiny: Path, data: Path) -> None:
     config = write_config(tmp_path / "a.yaml", tiny, data, max_steps=4)
     one = ["gradient_accumulation_steps=2", "output_dir=one"]
+    held_out = ["val_size=5", "eval_steps=1"]  # an odd number: two processes share it unevenly
     two = ["distributed=ddp", "num_devices=2", "output_dir=two"]
-    box("run", str(config), "--plain", *one, cwd=tmp_path)
-    box("run", str(config), "--plain", *two, cwd=tmp_path)
+    box("run", str(config), "--plain", *one, *held_out, cwd=tmp_path)
+    box("run", str(config), "--plain", *two, *held_out, cwd=tmp_path)
     expected, found = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert found == pytest.approx(expected, abs=1e-5)
     assert len(found) == 4
+    measured = [
+        [event["loss"] for event in events(tmp_path / name, "eval")] for name in ("one", "two")
+    ]
+    assert measured[1] == pytest.approx(measured[0], abs=1e-5)
 
 
 def test_torchrun_starts_the_published_command(tmp_path: Path, tiny: Path, data: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
+import yaml
 from box import box, events, gone, last_step, losses, started, state, until
 from tiny import write_chats, write_config
 
@@ -101,6 +103,26 @@ def test_another_rank_is_refused_naming_both(runs: tuple[Path, Path], tmp_path: 
     refused = box("runs", "resume", str(folder), "lora_rank=32", cwd=tmp_path, code=2)
     assert "lora_rank: checkpoint-15 was made with 8, now 32 is asked for" in refused.stderr
     assert "hint:" in refused.stderr
+
+
+def test_data_that_changed_since_the_checkpoint_is_refused(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _, cut = runs
+    folder = tmp_path / "changed"
+    shutil.copytree(cut, folder)
+    kept = json.loads((folder / "inputs.json").read_text("utf-8"))
+    kept["dataset_sha256"] = "0" * 64
+    (folder / "inputs.json").write_text(json.dumps(kept), "utf-8")
+    refused = box("runs", "resume", str(folder), "--plain", cwd=tmp_path, code=2)
+    assert "dataset: changed since the checkpoint" in refused.stderr
+
+
+def test_the_record_holds_absolute_paths(runs: tuple[Path, Path]) -> None:
+    whole, _ = runs
+    settled = yaml.safe_load((whole / "settled.yaml").read_text("utf-8"))
+    assert Path(settled["dataset"]).is_absolute()
+    assert Path(settled["model"]).is_absolute()
 
 
 def test_a_run_that_is_complete_is_not_resumed(runs: tuple[Path, Path]) -> None:

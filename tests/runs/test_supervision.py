@@ -96,6 +96,28 @@ def test_a_detached_run_is_followed_and_stopped_from_elsewhere(long_run: Path) -
     until(lambda: state(run)["status"] == "stopped", what="the recorded end")
 
 
+def test_a_reader_that_leaves_does_not_end_the_run(long_run: Path) -> None:
+    run = long_run.with_name("run")
+    with started("run", str(long_run), "--plain", cwd=long_run.parent) as front:
+        assert front.stdout is not None
+        front.stdout.readline()
+        front.stdout.close()
+        until(lambda: last_step(run) >= 20, what="twenty steps")
+        box("runs", "stop", str(run), cwd=long_run.parent)
+        assert front.wait(timeout=60) == 130
+        front.stdout = None
+
+
+def test_a_run_that_is_running_is_not_resumed(long_run: Path) -> None:
+    run = long_run.with_name("run")
+    with started("run", str(long_run), "--plain", cwd=long_run.parent) as front:
+        until(lambda: last_step(run) >= 1, what="step 1")
+        refused = box("runs", "resume", str(run), cwd=long_run.parent, code=2)
+        assert "is still running" in refused.stderr
+        front.send_signal(signal.SIGTERM)
+        assert front.wait(timeout=60) == 130
+
+
 def test_a_crash_shows_its_first_traceback_with_a_hint(tmp_path: Path, tiny: Path) -> None:
     data = write_chats(tmp_path / "chat.jsonl", 8)
     template = tmp_path / "bad.jinja"

@@ -259,6 +259,8 @@ def test_ctrl_c_says_that_the_next_run_continues(checkout: Checkout, tmp_path: P
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A background job inherits an ignored Ctrl-C, which bash cannot take back.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     )
     assert started.read_text() == "now\n"
     os.killpg(process.pid, signal.SIGINT)
