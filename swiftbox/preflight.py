@@ -13,6 +13,7 @@ from swiftbox.data.readers import READERS
 from swiftbox.data.source import Source, parse_sources
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.language import text
+from swiftbox.methods import METHODS
 
 
 def preflight(config: TrainConfig) -> Checked | None:
@@ -175,7 +176,7 @@ def _weights(folder: Path) -> None:
             ".bin 权重可能执行代码，不会加载；请转换为 safetensors",
         )
         if pickles
-        else "",
+        else text("give the folder that holds the weights", "请给出含权重文件的目录"),
     )
 
 
@@ -208,6 +209,8 @@ def _adapter(config: TrainConfig) -> None:
 
 
 def _template(config: TrainConfig) -> None:
+    if config.template == "auto":
+        _own_template(config)
     if config.template in ("auto", "chatml"):
         return
     if not Path(config.template).expanduser().is_file():
@@ -216,6 +219,37 @@ def _template(config: TrainConfig) -> None:
                 f"template: no file {config.template}", f"template：文件 {config.template} 不存在"
             ),
             hint=text("use auto, chatml, or a .jinja file", "可用 auto、chatml 或 .jinja 文件"),
+        )
+
+
+def _own_template(config: TrainConfig) -> None:
+    """Raise ConfigError when conversations are trained on a tokenizer without a chat template."""
+    folder = Path(config.model).expanduser()
+    settings = folder / "tokenizer_config.json"
+    if not METHODS[config.model_dump()["stage"]].chats or not settings.is_file():
+        return
+    files = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
+    if any((folder / name).exists() for name in files):
+        return
+    try:
+        found = json.loads(settings.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(
+            text(
+                f"model: {settings} cannot be read ({error})",
+                f"model：{settings} 无法读取（{error}）",
+            )
+        ) from None
+    if not found.get("chat_template"):
+        raise ConfigError(
+            text(
+                f"template: {folder} brings no chat template (it looks like a base model)",
+                f"template：{folder} 没有对话模板（看起来是基座模型）",
+            ),
+            hint=text(
+                "set template: chatml (saved with the model), or use an -Instruct model",
+                "设 template: chatml（会随模型保存），或换用 -Instruct 模型",
+            ),
         )
 
 

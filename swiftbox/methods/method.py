@@ -21,6 +21,8 @@ class Method:
 
     name: str
     config: type[TrainConfig]
+    chats: bool
+    """Whether rows are conversations, which need a chat template."""
     encode: Callable[..., list[list[Any]]]
     collate: Callable[[Sequence[Any], str], dict[str, Any]]
     loss: Callable[[Any, dict[str, Any]], tuple[Any, Any]]

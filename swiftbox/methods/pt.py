@@ -43,4 +43,4 @@ def loss(model: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
     return next_token_loss(model, batch)
 
 
-PT = Method("pt", PtConfig, encode, collate, loss)
+PT = Method("pt", PtConfig, False, encode, collate, loss)

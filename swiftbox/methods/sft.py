@@ -30,4 +30,4 @@ def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list
     return encode_chats(examples, tokenizer, train_on_prompt=config.train_on_prompt)
 
 
-SFT = Method("sft", SftConfig, encode, collate, loss)
+SFT = Method("sft", SftConfig, True, encode, collate, loss)

@@ -1,0 +1,120 @@
+"""Files that a YAML names are looked at before anything starts; each problem has a cure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny import write_chats
+
+from swiftbox.config.train import TrainConfig
+from swiftbox.errors import UserError
+from swiftbox.preflight import preflight, with_absolute_paths
+from swiftbox.tasks.load import loads
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "qwen3"}', "utf-8")
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
+
+
+def config(model: Path | str, tmp_path: Path, **keys: object) -> TrainConfig:
+    data = write_chats(tmp_path / "chat.jsonl", 3)
+    given = {"model": str(model), "dataset": str(data), **keys}
+    overrides = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+    return loads("", source="x", overrides=overrides).config
+
+
+def refusal(model: Path | str, tmp_path: Path, **keys: object) -> UserError:
+    with pytest.raises(UserError) as caught:
+        preflight(config(model, tmp_path, **keys))
+    return caught.value
+
+
+def test_a_whole_model_passes_and_its_rows_are_counted(model: Path, tmp_path: Path) -> None:
+    checked = preflight(config(model, tmp_path))
+    assert checked is not None
+    assert checked.rows == 3
+
+
+def test_an_id_on_the_hub_is_left_for_the_run(tmp_path: Path) -> None:
+    keys = {"dataset": "AI-ModelScope/alpaca-v1.0"}
+    assert preflight(config("Qwen/Qwen3-0.6B", tmp_path, **keys)) is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "has no safetensors weights"),
+        (
+            lambda folder: (folder / "model.safetensors.index.json").write_text(
+                '{"weight_map": {"a": "one.safetensors", "b": "model.safetensors"}}'
+            ),
+            "lacks 1 of 2 weight files (one.safetensors",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors.index.json").write_text("{"),
+            "cannot be read",
+        ),
+    ],
+)
+def test_a_broken_model_folder_is_refused(
+    spoil: object, words: str, model: Path, tmp_path: Path
+) -> None:
+    spoil(model)
+    error = refusal(model, tmp_path)
+    assert words in error.message
+    assert error.hint or "config.json cannot be read" in error.message
+
+
+def test_pickled_weights_are_refused_with_the_reason(model: Path, tmp_path: Path) -> None:
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    assert "can run code" in refusal(model, tmp_path).hint
+
+
+def test_another_family_than_expected_is_refused(model: Path, tmp_path: Path) -> None:
+    assert "llama asked for" in refusal(model, tmp_path, model_type="llama").message
+    assert preflight(config(model, tmp_path, model_type="qwen")) is not None
+
+
+def test_code_of_a_models_own_is_refused_until_asked_for(model: Path, tmp_path: Path) -> None:
+    (model / "config.json").write_text('{"auto_map": {"AutoModel": "x.Y"}}', "utf-8")
+    assert "trust_remote_code" in refusal(model, tmp_path).hint
+    assert preflight(config(model, tmp_path, trust_remote_code=True)) is not None
+
+
+def test_an_adapter_and_full_tuning_contradict(model: Path, tmp_path: Path) -> None:
+    (model / "adapter_config.json").write_text("{}", "utf-8")
+    error = refusal(model, tmp_path, adapter=str(model), tuner_type="full")
+    assert "does not continue an adapter" in error.message
+
+
+def test_a_tokenizer_without_chat_template_is_refused_for_chats(
+    model: Path, tmp_path: Path
+) -> None:
+    (model / "tokenizer_config.json").write_text("{}", "utf-8")
+    error = refusal(model, tmp_path)
+    assert "brings no chat template" in error.message
+    assert "template: chatml" in error.hint
+    assert preflight(config(model, tmp_path, template="chatml")) is not None
+
+
+def test_all_problems_come_at_once(tmp_path: Path) -> None:
+    error = refusal("./nowhere", tmp_path, dataset="./nix.jsonl", template="./no.jinja")
+    assert len(error.message.splitlines()) == 3
+
+
+def test_existing_paths_become_absolute_and_ids_stay(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = with_absolute_paths(config("model", tmp_path, dataset=["chat.jsonl#2", "a/b#3"]))
+    assert found.model == str(model)
+    assert found.dataset == [f"{tmp_path}/chat.jsonl#2", "a/b#3"]
