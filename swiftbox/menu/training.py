@@ -113,6 +113,7 @@ def review(draft: Draft) -> None:
             ("more", text("change a setting", "修改设置")),
             ("edit", text("edit the YAML in $EDITOR", "用 $EDITOR 编辑 YAML")),
             ("save", text("save the YAML", "保存 YAML")),
+            ("preview", text("see three rows as the model does", "查看模型实际看到的三条样本")),
             ("back", text("back", "返回")),
         ]
         chosen = select(text("And now?", "接下来？"), [*actions, *others] if runs else others)
@@ -125,6 +126,8 @@ def review(draft: Draft) -> None:
                 draft = edit(draft)
             elif chosen == "save":
                 draft = replace(draft, file=save(draft))
+            elif chosen == "preview":
+                preview(draft)
             else:
                 carry_out(draft, detach=chosen == "detach")
                 return
@@ -154,6 +157,14 @@ def show(draft: Draft) -> bool:
         say(f"  {prepared.rows.summary()}")
     say(text("the same from the command line:", "等价的命令行：") + f" {command_of(draft, loaded)}")
     return True
+
+
+def preview(draft: Draft) -> None:
+    """Show three rows with the learned tokens marked, and how long the rows are."""
+    from swiftbox.preview import show as show_rows
+
+    show_rows(draft.loaded().config)
+    pause()
 
 
 def command_of(draft: Draft, loaded: Loaded) -> str:

@@ -52,7 +52,7 @@ LORA, FULL = ENTER, DOWN + ENTER
 DEFAULTS = ENTER * 5
 """max_length, batch size, accumulation, learning rate, epochs"""
 DTYPE = ENTER
-RUN, DETACH, MORE, EDIT, SAVE, LEAVE = (DOWN * number + ENTER for number in range(6))
+RUN, DETACH, MORE, EDIT, SAVE, PREVIEW, LEAVE = (DOWN * n + ENTER for n in range(7))
 QUIT = CTRL_C
 
 
@@ -151,6 +151,24 @@ def test_the_review_shows_plan_yaml_and_command(capsys: pytest.CaptureFixture[st
     assert "lora_rank: 8" in shown
     assert "swiftbox new sft-lora -o sft-lora-model.yaml model=./model" in shown
     assert "rows: 3 (3 messages)" in shown
+
+
+@pytest.mark.slow
+def test_the_preview_shows_three_rows_with_what_is_learned(
+    tmp_path: Path,
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_chats(tmp_path / "chat.jsonl", 5)
+    walk = [TRAIN, SFT, str(tiny), ENTER, LORA, ENTER, CHATS, DEFAULTS, DTYPE, PREVIEW, ENTER]
+    with keys(*walk, LEAVE, QUIT, QUIT):
+        loop.run()
+    shown = capsys.readouterr().out
+    assert "sample 3" in shown
+    assert "[[" in shown
+    assert "tokens per row: p50" in shown
 
 
 def test_the_command_of_the_review_makes_the_same_config(
