@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -18,8 +19,9 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 
 
 def say(line: str) -> None:
-    """Write a line of talk."""
-    sys.stderr.write(line + "\n")
+    """Write a line of talk; a reader that has left misses it, and nothing else happens."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(line + "\n")
 
 
 def answer(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -54,7 +55,8 @@ class View:
         trace: TracebackType | None,
     ) -> None:
         if self.live is not None:
-            self.live.stop()
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                self.live.stop()
             self.live = None
 
     def event(self, event: Event) -> None:

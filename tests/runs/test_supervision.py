@@ -14,6 +14,8 @@ import pytest
 from box import box, events, gone, last_step, started, state, until
 from tiny import write_chats, write_config
 
+from swiftbox.view import SECONDS_BETWEEN_LINES
+
 pytestmark = pytest.mark.slow
 
 
@@ -100,9 +102,11 @@ def test_a_reader_that_leaves_does_not_end_the_run(long_run: Path) -> None:
     run = long_run.with_name("run")
     with started("run", str(long_run), "--plain", cwd=long_run.parent) as front:
         assert front.stdout is not None
-        front.stdout.readline()
-        front.stdout.close()
-        until(lambda: last_step(run) >= 20, what="twenty steps")
+        front.stdout.close()  # before the first line, or in the midst: neither may matter
+        until(lambda: last_step(run) >= 1, what="step 1")
+        begun = events(run, "start")[0]["time"]
+        late = begun + 1.5 * SECONDS_BETWEEN_LINES
+        until(lambda: events(run, "step")[-1]["time"] > late, what="steps after a lost line")
         box("runs", "stop", str(run), cwd=long_run.parent)
         assert front.wait(timeout=60) == 130
         front.stdout = None
