@@ -31,6 +31,9 @@ LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "M
 LOOK_S = 2.0
 """Seconds between looks at the child's descendants."""
 
+FEW = 5
+"""Lines of a log without a traceback that are worth repeating."""
+
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -241,7 +244,7 @@ def _finish(folder: Path, returned: int, events: _Events) -> int:
 
 def _last_words(folder: Path, returned: int) -> dict[str, Any]:
     log = (folder / run_folder.LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-    tail = "\n".join(log[-LAST_WORDS:])
+    tail = "\n".join(last_traceback(log[-LAST_WORDS:]))
     if returned < 0:
         kind, message, hint = killed(-returned)
     else:
@@ -251,6 +254,12 @@ def _last_words(folder: Path, returned: int) -> dict[str, Any]:
             f"进程以代码 {returned} 退出，未能说明原因",
         )
     return {"kind": kind, "message": message, "hint": hint, "traceback": tail}
+
+
+def last_traceback(lines: list[str]) -> list[str]:
+    """Return what follows the last traceback's beginning; a few lines where there is none."""
+    begins = [at for at, line in enumerate(lines) if line.startswith("Traceback")]
+    return lines[begins[-1] :] if begins else lines[-FEW:]
 
 
 def main() -> int:

@@ -52,6 +52,14 @@ def _shown(begin: Callable[[OnEvent | None, Any], int], options: argparse.Namesp
     def announce(folder: Path, planned: Any) -> None:
         for note in planned.notes:
             say(f"  {note.key}: {note.value}  # {note.why}")
+        wanted = planned.config.output_dir
+        if wanted != "auto" and Path(wanted).expanduser().resolve() != folder.resolve():
+            say(
+                text(
+                    f"note: {wanted} holds another run, which stays as it is",
+                    f"提示：{wanted} 中已有另一次运行，保持不变",
+                )
+            )
         say(text(f"run folder: {folder}", f"运行目录：{folder}"))
         if options.detach:
             say(text("follow it with", "跟踪运行：") + f" swiftbox runs logs {folder.name} -f")
@@ -137,7 +145,15 @@ def new(options: argparse.Namespace) -> int:
             text(f"{target} exists", f"{target} 已存在"),
             hint=text("--force overwrites it", "--force 可覆盖"),
         )
-    run_folder.write_atomic(target, content)
+    try:
+        run_folder.write_atomic(target, content)
+    except OSError as error:
+        raise ConfigError(
+            text(
+                f"cannot write {target}: {error.strerror}", f"无法写入 {target}：{error.strerror}"
+            ),
+            hint=text("choose another file with -o", "请用 -o 另选文件"),
+        ) from None
     say(
         text(
             f"wrote {target}; next: swiftbox check {target}",
@@ -244,6 +260,13 @@ def _stop_run(options: argparse.Namespace) -> int:
     from swiftbox import launch
 
     one = run_folder.find(options.run)
+    if not one.is_active:
+        say(
+            text(
+                f"{one.name} is not running ({one.status})", f"{one.name} 未在运行（{one.status}）"
+            )
+        )
+        return 0
     if launch.stop(one.folder, timeout_s=options.wait):
         say(text(f"{one.name} has stopped", f"{one.name} 已停止"))
         return 0

@@ -28,6 +28,8 @@ def attach(model: Any, config: LoraFields, adapter: Path | None) -> Any:
         return PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
     asked = config.target_modules
     targets: Any = linear_names(model) if asked == "all-linear" else asked
+    if isinstance(targets, str) and targets.isidentifier():
+        targets = [targets]  # one name; peft would take a text for a pattern of whole names
     if isinstance(targets, list):
         require_matches(model, targets)
     lora = LoraConfig(

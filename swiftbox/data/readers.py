@@ -26,7 +26,7 @@ def read_jsonl(path: Path) -> Iterator[Read]:
             line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
             if not line.strip():
                 continue
-            yield number, _object(line)
+            yield number, _object(line.strip())
 
 
 def _object(line: bytes) -> Mapping[str, Any] | RowError:

@@ -46,6 +46,15 @@ def test_the_published_call_gives_a_peft_model_with_its_dropout(model: torch.nn.
     assert total > trainable
 
 
+def test_one_name_is_a_name_and_not_a_pattern(model: torch.nn.Module) -> None:
+    from swiftbox.config.groups import LoraFields
+    from swiftbox.core.adapters import attach
+
+    assert matched(attach(model, LoraFields(target_modules="q_proj"), None)) == {"q_proj": 2}
+    with pytest.raises(ConfigError, match="no nosuch_proj"):
+        attach(model, LoraFields(target_modules="nosuch_proj"), None)
+
+
 def test_two_dropouts_that_disagree_are_refused() -> None:
     with pytest.raises(ValueError, match="disagree"):
         LoRAConfig(dropout=0.1, lora_dropout=0.2)

@@ -203,6 +203,12 @@ def test_bytes_that_are_no_utf8_are_a_bad_row(tmp_path: Path) -> None:
         examples(path)
 
 
+def test_the_column_of_a_json_mistake_is_counted_in_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"query": "q" "response": "a"}')
+    with pytest.raises(DataError, match="at column 15"):
+        examples(path)
+
+
 def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(
