@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from swiftbox.data.example import Example, RowError
-from swiftbox.data.formats import Format, detect
-from swiftbox.data.readers import READERS, files_of
+from swiftbox.data.files import Chosen, dataset_hash, files_of, rows_of
+from swiftbox.data.formats import read_row
+from swiftbox.data.sample import Origin, Sample
 from swiftbox.data.source import Source
 from swiftbox.errors import DataError
 from swiftbox.language import text
+
+__all__ = ["BadRow", "Checked", "check_rows", "dataset_hash", "load_examples"]
 
 MOST_LISTED = 200
 """Bad rows listed one by one; a file with more has one cause, not thousands."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be trained on: where it stands and why."""
+    """A row that cannot be trained on: where it stands and why, in both languages."""
 
     file: str
     line: int
     kind: str
-    reason: str
+    en: str
+    zh: str
+
+    @property
+    def reason(self) -> str:
+        """Return why, in the current language."""
+        return text(self.en, self.zh)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} {self.reason}"
@@ -37,118 +41,141 @@ class BadRow:
 
 @dataclass
 class Checked:
-    """What a check found; the examples only where they were asked for."""
+    """What a check found; the examples and their origins only where they were asked for.
+
+    `rows` are all good ones, `taken` those of them that the run uses (`#500` takes 500).
+    """
 
     rows: int = 0
+    taken: int = 0
     duplicates: int = 0
     formats: Counter[str] = field(default_factory=Counter)
     bad: list[BadRow] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
 
     def summary(self) -> str:
         """Return one line for people."""
         listed = ", ".join(f"{count} {name}" for name, count in self.formats.most_common())
         line = text(f"rows: {self.rows} ({listed})", f"数据：{self.rows} 行（{listed}）")
+        if self.taken != self.rows:
+            line += text(f", {self.taken} taken", f"，取 {self.taken} 行")
         if self.bad:
-            line += text(f", {len(self.bad)} bad rows skipped", f"，跳过 {len(self.bad)} 个坏行")
+            rows = "row" if len(self.bad) == 1 else "rows"
+            line += text(f", {len(self.bad)} bad {rows} skipped", f"，跳过 {len(self.bad)} 个坏行")
         if self.duplicates:
-            line += text(f", {self.duplicates} exact duplicates", f"，{self.duplicates} 行完全重复")
+            copies = "duplicate" if self.duplicates == 1 else "duplicates"
+            line += text(f", {self.duplicates} exact {copies}", f"，{self.duplicates} 行完全重复")
+        if self.left_out:
+            names = ", ".join(self.left_out[:8]) + (" ..." if len(self.left_out) > 8 else "")
+            line += text(
+                f", not read (another split): {names}", f"，未读取（属于其他 split）：{names}"
+            )
         return line
 
 
 def check_rows(sources: Iterable[Source], *, stage: str, max_bad_rows: int) -> Checked:
     """Check every row of local datasets; raise DataError with all bad rows when too many are."""
-    return _check(sources, stage=stage, max_bad_rows=max_bad_rows, keep=False, seed=0)
+    return _check(sources, stage=stage, max_bad_rows=max_bad_rows, seed=None)
 
 
 def load_examples(
     sources: Iterable[Source], *, stage: str, max_bad_rows: int, seed: int
 ) -> Checked:
     """Check every row and return the examples; a source with num_samples gives a seeded sample."""
-    return _check(sources, stage=stage, max_bad_rows=max_bad_rows, keep=True, seed=seed)
+    return _check(sources, stage=stage, max_bad_rows=max_bad_rows, seed=seed)
 
 
 def _check(
-    sources: Iterable[Source], *, stage: str, max_bad_rows: int, keep: bool, seed: int
+    sources: Iterable[Source], *, stage: str, max_bad_rows: int, seed: int | None
 ) -> Checked:
+    """Check every row; keep the examples when there is a seed to sample with."""
     checked = Checked()
     seen: set[int] = set()
+    empty: list[str] = []
     for source in sources:
-        own: list[Example] = []
-        for file, line, row in rows_of(source):
-            try:
-                if isinstance(row, RowError):
-                    raise row
-                chosen = detect(frozenset(row), stage)
-                example = chosen.read(row)
-            except RowError as error:
-                checked.bad.append(BadRow(file, line, error.kind, error.reason))
-                continue
-            _count(checked, chosen, example, seen)
-            own.append(example) if keep else None
-        checked.examples += _sample(own, source, seed)
+        chosen = files_of(source)
+        checked.left_out += [chosen.label(file) for file in chosen.left_out]
+        before = checked.rows + len(checked.bad)
+        sample = None if seed is None else Sample(source.num_samples, seed)
+        good = _check_source(checked, source, chosen, stage=stage, seen=seen, sample=sample)
+        checked.taken += good if source.num_samples is None else min(good, source.num_samples)
+        if sample:
+            examples, origins = sample.taken()
+            checked.examples += examples
+            checked.origins += origins
+        if checked.rows + len(checked.bad) == before:
+            empty.append(source.path)
     if len(checked.bad) > max_bad_rows:
         raise too_many(checked, max_bad_rows)
-    if not checked.rows:
-        raise DataError(
-            text("dataset: there are no rows", "dataset：没有任何数据行"),
-            hint=text("check the file", "请检查文件"),
-        )
+    _require_rows(checked, empty)
     return checked
 
 
-def _count(checked: Checked, chosen: Format, example: Example, seen: set[int]) -> None:
-    checked.rows += 1
-    checked.formats[chosen.name] += 1
-    key = hash((example.text, *((one.role, one.content) for one in example.messages)))
-    checked.duplicates += key in seen
-    seen.add(key)
-
-
-def _sample(examples: list[Example], source: Source, seed: int) -> list[Example]:
-    if source.num_samples is None or source.num_samples >= len(examples):
-        return examples
-    chosen = random.Random(seed).sample(range(len(examples)), source.num_samples)
-    return [examples[index] for index in sorted(chosen)]
-
-
-def rows_of(source: Source) -> Iterator[tuple[str, int, Mapping[str, Any] | RowError]]:
-    """Yield file name, line and row of a local source, its columns renamed."""
-    renames = dict(source.columns)
-    for file in part_of(files_of(Path(source.path).expanduser()), source):
-        for line, row in READERS[file.suffix.lower()](file):
-            if renames and not isinstance(row, RowError):
-                row = {renames.get(key, key): value for key, value in row.items()}  # noqa: PLW2901
-            yield file.name, line, row
-
-
-def part_of(files: list[Path], source: Source) -> list[Path]:
-    """Choose the files of a subset and split by their names; without a split, those of `train`.
-
-    Raises DataError when a subset or split that was asked for names no file.
-    """
-    found = files
-    for asked in (source.subset, source.split):
-        if asked is None:
+def _check_source(
+    checked: Checked,
+    source: Source,
+    chosen: Chosen,
+    *,
+    stage: str,
+    seen: set[int],
+    sample: Sample | None,
+) -> int:
+    """Check the rows of one source into `checked`; return the number of good ones."""
+    found: Counter[str] = Counter()
+    for file, line, row in rows_of(source, chosen):
+        try:
+            if isinstance(row, RowError):
+                raise row
+            name, example = read_row(row, stage)
+        except RowError as error:
+            checked.bad.append(BadRow(file, line, error.kind, error.en, error.zh))
             continue
-        found = [file for file in found if asked in (*file.parts, *words(file))]
-        if not found:
-            listed = ", ".join(sorted({file.name for file in files})[:8])
-            raise DataError(
-                text(
-                    f"dataset: {source.path}: no file of {asked} (there are {listed})",
-                    f"dataset：{source.path}：没有 {asked} 对应的文件（有 {listed}）",
-                )
+        found[name] += 1
+        key = _key(example)
+        if key in seen:
+            checked.duplicates += 1
+        else:
+            seen.add(key)
+        if sample is not None:
+            sample.add(example, (file, line))
+    good = found.total()
+    checked.formats += found
+    checked.rows += good
+    return good
+
+
+def _key(example: Example) -> int:
+    """Return a number that equal examples share (64 bits: 10**7 rows do not clash by chance)."""
+    parts: list[str | None] = [example.text]
+    for message in example.messages:
+        parts += (message.role, message.content)
+        if message.tool_calls or message.extra:
+            parts.append(repr((message.tool_calls, message.extra)))
+    if example.tools:
+        parts.append(repr(example.tools))
+    return hash(tuple(parts))
+
+
+def _require_rows(checked: Checked, empty: list[str]) -> None:
+    hint = text("check the file", "请检查文件")
+    if empty:
+        paths = ", ".join(empty)
+        raise DataError(
+            text(f"dataset: {paths}: there are no rows", f"dataset：{paths}：没有任何数据行"),
+            hint=hint,
+        )
+    if not checked.rows:
+        raise DataError(
+            text(
+                f"dataset: all of {len(checked.bad)} rows are bad: {checked.bad[0]}",
+                f"dataset：{len(checked.bad)} 行全部有问题：{checked.bad[0]}",
             )
-    if source.split is None and len(found) > 1:
-        training = [file for file in found if "train" in (*words(file), file.parent.name)]
-        return training or found
-    return found
-
-
-def words(file: Path) -> list[str]:
-    """Split a file's name where hubs join subset, split and shard: train-00000-of-00002."""
-    return re.split(r"[-_.]", file.stem)
+            if checked.bad
+            else text("dataset: there are no rows", "dataset：没有任何数据行"),
+            hint=hint,
+        )
 
 
 def too_many(checked: Checked, max_bad_rows: int) -> DataError:
@@ -162,7 +189,8 @@ def too_many(checked: Checked, max_bad_rows: int) -> DataError:
         lines.append(text(f"and {more} more", f"以及另外 {more} 行"))
     lines.append(
         text(
-            f"{len(bad)} of {total} rows are bad ({kinds} kinds)",
+            f"{len(bad)} of {total} rows {'is' if len(bad) == 1 else 'are'} bad "
+            f"({kinds} {'kind' if kinds == 1 else 'kinds'})",
             f"{total} 行中有 {len(bad)} 行有问题（{kinds} 类）",
         )
     )
@@ -174,14 +202,3 @@ def too_many(checked: Checked, max_bad_rows: int) -> DataError:
             f"请修正，或设 max_bad_rows={len(bad)} 跳过并计数（当前为 {max_bad_rows}）",
         ),
     )
-
-
-def dataset_hash(sources: Iterable[Source]) -> str:
-    """Return the sha256 over the bytes of all files, for the record of a run."""
-    digest = hashlib.sha256()
-    for source in sources:
-        for file in files_of(Path(source.path).expanduser()):
-            with file.open("rb") as content:
-                while block := content.read(2**20):
-                    digest.update(block)
-    return digest.hexdigest()

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
+
+from swiftbox.language import text
 
 ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn; `tool_calls` as OpenAI writes them."""
+    """One turn; `tool_calls` as OpenAI writes them, `extra` what else templates read."""
 
     role: str
     content: str
     tool_calls: tuple[Any, ...] = ()
+    extra: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a chat template takes."""
-        found: dict[str, Any] = {"role": self.role, "content": self.content}
+        """Return what a chat template takes: the arguments of calls are objects there, not JSON.
+
+        https://huggingface.co/docs/transformers/chat_extras (templates write them with `tojson`).
+        """
+        found: dict[str, Any] = {"role": self.role, "content": self.content, **dict(self.extra)}
         if self.tool_calls:
-            found["tool_calls"] = list(self.tool_calls)
+            found["tool_calls"] = [_with_object(call) for call in self.tool_calls]
         return found
+
+
+def _with_object(call: dict[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    arguments = function.get("arguments") or {}
+    if isinstance(arguments, str):
+        arguments = json.loads(arguments)
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +49,25 @@ class Example:
 
 
 class RowError(ValueError):
-    """A row that cannot be trained on; `kind` groups reasons, the text says it to the user."""
+    """A row that cannot be trained on; `kind` groups reasons, both texts say it to the user."""
 
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, kind: str, en: str, zh: str) -> None:
+        super().__init__(en)
         self.kind = kind
-        self.reason = reason
+        self.en = en
+        self.zh = zh
+
+    @property
+    def reason(self) -> str:
+        """Return the reason in the current language."""
+        return text(self.en, self.zh)
+
+
+def kind_of(value: Any) -> str:
+    """Name the type of a value as JSON does."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    names = {str: "string", int: "number", float: "number", list: "list", dict: "object"}
+    return names.get(type(value), type(value).__name__)

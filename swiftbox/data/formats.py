@@ -3,82 +3,60 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from swiftbox.data.example import ROLES, Example, Message, RowError
-from swiftbox.language import text
+from swiftbox.data.example import Example, Message, RowError, kind_of
+from swiftbox.data.turns import conversation, read_turns
 
 Row = Mapping[str, Any]
 
-SHAREGPT_ROLES = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "system": "system",
-    "tool": "tool",
-    "observation": "tool",
-    "function_response": "tool",
-}
-
 QUESTIONS = ("query", "prompt", "question", "problem")
 ANSWERS = ("response", "answer", "output", "completion")
+MEDIA = frozenset({"images", "videos", "audios", "image", "video", "audio"})
 
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write a row: whether it is this one, and how to read it."""
+    """One way to write a row: the columns that show it, the stages it feeds, how it is read.
+
+    A row is of this format when it has one column of each group.
+    """
 
     name: str
     stages: tuple[str, ...]
-    matches: Callable[[frozenset[str]], bool]
+    columns: tuple[tuple[str, ...], ...]
     read: Callable[[Row], Example]
+
+    def matches(self, columns: frozenset[str]) -> bool:
+        """Tell whether a row with these columns is of this format."""
+        return all(not columns.isdisjoint(group) for group in self.columns)
 
 
 def read_messages(row: Row) -> Example:
     """Read `{"messages": [{"role", "content"}, ...]}`, as OpenAI writes conversations."""
-    turns = _list(row, "messages")
-    messages = [_message(turn, number, "role", "content") for number, turn in enumerate(turns, 1)]
-    return conversation(messages, row)
+    return conversation(read_turns(_list(row, "messages")), row)
 
 
 def read_sharegpt(row: Row) -> Example:
     """Read `{"conversations": [{"from", "value"}, ...], "system"}`."""
-    turns = _list(row, "conversations")
-    messages = []
-    for number, turn in enumerate(turns, 1):
-        names = (
-            ("from", "value")
-            if isinstance(turn, Mapping) and "from" in turn
-            else (
-                "role",
-                "content",
-            )
-        )
-        messages.append(_message(turn, number, *names))
-    return conversation(_with_system(row, messages), row)
+    return conversation(read_turns(_list(row, "conversations")), row)
 
 
 def read_alpaca(row: Row) -> Example:
     """Read `{"instruction", "input", "output", "system", "history"}`."""
-    question = _text(row, "instruction")
-    given = _optional(row, "input")
-    if given:
-        question = f"{question}\n{given}"
-    turns = [*_history(row), Message("user", question), Message("assistant", _text(row, "output"))]
-    return conversation(_with_system(row, turns), row)
+    given = _text(row, "input") if row.get("input") else ""
+    asked = _text(row, "instruction") if row["instruction"] or not given else ""
+    question = f"{asked}\n{given}" if asked and given else asked or given
+    return _answered(row, question, _text(row, "output"))
 
 
 def read_query(row: Row) -> Example:
     """Read `{"query", "response", "history"}` and the synonyms of both names."""
-    question = _text(row, next(name for name in QUESTIONS if name in row))
-    reply = _text(row, next(name for name in ANSWERS if name in row))
-    turns = [*_history(row), Message("user", question), Message("assistant", reply)]
-    return conversation(_with_system(row, turns), row)
+    return _answered(row, _text(row, _first(row, QUESTIONS)), _text(row, _first(row, ANSWERS)))
 
 
 def read_text(row: Row) -> Example:
@@ -87,148 +65,98 @@ def read_text(row: Row) -> Example:
 
 
 FORMATS = (
-    Format("messages", ("sft",), lambda columns: "messages" in columns, read_messages),
-    Format("sharegpt", ("sft",), lambda columns: "conversations" in columns, read_sharegpt),
-    Format("alpaca", ("sft",), lambda columns: {"instruction", "output"} <= columns, read_alpaca),
-    Format(
-        "query-response",
-        ("sft",),
-        lambda columns: bool(columns & set(QUESTIONS)) and bool(columns & set(ANSWERS)),
-        read_query,
-    ),
-    Format("text", ("pt",), lambda columns: "text" in columns, read_text),
+    Format("messages", ("sft",), (("messages",),), read_messages),
+    Format("sharegpt", ("sft",), (("conversations",),), read_sharegpt),
+    Format("alpaca", ("sft",), (("instruction",), ("output",)), read_alpaca),
+    Format("query-response", ("sft",), (QUESTIONS, ANSWERS), read_query),
+    Format("text", ("pt",), (("text",),), read_text),
 )
+"""The first format that fits the columns and the stage is taken."""
 
-COLUMNS = ("messages", "conversations", "instruction", "output", *QUESTIONS, *ANSWERS, "text")
+KNOWN = frozenset(name for one in FORMATS for group in one.columns for name in group)
+BESIDE = frozenset({"input", "system", "history", "tools"}) | MEDIA
+"""Columns that go with a format but do not show it."""
+
+
+def read_row(row: Row, stage: str) -> tuple[str, Example]:
+    """Return the name of a row's format and its example; raise RowError when there is none."""
+    chosen = detect(frozenset(row), stage)
+    if not MEDIA.isdisjoint(row):
+        _require_no_media(row)
+    return chosen.name, chosen.read(row)
 
 
 def detect(columns: frozenset[str], stage: str) -> Format:
     """Choose the format of a row by its columns; raise RowError when none fits the stage."""
+    found = _choice(columns, stage)
+    if isinstance(found, RowError):
+        raise RowError(found.kind, found.en, found.zh)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _choice(columns: frozenset[str], stage: str) -> Format | RowError:
     fitting = [one for one in FORMATS if one.matches(columns)]
     for one in fitting:
         if stage in one.stages:
             return one
     if fitting:
         other = fitting[0]
-        raise RowError(
+        return RowError(
             "stage",
-            text(
-                f"{other.name} rows train with stage: {other.stages[0]}, not {stage}",
-                f"{other.name} 格式的数据用于 stage: {other.stages[0]}，而不是 {stage}",
-            ),
+            f"{other.name} rows train with stage: {other.stages[0]}, not {stage}",
+            f"{other.name} 格式的数据用于 stage: {other.stages[0]}，而不是 {stage}",
         )
+    return _unknown(columns, stage)
+
+
+def _unknown(columns: frozenset[str], stage: str) -> RowError:
     listed = ", ".join(sorted(columns)) or "-"
-    raise RowError(
+    for column in sorted(columns - KNOWN - BESIDE):
+        near = difflib.get_close_matches(column.lower(), sorted(KNOWN), n=1, cutoff=0.6)
+        if near:
+            return RowError(
+                "columns",
+                f"no known format in: {listed} (columns: {{{column}: {near[0]}}} renames one)",
+                f"无法识别的列：{listed}（可用 columns: {{{column}: {near[0]}}} 改名）",
+            )
+    usable = [one for one in FORMATS if stage in one.stages]
+    half = [one for one in usable if not columns.isdisjoint(sum(one.columns, ()))]
+    for one in half:
+        lacking = [group for group in one.columns if columns.isdisjoint(group)]
+        names = ", ".join(lacking[0])
+        return RowError(
+            "columns",
+            f"no known format in: {listed} ({one.name} rows also need one of: {names})",
+            f"无法识别的列：{listed}（{one.name} 格式还需要以下之一：{names}）",
+        )
+    wanted = " | ".join(" + ".join(group[0] for group in one.columns) for one in usable)
+    return RowError(
         "columns",
-        text(f"no known columns in: {listed}", f"无法识别的列：{listed}") + _near(columns),
+        f"no known format in: {listed} (stage: {stage} reads {wanted})",
+        f"无法识别的列：{listed}（stage: {stage} 可读取 {wanted}）",
     )
 
 
-def _near(columns: frozenset[str]) -> str:
-    for column in sorted(columns):
-        found = difflib.get_close_matches(column.lower(), COLUMNS, n=1, cutoff=0.6)
-        if found and found[0] != column:
-            return text(
-                f" (columns: {{{column}: {found[0]}}} renames one)",
-                f"（可用 columns: {{{column}: {found[0]}}} 改名）",
-            )
-    return ""
-
-
-def conversation(messages: list[Message], row: Row) -> Example:
-    """Check a conversation's order and that there is something to learn in it."""
-    if not messages:
-        raise RowError("no-messages", text("has no messages", "没有任何消息"))
-    if not any(message.role == "assistant" for message in messages):
-        raise RowError(
-            "no-answer", text("has no assistant turn to learn from", "没有可学习的 assistant 轮次")
-        )
-    for number, message in enumerate(messages, 1):
-        if message.role == "system" and number > 1:
+def _require_no_media(row: Row) -> None:
+    for name in sorted(MEDIA & row.keys()):
+        if row[name]:
             raise RowError(
-                "order",
-                text(
-                    f"message {number}: a system message stands only at the start",
-                    f"第 {number} 条消息：system 只能出现在开头",
-                ),
+                "media",
+                f"has {name}, which this stage cannot learn from",
+                f"含有 {name}，此阶段无法学习",
             )
-        if message.role == "assistant" and not message.content.strip() and not message.tool_calls:
-            raise RowError(
-                "empty",
-                text(f"message {number}: the answer is empty", f"第 {number} 条消息：回答为空"),
-            )
-    first = next(message for message in messages if message.role != "system")
-    if first.role == "assistant":
-        raise RowError(
-            "order",
-            text("the assistant speaks before any user", "assistant 先于 user 发言"),
-        )
-    if messages[-1].role != "assistant":
-        raise RowError(
-            "order",
-            text(
-                f"ends with a {messages[-1].role} turn that nothing answers",
-                f"以 {messages[-1].role} 轮次结尾，没有回答",
-            ),
-        )
-    return Example(messages=tuple(messages), tools=_tools(row))
 
 
-def _message(turn: Any, number: int, role_key: str, content_key: str) -> Message:
-    if not isinstance(turn, Mapping):
-        raise RowError(
-            "type",
-            text(f"message {number} is not an object", f"第 {number} 条消息不是对象"),
-        )
-    said = turn.get(role_key)
-    if role_key == "role":
-        role = said if said in ROLES else None
-    else:
-        role = SHAREGPT_ROLES.get(said) if isinstance(said, str) else None
-    calls = turn.get("tool_calls") or ()
-    if said == "function_call":
-        role, calls = "assistant", ()
-    if role is None:
-        known = ", ".join(ROLES if role_key == "role" else ("human", "gpt", "system", "tool"))
-        raise RowError(
-            "role",
-            text(
-                f"message {number}: {role_key} should be one of {known} (got {said})",
-                f"第 {number} 条消息：{role_key} 应为 {known} 之一（当前为 {said}）",
-            ),
-        )
-    content = turn.get(content_key)
-    if content is None and calls:
-        content = ""
-    if not isinstance(content, str):
-        raise RowError(
-            "type",
-            text(
-                f"message {number}: {content_key} should be text (got {type(content).__name__})",
-                f"第 {number} 条消息：{content_key} 应为文字（当前为 {type(content).__name__}）",
-            ),
-        )
-    if not content.strip() and role == "user":
-        raise RowError(
-            "empty",
-            text(f"message {number}: the user says nothing", f"第 {number} 条消息：user 内容为空"),
-        )
-    return Message(role, content, tuple(calls))
+def _answered(row: Row, question: str, answer: str) -> Example:
+    turns = [*_history(row), Message("user", question), Message("assistant", answer)]
+    return conversation(turns, row)
 
 
-def _list(row: Row, key: str) -> list[Any]:
-    value = row[key]
-    if hasattr(value, "tolist"):  # a column of a parquet file
-        value = value.tolist()
-    if not isinstance(value, list):
-        raise RowError(
-            "type",
-            text(
-                f"{key} should be a list (got {type(value).__name__})",
-                f"{key} 应为列表（当前为 {type(value).__name__}）",
-            ),
-        )
-    return value
+def _first(row: Row, names: tuple[str, ...]) -> str:
+    """Return the first of the names whose column is filled, else the first that is there."""
+    there = [name for name in names if name in row]
+    return next((name for name in there if row[name] is not None), there[0])
 
 
 def _text(row: Row, key: str) -> str:
@@ -236,60 +164,42 @@ def _text(row: Row, key: str) -> str:
     if not isinstance(value, str):
         raise RowError(
             "type",
-            text(
-                f"{key} should be text (got {type(value).__name__})",
-                f"{key} 应为文字（当前为 {type(value).__name__}）",
-            ),
+            f"{key} should be text (got {kind_of(value)})",
+            f"{key} 应为文字（当前为 {kind_of(value)}）",
         )
     if not value.strip():
-        raise RowError("empty", text(f"{key} is empty", f"{key} 为空"))
+        raise RowError("empty", f"{key} is empty", f"{key} 为空")
     return value
 
 
-def _optional(row: Row, key: str) -> str:
-    value = row.get(key)
-    if value is None or value == "":
-        return ""
-    return _text(row, key)
+def _list(row: Row, key: str) -> list[Any]:
+    """Return a column that holds a list, or JSON of one, as csv cells do."""
+    value = row[key]
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise RowError("json", f"{key} is not JSON", f"{key} 不是合法的 JSON") from None
+    if not isinstance(value, list):
+        raise RowError(
+            "type",
+            f"{key} should be a list (got {kind_of(value)})",
+            f"{key} 应为列表（当前为 {kind_of(value)}）",
+        )
+    return value
 
 
 def _history(row: Row) -> list[Message]:
+    if not row.get("history"):
+        return []
     turns: list[Message] = []
-    for number, pair in enumerate(row.get("history") or [], 1):
-        if (
-            not isinstance(pair, (list, tuple))
-            or len(pair) != 2
-            or not all(isinstance(one, str) for one in pair)
-        ):
+    for number, pair in enumerate(_list(row, "history"), 1):
+        is_pair = isinstance(pair, list) and len(pair) == 2
+        if not is_pair or not all(isinstance(one, str) and one.strip() for one in pair):
             raise RowError(
-                "type",
-                text(
-                    f"history {number} should be a pair [question, answer]",
-                    f"history 第 {number} 项应为 [问, 答]",
-                ),
+                "history",
+                f"history {number} should be a pair of texts [question, answer]",
+                f"history 第 {number} 项应为一对文字 [问, 答]",
             )
         turns += [Message("user", pair[0]), Message("assistant", pair[1])]
     return turns
-
-
-def _with_system(row: Row, messages: list[Message]) -> list[Message]:
-    system = _optional(row, "system")
-    if system and not (messages and messages[0].role == "system"):
-        return [Message("system", system), *messages]
-    return messages
-
-
-def _tools(row: Row) -> tuple[Any, ...]:
-    tools = row.get("tools")
-    if not tools:
-        return ()
-    if isinstance(tools, str):
-        import json
-
-        try:
-            tools = json.loads(tools)
-        except ValueError:
-            raise RowError("type", text("tools is not JSON", "tools 不是合法的 JSON")) from None
-    if not isinstance(tools, list):
-        raise RowError("type", text("tools should be a list", "tools 应为列表"))
-    return tuple(tools)

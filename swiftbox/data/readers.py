@@ -3,129 +3,35 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from swiftbox.data.example import RowError
+from swiftbox.data.json_files import (
+    LONGEST_LINE,
+    Read,
+    lines_of,
+    not_utf8,
+    read_json,
+    read_jsonl,
+    too_long,
+)
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
-Read = tuple[int, "Mapping[str, Any] | RowError"]
-"""A line (or row) number, and the row or why there is none."""
-
-LONGEST_CELL = 64 * 2**20
-"""Bytes of one csv cell; the csv module's own limit of 128 KiB is less than one long document."""
-
-
-def read_jsonl(path: Path) -> Iterator[Read]:
-    """Yield the object of each line; blank lines are passed over."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-            if not line.strip():
-                continue
-            yield number, _object(line.strip())
-
-
-def _object(line: bytes) -> Mapping[str, Any] | RowError:
-    try:
-        found = json.loads(line, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        return RowError(
-            "encoding",
-            text(f"is not UTF-8 (byte {error.start})", f"不是 UTF-8（第 {error.start} 字节）"),
-        )
-    except json.JSONDecodeError as error:
-        return RowError(
-            "json",
-            text(
-                f"is not JSON: {error.msg} at column {error.colno}",
-                f"不是合法的 JSON：第 {error.colno} 列 {error.msg}",
-            ),
-        )
-    except ValueError as error:
-        return RowError("json", text(f"is not JSON: {error}", f"不是合法的 JSON：{error}"))
-    except RecursionError:
-        return RowError("json", text("is nested too deeply", "嵌套过深"))
-    if not isinstance(found, dict):
-        kind = type(found).__name__
-        return RowError(
-            "object", text(f"is not an object (got {kind})", f"不是对象（当前为 {kind}）")
-        )
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def read_json(path: Path) -> Iterator[Read]:
-    """Yield the objects of a JSON array, each with the line it begins on."""
-    content = _decoded(path)
-    if not content.lstrip().startswith("["):
-        yield (
-            1,
-            RowError("json", text("should be a JSON array of objects", "应为对象组成的 JSON 数组")),
-        )
-        return
-    decoder = json.JSONDecoder(parse_constant=_no_constant)
-    at = content.index("[") + 1
-    line, counted = 1, 0
-    while True:
-        at = _skip(content, at, " \t\r\n,")
-        if at >= len(content) or content[at] == "]":
-            return
-        line += content.count("\n", counted, at)
-        counted = at
-        try:
-            found, at = decoder.raw_decode(content, at)
-        except ValueError as error:
-            message = getattr(error, "msg", str(error))
-            yield (
-                line,
-                RowError("json", text(f"is not JSON: {message}", f"不是合法的 JSON：{message}")),
-            )
-            return
-        if isinstance(found, dict):
-            yield line, found
-        else:
-            kind = type(found).__name__
-            yield (
-                line,
-                RowError(
-                    "object", text(f"is not an object (got {kind})", f"不是对象（当前为 {kind}）")
-                ),
-            )
-
-
-def _skip(content: str, at: int, letters: str) -> int:
-    while at < len(content) and content[at] in letters:
-        at += 1
-    return at
-
-
-def _decoded(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            text(
-                f"{path.name}: is not UTF-8 (byte {error.start})",
-                f"{path.name}：不是 UTF-8（第 {error.start} 字节）",
-            ),
-            hint=text("convert the file to UTF-8", "请将文件转换为 UTF-8"),
-        ) from None
+PARQUET_BATCH = 1024
+"""Rows decoded at once: enough for speed, little enough when rows are long documents."""
 
 
 def read_csv(path: Path) -> Iterator[Read]:
     """Yield the rows of a csv with a header, each with the line it begins on."""
-    csv.field_size_limit(LONGEST_CELL)
+    # The csv module knows one limit for the process; its own of 128 KiB is less than one document.
+    csv.field_size_limit(LONGEST_LINE)
     with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
         rows = csv.reader(file, strict=True)
-        header = next(rows, [])
-        begins = rows.line_num + 1
+        header: list[str] = []
+        begins = 1
         while True:
             try:
                 cells = next(rows)
@@ -134,39 +40,58 @@ def read_csv(path: Path) -> Iterator[Read]:
             except csv.Error as error:
                 yield (
                     begins,
-                    RowError("csv", text(f"is not csv: {error}", f"不是合法的 csv：{error}")),
+                    RowError("csv", f"is not csv: {error}", f"不是合法的 csv：{error}"),
                 )
-                return
-            if cells:
+                if not header:
+                    return
+                cells = []
+            if cells and not header:
+                header = [cell.strip() for cell in cells]
+                if wrong := _wrong_header(header):
+                    yield begins, wrong
+                    return
+            elif cells:
                 yield begins, _cells(header, cells)
             begins = rows.line_num + 1
+
+
+def _wrong_header(header: list[str]) -> RowError | None:
+    if not _is_utf8(header):
+        return not_utf8()
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        names = ", ".join(twice)
+        return RowError("csv", f"the header names {names} twice", f"表头中 {names} 重复")
+    return None
 
 
 def _cells(header: list[str], cells: list[str]) -> Mapping[str, Any] | RowError:
     if len(cells) != len(header):
         return RowError(
             "csv",
-            text(
-                f"has {len(cells)} cells, the header has {len(header)}",
-                f"有 {len(cells)} 个单元格，而表头有 {len(header)} 个",
-            ),
+            f"should have {len(header)} cells, as the header has (got {len(cells)})",
+            f"应与表头一样有 {len(header)} 个单元格（当前为 {len(cells)}）",
         )
-    if any(
-        "\udc80" <= letter <= "\udcff" for cell in cells for letter in cell if letter > "\ud7ff"
-    ):
-        return RowError("encoding", text("is not UTF-8", "不是 UTF-8"))
-    found: dict[str, Any] = dict(zip(header, cells, strict=True))
-    for key in ("messages", "conversations", "history"):
-        if isinstance(found.get(key), str) and found[key].lstrip().startswith("["):
-            try:
-                found[key] = json.loads(found[key])
-            except ValueError:
-                return RowError("json", text(f"{key} is not JSON", f"{key} 不是合法的 JSON"))
-    return found
+    if not _is_utf8(cells):
+        return not_utf8()
+    return dict(zip(header, cells, strict=True))
+
+
+def _is_utf8(cells: list[str]) -> bool:
+    """Tell whether cells read with surrogateescape were UTF-8."""
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_parquet(path: Path) -> Iterator[Read]:
-    """Yield the rows of a parquet file, counted from 1."""
+    """Yield the rows of a parquet file, counted from 1.
+
+    Raises DataError when the file is no parquet. Nulls inside a column are left out: parquet gives
+    all objects of a column the same keys.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -174,45 +99,86 @@ def read_parquet(path: Path) -> Iterator[Read]:
         file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(
-            text(f"{path.name}: is not parquet ({error})", f"{path.name}：不是 parquet（{error}）")
+            text(f"{path.name}: is not parquet ({error})", f"{path.name}：不是 parquet（{error}）"),
+            hint=text("fetch or write the file again", "请重新下载或生成该文件"),
         ) from None
     number = 0
     with file:
-        for batch in file.iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
+        try:
+            for batch in file.iter_batches(batch_size=PARQUET_BATCH):
+                for row in _rows(batch):
+                    number += 1
+                    yield number, row
+        except (pyarrow.ArrowException, OSError) as error:
+            yield (
+                number + 1,
+                RowError("parquet", f"cannot be read: {error}", f"无法读取：{error}"),
+            )
+
+
+def _rows(batch: Any) -> Iterator[Mapping[str, Any] | RowError]:
+    try:
+        rows = batch.to_pylist()
+    except UnicodeDecodeError:
+        if batch.num_rows == 1:
+            yield not_utf8()
+            return
+        for index in range(batch.num_rows):
+            yield from _rows(batch.slice(index, 1))
+        return
+    for row in rows:
+        yield {key: _without_nulls(value) for key, value in row.items()}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [_without_nulls(one) for one in value]
+    return value
 
 
 def read_txt(path: Path) -> Iterator[Read]:
-    """Yield the documents of a text file, which blank lines separate, each with its first line."""
-    document: list[str] = []
-    began = 1
+    """Yield the documents of a text file, which blank lines separate, each with its first line.
+
+    Windows line ends become plain ones. A document with a line that is no UTF-8 is bad as a whole.
+    """
+    parts: list[str] = []
+    began = size = 0
+    wrong: Read | None = None
     with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                yield (
-                    number,
-                    RowError(
-                        "encoding",
-                        text(
-                            f"is not UTF-8 (byte {error.start})",
-                            f"不是 UTF-8（第 {error.start} 字节）",
-                        ),
-                    ),
-                )
+        for number, raw in lines_of(file):
+            if not isinstance(raw, RowError) and not raw.strip():
+                yield from _document(began, parts, wrong)
+                parts, size, wrong = [], 0, None
                 continue
-            if line.strip():
-                if not document:
-                    began = number
-                document.append(line)
-            elif document:
-                yield began, {"text": "".join(document).rstrip("\r\n")}
-                document = []
-    if document:
-        yield began, {"text": "".join(document).rstrip("\r\n")}
+            began = began if parts else number
+            line = _line(raw)
+            size += len(line) if isinstance(line, str) else 0
+            if isinstance(line, RowError):
+                wrong = wrong or (number, line)
+            elif size > LONGEST_LINE:
+                wrong = wrong or (began, too_long())
+                parts = [""]
+            else:
+                parts.append(line)
+    yield from _document(began, parts, wrong)
+
+
+def _line(raw: bytes | RowError) -> str | RowError:
+    if isinstance(raw, RowError):
+        return raw
+    try:
+        return raw.rstrip(b"\r\n").decode()
+    except UnicodeDecodeError as error:
+        return not_utf8(error.start + 1)
+
+
+def _document(began: int, parts: list[str], wrong: Read | None) -> Iterator[Read]:
+    if wrong is not None:
+        yield wrong
+    elif parts:
+        yield began, {"text": "\n".join(parts)}
 
 
 READERS: Mapping[str, Callable[[Path], Iterator[Read]]] = {
@@ -222,30 +188,3 @@ READERS: Mapping[str, Callable[[Path], Iterator[Read]]] = {
     ".parquet": read_parquet,
     ".txt": read_txt,
 }
-
-
-def files_of(path: Path) -> list[Path]:
-    """Return the data files of a path: itself, or all of a folder in their order."""
-    if path.is_file():
-        if path.suffix.lower() in READERS:
-            return [path]
-        known = ", ".join(READERS)
-        raise DataError(
-            text(f"dataset: {path} is none of {known}", f"dataset：{path} 不是 {known} 之一"),
-            hint=text("convert it to jsonl", "请转换为 jsonl"),
-        )
-    skipped = {"dataset_info.json", "dataset_infos.json", "configuration.json", "config.json"}
-    found = [
-        one
-        for one in sorted(path.rglob("*"))
-        if one.suffix.lower() in READERS
-        and one.is_file()
-        and one.name not in skipped
-        and not any(part.startswith(".") for part in one.relative_to(path).parts)
-    ]
-    if not found:
-        raise DataError(
-            text(f"dataset: no data files in {path}", f"dataset：{path} 中没有数据文件"),
-            hint=text(f"it should hold {', '.join(READERS)}", f"应包含 {', '.join(READERS)}"),
-        )
-    return found

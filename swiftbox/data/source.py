@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from swiftbox.data.registry import entry_named
 from swiftbox.errors import DataError
 from swiftbox.language import text
-
-INFO = "dataset_info.json"
 
 
 @dataclass(frozen=True)
@@ -23,28 +21,55 @@ class Source:
     split: str | None = None
     num_samples: int | None = None
     columns: tuple[tuple[str, str], ...] = ()
+    """A column of the files, and what it is called in our formats."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """What dataset_info.json says of the keys and speakers inside conversations."""
 
 
 def parse_sources(
     named: Iterable[str | Mapping[str, Any]], *, columns: Mapping[str, str]
 ) -> tuple[Source, ...]:
-    """Read the values of `dataset:`; `columns` renames in all of them."""
+    """Read the values of `dataset:`; `columns` renames in all of them.
+
+    Raises DataError when a number of rows is none, or is given twice and differs.
+    """
     return tuple(_parse(one, columns) for one in named)
 
 
 def _parse(one: str | Mapping[str, Any], columns: Mapping[str, str]) -> Source:
     values: Mapping[str, Any] = {"path": one} if isinstance(one, str) else one
-    path, count = _counted(str(values["path"]))
-    renames = {**columns, **(values.get("columns") or {})}
-    num_samples = values.get("num_samples") or count
+    whole = str(values.get("path") or "")
+    path, count = _counted(whole)
+    if not path:
+        raise DataError(
+            text(f"dataset: {one!r} names no path", f"dataset：{one!r} 没有路径"),
+            hint=text("give a file, a folder or an id", "请给出文件、目录或 id"),
+        )
+    asked = values.get("num_samples")
+    if asked is not None:
+        if count is not None and count != asked:
+            raise DataError(
+                text(
+                    f"dataset: {whole}: # says {count} rows, num_samples says {asked}",
+                    f"dataset：{whole}：# 为 {count} 行，num_samples 为 {asked} 行",
+                ),
+                hint=text("keep one of the two", "请只保留其一"),
+            )
+        count = asked
+        if count < 1:
+            raise _no_count(whole, "num_samples", str(count))
     found = Source(
         path=path,
         subset=values.get("subset"),
         split=values.get("split"),
-        num_samples=num_samples,
-        columns=tuple(sorted(renames.items())),
+        num_samples=count,
+        columns=_pairs({**columns, **(values.get("columns") or {})}),
     )
     return _registered(found)
+
+
+def _pairs(renames: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(renames.items()))
 
 
 def _counted(path: str) -> tuple[str, int | None]:
@@ -52,51 +77,34 @@ def _counted(path: str) -> tuple[str, int | None]:
     head, mark, tail = path.rpartition("#")
     if not mark or Path(path).expanduser().exists():
         return path, None
-    if not tail.isdigit() or int(tail) == 0:
-        raise DataError(
-            text(
-                f"dataset: {path}: after # stands the number of rows (got {tail})",
-                f"dataset：{path}：# 之后应为行数（当前为 {tail}）",
-            )
-        )
+    if not (tail.isascii() and tail.isdecimal()) or int(tail) == 0:
+        raise _no_count(path, "#", tail)
     return head, int(tail)
 
 
+def _no_count(path: str, after: str, got: str) -> DataError:
+    return DataError(
+        text(
+            f"dataset: {path}: after {after} stands the number of rows (got {got})",
+            f"dataset：{path}：{after} 之后应为行数（当前为 {got}）",
+        ),
+        hint=text("write 1 or more, as in my.jsonl#500", "请写 1 或更大的数，如 my.jsonl#500"),
+    )
+
+
 def _registered(source: Source) -> Source:
-    """Honour LLaMA-Factory's dataset_info.json beside a file: its columns and its file names."""
+    """Take what dataset_info.json says of a file that is named by its path or by its entry."""
     path = Path(source.path).expanduser()
-    info = path.parent / INFO
-    if not info.is_file():
+    entry = None if path.is_dir() else entry_named(path.name, path.parent)
+    if entry is None:
         return source
-    try:
-        entries = json.loads(info.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(
-            text(f"{info}: is not JSON ({error})", f"{info}：不是合法的 JSON（{error}）")
-        ) from None
-    for name, entry in entries.items():
-        file = entry.get("file_name") if isinstance(entry, dict) else None
-        if file and path.name in (name, file):
-            renames = {**_renames(entry), **dict(source.columns)}
-            return replace(
-                source, path=str(path.parent / file), columns=tuple(sorted(renames.items()))
-            )
-    return source
-
-
-def _renames(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Turn their `columns` (our name: file's name) round, in the names of our formats."""
-    ours = {
-        "prompt": "instruction",
-        "query": "input",
-        "response": "output",
-        "history": "history",
-        "messages": "conversations",
-        "system": "system",
-        "tools": "tools",
-    }
-    given = entry.get("columns") or {}
-    return {file: ours[key] for key, file in given.items() if key in ours and file != ours[key]}
+    return replace(
+        source,
+        path=str(path.parent / entry.file_name),
+        num_samples=source.num_samples or entry.num_samples,
+        columns=_pairs({**dict(entry.columns), **dict(source.columns)}),
+        tags=entry.tags,
+    )
 
 
 def resolve(source: Source, local: Path) -> Source:

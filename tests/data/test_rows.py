@@ -4,36 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from row_files import A, Q, examples, source, turns, write
 
 from swiftbox.data.check import check_rows, dataset_hash, load_examples
 from swiftbox.data.example import Example
-from swiftbox.data.source import Source, parse_sources
+from swiftbox.data.source import parse_sources
 from swiftbox.errors import DataError
-
-Q, A = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
-
-
-def write(path: Path, *rows: Any) -> Path:
-    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-def source(path: Path, **columns: str) -> tuple[Source, ...]:
-    return parse_sources([str(path)], columns=columns)
-
-
-def examples(path: Path, stage: str = "sft", **columns: str) -> list[Example]:
-    found = load_examples(source(path, **columns), stage=stage, max_bad_rows=0, seed=0)
-    return found.examples
-
-
-def turns(example: Example) -> list[tuple[str, str]]:
-    return [(message.role, message.content) for message in example.messages]
-
 
 GOOD = {
     "messages": (
@@ -99,13 +77,13 @@ def test_tools_and_tool_calls_are_kept_as_openai_writes_them(tmp_path: Path) -> 
     }
     (example,) = examples(write(tmp_path / "a.jsonl", row))
     assert example.tools == (tool,)
-    assert example.messages[1].to_dict()["tool_calls"] == [call]
+    assert example.messages[1].tool_calls == (call,)
 
 
 BAD = {
     "not json": ("{bad", "is not JSON"),
     "cut off": ('{"messages": [', "is not JSON"),
-    "not an object": ("[1]", "is not an object (got list)"),
+    "not an object": ("[1]", "should be an object (got list)"),
     "not a number": ('{"query": NaN, "response": "a"}', "NaN is not a JSON value"),
     "unknown role": (
         {"messages": [{"role": "bot", "content": "x"}, A]},
@@ -133,7 +111,7 @@ BAD = {
     ),
     "answer first": ({"messages": [A]}, "speaks before any user"),
     "empty output": ({"instruction": "i", "output": ""}, "output is empty"),
-    "output no text": ({"instruction": "i", "output": 5}, "output should be text (got int)"),
+    "output no text": ({"instruction": "i", "output": 5}, "output should be text (got number)"),
     "bad history": (
         {"query": "q", "response": "a", "history": [["x"]]},
         "history 1 should be a pair",
@@ -152,7 +130,7 @@ def test_a_broken_row_is_reported_with_its_line_and_reason(name: str, tmp_path: 
     first, last = caught.value.message.splitlines()
     assert first.startswith("a.jsonl:2 ")
     assert reason in first
-    assert last == "1 of 2 rows are bad (1 kinds)"
+    assert last == "1 of 2 rows is bad (1 kind)"
 
 
 def test_chat_rows_under_pretraining_name_the_cure(tmp_path: Path) -> None:
@@ -234,7 +212,7 @@ def test_csv_rows_have_lines_and_may_span_several(tmp_path: Path) -> None:
         examples(path)
     assert caught.value.message.splitlines()[:2] == [
         "a.csv:4 response is empty",
-        "a.csv:5 has 3 cells, the header has 2",
+        "a.csv:5 should have 2 cells, as the header has (got 3)",
     ]
 
 

@@ -1,0 +1,280 @@
+"""The turns of a conversation: who speaks, what is said, whether there is something to learn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from swiftbox.data.example import Example, Message, RowError, kind_of
+
+Row = Mapping[str, Any]
+
+ROLE_OF = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "function_call": "assistant",
+    "tool_call": "assistant",
+    "tool": "tool",
+    "observation": "tool",
+    "function": "tool",
+    "function_response": "tool",
+    "tool_response": "tool",
+}
+"""The role of each speaker, in the words of OpenAI, ShareGPT, LLaMA-Factory and ms-swift."""
+
+CALLERS = ("function_call", "tool_call")
+"""Speakers whose words are a tool call in JSON."""
+
+PLAIN = {speaker: role for speaker, role in ROLE_OF.items() if speaker not in CALLERS}
+"""The role of each speaker whose words are just that."""
+
+KEPT = ("name", "tool_call_id", "reasoning_content")
+"""Further keys of a message that chat templates read."""
+
+UNLEARNED = ("weight", "loss")
+"""Keys that keep a turn from being learned at OpenAI and in ms-swift."""
+
+
+def read_turns(turns: list[Any]) -> list[Message]:
+    """Read turns of role and content, or of from and value."""
+    found: list[Message] = []
+    for number, turn in enumerate(turns, 1):
+        # Nearly all turns are a known role and a text, and nothing else: they take the short way.
+        if isinstance(turn, dict) and len(turn) == 2:
+            speaker, content = turn.get("role"), turn.get("content")
+            if speaker is None:
+                speaker, content = turn.get("from"), turn.get("value")
+            role = PLAIN.get(speaker) if type(speaker) is str else None
+            if role and type(content) is str and content.strip():
+                found.append(Message(role, content))
+                continue
+        message = _message(turn, number)
+        if message is not None:
+            found.append(message)
+    return found
+
+
+def _message(turn: Any, number: int) -> Message | None:
+    if not isinstance(turn, dict):
+        raise RowError(
+            "type",
+            f"message {number} should be an object (got {kind_of(turn)})",
+            f"第 {number} 条消息应为对象（当前为 {kind_of(turn)}）",
+        )
+    said_by, said = ("role", "content") if "role" in turn else ("from", "value")
+    speaker = turn.get(said_by)
+    role = ROLE_OF.get(speaker) if isinstance(speaker, str) else None
+    if role is None:
+        raise _unknown_role(turn, said_by, number)
+    content = turn.get(said)
+    calls: tuple[Any, ...] = ()
+    if role == "assistant":
+        calls = _calls(turn, said, number)
+        _require_learned(turn, number)
+        if calls and (content is None or _speaker(turn) in CALLERS):
+            content = ""
+    if role == "system" and content is None:
+        return None
+    if not isinstance(content, str):
+        raise RowError(
+            "type",
+            f"message {number}: {said} should be text (got {kind_of(content)})",
+            f"第 {number} 条消息：{said} 应为文字（当前为 {kind_of(content)}）",
+        )
+    if not content.strip():
+        _require_words(role, calls, number)
+    extra = [(key, turn[key]) for key in KEPT if turn.get(key) is not None]
+    for key, value in extra:
+        if not isinstance(value, str):
+            raise RowError(
+                "type",
+                f"message {number}: {key} should be text (got {kind_of(value)})",
+                f"第 {number} 条消息：{key} 应为文字（当前为 {kind_of(value)}）",
+            )
+    return Message(role, content, calls, tuple(extra))
+
+
+def _speaker(turn: Row) -> Any:
+    return turn["role"] if "role" in turn else turn["from"]
+
+
+def _require_words(role: str, calls: tuple[Any, ...], number: int) -> None:
+    if role == "user":
+        raise RowError(
+            "empty",
+            f"message {number}: the user says nothing",
+            f"第 {number} 条消息：user 内容为空",
+        )
+    if role == "assistant" and not calls:
+        raise RowError(
+            "empty", f"message {number}: the answer is empty", f"第 {number} 条消息：回答为空"
+        )
+
+
+def _unknown_role(turn: Row, said_by: str, number: int) -> RowError:
+    if said_by not in turn:
+        return RowError(
+            "role",
+            f"message {number} has neither role nor from",
+            f"第 {number} 条消息既没有 role 也没有 from",
+        )
+    known = "system, user, assistant, tool"
+    if said_by == "from":
+        known = "system, human, gpt, function_call, observation"
+    got = str(turn[said_by])[:40]
+    return RowError(
+        "role",
+        f"message {number}: {said_by} should be one of {known} (got {got})",
+        f"第 {number} 条消息：{said_by} 应为 {known} 之一（当前为 {got}）",
+    )
+
+
+def _require_learned(turn: Row, number: int) -> None:
+    for key in UNLEARNED:
+        value = turn.get(key)
+        if value is not None and not value:
+            raise RowError(
+                "unlearned",
+                f"message {number}: {key}: {json.dumps(value)} is not honoured, every answer is "
+                "learned; drop the key or the turn",
+                f"第 {number} 条消息：不支持 {key}: {json.dumps(value)}，"
+                "每个回答都会学习；请去掉该键或该轮",
+            )
+
+
+def _calls(turn: Row, said: str, number: int) -> tuple[Any, ...]:
+    """Return the tool calls of an assistant's turn as OpenAI writes them."""
+    if _speaker(turn) in CALLERS:
+        found = _parsed(turn.get(said))
+        calls = found if isinstance(found, list) else [found]
+    elif turn.get("function_call"):
+        calls = [turn["function_call"]]
+    else:
+        calls = _parsed(turn.get("tool_calls") or [])
+    if not isinstance(calls, list):
+        raise RowError(
+            "tools",
+            f"message {number}: tool_calls should be a list (got {kind_of(calls)})",
+            f"第 {number} 条消息：tool_calls 应为列表（当前为 {kind_of(calls)}）",
+        )
+    return tuple([_call(call, number) for call in calls])
+
+
+def _call(call: Any, number: int) -> dict[str, Any]:
+    whole = call if isinstance(call, dict) and "function" in call else None
+    function = whole["function"] if whole else call
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise RowError(
+            "tools",
+            f"message {number}: a tool call should have a function with a name",
+            f"第 {number} 条消息：工具调用应含带 name 的 function",
+        )
+    arguments = function.get("arguments") or {}
+    if not isinstance(_parsed(arguments), dict):
+        raise RowError(
+            "tools",
+            f"message {number}: the arguments of {function['name']} should be a JSON object",
+            f"第 {number} 条消息：{function['name']} 的 arguments 应为 JSON 对象",
+        )
+    return whole or {"type": "function", "function": function}
+
+
+def _parsed(value: Any) -> Any:
+    """Return a JSON text as what it says; anything else, and what is no JSON, as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def read_tools(row: Row) -> tuple[Any, ...]:
+    """Return the tools of a row as OpenAI writes them; a bare function gets its wrapping."""
+    tools = _parsed(row.get("tools") or [])
+    if not isinstance(tools, list):
+        raise RowError(
+            "tools",
+            f"tools should be a list (got {kind_of(tools)})",
+            f"tools 应为列表（当前为 {kind_of(tools)}）",
+        )
+    found = []
+    for number, tool in enumerate(tools, 1):
+        whole = tool if isinstance(tool, dict) and "function" in tool else None
+        function = whole["function"] if whole else tool
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise RowError(
+                "tools",
+                f"tool {number} should be a function with a name",
+                f"第 {number} 个工具应为带 name 的 function",
+            )
+        found.append(whole or {"type": "function", "function": function})
+    return tuple(found)
+
+
+def conversation(messages: list[Message], row: Row) -> Example:
+    """Check a conversation's order and that there is something to learn in it."""
+    roles = [message.role for message in messages]
+    if not roles:
+        raise RowError("no-messages", "has no messages", "没有任何消息")
+    if "assistant" not in roles:
+        raise RowError(
+            "no-answer", "has no assistant turn to learn from", "没有可学习的 assistant 轮次"
+        )
+    _require_order(roles)
+    system = row.get("system")
+    if system is not None and system != "":
+        messages = _with_system(system, messages)
+    return Example(tuple(messages), read_tools(row) if "tools" in row else ())
+
+
+def _with_system(system: Any, messages: list[Message]) -> list[Message]:
+    if not isinstance(system, str):
+        raise RowError(
+            "type",
+            f"system should be text (got {kind_of(system)})",
+            f"system 应为文字（当前为 {kind_of(system)}）",
+        )
+    if messages[0].role != "system":
+        return [Message("system", system), *messages]
+    if messages[0].content != system:
+        raise RowError(
+            "order",
+            "has two different system texts: the column's and the first message's",
+            "有两段不同的 system：一段在列中，一段在首条消息中",
+        )
+    return messages
+
+
+def _require_order(roles: list[str]) -> None:
+    if "system" in roles[1:]:
+        number = roles.index("system", 1) + 1
+        raise RowError(
+            "order",
+            f"message {number}: a system message stands only at the start",
+            f"第 {number} 条消息：system 只能出现在开头",
+        )
+    first = roles[1] if roles[0] == "system" else roles[0]
+    if first != "user":
+        raise RowError("order", f"the {first} speaks before any user", f"{first} 先于 user 发言")
+    if "tool" in roles:
+        for number, (before, role) in enumerate(pairwise(roles), 2):
+            if role == "tool" and before not in ("assistant", "tool"):
+                raise RowError(
+                    "order",
+                    f"message {number}: a tool answers, but no assistant called it",
+                    f"第 {number} 条消息：tool 之前没有 assistant 的调用",
+                )
+    if roles[-1] != "assistant":
+        raise RowError(
+            "order",
+            f"ends with a {roles[-1]} turn that nothing answers",
+            f"以 {roles[-1]} 轮次结尾，没有回答",
+        )
