@@ -41,11 +41,23 @@ def _with_object(call: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A conversation with the tools it may use, or for pretraining a text."""
+    """A conversation with the tools it may use, or for pretraining a text.
+
+    A preference has two conversations that begin with the same turns: `messages` is the chosen
+    one. A judged answer has a `label`. A prompt to answer ends with the user's turn and carries
+    the row's other `columns` for reward functions.
+    """
 
     messages: tuple[Message, ...] = ()
     tools: tuple[Any, ...] = ()
     text: str | None = None
+    rejected: tuple[Message, ...] = ()
+    """The worse conversation of a preference, whole."""
+    margin: float | None = None
+    """By how much the chosen answer is better; for reward models."""
+    label: bool | None = None
+    """Whether the answer is desirable (KTO)."""
+    columns: tuple[tuple[str, Any], ...] = ()
 
 
 class RowError(ValueError):
