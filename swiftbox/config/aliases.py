@@ -53,7 +53,7 @@ def train_type(value: Any) -> Mapping[str, Any]:
         return {"distributed": word}
     if word == "deepspeed":
         return {"distributed": "zero2"}
-    return {"stage": word}
+    return {"stage": STAGE_WORDS.get(word, word)}
 
 
 def adapter_word(value: Any) -> Mapping[str, Any] | None:
@@ -101,10 +101,12 @@ SHARDING = {
     "shard_grad_op": "SHARD_GRAD_OP",
 }
 
+LOSSES = {"sppo_hard": "sppo"}
+STAGE_WORDS = {"rm": "reward", "reward_modeling": "reward", "pretrain": "pt"}
+
 _RENAMED = {
     "model": ("model_name_or_path", "base_model", "model_id", "model_id_or_path"),
     "adapter": ("adapters", "adapter_name_or_path", "lora_model_dir"),
-    "stage": ("rlhf_type", "rl"),
     "tuner_type": ("finetuning_type", "sft_type"),
     "lora_rank": ("lora_r", "r"),
     "dataset": ("datasets", "dataset_name"),
@@ -130,6 +132,7 @@ ALIASES: Mapping[str, Alias] = {
             for name in ("lora_target", "lora_target_modules", "lora_target_linear")
         ),
         *(Alias(name, attention) for name in ("attn_impl", "flash_attn")),
+        *(Alias(name, renamed("stage", STAGE_WORDS)) for name in ("rlhf_type", "rl")),
         Alias("use_hf", flag("hub", "huggingface", "modelscope")),
         Alias("train_type", train_type),
         Alias("adapter", adapter_word),
@@ -140,11 +143,19 @@ ALIASES: Mapping[str, Alias] = {
         Alias("fp16", flag("dtype", "float16")),
         Alias("deepspeed", deepspeed),
         Alias("fsdp", fsdp),
+        *(Alias(name, renamed("beta")) for name in ("pref_beta", "rl_beta")),
+        *(Alias(name, renamed("loss_type", LOSSES)) for name in ("pref_loss", "dpo_loss_type")),
+        Alias("pref_ftx", renamed("rpo_alpha")),
+        Alias("dpo_label_smoothing", renamed("label_smoothing")),
+        Alias("kto_chosen_weight", renamed("desirable_weight")),
+        Alias("kto_rejected_weight", renamed("undesirable_weight")),
         Alias("fsdp_sharding_strategy", renamed("sharding_strategy", SHARDING)),
     )
 }
 
 OWN_VALUES: Mapping[str, Mapping[Any, Any]] = {
+    "loss_type": LOSSES,
+    "stage": STAGE_WORDS,
     "target_modules": {"all": "all-linear"},
     "dtype": DTYPES,
     "sharding_strategy": SHARDING,

@@ -38,14 +38,14 @@ def attach(model: Any, config: LoraFields, adapter: Path | None) -> Any:
         lora_dropout=config.lora_dropout,
         target_modules=targets,
         modules_to_save=config.modules_to_save or None,
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if hasattr(model, "score") else "CAUSAL_LM",
     )
     return get_peft_model(model, lora)
 
 
 def linear_names(model: Any) -> list[str]:
     """List the linear layers that all-linear means: not the head, not routers, not other towers."""
-    head = model.get_output_embeddings()
+    head = getattr(model, "score", None) or model.get_output_embeddings()
     wanted: list[str] = []
     rest: list[str] = []
     for name, module in model.named_modules():

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from swiftbox.core.encoding import IGNORED, Row
+from swiftbox.core.samples import IGNORED, Row
 
-ONE_LINE, LINES, PADDED = "one line", "lines", "padded"
+ONE_LINE, LINES, SHARED, PADDED = "one line", "lines", "lines with shared prompts", "padded"
 
 SHORT_LINE = 512
 """Tokens of a line at which masked attention is still cheap beside a layer's matrices."""
@@ -30,19 +30,19 @@ def collate_rows(units: Sequence[Sequence[Row]], layout: str) -> dict[str, Any]:
         return padded_batch(rows)
     if layout == ONE_LINE:
         return joined_batch([rows])
-    return joined_batch(balanced(rows))
+    return joined_batch([[rows[at] for at in line] for line in balanced([len(r) for r in rows])])
 
 
-def balanced(rows: Sequence[Row]) -> list[list[Row]]:
-    """Share rows out to lines of about SHORT_LINE tokens and nearly equal length."""
-    tokens = sum(len(row) for row in rows)
-    count = max(1, round(tokens / max(SHORT_LINE, *(len(row) for row in rows))))
-    lines: list[list[Row]] = [[] for _ in range(count)]
-    lengths = [0] * count
-    for row in sorted(rows, key=len, reverse=True):  # longest first: the ends come out even
-        shortest = lengths.index(min(lengths))
-        lines[shortest].append(row)
-        lengths[shortest] += len(row)
+def balanced(lengths: Sequence[int]) -> list[list[int]]:
+    """Share places out to lines of about SHORT_LINE tokens and nearly equal length."""
+    count = max(1, round(sum(lengths) / max(SHORT_LINE, *lengths)))
+    lines: list[list[int]] = [[] for _ in range(count)]
+    filled = [0] * count
+    # Longest first: the ends come out even.
+    for place in sorted(range(len(lengths)), key=lambda at: -lengths[at]):
+        shortest = filled.index(min(filled))
+        lines[shortest].append(place)
+        filled[shortest] += lengths[place]
     return [line for line in lines if line]
 
 

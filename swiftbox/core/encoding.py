@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from swiftbox.core.samples import IGNORED, Judged, Pair, Prompt, Row
+from swiftbox.data.example import Example, Message
 from swiftbox.errors import DataError
 from swiftbox.language import text
-
-IGNORED = -100
-"""The label of a token that is not learned; torch's own convention."""
 
 BATCH = 1000
 """Texts per call of the tokenizer: enough to keep its threads busy, small enough for memory."""
@@ -26,26 +25,10 @@ BATCH = 1000
 Span = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of tokens; a label is the token where it is learned, IGNORED elsewhere."""
-
-    input_ids: npt.NDArray[np.int32]  # (T,)
-    labels: npt.NDArray[np.int32]  # (T,)
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    @property
-    def trained(self) -> int:
-        """Count the tokens that are learned; the first has nothing before it to learn from."""
-        return int((self.labels[1:] != IGNORED).sum())
-
-
-def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[list[Row]]:
+def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[Row]:
     """Tokenize raw texts, each ended by the end-of-text token and split at max_length."""
     end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-    encoded = []
+    encoded: list[Row] = []
     for first in range(0, len(texts), BATCH):
         batch = tokenizer(
             list(texts[first : first + BATCH]),
@@ -55,32 +38,35 @@ def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[
         for ids in batch["input_ids"]:
             tokens = np.asarray(ids + end, dtype=np.int32)
             pieces = [tokens[at : at + max_length] for at in range(0, len(tokens), max_length)]
-            encoded.append([Row(piece, piece) for piece in pieces])
+            encoded += [Row(piece, piece) for piece in pieces]
     return encoded
 
 
+@dataclass(frozen=True)
+class Chat:
+    """A conversation to encode; assistant turns from message number `learned_from` on are learned.
+
+    With `prompt` the whole of it is a prompt: it ends with the words that call for an answer.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Any, ...] = ()
+    learned_from: int = 0
+    prompt: bool = False
+
+
 def encode_chats(
-    examples: Sequence[Any], tokenizer: Any, *, train_on_prompt: bool
-) -> list[list[Row]]:
+    chats: Sequence[Chat], tokenizer: Any, *, train_on_prompt: bool = False
+) -> list[Row]:
     """Render conversations with the chat template and mark the assistant's turns as learned.
 
     Raises DataError where the template cannot tell what the assistant said.
     """
     template = chat_template(tokenizer)
-    if not tokenizer.is_fast:
-        raise DataError(
-            text(
-                "this tokenizer cannot tell where its tokens stand in the text",
-                "该分词器无法给出 token 在文本中的位置",
-            ),
-            hint=text(
-                "use the model's fast tokenizer (tokenizer.json)",
-                "请使用该模型的快速分词器（tokenizer.json）",
-            ),
-        )
+    _require_offsets(tokenizer)
     encoded = []
-    for first in range(0, len(examples), BATCH):
-        rendered = [render(template, one, tokenizer) for one in examples[first : first + BATCH]]
+    for first in range(0, len(chats), BATCH):
+        rendered = [render(template, one, tokenizer) for one in chats[first : first + BATCH]]
         batch = tokenizer(
             [whole for whole, _ in rendered],
             add_special_tokens=False,
@@ -93,8 +79,64 @@ def encode_chats(
             tokens = np.asarray(ids, dtype=np.int32)
             learned = None if train_on_prompt else _inside(spans, offsets)
             labels = tokens if learned is None else np.where(learned, tokens, IGNORED)
-            encoded.append([Row(tokens, labels.astype(np.int32))])
+            encoded.append(Row(tokens, labels.astype(np.int32)))
     return encoded
+
+
+def _require_offsets(tokenizer: Any) -> None:
+    if not tokenizer.is_fast:
+        raise DataError(
+            text(
+                "this tokenizer cannot tell where its tokens stand in the text",
+                "该分词器无法给出 token 在文本中的位置",
+            ),
+            hint=text(
+                "use the model's fast tokenizer (tokenizer.json)",
+                "请使用该模型的快速分词器（tokenizer.json）",
+            ),
+        )
+
+
+def encode_pairs(
+    examples: Sequence[Example], tokenizer: Any, *, learns_prompt: bool = False
+) -> list[Pair]:
+    """Encode preferences; what both conversations begin with is their prompt."""
+    chats = []
+    for one in examples:
+        begins = alike(one.messages, one.rejected)
+        chats += [Chat(one.messages, one.tools, begins), Chat(one.rejected, one.tools, begins)]
+    rows = encode_chats(chats, tokenizer)
+    return [
+        Pair(chosen, rejected, one.margin or 0.0, learns_prompt)
+        for one, chosen, rejected in zip(examples, rows[::2], rows[1::2], strict=True)
+    ]
+
+
+def alike(one: Sequence[Message], other: Sequence[Message]) -> int:
+    """Count the turns that both conversations begin with."""
+    limit = min(len(one), len(other))
+    return next((at for at in range(limit) if one[at] != other[at]), limit)
+
+
+def encode_judged(examples: Sequence[Example], tokenizer: Any) -> list[Judged]:
+    """Encode judged answers: what the assistant says after the last user's turn."""
+    chats = [Chat(one.messages, one.tools, last_answer(one.messages)) for one in examples]
+    rows = encode_chats(chats, tokenizer)
+    return [Judged(row, bool(one.label)) for one, row in zip(examples, rows, strict=True)]
+
+
+def last_answer(messages: Sequence[Message]) -> int:
+    """Return the number of the message after the last user's turn."""
+    return 1 + max(at for at, one in enumerate(messages) if one.role == "user")
+
+
+def encode_prompts(examples: Sequence[Example], tokenizer: Any) -> list[Prompt]:
+    """Encode prompts with the words that call for an answer; their other columns go along."""
+    rows = encode_chats([Chat(one.messages, one.tools, prompt=True) for one in examples], tokenizer)
+    return [
+        Prompt(row, tuple(turn.to_dict() for turn in one.messages), dict(one.columns))
+        for one, row in zip(examples, rows, strict=True)
+    ]
 
 
 def chat_template(tokenizer: Any) -> str:
@@ -113,10 +155,10 @@ def chat_template(tokenizer: Any) -> str:
     return str(tokenizer.get_chat_template())
 
 
-def render(template: str, example: Any, tokenizer: Any) -> tuple[str, list[Span]]:
-    """Return the rendered conversation and the character spans of what the assistant says."""
-    messages = [message.to_dict() for message in example.messages]
-    tools = list(example.tools) if example.tools else None
+def render(template: str, chat: Chat, tokenizer: Any) -> tuple[str, list[Span]]:
+    """Return the rendered conversation and the character spans of what is learned of it."""
+    messages = [message.to_dict() for message in chat.messages]
+    tools = list(chat.tools) if chat.tools else None
     if "tool" not in template and (tools or any("tool_calls" in one for one in messages)):
         raise DataError(
             text(
@@ -128,14 +170,16 @@ def render(template: str, example: Any, tokenizer: Any) -> tuple[str, list[Span]
                 "使用模型自带模板（template: auto）或能渲染工具的 .jinja 文件",
             ),
         )
+    if chat.prompt:
+        return _render(template, messages, tools, tokenizer, prompt=True)[0], []
+    said = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+    learned = [at for at in said if at >= chat.learned_from]
     marked = re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
     whole, marks = _render(template, messages, tools, tokenizer, marked=marked)
-    if marked:
-        return whole, [(start, end) for start, end in marks]
+    if marked and (len(learned) == len(said) or len(marks) == len(said)):
+        return whole, [(start, end) for start, end in marks[len(said) - len(learned) :]]
     spans = [
-        _turn(template, messages, tools, tokenizer, whole=whole, index=index)
-        for index, message in enumerate(messages)
-        if message["role"] == "assistant"
+        _turn(template, messages, tools, tokenizer, whole=whole, index=index) for index in learned
     ]
     return whole, spans
 

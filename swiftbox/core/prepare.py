@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.encoding import Row
+from swiftbox.core.samples import Sample
 from swiftbox.core.rows import fit, hold_out, preview
 from swiftbox.data.check import load_examples
 from swiftbox.data.source import Source
@@ -47,12 +47,12 @@ def load_tokenizer(folder: Path, config: TrainConfig) -> Any:
 
 def prepare_rows(
     config: TrainConfig, method: Any, tokenizer: Any, sources: Sequence[Source], emit: Emit
-) -> tuple[list[Row], list[Row]]:
+) -> tuple[list[Sample], list[Sample]]:
     """Read, check, encode, cut and split the data; record what was found."""
     checked = load_examples(
         sources, stage=method.name, max_bad_rows=config.max_bad_rows, seed=config.seed
     )
-    encoded = [row for rows in method.encode(checked.examples, tokenizer, config) for row in rows]
+    encoded = method.encode(checked.examples, tokenizer, config)
     fitted = fit(encoded, max_length=config.max_length, truncation=config.truncation)
     training, held_out = hold_out(fitted.rows, config.val_size, config.seed)
     emit(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,12 +18,25 @@ WINDOW = 20
 """Steps over which the time per step is averaged for the estimate of what is left."""
 
 
+WATCHED = re.compile(r"(rewards|completions)/|kl$|reward")
+"""Names of metrics that a method watches."""
+
+
 def peak_memory_bytes() -> int:
     """Return the peak memory of this process: of its accelerator, else of its resident set."""
     if torch.accelerator.is_available():
         return int(torch.accelerator.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def metrics_of(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return what a method watches, such as rewards/accuracies."""
+    return {
+        name.removeprefix(prefix): round(value, 6)
+        for name, value in logs.items()
+        if name.startswith(prefix) and WATCHED.match(name.removeprefix(prefix))
+    }
 
 
 class Progress(TrainerCallback):
@@ -70,7 +84,8 @@ class Progress(TrainerCallback):
         """Record a step or a measurement."""
         logs = logs or {}
         if "eval_loss" in logs:
-            self.emit("eval", step=state.global_step, loss=logs["eval_loss"])
+            metrics = metrics_of(logs, "eval_")
+            self.emit("eval", step=state.global_step, loss=logs["eval_loss"], metrics=metrics)
         if "loss" not in logs:
             return
         (first, tokens_then), (last, tokens_now) = self.stamps[0], self.stamps[-1]
@@ -88,6 +103,7 @@ class Progress(TrainerCallback):
             tokens_per_s=round(tokens_per_s, 1),
             memory_bytes=peak_memory_bytes(),
             eta_s=round(per_step * (state.max_steps - state.global_step), 1),
+            metrics=metrics_of(logs),
         )
 
     def _asked(self) -> bool:

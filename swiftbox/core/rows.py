@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from swiftbox.core.encoding import Row
+from swiftbox.core.samples import Row, Sample
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
@@ -23,7 +23,7 @@ PERCENTILES = (50, 90, 99, 100)
 class Fitted:
     """Rows that fit max_length, and the count of all that was changed to make them fit."""
 
-    rows: list[Row]
+    rows: list[Sample]
     cut: int
     dropped: int
     nothing_to_learn: int
@@ -32,7 +32,7 @@ class Fitted:
     @property
     def tokens(self) -> int:
         """Count all tokens."""
-        return sum(len(row) for row in self.rows)
+        return sum(len(row) for sample in self.rows for row in sample.rows)
 
     @property
     def trained_tokens(self) -> int:
@@ -40,7 +40,7 @@ class Fitted:
         return sum(row.trained for row in self.rows)
 
 
-def fit(rows: Sequence[Row], *, max_length: int, truncation: str) -> Fitted:
+def fit(rows: Sequence[Sample], *, max_length: int, truncation: str) -> Fitted:
     """Cut, drop or refuse the rows longer than max_length; leave out those that teach nothing."""
     lengths = np.array([len(row) for row in rows] or [0])
     longer = int((lengths > max_length).sum())
@@ -57,14 +57,14 @@ def fit(rows: Sequence[Row], *, max_length: int, truncation: str) -> Fitted:
                 "增大 max_length，或设 truncation: right 或 drop",
             ),
         )
-    kept: list[Row] = []
+    kept: list[Sample] = []
     empty = 0
     for row in rows:
         if len(row) > max_length:
             if truncation == "drop":
                 continue
-            row = Row(row.input_ids[:max_length], row.labels[:max_length])  # noqa: PLW2901
-        if row.trained == 0:
+            row = row.cut(max_length)  # noqa: PLW2901 - the row as it is trained on
+        if not row.teaches:
             empty += 1
             continue
         kept.append(row)
@@ -85,7 +85,9 @@ def fit(rows: Sequence[Row], *, max_length: int, truncation: str) -> Fitted:
     )
 
 
-def hold_out(rows: list[Row], val_size: float, seed: int) -> tuple[list[Row], list[Row]]:
+def hold_out(
+    rows: list[Sample], val_size: float, seed: int
+) -> tuple[list[Sample], list[Sample]]:
     """Split off rows for evaluation: a share below 1, or a number of rows."""
     if val_size == 0:
         return rows, []
@@ -126,13 +128,13 @@ def pack(rows: Sequence[Row], max_length: int) -> list[list[Row]]:
 class Units(Dataset):
     """What one place of a batch holds: one row, or with packing several."""
 
-    def __init__(self, units: Sequence[Sequence[Row]]) -> None:
+    def __init__(self, units: Sequence[Sequence[Sample]]) -> None:
         self.units = units
 
     def __len__(self) -> int:
         return len(self.units)
 
-    def __getitem__(self, index: int) -> Sequence[Row]:
+    def __getitem__(self, index: int) -> Sequence[Sample]:
         return self.units[index]
 
 
@@ -152,10 +154,10 @@ class EpochSampler(Sampler):
         return self.size
 
 
-def preview(rows: Sequence[Row], tokenizer: Any, count: int = 3) -> list[list[dict[str, Any]]]:
-    """Return the first rows as segments of text, each marked learned or not."""
+def preview(rows: Sequence[Sample], tokenizer: Any, count: int = 3) -> list[list[dict[str, Any]]]:
+    """Return the rows of the first samples as segments of text, each marked learned or not."""
     shown = []
-    for row in rows[:count]:
+    for row in (row for sample in rows[:count] for row in sample.rows):
         learned = row.labels != -100
         edges = [0, *(np.flatnonzero(np.diff(learned)) + 1).tolist(), len(row)]
         shown.append(

@@ -19,12 +19,13 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.core import checkpoint
 from swiftbox.core.adapters import attach, matched, parameter_counts
-from swiftbox.core.batches import LINES, ONE_LINE, PADDED
-from swiftbox.core.encoding import Row
-from swiftbox.core.model import keeps_rows_apart, load_model
+from swiftbox.core.layouts import choose_layout
+from swiftbox.core.model import load_model
 from swiftbox.core.prepare import load_tokenizer, prepare_rows
 from swiftbox.core.progress import Progress
+from swiftbox.core.references import Start, prepare_context
 from swiftbox.core.rows import Units, pack
+from swiftbox.core.samples import Sample
 from swiftbox.core.sharding import sharding_arguments
 from swiftbox.core.trainer import SwiftTrainer, Work
 from swiftbox.data.source import Source
@@ -49,31 +50,31 @@ def train(
     disable_progress_bar()  # log.txt is read by people and by `runs logs`
     emit("stage", name="data", detail=", ".join(source.path for source in sources))
     tokenizer = load_tokenizer(model, config)
-    training, held_out = prepare_rows(config, method, tokenizer, sources, emit)
+    parts: Sequence[list[Sample]] = prepare_rows(config, method, tokenizer, sources, emit)
     emit("stage", name="model", detail=str(model))
-    arguments = training_arguments(config, folder, evaluates=bool(held_out))
+    arguments = training_arguments(config, folder, evaluates=bool(parts[1]))
     set_seed(config.seed)
-    base = load_model(model, config)
+    base = load_model(model, config, head=method.head)
     network = with_adapter(base, config, adapter, emit)
     if config.distributed in ("none", "ddp"):
         network.to(arguments.device)  # where its kernels are; sharding places the others itself
-    layout = choose_layout(config, network, emit)
+    layout = choose_layout(config, network, emit, shares=method.shares)
+    start = Start((model, adapter), layout, arguments)
+    context, parts = prepare_context(config, method, network, parts, start, emit)
+    training, held_out = parts
     work = Work(
         folder=folder,
         training=Units(units_of(training, config)),
         held_out=Units(units_of(held_out, config)) if held_out else None,
         collate=partial(method.collate, layout=layout),
-        loss=method.loss,
+        loss=partial(method.loss, context=context),
+        count=method.count,
         save_total_limit=config.save_total_limit,
         emit=emit,
     )
     progress = Progress(emit)
     trainer = SwiftTrainer(
-        work,
-        model=network,
-        args=arguments,
-        processing_class=tokenizer,
-        callbacks=[progress],
+        work, model=network, args=arguments, processing_class=tokenizer, callbacks=[progress]
     )
     progress.trainer = trainer
     resume_from = point_of_resume(folder, emit)
@@ -94,7 +95,7 @@ def train(
     return saved
 
 
-def units_of(rows: Sequence[Row], config: TrainConfig) -> list[list[Row]]:
+def units_of(rows: Sequence[Sample], config: TrainConfig) -> list[list[Sample]]:
     """Return what one place of a batch holds: one row, or packed several."""
     return pack(rows, config.max_length) if config.packing else [[row] for row in rows]
 
@@ -130,29 +131,6 @@ def continued(network: Any) -> str:
         f"继续训练秩为 {own.r}、alpha 为 {own.lora_alpha} 的适配器；"
         "YAML 中的 lora_rank、lora_alpha、lora_dropout、target_modules 不使用",
     )
-
-
-def choose_layout(config: TrainConfig, network: Any, emit: Emit) -> str:
-    """Join rows without padding where this very model keeps them apart; else pad, and say so."""
-    if config.padding_free == "false":
-        if config.packing:
-            raise ConfigError(
-                text("packing: joined rows need padding_free", "packing：拼接需要 padding_free"),
-                hint=text("drop padding_free: false", "去掉 padding_free: false"),
-            )
-        return PADDED
-    if config.attn_implementation.startswith("flash"):
-        return ONE_LINE  # its variable-length kernels take no mask that could be wrong
-    if keeps_rows_apart(network, getattr(torch, config.dtype)):
-        return LINES
-    message = text(
-        f"padding_free: joined rows see each other in {type(network).__name__}; rows are padded",
-        f"padding_free：在 {type(network).__name__} 中拼接的样本会互相可见；改为填充",
-    )
-    if config.packing:
-        raise ConfigError(message, hint=text("set packing: false", "设 packing: false"))
-    emit("warning", message=message)
-    return PADDED
 
 
 def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) -> TrainingArguments:

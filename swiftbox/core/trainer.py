@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from swiftbox.diagnosis import DISK_FULL, kind_of
 from swiftbox.errors import RunError
 from swiftbox.language import text
 
-Loss = Callable[[Any, dict[str, Any]], tuple[Any, Any]]
+Loss = Callable[[Any, dict[str, Any]], Any]
+"""Of a model and a batch; gives methods.method.Terms, which the core does not import."""
 Collate = Callable[[Sequence[Any]], dict[str, Any]]
 
 
@@ -34,6 +36,7 @@ class Work:
     held_out: Units | None
     collate: Collate
     loss: Loss
+    count: Callable[[Mapping[str, Any]], int]
     save_total_limit: int
     emit: Callable[..., None]
 
@@ -51,6 +54,7 @@ class SwiftTrainer(Trainer):
         self.work = work
         self.sampler = EpochSampler(len(work.training), self.args.seed)
         self.tokens_seen = 0
+        self.watched: Counter[str] = Counter()
         self.model_accepts_loss_kwargs = True
         self.saving_in: Path | None = None
 
@@ -82,14 +86,53 @@ class SwiftTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Divide the summed loss by the learned tokens of the whole update, on all devices."""
-        mask = inputs.get("attention_mask")
-        self.tokens_seen += int(mask.sum()) if mask is not None else inputs["input_ids"].numel()
-        total, count = self.work.loss(model, inputs)
-        loss = total / (count if num_items_in_batch is None else num_items_in_batch)
+        """Divide the summed loss by the terms of the whole update, on all devices."""
+        self.tokens_seen += inputs["input_ids"].numel()
+        terms = self.work.loss(model, inputs)
+        self._watch(terms)
+        loss = terms.total / (terms.count if num_items_in_batch is None else num_items_in_batch)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes  # DDP averages gradients
         return (loss, None) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        """Count the terms of an update: learned tokens, or pairs, or answers."""
+        if not batch_samples:
+            return None
+        count = torch.tensor(sum(map(self.work.count, batch_samples)), device=device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            return self.accelerator.gather(count).sum()
+        return count
+
+    # ---- what is worth watching
+
+    def _watch(self, terms: Any) -> None:
+        for name, value in terms.metrics.items():
+            self.watched[name] += value
+        if terms.metrics:
+            self.watched["terms"] += terms.count
+
+    def take_watched(self) -> dict[str, float]:
+        """Return the means over all devices since the last call, and begin anew."""
+        mine = {name: float(value) for name, value in self.watched.items()}
+        self.watched.clear()
+        everyone: list[Any] = [mine]
+        if self.args.world_size > 1:
+            everyone = [None] * self.args.world_size
+            torch.distributed.all_gather_object(everyone, mine)
+        found: Counter[str] = Counter()
+        for one in everyone:
+            found.update(one)
+        terms = found.pop("terms", 0.0)
+        return {name: value / terms for name, value in found.items()} if terms else {}
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log a step or a measurement with the means of what is watched."""
+        evaluates = "eval_loss" in logs
+        if "loss" in logs or evaluates:
+            prefix = "eval_" if evaluates else ""
+            logs |= {f"{prefix}{name}": value for name, value in self.take_watched().items()}
+        super().log(logs, start_time)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Take a step of Trainer's, and refuse to go on with a loss that is no number."""
@@ -117,15 +160,17 @@ class SwiftTrainer(Trainer):
         ignore_keys: Any = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Measure the loss per learned token on the held-out rows."""
+        """Measure the loss per term on the held-out rows."""
         was_training = self.model.training
         self.model.eval()
+        kept, self.watched = self.watched, Counter()
         sums = [0.0, 0.0]
         for batch, counts in self._held_out_batches():
             with self.compute_loss_context_manager(), self.accelerator.autocast():
-                total, count = self.work.loss(self.model, self._prepare_inputs(batch))
+                terms = self.work.loss(self.model, self._prepare_inputs(batch))
             if counts:
-                sums = [sums[0] + float(total), sums[1] + float(count)]
+                sums = [sums[0] + float(terms.total), sums[1] + terms.count]
+                self._watch(terms)
         self.model.train(was_training)
         if self.args.world_size > 1:
             everyone: list[Any] = [None] * self.args.world_size
@@ -133,6 +178,7 @@ class SwiftTrainer(Trainer):
             sums = [sum(one[place] for one in everyone) for place in (0, 1)]
         metrics = {f"{metric_key_prefix}_loss": sums[0] / sums[1]}
         self.log(metrics)
+        self.watched = kept
         self.control: Any = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )

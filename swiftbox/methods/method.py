@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from swiftbox.config.train import TrainConfig
+from swiftbox.core.terms import Context, Terms
 
 
 @dataclass(frozen=True)
 class Method:
     """One training method.
 
-    `encode(examples, tokenizer, config)` gives for each example its rows of tokens;
-    `collate(rows, layout)` joins rows to a batch of tensors;
-    `loss(model, batch)` gives the summed loss and the number of its terms.
+    `encode(examples, tokenizer, config)` gives samples of tokens;
+    `collate(units, layout)` joins units of one or more samples to a batch of tensors;
+    `loss(model, batch, context)` gives the Terms of a batch;
+    `count(batch)` gives their number before the loss is known.
     Heavy modules are imported inside the functions.
     """
 
@@ -23,6 +25,15 @@ class Method:
     config: type[TrainConfig]
     chats: bool
     """Whether rows are conversations, which need a chat template."""
-    encode: Callable[..., list[list[Any]]]
+    encode: Callable[..., list[Any]]
     collate: Callable[[Sequence[Any], str], dict[str, Any]]
-    loss: Callable[[Any, dict[str, Any]], tuple[Any, Any]]
+    loss: Callable[[Any, dict[str, Any], Context], Terms]
+    count: Callable[[Mapping[str, Any]], int]
+    shares: bool = False
+    """Whether a sample has two answers to one prompt, which can be computed once."""
+    reference: Literal["none", "fixed", "by batch"] = "none"
+    """Whether the loss looks at a reference policy; `fixed` log-probabilities are each row's own
+    and can be precomputed, those `by batch` depend on the rows beside it."""
+    head: Literal["language", "score"] = "language"
+    online: bool = False
+    """Whether answers are made by the model while it trains, by an engine of its own."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from swiftbox.config.fields import setting
 from swiftbox.config.train import TrainConfig
+from swiftbox.core.terms import Context, Terms
 from swiftbox.methods.method import Method
-
 
 class PtConfig(TrainConfig):
     """Options of `stage: pt`."""
@@ -22,25 +22,33 @@ class PtConfig(TrainConfig):
     )
 
 
-def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[list[Any]]:
+def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:
     """Tokenize texts, each ended with the end-of-text token and split at max_length."""
     from swiftbox.core.encoding import encode_texts
 
-    return encode_texts([one.text for one in examples], tokenizer, config.max_length)
+    return list(encode_texts([one.text for one in examples], tokenizer, config.max_length))
 
 
-def collate(rows: Sequence[Any], layout: str) -> dict[str, Any]:
+def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
     """Join rows to a batch."""
     from swiftbox.core.batches import collate_rows
 
-    return collate_rows(rows, layout)
+    return collate_rows(units, layout)
 
 
-def loss(model: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
+def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     """Return the summed cross-entropy of the next token, and the number of tokens."""
-    from swiftbox.core.losses import next_token_loss
+    from swiftbox.core.losses import next_token_losses
 
-    return next_token_loss(model, batch)
+    losses = next_token_losses(model, batch, context.readout, uniform=True)  # (M,)
+    return Terms(losses.sum(), losses.numel())
 
 
-PT = Method("pt", PtConfig, False, encode, collate, loss)
+def count(batch: Mapping[str, Any]) -> int:
+    """Count the tokens that are learned."""
+    from swiftbox.core.losses import learned_tokens
+
+    return learned_tokens(batch)
+
+
+PT = Method("pt", PtConfig, False, encode, collate, loss, count)

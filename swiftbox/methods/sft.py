@@ -8,8 +8,7 @@ from typing import Any, Literal
 from swiftbox.config.fields import setting
 from swiftbox.config.train import TrainConfig
 from swiftbox.methods.method import Method
-from swiftbox.methods.pt import collate, loss
-
+from swiftbox.methods.pt import collate, count, loss
 
 class SftConfig(TrainConfig):
     """Options of `stage: sft`."""
@@ -23,11 +22,12 @@ class SftConfig(TrainConfig):
     )
 
 
-def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[list[Any]]:
+def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:
     """Render conversations with the tokenizer's own template; mark what the assistant says."""
-    from swiftbox.core.encoding import encode_chats
+    from swiftbox.core.encoding import Chat, encode_chats
 
-    return encode_chats(examples, tokenizer, train_on_prompt=config.train_on_prompt)
+    chats = [Chat(one.messages, one.tools) for one in examples]
+    return list(encode_chats(chats, tokenizer, train_on_prompt=config.train_on_prompt))
 
 
-SFT = Method("sft", SftConfig, True, encode, collate, loss)
+SFT = Method("sft", SftConfig, True, encode, collate, loss, count)

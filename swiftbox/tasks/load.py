@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swiftbox.config.checking import build
@@ -39,6 +39,7 @@ def loads(content: str, *, source: str, overrides: Iterable[str] = ()) -> Loaded
 def typed(settings: Settings) -> Loaded:
     """Make the config that the settings describe."""
     task = _task(settings)
+    _follow_loss(settings)
     model = _class(task, settings)
     config = build(model, settings, _elsewhere(task, model))
     settings.fail()
@@ -67,6 +68,36 @@ def _task(settings: Settings) -> Task:
     )
     del settings.entries["task"]
     return TASKS["train"]
+
+
+OWN_METHODS = ("orpo", "simpo", "cpo")
+"""Losses that other tools call a `loss_type` of DPO, and that are methods of their own here."""
+
+OF_DPO = ("reference_free", "precompute_ref_log_probs", "rpo_alpha", "loss_weights")
+"""Keys of DPO that mean nothing to those."""
+
+
+def _follow_loss(settings: Settings) -> None:
+    """Read `stage: dpo` with `loss_type: orpo` as the method that is meant, and say so."""
+    stage, loss = settings.entries.get("stage"), settings.entries.get("loss_type")
+    if stage is None or loss is None or loss.value not in OWN_METHODS:
+        return
+    if stage.value not in ("dpo", "cpo", loss.value):
+        return
+    del settings.entries["loss_type"]
+    settings.entries["stage"] = replace(stage, value=loss.value, plain=str(loss.value))
+    there = [key for key in OF_DPO if settings.entries.pop(key, None)]
+    unused = text(
+        f"; {', '.join(there)} not used: it has no reference",
+        f"；未使用 {', '.join(there)}：该方法没有参考模型",
+    )
+    settings.notes.append(
+        text(
+            f"{loss.where} loss_type: {loss.value} is a method of its own: stage: {loss.value}",
+            f"{loss.where} loss_type: {loss.value} 是独立的方法：stage: {loss.value}",
+        )
+        + (unused if there else "")
+    )
 
 
 def _class(task: Task, settings: Settings) -> type[TrainConfig]:

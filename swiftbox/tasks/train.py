@@ -14,6 +14,7 @@ from swiftbox.errors import MachineError, RunError
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.run_folder import INPUTS, checkpoints, read_json, write_json
+from swiftbox.tasks import preferences
 from swiftbox.tasks.task import Emit, Reason, Resolved, Task
 
 
@@ -42,6 +43,7 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
     reasons.append(padding_free)
     settled["padding_free"] = padding_free.value
     _require_reporters(config, machine)
+    reasons += preferences.resolve(config, settled)
     processes = 1 if settled["distributed"] == "none" else devices
     settled["num_devices"] = processes
     per_update = config.per_device_train_batch_size * config.gradient_accumulation_steps * processes

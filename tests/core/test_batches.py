@@ -12,12 +12,29 @@ from tiny import ARCHITECTURES, train_tokenizer, write_chats
 from transformers import AutoModelForCausalLM
 
 from swiftbox.core.batches import LINES, collate_rows, joined_batch, padded_batch
-from swiftbox.core.encoding import IGNORED, Row, encode_chats, encode_texts
-from swiftbox.core.losses import next_token_loss, next_token_losses
-from swiftbox.core.model import keeps_rows_apart
+from swiftbox.core.encoding import Chat, encode_texts
+from swiftbox.core.encoding import encode_chats as encode
+from swiftbox.core.losses import next_token_losses
+from swiftbox.core.readout import readout_of
+from swiftbox.core.samples import IGNORED, Row
+from swiftbox.core.exactness import keeps_rows_apart
 from swiftbox.core.rows import EpochSampler, fit, hold_out, pack
 from swiftbox.data.example import Example, Message
 from swiftbox.errors import DataError
+
+
+def encode_chats(examples: list[Example], tokenizer, *, train_on_prompt: bool) -> list[Row]:
+    chats = [Chat(one.messages, one.tools) for one in examples]
+    return encode(chats, tokenizer, train_on_prompt=train_on_prompt)
+
+
+def losses_of(model: torch.nn.Module, batch: dict) -> torch.Tensor:
+    return next_token_losses(model, batch, readout_of(model))
+
+
+def next_token_loss(model: torch.nn.Module, batch: dict) -> tuple[torch.Tensor, int]:
+    losses = next_token_losses(model, batch, readout_of(model), uniform=True)
+    return losses.sum(), losses.numel()
 
 
 def examples(path: Path) -> list[Example]:
@@ -31,8 +48,7 @@ def examples(path: Path) -> list[Example]:
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     path = write_chats(tmp_path_factory.mktemp("rows") / "chat.jsonl", 12)
-    encoded = encode_chats(examples(path), train_tokenizer(), train_on_prompt=False)
-    return [row for group in encoded for row in group]
+    return encode_chats(examples(path), train_tokenizer(), train_on_prompt=False)
 
 
 def load(folder: Path, attention: str) -> torch.nn.Module:
@@ -51,11 +67,11 @@ def test_padding_free_equals_padded_row_by_row(
     name: str, attention: str, tiny_models: dict[str, Path], rows: list[Row]
 ) -> None:
     model = load(tiny_models[name], attention)
-    joined = by_row(next_token_losses(model, joined_batch([rows])), rows)
+    joined = by_row(losses_of(model, joined_batch([rows])), rows)
     lines = [rows[:5], rows[5:6], rows[6:]]
-    in_lines = by_row(next_token_losses(model, joined_batch(lines)), rows)
-    padded = by_row(next_token_losses(model, padded_batch(rows)), rows)
-    alone = torch.stack([next_token_losses(model, joined_batch([[row]])).mean() for row in rows])
+    in_lines = by_row(losses_of(model, joined_batch(lines)), rows)
+    padded = by_row(losses_of(model, padded_batch(rows)), rows)
+    alone = torch.stack([losses_of(model, joined_batch([[row]])).mean() for row in rows])
     assert torch.allclose(joined, padded, rtol=0, atol=1e-5)
     assert torch.allclose(in_lines, padded, rtol=0, atol=1e-5)
     assert torch.allclose(joined, alone, rtol=0, atol=1e-5)
@@ -138,7 +154,7 @@ def conversation(*contents: str) -> Example:
 def learned_text(template: str, example: Example) -> str:
     tokenizer = train_tokenizer()
     tokenizer.chat_template = template
-    (row,) = encode_chats([example], tokenizer, train_on_prompt=False)[0]
+    (row,) = encode_chats([example], tokenizer, train_on_prompt=False)
     return tokenizer.decode(row.input_ids[row.labels != IGNORED])
 
 
@@ -172,7 +188,7 @@ def test_chinese_answers_are_learned_whole() -> None:
 def test_a_long_document_becomes_several_rows_and_loses_no_token() -> None:
     tokenizer = train_tokenizer()
     words = " ".join(["word"] * 100)
-    (pieces,) = encode_texts([words], tokenizer, max_length=16)
+    pieces = encode_texts([words], tokenizer, max_length=16)
     whole = tokenizer(words)["input_ids"] + [tokenizer.eos_token_id]
     assert np.concatenate([piece.input_ids for piece in pieces]).tolist() == whole
     assert max(map(len, pieces)) == 16

@@ -1,0 +1,58 @@
+"""Groups of fields that methods of preference share; small mixins without methods of work."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from swiftbox.config.fields import setting
+from swiftbox.config.groups import Frozen
+
+
+class BetaField(Frozen):
+    """How strongly preferences or the reference hold the policy."""
+
+    beta: float = setting(
+        0.1,
+        en="how closely the model stays with its reference; smaller lets it move further",
+        zh="模型与参考模型的贴近程度；越小偏离越大",
+        section="method",
+        essential=True,
+        gt=0,
+        le=100,
+    )
+
+
+class SmoothingField(Frozen):
+    """Labels that may be wrong."""
+
+    label_smoothing: float = setting(
+        0.0,
+        en="share of pairs whose order is taken to be wrong",
+        zh="认为标注颠倒的样本对所占比例",
+        section="method",
+        ge=0,
+        lt=0.5,
+    )
+
+
+class SharingField(Frozen):
+    """Two answers, one prompt."""
+
+    prefix_sharing: Literal["auto", "true", "false"] = setting(
+        "auto",
+        en="compute the prompt of a pair once for both answers; auto wherever it is exact",
+        zh="同一对回答的公共提示只计算一次；auto 表示只要结果精确就启用",
+        section="method",
+    )
+
+
+class ReferenceField(Frozen):
+    """Where the reference policy's log-probabilities come from."""
+
+    precompute_ref_log_probs: Literal["auto", "true", "false"] = setting(
+        "auto",
+        en="compute the reference's log-probabilities once, before training, and keep them for "
+        "later epochs and runs; auto decides by cost",
+        zh="训练前一次性计算参考模型的对数概率，供后续轮次与运行复用；auto 按开销决定",
+        section="method",
+    )

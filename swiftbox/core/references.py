@@ -1,0 +1,159 @@
+"""Set a run's reference policy up, and precompute what it says where the config asks for that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swiftbox.config.train import TrainConfig
+from swiftbox.core.precomputed import (
+    BATCH_TOKENS,
+    BATCH_TOKENS_ELSEWHERE,
+    Store,
+    model_hash,
+    precompute,
+    scorer,
+)
+from swiftbox.core.readout import readout_of
+from swiftbox.core.reference import Reference
+from swiftbox.core.samples import Pair, Sample
+from swiftbox.core.terms import Context
+from swiftbox.errors import ConfigError
+from swiftbox.language import home, text
+
+Emit = Callable[..., None]
+
+SECONDS_BETWEEN_NOTES = 10.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """What training starts from: the folders that define it, and how it is scored."""
+
+    folders: tuple[Path | None, ...]
+    layout: str
+    arguments: Any
+    """TrainingArguments: which device, which process of how many."""
+
+
+def prepare_context(
+    config: TrainConfig,
+    method: Any,
+    network: Any,
+    parts: Sequence[list[Sample]],
+    start: Start,
+    emit: Emit,
+) -> tuple[Context, Sequence[list[Sample]]]:
+    """Return what the method's loss needs, and the parts of the data with what is known of them."""
+    readout = None
+    if method.head == "language":
+        sharded = config.distributed not in ("none", "ddp")
+        readout = readout_of(network, getattr(torch, config.dtype), sharded=sharded)
+    if method.reference == "none" or getattr(config, "reference_free", False):
+        return Context(config, readout), parts
+    reference = reference_of(network, config, start.folders[1])
+    if precomputes(config):
+        parts = with_reference(parts, config, network, readout, start, emit)
+    return Context(config, readout, reference), parts
+
+
+def precomputes(config: TrainConfig) -> bool:
+    """Tell whether the settled config wants the reference computed before training."""
+    return getattr(config, "precompute_ref_log_probs", "false") == "true"
+
+
+def reference_of(network: Any, config: TrainConfig, adapter: Path | None) -> Reference:
+    """Return the reference policy; to be called before the first update.
+
+    A new LoRA adapter adds nothing yet, so that switching it off gives the start. An adapter that
+    goes on is the start itself, as is one whose initialization changed the base.
+    """
+    fresh = config.tuner_type != "full" and adapter is None and adds_nothing(network)
+    keeps_start = not precomputes(config)
+    if not fresh and keeps_start and config.distributed not in ("none", "ddp"):
+        raise ConfigError(
+            text(
+                f"distributed: {config.distributed} spreads the weights out, so that those of the "
+                "start cannot be put back for the reference",
+                f"distributed: {config.distributed} 会切分权重，无法还原起始权重作为参考模型",
+            ),
+            hint=text(
+                "start from a new LoRA adapter (merge the old one first), or set distributed: ddp",
+                "从新的 LoRA 适配器开始（先合并旧的），或设 distributed: ddp",
+            ),
+        )
+    return Reference(network, adapter_off=fresh, keeps_start=keeps_start)
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
+def adds_nothing(network: Any) -> bool:
+    """Tell whether the model with its adapter says exactly what it says without."""
+    device = network.get_input_embeddings().weight.device
+    ids = torch.arange(1, 9, device=device)[None]  # (1, 8)
+    was_training = network.training
+    network.eval()
+    with_adapter = network(input_ids=ids, use_cache=False).logits
+    with network.disable_adapter():
+        without = network(input_ids=ids, use_cache=False).logits
+    network.train(was_training)
+    return bool(torch.equal(with_adapter, without))
+
+
+def with_reference(
+    parts: Sequence[list[Sample]],
+    config: TrainConfig,
+    network: Any,
+    readout: Any,
+    start: Start,
+    emit: Emit,
+) -> list[list[Sample]]:
+    """Return the parts of the data with the reference's log-probabilities precomputed."""
+    emit("stage", name="reference", detail="")
+    home_device = next(network.parameters()).device
+    network.to(start.arguments.device)
+    device = start.arguments.device.type
+    settings = (config.dtype, str(getattr(config, "quant_bits", None)))
+    folders = [one for one in start.folders if one is not None]
+    name = model_hash(folders, settings)
+    store = Store(home() / "cache" / "reference" / name)
+    known, last = len(store.known), [time.monotonic()]
+
+    def progress(done: int, of: int) -> None:
+        if time.monotonic() - last[0] > SECONDS_BETWEEN_NOTES or done == of:
+            last[0] = time.monotonic()
+            emit("note", key="reference", message=f"{done} / {of}")
+
+    score = scorer(network, readout, start.layout, getattr(torch, config.dtype))
+    was_training = network.training
+    network.eval()
+    found = precompute(
+        list(_pairs(parts)),
+        score,
+        store,
+        process=start.arguments.process_index,
+        processes=start.arguments.world_size,
+        batch_tokens=BATCH_TOKENS.get(device, BATCH_TOKENS_ELSEWHERE),
+        on_progress=progress,
+    )
+    network.train(was_training).to(home_device)
+    computed = len(store.known) - known
+    message = text(
+        f"reference log-probabilities: {computed} computed, {len(found) - computed} were known",
+        f"参考对数概率：计算 {computed} 个，{len(found) - computed} 个已有",
+    )
+    emit("note", key="precompute_ref_log_probs", message=message)
+    made = iter(found)
+    return [[next(made) for _ in part] for part in parts]
+
+
+def _pairs(parts: Iterable[Iterable[Sample]]) -> Iterable[Pair]:
+    for part in parts:
+        for sample in part:
+            if not isinstance(sample, Pair):
+                raise TypeError(f"{type(sample).__name__} has no reference of its own")
+            yield sample

@@ -1,0 +1,62 @@
+"""Contrastive preference optimization (arXiv:2401.08417): DPO without a reference. Shapes: B pairs.
+
+The likelihood term is the mean over the tokens of the chosen answers; train_on_prompt adds the
+prompts, as TRL does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from swiftbox.config.fields import setting
+from swiftbox.config.preference import BetaField, SharingField, SmoothingField
+from swiftbox.config.train import TrainConfig
+from swiftbox.core.terms import Context, Terms
+from swiftbox.methods.method import Method
+from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, watched
+
+
+class CpoConfig(SharingField, SmoothingField, BetaField, TrainConfig):
+    """Options of `stage: cpo`."""
+
+    stage: Literal["cpo"] = setting(
+        "cpo",
+        en="cpo: learn from pairs, with the likelihood of the better answer, without a reference",
+        zh="cpo：从回答对中学习并提高更好回答的似然，无需参考模型",
+        section="method",
+        essential=True,
+    )
+    loss_type: Literal["sigmoid", "hinge", "ipo"] = setting(
+        "sigmoid",
+        en="which loss of the difference of both answers",
+        zh="对两个回答之差使用的损失",
+        section="method",
+    )
+    cpo_alpha: float = setting(
+        1.0,
+        en="weight of the likelihood of the chosen answer",
+        zh="被选回答似然项的权重",
+        section="method",
+        ge=0,
+    )
+
+
+def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
+    """Return the summed losses of the batch's pairs."""
+    from swiftbox.core.preferences import DPO_LOSSES, Ratios
+    from swiftbox.core.scoring import scores
+
+    config, pairs = context.config, count(batch)
+    rest = {key: value for key, value in batch.items() if key != "margin"}
+    policy = scores(model, rest, context.readout, sequences=2 * pairs)
+    both = Ratios(
+        policy.sums[:pairs], policy.sums[pairs:], policy.lengths[:pairs], policy.lengths[pairs:]
+    )
+    losses = DPO_LOSSES[config.loss_type](both, config.beta, config.label_smoothing)  # (B,)
+    total = losses.sum()
+    if config.cpo_alpha:
+        total = total + config.cpo_alpha * likelihood_loss(policy, pairs)
+    return Terms(total, pairs, watched(config.beta * both.chosen, config.beta * both.rejected))
+
+
+CPO = Method("cpo", CpoConfig, True, encode, collate, loss, count, shares=True)

@@ -1,0 +1,126 @@
+"""Direct preference optimization (arXiv:2305.18290) and its relatives. Shapes: B pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import field_validator, model_validator
+from typing_extensions import Self
+
+from swiftbox.config.fields import setting
+from swiftbox.config.groups import as_list
+from swiftbox.config.preference import BetaField, ReferenceField, SharingField, SmoothingField
+from swiftbox.config.train import TrainConfig
+from swiftbox.language import text
+from swiftbox.core.terms import Context, Terms
+from swiftbox.methods.method import Method
+from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, watched
+
+Loss = Literal[
+    "sigmoid", "hinge", "ipo", "robust", "apo_zero", "apo_down", "sppo", "exo_pair", "sft"
+]
+
+SMOOTHED = ("robust", "exo_pair")
+"""Losses that mean nothing without a share of wrong labels."""
+
+
+class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainConfig):
+    """Options of `stage: dpo`."""
+
+    stage: Literal["dpo"] = setting(
+        "dpo",
+        en="dpo: learn from pairs of a better and a worse answer",
+        zh="dpo：从“更好/更差”的回答对中学习偏好",
+        section="method",
+        essential=True,
+    )
+    loss_type: Loss | list[Loss] = setting(
+        "sigmoid",
+        en="which loss: sigmoid is DPO's own; a list adds several up, see loss_weights",
+        zh="损失类型：sigmoid 为 DPO 原始损失；列表表示多个损失相加，见 loss_weights",
+        section="method",
+    )
+    loss_weights: list[float] = setting(
+        [],
+        en="weights of the losses in loss_type; all 1 when empty",
+        zh="loss_type 中各损失的权重；留空均为 1",
+        section="method",
+    )
+    rpo_alpha: float = setting(
+        0.0,
+        en="weight of the likelihood of the chosen answer beside the preference (RPO)",
+        zh="在偏好损失之外加上被选回答似然项的权重（RPO）",
+        section="method",
+        ge=0,
+    )
+    reference_free: bool = setting(
+        False,
+        en="use no reference policy: every answer is as likely as any other to it",
+        zh="不使用参考模型",
+        section="method",
+    )
+
+    @field_validator("loss_type")
+    @classmethod
+    def _some_losses(cls, value: Any) -> Any:
+        if value == []:
+            raise ValueError(text("should name at least one loss", "至少写一个损失"))
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        losses = as_list(self.loss_type)
+        if self.loss_weights and len(self.loss_weights) != len(losses):
+            raise ValueError(
+                text(
+                    f"loss_weights: {len(self.loss_weights)} weights for {len(losses)} losses",
+                    f"loss_weights：{len(losses)} 个损失给了 {len(self.loss_weights)} 个权重",
+                )
+            )
+        for loss in losses:
+            if loss in SMOOTHED and self.label_smoothing == 0:
+                raise ValueError(
+                    text(
+                        f"loss_type: {loss} needs label_smoothing above 0, such as 0.1",
+                        f"loss_type：{loss} 需要 label_smoothing 大于 0，例如 0.1",
+                    )
+                )
+        return self
+
+
+def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
+    """Return the summed losses of the batch's pairs."""
+    from swiftbox.core.preferences import DPO_LOSSES, Ratios
+    from swiftbox.core.scoring import scores
+
+    config, pairs = context.config, count(batch)
+    rest = {key: value for key, value in batch.items() if key not in ("margin", "reference")}
+    reference = 0.0
+    if not config.reference_free:
+        reference = context.reference.sums(model, batch, rest, context.readout, 2 * pairs)  # (2B,)
+    policy = scores(model, rest, context.readout, sequences=2 * pairs)
+    ratios = policy.sums - reference  # (2B,)
+    both = Ratios(ratios[:pairs], ratios[pairs:], policy.lengths[:pairs], policy.lengths[pairs:])
+    total = 0.0
+    for name, weight in weighted(config):
+        if name == "sft":
+            total = total + weight * likelihood_loss(policy, pairs)
+        else:
+            losses = DPO_LOSSES[name](both, config.beta, config.label_smoothing)  # (B,)
+            total = total + weight * losses.sum()
+    metrics = watched(config.beta * both.chosen, config.beta * both.rejected)
+    return Terms(total, pairs, metrics)
+
+
+def weighted(config: Any) -> Sequence[tuple[str, float]]:
+    """Return the losses of a config with their weights."""
+    losses = as_list(config.loss_type)
+    weights = config.loss_weights or [1.0] * len(losses)
+    likelihood = [("sft", config.rpo_alpha)] if config.rpo_alpha else []
+    return [*zip(losses, weights, strict=True), *likelihood]
+
+
+DPO = Method(
+    "dpo", DpoConfig, True, encode, collate, loss, count, shares=True, reference="fixed"
+)

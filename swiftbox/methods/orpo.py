@@ -1,0 +1,56 @@
+"""Odds ratio preference optimization (arXiv:2403.07691): likelihood and preference in one step.
+
+Shapes: B pairs. The likelihood covers the chosen answer, as in the paper's eq. 6; train_on_prompt
+adds the prompt, as TRL does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from swiftbox.config.fields import setting
+from swiftbox.config.preference import SharingField
+from swiftbox.config.train import TrainConfig
+from swiftbox.core.terms import Context, Terms
+from swiftbox.methods.method import Method
+from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, watched
+
+
+class OrpoConfig(SharingField, TrainConfig):
+    """Options of `stage: orpo`."""
+
+    stage: Literal["orpo"] = setting(
+        "orpo",
+        en="orpo: learn answers and preferences at once, without a reference",
+        zh="orpo：同时学习回答与偏好，无需参考模型",
+        section="method",
+        essential=True,
+    )
+    beta: float = setting(
+        0.1,
+        en="weight of the odds ratio beside the likelihood (the paper's lambda)",
+        zh="胜率比损失相对似然损失的权重（论文中的 lambda）",
+        section="method",
+        essential=True,
+        gt=0,
+        le=100,
+    )
+
+
+def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
+    """Return the summed losses of the batch's pairs."""
+    from torch.nn.functional import logsigmoid
+
+    from swiftbox.core.preferences import log_odds_ratio
+    from swiftbox.core.scoring import scores
+
+    beta, pairs = context.config.beta, count(batch)
+    rest = {key: value for key, value in batch.items() if key != "margin"}
+    policy = scores(model, rest, context.readout, sequences=2 * pairs)
+    chosen, rejected = policy.means[:pairs], policy.means[pairs:]  # (B,)
+    preference = -beta * logsigmoid(log_odds_ratio(chosen, rejected))  # (B,)
+    total = likelihood_loss(policy, pairs) + preference.sum()
+    return Terms(total, pairs, watched(beta * chosen, beta * rejected))
+
+
+ORPO = Method("orpo", OrpoConfig, True, encode, collate, loss, count, shares=True)
