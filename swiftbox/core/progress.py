@@ -55,7 +55,7 @@ class Progress(TrainerCallback):
             "start",
             total_steps=state.max_steps,
             epochs=state.num_train_epochs,
-            rows=len(self.trainer.work.training),
+            rows=len(self.trainer.train_dataset),
             resumed_from=state.global_step or None,
             memory_bytes=peak_memory_bytes(),
         )
@@ -63,7 +63,9 @@ class Progress(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Set the order of this epoch, however deep the sampler is wrapped."""
-        self.trainer.sampler.epoch = int(state.epoch or 0)
+        sampler = getattr(self.trainer, "sampler", None)  # an engine's own trainer has its own
+        if sampler is not None:
+            sampler.epoch = int(state.epoch or 0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Note the time, and save and stop when asked."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from swiftbox.core.rows import Units, pack
 from swiftbox.core.samples import Sample
 from swiftbox.core.sharding import sharding_arguments
 from swiftbox.core.trainer import SwiftTrainer, Work
+from swiftbox.core.whole_checkpoints import Record
 from swiftbox.data.source import Source
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
@@ -58,25 +60,9 @@ def train(
     network = with_adapter(base, config, adapter, emit)
     if config.distributed in ("none", "ddp"):
         network.to(arguments.device)  # where its kernels are; sharding places the others itself
-    layout = choose_layout(config, network, emit, shares=method.shares)
-    start = Start((model, adapter), layout, arguments)
-    context, parts = prepare_context(config, method, network, parts, start, emit)
-    training, held_out = parts
-    work = Work(
-        folder=folder,
-        training=Units(units_of(training, config)),
-        held_out=Units(units_of(held_out, config)) if held_out else None,
-        collate=partial(method.collate, layout=layout),
-        loss=partial(method.loss, context=context),
-        count=method.count,
-        save_total_limit=config.save_total_limit,
-        emit=emit,
-    )
-    progress = Progress(emit)
-    trainer = SwiftTrainer(
-        work, model=network, args=arguments, processing_class=tokenizer, callbacks=[progress]
-    )
-    progress.trainer = trainer
+    make = online if method.judges else offline
+    made = Made(config, method, network, tokenizer, arguments, (model, adapter))
+    trainer, progress = make(made, parts, Record(folder, emit, config.save_total_limit))
     resume_from = point_of_resume(folder, emit)
     emit("stage", name="train", detail="")
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
@@ -93,6 +79,58 @@ def train(
         model=str(saved),
     )
     return saved
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a trainer is made of."""
+
+    config: TrainConfig
+    method: Any
+    network: Any
+    tokenizer: Any
+    arguments: TrainingArguments
+    folders: tuple[Path, Path | None]
+    """Of the model and of the adapter that training starts from."""
+
+
+def offline(
+    made: Made, parts: Sequence[list[Sample]], record: Record
+) -> tuple[SwiftTrainer, Progress]:
+    """Return our own trainer, which learns from the rows."""
+    config, method, network = made.config, made.method, made.network
+    layout = choose_layout(config, network, record.emit, shares=method.shares)
+    start = Start(made.folders, layout, made.arguments)
+    context, parts = prepare_context(config, method, network, parts, start, record.emit)
+    training, held_out = parts
+    work = Work(
+        record=record,
+        training=Units(units_of(training, config)),
+        held_out=Units(units_of(held_out, config)) if held_out else None,
+        collate=partial(method.collate, layout=layout),
+        loss=partial(method.loss, context=context),
+        count=method.count,
+    )
+    progress = Progress(record.emit)
+    trainer = SwiftTrainer(
+        work,
+        model=network,
+        args=made.arguments,
+        processing_class=made.tokenizer,
+        callbacks=[progress],
+    )
+    progress.trainer = trainer
+    return trainer, progress
+
+
+def online(made: Made, parts: Sequence[Any], record: Record) -> tuple[Any, Progress]:
+    """Return the trainer of the engine whose model learns from its own answers."""
+    from swiftbox.core.online import online_trainer
+
+    rewards = made.method.judges(made.config)
+    return online_trainer(
+        made.config, made.network, made.tokenizer, parts, made.arguments, record, rewards
+    )
 
 
 def units_of(rows: Sequence[Sample], config: TrainConfig) -> list[list[Sample]]:

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import Trainer
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from swiftbox import run_folder
-from swiftbox.core import checkpoint
 from swiftbox.core.rows import EpochSampler, Units
-from swiftbox.diagnosis import DISK_FULL, kind_of
+from swiftbox.core.whole_checkpoints import Record, WholeCheckpoints
 from swiftbox.errors import RunError
 from swiftbox.language import text
 
@@ -29,19 +23,17 @@ Collate = Callable[[Sequence[Any]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Work:
-    """What a method brings to the trainer, and the folder that keeps the record."""
+    """What a method brings to the trainer, and what keeps the record."""
 
-    folder: Path
+    record: Record
     training: Units
     held_out: Units | None
     collate: Collate
     loss: Loss
     count: Callable[[Mapping[str, Any]], int]
-    save_total_limit: int
-    emit: Callable[..., None]
 
 
-class SwiftTrainer(Trainer):
+class SwiftTrainer(WholeCheckpoints, Trainer):
     """transformers.Trainer with a summed loss, an order per epoch, and whole checkpoints."""
 
     def __init__(self, work: Work, **arguments: Any) -> None:
@@ -52,11 +44,11 @@ class SwiftTrainer(Trainer):
             **arguments,
         )
         self.work = work
+        self.record = work.record
         self.sampler = EpochSampler(len(work.training), self.args.seed)
         self.tokens_seen = 0
         self.watched: Counter[str] = Counter()
         self.model_accepts_loss_kwargs = True
-        self.saving_in: Path | None = None
 
     # ---- data
 
@@ -183,51 +175,3 @@ class SwiftTrainer(Trainer):
             self.args, self.state, self.control, metrics
         )
         return metrics
-
-    # ---- checkpoints
-
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self.saving_in) if self.saving_in else super()._get_output_dir(trial)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write the checkpoint aside, mark it complete, rename it, then drop the oldest."""
-        folder = Path(self.args.output_dir)
-        aside = folder / checkpoint.ASIDE
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        kept = run_folder.checkpoints(self.work.folder)
-        needed = checkpoint.bytes_needed(self.model, self.optimizer)
-        newest = kept[-1] if kept else None
-        if self.args.should_save:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(aside, ignore_errors=True)
-            checkpoint.require_room(folder, needed, kept=newest)
-        self._barrier()
-        self.saving_in = aside
-        try:
-            super()._save_checkpoint(model, trial)
-            self._barrier()
-            if self.args.should_save:
-                settled = self.work.folder / run_folder.SETTLED
-                checkpoint.seal(aside / name, folder / name, settled, self.state.global_step)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            if kind_of(error) != DISK_FULL:
-                raise
-            free = shutil.disk_usage(folder).free
-            shutil.rmtree(aside, ignore_errors=True)
-            raise checkpoint.full_disk(folder, needed, free, newest) from error
-        finally:
-            self.saving_in = None
-        if self.args.should_save:
-            shutil.rmtree(aside, ignore_errors=True)
-            checkpoint.keep_newest(self.work.folder, self.work.save_total_limit)
-            self.work.emit("checkpoint", step=self.state.global_step, path=str(folder / name))
-        self._barrier()
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        super()._save(output_dir, state_dict)
-        # A pickle of the arguments; settled.yaml says the same and cannot run code.
-        Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
-
-    def _barrier(self) -> None:
-        if self.args.world_size > 1:
-            self.accelerator.wait_for_everyone()

@@ -153,6 +153,8 @@ def _key(example: Example) -> int:
         parts += (message.role, message.content)
         if message.tool_calls or message.extra:
             parts.append(repr((message.tool_calls, message.extra)))
+    if example.rejected or example.label is not None or example.columns:
+        parts.append(repr((example.rejected, example.label, example.columns)))
     if example.tools:
         parts.append(repr(example.tools))
     return hash(tuple(parts))

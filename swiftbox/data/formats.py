@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from swiftbox.data.example import Example, Message, RowError, kind_of
-from swiftbox.data.turns import conversation, read_turns
+from swiftbox.data.preference_formats import paired, read_label
+from swiftbox.data.turns import conversation, read_tools, read_turns
 
 Row = Mapping[str, Any]
 
@@ -64,12 +65,105 @@ def read_text(row: Row) -> Example:
     return Example(text=_text(row, "text"))
 
 
+def read_rejected(row: Row) -> Example:
+    """Read `{"messages", "rejected_response" or "rejected_messages"}`, as ms-swift writes pairs."""
+    turns = read_turns(_list(row, _first(row, TURNS)))
+    worse = row.get("rejected_messages") or row.get("rejected_response")
+    last = max((at for at, one in enumerate(turns) if one.role == "user"), default=-1)
+    if isinstance(worse, list) and len(worse) > 1 and isinstance(worse[0], dict):
+        before: list[Message] = []
+        return paired(before, _dicts(turns), worse, row)
+    return paired(turns[: last + 1], _dicts(turns[last + 1 :]), worse, row)
+
+
+def read_pair(row: Row) -> Example:
+    """Read a prompt with `chosen` and `rejected`, texts or messages (HF, TRL, LLaMA-Factory).
+
+    Without a prompt, both are whole conversations.
+    """
+    return paired(_prompt(row), row["chosen"], row["rejected"], row)
+
+
+def read_query_pair(row: Row) -> Example:
+    """Read `{"query", "response", "rejected_response", "history"}`."""
+    better = _text(row, _first(row, ANSWERS))
+    return paired(_prompt(row), better, row["rejected_response"], row)
+
+
+def read_labelled(row: Row) -> Example:
+    """Read an answered row with `label`, or LLaMA-Factory's `kto_tag`: was the answer good?"""
+    name = "label" if "label" in row else "kto_tag"
+    label = read_label(row, name)
+    return replace(_choice_of(frozenset(row), "sft").read(row), label=label)
+
+
+def read_prompt(row: Row) -> Example:
+    """Read a prompt to be answered; an answer of the row becomes the column `solution`."""
+    turns = _prompt(row)
+    if not turns and "text" in row:
+        turns = [Message("user", _text(row, "text"))]
+    columns = {key: value for key, value in row.items() if key not in (*TURNS, *QUESTIONS)}
+    said = [at for at, one in enumerate(turns) if one.role == "user"]
+    if not said:
+        raise RowError("no-prompt", "has no user turn to answer", "没有可回答的 user 轮次")
+    answer = turns[said[-1] + 1 :]
+    if answer:
+        columns.setdefault("solution", answer[-1].content)
+    for name in ("answer", "response", "output", "completion"):
+        if columns.get(name) is not None:
+            columns.setdefault("solution", columns[name])
+    return Example(
+        tuple(turns[: said[-1] + 1]),
+        read_tools(row) if "tools" in row else (),
+        columns=tuple(columns.items()),
+    )
+
+
+def _dicts(turns: list[Message]) -> list[dict[str, Any]]:
+    return [one.to_dict() for one in turns]
+
+
+def _prompt(row: Row) -> list[Message]:
+    """Return the turns before the answers: messages, or a question with its history."""
+    for key in TURNS:
+        if row.get(key):
+            return read_turns(_list(row, key))
+    if "instruction" in row:
+        given = _text(row, "input") if row.get("input") else ""
+        asked = _text(row, "instruction") if row["instruction"] or not given else ""
+        question = f"{asked}\n{given}" if asked and given else asked or given
+        return [*_system(row), *_history(row), Message("user", question)]
+    asked_in = [name for name in QUESTIONS if row.get(name) is not None]
+    if not asked_in:
+        return []
+    value = row[asked_in[0]]
+    if isinstance(value, list):
+        return read_turns(value)
+    return [*_system(row), *_history(row), Message("user", _text(row, asked_in[0]))]
+
+
+def _system(row: Row) -> list[Message]:
+    return [Message("system", _text(row, "system"))] if row.get("system") else []
+
+
+PAIRS = ("dpo", "orpo", "simpo", "cpo", "reward")
+TURNS = ("messages", "conversations")
+REJECTED = ("rejected_response", "rejected_messages", "rejected")
+LABEL = ("label", "kto_tag")
+
 FORMATS = (
     Format("messages", ("sft",), (("messages",),), read_messages),
     Format("sharegpt", ("sft",), (("conversations",),), read_sharegpt),
     Format("alpaca", ("sft",), (("instruction",), ("output",)), read_alpaca),
     Format("query-response", ("sft",), (QUESTIONS, ANSWERS), read_query),
     Format("text", ("pt",), (("text",),), read_text),
+    Format("chosen-rejected", PAIRS, (("chosen",), ("rejected",)), read_pair),
+    Format("messages-rejected", PAIRS, (TURNS, REJECTED[:2]), read_rejected),
+    Format("query-rejected", PAIRS, (QUESTIONS, ANSWERS, REJECTED[:1]), read_query_pair),
+    Format("messages-label", ("kto",), (TURNS, LABEL), read_labelled),
+    Format("alpaca-label", ("kto",), (("instruction",), ("output",), LABEL), read_labelled),
+    Format("query-label", ("kto",), (QUESTIONS, ANSWERS, LABEL), read_labelled),
+    Format("prompt", ("grpo",), ((*TURNS, *QUESTIONS, "instruction"),), read_prompt),
 )
 """The first format that fits the columns and the stage is taken."""
 
@@ -94,14 +188,23 @@ def detect(columns: frozenset[str], stage: str) -> Format:
     return found
 
 
+def _choice_of(columns: frozenset[str], stage: str) -> Format:
+    found = _choice(columns - frozenset(LABEL), stage)
+    if isinstance(found, RowError):
+        raise RowError(found.kind, found.en, found.zh)
+    return found
+
+
 @lru_cache(maxsize=256)
 def _choice(columns: frozenset[str], stage: str) -> Format | RowError:
     fitting = [one for one in FORMATS if one.matches(columns)]
+    if stage == "sft" and not columns.isdisjoint(REJECTED):
+        fitting = [one for one in fitting if stage not in one.stages]
     for one in fitting:
         if stage in one.stages:
             return one
     if fitting:
-        other = fitting[0]
+        other = fitting[-1] if len(fitting[-1].columns) > len(fitting[0].columns) else fitting[0]
         return RowError(
             "stage",
             f"{other.name} rows train with stage: {other.stages[0]}, not {stage}",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from swiftbox.methods.cpo import CPO
 from swiftbox.methods.dpo import DPO
+from swiftbox.methods.grpo import GRPO
 from swiftbox.methods.kto import KTO
 from swiftbox.methods.method import Method
 from swiftbox.methods.orpo import ORPO
@@ -23,4 +24,5 @@ METHODS: Mapping[str, Method] = {
     "cpo": CPO,
     "kto": KTO,
     "reward": REWARD,
+    "grpo": GRPO,
 }

@@ -18,6 +18,7 @@ class Method:
     `collate(units, layout)` joins units of one or more samples to a batch of tensors;
     `loss(model, batch, context)` gives the Terms of a batch;
     `count(batch)` gives their number before the loss is known.
+    an online method has `judges(config)` instead of the last three.
     Heavy modules are imported inside the functions.
     """
 
@@ -26,14 +27,15 @@ class Method:
     chats: bool
     """Whether rows are conversations, which need a chat template."""
     encode: Callable[..., list[Any]]
-    collate: Callable[[Sequence[Any], str], dict[str, Any]]
-    loss: Callable[[Any, dict[str, Any], Context], Terms]
-    count: Callable[[Mapping[str, Any]], int]
+    collate: Callable[[Sequence[Any], str], dict[str, Any]] | None = None
+    loss: Callable[[Any, dict[str, Any], Context], Terms] | None = None
+    count: Callable[[Mapping[str, Any]], int] | None = None
     shares: bool = False
     """Whether a sample has two answers to one prompt, which can be computed once."""
     reference: Literal["none", "fixed", "by batch"] = "none"
     """Whether the loss looks at a reference policy; `fixed` log-probabilities are each row's own
     and can be precomputed, those `by batch` depend on the rows beside it."""
     head: Literal["language", "score"] = "language"
-    online: bool = False
-    """Whether answers are made by the model while it trains, by an engine of its own."""
+    judges: Callable[[Any], list[Any]] | None = None
+    """Gives the reward functions of an online method: the model's own answers are what it learns
+    from, made and weighed by an engine that brings its own loss."""

@@ -1,0 +1,128 @@
+"""Group relative policy optimization (arXiv:2402.03300) and its kin: answers made while training.
+
+The loop is TRL's (an optional extra): the model answers every prompt several times, reward
+functions judge the answers, and those better than their group's mean become likelier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import model_validator
+from typing_extensions import Self
+
+from swiftbox.config.fields import setting
+from swiftbox.config.groups import as_list
+from swiftbox.config.train import TrainConfig
+from swiftbox.language import text
+from swiftbox.methods.method import Method
+
+class GrpoConfig(TrainConfig):
+    """Options of `stage: grpo`."""
+
+    stage: Literal["grpo"] = setting(
+        "grpo",
+        en="grpo: the model answers prompts and reward functions judge; needs the rl extra",
+        zh="grpo：模型自行回答提示，由奖励函数评分；需要 rl 扩展",
+        section="method",
+        essential=True,
+    )
+    reward_funcs: str | list[str] = setting(
+        en="what judges answers: accuracy, format, length, or my_rewards.py:name; or a list",
+        zh="评分函数：accuracy、format、length 或 my_rewards.py:函数名；也可以是列表",
+        section="method",
+        essential=True,
+        min_length=1,
+    )
+    reward_weights: list[float] = setting(
+        [],
+        en="weights of the reward functions; all 1 when empty",
+        zh="各奖励函数的权重；留空均为 1",
+        section="method",
+    )
+    loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo", "rloo"] = setting(
+        "dapo",
+        en="how the loss is normalized: dapo by tokens, grpo by answer, dr_grpo by a constant, "
+        "bnpo by batch; rloo is REINFORCE leave-one-out",
+        zh="损失的归一方式：dapo 按 token、grpo 按回答、dr_grpo 按常数、bnpo 按批；"
+        "rloo 为留一法 REINFORCE",
+        section="method",
+    )
+    num_generations: int = setting(
+        8,
+        en="answers made to every prompt",
+        zh="每个提示生成的回答数",
+        section="method",
+        essential=True,
+        ge=2,
+    )
+    max_completion_length: int = setting(
+        256,
+        en="longest answer in tokens",
+        zh="回答的最大 token 数",
+        section="method",
+        essential=True,
+        ge=1,
+    )
+    temperature: float = setting(
+        1.0,
+        en="how varied answers are",
+        zh="采样温度：回答的多样程度",
+        section="method",
+        gt=0,
+        le=10,
+    )
+    top_p: float = setting(
+        1.0,
+        en="tokens are drawn from the likeliest that have this share together",
+        zh="只从累计概率达到此值的最可能 token 中采样",
+        section="method",
+        gt=0,
+        le=1,
+    )
+    beta: float = setting(
+        0.0,
+        en="weight of the divergence from the starting model; 0 needs no reference",
+        zh="与起始模型的散度权重；0 表示不用参考模型",
+        section="method",
+        ge=0,
+    )
+    epsilon: float = setting(
+        0.2,
+        en="how far the likelihood ratio may move in one step",
+        zh="每步概率比的裁剪范围",
+        section="method",
+        gt=0,
+        lt=1,
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = as_list(self.reward_funcs)
+        if self.reward_weights and len(self.reward_weights) != len(names):
+            raise ValueError(
+                text(
+                    f"reward_weights: {len(self.reward_weights)} weights for "
+                    f"{len(names)} functions",
+                    f"reward_weights：{len(names)} 个函数给了 {len(self.reward_weights)} 个权重",
+                )
+            )
+        return self
+
+
+def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:  # noqa: ARG001
+    """Render the prompts with the words that call for an answer."""
+    from swiftbox.core.encoding import encode_prompts
+
+    return list(encode_prompts(examples, tokenizer))
+
+
+def judges(config: Any) -> list[Any]:
+    """Return the reward functions; those of a file of the user's are loaded here."""
+    from swiftbox.methods.rewards import load
+
+    return [load(name) for name in as_list(config.reward_funcs)]
+
+
+GRPO = Method("grpo", GrpoConfig, True, encode, judges=judges)
