@@ -1,7 +1,6 @@
 """Contrastive preference optimization (arXiv:2401.08417): DPO without a reference. Shapes: B pairs.
 
-The likelihood term is the mean over the tokens of the chosen answers; train_on_prompt adds the
-prompts, as TRL does.
+The likelihood term is the mean over the tokens of the batch's chosen answers, as in TRL.
 """
 
 from __future__ import annotations
