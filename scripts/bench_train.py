@@ -4,7 +4,7 @@ Each side trains the same rows of the same random model with LoRA in a process o
 sides take turns. Rows per second are measured after warming up, the peak of memory over the whole
 process, and the time to the first step from the start of the process.
 
-Run as a program it is TRL's side: `bench_train.py METHOD SIDE MODEL DATA OUT BATCH STEPS`.
+Run as a program it is TRL's side; its arguments are those of a Job.
 """
 
 from __future__ import annotations
@@ -19,13 +19,26 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 WARM_UP = 3
 SIDES = {
     "sft": ("ours", "trl", "trl padding_free"),
     "dpo": ("ours", "trl"),
 }
+
+
+class Job(NamedTuple):
+    """One training of one side."""
+
+    method: str
+    side: str
+    model: Path
+    data: Path
+    out: Path
+    batch: int
+    steps: int
+    dtype: str
 
 
 def compare(
@@ -39,17 +52,15 @@ def compare(
     data = write(folder / f"{method}.jsonl", count)
     found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES[method]}
     for turn in range(options.runs):
-        for side in found:
+        for side, runs in found.items():
             out = folder / f"{method}-{side.replace(' ', '-')}-{turn}"
-            run = ours if side == "ours" else theirs
-            found[side].append(run(method, side, model, data, out, batch, options))
+            job = Job(method, side, model, data, out, batch, options.steps, options.dtype)
+            runs.append(ours(job) if side == "ours" else theirs(job))
     table(method, found, options, batch)
     return [{"side": side, **one} for side, runs in found.items() for one in runs]
 
 
-def table(
-    method: str, found: dict[str, list[dict[str, float]]], options: Any, batch: int
-) -> None:
+def table(method: str, found: dict[str, list[dict[str, float]]], options: Any, batch: int) -> None:
     """Print medians, and what ours is to each other side."""
     middle = {
         side: {key: statistics.median(one[key] for one in runs) for key in runs[0]}
@@ -57,10 +68,11 @@ def table(
     }
     unit = "pairs" if method == "dpo" else "rows"
     print(
-        f"{method}, LoRA r 8, {options.dtype}, batches of {batch} {unit}, "
-        f"median of {options.runs}"
+        f"{method}, LoRA r 8, {options.dtype}, batches of {batch} {unit}, median of {options.runs}"
     )
-    print(f"{'':20}{unit + '/s':>10}{'peak':>11}{'of it training':>16}{'first step':>12}{'loss':>9}")
+    print(
+        f"{'':20}{unit + '/s':>10}{'peak':>11}{'of it training':>16}{'first step':>12}{'loss':>9}"
+    )
     for side, one in middle.items():
         print(
             f"{side:20}{one['rows_per_s']:>10.2f}{one['peak_bytes'] / 2**20:>7.0f} MiB"
@@ -79,26 +91,24 @@ def table(
         )
 
 
-def ours(
-    method: str, side: str, model: Path, data: Path, out: Path, batch: int, options: Any
-) -> dict[str, float]:
+def ours(job: Job) -> dict[str, float]:
     """Train through `swiftbox run`, at our defaults."""
     values = {
         "task": "train",
-        "stage": method,
+        "stage": job.method,
         "hub": "local",
-        "model": str(model),
-        "dataset": str(data),
-        "dtype": options.dtype,
-        "per_device_train_batch_size": batch,
+        "model": str(job.model),
+        "dataset": str(job.data),
+        "dtype": job.dtype,
+        "per_device_train_batch_size": job.batch,
         "gradient_accumulation_steps": 1,
-        "max_steps": options.steps,
+        "max_steps": job.steps,
         "save_steps": 0,
         "report_to": "none",
         "gradient_checkpointing": "false",
-        "output_dir": str(out),
+        "output_dir": str(job.out),
     }
-    config = out.with_suffix(".yaml")
+    config = job.out.with_suffix(".yaml")
     config.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
     began = time.time()
     child = subprocess.run(
@@ -109,11 +119,11 @@ def ours(
     )
     if child.returncode:
         raise SystemExit(child.stderr)
-    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (job.out / "events.jsonl").read_text().splitlines()]
     steps = [one for one in events if one["event"] == "step"]
     before = next(one for one in events if one["event"] == "start")["memory_bytes"]
     return {
-        **speed([one["time"] for one in steps], batch),
+        **speed([one["time"] for one in steps], job.batch),
         "peak_bytes": max(one["memory_bytes"] for one in steps),
         "grown_bytes": max(one["memory_bytes"] for one in steps) - before,
         "first_step_s": steps[0]["time"] - began,
@@ -127,13 +137,10 @@ def speed(stamps: list[float], batch: int) -> dict[str, float]:
     return {"rows_per_s": batch * (len(stamps) - WARM_UP) / elapsed}
 
 
-def theirs(
-    method: str, side: str, model: Path, data: Path, out: Path, batch: int, options: Any
-) -> dict[str, float]:
+def theirs(job: Job) -> dict[str, float]:
     """Train with TRL in a process of its own."""
-    out.mkdir()
+    job.out.mkdir()
     began = time.time()
-    job = [method, side, model, data, out, batch, options.steps, options.dtype]
     child = subprocess.run(
         [sys.executable, __file__, *map(str, job)],
         capture_output=True,
@@ -143,9 +150,9 @@ def theirs(
     )
     if child.returncode:
         raise SystemExit(child.stderr)
-    found = json.loads((out / "found.json").read_text())
+    found = json.loads((job.out / "found.json").read_text())
     return {
-        **speed(found["stamps"], batch),
+        **speed(found["stamps"], job.batch),
         "peak_bytes": found["peak_bytes"],
         "grown_bytes": found["peak_bytes"] - found["before_bytes"],
         "first_step_s": found["stamps"][0] - began,
@@ -200,7 +207,7 @@ def turn(role: str, words: list[str]) -> dict[str, str]:
 
 def main() -> None:
     """Train with TRL and write what was measured."""
-    method, side, model, data, out, batch, steps, dtype = sys.argv[1:]
+    method, side, model, data, out, batch, steps, dtype = sys.argv[1:]  # a Job
     import torch
     from datasets import load_dataset
     from peft import LoraConfig

@@ -1,4 +1,4 @@
-"""The cross-entropy of next tokens over batches of any layout. Shapes: L lines, T tokens, M learned."""
+"""The cross-entropy of next tokens, whatever the layout. Shapes: L lines, T tokens, M learned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swiftbox.core.samples import IGNORED
 def next_token_losses(
     model: Any, batch: Mapping[str, Any], readout: Readout, *, uniform: bool = False
 ) -> torch.Tensor:
-    """Return the cross-entropy in nats of every learned token, in the order of the batch.  # (M,)"""
+    """Return the cross-entropy in nats of every learned token, in batch order.  # (M,)"""
     labels = batch["labels"]  # (L, T)
     inputs = {key: value for key, value in batch.items() if key != "labels"}
     learned = torch.nn.functional.pad(labels[:, 1:] != IGNORED, (0, 1))  # (L, T)

@@ -6,43 +6,32 @@ https://huggingface.co/docs/trl/grpo_trainer, https://huggingface.co/docs/trl/rl
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
 from transformers import TrainingArguments
 
-from swiftbox.config.train import TrainConfig
+from swiftbox.core.made import Made
 from swiftbox.core.progress import Progress
 from swiftbox.core.samples import Prompt
 from swiftbox.core.whole_checkpoints import Record, WholeCheckpoints
-
-Emit = Callable[..., None]
 
 OWN = ("prompt", "completion")
 """Columns that TRL gives a meaning of its own."""
 
 
 def online_trainer(
-    config: TrainConfig,
-    network: Any,
-    tokenizer: Any,
-    parts: Sequence[Sequence[Prompt]],
-    arguments: TrainingArguments,
-    record: Record,
-    rewards: Sequence[Callable[..., Any]],
+    made: Made, parts: Sequence[Sequence[Prompt]], record: Record
 ) -> tuple[Any, Progress]:
     """Return TRL's trainer for the config, and what records its steps."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+    import trl
 
-    values = config.model_dump()
-    leave_one_out = values["loss_type"] == "rloo"
-    config_class, trainer_class = (
-        (RLOOConfig, RLOOTrainer) if leave_one_out else (GRPOConfig, GRPOTrainer)
-    )
+    values: dict[str, Any] = made.config.model_dump()
+    name = "RLOO" if values["loss_type"] == "rloo" else "GRPO"
+    config_class, trainer_class = getattr(trl, f"{name}Config"), getattr(trl, f"{name}Trainer")
+    arguments = made.arguments
 
     class Online(WholeCheckpoints, trainer_class):  # type: ignore[misc, valid-type]
         """TRL's trainer with whole checkpoints."""
@@ -61,14 +50,14 @@ def online_trainer(
     training, held_out = (rows_of(part) for part in parts)
     progress = Progress(record.emit)
     trainer = Online(
-        model=network,
-        reward_funcs=list(rewards),
+        model=made.network,
+        reward_funcs=made.method.judges(made.config),
         args=config_class(
             **given | options_of(values, config_class.__dataclass_fields__, arguments)
         ),
         train_dataset=training,
         eval_dataset=held_out if len(held_out) else None,
-        processing_class=tokenizer,
+        processing_class=made.tokenizer,
         callbacks=[progress],
     )
     trainer.record = record
@@ -76,9 +65,7 @@ def online_trainer(
     return trainer, progress
 
 
-def options_of(
-    values: dict[str, Any], known: Any, arguments: TrainingArguments
-) -> dict[str, Any]:
+def options_of(values: dict[str, Any], known: Any, arguments: TrainingArguments) -> dict[str, Any]:
     """Return TRL's options from our settings; one generation serves one update.
 
     A batch holds whole groups of answers, so rows per device count answers, not prompts.

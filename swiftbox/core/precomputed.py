@@ -92,7 +92,7 @@ def precompute(
     process: int = 0,
     processes: int = 1,
     batch_tokens: int = BATCH_TOKENS["cpu"],
-    on_progress: Callable[[int, int], None] = lambda done, of: None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Pair]:
     """Return the pairs with the reference's log-probabilities, computing those not in store.
 
@@ -108,7 +108,8 @@ def precompute(
         triples = zip((key for key, _ in batch), chosen.tolist(), rejected.tolist(), strict=True)
         store.append(process, triples)
         done += len(batch)
-        on_progress(done, len(own))
+        if on_progress:
+            on_progress(done, len(own))
     if processes > 1:
         torch.distributed.barrier()
         store.read()

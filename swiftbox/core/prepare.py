@@ -9,8 +9,8 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.samples import Sample
 from swiftbox.core.rows import fit, hold_out, preview
+from swiftbox.core.samples import Sample
 from swiftbox.data.check import load_examples
 from swiftbox.data.source import Source
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from swiftbox.config.train import TrainConfig
+from swiftbox.core.made import Made
 from swiftbox.core.precomputed import (
     BATCH_TOKENS,
     BATCH_TOKENS_ELSEWHERE,
@@ -31,34 +31,20 @@ Emit = Callable[..., None]
 SECONDS_BETWEEN_NOTES = 10.0
 
 
-@dataclass(frozen=True)
-class Start:
-    """What training starts from: the folders that define it, and how it is scored."""
-
-    folders: tuple[Path | None, ...]
-    layout: str
-    arguments: Any
-    """TrainingArguments: which device, which process of how many."""
-
-
 def prepare_context(
-    config: TrainConfig,
-    method: Any,
-    network: Any,
-    parts: Sequence[list[Sample]],
-    start: Start,
-    emit: Emit,
+    made: Made, parts: Sequence[list[Sample]], layout: str, emit: Emit
 ) -> tuple[Context, Sequence[list[Sample]]]:
     """Return what the method's loss needs, and the parts of the data with what is known of them."""
+    config, method = made.config, made.method
     readout = None
     if method.head == "language":
         sharded = config.distributed not in ("none", "ddp")
-        readout = readout_of(network, getattr(torch, config.dtype), sharded=sharded)
+        readout = readout_of(made.network, getattr(torch, config.dtype), sharded=sharded)
     if method.reference == "none" or getattr(config, "reference_free", False):
         return Context(config, readout), parts
-    reference = reference_of(network, config, start.folders[1])
+    reference = reference_of(made.network, config, made.folders[1])
     if precomputes(config):
-        parts = with_reference(parts, config, network, readout, start, emit)
+        parts = with_reference(made, parts, readout, layout, emit)
     return Context(config, readout, reference), parts
 
 
@@ -105,50 +91,47 @@ def adds_nothing(network: Any) -> bool:
 
 
 def with_reference(
-    parts: Sequence[list[Sample]],
-    config: TrainConfig,
-    network: Any,
-    readout: Any,
-    start: Start,
-    emit: Emit,
+    made: Made, parts: Sequence[list[Sample]], readout: Any, layout: str, emit: Emit
 ) -> list[list[Sample]]:
     """Return the parts of the data with the reference's log-probabilities precomputed."""
     emit("stage", name="reference", detail="")
-    home_device = next(network.parameters()).device
-    network.to(start.arguments.device)
-    device = start.arguments.device.type
-    settings = (config.dtype, str(getattr(config, "quant_bits", None)))
-    folders = [one for one in start.folders if one is not None]
-    name = model_hash(folders, settings)
-    store = Store(home() / "cache" / "reference" / name)
+    network, arguments = made.network, made.arguments
+    store = store_of(made)
     known, last = len(store.known), [time.monotonic()]
 
     def progress(done: int, of: int) -> None:
-        if time.monotonic() - last[0] > SECONDS_BETWEEN_NOTES or done == of:
+        if time.monotonic() - last[0] > SECONDS_BETWEEN_NOTES:
             last[0] = time.monotonic()
             emit("note", key="reference", message=f"{done} / {of}")
 
-    score = scorer(network, readout, start.layout, getattr(torch, config.dtype))
     was_training = network.training
-    network.eval()
+    stays = next(network.parameters()).device
+    network.eval().to(arguments.device)
     found = precompute(
         list(_pairs(parts)),
-        score,
+        scorer(network, readout, layout, getattr(torch, made.config.dtype)),
         store,
-        process=start.arguments.process_index,
-        processes=start.arguments.world_size,
-        batch_tokens=BATCH_TOKENS.get(device, BATCH_TOKENS_ELSEWHERE),
+        process=arguments.process_index,
+        processes=arguments.world_size,
+        batch_tokens=BATCH_TOKENS.get(arguments.device.type, BATCH_TOKENS_ELSEWHERE),
         on_progress=progress,
     )
-    network.train(was_training).to(home_device)
+    network.train(was_training).to(stays)
     computed = len(store.known) - known
     message = text(
         f"reference log-probabilities: {computed} computed, {len(found) - computed} were known",
         f"参考对数概率：计算 {computed} 个，{len(found) - computed} 个已有",
     )
     emit("note", key="precompute_ref_log_probs", message=message)
-    made = iter(found)
-    return [[next(made) for _ in part] for part in parts]
+    made_of = iter(found)
+    return [[next(made_of) for _ in part] for part in parts]
+
+
+def store_of(made: Made) -> Store:
+    """Return what is kept of this very starting point: weights, adapter, number type."""
+    folders = [one for one in made.folders if one is not None]
+    settings = (made.config.dtype, str(getattr(made.config, "quant_bits", None)))
+    return Store(home() / "cache" / "reference" / model_hash(folders, settings))
 
 
 def _pairs(parts: Iterable[Iterable[Sample]]) -> Iterable[Pair]:

@@ -85,9 +85,7 @@ def fit(rows: Sequence[Sample], *, max_length: int, truncation: str) -> Fitted:
     )
 
 
-def hold_out(
-    rows: list[Sample], val_size: float, seed: int
-) -> tuple[list[Sample], list[Sample]]:
+def hold_out(rows: list[Sample], val_size: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Split off rows for evaluation: a share below 1, or a number of rows."""
     if val_size == 0:
         return rows, []

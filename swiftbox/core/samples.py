@@ -161,7 +161,7 @@ class Prompt:
         """A prompt is answered, whatever its length."""
         return True
 
-    def cut(self, length: int) -> Prompt:
+    def cut(self, length: int) -> Prompt:  # noqa: ARG002 - the other kinds' signature
         """Prompts are never cut: a question without its end is another question."""
         return self
 

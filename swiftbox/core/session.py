@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,17 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.core import checkpoint
 from swiftbox.core.adapters import attach, matched, parameter_counts
 from swiftbox.core.layouts import choose_layout
+from swiftbox.core.made import Made
 from swiftbox.core.model import load_model
 from swiftbox.core.prepare import load_tokenizer, prepare_rows
 from swiftbox.core.progress import Progress
-from swiftbox.core.references import Start, prepare_context
+from swiftbox.core.references import prepare_context
 from swiftbox.core.rows import Units, pack
-from swiftbox.core.samples import Sample
+from swiftbox.core.samples import Row, Sample
 from swiftbox.core.sharding import sharding_arguments
 from swiftbox.core.trainer import SwiftTrainer, Work
 from swiftbox.core.whole_checkpoints import Record
 from swiftbox.data.source import Source
-from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
 Emit = Callable[..., None]
@@ -81,27 +80,13 @@ def train(
     return saved
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a trainer is made of."""
-
-    config: TrainConfig
-    method: Any
-    network: Any
-    tokenizer: Any
-    arguments: TrainingArguments
-    folders: tuple[Path, Path | None]
-    """Of the model and of the adapter that training starts from."""
-
-
 def offline(
     made: Made, parts: Sequence[list[Sample]], record: Record
 ) -> tuple[SwiftTrainer, Progress]:
     """Return our own trainer, which learns from the rows."""
-    config, method, network = made.config, made.method, made.network
-    layout = choose_layout(config, network, record.emit, shares=method.shares)
-    start = Start(made.folders, layout, made.arguments)
-    context, parts = prepare_context(config, method, network, parts, start, record.emit)
+    config, method = made.config, made.method
+    layout = choose_layout(config, made.network, record.emit, shares=method.shares)
+    context, parts = prepare_context(made, parts, layout, record.emit)
     training, held_out = parts
     work = Work(
         record=record,
@@ -114,7 +99,7 @@ def offline(
     progress = Progress(record.emit)
     trainer = SwiftTrainer(
         work,
-        model=network,
+        model=made.network,
         args=made.arguments,
         processing_class=made.tokenizer,
         callbacks=[progress],
@@ -127,15 +112,15 @@ def online(made: Made, parts: Sequence[Any], record: Record) -> tuple[Any, Progr
     """Return the trainer of the engine whose model learns from its own answers."""
     from swiftbox.core.online import online_trainer
 
-    rewards = made.method.judges(made.config)
-    return online_trainer(
-        made.config, made.network, made.tokenizer, parts, made.arguments, record, rewards
-    )
+    return online_trainer(made, parts, record)
 
 
 def units_of(rows: Sequence[Sample], config: TrainConfig) -> list[list[Sample]]:
     """Return what one place of a batch holds: one row, or packed several."""
-    return pack(rows, config.max_length) if config.packing else [[row] for row in rows]
+    if not config.packing:
+        return [[row] for row in rows]
+    plain = [row for row in rows if isinstance(row, Row)]  # other kinds refuse packing
+    return [list(unit) for unit in pack(plain, config.max_length)]
 
 
 def with_adapter(base: Any, config: TrainConfig, adapter: Path | None, emit: Emit) -> Any:

@@ -12,8 +12,8 @@ from swiftbox.config.fields import setting
 from swiftbox.config.groups import as_list
 from swiftbox.config.preference import BetaField, ReferenceField, SharingField, SmoothingField
 from swiftbox.config.train import TrainConfig
-from swiftbox.language import text
 from swiftbox.core.terms import Context, Terms
+from swiftbox.language import text
 from swiftbox.methods.method import Method
 from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, watched
 
@@ -121,6 +121,4 @@ def weighted(config: Any) -> Sequence[tuple[str, float]]:
     return [*zip(losses, weights, strict=True), *likelihood]
 
 
-DPO = Method(
-    "dpo", DpoConfig, True, encode, collate, loss, count, shares=True, reference="fixed"
-)
+DPO = Method("dpo", DpoConfig, True, encode, collate, loss, count, shares=True, reference="fixed")

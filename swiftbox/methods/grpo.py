@@ -18,6 +18,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.language import text
 from swiftbox.methods.method import Method
 
+
 class GrpoConfig(TrainConfig):
     """Options of `stage: grpo`."""
 

@@ -10,6 +10,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.core.terms import Context, Terms
 from swiftbox.methods.method import Method
 
+
 class PtConfig(TrainConfig):
     """Options of `stage: pt`."""
 

@@ -1,4 +1,4 @@
-"""Reward models: a score per answer from pairs (Bradley-Terry, arXiv:2203.02155). Shapes: B pairs."""
+"""Reward models: scores from pairs (Bradley-Terry, arXiv:2203.02155). Shapes: B pairs."""
 
 from __future__ import annotations
 

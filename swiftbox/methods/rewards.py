@@ -75,7 +75,7 @@ def as_number(words: str) -> float | None:
     return float(top) / float(bottom or 1)
 
 
-def format(completions: Sequence[Any], **columns: Any) -> list[float]:  # noqa: A001, ARG001
+def format(completions: Sequence[Any], **columns: Any) -> list[float]:  # noqa: ARG001
     """Give 1 to an answer that thinks in <think></think> first and then says something."""
     return [float(THINKING.fullmatch(said(one).strip()) is not None) for one in completions]
 

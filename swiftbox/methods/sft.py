@@ -10,6 +10,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.methods.method import Method
 from swiftbox.methods.pt import collate, count, loss
 
+
 class SftConfig(TrainConfig):
     """Options of `stage: sft`."""
 

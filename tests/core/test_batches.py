@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM
 from swiftbox.core.batches import LINES, collate_rows, joined_batch, padded_batch
 from swiftbox.core.encoding import Chat, encode_texts
 from swiftbox.core.encoding import encode_chats as encode
+from swiftbox.core.exactness import keeps_rows_apart
 from swiftbox.core.losses import next_token_losses
 from swiftbox.core.readout import readout_of
-from swiftbox.core.samples import IGNORED, Row
-from swiftbox.core.exactness import keeps_rows_apart
 from swiftbox.core.rows import EpochSampler, fit, hold_out, pack
+from swiftbox.core.samples import IGNORED, Row
 from swiftbox.data.example import Example, Message
 from swiftbox.errors import DataError
 

@@ -41,7 +41,7 @@ class Given:
     def __init__(self, model: Any) -> None:
         self.model = model
 
-    def sums(self, model: Any, known: Any, batch: Any, readout: Any, sequences: int) -> Any:
+    def sums(self, _model: Any, _known: Any, batch: Any, _readout: Any, sequences: int) -> Any:
         with torch.no_grad():
             return scores(self.model, batch, readout_of(self.model), sequences=sequences).sums
 
@@ -158,9 +158,7 @@ def tokenized(rows: list[Pair]) -> dict[str, torch.Tensor]:
     return found
 
 
-def experimental(
-    name: str, model: Any, folder: Path, **settings: Any
-) -> Any:
+def experimental(name: str, model: Any, folder: Path, **settings: Any) -> Any:
     if name == "orpo":
         from trl.experimental.orpo import ORPOConfig as Config
         from trl.experimental.orpo import ORPOTrainer as Trainer
