@@ -115,3 +115,35 @@ def write_config(path: Path, model: Path, dataset: Path, **keys: object) -> Path
     }
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return path
+
+
+def write_pairs(path: Path, count: int, seed: int = 0) -> Path:
+    """Write preferences: the better answer says yes, the worse says no."""
+    chooser = random.Random(seed)
+    words = (json.__doc__ or "").split()
+
+    def some(least: int, most: int) -> str:
+        return " ".join(chooser.choice(words) for _ in range(chooser.randint(least, most)))
+
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(count):
+            row = {
+                "prompt": some(3, 20),
+                "chosen": f"yes {some(1, 9)}",
+                "rejected": f"no {some(1, 9)}",
+            }
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+def write_labels(path: Path, count: int, seed: int = 0) -> Path:
+    """Write judged answers: those that say yes are good."""
+    pairs = write_pairs(path.with_suffix(".pairs"), count, seed).read_text("utf-8").splitlines()
+    with path.open("w", encoding="utf-8") as file:
+        for number, row in enumerate(map(json.loads, pairs)):
+            good = number % 2 == 0
+            answer = row["chosen"] if good else row["rejected"]
+            file.write(
+                json.dumps({"prompt": row["prompt"], "completion": answer, "label": good}) + "\n"
+            )
+    return path

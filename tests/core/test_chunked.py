@@ -1,0 +1,116 @@
+"""Log-probabilities in chunks: their values, their gradients, and the memory they take."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from swiftbox.core import chunked
+from swiftbox.core.chunked import log_probs
+from swiftbox.core.readout import Readout, readout_of
+
+
+@pytest.mark.parametrize("uniform", [False, True])
+@pytest.mark.parametrize("trained_head", [False, True])
+def test_values_and_gradients_are_those_of_full_logits(
+    trained_head: bool, uniform: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunked, "chunk_tokens", lambda *_: 20)  # 70 tokens: a last chunk of 10
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(70, 16, generator=generator)
+    weight = torch.randn(50, 16, generator=generator)
+    targets = torch.randint(0, 50, (70,), generator=generator)
+    upstream = torch.full((70,), 0.3) if uniform else torch.randn(70, generator=generator)
+    found = []
+    for ours in (True, False):
+        h = hidden.clone().requires_grad_()
+        w = weight.clone().requires_grad_(trained_head)
+        if ours:
+            values = log_probs(h, w, targets, uniform=uniform)
+        else:
+            values = (h @ w.T).log_softmax(1).gather(1, targets[:, None])[:, 0]
+        (values * upstream).sum().backward()
+        found.append([values.detach(), h.grad, w.grad])
+    for own, wanted in zip(*found, strict=True):
+        assert (own is None) == (wanted is None)
+        assert own is None or torch.allclose(own, wanted, atol=1e-5)
+
+
+def test_huge_logits_stay_finite() -> None:
+    hidden = torch.full((3, 4), 1e4).requires_grad_()
+    values = log_probs(hidden, torch.eye(8, 4) * 1e3, torch.tensor([0, 3, 7]))
+    values.sum().backward()
+    assert torch.isfinite(values).all()
+    assert torch.isfinite(hidden.grad).all()
+
+
+def test_half_precision_is_as_near_as_its_products(tiny: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(n, 64, generator=generator) / 4 for n in (33, 200))
+    targets = torch.randint(0, 200, (33,), generator=generator)
+    exact = log_probs(hidden, weight, targets)
+    near = log_probs(hidden.bfloat16(), weight.bfloat16(), targets)
+    assert near.dtype == torch.float32
+    assert torch.allclose(exact, near, atol=0.05)
+
+
+def test_a_head_that_does_more_than_a_product_is_asked_itself(tiny: Path) -> None:
+    from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
+
+    assert readout_of(AutoModelForCausalLM.from_pretrained(tiny)) == Readout(plain=True)
+    capped = Gemma2ForCausalLM(
+        Gemma2Config(
+            vocab_size=64,
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            head_dim=16,
+            final_logit_softcapping=0.5,
+            initializer_range=1.0,
+        )
+    )
+    assert readout_of(capped) == Readout(plain=False)
+
+
+MEASURED = """
+import json, resource, sys, torch
+from swiftbox.core.chunked import log_probs
+kind, rows, tokens, vocabulary, hidden = sys.argv[1], *map(int, sys.argv[2:])
+torch.manual_seed(0)
+weight = torch.nn.Parameter(torch.randn(vocabulary, hidden) * 0.02, requires_grad=False)
+states = torch.randn(rows * tokens, hidden, requires_grad=True)
+targets = torch.randint(0, vocabulary, (rows * tokens,))
+def peak():
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+before = peak()
+if kind == "ours":
+    loss = -log_probs(states, weight, targets, uniform=True).sum()
+else:
+    loss = torch.nn.functional.cross_entropy(states @ weight.T, targets, reduction="sum")
+loss.backward()
+print(json.dumps({"grown": peak() - before, "loss": loss.item()}))
+"""
+
+
+@pytest.mark.slow
+def test_a_large_vocabulary_takes_a_fraction_of_the_memory_of_full_logits() -> None:
+    """2,000 tokens of a vocabulary of 151,936; scripts/bench loss measures 8,000."""
+    found = {}
+    for kind in ("ours", "full"):
+        child = subprocess.run(
+            [sys.executable, "-c", MEASURED, kind, "2", "1000", "151936", "64"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found[kind] = json.loads(child.stdout)
+    assert found["ours"]["loss"] == pytest.approx(found["full"]["loss"], rel=1e-5)
+    assert found["ours"]["grown"] <= 0.3 * found["full"]["grown"]
