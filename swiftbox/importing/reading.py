@@ -29,7 +29,8 @@ class Document:
     @property
     def given(self) -> Given:
         """Return the values by key; of a key given twice, the later."""
-        return Given({one.key: one.value for one in self.entries}, self.path.resolve().parent)
+        values = {one.key: one.value for one in self.entries}
+        return Given(values, self.path.resolve().parent, script=self.tool is not None)
 
 
 def read(path: Path) -> Document:

@@ -27,6 +27,7 @@ class Given:
 
     values: Mapping[str, Any]
     folder: Path
+    script: bool = False
 
     def has(self, key: str) -> bool:
         """Tell whether a key is set to something that is neither blank nor off."""
@@ -38,8 +39,8 @@ class Finding:
     """What becomes of a foreign key.
 
     taken: it becomes `ours`, and `why` says what differs, if anything; replaced: its settings
-    were given by hand; idle: it means nothing here; left: it means something that cannot be done here; refused: the file cannot be imported
-    with it, unless the keys of `ours` are given by hand.
+    were given by hand; idle: it means nothing here; left: it means something that cannot be done
+    here; refused: the file cannot be imported with it, unless the keys of `ours` are given by hand.
     """
 
     kind: Kind

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from swiftbox.config.aliases import ALIASES, OWN_VALUES
-from swiftbox.config.checking import nearest
 from swiftbox.config.fields import cards
+from swiftbox.config.groups import as_list
 from swiftbox.config.reading import Entry, Problem, Settings, read_text
 from swiftbox.errors import ConfigError
 from swiftbox.importing.reading import Document, read
 from swiftbox.importing.recognising import Recognised, recognise
 from swiftbox.importing.row import Added, Finding, Given, Tool, Written, idle, left
+from swiftbox.importing.shell import COMPUTED
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.tasks.load import Loaded, typed
@@ -73,7 +75,9 @@ def _findings(written: Written, given: Given, tool: Tool) -> Iterable[Finding]:
     key, value = written.key, written.value
     if value is None or value in ("", [], {}):
         return [idle(text("left blank", "留空"))]
-    if isinstance(value, str) and ("$(" in value or "`" in value or "${" in value):
+    if given.script and any(
+        isinstance(one, str) and COMPUTED.search(one) for one in as_list(value)
+    ):
         why = text("the shell computes it: give the value", "由 shell 计算：请直接给出数值")
         return [left(why)]
     if key in tool.rows:
@@ -86,9 +90,9 @@ def _findings(written: Written, given: Given, tool: Tool) -> Iterable[Finding]:
         return [
             Finding("taken", {key: OWN_VALUES.get(key, {}).get(value, value) if plain else value})
         ]
-    near = nearest(key, tool.rows)
+    near = get_close_matches(key, {*tool.rows, *ALIASES, *known_keys()}, n=1, cutoff=0.75)
     what = text(f"not known to {tool.title} or here", f"{tool.title} 与此处均无此键")
-    end = text(f"; did you mean {near}?", f"；是否想写 {near}？") if near else ""
+    end = text(f"; did you mean {near[0]}?", f"；是否想写 {near[0]}？") if near else ""
     return [left(what + end)]
 
 
