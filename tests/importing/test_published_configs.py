@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from box import box, losses, state
+from foreign import CONFIGS, GOLDEN
 from made_up import made_up
 from tiny import write_chats
-from words import CONFIGS, GOLDEN
 
 from swiftbox.errors import ConfigError
 from swiftbox.importing.report import lines_of, yaml_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from words import BASE, findings, ours
+from foreign import BASE, findings, ours
 
 from swiftbox.importing import TOOLS
 from swiftbox.importing.row import Given

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from words import BASE, CONFIGS, ours
+from foreign import BASE, CONFIGS, ours
 
 from swiftbox.errors import ConfigError
 from swiftbox.importing.reading import read

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from words import BASE, findings, ours
+from foreign import BASE, findings, ours
 
 ENTRIES: dict[str, Any] = {
     "mine": {"file_name": "mine.json"},
