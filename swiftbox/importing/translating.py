@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ def _findings(written: Written, given: Given, tool: Tool) -> Iterable[Finding]:
     return [left(what + end)]
 
 
+@cache
 def known_keys() -> frozenset[str]:
     """Return the keys of all our stages."""
     return frozenset(card.name for method in METHODS.values() for card in cards(method.config))
