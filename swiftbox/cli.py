@@ -141,6 +141,7 @@ def _yaml_verbs(verbs: Verbs) -> None:
     _overrides(new)
     new.add_argument("-o", "--output", metavar="FILE")
     new.add_argument("--force", action="store_true", help=text("overwrite FILE", "覆盖已有文件"))
+    _import(verbs)
     schema = _verb(
         verbs,
         "schema",
@@ -148,6 +149,30 @@ def _yaml_verbs(verbs: Verbs) -> None:
         "swiftbox schema train",
     )
     schema.add_argument("task", nargs="?", default="train")
+
+
+def _import(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "import",
+        text(
+            "turn a config of LLaMA-Factory, axolotl or ms-swift into ours",
+            "将 LLaMA-Factory、axolotl 或 ms-swift 的配置转为本工具的 YAML",
+        ),
+        "swiftbox import qwen3_lora_sft.yaml -o a.yaml dataset=my.jsonl",
+    )
+    verb.set_defaults(verb="import_file")  # `import` is a word of Python's own
+    verb.add_argument("file", help=text("YAML, JSON or a .sh script", "YAML、JSON 或 .sh 脚本"))
+    _overrides(verb)
+    verb.add_argument("-o", "--output", metavar="FILE")
+    verb.add_argument("--force", action="store_true", help=text("overwrite FILE", "覆盖已有文件"))
+    verb.add_argument(
+        "--from",
+        dest="tool",
+        choices=("llamafactory", "axolotl", "ms-swift"),
+        help=text("whose it is, where the keys do not tell", "来源（当键名无法判断时）"),
+    )
+    _json(verb)
 
 
 def _runs(verbs: Verbs) -> None:

@@ -127,7 +127,6 @@ def new(options: argparse.Namespace) -> int:
             hint=text(f"there are: {', '.join(known)}", f"可选：{', '.join(known)}"),
         )
     loaded = load(known[options.preset], options.overrides)
-    target = Path(options.output) if options.output else None
     shown = options.output or "FILE"
     content = write(
         loaded.config,
@@ -137,10 +136,16 @@ def new(options: argparse.Namespace) -> int:
         ],
         keys=loaded.asked,
     )
-    if target is None:
+    if options.output:
+        _write_new(Path(options.output), content, force=options.force)
+    else:
         sys.stdout.write(content)
-        return 0
-    if target.exists() and not options.force:
+    return 0
+
+
+def _write_new(target: Path, content: str, *, force: bool) -> None:
+    """Write a YAML that is not there yet, and say what comes next."""
+    if target.exists() and not force:
         raise ConfigError(
             text(f"{target} exists", f"{target} 已存在"),
             hint=text("--force overwrites it", "--force 可覆盖"),
@@ -160,6 +165,31 @@ def new(options: argparse.Namespace) -> int:
             f"已写入 {target}；下一步：swiftbox check {target}",
         )
     )
+
+
+def import_file(options: argparse.Namespace) -> int:
+    """Turn a config of another tool into a YAML of ours, with an account of every key."""
+    from swiftbox.importing.report import as_json, lines_of, yaml_of
+    from swiftbox.importing.translating import import_config
+
+    try:
+        imported = import_config(Path(options.file), options.overrides, asked=options.tool)
+    except UserError as error:
+        if options.json:
+            answer(json.dumps({"ok": False, "error": error.message, "hint": error.hint}))
+            return 2
+        raise
+    content = yaml_of(imported, options.output or "FILE")
+    if not options.json:
+        for line in lines_of(imported):
+            say(line)
+    if options.output:
+        _write_new(Path(options.output), content, force=options.force)
+    if options.json:
+        account = as_json(imported, content, options.output)
+        answer(json.dumps(account, ensure_ascii=False, default=str))
+    elif not options.output:
+        sys.stdout.write(content)
     return 0
 
 

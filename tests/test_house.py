@@ -34,6 +34,8 @@ FRONT = [
     "swiftbox.supervise",
     "swiftbox.plan",
     "swiftbox.preflight",
+    "swiftbox.importing.translating",
+    "swiftbox.importing.report",
     "swiftbox.preview",
     "swiftbox.view",
     "swiftbox.worker",

@@ -134,7 +134,7 @@ def test_the_capture_of_the_menu_is_what_the_menu_paints() -> None:
 
 
 def test_every_verb_explains_itself_with_an_example() -> None:
-    for verb in ("run", "check", "new", "schema", "runs", "doctor", "demo"):
+    for verb in ("run", "check", "new", "import", "schema", "runs", "doctor", "demo"):
         done = subprocess.run(
             [*COMMAND, verb, "--help"], capture_output=True, text=True, check=True
         )

@@ -90,7 +90,7 @@ def read_file(path: Path, overrides: Iterable[str] = ()) -> Settings:
 def read_text(content: str, *, source: str, overrides: Iterable[str] = ()) -> Settings:
     """Read YAML text; `source` names it in messages."""
     settings = Settings(source)
-    written = _file_entries(content, settings)
+    written = written_entries(content, settings)
     if not written:
         settings.fail()  # what is not YAML lacks every key: that alone is worth saying
     asked = _override_entries(overrides, settings, first=len(written))
@@ -102,7 +102,8 @@ def read_text(content: str, *, source: str, overrides: Iterable[str] = ()) -> Se
     return settings
 
 
-def _file_entries(content: str, settings: Settings) -> dict[str, Entry]:
+def written_entries(content: str, settings: Settings) -> dict[str, Entry]:
+    """Return the top-level keys of YAML text as they are written; add mistakes to `settings`."""
     loader = Loader(content)
     try:
         node = loader.get_single_node()

@@ -1,0 +1,153 @@
+"""Datasets of other tools: dataset_info.json, nested lists, row formats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from foreign import BASE, findings, ours
+
+ENTRIES: dict[str, Any] = {
+    "mine": {"file_name": "mine.json"},
+    "deep": {"file_name": "sub/deep.json", "columns": {"prompt": "q", "response": "a"}},
+    "pairs": {
+        "hf_hub_url": "owner/pairs",
+        "ms_hub_url": "other/pairs",
+        "ranking": True,
+        "split": "train",
+        "subset": "en",
+        "columns": {"prompt": "question", "chosen": "good", "rejected": "rejected"},
+    },
+    "pictures": {"file_name": "p.json", "columns": {"images": "images"}},
+}
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    """A folder with data/dataset_info.json."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "dataset_info.json").write_text(json.dumps(ENTRIES), "utf-8")
+    return tmp_path
+
+
+def lf(folder: Path, written: str) -> Any:
+    return ours(folder, BASE["llamafactory"] + written + "\n").get("dataset")
+
+
+def test_a_name_becomes_the_path_of_its_file(registry: Path) -> None:
+    assert lf(registry, "dataset: mine") == str(registry / "data" / "mine.json")
+
+
+def test_max_samples_is_the_number_of_rows_of_each_set(registry: Path) -> None:
+    path = str(registry / "data" / "mine.json")
+    assert lf(registry, "dataset: mine,mine\nmax_samples: 9") == [f"{path}#9", f"{path}#9"]
+
+
+def test_a_file_in_a_subfolder_brings_its_columns(registry: Path) -> None:
+    assert lf(registry, "dataset: deep,deep")[0] == {
+        "path": str(registry / "data" / "sub/deep.json"),
+        "columns": {"q": "instruction", "a": "output"},
+    }
+
+
+def test_an_entry_of_the_hub_becomes_its_id(registry: Path) -> None:
+    found = lf(registry, "dataset: pairs,mine")[0]
+    assert found["path"] == "owner/pairs"
+    assert found["subset"] == "en"
+    assert found["columns"]["good"] == "chosen"
+    assert "split" not in found
+
+
+def test_a_name_without_entry_is_kept_and_said(registry: Path) -> None:
+    found = findings(registry, BASE["llamafactory"] + "dataset: alpaca_en_demo\n")["dataset"]
+    assert [one.kind for one in found] == ["taken", "left"]
+    assert found[0].ours == {"dataset": "alpaca_en_demo"}
+    assert "has no such entry; give dataset=PATH" in found[1].why
+
+
+def test_a_dataset_of_images_is_refused(registry: Path) -> None:
+    (found,) = findings(registry, BASE["llamafactory"] + "dataset: pictures\n")["dataset"]
+    assert found.kind == "refused"
+    assert "images, video and audio are not trained here" in found.why
+
+
+def axolotl(folder: Path, *lines: str) -> tuple[Any, list[str]]:
+    entry = "\n".join(["datasets:", f"  - {lines[0]}", *(f"    {line}" for line in lines[1:])])
+    found = findings(folder, BASE["axolotl"] + entry + "\n")["datasets"]
+    said = [f"{one.kind} {one.within}" for one in found[1:]]
+    value = found[0].ours.get("dataset")
+    return value[0] if isinstance(value, list) else value, said
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["path: a/b", "type: alpaca"], "a/b"),
+        (["path: a/b", "name: en", "type: alpaca"], {"path": "a/b", "subset": "en"}),
+        (["path: a/b", "split: test", "type: alpaca"], {"path": "a/b", "split": "test"}),
+        (["path: a/b", "split: 'train[:50]'", "type: alpaca"], "a/b#50"),
+        (["path: json", "data_files: x.jsonl", "ds_type: json", "type: alpaca"], "x.jsonl"),
+        (["path: a/b", "type: chat_template", "field_messages: conversations"], "a/b"),
+        (
+            ["path: a/b", "type: chat_template", "field_messages: talk"],
+            {"path": "a/b", "columns": {"talk": "messages"}},
+        ),
+        (
+            ["path: a/b", "type: completion", "field: body"],
+            {"path": "a/b", "columns": {"body": "text"}},
+        ),
+        (
+            ["path: a/b", "type: chatml.intel"],
+            {"path": "a/b", "columns": {"question": "prompt"}},
+        ),
+        (
+            ["path: a/b", "type: {field_instruction: q, field_output: a}"],
+            {"path": "a/b", "columns": {"q": "instruction", "a": "output"}},
+        ),
+    ],
+)
+def test_a_nested_dataset_becomes_a_source(lines: list[str], expected: Any, tmp_path: Path) -> None:
+    assert axolotl(tmp_path, *lines)[0] == expected
+
+
+def test_usual_speakers_and_names_of_turns_need_nothing(tmp_path: Path) -> None:
+    _, said = axolotl(
+        tmp_path,
+        "path: a/b",
+        "type: chat_template",
+        "message_property_mappings: {role: from, content: value}",
+        "roles: {user: [human, user], assistant: [gpt]}",
+        "roles_to_train: [assistant]",
+        "train_on_eos: turn",
+    )
+    assert said == ["idle [0].roles", "idle [0].roles_to_train", "idle [0].train_on_eos"]
+
+
+def test_unusual_names_of_turns_are_not_taken(tmp_path: Path) -> None:
+    _, said = axolotl(
+        tmp_path,
+        "path: a/b",
+        "type: chat_template",
+        "message_property_mappings: {role: who, content: what}",
+        "roles: {user: [customer]}",
+        "split: train[:20%]",
+        "drop_system_message: true",
+    )
+    assert sorted(said) == [
+        "left [0].drop_system_message",
+        "left [0].message_property_mappings",
+        "left [0].roles",
+        "left [0].split",
+    ]
+
+
+def test_a_format_that_is_not_known_is_said(tmp_path: Path) -> None:
+    assert axolotl(tmp_path, "path: a/b", "type: oasst")[1] == ["left [0].type"]
+
+
+def test_rows_cut_by_hand_are_refused(tmp_path: Path) -> None:
+    content = BASE["axolotl"] + "datasets:\n  - {path: a/b, type: input_output}\n"
+    assert findings(tmp_path, content)["datasets"][0].kind == "refused"
