@@ -203,6 +203,7 @@ def _choice(columns: frozenset[str], stage: str) -> Format | RowError:
     for one in fitting:
         if stage in one.stages:
             return one
+    fitting = [one for one in fitting if one.name != "prompt"]  # any question is one
     if fitting:
         other = fitting[-1] if len(fitting[-1].columns) > len(fitting[0].columns) else fitting[0]
         return RowError(

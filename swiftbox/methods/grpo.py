@@ -121,7 +121,7 @@ def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list
 
 def judges(config: Any) -> list[Any]:
     """Return the reward functions; those of a file of the user's are loaded here."""
-    from swiftbox.methods.rewards import load
+    from swiftbox.core.reward_functions import load
 
     return [load(name) for name in as_list(config.reward_funcs)]
 

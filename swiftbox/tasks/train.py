@@ -10,11 +10,10 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
-from swiftbox.errors import MachineError, RunError
+from swiftbox.errors import ConfigError, MachineError, RunError
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.run_folder import INPUTS, checkpoints, read_json, write_json
-from swiftbox.tasks import preferences
 from swiftbox.tasks.task import Emit, Reason, Resolved, Task
 
 
@@ -43,7 +42,7 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
     reasons.append(padding_free)
     settled["padding_free"] = padding_free.value
     _require_reporters(config, machine)
-    reasons += preferences.resolve(config, settled)
+    reasons += _for_method(config, settled)
     processes = 1 if settled["distributed"] == "none" else devices
     settled["num_devices"] = processes
     per_update = config.per_device_train_batch_size * config.gradient_accumulation_steps * processes
@@ -101,6 +100,75 @@ def _padding_free(config: TrainConfig, attention: str) -> Reason:
         )
     why = text(f"not shown to be exact with {attention}", f"使用 {attention} 时未证明精确")
     return Reason("padding_free", "false", why)
+
+
+def _for_method(config: TrainConfig, settled: dict[str, Any]) -> list[Reason]:
+    """Settle what the method needs into `settled`; return the reasons.
+
+    Raises ConfigError for settings that contradict the method.
+    """
+    values = config.model_dump()
+    stage = values["stage"]
+    if config.packing and stage not in ("pt", "sft"):
+        raise ConfigError(
+            text(
+                f"packing: stage: {stage} does not pack; its batches have no padding anyway",
+                f"packing：stage: {stage} 不打包；其批次本来就没有填充",
+            ),
+            hint=text("set packing: false", "设 packing: false"),
+        )
+    if stage == "kto":
+        _require_others(config, values)
+    if values.get("precompute_ref_log_probs") != "auto":
+        return []
+    found = _precompute(config, values, settled["distributed"])
+    settled["precompute_ref_log_probs"] = found.value
+    return [found]
+
+
+def _require_others(config: TrainConfig, values: dict[str, Any]) -> None:
+    if values["loss_type"] == "kto" and config.per_device_train_batch_size < 2:
+        raise ConfigError(
+            text(
+                "per_device_train_batch_size: KTO compares prompts with the answers of others in "
+                f"the batch (got {config.per_device_train_batch_size})",
+                "per_device_train_batch_size：KTO 需要与同批其他回答作比较"
+                f"（当前为 {config.per_device_train_batch_size}）",
+            ),
+            hint=text(
+                "set it to 2 or more, or loss_type: apo_zero_unpaired",
+                "设为 2 或更大，或设 loss_type: apo_zero_unpaired",
+            ),
+        )
+
+
+def _precompute(config: TrainConfig, values: dict[str, Any], distributed: str) -> Reason:
+    """Decide by cost whether the reference is computed before training."""
+    key = "precompute_ref_log_probs"
+    if values["reference_free"]:
+        return Reason(
+            key, "false", text("reference_free: there is none", "reference_free：没有参考模型")
+        )
+    if config.tuner_type == "full":
+        why = text(
+            "a second copy of all weights would have to be kept otherwise",
+            "否则需要保留全部权重的第二份副本",
+        )
+        return Reason(key, "true", why)
+    if distributed not in ("none", "ddp"):
+        why = text("the adapter is switched off instead", "改为关闭适配器得到参考模型")
+        return Reason(key, "false", why)
+    if config.num_train_epochs > 1 and config.max_steps is None:
+        why = text(
+            f"once instead of in each of {config.num_train_epochs:g} epochs; kept for later runs",
+            f"只算一次，而不是 {config.num_train_epochs:g} 轮各算一次；供以后的运行复用",
+        )
+        return Reason(key, "true", why)
+    why = text(
+        "every pair is seen once: beside the policy it costs the same and training starts sooner",
+        "每对样本只用一次：与策略模型一同计算开销相同，且更早开始训练",
+    )
+    return Reason(key, "false", why)
 
 
 def _require_reporters(config: TrainConfig, machine: Machine) -> None:

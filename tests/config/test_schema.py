@@ -39,4 +39,4 @@ def test_every_key_is_described_with_its_default(train_schema: dict[str, Any]) -
     for variant in train_schema["oneOf"]:
         for key, described in variant["properties"].items():
             assert described["description"], key
-            assert "default" in described or key in ("model", "dataset"), key
+            assert "default" in described or key in ("model", "dataset", "reward_funcs"), key

@@ -20,8 +20,11 @@ from swiftbox.core import session
 from swiftbox.core.batches import LINES
 from swiftbox.core.model import load_model
 from swiftbox.core.prepare import load_tokenizer, prepare_rows
+from swiftbox.core.readout import readout_of
 from swiftbox.core.rows import Units
+from swiftbox.core.terms import Context
 from swiftbox.core.trainer import SwiftTrainer, Work
+from swiftbox.core.whole_checkpoints import Record
 from swiftbox.methods import METHODS
 from swiftbox.preflight import sources_of
 from swiftbox.tasks.load import load
@@ -40,14 +43,14 @@ def main() -> None:
     rows, _ = prepare_rows(config, method, tokenizer, sources_of(config), quiet)
     torch.manual_seed(0)
     network = session.with_adapter(load_model(Path(config.model), config), config, None, quiet)
+    readout = readout_of(network, sharded=True)
     work = Work(
-        folder=folder,
+        record=Record(folder, quiet, 1),
         training=Units([[row] for row in rows]),
         held_out=None,
         collate=partial(method.collate, layout=LINES),
-        loss=method.loss,
-        save_total_limit=1,
-        emit=quiet,
+        loss=partial(method.loss, context=Context(config, readout)),
+        count=method.count,
     )
     trainer = SwiftTrainer(work, model=network, args=arguments, processing_class=tokenizer)
     trainer.train()

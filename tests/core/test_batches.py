@@ -16,7 +16,7 @@ from swiftbox.core.encoding import Chat, encode_texts
 from swiftbox.core.encoding import encode_chats as encode
 from swiftbox.core.exactness import keeps_rows_apart
 from swiftbox.core.losses import next_token_losses
-from swiftbox.core.readout import readout_of
+from swiftbox.core.readout import Readout, readout_of
 from swiftbox.core.rows import EpochSampler, fit, hold_out, pack
 from swiftbox.core.samples import IGNORED, Row
 from swiftbox.data.example import Example, Message
@@ -246,8 +246,11 @@ def test_only_learned_places_reach_the_head(tiny: Path, rows: list[Row]) -> None
     model.get_output_embeddings().register_forward_hook(
         lambda _head, _given, made: seen.append(tuple(made.shape))
     )
-    next_token_losses(model, collate_rows([[row] for row in rows], LINES))
+    batch = collate_rows([[row] for row in rows], LINES)
+    next_token_losses(model, batch, Readout(plain=False))
     assert seen == [(1, sum(row.trained for row in rows), 600)]
+    next_token_losses(model, batch, Readout(plain=True))
+    assert seen[1:] == [(1, 0, 600)]  # its product is taken in chunks, outside
 
 
 def test_lines_are_short_and_hold_every_row_once(rows: list[Row]) -> None:
@@ -261,6 +264,6 @@ def test_lines_are_short_and_hold_every_row_once(rows: list[Row]) -> None:
 def test_what_is_left_of_a_line_is_invisible_to_its_rows(tiny: Path, rows: list[Row]) -> None:
     model = load(tiny, "sdpa")
     batch = joined_batch([[rows[0]], list(rows[1:4])])
-    before = next_token_losses(model, batch)
+    before = losses_of(model, batch)
     batch["input_ids"][0, len(rows[0]) :] = 7
-    assert torch.equal(next_token_losses(model, batch), before)
+    assert torch.equal(losses_of(model, batch), before)

@@ -80,9 +80,7 @@ def test_the_loss_of_every_method_falls_and_the_model_loads(
     data = write(tmp_path / "rows.jsonl", 48)
     rate = 1e-2 if tuner_type == "lora" else 2e-3
     keys = {"max_steps": 30, "learning_rate": rate, "val_size": 4, "eval_steps": 30, **settings}
-    made, said = train(
-        tmp_path / "run", tiny, data, stage=stage, tuner_type=tuner_type, **keys
-    )
+    made, said = train(tmp_path / "run", tiny, data, stage=stage, tuner_type=tuner_type, **keys)
     losses = [one["loss"] for one in of_kind(said, "step")]
     assert sum(losses[-3:]) / 3 < sum(losses[:3]) / 3 - falls
     assert math.isfinite(of_kind(said, "eval")[0]["loss"])
