@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 from made_up import made_up
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from tiny import write_chats, write_config, write_labels, write_pairs
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from swiftbox.core.reference import Reference
+from swiftbox.core.references import adds_nothing
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
@@ -139,21 +140,13 @@ def test_the_bare_base_as_reference_would_be_noticed(
     assert abs(of_kind(said, "step")[0]["metrics"]["rewards/chosen"]) > 0.1
 
 
-def test_an_adapter_that_changed_the_base_is_its_own_reference(
-    tmp_path: Path, tiny: Path, pairs: Path
-) -> None:
-    from swiftbox.core.references import adds_nothing
+def test_an_adapter_that_changed_the_base_is_its_own_reference(tiny: Path) -> None:
+    def adapted(**how: Any) -> Any:
+        config = LoraConfig(r=4, target_modules=["q_proj"], **how)
+        return get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), config)
 
-    model = AutoModelForCausalLM.from_pretrained(tiny)
-    from peft import LoraConfig, get_peft_model
-
-    plain = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj"]))
-    assert adds_nothing(plain)
-    model = AutoModelForCausalLM.from_pretrained(tiny)
-    moved = get_peft_model(
-        model, LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights="pissa")
-    )
-    assert not adds_nothing(moved)
+    assert adds_nothing(adapted())
+    assert not adds_nothing(adapted(init_lora_weights="pissa"))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

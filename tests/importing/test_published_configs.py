@@ -14,14 +14,11 @@ from tiny import write_chats
 from swiftbox.errors import ConfigError
 from swiftbox.importing.report import lines_of, yaml_of
 from swiftbox.importing.translating import import_config
-from swiftbox.methods import METHODS
 from swiftbox.plan import plan
 from swiftbox.tasks.load import load, loads
 
 SFT = ("llamafactory_sft.yaml", "axolotl_sft.yaml", "msswift_sft.sh")
 DPO = ("llamafactory_dpo.yaml", "axolotl_dpo.yaml", "msswift_dpo.sh")
-
-needs_dpo = pytest.mark.skipif("dpo" not in METHODS, reason="stage: dpo is not there yet")
 
 
 @pytest.mark.parametrize("name", SFT)
@@ -30,7 +27,7 @@ def test_the_yaml_is_as_expected(name: str) -> None:
     assert yaml_of(import_config(CONFIGS / name), "a.yaml") == golden.read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", [*SFT, *(pytest.param(one, marks=needs_dpo) for one in DPO)])
+@pytest.mark.parametrize("name", [*SFT, *DPO])
 def test_the_yaml_loads_to_the_same_config_and_plans(name: str) -> None:
     imported = import_config(CONFIGS / name)
     config = loads(yaml_of(imported, "a.yaml"), source="a.yaml").config
@@ -204,7 +201,6 @@ def write_pairs(path: Path, count: int) -> Path:
 
 
 @pytest.mark.slow
-@needs_dpo
 @pytest.mark.parametrize("name", DPO)
 def test_the_dpo_config_trains(name: str, tmp_path: Path, tiny: Path) -> None:
     data = write_pairs(tmp_path / "pairs.jsonl", 24)
