@@ -117,6 +117,10 @@ class View:
         )
         rows = [
             (text("loss", "损失"), f"{step['loss']:.4f}", sparkline(self.losses, spark, bars)),
+            *(
+                (words.rpartition(" ")[0], words.rpartition(" ")[2], "")
+                for words in watched_of(step)
+            ),
             (
                 text("learning rate", "学习率"),
                 f"{self.rates[-1]:.2e}",
@@ -149,6 +153,7 @@ def stage_title(event: Event) -> str:
         "fetch": ("fetching the model", "获取模型"),
         "data": ("reading the data", "读取数据"),
         "model": ("loading the model", "加载模型"),
+        "reference": ("asking the reference model", "计算参考模型"),
         "train": ("training", "训练"),
         "save": ("saving the model", "保存模型"),
     }
@@ -169,7 +174,8 @@ def lines_of(event: Event) -> list[str]:
         return [f"  {line}" for line in lengths(event)]
     if kind == "eval":
         loss = text("held-out loss", "留出集损失")
-        return [f"  {text('step', '步')} {event['step']}  {loss} {event['loss']:.4f}"]
+        line = f"  {text('step', '步')} {event['step']}  {loss} {event['loss']:.4f}"
+        return ["  ".join([line, *watched_of(event)])]
     if kind == "checkpoint":
         return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
     if kind == "done":
@@ -242,12 +248,26 @@ def lengths(data: Mapping[str, Any]) -> list[str]:
 
 def step_line(event: Event) -> str:
     """Return one plain line of a step."""
+    watched = "".join(f"{words}  " for words in watched_of(event))
     return text(
-        f"  step {event['step']}/{event['total_steps']}  loss {event['loss']:.4f}  "
+        f"  step {event['step']}/{event['total_steps']}  loss {event['loss']:.4f}  {watched}"
         f"{event['tokens_per_s']:,.0f} tokens/s  {duration(event['eta_s'])} left",
-        f"  第 {event['step']}/{event['total_steps']} 步  损失 {event['loss']:.4f}  "
+        f"  第 {event['step']}/{event['total_steps']} 步  损失 {event['loss']:.4f}  {watched}"
         f"{event['tokens_per_s']:,.0f} token/秒  剩余 {duration(event['eta_s'])}",
     )
+
+
+def watched_of(event: Event) -> list[str]:
+    """Return what a method of preference or reward watches, in words."""
+    metrics = event.get("metrics") or {}
+    names = {
+        "rewards/accuracies": text("right", "正确率"),
+        "rewards/margins": text("margin", "差距"),
+        "rewards/desirable": text("good", "好"),
+        "rewards/undesirable": text("bad", "坏"),
+        "reward": text("reward", "奖励"),
+    }
+    return [f"{words} {metrics[name]:.2f}" for name, words in names.items() if name in metrics]
 
 
 def progress_bar(share: float, width: int, unicode: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
         )
     )
     env = dict(choices.environment(machine, processes))
+    if settled["attn_implementation"] != "flex_attention":
+        env["TORCHDYNAMO_DISABLE"] = "1"  # nothing is compiled; looking at that costs a second
     return Resolved(config.model_copy(update=settled), tuple(reasons), processes, env)
 
 
@@ -182,7 +185,11 @@ def _require_reporters(config: TrainConfig, machine: Machine) -> None:
 
 def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     """Train in this process; return the folder of the trained model, None when stopped early."""
+    gc.disable()  # imports make no garbage; looking for it among their objects costs a second
     from swiftbox.core.session import train
+
+    gc.freeze()
+    gc.enable()
     from swiftbox.data.check import dataset_hash
     from swiftbox.hub.fetch import fetch_dataset, fetch_model
 
