@@ -213,8 +213,8 @@ class OptimizerFields(Frozen):
     )
     learning_rate: float = setting(
         1.0e-4,
-        en="peak learning rate",
-        zh="最高学习率",
+        en="peak learning rate; when not given, what is usual for the stage and the tuner",
+        zh="最高学习率；不填则用该阶段与微调方式的常用值",
         section="train",
         essential=True,
         gt=0,

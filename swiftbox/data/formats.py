@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from swiftbox.data.example import Example, Message, RowError, kind_of
-from swiftbox.data.preference_formats import paired, read_label
+from swiftbox.data.preference_formats import paired, read_label, whole
 from swiftbox.data.turns import conversation, read_tools, read_turns
 
 Row = Mapping[str, Any]
@@ -86,15 +86,17 @@ def read_pair(row: Row) -> Example:
 
 def read_query_pair(row: Row) -> Example:
     """Read `{"query", "response", "rejected_response", "history"}`."""
-    better = _text(row, _first(row, ANSWERS))
-    return paired(_prompt(row), better, row["rejected_response"], row)
+    return paired(_prompt(row), row[_first(row, ANSWERS)], row["rejected_response"], row)
 
 
 def read_labelled(row: Row) -> Example:
     """Read an answered row with `label`, or LLaMA-Factory's `kto_tag`: was the answer good?"""
     name = "label" if "label" in row else "kto_tag"
     label = read_label(row, name)
-    return replace(_choice_of(frozenset(row), "sft").read(row), label=label)
+    if any(row.get(key) for key in TURNS):
+        return replace(conversation(_prompt(row), row), label=label)
+    answer = _first(row, ANSWERS)
+    return replace(conversation(whole(_prompt(row), row[answer], answer), row), label=label)
 
 
 def read_prompt(row: Row) -> Example:
@@ -183,13 +185,6 @@ def read_row(row: Row, stage: str) -> tuple[str, Example]:
 def detect(columns: frozenset[str], stage: str) -> Format:
     """Choose the format of a row by its columns; raise RowError when none fits the stage."""
     found = _choice(columns, stage)
-    if isinstance(found, RowError):
-        raise RowError(found.kind, found.en, found.zh)
-    return found
-
-
-def _choice_of(columns: frozenset[str], stage: str) -> Format:
-    found = _choice(columns - frozenset(LABEL), stage)
     if isinstance(found, RowError):
         raise RowError(found.kind, found.en, found.zh)
     return found

@@ -14,8 +14,8 @@ Row = Mapping[str, Any]
 
 def paired(before: list[Message], better: Any, worse: Any, row: Row) -> Example:
     """Make a preference of the turns before both answers and the answers, texts or turns."""
-    chosen = conversation(_whole(before, better, "chosen"), row)
-    rejected = conversation(_whole(before, worse, "rejected"), row)
+    chosen = conversation(whole(before, better, "chosen"), row)
+    rejected = conversation(whole(before, worse, "rejected"), row)
     if chosen.messages == rejected.messages:
         raise RowError(
             "identical",
@@ -32,7 +32,7 @@ def paired(before: list[Message], better: Any, worse: Any, row: Row) -> Example:
     return replace(chosen, rejected=rejected.messages, margin=margin)
 
 
-def _whole(before: list[Message], answer: Any, name: str) -> list[Message]:
+def whole(before: list[Message], answer: Any, name: str) -> list[Message]:
     """Return the conversation an answer ends; a list may repeat the turns before it."""
     if isinstance(answer, str):
         if not answer.strip():

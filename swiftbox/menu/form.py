@@ -12,6 +12,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import scalar
 from swiftbox.language import text
 from swiftbox.menu.ask import Back, say, select, type_in, type_path
+from swiftbox.menu.goals import suggested
 from swiftbox.preflight import looks_like_path
 
 Values = dict[str, Any]
@@ -33,7 +34,7 @@ def fill(model: type[TrainConfig], values: Values) -> Values:
             at += 1
             continue
         try:
-            answers[card.name] = ask_field(model, card, answers)
+            answers[card.name] = ask_field(model, card, proposed(model, card, answers))
         except Back:
             at = _before(model, asked, at, answers)
             if at < 0:
@@ -41,6 +42,14 @@ def fill(model: type[TrainConfig], values: Values) -> Values:
             continue
         at += 1
     return answers
+
+
+def proposed(model: type[TrainConfig], card: Card, answers: Values) -> Values:
+    """Return the answers with what is sensible for a field that has none yet."""
+    if card.name in answers:
+        return answers
+    value = suggested(str(model.model_fields["stage"].default), answers, card.name)
+    return answers if value is None else {**answers, card.name: value}
 
 
 def _before(model: type[TrainConfig], asked: list[Card], at: int, answers: Values) -> int:

@@ -22,6 +22,7 @@ from swiftbox.errors import UserError
 from swiftbox.language import text
 from swiftbox.menu.ask import Back, complain, pause, say, select, type_in
 from swiftbox.menu.form import Values, fill, more
+from swiftbox.menu.goals import GOALS, Goal
 from swiftbox.presets import presets
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load, loads
@@ -79,18 +80,30 @@ def begin(probe: Any) -> None:
 
 def start_from() -> Draft:
     """Let the goal be chosen, or a YAML to start from."""
-    choices: list[tuple[Any, str]] = []
-    for name, model in TRAIN.choices.items():
-        stage = next(card for card in cards(model) if card.name == "stage")
-        choices.append((("new", name), stage.help))
+    choices: list[tuple[Any, str]] = [(("new", goal), goal.title) for goal in GOALS]
     for path in sorted(Path.cwd().glob("*.yaml")):
         choices.append((("file", path), text(f"file {path.name}", f"文件 {path.name}")))
     for name, path in presets().items():
         choices.append((("file", path), text(f"preset {name}", f"预设 {name}")))
-    kind, chosen = select(text("What is to be learned?", "要训练什么？"), choices, ("new", "sft"))
-    if kind == "new":
-        return Draft(TRAIN.choices[chosen], {})
-    return of_file(chosen)
+    while True:
+        kind, chosen = select(text("What is to be learned?", "要训练什么？"), choices)
+        if kind != "new":
+            return of_file(chosen)
+        try:
+            return Draft(TRAIN.choices[method_for(chosen)], dict(chosen.values))
+        except Back:
+            continue
+
+
+def method_for(goal: Goal) -> str:
+    """Ask for the method where several lead to the goal."""
+    if len(goal.stages) == 1:
+        return goal.stages[0]
+    titles = []
+    for name in goal.stages:
+        stage = next(card for card in cards(TRAIN.choices[name]) if card.name == "stage")
+        titles.append((name, stage.help))
+    return str(select(text("By which method?", "用哪种方法？"), titles))
 
 
 def of_file(path: Path) -> Draft:
@@ -173,7 +186,7 @@ def command_of(draft: Draft, loaded: Loaded) -> str:
         return f"swiftbox run {shlex.quote(str(draft.file))}"
     name = shlex.quote(default_name(loaded.config))
     wanted = loaded.config.model_dump(mode="json")
-    preset = f"{wanted['stage']}-{wanted['tuner_type']}"
+    preset = nearest_preset(wanted)
     given = load(presets()[preset]).config.model_dump(mode="json")
     settings = [
         shlex.quote(f"{key}={scalar(value)}")
@@ -181,6 +194,14 @@ def command_of(draft: Draft, loaded: Loaded) -> str:
         if given[key] != value
     ]
     return f"swiftbox new {preset} -o {name} {' '.join(settings)} && swiftbox run {name}"
+
+
+def nearest_preset(wanted: Values) -> str:
+    """Return the preset of the stage and the tuner, else of the stage, whatever the tuner."""
+    known = presets()
+    exact = f"{wanted['stage']}-{wanted['tuner_type']}"
+    alike = [name for name in known if name.split("-")[0] == wanted["stage"]]
+    return exact if exact in known else alike[0]
 
 
 def cropped(line: str) -> str:

@@ -58,4 +58,6 @@ def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     return Terms(total, pairs, watched(config.beta * both.chosen, config.beta * both.rejected))
 
 
-CPO = Method("cpo", CpoConfig, True, encode, collate, loss, count, shares=True)
+CPO = Method(
+    "cpo", CpoConfig, True, encode, collate, loss, count, shares=True, rates=(1.0e-5, 1.0e-6)
+)

@@ -121,4 +121,15 @@ def weighted(config: Any) -> Sequence[tuple[str, float]]:
     return [*zip(losses, weights, strict=True), *likelihood]
 
 
-DPO = Method("dpo", DpoConfig, True, encode, collate, loss, count, shares=True, reference="fixed")
+DPO = Method(
+    "dpo",
+    DpoConfig,
+    True,
+    encode,
+    collate,
+    loss,
+    count,
+    shares=True,
+    reference="fixed",
+    rates=(1.0e-5, 1.0e-6),
+)

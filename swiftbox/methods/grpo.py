@@ -126,4 +126,4 @@ def judges(config: Any) -> list[Any]:
     return [load(name) for name in as_list(config.reward_funcs)]
 
 
-GRPO = Method("grpo", GrpoConfig, True, encode, judges=judges)
+GRPO = Method("grpo", GrpoConfig, True, encode, judges=judges, rates=(1.0e-5, 1.0e-6))

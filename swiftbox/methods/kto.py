@@ -103,4 +103,14 @@ def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     return Terms((weight * losses).sum(), answers, metrics)
 
 
-KTO = Method("kto", KtoConfig, True, encode, collate, loss, count, reference="by batch")
+KTO = Method(
+    "kto",
+    KtoConfig,
+    True,
+    encode,
+    collate,
+    loss,
+    count,
+    reference="by batch",
+    rates=(1.0e-5, 1.0e-6),
+)

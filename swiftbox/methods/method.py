@@ -9,6 +9,12 @@ from typing import Any, Literal
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.terms import Context, Terms
 
+WHOLE = ("full", "llamapro")
+"""Tuners that move the model's own weights, in smaller steps than an adapter's."""
+
+SMALL, LARGE = 1.5e9, 3.0e10
+"""Parameters below which models bear larger steps, and above which they want smaller ones."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -36,6 +42,20 @@ class Method:
     """Whether the loss looks at a reference policy; `fixed` log-probabilities are each row's own
     and can be precomputed, those `by batch` depend on the rows beside it."""
     head: Literal["language", "score"] = "language"
+    rates: tuple[float, float] = (1.0e-4, 1.0e-5)
+    """Usual learning rates for models of some billions of parameters: of adapters, of weights."""
     judges: Callable[[Any], list[Any]] | None = None
     """Gives the reward functions of an online method: the model's own answers are what it learns
     from, made and weighed by an engine that brings its own loss."""
+
+    def learning_rate(self, tuner_type: str, parameters: float | None = None) -> float:
+        """Return the usual peak learning rate for a tuner; small models take more, large less.
+
+        `parameters` is their number; None: of some billions.
+        """
+        rate = self.rates[tuner_type in WHOLE]
+        if parameters is None:
+            return rate
+        if parameters < SMALL:
+            return 2 * rate
+        return rate / 2 if parameters > LARGE else rate

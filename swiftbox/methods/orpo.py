@@ -53,4 +53,6 @@ def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     return Terms(total, pairs, watched(beta * chosen, beta * rejected))
 
 
-ORPO = Method("orpo", OrpoConfig, True, encode, collate, loss, count, shares=True)
+ORPO = Method(
+    "orpo", OrpoConfig, True, encode, collate, loss, count, shares=True, rates=(5.0e-5, 8.0e-6)
+)

@@ -66,4 +66,6 @@ def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     return Terms(losses.sum(), pairs, watched(chosen, rejected))
 
 
-REWARD = Method("reward", RewardConfig, True, encode, collate, loss, count, head="score")
+REWARD = Method(
+    "reward", RewardConfig, True, encode, collate, loss, count, head="score", rates=(5.0e-5, 5.0e-6)
+)

@@ -69,4 +69,6 @@ def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     return Terms(total, pairs, watched(config.beta * chosen, config.beta * rejected))
 
 
-SIMPO = Method("simpo", SimpoConfig, True, encode, collate, loss, count, shares=True)
+SIMPO = Method(
+    "simpo", SimpoConfig, True, encode, collate, loss, count, shares=True, rates=(1.0e-5, 8.0e-7)
+)

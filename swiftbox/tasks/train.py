@@ -43,6 +43,10 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
     reasons.append(padding_free)
     settled["padding_free"] = padding_free.value
     _require_reporters(config, machine)
+    if "learning_rate" not in config.model_fields_set:
+        usual = _usual_learning_rate(config)
+        settled["learning_rate"] = usual.value
+        reasons.append(usual)
     reasons += _for_method(config, settled)
     processes = 1 if settled["distributed"] == "none" else devices
     settled["num_devices"] = processes
@@ -103,6 +107,16 @@ def _padding_free(config: TrainConfig, attention: str) -> Reason:
         )
     why = text(f"not shown to be exact with {attention}", f"使用 {attention} 时未证明精确")
     return Reason("padding_free", "false", why)
+
+
+def _usual_learning_rate(config: TrainConfig) -> Reason:
+    stage = config.model_dump()["stage"]
+    rate = METHODS[stage].learning_rate(config.tuner_type)
+    why = text(
+        f"not given; usual for {stage} with tuner_type: {config.tuner_type}",
+        f"未填写；{stage} 配合 tuner_type: {config.tuner_type} 的常用值",
+    )
+    return Reason("learning_rate", rate, why)
 
 
 def _for_method(config: TrainConfig, settled: dict[str, Any]) -> list[Reason]:

@@ -46,7 +46,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-TRAIN, SFT, PT = ENTER, ENTER, UP + ENTER
+TRAIN, SFT, PT = ENTER, ENTER, DOWN * 3 + ENTER
 MODEL, CHATS, BOOK = "./model" + ENTER, "./chat.jsonl" + ENTER, "./book.txt" + ENTER
 LORA, FULL = ENTER, DOWN + ENTER
 DEFAULTS = ENTER * 5
