@@ -22,7 +22,7 @@ def preflight(config: TrainConfig) -> Checked | None:
     Returns what the check of the rows found; None when no dataset is on this machine yet.
     """
     problems: list[UserError] = []
-    for check in (_model, _adapter, _template):
+    for check in (_model, _adapter, _template, _judges):
         try:
             check(config)
         except UserError as error:
@@ -53,6 +53,8 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         value = getattr(config, key)
         if value and Path(value).expanduser().exists():
             changes[key] = absolute(value)
+    if names := config.model_dump().get("reward_funcs"):
+        changes["reward_funcs"] = [_absolute_function(one) for one in as_list(names)]
     if isinstance(config.dataset, str):
         changes["dataset"] = absolute(config.dataset)
     else:
@@ -72,6 +74,12 @@ def absolute(name: str) -> str:
         if head and Path(head).expanduser().exists():
             return str(Path(head).expanduser().resolve()) + tail
     return name
+
+
+def _absolute_function(name: str) -> str:
+    """Return `my_rewards.py:name` with an absolute path; the name of a built-in one as it is."""
+    path, mark, function = name.rpartition(":")
+    return f"{absolute(path)}{mark}{function}" if mark else name
 
 
 def _model(config: TrainConfig) -> None:
@@ -220,6 +228,14 @@ def _template(config: TrainConfig) -> None:
             ),
             hint=text("use auto, chatml, or a .jinja file", "可用 auto、chatml 或 .jinja 文件"),
         )
+
+
+def _judges(config: TrainConfig) -> None:
+    names = config.model_dump().get("reward_funcs")
+    if names is not None:
+        from swiftbox.core.reward_functions import require
+
+        require(as_list(names))
 
 
 def _own_template(config: TrainConfig) -> None:

@@ -45,6 +45,7 @@ VERSIONS = {
     "python": "3.11.7",
     "torch": "2.13.0",
     "bitsandbytes": "0.50.2",
+    "trl": "1.16.0",
     "tensorboard": "2.21.0",
 }
 

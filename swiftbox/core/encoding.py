@@ -16,6 +16,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from swiftbox.core.samples import IGNORED, Judged, Pair, Prompt, Row
 from swiftbox.data.example import Example, Message
+from swiftbox.data.report import alike
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
@@ -110,12 +111,6 @@ def encode_pairs(
         Pair(chosen, rejected, one.margin or 0.0, learns_prompt)
         for one, chosen, rejected in zip(examples, rows[::2], rows[1::2], strict=True)
     ]
-
-
-def alike(one: Sequence[Message], other: Sequence[Message]) -> int:
-    """Count the turns that both conversations begin with."""
-    limit = min(len(one), len(other))
-    return next((at for at in range(limit) if one[at] != other[at]), limit)
 
 
 def encode_judged(examples: Sequence[Example], tokenizer: Any) -> list[Judged]:

@@ -35,8 +35,6 @@ def choose_layout(config: TrainConfig, network: Any, emit: Emit, *, shares: bool
             ),
         )
         return SHARED
-    if config.model_dump()["prefix_sharing"] == "true":
-        raise ConfigError(f"prefix_sharing: {why}", hint=text("set it to auto", "设为 auto"))
     emit("note", key="prefix_sharing", message=why)
     return layout
 

@@ -75,7 +75,7 @@ def options_of(values: dict[str, Any], known: Any, arguments: TrainingArguments)
     per_update = per_device * values["gradient_accumulation_steps"] * arguments.world_size
     found = {
         "num_generations": answers,
-        "generation_batch_size": -(-per_update // answers) * answers,
+        "generation_batch_size": per_update,
         "per_device_eval_batch_size": answers,
         "max_completion_length": values["max_completion_length"],
         "temperature": values["temperature"],

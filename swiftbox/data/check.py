@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from swiftbox.data.example import Example, RowError
 from swiftbox.data.files import Chosen, dataset_hash, files_of, rows_of
 from swiftbox.data.formats import read_row
+from swiftbox.data.report import Report
 from swiftbox.data.sample import Origin, Sample
 from swiftbox.data.source import Source
 from swiftbox.errors import DataError
@@ -54,9 +55,10 @@ class Checked:
     left_out: list[str] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
+    report: Report = field(default_factory=Report)
 
     def summary(self) -> str:
-        """Return one line for people."""
+        """Return a line for people, and those of the report on preferences."""
         listed = ", ".join(f"{count} {name}" for name, count in self.formats.most_common())
         line = text(f"rows: {self.rows} ({listed})", f"数据：{self.rows} 行（{listed}）")
         if self.taken != self.rows:
@@ -72,7 +74,7 @@ class Checked:
             line += text(
                 f", not read (another split): {names}", f"，未读取（属于其他 split）：{names}"
             )
-        return line
+        return "\n".join([line, *self.report.lines()])
 
 
 def check_rows(sources: Iterable[Source], *, stage: str, max_bad_rows: int) -> Checked:
@@ -133,6 +135,7 @@ def _check_source(
             checked.bad.append(BadRow(file, line, error.kind, error.en, error.zh))
             continue
         found[name] += 1
+        checked.report.add(example)
         key = _key(example)
         if key in seen:
             checked.duplicates += 1

@@ -201,12 +201,24 @@ def _choice(columns: frozenset[str], stage: str) -> Format | RowError:
     fitting = [one for one in fitting if one.name != "prompt"]  # any question is one
     if fitting:
         other = fitting[-1] if len(fitting[-1].columns) > len(fitting[0].columns) else fitting[0]
+        lacking = _lacking(columns, stage)
         return RowError(
             "stage",
-            f"{other.name} rows train with stage: {other.stages[0]}, not {stage}",
-            f"{other.name} 格式的数据用于 stage: {other.stages[0]}，而不是 {stage}",
+            f"{other.name} rows train with stage: {other.stages[0]}, not {stage}"
+            + (f" (it would also need one of: {lacking})" if lacking else ""),
+            f"{other.name} 格式的数据用于 stage: {other.stages[0]}，而不是 {stage}"
+            + (f"（还需要以下之一：{lacking}）" if lacking else ""),
         )
     return _unknown(columns, stage)
+
+
+def _lacking(columns: frozenset[str], stage: str) -> str:
+    """Name the one group of columns that a row lacks to be of the stage; empty: more than one."""
+    for one in FORMATS:
+        missing = [group for group in one.columns if columns.isdisjoint(group)]
+        if stage in one.stages and len(missing) == 1 and len(one.columns) > 1:
+            return ", ".join(missing[0])
+    return ""
 
 
 def _unknown(columns: frozenset[str], stage: str) -> RowError:

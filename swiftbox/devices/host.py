@@ -15,7 +15,7 @@ from swiftbox.devices.limits import ROOT, limits
 
 PACKAGES = (
     "torch transformers peft accelerate bitsandbytes datasets modelscope huggingface_hub"
-    " safetensors tensorboard wandb swanlab deepspeed flash_attn flash_attn_3 liger_kernel"
+    " safetensors tensorboard wandb swanlab deepspeed trl flash_attn flash_attn_3 liger_kernel"
     " gptqmodel torch_npu trl"
 ).split()
 

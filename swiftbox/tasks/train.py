@@ -48,6 +48,7 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
         settled["learning_rate"] = usual.value
         reasons.append(usual)
     reasons += _for_method(config, settled)
+    _require_online(config, machine, devices)
     processes = 1 if settled["distributed"] == "none" else devices
     settled["num_devices"] = processes
     per_update = config.per_device_train_batch_size * config.gradient_accumulation_steps * processes
@@ -136,11 +137,29 @@ def _for_method(config: TrainConfig, settled: dict[str, Any]) -> list[Reason]:
         )
     if stage == "kto":
         _require_others(config, values)
-    if values.get("precompute_ref_log_probs") != "auto":
-        return []
-    found = _precompute(config, values, settled["distributed"])
-    settled["precompute_ref_log_probs"] = found.value
-    return [found]
+    found = []
+    if values.get("prefix_sharing") == "auto":
+        found.append(_sharing(settled["attn_implementation"], settled["padding_free"]))
+    if values.get("precompute_ref_log_probs") == "auto":
+        found.append(_precompute(config, values, settled["distributed"]))
+    settled.update({one.key: one.value for one in found})
+    return found
+
+
+def _sharing(attention: str, padding_free: str) -> Reason:
+    """Let the prompt of a pair stand once where the attention takes a mask of ours."""
+    key = "prefix_sharing"
+    if attention == "sdpa" and padding_free == "true":
+        why = text(
+            "the prompt of a pair is computed once; checked on the model before training",
+            "同一对回答的提示只计算一次；训练前会在模型上核对",
+        )
+        return Reason(key, "true", why)
+    why = text(
+        f"{attention} in this layout takes no mask that lets two answers share a prompt",
+        f"{attention} 的此种布局不支持共享提示的掩码",
+    )
+    return Reason(key, "false", why)
 
 
 def _require_others(config: TrainConfig, values: dict[str, Any]) -> None:
@@ -155,6 +174,37 @@ def _require_others(config: TrainConfig, values: dict[str, Any]) -> None:
             hint=text(
                 "set it to 2 or more, or loss_type: apo_zero_unpaired",
                 "设为 2 或更大，或设 loss_type: apo_zero_unpaired",
+            ),
+        )
+
+
+def _require_online(config: TrainConfig, machine: Machine, devices: int) -> None:
+    """Raise when the engine of an online method is missing, or its groups do not fill batches."""
+    values = config.model_dump()
+    if METHODS[values["stage"]].judges is None:
+        return
+    if "trl" not in machine.versions:
+        raise MachineError(
+            text(
+                f"stage: {values['stage']}: TRL is not installed",
+                f"stage: {values['stage']}：未安装 TRL",
+            ),
+            hint="pip install 'swiftbox[rl]'",
+        )
+    per_update = config.per_device_train_batch_size * config.gradient_accumulation_steps * devices
+    if per_update % values["num_generations"]:
+        raise ConfigError(
+            text(
+                f"num_generations: {per_update} answers per update are no whole groups of "
+                f"{values['num_generations']}",
+                f"num_generations：每次更新的 {per_update} 个回答无法分成每组 "
+                f"{values['num_generations']} 个",
+            ),
+            hint=text(
+                "per_device_train_batch_size x gradient_accumulation_steps x devices should be a "
+                "multiple of num_generations",
+                "per_device_train_batch_size x gradient_accumulation_steps x 设备数应为 "
+                "num_generations 的倍数",
             ),
         )
 
