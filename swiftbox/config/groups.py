@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from swiftbox.config.fields import setting
 
@@ -125,6 +125,8 @@ class DatasetSource(Frozen):
     subset: str | None = None
     split: str | None = None
     num_samples: int | None = None
+    weight: float | None = Field(None, gt=0)
+    """How many times each row is taken in an epoch; a fraction by a seeded draw."""
     columns: dict[str, str] = {}
 
 
@@ -132,8 +134,10 @@ class DataFields(Frozen):
     """Which rows, and how they become tokens."""
 
     dataset: str | list[str | DatasetSource] = setting(
-        en="file, folder or id on the hub; id#500 takes 500 rows; or a list",
-        zh="文件、目录或社区数据集 id；id#500 取 500 行；也可以是列表",
+        en="file, folder or id on the hub; id#500 takes 500 rows; or a list of these and of "
+        "{path, subset, split, num_samples, weight, columns}; weight: 2 takes each row twice",
+        zh="文件、目录或社区数据集 id；id#500 取 500 行；也可以是列表，其中可写 "
+        "{path, subset, split, num_samples, weight, columns}；weight: 2 表示每行取两次",
         section="data",
         essential=True,
         min_length=1,
@@ -171,6 +175,13 @@ class DataFields(Frozen):
         zh="最多跳过多少坏行（会计数），超过则拒绝运行",
         section="data",
         ge=0,
+    )
+    dataset_num_proc: int | None = setting(
+        None,
+        en="processes that tokenize; empty: one per core once the data is large",
+        zh="分词使用的进程数；留空：数据较大时每核一个",
+        section="data",
+        ge=1,
     )
     train_on_prompt: bool = setting(
         False,

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.rows import fit, hold_out, preview
 from swiftbox.core.samples import Sample
-from swiftbox.data.check import load_examples
+from swiftbox.core.token_cache import Encoding, encoded
 from swiftbox.data.source import Source
 
 Emit = Callable[..., None]
@@ -47,19 +47,17 @@ def load_tokenizer(folder: Path, config: TrainConfig) -> Any:
 
 def prepare_rows(
     config: TrainConfig, method: Any, tokenizer: Any, sources: Sequence[Source], emit: Emit
-) -> tuple[list[Sample], list[Sample]]:
+) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Read, check, encode, cut and split the data; record what was found."""
-    checked = load_examples(
-        sources, stage=method.name, max_bad_rows=config.max_bad_rows, seed=config.seed
-    )
-    encoded = method.encode(checked.examples, tokenizer, config)
-    fitted = fit(encoded, max_length=config.max_length, truncation=config.truncation)
+    encoding = Encoding(method.name, method.encode, tokenizer, config)
+    samples, found = encoded(sources, encoding, emit)
+    fitted = fit(samples, max_length=config.max_length, truncation=config.truncation)
     training, held_out = hold_out(fitted.rows, config.val_size, config.seed)
     emit(
         "data",
         rows=len(training),
         held_out=len(held_out),
-        bad=len(checked.bad),
+        bad=found["bad"],
         cut=fitted.cut,
         dropped=fitted.dropped,
         nothing_to_learn=fitted.nothing_to_learn,
@@ -67,7 +65,7 @@ def prepare_rows(
         trained_tokens=fitted.trained_tokens,
         percentiles=fitted.percentiles,
         max_length=config.max_length,
-        preferences=checked.report.to_dict(),
+        preferences=found["preferences"],
         preview=preview(fitted.rows, tokenizer),
     )
     return training, held_out

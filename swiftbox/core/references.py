@@ -32,8 +32,8 @@ SECONDS_BETWEEN_NOTES = 10.0
 
 
 def prepare_context(
-    made: Made, parts: Sequence[list[Sample]], layout: str, emit: Emit
-) -> tuple[Context, Sequence[list[Sample]]]:
+    made: Made, parts: Sequence[Sequence[Sample]], layout: str, emit: Emit
+) -> tuple[Context, Sequence[Sequence[Sample]]]:
     """Return what the method's loss needs, and the parts of the data with what is known of them."""
     config, method = made.config, made.method
     readout = None
@@ -91,7 +91,7 @@ def adds_nothing(network: Any) -> bool:
 
 
 def with_reference(
-    made: Made, parts: Sequence[list[Sample]], readout: Any, layout: str, emit: Emit
+    made: Made, parts: Sequence[Sequence[Sample]], readout: Any, layout: str, emit: Emit
 ) -> list[list[Sample]]:
     """Return the parts of the data with the reference's log-probabilities precomputed."""
     emit("stage", name="reference", detail="")

@@ -6,13 +6,14 @@ import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
 from swiftbox.core.samples import Row, Sample
+from swiftbox.core.stored import Part, Stored
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
@@ -23,33 +24,26 @@ PERCENTILES = (50, 90, 99, 100)
 class Fitted:
     """Rows that fit max_length, and the count of all that was changed to make them fit."""
 
-    rows: list[Sample]
+    rows: Part
     cut: int
     dropped: int
     nothing_to_learn: int
     percentiles: dict[str, int]
-
-    @property
-    def tokens(self) -> int:
-        """Count all tokens."""
-        return sum(len(row) for sample in self.rows for row in sample.rows)
-
-    @property
-    def trained_tokens(self) -> int:
-        """Count the tokens that are learned."""
-        return sum(row.trained for row in self.rows)
+    tokens: int
+    trained_tokens: int
 
 
-def fit(rows: Sequence[Sample], *, max_length: int, truncation: str) -> Fitted:
+def fit(samples: Stored, *, max_length: int, truncation: str) -> Fitted:
     """Cut, drop or refuse the rows longer than max_length; leave out those that teach nothing."""
-    lengths = np.array([len(row) for row in rows] or [0])
-    longer = int((lengths > max_length).sum())
+    count, lengths = len(samples), samples.lengths
+    too_long = lengths > max_length  # (N,)
+    longer = int(too_long.sum())
     if longer and truncation == "error":
         raise DataError(
             text(
-                f"{longer} of {len(rows)} rows are longer than max_length {max_length} "
+                f"{longer} of {count} rows are longer than max_length {max_length} "
                 f"(the longest has {lengths.max()} tokens)",
-                f"{len(rows)} 行中有 {longer} 行超过 max_length {max_length}"
+                f"{count} 行中有 {longer} 行超过 max_length {max_length}"
                 f"（最长 {lengths.max()} 个 token）",
             ),
             hint=text(
@@ -57,38 +51,39 @@ def fit(rows: Sequence[Sample], *, max_length: int, truncation: str) -> Fitted:
                 "增大 max_length，或设 truncation: right 或 drop",
             ),
         )
-    kept: list[Sample] = []
-    empty = 0
-    for row in rows:
-        if len(row) > max_length:
-            if truncation == "drop":
-                continue
-            row = row.cut(max_length)  # noqa: PLW2901 - the row as it is trained on
-        if not row.teaches:
-            empty += 1
-            continue
-        kept.append(row)
-    if not kept:
+    teaches, tokens, trained = samples.teaches.copy(), samples.tokens, samples.trained.copy()
+    if truncation == "right":
+        tokens = tokens.copy()
+        for at in np.flatnonzero(too_long):
+            short = samples[int(at)].cut(max_length)
+            teaches[at] = short.teaches
+            tokens[at], trained[at] = sum(map(len, short.rows)), short.trained
+    else:
+        teaches &= ~too_long
+    kept = np.flatnonzero(teaches)  # places
+    if not len(kept):
         raise DataError(
             text(
-                f"none of {len(rows)} rows has a token to learn within max_length {max_length}",
-                f"在 max_length {max_length} 之内，{len(rows)} 行中没有可学习的 token",
+                f"none of {count} rows has a token to learn within max_length {max_length}",
+                f"在 max_length {max_length} 之内，{count} 行中没有可学习的 token",
             ),
             hint=text("raise max_length", "增大 max_length"),
         )
     return Fitted(
-        rows=kept,
+        rows=Part(samples, kept, max_length),
         cut=longer if truncation == "right" else 0,
         dropped=longer if truncation == "drop" else 0,
-        nothing_to_learn=empty,
+        nothing_to_learn=count - len(kept) - (longer if truncation == "drop" else 0),
         percentiles={f"p{one}": int(np.percentile(lengths, one)) for one in PERCENTILES},
+        tokens=int(tokens[kept].sum()),
+        trained_tokens=int(trained[kept].sum()),
     )
 
 
-def hold_out(rows: list[Sample], val_size: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+def hold_out(rows: Part, val_size: float, seed: int) -> tuple[Part, Part]:
     """Split off rows for evaluation: a share below 1, or a number of rows."""
     if val_size == 0:
-        return rows, []
+        return rows, rows.take(rows.places[:0])
     wanted = round(val_size * len(rows)) if val_size < 1 else int(val_size)
     wanted = max(1, wanted)
     if wanted >= len(rows):
@@ -100,9 +95,9 @@ def hold_out(rows: list[Sample], val_size: float, seed: int) -> tuple[list[Sampl
             hint=text("lower val_size", "减小 val_size"),
         )
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
-    held = set(order[:wanted])
-    training = [row for index, row in enumerate(rows) if index not in held]
-    return training, [rows[index] for index in sorted(held)]
+    held = np.zeros(len(rows), dtype=np.bool_)
+    held[order[:wanted]] = True
+    return rows.take(rows.places[~held]), rows.take(rows.places[held])
 
 
 def pack(rows: Sequence[Row], max_length: int) -> list[list[Row]]:
@@ -134,6 +129,25 @@ class Units(Dataset):
 
     def __getitem__(self, index: int) -> Sequence[Sample]:
         return self.units[index]
+
+
+class Singles(Sequence[Sequence[Sample]]):
+    """Every sample as a unit of one."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @overload
+    def __getitem__(self, index: int) -> Sequence[Sample]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sequence[Sample]]: ...
+    def __getitem__(self, index: int | slice) -> Sequence[Any]:
+        if isinstance(index, slice):
+            return Singles(self.samples[index])
+        return [self.samples[index]]
 
 
 class EpochSampler(Sampler):

@@ -25,7 +25,7 @@ from swiftbox.core.model import load_model
 from swiftbox.core.prepare import load_tokenizer, prepare_rows
 from swiftbox.core.progress import Progress
 from swiftbox.core.references import prepare_context
-from swiftbox.core.rows import Units, pack
+from swiftbox.core.rows import Singles, Units, pack
 from swiftbox.core.samples import Row, Sample
 from swiftbox.core.sharding import sharding_arguments
 from swiftbox.core.trainer import SwiftTrainer, Work
@@ -51,7 +51,7 @@ def train(
     disable_progress_bar()  # log.txt is read by people and by `runs logs`
     emit("stage", name="data", detail=", ".join(source.path for source in sources))
     tokenizer = load_tokenizer(model, config)
-    parts: Sequence[list[Sample]] = prepare_rows(config, method, tokenizer, sources, emit)
+    parts: Sequence[Sequence[Sample]] = prepare_rows(config, method, tokenizer, sources, emit)
     emit("stage", name="model", detail=str(model))
     arguments = training_arguments(config, folder, evaluates=bool(parts[1]))
     set_seed(config.seed)
@@ -81,7 +81,7 @@ def train(
 
 
 def offline(
-    made: Made, parts: Sequence[list[Sample]], record: Record
+    made: Made, parts: Sequence[Sequence[Sample]], record: Record
 ) -> tuple[SwiftTrainer, Progress]:
     """Return our own trainer, which learns from the rows."""
     config, method = made.config, made.method
@@ -91,7 +91,7 @@ def offline(
     work = Work(
         record=record,
         training=Units(units_of(training, config)),
-        held_out=Units(units_of(held_out, config)) if held_out else None,
+        held_out=Units(units_of(held_out, config)) if len(held_out) else None,
         collate=partial(method.collate, layout=layout),
         loss=partial(method.loss, context=context),
         count=method.count,
@@ -115,10 +115,10 @@ def online(made: Made, parts: Sequence[Any], record: Record) -> tuple[Any, Progr
     return online_trainer(made, parts, record)
 
 
-def units_of(rows: Sequence[Sample], config: TrainConfig) -> list[list[Sample]]:
+def units_of(rows: Sequence[Sample], config: TrainConfig) -> Sequence[Sequence[Sample]]:
     """Return what one place of a batch holds: one row, or packed several."""
     if not config.packing:
-        return [[row] for row in rows]
+        return Singles(rows)
     plain = [row for row in rows if isinstance(row, Row)]  # other kinds refuse packing
     return [list(unit) for unit in pack(plain, config.max_length)]
 

@@ -67,7 +67,8 @@ class SwiftTrainer(WholeCheckpoints, Trainer):
         own = units[self.args.process_index :: self.args.world_size]
         longest = math.ceil(len(units) / self.args.world_size)
         for at in range(0, longest, size):
-            yield self.work.collate(own[at : at + size] or units[:1]), at < len(own)
+            taken = own[at : at + size] if at < len(own) else units[:1]
+            yield self.work.collate(taken), at < len(own)
 
     # ---- loss
 

@@ -10,12 +10,19 @@ from swiftbox.data.example import Example, RowError
 from swiftbox.data.files import Chosen, dataset_hash, files_of, rows_of
 from swiftbox.data.formats import read_row
 from swiftbox.data.report import Report
-from swiftbox.data.sample import Origin, Sample
+from swiftbox.data.sample import Deliver, Giving, Origin, Sample
 from swiftbox.data.source import Source
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
-__all__ = ["BadRow", "Checked", "check_rows", "dataset_hash", "load_examples"]
+__all__ = [
+    "BadRow",
+    "Checked",
+    "check_rows",
+    "dataset_hash",
+    "deliver_examples",
+    "load_examples",
+]
 
 MOST_LISTED = 200
 """Bad rows listed one by one; a file with more has one cause, not thousands."""
@@ -79,20 +86,40 @@ class Checked:
 
 def check_rows(sources: Iterable[Source], *, stage: str, max_bad_rows: int) -> Checked:
     """Check every row of local datasets; raise DataError with all bad rows when too many are."""
-    return _check(sources, stage=stage, max_bad_rows=max_bad_rows, seed=None)
+    return _check(sources, stage=stage, max_bad_rows=max_bad_rows, giving=None)
 
 
 def load_examples(
     sources: Iterable[Source], *, stage: str, max_bad_rows: int, seed: int
 ) -> Checked:
     """Check every row and return the examples; a source with num_samples gives a seeded sample."""
-    return _check(sources, stage=stage, max_bad_rows=max_bad_rows, seed=seed)
+    examples: list[Example] = []
+    origins: list[Origin] = []
+
+    def keep(example: Example, origin: Origin) -> None:
+        examples.append(example)
+        origins.append(origin)
+
+    checked = deliver_examples(sources, keep, stage=stage, max_bad_rows=max_bad_rows, seed=seed)
+    checked.examples, checked.origins = examples, origins
+    return checked
+
+
+def deliver_examples(
+    sources: Iterable[Source], deliver: Deliver, *, stage: str, max_bad_rows: int, seed: int
+) -> Checked:
+    """Check every row and hand each example on as it is read, so that none has to be kept.
+
+    Only a source with num_samples is kept until its end, as many rows as it gives. A source with
+    a weight gives each row so many times, a fraction by a seeded draw.
+    """
+    return _check(sources, stage=stage, max_bad_rows=max_bad_rows, giving=Giving(deliver, seed))
 
 
 def _check(
-    sources: Iterable[Source], *, stage: str, max_bad_rows: int, seed: int | None
+    sources: Iterable[Source], *, stage: str, max_bad_rows: int, giving: Giving | None
 ) -> Checked:
-    """Check every row; keep the examples when there is a seed to sample with."""
+    """Check every row; give the examples on where somebody takes them."""
     checked = Checked()
     seen: set[int] = set()
     empty: list[str] = []
@@ -100,13 +127,12 @@ def _check(
         chosen = files_of(source)
         checked.left_out += [chosen.label(file) for file in chosen.left_out]
         before = checked.rows + len(checked.bad)
-        sample = None if seed is None else Sample(source.num_samples, seed)
+        sample = giving.sample(source) if giving else None
         good = _check_source(checked, source, chosen, stage=stage, seen=seen, sample=sample)
-        checked.taken += good if source.num_samples is None else min(good, source.num_samples)
+        taken = good if source.num_samples is None else min(good, source.num_samples)
         if sample:
-            examples, origins = sample.taken()
-            checked.examples += examples
-            checked.origins += origins
+            sample.finish()
+        checked.taken += round(taken * (source.weight or 1.0))
         if checked.rows + len(checked.bad) == before:
             empty.append(source.path)
     if len(checked.bad) > max_bad_rows:

@@ -24,6 +24,8 @@ class Source:
     """A column of the files, and what it is called in our formats."""
     tags: tuple[tuple[str, str], ...] = ()
     """What dataset_info.json says of the keys and speakers inside conversations."""
+    weight: float | None = None
+    """How many times each row is taken in an epoch; None: once."""
 
 
 def parse_sources(
@@ -63,6 +65,7 @@ def _parse(one: str | Mapping[str, Any], columns: Mapping[str, str]) -> Source:
         subset=values.get("subset"),
         split=values.get("split"),
         num_samples=count,
+        weight=values.get("weight"),
         columns=_pairs({**columns, **(values.get("columns") or {})}),
     )
     return _registered(found)

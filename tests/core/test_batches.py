@@ -19,6 +19,7 @@ from swiftbox.core.losses import next_token_losses
 from swiftbox.core.readout import Readout, readout_of
 from swiftbox.core.rows import EpochSampler, fit, hold_out, pack
 from swiftbox.core.samples import IGNORED, Row
+from swiftbox.core.stored import Kept, Part
 from swiftbox.data.example import Example, Message
 from swiftbox.errors import DataError
 
@@ -202,7 +203,7 @@ def test_packing_puts_every_row_in_one_bin_within_the_limit(rows: list[Row]) -> 
 
 
 def test_rows_too_long_are_cut_and_counted(rows: list[Row]) -> None:
-    fitted = fit(rows, max_length=60, truncation="right")
+    fitted = fit(Kept(rows), max_length=60, truncation="right")
     longer = [row for row in rows if len(row) > 60]
     assert fitted.cut == len(longer) > 0
     assert max(map(len, fitted.rows)) == 60
@@ -210,21 +211,22 @@ def test_rows_too_long_are_cut_and_counted(rows: list[Row]) -> None:
 
 
 def test_rows_too_long_are_dropped_and_counted(rows: list[Row]) -> None:
-    fitted = fit(rows, max_length=60, truncation="drop")
+    fitted = fit(Kept(rows), max_length=60, truncation="drop")
     assert fitted.dropped == len([row for row in rows if len(row) > 60])
     assert len(fitted.rows) == len(rows) - fitted.dropped
 
 
 def test_rows_too_long_can_be_refused(rows: list[Row]) -> None:
     with pytest.raises(DataError, match="longer than max_length 60"):
-        fit(rows, max_length=60, truncation="error")
+        fit(Kept(rows), max_length=60, truncation="error")
 
 
 @pytest.mark.parametrize(("val_size", "held"), [(0.25, 3), (2, 2), (0.001, 1), (0, 0)])
 def test_rows_are_held_out_once(rows: list[Row], val_size: float, held: int) -> None:
-    training, held_out = hold_out(rows, val_size, seed=1)
+    whole = Part(Kept(rows), np.arange(len(rows)), 10_000)
+    training, held_out = hold_out(whole, val_size, seed=1)
     assert len(held_out) == held
-    assert sorted(map(id, training + held_out)) == sorted(map(id, rows))
+    assert sorted(map(id, [*training, *held_out])) == sorted(map(id, rows))
 
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:

@@ -170,11 +170,14 @@ def test_more_rows_asked_for_than_there_are_gives_them_all(tmp_path: Path) -> No
 def test_every_row_is_as_likely_in_a_sample_and_no_more_are_held() -> None:
     drawn = [0] * 10
     for seed in range(2000):
-        sample = Sample(3, seed)
+        given: list[int] = []
+        sample = Sample(3, seed, lambda _, origin, given=given: given.append(origin[1]))
         for number in range(10):
             sample.add(Example(text=str(number)), ("a", number))
-            assert len(sample) <= 3
-        for _, number in sample.taken()[1]:
+        assert given == []
+        sample.finish()
+        assert len(given) == 3
+        for number in given:
             drawn[number] += 1
     assert all(500 < count < 700 for count in drawn)  # 600 expected, 20 standard deviation
 

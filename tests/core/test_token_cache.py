@@ -1,0 +1,186 @@
+"""Datasets are encoded once, in several processes where that pays, and read from disk."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from preferences import judged, pairs
+from tiny import train_tokenizer, write_chats, write_pairs
+
+from swiftbox.core import token_cache
+from swiftbox.core.samples import Judged, Pair, Prompt, Row, Sample
+from swiftbox.core.stored import Stored, write
+from swiftbox.core.token_cache import Encoding, encoded
+from swiftbox.data.check import load_examples
+from swiftbox.data.source import Source
+from swiftbox.errors import DataError
+from swiftbox.language import home
+from swiftbox.methods import METHODS
+
+
+def encoding(stage: str = "sft", **settings: Any) -> Encoding:
+    method = METHODS[stage]
+    config = method.config(model="m", dataset="d", stage=stage, **settings)
+    return Encoding(stage, method.encode, train_tokenizer(), config)
+
+
+def quiet(*_: Any, **__: Any) -> None:
+    pass
+
+
+def run(path: Path, stage: str = "sft", **settings: Any) -> tuple[list[Sample], list[str]]:
+    said: list[str] = []
+    found, _ = encoded(
+        [Source(str(path))],
+        encoding(stage, **settings),
+        lambda _event, **fields: said.append(fields.get("key") or fields["message"]),
+    )
+    return list(found), said
+
+
+def same(one: Sample, other: Sample) -> bool:
+    rows = zip(one.rows, other.rows, strict=True)
+    return type(one) is type(other) and all(
+        np.array_equal(a.input_ids, b.input_ids) and np.array_equal(a.labels, b.labels)
+        for a, b in rows
+    )
+
+
+def prompt(number: int) -> Prompt:
+    row = Row(np.arange(number + 1, dtype=np.int32), np.full(number + 1, -100, np.int32))
+    return Prompt(row, ({"role": "user", "content": "q"},), {"solution": number})
+
+
+@pytest.mark.parametrize("kind", ["rows", "pairs", "judged", "prompts"])
+def test_what_is_written_is_read_again(kind: str, tmp_path: Path) -> None:
+    made: list[Sample] = {
+        "rows": lambda: [one.chosen for one in pairs(5)],
+        "pairs": lambda: [Pair(o.chosen, o.rejected, 0.5, True) for o in pairs(5)],
+        "judged": lambda: judged(5),
+        "prompts": lambda: [prompt(at) for at in range(5)],
+    }[kind]()
+    many = made * 500  # over two batches
+    assert write(tmp_path / "a.arrow", many) == 2500
+    found = Stored(tmp_path / "a.arrow")
+    assert len(found) == 2500
+    for place in (0, 999, 1000, 2499):
+        assert same(found[place], many[place])
+        assert found.lengths[place] == len(many[place])
+        assert found.trained[place] == many[place].trained
+        assert found.teaches[place] == many[place].teaches
+    one, other = found[1], many[1]
+    if isinstance(one, Pair):
+        assert (one.margin, one.learns_prompt, one.shared) == (0.5, True, other.shared)
+    if isinstance(one, Judged):
+        assert one.label == other.label
+    if isinstance(one, Prompt):
+        assert (one.messages, one.columns) == (other.messages, other.columns)
+
+
+def test_a_second_run_reads_what_the_first_encoded(tmp_path: Path) -> None:
+    path = write_chats(tmp_path / "chat.jsonl", 30)
+    first, said = run(path)
+    second, said_again = run(path)
+    assert (said, said_again) == ([], ["tokens"])
+    assert all(same(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("change", ["rows", "template", "train_on_prompt", "stage"])
+def test_what_changes_tokens_is_encoded_anew(change: str, tmp_path: Path) -> None:
+    path = write_chats(tmp_path / "chat.jsonl", 5)
+    before = token_cache.content_key([Source(str(path))], encoding())
+    other = encoding()
+    if change == "rows":
+        path.write_text(path.read_text("utf-8").replace("a", "b"), "utf-8")
+    elif change == "template":
+        other.tokenizer.chat_template += " "
+    elif change == "stage":
+        other = encoding("pt")
+    else:
+        other = encoding(train_on_prompt=True)
+    assert token_cache.content_key([Source(str(path))], other) != before
+
+
+def test_what_changes_no_token_does_not() -> None:
+    one, other = encoding(learning_rate=1.0, max_length=99), encoding()
+    assert token_cache.content_key([], one) == token_cache.content_key([], other)
+
+
+@pytest.mark.slow
+def test_several_processes_encode_the_same_in_the_same_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_chats(tmp_path / "chat.jsonl", 2600)
+    alone, _ = run(path, dataset_num_proc=1)
+    for kept in (home() / "cache" / "tokens").iterdir():
+        kept.unlink()
+    monkeypatch.setattr(token_cache, "WORTH_PROCESSES", 500)
+    together, _ = run(path, dataset_num_proc=2)
+    assert len(alone) == len(together) == 2600
+    assert all(same(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_an_interrupted_encoding_is_not_taken_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_chats(tmp_path / "chat.jsonl", 30)
+
+    def breaks(where: Path, _samples: Any) -> int:
+        where.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(token_cache, "write", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            run(path)
+    found, said = run(path)
+    assert len(found) == 30
+    assert said == []
+
+
+def test_a_full_disk_keeps_the_samples_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_pairs(tmp_path / "pairs.jsonl", 7)
+
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(token_cache, "write", full)
+    found, said = run(path, "dpo")
+    assert len(found) == 7
+    assert "the disk is full" in said[0]
+    assert not list((home() / "cache" / "tokens").glob("*.arrow"))
+
+
+def test_bad_rows_are_raised_and_leave_nothing(tmp_path: Path) -> None:
+    path = write_chats(tmp_path / "chat.jsonl", 3)
+    path.write_text(path.read_text("utf-8") + '{"messages": []}\n', "utf-8")
+    with pytest.raises(DataError, match=r"chat.jsonl:4"):
+        run(path)
+    assert not list((home() / "cache" / "tokens").glob("*.arrow"))
+    found, _ = encoded([Source(str(path))], encoding(max_bad_rows=1), quiet)
+    assert len(found) == 3
+
+
+def test_only_the_newest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_cache, "KEPT", 2)
+    for number in range(4):
+        run(write_chats(tmp_path / f"{number}.jsonl", 3, seed=number))
+    assert len(list((home() / "cache" / "tokens").glob("*.arrow"))) == 2
+
+
+@pytest.mark.parametrize(("weight", "least", "most"), [(2.0, 40, 40), (0.5, 4, 16), (1.5, 24, 36)])
+def test_a_weight_takes_rows_more_or_less_often(
+    weight: float, least: int, most: int, tmp_path: Path
+) -> None:
+    path = write_chats(tmp_path / "chat.jsonl", 20)
+    source = [Source(str(path), weight=weight)]
+    found = load_examples(source, stage="sft", max_bad_rows=0, seed=3).examples
+    again = load_examples(source, stage="sft", max_bad_rows=0, seed=3).examples
+    assert least <= len(found) <= most
+    assert found == again
