@@ -1,4 +1,4 @@
-"""Load a causal language model from a local folder; check what it promises.
+"""Load a language model from a local folder; check what it promises.
 
 Shapes: N tokens of a flat batch, V vocabulary.
 """
@@ -12,22 +12,30 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from swiftbox.config.train import TrainConfig
+from swiftbox.config.tuners import WHOLE
+from swiftbox.core.quantized import quantization
 
 
-def load_model(folder: Path, config: TrainConfig) -> Any:
+def load_model(
+    folder: Path, config: TrainConfig, *, auto: Any = AutoModelForCausalLM, **more: Any
+) -> Any:
     """Load the model. LoRA keeps the frozen base in `dtype`; full tuning keeps float32 weights.
+
+    `auto` is the class that reads it, such as AutoModelForSequenceClassification; it gets `more`.
 
     Full tuning computes in `dtype` by autocast: an update smaller than bfloat16's step would
     otherwise be lost.
     """
-    dtype = torch.float32 if config.tuner_type == "full" else getattr(torch, config.dtype)
-    model = AutoModelForCausalLM.from_pretrained(
+    dtype = torch.float32 if config.tuner_type in WHOLE else getattr(torch, config.dtype)
+    model = auto.from_pretrained(
         str(folder),
         dtype=dtype,
         attn_implementation=config.attn_implementation,
         trust_remote_code=config.trust_remote_code,
         local_files_only=True,
         use_safetensors=True,
+        **quantization(folder, config),
+        **more,
     )
     model.config.use_cache = False
     return model

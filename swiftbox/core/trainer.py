@@ -36,6 +36,8 @@ class Work:
     loss: Loss
     save_total_limit: int
     emit: Callable[..., None]
+    optimizer: Callable[..., Any] | None = None
+    """What makes the optimizer, where transformers does not."""
 
 
 class SwiftTrainer(Trainer):
@@ -72,6 +74,12 @@ class SwiftTrainer(Trainer):
         longest = math.ceil(len(units) / self.args.world_size)
         for at in range(0, longest, size):
             yield self.work.collate(own[at : at + size] or units[:1]), at < len(own)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Make the optimizer: the tuner's own, else the one that optim names."""
+        if self.work.optimizer is not None and getattr(self, "optimizer", None) is None:
+            self.optimizer: Any = self.work.optimizer(model or self.model, self.args)
+        return super().create_optimizer(model)
 
     # ---- loss
 

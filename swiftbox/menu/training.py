@@ -174,6 +174,8 @@ def command_of(draft: Draft, loaded: Loaded) -> str:
     name = shlex.quote(default_name(loaded.config))
     wanted = loaded.config.model_dump(mode="json")
     preset = f"{wanted['stage']}-{wanted['tuner_type']}"
+    if preset not in presets():
+        preset = f"{wanted['stage']}-lora"
     given = load(presets()[preset]).config.model_dump(mode="json")
     settings = [
         shlex.quote(f"{key}={scalar(value)}")

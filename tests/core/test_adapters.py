@@ -10,7 +10,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from swiftbox import LoRAConfig, Swift
-from swiftbox.core.adapters import linear_names, matched, parameter_counts
+from swiftbox.config.tuners import TunerFields
+from swiftbox.core.tuners.attach import attach, parameter_counts
+from swiftbox.core.tuners.targets import linear_names, matched
 from swiftbox.errors import ConfigError
 
 SEVEN = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
@@ -47,12 +49,9 @@ def test_the_published_call_gives_a_peft_model_with_its_dropout(model: torch.nn.
 
 
 def test_one_name_is_a_name_and_not_a_pattern(model: torch.nn.Module) -> None:
-    from swiftbox.config.groups import LoraFields
-    from swiftbox.core.adapters import attach
-
-    assert matched(attach(model, LoraFields(target_modules="q_proj"), None)) == {"q_proj": 2}
+    assert matched(attach(model, TunerFields(target_modules="q_proj"), None)) == {"q_proj": 2}
     with pytest.raises(ConfigError, match="no nosuch_proj"):
-        attach(model, LoraFields(target_modules="nosuch_proj"), None)
+        attach(model, TunerFields(target_modules="nosuch_proj"), None)
 
 
 def test_two_dropouts_that_disagree_are_refused() -> None:
