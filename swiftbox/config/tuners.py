@@ -24,6 +24,20 @@ WHOLE = ("full", "llamapro")
 INITS = ("true", "gaussian", "pissa", "pissa_niter_16", "olora", "eva", "lora_ga")
 
 
+class TunerChoice(Frozen):
+    """Which tuner; the first of the group, since it decides what else is asked."""
+
+    tuner_type: Literal["lora", "full", "qlora", "adalora", "ia3", "oft", "vera", "llamapro"] = (
+        setting(
+            "lora",
+            en="what is trained: lora (small adapter), full (every weight), qlora (lora on 4 bits)",
+            zh="训练什么：lora（小适配器）、full（全部参数）、qlora（4 位基座上的 lora）等",
+            section="method",
+            essential=True,
+        )
+    )
+
+
 class LoraFields(Frozen):
     """Low-rank adapters (arXiv:2106.09685), their variants and first values."""
 
@@ -297,15 +311,5 @@ class OtherTunerFields(Frozen):
     )
 
 
-class TunerFields(OtherTunerFields, QuantFields, LoraFields):
+class TunerFields(OtherTunerFields, QuantFields, LoraFields, TunerChoice):
     """What is trained: a small adapter of some kind, a part of the weights, or all of them."""
-
-    tuner_type: Literal["lora", "full", "qlora", "adalora", "ia3", "oft", "vera", "llamapro"] = (
-        setting(
-            "lora",
-            en="what is trained: lora (small adapter), full (every weight), qlora (lora on 4 bits)",
-            zh="训练什么：lora（小适配器）、full（全部参数）、qlora（4 位基座上的 lora）等",
-            section="method",
-            essential=True,
-        )
-    )

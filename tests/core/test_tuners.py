@@ -49,7 +49,7 @@ TUNERS = {
     "eva": Case(1.0, {**LORA, "init_lora_weights": "eva"}),
     "lora_ga": Case(1.0, {**LORA, "init_lora_weights": "lora_ga"}),
     "lora+": Case(1.0, {**LORA, "lora_plus_lr_ratio": 16, "learning_rate": 1e-3}),
-    "lora-fa": Case(1.0, {**LORA, "optim": "lora_fa", "learning_rate": 3e-3}),
+    "lora-fa": Case(1.0, {**LORA, "optim": "lora_fa", "learning_rate": 1e-2}),
     "patterns": Case(
         0.8,
         {
