@@ -37,13 +37,20 @@ def freeze(model: Any, config: TunerFields) -> None:
         )
 
 
+def pieces(names: Sequence[str]) -> list[str]:
+    """Return what stands between the dots of names, and two of these in a row, for hints."""
+    parts = [name.split(".") for name in names]
+    pairs = {f"{a}.{b}" for part in parts for a, b in zip(part, part[1:], strict=False)}
+    return sorted({one for part in parts for one in part} | pairs)
+
+
 def _found(key: str, patterns: Sequence[str], names: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for one in patterns:
         pattern = compiled(key, one)
         matches = {name for name in names if pattern.search(name)}
         if not matches:
-            near = nearest(one, names)
+            near = nearest(one, pieces(names))
             raise ConfigError(
                 text(f"{key}: no parameter matches {one}", f"{key}：没有参数匹配 {one}"),
                 hint=text(f"near names are {near}", f"相近的名称有 {near}"),

@@ -141,7 +141,7 @@ def require_parameters(model: Any, targets: Sequence[str]) -> None:
 
 def nearest(word: str, names: Iterable[str]) -> str:
     """Return the ends of names most like a word, for a hint."""
-    dots = word.count(".") + 1
+    dots = word.strip(".").count(".") + 1
     endings = sorted({".".join(name.split(".")[-dots:]) for name in names})
     return ", ".join(difflib.get_close_matches(word, endings, n=3, cutoff=0.3) or endings[:8])
 
