@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -343,3 +344,20 @@ def test_settings_that_exclude_each_other_are_refused_in_the_plan(
     with pytest.raises(ConfigError, match=message) as caught:
         require_compatible(of_tuner(tiny, **keys))
     assert caught.value.hint
+
+
+RESUMED = ("pissa", "eva", "lora_ga", "lora+", "lora-fa", "galore", "llamapro", "vera", "oft")
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_resumed_run_ends_where_the_uninterrupted_one_does(
+    name: str, tmp_path: Path, tiny: Path
+) -> None:
+    keys = {**TUNERS[name].keys, "max_steps": 4, "save_steps": 2}
+    whole = train(tmp_path, tiny, **keys)
+    for left in ("checkpoint-4", "../model"):
+        shutil.rmtree(whole.folder.parent / "checkpoints" / left)
+    again = train(tmp_path, tiny, **keys)
+    assert "checkpoint-2" in again.notes("resume")
+    assert again.losses == whole.losses[2:]
+    assert torch.equal(logits(again.network), logits(whole.network))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from swiftbox.config.tuners import TunerFields
@@ -40,7 +41,7 @@ def freeze(model: Any, config: TunerFields) -> None:
 def pieces(names: Sequence[str]) -> list[str]:
     """Return what stands between the dots of names, and two of these in a row, for hints."""
     parts = [name.split(".") for name in names]
-    pairs = {f"{a}.{b}" for part in parts for a, b in zip(part, part[1:], strict=False)}
+    pairs = {f"{a}.{b}" for part in parts for a, b in pairwise(part)}
     return sorted({one for part in parts for one in part} | pairs)
 
 

@@ -22,10 +22,11 @@ def adapter_config(model: Any, config: TunerFields, common: dict[str, Any]) -> I
     """Return peft's config; all-linear means the layers of the paper."""
     targets = common["target_modules"]
     family = model.config.model_type
-    known = OF_MLP.get(family, FEEDFORWARD)
+    known = (*FEEDFORWARD, *OF_MLP.get(family, ()))
     if config.target_modules == "all-linear":
-        paper = OF_MODEL.get(family, USUAL)
-        targets = [one for one in targets if one.rsplit(".", 1)[-1] in paper]
+        last = {one: one.rsplit(".", 1)[-1] for one in targets}
+        paper = USUAL if set(USUAL) <= set(last.values()) else OF_MODEL.get(family, ())
+        targets = [one for one in targets if last[one] in paper]
     if not targets:
         raise ConfigError(
             text(
