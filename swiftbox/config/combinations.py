@@ -144,3 +144,11 @@ def _of_sharding(config: TrainConfig) -> Iterator[tuple[str, str]]:
                 ),
                 replicated,
             )
+    if config.tuner_type == "qlora" and config.distributed in ("fsdp", "zero3"):
+        yield (
+            text(
+                f"tuner_type: qlora with distributed: {config.distributed} has not been verified",
+                f"tuner_type：qlora 与 distributed: {config.distributed} 的组合未经验证",
+            ),
+            replicated,
+        )

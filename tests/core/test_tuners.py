@@ -335,6 +335,8 @@ def test_galore_projects_and_projects_back_within_the_subspace() -> None:
         ({"optim": "lora_fa", "use_dora": True}, "does not know use_dora"),
         ({"optim": "lora_fa", "lora_plus_lr_ratio": 4}, "there is no ratio"),
         ({"target_parameters": ["x"], "use_dora": True}, "does not go with use_dora"),
+        ({"tuner_type": "qlora", "distributed": "fsdp"}, "not been verified"),
+        ({"init_lora_weights": "eva", "distributed": "zero3"}, "splits them"),
         ({"tuner_type": "adalora", "adalora_target_r": 20}, "is above adalora_init_r"),
     ],
 )
@@ -346,7 +348,8 @@ def test_settings_that_exclude_each_other_are_refused_in_the_plan(
     assert caught.value.hint
 
 
-RESUMED = ("pissa", "eva", "lora_ga", "lora+", "lora-fa", "galore", "llamapro", "vera", "oft")
+SLOW = pytest.param("eva", marks=pytest.mark.slow)
+RESUMED = ("pissa", SLOW, "lora_ga", "lora+", "lora-fa", "galore", "llamapro", "vera", "oft")
 
 
 @pytest.mark.parametrize("name", RESUMED)
