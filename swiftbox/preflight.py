@@ -8,6 +8,7 @@ from typing import Any
 
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.train import TrainConfig
+from swiftbox.config.tuners import WHOLE
 from swiftbox.data.check import Checked, check_rows
 from swiftbox.data.readers import READERS
 from swiftbox.data.source import Source, parse_sources
@@ -204,11 +205,11 @@ def _adapter(config: TrainConfig) -> None:
         raise ConfigError(
             text(f"adapter: no folder {config.adapter}", f"adapter：目录 {config.adapter} 不存在")
         )
-    if config.tuner_type == "full":
+    if config.tuner_type in WHOLE:
         raise ConfigError(
             text(
-                "adapter: full tuning does not continue an adapter",
-                "adapter：全参数训练不能从适配器继续",
+                f"adapter: {config.tuner_type} tuning does not continue an adapter",
+                f"adapter：{config.tuner_type} 训练不能从适配器继续",
             ),
             hint=text(
                 "set tuner_type: lora, or merge the adapter first", "设 tuner_type: lora 或先合并"

@@ -117,6 +117,15 @@ def write_config(path: Path, model: Path, dataset: Path, **keys: object) -> Path
     return path
 
 
+def write_texts(path: Path, count: int, seed: int = 0) -> Path:
+    """Write documents of raw text, one to a paragraph."""
+    chooser = random.Random(seed)
+    words = (json.__doc__ or "").split()
+    texts = (" ".join(chooser.choice(words) for _ in range(40)) for _ in range(count))
+    path.write_text("\n\n".join(texts), encoding="utf-8")
+    return path
+
+
 def write_pairs(path: Path, count: int, seed: int = 0) -> Path:
     """Write preferences: the better answer says yes, the worse says no."""
     chooser = random.Random(seed)

@@ -10,7 +10,7 @@ Translate = Callable[[Any], Mapping[str, Any] | None]
 """Turn a foreign value into our keys and values; None when it is not of this alias's kind."""
 
 STAGES = ("pt", "sft", "dpo", "orpo", "simpo", "cpo", "kto", "reward", "grpo")
-TUNERS = ("lora", "qlora", "full")
+TUNERS = ("lora", "qlora", "full", "adalora", "ia3", "oft", "vera", "llamapro")
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ def attention(value: Any) -> Mapping[str, Any]:
     return {"attn_implementation": words.get(str(value), value)}
 
 
+QUANTIZERS = {"bitsandbytes": "bnb", "bnb_4bit": "bnb"}
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "half": "float16"}
 SHARDING = {
     "HYBRID_SHARD": "FULL_SHARD",
@@ -109,6 +110,11 @@ _RENAMED = {
     "adapter": ("adapters", "adapter_name_or_path", "lora_model_dir"),
     "tuner_type": ("finetuning_type", "sft_type"),
     "lora_rank": ("lora_r", "r"),
+    "lora_plus_lr_ratio": ("lorap_lr_ratio", "loraplus_lr_ratio"),
+    "quant_bits": ("quantization_bit",),
+    "freeze_parameters": ("freeze_parameters_regex",),
+    "trainable_parameters": ("trainable_parameters_regex", "unfrozen_parameters"),
+    "neftune_noise_alpha": ("neftune_alpha",),
     "dataset": ("datasets", "dataset_name"),
     "val_size": ("val_set_size", "split_dataset_ratio", "test_split_size"),
     "template": ("chat_template",),
@@ -133,6 +139,13 @@ ALIASES: Mapping[str, Alias] = {
         ),
         *(Alias(name, attention) for name in ("attn_impl", "flash_attn")),
         *(Alias(name, renamed("stage", STAGE_WORDS)) for name in ("rlhf_type", "rl")),
+        Alias("load_in_4bit", flag("quant_bits", 4)),
+        Alias("load_in_8bit", flag("quant_bits", 8)),
+        Alias("quantization_method", renamed("quant_method", QUANTIZERS)),
+        Alias("double_quantization", renamed("bnb_4bit_use_double_quant")),
+        Alias("quantization_type", renamed("bnb_4bit_quant_type")),
+        Alias("pissa_init", flag("init_lora_weights", "pissa")),
+        Alias("use_galore", flag("optim", "galore_adamw")),
         Alias("use_hf", flag("hub", "huggingface", "modelscope")),
         Alias("train_type", train_type),
         Alias("adapter", adapter_word),
@@ -157,6 +170,8 @@ OWN_VALUES: Mapping[str, Mapping[Any, Any]] = {
     "loss_type": LOSSES,
     "stage": STAGE_WORDS,
     "target_modules": {"all": "all-linear"},
+    "init_lora_weights": {"lora-ga": "lora_ga", "default": "true"},
+    "quant_method": QUANTIZERS,
     "dtype": DTYPES,
     "sharding_strategy": SHARDING,
 }

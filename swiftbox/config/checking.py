@@ -49,7 +49,12 @@ def unknown(key: str, entry: Entry, known: Iterable[str], elsewhere: Mapping[str
     return Problem(entry.where, key, what, entry.order)
 
 
-SHORTHAND = {"lr": "learning_rate", "bs": "per_device_train_batch_size"}
+SHORTHAND = {
+    "lr": "learning_rate",
+    "bs": "per_device_train_batch_size",
+    "rank": "lora_rank",
+    "alpha": "lora_alpha",
+}
 """What people write who think of a formula; spelling does not lead there."""
 
 

@@ -64,60 +64,6 @@ class ModelFields(Frozen):
     )
 
 
-class LoraFields(Frozen):
-    """Low-rank adapters (arXiv:2106.09685)."""
-
-    tuner_type: Literal["lora", "full"] = setting(
-        "lora",
-        en="what is trained: lora (small adapter) or full (every weight)",
-        zh="训练什么：lora（小适配器）或 full（全部参数）",
-        section="method",
-        essential=True,
-    )
-    lora_rank: int = setting(
-        8,
-        en="LoRA rank: size of the adapter",
-        zh="LoRA 秩：适配器的大小",
-        section="method",
-        essential=True,
-        only={"tuner_type": ("lora",)},
-        ge=1,
-        le=4096,
-    )
-    lora_alpha: float = setting(
-        32,
-        en="LoRA scale; the adapter is multiplied by lora_alpha / lora_rank",
-        zh="LoRA 缩放系数；适配器乘以 lora_alpha / lora_rank",
-        section="method",
-        only={"tuner_type": ("lora",)},
-        gt=0,
-    )
-    lora_dropout: float = setting(
-        0.0,
-        en="dropout before the adapter",
-        zh="适配器之前的 dropout",
-        section="method",
-        only={"tuner_type": ("lora",)},
-        ge=0,
-        lt=1,
-    )
-    target_modules: str | list[str] = setting(
-        "all-linear",
-        en="layers that get an adapter: all-linear, a name, a list, or a regular expression",
-        zh="加适配器的层：all-linear、名称、名称列表或正则表达式",
-        section="method",
-        only={"tuner_type": ("lora",)},
-        min_length=1,
-    )
-    modules_to_save: list[str] = setting(
-        [],
-        en="further layers trained in full and saved with the adapter, such as embed_tokens",
-        zh="另外完整训练并随适配器保存的层，例如 embed_tokens",
-        section="method",
-        only={"tuner_type": ("lora",)},
-    )
-
-
 class DatasetSource(Frozen):
     """One dataset of a list, with what to take from it."""
 
@@ -284,11 +230,37 @@ class OptimizerFields(Frozen):
         "paged_adamw_8bit",
         "adafactor",
         "sgd",
+        "lora_fa",
+        "galore_adamw",
     ] = setting(
         "auto",
         en="optimizer; auto takes the fastest exact one",
         zh="优化器；auto 选择最快的精确实现",
         section="train",
+    )
+    galore_rank: int = setting(
+        128,
+        en="GaLore: gradients of full tuning are kept in this rank (arXiv:2403.03507)",
+        zh="GaLore：全参数训练的梯度保留的秩（arXiv:2403.03507）",
+        section="train",
+        only={"optim": ("galore_adamw",)},
+        ge=1,
+    )
+    galore_update_proj_gap: int = setting(
+        200,
+        en="GaLore: updates between choices of the subspace",
+        zh="GaLore：每隔多少步重新选择子空间",
+        section="train",
+        only={"optim": ("galore_adamw",)},
+        ge=1,
+    )
+    galore_scale: float = setting(
+        0.25,
+        en="GaLore: what updates are multiplied by",
+        zh="GaLore：更新量的倍数",
+        section="train",
+        only={"optim": ("galore_adamw",)},
+        gt=0,
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = setting(
         "auto",

@@ -9,18 +9,18 @@ from pydantic import field_validator
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import (
     DataFields,
-    LoraFields,
     ModelFields,
     OptimizerFields,
     RunFields,
     as_list,
 )
+from swiftbox.config.tuners import TunerFields
 from swiftbox.language import text
 
 REPORTERS = ("tensorboard", "wandb", "swanlab", "none")
 
 
-class TrainConfig(RunFields, OptimizerFields, DataFields, LoraFields, ModelFields):
+class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFields):
     """Fields of every training method."""
 
     version: Literal[1] = setting(

@@ -85,8 +85,12 @@ def keep_newest(folder: Path, limit: int) -> None:
 
 
 def bytes_needed(model: Any, optimizer: Any) -> int:
-    """Estimate the size of a checkpoint: what is trained, and the optimizer's state for it."""
-    trained = [one for one in model.parameters() if one.requires_grad]
+    """Estimate the size of a checkpoint: what is saved, and the optimizer's state.
+
+    Of an adapter that is what is trained; a model without one is saved whole, frozen parts too.
+    """
+    whole = not hasattr(model, "peft_config")
+    trained = [one for one in model.parameters() if whole or one.requires_grad]
     weights = sum(one.numel() * one.element_size() for one in trained)
     state = 0
     if optimizer is not None:

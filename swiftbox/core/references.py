@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from swiftbox.config.train import TrainConfig
+from swiftbox.config.tuners import WHOLE
 from swiftbox.core.made import Made
 from swiftbox.core.precomputed import (
     BATCH_TOKENS,
@@ -59,7 +60,7 @@ def reference_of(network: Any, config: TrainConfig, adapter: Path | None) -> Ref
     A new LoRA adapter adds nothing yet, so that switching it off gives the start. An adapter that
     goes on is the start itself, as is one whose initialization changed the base.
     """
-    fresh = config.tuner_type != "full" and adapter is None and adds_nothing(network)
+    fresh = config.tuner_type not in WHOLE and adapter is None and adds_nothing(network)
     keeps_start = not precomputes(config)
     if not fresh and keeps_start and config.distributed not in ("none", "ddp"):
         raise ConfigError(

@@ -17,11 +17,13 @@ from transformers.utils.logging import disable_progress_bar
 from swiftbox import run_folder
 from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
+from swiftbox.config.tuners import WHOLE
 from swiftbox.core import checkpoint
-from swiftbox.core.adapters import attach, matched, parameter_counts
 from swiftbox.core.layouts import choose_layout
 from swiftbox.core.made import Made
 from swiftbox.core.model import load_model
+from swiftbox.core.neftune import add_noise
+from swiftbox.core.optimizers import OURS, optimizer_of
 from swiftbox.core.prepare import load_tokenizer, prepare_rows
 from swiftbox.core.progress import Progress
 from swiftbox.core.references import prepare_context
@@ -29,6 +31,9 @@ from swiftbox.core.rows import Singles, Units, pack
 from swiftbox.core.samples import Row, Sample
 from swiftbox.core.sharding import sharding_arguments
 from swiftbox.core.trainer import SwiftTrainer, Work
+from swiftbox.core.tuners.attach import callbacks, with_adapter
+from swiftbox.core.tuners.inits import fit_original_base
+from swiftbox.core.tuners.sampling import sample_for
 from swiftbox.core.whole_checkpoints import Record
 from swiftbox.data.source import Source
 from swiftbox.language import text
@@ -56,7 +61,9 @@ def train(
     arguments = training_arguments(config, folder, evaluates=bool(parts[1]))
     set_seed(config.seed)
     base = load_model(model, config, head=method.head)
-    network = with_adapter(base, config, adapter, emit)
+    sample = sample_for(base, config, method, arguments, parts[0])
+    task_type = "SEQ_CLS" if method.head == "score" else "CAUSAL_LM"
+    network = with_adapter(base, config, adapter, emit, task_type=task_type, sample=sample)
     if config.distributed in ("none", "ddp"):
         network.to(arguments.device)  # where its kernels are; sharding places the others itself
     make = online if method.judges else offline
@@ -95,14 +102,17 @@ def offline(
         collate=partial(method.collate, layout=layout),
         loss=partial(method.loss, context=context),
         count=method.count,
+        optimizer=optimizer_of(config),
     )
+    if config.neftune_noise_alpha is not None:
+        add_noise(made.network, config.neftune_noise_alpha)
     progress = Progress(record.emit)
     trainer = SwiftTrainer(
         work,
         model=made.network,
         args=made.arguments,
         processing_class=made.tokenizer,
-        callbacks=[progress],
+        callbacks=[progress, *callbacks(made.network, config)],
     )
     progress.trainer = trainer
     return trainer, progress
@@ -123,39 +133,6 @@ def units_of(rows: Sequence[Sample], config: TrainConfig) -> Sequence[Sequence[S
     return [list(unit) for unit in pack(plain, config.max_length)]
 
 
-def with_adapter(base: Any, config: TrainConfig, adapter: Path | None, emit: Emit) -> Any:
-    """Return the network to train, and record what of it is trained."""
-    if config.tuner_type == "full":
-        network = base
-        where = text("all weights", "全部参数")
-    else:
-        network = attach(base, config, adapter)
-        if adapter is not None:
-            emit("note", key="adapter", message=continued(network))
-        where = ", ".join(f"{name} x{count}" for name, count in sorted(matched(network).items()))
-        if config.gradient_checkpointing == "true":
-            network.enable_input_require_grads()
-    trainable, total = parameter_counts(network)
-    message = text(
-        f"{trainable:,} of {total:,} parameters are trained ({where})",
-        f"训练 {total:,} 个参数中的 {trainable:,} 个（{where}）",
-    )
-    emit("note", key="tuner_type", message=message)
-    print(message, flush=True)  # noqa: T201 - log.txt is this process's stdout
-    return network
-
-
-def continued(network: Any) -> str:
-    """Say which adapter goes on: its own shape counts, not the YAML's."""
-    own = network.peft_config["default"]
-    return text(
-        f"continues an adapter of rank {own.r}, alpha {own.lora_alpha}; "
-        "lora_rank, lora_alpha, lora_dropout and target_modules of the YAML are not used",
-        f"继续训练秩为 {own.r}、alpha 为 {own.lora_alpha} 的适配器；"
-        "YAML 中的 lora_rank、lora_alpha、lora_dropout、target_modules 不使用",
-    )
-
-
 def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) -> TrainingArguments:
     """Translate the config for transformers; its own saving is kept inside our folders."""
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
@@ -172,7 +149,7 @@ def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) ->
         warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
-        optim=config.optim,
+        optim=OURS.get(config.optim, config.optim),
         bf16=config.dtype == "bfloat16",
         fp16=config.dtype == "float16",
         use_cpu=on_cpu,
@@ -218,7 +195,7 @@ def save_model(trainer: SwiftTrainer, config: TrainConfig, folder: Path) -> Path
     """Write the model (or the adapter) aside and rename it, so that model/ is whole or absent."""
     aside, final = folder / f".{run_folder.MODEL}", folder / run_folder.MODEL
     sharded = config.distributed not in ("none", "ddp")
-    if config.tuner_type == "full" and not sharded:
+    if config.tuner_type in WHOLE and not sharded:
         trainer.model.to(getattr(torch, config.dtype))
     if trainer.args.should_save:
         shutil.rmtree(aside, ignore_errors=True)
@@ -229,6 +206,7 @@ def save_model(trainer: SwiftTrainer, config: TrainConfig, folder: Path) -> Path
     trainer.save_model(str(aside), _internal_call=True)
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save:
+        fit_original_base(trainer.model, aside)
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
     return final

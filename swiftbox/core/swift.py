@@ -6,7 +6,7 @@ from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from swiftbox.core.adapters import linear_names, require_matches
+from swiftbox.core.tuners.targets import linear_names, require_matches
 
 
 class LoRAConfig(LoraConfig):

@@ -31,6 +31,8 @@ class Work:
     collate: Collate
     loss: Loss
     count: Callable[[Mapping[str, Any]], int]
+    optimizer: Callable[..., Any] | None = None
+    """What makes the optimizer, where transformers does not."""
 
 
 class SwiftTrainer(WholeCheckpoints, Trainer):
@@ -69,6 +71,12 @@ class SwiftTrainer(WholeCheckpoints, Trainer):
         for at in range(0, longest, size):
             taken = own[at : at + size] if at < len(own) else units[:1]
             yield self.work.collate(taken), at < len(own)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Make the optimizer: the tuner's own, else the one that optim names."""
+        if self.work.optimizer is not None and getattr(self, "optimizer", None) is None:
+            self.optimizer: Any = self.work.optimizer(model or self.model, self.args)
+        return super().create_optimizer(model)
 
     # ---- loss
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from swiftbox.devices.backends import ATTENTION, BACKENDS, DTYPES, OPTIMIZERS, STRATEGIES
+from swiftbox.devices.backends import (
+    ATTENTION,
+    BACKENDS,
+    DTYPES,
+    OPTIMIZERS,
+    QUANTIZERS,
+    STRATEGIES,
+)
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import MachineError
 from swiftbox.language import text
@@ -19,20 +26,17 @@ class Choice:
     reason: str
 
 
-def require(machine: Machine, capability: str, key: str, value: str) -> None:
+def require(machine: Machine, capability: str, key: str, value: str, *, instead: str = "") -> None:
     """Raise MachineError unless backend, devices and packages all allow `key: value`.
 
-    The message is the backend row's reason, the hint is the cure.
+    The message is the backend row's reason, the hint is the cure: `instead`, or `key: auto`.
     """
+    other = instead or text(f"set {key}: auto", f"设 {key}: auto")
     if lacking := lacks(machine, capability):
-        raise MachineError(
-            f"{key}: {value}: {lacking}",
-            hint=text(f"set {key}: auto", f"设 {key}: auto"),
-        )
+        raise MachineError(f"{key}: {value}: {lacking}", hint=other)
     cell = BACKENDS[machine.backend].cell(capability)
     if cell.package and cell.package not in machine.versions:
         name = cell.package
-        other = text(f"set {key}: auto", f"设 {key}: auto")
         line = text(
             f"pip install {cell.install}, or {other}", f"pip install {cell.install}，或{other}"
         )
@@ -154,6 +158,27 @@ def choose_optimizer(machine: Machine, asked: str, dtype: str = "") -> Choice:
             f"optim: {asked}: {cell.reason()}", hint=text("set optim: auto", "设 optim: auto")
         )
     return Choice(asked, _asked_for())
+
+
+def choose_quantizer(machine: Machine, method: str, bits: int | None) -> Choice:
+    """Choose the bits of a quantized base: 4 where nothing is asked for.
+
+    Raises MachineError where the backend cannot train on weights quantized so.
+    """
+    row = method if method != "bnb" else f"bnb-{'int8' if bits == 8 else 'nf4'}"
+    methods = {"bnb-nf4": "bnb", "bnb-int8": "bnb"}
+    able = BACKENDS[machine.backend].quantizers
+    others = dict.fromkeys(methods.get(one, one) for one in able)
+    cure = text("set tuner_type: lora without quant_bits", "设 tuner_type: lora 且不设 quant_bits")
+    if left := [one for one in others if one != method]:
+        listed = " | ".join(left)
+        cure += text(
+            f", or take a base that comes quantized (quant_method: {listed})",
+            f"，或换用已量化的基座（quant_method: {listed}）",
+        )
+    require(machine, QUANTIZERS[row], "tuner_type", f"qlora ({row})", instead=cure)
+    reason = BACKENDS[machine.backend].cell(QUANTIZERS[row]).reason() or _asked_for()
+    return Choice(str(bits or 4), reason)
 
 
 def choose_distributed(machine: Machine, asked: str, devices: int | None = None) -> Choice:

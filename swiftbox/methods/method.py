@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from swiftbox.config.train import TrainConfig
+from swiftbox.config.tuners import WHOLE
 from swiftbox.core.terms import Context, Terms
-
-WHOLE = ("full", "llamapro")
-"""Tuners that move the model's own weights, in smaller steps than an adapter's."""
 
 SMALL, LARGE = 1.5e9, 3.0e10
 """Parameters below which models bear larger steps, and above which they want smaller ones."""

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from swiftbox.config.combinations import require_compatible
 from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
+from swiftbox.config.tuners import WHOLE
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, MachineError, RunError
@@ -39,6 +41,7 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
         "gradient_checkpointing",
         choices.choose_checkpointing(machine, config.gradient_checkpointing),
     )
+    _tuner(config.model_copy(update=settled), machine, settled, reasons)
     padding_free = _padding_free(config, settled["attn_implementation"])
     reasons.append(padding_free)
     settled["padding_free"] = padding_free.value
@@ -68,6 +71,30 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
     if settled["attn_implementation"] != "flex_attention":
         env["TORCHDYNAMO_DISABLE"] = "1"  # nothing is compiled; looking at that costs a second
     return Resolved(config.model_copy(update=settled), tuple(reasons), processes, env)
+
+
+def _tuner(
+    config: TrainConfig, machine: Machine, settled: dict[str, Any], reasons: list[Reason]
+) -> None:
+    """Settle what the tuner means here; refuse what cannot go together, and what is not there."""
+    kind = config.tuner_type
+    if kind == "lora" and config.quant_bits is not None:
+        kind = "qlora"
+        why = text("quant_bits is given", "给出了 quant_bits")
+        reasons.append(Reason("tuner_type", kind, why))
+    settled["tuner_type"] = kind
+    require_compatible(config.model_copy(update={"tuner_type": kind}))
+    if kind == "qlora":
+        choice = choices.choose_quantizer(machine, config.quant_method, config.quant_bits)
+        settled["quant_bits"] = int(choice.value)
+        reasons.append(Reason("quant_bits", choice.value, choice.reason))
+    if kind == "adalora" and config.save_steps:
+        settled["save_steps"] = 0
+        why = text(
+            "what adalora knows of its ranks is in no checkpoint; saved at the end only",
+            "检查点不含 adalora 对秩的评估；只在结束时保存",
+        )
+        reasons.append(Reason("save_steps", 0, why))
 
 
 def _device_count(config: TrainConfig, machine: Machine) -> int:
@@ -216,7 +243,7 @@ def _precompute(config: TrainConfig, values: dict[str, Any], distributed: str) -
         return Reason(
             key, "false", text("reference_free: there is none", "reference_free：没有参考模型")
         )
-    if config.tuner_type == "full":
+    if config.tuner_type in WHOLE:
         why = text(
             "a second copy of all weights would have to be kept otherwise",
             "否则需要保留全部权重的第二份副本",

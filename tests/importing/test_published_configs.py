@@ -83,7 +83,7 @@ LF = "model_name_or_path: m\ncutoff_len: 512\ndataset: d.jsonl\n"
 
 
 def test_a_value_that_is_not_accepted_is_not_taken(tmp_path: Path) -> None:
-    path = written(tmp_path, LF + "optim: galore_adamw\nsave_steps: 0.2\n")
+    path = written(tmp_path, LF + "optim: lomo\nsave_steps: 0.2\n")
     left = {line.written.key: line.finding.why for line in import_config(path).of_kind("left")}
     assert "should be one of auto, adamw_torch" in left["optim"]
     assert "should be a whole number" in left["save_steps"]

@@ -1,0 +1,315 @@
+"""What of the model is trained, and how: fields, each with the tuners to which it matters."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from swiftbox.config.fields import setting
+from swiftbox.config.groups import Frozen
+from swiftbox.language import text
+
+LORA = {"tuner_type": ("lora", "qlora")}
+LOW_RANK = {"tuner_type": ("lora", "qlora", "adalora")}
+LAYERS = {"tuner_type": ("lora", "qlora", "adalora", "ia3", "oft", "vera")}
+"""Tuners that put something beside named layers; the base stays as it is."""
+ADALORA = {"tuner_type": ("adalora",)}
+FULL = {"tuner_type": ("full",)}
+
+WHOLE = ("full", "llamapro")
+"""Tuners that save a whole model, not an adapter."""
+
+INITS = ("true", "gaussian", "pissa", "pissa_niter_16", "olora", "eva", "lora_ga")
+
+
+class TunerChoice(Frozen):
+    """Which tuner; the first of the group, since it decides what else is asked."""
+
+    tuner_type: Literal["lora", "full", "qlora", "adalora", "ia3", "oft", "vera", "llamapro"] = (
+        setting(
+            "lora",
+            en="what is trained: lora (small adapter), full (every weight), qlora (lora on 4 bits)",
+            zh="训练什么：lora（小适配器）、full（全部参数）、qlora（4 位基座上的 lora）等",
+            section="method",
+            essential=True,
+        )
+    )
+
+
+class LoraFields(Frozen):
+    """Low-rank adapters (arXiv:2106.09685), their variants and first values."""
+
+    lora_rank: int = setting(
+        8,
+        en="LoRA rank: size of the adapter",
+        zh="LoRA 秩：适配器的大小",
+        section="method",
+        essential=True,
+        only=LORA,
+        ge=1,
+        le=4096,
+    )
+    lora_alpha: float = setting(
+        32,
+        en="LoRA scale; the adapter is multiplied by lora_alpha / lora_rank",
+        zh="LoRA 缩放系数；适配器乘以 lora_alpha / lora_rank",
+        section="method",
+        only=LOW_RANK,
+        gt=0,
+    )
+    lora_dropout: float = setting(
+        0.0,
+        en="dropout before the adapter",
+        zh="适配器之前的 dropout",
+        section="method",
+        only={"tuner_type": (*LOW_RANK["tuner_type"], "vera")},
+        ge=0,
+        lt=1,
+    )
+    target_modules: str | list[str] = setting(
+        "all-linear",
+        en="layers that get an adapter: all-linear, a name, a list, or a regular expression",
+        zh="加适配器的层：all-linear、名称、名称列表或正则表达式",
+        section="method",
+        only=LAYERS,
+        min_length=1,
+    )
+    exclude_modules: list[str] = setting(
+        [],
+        en="of the layers matched, those left out, by name or regular expression",
+        zh="从匹配的层中排除的层，名称或正则表达式",
+        section="method",
+        only=LAYERS,
+    )
+    layers_to_transform: list[int] = setting(
+        [],
+        en="numbers of the blocks that get an adapter, from 0; empty: all of them",
+        zh="哪些层号加适配器，从 0 开始；留空表示全部",
+        section="method",
+        only=LAYERS,
+    )
+    modules_to_save: list[str] = setting(
+        [],
+        en="further layers trained in full and saved with the adapter, such as embed_tokens",
+        zh="另外完整训练并随适配器保存的层，例如 embed_tokens",
+        section="method",
+        only=LAYERS,
+    )
+    target_parameters: list[str] = setting(
+        [],
+        en="parameters that get an adapter, such as the fused experts mlp.experts.down_proj",
+        zh="加适配器的参数，例如 MoE 的融合专家 mlp.experts.down_proj",
+        section="method",
+        only=LORA,
+    )
+    rank_pattern: dict[str, int] = setting(
+        {},
+        en="ranks of single layers, such as {q_proj: 16}; names or regular expressions",
+        zh="个别层的秩，例如 {q_proj: 16}；名称或正则表达式",
+        section="method",
+        only=LORA,
+    )
+    alpha_pattern: dict[str, float] = setting(
+        {},
+        en="scales of single layers, such as {q_proj: 64}; names or regular expressions",
+        zh="个别层的缩放系数，例如 {q_proj: 64}；名称或正则表达式",
+        section="method",
+        only=LORA,
+    )
+    use_dora: bool = setting(
+        False,
+        en="DoRA: learn direction and length of the weights apart (arXiv:2402.09353)",
+        zh="DoRA：分开学习权重的方向与长度（arXiv:2402.09353）",
+        section="method",
+        only=LORA,
+    )
+    use_rslora: bool = setting(
+        False,
+        en="rsLoRA: scale by lora_alpha / sqrt(lora_rank) (arXiv:2312.03732)",
+        zh="rsLoRA：按 lora_alpha / sqrt(lora_rank) 缩放（arXiv:2312.03732）",
+        section="method",
+        only=LORA,
+    )
+    init_lora_weights: str = setting(
+        "true",
+        en="first values: true, gaussian, pissa, pissa_niter_16, olora, eva or lora_ga",
+        zh="初始值：true、gaussian、pissa、pissa_niter_16、olora、eva 或 lora_ga",
+        section="method",
+        only=LORA,
+    )
+    lora_plus_lr_ratio: float | None = setting(
+        None,
+        en="LoRA+: the B matrices learn so many times faster, such as 16 (arXiv:2402.12354)",
+        zh="LoRA+：B 矩阵的学习率倍数，例如 16（arXiv:2402.12354）",
+        section="method",
+        only=LORA,
+        ge=1,
+    )
+
+    @field_validator("init_lora_weights")
+    @classmethod
+    def _known_init(cls, value: str) -> str:
+        if value not in INITS and not re.fullmatch(r"pissa_niter_[1-9]\d?", value):
+            known = ", ".join(INITS)
+            raise ValueError(text(f"should be one of {known}", f"应为其中之一：{known}"))
+        return value
+
+    @field_validator("target_modules", mode="after")
+    @classmethod
+    def _no_empty_names(cls, value: Any) -> Any:
+        if isinstance(value, list) and not all(value):
+            raise ValueError(text("should not hold empty names", "不应含空名称"))
+        return value
+
+
+class QuantFields(Frozen):
+    """Adapters on quantized weights: QLoRA (arXiv:2305.14314), GPTQ and AWQ bases."""
+
+    quant_bits: int | None = setting(
+        None,
+        en="bits of the frozen base: 4 or 8; makes lora qlora, which takes 4 by itself",
+        zh="冻结的基座用多少位：4 或 8；给出后 lora 即为 qlora，qlora 默认 4",
+        section="method",
+        only=LORA,
+        ge=4,
+        le=8,
+    )
+    quant_method: Literal["bnb", "gptq", "awq"] = setting(
+        "bnb",
+        en="bnb quantizes while loading; gptq and awq: the base comes quantized so",
+        zh="bnb 在加载时量化；gptq、awq 表示基座本身已如此量化",
+        section="method",
+        only=LORA,
+    )
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = setting(
+        "nf4",
+        en="the sixteen values of 4 bits: nf4 (for normal weights) or fp4",
+        zh="4 位的十六个取值：nf4（适合正态分布的权重）或 fp4",
+        section="method",
+        only=LORA,
+    )
+    bnb_4bit_use_double_quant: bool = setting(
+        True,
+        en="quantize the scales of 4 bits too: 0.4 bits less per weight",
+        zh="对 4 位的缩放系数再次量化：每个权重省 0.4 位",
+        section="method",
+        only=LORA,
+    )
+
+    @field_validator("quant_bits")
+    @classmethod
+    def _four_or_eight(cls, value: int | None) -> int | None:
+        if value not in (None, 4, 8):
+            raise ValueError(text("should be 4 or 8", "应为 4 或 8"))
+        return value
+
+
+class OtherTunerFields(Frozen):
+    """AdaLoRA, (IA)3, OFT, VeRA, block expansion, and frozen parts of full tuning."""
+
+    adalora_init_r: int = setting(
+        12,
+        en="AdaLoRA: rank of every layer at first (arXiv:2303.10512)",
+        zh="AdaLoRA：各层的初始秩（arXiv:2303.10512）",
+        section="method",
+        only=ADALORA,
+        ge=1,
+    )
+    adalora_target_r: int = setting(
+        8,
+        en="AdaLoRA: average rank that is left at the end",
+        zh="AdaLoRA：结束时保留的平均秩",
+        section="method",
+        only=ADALORA,
+        ge=1,
+    )
+    adalora_tinit: float = setting(
+        0.1,
+        en="AdaLoRA: updates before ranks are cut; below 1 a share of the run",
+        zh="AdaLoRA：开始裁剪秩之前的步数；小于 1 表示占总步数的比例",
+        section="method",
+        only=ADALORA,
+        ge=0,
+    )
+    adalora_tfinal: float = setting(
+        0.3,
+        en="AdaLoRA: updates after the last cut; below 1 a share of the run",
+        zh="AdaLoRA：最后一次裁剪之后的步数；小于 1 表示占总步数的比例",
+        section="method",
+        only=ADALORA,
+        ge=0,
+    )
+    adalora_deltaT: int = setting(
+        10,
+        en="AdaLoRA: updates between cuts",
+        zh="AdaLoRA：每隔多少步裁剪一次",
+        section="method",
+        only=ADALORA,
+        ge=1,
+    )
+    adalora_orth_reg_weight: float = setting(
+        0.5,
+        en="AdaLoRA: weight of the penalty that keeps the factors orthogonal",
+        zh="AdaLoRA：保持因子正交的惩罚项权重",
+        section="method",
+        only=ADALORA,
+        ge=0,
+    )
+    feedforward_modules: list[str] = setting(
+        [],
+        en="(IA)3: of target_modules, those whose input is scaled; empty: by name (2205.05638)",
+        zh="(IA)3：target_modules 中缩放输入的层；留空按名称判断（arXiv:2205.05638）",
+        section="method",
+        only={"tuner_type": ("ia3",)},
+    )
+    oft_block_size: int = setting(
+        32,
+        en="OFT: size of the rotated blocks, a divisor of the layers' widths (arXiv:2306.07280)",
+        zh="OFT：旋转块的大小，须整除各层宽度（arXiv:2306.07280）",
+        section="method",
+        only={"tuner_type": ("oft",)},
+        ge=2,
+    )
+    vera_rank: int = setting(
+        256,
+        en="VeRA: rank of the random matrices that all layers share (arXiv:2310.11454)",
+        zh="VeRA：各层共享的随机矩阵的秩（arXiv:2310.11454）",
+        section="method",
+        only={"tuner_type": ("vera",)},
+        ge=1,
+    )
+    llamapro_num_new_blocks: int = setting(
+        4,
+        en="LLaMA Pro: new blocks, spread evenly; only these are trained (arXiv:2401.02415)",
+        zh="LLaMA Pro：均匀插入的新层数；只训练这些层（arXiv:2401.02415）",
+        section="method",
+        only={"tuner_type": ("llamapro",)},
+        ge=1,
+    )
+    freeze_parameters: list[str] = setting(
+        [],
+        en="parameters that stay frozen: parts of names or regular expressions",
+        zh="保持冻结的参数：名称的一部分或正则表达式",
+        section="method",
+        only=FULL,
+    )
+    trainable_parameters: list[str] = setting(
+        [],
+        en="parameters trained even so; without freeze_parameters: these alone",
+        zh="仍然训练的参数；未给 freeze_parameters 时只训练这些",
+        section="method",
+        only=FULL,
+    )
+    neftune_noise_alpha: float | None = setting(
+        None,
+        en="NEFTune: noise on the embeddings while training, such as 5 (arXiv:2310.05914)",
+        zh="NEFTune：训练时在嵌入上加噪声，例如 5（arXiv:2310.05914）",
+        section="method",
+        gt=0,
+    )
+
+
+class TunerFields(OtherTunerFields, QuantFields, LoraFields, TunerChoice):
+    """What is trained: a small adapter of some kind, a part of the weights, or all of them."""

@@ -1,0 +1,1 @@
+"""Tuners: what of a model is trained; one small file each."""
