@@ -107,6 +107,7 @@ def _as_json(prepared: Any) -> dict[str, Any]:
         "reasons": {note.key: note.why for note in prepared.plan.notes},
         "command": list(prepared.plan.command),
         "rows": prepared.rows.rows if prepared.rows else None,
+        "data": prepared.rows.data() if prepared.rows else None,
     }
 
 

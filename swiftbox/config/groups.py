@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from swiftbox.config.fields import setting
 
@@ -126,6 +126,8 @@ class DatasetSource(Frozen):
     split: str | None = None
     num_samples: int | None = None
     columns: dict[str, str] = {}
+    weight: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """How many times its rows are taken per epoch: 0.5 a seeded half, 2 each row twice."""
 
 
 class DataFields(Frozen):

@@ -67,6 +67,7 @@ def prepare_rows(
         trained_tokens=fitted.trained_tokens,
         percentiles=fitted.percentiles,
         max_length=config.max_length,
+        preferences=checked.preference_data(),
         preview=preview(fitted.rows, tokenizer),
     )
     return training, held_out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from swiftbox.language import text
 
 @dataclass(frozen=True)
 class Source:
-    """One dataset: where, which part, how many rows (a seeded sample in file order), renames."""
+    """One dataset: where, which part, how many rows (a seeded sample), how often, renames."""
 
     path: str
     subset: str | None = None
@@ -24,6 +25,8 @@ class Source:
     """A column of the files, and what it is called in our formats."""
     tags: tuple[tuple[str, str], ...] = ()
     """What dataset_info.json says of the keys and speakers inside conversations."""
+    weight: float | None = None
+    """How many times its rows are taken per epoch: 0.5 a seeded half, 2 each row twice."""
 
 
 def parse_sources(
@@ -64,8 +67,26 @@ def _parse(one: str | Mapping[str, Any], columns: Mapping[str, str]) -> Source:
         split=values.get("split"),
         num_samples=count,
         columns=_pairs({**columns, **(values.get("columns") or {})}),
+        weight=_weight(whole, values.get("weight")),
     )
     return _registered(found)
+
+
+def _weight(path: str, asked: Any) -> float | None:
+    if asked is None:
+        return None
+    if not (math.isfinite(asked) and asked > 0):
+        raise DataError(
+            text(
+                f"dataset: {path}: weight should be greater than 0 (got {asked:g})",
+                f"dataset：{path}：weight 应大于 0（当前为 {asked:g}）",
+            ),
+            hint=text(
+                "0.5 takes half of the rows, 2 takes each twice",
+                "0.5 取一半的行，2 表示每行取两次",
+            ),
+        )
+    return float(asked)
 
 
 def _pairs(renames: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -52,7 +52,7 @@ def read_turns(turns: list[Any]) -> list[Message]:
             if speaker is None:
                 speaker, content = turn.get("from"), turn.get("value")
             role = PLAIN.get(speaker) if type(speaker) is str else None
-            if role and type(content) is str and content.strip():
+            if role and type(content) is str and content and not content.isspace():
                 found.append(Message(role, content))
                 continue
         message = _message(turn, number)
@@ -241,7 +241,7 @@ def whole_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:
             f"ends with a {roles[-1]} turn that nothing answers",
             f"以 {roles[-1]} 轮次结尾，没有回答",
         )
-    return tuple(_under_system(messages, row))
+    return tuple(_under_system(messages, row) if "system" in row else messages)
 
 
 def prompt_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:

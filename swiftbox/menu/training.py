@@ -154,7 +154,8 @@ def show(draft: Draft) -> bool:
     for note in prepared.plan.notes:
         say(f"  {note.key}: {note.value}  # {note.why}")
     if prepared.rows is not None:
-        say(f"  {prepared.rows.summary()}")
+        for line in prepared.rows.summary().splitlines():
+            say(f"  {line}")
     say(text("the same from the command line:", "等价的命令行：") + f" {command_of(draft, loaded)}")
     return True
 
