@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from swiftbox.data.example import Example, RowError
 from swiftbox.data.files import Chosen, dataset_hash, files_of, rows_of
@@ -165,7 +166,7 @@ class Examples:
         checked.rows += good
         checked.taken += total
         if source.weight is not None:
-            checked.weights.append(f"{source.path} x {source.weight:g}")
+            checked.weights.append(f"{Path(source.path).name} x {source.weight:g}")
         if checked.preferences is not None and good:
             checked.preferences.weigh(answers, total / good)
         if empty:

@@ -80,7 +80,10 @@ PAIRS: dict[str, tuple[dict[str, Any], Told]] = {
         SYSTEM,
     ),
     "messages as the prompt": ({"messages": [S, Q], "chosen": "a", "rejected": "b"}, SYSTEM),
-    "no prompt": ({"chosen": [S, *TURNS, Q, A], "rejected": [S, *TURNS, Q, B]}, [*SYSTEM, *EARLIER]),
+    "no prompt": (
+        {"chosen": [S, *TURNS, Q, A], "rejected": [S, *TURNS, Q, B]},
+        [*SYSTEM, *EARLIER],
+    ),
     "no prompt, system in a column": (
         {"chosen": [Q, A], "rejected": [Q, B], "system": "s"},
         SYSTEM,
@@ -244,9 +247,8 @@ def test_rankings_of_dataset_info_are_pairs(name: str, tmp_path: Path) -> None:
 def test_the_kto_tag_of_dataset_info_is_a_label(tmp_path: Path) -> None:
     info = ranked({"messages": "talk", "kto_tag": "fine"}, formatting="sharegpt")
     (tmp_path / "dataset_info.json").write_text(json.dumps(info), "utf-8")
-    (example,) = examples(
-        write(tmp_path / "a.jsonl", {"talk": [HUMAN, GOOD], "fine": False}), "kto"
-    )
+    path = write(tmp_path / "a.jsonl", {"talk": [HUMAN, GOOD], "fine": False})
+    (example,) = examples(path, "kto")
     assert example.label is False
 
 
@@ -329,7 +331,7 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
         "response should be text (got null)",
     ),
     "images": ("dpo", {**PAIR, "images": ["a.png"]}, "has images"),
-    "margin no number": ("reward", {**PAIR, "margin": "big"}, "margin should be a number (got big)"),
+    "margin no number": ("reward", {**PAIR, "margin": "big"}, "should be a number (got big)"),
     "margin a boolean": ("reward", {**PAIR, "margin": True}, "should be a number (got boolean)"),
     "margin below 0": ("reward", {**PAIR, "margin": -1}, "margin should be 0 or more"),
     "scores the other way": (
