@@ -39,7 +39,8 @@ QUESTION = (*QUESTIONS, "instruction")
 class Format:
     """One way to write a row: the columns that show it, the stages it feeds, how it is read.
 
-    A row is of this format when it has one column of each group and none of `unless`.
+    A row is of this format when it has one column of each group and none of `unless`: a pair is no
+    conversation to learn, though it holds one.
     """
 
     name: str
@@ -57,17 +58,14 @@ class Format:
         return [group for group in self.columns if columns.isdisjoint(group)]
 
 
-BETTER = (*REJECTED, "rejected")
-"""Columns that make a row a pair, whose better answer alone is not what it teaches."""
-
 FORMATS = (
-    Format("messages", SFT, (("messages",),), read_messages, BETTER),
-    Format("sharegpt", SFT, (("conversations",),), read_sharegpt, BETTER),
-    Format("alpaca", SFT, (("instruction",), ("output",)), read_alpaca, BETTER),
-    Format("query-response", SFT, (QUESTIONS, ANSWERS), read_query, BETTER),
+    Format("messages", SFT, (("messages",),), read_messages, REJECTED),
+    Format("sharegpt", SFT, (("conversations",),), read_sharegpt, REJECTED),
+    Format("alpaca", SFT, (("instruction",), ("output",)), read_alpaca, REJECTED),
+    Format("query-response", SFT, (QUESTIONS, ANSWERS), read_query, REJECTED),
     Format("text", ("pt",), (("text",),), read_text),
-    Format("messages-rejected", PAIRED, (WHOLE, REJECTED), read_rejected),
     Format("chosen-rejected", PAIRED, (("chosen",), ("rejected",)), read_chosen),
+    Format("messages-rejected", PAIRED, (WHOLE, REJECTED), read_rejected),
     Format("response-rejected", PAIRED, (QUESTION, ANSWERS, REJECTED), read_rejected),
     Format("messages-label", LABELLED, (WHOLE, LABELS), read_labelled),
     Format("response-label", LABELLED, (QUESTION, ANSWERS, LABELS), read_labelled),

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swiftbox.data.cells import Row, about, turns_in
+from swiftbox.data.cells import Row, about, first, turns_in
 from swiftbox.data.conversations import asked_in, read_whole
 from swiftbox.data.example import Example, Message, RowError
 from swiftbox.data.turns import read_tools, whole_turns
 
-REJECTED = ("rejected_response", "rejected_messages")
+REJECTED = ("rejected_response", "rejected_messages", "rejected")
 """Columns beside one whole conversation that hold the worse end of it."""
 
 IDENTICAL = "identical"
@@ -27,11 +27,11 @@ Turns = list[Message]
 def read_rejected(row: Row) -> Example:
     """Read a whole conversation with `rejected_response` or `rejected_messages` beside it.
 
-    Several final turns of `rejected_messages` stand for all that follows the last user's turn,
-    a single one for the last turn.
+    Several final turns that are rejected stand for all that follows the last user's turn, a single
+    one for the last turn.
     """
     good = read_whole(row)
-    key = "rejected_messages" if row.get("rejected_messages") is not None else "rejected_response"
+    key = next((name for name in REJECTED if row.get(name)), first(row, REJECTED))
     worse = turns_in(row, key, "assistant")
     kept = list(good.messages)
     if _is_answer(worse):

@@ -52,6 +52,11 @@ PAIRS: dict[str, tuple[dict[str, Any], Told]] = {
         {"messages": [S, Q, A], "rejected_messages": [Q, B]},
         SYSTEM,
     ),
+    "messages and rejected": ({"messages": [Q, A], "rejected": [Q, B]}, []),
+    "empty cells beside the one that is filled": (
+        {"messages": [Q, A], "rejected_messages": "", "rejected_response": "b", "system": ""},
+        [],
+    ),
     "query, response and rejected_response": (
         {"query": "q", "response": "a", "rejected_response": "b", "history": [["h", "r"]]},
         EARLIER,
@@ -359,8 +364,8 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
     "sft rows under dpo": (
         "dpo",
         {"messages": [Q, A]},
-        "messages rows train with stage: sft, not dpo (for dpo they also need rejected_response "
-        "or rejected_messages)",
+        "messages rows train with stage: sft, not dpo (for dpo they also need rejected_response, "
+        "rejected_messages or rejected)",
     ),
     "answers under orpo": (
         "orpo",

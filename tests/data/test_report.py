@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,13 @@ def test_the_report_is_said_in_chinese(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(said) == 6
     assert all(any("\u4e00" <= letter <= "\u9fff" for letter in line) for line in said)
     assert lines({"repeated_prompts": 0}) == []
+
+
+def test_the_findings_are_data_for_programs(tmp_path: Path) -> None:
+    found = json.loads(json.dumps(checked(tmp_path, pair("a", "b"), stage="kto").data()))
+    assert found["formats"] == {"chosen-rejected": 1}
+    assert (found["rows"], found["taken"], found["bad"]) == (1, 1, 0)
+    assert found["preferences"]["advised_weights"] == {
+        "desirable_weight": [1.0, 1.0],
+        "undesirable_weight": [1.0, 1.0],
+    }
