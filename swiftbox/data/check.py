@@ -187,6 +187,8 @@ def _key(example: Example) -> int:
             parts.append(repr((message.tool_calls, message.extra)))
     if example.tools:
         parts.append(repr(example.tools))
-    if example.rejected or example.columns:
-        parts += (repr(example.rejected), repr(example.columns))
+    if example.rejected:
+        parts.append(_key(Example(example.rejected)))
+    if example.columns:
+        parts.append(repr(example.columns))
     return hash(tuple(parts))

@@ -38,8 +38,8 @@ class Preferences:
     def add(self, example: Example) -> None:
         """Count one example."""
         if example.rejected:
-            self._add_pair(example)
             at = shared_turns(example.messages, example.rejected)
+            self._add_pair(example, at)
         else:
             at = len(example.messages) - 1
             self.desirable += bool(example.label)
@@ -49,8 +49,7 @@ class Preferences:
             self.repeated_prompts += prompt in self.prompts
             self.prompts.add(prompt)
 
-    def _add_pair(self, example: Example) -> None:
-        at = shared_turns(example.messages, example.rejected)
+    def _add_pair(self, example: Example, at: int) -> None:
         chosen, rejected = _letters(example.messages[at:]), _letters(example.rejected[at:])
         self.pairs += 1
         self.longer_chosen += chosen > rejected
