@@ -107,7 +107,7 @@ def _as_json(prepared: Any) -> dict[str, Any]:
         "reasons": {note.key: note.why for note in prepared.plan.notes},
         "command": list(prepared.plan.command),
         "rows": prepared.rows.rows if prepared.rows else None,
-        "preferences": prepared.rows.report.to_dict() if prepared.rows else {},
+        "data": prepared.rows.data() if prepared.rows else None,
     }
 
 

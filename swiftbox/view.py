@@ -232,6 +232,10 @@ def lengths(data: Mapping[str, Any]) -> list[str]:
             f"{data['tokens']:,} 个 token 中学习 {data['trained_tokens']:,} 个",
         ),
     ]
+    if data.get("preferences"):
+        from swiftbox.data.report import lines as lines_on_preferences
+
+        lines += lines_on_preferences(data["preferences"])
     changes = {
         "cut": text("cut", "截断"),
         "dropped": text("dropped as too long", "因过长丢弃"),

@@ -88,3 +88,19 @@ def test_a_sparkline_follows_its_values() -> None:
 
 def test_durations_are_read_at_a_glance() -> None:
     assert [duration(one) for one in (5, 65, 3725)] == ["0:05", "1:05", "1:02:05"]
+
+
+def test_what_pairs_are_like_is_said_with_the_data() -> None:
+    event = {
+        "event": "data", "rows": 4, "held_out": 0, "bad": 0, "cut": 0, "dropped": 0,
+        "nothing_to_learn": 0, "tokens": 40, "trained_tokens": 20, "percentiles": {"50%": 10},
+        "max_length": 64,
+        "preferences": {
+            "pairs": 4, "longer_chosen": 0.75, "length_ratio": 2.0, "repeated_prompts": 0,
+            "identical": 0, "duplicates": 0,
+        },
+    }  # fmt: skip
+    lines = lines_of(event)
+    assert "chosen is the longer one in 75%" in lines[2]
+    assert "length bias" in lines[3]
+    assert len(lines_of({**event, "preferences": None})) == 2

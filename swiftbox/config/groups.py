@@ -71,9 +71,9 @@ class DatasetSource(Frozen):
     subset: str | None = None
     split: str | None = None
     num_samples: int | None = None
-    weight: float | None = Field(None, gt=0)
-    """How many times each row is taken in an epoch; a fraction by a seeded draw."""
     columns: dict[str, str] = {}
+    weight: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """How many times its rows are taken per epoch: 0.5 a seeded half, 2 each row twice."""
 
 
 class DataFields(Frozen):

@@ -16,7 +16,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from swiftbox.core.samples import IGNORED, Judged, Pair, Prompt, Row
 from swiftbox.data.example import Example, Message
-from swiftbox.data.report import alike
+from swiftbox.data.preferences import shared_turns
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
@@ -104,7 +104,7 @@ def encode_pairs(
     """Encode preferences; what both conversations begin with is their prompt."""
     chats = []
     for one in examples:
-        begins = alike(one.messages, one.rejected)
+        begins = shared_turns(one.messages, one.rejected)
         chats += [Chat(one.messages, one.tools, begins), Chat(one.rejected, one.tools, begins)]
     rows = encode_chats(chats, tokenizer)
     return [

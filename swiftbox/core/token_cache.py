@@ -13,10 +13,11 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ from typing import Any
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.samples import Sample
 from swiftbox.core.stored import Kept, Stored, write
-from swiftbox.data.check import Checked, dataset_hash, deliver_examples
+from swiftbox.data.check import dataset_hash, iterate_examples
 from swiftbox.data.example import Example
 from swiftbox.data.source import Source
 from swiftbox.language import home, text
 
-VERSION = "1"
+VERSION = "2"
 """Goes up when the same rows are encoded to other tokens."""
 
 CHUNK = 1000
@@ -124,55 +125,22 @@ def _samples(
     sources: Sequence[Source], encoding: Encoding, found: dict[str, Any]
 ) -> Iterator[Sample]:
     """Yield the samples of all examples in their order; `found` gets the check's record."""
+    config = encoding.config
+    examples = iterate_examples(
+        sources, stage=encoding.method, max_bad_rows=config.max_bad_rows, seed=config.seed
+    )
     with _Line(encoding) as line:
-        checked: list[Checked] = []
-        # Reading pushes, encoding pulls: chunks wait between the two, never the whole.
-        for chunk in _chunks(sources, encoding, checked):
+        for chunk in _chunks(example for example, _ in examples):
             yield from line.through(chunk)
         yield from line.rest()
-    found["bad"] = len(checked[0].bad)
-    found["preferences"] = checked[0].report.to_dict()
+    found["bad"] = len(examples.checked.bad)
+    found["preferences"] = examples.checked.preference_data()
 
 
-def _chunks(
-    sources: Sequence[Source], encoding: Encoding, checked: list[Checked]
-) -> Iterator[list[Example]]:
-    """Yield the examples in chunks; the reader runs in a thread that waits for its taker."""
-    from queue import Queue
-    from threading import Thread
-
-    waiting: Queue[list[Example] | BaseException | None] = Queue(maxsize=4)
-    chunk: list[Example] = []
-
-    def take(example: Example, _origin: Any) -> None:
-        chunk.append(example)
-        if len(chunk) == CHUNK:
-            waiting.put(chunk.copy())
-            chunk.clear()
-
-    def read() -> None:
-        config = encoding.config
-        try:
-            checked.append(
-                deliver_examples(
-                    sources,
-                    take,
-                    stage=encoding.method,
-                    max_bad_rows=config.max_bad_rows,
-                    seed=config.seed,
-                )
-            )
-            waiting.put(chunk.copy())
-            waiting.put(None)
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            waiting.put(error)
-
-    Thread(target=read, daemon=True).start()
-    while (one := waiting.get()) is not None:
-        if isinstance(one, BaseException):
-            raise one
-        if one:
-            yield one
+def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    waiting = iter(examples)
+    while chunk := list(islice(waiting, CHUNK)):
+        yield chunk
 
 
 class _Line:

@@ -87,7 +87,9 @@ def _checked(found: Any, content: str) -> Mapping[str, Any] | RowError:
     if not isinstance(found, dict):
         kind = kind_of(found)
         return RowError("object", f"should be an object (got {kind})", f"应为对象（当前为 {kind}）")
-    if ("\\ud" in content or "\\uD" in content) and _has_half_letter(found):
+    # Most rows escape nothing: one scan tells.
+    escaped = "\\u" in content and ("\\ud" in content or "\\uD" in content)
+    if escaped and _has_half_letter(found):
         return RowError(
             "encoding",
             "has half of a surrogate pair (\\ud800 to \\udfff)",

@@ -20,13 +20,13 @@ COLUMNS = {
     "prompt": "instruction",
     "query": "input",
     "response": "output",
-    "chosen": "chosen",
-    "rejected": "rejected",
-    "kto_tag": "kto_tag",
     "history": "history",
     "messages": "conversations",
     "system": "system",
     "tools": "tools",
+    "chosen": "chosen",
+    "rejected": "rejected",
+    "kto_tag": "label",
 }
 """Their names of columns in the names of our formats."""
 
@@ -37,6 +37,9 @@ SPEAKERS = {
     "function_tag": "function_call",
     "system_tag": "system",
 }
+
+TOLD = ("conversations", "chosen", "rejected")
+"""Columns with turns, which tags speak of."""
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -96,7 +99,8 @@ def _entries(folder: Path) -> dict[str, Entry]:
 def _entry(said: Mapping[str, Any]) -> Entry:
     columns = _texts(said.get("columns"))
     ours = dict(COLUMNS)
-    if columns and not columns.keys() & {"response", "messages", "chosen", "kto_tag"}:
+    answered = columns.keys() & {"response", "messages", "chosen", "kto_tag"}
+    if columns and not answered and not said.get("ranking"):
         ours["prompt"] = "text"  # how they write a file for pretraining
     number = said.get("num_samples")
     return Entry(
@@ -120,22 +124,26 @@ def renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any
 
 
 def retagged(row: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
-    """Return a row whose conversations are told with `from` and `value`, not with tags of its own.
+    """Return a row whose turns are told with `from` and `value`, not with tags of its own.
 
     Turns that are no objects, and speakers that the tags do not name, stay for the check to see.
     """
-    turns = row.get("conversations")
-    if not isinstance(turns, list):
-        return dict(row)
     said_by, said = tags.get("role_tag", "from"), tags.get("content_tag", "value")
     speakers = {tags[key]: ours for key, ours in SPEAKERS.items() if key in tags}
     names = {said_by: "from", said: "value"}
-    retold = []
-    for turn in turns:
-        if isinstance(turn, dict) and said_by in turn:
-            speaker = turn[said_by]
-            ours = speakers.get(speaker, speaker) if isinstance(speaker, str) else speaker
-            retold.append({**{names.get(key, key): turn[key] for key in turn}, "from": ours})
-        else:
-            retold.append(turn)
-    return {**row, "conversations": retold}
+
+    def retold(turn: Any) -> Any:
+        if not isinstance(turn, dict) or said_by not in turn:
+            return turn
+        speaker = turn[said_by]
+        ours = speakers.get(speaker, speaker) if isinstance(speaker, str) else speaker
+        return {**{names.get(key, key): turn[key] for key in turn}, "from": ours}
+
+    found = dict(row)
+    for column in TOLD:
+        value = row.get(column)
+        if isinstance(value, list):
+            found[column] = [retold(turn) for turn in value]
+        elif isinstance(value, dict):
+            found[column] = retold(value)
+    return found

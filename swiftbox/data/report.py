@@ -1,132 +1,167 @@
-"""What preference data looks like as a whole: which answers are longer, what repeats, the balance.
-
-A model trained on pairs whose better answer is nearly always the longer one learns to be long
-(arXiv:2310.03716).
-"""
+"""What pairs and labelled answers are like: lengths, repeated prompts, good against poor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from swiftbox.data.example import Example, Message
+from swiftbox.data.preferences import shared_turns
 from swiftbox.language import text
 
 BIASED = 0.7
-"""Share of pairs with the longer answer chosen (or rejected) from which it is worth a warning."""
+"""Share of longer chosen answers from which length is likely to be what is learned."""
 
-BALANCE = (1.0, 4 / 3)
-"""Bounds of desirable_weight x good over undesirable_weight x bad; arXiv:2402.01306 section 4.2."""
+BALANCED = (1.0, 4 / 3)
+"""Where desirable_weight * desirable / (undesirable_weight * undesirable) should lie, KTO says.
+
+arXiv:2402.01306, section 4.2.
+"""
 
 
 @dataclass
-class Report:
-    """Counts over pairs and judged answers; lengths in characters."""
+class Preferences:
+    """Counts over pairs and labelled answers; `prompts` are hashes, None where none are kept."""
 
+    judged: bool
+    """Whether a pair counts as a desirable and an undesirable answer (KTO)."""
+    prompts: set[int] | None
     pairs: int = 0
-    chosen_longer: int = 0
-    rejected_longer: int = 0
-    chosen_characters: int = 0
-    rejected_characters: int = 0
+    longer_chosen: int = 0
+    log_ratios: float = 0.0
     repeated_prompts: int = 0
-    good: int = 0
-    bad: int = 0
-    _prompts: set[int] = field(default_factory=set, repr=False)
+    desirable: int = 0
+    undesirable: int = 0
 
     def add(self, example: Example) -> None:
-        """Count an example; those that are neither a pair nor judged do not count."""
+        """Count one example."""
         if example.rejected:
-            self._add_pair(example)
-        elif example.label is not None:
-            self.good += example.label
-            self.bad += not example.label
-
-    def _add_pair(self, example: Example) -> None:
-        begins = alike(example.messages, example.rejected)
-        chosen = sum(len(one.content) for one in example.messages[begins:])
-        rejected = sum(len(one.content) for one in example.rejected[begins:])
-        self.pairs += 1
-        self.chosen_longer += chosen > rejected
-        self.rejected_longer += rejected > chosen
-        self.chosen_characters += chosen
-        self.rejected_characters += rejected
-        prompt = hash(tuple((one.role, one.content) for one in example.messages[:begins]))
-        self.repeated_prompts += prompt in self._prompts
-        self._prompts.add(prompt)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the counts for programs; empty where there is neither a pair nor a label."""
-        names = ("pairs", "chosen_longer", "rejected_longer", "repeated_prompts", "good", "bad")
-        found = {name: getattr(self, name) for name in names}
-        return found if self.pairs or self.good or self.bad else {}
-
-    def lines(self) -> list[str]:
-        """Return the report for people."""
-        found = []
-        if self.pairs:
-            found += self._lines_of_pairs()
-        if self.good or self.bad:
-            found.append(
-                text(
-                    f"answers: {self.good} good, {self.bad} bad",
-                    f"回答：好 {self.good}，坏 {self.bad}",
-                )
-                + self._advice()
-            )
-        return found
-
-    def _lines_of_pairs(self) -> list[str]:
-        longer = self.chosen_longer / self.pairs
-        ratio = self.chosen_characters / max(1, self.rejected_characters)
-        found = [
-            text(
-                f"pairs: the chosen answer is longer in {longer:.0%}, {ratio:.2f} times as long "
-                "on average",
-                f"样本对：{longer:.0%} 的被选回答更长，平均为另一回答的 {ratio:.2f} 倍",
-            )
-        ]
-        if longer >= BIASED:
-            found.append(
-                text(
-                    "  ! the model may learn to be long rather than better",
-                    "  ! 模型可能学到“更长”而不是“更好”",
-                )
-            )
-        if self.rejected_longer / self.pairs >= BIASED:
-            found.append(
-                text(
-                    "  ! the model may learn to be short rather than better",
-                    "  ! 模型可能学到“更短”而不是“更好”",
-                )
-            )
-        if self.repeated_prompts:
-            found.append(
-                text(
-                    f"  {self.repeated_prompts} pairs repeat a prompt of another",
-                    f"  {self.repeated_prompts} 对样本的提示与其他样本相同",
-                )
-            )
-        return found
-
-    def _advice(self) -> str:
-        """Return the weight that evens good and bad answers out; empty when they are even."""
-        if not self.good or not self.bad:
-            return text("; all are of one kind", "；全部为同一类")
-        least, most = BALANCE
-        if least <= self.good / self.bad <= most:
-            return ""
-        if self.good > self.bad:
-            weights = (self.good / self.bad / most, self.good / self.bad / least)
-            name = "undesirable_weight"
+            at = shared_turns(example.messages, example.rejected)
+            self._add_pair(example, at)
         else:
-            weights = (self.bad / self.good * least, self.bad / self.good * most)
-            name = "desirable_weight"
-        span = f"{weights[0]:.2f}..{weights[1]:.2f}"
-        return text(f"; {name} between {span} evens them out", f"；{name} 取 {span} 可平衡两者")
+            at = len(example.messages) - 1
+            self.desirable += bool(example.label)
+            self.undesirable += not example.label
+        if self.prompts is not None:
+            prompt = hash(tuple([(one.role, one.content) for one in example.messages[:at]]))
+            self.repeated_prompts += prompt in self.prompts
+            self.prompts.add(prompt)
+
+    def _add_pair(self, example: Example, at: int) -> None:
+        chosen, rejected = _letters(example.messages[at:]), _letters(example.rejected[at:])
+        self.pairs += 1
+        self.longer_chosen += chosen > rejected
+        self.log_ratios += math.log(chosen / rejected)
+        self.desirable += self.judged
+        self.undesirable += self.judged
+
+    def weigh(self, before: tuple[int, int], times: float) -> None:
+        """Count the answers since `before` as often as their set is taken."""
+        self.desirable = before[0] + round((self.desirable - before[0]) * times)
+        self.undesirable = before[1] + round((self.undesirable - before[1]) * times)
+
+    def data(self) -> dict[str, Any]:
+        """Return the counts for programs; `length_ratio` is the geometric mean over the pairs."""
+        found: dict[str, Any] = {"repeated_prompts": self.repeated_prompts}
+        if self.pairs:
+            found |= {
+                "pairs": self.pairs,
+                "longer_chosen": round(self.longer_chosen / self.pairs, 4),
+                "length_ratio": round(math.exp(self.log_ratios / self.pairs), 4),
+            }
+        if self.desirable or self.undesirable:
+            advised = advised_weights(self.desirable, self.undesirable)
+            found |= {"desirable": self.desirable, "undesirable": self.undesirable}
+            found["advised_weights"] = advised
+        return found
 
 
-def alike(one: Sequence[Message], other: Sequence[Message]) -> int:
-    """Count the turns that both conversations begin with."""
-    limit = min(len(one), len(other))
-    return next((at for at in range(limit) if one[at] != other[at]), limit)
+def _letters(turns: Iterable[Message]) -> int:
+    """Count the letters of turns, at least one: an answer may be nothing but a call."""
+    count = sum(len(one.content) + len(str(one.tool_calls or "")) for one in turns)
+    return max(count, 1)
+
+
+def advised_weights(desirable: int, undesirable: int) -> dict[str, list[float]] | None:
+    """Return from where to where each KTO weight may lie; None where one kind is missing.
+
+    The rarer kind gets the weight, the other keeps 1.
+    """
+    if not desirable or not undesirable:
+        return None
+    low, high = BALANCED
+    share = desirable / undesirable
+    weights = {"desirable_weight": [1.0, 1.0], "undesirable_weight": [1.0, 1.0]}
+    if share < low:
+        weights["desirable_weight"] = _inside(low / share, high / share)
+    elif share > high:
+        weights["undesirable_weight"] = _inside(share / high, share / low)
+    return weights
+
+
+def _inside(low: float, high: float) -> list[float]:
+    """Round a range to hundredths without leaving it."""
+    return [math.ceil(low * 100 - 1e-9) / 100, math.floor(high * 100 + 1e-9) / 100]
+
+
+def lines(data: Mapping[str, Any]) -> list[str]:
+    """Say the counts of `Preferences.data` for people, with what they mean for the training."""
+    found: list[str] = []
+    if data.get("pairs"):
+        found += _pairs(data)
+    if "advised_weights" in data:
+        found += _answers(data)
+    if data.get("identical"):
+        count = data["identical"]
+        pairs = "1 identical pair is" if count == 1 else f"{count} identical pairs are"
+        found.append(text(f"{pairs} among the bad rows", f"坏行中有 {count} 个完全相同的偏好对"))
+    if data["repeated_prompts"]:
+        count = data["repeated_prompts"]
+        rows = "row asks" if count == 1 else "rows ask"
+        found.append(
+            text(f"{count} {rows} what an earlier row asks", f"{count} 行的提问与前面的行重复")
+        )
+    return found
+
+
+def _pairs(data: Mapping[str, Any]) -> list[str]:
+    share, ratio = data["longer_chosen"], data["length_ratio"]
+    found = [
+        text(
+            f"pairs: {data['pairs']}; chosen is the longer one in {share:.0%}, on average "
+            f"{ratio:.2f} x as long as rejected",
+            f"偏好对：{data['pairs']}；其中 {share:.0%} 的 chosen 更长，"
+            f"平均长度为 rejected 的 {ratio:.2f} 倍",
+        )
+    ]
+    if share > BIASED:
+        found.append(
+            text(
+                "length bias: the model may learn to answer at length rather than well; add pairs "
+                "whose shorter answer is the better one",
+                "长度偏差：模型可能学到“更长”而不是“更好”；请补充较短回答更好的偏好对",
+            )
+        )
+    return found
+
+
+def _answers(data: Mapping[str, Any]) -> list[str]:
+    good, poor, advised = data["desirable"], data["undesirable"], data["advised_weights"]
+    line = text(
+        f"answers: {good} desirable, {poor} undesirable",
+        f"回答：{good} 个好，{poor} 个差",
+    )
+    if advised is None:
+        return [
+            line
+            + text("; kto learns from both kinds, one is missing", "；kto 需要两种，现缺少其中一种")
+        ]
+    for key, (low, high) in advised.items():
+        if (low, high) != (1.0, 1.0):
+            advice = text(
+                f"{key}: {low:g} to {high:g} balances them", f"建议 {key} 取 {low:g} 到 {high:g}"
+            )
+            return [line + text("; ", "；") + advice]
+    return [line + text("; balanced as they are", "；比例均衡，无需加权")]

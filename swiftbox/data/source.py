@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from swiftbox.language import text
 
 @dataclass(frozen=True)
 class Source:
-    """One dataset: where, which part, how many rows (a seeded sample in file order), renames."""
+    """One dataset: where, which part, how many rows (a seeded sample), how often, renames."""
 
     path: str
     subset: str | None = None
@@ -25,7 +26,7 @@ class Source:
     tags: tuple[tuple[str, str], ...] = ()
     """What dataset_info.json says of the keys and speakers inside conversations."""
     weight: float | None = None
-    """How many times each row is taken in an epoch; None: once."""
+    """How many times its rows are taken per epoch: 0.5 a seeded half, 2 each row twice."""
 
 
 def parse_sources(
@@ -65,10 +66,27 @@ def _parse(one: str | Mapping[str, Any], columns: Mapping[str, str]) -> Source:
         subset=values.get("subset"),
         split=values.get("split"),
         num_samples=count,
-        weight=values.get("weight"),
         columns=_pairs({**columns, **(values.get("columns") or {})}),
+        weight=_weight(whole, values.get("weight")),
     )
     return _registered(found)
+
+
+def _weight(path: str, asked: Any) -> float | None:
+    if asked is None:
+        return None
+    if not (math.isfinite(asked) and asked > 0):
+        raise DataError(
+            text(
+                f"dataset: {path}: weight should be greater than 0 (got {asked:g})",
+                f"dataset：{path}：weight 应大于 0（当前为 {asked:g}）",
+            ),
+            hint=text(
+                "0.5 takes half of the rows, 2 takes each twice",
+                "0.5 取一半的行，2 表示每行取两次",
+            ),
+        )
+    return float(asked)
 
 
 def _pairs(renames: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -52,7 +52,7 @@ def read_turns(turns: list[Any]) -> list[Message]:
             if speaker is None:
                 speaker, content = turn.get("from"), turn.get("value")
             role = PLAIN.get(speaker) if type(speaker) is str else None
-            if role and type(content) is str and content.strip():
+            if role and type(content) is str and content and not content.isspace():
                 found.append(Message(role, content))
                 continue
         message = _message(turn, number)
@@ -220,6 +220,12 @@ def read_tools(row: Row) -> tuple[Any, ...]:
 
 
 def conversation(messages: list[Message], row: Row) -> Example:
+    """Return the example of a whole conversation with the tools of its row."""
+    turns = whole_turns(messages, row)
+    return Example(turns, read_tools(row) if "tools" in row else ())
+
+
+def whole_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:
     """Check a conversation's order and that there is something to learn in it."""
     roles = [message.role for message in messages]
     if not roles:
@@ -229,10 +235,33 @@ def conversation(messages: list[Message], row: Row) -> Example:
             "no-answer", "has no assistant turn to learn from", "没有可学习的 assistant 轮次"
         )
     _require_order(roles)
+    if roles[-1] != "assistant":
+        raise RowError(
+            "order",
+            f"ends with a {roles[-1]} turn that nothing answers",
+            f"以 {roles[-1]} 轮次结尾，没有回答",
+        )
+    return tuple(_under_system(messages, row) if "system" in row else messages)
+
+
+def prompt_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:
+    """Check that turns end with something to answer: what the user, or a tool, says."""
+    roles = [message.role for message in messages]
+    if "user" not in roles:
+        raise RowError("prompt", "no user asks anything in it", "其中没有 user 提问")
+    _require_order(roles)
+    if roles[-1] not in ("user", "tool"):
+        raise RowError(
+            "order",
+            f"the prompt should end with a user turn (ends with {roles[-1]})",
+            f"提示应以 user 轮次结尾（当前以 {roles[-1]} 结尾）",
+        )
+    return tuple(_under_system(messages, row))
+
+
+def _under_system(messages: list[Message], row: Row) -> list[Message]:
     system = row.get("system")
-    if system is not None and system != "":
-        messages = _with_system(system, messages)
-    return Example(tuple(messages), read_tools(row) if "tools" in row else ())
+    return messages if system is None or system == "" else _with_system(system, messages)
 
 
 def _with_system(system: Any, messages: list[Message]) -> list[Message]:
@@ -272,9 +301,3 @@ def _require_order(roles: list[str]) -> None:
                     f"message {number}: a tool answers, but no assistant called it",
                     f"第 {number} 条消息：tool 之前没有 assistant 的调用",
                 )
-    if roles[-1] != "assistant":
-        raise RowError(
-            "order",
-            f"ends with a {roles[-1]} turn that nothing answers",
-            f"以 {roles[-1]} 轮次结尾，没有回答",
-        )

@@ -13,8 +13,8 @@ from row_files import A, Q, complaints, examples, questions, source, turns, writ
 
 from swiftbox.data.check import check_rows, dataset_hash, load_examples
 from swiftbox.data.example import Example
-from swiftbox.data.sample import Sample
 from swiftbox.data.source import Source, parse_sources, resolve
+from swiftbox.data.taking import taking_of
 from swiftbox.errors import DataError
 
 
@@ -167,18 +167,13 @@ def test_more_rows_asked_for_than_there_are_gives_them_all(tmp_path: Path) -> No
     assert (found.rows, found.taken, len(found.examples)) == (3, 3, 3)
 
 
-def test_every_row_is_as_likely_in_a_sample_and_no_more_are_held() -> None:
+def test_every_row_is_as_likely_in_a_sample() -> None:
     drawn = [0] * 10
     for seed in range(2000):
-        given: list[int] = []
-        sample = Sample(3, seed, lambda _, origin, given=given: given.append(origin[1]))
-        for number in range(10):
-            sample.add(Example(text=str(number)), ("a", number))
-        assert given == []
-        sample.finish()
-        assert len(given) == 3
-        for number in given:
-            drawn[number] += 1
+        picked = list(taking_of(Source("a", num_samples=3), 10, seed).picked(0))
+        assert sum(picked) == 3
+        for number, taken in enumerate(picked):
+            drawn[number] += taken
     assert all(500 < count < 700 for count in drawn)  # 600 expected, 20 standard deviation
 
 

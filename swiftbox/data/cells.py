@@ -1,0 +1,104 @@
+"""The cells of a row: texts, lists, turns, numbers; what they should be and are not is said."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from swiftbox.data.example import Message, RowError, kind_of
+from swiftbox.data.turns import read_turns
+
+Row = Mapping[str, Any]
+
+
+def first(row: Row, names: Iterable[str]) -> str:
+    """Return the first of the names whose column is filled, else the first that is there."""
+    there = [name for name in names if name in row]
+    return next((name for name in there if row[name] is not None), there[0])
+
+
+def text_in(row: Row, key: str) -> str:
+    """Return a column that holds words."""
+    value = row.get(key)
+    if not isinstance(value, str):
+        raise RowError(
+            "type",
+            f"{key} should be text (got {kind_of(value)})",
+            f"{key} 应为文字（当前为 {kind_of(value)}）",
+        )
+    if not value.strip():
+        raise RowError("empty", f"{key} is empty", f"{key} 为空")
+    return value
+
+
+def list_in(row: Row, key: str) -> list[Any]:
+    """Return a column that holds a list, or JSON of one, as csv cells do."""
+    value = row[key]
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise RowError("json", f"{key} is not JSON", f"{key} 不是合法的 JSON") from None
+    if not isinstance(value, list):
+        raise RowError(
+            "type",
+            f"{key} should be a list (got {kind_of(value)})",
+            f"{key} 应为列表（当前为 {kind_of(value)}）",
+        )
+    return value
+
+
+def turns_in(row: Row, key: str, role: str) -> list[Message]:
+    """Return a column that holds words of a role, one turn, or a list of turns."""
+    value = row.get(key)
+    if isinstance(value, str):
+        value = _told(value)
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        return [Message(role, text_in(row, key))]
+    if not value:
+        raise RowError("empty", f"{key} is empty", f"{key} 为空")
+    try:
+        return read_turns(value)
+    except RowError as error:
+        raise about(key, error) from None
+
+
+def _told(value: str) -> Any:
+    """Return turns written as JSON, as csv cells hold them; any other text as it is."""
+    if not value.lstrip().startswith(("[", "{")):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    turns = found if isinstance(found, list) else [found]
+    told = all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in turns)
+    return found if turns and told else value
+
+
+def about(key: str, error: RowError) -> RowError:
+    """Return an error with the name of the column that it speaks of."""
+    return RowError(error.kind, f"{key}: {error.en}", f"{key}：{error.zh}")
+
+
+def number_in(row: Row, key: str) -> float | None:
+    """Return a column that holds a number or the text of one; None where it is empty."""
+    value = row.get(key)
+    if value is None or value == "":
+        return None
+    found = math.nan
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            found = float(value)
+        except (ValueError, OverflowError):
+            found = math.nan
+    if not math.isfinite(found):
+        got = value[:40] if isinstance(value, str) else kind_of(value)
+        raise RowError(
+            "type", f"{key} should be a number (got {got})", f"{key} 应为数字（当前为 {got}）"
+        )
+    return found

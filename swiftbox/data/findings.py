@@ -1,0 +1,152 @@
+"""What a check of a dataset found: its rows, the bad ones, what pairs are like; said to people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from swiftbox.data.example import Example
+from swiftbox.data.preferences import IDENTICAL
+from swiftbox.data.report import Preferences, lines
+from swiftbox.data.taking import Origin
+from swiftbox.errors import DataError
+from swiftbox.language import text
+
+MOST_LISTED = 200
+"""Bad rows listed one by one; a file with more has one cause, not thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be trained on: where it stands and why, in both languages."""
+
+    file: str
+    line: int
+    kind: str
+    en: str
+    zh: str
+
+    @property
+    def reason(self) -> str:
+        """Return why, in the current language."""
+        return text(self.en, self.zh)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} {self.reason}"
+
+
+@dataclass
+class Checked:
+    """What a check found; the examples and their origins only where they were asked for.
+
+    `rows` are all good ones, `taken` how many the run uses of them per epoch (`#500` takes 500, a
+    weight of 2 takes each twice). A pair that kto takes is two examples.
+    """
+
+    rows: int = 0
+    taken: int = 0
+    duplicates: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+    bad: list[BadRow] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    weights: list[str] = field(default_factory=list)
+    """The sets that a weight was given, as `set.jsonl x 2`."""
+    preferences: Preferences | None = None
+    examples: list[Example] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """Return one line for people, and a few more on pairs and labelled answers."""
+        listed = ", ".join(f"{count} {name}" for name, count in self.formats.most_common())
+        line = text(f"rows: {self.rows} ({listed})", f"数据：{self.rows} 行（{listed}）")
+        if self.taken != self.rows or self.weights:
+            line += text(f", {self.taken} taken", f"，取 {self.taken} 行")
+        if self.weights:
+            line += text(f" ({', '.join(self.weights)})", f"（{'，'.join(self.weights)}）")
+        if self.bad:
+            rows = "row" if len(self.bad) == 1 else "rows"
+            line += text(f", {len(self.bad)} bad {rows} skipped", f"，跳过 {len(self.bad)} 个坏行")
+        if self.duplicates:
+            copies = "duplicate" if self.duplicates == 1 else "duplicates"
+            line += text(f", {self.duplicates} exact {copies}", f"，{self.duplicates} 行完全重复")
+        if self.left_out:
+            names = ", ".join(self.left_out[:8]) + (" ..." if len(self.left_out) > 8 else "")
+            line += text(
+                f", not read (another split): {names}", f"，未读取（属于其他 split）：{names}"
+            )
+        found = self.preference_data()
+        return "\n".join([line, *(lines(found) if found else ())])
+
+    def preference_data(self) -> dict[str, Any] | None:
+        """Return what pairs and labelled answers are like; None where there are none."""
+        if self.preferences is None:
+            return None
+        identical = sum(one.kind == IDENTICAL for one in self.bad)
+        return {
+            **self.preferences.data(),
+            "identical": identical,
+            "duplicates": self.duplicates,
+        }
+
+    def data(self) -> dict[str, Any]:
+        """Return all findings for programs."""
+        return {
+            "rows": self.rows,
+            "taken": self.taken,
+            "bad": len(self.bad),
+            "duplicates": self.duplicates,
+            "formats": dict(self.formats),
+            "left_out": self.left_out,
+            "preferences": self.preference_data(),
+        }
+
+
+def require_usable(checked: Checked, max_bad_rows: int, empty: Sequence[str]) -> None:
+    """Raise DataError when too many rows are bad, or a dataset (named in `empty`) has none."""
+    if len(checked.bad) > max_bad_rows:
+        raise _too_many(checked, max_bad_rows)
+    hint = text("check the file", "请检查文件")
+    if empty:
+        paths = ", ".join(empty)
+        raise DataError(
+            text(f"dataset: {paths}: there are no rows", f"dataset：{paths}：没有任何数据行"),
+            hint=hint,
+        )
+    if not checked.rows:
+        raise DataError(
+            text(
+                f"dataset: all of {len(checked.bad)} rows are bad: {checked.bad[0]}",
+                f"dataset：{len(checked.bad)} 行全部有问题：{checked.bad[0]}",
+            )
+            if checked.bad
+            else text("dataset: there are no rows", "dataset：没有任何数据行"),
+            hint=hint,
+        )
+
+
+def _too_many(checked: Checked, max_bad_rows: int) -> DataError:
+    """Describe all bad rows of a check as one error."""
+    bad = checked.bad
+    total = checked.rows + len(bad)
+    kinds = len({one.kind for one in bad})
+    listed = [str(one) for one in bad[:MOST_LISTED]]
+    if len(bad) > MOST_LISTED:
+        more = len(bad) - MOST_LISTED
+        listed.append(text(f"and {more} more", f"以及另外 {more} 行"))
+    listed.append(
+        text(
+            f"{len(bad)} of {total} rows {'is' if len(bad) == 1 else 'are'} bad "
+            f"({kinds} {'kind' if kinds == 1 else 'kinds'})",
+            f"{total} 行中有 {len(bad)} 行有问题（{kinds} 类）",
+        )
+    )
+    return DataError(
+        "\n".join(listed),
+        hint=text(
+            f"mend them, or let them be skipped and counted: max_bad_rows={len(bad)} "
+            f"(now {max_bad_rows})",
+            f"请修正，或设 max_bad_rows={len(bad)} 跳过并计数（当前为 {max_bad_rows}）",
+        ),
+    )
