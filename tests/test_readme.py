@@ -108,7 +108,8 @@ def test_the_python_example_runs(tiny: Path) -> None:
 @pytest.mark.parametrize("row", blocks("json")[0].splitlines())
 def test_every_row_of_data_loads(row: str, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(row + "\n", "utf-8")
-    stage = "pt" if "text" in json.loads(row) else "sft"
+    columns = {"text": "pt", "rejected": "dpo", "rejected_response": "dpo", "label": "kto"}
+    stage = next((columns[name] for name in json.loads(row) if name in columns), "sft")
     sources = parse_sources([str(tmp_path / "a.jsonl")], columns={})
     assert check_rows(sources, stage=stage, max_bad_rows=0).rows == 1
 

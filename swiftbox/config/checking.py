@@ -114,13 +114,24 @@ def _drop_out_of_scope(
 
 
 def _problem(detail: Any, settings: Settings, described: Mapping[str, Card]) -> Problem:
-    key = str(detail["loc"][0]) if detail["loc"] else ""
+    if not detail["loc"]:
+        return _of_several(str(detail["ctx"]["error"]), settings)
+    key = str(detail["loc"][0])
     entry = settings.entries.get(key)
     if entry is None:
         where, order = settings.source, 0
     else:
         where, order = entry.where, entry.order
     return Problem(where, key, _say(detail, entry, described.get(key)), order)
+
+
+def _of_several(said: str, settings: Settings) -> Problem:
+    """Describe settings that do not go together; the words begin with the key to look at."""
+    key, _, what = said.partition(": ")
+    entry = settings.entries.get(key)
+    if entry is None:
+        return Problem(settings.source, "", said)
+    return Problem(entry.where, key, what, entry.order)
 
 
 def _say(detail: Any, entry: Entry | None, card: Card | None) -> str:
@@ -137,7 +148,7 @@ def _say(detail: Any, entry: Entry | None, card: Card | None) -> str:
     }
     if kind in bounds:
         english, chinese, name = bounds[kind]
-        limit = context[name]
+        limit = f"{context[name]:g}"
         return text(f"should be {english} {limit}{got}", f"应{chinese} {limit}{got}")
     if kind == "value_error":
         return f"{context['error']}{got}"

@@ -63,13 +63,15 @@ def scalar(value: Any) -> str:
     return written.removesuffix("\n").removesuffix("\n...").strip()
 
 
-def reference(model: type[BaseModel], title: str) -> str:
-    """Return the reference table of a config class in Markdown, from its fields."""
+def reference(model: type[BaseModel], title: str, without: Collection[str] = ()) -> str:
+    """Return the reference table of a config class in Markdown, `without` the fields named."""
     rows = [
         f"| {title} | {text('values', '取值')} | {text('default', '默认')} | |",
         "|---|---|---|---|",
     ]
     for card in cards(model):
+        if card.name in without:
+            continue
         default = "" if card.required else f"`{scalar(card.default)}`"
         shown = _allowed(card).replace("|", "\\|")
         rows.append(f"| `{card.name}` | {shown} | {default} | {card.help} |")

@@ -31,7 +31,7 @@ def test_five_mistakes_are_five_lines_with_numbers_and_cures() -> None:
     )
     assert found == [
         "a.yaml:3 learning_rte: is not a known key; did you mean learning_rate?",
-        "a.yaml:4 learning_rate: should be greater than 0.0 (got -1)",
+        "a.yaml:4 learning_rate: should be greater than 0 (got -1)",
         "a.yaml:5 dtype: should be one of auto, bfloat16, float16, float32 (got bfloat); "
         "did you mean bfloat16?",
         "a.yaml:6 lora_rank: should be a whole number (got many)",
@@ -58,7 +58,7 @@ def test_a_key_that_is_not_known_leads_to_the_one_meant(typed: str, meant: str) 
 def test_mistakes_are_said_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
     assert mistakes(BASE + "learning_rate: -1\n") == [
-        "a.yaml:3 learning_rate: 应大于 0.0（当前为 -1）"
+        "a.yaml:3 learning_rate: 应大于 0（当前为 -1）"
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,40 @@ def test_the_published_yaml_of_dpo_with_orpo_runs(tmp_path: Path, tiny: Path, pa
     config = plan(loaded.config, made_up("cpu")).config
     TASKS["train"].run(config, folder, lambda event, **fields: said.append((event, fields)))
     assert len(of_kind(said, "step")) == 1
+
+
+RESUMED = {
+    "dpo beside": {"stage": "dpo", "precompute_ref_log_probs": "false"},
+    "dpo precomputed": {"stage": "dpo", "precompute_ref_log_probs": "true"},
+    "dpo in full": {
+        "stage": "dpo",
+        "tuner_type": "full",
+        "precompute_ref_log_probs": "false",
+        "learning_rate": 1e-4,
+    },
+    "kto": {"stage": "kto"},
+    "reward": {"stage": "reward"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(
+    name: str, tmp_path: Path, tiny: Path
+) -> None:
+    keys = {"max_steps": 6, "save_steps": 3, "learning_rate": 1e-3, **RESUMED[name]}
+    write = write_labels if keys["stage"] == "kto" else write_pairs
+    data = write(tmp_path / "rows.jsonl", 24)
+    made, _ = train(tmp_path / "run", tiny, data, **keys)
+    folder = made.parent
+    wanted = {path.name: path.read_bytes() for path in made.glob("*.safetensors")}
+    shutil.rmtree(made)
+    shutil.rmtree(folder / "checkpoints" / "checkpoint-6")
+    said: Said = []
+    config = plan(load(folder / "a.yaml").config, made_up("cpu")).config
+    TASKS["train"].run(config, folder, lambda event, **fields: said.append((event, fields)))
+    assert of_kind(said, "start")[0]["resumed_from"] == 3
+    assert {path.name: path.read_bytes() for path in made.glob("*.safetensors")} == wanted
 
 
 @pytest.mark.slow
