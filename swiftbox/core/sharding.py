@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from swiftbox.config.train import TrainConfig
 
 
@@ -28,6 +30,12 @@ def sharding_arguments(config: TrainConfig) -> dict[str, Any]:
     if config.distributed == "ddp":
         return {"ddp_find_unused_parameters": False}
     return {}
+
+
+def leave_group() -> None:
+    """Part from the other processes; threads left to themselves can abort the exit."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def zero(stage: int, config: TrainConfig) -> dict[str, Any]:

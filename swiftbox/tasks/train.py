@@ -278,6 +278,7 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     """Train in this process; return the folder of the trained model, None when stopped early."""
     gc.disable()  # imports make no garbage; looking for it among their objects costs a second
     from swiftbox.core.session import train
+    from swiftbox.core.sharding import leave_group
 
     gc.freeze()
     gc.enable()
@@ -297,7 +298,9 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     }
     require_same_inputs(folder, found)
     emit("inputs", **found)
-    return train(config, method, folder, emit, model=model, adapter=adapter, sources=sources)
+    made = train(config, method, folder, emit, model=model, adapter=adapter, sources=sources)
+    leave_group()
+    return made
 
 
 def require_same_inputs(folder: Path, found: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from swiftbox.core.model import load_model
 from swiftbox.core.prepare import load_tokenizer, prepare_rows
 from swiftbox.core.readout import readout_of
 from swiftbox.core.rows import Units
+from swiftbox.core.sharding import leave_group
 from swiftbox.core.terms import Context
 from swiftbox.core.trainer import SwiftTrainer, Work
 from swiftbox.core.whole_checkpoints import Record
@@ -58,6 +59,7 @@ def main() -> None:
     if trainer.args.process_index == 0:
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         Path(sys.argv[3]).write_text(json.dumps({"sharded": sharded, "losses": losses}))
+    leave_group()
 
 
 if __name__ == "__main__":

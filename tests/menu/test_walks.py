@@ -190,7 +190,7 @@ def test_the_command_of_the_review_makes_the_same_config(
     [
         ("lora_rank", "0", "should be at least 1 (got 0)"),
         ("lora_rank", "x", "should be a whole number (got x)"),
-        ("learning_rate", "-1", "should be greater than 0.0 (got -1)"),
+        ("learning_rate", "-1", "should be greater than 0 (got -1)"),
         ("model", "./nowhere", "there is no ./nowhere"),
         ("model", "Qwen/Qwen3-0.6B", ""),
         ("max_steps", "", ""),
