@@ -18,7 +18,8 @@ class Terms:
     total: Any
     count: int
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    """Sums over the terms, such as of right orders; the log shows them per term."""
+    """Sums over the terms, such as of right orders; the log shows them per term, or per what
+    `name#` counts where only some of the terms have a value."""
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,8 @@ class SwiftTrainer(WholeCheckpoints, Trainer):
         for one in everyone:
             found.update(one)
         terms = found.pop("terms", 0.0)
-        return {name: value / terms for name, value in found.items()} if terms else {}
+        counts = {name: found.get(f"{name}#", terms) for name in found if not name.endswith("#")}
+        return {name: found[name] / count for name, count in counts.items() if count}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log a step or a measurement with the means of what is watched."""

@@ -97,7 +97,9 @@ def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     rewards = config.beta * ratios.detach()  # (S,)
     metrics = {
         "rewards/desirable": rewards[label].sum(),
+        "rewards/desirable#": label.sum(),
         "rewards/undesirable": rewards[~label].sum(),
+        "rewards/undesirable#": (~label).sum(),
         "kl": point * answers,
     }
     return Terms((weight * losses).sum(), answers, metrics)

@@ -205,6 +205,25 @@ def _require_others(config: TrainConfig, values: dict[str, Any]) -> None:
         )
 
 
+def _require_known_to_engine(config: TrainConfig, values: Mapping[str, Any]) -> None:
+    """Raise ConfigError for settings that only our own steps know."""
+    for key, ours in (
+        ("optim", config.optim in ("lora_fa", "galore_adamw")),
+        ("lora_plus_lr_ratio", config.lora_plus_lr_ratio is not None),
+        ("neftune_noise_alpha", config.neftune_noise_alpha is not None),
+        ("tuner_type", config.tuner_type == "adalora"),
+    ):
+        if ours:
+            raise ConfigError(
+                text(
+                    f"{key}: {values[key]} is not for stage: {values['stage']}, whose steps are "
+                    "another engine's",
+                    f"{key}: {values[key]} 不适用于 stage: {values['stage']}：其训练由另一引擎进行",
+                ),
+                hint=text(f"drop {key}", f"去掉 {key}"),
+            )
+
+
 def _require_online(config: TrainConfig, machine: Machine, devices: int) -> None:
     """Raise when the engine of an online method is missing, or its groups do not fill batches."""
     values = config.model_dump()
@@ -218,6 +237,7 @@ def _require_online(config: TrainConfig, machine: Machine, devices: int) -> None
             ),
             hint="pip install 'swiftbox[rl]'",
         )
+    _require_known_to_engine(config, values)
     per_update = config.per_device_train_batch_size * config.gradient_accumulation_steps * devices
     if per_update % values["num_generations"]:
         raise ConfigError(

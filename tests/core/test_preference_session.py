@@ -219,6 +219,20 @@ def test_the_published_yaml_of_dpo_with_orpo_runs(tmp_path: Path, tiny: Path, pa
     assert len(of_kind(said, "step")) == 1
 
 
+def test_rewards_of_good_and_bad_answers_are_means_of_their_own(tmp_path: Path, tiny: Path) -> None:
+    data = write_labels(tmp_path / "rows.jsonl", 24)
+    keys = {"stage": "kto", "max_steps": 2, "optim": "sgd", "learning_rate": 1e-12}
+    shifted, right = [], Reference.sums
+    for shift in (0.0, 1.0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Reference, "sums", lambda *a, by=shift: right(*a) - by)
+            _, said = train(tmp_path / str(shift), tiny, data, beta=0.5, **keys)
+        metrics = of_kind(said, "step")[0]["metrics"]
+        shifted.append((metrics["rewards/desirable"], metrics["rewards/undesirable"]))
+    for before, after in zip(*shifted, strict=True):
+        assert after - before == pytest.approx(0.5, abs=1e-3)
+
+
 RESUMED = {
     "dpo beside": {"stage": "dpo", "precompute_ref_log_probs": "false"},
     "dpo precomputed": {"stage": "dpo", "precompute_ref_log_probs": "true"},

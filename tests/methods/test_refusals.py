@@ -39,6 +39,11 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         {"reward_funcs": "length", "num_generations": 3, "gradient_accumulation_steps": 1},
         "are no whole groups of 3",
     ),
+    "an optimizer that the engine does not have": (
+        "grpo",
+        {"reward_funcs": "length", "num_generations": 4, "optim": "lora_fa"},
+        "optim: lora_fa is not for stage: grpo",
+    ),
     "no such reward": (
         "grpo",
         {"reward_funcs": "beauty", "num_generations": 4},
