@@ -1,0 +1,38 @@
+"""How many parameters a tuner trains, from the shape alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from swiftbox.fit.shape import Shape
+
+ATTENTION = ("q", "k", "v", "o")
+MLP = ("gate", "up", "down")
+EVERY = (*ATTENTION, *MLP)
+
+
+def linears(shape: Shape, targets: Sequence[str] = EVERY) -> list[tuple[int, int]]:
+    """Return inputs and outputs of the targeted linear layers of one block, without experts."""
+    width = shape.intermediate if not shape.experts else shape.shared_width
+    sizes = {
+        "q": (shape.hidden, shape.query_width),
+        "k": (shape.hidden, shape.key_width),
+        "v": (shape.hidden, shape.key_width),
+        "o": (shape.query_width, shape.hidden),
+        "gate": (shape.hidden, width),
+        "up": (shape.hidden, width),
+        "down": (width, shape.hidden),
+    }
+    if not shape.gated:
+        sizes.pop("gate")
+    return [sizes[one] for one in targets if one in sizes and min(sizes[one])]
+
+
+def lora_parameters(shape: Shape, rank: int, targets: Sequence[str] = EVERY) -> float:
+    """Count the parameters of LoRA: rank x (inputs + outputs) of each layer (arXiv:2106.09685)."""
+    return float(shape.layers * rank * sum(sum(one) for one in linears(shape, targets)))
+
+
+def adapted_width(shape: Shape, targets: Sequence[str] = EVERY) -> int:
+    """Return how many numbers per token and block adapters keep of the inputs of their layers."""
+    return sum(inputs for inputs, _ in linears(shape, targets))

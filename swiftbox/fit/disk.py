@@ -1,0 +1,42 @@
+"""What a training writes: the download, checkpoints up to their limit and one more, the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from swiftbox.config.train import TrainConfig
+from swiftbox.config.tuners import WHOLE
+from swiftbox.fit.memory import BYTES_PER_WEIGHT, OPTIMIZER_BYTES
+from swiftbox.fit.source import Found
+from swiftbox.fit.training import OPTIMIZERS, trained_parameters
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes."""
+
+    download: float
+    checkpoints: float
+    result: float
+
+    @property
+    def total(self) -> float:
+        """Return the bytes that have to be free before the start."""
+        return self.download + self.checkpoints + self.result
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {key: round(value) for key, value in vars(self).items()}
+
+
+def disk_of(config: TrainConfig, found: Found) -> Disk:
+    """Return what a settled config writes."""
+    trained = trained_parameters(config, found.shape)
+    state = OPTIMIZER_BYTES[OPTIMIZERS.get(config.optim, "adamw")]
+    kept = found.shape.params if config.tuner_type in WHOLE else trained
+    checkpoint = 4 * kept + state * trained
+    count = config.save_total_limit + 1 if config.save_steps else 1  # the new one is whole first
+    each = BYTES_PER_WEIGHT.get(config.dtype, 2.0) if config.tuner_type in WHOLE else 4.0
+    download = 0.0 if found.local else found.shape.params * (0.6 if found.quantized else 2.0)
+    return Disk(download, count * checkpoint, kept * each)

@@ -1,0 +1,109 @@
+"""Everything that can be said of a training before it starts: memory, disk, time, and a cure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from swiftbox.config.train import TrainConfig
+from swiftbox.devices.machine import Machine
+from swiftbox.fit.disk import Disk, disk_of
+from swiftbox.fit.proposals import Proposal, propose
+from swiftbox.fit.source import Found, find_shape
+from swiftbox.fit.speed import Speed, speed
+from swiftbox.fit.training import kind_of
+from swiftbox.fit.verdict import GIB, Verdict, judge
+from swiftbox.language import text
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a settled config needs; `proposal` only where it does not fit."""
+
+    verdict: Verdict
+    disk: Disk
+    disk_free: float
+    speed: Speed | None
+    proposal: Proposal | None
+
+    def lines(self) -> list[str]:
+        """Say it: the verdict, what takes the memory, the cure, disk and speed."""
+        found = [self.verdict.line(), f"  {self.verdict.why()}"]
+        if self.verdict.word != "fits":
+            cure = self.proposal.line() if self.proposal else text("none found", "未找到")
+            found.append(text(f"  what would fit: {cure}", f"  可行的改动：{cure}"))
+        found.append(self._disk_line())
+        if self.speed is not None:
+            rate, factor = self.speed.tokens_per_s, self.speed.uncertain
+            found.append(
+                text(
+                    f"speed: about {rate:,.0f} tokens/s (between 1/{factor:g} and {factor:g} times)",
+                    f"速度：约 {rate:,.0f} token/秒（误差 {factor:g} 倍以内）",
+                )
+            )
+        return found
+
+    def _disk_line(self) -> str:
+        need, free = self.disk.total / GIB, self.disk_free / GIB
+        word = text("disk: ", "磁盘：")
+        if self.disk.total > self.disk_free:
+            word += text("too small: ", "空间不足：")
+        return word + text(
+            f"{need:.1f} GiB to be written (download {self.disk.download / GIB:.1f}, checkpoints "
+            f"{self.disk.checkpoints / GIB:.1f}, result {self.disk.result / GIB:.1f}), "
+            f"{free:.1f} GiB free",
+            f"将写入 {need:.1f} GiB（下载 {self.disk.download / GIB:.1f}，检查点 "
+            f"{self.disk.checkpoints / GIB:.1f}，结果 {self.disk.result / GIB:.1f}），"
+            f"剩余 {free:.1f} GiB",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, as JSON takes it."""
+        return {
+            **self.verdict.to_dict(),
+            "disk": self.disk.to_dict(),
+            "tokens_per_s": round(self.speed.tokens_per_s) if self.speed else None,
+            "proposal": dict(self.proposal.changes) if self.proposal else None,
+        }
+
+
+def estimate(config: TrainConfig, machine: Machine) -> Estimate | None:
+    """Estimate a settled config; None where nothing is known of the model."""
+    found = find_shape(config.model)
+    if found is None:
+        return None
+    verdict = judge(config, found.shape, machine, exact=found.exact, quantized=found.quantized)
+    proposal = None
+    if verdict.word != "fits":
+        proposal = propose(config, found, machine, smaller_models)
+    count = verdict.devices if machine.devices else 1
+    return Estimate(
+        verdict,
+        disk_of(config, found),
+        float(machine.disk_free_bytes),
+        speed(found.shape, kind_of(config), machine, count),
+        proposal,
+    )
+
+
+def smaller_models(name: str) -> Iterator[tuple[str, Found]]:
+    """Yield the catalogue's models of the same family and kind, the largest first."""
+    from swiftbox.hub.catalogue import model, models
+
+    own = model(name)
+    if own is None or not own.params_b:
+        return
+    alike = [
+        one
+        for one in models()
+        if one.family == own.family
+        and one.modality == own.modality
+        and one.kind == own.kind
+        and one.quant == own.quant
+        and (one.params_b or 0) < own.params_b
+    ]
+    for one in sorted(alike, key=lambda one: (-(one.params_b or 0), one.id)):
+        found = find_shape(one.id)
+        if found is not None:
+            yield one.id, found

@@ -1,0 +1,129 @@
+"""The cheapest change that makes a training fit, tried in the order of what each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from swiftbox.config.train import TrainConfig
+from swiftbox.config.tuners import WHOLE
+from swiftbox.devices.backends import BACKENDS
+from swiftbox.devices.machine import Machine
+from swiftbox.fit.shape import Shape
+from swiftbox.fit.source import Found
+from swiftbox.fit.verdict import Verdict, judge
+from swiftbox.language import text
+
+SHORTEST = 512
+"""A max_length below this changes what is learned more than a smaller model would."""
+
+Changes = Mapping[str, Any]
+Smaller = Callable[[str], Iterator[tuple[str, Found]]]
+"""Yields models of the same family, the largest first."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Settings to change, and the verdict with them."""
+
+    changes: Changes
+    verdict: Verdict
+
+    def settings(self) -> str:
+        """Write the changes as the command line takes them."""
+        return " ".join(f"{key}={value}" for key, value in self.changes.items())
+
+    def line(self) -> str:
+        """Say the proposal in one line."""
+        return text(
+            f"{self.settings()}  ({self.verdict.line()})", f"{self.settings()}（{self.verdict.line()}）"
+        )
+
+
+def propose(
+    config: TrainConfig, found: Found, machine: Machine, smaller: Smaller | None = None
+) -> Proposal | None:
+    """Return the first change that fits; None where none does."""
+
+    def tried(changes: Changes, shape: Shape, *, exact: bool, quantized: str) -> Proposal:
+        settings = {key: value for key, value in changes.items() if key != "model"}
+        changed = config.model_copy(update=settings)
+        verdict = judge(changed, shape, machine, exact=exact, quantized=quantized)
+        return Proposal(changes, verdict)
+
+    for changes in _on_this_model(config, machine):
+        one = tried(changes, found.shape, exact=found.exact, quantized=found.quantized)
+        if one.verdict.word == "fits":
+            return one
+    last = _cheap(config) | _quantized(config, machine)
+    for name, other in smaller(config.model) if smaller else ():
+        for changes in (_cheap(config), last):
+            named = {"model": name, **changes}
+            one = tried(named, other.shape, exact=other.exact, quantized=other.quantized)
+            if one.verdict.word == "fits":
+                return one
+    return None
+
+
+def _on_this_model(config: TrainConfig, machine: Machine) -> Iterator[Changes]:
+    saving = _saving(config)
+    if saving:
+        yield saving
+    yield from _less_at_once(config, saving)
+    quantized = _quantized(config, machine)
+    if quantized:
+        yield {**saving, **quantized}
+        yield from _less_at_once(config, {**saving, **quantized})
+    more = _more_devices(config, machine)
+    if more:
+        yield {**saving, **more}
+        yield from _less_at_once(config, {**saving, **more})
+
+
+def _saving(config: TrainConfig) -> dict[str, Any]:
+    return {} if config.gradient_checkpointing == "true" else {"gradient_checkpointing": "true"}
+
+
+def _less_at_once(config: TrainConfig, base: Changes) -> Iterator[Changes]:
+    """Yield smaller micro-batches with as many rows per update, then shorter rows."""
+    rows = config.per_device_train_batch_size
+    least = dict(base)
+    while rows > 1 and rows % 2 == 0:
+        rows //= 2
+        times = config.per_device_train_batch_size // rows
+        least = {
+            **base,
+            "per_device_train_batch_size": rows,
+            "gradient_accumulation_steps": config.gradient_accumulation_steps * times,
+        }
+        yield least
+    length = config.max_length
+    while length // 2 >= SHORTEST:
+        length //= 2
+        yield {**least, "max_length": length}
+
+
+def _cheap(config: TrainConfig) -> dict[str, Any]:
+    return {**_saving(config)}
+
+
+def _quantized(config: TrainConfig, machine: Machine) -> dict[str, Any]:
+    """Return QLoRA where the backend has kernels for it and it is not on yet."""
+    able = "bnb-nf4" in BACKENDS[machine.backend].quantizers
+    if not able or config.tuner_type == "qlora":
+        return {}
+    if config.tuner_type not in (*WHOLE, "lora"):
+        return {}
+    return {"tuner_type": "qlora"}
+
+
+def _more_devices(config: TrainConfig, machine: Machine) -> dict[str, Any]:
+    """Return sharding over all devices, where there are several and weights are still whole."""
+    count = len(machine.devices)
+    sharded = config.distributed in ("fsdp", "zero3") and (config.num_devices or 1) == count
+    if count < 2 or sharded:
+        return {}
+    strategies = BACKENDS[machine.backend].distributed
+    kind = "fsdp" if "fsdp" in strategies else "zero3"
+    return {"distributed": kind, "num_devices": count}

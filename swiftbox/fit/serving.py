@@ -1,0 +1,56 @@
+"""Memory of the other tasks: serving with its key-value cache, quantizing, merging."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swiftbox.fit.memory import BYTES_PER_WEIGHT
+from swiftbox.fit.shape import Shape
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes on each device, and in the host's memory."""
+
+    device: float
+    host: float
+
+
+def cache_bytes_per_token(shape: Shape, *, bytes_each: float = 2.0) -> float:
+    """Return what the key-value cache takes per token of context: two of kv_heads x head_dim."""
+    return 2 * shape.layers * shape.key_width * bytes_each
+
+
+def serving(
+    shape: Shape,
+    *,
+    storage: str = "bfloat16",
+    context: int = 4096,
+    concurrency: int = 1,
+    devices: int = 1,
+) -> Need:
+    """Return the need of serving: weights, cache of all requests, one pass's activations."""
+    weights = shape.inside * BYTES_PER_WEIGHT[storage]
+    weights += shape.outside * max(2.0, BYTES_PER_WEIGHT[storage] if storage == "float32" else 2.0)
+    cache = cache_bytes_per_token(shape) * context * concurrency
+    rows = min(context, 8192)
+    work = rows * 2 * (shape.hidden * 4 + shape.layer_width * 2) + concurrency * shape.vocab * 4
+    return Need((weights + cache) / devices + work, 0.0)
+
+
+def quantizing(shape: Shape, *, samples: int = 128, length: int = 2048) -> Need:
+    """Return the need of GPTQ or AWQ: the model in the host, one layer and its inputs on a device.
+
+    A layer's second moments (the Hessian of its inputs, arXiv:2210.17323, section 3) are float32,
+    as wide as its widest input; the calibration's hidden states stay in the host's memory.
+    """
+    widest = max(shape.intermediate, shape.hidden)
+    layer = shape.inside / shape.layers
+    hessian = 3 * widest * widest * 4.0
+    states = 2 * samples * length * shape.hidden * 2.0
+    return Need(layer * 4 + hessian + shape.table * 2, shape.params * 2.0 + states)
+
+
+def merging(shape: Shape, *, shard_bytes: float = 5e9) -> Need:
+    """Return the need of a merge in float32: the model, and a shard on its way to the disk."""
+    return Need(0.0, shape.params * 4.0 + min(shard_bytes, shape.params * 4.0))

@@ -1,0 +1,204 @@
+"""The dimensions of a transformer, from config.json or a catalogue's row, and what follows of them.
+
+Letters: H hidden size, I width of the MLP, L layers, V vocabulary, E experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
+"""Where multimodal configs keep their language model."""
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "hidden": ("hidden_size", "n_embd", "d_model", "dim", "hidden_dim"),
+    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "heads": ("num_attention_heads", "n_head", "n_heads"),
+    "kv_heads": ("num_key_value_heads", "multi_query_group_num", "num_kv_heads"),
+    "intermediate": ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim"),
+    "vocab": ("vocab_size", "padded_vocab_size"),
+    "head_dim": ("head_dim", "kv_channels"),
+    "experts": ("num_experts", "num_local_experts", "n_routed_experts"),
+    "active_experts": ("num_experts_per_tok", "num_experts_per_token", "moe_topk"),
+    "expert_width": ("moe_intermediate_size",),
+    "shared_width": ("shared_expert_intermediate_size",),
+    "dense_layers": ("first_k_dense_replace", "num_dense_layers"),
+    "context": ("max_position_embeddings", "seq_length", "n_positions"),
+}
+"""What configs call the dimensions, the usual name first."""
+
+PLAIN_MLP = ("gpt2", "gpt_bigcode", "phi", "falcon", "gpt_neox", "opt", "bloom", "starcoder2")
+"""Model types whose MLP has two matrices; the others have a gate too."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Dimensions of a decoder; `params` counts the whole model, with towers of other senses."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocab: int
+    tied: bool
+    params: float
+    gated: bool = True
+    experts: int = 0
+    active_experts: int = 0
+    dense_layers: int = 0
+    dense_width: int = 0
+    shared_width: int = 0
+    active: float | None = None
+    """Parameters that one token passes through, where it is known and not all of them."""
+    context: int | None = None
+
+    @property
+    def query_width(self) -> int:
+        """Return the width of all heads together."""
+        return self.heads * self.head_dim
+
+    @property
+    def key_width(self) -> int:
+        """Return the width of the keys, and of the values, of one token and layer."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def table(self) -> float:
+        """Return the parameters of the embeddings, V x H."""
+        return float(self.vocab * self.hidden)
+
+    @property
+    def outside(self) -> float:
+        """Return the parameters of embeddings and head, which quantizers leave as they are."""
+        return self.table * (1 if self.tied else 2)
+
+    @property
+    def inside(self) -> float:
+        """Return the parameters of everything but embeddings and head."""
+        return max(self.params - self.outside, 0.0)
+
+    @property
+    def passed(self) -> float:
+        """Return the parameters of which a token needs the products: no embeddings, few experts."""
+        active = self.active if self.active is not None else self.params
+        return max(active - (0 if self.tied else self.table), active * 0.1)
+
+    @property
+    def layer_width(self) -> int:
+        """Return the width of the MLP that one token passes through in a layer."""
+        if not self.experts:
+            return self.intermediate
+        return self.intermediate * max(1, self.active_experts) + self.shared_width
+
+
+def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> Shape | None:
+    """Return the shape that a config.json describes; None for architectures with other names."""
+    inner = next((config[name] for name in NESTED if isinstance(config.get(name), dict)), config)
+    inner = next((inner[name] for name in NESTED if isinstance(inner.get(name), dict)), inner)
+    found = {key: _first(inner, names) for key, names in NAMES.items()}
+    hidden, layers, heads = found["hidden"], found["layers"], found["heads"]
+    vocab = found["vocab"] or _first(config, NAMES["vocab"])
+    if not (hidden and layers and heads and vocab):
+        return None
+    kind = str(inner.get("model_type", ""))
+    if kind.startswith("gpt_bigcode") and inner.get("multi_query"):
+        found["kv_heads"] = 1
+    experts = found["experts"] or 0
+    width = found["intermediate"] or (
+        4 * hidden if kind in PLAIN_MLP else round(8 / 3 * hidden)
+    )
+    return made(
+        {
+            **{key: value for key, value in found.items() if value},
+            "vocab": vocab,
+            "intermediate": (found["expert_width"] or width) if experts else width,
+            "dense_width": width,
+            "tied": bool(inner.get("tie_word_embeddings", config.get("tie_word_embeddings", True))),
+            "gated": kind not in PLAIN_MLP,
+        },
+        params=params,
+    )
+
+
+def made(values: Mapping[str, Any], *, params: float | None = None, active: float | None = None) -> Shape:
+    """Make a shape of dimensions by name; what is missing follows from the rest."""
+    hidden, heads = int(values["hidden"]), int(values["heads"])
+    known: dict[str, Any] = {
+        "hidden": hidden,
+        "layers": int(values["layers"]),
+        "heads": heads,
+        "kv_heads": int(values.get("kv_heads") or heads),
+        "head_dim": int(values.get("head_dim") or hidden // heads),
+        "intermediate": int(values.get("intermediate") or round(8 / 3 * hidden)),
+        "vocab": int(values["vocab"]),
+        "tied": bool(values.get("tied", values.get("tie_embeddings", False))),
+        "gated": bool(values.get("gated", True)),
+        "experts": int(values.get("experts") or 0),
+        "active_experts": int(values.get("active_experts") or 0),
+        "dense_layers": int(values.get("dense_layers") or 0),
+        "dense_width": int(values.get("dense_width") or 0),
+        "shared_width": int(values.get("shared_width") or 0),
+        "context": values.get("context"),
+    }
+    draft = Shape(**known, params=0.0)
+    counted, passed = counts(draft)
+    if draft.experts and active is None:
+        active = passed
+    return Shape(**known, params=params or counted, active=active)
+
+
+def counts(shape: Shape) -> tuple[float, float]:
+    """Count the parameters of a decoder of these dimensions: all, and those a token passes."""
+    matrices = 3 if shape.gated else 2
+    attention = shape.hidden * 2 * (shape.query_width + shape.key_width)
+    norms = 2 * shape.hidden
+    dense_width = shape.dense_width or shape.intermediate
+    if not shape.experts:
+        layer = attention + norms + matrices * shape.hidden * dense_width
+        total = shape.outside + shape.layers * layer + shape.hidden
+        return total, total
+    expert = matrices * shape.hidden * shape.intermediate
+    shared = matrices * shape.hidden * shape.shared_width + shape.hidden * shape.experts
+    sparse = shape.layers - shape.dense_layers
+    common = (
+        shape.outside
+        + shape.layers * (attention + norms)
+        + shape.dense_layers * matrices * shape.hidden * dense_width
+        + sparse * shared
+        + shape.hidden
+    )
+    every = common + sparse * shape.experts * expert
+    return every, common + sparse * max(1, shape.active_experts) * expert
+
+
+def guessed(params: float, *, vocab: int = 128_000) -> Shape:
+    """Return the usual shape of a decoder of that size, where nothing but the size is known."""
+    layers = max(12, min(96, round(32 * (params / 7e9) ** 0.3)))
+    hidden = max(128, round((max(params - 1e8, params * 0.7) / (12 * layers)) ** 0.5 / 128) * 128)
+    heads = max(2, hidden // 128)
+    return made(
+        {
+            "hidden": hidden,
+            "layers": layers,
+            "heads": heads,
+            "kv_heads": max(1, heads // 4),
+            "intermediate": round(3.2 * hidden),
+            "vocab": vocab,
+            "tied": params < 3e9,
+        },
+        params=params,
+    )
+
+
+def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    for name in names:
+        value = config.get(name)
+        if isinstance(value, list) and value:
+            value = value[0]
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None

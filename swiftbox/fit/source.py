@@ -1,0 +1,68 @@
+"""Find a model's shape: its config.json here, the catalogue's row, or the size in its name."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from swiftbox.fit.shape import Shape, guessed, made, shape_of_config
+
+STORED: dict[str, float] = {"float32": 4, "bfloat16": 2, "float16": 2}
+SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:[._]\d+)?)\s*([bm])(?![a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A shape, whether dimensions were known or guessed, and the bytes still to be fetched."""
+
+    shape: Shape
+    exact: bool
+    local: bool
+    quantized: str = ""
+
+
+def find_shape(model: str) -> Found | None:
+    """Return the shape of a folder or of a hub id; None where not even the size is known."""
+    folder = Path(model).expanduser()
+    if (folder / "config.json").is_file():
+        return _of_folder(folder)
+    from swiftbox.hub.catalogue import model as row_of
+
+    row = row_of(model)
+    if row is None or not row.params_b:
+        size = size_in(model)
+        return Found(guessed(size), exact=False, local=False) if size else None
+    params = row.params_b * 1e9
+    active = row.active_params_b * 1e9 if row.active_params_b else None
+    quantized = "" if row.quant in ("", "none", None) else str(row.quant)
+    if not row.dims:
+        return Found(guessed(params), exact=False, local=False, quantized=quantized)
+    shape = made(row.dims, params=params, active=active)
+    return Found(shape, exact=True, local=False, quantized=quantized)
+
+
+def size_in(name: str) -> float | None:
+    """Return the parameters that a name says: 7B, 0.5b, 1_8b, 360M."""
+    found = SIZE.search(name.rsplit("/", 1)[-1])
+    if found is None:
+        return None
+    return float(found[1].replace("_", ".")) * (1e9 if found[2].lower() == "b" else 1e6)
+
+
+def _of_folder(folder: Path) -> Found | None:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # said by the checks of the model folder
+    quantized = str((config.get("quantization_config") or {}).get("quant_method", ""))
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    each = STORED.get(str(config.get("dtype") or config.get("torch_dtype")), 0)
+    params = size / each if size and each and not quantized else None
+    shape = shape_of_config(config, params)
+    if shape is None:
+        if params is None:
+            return None
+        return Found(guessed(params), exact=False, local=True, quantized=quantized)
+    return Found(shape, exact=True, local=True, quantized=quantized)
