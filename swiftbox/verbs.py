@@ -94,8 +94,9 @@ def check(options: argparse.Namespace) -> int:
     answer("command: " + " ".join(prepared.plan.command))
     if options.preview:
         from swiftbox.preview import show
+        from swiftbox.tasks.load import of_training
 
-        show(prepared.plan.config)
+        show(of_training(prepared.plan.config))
     return 0
 
 

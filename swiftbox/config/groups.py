@@ -316,13 +316,6 @@ class RunFields(Frozen):
         section="run",
         ge=1,
     )
-    output_dir: str = setting(
-        "auto",
-        en="run folder; auto names one under runs/",
-        zh="运行目录；auto 在 runs/ 下自动命名",
-        section="run",
-        min_length=1,
-    )
     save_steps: int = setting(
         50,
         en="updates between checkpoints; 0 saves only at the end",

@@ -344,11 +344,18 @@ def require_same_inputs(folder: Path, found: Mapping[str, Any]) -> None:
         )
 
 
-TRAIN = Task(
+def title(config: TrainConfig) -> str:
+    """Name a training by its method, its tuner and its model."""
+    stage = config.model_dump()["stage"]
+    return f"{stage}-{config.tuner_type}-{Path(config.model).name.lower()}"
+
+
+TRAIN: Task[TrainConfig] = Task(
     name="train",
     discriminator="stage",
     default="sft",
     choices={name: method.config for name, method in METHODS.items()},
     resolve=resolve,
     run=run,
+    title=title,
 )
