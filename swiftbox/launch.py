@@ -32,7 +32,7 @@ LONGEST_TAKEOVER_S = 60
 """The detached supervisor imports our front only; a minute is a disk gone away."""
 
 MAY_CHANGE_ON_RESUME = frozenset(
-    {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to"}
+    {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to", "endpoint"}
 )
 """Settings that leave the numbers of a run as they are."""
 
@@ -75,14 +75,14 @@ def _placed(planned: Plan) -> Plan:
 
 
 def start(
-    path: Path,
+    path: Path | None,
     *,
     overrides: Iterable[str] = (),
     detach: bool = False,
     on_event: OnEvent | None = None,
     on_start: OnStart | None = None,
 ) -> int:
-    """Run a YAML; return the exit code (0 at once when detached)."""
+    """Run a YAML, or overrides alone; return the exit code (0 at once when detached)."""
     prepared = prepare(path, overrides)
     folder = make_folder(prepared)
     return _carry_out(folder, prepared.plan, detach, on_event, on_start)

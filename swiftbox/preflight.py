@@ -53,7 +53,7 @@ def looks_like_path(name: str) -> bool:
 def with_absolute_paths(config: TaskConfig) -> TaskConfig:
     """Return the config with every path that exists on this machine made absolute."""
     if not isinstance(config, TrainConfig):
-        return config
+        return _paths_of_task(config)
     changes: dict[str, Any] = {}
     for key in ("model", "adapter", "template"):
         value = getattr(config, key)
@@ -70,6 +70,17 @@ def with_absolute_paths(config: TaskConfig) -> TaskConfig:
             else one.model_copy(update={"path": absolute(one.path)})
             for one in config.dataset
         ]
+    return config.model_copy(update=changes)
+
+
+def _paths_of_task(config: TaskConfig) -> TaskConfig:
+    values = config.model_dump()
+    changes: dict[str, Any] = {}
+    if values.get("local_dir"):
+        changes["local_dir"] = str(Path(values["local_dir"]).expanduser().absolute())
+    for key in ("model", "dataset") if values.get("hub") == "local" else ():
+        if values[key]:
+            changes[key] = [absolute(str(one)) for one in as_list(values[key])]
     return config.model_copy(update=changes)
 
 

@@ -307,12 +307,15 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
 
     method = METHODS[str(getattr(config, "stage"))]  # noqa: B009 - the discriminator of the union
     emit("stage", name="fetch", detail=config.model)
-    model = fetch_model(config.model, hub=config.hub, revision=config.revision)
-    adapter = fetch_model(config.adapter, hub=config.hub, revision=None) if config.adapter else None
-    sources = fetch_dataset(config.dataset, columns=config.columns, hub=config.hub)
+    fetched = fetch_model(config.model, hub=config.hub, revision=config.revision, emit=emit)
+    model = fetched.folder
+    adapter = None
+    if config.adapter:
+        adapter = fetch_model(config.adapter, hub=config.hub, revision=None, emit=emit).folder
+    sources = fetch_dataset(config.dataset, columns=config.columns, hub=config.hub, emit=emit)
     found = {
         "model": str(model),
-        "revision": config.revision,
+        "revision": fetched.commit or config.revision,
         "adapter": str(adapter) if adapter else None,
         "dataset_sha256": dataset_hash(sources),
     }
