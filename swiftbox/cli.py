@@ -192,7 +192,9 @@ def _download(verbs: Verbs) -> None:
         "swiftbox download Qwen/Qwen3-0.6B Qwen/Qwen3-8B -d",
         module="swiftbox.hub_verbs",
     )
-    verb.add_argument("ids", nargs="+", metavar="ID", help=text("owner/name", "所有者/名称"))
+    verb.add_argument(
+        "ids", nargs="+", metavar="ID", help=text("owner/name; key=value", "所有者/名称；key=value")
+    )
     verb.add_argument(
         "--dataset", action="store_true", help=text("the ids are datasets", "ID 为数据集")
     )

@@ -45,15 +45,17 @@ def download(options: argparse.Namespace) -> int:
 
 def settings_of(options: argparse.Namespace) -> list[str]:
     """Return the settings of the YAML that the options stand for."""
+    ids = [one for one in options.ids if "=" not in one]
     given = {
         "task": "download",
-        "dataset" if options.dataset else "model": options.ids,
+        "dataset" if options.dataset else "model": ids or None,
         "hub": options.hub,
         "revision": options.revision,
         "local_dir": options.to,
     }
     return [
         *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None),
+        *(one for one in options.ids if "=" in one),
         *options.overrides,
     ]
 

@@ -1,7 +1,7 @@
 """Hugging Face through its own SDK: its listing, its transfer, its cache on disk.
 
 huggingface_hub 2.4 drops what it has of a file when it fails (huggingface_hub#4228), so a file is
-put together here, by the SDK's own `http_get` with a Range, and handed over to its cache whole.
+put together here, over the SDK's own connection, and handed over to its cache whole.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from swiftbox.diagnosis import DISK_FULL, kind_of
 from swiftbox.hub.listing import Listing, RemoteFile
@@ -18,6 +19,7 @@ from swiftbox.hub.progress import Meter
 from swiftbox.hub.trouble import Trouble, by_status
 from swiftbox.hub.verified import BLOCK_BYTES
 from swiftbox.hub.wanted import Wanted
+from swiftbox.run_folder import write_atomic
 
 ATTEMPTS_AT_A_HASH = 3
 """As ModelScope's SDK has it: a wrong copy on one node of a network is met again by chance."""
@@ -32,6 +34,7 @@ class HuggingFace:
         from huggingface_hub import HfApi
 
         self.endpoint = endpoint
+        self._writing = threading.Lock()
         self.api: Any = HfApi(endpoint=endpoint)
 
     def listing(self, one: Wanted) -> Listing:
@@ -105,34 +108,52 @@ class HuggingFace:
                     raise
         if one.local_dir is None:
             self._point(one, file, commit)
+            self._refer(one, revision, commit)
         return str(sha256)
 
     def _transfer(
         self, one: Wanted, file: RemoteFile, partial: Path, commit: str, meter: Meter
     ) -> None:
-        from huggingface_hub import hf_hub_url
-        from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers
+        """Append what is missing of a file, byte by byte as it comes, so that no cut loses any."""
+        from huggingface_hub import constants, hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
         kind = None if one.kind == "model" else one.kind
         url = hf_hub_url(one.id, file.path, repo_type=kind, revision=commit, endpoint=self.endpoint)
         already = partial.stat().st_size if partial.exists() else 0
         if already > file.size:
-            partial.unlink()
             already = 0
-        meter.add(file.path, already - meter.here.get(file.path, 0))
-        with partial.open("ab") as out:
-            try:
-                http_get(
-                    url,
-                    out,
-                    resume_size=already,
-                    headers={**build_hf_headers(), "Accept-Encoding": "identity"},
-                    expected_size=file.size,
-                    tqdm_class=_bar(file.path, meter),
-                )
-            except Exception as error:
-                raise trouble_of(error) from error
+        headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+        if already:
+            headers["Range"] = f"bytes={already}-"
+        try:
+            with partial.open("ab") as out:
+                if already < file.size:
+                    with get_session().stream(
+                        "GET",
+                        url,
+                        headers=headers,
+                        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+                        follow_redirects=True,  # to where the bytes are; the token stays here
+                    ) as answer:
+                        hf_raise_for_status(answer)
+                        begins = f"bytes {already}-"
+                        if not answer.headers.get("Content-Range", "").startswith(begins):
+                            already = 0
+                        _append(answer, out, file, already, meter)
+        except Exception as error:
+            raise trouble_of(error) from error
+        if (size := partial.stat().st_size) != file.size:
+            raise Trouble("passing", f"{file.path}: {size} of {file.size} bytes came")
+
+    def _refer(self, one: Wanted, revision: str, commit: str) -> None:
+        """Note which commit a branch was, as the SDK does: without a network that is asked."""
+        reference = self._storage(one) / "refs" / revision
+        if revision == commit or (reference.is_file() and reference.read_text("utf-8") == commit):
+            return
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        with self._writing:
+            write_atomic(reference, commit)
 
     def _point(self, one: Wanted, file: RemoteFile, commit: str) -> None:
         """Let the SDK find the blob that is there, and point to it as it does."""
@@ -147,23 +168,19 @@ class HuggingFace:
             raise trouble_of(error) from error
 
 
-def _bar(path: str, meter: Meter) -> type:
-    """Return the class the SDK makes its progress bar of; it draws nothing and counts."""
-    from tqdm import tqdm
-
-    class Told(tqdm):  # type: ignore[misc]  # tqdm has no types
-        """Passes the bytes on."""
-
-        def __init__(self, *args: Any, **settings: Any) -> None:
-            settings["disable"] = True
-            settings.pop("name", None)
-            super().__init__(*args, **settings)
-
-        def update(self, n: float | None = 1) -> bool | None:
-            meter.add(path, int(n or 0))
-            return None
-
-    return Told
+def _append(answer: Any, out: BinaryIO, file: RemoteFile, already: int, meter: Meter) -> None:
+    """Write what comes behind the bytes that are there; throw away what is no part of the file."""
+    out.truncate(already)
+    out.seek(already)
+    meter.add(file.path, already - meter.here.get(file.path, 0))
+    at = already
+    for part in answer.iter_bytes():
+        at += len(part)
+        if at > file.size:
+            out.truncate(0)
+            raise Trouble("corrupt", f"{file.path}: more came than the {file.size} bytes listed")
+        out.write(part)
+        meter.add(file.path, len(part))
 
 
 def checked(path: Path, file: RemoteFile) -> str:
@@ -190,6 +207,8 @@ def trouble_of(error: Exception) -> Trouble:
     import httpx2
     from huggingface_hub import errors
 
+    if isinstance(error, Trouble):
+        return error
     words = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     if kind_of(error) == DISK_FULL:
         return Trouble("full", words)
@@ -200,8 +219,6 @@ def trouble_of(error: Exception) -> Trouble:
         return by_status(
             error.response.status_code, words, float(after) if after.isdigit() else None
         )
-    if isinstance(error, (httpx2.HTTPError, ConnectionError, TimeoutError)) or (
-        isinstance(error, OSError) and "Consistency check failed" in str(error)
-    ):
+    if isinstance(error, (httpx2.HTTPError, ConnectionError, TimeoutError)):
         return Trouble("passing", words)
     raise error

@@ -77,7 +77,7 @@ def patiently(
             before = done()
             if not trouble.passes or failures >= TRIES:
                 raise
-            pause = min(2.0**failures, LONGEST_PAUSE_S)
+            pause = min(2.0 ** (failures - 1), LONGEST_PAUSE_S)
             if trouble.after_s is not None:
                 pause = min(max(trouble.after_s, 0.0), LONGEST_ASKED_PAUSE_S)
             on_pause(trouble, pause)

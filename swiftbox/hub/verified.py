@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from swiftbox.run_folder import write_json
+
 MARKER = ".swiftbox-verified.json"
 """Beside the files; hidden, so that what reads a model's folder does not trip over it."""
 
@@ -103,8 +105,6 @@ class Marker:
             self._write()
 
     def _write(self) -> None:
-        from swiftbox.run_folder import write_json
-
         content = {
             "format": 1,
             **asdict(self.origin or Origin("", "", "", "", None)),

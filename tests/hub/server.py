@@ -240,10 +240,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def stream(self, made: Made, begin: int, fault: Fault | None) -> None:
         at = begin
-        for piece in made.pieces(begin):
-            end = at + len(piece)
+        for right in made.pieces(begin):
+            piece, end = right, at + len(right)
             if fault and fault.kind == "corrupt" and at <= fault.at < end:
-                changed = bytearray(piece)
+                changed = bytearray(right)
                 changed[fault.at - at] ^= 1
                 piece = memoryview(changed)
             if fault and fault.kind in ("cut", "stall") and fault.at <= end:
