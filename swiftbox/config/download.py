@@ -81,6 +81,13 @@ class DownloadConfig(TaskConfig):
 
     @model_validator(mode="after")
     def _something(self) -> DownloadConfig:
+        if self.hub == "local" and self.local_dir is None:
+            raise ValueError(
+                text(
+                    "local_dir: with hub: local it says where the copy goes",
+                    "local_dir: 使用 hub: local 时需给出复制到的目录",
+                )
+            )
         if self.model is None and self.dataset is None:
             raise ValueError(
                 text(

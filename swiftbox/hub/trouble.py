@@ -89,8 +89,8 @@ def refusal(name: str, hub: str, trouble: Trouble) -> HubError:
     token = "MODELSCOPE_API_TOKEN" if hub == "modelscope" else "HF_TOKEN"
     hints = {
         "denied": text(
-            f"a private model wants a token with access to it in the environment: {token}",
-            f"私有模型需要在环境变量 {token} 中提供有权限的令牌",
+            f"check the id; a private or gated model wants a token with access to it in {token}",
+            f"请检查 id；私有或受限模型需要在环境变量 {token} 中提供有权限的令牌",
         ),
         "missing": text(
             "check the id, the revision and the hub (hub: modelscope | huggingface); a private "

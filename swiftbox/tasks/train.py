@@ -332,7 +332,9 @@ def require_same_inputs(folder: Path, found: Mapping[str, Any]) -> None:
     if not kept or not checkpoints(folder):
         write_json(folder / INPUTS, found)
         return
+    unknown = {"revision"} if None in (kept.get("revision"), found.get("revision")) else set()
     changed = [key for key, value in found.items() if kept.get(key) != value]
+    changed = [key for key in changed if key not in unknown]
     if changed:
         names = ", ".join(key.split("_")[0] for key in changed)
         raise RunError(

@@ -161,6 +161,10 @@ class Handler(BaseHTTPRequestHandler):
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.hub.send_buffer)
         super().setup()
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # a client that is killed says no farewell
+            super().handle()
+
     def log_message(self, *_: object) -> None:
         pass
 

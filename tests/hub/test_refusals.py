@@ -108,7 +108,7 @@ def test_a_wrong_token_is_refused_at_once_and_never_told(tmp_path: Path) -> None
             found.log.clear()
             done = desk.download("o/n", "--hub", name)
             assert done.code == 2
-            assert "a private model wants a token" in done.err
+            assert "wants a token with access" in done.err
             assert len(found.asked("o/n")) == 1
             assert found.asked("o/n")[0].token == "wrong-one"
             assert "wrong-one" not in done.out + done.err

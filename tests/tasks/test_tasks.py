@@ -47,6 +47,11 @@ def test_a_download_of_nothing_is_a_mistake() -> None:
         read("task: download\n")
 
 
+def test_a_copy_wants_a_place() -> None:
+    with pytest.raises(ConfigError, match="says where the copy goes"):
+        read("task: download\nhub: local\nmodel: x\n")
+
+
 def test_a_download_is_no_training() -> None:
     with pytest.raises(ConfigError, match="is no training"):
         of_training(read("task: download\nmodel: o/n\n").config)
