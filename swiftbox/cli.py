@@ -22,9 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return menu()
         options = parse(given)
-        from swiftbox import verbs
+        from importlib import import_module
 
-        code: int = getattr(verbs, options.verb)(options)
+        code: int = getattr(import_module(options.module), options.verb)(options)
         return code
     except UserError as error:
         sys.stderr.write(f"error: {error.message}\n")
@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"swiftbox {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     _yaml_verbs(verbs)
+    _download(verbs)
     _runs(verbs)
     _machine_verbs(verbs)
     return top
@@ -79,14 +80,19 @@ def parser() -> argparse.ArgumentParser:
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def _verb(verbs: Verbs, name: str, about: str, example: str) -> argparse.ArgumentParser:
-    return verbs.add_parser(
+def _verb(
+    verbs: Verbs, name: str, about: str, example: str, *, module: str = "swiftbox.verbs"
+) -> argparse.ArgumentParser:
+    """Add a verb: the function of that name in `module`, which is imported when it is used."""
+    verb = verbs.add_parser(
         name,
         help=about,
         description=about,
         epilog=text(f"example: {example}", f"示例：{example}"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    verb.set_defaults(module=module)
+    return verb
 
 
 def _overrides(verb: argparse.ArgumentParser) -> None:
@@ -172,6 +178,37 @@ def _import(verbs: Verbs) -> None:
         choices=("llamafactory", "axolotl", "ms-swift"),
         help=text("whose it is, where the keys do not tell", "来源（当键名无法判断时）"),
     )
+    _json(verb)
+
+
+def _download(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "download",
+        text(
+            "fetch models or datasets; goes on where it stopped",
+            "下载模型或数据集；可从中断处继续",
+        ),
+        "swiftbox download Qwen/Qwen3-0.6B Qwen/Qwen3-8B -d",
+        module="swiftbox.hub_verbs",
+    )
+    verb.add_argument(
+        "ids", nargs="+", metavar="ID", help=text("owner/name; key=value", "所有者/名称；key=value")
+    )
+    verb.add_argument(
+        "--dataset", action="store_true", help=text("the ids are datasets", "ID 为数据集")
+    )
+    verb.add_argument("--hub", choices=("modelscope", "huggingface", "local"))
+    verb.add_argument("--revision", help=text("branch, tag or commit", "分支、标签或提交号"))
+    verb.add_argument("--to", metavar="DIR", help=text("folder to fetch into", "下载到的目录"))
+    verb.add_argument(
+        "-d",
+        "--detach",
+        action="store_true",
+        help=text("leave it running in the background", "在后台运行"),
+    )
+    verb.add_argument("--plain", action="store_true", help=text("lines, no display", "纯文本输出"))
+    verb.set_defaults(overrides=[])
     _json(verb)
 
 

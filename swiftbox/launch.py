@@ -10,20 +10,20 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from swiftbox import control, run_folder
-from swiftbox.config.train import TrainConfig
+from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import write
 from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
-from swiftbox.devices.probe import probe
+from swiftbox.devices.probe import probe, without_torch
 from swiftbox.errors import RunError
 from swiftbox.language import text
 from swiftbox.plan import Plan, plan
 from swiftbox.preflight import preflight, with_absolute_paths
 from swiftbox.run_folder import Run
 from swiftbox.supervise import FAILED, INTERRUPTED, OnEvent, supervise
+from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load, loads
 
 OnStart = Callable[[Path, Plan], None]
@@ -32,7 +32,7 @@ LONGEST_TAKEOVER_S = 60
 """The detached supervisor imports our front only; a minute is a disk gone away."""
 
 MAY_CHANGE_ON_RESUME = frozenset(
-    {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to"}
+    {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to", "endpoint"}
 )
 """Settings that leave the numbers of a run as they are."""
 
@@ -57,9 +57,16 @@ def prepare(path: Path | None, overrides: Iterable[str] = ()) -> Prepared:
 
 def plan_of(loaded: Loaded) -> Prepared:
     """Plan and check a config that was read."""
-    machine = probe(Path.cwd())
+    machine = _machine_for(loaded.config)
     planned = _placed(plan(loaded.config, machine))
     return Prepared(loaded, machine, planned, preflight(planned.config))
+
+
+def _machine_for(config: TaskConfig) -> Machine:
+    """Return this machine, with its devices where the task works on them."""
+    if TASKS[config.task].uses_devices:
+        return probe(Path.cwd())
+    return without_torch(Path.cwd(), "")
 
 
 def _placed(planned: Plan) -> Plan:
@@ -68,14 +75,14 @@ def _placed(planned: Plan) -> Plan:
 
 
 def start(
-    path: Path,
+    path: Path | None,
     *,
     overrides: Iterable[str] = (),
     detach: bool = False,
     on_event: OnEvent | None = None,
     on_start: OnStart | None = None,
 ) -> int:
-    """Run a YAML; return the exit code (0 at once when detached)."""
+    """Run a YAML, or overrides alone; return the exit code (0 at once when detached)."""
     prepared = prepare(path, overrides)
     folder = make_folder(prepared)
     return _carry_out(folder, prepared.plan, detach, on_event, on_start)
@@ -110,8 +117,7 @@ def resume(
         )
     settled = run.folder / run_folder.SETTLED
     loaded = load(settled, overrides)
-    machine = probe(Path.cwd())
-    planned = _placed(plan(loaded.config, machine))
+    planned = _placed(plan(loaded.config, _machine_for(loaded.config)))
     contradictions(run, planned.config)
     preflight(planned.config)
     control.forget_stop(run.folder)
@@ -134,7 +140,7 @@ def rerun(
     return start(settled, overrides=overrides, detach=detach, on_event=on_event, on_start=on_start)
 
 
-def contradictions(run: Run, wanted: TrainConfig) -> None:
+def contradictions(run: Run, wanted: TaskConfig) -> None:
     """Raise RunError when a run's checkpoints were made with other settings, naming each."""
     kept = run_folder.checkpoints(run.folder)
     made_with = (kept[-1] if kept else run.folder) / run_folder.SETTLED
@@ -200,14 +206,13 @@ def follow(folder: Path, on_event: OnEvent) -> int:
     return FAILED if run.status == "lost" else int(run.state.get("exit_code") or 0)
 
 
-def _folder_for(config: TrainConfig) -> Path:
+def _folder_for(config: TaskConfig) -> Path:
     if config.output_dir != "auto":
         return Path(config.output_dir).expanduser().resolve()
-    values: dict[str, Any] = config.model_dump()
-    tail = Path(config.model).name.lower()
-    name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in tail)
+    title = TASKS[config.task].title(config)
+    name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in title)
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Path.cwd() / "runs" / f"{stamp}-{values['stage']}-{config.tuner_type}-{name}"
+    return Path.cwd() / "runs" / f"{stamp}-{name}"
 
 
 def _record(folder: Path, prepared: Prepared) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from swiftbox.config.train import TrainConfig
+from swiftbox.config.task import TaskConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.task import Reason
@@ -20,7 +20,7 @@ FOLDER = "{folder}"
 class Plan:
     """A settled config, the command that carries it out, its environment, and the reasons."""
 
-    config: TrainConfig
+    config: TaskConfig
     command: tuple[str, ...]
     env: Mapping[str, str]
     notes: tuple[Reason, ...]
@@ -31,7 +31,7 @@ class Plan:
         return [part.replace(FOLDER, str(folder)) for part in self.command]
 
 
-def plan(config: TrainConfig, machine: Machine) -> Plan:
+def plan(config: TaskConfig, machine: Machine) -> Plan:
     """Settle a config for a machine; raise MachineError when it cannot run there."""
     resolved = TASKS[config.task].resolve(config, machine)
     worker = ("-m", "swiftbox.worker", FOLDER)

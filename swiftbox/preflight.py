@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.groups import DatasetSource, as_list
+from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE
 from swiftbox.data.check import Checked, check_rows
@@ -17,11 +18,13 @@ from swiftbox.language import text
 from swiftbox.methods import METHODS
 
 
-def preflight(config: TrainConfig) -> Checked | None:
+def preflight(config: TaskConfig) -> Checked | None:
     """Check the model folder and every row of local datasets; raise all problems as one error.
 
     Returns what the check of the rows found; None when no dataset is on this machine yet.
     """
+    if not isinstance(config, TrainConfig):
+        return None
     problems: list[UserError] = []
     for check in (_model, _adapter, _template, _judges):
         try:
@@ -47,8 +50,10 @@ def looks_like_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") != 1
 
 
-def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+def with_absolute_paths(config: TaskConfig) -> TaskConfig:
     """Return the config with every path that exists on this machine made absolute."""
+    if not isinstance(config, TrainConfig):
+        return _paths_of_task(config)
     changes: dict[str, Any] = {}
     for key in ("model", "adapter", "template"):
         value = getattr(config, key)
@@ -65,6 +70,17 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
             else one.model_copy(update={"path": absolute(one.path)})
             for one in config.dataset
         ]
+    return config.model_copy(update=changes)
+
+
+def _paths_of_task(config: TaskConfig) -> TaskConfig:
+    values = config.model_dump()
+    changes: dict[str, Any] = {}
+    if values.get("local_dir"):
+        changes["local_dir"] = str(Path(values["local_dir"]).expanduser().absolute())
+    for key in ("model", "dataset") if values.get("hub") == "local" else ():
+        if values[key]:
+            changes[key] = [absolute(str(one)) for one in as_list(values[key])]
     return config.model_copy(update=changes)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from swiftbox.errors import UserError
 from swiftbox.methods import METHODS
 from swiftbox.preflight import sources_of
-from swiftbox.tasks.load import load
+from swiftbox.tasks.load import load, of_training
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
         found.update(fields, event=event)
 
     try:
-        config = load(Path(sys.argv[1])).config
+        config = of_training(load(Path(sys.argv[1])).config)
         method = METHODS[config.model_dump()["stage"]]
         tokenizer = load_tokenizer(Path(config.model).expanduser(), config)
         prepare_rows(config, method, tokenizer, sources_of(config), keep)

@@ -42,10 +42,10 @@ def run(options: argparse.Namespace) -> int:
             on_start=on_start,
         )
 
-    return _shown(begin, options)
+    return shown(begin, options)
 
 
-def _shown(begin: Callable[[OnEvent | None, Any], int], options: argparse.Namespace) -> int:
+def shown(begin: Callable[[OnEvent | None, Any], int], options: argparse.Namespace) -> int:
     """Start something with the live view, or detached with a line on how to follow it."""
     from swiftbox.view import View
 
@@ -94,8 +94,9 @@ def check(options: argparse.Namespace) -> int:
     answer("command: " + " ".join(prepared.plan.command))
     if options.preview:
         from swiftbox.preview import show
+        from swiftbox.tasks.load import of_training
 
-        show(prepared.plan.config)
+        show(of_training(prepared.plan.config))
     return 0
 
 
@@ -133,7 +134,7 @@ def new(options: argparse.Namespace) -> int:
         loaded.config,
         header=[
             text(f"Run: swiftbox run {shown}", f"运行：swiftbox run {shown}"),
-            f"yaml-language-server: $schema={_schema_file().as_uri()}",
+            f"yaml-language-server: $schema={_schema_file(loaded.config.task).as_uri()}",
         ],
         keys=loaded.asked,
     )
@@ -194,15 +195,15 @@ def import_file(options: argparse.Namespace) -> int:
     return 0
 
 
-def _schema_file() -> Path:
+def _schema_file(task: str) -> Path:
     """Write the schema of the installed version where editors can find it."""
     from swiftbox.config.schema import schema
     from swiftbox.language import home
     from swiftbox.tasks import TASKS
 
-    path = home() / "schema-train.json"
+    path = home() / f"schema-{task}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = schema(list(TASKS["train"].choices.values()), TASKS["train"].discriminator)
+    found = schema(list(TASKS[task].choices.values()), TASKS[task].discriminator)
     run_folder.write_json(path, found)
     return path.resolve()
 
@@ -320,7 +321,7 @@ def _again(options: argparse.Namespace) -> int:
             on_start=on_start,
         )
 
-    return _shown(begin, options)
+    return shown(begin, options)
 
 
 def doctor(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
+from swiftbox.hub import shown
 from swiftbox.language import text
 
 Event = Mapping[str, Any]
@@ -32,6 +33,7 @@ class View:
         self.stage = ""
         self.step: Event = {}
         self.start: Event = {}
+        self.progress: Event = {}
         self.saved = ""
         self.last_line = 0.0
         self.live: Any = None
@@ -65,8 +67,14 @@ class View:
         if kind == "step":
             self._step(event)
             return
+        if kind == "progress":
+            self._progress(event)
+            return
         if kind == "stage":
             self.stage = stage_title(event)
+            self.progress = {}
+        elif kind in ("fetched", "missed"):
+            self.progress = {}
         elif kind == "start":
             self.start = event
         elif kind == "checkpoint":
@@ -88,6 +96,16 @@ class View:
             self.last_line = now
             self._line(step_line(event))
 
+    def _progress(self, event: Event) -> None:
+        self.progress = event
+        if self.live is not None:
+            self._refresh()
+            return
+        now = time.monotonic()
+        if now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            self._line(shown.progress_line(event))
+
     def _line(self, line: str) -> None:
         if self.live is not None:
             self.live.console.print(line, markup=False, highlight=False)
@@ -104,10 +122,12 @@ class View:
         from rich.console import Group
         from rich.text import Text
 
-        if not self.step:
-            return Text(f"{self.stage} …" if self.stage else "…")
         encoding = (getattr(self.stream, "encoding", "") or "").lower()
         bars = BARS if "utf" in encoding else ASCII_BARS
+        if self.progress:
+            return shown.panel(self.progress, width, unicode=bars is BARS)
+        if not self.step:
+            return Text(f"{self.stage} …" if self.stage else "…")
         step = self.step
         spark = max(8, min(30, width - 50))
         bar = progress_bar(step["step"] / step["total_steps"], width - 2, bars is BARS)
@@ -150,7 +170,7 @@ class View:
 def stage_title(event: Event) -> str:
     """Name a stage of the run for people."""
     titles = {
-        "fetch": ("fetching the model", "获取模型"),
+        "fetch": ("fetching", "获取"),
         "data": ("reading the data", "读取数据"),
         "model": ("loading the model", "加载模型"),
         "reference": ("asking the reference model", "计算参考模型"),
@@ -178,6 +198,8 @@ def lines_of(event: Event) -> list[str]:
         return ["  ".join([line, *watched_of(event)])]
     if kind == "checkpoint":
         return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
+    if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
+        return shown.lines_of(event)
     if kind == "done":
         return [
             text(
@@ -195,7 +217,12 @@ def lines_of(event: Event) -> list[str]:
 
 def _stopped(event: Event) -> list[str]:
     if event.get("step") is None:
-        return [text("stopped before the first step", "在第一步之前停止")]
+        return [
+            text(
+                "stopped before the first step; `swiftbox runs resume` goes on, downloads included",
+                "在第一步之前停止；`swiftbox runs resume` 可继续，包括下载",
+            )
+        ]
     return [
         text(
             f"stopped at step {event['step']}; `swiftbox runs resume` continues",

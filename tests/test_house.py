@@ -23,7 +23,8 @@ from swiftbox.tasks.load import load
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "swiftbox"
-HEAVY = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "modelscope")
+HEAVY = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets")
+HEAVY += ("modelscope", "modelscope_hub", "huggingface_hub")
 
 FRONT = [
     "swiftbox",
@@ -42,6 +43,8 @@ FRONT = [
     "swiftbox.tasks.load",
     "swiftbox.methods",
     "swiftbox.hub.fetch",
+    "swiftbox.hub.download",
+    "swiftbox.hub_verbs",
     "swiftbox.devices.probe",
     "swiftbox.devices.doctor",
     "swiftbox.starter.demo",
@@ -152,9 +155,12 @@ def test_no_device_name_is_tested_outside_devices() -> None:
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+CONFIGS = {name: model for task in TASKS.values() for name, model in task.choices.items()}
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_every_field_has_help_in_both_languages(name: str) -> None:
-    for card in cards(METHODS[name].config):
+    for card in cards(CONFIGS[name]):
         assert len(card.en) > 3, card.name
         assert not CHINESE.search(card.en), card.name
         assert CHINESE.search(card.zh), card.name

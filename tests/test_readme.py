@@ -38,9 +38,15 @@ def commands() -> list[str]:
 
 
 def test_every_command_is_known_here() -> None:
-    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN]
+    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS]
     assert sorted(commands()) == sorted(known)
 
+
+DOWNLOADS = (
+    "swiftbox download Qwen/Qwen3-0.6B Qwen/Qwen3-8B",
+    "swiftbox download AI-ModelScope/alpaca-gpt4-data-en --dataset --to data",
+)
+"""Carried out by tests/hub/test_ways.py, which has a hub on loopback."""
 
 REAL_JOB = [
     "swiftbox doctor",
@@ -135,7 +141,7 @@ def test_the_capture_of_the_menu_is_what_the_menu_paints() -> None:
 
 
 def test_every_verb_explains_itself_with_an_example() -> None:
-    for verb in ("run", "check", "new", "import", "schema", "runs", "doctor", "demo"):
+    for verb in ("run", "check", "new", "import", "download", "schema", "runs", "doctor", "demo"):
         done = subprocess.run(
             [*COMMAND, verb, "--help"], capture_output=True, text=True, check=True
         )

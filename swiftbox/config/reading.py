@@ -60,10 +60,11 @@ class Settings:
             return
         ordered = sorted(self.problems, key=lambda one: one.order)
         count = len(ordered)
+        task = self.entries["task"].value if "task" in self.entries else "train"
         hint = text(
             f"{count} thing{'s' if count > 1 else ''} to mend; "
-            "`swiftbox schema train` lists every key with its values",
-            f"共 {count} 处需要修改；`swiftbox schema train` 列出所有键及取值",
+            f"`swiftbox schema {task}` lists every key with its values",
+            f"共 {count} 处需要修改；`swiftbox schema {task}` 列出所有键及取值",
         )
         raise ConfigError("\n".join(str(one) for one in ordered), hint=hint)
 

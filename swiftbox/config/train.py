@@ -14,18 +14,16 @@ from swiftbox.config.groups import (
     RunFields,
     as_list,
 )
+from swiftbox.config.task import TaskConfig
 from swiftbox.config.tuners import TunerFields
 from swiftbox.language import text
 
 REPORTERS = ("tensorboard", "wandb", "swanlab", "none")
 
 
-class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFields):
+class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFields, TaskConfig):
     """Fields of every training method."""
 
-    version: Literal[1] = setting(
-        1, en="version of this file's format", zh="本文件格式的版本", section="task"
-    )
     task: Literal["train"] = setting(
         "train", en="what this file asks for", zh="本文件要做什么", section="task"
     )

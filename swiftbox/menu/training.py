@@ -24,11 +24,9 @@ from swiftbox.menu.ask import Back, complain, pause, say, select, type_in
 from swiftbox.menu.form import Values, fill, more
 from swiftbox.menu.goals import GOALS, Goal
 from swiftbox.presets import presets
-from swiftbox.tasks import TASKS
-from swiftbox.tasks.load import Loaded, load, loads
+from swiftbox.tasks.load import Loaded, load, loads, of_training
+from swiftbox.tasks.train import TRAIN
 from swiftbox.view import View
-
-TRAIN = TASKS["train"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Draft:
     def yaml(self) -> str:
         """Return the YAML of what was chosen."""
         loaded = self.loaded()
-        name = self.file or Path(default_name(loaded.config))
+        name = self.file or Path(default_name(of_training(loaded.config)))
         header = [text(f"Run: swiftbox run {name}", f"运行：swiftbox run {name}")]
         return write(loaded.config, header=header, keys=loaded.asked)
 
@@ -84,7 +82,8 @@ def start_from() -> Draft:
     for path in sorted(Path.cwd().glob("*.yaml")):
         choices.append((("file", path), text(f"file {path.name}", f"文件 {path.name}")))
     for name, path in presets().items():
-        choices.append((("file", path), text(f"preset {name}", f"预设 {name}")))
+        if name.split("-")[0] in TRAIN.choices:
+            choices.append((("file", path), text(f"preset {name}", f"预设 {name}")))
     while True:
         kind, chosen = select(text("What is to be learned?", "要训练什么？"), choices)
         if kind != "new":
@@ -111,7 +110,7 @@ def of_file(path: Path) -> Draft:
     loaded = load(path)
     values = loaded.config.model_dump(mode="json", include=set(loaded.asked))
     kept = {key: value for key, value in values.items() if key not in ("version", "task", "stage")}
-    return Draft(type(loaded.config), kept, path)
+    return Draft(type(of_training(loaded.config)), kept, path)
 
 
 def review(draft: Draft) -> None:
@@ -177,7 +176,7 @@ def preview(draft: Draft) -> None:
     """Show three rows with the learned tokens marked, and how long the rows are."""
     from swiftbox.preview import show as show_rows
 
-    show_rows(draft.loaded().config)
+    show_rows(of_training(draft.loaded().config))
     pause()
 
 
@@ -185,7 +184,7 @@ def command_of(draft: Draft, loaded: Loaded) -> str:
     """Return the command line that does what the menu does."""
     if draft.file is not None and same_as_file(draft):
         return f"swiftbox run {shlex.quote(str(draft.file))}"
-    name = shlex.quote(default_name(loaded.config))
+    name = shlex.quote(default_name(of_training(loaded.config)))
     wanted = loaded.config.model_dump(mode="json")
     preset = nearest_preset(wanted)
     given = load(presets()[preset]).config.model_dump(mode="json")
@@ -252,7 +251,7 @@ def edit(draft: Draft) -> Draft:
 
 def save(draft: Draft) -> Path:
     """Write the YAML under a name of the user's; an existing file is overwritten only when told."""
-    proposed = str(draft.file or default_name(draft.loaded().config))
+    proposed = str(draft.file or default_name(of_training(draft.loaded().config)))
     if draft.file is not None and draft.file.parent == next(iter(presets().values())).parent:
         proposed = draft.file.name  # a preset stays as it is: the copy goes here
     while True:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from swiftbox.tasks.download import DOWNLOAD
 from swiftbox.tasks.task import Task
 from swiftbox.tasks.train import TRAIN
 
-TASKS: Mapping[str, Task] = {"train": TRAIN}
+TASKS: Mapping[str, Task[Any]] = {"train": TRAIN, "download": DOWNLOAD}

@@ -6,10 +6,12 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from swiftbox.config.checking import build
 from swiftbox.config.fields import cards
 from swiftbox.config.reading import Problem, Settings, read_file, read_text
+from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
@@ -21,9 +23,19 @@ from swiftbox.tasks.task import Task
 class Loaded:
     """A config, what was said while reading it, and the keys that were given."""
 
-    config: TrainConfig
+    config: TaskConfig
     notes: tuple[str, ...]
     asked: frozenset[str]
+
+
+def of_training(config: TaskConfig) -> TrainConfig:
+    """Return the config of a training as such; raise ConfigError for that of another task."""
+    if isinstance(config, TrainConfig):
+        return config
+    raise ConfigError(
+        text(f"task: {config.task} is no training", f"task: {config.task} 不是训练"),
+        hint=text("`swiftbox run FILE` carries it out", "可用 `swiftbox run FILE` 执行"),
+    )
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Loaded:
@@ -39,8 +51,10 @@ def loads(content: str, *, source: str, overrides: Iterable[str] = ()) -> Loaded
 def typed(settings: Settings) -> Loaded:
     """Make the config that the settings describe."""
     task = _task(settings)
-    _follow_loss(settings)
+    if task is TASKS["train"]:
+        _follow_loss(settings)
     model = _class(task, settings)
+    _leave_to_other_tasks(task, settings)
     config = build(model, settings, _elsewhere(task, model))
     settings.fail()
     if config is None:  # fail() raised unless a mistake went unrecorded
@@ -48,7 +62,7 @@ def typed(settings: Settings) -> Loaded:
     return Loaded(config, tuple(settings.notes), frozenset(settings.entries))
 
 
-def _task(settings: Settings) -> Task:
+def _task(settings: Settings) -> Task[Any]:
     entry = settings.entries.get("task")
     if entry is None:
         return TASKS["train"]
@@ -100,7 +114,7 @@ def _follow_loss(settings: Settings) -> None:
     )
 
 
-def _class(task: Task, settings: Settings) -> type[TrainConfig]:
+def _class(task: Task[Any], settings: Settings) -> type[TaskConfig]:
     entry = settings.entries.get(task.discriminator)
     if entry is None:
         return task.choices[task.default]
@@ -124,7 +138,28 @@ def _class(task: Task, settings: Settings) -> type[TrainConfig]:
     return task.choices[task.default]
 
 
-def _elsewhere(task: Task, model: type[TrainConfig]) -> Mapping[str, str]:
+def _keys(task: Task[Any]) -> set[str]:
+    return {card.name for model in task.choices.values() for card in cards(model)}
+
+
+def _leave_to_other_tasks(task: Task[Any], settings: Settings) -> None:
+    """Drop the keys that only other tasks know, and say so: one file may serve several."""
+    own = _keys(task)
+    for key in [key for key in settings.entries if key not in own]:
+        owners = [name for name, other in TASKS.items() if key in _keys(other)]
+        if not owners:
+            continue
+        where = settings.entries.pop(key).where
+        tasks = ", ".join(f"task: {name}" for name in owners)
+        settings.notes.append(
+            text(
+                f"{where} {key} is not used: it belongs to {tasks}",
+                f"{where} {key} 未使用：属于 {tasks}",
+            )
+        )
+
+
+def _elsewhere(task: Task[Any], model: type[TaskConfig]) -> Mapping[str, str]:
     """Name the stages that own the keys which this one does not have."""
     own = {card.name for card in cards(model)}
     found: dict[str, list[str]] = {}

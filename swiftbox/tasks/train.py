@@ -307,12 +307,15 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
 
     method = METHODS[str(getattr(config, "stage"))]  # noqa: B009 - the discriminator of the union
     emit("stage", name="fetch", detail=config.model)
-    model = fetch_model(config.model, hub=config.hub, revision=config.revision)
-    adapter = fetch_model(config.adapter, hub=config.hub, revision=None) if config.adapter else None
-    sources = fetch_dataset(config.dataset, columns=config.columns, hub=config.hub)
+    fetched = fetch_model(config.model, hub=config.hub, revision=config.revision, emit=emit)
+    model = fetched.folder
+    adapter = None
+    if config.adapter:
+        adapter = fetch_model(config.adapter, hub=config.hub, revision=None, emit=emit).folder
+    sources = fetch_dataset(config.dataset, columns=config.columns, hub=config.hub, emit=emit)
     found = {
         "model": str(model),
-        "revision": config.revision,
+        "revision": fetched.commit or config.revision,
         "adapter": str(adapter) if adapter else None,
         "dataset_sha256": dataset_hash(sources),
     }
@@ -329,7 +332,9 @@ def require_same_inputs(folder: Path, found: Mapping[str, Any]) -> None:
     if not kept or not checkpoints(folder):
         write_json(folder / INPUTS, found)
         return
+    unknown = {"revision"} if None in (kept.get("revision"), found.get("revision")) else set()
     changed = [key for key, value in found.items() if kept.get(key) != value]
+    changed = [key for key in changed if key not in unknown]
     if changed:
         names = ", ".join(key.split("_")[0] for key in changed)
         raise RunError(
@@ -344,11 +349,18 @@ def require_same_inputs(folder: Path, found: Mapping[str, Any]) -> None:
         )
 
 
-TRAIN = Task(
+def title(config: TrainConfig) -> str:
+    """Name a training by its method, its tuner and its model."""
+    stage = config.model_dump()["stage"]
+    return f"{stage}-{config.tuner_type}-{Path(config.model).name.lower()}"
+
+
+TRAIN: Task[TrainConfig] = Task(
     name="train",
     discriminator="stage",
     default="sft",
     choices={name: method.config for name, method in METHODS.items()},
     resolve=resolve,
     run=run,
+    title=title,
 )

@@ -1,76 +1,396 @@
-"""A hub on loopback that speaks ModelScope's routes for one small repository."""
+"""A hub on loopback: ModelScope's and Hugging Face's routes, several repositories, and faults.
+
+Contents are made while they are sent, so that a repository may be larger than memory.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
+import random
+import re
+import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlparse
+from urllib.parse import parse_qs, unquote, urlparse
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+BLOCK = 4 * 2**20 + 7
+"""Of no round length: a byte at a wrong offset shows."""
+
+LONGEST_STALL_S = 60
 
 
-@contextmanager
-def hub(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
-    """Serve files as the repository of any model; yield the address and the paths asked for."""
-    asked: list[str] = []
+@functools.cache
+def block(seed: int) -> memoryview:
+    return memoryview(random.Random(seed).randbytes(BLOCK))
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            url = urlparse(self.path)
-            asked.append(self.path)
-            query = parse_qs(url.query)
-            if url.path.endswith("/repo/files"):
-                self.say(listing(files))
-            elif url.path.endswith("/revisions"):
-                branch = {"Revision": "master"}
-                self.say({"RevisionMap": {"Branches": [branch], "Tags": []}})
-            elif url.path.endswith("/repo") and query.get("FilePath", [""])[0] in files:
-                self.send(files[query["FilePath"][0]])
-            else:
-                self.say({"Name": "n", "Path": "o"})
 
-        def say(self, data: Any) -> None:
-            body = json.dumps({"Code": 200, "Success": True, "Message": "", "Data": data}).encode()
-            self.send(body)
+@dataclass(frozen=True)
+class Made:
+    """Contents of a given size, the same for the same seed."""
 
-        def send(self, body: bytes) -> None:
-            begin = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0]
-            part = body[int(begin) :]
-            self.send_response(206 if "Range" in self.headers else 200)
-            self.send_header("Content-Length", str(len(part)))
-            end = len(body) - 1
-            self.send_header("Content-Range", f"bytes {begin}-{end}/{len(body)}")
-            self.end_headers()
+    size: int
+    seed: int = 0
+
+    def pieces(self, begin: int = 0) -> Iterator[memoryview]:
+        at, source = begin, block(self.seed)
+        while at < self.size:
+            offset = at % BLOCK
+            piece = source[offset : offset + min(BLOCK - offset, self.size - at)]
+            yield piece
+            at += len(piece)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        for piece in self.pieces():
+            digest.update(piece)
+        return digest.hexdigest()
+
+    @functools.cached_property
+    def blob(self) -> str:
+        digest = hashlib.sha1(f"blob {self.size}\0".encode())
+        for piece in self.pieces():
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def whole(self) -> bytes:
+        return b"".join(bytes(piece) for piece in self.pieces())
+
+
+@dataclass(frozen=True)
+class Given(Made):
+    """Contents as they are given."""
+
+    content: bytes = b""
+
+    def pieces(self, begin: int = 0) -> Iterator[memoryview]:
+        if begin < self.size:
+            yield memoryview(self.content)[begin:]
+
+
+def contents(one: bytes | Made) -> Made:
+    return one if isinstance(one, Made) else Given(len(one), 0, one)
+
+
+@dataclass
+class Repository:
+    """A model or dataset; a private one wants its token."""
+
+    id: str
+    files: Mapping[str, bytes | Made]
+    kind: str = "model"
+    token: str | None = None
+    downloads: int = 1000
+    license: str = "apache-2.0"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong, once, with a file: at which byte, or with which status."""
+
+    kind: str
+    """cut | corrupt | stall | status"""
+    at: int = 0
+    status: int = 503
+    retry_after: str | None = None
+
+
+@dataclass
+class Asked:
+    """One request, and how many bytes of a file were handed to the network."""
+
+    method: str
+    path: str
+    file: str | None = None
+    begin: int = 0
+    ranged: bool = False
+    status: int = 0
+    sent: int = 0
+    token: str | None = None
+
+
+@dataclass
+class Hub:
+    """A hub under way."""
+
+    repositories: list[Repository]
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+    log: list[Asked] = field(default_factory=list)
+    send_buffer: int = 256 * 2**10
+    broken: int = 0
+    """A status that answers everything, where not 0."""
+    address: str = ""
+    closing: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def of(self, path: str) -> list[Asked]:
+        """Return the requests for a file's bytes."""
+        return [one for one in self.log if one.file == path and one.method == "GET"]
+
+    def asked(self, part: str) -> list[Asked]:
+        return [one for one in self.log if part in one.path]
+
+    def sent(self, path: str) -> int:
+        return sum(one.sent for one in self.of(path))
+
+    def find(self, name: str, kind: str) -> Repository | None:
+        return next((r for r in self.repositories if (r.id, r.kind) == (name, kind)), None)
+
+    def fault(self, path: str, begin: int) -> Fault | None:
+        with self.lock:
+            waiting = self.faults.get(path, [])
+            for one in waiting:
+                if one.kind == "status" or one.at > begin or (one.kind == "corrupt" and not begin):
+                    waiting.remove(one)
+                    return one
+        return None
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def setup(self) -> None:
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.hub.send_buffer)
+        super().setup()
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # a client that is killed says no farewell
+            super().handle()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def answer(self) -> None:
+        url = urlparse(self.path)
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
+        self.entry = Asked(self.command, self.path, token=token)
+        self.hub.log.append(self.entry)
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        path = unquote(url.path)
+        if self.hub.broken:
+            self.say({"Code": self.hub.broken, "Message": "broken"}, self.hub.broken)
+            return
+        for pattern, act in ROUTES:
+            if found := re.fullmatch(pattern, path):
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    act(self, query, *found.groups())
+                return
+        self.say({"Code": 404, "Message": "no such page"}, 404)
+
+    def repository(self, name: str, kind: str) -> Repository | None:
+        """Find a repository; answer in its stead when it is not there, or not for this token."""
+        found = self.hub.find(name, kind.removesuffix("s"))
+        if found is None:
+            headers = {"X-Error-Code": "RepoNotFound"}
+            self.say({"Code": 10010205001, "Message": "not found"}, 404, headers)
+        elif found.token and self.entry.token != found.token:
+            self.say({"Code": 10010101001, "Message": "unauthorized"}, 401)
+            found = None
+        return found
+
+    def say(self, data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        body = json.dumps(data).encode()
+        self.entry.status = status
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        for key, value in (headers or {}).items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def data(self, data: Any) -> None:
+        self.say({"Code": 200, "Success": True, "Message": "", "Data": data})
+
+    def send_file(self, repository: Repository, path: str, headers: Mapping[str, str]) -> None:
+        if path not in repository.files:
+            self.say({"Code": 404, "Message": "no file"}, 404, {"X-Error-Code": "EntryNotFound"})
+            return
+        made = contents(repository.files[path])
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        begin = int(asked[1]) if asked else 0
+        self.entry.file, self.entry.begin, self.entry.ranged = path, begin, bool(asked)
+        fault = self.hub.fault(path, begin) if self.command == "GET" else None
+        if fault and fault.kind == "status":
+            after = {"Retry-After": fault.retry_after} if fault.retry_after else {}
+            self.say({"Code": fault.status, "Message": "busy"}, fault.status, after)
+            return
+        self.entry.status = 206 if asked else 200
+        self.send_response(self.entry.status)
+        self.send_header("Content-Length", str(made.size - begin))
+        self.send_header("Accept-Ranges", "bytes")
+        if asked:
+            self.send_header("Content-Range", f"bytes {begin}-{made.size - 1}/{made.size}")
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.stream(made, begin, fault)
+
+    def stream(self, made: Made, begin: int, fault: Fault | None) -> None:
+        at = begin
+        for right in made.pieces(begin):
+            piece, end = right, at + len(right)
+            if fault and fault.kind == "corrupt" and at <= fault.at < end:
+                changed = bytearray(right)
+                changed[fault.at - at] ^= 1
+                piece = memoryview(changed)
+            if fault and fault.kind in ("cut", "stall") and fault.at <= end:
+                self.write(piece[: fault.at - at])
+                if fault.kind == "stall":
+                    self.hub.closing.wait(LONGEST_STALL_S)
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+                return
+            self.write(piece)
+            at = end
+
+    def write(self, piece: memoryview) -> None:
+        for offset in range(0, len(piece), 2**18):
+            part = piece[offset : offset + 2**18]
             self.wfile.write(part)
+            self.entry.sent += len(part)
 
-        def log_message(self, *_: object) -> None:
-            pass
+    # ---- ModelScope
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    def files(self, query: Mapping[str, str], kind: str, name: str, _: str) -> None:
+        if found := self.repository(name, kind):
+            rows = [row_of(path, contents(one)) for path, one in found.files.items()]
+            number, count = int(query.get("PageNumber", 1)), int(query.get("PageSize", 10**6))
+            self.data({"Files": rows[(number - 1) * count : number * count]})
+
+    def file(self, query: Mapping[str, str], kind: str, name: str) -> None:
+        if found := self.repository(name, kind):
+            self.send_file(found, query.get("FilePath", ""), {})
+
+    def revisions(self, _: Mapping[str, str], kind: str, name: str) -> None:
+        if self.repository(name, kind):
+            branch = {"Revision": "master", "CreatedAt": 1}
+            self.data({"RevisionMap": {"Branches": [branch], "Tags": []}})
+
+    def info(self, _: Mapping[str, str], kind: str, name: str) -> None:
+        if found := self.repository(name, kind):
+            owner, _, short = found.id.partition("/")
+            self.data({"Path": owner, "Name": short, "Id": 1, "License": found.license})
+
+    def openapi_search(self, query: Mapping[str, str], kind: str) -> None:
+        words = query.get("search", "").lower()
+        rows = [
+            summary_of(one)
+            for one in self.hub.repositories
+            if f"{one.kind}s" == kind and words in one.id.lower()
+        ]
+        rows.sort(key=lambda row: -row["downloads"])
+        number, count = int(query.get("page_number", 1)), int(query.get("page_size", 10))
+        page = rows[(number - 1) * count : number * count]
+        self.say({"success": True, "data": {kind: page, "total_count": len(rows)}})
+
+    def openapi_one(self, _: Mapping[str, str], kind: str, name: str) -> None:
+        if found := self.repository(name, kind):
+            self.say({"success": True, "data": summary_of(found)})
+
+    # ---- Hugging Face
+
+    def hf_info(self, _: Mapping[str, str], kind: str, name: str, revision: str) -> None:
+        if revision not in ("", "main", COMMIT):
+            self.say({"error": "no revision"}, 404, {"X-Error-Code": "RevisionNotFound"})
+        elif found := self.repository(name, kind):
+            rows = [sibling_of(path, contents(one)) for path, one in found.files.items()]
+            self.say({"id": found.id, "sha": COMMIT, "siblings": rows, "tags": []})
+
+    def hf_file(
+        self, _: Mapping[str, str], datasets: str | None, name: str, __: str, path: str
+    ) -> None:
+        if found := self.repository(name, "dataset" if datasets else "model"):
+            if path not in found.files:
+                self.say({}, 404, {"X-Error-Code": "EntryNotFound"})
+                return
+            made = contents(found.files[path])
+            etag = made.sha256 if is_large(path) else made.blob
+            self.send_file(found, path, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT})
+
+
+ID = r"([^/]+/[^/]+)"
+ROUTES: list[tuple[str, Any]] = [
+    (rf"/api/v1/(models|datasets)/{ID}/repo/(files|tree)", Handler.files),
+    (rf"/api/v1/(models|datasets)/{ID}/repo", Handler.file),
+    (rf"/api/v1/(models|datasets)/{ID}/revisions", Handler.revisions),
+    (rf"/api/v1/(models|datasets)/{ID}", Handler.info),
+    (r"/openapi/v1/(models|datasets)", Handler.openapi_search),
+    (rf"/openapi/v1/(models|datasets)/{ID}", Handler.openapi_one),
+    (rf"/api/(models|datasets)/{ID}(?:/revision/)?([^/]*)", Handler.hf_info),
+    (rf"/(datasets/)?{ID}/resolve/([^/]+)/(.+)", Handler.hf_file),
+]
+
+
+def row_of(path: str, made: Made) -> dict[str, Any]:
+    return {
+        "Path": path,
+        "Name": path.rsplit("/", 1)[-1],
+        "Type": "blob",
+        "Size": made.size,
+        "Sha256": made.sha256,
+        "Revision": COMMIT,
+        "CommittedDate": 1700000000,
+    }
+
+
+def sibling_of(path: str, made: Made) -> dict[str, Any]:
+    row: dict[str, Any] = {"rfilename": path, "size": made.size, "blobId": made.blob}
+    if is_large(path):
+        row["lfs"] = {"sha256": made.sha256, "size": made.size, "pointerSize": 130}
+    return row
+
+
+def is_large(path: str) -> bool:
+    return path.endswith((".safetensors", ".bin", ".gguf"))
+
+
+def summary_of(one: Repository) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "downloads": one.downloads,
+        "license": one.license,
+        "file_size": sum(contents(file).size for file in one.files.values()),
+        "tasks": ["text-generation"],
+    }
+
+
+@contextlib.contextmanager
+def hub(*repositories: Repository, **settings: Any) -> Iterator[Hub]:
+    """Serve repositories; yield the hub with its address, its faults to come and its log."""
+    found = Hub(list(repositories), **settings)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Its", (Handler,), {"hub": found}))
+    server.daemon_threads = True
+    found.address = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield found
     finally:
+        found.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-def listing(files: dict[str, bytes]) -> dict[str, Any]:
-    return {
-        "Files": [
-            {
-                "Path": name,
-                "Name": name.rsplit("/", 1)[-1],
-                "Type": "blob",
-                "Size": len(content),
-                "Sha256": hashlib.sha256(content).hexdigest(),
-                "Revision": "master",
-            }
-            for name, content in files.items()
-        ]
-    }
+def nobody() -> str:
+    """Return an address where nothing listens."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{one.getsockname()[1]}"

@@ -1,27 +1,20 @@
-"""A model comes from a folder as it is, or through the real SDK from a hub on loopback."""
+"""A training's model and data: a folder as it is, else fetched, with its progress told."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import json
 from pathlib import Path
 
 import pytest
-from server import hub
+from downloading import Desk, same, shards
+from server import Repository, hub
 
 from swiftbox.errors import HubError
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
 
-FILES = {
-    "config.json": b'{"model_type": "qwen3"}',
-    "model.safetensors": b"x" * 5000,
-    "old.bin": b"y",
-}
-
 
 def test_a_folder_is_used_as_it_is(tmp_path: Path) -> None:
-    assert fetch_model(str(tmp_path), hub="modelscope", revision=None) == tmp_path
+    assert fetch_model(str(tmp_path), hub="modelscope", revision=None).folder == tmp_path
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -36,35 +29,41 @@ def test_a_dataset_file_keeps_its_path_and_renames(tmp_path: Path) -> None:
     assert (source.path, source.num_samples, source.columns) == (str(path), 5, (("a", "query"),))
 
 
-def fetch_in_child(endpoint: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    code = (
-        "from swiftbox.hub.fetch import fetch_model\n"
-        "print(fetch_model('o/n', hub='modelscope', revision=None))"
-    )
-    env = {
-        **os.environ,
-        "MODELSCOPE_ENDPOINT": endpoint,
-        "MODELSCOPE_CACHE": str(folder / "cache"),
-        "HOME": str(folder),
-    }
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env
-    )
+FETCH = """
+import json
+from swiftbox.hub.fetch import fetch_dataset, fetch_model
+told = []
+def emit(event, **fields):
+    told.append({"event": event, **fields})
+model = fetch_model("o/n", hub="modelscope", revision=None, emit=emit)
+(source,) = fetch_dataset("o/d#3", columns={}, hub="modelscope", emit=emit)
+print(json.dumps({"model": str(model.folder), "commit": model.commit, "data": source.path,
+                  "rows": source.num_samples, "told": told}))
+"""
 
 
-def test_a_model_comes_whole_through_the_real_sdk_without_pickles(tmp_path: Path) -> None:
-    with hub(FILES) as (endpoint, _):
-        done = fetch_in_child(endpoint, tmp_path)
-    assert done.returncode == 0, done.stderr
-    folder = Path(done.stdout.strip().splitlines()[-1])
-    assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
-    assert (folder / "config.json").is_file()
+def test_a_training_fetches_both_and_tells_how_far_it_is(tmp_path: Path) -> None:
+    data = Repository("o/d", {"a.jsonl": b"{}\n"}, kind="dataset")
+    model = Repository("o/n", {**shards().files, "old.bin": b"y"})
+    with hub(model, data) as found:
+        done = Desk(tmp_path, found.address).python(FETCH).fine()
+    told = json.loads(done.out.splitlines()[-1])
+    folder = Path(told["model"])
+    assert same(folder, shards())
     assert not (folder / "old.bin").exists()
+    assert told["rows"] == 3
+    assert (Path(told["data"]) / "a.jsonl").is_file()
+    progress = [one for one in told["told"] if one["event"] == "progress"]
+    whole = [one for one in progress if one["what"] == "o/n"][-1]
+    assert whole["bytes"] == whole["total_bytes"] == sum(map(size_of, folder.glob("[a-z]*")))
+    assert whole["files_done"] == whole["files_total"] == 5
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size
 
 
 def test_a_hub_that_is_not_there_is_named_with_a_cure(tmp_path: Path) -> None:
-    with hub(FILES) as (endpoint, _):
-        pass
-    done = fetch_in_child(endpoint, tmp_path)
-    assert done.returncode == 1
-    assert "cannot fetch o/n from modelscope" in done.stderr
+    done = Desk(tmp_path).python(FETCH)
+    assert done.code == 1
+    assert "cannot fetch o/n: no answer from" in done.err

@@ -1,0 +1,98 @@
+"""What a `task: download` YAML says: models and datasets, from where, which files, into what."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import field_validator, model_validator
+
+from swiftbox.config.fields import setting
+from swiftbox.config.groups import as_list
+from swiftbox.config.task import TaskConfig
+from swiftbox.language import text
+
+
+class DownloadConfig(TaskConfig):
+    """Fields of a download."""
+
+    task: Literal["download"] = setting(
+        "download", en="what this file asks for", zh="本文件要做什么", section="task"
+    )
+    model: str | list[str] | None = setting(
+        None,
+        en="id of a model, or a list of them, such as Qwen/Qwen3-4B-Instruct-2507",
+        zh="模型 id 或其列表，例如 Qwen/Qwen3-4B-Instruct-2507",
+        section="model",
+        essential=True,
+    )
+    dataset: str | list[str] | None = setting(
+        None,
+        en="id of a dataset, or a list of them; fetched after the models",
+        zh="数据集 id 或其列表；在模型之后下载",
+        section="model",
+        essential=True,
+    )
+    hub: Literal["modelscope", "huggingface", "local"] = setting(
+        "modelscope",
+        en="where from; local copies folders of this machine into local_dir",
+        zh="从哪里下载；local 将本机目录复制到 local_dir",
+        section="model",
+        essential=True,
+    )
+    revision: str | None = setting(
+        None,
+        en="branch, tag or commit; the commit that it was is recorded",
+        zh="分支、标签或提交号；会记录其对应的提交号",
+        section="model",
+    )
+    endpoint: str | list[str] | None = setting(
+        None,
+        en="address of the hub or of a mirror, or a list: the first that answers is used",
+        zh="社区或镜像的地址，或其列表：使用第一个有响应的地址",
+        section="model",
+    )
+    local_dir: str | None = setting(
+        None,
+        en="folder to download into; empty: the hub's own cache, where other tools find it too",
+        zh="下载到的目录；留空则用社区自己的缓存，其他工具也能找到",
+        section="model",
+        essential=True,
+        min_length=1,
+    )
+    allow_patterns: str | list[str] | None = setting(
+        None,
+        en="only files that match, such as *.json, or a list of patterns",
+        zh="只下载匹配的文件，例如 *.json，或模式列表",
+        section="model",
+    )
+    ignore_patterns: str | list[str] | None = setting(
+        None,
+        en="files to leave out; empty: weights that safetensors hold already, none to get all",
+        zh="不下载的文件；留空则略去与 safetensors 重复的权重，none 表示全部下载",
+        section="model",
+    )
+
+    @field_validator("model", "dataset")
+    @classmethod
+    def _named(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if value is not None and not all(isinstance(one, str) and one for one in as_list(value)):
+            raise ValueError(text("should not be empty", "不能为空"))
+        return value or None
+
+    @model_validator(mode="after")
+    def _something(self) -> DownloadConfig:
+        if self.hub == "local" and self.local_dir is None:
+            raise ValueError(
+                text(
+                    "local_dir: with hub: local it says where the copy goes",
+                    "local_dir: 使用 hub: local 时需给出复制到的目录",
+                )
+            )
+        if self.model is None and self.dataset is None:
+            raise ValueError(
+                text(
+                    "model: give a model or a dataset to download",
+                    "model: 请给出要下载的模型或数据集",
+                )
+            )
+        return self

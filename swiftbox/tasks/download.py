@@ -1,0 +1,115 @@
+"""task: download. Models and datasets as a queue: what fails does not stop what follows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from swiftbox.config.download import DownloadConfig
+from swiftbox.config.groups import as_list
+from swiftbox.devices.machine import Machine
+from swiftbox.errors import HubError
+from swiftbox.hub.download import download
+from swiftbox.hub.fetch import alone, waiting
+from swiftbox.hub.wanted import Kind, Wanted, wanted
+from swiftbox.language import text
+from swiftbox.tasks.task import Emit, Resolved, Task
+
+
+def resolve(config: DownloadConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - as every task
+    """Take the config as it is: nothing of a download depends on the devices."""
+    list(queue(config))
+    return Resolved(config, (), 1, {})
+
+
+def queue(config: DownloadConfig) -> Iterator[Wanted]:
+    """Yield what is to be fetched; raise HubError for a name that is none."""
+    names: list[tuple[Kind, str]] = [
+        *(("model", str(name)) for name in as_list(config.model or [])),
+        *(("dataset", str(name)) for name in as_list(config.dataset or [])),
+    ]
+    for kind, name in names:
+        into = Path(config.local_dir).expanduser() if config.local_dir else None
+        if into is not None and len(names) > 1:
+            into = into / Path(name).name if config.hub == "local" else into / name.split(":")[0]
+        settings: dict[str, Any] = {
+            "kind": kind,
+            "hub": config.hub,
+            "revision": config.revision,
+            "endpoints": tuple(as_list(config.endpoint or [])),
+            "local_dir": into,
+            "allow": tuple(as_list(config.allow_patterns or [])),
+            "ignore": _ignored(config),
+        }
+        if config.hub == "local":
+            yield Wanted(str(Path(name).expanduser()), **settings)
+        else:
+            yield wanted(name, **settings)
+
+
+def _ignored(config: DownloadConfig) -> tuple[str, ...] | None:
+    if config.ignore_patterns is None:
+        return None
+    return tuple(one for one in as_list(config.ignore_patterns) if one != "none")
+
+
+def run(config: DownloadConfig, folder: Path, emit: Emit) -> Path | None:
+    """Fetch one after the other; raise HubError at the end for those that could not be had."""
+    failures: list[HubError] = []
+    began, fetched = time.monotonic(), 0
+    for one in queue(config):
+        emit("stage", name="fetch", detail=one.name, kind=one.kind)
+        try:
+            with alone(f"{one.hub}-{one.kind}-{one.id}", on_wait=waiting(one.name, emit)):
+                found = download(one, emit)
+        except HubError as error:
+            failures.append(error)
+            emit("missed", what=one.name, kind=one.kind, message=error.message, hint=error.hint)
+            continue
+        fetched += 1
+        emit(
+            "fetched",
+            what=one.name,
+            kind=one.kind,
+            path=str(found.folder),
+            files=found.files,
+            bytes=found.size_bytes,
+            fetched_bytes=found.fetched_bytes,
+            **({"from": asdict(found.origin)} if found.origin else {}),
+        )
+    if failures:
+        raise _together(failures, fetched)
+    emit("done", fetched=fetched, seconds=round(time.monotonic() - began, 2))
+    return folder
+
+
+def _together(failures: list[HubError], fetched: int) -> HubError:
+    if len(failures) == 1 and not fetched:
+        return failures[0]
+    head = text(
+        f"{len(failures)} of {len(failures) + fetched} could not be fetched",
+        f"{len(failures) + fetched} 个中有 {len(failures)} 个未能获取",
+    )
+    hints = dict.fromkeys(one.hint for one in failures if one.hint)
+    return HubError("\n".join([head, *(one.message for one in failures)]), hint="\n".join(hints))
+
+
+def title(config: DownloadConfig) -> str:
+    """Name a download by the first thing it fetches."""
+    first = as_list(config.model or config.dataset)[0]
+    return f"download-{Path(str(first)).name.lower()}"
+
+
+DOWNLOAD: Task[DownloadConfig] = Task(
+    name="download",
+    discriminator="task",
+    default="download",
+    choices={"download": DownloadConfig},
+    resolve=resolve,
+    run=run,
+    title=title,
+    uses_devices=False,
+)

@@ -1,0 +1,120 @@
+"""Which files of a repository are wanted, and which names are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from swiftbox.errors import HubError
+from swiftbox.hub.listing import RemoteFile, duplicates, require_safe, select, unsafe
+from swiftbox.hub.verified import MARKER
+from swiftbox.hub.wanted import Wanted, wanted
+
+ONE = Wanted("o/n")
+
+
+def files(*paths: str) -> list[RemoteFile]:
+    return [RemoteFile(path, 1) for path in paths]
+
+
+def chosen(paths: list[str], one: Wanted = ONE) -> list[str]:
+    return [file.path for file in select(files(*paths), one)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../etc/x",
+        "a/../../x",
+        "/etc/x",
+        "~/x",
+        "C:/x",
+        "c:x",
+        "a\\..\\x",
+        "a//x",
+        "./x",
+        "a/.",
+        "",
+        "a\nb",
+        "a\x00b",
+        "a\x7f",
+        "x" * 256,
+        MARKER,
+        f"sub/{MARKER}",
+    ],
+)
+def test_a_name_that_does_not_stay_in_its_folder_is_refused(path: str) -> None:
+    assert unsafe(path)
+
+
+@pytest.mark.parametrize("path", ["config.json", "a/b/c.bin", "a..b", "...x", "模型.json", "a b"])
+def test_a_plain_name_is_taken(path: str) -> None:
+    assert unsafe(path) == ""
+
+
+def test_a_link_in_the_folder_leads_nowhere(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "folder", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    (folder / "sub").symlink_to(outside)
+    with pytest.raises(HubError, match="a link leads it out"):
+        require_safe(files("sub/x"), folder)
+    require_safe(files("other/x"), folder)
+
+
+def test_weights_that_safetensors_hold_already_are_left_out() -> None:
+    paths = [
+        "config.json",
+        "model.safetensors",
+        "pytorch_model.bin",
+        "original/consolidated.00.pth",
+    ]
+    paths += ["onnx/model.onnx", "tf_model.h5", "model-q4.gguf", "tokenizer.model"]
+    assert chosen(paths) == ["config.json", "model.safetensors", "tokenizer.model"]
+
+
+def test_without_safetensors_nothing_is_left_out() -> None:
+    paths = ["config.json", "pytorch_model.bin", "original/x.pth"]
+    assert chosen(paths) == paths
+
+
+def test_other_folders_keep_their_only_weights() -> None:
+    paths = ["lm/model.safetensors", "campplus.onnx", "voice/flow.pt", "lm/pytorch_model.bin"]
+    assert chosen(paths) == ["lm/model.safetensors", "campplus.onnx", "voice/flow.pt"]
+
+
+def test_one_file_of_all_weights_beside_its_shards_is_left_out() -> None:
+    paths = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert duplicates(files(*paths, "consolidated.safetensors")) == {"consolidated.safetensors"}
+    assert duplicates(files("consolidated.safetensors")) == frozenset()
+
+
+def test_patterns_of_the_user_decide_alone() -> None:
+    paths = ["config.json", "model.safetensors", "model.bin", "original/x.pth"]
+    assert chosen(paths, replace(ONE, allow=("*.bin",))) == ["model.bin"]
+    assert chosen(paths, replace(ONE, ignore=())) == paths
+    assert chosen(paths, replace(ONE, ignore=("original/", "*.bin"))) == paths[:2]
+
+
+def test_a_dataset_is_taken_whole() -> None:
+    paths = ["a.safetensors", "a.bin"]
+    assert chosen(paths, replace(ONE, kind="dataset")) == paths
+
+
+def test_an_id_with_a_colon_means_a_subfolder() -> None:
+    one = wanted("o/n:base")
+    assert (one.id, one.subfolder, one.name) == ("o/n", "base", "o/n:base")
+    assert chosen(["base/config.json", "audio/config.json", "README.md"], one) == [
+        "base/config.json"
+    ]
+
+
+@pytest.mark.parametrize("name", ["n", "o/n/x", "o/..", "../n", "o/n:../x", "o /n", "o/n:", "/n"])
+def test_what_is_no_id_is_said_to_be_none(name: str) -> None:
+    if name == "o/n:":
+        assert wanted(name).subfolder is None
+        return
+    with pytest.raises(HubError, match="is no id of a hub"):
+        wanted(name)

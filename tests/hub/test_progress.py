@@ -1,0 +1,178 @@
+"""How far a download is: bytes, speed and time left, told now and then, shown in both views."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from swiftbox.hub.listing import RemoteFile
+from swiftbox.hub.progress import Meter
+from swiftbox.hub.shown import progress_line
+from swiftbox.hub.trouble import Trouble, by_status, patiently, scrubbed
+from swiftbox.view import View
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def metered(clock: Clock) -> tuple[Meter, list[dict[str, Any]]]:
+    told: list[dict[str, Any]] = []
+    meter = Meter("o/n", "model", lambda _, **fields: told.append(fields), clock)
+    files = [RemoteFile("a", 1000), RemoteFile("b", 1000)]
+    meter.begin(files, files[1:])
+    return meter, told
+
+
+def test_speed_counts_what_came_and_not_what_was_there() -> None:
+    clock = Clock()
+    meter, told = metered(clock)
+    meter.open("b", 500)
+    for _ in range(4):
+        clock.now += 1
+        meter.add("b", 100)
+    last = told[-1]
+    assert (last["bytes"], last["total_bytes"], last["bytes_per_s"]) == (1900, 2000, 100)
+    assert last["eta_s"] == 1.0
+    assert last["files"] == [{"path": "b", "bytes": 900, "size": 1000}]
+
+
+def test_what_is_thrown_away_is_taken_back() -> None:
+    clock = Clock()
+    meter, told = metered(clock)
+    meter.open("b", 0)
+    meter.add("b", 800)
+    clock.now += 1
+    meter.add("b", -800)
+    assert told[-1]["bytes"] == 1000
+    assert meter.fetched == 800
+
+
+def test_it_is_told_at_most_twice_a_second_and_seldom_after_hours() -> None:
+    clock = Clock()
+    meter, told = metered(clock)
+    meter.open("b", 0)
+    for _ in range(1000):
+        clock.now += 0.001
+        meter.add("b", 1)
+    assert len(told) <= 3
+    clock.now += 7200
+    meter.add("b", 0)
+    before = len(told)
+    for _ in range(9):
+        clock.now += 1
+        meter.add("b", 0)
+    assert len(told) == before
+
+
+def test_the_last_word_is_that_all_is_there() -> None:
+    clock = Clock()
+    meter, told = metered(clock)
+    meter.open("b", 0)
+    meter.add("b", 1000)
+    meter.close("b", whole=True)
+    assert (told[-1]["bytes"], told[-1]["files_done"]) == (2000, 2)
+
+
+PROGRESS = {
+    "event": "progress",
+    "what": "o/n",
+    "kind": "model",
+    "bytes": 1_500_000_000,
+    "total_bytes": 3_000_000_000,
+    "bytes_per_s": 50_000_000,
+    "eta_s": 30.0,
+    "files_done": 1,
+    "files_total": 3,
+    "files": [{"path": "model-00002-of-00003.safetensors", "bytes": 5, "size": 10}],
+}
+HEAD = "o/n  50% 1.5 GB/3.0 GB  1/3 files  50.0 MB/s  0:30 left"
+
+
+def test_the_plain_view_writes_a_line_now_and_then() -> None:
+    stream = io.StringIO()
+    with View(plain=True, stream=stream) as view:
+        for _ in range(10):
+            view.event(PROGRESS)
+    assert stream.getvalue() == f"  {HEAD}\n"
+    assert progress_line(PROGRESS) == f"  {HEAD}"
+
+
+def test_the_live_view_shows_a_bar_for_the_whole_and_for_each_file() -> None:
+    from rich.console import Console
+
+    view = View(plain=True, stream=io.StringIO())
+    view.event({"event": "stage", "name": "fetch", "detail": "o/n"})
+    view.event(PROGRESS)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(view.panel(80))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[0].startswith(HEAD)
+    assert lines[1].count("#") == lines[1].count(".")
+    assert lines[2].startswith("model-00002-of-00003.safetensors")
+    view.event({"event": "stage", "name": "model"})
+    assert "loading the model" in view.panel(80).plain
+
+
+# ---- trying again
+
+
+def test_pauses_grow_and_end() -> None:
+    pauses: list[float] = []
+
+    def fail() -> None:
+        raise Trouble("passing", "x")
+
+    with pytest.raises(Trouble, match="x"):
+        patiently(fail, done=lambda: 0, on_pause=lambda *_: None, sleep=pauses.append)
+    assert pauses == [1.0, 2.0, 4.0]
+
+
+def test_what_gets_on_is_not_given_up() -> None:
+    done, left = [0], [20]
+
+    def act() -> str:
+        done[0] += 1
+        left[0] -= 1
+        if left[0]:
+            raise Trouble("passing", "cut")
+        return "whole"
+
+    said = patiently(act, done=lambda: done[0], on_pause=lambda *_: None, sleep=lambda _: None)
+    assert said == "whole"
+
+
+def test_what_cannot_pass_is_not_tried_again() -> None:
+    tries: list[int] = []
+    for status in (401, 403, 404):
+
+        def act(status: int = status) -> None:
+            tries.append(status)
+            raise by_status(status, "no")
+
+        with pytest.raises(Trouble):
+            patiently(act, done=lambda: 0, on_pause=lambda *_: None, sleep=lambda _: None)
+    assert tries == [401, 403, 404]
+
+
+def test_a_hub_that_asks_for_patience_gets_it() -> None:
+    pauses: list[float] = []
+    answers = [by_status(429, "busy", 7.0), None]
+
+    def act() -> None:
+        if trouble := answers.pop(0):
+            raise trouble
+
+    patiently(act, done=lambda: 0, on_pause=lambda *_: None, sleep=pauses.append)
+    assert pauses == [7.0]
+
+
+def test_no_token_is_in_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert scrubbed("Bearer hf_secret refused") == "Bearer $HF_TOKEN refused"

@@ -1,0 +1,235 @@
+"""What is refused, and what is said: before the first byte, with what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from downloading import FIRST, SHARDS, Desk, same, shards
+from server import COMMIT, Fault, Made, Repository, hub, nobody
+
+from swiftbox.hub.verified import MARKER
+
+
+def bytes_sent(found: object) -> int:
+    return sum(one.sent for one in found.log)  # type: ignore[attr-defined]
+
+
+def test_without_a_network_the_answer_comes_in_five_seconds(tmp_path: Path) -> None:
+    done = Desk(tmp_path).download("o/n")
+    assert done.code == 2
+    assert done.seconds < 5
+    assert "no answer from http://127.0.0.1" in done.err
+    assert "HTTPS_PROXY" in done.err
+    assert "MODELSCOPE_ENDPOINT" in done.err
+
+
+def test_an_address_that_swallows_everything_does_not_hold_it_up(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, modelscope="http://127.0.0.1.invalid:9")
+    desk.env["SWIFTBOX_LANG"] = "zh"
+    done = desk.download("o/n")
+    assert done.code == 2
+    assert done.seconds < 5
+    assert "没有响应" in done.err
+
+
+def test_without_a_network_what_is_complete_is_used(tmp_path: Path) -> None:
+    with hub(shards()) as found:
+        desk = Desk(tmp_path, found.address, found.address)
+        desk.download("o/n").fine()
+        desk.download("o/n", "--hub", "huggingface").fine()
+    desk.modelscope = desk.huggingface = nobody()
+    for name in ("modelscope", "huggingface"):
+        done = desk.download("o/n", "--hub", name).fine()
+        assert same(done.path, shards())
+        assert "no network; what is here is complete" in done.err
+    (desk.snapshot / FIRST).unlink()
+    assert desk.download("o/n").code == 2
+
+
+def test_a_part_of_a_model_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    with hub(shards()) as found:
+        desk = Desk(tmp_path, found.address)
+        desk.download("o/n", "allow_patterns=*.json").fine()
+    desk.modelscope = nobody()
+    assert desk.download("o/n").code == 2
+    assert desk.download("o/n", "allow_patterns=*.json").code == 0
+
+
+def test_a_disk_too_small_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from swiftbox.errors import HubError\n"
+        "from swiftbox.hub import download, room\n"
+        "from swiftbox.hub.wanted import wanted\n"
+        "room.free_bytes = lambda folder: 20_000_000\n"
+        "try:\n"
+        "    download.download(wanted('o/n'))\n"
+        "except HubError as error:\n"
+        "    print(error.message, error.hint)\n"
+    )
+    with hub(shards()) as found:
+        done = Desk(tmp_path, found.address).python(code).fine()
+        assert "36.0 MB to fetch, 20.0 MB free" in done.out
+        assert "MODELSCOPE_CACHE" in done.out
+        assert bytes_sent(found) == 0
+
+
+def test_only_what_is_missing_has_to_fit(tmp_path: Path) -> None:
+    code = (
+        "from swiftbox.hub import download, room\n"
+        "from swiftbox.hub.wanted import wanted\n"
+        "room.free_bytes = lambda folder: 14_000_000\n"
+        "print(download.download(wanted('o/n')).fetched_bytes)\n"
+    )
+    with hub(shards()) as found:
+        desk = Desk(tmp_path, found.address)
+        desk.download("o/n").fine()
+        (desk.snapshot / FIRST).unlink()
+        done = desk.python(code).fine()
+        assert done.out.split()[-1] == str(12_000_001)
+
+
+def test_a_name_that_climbs_out_refuses_the_whole_download(tmp_path: Path) -> None:
+    with hub(Repository("o/n", {**SHARDS, "../../etc/x": b"evil"})) as found:
+        for name in ("modelscope", "huggingface"):
+            desk = Desk(tmp_path, found.address, found.address)
+            done = desk.download("o/n", "--hub", name)
+            assert done.code == 2
+            assert "'../../etc/x': it would leave its folder; nothing was fetched" in done.err
+        assert bytes_sent(found) == 0
+        assert not list(tmp_path.rglob("x"))
+
+
+def test_a_wrong_token_is_refused_at_once_and_never_told(tmp_path: Path) -> None:
+    with hub(Repository("o/n", SHARDS, token="right-one")) as found:
+        for name in ("modelscope", "huggingface"):
+            desk = Desk(tmp_path, found.address, found.address)
+            desk.env = {"MODELSCOPE_API_TOKEN": "wrong-one", "HF_TOKEN": "wrong-one"}
+            found.log.clear()
+            done = desk.download("o/n", "--hub", name)
+            assert done.code == 2
+            assert "wants a token with access" in done.err
+            assert len(found.asked("o/n")) == 1
+            assert found.asked("o/n")[0].token == "wrong-one"
+            assert "wrong-one" not in done.out + done.err
+        for path in (tmp_path / "runs").rglob("*"):
+            if path.is_file():
+                assert b"wrong-one" not in path.read_bytes(), path
+
+
+def test_a_private_model_comes_with_its_token(tmp_path: Path) -> None:
+    with hub(Repository("o/n", SHARDS, token="right-one")) as found:
+        desk = Desk(tmp_path, found.address, found.address)
+        desk.env = {"MODELSCOPE_API_TOKEN": "right-one", "HF_TOKEN": "right-one"}
+        for name in ("modelscope", "huggingface"):
+            assert same(desk.download("o/n", "--hub", name).fine().path, found.repositories[0])
+
+
+def test_a_model_that_is_not_there_is_asked_for_once(tmp_path: Path) -> None:
+    with hub(shards()) as found:
+        done = Desk(tmp_path, found.address).download("o/other")
+        assert done.code == 2
+        assert "check the id" in done.err
+        assert len(found.asked("o/other")) == 1
+
+
+def test_pickles_alone_are_announced_and_a_training_does_not_fetch_them(tmp_path: Path) -> None:
+    repository = Repository("o/n", {"config.json": b"{}", "pytorch_model.bin": Made(1000)})
+    with hub(repository) as found:
+        desk = Desk(tmp_path, found.address)
+        code = (
+            "from swiftbox.hub.fetch import fetch_model\n"
+            "fetch_model('o/n', hub='modelscope', revision=None)"
+        )
+        refused = desk.python(code)
+        assert "its weights are pickles only" in refused.err
+        assert bytes_sent(found) == 0
+        done = desk.download("o/n").fine()
+        assert (
+            "has pickles, which can run code and are not loaded here: pytorch_model.bin" in done.err
+        )
+        assert same(done.path, repository)
+
+
+def test_code_that_comes_with_a_model_is_announced(tmp_path: Path) -> None:
+    files = {
+        "config.json": b'{"auto_map": {"AutoModel": "modeling_x.X"}}',
+        "modeling_x.py": b"",
+        "model.safetensors": b"x",
+    }
+    with hub(Repository("o/n", files)) as found:
+        done = Desk(tmp_path, found.address).download("o/n").fine()
+        assert "brings Python code of its own (modeling_x.py)" in done.err
+        assert "trust_remote_code" in done.err
+
+
+def test_the_second_time_nothing_is_fetched_and_nothing_hashed(tmp_path: Path) -> None:
+    """A byte changed behind the marker's back is not seen: so no file was read."""
+    import os
+
+    with hub(shards()) as found:
+        desk = Desk(tmp_path, found.address, found.address)
+        for name in ("modelscope", "huggingface"):
+            path = desk.download("o/n", "--hub", name).fine().path / FIRST
+            seen = path.stat()
+            with path.open("r+b") as file:
+                file.write(b"\xff\xfe\xfd")
+            os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+            found.log.clear()
+            done = desk.download("o/n", "--hub", name).fine()
+            assert len(found.asked("o/n")) == 1
+            assert done.answer["fetched"][0]["fetched_bytes"] == 0
+            assert path.read_bytes()[:3] == b"\xff\xfe\xfd"
+
+
+def test_a_file_that_changed_is_fetched_again_and_the_others_are_not(tmp_path: Path) -> None:
+    with hub(shards()) as found:
+        desk = Desk(tmp_path, found.address)
+        folder = desk.download("o/n").fine().path
+        (folder / FIRST).write_bytes(b"broken")
+        found.log.clear()
+        assert same(desk.download("o/n").fine().path, found.repositories[0])
+        assert [one.file for one in found.log if one.sent] == [FIRST]
+
+
+def test_what_another_tool_fetched_is_checked_and_kept(tmp_path: Path) -> None:
+    code = "from modelscope_hub import HubApi\nHubApi().download_repo('o/n', 'model')"
+    with hub(shards()) as found:
+        desk = Desk(tmp_path, found.address)
+        desk.python(code).fine()
+        found.log.clear()
+        done = desk.download("o/n").fine()
+        assert bytes_sent(found) == 0
+        assert (done.path / MARKER).is_file()
+
+
+def test_the_hubs_own_tools_find_what_was_fetched(tmp_path: Path) -> None:
+    codes = (
+        "from modelscope_hub import HubApi\nprint(HubApi().download_repo('o/n', 'model'))",
+        "from huggingface_hub import snapshot_download\nprint(snapshot_download('o/n'))",
+    )
+    with hub(shards()) as found:
+        desk = Desk(tmp_path, found.address, found.address)
+        for name, code in zip(("modelscope", "huggingface"), codes, strict=True):
+            path = desk.download("o/n", "--hub", name).fine().path
+            found.log.clear()
+            theirs = desk.python(code).fine()
+            assert theirs.out.splitlines()[-1] == str(path)
+            assert bytes_sent(found) == 0
+
+
+def test_the_commit_is_recorded(tmp_path: Path) -> None:
+    with hub(shards()) as found:
+        desk = Desk(tmp_path, found.address, found.address)
+        for name in ("modelscope", "huggingface"):
+            done = desk.download("o/n", "--hub", name).fine()
+            assert done.answer["fetched"][0]["from"]["commit"] == COMMIT
+
+
+def test_a_file_that_stays_wrong_is_given_up(tmp_path: Path) -> None:
+    with hub(shards()) as found:
+        found.faults[FIRST] = [Fault("corrupt", 5)] * 20
+        done = Desk(tmp_path, found.address).download("o/n")
+        assert done.code == 2
+        assert "what arrives is not what the hub lists" in done.err
+        assert len(found.of(FIRST)) == 3

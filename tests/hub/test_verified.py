@@ -1,0 +1,67 @@
+"""The marker: what was verified is not hashed again, what changed is found."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from swiftbox.hub import verified
+from swiftbox.hub.verified import MARKER, Origin, is_whole, read_marker, verify
+
+ORIGIN = Origin("modelscope", "o/n", "model", "master", "abc")
+
+
+def marked(folder: Path) -> None:
+    marker = read_marker(folder)
+    marker.begin(ORIGIN)
+    for name in ("a", "b"):
+        (folder / name).write_text(name * 10)
+        marker.add(name, hashlib.sha256((name * 10).encode()).hexdigest())
+    marker.end("")
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    marked(tmp_path)
+    found = read_marker(tmp_path)
+    assert found.origin == ORIGIN
+    assert is_whole(found, "")
+    assert not is_whole(found, "|*.json|None")
+    assert found.knows("a", None)
+    assert found.knows("a", hashlib.sha256(b"a" * 10).hexdigest())
+    assert not found.knows("a", "0" * 64)
+
+
+def test_a_touched_file_is_not_known_any_more(tmp_path: Path) -> None:
+    marked(tmp_path)
+    os.utime(tmp_path / "a", ns=(1, 1))
+    assert not read_marker(tmp_path).knows("a", None)
+    assert not is_whole(read_marker(tmp_path), "")
+
+
+def test_verify_hashes_again_whatever_the_time_says(tmp_path: Path) -> None:
+    marked(tmp_path)
+    assert verify(tmp_path).ok
+    before = (tmp_path / "a").stat()
+    (tmp_path / "a").write_text("x" * 10)
+    os.utime(tmp_path / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (tmp_path / "b").unlink()
+    found = verify(tmp_path)
+    assert (found.changed, found.missing, found.right) == (("a",), ("b",), ())
+    assert not found.ok
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"files": 3}'])
+def test_a_torn_marker_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / MARKER).write_text(content)
+    assert not is_whole(read_marker(tmp_path), "")
+    assert not verify(tmp_path).ok
+
+
+def test_another_commit_begins_anew(tmp_path: Path) -> None:
+    marked(tmp_path)
+    marker = read_marker(tmp_path)
+    marker.begin(verified.Origin("modelscope", "o/n", "model", "master", "def"))
+    assert not is_whole(read_marker(tmp_path), "")

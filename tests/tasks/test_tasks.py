@@ -1,0 +1,95 @@
+"""One file may serve several tasks: what belongs to another is noted, not refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_up import made_up
+
+from swiftbox.config.writing import write
+from swiftbox.errors import ConfigError, HubError
+from swiftbox.plan import plan
+from swiftbox.preflight import with_absolute_paths
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.download import queue
+from swiftbox.tasks.load import Loaded, loads, of_training
+
+
+def read(content: str) -> Loaded:
+    return loads(content, source="a.yaml")
+
+
+def test_a_key_of_another_task_is_left_out_with_a_note() -> None:
+    found = read("task: download\nmodel: o/n\nlora_rank: 8\nlocal_dir: x\n")
+    assert found.notes == ("a.yaml:3 lora_rank is not used: it belongs to task: train",)
+    found = read("model: o/n\ndataset: o/d\nlocal_dir: x\n")
+    assert found.notes == ("a.yaml:3 local_dir is not used: it belongs to task: download",)
+
+
+def test_a_key_of_another_stage_stays_a_mistake() -> None:
+    with pytest.raises(ConfigError, match=r"a\.yaml:4 num_generations: belongs to stage: grpo"):
+        read("stage: sft\nmodel: o/n\ndataset: o/d\nnum_generations: 4\n")
+
+
+def test_a_key_of_no_task_stays_a_mistake_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean local_dir"):
+        read("task: download\nmodel: o/n\nlocal_dri: x\n")
+
+
+def test_an_unknown_task_names_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="should be one of train, download"):
+        read("task: fly\nmodel: o/n\ndataset: o/d\n")
+
+
+def test_a_download_of_nothing_is_a_mistake() -> None:
+    with pytest.raises(ConfigError, match="give a model or a dataset"):
+        read("task: download\n")
+
+
+def test_a_copy_wants_a_place() -> None:
+    with pytest.raises(ConfigError, match="says where the copy goes"):
+        read("task: download\nhub: local\nmodel: x\n")
+
+
+def test_a_download_is_no_training() -> None:
+    with pytest.raises(ConfigError, match="is no training"):
+        of_training(read("task: download\nmodel: o/n\n").config)
+
+
+def test_a_download_plans_alike_on_every_machine_and_settles_whole() -> None:
+    config = read("task: download\nmodel: [o/n, o/m]\nignore_patterns: none\n").config
+    planned = plan(config, made_up("npu"))
+    assert planned.processes == 1
+    assert read(write(planned.config)).config == config
+
+
+def test_the_queue_has_models_then_datasets_each_in_a_folder_of_its_own() -> None:
+    config = read("task: download\nmodel: [o/n, 'o/m:sub']\ndataset: o/d\nlocal_dir: x\n").config
+    found = list(queue(config))  # type: ignore[arg-type]
+    assert [(one.kind, one.name, str(one.local_dir)) for one in found] == [
+        ("model", "o/n", "x/o/n"),
+        ("model", "o/m:sub", "x/o/m"),
+        ("dataset", "o/d", "x/o/d"),
+    ]
+
+
+def test_a_name_that_is_no_id_is_refused_before_anything_starts() -> None:
+    config = read("task: download\nmodel: ../x\n").config
+    with pytest.raises(HubError, match="is no id of a hub"):
+        plan(config, made_up("cpu"))
+
+
+def test_the_record_has_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    config = read("task: download\nhub: local\nmodel: model\nlocal_dir: copy\n").config
+    placed = with_absolute_paths(config).model_dump()
+    assert placed["model"] == [str(tmp_path / "model")]
+    assert placed["local_dir"] == str(tmp_path / "copy")
+
+
+def test_every_task_names_its_runs() -> None:
+    assert TASKS["download"].title(read("task: download\nmodel: o/N.x\n").config) == "download-n.x"
+    train = read("model: o/N\ndataset: d\n").config
+    assert TASKS["train"].title(train) == "sft-lora-n"
