@@ -13,12 +13,14 @@ from pathlib import Path
 
 from swiftbox import control, run_folder
 from swiftbox.config.task import TaskConfig
+from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import write
 from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.probe import probe, without_torch
 from swiftbox.errors import RunError
 from swiftbox.language import text
+from swiftbox.fit.estimate import Estimate, estimate
 from swiftbox.plan import Plan, plan
 from swiftbox.preflight import preflight, with_absolute_paths
 from swiftbox.run_folder import Run
@@ -46,6 +48,8 @@ class Prepared:
     plan: Plan
     rows: Checked | None
     """What the check of the rows found; None while the dataset is not on this machine."""
+    fit: Estimate | None = None
+    """Memory, disk and time of a training; None where nothing is known of the model."""
 
 
 def prepare(path: Path | None, overrides: Iterable[str] = ()) -> Prepared:
@@ -59,7 +63,10 @@ def plan_of(loaded: Loaded) -> Prepared:
     """Plan and check a config that was read."""
     machine = _machine_for(loaded.config)
     planned = _placed(plan(loaded.config, machine))
-    return Prepared(loaded, machine, planned, preflight(planned.config))
+    rows = preflight(planned.config)
+    config = planned.config
+    fit = estimate(config, machine) if isinstance(config, TrainConfig) else None
+    return Prepared(loaded, machine, planned, rows, fit)
 
 
 def _machine_for(config: TaskConfig) -> Machine:

@@ -91,6 +91,9 @@ def check(options: argparse.Namespace) -> int:
         answer(f"{note.key}: {note.value}  # {note.why}")
     if checked is not None:
         answer(checked.summary())
+    if prepared.fit is not None:
+        for line in prepared.fit.lines():
+            answer(line)
     answer("command: " + " ".join(prepared.plan.command))
     if options.preview:
         from swiftbox.preview import show
@@ -109,6 +112,7 @@ def _as_json(prepared: Any) -> dict[str, Any]:
         "command": list(prepared.plan.command),
         "rows": prepared.rows.rows if prepared.rows else None,
         "data": prepared.rows.data() if prepared.rows else None,
+        "fit": prepared.fit.to_dict() if prepared.fit else None,
     }
 
 

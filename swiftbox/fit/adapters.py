@@ -33,6 +33,14 @@ def lora_parameters(shape: Shape, rank: int, targets: Sequence[str] = EVERY) -> 
     return float(shape.layers * rank * sum(sum(one) for one in linears(shape, targets)))
 
 
-def adapted_width(shape: Shape, targets: Sequence[str] = EVERY) -> int:
-    """Return how many numbers per token and block adapters keep of the inputs of their layers."""
-    return sum(inputs for inputs, _ in linears(shape, targets))
+def adapted_width(shape: Shape, targets: Sequence[str] = EVERY, *, shared: bool = False) -> int:
+    """Return how many numbers per token and block adapters keep of the inputs of their layers.
+
+    Where adapters and base have one number type the layers of an input share it; else each adapter
+    keeps a copy in the type that it computes in.
+    """
+    if not shared:
+        return sum(inputs for inputs, _ in linears(shape, targets))
+    groups = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))
+    first = [next((one for one in group if one in targets), None) for group in groups]
+    return sum(inputs for inputs, _ in linears(shape, [one for one in first if one]))

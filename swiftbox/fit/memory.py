@@ -84,6 +84,8 @@ class Recipe:
     shards: Mapping[str, int] = field(default_factory=dict)
     """Over how many devices weights, gradients and states are divided."""
     extra_bytes: float = 0.0
+    accumulates: bool = True
+    """Whether gradients stay from one pass to the next."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Memory:
     reference: float
     fragmented: float = 0.0
     framework: float = 0.0
+    accumulates: bool = True
 
     @property
     def standing(self) -> float:
@@ -110,7 +113,12 @@ class Memory:
     @property
     def allocated(self) -> float:
         """Return the peak of what tensors take."""
-        return self.standing + max(self.kept + max(self.work, self.logits), self.update)
+        forward = self.kept + max(self.work, self.logits)
+        if self.accumulates:
+            return self.standing + max(forward, self.update)
+        # Gradients appear as what was kept goes; they are dropped before the next pass.
+        late = self.gradients + max(self.work, self.update)
+        return self.standing - self.gradients + max(forward, late)
 
     @property
     def peak(self) -> float:
@@ -150,6 +158,7 @@ def training_memory(shape: Shape, recipe: Recipe, *, framework: float = 0.0) -> 
         update=trained * recipe.update_bytes / divide["states"],
         reference=recipe.copies * stored(shape, recipe) / divide["weights"],
         framework=framework,
+        accumulates=recipe.accumulates,
     )
     coming = max(memory.kept + max(memory.work, memory.logits), memory.update)
     return Memory(**{**memory.__dict__, "fragmented": FRAGMENTED * coming})
@@ -169,7 +178,8 @@ def kept_by_layer(shape: Shape, recipe: Recipe) -> float:
     mlp = (3 if shape.gated else 2) * shape.layer_width * size
     inputs = recipe.adapted * size
     if not recipe.beside:  # each product keeps its input for the gradient of its weight
-        inputs = (4 * shape.hidden + shape.query_width + 2 * shape.hidden) * size
+        own = 4 if size == 4 else 6  # autocast makes each product its own copy; norms keep theirs
+        inputs = (own * shape.hidden + shape.query_width) * size
         inputs += shape.layer_width * size
     eager = 0.0
     if recipe.attention == "eager":  # scores: float32 softmax and its copy in the compute type
@@ -184,4 +194,5 @@ def logits_bytes(shape: Shape, recipe: Recipe) -> float:
     chunk = min(recipe.chunk_bytes, recipe.tokens * shape.vocab * 4.0)
     slopes = recipe.tokens * shape.hidden * recipe.compute_bytes
     head = 0.0 if recipe.beside else shape.table * 4
-    return chunk * (1 + recipe.compute_bytes / 2) + slopes + head
+    copies = 2 if recipe.compute_bytes == 4 else 3  # the chunk before is still there; and a cast
+    return chunk * copies + slopes + head

@@ -62,9 +62,12 @@ def recipe_of(config: TrainConfig, shape: Shape, *, backend: str, quantized: str
         checkpointing=config.gradient_checkpointing == "true",
         attention="eager" if config.attn_implementation == "eager" else "fused",
         chunk_bytes=CHUNK_BYTES.get(backend, CHUNK_BYTES_ELSEWHERE),
-        adapted=0 if whole else adapted_width(shape, targets_of(config)),
+        adapted=0
+        if whole
+        else adapted_width(shape, targets_of(config), shared=numbers == 4),
         copies=_reference_copies(values, whole=whole),
         shards=_shards(config, count),
+        accumulates=config.gradient_accumulation_steps > 1,
     )
 
 

@@ -76,7 +76,11 @@ class Verdict:
             "have_bytes": round(self.have_bytes),
             "devices": self.devices,
             "exact": self.exact,
-            "terms": {key: round(value) for key, value in vars(self.memory).items()},
+            "terms": {
+                key: round(value)
+                for key, value in vars(self.memory).items()
+                if key != "accumulates"
+            },
         }
 
 
