@@ -96,7 +96,7 @@ class Fault:
     """What goes wrong, once, with a file: at which byte, or with which status."""
 
     kind: str
-    """cut | corrupt | stall | status"""
+    """cut | corrupt | stall | hold (until the hub is released) | status"""
     at: int = 0
     status: int = 503
     retry_after: str | None = None
@@ -128,6 +128,7 @@ class Hub:
     """A status that answers everything, where not 0."""
     address: str = ""
     closing: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, path: str) -> list[Asked]:
@@ -257,6 +258,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
                 return
+            if fault and fault.kind == "hold" and at <= fault.at < end:
+                self.write(piece[: fault.at - at])
+                self.hub.released.wait(LONGEST_STALL_S)
+                piece = piece[fault.at - at :]
             self.write(piece)
             at = end
 
@@ -384,6 +389,7 @@ def hub(*repositories: Repository, **settings: Any) -> Iterator[Hub]:
         yield found
     finally:
         found.closing.set()
+        found.released.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from downloading import Desk, same, shards
-from server import Repository, hub
+from server import COMMIT, Repository, hub
 
 from swiftbox.errors import HubError
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
@@ -67,3 +67,22 @@ def test_a_hub_that_is_not_there_is_named_with_a_cure(tmp_path: Path) -> None:
     done = Desk(tmp_path).python(FETCH)
     assert done.code == 1
     assert "cannot fetch o/n: no answer from" in done.err
+
+
+@pytest.mark.slow
+def test_a_training_by_ids_fetches_trains_and_records_the_commit(
+    tmp_path: Path, tiny: Path, chat_file: Path
+) -> None:
+    model = {path.name: path.read_bytes() for path in tiny.iterdir() if path.is_file()}
+    data = {"train.jsonl": chat_file.read_bytes()}
+    config = tmp_path / "a.yaml"
+    config.write_text(
+        "model: o/n\ndataset: o/d\nmax_steps: 1\nreport_to: none\noutput_dir: run\n"
+        "gradient_accumulation_steps: 1\n"
+    )
+    with hub(Repository("o/n", model), Repository("o/d", data, kind="dataset")) as found:
+        done = Desk(tmp_path, found.address).box("run", str(config), "--plain").fine()
+    assert "> fetching: o/n" in done.err
+    inputs = json.loads((tmp_path / "run" / "inputs.json").read_text())
+    assert inputs["revision"] == COMMIT
+    assert (tmp_path / "run" / "model" / "adapter_model.safetensors").is_file()

@@ -126,10 +126,11 @@ def test_datasets_come_by_the_same_way(tmp_path: Path, name: str) -> None:
 
 def test_a_detached_download_is_followed_and_listed(tmp_path: Path) -> None:
     with hub(shards()) as found:
-        found.faults[FIRST] = [Fault("stall", 2_000_000)]
-        desk = Desk(tmp_path, found.address)
+        found.faults[FIRST] = [Fault("hold", 2_000_000)]
+        desk = Desk(tmp_path, found.address, env={"MODELSCOPE_DOWNLOAD_TIMEOUT": "60"})
         begun = desk.download("o/n", "-d").fine()
         assert begun.answer["status"] in ("starting", "running")
+        found.released.set()
         run = begun.answer["run"]
 
         def status() -> Any:

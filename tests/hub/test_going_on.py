@@ -126,17 +126,25 @@ def test_ctrl_c_stops_at_once_and_resume_goes_on(tmp_path: Path) -> None:
 
 def test_of_two_at_once_one_fetches_and_one_waits(tmp_path: Path) -> None:
     with hub(shards()) as found:
-        found.faults[FIRST] = [Fault("stall", 3_000_000)]
-        desk = Desk(tmp_path, found.address)
-        with desk.start("download", "o/n", "--plain") as first:
-            until(lambda: found.sent(FIRST) >= 3_000_000, what="the first one at work")
-            second = desk.download("o/n").fine()
-            first.communicate(timeout=30)
-            assert first.returncode == 0
-        assert "another process is fetching o/n" in second.err
-        assert second.answer["fetched"][0]["fetched_bytes"] == 0
-        assert same(second.path, found.repositories[0])
-        assert fetched_twice(found, FIRST) < 2**18
+        found.faults[FIRST] = [Fault("hold", 3_000_000)]
+        desk = Desk(tmp_path, found.address, env={"MODELSCOPE_DOWNLOAD_TIMEOUT": "60"})
+        with (
+            desk.start("download", "o/n", "--plain") as first,
+            desk.start("download", "o/n", "--plain") as second,
+        ):
+            until(lambda: found.sent(FIRST) >= 3_000_000, what="one at work")
+            until(lambda: someone_waits(tmp_path), what="the other waiting")
+            found.released.set()
+            ends = [one.communicate(timeout=30)[1] for one in (first, second)]
+            assert [first.returncode, second.returncode] == [0, 0]
+        assert sum("all of it was here" in said for said in ends) == 1
+        assert same(desk.snapshot, found.repositories[0])
+        assert [fetched_twice(found, path) for path in (FIRST, SECOND, THIRD)] == [0, 0, 0]
+
+
+def someone_waits(folder: Path) -> bool:
+    files = folder.glob("runs/*/events.jsonl")
+    return any("another process is fetching o/n" in path.read_text() for path in files)
 
 
 @pytest.mark.slow
@@ -151,14 +159,15 @@ def test_all_of_it_together_ends_byte_identical(tmp_path: Path) -> None:
             corrupt: [Fault("corrupt", 20_000_000)],
             status: [Fault("status")],
             stall: [Fault("stall", 11_000_000)],
-            kill: [Fault("stall", 30_000_000)],
+            kill: [Fault("hold", 30_000_000)],
         }
-        desk = Desk(tmp_path, found.address, env={"MODELSCOPE_DOWNLOAD_TIMEOUT": "2"})
+        desk = Desk(tmp_path, found.address, env={"MODELSCOPE_DOWNLOAD_TIMEOUT": "5"})
         with desk.start("download", "o/n", "--plain") as first:
             until(lambda: found.log, what="the first one at work")
             with desk.start("download", "o/n", "--plain") as second:
                 until(lambda: len(workers(desk)) == 2, what="two at once")
                 until(lambda: found.sent(kill) >= 30_000_000, what="the last file under way")
+                until(lambda: someone_waits(tmp_path), what="the other waiting")
                 holder = min(workers(desk), key=lambda one: one.create_time())
                 os.kill(holder.pid, signal.SIGKILL)
                 first.communicate(timeout=30)
