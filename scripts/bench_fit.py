@@ -155,7 +155,7 @@ def predicted(memory: Memory, row: Row) -> float:
     return memory.allocated + memory.fragmented + context
 
 
-def published(*, every: bool = False) -> list[tuple[Row, float, float]]:
+def published() -> list[tuple[Row, float, float]]:
     """Return rows with predicted and measured bytes."""
     known = shapes()
     found = []
@@ -225,7 +225,9 @@ def table() -> None:
             sizes = sorted(abs(one) for one in errors)
             high = sizes[min(len(sizes) - 1, int(0.9 * len(sizes)))]
             bias = statistics.median(errors)
-            print(f"{key:<44}{len(sizes):>5}{statistics.median(sizes):>15.1%}{high:>8.1%}{bias:>+8.1%}")
+            print(
+                f"{key:<44}{len(sizes):>5}{statistics.median(sizes):>15.1%}{high:>8.1%}{bias:>+8.1%}"
+            )
 
 
 def outcomes_table() -> None:
@@ -237,8 +239,21 @@ def outcomes_table() -> None:
     print(f"fits or not: {right} of {len(rows)} right ({right / len(rows):.0%})")
     for row, fits, did in rows:
         if fits != did:
-            keys = ("model", "method", "seq_len", "micro_batch", "distributed", "n_devices", "device")
-            print("  wrong:", "said fits" if fits else "said no", *(row[key] for key in keys), row["notes"][:60])
+            keys = (
+                "model",
+                "method",
+                "seq_len",
+                "micro_batch",
+                "distributed",
+                "n_devices",
+                "device",
+            )
+            print(
+                "  wrong:",
+                "said fits" if fits else "said no",
+                *(row[key] for key in keys),
+                row["notes"][:60],
+            )
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     _yaml_verbs(verbs)
     _download(verbs)
+    _catalogue(verbs)
     _runs(verbs)
     _machine_verbs(verbs)
     return top
@@ -210,6 +211,45 @@ def _download(verbs: Verbs) -> None:
     verb.add_argument("--plain", action="store_true", help=text("lines, no display", "纯文本输出"))
     verb.set_defaults(overrides=[])
     _json(verb)
+
+
+def _catalogue(verbs: Verbs) -> None:
+    models = _verb(
+        verbs,
+        "models",
+        text("find models, and what of them fits", "查找模型，以及本机能训练哪些"),
+        "swiftbox models qwen --fits --modality image --kind chat --on cuda:24",
+        module="swiftbox.catalogue_verbs",
+    )
+    models.add_argument("query", nargs="*", help=text("words, or an id", "关键词或 id"))
+    models.add_argument("--modality", choices=("text", "image", "video", "audio", "omni"))
+    models.add_argument("--kind", help="chat, base, reasoning, coder, math, reward, ...")
+    models.add_argument("--family", help="Qwen3, Llama3.1, ...")
+    models.add_argument(
+        "--max-size", type=float, metavar="B", help=text("billions of parameters", "参数量（十亿）")
+    )
+    models.add_argument(
+        "--native", action="store_true", help=text("without remote code", "无需自带代码")
+    )
+    models.add_argument(
+        "--fits", action="store_true", help=text("only what can be trained", "仅显示可训练的")
+    )
+    models.add_argument(
+        "--on",
+        metavar="BACKEND:GIBxN",
+        help=text("another machine, such as cuda:80x8", "另一台机器，例如 cuda:80x8"),
+    )
+    datasets = _verb(
+        verbs,
+        "datasets",
+        text("find datasets", "查找数据集"),
+        "swiftbox datasets zh sft",
+        module="swiftbox.catalogue_verbs",
+    )
+    datasets.add_argument("query", nargs="*", help=text("words", "关键词"))
+    for verb in (models, datasets):
+        verb.add_argument("--limit", type=int, default=20, metavar="N", help="20; 0: all")
+        _json(verb)
 
 
 def _runs(verbs: Verbs) -> None:

@@ -19,8 +19,8 @@ from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.probe import probe, without_torch
 from swiftbox.errors import RunError
-from swiftbox.language import text
 from swiftbox.fit.estimate import Estimate, estimate
+from swiftbox.language import text
 from swiftbox.plan import Plan, plan
 from swiftbox.preflight import preflight, with_absolute_paths
 from swiftbox.run_folder import Run

@@ -10,10 +10,11 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.disk import Disk, disk_of
 from swiftbox.fit.proposals import Proposal, propose
-from swiftbox.fit.source import Found, find_shape
+from swiftbox.fit.source import Found, find_shape, of_row
 from swiftbox.fit.speed import Speed, speed
 from swiftbox.fit.training import kind_of
 from swiftbox.fit.verdict import GIB, Verdict, judge
+from swiftbox.hub.catalogue import model, models
 from swiftbox.language import text
 
 
@@ -35,11 +36,12 @@ class Estimate:
             found.append(text(f"  what would fit: {cure}", f"  可行的改动：{cure}"))
         found.append(self._disk_line())
         if self.speed is not None:
-            rate, factor = self.speed.tokens_per_s, self.speed.uncertain
+            tokens, factor = self.speed.tokens_per_s, self.speed.uncertain
+            rate = f"{tokens:,.0f}" if tokens >= 10 else f"{tokens:.2g}"
             found.append(
                 text(
-                    f"speed: about {rate:,.0f} tokens/s (between 1/{factor:g} and {factor:g} times)",
-                    f"速度：约 {rate:,.0f} token/秒（误差 {factor:g} 倍以内）",
+                    f"speed: about {rate} tokens/s (within a factor of {factor:g})",
+                    f"速度：约 {rate} token/秒（误差 {factor:g} 倍以内）",
                 )
             )
         return found
@@ -89,8 +91,6 @@ def estimate(config: TrainConfig, machine: Machine) -> Estimate | None:
 
 def smaller_models(name: str) -> Iterator[tuple[str, Found]]:
     """Yield the catalogue's models of the same family and kind, the largest first."""
-    from swiftbox.hub.catalogue import model, models
-
     own = model(name)
     if own is None or not own.params_b:
         return
@@ -104,6 +104,6 @@ def smaller_models(name: str) -> Iterator[tuple[str, Found]]:
         and (one.params_b or 0) < own.params_b
     ]
     for one in sorted(alike, key=lambda one: (-(one.params_b or 0), one.id)):
-        found = find_shape(one.id)
+        found = of_row(one)
         if found is not None:
-            yield one.id, found
+            yield one.name, found

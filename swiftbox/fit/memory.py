@@ -134,9 +134,9 @@ def training_memory(shape: Shape, recipe: Recipe, *, framework: float = 0.0) -> 
     master = trained * recipe.master_bytes
     if not recipe.beside:
         base = max(0.0, base * (1 - min(1.0, trained / shape.params)))
-    kept_layer = kept_by_layer(shape, recipe) * recipe.tokens
-    stream = shape.hidden * recipe.stream_bytes * recipe.tokens
-    work = BACKWARD_TENSORS * shape.layer_width * recipe.compute_bytes * recipe.tokens
+    kept_layer: float = kept_by_layer(shape, recipe) * recipe.tokens
+    stream: float = shape.hidden * recipe.stream_bytes * recipe.tokens
+    work: float = BACKWARD_TENSORS * shape.layer_width * recipe.compute_bytes * recipe.tokens
     work += 2 * stream
     if divide["weights"] > 1:  # one layer's weights are gathered at a time, the next beside it
         work += 2 * shape.inside / shape.layers * max(recipe.compute_bytes, 2)

@@ -12,6 +12,7 @@ from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.shape import Shape
 from swiftbox.fit.source import Found
+from swiftbox.fit.table import able_of_qlora
 from swiftbox.fit.verdict import Verdict, judge
 from swiftbox.language import text
 
@@ -37,7 +38,8 @@ class Proposal:
     def line(self) -> str:
         """Say the proposal in one line."""
         return text(
-            f"{self.settings()}  ({self.verdict.line()})", f"{self.settings()}（{self.verdict.line()}）"
+            f"{self.settings()}  ({self.verdict.line()})",
+            f"{self.settings()}（{self.verdict.line()}）",
         )
 
 
@@ -110,8 +112,7 @@ def _cheap(config: TrainConfig) -> dict[str, Any]:
 
 def _quantized(config: TrainConfig, machine: Machine) -> dict[str, Any]:
     """Return QLoRA where the backend has kernels for it and it is not on yet."""
-    able = "bnb-nf4" in BACKENDS[machine.backend].quantizers
-    if not able or config.tuner_type == "qlora":
+    if not able_of_qlora(machine) or config.tuner_type == "qlora":
         return {}
     if config.tuner_type not in (*WHOLE, "lora"):
         return {}

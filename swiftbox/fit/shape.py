@@ -108,9 +108,7 @@ def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> S
     if kind.startswith("gpt_bigcode") and inner.get("multi_query"):
         found["kv_heads"] = 1
     experts = found["experts"] or 0
-    width = found["intermediate"] or (
-        4 * hidden if kind in PLAIN_MLP else round(8 / 3 * hidden)
-    )
+    width = found["intermediate"] or (4 * hidden if kind in PLAIN_MLP else round(8 / 3 * hidden))
     return made(
         {
             **{key: value for key, value in found.items() if value},
@@ -124,7 +122,9 @@ def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> S
     )
 
 
-def made(values: Mapping[str, Any], *, params: float | None = None, active: float | None = None) -> Shape:
+def made(
+    values: Mapping[str, Any], *, params: float | None = None, active: float | None = None
+) -> Shape:
     """Make a shape of dimensions by name; what is missing follows from the rest."""
     hidden, heads = int(values["hidden"]), int(values["heads"])
     known: dict[str, Any] = {

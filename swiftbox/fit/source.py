@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swiftbox.fit.shape import Shape, guessed, made, shape_of_config
+from swiftbox.hub.catalogue import Model
+from swiftbox.hub.catalogue import model as row_of
 
 STORED: dict[str, float] = {"float32": 4, "bfloat16": 2, "float16": 2}
 SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:[._]\d+)?)\s*([bm])(?![a-z])", re.IGNORECASE)
@@ -28,17 +30,23 @@ def find_shape(model: str) -> Found | None:
     folder = Path(model).expanduser()
     if (folder / "config.json").is_file():
         return _of_folder(folder)
-    from swiftbox.hub.catalogue import model as row_of
-
     row = row_of(model)
-    if row is None or not row.params_b:
-        size = size_in(model)
-        return Found(guessed(size), exact=False, local=False) if size else None
+    if row is not None:
+        return of_row(row)
+    size = size_in(model)
+    return Found(guessed(size), exact=False, local=False) if size else None
+
+
+def of_row(row: Model) -> Found | None:
+    """Return the shape of a catalogue's row."""
+    if not row.params_b:
+        return None
     params = row.params_b * 1e9
     active = row.active_params_b * 1e9 if row.active_params_b else None
-    quantized = "" if row.quant in ("", "none", None) else str(row.quant)
+    quantized = "" if row.quant == "none" else row.quant
     if not row.dims:
-        return Found(guessed(params), exact=False, local=False, quantized=quantized)
+        shape = replace(guessed(params), active=active)
+        return Found(shape, exact=False, local=False, quantized=quantized)
     shape = made(row.dims, params=params, active=active)
     return Found(shape, exact=True, local=False, quantized=quantized)
 

@@ -1,4 +1,4 @@
-"""From a settled training config to a recipe: what our trainer keeps in memory, and how it counts."""
+"""From a settled training config to a recipe: what our trainer keeps in memory."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ def recipe_of(config: TrainConfig, shape: Shape, *, backend: str, quantized: str
         checkpointing=config.gradient_checkpointing == "true",
         attention="eager" if config.attn_implementation == "eager" else "fused",
         chunk_bytes=CHUNK_BYTES.get(backend, CHUNK_BYTES_ELSEWHERE),
-        adapted=0
-        if whole
-        else adapted_width(shape, targets_of(config), shared=numbers == 4),
+        adapted=0 if whole else adapted_width(shape, targets_of(config), shared=numbers == 4),
         copies=_reference_copies(values, whole=whole),
         shards=_shards(config, count),
         accumulates=config.gradient_accumulation_steps > 1,
@@ -83,7 +81,8 @@ def trained_parameters(config: TrainConfig, shape: Shape) -> float:
         return shape.layers * 4.0 * shape.hidden
     rank = config.lora_rank * (2 if kind == "adalora" else 1)
     trained = lora_parameters(shape, rank, targets_of(config))
-    return trained + sum(shape.table for name in config.modules_to_save if "embed" in name or "head" in name)
+    tables = [one for one in config.modules_to_save if "embed" in one or "head" in one]
+    return trained + len(tables) * shape.table
 
 
 def targets_of(config: TrainConfig) -> Sequence[str]:

@@ -116,7 +116,9 @@ def of_file(path: Path) -> Draft:
 def review(draft: Draft) -> None:
     """Show plan, YAML and command; do what is chosen until the user leaves."""
     while True:
-        runs = show(draft)
+        prepared = show(draft)
+        runs = prepared is not None
+        cure = prepared.fit.proposal if prepared and prepared.fit else None
         actions = [
             ("run", text("run it", "运行")),
             ("detach", text("run it in the background", "后台运行")),
@@ -128,11 +130,16 @@ def review(draft: Draft) -> None:
             ("preview", text("see three rows as the model does", "查看模型实际看到的三条样本")),
             ("back", text("back", "返回")),
         ]
+        if cure is not None:
+            fitting = text(f"make it fit: {cure.settings()}", f"使其放得下：{cure.settings()}")
+            actions.insert(0, ("fit", fitting))
         chosen = select(text("And now?", "接下来？"), [*actions, *others] if runs else others)
         if chosen == "back":
             raise Back
         try:
-            if chosen == "more":
+            if chosen == "fit" and cure is not None:
+                draft = replace(draft, values={**draft.values, **cure.changes}, file=None)
+            elif chosen == "more":
                 draft = replace(draft, values=more(draft.model, draft.values))
             elif chosen == "edit":
                 draft = edit(draft)
@@ -149,8 +156,8 @@ def review(draft: Draft) -> None:
             complain(error)
 
 
-def show(draft: Draft) -> bool:
-    """Print the review; return whether the draft can run as it is."""
+def show(draft: Draft) -> launch.Prepared | None:
+    """Print the review; return what was prepared, None when the draft cannot run as it is."""
     try:
         loaded = draft.loaded()
         say("")
@@ -160,7 +167,7 @@ def show(draft: Draft) -> bool:
         prepared = launch.plan_of(loaded)
     except UserError as error:
         complain(error)
-        return False
+        return None
     for line in loaded.notes:
         say(text(f"note: {line}", f"提示：{line}"))
     for note in prepared.plan.notes:
@@ -168,8 +175,11 @@ def show(draft: Draft) -> bool:
     if prepared.rows is not None:
         for line in prepared.rows.summary().splitlines():
             say(f"  {line}")
+    if prepared.fit is not None:
+        for line in prepared.fit.lines():
+            say(f"  {line}")
     say(text("the same from the command line:", "等价的命令行：") + f" {command_of(draft, loaded)}")
-    return True
+    return prepared
 
 
 def preview(draft: Draft) -> None:

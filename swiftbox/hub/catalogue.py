@@ -1,0 +1,185 @@
+"""The offline catalogue: models, datasets and benchmarks, read from one data file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_name("catalogue.json")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model; sizes in billions of parameters, None where it is not known."""
+
+    id: str
+    hf_id: str | None
+    family: str
+    params_b: float | None
+    active_params_b: float | None
+    modality: str
+    architecture: str | None
+    model_type: str
+    kind: str
+    stage: str | None
+    quant: str
+    native: str | None
+    """yes: the installed transformers has its class; remote-code: its own Python is needed; no."""
+    transformers_spec: str | None
+    max_transformers: str | None
+    extra_requires: tuple[str, ...]
+    prompt_format: str | None
+    context: int | None
+    disk_bytes: int | None
+    """Derived: parameters times the bytes of their format."""
+    subfolder: str | None
+    dims: Mapping[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """Return the id, with the folder inside the repository where there is one."""
+        return f"{self.id}:{self.subfolder}" if self.subfolder else self.id
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset of a hub."""
+
+    id: str | None
+    hf_id: str | None
+    subsets: tuple[str, ...]
+    rows: int | None
+    tags: tuple[str, ...]
+    languages: tuple[str, ...]
+    format: str | None
+    modality: str | None
+    huge: bool
+
+    @property
+    def name(self) -> str:
+        """Return the id on the hub that has it."""
+        return self.id or self.hf_id or ""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark of EvalScope."""
+
+    name: str
+    dataset_id: str | None
+    task_type: str | None
+    few_shot: int | None
+    category: str | None
+    tags: tuple[str, ...]
+    metrics: tuple[str, ...]
+    subsets: tuple[str, ...]
+    samples: int | None
+    sandbox: bool
+    title: str | None
+
+
+@cache
+def models() -> tuple[Model, ...]:
+    """Return all models."""
+    return tuple(Model(**row) for row in _rows("models"))
+
+
+@cache
+def datasets() -> tuple[Dataset, ...]:
+    """Return all datasets."""
+    return tuple(Dataset(**row) for row in _rows("datasets"))
+
+
+@cache
+def benchmarks() -> tuple[Benchmark, ...]:
+    """Return all benchmarks."""
+    return tuple(Benchmark(**row) for row in _rows("benchmarks"))
+
+
+def lora_targets(model_type: str) -> Mapping[str, list[str]]:
+    """Return the names of a type's attention and MLP linears; empty where they are not known."""
+    found: Mapping[str, list[str]] = _data()["lora_targets"].get(model_type, {})
+    return found
+
+
+def model(name: str) -> Model | None:
+    """Return the model of an id on either hub, whatever its case; None where there is none."""
+    return _by_name().get(name.lower())
+
+
+def search(
+    query: str,
+    *,
+    modality: str | None = None,
+    kind: str | None = None,
+    family: str | None = None,
+) -> list[Model]:
+    """Return the models in whose id, family, type and kind all words occur, the best first."""
+    words = query.lower().split()
+    found = []
+    for one in models():
+        if modality and modality not in one.modality:
+            continue
+        if (kind and kind != one.kind) or (family and family.lower() != one.family.lower()):
+            continue
+        score = _score(one, words)
+        if score is not None:
+            found.append((score, one.params_b or 0.0, one.name, one))
+    return [one for *_, one in sorted(found, key=lambda item: item[:3])]
+
+
+def similar(name: str) -> list[str]:
+    """Return the nearest ids, for hints."""
+    import difflib
+
+    ids = {one.name.lower(): one.name for one in models()}
+    tails = {one.name.lower().rsplit("/", 1)[-1]: one.name for one in models()}
+    near = difflib.get_close_matches(name.lower(), ids, n=3, cutoff=0.6)
+    near_tails = difflib.get_close_matches(name.lower().rsplit("/", 1)[-1], tails, n=3, cutoff=0.6)
+    return list(dict.fromkeys([*(ids[one] for one in near), *(tails[one] for one in near_tails)]))
+
+
+def _score(one: Model, words: list[str]) -> int | None:
+    """Rank a match: 0 where words begin the name or name the family, more where they are inside."""
+    tail = one.name.lower().rsplit("/", 1)[-1]
+    around = f"{one.name} {one.hf_id or ''} {one.family} {one.model_type} {one.kind}".lower()
+    score = 0
+    for word in words:
+        if word not in around:
+            return None
+        score += 0 if tail.startswith(word) or word == one.family.lower() else 1
+        score += 0 if word in tail else 1
+    return score
+
+
+@cache
+def _by_name() -> dict[str, Model]:
+    found: dict[str, Model] = {}
+    for one in models():
+        if one.hf_id:
+            found.setdefault(one.hf_id.lower(), one)
+    for one in reversed(models()):
+        found[one.id.lower()] = one
+        found[one.name.lower()] = one
+    return found
+
+
+@cache
+def _data() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return found
+
+
+def _rows(part: str) -> list[dict[str, Any]]:
+    columns = _data()[part]["columns"]
+    return [
+        {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in zip(columns, row, strict=True)
+        }
+        for row in _data()[part]["rows"]
+    ]

@@ -1,0 +1,156 @@
+"""Verdicts on made-up machines, the cheapest change that fits, and what check says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swiftbox.core import chunked
+from swiftbox.devices.accelerators import find
+from swiftbox.errors import ConfigError
+from swiftbox.fit import training
+from swiftbox.fit.estimate import estimate
+from swiftbox.fit.source import find_shape
+from swiftbox.fit.table import fit_of, imagined
+from swiftbox.fit.verdict import judge
+from swiftbox.hub.catalogue import model
+from swiftbox.plan import plan
+from swiftbox.tasks.load import loads
+
+
+def settled(machine: str, *overrides: str) -> Any:
+    usual = ["dataset=owner/rows", "report_to=none", *overrides]
+    return plan(loads("", source="test", overrides=usual).config, imagined(machine)).config
+
+
+def verdict(machine: str, *overrides: str) -> str:
+    config = settled(machine, *overrides)
+    found = find_shape(config.model)
+    assert found is not None
+    return judge(config, found.shape, imagined(machine), exact=found.exact).word
+
+
+def test_full_tuning_of_72b_on_24_gib_does_not_fit_and_what_does_is_proposed() -> None:
+    config = settled("cuda:24", "model=Qwen/Qwen2.5-72B-Instruct", "tuner_type=full")
+    found = estimate(config, imagined("cuda:24"))
+    assert found is not None
+    assert found.verdict.word == "no"
+    assert found.proposal is not None
+    assert found.proposal.verdict.word == "fits"
+    assert found.proposal.changes["model"].startswith("Qwen/Qwen2.5-")
+    assert "does not fit" in found.lines()[0]
+
+
+@pytest.mark.parametrize(
+    ("machine", "overrides", "word"),
+    [
+        ("cuda:24", ("model=Qwen/Qwen2.5-7B-Instruct",), "fits"),
+        ("cuda:12", ("model=Qwen/Qwen2.5-7B-Instruct",), "no"),
+        ("cuda:12", ("model=Qwen/Qwen2.5-7B-Instruct", "tuner_type=qlora"), "fits"),
+        ("cuda:80", ("model=Qwen/Qwen2.5-7B-Instruct", "tuner_type=full"), "no"),
+        ("cuda:80x8", ("model=Qwen/Qwen2.5-7B-Instruct", "tuner_type=full"), "no"),
+        (
+            "cuda:80x8",
+            ("model=Qwen/Qwen2.5-7B-Instruct", "tuner_type=full", "distributed=fsdp"),
+            "fits",
+        ),
+        ("npu:64", ("model=Qwen/Qwen2.5-7B-Instruct",), "fits"),
+        ("mps:32", ("model=Qwen/Qwen2.5-0.5B-Instruct",), "fits"),
+        ("cpu:8", ("model=Qwen/Qwen2.5-7B-Instruct",), "no"),
+    ],
+)
+def test_what_people_know_to_fit_fits(machine: str, overrides: tuple[str, ...], word: str) -> None:
+    overrides = (*overrides, "gradient_checkpointing=true")
+    assert verdict(machine, *overrides) == word
+
+
+@pytest.mark.parametrize(
+    ("machine", "overrides", "changes"),
+    [
+        (
+            "cuda:24",
+            ("model=Qwen/Qwen2.5-7B-Instruct", "gradient_checkpointing=false"),
+            {"gradient_checkpointing": "true"},
+        ),
+        (
+            "cuda:24",
+            (
+                "model=Qwen/Qwen2.5-7B-Instruct",
+                "gradient_checkpointing=true",
+                "per_device_train_batch_size=8",
+            ),
+            {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 32},
+        ),
+        (
+            "cuda:12",
+            ("model=Qwen/Qwen2.5-7B-Instruct", "gradient_checkpointing=true"),
+            {"tuner_type": "qlora"},
+        ),
+        (
+            "cuda:80x8",
+            (
+                "model=Qwen/Qwen2.5-7B-Instruct",
+                "gradient_checkpointing=true",
+                "tuner_type=full",
+                "distributed=ddp",
+                "quant_bits=4",
+            ),
+            {"distributed": "fsdp", "num_devices": 8},
+        ),
+    ],
+)
+def test_the_cheapest_change_comes_first(
+    machine: str, overrides: tuple[str, ...], changes: dict[str, object]
+) -> None:
+    if "quant_bits=4" in overrides:  # without QLoRA as a way out
+        overrides = tuple(one for one in overrides if one != "quant_bits=4")
+        machine_there = imagined("npu:80x8")
+        usual = ["dataset=owner/rows", "report_to=none", *overrides]
+        config = plan(loads("", source="test", overrides=usual).config, machine_there).config
+        found = estimate(config, machine_there)
+    else:
+        found = estimate(settled(machine, *overrides), imagined(machine))
+    assert found is not None
+    assert found.proposal is not None
+    assert dict(found.proposal.changes) == changes
+
+
+def test_the_list_names_the_richest_training_that_fits() -> None:
+    small, large = model("Qwen/Qwen2.5-0.5B-Instruct"), model("Qwen/Qwen2.5-72B-Instruct")
+    assert small is not None
+    assert large is not None
+    config = settled("cuda:24", "model=owner/name", "gradient_checkpointing=true")
+    best = fit_of(config, imagined("cuda:24"))
+    assert best(small) == "full"
+    assert best(large) == "no"
+
+
+def test_a_machine_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no such machine"):
+        imagined("toaster:24")
+
+
+def test_a_device_is_found_by_what_its_driver_calls_it() -> None:
+    found = find("NVIDIA A100-SXM4-80GB", 80 * 2**30)
+    assert found is not None
+    assert found.memory_gib == 80
+    assert found.flops == 312e12
+
+
+def test_the_size_of_the_heads_chunks_is_that_of_the_core() -> None:
+    assert training.CHUNK_BYTES["cpu"] == chunked.CHUNK_BYTES["cpu"]
+    assert training.CHUNK_BYTES_ELSEWHERE == chunked.CHUNK_BYTES_ELSEWHERE
+
+
+def test_a_folder_is_read_from_its_config_and_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        '{"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 100,'
+        ' "intermediate_size": 128, "dtype": "float32"}'
+    )
+    (tmp_path / "model.safetensors").write_bytes(b"0" * 400_000)
+    found = find_shape(str(tmp_path))
+    assert found is not None
+    assert found.local
+    assert found.shape.params == 100_000
