@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import json
 import statistics
 import subprocess
@@ -65,15 +66,21 @@ def allocated() -> int:
 
 
 def mapped() -> int:
-    """Return the bytes of weights that lie in memory as pages of their file, outside malloc."""
-    found, ours = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        words = line.split()
-        if "-" in words[0] and not words[0].endswith(":"):
-            ours = line.endswith(".safetensors")
-        elif ours and words[0] == "Rss:":
-            found += int(words[1]) * 1024
-    return found
+    """Return the bytes of parameters that lie in memory as pages of their file, outside malloc."""
+    import torch
+
+    ranges = [
+        tuple(int(end, 16) for end in line.split()[0].split("-"))
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if line.endswith(".safetensors")
+    ]
+    sizes = {
+        one.data_ptr(): one.nbytes
+        for one in gc.get_objects()
+        if isinstance(one, torch.nn.Parameter)
+        and any(low <= one.data_ptr() < high for low, high in ranges)
+    }
+    return sum(sizes.values())
 
 
 def sampler(stop: threading.Event, peak: list[int]) -> None:
@@ -102,7 +109,7 @@ def child(options: argparse.Namespace) -> int:
         if event == "stage" and values.get("name") == "model":
             base[0] = peak[0] = allocated()
             watching.start()
-        if event in ("start", "step", "stage"):
+        if event == "start":
             weights.append(mapped())
 
     folder = Path(options.folder)
@@ -146,7 +153,7 @@ def make(size: str, vocabulary: int, folder: Path) -> Path:
     return model
 
 
-def compare(jobs: int) -> int:
+def compare(only: str = "") -> int:
     """Run the jobs in turn; print predicted against measured."""
     errors = []
     print(f"{'job':<44}{'predicted':>14}{'measured':>14}{'error':>9}")
@@ -155,7 +162,9 @@ def compare(jobs: int) -> int:
         text = " ".join(f"word{n} is not word{n * 7 % 1000}." for n in range(4000))
         data = folder / "text.jsonl"
         data.write_text("".join(json.dumps({"text": text}) + "\n" for _ in range(16)))
-        for at, (size, tuner, rows, length, saving, vocabulary) in enumerate(JOBS[:jobs]):
+        for at, (size, tuner, rows, length, saving, vocabulary) in enumerate(JOBS):
+            if only not in f"{size} {tuner}":
+                continue
             model = make(size, vocabulary, folder)
             config = folder / f"{at}.yaml"
             values = {
@@ -207,5 +216,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--config")
     parser.add_argument("--folder")
+    parser.add_argument("--only", default="", help="jobs with this in their name")
     options = parser.parse_args()
-    sys.exit(child(options) if options.config else compare(len(JOBS)))
+    sys.exit(child(options) if options.config else compare(options.only))

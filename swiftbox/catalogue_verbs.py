@@ -62,8 +62,9 @@ def _found(query: str, options: argparse.Namespace) -> list[Model]:
 
 def _fits(options: argparse.Namespace) -> Any:
     """Return what names the richest training of a model that fits this machine, or that of --on."""
+    from swiftbox.devices.imagined import imagined
     from swiftbox.devices.probe import probe
-    from swiftbox.fit.table import fit_of, imagined
+    from swiftbox.fit.table import fit_of
     from swiftbox.plan import plan
     from swiftbox.tasks.load import loads
 

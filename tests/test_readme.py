@@ -14,6 +14,7 @@ import pytest
 from box import COMMAND, box, events, state, until
 from tiny import write_chats
 
+from swiftbox.cli import main
 from swiftbox.data.check import check_rows
 from swiftbox.data.source import parse_sources
 
@@ -38,8 +39,24 @@ def commands() -> list[str]:
 
 
 def test_every_command_is_known_here() -> None:
-    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS]
+    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE]
     assert sorted(commands()) == sorted(known)
+
+
+CATALOGUE = (
+    "swiftbox models",
+    "swiftbox models qwen --fits --modality image --kind chat --on cuda:24",
+    "swiftbox models Qwen/Qwen2.5-72B-Instruct",
+    "swiftbox datasets zh sft",
+)
+
+
+@pytest.mark.parametrize("command", CATALOGUE)
+def test_the_catalogue_answers_as_the_page_says(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(shlex.split(command)[1:]) == 0
+    assert len(capsys.readouterr().out.splitlines()) >= 6
 
 
 DOWNLOADS = (

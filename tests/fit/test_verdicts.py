@@ -9,11 +9,12 @@ import pytest
 
 from swiftbox.core import chunked
 from swiftbox.devices.accelerators import find
+from swiftbox.devices.imagined import imagined
 from swiftbox.errors import ConfigError
 from swiftbox.fit import training
 from swiftbox.fit.estimate import estimate
 from swiftbox.fit.source import find_shape
-from swiftbox.fit.table import fit_of, imagined
+from swiftbox.fit.table import fit_of
 from swiftbox.fit.verdict import judge
 from swiftbox.hub.catalogue import model
 from swiftbox.plan import plan

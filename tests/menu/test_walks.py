@@ -18,7 +18,10 @@ from tiny import write_chats
 
 from swiftbox.config.fields import cards
 from swiftbox.menu import loop
+from swiftbox.menu.ask import Back
 from swiftbox.menu.form import mistake
+from swiftbox.menu.training import TRAIN as TRAINING
+from swiftbox.menu.training import Draft, review
 from swiftbox.methods import METHODS
 from swiftbox.tasks.load import load
 
@@ -154,6 +157,20 @@ def test_the_review_shows_plan_yaml_and_command(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.slow
+def test_one_key_of_the_review_makes_a_training_fit(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"model": "Qwen/Qwen2.5-72B-Instruct", "dataset": "o/rows", "tuner_type": "full"}
+    with keys(ENTER, SAVE, ENTER, LEAVE), pytest.raises(Back):
+        review(Draft(TRAINING.choices["sft"], values))
+    said = capsys.readouterr()
+    assert "does not fit" in said.out + said.err
+    (made,) = here.glob("sft-*.yaml")
+    config = load(made).config
+    assert config.model.startswith("Qwen/Qwen2.5-")
+    assert config.model != values["model"]
+
+
 def test_the_preview_shows_three_rows_with_what_is_learned(
     tmp_path: Path,
     tiny: Path,
