@@ -28,6 +28,8 @@ def models(options: argparse.Namespace) -> int:
     if not query and not any(filters) and not options.fits:
         return _counts(options)
     found = [exact] if exact else _found(query, options)
+    if options.fits and options.kind is None:
+        found = [one for one in found if one.kind not in SELDOM]  # no method here trains them
     fits = _fits(options)
     rows = [(one, fits(one)) for one in found]
     if options.fits:

@@ -32,8 +32,7 @@ class Estimate:
         """Say it: the verdict, what takes the memory, the cure, disk and speed."""
         found = [self.verdict.line(), f"  {self.verdict.why()}"]
         if self.verdict.word != "fits":
-            cure = self.proposal.line() if self.proposal else text("none found", "未找到")
-            found.append(text(f"  what would fit: {cure}", f"  可行的改动：{cure}"))
+            found += self._cure()
         found.append(self._disk_line())
         if self.speed is not None:
             tokens, factor = self.speed.tokens_per_s, self.speed.uncertain
@@ -45,6 +44,12 @@ class Estimate:
                 )
             )
         return found
+
+    def _cure(self) -> list[str]:
+        head = text("  what would fit:", "  可行的改动：")
+        if self.proposal is None:
+            return [f"{head} {text('nothing that is known here', '未找到')}"]
+        return [head, f"    {self.proposal.settings()}", f"    {self.proposal.verdict.line()}"]
 
     def _disk_line(self) -> str:
         need, free = self.disk.total / GIB, self.disk_free / GIB

@@ -14,7 +14,6 @@ from swiftbox.fit.shape import Shape
 from swiftbox.fit.source import Found
 from swiftbox.fit.table import able_of_qlora
 from swiftbox.fit.verdict import Verdict, judge
-from swiftbox.language import text
 
 SHORTEST = 512
 """A max_length below this changes what is learned more than a smaller model would."""
@@ -34,13 +33,6 @@ class Proposal:
     def settings(self) -> str:
         """Write the changes as the command line takes them."""
         return " ".join(f"{key}={value}" for key, value in self.changes.items())
-
-    def line(self) -> str:
-        """Say the proposal in one line."""
-        return text(
-            f"{self.settings()}  ({self.verdict.line()})",
-            f"{self.settings()}（{self.verdict.line()}）",
-        )
 
 
 def propose(
