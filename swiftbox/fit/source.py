@@ -64,6 +64,8 @@ def _of_folder(folder: Path) -> Found | None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None  # said by the checks of the model folder
+    if not isinstance(config, dict):
+        return None
     quantized = str((config.get("quantization_config") or {}).get("quant_method", ""))
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     each = STORED.get(str(config.get("dtype") or config.get("torch_dtype")), 0)

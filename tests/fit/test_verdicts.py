@@ -155,3 +155,9 @@ def test_a_folder_is_read_from_its_config_and_weights(tmp_path: Path) -> None:
     assert found is not None
     assert found.local
     assert found.shape.params == 100_000
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "{}", '{"hidden_size": "many"}'])
+def test_a_config_that_says_nothing_is_no_estimate(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    assert find_shape(str(tmp_path)) is None
