@@ -13,6 +13,7 @@ from typing import Any
 from swiftbox.errors import ConfigError
 from swiftbox.hub import catalogue
 from swiftbox.hub.catalogue import Dataset, Model
+from swiftbox.hub.requirements import installed, requirements
 from swiftbox.language import text
 from swiftbox.verbs import answer, say
 
@@ -140,15 +141,7 @@ def _line(width: int, *cells: str) -> str:
 
 def details(one: Model, fit: str | None) -> list[str]:
     """Say all that is known of a model."""
-    from importlib.metadata import PackageNotFoundError, version
-
     targets = catalogue.lora_targets(one.model_type)
-    missing = []
-    for name in one.extra_requires:
-        try:
-            version(name.split("=")[0].split("<")[0].split(">")[0])
-        except PackageNotFoundError:
-            missing.append(name)
     needs = " ".join(filter(None, (one.transformers_spec, one.max_transformers)))
     lines = {
         text("model", "模型"): one.name,
@@ -160,15 +153,17 @@ def details(one: Model, fit: str | None) -> list[str]:
         text("kind", "类型"): f"{one.kind}, {one.stage}",
         text("format", "格式"): one.quant if one.quant != "none" else "16 bits",
         text("disk", "磁盘"): f"{one.disk_bytes / 1e9:.1f} GB" if one.disk_bytes else None,
+        text("context", "上下文"): f"{one.context:,} tokens" if one.context else None,
         text("loads", "加载"): one.native,
-        "transformers": f"{needs or '-'} ({text('here', '本机')} {version('transformers')})",
-        text("packages to install", "需安装"): " ".join(missing),
+        "transformers": f"{needs or '-'} ({text('here', '本机')} {installed('transformers')})",
+        text("packages", "依赖包"): " ".join(one.extra_requires),
         text("LoRA layers", "LoRA 层"): ", ".join(
             [*targets.get("attention", ()), *targets.get("mlp", ())]
         ),
         text("trains here with", "本机可训练"): fit,
     }
-    return [f"{key}: {value}" for key, value in lines.items() if value]
+    known = [f"{key}: {value}" for key, value in lines.items() if value]
+    return [*known, *map(str, requirements(one))]
 
 
 def datasets(options: argparse.Namespace) -> int:
