@@ -43,6 +43,8 @@ FRONT = [
     "swiftbox.tasks.load",
     "swiftbox.methods",
     "swiftbox.hub.fetch",
+    "swiftbox.hub.inspecting",
+    "swiftbox.hub.online",
     "swiftbox.hub.download",
     "swiftbox.hub_verbs",
     "swiftbox.devices.probe",
