@@ -8,13 +8,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swiftbox.errors import ConfigError
 from swiftbox.hub import catalogue
 from swiftbox.hub.catalogue import Dataset, Model
+from swiftbox.hub.requirements import installed, requirements
 from swiftbox.language import text
 from swiftbox.verbs import answer, say
+
+if TYPE_CHECKING:  # what asks over the network is loaded only to ask
+    from swiftbox.hub.online import Found
 
 SELDOM = ("embedding", "reranker")
 """Kinds that do not write text; they are not counted as language models."""
@@ -23,9 +27,10 @@ SELDOM = ("embedding", "reranker")
 def models(options: argparse.Namespace) -> int:
     """Find models in the catalogue, with what of them fits."""
     query = " ".join(options.query)
+    online = _online(options, query, "models")
     exact = catalogue.model(query) if query else None
     filters = (options.modality, options.kind, options.family, options.max_size, options.native)
-    if not query and not any(filters) and not options.fits:
+    if not query and not any(filters) and not options.fits and not options.online:
         return _counts(options)
     found = [exact] if exact else _found(query, options)
     if options.fits and options.kind is None:
@@ -34,7 +39,7 @@ def models(options: argparse.Namespace) -> int:
     rows = [(one, fits(one)) for one in found]
     if options.fits:
         rows = [(one, fit) for one, fit in rows if fit not in (None, "no")]
-    if not rows:
+    if not rows and not online:
         near = catalogue.similar(query) if query else []
         raise ConfigError(
             text(f"no model found for {query or 'these filters'}", f"未找到模型：{query}"),
@@ -42,13 +47,54 @@ def models(options: argparse.Namespace) -> int:
         )
     if options.json:
         listed = [{**asdict(one), "fit": fit} for one, fit in rows[: options.limit or None]]
-        answer(json.dumps(listed, ensure_ascii=False))
+        answer(json.dumps(merged(listed, online), ensure_ascii=False))
     elif exact:
         for line in details(exact, rows[0][1]):
             answer(line)
-    else:
+    elif rows:
         _list(rows, options.limit)
+    if online and not options.json:
+        _list_online(online, "models")
     return 0
+
+
+def _online(options: argparse.Namespace, query: str, kind: str) -> tuple[Found, ...]:
+    """Return what the hub lists, when it is asked for; say why where it cannot be had."""
+    if not options.online:
+        return ()
+    from swiftbox.hub.online import search
+
+    said = search(query, kind=kind)
+    if said.trouble:
+        say(text(f"note: {said.trouble}", f"提示：{said.trouble}"))
+    return said.found
+
+
+def merged(rows: list[dict[str, Any]], online: Sequence[Found]) -> list[dict[str, Any]]:
+    """Add to known rows what the hub says of them, and behind them what only the hub has."""
+    if not online:
+        return rows
+    left = {one.id.lower(): asdict(one) for one in online}
+    known = []
+    for row in rows:
+        names = [str(row[key]).lower() for key in ("id", "hf_id") if row[key]]
+        hits = [left.pop(name) for name in names if name in left]
+        known.append({**row, "online": hits[0] if hits else None})
+    return [*known, *({"id": one["id"], "online": one} for one in left.values())]
+
+
+def _list_online(online: Sequence[Found], kind: str) -> None:
+    """Print what the hub lists: downloads, size, licence; + where the catalogue has no row."""
+    known = catalogue.model if kind == "models" else catalogue.dataset
+    hub = online[0].hub
+    answer(
+        text(f"on {hub}, by downloads (+: not in the catalogue)", f"{hub} 按下载量（+：目录外）")
+    )
+    for one in online:
+        mark = "" if known(one.id) else " +"
+        size = f"{one.size_bytes / 1e9:.1f}G" if one.size_bytes else ""
+        downloads = f"{one.downloads:,}" if one.downloads is not None else "?"
+        answer(f"{one.id + mark:<46} {downloads:>12} {size:>7} {one.license or '':.20}".rstrip())
 
 
 def _found(query: str, options: argparse.Namespace) -> list[Model]:
@@ -140,15 +186,7 @@ def _line(width: int, *cells: str) -> str:
 
 def details(one: Model, fit: str | None) -> list[str]:
     """Say all that is known of a model."""
-    from importlib.metadata import PackageNotFoundError, version
-
     targets = catalogue.lora_targets(one.model_type)
-    missing = []
-    for name in one.extra_requires:
-        try:
-            version(name.split("=")[0].split("<")[0].split(">")[0])
-        except PackageNotFoundError:
-            missing.append(name)
     needs = " ".join(filter(None, (one.transformers_spec, one.max_transformers)))
     lines = {
         text("model", "模型"): one.name,
@@ -160,28 +198,31 @@ def details(one: Model, fit: str | None) -> list[str]:
         text("kind", "类型"): f"{one.kind}, {one.stage}",
         text("format", "格式"): one.quant if one.quant != "none" else "16 bits",
         text("disk", "磁盘"): f"{one.disk_bytes / 1e9:.1f} GB" if one.disk_bytes else None,
+        text("context", "上下文"): f"{one.context:,} tokens" if one.context else None,
         text("loads", "加载"): one.native,
-        "transformers": f"{needs or '-'} ({text('here', '本机')} {version('transformers')})",
-        text("packages to install", "需安装"): " ".join(missing),
+        "transformers": f"{needs or '-'} ({text('here', '本机')} {installed('transformers')})",
+        text("packages", "依赖包"): " ".join(one.extra_requires),
         text("LoRA layers", "LoRA 层"): ", ".join(
             [*targets.get("attention", ()), *targets.get("mlp", ())]
         ),
         text("trains here with", "本机可训练"): fit,
     }
-    return [f"{key}: {value}" for key, value in lines.items() if value]
+    known = [f"{key}: {value}" for key, value in lines.items() if value]
+    return [*known, *map(str, requirements(one))]
 
 
 def datasets(options: argparse.Namespace) -> int:
     """Find datasets in the catalogue."""
     words = " ".join(options.query).lower().split()
     found = [one for one in catalogue.datasets() if all(word in _around(one) for word in words)]
-    if not found:
+    online = _online(options, " ".join(options.query), "datasets")
+    if not found and not online:
         raise ConfigError(
             text("no dataset found", "未找到数据集"),
             hint=text("try fewer words, or a tag such as sft", "请减少关键词，或用 sft 等标签"),
         )
     if options.json:
-        answer(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+        answer(json.dumps(merged([asdict(one) for one in found], online), ensure_ascii=False))
         return 0
     shown = found[: options.limit or None]
     for one in shown:
@@ -191,6 +232,8 @@ def datasets(options: argparse.Namespace) -> int:
     if len(found) > len(shown):
         more = len(found) - len(shown)
         say(text(f"{more} more; --limit 0 shows all", f"另有 {more} 个；--limit 0 显示全部"))
+    if online:
+        _list_online(online, "datasets")
     return 0
 
 

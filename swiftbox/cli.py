@@ -248,6 +248,9 @@ def _catalogue(verbs: Verbs) -> None:
     )
     datasets.add_argument("query", nargs="*", help=text("words", "关键词"))
     for verb in (models, datasets):
+        verb.add_argument(
+            "--online", action="store_true", help=text("ask the hub too", "同时在社区搜索")
+        )
         verb.add_argument("--limit", type=int, default=20, metavar="N", help="20; 0: all")
         _json(verb)
 

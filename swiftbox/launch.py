@@ -20,6 +20,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.devices.probe import probe, without_torch
 from swiftbox.errors import RunError
 from swiftbox.fit.estimate import Estimate, estimate
+from swiftbox.hub.requirements import Finding
 from swiftbox.language import text
 from swiftbox.plan import Plan, plan
 from swiftbox.preflight import preflight, with_absolute_paths
@@ -63,7 +64,9 @@ def plan_of(loaded: Loaded) -> Prepared:
     """Plan and check a config that was read."""
     machine = _machine_for(loaded.config)
     planned = _placed(plan(loaded.config, machine))
-    rows = preflight(planned.config)
+    remarks: list[Finding] = []
+    rows = preflight(planned.config, remarks.append)
+    planned = replace(planned, remarks=tuple(map(str, remarks)))
     config = planned.config
     fit = estimate(config, machine) if isinstance(config, TrainConfig) else None
     return Prepared(loaded, machine, planned, rows, fit)

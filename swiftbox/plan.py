@@ -25,6 +25,8 @@ class Plan:
     env: Mapping[str, str]
     notes: tuple[Reason, ...]
     processes: int
+    remarks: tuple[str, ...] = ()
+    """What a look at the files it names found worth saying; empty until they were looked at."""
 
     def command_for(self, folder: Path) -> list[str]:
         """Return the command with the run folder filled in."""

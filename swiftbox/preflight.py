@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.task import TaskConfig
@@ -14,28 +15,44 @@ from swiftbox.data.check import Checked, check_rows
 from swiftbox.data.readers import READERS
 from swiftbox.data.source import Source, parse_sources
 from swiftbox.errors import ConfigError, UserError
+from swiftbox.hub.inspecting import Inspection, inspect
+from swiftbox.hub.requirements import ERROR, NOTE, Finding, of_name
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 
+OnRemark = Callable[[Finding], None]
+Held = TypeVar("Held")
 
-def preflight(config: TaskConfig) -> Checked | None:
+
+def _ignored(_finding: Finding) -> None:
+    """Do nothing with a remark."""
+
+
+def preflight(config: TaskConfig, on_remark: OnRemark = _ignored) -> Checked | None:
     """Check the model folder and every row of local datasets; raise all problems as one error.
 
-    Returns what the check of the rows found; None when no dataset is on this machine yet.
+    What is worth saying but keeps nothing from running goes to `on_remark`. Returns what the check
+    of the rows found; None when no dataset is on this machine yet.
     """
     if not isinstance(config, TrainConfig):
         return None
+    training = config
     problems: list[UserError] = []
-    for check in (_model, _adapter, _template, _judges):
+
+    def held(check: Callable[[], Held]) -> Held | None:
         try:
-            check(config)
+            return check()
         except UserError as error:
             problems.append(error)
-    checked = None
-    try:
-        checked = _rows(config)
-    except UserError as error:
-        problems.append(error)
+            return None
+
+    seen = held(lambda: _inspected(training, on_remark))
+    if seen is not None:
+        held(lambda: _model(training, seen, on_remark))
+    held(lambda: _adapter(training))
+    held(lambda: _template(training, seen))
+    held(lambda: _judges(training))
+    checked = held(lambda: _rows(training))
     if len(problems) == 1:
         raise problems[0]
     if problems:
@@ -99,110 +116,61 @@ def _absolute_function(name: str) -> str:
     return f"{absolute(path)}{mark}{function}" if mark else name
 
 
-def _model(config: TrainConfig) -> None:
+def _inspected(config: TrainConfig, on_remark: OnRemark) -> Inspection | None:
+    """Look at the model's folder, or at its row in the catalogue while it is on the hub."""
     folder = Path(config.model).expanduser()
-    if not folder.exists():
-        if config.hub == "local" or looks_like_path(config.model):
-            raise ConfigError(
-                text(f"model: no folder {config.model}", f"model：目录 {config.model} 不存在"),
-                hint=text(
-                    "give a folder with config.json, or a hub id such as Qwen/Qwen3-0.6B "
-                    "with hub: modelscope",
-                    "请给出含 config.json 的目录，或社区模型 id（如 Qwen/Qwen3-0.6B）"
-                    "并设 hub: modelscope",
-                ),
-            )
-        return
-    described = _config_json(folder)
-    _weights(folder)
-    family = described.get("model_type")
+    if folder.exists():
+        return inspect(folder)
+    if config.hub == "local" or looks_like_path(config.model):
+        raise ConfigError(
+            text(f"model: no folder {config.model}", f"model：目录 {config.model} 不存在"),
+            hint=text(
+                "give a folder with config.json, or a hub id such as Qwen/Qwen3-0.6B "
+                "with hub: modelscope",
+                "请给出含 config.json 的目录，或社区模型 id（如 Qwen/Qwen3-0.6B）"
+                "并设 hub: modelscope",
+            ),
+        )
+    found = of_name(config.model, trust_remote_code=config.trust_remote_code)
+    _report("model", found, on_remark)
+    return None
+
+
+def _model(config: TrainConfig, seen: Inspection, on_remark: OnRemark) -> None:
+    """Raise ConfigError for what keeps the model from being trained; remark on the rest."""
+    found = [one for one in seen.findings if one.about not in ("template", "code")]
+    code = seen.about("code")
+    if code is not None and not config.trust_remote_code:
+        refused = code.level != NOTE
+        found.append(replace(code, level=ERROR if refused else NOTE, hint=code.hint * refused))
+    _report("model", found, on_remark)
+    family = seen.config.get("model_type")
     if config.model_type and family and config.model_type not in (family, family.split("_")[0]):
         base = family.rstrip("0123456789_.")
         if not base.startswith(config.model_type):
             raise ConfigError(
                 text(
                     f"model_type: {config.model_type} asked for, config.json says {family}",
-                    f"model_type：要求 {config.model_type}，但 {folder}/config.json 为 {family}",
+                    f"model_type：要求 {config.model_type}，但 config.json 为 {family}",
                 ),
                 hint=text(
                     "drop model_type, or choose that family's model", "去掉 model_type 或更换模型"
                 ),
             )
-    if described.get("auto_map") and not config.trust_remote_code and not family:
+
+
+def _report(key: str, findings: Iterable[Finding], on_remark: OnRemark) -> None:
+    """Raise the errors as one; hand the others on."""
+    found = list(findings)
+    for one in found:
+        if one.level != ERROR:
+            on_remark(one)
+    errors = [one for one in found if one.level == ERROR]
+    if errors:
         raise ConfigError(
-            text(
-                f"model: {folder} comes with Python code of its own",
-                f"model：{folder} 自带 Python 代码",
-            ),
-            hint=text(
-                "trust_remote_code: true runs it; only for a source you trust",
-                "trust_remote_code: true 会执行它；仅用于可信来源",
-            ),
+            "\n".join(text(f"{key}: {one.message}", f"{key}：{one.message}") for one in errors),
+            hint="\n".join(dict.fromkeys(one.hint for one in errors if one.hint)),
         )
-
-
-def _config_json(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            text(f"model: {folder} has no config.json", f"model：{folder} 中没有 config.json"),
-            hint=text(
-                "give the folder that holds config.json and the weights",
-                "请给出含 config.json 与权重的目录",
-            ),
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            text(
-                f"model: {folder}/config.json cannot be read ({error})",
-                f"model：{folder}/config.json 无法读取（{error}）",
-            )
-        ) from None
-    return found if isinstance(found, dict) else {}
-
-
-def _weights(folder: Path) -> None:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            weights = json.loads(index.read_text(encoding="utf-8")).get("weight_map", {})
-        except ValueError as error:
-            raise ConfigError(
-                text(
-                    f"model: {index} cannot be read ({error})",
-                    f"model：{index} 无法读取（{error}）",
-                ),
-                hint=text("download the model again", "请重新下载模型"),
-            ) from None
-        wanted = set(weights.values())
-        missing = sorted(name for name in wanted if not (folder / name).is_file())
-        if missing:
-            raise ConfigError(
-                text(
-                    f"model: {folder} lacks {len(missing)} of {len(wanted)} weight files "
-                    f"({missing[0]} ...)",
-                    f"model：{folder} 缺少 {len(wanted)} 个权重文件中的 {len(missing)} 个"
-                    f"（{missing[0]} ...）",
-                ),
-                hint=text("download the model again", "请重新下载模型"),
-            )
-        return
-    if any(folder.glob("*.safetensors")):
-        return
-    pickles = any(folder.glob("*.bin"))
-    raise ConfigError(
-        text(
-            f"model: {folder} has no safetensors weights",
-            f"model：{folder} 中没有 safetensors 权重",
-        ),
-        hint=text(
-            "pickled .bin weights can run code and are not loaded; convert them to safetensors",
-            ".bin 权重可能执行代码，不会加载；请转换为 safetensors",
-        )
-        if pickles
-        else text("give the folder that holds the weights", "请给出含权重文件的目录"),
-    )
 
 
 def _adapter(config: TrainConfig) -> None:
@@ -233,9 +201,12 @@ def _adapter(config: TrainConfig) -> None:
         )
 
 
-def _template(config: TrainConfig) -> None:
-    if config.template == "auto":
-        _own_template(config)
+def _template(config: TrainConfig, seen: Inspection | None) -> None:
+    """Raise ConfigError when conversations have no chat template to be written with."""
+    chats = METHODS[config.model_dump()["stage"]].chats
+    if config.template == "auto" and chats and seen is not None:
+        lacking = seen.about("template")
+        _report("template", [replace(lacking, level=ERROR)] if lacking else [], _ignored)
     if config.template in ("auto", "chatml"):
         return
     if not Path(config.template).expanduser().is_file():
@@ -253,37 +224,6 @@ def _judges(config: TrainConfig) -> None:
         from swiftbox.core.reward_functions import require
 
         require(as_list(names))
-
-
-def _own_template(config: TrainConfig) -> None:
-    """Raise ConfigError when conversations are trained on a tokenizer without a chat template."""
-    folder = Path(config.model).expanduser()
-    settings = folder / "tokenizer_config.json"
-    if not METHODS[config.model_dump()["stage"]].chats or not settings.is_file():
-        return
-    files = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
-    if any((folder / name).exists() for name in files):
-        return
-    try:
-        found = json.loads(settings.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(
-            text(
-                f"model: {settings} cannot be read ({error})",
-                f"model：{settings} 无法读取（{error}）",
-            )
-        ) from None
-    if not found.get("chat_template"):
-        raise ConfigError(
-            text(
-                f"template: {folder} brings no chat template (it looks like a base model)",
-                f"template：{folder} 没有对话模板（看起来是基座模型）",
-            ),
-            hint=text(
-                "set template: chatml (saved with the model), or use an -Instruct model",
-                "设 template: chatml（会随模型保存），或换用 -Instruct 模型",
-            ),
-        )
 
 
 def sources_of(config: TrainConfig) -> tuple[Source, ...]:

@@ -52,6 +52,8 @@ def shown(begin: Callable[[OnEvent | None, Any], int], options: argparse.Namespa
     def announce(folder: Path, planned: Any) -> None:
         for note in planned.notes:
             say(f"  {note.key}: {note.value}  # {note.why}")
+        for line in planned.remarks:
+            say(line)
         wanted = planned.config.output_dir
         if wanted != "auto" and Path(wanted).expanduser().resolve() != folder.resolve():
             say(
@@ -87,6 +89,8 @@ def check(options: argparse.Namespace) -> int:
         return 0
     for line in prepared.loaded.notes:
         say(text(f"note: {line}", f"提示：{line}"))
+    for line in prepared.plan.remarks:
+        say(line)
     for note in prepared.plan.notes:
         answer(f"{note.key}: {note.value}  # {note.why}")
     if checked is not None:
@@ -107,6 +111,7 @@ def _as_json(prepared: Any) -> dict[str, Any]:
     return {
         "ok": True,
         "notes": list(prepared.loaded.notes),
+        "remarks": list(prepared.plan.remarks),
         "config": prepared.plan.config.model_dump(mode="json"),
         "reasons": {note.key: note.why for note in prepared.plan.notes},
         "command": list(prepared.plan.command),

@@ -111,6 +111,13 @@ def model(name: str) -> Model | None:
     return _by_name().get(name.lower())
 
 
+def dataset(name: str) -> Dataset | None:
+    """Return the dataset of an id on either hub, whatever its case; None where there is none."""
+    wanted = name.lower()
+    ids = ((one, (one.id, one.hf_id)) for one in datasets())
+    return next((one for one, names in ids if wanted in [(n or "").lower() for n in names]), None)
+
+
 def search(
     query: str,
     *,

@@ -170,6 +170,8 @@ def show(draft: Draft) -> launch.Prepared | None:
         return None
     for line in loaded.notes:
         say(text(f"note: {line}", f"提示：{line}"))
+    for line in prepared.plan.remarks:
+        say(line)
     for note in prepared.plan.notes:
         say(f"  {note.key}: {note.value}  # {note.why}")
     if prepared.rows is not None:

@@ -304,11 +304,14 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     gc.enable()
     from swiftbox.data.check import dataset_hash
     from swiftbox.hub.fetch import fetch_dataset, fetch_model
+    from swiftbox.hub.inspecting import require_sound
 
     method = METHODS[str(getattr(config, "stage"))]  # noqa: B009 - the discriminator of the union
     emit("stage", name="fetch", detail=config.model)
     fetched = fetch_model(config.model, hub=config.hub, revision=config.revision, emit=emit)
     model = fetched.folder
+    if not Path(config.model).exists():  # what was here has been looked at before it started
+        require_sound(model, emit, known=config.model)
     adapter = None
     if config.adapter:
         adapter = fetch_model(config.adapter, hub=config.hub, revision=None, emit=emit).folder

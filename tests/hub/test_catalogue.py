@@ -10,6 +10,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from swiftbox.hub import catalogue
+from swiftbox.hub.requirements import known_types
 
 SELDOM = ("embedding", "reranker")
 
@@ -33,6 +34,8 @@ def test_sizes_are_those_in_the_names() -> None:
     for one in catalogue.models():
         said = re.findall(r"(?<![a-zA-Z0-9.])(\d+(?:[._]\d+)?)[bB](?![a-z0-9])", one.name)
         sizes = [float(size.replace("_", ".")) for size in said]
+        if one.modality == "omni":
+            continue  # the name counts the language model; towers and a talker nearly double it
         known = [size for size in (one.params_b, one.active_params_b) if size]
         if sizes and known and all(abs(a - b) > 0.35 * max(a, b) for a in sizes for b in known):
             wrong.append(one.name)
@@ -52,6 +55,27 @@ def test_formats_are_those_in_the_names() -> None:
         for mark in ("awq", "gptq", "fp8"):
             if re.search(rf"[-_]{mark}", one.name.lower()):
                 assert one.quant != "none", one.name
+
+
+def test_context_is_known_for_most_models_and_plausible() -> None:
+    known = [one for one in catalogue.models() if one.context]
+    assert len(known) > 600
+    assert all(512 <= (one.context or 0) <= 10_485_760 for one in known)
+    for one in known:
+        told = re.search(r"-(\d+)k(?:-instruct|-hf)?$", one.name, re.IGNORECASE)
+        if told:
+            assert 0.95 < (one.context or 0) / (int(told[1]) * 1024) < 1.05, one.name
+
+
+def test_no_two_models_share_an_id_on_hugging_face() -> None:
+    pairs = [(one.hf_id, one.subfolder) for one in catalogue.models() if one.hf_id]
+    assert len(set(pairs)) == len(pairs)
+
+
+def test_what_loads_natively_is_a_type_that_transformers_knows() -> None:
+    known = known_types() or frozenset()
+    assert len(known) > 300
+    assert {one.model_type for one in catalogue.models() if one.native == "yes"} <= known
 
 
 def test_version_bounds_can_be_read() -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from model_folder import write_model, write_safetensors
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
@@ -39,10 +40,8 @@ def keys(*pressed: str) -> Iterator[None]:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model and data under short names, which the menu is opened in."""
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text('{"model_type": "qwen3"}', "utf-8")
-    (model / "model.safetensors").write_bytes(b"")
+    model = write_model(tmp_path / "model")
+    write_safetensors(model / "model.safetensors", {"seven billion": 14_000_000_000})
     write_chats(tmp_path / "chat.jsonl", 3)
     (tmp_path / "book.txt").write_text("a line\n\nanother\n", "utf-8")
     monkeypatch.chdir(tmp_path)

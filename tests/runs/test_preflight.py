@@ -6,21 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+from model_folder import write_model
 from tiny import write_chats
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import UserError
+from swiftbox.hub.requirements import Finding
 from swiftbox.preflight import preflight, with_absolute_paths
 from swiftbox.tasks.load import loads
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "qwen3"}', "utf-8")
-    (folder / "model.safetensors").write_bytes(b"")
-    return folder
+    return write_model(tmp_path / "model")
 
 
 def config(model: Path | str, tmp_path: Path, **keys: object) -> TrainConfig:
@@ -99,7 +97,7 @@ def test_an_adapter_and_full_tuning_contradict(model: Path, tmp_path: Path) -> N
 def test_a_tokenizer_without_chat_template_is_refused_for_chats(
     model: Path, tmp_path: Path
 ) -> None:
-    (model / "tokenizer_config.json").write_text("{}", "utf-8")
+    (model / "chat_template.jinja").unlink()
     error = refusal(model, tmp_path)
     assert "brings no chat template" in error.message
     assert "template: chatml" in error.hint
@@ -109,6 +107,25 @@ def test_a_tokenizer_without_chat_template_is_refused_for_chats(
 def test_all_problems_come_at_once(tmp_path: Path) -> None:
     error = refusal("./nowhere", tmp_path, dataset="./nix.jsonl", template="./no.jinja")
     assert len(error.message.splitlines()) == 3
+
+
+def test_what_is_worth_saying_goes_to_who_listens(model: Path, tmp_path: Path) -> None:
+    (model / "config.json").write_text(
+        '{"model_type": "qwen3", "auto_map": {"AutoModel": "modeling_own.Own"}}', "utf-8"
+    )
+    heard: list[Finding] = []
+    assert preflight(config(model, tmp_path), heard.append) is not None
+    assert any("modeling_own.py" in one.message for one in heard)
+    assert all(one.level != "error" for one in heard)
+
+
+def test_code_of_its_own_is_refused_before_a_catalogued_model_is_fetched(tmp_path: Path) -> None:
+    keys = {"dataset": "AI-ModelScope/alpaca-v1.0"}
+    error = refusal("ZhipuAI/chatglm3-6b", tmp_path, **keys)
+    assert "Python code of its own" in error.message
+    heard: list[Finding] = []
+    preflight(config("ZhipuAI/chatglm3-6b", tmp_path, trust_remote_code=True, **keys), heard.append)
+    assert any("<4.42" in str(one) for one in heard)
 
 
 def test_existing_paths_become_absolute_and_ids_stay(

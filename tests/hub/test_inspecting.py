@@ -1,0 +1,212 @@
+"""A fetched model's files say what is wrong with it before it is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from model_folder import write_model, write_safetensors
+
+from swiftbox.errors import HubError
+from swiftbox.hub import requirements, weights
+from swiftbox.hub.catalogue import model
+from swiftbox.hub.inspecting import id_of, inspect, require_sound
+from swiftbox.hub.verified import Marker, Origin
+
+
+def said(folder: Path, about: str) -> tuple[str, str]:
+    """Return level and message of what was found about a topic."""
+    one = inspect(folder).about(about)
+    assert one is not None, inspect(folder).findings
+    return one.level, one.message
+
+
+def index(folder: Path, **files: str) -> None:
+    content = json.dumps({"weight_map": files})
+    (folder / weights.INDEX).write_text(content, "utf-8")
+
+
+def test_a_sound_folder_has_no_errors_or_warnings(tmp_path: Path) -> None:
+    found = inspect(write_model(tmp_path / "m")).findings
+    assert {one.level for one in found} == {"note"}
+    assert [one.message for one in found if one.about == "precision"] == ["the weights are BF16"]
+
+
+def test_a_real_models_folder_is_sound(tiny: Path) -> None:
+    assert not inspect(tiny).errors
+
+
+def test_a_file_cut_short_is_found(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-7])
+    level, message = said(folder, "weights")
+    assert level == "error"
+    assert f"{len(whole) - 7:,} of {len(whole):,} bytes" in message
+
+
+@pytest.mark.parametrize("length", [0, 5, 40])
+def test_a_file_cut_within_its_header_is_found(length: int, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    assert said(folder, "weights")[0] == "error"
+
+
+def test_an_index_that_names_a_file_that_is_not_there(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    index(folder, a="model.safetensors", b="model-2.safetensors")
+    assert "lacks 1 of 2 weight files (model-2" in said(folder, "weights")[1]
+
+
+def test_an_index_that_names_a_weight_that_no_file_holds(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    index(folder, a="model.safetensors", b="model.safetensors", c="model.safetensors")
+    assert "names 1 weights that no file holds (c" in said(folder, "weights")[1]
+
+
+def test_all_files_of_an_index_are_added_up(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    write_safetensors(folder / "two.safetensors", {"c": 4000}, "F32")
+    index(folder, a="model.safetensors", b="model.safetensors", c="two.safetensors")
+    found = weights.look(folder)
+    assert dict(found.dtypes) == {"BF16": 96, "F32": 4000}
+    assert not inspect(folder).errors
+
+
+def test_a_folder_without_tokenizer_is_an_error(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "tokenizer.json").unlink()
+    assert said(folder, "tokenizer")[0] == "error"
+
+
+@pytest.mark.parametrize("where", ["chat_template.json", "tokenizer_config.json", None])
+def test_a_chat_template_may_stand_in_three_places(where: str | None, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "chat_template.jinja").unlink()
+    if where:
+        (folder / where).write_text('{"chat_template": "{{ messages }}"}', "utf-8")
+    assert (inspect(folder).about("template") is None) == bool(where)
+
+
+def test_a_type_that_transformers_does_not_know_is_an_error(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", model_type="made_up_9")
+    level, message = said(folder, "type")
+    assert level == "error"
+    assert "does not know model_type made_up_9" in message
+
+
+def test_code_of_its_own_is_named(tmp_path: Path) -> None:
+    own = {"AutoModel": "modeling_own.Own", "AutoConfig": "a/b--configuration_own.Own"}
+    folder = write_model(tmp_path / "m", model_type="made_up_9", auto_map=own)
+    (folder / "tokenizer_config.json").write_text(
+        '{"auto_map": {"AutoTokenizer": ["tokenization_own.Own", null]}}', "utf-8"
+    )
+    level, message = said(folder, "code")
+    assert level == "warning"
+    assert "(configuration_own.py, modeling_own.py, tokenization_own.py)" in message
+    assert inspect(folder).about("type") is None
+
+
+def test_code_is_a_remark_where_transformers_has_its_own_class(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", auto_map={"AutoModel": "modeling_own.Own"})
+    assert said(folder, "code")[0] == "note"
+
+
+def test_a_newer_transformers_that_saved_it_is_told(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", transformers_version="99.0.0")
+    assert "saved with transformers 99.0.0" in said(folder, "version")[1]
+    assert inspect(write_model(tmp_path / "n", transformers_version="4.40.0")).about("version") is (
+        None
+    )
+
+
+def test_quantized_weights_name_method_and_package(tmp_path: Path) -> None:
+    how = {"quant_method": "aqlm", "bits": 2}
+    folder = write_model(tmp_path / "m", quantization_config=how)
+    assert said(folder, "precision")[1] == "the weights are quantized (aqlm 2 bits)"
+    assert said(folder, "package") == ("warning", "needs aqlm, which is not installed")
+
+
+def test_bounds_of_the_catalogue_are_held_against_what_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    versions = {"transformers": "4.48.0"}
+    monkeypatch.setattr(requirements, "installed", versions.get)
+    row = model("Qwen/Qwen3-8B")
+    assert row is not None
+    (found,) = requirements.requirements(row)
+    assert (found.level, found.about) == ("warning", "version")
+    assert ">=4.51; 4.48.0 is installed" in found.message
+    versions["transformers"] = "5.23.0"
+    assert list(requirements.requirements(row)) == []
+
+
+def test_an_upper_bound_matters_only_to_code_of_the_repository(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requirements, "installed", {"transformers": "5.23.0"}.get)
+    native, remote = model("moonshotai/Moonlight-16B-A3B"), model("ZhipuAI/chatglm2-6b")
+    assert native is not None
+    assert remote is not None
+    levels = [next(iter(requirements.requirements(row))).level for row in (native, remote)]
+    assert levels == ["note", "warning"]
+
+
+def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {"transformers": "5.23.0", "qwen_vl_utils": "0.0.1"}
+    monkeypatch.setattr(requirements, "installed", here.get)
+    row = model("Qwen/Qwen3-VL-8B-Instruct")
+    assert row is not None
+    found = list(requirements.requirements(row))
+    assert [one.hint for one in found] == [
+        "pip install 'qwen_vl_utils>=0.0.14'",
+        "pip install 'decord'",
+    ]
+
+
+def test_a_folder_of_either_cache_is_known_by_its_id() -> None:
+    hf = Path("/x/hub/models--Qwen--Qwen3-0.6B/snapshots/abc")
+    assert id_of(hf) == "Qwen/Qwen3-0.6B"
+    new = Path("/x/modelscope/models/Qwen--Qwen3-0.6B/snapshots/master")
+    assert id_of(new) == "Qwen/Qwen3-0.6B"
+    assert id_of(Path("/x/models/Qwen/Qwen3-0___6B")) == "Qwen/Qwen3-0.6B"
+
+
+def test_a_fetched_folder_is_known_by_its_marker(tmp_path: Path) -> None:
+    Marker(tmp_path).begin(Origin("modelscope", "Qwen/Qwen3-8B", "model", "master", None))
+    assert id_of(tmp_path) == "Qwen/Qwen3-8B"
+
+
+def test_a_folder_of_the_cache_is_held_against_its_row(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "Qwen" / "Qwen3-0___6B")
+    assert "no generation_config.json" in said(folder, "generation")[1]
+
+
+def test_a_run_refuses_a_fetched_model_that_is_not_whole(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", model_type="made_up_9", auto_map={"AutoModel": "x.Y"})
+    heard: list[dict[str, object]] = []
+
+    def emit(event: str, **values: object) -> None:
+        heard.append({"event": event, **values})
+
+    require_sound(folder, emit)
+    assert [one["event"] for one in heard] == ["warning"]
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(HubError, match="no safetensors weights"):
+        require_sound(folder, emit)
+
+
+def test_no_torch_is_imported_to_look(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    folder = write_model(tmp_path / "m")
+    code = (
+        "import sys; from pathlib import Path; from swiftbox.hub.inspecting import inspect\n"
+        f"inspect(Path({str(folder)!r}))\n"
+        "print([one for one in ('torch', 'transformers', 'pydantic') if one in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,281 @@
+"""What is on this machine is found in all layouts of the caches, and removed without harm."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from swiftbox import run_folder
+from swiftbox.errors import HubError
+from swiftbox.hub.fetch import alone
+from swiftbox.hub.local import Local, here, remove
+from swiftbox.hub.verified import Marker, Origin
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    desk = tmp_path / "desk"
+    desk.mkdir()
+    monkeypatch.chdir(desk)
+    return tmp_path
+
+
+def make(folder: Path, *shards: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text('{"model_type": "qwen3"}', "utf-8")
+    for name in shards or ("model.safetensors",):
+        save_file({"w": np.zeros(4, np.float32)}, folder / name)
+    return folder
+
+
+def make_hf(root: Path, name: str = "models--o--n", commit: str = "c1") -> Path:
+    """Lay a repository out as that cache does: blobs, and snapshots of links to them."""
+    blobs, snapshot = root / name / "blobs", root / name / "snapshots" / commit
+    made = make(root / name / "made")
+    blobs.mkdir(parents=True, exist_ok=True)
+    snapshot.mkdir(parents=True)
+    for file in made.iterdir():
+        file.replace(blobs / f"hash-{file.name}")
+        (snapshot / file.name).symlink_to(f"../../blobs/hash-{file.name}")
+    made.rmdir()
+    return snapshot
+
+
+def only(found: list[Local]) -> Local:
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("place", "folder"),
+    [
+        ("models/o--n1.5", "snapshots/master"),
+        ("models/o/n1___5", "."),
+        ("hub/models/o/n1___5", "."),
+        ("hub/o/n1___5", "."),
+        ("o/n1___5", "."),
+    ],
+)
+def test_every_layout_of_modelscopes_cache_is_known(place: str, folder: str, caches: Path) -> None:
+    made = make(caches / "ms" / place / folder)
+    found = only(here())
+    assert (found.id, found.where, found.folder) == ("o/n1.5", "modelscope", made)
+    assert found.complete
+    assert found.size_bytes == sum(file.stat().st_size for file in made.iterdir())
+
+
+def test_a_dataset_is_no_model_and_a_model_no_dataset(caches: Path) -> None:
+    make(caches / "ms/models/o--n/snapshots/master")
+    (caches / "ms/datasets/o--d/snapshots/master").mkdir(parents=True)
+    (caches / "ms/datasets/o--d/snapshots/master/train.jsonl").write_text("{}")
+    make_hf(caches / "hf/hub", "datasets--a--b")
+    assert [one.id for one in here()] == ["o/n"]
+    assert [(one.id, one.where, one.complete) for one in here("dataset")] == [
+        ("o/d", "modelscope", True),
+        ("a/b", "huggingface", True),
+    ]
+
+
+def test_what_the_sdk_keeps_for_itself_is_no_model(caches: Path) -> None:
+    (caches / "ms/hub/ast_indexer/x").mkdir(parents=True)
+    (caches / "ms/agent/staging").mkdir(parents=True)
+    assert here() == []
+
+
+def test_the_bytes_behind_links_are_counted_once(caches: Path) -> None:
+    first = make_hf(caches / "hf/hub")
+    second = first.with_name("c2")
+    second.mkdir()
+    for file in first.iterdir():
+        (second / file.name).symlink_to(os.readlink(file))
+    blobs = sum(file.stat().st_size for file in (caches / "hf/hub/models--o--n/blobs").iterdir())
+    links = sum(file.lstat().st_size for file in (*first.iterdir(), *second.iterdir()))
+    assert only(here()).size_bytes == blobs + links
+
+
+def test_the_snapshot_of_the_usual_branch_is_the_one_to_use(caches: Path) -> None:
+    make_hf(caches / "hf/hub", commit="aaa")
+    (caches / "hf/hub/models--o--n/snapshots/zzz").mkdir()
+    (caches / "hf/hub/models--o--n/refs").mkdir()
+    (caches / "hf/hub/models--o--n/refs/main").write_text("aaa")
+    found = only(here())
+    assert found.folder.name == "aaa"
+    assert found.complete
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [("HF_HUB_CACHE", "other"), ("HUGGINGFACE_HUB_CACHE", "other"), ("HF_HOME", "other/hub")],
+)
+def test_the_other_cache_is_where_its_variables_say(
+    name: str, where: str, caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, str(caches / "other"))
+    make_hf(caches / where, "models--gpt2")
+    assert only(here()).id == "gpt2"
+
+
+def lose_a_shard(folder: Path) -> None:
+    index = {"weight_map": {"a": "model.safetensors", "b": "gone.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def stop_half_way(folder: Path) -> None:
+    origin = Origin("modelscope", "o/n", "model", "master", None)
+    Marker(folder).begin(origin)
+
+
+def lose_a_recorded_file(folder: Path) -> None:
+    (folder / "vocab.txt").write_text("a")
+    marker = Marker(folder, Origin("modelscope", "o/n", "model", "master", None))
+    marker.add("vocab.txt", "0" * 64)
+    marker.end("")
+    (folder / "vocab.txt").unlink()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "model.safetensors.incomplete").write_text("x"),
+        lambda folder: (folder / "model.safetensors").unlink(),
+        lambda folder: (folder / "model.safetensors.index.json").write_text("{"),
+        lambda folder: (folder / "vocab.txt").symlink_to("gone"),
+        lose_a_shard,
+        stop_half_way,
+        lose_a_recorded_file,
+    ],
+)
+def test_a_model_that_lacks_something_is_incomplete(spoil: object, caches: Path) -> None:
+    folder = make(caches / "ms/models/o--n/snapshots/master")
+    assert only(here()).complete
+    spoil(folder)
+    assert not only(here()).complete
+
+
+def test_a_blob_still_being_fetched_makes_the_repository_incomplete(caches: Path) -> None:
+    make_hf(caches / "hf/hub")
+    (caches / "hf/hub/models--o--n/blobs/abc.incomplete").write_bytes(b"x")
+    assert not only(here()).complete
+
+
+def test_models_below_the_current_folder_are_named_as_a_config_names_them(caches: Path) -> None:
+    make(caches / "desk/models/mine")
+    make(caches / "desk/a/b/c/too/deep")
+    make(caches / "desk/.hidden/model")
+    found = only(here())
+    assert (found.id, found.where) == ("./models/mine", "folder")
+
+
+def test_folders_that_are_given_are_looked_into_as_well_and_nothing_comes_twice(
+    caches: Path,
+) -> None:
+    make(caches / "far/one")
+    assert [one.id for one in here(folders=[caches / "far", caches / "far/one"])] == [
+        str(caches / "far/one")
+    ]
+
+
+def test_a_cache_below_the_current_folder_is_not_listed_twice(
+    caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(caches / "ms/models/o--n/snapshots/master")
+    monkeypatch.chdir(caches / "ms")
+    assert only(here()).where == "modelscope"
+
+
+def test_of_a_run_only_the_whole_model_that_it_made_is_listed(caches: Path) -> None:
+    for name in ("whole", "adapter"):
+        run = run_folder.create(caches / "elsewhere" / name)
+        run_folder.update_state(run, status="done")
+        make(run / "checkpoints/checkpoint-5")
+        (run / "model").mkdir()
+    make(caches / "elsewhere/whole/model")
+    (caches / "elsewhere/adapter/model/adapter_config.json").write_text("{}")
+    found = only(here())
+    assert (found.id, found.where) == ("whole", "folder")
+    assert found.folder == caches / "elsewhere/whole/model"
+
+
+def test_links_in_circles_and_closed_folders_do_no_harm(caches: Path) -> None:
+    folder = make(caches / "ms/models/o--n/snapshots/master")
+    (folder / "again").symlink_to(folder)
+    (caches / "desk/round").symlink_to(caches / "desk")
+    closed = caches / "desk/closed"
+    closed.mkdir(mode=0o000)
+    try:
+        assert only(here()).complete
+    finally:
+        closed.chmod(0o700)
+
+
+def test_removing_frees_what_it_says_and_leaves_the_neighbours(caches: Path) -> None:
+    make_hf(caches / "hf/hub")
+    other = make_hf(caches / "hf/hub", "models--o--other")
+    first = next(one for one in here() if one.id == "o/n")
+    assert remove(first) == first.size_bytes
+    assert not (caches / "hf/hub/models--o--n").exists()
+    assert (other / "model.safetensors").read_bytes()
+    assert only(here()).id == "o/other"
+
+
+def test_removing_never_follows_a_link_out_of_the_cache(caches: Path) -> None:
+    precious = make(caches / "precious")
+    folder = make(caches / "ms/models/o--n/snapshots/master")
+    (folder / "link").symlink_to(precious)
+    (folder / "file").symlink_to(precious / "model.safetensors")
+    remove(only(here()))
+    assert not folder.exists()
+    assert (precious / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("link", ["ms/models/o--n", "ms/models/o--n/snapshots", "ms/hub"])
+def test_what_a_link_brings_into_a_cache_is_not_its_own_to_remove(link: str, caches: Path) -> None:
+    folder = make(caches / "precious/models/o--n/snapshots/master")
+    (caches / link).parent.mkdir(parents=True, exist_ok=True)
+    target = {"o--n": "models/o--n", "snapshots": "models/o--n/snapshots", "hub": "."}
+    (caches / link).symlink_to(caches / "precious" / target[Path(link).name])
+    assert here() == []
+    claimed = caches / "ms/models/o--n/snapshots/master"
+    with pytest.raises(HubError, match="is not in"):
+        remove(Local("o/n", "model", "modelscope", claimed, 0, complete=True))
+    assert (folder / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("place", ["precious", "ms", "ms/models", "ms/models/o--n/../.."])
+def test_only_what_the_cache_lists_can_be_removed(place: str, caches: Path) -> None:
+    make(caches / "precious")
+    kept = make(caches / "ms/models/o--n/snapshots/master")
+    with pytest.raises(HubError, match="is not in"):
+        remove(Local("o/n", "model", "modelscope", caches / place, 0, complete=True))
+    assert (kept / "model.safetensors").is_file()
+    assert (caches / "precious/model.safetensors").is_file()
+
+
+def test_a_folder_of_the_users_own_is_not_removed(caches: Path) -> None:
+    make(caches / "desk/mine")
+    with pytest.raises(HubError, match="in no cache"):
+        remove(only(here()))
+    assert (caches / "desk/mine/model.safetensors").is_file()
+
+
+def test_a_file_with_a_second_name_elsewhere_is_not_counted_as_freed(caches: Path) -> None:
+    folder = make(caches / "ms/models/o--n/snapshots/master")
+    os.link(folder / "model.safetensors", caches / "second")
+    config = (folder / "config.json").stat().st_size
+    assert remove(only(here())) == config
+
+
+def test_what_is_being_downloaded_is_not_removed(caches: Path) -> None:
+    folder = make(caches / "ms/models/o--n/snapshots/master")
+    with alone("modelscope-model-o/n"), pytest.raises(HubError, match="being downloaded"):
+        remove(only(here()))
+    assert (folder / "model.safetensors").is_file()

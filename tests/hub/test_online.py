@@ -1,0 +1,139 @@
+"""Searching the hub itself, against a server on loopback; without one, the offline answer."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from box import box
+from hub_search import Search, search_server
+
+from swiftbox.hub.online import Found, search
+
+
+@pytest.fixture
+def hub() -> Iterator[Search]:
+    with search_server() as state:
+        yield state
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """The address of a port that is held but does not listen."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
+@pytest.fixture(autouse=True)
+def _ours_alone(monkeypatch: pytest.MonkeyPatch, nowhere: str) -> None:
+    """Point both hubs at nothing, past any proxy."""
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", nowhere)
+    monkeypatch.setenv("HF_ENDPOINT", nowhere)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def modelscope(hub: Search, monkeypatch: pytest.MonkeyPatch) -> Search:
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", hub.url)
+    return hub
+
+
+def test_modelscope_is_asked_and_its_rows_are_read(modelscope: Search) -> None:
+    said = search("qwen3 8b", most=7)
+    ((path, asked),) = modelscope.asked
+    assert path == "/openapi/v1/models"
+    assert asked == {
+        "search": ["qwen3 8b"],
+        "sort": ["downloads"],
+        "page_number": ["1"],
+        "page_size": ["7"],
+    }
+    assert (said.hub, said.trouble) == ("modelscope", "")
+    first, second = said.found
+    assert first == Found("Qwen/Qwen3-8B", "modelscope", 1_234_567, "apache-2.0", None, ("chat",))
+    assert second.size_bytes == 16_400_000_000
+
+
+def test_hugging_face_is_asked_where_modelscope_does_not_answer(
+    hub: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    said = search("qwen3")
+    assert hub.asked[0][0] == "/api/models"
+    assert said.hub == "huggingface"
+    assert said.found[0].license == "apache-2.0"
+
+
+def test_datasets_have_their_own_route(modelscope: Search) -> None:
+    assert search("alpaca", kind="datasets").found[0].license == "mit"
+    assert modelscope.asked[0][0] == "/openapi/v1/datasets"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"success": false}', b"[]", b'{"data": []}'])
+def test_an_answer_that_is_none_is_told(body: bytes, modelscope: Search) -> None:
+    modelscope.body = body
+    said = search("qwen")
+    assert said.found == ()
+    assert "cannot be used" in said.trouble
+
+
+def test_a_server_that_fails_is_told(modelscope: Search) -> None:
+    modelscope.status = 503
+    assert "503" in search("qwen").trouble
+
+
+def test_without_network_the_answer_is_offline_and_quick() -> None:
+    began = time.monotonic()
+    said = search("qwen")
+    assert time.monotonic() - began < 5
+    assert said.found == ()
+    assert said.trouble.startswith("no network")
+
+
+def test_a_hub_that_accepts_and_says_nothing_is_left_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MODELSCOPE_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        said = search("qwen")
+    assert time.monotonic() - began < 5
+    assert "cannot be used" in said.trouble
+
+
+@pytest.mark.usefixtures("modelscope")
+def test_the_verb_lists_what_the_hub_has_and_marks_what_is_new(tmp_path: Path) -> None:
+    lines = box("models", "qwen3-8b", "--online", cwd=tmp_path).stdout.splitlines()
+    (known,) = [line for line in lines if "apache-2.0" in line]
+    (new,) = [line for line in lines if "Pirate" in line]
+    assert known.split()[:2] == ["Qwen/Qwen3-8B", "1,234,567"]
+    assert new.split()[:3] == ["someone/Qwen3-8B-Pirate", "+", "12"]
+    assert max(map(len, lines)) <= 88
+
+
+@pytest.mark.usefixtures("modelscope")
+def test_the_hub_alone_is_an_answer(tmp_path: Path) -> None:
+    done = box("models", "pirate", "--online", cwd=tmp_path)
+    assert "someone/Qwen3-8B-Pirate" in done.stdout
+
+
+@pytest.mark.usefixtures("modelscope")
+def test_programs_get_both_in_one_list(tmp_path: Path) -> None:
+    rows = json.loads(box("models", "qwen3-8b", "--online", "--json", cwd=tmp_path).stdout)
+    by_id = {row["id"]: row for row in rows}
+    assert by_id["Qwen/Qwen3-8B"]["online"]["downloads"] == 1_234_567
+    assert by_id["Qwen/Qwen3-8B"]["params_b"] == 8
+    assert by_id["someone/Qwen3-8B-Pirate"]["online"]["size_bytes"] == 16_400_000_000
+    data = box("datasets", "alpaca-gpt4-data-zh", "--online", "--json", cwd=tmp_path).stdout
+    assert json.loads(data)[0]["online"]["license"] == "mit"
+
+
+def test_the_verb_answers_offline_with_a_line_saying_so(tmp_path: Path) -> None:
+    done = box("models", "qwen3-8b", "--online", cwd=tmp_path)
+    assert "Qwen/Qwen3-8B" in done.stdout
+    assert done.stderr.count("no network") == 1
