@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from swiftbox.errors import ConfigError
 from swiftbox.hub import catalogue
-from swiftbox.hub.catalogue import Dataset, Model
-from swiftbox.hub.requirements import installed, requirements
+from swiftbox.hub.catalogue import SELDOM, UNTRAINED, Model
 from swiftbox.language import text
 from swiftbox.verbs import answer, say
 
 if TYPE_CHECKING:  # what asks over the network is loaded only to ask
     from swiftbox.hub.online import Found
 
-SELDOM = ("embedding", "reranker")
-"""Kinds that do not write text; they are not counted as language models."""
-
 
 def models(options: argparse.Namespace) -> int:
     """Find models in the catalogue, with what of them fits."""
+    if options.local or options.verify or options.remove:
+        from swiftbox import local_verbs
+
+        return local_verbs.listed(options, "model")
     query = " ".join(options.query)
     online = _online(options, query, "models")
     exact = catalogue.model(query) if query else None
@@ -34,7 +34,7 @@ def models(options: argparse.Namespace) -> int:
         return _counts(options)
     found = [exact] if exact else _found(query, options)
     if options.fits and options.kind is None:
-        found = [one for one in found if one.kind not in SELDOM]  # no method here trains them
+        found = [one for one in found if one.kind not in UNTRAINED]  # no method here trains them
     fits = _fits(options)
     rows = [(one, fits(one)) for one in found]
     if options.fits:
@@ -49,7 +49,9 @@ def models(options: argparse.Namespace) -> int:
         listed = [{**asdict(one), "fit": fit} for one, fit in rows[: options.limit or None]]
         answer(json.dumps(merged(listed, online), ensure_ascii=False))
     elif exact:
-        for line in details(exact, rows[0][1]):
+        from swiftbox.offers import full_details
+
+        for line in full_details(exact, rows[0][1]):
             answer(line)
     elif rows:
         _list(rows, options.limit)
@@ -112,16 +114,11 @@ def _fits(options: argparse.Namespace) -> Any:
     """Return what names the richest training of a model that fits this machine, or that of --on."""
     from swiftbox.devices.imagined import imagined
     from swiftbox.devices.probe import probe
-    from swiftbox.fit.table import fit_of
-    from swiftbox.plan import plan
-    from swiftbox.tasks.load import loads
+    from swiftbox.fit.source import of_row
+    from swiftbox.offers import fits_on
 
-    machine = imagined(options.on) if options.on else probe(Path.cwd())
-    usual = ["model=owner/name", "dataset=rows.jsonl", "report_to=none"]
-    if len(machine.devices) > 1:
-        usual.append("distributed=fsdp")
-    settled: Any = plan(loads("", source="models", overrides=usual).config, machine).config
-    return fit_of(settled.model_copy(update={"gradient_checkpointing": "true"}), machine)
+    fit = fits_on(imagined(options.on) if options.on else probe(Path.cwd()))
+    return lambda row: fit(of_row(row))
 
 
 def _counts(options: argparse.Namespace) -> int:
@@ -156,15 +153,18 @@ def _counts(options: argparse.Namespace) -> int:
 
 def _list(rows: Sequence[tuple[Model, str | None]], limit: int) -> None:
     """Print a table of 80 columns."""
+    from swiftbox.offers import gigabytes, senses, table_line
+
     shown = rows[: limit or None]
-    width = min(46, max(len(one.name) for one, _ in shown))
+    widths, right = (min(42, max(len(one.name) for one, _ in shown)), 5, 7, 11, 5, 5), (1, 4)
     head = (text("model", "模型"), "B", text("reads", "模态"), text("kind", "类型"))
-    answer(_line(width, *head, text("disk", "磁盘"), text("fits", "可训练")))
+    behind = (text("disk", "磁盘"), text("fits", "可训"))
+    answer(table_line((*head, *behind), widths, right))
     for one, fit in shown:
-        disk = f"{one.disk_bytes / 1e9:.0f}G" if one.disk_bytes else "?"
         mark = "" if one.native == "yes" else "*"
         size = f"{one.params_b:g}" if one.params_b else "?"
-        answer(_line(width, one.name, size, one.modality, one.kind + mark, disk, fit or "?"))
+        cells = (one.name, size, senses(one), one.kind + mark, gigabytes(one.disk_bytes))
+        answer(table_line((*cells, fit or "?"), widths, right))
     if len(rows) > len(shown):
         more = len(rows) - len(shown)
         say(text(f"{more} more; --limit 0 shows all", f"另有 {more} 个；--limit 0 显示全部"))
@@ -172,49 +172,13 @@ def _list(rows: Sequence[tuple[Model, str | None]], limit: int) -> None:
         say(text("* needs Python of its own (remote code)", "* 需要自带代码（remote code）"))
 
 
-def _line(width: int, *cells: str) -> str:
-    from prompt_toolkit.utils import get_cwidth
-
-    widths = (width, 5, 8, 10, 6, 6)
-    parts = []
-    for at, (cell, wide) in enumerate(zip(cells, widths, strict=True)):
-        cut = cell if get_cwidth(cell) <= wide else cell[: wide - 1] + "~"
-        gap = " " * max(0, wide - get_cwidth(cut))
-        parts.append(gap + cut if at in (1, 4) else cut + gap)
-    return " ".join(parts).rstrip()
-
-
-def details(one: Model, fit: str | None) -> list[str]:
-    """Say all that is known of a model."""
-    targets = catalogue.lora_targets(one.model_type)
-    needs = " ".join(filter(None, (one.transformers_spec, one.max_transformers)))
-    lines = {
-        text("model", "模型"): one.name,
-        "Hugging Face": one.hf_id,
-        text("family", "系列"): f"{one.family} ({one.model_type}, {one.architecture})",
-        text("size", "规模"): f"{one.params_b:g} B" if one.params_b else None,
-        text("active", "激活"): f"{one.active_params_b:g} B" if one.active_params_b else None,
-        text("reads", "模态"): one.modality,
-        text("kind", "类型"): f"{one.kind}, {one.stage}",
-        text("format", "格式"): one.quant if one.quant != "none" else "16 bits",
-        text("disk", "磁盘"): f"{one.disk_bytes / 1e9:.1f} GB" if one.disk_bytes else None,
-        text("context", "上下文"): f"{one.context:,} tokens" if one.context else None,
-        text("loads", "加载"): one.native,
-        "transformers": f"{needs or '-'} ({text('here', '本机')} {installed('transformers')})",
-        text("packages", "依赖包"): " ".join(one.extra_requires),
-        text("LoRA layers", "LoRA 层"): ", ".join(
-            [*targets.get("attention", ()), *targets.get("mlp", ())]
-        ),
-        text("trains here with", "本机可训练"): fit,
-    }
-    known = [f"{key}: {value}" for key, value in lines.items() if value]
-    return [*known, *map(str, requirements(one))]
-
-
 def datasets(options: argparse.Namespace) -> int:
-    """Find datasets in the catalogue."""
-    words = " ".join(options.query).lower().split()
-    found = [one for one in catalogue.datasets() if all(word in _around(one) for word in words)]
+    """Find datasets in the catalogue, or those that are here."""
+    if options.local or options.verify or options.remove:
+        from swiftbox import local_verbs
+
+        return local_verbs.listed(options, "dataset")
+    found = catalogue.search_datasets(" ".join(options.query))
     online = _online(options, " ".join(options.query), "datasets")
     if not found and not online:
         raise ConfigError(
@@ -235,8 +199,3 @@ def datasets(options: argparse.Namespace) -> int:
     if online:
         _list_online(online, "datasets")
     return 0
-
-
-def _around(one: Dataset) -> str:
-    parts = (one.id or "", one.hf_id or "", *one.tags, *one.languages, one.format or "")
-    return " ".join(parts).lower()

@@ -251,6 +251,20 @@ def _catalogue(verbs: Verbs) -> None:
         verb.add_argument(
             "--online", action="store_true", help=text("ask the hub too", "同时在社区搜索")
         )
+        verb.add_argument(
+            "--local", action="store_true", help=text("what is on this machine", "仅本机已有的")
+        )
+        verb.add_argument(
+            "--verify",
+            action="store_true",
+            help=text("hash what is here again", "重新校验本机文件"),
+        )
+        verb.add_argument(
+            "--remove", action="store_true", help=text("delete from its cache", "从缓存中删除")
+        )
+        verb.add_argument(
+            "--yes", action="store_true", help=text("with --remove", "与 --remove 同用")
+        )
         verb.add_argument("--limit", type=int, default=20, metavar="N", help="20; 0: all")
         _json(verb)
 

@@ -55,6 +55,15 @@ class Probe:
             _remember(self.key, self.found)
         return _machine(self.found, self.folder)
 
+    def now(self) -> Machine | None:
+        """Return the machine if it is known by now; None while it is not, or cannot be."""
+        if self.found is None and self.child is not None and self.child.poll() is None:
+            return None
+        try:
+            return self.result()
+        except MachineError:
+            return None
+
     def close(self) -> None:
         """End the child, if it still works."""
         if self.child is not None and self.child.poll() is None:

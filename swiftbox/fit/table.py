@@ -7,16 +7,15 @@ from collections.abc import Callable
 from swiftbox.config.train import TrainConfig
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.source import of_row
+from swiftbox.fit.source import Found
 from swiftbox.fit.verdict import judge
-from swiftbox.hub.catalogue import Model
 
 RICHEST_FIRST = ("full", "lora", "qlora")
 NOTHING = "no"
 
 
-def fit_of(settled: TrainConfig, machine: Machine) -> Callable[[Model], str | None]:
-    """Return what names the richest tuner that fits, `no` for none, None where nothing is known.
+def fit_of(settled: TrainConfig, machine: Machine) -> Callable[[Found | None], str | None]:
+    """Return what names the richest tuner that fits, `no` for none, None where no shape is known.
 
     `settled` is a training settled for the machine, whose tuner is changed in turn; weights are
     sharded where the machine has several devices.
@@ -24,8 +23,7 @@ def fit_of(settled: TrainConfig, machine: Machine) -> Callable[[Model], str | No
     tuners = [one for one in RICHEST_FIRST if one != "qlora" or able_of_qlora(machine)]
     configs = {one: settled.model_copy(update={"tuner_type": one}) for one in tuners}
 
-    def best(row: Model) -> str | None:
-        found = of_row(row)
+    def best(found: Found | None) -> str | None:
         if found is None:
             return None
         for tuner, config in configs.items():

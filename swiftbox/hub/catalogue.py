@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
+SHORTEST_LOOSE = 3
+"""Two letters are found in order nearly everywhere."""
+
 FILE = Path(__file__).with_name("catalogue.json")
+
+SELDOM = ("embedding", "reranker")
+"""Kinds that do not write text; they are not counted as language models."""
+
+UNTRAINED = (*SELDOM, "encoder")
+"""Kinds that no method here trains."""
 
 
 @dataclass(frozen=True)
@@ -125,18 +136,35 @@ def search(
     kind: str | None = None,
     family: str | None = None,
 ) -> list[Model]:
-    """Return the models in whose id, family, type and kind all words occur, the best first."""
+    """Return the models in whose id, family, type and kind all words occur, the best first.
+
+    Where there are none, those whose ids have the letters in this order, close together (`qwn3`).
+    """
     words = query.lower().split()
-    found = []
-    for one in models():
-        if modality and modality not in one.modality:
-            continue
-        if (kind and kind != one.kind) or (family and family.lower() != one.family.lower()):
-            continue
-        score = _score(one, words)
-        if score is not None:
-            found.append((score, one.params_b or 0.0, one.name, one))
-    return [one for *_, one in sorted(found, key=lambda item: item[:3])]
+    wanted = [
+        one
+        for one in models()
+        if (not modality or modality in one.modality)
+        and (not kind or kind == one.kind)
+        and (not family or family.lower() == one.family.lower())
+    ]
+    for score in (_score, _loose_score):
+        scored = [(score(one, words), one.params_b or inf, one.name, one) for one in wanted]
+        found = [item for item in scored if item[0] is not None]
+        if found:
+            return [one for *_, one in sorted(found, key=lambda item: item[:3])]
+    return []
+
+
+def search_datasets(query: str) -> list[Dataset]:
+    """Return the datasets in whose ids, tags, languages and format all words occur."""
+    words = query.lower().split()
+
+    def around(one: Dataset) -> str:
+        parts = (one.id or "", one.hf_id or "", *one.tags, *one.languages, one.format or "")
+        return " ".join(parts).lower()
+
+    return [one for one in datasets() if all(word in around(one) for word in words)]
 
 
 def similar(name: str) -> list[str]:
@@ -160,6 +188,20 @@ def _score(one: Model, words: list[str]) -> int | None:
             return None
         score += 0 if tail.startswith(word) or word == one.family.lower() else 1
         score += 0 if word in tail else 1
+    return score
+
+
+def _loose_score(one: Model, words: list[str]) -> int | None:
+    """Rank by how far a word's letters lie apart, at most twice its length; an id is no word."""
+    name, score = one.name.lower(), 0
+    for word in words:
+        if word in name:
+            continue
+        spans = re.finditer("(?=(" + ".*?".join(map(re.escape, word)) + "))", name)
+        span = min((len(one[1]) for one in spans), default=0)
+        if "/" in word or len(word) < SHORTEST_LOOSE or not 0 < span <= 2 * len(word):
+            return None
+        score += span
     return score
 
 

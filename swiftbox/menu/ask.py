@@ -20,17 +20,27 @@ MOST_SHOWN = 14
 """Choices beyond which typing letters narrows the list: more do not fit 24 lines with the rest."""
 
 
+FIRST = object()
+"""No default: the first choice. None is a value that a choice may have."""
+
+
 class Back(Exception):
     """The user wants to go one step back."""
 
 
-def select(message: str, choices: Sequence[tuple[Any, str]], default: Any = None) -> Any:
-    """Let one of (value, title) be chosen; return its value."""
+def select(
+    message: str,
+    choices: Sequence[tuple[Any, str]],
+    default: Any = FIRST,
+    *,
+    search: bool = False,
+) -> Any:
+    """Let one of (value, title) be chosen; return its value. Long lists can always be searched."""
     # By place, not by value: questionary takes a title for the value of a choice that is None.
     options = [questionary.Choice(title, value=at) for at, (_, title) in enumerate(choices)]
     values = [value for value, _ in choices]
     chosen = options[values.index(default)] if default in values else None
-    many = len(options) > MOST_SHOWN
+    many = search or len(options) > MOST_SHOWN
     place = _answer(
         questionary.select(
             message,

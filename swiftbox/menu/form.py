@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from swiftbox.config.checking import build
 from swiftbox.config.fields import Card, cards, section_title
 from swiftbox.config.reading import read_text
+from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import scalar
 from swiftbox.language import text
 from swiftbox.menu.ask import Back, say, select, type_in, type_path
 from swiftbox.menu.goals import suggested
+from swiftbox.menu.picker import Picker
+from swiftbox.offers import Datasets, MachineNow, Models
 from swiftbox.preflight import looks_like_path
 
 Values = dict[str, Any]
@@ -22,8 +26,15 @@ PATHS = ("model", "adapter", "dataset", "template", "output_dir")
 
 MUST_EXIST = ("model", "adapter", "dataset")
 
+PICKED = ("model", "dataset")
+"""Fields that are picked from what is here and from the catalogue."""
 
-def fill(model: type[TrainConfig], values: Values) -> Values:
+
+def unknown() -> None:
+    """Stand for a machine that nobody has looked at yet."""
+
+
+def fill(model: type[TrainConfig], values: Values, machine: MachineNow = unknown) -> Values:
     """Ask the essential fields one by one; Back at the first leaves the form."""
     asked = [card for card in cards(model) if card.essential and card.name != "stage"]
     answers = dict(values)
@@ -34,7 +45,7 @@ def fill(model: type[TrainConfig], values: Values) -> Values:
             at += 1
             continue
         try:
-            answers[card.name] = ask_field(model, card, proposed(model, card, answers))
+            answers[card.name] = ask_field(model, card, proposed(model, card, answers), machine)
         except Back:
             at = _before(model, asked, at, answers)
             if at < 0:
@@ -60,12 +71,21 @@ def _before(model: type[TrainConfig], asked: list[Card], at: int, answers: Value
     return at
 
 
-def more(model: type[TrainConfig], values: Values) -> Values:
-    """Let any setting be changed, until the user is done."""
+def more(
+    model: type[TaskConfig],
+    values: Values,
+    machine: MachineNow = unknown,
+    without: Sequence[str] = (),
+) -> Values:
+    """Let any setting be changed but those named by `without`, until the user is done."""
     answers = dict(values)
     while True:
         shown = everything(model, answers)
-        usable = [card for card in cards(model) if card.section != "task" and card.applies(shown)]
+        usable = [
+            card
+            for card in cards(model)
+            if card.section != "task" and card.name not in without and card.applies(shown)
+        ]
         choices: list[tuple[Card | None, str]] = [(None, text("done", "完成"))]
         for card in usable:
             mark = "*" if card.name in answers else " "
@@ -75,24 +95,28 @@ def more(model: type[TrainConfig], values: Values) -> Values:
             choices.append((card, title))
         try:
             chosen = select(
-                text("Change a setting (type to search)", "修改设置（可输入字母查找）"), choices
+                text("Change a setting (type to search)", "修改设置（可输入字母查找）"),
+                choices,
+                search=True,
             )
         except Back:
             return answers
         if chosen is None:
             return answers
         try:
-            answers[chosen.name] = ask_field(model, chosen, answers)
+            answers[chosen.name] = ask_field(model, chosen, answers, machine)
         except Back:
             continue
 
 
-def everything(model: type[TrainConfig], values: Values) -> Values:
+def everything(model: type[TaskConfig], values: Values) -> Values:
     """Return the values with the defaults of all other fields."""
     return {**{card.name: card.default for card in cards(model)}, **values}
 
 
-def ask_field(model: type[TrainConfig], card: Card, values: Values) -> Any:
+def ask_field(
+    model: type[TaskConfig], card: Card, values: Values, machine: MachineNow = unknown
+) -> Any:
     """Ask for one field by its card; its help is the question, its current value the default."""
     now = values.get(card.name, card.default)
     message = card.name
@@ -106,8 +130,13 @@ def ask_field(model: type[TrainConfig], card: Card, values: Values) -> Any:
     def check(typed: str) -> str:
         return mistake(model, card, typed)
 
-    ask = type_path if card.name in PATHS else type_in
-    return parsed(model, card, ask(message, plain(now), check))
+    if card.name in PICKED:
+        offered = Models(machine) if card.name == "model" else Datasets()
+        (typed,) = Picker(message, offered, check, plain(now)).pick()
+    else:
+        ask = type_path if card.name in PATHS else type_in
+        typed = ask(message, plain(now), check)
+    return parsed(model, card, typed)
 
 
 def plain(value: Any) -> str:
@@ -115,15 +144,19 @@ def plain(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else scalar(value)
 
 
-def mistake(model: type[TrainConfig], card: Card, typed: str) -> str:
+def mistake_of(model: type[TaskConfig], name: str, typed: str) -> str:
+    """Return what is wrong with a typed value by the field's type alone."""
+    settings = read_text("", source="", overrides=[f"{name}={typed}"])
+    build(model, settings, {})
+    return next((one.what for one in settings.problems if one.key == name), "")
+
+
+def mistake(model: type[TaskConfig], card: Card, typed: str) -> str:
     """Return what is wrong with a typed value, in the reader's words; empty when it is well."""
     if not typed and card.nullable:
         return ""
-    settings = read_text("", source="", overrides=[f"{card.name}={typed}"])
-    build(model, settings, {})
-    wrong = [one.what for one in settings.problems if one.key == card.name]
-    if wrong:
-        return wrong[0]
+    if wrong := mistake_of(model, card.name, typed):
+        return wrong
     missing = card.name in MUST_EXIST and looks_like_path(typed.partition("#")[0])
     if missing and not Path(typed).expanduser().exists():
         name = typed.rpartition("#")[0] or typed
@@ -132,7 +165,7 @@ def mistake(model: type[TrainConfig], card: Card, typed: str) -> str:
     return ""
 
 
-def parsed(model: type[TrainConfig], card: Card, typed: str) -> Any:
+def parsed(model: type[TaskConfig], card: Card, typed: str) -> Any:
     """Return the value that a typed text means."""
     if not typed and card.nullable:
         return None

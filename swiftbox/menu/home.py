@@ -10,13 +10,22 @@ from collections.abc import Iterator
 from swiftbox import __version__
 from swiftbox.language import text
 
-TRAIN, RUNS, DEMO, DOCTOR, LANGUAGE, QUIT = "train", "runs", "demo", "doctor", "language", "quit"
+TRAIN, DOWNLOAD, RUNS, DEMO, DOCTOR, LANGUAGE, QUIT = (
+    "train",
+    "download",
+    "runs",
+    "demo",
+    "doctor",
+    "language",
+    "quit",
+)
 
 
 def entries() -> list[tuple[str, str]]:
     """Return what the home screen offers: key and title."""
     return [
         (TRAIN, text("Train a model", "训练模型")),
+        (DOWNLOAD, text("Download models and datasets", "下载模型与数据集")),
         (RUNS, text("My runs", "我的运行")),
         (DEMO, text("Demo: make and train a small model here", "演示：在本机制作并训练一个小模型")),
         (DOCTOR, text("Doctor: what this machine has and lacks", "诊断：检查本机环境")),

@@ -40,6 +40,13 @@ def train(probe: Any) -> None:
     begin(probe)
 
 
+def download(probe: Any) -> None:
+    """Fill a queue of models and datasets and fetch it; look after what is here."""
+    from swiftbox.menu.downloading import begin
+
+    begin(probe)
+
+
 def my_runs(_probe: Any) -> None:
     """List the runs; do things with the chosen one."""
     while True:
@@ -148,6 +155,7 @@ def choose_language(_probe: Any) -> None:
 
 SCREENS = {
     home.TRAIN: train,
+    home.DOWNLOAD: download,
     home.RUNS: my_runs,
     home.DEMO: demo,
     home.DOCTOR: doctor,

@@ -5,28 +5,27 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from prompt_toolkit.utils import get_cwidth
-
-from swiftbox import launch, run_folder
+from swiftbox import launch
 from swiftbox.config.fields import cards
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import scalar, write
 from swiftbox.errors import UserError
 from swiftbox.language import text
-from swiftbox.menu.ask import Back, complain, pause, say, select, type_in
-from swiftbox.menu.form import Values, fill, more
+from swiftbox.menu import acting
+from swiftbox.menu.acting import save_as, show_yaml
+from swiftbox.menu.ask import Back, complain, pause, say, select
+from swiftbox.menu.form import Values, fill, more, unknown
 from swiftbox.menu.goals import GOALS, Goal
+from swiftbox.offers import MachineNow
 from swiftbox.presets import presets
 from swiftbox.tasks.load import Loaded, load, loads, of_training
 from swiftbox.tasks.train import TRAIN
-from swiftbox.view import View
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class Draft:
     model: type[TrainConfig]
     values: Values
     file: Path | None = None
+    machine: MachineNow = field(default=unknown, compare=False)
+    """Tells what this machine is once it is known, for what fits."""
 
     def loaded(self) -> Loaded:
         """Return the typed config; raise ConfigError with all that is wrong."""
@@ -65,10 +66,10 @@ def default_name(config: TrainConfig) -> str:
 def begin(probe: Any) -> None:
     """Go through a training; Back at the first question returns home."""
     while True:
-        draft = start_from()
+        draft = replace(start_from(), machine=probe.now)
         try:
             if draft.file is None:
-                draft = replace(draft, values=fill(draft.model, draft.values))
+                draft = replace(draft, values=fill(draft.model, draft.values, draft.machine))
             probe.result()  # the devices are known from here on, or the reason why not
             review(draft)
         except Back:
@@ -140,7 +141,7 @@ def review(draft: Draft) -> None:
             if chosen == "fit" and cure is not None:
                 draft = replace(draft, values={**draft.values, **cure.changes}, file=None)
             elif chosen == "more":
-                draft = replace(draft, values=more(draft.model, draft.values))
+                draft = replace(draft, values=more(draft.model, draft.values, draft.machine))
             elif chosen == "edit":
                 draft = edit(draft)
             elif chosen == "save":
@@ -160,10 +161,7 @@ def show(draft: Draft) -> launch.Prepared | None:
     """Print the review; return what was prepared, None when the draft cannot run as it is."""
     try:
         loaded = draft.loaded()
-        say("")
-        for line in draft.yaml().splitlines():
-            say(cropped(line))
-        say("")
+        show_yaml(draft.yaml())
         prepared = launch.plan_of(loaded)
     except UserError as error:
         complain(error)
@@ -216,14 +214,6 @@ def nearest_preset(wanted: Values) -> str:
     return exact if exact in known else alike[0]
 
 
-def cropped(line: str) -> str:
-    """Return as much of a line as the terminal is wide; comments may run over, values do not."""
-    width = shutil.get_terminal_size().columns - 1
-    while get_cwidth(line) > width:
-        line = line[: width - get_cwidth(line)]
-    return line
-
-
 def same_as_file(draft: Draft) -> bool:
     """Tell whether nothing was changed since the draft's file was read."""
     try:
@@ -250,7 +240,7 @@ def edit(draft: Draft) -> Draft:
                 )
                 return draft
             try:
-                return replace(of_file(path), file=None)
+                return replace(of_file(path), file=None, machine=draft.machine)
             except UserError as error:
                 complain(error)
             again = [
@@ -262,44 +252,14 @@ def edit(draft: Draft) -> Draft:
 
 
 def save(draft: Draft) -> Path:
-    """Write the YAML under a name of the user's; an existing file is overwritten only when told."""
+    """Write the YAML under a name of the user's."""
     proposed = str(draft.file or default_name(of_training(draft.loaded().config)))
     if draft.file is not None and draft.file.parent == next(iter(presets().values())).parent:
         proposed = draft.file.name  # a preset stays as it is: the copy goes here
-    while True:
-        path = Path(type_in(text("Save as", "保存为"), proposed, _needs_name)).expanduser()
-        if path.exists() and path.read_text(encoding="utf-8") != draft.yaml():
-            options = [(False, text("another name", "换个名字")), (True, text("overwrite", "覆盖"))]
-            if not select(text(f"{path} exists", f"{path} 已存在"), options):
-                continue
-        try:
-            run_folder.write_atomic(path, replace(draft, file=path).yaml())
-        except OSError as error:
-            say(f"error: {error}")
-            continue
-        say(text(f"saved {path}", f"已保存 {path}"))
-        return path
-
-
-def _needs_name(typed: str) -> str:
-    return "" if typed else text("a name is needed", "请输入文件名")
+    return save_as(proposed, lambda path: replace(draft, file=path).yaml())
 
 
 def carry_out(draft: Draft, *, detach: bool) -> None:
     """Save the YAML where it is new, and run it as the command line does."""
     path = draft.file if draft.file is not None and same_as_file(draft) else save(draft)
-    folders: list[Path] = []
-
-    def remember(folder: Path, _plan: Any) -> None:
-        folders.append(folder)
-        say(text(f"run folder: {folder}", f"运行目录：{folder}"))
-
-    if detach:
-        launch.start(path, detach=True, on_start=remember)
-        say(text("follow it under `My runs`", "可在“我的运行”中跟踪"))
-    else:
-        with View() as view:
-            code = launch.start(path, on_event=view.event, on_start=remember)
-        if code and folders:
-            say(text(f"log: {folders[0] / run_folder.LOG}", f"日志：{folders[0] / run_folder.LOG}"))
-    pause()
+    acting.carry_out(path, detach=detach)

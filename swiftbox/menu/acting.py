@@ -1,0 +1,75 @@
+"""What the menu does with a YAML: show it, save it, and run it as the command line does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prompt_toolkit.utils import get_cwidth
+
+from swiftbox import launch, run_folder
+from swiftbox.language import text
+from swiftbox.menu.ask import pause, say, select, type_in
+from swiftbox.view import View
+
+
+def show_yaml(yaml: str) -> None:
+    """Print a YAML between empty lines, as wide as the terminal."""
+    say("")
+    for line in yaml.splitlines():
+        say(cropped(line))
+    say("")
+
+
+def cropped(line: str) -> str:
+    """Return as much of a line as the terminal is wide; comments may run over, values do not."""
+    width = shutil.get_terminal_size().columns - 1
+    while get_cwidth(line) > width:
+        line = line[: width - get_cwidth(line)]
+    return line
+
+
+def save_as(proposed: str, content: Callable[[Path], str]) -> Path:
+    """Write a YAML under a name of the user's; an existing file is overwritten only when told.
+
+    `content` gives the text for the name, which its header may tell.
+    """
+    while True:
+        path = Path(type_in(text("Save as", "保存为"), proposed, _needs_name)).expanduser()
+        wanted = content(path)
+        if path.exists() and path.read_text(encoding="utf-8") != wanted:
+            options = [(False, text("another name", "换个名字")), (True, text("overwrite", "覆盖"))]
+            if not select(text(f"{path} exists", f"{path} 已存在"), options):
+                continue
+        try:
+            run_folder.write_atomic(path, wanted)
+        except OSError as error:
+            say(f"error: {error}")
+            continue
+        say(text(f"saved {path}", f"已保存 {path}"))
+        return path
+
+
+def _needs_name(typed: str) -> str:
+    return "" if typed else text("a name is needed", "请输入文件名")
+
+
+def carry_out(path: Path, *, detach: bool) -> None:
+    """Run a YAML with the live view, or leave it in the background."""
+    folders: list[Path] = []
+
+    def remember(folder: Path, _plan: Any) -> None:
+        folders.append(folder)
+        say(text(f"run folder: {folder}", f"运行目录：{folder}"))
+
+    if detach:
+        launch.start(path, detach=True, on_start=remember)
+        say(text("follow it under `My runs`", "可在“我的运行”中跟踪"))
+    else:
+        with View() as view:
+            code = launch.start(path, on_event=view.event, on_start=remember)
+        if code and folders:
+            say(text(f"log: {folders[0] / run_folder.LOG}", f"日志：{folders[0] / run_folder.LOG}"))
+    pause()

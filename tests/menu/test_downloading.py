@@ -1,0 +1,137 @@
+"""The download screens by keys: a queue becomes YAML; what is here is looked after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from model_folder import write_model
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from swiftbox.hub.verified import Marker, Origin
+from swiftbox.menu import acting, loop
+from swiftbox.menu.downloading import Queue, command_of, room_line
+from swiftbox.tasks.load import load
+
+ENTER, DOWN, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x03", "\t", "\x15"
+DOWNLOAD, MODELS, DATASETS, HERE = DOWN + ENTER, ENTER, DOWN + ENTER, DOWN * 2 + ENTER
+FETCH, DETACH, MORE_MODELS, MORE_DATA, DROP, SETTING, SAVE, LEAVE = (
+    DOWN * n + ENTER for n in range(8)
+)
+QUIT = CTRL_C
+
+
+@contextmanager
+def keys(*pressed: str) -> Iterator[None]:
+    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
+        typed.send_text("".join(pressed))
+        typed.close()  # what waits for more keys ends
+        yield
+
+
+@pytest.fixture(autouse=True)
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    (tmp_path / "desk").mkdir()
+    monkeypatch.chdir(tmp_path / "desk")
+    return tmp_path / "desk"
+
+
+def test_a_queue_of_models_and_datasets_is_saved(desk: Path) -> None:
+    models = ["qwen3-0.6b", TAB, CLEAR, "qwen3-1.7b", TAB, CLEAR, ENTER]
+    data = [MORE_DATA, "alpaca-gpt4-data-en", ENTER]
+    with keys(DOWNLOAD, MODELS, *models, *data, SAVE, ENTER, LEAVE, QUIT, QUIT):
+        assert loop.run() == 0
+    config = load(desk / "download-qwen3-0.6b.yaml").config.model_dump()
+    assert config["model"] == ["Qwen/Qwen3-0.6B", "Qwen/Qwen3-1.7B"]
+    assert config["dataset"] == ["AI-ModelScope/alpaca-gpt4-data-en"]
+
+
+def test_one_thing_is_taken_out_and_a_setting_changed(desk: Path) -> None:
+    models = ["qwen3-0.6b", TAB, CLEAR, "qwen3-1.7b", TAB, CLEAR, ENTER]
+    change = [SETTING, "local_dir", ENTER, CLEAR, "weights", ENTER, ENTER]
+    walk = [DROP, ENTER, *change, SAVE, ENTER, LEAVE]
+    with keys(DOWNLOAD, MODELS, *models, *walk, QUIT, QUIT):
+        assert loop.run() == 0
+    config = load(desk / "download-qwen3-1.7b.yaml").config.model_dump()
+    assert config["model"] == ["Qwen/Qwen3-1.7B"]
+    assert config["local_dir"] == "weights"
+
+
+def test_fetching_saves_the_yaml_and_runs_it(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[Path, bool]] = []
+
+    def start(path: Path, *, detach: bool = False, **_: object) -> int:
+        ran.append((path, detach))
+        return 0
+
+    monkeypatch.setattr(acting.launch, "start", start)
+    with keys(DOWNLOAD, MODELS, "qwen3-0.6b", ENTER, DETACH, ENTER, ENTER, QUIT):
+        assert loop.run() == 0
+    assert ran == [(Path("download-qwen3-0.6b.yaml"), True)]
+    assert (desk / "download-qwen3-0.6b.yaml").is_file()
+
+
+def test_a_name_that_is_no_id_is_refused_where_it_is_typed(desk: Path) -> None:
+    wrong = ["../../etc/x", ENTER, CLEAR, "qwen3-0.6b", ENTER]
+    with keys(DOWNLOAD, MODELS, *wrong, SAVE, ENTER, LEAVE, QUIT, QUIT):
+        assert loop.run() == 0
+    assert load(desk / "download-qwen3-0.6b.yaml").config.model_dump()["model"] == [
+        "Qwen/Qwen3-0.6B"
+    ]
+
+
+def test_the_review_says_how_much_and_the_command() -> None:
+    queue = Queue({}).added("model", ["Qwen/Qwen3-8B", "o/unknown"]).added("dataset", ["o/rows"])
+    assert "about 16G and 2 of unknown size to fetch" in room_line(queue)
+    assert command_of(queue) == "swiftbox download Qwen/Qwen3-8B o/unknown 'dataset=[o/rows]'"
+    only = Queue({"hub": "huggingface"}).added("dataset", ["o/rows"])
+    assert command_of(only) == "swiftbox download o/rows --dataset hub=huggingface"
+
+
+def test_a_disk_that_is_too_small_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swiftbox.hub.room.free_bytes", lambda _: 1_000_000_000)
+    assert "TOO SMALL" in room_line(Queue({}).added("model", ["Qwen/Qwen3-8B"]))
+
+
+def fetched(desk: Path) -> Path:
+    folder = write_model(desk.parent / "ms/models/o--n/snapshots/master")
+    marker = Marker(folder)
+    marker.begin(Origin("modelscope", "o/n", "model", "master", "c1"))
+    marker.end("")
+    return folder
+
+
+def test_what_is_here_is_verified(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fetched(desk)
+    with keys(DOWNLOAD, HERE, ENTER, ENTER, ENTER, *[CTRL_C] * 4):
+        assert loop.run() == 0
+    assert "o/n: well" in capsys.readouterr().out
+
+
+def test_what_is_here_is_removed_after_a_second_question(desk: Path) -> None:
+    folder = fetched(desk)
+    with keys(DOWNLOAD, HERE, ENTER, DOWN + ENTER, ENTER, *[CTRL_C] * 4):
+        assert loop.run() == 0
+    assert folder.is_dir()
+    with keys(DOWNLOAD, HERE, ENTER, DOWN + ENTER, DOWN + ENTER, *[CTRL_C] * 4):
+        assert loop.run() == 0
+    assert not folder.exists()
+
+
+def test_the_picker_of_a_training_offers_what_was_fetched(desk: Path) -> None:
+    fetched(desk)
+    (desk / "chat.jsonl").write_text(
+        json.dumps({"messages": [{"role": "user", "content": "a"}]}) + "\n"
+    )
+    lora, rank, dataset, rest = ENTER, ENTER, ENTER, ENTER * 6
+    with keys(ENTER, ENTER, ENTER, lora, rank, dataset, rest, *[CTRL_C] * 20):
+        assert loop.run() == 0

@@ -1,0 +1,215 @@
+"""The list that narrows while one types: what Enter takes, views, families, marks, paths."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from model_folder import write_model
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+from prompt_toolkit.utils import get_cwidth
+
+from swiftbox.devices.imagined import imagined
+from swiftbox.devices.machine import Machine
+from swiftbox.menu.ask import Back
+from swiftbox.menu.picker import AROUND, MOST_ROWS, Picker, common, completions
+from swiftbox.offers import Datasets, Models
+
+ENTER, TAB, DOWN, UP, LEFT, RIGHT = "\r", "\t", "\x1b[B", "\x1b[A", "\x1b[D", "\x1b[C"
+CTRL_C, CLEAR, BACKSPACE, PAGE_DOWN = "\x03", "\x15", "\x7f", "\x1b[6~"
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty caches, and a desk to work at with one model in a folder."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    write_model(tmp_path / "desk" / "mine")
+    monkeypatch.chdir(tmp_path / "desk")
+    return tmp_path
+
+
+def well(_typed: str) -> str:
+    return ""
+
+
+def nobody() -> Machine | None:
+    return None
+
+
+def small_gpu() -> Machine | None:
+    return imagined("cuda:24")
+
+
+def pick(
+    *pressed: str,
+    current: str = "",
+    many: bool = False,
+    machine: Callable[[], Machine | None] = nobody,
+    check: Callable[[str], str] = well,
+) -> list[str]:
+    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
+        typed.send_text("".join(pressed))
+        typed.close()  # what waits for more keys ends
+        return Picker("model", Models(machine), check, current, many).pick()
+
+
+def test_what_is_on_this_machine_comes_first() -> None:
+    assert pick(ENTER) == ["./mine"]
+
+
+def test_words_narrow_the_list_to_an_id() -> None:
+    assert pick("qwen3 4b instruct 2507", ENTER) == ["Qwen/Qwen3-4B-Instruct-2507"]
+
+
+def test_letters_left_out_still_find_it() -> None:
+    assert pick("qwn3-4b", ENTER)[0].startswith("Qwen/Qwen3-4B")
+
+
+def test_an_id_that_the_catalogue_has_not_is_taken_as_typed() -> None:
+    assert pick("my-team/own-model", ENTER) == ["my-team/own-model"]
+
+
+def test_a_path_is_taken_as_typed() -> None:
+    assert pick("./mine", ENTER) == ["./mine"]
+
+
+def test_tab_completes_a_path() -> None:
+    assert pick("./mi", TAB, ENTER) == ["./mine/"]
+
+
+def test_enter_on_a_folder_of_the_list_leads_into_it(caches: Path) -> None:
+    write_model(caches / "desk" / "many" / "first")
+    assert pick("./ma", DOWN, ENTER, DOWN, ENTER, ENTER) == ["./many/first/"]
+
+
+def test_what_was_chosen_before_is_offered_first() -> None:
+    assert pick(ENTER, current="Qwen/Qwen3-8B") == ["Qwen/Qwen3-8B"]
+    assert pick(ENTER, current="./elsewhere") == ["./elsewhere"]
+
+
+def test_a_wrong_answer_is_said_and_can_be_mended() -> None:
+    def check(typed: str) -> str:
+        return "" if typed == "b/b" else "should be b/b"
+
+    assert pick("a/a", ENTER, CLEAR, "b/b", ENTER, check=check) == ["b/b"]
+
+
+@pytest.mark.parametrize("key", [CTRL_C, "\x04"])
+def test_leaving_goes_one_step_back(key: str) -> None:
+    with pytest.raises(Back):
+        pick("qwen", key)
+
+
+def test_tab_marks_several_and_enter_takes_them() -> None:
+    assert pick("qwen3-8b", TAB, CLEAR, "qwen3-14b", TAB, CLEAR, ENTER, many=True) == [
+        "Qwen/Qwen3-8B",
+        "Qwen/Qwen3-14B",
+    ]
+
+
+def test_a_second_tab_takes_the_mark_away() -> None:
+    keys = ("qwen3-8b", TAB, UP, TAB, CLEAR, "qwen3-14b", ENTER)
+    assert pick(*keys, many=True) == ["Qwen/Qwen3-14B"]
+
+
+def test_a_view_shows_models_that_hear() -> None:
+    (found,) = pick(RIGHT * 6, "qwen2-audio", ENTER)
+    assert found.startswith("Qwen/Qwen2-Audio")
+
+
+def test_families_are_chosen_first_and_then_their_models() -> None:
+    keys = (LEFT, "internvl3.5", ENTER, ENTER)
+    assert pick(*keys)[0].startswith("OpenGVLab/InternVL3_5")
+
+
+def test_backspace_on_nothing_leaves_the_family() -> None:
+    assert pick(LEFT, "internvl3.5", ENTER, BACKSPACE, ENTER) == ["./mine"]
+
+
+def shown(picker: Picker) -> list[str]:
+    """Return the lines under the question, as the terminal would show them."""
+    return "".join(part for _, part, *_ in picker._below()).splitlines()
+
+
+def picker_of(machine: Callable[[], Machine | None], typed: str, tab: int = 0) -> Picker:
+    picker = Picker("model", Models(machine), well, tab=tab)
+    picker.typed.text = typed
+    return picker
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("typed", ["", "internvl", "./", "nothing of that kind", "qwen3-8b"])
+@pytest.mark.parametrize("tab", [0, 2, 8])
+def test_every_view_fits_a_terminal_of_80_by_24(
+    typed: str, tab: int, language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWIFTBOX_LANG", language)
+    size = os.terminal_size((80, 24))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_: size)
+    lines = shown(picker_of(small_gpu, typed, tab))
+    assert len(lines) <= MOST_ROWS + AROUND - 2
+    assert max(map(get_cwidth, lines)) < 80
+
+
+def test_the_column_of_what_fits_fills_once_the_machine_is_known() -> None:
+    row = next(line for line in shown(picker_of(nobody, "qwen3-8b")) if "»" in line)
+    assert not row.endswith("lora")
+    row = next(line for line in shown(picker_of(small_gpu, "qwen3-8b")) if "»" in line)
+    assert re.search(r"Qwen/Qwen3-8B .* chat .* lora$", row)
+
+
+def test_the_view_of_what_fits_leaves_out_what_does_not() -> None:
+    fits = Models(small_gpu).find("qwen2.5 72b instruct", "fits")
+    every = Models(small_gpu).find("qwen2.5 72b instruct", "all")
+    assert len(fits) < len(every)
+    assert all("Int4" in one.name or "AWQ" in one.name for one in fits)
+
+
+def test_the_second_lines_say_what_a_model_needs() -> None:
+    lines = shown(picker_of(nobody, "chatglm3-6b"))
+    assert any("needs Python of its own" in line for line in lines)
+
+
+def test_a_model_of_the_cache_is_offered_by_its_id_and_another_tools_by_its_folder(
+    caches: Path,
+) -> None:
+    write_model(caches / "ms/models/Qwen--Qwen3-8B/snapshots/master")
+    old = write_model(caches / "ms/hub/o/n")
+    values = {one.name: one.value for one in Models(nobody).find("", "here")}
+    assert values == {"Qwen/Qwen3-8B": "Qwen/Qwen3-8B", "o/n": str(old), "./mine": "./mine"}
+
+
+def test_a_model_that_is_here_is_not_listed_twice(caches: Path) -> None:
+    write_model(caches / "ms/models/Qwen--Qwen3-8B/snapshots/master")
+    names = [one.name for one in Models(nobody).find("qwen3-8b", "all")]
+    assert names.count("Qwen/Qwen3-8B") == 1
+
+
+def test_what_is_fetched_is_named_by_ids_alone(caches: Path) -> None:
+    write_model(caches / "ms/hub/o/n")
+    assert [one.value for one in Models(nobody, fetched=True).find("", "here")] == ["o/n"]
+
+
+def test_datasets_of_the_folder_come_before_the_catalogues(caches: Path) -> None:
+    (caches / "desk" / "rows.jsonl").write_text("{}\n")
+    (caches / "desk" / "notes.doc").write_text("no rows")
+    found = Datasets().find("", "all")
+    assert found[0].value == "./rows.jsonl"
+    assert not any("notes" in one.name for one in found)
+    assert len(found) > 200
+
+
+def test_paths_are_completed_as_far_as_they_agree(caches: Path) -> None:
+    for name in ("data-a", "data-b"):
+        (caches / "desk" / name).mkdir()
+    found = completions("./da")
+    assert found == ["./data-a/", "./data-b/"]
+    assert common(found) == "./data-"
