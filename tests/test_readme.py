@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from box import COMMAND, box, events, state, until
+from model_folder import write_model
 from tiny import write_chats
 
 from swiftbox.cli import main
@@ -39,7 +40,7 @@ def commands() -> list[str]:
 
 
 def test_every_command_is_known_here() -> None:
-    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE]
+    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL]
     assert sorted(commands()) == sorted(known)
 
 
@@ -57,6 +58,31 @@ def test_the_catalogue_answers_as_the_page_says(
 ) -> None:
     assert main(shlex.split(command)[1:]) == 0
     assert len(capsys.readouterr().out.splitlines()) >= 6
+
+
+LOCAL = (
+    "swiftbox models --local",
+    "swiftbox models Qwen/Qwen3-0.6B --verify",
+    "swiftbox models Qwen/Qwen3-0.6B --remove --yes",
+    "swiftbox models qwen3 --online",
+)
+
+
+@pytest.mark.parametrize("command", LOCAL)
+def test_what_is_here_is_looked_after_as_the_page_says(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for hub in ("MODELSCOPE_ENDPOINT", "HF_ENDPOINT"):
+        monkeypatch.setenv(hub, "http://127.0.0.1:9")  # where nothing listens
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    folder = write_model(tmp_path / "models/Qwen--Qwen3-0.6B/snapshots/master")
+    assert main(shlex.split(command)[1:]) == 0
+    assert "Qwen/Qwen3-0.6B" in capsys.readouterr().out
+    assert folder.exists() is ("--remove" not in command)
 
 
 DOWNLOADS = (
