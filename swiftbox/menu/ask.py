@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -69,8 +70,19 @@ def type_path(message: str, default: str, check: Callable[[str], str]) -> str:
 
 def pause() -> None:
     """Wait until the user has read what is on the screen."""
+    forget_typed()
     with contextlib.suppress(Back):
         select(text("Go on", "继续"), [(None, text("back", "返回"))])
+
+
+def forget_typed() -> None:
+    """Drop keys typed while something else had the screen: they were not meant for the menu."""
+    if os.name != "posix" or not sys.stdin.isatty():
+        return
+    import termios
+
+    with contextlib.suppress(termios.error):
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def _validator(check: Callable[[str], str]) -> Callable[[str], bool | str]:
