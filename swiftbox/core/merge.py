@@ -225,7 +225,10 @@ def _require_taken(network: Any, folder: Path, shapes: Shapes, heard: Sequence[s
     """Raise RunError when a tensor of the adapter found no place, or a place no tensor."""
     state = set(get_peft_model_state_dict(network, save_embedding_layers=False))
     lost = sorted(set(shapes) - state - set(network.state_dict()))
-    lost = [one for one in lost if ".base_layer." not in one]
+    # peft saves tables twice where it saves embeddings: by their own name, which it reads, and so.
+    again = ".modules_to_save."
+    twice = {one for one in lost if again in one and one.replace(again, ".") in shapes}
+    lost = [one for one in lost if ".base_layer." not in one and one not in twice]
     if any("missing adapter keys" in one for one in heard):
         lost = lost or sorted(state - set(shapes))
     elif not state <= set(shapes):
