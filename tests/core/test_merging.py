@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes
 import pytest
 import torch
 from adapters import logits, make_adapter, make_run, qlora, save_adapter, token_ids
@@ -14,7 +15,7 @@ from made_up import made_up
 from peft import IA3Config, LoraConfig, OFTConfig, PeftModel, VeraConfig, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny import build
+from tiny import SIZES, build
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -100,6 +101,23 @@ def test_merged_says_what_base_and_adapter_say(kind: str, tiny: Path, tmp_path: 
     (step,) = made.figures["steps"]
     assert step["maximum"] <= step["limit"]
     assert (step["same_answers"], step["answers"]) == (len(QUESTIONS), len(QUESTIONS))
+
+
+@pytest.mark.parametrize("experts", [False, True])
+def test_a_mixture_of_experts_is_merged(experts: bool, tiny: Path, tmp_path: Path) -> None:
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    base = shutil.copytree(tiny, tmp_path / "base")
+    sizes = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **sizes, head_dim=16)).save_pretrained(base)
+    fused = {"target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}
+    adapter = make_adapter(
+        base, tmp_path / "a", target_modules=["q_proj"], **(fused if experts else {})
+    )
+    made = Merged(tmp_path / "out", adapter=adapter)
+    ids = token_ids(base)
+    assert close(logits(made.model(), ids), truth(base, adapter, ids))
+    assert "model.layers.0.mlp.experts.0.up_proj.weight" in made.tensors()  # as the base has them
 
 
 @pytest.mark.parametrize(
@@ -239,6 +257,34 @@ def test_dequantized_is_the_base_that_an_nf4_adapter_was_trained_on(
     ids = token_ids(tiny)
     live = logits(on_quantized(tiny, adapter, four_bits(double)), ids)
     assert close(logits(made.model(), ids), live)
+
+
+def test_a_processor_that_packs_four_bits_changes_nothing(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = make_run(make_adapter(tiny, tmp_path / "run" / "model"), tiny, **qlora())
+    plain = Merged(tmp_path / "plain", adapter=trained, merge_base="dequantized")
+    monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: True)
+    packing = Merged(tmp_path / "packing", adapter=trained, merge_base="dequantized")
+    ids = token_ids(tiny)
+    assert torch.equal(logits(plain.model(), ids), logits(packing.model(), ids))
+
+
+def test_a_training_in_bfloat16_has_seen_its_own_rounding(tiny: Path, tmp_path: Path) -> None:
+    trained = make_run(
+        make_adapter(tiny, tmp_path / "run" / "model"), tiny, **qlora(dtype="bfloat16")
+    )
+    made = Merged(tmp_path / "out", adapter=trained, merge_base="dequantized").model()
+    model = AutoModelForCausalLM.from_pretrained(
+        tiny, dtype=torch.bfloat16, quantization_config=four_bits(True)
+    )
+    layer = model.model.layers[0].mlp.down_proj  # no adapter there
+    one_by_one = torch.eye(layer.in_features, dtype=torch.bfloat16)
+    layer.support_avx512bf16_for_cpu = False
+    with torch.no_grad():
+        columns = layer(one_by_one).float().T  # (O, I): the weights as a forward pass has them
+    assert torch.equal(made.model.layers[0].mlp.down_proj.weight, columns)
+    assert torch.equal(made.model.embed_tokens.weight, model.model.embed_tokens.weight.float())
 
 
 def test_the_two_bases_of_an_nf4_adapter_are_compared(tiny: Path, tmp_path: Path) -> None:
