@@ -83,7 +83,7 @@ def _quantized(folder: Path, how: str) -> ConfigError:
 def require_fit(base: Stored, adapters: Sequence[Adapter], name: str) -> None:
     """Raise ConfigError unless all layers are those of the base, which is asked for as `name`."""
     for one in adapters:
-        _require_named(one, name)
+        require_named(one, name)
         for wrong in _misfits(base, one):
             raise ConfigError(
                 text(
@@ -99,8 +99,8 @@ def _other_base(one: Adapter) -> str:
     return text(f"it was trained on {made}: model={made}", f"其训练基座为 {made}：model={made}")
 
 
-def _require_named(one: Adapter, name: str) -> None:
-    """Refuse a model of another name, where both names are ids and say so."""
+def require_named(one: Adapter, name: str) -> None:
+    """Raise ConfigError for a base of another name, where both are ids: it is not yet fetched."""
     made = one.training.model if one.training else str(one.said.get("base_model_name_or_path", ""))
     ids = [said for said in (made, name) if said.count("/") == 1 and not Path(said).exists()]
     ids = [said for said in ids if not said.startswith((".", "~", "/"))]

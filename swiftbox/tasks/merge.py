@@ -14,7 +14,13 @@ from swiftbox.devices.machine import Machine
 from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.hub.inspecting import require_sound
-from swiftbox.hub.merging import quantization_of, require_fit, require_resources, stored
+from swiftbox.hub.merging import (
+    quantization_of,
+    require_fit,
+    require_named,
+    require_resources,
+    stored,
+)
 from swiftbox.language import text
 from swiftbox.tasks.task import Emit, Reason, Resolved, Task
 
@@ -78,6 +84,8 @@ def require_mergeable(config: MergeConfig, folder: Path) -> None:
     found = [one for one in adapters_here(config) if one is not None]
     if found:
         quantization_of(config, found)
+    for one in found:
+        require_named(one, config.model or "")
     here = Path(config.model or "").expanduser()
     if not config.model or not (here / "config.json").is_file():
         return
@@ -94,6 +102,8 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     adapters = _fetched(config, emit)
     config = placed(config.model_copy(update={"adapter": [str(one.folder) for one in adapters]}))
     name = config.model or ""
+    for one in adapters:
+        require_named(one, name)
     emit("stage", name="fetch", detail=name)
     fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
     require_sound(fetched.folder, emit, known=name)
