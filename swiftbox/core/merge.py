@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,26 +13,19 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from swiftbox import run_folder
 from swiftbox.config.merge import MergeConfig, Quantization
 from swiftbox.core.bases import load_base, untie
+from swiftbox.core.cast import Types, cast, write, write_along, written_aside
 from swiftbox.core.sameness import Difference, Seen, difference, prompts, see
 from swiftbox.errors import ResultError, RunError
 from swiftbox.language import text
 
 Emit = Callable[..., None]
 Shapes = Mapping[str, tuple[int, ...]]
-
-COMPANIONS = (
-    "generation_config.json",
-    "preprocessor_config.json",
-    "video_preprocessor_config.json",
-    "processor_config.json",
-)
-"""Files of a base that a merge does not change; copied as they are."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +35,7 @@ class Merge:
     base: Path
     adapters: tuple[Path, ...]
     tokenizer: Path
-    dtypes: Mapping[str, str]
-    """The number type of each weight of the base's files."""
-    main_dtype: str
-    keeps_dtypes: bool
-    """Whether a weight that the base has in another type keeps it, as routers and norms may."""
+    types: Types
     quantization: Quantization | None
     """How the base was quantized when the adapters were trained."""
     config: MergeConfig
@@ -76,10 +64,10 @@ def merge(work: Merge, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]]:
     final = folder / run_folder.MODEL
     with written_aside(folder) as aside:
         emit("stage", name="save", detail=run_folder.MODEL)
-        report["dtype"] = work.main_dtype
-        cast = _write(model, tokenizer, work, aside)
+        dtype = cast(model, work.types)
+        _write(model, tokenizer, work, aside)
         memory = see(model, asked)
-        report["cast"] = _compare_cast(cast, difference(seen, memory), emit)
+        report["cast"] = _compare_cast(dtype, difference(seen, memory), emit)
         model = None
         gc.collect()
         emit("stage", name="verify", detail=str(final))
@@ -90,18 +78,6 @@ def merge(work: Merge, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]]:
     report["files"] = sorted(one.name for one in final.glob("*.safetensors"))
     emit("merged", **report)
     return final, report
-
-
-@contextmanager
-def written_aside(folder: Path) -> Iterator[Path]:
-    """Give a folder to write into, which is gone in the end unless it was renamed."""
-    aside = folder / f".{run_folder.MODEL}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        yield aside
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def load_tokenizer(work: Merge) -> Any:
@@ -314,29 +290,13 @@ def _compare_bases(work: Merge, gap: Difference, emit: Emit) -> dict[str, Any]:
     return {"merged": chosen, "compared": other, **gap.figures()}
 
 
-def _write(model: Any, tokenizer: Any, work: Merge, aside: Path) -> str:
-    """Cast and write; the model in memory then holds the cast numbers in float32."""
-    wanted = {
-        name: work.dtypes.get(name, work.main_dtype) if work.keeps_dtypes else work.main_dtype
-        for name, _ in model.named_parameters()
-    }
-    for name, value in model.named_parameters():
-        value.data = value.data.to(getattr(torch, wanted[name]))
-    own = model.generation_config if hasattr(model, "generation_config") else None
-    if own is not None and (work.base / "generation_config.json").is_file():
-        model.generation_config = GenerationConfig()  # the base's is copied; its own may not save
-    model.save_pretrained(str(aside), max_shard_size=work.config.max_shard_size)
-    if own is not None:
-        model.generation_config = own
+def _write(model: Any, tokenizer: Any, work: Merge, aside: Path) -> None:
+    """Write all files; the model in memory then holds the cast numbers in float32."""
+    write(model, work.base, aside, max_shard_size=work.config.max_shard_size)
     tokenizer.save_pretrained(str(aside))
-    sources = [work.base / name for name in COMPANIONS]
-    sources += list(work.base.glob("*.py")) if work.config.trust_remote_code else []
-    for source in sources:
-        if source.is_file():
-            shutil.copyfile(source, aside / source.name)
+    write_along(work.base, aside, code=work.config.trust_remote_code)
     for value in model.parameters():
         value.data = value.data.float()
-    return ", ".join(sorted(set(wanted.values())))
 
 
 def _compare_cast(dtype: str, gap: Difference, emit: Emit) -> dict[str, Any]:

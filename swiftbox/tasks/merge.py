@@ -96,6 +96,7 @@ def require_mergeable(config: MergeConfig, folder: Path) -> None:
 
 def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     """Merge, check, and return the folder of the merged model."""
+    from swiftbox.core.cast import Types
     from swiftbox.core.merge import Merge, merge
 
     began = time.monotonic()
@@ -118,13 +119,12 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     run_folder.write_json(folder / run_folder.INPUTS, found)
     emit("inputs", **found)
     tokenizers = [one.folder for one in adapters if one.has_tokenizer]
+    stays = config.dtype == "stored"
     work = Merge(
         base=fetched.folder,
         adapters=tuple(one.folder for one in adapters),
         tokenizer=tokenizers[-1] if tokenizers else fetched.folder,
-        dtypes=base.dtypes,
-        main_dtype=base.main_dtype if config.dtype == "stored" else config.dtype,
-        keeps_dtypes=config.dtype == "stored",
+        types=Types(base.main_dtype, base.dtypes) if stays else Types(config.dtype, {}),
         quantization=quantization_of(config, adapters),
         config=config,
     )

@@ -462,12 +462,11 @@ def test_a_write_that_is_wrong_fails_the_run(
 ) -> None:
     right = core_merge._write
 
-    def wrong(model: Any, tokenizer: Any, work: Any, aside: Path) -> str:
-        said = right(model, tokenizer, work, aside)
+    def wrong(model: Any, tokenizer: Any, work: Any, aside: Path) -> None:
+        right(model, tokenizer, work, aside)
         weights = load_file(aside / "model.safetensors")
         weights["model.layers.1.mlp.up_proj.weight"] *= 1.001
         save_file(weights, aside / "model.safetensors", metadata={"format": "pt"})
-        return said
 
     monkeypatch.setattr(core_merge, "_write", wrong)
     adapter = make_adapter(tiny, tmp_path / "a")
@@ -483,6 +482,17 @@ def test_an_adapter_with_nan_fails_the_run(tiny: Path, tmp_path: Path) -> None:
     save_file(weights, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ResultError, match="cannot be merged"):
         Merged(tmp_path / "out", adapter=adapter)
+    assert nothing_left(tmp_path / "out")
+
+
+def test_numbers_that_the_type_cannot_hold_fail_the_run(tiny: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(tiny, tmp_path / "a", modules_to_save=["lm_head"])
+    weights = load_file(adapter / "adapter_model.safetensors")
+    weights["base_model.model.lm_head.weight"][3, 3] = 70_000.0
+    save_file(weights, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ResultError, match=r"lm_head\.weight does not fit into float16") as caught:
+        Merged(tmp_path / "out", adapter=adapter, dtype="float16")
+    assert "bfloat16" in caught.value.hint
     assert nothing_left(tmp_path / "out")
 
 
