@@ -40,7 +40,7 @@ def commands() -> list[str]:
 
 
 def test_every_command_is_known_here() -> None:
-    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL]
+    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL, MERGE]
     assert sorted(commands()) == sorted(known)
 
 
@@ -58,6 +58,21 @@ def test_the_catalogue_answers_as_the_page_says(
 ) -> None:
     assert main(shlex.split(command)[1:]) == 0
     assert len(capsys.readouterr().out.splitlines()) >= 6
+
+
+MERGE = "swiftbox run configs/merge.yaml adapter=runs/my-lora"
+
+
+@pytest.mark.slow
+def test_the_adapter_of_a_run_is_merged_as_the_page_says(tmp_path: Path, tiny: Path) -> None:
+    write_chats(tmp_path / "my.jsonl", 8)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    settings = (f"model={tiny}", "dataset=my.jsonl", "max_steps=1", "output_dir=runs/my-lora")
+    box("run", "configs/sft-lora.yaml", *settings, "--plain", cwd=tmp_path)
+    box(*shlex.split(MERGE)[1:], "--plain", cwd=tmp_path)
+    (made,) = (tmp_path / "runs").glob("*merge*")
+    assert (made / "model" / "model.safetensors").is_file()
+    assert json.loads((made / "merge.json").read_text())["steps"]
 
 
 LOCAL = (

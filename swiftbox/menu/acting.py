@@ -56,8 +56,11 @@ def _needs_name(typed: str) -> str:
     return "" if typed else text("a name is needed", "请输入文件名")
 
 
-def carry_out(path: Path, *, detach: bool) -> None:
-    """Run a YAML with the live view, or leave it in the background."""
+def carry_out(path: Path, *, detach: bool) -> Path | None:
+    """Run a YAML with the live view, or leave it in the background.
+
+    Returns the run's folder when it is done; else waits until the user has read what was said.
+    """
     folders: list[Path] = []
 
     def remember(folder: Path, _plan: Any) -> None:
@@ -70,6 +73,9 @@ def carry_out(path: Path, *, detach: bool) -> None:
     else:
         with View() as view:
             code = launch.start(path, on_event=view.event, on_start=remember)
-        if code and folders:
+        if code == 0 and folders:
+            return folders[0]
+        if folders:
             say(text(f"log: {folders[0] / run_folder.LOG}", f"日志：{folders[0] / run_folder.LOG}"))
     pause()
+    return None

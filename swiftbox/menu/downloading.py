@@ -137,7 +137,8 @@ def review(queue: Queue, machine: MachineNow) -> None:
                 path = queue.file or save_as(queue.default_name(), queue.yaml)
                 queue = replace(queue, file=path)
                 if chosen != "save":
-                    carry_out(path, detach=chosen == "detach")
+                    if carry_out(path, detach=chosen == "detach") is not None:
+                        pause()
                     return
         except Back:
             continue

@@ -80,6 +80,7 @@ def run_title(one: run_folder.Run) -> str:
 def one_run(one: run_folder.Run) -> None:
     """Offer what can be done with a run in its state."""
     from swiftbox import launch
+    from swiftbox.menu import merging
     from swiftbox.view import View
 
     active, done = one.is_active, one.status == "done"
@@ -99,7 +100,13 @@ def one_run(one: run_folder.Run) -> None:
                 ("resume", text("continue from the last checkpoint", "从最后的检查点继续"))
             )
         actions.append(("rerun", text("run it again", "再次运行")))
+        if done and merging.has_adapter(one.folder):
+            into_base = text("merge its adapter into the base", "将其适配器合并进基座")
+            actions.append(("merge", into_base))
     chosen = select(one.name, [*actions, (None, text("back", "返回"))])
+    if chosen == "merge":
+        merging.begin(one.folder)
+        return
     if chosen == "show":
         say((one.folder / run_folder.SETTLED).read_text(encoding="utf-8"))
         say(f"{one.folder}  {one.status}")

@@ -17,9 +17,9 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import scalar, write
 from swiftbox.errors import UserError
 from swiftbox.language import text
-from swiftbox.menu import acting
+from swiftbox.menu import acting, merging
 from swiftbox.menu.acting import save_as, show_yaml
-from swiftbox.menu.ask import Back, complain, pause, say, select
+from swiftbox.menu.ask import Back, complain, forget_typed, pause, say, select
 from swiftbox.menu.form import Values, fill, more, unknown
 from swiftbox.menu.goals import GOALS, Goal
 from swiftbox.offers import MachineNow
@@ -262,4 +262,20 @@ def save(draft: Draft) -> Path:
 def carry_out(draft: Draft, *, detach: bool) -> None:
     """Save the YAML where it is new, and run it as the command line does."""
     path = draft.file if draft.file is not None and same_as_file(draft) else save(draft)
-    acting.carry_out(path, detach=detach)
+    done = acting.carry_out(path, detach=detach)
+    if done is not None:
+        next_step(done)
+
+
+def next_step(run: Path) -> None:
+    """Offer what usually follows a training, its YAML filled in."""
+    forget_typed()
+    if not merging.has_adapter(run):
+        pause()
+        return
+    actions = [
+        (None, text("back", "返回")),
+        ("merge", text("merge the adapter into its base", "将适配器合并进基座")),
+    ]
+    if select(text("Done. And now?", "已完成。接下来？"), actions) == "merge":
+        merging.begin(run)
