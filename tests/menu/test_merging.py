@@ -37,7 +37,7 @@ def walk(*pressed: str) -> None:
 
 
 def test_the_adapter_of_a_run_is_merged_by_a_saved_yaml(
-    trained: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change = [SETTING, "dtype", ENTER, DOWN * 2, ENTER, ENTER]
     walk(RUNS, NEWEST, MERGE, *change, SAVE, ENTER, LEAVE)
