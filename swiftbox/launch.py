@@ -68,7 +68,8 @@ def plan_of(loaded: Loaded) -> Prepared:
     rows = preflight(planned.config, remarks.append)
     planned = replace(planned, remarks=tuple(map(str, remarks)))
     config = planned.config
-    fit = estimate(config, machine) if isinstance(config, TrainConfig) else None
+    lengths = rows.lengths if rows is not None else None
+    fit = estimate(config, machine, lengths) if isinstance(config, TrainConfig) else None
     return Prepared(loaded, machine, planned, rows, fit)
 
 

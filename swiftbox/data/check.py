@@ -142,6 +142,7 @@ class Examples:
                     checked.duplicates += 1
                 else:
                     seen.add(key)
+            checked.lengths.add(example)
             if example.rejected or example.label is not None:
                 self._report().add(example)
             yield example, (file, line)
@@ -165,6 +166,7 @@ class Examples:
         checked.formats += found
         checked.rows += good
         checked.taken += total
+        checked.lengths.taken += total
         if source.weight is not None:
             checked.weights.append(f"{Path(source.path).name} x {source.weight:g}")
         if checked.preferences is not None and good:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swiftbox.data.example import Example
+from swiftbox.data.lengths import Lengths
 from swiftbox.data.preferences import IDENTICAL
 from swiftbox.data.report import Preferences, lines
 from swiftbox.data.taking import Origin
@@ -54,6 +55,8 @@ class Checked:
     weights: list[str] = field(default_factory=list)
     """The sets that a weight was given, as `set.jsonl x 2`."""
     preferences: Preferences | None = None
+    lengths: Lengths = field(default_factory=Lengths)
+    """How long the good rows are, for an estimate of the time."""
     examples: list[Example] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
 

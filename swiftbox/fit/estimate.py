@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from swiftbox.config.train import TrainConfig
+from swiftbox.data.lengths import Lengths
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.disk import Disk, disk_of
+from swiftbox.fit.duration import Duration, duration
 from swiftbox.fit.proposals import Proposal, propose
 from swiftbox.fit.source import Found, find_shape, of_row
 from swiftbox.fit.speed import Speed, speed
@@ -27,6 +29,7 @@ class Estimate:
     disk_free: float
     speed: Speed | None
     proposal: Proposal | None
+    duration: Duration | None = None
 
     def lines(self) -> list[str]:
         """Say it: the verdict, what takes the memory, the cure, disk and speed."""
@@ -43,6 +46,8 @@ class Estimate:
                     f"速度：约 {rate} token/秒（误差 {factor:g} 倍以内）",
                 )
             )
+        if self.duration is not None:
+            found.append(self.duration.line())
         return found
 
     def _cure(self) -> list[str]:
@@ -71,12 +76,18 @@ class Estimate:
             **self.verdict.to_dict(),
             "disk": self.disk.to_dict(),
             "tokens_per_s": round(self.speed.tokens_per_s) if self.speed else None,
+            **(self.duration.to_dict() if self.duration else {"tokens": None, "seconds": None}),
             "proposal": dict(self.proposal.changes) if self.proposal else None,
         }
 
 
-def estimate(config: TrainConfig, machine: Machine) -> Estimate | None:
-    """Estimate a settled config; None where nothing is known of the model."""
+def estimate(
+    config: TrainConfig, machine: Machine, lengths: Lengths | None = None
+) -> Estimate | None:
+    """Estimate a settled config; None where nothing is known of the model.
+
+    Without the lengths of the rows, of a dataset that is not here yet, the time is left out.
+    """
     found = find_shape(config.model)
     if found is None:
         return None
@@ -85,12 +96,15 @@ def estimate(config: TrainConfig, machine: Machine) -> Estimate | None:
     if verdict.word != "fits":
         proposal = propose(config, found, machine, smaller_models)
     count = verdict.devices if machine.devices else 1
+    kind = kind_of(config)
+    pace = speed(found.shape, kind, machine, count)
     return Estimate(
         verdict,
         disk_of(config, found),
         float(machine.disk_free_bytes),
-        speed(found.shape, kind_of(config), machine, count),
+        pace,
         proposal,
+        duration(config, lengths, pace, kind, count) if lengths and pace else None,
     )
 
 

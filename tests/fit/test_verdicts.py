@@ -13,7 +13,7 @@ from swiftbox.devices.imagined import imagined
 from swiftbox.errors import ConfigError
 from swiftbox.fit import training
 from swiftbox.fit.estimate import estimate
-from swiftbox.fit.source import find_shape
+from swiftbox.fit.source import find_shape, of_row
 from swiftbox.fit.table import fit_of
 from swiftbox.fit.verdict import judge
 from swiftbox.hub.catalogue import model
@@ -124,8 +124,9 @@ def test_the_list_names_the_richest_training_that_fits() -> None:
     assert large is not None
     config = settled("cuda:24", "model=owner/name", "gradient_checkpointing=true")
     best = fit_of(config, imagined("cuda:24"))
-    assert best(small) == "full"
-    assert best(large) == "no"
+    assert best(of_row(small)) == "full"
+    assert best(of_row(large)) == "no"
+    assert best(None) is None
 
 
 def test_a_machine_that_is_none_is_refused() -> None:

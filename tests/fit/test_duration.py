@@ -1,0 +1,105 @@
+"""The time of a whole training: tokens told from bytes, capped, times epochs, over the speed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swiftbox.cli import main
+from swiftbox.data.example import Example, Message
+from swiftbox.data.lengths import BYTES_PER_TOKEN, TOKENS_PER_TURN, Lengths
+from swiftbox.devices.imagined import imagined
+from swiftbox.fit.duration import duration, spoken
+from swiftbox.fit.speed import Speed
+from swiftbox.plan import plan
+from swiftbox.tasks.load import loads
+
+
+def settled(*overrides: str) -> Any:
+    usual = ["model=owner/model-1b", "dataset=owner/rows", "report_to=none", "val_size=0"]
+    loaded = loads("", source="test", overrides=[*usual, *overrides])
+    return plan(loaded.config, imagined("cuda:24")).config
+
+
+def rows(count: int, tokens: int) -> Lengths:
+    """Return rows of one turn each, of so many tokens."""
+    found = Lengths(taken=count)
+    words = "x" * round((tokens - TOKENS_PER_TURN) * BYTES_PER_TOKEN)
+    for _ in range(count):
+        found.add(Example((Message("user", words),)))
+    return found
+
+
+def seconds(config: Any, lengths: Lengths, kind: str = "adapter") -> float:
+    found = duration(config, lengths, Speed(1000.0, 2.0), kind, 1)
+    assert found is not None
+    return found.seconds
+
+
+def test_tokens_over_speed_are_seconds() -> None:
+    assert seconds(settled("num_train_epochs=1"), rows(100, 500)) == pytest.approx(50, rel=0.01)
+    assert seconds(settled("num_train_epochs=3"), rows(100, 500)) == pytest.approx(150, rel=0.01)
+
+
+def test_no_row_is_longer_than_the_longest_that_is_trained_on() -> None:
+    capped = settled("num_train_epochs=1", "max_length=200")
+    assert seconds(capped, rows(100, 500)) == pytest.approx(20, rel=0.01)
+
+
+def test_max_steps_count_batches() -> None:
+    few = settled("max_steps=10", "per_device_train_batch_size=2", "gradient_accumulation_steps=4")
+    assert seconds(few, rows(1000, 100)) == pytest.approx(8.0, rel=0.01)
+
+
+def test_a_reference_costs_a_forward_pass_more() -> None:
+    plain, dpo = settled("num_train_epochs=1"), settled("stage=dpo", "num_train_epochs=1")
+    dpo = dpo.model_copy(update={"precompute_ref_log_probs": "false"})
+    assert seconds(dpo, rows(10, 99)) == pytest.approx(1.5 * seconds(plain, rows(10, 99)))
+    assert seconds(dpo, rows(10, 99), "full") == pytest.approx(4 / 3 * seconds(plain, rows(10, 99)))
+
+
+def test_rows_that_are_held_out_or_not_taken_are_not_trained_on() -> None:
+    half = rows(100, 500)
+    half.taken = 50
+    assert seconds(settled("num_train_epochs=1"), half) == pytest.approx(25, rel=0.01)
+    held = settled("num_train_epochs=1", "val_size=0.2")
+    assert seconds(held, rows(100, 500)) == pytest.approx(40, rel=0.01)
+
+
+def test_answers_that_are_still_to_be_generated_have_no_time() -> None:
+    online = settled().model_copy(update={"stage": "grpo"})
+    assert duration(online, rows(9, 99), Speed(1000.0, 2.0), "adapter", 1) is None
+
+
+@pytest.mark.parametrize("words", ["The json module encodes Python objects.", "模型训练需要数据。"])
+def test_bytes_tell_tokens_of_both_languages(words: str) -> None:
+    found = Lengths(taken=1)
+    found.add(Example(text=words * 50))
+    letters = len(words) * 50
+    low, high = (letters / 6, letters / 3) if words.isascii() else (letters / 2.2, letters / 1.1)
+    assert low < found.tokens(None) < high
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [(0.2, "1 s"), (80, "80 s"), (720, "12 min"), (7800, "2 h 10 min"), (273_600, "3 d 4 h")],
+)
+def test_times_are_said_as_people_say_them(amount: float, words: str) -> None:
+    assert spoken(amount) == words
+
+
+def test_check_says_how_long_it_takes(
+    tmp_path: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tiny import write_chats, write_config
+
+    config = write_config(tmp_path / "a.yaml", tiny, write_chats(tmp_path / "chat.jsonl", 20))
+    assert main(["check", str(config)]) == 0
+    assert "time: about " in capsys.readouterr().out
+    assert main(["check", str(config), "--json"]) == 0
+    fit = json.loads(capsys.readouterr().out)["fit"]
+    assert fit["tokens"] > 0
+    assert fit["seconds"] >= 0
