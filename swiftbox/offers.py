@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 from swiftbox.data.readers import READERS
 from swiftbox.devices.machine import Machine
@@ -292,18 +293,21 @@ def gigabytes(count: float | None) -> str:
     return f"{count / 1e6:.0f}M" if count >= 1e6 else f"{count / 1e3:.0f}k"
 
 
+def places(line: str) -> int:
+    """Return how many places of a terminal a line takes; Chinese letters take two."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in line)
+
+
 def table_line(cells: Sequence[str], widths: Sequence[int], right: Iterable[int]) -> str:
     """Write cells as columns of so many places; what is too long is cut, Chinese counts double."""
-    from prompt_toolkit.utils import get_cwidth
-
     parts = []
     for at, (cell, wide) in enumerate(zip(cells, widths, strict=True)):
         cut = cell
-        if get_cwidth(cut) > wide:
-            while get_cwidth(cut) > wide - 1:
+        if places(cut) > wide:
+            while places(cut) > wide - 1:
                 cut = cut[:-1]
             cut += "~"
-        gap = " " * (wide - get_cwidth(cut))
+        gap = " " * (wide - places(cut))
         parts.append(gap + cut if at in right else cut + gap)
     return " ".join(parts).rstrip()
 
