@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from swiftbox.fit.built import built
 from swiftbox.fit.shape import Shape, guessed, made, shape_of_config
 from swiftbox.hub.catalogue import Model
 from swiftbox.hub.catalogue import model as row_of
@@ -70,7 +71,7 @@ def _of_folder(folder: Path) -> Found | None:
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     each = STORED.get(str(config.get("dtype") or config.get("torch_dtype")), 0)
     params = size / each if size and each and not quantized else None
-    shape = shape_of_config(config, params)
+    shape = shape_of_config(config, params) or built(folder, config, params)
     if shape is None:
         if params is None:
             return None

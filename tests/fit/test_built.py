@@ -1,0 +1,103 @@
+"""Architectures whose configs have names of their own are built on the meta device in a child."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swiftbox.fit import built
+from swiftbox.fit.shape import shape_of_config
+from swiftbox.fit.source import find_shape
+
+UNUSUAL: dict[str, dict[str, Any]] = {
+    "mamba": {"hidden_size": 96, "num_hidden_layers": 3, "vocab_size": 500},
+    "rwkv": {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 300},
+    "xlm": {"emb_dim": 64, "n_layers": 2, "n_heads": 2, "n_words": 400},
+}
+"""None of them says heads, layers, width and vocabulary under the usual names."""
+
+
+def folder_of(model_type: str, tmp_path: Path) -> Path:
+    from transformers import AutoConfig
+
+    AutoConfig.for_model(model_type, **UNUSUAL[model_type]).save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", UNUSUAL)
+def test_its_shape_is_that_of_the_real_model(model_type: str, tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = folder_of(model_type, tmp_path)
+    assert shape_of_config(json.loads((folder / "config.json").read_text())) is None
+    found = find_shape(str(folder))
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    table = model.get_input_embeddings().weight
+    assert found is not None
+    assert found.exact
+    assert found.shape.params == sum(one.numel() for one in model.parameters())
+    assert (found.shape.vocab, found.shape.hidden) == tuple(table.shape)
+    assert found.shape.layers == len(next(iter(_lists(model))))
+
+
+def _lists(model: Any) -> Any:
+    from torch import nn
+
+    return (one for one in model.modules() if isinstance(one, nn.ModuleList) and len(one))
+
+
+@pytest.mark.slow
+def test_the_second_look_needs_no_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folder_of("mamba", tmp_path)
+    first = find_shape(str(folder))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a child was started")
+
+    monkeypatch.setattr(built.subprocess, "run", refuse)
+    assert find_shape(str(folder)) == first
+
+
+def test_code_of_a_models_own_is_not_run_to_measure_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"model_type": "made_up", "auto_map": {"AutoConfig": "own.Config"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "own.py").write_text("raise SystemExit('ran')")
+    asked: list[object] = []
+    monkeypatch.setattr(built.subprocess, "run", lambda *given, **_: asked.append(given))
+    assert find_shape(str(tmp_path)) is None
+    assert asked == []
+
+
+@pytest.mark.parametrize("trouble", [OSError("no python"), subprocess.TimeoutExpired("python", 60)])
+def test_where_it_cannot_be_built_the_size_is_guessed_from(
+    trouble: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model_folder import write_safetensors
+
+    (tmp_path / "config.json").write_text('{"model_type": "mamba", "dtype": "bfloat16"}')
+    write_safetensors(tmp_path / "model.safetensors", {"w": 2_000_000_000})
+
+    def fail(*_: object, **__: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr(built.subprocess, "run", fail)
+    found = find_shape(str(tmp_path))
+    assert found is not None
+    assert not found.exact
+    assert found.shape.params == pytest.approx(1e9)
+    assert not list(built.home().glob("shapes/*"))  # the next look tries again
+
+
+@pytest.mark.slow
+def test_what_cannot_be_built_is_not_tried_twice(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": "wide"}')
+    assert find_shape(str(tmp_path)) is None
+    (kept,) = built.home().glob("shapes/*")
+    assert json.loads(kept.read_text()) == {}
