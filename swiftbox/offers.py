@@ -24,6 +24,7 @@ MachineNow = Callable[[], Machine | None]
 """Gives the machine, None while nobody knows it yet."""
 
 ALL, HERE, FITS, FAMILIES = "all", "here", "fits", "families"
+PLAIN = ".txt"
 SENSES = ("text", "image", "video", "audio", "omni")
 
 
@@ -155,6 +156,8 @@ class Datasets:
 
     fetched: bool = False
     """Whether it is to be fetched, by its id."""
+    plain: bool = False
+    """Whether plain text is learned from; else files of it are no rows."""
     head: tuple[str, ...] = field(init=False)
     widths: tuple[int, ...] = (38, 11, 24)
     right: tuple[int, ...] = (1,)
@@ -165,12 +168,17 @@ class Datasets:
     @cached_property
     def here(self) -> list[Offer]:
         """What is on this machine: files of the current folder, then what the caches hold."""
-        files = [Offer(f"./{one.name}", f"./{one.name}") for one in _data_files(Path.cwd())]
+        files = [Offer(f"./{one.name}", f"./{one.name}") for one in self._files()]
         kept = [
             Offer(_value(one), one.id, one, catalogue.dataset(one.id))
             for one in local.here("dataset")
         ]
         return _by_id(kept) if self.fetched else [*files, *kept]
+
+    def _files(self) -> list[Path]:
+        """Return the data files of the current folder, where text is wanted those of text first."""
+        found = [one for one in _data_files(Path.cwd()) if self.plain or one.suffix != PLAIN]
+        return sorted(found, key=lambda one: (self.plain and one.suffix != PLAIN, one.name))
 
     def tabs(self) -> list[tuple[str, str]]:
         """Return the views: key and title."""

@@ -21,6 +21,9 @@ MOST_SHOWN = 14
 """Choices beyond which typing letters narrows the list: more do not fit 24 lines with the rest."""
 
 
+MOST_COMPLAINTS = 10
+"""Lines of one error, so that the question below it and the hint stay in sight."""
+
 FIRST = object()
 """No default: the first choice. None is a value that a choice may have."""
 
@@ -106,7 +109,15 @@ def say(line: str) -> None:
 
 
 def complain(error: UserError) -> None:
-    """Show what is wrong and what to do."""
-    say(f"error: {error.message}")
+    """Show what is wrong and what to do; of a long list the beginning and the end."""
+    lines = error.message.splitlines()
+    if len(lines) > MOST_COMPLAINTS:
+        left_out = len(lines) - MOST_COMPLAINTS
+        more = text(
+            f"... {left_out} more lines (swiftbox check FILE shows all)",
+            f"……另有 {left_out} 行（swiftbox check FILE 显示全部）",
+        )
+        lines = [*lines[: MOST_COMPLAINTS - 2], more, *lines[-2:]]
+    say("error: " + "\n".join(lines))
     if error.hint:
         say(f"hint: {error.hint}")

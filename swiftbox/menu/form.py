@@ -131,7 +131,8 @@ def ask_field(
         return mistake(model, card, typed)
 
     if card.name in PICKED:
-        offered = Models(machine) if card.name == "model" else Datasets()
+        plain_text = model.model_fields["stage"].default == "pt"
+        offered = Models(machine) if card.name == "model" else Datasets(plain=plain_text)
         (typed,) = Picker(message, offered, check, plain(now)).pick()
     else:
         ask = type_path if card.name in PATHS else type_in

@@ -11,7 +11,8 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from swiftbox.menu.ask import forget_typed, select
+from swiftbox.errors import DataError
+from swiftbox.menu.ask import complain, forget_typed, select
 
 
 def test_keys_typed_while_a_run_had_the_screen_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,3 +33,15 @@ def test_a_choice_whose_value_is_nothing_is_not_proposed_for_that() -> None:
     with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
         typed.send_text("\r")
         assert select("?", [("first", "first"), (None, "back")]) == "first"
+
+
+def test_of_a_long_list_of_mistakes_the_end_stays_in_sight(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [f"rows.jsonl:{at} is bad" for at in range(200)]
+    complain(DataError("\n".join([*rows, "200 rows are bad"]), hint="mend them"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 12
+    assert lines[0] == "error: rows.jsonl:0 is bad"
+    assert "more lines" in lines[-4]
+    assert lines[-2:] == ["200 rows are bad", "hint: mend them"]

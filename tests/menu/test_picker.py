@@ -207,6 +207,13 @@ def test_datasets_of_the_folder_come_before_the_catalogues(caches: Path) -> None
     assert len(found) > 200
 
 
+def test_plain_text_is_offered_where_it_is_learned_from(caches: Path) -> None:
+    for name in ("a.jsonl", "book.txt"):
+        (caches / "desk" / name).write_text("{}\n")
+    assert [one.name for one in Datasets().here] == ["./a.jsonl"]
+    assert [one.name for one in Datasets(plain=True).here] == ["./book.txt", "./a.jsonl"]
+
+
 def test_paths_are_completed_as_far_as_they_agree(caches: Path) -> None:
     for name in ("data-a", "data-b"):
         (caches / "desk" / name).mkdir()
