@@ -14,6 +14,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.writing import scalar, write
 from swiftbox.errors import UserError
 from swiftbox.hub import catalogue, local, room
+from swiftbox.hub.layouts import root_of
 from swiftbox.hub.local import Local
 from swiftbox.hub.verifying import report
 from swiftbox.hub.wanted import wanted
@@ -167,7 +168,7 @@ def room_line(queue: Queue) -> str:
     rows = [catalogue.model(one) for one in queue.names("model")]
     known = [one.disk_bytes for one in rows if one is not None and one.disk_bytes]
     unknown = len(queue.names("model")) - len(known) + len(queue.names("dataset"))
-    free = room.free_bytes(Path(str(queue.values.get("local_dir") or Path.home())).expanduser())
+    free = room.free_bytes(target_of(queue))
     more = (
         text(f" and {unknown} of unknown size", f"，另有 {unknown} 项大小未知") if unknown else ""
     )
@@ -176,6 +177,13 @@ def room_line(queue: Queue) -> str:
         f"约需下载 {gigabytes(sum(known))}{more}，剩余 {gigabytes(free)}",
     )
     return line + (text("; TOO SMALL", "；空间不足") if sum(known) > free else "")
+
+
+def target_of(queue: Queue) -> Path:
+    """Return the folder that is fetched into: one of the user's, or the hub's cache."""
+    if into := queue.values.get("local_dir"):
+        return Path(str(into)).expanduser().absolute()
+    return root_of("huggingface" if queue.values.get("hub") == "huggingface" else "modelscope")
 
 
 def command_of(queue: Queue) -> str:

@@ -15,7 +15,7 @@ from prompt_toolkit.output import DummyOutput
 
 from swiftbox.hub.verified import Marker, Origin
 from swiftbox.menu import acting, loop
-from swiftbox.menu.downloading import Queue, command_of, room_line
+from swiftbox.menu.downloading import Queue, command_of, room_line, target_of
 from swiftbox.tasks.load import load
 
 ENTER, DOWN, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x03", "\t", "\x15"
@@ -100,6 +100,13 @@ def test_the_review_says_how_much_and_the_command() -> None:
 def test_a_disk_that_is_too_small_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swiftbox.hub.room.free_bytes", lambda _: 1_000_000_000)
     assert "TOO SMALL" in room_line(Queue({}).added("model", ["Qwen/Qwen3-8B"]))
+
+
+def test_the_room_is_that_of_the_disk_that_is_fetched_into(desk: Path) -> None:
+    one = Queue({}).added("model", ["o/n"])
+    assert target_of(one) == desk.parent / "ms"
+    assert target_of(Queue({"hub": "huggingface"})) == desk.parent / "hf" / "hub"
+    assert target_of(Queue({"local_dir": "weights"})) == desk / "weights"
 
 
 def fetched(desk: Path) -> Path:
