@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import signal
 
-from swiftbox.errors import UserError
+from swiftbox.errors import ResultError, UserError
 from swiftbox.language import text
 
 OUT_OF_MEMORY, DISK_FULL, TEMPLATE = "out-of-memory", "disk-full", "template"
 MISSING_FILE, TARGET_MODULES, REFUSED, CRASH = "missing-file", "target-modules", "refused", "crash"
-STOPPED_ITSELF = "stopped-itself"
+STOPPED_ITSELF, FAILED_CHECK = "stopped-itself", "failed-check"
 
 
 def diagnose(error: BaseException) -> tuple[str, str]:
@@ -35,6 +35,8 @@ def kind_of(error: BaseException) -> str:
         return DISK_FULL
     if any(name.startswith("jinja2.") for name in names):
         return TEMPLATE
+    if isinstance(error, ResultError):
+        return FAILED_CHECK
     if isinstance(error, UserError):
         return REFUSED
     if isinstance(error, FileNotFoundError):

@@ -5,7 +5,8 @@ UserError                 exit 2: the request is wrong
 ├── DataError             a dataset: rows, columns, files
 ├── MachineError          this machine cannot do it: device, memory, disk, a missing package
 ├── HubError              a model or dataset could not be fetched
-└── RunError              a run folder: missing, busy, contradicting, not resumable
+├── RunError              a run folder: missing, busy, contradicting, not resumable
+└── ResultError           exit 1: what a run made failed its own check, and was not kept
 """
 
 from __future__ import annotations
@@ -38,3 +39,7 @@ class HubError(UserError):
 
 class RunError(UserError):
     """A run folder is missing, busy, or contradicts what is asked."""
+
+
+class ResultError(UserError):
+    """What a run made failed its own check; nothing that looks finished is left of it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from swiftbox.config.groups import DatasetSource, as_list
+from swiftbox.config.merge import MergeConfig
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE
@@ -19,6 +20,7 @@ from swiftbox.hub.inspecting import Inspection, inspect
 from swiftbox.hub.requirements import ERROR, NOTE, Finding, of_name
 from swiftbox.language import text
 from swiftbox.methods import METHODS
+from swiftbox.tasks.merge import placed, require_mergeable
 
 OnRemark = Callable[[Finding], None]
 Held = TypeVar("Held")
@@ -34,6 +36,8 @@ def preflight(config: TaskConfig, on_remark: OnRemark = _ignored) -> Checked | N
     What is worth saying but keeps nothing from running goes to `on_remark`. Returns what the check
     of the rows found; None when no dataset is on this machine yet.
     """
+    if isinstance(config, MergeConfig):
+        _merge(config, on_remark)
     if not isinstance(config, TrainConfig):
         return None
     training = config
@@ -46,7 +50,7 @@ def preflight(config: TaskConfig, on_remark: OnRemark = _ignored) -> Checked | N
             problems.append(error)
             return None
 
-    seen = held(lambda: _inspected(training, on_remark))
+    seen = held(lambda: _inspected(training.model, training, on_remark))
     if seen is not None:
         held(lambda: _model(training, seen, on_remark))
     held(lambda: _adapter(training))
@@ -90,7 +94,19 @@ def with_absolute_paths(config: TaskConfig) -> TaskConfig:
     return config.model_copy(update=changes)
 
 
+def _merge(config: MergeConfig, on_remark: OnRemark) -> None:
+    """Raise UserError for a base that cannot be used, and for adapters that do not fit it."""
+    if config.model is not None:
+        seen = _inspected(config.model, config, on_remark)
+        if seen is not None:
+            _sound(config, seen, on_remark)
+    into = Path.cwd() if config.output_dir == "auto" else Path(config.output_dir).expanduser()
+    require_mergeable(config, into)
+
+
 def _paths_of_task(config: TaskConfig) -> TaskConfig:
+    if isinstance(config, MergeConfig):
+        return placed(config)
     values = config.model_dump()
     changes: dict[str, Any] = {}
     if values.get("local_dir"):
@@ -116,14 +132,16 @@ def _absolute_function(name: str) -> str:
     return f"{absolute(path)}{mark}{function}" if mark else name
 
 
-def _inspected(config: TrainConfig, on_remark: OnRemark) -> Inspection | None:
+def _inspected(
+    name: str, config: TrainConfig | MergeConfig, on_remark: OnRemark
+) -> Inspection | None:
     """Look at the model's folder, or at its row in the catalogue while it is on the hub."""
-    folder = Path(config.model).expanduser()
+    folder = Path(name).expanduser()
     if folder.exists():
         return inspect(folder)
-    if config.hub == "local" or looks_like_path(config.model):
+    if config.hub == "local" or looks_like_path(name):
         raise ConfigError(
-            text(f"model: no folder {config.model}", f"model：目录 {config.model} 不存在"),
+            text(f"model: no folder {name}", f"model：目录 {name} 不存在"),
             hint=text(
                 "give a folder with config.json, or a hub id such as Qwen/Qwen3-0.6B "
                 "with hub: modelscope",
@@ -131,19 +149,24 @@ def _inspected(config: TrainConfig, on_remark: OnRemark) -> Inspection | None:
                 "并设 hub: modelscope",
             ),
         )
-    found = of_name(config.model, trust_remote_code=config.trust_remote_code)
+    found = of_name(name, trust_remote_code=config.trust_remote_code)
     _report("model", found, on_remark)
     return None
 
 
-def _model(config: TrainConfig, seen: Inspection, on_remark: OnRemark) -> None:
-    """Raise ConfigError for what keeps the model from being trained; remark on the rest."""
+def _sound(config: TrainConfig | MergeConfig, seen: Inspection, on_remark: OnRemark) -> None:
+    """Raise ConfigError for what keeps the model from being loaded; remark on the rest."""
     found = [one for one in seen.findings if one.about not in ("template", "code")]
     code = seen.about("code")
     if code is not None and not config.trust_remote_code:
         refused = code.level != NOTE
         found.append(replace(code, level=ERROR if refused else NOTE, hint=code.hint * refused))
     _report("model", found, on_remark)
+
+
+def _model(config: TrainConfig, seen: Inspection, on_remark: OnRemark) -> None:
+    """Raise ConfigError for what keeps the model from being trained; remark on the rest."""
+    _sound(config, seen, on_remark)
     family = seen.config.get("model_type")
     if config.model_type and family and config.model_type not in (family, family.split("_")[0]):
         base = family.rstrip("0123456789_.")

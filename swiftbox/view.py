@@ -176,6 +176,8 @@ def stage_title(event: Event) -> str:
         "reference": ("asking the reference model", "计算参考模型"),
         "train": ("training", "训练"),
         "save": ("saving the model", "保存模型"),
+        "merge": ("merging", "合并"),
+        "verify": ("checking what was written", "核对写出的模型"),
     }
     name = str(event.get("name"))
     return text(*titles[name]) if name in titles else name
@@ -200,6 +202,13 @@ def lines_of(event: Event) -> list[str]:
         return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
     if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
         return shown.lines_of(event)
+    if kind == "done" and "steps" not in event:
+        return [
+            text(
+                f"done in {duration(event['seconds'])}", f"完成，用时 {duration(event['seconds'])}"
+            ),
+            text(f"model: {event['model']}", f"模型：{event['model']}"),
+        ]
     if kind == "done":
         return [
             text(

@@ -11,6 +11,7 @@ from bitsandbytes.nn import Linear4bit
 from peft import prepare_model_for_kbit_training
 from transformers import BitsAndBytesConfig
 
+from swiftbox.config.merge import Quantization
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
@@ -35,16 +36,19 @@ def quantization(folder: Path, config: TrainConfig) -> dict[str, Any]:
                 "设 quant_method: bnb 在加载时量化，或换用已量化的模型",
             ),
         )
+    return {"quantization_config": bitsandbytes_config(config)}
+
+
+def bitsandbytes_config(config: TrainConfig | Quantization) -> BitsAndBytesConfig:
+    """Translate how a base is quantized, for transformers."""
     if config.quant_bits == 8:
-        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
-    return {
-        "quantization_config": BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type=config.bnb_4bit_quant_type,
-            bnb_4bit_use_double_quant=config.bnb_4bit_use_double_quant,
-            bnb_4bit_compute_dtype=getattr(torch, config.dtype),
-        )
-    }
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=config.bnb_4bit_quant_type,
+        bnb_4bit_use_double_quant=config.bnb_4bit_use_double_quant,
+        bnb_4bit_compute_dtype=getattr(torch, config.dtype),
+    )
 
 
 def quantized_by(folder: Path) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from swiftbox.tasks.download import DOWNLOAD
+from swiftbox.tasks.merge import MERGE
 from swiftbox.tasks.task import Task
 from swiftbox.tasks.train import TRAIN
 
-TASKS: Mapping[str, Task[Any]] = {"train": TRAIN, "download": DOWNLOAD}
+TASKS: Mapping[str, Task[Any]] = {"train": TRAIN, "download": DOWNLOAD, "merge": MERGE}

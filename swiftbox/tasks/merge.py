@@ -1,0 +1,163 @@
+"""task: merge. Adapters into their base: exact, checked, written whole or not at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from swiftbox import run_folder
+from swiftbox.config.groups import as_list
+from swiftbox.config.merge import MergeConfig
+from swiftbox.devices.machine import Machine
+from swiftbox.hub.adapters import Adapter, base_of, located, look
+from swiftbox.hub.fetch import fetch_model
+from swiftbox.hub.inspecting import require_sound
+from swiftbox.hub.merging import (
+    quantization_of,
+    require_fit,
+    require_named,
+    require_resources,
+    stored,
+)
+from swiftbox.language import text
+from swiftbox.tasks.task import Emit, Reason, Resolved, Task
+
+RECORD = "merge.json"
+"""In the run folder: what was checked, and by how much the results differ."""
+
+
+def resolve(config: MergeConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - as every task
+    """Settle `auto`; a merge is done on the processor and is the same on every machine."""
+    reasons: list[Reason] = []
+    settled: dict[str, Any] = {}
+    if config.merge_base == "auto":
+        settled["merge_base"] = "full"
+        why = text(
+            "the base it will be served on; an NF4 adapter's own base is compared with it",
+            "部署时使用的基座；若适配器在 NF4 上训练，会与其训练基座比较",
+        )
+        reasons.append(Reason("merge_base", "full", why))
+    if config.dtype == "auto":
+        settled["dtype"] = "stored"
+        why = text("each weight as the base has it", "与基座中各权重相同")
+        reasons.append(Reason("dtype", "stored", why))
+    return Resolved(config.model_copy(update=settled), tuple(reasons), 1, {})
+
+
+def adapters_here(config: MergeConfig) -> list[Adapter | None]:
+    """Look at the adapters; None for one that is still on a hub.
+
+    Raises UserError for one that is not there or cannot be merged.
+    """
+    found: list[Adapter | None] = []
+    for name in as_list(config.adapter):
+        folder = located(name)
+        if folder is None and (config.hub == "local" or not _is_id(name)):
+            folder = Path(name).expanduser()
+        found.append(look(folder) if folder is not None else None)
+    return found
+
+
+def _is_id(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~", "runs/"))
+
+
+def placed(config: MergeConfig) -> MergeConfig:
+    """Name the folders of adapters and base, so that the record stands for itself."""
+    names = [str(located(name) or name) for name in as_list(config.adapter)]
+    changes: dict[str, Any] = {"adapter": names if isinstance(config.adapter, list) else names[0]}
+    found = adapters_here(config)
+    if config.model is None and found[0] is not None:
+        base = base_of(found[0])
+        changes |= {"model": base.name, "hub": base.hub or config.hub}
+        changes["revision"] = config.revision or base.revision
+    model = changes.get("model", config.model)
+    if model and Path(model).expanduser().is_dir():
+        changes["model"] = str(Path(model).expanduser().resolve())
+    return config.model_copy(update=changes)
+
+
+def require_mergeable(config: MergeConfig, folder: Path) -> None:
+    """Raise UserError for what is known to be wrong before anything is fetched or loaded."""
+    found = [one for one in adapters_here(config) if one is not None]
+    if found:
+        quantization_of(config, found)
+    for one in found:
+        require_named(one, config.model or "")
+    here = Path(config.model or "").expanduser()
+    if not config.model or not (here / "config.json").is_file():
+        return
+    base = stored(here)
+    require_fit(base, found, config.model)
+    require_resources(base, folder, config.dtype)
+
+
+def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
+    """Merge, check, and return the folder of the merged model."""
+    from swiftbox.core.merge import Merge, merge
+
+    began = time.monotonic()
+    adapters = _fetched(config, emit)
+    config = placed(config.model_copy(update={"adapter": [str(one.folder) for one in adapters]}))
+    name = config.model or ""
+    for one in adapters:
+        require_named(one, name)
+    emit("stage", name="fetch", detail=name)
+    fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
+    require_sound(fetched.folder, emit, known=name)
+    base = stored(fetched.folder)
+    require_fit(base, adapters, name)
+    require_resources(base, folder, config.dtype)
+    found = {
+        "model": str(fetched.folder),
+        "revision": fetched.commit or config.revision,
+        "adapter": [str(one.folder) for one in adapters],
+    }
+    run_folder.write_json(folder / run_folder.INPUTS, found)
+    emit("inputs", **found)
+    tokenizers = [one.folder for one in adapters if one.has_tokenizer]
+    work = Merge(
+        base=fetched.folder,
+        adapters=tuple(one.folder for one in adapters),
+        tokenizer=tokenizers[-1] if tokenizers else fetched.folder,
+        dtypes=base.dtypes,
+        main_dtype=base.main_dtype if config.dtype == "stored" else config.dtype,
+        keeps_dtypes=config.dtype == "stored",
+        quantization=quantization_of(config, adapters),
+        config=config,
+    )
+    made, report = merge(work, folder, emit)
+    run_folder.write_json(folder / RECORD, report)
+    emit("done", seconds=round(time.monotonic() - began, 1), model=str(made))
+    return made
+
+
+def _fetched(config: MergeConfig, emit: Emit) -> Sequence[Adapter]:
+    found = []
+    for name, here in zip(as_list(config.adapter), adapters_here(config), strict=True):
+        emit("stage", name="fetch", detail=name)
+        found.append(
+            here or look(fetch_model(name, hub=config.hub, revision=None, emit=emit).folder)
+        )
+    return found
+
+
+def title(config: MergeConfig) -> str:
+    """Name a merge by its adapter; that of a run has the run's name."""
+    folder = Path(as_list(config.adapter)[-1])
+    name = folder.parent.name if folder.name == run_folder.MODEL else folder.name
+    return f"merge-{name.lower()}"
+
+
+MERGE: Task[MergeConfig] = Task(
+    name="merge",
+    discriminator="task",
+    default="merge",
+    choices={"merge": MergeConfig},
+    resolve=resolve,
+    run=run,
+    title=title,
+    uses_devices=False,
+)

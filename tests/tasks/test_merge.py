@@ -1,0 +1,246 @@
+"""A merge that could not be right is refused before any weights move, with what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapters import make_adapter, make_run, qlora
+from made_up import made_up
+
+from swiftbox.config.merge import MergeConfig
+from swiftbox.config.writing import write
+from swiftbox.devices import host
+from swiftbox.errors import ConfigError, MachineError, UserError
+from swiftbox.hub import merging, room
+from swiftbox.plan import plan
+from swiftbox.preflight import preflight, with_absolute_paths
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.load import loads
+
+
+def merging_of(**keys: Any) -> MergeConfig:
+    """Read, plan, place and check a merge as launch does."""
+    said = json.dumps({"task": "merge", "hub": "local", **keys}, default=str)
+    config = with_absolute_paths(plan(loads(said, source="a.yaml").config, made_up("cpu")).config)
+    preflight(config)
+    assert isinstance(config, MergeConfig)
+    return config
+
+
+@pytest.fixture(scope="session")
+def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_adapter(tiny, tmp_path_factory.mktemp("run") / "model")
+
+
+def edited(adapter: Path, folder: Path, **said: Any) -> Path:
+    """Copy an adapter, saying something else of it."""
+    shutil.copytree(adapter, folder)
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **said}), "utf-8")
+    return folder
+
+
+def test_auto_settles_on_the_full_base_as_it_is_stored(tiny: Path, adapter: Path) -> None:
+    config = merging_of(adapter=adapter, model=tiny)
+    assert (config.merge_base, config.dtype) == ("full", "stored")
+    assert loads(write(config), source="settled.yaml").config == config
+
+
+def test_the_base_comes_from_the_adapter_when_none_is_given(tiny: Path, adapter: Path) -> None:
+    assert merging_of(adapter=adapter).model == str(tiny)
+
+
+def test_a_runs_folder_means_its_model_and_its_record_names_the_base(
+    tiny: Path, adapter: Path, tmp_path: Path
+) -> None:
+    copy = edited(adapter, tmp_path / "run" / "model", base_model_name_or_path="/gone/away")
+    run = make_run(copy, tiny)
+    config = merging_of(adapter=run)
+    assert (config.adapter, config.model) == (str(copy), str(tiny))
+
+
+def test_a_run_is_known_by_its_name(tiny: Path, adapter: Path, tmp_path: Path) -> None:
+    from swiftbox.run_folder import STATE, register
+
+    run = make_run(edited(adapter, tmp_path / "my-run" / "model"), tiny)
+    (run / STATE).write_text("{}", "utf-8")
+    register(run)
+    assert merging_of(adapter="my-run").adapter == str(run / "model")
+
+
+def test_a_base_that_has_gone_is_asked_for(adapter: Path, tmp_path: Path) -> None:
+    lost = edited(adapter, tmp_path / "a", base_model_name_or_path="/gone/away")
+    with pytest.raises(ConfigError, match="trained on /gone/away, which is not here") as caught:
+        merging_of(adapter=lost)
+    assert "model=" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["./nothing", "/no/such/folder", "runs/none", "nothing"])
+def test_an_adapter_that_is_not_there_is_refused(name: str, tiny: Path) -> None:
+    with pytest.raises(ConfigError, match="adapter: no folder"):
+        merging_of(adapter=name, model=tiny)
+
+
+def test_a_whole_model_is_no_adapter(tiny: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no adapter_config\.json") as caught:
+        merging_of(adapter=tiny, model=tiny)
+    assert "whole model" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING"])
+def test_a_kind_that_does_not_change_weights_is_named_and_refused(
+    kind: str, tiny: Path, adapter: Path, tmp_path: Path
+) -> None:
+    other = edited(adapter, tmp_path / "a", peft_type=kind)
+    with pytest.raises(ConfigError, match=f"cannot be merged: {kind} is no change") as caught:
+        merging_of(adapter=other, model=tiny)
+    assert "LORA" in caught.value.hint
+
+
+def test_an_activated_lora_is_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
+    other = edited(adapter, tmp_path / "a", alora_invocation_tokens=[1, 2])
+    with pytest.raises(ConfigError, match="works on some tokens only"):
+        merging_of(adapter=other, model=tiny)
+
+
+def test_weights_cut_short_are_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
+    torn = edited(adapter, tmp_path / "a")
+    path = torn / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ConfigError, match="is not whole"):
+        merging_of(adapter=torn, model=tiny)
+
+
+def test_pickled_weights_are_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
+    other = edited(adapter, tmp_path / "a")
+    (other / "adapter_model.safetensors").rename(other / "adapter_model.bin")
+    with pytest.raises(ConfigError, match=r"has no adapter_model\.safetensors"):
+        merging_of(adapter=other, model=tiny)
+
+
+def resized(tiny: Path, folder: Path, **said: int) -> Path:
+    """Build a base of another size."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    shutil.copytree(tiny, folder)
+    values = json.loads((tiny / "config.json").read_text("utf-8"))
+    Qwen3ForCausalLM(Qwen3Config(**{**values, "layer_types": None, **said})).save_pretrained(folder)
+    return folder
+
+
+def test_another_hidden_size_is_refused_with_both(
+    tiny: Path, adapter: Path, tmp_path: Path
+) -> None:
+    other = resized(tiny, tmp_path / "m", hidden_size=32)
+    with pytest.raises(ConfigError, match="128 x 64 for the adapter, 128 x 32 in") as caught:
+        merging_of(adapter=adapter, model=other)
+    assert str(tiny) in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"), [(1, "of the 6 layers it adapts are not there"), (3, "the model has 3")]
+)
+def test_another_depth_is_refused(
+    layers: int, words: str, tiny: Path, adapter: Path, tmp_path: Path
+) -> None:
+    other = resized(tiny, tmp_path / "m", num_hidden_layers=layers)
+    with pytest.raises(ConfigError, match=words):
+        merging_of(adapter=adapter, model=other)
+
+
+def test_a_base_of_another_name_is_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
+    named = edited(adapter, tmp_path / "a", base_model_name_or_path="org/Base-7B")
+    base, found = merging.stored(tiny), [merging_look(named)]
+    merging.require_fit(base, found, "mirror/base-7b")
+    with pytest.raises(ConfigError, match="trained on org/Base-7B, not on org/Base-7B-Chat"):
+        merging.require_fit(base, found, "org/Base-7B-Chat")
+
+
+def merging_look(folder: Path) -> Any:
+    from swiftbox.hub.adapters import look
+
+    return look(folder)
+
+
+def test_a_quantized_base_is_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(tiny, tmp_path / "m")
+    said = json.loads((base / "config.json").read_text("utf-8"))
+    said["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (base / "config.json").write_text(json.dumps(said), "utf-8")
+    with pytest.raises(ConfigError, match=r"is quantized \(bitsandbytes\)"):
+        merging_of(adapter=adapter, model=base)
+
+
+def test_a_disk_too_small_is_refused_with_both_numbers(
+    tiny: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "free_bytes", lambda _: 1_000_000)
+    needed = merging.stored(tiny).bytes_as("stored") + merging.SPARE_BYTES
+    with pytest.raises(MachineError, match=r"1\.0 MB free") as caught:
+        merging_of(adapter=adapter, model=tiny)
+    assert f"{room.size(needed)} to write" in caught.value.message
+    assert "output_dir" in caught.value.hint
+
+
+def test_a_memory_too_small_for_float32_is_refused(
+    tiny: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "memory", lambda: (100_000, 100_000))
+    with pytest.raises(MachineError, match=r"takes \d+\.\d kB of memory, this machine has 100"):
+        merging_of(adapter=adapter, model=tiny)
+
+
+def test_half_the_bytes_are_needed_in_half_the_precision(tiny: Path) -> None:
+    base = merging.stored(tiny)
+    assert base.bytes_as("float32") == 2 * base.bytes_as("bfloat16")
+    weights = (tiny / "model.safetensors").stat().st_size
+    assert 0 < weights - base.bytes_as("stored") < 10_000
+
+
+def test_dequantized_wants_an_adapter_that_was_trained_so(
+    tiny: Path, adapter: Path, tmp_path: Path
+) -> None:
+    alone = edited(adapter, tmp_path / "alone")
+    with pytest.raises(ConfigError, match="says how its base was quantized"):
+        merging_of(adapter=alone, model=tiny, merge_base="dequantized")
+    plain = make_run(edited(adapter, tmp_path / "plain" / "model"), tiny)
+    with pytest.raises(ConfigError, match="trained on an unquantized base"):
+        merging_of(adapter=plain, model=tiny, merge_base="dequantized")
+    four = make_run(edited(adapter, tmp_path / "four" / "model"), tiny, **qlora())
+    with pytest.raises(ConfigError, match="quantized in different ways"):
+        merging_of(adapter=[four, plain], model=tiny, merge_base="dequantized")
+    assert merging_of(adapter=four, merge_base="dequantized").merge_base == "dequantized"
+
+
+@pytest.mark.parametrize("value", ["5", "0GB", "much", "-1MB"])
+def test_a_shard_size_that_is_none_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match="max_shard_size: should be a size"):
+        loads(f"task: merge\nadapter: a\nmax_shard_size: '{value}'\n", source="a.yaml")
+
+
+def test_a_merge_wants_an_adapter() -> None:
+    with pytest.raises(ConfigError, match="adapter: is required"):
+        loads("task: merge\nmodel: o/n\n", source="a.yaml")
+
+
+def test_the_peers_names_for_adapter_and_model_are_read() -> None:
+    found = loads("task: merge\nadapters: [a, b]\nbase_model: o/n\n", source="a.yaml").config
+    assert isinstance(found, MergeConfig)
+    assert (found.adapter, found.model) == (["a", "b"], "o/n")
+
+
+def test_a_merge_is_named_by_the_run_it_merges() -> None:
+    assert TASKS["merge"].title(MergeConfig(adapter="/x/runs/My-Run/model")) == "merge-my-run"
+
+
+def test_what_is_refused_is_refused_in_both_languages(
+    tiny: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWIFTBOX_LANG", "zh")
+    other = edited(adapter, tmp_path / "a", peft_type="PREFIX_TUNING")
+    with pytest.raises(UserError, match="无法合并"):
+        merging_of(adapter=other, model=tiny)
