@@ -93,7 +93,7 @@ def choose(logits: torch.Tensor, choosers: Sequence[Chooser]) -> list[Pick]:
     """Choose the next token of every row of logits (R, V)."""
     scores = logits.float()
     told = [row for row, one in enumerate(choosers) if one.sampling.logprobs is not None]
-    logs = torch.log_softmax(scores[told], dim=-1) if told else None
+    logs = torch.log_softmax(scores[told], dim=-1) if told else scores
     if any(one.adjusts for one in choosers):
         scores = scores.clone()
         for row, one in enumerate(choosers):

@@ -28,11 +28,11 @@ IDLE_S = 1.0
 """Longest sleep without work; whoever brings some wakes the loop."""
 
 
-class QueueFull(Exception):  # noqa: N818 - a state, not a mistake
+class QueueFull(Exception):
     """As many requests wait as may."""
 
 
-class Closing(Exception):  # noqa: N818 - a state, not a mistake
+class Closing(Exception):
     """The server is about to stop and takes nothing new."""
 
 
@@ -272,6 +272,20 @@ class Scheduler:
         if reading and all(one.rows[0].ticket.cancelled for one in reading.entries):
             self._reading = None
             self._end_rows([row for one in reading.entries for row in one.rows], "cancelled")
+
+    def forget(self, adapter: str) -> None:
+        """Let an adapter go with all who want it; done between two steps, through `call`."""
+        with self._changed:
+            for ticket, _ in self._waiting:
+                ticket.cancelled |= ticket.request.adapter == adapter
+        batch = self._batches.get(adapter)
+        reading = self._reading
+        rows = [*(batch.rows if batch else ()), *(row for one in self._back for row in one.rows)]
+        rows += [row for one in reading.entries for row in one.rows] if reading else []
+        for row in rows:
+            row.ticket.cancelled |= row.ticket.request.adapter == adapter
+        self._drop_cancelled()
+        self.network.remove(adapter)
 
     def _end_rows(self, rows: Sequence[Row], finish: str) -> None:
         for row in rows:
