@@ -12,7 +12,8 @@ from typing import Any
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.core.generation.network import Loading, Network
 from swiftbox.core.generation.room import free_bytes
-from swiftbox.core.generation.scheduler import Limits, Scheduler
+from swiftbox.core.generation.scheduler import Scheduler
+from swiftbox.core.generation.tickets import Limits
 from swiftbox.core.generation.window import cell_bytes
 from swiftbox.errors import MachineError
 from swiftbox.language import text

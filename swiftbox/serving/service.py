@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.core.generation.network import BASE
-from swiftbox.core.generation.scheduler import Closing, Delta, QueueFull, Request, Scheduler, Ticket
+from swiftbox.core.generation.scheduler import Scheduler
+from swiftbox.core.generation.tickets import Closing, Delta, QueueFull, Request, Ticket
 from swiftbox.serving.answers import Answer, Shape, event
 from swiftbox.serving.problems import Problem, busy, closing
 from swiftbox.serving.prompts import Prepared, Preparing

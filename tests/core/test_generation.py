@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swiftbox.core.generation.network import BASE, Loading, Network
 from swiftbox.core.generation.sampling import Sampling
-from swiftbox.core.generation.scheduler import Delta, Limits, QueueFull, Request, Scheduler
+from swiftbox.core.generation.scheduler import Scheduler
+from swiftbox.core.generation.tickets import Delta, Limits, QueueFull, Request
 
 WORDS = "The json module encodes and decodes what others wrote and it is lightweight too".split()
 LONGEST_S = 60
