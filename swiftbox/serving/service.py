@@ -12,6 +12,8 @@ from typing import Any
 from swiftbox.core.generation.network import BASE
 from swiftbox.core.generation.scheduler import Scheduler
 from swiftbox.core.generation.tickets import Closing, Delta, QueueFull, Request, Ticket
+from swiftbox.errors import UserError
+from swiftbox.hub.adapters import look
 from swiftbox.serving.answers import Answer, Shape, event
 from swiftbox.serving.problems import Problem, busy, closing
 from swiftbox.serving.prompts import Prepared, Preparing
@@ -176,11 +178,10 @@ class Service:
 
     async def load(self, name: str, folder: Path) -> None:
         """Load an adapter between two steps; raise Problem when it cannot be."""
-        from swiftbox.errors import UserError
-
         if name in dict(self.models()):
             raise Problem(400, f"lora_name: {name} is there already", param="lora_name")
         try:
+            look(folder)  # whole, of a kind that can be loaded, and no pickle
             await asyncio.wrap_future(self.scheduler.call(lambda: self.network.add(name, folder)))
         except UserError as error:
             raise Problem(400, error.message, param="lora_path") from None

@@ -102,7 +102,8 @@ class Network:
         if isinstance(self.model, PeftModel) and inside in self.model.peft_config:
             if len(self.model.peft_config) == 1:
                 self.model = self.model.unload()
-            else:
+            else:  # never the active one: peft would choose another with a warning
+                self.model.set_adapter(next(o for o in self.model.peft_config if o != inside))
                 self.model.delete_adapter(inside)
 
     def remove(self, name: str) -> None:
