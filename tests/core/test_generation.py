@@ -54,7 +54,8 @@ class Heard:
         return found
 
     def text(self, index: int = 0) -> str:
-        return "".join(one.text for one in self.wait()[index])
+        self.said = "".join(one.text for one in self.wait()[index])
+        return self.said
 
 
 def prompts(network: Network, count: int) -> list[list[int]]:
@@ -272,3 +273,55 @@ def test_requests_from_many_threads_all_end(scheduler: Scheduler) -> None:
     by_prompt = {tuple(one): said[at] for at, one in enumerate(asked)}
     assert [by_prompt[tuple(one)] for one in asked] == said
     assert scheduler.running == 0
+
+
+def test_a_repetition_penalty_is_that_of_generate(scheduler: Scheduler, tiny: Path) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    asked = prompts(scheduler.network, 6)
+    ends = scheduler.network.ends(BASE)
+    one = greedy(repetition_penalty=5.0, stop_ids=ends)
+    heard = [Heard(scheduler, prompt, one) for prompt in asked]
+    plain.generation_config.repetition_penalty = 5.0
+    tokenizer = scheduler.network.tokenizers[BASE]
+    assert [one.text() for one in heard] == [generated(plain, tokenizer, one) for one in asked]
+    plain.generation_config.repetition_penalty = 1.0
+    assert [one.said for one in heard] != [generated(plain, tokenizer, one) for one in asked]
+
+
+def test_a_sliding_window_is_that_of_generate(tmp_path: Path) -> None:
+    import transformers
+    from tiny import SIZES, train_tokenizer
+
+    torch.manual_seed(3)
+    tokenizer = train_tokenizer()
+    config = transformers.MistralConfig(**SIZES, sliding_window=8, eos_token_id=2)
+    transformers.MistralForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    network = Network(Loading(tmp_path, "float32", "cpu"))
+    scheduler = Scheduler(network, Limits(rows=5, queue=100, length=1024, cells=100_000))
+    scheduler.start()
+    asked = prompts(network, 5)
+    heard = [
+        Heard(scheduler, one, greedy(10 + at, stop_ids=frozenset([2])))
+        for at, one in enumerate(asked)
+    ]
+    said = [one.text() for one in heard]
+    scheduler.close(0)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    assert max(map(len, asked)) > 16  # far more than the window
+    assert said == [generated(plain, tokenizer, one, 10 + at) for at, one in enumerate(asked)]
+
+
+def test_a_model_with_another_memory_is_refused(tmp_path: Path) -> None:
+    import transformers
+    from tiny import train_tokenizer
+
+    from swiftbox.errors import MachineError
+
+    config = transformers.MambaConfig(
+        vocab_size=600, hidden_size=32, num_hidden_layers=2, state_size=4
+    )
+    transformers.MambaForCausalLM(config).save_pretrained(tmp_path)
+    train_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(MachineError, match="keeps more than keys and values"):
+        Network(Loading(tmp_path, "float32", "cpu"))
