@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.merge import MergeConfig
 from swiftbox.config.task import TaskConfig
@@ -20,6 +21,7 @@ from swiftbox.hub.inspecting import Inspection, inspect
 from swiftbox.hub.requirements import ERROR, NOTE, Finding, of_name
 from swiftbox.language import text
 from swiftbox.methods import METHODS
+from swiftbox.tasks import deploy
 from swiftbox.tasks.merge import placed, require_mergeable
 
 OnRemark = Callable[[Finding], None]
@@ -38,6 +40,8 @@ def preflight(config: TaskConfig, on_remark: OnRemark = _ignored) -> Checked | N
     """
     if isinstance(config, MergeConfig):
         _merge(config, on_remark)
+    if isinstance(config, DeployConfig):
+        _deploy(config, on_remark)
     if not isinstance(config, TrainConfig):
         return None
     training = config
@@ -104,9 +108,19 @@ def _merge(config: MergeConfig, on_remark: OnRemark) -> None:
     require_mergeable(config, into)
 
 
+def _deploy(config: DeployConfig, on_remark: OnRemark) -> None:
+    """Raise UserError for a model that cannot be served, and an address that cannot be had."""
+    seen = _inspected(config.model or "", config, on_remark)
+    if seen is not None:
+        _sound(config, seen, on_remark)
+    deploy.require_deployable(config)
+
+
 def _paths_of_task(config: TaskConfig) -> TaskConfig:
     if isinstance(config, MergeConfig):
         return placed(config)
+    if isinstance(config, DeployConfig):
+        return deploy.placed(config)
     values = config.model_dump()
     changes: dict[str, Any] = {}
     if values.get("local_dir"):
@@ -133,7 +147,7 @@ def _absolute_function(name: str) -> str:
 
 
 def _inspected(
-    name: str, config: TrainConfig | MergeConfig, on_remark: OnRemark
+    name: str, config: TrainConfig | MergeConfig | DeployConfig, on_remark: OnRemark
 ) -> Inspection | None:
     """Look at the model's folder, or at its row in the catalogue while it is on the hub."""
     folder = Path(name).expanduser()
@@ -154,7 +168,9 @@ def _inspected(
     return None
 
 
-def _sound(config: TrainConfig | MergeConfig, seen: Inspection, on_remark: OnRemark) -> None:
+def _sound(
+    config: TrainConfig | MergeConfig | DeployConfig, seen: Inspection, on_remark: OnRemark
+) -> None:
     """Raise ConfigError for what keeps the model from being loaded; remark on the rest."""
     found = [one for one in seen.findings if one.about not in ("template", "code")]
     code = seen.about("code")

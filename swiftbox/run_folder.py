@@ -245,6 +245,7 @@ def described(one: Run) -> dict[str, Any]:
         "total_steps": last.get("total_steps"),
         "loss": last.get("loss"),
         "started": one.state.get("started"),
+        "url": one.state.get("url") if one.is_active else None,
         "folder": str(one.folder),
     }
 

@@ -248,7 +248,11 @@ def runs(options: argparse.Namespace) -> int:
 
 
 def _list_runs(options: argparse.Namespace) -> int:
+    from swiftbox.serving.client import health
+
     rows = [run_folder.described(one) for one in run_folder.runs()]
+    for row in rows:
+        row["health"] = health(row["url"]) if row["url"] else None
     if getattr(options, "json", False):
         answer(json.dumps(rows, ensure_ascii=False))
         return 0
@@ -258,7 +262,8 @@ def _list_runs(options: argparse.Namespace) -> int:
         started = time.strftime("%m-%d %H:%M", time.localtime(row["started"] or 0))
         steps = f"{row['step']}/{row['total_steps']}" if row["step"] else "-"
         loss = f"{row['loss']:.4f}" if row["loss"] is not None else "-"
-        answer(f"{started}  {row['status']:<8} {steps:>11} {loss:>8}  {row['name']}")
+        served = f"  {row['url']}  {row['health']}" if row["url"] else ""
+        answer(f"{started}  {row['status']:<8} {steps:>11} {loss:>8}  {row['name']}{served}")
     return 0
 
 

@@ -202,6 +202,8 @@ def lines_of(event: Event) -> list[str]:
         return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
     if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
         return shown.lines_of(event)
+    if kind == "serving":
+        return _serving(event)
     if kind == "done" and "steps" not in event:
         return [
             text(
@@ -224,7 +226,20 @@ def lines_of(event: Event) -> list[str]:
     return _failed(event) if kind == "failed" else []
 
 
+def _serving(event: Event) -> list[str]:
+    models = ", ".join(event["models"])
+    return [
+        text(
+            f"serving {models} at {event['url']}/v1  ({event['engine']})",
+            f"正在提供服务：{models}，地址 {event['url']}/v1（{event['engine']}）",
+        )
+    ]
+
+
 def _stopped(event: Event) -> list[str]:
+    if "url" in event:
+        took = duration(event["seconds"])
+        return [text(f"served for {took}, and stopped", f"已服务 {took}，现已停止")]
     if event.get("step") is None:
         return [
             text(

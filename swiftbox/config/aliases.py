@@ -61,6 +61,11 @@ def adapter_word(value: Any) -> Mapping[str, Any] | None:
     return {"tuner_type": value} if value in ("lora", "qlora") else None
 
 
+def adapters_word(value: Any) -> Mapping[str, Any] | None:
+    """Translate the peers' list of adapters; adapters by name are our own key."""
+    return None if isinstance(value, dict) else {"adapter": value}
+
+
 def deepspeed(value: Any) -> Mapping[str, Any]:
     """Read the ZeRO stage out of `deepspeed: zero3` or the name of a config file."""
     word = str(value).lower()
@@ -107,7 +112,7 @@ STAGE_WORDS = {"rm": "reward", "reward_modeling": "reward", "pretrain": "pt"}
 
 _RENAMED = {
     "model": ("model_name_or_path", "base_model", "model_id", "model_id_or_path"),
-    "adapter": ("adapters", "adapter_name_or_path", "lora_model_dir"),
+    "adapter": ("adapter_name_or_path", "lora_model_dir"),
     "tuner_type": ("finetuning_type", "sft_type"),
     "lora_rank": ("lora_r", "r"),
     "lora_plus_lr_ratio": ("lorap_lr_ratio", "loraplus_lr_ratio"),
@@ -137,6 +142,7 @@ ALIASES: Mapping[str, Alias] = {
             Alias(name, renamed("target_modules", {"all": "all-linear", True: "all-linear"}))
             for name in ("lora_target", "lora_target_modules", "lora_target_linear")
         ),
+        Alias("adapters", adapters_word),
         *(Alias(name, attention) for name in ("attn_impl", "flash_attn")),
         *(Alias(name, renamed("stage", STAGE_WORDS)) for name in ("rlhf_type", "rl")),
         Alias("load_in_4bit", flag("quant_bits", 4)),

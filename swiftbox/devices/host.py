@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from swiftbox.devices.limits import ROOT, limits
+from swiftbox.language import home
 
 PACKAGES = (
     "torch transformers peft accelerate bitsandbytes datasets modelscope huggingface_hub"
@@ -93,12 +94,20 @@ def cpu_features(root: Path = ROOT) -> tuple[str, ...]:
 def versions(root: Path = ROOT) -> dict[str, str]:
     """Return the versions of Python, PACKAGES, the driver and the toolkits, where there are any."""
     found = {name: package_version(name) for name in PACKAGES}
+    found["vllm"] = package_version("vllm") or engine_version("vllm")
     found |= {"driver": _driver(root), "cann": _cann(root), "macos": platform.mac_ver()[0]}
     folder = torch_folder()
     build = torch_build(folder) if folder else {}
     found |= {toolkit: build[toolkit] for toolkit in ("cuda", "hip") if toolkit in build}
     there = {name: said for name, said in found.items() if said}
     return {"python": platform.python_version(), **there}
+
+
+def engine_version(name: str) -> str:
+    """Return the version of a tool that lives in an environment of its own; empty without one."""
+    folder = home() / "engines" / name
+    found = sorted(folder.glob(f"lib/python*/site-packages/{name}-*.dist-info"))
+    return found[-1].name.removesuffix(".dist-info").removeprefix(f"{name}-") if found else ""
 
 
 def package_version(name: str) -> str:

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.download import DOWNLOAD
 from swiftbox.tasks.merge import MERGE
 from swiftbox.tasks.task import Task
 from swiftbox.tasks.train import TRAIN
 
-TASKS: Mapping[str, Task[Any]] = {"train": TRAIN, "download": DOWNLOAD, "merge": MERGE}
+TASKS: Mapping[str, Task[Any]] = {
+    "train": TRAIN,
+    "download": DOWNLOAD,
+    "merge": MERGE,
+    "deploy": DEPLOY,
+}

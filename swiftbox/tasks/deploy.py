@@ -1,0 +1,302 @@
+"""task: deploy. A model and its adapters behind an OpenAI-compatible address, until stopped."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from swiftbox import run_folder
+from swiftbox.config.deploy import DeployConfig, is_loopback
+from swiftbox.config.groups import as_list
+from swiftbox.control import STOP
+from swiftbox.devices import choices
+from swiftbox.devices.backends import BACKENDS, ENGINES
+from swiftbox.devices.machine import Machine
+from swiftbox.errors import ConfigError, MachineError
+from swiftbox.hub.adapters import Adapter, base_of, located, look
+from swiftbox.hub.fetch import fetch_model
+from swiftbox.hub.inspecting import require_sound
+from swiftbox.language import text
+from swiftbox.tasks.task import Emit, Reason, Resolved, Task
+
+VLLM_STOP_S = 30.0
+"""For vLLM to end what it answers; then it is ended."""
+
+
+def resolve(config: DeployConfig, machine: Machine) -> Resolved:
+    """Settle engine and number type; refuse an address that others reach without a key."""
+    _require_key_named(config)
+    engine = _engine(config, machine)
+    dtype = choices.choose_dtype(machine, config.dtype)
+    _require_devices(config, engine.value, machine)
+    reasons = (
+        Reason("engine", engine.value, engine.reason),
+        Reason("dtype", dtype.value, dtype.reason),
+    )
+    settled = config.model_copy(update={"engine": engine.value, "dtype": dtype.value})
+    return Resolved(settled, reasons, 1, choices.environment(machine, 1))
+
+
+def _require_key_named(config: DeployConfig) -> None:
+    if config.api_key_env is None and not is_loopback(config.host):
+        raise ConfigError(
+            text(
+                f"host: {config.host} can be reached by others, and no api_key_env is set",
+                f"host：{config.host} 可被他人访问，但未设 api_key_env",
+            ),
+            hint=text(
+                "export SWIFTBOX_API_KEY=... and set api_key_env: SWIFTBOX_API_KEY, "
+                "or host: 127.0.0.1",
+                "执行 export SWIFTBOX_API_KEY=... 并设 api_key_env: SWIFTBOX_API_KEY，"
+                "或设 host: 127.0.0.1",
+            ),
+        )
+
+
+def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
+    """Choose vLLM where the backend's row has it without reserve and it is installed."""
+    if config.engine == "builtin":
+        return choices.Choice("builtin", text("asked for", "按要求"))
+    cell = BACKENDS[machine.backend].cell(ENGINES["vllm"])
+    lacking = choices.lacks(machine, ENGINES["vllm"])
+    here = "vllm" in machine.versions
+    if config.engine == "vllm":
+        if lacking or not here:
+            why = lacking or text(
+                f"it is not installed; {cell.reason()}", f"未安装；{cell.reason()}"
+            )
+            raise MachineError(
+                f"engine: vllm: {why}", hint=text("set engine: auto", "设 engine: auto")
+            )
+        return choices.Choice("vllm", text("asked for", "按要求"))
+    if cell.supported != "yes":
+        return choices.Choice("builtin", f"vllm: {cell.reason()}")
+    if lacking:
+        return choices.Choice("builtin", f"vllm: {lacking}")
+    if not here:
+        why = text(f"vllm is not installed: {cell.reason()}", f"未安装 vllm：{cell.reason()}")
+        return choices.Choice("builtin", why)
+    return choices.Choice("vllm", f"vllm {machine.versions['vllm']}")
+
+
+def _require_devices(config: DeployConfig, engine: str, machine: Machine) -> None:
+    wanted = config.tensor_parallel_size
+    if wanted > 1 and engine == "builtin":
+        raise MachineError(
+            text(
+                f"tensor_parallel_size: {wanted}: the builtin server uses one device",
+                f"tensor_parallel_size：{wanted}：内置服务只使用一个设备",
+            ),
+            hint=text("set tensor_parallel_size: 1", "设 tensor_parallel_size: 1"),
+        )
+    if wanted > max(1, len(machine.devices)):
+        raise MachineError(
+            text(
+                f"tensor_parallel_size: {wanted}, but there are {len(machine.devices)} devices",
+                f"tensor_parallel_size：{wanted}，但只有 {len(machine.devices)} 个设备",
+            )
+        )
+
+
+def named_adapters(config: DeployConfig) -> dict[str, str]:
+    """Return the adapters by the names they are served under; raise ConfigError for a clash."""
+    found = dict(config.adapters or {})
+    for one in as_list(config.adapter or []):
+        name = _name_of(one)
+        if name in found:
+            raise ConfigError(
+                text(f"adapter: two are named {name}", f"adapter：有两个名为 {name}"),
+                hint=text("name them: adapters: {a: ..., b: ...}", "请命名：adapters: {a: ...}"),
+            )
+        found[name] = one
+    if served_name(config) in found:
+        raise ConfigError(
+            text(
+                f"served_model_name: {served_name(config)} is the name of an adapter too",
+                f"served_model_name：{served_name(config)} 与适配器重名",
+            )
+        )
+    return found
+
+
+def _name_of(name: str) -> str:
+    """Return an id as it is; of a folder its name, of a run's model that of the run."""
+    if not Path(name).expanduser().exists() and located(name) is None:
+        return name
+    folder = located(name) or Path(name).expanduser().resolve()
+    of_run = folder.name == run_folder.MODEL and (folder.parent / run_folder.SETTLED).is_file()
+    return folder.parent.name if of_run else folder.name
+
+
+def served_name(config: DeployConfig) -> str:
+    """Return what requests call the model."""
+    return config.served_model_name or _name_of(config.model or "")
+
+
+def _looked(config: DeployConfig) -> dict[str, Adapter]:
+    """Look at the adapters that are here; raise ConfigError for one that is none."""
+    found = {}
+    names = dict(config.adapters or {}) | {one: one for one in as_list(config.adapter or [])}
+    for name, path in names.items():
+        folder = located(path)
+        if folder is None and (config.hub == "local" or path.count("/") != 1):
+            folder = Path(path).expanduser()
+        if folder is not None:
+            found[name] = look(folder)
+    return found
+
+
+def placed(config: DeployConfig) -> DeployConfig:
+    """Name the folders of model and adapters, so that the record stands for itself."""
+    looked = _looked(config)
+    changes: dict[str, Any] = {}
+    if config.adapter is not None:
+        names = [str(located(one) or one) for one in as_list(config.adapter)]
+        changes["adapter"] = names if isinstance(config.adapter, list) else names[0]
+    if config.adapters:
+        changes["adapters"] = {k: str(located(v) or v) for k, v in config.adapters.items()}
+    if config.model is None and looked:
+        base = base_of(next(iter(looked.values())))
+        changes |= {"model": base.name, "hub": base.hub or config.hub}
+        changes["revision"] = config.revision or base.revision
+    model = changes.get("model", config.model)
+    if model is None:
+        raise ConfigError(
+            text("model: is required", "model：必填"),
+            hint=text(
+                "give model=FOLDER, an id, or adapter=runs/NAME",
+                "请给出 model=目录 或 adapter=运行",
+            ),
+        )
+    changes["served_model_name"] = config.served_model_name or _name_of(model)
+    changes["model"] = str(located(model) or model)
+    return config.model_copy(update=changes)
+
+
+def require_deployable(config: DeployConfig) -> None:
+    """Raise UserError for what is known to be wrong before anything is fetched or loaded."""
+    _require_key_named(config)
+    key_of(config, os.environ)
+    named_adapters(config)
+    _looked(config)
+    if config.port:
+        from swiftbox.serving.address import bound
+
+        bound(config.host, config.port).close()
+
+
+def key_of(config: DeployConfig, environment: Mapping[str, str]) -> str | None:
+    """Return the API key; raise ConfigError when the variable that should hold it is empty."""
+    if config.api_key_env is None:
+        return None
+    key = environment.get(config.api_key_env, "")
+    if not key.strip():
+        raise ConfigError(
+            text(
+                f"api_key_env: {config.api_key_env} is not set, or empty",
+                f"api_key_env：{config.api_key_env} 未设置或为空",
+            ),
+            hint=f"export {config.api_key_env}=...",
+        )
+    return key.strip()
+
+
+def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
+    """Serve until stopped; a deployment has no other end."""
+    began = time.monotonic()
+    key = key_of(config, os.environ)
+    emit("stage", name="fetch", detail=config.model)
+    config = placed(config)
+    fetched = fetch_model(config.model or "", hub=config.hub, revision=config.revision, emit=emit)
+    require_sound(fetched.folder, emit, known=config.model or "")
+    adapters = {
+        name: located(one) or fetch_model(one, hub=config.hub, revision=None, emit=emit).folder
+        for name, one in named_adapters(config).items()
+    }
+    found = {
+        "model": str(fetched.folder),
+        "revision": fetched.commit or config.revision,
+        "adapters": {name: str(one) for name, one in adapters.items()},
+    }
+    run_folder.write_json(folder / run_folder.INPUTS, found)
+    emit("inputs", **found)
+    emit("stage", name="model", detail=config.model)
+
+    def started(url: str, **said: Any) -> None:
+        models = [served_name(config), *adapters]
+        emit("serving", url=url, engine=config.engine, models=models, **said)
+        run_folder.update_state(folder, url=url)
+
+    serve = _vllm if config.engine == "vllm" else _builtin
+    done = serve(config, folder, key, (fetched.folder, adapters), started)
+    emit("stopped", step=None, seconds=round(time.monotonic() - began, 1), url=None, **done)
+    run_folder.update_state(folder, url=None)
+    return None
+
+
+Parts = tuple[Path, Mapping[str, Path]]
+
+
+def _builtin(
+    config: DeployConfig, folder: Path, key: str | None, parts: Parts, started: Callable[..., None]
+) -> Mapping[str, Any]:
+    from swiftbox.serving.address import bound
+    from swiftbox.serving.embedded import Served, serve
+
+    machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
+    device = BACKENDS[machine.backend].torch_device
+    served = Served(parts[0], served_name(config), parts[1], device)
+    STOP.can_save.set()  # from here on a stop is ours to carry out
+
+    def told(url: str, limits: Any) -> None:
+        started(url, max_model_len=limits.length, slots=limits.rows)
+
+    with bound(config.host, config.port) as listening:
+        return serve(config, served, listening, key=key, stop=STOP.asked, started=told)
+
+
+def _vllm(
+    config: DeployConfig, folder: Path, key: str | None, parts: Parts, started: Callable[..., None]
+) -> Mapping[str, Any]:
+    from swiftbox.serving import vllm
+    from swiftbox.serving.address import bound, local_url
+
+    machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
+    with bound(config.host, config.port) as free:
+        port = free.getsockname()[1]
+    ranks = tuple(int(look(one).said.get("r", 0)) for one in parts[1].values())
+    target = vllm.Target(vllm.executable(), parts[0], served_name(config), parts[1], ranks, port)
+    own = vllm.environment(machine.backend, key=key, adapters=bool(parts[1]))
+    url = local_url(config.host, port)
+    STOP.can_save.set()
+    vllm.watch(
+        vllm.command(config, target),
+        {**os.environ, **own},
+        url,
+        stop=STOP.asked,
+        started=lambda: started(url),
+        drain_s=VLLM_STOP_S,
+        log=folder / run_folder.LOG,
+    )
+    return {}
+
+
+def title(config: DeployConfig) -> str:
+    """Name a deployment by what it serves."""
+    names = [config.model, *as_list(config.adapter or []), *(config.adapters or {})]
+    first = next((_name_of(str(one)) for one in names if one), "model")
+    return f"deploy-{first.rpartition('/')[2].lower()}"
+
+
+DEPLOY: Task[DeployConfig] = Task(
+    name="deploy",
+    discriminator="task",
+    default="deploy",
+    choices={"deploy": DeployConfig},
+    resolve=resolve,
+    run=run,
+    title=title,
+)

@@ -1,0 +1,162 @@
+"""A deployment as a run: started by the preset, listed with its address, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from box import box, events, gone, started, state, until
+from openai import OpenAI
+
+from swiftbox.presets import presets
+
+PRESET = str(presets()["deploy"])
+TALK = [{"role": "user", "content": "hi"}]
+
+
+def listed(cwd: Path) -> dict[str, object]:
+    """Return how `runs list` shows the newest run."""
+    return json.loads(box("runs", "list", "--json", cwd=cwd).stdout)[0]
+
+
+@pytest.mark.slow
+def test_detached_it_is_listed_answers_and_stops(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret-1")
+    words = (f"model={tiny}", "port=0", "api_key_env=MY_KEY", "served_model_name=mine")
+    out = tmp_path / "served"
+    box("run", PRESET, *words, f"output_dir={out}", "--detach", cwd=tmp_path)
+    try:
+        (told,) = until(lambda: events(out, "serving"), what="the address")
+        row = listed(tmp_path)
+        assert (row["url"], row["health"], row["status"]) == (told["url"], "ok", "running")
+        assert told["url"] in box("runs", "list", cwd=tmp_path).stdout
+        with OpenAI(base_url=f"{told['url']}/v1", api_key="sk-secret-1") as client:
+            pieces = client.chat.completions.create(
+                model="mine", messages=TALK, max_tokens=5, stream=True
+            )
+            assert [one.choices[0].finish_reason for one in pieces][-1] in ("stop", "length")
+        child = state(out)["pid"]
+        arguments = Path(f"/proc/{child}/cmdline")
+        if arguments.exists():
+            assert b"sk-secret" not in arguments.read_bytes()
+    finally:
+        box("runs", "stop", str(out), cwd=tmp_path)
+    assert gone(child)
+    row = listed(tmp_path)
+    assert (row["url"], row["health"], row["status"]) == (None, None, "stopped")
+    (stopped,) = events(out, "stopped")
+    assert stopped["requests"] == 1
+    for path in out.rglob("*"):
+        assert not path.is_file() or b"sk-secret" not in path.read_bytes(), path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["supervisor", "child"])
+def test_sigterm_ends_it_in_order(whom: str, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "served"
+    words = ("run", PRESET, f"model={tiny}", "port=0", f"output_dir={out}", "--plain")
+    with started(*words, cwd=tmp_path) as process:
+        until(lambda: events(out, "serving"), what="the address")
+        number = state(out)["pid"] if whom == "child" else process.pid
+        os.kill(number, signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "serving qwen3 at http://127.0.0.1:" in said
+    assert "and stopped" in said
+    assert state(out)["status"] == "stopped"
+
+
+@pytest.mark.slow
+def test_ids_that_cannot_be_had_end_with_2(tiny: Path, tmp_path: Path) -> None:
+    done = box("run", PRESET, f"model={tiny}", "host=0.0.0.0", cwd=tmp_path, code=2)
+    assert "can be reached by others" in done.stderr
+    assert "hint: export SWIFTBOX_API_KEY" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+FAKE = '''\
+#!{python}
+"""Stands in for vllm: what it was given goes to a file, and it answers as healthy."""
+import http.server, json, os, sys
+words = sys.argv[1:]
+port = int(words[words.index("--port") + 1])
+json.dump([words, dict(os.environ)], open({record!r}, "w"))
+if {dies!r}:
+    sys.exit("ValueError: no such kernel")
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *words):
+        pass
+http.server.HTTPServer(("127.0.0.1", port), Answer).serve_forever()
+'''
+
+
+def fake_vllm(folder: Path, *, dies: bool = False) -> Path:
+    """Put a command named vllm into a folder; return where it writes what it was given."""
+    record = folder / "given.json"
+    script = folder / "vllm"
+    folder.mkdir()
+    content = FAKE.format(python=sys.executable, record=str(record), dies=dies)
+    script.write_text(textwrap.dedent(content), "utf-8")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return record
+
+
+def run_vllm(out: Path, tiny: Path) -> int:
+    """Carry out a settled vllm deployment in the folder of a made-up machine with CUDA."""
+    import subprocess
+
+    from made_up import made_up
+
+    from swiftbox import run_folder
+
+    out.mkdir()
+    config = f"task: deploy\nengine: vllm\nmodel: {tiny}\nhub: local\nport: 0\ndtype: bfloat16\n"
+    (out / "settled.yaml").write_text(config + "api_key_env: MY_KEY\n", "utf-8")
+    run_folder.write_json(out / "machine.json", made_up("cuda").to_dict())
+    with (out / "log.txt").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "swiftbox.worker", str(out)], stdout=log, stderr=log
+        )
+        until(lambda: events(out, "serving") or process.poll() is not None, what="an end")
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        return process.wait(60)
+
+
+@pytest.mark.slow
+def test_vllm_is_started_watched_and_stopped(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = fake_vllm(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("MY_KEY", "sk-secret-2")
+    assert run_vllm(tmp_path / "out", tiny) == 130
+    words, environment = json.loads(record.read_text("utf-8"))
+    assert words[:2] == ["serve", str(tiny)]
+    assert not any("sk-secret" in one for one in words)
+    assert environment["VLLM_API_KEY"] == "sk-secret-2"
+    (told,) = events(tmp_path / "out", "serving")
+    assert (told["engine"], told["models"]) == ("vllm", [tiny.name])
+
+
+@pytest.mark.slow
+def test_vllm_that_dies_is_told_with_its_last_words(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_vllm(tmp_path / "bin", dies=True)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("MY_KEY", "k")
+    assert run_vllm(tmp_path / "out", tiny) != 0
+    (failed,) = events(tmp_path / "out", "failed")
+    assert "vllm ended with code 1" in failed["message"]
+    assert "no such kernel" in failed["message"]

@@ -1,0 +1,71 @@
+"""A server of one's own in this process, and the official client to talk to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from openai import OpenAI
+
+from swiftbox.config.deploy import DeployConfig
+from swiftbox.serving.address import bound
+from swiftbox.serving.embedded import Served, serve
+
+LONGEST_S = 60
+
+
+class Server:
+    """Where it answers, and how it ended."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.stop = threading.Event()
+        self.started = threading.Event()
+        self.done: Any = None
+        self.error: BaseException | None = None
+
+    def client(self, key: str = "none", **keys: Any) -> OpenAI:
+        """Return the official client."""
+        return OpenAI(
+            base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=LONGEST_S, **keys
+        )
+
+
+@contextmanager
+def serving(
+    model: Path, *, key: str | None = None, adapters: dict[str, Path] | None = None, **said: Any
+) -> Iterator[Server]:
+    """Serve a model in a thread at a free port, and stop."""
+    server = Server()
+    config = DeployConfig(model=str(model), hub="local", dtype="float32", port=0, **said)
+    served = Served(model, "tiny", adapters or {}, "cpu")
+
+    def started(url: str, _: Any) -> None:
+        server.url = url
+        server.started.set()
+
+    def work() -> None:
+        try:
+            with bound("127.0.0.1", 0) as listening:
+                server.done = serve(
+                    config, served, listening, key=key, stop=server.stop, started=started
+                )
+        except BaseException as error:
+            server.error = error
+            raise
+        finally:
+            server.started.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert server.started.wait(LONGEST_S)
+        assert server.url, server.error
+        yield server
+    finally:
+        server.stop.set()
+        thread.join(LONGEST_S)
+        assert not thread.is_alive()

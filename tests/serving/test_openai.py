@@ -1,0 +1,299 @@
+"""Every endpoint and parameter, by the official client: it works, or is a 400 that says why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from openai import BadRequestError, NotFoundError, OpenAI
+from serving import Server, serving
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+TALK: list[Any] = [
+    {"role": "system", "content": "You encode."},
+    {"role": "user", "content": "what does the json module do"},
+]
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+
+
+@pytest.fixture(scope="module")
+def server(tiny: Path) -> Iterator[Server]:
+    with serving(tiny) as one:
+        yield one
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[OpenAI]:
+    with server.client() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def plain(tiny: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+
+
+def chat(client: OpenAI, **keys: Any) -> Any:
+    said = {"model": "tiny", "messages": TALK, "max_tokens": 12, "temperature": 0, **keys}
+    return client.chat.completions.create(**said)
+
+
+def text(client: OpenAI, **keys: Any) -> Any:
+    said = {"model": "tiny", "prompt": "The json module", "max_tokens": 12, "temperature": 0}
+    return client.completions.create(**{**said, **keys})
+
+
+def ids_of(tiny: Path, talk: list[Any]) -> list[int]:
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    said = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    return tokenizer(said, add_special_tokens=False).input_ids
+
+
+def generated(plain: Any, tiny: Path, ids: list[int], count: int = 12) -> str:
+    asked = torch.tensor([ids])
+    said = plain.generate(
+        asked, attention_mask=torch.ones_like(asked), max_new_tokens=count, do_sample=False
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    return tokenizer.decode(said[0, len(ids) :], skip_special_tokens=True)
+
+
+def test_a_greedy_chat_is_what_generate_writes(client: OpenAI, plain: Any, tiny: Path) -> None:
+    said = chat(client)
+    wanted = generated(plain, tiny, ids_of(tiny, TALK))
+    assert said.choices[0].message.content == wanted
+    assert said.choices[0].message.role == "assistant"
+    assert said.object == "chat.completion"
+
+
+def test_greedy_answers_under_load_are_those_of_generate(
+    client: OpenAI, plain: Any, tiny: Path
+) -> None:
+    talks = [[{"role": "user", "content": "json " * (1 + at % 9)}] for at in range(30)]
+    with ThreadPoolExecutor(10) as pool:
+        said = list(pool.map(lambda talk: chat(client, messages=talk), talks))
+    for talk, one in zip(talks[:9], said[:9], strict=True):
+        wanted = generated(plain, tiny, ids_of(tiny, talk))
+        assert one.choices[0].message.content == wanted
+    assert [one.choices[0].message.content for one in said[9:18]] == [
+        one.choices[0].message.content for one in said[:9]
+    ]
+
+
+def test_a_seed_repeats_under_load(client: OpenAI) -> None:
+    def hot(seed: int) -> str:
+        said = chat(client, temperature=1.3, top_p=0.95, seed=seed, max_tokens=24)
+        return str(said.choices[0].message.content)
+
+    alone = hot(7)
+    with ThreadPoolExecutor(8) as pool:
+        company = list(pool.map(hot, [7, 1, 2, 3, 7, 4, 5, 7]))
+    assert [company[at] for at in (0, 4, 7)] == [alone] * 3
+    assert len(set(company)) == 6
+
+
+WORKS: list[tuple[str, dict[str, Any]]] = [
+    ("chat", {"temperature": 0.0}),
+    ("chat", {"temperature": 2.0, "seed": 1}),
+    ("chat", {"top_p": 0.5, "temperature": 1, "seed": 2}),
+    ("chat", {"n": 3, "temperature": 1}),
+    ("chat", {"stop": "x"}),
+    ("chat", {"stop": ["x", "json", "世"]}),
+    ("chat", {"max_tokens": 1}),
+    ("chat", {"max_completion_tokens": 3}),
+    ("chat", {"presence_penalty": 1.5, "frequency_penalty": -1.0}),
+    ("chat", {"logit_bias": {"5": 50}}),
+    ("chat", {"logprobs": True}),
+    ("chat", {"logprobs": True, "top_logprobs": 5}),
+    ("chat", {"user": "me", "metadata": {"a": "b"}, "parallel_tool_calls": True}),
+    ("chat", {"store": False, "service_tier": "auto", "modalities": ["text"]}),
+    ("chat", {"response_format": {"type": "text"}}),
+    ("chat", {"tools": [TOOL], "tool_choice": "auto"}),
+    ("chat", {"tools": [TOOL], "tool_choice": "none"}),
+    ("chat", {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]}),
+    ("chat", {"extra_body": {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.2}}),
+    ("chat", {"extra_body": {"ignore_eos": True, "stop_token_ids": [3]}}),
+    ("chat", {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}),
+    ("chat", {"stream": True, "stream_options": {"include_usage": True}}),
+    ("text", {"prompt": ["a", "b"]}),
+    ("text", {"prompt": [5, 6, 7]}),
+    ("text", {"prompt": [[5, 6], [7]]}),
+    ("text", {"logprobs": 3}),
+    ("text", {"n": 2, "temperature": 1, "best_of": 1, "echo": False}),
+    ("text", {"stop": ["x"], "seed": 3, "presence_penalty": 0.5}),
+    ("text", {"stream": True}),
+]
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("chat", {"temperature": 3}, "temperature: Input should be less than or equal to 2"),
+    ("chat", {"top_p": 0}, "top_p: Input should be greater than 0"),
+    ("chat", {"n": 0}, "n: Input should be greater"),
+    ("chat", {"n": 99}, "n: at most 16 answers at once"),
+    ("chat", {"max_tokens": 0}, "max_tokens: Input should be"),
+    ("chat", {"max_tokens": 5000}, "more than 1024"),
+    ("chat", {"messages": []}, "messages: List should have at least 1"),
+    ("chat", {"messages": [{"role": "user", "content": "json " * 3000}]}, "the longest with its"),
+    ("chat", {"stop": ""}, "stop"),
+    ("chat", {"stop": ["x"] * 17}, "stop"),
+    ("chat", {"top_logprobs": 21, "logprobs": True}, "top_logprobs"),
+    ("chat", {"presence_penalty": 3}, "presence_penalty"),
+    ("chat", {"logit_bias": {"5": 101}}, "logit_bias"),
+    ("chat", {"logit_bias": {"99999": 1}}, "logit_bias: names a token"),
+    ("chat", {"response_format": {"type": "json_object"}}, "not held to a grammar"),
+    ("chat", {"tool_choice": "required", "tools": [TOOL]}, "a call cannot be forced"),
+    ("chat", {"functions": [TOOL["function"]]}, "functions: not supported: give `tools`"),
+    ("chat", {"modalities": ["audio"]}, "text only"),
+    ("chat", {"audio": {"voice": "a", "format": "wav"}}, "text only"),
+    ("chat", {"prediction": {"type": "content", "content": "x"}}, "prediction: not supported"),
+    ("chat", {"reasoning_effort": "low"}, "chat_template_kwargs"),
+    ("chat", {"store": True}, "store: not supported"),
+    ("chat", {"web_search_options": {}}, "web_search_options"),
+    ("chat", {"stream_options": {"include_usage": True}}, "only with stream"),
+    ("chat", {"extra_body": {"tempratur": 1}}, "tempratur: is not a known parameter"),
+    ("chat", {"extra_body": {"chat_template_kwargs": {"chat_template": "x"}}}, "cannot be given"),
+    ("chat", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "only text"),
+    ("text", {"echo": True}, "echo: not supported"),
+    ("text", {"suffix": "x"}, "suffix: not supported"),
+    ("text", {"best_of": 3}, "best_of: not supported"),
+    ("text", {"prompt": ""}, "prompt: should not be empty"),
+    ("text", {"prompt": []}, "prompt: should not be empty"),
+    ("text", {"prompt": [100000]}, "prompt: tokens go from 0 to 599"),
+    ("text", {"prompt": ["a"] * 20}, "at most 16 answers"),
+]
+
+
+@pytest.mark.parametrize(("kind", "keys"), WORKS, ids=[f"{k} {list(v)}" for k, v in WORKS])
+def test_what_is_asked_works(kind: str, keys: dict[str, Any], client: OpenAI) -> None:
+    said = {"chat": chat, "text": text}[kind](client, **keys)
+    if keys.get("stream"):
+        said = next(iter(said))
+    wanted = keys.get("n", 1) * (2 if keys.get("prompt") in (["a", "b"], [[5, 6], [7]]) else 1)
+    assert len(said.choices) == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "why"), REFUSED, ids=[f"{k} {list(v)} {w[:9]}" for k, v, w in REFUSED]
+)
+def test_what_cannot_be_done_is_refused_with_the_reason(
+    kind: str, keys: dict[str, Any], why: str, client: OpenAI
+) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        {"chat": chat, "text": text}[kind](client, **keys)
+    assert why in caught.value.message
+    assert caught.value.type == "invalid_request_error"
+
+
+def test_several_answers_are_numbered_and_differ(client: OpenAI) -> None:
+    said = chat(client, n=4, temperature=1.5, seed=1)
+    assert [one.index for one in said.choices] == [0, 1, 2, 3]
+    assert len({one.message.content for one in said.choices}) > 1
+
+
+def test_usage_counts_what_was_read_and_written(client: OpenAI, tiny: Path) -> None:
+    said = chat(client, n=2, max_tokens=5, extra_body={"ignore_eos": True})
+    assert said.usage.prompt_tokens == len(ids_of(tiny, TALK))
+    assert said.usage.completion_tokens == 10
+    assert said.usage.total_tokens == said.usage.prompt_tokens + 10
+    assert [one.finish_reason for one in said.choices] == ["length", "length"]
+
+
+def test_a_stream_brings_the_same_as_the_whole(client: OpenAI) -> None:
+    keys = {"temperature": 1.4, "seed": 11, "n": 2, "max_tokens": 60, "logprobs": True}
+    whole = chat(client, **keys)
+    parts = list(chat(client, stream=True, stream_options={"include_usage": True}, **keys))
+    for index in (0, 1):
+        mine = [one.choices[0] for one in parts if one.choices and one.choices[0].index == index]
+        assert mine[0].delta.role == "assistant"
+        said = "".join(one.delta.content or "" for one in mine)
+        assert said == whole.choices[index].message.content
+        assert [one.finish_reason for one in mine if one.finish_reason] == [
+            whole.choices[index].finish_reason
+        ]
+        logs = [log.token for one in mine if one.logprobs for log in one.logprobs.content]
+        assert logs == [log.token for log in whole.choices[index].logprobs.content]
+    assert parts[-1].choices == []
+    assert parts[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert all(one.usage is None for one in parts[:-1])
+
+
+def test_a_stop_string_over_token_borders_is_not_shown(client: OpenAI) -> None:
+    whole = chat(client, max_tokens=60).choices[0].message.content
+    stop = whole[10:15]
+    cut = chat(client, max_tokens=60, stop=[stop])
+    assert cut.choices[0].message.content == whole[: whole.index(stop)]
+    assert cut.choices[0].finish_reason == "stop"
+    parts = chat(client, max_tokens=60, stop=[stop], stream=True)
+    streamed = "".join(one.choices[0].delta.content or "" for one in parts)
+    assert streamed == cut.choices[0].message.content
+
+
+def test_tools_reach_the_template(tiny: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = shutil.copytree(tiny, tmp_path / "tooled")
+    template = "{% for t in tools or [] %}TOOL {{ t.function.name }} {% endfor %}hello"
+    (folder / "chat_template.jinja").write_text(template, "utf-8")
+    with serving(folder) as server, server.client() as client:
+        plain = chat(client).usage.prompt_tokens
+        assert chat(client, tools=[TOOL]).usage.prompt_tokens > plain
+        assert chat(client, tools=[TOOL], tool_choice="none").usage.prompt_tokens == plain
+
+
+def test_a_model_without_a_template_says_so(tiny: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = shutil.copytree(tiny, tmp_path / "bare")
+    (folder / "chat_template.jinja").unlink()
+    with serving(folder) as server, server.client() as client:
+        with pytest.raises(BadRequestError, match="no chat template; use /v1/completions"):
+            chat(client)
+        assert text(client).choices[0].text
+
+
+def test_the_completion_log_probabilities_have_openais_shape(client: OpenAI) -> None:
+    one = text(client, logprobs=2, max_tokens=4).choices[0]
+    assert "".join(one.logprobs.tokens) == one.text
+    assert len(one.logprobs.token_logprobs) == len(one.logprobs.top_logprobs) == 4
+    assert one.logprobs.text_offset[0] == 0
+    assert all(value <= 0 for value in one.logprobs.token_logprobs)
+
+
+def test_models_are_listed_and_found(client: OpenAI) -> None:
+    assert [one.id for one in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").id == "tiny"
+    with pytest.raises(NotFoundError, match="there are: tiny"):
+        client.models.retrieve("gpt")
+    with pytest.raises(NotFoundError, match="there are: tiny"):
+        chat(client, model="gpt")
+
+
+def test_tokenize_gives_the_prompts_own_tokens(client: OpenAI, tiny: Path, server: Server) -> None:
+    said = client.post(
+        f"{server.url}/tokenize", cast_to=object, body={"model": "tiny", "messages": TALK}
+    )
+    assert dict(said)["tokens"] == ids_of(tiny, TALK)  # type: ignore[call-overload]
+
+
+def test_health_and_metrics_tell_how_it_is(client: OpenAI, server: Server) -> None:
+    import urllib.request
+
+    chat(client)
+    with urllib.request.urlopen(f"{server.url}/health") as said:
+        health = json.load(said)
+    assert (health["status"], health["running"], health["slots"]) == ("ok", 0, 16)
+    with urllib.request.urlopen(f"{server.url}/metrics") as said:
+        lines = said.read().decode().splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert float(values["swiftbox_requests_finished_total"]) >= 1
+    assert float(values["swiftbox_requests_failed_total"]) == 0
+    assert float(values['swiftbox_responses_total{status="200"}']) >= 1
+    assert {line.split()[2] for line in lines if line.startswith("# TYPE")} == {
+        line.split()[0].split("{")[0].removesuffix("_sum").removesuffix("_count")
+        for line in lines
+        if not line.startswith("#")
+    }

@@ -1,0 +1,201 @@
+"""What a deployment settles on, refuses before it starts, and would start of vLLM's."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapters import make_adapter, make_run
+from made_up import made_up
+
+from swiftbox.config.deploy import DeployConfig
+from swiftbox.config.writing import write
+from swiftbox.errors import ConfigError, MachineError
+from swiftbox.plan import plan
+from swiftbox.preflight import preflight, with_absolute_paths
+from swiftbox.serving.vllm import Target, command, environment
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.deploy import named_adapters
+from swiftbox.tasks.load import loads
+
+
+def planned(machine: str = "cpu", versions: dict[str, str] | None = None, **keys: Any) -> Any:
+    said = json.dumps({"task": "deploy", "hub": "local", "port": 0, **keys}, default=str)
+    return plan(loads(said, source="a.yaml").config, made_up(machine, **(versions or {})))
+
+
+def deploying(**keys: Any) -> DeployConfig:
+    """Read, plan, place and check a deployment as launch does."""
+    config = with_absolute_paths(planned(**keys).config)
+    preflight(config)
+    assert isinstance(config, DeployConfig)
+    return config
+
+
+@pytest.fixture(scope="session")
+def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_adapter(tiny, tmp_path_factory.mktemp("my-run") / "model")
+
+
+@pytest.mark.parametrize("machine", ["cuda", "rocm", "npu"])
+def test_vllm_is_chosen_where_it_is_at_home_and_installed(machine: str) -> None:
+    assert planned(machine, {"vllm": "0.33.0"}, model="o/n").config.engine == "vllm"
+    found = planned(machine, model="o/n")
+    assert found.config.engine == "builtin"
+    assert "vllm is not installed" in found.notes[0].why
+
+
+@pytest.mark.parametrize(("machine", "why"), [("cpu", "CPU build"), ("mps", "vllm-metal")])
+def test_elsewhere_the_builtin_server_is_chosen_with_the_reason(machine: str, why: str) -> None:
+    found = planned(machine, {"vllm": "0.33.0"}, model="o/n")
+    assert found.config.engine == "builtin"
+    assert why in found.notes[0].why
+
+
+def test_a_card_too_old_for_vllm_gets_the_builtin_server() -> None:
+    found = planned("v100", {"vllm": "0.33.0"}, model="o/n")
+    assert (found.config.engine, "7.5 or newer" in found.notes[0].why) == ("builtin", True)
+
+
+def test_vllm_that_is_asked_for_and_missing_is_refused() -> None:
+    with pytest.raises(MachineError, match="engine: vllm: it is not installed"):
+        planned("cuda", model="o/n", engine="vllm")
+
+
+def test_vllm_is_found_in_an_environment_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from swiftbox.devices.host import engine_version
+
+    monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path))
+    assert engine_version("vllm") == ""
+    packages = tmp_path / "engines" / "vllm" / "lib" / "python3.12" / "site-packages"
+    (packages / "vllm-0.33.0.dist-info").mkdir(parents=True)
+    assert engine_version("vllm") == "0.33.0"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
+def test_an_address_others_reach_wants_a_key(host: str) -> None:
+    with pytest.raises(ConfigError, match="can be reached by others") as caught:
+        planned(model="o/n", host=host)
+    assert "api_key_env" in caught.value.hint
+    assert planned(model="o/n", host=host, api_key_env="KEY").config.host == host
+
+
+def test_a_key_that_is_not_set_is_refused_and_never_written(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="SECRET_KEY is not set"):
+        deploying(model=tiny, api_key_env="SECRET_KEY")
+    monkeypatch.setenv("SECRET_KEY", "sk-very-secret")
+    assert "sk-very" not in write(deploying(model=tiny, api_key_env="SECRET_KEY"))
+    with pytest.raises(ConfigError, match="name of a variable, not the key"):
+        planned(model=tiny, api_key_env="sk-very-secret")
+
+
+def test_a_port_in_use_is_refused(tiny: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"cannot listen at 127.0.0.1:{port}"):
+            deploying(model=tiny, port=port)
+
+
+def test_a_model_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="model: no folder /none"):
+        deploying(model="/none")
+    with pytest.raises(ConfigError, match="model: is required"):
+        deploying()
+
+
+def test_the_base_and_the_name_come_from_the_adapter(tiny: Path, adapter: Path) -> None:
+    config = deploying(adapter=adapter)
+    assert (config.model, config.served_model_name) == (str(tiny), tiny.name)
+    run = make_run(adapter, tiny)
+    assert named_adapters(deploying(adapter=run)) == {run.name: str(adapter)}
+
+
+def test_adapters_have_names_of_their_own(tiny: Path, adapter: Path) -> None:
+    config = deploying(model=tiny, adapters={"a": adapter, "b.1": adapter})
+    assert named_adapters(config) == {"a": str(adapter), "b.1": str(adapter)}
+    assert loads(write(config), source="settled.yaml").config == config
+    with pytest.raises(ConfigError, match="is the name of an adapter too"):
+        deploying(model=tiny, adapters={"x": adapter}, served_model_name="x")
+
+
+def test_a_whole_model_is_no_adapter(tiny: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no adapter_config\.json"):
+        deploying(model=tiny, adapters={"a": tiny})
+
+
+def test_the_builtin_server_is_for_one_device() -> None:
+    with pytest.raises(MachineError, match="the builtin server uses one device"):
+        planned("cuda", model="o/n", tensor_parallel_size=2)
+    with pytest.raises(MachineError, match="but there are 8 devices"):
+        planned("cuda", {"vllm": "0.33.0"}, model="o/n", tensor_parallel_size=16)
+
+
+def test_a_deployment_is_named_by_what_it_serves() -> None:
+    assert TASKS["deploy"].title(DeployConfig(model="Qwen/Qwen3-0.6B")) == "deploy-qwen3-0.6b"
+
+
+GOLDEN = {
+    "cuda": {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+    "rocm": {},
+    "npu": {"VLLM_PLUGINS": "ascend"},
+}
+
+
+@pytest.mark.parametrize("backend", sorted(GOLDEN))
+def test_the_command_and_environment_of_vllm_are_these(backend: str) -> None:
+    config = planned(
+        backend,
+        {"vllm": "0.33.0"},
+        model="org/Base-7B",
+        host="0.0.0.0",
+        api_key_env="KEY",
+        max_model_len=8192,
+        max_concurrency=64,
+        gpu_memory_utilization=0.85,
+        tensor_parallel_size=4,
+        trust_remote_code=True,
+    ).config
+    target = Target(
+        executable="/e/bin/vllm",
+        model=Path("/m/base"),
+        name="base",
+        adapters={"a=1": Path("/l/a"), "b": Path("/l/b")},
+        ranks=(8, 48),
+        port=8001,
+    )
+    assert command(config, target) == [
+        *("/e/bin/vllm", "serve", "/m/base", "--host", "0.0.0.0", "--port", "8001"),
+        *("--served-model-name", "base", "--dtype", "bfloat16"),
+        *("--gpu-memory-utilization", "0.85", "--max-num-seqs", "64"),
+        *("--max-model-len", "8192", "--tensor-parallel-size", "4", "--trust-remote-code"),
+        *("--enable-lora", "--max-loras", "2", "--max-lora-rank", "64", "--lora-modules"),
+        '{"name": "a=1", "path": "/l/a"}',
+        '{"name": "b", "path": "/l/b"}',
+    ]
+    assert environment(backend, key="sk-1", adapters=True) == {
+        **GOLDEN[backend],
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        "VLLM_API_KEY": "sk-1",
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+    }
+
+
+def test_without_key_and_adapters_vllm_gets_neither() -> None:
+    config = planned("cuda", {"vllm": "0.33.0"}, model="o/n").config
+    target = Target("vllm", Path("/m"), "m", {}, (), 8000)
+    assert not any("lora" in one or "key" in one for one in command(config, target))
+    found = environment("cuda", key=None, adapters=False)
+    assert "VLLM_API_KEY" not in found
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in found
