@@ -12,8 +12,8 @@ from typing import Any
 
 from swiftbox.errors import UserError
 from swiftbox.methods import METHODS
-from swiftbox.preflight import sources_of
 from swiftbox.tasks.load import load, of_training
+from swiftbox.tasks.training_check import sources_of
 
 
 def main() -> int:

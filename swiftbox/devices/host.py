@@ -16,8 +16,8 @@ from swiftbox.language import home
 
 PACKAGES = (
     "torch transformers peft accelerate bitsandbytes datasets modelscope huggingface_hub"
-    " safetensors tensorboard wandb swanlab deepspeed trl flash_attn flash_attn_3 liger_kernel"
-    " gptqmodel torch_npu trl"
+    " safetensors tensorboard wandb swanlab deepspeed flash_attn flash_attn_3 liger_kernel"
+    " fastapi uvicorn gptqmodel torch_npu trl vllm"
 ).split()
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16")

@@ -17,7 +17,7 @@ from swiftbox.menu.ask import Back, say, select, type_in, type_path
 from swiftbox.menu.goals import suggested
 from swiftbox.menu.picker import Picker
 from swiftbox.offers import Datasets, MachineNow, Models
-from swiftbox.preflight import looks_like_path
+from swiftbox.tasks.checks import looks_like_path
 
 Values = dict[str, Any]
 

@@ -20,6 +20,7 @@ from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.hub.inspecting import require_sound
 from swiftbox.language import text
+from swiftbox.tasks.checks import OnRemark, inspected, sound
 from swiftbox.tasks.task import Emit, Reason, Resolved, Task
 
 VLLM_STOP_S = 30.0
@@ -176,6 +177,14 @@ def placed(config: DeployConfig) -> DeployConfig:
     return config.model_copy(update=changes)
 
 
+def check(config: DeployConfig, on_remark: OnRemark) -> None:
+    """Raise UserError for a model that cannot be served, and an address that cannot be had."""
+    seen = inspected(config.model or "", config, on_remark)
+    if seen is not None:
+        sound(config, seen, on_remark)
+    require_deployable(config)
+
+
 def require_deployable(config: DeployConfig) -> None:
     """Raise UserError for what is known to be wrong before anything is fetched or loaded."""
     _require_key_named(config)
@@ -299,4 +308,6 @@ DEPLOY: Task[DeployConfig] = Task(
     resolve=resolve,
     run=run,
     title=title,
+    check=check,
+    placed=placed,
 )

@@ -16,6 +16,7 @@ from swiftbox.hub.download import download
 from swiftbox.hub.fetch import alone, waiting
 from swiftbox.hub.wanted import Kind, Wanted, wanted
 from swiftbox.language import text
+from swiftbox.tasks.checks import absolute
 from swiftbox.tasks.task import Emit, Resolved, Task
 
 
@@ -97,6 +98,17 @@ def _together(failures: list[HubError], fetched: int) -> HubError:
     return HubError("\n".join([head, *(one.message for one in failures)]), hint="\n".join(hints))
 
 
+def placed(config: DownloadConfig) -> DownloadConfig:
+    """Make the folder to fetch into absolute, and what is copied from this machine."""
+    changes: dict[str, Any] = {}
+    if config.local_dir:
+        changes["local_dir"] = str(Path(config.local_dir).expanduser().absolute())
+    for key in ("model", "dataset") if config.hub == "local" else ():
+        if names := getattr(config, key):
+            changes[key] = [absolute(str(one)) for one in as_list(names)]
+    return config.model_copy(update=changes)
+
+
 def title(config: DownloadConfig) -> str:
     """Name a download by the first thing it fetches."""
     first = as_list(config.model or config.dataset)[0]
@@ -111,5 +123,6 @@ DOWNLOAD: Task[DownloadConfig] = Task(
     resolve=resolve,
     run=run,
     title=title,
+    placed=placed,
     uses_devices=False,
 )

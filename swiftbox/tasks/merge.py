@@ -22,6 +22,7 @@ from swiftbox.hub.merging import (
     stored,
 )
 from swiftbox.language import text
+from swiftbox.tasks.checks import OnRemark, inspected, sound
 from swiftbox.tasks.task import Emit, Reason, Resolved, Task
 
 RECORD = "merge.json"
@@ -94,6 +95,16 @@ def require_mergeable(config: MergeConfig, folder: Path) -> None:
     require_resources(base, folder, config.dtype)
 
 
+def check(config: MergeConfig, on_remark: OnRemark) -> None:
+    """Raise UserError for a base that cannot be used, and for adapters that do not fit it."""
+    if config.model is not None:
+        seen = inspected(config.model, config, on_remark)
+        if seen is not None:
+            sound(config, seen, on_remark)
+    into = Path.cwd() if config.output_dir == "auto" else Path(config.output_dir).expanduser()
+    require_mergeable(config, into)
+
+
 def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     """Merge, check, and return the folder of the merged model."""
     from swiftbox.core.cast import Types
@@ -159,5 +170,7 @@ MERGE: Task[MergeConfig] = Task(
     resolve=resolve,
     run=run,
     title=title,
+    check=check,
+    placed=placed,
     uses_devices=False,
 )

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from swiftbox.config.task import TaskConfig
+from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
+from swiftbox.hub.requirements import Finding
 
 Config = TypeVar("Config", bound=TaskConfig)
 
@@ -35,13 +37,28 @@ class Resolved:
     env: Mapping[str, str]
 
 
+def _nothing_to_check(_config: Any, _on_remark: Callable[[Finding], None]) -> None:
+    """Find nothing wrong."""
+
+
+def _as_it_is(config: Any) -> Any:
+    return config
+
+
+def _no_engine(_config: Any, _machine: Machine) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Task(Generic[Config]):
     """One task of the YAML.
 
     `choices` maps the key that picks the config class (for training, `stage`; `task` itself where
     there is one class) to the classes; `resolve` is pure; `run` does the work in the child and
-    returns the folder of its result, None when it was stopped; `title` names run folders.
+    returns the folder of its result, None when it was stopped; `title` names run folders. `check`
+    looks at what a settled config names on this machine, before any process starts, and raises
+    UserError with all that is wrong; `placed` makes its local paths absolute; `engines` names the
+    engines that its run needs (rows of engines/).
     """
 
     name: str
@@ -51,5 +68,8 @@ class Task(Generic[Config]):
     resolve: Callable[[Config, Machine], Resolved]
     run: Callable[[Config, Path, Emit], Path | None]
     title: Callable[[Config], str]
+    check: Callable[[Config, Callable[[Finding], None]], Checked | None] = _nothing_to_check
+    placed: Callable[[Config], Config] = _as_it_is
+    engines: Callable[[Config, Machine], tuple[str, ...]] = _no_engine
     uses_devices: bool = True
     """Whether the machine's accelerators matter; where not, nobody asks torch for them."""

@@ -18,6 +18,7 @@ from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.run_folder import INPUTS, checkpoints, read_json, write_json
 from swiftbox.tasks.task import Emit, Reason, Resolved, Task
+from swiftbox.tasks.training_check import check, placed
 
 
 def resolve(config: TrainConfig, machine: Machine) -> Resolved:
@@ -366,4 +367,6 @@ TRAIN: Task[TrainConfig] = Task(
     resolve=resolve,
     run=run,
     title=title,
+    check=check,
+    placed=placed,
 )

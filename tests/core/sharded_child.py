@@ -27,8 +27,8 @@ from swiftbox.core.terms import Context
 from swiftbox.core.trainer import SwiftTrainer, Work
 from swiftbox.core.whole_checkpoints import Record
 from swiftbox.methods import METHODS
-from swiftbox.preflight import sources_of
 from swiftbox.tasks.load import load
+from swiftbox.tasks.training_check import sources_of
 
 
 def main() -> None:

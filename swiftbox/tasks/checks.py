@@ -1,0 +1,89 @@
+"""What every task may look at before anything starts: the model's folder, and paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from swiftbox.errors import ConfigError
+from swiftbox.hub.inspecting import Inspection, inspect
+from swiftbox.hub.requirements import ERROR, NOTE, Finding, of_name
+from swiftbox.language import text
+
+OnRemark = Callable[[Finding], None]
+
+
+class NamesModel(Protocol):
+    """A config that says where a model comes from."""
+
+    @property
+    def hub(self) -> str:
+        """Return the hub that an id is fetched from."""
+
+    @property
+    def trust_remote_code(self) -> bool:
+        """Tell whether the model's own code may run."""
+
+
+def ignored(_finding: Finding) -> None:
+    """Do nothing with a remark."""
+
+
+def looks_like_path(name: str) -> bool:
+    """Tell a path from a hub id: owner/name has one slash and no leading dot, slash or tilde."""
+    return name.startswith((".", "/", "~")) or name.count("/") != 1
+
+
+def absolute(name: str) -> str:
+    """Return an existing path, or that in front of #n, as absolute; anything else as it is."""
+    path, mark, count = name.rpartition("#")
+    for head, tail in ((name, ""), (path, mark + count)):
+        if head and Path(head).expanduser().exists():
+            return str(Path(head).expanduser().resolve()) + tail
+    return name
+
+
+def inspected(name: str, config: NamesModel, on_remark: OnRemark) -> Inspection | None:
+    """Look at the model's folder, or at its row in the catalogue while it is on the hub."""
+    folder = Path(name).expanduser()
+    if folder.exists():
+        return inspect(folder)
+    if config.hub == "local" or looks_like_path(name):
+        raise ConfigError(
+            text(f"model: no folder {name}", f"model：目录 {name} 不存在"),
+            hint=text(
+                "give a folder with config.json, or a hub id such as Qwen/Qwen3-0.6B "
+                "with hub: modelscope",
+                "请给出含 config.json 的目录，或社区模型 id（如 Qwen/Qwen3-0.6B）"
+                "并设 hub: modelscope",
+            ),
+        )
+    found = of_name(name, trust_remote_code=config.trust_remote_code)
+    report("model", found, on_remark)
+    return None
+
+
+def sound(config: NamesModel, seen: Inspection, on_remark: OnRemark) -> None:
+    """Raise ConfigError for what keeps the model from being loaded; remark on the rest."""
+    found = [one for one in seen.findings if one.about not in ("template", "code")]
+    code = seen.about("code")
+    if code is not None and not config.trust_remote_code:
+        refused = code.level != NOTE
+        found.append(replace(code, level=ERROR if refused else NOTE, hint=code.hint * refused))
+    report("model", found, on_remark)
+
+
+def report(key: str, findings: Iterable[Finding], on_remark: OnRemark) -> None:
+    """Raise the errors as one; hand the others on."""
+    found = list(findings)
+    for one in found:
+        if one.level != ERROR:
+            on_remark(one)
+    errors = [one for one in found if one.level == ERROR]
+    if errors:
+        raise ConfigError(
+            "\n".join(text(f"{key}: {one.message}", f"{key}：{one.message}") for one in errors),
+            hint="\n".join(dict.fromkeys(one.hint for one in errors if one.hint)),
+        )
