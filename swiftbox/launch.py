@@ -288,10 +288,10 @@ def _carry_out(
     if on_start is not None:
         on_start(folder, planned)
     if not detach:
-        return supervise(folder, planned, on_event)
+        return supervise(folder, planned.child(folder), on_event)
     with (folder / run_folder.LOG).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "swiftbox.supervise", str(folder)],
+            [sys.executable, "-m", "swiftbox.takeover", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

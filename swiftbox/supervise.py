@@ -6,9 +6,9 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,6 @@ from typing import Any
 from swiftbox import control, run_folder
 from swiftbox.diagnosis import killed
 from swiftbox.language import text
-from swiftbox.plan import Plan, plan
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -37,13 +36,40 @@ FEW = 5
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
+@dataclass(frozen=True)
+class Child:
+    """What carries a run out: its command and what it adds to the environment."""
+
+    words: Sequence[str]
+    env: Mapping[str, str]
+
+
 @dataclass
-class _Signals:
-    """What the terminal has asked of the supervisor so far."""
+class _Heard:
+    """What was asked of the supervisor so far."""
 
     asked: int = 0
-    """Times that Ctrl-C or SIGTERM came: the first asks, the second ends the run at once."""
+    """Times that a stop was asked for: the first asks, the second ends the run at once."""
     hung_up: bool = False
+
+    def look(self) -> None:
+        """Notice what was asked since."""
+
+
+@dataclass
+class _Inside(_Heard):
+    """Inside another run: that run's own stop is this one's."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def look(self) -> None:
+        self.asked = max(self.asked, int(self.stop.is_set()))
+
+
+@dataclass
+class _Signals(_Heard):
+    """At a terminal: Ctrl-C, SIGTERM and SIGHUP."""
+
     previous: dict[int, Any] = field(default_factory=dict)
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
@@ -69,15 +95,30 @@ def _listening() -> Iterator[_Signals]:
             signal.signal(restored, handler)
 
 
-def supervise(folder: Path, planned: Plan, on_event: OnEvent | None = None) -> int:
+def supervise(folder: Path, child: Child, on_event: OnEvent | None = None) -> int:
     """Run the child of a prepared folder to its end; return the exit code.
 
     The first Ctrl-C (or SIGTERM) asks the child to save and stop, the second Ctrl-C ends it now.
     A dropped terminal (SIGHUP) only stops the display: the run goes on.
     """
+    with _listening() as heard:
+        return _watched(folder, child, heard, on_event)
+
+
+def supervise_inside(
+    folder: Path, child: Child, stop: threading.Event, on_event: OnEvent | None = None
+) -> int:
+    """Run the child of a prepared folder inside another run, in any thread; return its exit code.
+
+    Setting `stop` asks it to save and stop; it ends with the process that called this.
+    """
+    return _watched(folder, child, _Inside(stop=stop), on_event)
+
+
+def _watched(folder: Path, child: Child, heard: _Heard, on_event: OnEvent | None) -> int:
     events = _Events(folder, on_event)
-    with run_folder.held(folder), _listening() as heard:
-        process = _spawn(folder, planned)
+    with run_folder.held(folder):
+        process = _spawn(folder, child)
         family = _Family(process.pid)
         try:
             _record_start(folder, process)
@@ -126,14 +167,14 @@ class _Events:
             os.dup2(nowhere, descriptor)
 
 
-def _spawn(folder: Path, planned: Plan) -> subprocess.Popen[bytes]:
+def _spawn(folder: Path, child: Child) -> subprocess.Popen[bytes]:
     # What the user set by hand (OMP_NUM_THREADS on a shared host) stands.
-    env = {**planned.env, **os.environ, "SWIFTBOX_SUPERVISOR": _myself()}
+    env = {**child.env, **os.environ, "SWIFTBOX_SUPERVISOR": _myself()}
     for name in LAUNCHER_VARIABLES:
         env.pop(name, None)
     with (folder / run_folder.LOG).open("ab") as log:
         return subprocess.Popen(
-            planned.command_for(folder),
+            child.words,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -159,13 +200,14 @@ def _record_start(folder: Path, process: subprocess.Popen[bytes]) -> None:
 def _wait(
     folder: Path,
     process: subprocess.Popen[bytes],
-    heard: _Signals,
+    heard: _Heard,
     events: _Events,
     family: _Family,
 ) -> None:
     asked = False
     while True:
         family.look()
+        heard.look()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=POLL_S)
         if heard.hung_up and events.on_event is not None:
@@ -260,18 +302,3 @@ def last_traceback(lines: list[str]) -> list[str]:
     """Return what follows the last traceback's beginning; a few lines where there is none."""
     begins = [at for at, line in enumerate(lines) if line.startswith("Traceback")]
     return lines[begins[-1] :] if begins else lines[-FEW:]
-
-
-def main() -> int:
-    """Supervise a prepared folder in a process of its own: what `--detach` leaves behind."""
-    from swiftbox.devices.machine import Machine
-    from swiftbox.tasks.load import load
-
-    folder = Path(sys.argv[1])
-    run_folder.update_state(folder, **run_folder.supervised_by_me())
-    machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
-    return supervise(folder, plan(load(folder / run_folder.SETTLED).config, machine))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -33,6 +33,8 @@ FRONT = [
     "swiftbox.menu.home",
     "swiftbox.launch",
     "swiftbox.supervise",
+    "swiftbox.takeover",
+    "swiftbox.nested",
     "swiftbox.plan",
     "swiftbox.preflight",
     "swiftbox.importing.translating",
