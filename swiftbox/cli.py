@@ -226,7 +226,10 @@ def _catalogue(verbs: Verbs) -> None:
     models.add_argument("--kind", help="chat, base, reasoning, coder, math, reward, ...")
     models.add_argument("--family", help="Qwen3, Llama3.1, ...")
     models.add_argument(
-        "--max-size", type=float, metavar="B", help=text("billions of parameters", "参数量（十亿）")
+        "--max-size",
+        type=_positive,
+        metavar="B",
+        help=text("billions of parameters", "参数量（十亿）"),
     )
     models.add_argument(
         "--native", action="store_true", help=text("without remote code", "无需自带代码")
@@ -265,8 +268,26 @@ def _catalogue(verbs: Verbs) -> None:
         verb.add_argument(
             "--yes", action="store_true", help=text("with --remove", "与 --remove 同用")
         )
-        verb.add_argument("--limit", type=int, default=20, metavar="N", help="20; 0: all")
+        verb.add_argument("--limit", type=_count, default=20, metavar="N", help="20; 0: all")
         _json(verb)
+
+
+def _count(typed: str) -> int:
+    """Read a number of rows."""
+    if not typed.isdecimal():
+        raise argparse.ArgumentTypeError(text(f"{typed} is no number of rows", f"{typed} 不是行数"))
+    return int(typed)
+
+
+def _positive(typed: str) -> float:
+    """Read a size."""
+    try:
+        size = float(typed)
+    except ValueError:
+        size = 0.0
+    if not size > 0:  # not a number is none either
+        raise argparse.ArgumentTypeError(text(f"{typed} is no size", f"{typed} 不是规模"))
+    return size
 
 
 def _runs(verbs: Verbs) -> None:
