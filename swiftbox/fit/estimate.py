@@ -16,7 +16,7 @@ from swiftbox.fit.source import Found, find_shape, of_row
 from swiftbox.fit.speed import Speed, speed
 from swiftbox.fit.training import kind_of
 from swiftbox.fit.verdict import GIB, Verdict, judge
-from swiftbox.hub.catalogue import model, models
+from swiftbox.hub.catalogue import family, model
 from swiftbox.language import text
 
 
@@ -115,9 +115,8 @@ def smaller_models(name: str) -> Iterator[tuple[str, Found]]:
         return
     alike = [
         one
-        for one in models()
-        if one.family == own.family
-        and one.modality == own.modality
+        for one in family(own.family)
+        if one.modality == own.modality
         and one.kind == own.kind
         and one.quant == own.quant
         and (one.params_b or 0) < own.params_b

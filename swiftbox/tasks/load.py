@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.checking import build
-from swiftbox.config.fields import cards
 from swiftbox.config.reading import Problem, Settings, read_file, read_text
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
@@ -54,8 +53,13 @@ def typed(settings: Settings) -> Loaded:
     if task is TASKS["train"]:
         _follow_loss(settings)
     model = _class(task, settings)
-    _leave_to_other_tasks(task, settings)
-    config = build(model, settings, _elsewhere(task, model))
+    elsewhere: Mapping[str, str] = {}
+    if (
+        not model.model_fields.keys() >= settings.entries.keys()
+    ):  # who owns them takes a second look
+        _leave_to_other_tasks(task, settings)
+        elsewhere = _elsewhere(task, model)
+    config = build(model, settings, elsewhere)
     settings.fail()
     if config is None:  # fail() raised unless a mistake went unrecorded
         raise ConfigError(settings.source)
@@ -139,7 +143,7 @@ def _class(task: Task[Any], settings: Settings) -> type[TaskConfig]:
 
 
 def _keys(task: Task[Any]) -> set[str]:
-    return {card.name for model in task.choices.values() for card in cards(model)}
+    return {name for model in task.choices.values() for name in model.model_fields}
 
 
 def _leave_to_other_tasks(task: Task[Any], settings: Settings) -> None:
@@ -161,10 +165,10 @@ def _leave_to_other_tasks(task: Task[Any], settings: Settings) -> None:
 
 def _elsewhere(task: Task[Any], model: type[TaskConfig]) -> Mapping[str, str]:
     """Name the stages that own the keys which this one does not have."""
-    own = {card.name for card in cards(model)}
+    own = model.model_fields
     found: dict[str, list[str]] = {}
     for name, other in task.choices.items():
-        for card in cards(other):
-            if card.name not in own:
-                found.setdefault(card.name, []).append(f"{task.discriminator}: {name}")
+        for key in other.model_fields:
+            if key not in own:
+                found.setdefault(key, []).append(f"{task.discriminator}: {name}")
     return {key: ", ".join(names) for key, names in found.items()}

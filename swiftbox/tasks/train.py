@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, MachineError, RunError
 from swiftbox.language import text
+from swiftbox.lazy import Table
 from swiftbox.methods import METHODS
 from swiftbox.run_folder import INPUTS, checkpoints, read_json, write_json
 from swiftbox.tasks.task import Emit, Reason, Resolved, Task
@@ -359,11 +360,15 @@ def title(config: TrainConfig) -> str:
     return f"{stage}-{config.tuner_type}-{Path(config.model).name.lower()}"
 
 
+def _config_of(stage: str) -> Callable[[], type[TrainConfig]]:
+    return lambda: METHODS[stage].config
+
+
 TRAIN: Task[TrainConfig] = Task(
     name="train",
     discriminator="stage",
     default="sft",
-    choices={name: method.config for name, method in METHODS.items()},
+    choices=Table({name: _config_of(name) for name in METHODS}),
     resolve=resolve,
     run=run,
     title=title,
