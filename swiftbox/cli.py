@@ -135,6 +135,7 @@ def _yaml_verbs(verbs: Verbs) -> None:
     )
     check.add_argument("file")
     _overrides(check)
+    check.add_argument("--on", metavar="BACKEND:GIBxN", help=_another_machine())
     check.add_argument(
         "--preview",
         action="store_true",
@@ -240,11 +241,7 @@ def _catalogue(verbs: Verbs) -> None:
     models.add_argument(
         "--fits", action="store_true", help=text("only what can be trained", "仅显示可训练的")
     )
-    models.add_argument(
-        "--on",
-        metavar="BACKEND:GIBxN",
-        help=text("another machine, such as cuda:80x8", "另一台机器，例如 cuda:80x8"),
-    )
+    models.add_argument("--on", metavar="BACKEND:GIBxN", help=_another_machine())
     datasets = _verb(
         verbs,
         "datasets",
@@ -273,6 +270,10 @@ def _catalogue(verbs: Verbs) -> None:
         )
         verb.add_argument("--limit", type=_count, default=20, metavar="N", help="20; 0: all")
         _json(verb)
+
+
+def _another_machine() -> str:
+    return text("another machine, such as cuda:80x8", "另一台机器，例如 cuda:80x8")
 
 
 def _count(typed: str) -> int:

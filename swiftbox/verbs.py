@@ -74,10 +74,12 @@ def shown(begin: Callable[[OnEvent | None, Any], int], options: argparse.Namespa
 
 def check(options: argparse.Namespace) -> int:
     """Find every mistake of a YAML without running it."""
+    from swiftbox.devices.imagined import imagined
     from swiftbox.launch import prepare
 
     try:
-        prepared = prepare(Path(options.file), options.overrides)
+        machine = imagined(options.on) if options.on else None
+        prepared = prepare(Path(options.file), options.overrides, machine=machine)
     except UserError as error:
         if options.json:
             answer(json.dumps({"ok": False, "error": error.message, "hint": error.hint}))
