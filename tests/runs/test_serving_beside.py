@@ -1,4 +1,4 @@
-"""A server beside another piece of work: it answers, ends with the block, and says why it failed."""
+"""A server beside other work: it answers, ends with the block, and says why it failed."""
 
 from __future__ import annotations
 

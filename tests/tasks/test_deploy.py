@@ -181,7 +181,7 @@ def test_the_command_and_environment_of_vllm_are_these(backend: str) -> None:
         '{"name": "a=1", "path": "/l/a"}',
         '{"name": "b", "path": "/l/b"}',
     ]
-    assert environment(backend, key="sk-1", adapters=True) == {
+    assert environment(backend, key="sk-1", loading=True) == {
         **GOLDEN[backend],
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -196,6 +196,14 @@ def test_without_key_and_adapters_vllm_gets_neither() -> None:
     config = planned("cuda", {"vllm": "0.33.0"}, model="o/n").config
     target = Target("vllm", Path("/m"), "m", {}, (), 8000)
     assert not any("lora" in one or "key" in one for one in command(config, target))
-    found = environment("cuda", key=None, adapters=False)
+    found = environment("cuda", key=None, loading=False)
     assert "VLLM_API_KEY" not in found
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in found
+
+
+def test_adapters_that_may_come_later_have_a_place_in_vllm() -> None:
+    config = planned("cuda", {"vllm": "0.33.0"}, model="o/n", adapter_loading=True).config
+    words = command(config, Target("vllm", Path("/m"), "m", {}, (), 8000))
+    assert words[-5:] == ["--enable-lora", "--max-loras", "1", "--max-lora-rank", "64"]
+    found = environment("cuda", key=None, loading=True)
+    assert found["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
