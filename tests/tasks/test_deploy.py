@@ -115,6 +115,7 @@ def test_a_model_that_is_not_there_is_refused() -> None:
 def test_the_base_and_the_name_come_from_the_adapter(tiny: Path, adapter: Path) -> None:
     config = deploying(adapter=adapter)
     assert (config.model, config.served_model_name) == (str(tiny), tiny.name)
+    assert loads(write(config), source="settled.yaml").config == config
     run = make_run(adapter, tiny)
     assert named_adapters(deploying(adapter=run)) == {run.name: str(adapter)}
 
