@@ -15,5 +15,6 @@ TASKS: Mapping[str, Task[Any]] = imported(
         "download": "download:DOWNLOAD",
         "merge": "merge:MERGE",
         "deploy": "deploy:DEPLOY",
+        "chat": "chat:CHAT",
     },
 )
