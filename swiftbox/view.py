@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
+from swiftbox.evaluating import shown as evaluation
 from swiftbox.hub import shown
 from swiftbox.language import text
 
@@ -70,6 +71,8 @@ class View:
         if kind == "progress":
             self._progress(event)
             return
+        if kind == "answers":
+            self._now_and_then(evaluation.answers_line(event))
         if kind == "stage":
             self.stage = stage_title(event)
             self.progress = {}
@@ -101,10 +104,13 @@ class View:
         if self.live is not None:
             self._refresh()
             return
+        self._now_and_then(shown.progress_line(event))
+
+    def _now_and_then(self, line: str) -> None:
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            self._line(shown.progress_line(event))
+            self._line(line)
 
     def _line(self, line: str) -> None:
         if self.live is not None:
@@ -204,6 +210,11 @@ def lines_of(event: Event) -> list[str]:
         return shown.lines_of(event)
     if kind == "serving":
         return _serving(event)
+    if kind in evaluation.KINDS:
+        return evaluation.lines_of(event)
+    if kind == "done" and "report" in event:
+        took = duration(event["seconds"])
+        return [text(f"done in {took}", f"完成，用时 {took}"), *evaluation.done(event)]
     if kind == "done" and "steps" not in event:
         return [
             text(
@@ -237,6 +248,8 @@ def _serving(event: Event) -> list[str]:
 
 
 def _stopped(event: Event) -> list[str]:
+    if "scored" in event:
+        return evaluation.stopped(event)
     if "url" in event:
         took = duration(event["seconds"])
         return [text(f"served for {took}, and stopped", f"已服务 {took}，现已停止")]

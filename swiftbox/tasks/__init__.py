@@ -7,6 +7,7 @@ from typing import Any
 
 from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.download import DOWNLOAD
+from swiftbox.tasks.evaluate import EVALUATE
 from swiftbox.tasks.merge import MERGE
 from swiftbox.tasks.task import Task
 from swiftbox.tasks.train import TRAIN
@@ -15,5 +16,6 @@ TASKS: Mapping[str, Task[Any]] = {
     "train": TRAIN,
     "download": DOWNLOAD,
     "merge": MERGE,
+    "evaluate": EVALUATE,
     "deploy": DEPLOY,
 }
