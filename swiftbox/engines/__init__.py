@@ -11,14 +11,32 @@ TORCH = "2.13.0"
 
 GPTQ = Engine(
     name="gptq",
+    tools=("gptq", "measure"),
     about=("quantize to 4 or 8 bits with GPTQ or AWQ (gptqmodel)", "GPTQ、AWQ 量化（gptqmodel）"),
     capability="gptq_infer",
     torch=TORCH,
     requirements={
-        EVERYWHERE: ("transformers==5.23.0", "datasets==5.2.0", "accelerate==1.15.0", "setuptools")
+        EVERYWHERE: (
+            "transformers==5.23.0",
+            "datasets==5.2.0",
+            "accelerate==1.15.0",
+            "peft==0.21.2",
+            "setuptools==82.0.1",
+            "numpy==2.2.6",
+        )
     },
-    # The source package asks torch about the machine while it is built.
-    late=("gptqmodel==7.6.0", "optimum"),
+    # Built here with what the first step brought; the small ones move with gptqmodel.
+    late=(
+        "gptqmodel==7.6.0",
+        "optimum==2.3.0",
+        "torchao==0.18.0",
+        "pypcre==0.6.4",
+        "tokenicer==0.0.14",
+        "defuser==0.0.28",
+        "device-smi==0.5.7",
+        "logbar==0.4.15",
+    ),
+    python=(10, 13),
     system=(COMPILER, PYTHON_HEADERS, PCRE2),
     env={"GPTQMODEL_CPU_WORKERS": "2"},
     size_bytes={EVERYWHERE: 2_000_000_000, "cuda": 6_500_000_000},
@@ -32,6 +50,7 @@ assert callable(GPTQModel.load) and float(torch.ones(2).sum()) == 2
 
 COMPRESS = Engine(
     name="compress",
+    tools=("compress", "measure"),
     about=(
         "quantize to FP8, W8A8 or W4A16 (llmcompressor)",
         "FP8、W8A8、W4A16 量化（llmcompressor）",
@@ -43,6 +62,9 @@ COMPRESS = Engine(
             "llmcompressor==0.14.0.1",
             "compressed-tensors==0.19.0",
             "transformers==5.17.0",
+            "datasets==5.2.0",
+            "accelerate==1.15.0",
+            "auto-round==0.15.1",
         )
     },
     size_bytes={EVERYWHERE: 2_000_000_000, "cuda": 6_500_000_000},
@@ -57,8 +79,17 @@ assert callable(oneshot) and float(torch.ones(2).sum()) == 2
 
 EVALSCOPE = Engine(
     name="evalscope",
+    tools=("evalscope",),
     about=("evaluate on benchmarks by generated answers", "按生成的回答做基准评测"),
-    requirements={EVERYWHERE: ("evalscope==1.14.1",)},
+    requirements={
+        EVERYWHERE: (
+            "evalscope==1.14.1",
+            "modelscope==1.40.2",
+            "transformers==5.24.0",
+            "datasets==4.8.4",
+            "openai==3.57.0",
+        )
+    },
     size_bytes={EVERYWHERE: 1_000_000_000},
     selftest="""
 from evalscope import TaskConfig, run_task
@@ -69,6 +100,7 @@ assert callable(run_task)
 
 LM_EVAL = Engine(
     name="lm_eval",
+    tools=("lm_eval",),
     about=("evaluate small base models by likelihood", "按似然评测小型基座模型"),
     torch=TORCH,
     requirements={

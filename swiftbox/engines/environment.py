@@ -6,6 +6,7 @@ from pathlib import Path
 
 from swiftbox.engines.installing import install, remove
 from swiftbox.engines.marker import State, find, folder_of, python_in, state
+from swiftbox.engines.needs import require
 from swiftbox.engines.self_test import Verdict, self_test
 from swiftbox.errors import MachineError
 from swiftbox.language import text
@@ -18,6 +19,7 @@ __all__ = [
     "install",
     "python_of",
     "remove",
+    "require",
     "self_test",
     "state",
 ]

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import swiftbox.engines as table
+from swiftbox.devices.host import ENGINE
 from swiftbox.engines.engine import Engine, canonical
 from swiftbox.errors import MachineError
 from swiftbox.language import home, text
 
-MARKER = "swiftbox-engine.json"
+MARKER = ENGINE
 """Written last, after the self-test: its presence says that all else is there."""
 
 Status = Literal["installed", "incomplete", "absent"]

@@ -22,7 +22,7 @@ SPARE = 1.3
 SAY_VERSION = "import sys, ensurepip, venv; print(sys.version_info[1])"
 
 
-def require(engine: Engine, backend: str, folder: Path, *, there_bytes: int) -> None:
+def require(engine: Engine, backend: str, folder: Path, *, there_bytes: int = 0) -> None:
     """Raise MachineError for whatever keeps an engine from being installed here."""
     if refusal := engine.refusal(backend):
         raise MachineError(
