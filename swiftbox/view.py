@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from swiftbox.evaluating import shown as evaluation
 from swiftbox.hub import shown
 from swiftbox.language import text
+from swiftbox.serving.shown import parity_lines, serving_lines
 
 Event = Mapping[str, Any]
 
@@ -187,6 +188,7 @@ def stage_title(event: Event) -> str:
         "train": ("training", "训练"),
         "save": ("saving the model", "保存模型"),
         "merge": ("merging", "合并"),
+        "parity": ("holding it against its training", "与训练核对"),
         "verify": ("checking what was written", "核对写出的模型"),
     }
     name = str(event.get("name"))
@@ -213,41 +215,31 @@ def lines_of(event: Event) -> list[str]:
     if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
         return shown.lines_of(event)
     if kind == "serving":
-        return _serving(event)
+        return serving_lines(event)
+    if kind == "parity":
+        return parity_lines(event)
     if kind in evaluation.KINDS:
         return evaluation.lines_of(event)
-    if kind == "done" and "report" in event:
-        took = duration(event["seconds"])
-        return [text(f"done in {took}", f"完成，用时 {took}"), *evaluation.done(event)]
-    if kind == "done" and "steps" not in event:
-        return [
-            text(
-                f"done in {duration(event['seconds'])}", f"完成，用时 {duration(event['seconds'])}"
-            ),
-            text(f"model: {event['model']}", f"模型：{event['model']}"),
-        ]
     if kind == "done":
-        return [
-            text(
-                f"done: {event['steps']} steps in {duration(event['seconds'])}, "
-                f"mean loss {event['loss']:.4f}",
-                f"完成：{event['steps']} 步，用时 {duration(event['seconds'])}，"
-                f"平均损失 {event['loss']:.4f}",
-            ),
-            text(f"model: {event['model']}", f"模型：{event['model']}"),
-        ]
+        return _done(event)
     if kind == "stopped":
         return _stopped(event)
     return _failed(event) if kind == "failed" else []
 
 
-def _serving(event: Event) -> list[str]:
-    models = ", ".join(event["models"])
+def _done(event: Event) -> list[str]:
+    took = duration(event["seconds"])
+    if "report" in event:
+        return [text(f"done in {took}", f"完成，用时 {took}"), *evaluation.done(event)]
+    made = text(f"model: {event['model']}", f"模型：{event['model']}")
+    if "steps" not in event:
+        return [text(f"done in {took}", f"完成，用时 {took}"), made]
     return [
         text(
-            f"serving {models} at {event['url']}/v1  ({event['engine']})",
-            f"正在提供服务：{models}，地址 {event['url']}/v1（{event['engine']}）",
-        )
+            f"done: {event['steps']} steps in {took}, mean loss {event['loss']:.4f}",
+            f"完成：{event['steps']} 步，用时 {took}，平均损失 {event['loss']:.4f}",
+        ),
+        made,
     ]
 
 

@@ -55,7 +55,10 @@ class Asked:
         """Return what a report calls it; a sample set is called one wherever it shows."""
         of = self.row.title or self.row.name
         if self.is_sample:
-            return text(f"{self.name}: swiftbox's own sample, not {of}", f"{self.name}：自带样本集，并非 {of}")
+            return text(
+                f"{self.name}: swiftbox's own sample, not {of}",
+                f"{self.name}：自带样本集，并非 {of}",
+            )
         return of if of.lower() == self.name else f"{self.name}: {of}"
 
 
@@ -143,7 +146,10 @@ def findings(asked: Sequence[Asked], means: Means) -> Iterator[Finding]:
                     f"{one.name} runs the code that the model writes, in Docker",
                     f"{one.name} 会在 Docker 中执行模型写出的代码",
                 ),
-                text("it needs a Docker engine and EvalScope's image", "需要 Docker 引擎及 EvalScope 的镜像"),
+                text(
+                    "it needs a Docker engine and EvalScope's image",
+                    "需要 Docker 引擎及 EvalScope 的镜像",
+                ),
             )
         if one.row.name in JUDGED and not means.judged:
             yield Finding(

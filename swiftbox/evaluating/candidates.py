@@ -184,5 +184,7 @@ def quantized(candidate: Candidate) -> str:
     said = run_folder.read_json(folder / "config.json") if folder else {}
     how = said.get("quantization_config") or {}
     name = str(how.get("quant_method") or "")
-    bits = how.get("bits") or (4 if how.get("load_in_4bit") else 8 if how.get("load_in_8bit") else "")
+    bits = how.get("bits") or (
+        4 if how.get("load_in_4bit") else 8 if how.get("load_in_8bit") else ""
+    )
     return f"{name} {bits}-bit" if name and bits else name

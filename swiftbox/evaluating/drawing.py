@@ -117,5 +117,3 @@ def legend(names: Sequence[str]) -> str:
         for number, name in enumerate(names)
     )
     return f'<p class="legend">{"".join(items)}</p>'
-
-

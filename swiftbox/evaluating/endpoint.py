@@ -26,7 +26,9 @@ def key_of(variable: str | None, environment: Mapping[str, str], setting: str) -
     key = environment.get(variable, "").strip()
     if not key:
         raise ConfigError(
-            text(f"{setting}: {variable} is not set, or empty", f"{setting}：{variable} 未设置或为空"),
+            text(
+                f"{setting}: {variable} is not set, or empty", f"{setting}：{variable} 未设置或为空"
+            ),
             hint=f"export {variable}=...",
         )
     return key

@@ -79,7 +79,13 @@ def files_of(folder: Path) -> dict[str, dict[str, list[Path]]]:
                 "布局可参考安装包中的样本集",
             ),
         ) from None
-    lost = [str(one) for config in found.values() for files in config.values() for one in files if not one.is_file()]
+    lost = [
+        str(one)
+        for config in found.values()
+        for files in config.values()
+        for one in files
+        if not one.is_file()
+    ]
     if lost:
         raise DataError(
             text(f"not there: {', '.join(lost[:5])}", f"文件不存在：{', '.join(lost[:5])}"),
@@ -94,7 +100,9 @@ def _files(folder: Path, said: Any) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for one in said:
         paths = one["path"] if isinstance(one["path"], list) else [one["path"]]
-        files = [match for path in paths for match in (sorted(folder.glob(path)) or [folder / path])]
+        files = [
+            match for path in paths for match in (sorted(folder.glob(path)) or [folder / path])
+        ]
         found.setdefault(str(one["split"]), []).extend(files)
     return found
 
@@ -146,5 +154,6 @@ def _question(row: Mapping[str, Any], config: str, number: int) -> Question:
 def as_json(found: Sequence[Question]) -> str:
     """Write questions as one JSON object a line."""
     return "".join(
-        json.dumps({**vars(one), "choices": list(one.choices)}, ensure_ascii=False) + "\n" for one in found
+        json.dumps({**vars(one), "choices": list(one.choices)}, ensure_ascii=False) + "\n"
+        for one in found
     )

@@ -81,7 +81,8 @@ def _kind(who: Report) -> str:
 def _cell(report: Report, name: str, benchmark: Report) -> str:
     one = _of(report["scores"], name, benchmark)
     found = _of(report["differences"], name, benchmark)
-    said = f"<b>{percent(one['value'])}</b><small>{100 * one['low']:.1f} - {100 * one['high']:.1f}</small>"
+    interval = f"{100 * one['low']:.1f} - {100 * one['high']:.1f}"
+    said = f"<b>{percent(one['value'])}</b><small>{interval}</small>"
     if found:
         said += f'<small class="{_class(found)}">{escape(_verdict(found))}</small>'
     return f"<td>{said}</td>"
@@ -99,9 +100,7 @@ def _class(found: Report) -> str:
 def _verdict(found: Report) -> str:
     if not found["told"]:
         return text("no difference can be told", "看不出差异")
-    return text(
-        f"{100 * found['value']:+.1f} points", f"{100 * found['value']:+.1f} 个百分点"
-    )
+    return text(f"{100 * found['value']:+.1f} points", f"{100 * found['value']:+.1f} 个百分点")
 
 
 def _benchmark(report: Report, one: Report, results: Results) -> Iterator[str]:
@@ -129,7 +128,9 @@ def _asked(one: Report, scores: Sequence[Report], chance: float | None) -> str:
         str(one["metric"]),
         text(f"{few} examples before each", f"每题前 {few} 个示例") if few is not None else "",
         text("dashed: guessing, 25 %", "虚线：随机猜测 25 %") if chance else "",
-        text(f"answers without a choice: {unread}", f"无法识别选项的回答：{unread}") if unread else "",
+        text(f"answers without a choice: {unread}", f"无法识别选项的回答：{unread}")
+        if unread
+        else "",
     ]
     return " · ".join(part for part in parts if part)
 
@@ -182,7 +183,9 @@ def _changes(row: Report, results: Results) -> str:
         f"Questions on which {row['candidate']} differs ({count})",
         f"{row['candidate']} 结果不同的题目（{count}）",
     )
-    return f"<details><summary>{escape(words)}</summary><table><tr>{head}</tr>{rows}</table></details>"
+    return (
+        f"<details><summary>{escape(words)}</summary><table><tr>{head}</tr>{rows}</table></details>"
+    )
 
 
 def _read(one: Report) -> str:
@@ -202,7 +205,8 @@ def _measured(report: Report) -> str:
         text("time", "用时"): f"{report['seconds']:.0f} s",
     }
     listed = "".join(
-        f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in rows.items()
+        f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>"
+        for key, value in rows.items()
     )
     how = text(
         "A score's interval is Wilson's; a difference is taken question by question, with "
@@ -214,4 +218,5 @@ def _measured(report: Report) -> str:
         "二十次相同模型的比较中约有一次会偶然如此。",
     )
     title = text("What was measured", "测量条件")
-    return f"<section><h2>{title}</h2><p>{escape(how)}</p><table class='said'>{listed}</table></section>"
+    table = f'<table class="said">{listed}</table>'
+    return f"<section><h2>{title}</h2><p>{escape(how)}</p>{table}</section>"

@@ -136,8 +136,8 @@ def _of_score(one: Mapping[str, Any]) -> Iterator[str]:
             f"{where}: {one['refused']} of {one['count']} questions were refused by the server, as "
             "longer than it takes, and count as wrong: set num_fewshot lower, or max_model_len "
             "higher",
-            f"{where}：{one['count']} 题中有 {one['refused']} 题超出服务可接受的长度而被拒绝，按错误计："
-            "请减小 num_fewshot 或增大 max_model_len",
+            f"{where}：{one['count']} 题中有 {one['refused']} 题超出服务可接受的长度而被拒绝，"
+            "按错误计：请减小 num_fewshot 或增大 max_model_len",
         )
     if one["unread"] / one["count"] >= MANY_UNREAD:
         yield text(

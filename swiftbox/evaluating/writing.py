@@ -1,4 +1,4 @@
-"""The report of an evaluation in its run folder: report.json for programs, report.html for people."""
+"""The report in the run folder: report.json for programs, report.html for people."""
 
 from __future__ import annotations
 

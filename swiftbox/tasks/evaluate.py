@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from swiftbox import run_folder
@@ -24,16 +24,13 @@ from swiftbox.evaluating.writing import write_report
 from swiftbox.hub.adapters import located
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
-from swiftbox.nested import beside, child_of
+from swiftbox.tasks.beside import serving
 from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.task import Emit, Resolved, Task
 
 SERVERS = "servers"
 """In the run folder: one run folder for each server."""
-
-LOADED_WITHIN_S = 3600.0
-"""For the largest models to be read from a slow disk."""
 
 WITH_CHOICES = ("ceval", "mmlu")
 """Benchmarks whose rows we can read ourselves, and check before anything starts."""
@@ -151,9 +148,10 @@ def _fetched(config: EvaluateConfig, who: Sequence[Candidate], emit: Emit) -> li
     def fetch(name: str, revision: str | None) -> str:
         if name not in here:
             emit("stage", name="fetch", detail=name)
-            found = located(name) or fetch_model(
-                name, hub=config.hub, revision=revision, emit=emit
-            ).folder
+            found = (
+                located(name)
+                or fetch_model(name, hub=config.hub, revision=revision, emit=emit).folder
+            )
             here[name] = str(found)
         return here[name]
 
@@ -173,7 +171,9 @@ def _asked(
 ) -> bool:
     """Ask what one server answers; return False when a stop was asked for."""
     machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
-    place = folder / SERVERS / (name_of(served.model) if served.model else "endpoint").replace("/", "-")
+    place = (
+        folder / SERVERS / (name_of(served.model) if served.model else "endpoint").replace("/", "-")
+    )
     if config.backend == "lm_eval":
         device = BACKENDS[machine.backend].torch_device
         emit("stage", name="model", detail=served.model)
@@ -182,15 +182,13 @@ def _asked(
     if config.endpoint is not None:
         call = _call(config, config.endpoint, todo, place)
         return ask(call, todo, emit, server=None, stop=STOP.asked)
-    wanted = DEPLOY.resolve(DEPLOY.placed(server_config(config, served)), machine)
     emit("stage", name="model", detail=served.model)
-    with beside(place, wanted.config, machine, child=lambda at: child_of(at, 1, wanted.env)) as one:
-        told = one.wait_for("serving", within_s=LOADED_WITHIN_S, stop=STOP.asked)
-        if told is None:
+    with serving(place, server_config(config, served), machine, stop=STOP.asked) as one:
+        if one is None:
             return False
-        emit("served", url=told["url"], engine=told["engine"], models=told["models"])
-        call = _call(config, endpoint.base_of(str(told["url"])), todo, place)
-        return ask(call, todo, emit, server=one, stop=STOP.asked)
+        emit("served", url=one.url, models=list(one.models), engine=config.engine)
+        call = _call(config, endpoint.base_of(one.url), todo, place)
+        return ask(call, todo, emit, server=one.running, stop=STOP.asked)
 
 
 def _call(config: EvaluateConfig, address: str, todo: Sequence[Job], place: Path) -> Call:
@@ -202,7 +200,7 @@ def _call(config: EvaluateConfig, address: str, todo: Sequence[Job], place: Path
     return Call("evalscope", tools.by_answers(config, address, todo), place, env | _no_proxy())
 
 
-def _no_proxy() -> Mapping[str, str]:
+def _no_proxy() -> dict[str, str]:
     """Keep requests to this machine off a proxy, whatever else goes through it."""
     names = [one for one in os.environ.get("NO_PROXY", "").split(",") if one]
     local = ",".join(dict.fromkeys([*names, "127.0.0.1", "localhost"]))
