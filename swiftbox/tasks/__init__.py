@@ -14,6 +14,7 @@ TASKS: Mapping[str, Task[Any]] = imported(
         "train": "train:TRAIN",
         "download": "download:DOWNLOAD",
         "merge": "merge:MERGE",
+        "evaluate": "evaluate:EVALUATE",
         "deploy": "deploy:DEPLOY",
         "chat": "chat:CHAT",
     },
