@@ -8,6 +8,8 @@ from typing import Any
 from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.download import DOWNLOAD
 from swiftbox.tasks.merge import MERGE
+from swiftbox.tasks.pipeline import PIPELINE
+from swiftbox.tasks.starter import STARTER
 from swiftbox.tasks.task import Task
 from swiftbox.tasks.train import TRAIN
 
@@ -16,4 +18,6 @@ TASKS: Mapping[str, Task[Any]] = {
     "download": DOWNLOAD,
     "merge": MERGE,
     "deploy": DEPLOY,
+    "starter": STARTER,
+    "pipeline": PIPELINE,
 }
