@@ -175,8 +175,10 @@ def rerun(
 ) -> int:
     """Run the settled YAML of a run again, in a folder of its own."""
     run = run_folder.find(str(folder))
-    settled = run.folder / run_folder.SETTLED
-    return start(settled, overrides=overrides, detach=detach, on_event=on_event, on_start=on_start)
+    prepared = prepare(run.folder / run_folder.SETTLED, overrides)
+    made = run_folder.create(_folder_for(prepared.loaded.config))
+    _record(made, prepared)
+    return _carry_out(made, prepared.plan, detach, on_event, on_start)
 
 
 def contradictions(run: Run, wanted: TaskConfig) -> None:

@@ -107,18 +107,10 @@ def _nodes(steps: Entry, outer: Settings) -> list[Any]:
 
 
 def _pairs(node: Any) -> tuple[list[tuple[Any, Any]], list[tuple[Any, Any]]]:
-    """Return a block's own keys, and those that `<<: *another` brings into it."""
-    merges = [one for one in node.value if one[0].tag == "tag:yaml.org,2002:merge"]
-    own = [one for one in node.value if one not in merges]
-    if not merges:
-        return own, []
-    brought = yaml.MappingNode(node.tag, list(merges), node.start_mark, node.end_mark)
-    loader = Loader("")
-    try:
-        loader.flatten_mapping(brought)
-    finally:
-        loader.dispose()
-    return own, list(brought.value)
+    """Return a block's own keys, and those that `<<: *another` brought into it from elsewhere."""
+    begin, end = node.start_mark.index, node.end_mark.index
+    own = [one for one in node.value if begin <= one[0].start_mark.index <= end]
+    return own, [one for one in node.value if one not in own]
 
 
 def _name(entry: Entry | None, number: int, where: str, outer: Settings) -> str:

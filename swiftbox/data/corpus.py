@@ -96,7 +96,9 @@ class Entry:
 def check_name(name: str) -> str:
     """Return the name the model is to have; raise ConfigError for one that cannot be learned."""
     if wrong := unlearnable(name):
-        raise ConfigError(text(f"name: {name!r} {wrong}", f"name：{name!r} {wrong}"))
+        raise ConfigError(
+            text(f"name: {name!r} cannot be used", f"name：{name!r} 无法使用"), hint=wrong
+        )
     return name.strip()
 
 

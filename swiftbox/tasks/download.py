@@ -12,6 +12,7 @@ from typing import Any
 from swiftbox import run_folder
 from swiftbox.config.download import DownloadConfig
 from swiftbox.config.groups import as_list
+from swiftbox.config.references import is_reference
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import HubError, RunError
 from swiftbox.fit.forecast import Before, Forecast, fetched_bytes
@@ -36,6 +37,8 @@ def queue(config: DownloadConfig) -> Iterator[Wanted]:
         *(("dataset", str(name)) for name in as_list(config.dataset or [])),
     ]
     for kind, name in names:
+        if is_reference(name):
+            continue  # an earlier step of a pipeline has yet to make it
         into = Path(config.local_dir).expanduser() if config.local_dir else None
         if into is not None and len(names) > 1:
             into = into / Path(name).name if config.hub == "local" else into / name.split(":")[0]
