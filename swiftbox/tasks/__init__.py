@@ -13,9 +13,11 @@ TASKS: Mapping[str, Task[Any]] = imported(
     {
         "train": "train:TRAIN",
         "download": "download:DOWNLOAD",
+        "starter": "starter:STARTER",
         "merge": "merge:MERGE",
         "evaluate": "evaluate:EVALUATE",
         "deploy": "deploy:DEPLOY",
         "chat": "chat:CHAT",
+        "pipeline": "pipeline:PIPELINE",
     },
 )
