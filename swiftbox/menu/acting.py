@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from swiftbox import launch, run_folder
 from swiftbox.language import text
 from swiftbox.menu.ask import pause, say, select, type_in
 from swiftbox.view import View
+
+LOOK_AGAIN_S = 0.1
 
 
 def show_yaml(yaml: str) -> None:
@@ -56,10 +60,11 @@ def _needs_name(typed: str) -> str:
     return "" if typed else text("a name is needed", "请输入文件名")
 
 
-def carry_out(path: Path, *, detach: bool) -> Path | None:
+def carry_out(path: Path, *, detach: bool, lasts: bool = False) -> Path | None:
     """Run a YAML with the live view, or leave it in the background.
 
-    Returns the run's folder when it is done; else waits until the user has read what was said.
+    Returns the run's folder when it is done, and that of one that `lasts` once it is ready in the
+    background; else waits until the user has read what was said.
     """
     folders: list[Path] = []
 
@@ -69,6 +74,8 @@ def carry_out(path: Path, *, detach: bool) -> Path | None:
 
     if detach:
         launch.start(path, detach=True, on_start=remember)
+        if lasts and folders and wait_until_served(folders[0]):
+            return folders[0]
         say(text("follow it under `My runs`", "可在“我的运行”中跟踪"))
     else:
         with View() as view:
@@ -79,3 +86,24 @@ def carry_out(path: Path, *, detach: bool) -> Path | None:
             say(text(f"log: {folders[0] / run_folder.LOG}", f"日志：{folders[0] / run_folder.LOG}"))
     pause()
     return None
+
+
+def wait_until_served(folder: Path) -> bool:
+    """Show what a run in the background does until it serves; tell whether it does.
+
+    Ctrl-C stops looking and leaves the run alone.
+    """
+    offset = 0
+    say(text("getting ready (Ctrl-C leaves it to that)", "准备中（Ctrl-C 退出等待，服务继续）"))
+    with contextlib.suppress(KeyboardInterrupt), View() as view:
+        while True:
+            active = run_folder.find(str(folder)).is_active
+            events, offset = run_folder.read_events(folder, offset)
+            for event in events:
+                view.event(event)
+            if run_folder.find(str(folder)).state.get("url"):
+                return True
+            if not active:
+                break
+            time.sleep(LOOK_AGAIN_S)
+    return False
