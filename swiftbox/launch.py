@@ -19,6 +19,7 @@ from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.probe import probe, without_torch
 from swiftbox.errors import RunError
+from swiftbox.first_use import Consent, Missing, provide, refuse, require_possible
 from swiftbox.fit.estimate import Estimate, estimate
 from swiftbox.hub.requirements import Finding
 from swiftbox.language import text
@@ -51,6 +52,8 @@ class Prepared:
     """What the check of the rows found; None while the dataset is not on this machine."""
     fit: Estimate | None = None
     """Memory, disk and time of a training; None where nothing is known of the model."""
+    engines: tuple[Missing, ...] = ()
+    """The engines that it needs and that are not installed."""
 
 
 def prepare(path: Path | None, overrides: Iterable[str] = ()) -> Prepared:
@@ -70,7 +73,7 @@ def plan_of(loaded: Loaded) -> Prepared:
     config = planned.config
     lengths = rows.lengths if rows is not None else None
     fit = estimate(config, machine, lengths) if isinstance(config, TrainConfig) else None
-    return Prepared(loaded, machine, planned, rows, fit)
+    return Prepared(loaded, machine, planned, rows, fit, require_possible(config, machine))
 
 
 def _machine_for(config: TaskConfig) -> Machine:
@@ -92,9 +95,14 @@ def start(
     detach: bool = False,
     on_event: OnEvent | None = None,
     on_start: OnStart | None = None,
+    consent: Consent = refuse,
 ) -> int:
-    """Run a YAML, or overrides alone; return the exit code (0 at once when detached)."""
+    """Run a YAML, or overrides alone; return the exit code (0 at once when detached).
+
+    `consent` is asked before an engine that the run needs is installed.
+    """
     prepared = prepare(path, overrides)
+    provide(prepared.plan.config, prepared.machine, consent)
     folder = make_folder(prepared)
     return _carry_out(folder, prepared.plan, detach, on_event, on_start)
 
@@ -113,6 +121,7 @@ def resume(
     detach: bool = False,
     on_event: OnEvent | None = None,
     on_start: OnStart | None = None,
+    consent: Consent = refuse,
 ) -> int:
     """Continue a run from its last complete checkpoint; refuse what contradicts it."""
     run = run_folder.find(str(folder))
@@ -128,9 +137,12 @@ def resume(
         )
     settled = run.folder / run_folder.SETTLED
     loaded = load(settled, overrides)
-    planned = _placed(plan(loaded.config, _machine_for(loaded.config)))
+    machine = _machine_for(loaded.config)
+    planned = _placed(plan(loaded.config, machine))
     contradictions(run, planned.config)
     preflight(planned.config)
+    require_possible(planned.config, machine)
+    provide(planned.config, machine, consent)
     control.forget_stop(run.folder)
     _write_settled(run.folder, planned)
     _begin(run.folder)
@@ -144,11 +156,18 @@ def rerun(
     detach: bool = False,
     on_event: OnEvent | None = None,
     on_start: OnStart | None = None,
+    consent: Consent = refuse,
 ) -> int:
     """Run the settled YAML of a run again, in a folder of its own."""
     run = run_folder.find(str(folder))
-    settled = run.folder / run_folder.SETTLED
-    return start(settled, overrides=overrides, detach=detach, on_event=on_event, on_start=on_start)
+    return start(
+        run.folder / run_folder.SETTLED,
+        overrides=overrides,
+        detach=detach,
+        on_event=on_event,
+        on_start=on_start,
+        consent=consent,
+    )
 
 
 def contradictions(run: Run, wanted: TaskConfig) -> None:

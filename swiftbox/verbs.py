@@ -9,11 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swiftbox import run_folder
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.language import text
+
+if TYPE_CHECKING:  # tasks and engines are loaded only to run
+    from swiftbox.first_use import Consent
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -40,9 +43,17 @@ def run(options: argparse.Namespace) -> int:
             detach=options.detach,
             on_event=on_event,
             on_start=on_start,
+            consent=consent_of(options),
         )
 
     return shown(begin, options)
+
+
+def consent_of(options: argparse.Namespace) -> Consent:
+    """Return what is asked before an engine is installed: --yes agrees, else the terminal does."""
+    from swiftbox import first_use
+
+    return first_use.agree if options.yes else first_use.ask
 
 
 def shown(begin: Callable[[OnEvent | None, Any], int], options: argparse.Namespace) -> int:
@@ -98,6 +109,8 @@ def check(options: argparse.Namespace) -> int:
     if prepared.fit is not None:
         for line in prepared.fit.lines():
             answer(line)
+    for one in prepared.engines:
+        answer(one.line())
     answer("command: " + " ".join(prepared.plan.command))
     if options.preview:
         from swiftbox.preview import show
@@ -118,6 +131,7 @@ def _as_json(prepared: Any) -> dict[str, Any]:
         "rows": prepared.rows.rows if prepared.rows else None,
         "data": prepared.rows.data() if prepared.rows else None,
         "fit": prepared.fit.to_dict() if prepared.fit else None,
+        "engines": [one.to_dict() for one in prepared.engines],
     }
 
 
@@ -333,6 +347,7 @@ def _again(options: argparse.Namespace) -> int:
             detach=options.detach,
             on_event=on_event,
             on_start=on_start,
+            consent=consent_of(options),
         )
 
     return shown(begin, options)

@@ -41,14 +41,16 @@ class View:
         self.plain = plain or dumb or not self.stream.isatty()
 
     def __enter__(self) -> View:
-        if not self.plain:
-            from rich.console import Console
-            from rich.live import Live
-
-            console = Console(file=self.stream)
-            self.live = Live(console=console, auto_refresh=False, transient=False)
-            self.live.start()
         return self
+
+    def _begin(self) -> None:
+        """Open the live display; only with the first event, since a run may ask things before."""
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=self.stream)
+        self.live = Live(console=console, auto_refresh=False, transient=False)
+        self.live.start()
 
     def __exit__(
         self,
@@ -63,6 +65,8 @@ class View:
 
     def event(self, event: Event) -> None:
         """Take one event of a run."""
+        if self.live is None and not self.plain:
+            self._begin()
         kind = event.get("event")
         if kind == "step":
             self._step(event)

@@ -15,6 +15,7 @@ from swiftbox.control import STOP
 from swiftbox.devices import choices
 from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
+from swiftbox.engines.environment import find
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
@@ -65,10 +66,8 @@ def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
     lacking = choices.lacks(machine, ENGINES["vllm"])
     here = "vllm" in machine.versions
     if config.engine == "vllm":
-        if lacking or not here:
-            why = lacking or text(
-                f"it is not installed; {cell.reason()}", f"未安装；{cell.reason()}"
-            )
+        why = lacking or ("" if here else find("vllm").refusal(machine.backend))
+        if why:
             raise MachineError(
                 f"engine: vllm: {why}", hint=text("set engine: auto", "设 engine: auto")
             )
@@ -81,6 +80,11 @@ def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
         why = text(f"vllm is not installed: {cell.reason()}", f"未安装 vllm：{cell.reason()}")
         return choices.Choice("builtin", why)
     return choices.Choice("vllm", f"vllm {machine.versions['vllm']}")
+
+
+def engines(config: DeployConfig, machine: Machine) -> tuple[str, ...]:
+    """Name vllm where it is what serves, unless it stands in our own environment."""
+    return ("vllm",) if config.engine == "vllm" and "vllm" not in machine.versions else ()
 
 
 def _require_devices(config: DeployConfig, engine: str, machine: Machine) -> None:
@@ -310,4 +314,5 @@ DEPLOY: Task[DeployConfig] = Task(
     title=title,
     check=check,
     placed=placed,
+    engines=engines,
 )
