@@ -14,7 +14,7 @@ from swiftbox.config.writing import scalar
 from swiftbox.language import text
 from swiftbox.menu.ask import Back, say, select, type_in, type_path
 from swiftbox.menu.goals import suggested
-from swiftbox.menu.pickers import PICKED, may_be_empty, pick, takes_one, written
+from swiftbox.menu.pickers import PICKED, may_be_empty, pick, takes_one, task_of, written
 from swiftbox.offers import MachineNow
 from swiftbox.tasks.checks import looks_like_path
 
@@ -147,7 +147,7 @@ def plain(value: Any) -> str:
 
 def mistake_of(model: type[TaskConfig], name: str, typed: str) -> str:
     """Return what is wrong with a typed value by the field's type alone."""
-    settings = read_text("", source="", overrides=[f"{name}={typed}"])
+    settings = read_text("", source="", overrides=[*_of_task(model), f"{name}={typed}"])
     build(model, settings, {})
     return next((one.what for one in settings.problems if one.key == name), "")
 
@@ -173,13 +173,19 @@ STANDING_IN: Mapping[str, str] = {"model": "m", "dataset": "d"}
 """Values of fields that a config cannot be without, while another field is looked at."""
 
 
+def _of_task(model: type[TaskConfig]) -> list[str]:
+    """Say which task is meant: some keys have another name's meaning in another."""
+    return [f"task={task_of(model)}"]
+
+
 def parsed(model: type[TaskConfig], card: Card, typed: str) -> Any:
     """Return the value that a typed text means."""
     if not typed and may_be_empty(card):
         return None if card.nullable else card.default
     needed = {one.name: "x" for one in cards(model) if one.required}
     own = {key: value for key, value in STANDING_IN.items() if key in model.model_fields}
-    overrides = [f"{key}={value}" for key, value in {**needed, **own, card.name: typed}.items()]
+    given = {**needed, **own, card.name: typed}
+    overrides = [*_of_task(model), *(f"{key}={value}" for key, value in given.items())]
     settings = read_text("", source="", overrides=overrides)
     config = build(model, settings, {})
     return settings.entries[card.name].value if config is None else getattr(config, card.name)
