@@ -262,11 +262,14 @@ def runs(options: argparse.Namespace) -> int:
 
 
 def _list_runs(options: argparse.Namespace) -> int:
-    from swiftbox.serving.client import health
+    from swiftbox.serving.client import healths
 
     rows = [run_folder.described(one) for one in run_folder.runs()]
+    served = [row for row in rows if row["url"]]
+    told = healths([row["url"] for row in served])
+    of_row = {row["folder"]: one for row, one in zip(served, told, strict=True)}
     for row in rows:
-        row["health"] = health(row["url"]) if row["url"] else None
+        row["health"] = of_row.get(row["folder"])
     if getattr(options, "json", False):
         answer(json.dumps(rows, ensure_ascii=False))
         return 0
@@ -276,8 +279,8 @@ def _list_runs(options: argparse.Namespace) -> int:
         started = time.strftime("%m-%d %H:%M", time.localtime(row["started"] or 0))
         steps = f"{row['step']}/{row['total_steps']}" if row["step"] else "-"
         loss = f"{row['loss']:.4f}" if row["loss"] is not None else "-"
-        served = f"  {row['url']}  {row['health']}" if row["url"] else ""
-        answer(f"{started}  {row['status']:<8} {steps:>11} {loss:>8}  {row['name']}{served}")
+        where = f"  {row['url']}  {row['health']}" if row["url"] else ""
+        answer(f"{started}  {row['status']:<8} {steps:>11} {loss:>8}  {row['name']}{where}")
     return 0
 
 

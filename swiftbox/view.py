@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from swiftbox.hub import shown
 from swiftbox.language import text
+from swiftbox.serving.shown import parity_lines, serving_lines
 
 Event = Mapping[str, Any]
 
@@ -181,6 +182,7 @@ def stage_title(event: Event) -> str:
         "train": ("training", "训练"),
         "save": ("saving the model", "保存模型"),
         "merge": ("merging", "合并"),
+        "parity": ("holding it against its training", "与训练核对"),
         "verify": ("checking what was written", "核对写出的模型"),
     }
     name = str(event.get("name"))
@@ -207,7 +209,9 @@ def lines_of(event: Event) -> list[str]:
     if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
         return shown.lines_of(event)
     if kind == "serving":
-        return _serving(event)
+        return serving_lines(event)
+    if kind == "parity":
+        return parity_lines(event)
     if kind == "done" and "steps" not in event:
         return [
             text(
@@ -228,16 +232,6 @@ def lines_of(event: Event) -> list[str]:
     if kind == "stopped":
         return _stopped(event)
     return _failed(event) if kind == "failed" else []
-
-
-def _serving(event: Event) -> list[str]:
-    models = ", ".join(event["models"])
-    return [
-        text(
-            f"serving {models} at {event['url']}/v1  ({event['engine']})",
-            f"正在提供服务：{models}，地址 {event['url']}/v1（{event['engine']}）",
-        )
-    ]
 
 
 def _stopped(event: Event) -> list[str]:

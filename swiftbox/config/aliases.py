@@ -62,8 +62,8 @@ def adapter_word(value: Any) -> Mapping[str, Any] | None:
 
 
 def adapters_word(value: Any) -> Mapping[str, Any] | None:
-    """Translate the peers' list of adapters; adapters by name are our own key."""
-    return None if isinstance(value, dict) else {"adapter": value}
+    """Translate the peers' list of adapters; adapters by name, or none of them, are our own key."""
+    return None if value is None or isinstance(value, dict) else {"adapter": value}
 
 
 def deepspeed(value: Any) -> Mapping[str, Any]:

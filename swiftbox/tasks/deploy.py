@@ -243,8 +243,9 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
         emit("serving", url=url, engine=config.engine, models=models, **said)
         run_folder.update_state(folder, url=url)
 
+    parts = (fetched.folder, adapters)
     serve = _vllm if config.engine == "vllm" else _builtin
-    done = serve(config, folder, key, (fetched.folder, adapters), started)
+    done = serve(config, folder, key, parts, (_verify(config, key, parts, emit), started))
     emit("stopped", step=None, seconds=round(time.monotonic() - began, 1), url=None, **done)
     run_folder.update_state(folder, url=None)
     return None
@@ -253,8 +254,38 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
 Parts = tuple[Path, Mapping[str, Path]]
 
 
+Verify = Callable[..., None]
+
+
+def _verify(config: DeployConfig, key: str | None, parts: Parts, emit: Emit) -> Verify:
+    """Return what holds the server against the training before it is said to serve."""
+    folders = {served_name(config): parts[0], **parts[1]}
+
+    def verify(url: str, generate: Any = None) -> None:
+        if config.parity == "off":
+            return
+        from swiftbox.serving import parity
+        from swiftbox.serving.client import Endpoint
+
+        emit("stage", name="parity", detail="")
+        parity.hold(
+            parity.Held(served_name(config), folders, config.dtype, config.trust_remote_code),
+            Endpoint.at(url, key),
+            strict=config.parity == "strict",
+            generate=generate,
+            stop=STOP.asked,
+            emit=emit,
+        )
+
+    return verify
+
+
 def _builtin(
-    config: DeployConfig, folder: Path, key: str | None, parts: Parts, started: Callable[..., None]
+    config: DeployConfig,
+    folder: Path,
+    key: str | None,
+    parts: Parts,
+    told: tuple[Verify, Callable[..., None]],
 ) -> Mapping[str, Any]:
     from swiftbox.serving.address import bound
     from swiftbox.serving.embedded import Served, serve
@@ -264,15 +295,23 @@ def _builtin(
     served = Served(parts[0], served_name(config), parts[1], device)
     STOP.can_save.set()  # from here on a stop is ours to carry out
 
-    def told(url: str, limits: Any) -> None:
+    verify, started = told
+
+    def serving(url: str, limits: Any) -> None:
         started(url, max_model_len=limits.length, slots=limits.rows)
 
     with bound(config.host, config.port) as listening:
-        return serve(config, served, listening, key=key, stop=STOP.asked, started=told)
+        return serve(
+            config, served, listening, key=key, stop=STOP.asked, started=serving, verify=verify
+        )
 
 
 def _vllm(
-    config: DeployConfig, folder: Path, key: str | None, parts: Parts, started: Callable[..., None]
+    config: DeployConfig,
+    folder: Path,
+    key: str | None,
+    parts: Parts,
+    told: tuple[Verify, Callable[..., None]],
 ) -> Mapping[str, Any]:
     from swiftbox.serving import vllm
     from swiftbox.serving.address import bound, local_url
@@ -282,15 +321,22 @@ def _vllm(
         port = free.getsockname()[1]
     ranks = tuple(int(look(one).said.get("r", 0)) for one in parts[1].values())
     target = vllm.Target(vllm.executable(), parts[0], served_name(config), parts[1], ranks, port)
-    own = vllm.environment(machine.backend, key=key, adapters=bool(parts[1]))
+    own = vllm.environment(machine.backend, key=key, loading=config.adapter_loading)
     url = local_url(config.host, port)
+    verify, started = told
     STOP.can_save.set()
+
+    def answers() -> None:
+        verify(url)
+        if not STOP.asked.is_set():
+            started(url)
+
     vllm.watch(
         vllm.command(config, target),
         {**os.environ, **own},
         url,
         stop=STOP.asked,
-        started=lambda: started(url),
+        started=answers,
         drain_s=VLLM_STOP_S,
         log=folder / run_folder.LOG,
     )
