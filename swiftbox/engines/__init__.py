@@ -11,6 +11,7 @@ TORCH = "2.13.0"
 
 GPTQ = Engine(
     name="gptq",
+    tools=("gptq", "measure"),
     about=("quantize to 4 or 8 bits with GPTQ or AWQ (gptqmodel)", "GPTQ、AWQ 量化（gptqmodel）"),
     capability="gptq_infer",
     torch=TORCH,
@@ -49,6 +50,7 @@ assert callable(GPTQModel.load) and float(torch.ones(2).sum()) == 2
 
 COMPRESS = Engine(
     name="compress",
+    tools=("compress", "measure"),
     about=(
         "quantize to FP8, W8A8 or W4A16 (llmcompressor)",
         "FP8、W8A8、W4A16 量化（llmcompressor）",
@@ -77,6 +79,7 @@ assert callable(oneshot) and float(torch.ones(2).sum()) == 2
 
 EVALSCOPE = Engine(
     name="evalscope",
+    tools=("evalscope",),
     about=("evaluate on benchmarks by generated answers", "按生成的回答做基准评测"),
     requirements={
         EVERYWHERE: (
@@ -97,6 +100,7 @@ assert callable(run_task)
 
 LM_EVAL = Engine(
     name="lm_eval",
+    tools=("lm_eval",),
     about=("evaluate small base models by likelihood", "按似然评测小型基座模型"),
     torch=TORCH,
     requirements={

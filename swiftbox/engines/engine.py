@@ -85,6 +85,8 @@ class Engine:
     """The backends whose size was measured; the others are estimates from the wheels' sizes."""
     minutes: float = 5
     """About how long an install takes on a link of 100 Mbit/s."""
+    tools: tuple[str, ...] = ()
+    """The scripts of tools/ that run in it."""
     env: Mapping[str, str] = field(default_factory=dict)
     """What its processes want in their environment; what the user set stands."""
 

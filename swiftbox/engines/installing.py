@@ -80,7 +80,7 @@ def _make(engine: Engine, backend: str, folder: Path, say: Say) -> None:
             say(text("  giving it a Python again", "  重新关联 Python"))
             for link in (folder / "bin").glob("python*"):
                 link.unlink()
-            _venv(python, folder)
+            _venv(python, folder, "--without-pip")  # its pip is there
             if _answers(folder):
                 return
     shutil.rmtree(folder, ignore_errors=True)
@@ -93,9 +93,12 @@ def _make(engine: Engine, backend: str, folder: Path, say: Say) -> None:
     write_json(folder / BEGUN, {**about, "ready": True, "minor": minor})
 
 
-def _venv(python: str, folder: Path) -> None:
+def _venv(python: str, folder: Path, *options: str) -> None:
     made = subprocess.run(
-        [python, "-I", "-m", "venv", str(folder)], capture_output=True, text=True, check=False
+        [python, "-I", "-m", "venv", *options, str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if made.returncode:
         raise MachineError(
