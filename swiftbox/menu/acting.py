@@ -28,11 +28,12 @@ def show_yaml(yaml: str) -> None:
 
 
 def cropped(line: str) -> str:
-    """Return as much of a line as the terminal is wide; comments may run over, values do not."""
+    """Return as much of a line as the terminal is wide; of a comment alone anything is cut."""
     width = shutil.get_terminal_size().columns - 1
-    while get_cwidth(line) > width:
-        line = line[: width - get_cwidth(line)]
-    return line
+    shortest = len(line.partition("  # ")[0].rstrip())
+    while get_cwidth(line) > width and len(line) > shortest:
+        line = line[:-1]
+    return line.rstrip()
 
 
 def save_as(proposed: str, content: Callable[[Path], str]) -> Path:

@@ -12,7 +12,7 @@ from swiftbox.config.reading import read_text
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import scalar
 from swiftbox.language import text
-from swiftbox.menu.ask import Back, say, select, type_in, type_path
+from swiftbox.menu.ask import Back, select, tell, type_in, type_path
 from swiftbox.menu.goals import suggested
 from swiftbox.menu.pickers import PICKED, may_be_empty, pick, takes_one, task_of, written
 from swiftbox.offers import MachineNow
@@ -36,13 +36,15 @@ def fill(
     values: Values,
     machine: MachineNow = unknown,
     *,
+    without: Sequence[str] = (),
     from_last: bool = False,
 ) -> Values:
     """Ask the essential fields one by one; Back at the first leaves the form.
 
     `from_last` begins with the last question: the way back into a form that was filled in.
     """
-    asked = [card for card in cards(model) if card.essential and card.name != "stage"]
+    left_out = ("stage", *without)
+    asked = [card for card in cards(model) if card.essential and card.name not in left_out]
     answers = dict(values)
     at = max(0, _before(model, asked, len(asked), answers)) if from_last else 0
     while at < len(asked):
@@ -51,7 +53,8 @@ def fill(
             at += 1
             continue
         try:
-            answers[card.name] = ask_field(model, card, proposed(model, card, answers), machine)
+            answer = ask_field(model, card, proposed(model, card, answers), machine)
+            answers = answered(answers, card, answer)
         except Back:
             at = _before(model, asked, at, answers)
             if at < 0:
@@ -59,6 +62,12 @@ def fill(
             continue
         at += 1
     return answers
+
+
+def answered(answers: Values, card: Card, answer: Any) -> Values:
+    """Return the answers with one more; what is left empty is not written."""
+    others = {key: value for key, value in answers.items() if key != card.name}
+    return others if answer is None and card.default is None else {**answers, card.name: answer}
 
 
 def proposed(model: type[TaskConfig], card: Card, answers: Values) -> Values:
@@ -110,7 +119,8 @@ def more(
         if chosen is None:
             return answers
         try:
-            answers[chosen.name] = ask_field(model, chosen, answers, machine)
+            answer = ask_field(model, chosen, answers, machine)
+            answers = answered(answers, chosen, answer)
         except Back:
             continue
 
@@ -126,7 +136,7 @@ def ask_field(
     """Ask for one field by its card; its help is the question, its current value the default."""
     now = values.get(card.name, card.default)
     message = card.name
-    say(f"  {card.help}")
+    tell(f"  {card.help}")
     if card.kind == "choice":
         return select(message, [(one, one) for one in card.choices], default=str(now))
     if card.kind == "boolean":

@@ -29,7 +29,7 @@ def _datasets(model: type[TaskConfig], _machine: MachineNow) -> Source:
 PICKED: Mapping[str, Make] = {
     "model": _models,
     "adapter": lambda _model, _machine: Adapters(),
-    "compare": lambda _model, machine: Comparable(machine),
+    "compare": lambda model, machine: Comparable(machine, base=not takes_several(model, "compare")),
     "dataset": _datasets,
     "calibration_dataset": lambda _model, _machine: Datasets(),
     "benchmarks": lambda _model, _machine: Benchmarks(),

@@ -13,9 +13,10 @@ from typing import Literal
 
 from swiftbox import launch
 from swiftbox.errors import ConfigError, UserError
+from swiftbox.first_use import provide
 from swiftbox.language import text
 from swiftbox.menu.acting import carry_out, save_as, show_yaml
-from swiftbox.menu.ask import Back, complain, say, select
+from swiftbox.menu.ask import Back, complain, say, select, tell
 from swiftbox.menu.draft import Draft, command_of, default_name, of_file
 from swiftbox.menu.form import more
 from swiftbox.presets import presets
@@ -75,6 +76,8 @@ def review(draft: Draft, screen: Screen) -> Path | None:
             raise Back
         try:
             if chosen in (RUN, DETACH):
+                if prepared is not None:
+                    install_engines(prepared)
                 path = draft.file if draft.file is not None and draft.is_saved() else save(draft)
                 return carry_out(path, detach=chosen == DETACH, lasts=screen.lasts)
             draft = chosen(draft)
@@ -128,22 +131,45 @@ def show(draft: Draft, screen: Screen) -> launch.Prepared | None:
         complain(error)
         return None
     for line in loaded.notes:
-        say(text(f"note: {line}", f"提示：{line}"))
+        tell(text(f"note: {line}", f"提示：{line}"))
     for line in prepared.plan.remarks:
-        say(line)
+        tell(line)
     for note in prepared.plan.notes:
-        say(f"  {note.key}: {note.value}  # {note.why}")
-    if prepared.rows is not None:
-        for line in prepared.rows.summary().splitlines():
-            say(f"  {line}")
-    if prepared.fit is not None:
-        for line in prepared.fit.lines():
-            say(f"  {line}")
+        tell(f"  {note.key}: {note.value}  # {note.why}")
+    for line in _findings(prepared):
+        tell(f"  {line}")
     for line in screen.lines(draft, prepared):
+        tell(f"  {line}")
+    for missing in prepared.engines:
+        tell(missing.line())
+    say(text("the same from the command line:", "等价的命令行："))
+    for line in screen.command(draft, loaded).split(" && "):
         say(f"  {line}")
-    same = text("the same from the command line:", "等价的命令行：")
-    say(f"{same} {screen.command(draft, loaded)}")
     return prepared
+
+
+def _findings(prepared: launch.Prepared) -> list[str]:
+    """Return what the check of the rows found, and whether a training fits."""
+    rows = prepared.rows.summary().splitlines() if prepared.rows is not None else []
+    return [*rows, *(prepared.fit.lines() if prepared.fit is not None else [])]
+
+
+def install_engines(prepared: launch.Prepared) -> None:
+    """Install the engines that a run needs and that are not here, once that is agreed to.
+
+    Raises Back where it is not; UserError where it cannot be done.
+    """
+    if not prepared.engines:
+        return
+    names = ", ".join(one.engine.name for one in prepared.engines)
+    sizes = "; ".join(one.room() for one in prepared.engines)
+    agreed = [(True, text("install it now", "现在安装")), (False, text("not now", "暂不"))]
+    if not select(text(f"It needs {names} ({sizes})", f"需要 {names}（{sizes}）"), agreed):
+        raise Back
+    try:
+        provide(prepared.plan.config, prepared.machine, lambda _missing: True)
+    except KeyboardInterrupt:
+        raise Back from None
 
 
 def edit(draft: Draft) -> Draft:

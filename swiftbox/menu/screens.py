@@ -23,6 +23,7 @@ SCREENS: Mapping[str, Screen] = {
         ("serve it in the background", "后台提供服务"),
         lasts=True,
     ),
+    "chat": Screen(run=("chat", "开始对话"), without=("prompt",)),
 }
 
 Begin = Callable[[Any], Path | None]

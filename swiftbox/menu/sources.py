@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from swiftbox import run_folder
+from swiftbox.evaluating.benchmarks import SAMPLES
 from swiftbox.hub import adapters_here, catalogue
 from swiftbox.hub.adapters_here import Kept
 from swiftbox.hub.catalogue import Benchmark
@@ -90,6 +90,8 @@ class Comparable:
     """What a model is compared with: further adapters, and models."""
 
     machine: MachineNow
+    base: bool = False
+    """Whether the base itself can be named as such, by the word `base`."""
     head: tuple[str, ...] = field(init=False)
     widths: tuple[int, ...] = field(init=False)
     right: tuple[int, ...] = field(init=False)
@@ -105,6 +107,11 @@ class Comparable:
         """What is on this machine."""
         return [*self._adapters.here, *self._models.here]
 
+    @cached_property
+    def _bases(self) -> list[Offer]:
+        name = text("base: the adapter's own base", "base：适配器的基座")
+        return [Offer("base", name)] if self.base else []
+
     def tabs(self) -> list[tuple[str, str]]:
         """Return the views: key and title."""
         return [*self._models.tabs()[:2], ("adapters", text("adapters", "适配器"))]
@@ -114,7 +121,8 @@ class Comparable:
         adapters = self._adapters.find(query, ALL)
         if tab == "adapters":
             return adapters
-        return [*adapters, *self._models.find(query, tab if tab == HERE else ALL, family)]
+        bases = self._bases if not query else []
+        return [*bases, *adapters, *self._models.find(query, tab if tab == HERE else ALL, family)]
 
     def cells(self, one: Offer) -> tuple[str, ...]:
         """Return the columns of a row."""
@@ -133,7 +141,6 @@ class Comparable:
 class Benchmarks(_Own):
     """The benchmarks: what is shipped first, then what most people ask for, then all others."""
 
-    shipped: Sequence[Offer] = ()
     head: tuple[str, ...] = field(init=False)
     widths: tuple[int, ...] = (26, 21, 6, 20)
     right: tuple[int, ...] = (2,)
@@ -155,7 +162,7 @@ class Benchmarks(_Own):
     @cached_property
     def here(self) -> list[Offer]:
         """All of them: every row has columns."""
-        return [*self.shipped, *(Offer(name, name) for name in self._rows)]
+        return [Offer(name, name) for name in (*SAMPLES, *self._rows)]
 
     def tabs(self) -> list[tuple[str, str]]:
         """Return the views: key and title."""
@@ -184,7 +191,7 @@ class Benchmarks(_Own):
         """Return the columns of a row."""
         row = self._rows.get(one.value)
         if row is None:
-            return (one.name, text("sample, offline", "样例，离线"), "", "")
+            return (one.name, text("sample, offline", "样例，离线"), "", SAMPLES[one.value])
         count = f"{row.samples}" if row.samples else ""
         return (one.name, row.task_type or "", count, ", ".join(row.tags))
 
@@ -192,7 +199,8 @@ class Benchmarks(_Own):
         """Return lines on a row."""
         row = self._rows.get(one.value)
         if row is None:
-            return []
+            own = text("small, of our own making: to try an evaluation", "自带小样本，供试用")
+            return [own] if one.value in SAMPLES else []
         shots = text(f"{row.few_shot or 0} examples shown", f"示例数 {row.few_shot or 0}")
         judged = ", ".join(row.metrics)
         lines = [f"{row.title or row.name}: {row.dataset_id or '?'}; {shots}; {judged}"]

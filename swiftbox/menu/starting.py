@@ -25,7 +25,7 @@ def begin(task: str, screen: Screen, probe: Any) -> Path | None:
         try:
             return _filled(draft, screen, probe)
         except Back:
-            if len(_starts(task)) == 1:
+            if len(starts_of(task)) == 1:
                 raise  # nothing was asked before
 
 
@@ -35,7 +35,9 @@ def _filled(draft: Draft, screen: Screen, probe: Any) -> Path | None:
         return review(draft, screen)
     seen = False
     while True:
-        values = fill(draft.model, draft.values, draft.machine, from_last=seen)
+        values = fill(
+            draft.model, draft.values, draft.machine, without=screen.without, from_last=seen
+        )
         draft, seen = replace(draft, values=values), True
         probe.result()  # the devices are known from here on, or the reason why not
         try:
@@ -46,14 +48,15 @@ def _filled(draft: Draft, screen: Screen, probe: Any) -> Path | None:
 
 def start_from(task: str) -> Draft:
     """Let a new YAML be begun, or one be chosen that lies here; ask where there is a choice."""
-    choices = _starts(task)
+    choices = starts_of(task)
     chosen = choices[0][0]
     if len(choices) > 1:
         chosen = select(text("Start from", "从哪里开始？"), choices)
     return of_task(task, {}) if chosen is None else of_file(chosen)
 
 
-def _starts(task: str) -> list[tuple[Path | None, str]]:
+def starts_of(task: str) -> list[tuple[Path | None, str]]:
+    """Return what a YAML of a task can start from, None for nothing; the files here come first."""
     files = files_of(task)
     kept = [(name, path) for name, path in presets().items() if name.split("-")[0] == task]
     found: list[tuple[Path | None, str]] = [(None, text("a new one", "新建"))]
