@@ -14,6 +14,7 @@ from prompt_toolkit.utils import get_cwidth
 from swiftbox import launch, run_folder
 from swiftbox.language import text
 from swiftbox.menu.ask import pause, say, select, type_in
+from swiftbox.menu.home import keys_kept
 from swiftbox.view import View
 
 LOOK_AGAIN_S = 0.1
@@ -30,7 +31,7 @@ def show_yaml(yaml: str) -> None:
 def cropped(line: str) -> str:
     """Return as much of a line as the terminal is wide; of a comment alone anything is cut."""
     width = shutil.get_terminal_size().columns - 1
-    shortest = len(line.partition("  # ")[0].rstrip())
+    shortest = 0 if line.startswith("#") else len(line.partition("  # ")[0].rstrip())
     while get_cwidth(line) > width and len(line) > shortest:
         line = line[:-1]
     return line.rstrip()
@@ -79,7 +80,7 @@ def carry_out(path: Path, *, detach: bool, lasts: bool = False) -> Path | None:
             return folders[0]
         say(text("follow it under `My runs`", "可在“我的运行”中跟踪"))
     else:
-        with View() as view:
+        with keys_kept(), View() as view:
             code = launch.start(path, on_event=view.event, on_start=remember)
         if code == 0 and folders:
             return folders[0]
@@ -96,7 +97,7 @@ def wait_until_served(folder: Path) -> bool:
     """
     offset = 0
     say(text("getting ready (Ctrl-C leaves it to that)", "准备中（Ctrl-C 退出等待，服务继续）"))
-    with contextlib.suppress(KeyboardInterrupt), View() as view:
+    with contextlib.suppress(KeyboardInterrupt), keys_kept(), View() as view:
         while True:
             active = run_folder.find(str(folder)).is_active
             events, offset = run_folder.read_events(folder, offset)

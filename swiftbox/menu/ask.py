@@ -50,7 +50,7 @@ def select(
     many = search or len(options) > MOST_SHOWN
     place = _answer(
         questionary.select(
-            message,
+            _short(message),
             choices=options,
             default=chosen,
             instruction=keys(),
@@ -60,6 +60,16 @@ def select(
         )
     )
     return values[place]
+
+
+def _short(message: str) -> str:
+    """Cut a question, such as the name of a run, so that it stays on one line with the keys."""
+    width = shutil.get_terminal_size().columns - get_cwidth(f"?   {keys()}")
+    if get_cwidth(message) <= width:
+        return message
+    while get_cwidth(message) > width - 1:
+        message = message[:-1]
+    return message + "~"
 
 
 def select_many(

@@ -161,10 +161,11 @@ def install_engines(prepared: launch.Prepared) -> None:
     """
     if not prepared.engines:
         return
+    for one in prepared.engines:
+        tell(one.line())
     names = ", ".join(one.engine.name for one in prepared.engines)
-    sizes = "; ".join(one.room() for one in prepared.engines)
     agreed = [(True, text("install it now", "现在安装")), (False, text("not now", "暂不"))]
-    if not select(text(f"It needs {names} ({sizes})", f"需要 {names}（{sizes}）"), agreed):
+    if not select(text(f"Install {names}?", f"安装 {names}？"), agreed):
         raise Back
     try:
         provide(prepared.plan.config, prepared.machine, lambda _missing: True)

@@ -52,7 +52,8 @@ def run_title(one: run_folder.Run) -> str:
     started = time.strftime("%m-%d %H:%M", time.localtime(row["started"] or 0))
     steps = f"{row['step']}/{row['total_steps']}" if row["step"] else "-"
     loss = f"{row['loss']:.3f}" if row["loss"] is not None else "-"
-    return f"{started} {row['status']:<8} {steps:>9} {loss:>7}  {row['name']}"
+    doing = str(row["url"] or f"{steps:>9} {loss:>7}").removeprefix("http://")
+    return f"{started} {row['status']:<8} {doing:>17}  {row['name']}"
 
 
 def one_run(one: run_folder.Run) -> None:
