@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from swiftbox.hub import shown
 from swiftbox.language import text
-from swiftbox.serving.shown import parity_lines, serving_lines
+from swiftbox.serving import shown as served
 
 Event = Mapping[str, Any]
 
@@ -208,10 +208,8 @@ def lines_of(event: Event) -> list[str]:
         return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
     if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
         return shown.lines_of(event)
-    if kind == "serving":
-        return serving_lines(event)
-    if kind == "parity":
-        return parity_lines(event)
+    if kind in ("serving", "parity") or "answers" in event:
+        return served.lines_of(event)
     if kind == "done" and "steps" not in event:
         return [
             text(

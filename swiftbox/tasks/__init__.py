@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from swiftbox.tasks.chat import CHAT
 from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.download import DOWNLOAD
 from swiftbox.tasks.merge import MERGE
@@ -16,4 +17,5 @@ TASKS: Mapping[str, Task[Any]] = {
     "download": DOWNLOAD,
     "merge": MERGE,
     "deploy": DEPLOY,
+    "chat": CHAT,
 }
