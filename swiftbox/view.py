@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
+from swiftbox.evaluating import shown as evaluation
 from swiftbox.hub import shown
 from swiftbox.language import text
 from swiftbox.serving import shown as served
@@ -75,6 +76,8 @@ class View:
         if kind == "progress":
             self._progress(event)
             return
+        if kind == "answers":
+            self._now_and_then(evaluation.answers_line(event))
         if kind == "stage":
             self.stage = stage_title(event)
             self.progress = {}
@@ -106,10 +109,13 @@ class View:
         if self.live is not None:
             self._refresh()
             return
+        self._now_and_then(shown.progress_line(event))
+
+    def _now_and_then(self, line: str) -> None:
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            self._line(shown.progress_line(event))
+            self._line(line)
 
     def _line(self, line: str) -> None:
         if self.live is not None:
@@ -208,31 +214,36 @@ def lines_of(event: Event) -> list[str]:
         return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
     if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
         return shown.lines_of(event)
+    if kind in evaluation.KINDS:
+        return evaluation.lines_of(event)
     if kind in ("serving", "parity") or "answers" in event:
         return served.lines_of(event)
-    if kind == "done" and "steps" not in event:
-        return [
-            text(
-                f"done in {duration(event['seconds'])}", f"完成，用时 {duration(event['seconds'])}"
-            ),
-            text(f"model: {event['model']}", f"模型：{event['model']}"),
-        ]
     if kind == "done":
-        return [
-            text(
-                f"done: {event['steps']} steps in {duration(event['seconds'])}, "
-                f"mean loss {event['loss']:.4f}",
-                f"完成：{event['steps']} 步，用时 {duration(event['seconds'])}，"
-                f"平均损失 {event['loss']:.4f}",
-            ),
-            text(f"model: {event['model']}", f"模型：{event['model']}"),
-        ]
+        return _done(event)
     if kind == "stopped":
         return _stopped(event)
     return _failed(event) if kind == "failed" else []
 
 
+def _done(event: Event) -> list[str]:
+    took = duration(event["seconds"])
+    if "report" in event:
+        return [text(f"done in {took}", f"完成，用时 {took}"), *evaluation.done(event)]
+    made = text(f"model: {event['model']}", f"模型：{event['model']}")
+    if "steps" not in event:
+        return [text(f"done in {took}", f"完成，用时 {took}"), made]
+    return [
+        text(
+            f"done: {event['steps']} steps in {took}, mean loss {event['loss']:.4f}",
+            f"完成：{event['steps']} 步，用时 {took}，平均损失 {event['loss']:.4f}",
+        ),
+        made,
+    ]
+
+
 def _stopped(event: Event) -> list[str]:
+    if "scored" in event:
+        return evaluation.stopped(event)
     if "url" in event:
         took = duration(event["seconds"])
         return [text(f"served for {took}, and stopped", f"已服务 {took}，现已停止")]

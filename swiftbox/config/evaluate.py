@@ -96,23 +96,33 @@ class AskedModels(Frozen):
     @field_validator("endpoint")
     @classmethod
     def _an_address(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(text("should be an http address", "应为 http 地址"))
-        if parts.username or parts.password:
-            raise ValueError(text("should hold no password", "不应包含密码"))
-        return value.rstrip("/")
+        return _address(value)
 
     @field_validator("api_key_env")
     @classmethod
     def _a_variable(cls, value: str | None) -> str | None:
-        if value is not None and not value.isidentifier():
-            raise ValueError(
-                text("should be the name of a variable, not the key", "应为变量名，而不是密钥本身")
-            )
-        return value
+        return _variable(value)
+
+
+def _address(value: str | None) -> str | None:
+    """Return an address without its last slash; raise ValueError for what is none."""
+    if value is None:
+        return None
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(text("should be an http address", "应为 http 地址"))
+    if parts.username or parts.password:
+        raise ValueError(text("should hold no password", "不应包含密码"))
+    return value.rstrip("/")
+
+
+def _variable(value: str | None) -> str | None:
+    """Return the name of a variable; raise ValueError for what cannot be one."""
+    if value is not None and not value.isidentifier():
+        raise ValueError(
+            text("should be the name of a variable, not the key", "应为变量名，而不是密钥本身")
+        )
+    return value
 
 
 class EvaluateConfig(AskedModels, TaskConfig):
@@ -186,6 +196,30 @@ class EvaluateConfig(AskedModels, TaskConfig):
         ge=0,
         le=2,
     )
+    judge_endpoint: str | None = setting(
+        None,
+        en="OpenAI-compatible server of a judge model, for benchmarks that one scores",
+        zh="评审模型的 OpenAI 兼容服务地址，用于由评审模型打分的基准",
+        section="run",
+        only={"backend": ("evalscope",)},
+        min_length=1,
+    )
+    judge_model: str | None = setting(
+        None,
+        en="name of the judge model there",
+        zh="该服务上评审模型的名称",
+        section="run",
+        only={"backend": ("evalscope",)},
+        min_length=1,
+    )
+    judge_key_env: str | None = setting(
+        None,
+        en="environment variable with the key of that server",
+        zh="保存该服务密钥的环境变量名",
+        section="run",
+        only={"backend": ("evalscope",)},
+        min_length=1,
+    )
     seed: int = setting(
         42, en="seed of what is drawn", zh="随机种子", section="run", ge=0, lt=2**32
     )
@@ -219,3 +253,13 @@ class EvaluateConfig(AskedModels, TaskConfig):
         if not all(isinstance(one, str) and one for one in as_list(value)):
             raise ValueError(text("should not be empty", "不能为空"))
         return value
+
+    @field_validator("judge_endpoint")
+    @classmethod
+    def _a_judge(cls, value: str | None) -> str | None:
+        return _address(value)
+
+    @field_validator("judge_key_env")
+    @classmethod
+    def _its_key(cls, value: str | None) -> str | None:
+        return _variable(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,16 @@ DATA_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 BY_LIKELIHOOD = ("mcq",)
 """Kinds of benchmarks with choices to compare."""
 
-JUDGED = re.compile(r"judge|win_rate|elo", re.IGNORECASE)
+JUDGED = frozenset(
+    """
+    air_bench_chat arena_hard baby_vision browsecomp charxiv chinese_simpleqa cl_bench cmmu
+    deepsearchqa docmath drivel_writing frames gedit general_arena health_bench hipho hle
+    imo_answerbench job_bench longmemeval math_verse mcp_atlas mia_bench minerva_math
+    needle_haystack perception_bench phyx_oe plawbench researchrubrics simple_qa simple_vqa
+    wide_search world_vqa zerobench
+    """.split()
+)
+"""Benchmarks that EvalScope 1.14.1 refuses without a judge model (requires_judge of its rows)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,10 @@ class Asked:
         """Return what a report calls it; a sample set is called one wherever it shows."""
         of = self.row.title or self.row.name
         if self.is_sample:
-            return text(f"{self.name}: swiftbox's own sample, not {of}", f"{self.name}：自带样本集，并非 {of}")
+            return text(
+                f"{self.name}: swiftbox's own sample, not {of}",
+                f"{self.name}：自带样本集，并非 {of}",
+            )
         return of if of.lower() == self.name else f"{self.name}: {of}"
 
 
@@ -110,36 +122,51 @@ def _has_data(folder: Path) -> bool:
     return any(one.suffix in DATA_FILES for one in folder.rglob("*") if one.is_file())
 
 
-def findings(asked: Sequence[Asked], *, engine: str, backend: str) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class Means:
+    """What an evaluation has to score with."""
+
+    backend: str
+    engine: str
+    """What serves the models; `endpoint` where the server is somebody's own."""
+    judged: bool
+    """Whether a judge model is named."""
+
+
+def findings(asked: Sequence[Asked], means: Means) -> Iterator[Finding]:
     """Yield what a benchmark needs beyond a server that answers with text."""
     for one in asked:
-        yield from _of_backend(one, engine, backend)
+        yield from _of_backend(one, means)
         if one.row.sandbox:
+            here = shutil.which("docker") is not None
             yield Finding(
-                WARNING,
+                WARNING if here else ERROR,
                 "benchmarks",
                 text(
                     f"{one.name} runs the code that the model writes, in Docker",
                     f"{one.name} 会在 Docker 中执行模型写出的代码",
                 ),
-                text("EvalScope needs a Docker engine for it", "EvalScope 需要 Docker 引擎"),
+                text(
+                    "it needs a Docker engine and EvalScope's image",
+                    "需要 Docker 引擎及 EvalScope 的镜像",
+                ),
             )
-        if any(JUDGED.search(metric) for metric in one.row.metrics):
+        if one.row.name in JUDGED and not means.judged:
             yield Finding(
-                WARNING,
+                ERROR,
                 "benchmarks",
                 text(f"{one.name} is scored by a judge model", f"{one.name} 由评审模型打分"),
                 text(
-                    "without one EvalScope scores by rule, or not at all",
-                    "没有评审模型时，EvalScope 按规则打分或无法打分",
+                    "set judge_endpoint and judge_model",
+                    "请设 judge_endpoint 与 judge_model",
                 ),
             )
         if one.is_sample:
             yield Finding(NOTE, "benchmarks", one.title)
 
 
-def _of_backend(one: Asked, engine: str, backend: str) -> Iterator[Finding]:
-    if backend == "lm_eval" and one.row.task_type not in BY_LIKELIHOOD:
+def _of_backend(one: Asked, means: Means) -> Iterator[Finding]:
+    if means.backend == "lm_eval" and one.row.task_type not in BY_LIKELIHOOD:
         yield Finding(
             ERROR,
             "benchmarks",
@@ -149,7 +176,7 @@ def _of_backend(one: Asked, engine: str, backend: str) -> Iterator[Finding]:
             ),
             text("set backend: evalscope", "设 backend: evalscope"),
         )
-    elif backend == "lm_eval" and one.folder is None:
+    elif means.backend == "lm_eval" and one.folder is None:
         yield Finding(
             ERROR,
             "benchmarks",
@@ -159,7 +186,7 @@ def _of_backend(one: Asked, engine: str, backend: str) -> Iterator[Finding]:
             ),
             text("say where it is: benchmark_dir=FOLDER", "请给出位置：benchmark_dir=目录"),
         )
-    elif one.row.category in ("vlm", "aigc") and engine == "builtin":
+    elif one.row.category in ("vlm", "aigc") and means.engine == "builtin":
         yield Finding(
             ERROR,
             "benchmarks",

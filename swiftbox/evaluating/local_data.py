@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from swiftbox.data.example import RowError
+from swiftbox.data.readers import READERS
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
@@ -77,7 +79,13 @@ def files_of(folder: Path) -> dict[str, dict[str, list[Path]]]:
                 "布局可参考安装包中的样本集",
             ),
         ) from None
-    lost = [str(one) for config in found.values() for files in config.values() for one in files if not one.is_file()]
+    lost = [
+        str(one)
+        for config in found.values()
+        for files in config.values()
+        for one in files
+        if not one.is_file()
+    ]
     if lost:
         raise DataError(
             text(f"not there: {', '.join(lost[:5])}", f"文件不存在：{', '.join(lost[:5])}"),
@@ -87,12 +95,14 @@ def files_of(folder: Path) -> dict[str, dict[str, list[Path]]]:
 
 
 def _files(folder: Path, said: Any) -> dict[str, list[Path]]:
-    if isinstance(said, (str, list)):
+    if isinstance(said, str) or (isinstance(said, list) and isinstance(said[0], str)):
         said = [{"split": "train", "path": said}]
     found: dict[str, list[Path]] = {}
     for one in said:
         paths = one["path"] if isinstance(one["path"], list) else [one["path"]]
-        files = [match for path in paths for match in (sorted(folder.glob(path)) or [folder / path])]
+        files = [
+            match for path in paths for match in (sorted(folder.glob(path)) or [folder / path])
+        ]
         found.setdefault(str(one["split"]), []).extend(files)
     return found
 
@@ -101,22 +111,28 @@ def _split(folder: Path, names: Sequence[str]) -> Iterator[Question]:
     for config, splits in files_of(folder).items():
         name = next((one for one in names if one in splits), None)
         for path in splits.get(name or "", ()):
-            for number, row in enumerate(_rows(path)):
+            for number, (line, row) in enumerate(_rows(path)):
                 try:
                     yield _question(row, config, number)
                 except (LookupError, TypeError, ValueError) as error:
                     raise DataError(
                         text(
-                            f"{path}:{number + 1}: no question with choices ({error})",
-                            f"{path}:{number + 1}：不是带选项的题目（{error}）",
+                            f"{path}:{line}: no question with choices ({error})",
+                            f"{path}:{line}：不是带选项的题目（{error}）",
                         )
                     ) from None
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    from swiftbox.data.readers import rows_of
-
-    return rows_of(path)
+def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    if path.suffix not in READERS:
+        raise DataError(
+            text(f"{path}: cannot be read", f"{path}：无法读取"),
+            hint=", ".join(READERS),
+        )
+    for line, row in READERS[path.suffix](path):
+        if isinstance(row, RowError):
+            raise DataError(f"{path}:{line}: {row.reason}")
+        yield line, row
 
 
 def _question(row: Mapping[str, Any], config: str, number: int) -> Question:
@@ -138,5 +154,6 @@ def _question(row: Mapping[str, Any], config: str, number: int) -> Question:
 def as_json(found: Sequence[Question]) -> str:
     """Write questions as one JSON object a line."""
     return "".join(
-        json.dumps({**vars(one), "choices": list(one.choices)}, ensure_ascii=False) + "\n" for one in found
+        json.dumps({**vars(one), "choices": list(one.choices)}, ensure_ascii=False) + "\n"
+        for one in found
     )

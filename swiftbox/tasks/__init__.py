@@ -8,6 +8,7 @@ from typing import Any
 from swiftbox.tasks.chat import CHAT
 from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.download import DOWNLOAD
+from swiftbox.tasks.evaluate import EVALUATE
 from swiftbox.tasks.merge import MERGE
 from swiftbox.tasks.task import Task
 from swiftbox.tasks.train import TRAIN
@@ -16,6 +17,7 @@ TASKS: Mapping[str, Task[Any]] = {
     "train": TRAIN,
     "download": DOWNLOAD,
     "merge": MERGE,
+    "evaluate": EVALUATE,
     "deploy": DEPLOY,
     "chat": CHAT,
 }

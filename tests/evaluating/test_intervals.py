@@ -11,7 +11,12 @@ from swiftbox.evaluating.intervals import difference, mcnemar, newcombe, normal,
 
 @pytest.mark.parametrize(
     ("right", "count", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
 )
 def test_wilson_gives_the_values_of_newcombe_1998(
     right: int, count: int, low: float, high: float

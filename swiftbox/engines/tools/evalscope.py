@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ LONGEST_SAID = 4000
 """Letters of an answer that are kept: enough to see why it was not read."""
 
 PRIMARY = ("acc", "accuracy")
+REFUSED = ("model_length", "unknown", "content_filter")
+
 KEY, JUDGE_KEY = "SWIFTBOX_EVAL_KEY", "SWIFTBOX_JUDGE_KEY"
 
 
@@ -79,9 +82,26 @@ def asked(request: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
     return {
         "tool": f"evalscope {__version__}",
         "benchmark": job["benchmark"],
-        "report": report,
-        "samples": samples(work / "reviews", job["benchmark"]),
+        "tool_score": score_of(report),
+        "few_shot": few_shot(work / "configs" / "task_config.yaml", job["benchmark"]),
+        "samples": samples(work, job["benchmark"]),
     }
+
+
+def score_of(report: dict[str, Any]) -> float | None:
+    """Return the primary score that EvalScope reports."""
+    primary = report.get("primary_metric_identity")
+    found = [one for one in report["metrics"] if one["identity"] == primary] or report["metrics"]
+    return float(found[0]["score"]) if found else None
+
+
+def few_shot(snapshot: Path, benchmark: str) -> int | None:
+    """Return how many examples EvalScope put before each question."""
+    import yaml
+
+    said = yaml.safe_load(snapshot.read_text(encoding="utf-8"))
+    found = (said.get("resolved_benchmarks") or {}).get(benchmark, {}).get("few_shot_num")
+    return int(found) if found is not None else None
 
 
 def judge(request: dict[str, Any]) -> dict[str, Any]:
@@ -93,13 +113,13 @@ def judge(request: dict[str, Any]) -> dict[str, Any]:
     return {"judge": {"models": [{**said, "api_key": key, "eval_type": "openai_api"}]}}
 
 
-def samples(reviews: Path, benchmark: str) -> list[dict[str, Any]]:
+def samples(work: Path, benchmark: str) -> list[dict[str, Any]]:
     """Return the score of every question, in EvalScope's order within each subject."""
     found = []
-    for path in sorted(reviews.rglob("*.jsonl")):
+    for path in sorted((work / "reviews").rglob("*.jsonl")):
         subject = path.stem.removeprefix(f"{benchmark}_")
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        ends = ends_of(work / "predictions" / path.relative_to(work / "reviews"))
+        for row in rows_of(path):
             said = row["sample_score"]["score"]
             values = {k: v for k, v in said["value"].items() if isinstance(v, (int, float))}
             if not values:
@@ -115,9 +135,33 @@ def samples(reviews: Path, benchmark: str) -> list[dict[str, Any]]:
                     "read": said.get("extracted_prediction"),
                     "expected": ", ".join(row.get("target") or []),
                     "said": (said.get("prediction") or "")[:LONGEST_SAID],
+                    "end": ends.get(row["index"]),
                 }
             )
     return sorted(found, key=lambda one: (one["subject"], int(one["id"].rpartition("/")[2])))
+
+
+def ends_of(path: Path) -> dict[int, str]:
+    """Return how each answer ended: stop, max_tokens; refused: the server would not take it.
+
+    EvalScope scores a refusal's words as if they were an answer.
+    """
+    found = {}
+    for row in rows_of(path) if path.is_file() else ():
+        answer = row["model_output"]
+        reasons = [one.get("stop_reason") for one in answer.get("choices") or []]
+        reason = str(reasons[0]) if reasons else "unknown"
+        found[row["index"]] = "refused" if reason in REFUSED and not answer.get("usage") else reason
+    return found
+
+
+def rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file that EvalScope adds to; a torn last line is none."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
 
 
 class Counting:
