@@ -50,7 +50,8 @@ class Draft:
         """Return the YAML of what was chosen, for a file of that name."""
         loaded = self.loaded()
         name = name or self.file or Path(default_name(loaded.config))
-        header = [text(f"Run: swiftbox run {name}", f"运行：swiftbox run {name}")]
+        verb = "chat" if self.task.name == "chat" else "run"
+        header = [text(f"Run: swiftbox {verb} {name}", f"运行：swiftbox {verb} {name}")]
         return write(loaded.config, header=header, keys=loaded.asked)
 
     def with_values(self, **changes: Any) -> Draft:

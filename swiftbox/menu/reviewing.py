@@ -58,6 +58,10 @@ class Screen:
     command: Callable[[Draft, Loaded], str] = command_of
     extras: Callable[[Draft, launch.Prepared | None], Sequence[Extra]] = _no_extras
     lines: Callable[[Draft, launch.Prepared], Sequence[str]] = _no_lines
+    look: Callable[[Loaded], launch.Prepared] = launch.plan_of
+    """Plans it and checks what it names; raises UserError with what is wrong."""
+    act: Callable[[Draft], None] | None = None
+    """What takes the place of a run, with the terminal to itself; None: it is a run."""
 
 
 RUN, DETACH, BACK = "run", "detach", "back"
@@ -75,6 +79,9 @@ def review(draft: Draft, screen: Screen) -> Path | None:
         if chosen == BACK:
             raise Back
         try:
+            if chosen == RUN and screen.act is not None:
+                screen.act(draft)
+                continue
             if chosen in (RUN, DETACH):
                 if prepared is not None:
                     install_engines(prepared)
@@ -96,7 +103,9 @@ def _choices(
     def placed(place: str) -> list[tuple[Act | str, str]]:
         return [(one.act, one.title) for one in extras if one.place == place]
 
-    runs: list[tuple[Act | str, str]] = [(RUN, text(*screen.run)), (DETACH, text(*screen.detach))]
+    runs: list[tuple[Act | str, str]] = [(RUN, text(*screen.run))]
+    if screen.act is None:
+        runs.append((DETACH, text(*screen.detach)))
     return [
         *placed("first"),
         *((runs[::-1] if screen.lasts else runs) if prepared is not None else []),
@@ -126,7 +135,7 @@ def show(draft: Draft, screen: Screen) -> launch.Prepared | None:
     try:
         loaded = draft.loaded()
         show_yaml(draft.yaml())
-        prepared = launch.plan_of(loaded)
+        prepared = screen.look(loaded)
     except UserError as error:
         complain(error)
         return None
