@@ -53,6 +53,8 @@ class Screen:
     detach: tuple[str, str] = ("run it in the background", "后台运行")
     lasts: bool = False
     """Whether it goes on until it is stopped: then the background is proposed."""
+    either: tuple[str, ...] = ()
+    """Fields of which one says what it is about: which one is asked first, then that alone."""
     without: tuple[str, ...] = ()
     """Fields that have actions of their own, and are left out of `change a setting`."""
     command: Callable[[Draft, Loaded], str] = command_of

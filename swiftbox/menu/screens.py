@@ -16,6 +16,9 @@ from swiftbox.menu.draft import Draft
 from swiftbox.menu.reviewing import Extra, Screen
 from swiftbox.tasks import TASKS
 
+WHAT = ("adapter", "model")
+"""What the tasks after a training are about."""
+
 
 def _samples(draft: Draft, _prepared: Prepared | None) -> list[Extra]:
     """Offer the sample sets that come along where others are asked for, which are fetched."""
@@ -30,15 +33,21 @@ SCREENS: Mapping[str, Screen] = {
     "train": training.SCREEN,
     "download": downloading.SCREEN,
     "merge": Screen(("merge it", "开始合并"), ("merge it in the background", "后台合并")),
-    "quantize": Screen(("quantize it", "开始量化"), ("quantize it in the background", "后台量化")),
+    "quantize": Screen(
+        ("quantize it", "开始量化"),
+        ("quantize it in the background", "后台量化"),
+        either=WHAT,
+    ),
     "evaluate": Screen(
         ("evaluate it", "开始评测"),
         ("evaluate it in the background", "后台评测"),
+        either=WHAT,
         extras=_samples,
     ),
     "deploy": Screen(
         ("serve it here, until Ctrl-C", "在此提供服务，Ctrl-C 结束"),
         ("serve it in the background", "后台提供服务"),
+        either=WHAT,
         lasts=True,
     ),
     "chat": chatting.SCREEN,
