@@ -81,7 +81,10 @@ def plan_of(loaded: Loaded) -> Prepared:
 
 def _machine_for(config: TaskConfig) -> Machine:
     """Return this machine, with its devices where the task works on them."""
-    if TASKS[config.task].uses_devices:
+    tasks = {config.task}
+    if isinstance(config, PipelineConfig):
+        tasks = {step.config.task for step in config.steps}
+    if any(TASKS[name].uses_devices for name in tasks):
         return probe(Path.cwd())
     return without_torch(Path.cwd(), "")
 

@@ -90,7 +90,9 @@ def test_every_mistake_of_every_step_is_one_line_with_its_place_and_a_cure() -> 
 
 
 def test_names_of_other_tools_are_read_in_a_step_and_said_with_their_line() -> None:
-    content = CHAIN.replace("  dataset: d.jsonl\n", "  dataset: d.jsonl\n  lora_r: 4\n  bf16: true\n")
+    content = CHAIN.replace(
+        "  dataset: d.jsonl\n", "  dataset: d.jsonl\n  lora_r: 4\n  bf16: true\n"
+    )
     assert (of(content, "train").lora_rank, of(content, "train").dtype) == (4, "bfloat16")
     assert read(content).notes[0] == "p.yaml:8 lora_r is read as lora_rank: 4"
 

@@ -1,4 +1,4 @@
-"""A pipeline before it starts: settled, checked as far as it can be, forecast; marks of its steps."""
+"""A pipeline before it starts: settled, checked as far as can be, forecast; marks of steps."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_every_task_takes_references_as_what_is_still_to_come(name: str, backend
     task = TASKS[name]
     keys = task.choices[task.default].model_fields
     given = {key: value for key, value in REFERENCES.items() if key in keys}
-    config = loads("", source="t", overrides=[f"task={name}", *(f"{k}={v}" for k, v in given.items())])
+    config = loads(
+        "", source="t", overrides=[f"task={name}", *(f"{k}={v}" for k, v in given.items())]
+    )
     try:
         resolved = task.resolve(config.config, made_up(backend)).config
     except MachineError:
