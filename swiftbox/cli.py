@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     _download(verbs)
     _catalogue(verbs)
     _runs(verbs)
+    _engines(verbs)
     _machine_verbs(verbs)
     return top
 
@@ -108,6 +109,14 @@ def _json(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def _yes(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--yes",
+        action="store_true",
+        help=text("install engines that it needs without asking", "直接安装所需引擎，不再询问"),
+    )
+
+
 def _yaml_verbs(verbs: Verbs) -> None:
     run = _verb(
         verbs,
@@ -124,6 +133,7 @@ def _yaml_verbs(verbs: Verbs) -> None:
         help=text("leave it running in the background", "在后台运行"),
     )
     run.add_argument("--plain", action="store_true", help=text("lines, no display", "纯文本输出"))
+    _yes(run)
     check = _verb(
         verbs,
         "check",
@@ -298,6 +308,7 @@ def _runs(verbs: Verbs) -> None:
         _overrides(verb)
         verb.add_argument("-d", "--detach", action="store_true")
         verb.add_argument("--plain", action="store_true")
+        _yes(verb)
 
 
 def _named(verb: argparse.ArgumentParser) -> None:
@@ -307,6 +318,29 @@ def _named(verb: argparse.ArgumentParser) -> None:
         default="last",
         help=text("name or folder; `last` by default", "名称或目录；默认 last"),
     )
+
+
+def _engines(verbs: Verbs) -> None:
+    engines = _verb(
+        verbs,
+        "engines",
+        text("tools in environments of their own", "装在独立环境中的工具"),
+        "swiftbox engines install gptq --yes",
+        module="swiftbox.engine_verbs",
+    )
+    actions = engines.add_subparsers(dest="action", metavar="ACTION")
+    for name, about in (
+        ("list", text("what there is, and what of it is installed", "有哪些引擎，已安装哪些")),
+        ("install", text("install one, or go on with that", "安装，或继续未完成的安装")),
+        ("remove", text("delete one", "删除")),
+        ("test", text("see whether it is whole; none: all installed", "自检；留空检查全部")),
+    ):
+        verb = actions.add_parser(name, help=about)
+        if name != "list":
+            verb.add_argument("name", nargs="?" if name == "test" else None)
+        if name in ("install", "remove"):
+            verb.add_argument("--yes", action="store_true", help=text("without asking", "不再询问"))
+        _json(verb)
 
 
 def _machine_verbs(verbs: Verbs) -> None:

@@ -20,6 +20,7 @@ from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.probe import probe, without_torch
 from swiftbox.errors import RunError
+from swiftbox.first_use import Consent, Missing, provide, refuse, require_possible
 from swiftbox.fit.estimate import Estimate, estimate
 from swiftbox.fit.forecast import Whole
 from swiftbox.hub.requirements import Finding
@@ -52,6 +53,8 @@ class Prepared:
     """Memory, disk and time of a training; None where nothing is known of the model."""
     whole: Whole | None = None
     """The same of a pipeline, step by step and together."""
+    engines: tuple[Missing, ...] = ()
+    """The engines that it needs and that are not installed."""
 
 
 def prepare(path: Path | None, overrides: Iterable[str] = ()) -> Prepared:
@@ -69,14 +72,15 @@ def plan_of(loaded: Loaded) -> Prepared:
     looked = preflight(planned.config, remarks.append)
     planned = replace(planned, remarks=tuple(map(str, remarks)))
     config = planned.config
+    engines = require_possible(config, machine)
     if isinstance(config, PipelineConfig):
         whole = outline(config, machine, looked if isinstance(looked, Mapping) else {})
         planned = replace(planned, outline=tuple(whole.lines()))
-        return Prepared(loaded, machine, planned, None, whole=whole)
+        return Prepared(loaded, machine, planned, None, whole=whole, engines=engines)
     rows = looked if isinstance(looked, Checked) else None
     lengths = rows.lengths if rows is not None else None
     fit = estimate(config, machine, lengths) if isinstance(config, TrainConfig) else None
-    return Prepared(loaded, machine, planned, rows, fit)
+    return Prepared(loaded, machine, planned, rows, fit, engines=engines)
 
 
 def _machine_for(config: TaskConfig) -> Machine:
@@ -101,9 +105,14 @@ def start(
     detach: bool = False,
     on_event: OnEvent | None = None,
     on_start: OnStart | None = None,
+    consent: Consent = refuse,
 ) -> int:
-    """Run a YAML, or overrides alone; return the exit code (0 at once when detached)."""
+    """Run a YAML, or overrides alone; return the exit code (0 at once when detached).
+
+    `consent` is asked before an engine that the run needs is installed.
+    """
     prepared = prepare(path, overrides)
+    provide(prepared.plan.config, prepared.machine, consent)
     folder = make_folder(prepared)
     return _carry_out(folder, prepared.plan, detach, on_event, on_start)
 
@@ -139,6 +148,7 @@ def resume(
     detach: bool = False,
     on_event: OnEvent | None = None,
     on_start: OnStart | None = None,
+    consent: Consent = refuse,
 ) -> int:
     """Continue a run from its last complete checkpoint; refuse what contradicts it."""
     run = run_folder.find(str(folder))
@@ -150,10 +160,13 @@ def resume(
             text(f"{run.name} is complete", f"{run.name} 已完成"),
             hint=f"swiftbox runs rerun {run.name}",
         )
-    planned = _placed(plan(loaded.config, _machine_for(loaded.config)))
+    machine = _machine_for(loaded.config)
+    planned = _placed(plan(loaded.config, machine))
     if not continues:
         contradictions(run, planned.config)
     preflight(planned.config)
+    require_possible(planned.config, machine)
+    provide(planned.config, machine, consent)
     control.forget_stop(run.folder)
     _write_settled(run.folder, planned)
     _begin(run.folder)
@@ -175,10 +188,12 @@ def rerun(
     detach: bool = False,
     on_event: OnEvent | None = None,
     on_start: OnStart | None = None,
+    consent: Consent = refuse,
 ) -> int:
     """Run the settled YAML of a run again, in a folder of its own."""
     run = run_folder.find(str(folder))
     prepared = prepare(run.folder / run_folder.SETTLED, overrides)
+    provide(prepared.plan.config, prepared.machine, consent)
     made = run_folder.create(_folder_for(prepared.loaded.config))
     _record(made, prepared)
     return _carry_out(made, prepared.plan, detach, on_event, on_start)

@@ -9,11 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swiftbox import part_lines, run_folder
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.language import text
+
+if TYPE_CHECKING:  # tasks and engines are loaded only to run
+    from swiftbox.first_use import Consent
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -40,9 +43,17 @@ def run(options: argparse.Namespace) -> int:
             detach=options.detach,
             on_event=on_event,
             on_start=on_start,
+            consent=consent_of(options),
         )
 
     return shown(begin, options)
+
+
+def consent_of(options: argparse.Namespace) -> Consent:
+    """Return what is asked before an engine is installed: --yes agrees, else the terminal does."""
+    from swiftbox import first_use
+
+    return first_use.agree if options.yes else first_use.ask
 
 
 def shown(begin: Callable[[OnEvent | None, Any], int], options: argparse.Namespace) -> int:
@@ -98,6 +109,8 @@ def check(options: argparse.Namespace) -> int:
     for fit in (prepared.fit, prepared.whole):
         for line in fit.lines() if fit is not None else ():
             answer(line)
+    for one in prepared.engines:
+        answer(one.line())
     answer("command: " + " ".join(prepared.plan.command))
     if options.preview:
         from swiftbox.preview import show
@@ -119,6 +132,7 @@ def _as_json(prepared: Any) -> dict[str, Any]:
         "data": prepared.rows.data() if prepared.rows else None,
         "fit": prepared.fit.to_dict() if prepared.fit else None,
         "whole": prepared.whole.to_dict() if prepared.whole else None,
+        "engines": [one.to_dict() for one in prepared.engines],
     }
 
 
@@ -245,11 +259,14 @@ def runs(options: argparse.Namespace) -> int:
 
 
 def _list_runs(options: argparse.Namespace) -> int:
-    from swiftbox.serving.client import health
+    from swiftbox.serving.client import healths
 
     rows = [run_folder.described(one) for one in run_folder.runs()]
+    served = [row for row in rows if row["url"]]
+    told = healths([row["url"] for row in served])
+    of_row = {row["folder"]: one for row, one in zip(served, told, strict=True)}
     for row in rows:
-        row["health"] = health(row["url"]) if row["url"] else None
+        row["health"] = of_row.get(row["folder"])
     if getattr(options, "json", False):
         answer(json.dumps(rows, ensure_ascii=False))
         return 0
@@ -261,8 +278,8 @@ def _list_runs(options: argparse.Namespace) -> int:
         if row["parts"]:
             steps = part_lines.progress(row["parts"])
         loss = f"{row['loss']:.4f}" if row["loss"] is not None else "-"
-        served = f"  {row['url']}  {row['health']}" if row["url"] else ""
-        answer(f"{started}  {row['status']:<8} {steps:>11} {loss:>8}  {row['name']}{served}")
+        where = f"  {row['url']}  {row['health']}" if row["url"] else ""
+        answer(f"{started}  {row['status']:<8} {steps:>11} {loss:>8}  {row['name']}{where}")
     return 0
 
 
@@ -335,6 +352,7 @@ def _again(options: argparse.Namespace) -> int:
             detach=options.detach,
             on_event=on_event,
             on_start=on_start,
+            consent=consent_of(options),
         )
 
     return shown(begin, options)

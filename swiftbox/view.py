@@ -11,9 +11,11 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from swiftbox import part_lines
+from swiftbox.evaluating import shown as evaluation
 from swiftbox.hub import shown
 from swiftbox.language import text
 from swiftbox.part_lines import duration
+from swiftbox.serving.shown import parity_lines, serving_lines
 
 Event = Mapping[str, Any]
 
@@ -43,14 +45,16 @@ class View:
         self.plain = plain or dumb or not self.stream.isatty()
 
     def __enter__(self) -> View:
-        if not self.plain:
-            from rich.console import Console
-            from rich.live import Live
-
-            console = Console(file=self.stream)
-            self.live = Live(console=console, auto_refresh=False, transient=False)
-            self.live.start()
         return self
+
+    def _begin(self) -> None:
+        """Open the live display; only with the first event, since a run may ask things before."""
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=self.stream)
+        self.live = Live(console=console, auto_refresh=False, transient=False)
+        self.live.start()
 
     def __exit__(
         self,
@@ -65,6 +69,8 @@ class View:
 
     def event(self, event: Event) -> None:
         """Take one event of a run."""
+        if self.live is None and not self.plain:
+            self._begin()
         kind = event.get("event")
         if kind == "inner":
             self.event(event["inner"])
@@ -77,6 +83,8 @@ class View:
         if kind == "progress":
             self._progress(event)
             return
+        if kind == "answers":
+            self._now_and_then(evaluation.answers_line(event))
         if kind == "stage":
             self.stage = stage_title(event)
             self.progress = {}
@@ -113,10 +121,13 @@ class View:
         if self.live is not None:
             self._refresh()
             return
+        self._now_and_then(shown.progress_line(event))
+
+    def _now_and_then(self, line: str) -> None:
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            self._line(shown.progress_line(event))
+            self._line(line)
 
     def _line(self, line: str) -> None:
         if self.live is not None:
@@ -191,6 +202,7 @@ def stage_title(event: Event) -> str:
         "corpus": ("reading the standard library's docstrings", "读取标准库文档"),
         "starter": ("making the tokenizer and a random model", "制作分词器与随机初始化的模型"),
         "merge": ("merging", "合并"),
+        "parity": ("holding it against its training", "与训练核对"),
         "verify": ("checking what was written", "核对写出的模型"),
     }
     name = str(event.get("name"))
@@ -220,40 +232,37 @@ def lines_of(event: Event) -> list[str]:
     if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
         return shown.lines_of(event)
     if kind == "serving":
-        return _serving(event)
-    if kind == "done" and "steps" not in event:
-        return [
-            text(
-                f"done in {duration(event['seconds'])}", f"完成，用时 {duration(event['seconds'])}"
-            ),
-            text(f"model: {event['model']}", f"模型：{event['model']}"),
-        ]
+        return serving_lines(event)
+    if kind == "parity":
+        return parity_lines(event)
+    if kind in evaluation.KINDS:
+        return evaluation.lines_of(event)
     if kind == "done":
-        return [
-            text(
-                f"done: {event['steps']} steps in {duration(event['seconds'])}, "
-                f"mean loss {event['loss']:.4f}",
-                f"完成：{event['steps']} 步，用时 {duration(event['seconds'])}，"
-                f"平均损失 {event['loss']:.4f}",
-            ),
-            text(f"model: {event['model']}", f"模型：{event['model']}"),
-        ]
+        return _done(event)
     if kind == "stopped":
         return _stopped(event)
     return _failed(event) if kind == "failed" else []
 
 
-def _serving(event: Event) -> list[str]:
-    models = ", ".join(event["models"])
+def _done(event: Event) -> list[str]:
+    took = duration(event["seconds"])
+    if "report" in event:
+        return [text(f"done in {took}", f"完成，用时 {took}"), *evaluation.done(event)]
+    made = text(f"model: {event['model']}", f"模型：{event['model']}")
+    if "steps" not in event:
+        return [text(f"done in {took}", f"完成，用时 {took}"), made]
     return [
         text(
-            f"serving {models} at {event['url']}/v1  ({event['engine']})",
-            f"正在提供服务：{models}，地址 {event['url']}/v1（{event['engine']}）",
-        )
+            f"done: {event['steps']} steps in {took}, mean loss {event['loss']:.4f}",
+            f"完成：{event['steps']} 步，用时 {took}，平均损失 {event['loss']:.4f}",
+        ),
+        made,
     ]
 
 
 def _stopped(event: Event) -> list[str]:
+    if "scored" in event:
+        return evaluation.stopped(event)
     if "url" in event:
         took = duration(event["seconds"])
         return [text(f"served for {took}, and stopped", f"已服务 {took}，现已停止")]

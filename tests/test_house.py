@@ -125,7 +125,7 @@ def test_every_method_file_is_registered() -> None:
 
 
 def test_every_task_file_is_registered() -> None:
-    common = {"__init__", "task", "load", "checks", "training_check"}
+    common = {"__init__", "task", "load", "checks", "training_check", "beside"}
     files = {path.stem for path in (PACKAGE / "tasks").glob("*.py")} - common
     assert files == set(TASKS)
 

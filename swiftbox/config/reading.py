@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from swiftbox.config.aliases import ALIASES, OWN_VALUES
+from swiftbox.config.aliases import ALIASES, OWN_OF_TASK, OWN_VALUES
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
@@ -106,10 +106,12 @@ def read_text(content: str, *, source: str, overrides: Iterable[str] = ()) -> Se
 
 def combine(written: Mapping[str, Entry], asked: Mapping[str, Entry], settings: Settings) -> None:
     """Put what a file says under our own names, and what was asked for beside it over that."""
-    _normalise(written, settings)
+    task = (asked.get("task") or written.get("task") or Entry("train", "", 0, "task")).value
+    own = OWN_OF_TASK.get(str(task), frozenset())
+    _normalise(written, settings, own)
     base = dict(settings.entries)
     settings.entries.clear()
-    _normalise(asked, settings)
+    _normalise(asked, settings, own)
     settings.entries = {**base, **settings.entries}
 
 
@@ -208,10 +210,13 @@ def _of_plain(plain: str) -> tuple[Any, Any]:
     return value, yaml.compose(plain, Loader=Loader) if isinstance(value, list) else None
 
 
-def _normalise(written: Mapping[str, Entry], settings: Settings) -> None:
-    """Put every entry under our own name; two names that disagree are a problem."""
+def _normalise(written: Mapping[str, Entry], settings: Settings, own: Collection[str]) -> None:
+    """Put every entry under our own name, those in `own` as they are; note what is renamed.
+
+    Two names that disagree are a problem.
+    """
     for name, entry in written.items():
-        alias = ALIASES.get(name)
+        alias = ALIASES.get(name) if name not in own else None
         translated = alias.translate(entry.value) if alias else None
         if translated is None:
             value = entry.value

@@ -147,7 +147,7 @@ def plain(value: Any) -> str:
 
 def mistake_of(model: type[TaskConfig], name: str, typed: str) -> str:
     """Return what is wrong with a typed value by the field's type alone."""
-    settings = read_text("", source="", overrides=[f"{name}={typed}"])
+    settings = read_text("", source="", overrides=[*_of_task(model), f"{name}={typed}"])
     build(model, settings, {})
     return next((one.what for one in settings.problems if one.key == name), "")
 
@@ -166,11 +166,16 @@ def mistake(model: type[TaskConfig], card: Card, typed: str) -> str:
     return ""
 
 
+def _of_task(model: type[TaskConfig]) -> list[str]:
+    """Say which task is meant: some keys have another name's meaning in another."""
+    return [f"task={model.model_fields['task'].default}"]
+
+
 def parsed(model: type[TaskConfig], card: Card, typed: str) -> Any:
     """Return the value that a typed text means."""
     if not typed and card.nullable:
         return None
     required = {"model": "m", "dataset": "d", card.name: typed}
-    overrides = [f"{key}={value}" for key, value in required.items()]
+    overrides = [*_of_task(model), *(f"{key}={value}" for key, value in required.items())]
     config = build(model, read_text("", source="", overrides=overrides), {})
     return getattr(config, card.name)

@@ -7,6 +7,7 @@ from typing import Any
 
 from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.download import DOWNLOAD
+from swiftbox.tasks.evaluate import EVALUATE
 from swiftbox.tasks.merge import MERGE
 from swiftbox.tasks.pipeline import PIPELINE
 from swiftbox.tasks.starter import STARTER
@@ -17,6 +18,7 @@ TASKS: Mapping[str, Task[Any]] = {
     "train": TRAIN,
     "download": DOWNLOAD,
     "merge": MERGE,
+    "evaluate": EVALUATE,
     "deploy": DEPLOY,
     "starter": STARTER,
     "pipeline": PIPELINE,

@@ -11,11 +11,12 @@ from typing import Any
 from swiftbox import run_folder
 from swiftbox.config.deploy import DeployConfig, is_loopback
 from swiftbox.config.groups import as_list
-from swiftbox.config.references import is_reference
+from swiftbox.config.references import is_reference, references
 from swiftbox.control import STOP
 from swiftbox.devices import choices
 from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
+from swiftbox.engines.environment import find
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.fit.forecast import Before, Forecast, of_shape
 from swiftbox.fit.serving import serving
@@ -72,10 +73,8 @@ def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
     lacking = choices.lacks(machine, ENGINES["vllm"])
     here = "vllm" in machine.versions
     if config.engine == "vllm":
-        if lacking or not here:
-            why = lacking or text(
-                f"it is not installed; {cell.reason()}", f"未安装；{cell.reason()}"
-            )
+        why = lacking or ("" if here else find("vllm").refusal(machine.backend))
+        if why:
             raise MachineError(
                 f"engine: vllm: {why}", hint=text("set engine: auto", "设 engine: auto")
             )
@@ -88,6 +87,11 @@ def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
         why = text(f"vllm is not installed: {cell.reason()}", f"未安装 vllm：{cell.reason()}")
         return choices.Choice("builtin", why)
     return choices.Choice("vllm", f"vllm {machine.versions['vllm']}")
+
+
+def engines(config: DeployConfig, machine: Machine) -> tuple[str, ...]:
+    """Name vllm where it is what serves, unless it stands in our own environment."""
+    return ("vllm",) if config.engine == "vllm" and "vllm" not in machine.versions else ()
 
 
 def _require_devices(config: DeployConfig, engine: str, machine: Machine) -> None:
@@ -132,11 +136,13 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
 
 def _name_of(name: str) -> str:
     """Return an id as it is; of a folder its name, of a run's model that of the run."""
-    if is_reference(name) or (not Path(name).expanduser().exists() and located(name) is None):
+    if is_reference(name):
+        return next(references(name)).step
+    if not Path(name).expanduser().exists() and located(name) is None:
         return name
     folder = located(name) or Path(name).expanduser().resolve()
     of_run = folder.name == run_folder.MODEL and (folder.parent / run_folder.SETTLED).is_file()
-    return folder.parent.name if of_run else folder.name
+    return run_folder.called(folder.parent) if of_run else folder.name
 
 
 def served_name(config: DeployConfig) -> str:
@@ -255,8 +261,9 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
         emit("serving", url=url, engine=config.engine, models=models, **said)
         run_folder.update_state(folder, url=url)
 
+    parts = (fetched.folder, adapters)
     serve = _vllm if config.engine == "vllm" else _builtin
-    done = serve(config, folder, key, (fetched.folder, adapters), started)
+    done = serve(config, folder, key, parts, (_verify(config, key, parts, emit), started))
     emit("stopped", step=None, seconds=round(time.monotonic() - began, 1), url=None, **done)
     run_folder.update_state(folder, url=None)
     return None
@@ -265,8 +272,38 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
 Parts = tuple[Path, Mapping[str, Path]]
 
 
+Verify = Callable[..., None]
+
+
+def _verify(config: DeployConfig, key: str | None, parts: Parts, emit: Emit) -> Verify:
+    """Return what holds the server against the training before it is said to serve."""
+    folders = {served_name(config): parts[0], **parts[1]}
+
+    def verify(url: str, generate: Any = None) -> None:
+        if config.parity == "off":
+            return
+        from swiftbox.serving import parity
+        from swiftbox.serving.client import Endpoint
+
+        emit("stage", name="parity", detail="")
+        parity.hold(
+            parity.Held(served_name(config), folders, config.dtype, config.trust_remote_code),
+            Endpoint.at(url, key),
+            strict=config.parity == "strict",
+            generate=generate,
+            stop=STOP.asked,
+            emit=emit,
+        )
+
+    return verify
+
+
 def _builtin(
-    config: DeployConfig, folder: Path, key: str | None, parts: Parts, started: Callable[..., None]
+    config: DeployConfig,
+    folder: Path,
+    key: str | None,
+    parts: Parts,
+    told: tuple[Verify, Callable[..., None]],
 ) -> Mapping[str, Any]:
     from swiftbox.serving.address import bound
     from swiftbox.serving.embedded import Served, serve
@@ -276,15 +313,23 @@ def _builtin(
     served = Served(parts[0], served_name(config), parts[1], device)
     STOP.can_save.set()  # from here on a stop is ours to carry out
 
-    def told(url: str, limits: Any) -> None:
+    verify, started = told
+
+    def serving(url: str, limits: Any) -> None:
         started(url, max_model_len=limits.length, slots=limits.rows)
 
     with bound(config.host, config.port) as listening:
-        return serve(config, served, listening, key=key, stop=STOP.asked, started=told)
+        return serve(
+            config, served, listening, key=key, stop=STOP.asked, started=serving, verify=verify
+        )
 
 
 def _vllm(
-    config: DeployConfig, folder: Path, key: str | None, parts: Parts, started: Callable[..., None]
+    config: DeployConfig,
+    folder: Path,
+    key: str | None,
+    parts: Parts,
+    told: tuple[Verify, Callable[..., None]],
 ) -> Mapping[str, Any]:
     from swiftbox.serving import vllm
     from swiftbox.serving.address import bound, local_url
@@ -294,15 +339,22 @@ def _vllm(
         port = free.getsockname()[1]
     ranks = tuple(int(look(one).said.get("r", 0)) for one in parts[1].values())
     target = vllm.Target(vllm.executable(), parts[0], served_name(config), parts[1], ranks, port)
-    own = vllm.environment(machine.backend, key=key, adapters=bool(parts[1]))
+    own = vllm.environment(machine.backend, key=key, loading=config.adapter_loading)
     url = local_url(config.host, port)
+    verify, started = told
     STOP.can_save.set()
+
+    def answers() -> None:
+        verify(url)
+        if not STOP.asked.is_set():
+            started(url)
+
     vllm.watch(
         vllm.command(config, target),
         {**os.environ, **own},
         url,
         stop=STOP.asked,
-        started=lambda: started(url),
+        started=answers,
         drain_s=VLLM_STOP_S,
         log=folder / run_folder.LOG,
     )
@@ -346,4 +398,5 @@ DEPLOY: Task[DeployConfig] = Task(
     outputs=outputs,
     forecast=forecast,
     serves=True,
+    engines=engines,
 )
