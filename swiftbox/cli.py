@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     _catalogue(verbs)
     _runs(verbs)
     _engines(verbs)
+    _chat(verbs)
     _machine_verbs(verbs)
     return top
 
@@ -309,6 +310,36 @@ def _runs(verbs: Verbs) -> None:
         verb.add_argument("-d", "--detach", action="store_true")
         verb.add_argument("--plain", action="store_true")
         _yes(verb)
+
+
+def _chat(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "chat",
+        text("talk with a run, a model or a server", "与运行、模型或服务对话"),
+        "swiftbox chat runs/my-lora --compare base",
+        module="swiftbox.chat.verb",
+    )
+    verb.add_argument(
+        "target",
+        nargs="?",
+        metavar="TARGET",
+        help=text(
+            "run, folder, id, URL or YAML; none: the newest run",
+            "运行、目录、id、URL 或 YAML；留空：最新的运行",
+        ),
+    )
+    verb.add_argument("--adapter", help=text("adapter on the model", "模型上的适配器"))
+    verb.add_argument("--system", metavar="TEXT", help=text("system prompt", "系统提示"))
+    verb.add_argument(
+        "--compare",
+        metavar="OTHER",
+        help=text("who answers beside it; `base`: its base", "并排作答者；`base`：其基座"),
+    )
+    verb.add_argument(
+        "-m", "--message", metavar="TEXT", help=text("ask this and leave", "只问这一句")
+    )
+    verb.set_defaults(overrides=[])
 
 
 def _named(verb: argparse.ArgumentParser) -> None:

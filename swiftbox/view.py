@@ -15,7 +15,7 @@ from swiftbox.evaluating import shown as evaluation
 from swiftbox.hub import shown
 from swiftbox.language import text
 from swiftbox.part_lines import duration
-from swiftbox.serving.shown import parity_lines, serving_lines
+from swiftbox.serving import shown as served
 
 Event = Mapping[str, Any]
 
@@ -231,10 +231,8 @@ def lines_of(event: Event) -> list[str]:
         return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
     if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
         return shown.lines_of(event)
-    if kind == "serving":
-        return serving_lines(event)
-    if kind == "parity":
-        return parity_lines(event)
+    if kind in ("serving", "parity") or "answers" in event:
+        return served.lines_of(event)
     if kind in evaluation.KINDS:
         return evaluation.lines_of(event)
     if kind == "done":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from swiftbox.tasks.chat import CHAT
 from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.download import DOWNLOAD
 from swiftbox.tasks.evaluate import EVALUATE
@@ -20,6 +21,7 @@ TASKS: Mapping[str, Task[Any]] = {
     "merge": MERGE,
     "evaluate": EVALUATE,
     "deploy": DEPLOY,
+    "chat": CHAT,
     "starter": STARTER,
     "pipeline": PIPELINE,
 }

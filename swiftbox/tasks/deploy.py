@@ -24,6 +24,7 @@ from swiftbox.fit.shape import Shape
 from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.hub.inspecting import require_sound
+from swiftbox.hub.merging import require_named
 from swiftbox.language import text
 from swiftbox.tasks.checks import OnRemark, inspected, sound
 from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
@@ -212,7 +213,8 @@ def require_deployable(config: DeployConfig) -> None:
     _require_key_named(config)
     key_of(config, os.environ)
     named_adapters(config)
-    _looked(config)
+    for one in _looked(config).values():
+        require_named(one, config.model or "")
     if config.port:
         from swiftbox.serving.address import bound
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from openai import BadRequestError, NotFoundError, OpenAI
-from serving import Server, serving
+from own_server import Server, serving
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 TALK: list[Any] = [

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 from adapters import make_adapter
+from own_server import Server, serving
 from peft import PeftModel
-from serving import Server, serving
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swiftbox.core import parity
