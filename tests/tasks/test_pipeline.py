@@ -23,7 +23,7 @@ from swiftbox.tasks.outline import outline
 from swiftbox.tasks.pipeline_state import Record, mark
 
 REFERENCES = {"model": "${a.model}", "adapter": "${b.adapter}", "dataset": "${a.dataset}"}
-OFFLINE = {"benchmarks": "sample_ceval"}
+OFFLINE = {"benchmarks": "sample_ceval", "prompt": "hi"}
 
 
 def read(*steps: dict[str, Any], **keys: Any) -> Loaded:
