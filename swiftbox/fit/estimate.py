@@ -82,13 +82,17 @@ class Estimate:
 
 
 def estimate(
-    config: TrainConfig, machine: Machine, lengths: Lengths | None = None
+    config: TrainConfig,
+    machine: Machine,
+    lengths: Lengths | None = None,
+    model: Found | None = None,
 ) -> Estimate | None:
     """Estimate a settled config; None where nothing is known of the model.
 
     Without the lengths of the rows, of a dataset that is not here yet, the time is left out.
+    `model` is what is known of a model that is still to be made.
     """
-    found = find_shape(config.model)
+    found = model or find_shape(config.model)
     if found is None:
         return None
     verdict = judge(config, found.shape, machine, exact=found.exact, quantized=found.quantized)

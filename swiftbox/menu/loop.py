@@ -52,8 +52,8 @@ def my_runs(_probe: Any) -> None:
 
 def demo(_probe: Any) -> None:
     """Run the demo in a folder here."""
+    from swiftbox.data.corpus import check_name
     from swiftbox.menu.ask import type_in
-    from swiftbox.starter.corpus import check_name
     from swiftbox.starter.demo import DEFAULT_NAME
     from swiftbox.starter.demo import demo as start
 

@@ -10,6 +10,8 @@ from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.download import DOWNLOAD
 from swiftbox.tasks.evaluate import EVALUATE
 from swiftbox.tasks.merge import MERGE
+from swiftbox.tasks.pipeline import PIPELINE
+from swiftbox.tasks.starter import STARTER
 from swiftbox.tasks.task import Task
 from swiftbox.tasks.train import TRAIN
 
@@ -20,4 +22,6 @@ TASKS: Mapping[str, Task[Any]] = {
     "evaluate": EVALUATE,
     "deploy": DEPLOY,
     "chat": CHAT,
+    "starter": STARTER,
+    "pipeline": PIPELINE,
 }

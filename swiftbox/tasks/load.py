@@ -16,6 +16,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
+from swiftbox.tasks.steps import PIPELINE, settle_steps, unknown_task
 from swiftbox.tasks.task import Task
 
 
@@ -50,16 +51,23 @@ def loads(content: str, *, source: str, overrides: Iterable[str] = ()) -> Loaded
 
 def typed(settings: Settings) -> Loaded:
     """Make the config that the settings describe."""
-    task = _task(settings)
-    if task is TASKS["train"]:
-        _follow_loss(settings)
-    model = _class(task, settings)
-    _leave_to_other_tasks(task, settings)
-    config = build(model, settings, _elsewhere(task, model))
+    config = _made(settings)
     settings.fail()
     if config is None:  # fail() raised unless a mistake went unrecorded
         raise ConfigError(settings.source)
-    return Loaded(config, tuple(settings.notes), frozenset(settings.entries))
+    return Loaded(config, tuple(settings.notes), frozenset({*settings.entries, *settings.inside}))
+
+
+def _made(settings: Settings) -> TaskConfig | None:
+    """Make the config; on mistakes add them to the settings and return None."""
+    task = _task(settings)
+    if task is TASKS["train"]:
+        _follow_loss(settings)
+    if task is TASKS[PIPELINE]:
+        settle_steps(settings, _made)
+    model = _class(task, settings)
+    _leave_to_other_tasks(task, settings)
+    return build(model, settings, _elsewhere(task, model))
 
 
 def _task(settings: Settings) -> Task[Any]:
@@ -68,18 +76,7 @@ def _task(settings: Settings) -> Task[Any]:
         return TASKS["train"]
     if entry.value in TASKS:
         return TASKS[str(entry.value)]
-    known = ", ".join(TASKS)
-    settings.problems.append(
-        Problem(
-            entry.where,
-            "task",
-            text(
-                f"should be one of {known} (got {entry.value})",
-                f"应为其中之一：{known}（当前为 {entry.value}）",
-            ),
-            entry.order,
-        )
-    )
+    settings.problems.append(unknown_task(entry, TASKS))
     del settings.entries["task"]
     return TASKS["train"]
 

@@ -14,10 +14,11 @@ from swiftbox.config.tuners import WHOLE
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, MachineError, RunError
+from swiftbox.fit.forecast import training
 from swiftbox.language import text
 from swiftbox.methods import METHODS
-from swiftbox.run_folder import INPUTS, checkpoints, read_json, write_json
-from swiftbox.tasks.task import Emit, Reason, Resolved, Task
+from swiftbox.run_folder import INPUTS, MODEL, checkpoints, read_json, write_json
+from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
 from swiftbox.tasks.training_check import check, placed
 
 
@@ -359,6 +360,12 @@ def title(config: TrainConfig) -> str:
     return f"{stage}-{config.tuner_type}-{Path(config.model).name.lower()}"
 
 
+def outputs(config: TrainConfig) -> Mapping[str, Output]:
+    """Name what a training makes: a whole model, or an adapter."""
+    kind = "model" if config.tuner_type in WHOLE else "adapter"
+    return {kind: lambda folder: str(folder / MODEL)}
+
+
 TRAIN: Task[TrainConfig] = Task(
     name="train",
     discriminator="stage",
@@ -369,4 +376,6 @@ TRAIN: Task[TrainConfig] = Task(
     title=title,
     check=check,
     placed=placed,
+    outputs=outputs,
+    forecast=training,
 )
