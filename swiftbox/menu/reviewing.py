@@ -160,9 +160,10 @@ def show(draft: Draft, screen: Screen) -> launch.Prepared | None:
 
 
 def _findings(prepared: launch.Prepared) -> list[str]:
-    """Return what the check of the rows found, and whether a training fits."""
+    """Return what the check of the rows found, and whether a training or a whole chain fits."""
     rows = prepared.rows.summary().splitlines() if prepared.rows is not None else []
-    return [*rows, *(prepared.fit.lines() if prepared.fit is not None else [])]
+    fit = prepared.fit.lines() if prepared.fit is not None else []
+    return [*rows, *fit, *prepared.plan.outline]
 
 
 def install_engines(prepared: launch.Prepared) -> None:

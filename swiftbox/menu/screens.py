@@ -10,7 +10,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.evaluating.benchmarks import SAMPLES
 from swiftbox.language import text
 from swiftbox.launch import Prepared
-from swiftbox.menu import chatting, downloading, starting, training
+from swiftbox.menu import chaining, chatting, downloading, starting, training
 from swiftbox.menu.ask import say
 from swiftbox.menu.draft import Draft
 from swiftbox.menu.reviewing import Extra, Screen
@@ -51,6 +51,7 @@ SCREENS: Mapping[str, Screen] = {
         lasts=True,
     ),
     "chat": chatting.SCREEN,
+    "pipeline": chaining.SCREEN,
 }
 
 Begin = Callable[[Any], Path | None]
@@ -59,6 +60,7 @@ OWN_WAYS: Mapping[str, Begin] = {
     "train": training.begin,
     "download": downloading.begin,
     "chat": chatting.begin,
+    "pipeline": chaining.begin,
 }
 """Tasks that are begun otherwise than with their form."""
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from socket import socket
 
+import pytest
 import yaml
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
@@ -14,6 +17,7 @@ from prompt_toolkit.output import DummyOutput
 
 from swiftbox import run_folder
 from swiftbox.menu import home, loop
+from swiftbox.serving import address
 
 ENTER, DOWN, UP, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x1b[A", "\x03", "\t", "\x15"
 
@@ -56,6 +60,15 @@ def saved(path: Path) -> str:
 def golden(name: str) -> str:
     """Return what a walk is held to."""
     return (GOLDEN / f"{name}.yaml").read_text("utf-8")
+
+
+def free_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every port be had: that another program has one is no matter of the menu."""
+    monkeypatch.setattr(address, "bound", partial(_bound, address.bound))
+
+
+def _bound(bind: Callable[[str, int], socket], host: str, _port: int) -> socket:
+    return bind(host, 0)
 
 
 def made(folder: Path, *, quantized: bool = False, **settled: object) -> Path:
