@@ -8,6 +8,7 @@ from typing import Any
 from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.download import DOWNLOAD
 from swiftbox.tasks.merge import MERGE
+from swiftbox.tasks.quantize import QUANTIZE
 from swiftbox.tasks.task import Task
 from swiftbox.tasks.train import TRAIN
 
@@ -15,5 +16,6 @@ TASKS: Mapping[str, Task[Any]] = {
     "train": TRAIN,
     "download": DOWNLOAD,
     "merge": MERGE,
+    "quantize": QUANTIZE,
     "deploy": DEPLOY,
 }
