@@ -114,6 +114,12 @@ def test_the_adapter_of_a_run_is_merged_as_the_page_says(tmp_path: Path, tiny: P
     box(*shlex.split(MERGE)[1:], "--plain", cwd=tmp_path)
     (made,) = (tmp_path / "runs").glob("*merge*")
     assert (made / "model" / "model.safetensors").is_file()
+    left, carried = (
+        json.loads((folder / "model" / "parity.json").read_text("utf-8"))
+        for folder in (tmp_path / "runs" / "my-lora", made)
+    )
+    assert len(left["answers"]) == 3
+    assert (carried["prompts"], carried["answers"]) == (left["prompts"], left["answers"])
     assert json.loads((made / "merge.json").read_text())["steps"]
 
 
