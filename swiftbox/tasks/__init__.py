@@ -11,8 +11,8 @@ from swiftbox.tasks.download import DOWNLOAD
 from swiftbox.tasks.evaluate import EVALUATE
 from swiftbox.tasks.merge import MERGE
 from swiftbox.tasks.pipeline import PIPELINE
-from swiftbox.tasks.starter import STARTER
 from swiftbox.tasks.quantize import QUANTIZE
+from swiftbox.tasks.starter import STARTER
 from swiftbox.tasks.task import Task
 from swiftbox.tasks.train import TRAIN
 
