@@ -77,20 +77,23 @@ def plan_of(loaded: Loaded, machine: Machine | None = None) -> Prepared:
     looked = preflight(planned.config, remarks.append)
     planned = replace(planned, remarks=tuple(map(str, remarks)))
     config = planned.config
+    engines = require_possible(config, machine)
     if isinstance(config, PipelineConfig):
         whole = outline(config, machine, looked if isinstance(looked, Mapping) else {})
         planned = replace(planned, outline=tuple(whole.lines()))
-        missing = require_possible(config, machine)
-        return Prepared(loaded, machine, planned, None, engines=missing, whole=whole)
+        return Prepared(loaded, machine, planned, None, whole=whole, engines=engines)
     rows = looked if isinstance(looked, Checked) else None
     lengths = rows.lengths if rows is not None else None
     fit = estimate(config, machine, lengths) if isinstance(config, TrainConfig) else None
-    return Prepared(loaded, machine, planned, rows, fit, require_possible(config, machine))
+    return Prepared(loaded, machine, planned, rows, fit, engines=engines)
 
 
 def _machine_for(config: TaskConfig) -> Machine:
     """Return this machine, with its devices where the task works on them."""
-    if TASKS[config.task].uses_devices:
+    tasks = {config.task}
+    if isinstance(config, PipelineConfig):
+        tasks = {step.config.task for step in config.steps}
+    if any(TASKS[name].uses_devices for name in tasks):
         return probe(Path.cwd())
     return without_torch(Path.cwd(), "")
 

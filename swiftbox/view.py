@@ -231,10 +231,10 @@ def lines_of(event: Event) -> list[str]:
         return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
     if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
         return shown.lines_of(event)
-    if kind in evaluation.KINDS:
-        return evaluation.lines_of(event)
     if kind in ("serving", "parity") or "answers" in event:
         return served.lines_of(event)
+    if kind in evaluation.KINDS:
+        return evaluation.lines_of(event)
     if kind == "done":
         return _done(event)
     if kind == "stopped":

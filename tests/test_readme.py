@@ -43,6 +43,7 @@ def commands() -> list[str]:
 def test_every_command_is_known_here() -> None:
     known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL, MERGE]
     known += [*DEPLOY, CHAT]
+    known += ENGINES
     assert sorted(commands()) == sorted(known)
 
 
@@ -113,7 +114,35 @@ def test_the_adapter_of_a_run_is_merged_as_the_page_says(tmp_path: Path, tiny: P
     box(*shlex.split(MERGE)[1:], "--plain", cwd=tmp_path)
     (made,) = (tmp_path / "runs").glob("*merge*")
     assert (made / "model" / "model.safetensors").is_file()
+    left, carried = (
+        json.loads((folder / "model" / "parity.json").read_text("utf-8"))
+        for folder in (tmp_path / "runs" / "my-lora", made)
+    )
+    assert len(left["answers"]) == 3
+    assert (carried["prompts"], carried["answers"]) == (left["prompts"], left["answers"])
     assert json.loads((made / "merge.json").read_text())["steps"]
+
+
+ENGINES = (
+    "swiftbox engines list",
+    "swiftbox engines install gptq",
+    "swiftbox engines test gptq",
+    "swiftbox engines remove gptq --yes",
+)
+
+
+@pytest.mark.slow
+def test_an_engine_comes_and_goes_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toy_engine import make_index, variables, words
+
+    for name, value in variables(make_index(tmp_path / "wheels"), tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    for line in ENGINES:
+        given = words(*shlex.split(line.replace("gptq", "toy"))[1:])
+        subprocess.run(given, check=True, stdin=subprocess.DEVNULL)
+    assert list((tmp_path / "home" / "engines").iterdir()) == []
 
 
 LOCAL = (

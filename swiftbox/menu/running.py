@@ -84,7 +84,9 @@ def health_of(url: str) -> str:
 
 def _while_active(one: run_folder.Run, url: str) -> list[tuple[str, Act]]:
     ending = text("stop it", "停止服务") if url else text("save and stop", "保存并停止")
+    with_it = Step("chat", text("chat with it", "与其对话"), {"endpoint": url})
     return [
+        *([(with_it.title, partial(_go_on, with_it))] if url else []),
         (
             text("follow it (Ctrl-C leaves it running)", "跟踪（Ctrl-C 退出跟踪，运行继续）"),
             lambda: _follow(one.folder),

@@ -11,7 +11,7 @@ from typing import Any
 from swiftbox import run_folder
 from swiftbox.config.deploy import DeployConfig, is_loopback
 from swiftbox.config.groups import as_list
-from swiftbox.config.references import is_reference
+from swiftbox.config.references import is_reference, references
 from swiftbox.control import STOP
 from swiftbox.devices import choices
 from swiftbox.devices.backends import BACKENDS, ENGINES
@@ -137,11 +137,13 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
 
 def _name_of(name: str) -> str:
     """Return an id as it is; of a folder its name, of a run's model that of the run."""
-    if is_reference(name) or (not Path(name).expanduser().exists() and located(name) is None):
+    if is_reference(name):
+        return next(references(name)).step
+    if not Path(name).expanduser().exists() and located(name) is None:
         return name
     folder = located(name) or Path(name).expanduser().resolve()
     of_run = folder.name == run_folder.MODEL and (folder.parent / run_folder.SETTLED).is_file()
-    return folder.parent.name if of_run else folder.name
+    return run_folder.called(folder.parent) if of_run else folder.name
 
 
 def served_name(config: DeployConfig) -> str:
