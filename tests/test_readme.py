@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from adapters import make_adapter, make_run
 from box import COMMAND, box, events, state, until
 from model_folder import write_model
 from tiny import write_chats
@@ -41,6 +42,7 @@ def commands() -> list[str]:
 
 def test_every_command_is_known_here() -> None:
     known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL, MERGE]
+    known += [*DEPLOY, CHAT]
     known += ENGINES
     assert sorted(commands()) == sorted(known)
 
@@ -59,6 +61,45 @@ def test_the_catalogue_answers_as_the_page_says(
 ) -> None:
     assert main(shlex.split(command)[1:]) == 0
     assert len(capsys.readouterr().out.splitlines()) >= 6
+
+
+DEPLOY = (
+    "swiftbox run configs/deploy.yaml adapter=runs/my-lora --detach",
+    "swiftbox runs list",
+    "swiftbox runs stop last",
+)
+
+CHAT = "swiftbox chat runs/my-lora --compare base"
+
+
+@pytest.mark.slow
+def test_an_adapter_is_deployed_and_talked_with_as_the_page_says(
+    tmp_path: Path, tiny: Path
+) -> None:
+    adapter = make_adapter(tiny, tmp_path / "runs/my-lora/model")
+    make_run(adapter, tiny)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    start, listing, stop = (shlex.split(one)[1:] for one in DEPLOY)
+    box(*start, "port=0", cwd=tmp_path)
+    (made,) = (tmp_path / "runs").glob("deploy-*")
+    try:
+        until(lambda: events(made, "serving"), what="the address")
+        (row,) = box(*listing, cwd=tmp_path).stdout.splitlines()
+        assert row.endswith("  ok")
+        done = subprocess.run(
+            [*COMMAND, *shlex.split(CHAT)[1:], "max_tokens=8"],
+            cwd=tmp_path,
+            input="hello\n",
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "base> " in done.stdout
+        assert "my-lora> " in done.stdout
+    finally:
+        box(*stop, cwd=tmp_path)
+    (held,) = events(made, "parity")
+    assert [one["differences"] for one in held["models"]] == [[], []]
 
 
 MERGE = "swiftbox run configs/merge.yaml adapter=runs/my-lora"
@@ -230,7 +271,7 @@ def test_every_verb_explains_itself_with_an_example() -> None:
 
 
 def test_the_page_names_every_verb() -> None:
-    from swiftbox.cli import parser
+    from swiftbox.command_line import parser
 
     listed = parser().format_help()
     for verb in re.findall(r"^    (\w+) ", listed, re.MULTILINE):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from openai import BadRequestError, NotFoundError, OpenAI
-from serving import Server, serving
+from own_server import Server, serving
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 TALK: list[Any] = [
@@ -118,6 +118,7 @@ WORKS: list[tuple[str, dict[str, Any]]] = [
     ("chat", {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]}),
     ("chat", {"extra_body": {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.2}}),
     ("chat", {"extra_body": {"ignore_eos": True, "stop_token_ids": [3]}}),
+    ("chat", {"extra_body": {"return_token_ids": True}}),
     ("chat", {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}),
     ("chat", {"stream": True, "stream_options": {"include_usage": True}}),
     ("text", {"prompt": ["a", "b"]}),
@@ -242,6 +243,66 @@ def test_tools_reach_the_template(tiny: Path, tmp_path: Path) -> None:
         plain = chat(client).usage.prompt_tokens
         assert chat(client, tools=[TOOL]).usage.prompt_tokens > plain
         assert chat(client, tools=[TOOL], tool_choice="none").usage.prompt_tokens == plain
+
+
+@pytest.fixture(scope="module")
+def caller(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has learned to answer anything with one call of a tool."""
+    folder = tmp_path_factory.mktemp("models") / "caller"
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    prompt = ids_of(tiny, TALK)
+    call = 'I look. <tool_call>{"name": "look", "arguments": {"at": "sea"}}</tool_call>'
+    answer = [*tokenizer(call, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+    ids = torch.tensor([[*prompt, *answer]])
+    labels = torch.tensor([[-100] * len(prompt) + answer])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(200):
+        loss = model(input_ids=ids, labels=labels).loss
+        if loss < 0.01:
+            break
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert loss < 0.01
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_what_a_model_calls_is_a_tool_call_whole_and_in_a_stream(caller: Path) -> None:
+    keys = {"tools": [TOOL], "max_tokens": 80}
+    with serving(caller) as server, server.client() as client:
+        one = chat(client, **keys).choices[0]
+        parts = [part.choices[0] for part in chat(client, stream=True, **keys)]
+        untold = chat(client, tools=[TOOL], tool_choice="none", max_tokens=80).choices[0]
+    assert one.finish_reason == "tool_calls"
+    assert one.message.content.strip() == "I look."
+    (call,) = one.message.tool_calls
+    assert (call.type, call.function.name) == ("function", "look")
+    assert json.loads(call.function.arguments) == {"at": "sea"}
+    assert "".join(part.delta.content or "" for part in parts).strip() == "I look."
+    (piece,) = [call for part in parts for call in part.delta.tool_calls or []]
+    assert (piece.index, piece.function.name) == (0, "look")
+    assert json.loads(piece.function.arguments) == {"at": "sea"}
+    assert parts[-1].finish_reason == "tool_calls"
+    assert "<tool_call>" in untold.message.content
+    assert untold.finish_reason == "stop"
+
+
+def test_a_turn_with_a_call_of_no_sense_is_refused(client: OpenAI) -> None:
+    for function in ({"arguments": "{}"}, {"name": "look", "arguments": "{"}):
+        turn = {"role": "assistant", "content": "", "tool_calls": [{"function": function}]}
+        with pytest.raises(BadRequestError, match=r"messages\[1\]\.tool_calls"):
+            chat(client, messages=[*TALK[1:], turn])
+
+
+def test_tokens_are_told_by_number(client: OpenAI, tiny: Path) -> None:
+    said = text(client, prompt=[5, 6, 7], extra_body={"return_token_ids": True}).choices[0]
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    assert tokenizer.decode(said.token_ids, skip_special_tokens=True) == said.text
+    parts = text(client, prompt=[5, 6, 7], stream=True, extra_body={"return_token_ids": True})
+    assert [one for part in parts for one in part.choices[0].token_ids] == said.token_ids
 
 
 def test_a_model_without_a_template_says_so(tiny: Path, tmp_path: Path) -> None:
