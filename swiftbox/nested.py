@@ -58,6 +58,19 @@ def record(folder: Path, config: TaskConfig, machine: Machine) -> None:
     run_folder.update_state(folder, started=began, status="starting", ended=None, exit_code=None)
 
 
+def outlive(folder: Path, *, within_s: float = STOP_WITHIN_S) -> None:
+    """Wait for a run that its own supervisor left behind in a folder; end it when it stays.
+
+    A child whose supervisor was killed saves and ends by itself; two must never write at once.
+    """
+    until = time.monotonic() + within_s
+    state: Mapping[str, Any] = run_folder.read_json(folder / run_folder.STATE)
+    while run_folder.is_alive(state.get("pid"), state.get("pid_started")):
+        if time.monotonic() > until:
+            _kill(folder)
+        time.sleep(LOOK_AGAIN_S)
+
+
 def carry_out(
     folder: Path, child: Child, stop: threading.Event, on_event: OnEvent | None = None
 ) -> int:

@@ -254,7 +254,7 @@ def test_every_verb_explains_itself_with_an_example() -> None:
 
 
 def test_the_page_names_every_verb() -> None:
-    from swiftbox.cli import parser
+    from swiftbox.command_line import parser
 
     listed = parser().format_help()
     for verb in re.findall(r"^    (\w+) ", listed, re.MULTILINE):

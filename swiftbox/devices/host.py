@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import re
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from swiftbox.devices.limits import ROOT, limits
+from swiftbox.installed import version_of
 from swiftbox.language import home
 
 PACKAGES = (
@@ -25,6 +26,9 @@ FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "
 
 FIRST_PROCESSOR_BYTES = 16384
 """The flags of the first processor stand this early; the file grows with every further one."""
+
+ENGINE = "swiftbox-engine.json"
+"""The last file of an engine's environment to be written: with it, the rest is there."""
 
 SMALLEST_CARD_SIMDS = 48
 """Fewer belong to graphics built into a processor, for which there is no ROCm torch."""
@@ -52,14 +56,24 @@ def cores() -> int:
 
 def memory() -> tuple[int, int]:
     """Return main memory in bytes, all and free, within the group's limit."""
-    import psutil
-
-    found = psutil.virtual_memory()
-    total, free = int(found.total), int(found.available)
+    total, free = _main_memory()
     allowed = limits()
     if allowed.memory_bytes is None or allowed.memory_free_bytes is None:
         return total, free
     return min(total, allowed.memory_bytes), min(free, allowed.memory_free_bytes)
+
+
+def _main_memory() -> tuple[int, int]:
+    """Ask the kernel; on Linux without psutil, whose import takes longer than the answer."""
+    said = dict(
+        re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB", _text(ROOT / "proc/meminfo"), re.M)
+    )
+    if len(said) == 2:
+        return int(said["MemTotal"]) * 1024, int(said["MemAvailable"]) * 1024
+    import psutil
+
+    found = psutil.virtual_memory()
+    return int(found.total), int(found.available)
 
 
 def disk_free(folder: Path) -> int:
@@ -104,18 +118,17 @@ def versions(root: Path = ROOT) -> dict[str, str]:
 
 
 def engine_version(name: str) -> str:
-    """Return the version of a tool that lives in an environment of its own; empty without one."""
-    folder = home() / "engines" / name
-    found = sorted(folder.glob(f"lib/python*/site-packages/{name}-*.dist-info"))
-    return found[-1].name.removesuffix(".dist-info").removeprefix(f"{name}-") if found else ""
+    """Return the version of a tool whose environment of its own is whole; empty without one."""
+    try:
+        found = json.loads((home() / "engines" / name / ENGINE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return "" if found.get("broken") else str(found.get("versions", {}).get(name, ""))
 
 
 def package_version(name: str) -> str:
     """Return the version of an installed distribution; empty when it is not there."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    return version_of(name) or ""
 
 
 def _driver(root: Path) -> str:

@@ -67,6 +67,8 @@ class Picker:
     current: str = ""
     many: bool = False
     """Whether several are chosen, with Tab."""
+    empty: str = ""
+    """What to call leaving it empty, where it may be; that is offered first."""
     tab: int = 0
     at: int = 0
     family: str = ""
@@ -87,7 +89,7 @@ class Picker:
         answer = application.run()
         if answer is None:
             raise Back
-        say(f"? {self.question} {', '.join(answer)}")
+        say(f"? {self.question} {', '.join(answer) or self.empty}")
         return answer
 
     @property
@@ -109,6 +111,8 @@ class Picker:
             return [*own, *(Offer(one, one) for one in completions(query) if one != query)]
         tab = self.source.tabs()[self.tab][0]
         found = self.source.find(query, tab, self.family)
+        if not query and tab == ALL and self.empty and not self.family:
+            found = [Offer("", self.empty), *found]
         if not query and tab == ALL and self.current and not self.family:
             now = [one for one in found if one.value == self.current]
             others = [one for one in found if one.value != self.current]
@@ -174,6 +178,8 @@ class Picker:
                 self._type(chosen)
         elif self.many and rows and not rows[self.at].family:
             value = rows[self.at].value
+            if not value:
+                return
             (self.chosen.remove if value in self.chosen else self.chosen.append)(value)
             self._step(1)
 
@@ -200,7 +206,7 @@ class Picker:
         self.wrong = self.check(one.value)
         if self.wrong:
             return None
-        if self.many:
+        if self.many and one.value:
             return [*self.chosen, *([] if one.value in self.chosen else [one.value])]
         return [one.value]
 

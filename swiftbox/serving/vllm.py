@@ -13,8 +13,9 @@ from pathlib import Path
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.backends import BACKENDS
+from swiftbox.engines.environment import state
 from swiftbox.errors import MachineError, RunError
-from swiftbox.language import home, text
+from swiftbox.language import text
 from swiftbox.serving.client import health
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -89,13 +90,19 @@ def environment(backend: str, *, key: str | None, loading: bool) -> dict[str, st
 
 
 def executable() -> str:
-    """Return the vllm command of its own environment, or of this one; raise MachineError."""
-    own = home() / "engines" / "vllm" / "bin" / "vllm"
-    found = str(own) if own.is_file() else shutil.which("vllm")
+    """Return the vllm command of its engine, or of this environment; raise MachineError."""
+    engine = state("vllm")
+    own = engine.folder / "bin" / "vllm"
+    if engine.status == "installed" and own.is_file():
+        return str(own)
+    found = shutil.which("vllm")
     if found is None:
         raise MachineError(
             text("engine: vllm: the command is not there", "engine: vllm：找不到 vllm 命令"),
-            hint=text("install vllm, or set engine: builtin", "请安装 vllm，或设 engine: builtin"),
+            hint=text(
+                "swiftbox engines install vllm, or set engine: builtin",
+                "swiftbox engines install vllm，或设 engine: builtin",
+            ),
         )
     return found
 

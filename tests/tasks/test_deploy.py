@@ -60,9 +60,18 @@ def test_a_card_too_old_for_vllm_gets_the_builtin_server() -> None:
     assert (found.config.engine, "7.5 or newer" in found.notes[0].why) == ("builtin", True)
 
 
-def test_vllm_that_is_asked_for_and_missing_is_refused() -> None:
-    with pytest.raises(MachineError, match="engine: vllm: it is not installed"):
-        planned("cuda", model="o/n", engine="vllm")
+@pytest.mark.parametrize("machine", ["cuda", "npu"])
+def test_vllm_that_is_asked_for_and_missing_is_an_engine_to_install(machine: str) -> None:
+    found = planned(machine, model="o/n", engine="vllm")
+    engines = TASKS["deploy"].engines
+    assert engines(found.config, made_up(machine)) == ("vllm",)
+    assert engines(found.config, made_up(machine, vllm="0.33.0")) == ()
+    assert engines(planned(machine, model="o/n").config, made_up(machine)) == ()
+
+
+def test_vllm_that_pip_cannot_bring_is_refused() -> None:
+    with pytest.raises(MachineError, match=r"engine: vllm: .*from vLLM's ROCm wheels"):
+        planned("rocm", model="o/n", engine="vllm")
 
 
 def test_vllm_is_found_in_an_environment_of_its_own(
@@ -72,9 +81,12 @@ def test_vllm_is_found_in_an_environment_of_its_own(
 
     monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path))
     assert engine_version("vllm") == ""
-    packages = tmp_path / "engines" / "vllm" / "lib" / "python3.12" / "site-packages"
-    (packages / "vllm-0.33.0.dist-info").mkdir(parents=True)
+    marker = tmp_path / "engines" / "vllm" / "swiftbox-engine.json"
+    marker.parent.mkdir(parents=True)
+    marker.write_text(json.dumps({"versions": {"vllm": "0.33.0"}}))
     assert engine_version("vllm") == "0.33.0"
+    marker.write_text(json.dumps({"versions": {"vllm": "0.33.0"}, "broken": "no kernel"}))
+    assert engine_version("vllm") == ""
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
