@@ -143,7 +143,8 @@ class Models:
         """Return two lines on a model: where it is or what it takes, and what it needs."""
         if one.family:
             return [text("Enter lists this family's models", "回车列出该系列的模型")]
-        lines = [where(one.local)] if one.local else []
+        lines = _whole_name(one, self.widths[0])
+        lines += [where(one.local)] if one.local else []
         if isinstance(one.row, Model):
             lines.append(brief(one.row))
             lines += [str(said) for said in requirements(one.row)]
@@ -211,7 +212,8 @@ class Datasets:
 
     def details(self, one: Offer) -> list[str]:
         """Return a line on where a dataset is, and which parts it has."""
-        lines = [where(one.local)] if one.local else []
+        lines = _whole_name(one, self.widths[0])
+        lines += [where(one.local)] if one.local else []
         row = one.row if isinstance(one.row, Dataset) else None
         if row and row.subsets:
             parts = ", ".join(row.subsets)
@@ -231,6 +233,11 @@ def fits_on(machine: Machine) -> Callable[[Found | None], str | None]:
         usual.append("distributed=fsdp")
     settled: Any = plan(loads("", source="models", overrides=usual).config, machine).config
     return fit_of(settled.model_copy(update={"gradient_checkpointing": "true"}), machine)
+
+
+def _whole_name(one: Offer, width: int) -> list[str]:
+    """Return the name where its column cuts it; of what is here the folder's line says it."""
+    return [one.name] if one.local is None and places(one.name) > width else []
 
 
 def where(one: Local) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +68,16 @@ def here(kind: Kind = "model", folders: Iterable[Path] = ()) -> list[Local]:
         files = list(files_in(place))
         size = _size(files, follow=True)
         found.append(Local(name, kind, "folder", place, size, _complete(place, kind, files)))
-    return found
+    return _told_apart(found)
+
+
+def _told_apart(found: list[Local]) -> list[Local]:
+    """Name those by their folders that several have the same name."""
+    names = Counter(one.id for one in found)
+    return [
+        replace(one, id=_name(one.folder)) if one.where == "folder" and names[one.id] > 1 else one
+        for one in found
+    ]
 
 
 def remove(one: Local) -> int:

@@ -220,3 +220,11 @@ def test_paths_are_completed_as_far_as_they_agree(caches: Path) -> None:
     found = completions("./da")
     assert found == ["./data-a/", "./data-b/"]
     assert common(found) == "./data-"
+
+
+def test_a_name_that_its_column_cuts_is_told_below() -> None:
+    long, short = "Qwen/Qwen2.5-Coder-0.5B-Instruct-GPTQ-Int4", "Qwen/Qwen3-0.6B"
+    offered = Models(nobody)
+    one, other = (offered.find(name, "all")[0] for name in (long, short))
+    assert offered.details(one)[0] == long
+    assert not any(line == short for line in offered.details(other))
