@@ -114,13 +114,16 @@ class Models:
 
     def fit(self, one: Offer) -> str | None:
         """Name the richest training that fits; `no` for none, None while it is not known."""
-        machine = self.machine()
-        if machine is None:
-            return None
         if self._fit is None:
+            machine = (
+                self.machine()
+            )  # once: free memory and versions take their time
+            if machine is None:
+                return None
             self._fit = fits_on(machine)
         if one.value not in self._known:
-            self._known[one.value] = self._fit(_shape(one))
+            untrained = isinstance(one.row, Model) and one.row.kind in UNTRAINED
+            self._known[one.value] = NOTHING if untrained else self._fit(_shape(one))
         return self._known[one.value]
 
     def cells(self, one: Offer) -> tuple[str, ...]:

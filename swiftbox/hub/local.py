@@ -52,9 +52,10 @@ def here(kind: Kind = "model", folders: Iterable[Path] = ()) -> list[Local]:
     The current directory is always one of those folders. Reads names, sizes, indexes and markers.
     """
     found = [
-        _of_cache(one, kind, cache)
+        local
         for cache in CACHES
         for one in sorted(kept_in(cache, kind), key=lambda one: one.id.lower())
+        if (local := _of_cache(one, kind, cache)) is not None
     ]
     if kind == "dataset":
         return found
@@ -136,8 +137,11 @@ def files_in(folder: Path, depth: int = DEEPEST_FILE) -> Iterator[Path]:
             yield folder / entry.name
 
 
-def _of_cache(one: Kept, kind: Kind, cache: Cache) -> Local:
+def _of_cache(one: Kept, kind: Kind, cache: Cache) -> Local | None:
+    """Return what a cache holds of it; None where a download that failed left folders alone."""
     files = list(files_in(one.storage))
+    if not files:
+        return None
     whole = _complete(one.folder, kind, files)
     return Local(one.id, kind, cache, one.folder, _size(files, follow=False), whole)
 

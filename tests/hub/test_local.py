@@ -192,6 +192,11 @@ def test_a_cache_below_the_current_folder_is_not_listed_twice(
     assert only(here()).where == "modelscope"
 
 
+def test_folders_without_files_are_nothing_that_is_here(caches: Path) -> None:
+    (caches / "ms/models/o--n/snapshots/master").mkdir(parents=True)
+    assert here() == []
+
+
 def test_results_of_one_name_are_told_apart_by_their_folders(caches: Path) -> None:
     folders = [caches / "one/run", caches / "two/run"]
     for folder in folders:
