@@ -115,9 +115,7 @@ class Models:
     def fit(self, one: Offer) -> str | None:
         """Name the richest training that fits; `no` for none, None while it is not known."""
         if self._fit is None:
-            machine = (
-                self.machine()
-            )  # once: free memory and versions take their time
+            machine = self.machine()  # once: free memory and versions take their time
             if machine is None:
                 return None
             self._fit = fits_on(machine)
