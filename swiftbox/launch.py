@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swiftbox import control, run_folder
+from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import write
@@ -19,7 +20,9 @@ from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.probe import probe, without_torch
 from swiftbox.errors import RunError
+from swiftbox.first_use import Consent, Missing, provide, refuse, require_possible
 from swiftbox.fit.estimate import Estimate, estimate
+from swiftbox.fit.forecast import Whole
 from swiftbox.hub.requirements import Finding
 from swiftbox.language import text
 from swiftbox.plan import Plan, plan
@@ -28,16 +31,13 @@ from swiftbox.run_folder import Run
 from swiftbox.supervise import FAILED, INTERRUPTED, OnEvent, supervise
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load, loads
+from swiftbox.tasks.outline import outline
+from swiftbox.tasks.task import LEAVE_THE_RESULT
 
 OnStart = Callable[[Path, Plan], None]
 
 LONGEST_TAKEOVER_S = 60
 """The detached supervisor imports our front only; a minute is a disk gone away."""
-
-MAY_CHANGE_ON_RESUME = frozenset(
-    {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to", "endpoint"}
-)
-"""Settings that leave the numbers of a run as they are."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class Prepared:
     """What the check of the rows found; None while the dataset is not on this machine."""
     fit: Estimate | None = None
     """Memory, disk and time of a training; None where nothing is known of the model."""
+    engines: tuple[Missing, ...] = ()
+    """The engines that it needs and that are not installed."""
+    whole: Whole | None = None
+    """The same of a pipeline, step by step and together."""
 
 
 def prepare(
@@ -70,17 +74,26 @@ def plan_of(loaded: Loaded, machine: Machine | None = None) -> Prepared:
     machine = machine or _machine_for(loaded.config)
     planned = _placed(plan(loaded.config, machine))
     remarks: list[Finding] = []
-    rows = preflight(planned.config, remarks.append)
+    looked = preflight(planned.config, remarks.append)
     planned = replace(planned, remarks=tuple(map(str, remarks)))
     config = planned.config
+    engines = require_possible(config, machine)
+    if isinstance(config, PipelineConfig):
+        whole = outline(config, machine, looked if isinstance(looked, Mapping) else {})
+        planned = replace(planned, outline=tuple(whole.lines()))
+        return Prepared(loaded, machine, planned, None, whole=whole, engines=engines)
+    rows = looked if isinstance(looked, Checked) else None
     lengths = rows.lengths if rows is not None else None
     fit = estimate(config, machine, lengths) if isinstance(config, TrainConfig) else None
-    return Prepared(loaded, machine, planned, rows, fit)
+    return Prepared(loaded, machine, planned, rows, fit, engines=engines)
 
 
 def _machine_for(config: TaskConfig) -> Machine:
     """Return this machine, with its devices where the task works on them."""
-    if TASKS[config.task].uses_devices:
+    tasks = {config.task}
+    if isinstance(config, PipelineConfig):
+        tasks = {step.config.task for step in config.steps}
+    if any(TASKS[name].uses_devices for name in tasks):
         return probe(Path.cwd())
     return without_torch(Path.cwd(), "")
 
@@ -97,17 +110,39 @@ def start(
     detach: bool = False,
     on_event: OnEvent | None = None,
     on_start: OnStart | None = None,
+    consent: Consent = refuse,
 ) -> int:
-    """Run a YAML, or overrides alone; return the exit code (0 at once when detached)."""
+    """Run a YAML, or overrides alone; return the exit code (0 at once when detached).
+
+    `consent` is asked before an engine that the run needs is installed.
+    """
     prepared = prepare(path, overrides)
+    provide(prepared.plan.config, prepared.machine, consent)
     folder = make_folder(prepared)
     return _carry_out(folder, prepared.plan, detach, on_event, on_start)
 
 
 def make_folder(prepared: Prepared) -> Path:
     """Make the run folder and write the record of what is about to run."""
-    folder = run_folder.create(_folder_for(prepared.loaded.config))
+    wanted = _folder_for(prepared.loaded.config)
+    folder = _gone_on_with(wanted, prepared) or run_folder.create(wanted)
     _record(folder, prepared)
+    return folder
+
+
+def _gone_on_with(folder: Path, prepared: Prepared) -> Path | None:
+    """Return the folder of an earlier run that goes on from what it made, None if there is none.
+
+    Raises RunError while it still runs.
+    """
+    task = TASKS[prepared.plan.config.task]
+    if not task.continues or not (folder / run_folder.SETTLED).is_file():
+        return None
+    if load(folder / run_folder.SETTLED).config.task != task.name:
+        return None
+    _require_idle(run_folder.find(str(folder)))
+    control.forget_stop(folder)
+    run_folder.register(folder)
     return folder
 
 
@@ -118,28 +153,37 @@ def resume(
     detach: bool = False,
     on_event: OnEvent | None = None,
     on_start: OnStart | None = None,
+    consent: Consent = refuse,
 ) -> int:
     """Continue a run from its last complete checkpoint; refuse what contradicts it."""
     run = run_folder.find(str(folder))
+    _require_idle(run)
+    loaded = load(run.folder / run_folder.SETTLED, overrides)
+    continues = TASKS[loaded.config.task].continues
+    if run.status == "done" and not (continues and overrides):
+        raise RunError(
+            text(f"{run.name} is complete", f"{run.name} 已完成"),
+            hint=f"swiftbox runs rerun {run.name}",
+        )
+    machine = _machine_for(loaded.config)
+    planned = _placed(plan(loaded.config, machine))
+    if not continues:
+        contradictions(run, planned.config)
+    preflight(planned.config)
+    require_possible(planned.config, machine)
+    provide(planned.config, machine, consent)
+    control.forget_stop(run.folder)
+    _write_settled(run.folder, planned)
+    _begin(run.folder)
+    return _carry_out(run.folder, planned, detach, on_event, on_start)
+
+
+def _require_idle(run: Run) -> None:
     if run.is_active:
         raise RunError(
             text(f"{run.name} is still running", f"{run.name} 仍在运行"),
             hint=f"swiftbox runs logs {run.name} -f",
         )
-    if run.status == "done":
-        raise RunError(
-            text(f"{run.name} is complete", f"{run.name} 已完成"),
-            hint=f"swiftbox runs rerun {run.name}",
-        )
-    settled = run.folder / run_folder.SETTLED
-    loaded = load(settled, overrides)
-    planned = _placed(plan(loaded.config, _machine_for(loaded.config)))
-    contradictions(run, planned.config)
-    preflight(planned.config)
-    control.forget_stop(run.folder)
-    _write_settled(run.folder, planned)
-    _begin(run.folder)
-    return _carry_out(run.folder, planned, detach, on_event, on_start)
 
 
 def rerun(
@@ -149,11 +193,15 @@ def rerun(
     detach: bool = False,
     on_event: OnEvent | None = None,
     on_start: OnStart | None = None,
+    consent: Consent = refuse,
 ) -> int:
     """Run the settled YAML of a run again, in a folder of its own."""
     run = run_folder.find(str(folder))
-    settled = run.folder / run_folder.SETTLED
-    return start(settled, overrides=overrides, detach=detach, on_event=on_event, on_start=on_start)
+    prepared = prepare(run.folder / run_folder.SETTLED, overrides)
+    provide(prepared.plan.config, prepared.machine, consent)
+    made = run_folder.create(_folder_for(prepared.loaded.config))
+    _record(made, prepared)
+    return _carry_out(made, prepared.plan, detach, on_event, on_start)
 
 
 def contradictions(run: Run, wanted: TaskConfig) -> None:
@@ -165,7 +213,7 @@ def contradictions(run: Run, wanted: TaskConfig) -> None:
     differing = [
         key
         for key in {**before, **now}
-        if key not in MAY_CHANGE_ON_RESUME and before.get(key) != now.get(key)
+        if key not in LEAVE_THE_RESULT and before.get(key) != now.get(key)
     ]
     if not differing:
         return

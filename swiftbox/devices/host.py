@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import re
@@ -25,6 +26,9 @@ FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "
 
 FIRST_PROCESSOR_BYTES = 16384
 """The flags of the first processor stand this early; the file grows with every further one."""
+
+ENGINE = "swiftbox-engine.json"
+"""The last file of an engine's environment to be written: with it, the rest is there."""
 
 SMALLEST_CARD_SIMDS = 48
 """Fewer belong to graphics built into a processor, for which there is no ROCm torch."""
@@ -114,10 +118,12 @@ def versions(root: Path = ROOT) -> dict[str, str]:
 
 
 def engine_version(name: str) -> str:
-    """Return the version of a tool that lives in an environment of its own; empty without one."""
-    folder = home() / "engines" / name
-    found = sorted(folder.glob(f"lib/python*/site-packages/{name}-*.dist-info"))
-    return found[-1].name.removesuffix(".dist-info").removeprefix(f"{name}-") if found else ""
+    """Return the version of a tool whose environment of its own is whole; empty without one."""
+    try:
+        found = json.loads((home() / "engines" / name / ENGINE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return "" if found.get("broken") else str(found.get("versions", {}).get(name, ""))
 
 
 def package_version(name: str) -> str:

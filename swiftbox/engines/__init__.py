@@ -1,1 +1,176 @@
 """Tools whose pins fight ours, each pinned in an environment of its own; one explicit table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from swiftbox.engines.engine import COMPILER, EVERYWHERE, PCRE2, PYTHON_HEADERS, Engine
+
+TORCH = "2.13.0"
+"""The torch of our own environment, where a tool can share it: its wheel is in pip's cache."""
+
+
+def _with_torch(cpu: int) -> dict[str, int]:
+    """Return the sizes of a tool by backend, from that with a CPU torch: the rest is torch."""
+    return {EVERYWHERE: cpu, "cuda": cpu + 6_000_000_000, "rocm": cpu + 13_000_000_000}
+
+
+GPTQ = Engine(
+    name="gptq",
+    tools=("gptq", "measure"),
+    about=("quantize with GPTQ or AWQ (gptqmodel)", "GPTQ、AWQ 量化（gptqmodel）"),
+    capability="gptq_infer",
+    torch=TORCH,
+    requirements={
+        EVERYWHERE: (
+            "transformers==5.23.0",
+            "datasets==5.2.0",
+            "accelerate==1.15.0",
+            "peft==0.21.2",
+            "setuptools==82.0.1",
+            "numpy==2.2.6",
+        )
+    },
+    # Built here with what the first step brought; the small ones move with gptqmodel.
+    late=(
+        "gptqmodel==7.6.0",
+        "optimum==2.3.0",
+        "torchao==0.18.0",
+        "pypcre==0.6.4",
+        "tokenicer==0.0.14",
+        "defuser==0.0.28",
+        "device-smi==0.5.7",
+        "logbar==0.4.15",
+    ),
+    python=(10, 13),
+    system=(COMPILER, PYTHON_HEADERS, PCRE2),
+    # It takes half of the cores as workers, and one worker alone waits for itself.
+    env_on_few_cores={"GPTQMODEL_CPU_WORKERS": "2"},
+    size_bytes=_with_torch(1_400_000_000),
+    measured=("cpu",),
+    selftest="""
+import torch, optimum
+from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
+QuantizeConfig(bits=4, group_size=32)
+assert callable(GPTQModel.load) and float(torch.ones(2).sum()) == 2
+""",
+)
+
+COMPRESS = Engine(
+    name="compress",
+    tools=("compress", "measure"),
+    about=(
+        "quantize to FP8, W8A8 or W4A16 (llmcompressor)",
+        "FP8、W8A8、W4A16 量化（llmcompressor）",
+    ),
+    backends=("cuda", "rocm", "cpu"),
+    torch=TORCH,
+    requirements={
+        EVERYWHERE: (
+            "llmcompressor==0.14.0.1",
+            "compressed-tensors==0.19.0",
+            "transformers==5.17.0",
+            "datasets==5.2.0",
+            "accelerate==1.15.0",
+            "auto-round==0.15.1",
+        )
+    },
+    size_bytes=_with_torch(1_300_000_000),
+    measured=("cpu",),
+    minutes=4,
+    selftest="""
+import torch
+from llmcompressor import oneshot
+from llmcompressor.modifiers.quantization import QuantizationModifier
+QuantizationModifier(targets="Linear", scheme="FP8_DYNAMIC", ignore=["lm_head"])
+assert callable(oneshot) and float(torch.ones(2).sum()) == 2
+""",
+)
+
+EVALSCOPE = Engine(
+    name="evalscope",
+    tools=("evalscope",),
+    about=("evaluate on benchmarks by generated answers", "按生成的回答做基准评测"),
+    requirements={
+        EVERYWHERE: (
+            "evalscope==1.14.1",
+            "modelscope==1.40.2",
+            "transformers==5.24.0",
+            "datasets==4.8.4",
+            "openai==3.57.0",
+        )
+    },
+    size_bytes={EVERYWHERE: 860_000_000},
+    measured=("cpu",),
+    minutes=4,
+    selftest="""
+from evalscope import TaskConfig, run_task
+TaskConfig(model="m", datasets=["ceval"], eval_type="openai_api", api_url="http://127.0.0.1:9/v1")
+assert callable(run_task)
+""",
+)
+
+LM_EVAL = Engine(
+    name="lm_eval",
+    tools=("lm_eval",),
+    about=("evaluate small base models by likelihood", "按似然评测小型基座模型"),
+    torch=TORCH,
+    requirements={
+        EVERYWHERE: (
+            "lm_eval==0.4.13",
+            "transformers==5.23.0",
+            "peft==0.21.2",
+            "accelerate==1.15.0",
+            "datasets==5.2.0",
+        )
+    },
+    size_bytes=_with_torch(1_500_000_000),
+    measured=("cpu",),
+    minutes=4,
+    selftest="""
+import lm_eval
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+assert callable(lm_eval.simple_evaluate) and TaskManager and HFLM
+""",
+)
+
+VLLM = Engine(
+    name="vllm",
+    about=("serve models fast on accelerators", "在加速卡上高速部署模型"),
+    capability="serve_vllm",
+    python=(10, 13),
+    size_bytes={"cuda": 12_000_000_000, "npu": 8_000_000_000},
+    selftest="""
+import vllm
+assert callable(vllm.LLM)
+""",
+)
+
+LMDEPLOY = Engine(
+    name="lmdeploy",
+    about=("serve models with TurboMind", "用 TurboMind 部署模型"),
+    capability="serve_lmdeploy",
+    python=(10, 13),
+    size_bytes={"cuda": 8_000_000_000},
+    selftest="""
+import lmdeploy
+assert callable(lmdeploy.pipeline)
+""",
+)
+
+SGLANG = Engine(
+    name="sglang",
+    about=("serve models with SGLang", "用 SGLang 部署模型"),
+    capability="serve_sglang",
+    python=(10, 13),
+    size_bytes={"cuda": 12_000_000_000},
+    selftest="""
+import sglang
+assert callable(sglang.Engine)
+""",
+)
+
+ENGINES: Mapping[str, Engine] = {
+    one.name: one for one in (GPTQ, COMPRESS, EVALSCOPE, LM_EVAL, VLLM, LMDEPLOY, SGLANG)
+}

@@ -118,14 +118,18 @@ class Estimate:
 
 
 def estimate(
-    config: TrainConfig, machine: Machine, lengths: Lengths | None = None
+    config: TrainConfig,
+    machine: Machine,
+    lengths: Lengths | None = None,
+    model: Found | None = None,
 ) -> Estimate | None:
     """Estimate a settled config; None where nothing is known of the model.
 
     `lengths` are those of the rows that are here; of datasets still on a hub the catalogue's
-    number of rows makes a guess, and where there is none the time is left out.
+    number of rows makes a guess, and where there is none the time is left out. `model` is what is
+    known of a model that is still to be made.
     """
-    found = find_shape(config.model)
+    found = model or find_shape(config.model)
     if found is None:
         return None
     verdict = judge(config, found.shape, machine, exact=found.exact, quantized=found.quantized)

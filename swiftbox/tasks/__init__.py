@@ -13,7 +13,12 @@ TASKS: Mapping[str, Task[Any]] = imported(
     {
         "train": "train:TRAIN",
         "download": "download:DOWNLOAD",
+        "starter": "starter:STARTER",
         "merge": "merge:MERGE",
+        "quantize": "quantize:QUANTIZE",
+        "evaluate": "evaluate:EVALUATE",
         "deploy": "deploy:DEPLOY",
+        "chat": "chat:CHAT",
+        "pipeline": "pipeline:PIPELINE",
     },
 )

@@ -11,17 +11,26 @@ from typing import Any
 from swiftbox import run_folder
 from swiftbox.config.deploy import DeployConfig, is_loopback
 from swiftbox.config.groups import as_list
+from swiftbox.config.references import is_reference, references
 from swiftbox.control import STOP
 from swiftbox.devices import choices
 from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
+from swiftbox.engines.environment import find
 from swiftbox.errors import ConfigError, MachineError
+from swiftbox.fit.forecast import Before, Forecast, of_shape
+from swiftbox.fit.serving import serving
+from swiftbox.fit.shape import Shape
 from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.hub.inspecting import require_sound
+from swiftbox.hub.merging import require_named
 from swiftbox.language import text
 from swiftbox.tasks.checks import OnRemark, inspected, sound
-from swiftbox.tasks.task import Emit, Reason, Resolved, Task
+from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
+
+CONTEXT = 4096
+"""Tokens of an answer with its prompt that a forecast counts on, where nothing is said."""
 
 VLLM_STOP_S = 30.0
 """For vLLM to end what it answers; then it is ended."""
@@ -65,10 +74,8 @@ def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
     lacking = choices.lacks(machine, ENGINES["vllm"])
     here = "vllm" in machine.versions
     if config.engine == "vllm":
-        if lacking or not here:
-            why = lacking or text(
-                f"it is not installed; {cell.reason()}", f"未安装；{cell.reason()}"
-            )
+        why = lacking or ("" if here else find("vllm").refusal(machine.backend))
+        if why:
             raise MachineError(
                 f"engine: vllm: {why}", hint=text("set engine: auto", "设 engine: auto")
             )
@@ -81,6 +88,11 @@ def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
         why = text(f"vllm is not installed: {cell.reason()}", f"未安装 vllm：{cell.reason()}")
         return choices.Choice("builtin", why)
     return choices.Choice("vllm", f"vllm {machine.versions['vllm']}")
+
+
+def engines(config: DeployConfig, machine: Machine) -> tuple[str, ...]:
+    """Name vllm where it is what serves, unless it stands in our own environment."""
+    return ("vllm",) if config.engine == "vllm" and "vllm" not in machine.versions else ()
 
 
 def _require_devices(config: DeployConfig, engine: str, machine: Machine) -> None:
@@ -125,11 +137,13 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
 
 def _name_of(name: str) -> str:
     """Return an id as it is; of a folder its name, of a run's model that of the run."""
+    if is_reference(name):
+        return next(references(name)).step
     if not Path(name).expanduser().exists() and located(name) is None:
         return name
     folder = located(name) or Path(name).expanduser().resolve()
     of_run = folder.name == run_folder.MODEL and (folder.parent / run_folder.SETTLED).is_file()
-    return folder.parent.name if of_run else folder.name
+    return run_folder.called(folder.parent) if of_run else folder.name
 
 
 def served_name(config: DeployConfig) -> str:
@@ -142,6 +156,8 @@ def _looked(config: DeployConfig) -> dict[str, Adapter]:
     found = {}
     names = dict(config.adapters or {}) | {one: one for one in as_list(config.adapter or [])}
     for name, path in names.items():
+        if is_reference(path):
+            continue
         folder = located(path)
         if folder is None and (config.hub == "local" or path.count("/") != 1):
             folder = Path(path).expanduser()
@@ -164,6 +180,8 @@ def placed(config: DeployConfig) -> DeployConfig:
         changes |= {"model": base.name, "hub": base.hub or config.hub}
         changes["revision"] = config.revision or base.revision
     model = changes.get("model", config.model)
+    if is_reference(model) or (model is None and _are_to_be_made(config)):
+        return config.model_copy(update=changes)
     if model is None:
         raise ConfigError(
             text("model: is required", "model：必填"),
@@ -177,9 +195,14 @@ def placed(config: DeployConfig) -> DeployConfig:
     return config.model_copy(update=changes)
 
 
+def _are_to_be_made(config: DeployConfig) -> bool:
+    named = [*as_list(config.adapter or []), *(config.adapters or {}).values()]
+    return any(map(is_reference, named))
+
+
 def check(config: DeployConfig, on_remark: OnRemark) -> None:
     """Raise UserError for a model that cannot be served, and an address that cannot be had."""
-    seen = inspected(config.model or "", config, on_remark)
+    seen = inspected(config.model, config, on_remark) if config.model else None
     if seen is not None:
         sound(config, seen, on_remark)
     require_deployable(config)
@@ -190,7 +213,8 @@ def require_deployable(config: DeployConfig) -> None:
     _require_key_named(config)
     key_of(config, os.environ)
     named_adapters(config)
-    _looked(config)
+    for one in _looked(config).values():
+        require_named(one, config.model or "")
     if config.port:
         from swiftbox.serving.address import bound
 
@@ -239,8 +263,9 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
         emit("serving", url=url, engine=config.engine, models=models, **said)
         run_folder.update_state(folder, url=url)
 
+    parts = (fetched.folder, adapters)
     serve = _vllm if config.engine == "vllm" else _builtin
-    done = serve(config, folder, key, (fetched.folder, adapters), started)
+    done = serve(config, folder, key, parts, (_verify(config, key, parts, emit), started))
     emit("stopped", step=None, seconds=round(time.monotonic() - began, 1), url=None, **done)
     run_folder.update_state(folder, url=None)
     return None
@@ -249,8 +274,38 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
 Parts = tuple[Path, Mapping[str, Path]]
 
 
+Verify = Callable[..., None]
+
+
+def _verify(config: DeployConfig, key: str | None, parts: Parts, emit: Emit) -> Verify:
+    """Return what holds the server against the training before it is said to serve."""
+    folders = {served_name(config): parts[0], **parts[1]}
+
+    def verify(url: str, generate: Any = None) -> None:
+        if config.parity == "off":
+            return
+        from swiftbox.serving import parity
+        from swiftbox.serving.client import Endpoint
+
+        emit("stage", name="parity", detail="")
+        parity.hold(
+            parity.Held(served_name(config), folders, config.dtype, config.trust_remote_code),
+            Endpoint.at(url, key),
+            strict=config.parity == "strict",
+            generate=generate,
+            stop=STOP.asked,
+            emit=emit,
+        )
+
+    return verify
+
+
 def _builtin(
-    config: DeployConfig, folder: Path, key: str | None, parts: Parts, started: Callable[..., None]
+    config: DeployConfig,
+    folder: Path,
+    key: str | None,
+    parts: Parts,
+    told: tuple[Verify, Callable[..., None]],
 ) -> Mapping[str, Any]:
     from swiftbox.serving.address import bound
     from swiftbox.serving.embedded import Served, serve
@@ -260,15 +315,23 @@ def _builtin(
     served = Served(parts[0], served_name(config), parts[1], device)
     STOP.can_save.set()  # from here on a stop is ours to carry out
 
-    def told(url: str, limits: Any) -> None:
+    verify, started = told
+
+    def serving(url: str, limits: Any) -> None:
         started(url, max_model_len=limits.length, slots=limits.rows)
 
     with bound(config.host, config.port) as listening:
-        return serve(config, served, listening, key=key, stop=STOP.asked, started=told)
+        return serve(
+            config, served, listening, key=key, stop=STOP.asked, started=serving, verify=verify
+        )
 
 
 def _vllm(
-    config: DeployConfig, folder: Path, key: str | None, parts: Parts, started: Callable[..., None]
+    config: DeployConfig,
+    folder: Path,
+    key: str | None,
+    parts: Parts,
+    told: tuple[Verify, Callable[..., None]],
 ) -> Mapping[str, Any]:
     from swiftbox.serving import vllm
     from swiftbox.serving.address import bound, local_url
@@ -278,15 +341,22 @@ def _vllm(
         port = free.getsockname()[1]
     ranks = tuple(int(look(one).said.get("r", 0)) for one in parts[1].values())
     target = vllm.Target(vllm.executable(), parts[0], served_name(config), parts[1], ranks, port)
-    own = vllm.environment(machine.backend, key=key, adapters=bool(parts[1]))
+    own = vllm.environment(machine.backend, key=key, loading=config.adapter_loading)
     url = local_url(config.host, port)
+    verify, started = told
     STOP.can_save.set()
+
+    def answers() -> None:
+        verify(url)
+        if not STOP.asked.is_set():
+            started(url)
+
     vllm.watch(
         vllm.command(config, target),
         {**os.environ, **own},
         url,
         stop=STOP.asked,
-        started=lambda: started(url),
+        started=answers,
         drain_s=VLLM_STOP_S,
         log=folder / run_folder.LOG,
     )
@@ -300,6 +370,23 @@ def title(config: DeployConfig) -> str:
     return f"deploy-{first.rpartition('/')[2].lower()}"
 
 
+def outputs(config: DeployConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
+    """Name the address."""
+    return {"url": lambda folder: str(run_folder.read_json(folder / run_folder.STATE)["url"])}
+
+
+def forecast(config: DeployConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+    """Tell what serving takes: weights, and the cache of as many answers as there may be."""
+
+    def memory(shape: Shape) -> float:
+        context = config.max_model_len or min(shape.context or CONTEXT, CONTEXT)
+        rows, dtype = config.max_concurrency, config.dtype
+        need = serving(shape, storage=dtype, context=context, concurrency=rows)
+        return need.device / config.tensor_parallel_size
+
+    return of_shape(before, disk=lambda _shape: 0.0, memory=memory)
+
+
 DEPLOY: Task[DeployConfig] = Task(
     name="deploy",
     discriminator="task",
@@ -310,4 +397,8 @@ DEPLOY: Task[DeployConfig] = Task(
     title=title,
     check=check,
     placed=placed,
+    engines=engines,
+    outputs=outputs,
+    forecast=forecast,
+    serves=True,
 )

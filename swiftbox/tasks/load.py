@@ -15,6 +15,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
+from swiftbox.tasks.steps import PIPELINE, settle_steps, unknown_task
 from swiftbox.tasks.task import Task
 
 
@@ -49,21 +50,27 @@ def loads(content: str, *, source: str, overrides: Iterable[str] = ()) -> Loaded
 
 def typed(settings: Settings) -> Loaded:
     """Make the config that the settings describe."""
-    task = _task(settings)
-    if task is TASKS["train"]:
-        _follow_loss(settings)
-    model = _class(task, settings)
-    elsewhere: Mapping[str, str] = {}
-    if (
-        not model.model_fields.keys() >= settings.entries.keys()
-    ):  # who owns them takes a second look
-        _leave_to_other_tasks(task, settings)
-        elsewhere = _elsewhere(task, model)
-    config = build(model, settings, elsewhere)
+    config = _made(settings)
     settings.fail()
     if config is None:  # fail() raised unless a mistake went unrecorded
         raise ConfigError(settings.source)
-    return Loaded(config, tuple(settings.notes), frozenset(settings.entries))
+    return Loaded(config, tuple(settings.notes), frozenset({*settings.entries, *settings.inside}))
+
+
+def _made(settings: Settings) -> TaskConfig | None:
+    """Make the config; on mistakes add them to the settings and return None."""
+    task = _task(settings)
+    if task.name == "train":
+        _follow_loss(settings)
+    if task.name == PIPELINE:
+        settle_steps(settings, _made)
+    model = _class(task, settings)
+    elsewhere: Mapping[str, str] = {}
+    # Who owns a key that is not the task's takes a look at all of them.
+    if not model.model_fields.keys() >= settings.entries.keys():
+        _leave_to_other_tasks(task, settings)
+        elsewhere = _elsewhere(task, model)
+    return build(model, settings, elsewhere)
 
 
 def _task(settings: Settings) -> Task[Any]:
@@ -72,18 +79,7 @@ def _task(settings: Settings) -> Task[Any]:
         return TASKS["train"]
     if entry.value in TASKS:
         return TASKS[str(entry.value)]
-    known = ", ".join(TASKS)
-    settings.problems.append(
-        Problem(
-            entry.where,
-            "task",
-            text(
-                f"should be one of {known} (got {entry.value})",
-                f"应为其中之一：{known}（当前为 {entry.value}）",
-            ),
-            entry.order,
-        )
-    )
+    settings.problems.append(unknown_task(entry, TASKS))
     del settings.entries["task"]
     return TASKS["train"]
 

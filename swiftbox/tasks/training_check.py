@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from swiftbox.config.groups import DatasetSource, as_list
+from swiftbox.config.references import is_reference
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE
 from swiftbox.data.check import Checked, check_rows
@@ -120,7 +121,7 @@ def _model(config: TrainConfig, seen: Inspection, on_remark: OnRemark) -> None:
 
 
 def _adapter(config: TrainConfig) -> None:
-    if config.adapter is None:
+    if config.adapter is None or is_reference(config.adapter):
         return
     folder = Path(config.adapter).expanduser()
     if folder.is_dir() and not (folder / "adapter_config.json").is_file():
@@ -182,7 +183,7 @@ def sources_of(config: TrainConfig) -> tuple[Source, ...]:
 
 
 def _rows(config: TrainConfig) -> Checked | None:
-    sources = sources_of(config)
+    sources = [one for one in sources_of(config) if not is_reference(one.path)]
     here = [one for one in sources if Path(one.path).expanduser().exists()]
     for one in sources:
         if one in here:

@@ -60,9 +60,18 @@ def test_a_card_too_old_for_vllm_gets_the_builtin_server() -> None:
     assert (found.config.engine, "7.5 or newer" in found.notes[0].why) == ("builtin", True)
 
 
-def test_vllm_that_is_asked_for_and_missing_is_refused() -> None:
-    with pytest.raises(MachineError, match="engine: vllm: it is not installed"):
-        planned("cuda", model="o/n", engine="vllm")
+@pytest.mark.parametrize("machine", ["cuda", "npu"])
+def test_vllm_that_is_asked_for_and_missing_is_an_engine_to_install(machine: str) -> None:
+    found = planned(machine, model="o/n", engine="vllm")
+    engines = TASKS["deploy"].engines
+    assert engines(found.config, made_up(machine)) == ("vllm",)
+    assert engines(found.config, made_up(machine, vllm="0.33.0")) == ()
+    assert engines(planned(machine, model="o/n").config, made_up(machine)) == ()
+
+
+def test_vllm_that_pip_cannot_bring_is_refused() -> None:
+    with pytest.raises(MachineError, match=r"engine: vllm: .*from vLLM's ROCm wheels"):
+        planned("rocm", model="o/n", engine="vllm")
 
 
 def test_vllm_is_found_in_an_environment_of_its_own(
@@ -72,9 +81,12 @@ def test_vllm_is_found_in_an_environment_of_its_own(
 
     monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path))
     assert engine_version("vllm") == ""
-    packages = tmp_path / "engines" / "vllm" / "lib" / "python3.12" / "site-packages"
-    (packages / "vllm-0.33.0.dist-info").mkdir(parents=True)
+    marker = tmp_path / "engines" / "vllm" / "swiftbox-engine.json"
+    marker.parent.mkdir(parents=True)
+    marker.write_text(json.dumps({"versions": {"vllm": "0.33.0"}}))
     assert engine_version("vllm") == "0.33.0"
+    marker.write_text(json.dumps({"versions": {"vllm": "0.33.0"}, "broken": "no kernel"}))
+    assert engine_version("vllm") == ""
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
@@ -115,6 +127,7 @@ def test_a_model_that_is_not_there_is_refused() -> None:
 def test_the_base_and_the_name_come_from_the_adapter(tiny: Path, adapter: Path) -> None:
     config = deploying(adapter=adapter)
     assert (config.model, config.served_model_name) == (str(tiny), tiny.name)
+    assert loads(write(config), source="settled.yaml").config == config
     run = make_run(adapter, tiny)
     assert named_adapters(deploying(adapter=run)) == {run.name: str(adapter)}
 
@@ -181,7 +194,7 @@ def test_the_command_and_environment_of_vllm_are_these(backend: str) -> None:
         '{"name": "a=1", "path": "/l/a"}',
         '{"name": "b", "path": "/l/b"}',
     ]
-    assert environment(backend, key="sk-1", adapters=True) == {
+    assert environment(backend, key="sk-1", loading=True) == {
         **GOLDEN[backend],
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -196,6 +209,14 @@ def test_without_key_and_adapters_vllm_gets_neither() -> None:
     config = planned("cuda", {"vllm": "0.33.0"}, model="o/n").config
     target = Target("vllm", Path("/m"), "m", {}, (), 8000)
     assert not any("lora" in one or "key" in one for one in command(config, target))
-    found = environment("cuda", key=None, adapters=False)
+    found = environment("cuda", key=None, loading=False)
     assert "VLLM_API_KEY" not in found
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in found
+
+
+def test_adapters_that_may_come_later_have_a_place_in_vllm() -> None:
+    config = planned("cuda", {"vllm": "0.33.0"}, model="o/n", adapter_loading=True).config
+    words = command(config, Target("vllm", Path("/m"), "m", {}, (), 8000))
+    assert words[-5:] == ["--enable-lora", "--max-loras", "1", "--max-lora-rank", "64"]
+    found = environment("cuda", key=None, loading=True)
+    assert found["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"

@@ -1,0 +1,1 @@
+"""Scripts that the Python of an engine runs: each stands alone and imports nothing of swiftbox."""

@@ -1,0 +1,49 @@
+"""A toy engine in the table, and one that is installed, in a home whose path has a space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from toy_engine import TOY, make_index, variables
+
+import swiftbox.engines as table
+from swiftbox.engines.environment import install
+
+
+@pytest.fixture(scope="session")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All that pip can find."""
+    return make_index(tmp_path_factory.mktemp("index") / "wheels")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, index: Path) -> tuple[Path, list[str]]:
+    """A home with the toy installed, and what the install said."""
+    home = tmp_path_factory.mktemp("a user") / "my home"
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        _enter(patch, index, home)
+        install("toy", "cpu", say=said.append)
+    return home, said
+
+
+@pytest.fixture
+def toy(made: tuple[Path, list[str]], index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the installed toy; a test that damages it installs it again."""
+    _enter(monkeypatch, index, made[0])
+    return made[0] / "engines" / "toy"
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder where the toy would be installed; nothing is there yet."""
+    home = tmp_path / "my home"
+    _enter(monkeypatch, index, home)
+    return home / "engines" / "toy"
+
+
+def _enter(patch: pytest.MonkeyPatch, index: Path, home: Path) -> None:
+    for name, value in variables(index, home).items():
+        patch.setenv(name, value)
+    patch.setitem(table.ENGINES, "toy", TOY)  # type: ignore[arg-type]

@@ -1,0 +1,155 @@
+"""`swiftbox engines`, and engines that a run needs: said, asked for, installed, removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+from model_folder import write_model
+from toy_engine import words
+
+from swiftbox import first_use
+from swiftbox.cli import main
+from swiftbox.engines.environment import state
+from swiftbox.errors import MachineError
+
+DOWNLOAD = "task: download\nmodel: {model}\nhub: local\nlocal_dir: copy\n"
+
+
+def box(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        words(*arguments),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def test_the_list_says_what_each_is_for_and_why_it_is_not_here(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["engines"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "toy       installed" in shown
+    assert "toy 1.0 late 1.0" in shown
+    assert "gptq      absent" in shown
+    assert "lmdeploy needs an accelerator" in shown
+    assert main(["engines", "list", "--json"]) == 0
+    rows = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert rows["toy"]["versions"] == {"toy": "1.0", "late": "1.0"}
+    assert rows["toy"]["folder"] == str(toy)
+    assert (rows["vllm"]["status"], rows["vllm"]["can_install"]) == ("absent", False)
+    assert "AVX-512" in rows["vllm"]["reason"]
+
+
+def test_a_test_answers_by_its_exit_code_too(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["engines", "test"]) == 0
+    assert "toy: whole" in capsys.readouterr().out
+    (packages,) = toy.glob("lib/python3*/site-packages")
+    (packages / "toy_helper.py").rename(packages / "aside.py")
+    assert main(["engines", "test", "toy", "--json"]) == 1
+    (said,) = json.loads(capsys.readouterr().out)
+    assert said["problem"] == "toy_helper is damaged: toy_helper.py is missing or changed"
+    assert said["cure"] == "swiftbox engines install toy"
+    (packages / "aside.py").rename(packages / "toy_helper.py")
+    assert main(["engines", "test", "toy"]) == 0
+
+
+def test_remove_wants_a_yes(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["engines", "remove", "toy"]) == 2
+    assert "hint: add --yes" in capsys.readouterr().err
+    assert toy.is_dir()
+    assert main(["engines", "remove", "gptq", "--yes"]) == 0
+    assert "gptq is not installed" in capsys.readouterr().out
+
+
+def test_what_cannot_be_installed_here_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["engines", "install", "lmdeploy"]) == 2
+    assert "cannot be installed for cpu: lmdeploy needs" in capsys.readouterr().err
+    assert main(["engines", "install", "nonesuch", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"] == "no engine named nonesuch"
+
+
+def a_yaml(folder: Path) -> Path:
+    path = folder / "a.yaml"
+    model = write_model(folder / "model")
+    path.write_text(DOWNLOAD.format(model=model), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+def test_a_run_names_the_engine_it_lacks_and_installs_it_with_yes(
+    fresh: Path, tmp_path: Path
+) -> None:
+    path = a_yaml(tmp_path)
+    command = "swiftbox engines install toy"
+    checked = box("check", str(path), cwd=tmp_path).stdout
+    assert "engine toy (doubles numbers): not installed; 0.0 GB of disk" in checked
+    assert command in checked
+    (said,) = json.loads(box("check", str(path), "--json", cwd=tmp_path).stdout)["engines"]
+    assert (said["status"], said["install"]) == ("absent", command)
+    refused = box("run", str(path), "--detach", cwd=tmp_path, code=2)
+    assert f"hint: {command}, or --yes" in refused.stderr
+    assert not (tmp_path / "runs").exists()
+    done = box("run", str(path), "--yes", "--plain", cwd=tmp_path)
+    assert done.stderr.index("unpacking") < done.stderr.index("run folder:")
+    assert state("toy").status == "installed"
+    again = box("runs", "rerun", "last", "--plain", cwd=tmp_path)
+    assert "unpacking" not in again.stderr
+    removed = box("engines", "remove", "toy", "--yes", "--json", cwd=tmp_path).stdout
+    assert json.loads(removed)["freed_bytes"] > 5_000_000
+    assert not fresh.exists()
+
+
+@pytest.mark.parametrize("said", ["n\n", ""])
+def test_in_a_terminal_it_is_asked_first(fresh: Path, tmp_path: Path, said: str) -> None:
+    path = a_yaml(tmp_path)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        words("run", str(path)), cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    while b"[Y/n]" not in shown:
+        shown += os.read(ours, 4096)
+    assert b"engine toy (doubles numbers): not installed" in shown
+    os.write(ours, said.encode() or b"\x04")  # or Ctrl-D
+    assert process.wait(60) == 2
+    os.close(ours)
+    assert not fresh.exists()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_is_asked_where_nobody_can_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nobody:
+        def isatty(self) -> bool:
+            return False
+
+    monkeypatch.setattr("sys.stdin", Nobody())
+    assert first_use.ask(()) is False
+
+
+def test_an_engine_that_cannot_be_had_keeps_a_run_from_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from dataclasses import replace
+
+    from made_up import made_up
+
+    from swiftbox.tasks import TASKS
+    from swiftbox.tasks.load import loads
+
+    needing = replace(TASKS["download"], engines=lambda _config, _machine: ("lmdeploy",))
+    monkeypatch.setitem(TASKS, "download", needing)  # type: ignore[arg-type]
+    config = loads(DOWNLOAD.format(model="o/n"), source="a.yaml").config
+    with pytest.raises(MachineError, match="cannot be installed for rocm: lmdeploy does not"):
+        first_use.require_possible(config, made_up("rocm"))

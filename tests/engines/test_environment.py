@@ -1,0 +1,370 @@
+"""Engines are installed once, into any path, gone on with, diagnosed, mended and removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from box import until
+from toy_engine import GATE, TOY, words
+
+import swiftbox.engines as table
+from swiftbox.engines import installing
+from swiftbox.engines.environment import install, python_of, remove, self_test, state
+from swiftbox.engines.marker import MARKER, packages_in, python_in
+from swiftbox.engines.needs import TORCH_INDEX
+from swiftbox.errors import MachineError
+from swiftbox.run_folder import read_json
+
+CURE = "swiftbox engines install toy"
+
+
+def nothing_said(line: str) -> None:
+    raise AssertionError(line)
+
+
+def packages(folder: Path) -> Path:
+    found = packages_in(folder)
+    assert found is not None
+    return found
+
+
+def test_it_is_installed_into_a_path_with_a_space_and_says_what_it_does(
+    toy: Path, made: tuple[Path, list[str]]
+) -> None:
+    assert " " in str(toy)
+    found = state("toy")
+    assert (found.status, found.reason) == ("installed", "")
+    assert found.versions == {"toy": "1.0", "late": "1.0"}
+    assert found.size_bytes > 5_000_000
+    assert self_test("toy").ok
+    said = "\n".join(made[1])
+    assert "toy==1.0" in said
+    assert "building late" in said
+    assert "trying it" in said
+    done = subprocess.run(
+        [python_of("toy"), "-I", "-c", "import toy; print(toy.double(4))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "8\n"
+
+
+def test_a_second_install_does_nothing_and_needs_no_index(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
+    before = (toy / MARKER).stat()
+    assert install("toy", "cpu", say=nothing_said).status == "installed"
+    assert (toy / MARKER).stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_the_list_reads_files_alone(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", nothing_said)
+    assert [state(name).status for name in ("toy", "gptq")] == ["installed", "absent"]
+    assert toy.is_dir()
+
+
+def mended(folder: Path) -> None:
+    """See that the cure which the self-test names is one."""
+    with pytest.raises(MachineError, match="engine toy") as refused:
+        python_of("toy")
+    assert refused.value.hint == CURE
+    assert install("toy", "cpu", say=lambda _line: None).status == "installed"
+    assert self_test("toy").ok
+    assert not (folder / ".tmp").exists()
+
+
+def test_a_module_that_is_gone_is_found_by_the_self_test_and_mended(toy: Path) -> None:
+    (packages(toy) / "toy" / "sums.py").unlink()
+    assert state("toy").status == "installed"  # the fast look does not go into packages
+    verdict = self_test("toy")
+    assert not verdict.ok
+    assert verdict.problem == "toy is damaged: toy/sums.py is missing or changed"
+    assert verdict.cure == CURE
+    assert state("toy").status == "incomplete"  # the next look remembers
+    mended(toy)
+
+
+def test_a_version_other_than_the_pin_is_named(toy: Path) -> None:
+    pip = [str(python_of("toy")), "-I", "-m", "pip", "install", "--quiet", "toy==1.1"]
+    subprocess.run(pip, check=True, capture_output=True)
+    found = state("toy")
+    assert (found.status, found.reason) == ("incomplete", "toy is 1.1, and 1.0 was installed")
+    assert self_test("toy").problem == found.reason
+    mended(toy)
+    assert state("toy").versions["toy"] == "1.0"
+
+
+def test_a_package_that_is_gone_is_named(toy: Path) -> None:
+    (info,) = packages(toy).glob("toy_helper-*.dist-info")
+    shutil.rmtree(info)
+    (packages(toy) / "toy_helper.py").unlink()
+    assert self_test("toy").problem == "toy_helper 1.0 is missing"
+    mended(toy)
+
+
+def test_an_interpreter_that_is_gone_is_given_back_without_a_download(toy: Path) -> None:
+    for link in (toy / "bin").glob("python*"):
+        link.unlink()
+        link.symlink_to("/gone/python3")
+    assert self_test("toy").problem == "its Python is gone"
+    began = read_json(toy / installing.BEGUN)
+    mended(toy)
+    assert read_json(toy / installing.BEGUN) == began, "it was made anew"
+
+
+def test_a_tool_that_does_not_start_is_told_with_its_last_words(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = replace(TOY, selftest="import toy\nassert toy.double(2) == 5, 'two and two'\n")
+    monkeypatch.setitem(table.ENGINES, "toy", broken)  # type: ignore[arg-type]
+    problem = self_test("toy").problem
+    assert problem.startswith("its self-test ended with code 1")
+    assert "AssertionError: two and two" in problem
+    monkeypatch.setitem(table.ENGINES, "toy", TOY)  # type: ignore[arg-type]
+    assert self_test("toy").ok  # a cause that has gone leaves nothing behind
+    assert toy.is_dir()
+
+
+def test_a_torch_of_another_kind_is_told(toy: Path) -> None:
+    fake = packages(toy) / "torch"
+    fake.mkdir()
+    code = "__version__ = '2.13.0'\nclass version:\n    cuda = hip = None\n"
+    (fake / "__init__.py").write_text(code)
+    from swiftbox.engines.self_test import TORCH_IS_FOR, _fails
+
+    said = _fails(TOY, TORCH_IS_FOR, "cuda")
+    assert "torch 2.13.0 is not a build for cuda" in said
+    (fake / "__init__.py").unlink()
+
+
+@pytest.mark.slow
+def test_an_install_killed_in_the_middle_is_gone_on_with(fresh: Path, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    asked = words("engines", "install", "toy", "--yes")
+    cut = subprocess.Popen(
+        asked, env={**os.environ, GATE: str(gate)}, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
+    try:
+        line = os.open(gate, os.O_WRONLY)  # returns when the build reads it: the second step
+        with pytest.raises(MachineError, match="by another process"):
+            install("toy", "cpu", say=lambda _line: None)
+        with pytest.raises(MachineError, match="by another process"):
+            remove("toy")
+        import psutil
+
+        family = psutil.Process(cut.pid).children(recursive=True)
+        assert family
+        cut.send_signal(signal.SIGKILL)
+        cut.communicate()
+        until(lambda: not any(_lives(one) for one in family), what="the end of pip", timeout_s=20)
+        os.close(line)
+    finally:
+        if cut.poll() is None:
+            cut.kill()
+    found = state("toy")
+    assert (found.status, found.reason) == ("incomplete", "its install was not finished")
+    assert self_test("toy").cure == CURE
+    began = (fresh / installing.BEGUN).stat().st_mtime_ns
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "it is incomplete: its install was not finished" in done.stderr
+    assert "toy is installed" in done.stdout
+    assert (fresh / installing.BEGUN).stat().st_mtime_ns == began, "what was there was kept"
+    assert remove("toy") > 5_000_000
+    assert list(fresh.parent.iterdir()) == []
+
+
+def test_ctrl_c_ends_pip_and_says_how_to_go_on(toy: Path, tmp_path: Path) -> None:
+    (info,) = packages(toy).glob("late-*.dist-info")
+    shutil.rmtree(info)  # so that its build is waited for
+    (toy / MARKER).unlink()
+    os.mkfifo(tmp_path / "gate")
+    cut = subprocess.Popen(
+        words("engines", "install", "toy", "--yes"),
+        env={**os.environ, GATE: str(tmp_path / "gate")},
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    line = os.open(tmp_path / "gate", os.O_WRONLY)
+    cut.send_signal(signal.SIGINT)
+    said = cut.communicate(timeout=60)[1]
+    os.close(line)
+    assert cut.returncode == 130
+    assert said.endswith("stopped; `swiftbox engines install toy` goes on from here\n")
+    mended(toy)
+
+
+def test_a_home_that_cannot_be_written_to_is_named(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path / "a file"))
+    with pytest.raises(MachineError, match="cannot write into") as refused:
+        install("toy", "cpu", say=nothing_said)
+    assert "SWIFTBOX_HOME" in refused.value.hint
+    assert not fresh.exists()
+
+
+def _lives(process: object) -> bool:
+    import psutil
+
+    assert isinstance(process, psutil.Process)
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_package_cut_while_it_was_unpacked_is_installed_again(toy: Path) -> None:
+    (info,) = packages(toy).glob("toy_helper-*.dist-info")
+    (info / "INSTALLER").unlink()  # written among the last, so this is how a cut looks
+    (packages(toy) / "toy_helper.py").unlink()
+    (toy / MARKER).unlink()
+    (packages(toy) / "~oy").mkdir()
+    mended(toy)
+    assert not (packages(toy) / "~oy").exists()
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(fresh: Path) -> None:
+    fresh.mkdir(parents=True)
+    (fresh / "thesis.txt").write_text("words")
+    for act in (lambda: install("toy", "cpu", say=nothing_said), lambda: remove("toy")):
+        with pytest.raises(MachineError, match="was not made by swiftbox"):
+            act()
+    assert (fresh / "thesis.txt").read_text() == "words"
+
+
+def test_too_little_disk_is_said_before_anything_is_made(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huge = replace(TOY, size_bytes={"*": 10**18})
+    monkeypatch.setitem(table.ENGINES, "toy", huge)  # type: ignore[arg-type]
+    with pytest.raises(MachineError, match=r"needs about 1300000000.0 GB, and .* GB free"):
+        install("toy", "cpu", say=nothing_said)
+    assert not fresh.exists()
+
+
+def test_a_python_it_cannot_use_is_said(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = replace(TOY, python=(3, 4))
+    monkeypatch.setitem(table.ENGINES, "toy", old)  # type: ignore[arg-type]
+    with pytest.raises(MachineError, match=r"needs Python 3.3 to 3.4") as refused:
+        install("toy", "cpu", say=lambda _line: None)
+    assert "SWIFTBOX_PYTHON" in refused.value.hint
+    assert state("toy").status != "installed"
+    assert not (fresh / MARKER).exists()
+
+
+def test_a_missing_system_package_is_said_with_the_line_that_brings_it(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from swiftbox.engines.engine import PCRE2
+
+    lacking = replace(PCRE2, is_there=lambda: False)
+    needy = replace(TOY, system=(lacking,))
+    monkeypatch.setitem(table.ENGINES, "toy", needy)  # type: ignore[arg-type]
+    monkeypatch.setattr("shutil.which", lambda name: name if name == "apt-get" else None)
+    with pytest.raises(MachineError, match=r"needs pcre2\.h") as refused:
+        install("toy", "cpu", say=nothing_said)
+    assert refused.value.hint == "sudo apt-get install libpcre2-dev"
+    assert not fresh.exists()
+
+
+def _bare(_python: str, folder: Path) -> None:
+    """Stand in for venv, where nothing is put into the environment."""
+    (folder / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+    (folder / "bin").mkdir()
+    python_in(folder).touch()
+
+
+def test_torch_comes_first_from_the_index_of_the_machines_kind_and_stays_pinned(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        installing, "pip_install", lambda _f, words, _say, **_k: asked.append(words)
+    )
+    monkeypatch.setattr(installing, "problem_of", lambda _engine, _backend: "")
+    monkeypatch.setattr(installing, "_venv", _bare)
+    monkeypatch.setenv(TORCH_INDEX, "https://example.org/wheels")
+    heavy = replace(TOY, torch="2.13.0")
+    monkeypatch.setitem(table.ENGINES, "toy", heavy)  # type: ignore[arg-type]
+    install("toy", "npu", say=lambda _line: None)
+    plugin = ("torch==2.13.0", "torch-npu==2.13.0", "decorator")
+    assert asked == [
+        ("torch==2.13.0", "--index-url", "https://example.org/wheels"),
+        (*plugin, "toy==1.0"),
+        (*plugin, "toy==1.0", "late==1.0", "--no-build-isolation"),
+    ]
+    assert read_json(fresh / MARKER)["backend"] == "npu"
+
+
+def test_rocm_needs_an_index_of_its_own(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TORCH_INDEX, raising=False)
+    heavy = replace(TOY, torch="2.13.0")
+    monkeypatch.setitem(table.ENGINES, "toy", heavy)  # type: ignore[arg-type]
+    with pytest.raises(MachineError, match="SWIFTBOX_TORCH_INDEX"):
+        install("toy", "rocm", say=nothing_said)
+    assert not fresh.exists()
+
+
+def test_an_index_without_the_package_is_pips_last_words(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = replace(TOY, requirements={"*": ("nonesuch==1.0",)})
+    monkeypatch.setitem(table.ENGINES, "toy", absent)  # type: ignore[arg-type]
+    with pytest.raises(MachineError, match="No matching distribution found for nonesuch") as failed:
+        install("toy", "cpu", say=lambda _line: None)
+    assert "it continues from here" in failed.value.hint
+    assert state("toy").status == "incomplete"
+    monkeypatch.setitem(table.ENGINES, "toy", TOY)  # type: ignore[arg-type]
+    mended(toy)
+
+
+def test_an_unknown_name_is_told_those_there_are() -> None:
+    with pytest.raises(MachineError, match="no engine named gpt") as refused:
+        state("gpt")
+    assert "gptq, compress, evalscope" in refused.value.hint
+
+
+def test_packages_stay_inside_where_pip_is_told_to_put_them_elsewhere(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_TARGET", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("PIP_USER", "1")
+    (packages(toy) / "toy_helper.py").unlink()
+    assert not self_test("toy").ok
+    mended(toy)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_marker_is_for_the_place_and_the_pins_it_was_made_with(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = replace(TOY, requirements={"*": ("toy==1.1",)})
+    monkeypatch.setitem(table.ENGINES, "toy", newer)  # type: ignore[arg-type]
+    assert state("toy").reason == "it was installed for other pins"
+    monkeypatch.setitem(table.ENGINES, "toy", TOY)  # type: ignore[arg-type]
+    elsewhere = toy.parents[2] / "moved"
+    (toy.parents[1]).rename(elsewhere)
+    try:
+        monkeypatch.setenv("SWIFTBOX_HOME", str(elsewhere))
+        assert state("toy").reason == f"it was moved here from {toy}"
+    finally:
+        elsewhere.rename(toy.parents[1])
+
+
+def test_json_of_the_marker_is_plain(toy: Path) -> None:
+    assert json.loads((toy / MARKER).read_text())["wanted"] == ["toy==1.0", "late==1.0"]
+    assert sys.version_info.minor == read_json(toy / MARKER)["python"]

@@ -1,0 +1,259 @@
+"""A tool's events, result, errors and last words reach us; stopped or orphaned, nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from box import until
+
+from swiftbox.engines import running
+from swiftbox.engines.running import ToolStopped, run_tool
+from swiftbox.errors import MachineError, RunError
+
+Write = Callable[..., None]
+
+HEAD = """
+import json, os, sys
+request = json.load(open(sys.argv[1]))
+"""
+END = """
+json.dump({"doubled": 2 * request["number"]}, open(request["result"], "w"))
+"""
+FAMILY = """
+import subprocess
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+print(json.dumps({"event": "family", "pids": [os.getpid(), child.pid]}))
+import signal
+"""
+
+
+@pytest.fixture
+def write(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Write the script of the tool `double`."""
+    assert toy.is_dir()
+    (tmp_path / "tools").mkdir()
+    monkeypatch.setattr(running, "TOOLS", tmp_path / "tools")
+
+    def writing(*parts: str) -> None:
+        script = "".join(map(textwrap.dedent, (HEAD, *parts)))
+        (tmp_path / "tools" / "double.py").write_text(script, encoding="utf-8")
+
+    return writing
+
+
+def call(folder: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    heard: list[dict[str, Any]] = []
+
+    def emit(event: str, **fields: Any) -> None:
+        heard.append({"event": event, **fields})
+
+    return run_tool("toy", "double", {"number": 21}, folder, emit, **options), heard
+
+
+def test_events_come_through_and_all_else_goes_to_the_log(
+    write: Write, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(
+        """
+        import toy
+        assert toy.double(1) == 2
+        print(json.dumps({"event": "progress", "time": 1, "done": 1}))
+        print("plain words: 中文")
+        print('{"not": "an event"}')
+        print('{"torn')
+        sys.stderr.write("5%\\r10%\\n")
+        """,
+        END,
+    )
+    result, heard = call(tmp_path)
+    assert result == {"doubled": 42}
+    assert heard == [{"event": "progress", "done": 1}]
+    log = capfd.readouterr().err
+    for line in ("plain words: 中文", '{"not": "an event"}', '{"torn', "10%"):
+        assert line in log
+    request = json.loads((tmp_path / "double.request.json").read_text())
+    assert request == {"number": 21, "result": str(tmp_path / "double.result.json")}
+
+
+def test_events_come_while_the_tool_runs(write: Write, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    write(f'print(json.dumps({{"event": "ready"}}))\nopen({str(gate)!r}).read()\n' + END)
+
+    def emit(event: str, **_fields: Any) -> None:
+        assert event == "ready"
+        gate.write_text("go on")  # the tool waits for this: the event came before its end
+
+    assert run_tool("toy", "double", {"number": 1}, tmp_path, emit) == {"doubled": 2}
+
+
+def test_the_environment_is_the_engines_own(
+    write: Write, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIRTUAL_ENV", "/ours")
+    monkeypatch.setenv("TOY_WORKERS", "7")
+    write(
+        """
+        import shutil
+        names = ("PYTHONPATH", "VIRTUAL_ENV", "TOY_WORKERS", "MY_KEY")
+        found = {name: os.environ.get(name) for name in names}
+        found |= {"prefix": sys.prefix, "pip": shutil.which("pip"), "stdin": sys.stdin.read()}
+        json.dump(found, open(request["result"], "w"))
+        """
+    )
+    result, _ = call(tmp_path, env={"MY_KEY": "sk-secret"})
+    assert result == {
+        "PYTHONPATH": None,
+        "VIRTUAL_ENV": None,
+        "TOY_WORKERS": "7",
+        "MY_KEY": "sk-secret",
+        "prefix": str(toy),
+        "pip": str(toy / "bin" / "pip"),
+        "stdin": "",
+    }
+    assert "sk-secret" not in (tmp_path / "double.request.json").read_text()
+
+
+def test_a_secret_in_a_request_is_a_bug_that_is_not_written(write: Write, tmp_path: Path) -> None:
+    write(END)
+    with pytest.raises(ValueError, match="the value of MY_KEY"):
+        run_tool("toy", "double", {"key": "sk-1"}, tmp_path, print, env={"MY_KEY": "sk-1"})
+    assert not (tmp_path / "double.request.json").exists()
+
+
+def test_an_error_in_the_result_is_the_users_to_read(write: Write, tmp_path: Path) -> None:
+    write('json.dump({"error": "no such model", "hint": "name one"}, open(request["result"], "w"))')
+    with pytest.raises(RunError, match=r"^no such model$") as failed:
+        call(tmp_path)
+    assert failed.value.hint == "name one"
+
+
+def test_a_crash_is_told_with_the_last_words(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "double.result.json").write_text('{"doubled": 1}')  # of an earlier time
+    write("print('getting ready')\nraise ValueError('no such kernel')")
+    with pytest.raises(RunError, match=r"double \(toy\) ended with code 1") as failed:
+        call(tmp_path)
+    assert "getting ready" in failed.value.message
+    assert failed.value.message.endswith("ValueError: no such kernel")
+    assert "swiftbox engines test toy" in failed.value.hint
+
+
+@pytest.mark.parametrize(
+    ("body", "how"),
+    [
+        ("os.kill(os.getpid(), 9)", "was ended by SIGKILL"),
+        ("print('did nothing')", "ended without a result\ndid nothing"),
+        ("open(request['result'], 'w').write('{torn')", "ended without a result"),
+        (END + "sys.exit(3)", "ended with code 3"),
+    ],
+)
+def test_an_end_without_a_whole_result_is_an_error(
+    write: Write, tmp_path: Path, body: str, how: str
+) -> None:
+    write(body)
+    with pytest.raises(RunError) as failed:
+        call(tmp_path)
+    assert how in failed.value.message
+
+
+def test_an_engine_that_is_not_installed_is_named_with_the_command(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="engine gptq: it is not installed") as refused:
+        run_tool("gptq", "gptq", {}, tmp_path, print)
+    assert refused.value.hint == "swiftbox engines install gptq"
+    assert list(tmp_path.iterdir()) == []
+
+
+def gone(pids: list[int]) -> bool:
+    alive = [psutil.Process(one) for one in pids if psutil.pid_exists(one)]
+    return all(one.status() == psutil.STATUS_ZOMBIE for one in alive)
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_stop_ends_the_tool_and_its_children(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stubborn: bool
+) -> None:
+    monkeypatch.setattr(running, "END_WITHIN_S", 0.5)
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if stubborn else ""
+    write(FAMILY + deaf + "print(json.dumps({'event': 'ready'}))\nwhile True: signal.pause()\n")
+    stop, pids = threading.Event(), []
+
+    def emit(event: str, **fields: Any) -> None:
+        pids.extend(fields.get("pids", []))
+        if event == "ready":
+            stop.set()
+
+    with pytest.raises(ToolStopped):
+        run_tool("toy", "double", {}, tmp_path, emit, stop=stop)
+    assert len(pids) == 2
+    until(lambda: gone(pids), what="the end of the family", timeout_s=10)
+
+
+def test_a_tool_may_save_when_it_is_asked_to_stop(write: Write, tmp_path: Path) -> None:
+    write(
+        """
+        import signal
+        def save(number, frame):
+            open(request["result"] + ".part", "w").write("half")
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, save)
+        print(json.dumps({"event": "ready"}))
+        while True: signal.pause()
+        """
+    )
+    stop = threading.Event()
+    with pytest.raises(ToolStopped):
+        run_tool("toy", "double", {}, tmp_path, lambda _event: stop.set(), stop=stop)
+    assert (tmp_path / "double.result.json.part").read_text() == "half"
+
+
+def test_a_child_that_outlives_its_tool_is_ended(write: Write, tmp_path: Path) -> None:
+    write(FAMILY + END)
+    result, heard = call(tmp_path)
+    assert result == {"doubled": 42}
+    until(lambda: gone(heard[0]["pids"]), what="the end of the child", timeout_s=10)
+
+
+CALLER = """
+import sys, toy_engine
+import swiftbox.engines as table
+from pathlib import Path
+from swiftbox.engines import running
+table.ENGINES["toy"] = toy_engine.TOY
+running.TOOLS = Path(sys.argv[1]) / "tools"
+def emit(event, **fields):
+    print(*fields["pids"], flush=True)
+running.run_tool("toy", "double", {}, Path(sys.argv[1]), emit)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_caller_that_dies_takes_the_tool_and_its_children_along(
+    write: Write, tmp_path: Path, how: signal.Signals
+) -> None:
+    write(FAMILY + "while True: signal.pause()\n")
+    caller = subprocess.Popen(
+        [sys.executable, "-c", CALLER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert caller.stdout is not None
+        pids = [int(one) for one in caller.stdout.readline().split()]
+        assert len(pids) == 2
+        assert not gone(pids)
+        caller.send_signal(how)
+        caller.communicate(timeout=30)
+        until(lambda: gone(pids), what="the end of the family", timeout_s=10)
+    finally:
+        if caller.poll() is None:
+            caller.kill()
+            caller.communicate()

@@ -1,0 +1,125 @@
+"""Every row of the table of engines is sane: pins, backends, sizes, self-tests, refusals."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import swiftbox.engines as table
+from swiftbox.devices import host
+from swiftbox.devices.backends import BACKENDS
+from swiftbox.engines.engine import EVERYWHERE, Engine
+from swiftbox.engines.environment import disk_bytes
+from swiftbox.engines.guarded import GUARD
+from swiftbox.engines.running import TOOLS
+
+ROWS = list(table.ENGINES.values())
+BY_NAME = [pytest.param(one, id=one.name) for one in ROWS]
+WHERE = [
+    pytest.param(one, backend, id=f"{one.name}-{backend}") for one in ROWS for backend in BACKENDS
+]
+
+
+def test_these_engines_are_there() -> None:
+    wanted = {"gptq", "compress", "evalscope", "lm_eval", "vllm", "lmdeploy", "sglang"}
+    assert set(table.ENGINES) == wanted
+    assert all(name == one.name for name, one in table.ENGINES.items())
+
+
+@pytest.mark.parametrize(("engine", "backend"), WHERE)
+def test_a_row_pins_what_it_installs_or_says_why_it_is_not_for_a_backend(
+    engine: Engine, backend: str
+) -> None:
+    refusal = engine.refusal(backend)
+    if refusal:
+        assert len(refusal) > 10
+        return
+    asked = engine.wanted(backend)
+    assert asked
+    loose = [one for one in asked if "==" not in one]
+    assert loose in ([], ["decorator"])  # what torch-npu forgets to ask for
+    assert len(engine.pins(backend)) == len(asked) - len(loose)
+    assert engine.size(backend) > 100e6
+
+
+@pytest.mark.parametrize("engine", BY_NAME)
+def test_a_row_is_about_something_known(engine: Engine) -> None:
+    assert set(engine.requirements) <= {EVERYWHERE, *BACKENDS}
+    assert {*engine.backends, *engine.measured, *engine.size_bytes} <= {EVERYWHERE, *BACKENDS}
+    assert not engine.capability or engine.capability in BACKENDS["cpu"].cells
+    assert 10 <= engine.python[0] <= engine.python[1]
+    tree = ast.parse(engine.selftest)
+    assert any(isinstance(one, ast.Assert) for one in ast.walk(tree)), "it exercises the tool"
+
+
+def test_the_torch_of_a_row_is_that_of_the_project_where_it_shares_it() -> None:
+    pins = (Path(table.__file__).parents[2] / "pyproject.toml").read_text("utf-8")
+    for one in ROWS:
+        assert not one.torch or f'"torch=={one.torch}"' in pins
+
+
+def test_a_row_agrees_with_the_install_cell_of_its_capability() -> None:
+    cell = BACKENDS["cpu"].cell("gptq_infer").install.split()
+    exact = [one for one in cell if "==" in one]
+    assert set(exact) <= set(table.ENGINES["gptq"].wanted("cpu"))
+    assert table.ENGINES["vllm"].wanted("npu") == ("vllm==0.23.0", "vllm-ascend==0.23.0.post1")
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "why"),
+    [
+        ("vllm", "rocm", "ROCm wheels"),
+        ("vllm", "cpu", "CPU build"),
+        ("vllm", "mps", "vllm-metal"),
+        ("sglang", "npu", "from its image"),
+        ("lmdeploy", "cpu", "needs an accelerator"),
+        ("compress", "mps", "not known to run on mps"),
+    ],
+)
+def test_what_pip_cannot_bring_is_refused_with_the_reason(
+    name: str, backend: str, why: str
+) -> None:
+    assert why in table.ENGINES[name].refusal(backend)
+
+
+def test_torch_comes_with_the_plugin_of_the_backend() -> None:
+    gptq = table.ENGINES["gptq"]
+    assert gptq.torch_packages("npu") == ("torch==2.13.0", "torch-npu==2.13.0", "decorator")
+    assert gptq.torch_packages("cuda") == ("torch==2.13.0",)
+    assert table.ENGINES["evalscope"].torch_packages("cuda") == ()
+
+
+def test_every_script_belongs_to_a_row_and_stands_alone() -> None:
+    scripts = {path.stem: path for path in TOOLS.glob("*.py") if path.stem != "__init__"}
+    assert set(scripts) <= {tool for one in ROWS for tool in one.tools}
+    for path in (*scripts.values(), GUARD):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            assert not any(name.split(".")[0] == "swiftbox" for name in names), path.name
+
+
+@pytest.mark.parametrize(("cores", "found"), [(2, {"GPTQMODEL_CPU_WORKERS": "2"}), (64, {})])
+def test_few_cores_want_an_environment_of_their_own(
+    cores: int, found: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert table.ENGINES["gptq"].environment() == found
+
+
+@pytest.mark.parametrize(("build", "more"), [({"cuda": "13.0"}, 4.5e9), ({}, 0)])
+def test_the_libraries_of_cuda_count_where_our_own_torch_brought_them(
+    build: dict[str, str], more: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "torch_folder", lambda: Path("torch"))
+    monkeypatch.setattr(host, "torch_build", lambda _folder: build)
+    monkeypatch.delenv("SWIFTBOX_TORCH_INDEX", raising=False)
+    lm_eval, evalscope = (table.ENGINES[name] for name in ("lm_eval", "evalscope"))
+    assert disk_bytes(lm_eval, "cpu") == lm_eval.size("cpu") + more
+    assert disk_bytes(lm_eval, "cuda") == lm_eval.size("cuda")  # it needs them, and counts them
+    assert disk_bytes(evalscope, "cpu") == evalscope.size("cpu")
+    monkeypatch.setenv("SWIFTBOX_TORCH_INDEX", "https://example.org/cpu")
+    assert disk_bytes(lm_eval, "cpu") == lm_eval.size("cpu")
