@@ -147,6 +147,8 @@ def test_an_engine_comes_and_goes_as_the_page_says(
         given = words(*shlex.split(line.replace("gptq", "toy"))[1:])
         subprocess.run(given, check=True, stdin=subprocess.DEVNULL)
     assert list((tmp_path / "home" / "engines").iterdir()) == []
+
+
 EVALUATE = (
     "swiftbox run configs/evaluate.yaml adapter=runs/my-lora",
     "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_ceval,sample_mmlu",
