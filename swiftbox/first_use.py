@@ -10,7 +10,7 @@ from typing import Any
 from swiftbox.config.task import TaskConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.engines.engine import Engine
-from swiftbox.engines.environment import State, find, install, require, state
+from swiftbox.engines.environment import State, disk_bytes, find, install, require, state
 from swiftbox.errors import MachineError
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
@@ -51,14 +51,14 @@ class Missing:
             "name": self.engine.name,
             "status": self.state.status,
             "reason": self.state.reason,
-            "size_bytes": self.engine.size(self.backend),
+            "size_bytes": disk_bytes(self.engine, self.backend),
             "install": self.command,
         }
 
 
 def room(engine: Engine, backend: str) -> str:
     """Say how much of the disk and of one's time an engine takes, and how well that is known."""
-    size = f"{engine.size(backend) / 1e9:.1f} GB"
+    size = f"{disk_bytes(engine, backend) / 1e9:.1f} GB"
     minutes = f"{engine.minutes:g}"
     if backend in engine.measured:
         return text(f"{size} of disk, about {minutes} min", f"占用 {size}，约 {minutes} 分钟")

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
+from swiftbox import part_lines
 from swiftbox.evaluating import shown as evaluation
 from swiftbox.hub import shown
 from swiftbox.language import text
-from swiftbox.serving.shown import parity_lines, serving_lines
+from swiftbox.part_lines import duration
+from swiftbox.serving import shown as served
 
 Event = Mapping[str, Any]
 
@@ -70,6 +72,11 @@ class View:
         if self.live is None and not self.plain:
             self._begin()
         kind = event.get("event")
+        if kind == "inner":
+            self.event(event["inner"])
+            return
+        if kind == "part":
+            self._begin_part()
         if kind == "step":
             self._step(event)
             return
@@ -90,6 +97,11 @@ class View:
         for line in lines_of(event):
             self._line(line)
         self._refresh()
+
+    def _begin_part(self) -> None:
+        """Forget what was shown of the step before."""
+        self.losses, self.rates, self.saved, self.stage = [], [], "", ""
+        self.step, self.start, self.progress = {}, {}, {}
 
     def _step(self, event: Event) -> None:
         self.step = event
@@ -187,6 +199,8 @@ def stage_title(event: Event) -> str:
         "reference": ("asking the reference model", "计算参考模型"),
         "train": ("training", "训练"),
         "save": ("saving the model", "保存模型"),
+        "corpus": ("reading the standard library's docstrings", "读取标准库文档"),
+        "starter": ("making the tokenizer and a random model", "制作分词器与随机初始化的模型"),
         "merge": ("merging", "合并"),
         "parity": ("holding it against its training", "与训练核对"),
         "verify": ("checking what was written", "核对写出的模型"),
@@ -197,6 +211,9 @@ def stage_title(event: Event) -> str:
 
 def lines_of(event: Event) -> list[str]:
     """Return the lines that an event adds for good, in the live view and in the plain one."""
+    told = part_lines.lines_of(event)
+    if told is not None:
+        return told
     kind = event.get("event")
     if kind == "stage":
         detail = event.get("detail")
@@ -214,10 +231,8 @@ def lines_of(event: Event) -> list[str]:
         return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
     if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
         return shown.lines_of(event)
-    if kind == "serving":
-        return serving_lines(event)
-    if kind == "parity":
-        return parity_lines(event)
+    if kind in ("serving", "parity") or "answers" in event:
+        return served.lines_of(event)
     if kind in evaluation.KINDS:
         return evaluation.lines_of(event)
     if kind == "done":
@@ -354,14 +369,6 @@ def sparkline(values: list[float], width: int, bars: str = BARS) -> str:
     low, high = min(means), max(means)
     spread = (high - low) or 1.0
     return "".join(bars[round((one - low) / spread * (len(bars) - 1))] for one in means)
-
-
-def duration(seconds: float) -> str:
-    """Write seconds as 1:02:03 or 2:03."""
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
 def gibibytes(count: int) -> str:

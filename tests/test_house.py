@@ -50,9 +50,16 @@ FRONT = [
     "swiftbox.hub.online",
     "swiftbox.hub.download",
     "swiftbox.hub_verbs",
+    "swiftbox.engine_verbs",
+    "swiftbox.first_use",
+    "swiftbox.engines.running",
     "swiftbox.devices.probe",
     "swiftbox.devices.doctor",
     "swiftbox.starter.demo",
+    "swiftbox.chat.verb",
+    "swiftbox.chat.terminal",
+    "swiftbox.tasks.sides",
+    "swiftbox.tasks.beside",
 ]
 
 
@@ -125,7 +132,7 @@ def test_every_method_file_is_registered() -> None:
 
 
 def test_every_task_file_is_registered() -> None:
-    common = {"__init__", "task", "load", "checks", "training_check", "beside"}
+    common = {"__init__", "task", "load", "checks", "training_check", "beside", "sides"}
     files = {path.stem for path in (PACKAGE / "tasks").glob("*.py")} - common
     assert files == set(TASKS)
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from adapters import make_adapter, make_run
 from box import COMMAND, box, events, state, until
 from made_up import made_up
 from model_folder import write_model
@@ -45,17 +46,8 @@ def commands() -> list[str]:
 
 
 def test_every_command_is_known_here() -> None:
-    known = [
-        *PLANNED,
-        BUILT_ELSEWHERE,
-        *REAL_JOB,
-        TORCHRUN,
-        *DOWNLOADS,
-        *CATALOGUE,
-        *LOCAL,
-        MERGE,
-        *EVALUATE,
-    ]
+    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL, MERGE]
+    known += [*DEPLOY, CHAT, *ENGINES, *EVALUATE]
     assert sorted(commands()) == sorted(known)
 
 
@@ -75,6 +67,45 @@ def test_the_catalogue_answers_as_the_page_says(
     assert len(capsys.readouterr().out.splitlines()) >= 6
 
 
+DEPLOY = (
+    "swiftbox run configs/deploy.yaml adapter=runs/my-lora --detach",
+    "swiftbox runs list",
+    "swiftbox runs stop last",
+)
+
+CHAT = "swiftbox chat runs/my-lora --compare base"
+
+
+@pytest.mark.slow
+def test_an_adapter_is_deployed_and_talked_with_as_the_page_says(
+    tmp_path: Path, tiny: Path
+) -> None:
+    adapter = make_adapter(tiny, tmp_path / "runs/my-lora/model")
+    make_run(adapter, tiny)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    start, listing, stop = (shlex.split(one)[1:] for one in DEPLOY)
+    box(*start, "port=0", cwd=tmp_path)
+    (made,) = (tmp_path / "runs").glob("deploy-*")
+    try:
+        until(lambda: events(made, "serving"), what="the address")
+        (row,) = box(*listing, cwd=tmp_path).stdout.splitlines()
+        assert row.endswith("  ok")
+        done = subprocess.run(
+            [*COMMAND, *shlex.split(CHAT)[1:], "max_tokens=8"],
+            cwd=tmp_path,
+            input="hello\n",
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "base> " in done.stdout
+        assert "my-lora> " in done.stdout
+    finally:
+        box(*stop, cwd=tmp_path)
+    (held,) = events(made, "parity")
+    assert [one["differences"] for one in held["models"]] == [[], []]
+
+
 MERGE = "swiftbox run configs/merge.yaml adapter=runs/my-lora"
 
 
@@ -87,7 +118,35 @@ def test_the_adapter_of_a_run_is_merged_as_the_page_says(tmp_path: Path, tiny: P
     box(*shlex.split(MERGE)[1:], "--plain", cwd=tmp_path)
     (made,) = (tmp_path / "runs").glob("*merge*")
     assert (made / "model" / "model.safetensors").is_file()
+    left, carried = (
+        json.loads((folder / "model" / "parity.json").read_text("utf-8"))
+        for folder in (tmp_path / "runs" / "my-lora", made)
+    )
+    assert len(left["answers"]) == 3
+    assert (carried["prompts"], carried["answers"]) == (left["prompts"], left["answers"])
     assert json.loads((made / "merge.json").read_text())["steps"]
+
+
+ENGINES = (
+    "swiftbox engines list",
+    "swiftbox engines install gptq",
+    "swiftbox engines test gptq",
+    "swiftbox engines remove gptq --yes",
+)
+
+
+@pytest.mark.slow
+def test_an_engine_comes_and_goes_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toy_engine import make_index, variables, words
+
+    for name, value in variables(make_index(tmp_path / "wheels"), tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    for line in ENGINES:
+        given = words(*shlex.split(line.replace("gptq", "toy"))[1:])
+        subprocess.run(given, check=True, stdin=subprocess.DEVNULL)
+    assert list((tmp_path / "home" / "engines").iterdir()) == []
 
 
 EVALUATE = (
@@ -252,7 +311,7 @@ def test_every_verb_explains_itself_with_an_example() -> None:
 
 
 def test_the_page_names_every_verb() -> None:
-    from swiftbox.cli import parser
+    from swiftbox.command_line import parser
 
     listed = parser().format_help()
     for verb in re.findall(r"^    (\w+) ", listed, re.MULTILINE):

@@ -74,7 +74,7 @@ def run_tool(
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
 
-    running = Guarded(python, words, {**row.env, **os.environ, **(env or {})}, hear)
+    running = Guarded(python, words, {**row.environment(), **os.environ, **(env or {})}, hear)
     until = stop.is_set if stop is not None else lambda: False
     code = running.run(until, end_within_s=END_WITHIN_S)
     if code is None:

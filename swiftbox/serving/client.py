@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,7 +60,7 @@ class Endpoint:
                 raise Refused(0, f"{self.url}: {error}") from None
         return found if isinstance(found, dict) else {"data": found}
 
-    def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def stream(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
         """Yield the events of an answer as they come; closing the iterator ends the request."""
         with self._opened(path, {**body, "stream": True}) as said:
             try:

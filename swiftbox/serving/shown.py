@@ -10,6 +10,18 @@ from swiftbox.language import text
 Event = Mapping[str, Any]
 
 
+def lines_of(event: Event) -> list[str]:
+    """Return the lines of an event of a deployment or of a chat."""
+    kind = event.get("event")
+    if kind == "serving":
+        return serving_lines(event)
+    if kind == "parity":
+        return parity_lines(event)
+    if kind == "answer":
+        return answer_lines(event)
+    return [text(f"answers: {event['answers']}", f"回答：{event['answers']}")]
+
+
 def serving_lines(event: Event) -> list[str]:
     """Return the line that says where the models are."""
     models = ", ".join(event["models"])
@@ -60,3 +72,9 @@ def _same(one: Mapping[str, Any]) -> str:
             f"; {one['skipped']} longer than the server reads", f"；{one['skipped']} 个超出最大长度"
         )
     return line
+
+
+def answer_lines(event: Event) -> list[str]:
+    """Return a prompt and what each side answers."""
+    answers = [f"{one['name']}: {one['text'].strip()}" for one in event["answers"]]
+    return [f"> {event['prompt']}", *(line for one in answers for line in one.splitlines())]

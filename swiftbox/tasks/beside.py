@@ -11,6 +11,7 @@ from pathlib import Path
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.nested import Beside, beside, child_of
+from swiftbox.supervise import OnEvent
 from swiftbox.tasks.checks import OnRemark, ignored
 from swiftbox.tasks.deploy import check, placed, resolve
 
@@ -37,6 +38,7 @@ def serving(
     *,
     stop: threading.Event,
     on_remark: OnRemark = ignored,
+    on_event: OnEvent | None = None,
 ) -> Iterator[Serving | None]:
     """Keep a deployment going in a folder of its own; yield None when `stop` came first.
 
@@ -47,7 +49,11 @@ def serving(
     settled = placed(DeployConfig.model_validate(resolved.config.model_dump()))
     check(settled, on_remark)
     with beside(
-        folder, settled, machine, child=lambda there: child_of(there, 1, resolved.env)
+        folder,
+        settled,
+        machine,
+        child=lambda there: child_of(there, 1, resolved.env),
+        on_event=on_event,
     ) as running:
         told = running.wait_for("serving", within_s=LONGEST_START_S, stop=stop)
         yield None if told is None else Serving(told["url"], tuple(told["models"]), running)

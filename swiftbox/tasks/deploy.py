@@ -11,18 +11,26 @@ from typing import Any
 from swiftbox import run_folder
 from swiftbox.config.deploy import DeployConfig, is_loopback
 from swiftbox.config.groups import as_list
+from swiftbox.config.references import is_reference, references
 from swiftbox.control import STOP
 from swiftbox.devices import choices
 from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
 from swiftbox.engines.environment import find
 from swiftbox.errors import ConfigError, MachineError
+from swiftbox.fit.forecast import Before, Forecast, of_shape
+from swiftbox.fit.serving import serving
+from swiftbox.fit.shape import Shape
 from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.hub.inspecting import require_sound
+from swiftbox.hub.merging import require_named
 from swiftbox.language import text
 from swiftbox.tasks.checks import OnRemark, inspected, sound
-from swiftbox.tasks.task import Emit, Reason, Resolved, Task
+from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
+
+CONTEXT = 4096
+"""Tokens of an answer with its prompt that a forecast counts on, where nothing is said."""
 
 VLLM_STOP_S = 30.0
 """For vLLM to end what it answers; then it is ended."""
@@ -129,11 +137,13 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
 
 def _name_of(name: str) -> str:
     """Return an id as it is; of a folder its name, of a run's model that of the run."""
+    if is_reference(name):
+        return next(references(name)).step
     if not Path(name).expanduser().exists() and located(name) is None:
         return name
     folder = located(name) or Path(name).expanduser().resolve()
     of_run = folder.name == run_folder.MODEL and (folder.parent / run_folder.SETTLED).is_file()
-    return folder.parent.name if of_run else folder.name
+    return run_folder.called(folder.parent) if of_run else folder.name
 
 
 def served_name(config: DeployConfig) -> str:
@@ -146,6 +156,8 @@ def _looked(config: DeployConfig) -> dict[str, Adapter]:
     found = {}
     names = dict(config.adapters or {}) | {one: one for one in as_list(config.adapter or [])}
     for name, path in names.items():
+        if is_reference(path):
+            continue
         folder = located(path)
         if folder is None and (config.hub == "local" or path.count("/") != 1):
             folder = Path(path).expanduser()
@@ -168,6 +180,8 @@ def placed(config: DeployConfig) -> DeployConfig:
         changes |= {"model": base.name, "hub": base.hub or config.hub}
         changes["revision"] = config.revision or base.revision
     model = changes.get("model", config.model)
+    if is_reference(model) or (model is None and _are_to_be_made(config)):
+        return config.model_copy(update=changes)
     if model is None:
         raise ConfigError(
             text("model: is required", "model：必填"),
@@ -181,9 +195,14 @@ def placed(config: DeployConfig) -> DeployConfig:
     return config.model_copy(update=changes)
 
 
+def _are_to_be_made(config: DeployConfig) -> bool:
+    named = [*as_list(config.adapter or []), *(config.adapters or {}).values()]
+    return any(map(is_reference, named))
+
+
 def check(config: DeployConfig, on_remark: OnRemark) -> None:
     """Raise UserError for a model that cannot be served, and an address that cannot be had."""
-    seen = inspected(config.model or "", config, on_remark)
+    seen = inspected(config.model, config, on_remark) if config.model else None
     if seen is not None:
         sound(config, seen, on_remark)
     require_deployable(config)
@@ -194,7 +213,8 @@ def require_deployable(config: DeployConfig) -> None:
     _require_key_named(config)
     key_of(config, os.environ)
     named_adapters(config)
-    _looked(config)
+    for one in _looked(config).values():
+        require_named(one, config.model or "")
     if config.port:
         from swiftbox.serving.address import bound
 
@@ -350,6 +370,23 @@ def title(config: DeployConfig) -> str:
     return f"deploy-{first.rpartition('/')[2].lower()}"
 
 
+def outputs(config: DeployConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
+    """Name the address."""
+    return {"url": lambda folder: str(run_folder.read_json(folder / run_folder.STATE)["url"])}
+
+
+def forecast(config: DeployConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+    """Tell what serving takes: weights, and the cache of as many answers as there may be."""
+
+    def memory(shape: Shape) -> float:
+        context = config.max_model_len or min(shape.context or CONTEXT, CONTEXT)
+        rows, dtype = config.max_concurrency, config.dtype
+        need = serving(shape, storage=dtype, context=context, concurrency=rows)
+        return need.device / config.tensor_parallel_size
+
+    return of_shape(before, disk=lambda _shape: 0.0, memory=memory)
+
+
 DEPLOY: Task[DeployConfig] = Task(
     name="deploy",
     discriminator="task",
@@ -361,4 +398,7 @@ DEPLOY: Task[DeployConfig] = Task(
     check=check,
     placed=placed,
     engines=engines,
+    outputs=outputs,
+    forecast=forecast,
+    serves=True,
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from swiftbox import run_folder
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.groups import as_list
+from swiftbox.config.references import is_reference
 from swiftbox.control import STOP
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
@@ -29,13 +30,15 @@ from swiftbox.evaluating.candidates import (
 )
 from swiftbox.evaluating.results import Job, jobs
 from swiftbox.evaluating.writing import write_report
+from swiftbox.fit.forecast import Before, Forecast, of_shape
+from swiftbox.fit.serving import serving as serving_need
 from swiftbox.hub.adapters import located
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.tasks.beside import serving
 from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
-from swiftbox.tasks.task import Emit, Resolved, Task
+from swiftbox.tasks.task import Emit, Output, Resolved, Task
 
 SERVERS = "servers"
 """In the run folder: one run folder for each server."""
@@ -109,8 +112,9 @@ def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
             local_data.questions(one.folder)
     endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env")
     if config.endpoint is not None:
-        candidates(endpoint.asked_there(config, os.environ))
-    else:
+        if not is_reference(config.endpoint):
+            candidates(endpoint.asked_there(config, os.environ))
+    elif config.model is not None:  # else it is the base of an adapter that has yet to be made
         who = candidates(config)
         for served in servers(who):
             DEPLOY.check(server_config(config, served), on_remark)
@@ -242,6 +246,25 @@ def title(config: EvaluateConfig) -> str:
     return f"evaluate-{name_of(first).rpartition('/')[2].lower()}"
 
 
+def outputs(config: EvaluateConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
+    """Name the report."""
+    return {"report": lambda folder: str(folder / "report.html")}
+
+
+def forecast(config: EvaluateConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+    """Tell what the server takes that answers; the questions are small."""
+    context = config.max_model_len or 4096
+    return of_shape(
+        before,
+        disk=lambda _shape: 0.0,
+        memory=lambda shape: (
+            serving_need(
+                shape, storage=config.dtype, context=context, concurrency=config.batch_size
+            ).device
+        ),
+    )
+
+
 EVALUATE: Task[EvaluateConfig] = Task(
     name="evaluate",
     discriminator="task",
@@ -253,4 +276,6 @@ EVALUATE: Task[EvaluateConfig] = Task(
     check=check,
     placed=placed,
     engines=engines,
+    outputs=outputs,
+    forecast=forecast,
 )

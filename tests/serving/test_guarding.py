@@ -17,7 +17,7 @@ import pytest
 from adapters import make_adapter
 from box import until
 from openai import APIStatusError, AuthenticationError, NotFoundError, RateLimitError
-from serving import Server, serving
+from own_server import Server, serving
 
 KEY = "sk-test-9f2c"
 ASK = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
