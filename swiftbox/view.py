@@ -84,7 +84,8 @@ class View:
             self._progress(event)
             return
         if kind == "answers":
-            self._now_and_then(evaluation.answers_line(event))
+            self._answers(evaluation.answers_line(event))
+            return
         if kind == "stage":
             self.stage = stage_title(event)
             self.progress = {}
@@ -122,6 +123,13 @@ class View:
             self._refresh()
             return
         self._now_and_then(shown.progress_line(event))
+
+    def _answers(self, line: str) -> None:
+        self.stage = line.strip()
+        if self.live is not None:
+            self._refresh()
+        else:
+            self._now_and_then(line)
 
     def _now_and_then(self, line: str) -> None:
         now = time.monotonic()
