@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from swiftbox.hub import shown
 from swiftbox.language import text
+from swiftbox.quantizing import shown as quantized
 
 Event = Mapping[str, Any]
 
@@ -182,6 +183,8 @@ def stage_title(event: Event) -> str:
         "save": ("saving the model", "保存模型"),
         "merge": ("merging", "合并"),
         "verify": ("checking what was written", "核对写出的模型"),
+        "measure": ("measuring perplexity", "测量困惑度"),
+        "quantize": ("quantizing", "量化"),
     }
     name = str(event.get("name"))
     return text(*titles[name]) if name in titles else name
@@ -208,6 +211,8 @@ def lines_of(event: Event) -> list[str]:
         return shown.lines_of(event)
     if kind == "serving":
         return _serving(event)
+    if kind in ("quantizing", "quantized"):
+        return quantized.lines_of(event)
     if kind == "done" and "steps" not in event:
         return [
             text(

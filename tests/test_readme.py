@@ -40,7 +40,17 @@ def commands() -> list[str]:
 
 
 def test_every_command_is_known_here() -> None:
-    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL, MERGE]
+    known = [
+        *PLANNED,
+        BUILT_ELSEWHERE,
+        *REAL_JOB,
+        TORCHRUN,
+        *DOWNLOADS,
+        *CATALOGUE,
+        *LOCAL,
+        MERGE,
+        QUANTIZE,
+    ]
     assert sorted(commands()) == sorted(known)
 
 
@@ -74,6 +84,9 @@ def test_the_adapter_of_a_run_is_merged_as_the_page_says(tmp_path: Path, tiny: P
     assert (made / "model" / "model.safetensors").is_file()
     assert json.loads((made / "merge.json").read_text())["steps"]
 
+
+QUANTIZE = "swiftbox run configs/quantize.yaml adapter=runs/my-lora"
+"""Carried out by tests/runs/test_quantize_run.py."""
 
 LOCAL = (
     "swiftbox models --local",
