@@ -47,7 +47,7 @@ def commands() -> list[str]:
 
 def test_every_command_is_known_here() -> None:
     known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL, MERGE]
-    known += [*DEPLOY, CHAT, *ENGINES, *EVALUATE]
+    known += [*DEPLOY, CHAT, *ENGINES, *EVALUATE, QUANTIZE]
     assert sorted(commands()) == sorted(known)
 
 
@@ -178,6 +178,9 @@ def test_an_evaluation_is_asked_for_as_the_page_says(
     preflight(config)
     assert config.model_dump()["model"] == str(tiny)
 
+
+QUANTIZE = "swiftbox run configs/quantize.yaml adapter=runs/my-lora"
+"""Carried out by tests/runs/test_quantize_run.py."""
 
 LOCAL = (
     "swiftbox models --local",
