@@ -9,7 +9,7 @@ from typing import Any
 from swiftbox.language import text
 
 WIDTH = 80
-NAME_WIDTH, SCORE_WIDTH, RANGE_WIDTH, APART_WIDTH = 21, 7, 13, 23
+NAME_WIDTH, SCORE_WIDTH, RANGE_WIDTH, APART_WIDTH = 20, 7, 12, 23
 
 Report = Mapping[str, Any]
 

@@ -19,7 +19,15 @@ from swiftbox.errors import ConfigError
 from swiftbox.evaluating import endpoint, local_data, tools
 from swiftbox.evaluating.asking import Call, ask
 from swiftbox.evaluating.benchmarks import Means, chosen, findings, require_reachable
-from swiftbox.evaluating.candidates import Candidate, Served, candidates, name_of, placed, servers
+from swiftbox.evaluating.candidates import (
+    Candidate,
+    Served,
+    candidates,
+    name_of,
+    placed,
+    quantized,
+    servers,
+)
 from swiftbox.evaluating.results import Job, jobs
 from swiftbox.evaluating.writing import write_report
 from swiftbox.fit.forecast import Before, Forecast, of_shape
@@ -85,6 +93,7 @@ def server_config(config: EvaluateConfig, served: Served) -> DeployConfig:
         trust_remote_code=config.trust_remote_code,
         dtype=config.dtype,
         engine=config.engine,
+        parity="warn",  # what it serves is what is measured, and differences are told
         port=0,
         max_concurrency=config.batch_size,
         max_model_len=config.max_model_len,
@@ -106,9 +115,25 @@ def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
         if not is_reference(config.endpoint):
             candidates(endpoint.asked_there(config, os.environ))
     elif config.model is not None:  # else it is the base of an adapter that has yet to be made
-        for served in servers(candidates(config)):
+        who = candidates(config)
+        for served in servers(who):
             DEPLOY.check(server_config(config, served), on_remark)
+        if config.backend == "lm_eval":
+            _require_whole(who)
     require_reachable(asked, config.hub)
+
+
+def _require_whole(who: Sequence[Candidate]) -> None:
+    """Raise ConfigError for quantized weights, which the engine of lm_eval cannot read."""
+    found = [f"{one.name} ({quantized(one)})" for one in who if quantized(one)]
+    if found:
+        raise ConfigError(
+            text(
+                f"backend: lm_eval reads no quantized weights: {', '.join(found)}",
+                f"backend: lm_eval 不能读取量化权重：{', '.join(found)}",
+            ),
+            hint=text("set backend: evalscope", "设 backend: evalscope"),
+        )
 
 
 def engines(config: EvaluateConfig, machine: Machine) -> tuple[str, ...]:
@@ -190,6 +215,9 @@ def _asked(
     with serving(place, server_config(config, served), machine, stop=STOP.asked) as one:
         if one is None:
             return False
+        said = [a for a in run_folder.read_events(place)[0] if a.get("event") == "parity"]
+        if said:
+            emit("parity", models=said[-1]["models"])
         emit("served", url=one.url, models=list(one.models), engine=config.engine)
         call = _call(config, endpoint.base_of(one.url), todo, place)
         return ask(call, todo, emit, server=one.running, stop=STOP.asked)
