@@ -11,6 +11,7 @@ from swiftbox.tasks.download import DOWNLOAD
 from swiftbox.tasks.evaluate import EVALUATE
 from swiftbox.tasks.merge import MERGE
 from swiftbox.tasks.pipeline import PIPELINE
+from swiftbox.tasks.quantize import QUANTIZE
 from swiftbox.tasks.starter import STARTER
 from swiftbox.tasks.task import Task
 from swiftbox.tasks.train import TRAIN
@@ -19,6 +20,7 @@ TASKS: Mapping[str, Task[Any]] = {
     "train": TRAIN,
     "download": DOWNLOAD,
     "merge": MERGE,
+    "quantize": QUANTIZE,
     "evaluate": EVALUATE,
     "deploy": DEPLOY,
     "chat": CHAT,
