@@ -32,6 +32,7 @@ FRONT = [
     "swiftbox.verbs",
     "swiftbox.menu.home",
     "swiftbox.launch",
+    "swiftbox.chain",
     "swiftbox.supervise",
     "swiftbox.takeover",
     "swiftbox.nested",
@@ -130,6 +131,7 @@ def test_every_method_file_is_registered() -> None:
 
 def test_every_task_file_is_registered() -> None:
     common = {"__init__", "task", "load", "checks", "training_check", "beside", "sides"}
+    common |= {"steps", "schema", "outline", "pipeline_run", "pipeline_state"}
     files = {path.stem for path in (PACKAGE / "tasks").glob("*.py")} - common
     assert files == set(TASKS)
 
