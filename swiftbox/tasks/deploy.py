@@ -17,9 +17,7 @@ from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
 from swiftbox.engines.environment import find
 from swiftbox.errors import ConfigError, MachineError
-from swiftbox.fit.forecast import Before, Forecast, of_shape
-from swiftbox.fit.serving import serving
-from swiftbox.fit.shape import Shape
+from swiftbox.fit.forecast import deployment
 from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.hub.inspecting import require_sound
@@ -28,9 +26,6 @@ from swiftbox.language import text
 from swiftbox.serving.starting import Start, carry_out
 from swiftbox.tasks.checks import OnRemark, inspected, sound
 from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
-
-CONTEXT = 4096
-"""Tokens of an answer with its prompt that a forecast counts on, where nothing is said."""
 
 
 def resolve(config: DeployConfig, machine: Machine) -> Resolved:
@@ -277,18 +272,6 @@ def outputs(config: DeployConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as 
     return {"url": lambda folder: str(run_folder.read_json(folder / run_folder.STATE)["url"])}
 
 
-def forecast(config: DeployConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
-    """Tell what serving takes: weights, and the cache of as many answers as there may be."""
-
-    def memory(shape: Shape) -> float:
-        context = config.max_model_len or min(shape.context or CONTEXT, CONTEXT)
-        rows, dtype = config.max_concurrency, config.dtype
-        need = serving(shape, storage=dtype, context=context, concurrency=rows)
-        return need.device / config.tensor_parallel_size
-
-    return of_shape(before, disk=lambda _shape: 0.0, memory=memory)
-
-
 DEPLOY: Task[DeployConfig] = Task(
     name="deploy",
     discriminator="task",
@@ -301,6 +284,6 @@ DEPLOY: Task[DeployConfig] = Task(
     placed=placed,
     engines=engines,
     outputs=outputs,
-    forecast=forecast,
+    forecast=deployment,
     serves=True,
 )
