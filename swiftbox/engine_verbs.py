@@ -85,9 +85,19 @@ def _list(options: argparse.Namespace) -> int:
         if row["reason"]:
             answer(f"  {row['reason'].splitlines()[0]}")
         elif row["versions"]:
-            answer("  " + " ".join(f"{name} {said}" for name, said in row["versions"].items()))
+            answer(_versions(row["versions"]))
     say(text("~: estimated; next: ", "~：估计值；下一步：") + "swiftbox engines install NAME")
     return 0
+
+
+def _versions(said: dict[str, str]) -> str:
+    """Write as many versions as a line of 80 has room for."""
+    line = " "
+    for name, version in said.items():
+        if len(line) + len(name) + len(version) > 74:
+            return line + " ..."
+        line += f" {name} {version}"
+    return line
 
 
 def _status(row: dict[str, Any]) -> str:

@@ -51,22 +51,27 @@ class Prepared:
     """What the check of the rows found; None while the dataset is not on this machine."""
     fit: Estimate | None = None
     """Memory, disk and time of a training; None where nothing is known of the model."""
-    whole: Whole | None = None
-    """The same of a pipeline, step by step and together."""
     engines: tuple[Missing, ...] = ()
     """The engines that it needs and that are not installed."""
+    whole: Whole | None = None
+    """The same of a pipeline, step by step and together."""
 
 
-def prepare(path: Path | None, overrides: Iterable[str] = ()) -> Prepared:
-    """Read, plan and check a YAML (or overrides alone); raise UserError for all that is wrong."""
+def prepare(
+    path: Path | None, overrides: Iterable[str] = (), *, machine: Machine | None = None
+) -> Prepared:
+    """Read, plan and check a YAML (or overrides alone); raise UserError for all that is wrong.
+
+    It is planned for `machine`, without one for this one.
+    """
     if path is None:
-        return plan_of(loads("", source="command line", overrides=overrides))
-    return plan_of(load(path, overrides))
+        return plan_of(loads("", source="command line", overrides=overrides), machine)
+    return plan_of(load(path, overrides), machine)
 
 
-def plan_of(loaded: Loaded) -> Prepared:
+def plan_of(loaded: Loaded, machine: Machine | None = None) -> Prepared:
     """Plan and check a config that was read."""
-    machine = _machine_for(loaded.config)
+    machine = machine or _machine_for(loaded.config)
     planned = _placed(plan(loaded.config, machine))
     remarks: list[Finding] = []
     looked = preflight(planned.config, remarks.append)

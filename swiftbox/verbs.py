@@ -85,10 +85,12 @@ def shown(begin: Callable[[OnEvent | None, Any], int], options: argparse.Namespa
 
 def check(options: argparse.Namespace) -> int:
     """Find every mistake of a YAML without running it."""
+    from swiftbox.devices.imagined import imagined
     from swiftbox.launch import prepare
 
     try:
-        prepared = prepare(Path(options.file), options.overrides)
+        machine = imagined(options.on) if options.on else None
+        prepared = prepare(Path(options.file), options.overrides, machine=machine)
     except UserError as error:
         if options.json:
             answer(json.dumps({"ok": False, "error": error.message, "hint": error.hint}))
@@ -131,8 +133,8 @@ def _as_json(prepared: Any) -> dict[str, Any]:
         "rows": prepared.rows.rows if prepared.rows else None,
         "data": prepared.rows.data() if prepared.rows else None,
         "fit": prepared.fit.to_dict() if prepared.fit else None,
-        "whole": prepared.whole.to_dict() if prepared.whole else None,
         "engines": [one.to_dict() for one in prepared.engines],
+        "whole": prepared.whole.to_dict() if prepared.whole else None,
     }
 
 

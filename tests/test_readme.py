@@ -13,12 +13,17 @@ from pathlib import Path
 import pytest
 from adapters import make_adapter, make_run
 from box import COMMAND, box, events, state, until
+from made_up import made_up
 from model_folder import write_model
 from tiny import write_chats
 
 from swiftbox.cli import main
 from swiftbox.data.check import check_rows
 from swiftbox.data.source import parse_sources
+from swiftbox.errors import HubError
+from swiftbox.plan import plan
+from swiftbox.preflight import preflight, with_absolute_paths
+from swiftbox.tasks.load import load
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -42,8 +47,7 @@ def commands() -> list[str]:
 
 def test_every_command_is_known_here() -> None:
     known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL, MERGE]
-    known += [*DEPLOY, CHAT]
-    known += ENGINES
+    known += [*DEPLOY, CHAT, *ENGINES, *EVALUATE]
     assert sorted(commands()) == sorted(known)
 
 
@@ -143,6 +147,36 @@ def test_an_engine_comes_and_goes_as_the_page_says(
         given = words(*shlex.split(line.replace("gptq", "toy"))[1:])
         subprocess.run(given, check=True, stdin=subprocess.DEVNULL)
     assert list((tmp_path / "home" / "engines").iterdir()) == []
+
+
+EVALUATE = (
+    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora",
+    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_ceval,sample_mmlu",
+    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_mmlu "
+    "backend=lm_eval",
+)
+"""Planned and checked here, carried out by tests/runs/test_evaluate_run.py."""
+
+
+@pytest.mark.parametrize("command", EVALUATE)
+def test_an_evaluation_is_asked_for_as_the_page_says(
+    command: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adapters import make_adapter, make_run
+
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")  # where nothing listens
+    monkeypatch.chdir(tmp_path)
+    make_run(make_adapter(tiny, tmp_path / "runs" / "my-lora" / "model"), tiny)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    _, _, preset, *overrides = shlex.split(command)
+    planned = plan(load(Path(preset), overrides).config, made_up("cpu"))
+    config = with_absolute_paths(planned.config)
+    if len(overrides) == 1:
+        with pytest.raises(HubError, match="data of ceval, mmlu is not here"):
+            preflight(config)
+        return
+    preflight(config)
+    assert config.model_dump()["model"] == str(tiny)
 
 
 LOCAL = (
@@ -277,7 +311,7 @@ def test_every_verb_explains_itself_with_an_example() -> None:
 
 
 def test_the_page_names_every_verb() -> None:
-    from swiftbox.cli import parser
+    from swiftbox.command_line import parser
 
     listed = parser().format_help()
     for verb in re.findall(r"^    (\w+) ", listed, re.MULTILINE):

@@ -250,10 +250,12 @@ class EvaluateConfig(AskedModels, TaskConfig):
 
     @field_validator("benchmarks")
     @classmethod
-    def _some(cls, value: str | list[str]) -> str | list[str]:
-        if not all(isinstance(one, str) and one for one in as_list(value)):
+    def _some(cls, value: str | list[str]) -> list[str]:
+        said = value.split(",") if isinstance(value, str) else value
+        names = [one.strip() for one in said]
+        if not all(names):
             raise ValueError(text("should not be empty", "不能为空"))
-        return value
+        return names
 
     @field_validator("judge_endpoint")
     @classmethod

@@ -218,8 +218,8 @@ def require_reachable(asked: Sequence[Asked], hub: str) -> None:
             f"benchmarks：本机没有 {names} 的数据，且 {where} 无法连接",
         ),
         hint=text(
-            "give benchmark_dir=FOLDER, or try benchmarks=[sample_ceval,sample_mmlu]",
-            "请给出 benchmark_dir=目录，或试用 benchmarks=[sample_ceval,sample_mmlu]",
+            "give benchmark_dir=FOLDER, or try benchmarks=sample_ceval,sample_mmlu",
+            "请给出 benchmark_dir=目录，或试用 benchmarks=sample_ceval,sample_mmlu",
         ),
     )
 

@@ -397,8 +397,8 @@ DEPLOY: Task[DeployConfig] = Task(
     title=title,
     check=check,
     placed=placed,
+    engines=engines,
     outputs=outputs,
     forecast=forecast,
     serves=True,
-    engines=engines,
 )

@@ -17,10 +17,11 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import HubError, RunError
 from swiftbox.fit.forecast import Before, Forecast, fetched_bytes
 from swiftbox.hub.download import download
+from swiftbox.hub.expected import expected, target_of
 from swiftbox.hub.fetch import alone, waiting
 from swiftbox.hub.wanted import Kind, Wanted, wanted
 from swiftbox.language import text
-from swiftbox.tasks.checks import absolute
+from swiftbox.tasks.checks import OnRemark, absolute
 from swiftbox.tasks.task import Emit, Output, Resolved, Task
 
 
@@ -61,6 +62,31 @@ def _ignored(config: DownloadConfig) -> tuple[str, ...] | None:
     if config.ignore_patterns is None:
         return None
     return tuple(one for one in as_list(config.ignore_patterns) if one != "none")
+
+
+def check(config: DownloadConfig, on_remark: OnRemark) -> None:
+    """Say how much room it takes; raise HubError for a folder to copy that cannot be copied."""
+    models, datasets = (
+        [str(one) for one in as_list(names or [])] for names in (config.model, config.dataset)
+    )
+    if config.hub != "local":
+        on_remark(expected(models, datasets, target_of(config.hub, config.local_dir)))
+        return
+    for one in queue(config):
+        source, into = Path(one.id).resolve(), Path(one.local_dir or one.id).resolve()
+        if not source.is_dir():
+            raise HubError(
+                text(f"no folder {one.id}", f"目录 {one.id} 不存在"),
+                hint=text("hub: local copies folders of this machine", "hub: local 复制本机目录"),
+            )
+        if into.is_relative_to(source):
+            raise HubError(
+                text(
+                    f"local_dir: {into} is inside {source}, which is to be copied",
+                    f"local_dir：{into} 位于待复制的 {source} 之内",
+                ),
+                hint=text("choose a folder elsewhere", "请选择其他目录"),
+            )
 
 
 def run(config: DownloadConfig, folder: Path, emit: Emit) -> Path | None:
@@ -146,6 +172,7 @@ DOWNLOAD: Task[DownloadConfig] = Task(
     choices={"download": DownloadConfig},
     resolve=resolve,
     run=run,
+    check=check,
     title=title,
     placed=placed,
     outputs=outputs,

@@ -90,8 +90,7 @@ def placed(config: MergeConfig) -> MergeConfig:
 def require_mergeable(config: MergeConfig, folder: Path) -> None:
     """Raise UserError for what is known to be wrong before anything is fetched or loaded."""
     found = [one for one in adapters_here(config) if one is not None]
-    if found:
-        quantization_of(config, found)
+    quantized = bool(found) and quantization_of(config, found) is not None
     for one in found:
         require_named(one, config.model or "")
     here = Path(config.model or "").expanduser()
@@ -99,7 +98,7 @@ def require_mergeable(config: MergeConfig, folder: Path) -> None:
         return
     base = stored(here)
     require_fit(base, found, config.model)
-    require_resources(base, folder, config.dtype)
+    require_resources(base, folder, config.dtype, quantized=quantized)
 
 
 def check(config: MergeConfig, on_remark: OnRemark) -> None:
@@ -128,7 +127,8 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     require_sound(fetched.folder, emit, known=name)
     base = stored(fetched.folder)
     require_fit(base, adapters, name)
-    require_resources(base, folder, config.dtype)
+    quantization = quantization_of(config, adapters)
+    require_resources(base, folder, config.dtype, quantized=quantization is not None)
     found = {
         "model": str(fetched.folder),
         "revision": fetched.commit or config.revision,
@@ -143,7 +143,7 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
         adapters=tuple(one.folder for one in adapters),
         tokenizer=tokenizers[-1] if tokenizers else fetched.folder,
         types=Types(base.main_dtype, base.dtypes) if stays else Types(config.dtype, {}),
-        quantization=quantization_of(config, adapters),
+        quantization=quantization,
         config=config,
     )
     made, report = merge(work, folder, emit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, MachineError, RunError
 from swiftbox.fit.forecast import training
 from swiftbox.language import text
+from swiftbox.lazy import Table
 from swiftbox.methods import METHODS
 from swiftbox.run_folder import INPUTS, MODEL, checkpoints, read_json, write_json
 from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
@@ -360,6 +361,10 @@ def title(config: TrainConfig) -> str:
     return f"{stage}-{config.tuner_type}-{Path(config.model).name.lower()}"
 
 
+def _config_of(stage: str) -> Callable[[], type[TrainConfig]]:
+    return lambda: METHODS[stage].config
+
+
 def outputs(config: TrainConfig) -> Mapping[str, Output]:
     """Name what a training makes: a whole model, or an adapter."""
     kind = "model" if config.tuner_type in WHOLE else "adapter"
@@ -370,7 +375,7 @@ TRAIN: Task[TrainConfig] = Task(
     name="train",
     discriminator="stage",
     default="sft",
-    choices={name: method.config for name, method in METHODS.items()},
+    choices=Table({name: _config_of(name) for name in METHODS}),
     resolve=resolve,
     run=run,
     title=title,

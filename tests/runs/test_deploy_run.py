@@ -121,6 +121,8 @@ if {dies!r}:
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
+    def do_POST(self):
+        self.do_GET(); self.wfile.write(json.dumps({{"tokens": [1, 2, 3]}}).encode())
     def log_message(self, *words):
         pass
 http.server.HTTPServer(("127.0.0.1", port), Answer).serve_forever()
@@ -138,7 +140,7 @@ def fake_vllm(folder: Path, *, dies: bool = False) -> Path:
     return record
 
 
-def run_vllm(out: Path, tiny: Path) -> int:
+def run_vllm(out: Path, tiny: Path, parity: str = "off") -> int:
     """Carry out a settled vllm deployment in the folder of a made-up machine with CUDA."""
     import subprocess
 
@@ -148,7 +150,8 @@ def run_vllm(out: Path, tiny: Path) -> int:
 
     out.mkdir()
     config = f"task: deploy\nengine: vllm\nmodel: {tiny}\nhub: local\nport: 0\ndtype: bfloat16\n"
-    (out / "settled.yaml").write_text(config + "api_key_env: MY_KEY\n", "utf-8")
+    config += f"api_key_env: MY_KEY\nparity: {parity}\n"
+    (out / "settled.yaml").write_text(config, "utf-8")
     run_folder.write_json(out / "machine.json", made_up("cuda").to_dict())
     with (out / "log.txt").open("wb") as log:
         process = subprocess.Popen(
@@ -174,6 +177,19 @@ def test_vllm_is_started_watched_and_stopped(
     assert environment["VLLM_API_KEY"] == "sk-secret-2"
     (told,) = events(tmp_path / "out", "serving")
     assert (told["engine"], told["models"]) == ("vllm", [tiny.name])
+
+
+@pytest.mark.slow
+def test_vllm_is_held_against_the_training_too(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_vllm(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("MY_KEY", "k")
+    assert run_vllm(tmp_path / "out", tiny, parity="strict") == 1
+    (failed,) = events(tmp_path / "out", "failed")
+    assert "prompt question: token 2 differs" in failed["message"]
+    assert not events(tmp_path / "out", "serving")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A pipeline before it starts: settled, checked as far as can be, forecast; marks of steps."""
+"""A pipeline before it starts: settled, checked, forecast; and the marks of its steps."""
 
 from __future__ import annotations
 
