@@ -80,10 +80,8 @@ def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
                 f"engine: vllm: {why}", hint=text("set engine: auto", "设 engine: auto")
             )
         return choices.Choice("vllm", text("asked for", "按要求"))
-    if cell.supported != "yes":
-        return choices.Choice("builtin", f"vllm: {cell.reason()}")
-    if lacking:
-        return choices.Choice("builtin", f"vllm: {lacking}")
+    if lacking or cell.supported != "yes":
+        return choices.Choice("builtin", f"vllm: {lacking or cell.reason()}")
     if not here:
         why = text(f"vllm is not installed: {cell.reason()}", f"未安装 vllm：{cell.reason()}")
         return choices.Choice("builtin", why)
