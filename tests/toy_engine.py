@@ -10,7 +10,6 @@ import io
 import os
 import sys
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 from tiny_wheels import write_wheel
@@ -102,7 +101,8 @@ def main() -> int:
     from swiftbox.tasks import TASKS
 
     table.ENGINES["toy"] = TOY
-    TASKS["download"] = replace(TASKS["download"], engines=lambda _config, _machine: ("toy",))
+    # A row is frozen, and its table is read once: in this process alone it is another.
+    object.__setattr__(TASKS["download"], "engines", lambda _config, _machine: ("toy",))
     return command_line()
 
 
