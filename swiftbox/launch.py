@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swiftbox import control, run_folder
 from swiftbox.config.pipeline import PipelineConfig
@@ -22,7 +23,6 @@ from swiftbox.devices.probe import probe, without_torch
 from swiftbox.errors import RunError
 from swiftbox.first_use import Consent, Missing, provide, refuse, require_possible
 from swiftbox.fit.estimate import Estimate, estimate
-from swiftbox.fit.forecast import Whole
 from swiftbox.hub.requirements import Finding
 from swiftbox.language import text
 from swiftbox.plan import Plan, plan
@@ -31,8 +31,10 @@ from swiftbox.run_folder import Run
 from swiftbox.supervise import FAILED, INTERRUPTED, OnEvent, supervise
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load, loads
-from swiftbox.tasks.outline import outline
 from swiftbox.tasks.task import LEAVE_THE_RESULT
+
+if TYPE_CHECKING:  # of pipelines alone
+    from swiftbox.fit.forecast import Whole
 
 OnStart = Callable[[Path, Plan], None]
 
@@ -77,20 +79,25 @@ def plan_of(loaded: Loaded, machine: Machine | None = None) -> Prepared:
     looked = preflight(planned.config, remarks.append)
     planned = replace(planned, remarks=tuple(map(str, remarks)))
     config = planned.config
+    engines = require_possible(config, machine)
     if isinstance(config, PipelineConfig):
+        from swiftbox.tasks.outline import outline
+
         whole = outline(config, machine, looked if isinstance(looked, Mapping) else {})
         planned = replace(planned, outline=tuple(whole.lines()))
-        missing = require_possible(config, machine)
-        return Prepared(loaded, machine, planned, None, engines=missing, whole=whole)
+        return Prepared(loaded, machine, planned, None, whole=whole, engines=engines)
     rows = looked if isinstance(looked, Checked) else None
     lengths = rows.lengths if rows is not None else None
     fit = estimate(config, machine, lengths) if isinstance(config, TrainConfig) else None
-    return Prepared(loaded, machine, planned, rows, fit, require_possible(config, machine))
+    return Prepared(loaded, machine, planned, rows, fit, engines=engines)
 
 
 def _machine_for(config: TaskConfig) -> Machine:
     """Return this machine, with its devices where the task works on them."""
-    if TASKS[config.task].uses_devices:
+    tasks = {config.task}
+    if isinstance(config, PipelineConfig):
+        tasks = {step.config.task for step in config.steps}
+    if any(TASKS[name].uses_devices for name in tasks):
         return probe(Path.cwd())
     return without_torch(Path.cwd(), "")
 

@@ -118,13 +118,14 @@ class Models:
 
     def fit(self, one: Offer) -> str | None:
         """Name the richest training that fits; `no` for none, None while it is not known."""
-        machine = self.machine()
-        if machine is None:
-            return None
         if self._fit is None:
+            machine = self.machine()  # once: free memory and versions take their time
+            if machine is None:
+                return None
             self._fit = fits_on(machine)
         if one.value not in self._known:
-            self._known[one.value] = self._fit(_shape(one))
+            untrained = isinstance(one.row, Model) and one.row.kind in UNTRAINED
+            self._known[one.value] = NOTHING if untrained else self._fit(_shape(one))
         return self._known[one.value]
 
     def cells(self, one: Offer) -> tuple[str, ...]:
@@ -148,7 +149,8 @@ class Models:
         """Return two lines on a model: where it is or what it takes, and what it needs."""
         if one.family:
             return [text("Enter lists this family's models", "回车列出该系列的模型")]
-        lines = [where(one.local)] if one.local else []
+        lines = _whole_name(one, self.widths[0])
+        lines += [where(one.local)] if one.local else []
         if isinstance(one.row, Model):
             lines.append(brief(one.row))
             lines += [str(said) for said in requirements(one.row)]
@@ -216,7 +218,8 @@ class Datasets:
 
     def details(self, one: Offer) -> list[str]:
         """Return a line on where a dataset is, and which parts it has."""
-        lines = [where(one.local)] if one.local else []
+        lines = _whole_name(one, self.widths[0])
+        lines += [where(one.local)] if one.local else []
         row = one.row if isinstance(one.row, Dataset) else None
         if row and row.subsets:
             parts = ", ".join(row.subsets)
@@ -236,6 +239,11 @@ def fits_on(machine: Machine) -> Callable[[Found | None], str | None]:
         usual.append("distributed=fsdp")
     settled: Any = plan(loads("", source="models", overrides=usual).config, machine).config
     return fit_of(settled.model_copy(update={"gradient_checkpointing": "true"}), machine)
+
+
+def _whole_name(one: Offer, width: int) -> list[str]:
+    """Return the name where its column cuts it; of what is here the folder's line says it."""
+    return [one.name] if one.local is None and places(one.name) > width else []
 
 
 def where(one: Local) -> str:

@@ -275,6 +275,12 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
+def called(folder: Path) -> str:
+    """Return what the run in a folder is called; of a step of a pipeline, its own name."""
+    is_step = folder.parent.name == "steps" and (folder.parent.parent / PIPELINE).is_file()
+    return folder.name.partition("-")[2] if is_step else folder.name
+
+
 def step_of(checkpoint: Path) -> int:
     """Return the step in a checkpoint's name."""
     return int(checkpoint.name.removeprefix("checkpoint-"))

@@ -11,14 +11,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from adapters import make_adapter, make_run
 from box import COMMAND, box, events, state, until
+from made_up import made_up
 from model_folder import write_model
 from tiny import write_chats
 
 from swiftbox.cli import main
 from swiftbox.data.check import check_rows
 from swiftbox.data.source import parse_sources
+from swiftbox.errors import HubError
+from swiftbox.plan import plan
+from swiftbox.preflight import preflight, with_absolute_paths
+from swiftbox.tasks.load import load
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -42,8 +48,7 @@ def commands() -> list[str]:
 
 def test_every_command_is_known_here() -> None:
     known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL, MERGE]
-    known += [*DEPLOY, CHAT]
-    known += ENGINES
+    known += [*DEPLOY, CHAT, *ENGINES, *EVALUATE, QUANTIZE, *CHAIN]
     assert sorted(commands()) == sorted(known)
 
 
@@ -114,6 +119,12 @@ def test_the_adapter_of_a_run_is_merged_as_the_page_says(tmp_path: Path, tiny: P
     box(*shlex.split(MERGE)[1:], "--plain", cwd=tmp_path)
     (made,) = (tmp_path / "runs").glob("*merge*")
     assert (made / "model" / "model.safetensors").is_file()
+    left, carried = (
+        json.loads((folder / "model" / "parity.json").read_text("utf-8"))
+        for folder in (tmp_path / "runs" / "my-lora", made)
+    )
+    assert len(left["answers"]) == 3
+    assert (carried["prompts"], carried["answers"]) == (left["prompts"], left["answers"])
     assert json.loads((made / "merge.json").read_text())["steps"]
 
 
@@ -138,6 +149,39 @@ def test_an_engine_comes_and_goes_as_the_page_says(
         subprocess.run(given, check=True, stdin=subprocess.DEVNULL)
     assert list((tmp_path / "home" / "engines").iterdir()) == []
 
+
+EVALUATE = (
+    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora",
+    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_ceval,sample_mmlu",
+    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_mmlu "
+    "backend=lm_eval",
+)
+"""Planned and checked here, carried out by tests/runs/test_evaluate_run.py."""
+
+
+@pytest.mark.parametrize("command", EVALUATE)
+def test_an_evaluation_is_asked_for_as_the_page_says(
+    command: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adapters import make_adapter, make_run
+
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")  # where nothing listens
+    monkeypatch.chdir(tmp_path)
+    make_run(make_adapter(tiny, tmp_path / "runs" / "my-lora" / "model"), tiny)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    _, _, preset, *overrides = shlex.split(command)
+    planned = plan(load(Path(preset), overrides).config, made_up("cpu"))
+    config = with_absolute_paths(planned.config)
+    if len(overrides) == 1:
+        with pytest.raises(HubError, match="data of ceval, mmlu is not here"):
+            preflight(config)
+        return
+    preflight(config)
+    assert config.model_dump()["model"] == str(tiny)
+
+
+QUANTIZE = "swiftbox run configs/quantize.yaml adapter=runs/my-lora"
+"""Carried out by tests/runs/test_quantize_run.py."""
 
 LOCAL = (
     "swiftbox models --local",
@@ -280,3 +324,26 @@ def test_the_page_names_every_verb() -> None:
 
 def test_no_placeholder_is_left() -> None:
     assert not re.findall(r"@[A-Z]+@", README)
+
+
+CHAIN = (
+    "swiftbox new pipeline-lora -o chain.yaml train.dataset=my.jsonl",
+    "swiftbox run chain.yaml train.learning_rate=1e-4",
+)
+
+
+@pytest.mark.slow
+def test_a_chain_is_written_and_run_as_the_page_says(tmp_path: Path, tiny: Path) -> None:
+    write_chats(tmp_path / "my.jsonl", 8)
+    small = ("train.max_steps=1", f"train.model={tiny}", "train.hub=local", "train.val_size=0")
+    box(*shlex.split(CHAIN[0])[1:], *small, cwd=tmp_path)
+    chain = yaml.safe_load((tmp_path / "chain.yaml").read_text("utf-8"))
+    wanted = [one for one in chain["steps"] if one["name"] in ("train", "merge")]
+    assert wanted[0]["dataset"] == "my.jsonl"
+    wanted[1]["model"] = str(tiny)
+    content = yaml.safe_dump({**chain, "steps": wanted})
+    (tmp_path / "chain.yaml").write_text(content, encoding="utf-8")
+    box(*shlex.split(CHAIN[1])[1:], "output_dir=out", "--plain", cwd=tmp_path)
+    assert (tmp_path / "out/steps/02-merge/model/model.safetensors").is_file()
+    settled = (tmp_path / "out/steps/01-train/settled.yaml").read_text("utf-8")
+    assert "learning_rate: 0.0001" in settled

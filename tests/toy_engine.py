@@ -10,6 +10,7 @@ import io
 import os
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 from tiny_wheels import write_wheel
@@ -97,12 +98,13 @@ def variables(index: Path, home: Path) -> dict[str, str]:
 
 def main() -> int:
     """Run the command line with the toy in the table of engines."""
+    from swiftbox import first_use
     from swiftbox.cli import main as command_line
     from swiftbox.tasks import TASKS
 
     table.ENGINES["toy"] = TOY
-    # A row is frozen, and its table is read once: in this process alone it is another.
-    object.__setattr__(TASKS["download"], "engines", lambda _config, _machine: ("toy",))
+    needing = replace(TASKS["download"], engines=lambda _config, _machine: ("toy",))
+    first_use.TASKS = {**TASKS, "download": needing}
     return command_line()
 
 

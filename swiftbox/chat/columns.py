@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 GAP = " │ "
+LINE_ENDS = 2
+"""In a row: the end of a line and an empty one."""
+
 LEAST_WIDTH = 100
 """Places of a terminal from which on two columns are better read than one below the other."""
 
@@ -50,6 +53,20 @@ def _fitting(line: str, width: int) -> int:
     return len(line)
 
 
+def squeezed(words: str, before: int) -> tuple[str, int]:
+    """Return a piece of a text with one empty line at most in a row, and its line ends at its end.
+
+    `before` are the line ends that stand in front of it: what stays silent by writing nothing but
+    them would else scroll all that was said off a small terminal.
+    """
+    found = []
+    for one in words:
+        before = before + 1 if one == "\n" else before if one in " \t" and before else 0
+        if one != "\n" or before <= LINE_ENDS:
+            found.append(one)
+    return "".join(found), before
+
+
 @dataclass
 class Columns:
     """Writes each row once it is certain on both sides: nothing that was written moves."""
@@ -60,6 +77,8 @@ class Columns:
     texts: list[str] = field(default_factory=lambda: ["", ""])
     ended: list[bool] = field(default_factory=lambda: [False, False])
     written: int = 0
+    blank: bool = False
+    """Whether the last row was empty: a second one in a row tells nothing."""
 
     @property
     def each(self) -> int:
@@ -91,7 +110,11 @@ class Columns:
             else min((one for one, end in zip(certain, self.ended, strict=True) if not end))
         )
         for at in range(self.written, upto):
-            self._row(*(rows[at] if at < len(rows) else "" for rows in lines))
+            left, right = (rows[at] if at < len(rows) else "" for rows in lines)
+            empty = not left.strip() and not right.strip()
+            if not (empty and self.blank):
+                self._row(left, right)
+            self.blank = empty
         self.written = max(self.written, upto)
 
     def _row(self, left: str, right: str) -> None:

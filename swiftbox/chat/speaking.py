@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TextIO
 
-from swiftbox.chat.columns import LEAST_WIDTH, Columns
+from swiftbox.chat.columns import LEAST_WIDTH, Columns, squeezed
 from swiftbox.chat.conversation import Conversation
 from swiftbox.language import text
 from swiftbox.serving.talking import Piece, Side, together
@@ -70,19 +70,23 @@ class Speaking:
         ends: list[Piece] = []
         shown, waiting = 0, [""] * len(self.sides)
         self._begin(0)
+        ends_before = 0
         for one in pieces:
             said[one.side] += one.text
             waiting[one.side] += one.text
             ends += [one] if one.finish else []
             while True:
-                self._write(waiting[shown])
+                words = waiting[shown]
+                if self.out.isatty():
+                    words, ends_before = squeezed(words, ends_before)
+                self._write(words)
                 waiting[shown] = ""
                 if not any(end.side == shown for end in ends):
                     break
                 self._write("\n")
                 if shown + 1 == len(self.sides):
                     break
-                shown += 1
+                shown, ends_before = shown + 1, 0
                 self._begin(shown)
         return self._ended(ends)
 

@@ -102,6 +102,7 @@ def converse(config: ChatConfig, *, message: str | None = None) -> int:
         said: dict[str, Any] = {"system": config.system or "", "max_tokens": config.max_tokens}
         question = message or (config.prompt if isinstance(config.prompt, str) else None)
         code = one_answer(sides, question, **said) if question else talk(sides, **said)
+        view.leave()
     shutil.rmtree(folder, ignore_errors=True)  # kept where it failed: its log says why
     return code
 
@@ -129,6 +130,11 @@ class _Starting:
         self._ready = True
         if self._any:
             self._say(text(f"ready in {seconds:.0f} s", f"已就绪，用时 {seconds:.0f} 秒"))
+
+    def leave(self) -> None:
+        """Say what is still to be waited for, where somebody waits."""
+        if self._any and sys.stdin.isatty():
+            self._say(text("ending the server ...", "正在结束服务 …"))
 
     def _say(self, line: str) -> None:
         sys.stderr.write(line + "\n")

@@ -9,6 +9,7 @@ from pydantic import field_validator
 
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import Frozen, as_list
+from swiftbox.config.references import is_reference
 from swiftbox.config.task import TaskConfig
 from swiftbox.language import text
 
@@ -106,8 +107,8 @@ class AskedModels(Frozen):
 
 def _address(value: str | None) -> str | None:
     """Return an address without its last slash; raise ValueError for what is none."""
-    if value is None:
-        return None
+    if value is None or is_reference(value):
+        return value
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(text("should be an http address", "应为 http 地址"))
@@ -249,10 +250,12 @@ class EvaluateConfig(AskedModels, TaskConfig):
 
     @field_validator("benchmarks")
     @classmethod
-    def _some(cls, value: str | list[str]) -> str | list[str]:
-        if not all(isinstance(one, str) and one for one in as_list(value)):
+    def _some(cls, value: str | list[str]) -> list[str]:
+        said = value.split(",") if isinstance(value, str) else value
+        names = [one.strip() for one in said]
+        if not all(names):
             raise ValueError(text("should not be empty", "不能为空"))
-        return value
+        return names
 
     @field_validator("judge_endpoint")
     @classmethod

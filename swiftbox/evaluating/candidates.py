@@ -11,6 +11,7 @@ from typing import Any
 from swiftbox import run_folder
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.groups import as_list
+from swiftbox.config.references import is_reference, references
 from swiftbox.errors import ConfigError
 from swiftbox.hub.adapters import CONFIG, base_of, located, look
 from swiftbox.language import text
@@ -69,11 +70,13 @@ def slug(name: str) -> str:
 
 def name_of(name: str) -> str:
     """Return an id as it is; of a folder its name, of a run's model that of the run."""
+    if is_reference(name):
+        return next(references(name)).step
     folder = located(name)
     if folder is None:
         return name
     of_run = folder.name == run_folder.MODEL and (folder.parent / run_folder.SETTLED).is_file()
-    return folder.parent.name if of_run else folder.name
+    return run_folder.called(folder.parent) if of_run else folder.name
 
 
 def placed(config: EvaluateConfig) -> EvaluateConfig:
@@ -84,9 +87,9 @@ def placed(config: EvaluateConfig) -> EvaluateConfig:
     if config.adapter is not None:
         names = [str(located(one) or one) for one in as_list(config.adapter)]
         changes["adapter"] = names if isinstance(config.adapter, list) else names[0]
-    if config.model is None:
+    if config.model is None and not any(map(is_reference, as_list(config.adapter or []))):
         changes |= _base(config)
-    else:
+    elif config.model is not None:
         changes["model"] = str(located(config.model) or config.model)
     if config.compare:
         changes["compare"] = {k: str(located(v) or v) for k, v in _compared(config).items()}

@@ -32,7 +32,7 @@ def bars(scores: Sequence[Score], *, chance: float | None) -> str:
         y = TOP + ROW * number + (ROW - BAR) / 2
         middle = y + BAR / 2
         parts += [
-            _text(NAMES - 10, middle, cut(str(one["candidate"]), 24), "name", "end"),
+            _text(NAMES - 10, middle, cut(str(one["candidate"]), 23), "name", "end"),
             f'<rect class="c{number % COLOURS}" x="{NAMES}" y="{y:g}" height="{BAR}" rx="2" '
             f'width="{max(1.0, across_to(one["value"]) - NAMES):.1f}"/>',
             *_whisker(one, middle, 5),
@@ -58,7 +58,7 @@ def subjects(scores: Sequence[Score]) -> str:
         if at % 2 == 0:
             parts.append(f'<rect class="band" x="0" y="{top}" width="{WIDTH}" height="{block}"/>')
         label = str(name).replace("_", " ")
-        parts.append(_text(NAMES - 10, top + block / 2, cut(label, 26), "name", "end"))
+        parts.append(_text(NAMES - 10, top + block / 2, cut(label, 23), "name", "end"))
         for number, one in enumerate(found):
             if (part := one.get(name)) is None:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ Results = Mapping[tuple[str, str], Mapping[str, Any]]
 
 MANY_UNREAD = 0.2
 """From this share of answers without a choice on, a score says more of form than of knowledge."""
+
+ALWAYS_THE_SAME = 0.9
+"""From this share of one choice on, a score says how often that is right, and no more."""
 
 AGREES_WITHIN = 1e-3
 """The tool's report is rounded to four digits."""
@@ -69,7 +73,9 @@ def scored(one: Candidate, benchmark: Asked, found: Mapping[str, Any]) -> dict[s
         "count": len(rows),
         "unread": sum(not row.get("read") and row.get("end") != "refused" for row in rows),
         "refused": sum(row.get("end") == "refused" for row in rows),
-        "cut": sum(row.get("end") == "max_tokens" for row in rows),
+        "truncated": sum(row.get("end") == "truncated" for row in rows),
+        "cut": sum(row.get("end") == "max_tokens" and not row.get("read") for row in rows),
+        "commonest": commonest(rows),
         "seconds": found.get("seconds"),
         "tool_score": found.get("tool_score"),
         **_interval(score([row["score"] for row in rows])),
@@ -78,6 +84,12 @@ def scored(one: Candidate, benchmark: Asked, found: Mapping[str, Any]) -> dict[s
             for name, part in by_subject(rows).items()
         ],
     }
+
+
+def commonest(rows: Sequence[Sample]) -> list[Any] | None:
+    """Return the choice that was given most often, and how often; None where none was given."""
+    letters = [row["read"] for row in rows if len(str(row.get("read") or "")) == 1]
+    return list(Counter(letters).most_common(1)[0]) if letters else None
 
 
 def _interval(found: Interval) -> dict[str, float]:
@@ -125,38 +137,65 @@ def remarks(asked: Sequence[Asked], scores: Sequence[Mapping[str, Any]]) -> Iter
                 "no published figure",
                 f"{benchmark.title}：题目少且较易，仅供试用；得分不可与公布结果比较",
             )
-    for one in scores:
-        yield from _of_score(one)
+        found = [one for one in scores if one["benchmark"] == benchmark.name]
+        yield from _of_answers(benchmark.name, found)
+        for one in found:
+            yield from _monotony(one)
+            yield from _disagreement(one)
 
 
-def _of_score(one: Mapping[str, Any]) -> Iterator[str]:
-    where = f"{one['candidate']}, {one['benchmark']}"
-    if one["refused"]:
-        yield text(
-            f"{where}: {one['refused']} of {one['count']} questions were refused by the server, as "
-            "longer than it takes, and count as wrong: set num_fewshot lower, or max_model_len "
-            "higher",
-            f"{where}：{one['count']} 题中有 {one['refused']} 题超出服务可接受的长度而被拒绝，"
-            "按错误计：请减小 num_fewshot 或增大 max_model_len",
+def _of_answers(benchmark: str, found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say of which candidates many answers were no answers, and what to do."""
+
+    def listed(key: str, share: float) -> str:
+        return ", ".join(
+            f"{one['candidate']} {one[key]}/{one['count']}"
+            for one in found
+            if one[key] and one[key] / one["count"] >= share
         )
-    if one["unread"] / one["count"] >= MANY_UNREAD:
+
+    if who := listed("refused", 0):
         yield text(
-            f"{where}: no choice could be read in {one['unread']} of {one['count']} answers"
-            f"{_cut(one)}; they count as wrong. A small or base model is measured better by "
-            "likelihood: backend: lm_eval",
-            f"{where}：{one['count']} 个回答中有 {one['unread']} 个无法识别出选项，按错误计。"
-            "小模型或基座模型更适合按似然评测：backend: lm_eval",
+            f"{benchmark}: questions longer than the server takes were refused, and count as "
+            f"wrong ({who}): set num_fewshot lower, or max_model_len higher",
+            f"{benchmark}：超出服务可接受长度的题目被拒绝，按错误计（{who}）："
+            "请减小 num_fewshot 或增大 max_model_len",
         )
-    told = one["tool_score"]
+    if who := listed("truncated", 0):
+        yield text(
+            f"{benchmark}: longer than the model's context, the first examples were left out "
+            f"({who}): set num_fewshot lower",
+            f"{benchmark}：超出模型上下文长度，开头的示例被略去（{who}）：请减小 num_fewshot",
+        )
+    if who := listed("unread", MANY_UNREAD):
+        cut = listed("cut", MANY_UNREAD)
+        ends = text(f"; cut off at max_tokens: {cut}", f"；在 max_tokens 处截断：{cut}")
+        yield text(
+            f"{benchmark}: answers in which no choice could be read count as wrong ({who}"
+            f"{ends if cut else ''}). Small and base models are measured better by likelihood: "
+            "backend: lm_eval",
+            f"{benchmark}：无法识别出选项的回答按错误计（{who}{ends if cut else ''}）。"
+            "小模型与基座模型更适合按似然评测：backend: lm_eval",
+        )
+
+
+def _monotony(one: Mapping[str, Any]) -> Iterator[str]:
+    letter, times = one["commonest"] or ("", 0)
+    if times < ALWAYS_THE_SAME * one["count"]:
+        return
+    yield text(
+        f"{one['benchmark']}: {one['candidate']} answers {letter} to {times} of {one['count']} "
+        "questions: its score is how often that is right",
+        f"{one['benchmark']}：{one['candidate']} 对 {one['count']} 题中的 {times} 题都回答 "
+        f"{letter}，其得分只是该选项恰好正确的比例",
+    )
+
+
+def _disagreement(one: Mapping[str, Any]) -> Iterator[str]:
+    where, told = f"{one['candidate']}, {one['benchmark']}", one["tool_score"]
     if told is not None and abs(told - one["value"]) > AGREES_WITHIN:
         yield text(
             f"{where}: the tool's own report says {told:.4f}, the questions one by one "
             f"{one['value']:.4f}",
             f"{where}：工具自身报告为 {told:.4f}，逐题统计为 {one['value']:.4f}",
         )
-
-
-def _cut(one: Mapping[str, Any]) -> str:
-    if not one["cut"]:
-        return ""
-    return text(f" ({one['cut']} were cut off at max_tokens)", "")

@@ -9,7 +9,7 @@ from typing import Any
 from swiftbox.language import text
 
 WIDTH = 80
-NAME_WIDTH, SCORE_WIDTH, RANGE_WIDTH, APART_WIDTH = 21, 7, 13, 23
+NAME_WIDTH, SCORE_WIDTH, RANGE_WIDTH, APART_WIDTH = 20, 7, 12, 23
 
 Report = Mapping[str, Any]
 
@@ -68,7 +68,8 @@ def percent(share: float) -> str:
 
 def points(one: Mapping[str, Any]) -> str:
     """Write a difference in percentage points, with its interval."""
-    return f"{100 * one['value']:+.1f} ({100 * one['low']:+.1f} to {100 * one['high']:+.1f})"
+    to = text("to", "至")
+    return f"{100 * one['value']:+.1f} ({100 * one['low']:+.1f} {to} {100 * one['high']:+.1f})"
 
 
 def verdict(one: Mapping[str, Any]) -> str:

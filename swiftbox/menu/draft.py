@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import scalar, write
 from swiftbox.errors import UserError
@@ -50,7 +52,8 @@ class Draft:
         """Return the YAML of what was chosen, for a file of that name."""
         loaded = self.loaded()
         name = name or self.file or Path(default_name(loaded.config))
-        header = [text(f"Run: swiftbox run {name}", f"运行：swiftbox run {name}")]
+        verb = "chat" if self.task.name == "chat" else "run"
+        header = [text(f"Run: swiftbox {verb} {name}", f"运行：swiftbox {verb} {name}")]
         return write(loaded.config, header=header, keys=loaded.asked)
 
     def with_values(self, **changes: Any) -> Draft:
@@ -76,8 +79,8 @@ def of_task(name: str, values: Values, machine: MachineNow = unknown) -> Draft:
 def of_file(path: Path, machine: MachineNow = unknown) -> Draft:
     """Return the draft of a YAML; its settings are what the file gives."""
     loaded = load(path)
-    values = loaded.config.model_dump(mode="json", include=set(loaded.asked))
     picked = TASKS[loaded.config.task].discriminator
+    values = yaml.safe_load(write(loaded.config, keys=loaded.asked))  # the steps as flat blocks
     kept = {key: value for key, value in values.items() if key not in ("version", "task", picked)}
     return Draft(type(loaded.config), kept, path, machine)
 

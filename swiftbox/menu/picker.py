@@ -74,6 +74,8 @@ class Picker:
     family: str = ""
     chosen: list[str] = field(default_factory=list)
     wrong: str = ""
+    marked: bool = False
+    """Whether the user has set marks; until then those that are there are a proposal."""
     _found: tuple[tuple[str, int, str], list[Offer]] | None = None
 
     def __post_init__(self) -> None:
@@ -113,6 +115,8 @@ class Picker:
         found = self.source.find(query, tab, self.family)
         if not query and tab == ALL and self.empty and not self.family:
             found = [Offer("", self.empty), *found]
+        if not query and tab == ALL and self.chosen and not self.marked:
+            found = sorted(found, key=lambda one: one.value not in self.chosen)
         if not query and tab == ALL and self.current and not self.family:
             now = [one for one in found if one.value == self.current]
             others = [one for one in found if one.value != self.current]
@@ -181,6 +185,7 @@ class Picker:
             if not value:
                 return
             (self.chosen.remove if value in self.chosen else self.chosen.append)(value)
+            self.marked = True
             self._step(1)
 
     def _type(self, line: str) -> None:
@@ -190,12 +195,14 @@ class Picker:
     def _entered(self) -> list[str] | None:
         """Return the answer; None where Enter led further in, or to what is wrong."""
         rows = self.rows()
-        if self.many and self.chosen and not self.query:
+        one = rows[self.at] if rows else None
+        # Enter on something else than what is proposed means that instead.
+        kept = self.marked or one is None or one.value in self.chosen
+        if self.many and self.chosen and not self.query and kept:
             return self.chosen
-        if not rows:
+        if one is None:
             self.wrong = text("nothing to choose", "没有可选项")
             return None
-        one = rows[self.at]
         if one.family:
             self.family, self.tab = one.family, 0
             self._type("")
@@ -206,7 +213,7 @@ class Picker:
         self.wrong = self.check(one.value)
         if self.wrong:
             return None
-        if self.many and one.value:
+        if self.many and one.value and self.marked:
             return [*self.chosen, *([] if one.value in self.chosen else [one.value])]
         return [one.value]
 

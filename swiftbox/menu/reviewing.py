@@ -53,11 +53,17 @@ class Screen:
     detach: tuple[str, str] = ("run it in the background", "后台运行")
     lasts: bool = False
     """Whether it goes on until it is stopped: then the background is proposed."""
+    either: tuple[str, ...] = ()
+    """Fields of which one says what it is about: which one is asked first, then that alone."""
     without: tuple[str, ...] = ()
     """Fields that have actions of their own, and are left out of `change a setting`."""
     command: Callable[[Draft, Loaded], str] = command_of
     extras: Callable[[Draft, launch.Prepared | None], Sequence[Extra]] = _no_extras
     lines: Callable[[Draft, launch.Prepared], Sequence[str]] = _no_lines
+    look: Callable[[Loaded], launch.Prepared] = launch.plan_of
+    """Plans it and checks what it names; raises UserError with what is wrong."""
+    act: Callable[[Draft], None] | None = None
+    """What takes the place of a run, with the terminal to itself; None: it is a run."""
 
 
 RUN, DETACH, BACK = "run", "detach", "back"
@@ -75,6 +81,9 @@ def review(draft: Draft, screen: Screen) -> Path | None:
         if chosen == BACK:
             raise Back
         try:
+            if chosen == RUN and screen.act is not None:
+                screen.act(draft)
+                continue
             if chosen in (RUN, DETACH):
                 if prepared is not None:
                     install_engines(prepared)
@@ -96,7 +105,9 @@ def _choices(
     def placed(place: str) -> list[tuple[Act | str, str]]:
         return [(one.act, one.title) for one in extras if one.place == place]
 
-    runs: list[tuple[Act | str, str]] = [(RUN, text(*screen.run)), (DETACH, text(*screen.detach))]
+    runs: list[tuple[Act | str, str]] = [(RUN, text(*screen.run))]
+    if screen.act is None:
+        runs.append((DETACH, text(*screen.detach)))
     return [
         *placed("first"),
         *((runs[::-1] if screen.lasts else runs) if prepared is not None else []),
@@ -126,7 +137,7 @@ def show(draft: Draft, screen: Screen) -> launch.Prepared | None:
     try:
         loaded = draft.loaded()
         show_yaml(draft.yaml())
-        prepared = launch.plan_of(loaded)
+        prepared = screen.look(loaded)
     except UserError as error:
         complain(error)
         return None
@@ -149,9 +160,10 @@ def show(draft: Draft, screen: Screen) -> launch.Prepared | None:
 
 
 def _findings(prepared: launch.Prepared) -> list[str]:
-    """Return what the check of the rows found, and whether a training fits."""
+    """Return what the check of the rows found, and whether a training or a whole chain fits."""
     rows = prepared.rows.summary().splitlines() if prepared.rows is not None else []
-    return [*rows, *(prepared.fit.lines() if prepared.fit is not None else [])]
+    fit = prepared.fit.lines() if prepared.fit is not None else []
+    return [*rows, *fit, *prepared.plan.outline]
 
 
 def install_engines(prepared: launch.Prepared) -> None:

@@ -7,28 +7,48 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.language import text
-from swiftbox.menu import downloading, starting, training
+from swiftbox.menu import chaining, chatting, downloading, evaluating, starting, training
 from swiftbox.menu.ask import say
 from swiftbox.menu.reviewing import Screen
 from swiftbox.tasks import TASKS
+
+WHAT = ("adapter", "model")
+"""What the tasks after a training are about."""
+
 
 SCREENS: Mapping[str, Screen] = {
     "train": training.SCREEN,
     "download": downloading.SCREEN,
     "merge": Screen(("merge it", "开始合并"), ("merge it in the background", "后台合并")),
-    "quantize": Screen(("quantize it", "开始量化"), ("quantize it in the background", "后台量化")),
-    "evaluate": Screen(("evaluate it", "开始评测"), ("evaluate it in the background", "后台评测")),
+    "quantize": Screen(
+        ("quantize it", "开始量化"),
+        ("quantize it in the background", "后台量化"),
+        either=WHAT,
+    ),
+    "evaluate": Screen(
+        ("evaluate it", "开始评测"),
+        ("evaluate it in the background", "后台评测"),
+        either=WHAT,
+        extras=evaluating.extras,
+    ),
     "deploy": Screen(
         ("serve it here, until Ctrl-C", "在此提供服务，Ctrl-C 结束"),
         ("serve it in the background", "后台提供服务"),
+        either=WHAT,
         lasts=True,
     ),
-    "chat": Screen(run=("chat", "开始对话"), without=("prompt",)),
+    "chat": chatting.SCREEN,
+    "pipeline": chaining.SCREEN,
 }
 
 Begin = Callable[[Any], Path | None]
 
-OWN_WAYS: Mapping[str, Begin] = {"train": training.begin, "download": downloading.begin}
+OWN_WAYS: Mapping[str, Begin] = {
+    "train": training.begin,
+    "download": downloading.begin,
+    "chat": chatting.begin,
+    "pipeline": chaining.begin,
+}
 """Tasks that are begun otherwise than with their form."""
 
 

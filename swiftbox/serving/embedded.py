@@ -13,7 +13,7 @@ from swiftbox.config.deploy import DeployConfig
 from swiftbox.core.generation.network import Loading, Network
 from swiftbox.core.generation.room import free_bytes
 from swiftbox.core.generation.scheduler import Scheduler
-from swiftbox.core.generation.tickets import Limits
+from swiftbox.core.generation.tickets import Counters, Limits
 from swiftbox.core.generation.window import cell_bytes
 from swiftbox.core.parity import Answer, Prompt, greedy
 from swiftbox.errors import MachineError
@@ -96,6 +96,7 @@ def serve(
 
     def answers() -> None:
         verify(url, lambda adapter, prompt: generated(scheduler, adapter, prompt))
+        scheduler.counters = Counters()  # of those who are served
         if not stop.is_set():
             started(url, scheduler.limits)
 

@@ -15,6 +15,7 @@ TASKS: Mapping[str, Task[Any]] = imported(
         "download": "download:DOWNLOAD",
         "starter": "starter:STARTER",
         "merge": "merge:MERGE",
+        "quantize": "quantize:QUANTIZE",
         "evaluate": "evaluate:EVALUATE",
         "deploy": "deploy:DEPLOY",
         "chat": "chat:CHAT",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from swiftbox import run_folder
 from swiftbox.config.chat import ChatConfig
 from swiftbox.config.groups import as_list
+from swiftbox.config.references import references
 from swiftbox.control import STOP
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, RunError
@@ -19,7 +21,7 @@ from swiftbox.serving.talking import Side, together
 from swiftbox.tasks import deploy
 from swiftbox.tasks.checks import OnRemark
 from swiftbox.tasks.sides import BASE_WORD, answering, deployments, targets
-from swiftbox.tasks.task import Emit, Resolved, Task
+from swiftbox.tasks.task import Emit, Output, Resolved, Task
 
 ANSWERS = "answers.json"
 """In the run folder: what was asked, and what each side answered."""
@@ -51,7 +53,8 @@ def check(config: ChatConfig, on_remark: OnRemark) -> None:
                 "请设 prompt=...，或在终端对话：swiftbox chat FILE.yaml",
             ),
         )
-    require_answerers(config, on_remark)
+    if not any(references(config.model_dump())):  # else they are looked at when they are there
+        require_answerers(config, on_remark)
 
 
 def require_answerers(config: ChatConfig, on_remark: OnRemark) -> None:
@@ -108,6 +111,11 @@ def title(config: ChatConfig) -> str:
     return f"chat-{name.lower()}"
 
 
+def outputs(config: ChatConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
+    """Name the answers."""
+    return {"answers": lambda folder: str(folder / ANSWERS)}
+
+
 CHAT: Task[ChatConfig] = Task(
     name="chat",
     discriminator="task",
@@ -118,4 +126,5 @@ CHAT: Task[ChatConfig] = Task(
     title=title,
     check=check,
     placed=placed,
+    outputs=outputs,
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from swiftbox import run_folder
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.groups import as_list
+from swiftbox.config.references import is_reference
 from swiftbox.control import STOP
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
@@ -18,16 +19,26 @@ from swiftbox.errors import ConfigError
 from swiftbox.evaluating import endpoint, local_data, tools
 from swiftbox.evaluating.asking import Call, ask
 from swiftbox.evaluating.benchmarks import Means, chosen, findings, require_reachable
-from swiftbox.evaluating.candidates import Candidate, Served, candidates, name_of, placed, servers
+from swiftbox.evaluating.candidates import (
+    Candidate,
+    Served,
+    candidates,
+    name_of,
+    placed,
+    quantized,
+    servers,
+)
 from swiftbox.evaluating.results import Job, jobs
 from swiftbox.evaluating.writing import write_report
+from swiftbox.fit.forecast import Before, Forecast, of_shape
+from swiftbox.fit.serving import serving as serving_need
 from swiftbox.hub.adapters import located
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.tasks.beside import serving
 from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
-from swiftbox.tasks.task import Emit, Resolved, Task
+from swiftbox.tasks.task import Emit, Output, Resolved, Task
 
 SERVERS = "servers"
 """In the run folder: one run folder for each server."""
@@ -82,6 +93,7 @@ def server_config(config: EvaluateConfig, served: Served) -> DeployConfig:
         trust_remote_code=config.trust_remote_code,
         dtype=config.dtype,
         engine=config.engine,
+        parity="warn",  # what it serves is what is measured, and differences are told
         port=0,
         max_concurrency=config.batch_size,
         max_model_len=config.max_model_len,
@@ -100,11 +112,28 @@ def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
             local_data.questions(one.folder)
     endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env")
     if config.endpoint is not None:
-        candidates(endpoint.asked_there(config, os.environ))
-    else:
-        for served in servers(candidates(config)):
+        if not is_reference(config.endpoint):
+            candidates(endpoint.asked_there(config, os.environ))
+    elif config.model is not None:  # else it is the base of an adapter that has yet to be made
+        who = candidates(config)
+        for served in servers(who):
             DEPLOY.check(server_config(config, served), on_remark)
+        if config.backend == "lm_eval":
+            _require_whole(who)
     require_reachable(asked, config.hub)
+
+
+def _require_whole(who: Sequence[Candidate]) -> None:
+    """Raise ConfigError for quantized weights, which the engine of lm_eval cannot read."""
+    found = [f"{one.name} ({quantized(one)})" for one in who if quantized(one)]
+    if found:
+        raise ConfigError(
+            text(
+                f"backend: lm_eval reads no quantized weights: {', '.join(found)}",
+                f"backend: lm_eval 不能读取量化权重：{', '.join(found)}",
+            ),
+            hint=text("set backend: evalscope", "设 backend: evalscope"),
+        )
 
 
 def engines(config: EvaluateConfig, machine: Machine) -> tuple[str, ...]:
@@ -186,6 +215,9 @@ def _asked(
     with serving(place, server_config(config, served), machine, stop=STOP.asked) as one:
         if one is None:
             return False
+        said = [a for a in run_folder.read_events(place)[0] if a.get("event") == "parity"]
+        if said:
+            emit("parity", models=said[-1]["models"])
         emit("served", url=one.url, models=list(one.models), engine=config.engine)
         call = _call(config, endpoint.base_of(one.url), todo, place)
         return ask(call, todo, emit, server=one.running, stop=STOP.asked)
@@ -214,6 +246,25 @@ def title(config: EvaluateConfig) -> str:
     return f"evaluate-{name_of(first).rpartition('/')[2].lower()}"
 
 
+def outputs(config: EvaluateConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
+    """Name the report."""
+    return {"report": lambda folder: str(folder / "report.html")}
+
+
+def forecast(config: EvaluateConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+    """Tell what the server takes that answers; the questions are small."""
+    context = config.max_model_len or 4096
+    return of_shape(
+        before,
+        disk=lambda _shape: 0.0,
+        memory=lambda shape: (
+            serving_need(
+                shape, storage=config.dtype, context=context, concurrency=config.batch_size
+            ).device
+        ),
+    )
+
+
 EVALUATE: Task[EvaluateConfig] = Task(
     name="evaluate",
     discriminator="task",
@@ -225,4 +276,6 @@ EVALUATE: Task[EvaluateConfig] = Task(
     check=check,
     placed=placed,
     engines=engines,
+    outputs=outputs,
+    forecast=forecast,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from swiftbox.chat.columns import Columns, wrapped
+from swiftbox.chat.columns import Columns, squeezed, wrapped
 
 MIXED = "The 长城 is 万里 long, and averyveryverylongwordwithoutend stands 在中国北方的山上。"
 
@@ -46,3 +46,10 @@ def test_what_comes_in_pieces_is_shown_as_what_comes_at_once() -> None:
 def test_a_side_that_has_ended_does_not_hold_the_other_up() -> None:
     rows = written([(0, "done"), (0, ""), (1, "one\ntwo\nthree")])
     assert [row.split("│")[1].strip() for row in rows] == ["one", "two"]
+
+
+def test_empty_lines_in_a_row_are_shown_as_one() -> None:
+    assert squeezed("a\n\n\n\nb\n", 0) == ("a\n\nb\n", 1)
+    assert squeezed("\n \n\nc", 1) == ("\n c", 0)
+    rows = written([(0, "a\n\n\n\nb"), (1, "c"), (0, ""), (1, "")])
+    assert [row.split("│")[0].strip() for row in rows] == ["a", "", "b"]

@@ -88,6 +88,14 @@ def test_a_changed_template_is_found_with_both_texts(
                 stop=threading.Event(),
                 emit=lambda event, **fields: said.append({"event": event, **fields}),
             )
+        hold(
+            held(tiny, changed),
+            Endpoint.at(server.url),
+            strict=False,
+            generate=None,
+            stop=threading.Event(),
+            emit=lambda *_, **__: None,
+        )
     assert len(mine.differences) == 6
     first = mine.differences[0]
     assert "(training)" in first
@@ -179,3 +187,20 @@ def test_tool_calls_are_written_as_in_training(tiny: Path, tmp_path: Path) -> No
     with serving(tooled) as server:
         (base,) = found(server, Held("tiny", {"tiny": tooled}, "float32"))
     assert (base.prompts, base.differences) == (7, [])
+
+
+def test_a_record_goes_along_with_the_coarser_numbers(trained: Path, tmp_path: Path) -> None:
+    parity.carry(trained, tmp_path, dtype="bfloat16", answers=False)
+    first, second = parity.read(trained), parity.read(tmp_path)
+    assert first is not None
+    assert second is not None
+    assert (second.dtype, second.answers) == ("bfloat16", ())
+    assert second.prompts == first.prompts
+    parity.carry(tmp_path / "nothing", tmp_path / "nowhere", dtype="float32", answers=True)
+
+
+def test_a_record_that_cannot_be_made_is_a_warning(tmp_path: Path) -> None:
+    said: list[str] = []
+    parity.leave(None, None, tmp_path, lambda event, **_: said.append(event), dtype="float32")
+    assert said == ["warning"]
+    assert parity.read(tmp_path) is None

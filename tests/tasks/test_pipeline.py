@@ -23,6 +23,7 @@ from swiftbox.tasks.outline import outline
 from swiftbox.tasks.pipeline_state import Record, mark
 
 REFERENCES = {"model": "${a.model}", "adapter": "${b.adapter}", "dataset": "${a.dataset}"}
+OFFLINE = {"benchmarks": "sample_ceval", "prompt": "hi"}
 
 
 def read(*steps: dict[str, Any], **keys: Any) -> Loaded:
@@ -56,7 +57,7 @@ def test_a_step_is_settled_without_what_earlier_ones_make() -> None:
 def test_every_task_takes_references_as_what_is_still_to_come(name: str, backend: str) -> None:
     task = TASKS[name]
     keys = task.choices[task.default].model_fields
-    given = {key: value for key, value in REFERENCES.items() if key in keys}
+    given = {key: one for key, one in (REFERENCES | OFFLINE).items() if key in keys}
     config = loads(
         "", source="t", overrides=[f"task={name}", *(f"{k}={v}" for k, v in given.items())]
     )

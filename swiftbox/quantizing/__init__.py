@@ -1,0 +1,1 @@
+"""Fewer bits per weight: what each method needs, what it must leave, and whether it did."""

@@ -1,0 +1,251 @@
+"""task: quantize. A model, or an adapter merged into it, to fewer bits: checked, or not kept."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from swiftbox import run_folder
+from swiftbox.config.groups import DatasetSource, as_list
+from swiftbox.config.merge import MergeConfig
+from swiftbox.config.quantize import QuantizeConfig
+from swiftbox.config.references import is_reference
+from swiftbox.data.files import files_of
+from swiftbox.data.readers import READERS
+from swiftbox.data.source import Source
+from swiftbox.devices import choices
+from swiftbox.devices.machine import Machine
+from swiftbox.errors import ConfigError
+from swiftbox.fit.forecast import Before, Forecast, of_shape
+from swiftbox.fit.serving import quantizing
+from swiftbox.fit.source import STORED
+from swiftbox.hub.adapters import located
+from swiftbox.hub.fetch import fetch_dataset, fetch_model
+from swiftbox.hub.inspecting import require_sound
+from swiftbox.language import text
+from swiftbox.quantizing import gguf
+from swiftbox.quantizing.refusals import require_device_room, require_quantizable, require_room
+from swiftbox.quantizing.settling import ENGINES, require_backend, settle
+from swiftbox.quantizing.texts import examples_of, sources_of
+from swiftbox.quantizing.work import WORK, Work, quantize
+from swiftbox.tasks import merge
+from swiftbox.tasks.checks import OnRemark, absolute, inspected, looks_like_path, sound
+from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
+
+MERGED = "merged"
+
+
+def resolve(config: QuantizeConfig, machine: Machine) -> Resolved:
+    """Settle bits, group size, number type and bound; refuse what the backend has no row for."""
+    require_backend(config, machine)
+    found = list(settle(config, machine))
+    reasons = tuple(Reason(one.key, one.value, one.why) for one in found)
+    settled = config.model_copy(update={one.key: one.value for one in found})
+    return Resolved(settled, reasons, 1, choices.environment(machine, 1))
+
+
+def engines(config: QuantizeConfig, machine: Machine) -> tuple[str, ...]:  # noqa: ARG001 - as every task
+    """Name the engine of the method."""
+    name = ENGINES.get(config.method)
+    return (name,) if name else ()
+
+
+def merging(config: QuantizeConfig) -> MergeConfig | None:
+    """Return the merge that comes first; None without an adapter."""
+    if config.adapter is None:
+        return None
+    return MergeConfig(
+        adapter=config.adapter,
+        model=config.model,
+        hub=config.hub,
+        revision=config.revision,
+        trust_remote_code=config.trust_remote_code,
+        merge_base="full",
+        dtype="stored",
+    )
+
+
+def placed(config: QuantizeConfig) -> QuantizeConfig:
+    """Name the folders of model, adapter and data, so that the record stands for itself."""
+    changes: dict[str, Any] = {}
+    first = merging(config)
+    if first is not None:
+        found = merge.placed(first)
+        names = ("model", "hub", "revision", "adapter")
+        changes |= {name: getattr(found, name) for name in names}
+    elif config.model is not None and (folder := located(config.model)) is not None:
+        changes["model"] = str(folder)
+    data = config.calibration_dataset
+    if isinstance(data, str):
+        changes["calibration_dataset"] = absolute(data)
+    elif data is not None:
+        changes["calibration_dataset"] = [_absolute(one) for one in data]
+    return config.model_copy(update=changes)
+
+
+def _absolute(one: str | DatasetSource) -> str | DatasetSource:
+    if isinstance(one, str):
+        return absolute(one)
+    return one.model_copy(update={"path": absolute(one.path)})
+
+
+def check(config: QuantizeConfig, on_remark: OnRemark) -> None:
+    """Raise UserError for whatever can be known before anything starts."""
+    if config.method == "gguf":
+        gguf.require()
+    if config.model is not None:
+        seen = inspected(config.model, config, on_remark)
+        if seen is not None:
+            sound(config, seen, on_remark)
+    into = Path.cwd() if config.output_dir == "auto" else Path(config.output_dir).expanduser()
+    first = merging(config)
+    if first is not None:
+        merge.require_mergeable(first, into)
+    here = Path(config.model or "").expanduser()
+    if config.model and (here / "config.json").is_file():
+        require_quantizable(here, config)
+        require_room(here, into, config)
+    _require_rows(config)
+
+
+def _require_rows(config: QuantizeConfig) -> None:
+    """Look at the calibration rows that are on this machine."""
+    here = []
+    for one in sources_of(config):
+        if is_reference(one.path):
+            continue
+        if Path(one.path).expanduser().exists():
+            files_of(one)
+            here.append(one)
+            continue
+        is_file = Path(one.path).suffix.lower() in READERS
+        if config.hub == "local" or looks_like_path(one.path) or is_file:
+            raise ConfigError(
+                text(
+                    f"calibration_dataset: no file {one.path}",
+                    f"calibration_dataset：文件 {one.path} 不存在",
+                ),
+                hint=text(
+                    "relative paths start where the command runs", "相对路径以运行命令的目录为起点"
+                ),
+            )
+    if here:
+        examples_of(here)
+
+
+def run(config: QuantizeConfig, folder: Path, emit: Emit) -> Path | None:
+    """Merge where there is an adapter, quantize, check, and return the folder of the result."""
+    began = time.monotonic()
+    machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
+    source, found = _source(config, folder, emit)
+    require_quantizable(source, config)
+    require_room(source, folder, config)
+    require_device_room(source, config, machine)
+    sources: tuple[Source, ...] = ()
+    if config.calibration_dataset is not None:
+        rows = config.calibration_dataset
+        sources = fetch_dataset(rows, columns=config.columns, hub=config.hub, emit=emit)
+    emit("inputs", **found)
+    made, report = quantize(Work(config, source, sources, folder, machine, emit))
+    if config.keep_merged and (folder / WORK / MERGED).is_dir():
+        shutil.rmtree(folder / MERGED, ignore_errors=True)
+        (folder / WORK / MERGED / run_folder.MODEL).rename(folder / MERGED)
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    emit("done", seconds=round(time.monotonic() - began, 1), model=str(made), **_brief(report))
+    return made
+
+
+def _brief(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: report[key] for key in ("bytes_before", "bytes_after", "perplexity_ratio")}
+
+
+def _source(config: QuantizeConfig, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]]:
+    """Return the unquantized model, fetched or merged, and what went into it."""
+    first = merging(config)
+    if first is None:
+        name = config.model or ""
+        emit("stage", name="fetch", detail=name)
+        fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
+        require_sound(fetched.folder, emit, known=name)
+        found = {
+            "model": str(fetched.folder),
+            "revision": fetched.commit or config.revision,
+            "adapter": None,
+        }
+        _keep_or_begin_anew(folder, found, fetched.folder, emit)
+        return fetched.folder, found
+    place = folder / WORK / MERGED
+    made = place / run_folder.MODEL
+    kept = run_folder.read_json(folder / run_folder.INPUTS)
+    if made.is_dir() and kept:
+        message = text("the merged model is found from before the stop", "沿用中断前合并的模型")
+        emit("note", key="merge", message=message)
+        return made, {key: kept[key] for key in ("model", "revision", "adapter")}
+    place.mkdir(parents=True, exist_ok=True)
+
+    def told(event: str, **fields: Any) -> None:
+        if event != "done":  # its end is not the end of this run
+            emit(event, **fields)
+
+    merge.run(first, place, told)
+    found = run_folder.read_json(place / run_folder.INPUTS)
+    run_folder.write_json(folder / run_folder.INPUTS, found)
+    return made, found
+
+
+def _keep_or_begin_anew(folder: Path, found: Mapping[str, Any], source: Path, emit: Emit) -> None:
+    """Forget the parts of an earlier start when the model has changed since."""
+    files = sorted(source.glob("*.safetensors"))
+    stamp = [[one.name, one.stat().st_size, one.stat().st_mtime_ns] for one in files]
+    now = {**found, "weights": stamp}
+    kept = run_folder.read_json(folder / run_folder.INPUTS)
+    if kept and kept != now and (folder / WORK).is_dir():
+        message = text("the model has changed: all is done anew", "模型已改变：全部重新开始")
+        emit("warning", message=message)
+        shutil.rmtree(folder / WORK)
+    run_folder.write_json(folder / run_folder.INPUTS, now)
+
+
+def title(config: QuantizeConfig) -> str:
+    """Name a quantization by its method and its model; that of a run has the run's name."""
+    named = as_list(config.adapter)[-1] if config.adapter else config.model
+    folder = Path(named or "model")
+    name = folder.parent.name if folder.name == run_folder.MODEL else folder.name
+    return f"{config.method}-{name.lower()}"
+
+
+def outputs(config: QuantizeConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
+    """Name the quantized model."""
+    return {"model": lambda folder: str(folder / run_folder.MODEL)}
+
+
+def forecast(config: QuantizeConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+    """Tell what a quantization takes: the model in the host, its layers in fewer bits on disk."""
+    samples, length = config.calibration_samples, config.calibration_length
+    need = partial(quantizing, samples=samples, length=length)
+    bits = config.bits or 4
+    return of_shape(
+        before,
+        disk=lambda shape: shape.inside * bits / 8 + shape.outside * STORED["bfloat16"],
+        memory=lambda shape: need(shape).host + need(shape).device,
+    )
+
+
+QUANTIZE: Task[QuantizeConfig] = Task(
+    name="quantize",
+    discriminator="task",
+    default="quantize",
+    choices={"quantize": QuantizeConfig},
+    resolve=resolve,
+    run=run,
+    title=title,
+    check=check,
+    placed=placed,
+    engines=engines,
+    outputs=outputs,
+    forecast=forecast,
+)
