@@ -45,7 +45,7 @@ def test_eight_bits_are_told_from_four(tiny: Path, packed: Path, tmp_path: Path)
     from swiftbox.core.packed import pack
 
     eight = NF4.model_copy(update={"bits": 8})
-    with pytest.raises(ResultError, match="config.json says load_in_8bit: False"):
+    with pytest.raises(ResultError, match=r"config\.json says load_in_8bit: False"):
         checks.files(tiny, packed, eight)
     how = Quantization(8, "nf4", False, "float32")
     pack(tiny, tmp_path / "m", how, device="cpu", trust_remote_code=False)
