@@ -10,6 +10,7 @@ from pathlib import Path
 
 from swiftbox.errors import ConfigError, HubError
 from swiftbox.hub.catalogue import Benchmark, benchmarks
+from swiftbox.hub.local import here
 from swiftbox.hub.reach import endpoints_of, reachable
 from swiftbox.hub.requirements import ERROR, NOTE, WARNING, Finding
 from swiftbox.language import home, text
@@ -138,9 +139,9 @@ def findings(asked: Sequence[Asked], means: Means) -> Iterator[Finding]:
     for one in asked:
         yield from _of_backend(one, means)
         if one.row.sandbox:
-            here = shutil.which("docker") is not None
+            docker = shutil.which("docker") is not None
             yield Finding(
-                WARNING if here else ERROR,
+                WARNING if docker else ERROR,
                 "benchmarks",
                 text(
                     f"{one.name} runs the code that the model writes, in Docker",
@@ -230,7 +231,9 @@ def cache() -> Path:
 
 
 def is_cached(one: Asked) -> bool:
-    """Tell whether an earlier run fetched the data of a benchmark."""
-    name = one.row.dataset_id or one.row.name
-    folders = (cache() / "datasets" / name, cache() / "datasets" / name.replace("/", "--"))
+    """Tell whether the data of a benchmark was fetched before: by EvalScope, or as a dataset."""
+    if any(found.id == one.row.dataset_id for found in here("dataset")):
+        return True
+    name = (one.row.dataset_id or one.row.name).replace("/", "?")
+    folders = (cache() / "datasets").glob(f"{name}-*")
     return any(folder.is_dir() and _has_data(folder) for folder in folders)

@@ -28,7 +28,7 @@ def by_answers(config: EvaluateConfig, address: str, todo: Sequence[Job]) -> dic
     return {
         "api_url": address,
         "hub": "modelscope" if config.hub == "local" else config.hub,
-        "cache": str(cache() / "datasets"),
+        "cache": str(cache()),
         "batch_size": config.batch_size,
         "limit": config.limit,
         "seed": config.seed,

@@ -12,9 +12,11 @@ from swiftbox.config.fields import cards
 from swiftbox.config.pipeline import NOT_OF_A_STEP, PipelineConfig, Step
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import scalar
+from swiftbox.evaluating.benchmarks import SAMPLES
 from swiftbox.language import text
 from swiftbox.menu.ask import Back, select, select_many
 from swiftbox.menu.draft import Draft, default_name, of_file, of_task
+from swiftbox.menu.evaluating import asks_others, samples_title
 from swiftbox.menu.form import Values, ask_field, more
 from swiftbox.menu.goals import GOALS, Goal
 from swiftbox.menu.reviewing import Extra, Screen, review
@@ -27,9 +29,6 @@ from swiftbox.tasks.load import Loaded, load
 
 ASKED = ("model", "tuner_type", "dataset")
 """Settings of the training that are asked; all others can be changed step by step."""
-
-SCORED = ("sample_ceval", "sample_mmlu")
-"""What is asked in the evaluation until another is chosen: small, and here already."""
 
 
 def begin(probe: Any) -> Path | None:
@@ -87,7 +86,7 @@ def _answered(goal: Goal, probe: Any) -> Draft:
 
 def made(values: Values, steps: Sequence[str]) -> list[dict[str, Any]]:
     """Return the steps as flat blocks; benchmarks are the samples that are here."""
-    scored = {"evaluate.benchmarks": list(SCORED)} if "evaluate" in steps else {}
+    scored = {"evaluate.benchmarks": list(SAMPLES)} if "evaluate" in steps else {}
     return blocks({**scored, **values}, steps)
 
 
@@ -108,9 +107,21 @@ def steps_for(answers: Mapping[str, Any]) -> list[str]:
     return select_many(asked, [(one, titles[one]) for one in offered], marked)
 
 
-def extras(_draft: Draft, _prepared: Any) -> Sequence[Extra]:
-    """Offer to change the settings of a step."""
-    return [Extra(text("change a step", "修改某一步"), change_step, "second")]
+def extras(draft: Draft, _prepared: Any) -> Sequence[Extra]:
+    """Offer to change the settings of a step, and the samples where others are fetched."""
+    found = [Extra(text("change a step", "修改某一步"), change_step, "second")]
+    if any(asks_others(one) for one in draft.values["steps"] if one["task"] == "evaluate"):
+        found.append(Extra(samples_title(), with_samples, "second"))
+    return found
+
+
+def with_samples(draft: Draft) -> Draft:
+    """Return the chain with the sample sets asked in each evaluation."""
+    steps = [
+        {**one, "benchmarks": list(SAMPLES)} if one["task"] == "evaluate" else one
+        for one in draft.values["steps"]
+    ]
+    return draft.with_values(steps=steps)
 
 
 def change_step(draft: Draft) -> Draft:

@@ -86,7 +86,7 @@ def paint() -> int:
 @contextlib.contextmanager
 def keys_kept() -> Iterator[None]:
     """Keep keys typed before the menu listens from being shown; they still reach it."""
-    if os.name != "posix":
+    if os.name != "posix" or not sys.stdin.isatty():
         yield
         return
     import termios

@@ -14,6 +14,7 @@ from swiftbox.hub.adapters_here import has_adapter
 from swiftbox.language import text
 from swiftbox.menu.sources import named
 from swiftbox.tasks import TASKS
+from swiftbox.tasks.pipeline_state import STEPS
 
 Kind = Literal["adapter", "model", "quantized", "none"]
 
@@ -44,7 +45,13 @@ class Step:
 
 
 def result_of(run: Path) -> Result:
-    """Look at what a run made."""
+    """Look at what a run made; of a whole chain, at the last thing that a step of it made."""
+    inside = sorted((run / STEPS).glob("[0-9]*"), reverse=True)
+    found = [result_of(one) for one in inside]
+    return next((one for one in found if one.kind != "none"), _made_by(run))
+
+
+def _made_by(run: Path) -> Result:
     made = run / run_folder.MODEL
     try:
         settled = yaml.safe_load((run / run_folder.SETTLED).read_text(encoding="utf-8"))

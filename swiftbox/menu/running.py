@@ -10,6 +10,8 @@ from typing import Any
 
 from swiftbox import launch, run_folder
 from swiftbox.errors import UserError
+from swiftbox.evaluating.table import lines
+from swiftbox.evaluating.writing import PAGE, REPORT
 from swiftbox.language import text
 from swiftbox.menu.ask import Back, complain, forget_typed, pause, say, select
 from swiftbox.menu.draft import of_task
@@ -99,6 +101,8 @@ def _after(one: run_folder.Run) -> list[tuple[str, Act]]:
     found: list[tuple[str, Act]] = [
         (text("last lines of its log", "日志末尾"), lambda: _log(one.folder))
     ]
+    if (one.folder / REPORT).is_file():
+        found.append((text("its scores", "查看得分"), lambda: _scores(one.folder)))
     done = one.status == "done"
     if not done:
         going_on = text("continue from where it stopped", "从停止处继续")
@@ -128,8 +132,8 @@ def offer(done: Path | None, machine: MachineNow = unknown) -> None:
 
 
 def _chosen(steps: list[Step], machine: MachineNow) -> Path | None:
-    choices: list[tuple[Any, str]] = [(None, text("back", "返回"))]
-    choices += [(one, one.title) for one in steps]
+    choices: list[tuple[Any, str]] = [(one, one.title) for one in steps]
+    choices.append((None, text("back", "返回")))
     while True:
         step = select(text("Done. And now?", "已完成。接下来？"), choices)
         if step is None:
@@ -156,6 +160,13 @@ def _log(folder: Path) -> None:
     log = folder / run_folder.LOG
     written = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     say("\n".join(written.splitlines()[-LOG_LINES:]))
+    pause()
+
+
+def _scores(folder: Path) -> None:
+    for line in lines(run_folder.read_json(folder / REPORT)):
+        say(line)
+    say(str(folder / PAGE))
     pause()
 
 

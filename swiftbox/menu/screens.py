@@ -6,27 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.groups import as_list
-from swiftbox.evaluating.benchmarks import SAMPLES
 from swiftbox.language import text
-from swiftbox.launch import Prepared
-from swiftbox.menu import chaining, chatting, downloading, starting, training
+from swiftbox.menu import chaining, chatting, downloading, evaluating, starting, training
 from swiftbox.menu.ask import say
-from swiftbox.menu.draft import Draft
-from swiftbox.menu.reviewing import Extra, Screen
+from swiftbox.menu.reviewing import Screen
 from swiftbox.tasks import TASKS
 
 WHAT = ("adapter", "model")
 """What the tasks after a training are about."""
-
-
-def _samples(draft: Draft, _prepared: Prepared | None) -> list[Extra]:
-    """Offer the sample sets that come along where others are asked for, which are fetched."""
-    asked = set(as_list(draft.values.get("benchmarks") or []))
-    if asked and asked <= set(SAMPLES):
-        return []
-    title = text("ask the small sample sets instead, offline", "改用自带的离线小样本集")
-    return [Extra(title, lambda one: one.with_values(benchmarks=list(SAMPLES)), "second")]
 
 
 SCREENS: Mapping[str, Screen] = {
@@ -42,7 +29,7 @@ SCREENS: Mapping[str, Screen] = {
         ("evaluate it", "开始评测"),
         ("evaluate it in the background", "后台评测"),
         either=WHAT,
-        extras=_samples,
+        extras=evaluating.extras,
     ),
     "deploy": Screen(
         ("serve it here, until Ctrl-C", "在此提供服务，Ctrl-C 结束"),

@@ -74,7 +74,7 @@ def starts_of(task: str, screen: Screen) -> list[tuple[Start, str]]:
 
 def files_of(task: str) -> list[Path]:
     """Return the YAMLs of a task in the current folder; one that names none is a training."""
-    found = sorted(Path.cwd().glob("*.yaml"))
+    found = sorted(Path().glob("*.yaml"))
     return [one for one in found if task_in(one) == task]
 
 

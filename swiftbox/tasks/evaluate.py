@@ -93,6 +93,7 @@ def server_config(config: EvaluateConfig, served: Served) -> DeployConfig:
         trust_remote_code=config.trust_remote_code,
         dtype=config.dtype,
         engine=config.engine,
+        parity="warn",  # what it serves is what is measured, and differences are told
         port=0,
         max_concurrency=config.batch_size,
         max_model_len=config.max_model_len,
@@ -214,6 +215,9 @@ def _asked(
     with serving(place, server_config(config, served), machine, stop=STOP.asked) as one:
         if one is None:
             return False
+        said = [a for a in run_folder.read_events(place)[0] if a.get("event") == "parity"]
+        if said:
+            emit("parity", models=said[-1]["models"])
         emit("served", url=one.url, models=list(one.models), engine=config.engine)
         call = _call(config, endpoint.base_of(one.url), todo, place)
         return ask(call, todo, emit, server=one.running, stop=STOP.asked)

@@ -81,9 +81,9 @@ def test_data_that_cannot_be_fetched_is_told_in_seconds(monkeypatch: pytest.Monk
 
 def test_data_of_an_earlier_run_needs_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
-    folder = home() / "benchmarks" / "datasets" / "cais" / "mmlu"
+    folder = home() / "benchmarks" / "datasets" / "cais_mmlu-0a1b"
     folder.mkdir(parents=True)
-    (folder / "test.parquet").touch()
+    (folder / "data-00000-of-00001.arrow").touch()
     (mmlu,) = chosen(["mmlu"], None)
     assert is_cached(mmlu)
     require_reachable([mmlu], "modelscope")

@@ -9,7 +9,6 @@ from tiny import write_chats
 from walking import CTRL_C, DOWN, ENTER, choice, entry, free_port, golden, saved, walk
 
 from swiftbox.config.pipeline import PipelineConfig
-from swiftbox.menu import chaining
 from swiftbox.menu.chaining import SCREEN, flat, outline, settings_of
 from swiftbox.menu.draft import of_file
 from swiftbox.tasks.load import load, loads
@@ -28,7 +27,6 @@ def desk(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_chats(tmp_path / "chat.jsonl", 10)
     monkeypatch.chdir(tmp_path)
     free_port(monkeypatch)
-    monkeypatch.setattr(chaining, "STEPS", ("download", "train", "merge", "evaluate", "deploy"))
     return tmp_path
 
 
@@ -42,9 +40,10 @@ def test_the_whole_chain_is_walked_and_saved(
     assert saved(desk / NAME) == golden("chain")
     config = load(desk / NAME).config
     assert isinstance(config, PipelineConfig)
-    assert [one.name for one in config.steps] == ["train", "merge", "evaluate", "deploy"]
+    names = [one.name for one in config.steps]
+    assert names == ["train", "merge", "quantize", "evaluate", "deploy"]
     shown = capsys.readouterr().out
-    assert "1/4 train" in shown
+    assert "1/5 train" in shown
     assert "in all: disk" in shown
 
 
@@ -57,11 +56,11 @@ def test_a_setting_of_a_step_is_changed(desk: Path) -> None:
 
 
 def test_a_step_is_left_out(desk: Path) -> None:
-    without_evaluate = DOWN * 3 + " " + ENTER  # download is not marked: the model is here
-    walk(*ANSWERED[:-1], without_evaluate, SAVE, ENTER, LEAVE, CTRL_C, CTRL_C, CTRL_C)
+    without_quantize = DOWN * 3 + " " + ENTER  # download is not marked: the model is here
+    walk(*ANSWERED[:-1], without_quantize, SAVE, ENTER, LEAVE, CTRL_C, CTRL_C, CTRL_C)
     config = load(desk / NAME).config
     assert isinstance(config, PipelineConfig)
-    assert [one.name for one in config.steps] == ["train", "merge", "deploy"]
+    assert [one.name for one in config.steps] == ["train", "merge", "evaluate", "deploy"]
 
 
 def test_ctrl_c_goes_one_question_back(desk: Path) -> None:

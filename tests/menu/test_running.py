@@ -66,8 +66,8 @@ def test_after_a_training_what_fits_its_result_is_offered(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at = [one.task for one in next_steps(result_of(trained))].index("merge")
-    # "back" comes first; from the review Ctrl-C leads to the list again, and then out of it
-    with keys(choice(at + 1), CTRL_C, ENTER):
+    # From the review Ctrl-C leads to the list again, and `back`, its last entry, out of it.
+    with keys(choice(at), CTRL_C, UP + ENTER):
         running.offer(trained)
     assert "swiftbox new merge -o merge-mine.yaml adapter=runs/mine" in capsys.readouterr().out
 
@@ -103,6 +103,37 @@ def test_a_quantized_model_is_evaluated_against_what_it_was(trained: Path) -> No
         "compare": ["runs/small/model"],
     }
     assert "quantize" not in steps
+
+
+def test_of_a_whole_chain_the_last_result_is_gone_on_with(trained: Path) -> None:
+    chain = run_folder.create(trained.parent / "chain")
+    (chain / run_folder.SETTLED).write_text("version: 1\ntask: pipeline\n")
+    run_folder.update_state(chain, status="done")
+    made(chain / "steps/01-train", task="train", model="o/base")
+    made(chain / "steps/02-quantize", quantized=True, task="quantize", model="o/base")
+    (chain / "steps/03-evaluate").mkdir()
+    steps = values_of(chain)
+    assert steps["deploy"] == {"model": "runs/chain/steps/02-quantize/model"}
+    assert "quantize" not in steps
+
+
+def test_an_evaluation_shows_its_scores(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_folder.create(trained.parent / "scored")
+    (run / run_folder.SETTLED).write_text("version: 1\ntask: evaluate\n")
+    run_folder.update_state(run, status="done", started=2e9)
+    score = {"candidate": "base", "value": 0.5, "low": 0.3, "high": 0.7, "count": 20}
+    report = {
+        "candidates": [{"name": "base"}],
+        "benchmarks": [{"name": "mine", "title": "Mine", "metric": "accuracy"}],
+        "scores": [{"benchmark": "mine", **score}],
+        "differences": [],
+        "remarks": [],
+    }
+    run_folder.write_json(run / "report.json", report)
+    walk(RUNS, NEWEST, choice(2), ENTER, CTRL_C, CTRL_C)
+    shown = capsys.readouterr().out
+    assert "50.0" in shown
+    assert str(run / "report.html") in shown
 
 
 def test_a_deployment_shows_its_address_and_is_talked_to(
