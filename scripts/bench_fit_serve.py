@@ -32,6 +32,7 @@ def child(model: Path, context: int, concurrency: int) -> int:
     import torch
     from transformers import AutoModelForCausalLM
 
+    import swiftbox.core.generation.batch  # noqa: F401  # what it imports is no part of the need
     from swiftbox.fit.serving import serving
     from swiftbox.fit.source import find_shape
 

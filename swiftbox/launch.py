@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swiftbox import control, run_folder
 from swiftbox.config.pipeline import PipelineConfig
@@ -22,7 +23,6 @@ from swiftbox.devices.probe import probe, without_torch
 from swiftbox.errors import RunError
 from swiftbox.first_use import Consent, Missing, provide, refuse, require_possible
 from swiftbox.fit.estimate import Estimate, estimate
-from swiftbox.fit.forecast import Whole
 from swiftbox.hub.requirements import Finding
 from swiftbox.language import text
 from swiftbox.plan import Plan, plan
@@ -31,8 +31,10 @@ from swiftbox.run_folder import Run
 from swiftbox.supervise import FAILED, INTERRUPTED, OnEvent, supervise
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load, loads
-from swiftbox.tasks.outline import outline
 from swiftbox.tasks.task import LEAVE_THE_RESULT
+
+if TYPE_CHECKING:  # of pipelines alone
+    from swiftbox.fit.forecast import Whole
 
 OnStart = Callable[[Path, Plan], None]
 
@@ -79,6 +81,8 @@ def plan_of(loaded: Loaded, machine: Machine | None = None) -> Prepared:
     config = planned.config
     engines = require_possible(config, machine)
     if isinstance(config, PipelineConfig):
+        from swiftbox.tasks.outline import outline
+
         whole = outline(config, machine, looked if isinstance(looked, Mapping) else {})
         planned = replace(planned, outline=tuple(whole.lines()))
         return Prepared(loaded, machine, planned, None, whole=whole, engines=engines)

@@ -15,6 +15,7 @@ from swiftbox.evaluating import shown as evaluation
 from swiftbox.hub import shown
 from swiftbox.language import text
 from swiftbox.part_lines import duration
+from swiftbox.quantizing import shown as quantized
 from swiftbox.serving import shown as served
 
 Event = Mapping[str, Any]
@@ -84,7 +85,8 @@ class View:
             self._progress(event)
             return
         if kind == "answers":
-            self._now_and_then(evaluation.answers_line(event))
+            self._answers(evaluation.answers_line(event))
+            return
         if kind == "stage":
             self.stage = stage_title(event)
             self.progress = {}
@@ -122,6 +124,13 @@ class View:
             self._refresh()
             return
         self._now_and_then(shown.progress_line(event))
+
+    def _answers(self, line: str) -> None:
+        self.stage = line.strip()
+        if self.live is not None:
+            self._refresh()
+        else:
+            self._now_and_then(line)
 
     def _now_and_then(self, line: str) -> None:
         now = time.monotonic()
@@ -204,6 +213,8 @@ def stage_title(event: Event) -> str:
         "merge": ("merging", "合并"),
         "parity": ("holding it against its training", "与训练核对"),
         "verify": ("checking what was written", "核对写出的模型"),
+        "measure": ("measuring perplexity", "测量困惑度"),
+        "quantize": ("quantizing", "量化"),
     }
     name = str(event.get("name"))
     return text(*titles[name]) if name in titles else name
@@ -231,10 +242,12 @@ def lines_of(event: Event) -> list[str]:
         return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
     if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
         return shown.lines_of(event)
-    if kind in ("serving", "parity") or "answers" in event:
-        return served.lines_of(event)
     if kind in evaluation.KINDS:
         return evaluation.lines_of(event)
+    if kind in ("serving", "parity") or "answers" in event:
+        return served.lines_of(event)
+    if kind in ("quantizing", "quantized"):
+        return quantized.lines_of(event)
     if kind == "done":
         return _done(event)
     if kind == "stopped":

@@ -32,6 +32,7 @@ FRONT = [
     "swiftbox.verbs",
     "swiftbox.menu.home",
     "swiftbox.launch",
+    "swiftbox.chain",
     "swiftbox.supervise",
     "swiftbox.takeover",
     "swiftbox.nested",
@@ -131,10 +132,14 @@ def test_every_method_file_is_registered() -> None:
         assert method.config.model_fields["stage"].default == name
 
 
-def test_every_task_file_is_registered() -> None:
-    common = {"__init__", "task", "load", "checks", "training_check", "beside", "sides"}
-    files = {path.stem for path in (PACKAGE / "tasks").glob("*.py")} - common
-    assert files == set(TASKS)
+def test_every_task_is_registered_under_its_name() -> None:
+    declared = {
+        path.stem
+        for path in (PACKAGE / "tasks").glob("*.py")
+        if re.search(r"^[A-Z]+: Task\[", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert declared == set(TASKS)
+    assert {name: task.name for name, task in TASKS.items()} == {name: name for name in TASKS}
 
 
 DEVICE_NAMES = {"cuda", "rocm", "npu", "mps"}

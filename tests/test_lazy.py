@@ -67,5 +67,6 @@ def test_a_check_loads_only_what_it_needs(tmp_path: Path) -> None:
     exit_code, loaded = json.loads(done.stdout.splitlines()[-1])
     assert exit_code == 0
     assert "swiftbox.methods.pt" in loaded
-    others = ("swiftbox.methods.dpo", "swiftbox.tasks.merge", "swiftbox.tasks.download")
+    others = ("swiftbox.methods.dpo", "swiftbox.tasks.merge", "swiftbox.tasks.pipeline")
+    others += ("swiftbox.engines.environment", "swiftbox.tasks.download")
     assert not {*NEEDLESS, *others} & set(loaded)

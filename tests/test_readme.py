@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from adapters import make_adapter, make_run
 from box import COMMAND, box, events, state, until
 from made_up import made_up
@@ -47,7 +48,7 @@ def commands() -> list[str]:
 
 def test_every_command_is_known_here() -> None:
     known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL, MERGE]
-    known += [*DEPLOY, CHAT, *ENGINES, *EVALUATE]
+    known += [*DEPLOY, CHAT, *ENGINES, *EVALUATE, QUANTIZE, *CHAIN]
     assert sorted(commands()) == sorted(known)
 
 
@@ -178,6 +179,9 @@ def test_an_evaluation_is_asked_for_as_the_page_says(
     preflight(config)
     assert config.model_dump()["model"] == str(tiny)
 
+
+QUANTIZE = "swiftbox run configs/quantize.yaml adapter=runs/my-lora"
+"""Carried out by tests/runs/test_quantize_run.py."""
 
 LOCAL = (
     "swiftbox models --local",
@@ -320,3 +324,26 @@ def test_the_page_names_every_verb() -> None:
 
 def test_no_placeholder_is_left() -> None:
     assert not re.findall(r"@[A-Z]+@", README)
+
+
+CHAIN = (
+    "swiftbox new pipeline-lora -o chain.yaml train.dataset=my.jsonl",
+    "swiftbox run chain.yaml train.learning_rate=1e-4",
+)
+
+
+@pytest.mark.slow
+def test_a_chain_is_written_and_run_as_the_page_says(tmp_path: Path, tiny: Path) -> None:
+    write_chats(tmp_path / "my.jsonl", 8)
+    small = ("train.max_steps=1", f"train.model={tiny}", "train.hub=local", "train.val_size=0")
+    box(*shlex.split(CHAIN[0])[1:], *small, cwd=tmp_path)
+    chain = yaml.safe_load((tmp_path / "chain.yaml").read_text("utf-8"))
+    wanted = [one for one in chain["steps"] if one["name"] in ("train", "merge")]
+    assert wanted[0]["dataset"] == "my.jsonl"
+    wanted[1]["model"] = str(tiny)
+    content = yaml.safe_dump({**chain, "steps": wanted})
+    (tmp_path / "chain.yaml").write_text(content, encoding="utf-8")
+    box(*shlex.split(CHAIN[1])[1:], "output_dir=out", "--plain", cwd=tmp_path)
+    assert (tmp_path / "out/steps/02-merge/model/model.safetensors").is_file()
+    settled = (tmp_path / "out/steps/01-train/settled.yaml").read_text("utf-8")
+    assert "learning_rate: 0.0001" in settled

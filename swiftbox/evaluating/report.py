@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ Results = Mapping[tuple[str, str], Mapping[str, Any]]
 
 MANY_UNREAD = 0.2
 """From this share of answers without a choice on, a score says more of form than of knowledge."""
+
+ALWAYS_THE_SAME = 0.9
+"""From this share of one choice on, a score says how often that is right, and no more."""
 
 AGREES_WITHIN = 1e-3
 """The tool's report is rounded to four digits."""
@@ -70,7 +74,8 @@ def scored(one: Candidate, benchmark: Asked, found: Mapping[str, Any]) -> dict[s
         "unread": sum(not row.get("read") and row.get("end") != "refused" for row in rows),
         "refused": sum(row.get("end") == "refused" for row in rows),
         "truncated": sum(row.get("end") == "truncated" for row in rows),
-        "cut": sum(row.get("end") == "max_tokens" for row in rows),
+        "cut": sum(row.get("end") == "max_tokens" and not row.get("read") for row in rows),
+        "commonest": commonest(rows),
         "seconds": found.get("seconds"),
         "tool_score": found.get("tool_score"),
         **_interval(score([row["score"] for row in rows])),
@@ -79,6 +84,12 @@ def scored(one: Candidate, benchmark: Asked, found: Mapping[str, Any]) -> dict[s
             for name, part in by_subject(rows).items()
         ],
     }
+
+
+def commonest(rows: Sequence[Sample]) -> list[Any] | None:
+    """Return the choice that was given most often, and how often; None where none was given."""
+    letters = [row["read"] for row in rows if len(str(row.get("read") or "")) == 1]
+    return list(Counter(letters).most_common(1)[0]) if letters else None
 
 
 def _interval(found: Interval) -> dict[str, float]:
@@ -129,6 +140,7 @@ def remarks(asked: Sequence[Asked], scores: Sequence[Mapping[str, Any]]) -> Iter
         found = [one for one in scores if one["benchmark"] == benchmark.name]
         yield from _of_answers(benchmark.name, found)
         for one in found:
+            yield from _monotony(one)
             yield from _disagreement(one)
 
 
@@ -165,6 +177,18 @@ def _of_answers(benchmark: str, found: Sequence[Mapping[str, Any]]) -> Iterator[
             f"{benchmark}：无法识别出选项的回答按错误计（{who}{ends if cut else ''}）。"
             "小模型与基座模型更适合按似然评测：backend: lm_eval",
         )
+
+
+def _monotony(one: Mapping[str, Any]) -> Iterator[str]:
+    letter, times = one["commonest"] or ("", 0)
+    if times < ALWAYS_THE_SAME * one["count"]:
+        return
+    yield text(
+        f"{one['benchmark']}: {one['candidate']} answers {letter} to {times} of {one['count']} "
+        "questions: its score is how often that is right",
+        f"{one['benchmark']}：{one['candidate']} 对 {one['count']} 题中的 {times} 题都回答 "
+        f"{letter}，其得分只是该选项恰好正确的比例",
+    )
 
 
 def _disagreement(one: Mapping[str, Any]) -> Iterator[str]:

@@ -68,7 +68,8 @@ def percent(share: float) -> str:
 
 def points(one: Mapping[str, Any]) -> str:
     """Write a difference in percentage points, with its interval."""
-    return f"{100 * one['value']:+.1f} ({100 * one['low']:+.1f} to {100 * one['high']:+.1f})"
+    to = text("to", "至")
+    return f"{100 * one['value']:+.1f} ({100 * one['low']:+.1f} {to} {100 * one['high']:+.1f})"
 
 
 def verdict(one: Mapping[str, Any]) -> str:

@@ -6,15 +6,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.duration import spoken
 from swiftbox.fit.estimate import estimate
+from swiftbox.fit.serving import serving
 from swiftbox.fit.shape import Shape
 from swiftbox.fit.source import STORED, Found
 from swiftbox.fit.verdict import FRAMEWORK_BYTES, GIB, available
 from swiftbox.language import text
+
+CONTEXT = 4096
+"""Tokens of an answer with its prompt that are counted on, where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,18 @@ def training(config: TrainConfig, machine: Machine, before: Before) -> Forecast 
         return None
     seconds = found.duration.seconds if found.duration else None
     return Forecast(found.disk.total, found.verdict.need_bytes, seconds)
+
+
+def deployment(config: DeployConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+    """Forecast a deployment: weights, and the cache of as many answers as there may be."""
+
+    def memory(shape: Shape) -> float:
+        context = config.max_model_len or min(shape.context or CONTEXT, CONTEXT)
+        rows, dtype = config.max_concurrency, config.dtype
+        need = serving(shape, storage=dtype, context=context, concurrency=rows)
+        return need.device / config.tensor_parallel_size
+
+    return of_shape(before, disk=lambda _shape: 0.0, memory=memory)
 
 
 def of_shape(

@@ -12,8 +12,7 @@ from swiftbox.config.download import DownloadConfig
 from swiftbox.config.groups import as_list
 from swiftbox.config.writing import scalar
 from swiftbox.errors import UserError
-from swiftbox.hub import catalogue, local, room
-from swiftbox.hub.layouts import root_of
+from swiftbox.hub import local
 from swiftbox.hub.local import Local
 from swiftbox.hub.verifying import report
 from swiftbox.hub.wanted import wanted
@@ -90,29 +89,6 @@ def extras(_draft: Draft, _prepared: Any) -> Sequence[Extra]:
     ]
 
 
-def room_line(queue: Draft) -> str:
-    """Say how much is to be fetched, as far as it is known, and how much room there is."""
-    rows = [catalogue.model(one) for one in names(queue, "model")]
-    known = [one.disk_bytes for one in rows if one is not None and one.disk_bytes]
-    unknown = len(names(queue, "model")) - len(known) + len(names(queue, "dataset"))
-    free = room.free_bytes(target_of(queue))
-    more = (
-        text(f" and {unknown} of unknown size", f"，另有 {unknown} 项大小未知") if unknown else ""
-    )
-    line = text(
-        f"about {gigabytes(sum(known))}{more} to fetch, {gigabytes(free)} free",
-        f"约需下载 {gigabytes(sum(known))}{more}，剩余 {gigabytes(free)}",
-    )
-    return line + (text("; TOO SMALL", "；空间不足") if sum(known) > free else "")
-
-
-def target_of(queue: Draft) -> Path:
-    """Return the folder that is fetched into: one of the user's, or the hub's cache."""
-    if into := queue.values.get("local_dir"):
-        return Path(str(into)).expanduser().absolute()
-    return root_of("huggingface" if queue.values.get("hub") == "huggingface" else "modelscope")
-
-
 def command_of(queue: Draft, _loaded: Loaded | None = None) -> str:
     """Return the command line that does what the menu does."""
     settings = [
@@ -183,5 +159,4 @@ SCREEN = Screen(
     without=QUEUED,
     command=command_of,
     extras=extras,
-    lines=lambda draft, _: [room_line(draft)],
 )

@@ -184,8 +184,8 @@ def words(
             hint=text(
                 "more bits, a smaller group_size, or calibration data like what it will meet; "
                 "or raise max_perplexity_ratio",
-                "请增加位数、减小 group_size、改用更贴近用途的校准数据，"
-                "或调高 max_perplexity_ratio",
+                "请增加位数、减小 group_size，或换用更贴近用途的校准数据；"
+                "或提高 max_perplexity_ratio",
             ),
         )
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,9 +190,3 @@ def require_device_room(folder: Path, config: QuantizeConfig, machine: Machine) 
                 "set method: gptq, which keeps one layer there", "设 method: gptq（只需一层）"
             ),
         )
-
-
-def listed(names: Iterator[str], most: int = 3) -> str:
-    """Name a few of many."""
-    found = list(names)
-    return ", ".join(found[:most]) + (" ..." if len(found) > most else "")

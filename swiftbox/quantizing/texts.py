@@ -159,14 +159,10 @@ def pieces_of(config: QuantizeConfig, sources: Sequence[Source], tokenizer: Any)
 
 
 def _built_in(name: str, modules: Sequence[str], tokenizer: Any) -> Iterator[str]:
-    rows = rows_of(parse_sources([str(BUILT_IN / f"{name}.jsonl")], columns={})[0], _file(name))
-    for _, _, row in rows:
+    source = Source(str(BUILT_IN / f"{name}.jsonl"))
+    for _, _, row in rows_of(source, files_of(source)):
         yield written(_read(row), tokenizer)
     yield from documentation(modules)
-
-
-def _file(name: str) -> Any:
-    return files_of(Source(str(BUILT_IN / f"{name}.jsonl")))
 
 
 def documentation(modules: Sequence[str]) -> Iterator[str]:

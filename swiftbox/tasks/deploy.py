@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +12,20 @@ from swiftbox import run_folder
 from swiftbox.config.deploy import DeployConfig, is_loopback
 from swiftbox.config.groups import as_list
 from swiftbox.config.references import is_reference, references
-from swiftbox.control import STOP
 from swiftbox.devices import choices
 from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
 from swiftbox.engines.environment import find
 from swiftbox.errors import ConfigError, MachineError
-from swiftbox.fit.forecast import Before, Forecast, of_shape
-from swiftbox.fit.serving import serving
-from swiftbox.fit.shape import Shape
+from swiftbox.fit.forecast import deployment
 from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.hub.inspecting import require_sound
 from swiftbox.hub.merging import require_named
 from swiftbox.language import text
+from swiftbox.serving.starting import Start, carry_out
 from swiftbox.tasks.checks import OnRemark, inspected, sound
 from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
-
-CONTEXT = 4096
-"""Tokens of an answer with its prompt that a forecast counts on, where nothing is said."""
-
-VLLM_STOP_S = 30.0
-"""For vLLM to end what it answers; then it is ended."""
 
 
 def resolve(config: DeployConfig, machine: Machine) -> Resolved:
@@ -261,104 +253,11 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
         emit("serving", url=url, engine=config.engine, models=models, **said)
         run_folder.update_state(folder, url=url)
 
-    parts = (fetched.folder, adapters)
-    serve = _vllm if config.engine == "vllm" else _builtin
-    done = serve(config, folder, key, parts, (_verify(config, key, parts, emit), started))
+    name = served_name(config)
+    done = carry_out(Start(config, folder, key, name, fetched.folder, adapters, emit, started))
     emit("stopped", step=None, seconds=round(time.monotonic() - began, 1), url=None, **done)
     run_folder.update_state(folder, url=None)
     return None
-
-
-Parts = tuple[Path, Mapping[str, Path]]
-
-
-Verify = Callable[..., None]
-
-
-def _verify(config: DeployConfig, key: str | None, parts: Parts, emit: Emit) -> Verify:
-    """Return what holds the server against the training before it is said to serve."""
-    folders = {served_name(config): parts[0], **parts[1]}
-
-    def verify(url: str, generate: Any = None) -> None:
-        if config.parity == "off":
-            return
-        from swiftbox.serving import parity
-        from swiftbox.serving.client import Endpoint
-
-        emit("stage", name="parity", detail="")
-        parity.hold(
-            parity.Held(served_name(config), folders, config.dtype, config.trust_remote_code),
-            Endpoint.at(url, key),
-            strict=config.parity == "strict",
-            generate=generate,
-            stop=STOP.asked,
-            emit=emit,
-        )
-
-    return verify
-
-
-def _builtin(
-    config: DeployConfig,
-    folder: Path,
-    key: str | None,
-    parts: Parts,
-    told: tuple[Verify, Callable[..., None]],
-) -> Mapping[str, Any]:
-    from swiftbox.serving.address import bound
-    from swiftbox.serving.embedded import Served, serve
-
-    machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
-    device = BACKENDS[machine.backend].torch_device
-    served = Served(parts[0], served_name(config), parts[1], device)
-    STOP.can_save.set()  # from here on a stop is ours to carry out
-
-    verify, started = told
-
-    def serving(url: str, limits: Any) -> None:
-        started(url, max_model_len=limits.length, slots=limits.rows)
-
-    with bound(config.host, config.port) as listening:
-        return serve(
-            config, served, listening, key=key, stop=STOP.asked, started=serving, verify=verify
-        )
-
-
-def _vllm(
-    config: DeployConfig,
-    folder: Path,
-    key: str | None,
-    parts: Parts,
-    told: tuple[Verify, Callable[..., None]],
-) -> Mapping[str, Any]:
-    from swiftbox.serving import vllm
-    from swiftbox.serving.address import bound, local_url
-
-    machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
-    with bound(config.host, config.port) as free:
-        port = free.getsockname()[1]
-    ranks = tuple(int(look(one).said.get("r", 0)) for one in parts[1].values())
-    target = vllm.Target(vllm.executable(), parts[0], served_name(config), parts[1], ranks, port)
-    own = vllm.environment(machine.backend, key=key, loading=config.adapter_loading)
-    url = local_url(config.host, port)
-    verify, started = told
-    STOP.can_save.set()
-
-    def answers() -> None:
-        verify(url)
-        if not STOP.asked.is_set():
-            started(url)
-
-    vllm.watch(
-        vllm.command(config, target),
-        {**os.environ, **own},
-        url,
-        stop=STOP.asked,
-        started=answers,
-        drain_s=VLLM_STOP_S,
-        log=folder / run_folder.LOG,
-    )
-    return {}
 
 
 def title(config: DeployConfig) -> str:
@@ -373,18 +272,6 @@ def outputs(config: DeployConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as 
     return {"url": lambda folder: str(run_folder.read_json(folder / run_folder.STATE)["url"])}
 
 
-def forecast(config: DeployConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
-    """Tell what serving takes: weights, and the cache of as many answers as there may be."""
-
-    def memory(shape: Shape) -> float:
-        context = config.max_model_len or min(shape.context or CONTEXT, CONTEXT)
-        rows, dtype = config.max_concurrency, config.dtype
-        need = serving(shape, storage=dtype, context=context, concurrency=rows)
-        return need.device / config.tensor_parallel_size
-
-    return of_shape(before, disk=lambda _shape: 0.0, memory=memory)
-
-
 DEPLOY: Task[DeployConfig] = Task(
     name="deploy",
     discriminator="task",
@@ -397,6 +284,6 @@ DEPLOY: Task[DeployConfig] = Task(
     placed=placed,
     engines=engines,
     outputs=outputs,
-    forecast=forecast,
+    forecast=deployment,
     serves=True,
 )

@@ -189,14 +189,11 @@ def test_what_was_asked_is_written_alone() -> None:
 
 
 def test_the_schema_says_what_the_reader_does() -> None:
-    found = schema_of("pipeline")
+    valid = jsonschema.Draft202012Validator(schema_of("pipeline")).is_valid
     good = yaml.safe_load(CHAIN)
     good["steps"][0]["stage"] = "sft"
-    jsonschema.validate(good, found)
+    assert valid(good)
     for wrong in ({"lora_rank": 0}, {"unknown": 1}, {"name": 3}, {"task": "mrge"}):
-        bad = {**good, "steps": [{**good["steps"][0], **wrong}]}
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(bad, found)
+        assert not valid({**good, "steps": [{**good["steps"][0], **wrong}]})
     del good["steps"][0]["name"]
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(good, found)
+    assert not valid(good)

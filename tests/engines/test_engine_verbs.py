@@ -149,7 +149,7 @@ def test_an_engine_that_cannot_be_had_keeps_a_run_from_starting(
     from swiftbox.tasks.load import loads
 
     needing = replace(TASKS["download"], engines=lambda _config, _machine: ("lmdeploy",))
-    monkeypatch.setitem(TASKS, "download", needing)  # type: ignore[arg-type]
+    monkeypatch.setattr(first_use, "TASKS", {**TASKS, "download": needing})
     config = loads(DOWNLOAD.format(model="o/n"), source="a.yaml").config
     with pytest.raises(MachineError, match="cannot be installed for rocm: lmdeploy does not"):
         first_use.require_possible(config, made_up("rocm"))

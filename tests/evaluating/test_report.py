@@ -93,6 +93,13 @@ def test_answers_that_are_none_are_told_with_what_to_do() -> None:
     assert "its scores compare with no published figure" in remarks
 
 
+def test_a_model_that_always_gives_the_same_answer_is_told() -> None:
+    report, _ = of(result(10, read="C"), result(10, read=""))
+    told = [one for one in report["remarks"] if "its score is how often that is right" in one]
+    assert len(told) == 1
+    assert f"{NAMES[0]} answers C to 40 of 40" in told[0]
+
+
 def test_a_report_of_the_tool_that_says_otherwise_is_told() -> None:
     report, _ = of({**result(10), "tool_score": 0.3})
     assert any(

@@ -16,7 +16,7 @@ from prompt_toolkit.output import DummyOutput
 from swiftbox.config.download import DownloadConfig
 from swiftbox.hub.verified import Marker, Origin
 from swiftbox.menu import acting, loop
-from swiftbox.menu.downloading import command_of, queued, room_line, target_of
+from swiftbox.menu.downloading import command_of, queued
 from swiftbox.menu.draft import Draft
 from swiftbox.tasks.load import load
 
@@ -91,27 +91,12 @@ def test_a_name_that_is_no_id_is_refused_where_it_is_typed(desk: Path) -> None:
     ]
 
 
-def test_the_review_says_how_much_and_the_command() -> None:
+def test_the_review_says_the_command() -> None:
     models = queued(Draft(DownloadConfig, {}), "model", ["Qwen/Qwen3-8B", "o/unknown"])
     queue = queued(models, "dataset", ["o/rows"])
-    assert "about 16G and 2 of unknown size to fetch" in room_line(queue)
     assert command_of(queue) == "swiftbox download Qwen/Qwen3-8B o/unknown 'dataset=[o/rows]'"
     only = queued(Draft(DownloadConfig, {"hub": "huggingface"}), "dataset", ["o/rows"])
     assert command_of(only) == "swiftbox download o/rows --dataset hub=huggingface"
-
-
-def test_a_disk_that_is_too_small_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swiftbox.hub.room.free_bytes", lambda _: 1_000_000_000)
-    assert "TOO SMALL" in room_line(Draft(DownloadConfig, {"model": ["Qwen/Qwen3-8B"]}))
-
-
-def test_the_room_is_that_of_the_disk_that_is_fetched_into(desk: Path) -> None:
-    def target(**values: str) -> Path:
-        return target_of(Draft(DownloadConfig, {"model": ["o/n"], **values}))
-
-    assert target() == desk.parent / "ms"
-    assert target(hub="huggingface") == desk.parent / "hf" / "hub"
-    assert target(local_dir="weights") == desk / "weights"
 
 
 def fetched(desk: Path) -> Path:

@@ -236,3 +236,31 @@ def test_killed_in_two_steps_it_goes_on_serves_and_stops(tiny: Path, tmp_path: P
     assert said(out, before)[0] == ("train", "kept")
     assert statuses(out) == ["done", "done", "stopped"]
     assert (state(out)["status"], state(out)["url"]) == ("stopped", None)
+
+
+@pytest.mark.slow
+def test_a_server_goes_on_beside_for_as_long_as_steps_use_it(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    serve = {
+        "name": "serve", "task": "deploy", "model": str(tiny), "hub": "local", "port": 0,
+        "engine": "builtin", "served_model_name": "mine",
+    }  # fmt: skip
+    talk = {
+        "name": "talk", "task": "chat", "endpoint": "${serve.url}/v1", "model": "mine",
+        "prompt": "hi", "max_tokens": 3,
+    }  # fmt: skip
+    after = copy("after", write_model(tmp_path / "here", **SIZES), tmp_path)
+    path = write(tmp_path / "p.yaml", serve, talk, after, output_dir=str(out))
+    done = box("run", path, "--plain", cwd=tmp_path)
+    assert "== step 1/3 serve: serving for talk" in done.stderr
+    answers = json.loads(Path(steps(out)["talk"]["made"]["answers"]).read_text("utf-8"))["answers"]
+    assert [one["prompt"] for one in answers] == ["hi"]
+    order = [one["event"] for one in events(out) if one["event"] in ("part", "inner")]
+    assert order[0] == "part"
+    assert (
+        state(out / "steps" / "01-serve")["ended"] <= state(out / "steps" / "03-after")["started"]
+    )
+    assert statuses(out) == ["done"] * 3
+    before = len(events(out))
+    box("run", path, "--plain", cwd=tmp_path)
+    assert said(out, before) == [("serve", "kept"), ("talk", "kept"), ("after", "kept")]

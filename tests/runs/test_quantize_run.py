@@ -1,0 +1,101 @@
+"""A quantization as a run: an adapter merged and packed, what people see, killed and continued."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from adapters import make_adapter
+from box import box, events, gone, losses, started, state, until
+from test_readme import QUANTIZE, ROOT
+from tiny import write_chats, write_config
+
+from swiftbox.run_folder import read_json
+
+pytestmark = pytest.mark.slow
+
+SHORT = ("calibration_length=64", "max_perplexity_ratio=4")
+"""A random tiny model's perplexity moves more than a trained one's."""
+
+
+@pytest.fixture(scope="module")
+def quantized(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The run folder of the page's own command, and what it said."""
+    place = tmp_path_factory.mktemp("quantized")
+    make_adapter(tiny, place / "runs" / "my-lora")
+    (place / "configs").symlink_to(ROOT / "configs")
+    words = (*shlex.split(QUANTIZE)[1:], *SHORT, "output_dir=out", "--plain")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWIFTBOX_HOME", str(place / "home"))
+        patch.setenv("SWIFTBOX_LANG", "en")
+        said = box("run", *words, cwd=place)
+    return place / "out", said.stdout + said.stderr
+
+
+def test_an_adapter_is_merged_quantized_checked_and_shown(quantized: tuple[Path, str]) -> None:
+    out, said = quantized
+    for words in (
+        "merged equals base and adapter",
+        "> measuring perplexity",
+        "> quantizing: NF4",
+        "> checking what was written",
+        "expected), 14 layers NF4",
+        "held-out tokens: x ",
+        f"model: {out / 'model'}",
+    ):
+        assert words in said, said
+    record = read_json(out / "quantize.json")
+    assert record["tokens"] == 16 * 63
+    assert record["bytes_after"] < 0.75 * record["bytes_before"]
+    assert {"bitsandbytes", "torch", "transformers"} <= set(record["versions"])
+    assert (out / "model" / "chat_template.jinja").is_file()
+    assert not (out / "work").exists()
+    assert [one["event"] for one in events(out) if one["event"] in ("quantized", "done")] == [
+        "quantized",
+        "done",
+    ]
+
+
+def test_lora_is_trained_on_what_was_quantized(quantized: tuple[Path, str], tmp_path: Path) -> None:
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    base = quantized[0] / "model"
+    before = load_file(base / "model.safetensors")
+    chats = write_chats(tmp_path / "chat.jsonl", 20)
+    keys = {"tuner_type": "qlora", "max_steps": 8, "learning_rate": 2e-2, "output_dir": "out"}
+    config = write_config(tmp_path / "a.yaml", base, chats, **keys)
+    box("run", str(config), cwd=tmp_path)
+    found = losses(tmp_path / "out")
+    assert found[8] < found[1]
+    after = load_file(base / "model.safetensors")
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    model = AutoModelForCausalLM.from_pretrained(base, device_map={"": "cpu"})
+    tuned = PeftModel.from_pretrained(model, tmp_path / "out" / "model")
+    grown = [v for k, v in tuned.state_dict().items() if "lora_B" in k]
+    assert grown
+    assert any(bool(one.abs().max() > 0) for one in grown)
+
+
+def test_killed_after_quantizing_it_goes_on_with_the_checks(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    preset = str(ROOT / "configs" / "quantize.yaml")
+    words = ("run", preset, "adapter=null", f"model={tiny}", f"output_dir={out}", *SHORT)
+    with started(*words, cwd=tmp_path):
+        until((out / "work" / "quantized").is_dir, what="the quantized part")
+        child = state(out)["pid"]
+        os.kill(child, signal.SIGKILL)
+        until(lambda: gone(child), what="the end of the child")
+        until(lambda: state(out)["status"] == "failed", what="the recorded end")
+    assert not (out / "model").exists()
+    said = box("runs", "resume", str(out), cwd=tmp_path)
+    assert "quantized: found from before the stop" in said.stdout + said.stderr
+    assert (out / "model" / "model.safetensors").is_file()
+    assert len(events(out, "done")) == 1
+    stages = [one["name"] for one in events(out, "stage")]
+    assert stages.count("measure") == stages.count("quantize") == 1
