@@ -355,7 +355,7 @@ def shortest(folder: Path) -> str:
 
 def _shape(one: Offer) -> Found | None:
     if one.local is not None and one.local.complete:
-        return find_shape(str(one.local.folder))
+        return find_shape(str(one.local.folder), ask=False)  # a list must not wait for it
     return of_row(one.row) if isinstance(one.row, Model) else None
 
 

@@ -5,6 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 1000,
+}
+"""Said in full: where they are missing a child builds the model to know them, in seconds."""
+
 
 def write_safetensors(path: Path, tensors: dict[str, int], dtype: str = "BF16") -> None:
     """Write a file of named tensors, each of so many bytes; they are zeros that take no room."""
@@ -21,7 +31,7 @@ def write_safetensors(path: Path, tensors: dict[str, int], dtype: str = "BF16") 
 def write_model(folder: Path, **config: object) -> Path:
     """Write a sound folder of one weight file, a tokenizer and a chat template."""
     folder.mkdir(parents=True)
-    said = {"model_type": "qwen3", **config}
+    said = {"model_type": "qwen3", **SIZES, **config}
     (folder / "config.json").write_text(json.dumps(said), "utf-8")
     (folder / "tokenizer.json").write_text("{}", "utf-8")
     (folder / "tokenizer_config.json").write_text("{}", "utf-8")

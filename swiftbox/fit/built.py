@@ -23,17 +23,20 @@ LONGEST_S = 60
 """Importing torch from a cold network disk takes half a minute at worst."""
 
 
-def built(folder: Path, config: dict[str, Any], params: float | None) -> Shape | None:
+def built(
+    folder: Path, config: dict[str, Any], params: float | None, *, ask: bool = True
+) -> Shape | None:
     """Return the shape of a folder's model; None where it cannot be built without its own code.
 
-    `params` is what the weights on the disk say, which goes before what the config says.
+    `params` is what the weights on the disk say, which goes before what the config says. Without
+    `ask` no child is started: only what an earlier look kept is known.
     """
     known = known_types()
     if known is None or config.get("model_type") not in known:
         return None
     kept = home() / "shapes" / f"{_key(folder)}.json"
     found = _recall(kept)
-    if found is None:
+    if found is None and ask:
         found = _ask(folder)
         if found is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)

@@ -26,11 +26,14 @@ class Found:
     quantized: str = ""
 
 
-def find_shape(model: str) -> Found | None:
-    """Return the shape of a folder or of a hub id; None where not even the size is known."""
+def find_shape(model: str, *, ask: bool = True) -> Found | None:
+    """Return the shape of a folder or of a hub id; None where not even the size is known.
+
+    `ask`: whether a child may take seconds to build an architecture with names of its own.
+    """
     folder = Path(model).expanduser()
     if (folder / "config.json").is_file():
-        return _of_folder(folder)
+        return _of_folder(folder, ask=ask)
     row = row_of(model)
     if row is not None:
         return of_row(row)
@@ -60,7 +63,7 @@ def size_in(name: str) -> float | None:
     return float(found[1].replace("_", ".")) * (1e9 if found[2].lower() == "b" else 1e6)
 
 
-def _of_folder(folder: Path) -> Found | None:
+def _of_folder(folder: Path, *, ask: bool) -> Found | None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -71,7 +74,7 @@ def _of_folder(folder: Path) -> Found | None:
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     each = STORED.get(str(config.get("dtype") or config.get("torch_dtype")), 0)
     params = size / each if size and each and not quantized else None
-    shape = shape_of_config(config, params) or built(folder, config, params)
+    shape = shape_of_config(config, params) or built(folder, config, params, ask=ask)
     if shape is None:
         if params is None:
             return None

@@ -50,7 +50,8 @@ def check(training: TrainConfig, on_remark: OnRemark) -> Checked | None:
     seen = held(lambda: inspected(training.model, training, on_remark))
     if seen is not None:
         held(lambda: _model(training, seen, on_remark))
-    if find_shape(training.model) is None:
+    here = Path(training.model).expanduser().exists()
+    if not here and find_shape(training.model) is None:
         on_remark(_unknown(training.model))
     held(lambda: _adapter(training))
     held(lambda: _template(training, seen))

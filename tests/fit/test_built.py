@@ -101,3 +101,21 @@ def test_what_cannot_be_built_is_not_tried_twice(tmp_path: Path) -> None:
     assert find_shape(str(tmp_path)) is None
     (kept,) = built.home().glob("shapes/*")
     assert json.loads(kept.read_text()) == {}
+
+
+def test_a_list_starts_no_child_and_takes_what_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a child was started")
+
+    monkeypatch.setattr(built.subprocess, "run", refuse)
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "mamba", "dtype": "float32", **UNUSUAL["mamba"]})
+    )
+    assert find_shape(str(tmp_path), ask=False) is None
+    (tmp_path / "model.safetensors").write_bytes(b"0" * 400_000)
+    found = find_shape(str(tmp_path), ask=False)
+    assert found is not None
+    assert not found.exact
+    assert found.shape.params == 100_000
