@@ -1,4 +1,4 @@
-"""What stands in a GGUF file is read from its header; where the converter is, from the environment."""
+"""A GGUF file is read from its header; its converter is found where the environment says."""
 
 from __future__ import annotations
 
