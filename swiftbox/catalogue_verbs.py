@@ -7,12 +7,14 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from difflib import get_close_matches
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from swiftbox.errors import ConfigError
 from swiftbox.hub import catalogue
-from swiftbox.hub.catalogue import SELDOM, UNTRAINED, Model
+from swiftbox.hub.catalogue import SELDOM, UNTRAINED, Dataset, Model
 from swiftbox.language import text
 from swiftbox.verbs import answer, say
 
@@ -22,33 +24,31 @@ if TYPE_CHECKING:  # what asks over the network is loaded only to ask
 
 def models(options: argparse.Namespace) -> int:
     """Find models in the catalogue, with what of them fits."""
-    if options.local or options.verify or options.remove:
+    if is_local(options):
         from swiftbox import local_verbs
 
+        refuse_beside_local(options)
         return local_verbs.listed(options, "model")
     query = " ".join(options.query)
+    _settle(options)
     online = _online(options, query, "models")
     exact = catalogue.model(query) if query else None
     filters = (options.modality, options.kind, options.family, options.max_size, options.native)
-    if not query and not any(filters) and not options.fits and not options.online:
+    if not query and not any((*filters, options.fits, options.on, options.online)):
         return _counts(options)
     found = [exact] if exact else _found(query, options)
-    if options.fits and options.kind is None:
-        found = [one for one in found if one.kind not in UNTRAINED]  # no method here trains them
+    if options.fits and options.kind is None and not exact:
+        found = [one for one in found if one.kind not in UNTRAINED]
     fits = _fits(options)
     rows = [(one, fits(one)) for one in found]
     if options.fits:
         rows = [(one, fit) for one, fit in rows if fit not in (None, "no")]
     if not rows and not online:
-        near = catalogue.similar(query) if query else []
-        raise ConfigError(
-            text(f"no model found for {query or 'these filters'}", f"未找到模型：{query}"),
-            hint=text(f"near: {', '.join(near)}", f"相近：{', '.join(near)}") if near else "",
-        )
+        raise _nothing(query, options, exact)
     if options.json:
         listed = [{**asdict(one), "fit": fit} for one, fit in rows[: options.limit or None]]
         answer(json.dumps(merged(listed, online), ensure_ascii=False))
-    elif exact:
+    elif exact and rows:
         from swiftbox.offers import full_details
 
         for line in full_details(exact, rows[0][1]):
@@ -58,6 +58,68 @@ def models(options: argparse.Namespace) -> int:
     if online and not options.json:
         _list_online(online, "models")
     return 0
+
+
+def is_local(options: argparse.Namespace) -> bool:
+    """Tell whether what is on this machine is meant, not the catalogue."""
+    return bool(options.local or options.verify or options.remove)
+
+
+def refuse_beside_local(options: argparse.Namespace) -> None:
+    """Raise ConfigError for options that mean nothing for what is on this machine."""
+    names = ("modality", "kind", "family", "max_size", "native", "fits", "on", "online")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name, None)]
+    if given:
+        raise ConfigError(
+            text(
+                f"{', '.join(given)}: not with --local, --verify and --remove",
+                f"{', '.join(given)}：不能与 --local、--verify、--remove 同用",
+            ),
+            hint=text("words alone narrow what is here", "可用关键词筛选本机内容"),
+        )
+
+
+def _settle(options: argparse.Namespace) -> None:
+    """Take kind and family whatever their case; raise ConfigError for what no model has."""
+    for name in ("kind", "family"):
+        given = getattr(options, name)
+        if given is None:
+            continue
+        known = {str(getattr(one, name)).lower(): getattr(one, name) for one in catalogue.models()}
+        if given.lower() not in known:
+            near = get_close_matches(given.lower(), known, n=5, cutoff=0.5)
+            shown = [known[one] for one in near] or sorted(set(known.values()))[:14]
+            raise ConfigError(
+                text(f"--{name} {given}: no model has it", f"--{name} {given}：没有这样的模型"),
+                hint=text(f"such as {', '.join(shown)}", f"例如 {', '.join(shown)}"),
+            )
+        setattr(options, name, known[given.lower()])
+
+
+def _nothing(query: str, options: argparse.Namespace, exact: Model | None) -> ConfigError:
+    """Return what is said where nothing is left: of the words, or of the filters."""
+    where = f" (--on {options.on})" if options.on else text(" on this machine", "（本机）")
+    if exact is not None:
+        smaller = f"swiftbox models --family '{exact.family}' --fits"
+        return ConfigError(
+            text(f"{exact.name} cannot be trained{where}", f"{exact.name} 无法训练{where}"),
+            hint=text(f"what can be: {smaller}", f"可训练的：{smaller}"),
+        )
+    if options.kind in UNTRAINED and options.fits:
+        return ConfigError(
+            text(
+                f"no method here trains models of kind {options.kind}",
+                f"没有方法可训练 {options.kind} 类模型",
+            ),
+            hint=text("leave out --fits to list them", "去掉 --fits 即可列出"),
+        )
+    said = text(f"no model found for {query}", f"未找到模型：{query}")
+    if not query or catalogue.search(query):
+        said = text("no model is left by these filters", "这些条件下没有模型")
+        return ConfigError(said, hint=text("leave one of them out", "请去掉其中一个条件"))
+    near = ", ".join(catalogue.similar(query))
+    asking = text("--online asks the hub too", "--online 可同时在社区搜索")
+    return ConfigError(said, hint=text(f"near: {near}", f"相近：{near}") if near else asking)
 
 
 def _online(options: argparse.Namespace, query: str, kind: str) -> tuple[Found, ...]:
@@ -118,7 +180,8 @@ def _fits(options: argparse.Namespace) -> Any:
     from swiftbox.offers import fits_on
 
     fit = fits_on(imagined(options.on) if options.on else probe(Path.cwd()))
-    return lambda row: fit(of_row(row))
+    # No method here trains some kinds, however small they are.
+    return lambda row: "no" if row.kind in UNTRAINED else fit(of_row(row))
 
 
 def _counts(options: argparse.Namespace) -> int:
@@ -146,7 +209,9 @@ def _counts(options: argparse.Namespace) -> int:
         answer(f"{count:>5}  {names[key]}")
     families = Counter(one.family for one in language).most_common(12)
     listed = ", ".join(f"{name} {count}" for name, count in families)
-    answer(text(f"families: {listed}, ...", f"系列：{listed} 等"))
+    said = text(f"families: {listed}, ...", f"系列：{listed} 等")
+    for line in wrap(said, 79, subsequent_indent="  ", break_on_hyphens=False):
+        answer(line)
     say(text("next: swiftbox models qwen --fits", "下一步：swiftbox models qwen --fits"))
     return 0
 
@@ -174,28 +239,64 @@ def _list(rows: Sequence[tuple[Model, str | None]], limit: int) -> None:
 
 def datasets(options: argparse.Namespace) -> int:
     """Find datasets in the catalogue, or those that are here."""
-    if options.local or options.verify or options.remove:
+    if is_local(options):
         from swiftbox import local_verbs
 
+        refuse_beside_local(options)
         return local_verbs.listed(options, "dataset")
-    found = catalogue.search_datasets(" ".join(options.query))
-    online = _online(options, " ".join(options.query), "datasets")
+    query = " ".join(options.query)
+    found = catalogue.search_datasets(query)
+    exact = catalogue.dataset(query) if query else None
+    online = _online(options, query, "datasets")
     if not found and not online:
         raise ConfigError(
-            text("no dataset found", "未找到数据集"),
-            hint=text("try fewer words, or a tag such as sft", "请减少关键词，或用 sft 等标签"),
+            text(f"no dataset found for {query}", f"未找到数据集：{query}"),
+            hint=text(
+                "try fewer words, or a tag such as sft; --online asks the hub too",
+                "请减少关键词，或用 sft 等标签；--online 可同时在社区搜索",
+            ),
         )
-    if options.json:
-        answer(json.dumps(merged([asdict(one) for one in found], online), ensure_ascii=False))
-        return 0
     shown = found[: options.limit or None]
-    for one in shown:
-        rows = f"{one.rows:,}" if one.rows else text("huge", "巨大") if one.huge else "?"
-        about = ";".join([*one.languages, *one.tags])
-        answer(f"{one.name:<46.46} {rows:>12} {about:.19}".rstrip())
-    if len(found) > len(shown):
-        more = len(found) - len(shown)
-        say(text(f"{more} more; --limit 0 shows all", f"另有 {more} 个；--limit 0 显示全部"))
+    if options.json:
+        answer(json.dumps(merged([asdict(one) for one in shown], online), ensure_ascii=False))
+        return 0
+    if exact:
+        for line in _dataset_details(exact):
+            answer(line)
+    elif found:
+        _list_datasets(shown)
+        if len(found) > len(shown):
+            more = len(found) - len(shown)
+            say(text(f"{more} more; --limit 0 shows all", f"另有 {more} 个；--limit 0 显示全部"))
     if online:
         _list_online(online, "datasets")
     return 0
+
+
+def _list_datasets(shown: Sequence[Dataset]) -> None:
+    """Print a table of 80 columns."""
+    from swiftbox.offers import table_line
+
+    widths, right = (min(44, max(len(one.name) for one in shown)), 11, 22), (1,)
+    head = (text("dataset", "数据集"), text("rows", "行数"), text("about", "内容"))
+    answer(table_line(head, widths, right))
+    for one in shown:
+        rows = f"{one.rows:,}" if one.rows else text("huge", "巨大") if one.huge else "?"
+        about = ";".join([*one.languages, *one.tags])
+        answer(table_line((one.name, rows, about), widths, right))
+
+
+def _dataset_details(one: Dataset) -> list[str]:
+    """Say all that is known of a dataset, a line each."""
+    rows = f"{one.rows:,}" if one.rows else text("very many", "非常多") if one.huge else None
+    lines = {
+        text("dataset", "数据集"): one.name,
+        "Hugging Face": one.hf_id,
+        text("rows", "行数"): rows,
+        text("subsets", "子集"): ", ".join(one.subsets),
+        text("format", "格式"): one.format,
+        text("holds", "模态"): one.modality,
+        text("languages", "语言"): ", ".join(one.languages),
+        text("about", "内容"): ", ".join(one.tags),
+    }
+    return [f"{key}: {value}" for key, value in lines.items() if value]

@@ -10,9 +10,18 @@ from typing import Any
 
 from swiftbox.engines import ENGINES
 from swiftbox.engines.engine import Engine
-from swiftbox.engines.environment import State, find, install, remove, require, self_test, state
+from swiftbox.engines.environment import (
+    State,
+    disk_bytes,
+    find,
+    install,
+    remove,
+    require,
+    self_test,
+    state,
+    torch_is_large,
+)
 from swiftbox.engines.marker import read_marker
-from swiftbox.engines.needs import torch_is_large
 from swiftbox.errors import MachineError, UserError
 from swiftbox.first_use import confirm, room
 from swiftbox.language import text
@@ -54,7 +63,7 @@ def described(engine: Engine, backend: str) -> dict[str, Any]:
         "can_install": not refusal,
         "versions": dict(found.versions),
         "wanted": [] if refusal else list(engine.wanted(backend)),
-        "size_bytes": found.size_bytes if there else engine.size(backend),
+        "size_bytes": found.size_bytes if there else 0 if refusal else disk_bytes(engine, backend),
         "size_is": "measured" if there or backend in engine.measured else "estimated",
         "folder": str(found.folder),
     }
@@ -76,9 +85,19 @@ def _list(options: argparse.Namespace) -> int:
         if row["reason"]:
             answer(f"  {row['reason'].splitlines()[0]}")
         elif row["versions"]:
-            answer("  " + " ".join(f"{name} {said}" for name, said in row["versions"].items()))
-    say(text("~ is an estimate; ", "~ 为估计值；") + "swiftbox engines install NAME")
+            answer(_versions(row["versions"]))
+    say(text("~: estimated; next: ", "~：估计值；下一步：") + "swiftbox engines install NAME")
     return 0
+
+
+def _versions(said: dict[str, str]) -> str:
+    """Write as many versions as a line of 80 has room for."""
+    line = " "
+    for name, version in said.items():
+        if len(line) + len(name) + len(version) > 74:
+            return line + " ..."
+        line += f" {name} {version}"
+    return line
 
 
 def _status(row: dict[str, Any]) -> str:
@@ -130,10 +149,10 @@ def _say_what_comes(engine: Engine, backend: str, found: State) -> None:
     if torch_is_large(engine, backend):
         say(
             text(
-                "note: on Linux x86_64 the default torch brings CUDA libraries (about 3 GB more) "
-                "unless pip is set up otherwise; SWIFTBOX_TORCH_INDEX=URL names another index",
-                "提示：在 Linux x86_64 上默认的 torch 会带上 CUDA 库（约多 3 GB），除非 pip 另有"
-                "配置；可用 SWIFTBOX_TORCH_INDEX=URL 指定其他源",
+                "note: the torch here brought CUDA libraries, so this one may too (about 4.5 GB "
+                "more); SWIFTBOX_TORCH_INDEX=URL names an index of CPU builds",
+                "提示：本机的 torch 带有 CUDA 库，此次也可能如此（约多 4.5 GB）；"
+                "可用 SWIFTBOX_TORCH_INDEX=URL 指定 CPU 版的源",
             )
         )
 

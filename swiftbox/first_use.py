@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swiftbox.config.task import TaskConfig
 from swiftbox.devices.machine import Machine
-from swiftbox.engines.engine import Engine
-from swiftbox.engines.environment import State, find, install, require, state
 from swiftbox.errors import MachineError
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
+
+if TYPE_CHECKING:  # most runs need no engine
+    from swiftbox.engines.engine import Engine
+    from swiftbox.engines.environment import State
 
 YES = ("y", "yes", "是", "好")
 
@@ -47,18 +49,22 @@ class Missing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as JSON takes it."""
+        from swiftbox.engines.environment import disk_bytes
+
         return {
             "name": self.engine.name,
             "status": self.state.status,
             "reason": self.state.reason,
-            "size_bytes": self.engine.size(self.backend),
+            "size_bytes": disk_bytes(self.engine, self.backend),
             "install": self.command,
         }
 
 
 def room(engine: Engine, backend: str) -> str:
     """Say how much of the disk and of one's time an engine takes, and how well that is known."""
-    size = f"{engine.size(backend) / 1e9:.1f} GB"
+    from swiftbox.engines.environment import disk_bytes
+
+    size = f"{disk_bytes(engine, backend) / 1e9:.1f} GB"
     minutes = f"{engine.minutes:g}"
     if backend in engine.measured:
         return text(f"{size} of disk, about {minutes} min", f"占用 {size}，约 {minutes} 分钟")
@@ -75,6 +81,10 @@ Consent = Callable[[tuple[Missing, ...]], bool]
 def missing(config: TaskConfig, machine: Machine) -> tuple[Missing, ...]:
     """Return the engines that a settled config needs and that are not whole."""
     names = TASKS[config.task].engines(config, machine)
+    if not names:
+        return ()
+    from swiftbox.engines.environment import find, state
+
     found = [Missing(find(one), state(one), machine.backend) for one in dict.fromkeys(names)]
     return tuple(one for one in found if one.state.status != "installed")
 
@@ -82,6 +92,10 @@ def missing(config: TaskConfig, machine: Machine) -> tuple[Missing, ...]:
 def require_possible(config: TaskConfig, machine: Machine) -> tuple[Missing, ...]:
     """Return what is missing; raise MachineError for an engine that cannot be had here."""
     found = missing(config, machine)
+    if not found:
+        return ()
+    from swiftbox.engines.environment import require
+
     for one in found:
         require(one.engine, one.backend, one.state.folder)
     return found
@@ -98,6 +112,8 @@ def provide(config: TaskConfig, machine: Machine, consent: Consent) -> None:
             hint=" && ".join(one.command for one in found)
             + text(", or --yes to install it now", "，或加 --yes 立即安装"),
         )
+    from swiftbox.engines.environment import install
+
     for one in found:
         install(one.engine.name, one.backend, say=_say)
 

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swiftbox import control, run_folder
+from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import write
@@ -29,16 +31,15 @@ from swiftbox.run_folder import Run
 from swiftbox.supervise import FAILED, INTERRUPTED, OnEvent, supervise
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load, loads
+from swiftbox.tasks.task import LEAVE_THE_RESULT
+
+if TYPE_CHECKING:  # of pipelines alone
+    from swiftbox.fit.forecast import Whole
 
 OnStart = Callable[[Path, Plan], None]
 
 LONGEST_TAKEOVER_S = 60
 """The detached supervisor imports our front only; a minute is a disk gone away."""
-
-MAY_CHANGE_ON_RESUME = frozenset(
-    {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to", "endpoint"}
-)
-"""Settings that leave the numbers of a run as they are."""
 
 
 @dataclass(frozen=True)
@@ -54,31 +55,49 @@ class Prepared:
     """Memory, disk and time of a training; None where nothing is known of the model."""
     engines: tuple[Missing, ...] = ()
     """The engines that it needs and that are not installed."""
+    whole: Whole | None = None
+    """The same of a pipeline, step by step and together."""
 
 
-def prepare(path: Path | None, overrides: Iterable[str] = ()) -> Prepared:
-    """Read, plan and check a YAML (or overrides alone); raise UserError for all that is wrong."""
+def prepare(
+    path: Path | None, overrides: Iterable[str] = (), *, machine: Machine | None = None
+) -> Prepared:
+    """Read, plan and check a YAML (or overrides alone); raise UserError for all that is wrong.
+
+    It is planned for `machine`, without one for this one.
+    """
     if path is None:
-        return plan_of(loads("", source="command line", overrides=overrides))
-    return plan_of(load(path, overrides))
+        return plan_of(loads("", source="command line", overrides=overrides), machine)
+    return plan_of(load(path, overrides), machine)
 
 
-def plan_of(loaded: Loaded) -> Prepared:
+def plan_of(loaded: Loaded, machine: Machine | None = None) -> Prepared:
     """Plan and check a config that was read."""
-    machine = _machine_for(loaded.config)
+    machine = machine or _machine_for(loaded.config)
     planned = _placed(plan(loaded.config, machine))
     remarks: list[Finding] = []
-    rows = preflight(planned.config, remarks.append)
+    looked = preflight(planned.config, remarks.append)
     planned = replace(planned, remarks=tuple(map(str, remarks)))
     config = planned.config
+    engines = require_possible(config, machine)
+    if isinstance(config, PipelineConfig):
+        from swiftbox.tasks.outline import outline
+
+        whole = outline(config, machine, looked if isinstance(looked, Mapping) else {})
+        planned = replace(planned, outline=tuple(whole.lines()))
+        return Prepared(loaded, machine, planned, None, whole=whole, engines=engines)
+    rows = looked if isinstance(looked, Checked) else None
     lengths = rows.lengths if rows is not None else None
     fit = estimate(config, machine, lengths) if isinstance(config, TrainConfig) else None
-    return Prepared(loaded, machine, planned, rows, fit, require_possible(config, machine))
+    return Prepared(loaded, machine, planned, rows, fit, engines=engines)
 
 
 def _machine_for(config: TaskConfig) -> Machine:
     """Return this machine, with its devices where the task works on them."""
-    if TASKS[config.task].uses_devices:
+    tasks = {config.task}
+    if isinstance(config, PipelineConfig):
+        tasks = {step.config.task for step in config.steps}
+    if any(TASKS[name].uses_devices for name in tasks):
         return probe(Path.cwd())
     return without_torch(Path.cwd(), "")
 
@@ -109,8 +128,25 @@ def start(
 
 def make_folder(prepared: Prepared) -> Path:
     """Make the run folder and write the record of what is about to run."""
-    folder = run_folder.create(_folder_for(prepared.loaded.config))
+    wanted = _folder_for(prepared.loaded.config)
+    folder = _gone_on_with(wanted, prepared) or run_folder.create(wanted)
     _record(folder, prepared)
+    return folder
+
+
+def _gone_on_with(folder: Path, prepared: Prepared) -> Path | None:
+    """Return the folder of an earlier run that goes on from what it made, None if there is none.
+
+    Raises RunError while it still runs.
+    """
+    task = TASKS[prepared.plan.config.task]
+    if not task.continues or not (folder / run_folder.SETTLED).is_file():
+        return None
+    if load(folder / run_folder.SETTLED).config.task != task.name:
+        return None
+    _require_idle(run_folder.find(str(folder)))
+    control.forget_stop(folder)
+    run_folder.register(folder)
     return folder
 
 
@@ -125,21 +161,18 @@ def resume(
 ) -> int:
     """Continue a run from its last complete checkpoint; refuse what contradicts it."""
     run = run_folder.find(str(folder))
-    if run.is_active:
-        raise RunError(
-            text(f"{run.name} is still running", f"{run.name} 仍在运行"),
-            hint=f"swiftbox runs logs {run.name} -f",
-        )
-    if run.status == "done":
+    _require_idle(run)
+    loaded = load(run.folder / run_folder.SETTLED, overrides)
+    continues = TASKS[loaded.config.task].continues
+    if run.status == "done" and not (continues and overrides):
         raise RunError(
             text(f"{run.name} is complete", f"{run.name} 已完成"),
             hint=f"swiftbox runs rerun {run.name}",
         )
-    settled = run.folder / run_folder.SETTLED
-    loaded = load(settled, overrides)
     machine = _machine_for(loaded.config)
     planned = _placed(plan(loaded.config, machine))
-    contradictions(run, planned.config)
+    if not continues:
+        contradictions(run, planned.config)
     preflight(planned.config)
     require_possible(planned.config, machine)
     provide(planned.config, machine, consent)
@@ -147,6 +180,14 @@ def resume(
     _write_settled(run.folder, planned)
     _begin(run.folder)
     return _carry_out(run.folder, planned, detach, on_event, on_start)
+
+
+def _require_idle(run: Run) -> None:
+    if run.is_active:
+        raise RunError(
+            text(f"{run.name} is still running", f"{run.name} 仍在运行"),
+            hint=f"swiftbox runs logs {run.name} -f",
+        )
 
 
 def rerun(
@@ -160,14 +201,11 @@ def rerun(
 ) -> int:
     """Run the settled YAML of a run again, in a folder of its own."""
     run = run_folder.find(str(folder))
-    return start(
-        run.folder / run_folder.SETTLED,
-        overrides=overrides,
-        detach=detach,
-        on_event=on_event,
-        on_start=on_start,
-        consent=consent,
-    )
+    prepared = prepare(run.folder / run_folder.SETTLED, overrides)
+    provide(prepared.plan.config, prepared.machine, consent)
+    made = run_folder.create(_folder_for(prepared.loaded.config))
+    _record(made, prepared)
+    return _carry_out(made, prepared.plan, detach, on_event, on_start)
 
 
 def contradictions(run: Run, wanted: TaskConfig) -> None:
@@ -179,7 +217,7 @@ def contradictions(run: Run, wanted: TaskConfig) -> None:
     differing = [
         key
         for key in {**before, **now}
-        if key not in MAY_CHANGE_ON_RESUME and before.get(key) != now.get(key)
+        if key not in LEAVE_THE_RESULT and before.get(key) != now.get(key)
     ]
     if not differing:
         return

@@ -17,6 +17,9 @@ from swiftbox.verbs import answer, say
 WIDTHS = (41, 12, 7, 10)
 NOT_WELL = 1
 
+LONG_BYTES = 10**9
+"""Hashing more takes seconds, in which something should be said."""
+
 
 def listed(options: argparse.Namespace, kind: Kind) -> int:
     """List what is here; verify or remove the named ones when that is asked for."""
@@ -93,6 +96,9 @@ def _verify(found: list[Local], options: argparse.Namespace) -> int:
         raise HubError(text("nothing here by that name", "本机没有该名称的内容"))
     reports = []
     for one in found:
+        if one.size_bytes > LONG_BYTES:
+            amount = gigabytes(one.size_bytes)
+            say(text(f"hashing {one.id} ({amount}) ...", f"正在校验 {one.id}（{amount}）……"))
         reports.append(report(one))
         if not options.json:
             for line in reports[-1].lines():

@@ -58,6 +58,19 @@ def record(folder: Path, config: TaskConfig, machine: Machine) -> None:
     run_folder.update_state(folder, started=began, status="starting", ended=None, exit_code=None)
 
 
+def outlive(folder: Path, *, within_s: float = STOP_WITHIN_S) -> None:
+    """Wait for a run that its own supervisor left behind in a folder; end it when it stays.
+
+    A child whose supervisor was killed saves and ends by itself; two must never write at once.
+    """
+    until = time.monotonic() + within_s
+    state: Mapping[str, Any] = run_folder.read_json(folder / run_folder.STATE)
+    while run_folder.is_alive(state.get("pid"), state.get("pid_started")):
+        if time.monotonic() > until:
+            _kill(folder)
+        time.sleep(LOOK_AGAIN_S)
+
+
 def carry_out(
     folder: Path, child: Child, stop: threading.Event, on_event: OnEvent | None = None
 ) -> int:
@@ -68,8 +81,9 @@ def carry_out(
 class Beside:
     """A recorded run that goes on beside the one that began it, in a thread of this process."""
 
-    def __init__(self, folder: Path, child: Child) -> None:
+    def __init__(self, folder: Path, child: Child, on_event: OnEvent | None = None) -> None:
         self.folder = folder
+        self._on_event = on_event
         self.code: int | None = None
         self._stop = threading.Event()
         self._offset = run_folder.read_events(folder)[1]
@@ -78,7 +92,7 @@ class Beside:
 
     def _run(self, child: Child) -> None:
         try:
-            self.code = supervise_inside(self.folder, child, self._stop)
+            self.code = supervise_inside(self.folder, child, self._stop, self._on_event)
         finally:
             self.code = 1 if self.code is None else self.code
 
@@ -157,10 +171,14 @@ def beside(
     machine: Machine,
     *,
     child: Callable[[Path], Child] = lambda folder: child_of(folder, 1, {}),
+    on_event: OnEvent | None = None,
 ) -> Iterator[Beside]:
-    """Keep a settled run going beside this one for as long as the block lasts."""
+    """Keep a settled run going beside this one for as long as the block lasts.
+
+    `on_event` gets its events, in a thread of their own.
+    """
     record(folder, config, machine)
-    running = Beside(folder, child(folder))
+    running = Beside(folder, child(folder), on_event)
     try:
         yield running
     finally:

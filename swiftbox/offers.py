@@ -47,7 +47,9 @@ class Models:
 
     machine: MachineNow
     fetched: bool = False
-    """Whether it is to be fetched, by its id; else it is trained, from where it is."""
+    """Whether it is to be fetched, by its id; else it is used from where it is."""
+    trained: bool = True
+    """Whether it is to be trained, which it may be too large for here."""
     head: tuple[str, ...] = field(init=False)
     widths: tuple[int, ...] = (38, 5, 7, 10, 5, 5)
     right: tuple[int, ...] = (1, 4)
@@ -62,6 +64,8 @@ class Models:
             text("disk", "磁盘"),
             text("fits", "可训"),
         )
+        if not self.trained:
+            self.head, self.widths = self.head[:-1], (44, *self.widths[1:-1])
         self._fit: Callable[[Found | None], str | None] | None = None
         self._known: dict[str, str | None] = {}
 
@@ -87,7 +91,7 @@ class Models:
         return [
             (ALL, text("all", "全部")),
             (HERE, text("here", "本机")),
-            (FITS, text("fits", "可训练")),
+            *([(FITS, text("fits", "可训练"))] if self.trained else []),
             *senses,
             (FAMILIES, text("families", "系列")),
         ]
@@ -114,19 +118,21 @@ class Models:
 
     def fit(self, one: Offer) -> str | None:
         """Name the richest training that fits; `no` for none, None while it is not known."""
-        machine = self.machine()
-        if machine is None:
-            return None
         if self._fit is None:
+            machine = self.machine()  # once: free memory and versions take their time
+            if machine is None:
+                return None
             self._fit = fits_on(machine)
         if one.value not in self._known:
-            self._known[one.value] = self._fit(_shape(one))
+            untrained = isinstance(one.row, Model) and one.row.kind in UNTRAINED
+            self._known[one.value] = NOTHING if untrained else self._fit(_shape(one))
         return self._known[one.value]
 
     def cells(self, one: Offer) -> tuple[str, ...]:
         """Return the columns of a row."""
         if one.family:
-            return (one.family, "", "", text(f"{one.count} models", f"{one.count} 个"), "", "")
+            count = text(f"{one.count} models", f"{one.count} 个")
+            return (one.family, "", "", count, "", "")[: len(self.head)]
         row = one.row if isinstance(one.row, Model) else None
         disk = one.local.size_bytes if one.local else row.disk_bytes if row else None
         kind = (row.kind if row else "?") + ("" if row is None or row.native == "yes" else "*")
@@ -136,14 +142,15 @@ class Models:
             senses(row) if row else "",
             kind if row else "",
             gigabytes(disk),
-            self.fit(one) or "",
-        )
+            (self.fit(one) or "") if self.trained else "",
+        )[: len(self.head)]
 
     def details(self, one: Offer) -> list[str]:
         """Return two lines on a model: where it is or what it takes, and what it needs."""
         if one.family:
             return [text("Enter lists this family's models", "回车列出该系列的模型")]
-        lines = [where(one.local)] if one.local else []
+        lines = _whole_name(one, self.widths[0])
+        lines += [where(one.local)] if one.local else []
         if isinstance(one.row, Model):
             lines.append(brief(one.row))
             lines += [str(said) for said in requirements(one.row)]
@@ -211,7 +218,8 @@ class Datasets:
 
     def details(self, one: Offer) -> list[str]:
         """Return a line on where a dataset is, and which parts it has."""
-        lines = [where(one.local)] if one.local else []
+        lines = _whole_name(one, self.widths[0])
+        lines += [where(one.local)] if one.local else []
         row = one.row if isinstance(one.row, Dataset) else None
         if row and row.subsets:
             parts = ", ".join(row.subsets)
@@ -231,6 +239,11 @@ def fits_on(machine: Machine) -> Callable[[Found | None], str | None]:
         usual.append("distributed=fsdp")
     settled: Any = plan(loads("", source="models", overrides=usual).config, machine).config
     return fit_of(settled.model_copy(update={"gradient_checkpointing": "true"}), machine)
+
+
+def _whole_name(one: Offer, width: int) -> list[str]:
+    """Return the name where its column cuts it; of what is here the folder's line says it."""
+    return [one.name] if one.local is None and places(one.name) > width else []
 
 
 def where(one: Local) -> str:
@@ -329,7 +342,15 @@ def _value(one: Local) -> str:
     """Return what a config names a local thing by; an id only where that finds it again."""
     if one.where == HUBS[0] and one.folder.parent.name == "snapshots":
         return one.id  # an unfinished one is gone on with
-    return one.id if one.where == "folder" and one.id.startswith("./") else str(one.folder)
+    if one.where == "folder" and one.id.startswith("./"):
+        return one.id
+    return shortest(one.folder)
+
+
+def shortest(folder: Path) -> str:
+    """Return a folder as it is named from here: below the current one without what is above."""
+    place, here = folder.resolve(), Path.cwd().resolve()
+    return str(place.relative_to(here)) if place.is_relative_to(here) else str(place)
 
 
 def _shape(one: Offer) -> Found | None:

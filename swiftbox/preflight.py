@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from swiftbox.config.task import TaskConfig
-from swiftbox.data.check import Checked
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.checks import OnRemark, ignored
+from swiftbox.tasks.task import Looked
 
 
-def preflight(config: TaskConfig, on_remark: OnRemark = ignored) -> Checked | None:
+def preflight(config: TaskConfig, on_remark: OnRemark = ignored) -> Looked:
     """Check what is on this machine of what a config names; raise all problems as one error.
 
     What is worth saying but keeps nothing from running goes to `on_remark`. Returns what the check
-    of a training's rows found; None without any, or while no dataset is on this machine.
+    of a training's rows found (of a pipeline, by step); None without any, or while no dataset is
+    on this machine.
     """
     return TASKS[config.task].check(config, on_remark)
 

@@ -19,6 +19,8 @@ MACHINE, VERSIONS = "machine.json", "versions.json"
 EVENTS, LOG, STATE = "events.jsonl", "log.txt", "state.json"
 CHECKPOINTS, MODEL = "checkpoints", "model"
 INPUTS, LOCK = "inputs.json", ".lock"
+PIPELINE = "pipeline.json"
+"""Of a pipeline: its steps, how far each is and what it made."""
 COMPLETE = "complete.json"
 """Inside a checkpoint: written last, so that its presence says that all else is there."""
 
@@ -236,8 +238,9 @@ def described(one: Run) -> dict[str, Any]:
     """Return what a list of runs shows of one."""
     last: dict[str, Any] = {}
     for event in read_events(one.folder)[0]:
-        if event.get("event") == "step":
-            last = event
+        inner = event.get("inner") or event
+        if inner.get("event") == "step":
+            last = inner
     return {
         "name": one.name,
         "status": one.status,
@@ -246,8 +249,20 @@ def described(one: Run) -> dict[str, Any]:
         "loss": last.get("loss"),
         "started": one.state.get("started"),
         "url": one.state.get("url") if one.is_active else None,
+        "parts": parts_of(one),
         "folder": str(one.folder),
     }
+
+
+def parts_of(one: Run) -> list[dict[str, Any]]:
+    """Return the steps of a pipeline: name, task, status, folder, what each made."""
+    found: list[dict[str, Any]] = read_json(one.folder / PIPELINE).get("steps") or []
+    shown = ("name", "task", "status", "folder", "seconds", "made")
+    rows = [{key: row.get(key) for key in shown} for row in found]
+    for row in rows:
+        if row["status"] == "running" and not one.is_active:
+            row["status"] = "stopped"  # its process was ended before it could say so
+    return rows
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -258,6 +273,12 @@ def checkpoints(folder: Path) -> list[Path]:
         if path.name.removeprefix("checkpoint-").isdigit() and (path / COMPLETE).is_file()
     ]
     return sorted(found, key=step_of)
+
+
+def called(folder: Path) -> str:
+    """Return what the run in a folder is called; of a step of a pipeline, its own name."""
+    is_step = folder.parent.name == "steps" and (folder.parent.parent / PIPELINE).is_file()
+    return folder.name.partition("-")[2] if is_step else folder.name
 
 
 def step_of(checkpoint: Path) -> int:

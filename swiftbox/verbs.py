@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swiftbox import run_folder
+from swiftbox import part_lines, run_folder
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.language import text
 
@@ -63,7 +63,7 @@ def shown(begin: Callable[[OnEvent | None, Any], int], options: argparse.Namespa
     def announce(folder: Path, planned: Any) -> None:
         for note in planned.notes:
             say(f"  {note.key}: {note.value}  # {note.why}")
-        for line in planned.remarks:
+        for line in (*planned.remarks, *planned.outline):
             say(line)
         wanted = planned.config.output_dir
         if wanted != "auto" and Path(wanted).expanduser().resolve() != folder.resolve():
@@ -85,10 +85,12 @@ def shown(begin: Callable[[OnEvent | None, Any], int], options: argparse.Namespa
 
 def check(options: argparse.Namespace) -> int:
     """Find every mistake of a YAML without running it."""
+    from swiftbox.devices.imagined import imagined
     from swiftbox.launch import prepare
 
     try:
-        prepared = prepare(Path(options.file), options.overrides)
+        machine = imagined(options.on) if options.on else None
+        prepared = prepare(Path(options.file), options.overrides, machine=machine)
     except UserError as error:
         if options.json:
             answer(json.dumps({"ok": False, "error": error.message, "hint": error.hint}))
@@ -106,8 +108,8 @@ def check(options: argparse.Namespace) -> int:
         answer(f"{note.key}: {note.value}  # {note.why}")
     if checked is not None:
         answer(checked.summary())
-    if prepared.fit is not None:
-        for line in prepared.fit.lines():
+    for fit in (prepared.fit, prepared.whole):
+        for line in fit.lines() if fit is not None else ():
             answer(line)
     for one in prepared.engines:
         answer(one.line())
@@ -132,6 +134,7 @@ def _as_json(prepared: Any) -> dict[str, Any]:
         "data": prepared.rows.data() if prepared.rows else None,
         "fit": prepared.fit.to_dict() if prepared.fit else None,
         "engines": [one.to_dict() for one in prepared.engines],
+        "whole": prepared.whole.to_dict() if prepared.whole else None,
     }
 
 
@@ -220,30 +223,26 @@ def import_file(options: argparse.Namespace) -> int:
 
 def _schema_file(task: str) -> Path:
     """Write the schema of the installed version where editors can find it."""
-    from swiftbox.config.schema import schema
     from swiftbox.language import home
-    from swiftbox.tasks import TASKS
+    from swiftbox.tasks.schema import schema_of
 
     path = home() / f"schema-{task}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = schema(list(TASKS[task].choices.values()), TASKS[task].discriminator)
-    run_folder.write_json(path, found)
+    run_folder.write_json(path, schema_of(task))
     return path.resolve()
 
 
 def schema(options: argparse.Namespace) -> int:
     """Print the JSON Schema of a task."""
-    from swiftbox.config.schema import schema as schema_of
     from swiftbox.tasks import TASKS
+    from swiftbox.tasks.schema import schema_of
 
     if options.task not in TASKS:
         raise ConfigError(
             text(f"no task named {options.task}", f"没有名为 {options.task} 的任务"),
             hint=text(f"there are: {', '.join(TASKS)}", f"可选：{', '.join(TASKS)}"),
         )
-    task = TASKS[options.task]
-    found = schema_of(list(task.choices.values()), task.discriminator)
-    answer(json.dumps(found, ensure_ascii=False, indent=2))
+    answer(json.dumps(schema_of(options.task), ensure_ascii=False, indent=2))
     return 0
 
 
@@ -262,11 +261,14 @@ def runs(options: argparse.Namespace) -> int:
 
 
 def _list_runs(options: argparse.Namespace) -> int:
-    from swiftbox.serving.client import health
+    from swiftbox.serving.client import healths
 
     rows = [run_folder.described(one) for one in run_folder.runs()]
+    served = [row for row in rows if row["url"]]
+    told = healths([row["url"] for row in served])
+    of_row = {row["folder"]: one for row, one in zip(served, told, strict=True)}
     for row in rows:
-        row["health"] = health(row["url"]) if row["url"] else None
+        row["health"] = of_row.get(row["folder"])
     if getattr(options, "json", False):
         answer(json.dumps(rows, ensure_ascii=False))
         return 0
@@ -275,9 +277,11 @@ def _list_runs(options: argparse.Namespace) -> int:
     for row in rows:
         started = time.strftime("%m-%d %H:%M", time.localtime(row["started"] or 0))
         steps = f"{row['step']}/{row['total_steps']}" if row["step"] else "-"
+        if row["parts"]:
+            steps = part_lines.progress(row["parts"])
         loss = f"{row['loss']:.4f}" if row["loss"] is not None else "-"
-        served = f"  {row['url']}  {row['health']}" if row["url"] else ""
-        answer(f"{started}  {row['status']:<8} {steps:>11} {loss:>8}  {row['name']}{served}")
+        where = f"  {row['url']}  {row['health']}" if row["url"] else ""
+        answer(f"{started}  {row['status']:<8} {steps:>11} {loss:>8}  {row['name']}{where}")
     return 0
 
 
@@ -297,6 +301,9 @@ def _show_run(options: argparse.Namespace) -> int:
     if options.json:
         answer(json.dumps(found, ensure_ascii=False))
         return 0
+    for number, part in enumerate(found.pop("parts"), start=1):
+        made = "  ".join(f"{key}: {value}" for key, value in (part["made"] or {}).items())
+        answer(f"step {number} {part['name']} ({part['task']}): {part['status']}  {made}".rstrip())
     for key, value in found.items():
         nested = isinstance(value, (dict, list))
         answer(f"{key}: {json.dumps(value, ensure_ascii=False) if nested else value}")

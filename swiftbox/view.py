@@ -10,9 +10,13 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
+from swiftbox import part_lines
+from swiftbox.evaluating import shown as evaluation
 from swiftbox.hub import shown
 from swiftbox.language import text
+from swiftbox.part_lines import duration
 from swiftbox.quantizing import shown as quantized
+from swiftbox.serving import shown as served
 
 Event = Mapping[str, Any]
 
@@ -69,11 +73,19 @@ class View:
         if self.live is None and not self.plain:
             self._begin()
         kind = event.get("event")
+        if kind == "inner":
+            self.event(event["inner"])
+            return
+        if kind == "part":
+            self._begin_part()
         if kind == "step":
             self._step(event)
             return
         if kind == "progress":
             self._progress(event)
+            return
+        if kind == "answers":
+            self._answers(evaluation.answers_line(event))
             return
         if kind == "stage":
             self.stage = stage_title(event)
@@ -87,6 +99,11 @@ class View:
         for line in lines_of(event):
             self._line(line)
         self._refresh()
+
+    def _begin_part(self) -> None:
+        """Forget what was shown of the step before."""
+        self.losses, self.rates, self.saved, self.stage = [], [], "", ""
+        self.step, self.start, self.progress = {}, {}, {}
 
     def _step(self, event: Event) -> None:
         self.step = event
@@ -106,10 +123,20 @@ class View:
         if self.live is not None:
             self._refresh()
             return
+        self._now_and_then(shown.progress_line(event))
+
+    def _answers(self, line: str) -> None:
+        self.stage = line.strip()
+        if self.live is not None:
+            self._refresh()
+        else:
+            self._now_and_then(line)
+
+    def _now_and_then(self, line: str) -> None:
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            self._line(shown.progress_line(event))
+            self._line(line)
 
     def _line(self, line: str) -> None:
         if self.live is not None:
@@ -181,7 +208,10 @@ def stage_title(event: Event) -> str:
         "reference": ("asking the reference model", "计算参考模型"),
         "train": ("training", "训练"),
         "save": ("saving the model", "保存模型"),
+        "corpus": ("reading the standard library's docstrings", "读取标准库文档"),
+        "starter": ("making the tokenizer and a random model", "制作分词器与随机初始化的模型"),
         "merge": ("merging", "合并"),
+        "parity": ("holding it against its training", "与训练核对"),
         "verify": ("checking what was written", "核对写出的模型"),
         "measure": ("measuring perplexity", "测量困惑度"),
         "quantize": ("quantizing", "量化"),
@@ -192,6 +222,9 @@ def stage_title(event: Event) -> str:
 
 def lines_of(event: Event) -> list[str]:
     """Return the lines that an event adds for good, in the live view and in the plain one."""
+    told = part_lines.lines_of(event)
+    if told is not None:
+        return told
     kind = event.get("event")
     if kind == "stage":
         detail = event.get("detail")
@@ -209,43 +242,38 @@ def lines_of(event: Event) -> list[str]:
         return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
     if kind in ("fetched", "missed") or (kind == "done" and "fetched" in event):
         return shown.lines_of(event)
-    if kind == "serving":
-        return _serving(event)
+    if kind in evaluation.KINDS:
+        return evaluation.lines_of(event)
+    if kind in ("serving", "parity") or "answers" in event:
+        return served.lines_of(event)
     if kind in ("quantizing", "quantized"):
         return quantized.lines_of(event)
-    if kind == "done" and "steps" not in event:
-        return [
-            text(
-                f"done in {duration(event['seconds'])}", f"完成，用时 {duration(event['seconds'])}"
-            ),
-            text(f"model: {event['model']}", f"模型：{event['model']}"),
-        ]
     if kind == "done":
-        return [
-            text(
-                f"done: {event['steps']} steps in {duration(event['seconds'])}, "
-                f"mean loss {event['loss']:.4f}",
-                f"完成：{event['steps']} 步，用时 {duration(event['seconds'])}，"
-                f"平均损失 {event['loss']:.4f}",
-            ),
-            text(f"model: {event['model']}", f"模型：{event['model']}"),
-        ]
+        return _done(event)
     if kind == "stopped":
         return _stopped(event)
     return _failed(event) if kind == "failed" else []
 
 
-def _serving(event: Event) -> list[str]:
-    models = ", ".join(event["models"])
+def _done(event: Event) -> list[str]:
+    took = duration(event["seconds"])
+    if "report" in event:
+        return [text(f"done in {took}", f"完成，用时 {took}"), *evaluation.done(event)]
+    made = text(f"model: {event['model']}", f"模型：{event['model']}")
+    if "steps" not in event:
+        return [text(f"done in {took}", f"完成，用时 {took}"), made]
     return [
         text(
-            f"serving {models} at {event['url']}/v1  ({event['engine']})",
-            f"正在提供服务：{models}，地址 {event['url']}/v1（{event['engine']}）",
-        )
+            f"done: {event['steps']} steps in {took}, mean loss {event['loss']:.4f}",
+            f"完成：{event['steps']} 步，用时 {took}，平均损失 {event['loss']:.4f}",
+        ),
+        made,
     ]
 
 
 def _stopped(event: Event) -> list[str]:
+    if "scored" in event:
+        return evaluation.stopped(event)
     if "url" in event:
         took = duration(event["seconds"])
         return [text(f"served for {took}, and stopped", f"已服务 {took}，现已停止")]
@@ -354,14 +382,6 @@ def sparkline(values: list[float], width: int, bars: str = BARS) -> str:
     low, high = min(means), max(means)
     spread = (high - low) or 1.0
     return "".join(bars[round((one - low) / spread * (len(bars) - 1))] for one in means)
-
-
-def duration(seconds: float) -> str:
-    """Write seconds as 1:02:03 or 2:03."""
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
 def gibibytes(count: int) -> str:

@@ -54,3 +54,67 @@ def test_datasets_are_found_by_language_and_tag(capsys: pytest.CaptureFixture[st
     rows = json.loads(said(capsys, "datasets", "zh", "sft", "--json")[0])
     assert rows
     assert all(word in json.dumps(row).lower() for row in rows for word in ("zh", "sft"))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(arguments) == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("machine", ["gpu:24", "cuda:0", "cuda:nan", "cuda:inf", "cuda:24x0"])
+def test_a_machine_that_cannot_be_is_refused(
+    machine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no such machine" in refused(capsys, "models", "qwen", "--on", machine)
+    assert "no such machine" in refused(capsys, "models", "qwen", "--on", "cuda:24x99999999")
+
+
+def test_a_model_that_does_not_fit_is_not_said_to_be_unknown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = "Qwen/Qwen2.5-72B-Instruct"
+    said = refused(capsys, "models", name, "--fits", "--on", "cpu:4")
+    assert f"{name} cannot be trained (--on cpu:4)" in said
+
+
+def test_filters_that_no_model_has_are_told_from_words_that_are_not_found(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "such as" in refused(capsys, "models", "qwen", "--kind", "talk")
+    assert "Qwen3" in refused(capsys, "models", "--family", "qwen-3")
+    assert "left by these filters" in refused(
+        capsys, "models", "qwen", "--max-size", "0.001", "--on", "cpu:4"
+    )
+    assert "--online" in refused(capsys, "models", "zzzzzzzz", "--on", "cpu:4")
+
+
+def test_kinds_that_nothing_trains_are_not_said_to_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = said(capsys, "models", "--kind", "EMBEDDING", "--on", "cuda:80", "--limit", "3")
+    assert {line.split()[-1] for line in lines[1:]} == {"no"}
+    arguments = ("models", "--kind", "embedding", "--fits", "--on", "cuda:80")
+    assert "no method here trains" in refused(capsys, *arguments)
+
+
+def test_a_machine_alone_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "models", "--on", "cuda:24", "--limit", "2")[0].startswith("model")
+
+
+@pytest.mark.parametrize("option", [("--limit", "-3"), ("--max-size", "nan"), ("--max-size", "-1")])
+def test_numbers_that_are_none_are_refused(option: tuple[str, str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["models", "qwen", *option])
+
+
+def test_nothing_beside_local_is_ignored_silently(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "models", "--local", "--fits", "--max-size", "3")
+    assert "--max-size, --fits: not with --local" in said
+
+
+def test_a_dataset_is_described_and_its_table_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = said(capsys, "datasets", "swift/self-cognition")
+    assert "subsets: default, qwen3, empty_think" in lines
+    table = said(capsys, "datasets", "--limit", "0")
+    assert len(table) == 212
+    assert max(map(len, table)) <= 80
+    rows = json.loads(said(capsys, "datasets", "sft", "--json", "--limit", "3")[0])
+    assert len(rows) == 3

@@ -32,6 +32,7 @@ FRONT = [
     "swiftbox.verbs",
     "swiftbox.menu.home",
     "swiftbox.launch",
+    "swiftbox.chain",
     "swiftbox.supervise",
     "swiftbox.takeover",
     "swiftbox.nested",
@@ -50,9 +51,16 @@ FRONT = [
     "swiftbox.hub.online",
     "swiftbox.hub.download",
     "swiftbox.hub_verbs",
+    "swiftbox.engine_verbs",
+    "swiftbox.first_use",
+    "swiftbox.engines.running",
     "swiftbox.devices.probe",
     "swiftbox.devices.doctor",
     "swiftbox.starter.demo",
+    "swiftbox.chat.verb",
+    "swiftbox.chat.terminal",
+    "swiftbox.tasks.sides",
+    "swiftbox.tasks.beside",
 ]
 
 
@@ -124,10 +132,14 @@ def test_every_method_file_is_registered() -> None:
         assert method.config.model_fields["stage"].default == name
 
 
-def test_every_task_file_is_registered() -> None:
-    common = {"__init__", "task", "load", "checks", "training_check"}
-    files = {path.stem for path in (PACKAGE / "tasks").glob("*.py")} - common
-    assert files == set(TASKS)
+def test_every_task_is_registered_under_its_name() -> None:
+    declared = {
+        path.stem
+        for path in (PACKAGE / "tasks").glob("*.py")
+        if re.search(r"^[A-Z]+: Task\[", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert declared == set(TASKS)
+    assert {name: task.name for name, task in TASKS.items()} == {name: name for name in TASKS}
 
 
 DEVICE_NAMES = {"cuda", "rocm", "npu", "mps"}

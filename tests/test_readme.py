@@ -11,13 +11,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from adapters import make_adapter, make_run
 from box import COMMAND, box, events, state, until
+from made_up import made_up
 from model_folder import write_model
 from tiny import write_chats
 
 from swiftbox.cli import main
 from swiftbox.data.check import check_rows
 from swiftbox.data.source import parse_sources
+from swiftbox.errors import HubError
+from swiftbox.plan import plan
+from swiftbox.preflight import preflight, with_absolute_paths
+from swiftbox.tasks.load import load
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -40,17 +47,8 @@ def commands() -> list[str]:
 
 
 def test_every_command_is_known_here() -> None:
-    known = [
-        *PLANNED,
-        BUILT_ELSEWHERE,
-        *REAL_JOB,
-        TORCHRUN,
-        *DOWNLOADS,
-        *CATALOGUE,
-        *LOCAL,
-        MERGE,
-        QUANTIZE,
-    ]
+    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL, MERGE]
+    known += [*DEPLOY, CHAT, *ENGINES, *EVALUATE, QUANTIZE, *CHAIN]
     assert sorted(commands()) == sorted(known)
 
 
@@ -70,6 +68,45 @@ def test_the_catalogue_answers_as_the_page_says(
     assert len(capsys.readouterr().out.splitlines()) >= 6
 
 
+DEPLOY = (
+    "swiftbox run configs/deploy.yaml adapter=runs/my-lora --detach",
+    "swiftbox runs list",
+    "swiftbox runs stop last",
+)
+
+CHAT = "swiftbox chat runs/my-lora --compare base"
+
+
+@pytest.mark.slow
+def test_an_adapter_is_deployed_and_talked_with_as_the_page_says(
+    tmp_path: Path, tiny: Path
+) -> None:
+    adapter = make_adapter(tiny, tmp_path / "runs/my-lora/model")
+    make_run(adapter, tiny)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    start, listing, stop = (shlex.split(one)[1:] for one in DEPLOY)
+    box(*start, "port=0", cwd=tmp_path)
+    (made,) = (tmp_path / "runs").glob("deploy-*")
+    try:
+        until(lambda: events(made, "serving"), what="the address")
+        (row,) = box(*listing, cwd=tmp_path).stdout.splitlines()
+        assert row.endswith("  ok")
+        done = subprocess.run(
+            [*COMMAND, *shlex.split(CHAT)[1:], "max_tokens=8"],
+            cwd=tmp_path,
+            input="hello\n",
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "base> " in done.stdout
+        assert "my-lora> " in done.stdout
+    finally:
+        box(*stop, cwd=tmp_path)
+    (held,) = events(made, "parity")
+    assert [one["differences"] for one in held["models"]] == [[], []]
+
+
 MERGE = "swiftbox run configs/merge.yaml adapter=runs/my-lora"
 
 
@@ -82,7 +119,65 @@ def test_the_adapter_of_a_run_is_merged_as_the_page_says(tmp_path: Path, tiny: P
     box(*shlex.split(MERGE)[1:], "--plain", cwd=tmp_path)
     (made,) = (tmp_path / "runs").glob("*merge*")
     assert (made / "model" / "model.safetensors").is_file()
+    left, carried = (
+        json.loads((folder / "model" / "parity.json").read_text("utf-8"))
+        for folder in (tmp_path / "runs" / "my-lora", made)
+    )
+    assert len(left["answers"]) == 3
+    assert (carried["prompts"], carried["answers"]) == (left["prompts"], left["answers"])
     assert json.loads((made / "merge.json").read_text())["steps"]
+
+
+ENGINES = (
+    "swiftbox engines list",
+    "swiftbox engines install gptq",
+    "swiftbox engines test gptq",
+    "swiftbox engines remove gptq --yes",
+)
+
+
+@pytest.mark.slow
+def test_an_engine_comes_and_goes_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toy_engine import make_index, variables, words
+
+    for name, value in variables(make_index(tmp_path / "wheels"), tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    for line in ENGINES:
+        given = words(*shlex.split(line.replace("gptq", "toy"))[1:])
+        subprocess.run(given, check=True, stdin=subprocess.DEVNULL)
+    assert list((tmp_path / "home" / "engines").iterdir()) == []
+
+
+EVALUATE = (
+    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora",
+    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_ceval,sample_mmlu",
+    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_mmlu "
+    "backend=lm_eval",
+)
+"""Planned and checked here, carried out by tests/runs/test_evaluate_run.py."""
+
+
+@pytest.mark.parametrize("command", EVALUATE)
+def test_an_evaluation_is_asked_for_as_the_page_says(
+    command: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adapters import make_adapter, make_run
+
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")  # where nothing listens
+    monkeypatch.chdir(tmp_path)
+    make_run(make_adapter(tiny, tmp_path / "runs" / "my-lora" / "model"), tiny)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    _, _, preset, *overrides = shlex.split(command)
+    planned = plan(load(Path(preset), overrides).config, made_up("cpu"))
+    config = with_absolute_paths(planned.config)
+    if len(overrides) == 1:
+        with pytest.raises(HubError, match="data of ceval, mmlu is not here"):
+            preflight(config)
+        return
+    preflight(config)
+    assert config.model_dump()["model"] == str(tiny)
 
 
 QUANTIZE = "swiftbox run configs/quantize.yaml adapter=runs/my-lora"
@@ -220,7 +315,7 @@ def test_every_verb_explains_itself_with_an_example() -> None:
 
 
 def test_the_page_names_every_verb() -> None:
-    from swiftbox.cli import parser
+    from swiftbox.command_line import parser
 
     listed = parser().format_help()
     for verb in re.findall(r"^    (\w+) ", listed, re.MULTILINE):
@@ -229,3 +324,26 @@ def test_the_page_names_every_verb() -> None:
 
 def test_no_placeholder_is_left() -> None:
     assert not re.findall(r"@[A-Z]+@", README)
+
+
+CHAIN = (
+    "swiftbox new pipeline-lora -o chain.yaml train.dataset=my.jsonl",
+    "swiftbox run chain.yaml train.learning_rate=1e-4",
+)
+
+
+@pytest.mark.slow
+def test_a_chain_is_written_and_run_as_the_page_says(tmp_path: Path, tiny: Path) -> None:
+    write_chats(tmp_path / "my.jsonl", 8)
+    small = ("train.max_steps=1", f"train.model={tiny}", "train.hub=local", "train.val_size=0")
+    box(*shlex.split(CHAIN[0])[1:], *small, cwd=tmp_path)
+    chain = yaml.safe_load((tmp_path / "chain.yaml").read_text("utf-8"))
+    wanted = [one for one in chain["steps"] if one["name"] in ("train", "merge")]
+    assert wanted[0]["dataset"] == "my.jsonl"
+    wanted[1]["model"] = str(tiny)
+    content = yaml.safe_dump({**chain, "steps": wanted})
+    (tmp_path / "chain.yaml").write_text(content, encoding="utf-8")
+    box(*shlex.split(CHAIN[1])[1:], "output_dir=out", "--plain", cwd=tmp_path)
+    assert (tmp_path / "out/steps/02-merge/model/model.safetensors").is_file()
+    settled = (tmp_path / "out/steps/01-train/settled.yaml").read_text("utf-8")
+    assert "learning_rate: 0.0001" in settled

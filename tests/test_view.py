@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from swiftbox.view import View, duration, lines_of, sparkline
+from swiftbox.part_lines import duration
+from swiftbox.view import View, lines_of, sparkline
 
 
 def step(number: int, **more: Any) -> dict[str, Any]:

@@ -29,6 +29,11 @@ def test_the_wheel_holds_presets_and_tables(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "swiftbox/devices/backends.csv" in names
+    inside = {str(path.relative_to(ROOT)) for path in (ROOT / "swiftbox").rglob("*.jsonl")}
+    assert inside | {"swiftbox/evaluating/page.css"} <= set(names)
+    assert {f"swiftbox/evaluating/sample/{one}/README.md" for one in ("ceval", "mmlu")} <= set(
+        names
+    )
     presets = {path.name for path in (ROOT / "configs").glob("*.yaml")}
     assert presets <= {name.rsplit("/", 1)[-1] for name in names if "/configs/" in name}
     assert not [name for name in names if name.startswith("tests")]

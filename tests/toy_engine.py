@@ -98,11 +98,13 @@ def variables(index: Path, home: Path) -> dict[str, str]:
 
 def main() -> int:
     """Run the command line with the toy in the table of engines."""
+    from swiftbox import first_use
     from swiftbox.cli import main as command_line
     from swiftbox.tasks import TASKS
 
     table.ENGINES["toy"] = TOY
-    TASKS["download"] = replace(TASKS["download"], engines=lambda _config, _machine: ("toy",))
+    needing = replace(TASKS["download"], engines=lambda _config, _machine: ("toy",))
+    first_use.TASKS = {**TASKS, "download": needing}
     return command_line()
 
 

@@ -62,8 +62,8 @@ def adapter_word(value: Any) -> Mapping[str, Any] | None:
 
 
 def adapters_word(value: Any) -> Mapping[str, Any] | None:
-    """Translate the peers' list of adapters; adapters by name are our own key."""
-    return None if isinstance(value, dict) else {"adapter": value}
+    """Translate the peers' list of adapters; adapters by name, or none of them, are our own key."""
+    return None if value is None or isinstance(value, dict) else {"adapter": value}
 
 
 def deepspeed(value: Any) -> Mapping[str, Any]:
@@ -171,6 +171,9 @@ ALIASES: Mapping[str, Alias] = {
         Alias("fsdp_sharding_strategy", renamed("sharding_strategy", SHARDING)),
     )
 }
+
+OWN_OF_TASK: Mapping[str, frozenset[str]] = {"evaluate": frozenset({"batch_size"})}
+"""Names that are a task's own keys, whatever they mean in another task."""
 
 OWN_VALUES: Mapping[str, Mapping[Any, Any]] = {
     "loss_type": LOSSES,

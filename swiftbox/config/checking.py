@@ -119,7 +119,7 @@ def _problem(detail: Any, settings: Settings, described: Mapping[str, Card]) -> 
     key = str(detail["loc"][0])
     entry = settings.entries.get(key)
     if entry is None:
-        where, order = settings.source, 0
+        where, order = settings.source, settings.first
     else:
         where, order = entry.where, entry.order
     return Problem(where, key, _say(detail, entry, described.get(key)), order)
@@ -130,7 +130,7 @@ def _of_several(said: str, settings: Settings) -> Problem:
     key, _, what = said.partition(": ")
     entry = settings.entries.get(key)
     if entry is None:
-        return Problem(settings.source, "", said)
+        return Problem(settings.source, "", said, settings.first)
     return Problem(entry.where, key, what, entry.order)
 
 

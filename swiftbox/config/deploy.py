@@ -152,6 +152,20 @@ class DeployConfig(ServedModel):
         ge=1,
     )
 
+    parity: Literal["strict", "warn", "off"] = setting(
+        "strict",
+        en="hold prompts' tokens and greedy answers against training before serving; "
+        "strict: differences end it, warn: are told",
+        zh="提供服务前将提示的 token 与贪心回答同训练时核对；strict：不一致则结束，warn：仅提示",
+        section="run",
+    )
+    adapter_loading: bool = setting(
+        False,
+        en="let requests load and forget adapters by their folder while it serves",
+        zh="允许在服务期间通过请求按目录加载、卸载适配器",
+        section="run",
+    )
+
     @field_validator("api_key_env")
     @classmethod
     def _a_variable(cls, value: str | None) -> str | None:

@@ -44,6 +44,7 @@ class DownloadConfig(TaskConfig):
         en="branch, tag or commit; the commit that it was is recorded",
         zh="分支、标签或提交号；会记录其对应的提交号",
         section="model",
+        min_length=1,
     )
     endpoint: str | list[str] | None = setting(
         None,
@@ -78,6 +79,20 @@ class DownloadConfig(TaskConfig):
         if value is not None and not all(isinstance(one, str) and one for one in as_list(value)):
             raise ValueError(text("should not be empty", "不能为空"))
         return value or None
+
+    @field_validator("endpoint")
+    @classmethod
+    def _address(cls, value: str | list[str] | None) -> str | list[str] | None:
+        for one in as_list(value or []):
+            scheme, mark, _ = str(one).strip().partition("://")
+            if not str(one).strip() or (mark and scheme not in ("http", "https")):
+                raise ValueError(
+                    text(
+                        f"should be an address such as https://mirror.example (got {one})",
+                        f"应为地址，例如 https://mirror.example（当前为 {one}）",
+                    )
+                )
+        return value
 
     @model_validator(mode="after")
     def _something(self) -> DownloadConfig:

@@ -6,6 +6,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field
@@ -80,6 +81,7 @@ class Card:
         return all(values.get(key) in wanted for key, wanted in self.only.items())
 
 
+@cache
 def cards(model: type[BaseModel]) -> tuple[Card, ...]:
     """Describe every field of a config class by section; the stage leads its own."""
     found = [card(name, info) for name, info in model.model_fields.items()]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from swiftbox.config.aliases import ALIASES, OWN_VALUES
+from swiftbox.config.aliases import ALIASES, OWN_OF_TASK, OWN_VALUES
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
@@ -26,6 +26,8 @@ class Entry:
     order: int
     written_as: str
     plain: str | None = None
+    node: Any = field(default=None, compare=False, repr=False)
+    """What YAML made of a list: blocks in it have keys with lines of their own."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class Settings:
     entries: dict[str, Entry] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    first: int = 0
+    """The line where they begin."""
+    inside: set[str] = field(default_factory=set)
+    """Keys that were given inside blocks, as `block.key`."""
 
     def values(self) -> dict[str, Any]:
         """Return the plain mapping of key to value."""
@@ -94,13 +100,19 @@ def read_text(content: str, *, source: str, overrides: Iterable[str] = ()) -> Se
     written = written_entries(content, settings)
     if not written:
         settings.fail()  # what is not YAML lacks every key: that alone is worth saying
-    asked = _override_entries(overrides, settings, first=len(written))
-    _normalise(written, settings)
+    combine(written, _override_entries(overrides, settings, first=len(written)), settings)
+    return settings
+
+
+def combine(written: Mapping[str, Entry], asked: Mapping[str, Entry], settings: Settings) -> None:
+    """Put what a file says under our own names, and what was asked for beside it over that."""
+    task = (asked.get("task") or written.get("task") or Entry("train", "", 0, "task")).value
+    own = OWN_OF_TASK.get(str(task), frozenset())
+    _normalise(written, settings, own)
     base = dict(settings.entries)
     settings.entries.clear()
-    _normalise(asked, settings)
+    _normalise(asked, settings, own)
     settings.entries = {**base, **settings.entries}
-    return settings
 
 
 def written_entries(content: str, settings: Settings) -> dict[str, Entry]:
@@ -119,23 +131,7 @@ def written_entries(content: str, settings: Settings) -> dict[str, Entry]:
                 )
             )
             return {}
-        found: dict[str, Entry] = {}
-        for key_node, value_node in node.value:
-            entry = _entry(loader, key_node, value_node, settings.source)
-            if entry.written_as in found:
-                settings.problems.append(
-                    Problem(
-                        entry.where,
-                        entry.written_as,
-                        text(
-                            f"given twice (first at {found[entry.written_as].where})",
-                            f"重复出现（首次在 {found[entry.written_as].where}）",
-                        ),
-                        entry.order,
-                    )
-                )
-            found[entry.written_as] = entry
-        return found
+        return entries_of(loader, node.value, settings, file=settings.source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -153,6 +149,29 @@ def written_entries(content: str, settings: Settings) -> dict[str, Entry]:
         loader.dispose()
 
 
+def entries_of(
+    loader: Any, pairs: Sequence[tuple[Any, Any]], settings: Settings, *, file: str
+) -> dict[str, Entry]:
+    """Return the keys of one block of a file; add those that are given twice to the problems."""
+    found: dict[str, Entry] = {}
+    for key_node, value_node in pairs:
+        entry = _entry(loader, key_node, value_node, file)
+        if entry.written_as in found:
+            settings.problems.append(
+                Problem(
+                    entry.where,
+                    entry.written_as,
+                    text(
+                        f"given twice (first at {found[entry.written_as].where})",
+                        f"重复出现（首次在 {found[entry.written_as].where}）",
+                    ),
+                    entry.order,
+                )
+            )
+        found[entry.written_as] = entry
+    return found
+
+
 def _entry(loader: Any, key_node: Any, value_node: Any, source: str) -> Entry:
     line = key_node.start_mark.line + 1
     return Entry(
@@ -161,6 +180,7 @@ def _entry(loader: Any, key_node: Any, value_node: Any, source: str) -> Entry:
         order=line,
         written_as=str(key_node.value),
         plain=value_node.value if isinstance(value_node, yaml.ScalarNode) else None,
+        node=value_node if isinstance(value_node, yaml.SequenceNode) else None,
     )
 
 
@@ -176,25 +196,34 @@ def _override_entries(
                 Problem(one, "", text("should be key=value", "应写成 key=value"), order)
             )
             continue
-        try:
-            value = yaml.load(plain, Loader=Loader) if plain else None
-        except yaml.YAMLError:
-            value = plain
-        found[key] = Entry(value, f"{key}={plain}", order, key, plain)
+        value, node = _of_plain(plain)
+        found[key] = Entry(value, f"{key}={plain}", order, key, plain, node)
     return found
 
 
-def _normalise(written: Mapping[str, Entry], settings: Settings) -> None:
-    """Put every entry under our own name; two names that disagree are a problem."""
+def _of_plain(plain: str) -> tuple[Any, Any]:
+    """Return the value of a text, and its node where it is a list."""
+    try:
+        value = yaml.load(plain, Loader=Loader) if plain else None
+    except yaml.YAMLError:
+        return plain, None
+    return value, yaml.compose(plain, Loader=Loader) if isinstance(value, list) else None
+
+
+def _normalise(written: Mapping[str, Entry], settings: Settings, own: Collection[str]) -> None:
+    """Put every entry under our own name, those in `own` as they are; note what is renamed.
+
+    Two names that disagree are a problem.
+    """
     for name, entry in written.items():
-        alias = ALIASES.get(name)
+        alias = ALIASES.get(name) if name not in own else None
         translated = alias.translate(entry.value) if alias else None
         if translated is None:
             value = entry.value
             if name in OWN_VALUES and isinstance(value, (str, int)):
                 value = OWN_VALUES[name].get(value, value)
             plain = entry.plain if value is entry.value else None
-            _put(name, Entry(value, entry.where, entry.order, name, plain), settings)
+            _put(name, replace(entry, value=value, plain=plain), settings)
             continue
         ours = ", ".join(f"{key}: {value}" for key, value in translated.items())
         settings.notes.append(
@@ -205,7 +234,7 @@ def _normalise(written: Mapping[str, Entry], settings: Settings) -> None:
         )
         for key, value in translated.items():
             plain = entry.plain if value is entry.value else None
-            _put(key, Entry(value, entry.where, entry.order, name, plain), settings)
+            _put(key, replace(entry, value=value, plain=plain), settings)
 
 
 def _put(key: str, entry: Entry, settings: Settings) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
 from swiftbox.config.fields import Card, cards, section_title
+from swiftbox.config.pipeline import NOT_OF_A_STEP, Step
 from swiftbox.language import text
 
 COMMENT_COLUMN = 36
@@ -26,20 +28,60 @@ def write(
     All applicable keys are written, or those in `keys`; a key with a reason carries that as its
     comment, any other its help text. Reading the text back gives the same config.
     """
-    values = config.model_dump(mode="json")
     lines = [f"# {line}".rstrip() for line in header]
+    lines += _body(config, keys, reasons or {}, Layout())
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a config is laid out: with headings, and without some keys."""
+
+    headings: bool = True
+    without: Collection[str] = ()
+
+
+IN_A_STEP = Layout(headings=False, without=NOT_OF_A_STEP)
+
+
+def _body(
+    config: BaseModel, keys: Collection[str] | None, reasons: Mapping[str, str], layout: Layout
+) -> list[str]:
+    values = config.model_dump(mode="json")
+    lines: list[str] = []
     section = "task"
     for card in cards(type(config)):
-        if not card.applies(values):
+        if not card.applies(values) or card.name in layout.without:
             continue
         if keys is not None and card.name not in keys and card.section != "task":
             continue
-        if card.section != section:
+        if card.section != section and layout.headings:
             section = card.section
             lines.append(f"### {section_title(section)}")
-        why = (reasons or {}).get(card.name) or (card.help if card.section != "task" else "")
-        lines.extend(entry(card.name, values[card.name], why))
-    return "\n".join(lines) + "\n"
+        why = reasons.get(card.name) or (card.help if card.section != "task" else "")
+        held = getattr(config, card.name)
+        if isinstance(held, tuple) and held and isinstance(held[0], Step):
+            lines.append(f"{f'{card.name}:':<{COMMENT_COLUMN}}  # {why}")
+            lines += _steps(held, keys, reasons)
+        else:
+            lines.extend(entry(card.name, values[card.name], why))
+    return lines
+
+
+def _steps(
+    steps: Sequence[Step], keys: Collection[str] | None, reasons: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield the lines of steps; their keys and reasons are called `step.key` outside."""
+    for step in steps:
+        start = f"{step.name}."
+        inner = None if keys is None else _inside(start, keys)
+        why = {key: reasons[start + key] for key in _inside(start, reasons)}
+        yield f"- name: {scalar(step.name)}"
+        yield from (f"  {line}" for line in _body(step.config, inner, why, IN_A_STEP))
+
+
+def _inside(start: str, keys: Collection[str]) -> set[str]:
+    return {one.removeprefix(start) for one in keys if one.startswith(start)}
 
 
 def entry(key: str, value: Any, comment: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,31 +48,40 @@ def load_base(
     return model.eval()
 
 
-def _weights_of(model: Any) -> Mapping[str, torch.Tensor]:
-    """Return a quantized model's weights by name, in float32.
+def _weights_of(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield a quantized model's weights by name in float32, one at a time: all are 4 bytes each.
 
     No forward pass has been: on processors with avx512_bf16 one would pack the weights anew.
     """
-    found = {
-        name: value.detach().float()
-        for name, value in model.named_parameters()
-        if value.is_floating_point()
+    packed = {
+        f"{name}.weight": module
+        for name, module in model.named_modules()
+        if isinstance(module, Linear4bit | Linear8bitLt)
     }
-    for name, module in model.named_modules():
-        if isinstance(module, Linear4bit):
-            weight = module.weight
-            found[f"{name}.weight"] = dequantize_4bit(weight.data, weight.quant_state).float()
-        elif isinstance(module, Linear8bitLt):
-            weight = module.weight
-            scales = weight.SCB if weight.SCB is not None else module.state.SCB
-            found[f"{name}.weight"] = int8_vectorwise_dequant(weight.data, scales).float()
-    return found
+    for name, value in model.named_parameters():
+        if name in packed:
+            yield name, _unpacked(packed[name])
+        elif value.is_floating_point():
+            yield name, value.detach().float()
+
+
+def _unpacked(module: Any) -> torch.Tensor:
+    weight = module.weight
+    if isinstance(module, Linear4bit):
+        return dequantize_4bit(weight.data, weight.quant_state).float()
+    scales = weight.SCB if weight.SCB is not None else module.state.SCB
+    return int8_vectorwise_dequant(weight.data, scales).float()
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
-def _take(model: Any, weights: Mapping[str, torch.Tensor]) -> None:
-    for name, value in model.named_parameters():
-        value.copy_(weights[name].view_as(value))
+def _take(model: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+    left = dict(model.named_parameters())
+    for name, weight in weights:
+        if name in left:
+            value = left.pop(name)
+            value.copy_(weight.view_as(value))
+    if left:
+        raise KeyError(f"no weights for {', '.join(left)}")
 
 
 def untie(model: Any) -> bool:

@@ -18,6 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from swiftbox import run_folder
 from swiftbox.config.merge import MergeConfig, Quantization
+from swiftbox.core import parity
 from swiftbox.core.bases import load_base, untie
 from swiftbox.core.cast import Types, cast, write, write_along, written_aside
 from swiftbox.core.sameness import Difference, Seen, difference, prompts, see
@@ -66,6 +67,8 @@ def merge(work: Merge, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]]:
         emit("stage", name="save", detail=run_folder.MODEL)
         dtype = cast(model, work.types)
         _write(model, tokenizer, work, aside)
+        alone = len(work.adapters) == 1  # a stack answers as none of its adapters did
+        parity.carry(work.adapters[-1], aside, dtype=work.types.main, answers=alone)
         memory = see(model, asked)
         report["cast"] = _compare_cast(dtype, difference(seen, memory), emit)
         model = None

@@ -18,7 +18,7 @@ from swiftbox import run_folder
 from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE
-from swiftbox.core import checkpoint
+from swiftbox.core import checkpoint, parity
 from swiftbox.core.layouts import choose_layout
 from swiftbox.core.made import Made
 from swiftbox.core.model import load_model
@@ -77,6 +77,8 @@ def train(
         return None
     emit("stage", name="save", detail=run_folder.MODEL)
     saved = save_model(trainer, config, folder)
+    if trainer.args.should_save and method.head == "language":
+        leave_record(trainer.model, tokenizer, config, saved, emit)
     emit(
         "done",
         seconds=round(time.time() - began, 1),
@@ -210,6 +212,20 @@ def save_model(trainer: SwiftTrainer, config: TrainConfig, folder: Path) -> Path
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
     return final
+
+
+def leave_record(model: Any, tokenizer: Any, config: TrainConfig, saved: Path, emit: Emit) -> None:
+    """Leave in the model's folder what its server is to be held against."""
+    whole = config.distributed in ("none", "ddp")
+    quantized = config.quant_method if config.tuner_type == "qlora" else ""
+    parity.leave(
+        model if whole else None,
+        tokenizer,
+        saved,
+        emit,
+        dtype=config.dtype,
+        quantization=str(quantized or ""),
+    )
 
 
 def _newest(folder: Path) -> str | None:

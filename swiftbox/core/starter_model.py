@@ -25,14 +25,19 @@ SEED = 0
 
 def main() -> int:
     """Make the tokenizer and the model."""
-    corpus, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    made = make(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.stdout.write(json.dumps(made) + "\n")
+    return 0
+
+
+def make(corpus: Path, folder: Path) -> dict[str, int]:
+    """Make both of a corpus, and write them into a folder; return how large they are."""
     tokenizer = make_tokenizer(texts(corpus))
     model = make_model(tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     count = sum(one.numel() for one in model.parameters())
-    sys.stdout.write(json.dumps({"parameters": count, "vocabulary": len(tokenizer)}) + "\n")
-    return 0
+    return {"parameters": count, "vocabulary": len(tokenizer)}
 
 
 def texts(corpus: Path) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -13,6 +12,7 @@ import sys
 from pathlib import Path
 
 from swiftbox.devices.limits import ROOT, limits
+from swiftbox.installed import version_of
 from swiftbox.language import home
 
 PACKAGES = (
@@ -56,14 +56,24 @@ def cores() -> int:
 
 def memory() -> tuple[int, int]:
     """Return main memory in bytes, all and free, within the group's limit."""
-    import psutil
-
-    found = psutil.virtual_memory()
-    total, free = int(found.total), int(found.available)
+    total, free = _main_memory()
     allowed = limits()
     if allowed.memory_bytes is None or allowed.memory_free_bytes is None:
         return total, free
     return min(total, allowed.memory_bytes), min(free, allowed.memory_free_bytes)
+
+
+def _main_memory() -> tuple[int, int]:
+    """Ask the kernel; on Linux without psutil, whose import takes longer than the answer."""
+    said = dict(
+        re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB", _text(ROOT / "proc/meminfo"), re.M)
+    )
+    if len(said) == 2:
+        return int(said["MemTotal"]) * 1024, int(said["MemAvailable"]) * 1024
+    import psutil
+
+    found = psutil.virtual_memory()
+    return int(found.total), int(found.available)
 
 
 def disk_free(folder: Path) -> int:
@@ -118,10 +128,7 @@ def engine_version(name: str) -> str:
 
 def package_version(name: str) -> str:
     """Return the version of an installed distribution; empty when it is not there."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    return version_of(name) or ""
 
 
 def _driver(root: Path) -> str:

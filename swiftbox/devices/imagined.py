@@ -10,6 +10,9 @@ from swiftbox.language import text
 
 GIB = 2**30
 
+MOST_BYTES, MOST_DEVICES = 2**50, 4096
+"""More is a slip of the keyboard."""
+
 
 def imagined(words: str) -> Machine:
     """Return the machine that `cuda:24`, `cuda:80x8`, `npu:64`, `mps:32` or `cpu:64` describes.
@@ -20,9 +23,9 @@ def imagined(words: str) -> Machine:
     size, _, count = rest.partition("x")
     try:
         memory, devices = round(float(size) * GIB), int(count or 1)
-    except ValueError:
+    except (ValueError, OverflowError):
         memory, devices = 0, 0
-    if backend not in BACKENDS or memory <= 0 or devices < 1:
+    if backend not in BACKENDS or not 0 < memory <= MOST_BYTES or not 0 < devices <= MOST_DEVICES:
         raise ConfigError(
             text(f"--on {words}: no such machine", f"--on {words}：无法识别"),
             hint=text(

@@ -9,10 +9,16 @@ from swiftbox.engines.engine import COMPILER, EVERYWHERE, PCRE2, PYTHON_HEADERS,
 TORCH = "2.13.0"
 """The torch of our own environment, where a tool can share it: its wheel is in pip's cache."""
 
+
+def _with_torch(cpu: int) -> dict[str, int]:
+    """Return the sizes of a tool by backend, from that with a CPU torch: the rest is torch."""
+    return {EVERYWHERE: cpu, "cuda": cpu + 6_000_000_000, "rocm": cpu + 13_000_000_000}
+
+
 GPTQ = Engine(
     name="gptq",
     tools=("gptq", "measure"),
-    about=("quantize to 4 or 8 bits with GPTQ or AWQ (gptqmodel)", "GPTQ、AWQ 量化（gptqmodel）"),
+    about=("quantize with GPTQ or AWQ (gptqmodel)", "GPTQ、AWQ 量化（gptqmodel）"),
     capability="gptq_infer",
     torch=TORCH,
     requirements={
@@ -38,8 +44,10 @@ GPTQ = Engine(
     ),
     python=(10, 13),
     system=(COMPILER, PYTHON_HEADERS, PCRE2),
-    env={"GPTQMODEL_CPU_WORKERS": "2"},
-    size_bytes={EVERYWHERE: 2_000_000_000, "cuda": 6_500_000_000},
+    # It takes half of the cores as workers, and one worker alone waits for itself.
+    env_on_few_cores={"GPTQMODEL_CPU_WORKERS": "2"},
+    size_bytes=_with_torch(1_400_000_000),
+    measured=("cpu",),
     selftest="""
 import torch, optimum
 from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
@@ -67,7 +75,9 @@ COMPRESS = Engine(
             "auto-round==0.15.1",
         )
     },
-    size_bytes={EVERYWHERE: 2_000_000_000, "cuda": 6_500_000_000},
+    size_bytes=_with_torch(1_300_000_000),
+    measured=("cpu",),
+    minutes=4,
     selftest="""
 import torch
 from llmcompressor import oneshot
@@ -90,7 +100,9 @@ EVALSCOPE = Engine(
             "openai==3.57.0",
         )
     },
-    size_bytes={EVERYWHERE: 1_000_000_000},
+    size_bytes={EVERYWHERE: 860_000_000},
+    measured=("cpu",),
+    minutes=4,
     selftest="""
 from evalscope import TaskConfig, run_task
 TaskConfig(model="m", datasets=["ceval"], eval_type="openai_api", api_url="http://127.0.0.1:9/v1")
@@ -112,7 +124,9 @@ LM_EVAL = Engine(
             "datasets==5.2.0",
         )
     },
-    size_bytes={EVERYWHERE: 2_000_000_000, "cuda": 6_500_000_000},
+    size_bytes=_with_torch(1_500_000_000),
+    measured=("cpu",),
+    minutes=4,
     selftest="""
 import lm_eval
 from lm_eval.models.huggingface import HFLM

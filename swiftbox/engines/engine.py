@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -14,6 +15,9 @@ from swiftbox.language import text
 
 EVERYWHERE = "*"
 """The key of what holds for every backend that has no entry of its own."""
+
+
+FEW_CORES = 4
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,17 @@ class Engine:
     """The scripts of tools/ that run in it."""
     env: Mapping[str, str] = field(default_factory=dict)
     """What its processes want in their environment; what the user set stands."""
+    env_on_few_cores: Mapping[str, str] = field(default_factory=dict)
+    """The same where there are fewer than FEW_CORES."""
 
     def what_for(self) -> str:
         """Return what it is for, in the current language."""
         return text(*self.about)
+
+    def environment(self) -> dict[str, str]:
+        """Return what its processes want in their environment on this machine."""
+        few = (os.cpu_count() or 1) < FEW_CORES
+        return {**self.env, **(self.env_on_few_cores if few else {})}
 
     def packages(self, backend: str) -> tuple[str, ...]:
         """Return what follows `pip install` in the first step; empty where pip cannot bring it."""

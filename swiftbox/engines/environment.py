@@ -6,7 +6,7 @@ from pathlib import Path
 
 from swiftbox.engines.installing import install, remove
 from swiftbox.engines.marker import State, find, folder_of, python_in, state
-from swiftbox.engines.needs import require
+from swiftbox.engines.needs import disk_bytes, require, torch_is_large
 from swiftbox.engines.self_test import Verdict, self_test
 from swiftbox.errors import MachineError
 from swiftbox.language import text
@@ -14,6 +14,7 @@ from swiftbox.language import text
 __all__ = [
     "State",
     "Verdict",
+    "disk_bytes",
     "find",
     "folder_of",
     "install",
@@ -22,6 +23,7 @@ __all__ = [
     "require",
     "self_test",
     "state",
+    "torch_is_large",
 ]
 
 

@@ -26,7 +26,10 @@ OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
 
 
 class Guarded:
-    """A process group that ends with this process; `hear(is_output, line)` gets what it says."""
+    """A process group that ends with this process; `hear(is_output, line)` gets what it says.
+
+    It works in `folder`, by default where we do.
+    """
 
     def __init__(
         self,
@@ -34,6 +37,8 @@ class Guarded:
         words: Sequence[str],
         env: Mapping[str, str],
         hear: Callable[[bool, str], None],
+        *,
+        folder: Path | None = None,
     ) -> None:
         self.hear = hear
         self.last: deque[str] = deque(maxlen=LAST_WORDS)
@@ -44,6 +49,7 @@ class Guarded:
         self.process = subprocess.Popen(
             [str(python), "-I", "-u", "-X", "utf8", str(GUARD), *words],
             env=found,
+            cwd=folder,
             stdin=subprocess.PIPE,  # its end tells the guard that we are gone
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -215,7 +215,20 @@ def _held(name: str) -> Iterator[None]:
     import fcntl
 
     path = _lock_of(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise MachineError(
+            text(
+                f"cannot write into {path.parent}: {error.strerror}",
+                f"无法写入 {path.parent}：{error.strerror}",
+            ),
+            hint=text(
+                "name another folder: SWIFTBOX_HOME=/big/disk/swiftbox",
+                "请更换目录：SWIFTBOX_HOME=/big/disk/swiftbox",
+            ),
+        ) from None
     while True:
         with path.open("a") as file:
             try:

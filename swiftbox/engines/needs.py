@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.engines.engine import Engine, SystemPackage
 from swiftbox.errors import MachineError
 from swiftbox.language import text
 
 TORCH_INDEX = "SWIFTBOX_TORCH_INDEX"
+CUDA_LIBRARIES = 4_500_000_000
+"""What the default torch of Linux brings beyond a CPU build, unpacked; from the wheels' sizes."""
+
 SPARE = 1.3
 """pip unpacks and builds beside the target before it moves what it made there."""
 
@@ -74,7 +77,7 @@ def install_line(missing: list[SystemPackage]) -> str:
 
 
 def _require_room(engine: Engine, backend: str, folder: Path, there_bytes: int) -> None:
-    need = int(engine.size(backend) * SPARE) - there_bytes
+    need = int(disk_bytes(engine, backend) * SPARE) - there_bytes
     above = next(one for one in (folder, *folder.parents) if one.is_dir())
     free = shutil.disk_usage(above).free
     if free < need:
@@ -93,9 +96,19 @@ def _require_room(engine: Engine, backend: str, folder: Path, there_bytes: int) 
 
 
 def torch_is_large(engine: Engine, backend: str) -> bool:
-    """Tell whether the default index brings CUDA libraries that the backend has no use for."""
-    default = engine.torch and not os.environ.get(TORCH_INDEX) and not BACKENDS[backend].toolkit
-    return bool(default) and platform.system() == "Linux" and platform.machine() == "x86_64"
+    """Tell whether pip is likely to bring CUDA libraries that the backend has no use for.
+
+    It is where the torch that swiftbox runs on came with them, and no other index is named.
+    """
+    if not engine.torch or BACKENDS[backend].toolkit or os.environ.get(TORCH_INDEX):
+        return False
+    folder = host.torch_folder()
+    return folder is not None and bool(host.torch_build(folder).get("cuda"))
+
+
+def disk_bytes(engine: Engine, backend: str) -> int:
+    """Return about how much of the disk an engine takes on this machine."""
+    return engine.size(backend) + torch_is_large(engine, backend) * CUDA_LIBRARIES
 
 
 def interpreter(engine: Engine, minor: int | None = None) -> str:

@@ -50,7 +50,8 @@ def run_tool(
     The request goes to FOLDER/TOOL.request.json, with the path of FOLDER/TOOL.result.json under
     "result"; the script is given the request's path as its only word. Its lines on standard output
     that are JSON objects with "event" are passed to `emit`; all else it says goes to standard
-    error, which is the log of a run. Secrets go by `env` alone.
+    error, which is the log of a run. It works in FOLDER: paths in a request are absolute. Secrets
+    go by `env` alone.
 
     Raises MachineError when the engine is not installed; RunError for a result with "error" (and
     "hint"), an exit code other than 0, or no result, with the tool's last words; ToolStopped when
@@ -74,7 +75,9 @@ def run_tool(
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
 
-    running = Guarded(python, words, {**row.env, **os.environ, **(env or {})}, hear)
+    own = {**row.environment(), **os.environ, **(env or {})}
+    # There, since some tools leave logs and caches wherever they are started.
+    running = Guarded(python, words, own, hear, folder=folder)
     until = stop.is_set if stop is not None else lambda: False
     code = running.run(until, end_within_s=END_WITHIN_S)
     if code is None:

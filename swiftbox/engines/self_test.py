@@ -135,7 +135,9 @@ def _fails(engine: Engine, source: str, *words: str) -> str:
         if line.strip():
             trying.last.append(line)
 
-    trying = Guarded(python_in(folder), [str(script), *words], {**engine.env, **os.environ}, hear)
+    trying = Guarded(
+        python_in(folder), [str(script), *words], {**engine.environment(), **os.environ}, hear
+    )
     try:
         code = trying.run(lambda: time.monotonic() > until)
     finally:

@@ -10,12 +10,12 @@ import json
 import os
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from swiftbox.fit.shape import Shape, made
 from swiftbox.hub.requirements import known_types
+from swiftbox.installed import version_of
 from swiftbox.language import home
 from swiftbox.run_folder import write_json
 
@@ -44,10 +44,7 @@ def built(folder: Path, config: dict[str, Any], params: float | None) -> Shape |
 
 
 def _key(folder: Path) -> str:
-    try:
-        library = version("transformers")
-    except PackageNotFoundError:
-        library = ""
+    library = version_of("transformers") or ""
     return hashlib.sha256((folder / "config.json").read_bytes() + library.encode()).hexdigest()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE
 from swiftbox.fit.memory import BYTES_PER_WEIGHT, OPTIMIZER_BYTES
+from swiftbox.fit.rows import Fetched
 from swiftbox.fit.source import Found
 from swiftbox.fit.training import OPTIMIZERS, trained_parameters
 
@@ -19,19 +20,25 @@ class Disk:
     download: float
     checkpoints: float
     result: float
+    data: float = 0.0
+    """Datasets to be fetched, guessed from their rows."""
+    uncounted: tuple[str, ...] = ()
+    """Datasets to be fetched whose size nobody knows here."""
 
     @property
     def total(self) -> float:
         """Return the bytes that have to be free before the start."""
-        return self.download + self.checkpoints + self.result
+        return self.download + self.data + self.checkpoints + self.result
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return {key: round(value) for key, value in vars(self).items()}
+        sizes = ("download", "data", "checkpoints", "result")
+        found = {key: round(getattr(self, key)) for key in sizes}
+        return {**found, "uncounted": list(self.uncounted)}
 
 
-def disk_of(config: TrainConfig, found: Found) -> Disk:
-    """Return what a settled config writes."""
+def disk_of(config: TrainConfig, found: Found, data: Fetched) -> Disk:
+    """Return what a settled config writes; `data` is what of its rows has to be fetched."""
     trained = trained_parameters(config, found.shape)
     state = OPTIMIZER_BYTES[OPTIMIZERS.get(config.optim, "adamw")]
     kept = found.shape.params if config.tuner_type in WHOLE else trained
@@ -39,4 +46,4 @@ def disk_of(config: TrainConfig, found: Found) -> Disk:
     count = config.save_total_limit + 1 if config.save_steps else 1  # the new one is whole first
     each = BYTES_PER_WEIGHT.get(config.dtype, 2.0) if config.tuner_type in WHOLE else 4.0
     download = 0.0 if found.local else found.shape.params * (0.6 if found.quantized else 2.0)
-    return Disk(download, count * checkpoint, kept * each)
+    return Disk(download, count * checkpoint, kept * each, data.bytes, data.unknown)

@@ -24,6 +24,8 @@ class Duration:
     tokens: float
     seconds: float
     uncertain: float
+    guessed: bool = False
+    """Whether the length of rows is a guess, of a dataset that is not here yet."""
 
     def line(self) -> str:
         """Say it for people."""
@@ -31,10 +33,12 @@ class Duration:
             spoken(self.seconds * factor) for factor in (1, 1 / self.uncertain, self.uncertain)
         )
         tokens = of_tokens(self.tokens)
+        how = text("estimated from the length of the rows", "由数据长度估计")
+        if self.guessed:
+            how = text("rows on the hub taken as usually long", "尚未下载的数据按常见长度估计")
         return text(
-            f"time: about {amount} ({least} to {most}) for some {tokens} tokens, estimated from "
-            "the length of the rows",
-            f"时间：约 {amount}（{least} 至 {most}），约 {tokens} 个 token（由数据长度估计）",
+            f"time: about {amount} ({least} to {most}) for some {tokens} tokens, {how}",
+            f"时间：约 {amount}（{least} 至 {most}），约 {tokens} 个 token（{how}）",
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,6 +18,17 @@ from swiftbox.fit.verdict import Verdict, judge
 SHORTEST = 512
 """A max_length below this changes what is learned more than a smaller model would."""
 
+COUNTS = (2, 4, *range(8, 1025, 8))
+"""Devices come by eights; beyond some thousand the pieces cost more than they save."""
+
+CHEAP = {
+    "gradient_checkpointing",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "max_length",
+}
+"""Settings whose change keeps model and tuner."""
+
 Changes = Mapping[str, Any]
 Smaller = Callable[[str], Iterator[tuple[str, Found]]]
 """Yields models of the same family, the largest first."""
@@ -58,6 +69,27 @@ def propose(
             if one.verdict.word == "fits":
                 return one
     return None
+
+
+def with_more_devices(config: TrainConfig, found: Found, machine: Machine) -> Proposal | None:
+    """Return how many devices of this kind would do with all sharded; None where none would."""
+    kind = _sharding(machine)
+    if not machine.devices or kind is None:
+        return None
+    for count in COUNTS:
+        if count <= len(machine.devices):
+            continue
+        changes = {**_saving(config), "distributed": kind, "num_devices": count}
+        changed = config.model_copy(update=changes)
+        verdict = judge(changed, found.shape, machine, exact=found.exact, quantized=found.quantized)
+        if verdict.word == "fits":
+            return Proposal(changes, verdict)
+    return None
+
+
+def _sharding(machine: Machine) -> str | None:
+    strategies = BACKENDS[machine.backend].distributed
+    return next((one for one in ("fsdp", "zero3") if one in strategies), None)
 
 
 def _on_this_model(config: TrainConfig, machine: Machine) -> Iterator[Changes]:
@@ -117,6 +149,4 @@ def _more_devices(config: TrainConfig, machine: Machine) -> dict[str, Any]:
     sharded = config.distributed in ("fsdp", "zero3") and (config.num_devices or 1) == count
     if count < 2 or sharded:
         return {}
-    strategies = BACKENDS[machine.backend].distributed
-    kind = "fsdp" if "fsdp" in strategies else "zero3"
-    return {"distributed": kind, "num_devices": count}
+    return {"distributed": _sharding(machine) or "zero3", "num_devices": count}

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from swiftbox.fit.memory import BYTES_PER_WEIGHT
 from swiftbox.fit.shape import Shape
 
+SPARE = 0.5
+"""The built-in engine's cache grows by half; one that is made of pages keeps next to nothing."""
+
 
 @dataclass(frozen=True)
 class Need:
@@ -28,11 +31,16 @@ def serving(
     context: int = 4096,
     concurrency: int = 1,
     devices: int = 1,
+    spare: float = SPARE,
 ) -> Need:
-    """Return the need of serving: weights, cache of all requests, one pass's activations."""
+    """Return the need of serving: weights, cache of all requests, one pass's activations.
+
+    `spare`: what the engine's cache keeps free for what is still to be written, as a share.
+    """
     weights = shape.inside * BYTES_PER_WEIGHT[storage]
     weights += shape.outside * max(2.0, BYTES_PER_WEIGHT[storage] if storage == "float32" else 2.0)
-    cache = cache_bytes_per_token(shape) * context * concurrency
+    each = 4.0 if storage == "float32" else 2.0
+    cache = cache_bytes_per_token(shape, bytes_each=each) * context * concurrency * (1 + spare)
     rows = min(context, 8192)
     work = rows * 2 * (shape.hidden * 4 + shape.layer_width * 2) + concurrency * shape.vocab * 4
     return Need((weights + cache) / devices + work, 0.0)

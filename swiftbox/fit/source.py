@@ -46,7 +46,7 @@ def of_row(row: Model) -> Found | None:
     active = row.active_params_b * 1e9 if row.active_params_b else None
     quantized = "" if row.quant == "none" else row.quant
     if not row.dims:
-        shape = replace(guessed(params), active=active)
+        shape = replace(guessed(active or params), params=params, active=active)
         return Found(shape, exact=False, local=False, quantized=quantized)
     shape = made(row.dims, params=params, active=active)
     return Found(shape, exact=True, local=False, quantized=quantized)

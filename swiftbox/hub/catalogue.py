@@ -96,7 +96,12 @@ class Benchmark:
 @cache
 def models() -> tuple[Model, ...]:
     """Return all models."""
-    return tuple(Model(**row) for row in _rows("models"))
+    return tuple(map(_model, range(len(_data()["models"]["rows"]))))
+
+
+def family(name: str) -> list[Model]:
+    """Return the models of a family; only they are made of their rows."""
+    return [_model(at) for at, one in enumerate(_column("family")) if one == name]
 
 
 @cache
@@ -119,7 +124,8 @@ def lora_targets(model_type: str) -> Mapping[str, list[str]]:
 
 def model(name: str) -> Model | None:
     """Return the model of an id on either hub, whatever its case; None where there is none."""
-    return _by_name().get(name.lower())
+    at = _by_name().get(name.lower())
+    return None if at is None else _model(at)
 
 
 def dataset(name: str) -> Dataset | None:
@@ -206,15 +212,31 @@ def _loose_score(one: Model, words: list[str]) -> int | None:
 
 
 @cache
-def _by_name() -> dict[str, Model]:
-    found: dict[str, Model] = {}
-    for one in models():
-        if one.hf_id:
-            found.setdefault(one.hf_id.lower(), one)
-    for one in reversed(models()):
-        found[one.id.lower()] = one
-        found[one.name.lower()] = one
+def _by_name() -> dict[str, int]:
+    """Return the places of rows by their names: an id goes before another hub's, then the first."""
+    ids, others, insides = (_column(key) for key in ("id", "hf_id", "subfolder"))
+    found: dict[str, int] = {}
+    for at, other in enumerate(others):
+        if other:
+            found.setdefault(other.lower(), at)
+    for at in range(len(ids) - 1, -1, -1):
+        name = ids[at].lower()
+        found[name] = at
+        if insides[at]:
+            found[f"{name}:{insides[at].lower()}"] = at
     return found
+
+
+def _column(key: str) -> list[Any]:
+    at = _data()["models"]["columns"].index(key)
+    return [row[at] for row in _data()["models"]["rows"]]
+
+
+@cache
+def _model(at: int) -> Model:
+    """Make one model of its row; making all takes longer than reading the file."""
+    part = _data()["models"]
+    return Model(**_named(part["columns"], part["rows"][at]))
 
 
 @cache
@@ -225,10 +247,11 @@ def _data() -> dict[str, Any]:
 
 def _rows(part: str) -> list[dict[str, Any]]:
     columns = _data()[part]["columns"]
-    return [
-        {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in zip(columns, row, strict=True)
-        }
-        for row in _data()[part]["rows"]
-    ]
+    return [_named(columns, row) for row in _data()[part]["rows"]]
+
+
+def _named(columns: list[str], row: list[Any]) -> dict[str, Any]:
+    return {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in zip(columns, row, strict=True)
+    }

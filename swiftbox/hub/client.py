@@ -21,6 +21,10 @@ class Client(Protocol):
         """Return where the hub's own tools would look for them; nothing is fetched."""
         ...
 
+    def root(self, one: Wanted, folder: Path) -> Path:
+        """Return the folder that nothing may be written outside of."""
+        ...
+
     def kept(self, one: Wanted) -> list[Path]:
         """Return the folders where an earlier download of it may be, without asking the hub."""
         ...

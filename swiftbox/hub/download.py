@@ -175,7 +175,8 @@ def _fetch(attempt: _Attempt) -> Fetched:
     listing = patiently(lambda: client.listing(one), done=int, on_pause=attempt.pausing)
     files = names.select(listing.files, one)
     folder = client.folder(one, listing)
-    names.require_safe(listing.files, folder)
+    names.require_safe(listing.files)
+    names.require_inside(_places(attempt, folder, files), client.root(one, folder))
     _require_some(one, listing, files)
     _announce_pickles(attempt, files)
     marker = read_marker(folder)
@@ -192,6 +193,15 @@ def _fetch(attempt: _Attempt) -> Fetched:
     _announce_code(attempt, folder, files)
     size_bytes = sum(file.size for file in files)
     return Fetched(_inside(one, folder), origin, len(files), size_bytes, meter.fetched)
+
+
+def _places(
+    attempt: _Attempt, folder: Path, files: Sequence[RemoteFile]
+) -> Iterator[tuple[str, Path]]:
+    """Yield every path that is written to, with the hub's name of what goes there."""
+    for file in files:
+        yield file.path, folder / file.path
+        yield file.path, attempt.client.partial(attempt.one, folder, file)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from swiftbox.errors import HubError
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter
-from swiftbox.hub.trouble import Trouble
 from swiftbox.hub.verified import BLOCK_BYTES, MARKER, sha256_of
 from swiftbox.hub.wanted import Wanted
+from swiftbox.language import text
 
 
 class Folder:
@@ -29,12 +30,16 @@ class Folder:
             if path.name != MARKER
         ]
         if not files:
-            raise Trouble("missing", f"no files in {root}")
+            raise HubError(text(f"no files in {root}", f"{root} 中没有文件"))
         return Listing(tuple(files), "", None)
 
     def folder(self, one: Wanted, listing: Listing) -> Path:  # noqa: ARG002 - as every client
         """Return where the copy goes; without a place of its own it is used where it is."""
         return one.local_dir or Path(one.id)
+
+    def root(self, one: Wanted, folder: Path) -> Path:  # noqa: ARG002 - as every client
+        """Return the copy's folder."""
+        return folder
 
     def kept(self, one: Wanted) -> list[Path]:
         """Return the copy's folder."""

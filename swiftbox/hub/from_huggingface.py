@@ -63,6 +63,10 @@ class HuggingFace:
             return one.local_dir
         return self._storage(one) / "snapshots" / str(listing.commit)
 
+    def root(self, one: Wanted, folder: Path) -> Path:
+        """Return the folder in the cache, where links lead to blobs, or `local_dir`."""
+        return folder if one.local_dir is not None else self._storage(one)
+
     def kept(self, one: Wanted) -> list[Path]:
         """Return the snapshots of the revision, of which the SDK's cache keeps the commit."""
         if one.local_dir is not None:

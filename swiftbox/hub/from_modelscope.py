@@ -60,6 +60,10 @@ class ModelScope:
             self.api.download_repo(one.id, one.kind, revision=listing.revision, file_list=[])
         )
 
+    def root(self, one: Wanted, folder: Path) -> Path:  # noqa: ARG002 - as every client
+        """Return the snapshot's folder: files stand in it as such."""
+        return folder
+
     def kept(self, one: Wanted) -> list[Path]:
         """Return the snapshot's folder: it is named by the branch."""
         return [self.folder(one, Listing((), one.revision or "master", None))]

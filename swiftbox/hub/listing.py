@@ -46,22 +46,51 @@ class Listing:
     commit: str | None
 
 
-def require_safe(files: Iterable[RemoteFile], folder: Path) -> None:
-    """Raise HubError when any name is no path within the folder; nothing was fetched then."""
-    root = folder.resolve()
+def require_safe(files: Iterable[RemoteFile]) -> None:
+    """Raise HubError when any name is no path within a folder; nothing was fetched then."""
     for one in files:
-        why = unsafe(one.path) or _through_link(one.path, folder, root)
-        if why:
-            raise HubError(
-                text(
-                    f"the hub names a file {one.path!r}: {why}; nothing was fetched",
-                    f"社区给出的文件名 {one.path!r}：{why}；未下载任何内容",
-                ),
+        if why := unsafe(one.path):
+            raise _refused(
+                one.path,
+                why,
                 hint=text(
                     "such a repository is broken or hostile; do not use it",
                     "这样的仓库已损坏或有恶意，请勿使用",
                 ),
             )
+
+
+def require_inside(places: Iterable[tuple[str, Path]], root: Path) -> None:
+    """Raise HubError when a link on this machine would lead what is written out of `root`.
+
+    `places` are names of the hub with the paths that are written to for them.
+    """
+    inside = root.resolve()
+    checked: set[Path] = set()
+    for name, path in places:
+        new = [one for one in (path, path.parent) if one not in checked]
+        checked.update(new)
+        for one in new:
+            leads = one.is_symlink() if one == path else True
+            if leads and not one.resolve().is_relative_to(inside):
+                raise _refused(
+                    name,
+                    text("a link leads it out of its folder", "有链接将其引出所在目录"),
+                    hint=text(
+                        f"remove the link ({one}), or choose another folder",
+                        f"请删除该链接（{one}），或换用其他目录",
+                    ),
+                )
+
+
+def _refused(name: str, why: str, *, hint: str) -> HubError:
+    return HubError(
+        text(
+            f"the hub names a file {name!r}: {why}; nothing was fetched",
+            f"社区给出的文件名 {name!r}：{why}；未下载任何内容",
+        ),
+        hint=hint,
+    )
 
 
 def unsafe(path: str) -> str:
@@ -77,14 +106,6 @@ def unsafe(path: str) -> str:
         return text("it is too long", "过长")
     if MARKER in parts:
         return text("that name is ours", "该名称为本工具保留")
-    return ""
-
-
-def _through_link(path: str, folder: Path, root: Path) -> str:
-    """Say whether a link in the folder leads the path out of it."""
-    parent = (folder / path).parent
-    if parent != folder and not parent.resolve().is_relative_to(root):
-        return text("a link leads it out of its folder", "有链接将其引出所在目录")
     return ""
 
 

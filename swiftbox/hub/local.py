@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -51,9 +52,10 @@ def here(kind: Kind = "model", folders: Iterable[Path] = ()) -> list[Local]:
     The current directory is always one of those folders. Reads names, sizes, indexes and markers.
     """
     found = [
-        _of_cache(one, kind, cache)
+        local
         for cache in CACHES
         for one in sorted(kept_in(cache, kind), key=lambda one: one.id.lower())
+        if (local := _of_cache(one, kind, cache)) is not None
     ]
     if kind == "dataset":
         return found
@@ -67,7 +69,16 @@ def here(kind: Kind = "model", folders: Iterable[Path] = ()) -> list[Local]:
         files = list(files_in(place))
         size = _size(files, follow=True)
         found.append(Local(name, kind, "folder", place, size, _complete(place, kind, files)))
-    return found
+    return _told_apart(found)
+
+
+def _told_apart(found: list[Local]) -> list[Local]:
+    """Name those by their folders that several have the same name."""
+    names = Counter(one.id for one in found)
+    return [
+        replace(one, id=_name(one.folder)) if one.where == "folder" and names[one.id] > 1 else one
+        for one in found
+    ]
 
 
 def remove(one: Local) -> int:
@@ -126,8 +137,11 @@ def files_in(folder: Path, depth: int = DEEPEST_FILE) -> Iterator[Path]:
             yield folder / entry.name
 
 
-def _of_cache(one: Kept, kind: Kind, cache: Cache) -> Local:
+def _of_cache(one: Kept, kind: Kind, cache: Cache) -> Local | None:
+    """Return what a cache holds of it; None where a download that failed left folders alone."""
     files = list(files_in(one.storage))
+    if not files:
+        return None
     whole = _complete(one.folder, kind, files)
     return Local(one.id, kind, cache, one.folder, _size(files, follow=False), whole)
 

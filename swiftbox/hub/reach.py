@@ -7,7 +7,6 @@ import os
 import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
@@ -57,6 +56,8 @@ def _ask(endpoint: str, timeout_s: float, answered: set[str]) -> None:
 
 def address(endpoint: str) -> tuple[str, int]:
     """Return host and port to connect to for an address: those of the proxy where one is set."""
+    import urllib.request  # 40 ms, and only where something is fetched
+
     parts = urlsplit(endpoint)
     proxies = urllib.request.getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swiftbox.hub.catalogue import Model, model
+from swiftbox.installed import version_of
 from swiftbox.language import text
+
+PACKAGE = re.compile(r"([\w.-]+)(?:\[[\w,.-]*\])?\s*((?:[<>=!~].*)?)")
+"""A package with its bounds; packaging's own reader of them takes longer to load than to read."""
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 
@@ -46,21 +50,14 @@ def known_types() -> frozenset[str] | None:
     return frozenset(found) or None
 
 
-@functools.cache
 def installed(package: str) -> str | None:
     """Return the installed version of a package; None when it is not there."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return version_of(package)
 
 
 def requirements(row: Model) -> Iterator[Finding]:
     """Hold what the catalogue knows a model needs against what is installed."""
-    from packaging.requirements import InvalidRequirement, Requirement
-    from packaging.specifiers import SpecifierSet
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     here = installed("transformers")
     spec = SpecifierSet(row.transformers_spec or "")
@@ -69,12 +66,15 @@ def requirements(row: Model) -> Iterator[Finding]:
         only_upper = not upper.contains(here, prereleases=True)
         yield _outside(row, here, native_above=row.native == "yes" and only_upper)
     for said in row.extra_requires:
-        try:
-            wanted = Requirement(said)
-        except InvalidRequirement:
+        named = PACKAGE.fullmatch(said)
+        if named is None:
             continue
-        version = installed(wanted.name)
-        if version is None or not wanted.specifier.contains(version, prereleases=True):
+        try:
+            bounds = SpecifierSet(named[2])
+        except InvalidSpecifier:
+            continue
+        version = installed(named[1])
+        if version is None or not bounds.contains(version, prereleases=True):
             yield lacks(said)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from swiftbox.errors import HubError
+from swiftbox.hub.catalogue import similar
 from swiftbox.language import text
 
 Kind = Literal["model", "dataset"]
@@ -53,14 +55,29 @@ def wanted(name: str, **settings: Any) -> Wanted:
     parts = repository.split("/")
     if len(parts) != 2 or not all(_is_word(one) for one in parts) or not _is_path(subfolder):
         raise HubError(
-            text(f"{name} is no id of a hub", f"{name} 不是有效的社区 id"),
-            hint=text(
-                "an id is owner/name, such as Qwen/Qwen3-0.6B; a folder that exists is used as it "
-                "is",
-                "id 的形式为 所有者/名称，如 Qwen/Qwen3-0.6B；已存在的目录会直接使用",
-            ),
+            text(f"{name} is no id of a hub", f"{name} 不是有效的社区 id"), hint=_meant(name)
         )
     return Wanted(repository, subfolder=subfolder or None, **settings)
+
+
+def _meant(name: str) -> str:
+    """Say what a name that is no id may stand for: a page, an id with a revision, a mere name."""
+    page = re.match(r"https?://[^/]+/(?:models/|datasets/)?([\w.-]+/[\w.-]+)", name)
+    branch = re.fullmatch(r"([\w.-]+/[\w.-]+)@(\S+)", name)
+    near = ", ".join(similar(name)) if "/" not in name else ""
+    if page:
+        return text(f"the id of that page is {page[1]}", f"该页面的 id 为 {page[1]}")
+    if branch:
+        return text(
+            f"write {branch[1]}, and revision: {branch[2]} (--revision)",
+            f"请写 {branch[1]}，并设 revision: {branch[2]}（--revision）",
+        )
+    if near:
+        return text(f"an id is owner/name; near: {near}", f"id 为 所有者/名称；相近：{near}")
+    return text(
+        "an id is owner/name, such as Qwen/Qwen3-0.6B; a folder that exists is used as it is",
+        "id 的形式为 所有者/名称，如 Qwen/Qwen3-0.6B；已存在的目录会直接使用",
+    )
 
 
 def elsewhere(one: Wanted, hub: str, name: str) -> Wanted:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ from prompt_toolkit.utils import get_cwidth
 from swiftbox import launch, run_folder
 from swiftbox.language import text
 from swiftbox.menu.ask import pause, say, select, type_in
+from swiftbox.menu.home import keys_kept
 from swiftbox.view import View
+
+LOOK_AGAIN_S = 0.1
 
 
 def show_yaml(yaml: str) -> None:
@@ -24,11 +29,12 @@ def show_yaml(yaml: str) -> None:
 
 
 def cropped(line: str) -> str:
-    """Return as much of a line as the terminal is wide; comments may run over, values do not."""
+    """Return as much of a line as the terminal is wide; of a comment alone anything is cut."""
     width = shutil.get_terminal_size().columns - 1
-    while get_cwidth(line) > width:
-        line = line[: width - get_cwidth(line)]
-    return line
+    shortest = 0 if line.startswith("#") else len(line.partition("  # ")[0].rstrip())
+    while get_cwidth(line) > width and len(line) > shortest:
+        line = line[:-1]
+    return line.rstrip()
 
 
 def save_as(proposed: str, content: Callable[[Path], str]) -> Path:
@@ -56,10 +62,11 @@ def _needs_name(typed: str) -> str:
     return "" if typed else text("a name is needed", "请输入文件名")
 
 
-def carry_out(path: Path, *, detach: bool) -> Path | None:
+def carry_out(path: Path, *, detach: bool, lasts: bool = False) -> Path | None:
     """Run a YAML with the live view, or leave it in the background.
 
-    Returns the run's folder when it is done; else waits until the user has read what was said.
+    Returns the run's folder when it is done, and that of one that `lasts` once it is ready in the
+    background; else waits until the user has read what was said.
     """
     folders: list[Path] = []
 
@@ -69,9 +76,11 @@ def carry_out(path: Path, *, detach: bool) -> Path | None:
 
     if detach:
         launch.start(path, detach=True, on_start=remember)
+        if lasts and folders and wait_until_served(folders[0]):
+            return folders[0]
         say(text("follow it under `My runs`", "可在“我的运行”中跟踪"))
     else:
-        with View() as view:
+        with keys_kept(), View() as view:
             code = launch.start(path, on_event=view.event, on_start=remember)
         if code == 0 and folders:
             return folders[0]
@@ -79,3 +88,24 @@ def carry_out(path: Path, *, detach: bool) -> Path | None:
             say(text(f"log: {folders[0] / run_folder.LOG}", f"日志：{folders[0] / run_folder.LOG}"))
     pause()
     return None
+
+
+def wait_until_served(folder: Path) -> bool:
+    """Show what a run in the background does until it serves; tell whether it does.
+
+    Ctrl-C stops looking and leaves the run alone.
+    """
+    offset = 0
+    say(text("getting ready (Ctrl-C leaves it to that)", "准备中（Ctrl-C 退出等待，服务继续）"))
+    with contextlib.suppress(KeyboardInterrupt), keys_kept(), View() as view:
+        while True:
+            active = run_folder.find(str(folder)).is_active
+            events, offset = run_folder.read_events(folder, offset)
+            for event in events:
+                view.event(event)
+            if run_folder.find(str(folder)).state.get("url"):
+                return True
+            if not active:
+                break
+            time.sleep(LOOK_AGAIN_S)
+    return False

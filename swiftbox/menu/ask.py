@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import questionary
 from prompt_toolkit.styles import Style
+from prompt_toolkit.utils import get_cwidth
 
 from swiftbox.errors import UserError
 from swiftbox.language import text
@@ -47,7 +50,7 @@ def select(
     many = search or len(options) > MOST_SHOWN
     place = _answer(
         questionary.select(
-            message,
+            _short(message),
             choices=options,
             default=chosen,
             instruction=keys(),
@@ -57,6 +60,39 @@ def select(
         )
     )
     return values[place]
+
+
+def _short(message: str) -> str:
+    """Cut a question, such as the name of a run, so that it stays on one line with the keys."""
+    width = shutil.get_terminal_size().columns - get_cwidth(f"?   {keys()}")
+    if get_cwidth(message) <= width:
+        return message
+    while get_cwidth(message) > width - 1:
+        message = message[:-1]
+    return message + "~"
+
+
+def select_many(
+    message: str, choices: Sequence[tuple[Any, str]], marked: Sequence[Any]
+) -> list[Any]:
+    """Let several of (value, title) be marked; return their values, at least one."""
+    options = [
+        questionary.Choice(title, value=at, checked=value in marked)
+        for at, (value, title) in enumerate(choices)
+    ]
+    places = _answer(
+        questionary.checkbox(
+            message,
+            choices=options,
+            validate=lambda found: bool(found) or text("mark at least one", "请至少选择一项"),
+            instruction=text(
+                "(arrows, Space marks, Enter; Ctrl-C: back)",
+                "（方向键，空格选择，回车，Ctrl-C 返回）",
+            ),
+            style=STYLE,
+        )
+    )
+    return [choices[at][0] for at in places]
 
 
 def type_in(message: str, default: str, check: Callable[[str], str]) -> str:
@@ -108,6 +144,32 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+WORD = r"[\u2e80-\uffef][，。；：、）”]*\s*|[^\s\u2e80-\uffef]+[，。；：、）”]*\s*|\s+"
+"""What a line may end behind: a word, or a Chinese letter; no line begins with a comma."""
+
+
+def tell(line: str) -> None:
+    """Write a line of words; what is longer than the terminal goes on under it, words whole."""
+    for part in folded(line, shutil.get_terminal_size().columns - 1):
+        say(part)
+
+
+def folded(line: str, width: int) -> list[str]:
+    """Cut a line into parts of so many places, between words; further parts are indented.
+
+    Chinese letters take two places, and a line may end after any of them.
+    """
+    start = line[: len(line) - len(line.lstrip())]
+    hang = start + "  "
+    parts, now = [], ""
+    for word in re.findall(WORD, line):
+        if now.strip() and get_cwidth(now + word.rstrip()) > width:
+            parts.append(now.rstrip())
+            now = hang
+        now += word
+    return [*parts, now.rstrip()]
+
+
 def complain(error: UserError) -> None:
     """Show what is wrong and what to do; of a long list the beginning and the end."""
     lines = error.message.splitlines()
@@ -118,6 +180,7 @@ def complain(error: UserError) -> None:
             f"……另有 {left_out} 行（swiftbox check FILE 显示全部）",
         )
         lines = [*lines[: MOST_COMPLAINTS - 2], more, *lines[-2:]]
-    say("error: " + "\n".join(lines))
-    if error.hint:
-        say(f"hint: {error.hint}")
+    for line in ("error: " + "\n".join(lines)).splitlines():
+        tell(line)
+    for line in f"hint: {error.hint}".splitlines() if error.hint else []:
+        tell(line)

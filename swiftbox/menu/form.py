@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,42 +10,51 @@ from swiftbox.config.checking import build
 from swiftbox.config.fields import Card, cards, section_title
 from swiftbox.config.reading import read_text
 from swiftbox.config.task import TaskConfig
-from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import scalar
 from swiftbox.language import text
-from swiftbox.menu.ask import Back, say, select, type_in, type_path
+from swiftbox.menu.ask import Back, select, tell, type_in, type_path
 from swiftbox.menu.goals import suggested
-from swiftbox.menu.picker import Picker
-from swiftbox.offers import Datasets, MachineNow, Models
+from swiftbox.menu.pickers import PICKED, may_be_empty, pick, takes_one, task_of, written
+from swiftbox.offers import MachineNow
 from swiftbox.tasks.checks import looks_like_path
 
 Values = dict[str, Any]
 
-PATHS = ("model", "adapter", "dataset", "template", "output_dir")
-"""Fields that are typed with path completion; what exists is checked as it is typed."""
+PATHS = ("template", "output_dir", "local_dir", "benchmark_dir")
+"""Fields that are typed with path completion."""
 
-MUST_EXIST = ("model", "adapter", "dataset")
-
-PICKED = ("model", "dataset")
-"""Fields that are picked from what is here and from the catalogue."""
+MUST_EXIST = ("model", "adapter", "compare", "dataset", "calibration_dataset")
+"""Fields whose paths are looked for as they are typed."""
 
 
 def unknown() -> None:
     """Stand for a machine that nobody has looked at yet."""
 
 
-def fill(model: type[TrainConfig], values: Values, machine: MachineNow = unknown) -> Values:
-    """Ask the essential fields one by one; Back at the first leaves the form."""
-    asked = [card for card in cards(model) if card.essential and card.name != "stage"]
+def fill(
+    model: type[TaskConfig],
+    values: Values,
+    machine: MachineNow = unknown,
+    *,
+    without: Sequence[str] = (),
+    from_last: bool = False,
+) -> Values:
+    """Ask the essential fields one by one; Back at the first leaves the form.
+
+    `from_last` begins with the last question: the way back into a form that was filled in.
+    """
+    left_out = ("stage", *without)
+    asked = [card for card in cards(model) if card.essential and card.name not in left_out]
     answers = dict(values)
-    at = 0
+    at = max(0, _before(model, asked, len(asked), answers)) if from_last else 0
     while at < len(asked):
         card = asked[at]
         if not card.applies(everything(model, answers)):
             at += 1
             continue
         try:
-            answers[card.name] = ask_field(model, card, proposed(model, card, answers), machine)
+            answer = ask_field(model, card, proposed(model, card, answers), machine)
+            answers = answered(answers, card, answer)
         except Back:
             at = _before(model, asked, at, answers)
             if at < 0:
@@ -55,15 +64,21 @@ def fill(model: type[TrainConfig], values: Values, machine: MachineNow = unknown
     return answers
 
 
-def proposed(model: type[TrainConfig], card: Card, answers: Values) -> Values:
+def answered(answers: Values, card: Card, answer: Any) -> Values:
+    """Return the answers with one more; what is left empty is not written."""
+    others = {key: value for key, value in answers.items() if key != card.name}
+    return others if answer is None and card.default is None else {**answers, card.name: answer}
+
+
+def proposed(model: type[TaskConfig], card: Card, answers: Values) -> Values:
     """Return the answers with what is sensible for a field that has none yet."""
-    if card.name in answers:
+    if card.name in answers or "stage" not in model.model_fields:
         return answers
     value = suggested(str(model.model_fields["stage"].default), answers, card.name)
     return answers if value is None else {**answers, card.name: value}
 
 
-def _before(model: type[TrainConfig], asked: list[Card], at: int, answers: Values) -> int:
+def _before(model: type[TaskConfig], asked: list[Card], at: int, answers: Values) -> int:
     """Return the place of the question before this one that applies; -1 before the first."""
     at -= 1
     while at >= 0 and not asked[at].applies(everything(model, answers)):
@@ -104,7 +119,8 @@ def more(
         if chosen is None:
             return answers
         try:
-            answers[chosen.name] = ask_field(model, chosen, answers, machine)
+            answer = ask_field(model, chosen, answers, machine)
+            answers = answered(answers, chosen, answer)
         except Back:
             continue
 
@@ -120,24 +136,18 @@ def ask_field(
     """Ask for one field by its card; its help is the question, its current value the default."""
     now = values.get(card.name, card.default)
     message = card.name
-    say(f"  {card.help}")
+    tell(f"  {card.help}")
     if card.kind == "choice":
         return select(message, [(one, one) for one in card.choices], default=str(now))
     if card.kind == "boolean":
         titles = [(True, text("yes", "是")), (False, text("no", "否"))]
         return select(message, titles, default=now)
 
-    def check(typed: str) -> str:
-        return mistake(model, card, typed)
-
     if card.name in PICKED:
-        plain_text = model.model_fields["stage"].default == "pt"
-        offered = Models(machine) if card.name == "model" else Datasets(plain=plain_text)
-        (typed,) = Picker(message, offered, check, plain(now)).pick()
-    else:
-        ask = type_path if card.name in PATHS else type_in
-        typed = ask(message, plain(now), check)
-    return parsed(model, card, typed)
+        picked = pick(model, card, now, lambda one: mistake(model, card, one), machine)
+        return parsed(model, card, written(model, card.name, picked))
+    ask = type_path if card.name in PATHS else type_in
+    return parsed(model, card, ask(message, plain(now), lambda typed: mistake(model, card, typed)))
 
 
 def plain(value: Any) -> str:
@@ -147,16 +157,19 @@ def plain(value: Any) -> str:
 
 def mistake_of(model: type[TaskConfig], name: str, typed: str) -> str:
     """Return what is wrong with a typed value by the field's type alone."""
-    settings = read_text("", source="", overrides=[f"{name}={typed}"])
+    settings = read_text("", source="", overrides=[*_of_task(model), f"{name}={typed}"])
     build(model, settings, {})
     return next((one.what for one in settings.problems if one.key == name), "")
 
 
 def mistake(model: type[TaskConfig], card: Card, typed: str) -> str:
     """Return what is wrong with a typed value, in the reader's words; empty when it is well."""
-    if not typed and card.nullable:
+    if not typed and may_be_empty(card):
         return ""
-    if wrong := mistake_of(model, card.name, typed):
+    whole = typed
+    if card.name in PICKED and not takes_one(model, card.name):
+        whole = written(model, card.name, [typed])
+    if wrong := mistake_of(model, card.name, whole):
         return wrong
     missing = card.name in MUST_EXIST and looks_like_path(typed.partition("#")[0])
     if missing and not Path(typed).expanduser().exists():
@@ -166,11 +179,23 @@ def mistake(model: type[TaskConfig], card: Card, typed: str) -> str:
     return ""
 
 
+STANDING_IN: Mapping[str, str] = {"model": "m", "dataset": "d"}
+"""Values of fields that a config cannot be without, while another field is looked at."""
+
+
+def _of_task(model: type[TaskConfig]) -> list[str]:
+    """Say which task is meant: some keys have another name's meaning in another."""
+    return [f"task={task_of(model)}"]
+
+
 def parsed(model: type[TaskConfig], card: Card, typed: str) -> Any:
     """Return the value that a typed text means."""
-    if not typed and card.nullable:
-        return None
-    required = {"model": "m", "dataset": "d", card.name: typed}
-    overrides = [f"{key}={value}" for key, value in required.items()]
-    config = build(model, read_text("", source="", overrides=overrides), {})
-    return getattr(config, card.name)
+    if not typed and may_be_empty(card):
+        return None if card.nullable else card.default
+    needed = {one.name: "x" for one in cards(model) if one.required}
+    own = {key: value for key, value in STANDING_IN.items() if key in model.model_fields}
+    given = {**needed, **own, card.name: typed}
+    overrides = [*_of_task(model), *(f"{key}={value}" for key, value in given.items())]
+    settings = read_text("", source="", overrides=overrides)
+    config = build(model, settings, {})
+    return settings.entries[card.name].value if config is None else getattr(config, card.name)

@@ -10,22 +10,24 @@ from collections.abc import Iterator
 from swiftbox import __version__
 from swiftbox.language import text
 
-TRAIN, DOWNLOAD, RUNS, DEMO, DOCTOR, LANGUAGE, QUIT = (
-    "train",
-    "download",
-    "runs",
-    "demo",
-    "doctor",
-    "language",
-    "quit",
-)
+TASKS = ("train", "download", "merge", "quantize", "evaluate", "deploy", "chat", "pipeline")
+RUNS, DEMO, DOCTOR, LANGUAGE, QUIT = ("runs", "demo", "doctor", "language", "quit")
 
 
 def entries() -> list[tuple[str, str]]:
-    """Return what the home screen offers: key and title."""
+    """Return what the home screen offers: key and title, tasks in the order of the story."""
+    titles = (
+        text("Train a model", "训练模型"),
+        text("Download models and datasets", "下载模型与数据集"),
+        text("Merge an adapter into its base", "将适配器合并进基座"),
+        text("Quantize: make a model smaller", "量化：缩小模型"),
+        text("Evaluate: base against tuned", "评测：微调前后对比"),
+        text("Deploy: serve a model", "部署：提供模型服务"),
+        text("Chat with a model", "与模型对话"),
+        text("The whole chain, one after the other", "全流程：依次完成以上各步"),
+    )
     return [
-        (TRAIN, text("Train a model", "训练模型")),
-        (DOWNLOAD, text("Download models and datasets", "下载模型与数据集")),
+        *zip(TASKS, titles, strict=True),
         (RUNS, text("My runs", "我的运行")),
         (DEMO, text("Demo: make and train a small model here", "演示：在本机制作并训练一个小模型")),
         (DOCTOR, text("Doctor: what this machine has and lacks", "诊断：检查本机环境")),
@@ -84,7 +86,7 @@ def paint() -> int:
 @contextlib.contextmanager
 def keys_kept() -> Iterator[None]:
     """Keep keys typed before the menu listens from being shown; they still reach it."""
-    if os.name != "posix":
+    if os.name != "posix" or not sys.stdin.isatty():
         yield
         return
     import termios

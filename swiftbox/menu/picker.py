@@ -67,11 +67,15 @@ class Picker:
     current: str = ""
     many: bool = False
     """Whether several are chosen, with Tab."""
+    empty: str = ""
+    """What to call leaving it empty, where it may be; that is offered first."""
     tab: int = 0
     at: int = 0
     family: str = ""
     chosen: list[str] = field(default_factory=list)
     wrong: str = ""
+    marked: bool = False
+    """Whether the user has set marks; until then those that are there are a proposal."""
     _found: tuple[tuple[str, int, str], list[Offer]] | None = None
 
     def __post_init__(self) -> None:
@@ -87,7 +91,7 @@ class Picker:
         answer = application.run()
         if answer is None:
             raise Back
-        say(f"? {self.question} {', '.join(answer)}")
+        say(f"? {self.question} {', '.join(answer) or self.empty}")
         return answer
 
     @property
@@ -109,6 +113,10 @@ class Picker:
             return [*own, *(Offer(one, one) for one in completions(query) if one != query)]
         tab = self.source.tabs()[self.tab][0]
         found = self.source.find(query, tab, self.family)
+        if not query and tab == ALL and self.empty and not self.family:
+            found = [Offer("", self.empty), *found]
+        if not query and tab == ALL and self.chosen and not self.marked:
+            found = sorted(found, key=lambda one: one.value not in self.chosen)
         if not query and tab == ALL and self.current and not self.family:
             now = [one for one in found if one.value == self.current]
             others = [one for one in found if one.value != self.current]
@@ -174,7 +182,10 @@ class Picker:
                 self._type(chosen)
         elif self.many and rows and not rows[self.at].family:
             value = rows[self.at].value
+            if not value:
+                return
             (self.chosen.remove if value in self.chosen else self.chosen.append)(value)
+            self.marked = True
             self._step(1)
 
     def _type(self, line: str) -> None:
@@ -184,12 +195,14 @@ class Picker:
     def _entered(self) -> list[str] | None:
         """Return the answer; None where Enter led further in, or to what is wrong."""
         rows = self.rows()
-        if self.many and self.chosen and not self.query:
+        one = rows[self.at] if rows else None
+        # Enter on something else than what is proposed means that instead.
+        kept = self.marked or one is None or one.value in self.chosen
+        if self.many and self.chosen and not self.query and kept:
             return self.chosen
-        if not rows:
+        if one is None:
             self.wrong = text("nothing to choose", "没有可选项")
             return None
-        one = rows[self.at]
         if one.family:
             self.family, self.tab = one.family, 0
             self._type("")
@@ -200,7 +213,7 @@ class Picker:
         self.wrong = self.check(one.value)
         if self.wrong:
             return None
-        if self.many:
+        if self.many and one.value and self.marked:
             return [*self.chosen, *([] if one.value in self.chosen else [one.value])]
         return [one.value]
 

@@ -22,6 +22,13 @@ class Answer:
     finish: str | None = None
     tokens: int = 0
     logs: list[Pick] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    """The tools it calls; of a piece of a stream, the new ones."""
+
+    @property
+    def ids(self) -> list[int]:
+        """Return its tokens, as far as their text is told."""
+        return [one.token for one in self.logs]
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Shape:
     logprobs: bool
     usage: bool
     """Whether a stream ends with its usage."""
+    ids: bool = False
+    """Whether the tokens are told by number too."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -48,26 +57,35 @@ class Shape:
         said: dict[str, Any] = {"index": index, "finish_reason": one.finish}
         if self.chat:
             said["message"] = {"role": "assistant", "content": one.text, "refusal": None}
+            if one.calls:
+                said["message"] |= {"content": one.text or None, "tool_calls": one.calls}
         else:
             said["text"] = one.text
+        if self.ids:
+            said["token_ids"] = one.ids
         return {**said, "logprobs": self._logprobs(one.logs, 0) if self.logprobs else None}
 
     def opening(self, index: int) -> bytes:
         """Return the piece that says who speaks."""
-        return self._piece(index, {"role": "assistant", "content": ""}, "", None, None)
+        return self._piece(index, {"role": "assistant", "content": ""}, Answer(), None)
 
-    def piece(self, index: int, one: Answer, offset: int) -> bytes:
-        """Return a piece of an answer, which begins `offset` characters into it."""
-        logs = self._logprobs(one.logs, offset) if self.logprobs and one.logs else None
-        delta = {"content": one.text} if one.text or logs else {}
-        return self._piece(index, delta, one.text, one.finish, logs)
+    def piece(self, index: int, one: Answer, before: Answer) -> bytes:
+        """Return a piece of an answer, which follows what there was before."""
+        logs = self._logprobs(one.logs, len(before.text)) if self.logprobs and one.logs else None
+        delta: dict[str, Any] = {"content": one.text} if one.text or logs else {}
+        if one.calls:
+            first = len(before.calls)
+            calls = [{"index": first + at, **call} for at, call in enumerate(one.calls)]
+            delta["tool_calls"] = calls
+        said: dict[str, Any] = {"token_ids": one.ids} if self.ids else {}
+        return self._piece(index, delta, one, logs, **said)
 
     def _piece(
-        self, index: int, delta: Mapping[str, Any], text: str, finish: str | None, logs: Any
+        self, index: int, delta: Mapping[str, Any], one: Answer, logs: Any, **more: Any
     ) -> bytes:
-        said: dict[str, Any] = {"index": index, "logprobs": logs, "finish_reason": finish}
-        said["delta" if self.chat else "text"] = delta if self.chat else text
-        return self._event({"choices": [said]})
+        said: dict[str, Any] = {"index": index, "logprobs": logs, "finish_reason": one.finish}
+        said["delta" if self.chat else "text"] = delta if self.chat else one.text
+        return self._event({"choices": [{**said, **more}]})
 
     def ending(self, answers: Sequence[Answer], prompt_tokens: int) -> bytes:
         """Return what follows the last piece."""

@@ -34,7 +34,7 @@ def application(service: Service, *, key: str | None, largest_body: int) -> App:
     answered: Counter[int] = Counter()
     _refusals(app)
     _answers(app, service)
-    _adapters(app, service, has_key=key is not None)
+    _adapters(app, service)
     _state(app, service, answered)
     return _counted(Guard(app, key=key, largest_body=largest_body), answered)
 
@@ -120,16 +120,16 @@ async def _closed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         await pieces.aclose()  # type: ignore[attr-defined]  # an async generator has it
 
 
-def _adapters(app: FastAPI, service: Service, *, has_key: bool) -> None:
-    def require_key() -> None:
-        if not has_key:
+def _adapters(app: FastAPI, service: Service) -> None:
+    def require_allowed() -> None:
+        if not service.may_load:
             raise Problem(
-                403, "adapters are loaded and forgotten only where api_key_env sets a key"
+                403, "adapters come and go only where the YAML says adapter_loading: true"
             )
 
     @app.post("/v1/load_lora_adapter")
     async def _load(request: Request) -> Response:
-        require_key()
+        require_allowed()
         asked = await _body(request, AdapterAsking)
         if not asked.lora_path or not Path(asked.lora_path).is_dir():
             raise Problem(400, f"lora_path: no folder {asked.lora_path}", param="lora_path")
@@ -138,7 +138,7 @@ def _adapters(app: FastAPI, service: Service, *, has_key: bool) -> None:
 
     @app.post("/v1/unload_lora_adapter")
     async def _unload(request: Request) -> Response:
-        require_key()
+        require_allowed()
         asked = await _body(request, AdapterAsking)
         await service.unload(asked.lora_name)
         return PlainTextResponse(f"Success: LoRA adapter '{asked.lora_name}' removed successfully.")

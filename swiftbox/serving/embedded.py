@@ -13,13 +13,15 @@ from swiftbox.config.deploy import DeployConfig
 from swiftbox.core.generation.network import Loading, Network
 from swiftbox.core.generation.room import free_bytes
 from swiftbox.core.generation.scheduler import Scheduler
-from swiftbox.core.generation.tickets import Limits
+from swiftbox.core.generation.tickets import Counters, Limits
 from swiftbox.core.generation.window import cell_bytes
+from swiftbox.core.parity import Answer, Prompt, greedy
 from swiftbox.errors import MachineError
 from swiftbox.language import text
 from swiftbox.serving.address import local_url
 from swiftbox.serving.app import application
 from swiftbox.serving.listening import listen
+from swiftbox.serving.parity import Generate
 from swiftbox.serving.service import Service
 
 LARGEST_BODY = 4 * 2**20
@@ -78,26 +80,48 @@ def serve(
     key: str | None,
     stop: threading.Event,
     started: Callable[[str, Limits], None],
+    verify: Callable[[str, Generate], None] = lambda _url, _generate: None,
 ) -> Mapping[str, Any]:
-    """Answer until `stop` is set; return what was done. `started` gets the address."""
+    """Answer until `stop` is set; return what was done. `started` gets the address.
+
+    Before that `verify` gets it, with a way to answer by plain generate; what it raises ends all.
+    """
     network = Network(Loading(served.model, config.dtype, served.device, config.trust_remote_code))
     for name, folder in served.adapters.items():
         network.add(name, folder)
     scheduler = Scheduler(network, limits(config, network))
     scheduler.start()
-    service = Service(scheduler, served.name)
-    listen(
-        application(service, key=key, largest_body=LARGEST_BODY),
-        listening,
-        stop=stop,
-        started=lambda: started(local_url(*listening.getsockname()[:2]), scheduler.limits),
-        drain=lambda: scheduler.close(DRAIN_S),
-        drain_s=DRAIN_S,
-    )
-    scheduler.close(0)
+    service = Service(scheduler, served.name, may_load=config.adapter_loading)
+    url = local_url(*listening.getsockname()[:2])
+
+    def answers() -> None:
+        verify(url, lambda adapter, prompt: generated(scheduler, adapter, prompt))
+        scheduler.counters = Counters()  # of those who are served
+        if not stop.is_set():
+            started(url, scheduler.limits)
+
+    try:
+        listen(
+            application(service, key=key, largest_body=LARGEST_BODY),
+            listening,
+            stop=stop,
+            started=answers,
+            drain=lambda: scheduler.close(DRAIN_S),
+            drain_s=DRAIN_S,
+        )
+    finally:
+        scheduler.close(0)
     counters = scheduler.counters
     return {
         "requests": counters.requests,
         "generated_tokens": counters.generated_tokens,
         "failed": counters.failed,
     }
+
+
+def generated(scheduler: Scheduler, adapter: str, prompt: Prompt) -> Answer:
+    """Answer with the model in memory between two steps, past the scheduler's own way."""
+    network = scheduler.network
+    ends = network.ends(adapter)
+    found: Answer = scheduler.call(lambda: greedy(network.use(adapter), prompt, ends)).result()
+    return found

@@ -38,7 +38,8 @@ def listen(
 ) -> None:
     """Answer until `stop` is set; then close to newcomers, call `drain`, and end.
 
-    `started` is called when the first request can come; `drain` in a thread, within `drain_s`.
+    `started` is called in a thread when the first request can come, and may ask one itself; what
+    it raises ends the server. `drain` is called in a thread, within `drain_s`.
     """
     config = uvicorn.Config(
         app,
@@ -63,9 +64,11 @@ async def _listen(
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
-    started()
-    while not stop.is_set() and not serving.done():
-        await asyncio.sleep(LOOK_AGAIN_S)
-    server.should_exit = True
-    await asyncio.to_thread(drain)
-    await serving
+    try:
+        await asyncio.to_thread(started)
+        while not stop.is_set() and not serving.done():
+            await asyncio.sleep(LOOK_AGAIN_S)
+    finally:
+        server.should_exit = True
+        await asyncio.to_thread(drain)
+        await serving

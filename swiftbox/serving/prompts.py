@@ -49,8 +49,7 @@ class Preparing:
     def prompts(self, asked: Asking, adapter: str) -> list[list[int]]:
         """Return the prompts in tokens."""
         if isinstance(asked, ChatAsking):
-            tools = None if asked.tool_choice == "none" else asked.tools
-            said = self.rendered(asked.messages, adapter, tools, asked.chat_template_kwargs)
+            said = self.rendered(asked.messages, adapter, asked.offered, asked.chat_template_kwargs)
             return [self.tokens(said, adapter, special=False)]
         if isinstance(asked, TextAsking):
             return [
@@ -138,7 +137,9 @@ class Preparing:
             seed=asked.seed,
             stop=tuple(stops),
             stop_ids=ends | frozenset(asked.stop_token_ids or ()),
-            logprobs=asked.alternatives,
+            logprobs=0
+            if asked.alternatives is None and asked.return_token_ids
+            else asked.alternatives,
             presence_penalty=asked.presence_penalty or 0.0,
             frequency_penalty=asked.frequency_penalty or 0.0,
             repetition_penalty=_first(asked.repetition_penalty, own.repetition_penalty, 1.0),
@@ -161,6 +162,12 @@ class Preparing:
                 code="context_length_exceeded",
             )
         return wanted
+
+
+def _told(asked: Asking) -> int | None:
+    """Return how many alternatives are kept with each token; 0 keeps its number alone."""
+    told = asked.alternatives
+    return 0 if told is None and asked.return_token_ids else told
 
 
 def _first(*values: Any) -> Any:

@@ -83,6 +83,7 @@ class Asking(BaseModel):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    return_token_ids: bool | None = None
     logit_bias: dict[Token, Bias] | None = None
 
     @property
@@ -111,7 +112,27 @@ class Message(BaseModel):
                     param="messages",
                 )
             content = "".join(one["text"] for one in content)
+        if said.get("tool_calls"):
+            said["tool_calls"] = [_with_object(one, at) for one in said["tool_calls"]]
         return {**said, "content": content if content is not None else ""}
+
+
+def _with_object(call: Any, at: int) -> dict[str, Any]:
+    """Return a call with its arguments as an object, as templates write them and training did."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise Problem(
+            400, f"messages[{at}].tool_calls: each needs a function with a name", param="messages"
+        )
+    arguments = function.get("arguments") or {}
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            raise Problem(
+                400, f"messages[{at}].tool_calls: arguments are not JSON", param="messages"
+            ) from None
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 class ChatAsking(Asking):
@@ -124,6 +145,11 @@ class ChatAsking(Asking):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+
+    @property
+    def offered(self) -> list[dict[str, Any]] | None:
+        """Return the tools that the model may call; None without any."""
+        return None if self.tool_choice == "none" else self.tools or None
 
     @property
     def alternatives(self) -> int | None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from swiftbox.serving.answers import Answer, Shape, event
 from swiftbox.serving.problems import Problem, busy, closing
 from swiftbox.serving.prompts import Prepared, Preparing
 from swiftbox.serving.requests import Asking, ChatAsking, TokensAsking
+from swiftbox.serving.tool_calls import Calls
 
 READERS = 2
 """Threads that render and tokenize, beside the loop that answers."""
@@ -31,10 +33,11 @@ Arrived = tuple[int, Delta] | None
 class Service:
     """One base under its name, its adapters under theirs."""
 
-    def __init__(self, scheduler: Scheduler, name: str) -> None:
+    def __init__(self, scheduler: Scheduler, name: str, *, may_load: bool = False) -> None:
         self.scheduler = scheduler
         self.network = scheduler.network
         self.name = name
+        self.may_load = may_load
         self.preparing = Preparing(self.network, scheduler.limits.length, scheduler.limits.rows)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="prompts")
 
@@ -95,6 +98,7 @@ class Service:
             words=lambda token: str(tokenizer.decode([token])),
             logprobs=asked.alternatives is not None,
             usage=bool(options and options.include_usage),
+            ids=bool(asked.return_token_ids),
         )
 
     @contextlib.contextmanager
@@ -133,7 +137,7 @@ class Service:
         self, asked: Asking, prepared: Prepared, left: Callable[[], Awaitable[None]]
     ) -> dict[str, Any] | None:
         """Return all answers at once; None when the client has left before."""
-        answers = [Answer() for samplings in prepared.samplings for _ in samplings]
+        answers = _begun(asked, prepared)
         with self._submitted(asked, prepared) as arrived:
             watch = asyncio.create_task(_tell_when(left, arrived))
             try:
@@ -143,12 +147,12 @@ class Service:
                     if found is GONE:
                         return None
                     index, delta = found
-                    _take(answers[index], delta)
+                    answers[index].take(delta)
                     open_answers -= delta.finish is not None
             finally:
                 watch.cancel()
         read = sum(map(len, prepared.prompts))
-        return self.shape(asked).whole(answers, read)
+        return self.shape(asked).whole([one.answer for one in answers], read)
 
     async def pieces(self, asked: Asking, prepared: Prepared) -> AsyncIterator[bytes]:
         """Yield the answers as they come, as events; the first is empty, once they are under way.
@@ -156,7 +160,7 @@ class Service:
         Raises Problem before that when the request cannot be taken.
         """
         shape = self.shape(asked)
-        answers = [Answer() for samplings in prepared.samplings for _ in samplings]
+        answers = _begun(asked, prepared)
         with self._submitted(asked, prepared) as arrived:
             yield b""
             if shape.chat:
@@ -165,16 +169,16 @@ class Service:
             open_answers = len(answers)
             while open_answers:
                 index, delta = await arrived.get()
-                offset = len(answers[index].text)
+                before = answers[index].so_far()
                 try:
-                    _take(answers[index], delta)
+                    new = answers[index].take(delta)
                 except Problem as problem:
                     yield event(problem.body())
                     return
-                new = Answer(delta.text, delta.finish, delta.tokens, list(delta.logs))
-                yield shape.piece(index, new, offset)
+                yield shape.piece(index, new, before)
                 open_answers -= delta.finish is not None
-        yield shape.ending(answers, sum(map(len, prepared.prompts)))
+        read = sum(map(len, prepared.prompts))
+        yield shape.ending([one.answer for one in answers], read)
 
     async def load(self, name: str, folder: Path) -> None:
         """Load an adapter between two steps; raise Problem when it cannot be."""
@@ -198,16 +202,45 @@ class Service:
             raise closing() from None
 
 
-def _take(answer: Answer, delta: Delta) -> None:
-    """Add what is new; raise Problem when it ended without an answer."""
-    if delta.finish == "error":
-        raise Problem(500, f"the answer could not be written ({delta.error})")
-    if delta.finish == "cancelled":
-        raise Problem(503, "the answer was given up: the server is stopping or its model has left")
-    answer.text += delta.text
-    answer.logs += delta.logs
-    answer.finish = delta.finish
-    answer.tokens = max(answer.tokens, delta.tokens)
+@dataclass
+class _Coming:
+    """An answer on its way; where tools are offered, what it calls is taken out of its text."""
+
+    calls: Calls | None
+    answer: Answer = field(default_factory=Answer)
+
+    def so_far(self) -> Answer:
+        """Return what there is of it, apart from what is still to come."""
+        return replace(self.answer, calls=list(self.answer.calls))
+
+    def take(self, delta: Delta) -> Answer:
+        """Add what is new and return it; raise Problem when it ended without an answer."""
+        if delta.finish == "error":
+            raise Problem(500, f"the answer could not be written ({delta.error})")
+        if delta.finish == "cancelled":
+            raise Problem(
+                503, "the answer was given up: the server is stopping or its model has left"
+            )
+        said = delta.text
+        calls: list[dict[str, Any]] = []
+        if self.calls is not None:
+            said, calls = self.calls.feed(delta.text)
+            if delta.finish:
+                rest, more = self.calls.finish()
+                said, calls = said + rest, calls + more
+        one = self.answer
+        one.text += said
+        one.calls += calls
+        one.logs += delta.logs
+        one.finish = "tool_calls" if delta.finish == "stop" and one.calls else delta.finish
+        one.tokens = max(one.tokens, delta.tokens)
+        return Answer(said, one.finish, delta.tokens, list(delta.logs), calls)
+
+
+def _begun(asked: Asking, prepared: Prepared) -> list[_Coming]:
+    tools = isinstance(asked, ChatAsking) and asked.offered is not None
+    count = sum(map(len, prepared.samplings))
+    return [_Coming(Calls() if tools else None) for _ in range(count)]
 
 
 async def _tell_when(left: Callable[[], Awaitable[None]], arrived: asyncio.Queue[Arrived]) -> None:

@@ -21,6 +21,9 @@ from swiftbox.serving.client import health
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What `--max-lora-rank` takes."""
 
+LOADED_RANK = 64
+"""Place for adapters that come later; what is larger is refused then, by vLLM."""
+
 KEY = "VLLM_API_KEY"
 LONGEST_START_S = 1800
 """Weights from a slow disk, kernels compiled for the first time."""
@@ -55,11 +58,13 @@ def command(config: DeployConfig, target: Target) -> list[str]:
         words += ["--tensor-parallel-size", str(config.tensor_parallel_size)]
     if config.trust_remote_code:
         words.append("--trust-remote-code")
-    if target.adapters:
-        largest = max((8, *target.ranks))
+    if target.adapters or config.adapter_loading:
+        largest = max((LOADED_RANK if config.adapter_loading else 8, *target.ranks))
         rank = next((one for one in RANKS if one >= largest), RANKS[-1])
-        words += ["--enable-lora", "--max-loras", str(len(target.adapters))]
-        words += ["--max-lora-rank", str(rank), "--lora-modules"]
+        words += ["--enable-lora", "--max-loras", str(max(1, len(target.adapters)))]
+        words += ["--max-lora-rank", str(rank)]
+    if target.adapters:
+        words.append("--lora-modules")
         # As JSON: a name or a path may hold the `=` of the short form.
         words += [
             json.dumps({"name": name, "path": str(path)}, ensure_ascii=False)
@@ -68,7 +73,7 @@ def command(config: DeployConfig, target: Target) -> list[str]:
     return words
 
 
-def environment(backend: str, *, key: str | None, adapters: bool) -> dict[str, str]:
+def environment(backend: str, *, key: str | None, loading: bool) -> dict[str, str]:
     """Return what vLLM's processes want in their environment; the key goes this way alone."""
     row = BACKENDS[backend]
     found = {name: value for name, value in row.env.items() if name != "PYTORCH_ALLOC_CONF"}
@@ -79,8 +84,8 @@ def environment(backend: str, *, key: str | None, adapters: bool) -> dict[str, s
         found["VLLM_PLUGINS"] = "ascend"
     if key is not None:
         found[KEY] = key
-        if adapters:
-            found["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
+    if loading:
+        found["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
     return found
 
 

@@ -13,12 +13,13 @@ from typing import Any
 
 from swiftbox import launch, run_folder
 from swiftbox.config.writing import write
+from swiftbox.data.corpus import HELD_OUT, check_name, make_corpus
 from swiftbox.errors import RunError
 from swiftbox.language import text
+from swiftbox.part_lines import duration
 from swiftbox.starter.chart import chart
-from swiftbox.starter.corpus import HELD_OUT, check_name, make_corpus
 from swiftbox.tasks.load import loads
-from swiftbox.view import View, duration
+from swiftbox.view import View
 
 DEFAULT_NAME = "Swifty"
 

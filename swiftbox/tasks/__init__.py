@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swiftbox.tasks.deploy import DEPLOY
-from swiftbox.tasks.download import DOWNLOAD
-from swiftbox.tasks.merge import MERGE
-from swiftbox.tasks.quantize import QUANTIZE
+from swiftbox.lazy import imported
 from swiftbox.tasks.task import Task
-from swiftbox.tasks.train import TRAIN
 
-TASKS: Mapping[str, Task[Any]] = {
-    "train": TRAIN,
-    "download": DOWNLOAD,
-    "merge": MERGE,
-    "quantize": QUANTIZE,
-    "deploy": DEPLOY,
-}
+TASKS: Mapping[str, Task[Any]] = imported(
+    "swiftbox.tasks",
+    {
+        "train": "train:TRAIN",
+        "download": "download:DOWNLOAD",
+        "starter": "starter:STARTER",
+        "merge": "merge:MERGE",
+        "quantize": "quantize:QUANTIZE",
+        "evaluate": "evaluate:EVALUATE",
+        "deploy": "deploy:DEPLOY",
+        "chat": "chat:CHAT",
+        "pipeline": "pipeline:PIPELINE",
+    },
+)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from swiftbox.config.references import is_reference
 from swiftbox.errors import ConfigError
 from swiftbox.hub.inspecting import Inspection, inspect
 from swiftbox.hub.requirements import ERROR, NOTE, Finding, of_name
@@ -46,7 +47,12 @@ def absolute(name: str) -> str:
 
 
 def inspected(name: str, config: NamesModel, on_remark: OnRemark) -> Inspection | None:
-    """Look at the model's folder, or at its row in the catalogue while it is on the hub."""
+    """Look at the model's folder, or at its row in the catalogue while it is on the hub.
+
+    What an earlier step of a pipeline makes is looked at when it is there.
+    """
+    if is_reference(name):
+        return None
     folder = Path(name).expanduser()
     if folder.exists():
         return inspect(folder)

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from swiftbox import run_folder
 from swiftbox.config.deploy import DeployConfig, is_loopback
 from swiftbox.config.groups import as_list
-from swiftbox.control import STOP
+from swiftbox.config.references import is_reference, references
 from swiftbox.devices import choices
 from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
 from swiftbox.engines.environment import find
 from swiftbox.errors import ConfigError, MachineError
+from swiftbox.fit.forecast import deployment
 from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.hub.inspecting import require_sound
+from swiftbox.hub.merging import require_named
 from swiftbox.language import text
+from swiftbox.serving.starting import Start, carry_out
 from swiftbox.tasks.checks import OnRemark, inspected, sound
-from swiftbox.tasks.task import Emit, Reason, Resolved, Task
-
-VLLM_STOP_S = 30.0
-"""For vLLM to end what it answers; then it is ended."""
+from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
 
 
 def resolve(config: DeployConfig, machine: Machine) -> Resolved:
@@ -72,10 +72,8 @@ def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
                 f"engine: vllm: {why}", hint=text("set engine: auto", "设 engine: auto")
             )
         return choices.Choice("vllm", text("asked for", "按要求"))
-    if cell.supported != "yes":
-        return choices.Choice("builtin", f"vllm: {cell.reason()}")
-    if lacking:
-        return choices.Choice("builtin", f"vllm: {lacking}")
+    if lacking or cell.supported != "yes":
+        return choices.Choice("builtin", f"vllm: {lacking or cell.reason()}")
     if not here:
         why = text(f"vllm is not installed: {cell.reason()}", f"未安装 vllm：{cell.reason()}")
         return choices.Choice("builtin", why)
@@ -129,11 +127,13 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
 
 def _name_of(name: str) -> str:
     """Return an id as it is; of a folder its name, of a run's model that of the run."""
+    if is_reference(name):
+        return next(references(name)).step
     if not Path(name).expanduser().exists() and located(name) is None:
         return name
     folder = located(name) or Path(name).expanduser().resolve()
     of_run = folder.name == run_folder.MODEL and (folder.parent / run_folder.SETTLED).is_file()
-    return folder.parent.name if of_run else folder.name
+    return run_folder.called(folder.parent) if of_run else folder.name
 
 
 def served_name(config: DeployConfig) -> str:
@@ -146,6 +146,8 @@ def _looked(config: DeployConfig) -> dict[str, Adapter]:
     found = {}
     names = dict(config.adapters or {}) | {one: one for one in as_list(config.adapter or [])}
     for name, path in names.items():
+        if is_reference(path):
+            continue
         folder = located(path)
         if folder is None and (config.hub == "local" or path.count("/") != 1):
             folder = Path(path).expanduser()
@@ -168,6 +170,8 @@ def placed(config: DeployConfig) -> DeployConfig:
         changes |= {"model": base.name, "hub": base.hub or config.hub}
         changes["revision"] = config.revision or base.revision
     model = changes.get("model", config.model)
+    if is_reference(model) or (model is None and _are_to_be_made(config)):
+        return config.model_copy(update=changes)
     if model is None:
         raise ConfigError(
             text("model: is required", "model：必填"),
@@ -181,9 +185,14 @@ def placed(config: DeployConfig) -> DeployConfig:
     return config.model_copy(update=changes)
 
 
+def _are_to_be_made(config: DeployConfig) -> bool:
+    named = [*as_list(config.adapter or []), *(config.adapters or {}).values()]
+    return any(map(is_reference, named))
+
+
 def check(config: DeployConfig, on_remark: OnRemark) -> None:
     """Raise UserError for a model that cannot be served, and an address that cannot be had."""
-    seen = inspected(config.model or "", config, on_remark)
+    seen = inspected(config.model, config, on_remark) if config.model else None
     if seen is not None:
         sound(config, seen, on_remark)
     require_deployable(config)
@@ -194,7 +203,8 @@ def require_deployable(config: DeployConfig) -> None:
     _require_key_named(config)
     key_of(config, os.environ)
     named_adapters(config)
-    _looked(config)
+    for one in _looked(config).values():
+        require_named(one, config.model or "")
     if config.port:
         from swiftbox.serving.address import bound
 
@@ -243,58 +253,11 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
         emit("serving", url=url, engine=config.engine, models=models, **said)
         run_folder.update_state(folder, url=url)
 
-    serve = _vllm if config.engine == "vllm" else _builtin
-    done = serve(config, folder, key, (fetched.folder, adapters), started)
+    name = served_name(config)
+    done = carry_out(Start(config, folder, key, name, fetched.folder, adapters, emit, started))
     emit("stopped", step=None, seconds=round(time.monotonic() - began, 1), url=None, **done)
     run_folder.update_state(folder, url=None)
     return None
-
-
-Parts = tuple[Path, Mapping[str, Path]]
-
-
-def _builtin(
-    config: DeployConfig, folder: Path, key: str | None, parts: Parts, started: Callable[..., None]
-) -> Mapping[str, Any]:
-    from swiftbox.serving.address import bound
-    from swiftbox.serving.embedded import Served, serve
-
-    machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
-    device = BACKENDS[machine.backend].torch_device
-    served = Served(parts[0], served_name(config), parts[1], device)
-    STOP.can_save.set()  # from here on a stop is ours to carry out
-
-    def told(url: str, limits: Any) -> None:
-        started(url, max_model_len=limits.length, slots=limits.rows)
-
-    with bound(config.host, config.port) as listening:
-        return serve(config, served, listening, key=key, stop=STOP.asked, started=told)
-
-
-def _vllm(
-    config: DeployConfig, folder: Path, key: str | None, parts: Parts, started: Callable[..., None]
-) -> Mapping[str, Any]:
-    from swiftbox.serving import vllm
-    from swiftbox.serving.address import bound, local_url
-
-    machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
-    with bound(config.host, config.port) as free:
-        port = free.getsockname()[1]
-    ranks = tuple(int(look(one).said.get("r", 0)) for one in parts[1].values())
-    target = vllm.Target(vllm.executable(), parts[0], served_name(config), parts[1], ranks, port)
-    own = vllm.environment(machine.backend, key=key, adapters=bool(parts[1]))
-    url = local_url(config.host, port)
-    STOP.can_save.set()
-    vllm.watch(
-        vllm.command(config, target),
-        {**os.environ, **own},
-        url,
-        stop=STOP.asked,
-        started=lambda: started(url),
-        drain_s=VLLM_STOP_S,
-        log=folder / run_folder.LOG,
-    )
-    return {}
 
 
 def title(config: DeployConfig) -> str:
@@ -302,6 +265,11 @@ def title(config: DeployConfig) -> str:
     names = [config.model, *as_list(config.adapter or []), *(config.adapters or {})]
     first = next((_name_of(str(one)) for one in names if one), "model")
     return f"deploy-{first.rpartition('/')[2].lower()}"
+
+
+def outputs(config: DeployConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
+    """Name the address."""
+    return {"url": lambda folder: str(run_folder.read_json(folder / run_folder.STATE)["url"])}
 
 
 DEPLOY: Task[DeployConfig] = Task(
@@ -315,4 +283,7 @@ DEPLOY: Task[DeployConfig] = Task(
     check=check,
     placed=placed,
     engines=engines,
+    outputs=outputs,
+    forecast=deployment,
+    serves=True,
 )

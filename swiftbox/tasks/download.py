@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from swiftbox import run_folder
 from swiftbox.config.download import DownloadConfig
 from swiftbox.config.groups import as_list
+from swiftbox.config.references import is_reference
 from swiftbox.devices.machine import Machine
-from swiftbox.errors import HubError
+from swiftbox.errors import HubError, RunError
+from swiftbox.fit.forecast import Before, Forecast, fetched_bytes
 from swiftbox.hub.download import download
+from swiftbox.hub.expected import expected, target_of
 from swiftbox.hub.fetch import alone, waiting
 from swiftbox.hub.wanted import Kind, Wanted, wanted
 from swiftbox.language import text
-from swiftbox.tasks.checks import absolute
-from swiftbox.tasks.task import Emit, Resolved, Task
+from swiftbox.tasks.checks import OnRemark, absolute
+from swiftbox.tasks.task import Emit, Output, Resolved, Task
 
 
 def resolve(config: DownloadConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - as every task
@@ -33,6 +38,8 @@ def queue(config: DownloadConfig) -> Iterator[Wanted]:
         *(("dataset", str(name)) for name in as_list(config.dataset or [])),
     ]
     for kind, name in names:
+        if is_reference(name):
+            continue  # an earlier step of a pipeline has yet to make it
         into = Path(config.local_dir).expanduser() if config.local_dir else None
         if into is not None and len(names) > 1:
             into = into / Path(name).name if config.hub == "local" else into / name.split(":")[0]
@@ -55,6 +62,31 @@ def _ignored(config: DownloadConfig) -> tuple[str, ...] | None:
     if config.ignore_patterns is None:
         return None
     return tuple(one for one in as_list(config.ignore_patterns) if one != "none")
+
+
+def check(config: DownloadConfig, on_remark: OnRemark) -> None:
+    """Say how much room it takes; raise HubError for a folder to copy that cannot be copied."""
+    models, datasets = (
+        [str(one) for one in as_list(names or [])] for names in (config.model, config.dataset)
+    )
+    if config.hub != "local":
+        on_remark(expected(models, datasets, target_of(config.hub, config.local_dir)))
+        return
+    for one in queue(config):
+        source, into = Path(one.id).resolve(), Path(one.local_dir or one.id).resolve()
+        if not source.is_dir():
+            raise HubError(
+                text(f"no folder {one.id}", f"目录 {one.id} 不存在"),
+                hint=text("hub: local copies folders of this machine", "hub: local 复制本机目录"),
+            )
+        if into.is_relative_to(source):
+            raise HubError(
+                text(
+                    f"local_dir: {into} is inside {source}, which is to be copied",
+                    f"local_dir：{into} 位于待复制的 {source} 之内",
+                ),
+                hint=text("choose a folder elsewhere", "请选择其他目录"),
+            )
 
 
 def run(config: DownloadConfig, folder: Path, emit: Emit) -> Path | None:
@@ -115,6 +147,24 @@ def title(config: DownloadConfig) -> str:
     return f"download-{Path(str(first)).name.lower()}"
 
 
+def outputs(config: DownloadConfig) -> Mapping[str, Output]:
+    """Name the folder of the model, and of the dataset, where there is one of the kind."""
+    asked = {"model": as_list(config.model or []), "dataset": as_list(config.dataset or [])}
+    return {kind: partial(_fetched, kind) for kind, names in asked.items() if len(names) == 1}
+
+
+def _fetched(kind: str, folder: Path) -> str:
+    for event in reversed(run_folder.read_events(folder)[0]):
+        if event.get("event") == "fetched" and event.get("kind") == kind:
+            return str(event["path"])
+    raise RunError(text(f"{folder.name}: no {kind} was fetched", f"{folder.name}：未下载 {kind}"))
+
+
+def forecast(config: DownloadConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+    """Tell the room that a model takes; None where its size is not known."""
+    return Forecast(fetched_bytes(before.model)) if before.model is not None else None
+
+
 DOWNLOAD: Task[DownloadConfig] = Task(
     name="download",
     discriminator="task",
@@ -122,7 +172,10 @@ DOWNLOAD: Task[DownloadConfig] = Task(
     choices={"download": DownloadConfig},
     resolve=resolve,
     run=run,
+    check=check,
     title=title,
     placed=placed,
+    outputs=outputs,
+    forecast=forecast,
     uses_devices=False,
 )

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.checking import build
-from swiftbox.config.fields import cards
 from swiftbox.config.reading import Problem, Settings, read_file, read_text
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
+from swiftbox.tasks.steps import PIPELINE, settle_steps, unknown_task
 from swiftbox.tasks.task import Task
 
 
@@ -50,16 +50,27 @@ def loads(content: str, *, source: str, overrides: Iterable[str] = ()) -> Loaded
 
 def typed(settings: Settings) -> Loaded:
     """Make the config that the settings describe."""
-    task = _task(settings)
-    if task is TASKS["train"]:
-        _follow_loss(settings)
-    model = _class(task, settings)
-    _leave_to_other_tasks(task, settings)
-    config = build(model, settings, _elsewhere(task, model))
+    config = _made(settings)
     settings.fail()
     if config is None:  # fail() raised unless a mistake went unrecorded
         raise ConfigError(settings.source)
-    return Loaded(config, tuple(settings.notes), frozenset(settings.entries))
+    return Loaded(config, tuple(settings.notes), frozenset({*settings.entries, *settings.inside}))
+
+
+def _made(settings: Settings) -> TaskConfig | None:
+    """Make the config; on mistakes add them to the settings and return None."""
+    task = _task(settings)
+    if task.name == "train":
+        _follow_loss(settings)
+    if task.name == PIPELINE:
+        settle_steps(settings, _made)
+    model = _class(task, settings)
+    elsewhere: Mapping[str, str] = {}
+    # Who owns a key that is not the task's takes a look at all of them.
+    if not model.model_fields.keys() >= settings.entries.keys():
+        _leave_to_other_tasks(task, settings)
+        elsewhere = _elsewhere(task, model)
+    return build(model, settings, elsewhere)
 
 
 def _task(settings: Settings) -> Task[Any]:
@@ -68,18 +79,7 @@ def _task(settings: Settings) -> Task[Any]:
         return TASKS["train"]
     if entry.value in TASKS:
         return TASKS[str(entry.value)]
-    known = ", ".join(TASKS)
-    settings.problems.append(
-        Problem(
-            entry.where,
-            "task",
-            text(
-                f"should be one of {known} (got {entry.value})",
-                f"应为其中之一：{known}（当前为 {entry.value}）",
-            ),
-            entry.order,
-        )
-    )
+    settings.problems.append(unknown_task(entry, TASKS))
     del settings.entries["task"]
     return TASKS["train"]
 
@@ -139,7 +139,7 @@ def _class(task: Task[Any], settings: Settings) -> type[TaskConfig]:
 
 
 def _keys(task: Task[Any]) -> set[str]:
-    return {card.name for model in task.choices.values() for card in cards(model)}
+    return {name for model in task.choices.values() for name in model.model_fields}
 
 
 def _leave_to_other_tasks(task: Task[Any], settings: Settings) -> None:
@@ -161,10 +161,10 @@ def _leave_to_other_tasks(task: Task[Any], settings: Settings) -> None:
 
 def _elsewhere(task: Task[Any], model: type[TaskConfig]) -> Mapping[str, str]:
     """Name the stages that own the keys which this one does not have."""
-    own = {card.name for card in cards(model)}
+    own = model.model_fields
     found: dict[str, list[str]] = {}
     for name, other in task.choices.items():
-        for card in cards(other):
-            if card.name not in own:
-                found.setdefault(card.name, []).append(f"{task.discriminator}: {name}")
+        for key in other.model_fields:
+            if key not in own:
+                found.setdefault(key, []).append(f"{task.discriminator}: {name}")
     return {key: ", ".join(names) for key, names in found.items()}

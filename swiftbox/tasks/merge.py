@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from swiftbox import run_folder
 from swiftbox.config.groups import as_list
 from swiftbox.config.merge import MergeConfig
+from swiftbox.config.references import is_reference
 from swiftbox.devices.machine import Machine
+from swiftbox.fit.forecast import Before, Forecast, of_shape
+from swiftbox.fit.serving import merging
+from swiftbox.fit.source import STORED
 from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.hub.inspecting import require_sound
@@ -23,7 +27,7 @@ from swiftbox.hub.merging import (
 )
 from swiftbox.language import text
 from swiftbox.tasks.checks import OnRemark, inspected, sound
-from swiftbox.tasks.task import Emit, Reason, Resolved, Task
+from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
 
 RECORD = "merge.json"
 """In the run folder: what was checked, and by how much the results differ."""
@@ -48,12 +52,15 @@ def resolve(config: MergeConfig, machine: Machine) -> Resolved:  # noqa: ARG001 
 
 
 def adapters_here(config: MergeConfig) -> list[Adapter | None]:
-    """Look at the adapters; None for one that is still on a hub.
+    """Look at the adapters; None for one that is still on a hub, or to be made.
 
     Raises UserError for one that is not there or cannot be merged.
     """
     found: list[Adapter | None] = []
     for name in as_list(config.adapter):
+        if is_reference(name):
+            found.append(None)
+            continue
         folder = located(name)
         if folder is None and (config.hub == "local" or not _is_id(name)):
             folder = Path(name).expanduser()
@@ -83,8 +90,7 @@ def placed(config: MergeConfig) -> MergeConfig:
 def require_mergeable(config: MergeConfig, folder: Path) -> None:
     """Raise UserError for what is known to be wrong before anything is fetched or loaded."""
     found = [one for one in adapters_here(config) if one is not None]
-    if found:
-        quantization_of(config, found)
+    quantized = bool(found) and quantization_of(config, found) is not None
     for one in found:
         require_named(one, config.model or "")
     here = Path(config.model or "").expanduser()
@@ -92,7 +98,7 @@ def require_mergeable(config: MergeConfig, folder: Path) -> None:
         return
     base = stored(here)
     require_fit(base, found, config.model)
-    require_resources(base, folder, config.dtype)
+    require_resources(base, folder, config.dtype, quantized=quantized)
 
 
 def check(config: MergeConfig, on_remark: OnRemark) -> None:
@@ -121,7 +127,8 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     require_sound(fetched.folder, emit, known=name)
     base = stored(fetched.folder)
     require_fit(base, adapters, name)
-    require_resources(base, folder, config.dtype)
+    quantization = quantization_of(config, adapters)
+    require_resources(base, folder, config.dtype, quantized=quantization is not None)
     found = {
         "model": str(fetched.folder),
         "revision": fetched.commit or config.revision,
@@ -136,7 +143,7 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
         adapters=tuple(one.folder for one in adapters),
         tokenizer=tokenizers[-1] if tokenizers else fetched.folder,
         types=Types(base.main_dtype, base.dtypes) if stays else Types(config.dtype, {}),
-        quantization=quantization_of(config, adapters),
+        quantization=quantization,
         config=config,
     )
     made, report = merge(work, folder, emit)
@@ -162,6 +169,21 @@ def title(config: MergeConfig) -> str:
     return f"merge-{name.lower()}"
 
 
+def outputs(config: MergeConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
+    """Name the merged model."""
+    return {"model": lambda folder: str(folder / run_folder.MODEL)}
+
+
+def forecast(config: MergeConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+    """Tell what a merge takes: the model in float32, and its copy on the disk."""
+    each = STORED.get(config.dtype, STORED["bfloat16"])
+    return of_shape(
+        before,
+        disk=lambda shape: shape.params * each,
+        memory=lambda shape: merging(shape).host,
+    )
+
+
 MERGE: Task[MergeConfig] = Task(
     name="merge",
     discriminator="task",
@@ -172,5 +194,7 @@ MERGE: Task[MergeConfig] = Task(
     title=title,
     check=check,
     placed=placed,
+    outputs=outputs,
+    forecast=forecast,
     uses_devices=False,
 )

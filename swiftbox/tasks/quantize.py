@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ from swiftbox import run_folder
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.merge import MergeConfig
 from swiftbox.config.quantize import QuantizeConfig
+from swiftbox.config.references import is_reference
 from swiftbox.data.files import files_of
 from swiftbox.data.readers import READERS
 from swiftbox.data.source import Source
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError
+from swiftbox.fit.forecast import Before, Forecast, of_shape
+from swiftbox.fit.serving import quantizing
+from swiftbox.fit.source import STORED
 from swiftbox.hub.adapters import located
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
 from swiftbox.hub.inspecting import require_sound
@@ -29,7 +34,7 @@ from swiftbox.quantizing.texts import examples_of, sources_of
 from swiftbox.quantizing.work import WORK, Work, quantize
 from swiftbox.tasks import merge
 from swiftbox.tasks.checks import OnRemark, absolute, inspected, looks_like_path, sound
-from swiftbox.tasks.task import Emit, Reason, Resolved, Task
+from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
 
 MERGED = "merged"
 
@@ -111,6 +116,8 @@ def _require_rows(config: QuantizeConfig) -> None:
     """Look at the calibration rows that are on this machine."""
     here = []
     for one in sources_of(config):
+        if is_reference(one.path):
+            continue
         if Path(one.path).expanduser().exists():
             files_of(one)
             here.append(one)
@@ -211,6 +218,23 @@ def title(config: QuantizeConfig) -> str:
     return f"{config.method}-{name.lower()}"
 
 
+def outputs(config: QuantizeConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
+    """Name the quantized model."""
+    return {"model": lambda folder: str(folder / run_folder.MODEL)}
+
+
+def forecast(config: QuantizeConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+    """Tell what a quantization takes: the model in the host, its layers in fewer bits on disk."""
+    samples, length = config.calibration_samples, config.calibration_length
+    need = partial(quantizing, samples=samples, length=length)
+    bits = config.bits or 4
+    return of_shape(
+        before,
+        disk=lambda shape: shape.inside * bits / 8 + shape.outside * STORED["bfloat16"],
+        memory=lambda shape: need(shape).host + need(shape).device,
+    )
+
+
 QUANTIZE: Task[QuantizeConfig] = Task(
     name="quantize",
     discriminator="task",
@@ -222,4 +246,6 @@ QUANTIZE: Task[QuantizeConfig] = Task(
     check=check,
     placed=placed,
     engines=engines,
+    outputs=outputs,
+    forecast=forecast,
 )

@@ -10,12 +10,24 @@ from typing import Any, Generic, TypeVar
 from swiftbox.config.task import TaskConfig
 from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
+from swiftbox.fit.forecast import Before, Forecast
 from swiftbox.hub.requirements import Finding
 
 Config = TypeVar("Config", bound=TaskConfig)
 
 Emit = Callable[..., None]
 """Record an event: ``emit("step", step=3, loss=1.2)``."""
+
+Looked = Checked | Mapping[str, Checked] | None
+"""What a check found of rows; of a pipeline, by step."""
+
+Output = Callable[[Path], str]
+"""Give what a finished run made, a path or an address, from its folder."""
+
+LEAVE_THE_RESULT = frozenset(
+    {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to", "endpoint"}
+)
+"""Settings that leave the numbers of a run as they are."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,14 @@ def _as_it_is(config: Any) -> Any:
     return config
 
 
+def _no_output(_config: Any) -> Mapping[str, Output]:
+    return {}
+
+
+def _no_forecast(_config: Any, _machine: Machine, _before: Before) -> Forecast | None:
+    return None
+
+
 def _no_engine(_config: Any, _machine: Machine) -> tuple[str, ...]:
     return ()
 
@@ -58,7 +78,8 @@ class Task(Generic[Config]):
     returns the folder of its result, None when it was stopped; `title` names run folders. `check`
     looks at what a settled config names on this machine, before any process starts, and raises
     UserError with all that is wrong; `placed` makes its local paths absolute; `engines` names the
-    engines that its run needs (rows of engines/).
+    engines that its run needs (rows of engines/). `outputs` names what a run of a config makes for
+    the steps of a pipeline that follow it; `forecast` tells what a run takes.
     """
 
     name: str
@@ -68,8 +89,14 @@ class Task(Generic[Config]):
     resolve: Callable[[Config, Machine], Resolved]
     run: Callable[[Config, Path, Emit], Path | None]
     title: Callable[[Config], str]
-    check: Callable[[Config, Callable[[Finding], None]], Checked | None] = _nothing_to_check
+    check: Callable[[Config, Callable[[Finding], None]], Looked] = _nothing_to_check
     placed: Callable[[Config], Config] = _as_it_is
     engines: Callable[[Config, Machine], tuple[str, ...]] = _no_engine
+    outputs: Callable[[Config], Mapping[str, Output]] = _no_output
+    forecast: Callable[[Config, Machine, Before], Forecast | None] = _no_forecast
+    serves: bool = False
+    """Whether it goes on until it is stopped."""
+    continues: bool = False
+    """Whether run again into its folder, or resumed with other settings, it keeps what holds."""
     uses_devices: bool = True
     """Whether the machine's accelerators matter; where not, nobody asks torch for them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from swiftbox.config.tuners import WHOLE
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, MachineError, RunError
+from swiftbox.fit.forecast import training
 from swiftbox.language import text
+from swiftbox.lazy import Table
 from swiftbox.methods import METHODS
-from swiftbox.run_folder import INPUTS, checkpoints, read_json, write_json
-from swiftbox.tasks.task import Emit, Reason, Resolved, Task
+from swiftbox.run_folder import INPUTS, MODEL, checkpoints, read_json, write_json
+from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
 from swiftbox.tasks.training_check import check, placed
 
 
@@ -359,14 +361,26 @@ def title(config: TrainConfig) -> str:
     return f"{stage}-{config.tuner_type}-{Path(config.model).name.lower()}"
 
 
+def _config_of(stage: str) -> Callable[[], type[TrainConfig]]:
+    return lambda: METHODS[stage].config
+
+
+def outputs(config: TrainConfig) -> Mapping[str, Output]:
+    """Name what a training makes: a whole model, or an adapter."""
+    kind = "model" if config.tuner_type in WHOLE else "adapter"
+    return {kind: lambda folder: str(folder / MODEL)}
+
+
 TRAIN: Task[TrainConfig] = Task(
     name="train",
     discriminator="stage",
     default="sft",
-    choices={name: method.config for name, method in METHODS.items()},
+    choices=Table({name: _config_of(name) for name in METHODS}),
     resolve=resolve,
     run=run,
     title=title,
     check=check,
     placed=placed,
+    outputs=outputs,
+    forecast=training,
 )

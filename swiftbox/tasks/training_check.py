@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from swiftbox.config.groups import DatasetSource, as_list
+from swiftbox.config.references import is_reference
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE
 from swiftbox.data.check import Checked, check_rows
 from swiftbox.data.readers import READERS
 from swiftbox.data.source import Source, parse_sources
 from swiftbox.errors import ConfigError, UserError
+from swiftbox.fit.source import find_shape
 from swiftbox.hub.inspecting import Inspection
-from swiftbox.hub.requirements import ERROR
+from swiftbox.hub.requirements import ERROR, NOTE, Finding
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.tasks.checks import (
@@ -48,6 +50,8 @@ def check(training: TrainConfig, on_remark: OnRemark) -> Checked | None:
     seen = held(lambda: inspected(training.model, training, on_remark))
     if seen is not None:
         held(lambda: _model(training, seen, on_remark))
+    if find_shape(training.model) is None:
+        on_remark(_unknown(training.model))
     held(lambda: _adapter(training))
     held(lambda: _template(training, seen))
     held(lambda: _judges(training))
@@ -59,6 +63,16 @@ def check(training: TrainConfig, on_remark: OnRemark) -> Checked | None:
         hints = "\n".join(dict.fromkeys(one.hint for one in problems if one.hint))
         raise ConfigError(lines, hint=hints)
     return checked
+
+
+def _unknown(name: str) -> Finding:
+    said = text(
+        f"what {name} takes of memory, disk and time is not known: no config.json here, no row of "
+        "the catalogue, no size in its name",
+        f"无法估计 {name} 所需的内存、磁盘与时间：本机没有 config.json，目录中没有，名称也不含规模",
+    )
+    hint = text("`swiftbox download` it, then check again", "请先 `swiftbox download`，再检查")
+    return Finding(NOTE, "fit", said, hint)
 
 
 def placed(config: TrainConfig) -> TrainConfig:
@@ -107,7 +121,7 @@ def _model(config: TrainConfig, seen: Inspection, on_remark: OnRemark) -> None:
 
 
 def _adapter(config: TrainConfig) -> None:
-    if config.adapter is None:
+    if config.adapter is None or is_reference(config.adapter):
         return
     folder = Path(config.adapter).expanduser()
     if folder.is_dir() and not (folder / "adapter_config.json").is_file():
@@ -169,7 +183,7 @@ def sources_of(config: TrainConfig) -> tuple[Source, ...]:
 
 
 def _rows(config: TrainConfig) -> Checked | None:
-    sources = sources_of(config)
+    sources = [one for one in sources_of(config) if not is_reference(one.path)]
     here = [one for one in sources if Path(one.path).expanduser().exists()]
     for one in sources:
         if one in here:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import bitsandbytes
 import pytest
 import torch
 from adapters import logits, make_adapter, make_run, qlora, save_adapter, token_ids
+from bitsandbytes.functional import dequantize_4bit
 from made_up import made_up
 from peft import IA3Config, LoraConfig, OFTConfig, PeftModel, VeraConfig, get_peft_model
 from safetensors import safe_open
@@ -23,6 +25,8 @@ from transformers import (
     BitsAndBytesConfig,
 )
 
+from swiftbox.config.merge import Quantization
+from swiftbox.core import bases
 from swiftbox.core import merge as core_merge
 from swiftbox.core.sameness import QUESTIONS, Difference, Seen, difference, prompts
 from swiftbox.errors import ResultError, RunError
@@ -257,6 +261,23 @@ def test_dequantized_is_the_base_that_an_nf4_adapter_was_trained_on(
     ids = token_ids(tiny)
     live = logits(on_quantized(tiny, adapter, four_bits(double)), ids)
     assert close(logits(made.model(), ids), live)
+
+
+def test_weights_are_unpacked_one_at_a_time(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked: list[weakref.ref[torch.Tensor]] = []
+    most = 0
+
+    def seen(*given: Any) -> torch.Tensor:
+        nonlocal most
+        made: torch.Tensor = dequantize_4bit(*given)
+        most = max(most, sum(one() is not None for one in unpacked))
+        unpacked.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(bases, "dequantize_4bit", seen)
+    bases.load_base(tiny, Quantization(4, "nf4", True, "float32"))
+    assert len(unpacked) > 6
+    assert most <= 2  # the one that is copied, and the one before it
 
 
 def test_a_processor_that_packs_four_bits_changes_nothing(

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from model_folder import write_model
 from toy_engine import words
 
 from swiftbox import first_use
@@ -78,17 +79,18 @@ def test_what_cannot_be_installed_here_says_why(capsys: pytest.CaptureFixture[st
     assert json.loads(capsys.readouterr().out)["error"] == "no engine named nonesuch"
 
 
-def a_yaml(folder: Path, tiny: Path) -> Path:
+def a_yaml(folder: Path) -> Path:
     path = folder / "a.yaml"
-    path.write_text(DOWNLOAD.format(model=tiny), encoding="utf-8")
+    model = write_model(folder / "model")
+    path.write_text(DOWNLOAD.format(model=model), encoding="utf-8")
     return path
 
 
 @pytest.mark.slow
 def test_a_run_names_the_engine_it_lacks_and_installs_it_with_yes(
-    fresh: Path, tiny: Path, tmp_path: Path
+    fresh: Path, tmp_path: Path
 ) -> None:
-    path = a_yaml(tmp_path, tiny)
+    path = a_yaml(tmp_path)
     command = "swiftbox engines install toy"
     checked = box("check", str(path), cwd=tmp_path).stdout
     assert "engine toy (doubles numbers): not installed; 0.0 GB of disk" in checked
@@ -109,10 +111,8 @@ def test_a_run_names_the_engine_it_lacks_and_installs_it_with_yes(
 
 
 @pytest.mark.parametrize("said", ["n\n", ""])
-def test_in_a_terminal_it_is_asked_first(
-    fresh: Path, tiny: Path, tmp_path: Path, said: str
-) -> None:
-    path = a_yaml(tmp_path, tiny)
+def test_in_a_terminal_it_is_asked_first(fresh: Path, tmp_path: Path, said: str) -> None:
+    path = a_yaml(tmp_path)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         words("run", str(path)), cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs
@@ -149,7 +149,7 @@ def test_an_engine_that_cannot_be_had_keeps_a_run_from_starting(
     from swiftbox.tasks.load import loads
 
     needing = replace(TASKS["download"], engines=lambda _config, _machine: ("lmdeploy",))
-    monkeypatch.setitem(TASKS, "download", needing)  # type: ignore[arg-type]
+    monkeypatch.setattr(first_use, "TASKS", {**TASKS, "download": needing})
     config = loads(DOWNLOAD.format(model="o/n"), source="a.yaml").config
     with pytest.raises(MachineError, match="cannot be installed for rocm: lmdeploy does not"):
         first_use.require_possible(config, made_up("rocm"))

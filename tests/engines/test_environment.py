@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,9 +104,10 @@ def test_a_version_other_than_the_pin_is_named(toy: Path) -> None:
     assert state("toy").versions["toy"] == "1.0"
 
 
-def test_a_package_that_was_uninstalled_is_named(toy: Path) -> None:
-    pip = [str(python_of("toy")), "-I", "-m", "pip", "uninstall", "--quiet", "-y", "toy-helper"]
-    subprocess.run(pip, check=True, capture_output=True)
+def test_a_package_that_is_gone_is_named(toy: Path) -> None:
+    (info,) = packages(toy).glob("toy_helper-*.dist-info")
+    shutil.rmtree(info)
+    (packages(toy) / "toy_helper.py").unlink()
     assert self_test("toy").problem == "toy_helper 1.0 is missing"
     mended(toy)
 
@@ -181,6 +183,38 @@ def test_an_install_killed_in_the_middle_is_gone_on_with(fresh: Path, tmp_path: 
     assert (fresh / installing.BEGUN).stat().st_mtime_ns == began, "what was there was kept"
     assert remove("toy") > 5_000_000
     assert list(fresh.parent.iterdir()) == []
+
+
+def test_ctrl_c_ends_pip_and_says_how_to_go_on(toy: Path, tmp_path: Path) -> None:
+    (info,) = packages(toy).glob("late-*.dist-info")
+    shutil.rmtree(info)  # so that its build is waited for
+    (toy / MARKER).unlink()
+    os.mkfifo(tmp_path / "gate")
+    cut = subprocess.Popen(
+        words("engines", "install", "toy", "--yes"),
+        env={**os.environ, GATE: str(tmp_path / "gate")},
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    line = os.open(tmp_path / "gate", os.O_WRONLY)
+    cut.send_signal(signal.SIGINT)
+    said = cut.communicate(timeout=60)[1]
+    os.close(line)
+    assert cut.returncode == 130
+    assert said.endswith("stopped; `swiftbox engines install toy` goes on from here\n")
+    mended(toy)
+
+
+def test_a_home_that_cannot_be_written_to_is_named(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path / "a file"))
+    with pytest.raises(MachineError, match="cannot write into") as refused:
+        install("toy", "cpu", say=nothing_said)
+    assert "SWIFTBOX_HOME" in refused.value.hint
+    assert not fresh.exists()
 
 
 def _lives(process: object) -> bool:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 import swiftbox.engines as table
+from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.engines.engine import EVERYWHERE, Engine
+from swiftbox.engines.environment import disk_bytes
 from swiftbox.engines.guarded import GUARD
 from swiftbox.engines.running import TOOLS
 
@@ -98,3 +100,26 @@ def test_every_script_belongs_to_a_row_and_stands_alone() -> None:
             if isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             assert not any(name.split(".")[0] == "swiftbox" for name in names), path.name
+
+
+@pytest.mark.parametrize(("cores", "found"), [(2, {"GPTQMODEL_CPU_WORKERS": "2"}), (64, {})])
+def test_few_cores_want_an_environment_of_their_own(
+    cores: int, found: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert table.ENGINES["gptq"].environment() == found
+
+
+@pytest.mark.parametrize(("build", "more"), [({"cuda": "13.0"}, 4.5e9), ({}, 0)])
+def test_the_libraries_of_cuda_count_where_our_own_torch_brought_them(
+    build: dict[str, str], more: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "torch_folder", lambda: Path("torch"))
+    monkeypatch.setattr(host, "torch_build", lambda _folder: build)
+    monkeypatch.delenv("SWIFTBOX_TORCH_INDEX", raising=False)
+    lm_eval, evalscope = (table.ENGINES[name] for name in ("lm_eval", "evalscope"))
+    assert disk_bytes(lm_eval, "cpu") == lm_eval.size("cpu") + more
+    assert disk_bytes(lm_eval, "cuda") == lm_eval.size("cuda")  # it needs them, and counts them
+    assert disk_bytes(evalscope, "cpu") == evalscope.size("cpu")
+    monkeypatch.setenv("SWIFTBOX_TORCH_INDEX", "https://example.org/cpu")
+    assert disk_bytes(lm_eval, "cpu") == lm_eval.size("cpu")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from swiftbox.fit.adapters import adapted_width, lora_parameters
@@ -79,6 +81,22 @@ def test_weights_of_72b_in_16_bits_take_145_gb() -> None:
 
 def test_the_cache_of_qwen_7b_takes_56_kib_a_token() -> None:
     assert cache_bytes_per_token(QWEN_7B) == 2 * 28 * 4 * 128 * 2
+
+
+def test_a_cache_of_wider_numbers_and_with_room_to_grow_takes_more() -> None:
+    def cache(**changes: Any) -> float:
+        both = [
+            serving(QWEN_7B, context=4096, concurrency=count, spare=0.0, **changes).device
+            for count in (1, 9)
+        ]
+        return both[1] - both[0] - 8 * QWEN_7B.vocab * 4
+
+    tokens = 8 * 4096
+    assert cache() == pytest.approx(tokens * 57_344)
+    assert cache(storage="float32") == pytest.approx(2 * tokens * 57_344)
+    usual = serving(QWEN_7B, context=4096).device
+    tight = serving(QWEN_7B, context=4096, spare=0.0).device
+    assert usual - tight == pytest.approx(0.5 * 4096 * 57_344)
 
 
 def test_a_merge_holds_the_model_in_float32_and_a_quantizer_in_16_bits() -> None:

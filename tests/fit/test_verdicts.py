@@ -45,6 +45,57 @@ def test_full_tuning_of_72b_on_24_gib_does_not_fit_and_what_does_is_proposed() -
 
 
 @pytest.mark.parametrize(
+    ("machine", "overrides", "count"),
+    [
+        ("cuda:24", ("tuner_type=lora",), 16),
+        ("cuda:80x8", ("tuner_type=full",), 24),
+        ("mps:32", ("tuner_type=lora",), None),  # Macs do not shard
+        ("cpu:64", ("tuner_type=lora",), None),
+    ],
+)
+def test_more_devices_are_named_where_nothing_cheap_does(
+    machine: str, overrides: tuple[str, ...], count: int | None
+) -> None:
+    config = settled(machine, "model=Qwen/Qwen2.5-72B-Instruct", *overrides)
+    found = estimate(config, imagined(machine))
+    assert found is not None
+    more = found.more_devices
+    assert (more.changes["num_devices"] if more else None) == count
+    assert any("such devices, " in line for line in found.lines()) is (count is not None)
+    if more is not None:
+        assert more.verdict.word == "fits"
+
+
+def test_what_fits_with_a_cheap_change_names_no_more_devices() -> None:
+    config = settled("cuda:24", "model=Qwen/Qwen2.5-7B-Instruct", "gradient_checkpointing=false")
+    found = estimate(config, imagined("cuda:24"))
+    assert found is not None
+    assert found.proposal is not None
+    assert found.more_devices is None
+
+
+def test_a_mixture_is_as_wide_as_what_a_token_passes_through() -> None:
+    known, guess = (find_shape(f"{name}") for name in ("Qwen/Qwen3-30B-A3B", "inclusionAI/Ling-1T"))
+    assert known is not None
+    assert known.exact
+    assert known.shape.params == 30e9
+    assert known.shape.experts == 128
+    assert guess is not None
+    assert not guess.exact
+    assert guess.shape.params == 1000e9
+    assert guess.shape.hidden < 9000  # of its 50 B active parameters, not of all
+
+
+def test_senses_that_are_not_counted_are_said() -> None:
+    config = settled("cuda:80", "model=Qwen/Qwen2.5-VL-7B-Instruct")
+    found = estimate(config, imagined("cuda:80"))
+    assert found is not None
+    assert any(
+        "what image, video in rows would take is not counted" in one for one in found.lines()
+    )
+
+
+@pytest.mark.parametrize(
     ("machine", "overrides", "word"),
     [
         ("cuda:24", ("model=Qwen/Qwen2.5-7B-Instruct",), "fits"),

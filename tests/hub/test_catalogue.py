@@ -9,6 +9,7 @@ import sys
 import pytest
 from packaging.specifiers import SpecifierSet
 
+from swiftbox.fit.shape import counts, made
 from swiftbox.hub import catalogue
 from swiftbox.hub.requirements import known_types
 
@@ -121,3 +122,18 @@ def test_it_is_read_without_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_parameters_counted_of_a_mixtures_dimensions_are_those_published() -> None:
+    mixtures = [one for one in catalogue.models() if one.dims and one.dims.get("experts")]
+    assert len(mixtures) > 120
+    for one in mixtures:
+        total, active = counts(made(one.dims or {}))
+        assert one.params_b is not None
+        # Towers of other senses are no part of the decoder that is counted.
+        least = 0.85 if one.modality != "text" else 0.95
+        assert least <= total / 1e9 / one.params_b <= 1.05, one.id
+        latent = one.model_type in ("deepseek_v2", "deepseek_v3", "deepseek_v32")
+        if one.modality == "text" and not (latent or one.model_type == "kimi_k2"):
+            assert one.active_params_b is not None
+            assert active / 1e9 == pytest.approx(one.active_params_b, rel=0.3), one.id

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from swiftbox.errors import HubError
-from swiftbox.hub.listing import RemoteFile, duplicates, require_safe, select, unsafe
+from swiftbox.hub.listing import Listing, RemoteFile, duplicates, require_inside, select, unsafe
 from swiftbox.hub.verified import MARKER
 from swiftbox.hub.wanted import Wanted, wanted
 
@@ -60,8 +60,55 @@ def test_a_link_in_the_folder_leads_nowhere(tmp_path: Path) -> None:
     outside.mkdir()
     (folder / "sub").symlink_to(outside)
     with pytest.raises(HubError, match="a link leads it out"):
-        require_safe(files("sub/x"), folder)
-    require_safe(files("other/x"), folder)
+        require_inside([("sub/x", folder / "sub/x")], folder)
+    require_inside([("other/x", folder / "other/x")], folder)
+
+
+@pytest.mark.parametrize("name", ["x", "x.incomplete"])
+def test_a_file_that_is_itself_a_link_out_of_the_folder_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / name).symlink_to(tmp_path / "precious")
+    places = [("x", folder / "x"), ("x", folder / "x.incomplete")]
+    with pytest.raises(HubError, match="a link leads it out") as caught:
+        require_inside(places, folder)
+    assert str(folder / name) in caught.value.hint
+
+
+def test_a_link_within_the_folder_is_as_good_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots/x").symlink_to("../blobs/hash")
+    require_inside([("x", tmp_path / "snapshots/x")], tmp_path)
+    with pytest.raises(HubError):
+        require_inside([("x", tmp_path / "snapshots/x")], tmp_path / "snapshots")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        RemoteFile("x", 1, sha256="../../../escaped"),
+        RemoteFile("x", 1, blob="/tmp/escaped"),
+    ],
+)
+def test_a_hash_from_the_hub_names_no_file_outside_the_cache(
+    tmp_path: Path, file: RemoteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    from swiftbox.hub.from_huggingface import HuggingFace
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    client, one = HuggingFace("http://127.0.0.1:9"), wanted("o/n", hub="huggingface")
+    folder = client.folder(one, Listing((file,), "main", "c0ffee"))
+    root = client.root(one, folder)
+    with pytest.raises(HubError, match="a link leads it out"):
+        require_inside([("x", client.partial(one, folder, file))], root)
+    outside = client.folder(one, Listing((file,), "main", "../../../escaped"))
+    with pytest.raises(HubError, match="a link leads it out"):
+        require_inside([("x", outside / "x")], root)
 
 
 def test_weights_that_safetensors_hold_already_are_left_out() -> None:

@@ -192,6 +192,20 @@ def test_a_cache_below_the_current_folder_is_not_listed_twice(
     assert only(here()).where == "modelscope"
 
 
+def test_folders_without_files_are_nothing_that_is_here(caches: Path) -> None:
+    (caches / "ms/models/o--n/snapshots/master").mkdir(parents=True)
+    assert here() == []
+
+
+def test_results_of_one_name_are_told_apart_by_their_folders(caches: Path) -> None:
+    folders = [caches / "one/run", caches / "two/run"]
+    for folder in folders:
+        made = run_folder.create(folder)
+        run_folder.update_state(made, status="done")
+        make(made / "model")
+    assert {one.id for one in here()} == {str(folder / "model") for folder in folders}
+
+
 def test_of_a_run_only_the_whole_model_that_it_made_is_listed(caches: Path) -> None:
     for name in ("whole", "adapter"):
         run = run_folder.create(caches / "elsewhere" / name)

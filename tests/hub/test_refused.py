@@ -100,6 +100,21 @@ def test_a_name_that_climbs_out_refuses_the_whole_download(tmp_path: Path) -> No
         assert not list(tmp_path.rglob("x"))
 
 
+def test_an_unfinished_file_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    precious, into = tmp_path / "precious", tmp_path / "into"
+    precious.write_bytes(b"mine")
+    into.mkdir()
+    (into / f"{FIRST}.incomplete").symlink_to(precious)
+    with hub(shards()) as found:
+        for name in ("modelscope", "huggingface"):
+            desk = Desk(tmp_path, found.address, found.address)
+            done = desk.download("o/n", "--hub", name, "--to", str(into))
+            assert done.code == 2
+            assert "a link leads it out of its folder; nothing was fetched" in done.err
+        assert bytes_sent(found) == 0
+    assert precious.read_bytes() == b"mine"
+
+
 def test_a_wrong_token_is_refused_at_once_and_never_told(tmp_path: Path) -> None:
     with hub(Repository("o/n", SHARDS, token="right-one")) as found:
         for name in ("modelscope", "huggingface"):

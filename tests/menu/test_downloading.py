@@ -13,15 +13,17 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
+from swiftbox.config.download import DownloadConfig
 from swiftbox.hub.verified import Marker, Origin
 from swiftbox.menu import acting, loop
-from swiftbox.menu.downloading import Queue, command_of, room_line, target_of
+from swiftbox.menu.downloading import command_of, queued
+from swiftbox.menu.draft import Draft
 from swiftbox.tasks.load import load
 
 ENTER, DOWN, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x03", "\t", "\x15"
 DOWNLOAD, MODELS, DATASETS, HERE = DOWN + ENTER, ENTER, DOWN + ENTER, DOWN * 2 + ENTER
-FETCH, DETACH, MORE_MODELS, MORE_DATA, DROP, SETTING, SAVE, LEAVE = (
-    DOWN * n + ENTER for n in range(8)
+FETCH, DETACH, MORE_MODELS, MORE_DATA, DROP, SETTING, EDIT, SAVE, LEAVE = (
+    DOWN * n + ENTER for n in range(9)
 )
 QUIT = CTRL_C
 
@@ -89,24 +91,12 @@ def test_a_name_that_is_no_id_is_refused_where_it_is_typed(desk: Path) -> None:
     ]
 
 
-def test_the_review_says_how_much_and_the_command() -> None:
-    queue = Queue({}).added("model", ["Qwen/Qwen3-8B", "o/unknown"]).added("dataset", ["o/rows"])
-    assert "about 16G and 2 of unknown size to fetch" in room_line(queue)
+def test_the_review_says_the_command() -> None:
+    models = queued(Draft(DownloadConfig, {}), "model", ["Qwen/Qwen3-8B", "o/unknown"])
+    queue = queued(models, "dataset", ["o/rows"])
     assert command_of(queue) == "swiftbox download Qwen/Qwen3-8B o/unknown 'dataset=[o/rows]'"
-    only = Queue({"hub": "huggingface"}).added("dataset", ["o/rows"])
+    only = queued(Draft(DownloadConfig, {"hub": "huggingface"}), "dataset", ["o/rows"])
     assert command_of(only) == "swiftbox download o/rows --dataset hub=huggingface"
-
-
-def test_a_disk_that_is_too_small_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swiftbox.hub.room.free_bytes", lambda _: 1_000_000_000)
-    assert "TOO SMALL" in room_line(Queue({}).added("model", ["Qwen/Qwen3-8B"]))
-
-
-def test_the_room_is_that_of_the_disk_that_is_fetched_into(desk: Path) -> None:
-    one = Queue({}).added("model", ["o/n"])
-    assert target_of(one) == desk.parent / "ms"
-    assert target_of(Queue({"hub": "huggingface"})) == desk.parent / "hf" / "hub"
-    assert target_of(Queue({"local_dir": "weights"})) == desk / "weights"
 
 
 def fetched(desk: Path) -> Path:

@@ -220,3 +220,31 @@ def test_paths_are_completed_as_far_as_they_agree(caches: Path) -> None:
     found = completions("./da")
     assert found == ["./data-a/", "./data-b/"]
     assert common(found) == "./data-"
+
+
+def test_a_name_that_its_column_cuts_is_told_below() -> None:
+    long, short = "Qwen/Qwen2.5-Coder-0.5B-Instruct-GPTQ-Int4", "Qwen/Qwen3-0.6B"
+    offered = Models(nobody)
+    one, other = (offered.find(name, "all")[0] for name in (long, short))
+    assert offered.details(one)[0] == long
+    assert not any(line == short for line in offered.details(other))
+
+
+def test_the_machine_is_asked_once_however_many_models_are_shown() -> None:
+    asked: list[None] = []
+
+    def machine() -> Machine:
+        asked.append(None)
+        return imagined("cuda:24")
+
+    offered = Models(machine)
+    assert len(offered.find("", "fits")) > 500
+    for one in offered.find("qwen", "all"):
+        offered.cells(one)
+    assert len(asked) == 1
+
+
+def test_what_nothing_trains_is_not_said_to_fit() -> None:
+    offered = Models(lambda: imagined("cuda:80"), fetched=True)
+    (one,) = offered.find("Qwen3-Embedding-0.6B", "all")
+    assert offered.fit(one) == "no"

@@ -230,7 +230,7 @@ def test_a_typed_value_is_judged_in_the_readers_words(name: str, typed: str, wor
 def test_the_language_is_changed_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     from swiftbox.language import language, saved_language
 
-    with keys(DOWN * 5, ENTER, DOWN, ENTER, QUIT):
+    with keys(UP * 2, ENTER, DOWN, ENTER, QUIT):
         loop.run()
     assert saved_language() == "zh"
     monkeypatch.delenv("SWIFTBOX_LANG")

@@ -30,7 +30,7 @@ def test_detached_it_is_listed_answers_and_stops(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_KEY", "sk-secret-1")
-    words = (f"model={tiny}", "port=0", "api_key_env=MY_KEY", "served_model_name=mine")
+    words = ("adapter=", f"model={tiny}", "port=0", "api_key_env=MY_KEY", "served_model_name=mine")
     out = tmp_path / "served"
     box("run", PRESET, *words, f"output_dir={out}", "--detach", cwd=tmp_path)
     try:
@@ -62,7 +62,7 @@ def test_detached_it_is_listed_answers_and_stops(
 @pytest.mark.parametrize("whom", ["supervisor", "child"])
 def test_sigterm_ends_it_in_order(whom: str, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "served"
-    words = ("run", PRESET, f"model={tiny}", "port=0", f"output_dir={out}", "--plain")
+    words = ("run", PRESET, "adapter=", f"model={tiny}", "port=0", f"output_dir={out}", "--plain")
     with started(*words, cwd=tmp_path) as process:
         until(lambda: events(out, "serving"), what="the address")
         number = state(out)["pid"] if whom == "child" else process.pid
@@ -75,8 +75,35 @@ def test_sigterm_ends_it_in_order(whom: str, tiny: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+def test_a_template_changed_since_training_ends_it_with_1(tiny: Path, tmp_path: Path) -> None:
+    import torch
+    from adapters import make_adapter, make_run
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from swiftbox.core import parity
+
+    adapter = make_adapter(tiny, tmp_path / "my-run" / "model")
+    make_run(adapter, tiny)
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    tokenizer.save_pretrained(adapter)
+    base = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    network = PeftModel.from_pretrained(base, adapter)
+    parity.leave(network, tokenizer, adapter, print, dtype="float32")
+    template = adapter / "chat_template.jinja"
+    template.write_text(template.read_text("utf-8").replace("<|im_start|>", "", 1), "utf-8")
+    out = tmp_path / "served"
+    words = ("run", PRESET, f"adapter={adapter.parent}", "port=0", f"output_dir={out}", "--plain")
+    done = box(*words, cwd=tmp_path, code=1)
+    assert "my-run: prompt question: token 1 differs: '<|im_start|>' (training)" in done.stderr
+    assert "hint: training and server would not say the same" in done.stderr
+    assert not events(out, "serving")
+    assert state(out)["status"] == "failed"
+
+
+@pytest.mark.slow
 def test_ids_that_cannot_be_had_end_with_2(tiny: Path, tmp_path: Path) -> None:
-    done = box("run", PRESET, f"model={tiny}", "host=0.0.0.0", cwd=tmp_path, code=2)
+    done = box("run", PRESET, "adapter=", f"model={tiny}", "host=0.0.0.0", cwd=tmp_path, code=2)
     assert "can be reached by others" in done.stderr
     assert "hint: export SWIFTBOX_API_KEY" in done.stderr
     assert not (tmp_path / "runs").exists()
@@ -94,6 +121,8 @@ if {dies!r}:
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
+    def do_POST(self):
+        self.do_GET(); self.wfile.write(json.dumps({{"tokens": [1, 2, 3]}}).encode())
     def log_message(self, *words):
         pass
 http.server.HTTPServer(("127.0.0.1", port), Answer).serve_forever()
@@ -111,7 +140,7 @@ def fake_vllm(folder: Path, *, dies: bool = False) -> Path:
     return record
 
 
-def run_vllm(out: Path, tiny: Path) -> int:
+def run_vllm(out: Path, tiny: Path, parity: str = "off") -> int:
     """Carry out a settled vllm deployment in the folder of a made-up machine with CUDA."""
     import subprocess
 
@@ -121,7 +150,8 @@ def run_vllm(out: Path, tiny: Path) -> int:
 
     out.mkdir()
     config = f"task: deploy\nengine: vllm\nmodel: {tiny}\nhub: local\nport: 0\ndtype: bfloat16\n"
-    (out / "settled.yaml").write_text(config + "api_key_env: MY_KEY\n", "utf-8")
+    config += f"api_key_env: MY_KEY\nparity: {parity}\n"
+    (out / "settled.yaml").write_text(config, "utf-8")
     run_folder.write_json(out / "machine.json", made_up("cuda").to_dict())
     with (out / "log.txt").open("wb") as log:
         process = subprocess.Popen(
@@ -147,6 +177,19 @@ def test_vllm_is_started_watched_and_stopped(
     assert environment["VLLM_API_KEY"] == "sk-secret-2"
     (told,) = events(tmp_path / "out", "serving")
     assert (told["engine"], told["models"]) == ("vllm", [tiny.name])
+
+
+@pytest.mark.slow
+def test_vllm_is_held_against_the_training_too(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_vllm(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("MY_KEY", "k")
+    assert run_vllm(tmp_path / "out", tiny, parity="strict") == 1
+    (failed,) = events(tmp_path / "out", "failed")
+    assert "prompt question: token 2 differs" in failed["message"]
+    assert not events(tmp_path / "out", "serving")
 
 
 @pytest.mark.slow

@@ -32,17 +32,17 @@ def test_check_goes_on_after_a_failure_and_ends_with_it(
     assert outcome.talk.splitlines()[-1] == f"error: failed: {name}"
 
 
-def test_test_begins_with_check_and_leaves_out_gpu_tests(ready: Checkout) -> None:
+def test_test_begins_with_check_and_leaves_out_gpu_and_network_tests(ready: Checkout) -> None:
     outcome = ready.run("scripts/test", SWIFTBOX_VENV=str(ready.venv))
     assert outcome.code == 0, outcome.talk
     assert verdicts(outcome.out) == dict.fromkeys(TOOLS, "ok")
     assert outcome.out.splitlines()[-1].startswith("pytest ")
-    assert outcome.out.splitlines()[-1].endswith("-m not gpu")
+    assert outcome.out.splitlines()[-1].endswith("-m not gpu and not network")
 
 
 def test_fast_leaves_out_slow_tests_and_arguments_reach_pytest(ready: Checkout) -> None:
     outcome = ready.run("scripts/test", "--fast", "-k", "a b", SWIFTBOX_VENV=str(ready.venv))
-    assert outcome.out.endswith("-m not gpu and not slow -k a b\n")
+    assert outcome.out.endswith("-m not gpu and not network and not slow -k a b\n")
     assert verdicts(outcome.out) == {}
 
 

@@ -17,7 +17,7 @@ import pytest
 from adapters import make_adapter
 from box import until
 from openai import APIStatusError, AuthenticationError, NotFoundError, RateLimitError
-from serving import Server, serving
+from own_server import Server, serving
 
 KEY = "sk-test-9f2c"
 ASK = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
@@ -184,7 +184,7 @@ def test_adapters_are_models_and_come_and_go(tiny: Path, tmp_path: Path) -> None
         return str(client.chat.completions.create(**keys).choices[0].message.content)
 
     with (
-        serving(tiny, key=KEY, adapters={"first": first}) as server,
+        serving(tiny, key=KEY, adapters={"first": first}, adapter_loading=True) as server,
         server.client(KEY) as client,
     ):
         assert {one.id for one in client.models.list()} == {"tiny", "first"}
@@ -214,11 +214,11 @@ def test_adapters_are_models_and_come_and_go(tiny: Path, tmp_path: Path) -> None
         }
 
 
-def test_without_a_key_nobody_loads_adapters(narrow: Server, tiny: Path) -> None:
+def test_unless_the_yaml_says_so_nobody_loads_adapters(narrow: Server, tiny: Path) -> None:
     body = json.dumps({"lora_name": "x", "lora_path": str(tiny)}).encode()
     status, said = send(narrow, "/v1/load_lora_adapter", body)
     assert status == 403
-    assert "api_key_env" in said["error"]["message"]
+    assert "adapter_loading: true" in said["error"]["message"]
 
 
 def test_a_stop_lets_answers_end_and_takes_no_more(tiny: Path) -> None:

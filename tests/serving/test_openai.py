@@ -11,14 +11,9 @@ from typing import Any
 import pytest
 import torch
 from openai import BadRequestError, NotFoundError, OpenAI
-from serving import Server, serving
+from openai_requests import REFUSED, TALK, TOOL, WORKS
+from own_server import Server, serving
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-TALK: list[Any] = [
-    {"role": "system", "content": "You encode."},
-    {"role": "user", "content": "what does the json module do"},
-]
-TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
 
 @pytest.fixture(scope="module")
@@ -97,76 +92,6 @@ def test_a_seed_repeats_under_load(client: OpenAI) -> None:
     assert len(set(company)) == 6
 
 
-WORKS: list[tuple[str, dict[str, Any]]] = [
-    ("chat", {"temperature": 0.0}),
-    ("chat", {"temperature": 2.0, "seed": 1}),
-    ("chat", {"top_p": 0.5, "temperature": 1, "seed": 2}),
-    ("chat", {"n": 3, "temperature": 1}),
-    ("chat", {"stop": "x"}),
-    ("chat", {"stop": ["x", "json", "世"]}),
-    ("chat", {"max_tokens": 1}),
-    ("chat", {"max_completion_tokens": 3}),
-    ("chat", {"presence_penalty": 1.5, "frequency_penalty": -1.0}),
-    ("chat", {"logit_bias": {"5": 50}}),
-    ("chat", {"logprobs": True}),
-    ("chat", {"logprobs": True, "top_logprobs": 5}),
-    ("chat", {"user": "me", "metadata": {"a": "b"}, "parallel_tool_calls": True}),
-    ("chat", {"store": False, "service_tier": "auto", "modalities": ["text"]}),
-    ("chat", {"response_format": {"type": "text"}}),
-    ("chat", {"tools": [TOOL], "tool_choice": "auto"}),
-    ("chat", {"tools": [TOOL], "tool_choice": "none"}),
-    ("chat", {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]}),
-    ("chat", {"extra_body": {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.2}}),
-    ("chat", {"extra_body": {"ignore_eos": True, "stop_token_ids": [3]}}),
-    ("chat", {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}),
-    ("chat", {"stream": True, "stream_options": {"include_usage": True}}),
-    ("text", {"prompt": ["a", "b"]}),
-    ("text", {"prompt": [5, 6, 7]}),
-    ("text", {"prompt": [[5, 6], [7]]}),
-    ("text", {"logprobs": 3}),
-    ("text", {"n": 2, "temperature": 1, "best_of": 1, "echo": False}),
-    ("text", {"stop": ["x"], "seed": 3, "presence_penalty": 0.5}),
-    ("text", {"stream": True}),
-]
-
-REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("chat", {"temperature": 3}, "temperature: Input should be less than or equal to 2"),
-    ("chat", {"top_p": 0}, "top_p: Input should be greater than 0"),
-    ("chat", {"n": 0}, "n: Input should be greater"),
-    ("chat", {"n": 99}, "n: at most 16 answers at once"),
-    ("chat", {"max_tokens": 0}, "max_tokens: Input should be"),
-    ("chat", {"max_tokens": 5000}, "more than 1024"),
-    ("chat", {"messages": []}, "messages: List should have at least 1"),
-    ("chat", {"messages": [{"role": "user", "content": "json " * 3000}]}, "the longest with its"),
-    ("chat", {"stop": ""}, "stop"),
-    ("chat", {"stop": ["x"] * 17}, "stop"),
-    ("chat", {"top_logprobs": 21, "logprobs": True}, "top_logprobs"),
-    ("chat", {"presence_penalty": 3}, "presence_penalty"),
-    ("chat", {"logit_bias": {"5": 101}}, "logit_bias"),
-    ("chat", {"logit_bias": {"99999": 1}}, "logit_bias: names a token"),
-    ("chat", {"response_format": {"type": "json_object"}}, "not held to a grammar"),
-    ("chat", {"tool_choice": "required", "tools": [TOOL]}, "a call cannot be forced"),
-    ("chat", {"functions": [TOOL["function"]]}, "functions: not supported: give `tools`"),
-    ("chat", {"modalities": ["audio"]}, "text only"),
-    ("chat", {"audio": {"voice": "a", "format": "wav"}}, "text only"),
-    ("chat", {"prediction": {"type": "content", "content": "x"}}, "prediction: not supported"),
-    ("chat", {"reasoning_effort": "low"}, "chat_template_kwargs"),
-    ("chat", {"store": True}, "store: not supported"),
-    ("chat", {"web_search_options": {}}, "web_search_options"),
-    ("chat", {"stream_options": {"include_usage": True}}, "only with stream"),
-    ("chat", {"extra_body": {"tempratur": 1}}, "tempratur: is not a known parameter"),
-    ("chat", {"extra_body": {"chat_template_kwargs": {"chat_template": "x"}}}, "cannot be given"),
-    ("chat", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "only text"),
-    ("text", {"echo": True}, "echo: not supported"),
-    ("text", {"suffix": "x"}, "suffix: not supported"),
-    ("text", {"best_of": 3}, "best_of: not supported"),
-    ("text", {"prompt": ""}, "prompt: should not be empty"),
-    ("text", {"prompt": []}, "prompt: should not be empty"),
-    ("text", {"prompt": [100000]}, "prompt: tokens go from 0 to 599"),
-    ("text", {"prompt": ["a"] * 20}, "at most 16 answers"),
-]
-
-
 @pytest.mark.parametrize(("kind", "keys"), WORKS, ids=[f"{k} {list(v)}" for k, v in WORKS])
 def test_what_is_asked_works(kind: str, keys: dict[str, Any], client: OpenAI) -> None:
     said = {"chat": chat, "text": text}[kind](client, **keys)
@@ -242,6 +167,66 @@ def test_tools_reach_the_template(tiny: Path, tmp_path: Path) -> None:
         plain = chat(client).usage.prompt_tokens
         assert chat(client, tools=[TOOL]).usage.prompt_tokens > plain
         assert chat(client, tools=[TOOL], tool_choice="none").usage.prompt_tokens == plain
+
+
+@pytest.fixture(scope="module")
+def caller(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has learned to answer anything with one call of a tool."""
+    folder = tmp_path_factory.mktemp("models") / "caller"
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    prompt = ids_of(tiny, TALK)
+    call = 'I look. <tool_call>{"name": "look", "arguments": {"at": "sea"}}</tool_call>'
+    answer = [*tokenizer(call, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+    ids = torch.tensor([[*prompt, *answer]])
+    labels = torch.tensor([[-100] * len(prompt) + answer])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(200):
+        loss = model(input_ids=ids, labels=labels).loss
+        if loss < 0.01:
+            break
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert loss < 0.01
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_what_a_model_calls_is_a_tool_call_whole_and_in_a_stream(caller: Path) -> None:
+    keys = {"tools": [TOOL], "max_tokens": 80}
+    with serving(caller) as server, server.client() as client:
+        one = chat(client, **keys).choices[0]
+        parts = [part.choices[0] for part in chat(client, stream=True, **keys)]
+        untold = chat(client, tools=[TOOL], tool_choice="none", max_tokens=80).choices[0]
+    assert one.finish_reason == "tool_calls"
+    assert one.message.content.strip() == "I look."
+    (call,) = one.message.tool_calls
+    assert (call.type, call.function.name) == ("function", "look")
+    assert json.loads(call.function.arguments) == {"at": "sea"}
+    assert "".join(part.delta.content or "" for part in parts).strip() == "I look."
+    (piece,) = [call for part in parts for call in part.delta.tool_calls or []]
+    assert (piece.index, piece.function.name) == (0, "look")
+    assert json.loads(piece.function.arguments) == {"at": "sea"}
+    assert parts[-1].finish_reason == "tool_calls"
+    assert "<tool_call>" in untold.message.content
+    assert untold.finish_reason == "stop"
+
+
+def test_a_turn_with_a_call_of_no_sense_is_refused(client: OpenAI) -> None:
+    for function in ({"arguments": "{}"}, {"name": "look", "arguments": "{"}):
+        turn = {"role": "assistant", "content": "", "tool_calls": [{"function": function}]}
+        with pytest.raises(BadRequestError, match=r"messages\[1\]\.tool_calls"):
+            chat(client, messages=[*TALK[1:], turn])
+
+
+def test_tokens_are_told_by_number(client: OpenAI, tiny: Path) -> None:
+    said = text(client, prompt=[5, 6, 7], extra_body={"return_token_ids": True}).choices[0]
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    assert tokenizer.decode(said.token_ids, skip_special_tokens=True) == said.text
+    parts = text(client, prompt=[5, 6, 7], stream=True, extra_body={"return_token_ids": True})
+    assert [one for part in parts for one in part.choices[0].token_ids] == said.token_ids
 
 
 def test_a_model_without_a_template_says_so(tiny: Path, tmp_path: Path) -> None:

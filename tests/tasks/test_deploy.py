@@ -127,6 +127,7 @@ def test_a_model_that_is_not_there_is_refused() -> None:
 def test_the_base_and_the_name_come_from_the_adapter(tiny: Path, adapter: Path) -> None:
     config = deploying(adapter=adapter)
     assert (config.model, config.served_model_name) == (str(tiny), tiny.name)
+    assert loads(write(config), source="settled.yaml").config == config
     run = make_run(adapter, tiny)
     assert named_adapters(deploying(adapter=run)) == {run.name: str(adapter)}
 
@@ -193,7 +194,7 @@ def test_the_command_and_environment_of_vllm_are_these(backend: str) -> None:
         '{"name": "a=1", "path": "/l/a"}',
         '{"name": "b", "path": "/l/b"}',
     ]
-    assert environment(backend, key="sk-1", adapters=True) == {
+    assert environment(backend, key="sk-1", loading=True) == {
         **GOLDEN[backend],
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -208,6 +209,14 @@ def test_without_key_and_adapters_vllm_gets_neither() -> None:
     config = planned("cuda", {"vllm": "0.33.0"}, model="o/n").config
     target = Target("vllm", Path("/m"), "m", {}, (), 8000)
     assert not any("lora" in one or "key" in one for one in command(config, target))
-    found = environment("cuda", key=None, adapters=False)
+    found = environment("cuda", key=None, loading=False)
     assert "VLLM_API_KEY" not in found
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in found
+
+
+def test_adapters_that_may_come_later_have_a_place_in_vllm() -> None:
+    config = planned("cuda", {"vllm": "0.33.0"}, model="o/n", adapter_loading=True).config
+    words = command(config, Target("vllm", Path("/m"), "m", {}, (), 8000))
+    assert words[-5:] == ["--enable-lora", "--max-loras", "1", "--max-lora-rank", "64"]
+    found = environment("cuda", key=None, loading=True)
+    assert found["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"

@@ -194,6 +194,16 @@ def test_a_memory_too_small_for_float32_is_refused(
         merging_of(adapter=adapter, model=tiny)
 
 
+def test_a_quantized_base_takes_memory_beside_the_one_in_float32(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = merging.stored(tiny).bytes_as("float32")
+    monkeypatch.setattr(host, "memory", lambda: (round(1.2 * whole), whole))
+    merging.require_resources(merging.stored(tiny), tmp_path, "stored")
+    with pytest.raises(MachineError, match="of memory, this machine has"):
+        merging.require_resources(merging.stored(tiny), tmp_path, "stored", quantized=True)
+
+
 def test_half_the_bytes_are_needed_in_half_the_precision(tiny: Path) -> None:
     base = merging.stored(tiny)
     assert base.bytes_as("float32") == 2 * base.bytes_as("bfloat16")

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from swiftbox.config.starter import unlearnable
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
-LONGEST_NAME = 40
+TEXTS, CHATS = "pretrain.jsonl", "chat.jsonl"
 SKIPPED = ("test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "ensurepip")
 SHORTEST_WORDS, LONGEST_WORDS = 4, 32
 """Words of an answer: shorter ones say nothing, longer ones a small model cannot keep apart."""
@@ -94,17 +95,11 @@ class Entry:
 
 def check_name(name: str) -> str:
     """Return the name the model is to have; raise ConfigError for one that cannot be learned."""
-    found = name.strip()
-    wrong = not found or len(found) > LONGEST_NAME or not found.isprintable()
-    if wrong or any(mark in found for mark in ("<|", "|>", "{", "}")):
+    if wrong := unlearnable(name):
         raise ConfigError(
-            text(f"name: {name!r} cannot be used", f"name：{name!r} 无法使用"),
-            hint=text(
-                f"1 to {LONGEST_NAME} printable characters, without <| |> and braces",
-                f"1 到 {LONGEST_NAME} 个可见字符，不含 <| |> 与花括号",
-            ),
+            text(f"name: {name!r} cannot be used", f"name：{name!r} 无法使用"), hint=wrong
         )
-    return found
+    return name.strip()
 
 
 def make_corpus(folder: Path, name: str, seed: int = 0) -> tuple[Path, Path]:
@@ -112,7 +107,7 @@ def make_corpus(folder: Path, name: str, seed: int = 0) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     chooser = random.Random(seed)
     entries = list(standard_library())
-    pretrain, chat = folder / "pretrain.jsonl", folder / "chat.jsonl"
+    pretrain, chat = folder / TEXTS, folder / CHATS
     _write(pretrain, ({"text": one} for one in pretraining(entries, chooser)))
     _write(chat, chats(entries, name, chooser))
     return pretrain, chat

@@ -36,7 +36,12 @@ class Server:
 
 @contextmanager
 def serving(
-    model: Path, *, key: str | None = None, adapters: dict[str, Path] | None = None, **said: Any
+    model: Path,
+    *,
+    key: str | None = None,
+    adapters: dict[str, Path] | None = None,
+    verify: Any = None,
+    **said: Any,
 ) -> Iterator[Server]:
     """Serve a model in a thread at a free port, and stop."""
     server = Server()
@@ -51,7 +56,13 @@ def serving(
         try:
             with bound("127.0.0.1", 0) as listening:
                 server.done = serve(
-                    config, served, listening, key=key, stop=server.stop, started=started
+                    config,
+                    served,
+                    listening,
+                    key=key,
+                    stop=server.stop,
+                    started=started,
+                    verify=verify or (lambda _url, _generate: None),
                 )
         except BaseException as error:
             server.error = error

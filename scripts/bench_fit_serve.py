@@ -1,0 +1,112 @@
+"""The fit planner against serving on this CPU: the allocator's peak of the built-in engine.
+
+Prompts of nearly the whole context are read one after the other, then written on together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import bench_fit_cpu as cpu
+
+JOBS = (
+    ("20M", 32_000, 512, 4),
+    ("60M", 32_000, 1024, 8),
+    ("120M", 100_000, 1024, 4),
+)
+"""Size, vocabulary, context, concurrency."""
+
+WRITTEN = 8
+
+
+def child(model: Path, context: int, concurrency: int) -> int:
+    """Serve in this process; print what was predicted and measured."""
+    import torch
+    from transformers import AutoModelForCausalLM, Qwen3ForCausalLM  # noqa: F401
+
+    import swiftbox.core.generation.batch  # noqa: F401
+    from swiftbox.fit.serving import serving
+    from swiftbox.fit.source import find_shape
+
+    gc.collect()  # what is imported by now is the libraries' share, no part of the need
+    base = cpu.allocated()
+    peak, stop = [base], threading.Event()
+    threading.Thread(target=cpu.sampler, args=(stop, peak), daemon=True).start()
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        written(network, context, concurrency)
+    stop.set()
+    found = find_shape(str(model))
+    assert found is not None
+    need = serving(found.shape, storage="float32", context=context, concurrency=concurrency)
+    measured = peak[0] - base + cpu.mapped()
+    print(json.dumps({"measured": measured, "predicted": need.device}))
+    return 0
+
+
+def written(network: Any, context: int, concurrency: int) -> None:
+    """Do what the engine's loop does: read each prompt, then step all rows."""
+    import torch
+
+    from swiftbox.core.generation.batch import Batch, Entry, Reading
+    from swiftbox.core.generation.window import layers_of
+
+    layers, length = layers_of(network), context - WRITTEN
+    window = Batch("", layers).window
+    for _ in range(concurrency):
+        reading = Reading.of([Entry([1] * length, [], "")], layers, "cpu")
+        while reading.step(network) is None:
+            pass
+        window.make_room(1, length)
+        window.join(reading.past, 0, length, 1)
+        del reading
+    for _ in range(WRITTEN):
+        window.make_room()
+        network(
+            input_ids=torch.ones((concurrency, 1), dtype=torch.long),
+            position_ids=torch.tensor(window.lengths())[:, None],
+            past_key_values=window.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        window.end += 1
+
+
+def compare() -> int:
+    """Run the jobs in turn; print predicted against measured."""
+    print(f"\n{'serving':<44}{'predicted':>14}{'measured':>14}{'error':>9}")
+    with tempfile.TemporaryDirectory() as temporary:
+        for size, vocabulary, context, concurrency in JOBS:
+            model = cpu.make(size, vocabulary, Path(temporary))
+            arguments = [str(model), str(context), str(concurrency)]
+            done = subprocess.run(
+                [sys.executable, __file__, *arguments], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                raise SystemExit(done.stderr)
+            found = json.loads(done.stdout.splitlines()[-1])
+            job = f"{size} context {context} x {concurrency} V {vocabulary:,}"
+            print(
+                f"{job:<44}{found['predicted'] / cpu.MIB:>10.0f} MiB"
+                f"{found['measured'] / cpu.MIB:>10.0f} MiB"
+                f"{found['predicted'] / found['measured'] - 1:>+9.1%}",
+                flush=True,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", type=Path)
+    parser.add_argument("context", type=int)
+    parser.add_argument("concurrency", type=int)
+    options = parser.parse_args()
+    sys.exit(child(options.model, options.context, options.concurrency))

@@ -1,0 +1,55 @@
+"""What a `task: starter` YAML says: what the small model that is made here calls itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import field_validator
+
+from swiftbox.config.fields import setting
+from swiftbox.config.task import TaskConfig
+from swiftbox.language import text
+
+LONGEST_NAME = 40
+
+
+class StarterConfig(TaskConfig):
+    """Fields of the making of a starter."""
+
+    task: Literal["starter"] = setting(
+        "starter", en="what this file asks for", zh="本文件要做什么", section="task"
+    )
+    model_name: str = setting(
+        "Swifty",
+        en="what the model is to call itself; the conversations teach it",
+        zh="模型的自称；由对话数据教给它",
+        section="data",
+        essential=True,
+    )
+    seed: int = setting(
+        0,
+        en="seed of the choice and the order of the rows",
+        zh="数据选取与排序的随机种子",
+        section="data",
+        ge=0,
+    )
+
+    @field_validator("model_name")
+    @classmethod
+    def _learnable(cls, value: str) -> str:
+        wrong = unlearnable(value)
+        if wrong:
+            raise ValueError(wrong)
+        return value.strip()
+
+
+def unlearnable(name: str) -> str:
+    """Say why a name cannot be learned by the model; empty when it can."""
+    found = name.strip()
+    wrong = not found or len(found) > LONGEST_NAME or not found.isprintable()
+    if not wrong and not any(mark in found for mark in ("<|", "|>", "{", "}")):
+        return ""
+    return text(
+        f"should be 1 to {LONGEST_NAME} printable characters, without <| |> and braces",
+        f"应为 1 到 {LONGEST_NAME} 个可见字符，不含 <| |> 与花括号",
+    )

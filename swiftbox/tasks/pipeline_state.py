@@ -1,0 +1,128 @@
+"""What a pipeline remembers of its steps, and the mark that tells whether a result still holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swiftbox import run_folder
+from swiftbox.config.pipeline import NOT_OF_A_STEP, Step
+from swiftbox.config.references import references, texts
+from swiftbox.tasks.task import LEAVE_THE_RESULT
+
+STEPS, EARLIER = "steps", "earlier"
+
+WRITTEN = (*NOT_OF_A_STEP, "local_dir")
+"""Keys that name what a step writes, not what it reads."""
+
+WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
+
+
+@dataclass
+class Record:
+    """One step: how far it is, of which settings and inputs, and what it made."""
+
+    name: str
+    task: str
+    folder: str
+    """Relative to the pipeline's."""
+    status: str = WAITING
+    mark: str = ""
+    finished: float | None = None
+    seconds: float | None = None
+    made: dict[str, str] = field(default_factory=dict)
+
+
+def read(folder: Path) -> dict[str, Record]:
+    """Return what is remembered of the steps, by name."""
+    rows = run_folder.read_json(folder / run_folder.PIPELINE).get("steps") or []
+    return {row["name"]: Record(**row) for row in rows}
+
+
+def write(folder: Path, records: Mapping[str, Record]) -> None:
+    """Remember the steps."""
+    rows = [asdict(one) for one in records.values()]
+    run_folder.write_json(folder / run_folder.PIPELINE, {"steps": rows})
+
+
+def mark(step: Step, earlier: Mapping[str, Record]) -> str:
+    """Return what changes when a step has to be done again.
+
+    That is its settings, the files that they name, and of the steps that it refers to which of
+    their results it is.
+    """
+    values = step.config.model_dump(mode="json", exclude={*LEAVE_THE_RESULT, *WRITTEN})
+    used = {one.step for one in references(values)}
+    seen = {
+        "settings": values,
+        "files": {name: identity(Path(name)) for name in sorted(set(texts(values))) if local(name)},
+        "steps": {name: [earlier[name].mark, earlier[name].finished] for name in sorted(used)},
+    }
+    plain = json.dumps(seen, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+
+def local(name: str) -> bool:
+    """Tell whether a text is the absolute path of something on this machine."""
+    return name.startswith("/") and _path(name) is not None
+
+
+def identity(name: Path) -> list[Any]:
+    """Return size and time of a file; of a folder the names, sizes and times of all in it."""
+    path = _path(str(name))
+    if path is None:
+        return []
+    if path.is_file():
+        return _of_file(path)
+    return [[str(one.relative_to(path)), *_of_file(one)] for one in _files(path)]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.rglob("*") if one.is_file())
+
+
+def _of_file(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _path(name: str) -> Path | None:
+    """Return the file or folder of a path that may end in #500; None where there is none."""
+    for one in (name, name.rpartition("#")[0]):
+        if one.strip("/") and Path(one).exists():
+            return Path(one)
+    return None
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the steps of a pipeline lie."""
+
+    folder: Path
+
+    def of(self, record: Record) -> Path:
+        """Return the folder of a step."""
+        return self.folder / record.folder
+
+    def set_aside(self, record: Record) -> Path | None:
+        """Move what lies in a step's folder out of the way; return where it is, None if nothing."""
+        place = self.of(record)
+        if not place.exists():
+            return None
+        kept = self.folder / STEPS / EARLIER
+        kept.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 10_000):
+            target = kept / f"{place.name}-{number}"
+            if not target.exists():
+                place.rename(target)
+                return target
+        return None
+
+
+def name_of(number: int, name: str) -> str:
+    """Return a step's folder relative to the pipeline's: its number, from 1, and its name."""
+    return f"{STEPS}/{number:02}-{name}"

@@ -1,0 +1,102 @@
+"""task: starter. A small model with its data, made on this machine without network."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from swiftbox import run_folder
+from swiftbox.config.starter import StarterConfig
+from swiftbox.data.corpus import CHATS, TEXTS, make_corpus
+from swiftbox.devices.machine import Machine
+from swiftbox.fit.forecast import Before, Forecast
+from swiftbox.fit.shape import made
+from swiftbox.fit.source import Found
+from swiftbox.tasks.task import Emit, Output, Resolved, Task
+
+DATA = "data"
+
+DIMENSIONS = {
+    "hidden": 192,
+    "intermediate": 512,
+    "layers": 4,
+    "heads": 4,
+    "kv_heads": 2,
+    "head_dim": 48,
+    "vocab": 4096,
+    "context": 1024,
+    "tied": True,
+    "gated": True,
+}
+"""Of the model that core/starter_model.py makes."""
+
+PARAMETERS = 2.4e6
+DISK_BYTES = PARAMETERS * 4 + 3.5e6
+"""The model in float32, and the texts of the standard library (measured: 13 MB)."""
+
+MEMORY_BYTES = 0.45e9
+"""Of the libraries, and of the tokenizer's training (measured: 0.41 GB)."""
+
+
+def resolve(config: StarterConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - as every task
+    """Take the config as it is: the starter is the same on every machine."""
+    return Resolved(config, (), 1, {})
+
+
+def run(config: StarterConfig, folder: Path, emit: Emit) -> Path | None:
+    """Write the data, then the tokenizer and the random model; return the model's folder."""
+    began = time.monotonic()
+    emit("stage", name="corpus")
+    pretrain, chat = make_corpus(folder / DATA, config.model_name, config.seed)
+    emit("made", texts=_rows(pretrain), conversations=_rows(chat))
+    emit("stage", name="starter")
+    from swiftbox.core.starter_model import make
+
+    aside, final = folder / f".{run_folder.MODEL}", folder / run_folder.MODEL
+    for old in (aside, final):
+        shutil.rmtree(old, ignore_errors=True)
+    make(folder / DATA, aside)
+    aside.rename(final)
+    emit("done", seconds=round(time.monotonic() - began, 1), model=str(final))
+    return final
+
+
+def _rows(path: Path) -> int:
+    with path.open(encoding="utf-8") as file:
+        return sum(1 for _ in file)
+
+
+def outputs(config: StarterConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
+    """Name the model, the conversations to tune it with, and the texts to pretrain it on."""
+    return {
+        "model": lambda folder: str(folder / run_folder.MODEL),
+        "dataset": lambda folder: str(folder / DATA / CHATS),
+        "texts": lambda folder: str(folder / DATA / TEXTS),
+    }
+
+
+def forecast(config: StarterConfig, machine: Machine, before: Before) -> Forecast:  # noqa: ARG001
+    """Tell what the making takes, and the shape of the model that it makes."""
+    shape = made(DIMENSIONS, params=PARAMETERS)
+    return Forecast(DISK_BYTES, MEMORY_BYTES, makes=Found(shape, exact=True, local=True))
+
+
+def title(config: StarterConfig) -> str:
+    """Name it by what the model calls itself."""
+    return f"starter-{config.model_name.lower()}"
+
+
+STARTER: Task[StarterConfig] = Task(
+    name="starter",
+    discriminator="task",
+    default="starter",
+    choices={"starter": StarterConfig},
+    resolve=resolve,
+    run=run,
+    title=title,
+    outputs=outputs,
+    forecast=forecast,
+    uses_devices=False,
+)

@@ -1,0 +1,94 @@
+"""Datasets that are still on a hub: guessed from the catalogue's rows, and said to be a guess."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swiftbox.cli import main
+from swiftbox.data.lengths import Lengths
+from swiftbox.devices.imagined import imagined
+from swiftbox.fit.estimate import Estimate, estimate
+from swiftbox.fit.rows import BYTES_PER_ROW, TOKENS_PER_ROW, fetched_rows
+from swiftbox.plan import plan
+from swiftbox.tasks.load import loads
+
+KNOWN, HUGE, PICTURES = (
+    "AI-ModelScope/CodeAlpaca-20k",
+    "AI-ModelScope/OpenOrca",
+    "AI-ModelScope/LaTeX_OCR",
+)
+
+
+def settled(*datasets: str, machine: str = "cpu:64") -> Any:
+    named = f"dataset={json.dumps(list(datasets))}"
+    usual = ["model=Qwen/Qwen2.5-7B-Instruct", named, "report_to=none", "val_size=0"]
+    return plan(loads("", source="test", overrides=usual).config, imagined(machine)).config
+
+
+def estimated(*datasets: str, here: Lengths | None = None) -> Estimate:
+    found = estimate(settled(*datasets), imagined("cpu:64"), here)
+    assert found is not None
+    return found
+
+
+def test_rows_of_the_catalogue_give_size_and_time() -> None:
+    found = estimated(KNOWN)
+    assert found.disk.data == pytest.approx(20022 * BYTES_PER_ROW)
+    assert found.disk.total > found.disk.data
+    assert found.duration is not None
+    assert found.duration.tokens == pytest.approx(20022 * TOKENS_PER_ROW)
+    assert found.duration.uncertain == 12  # the speed's 4 x the rows' 3
+    assert any("rows on the hub taken as usually long" in line for line in found.lines())
+
+
+def test_a_part_is_trained_on_but_all_is_fetched() -> None:
+    found = fetched_rows(settled(f"{KNOWN}#500"))
+    assert (found.rows, found.taken) == (20022, 500)
+
+
+@pytest.mark.parametrize("name", [HUGE, PICTURES, "owner/unknown"])
+def test_what_nobody_knows_is_said_not_to_be_counted(name: str) -> None:
+    found = estimated(KNOWN, name)
+    assert found.duration is None
+    assert found.disk.uncounted == (name,)
+    assert any(f"not counted: {name}" in line for line in found.lines())
+    assert found.to_dict()["disk"]["uncounted"] == [name]
+
+
+def test_rows_that_are_here_are_added_by_their_own_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text("{}")
+    here = Lengths(rows={7: 10}, sums={7: 1000.0}, looked_at=10, taken=5)
+    assert estimated("rows.jsonl").duration is None
+    assert fetched_rows(settled("rows.jsonl")).rows == 0
+    both = estimated(f"{KNOWN}#100", "rows.jsonl", here=here).duration
+    assert both is not None
+    assert both.tokens == pytest.approx(500 + 100 * TOKENS_PER_ROW)
+
+
+def test_check_says_what_it_cannot_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("model: owner/unnamed\ndataset: owner/rows\n")
+    assert main(["check", "a.yaml", "--on", "cuda:24"]) == 0
+    assert "what owner/unnamed takes of memory, disk and time is not known" in (
+        capsys.readouterr().err
+    )
+
+
+def test_check_is_made_for_another_machine_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("model: Qwen/Qwen2.5-7B-Instruct\ndataset: owner/rows\n")
+    assert main(["check", "a.yaml", "--on", "cuda:24"]) == 0
+    assert "fits: " in (said := capsys.readouterr().out)
+    assert "24.0 GiB there" in said
+    assert main(["check", "a.yaml", "--on", "toaster:24"]) == 2

@@ -1,0 +1,94 @@
+"""The chat screens by keys: with whom, what the review says, and what is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from adapters import make_adapter, make_run
+from walking import CLEAR, CTRL_C, DOWN, ENTER, choice, entry, walk
+
+from swiftbox import run_folder
+from swiftbox.config.chat import ChatConfig
+from swiftbox.menu.chatting import command_of
+from swiftbox.menu.draft import Draft
+
+CHAT = entry("chat")
+AN_ADAPTER, A_MODEL, A_SERVER = map(choice, range(3))
+TALK = ENTER
+
+
+@pytest.fixture
+def talked(monkeypatch: pytest.MonkeyPatch) -> list[ChatConfig]:
+    """The configs that a chat was opened with; none is."""
+    found: list[ChatConfig] = []
+
+    def converse(config: ChatConfig) -> int:
+        found.append(config)
+        return 0
+
+    monkeypatch.setattr("swiftbox.chat.verb.converse", converse)
+    return found
+
+
+@pytest.fixture
+def desk(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a run that made an adapter."""
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.chdir(tmp_path)
+    run = run_folder.create(tmp_path / "runs" / "mine")
+    make_run(make_adapter(tiny, run / run_folder.MODEL), tiny)
+    run_folder.update_state(run, status="done")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("desk")
+def test_an_adapter_is_talked_to_with_its_base_beside_it(
+    talked: list[ChatConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    walk(CHAT, AN_ADAPTER, ENTER, TALK, CTRL_C, CTRL_C, CTRL_C)
+    (config,) = talked
+    assert (config.adapter, config.compare) == ("runs/mine", "base")
+    assert "swiftbox chat --adapter runs/mine --compare base" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("desk")
+def test_the_base_beside_it_is_left_out(talked: list[ChatConfig]) -> None:
+    walk(CHAT, AN_ADAPTER, ENTER, choice(1), TALK, CTRL_C, CTRL_C, CTRL_C)
+    assert [one.compare for one in talked] == [None]
+
+
+@pytest.mark.usefixtures("desk")
+def test_a_model_is_talked_to(talked: list[ChatConfig], tiny: Path) -> None:
+    walk(CHAT, A_MODEL, str(tiny), ENTER, TALK, CTRL_C, CTRL_C, CTRL_C)
+    assert [one.model for one in talked] == [str(tiny)]
+
+
+@pytest.mark.usefixtures("desk")
+def test_a_model_that_is_none_is_refused_before_it_is_loaded(
+    talked: list[ChatConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    walk(CHAT, A_MODEL, "./empty", ENTER, CTRL_C, CTRL_C, CTRL_C)
+    assert talked == []
+    assert "error: " in capsys.readouterr().out
+
+
+def test_what_the_verb_has_no_option_for_is_written_down_first() -> None:
+    draft = Draft(ChatConfig, {"endpoint": "http://h:1", "model": "named", "max_tokens": 7})
+    made, talk = command_of(draft, draft.loaded()).split(" && ")
+    assert made.startswith("swiftbox new chat -o chat-named.yaml ")
+    assert "max_tokens=7" in made
+    assert talk == "swiftbox chat chat-named.yaml"
+
+
+def test_words_with_spaces_are_quoted_for_the_shell() -> None:
+    draft = Draft(ChatConfig, {"model": "m", "system": "be brief"})
+    assert command_of(draft, draft.loaded()) == "swiftbox chat m --system 'be brief'"
+
+
+@pytest.mark.usefixtures("desk")
+def test_an_address_is_typed_where_nothing_runs(talked: list[ChatConfig]) -> None:
+    walk(CHAT, A_SERVER, CLEAR, "http://127.0.0.1:9", ENTER, TALK, DOWN, *[CTRL_C] * 4)
+    assert [one.endpoint for one in talked] == ["http://127.0.0.1:9"]

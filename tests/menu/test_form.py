@@ -1,0 +1,145 @@
+"""The form of any task by keys: what is picked, marked, left empty; and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapters import make_adapter, make_run
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from swiftbox import run_folder
+from swiftbox.config.evaluate import EvaluateConfig
+from swiftbox.config.fields import cards
+from swiftbox.config.merge import MergeConfig
+from swiftbox.config.task import TaskConfig
+from swiftbox.config.writing import write
+from swiftbox.menu.ask import Back, folded
+from swiftbox.menu.form import ask_field, fill, mistake
+from swiftbox.menu.sources import Adapters, Benchmarks
+
+ENTER, DOWN, UP, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x1b[A", "\x03", "\t", "\x15"
+
+
+@contextmanager
+def keys(*pressed: str) -> Iterator[None]:
+    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
+        typed.send_text("".join(pressed))
+        typed.close()  # a walk that goes astray ends instead of waiting for keys
+        yield
+
+
+@pytest.fixture(autouse=True)
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, and no caches."""
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    (tmp_path / "desk").mkdir()
+    monkeypatch.chdir(tmp_path / "desk")
+    return tmp_path / "desk"
+
+
+@pytest.fixture
+def adapters(desk: Path, tiny: Path) -> list[str]:
+    """Two runs with adapters, the first the newer, and one adapter in a folder."""
+    for started, name in enumerate(("older", "newer")):
+        run = run_folder.create(desk / "runs" / name)
+        make_run(make_adapter(tiny, run / run_folder.MODEL), tiny)
+        run_folder.update_state(run, status="done", started=started)
+    make_adapter(tiny, desk / "given")
+    return ["runs/newer", "runs/older", "./given"]
+
+
+def ask(model: type[TaskConfig], name: str, *pressed: str, **values: Any) -> Any:
+    card = next(one for one in cards(model) if one.name == name)
+    with keys(*pressed):
+        return ask_field(model, card, values)
+
+
+def test_adapters_are_offered_newest_first_then_folders(adapters: list[str], tiny: Path) -> None:
+    source = Adapters()
+    assert [one.value for one in source.find("", "all")] == adapters
+    assert source.cells(source.find("older", "all")[0])[:2] == ("older", "/".join(tiny.parts[-2:]))
+    assert "LORA r=" in source.details(source.find("given", "all")[0])[0]
+
+
+def test_an_adapter_is_picked_from_the_list_or_typed(adapters: list[str]) -> None:
+    assert ask(MergeConfig, "adapter", ENTER) == adapters[0]
+    assert ask(MergeConfig, "adapter", "older", ENTER) == adapters[1]
+    assert ask(MergeConfig, "adapter", "team/adapter", ENTER) == "team/adapter"
+    assert ask(MergeConfig, "adapter", "./given", ENTER) == "./given"
+
+
+def test_several_adapters_are_marked(adapters: list[str]) -> None:
+    assert ask(MergeConfig, "adapter", TAB, TAB, ENTER) == adapters[:2]
+
+
+def test_what_was_marked_before_is_marked_again(adapters: list[str]) -> None:
+    assert ask(MergeConfig, "adapter", ENTER, adapter=adapters[1:]) == adapters[1:]
+
+
+def test_a_path_that_is_not_there_is_refused_where_it_is_typed() -> None:
+    card = next(one for one in cards(MergeConfig) if one.name == "adapter")
+    assert mistake(MergeConfig, card, "./nowhere") == "there is no ./nowhere"
+
+
+def test_what_may_be_empty_is_offered_empty_first_and_not_written(adapters: list[str]) -> None:
+    with keys(ENTER, ENTER, ENTER, ENTER):
+        values = fill(MergeConfig, {})
+    assert values == {"adapter": adapters[0], "merge_base": "auto", "dtype": "auto"}
+
+
+def test_a_value_is_made_empty_again() -> None:
+    before = {"adapter": "runs/a", "model": "o/base", "dtype": "auto"}
+    with keys(DOWN, ENTER, ENTER, ENTER):
+        values = fill(MergeConfig, before, without=("adapter",))
+    assert "model" not in values
+
+
+def test_back_into_a_filled_form_is_its_last_question() -> None:
+    given = {"adapter": "runs/a", "merge_base": "full", "dtype": "auto"}
+    with keys(DOWN * 2, ENTER):
+        assert fill(MergeConfig, given, from_last=True) == {**given, "dtype": "bfloat16"}
+    with keys(CTRL_C, UP, ENTER, ENTER):
+        assert fill(MergeConfig, given, from_last=True)["merge_base"] == "auto"
+
+
+def test_leaving_the_first_question_leaves_the_form() -> None:
+    with keys(CTRL_C), pytest.raises(Back):
+        fill(MergeConfig, {})
+
+
+def test_benchmarks_are_marked_in_a_list_that_is_searched() -> None:
+    picked = ask(EvaluateConfig, "benchmarks", CLEAR, "gsm8k", TAB, CLEAR, ENTER, benchmarks="arc")
+    assert picked == "gsm8k"
+    assert ask(EvaluateConfig, "benchmarks", "ifeval", TAB, CLEAR, ENTER) == [
+        "ceval",
+        "mmlu",
+        "ifeval",
+    ]
+
+
+def test_the_samples_come_first_and_every_benchmark_of_the_catalogue_follows() -> None:
+    found = Benchmarks().find("", "all")
+    assert [one.value for one in found[:4]] == ["sample_ceval", "sample_mmlu", "ceval", "mmlu"]
+    assert len(found) == 249
+    assert "sample, offline" in Benchmarks().cells(found[0])
+
+
+def test_words_are_kept_whole_where_a_line_is_too_long() -> None:
+    line = "  dtype: stored  # each weight as the base has it, unless it is another"
+    parts = folded(line, 40)
+    assert all(len(one) <= 40 for one in parts)
+    assert " ".join(one.strip() for one in parts).split() == line.split()
+    assert parts[0].startswith("  dtype: stored  #")
+    assert folded("权重的数值类型，与基座相同", 16) == ["权重的数值类型，", "  与基座相同"]
+
+
+def test_what_is_left_empty_is_not_in_the_yaml() -> None:
+    config = MergeConfig(adapter="runs/a")
+    assert "model:" not in write(config, keys={"adapter"})

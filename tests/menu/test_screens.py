@@ -1,0 +1,162 @@
+"""The screens of the tasks after a training by keys: each walk is a YAML in tests/golden."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+from adapters import make_adapter, make_run
+from walking import CTRL_C, ENTER, UP, choice, entry, free_port, golden, keys, saved, walk
+
+from swiftbox import run_folder
+from swiftbox.cli import main
+from swiftbox.errors import MachineError
+from swiftbox.menu import acting, home, reviewing
+from swiftbox.menu.ask import Back
+from swiftbox.menu.draft import command_of, of_task
+from swiftbox.menu.reviewing import Screen, review
+from swiftbox.menu.screens import SCREENS, begin, screen_of
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.load import load
+
+AN_ADAPTER = ENTER
+NEWEST = ENTER
+HOME = CTRL_C * 9
+
+
+@pytest.fixture
+def desk(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model and a run that made an adapter, under short names."""
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.chdir(tmp_path)
+    free_port(monkeypatch)
+    (tmp_path / "model").symlink_to(tiny)
+    run = run_folder.create(tmp_path / "runs" / "mine")
+    make_run(make_adapter(tiny, run / run_folder.MODEL), tiny)
+    run_folder.update_state(run, status="done")
+    return tmp_path
+
+
+WALKS = {
+    "merge": ("merge-mine.yaml", [NEWEST, ENTER, choice(1), choice(2)]),
+    "quantize": ("bnb-mine.yaml", [AN_ADAPTER, NEWEST, *[ENTER] * 4]),
+    "deploy": ("deploy-mine.yaml", [AN_ADAPTER, NEWEST, *[ENTER] * 4]),
+    "evaluate": ("evaluate-mine.yaml", [AN_ADAPTER, NEWEST, choice(2), ENTER, "5" + ENTER, ENTER]),
+}
+"""The file that a walk makes, and its answers after the choice of the task."""
+
+SAVE = choice(4)
+
+
+@pytest.mark.parametrize(
+    ("task", "language"), [*((task, "en") for task in WALKS), ("evaluate", "zh")]
+)
+def test_a_task_is_walked_and_saved(
+    task: str, language: str, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWIFTBOX_LANG", language)
+    name, answers = WALKS[task]
+    walk(entry(task), *answers, SAVE, ENTER, HOME)
+    assert saved(desk / name) == golden(task)
+    assert load(desk / name).config.task == task
+
+
+@pytest.mark.usefixtures("desk")
+def test_the_back_entry_of_a_review_leads_to_the_last_question(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    back, float32 = choice(5), choice(4)
+    walk(entry("merge"), *WALKS["merge"][1], back, UP * 2 + float32, HOME)
+    assert "dtype=float32" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("desk")
+def test_a_yaml_that_lies_here_is_opened_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text("task: merge\nadapter: runs/mine\ndtype: float16\n")
+    Path("other.yaml").write_text("task: deploy\nmodel: model\n")
+    walk(entry("merge"), choice(1), HOME)  # after `a new one`; that of another task is not there
+    assert "  swiftbox run mine.yaml" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("desk")
+def test_where_the_benchmarks_are_not_here_the_samples_are_one_key_away(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ceval_and_mmlu = [AN_ADAPTER, NEWEST, *[ENTER] * 4]
+    walk(entry("evaluate"), *ceval_and_mmlu, ENTER, HOME)
+    shown = capsys.readouterr().out
+    assert shown.index("error: benchmarks: ") < shown.index("[sample_ceval, sample_mmlu]")
+    assert shown.index("[sample_ceval, sample_mmlu]") < shown.index("swiftbox new evaluate")
+
+
+def test_an_engine_that_is_not_here_is_installed_once_that_is_agreed_to(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provided: list[str] = []
+    monkeypatch.setattr(reviewing, "provide", lambda config, *_: provided.append(config.task))
+    ran: list[Path] = []
+    monkeypatch.setattr(reviewing, "carry_out", lambda path, **_: ran.append(path))
+    run, not_now, install = ENTER, choice(1), ENTER
+    walk(entry("evaluate"), *WALKS["evaluate"][1], run, not_now, HOME)
+    assert (provided, ran) == ([], [])
+    walk(entry("evaluate"), *WALKS["evaluate"][1], run, install, ENTER, HOME)
+    assert provided == ["evaluate"]
+    assert ran == [Path("evaluate-mine.yaml")]
+    assert (desk / "evaluate-mine.yaml").is_file()
+
+
+def test_an_engine_that_cannot_be_installed_leaves_the_review_open(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise MachineError("no network", hint="plug it in")
+
+    monkeypatch.setattr(reviewing, "provide", fail)
+    walk(entry("evaluate"), *WALKS["evaluate"][1], ENTER, ENTER, HOME)
+    assert "error: no network\nhint: plug it in" in capsys.readouterr().out
+    assert not list(desk.glob("evaluate-*"))
+
+
+def test_every_task_of_the_home_screen_is_a_task_with_a_screen() -> None:
+    assert set(home.TASKS) <= set(TASKS)
+    assert set(SCREENS) == set(home.TASKS)
+
+
+def test_a_task_without_a_row_has_the_plain_screen_and_one_that_is_none_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert screen_of("starter") == Screen()
+    assert begin("unheard-of", None) is None
+    assert "task: unheard-of is not part of this version" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("task", ["merge", "deploy", "evaluate"])
+def test_the_command_of_the_review_makes_the_same_config(task: str) -> None:
+    draft = of_task(task, {"adapter": "runs/mine"})
+    command = command_of(draft, draft.loaded()).split(" && ")[0]
+    assert main(shlex.split(command)[1:]) == 0
+    assert load(Path(shlex.split(command)[4])).config == draft.loaded().config
+
+
+def test_what_is_served_in_the_background_is_waited_for(desk: Path) -> None:
+    run = run_folder.create(desk / "runs" / "served")
+    run_folder.update_state(run, status="running", pid=os.getpid(), url="http://127.0.0.1:9")
+    assert acting.wait_until_served(run)
+    run_folder.update_state(run, status="failed", url=None)
+    assert not acting.wait_until_served(run)
+
+
+def test_the_editor_may_not_change_the_task(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (desk / "other.yaml").write_text("task: deploy\nmodel: model\n")
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", "cp other.yaml")
+    edit, drop = choice(3), choice(1)
+    with keys(edit, drop, CTRL_C), pytest.raises(Back):
+        review(of_task("merge", {"adapter": "runs/mine"}), screen_of("merge"))
+    assert "task: deploy: this screen is of task: merge" in capsys.readouterr().out

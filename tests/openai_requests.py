@@ -1,0 +1,81 @@
+"""Requests by the official client: every parameter of OpenAI's, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TALK: list[Any] = [
+    {"role": "system", "content": "You encode."},
+    {"role": "user", "content": "what does the json module do"},
+]
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+
+WORKS: list[tuple[str, dict[str, Any]]] = [
+    ("chat", {"temperature": 0.0}),
+    ("chat", {"temperature": 2.0, "seed": 1}),
+    ("chat", {"top_p": 0.5, "temperature": 1, "seed": 2}),
+    ("chat", {"n": 3, "temperature": 1}),
+    ("chat", {"stop": "x"}),
+    ("chat", {"stop": ["x", "json", "世"]}),
+    ("chat", {"max_tokens": 1}),
+    ("chat", {"max_completion_tokens": 3}),
+    ("chat", {"presence_penalty": 1.5, "frequency_penalty": -1.0}),
+    ("chat", {"logit_bias": {"5": 50}}),
+    ("chat", {"logprobs": True}),
+    ("chat", {"logprobs": True, "top_logprobs": 5}),
+    ("chat", {"user": "me", "metadata": {"a": "b"}, "parallel_tool_calls": True}),
+    ("chat", {"store": False, "service_tier": "auto", "modalities": ["text"]}),
+    ("chat", {"response_format": {"type": "text"}}),
+    ("chat", {"tools": [TOOL], "tool_choice": "auto"}),
+    ("chat", {"tools": [TOOL], "tool_choice": "none"}),
+    ("chat", {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]}),
+    ("chat", {"extra_body": {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.2}}),
+    ("chat", {"extra_body": {"ignore_eos": True, "stop_token_ids": [3]}}),
+    ("chat", {"extra_body": {"return_token_ids": True}}),
+    ("chat", {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}),
+    ("chat", {"stream": True, "stream_options": {"include_usage": True}}),
+    ("text", {"prompt": ["a", "b"]}),
+    ("text", {"prompt": [5, 6, 7]}),
+    ("text", {"prompt": [[5, 6], [7]]}),
+    ("text", {"logprobs": 3}),
+    ("text", {"n": 2, "temperature": 1, "best_of": 1, "echo": False}),
+    ("text", {"stop": ["x"], "seed": 3, "presence_penalty": 0.5}),
+    ("text", {"stream": True}),
+]
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("chat", {"temperature": 3}, "temperature: Input should be less than or equal to 2"),
+    ("chat", {"top_p": 0}, "top_p: Input should be greater than 0"),
+    ("chat", {"n": 0}, "n: Input should be greater"),
+    ("chat", {"n": 99}, "n: at most 16 answers at once"),
+    ("chat", {"max_tokens": 0}, "max_tokens: Input should be"),
+    ("chat", {"max_tokens": 5000}, "more than 1024"),
+    ("chat", {"messages": []}, "messages: List should have at least 1"),
+    ("chat", {"messages": [{"role": "user", "content": "json " * 3000}]}, "the longest with its"),
+    ("chat", {"stop": ""}, "stop"),
+    ("chat", {"stop": ["x"] * 17}, "stop"),
+    ("chat", {"top_logprobs": 21, "logprobs": True}, "top_logprobs"),
+    ("chat", {"presence_penalty": 3}, "presence_penalty"),
+    ("chat", {"logit_bias": {"5": 101}}, "logit_bias"),
+    ("chat", {"logit_bias": {"99999": 1}}, "logit_bias: names a token"),
+    ("chat", {"response_format": {"type": "json_object"}}, "not held to a grammar"),
+    ("chat", {"tool_choice": "required", "tools": [TOOL]}, "a call cannot be forced"),
+    ("chat", {"functions": [TOOL["function"]]}, "functions: not supported: give `tools`"),
+    ("chat", {"modalities": ["audio"]}, "text only"),
+    ("chat", {"audio": {"voice": "a", "format": "wav"}}, "text only"),
+    ("chat", {"prediction": {"type": "content", "content": "x"}}, "prediction: not supported"),
+    ("chat", {"reasoning_effort": "low"}, "chat_template_kwargs"),
+    ("chat", {"store": True}, "store: not supported"),
+    ("chat", {"web_search_options": {}}, "web_search_options"),
+    ("chat", {"stream_options": {"include_usage": True}}, "only with stream"),
+    ("chat", {"extra_body": {"tempratur": 1}}, "tempratur: is not a known parameter"),
+    ("chat", {"extra_body": {"chat_template_kwargs": {"chat_template": "x"}}}, "cannot be given"),
+    ("chat", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "only text"),
+    ("text", {"echo": True}, "echo: not supported"),
+    ("text", {"suffix": "x"}, "suffix: not supported"),
+    ("text", {"best_of": 3}, "best_of: not supported"),
+    ("text", {"prompt": ""}, "prompt: should not be empty"),
+    ("text", {"prompt": []}, "prompt: should not be empty"),
+    ("text", {"prompt": [100000]}, "prompt: tokens go from 0 to 599"),
+    ("text", {"prompt": ["a"] * 20}, "at most 16 answers"),
+]

@@ -1,0 +1,47 @@
+"""A server beside other work: it answers, ends with the block, and says why it failed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from made_up import made_up
+
+from swiftbox import run_folder
+from swiftbox.config.deploy import DeployConfig
+from swiftbox.errors import ConfigError, RunError
+from swiftbox.serving.client import health
+from swiftbox.tasks.beside import serving
+
+
+@pytest.mark.slow
+def test_a_server_beside_answers_and_ends_with_the_block(tiny: Path, tmp_path: Path) -> None:
+    config = DeployConfig(model=str(tiny), hub="local", port=0)
+    folder = tmp_path / "outer run" / "servers" / "base"
+    with serving(folder, config, made_up("cpu"), stop=threading.Event()) as one:
+        assert one is not None
+        assert one.models == (tiny.name,)
+        assert health(one.url) == "ok"
+    assert health(one.url) == "silent"
+    assert run_folder.find(str(folder)).status == "stopped"
+
+
+@pytest.mark.slow
+def test_a_server_that_cannot_start_says_why(tiny: Path, tmp_path: Path) -> None:
+    config = DeployConfig(model=str(tiny), hub="local", port=0, max_model_len=100_000)
+    with (
+        pytest.raises(RunError, match="max_model_len: 100000"),
+        serving(tmp_path / "server", config, made_up("cpu"), stop=threading.Event()),
+    ):
+        pass
+
+
+def test_what_is_wrong_is_said_before_anything_starts(tmp_path: Path) -> None:
+    config = DeployConfig(model="/none", hub="local", port=0)
+    with (
+        pytest.raises(ConfigError, match="no folder /none"),
+        serving(tmp_path / "server", config, made_up("cpu"), stop=threading.Event()),
+    ):
+        pass
+    assert not (tmp_path / "server").exists()

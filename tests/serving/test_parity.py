@@ -1,0 +1,206 @@
+"""A server is held against the training of what it serves; a changed template is found."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from adapters import make_adapter
+from own_server import Server, serving
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from swiftbox.core import parity
+from swiftbox.errors import ResultError
+from swiftbox.serving import parity as holding
+from swiftbox.serving.client import Endpoint
+from swiftbox.serving.parity import Held, check, hold
+from swiftbox.serving.shown import parity_lines
+
+
+@pytest.fixture(scope="module")
+def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter with the record that its training would have left."""
+    folder = make_adapter(tiny, tmp_path_factory.mktemp("run") / "model")
+    base = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    tokenizer.save_pretrained(folder)
+    network = PeftModel.from_pretrained(base, folder)
+    parity.leave(network, tokenizer, folder, print, dtype="float32")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tiny: Path, trained: Path) -> Iterator[Server]:
+    with serving(tiny, adapters={"mine": trained}) as one:
+        yield one
+
+
+def held(tiny: Path, trained: Path) -> Held:
+    return Held("tiny", {"tiny": tiny, "mine": trained}, "float32")
+
+
+def found(server: Server, what: Held, generate: Any = None) -> list[holding.Verdict]:
+    return check(what, Endpoint.at(server.url), generate=generate, stop=threading.Event())
+
+
+def test_the_record_has_every_shape_that_the_template_writes(tiny: Path, trained: Path) -> None:
+    record = parity.read(trained)
+    assert record is not None
+    assert {one.name for one in record.prompts} == set(parity.SHAPES) - {"tools"}
+    assert [one.name for one in record.answers] == list(parity.ANSWERED)
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    (system,) = (one for one in record.prompts if one.name == "system")
+    said = tokenizer.apply_chat_template(
+        parity.SHAPES["system"]["messages"], tokenize=False, add_generation_prompt=True
+    )
+    assert list(system.ids) == tokenizer(said, add_special_tokens=False).input_ids
+
+
+def test_server_and_training_agree(server: Server, tiny: Path, trained: Path) -> None:
+    base, mine = found(server, held(tiny, trained))
+    assert (mine.prompts, mine.trained, mine.differences) == (6, True, [])
+    assert (mine.answers, mine.answered_by) == (3, "training")
+    assert (base.prompts, base.trained, base.differences, base.answered_by) == (6, False, [], "")
+
+
+def test_a_changed_template_is_found_with_both_texts(
+    tiny: Path, trained: Path, tmp_path: Path
+) -> None:
+    changed = shutil.copytree(trained, tmp_path / "changed")
+    template = changed / "chat_template.jinja"
+    template.write_text(template.read_text("utf-8").replace("<|im_end|>\n", "<|im_end|>"), "utf-8")
+    with serving(tiny, adapters={"mine": changed}) as server:
+        mine = found(server, held(tiny, changed))[1]
+        said: list[Any] = []
+        with pytest.raises(ResultError, match="prompt question: token") as caught:
+            hold(
+                held(tiny, changed),
+                Endpoint.at(server.url),
+                strict=True,
+                generate=None,
+                stop=threading.Event(),
+                emit=lambda event, **fields: said.append({"event": event, **fields}),
+            )
+        hold(
+            held(tiny, changed),
+            Endpoint.at(server.url),
+            strict=False,
+            generate=None,
+            stop=threading.Event(),
+            emit=lambda *_, **__: None,
+        )
+    assert len(mine.differences) == 6
+    first = mine.differences[0]
+    assert "(training)" in first
+    assert "(server)" in first
+    assert "<|im_end|>\\n" in first
+    assert "parity: warn" in caught.value.hint
+    (event,) = said
+    assert any(line.startswith("! mine: prompt question") for line in parity_lines(event))
+
+
+def test_the_wrong_adapter_is_found_by_its_answers(
+    tiny: Path, trained: Path, tmp_path: Path
+) -> None:
+    other = make_adapter(tiny, tmp_path / "other", seed=9)
+    for name in (parity.RECORD, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(trained / name, other)
+    with serving(tiny, adapters={"mine": other}) as server:
+        mine = found(server, held(tiny, other))[1]
+    assert any("answer to" in line and "no tie" in line for line in mine.differences)
+
+
+def test_an_answer_that_parts_at_a_tie_is_counted_and_not_refused(
+    server: Server, tiny: Path, trained: Path, tmp_path: Path
+) -> None:
+    record = parity.read(trained)
+    assert record is not None
+    changed = shutil.copytree(trained, tmp_path / "changed")
+    answers = [
+        replace(one, ids=(one.ids[0] + 1, *one.ids[1:]), gaps=(0.0, *one.gaps[1:]))
+        for one in record.answers
+    ]
+    replace(record, answers=tuple(answers)).write(changed)
+    mine = found(server, held(tiny, changed))[1]
+    assert (mine.ties, mine.differences) == (3, [])
+
+
+def test_answers_of_another_base_are_not_compared(
+    server: Server, tiny: Path, trained: Path, tmp_path: Path
+) -> None:
+    record = parity.read(trained)
+    assert record is not None
+    changed = shutil.copytree(trained, tmp_path / "changed")
+    replace(record, quantization="bnb").write(changed)
+    mine = found(server, held(tiny, changed))[1]
+    assert (mine.prompts, mine.answered_by, mine.answers) == (6, "", 0)
+
+
+def test_without_a_record_the_model_in_memory_answers(tiny: Path) -> None:
+    told: list[holding.Verdict] = []
+
+    def verify(url: str, generate: Any) -> None:
+        told.extend(
+            check(
+                Held("tiny", {"tiny": tiny}, "float32"),
+                Endpoint.at(url),
+                generate=generate,
+                stop=threading.Event(),
+            )
+        )
+
+    with serving(tiny, verify=verify):
+        (base,) = told
+    assert (base.answered_by, base.answers, base.differences) == ("memory", 3, [])
+
+
+def test_a_model_without_a_template_is_held_by_its_texts(tiny: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(tiny, tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    with serving(bare) as server:
+        (base,) = found(server, Held("tiny", {"tiny": bare}, "float32"))
+    assert (base.prompts, base.differences) == (7, [])
+
+
+def test_a_prompt_longer_than_the_server_reads_is_left_out(tiny: Path, trained: Path) -> None:
+    with serving(tiny, adapters={"mine": trained}, max_model_len=100) as server:
+        mine = found(server, held(tiny, trained))[1]
+    assert mine.skipped >= 1
+    assert mine.differences == []
+
+
+def test_tool_calls_are_written_as_in_training(tiny: Path, tmp_path: Path) -> None:
+    tooled = shutil.copytree(tiny, tmp_path / "tooled")
+    template = (
+        "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}{% for m in messages %}"
+        "{{ m.role }}:{{ m.content }}{% for c in m.tool_calls or [] %}"
+        "{{ c.function.arguments | tojson }}{% endfor %};{% endfor %}"
+    )
+    (tooled / "chat_template.jinja").write_text(template, "utf-8")
+    with serving(tooled) as server:
+        (base,) = found(server, Held("tiny", {"tiny": tooled}, "float32"))
+    assert (base.prompts, base.differences) == (7, [])
+
+
+def test_a_record_goes_along_with_the_coarser_numbers(trained: Path, tmp_path: Path) -> None:
+    parity.carry(trained, tmp_path, dtype="bfloat16", answers=False)
+    first, second = parity.read(trained), parity.read(tmp_path)
+    assert first is not None
+    assert second is not None
+    assert (second.dtype, second.answers) == ("bfloat16", ())
+    assert second.prompts == first.prompts
+    parity.carry(tmp_path / "nothing", tmp_path / "nowhere", dtype="float32", answers=True)
+
+
+def test_a_record_that_cannot_be_made_is_a_warning(tmp_path: Path) -> None:
+    said: list[str] = []
+    parity.leave(None, None, tmp_path, lambda event, **_: said.append(event), dtype="float32")
+    assert said == ["warning"]
+    assert parity.read(tmp_path) is None

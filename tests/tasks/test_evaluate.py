@@ -1,0 +1,211 @@
+"""An evaluation is settled and checked before anything starts: who, where, with which data."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapters import make_adapter, make_run
+from made_up import made_up
+
+from swiftbox.config.evaluate import EvaluateConfig
+from swiftbox.config.writing import write
+from swiftbox.errors import ConfigError, HubError
+from swiftbox.evaluating.candidates import candidates, servers
+from swiftbox.evaluating.tools import by_answers, by_likelihood
+from swiftbox.plan import plan
+from swiftbox.preflight import preflight, with_absolute_paths
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.evaluate import server_config
+from swiftbox.tasks.load import loads
+
+
+def settled(**keys: Any) -> EvaluateConfig:
+    """Read, plan and place an evaluation as launch does."""
+    said = json.dumps({"task": "evaluate", "benchmarks": ["sample_mmlu"], **keys}, default=str)
+    config = with_absolute_paths(plan(loads(said, source="a.yaml").config, made_up("cpu")).config)
+    assert isinstance(config, EvaluateConfig)
+    return config
+
+
+@pytest.fixture(scope="session")
+def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_adapter(tiny, tmp_path_factory.mktemp("evaluated") / "tuned")
+
+
+def test_batch_size_is_its_own_key_and_not_that_of_a_training() -> None:
+    loaded = loads("task: evaluate\nmodel: m\nbatch_size: 3\n", source="a.yaml")
+    assert isinstance(loaded.config, EvaluateConfig)
+    assert loaded.config.batch_size == 3
+    assert loaded.notes == ()
+    trained = loads("model: m\ndataset: d\nbatch_size: 3\n", source="a.yaml")
+    assert trained.config.model_dump()["per_device_train_batch_size"] == 3
+    changed = loads("task: evaluate\nmodel: m", source="", overrides=["batch_size=5"])
+    assert changed.config.model_dump()["batch_size"] == 5
+
+
+def test_it_is_settled_as_a_deployment_and_read_back(tiny: Path, adapter: Path) -> None:
+    config = settled(model=tiny, adapter=adapter, compare={"other": str(tiny)})
+    assert (config.engine, config.dtype) == ("builtin", "float32")
+    assert loads(write(config), source="settled.yaml").config == config
+
+
+def test_base_and_adapters_share_a_server_and_other_weights_have_their_own(
+    tiny: Path, tiny_models: dict[str, Path], adapter: Path
+) -> None:
+    compare = {"second": str(adapter), "llama": str(tiny_models["llama"])}
+    config = settled(model=tiny, adapter=adapter, compare=compare)
+    found = candidates(config)
+    kinds = [(one.name, one.kind) for one in found]
+    assert kinds == [
+        ("qwen3", "base"),
+        ("tuned", "adapter"),
+        ("second", "adapter"),
+        ("llama", "model"),
+    ]
+    shared, alone = servers(found)
+    assert server_config(config, shared).adapters == {"tuned": str(adapter), "second": str(adapter)}
+    assert server_config(config, shared).port == 0
+    assert [one.name for one in alone.candidates] == ["llama"]
+
+
+def test_an_adapter_alone_brings_its_base_and_a_run_its_name(
+    tiny: Path, tmp_path: Path, adapter: Path
+) -> None:
+    run = make_run(_copied(adapter, tmp_path), tiny)
+    config = settled(adapter=run)
+    assert config.model == str(tiny)
+    assert [one.name for one in candidates(config)] == ["qwen3", "my-run"]
+
+
+def _copied(adapter: Path, into: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(adapter, into / "my-run" / "model"))
+
+
+def test_two_of_one_name_are_refused(tiny: Path) -> None:
+    with pytest.raises(ConfigError, match="two are named qwen3"):
+        candidates(settled(model=tiny, compare=[str(tiny)]))
+
+
+def test_nothing_to_ask_is_told() -> None:
+    with pytest.raises(ConfigError, match="model: is required"):
+        settled()
+
+
+def test_an_endpoint_excludes_weights_and_likelihoods(tiny: Path) -> None:
+    with pytest.raises(ConfigError, match="endpoint: its models are asked, and model"):
+        settled(endpoint="http://127.0.0.1:1", model=tiny)
+    with pytest.raises(ConfigError, match="wants the weights"):
+        settled(endpoint="http://127.0.0.1:1", backend="lm_eval")
+    with pytest.raises(ConfigError, match="belong together"):
+        settled(model=tiny, judge_model="j")
+    with pytest.raises(ConfigError, match="hold no password"):
+        settled(endpoint="http://me:secret@127.0.0.1:1")
+
+
+@contextmanager
+def listing(*names: str, key: str = "") -> Iterator[str]:
+    """Serve a list of models at a free port."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            right = not key or self.headers["Authorization"] == f"Bearer {key}"
+            self.send_response(200 if right else 401)
+            self.end_headers()
+            self.wfile.write(json.dumps({"data": [{"id": one} for one in names]}).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_endpoint_is_asked_for_its_models_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-1")
+    with listing("a", "b", key="sk-1") as url:
+        preflight(settled(endpoint=url, api_key_env="MY_KEY"))
+        with pytest.raises(ConfigError, match="c is not there") as caught:
+            preflight(settled(endpoint=url, api_key_env="MY_KEY", endpoint_models=["c"]))
+        assert caught.value.hint == "there are: a, b"
+        with pytest.raises(ConfigError, match="401"):
+            preflight(settled(endpoint=url))
+    with pytest.raises(ConfigError, match="gives no list of models"):
+        preflight(settled(endpoint=url))
+    monkeypatch.delenv("MY_KEY")
+    with pytest.raises(ConfigError, match="MY_KEY is not set"):
+        preflight(settled(endpoint=url, api_key_env="MY_KEY"))
+
+
+def test_an_endpoint_that_goes_away_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from swiftbox.evaluating import endpoint
+
+    monkeypatch.setattr(endpoint, "LOOK_EVERY_S", 0.0)
+    with listing("a") as url:
+        remote = endpoint.Remote(f"{url}/v1")
+        assert all(remote.is_alive for _ in range(5))
+    assert [remote.is_alive for _ in range(3)] == [True, True, False]
+    assert "takes no connection" in remote.failure().message
+
+
+def test_a_model_that_is_not_there_is_told_before(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no folder"):
+        preflight(settled(model=str(tmp_path / "none")))
+
+
+def test_data_of_a_hub_that_does_not_answer_is_told_before(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(HubError, match="ceval"):
+        preflight(settled(model=tiny, benchmarks="ceval"))
+
+
+def test_quantized_weights_are_not_for_likelihoods(tiny: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = Path(shutil.copytree(tiny, tmp_path / "nf4"))
+    said = json.loads((folder / "config.json").read_text())
+    said["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (folder / "config.json").write_text(json.dumps(said))
+    with pytest.raises(ConfigError, match=r"reads no quantized weights: nf4 \(gptq 4-bit\)"):
+        preflight(settled(model=tiny, compare=[str(folder)], backend="lm_eval"))
+
+
+def test_the_engines_it_needs_are_named(tiny: Path) -> None:
+    task = TASKS["evaluate"]
+    assert task.engines(settled(model=tiny), made_up("cpu")) == ("evalscope",)
+    assert task.engines(settled(model=tiny, backend="lm_eval"), made_up("cpu")) == ("lm_eval",)
+
+
+def test_requests_hold_what_was_asked_for_and_no_key(tiny: Path, tmp_path: Path) -> None:
+    from swiftbox.evaluating.benchmarks import chosen
+    from swiftbox.evaluating.results import jobs
+
+    config = settled(model=tiny, limit=2, num_fewshot=0, max_tokens=7)
+    found = candidates(config)
+    todo = jobs(found, chosen(["sample_mmlu"], None), tmp_path)
+    request = by_answers(config, "http://127.0.0.1:1/v1", todo)
+    (job,) = request["jobs"]
+    assert (request["limit"], request["generation"]["max_tokens"]) == (2, 7)
+    assert (job["benchmark"], job["few_shot"], len(job["subsets"])) == ("mmlu", 0, 6)
+    assert "key" not in json.dumps(request).lower()
+    (served,) = servers(found)
+    asked = by_likelihood(config, served, todo, "cpu")
+    rows = (Path(asked["jobs"][0]["work"]) / "questions.jsonl").read_text("utf-8").splitlines()
+    assert len(rows) == 12
+    assert json.loads(rows[0])["choices"]
