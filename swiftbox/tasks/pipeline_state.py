@@ -16,7 +16,7 @@ from swiftbox.tasks.task import LEAVE_THE_RESULT
 
 STEPS, EARLIER = "steps", "earlier"
 
-WRITTEN = (*NOT_OF_A_STEP, "local_dir")
+WRITTEN = ("local_dir",)
 """Keys that name what a step writes, not what it reads."""
 
 WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
@@ -55,11 +55,12 @@ def mark(step: Step, earlier: Mapping[str, Record]) -> str:
     That is its settings, the files that they name, and of the steps that it refers to which of
     their results it is.
     """
-    values = step.config.model_dump(mode="json", exclude={*LEAVE_THE_RESULT, *WRITTEN})
+    values = step.config.model_dump(mode="json", exclude={*LEAVE_THE_RESULT, *NOT_OF_A_STEP})
+    read = texts({key: value for key, value in values.items() if key not in WRITTEN})
     used = {one.step for one in references(values)}
     seen = {
         "settings": values,
-        "files": {name: identity(Path(name)) for name in sorted(set(texts(values))) if local(name)},
+        "files": {name: identity(Path(name)) for name in sorted(set(read)) if local(name)},
         "steps": {name: [earlier[name].mark, earlier[name].finished] for name in sorted(used)},
     }
     plain = json.dumps(seen, sort_keys=True, ensure_ascii=False)

@@ -143,8 +143,9 @@ def test_steps_are_runs_inside_the_run_that_one_can_look_at(
 
 def test_a_failing_step_stops_it_and_says_how_to_go_on(tmp_path: Path) -> None:
     source = write_model(tmp_path / "here", **SIZES)
-    chain = [copy("a", source, tmp_path), copy("b", tmp_path / "missing", tmp_path)]
-    chain.append(copy("c", source, tmp_path))
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    chain = [copy(name, source, tmp_path) for name in "abc"]
+    chain[1]["local_dir"] = str(tmp_path / "file" / "inside")  # which is found when it is written
     out = tmp_path / "out"
     path = write(tmp_path / "p.yaml", *chain, output_dir=str(out))
     failed = box("run", path, "--plain", cwd=tmp_path, code=1)
@@ -154,7 +155,8 @@ def test_a_failing_step_stops_it_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert statuses(out) == ["done", "failed", "waiting"]
     assert state(out)["status"] == "failed"
     before = len(events(out))
-    done = box("runs", "resume", str(out), f"b.model={source}", "--plain", cwd=tmp_path)
+    mended = f"b.local_dir={tmp_path / 'there'}"
+    done = box("runs", "resume", str(out), mended, "--plain", cwd=tmp_path)
     assert said(out, before) == [("a", "kept"), ("b", "begins"), ("c", "begins")]
     assert "== step 1/3 a: unchanged, kept" in done.stderr
     assert "what it made before is in steps/earlier/02-b-1" in done.stderr
