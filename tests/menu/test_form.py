@@ -116,7 +116,7 @@ def test_leaving_the_first_question_leaves_the_form() -> None:
 
 def test_benchmarks_are_marked_in_a_list_that_is_searched() -> None:
     picked = ask(EvaluateConfig, "benchmarks", CLEAR, "gsm8k", TAB, CLEAR, ENTER, benchmarks="arc")
-    assert picked == "gsm8k"
+    assert picked == ["gsm8k"]
     assert ask(EvaluateConfig, "benchmarks", "ifeval", TAB, CLEAR, ENTER) == [
         "ceval",
         "mmlu",
