@@ -30,13 +30,13 @@ WRITTEN = 8
 def child(model: Path, context: int, concurrency: int) -> int:
     """Serve in this process; print what was predicted and measured."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, Qwen3ForCausalLM  # noqa: F401
 
-    import swiftbox.core.generation.batch  # noqa: F401  # what it imports is no part of the need
+    import swiftbox.core.generation.batch  # noqa: F401
     from swiftbox.fit.serving import serving
     from swiftbox.fit.source import find_shape
 
-    gc.collect()
+    gc.collect()  # what is imported by now is the libraries' share, no part of the need
     base = cpu.allocated()
     peak, stop = [base], threading.Event()
     threading.Thread(target=cpu.sampler, args=(stop, peak), daemon=True).start()

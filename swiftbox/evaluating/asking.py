@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from swiftbox.engines.running import ToolStopped, run_tool
 from swiftbox.errors import DataError, RunError
@@ -16,7 +16,6 @@ from swiftbox.evaluating.benchmarks import Asked
 from swiftbox.evaluating.intervals import score
 from swiftbox.evaluating.results import Job
 from swiftbox.language import text
-from swiftbox.nested import Beside
 
 Emit = Callable[..., None]
 
@@ -24,6 +23,17 @@ LOOK_AGAIN_S = 0.05
 
 NOTICED_WITHIN_S = 2.0
 """For the end of a server to be noticed after a tool that lost it."""
+
+
+class Server(Protocol):
+    """What answers: one of our own beside the run, or an endpoint."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether it still answers."""
+
+    def failure(self) -> RunError:
+        """Return what ended it, in its own last words."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Call:
 
 
 def ask(
-    call: Call, jobs: Sequence[Job], emit: Emit, *, server: Beside | None, stop: threading.Event
+    call: Call, jobs: Sequence[Job], emit: Emit, *, server: Server | None, stop: threading.Event
 ) -> bool:
     """Have the jobs done; return False when a stop was asked for meanwhile.
 
@@ -70,7 +80,7 @@ def ask(
 
 
 @contextlib.contextmanager
-def _either(server: Beside | None, stop: threading.Event) -> Iterator[threading.Event]:
+def _either(server: Server | None, stop: threading.Event) -> Iterator[threading.Event]:
     """Return an event that is set when a stop is asked for, or when the server has ended."""
     ended, done = threading.Event(), threading.Event()
 
@@ -89,7 +99,7 @@ def _either(server: Beside | None, stop: threading.Event) -> Iterator[threading.
         thread.join()
 
 
-def _gone(server: Beside) -> bool:
+def _gone(server: Server) -> bool:
     waiting = threading.Event()
     for _ in range(round(NOTICED_WITHIN_S / LOOK_AGAIN_S)):
         if not server.is_alive:
@@ -98,7 +108,7 @@ def _gone(server: Beside) -> bool:
     return False
 
 
-def _lost(server: Beside | None, jobs: Sequence[Job]) -> RunError:
+def _lost(server: Server | None, jobs: Sequence[Job]) -> RunError:
     said = server.failure().message if server is not None else "?"
     left = ", ".join(f"{one.candidate.name}/{one.asked.name}" for one in jobs if not one.is_done)
     return RunError(

@@ -3,15 +3,51 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 
 from swiftbox.config.evaluate import EvaluateConfig
-from swiftbox.errors import ConfigError
+from swiftbox.errors import ConfigError, RunError
+from swiftbox.hub import reach
 from swiftbox.language import text
 
 LONGEST_S = 4.0
+
+
+LOOK_EVERY_S = 1.0
+
+REFUSED_TIMES = 3
+"""In a row: one connection more or less says nothing of a busy server."""
+
+
+class Remote:
+    """A server of somebody's own while it is asked; it has ended when it takes no connection."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._looked = time.monotonic()
+        self._refused = 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether it takes connections; looked at each second."""
+        if time.monotonic() - self._looked >= LOOK_EVERY_S:
+            self._looked = time.monotonic()
+            try:
+                socket.create_connection(reach.address(self.address), timeout=LONGEST_S).close()
+                self._refused = 0
+            except OSError:
+                self._refused += 1
+        return self._refused < REFUSED_TIMES
+
+    def failure(self) -> RunError:
+        """Return what is wrong with it."""
+        return RunError(
+            text(f"{self.address} takes no connection any more", f"{self.address} 已无法连接")
+        )
 
 
 def base_of(address: str) -> str:

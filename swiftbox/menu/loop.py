@@ -36,8 +36,8 @@ def task(name: str) -> Callable[[Any], None]:
     """Return the screen that goes through a task, and on to what fits its result."""
 
     def go(probe: Any) -> None:
-        from swiftbox.menu import running, screens
-
+        with home.keys_kept():  # loading takes a moment
+            from swiftbox.menu import running, screens
         running.offer(screens.begin(name, probe), probe.now)
 
     return go
@@ -45,8 +45,8 @@ def task(name: str) -> Callable[[Any], None]:
 
 def my_runs(_probe: Any) -> None:
     """List the runs; do things with the chosen one."""
-    from swiftbox.menu.running import my_runs
-
+    with home.keys_kept():
+        from swiftbox.menu.running import my_runs
     my_runs()
 
 

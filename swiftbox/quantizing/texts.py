@@ -93,7 +93,7 @@ def examples_of(sources: Iterable[Source]) -> list[Example]:
         more = text(f"\n... {len(bad)} in all", f"\n…… 共 {len(bad)} 行")
         listed = "\n".join(bad[:MOST_NAMED]) + (more if len(bad) > MOST_NAMED else "")
         raise DataError(
-            text(f"calibration_dataset: {listed}", f"calibration_dataset：{listed}"),
+            f"calibration_dataset: {listed}",
             hint=text("mend or remove these rows", "请修正或删除这些行"),
         )
     if len(found) < FEWEST_ROWS:

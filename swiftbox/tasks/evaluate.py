@@ -210,7 +210,8 @@ def _asked(
         return ask(call, todo, emit, server=None, stop=STOP.asked)
     if config.endpoint is not None:
         call = _call(config, config.endpoint, todo, place)
-        return ask(call, todo, emit, server=None, stop=STOP.asked)
+        remote = endpoint.Remote(config.endpoint)
+        return ask(call, todo, emit, server=remote, stop=STOP.asked)
     emit("stage", name="model", detail=served.model)
     with serving(place, server_config(config, served), machine, stop=STOP.asked) as one:
         if one is None:

@@ -86,7 +86,7 @@ def test_every_mistake_of_every_step_is_one_line_with_its_place_and_a_cure() -> 
     ]
     assert found[0].endswith("did you mean steps?")
     assert found[2].endswith("did you mean learning_rate?")
-    assert "should be one of train, download" in found[4]
+    assert "should be one of train, download, starter, merge" in found[4]
 
 
 def test_names_of_other_tools_are_read_in_a_step_and_said_with_their_line() -> None:

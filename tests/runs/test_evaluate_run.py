@@ -83,20 +83,3 @@ def first_answer(out: Path) -> str:
     """Return the first line that was kept of the base's answers."""
     (kept,) = (out / "asked" / "qwen3").rglob("predictions/*/ceval_computer_network.jsonl")
     return kept.read_text("utf-8").splitlines()[0]
-
-
-def test_stopped_it_keeps_what_is_scored(
-    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hold = tmp_path / "hold"
-    monkeypatch.setenv("FAKE_HOLD", str(hold))
-    out = tmp_path / "out"
-    with started(*words, cwd=tmp_path) as process:
-        until(lambda: events(out, "scored"), what="the first score")
-        hold.touch()
-        process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "stopped: 1 of 2 scores are there" in said
-    assert state(out)["status"] == "stopped"
-    assert gone(state(next((out / "servers").iterdir()))["pid"])

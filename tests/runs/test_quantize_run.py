@@ -32,7 +32,7 @@ def quantized(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SWIFTBOX_HOME", str(place / "home"))
         patch.setenv("SWIFTBOX_LANG", "en")
-        said = box("run", *words, cwd=place)
+        said = box(*words, cwd=place)
     return place / "out", said.stdout + said.stderr
 
 

@@ -151,6 +151,17 @@ def test_an_endpoint_is_asked_for_its_models_before(monkeypatch: pytest.MonkeyPa
         preflight(settled(endpoint=url, api_key_env="MY_KEY"))
 
 
+def test_an_endpoint_that_goes_away_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from swiftbox.evaluating import endpoint
+
+    monkeypatch.setattr(endpoint, "LOOK_EVERY_S", 0.0)
+    with listing("a") as url:
+        remote = endpoint.Remote(f"{url}/v1")
+        assert all(remote.is_alive for _ in range(5))
+    assert [remote.is_alive for _ in range(3)] == [True, True, False]
+    assert "takes no connection" in remote.failure().message
+
+
 def test_a_model_that_is_not_there_is_told_before(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no folder"):
         preflight(settled(model=str(tmp_path / "none")))

@@ -89,7 +89,7 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 def say(event: str, **fields: Any) -> None:
     """Print one event."""
-    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+    sys.stdout.write("\n" + json.dumps({"event": event, **fields}) + "\n")  # bars end no line
     sys.stdout.flush()
 
 
