@@ -316,8 +316,10 @@ def _logs(options: argparse.Namespace) -> int:
 
     one = run_folder.find(options.run)
     if not options.follow:
-        log = one.folder / run_folder.LOG
-        sys.stdout.write(log.read_text(encoding="utf-8", errors="replace") if log.is_file() else "")
+        places = [one.folder / part["folder"] for part in run_folder.parts_of(one)]
+        for log in (place / run_folder.LOG for place in (*places, one.folder)):
+            if log.is_file():
+                sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
         return 0
     with View(plain=options.plain) as view:
         return launch.follow(one.folder, view.event)

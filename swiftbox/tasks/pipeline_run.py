@@ -119,7 +119,7 @@ class Pipeline:
         nested.outlive(place)
         try:
             if not self._servers_for(step):
-                record.status = state.STOPPED
+                self._mark_status(record, state.STOPPED)
                 return False
             settled = self._settled(step)
             nested.record(place, settled.config, self.machine)

@@ -138,6 +138,8 @@ def test_steps_are_runs_inside_the_run_that_one_can_look_at(
     assert "2/2 b" in box("runs", "list", cwd=tmp_path).stdout
     shown = box("runs", "show", "out", cwd=tmp_path).stdout
     assert f"step 2 b (download): done  model: {tmp_path / 'copy-b'}" in shown
+    (out / "steps" / "02-b" / "log.txt").write_text("said by b\n", encoding="utf-8")
+    assert "said by b" in box("runs", "logs", "out", cwd=tmp_path).stdout
     assert "${a.model}" in (out / "settled.yaml").read_text(encoding="utf-8")
 
 
