@@ -86,8 +86,8 @@ def test_an_adapter_is_deployed_and_talked_with_as_the_page_says(
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     start, listing, stop = (shlex.split(one)[1:] for one in DEPLOY)
     box(*start, "port=0", cwd=tmp_path)
-    (made,) = (tmp_path / "runs").glob("deploy-*")
     try:
+        (made,) = (tmp_path / "runs").glob("*-deploy-my-lora")
         until(lambda: events(made, "serving"), what="the address")
         (row,) = box(*listing, cwd=tmp_path).stdout.splitlines()
         assert row.endswith("  ok")
