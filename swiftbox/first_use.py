@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from swiftbox.config.task import TaskConfig
@@ -83,10 +83,24 @@ def missing(config: TaskConfig, machine: Machine) -> tuple[Missing, ...]:
     names = TASKS[config.task].engines(config, machine)
     if not names:
         return ()
-    from swiftbox.engines.environment import find, state
+    from swiftbox.engines.environment import find
 
-    found = [Missing(find(one), state(one), machine.backend) for one in dict.fromkeys(names)]
+    backend = machine.backend
+    found = [Missing(find(one), _state(one, backend), backend) for one in dict.fromkeys(names)]
     return tuple(one for one in found if one.state.status != "installed")
+
+
+def _state(name: str, backend: str) -> State:
+    """Look at an engine; one whose torch is of another backend is not whole for this one."""
+    from swiftbox.engines.environment import find, state
+    from swiftbox.engines.marker import read_marker
+
+    found = state(name)
+    made_for = read_marker(found.folder).get("backend", backend)
+    if found.status != "installed" or not find(name).torch or made_for == backend:
+        return found
+    why = text(f"its torch is for {made_for}", f"其 torch 用于 {made_for}")
+    return replace(found, status="incomplete", reason=why)
 
 
 def require_possible(config: TaskConfig, machine: Machine) -> tuple[Missing, ...]:

@@ -60,8 +60,8 @@ COMPRESS = Engine(
     name="compress",
     tools=("compress", "measure"),
     about=(
-        "quantize to FP8, W8A8 or W4A16 (llmcompressor)",
-        "FP8、W8A8、W4A16 量化（llmcompressor）",
+        "quantize to FP8 or W8A8 (llmcompressor)",
+        "FP8、W8A8 量化（llmcompressor）",
     ),
     backends=("cuda", "rocm", "cpu"),
     torch=TORCH,

@@ -125,8 +125,7 @@ def _fill(engine: Engine, backend: str, folder: Path, say: Say) -> None:
     if torch and installed_in(folder).get("torch", "").partition("+")[0] != engine.torch:
         say(text(f"torch {engine.torch} for {backend}", f"{backend} 版 torch {engine.torch}"))
         index = os.environ.get(TORCH_INDEX)
-        words = (torch[0], *(("--index-url", index) if index else ()))
-        pip_install(folder, words, say, temporary=temporary)
+        pip_install(folder, torch[:1], say, temporary=temporary, index=index)
     say(" ".join(engine.packages(backend)))
     pip_install(folder, (*torch, *engine.packages(backend)), say, temporary=temporary)
     if engine.late:

@@ -68,11 +68,17 @@ class _Told:
         return False
 
 
-def pip_install(folder: Path, words: Sequence[str], say: Say, *, temporary: Path) -> None:
-    """Run `pip install WORDS`; raise MachineError with pip's last words when it fails."""
+def pip_install(
+    folder: Path, words: Sequence[str], say: Say, *, temporary: Path, index: str | None = None
+) -> None:
+    """Run `pip install WORDS`; raise MachineError with pip's last words when it fails.
+
+    `index` replaces pip's own; it goes by the environment, since it may hold a password.
+    """
     env = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     # Beside the target: /tmp may be small, and pip unpacks gigabytes there.
     env |= {"PIP_USER": "0", "PIP_NO_INPUT": "1", "TMPDIR": str(temporary)}
+    env |= {"PIP_INDEX_URL": index} if index else {}
     told = _Told(say)
 
     def hear(is_output: bool, line: str) -> None:

@@ -75,7 +75,10 @@ def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
     if lacking or cell.supported != "yes":
         return choices.Choice("builtin", f"vllm: {lacking or cell.reason()}")
     if not here:
-        why = text(f"vllm is not installed: {cell.reason()}", f"未安装 vllm：{cell.reason()}")
+        why = text(
+            "vllm is not installed (`swiftbox engines install vllm`, or engine: vllm)",
+            "未安装 vllm（`swiftbox engines install vllm`，或设 engine: vllm）",
+        )
         return choices.Choice("builtin", why)
     return choices.Choice("vllm", f"vllm {machine.versions['vllm']}")
 

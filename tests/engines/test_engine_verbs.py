@@ -6,16 +6,20 @@ import json
 import os
 import pty
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_up import made_up
 from model_folder import write_model
-from toy_engine import words
+from toy_engine import TOY, words
 
 from swiftbox import first_use
 from swiftbox.cli import main
 from swiftbox.engines.environment import state
 from swiftbox.errors import MachineError
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.load import loads
 
 DOWNLOAD = "task: download\nmodel: {model}\nhub: local\nlocal_dir: copy\n"
 
@@ -141,15 +145,28 @@ def test_nothing_is_asked_where_nobody_can_answer(monkeypatch: pytest.MonkeyPatc
 def test_an_engine_that_cannot_be_had_keeps_a_run_from_starting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from dataclasses import replace
-
-    from made_up import made_up
-
-    from swiftbox.tasks import TASKS
-    from swiftbox.tasks.load import loads
-
     needing = replace(TASKS["download"], engines=lambda _config, _machine: ("lmdeploy",))
     monkeypatch.setattr(first_use, "TASKS", {**TASKS, "download": needing})
     config = loads(DOWNLOAD.format(model="o/n"), source="a.yaml").config
     with pytest.raises(MachineError, match="cannot be installed for rocm: lmdeploy does not"):
         first_use.require_possible(config, made_up("rocm"))
+
+
+def test_an_engine_made_for_another_backend_is_missing_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import swiftbox.engines as table
+    from swiftbox.engines import environment
+    from swiftbox.engines.marker import MARKER, State
+
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / MARKER).write_text('{"backend": "cpu"}', "utf-8")
+    monkeypatch.setattr(environment, "state", lambda _name: State("installed", folder))
+    monkeypatch.setitem(table.ENGINES, "toy", replace(TOY, torch="2.13.0"))  # type: ignore[arg-type]
+    needing = replace(TASKS["download"], engines=lambda _config, _machine: ("toy",))
+    monkeypatch.setattr(first_use, "TASKS", {**TASKS, "download": needing})
+    config = loads(DOWNLOAD.format(model="o/n"), source="a.yaml").config
+    assert first_use.missing(config, made_up("cpu")) == ()
+    (one,) = first_use.missing(config, made_up("cuda"))
+    assert "its torch is for cpu" in one.line()

@@ -16,7 +16,7 @@ from box import until
 from toy_engine import GATE, TOY, words
 
 import swiftbox.engines as table
-from swiftbox.engines import installing
+from swiftbox.engines import installing, pip
 from swiftbox.engines.environment import install, python_of, remove, self_test, state
 from swiftbox.engines.marker import MARKER, packages_in, python_in
 from swiftbox.engines.needs import TORCH_INDEX
@@ -291,10 +291,12 @@ def _bare(_python: str, folder: Path) -> None:
 def test_torch_comes_first_from_the_index_of_the_machines_kind_and_stays_pinned(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(
-        installing, "pip_install", lambda _f, words, _say, **_k: asked.append(words)
-    )
+    asked: list[tuple[tuple[str, ...], str | None]] = []
+
+    def noted(_folder: Path, words: tuple[str, ...], _say: object, **kept: object) -> None:
+        asked.append((words, str(kept["index"]) if kept.get("index") else None))
+
+    monkeypatch.setattr(installing, "pip_install", noted)
     monkeypatch.setattr(installing, "problem_of", lambda _engine, _backend: "")
     monkeypatch.setattr(installing, "_venv", _bare)
     monkeypatch.setenv(TORCH_INDEX, "https://example.org/wheels")
@@ -303,11 +305,30 @@ def test_torch_comes_first_from_the_index_of_the_machines_kind_and_stays_pinned(
     install("toy", "npu", say=lambda _line: None)
     plugin = ("torch==2.13.0", "torch-npu==2.13.0", "decorator")
     assert asked == [
-        ("torch==2.13.0", "--index-url", "https://example.org/wheels"),
-        (*plugin, "toy==1.0"),
-        (*plugin, "toy==1.0", "late==1.0", "--no-build-isolation"),
+        (("torch==2.13.0",), "https://example.org/wheels"),
+        ((*plugin, "toy==1.0"), None),
+        ((*plugin, "toy==1.0", "late==1.0", "--no-build-isolation"), None),
     ]
     assert read_json(fresh / MARKER)["backend"] == "npu"
+
+
+def test_an_index_with_a_password_stands_in_no_command_line_and_no_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tmp_path / "seen"
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\necho "$PIP_INDEX_URL|$*" > {seen}\nexit 1\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(pip, "python_in", lambda folder: folder / "bin" / "python")
+    with pytest.raises(MachineError) as raised:
+        pip.pip_install(
+            tmp_path, ("torch",), nothing_said, temporary=tmp_path, index="https://bob:pa55@host"
+        )
+    variable, _, words = seen.read_text().partition("|")
+    assert variable == "https://bob:pa55@host"
+    assert "pa55" not in words
+    assert "pa55" not in raised.value.message
 
 
 def test_rocm_needs_an_index_of_its_own(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
