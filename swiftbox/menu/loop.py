@@ -26,7 +26,7 @@ def run() -> int:
             return 0
         try:
             SCREENS[chosen](probe)
-        except Back:
+        except (Back, KeyboardInterrupt):  # Ctrl-C at a question, or while something works
             continue
         except UserError as error:
             complain(error)

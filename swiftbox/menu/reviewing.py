@@ -90,7 +90,7 @@ def review(draft: Draft, screen: Screen) -> Path | None:
                 path = draft.file if draft.file is not None and draft.is_saved() else save(draft)
                 return carry_out(path, detach=chosen == DETACH, lasts=screen.lasts)
             draft = chosen(draft)
-        except Back:
+        except (Back, KeyboardInterrupt):  # Ctrl-C at a question, or while something works
             continue
         except UserError as error:
             complain(error)

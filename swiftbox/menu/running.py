@@ -42,7 +42,7 @@ def my_runs() -> None:
             return
         try:
             one_run(chosen)
-        except Back:
+        except (Back, KeyboardInterrupt):
             continue
         except UserError as error:
             complain(error)

@@ -283,3 +283,16 @@ def test_keys_typed_before_the_menu_listens_reach_it() -> None:
         os.close(front)
     assert process.wait(timeout=30) == 0
     assert b"Traceback" not in shown
+
+
+def test_ctrl_c_while_something_works_is_one_step_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    pressed = []
+
+    def interrupted(_probe: object) -> None:
+        pressed.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "SCREENS", dict.fromkeys(loop.SCREENS, interrupted))
+    with keys(ENTER, CTRL_C):
+        assert loop.run() == 0
+    assert pressed == [1]
