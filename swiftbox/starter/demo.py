@@ -18,6 +18,7 @@ from swiftbox.errors import RunError
 from swiftbox.language import text
 from swiftbox.part_lines import duration
 from swiftbox.starter.chart import chart
+from swiftbox.supervise import INTERRUPTED
 from swiftbox.tasks.load import loads
 from swiftbox.view import View
 
@@ -173,6 +174,16 @@ def carry_out(folder: Path, step: Step) -> Path:
     tell(f"> swiftbox run {path}")
     with View() as view:
         code = launch.start(path, on_event=view.event)
+    if code == INTERRUPTED:
+        tell(
+            text(
+                "stopped. The next `swiftbox demo` makes this training anew and keeps what is here "
+                f"beside it; to go on with it alone: swiftbox runs resume {run}",
+                "已停止。再次运行 `swiftbox demo` 会重新训练，现有内容保留在旁边；"
+                f"仅继续该训练：swiftbox runs resume {run}",
+            )
+        )
+        raise KeyboardInterrupt
     if code:
         raise RunError(
             text(f"{step.file} ended with code {code}", f"{step.file} 以代码 {code} 结束"),

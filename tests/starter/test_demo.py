@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from box import box
 
-from swiftbox.starter.demo import verdict
+from swiftbox import launch
+from swiftbox.starter.demo import carry_out, steps, verdict
 from swiftbox.tasks.load import load
 
 
@@ -29,6 +30,15 @@ def test_the_demo_teaches_the_name_and_leaves_its_record(tmp_path: Path) -> None
         assert (folder / "runs" / run / "model" / "tokenizer.json").is_file()
     listed = json.loads(box("runs", "list", "--json", cwd=tmp_path).stdout)
     assert {one["status"] for one in listed} == {"done"}
+
+
+def test_a_demo_that_is_stopped_says_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "start", lambda _path, on_event: 130)  # noqa: ARG005 - its name
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(tmp_path, steps(tmp_path)[0])
+    assert f"swiftbox runs resume {tmp_path / 'runs' / 'pretrain'}" in capsys.readouterr().err
 
 
 def test_a_model_that_does_not_know_its_name_fails_the_demo(
