@@ -305,9 +305,18 @@ def _show_run(options: argparse.Namespace) -> int:
         made = "  ".join(f"{key}: {value}" for key, value in (part["made"] or {}).items())
         answer(f"step {number} {part['name']} ({part['task']}): {part['status']}  {made}".rstrip())
     for key, value in found.items():
-        nested = isinstance(value, (dict, list))
-        answer(f"{key}: {json.dumps(value, ensure_ascii=False) if nested else value}")
+        if value is not None and value != []:
+            answer(f"{key}: {_shown(key, value)}")
     return 0
+
+
+def _shown(key: str, value: Any) -> str:
+    if key == "started":
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+    if key == "ending":
+        told = {name: one for name, one in value.items() if one is not None and name != "time"}
+        return json.dumps(told, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
 
 
 def _logs(options: argparse.Namespace) -> int:

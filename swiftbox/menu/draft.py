@@ -114,4 +114,4 @@ def nearest_preset(wanted: Values) -> str | None:
     first = str(wanted["stage"] if wanted["task"] == "train" else wanted["task"])
     exact = f"{first}-{wanted.get('tuner_type') or wanted.get('method')}"
     alike = [name for name in presets() if name == first or name.startswith(f"{first}-")]
-    return exact if exact in alike else next(iter(alike), None)
+    return next((name for name in (exact, first, *alike) if name in alike), None)

@@ -19,7 +19,7 @@ from swiftbox.hub.adapters import located
 from swiftbox.language import text
 from swiftbox.serving.talking import Side, together
 from swiftbox.tasks import deploy
-from swiftbox.tasks.checks import OnRemark
+from swiftbox.tasks.checks import OnRemark, absolute
 from swiftbox.tasks.sides import BASE_WORD, answering, deployments, targets
 from swiftbox.tasks.task import Emit, Output, Resolved, Task
 
@@ -39,7 +39,9 @@ def placed(config: ChatConfig) -> ChatConfig:
         name = getattr(config, key)
         at_endpoint = key == "model" and config.endpoint is not None
         if name and name != BASE_WORD and not at_endpoint and "://" not in name:
-            changes[key] = str(located(name) or name)
+            found = located(name)
+            # A deployment has a folder and no model in it: it is talked to at its address.
+            changes[key] = str(found) if found is not None and found.is_dir() else absolute(name)
     return config.model_copy(update=changes)
 
 

@@ -54,6 +54,14 @@ def inspected(name: str, config: NamesModel, on_remark: OnRemark) -> Inspection 
     if is_reference(name):
         return None
     folder = Path(name).expanduser()
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise ConfigError(
+            text(f"model: {name} is an adapter", f"model：{name} 是适配器"),
+            hint=text(
+                f"give it as adapter={name}; its base is the model",
+                f"请以 adapter={name} 给出；model 为其基座",
+            ),
+        )
     if folder.exists():
         return inspect(folder)
     if config.hub == "local" or looks_like_path(name):

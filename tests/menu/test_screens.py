@@ -15,7 +15,7 @@ from swiftbox.cli import main
 from swiftbox.errors import MachineError
 from swiftbox.menu import acting, home, reviewing
 from swiftbox.menu.ask import Back
-from swiftbox.menu.draft import command_of, of_task
+from swiftbox.menu.draft import command_of, nearest_preset, of_task
 from swiftbox.menu.reviewing import Screen, review
 from swiftbox.menu.screens import SCREENS, begin, screen_of
 from swiftbox.tasks import TASKS
@@ -160,3 +160,9 @@ def test_the_editor_may_not_change_the_task(
     with keys(edit, drop, CTRL_C), pytest.raises(Back):
         review(of_task("merge", {"adapter": "runs/mine"}), screen_of("merge"))
     assert "task: deploy: this screen is of task: merge" in capsys.readouterr().out
+
+
+def test_the_command_starts_from_the_plain_preset_of_a_task() -> None:
+    assert nearest_preset({"task": "quantize", "method": "bnb"}) == "quantize"
+    assert nearest_preset({"task": "quantize", "method": "gptq"}) == "quantize-gptq"
+    assert nearest_preset({"task": "train", "stage": "sft", "tuner_type": "qlora"}) == "sft-qlora"

@@ -88,6 +88,13 @@ def test_code_of_a_models_own_is_refused_until_asked_for(model: Path, tmp_path: 
     assert preflight(config(model, tmp_path, trust_remote_code=True)) is not None
 
 
+def test_an_adapter_given_as_the_model_is_named_as_such(model: Path, tmp_path: Path) -> None:
+    (model / "config.json").rename(model / "adapter_config.json")
+    error = refusal(model, tmp_path)
+    assert "is an adapter" in error.message
+    assert f"adapter={model}" in (error.hint or "")
+
+
 def test_an_adapter_and_full_tuning_contradict(model: Path, tmp_path: Path) -> None:
     (model / "adapter_config.json").write_text("{}", "utf-8")
     error = refusal(model, tmp_path, adapter=str(model), tuner_type="full")

@@ -1,0 +1,39 @@
+"""A chat before it starts: what its names mean, and that a deployment is known by its run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from swiftbox import run_folder
+from swiftbox.config.chat import ChatConfig
+from swiftbox.config.writing import write
+from swiftbox.tasks.chat import placed
+from swiftbox.tasks.load import loads
+from swiftbox.tasks.sides import targets
+
+
+def chat(*given: str) -> ChatConfig:
+    config = loads("task: chat\n", source="test", overrides=given).config
+    assert isinstance(config, ChatConfig)
+    return config
+
+
+def test_a_deployment_is_talked_to_at_its_address(tmp_path: Path) -> None:
+    folder = run_folder.create(tmp_path / "deploy-me")
+    served = loads("task: deploy\nmodel: o/n\n", source="test").config
+    (folder / run_folder.SETTLED).write_text(write(served, header=[]), "utf-8")
+    run_folder.update_state(
+        folder,
+        status="running",
+        url="http://127.0.0.1:9",
+        pid=os.getpid(),
+        pid_started=run_folder.process_start(os.getpid()),
+    )
+    for name in (str(folder), "deploy-me"):
+        (one,) = targets(placed(chat(f"model={name}")))
+        assert one.url == "http://127.0.0.1:9"
+
+
+def test_an_id_stays_an_id() -> None:
+    assert placed(chat("model=o/n")).model == "o/n"
