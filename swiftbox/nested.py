@@ -175,8 +175,10 @@ def beside(
 ) -> Iterator[Beside]:
     """Keep a settled run going beside this one for as long as the block lasts.
 
-    `on_event` gets its events, in a thread of their own.
+    `on_event` gets its events, in a thread of their own. One that an earlier block left behind in
+    the folder is outlived first.
     """
+    outlive(folder)
     record(folder, config, machine)
     running = Beside(folder, child(folder), on_event)
     try:
