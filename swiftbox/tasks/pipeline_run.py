@@ -172,7 +172,11 @@ class Pipeline:
             number, used = next(
                 (at, one) for at, one in enumerate(self.config.steps, 1) if one.name == name
             )
-            if not task_of(used).serves or name in self.servers:
+            if not task_of(used).serves:
+                continue
+            if name in self.servers:
+                if not self.servers[name].is_alive:
+                    raise self.servers[name].failure()
                 continue
             record = self.records[name]
             place = self.places.of(record)

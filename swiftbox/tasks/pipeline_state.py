@@ -12,7 +12,7 @@ from typing import Any
 from swiftbox import run_folder
 from swiftbox.config.pipeline import NOT_OF_A_STEP, Step
 from swiftbox.config.references import references, texts
-from swiftbox.tasks.task import LEAVE_THE_RESULT
+from swiftbox.tasks.task import leave_the_result
 
 STEPS, EARLIER = "steps", "earlier"
 
@@ -55,9 +55,10 @@ def mark(step: Step, earlier: Mapping[str, Record]) -> str:
     That is its settings, the files that they name, and of the steps that it refers to which of
     their results it is.
     """
-    values = step.config.model_dump(mode="json", exclude={*LEAVE_THE_RESULT, *NOT_OF_A_STEP})
+    leaves = {*leave_the_result(step.config.task), *NOT_OF_A_STEP}
+    values = step.config.model_dump(mode="json", exclude=leaves)
     read = texts({key: value for key, value in values.items() if key not in WRITTEN})
-    used = {one.step for one in references(values)}
+    used = {one.step for one in references(step.config.model_dump(mode="json"))}
     seen = {
         "settings": values,
         "files": {name: identity(Path(name)) for name in sorted(set(read)) if local(name)},

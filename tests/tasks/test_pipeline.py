@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -13,13 +15,17 @@ from made_up import made_up
 from swiftbox.chain import blocks, chain
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.devices.backends import BACKENDS
-from swiftbox.errors import ConfigError, MachineError, UserError
+from swiftbox.errors import ConfigError, MachineError, RunError, UserError
 from swiftbox.launch import plan_of
+from swiftbox.nested import Beside
 from swiftbox.plan import plan
 from swiftbox.preflight import preflight, with_absolute_paths
+from swiftbox.run_folder import append_event, write_json
+from swiftbox.supervise import Child
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, loads
 from swiftbox.tasks.outline import outline
+from swiftbox.tasks.pipeline_run import Pipeline
 from swiftbox.tasks.pipeline_state import Record, mark
 
 REFERENCES = {"model": "${a.model}", "adapter": "${b.adapter}", "dataset": "${a.dataset}"}
@@ -144,6 +150,22 @@ def test_a_changed_setting_changes_the_mark_of_its_step_and_of_those_that_use_it
     assert same == before  # which leaves the result as it is
 
 
+def test_what_a_server_serves_changes_the_mark_of_who_asks_it() -> None:
+    server = {**SERVE, "name": "s", "model": "o/m"}
+    ask = {"name": "t", "task": "chat", "endpoint": "${s.url}", "prompt": "hi"}
+    before = marks(settled(server, ask))
+    after = marks(settled({**server, "model": "o/other"}, ask))
+    assert [before[name] == after[name] for name in "st"] == [False, False]
+    here = marks(settled({**ask, "endpoint": "http://127.0.0.1:1"}))
+    assert here != marks(settled({**ask, "endpoint": "http://127.0.0.1:2"}))
+
+
+def test_a_mirror_leaves_what_is_fetched() -> None:
+    fetch = {"name": "f", "task": "download", "model": "o/m"}
+    mirror = {**fetch, "endpoint": "https://mirror.example"}
+    assert marks(settled(fetch)) == marks(settled(mirror))
+
+
 def test_a_changed_file_changes_the_mark(tmp_path: Path) -> None:
     data = tmp_path / "d.jsonl"
     data.write_text("{}\n", encoding="utf-8")
@@ -193,3 +215,19 @@ def test_a_chain_refers_to_what_is_there() -> None:
 def test_a_chain_without_a_merge_serves_base_and_adapter() -> None:
     (_, served) = blocks({"model": "m", "hub": "local", "dataset": "d"}, ["train", "deploy"])
     assert (served["model"], served["adapter"]) == ("m", "${train.adapter}")
+
+
+def test_a_server_that_died_between_steps_says_why(tmp_path: Path) -> None:
+    ask = {"name": "t", "task": "chat", "endpoint": "${d.url}", "prompt": "hi"}
+    write_json(tmp_path / "machine.json", made_up("cpu").to_dict())
+    config = settled({**SERVE, "model": "o/m"}, ask)
+    running = Pipeline(config, tmp_path, lambda *_, **__: None)
+    place = tmp_path / "steps" / "01-d"
+    place.mkdir(parents=True)
+    server = Beside(place, Child([sys.executable, "-c", "raise SystemExit(3)"], {}))
+    with pytest.raises(RunError):
+        server.wait_for("serving", within_s=60, stop=Event())
+    append_event(place, "failed", message="out of memory", hint="a smaller cache")
+    running.servers["d"] = server
+    with pytest.raises(RunError, match="01-d: out of memory"):
+        running._servers_for(config.steps[1])
