@@ -105,13 +105,13 @@ class Pipeline:
         return str(moved.relative_to(self.folder)) if moved else None
 
     def _is_there(self, step: Step, record: Record) -> bool:
-        """Tell whether all that a step made is still where it was."""
+        """Tell whether all that a step made is still where it was, as it was."""
         place = self.places.of(record)
         try:
-            made = [give(place) for give in task_of(step).outputs(step.config).values()]
+            made = {name: give(place) for name, give in task_of(step).outputs(step.config).items()}
         except UserError:
             return False
-        return place.is_dir() and all(Path(one).exists() for one in made if one.startswith("/"))
+        return place.is_dir() and record.seen == state.made_by(made)
 
     def _carry(self, step: Step, record: Record) -> bool:
         """Carry a step out in its folder; raise RunError when it fails."""
@@ -137,6 +137,7 @@ class Pipeline:
         record.status, record.finished = state.DONE, round(time.time(), 3)
         outputs = task_of(step).outputs(step.config)
         record.made = {name: give(place) for name, give in outputs.items()}
+        record.seen = state.made_by(record.made)
         self._remember()
         return True
 

@@ -14,6 +14,7 @@ from made_up import made_up
 
 from swiftbox.chain import blocks, chain
 from swiftbox.config.pipeline import PipelineConfig
+from swiftbox.core.parity import RECORD
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.errors import ConfigError, MachineError, RunError, UserError
 from swiftbox.launch import plan_of
@@ -22,11 +23,11 @@ from swiftbox.plan import plan
 from swiftbox.preflight import preflight, with_absolute_paths
 from swiftbox.run_folder import append_event, write_json
 from swiftbox.supervise import Child
-from swiftbox.tasks import TASKS
+from swiftbox.tasks import TASKS, pipeline_state
 from swiftbox.tasks.load import Loaded, loads
 from swiftbox.tasks.outline import outline
 from swiftbox.tasks.pipeline_run import Pipeline
-from swiftbox.tasks.pipeline_state import Record, mark
+from swiftbox.tasks.pipeline_state import Record, identity, mark
 
 REFERENCES = {"model": "${a.model}", "adapter": "${b.adapter}", "dataset": "${a.dataset}"}
 OFFLINE = {"benchmarks": "sample_ceval", "prompt": "hi"}
@@ -172,12 +173,35 @@ def test_a_changed_file_changes_the_mark(tmp_path: Path) -> None:
     config = settled({**TRAIN, "model": "o/m", "dataset": f"{data}#5"})
     before = marks(config)
     assert marks(config) == before
+    was = data.stat()
     os.utime(data, (1, 1))
+    assert marks(config) == before  # it says the same
+    data.write_text("[]\n", encoding="utf-8")
+    os.utime(data, ns=(was.st_atime_ns, was.st_mtime_ns))
     assert marks(config) != before
     folder = settled({**TRAIN, "model": str(tmp_path), "dataset": "o/d"})
     before = marks(folder)
     (tmp_path / "more").write_text("x", encoding="utf-8")
     assert marks(folder) != before
+
+
+def test_weights_and_much_data_are_known_by_size_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, rows = tmp_path / "model.safetensors", tmp_path / "rows.jsonl"
+    for one in (weights, rows):
+        one.write_text("x", encoding="utf-8")
+    before = identity(tmp_path)
+    os.utime(rows, (1, 1))
+    (tmp_path / RECORD).write_text("{}", encoding="utf-8")  # which a server of it writes
+    (tmp_path / ".marker").write_text("{}", encoding="utf-8")
+    assert identity(tmp_path) == before
+    os.utime(weights, (1, 1))
+    assert identity(tmp_path) != before
+    monkeypatch.setattr(pipeline_state, "HASHED_BYTES", 0)
+    before = identity(rows)
+    os.utime(rows, (2, 2))
+    assert identity(rows) != before
 
 
 def test_a_step_done_again_changes_the_mark_of_those_that_use_it() -> None:
