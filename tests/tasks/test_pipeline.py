@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -17,6 +18,7 @@ from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.core.parity import RECORD
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.errors import ConfigError, MachineError, RunError, UserError
+from swiftbox.fit.forecast import Forecast, StepForecast
 from swiftbox.launch import plan_of
 from swiftbox.nested import Beside
 from swiftbox.plan import plan
@@ -26,10 +28,13 @@ from swiftbox.supervise import Child
 from swiftbox.tasks import TASKS, pipeline_state
 from swiftbox.tasks.load import Loaded, loads
 from swiftbox.tasks.outline import outline
+from swiftbox.tasks.pipeline import _require_servable
 from swiftbox.tasks.pipeline_run import Pipeline
 from swiftbox.tasks.pipeline_state import Record, identity, mark
 
 REFERENCES = {"model": "${a.model}", "adapter": "${b.adapter}", "dataset": "${a.dataset}"}
+SAMPLE = {"benchmarks": "sample_ceval"}
+VLLM = ", or d.engine: vllm"
 OFFLINE = {"benchmarks": "sample_ceval", "prompt": "hi"}
 
 
@@ -101,6 +106,32 @@ def test_a_server_for_nobody_is_refused() -> None:
         preflight(settled(STARTER, server, TRAIN))
 
 
+@pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "w8a8", "gguf"])
+@pytest.mark.parametrize(
+    ("user", "cure"),
+    [
+        ({"task": "deploy", "model": "${q.model}", "port": 0}, VLLM),
+        ({"task": "evaluate", "model": "o/m", "compare": {"q": "${q.model}"}, **SAMPLE}, VLLM),
+        ({"task": "chat", "model": "${q.model}", "prompt": "hi"}, ""),
+    ],
+)
+def test_what_its_server_cannot_load_is_refused_before_the_start(
+    method: str, user: dict[str, Any], cure: str
+) -> None:
+    quantize = {"name": "q", "task": "quantize", "model": "o/m", "method": method}
+    config: Any = settled(quantize, {**user, "name": "d"}, machine="h100")
+    with pytest.raises(ConfigError, match=rf"what q makes \(method: {method}\)") as caught:
+        _require_servable(config, config.steps[1])
+    with pytest.raises(UserError, match=r"(?m)^d: the builtin server cannot load"):
+        preflight(config)
+    assert caught.value.hint == "set q.method: bnb" + cure * (method != "gguf")
+    sound: Any = settled({**quantize, "method": "bnb"}, {**user, "name": "d"}, machine="h100")
+    _require_servable(sound, sound.steps[1])
+    if cure and method != "gguf":
+        other = config.steps[1].config.model_copy(update={"engine": "vllm"})
+        _require_servable(config, config.steps[1].model_copy(update={"config": other}))
+
+
 def test_relative_paths_of_every_step_become_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +156,9 @@ def test_the_plan_of_the_whole_sums_room_and_takes_the_most_memory() -> None:
     assert merged == pytest.approx(fetched, rel=0.01)
     assert served == 0
     assert found.lines()[-1].startswith("in all: disk 2.")
+    assert found.lines()[-1].endswith("time not known")  # no row of the data is here
+    timed = StepForecast("b", "train", Forecast(1.0, None, 60.0))
+    assert "not known" not in replace(found, steps=(*found.steps, timed)).lines()[-1]
 
 
 def test_a_model_that_is_to_be_made_has_a_shape_already() -> None:
