@@ -73,3 +73,20 @@ def test_several_processes_are_begun_by_torchrun(tmp_path: Path) -> None:
     words = nested.child_of(tmp_path, 2, {}).words
     assert "torch.distributed.run" in words
     assert words[-1] == str(tmp_path)
+
+
+def test_one_left_behind_is_waited_for_and_a_stop_leaves_it_saving(tmp_path: Path) -> None:
+    said: list[str] = []
+    stop = threading.Event()
+
+    def told() -> None:
+        said.append("waits")
+        stop.set()
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as left:
+        started = psutil.Process(left.pid).create_time()
+        run_folder.update_state(tmp_path, pid=left.pid, pid_started=started)
+        assert not nested.outlive(tmp_path, within_s=60, stop=stop, on_wait=told)
+        assert left.poll() is None
+    assert nested.outlive(tmp_path, stop=threading.Event(), on_wait=told)
+    assert said == ["waits"]

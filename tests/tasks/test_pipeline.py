@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from made_up import made_up
 
+from swiftbox import nested, worker
 from swiftbox.chain import blocks, chain
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.core.parity import RECORD
@@ -289,3 +291,23 @@ def test_a_server_that_died_between_steps_says_why(tmp_path: Path) -> None:
     running.servers["d"] = server
     with pytest.raises(RunError, match="01-d: out of memory"):
         running._servers_for(config.steps[1])
+
+
+def test_a_step_left_behind_has_the_time_to_save_that_its_worker_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    told: list[str] = []
+
+    def outlive(_: Path, *, within_s: float, on_wait: Callable[[], None], **__: Any) -> bool:
+        asked.append(within_s)
+        on_wait()
+        return False
+
+    monkeypatch.setattr(nested, "outlive", outlive)
+    write_json(tmp_path / "machine.json", made_up("cpu").to_dict())
+    config = settled(STARTER)
+    running = Pipeline(config, tmp_path, lambda _, message: told.append(message))
+    assert not running._alone(Record("a", "starter", "steps/01-a"))
+    assert asked == [worker.LONGEST_SAVE_S]
+    assert told[0].startswith("a was left behind")
