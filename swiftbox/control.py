@@ -8,6 +8,9 @@ from pathlib import Path
 
 STOP_FILE = "stop"
 
+LONGEST_SAVE_S = 900
+"""For an orphan to end its step and save; the largest checkpoints take minutes."""
+
 
 @dataclass(frozen=True)
 class Stop:

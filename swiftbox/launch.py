@@ -31,7 +31,7 @@ from swiftbox.run_folder import Run
 from swiftbox.supervise import FAILED, INTERRUPTED, OnEvent, supervise
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load, loads
-from swiftbox.tasks.task import LEAVE_THE_RESULT
+from swiftbox.tasks.task import leave_the_result
 
 if TYPE_CHECKING:  # of pipelines alone
     from swiftbox.fit.forecast import Whole
@@ -214,10 +214,9 @@ def contradictions(run: Run, wanted: TaskConfig) -> None:
     made_with = (kept[-1] if kept else run.folder) / run_folder.SETTLED
     before = load(made_with).config.model_dump(mode="json")
     now = wanted.model_dump(mode="json")
+    leaves = leave_the_result(wanted.task)
     differing = [
-        key
-        for key in {**before, **now}
-        if key not in LEAVE_THE_RESULT and before.get(key) != now.get(key)
+        key for key in {**before, **now} if key not in leaves and before.get(key) != now.get(key)
     ]
     if not differing:
         return

@@ -58,17 +58,31 @@ def record(folder: Path, config: TaskConfig, machine: Machine) -> None:
     run_folder.update_state(folder, started=began, status="starting", ended=None, exit_code=None)
 
 
-def outlive(folder: Path, *, within_s: float = STOP_WITHIN_S) -> None:
+def outlive(
+    folder: Path,
+    *,
+    within_s: float = STOP_WITHIN_S,
+    stop: threading.Event | None = None,
+    on_wait: Callable[[], None] | None = None,
+) -> bool:
     """Wait for a run that its own supervisor left behind in a folder; end it when it stays.
 
     A child whose supervisor was killed saves and ends by itself; two must never write at once.
+    Returns whether none is there any more: not when `stop` was set first, and it still saves.
+    `on_wait` is called once where there is one to wait for.
     """
-    until = time.monotonic() + within_s
+    until, waits = time.monotonic() + within_s, False
     state: Mapping[str, Any] = run_folder.read_json(folder / run_folder.STATE)
     while run_folder.is_alive(state.get("pid"), state.get("pid_started")):
+        if stop is not None and stop.is_set():
+            return False
+        if on_wait is not None and not waits:
+            on_wait()
+        waits = True
         if time.monotonic() > until:
             _kill(folder)
         time.sleep(LOOK_AGAIN_S)
+    return True
 
 
 def carry_out(
@@ -175,8 +189,10 @@ def beside(
 ) -> Iterator[Beside]:
     """Keep a settled run going beside this one for as long as the block lasts.
 
-    `on_event` gets its events, in a thread of their own.
+    `on_event` gets its events, in a thread of their own. One that an earlier block left behind in
+    the folder is outlived first.
     """
+    outlive(folder)
     record(folder, config, machine)
     running = Beside(folder, child(folder), on_event)
     try:

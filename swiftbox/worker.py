@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from swiftbox import run_folder
-from swiftbox.control import STOP, stop_asked
+from swiftbox.control import LONGEST_SAVE_S, STOP, stop_asked
 from swiftbox.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
 from swiftbox.errors import UserError
 from swiftbox.tasks import TASKS
@@ -22,8 +22,6 @@ from swiftbox.tasks.load import load
 
 LOOK_AGAIN_S = 0.5
 INTERRUPTED = 130
-LONGEST_SAVE_S = 900
-"""For an orphan to end its step and save; the largest checkpoints take minutes."""
 
 
 def main(arguments: list[str] | None = None) -> int:

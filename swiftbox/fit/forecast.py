@@ -119,6 +119,8 @@ class Whole:
             )
         if self.seconds is not None:
             said.append(_time(self.seconds, self._untimed()))
+        else:
+            said.append(text("time not known", "所需时间未知"))
         unknown = [one.name for one in self.steps if one.takes is None]
         if unknown:
             listed = ", ".join(unknown)

@@ -90,6 +90,8 @@ def _config(folder: Path) -> tuple[dict[str, Any], Finding | None]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if any(folder.glob("*.gguf")):
+            return {}, _for_llama_cpp(folder)
         said = text(f"{folder} has no config.json", f"{folder} 中没有 config.json")
         hint = text(
             "give the folder that holds config.json and the weights",
@@ -99,6 +101,18 @@ def _config(folder: Path) -> tuple[dict[str, Any], Finding | None]:
     except (OSError, ValueError) as error:
         return {}, _unreadable(path, error, "config")
     return (found if isinstance(found, dict) else {}), None
+
+
+def _for_llama_cpp(folder: Path) -> Finding:
+    said = text(
+        f"{folder} holds GGUF files, which llama.cpp and its like run and nothing here does",
+        f"{folder} 中是 GGUF 文件，供 llama.cpp 等使用，此处无法加载",
+    )
+    hint = text(
+        "give the model it was made of, or quantize with method: bnb",
+        "请给出其原模型，或以 method: bnb 量化",
+    )
+    return Finding(ERROR, "config", said, hint)
 
 
 def _unreadable(path: Path, error: object, about: str) -> Finding:
@@ -165,6 +179,14 @@ PACKAGES = {
 """What transformers loads quantized weights with."""
 
 
+def loader_missing(config: Mapping[str, Any]) -> str:
+    """Return the package that loads a model's quantized weights; empty where it is here."""
+    quantized = config.get("quantization_config")
+    method = str(quantized.get("quant_method", "")) if isinstance(quantized, dict) else ""
+    package = PACKAGES.get(method, "")
+    return package if package and installed(package) is None else ""
+
+
 def _precision(config: Mapping[str, Any], stored: str | None) -> Iterator[Finding]:
     quantized = config.get("quantization_config")
     if isinstance(quantized, dict):
@@ -176,8 +198,8 @@ def _precision(config: Mapping[str, Any], stored: str | None) -> Iterator[Findin
             "precision",
             text(f"the weights are quantized ({named})", f"权重已量化（{named}）"),
         )
-        package = PACKAGES.get(method)
-        if package and installed(package) is None:
+        package = loader_missing(config)
+        if package:
             yield lacks(package)
         return
     if stored is not None:

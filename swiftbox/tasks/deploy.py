@@ -20,7 +20,7 @@ from swiftbox.errors import ConfigError, MachineError
 from swiftbox.fit.forecast import deployment
 from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
-from swiftbox.hub.inspecting import require_sound
+from swiftbox.hub.inspecting import Inspection, loader_missing, require_sound
 from swiftbox.hub.merging import require_named
 from swiftbox.language import text
 from swiftbox.serving.starting import Start, carry_out
@@ -198,7 +198,26 @@ def check(config: DeployConfig, on_remark: OnRemark) -> None:
     seen = inspected(config.model, config, on_remark) if config.model else None
     if seen is not None:
         sound(config, seen, on_remark)
+        _require_loader(config, seen)
     require_deployable(config)
+
+
+def _require_loader(config: DeployConfig, seen: Inspection) -> None:
+    """Raise ConfigError for quantized weights that the builtin server could not load."""
+    package = loader_missing(seen.config) if config.engine == "builtin" else ""
+    if package:
+        cure = text(
+            "set engine: vllm, or quantize with method: bnb",
+            "设 engine: vllm，或以 method: bnb 量化",
+        )
+        raise ConfigError(
+            text(
+                f"model: {seen.folder}: the builtin server needs {package} to load its quantized "
+                "weights, and it is not installed",
+                f"model：{seen.folder}：内置服务加载其量化权重需要 {package}，尚未安装",
+            ),
+            hint=f"pip install {package}" if package == "bitsandbytes" else cure,
+        )
 
 
 def require_deployable(config: DeployConfig) -> None:

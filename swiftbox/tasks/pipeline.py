@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from swiftbox.config.pipeline import PipelineConfig, Step
+from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.config.references import references
 from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, UserError
+from swiftbox.hub.inspecting import loader_missing
 from swiftbox.hub.requirements import Finding
 from swiftbox.language import text
+from swiftbox.quantizing.checks import KINDS
 from swiftbox.tasks.checks import OnRemark
 from swiftbox.tasks.task import Emit, Reason, Resolved, Task
 
@@ -76,12 +79,38 @@ def check(config: PipelineConfig, on_remark: OnRemark) -> Mapping[str, Checked]:
         def remark(one: Finding) -> None:
             on_remark(replace(one, message=f"{step.name}: {one.message}"))
 
+        _require_servable(config, step)
         rows = task_of(step).check(step.config, remark)
         if isinstance(rows, Checked):
             found[step.name] = rows
 
     _of_each(config, looked_at)
     return found
+
+
+def _require_servable(config: PipelineConfig, step: Step) -> None:
+    """Raise ConfigError for a step that would load weights its server cannot read, hours later."""
+    if step.config.task not in ("deploy", "evaluate", "chat"):
+        return
+    engine = getattr(step.config, "engine", "builtin")
+    used = {one.step for one in references(step.config.model_dump())}
+    for made in config.steps:
+        if made.name not in used or not isinstance(made.config, QuantizeConfig):
+            continue
+        method = made.config.method
+        kind = {"quantization_config": {"quant_method": KINDS.get(method)}}
+        if method != "gguf" and (engine == "vllm" or not loader_missing(kind)):
+            continue
+        cure = text(f"set {made.name}.method: bnb", f"设 {made.name}.method: bnb")
+        if method != "gguf" and step.config.task != "chat":
+            cure += text(f", or {step.name}.engine: vllm", f"，或 {step.name}.engine: vllm")
+        raise ConfigError(
+            text(
+                f"the {engine} server cannot load what {made.name} makes (method: {method})",
+                f"{engine} 服务无法加载 {made.name} 的结果（method: {method}）",
+            ),
+            hint=cure,
+        )
 
 
 def users_of(config: PipelineConfig, name: str) -> list[str]:

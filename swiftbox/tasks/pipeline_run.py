@@ -12,7 +12,7 @@ from swiftbox import nested, run_folder
 from swiftbox.config.pipeline import PipelineConfig, Step
 from swiftbox.config.references import Reference, references, replaced
 from swiftbox.config.task import TaskConfig
-from swiftbox.control import STOP
+from swiftbox.control import LONGEST_SAVE_S, STOP
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import RunError, UserError
 from swiftbox.language import text
@@ -91,6 +91,8 @@ class Pipeline:
         if task_of(step).serves and number < len(self.config.steps):
             record.mark = mark  # begun when the first step that uses it is
             return True
+        if not self._alone(record):
+            return False
         goes_on = record.mark == mark and self.places.of(record).exists()
         aside = None if goes_on else self._set_aside(record)
         record.folder = record.folder if goes_on else state.name_of(number, step.name)
@@ -99,19 +101,31 @@ class Pipeline:
         self._say(number, step, "goes on" if goes_on else "begins", aside=aside)
         return self._carry(step, record)
 
+    def _alone(self, record: Record) -> bool:
+        """Wait for a step that was left behind to save and end; tell whether it did."""
+        message = text(
+            f"{record.name} was left behind, and still runs: waiting for it to save and end",
+            f"{record.name} 遗留的进程仍在运行：等待其保存并结束",
+        )
+        return nested.outlive(
+            self.places.of(record),
+            within_s=LONGEST_SAVE_S,
+            stop=STOP.asked,
+            on_wait=lambda: self.emit("note", message=message),
+        )
+
     def _set_aside(self, record: Record) -> str | None:
-        nested.outlive(self.places.of(record))
         moved = self.places.set_aside(record)
         return str(moved.relative_to(self.folder)) if moved else None
 
     def _is_there(self, step: Step, record: Record) -> bool:
-        """Tell whether all that a step made is still where it was."""
+        """Tell whether all that a step made is still where it was, as it was."""
         place = self.places.of(record)
         try:
-            made = [give(place) for give in task_of(step).outputs(step.config).values()]
+            made = {name: give(place) for name, give in task_of(step).outputs(step.config).items()}
         except UserError:
             return False
-        return place.is_dir() and all(Path(one).exists() for one in made if one.startswith("/"))
+        return place.is_dir() and record.seen == state.made_by(made)
 
     def _carry(self, step: Step, record: Record) -> bool:
         """Carry a step out in its folder; raise RunError when it fails."""
@@ -137,6 +151,7 @@ class Pipeline:
         record.status, record.finished = state.DONE, round(time.time(), 3)
         outputs = task_of(step).outputs(step.config)
         record.made = {name: give(place) for name, give in outputs.items()}
+        record.seen = state.made_by(record.made)
         self._remember()
         return True
 
@@ -172,7 +187,11 @@ class Pipeline:
             number, used = next(
                 (at, one) for at, one in enumerate(self.config.steps, 1) if one.name == name
             )
-            if not task_of(used).serves or name in self.servers:
+            if not task_of(used).serves:
+                continue
+            if name in self.servers:
+                if not self.servers[name].is_alive:
+                    raise self.servers[name].failure()
                 continue
             record = self.records[name]
             place = self.places.of(record)

@@ -12,9 +12,16 @@ from typing import Any
 from swiftbox import run_folder
 from swiftbox.config.pipeline import NOT_OF_A_STEP, Step
 from swiftbox.config.references import references, texts
-from swiftbox.tasks.task import LEAVE_THE_RESULT
+from swiftbox.tasks.task import leave_the_result
 
 STEPS, EARLIER = "steps", "earlier"
+
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+HASHED_BYTES = 64 * 2**20
+"""Up to this the contents of what is not weights are read; above, size and time stand for them."""
+
+WRITTEN_LATER = ("parity.json",)
+"""Files of a model that the steps that use it write into its folder; hidden ones are others."""
 
 WRITTEN = ("local_dir",)
 """Keys that name what a step writes, not what it reads."""
@@ -35,6 +42,8 @@ class Record:
     finished: float | None = None
     seconds: float | None = None
     made: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, list[Any]] = field(default_factory=dict)
+    """The identities of what it made, by output."""
 
 
 def read(folder: Path) -> dict[str, Record]:
@@ -55,9 +64,10 @@ def mark(step: Step, earlier: Mapping[str, Record]) -> str:
     That is its settings, the files that they name, and of the steps that it refers to which of
     their results it is.
     """
-    values = step.config.model_dump(mode="json", exclude={*LEAVE_THE_RESULT, *NOT_OF_A_STEP})
+    leaves = {*leave_the_result(step.config.task), *NOT_OF_A_STEP}
+    values = step.config.model_dump(mode="json", exclude=leaves)
     read = texts({key: value for key, value in values.items() if key not in WRITTEN})
-    used = {one.step for one in references(values)}
+    used = {one.step for one in references(step.config.model_dump(mode="json"))}
     seen = {
         "settings": values,
         "files": {name: identity(Path(name)) for name in sorted(set(read)) if local(name)},
@@ -73,20 +83,43 @@ def local(name: str) -> bool:
 
 
 def identity(name: Path) -> list[Any]:
-    """Return size and time of a file; of a folder the names, sizes and times of all in it."""
+    """Return what tells the contents of a file, or of all files of a folder, from others.
+
+    That is a hash where it is quickly made, of weights and of much data size and time.
+    """
     path = _path(str(name))
     if path is None:
         return []
-    if path.is_file():
-        return _of_file(path)
-    return [[str(one.relative_to(path)), *_of_file(one)] for one in _files(path)]
+    files = [path] if path.is_file() else _files(path)
+    plain = [one for one in files if one.suffix not in WEIGHTS]
+    hashed = set(plain) if sum(one.stat().st_size for one in plain) <= HASHED_BYTES else set()
+    return [
+        [str(one.relative_to(path)), *(_contents(one) if one in hashed else _of_file(one))]
+        for one in files
+    ]
+
+
+def made_by(outputs: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Return the identities of those outputs that are paths."""
+    return {name: identity(Path(one)) for name, one in outputs.items() if one.startswith("/")}
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.rglob("*") if one.is_file())
+    """Return the files of a folder, without what is noted beside them."""
+    found = (one for one in folder.rglob("*") if one.is_file())
+    return sorted(
+        one
+        for one in found
+        if one.name not in WRITTEN_LATER
+        and not any(part.startswith(".") for part in one.relative_to(folder).parts)
+    )
 
 
-def _of_file(path: Path) -> list[int]:
+def _contents(path: Path) -> list[Any]:
+    return [path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()]
+
+
+def _of_file(path: Path) -> list[Any]:
     found = path.stat()
     return [found.st_size, found.st_mtime_ns]
 

@@ -25,9 +25,17 @@ Output = Callable[[Path], str]
 """Give what a finished run made, a path or an address, from its folder."""
 
 LEAVE_THE_RESULT = frozenset(
-    {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to", "endpoint"}
+    {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to"}
 )
 """Settings that leave the numbers of a run as they are."""
+
+OF_ONE_TASK = {"download": frozenset({"endpoint"})}
+"""The same, of one task: a mirror has the same files, another server has other answers."""
+
+
+def leave_the_result(task: str) -> frozenset[str]:
+    """Return the settings that leave what a task makes as it is."""
+    return LEAVE_THE_RESULT | OF_ONE_TASK.get(task, frozenset())
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from made_up import made_up
 from model_folder import write_model
@@ -48,7 +52,41 @@ def test_a_run_beside_says_why_it_failed(tmp_path: Path) -> None:
     assert not running.is_alive
 
 
+def test_a_run_beside_waits_for_the_one_that_was_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = download(write_model(tmp_path / "here"), tmp_path / "there")
+    folder = tmp_path / "server-1"
+    folder.mkdir()
+    monkeypatch.setattr(nested, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(nested, "outlive", partial(nested.outlive, within_s=0.0))
+    words = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as left:
+        started = psutil.Process(left.pid).create_time()
+        run_folder.update_state(folder, pid=left.pid, pid_started=started)
+        with nested.beside(folder, config, made_up("cpu")) as running:
+            assert left.poll() is not None  # it was ended before the other began
+            assert running.wait_for("done", within_s=60, stop=threading.Event())
+
+
 def test_several_processes_are_begun_by_torchrun(tmp_path: Path) -> None:
     words = nested.child_of(tmp_path, 2, {}).words
     assert "torch.distributed.run" in words
     assert words[-1] == str(tmp_path)
+
+
+def test_one_left_behind_is_waited_for_and_a_stop_leaves_it_saving(tmp_path: Path) -> None:
+    said: list[str] = []
+    stop = threading.Event()
+
+    def told() -> None:
+        said.append("waits")
+        stop.set()
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as left:
+        started = psutil.Process(left.pid).create_time()
+        run_folder.update_state(tmp_path, pid=left.pid, pid_started=started)
+        assert not nested.outlive(tmp_path, within_s=60, stop=stop, on_wait=told)
+        assert left.poll() is None
+    assert nested.outlive(tmp_path, stop=threading.Event(), on_wait=told)
+    assert said == ["waits"]

@@ -111,6 +111,17 @@ def test_what_a_step_made_and_is_gone_is_made_again(two: tuple[str, Path], tmp_p
     assert (tmp_path / "copy-b" / "config.json").is_file()
 
 
+def test_a_model_that_lost_its_weights_is_made_again(two: tuple[str, Path], tmp_path: Path) -> None:
+    path, out = two
+    weights = tmp_path / "copy-b" / "model.safetensors"
+    weights.unlink()
+    before = len(events(out))
+    go(path)
+    assert said(out, before) == [("a", "kept"), ("b", "goes on")]
+    assert weights.is_file()
+    assert steps(out)["b"]["seen"]["model"]
+
+
 def test_a_finished_one_goes_on_with_other_settings_only(two: tuple[str, Path]) -> None:
     _, out = two
     with pytest.raises(RunError, match="out is complete"):

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from adapters import make_adapter, make_run
 from made_up import made_up
+from model_folder import write_model
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.writing import write
 from swiftbox.errors import ConfigError, MachineError
+from swiftbox.hub import inspecting
 from swiftbox.plan import plan
 from swiftbox.preflight import preflight, with_absolute_paths
 from swiftbox.serving.vllm import Target, command, environment
@@ -122,6 +124,25 @@ def test_a_model_that_is_not_there_is_refused() -> None:
         deploying(model="/none")
     with pytest.raises(ConfigError, match="model: is required"):
         deploying()
+
+
+def test_quantized_weights_that_nothing_here_loads_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"quant_method": "gptq", "bits": 4}
+    folder = write_model(tmp_path / "m", quantization_config=said)
+    with pytest.raises(ConfigError, match="builtin server needs gptqmodel") as caught:
+        deploying(model=folder)
+    assert caught.value.hint == "set engine: vllm, or quantize with method: bnb"
+    monkeypatch.setattr(inspecting, "installed", lambda _: "1.0")
+    deploying(model=folder)
+
+
+def test_a_gguf_folder_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "model-Q8_0.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ConfigError, match="holds GGUF files") as caught:
+        deploying(model=tmp_path)
+    assert "method: bnb" in caught.value.hint
 
 
 def test_the_base_and_the_name_come_from_the_adapter(tiny: Path, adapter: Path) -> None:

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 import yaml
 from made_up import made_up
 
+from swiftbox import nested, worker
 from swiftbox.chain import blocks, chain
 from swiftbox.config.pipeline import PipelineConfig
+from swiftbox.core.parity import RECORD
 from swiftbox.devices.backends import BACKENDS
-from swiftbox.errors import ConfigError, MachineError, UserError
+from swiftbox.errors import ConfigError, MachineError, RunError, UserError
+from swiftbox.fit.forecast import Forecast, StepForecast
 from swiftbox.launch import plan_of
+from swiftbox.nested import Beside
 from swiftbox.plan import plan
 from swiftbox.preflight import preflight, with_absolute_paths
-from swiftbox.tasks import TASKS
+from swiftbox.run_folder import append_event, write_json
+from swiftbox.supervise import Child
+from swiftbox.tasks import TASKS, pipeline_state
 from swiftbox.tasks.load import Loaded, loads
 from swiftbox.tasks.outline import outline
-from swiftbox.tasks.pipeline_state import Record, mark
+from swiftbox.tasks.pipeline import _require_servable
+from swiftbox.tasks.pipeline_run import Pipeline
+from swiftbox.tasks.pipeline_state import Record, identity, mark
 
 REFERENCES = {"model": "${a.model}", "adapter": "${b.adapter}", "dataset": "${a.dataset}"}
+SAMPLE = {"benchmarks": "sample_ceval"}
+VLLM = ", or d.engine: vllm"
 OFFLINE = {"benchmarks": "sample_ceval", "prompt": "hi"}
 
 
@@ -94,6 +108,32 @@ def test_a_server_for_nobody_is_refused() -> None:
         preflight(settled(STARTER, server, TRAIN))
 
 
+@pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "w8a8", "gguf"])
+@pytest.mark.parametrize(
+    ("user", "cure"),
+    [
+        ({"task": "deploy", "model": "${q.model}", "port": 0}, VLLM),
+        ({"task": "evaluate", "model": "o/m", "compare": {"q": "${q.model}"}, **SAMPLE}, VLLM),
+        ({"task": "chat", "model": "${q.model}", "prompt": "hi"}, ""),
+    ],
+)
+def test_what_its_server_cannot_load_is_refused_before_the_start(
+    method: str, user: dict[str, Any], cure: str
+) -> None:
+    quantize = {"name": "q", "task": "quantize", "model": "o/m", "method": method}
+    config: Any = settled(quantize, {**user, "name": "d"}, machine="h100")
+    with pytest.raises(ConfigError, match=rf"what q makes \(method: {method}\)") as caught:
+        _require_servable(config, config.steps[1])
+    with pytest.raises(UserError, match=r"(?m)^d: the builtin server cannot load"):
+        preflight(config)
+    assert caught.value.hint == "set q.method: bnb" + cure * (method != "gguf")
+    sound: Any = settled({**quantize, "method": "bnb"}, {**user, "name": "d"}, machine="h100")
+    _require_servable(sound, sound.steps[1])
+    if cure and method != "gguf":
+        other = config.steps[1].config.model_copy(update={"engine": "vllm"})
+        _require_servable(config, config.steps[1].model_copy(update={"config": other}))
+
+
 def test_relative_paths_of_every_step_become_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +158,9 @@ def test_the_plan_of_the_whole_sums_room_and_takes_the_most_memory() -> None:
     assert merged == pytest.approx(fetched, rel=0.01)
     assert served == 0
     assert found.lines()[-1].startswith("in all: disk 2.")
+    assert found.lines()[-1].endswith("time not known")  # no row of the data is here
+    timed = StepForecast("b", "train", Forecast(1.0, None, 60.0))
+    assert "not known" not in replace(found, steps=(*found.steps, timed)).lines()[-1]
 
 
 def test_a_model_that_is_to_be_made_has_a_shape_already() -> None:
@@ -144,18 +187,57 @@ def test_a_changed_setting_changes_the_mark_of_its_step_and_of_those_that_use_it
     assert same == before  # which leaves the result as it is
 
 
+def test_what_a_server_serves_changes_the_mark_of_who_asks_it() -> None:
+    server = {**SERVE, "name": "s", "model": "o/m"}
+    ask = {"name": "t", "task": "chat", "endpoint": "${s.url}", "prompt": "hi"}
+    before = marks(settled(server, ask))
+    after = marks(settled({**server, "model": "o/other"}, ask))
+    assert [before[name] == after[name] for name in "st"] == [False, False]
+    here = marks(settled({**ask, "endpoint": "http://127.0.0.1:1"}))
+    assert here != marks(settled({**ask, "endpoint": "http://127.0.0.1:2"}))
+
+
+def test_a_mirror_leaves_what_is_fetched() -> None:
+    fetch = {"name": "f", "task": "download", "model": "o/m"}
+    mirror = {**fetch, "endpoint": "https://mirror.example"}
+    assert marks(settled(fetch)) == marks(settled(mirror))
+
+
 def test_a_changed_file_changes_the_mark(tmp_path: Path) -> None:
     data = tmp_path / "d.jsonl"
     data.write_text("{}\n", encoding="utf-8")
     config = settled({**TRAIN, "model": "o/m", "dataset": f"{data}#5"})
     before = marks(config)
     assert marks(config) == before
+    was = data.stat()
     os.utime(data, (1, 1))
+    assert marks(config) == before  # it says the same
+    data.write_text("[]\n", encoding="utf-8")
+    os.utime(data, ns=(was.st_atime_ns, was.st_mtime_ns))
     assert marks(config) != before
     folder = settled({**TRAIN, "model": str(tmp_path), "dataset": "o/d"})
     before = marks(folder)
     (tmp_path / "more").write_text("x", encoding="utf-8")
     assert marks(folder) != before
+
+
+def test_weights_and_much_data_are_known_by_size_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, rows = tmp_path / "model.safetensors", tmp_path / "rows.jsonl"
+    for one in (weights, rows):
+        one.write_text("x", encoding="utf-8")
+    before = identity(tmp_path)
+    os.utime(rows, (1, 1))
+    (tmp_path / RECORD).write_text("{}", encoding="utf-8")  # which a server of it writes
+    (tmp_path / ".marker").write_text("{}", encoding="utf-8")
+    assert identity(tmp_path) == before
+    os.utime(weights, (1, 1))
+    assert identity(tmp_path) != before
+    monkeypatch.setattr(pipeline_state, "HASHED_BYTES", 0)
+    before = identity(rows)
+    os.utime(rows, (2, 2))
+    assert identity(rows) != before
 
 
 def test_a_step_done_again_changes_the_mark_of_those_that_use_it() -> None:
@@ -193,3 +275,39 @@ def test_a_chain_refers_to_what_is_there() -> None:
 def test_a_chain_without_a_merge_serves_base_and_adapter() -> None:
     (_, served) = blocks({"model": "m", "hub": "local", "dataset": "d"}, ["train", "deploy"])
     assert (served["model"], served["adapter"]) == ("m", "${train.adapter}")
+
+
+def test_a_server_that_died_between_steps_says_why(tmp_path: Path) -> None:
+    ask = {"name": "t", "task": "chat", "endpoint": "${d.url}", "prompt": "hi"}
+    write_json(tmp_path / "machine.json", made_up("cpu").to_dict())
+    config = settled({**SERVE, "model": "o/m"}, ask)
+    running = Pipeline(config, tmp_path, lambda *_, **__: None)
+    place = tmp_path / "steps" / "01-d"
+    place.mkdir(parents=True)
+    server = Beside(place, Child([sys.executable, "-c", "raise SystemExit(3)"], {}))
+    with pytest.raises(RunError):
+        server.wait_for("serving", within_s=60, stop=Event())
+    append_event(place, "failed", message="out of memory", hint="a smaller cache")
+    running.servers["d"] = server
+    with pytest.raises(RunError, match="01-d: out of memory"):
+        running._servers_for(config.steps[1])
+
+
+def test_a_step_left_behind_has_the_time_to_save_that_its_worker_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    told: list[str] = []
+
+    def outlive(_: Path, *, within_s: float, on_wait: Callable[[], None], **__: Any) -> bool:
+        asked.append(within_s)
+        on_wait()
+        return False
+
+    monkeypatch.setattr(nested, "outlive", outlive)
+    write_json(tmp_path / "machine.json", made_up("cpu").to_dict())
+    config = settled(STARTER)
+    running = Pipeline(config, tmp_path, lambda _, message: told.append(message))
+    assert not running._alone(Record("a", "starter", "steps/01-a"))
+    assert asked == [worker.LONGEST_SAVE_S]
+    assert told[0].startswith("a was left behind")
