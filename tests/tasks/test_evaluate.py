@@ -196,7 +196,7 @@ def test_a_redirect_does_not_get_the_key() -> None:
     with (
         answering(200) as (other, asked),
         answering(302, Location=f"{other}/v1/models") as (url, first),
-        pytest.raises(ConfigError, match="gives no list of models: .*302"),
+        pytest.raises(ConfigError, match=r"gives no list of models: .*302"),
     ):
         models(f"{url}/v1", "sk-1")
     assert first == ["/v1/models Bearer sk-1"]
