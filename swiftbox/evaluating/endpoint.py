@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
+from dataclasses import replace
 
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.hub import reach
 from swiftbox.language import text
+from swiftbox.serving.client import Endpoint, Refused
 
 LONGEST_S = 4.0
-
 
 LOOK_EVERY_S = 1.0
 
@@ -89,15 +87,12 @@ def asked_there(config: EvaluateConfig, environment: Mapping[str, str]) -> Evalu
 
 def models(address: str, key: str | None) -> list[str]:
     """Return the names of the models that a server lists."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    request = urllib.request.Request(f"{address}/models", headers=headers)
+    there = replace(Endpoint.at(address, key), timeout_s=LONGEST_S)
     try:
-        with urllib.request.urlopen(request, timeout=LONGEST_S) as answer:
-            said = json.loads(answer.read())
-        return [str(one["id"]) for one in said["data"]]
-    except urllib.error.HTTPError as error:
-        why = f"{error.code} {error.reason}"
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        return [str(one["id"]) for one in there.ask("/v1/models")["data"]]
+    except Refused as refused:
+        why = refused.message
+    except (LookupError, TypeError) as error:
         why = str(error)
     raise ConfigError(
         text(

@@ -109,19 +109,22 @@ def quantize(work: Work) -> tuple[Path, dict[str, Any]]:
 
 @contextmanager
 def _gone_unless_sound(made: Path) -> Iterator[None]:
-    """Remove what does not stand its checks, or cannot even be loaded; a stop leaves it."""
+    """Remove what does not stand its checks; what comes from outside, and a stop, leave it."""
     try:
         yield
-    except (ResultError, RunError) as error:
+    except ResultError:
         shutil.rmtree(made, ignore_errors=True)
-        if isinstance(error, ResultError):
-            raise
-        raise ResultError(
+        raise
+    except RunError as error:
+        raise RunError(
             text(
-                f"what was written cannot be loaded in a fresh process: {error.message}",
-                f"写出的模型无法在新进程中加载：{error.message}",
+                f"what was written could not be checked: {error.message}",
+                f"写出的模型未能完成检查：{error.message}",
             ),
-            hint=checks.removed(),
+            hint=text(
+                "it is kept: `swiftbox runs resume` checks it again, `runs rerun` makes it anew",
+                "结果已保留：`swiftbox runs resume` 再次检查，`runs rerun` 重新制作",
+            ),
         ) from error
 
 
@@ -313,7 +316,11 @@ def _converted(work: Work, into: Path) -> None:
 
 
 def _along(work: Work, into: Path) -> None:
-    """Copy what quantizing does not change: tokenizer, template, generation config, code."""
+    """Copy what quantizing does not change: tokenizer, template, generation config, code.
+
+    The training's record as well: the tokens of its prompts; answers in few bits are others.
+    """
+    from swiftbox.core import parity
     from swiftbox.core.cast import write_along
 
     for pattern in TOKENIZER:
@@ -321,6 +328,7 @@ def _along(work: Work, into: Path) -> None:
             if source.is_file():
                 shutil.copyfile(source, into / source.name)
     write_along(work.source, into, code=work.config.trust_remote_code)
+    parity.carry(work.source, into, dtype=_in_engine(work), answers=False)
 
 
 def _report(

@@ -15,7 +15,7 @@ from typing import Any
 from swiftbox import run_folder
 from swiftbox.core import parity
 from swiftbox.core.parity import Answer, Prompt, Record, first_difference
-from swiftbox.errors import ResultError
+from swiftbox.errors import ResultError, RunError
 from swiftbox.language import text
 from swiftbox.serving.client import Endpoint, Refused
 
@@ -98,7 +98,10 @@ def hold(
 def check(
     held: Held, at: Endpoint, *, generate: Generate | None, stop: threading.Event
 ) -> list[Verdict]:
-    """Compare every model that is served; stop between two questions when asked to."""
+    """Compare every model that is served; stop between two questions when asked to.
+
+    Raises RunError for a server that is gone.
+    """
     found = []
     for name, folder in held.folders.items():
         tokenizer, record, trained = parity.reference(
@@ -110,6 +113,8 @@ def check(
             if not verdict.differences:
                 _answers(verdict, held, record, tokenizer, (at, generate, stop))
         except Refused as refused:
+            if not refused.status:  # it was not reached
+                raise RunError(refused.message) from None
             verdict.differences.append(f"{name}: {refused.message}")
         found.append(verdict)
     return found

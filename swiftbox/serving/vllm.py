@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -30,6 +31,9 @@ LONGEST_START_S = 1800
 
 LOOK_AGAIN_S = 0.25
 LAST_WORDS = 20
+
+DYING_S = 5.0
+"""A process that takes no connection any more may be there a little longer."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def watch(
         while process.poll() is None and not stop.is_set():
             if not told and health(url) == "ok":
                 told = True
-                started()
+                _told(process, started, stop)
             if not told and time.monotonic() > until:
                 break
             stop.wait(LOOK_AGAIN_S)
@@ -136,6 +140,19 @@ def watch(
         raise _ended(process, log)
     finally:
         _end(process, drain_s)
+
+
+def _told(
+    process: subprocess.Popen[bytes], started: Callable[[], None], stop: threading.Event
+) -> None:
+    """Tell that it answers; an error that comes of its end, or of a stop, is not the cause."""
+    try:
+        started()
+    except RunError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=DYING_S)
+        if process.poll() is None and not stop.is_set():
+            raise
 
 
 def _end(process: subprocess.Popen[bytes], within_s: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.writing import write
 from swiftbox.errors import ConfigError, HubError
 from swiftbox.evaluating.candidates import candidates, servers
+from swiftbox.evaluating.endpoint import models
 from swiftbox.evaluating.tools import by_answers, by_likelihood
 from swiftbox.plan import plan
 from swiftbox.preflight import preflight, with_absolute_paths
@@ -149,6 +151,56 @@ def test_an_endpoint_is_asked_for_its_models_before(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("MY_KEY")
     with pytest.raises(ConfigError, match="MY_KEY is not set"):
         preflight(settled(endpoint=url, api_key_env="MY_KEY"))
+
+
+@contextmanager
+def answering(status: int, **headers: str) -> Iterator[tuple[str, list[str]]]:
+    """Answer every request alike at a free port; show who asked for what, and with which key."""
+    asked: list[str] = []
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.path} {self.headers['Authorization']}")
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_proxy_gets_nothing_of_a_server_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with listing("a", key="sk-1") as url, answering(502) as (proxy, asked):
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, proxy)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(urllib.request, "_opener", None)  # knows the proxies of before
+        assert models(f"{url}/v1", "sk-1") == ["a"]
+    assert asked == []
+
+
+def test_a_redirect_does_not_get_the_key() -> None:
+    with (
+        answering(200) as (other, asked),
+        answering(302, Location=f"{other}/v1/models") as (url, first),
+        pytest.raises(ConfigError, match=r"gives no list of models: .*302"),
+    ):
+        models(f"{url}/v1", "sk-1")
+    assert first == ["/v1/models Bearer sk-1"]
+    assert asked == []
 
 
 def test_an_endpoint_that_goes_away_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
