@@ -109,7 +109,9 @@ def _base(config: EvaluateConfig) -> Mapping[str, Any]:
             ),
         )
     base = base_of(look(folder))
-    found = {"model": base.name, "hub": base.hub or config.hub}
+    # The benchmarks come from this hub too: a base that is a folder says nothing of it.
+    hub = base.hub if base.hub not in (None, "local") else config.hub
+    found = {"model": base.name, "hub": hub}
     return {**found, "revision": config.revision or base.revision}
 
 

@@ -116,10 +116,10 @@ def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
             candidates(endpoint.asked_there(config, os.environ))
     elif config.model is not None:  # else it is the base of an adapter that has yet to be made
         who = candidates(config)
-        for served in servers(who):
-            DEPLOY.check(server_config(config, served), on_remark)
         if config.backend == "lm_eval":
             _require_whole(who)
+        for served in servers(who):
+            DEPLOY.check(server_config(config, served), on_remark)
     require_reachable(asked, config.hub)
 
 

@@ -42,6 +42,8 @@ class Target:
     hub: str | None = None
     revision: str | None = None
     wants_base: bool = False
+    weights: str | None = None
+    """Folder of what a deployment of ours serves: it says how it wants to be sampled."""
 
 
 def targets(config: ChatConfig) -> list[Target]:
@@ -59,7 +61,10 @@ def targets(config: ChatConfig) -> list[Target]:
 def _first(config: ChatConfig) -> Target:
     if config.endpoint is not None:
         name = config.model or config.endpoint
-        return Target(name, config.model, url=config.endpoint, key_env=config.api_key_env)
+        own = _ours_at(config.endpoint)
+        key_env = config.api_key_env or (own.key_env if own else None)
+        weights = own.weights if own else None
+        return Target(name, config.model, url=config.endpoint, key_env=key_env, weights=weights)
     if config.adapter is not None:
         found = named(config.adapter)
         found = replace(found, adapter=found.adapter or found.model)
@@ -80,7 +85,7 @@ def _first(config: ChatConfig) -> Target:
 def named(name: str) -> Target:
     """Return what a run, a folder, an id or a URL means."""
     if "://" in name:
-        return Target(name, url=name)
+        return _ours_at(name) or Target(name, url=name)
     served = _deployment(name)
     if served is not None:
         return served
@@ -123,12 +128,22 @@ def _deployment(name: str) -> Target | None:
 
     config = load(run.folder / run_folder.SETTLED).config
     key_env = config.api_key_env if isinstance(config, DeployConfig) else None
-    return Target(run.name, url=str(url), key_env=key_env)
+    weights = config.model if isinstance(config, DeployConfig) else None
+    return Target(run.name, url=str(url), key_env=key_env, weights=weights)
+
+
+def _ours_at(url: str) -> Target | None:
+    """Return the deployment of ours that has this address; None for a stranger's."""
+    wanted = url.rstrip("/").removesuffix("/v1")
+    for run in run_folder.runs():
+        if run.state.get("url") == wanted and run.is_active:
+            return _deployment(str(run.folder))
+    return None
 
 
 def _base_of(one: Target) -> Target:
     if one.url is not None:
-        return Target(BASE_WORD, url=one.url, key_env=one.key_env, wants_base=True)
+        return replace(one, name=BASE_WORD, model=None, wants_base=True)
     if one.adapter is None or one.model is None:
         raise ConfigError(
             text(
@@ -213,7 +228,10 @@ def _side(config: ChatConfig, one: Target, urls: dict[str, str]) -> Side:
             hint=f"export {one.key_env}=...",
         )
     at = Endpoint.at(one.url, key or None)
-    return Side(one.name, at, one.model or served_by(at, base=one.wants_base), config.temperature)
+    heat = config.temperature
+    if heat is None and one.weights is not None and not _has_settings(one.weights):
+        heat = 0.0
+    return Side(one.name, at, one.model or served_by(at, base=one.wants_base), heat)
 
 
 def _has_settings(model: str) -> bool:

@@ -30,9 +30,11 @@ def test_a_deployment_is_talked_to_at_its_address(tmp_path: Path) -> None:
         pid=os.getpid(),
         pid_started=run_folder.process_start(os.getpid()),
     )
-    for name in (str(folder), "deploy-me"):
-        (one,) = targets(placed(chat(f"model={name}")))
-        assert one.url == "http://127.0.0.1:9"
+    for given in (f"model={folder}", "model=deploy-me", "endpoint=http://127.0.0.1:9/v1"):
+        (one,) = targets(placed(chat(given)))
+        assert one.url is not None
+        assert one.url.removesuffix("/v1") == "http://127.0.0.1:9"
+        assert one.weights == "o/n"  # sampled as a chat with the model itself would be
 
 
 def test_an_id_stays_an_id() -> None:
