@@ -17,15 +17,16 @@ from made_up import made_up
 from swiftbox import nested, worker
 from swiftbox.chain import blocks, chain
 from swiftbox.config.pipeline import PipelineConfig
+from swiftbox.config.writing import write
 from swiftbox.core.parity import RECORD
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.errors import ConfigError, MachineError, RunError, UserError
 from swiftbox.fit.forecast import Forecast, StepForecast
-from swiftbox.launch import plan_of
+from swiftbox.launch import contradictions, plan_of
 from swiftbox.nested import Beside
 from swiftbox.plan import plan
 from swiftbox.preflight import preflight, with_absolute_paths
-from swiftbox.run_folder import append_event, write_json
+from swiftbox.run_folder import SETTLED, Run, append_event, write_json
 from swiftbox.supervise import Child
 from swiftbox.tasks import TASKS, pipeline_state
 from swiftbox.tasks.load import Loaded, loads
@@ -311,3 +312,15 @@ def test_a_step_left_behind_has_the_time_to_save_that_its_worker_takes(
     assert not running._alone(Record("a", "starter", "steps/01-a"))
     assert asked == [worker.LONGEST_SAVE_S]
     assert told[0].startswith("a was left behind")
+
+
+def test_answers_of_two_servers_are_not_mixed(tmp_path: Path) -> None:
+    def asking(port: int) -> Any:
+        given = ["task=evaluate", "benchmarks=sample_ceval", f"endpoint=http://127.0.0.1:{port}"]
+        return loads("", source="t", overrides=given).config
+
+    (tmp_path / SETTLED).write_text(write(asking(1)), encoding="utf-8")
+    run = Run(tmp_path, {})
+    contradictions(run, asking(1))
+    with pytest.raises(RunError, match=r"^endpoint: .*:1, now http://127.0.0.1:2 is asked for"):
+        contradictions(run, asking(2))
