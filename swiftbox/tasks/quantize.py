@@ -34,9 +34,12 @@ from swiftbox.quantizing.texts import examples_of, sources_of
 from swiftbox.quantizing.work import WORK, Work, quantize
 from swiftbox.tasks import merge
 from swiftbox.tasks.checks import OnRemark, absolute, inspected, looks_like_path, sound
+from swiftbox.tasks.pipeline_state import identity, local
 from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
 
 MERGED = "merged"
+STAMP = "stamp.json"
+"""In the folder of unfinished parts: which files they were made of."""
 
 
 def resolve(config: QuantizeConfig, machine: Machine) -> Resolved:
@@ -141,14 +144,14 @@ def run(config: QuantizeConfig, folder: Path, emit: Emit) -> Path | None:
     """Merge where there is an adapter, quantize, check, and return the folder of the result."""
     began = time.monotonic()
     machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
-    source, found = _source(config, folder, emit)
-    require_quantizable(source, config)
-    require_room(source, folder, config)
-    require_device_room(source, config, machine)
     sources: tuple[Source, ...] = ()
     if config.calibration_dataset is not None:
         rows = config.calibration_dataset
         sources = fetch_dataset(rows, columns=config.columns, hub=config.hub, emit=emit)
+    source, found = _source(config, folder, emit, [one.path for one in sources])
+    require_quantizable(source, config)
+    require_room(source, folder, config)
+    require_device_room(source, config, machine)
     emit("inputs", **found)
     made, report = quantize(Work(config, source, sources, folder, machine, emit))
     if config.keep_merged and (folder / WORK / MERGED).is_dir():
@@ -163,7 +166,9 @@ def _brief(report: Mapping[str, Any]) -> dict[str, Any]:
     return {key: report[key] for key in ("bytes_before", "bytes_after", "perplexity_ratio")}
 
 
-def _source(config: QuantizeConfig, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]]:
+def _source(
+    config: QuantizeConfig, folder: Path, emit: Emit, data: list[str]
+) -> tuple[Path, dict[str, Any]]:
     """Return the unquantized model, fetched or merged, and what went into it."""
     first = merging(config)
     if first is None:
@@ -176,8 +181,11 @@ def _source(config: QuantizeConfig, folder: Path, emit: Emit) -> tuple[Path, dic
             "revision": fetched.commit or config.revision,
             "adapter": None,
         }
-        _keep_or_begin_anew(folder, found, fetched.folder, emit)
+        _keep_or_begin_anew(folder / WORK, [str(fetched.folder), *data], emit)
+        run_folder.write_json(folder / run_folder.INPUTS, found)
         return fetched.folder, found
+    named = [*as_list(config.adapter), config.model or ""]
+    _keep_or_begin_anew(folder / WORK, [*named, *data], emit)
     place = folder / WORK / MERGED
     made = place / run_folder.MODEL
     kept = run_folder.read_json(folder / run_folder.INPUTS)
@@ -197,17 +205,24 @@ def _source(config: QuantizeConfig, folder: Path, emit: Emit) -> tuple[Path, dic
     return made, found
 
 
-def _keep_or_begin_anew(folder: Path, found: Mapping[str, Any], source: Path, emit: Emit) -> None:
-    """Forget the parts of an earlier start when the model has changed since."""
-    files = sorted(source.glob("*.safetensors"))
-    stamp = [[one.name, one.stat().st_size, one.stat().st_mtime_ns] for one in files]
-    now = {**found, "weights": stamp}
-    kept = run_folder.read_json(folder / run_folder.INPUTS)
-    if kept and kept != now and (folder / WORK).is_dir():
-        message = text("the model has changed: all is done anew", "模型已改变：全部重新开始")
+def _keep_or_begin_anew(place: Path, named: list[str], emit: Emit) -> None:
+    """Forget the parts of an earlier start when a file of model, adapters or data has changed."""
+    now = {name: _seen(name) for name in named if local(name)}
+    if place.is_dir() and run_folder.read_json(place / STAMP) != now:
+        message = text(
+            "the model, an adapter or the calibration data has changed: all is done anew",
+            "模型、适配器或校准数据已改变：全部重新开始",
+        )
         emit("warning", message=message)
-        shutil.rmtree(folder / WORK)
-    run_folder.write_json(folder / run_folder.INPUTS, now)
+        shutil.rmtree(place)
+    place.mkdir(parents=True, exist_ok=True)
+    run_folder.write_json(place / STAMP, now)
+
+
+def _seen(name: str) -> list[Any]:
+    """Return sizes and times of what a path names, without what a hub's client notes beside it."""
+    found = identity(Path(name))
+    return [one for one in found if not isinstance(one, list) or not one[0].startswith(".")]
 
 
 def title(config: QuantizeConfig) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from adapters import make_adapter
 from made_up import made_up
 from transformers import AutoTokenizer
 
@@ -18,6 +20,8 @@ from swiftbox.quantizing import work
 from swiftbox.tasks.quantize import run
 
 MEASURED = {"perplexity": 10.0, "finite": True, "tokens": 99, "answer": [1], "versions": {}}
+
+WORDS = "The Seine, which rises in Burgundy, runs through Paris and ends in the Channel."
 
 
 def nf4(model: Path, **keys: Any) -> QuantizeConfig:
@@ -97,3 +101,41 @@ def test_a_result_that_fails_its_checks_is_gone(
     with pytest.raises(ResultError, match="answers nothing"):
         carried_out(nf4(tiny), tmp_path / "out")
     assert not (tmp_path / "out" / "work" / "quantized").exists()
+
+
+@pytest.mark.parametrize("changed", ["model", "data"])
+def test_parts_of_other_inputs_are_made_anew(
+    changed: str, trained: Path, tmp_path: Path, measuring: dict[str, Any]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": f"{at}. {WORDS}"}) + "\n" for at in range(40)))
+    config = nf4(trained, calibration_dataset=str(rows))
+    measuring["after"] = RunError("killed")
+    with pytest.raises(RunError):
+        carried_out(config, tmp_path / "out")
+    measuring["after"] = MEASURED
+    file = rows if changed == "data" else trained / "config.json"
+    file.write_text(file.read_text("utf-8") + "\n", "utf-8")
+    said = carried_out(config, tmp_path / "out")
+    assert any("has changed: all is done anew" in one.get("message", "") for one in said)
+    assert "note" not in [one["event"] for one in said]
+    assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
+
+
+def test_an_adapter_that_was_trained_on_is_merged_again(
+    tiny: Path, tmp_path: Path, measuring: dict[str, Any]
+) -> None:
+    adapter = make_adapter(tiny, tmp_path / "adapter")
+    config = nf4(tiny, adapter=str(adapter))
+    measuring["after"] = RunError("killed")
+    with pytest.raises(RunError):
+        carried_out(config, tmp_path / "out")
+    with pytest.raises(RunError):
+        carried_out(config, tmp_path / "out")
+    merged = tmp_path / "out" / "work" / "merged" / "model" / "model.safetensors"
+    first = merged.stat().st_mtime_ns
+    shutil.rmtree(adapter)
+    make_adapter(tiny, adapter, seed=9)
+    with pytest.raises(RunError):
+        carried_out(config, tmp_path / "out")
+    assert merged.stat().st_mtime_ns != first
