@@ -93,7 +93,8 @@ def test_torch_comes_with_the_plugin_of_the_backend() -> None:
 
 def test_every_script_belongs_to_a_row_and_stands_alone() -> None:
     scripts = {path.stem: path for path in TOOLS.glob("*.py") if path.stem != "__init__"}
-    assert set(scripts) <= {tool for one in ROWS for tool in one.tools}
+    of_rows = {tool for one in ROWS for tool in one.tools}
+    assert set(scripts) == of_rows | {"gguf"}  # which runs llama.cpp's converter in our own Python
     for path in (*scripts.values(), GUARD):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
