@@ -207,7 +207,7 @@ def _source(
 
 def _keep_or_begin_anew(place: Path, named: list[str], emit: Emit) -> None:
     """Forget the parts of an earlier start when a file of model, adapters or data has changed."""
-    now = {name: _seen(name) for name in named if local(name)}
+    now = {name: identity(Path(name)) for name in named if local(name)}
     if place.is_dir() and run_folder.read_json(place / STAMP) != now:
         message = text(
             "the model, an adapter or the calibration data has changed: all is done anew",
@@ -217,12 +217,6 @@ def _keep_or_begin_anew(place: Path, named: list[str], emit: Emit) -> None:
         shutil.rmtree(place)
     place.mkdir(parents=True, exist_ok=True)
     run_folder.write_json(place / STAMP, now)
-
-
-def _seen(name: str) -> list[Any]:
-    """Return sizes and times of what a path names, without what a hub's client notes beside it."""
-    found = identity(Path(name))
-    return [one for one in found if not isinstance(one, list) or not one[0].startswith(".")]
 
 
 def title(config: QuantizeConfig) -> str:

@@ -153,7 +153,7 @@ def test_every_view_fits_a_terminal_of_80_by_24(
 ) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", language)
     size = os.terminal_size((80, 24))
-    monkeypatch.setattr("shutil.get_terminal_size", lambda *_: size)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **_kept: size)
     lines = shown(picker_of(small_gpu, typed, tab))
     assert len(lines) <= MOST_ROWS + AROUND - 2
     assert max(map(get_cwidth, lines)) < 80
