@@ -72,7 +72,7 @@ def test_a_model_that_is_none_is_refused_before_it_is_loaded(
     (tmp_path / "empty").mkdir()
     walk(CHAT, A_MODEL, "./empty", ENTER, CTRL_C, CTRL_C, CTRL_C)
     assert talked == []
-    assert "error: " in capsys.readouterr().out
+    assert "holds no model" in capsys.readouterr().out
 
 
 def test_what_the_verb_has_no_option_for_is_written_down_first() -> None:
