@@ -51,7 +51,8 @@ def overrides(arguments: list[str]) -> tuple[Path | None, list[str]]:
 
 def carry_out(config: Path | None, given: list[str]) -> int:
     """Read, plan and check as `swiftbox run` does, then do this process's share of the work."""
-    from swiftbox import launch, worker
+    from swiftbox import worker
+    from swiftbox.launch import start as launch
 
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     given = [*given, f"num_devices={processes}"]
@@ -65,7 +66,7 @@ def carry_out(config: Path | None, given: list[str]) -> int:
 
 def shared_folder(prepared: object) -> Path:
     """Make the run folder in process 0; all others learn its name through torchrun's store."""
-    from swiftbox import launch
+    from swiftbox.launch import start as launch
 
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return launch.make_folder(prepared)

@@ -11,7 +11,7 @@ __all__ = ["LoRAConfig", "Swift", "__version__"]
 def __getattr__(name: str) -> Any:
     """Resolve `Swift` and `LoRAConfig` on first use: importing swiftbox must stay free of torch."""
     if name in ("Swift", "LoRAConfig"):
-        from swiftbox.core import swift
+        from swiftbox.core.tuners import swift
 
         return getattr(swift, name)
     raise AttributeError(f"module 'swiftbox' has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """python -m swiftbox."""
 
-from swiftbox.cli import main
+from swiftbox.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

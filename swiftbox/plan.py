@@ -8,8 +8,8 @@ from pathlib import Path
 
 from swiftbox.config.task import TaskConfig
 from swiftbox.devices.machine import Machine
-from swiftbox.nested import child_of, words
-from swiftbox.supervise import Child
+from swiftbox.runs.child import child_of, words
+from swiftbox.runs.supervise import Child
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.task import Reason
 

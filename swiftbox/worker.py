@@ -13,10 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from swiftbox import run_folder
-from swiftbox.control import LONGEST_SAVE_S, STOP, stop_asked
-from swiftbox.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
 from swiftbox.errors import UserError
+from swiftbox.runs import folder as run_folder
+from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
+from swiftbox.runs.stop import LONGEST_SAVE_S, STOP, stop_asked
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 

@@ -91,6 +91,6 @@ def state(folder: Path) -> dict[str, Any]:
 
 def gone(pid: int) -> bool:
     """Tell whether a process has ended."""
-    from swiftbox.run_folder import is_alive
+    from swiftbox.runs.folder import is_alive
 
     return not is_alive(pid)

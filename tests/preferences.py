@@ -13,10 +13,10 @@ import torch
 from tiny import train_tokenizer
 from transformers import AutoModelForCausalLM
 
-from swiftbox.core.encoding import encode_judged, encode_pairs
-from swiftbox.core.readout import readout_of
-from swiftbox.core.samples import Judged, Pair
-from swiftbox.core.terms import Context
+from swiftbox.core.data.encode import encode_judged, encode_pairs
+from swiftbox.core.data.samples import Judged, Pair
+from swiftbox.core.losses.readout import readout_of
+from swiftbox.core.losses.terms import Context
 from swiftbox.data.example import Example, Message
 from swiftbox.methods import METHODS
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from swiftbox.cli import main
+from swiftbox.cli.main import main
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:

@@ -13,11 +13,11 @@ import pytest
 from made_up import made_up
 
 from swiftbox.config.fields import cards
+from swiftbox.config.presets import presets
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.errors import MachineError
 from swiftbox.methods import METHODS
 from swiftbox.plan import plan
-from swiftbox.presets import presets
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
@@ -28,39 +28,39 @@ HEAVY += ("modelscope", "modelscope_hub", "huggingface_hub")
 
 FRONT = [
     "swiftbox",
-    "swiftbox.cli",
-    "swiftbox.verbs",
+    "swiftbox.cli.main",
+    "swiftbox.cli.verbs",
     "swiftbox.menu.home",
-    "swiftbox.launch",
-    "swiftbox.chain",
-    "swiftbox.supervise",
-    "swiftbox.takeover",
-    "swiftbox.nested",
+    "swiftbox.launch.start",
+    "swiftbox.tasks.pipeline.chain",
+    "swiftbox.runs.supervise",
+    "swiftbox.launch.detached",
+    "swiftbox.runs.child",
     "swiftbox.plan",
-    "swiftbox.preflight",
-    "swiftbox.importing.translating",
-    "swiftbox.importing.report",
-    "swiftbox.preview",
-    "swiftbox.view",
+    "swiftbox.launch.prepare",
+    "swiftbox.converters.translating",
+    "swiftbox.converters.report",
+    "swiftbox.display.preview",
+    "swiftbox.display.live",
     "swiftbox.worker",
     "swiftbox.tasks.load",
     "swiftbox.methods",
     "swiftbox.hub.fetch",
-    "swiftbox.hub.inspecting",
-    "swiftbox.hub.local",
+    "swiftbox.models.inspection",
+    "swiftbox.models.local",
     "swiftbox.hub.online",
     "swiftbox.hub.download",
-    "swiftbox.hub_verbs",
-    "swiftbox.engine_verbs",
-    "swiftbox.first_use",
+    "swiftbox.cli.download",
+    "swiftbox.cli.engines",
+    "swiftbox.launch.engine_consent",
     "swiftbox.engines.running",
     "swiftbox.devices.probe",
     "swiftbox.devices.doctor",
-    "swiftbox.starter.demo",
-    "swiftbox.chat.verb",
+    "swiftbox.display.demo",
+    "swiftbox.display.chat",
     "swiftbox.chat.terminal",
-    "swiftbox.tasks.sides",
-    "swiftbox.tasks.beside",
+    "swiftbox.tasks.participants",
+    "swiftbox.tasks.temporary_server",
 ]
 
 
@@ -82,7 +82,7 @@ def test_the_front_never_imports_torch() -> None:
 def test_help_loads_neither_pydantic_nor_yaml_nor_rich() -> None:
     code = (
         "import sys, contextlib, io\n"
-        "from swiftbox.cli import main\n"
+        "from swiftbox.cli.main import main\n"
         "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
         "    main(['--help'])\n"
         "print([m for m in ('pydantic', 'yaml', 'rich', 'questionary') if m in sys.modules])"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from swiftbox.installed import version_of
+from swiftbox.devices.packages import version_of
 from swiftbox.lazy import Table
 
 
@@ -57,7 +57,7 @@ def test_a_check_loads_only_what_it_needs(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("stage: pt\nmodel: Qwen/Qwen2.5-72B\ndataset: a.jsonl\n")
     code = (
         "import json, sys\n"
-        "from swiftbox.cli import main\n"
+        "from swiftbox.cli.main import main\n"
         "code = main(['check', 'a.yaml'])\n"
         "print(json.dumps([code, sorted(sys.modules)]))\n"
     )
@@ -67,6 +67,6 @@ def test_a_check_loads_only_what_it_needs(tmp_path: Path) -> None:
     exit_code, loaded = json.loads(done.stdout.splitlines()[-1])
     assert exit_code == 0
     assert "swiftbox.methods.pt" in loaded
-    others = ("swiftbox.methods.dpo", "swiftbox.tasks.merge", "swiftbox.tasks.pipeline")
+    others = ("swiftbox.methods.dpo", "swiftbox.tasks.merge", "swiftbox.tasks.pipeline.task")
     others += ("swiftbox.engines.environment", "swiftbox.tasks.download")
     assert not {*NEEDLESS, *others} & set(loaded)

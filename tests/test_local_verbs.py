@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from model_folder import write_model
 
-from swiftbox.cli import main
-from swiftbox.hub.verified import Marker, Origin, sha256_of
+from swiftbox.cli.main import main
+from swiftbox.models.verified import Marker, Origin, sha256_of
 
 
 @pytest.fixture(autouse=True)

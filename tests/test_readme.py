@@ -18,12 +18,12 @@ from made_up import made_up
 from model_folder import write_model
 from tiny import write_chats
 
-from swiftbox.cli import main
+from swiftbox.cli.main import main
 from swiftbox.data.check import check_rows
 from swiftbox.data.source import parse_sources
 from swiftbox.errors import HubError
+from swiftbox.launch.prepare import preflight, with_absolute_paths
 from swiftbox.plan import plan
-from swiftbox.preflight import preflight, with_absolute_paths
 from swiftbox.tasks.load import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -315,7 +315,7 @@ def test_every_verb_explains_itself_with_an_example() -> None:
 
 
 def test_the_page_names_every_verb() -> None:
-    from swiftbox.command_line import parser
+    from swiftbox.cli.parser import parser
 
     listed = parser().format_help()
     for verb in re.findall(r"^    (\w+) ", listed, re.MULTILINE):

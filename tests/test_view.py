@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from swiftbox.part_lines import duration
-from swiftbox.view import View, lines_of, sparkline
+from swiftbox.display.live import View, lines_of, sparkline
+from swiftbox.display.pipeline import duration
 
 
 def step(number: int, **more: Any) -> dict[str, Any]:

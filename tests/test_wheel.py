@@ -30,8 +30,8 @@ def test_the_wheel_holds_presets_and_tables(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "swiftbox/devices/backends.csv" in names
     inside = {str(path.relative_to(ROOT)) for path in (ROOT / "swiftbox").rglob("*.jsonl")}
-    assert inside | {"swiftbox/evaluating/page.css"} <= set(names)
-    assert {f"swiftbox/evaluating/sample/{one}/README.md" for one in ("ceval", "mmlu")} <= set(
+    assert inside | {"swiftbox/evaluation/page.css"} <= set(names)
+    assert {f"swiftbox/evaluation/sample/{one}/README.md" for one in ("ceval", "mmlu")} <= set(
         names
     )
     presets = {path.name for path in (ROOT / "configs").glob("*.yaml")}

@@ -98,8 +98,8 @@ def variables(index: Path, home: Path) -> dict[str, str]:
 
 def main() -> int:
     """Run the command line with the toy in the table of engines."""
-    from swiftbox import first_use
-    from swiftbox.cli import main as command_line
+    from swiftbox.cli.main import main as command_line
+    from swiftbox.launch import engine_consent as first_use
     from swiftbox.tasks import TASKS
 
     table.ENGINES["toy"] = TOY

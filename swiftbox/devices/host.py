@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from swiftbox.devices.limits import ROOT, limits
-from swiftbox.installed import version_of
+from swiftbox.devices.packages import version_of
 from swiftbox.language import home
 
 PACKAGES = (

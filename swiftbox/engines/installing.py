@@ -28,7 +28,7 @@ from swiftbox.engines.pip import Say, pip_install
 from swiftbox.engines.self_test import damaged_in, problem_of
 from swiftbox.errors import MachineError
 from swiftbox.language import text
-from swiftbox.run_folder import read_json, write_json
+from swiftbox.runs.folder import read_json, write_json
 
 BEGUN = "swiftbox-begun.json"
 """What the environment was begun for; without it a folder is not ours to change."""

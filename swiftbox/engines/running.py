@@ -15,7 +15,7 @@ from swiftbox.engines.guarded import Guarded, how_it_ended
 from swiftbox.engines.marker import find
 from swiftbox.errors import RunError
 from swiftbox.language import text
-from swiftbox.run_folder import read_json, write_json
+from swiftbox.runs.folder import read_json, write_json
 
 Emit = Callable[..., None]
 """Record an event: ``emit("progress", done=3)``."""

@@ -23,7 +23,7 @@ from swiftbox.engines.marker import (
     state,
 )
 from swiftbox.language import text
-from swiftbox.run_folder import write_json
+from swiftbox.runs.folder import write_json
 
 LONGEST_S = 300
 """Importing a large tool for the first time, from a slow disk, takes minutes."""

@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from swiftbox.devices.packages import version_of
 from swiftbox.fit.shape import Shape, made
-from swiftbox.hub.requirements import known_types
-from swiftbox.installed import version_of
 from swiftbox.language import home
-from swiftbox.run_folder import write_json
+from swiftbox.models.requirements import known_types
+from swiftbox.runs.folder import write_json
 
 LONGEST_S = 60
 """Importing torch from a cold network disk takes half a minute at worst."""
@@ -61,7 +61,7 @@ def _recall(kept: Path) -> dict[str, Any] | None:
 
 def _ask(folder: Path) -> dict[str, Any] | None:
     """Let a child build it; empty where it cannot be built, None where that may change."""
-    command = [sys.executable, "-m", "swiftbox.core.skeleton", str(folder.resolve())]
+    command = [sys.executable, "-m", "swiftbox.core.weights.skeleton", str(folder.resolve())]
     silent = {**os.environ, "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
     try:
         done = subprocess.run(

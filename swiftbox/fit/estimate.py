@@ -17,8 +17,8 @@ from swiftbox.fit.source import Found, find_shape, of_row
 from swiftbox.fit.speed import Speed, speed
 from swiftbox.fit.training import kind_of
 from swiftbox.fit.verdict import GIB, Verdict, judge
-from swiftbox.hub.catalogue import family, model
 from swiftbox.language import text
+from swiftbox.models.catalogue import family, model
 
 
 @dataclass(frozen=True)

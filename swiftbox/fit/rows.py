@@ -9,7 +9,7 @@ from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.data.lengths import BYTES_PER_TOKEN, Lengths
 from swiftbox.data.source import Source, parse_sources
-from swiftbox.hub import catalogue
+from swiftbox.models import catalogue
 
 TOKENS_PER_ROW = 400
 """Public sets of instructions have 150 (one short turn) to 1,200 (long chats) tokens a row."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from swiftbox.fit.built import built
 from swiftbox.fit.shape import Shape, guessed, made, shape_of_config
-from swiftbox.hub.catalogue import Model
-from swiftbox.hub.catalogue import model as row_of
+from swiftbox.models.catalogue import Model
+from swiftbox.models.catalogue import model as row_of
 
 STORED: dict[str, float] = {"float32": 4, "bfloat16": 2, "float16": 2}
 SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:[._]\d+)?)\s*([bm])(?![a-z])", re.IGNORECASE)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter
-from swiftbox.hub.wanted import Wanted
+from swiftbox.models.download_request import Wanted
 
 
 class Client(Protocol):

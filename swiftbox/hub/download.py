@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
+from swiftbox import files
 from swiftbox.errors import HubError
 from swiftbox.hub import listing as names
-from swiftbox.hub import room
 from swiftbox.hub.client import Client
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Emit, Meter, silent
 from swiftbox.hub.reach import endpoints_of, reachable
-from swiftbox.hub.trouble import Trouble, patiently, refusal
-from swiftbox.hub.verified import Marker, Origin, is_whole, read_marker, stat_of
-from swiftbox.hub.wanted import Wanted, elsewhere
+from swiftbox.hub.transfer_errors import Trouble, patiently, refusal
 from swiftbox.language import text
+from swiftbox.models.download_request import Wanted, elsewhere
+from swiftbox.models.verified import Marker, Origin, is_whole, read_marker, stat_of
 
 AT_ONCE = 4
 """Files in flight: enough for small ones to hide each other's latency."""
@@ -71,7 +71,7 @@ class _Attempt:
 def catalogue_twin(name: str, hub: str) -> str | None:
     """Return the id on the other hub by the catalogue's pairs."""
     try:
-        catalogue = import_module("swiftbox.hub.catalogue")
+        catalogue = import_module("swiftbox.models.catalogue")
     except ModuleNotFoundError:
         return None
     found = catalogue.model(name)
@@ -224,7 +224,7 @@ class _Transfer:
     def require_room(self, needed: Sequence[RemoteFile]) -> None:
         """Raise HubError when the disk is too small for what remains."""
         remaining = sum(file.size - self.already(file) for file in needed)
-        room.require_room(self.attempt.one.name, self.folder, remaining)
+        files.require_room(self.attempt.one.name, self.folder, remaining)
 
     def carry_out(self, needed: Sequence[RemoteFile]) -> None:
         """Fetch the files, small ones first, several at once; raise the first final Trouble.

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.data.source import Source, parse_sources, resolve
 from swiftbox.errors import HubError
+from swiftbox.files import file_lock
 from swiftbox.hub.download import Fetched, download
 from swiftbox.hub.progress import Emit, silent
-from swiftbox.hub.wanted import wanted
-from swiftbox.language import home, text
+from swiftbox.language import text
+from swiftbox.models.download_request import wanted
 
 
 def fetch_model(name: str, *, hub: str, revision: str | None, emit: Emit = silent) -> Fetched:
@@ -27,7 +27,7 @@ def fetch_model(name: str, *, hub: str, revision: str | None, emit: Emit = silen
             hint=text("give a folder, or set hub: modelscope", "请给出目录，或设 hub: modelscope"),
         )
     one = wanted(name, hub=hub, revision=revision, pickles=False)
-    with alone(f"{hub}-model-{one.id}", on_wait=waiting(one.name, emit)):
+    with file_lock(f"{hub}-model-{one.id}", on_wait=waiting(one.name, emit)):
         return download(one, emit)
 
 
@@ -45,7 +45,7 @@ def fetch_dataset(
             if hub == "local":
                 raise HubError(text(f"no file {source.path}", f"文件 {source.path} 不存在"))
             one = wanted(source.path, kind="dataset", hub=hub)
-            with alone(f"{hub}-dataset-{one.id}", on_wait=waiting(one.name, emit)):
+            with file_lock(f"{hub}-dataset-{one.id}", on_wait=waiting(one.name, emit)):
                 local = download(one, emit).folder
         found.append(resolve(source, local))
     return tuple(found)
@@ -62,21 +62,3 @@ def waiting(name: str, emit: Emit) -> Callable[[], None]:
         emit("note", message=message)
 
     return say
-
-
-@contextlib.contextmanager
-def alone(what: str, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Let one process at a time fetch a thing; the others wait, and then find it fetched."""
-    import fcntl
-
-    folder = home() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    safe = "".join(letter if letter.isalnum() else "-" for letter in what)
-    with (folder / safe).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if on_wait is not None:
-                on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -8,9 +8,9 @@ from pathlib import Path
 from swiftbox.errors import HubError
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter
-from swiftbox.hub.verified import BLOCK_BYTES, MARKER, sha256_of
-from swiftbox.hub.wanted import Wanted
 from swiftbox.language import text
+from swiftbox.models.download_request import Wanted
+from swiftbox.models.verified import BLOCK_BYTES, MARKER, sha256_of
 
 
 class Folder:

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from swiftbox.diagnosis import DISK_FULL, kind_of
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter
-from swiftbox.hub.trouble import Trouble, by_status
-from swiftbox.hub.verified import sha256_of
-from swiftbox.hub.wanted import Wanted
+from swiftbox.hub.transfer_errors import Trouble, by_status
+from swiftbox.models.download_request import Wanted
+from swiftbox.models.verified import sha256_of
+from swiftbox.runs.diagnosis import DISK_FULL, kind_of
 
 A_WEEK_S = "604800"
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from swiftbox.errors import HubError
-from swiftbox.hub.verified import MARKER
-from swiftbox.hub.wanted import Wanted
 from swiftbox.language import text
+from swiftbox.models.download_request import Wanted
+from swiftbox.models.verified import MARKER
 
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle")
 """Formats whose reading can run code."""

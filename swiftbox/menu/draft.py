@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
+from swiftbox.config.presets import presets
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import scalar, write
 from swiftbox.errors import UserError
 from swiftbox.language import text
 from swiftbox.menu.form import Values, unknown
-from swiftbox.offers import MachineNow
-from swiftbox.presets import presets
+from swiftbox.menu.offers import MachineNow
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load, loads
 from swiftbox.tasks.task import Task

@@ -37,7 +37,8 @@ def task(name: str) -> Callable[[Any], None]:
 
     def go(probe: Any) -> None:
         with home.keys_kept():  # loading takes a moment
-            from swiftbox.menu import running, screens
+            from swiftbox.menu import runs_screen as running
+            from swiftbox.menu import screens
         running.offer(screens.begin(name, probe), probe.now)
 
     return go
@@ -46,16 +47,16 @@ def task(name: str) -> Callable[[Any], None]:
 def my_runs(_probe: Any) -> None:
     """List the runs; do things with the chosen one."""
     with home.keys_kept():
-        from swiftbox.menu.running import my_runs
+        from swiftbox.menu.runs_screen import my_runs
     my_runs()
 
 
 def demo(_probe: Any) -> None:
     """Run the demo in a folder here."""
-    from swiftbox.data.corpus import check_name
+    from swiftbox.display.demo import DEFAULT_NAME
+    from swiftbox.display.demo import demo as start
     from swiftbox.menu.ask import type_in
-    from swiftbox.starter.demo import DEFAULT_NAME
-    from swiftbox.starter.demo import demo as start
+    from swiftbox.starter.corpus import check_name
 
     def check(typed: str) -> str:
         try:

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import yaml
 
-from swiftbox import run_folder
-from swiftbox.hub.adapters_here import has_adapter
 from swiftbox.language import text
 from swiftbox.menu.sources import named
+from swiftbox.models.local_adapters import has_adapter
+from swiftbox.runs import folder as run_folder
 from swiftbox.tasks import TASKS
-from swiftbox.tasks.pipeline_state import STEPS
+from swiftbox.tasks.pipeline.state import STEPS
 
 Kind = Literal["adapter", "model", "quantized", "none"]
 

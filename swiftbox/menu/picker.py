@@ -26,7 +26,7 @@ from prompt_toolkit.utils import get_cwidth
 
 from swiftbox.language import text
 from swiftbox.menu.ask import Back, say
-from swiftbox.offers import ALL, Offer, table_line
+from swiftbox.menu.offers import ALL, Offer, table_line
 
 MOST_ROWS = 11
 """With question, views, head, two lines on the row and the keys these fit 24 lines."""
@@ -38,7 +38,7 @@ Check = Callable[[str], str]
 
 
 class Source(Protocol):
-    """What is offered: see swiftbox.offers."""
+    """What is offered: see swiftbox.menu.offers."""
 
     head: tuple[str, ...]
     widths: tuple[int, ...]

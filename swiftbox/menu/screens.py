@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.language import text
-from swiftbox.menu import chaining, chatting, downloading, evaluating, starting, training
+from swiftbox.menu import chat_screen as chatting
+from swiftbox.menu import download_screen as downloading
+from swiftbox.menu import evaluate_screen as evaluating
+from swiftbox.menu import pipeline_screen as chaining
+from swiftbox.menu import starting
+from swiftbox.menu import training_screen as training
 from swiftbox.menu.ask import say
-from swiftbox.menu.reviewing import Screen
+from swiftbox.menu.review_screen import Screen
 from swiftbox.tasks import TASKS
 
 WHAT = ("adapter", "model")

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from swiftbox import run_folder
-from swiftbox.evaluating.benchmarks import SAMPLES
-from swiftbox.hub import adapters_here, catalogue
-from swiftbox.hub.adapters_here import Kept
-from swiftbox.hub.catalogue import Benchmark
+from swiftbox.evaluation.benchmarks import SAMPLES
 from swiftbox.language import text
-from swiftbox.offers import ALL, HERE, MachineNow, Models, Offer, shortest
+from swiftbox.menu.offers import ALL, HERE, MachineNow, Models, Offer, shortest
+from swiftbox.models import catalogue
+from swiftbox.models import local_adapters as adapters_here
+from swiftbox.models.catalogue import Benchmark
+from swiftbox.models.local_adapters import Kept
+from swiftbox.runs import folder as run_folder
 
 NAMED = ("ceval", "mmlu", "cmmlu", "gsm8k", "ifeval", "arc", "hellaswag", "humaneval")
 """Benchmarks that most people ask for: listed first."""

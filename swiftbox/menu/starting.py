@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.fields import cards
+from swiftbox.config.presets import presets
 from swiftbox.language import text
 from swiftbox.menu.ask import Back, select
 from swiftbox.menu.draft import of_file, of_task
 from swiftbox.menu.form import ask_field, fill
-from swiftbox.menu.reviewing import Screen, review
-from swiftbox.presets import presets
+from swiftbox.menu.review_screen import Screen, review
 
 BEGINNING = 4000
 """Bytes of a YAML in which `task:` is looked for; it comes first, after the comments."""

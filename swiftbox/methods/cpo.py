@@ -10,7 +10,7 @@ from typing import Any, Literal
 from swiftbox.config.fields import setting
 from swiftbox.config.preference import BetaField, SharingField, SmoothingField
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.terms import Context, Terms
+from swiftbox.core.losses.terms import Context, Terms
 from swiftbox.methods.method import Method
 from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, watched
 
@@ -42,8 +42,8 @@ class CpoConfig(SharingField, SmoothingField, BetaField, TrainConfig):
 
 def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     """Return the summed losses of the batch's pairs."""
-    from swiftbox.core.preferences import DPO_LOSSES, Ratios
-    from swiftbox.core.scoring import scores
+    from swiftbox.core.losses.preferences import DPO_LOSSES, Ratios
+    from swiftbox.core.losses.scoring import scores
 
     config, pairs = context.config, count(batch)
     rest = {key: value for key, value in batch.items() if key != "margin"}

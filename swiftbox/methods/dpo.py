@@ -12,7 +12,7 @@ from swiftbox.config.fields import setting
 from swiftbox.config.groups import as_list
 from swiftbox.config.preference import BetaField, ReferenceField, SharingField, SmoothingField
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.terms import Context, Terms
+from swiftbox.core.losses.terms import Context, Terms
 from swiftbox.language import text
 from swiftbox.methods.method import Method
 from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, watched
@@ -91,8 +91,8 @@ class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainCo
 
 def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     """Return the summed losses of the batch's pairs."""
-    from swiftbox.core.preferences import DPO_LOSSES, Ratios
-    from swiftbox.core.scoring import scores
+    from swiftbox.core.losses.preferences import DPO_LOSSES, Ratios
+    from swiftbox.core.losses.scoring import scores
 
     config, pairs = context.config, count(batch)
     rest = {key: value for key, value in batch.items() if key not in ("margin", "reference")}

@@ -114,14 +114,14 @@ class GrpoConfig(TrainConfig):
 
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:  # noqa: ARG001
     """Render the prompts with the words that call for an answer."""
-    from swiftbox.core.encoding import encode_prompts
+    from swiftbox.core.data.encode import encode_prompts
 
     return list(encode_prompts(examples, tokenizer))
 
 
 def judges(config: Any) -> list[Any]:
     """Return the reward functions; those of a file of the user's are loaded here."""
-    from swiftbox.core.reward_functions import load
+    from swiftbox.core.losses.reward_functions import load
 
     return [load(name) for name in as_list(config.reward_funcs)]
 

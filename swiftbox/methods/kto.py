@@ -12,7 +12,7 @@ from typing import Any, Literal
 from swiftbox.config.fields import setting
 from swiftbox.config.preference import BetaField
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.terms import Context, Terms
+from swiftbox.core.losses.terms import Context, Terms
 from swiftbox.methods.method import Method
 
 
@@ -50,7 +50,7 @@ class KtoConfig(BetaField, TrainConfig):
 
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:  # noqa: ARG001
     """Tokenize conversations; what is said after the last user's turn is judged."""
-    from swiftbox.core.encoding import encode_judged
+    from swiftbox.core.data.encode import encode_judged
 
     return list(encode_judged(examples, tokenizer))
 
@@ -59,8 +59,8 @@ def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
     """Join answers to a batch, and prompts with the answer of the one before for the KL."""
     import torch
 
-    from swiftbox.core.judging import mismatched
-    from swiftbox.core.scoring import Strand, scored_batch
+    from swiftbox.core.losses.kto_baseline import mismatched
+    from swiftbox.core.losses.scoring import Strand, scored_batch
 
     judged = [one for unit in units for one in unit]
     rows = [one.row for one in judged]
@@ -80,9 +80,9 @@ def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     """Return the summed, weighted losses of the batch's answers."""
     import torch
 
-    from swiftbox.core.judging import divergence
-    from swiftbox.core.preferences import kto
-    from swiftbox.core.scoring import scores
+    from swiftbox.core.losses.kto_baseline import divergence
+    from swiftbox.core.losses.preferences import kto
+    from swiftbox.core.losses.scoring import scores
 
     config, answers = context.config, count(batch)
     rest = {key: value for key, value in batch.items() if key not in ("label", "mismatched")}

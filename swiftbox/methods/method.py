@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE
-from swiftbox.core.terms import Context, Terms
+from swiftbox.core.losses.terms import Context, Terms
 
 SMALL, LARGE = 1.5e9, 3.0e10
 """Parameters below which models bear larger steps, and above which they want smaller ones."""

@@ -13,7 +13,7 @@ def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list
 
     With train_on_prompt a likelihood term beside the preference covers the prompt too.
     """
-    from swiftbox.core.encoding import encode_pairs
+    from swiftbox.core.data.encode import encode_pairs
 
     return list(encode_pairs(examples, tokenizer, learns_prompt=config.train_on_prompt))
 
@@ -22,7 +22,7 @@ def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
     """Join pairs to a batch; what was precomputed of them goes along."""
     import torch
 
-    from swiftbox.core.scoring import pair_batch
+    from swiftbox.core.losses.scoring import pair_batch
 
     pairs = [pair for unit in units for pair in unit]
     batch = pair_batch(pairs, layout)

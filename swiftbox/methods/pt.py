@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from swiftbox.config.fields import setting
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.terms import Context, Terms
+from swiftbox.core.losses.terms import Context, Terms
 from swiftbox.methods.method import Method
 
 
@@ -25,21 +25,21 @@ class PtConfig(TrainConfig):
 
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:
     """Tokenize texts, each ended with the end-of-text token and split at max_length."""
-    from swiftbox.core.encoding import encode_texts
+    from swiftbox.core.data.encode import encode_texts
 
     return list(encode_texts([one.text for one in examples], tokenizer, config.max_length))
 
 
 def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
     """Join rows to a batch."""
-    from swiftbox.core.batches import collate_rows
+    from swiftbox.core.data.batches import collate_rows
 
     return collate_rows(units, layout)
 
 
 def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     """Return the summed cross-entropy of the next token, and the number of tokens."""
-    from swiftbox.core.losses import next_token_losses
+    from swiftbox.core.losses.cross_entropy import next_token_losses
 
     losses = next_token_losses(model, batch, context.readout, uniform=True)  # (M,)
     return Terms(losses.sum(), losses.numel())
@@ -47,7 +47,7 @@ def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
 
 def count(batch: Mapping[str, Any]) -> int:
     """Count the tokens that are learned."""
-    from swiftbox.core.losses import learned_tokens
+    from swiftbox.core.losses.cross_entropy import learned_tokens
 
     return learned_tokens(batch)
 

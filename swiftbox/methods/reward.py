@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from swiftbox.config.fields import setting
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.terms import Context, Terms
+from swiftbox.core.losses.terms import Context, Terms
 from swiftbox.methods.method import Method
 from swiftbox.methods.pairs import count, watched
 
@@ -33,7 +33,7 @@ class RewardConfig(TrainConfig):
 
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:  # noqa: ARG001
     """Tokenize both conversations of every example."""
-    from swiftbox.core.encoding import encode_pairs
+    from swiftbox.core.data.encode import encode_pairs
 
     return list(encode_pairs(examples, tokenizer))
 
@@ -42,7 +42,7 @@ def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
     """Join pairs to a batch with the place of every sequence's last token."""
     import torch
 
-    from swiftbox.core.reward_head import ending_batch
+    from swiftbox.core.losses.reward_head import ending_batch
 
     pairs = [pair for unit in units for pair in unit]
     rows = [one.chosen for one in pairs] + [one.rejected for one in pairs]
@@ -53,8 +53,8 @@ def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
 
 def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     """Return the summed losses of the batch's pairs."""
-    from swiftbox.core.preferences import bradley_terry
-    from swiftbox.core.reward_head import rewards
+    from swiftbox.core.losses.preferences import bradley_terry
+    from swiftbox.core.losses.reward_head import rewards
 
     pairs, centred = count(batch), context.config.center_rewards_coefficient
     inputs = {key: value for key, value in batch.items() if key not in ("margin", "places")}

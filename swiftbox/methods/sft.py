@@ -25,7 +25,7 @@ class SftConfig(TrainConfig):
 
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:
     """Render conversations with the tokenizer's own template; mark what the assistant says."""
-    from swiftbox.core.encoding import Chat, encode_chats
+    from swiftbox.core.data.encode import Chat, encode_chats
 
     chats = [Chat(one.messages, one.tools) for one in examples]
     return list(encode_chats(chats, tokenizer, train_on_prompt=config.train_on_prompt))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from swiftbox.config.fields import setting
 from swiftbox.config.preference import SharingField, SmoothingField
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.terms import Context, Terms
+from swiftbox.core.losses.terms import Context, Terms
 from swiftbox.methods.method import Method
 from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, watched
 
@@ -54,7 +54,7 @@ def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
     """Return the summed losses of the batch's pairs."""
     from torch.nn.functional import logsigmoid
 
-    from swiftbox.core.scoring import scores
+    from swiftbox.core.losses.scoring import scores
 
     config, pairs = context.config, count(batch)
     rest = {key: value for key, value in batch.items() if key != "margin"}

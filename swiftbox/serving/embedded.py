@@ -11,11 +11,11 @@ from typing import Any
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.core.generation.network import Loading, Network
+from swiftbox.core.generation.parity import Answer, Prompt, greedy
 from swiftbox.core.generation.room import free_bytes
 from swiftbox.core.generation.scheduler import Scheduler
 from swiftbox.core.generation.tickets import Counters, Limits
 from swiftbox.core.generation.window import cell_bytes
-from swiftbox.core.parity import Answer, Prompt, greedy
 from swiftbox.errors import MachineError
 from swiftbox.language import text
 from swiftbox.serving.address import local_url

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from swiftbox import run_folder
-from swiftbox.core import parity
-from swiftbox.core.parity import Answer, Prompt, Record, first_difference
+from swiftbox.core.generation import parity
+from swiftbox.core.generation.parity import Answer, Prompt, Record, first_difference
 from swiftbox.errors import ResultError, RunError
 from swiftbox.language import text
+from swiftbox.runs import folder as run_folder
 from swiftbox.serving.client import Endpoint, Refused
 
 AROUND = 8

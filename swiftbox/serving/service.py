@@ -14,7 +14,7 @@ from swiftbox.core.generation.network import BASE
 from swiftbox.core.generation.scheduler import Scheduler
 from swiftbox.core.generation.tickets import Closing, Delta, QueueFull, Request, Ticket
 from swiftbox.errors import UserError
-from swiftbox.hub.adapters import look
+from swiftbox.models.adapters import look
 from swiftbox.serving.answers import Answer, Shape, event
 from swiftbox.serving.problems import Problem, busy, closing
 from swiftbox.serving.prompts import Prepared, Preparing

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swiftbox import run_folder
 from swiftbox.config.deploy import DeployConfig
-from swiftbox.control import STOP
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
-from swiftbox.hub.adapters import look
+from swiftbox.models.adapters import look
+from swiftbox.runs import folder as run_folder
+from swiftbox.runs.stop import STOP
 
 VLLM_STOP_S = 30.0
 """For vLLM to end what it answers; then it is ended."""

@@ -19,6 +19,6 @@ TASKS: Mapping[str, Task[Any]] = imported(
         "evaluate": "evaluate:EVALUATE",
         "deploy": "deploy:DEPLOY",
         "chat": "chat:CHAT",
-        "pipeline": "pipeline:PIPELINE",
+        "pipeline": "pipeline.task:PIPELINE",
     },
 )

@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swiftbox import run_folder
 from swiftbox.config.chat import ChatConfig
 from swiftbox.config.groups import as_list
 from swiftbox.config.references import references
-from swiftbox.control import STOP
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, RunError
-from swiftbox.hub.adapters import located
 from swiftbox.language import text
+from swiftbox.models.adapters import located
+from swiftbox.runs import folder as run_folder
+from swiftbox.runs.stop import STOP
 from swiftbox.serving.talking import Side, together
 from swiftbox.tasks import deploy
 from swiftbox.tasks.checks import OnRemark, absolute
-from swiftbox.tasks.sides import BASE_WORD, answering, deployments, targets
+from swiftbox.tasks.participants import BASE_WORD, answering, deployments, targets
 from swiftbox.tasks.task import Emit, Output, Resolved, Task
 
 ANSWERS = "answers.json"

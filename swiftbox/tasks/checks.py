@@ -9,9 +9,9 @@ from typing import Protocol
 
 from swiftbox.config.references import is_reference
 from swiftbox.errors import ConfigError
-from swiftbox.hub.inspecting import Inspection, inspect
-from swiftbox.hub.requirements import ERROR, NOTE, Finding, of_name
 from swiftbox.language import text
+from swiftbox.models.inspection import Inspection, inspect
+from swiftbox.models.requirements import ERROR, NOTE, Finding, of_name
 
 OnRemark = Callable[[Finding], None]
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swiftbox import run_folder
 from swiftbox.config.deploy import DeployConfig, is_loopback
 from swiftbox.config.groups import as_list
 from swiftbox.config.references import is_reference, references
@@ -18,11 +17,12 @@ from swiftbox.devices.machine import Machine
 from swiftbox.engines.environment import find
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.fit.forecast import deployment
-from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
-from swiftbox.hub.inspecting import Inspection, loader_missing, require_sound
-from swiftbox.hub.merging import require_named
 from swiftbox.language import text
+from swiftbox.models.adapters import Adapter, base_of, located, look
+from swiftbox.models.inspection import Inspection, loader_missing, require_sound
+from swiftbox.models.merge_checks import require_named
+from swiftbox.runs import folder as run_folder
 from swiftbox.serving.starting import Start, carry_out
 from swiftbox.tasks.checks import OnRemark, inspected, sound
 from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task

@@ -9,18 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from swiftbox import run_folder
 from swiftbox.config.download import DownloadConfig
 from swiftbox.config.groups import as_list
 from swiftbox.config.references import is_reference
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import HubError, RunError
+from swiftbox.files import waiting
 from swiftbox.fit.forecast import Before, Forecast, fetched_bytes
 from swiftbox.hub.download import download
-from swiftbox.hub.expected import expected, target_of
-from swiftbox.hub.fetch import alone, waiting
-from swiftbox.hub.wanted import Kind, Wanted, wanted
+from swiftbox.hub.expected_size import expected, target_of
 from swiftbox.language import text
+from swiftbox.models.download_request import Kind, Wanted, wanted
+from swiftbox.runs import folder as run_folder
 from swiftbox.tasks.checks import OnRemark, absolute
 from swiftbox.tasks.task import Emit, Output, Resolved, Task
 
@@ -96,7 +96,7 @@ def run(config: DownloadConfig, folder: Path, emit: Emit) -> Path | None:
     for one in queue(config):
         emit("stage", name="fetch", detail=one.name, kind=one.kind)
         try:
-            with alone(f"{one.hub}-{one.kind}-{one.id}", on_wait=waiting(one.name, emit)):
+            with file_lock(f"{one.hub}-{one.kind}-{one.id}", on_wait=waiting(one.name, emit)):
                 found = download(one, emit)
         except HubError as error:
             failures.append(error)

@@ -7,19 +7,17 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from swiftbox import run_folder
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.groups import as_list
 from swiftbox.config.references import is_reference
-from swiftbox.control import STOP
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError
-from swiftbox.evaluating import endpoint, local_data, tools
-from swiftbox.evaluating.asking import Call, ask
-from swiftbox.evaluating.benchmarks import Means, chosen, findings, require_reachable
-from swiftbox.evaluating.candidates import (
+from swiftbox.evaluation import endpoint, local_data, tools
+from swiftbox.evaluation.asking import Call, ask
+from swiftbox.evaluation.benchmarks import Means, chosen, findings, require_reachable
+from swiftbox.evaluation.candidates import (
     Candidate,
     Served,
     candidates,
@@ -28,17 +26,19 @@ from swiftbox.evaluating.candidates import (
     quantized,
     servers,
 )
-from swiftbox.evaluating.results import Job, jobs
-from swiftbox.evaluating.writing import write_report
+from swiftbox.evaluation.results import Job, jobs
+from swiftbox.evaluation.writing import write_report
 from swiftbox.fit.forecast import Before, Forecast, of_shape
 from swiftbox.fit.serving import serving as serving_need
-from swiftbox.hub.adapters import located
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
-from swiftbox.tasks.beside import serving
+from swiftbox.models.adapters import located
+from swiftbox.runs import folder as run_folder
+from swiftbox.runs.stop import STOP
 from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.task import Emit, Output, Resolved, Task
+from swiftbox.tasks.temporary_server import serving
 
 SERVERS = "servers"
 """In the run folder: one run folder for each server."""

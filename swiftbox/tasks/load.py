@@ -15,7 +15,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
-from swiftbox.tasks.steps import PIPELINE, settle_steps, unknown_task
+from swiftbox.tasks.pipeline.steps import PIPELINE, settle_steps, unknown_task
 from swiftbox.tasks.task import Task
 
 

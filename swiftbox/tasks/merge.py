@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swiftbox import run_folder
 from swiftbox.config.groups import as_list
 from swiftbox.config.merge import MergeConfig
 from swiftbox.config.references import is_reference
@@ -15,17 +14,18 @@ from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import Before, Forecast, of_shape
 from swiftbox.fit.serving import merging
 from swiftbox.fit.source import STORED
-from swiftbox.hub.adapters import Adapter, base_of, located, look
 from swiftbox.hub.fetch import fetch_model
-from swiftbox.hub.inspecting import require_sound
-from swiftbox.hub.merging import (
+from swiftbox.language import text
+from swiftbox.models.adapters import Adapter, base_of, located, look
+from swiftbox.models.inspection import require_sound
+from swiftbox.models.merge_checks import (
     quantization_of,
     require_fit,
     require_named,
     require_resources,
     stored,
 )
-from swiftbox.language import text
+from swiftbox.runs import folder as run_folder
 from swiftbox.tasks.checks import OnRemark, inspected, sound
 from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
 
@@ -113,8 +113,8 @@ def check(config: MergeConfig, on_remark: OnRemark) -> None:
 
 def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     """Merge, check, and return the folder of the merged model."""
-    from swiftbox.core.cast import Types
-    from swiftbox.core.merge import Merge, merge
+    from swiftbox.core.weights.cast import Types
+    from swiftbox.core.weights.merge import Merge, merge
 
     began = time.monotonic()
     adapters = _fetched(config, emit)

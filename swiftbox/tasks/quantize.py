@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from swiftbox import run_folder
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.merge import MergeConfig
 from swiftbox.config.quantize import QuantizeConfig
@@ -23,18 +22,23 @@ from swiftbox.errors import ConfigError
 from swiftbox.fit.forecast import Before, Forecast, of_shape
 from swiftbox.fit.serving import quantizing
 from swiftbox.fit.source import STORED
-from swiftbox.hub.adapters import located
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
-from swiftbox.hub.inspecting import require_sound
 from swiftbox.language import text
-from swiftbox.quantizing import gguf
-from swiftbox.quantizing.refusals import require_device_room, require_quantizable, require_room
-from swiftbox.quantizing.settling import ENGINES, require_backend, settle
-from swiftbox.quantizing.texts import examples_of, sources_of
-from swiftbox.quantizing.work import WORK, Work, quantize
+from swiftbox.models.adapters import located
+from swiftbox.models.inspection import require_sound
+from swiftbox.quantization import gguf
+from swiftbox.quantization.preconditions import (
+    require_device_room,
+    require_quantizable,
+    require_room,
+)
+from swiftbox.quantization.resolve import ENGINES, require_backend, settle
+from swiftbox.quantization.run import WORK, Work, quantize
+from swiftbox.quantization.texts import examples_of, sources_of
+from swiftbox.runs import folder as run_folder
 from swiftbox.tasks import merge
 from swiftbox.tasks.checks import OnRemark, absolute, inspected, looks_like_path, sound
-from swiftbox.tasks.pipeline_state import identity, local
+from swiftbox.tasks.pipeline.state import identity, local
 from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
 
 MERGED = "merged"

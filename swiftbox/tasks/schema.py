@@ -8,7 +8,7 @@ from swiftbox.config.pipeline import NOT_OF_A_STEP
 from swiftbox.config.schema import schema
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
-from swiftbox.tasks.steps import PIPELINE
+from swiftbox.tasks.pipeline.steps import PIPELINE
 
 
 def schema_of(name: str) -> dict[str, Any]:

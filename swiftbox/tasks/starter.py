@@ -7,13 +7,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from swiftbox import run_folder
 from swiftbox.config.starter import StarterConfig
-from swiftbox.data.corpus import CHATS, TEXTS, make_corpus
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import Before, Forecast
 from swiftbox.fit.shape import made
 from swiftbox.fit.source import Found
+from swiftbox.runs import folder as run_folder
+from swiftbox.starter.corpus import CHATS, TEXTS, make_corpus
 from swiftbox.tasks.task import Emit, Output, Resolved, Task
 
 DATA = "data"
@@ -52,7 +52,7 @@ def run(config: StarterConfig, folder: Path, emit: Emit) -> Path | None:
     pretrain, chat = make_corpus(folder / DATA, config.model_name, config.seed)
     emit("made", texts=_rows(pretrain), conversations=_rows(chat))
     emit("stage", name="starter")
-    from swiftbox.core.starter_model import make
+    from swiftbox.core.weights.starter_model import make
 
     aside, final = folder / f".{run_folder.MODEL}", folder / run_folder.MODEL
     for old in (aside, final):

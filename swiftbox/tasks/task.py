@@ -11,7 +11,7 @@ from swiftbox.config.task import TaskConfig
 from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import Before, Forecast
-from swiftbox.hub.requirements import Finding
+from swiftbox.models.requirements import Finding
 
 Config = TypeVar("Config", bound=TaskConfig)
 

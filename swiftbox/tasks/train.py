@@ -18,7 +18,7 @@ from swiftbox.fit.forecast import training
 from swiftbox.language import text
 from swiftbox.lazy import Table
 from swiftbox.methods import METHODS
-from swiftbox.run_folder import INPUTS, MODEL, checkpoints, read_json, write_json
+from swiftbox.runs.folder import INPUTS, MODEL, checkpoints, read_json, write_json
 from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
 from swiftbox.tasks.training_check import check, placed
 
@@ -300,14 +300,14 @@ def _require_reporters(config: TrainConfig, machine: Machine) -> None:
 def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     """Train in this process; return the folder of the trained model, None when stopped early."""
     gc.disable()  # imports make no garbage; looking for it among their objects costs a second
-    from swiftbox.core.session import train
-    from swiftbox.core.sharding import leave_group
+    from swiftbox.core.training.parallel import leave_group
+    from swiftbox.core.training.session import train
 
     gc.freeze()
     gc.enable()
     from swiftbox.data.check import dataset_hash
     from swiftbox.hub.fetch import fetch_dataset, fetch_model
-    from swiftbox.hub.inspecting import require_sound
+    from swiftbox.models.inspection import require_sound
 
     method = METHODS[str(getattr(config, "stage"))]  # noqa: B009 - the discriminator of the union
     emit("stage", name="fetch", detail=config.model)

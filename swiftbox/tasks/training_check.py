@@ -16,10 +16,10 @@ from swiftbox.data.readers import READERS
 from swiftbox.data.source import Source, parse_sources
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.fit.source import find_shape
-from swiftbox.hub.inspecting import Inspection
-from swiftbox.hub.requirements import ERROR, NOTE, Finding
 from swiftbox.language import text
 from swiftbox.methods import METHODS
+from swiftbox.models.inspection import Inspection
+from swiftbox.models.requirements import ERROR, NOTE, Finding
 from swiftbox.tasks.checks import (
     OnRemark,
     absolute,
@@ -169,7 +169,7 @@ def _template(config: TrainConfig, seen: Inspection | None) -> None:
 def _judges(config: TrainConfig) -> None:
     names = config.model_dump().get("reward_funcs")
     if names is not None:
-        from swiftbox.core.reward_functions import require
+        from swiftbox.core.losses.reward_functions import require
 
         require(as_list(names))
 

@@ -16,12 +16,12 @@ from own_server import Server, serving
 
 from swiftbox.chat.conversation import Conversation
 from swiftbox.chat.speaking import Speaking
-from swiftbox.cli import main
+from swiftbox.cli.main import main
 from swiftbox.config.chat import ChatConfig
 from swiftbox.errors import ConfigError
 from swiftbox.serving.client import Endpoint, Refused, healths
 from swiftbox.serving.talking import Side, together
-from swiftbox.tasks.sides import deployments, named, targets
+from swiftbox.tasks.participants import deployments, named, targets
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import jsonschema
 import pytest
 import yaml
 
+from swiftbox.config.presets import presets
 from swiftbox.config.schema import schema
 from swiftbox.methods import METHODS
-from swiftbox.presets import presets
 from swiftbox.tasks.schema import schema_of
 
 

@@ -16,16 +16,16 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 
-from swiftbox.core import session
-from swiftbox.core.batches import LINES
-from swiftbox.core.model import load_model
-from swiftbox.core.prepare import load_tokenizer, prepare_rows
-from swiftbox.core.readout import readout_of
-from swiftbox.core.rows import Units
-from swiftbox.core.sharding import leave_group
-from swiftbox.core.terms import Context
-from swiftbox.core.trainer import SwiftTrainer, Work
-from swiftbox.core.whole_checkpoints import Record
+from swiftbox.core.data.batches import LINES
+from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
+from swiftbox.core.data.rows import Units
+from swiftbox.core.losses.readout import readout_of
+from swiftbox.core.losses.terms import Context
+from swiftbox.core.training import session
+from swiftbox.core.training.parallel import leave_group
+from swiftbox.core.training.sealed_checkpoints import Record
+from swiftbox.core.training.trainer import SwiftTrainer, Work
+from swiftbox.core.weights.load import load_model
 from swiftbox.methods import METHODS
 from swiftbox.tasks.load import load
 from swiftbox.tasks.training_check import sources_of

@@ -11,15 +11,15 @@ import torch
 from tiny import ARCHITECTURES, train_tokenizer, write_chats
 from transformers import AutoModelForCausalLM
 
-from swiftbox.core.batches import LINES, collate_rows, joined_batch, padded_batch
-from swiftbox.core.encoding import Chat, encode_texts
-from swiftbox.core.encoding import encode_chats as encode
-from swiftbox.core.exactness import keeps_rows_apart
-from swiftbox.core.losses import next_token_losses
-from swiftbox.core.readout import Readout, readout_of
-from swiftbox.core.rows import EpochSampler, fit, hold_out, pack
-from swiftbox.core.samples import IGNORED, Row
-from swiftbox.core.stored import Kept, Part
+from swiftbox.core.data.batches import LINES, collate_rows, joined_batch, padded_batch
+from swiftbox.core.data.encode import Chat, encode_texts
+from swiftbox.core.data.encode import encode_chats as encode
+from swiftbox.core.data.rows import EpochSampler, fit, hold_out, pack
+from swiftbox.core.data.samples import IGNORED, Row
+from swiftbox.core.data.storage import Kept, Part
+from swiftbox.core.losses.cross_entropy import next_token_losses
+from swiftbox.core.losses.readout import Readout, readout_of
+from swiftbox.core.training.model_checks import keeps_rows_apart
 from swiftbox.data.example import Example, Message
 from swiftbox.errors import DataError
 

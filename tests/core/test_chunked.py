@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from swiftbox.core import chunked
-from swiftbox.core.chunked import log_probs
-from swiftbox.core.readout import Readout, readout_of
+from swiftbox.core.losses import chunked
+from swiftbox.core.losses.chunked import log_probs
+from swiftbox.core.losses.readout import Readout, readout_of
 
 
 @pytest.mark.parametrize("uniform", [False, True])
@@ -81,7 +81,7 @@ def test_a_head_that_does_more_than_a_product_is_asked_itself(tiny: Path) -> Non
 
 MEASURED = """
 import json, resource, sys, torch
-from swiftbox.core.chunked import log_probs
+from swiftbox.core.losses.chunked import log_probs
 kind, rows, tokens, vocabulary, hidden = sys.argv[1], *map(int, sys.argv[2:])
 torch.manual_seed(0)
 weight = torch.nn.Parameter(torch.randn(vocabulary, hidden) * 0.02, requires_grad=False)

@@ -26,12 +26,12 @@ from transformers import (
 )
 
 from swiftbox.config.merge import Quantization
-from swiftbox.core import bases
-from swiftbox.core import merge as core_merge
-from swiftbox.core.sameness import QUESTIONS, Difference, Seen, difference, prompts
+from swiftbox.core.weights import merge as core_merge
+from swiftbox.core.weights import merge_bases as bases
+from swiftbox.core.weights.compare import QUESTIONS, Difference, Seen, difference, prompts
 from swiftbox.errors import ResultError, RunError
+from swiftbox.launch.prepare import preflight, with_absolute_paths
 from swiftbox.plan import plan
-from swiftbox.preflight import preflight, with_absolute_paths
 from swiftbox.tasks.load import loads
 from swiftbox.tasks.merge import RECORD, run
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from tiny import write_chats, write_config, write_labels, write_pairs
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from swiftbox.core.reference import Reference
-from swiftbox.core.references import adds_nothing
+from swiftbox.core.losses.reference_policy import Reference
+from swiftbox.core.training.reference_setup import adds_nothing
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load

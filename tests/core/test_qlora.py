@@ -16,10 +16,10 @@ from peft import PeftModel
 from tiny import write_config
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.losses import next_token_losses
-from swiftbox.core.model import load_model
-from swiftbox.core.readout import readout_of
+from swiftbox.core.losses.cross_entropy import next_token_losses
+from swiftbox.core.losses.readout import readout_of
 from swiftbox.core.tuners.attach import attach
+from swiftbox.core.weights.load import load_model
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.plan import plan
 from swiftbox.tasks.load import load
@@ -120,7 +120,7 @@ def test_a_base_that_is_not_quantized_as_said_is_refused(tiny: Path) -> None:
 
 
 def test_a_base_that_comes_quantized_is_used_as_it_is(tiny: Path, tmp_path: Path) -> None:
-    from swiftbox.core.quantized import quantization
+    from swiftbox.core.weights.quantized_bases import quantization
 
     folder = shutil.copytree(tiny, tmp_path / "model")
     said = json.loads((folder / "config.json").read_text("utf-8"))

@@ -11,10 +11,10 @@ import pytest
 from preferences import judged, pairs
 from tiny import train_tokenizer, write_chats, write_pairs
 
-from swiftbox.core import token_cache
-from swiftbox.core.samples import Judged, Pair, Prompt, Row, Sample
-from swiftbox.core.stored import Stored, write
-from swiftbox.core.token_cache import Encoding, encoded
+from swiftbox.core.data import cache as token_cache
+from swiftbox.core.data.cache import Encoding, encoded
+from swiftbox.core.data.samples import Judged, Pair, Prompt, Row, Sample
+from swiftbox.core.data.storage import Stored, write
 from swiftbox.data.check import load_examples
 from swiftbox.data.source import Source
 from swiftbox.errors import DataError

@@ -23,10 +23,10 @@ from transformers import (
 
 from swiftbox.config.combinations import require_compatible
 from swiftbox.config.train import TrainConfig
-from swiftbox.core import session
-from swiftbox.core.galore import leading_directions, project, project_back
-from swiftbox.core.neftune import add_noise, row_lengths
-from swiftbox.core.optimizers import lora_plus
+from swiftbox.core.training import session
+from swiftbox.core.training.galore import leading_directions, project, project_back
+from swiftbox.core.training.neftune import add_noise, row_lengths
+from swiftbox.core.training.optimizers import lora_plus
 from swiftbox.core.tuners.attach import attach
 from swiftbox.core.tuners.full import freeze
 from swiftbox.core.tuners.inits import changes_base

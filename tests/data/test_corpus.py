@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from swiftbox.data.check import check_rows
-from swiftbox.data.corpus import HELD_OUT, WHO, Entry, check_name, documented, make_corpus
 from swiftbox.data.source import parse_sources
 from swiftbox.errors import ConfigError
 from swiftbox.starter.chart import chart
+from swiftbox.starter.corpus import HELD_OUT, WHO, Entry, check_name, documented, make_corpus
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from made_up import made_up
 from model_folder import write_model
 from toy_engine import TOY, words
 
-from swiftbox import first_use
-from swiftbox.cli import main
+from swiftbox.cli.main import main
 from swiftbox.engines.environment import state
 from swiftbox.errors import MachineError
+from swiftbox.launch import engine_consent as first_use
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import loads
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from swiftbox.cli import main
+from swiftbox.cli.main import main
 from swiftbox.data.example import Example, Message
 from swiftbox.data.lengths import BYTES_PER_TOKEN, TOKENS_PER_TURN, Lengths
 from swiftbox.devices.imagined import imagined

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from swiftbox.cli import main
+from swiftbox.cli.main import main
 from swiftbox.data.lengths import Lengths
 from swiftbox.devices.imagined import imagined
 from swiftbox.fit.estimate import Estimate, estimate

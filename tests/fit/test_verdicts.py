@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from swiftbox.core import chunked
+from swiftbox.core.losses import chunked
 from swiftbox.devices.accelerators import find
 from swiftbox.devices.imagined import imagined
 from swiftbox.errors import ConfigError
@@ -16,7 +16,7 @@ from swiftbox.fit.estimate import estimate
 from swiftbox.fit.source import find_shape, of_row
 from swiftbox.fit.table import fit_of
 from swiftbox.fit.verdict import judge
-from swiftbox.hub.catalogue import model
+from swiftbox.models.catalogue import model
 from swiftbox.plan import plan
 from swiftbox.tasks.load import loads
 

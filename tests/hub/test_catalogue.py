@@ -10,8 +10,8 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from swiftbox.fit.shape import counts, made
-from swiftbox.hub import catalogue
-from swiftbox.hub.requirements import known_types
+from swiftbox.models import catalogue
+from swiftbox.models.requirements import known_types
 
 SELDOM = ("embedding", "reranker")
 

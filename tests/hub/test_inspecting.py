@@ -9,10 +9,10 @@ import pytest
 from model_folder import write_model, write_safetensors
 
 from swiftbox.errors import HubError
-from swiftbox.hub import requirements, weights
-from swiftbox.hub.catalogue import model
-from swiftbox.hub.inspecting import id_of, inspect, require_sound
-from swiftbox.hub.verified import Marker, Origin
+from swiftbox.models import requirements, weights
+from swiftbox.models.catalogue import model
+from swiftbox.models.inspection import id_of, inspect, require_sound
+from swiftbox.models.verified import Marker, Origin
 
 
 def said(folder: Path, about: str) -> tuple[str, str]:
@@ -204,7 +204,7 @@ def test_no_torch_is_imported_to_look(tmp_path: Path) -> None:
 
     folder = write_model(tmp_path / "m")
     code = (
-        "import sys; from pathlib import Path; from swiftbox.hub.inspecting import inspect\n"
+        "import sys; from pathlib import Path; from swiftbox.models.inspection import inspect\n"
         f"inspect(Path({str(folder)!r}))\n"
         "print([one for one in ('torch', 'transformers', 'pydantic') if one in sys.modules])"
     )

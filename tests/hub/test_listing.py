@@ -9,8 +9,8 @@ import pytest
 
 from swiftbox.errors import HubError
 from swiftbox.hub.listing import Listing, RemoteFile, duplicates, require_inside, select, unsafe
-from swiftbox.hub.verified import MARKER
-from swiftbox.hub.wanted import Wanted, wanted
+from swiftbox.models.download_request import Wanted, wanted
+from swiftbox.models.verified import MARKER
 
 ONE = Wanted("o/n")
 

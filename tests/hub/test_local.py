@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from swiftbox import run_folder
 from swiftbox.errors import HubError
-from swiftbox.hub.fetch import alone
-from swiftbox.hub.local import Local, here, remove
-from swiftbox.hub.verified import Marker, Origin
+from swiftbox.models.local import Local, here, remove
+from swiftbox.models.verified import Marker, Origin
+from swiftbox.runs import folder as run_folder
 
 
 @pytest.fixture(autouse=True)
@@ -290,6 +289,6 @@ def test_a_file_with_a_second_name_elsewhere_is_not_counted_as_freed(caches: Pat
 
 def test_what_is_being_downloaded_is_not_removed(caches: Path) -> None:
     folder = make(caches / "ms/models/o--n/snapshots/master")
-    with alone("modelscope-model-o/n"), pytest.raises(HubError, match="being downloaded"):
+    with file_lock("modelscope-model-o/n"), pytest.raises(HubError, match="being downloaded"):
         remove(only(here()))
     assert (folder / "model.safetensors").is_file()

@@ -10,7 +10,7 @@ from adapters import make_adapter
 from downloading import Desk
 from server import Repository, hub
 
-from swiftbox.presets import presets
+from swiftbox.config.presets import presets
 
 
 def repository(name: str, folder: Path) -> Repository:

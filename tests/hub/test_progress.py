@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from swiftbox.display.download import progress_line
+from swiftbox.display.live import View
 from swiftbox.hub.listing import RemoteFile
 from swiftbox.hub.progress import Meter
-from swiftbox.hub.shown import progress_line
-from swiftbox.hub.trouble import Trouble, by_status, patiently, scrubbed
-from swiftbox.view import View
+from swiftbox.hub.transfer_errors import Trouble, by_status, patiently, scrubbed
 
 
 class Clock:

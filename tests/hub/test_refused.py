@@ -7,7 +7,7 @@ from pathlib import Path
 from downloading import FIRST, SHARDS, Desk, same, shards
 from server import COMMIT, Fault, Made, Repository, hub, nobody
 
-from swiftbox.hub.verified import MARKER
+from swiftbox.models.verified import MARKER
 
 
 def bytes_sent(found: object) -> int:
@@ -60,7 +60,7 @@ def test_a_disk_too_small_is_refused_with_both_numbers(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from swiftbox.errors import HubError\n"
         "from swiftbox.hub import download, room\n"
-        "from swiftbox.hub.wanted import wanted\n"
+        "from swiftbox.models.download_request import wanted\n"
         "room.free_bytes = lambda folder: 20_000_000\n"
         "try:\n"
         "    download.download(wanted('o/n'))\n"
@@ -77,7 +77,7 @@ def test_a_disk_too_small_is_refused_with_both_numbers(tmp_path: Path) -> None:
 def test_only_what_is_missing_has_to_fit(tmp_path: Path) -> None:
     code = (
         "from swiftbox.hub import download, room\n"
-        "from swiftbox.hub.wanted import wanted\n"
+        "from swiftbox.models.download_request import wanted\n"
         "room.free_bytes = lambda folder: 14_000_000\n"
         "print(download.download(wanted('o/n')).fetched_bytes)\n"
     )

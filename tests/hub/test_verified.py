@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from swiftbox.hub import verified
-from swiftbox.hub.verified import MARKER, Origin, is_whole, read_marker, verify
+from swiftbox.models import verified
+from swiftbox.models.verified import MARKER, Origin, is_whole, read_marker, verify
 
 ORIGIN = Origin("modelscope", "o/n", "model", "master", "abc")
 

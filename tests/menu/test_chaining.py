@@ -9,8 +9,8 @@ from tiny import write_chats
 from walking import CTRL_C, DOWN, ENTER, choice, entry, free_port, golden, saved, walk
 
 from swiftbox.config.pipeline import PipelineConfig
-from swiftbox.menu.chaining import SCREEN, flat, outline, settings_of
 from swiftbox.menu.draft import of_file
+from swiftbox.menu.pipeline_screen import SCREEN, flat, outline, settings_of
 from swiftbox.tasks.load import load, loads
 
 CHAIN, FOLLOW, LORA, ALL_STEPS = entry("pipeline"), ENTER, ENTER, ENTER

@@ -8,10 +8,10 @@ import pytest
 from adapters import make_adapter, make_run
 from walking import CLEAR, CTRL_C, DOWN, ENTER, choice, entry, walk
 
-from swiftbox import run_folder
 from swiftbox.config.chat import ChatConfig
-from swiftbox.menu.chatting import command_of
+from swiftbox.menu.chat_screen import command_of
 from swiftbox.menu.draft import Draft
+from swiftbox.runs import folder as run_folder
 
 CHAT = entry("chat")
 AN_ADAPTER, A_MODEL, A_SERVER = map(choice, range(3))
@@ -27,7 +27,7 @@ def talked(monkeypatch: pytest.MonkeyPatch) -> list[ChatConfig]:
         found.append(config)
         return 0
 
-    monkeypatch.setattr("swiftbox.chat.verb.converse", converse)
+    monkeypatch.setattr("swiftbox.display.chat.converse", converse)
     return found
 
 

@@ -14,10 +14,11 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from swiftbox.config.download import DownloadConfig
-from swiftbox.hub.verified import Marker, Origin
-from swiftbox.menu import acting, loop
-from swiftbox.menu.downloading import command_of, queued
+from swiftbox.menu import actions as acting
+from swiftbox.menu import loop
+from swiftbox.menu.download_screen import command_of, queued
 from swiftbox.menu.draft import Draft
+from swiftbox.models.verified import Marker, Origin
 from swiftbox.tasks.load import load
 
 ENTER, DOWN, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x03", "\t", "\x15"

@@ -13,7 +13,6 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from swiftbox import run_folder
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.fields import cards
 from swiftbox.config.merge import MergeConfig
@@ -22,6 +21,7 @@ from swiftbox.config.writing import write
 from swiftbox.menu.ask import Back, folded
 from swiftbox.menu.form import ask_field, fill, mistake
 from swiftbox.menu.sources import Adapters, Benchmarks
+from swiftbox.runs import folder as run_folder
 
 ENTER, DOWN, UP, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x1b[A", "\x03", "\t", "\x15"
 

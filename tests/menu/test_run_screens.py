@@ -10,9 +10,10 @@ import yaml
 from adapters import make_adapter, make_run
 from walking import CTRL_C, DOWN, ENTER, RUNS, UP, choice, keys, made, walk
 
-from swiftbox import run_folder
-from swiftbox.menu import acting, running
+from swiftbox.menu import actions as acting
+from swiftbox.menu import runs_screen as running
 from swiftbox.menu.next_steps import next_steps, result_of
+from swiftbox.runs import folder as run_folder
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 

@@ -10,14 +10,16 @@ import pytest
 from adapters import make_adapter, make_run
 from walking import CTRL_C, ENTER, UP, choice, entry, free_port, golden, keys, saved, walk
 
-from swiftbox import run_folder
-from swiftbox.cli import main
+from swiftbox.cli.main import main
 from swiftbox.errors import MachineError
-from swiftbox.menu import acting, home, reviewing
+from swiftbox.menu import actions as acting
+from swiftbox.menu import home
+from swiftbox.menu import review_screen as reviewing
 from swiftbox.menu.ask import Back
 from swiftbox.menu.draft import command_of, nearest_preset, of_task
-from swiftbox.menu.reviewing import Screen, review
+from swiftbox.menu.review_screen import Screen, review
 from swiftbox.menu.screens import SCREENS, begin, screen_of
+from swiftbox.runs import folder as run_folder
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 

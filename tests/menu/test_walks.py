@@ -17,14 +17,14 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from tiny import write_chats
 
-from swiftbox import launch
 from swiftbox.config.fields import cards
 from swiftbox.fit.estimate import estimate
+from swiftbox.launch import start as launch
 from swiftbox.menu import loop
 from swiftbox.menu.ask import Back
 from swiftbox.menu.form import mistake
-from swiftbox.menu.training import TRAIN as TRAINING
-from swiftbox.menu.training import Draft, review
+from swiftbox.menu.training_screen import TRAIN as TRAINING
+from swiftbox.menu.training_screen import Draft, review
 from swiftbox.methods import METHODS
 from swiftbox.tasks.load import load
 

@@ -15,8 +15,8 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from swiftbox import run_folder
 from swiftbox.menu import home, loop
+from swiftbox.runs import folder as run_folder
 from swiftbox.serving import address
 
 ENTER, DOWN, UP, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x1b[A", "\x03", "\t", "\x15"

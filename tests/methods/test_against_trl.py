@@ -13,11 +13,11 @@ from datasets import Dataset
 from preferences import context, judged, load, padded, pairs
 from tiny import train_tokenizer
 
-from swiftbox.core.batches import LINES, PADDED, SHARED
-from swiftbox.core.judging import mismatched
-from swiftbox.core.readout import readout_of
-from swiftbox.core.samples import Pair
-from swiftbox.core.scoring import scores
+from swiftbox.core.data.batches import LINES, PADDED, SHARED
+from swiftbox.core.data.samples import Pair
+from swiftbox.core.losses.kto_baseline import mismatched
+from swiftbox.core.losses.readout import readout_of
+from swiftbox.core.losses.scoring import scores
 from swiftbox.methods import METHODS
 
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
@@ -283,7 +283,7 @@ def test_reward_is_trls(
     method = METHODS["reward"]
     from types import SimpleNamespace
 
-    from swiftbox.core.terms import Context
+    from swiftbox.core.losses.terms import Context
 
     given = Context(SimpleNamespace(center_rewards_coefficient=centred))
     terms = method.loss(policy, method.collate([[one] for one in rows], LINES), given)

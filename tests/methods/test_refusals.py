@@ -10,8 +10,8 @@ from made_up import made_up
 from tiny import write_chats, write_config, write_labels, write_pairs
 
 from swiftbox.errors import UserError
+from swiftbox.launch.prepare import preflight
 from swiftbox.plan import plan
-from swiftbox.preflight import preflight
 from swiftbox.tasks.load import load
 
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {

@@ -14,7 +14,7 @@ import pytest
 from box import box, events, gone, started, state, until
 from openai import OpenAI
 
-from swiftbox.presets import presets
+from swiftbox.config.presets import presets
 
 PRESET = str(presets()["deploy"])
 TALK = [{"role": "user", "content": "hi"}]
@@ -81,7 +81,7 @@ def test_a_template_changed_since_training_ends_it_with_1(tiny: Path, tmp_path: 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from swiftbox.core import parity
+    from swiftbox.core.generation import parity
 
     adapter = make_adapter(tiny, tmp_path / "my-run" / "model")
     make_run(adapter, tiny)
@@ -146,7 +146,7 @@ def run_vllm(out: Path, tiny: Path, parity: str = "off") -> int:
 
     from made_up import made_up
 
-    from swiftbox import run_folder
+    from swiftbox.runs import folder as run_folder
 
     out.mkdir()
     config = f"task: deploy\nengine: vllm\nmodel: {tiny}\nhub: local\nport: 0\ndtype: bfloat16\n"

@@ -13,7 +13,7 @@ import pytest
 from adapters import make_adapter
 from box import box
 
-from swiftbox.presets import presets
+from swiftbox.config.presets import presets
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 

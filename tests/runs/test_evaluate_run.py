@@ -14,7 +14,7 @@ import pytest
 from adapters import make_adapter
 from box import box, events, gone, started, state, until
 
-from swiftbox.presets import presets
+from swiftbox.config.presets import presets
 
 PRESET = str(presets()["evaluate"])
 

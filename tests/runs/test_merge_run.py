@@ -12,7 +12,7 @@ from adapters import logits, make_adapter, make_run, qlora, token_ids
 from box import box, events, gone, started, state, until
 from tiny import write_chats, write_config
 
-from swiftbox.presets import presets
+from swiftbox.config.presets import presets
 
 
 def merge_of(adapter: Path, cwd: Path, *keys: str) -> Path:

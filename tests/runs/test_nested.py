@@ -13,9 +13,10 @@ import pytest
 from made_up import made_up
 from model_folder import write_model
 
-from swiftbox import nested, run_folder
 from swiftbox.config.download import DownloadConfig
 from swiftbox.errors import RunError
+from swiftbox.runs import child as nested
+from swiftbox.runs import folder as run_folder
 from swiftbox.tasks.load import loads
 
 

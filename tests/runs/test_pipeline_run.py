@@ -17,12 +17,13 @@ from model_folder import write_model
 from openai import OpenAI
 from tiny import SIZES, write_chats
 
-from swiftbox import launch, run_folder
-from swiftbox.control import Stop
 from swiftbox.errors import RunError
-from swiftbox.run_folder import is_alive
-from swiftbox.tasks import pipeline_run
-from swiftbox.tasks.pipeline_run import Pipeline
+from swiftbox.launch import start as launch
+from swiftbox.runs import folder as run_folder
+from swiftbox.runs.folder import is_alive
+from swiftbox.runs.stop import Stop
+from swiftbox.tasks.pipeline import run as pipeline_run
+from swiftbox.tasks.pipeline.run import Pipeline
 
 
 def write(path: Path, *steps: dict[str, Any], **keys: Any) -> str:

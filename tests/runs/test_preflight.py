@@ -11,8 +11,8 @@ from tiny import write_chats
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import UserError
-from swiftbox.hub.requirements import Finding
-from swiftbox.preflight import preflight, with_absolute_paths
+from swiftbox.launch.prepare import preflight, with_absolute_paths
+from swiftbox.models.requirements import Finding
 from swiftbox.tasks.load import loads
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from made_up import made_up
 
-from swiftbox import run_folder
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.errors import ConfigError, RunError
+from swiftbox.runs import folder as run_folder
 from swiftbox.serving.client import health
-from swiftbox.tasks.beside import serving
+from swiftbox.tasks.temporary_server import serving
 
 
 @pytest.mark.slow

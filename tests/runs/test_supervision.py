@@ -14,7 +14,7 @@ import pytest
 from box import box, events, gone, last_step, started, state, until
 from tiny import write_chats, write_config
 
-from swiftbox.view import SECONDS_BETWEEN_LINES
+from swiftbox.display.live import SECONDS_BETWEEN_LINES
 
 pytestmark = pytest.mark.slow
 
@@ -169,7 +169,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole_and_says_what_is_needed(
         failed = box("run", str(config), "--plain", cwd=tmp_path, code=1)
         assert "no space left on device for a checkpoint" in failed.stderr
         assert "MiB needed" in failed.stderr
-        from swiftbox.core.checkpoint import last_intact
+        from swiftbox.core.training.checkpoint import last_intact
 
         found, torn = last_intact(small / "run")
         assert found is not None

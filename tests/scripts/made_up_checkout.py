@@ -89,7 +89,7 @@ def make_checkout(folder: Path, wheels: Path) -> Checkout:
     (folder / "swiftbox").mkdir(parents=True)
     (folder / "configs").mkdir()
     (folder / "swiftbox/__init__.py").write_text("")
-    (folder / "swiftbox/cli.py").write_text(COMMAND)
+    (folder / "swiftbox/cli/main.py").write_text(COMMAND)
     (folder / "pyproject.toml").write_text(PROJECT)
     for name in ("README.md", "LICENSE"):
         (folder / name).write_text("")

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 TORCH = "2.13.0"
-ENTRY = "[console_scripts]\nswiftbox = swiftbox.cli:main\n"
+ENTRY = "[console_scripts]\nswiftbox = swiftbox.cli.main:main\n"
 
 
 def write_wheel(

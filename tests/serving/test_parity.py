@@ -16,12 +16,12 @@ from own_server import Server, serving
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from swiftbox.core import parity
+from swiftbox.core.generation import parity
+from swiftbox.display.deploy import parity_lines
 from swiftbox.errors import ResultError
 from swiftbox.serving import parity as holding
 from swiftbox.serving.client import Endpoint
 from swiftbox.serving.parity import Held, check, hold
-from swiftbox.serving.shown import parity_lines
 
 
 @pytest.fixture(scope="module")

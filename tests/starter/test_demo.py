@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from box import box
 
-from swiftbox import launch
-from swiftbox.starter.demo import carry_out, steps, verdict
+from swiftbox.display.demo import carry_out, steps, verdict
+from swiftbox.launch import start as launch
 from swiftbox.tasks.load import load
 
 

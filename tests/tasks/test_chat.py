@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from swiftbox import run_folder
 from swiftbox.config.chat import ChatConfig
 from swiftbox.config.writing import write
+from swiftbox.runs import folder as run_folder
 from swiftbox.tasks.chat import placed
 from swiftbox.tasks.load import loads
-from swiftbox.tasks.sides import targets
+from swiftbox.tasks.participants import targets
 
 
 def chat(*given: str) -> ChatConfig:

@@ -15,9 +15,9 @@ from model_folder import write_model
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.writing import write
 from swiftbox.errors import ConfigError, MachineError
-from swiftbox.hub import inspecting
+from swiftbox.launch.prepare import preflight, with_absolute_paths
+from swiftbox.models import inspection as inspecting
 from swiftbox.plan import plan
-from swiftbox.preflight import preflight, with_absolute_paths
 from swiftbox.serving.vllm import Target, command, environment
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.deploy import named_adapters

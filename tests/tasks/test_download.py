@@ -8,10 +8,10 @@ import pytest
 from made_up import made_up
 
 from swiftbox.errors import ConfigError, HubError
-from swiftbox.hub.expected import expected, target_of
-from swiftbox.hub.requirements import Finding
+from swiftbox.hub.expected_size import expected, target_of
+from swiftbox.launch.prepare import preflight
+from swiftbox.models.requirements import Finding
 from swiftbox.plan import plan
-from swiftbox.preflight import preflight
 from swiftbox.tasks.load import loads
 
 
@@ -23,14 +23,14 @@ def remarks(content: str) -> list[Finding]:
 
 
 def test_the_check_says_how_much_there_is_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swiftbox.hub.room.free_bytes", lambda _: 20_000_000_000)
+    monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 20_000_000_000)
     (said,) = remarks("model: [Qwen/Qwen3-8B, o/unknown]\ndataset: o/rows\nlocal_dir: /x\n")
     assert said.level == "note"
     assert said.message == ("about 16.0 GB and 2 of unknown size to fetch, 20.0 GB free at /x")
 
 
 def test_a_disk_that_is_too_small_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swiftbox.hub.room.free_bytes", lambda _: 1_000_000_000)
+    monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 1_000_000_000)
     said = expected(["Qwen/Qwen3-8B"], [], Path("/x"))
     assert said.level == "warning"
     assert "too small: about 16.0 GB to fetch, 1.0 GB free" in said.message

@@ -18,11 +18,11 @@ from made_up import made_up
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.writing import write
 from swiftbox.errors import ConfigError, HubError
-from swiftbox.evaluating.candidates import candidates, servers
-from swiftbox.evaluating.endpoint import models
-from swiftbox.evaluating.tools import by_answers, by_likelihood
+from swiftbox.evaluation.candidates import candidates, servers
+from swiftbox.evaluation.endpoint import models
+from swiftbox.evaluation.tools import by_answers, by_likelihood
+from swiftbox.launch.prepare import preflight, with_absolute_paths
 from swiftbox.plan import plan
-from swiftbox.preflight import preflight, with_absolute_paths
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.evaluate import server_config
 from swiftbox.tasks.load import loads
@@ -204,7 +204,7 @@ def test_a_redirect_does_not_get_the_key() -> None:
 
 
 def test_an_endpoint_that_goes_away_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from swiftbox.evaluating import endpoint
+    from swiftbox.evaluation import endpoint
 
     monkeypatch.setattr(endpoint, "LOOK_EVERY_S", 0.0)
     with listing("a") as url:
@@ -245,8 +245,8 @@ def test_the_engines_it_needs_are_named(tiny: Path) -> None:
 
 
 def test_requests_hold_what_was_asked_for_and_no_key(tiny: Path, tmp_path: Path) -> None:
-    from swiftbox.evaluating.benchmarks import chosen
-    from swiftbox.evaluating.results import jobs
+    from swiftbox.evaluation.benchmarks import chosen
+    from swiftbox.evaluation.results import jobs
 
     config = settled(model=tiny, limit=2, num_fewshot=0, max_tokens=7)
     found = candidates(config)

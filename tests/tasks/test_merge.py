@@ -11,13 +11,14 @@ import pytest
 from adapters import make_adapter, make_run, qlora
 from made_up import made_up
 
+from swiftbox import files
 from swiftbox.config.merge import MergeConfig
 from swiftbox.config.writing import write
 from swiftbox.devices import host
 from swiftbox.errors import ConfigError, MachineError, UserError
-from swiftbox.hub import merging, room
+from swiftbox.launch.prepare import preflight, with_absolute_paths
+from swiftbox.models import merge_checks as merging
 from swiftbox.plan import plan
-from swiftbox.preflight import preflight, with_absolute_paths
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import loads
 
@@ -64,7 +65,7 @@ def test_a_runs_folder_means_its_model_and_its_record_names_the_base(
 
 
 def test_a_run_is_known_by_its_name(tiny: Path, adapter: Path, tmp_path: Path) -> None:
-    from swiftbox.run_folder import STATE, register
+    from swiftbox.runs.folder import STATE, register
 
     run = make_run(edited(adapter, tmp_path / "my-run" / "model"), tiny)
     (run / STATE).write_text("{}", "utf-8")
@@ -161,7 +162,7 @@ def test_a_base_of_another_name_is_refused(tiny: Path, adapter: Path, tmp_path: 
 
 
 def merging_look(folder: Path) -> Any:
-    from swiftbox.hub.adapters import look
+    from swiftbox.models.adapters import look
 
     return look(folder)
 
@@ -182,7 +183,7 @@ def test_a_disk_too_small_is_refused_with_both_numbers(
     needed = merging.stored(tiny).bytes_as("stored") + merging.SPARE_BYTES
     with pytest.raises(MachineError, match=r"1\.0 MB free") as caught:
         merging_of(adapter=adapter, model=tiny)
-    assert f"{room.size(needed)} to write" in caught.value.message
+    assert f"{files.size(needed)} to write" in caught.value.message
     assert "output_dir" in caught.value.hint
 
 

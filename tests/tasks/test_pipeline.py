@@ -14,26 +14,28 @@ import pytest
 import yaml
 from made_up import made_up
 
-from swiftbox import nested, worker
-from swiftbox.chain import blocks, chain
+from swiftbox import worker
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.writing import write
-from swiftbox.core.parity import RECORD
+from swiftbox.core.generation.parity import RECORD
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.errors import ConfigError, MachineError, RunError, UserError
 from swiftbox.fit.forecast import Forecast, StepForecast
-from swiftbox.launch import contradictions, plan_of
-from swiftbox.nested import Beside
+from swiftbox.launch.prepare import preflight, with_absolute_paths
+from swiftbox.launch.start import contradictions, plan_of
 from swiftbox.plan import plan
-from swiftbox.preflight import preflight, with_absolute_paths
-from swiftbox.run_folder import SETTLED, Run, append_event, write_json
-from swiftbox.supervise import Child
-from swiftbox.tasks import TASKS, pipeline_state
+from swiftbox.runs import child as nested
+from swiftbox.runs.child import Beside
+from swiftbox.runs.folder import SETTLED, Run, append_event, write_json
+from swiftbox.runs.supervise import Child
+from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, loads
-from swiftbox.tasks.outline import outline
-from swiftbox.tasks.pipeline import _require_servable
-from swiftbox.tasks.pipeline_run import Pipeline
-from swiftbox.tasks.pipeline_state import Record, identity, mark
+from swiftbox.tasks.pipeline import state as pipeline_state
+from swiftbox.tasks.pipeline.chain import blocks, chain
+from swiftbox.tasks.pipeline.outline import outline
+from swiftbox.tasks.pipeline.run import Pipeline
+from swiftbox.tasks.pipeline.state import Record, identity, mark
+from swiftbox.tasks.pipeline.task import _require_servable
 
 REFERENCES = {"model": "${a.model}", "adapter": "${b.adapter}", "dataset": "${a.dataset}"}
 SAMPLE = {"benchmarks": "sample_ceval"}

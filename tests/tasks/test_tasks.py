@@ -9,8 +9,8 @@ from made_up import made_up
 
 from swiftbox.config.writing import write
 from swiftbox.errors import ConfigError, HubError
+from swiftbox.launch.prepare import with_absolute_paths
 from swiftbox.plan import plan
-from swiftbox.preflight import with_absolute_paths
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.download import queue
 from swiftbox.tasks.load import Loaded, loads, of_training

@@ -11,10 +11,10 @@ from peft import PeftModel, get_peft_model
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE, TunerFields
-from swiftbox.core.quantized import is_quantized, make_trainable
 from swiftbox.core.tuners import adalora, full, ia3, inits, llamapro, lora, oft, vera
 from swiftbox.core.tuners.inits import Sample, changes_base
 from swiftbox.core.tuners.targets import Note, choose_targets, matched
+from swiftbox.core.weights.quantized_bases import is_quantized, make_trainable
 from swiftbox.language import text
 
 Emit = Callable[..., None]

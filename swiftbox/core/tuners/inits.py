@@ -20,7 +20,7 @@ from peft import initialize_lora_eva_weights
 from peft.tuners.lora.loraga import preprocess_loraga
 from safetensors.torch import load_file, save_file
 
-from swiftbox.core.samples import IGNORED
+from swiftbox.core.data.samples import IGNORED
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.batches import PADDED
-from swiftbox.core.readout import Readout
-from swiftbox.core.samples import Sample as Row
-from swiftbox.core.scoring import scores
-from swiftbox.core.terms import Context
+from swiftbox.core.data.batches import PADDED
+from swiftbox.core.data.samples import Sample as Row
+from swiftbox.core.losses.readout import Readout
+from swiftbox.core.losses.scoring import scores
+from swiftbox.core.losses.terms import Context
 from swiftbox.core.tuners.inits import SAMPLE_ROWS, Sample, needs_sample
 
 

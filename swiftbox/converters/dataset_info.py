@@ -1,0 +1,141 @@
+"""The dataset names of LLaMA-Factory: what dataset_info.json says of each, where it is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swiftbox.converters.row import Finding, Given, left, names, refused
+from swiftbox.converters.words import MULTIMODAL, MULTIMODAL_HINT
+from swiftbox.data.registry import COLUMNS, INFO
+from swiftbox.errors import ConfigError
+from swiftbox.language import text
+
+PREFERENCES = {"chosen": "chosen", "rejected": "rejected", "kto_tag": "label"}
+MEDIA = ("images", "videos", "audios")
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A dataset_info.json: its folder and its entries."""
+
+    folder: Path
+    entries: Mapping[str, Any]
+
+
+def dataset(value: Any, given: Given) -> list[Finding]:
+    """Translate names of datasets to paths and ids; a name that is not found stays as it is."""
+    registry = None if online(given) else find_registry(given)
+    found: list[Any] = []
+    others: list[Finding] = []
+    for name in names(value):
+        if online(given):
+            source: dict[str, Any] = {"path": name}
+        elif registry is None or name not in registry.entries:
+            source = {"path": name}
+            others.append(_unresolved(name, registry, given))
+        else:
+            entry = registry.entries[name]
+            if any(column in (entry.get("columns") or {}) for column in MEDIA):
+                said = text(f"{name}: ", f"{name}：") + text(*MULTIMODAL)
+                return refused(said, text(*MULTIMODAL_HINT), "dataset")
+            source, further = source_of(entry, registry.folder, name)
+            others += further
+        found.append(_limited(source, given.values.get("max_samples")))
+    return [Finding("taken", {"dataset": found[0] if len(found) == 1 else found}), *others]
+
+
+def online(given: Given) -> bool:
+    """Tell whether names are ids on the hub."""
+    return given.values.get("dataset_dir") == "ONLINE"
+
+
+def find_registry(given: Given) -> Registry | None:
+    """Look for dataset_info.json in dataset_dir, from here and from the config's folder upward."""
+    wanted = str(given.values.get("dataset_dir") or "data")
+    for folder in _candidates(wanted, given.folder):
+        file = folder / INFO
+        if file.is_file():
+            return Registry(folder, _entries(file))
+    return None
+
+
+def _candidates(wanted: str, folder: Path) -> Iterator[Path]:
+    yield Path(wanted).expanduser()
+    for parent in (folder, *folder.parents):
+        yield parent / wanted
+    yield folder
+
+
+def _entries(file: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            text(f"{file}: cannot be read ({error})", f"{file}：无法读取（{error}）")
+        ) from None
+    entries = found if isinstance(found, dict) else {}
+    return {name: entry for name, entry in entries.items() if isinstance(entry, dict)}
+
+
+def source_of(
+    entry: Mapping[str, Any], folder: Path, name: str
+) -> tuple[dict[str, Any], list[Finding]]:
+    """Return what an entry says in the words of our `dataset:`, and what it says in vain."""
+    if file := entry.get("file_name"):
+        path = str(folder / str(file))
+        if "/" not in str(file):  # the reader of rows honours the registry beside a file
+            return {"path": path}, []
+    else:
+        path = str(entry.get("hf_hub_url") or entry.get("ms_hub_url") or name)
+    source: dict[str, Any] = {"path": path}
+    for theirs in ("subset", "split", "num_samples"):
+        if entry.get(theirs):
+            source[theirs] = entry[theirs]
+    if source.get("split") == "train":
+        del source["split"]
+    known = {**PREFERENCES, **COLUMNS}
+    columns = {
+        str(column): known[key]
+        for key, column in (entry.get("columns") or {}).items()
+        if key in known and column != known[key]
+    }
+    if columns:
+        source["columns"] = columns
+    return source, [
+        left(text(f"{name}: {key} is not read", f"{name}：不读取 {key}"), f"[{name}].{key}")
+        for key in ("script_url", "cloud_file_name", "folder", "tags")
+        if entry.get(key)
+    ]
+
+
+def _unresolved(name: str, registry: Registry | None, given: Given) -> Finding:
+    if registry is None:
+        wanted = given.values.get("dataset_dir") or "data"
+        return left(
+            text(
+                f"kept as a name: no {wanted}/{INFO} here says what it is; give dataset=PATH",
+                f"保留名称：此处没有 {wanted}/{INFO} 说明它；请给出 dataset=路径",
+            ),
+            f"[{name}]",
+        )
+    return left(
+        text(
+            f"kept as a name: {registry.folder / INFO} has no such entry; give dataset=PATH",
+            f"保留名称：{registry.folder / INFO} 中没有该项；请给出 dataset=路径",
+        ),
+        f"[{name}]",
+    )
+
+
+def _limited(source: dict[str, Any], limit: Any) -> Any:
+    """Keep the smaller number of rows; a source of a path alone is written as `path#n`."""
+    if isinstance(limit, int) and limit > 0:
+        source["num_samples"] = min(limit, source.get("num_samples") or limit)
+    if set(source) <= {"path", "num_samples"}:
+        count = source.get("num_samples")
+        return f"{source['path']}#{count}" if count else source["path"]
+    return source

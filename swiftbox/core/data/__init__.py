@@ -1,0 +1,1 @@
+"""Encoded rows: from examples to batches."""

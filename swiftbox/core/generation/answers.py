@@ -1,0 +1,64 @@
+"""A child that lets a model answer.
+
+Usage: `python -m swiftbox.core.generation.answers REQUEST.json ANSWERS.json`.
+
+The request holds `model`, `adapter` and `questions`; the answers are greedy, once with the adapter
+off (`before`) and once with it on (`after`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+LONGEST_ANSWER = 48
+
+
+def main() -> int:
+    """Answer the request."""
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    tokenizer = AutoTokenizer.from_pretrained(request["model"], local_files_only=True)
+    base = AutoModelForCausalLM.from_pretrained(request["model"], local_files_only=True)
+    model = PeftModel.from_pretrained(base, request["adapter"]).eval()
+    questions = request["questions"]
+    with model.disable_adapter():
+        before = answer_all(model, tokenizer, questions)
+    after = answer_all(model, tokenizer, questions)
+    found = [
+        {"question": question, "before": one, "after": other}
+        for question, one, other in zip(questions, before, after, strict=True)
+    ]
+    content = json.dumps(found, ensure_ascii=False, indent=2)
+    Path(sys.argv[2]).write_text(content, encoding="utf-8")
+    return 0
+
+
+def answer_all(model: Any, tokenizer: Any, questions: Sequence[str]) -> list[str]:
+    """Return the greedy answer to each question."""
+    return [answer(model, tokenizer, question) for question in questions]
+
+
+def answer(model: Any, tokenizer: Any, question: str) -> str:
+    """Return the greedy answer to one question."""
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": question}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+    with torch.no_grad(), contextlib.redirect_stdout(sys.stderr):
+        said = model.generate(**prompt, max_new_tokens=LONGEST_ANSWER, do_sample=False)
+    tokens = said[0, prompt["input_ids"].shape[1] :]
+    return str(tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

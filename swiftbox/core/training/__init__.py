@@ -1,0 +1,1 @@
+"""The training session: trainer, checkpoints, optimizers, sharding."""

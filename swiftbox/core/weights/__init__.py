@@ -1,0 +1,1 @@
+"""Weights: load, merge, quantize, compare."""

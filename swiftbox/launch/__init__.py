@@ -1,0 +1,1 @@
+"""Prepare, record and run: from a YAML to a supervised run folder."""

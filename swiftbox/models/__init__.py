@@ -1,0 +1,1 @@
+"""What a folder is, without network: catalogue, weights, adapters, requirements."""

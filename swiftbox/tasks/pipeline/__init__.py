@@ -1,0 +1,1 @@
+"""task: pipeline, the task made of tasks."""

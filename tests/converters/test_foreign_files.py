@@ -1,0 +1,169 @@
+"""Reading YAML, JSON and scripts with lines, and telling whose they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from foreign import BASE, CONFIGS, ours
+
+from swiftbox.converters.reading import read
+from swiftbox.converters.recognising import recognise
+from swiftbox.errors import ConfigError
+
+
+def saved(folder: Path, content: str, name: str = "a.yaml") -> Path:
+    path = folder / name
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        recognise(read(path))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("name", "tool"),
+    [
+        ("llamafactory_sft.yaml", "llamafactory"),
+        ("llamafactory_dpo.yaml", "llamafactory"),
+        ("axolotl_sft.yaml", "axolotl"),
+        ("axolotl_dpo.yaml", "axolotl"),
+        ("msswift_sft.sh", "ms-swift"),
+        ("msswift_dpo.sh", "ms-swift"),
+    ],
+)
+def test_a_published_config_is_recognised(name: str, tool: str) -> None:
+    found = recognise(read(CONFIGS / name))
+    assert found.tool.name == tool
+    assert found.by
+
+
+def test_a_file_of_no_tool_is_refused_with_what_was_seen(tmp_path: Path) -> None:
+    error = refusal(saved(tmp_path, "colour: red\nsize: 3\nbase_model: m\n"))
+    assert "its keys: colour, size, base_model" in error.message
+    assert "LLaMA-Factory: -" in error.message
+    assert "axolotl: base_model" in error.message
+    assert "--from" in error.hint
+
+
+def test_our_own_yaml_is_sent_to_check(tmp_path: Path) -> None:
+    error = refusal(saved(tmp_path, "version: 1\ntask: train\nmodel: m\n"))
+    assert "a.yaml is a YAML of swiftbox already" in error.message
+    assert "swiftbox check" in error.hint
+
+
+def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
+    assert "a.yaml sets nothing" in refusal(saved(tmp_path, "# nothing\n")).message
+
+
+def test_broken_yaml_is_refused_with_its_line(tmp_path: Path) -> None:
+    error = refusal(saved(tmp_path, "base_model: m\ndatasets: [a\nseed: 1\n"))
+    assert error.message.startswith("a.yaml:3 is not YAML")
+
+
+def test_broken_json_is_refused_with_its_line(tmp_path: Path) -> None:
+    error = refusal(saved(tmp_path, '{"model": "m",\n "train_type" "lora"}', "a.json"))
+    assert error.message.startswith("a.json:2 is not JSON")
+
+
+def test_json_is_read_with_lines(tmp_path: Path) -> None:
+    found = read(saved(tmp_path, '{\n"model": "m",\n"train_type": "lora"\n}', "a.json"))
+    assert [(one.key, one.value, one.line) for one in found.entries] == [
+        ("model", "m", 2),
+        ("train_type", "lora", 3),
+    ]
+
+
+def test_a_missing_file_is_refused_with_a_cure(tmp_path: Path) -> None:
+    error = refusal(tmp_path / "nowhere.yaml")
+    assert "no such file" in error.message
+    assert ".sh script" in error.hint
+
+
+def entries(folder: Path, script: str) -> dict[str, Any]:
+    return read(saved(folder, script, "a.sh")).given.values
+
+
+def test_a_script_gives_values_lists_and_switches(tmp_path: Path) -> None:
+    found = entries(
+        tmp_path,
+        "# swift sft --model no\n"
+        "CUDA_VISIBLE_DEVICES=0,1 NPROC_PER_NODE=2 \\\n"
+        "swift rlhf \\\n"
+        "    --rlhf_type dpo --dataset a#5 'b c' \"d\" \\\n"
+        "    --learning_rate=1e-4 --packing \\\n"
+        '    --max-length 9 --columns \'{"a": "query"}\'\n'
+        "swift infer --model other\n",
+    )
+    assert found == {
+        "CUDA_VISIBLE_DEVICES": "0,1",
+        "NPROC_PER_NODE": 2,
+        "command": "swift rlhf",
+        "rlhf_type": "dpo",
+        "dataset": ["a#5", "b c", "d"],
+        "learning_rate": "1e-4",
+        "packing": True,
+        "max_length": 9,
+        "columns": {"a": "query"},
+    }
+
+
+def test_variables_and_sums_of_a_script_are_put_in(tmp_path: Path) -> None:
+    found = entries(
+        tmp_path,
+        "#!/bin/bash\nexport N=2\nMODEL=a/b; OUT=out\n"
+        "swift sft --model ${MODEL} --output_dir \"$OUT/x\" --system '$5' "
+        "--gradient_accumulation_steps $(expr 16 / $N) --save_steps $((3 * 2)) "
+        "--seed ${SEED:-7} --max_length $LENGTH\n",
+    )
+    assert found["model"] == "a/b"
+    assert found["output_dir"] == "out/x"
+    assert found["system"] == "$5"
+    assert found["gradient_accumulation_steps"] == 8
+    assert found["save_steps"] == 6
+    assert found["seed"] == 7
+    assert found["max_length"] == "$LENGTH"
+
+
+def test_what_only_a_shell_can_tell_is_not_taken(tmp_path: Path) -> None:
+    script = "#!/bin/sh\nswift sft --model m --output_dir $(date +%s) --max_length $LENGTH\n"
+    found = ours(tmp_path, script)
+    assert "output_dir" not in found
+    assert "max_length" not in found
+
+
+def test_a_script_of_llamafactory_is_read(tmp_path: Path) -> None:
+    script = (
+        "#!/bin/bash\nMODEL_PATH=Qwen/Qwen3-8B\nllamafactory-cli train \\\n"
+        "  --model_name_or_path ${MODEL_PATH} \\\n  --stage sft --do_train \\\n"
+        "  --lora_target all --bf16 --template qwen3\n"
+    )
+    document = read(saved(tmp_path, script, "a.sh"))
+    assert recognise(document).tool.name == "llamafactory"
+    found = ours(tmp_path, script)
+    assert found["model"] == "Qwen/Qwen3-8B"
+    assert found["dtype"] == "bfloat16"
+
+
+def test_a_script_that_names_a_config_points_to_it(tmp_path: Path) -> None:
+    error = refusal(saved(tmp_path, "llamafactory-cli train examples/x.yaml\n", "a.sh"))
+    assert error.hint == "swiftbox import examples/x.yaml"
+
+
+def test_a_script_without_training_is_refused(tmp_path: Path) -> None:
+    error = refusal(saved(tmp_path, "swift infer --model m\n", "a.sh"))
+    assert "no training command that is known" in error.message
+
+
+def test_the_tool_can_be_named(tmp_path: Path) -> None:
+    document = read(saved(tmp_path, "model: m\n"))
+    assert recognise(document, "ms-swift").tool.name == "ms-swift"
+
+
+def test_base_configs_are_recognised_as_they_are(tmp_path: Path) -> None:
+    for tool, content in BASE.items():
+        assert recognise(read(saved(tmp_path, content))).tool.name == tool

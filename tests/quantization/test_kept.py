@@ -1,0 +1,141 @@
+"""What of a quantization is kept, and what goes along with it, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapters import make_adapter
+from made_up import made_up
+from transformers import AutoTokenizer
+
+from swiftbox.config.quantize import QuantizeConfig
+from swiftbox.core.generation import parity
+from swiftbox.errors import ResultError, RunError
+from swiftbox.quantization import run as work
+from swiftbox.runs import folder as run_folder
+from swiftbox.tasks.quantize import run
+
+MEASURED = {"perplexity": 10.0, "finite": True, "tokens": 99, "answer": [1], "versions": {}}
+
+WORDS = "The Seine, which rises in Burgundy, runs through Paris and ends in the Channel."
+
+
+def nf4(model: Path, **keys: Any) -> QuantizeConfig:
+    return QuantizeConfig(
+        model=str(model), hub="local", bits=4, dtype="stored", max_perplexity_ratio=1.25,
+        calibration_length=32, **keys,
+    )  # fmt: skip
+
+
+def carried_out(config: QuantizeConfig, folder: Path) -> list[dict[str, Any]]:
+    """Run in a folder; return the events."""
+    folder.mkdir(exist_ok=True)
+    run_folder.write_json(folder / run_folder.MACHINE, made_up("cpu").to_dict())
+    said: list[dict[str, Any]] = []
+    run(config, folder, lambda event, **fields: said.append({"event": event, **fields}))
+    return said
+
+
+@pytest.fixture
+def measuring(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Measure nothing: what a measurement gives, or raises, by the name of its folder."""
+    answers: dict[str, Any] = {"before": MEASURED, "after": MEASURED}
+
+    def tool(_engine: str, _name: str, _request: Any, folder: Path, _emit: Any) -> Any:
+        found = answers[folder.name]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(work, "tool", tool)
+    return answers
+
+
+@pytest.fixture
+def trained(tiny: Path, tmp_path: Path) -> Path:
+    """A model with the record that its training left."""
+    folder = shutil.copytree(tiny, tmp_path / "trained")
+    prompts = parity.rendered(AutoTokenizer.from_pretrained(folder))
+    answer = parity.Answer("question", (1, 2), (0.5, 0.5, 0.5), 3.0)
+    parity.Record(prompts, (answer,), "float32").write(folder)
+    return folder
+
+
+@pytest.mark.usefixtures("measuring")
+def test_the_record_of_the_training_goes_along_without_its_answers(
+    trained: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    carried_out(nf4(trained), out)
+    _, record, is_trained = parity.reference(out / "model", out / "model", trust_remote_code=False)
+    assert is_trained
+    first = parity.read(trained)
+    assert first is not None
+    assert record.prompts == first.prompts
+    assert record.answers == ()
+
+
+def test_what_is_no_fault_of_the_result_keeps_it(
+    tiny: Path, tmp_path: Path, measuring: dict[str, Any]
+) -> None:
+    measuring["after"] = RunError("measure was killed: out of memory")
+    with pytest.raises(RunError, match="out of memory") as caught:
+        carried_out(nf4(tiny), tmp_path / "out")
+    assert "runs resume" in caught.value.hint
+    assert (tmp_path / "out" / "work" / "quantized" / "model.safetensors").is_file()
+    assert not (tmp_path / "out" / "model").exists()
+    measuring["after"] = MEASURED
+    said = carried_out(nf4(tiny), tmp_path / "out")
+    assert [one["key"] for one in said if one["event"] == "note"] == ["quantized"]
+    assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
+
+
+def test_a_result_that_fails_its_checks_is_gone(
+    tiny: Path, tmp_path: Path, measuring: dict[str, Any]
+) -> None:
+    measuring["after"] = {**MEASURED, "answer": []}
+    with pytest.raises(ResultError, match="answers nothing"):
+        carried_out(nf4(tiny), tmp_path / "out")
+    assert not (tmp_path / "out" / "work" / "quantized").exists()
+
+
+@pytest.mark.parametrize("changed", ["model", "data"])
+def test_parts_of_other_inputs_are_made_anew(
+    changed: str, trained: Path, tmp_path: Path, measuring: dict[str, Any]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": f"{at}. {WORDS}"}) + "\n" for at in range(40)))
+    config = nf4(trained, calibration_dataset=str(rows))
+    measuring["after"] = RunError("killed")
+    with pytest.raises(RunError):
+        carried_out(config, tmp_path / "out")
+    measuring["after"] = MEASURED
+    file = rows if changed == "data" else trained / "config.json"
+    file.write_text(file.read_text("utf-8") + "\n", "utf-8")
+    said = carried_out(config, tmp_path / "out")
+    assert any("has changed: all is done anew" in one.get("message", "") for one in said)
+    assert "note" not in [one["event"] for one in said]
+    assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
+
+
+def test_an_adapter_that_was_trained_on_is_merged_again(
+    tiny: Path, tmp_path: Path, measuring: dict[str, Any]
+) -> None:
+    adapter = make_adapter(tiny, tmp_path / "adapter")
+    config = nf4(tiny, adapter=str(adapter))
+    measuring["after"] = RunError("killed")
+    with pytest.raises(RunError):
+        carried_out(config, tmp_path / "out")
+    with pytest.raises(RunError):
+        carried_out(config, tmp_path / "out")
+    merged = tmp_path / "out" / "work" / "merged" / "model" / "model.safetensors"
+    first = merged.stat().st_mtime_ns
+    shutil.rmtree(adapter)
+    make_adapter(tiny, adapter, seed=9)
+    with pytest.raises(RunError):
+        carried_out(config, tmp_path / "out")
+    assert merged.stat().st_mtime_ns != first

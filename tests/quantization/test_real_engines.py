@@ -1,0 +1,75 @@
+"""GPTQ, AWQ, FP8 and W8A8 by their real engines, and LoRA on what gptqmodel made; run by hand.
+
+`SWIFTBOX_ENGINES=~/.swiftbox pytest -m network tests/quantizing` uses the engines of that home;
+without it they are installed into the test's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+from box import box, losses
+from tiny import SIZES, train_tokenizer, write_chats, write_config
+
+from swiftbox.runs.folder import read_json
+
+pytestmark = pytest.mark.network
+
+GROUPED = {"gptq": ["group_size=64"], "awq": ["group_size=64"], "fp8": [], "w8a8": []}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model whose layers are wide enough for every method."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer()
+    sizes = {**SIZES, "num_key_value_heads": 4, "initializer_range": 0.02}
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    Qwen3ForCausalLM(Qwen3Config(**sizes, **ends, head_dim=16)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    if home := os.environ.get("SWIFTBOX_ENGINES"):
+        monkeypatch.setenv("SWIFTBOX_HOME", home)
+
+
+def quantized(model: Path, method: str, place: Path) -> Path:
+    """Quantize with the method's real tool; return the run folder."""
+    path = place / "a.yaml"
+    path.write_text(f"task: quantize\nmodel: {model}\nhub: local\nmethod: {method}\n", "utf-8")
+    few = ["calibration_length=64"] + ["calibration_samples=8"] * (method != "fp8")
+    box("run", str(path), *few, *GROUPED[method], "output_dir=out", "--yes", cwd=place)
+    return place / "out"
+
+
+@pytest.mark.parametrize("method", sorted(GROUPED))
+def test_a_model_is_quantized_by_its_engine(method: str, model: Path, tmp_path: Path) -> None:
+    found = read_json(quantized(model, method, tmp_path) / "quantize.json")
+    assert found["layers"] == 14
+    assert found["bytes_after"] < found["bytes_before"]
+    assert found["perplexity_ratio"] < found["max_perplexity_ratio"]
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("gptqmodel"), reason="wants swiftbox[gptq]")
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+def test_lora_is_trained_on_it(method: str, model: Path, tmp_path: Path) -> None:
+    base = quantized(model, method, tmp_path) / "model"
+    before = hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest()
+    chats = write_chats(tmp_path / "chat.jsonl", 20)
+    keys = {"tuner_type": "qlora", "quant_method": method, "learning_rate": 1e-2, "max_steps": 6}
+    config = write_config(tmp_path / "b.yaml", base, chats, **keys, output_dir="tuned")
+    box("run", str(config), cwd=tmp_path)
+    found = losses(tmp_path / "tuned")
+    assert found[6] < found[1]
+    assert hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest() == before
