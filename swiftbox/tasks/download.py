@@ -14,10 +14,11 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.references import is_reference
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import HubError, RunError
-from swiftbox.files import waiting
+from swiftbox.files import file_lock
 from swiftbox.fit.forecast import Before, Forecast, fetched_bytes
 from swiftbox.hub.download import download
 from swiftbox.hub.expected_size import expected, target_of
+from swiftbox.hub.fetch import waiting
 from swiftbox.language import text
 from swiftbox.models.download_request import Kind, Wanted, wanted
 from swiftbox.runs import folder as run_folder

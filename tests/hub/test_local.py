@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from swiftbox.errors import HubError
+from swiftbox.files import file_lock
 from swiftbox.models.local import Local, here, remove
 from swiftbox.models.verified import Marker, Origin
 from swiftbox.runs import folder as run_folder
