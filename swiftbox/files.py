@@ -1,24 +1,108 @@
-"""Locks between processes, and room on a disk."""
+"""Files that survive interruption: atomic writes, JSON, locks between processes, room on a disk."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 from swiftbox.errors import HubError
+from swiftbox.formatting import size
 from swiftbox.language import home, text
+
+# ---- atomic writes
+
+
+def write_atomic(path: Path, content: str) -> None:
+    """Replace a file as a whole: a reader sees the old text or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON, atomically."""
+    write_atomic(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON mapping; an absent or torn file is empty."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's entries to the disk, so that a rename in it survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---- locks: the kernel's, which end with the process, however that ends
+
+
+class LockedError(Exception):
+    """Another process holds the lock."""
+
+
+@contextlib.contextmanager
+def file_lock(
+    path: Path, *, wait: bool = True, on_wait: Callable[[], None] | None = None
+) -> Iterator[IO[str]]:
+    """Hold a lock file across processes; yield it open.
+
+    Calls `on_wait` once if another process holds it. Raises LockedError when `wait` is false.
+    A lock file that was removed between opening and locking is opened again.
+    """
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not wait:
+                    raise LockedError(str(path)) from None
+                if on_wait is not None:
+                    on_wait()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield file
+                return
+
+
+def named_lock(name: str) -> Path:
+    """Return the lock file of a thing that all processes of this user share."""
+    return home() / "locks" / "".join(letter if letter.isalnum() else "-" for letter in name)
+
+
+# ---- room on a disk
 
 
 def free_bytes(folder: Path) -> int:
-    """Return how much room is left on the disk that a folder is, or would be, on."""
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    return shutil.disk_usage(there).free
+    """Return the free space of the disk that a folder is, or would be, on."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
 def require_room(name: str, folder: Path, needed: int) -> None:
-    """Raise HubError, with both numbers, when the disk is too small for what remains to fetch."""
+    """Raise HubError, with both numbers, when the disk is too small for a download."""
     free = free_bytes(folder)
     if needed <= free:
         return
@@ -28,37 +112,9 @@ def require_room(name: str, folder: Path, needed: int) -> None:
             f"{name}：还需下载 {size(needed)}，{folder} 仅剩 {size(free)}；未下载任何内容",
         ),
         hint=text(
-            "free some room, or choose another disk: local_dir (download), MODELSCOPE_CACHE or "
+            "free some space, or choose another disk: local_dir (download), MODELSCOPE_CACHE or "
             "HF_HOME in the environment",
             "请清理磁盘，或换用其他磁盘：local_dir（下载任务），或环境变量 "
             "MODELSCOPE_CACHE、HF_HOME",
         ),
     )
-
-
-def size(count: int) -> str:
-    """Write a number of bytes for people, with decimal units as shops and hubs do."""
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.2f} TB"
-
-
-@contextlib.contextmanager
-def file_lock(what: str, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a lock by name, across processes; call `on_wait` once if another process holds it."""
-    import fcntl
-
-    folder = home() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    safe = "".join(letter if letter.isalnum() else "-" for letter in what)
-    with (folder / safe).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if on_wait is not None:
-                on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

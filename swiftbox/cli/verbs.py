@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from swiftbox.display import pipeline as part_lines
 from swiftbox.errors import ConfigError, UserError
+from swiftbox.files import write_atomic, write_json
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 
@@ -180,7 +181,7 @@ def _write_new(target: Path, content: str, *, force: bool) -> None:
             hint=text("--force overwrites it", "--force 可覆盖"),
         )
     try:
-        run_folder.write_atomic(target, content)
+        write_atomic(target, content)
     except OSError as error:
         raise ConfigError(
             text(
@@ -229,7 +230,7 @@ def _schema_file(task: str) -> Path:
 
     path = home() / f"schema-{task}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    run_folder.write_json(path, schema_of(task))
+    write_json(path, schema_of(task))
     return path.resolve()
 
 

@@ -15,6 +15,7 @@ from swiftbox.config.writing import write
 from swiftbox.display.live import View
 from swiftbox.display.pipeline import duration
 from swiftbox.errors import RunError
+from swiftbox.files import write_atomic, write_json
 from swiftbox.language import text
 from swiftbox.launch import start as launch
 from swiftbox.runs import folder as run_folder
@@ -171,7 +172,7 @@ def carry_out(folder: Path, step: Step) -> Path:
     given = [f"{key}={json.dumps(value)}" for key, value in step.settings.items()]
     loaded = loads("", source=step.file, overrides=[*given, f"output_dir={run}"])
     header = [step.about, text(f"Run: swiftbox run {path}", f"运行：swiftbox run {path}")]
-    run_folder.write_atomic(path, write(loaded.config, header=header, keys=loaded.asked))
+    write_atomic(path, write(loaded.config, header=header, keys=loaded.asked))
     tell(f"> swiftbox run {path}")
     with View() as view:
         code = launch.start(path, on_event=view.event)
@@ -209,7 +210,7 @@ def ask(folder: Path, pretrained: Path, tuned: Path) -> list[dict[str, str]]:
     """Return what the model answers before and after LoRA."""
     tell(text("> asking the model, before and after", "> 训练前后分别提问"))
     request, answers = folder / "questions.json", folder / "answers.json"
-    run_folder.write_json(
+    write_json(
         request,
         {
             "model": str(pretrained / run_folder.MODEL),

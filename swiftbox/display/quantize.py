@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swiftbox.files import size
+from swiftbox.formatting import size
 from swiftbox.language import text
 
 

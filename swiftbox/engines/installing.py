@@ -27,8 +27,8 @@ from swiftbox.engines.needs import TORCH_INDEX, interpreter, require
 from swiftbox.engines.pip import Say, pip_install
 from swiftbox.engines.self_test import damaged_in, problem_of
 from swiftbox.errors import MachineError
+from swiftbox.files import read_json, write_json
 from swiftbox.language import text
-from swiftbox.runs.folder import read_json, write_json
 
 BEGUN = "swiftbox-begun.json"
 """What the environment was begun for; without it a folder is not ours to change."""

@@ -14,8 +14,8 @@ from swiftbox.engines.environment import python_of
 from swiftbox.engines.guarded import Guarded, how_it_ended
 from swiftbox.engines.marker import find
 from swiftbox.errors import RunError
+from swiftbox.files import read_json, write_json
 from swiftbox.language import text
-from swiftbox.runs.folder import read_json, write_json
 
 Emit = Callable[..., None]
 """Record an event: ``emit("progress", done=3)``."""

@@ -22,8 +22,8 @@ from swiftbox.engines.marker import (
     read_marker,
     state,
 )
+from swiftbox.files import write_json
 from swiftbox.language import text
-from swiftbox.runs.folder import write_json
 
 LONGEST_S = 300
 """Importing a large tool for the first time, from a slow disk, takes minutes."""

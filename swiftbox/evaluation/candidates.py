@@ -12,6 +12,7 @@ from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.groups import as_list
 from swiftbox.config.references import is_reference, references
 from swiftbox.errors import ConfigError
+from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.adapters import CONFIG, base_of, located, look
 from swiftbox.runs import folder as run_folder
@@ -186,7 +187,7 @@ def servers(found: tuple[Candidate, ...]) -> tuple[Served, ...]:
 def quantized(candidate: Candidate) -> str:
     """Return how the weights of a candidate are quantized, as their config.json says; or empty."""
     folder = located(candidate.model)
-    said = run_folder.read_json(folder / "config.json") if folder else {}
+    said = read_json(folder / "config.json") if folder else {}
     how = said.get("quantization_config") or {}
     name = str(how.get("quant_method") or "")
     bits = how.get("bits") or (

@@ -9,7 +9,7 @@ from typing import Any
 
 from swiftbox.evaluation.benchmarks import Asked
 from swiftbox.evaluation.candidates import Candidate
-from swiftbox.runs import folder as run_folder
+from swiftbox.files import read_json
 
 RESULTS, WORK = "results", "asked"
 """In the run folder: whole results, and what the tool itself keeps while it asks."""
@@ -41,7 +41,7 @@ class Job:
 
     def found(self) -> dict[str, Any]:
         """Return its result; empty where there is none."""
-        return run_folder.read_json(self.result)
+        return read_json(self.result)
 
 
 def jobs(candidates: Sequence[Candidate], asked: Sequence[Asked], folder: Path) -> list[Job]:

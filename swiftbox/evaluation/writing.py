@@ -11,6 +11,7 @@ from swiftbox import __version__
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.evaluation.report import summary
 from swiftbox.evaluation.results import Job
+from swiftbox.files import read_json, write_atomic, write_json
 from swiftbox.runs import folder as run_folder
 
 REPORT, PAGE = "report.json", "report.html"
@@ -43,17 +44,17 @@ def write_report(
             for name, benchmark in [(one.candidate.name, one.asked.name)]
         },
     }
-    run_folder.write_json(folder / REPORT, whole)
-    run_folder.write_atomic(folder / PAGE, page(whole, results))
+    write_json(folder / REPORT, whole)
+    write_atomic(folder / PAGE, page(whole, results))
     return found
 
 
 def _machine(folder: Path) -> Mapping[str, Any]:
-    said = run_folder.read_json(folder / run_folder.MACHINE)
+    said = read_json(folder / run_folder.MACHINE)
     devices = [str(one.get("name")) for one in said.get("devices", [])]
     return {
         "backend": said.get("backend"),
         "devices": devices,
         "cores": said.get("cores"),
-        "versions": run_folder.read_json(folder / run_folder.VERSIONS),
+        "versions": read_json(folder / run_folder.VERSIONS),
     }

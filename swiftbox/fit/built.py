@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.devices.packages import version_of
+from swiftbox.files import write_json
 from swiftbox.fit.shape import Shape, made
 from swiftbox.language import home
 from swiftbox.models.requirements import known_types
-from swiftbox.runs.folder import write_json
 
 LONGEST_S = 60
 """Importing torch from a cold network disk takes half a minute at worst."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from swiftbox import files
+from swiftbox import files, formatting
 from swiftbox.language import text
 from swiftbox.models import catalogue
 from swiftbox.models.cache_layouts import root_of
@@ -25,12 +25,14 @@ def expected(models: Sequence[str], datasets: Sequence[str], target: Path) -> Fi
     known = [one.disk_bytes for one in rows if one is not None and one.disk_bytes]
     unknown = len(models) - len(known) + len(datasets)
     free, total = files.free_bytes(target), sum(known)
-    parts = [text(f"about {files.size(total)}", f"约 {files.size(total)}")] if known else []
+    parts = (
+        [text(f"about {formatting.size(total)}", f"约 {formatting.size(total)}")] if known else []
+    )
     if unknown:
         parts.append(text(f"{unknown} of unknown size", f"{unknown} 项大小未知"))
     said = text(
-        f"{' and '.join(parts)} to fetch, {files.size(free)} free at {target}",
-        f"需下载{'，另有 '.join(parts)}；{target} 剩余 {files.size(free)}",
+        f"{' and '.join(parts)} to fetch, {formatting.size(free)} free at {target}",
+        f"需下载{'，另有 '.join(parts)}；{target} 剩余 {formatting.size(free)}",
     )
     if total <= free:
         return Finding(NOTE, "room", said)

@@ -9,7 +9,7 @@ from typing import Any
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.data.source import Source, parse_sources, resolve
 from swiftbox.errors import HubError
-from swiftbox.files import file_lock
+from swiftbox.files import file_lock, named_lock
 from swiftbox.hub.download import Fetched, download
 from swiftbox.hub.progress import Emit, silent
 from swiftbox.language import text
@@ -27,7 +27,7 @@ def fetch_model(name: str, *, hub: str, revision: str | None, emit: Emit = silen
             hint=text("give a folder, or set hub: modelscope", "请给出目录，或设 hub: modelscope"),
         )
     one = wanted(name, hub=hub, revision=revision, pickles=False)
-    with file_lock(f"{hub}-model-{one.id}", on_wait=waiting(one.name, emit)):
+    with file_lock(named_lock(f"{hub}-model-{one.id}"), on_wait=waiting(one.name, emit)):
         return download(one, emit)
 
 
@@ -45,7 +45,7 @@ def fetch_dataset(
             if hub == "local":
                 raise HubError(text(f"no file {source.path}", f"文件 {source.path} 不存在"))
             one = wanted(source.path, kind="dataset", hub=hub)
-            with file_lock(f"{hub}-dataset-{one.id}", on_wait=waiting(one.name, emit)):
+            with file_lock(named_lock(f"{hub}-dataset-{one.id}"), on_wait=waiting(one.name, emit)):
                 local = download(one, emit).folder
         found.append(resolve(source, local))
     return tuple(found)

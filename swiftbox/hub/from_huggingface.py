@@ -13,13 +13,13 @@ import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from swiftbox.files import write_atomic
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter
 from swiftbox.hub.transfer_errors import Trouble, by_status
 from swiftbox.models.download_request import Wanted
 from swiftbox.models.verified import BLOCK_BYTES
 from swiftbox.runs.diagnosis import DISK_FULL, kind_of
-from swiftbox.runs.folder import write_atomic
 
 ATTEMPTS_AT_A_HASH = 3
 """As ModelScope's SDK has it: a wrong copy on one node of a network is met again by chance."""

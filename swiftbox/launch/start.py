@@ -20,6 +20,7 @@ from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.probe import probe, without_torch
 from swiftbox.errors import RunError
+from swiftbox.files import read_json, write_atomic, write_json
 from swiftbox.fit.estimate import Estimate, estimate
 from swiftbox.language import text
 from swiftbox.launch.engine_consent import Consent, Missing, provide, refuse, require_possible
@@ -295,13 +296,13 @@ def _record(folder: Path, prepared: Prepared) -> None:
         ],
         keys=prepared.loaded.asked,
     )
-    run_folder.write_atomic(folder / run_folder.ASKED, asked)
+    write_atomic(folder / run_folder.ASKED, asked)
     _write_settled(folder, prepared.plan)
-    run_folder.write_json(folder / run_folder.MACHINE, prepared.machine.to_dict())
+    write_json(folder / run_folder.MACHINE, prepared.machine.to_dict())
     from swiftbox import __version__
 
     versions = {"swiftbox": __version__, **prepared.machine.versions}
-    run_folder.write_json(folder / run_folder.VERSIONS, versions)
+    write_json(folder / run_folder.VERSIONS, versions)
     run_folder.update_state(folder, started=time.time())
     _begin(folder)
 
@@ -332,7 +333,7 @@ def _write_settled(folder: Path, planned: Plan) -> None:
         ],
         reasons={note.key: note.why for note in planned.notes},
     )
-    run_folder.write_atomic(folder / run_folder.SETTLED, settled)
+    write_atomic(folder / run_folder.SETTLED, settled)
 
 
 def _carry_out(
@@ -355,7 +356,7 @@ def _carry_out(
             start_new_session=True,
         )
     until = time.monotonic() + LONGEST_TAKEOVER_S
-    while run_folder.read_json(folder / run_folder.STATE).get("supervisor") != process.pid:
+    while read_json(folder / run_folder.STATE).get("supervisor") != process.pid:
         if process.poll() is not None or time.monotonic() > until:
             raise RunError(
                 text("the background process did not start", "后台进程未能启动"),

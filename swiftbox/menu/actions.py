@@ -12,6 +12,7 @@ from typing import Any
 from prompt_toolkit.utils import get_cwidth
 
 from swiftbox.display.live import View
+from swiftbox.files import write_atomic
 from swiftbox.language import text
 from swiftbox.launch import start as launch
 from swiftbox.menu.ask import pause, say, select, type_in
@@ -51,7 +52,7 @@ def save_as(proposed: str, content: Callable[[Path], str]) -> Path:
             if not select(text(f"{path} exists", f"{path} 已存在"), options):
                 continue
         try:
-            run_folder.write_atomic(path, wanted)
+            write_atomic(path, wanted)
         except OSError as error:
             say(f"error: {error}")
             continue

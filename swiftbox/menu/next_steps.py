@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.menu.sources import named
 from swiftbox.models.local_adapters import has_adapter
@@ -69,7 +70,7 @@ def _made_by(run: Path) -> Result:
         return replace(found, kind="adapter")
     if not (made / "config.json").is_file():
         return found
-    small = "quantization_config" in run_folder.read_json(made / "config.json")
+    small = "quantization_config" in read_json(made / "config.json")
     kind: Kind = "quantized" if small or said.get("task") == "quantize" else "model"
     return replace(found, kind=kind, name=named(made))
 

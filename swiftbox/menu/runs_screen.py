@@ -12,6 +12,7 @@ from swiftbox.display.live import View
 from swiftbox.errors import UserError
 from swiftbox.evaluation.table import lines
 from swiftbox.evaluation.writing import PAGE, REPORT
+from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.launch import start as launch
 from swiftbox.menu.ask import Back, complain, forget_typed, pause, say, select
@@ -165,7 +166,7 @@ def _log(folder: Path) -> None:
 
 
 def _scores(folder: Path) -> None:
-    for line in lines(run_folder.read_json(folder / REPORT)):
+    for line in lines(read_json(folder / REPORT)):
         say(line)
     say(str(folder / PAGE))
     pause()

@@ -13,6 +13,7 @@ from typing import Any
 
 from swiftbox.config.merge import Quantization
 from swiftbox.errors import ConfigError, RunError
+from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.runs import folder as run_folder
@@ -85,7 +86,7 @@ def look(folder: Path) -> Adapter:
     """Read what an adapter's folder says; raise ConfigError for one that cannot be merged."""
     if not (folder / CONFIG).is_file():
         raise _none_in(folder)
-    said = run_folder.read_json(folder / CONFIG)
+    said = read_json(folder / CONFIG)
     _require_kind(folder, said)
     if not (folder / WEIGHTS).is_file():
         raise ConfigError(
@@ -192,7 +193,7 @@ def training_of(folder: Path) -> Training | None:
         return None
     if not isinstance(found, dict) or found.get("task") != "train":
         return None
-    inputs = run_folder.read_json(run / run_folder.INPUTS)
+    inputs = read_json(run / run_folder.INPUTS)
     return Training(
         model=str(found["model"]),
         hub=str(found.get("hub") or "modelscope"),

@@ -100,7 +100,7 @@ def remove(one: Local) -> int:
                 f"{one.id} 不在（或已不在）{root_of(one.where)} 中",
             )
         )
-    from swiftbox.files import file_lock
+    from swiftbox.files import file_lock, named_lock
 
     def busy() -> None:
         raise HubError(
@@ -108,7 +108,7 @@ def remove(one: Local) -> int:
             hint=text("stop that first, or wait for it", "请先停止下载或等待完成"),
         )
 
-    with file_lock(f"{one.where}-{one.kind}-{one.id}", on_wait=busy):
+    with file_lock(named_lock(f"{one.where}-{one.kind}-{one.id}"), on_wait=busy):
         freed = _freed(kept[0].storage)
         try:
             shutil.rmtree(kept[0].storage)

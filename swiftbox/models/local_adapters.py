@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from swiftbox.files import read_json
 from swiftbox.models.adapters import CONFIG
 from swiftbox.models.cache_layouts import folders_in
 from swiftbox.models.local import DEEPEST, MOST_FOLDERS
@@ -47,7 +48,7 @@ def _of_run(run: Path) -> Kept:
 
 
 def _of_folder(folder: Path, name: str) -> Kept:
-    said = run_folder.read_json(folder / CONFIG)
+    said = read_json(folder / CONFIG)
     rank = f" r={said['r']}" if said.get("r") else ""
     made = (folder / CONFIG).stat().st_mtime
     base = str(said.get("base_model_name_or_path") or "")

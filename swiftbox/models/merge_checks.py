@@ -14,11 +14,11 @@ from typing import Any
 from swiftbox.config.merge import MergeConfig, Quantization
 from swiftbox.devices import host
 from swiftbox.errors import ConfigError, MachineError
-from swiftbox.files import free_bytes, size
+from swiftbox.files import free_bytes, read_json
+from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.models.adapters import Adapter
-from swiftbox.runs import folder as run_folder
 
 FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float32"}
 """Number types of plain weights; a base with others is quantized."""
@@ -58,7 +58,7 @@ def stored(folder: Path) -> Stored:
         for name, one in weights.header(file)[0].items():
             shapes[name] = tuple(one["shape"])
             dtypes[name] = one["dtype"]
-    said = run_folder.read_json(folder / "config.json").get("quantization_config")
+    said = read_json(folder / "config.json").get("quantization_config")
     method = str((said or {}).get("quant_method", "")) if isinstance(said, dict) else ""
     odd = sorted(set(dtypes.values()) - set(FLOATS))
     if method or odd:
@@ -145,7 +145,7 @@ def _misfits(base: Stored, one: Adapter) -> Iterator[str]:
 
 def _ties(base: Stored, lost: Sequence[str]) -> bool:
     """Tell whether all that is lost is a head that a tied base has no weights of its own for."""
-    config = run_folder.read_json(base.folder / "config.json")
+    config = read_json(base.folder / "config.json")
     return bool(config.get("tie_word_embeddings")) and all("head" in one for one in lost)
 
 

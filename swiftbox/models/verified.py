@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from swiftbox.runs.folder import write_json
+from swiftbox.files import write_json
 
 MARKER = ".swiftbox-verified.json"
 """Beside the files; hidden, so that what reads a model's folder does not trip over it."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.errors import ResultError
-from swiftbox.files import size
+from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.quantization import gguf, layers
 

@@ -12,13 +12,13 @@ from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, MachineError
-from swiftbox.files import free_bytes, size
+from swiftbox.files import free_bytes, read_json
 from swiftbox.fit.serving import quantizing
 from swiftbox.fit.source import find_shape
+from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.quantization import layers
 from swiftbox.quantization.resolve import ENGINES
-from swiftbox.runs import folder as run_folder
 
 SPARE_BYTES = 64 * 2**20
 """For the tokenizer, the calibration's tokens, and what else writes to the disk meanwhile."""
@@ -44,7 +44,7 @@ class Room:
 
 def require_quantizable(folder: Path, config: QuantizeConfig) -> None:
     """Raise ConfigError for a model whose kind, or whose sizes, the method cannot quantize."""
-    said = run_folder.read_json(folder / "config.json")
+    said = read_json(folder / "config.json")
     _require_plain(folder, said)
     _require_kind(folder, said, config)
     tensors = layers.tensors_of(folder)

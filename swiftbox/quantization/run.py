@@ -21,6 +21,7 @@ from swiftbox.data.source import Source
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ResultError, RunError
+from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.models.merge_checks import FLOATS
@@ -99,7 +100,7 @@ def quantize(work: Work) -> tuple[Path, dict[str, Any]]:
         after = _measured(work, made, "after")
         figures |= checks.words(before, after, work.config)
     report = _report(work, figures, counted, (before, after))
-    run_folder.write_json(work.folder / RECORD, report)
+    write_json(work.folder / RECORD, report)
     final = work.folder / run_folder.MODEL
     shutil.rmtree(final, ignore_errors=True)
     made.rename(final)
@@ -155,7 +156,7 @@ def _tokens(work: Work) -> dict[str, int]:
         str(work.source), trust_remote_code=code, local_files_only=True
     )
     pieces = pieces_of(work.config, work.sources, tokenizer)
-    run_folder.write_json(
+    write_json(
         work.place / "pieces.json",
         {"calibration": pieces.calibration, "held_out": pieces.held_out},
     )
@@ -183,11 +184,11 @@ def _data_name(work: Work) -> str:
 def _before(work: Work) -> Mapping[str, Any]:
     """Measure the model as it is, unless that was done before a stop."""
     kept = work.place / "before.json"
-    found = run_folder.read_json(kept)
+    found = read_json(kept)
     if not found:
         work.emit("stage", name="measure", detail=str(work.source))
         found = _measured(work, work.source, "before")
-        run_folder.write_json(kept, found)
+        write_json(kept, found)
     if not found.get("perplexity"):
         raise RunError(
             text(
@@ -201,7 +202,7 @@ def _before(work: Work) -> Mapping[str, Any]:
 
 def _measured(work: Work, model: Path, name: str) -> dict[str, Any]:
     """Measure a model in a fresh process of the environment that its method has."""
-    pieces = run_folder.read_json(work.place / "pieces.json")
+    pieces = read_json(work.place / "pieces.json")
     is_gguf = work.config.method == "gguf" and name == "after"
     more: dict[str, Any] = {}
     if is_gguf:
@@ -267,7 +268,7 @@ def described(config: QuantizeConfig) -> str:
 
 def _request(work: Work, into: Path) -> dict[str, Any]:
     tensors = layers.tensors_of(work.source)
-    said = run_folder.read_json(work.source / "config.json")
+    said = read_json(work.source / "config.json")
     scratch = work.place / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     return {

@@ -12,8 +12,8 @@ from typing import Any
 from swiftbox.engines.guarded import Guarded, how_it_ended
 from swiftbox.engines.running import TOOLS, run_tool
 from swiftbox.errors import RunError
+from swiftbox.files import read_json, write_json
 from swiftbox.language import text
-from swiftbox.runs.folder import read_json, write_json
 
 Emit = Callable[..., None]
 """Record an event: ``emit("quantizing", done=3, of=28)``."""

@@ -14,6 +14,7 @@ from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import write
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import RunError
+from swiftbox.files import read_json, write_atomic, write_json
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs import stop as control
@@ -53,9 +54,9 @@ def record(folder: Path, config: TaskConfig, machine: Machine) -> None:
     control.forget_stop(folder)
     header = [text("What was carried out, inside another run.", "在另一次运行之中执行的配置。")]
     settled = write(config, header=header)
-    run_folder.write_atomic(folder / run_folder.SETTLED, settled)
-    run_folder.write_json(folder / run_folder.MACHINE, machine.to_dict())
-    began = run_folder.read_json(folder / run_folder.STATE).get("started") or time.time()
+    write_atomic(folder / run_folder.SETTLED, settled)
+    write_json(folder / run_folder.MACHINE, machine.to_dict())
+    began = read_json(folder / run_folder.STATE).get("started") or time.time()
     run_folder.update_state(folder, started=began, status="starting", ended=None, exit_code=None)
 
 
@@ -73,7 +74,7 @@ def outlive(
     `on_wait` is called once where there is one to wait for.
     """
     until, waits = time.monotonic() + within_s, False
-    state: Mapping[str, Any] = run_folder.read_json(folder / run_folder.STATE)
+    state: Mapping[str, Any] = read_json(folder / run_folder.STATE)
     while run_folder.is_alive(state.get("pid"), state.get("pid_started")):
         if stop is not None and stop.is_set():
             return False
@@ -172,7 +173,7 @@ class Beside:
 def _kill(folder: Path) -> None:
     import psutil
 
-    state: Mapping[str, Any] = run_folder.read_json(folder / run_folder.STATE)
+    state: Mapping[str, Any] = read_json(folder / run_folder.STATE)
     pid, started = state.get("pid"), state.get("pid_started")
     if run_folder.is_alive(pid, started):
         with contextlib.suppress(psutil.Error):

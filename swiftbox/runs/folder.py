@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.errors import RunError
+from swiftbox.files import LockedError, file_lock, read_json, write_json
 from swiftbox.language import home, text
 
 ASKED, SETTLED = "asked.yaml", "settled.yaml"
@@ -55,33 +56,6 @@ class Run:
         return self.status in ACTIVE
 
 
-def write_atomic(path: Path, content: str) -> None:
-    """Replace a file whole: a reader sees the old text or the new, whatever happens in between."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping as JSON, whole."""
-    write_atomic(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON mapping; an absent or torn file is empty."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def update_state(folder: Path, **changes: Any) -> None:
     """Change the state of a run."""
     write_json(folder / STATE, {**read_json(folder / STATE), **changes})
@@ -108,17 +82,14 @@ def held(folder: Path) -> Iterator[None]:
 
     The lock is the kernel's: it ends with the process, however that ends.
     """
-    import fcntl
-
-    with (folder / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                text(f"{folder.name} is still running", f"{folder.name} 仍在运行"),
-                hint=f"swiftbox runs logs {folder.name} -f",
-            ) from None
-        yield
+    try:
+        with file_lock(folder / LOCK, wait=False):
+            yield
+    except LockedError:
+        raise RunError(
+            text(f"{folder.name} is still running", f"{folder.name} 仍在运行"),
+            hint=f"swiftbox runs logs {folder.name} -f",
+        ) from None
 
 
 def process_start(pid: int) -> float | None:

@@ -15,8 +15,8 @@ from typing import Any
 from swiftbox.core.generation import parity
 from swiftbox.core.generation.parity import Answer, Prompt, Record, first_difference
 from swiftbox.errors import ResultError, RunError
+from swiftbox.files import read_json
 from swiftbox.language import text
-from swiftbox.runs import folder as run_folder
 from swiftbox.serving.client import Endpoint, Refused
 
 AROUND = 8
@@ -41,7 +41,7 @@ class Held:
     @property
     def is_quantized(self) -> bool:
         """Tell whether the base is served in few bits."""
-        said = run_folder.read_json(self.folders[self.base] / "config.json")
+        said = read_json(self.folders[self.base] / "config.json")
         return "quantization_config" in said
 
 

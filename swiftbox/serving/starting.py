@@ -11,6 +11,7 @@ from typing import Any
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
+from swiftbox.files import read_json
 from swiftbox.models.adapters import look
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.stop import STOP
@@ -37,7 +38,7 @@ class Start:
     @property
     def machine(self) -> Machine:
         """Return the machine that the run was settled for."""
-        return Machine.from_dict(run_folder.read_json(self.folder / run_folder.MACHINE))
+        return Machine.from_dict(read_json(self.folder / run_folder.MACHINE))
 
     def verify(self, url: str, generate: Any = None) -> None:
         """Hold the server against the training; raise ResultError for a difference."""

@@ -13,6 +13,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.references import references
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, RunError
+from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.models.adapters import located
 from swiftbox.runs import folder as run_folder
@@ -68,9 +69,9 @@ def require_answerers(config: ChatConfig, on_remark: OnRemark) -> None:
 def run(config: ChatConfig, folder: Path, emit: Emit) -> Path | None:
     """Ask each prompt of all sides and keep the answers; go on after those that are there."""
     began = time.monotonic()
-    machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
+    machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
     prompts = as_list(config.prompt)
-    found: list[dict[str, Any]] = run_folder.read_json(folder / ANSWERS).get("answers") or []
+    found: list[dict[str, Any]] = read_json(folder / ANSWERS).get("answers") or []
     STOP.can_save.set()  # what was answered is kept
     emit("stage", name="model", detail=", ".join(one.name for one in targets(config)))
     with answering(config, folder, machine, stop=STOP.asked) as sides:
@@ -79,7 +80,7 @@ def run(config: ChatConfig, folder: Path, emit: Emit) -> Path | None:
             if STOP.asked.is_set():
                 break
             found.append({"prompt": prompt, "answers": told})
-            run_folder.write_json(folder / ANSWERS, {"answers": found})
+            write_json(folder / ANSWERS, {"answers": found})
             emit("answer", prompt=prompt, answers=told)
     if len(found) < len(prompts):
         emit("stopped", step=None, answered=len(found))

@@ -16,6 +16,7 @@ from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
 from swiftbox.engines.environment import find
 from swiftbox.errors import ConfigError, MachineError
+from swiftbox.files import read_json, write_json
 from swiftbox.fit.forecast import deployment
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
@@ -266,7 +267,7 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
         "revision": fetched.commit or config.revision,
         "adapters": {name: str(one) for name, one in adapters.items()},
     }
-    run_folder.write_json(folder / run_folder.INPUTS, found)
+    write_json(folder / run_folder.INPUTS, found)
     emit("inputs", **found)
     emit("stage", name="model", detail=config.model)
 
@@ -291,7 +292,7 @@ def title(config: DeployConfig) -> str:
 
 def outputs(config: DeployConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
     """Name the address."""
-    return {"url": lambda folder: str(run_folder.read_json(folder / run_folder.STATE)["url"])}
+    return {"url": lambda folder: str(read_json(folder / run_folder.STATE)["url"])}
 
 
 DEPLOY: Task[DeployConfig] = Task(

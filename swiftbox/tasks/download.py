@@ -14,7 +14,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.references import is_reference
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import HubError, RunError
-from swiftbox.files import file_lock
+from swiftbox.files import file_lock, named_lock
 from swiftbox.fit.forecast import Before, Forecast, fetched_bytes
 from swiftbox.hub.download import download
 from swiftbox.hub.expected_size import expected, target_of
@@ -97,7 +97,9 @@ def run(config: DownloadConfig, folder: Path, emit: Emit) -> Path | None:
     for one in queue(config):
         emit("stage", name="fetch", detail=one.name, kind=one.kind)
         try:
-            with file_lock(f"{one.hub}-{one.kind}-{one.id}", on_wait=waiting(one.name, emit)):
+            with file_lock(
+                named_lock(f"{one.hub}-{one.kind}-{one.id}"), on_wait=waiting(one.name, emit)
+            ):
                 found = download(one, emit)
         except HubError as error:
             failures.append(error)

@@ -28,6 +28,7 @@ from swiftbox.evaluation.candidates import (
 )
 from swiftbox.evaluation.results import Job, jobs
 from swiftbox.evaluation.writing import write_report
+from swiftbox.files import read_json, write_json
 from swiftbox.fit.forecast import Before, Forecast, of_shape
 from swiftbox.fit.serving import serving as serving_need
 from swiftbox.hub.fetch import fetch_model
@@ -153,7 +154,7 @@ def run(config: EvaluateConfig, folder: Path, emit: Emit) -> Path | None:
     asked = chosen(as_list(config.benchmarks), config.benchmark_dir)
     who = candidates(config)
     groups = _fetched(config, who, emit) if config.endpoint is None else [Served("", None, who)]
-    run_folder.write_json(folder / run_folder.INPUTS, {"candidates": [vars(one) for one in who]})
+    write_json(folder / run_folder.INPUTS, {"candidates": [vars(one) for one in who]})
     every = jobs(who, asked, folder)
     STOP.can_save.set()  # results are written whole, one by one: a stop loses no more than one
     emit("evaluating", candidates=[one.name for one in who], benchmarks=[one.name for one in asked])
@@ -199,7 +200,7 @@ def _asked(
     config: EvaluateConfig, served: Served, todo: Sequence[Job], folder: Path, emit: Emit
 ) -> bool:
     """Ask what one server answers; return False when a stop was asked for."""
-    machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
+    machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
     place = (
         folder / SERVERS / (name_of(served.model) if served.model else "endpoint").replace("/", "-")
     )

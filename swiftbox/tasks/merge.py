@@ -11,6 +11,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.merge import MergeConfig
 from swiftbox.config.references import is_reference
 from swiftbox.devices.machine import Machine
+from swiftbox.files import write_json
 from swiftbox.fit.forecast import Before, Forecast, of_shape
 from swiftbox.fit.serving import merging
 from swiftbox.fit.source import STORED
@@ -134,7 +135,7 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
         "revision": fetched.commit or config.revision,
         "adapter": [str(one.folder) for one in adapters],
     }
-    run_folder.write_json(folder / run_folder.INPUTS, found)
+    write_json(folder / run_folder.INPUTS, found)
     emit("inputs", **found)
     tokenizers = [one.folder for one in adapters if one.has_tokenizer]
     stays = config.dtype == "stored"
@@ -147,7 +148,7 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
         config=config,
     )
     made, report = merge(work, folder, emit)
-    run_folder.write_json(folder / RECORD, report)
+    write_json(folder / RECORD, report)
     emit("done", seconds=round(time.monotonic() - began, 1), model=str(made))
     return made
 

@@ -13,6 +13,7 @@ from swiftbox.config.chat import ChatConfig
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, RunError
+from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.adapters import CONFIG, base_of, located, look
 from swiftbox.runs import folder as run_folder
@@ -237,7 +238,7 @@ def _side(config: ChatConfig, one: Target, urls: dict[str, str]) -> Side:
 def _has_settings(model: str) -> bool:
     """Tell whether a model says how it wants to be sampled."""
     folder = located(model)
-    said = run_folder.read_json(folder / "generation_config.json") if folder else {}
+    said = read_json(folder / "generation_config.json") if folder else {}
     return folder is None or "temperature" in said or bool(said.get("do_sample"))
 
 

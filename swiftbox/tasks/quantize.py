@@ -19,6 +19,7 @@ from swiftbox.data.source import Source
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError
+from swiftbox.files import read_json, write_json
 from swiftbox.fit.forecast import Before, Forecast, of_shape
 from swiftbox.fit.serving import quantizing
 from swiftbox.fit.source import STORED
@@ -147,7 +148,7 @@ def _require_rows(config: QuantizeConfig) -> None:
 def run(config: QuantizeConfig, folder: Path, emit: Emit) -> Path | None:
     """Merge where there is an adapter, quantize, check, and return the folder of the result."""
     began = time.monotonic()
-    machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
+    machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
     sources: tuple[Source, ...] = ()
     if config.calibration_dataset is not None:
         rows = config.calibration_dataset
@@ -186,13 +187,13 @@ def _source(
             "adapter": None,
         }
         _keep_or_begin_anew(folder / WORK, [str(fetched.folder), *data], emit)
-        run_folder.write_json(folder / run_folder.INPUTS, found)
+        write_json(folder / run_folder.INPUTS, found)
         return fetched.folder, found
     named = [*as_list(config.adapter), config.model or ""]
     _keep_or_begin_anew(folder / WORK, [*named, *data], emit)
     place = folder / WORK / MERGED
     made = place / run_folder.MODEL
-    kept = run_folder.read_json(folder / run_folder.INPUTS)
+    kept = read_json(folder / run_folder.INPUTS)
     if made.is_dir() and kept:
         message = text("the merged model is found from before the stop", "沿用中断前合并的模型")
         emit("note", key="merge", message=message)
@@ -204,15 +205,15 @@ def _source(
             emit(event, **fields)
 
     merge.run(first, place, told)
-    found = run_folder.read_json(place / run_folder.INPUTS)
-    run_folder.write_json(folder / run_folder.INPUTS, found)
+    found = read_json(place / run_folder.INPUTS)
+    write_json(folder / run_folder.INPUTS, found)
     return made, found
 
 
 def _keep_or_begin_anew(place: Path, named: list[str], emit: Emit) -> None:
     """Forget the parts of an earlier start when a file of model, adapters or data has changed."""
     now = {name: identity(Path(name)) for name in named if local(name)}
-    if place.is_dir() and run_folder.read_json(place / STAMP) != now:
+    if place.is_dir() and read_json(place / STAMP) != now:
         message = text(
             "the model, an adapter or the calibration data has changed: all is done anew",
             "模型、适配器或校准数据已改变：全部重新开始",
@@ -220,7 +221,7 @@ def _keep_or_begin_anew(place: Path, named: list[str], emit: Emit) -> None:
         emit("warning", message=message)
         shutil.rmtree(place)
     place.mkdir(parents=True, exist_ok=True)
-    run_folder.write_json(place / STAMP, now)
+    write_json(place / STAMP, now)
 
 
 def title(config: QuantizeConfig) -> str:

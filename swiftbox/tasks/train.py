@@ -14,11 +14,12 @@ from swiftbox.config.tuners import WHOLE
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, MachineError, RunError
+from swiftbox.files import read_json, write_json
 from swiftbox.fit.forecast import training
 from swiftbox.language import text
 from swiftbox.lazy import Table
 from swiftbox.methods import METHODS
-from swiftbox.runs.folder import INPUTS, MODEL, checkpoints, read_json, write_json
+from swiftbox.runs.folder import INPUTS, MODEL, checkpoints
 from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
 from swiftbox.tasks.training_check import check, placed
 

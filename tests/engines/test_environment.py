@@ -21,7 +21,7 @@ from swiftbox.engines.environment import install, python_of, remove, self_test, 
 from swiftbox.engines.marker import MARKER, packages_in, python_in
 from swiftbox.engines.needs import TORCH_INDEX
 from swiftbox.errors import MachineError
-from swiftbox.runs.folder import read_json
+from swiftbox.files import read_json
 
 CURE = "swiftbox engines install toy"
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from swiftbox.errors import HubError
-from swiftbox.files import file_lock
+from swiftbox.files import file_lock, named_lock
 from swiftbox.models.local import Local, here, remove
 from swiftbox.models.verified import Marker, Origin
 from swiftbox.runs import folder as run_folder
@@ -290,6 +290,9 @@ def test_a_file_with_a_second_name_elsewhere_is_not_counted_as_freed(caches: Pat
 
 def test_what_is_being_downloaded_is_not_removed(caches: Path) -> None:
     folder = make(caches / "ms/models/o--n/snapshots/master")
-    with file_lock("modelscope-model-o/n"), pytest.raises(HubError, match="being downloaded"):
+    with (
+        file_lock(named_lock("modelscope-model-o/n")),
+        pytest.raises(HubError, match="being downloaded"),
+    ):
         remove(only(here()))
     assert (folder / "model.safetensors").is_file()

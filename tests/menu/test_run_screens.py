@@ -10,6 +10,7 @@ import yaml
 from adapters import make_adapter, make_run
 from walking import CTRL_C, DOWN, ENTER, RUNS, UP, choice, keys, made, walk
 
+from swiftbox.files import write_json
 from swiftbox.menu import actions as acting
 from swiftbox.menu import runs_screen as running
 from swiftbox.menu.next_steps import next_steps, result_of
@@ -130,7 +131,7 @@ def test_an_evaluation_shows_its_scores(trained: Path, capsys: pytest.CaptureFix
         "differences": [],
         "remarks": [],
     }
-    run_folder.write_json(run / "report.json", report)
+    write_json(run / "report.json", report)
     walk(RUNS, NEWEST, choice(2), ENTER, CTRL_C, CTRL_C)
     shown = capsys.readouterr().out
     assert "50.0" in shown

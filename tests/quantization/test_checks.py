@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from swiftbox.config.merge import Quantization
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.errors import ResultError
+from swiftbox.files import write_json
 from swiftbox.quantization import checks, layers
 from swiftbox.quantization import run as work
 from swiftbox.runs import folder as run_folder
@@ -142,7 +143,7 @@ def test_a_tool_that_silently_saves_full_precision_fails_the_run(
         return measured(versions={})
 
     monkeypatch.setattr(work, "tool", tool)
-    run_folder.write_json(tmp_path / run_folder.MACHINE, made_up("cpu").to_dict())
+    write_json(tmp_path / run_folder.MACHINE, made_up("cpu").to_dict())
     config = QuantizeConfig(
         model=str(tiny), hub="local", method="gptq", **{"bits": 4, "group_size": 64},
         dtype="stored", max_perplexity_ratio=1.25, calibration_length=32,

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.core.generation import parity
 from swiftbox.errors import ResultError, RunError
+from swiftbox.files import write_json
 from swiftbox.quantization import run as work
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks.quantize import run
@@ -34,7 +35,7 @@ def nf4(model: Path, **keys: Any) -> QuantizeConfig:
 def carried_out(config: QuantizeConfig, folder: Path) -> list[dict[str, Any]]:
     """Run in a folder; return the events."""
     folder.mkdir(exist_ok=True)
-    run_folder.write_json(folder / run_folder.MACHINE, made_up("cpu").to_dict())
+    write_json(folder / run_folder.MACHINE, made_up("cpu").to_dict())
     said: list[dict[str, Any]] = []
     run(config, folder, lambda event, **fields: said.append({"event": event, **fields}))
     return said

@@ -15,7 +15,7 @@ import pytest
 from box import box, losses
 from tiny import SIZES, train_tokenizer, write_chats, write_config
 
-from swiftbox.runs.folder import read_json
+from swiftbox.files import read_json
 
 pytestmark = pytest.mark.network
 

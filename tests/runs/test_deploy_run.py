@@ -15,6 +15,7 @@ from box import box, events, gone, started, state, until
 from openai import OpenAI
 
 from swiftbox.config.presets import presets
+from swiftbox.files import write_json
 
 PRESET = str(presets()["deploy"])
 TALK = [{"role": "user", "content": "hi"}]
@@ -146,13 +147,11 @@ def run_vllm(out: Path, tiny: Path, parity: str = "off") -> int:
 
     from made_up import made_up
 
-    from swiftbox.runs import folder as run_folder
-
     out.mkdir()
     config = f"task: deploy\nengine: vllm\nmodel: {tiny}\nhub: local\nport: 0\ndtype: bfloat16\n"
     config += f"api_key_env: MY_KEY\nparity: {parity}\n"
     (out / "settled.yaml").write_text(config, "utf-8")
-    run_folder.write_json(out / "machine.json", made_up("cuda").to_dict())
+    write_json(out / "machine.json", made_up("cuda").to_dict())
     with (out / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "swiftbox.worker", str(out)], stdout=log, stderr=log

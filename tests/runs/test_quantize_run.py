@@ -14,7 +14,7 @@ from box import box, events, gone, losses, started, state, until
 from test_readme import QUANTIZE, ROOT
 from tiny import write_chats, write_config
 
-from swiftbox.runs.folder import read_json
+from swiftbox.files import read_json
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import pytest
 from adapters import make_adapter, make_run, qlora
 from made_up import made_up
 
-from swiftbox import files
+from swiftbox import formatting
 from swiftbox.config.merge import MergeConfig
 from swiftbox.config.writing import write
 from swiftbox.devices import host
@@ -183,7 +183,7 @@ def test_a_disk_too_small_is_refused_with_both_numbers(
     needed = merging.stored(tiny).bytes_as("stored") + merging.SPARE_BYTES
     with pytest.raises(MachineError, match=r"1\.0 MB free") as caught:
         merging_of(adapter=adapter, model=tiny)
-    assert f"{files.size(needed)} to write" in caught.value.message
+    assert f"{formatting.size(needed)} to write" in caught.value.message
     assert "output_dir" in caught.value.hint
 
 

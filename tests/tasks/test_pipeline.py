@@ -20,13 +20,14 @@ from swiftbox.config.writing import write
 from swiftbox.core.generation.parity import RECORD
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.errors import ConfigError, MachineError, RunError, UserError
+from swiftbox.files import write_json
 from swiftbox.fit.forecast import Forecast, StepForecast
 from swiftbox.launch.prepare import preflight, with_absolute_paths
 from swiftbox.launch.start import contradictions, plan_of
 from swiftbox.plan import plan
 from swiftbox.runs import child as nested
 from swiftbox.runs.child import Beside
-from swiftbox.runs.folder import SETTLED, Run, append_event, write_json
+from swiftbox.runs.folder import SETTLED, Run, append_event
 from swiftbox.runs.supervise import Child
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, loads

@@ -17,8 +17,8 @@ from transformers import AutoTokenizer, GenerationConfig
 from swiftbox.core.data.encode import Chat, encode_chats
 from swiftbox.data.turns import read_tools, read_turns
 from swiftbox.errors import DataError
+from swiftbox.files import read_json, write_json
 from swiftbox.language import text
-from swiftbox.runs import folder as run_folder
 
 RECORD = "parity.json"
 """In the folder of a model or an adapter; goes where it goes."""
@@ -141,12 +141,12 @@ class Record:
             "prompts": [one.to_dict() for one in self.prompts],
             "answers": [one.to_dict() for one in self.answers],
         }
-        run_folder.write_json(folder / RECORD, found)
+        write_json(folder / RECORD, found)
 
 
 def read(folder: Path) -> Record | None:
     """Return the record in a folder; None where there is none, or not one of these."""
-    found = run_folder.read_json(folder / RECORD)
+    found = read_json(folder / RECORD)
     try:
         prompts = [Prompt(one["name"], one["asked"], tuple(one["ids"])) for one in found["prompts"]]
         answers = [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.errors import RunError
+from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 
@@ -25,7 +26,7 @@ def seal(partial: Path, final: Path, settled: Path, step: int) -> None:
         if path.is_file():
             _sync(path)
             sizes[str(path.relative_to(partial))] = path.stat().st_size
-    run_folder.write_json(partial / run_folder.COMPLETE, {"step": step, "files": sizes})
+    write_json(partial / run_folder.COMPLETE, {"step": step, "files": sizes})
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
@@ -42,7 +43,7 @@ def _sync(path: Path) -> None:
 
 def intact(checkpoint: Path) -> bool:
     """Tell whether every file named by the marker is there in its full size."""
-    sizes = run_folder.read_json(checkpoint / run_folder.COMPLETE).get("files", {})
+    sizes = read_json(checkpoint / run_folder.COMPLETE).get("files", {})
     return bool(sizes) and all(
         (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
         for name, size in sizes.items()

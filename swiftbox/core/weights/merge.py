@@ -22,6 +22,7 @@ from swiftbox.core.weights.cast import Types, cast, write, write_along, written_
 from swiftbox.core.weights.compare import Difference, Seen, difference, prompts, see
 from swiftbox.core.weights.merge_bases import load_base, untie
 from swiftbox.errors import ResultError, RunError
+from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 
@@ -153,7 +154,7 @@ def attach(model: Any, folder: Path, shapes: Shapes) -> Any:
     rows = _rows(model, shapes)
     if rows is not None and rows != model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(rows, mean_resizing=False)  # the adapter brings the rows
-    said = run_folder.read_json(folder / "adapter_config.json")
+    said = read_json(folder / "adapter_config.json")
     if _touches_tables(model, said, shapes) and not said.get("ensure_weight_tying"):
         untie(model)
     with warnings.catch_warnings(record=True) as heard:

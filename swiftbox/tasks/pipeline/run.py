@@ -13,6 +13,7 @@ from swiftbox.config.references import Reference, references, replaced
 from swiftbox.config.task import TaskConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import RunError, UserError
+from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs import child as nested
 from swiftbox.runs import folder as run_folder
@@ -35,7 +36,7 @@ class Pipeline:
 
     def __init__(self, config: PipelineConfig, folder: Path, emit: Emit) -> None:
         self.config, self.folder, self.emit = config, folder, emit
-        self.machine = Machine.from_dict(run_folder.read_json(folder / run_folder.MACHINE))
+        self.machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
         self.places = Places(folder)
         self.before = state.read(folder)
         self.records: dict[str, Record] = {}

@@ -11,6 +11,7 @@ from typing import Any
 
 from swiftbox.config.pipeline import NOT_OF_A_STEP, Step
 from swiftbox.config.references import references, texts
+from swiftbox.files import read_json, write_json
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks.task import leave_the_result
 
@@ -48,14 +49,14 @@ class Record:
 
 def read(folder: Path) -> dict[str, Record]:
     """Return what is remembered of the steps, by name."""
-    rows = run_folder.read_json(folder / run_folder.PIPELINE).get("steps") or []
+    rows = read_json(folder / run_folder.PIPELINE).get("steps") or []
     return {row["name"]: Record(**row) for row in rows}
 
 
 def write(folder: Path, records: Mapping[str, Record]) -> None:
     """Remember the steps."""
     rows = [asdict(one) for one in records.values()]
-    run_folder.write_json(folder / run_folder.PIPELINE, {"steps": rows})
+    write_json(folder / run_folder.PIPELINE, {"steps": rows})
 
 
 def mark(step: Step, earlier: Mapping[str, Record]) -> str:
