@@ -49,7 +49,7 @@ def models(options: argparse.Namespace) -> int:
         listed = [{**asdict(one), "fit": fit} for one, fit in rows[: options.limit or None]]
         answer(json.dumps(merged(listed, online), ensure_ascii=False))
     elif exact and rows:
-        from swiftbox.menu.offers import full_details
+        from swiftbox.menu.options.models import full_details
 
         for line in full_details(exact, rows[0][1]):
             answer(line)
@@ -177,7 +177,7 @@ def _fits(options: argparse.Namespace) -> Any:
     from swiftbox.devices.imagined import imagined
     from swiftbox.devices.probe import probe
     from swiftbox.fit.source import of_row
-    from swiftbox.menu.offers import fits_on
+    from swiftbox.menu.options.models import fits_on
 
     fit = fits_on(imagined(options.on) if options.on else probe(Path.cwd()))
     # No method here trains some kinds, however small they are.
@@ -218,7 +218,7 @@ def _counts(options: argparse.Namespace) -> int:
 
 def _list(rows: Sequence[tuple[Model, str | None]], limit: int) -> None:
     """Print a table of 80 columns."""
-    from swiftbox.menu.offers import gigabytes, senses, table_line
+    from swiftbox.menu.options.models import gigabytes, senses, table_line
 
     shown = rows[: limit or None]
     widths, right = (min(42, max(len(one.name) for one, _ in shown)), 5, 7, 11, 5, 5), (1, 4)
@@ -275,7 +275,7 @@ def datasets(options: argparse.Namespace) -> int:
 
 def _list_datasets(shown: Sequence[Dataset]) -> None:
     """Print a table of 80 columns."""
-    from swiftbox.menu.offers import table_line
+    from swiftbox.menu.options.models import table_line
 
     widths, right = (min(44, max(len(one.name) for one in shown)), 11, 22), (1,)
     head = (text("dataset", "数据集"), text("rows", "行数"), text("about", "内容"))

@@ -26,7 +26,7 @@ from swiftbox.engines.marker import read_marker
 from swiftbox.errors import MachineError, UserError
 from swiftbox.language import text
 from swiftbox.launch.engine_consent import confirm, room
-from swiftbox.menu.offers import gigabytes, table_line
+from swiftbox.menu.options.models import gigabytes, table_line
 
 WIDTHS = (9, 11, 8, 49)
 NOT_WELL = 1

@@ -8,7 +8,7 @@ import json
 from swiftbox.cli.verbs import answer, say
 from swiftbox.errors import HubError
 from swiftbox.language import text
-from swiftbox.menu.offers import gigabytes, table_line
+from swiftbox.menu.options.models import gigabytes, table_line
 from swiftbox.models import local
 from swiftbox.models.download_request import Kind
 from swiftbox.models.local import Local

@@ -15,8 +15,8 @@ from swiftbox.display.live import View
 from swiftbox.files import write_atomic
 from swiftbox.language import text
 from swiftbox.launch import start as launch
-from swiftbox.menu.ask import pause, say, select, type_in
 from swiftbox.menu.home import keys_kept
+from swiftbox.menu.questions import pause, say, select, type_in
 from swiftbox.runs import folder as run_folder
 
 LOOK_AGAIN_S = 0.1

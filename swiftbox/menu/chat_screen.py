@@ -13,11 +13,11 @@ from swiftbox.config.fields import cards
 from swiftbox.config.writing import scalar
 from swiftbox.language import text
 from swiftbox.launch.start import Prepared
-from swiftbox.menu.ask import Back, select
 from swiftbox.menu.draft import Draft, default_name
 from swiftbox.menu.form import ask_field
+from swiftbox.menu.options.benchmarks import deployments
+from swiftbox.menu.questions import Back, select
 from swiftbox.menu.review_screen import Extra, Screen, review
-from swiftbox.menu.sources import deployments
 from swiftbox.models.requirements import Finding
 from swiftbox.plan import Plan
 from swiftbox.tasks.chat import placed, require_answerers

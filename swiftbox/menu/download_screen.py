@@ -13,10 +13,10 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.writing import scalar
 from swiftbox.errors import UserError
 from swiftbox.language import text
-from swiftbox.menu.ask import Back, complain, pause, say, select
 from swiftbox.menu.draft import Draft
-from swiftbox.menu.offers import Datasets, Models, gigabytes
+from swiftbox.menu.options.models import Datasets, Models, gigabytes
 from swiftbox.menu.picker import Picker
+from swiftbox.menu.questions import Back, complain, pause, say, select
 from swiftbox.menu.review_screen import Extra, Screen, review
 from swiftbox.models import local
 from swiftbox.models.download_request import wanted

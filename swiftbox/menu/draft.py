@@ -16,7 +16,7 @@ from swiftbox.config.writing import scalar, write
 from swiftbox.errors import UserError
 from swiftbox.language import text
 from swiftbox.menu.form import Values, unknown
-from swiftbox.menu.offers import MachineNow
+from swiftbox.menu.options.models import MachineNow
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load, loads
 from swiftbox.tasks.task import Task

@@ -12,10 +12,10 @@ from swiftbox.config.reading import read_text
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import scalar
 from swiftbox.language import text
-from swiftbox.menu.ask import Back, select, tell, type_in, type_path
+from swiftbox.menu.field_pickers import PICKED, may_be_empty, pick, takes_one, task_of, written
 from swiftbox.menu.goals import suggested
-from swiftbox.menu.offers import MachineNow
-from swiftbox.menu.pickers import PICKED, may_be_empty, pick, takes_one, task_of, written
+from swiftbox.menu.options.models import MachineNow
+from swiftbox.menu.questions import Back, select, tell, type_in, type_path
 from swiftbox.tasks.checks import looks_like_path
 
 Values = dict[str, Any]

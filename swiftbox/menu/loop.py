@@ -10,7 +10,7 @@ from swiftbox.devices.probe import start_probe
 from swiftbox.errors import UserError
 from swiftbox.language import LANGUAGES, language, save_language, text
 from swiftbox.menu import home
-from swiftbox.menu.ask import Back, complain, pause, say, select
+from swiftbox.menu.questions import Back, complain, pause, say, select
 
 
 def run() -> int:
@@ -55,7 +55,7 @@ def demo(_probe: Any) -> None:
     """Run the demo in a folder here."""
     from swiftbox.display.demo import DEFAULT_NAME
     from swiftbox.display.demo import demo as start
-    from swiftbox.menu.ask import type_in
+    from swiftbox.menu.questions import type_in
     from swiftbox.starter.corpus import check_name
 
     def check(typed: str) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from swiftbox.files import read_json
 from swiftbox.language import text
-from swiftbox.menu.sources import named
+from swiftbox.menu.options.benchmarks import named
 from swiftbox.models.local_adapters import has_adapter
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks import TASKS

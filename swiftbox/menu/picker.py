@@ -25,8 +25,8 @@ from prompt_toolkit.layout.dimension import Dimension
 from prompt_toolkit.utils import get_cwidth
 
 from swiftbox.language import text
-from swiftbox.menu.ask import Back, say
-from swiftbox.menu.offers import ALL, Offer, table_line
+from swiftbox.menu.options.models import ALL, Offer, table_line
+from swiftbox.menu.questions import Back, say
 
 MOST_ROWS = 11
 """With question, views, head, two lines on the row and the keys these fit 24 lines."""
@@ -38,7 +38,7 @@ Check = Callable[[str], str]
 
 
 class Source(Protocol):
-    """What is offered: see swiftbox.menu.offers."""
+    """What is offered: see swiftbox.menu.options.models."""
 
     head: tuple[str, ...]
     widths: tuple[int, ...]

@@ -14,13 +14,13 @@ from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import scalar
 from swiftbox.evaluation.benchmarks import SAMPLES
 from swiftbox.language import text
-from swiftbox.menu.ask import Back, select, select_many
 from swiftbox.menu.draft import Draft, default_name, of_file, of_task
 from swiftbox.menu.evaluate_screen import asks_others, samples_title
 from swiftbox.menu.form import Values, ask_field, more
 from swiftbox.menu.goals import GOALS, Goal
+from swiftbox.menu.questions import Back, select, select_many
 from swiftbox.menu.review_screen import Extra, Screen, review
-from swiftbox.menu.starting import starts_of
+from swiftbox.menu.start_screen import starts_of
 from swiftbox.menu.training_screen import method_for
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.checks import looks_like_path

@@ -17,9 +17,9 @@ from swiftbox.language import text
 from swiftbox.launch import start as launch
 from swiftbox.launch.engine_consent import provide
 from swiftbox.menu.actions import carry_out, save_as, show_yaml
-from swiftbox.menu.ask import Back, complain, say, select, tell
 from swiftbox.menu.draft import Draft, command_of, default_name, of_file
 from swiftbox.menu.form import more
+from swiftbox.menu.questions import Back, complain, say, select, tell
 from swiftbox.tasks.load import Loaded
 
 Act = Callable[[Draft], Draft]

@@ -15,11 +15,11 @@ from swiftbox.evaluation.writing import PAGE, REPORT
 from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.launch import start as launch
-from swiftbox.menu.ask import Back, complain, forget_typed, pause, say, select
 from swiftbox.menu.draft import of_task
 from swiftbox.menu.form import unknown
 from swiftbox.menu.next_steps import Step, next_steps, result_of
-from swiftbox.menu.offers import MachineNow
+from swiftbox.menu.options.models import MachineNow
+from swiftbox.menu.questions import Back, complain, forget_typed, pause, say, select
 from swiftbox.menu.review_screen import review
 from swiftbox.menu.screens import screen_of
 from swiftbox.runs import folder as run_folder

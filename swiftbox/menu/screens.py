@@ -11,9 +11,9 @@ from swiftbox.menu import chat_screen as chatting
 from swiftbox.menu import download_screen as downloading
 from swiftbox.menu import evaluate_screen as evaluating
 from swiftbox.menu import pipeline_screen as chaining
-from swiftbox.menu import starting
+from swiftbox.menu import start_screen as starting
 from swiftbox.menu import training_screen as training
-from swiftbox.menu.ask import say
+from swiftbox.menu.questions import say
 from swiftbox.menu.review_screen import Screen
 from swiftbox.tasks import TASKS
 

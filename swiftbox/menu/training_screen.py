@@ -12,12 +12,12 @@ from swiftbox.config.presets import presets
 from swiftbox.language import text
 from swiftbox.launch import start as launch
 from swiftbox.menu import review_screen as reviewing
-from swiftbox.menu.ask import Back, pause, select
 from swiftbox.menu.draft import Draft, of_file
 from swiftbox.menu.form import fill
 from swiftbox.menu.goals import GOALS, Goal
+from swiftbox.menu.questions import Back, pause, select
 from swiftbox.menu.review_screen import Extra, Screen
-from swiftbox.menu.starting import files_of
+from swiftbox.menu.start_screen import files_of
 from swiftbox.tasks.load import of_training
 from swiftbox.tasks.train import TRAIN
 

@@ -18,9 +18,9 @@ from swiftbox.config.fields import cards
 from swiftbox.config.merge import MergeConfig
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import write
-from swiftbox.menu.ask import Back, folded
 from swiftbox.menu.form import ask_field, fill, mistake
-from swiftbox.menu.sources import Adapters, Benchmarks
+from swiftbox.menu.options.benchmarks import Adapters, Benchmarks
+from swiftbox.menu.questions import Back, folded
 from swiftbox.runs import folder as run_folder
 
 ENTER, DOWN, UP, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x1b[A", "\x03", "\t", "\x15"

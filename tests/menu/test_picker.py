@@ -16,9 +16,9 @@ from prompt_toolkit.utils import get_cwidth
 
 from swiftbox.devices.imagined import imagined
 from swiftbox.devices.machine import Machine
-from swiftbox.menu.ask import Back
-from swiftbox.menu.offers import Datasets, Models
+from swiftbox.menu.options.models import Datasets, Models
 from swiftbox.menu.picker import AROUND, MOST_ROWS, Picker, common, completions
+from swiftbox.menu.questions import Back
 
 ENTER, TAB, DOWN, UP, LEFT, RIGHT = "\r", "\t", "\x1b[B", "\x1b[A", "\x1b[D", "\x1b[C"
 CTRL_C, CLEAR, BACKSPACE, PAGE_DOWN = "\x03", "\x15", "\x7f", "\x1b[6~"

@@ -15,8 +15,8 @@ from swiftbox.errors import MachineError
 from swiftbox.menu import actions as acting
 from swiftbox.menu import home
 from swiftbox.menu import review_screen as reviewing
-from swiftbox.menu.ask import Back
 from swiftbox.menu.draft import command_of, nearest_preset, of_task
+from swiftbox.menu.questions import Back
 from swiftbox.menu.review_screen import Screen, review
 from swiftbox.menu.screens import SCREENS, begin, screen_of
 from swiftbox.runs import folder as run_folder

@@ -21,8 +21,8 @@ from swiftbox.config.fields import cards
 from swiftbox.fit.estimate import estimate
 from swiftbox.launch import start as launch
 from swiftbox.menu import loop
-from swiftbox.menu.ask import Back
 from swiftbox.menu.form import mistake
+from swiftbox.menu.questions import Back
 from swiftbox.menu.training_screen import TRAIN as TRAINING
 from swiftbox.menu.training_screen import Draft, review
 from swiftbox.methods import METHODS

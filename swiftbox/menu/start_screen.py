@@ -10,9 +10,9 @@ from typing import Any
 from swiftbox.config.fields import cards
 from swiftbox.config.presets import presets
 from swiftbox.language import text
-from swiftbox.menu.ask import Back, select
 from swiftbox.menu.draft import of_file, of_task
 from swiftbox.menu.form import ask_field, fill
+from swiftbox.menu.questions import Back, select
 from swiftbox.menu.review_screen import Screen, review
 
 BEGINNING = 4000

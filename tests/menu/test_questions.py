@@ -12,7 +12,7 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from swiftbox.errors import DataError
-from swiftbox.menu.ask import complain, forget_typed, select
+from swiftbox.menu.questions import complain, forget_typed, select
 
 
 def test_keys_typed_while_a_run_had_the_screen_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

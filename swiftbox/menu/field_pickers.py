@@ -10,9 +10,9 @@ from swiftbox.config.fields import Card, union_members
 from swiftbox.config.groups import as_list
 from swiftbox.config.task import TaskConfig
 from swiftbox.language import text
-from swiftbox.menu.offers import Datasets, MachineNow, Models
+from swiftbox.menu.options.benchmarks import Adapters, Benchmarks, Comparable, Endpoints
+from swiftbox.menu.options.models import Datasets, MachineNow, Models
 from swiftbox.menu.picker import Check, Picker, Source
-from swiftbox.menu.sources import Adapters, Benchmarks, Comparable, Endpoints
 
 Make = Callable[[type[TaskConfig], MachineNow], Source]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from swiftbox.evaluation.benchmarks import SAMPLES
 from swiftbox.language import text
-from swiftbox.menu.offers import ALL, HERE, MachineNow, Models, Offer, shortest
+from swiftbox.menu.options.models import ALL, HERE, MachineNow, Models, Offer, shortest
 from swiftbox.models import catalogue
 from swiftbox.models import local_adapters as adapters_here
 from swiftbox.models.catalogue import Benchmark

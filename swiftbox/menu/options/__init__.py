@@ -1,0 +1,1 @@
+"""What a picker offers: models, datasets, adapters, benchmarks, deployments; no terminal code."""
