@@ -43,7 +43,7 @@ STILTED = {
 
 DEVICE_NAMES = frozenset({"cuda", "rocm", "npu", "mps"})
 FAMILIES = re.compile(
-    r"^(qwen|llama|gemma|mistral|mixtral|deepseek|glm|chatglm|phi|internlm|baichuan|yi|mamba|rwkv)"
+    r"^(qwen|llama(?!pro|factory|-factory)|gemma|mistral|mixtral|deepseek|glm|chatglm|phi|internlm|baichuan|yi|mamba|rwkv)"
 )
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 

@@ -7,9 +7,13 @@ import importlib
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+import house_laws as laws
 import pytest
+from house_laws import CHINESE, PACKAGE, ROOT, name_of, python_files
 from made_up import made_up
 
 from swiftbox.config.fields import cards
@@ -21,51 +25,25 @@ from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "swiftbox"
 HEAVY = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets")
 HEAVY += ("modelscope", "modelscope_hub", "huggingface_hub")
 
-FRONT = [
-    "swiftbox",
-    "swiftbox.cli.main",
-    "swiftbox.cli.verbs",
-    "swiftbox.menu.home",
-    "swiftbox.launch.start",
-    "swiftbox.tasks.pipeline.chain",
-    "swiftbox.runs.supervise",
-    "swiftbox.launch.detached",
-    "swiftbox.runs.child",
-    "swiftbox.plan",
-    "swiftbox.launch.prepare",
-    "swiftbox.converters.translating",
-    "swiftbox.converters.report",
-    "swiftbox.display.preview",
-    "swiftbox.display.live",
-    "swiftbox.worker",
-    "swiftbox.tasks.load",
-    "swiftbox.methods",
-    "swiftbox.hub.fetch",
-    "swiftbox.models.inspection",
-    "swiftbox.models.local",
-    "swiftbox.hub.online",
-    "swiftbox.hub.download",
-    "swiftbox.cli.download",
-    "swiftbox.cli.engines",
-    "swiftbox.launch.engine_consent",
-    "swiftbox.engines.running",
-    "swiftbox.devices.probe",
-    "swiftbox.devices.doctor",
-    "swiftbox.display.demo",
-    "swiftbox.display.chat",
-    "swiftbox.chat.terminal",
-    "swiftbox.tasks.participants",
-    "swiftbox.tasks.temporary_server",
-]
+TORCH_ROOMS = ("core", "engines.tools", "serving")
+"""Rooms whose modules may load torch when they are imported; all others never do."""
 
 
-def python_files() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+FAMILY_TABLE = "families.py"
+"""The one file that may test the name of a model family."""
+
+
+def source(path: Path) -> str:
+    return path.read_text("utf-8")
+
+
+def broken(law: Callable[[str], Any], files: Iterable[Path] | None = None) -> dict[str, Any]:
+    """Map each file that breaks a law to what breaks it."""
+    checked = python_files() if files is None else files
+    return {name_of(path): breaches for path in checked if (breaches := law(source(path)))}
 
 
 def in_child(code: str) -> str:
@@ -73,10 +51,17 @@ def in_child(code: str) -> str:
     return done.stdout
 
 
+def front_modules() -> list[str]:
+    """Return every module that a launcher, a menu or a check may import."""
+    names = (laws.module_of(path, ROOT) for path in laws.python_files())
+    rooms = tuple(f"swiftbox.{room}" for room in TORCH_ROOMS)
+    return [name for name in names if not name.startswith((*rooms, "swiftbox.__main__"))]
+
+
 def test_the_front_never_imports_torch() -> None:
-    imports = "; ".join(f"import {name}" for name in FRONT)
-    found = in_child(f"import sys; {imports}; print([m for m in {HEAVY} if m in sys.modules])")
-    assert found.strip() == "[]"
+    imports = "; ".join(f"import {name}" for name in front_modules())
+    loaded = in_child(f"import sys; {imports}; print([m for m in {HEAVY} if m in sys.modules])")
+    assert loaded.strip() == "[]"
 
 
 def test_help_loads_neither_pydantic_nor_yaml_nor_rich() -> None:
@@ -134,43 +119,12 @@ def test_every_method_file_is_registered() -> None:
 
 def test_every_task_is_registered_under_its_name() -> None:
     declared = {
-        path.stem
-        for path in (PACKAGE / "tasks").glob("*.py")
+        path.parent.name if path.name == "task.py" else path.stem
+        for path in (PACKAGE / "tasks").rglob("*.py")
         if re.search(r"^[A-Z]+: Task\[", path.read_text("utf-8"), re.MULTILINE)
     }
     assert declared == set(TASKS)
     assert {name: task.name for name, task in TASKS.items()} == {name: name for name in TASKS}
-
-
-DEVICE_NAMES = {"cuda", "rocm", "npu", "mps"}
-
-
-def device_tests(source: str) -> list[int]:
-    """Return the lines that compare something with the name of a device."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, (ast.Compare, ast.Match)):
-            continue
-        words = {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}
-        if words & DEVICE_NAMES:
-            found.append(node.lineno)
-    return found
-
-
-def test_the_search_for_device_tests_finds_one() -> None:
-    assert device_tests("if device == 'npu':\n    pass") == [1]
-
-
-def test_no_device_name_is_tested_outside_devices() -> None:
-    found = {
-        str(path.relative_to(ROOT)): lines
-        for path in python_files()
-        if "devices" not in path.parts and (lines := device_tests(path.read_text("utf-8")))
-    }
-    assert found == {}
-
-
-CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 CONFIGS = {name: model for task in TASKS.values() for name, model in task.choices.items()}
@@ -182,32 +136,6 @@ def test_every_field_has_help_in_both_languages(name: str) -> None:
         assert len(card.en) > 3, card.name
         assert not CHINESE.search(card.en), card.name
         assert CHINESE.search(card.zh), card.name
-
-
-def texts(source: str) -> list[tuple[int, str, str]]:
-    """Return the line and the two literal texts of every text(en, zh) call."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call) or getattr(node.func, "id", "") != "text":
-            continue
-        if any(isinstance(one, ast.Starred) for one in node.args):
-            continue
-        literal = [
-            "".join(str(one.value) for one in ast.walk(arg) if isinstance(one, ast.Constant))
-            for arg in node.args
-        ]
-        found.append((node.lineno, *[*literal, "", ""][:2]))
-    return found
-
-
-def test_every_text_is_said_in_both_languages() -> None:
-    missing = []
-    for path in python_files():
-        for line, english, chinese in texts(path.read_text("utf-8")):
-            letters = re.sub(r"[^A-Za-z]", "", english)
-            if CHINESE.search(english) or (len(letters) > 12 and not CHINESE.search(chinese)):
-                missing.append(f"{path.relative_to(ROOT)}:{line} {english[:40]}")
-    assert missing == []
 
 
 @pytest.mark.parametrize("backend", sorted(BACKENDS))
@@ -239,13 +167,173 @@ def test_every_preset_is_in_its_written_form() -> None:
                 assert "#" in line, f"{name}: {line}"
 
 
+# ---- laws 1-4: sizes, circles, names
+
+
+def test_few_modules_lie_loose() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= laws.MAX_LOOSE_MODULES
+
+
 def test_no_file_outgrows_its_idea() -> None:
-    long = {
-        str(path.relative_to(ROOT)): count
+    lengths = {name_of(path): len(source(path).splitlines()) for path in python_files()}
+    assert {file: n for file, n in lengths.items() if n > laws.MAX_FILE_LINES} == {}
+
+
+def test_no_function_is_long_and_no_signature_wide() -> None:
+    assert broken(laws.long_functions) == {}
+    assert broken(laws.wide_signatures) == {}
+
+
+def test_a_long_function_and_a_wide_signature_are_found() -> None:
+    body = "    pass\n" * laws.MAX_FUNCTION_LINES
+    assert laws.long_functions(f"def f():\n{body}") == [(1, "f", 41)]
+    assert laws.wide_signatures("def f(self, a, b, c, d, e): pass") == []
+    assert laws.wide_signatures("def f(a, b, *, c, d, e, f): pass") == [(1, "f", 6)]
+
+
+def test_no_module_imports_in_a_circle() -> None:
+    assert laws.import_circles(laws.import_graph(ROOT)) == []
+
+
+def test_an_import_circle_is_found_even_when_deferred(tmp_path: Path) -> None:
+    package = tmp_path / "swiftbox"
+    package.mkdir()
+    (package / "a.py").write_text("from swiftbox import b\n", encoding="utf-8")
+    (package / "b.py").write_text("def f():\n    import swiftbox.c\n", encoding="utf-8")
+    (package / "c.py").write_text("from swiftbox.a import x\n", encoding="utf-8")
+    circles = laws.import_circles(laws.import_graph(tmp_path))
+    assert circles == [["swiftbox.a", "swiftbox.b", "swiftbox.c"]]
+
+
+def test_a_class_name_stands_for_one_class() -> None:
+    assert laws.class_names({name_of(path): source(path) for path in python_files()}) == {}
+
+
+def test_a_class_name_used_twice_is_found() -> None:
+    twice = {"a.py": "class Row: pass", "b.py": "class Row: pass\nclass Other: pass"}
+    assert laws.class_names(twice) == {"Row": ["a.py", "b.py"]}
+
+
+def test_every_name_says_what_the_thing_is() -> None:
+    checked = python_files(PACKAGE, ROOT / "tests", ROOT / "scripts")
+    assert broken(laws.empty_names, checked) == {}
+    assert [name_of(path) for path in checked if path.stem in laws.EMPTY_NAMES] == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "for one in rows: pass",
+        "[x for found in rows]",
+        "def f(told): pass",
+        "f = lambda made: made",
+        "def helper(): pass",
+        "own = 1",
+        "with f() as held: pass",
+        "import json as utils",
+    ],
+)
+def test_a_name_that_says_nothing_is_found(planted: str) -> None:
+    assert len(laws.empty_names(planted)) == 1
+
+
+# ---- law 5 and 6: one place for each thing
+
+
+def elsewhere(home: str) -> list[Path]:
+    """Return the package's files but one; scripts of an engine stand alone and are left out."""
+    return [
+        path
         for path in python_files()
-        if (count := len(path.read_text("utf-8").splitlines())) > 400
-    }
-    assert long == {}
+        if path != PACKAGE / home and PACKAGE / "engines" / "tools" not in path.parents
+    ]
+
+
+def test_units_and_widths_are_formatted_in_one_place() -> None:
+    others = elsewhere("formatting.py")
+    assert broken(laws.formatted_units, others) == {}
+    assert broken(lambda code: laws.calls_of(code, laws.WIDTH_CALLS), others) == {}
+
+
+def test_locks_atomic_writes_and_room_are_in_one_place() -> None:
+    others = elsewhere("files.py")
+    assert broken(lambda code: laws.calls_of(code, laws.FILE_CALLS), others) == {}
+
+
+@pytest.mark.parametrize("planted", ['f"{n / 2**30:.1f} GiB"', 'f"{t:.0f} s left"', 'f"{t} 秒"'])
+def test_a_unit_written_elsewhere_is_found(planted: str) -> None:
+    assert laws.formatted_units(planted) == [1]
+
+
+def test_plain_words_after_a_number_are_no_unit() -> None:
+    assert laws.formatted_units('f"{n} steps, {n} byte-pairs"') == []
+
+
+def test_a_lock_and_a_width_elsewhere_are_found() -> None:
+    assert laws.calls_of("fcntl.flock(file, 1); os.replace(a, b)", laws.FILE_CALLS) == [1, 1]
+    assert laws.calls_of("x = get_cwidth(line)", laws.WIDTH_CALLS) == [1]
+
+
+def test_events_are_constants_and_displays_are_not_chosen_by_keys() -> None:
+    assert broken(laws.literal_events) == {}
+    assert broken(laws.sniffed_keys, python_files(PACKAGE / "display")) == {}
+
+
+def test_a_literal_event_and_a_sniffed_key_are_found() -> None:
+    assert laws.literal_events('emit("note", message="")') == [1]
+    assert laws.literal_events("emit(events.NOTE, message='')") == []
+    assert laws.sniffed_keys('if "url" in event: pass') == [1]
+
+
+# ---- law 7: both languages, plain English
+
+
+def test_every_text_is_in_both_languages() -> None:
+    assert broken(laws.untranslated) == {}
+
+
+def test_a_text_without_chinese_is_found() -> None:
+    assert laws.untranslated('text("the model is not here", "the model")') != []
+
+
+def test_the_english_is_plain() -> None:
+    assert broken(laws.stilted, python_files(PACKAGE, ROOT / "tests", ROOT / "scripts")) == {}
+
+
+@pytest.mark.parametrize("planted", ["It is made anew.", "x is no number", "It goes\non later."])
+def test_stilted_english_is_found(planted: str) -> None:
+    assert laws.stilted(f'"""{planted}"""') != []
+    assert laws.stilted(f'text("""{planted}""", "")') != []
+    assert laws.stilted(f'Field(help="""{planted}""")') != []
+
+
+# ---- law 8: devices, methods and families are rows, not branches
+
+
+def outside(*rooms: str) -> list[Path]:
+    return [path for path in python_files() if not {*rooms} & {*path.relative_to(PACKAGE).parts}]
+
+
+def test_devices_methods_and_families_are_tested_in_their_rooms_only() -> None:
+    assert broken(laws.device_tests, outside("devices")) == {}
+    others = outside("methods", "converters")  # converters read the words of other tools
+    assert broken(lambda code: laws.method_tests(code, METHODS), others) == {}
+    assert broken(laws.family_tests, outside(FAMILY_TABLE)) == {}
+
+
+def test_a_branch_on_a_device_a_method_or_a_family_is_found() -> None:
+    assert laws.device_tests("if device == 'npu':\n    pass") == [1]
+    assert laws.method_tests("if stage in ('dpo', 'kto'): pass", METHODS) == [1, 1]
+    assert laws.family_tests("if kind.startswith('x') or kind == 'qwen2_vl': pass") == [1]
+    assert laws.family_tests("if tuner == 'llamapro': pass") == []
+
+
+# ---- law 9: the README
+
+
+def test_the_readme_is_a_newcomers_page() -> None:
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert len(lines) <= laws.MAX_README_LINES
 
 
 def test_every_module_says_what_it_is_for() -> None:
