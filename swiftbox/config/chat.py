@@ -16,10 +16,15 @@ class ChatConfig(TaskConfig):
     """Fields of a chat."""
 
     task: Literal["chat"] = setting(
-        "chat", en="what this file asks for", zh="本文件要做什么", section="task"
+        "chat",
+        label_zh="任务",
+        en="what this file asks for",
+        zh="本文件要做什么",
+        section="task",
     )
     model: str | None = setting(
         None,
+        label_zh="模型",
         en="run, folder or id of a model; with endpoint: the name it is served under",
         zh="模型所在的运行、目录或 id；配合 endpoint 时为服务中的模型名称",
         section="model",
@@ -28,6 +33,7 @@ class ChatConfig(TaskConfig):
     )
     adapter: str | None = setting(
         None,
+        label_zh="适配器",
         en="run, folder or id of an adapter; its base is the model, or the one it was trained on",
         zh="适配器所在的运行、目录或 id；基座为 model，留空则为其训练基座",
         section="model",
@@ -36,6 +42,7 @@ class ChatConfig(TaskConfig):
     )
     endpoint: str | None = setting(
         None,
+        label_zh="服务地址",
         en="URL of an OpenAI-compatible server to talk to instead",
         zh="改为与此 URL 上的 OpenAI 兼容服务对话",
         section="model",
@@ -44,6 +51,7 @@ class ChatConfig(TaskConfig):
     )
     compare: str | None = setting(
         None,
+        label_zh="对比对象",
         en="who answers beside it: base, or a run, folder, id or URL",
         zh="并排作答的对象：base（基座），或运行、目录、id、URL",
         section="model",
@@ -52,24 +60,28 @@ class ChatConfig(TaskConfig):
     )
     hub: Literal["modelscope", "huggingface", "local"] = setting(
         "modelscope",
+        label_zh="模型社区",
         en="where an id is fetched from; a folder that exists is always used as it is",
         zh="模型 id 从哪里下载；已存在的目录总是直接使用",
         section="model",
     )
     revision: str | None = setting(
         None,
+        label_zh="模型版本",
         en="branch, tag or commit of the model on the hub",
         zh="模型在社区上的分支、标签或提交号",
         section="model",
     )
     trust_remote_code: bool = setting(
         False,
+        label_zh="信任远程代码",
         en="run Python code that comes with the model; only for a source you trust",
         zh="允许执行模型自带的 Python 代码；仅用于可信来源",
         section="model",
     )
     system: str | None = setting(
         None,
+        label_zh="系统提示",
         en="system prompt that the conversation begins with",
         zh="对话开头的系统提示",
         section="run",
@@ -77,6 +89,7 @@ class ChatConfig(TaskConfig):
     )
     prompt: str | list[str] | None = setting(
         None,
+        label_zh="提问",
         en="what to ask, without a terminal; a list: each in a conversation of its own",
         zh="无终端时要问的内容；列表：各自独立对话",
         section="run",
@@ -85,6 +98,7 @@ class ChatConfig(TaskConfig):
     )
     max_tokens: int = setting(
         1024,
+        label_zh="最大回答长度",
         en="longest answer in tokens",
         zh="回答的最大 token 数",
         section="run",
@@ -92,6 +106,7 @@ class ChatConfig(TaskConfig):
     )
     temperature: float | None = setting(
         None,
+        label_zh="采样温度",
         en="how varied answers are; 0: always the likeliest; empty: the model's own, or else 0",
         zh="回答的随机程度；0：总取最可能的；留空：按模型自身设置，无则为 0",
         section="run",
@@ -100,6 +115,7 @@ class ChatConfig(TaskConfig):
     )
     api_key_env: str | None = setting(
         None,
+        label_zh="密钥变量",
         en="environment variable that holds the endpoint's API key",
         zh="保存 endpoint 的 API 密钥的环境变量名",
         section="run",

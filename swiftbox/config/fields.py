@@ -7,13 +7,16 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from swiftbox.language import text
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SECTIONS = ("task", "model", "method", "data", "train", "run")
 
@@ -31,24 +34,43 @@ def section_title(section: str) -> str:
     return text(*titles[section])
 
 
+class FieldOptions(TypedDict, total=False):
+    """What a field may declare beyond its texts and section."""
+
+    essential: bool
+    """The menu asks for it without being asked to show more."""
+    only: Mapping[str, tuple[Any, ...]]
+    """Values of other fields with which this one matters, such as {"tuner_type": ("lora",)};
+    with others it is not asked, not written, and noted if given."""
+    ge: float
+    gt: float
+    le: float
+    lt: float
+    min_length: int
+
+
 def setting(
     default: Any = ...,
     *,
+    label_zh: str,
     en: str,
     zh: str,
     section: str,
-    essential: bool = False,
-    only: Mapping[str, tuple[Any, ...]] | None = None,
-    **bounds: Any,
+    **options: Unpack[FieldOptions],
 ) -> Any:
-    """Declare a field: both help texts, its section, and where it means something.
-
-    `only` maps another field to the values with which this one matters, such as
-    ``{"tuner_type": ("lora",)}``; elsewhere it is not asked, not written and noted when given.
-    """
-    scope = {key: list(values) for key, values in (only or {}).items()}
-    extra: Any = {"zh": zh, "section": section, "essential": essential, "only": scope}
-    return Field(default, description=en, json_schema_extra=extra, **bounds)
+    """Declare a field: its Chinese label, its help in both languages, its section, its bounds."""
+    scope = {key: list(values) for key, values in options.get("only", {}).items()}
+    extra: Any = {
+        "label_zh": label_zh,
+        "zh": zh,
+        "section": section,
+        "essential": options.get("essential", False),
+        "only": scope,
+    }
+    constraints: Any = {
+        key: value for key, value in options.items() if key not in ("essential", "only")
+    }
+    return Field(default, description=en, json_schema_extra=extra, **constraints)
 
 
 @dataclass(frozen=True)
@@ -63,6 +85,7 @@ class Card:
     maximum: float | None
     minimum_excluded: bool
     maximum_excluded: bool
+    label_zh: str
     en: str
     zh: str
     section: str
@@ -75,6 +98,11 @@ class Card:
     def help(self) -> str:
         """Return the help text in the current language."""
         return text(self.en, self.zh)
+
+    @property
+    def label(self) -> str:
+        """Return the key, in Chinese with its Chinese label before it: `学习率 learning_rate`."""
+        return text(self.name, f"{self.label_zh} {self.name}")
 
     def applies(self, values: Mapping[str, Any]) -> bool:
         """Tell whether the field means something among these values."""
@@ -105,6 +133,7 @@ def card(name: str, info: FieldInfo) -> Card:
         maximum=bounds.get("le", bounds.get("lt")),
         minimum_excluded="gt" in bounds,
         maximum_excluded="lt" in bounds,
+        label_zh=str(extra["label_zh"]),
         en=info.description or "",
         zh=str(extra["zh"]),
         section=str(extra["section"]),

@@ -25,9 +25,14 @@ class PipelineConfig(TaskConfig):
     """Fields of a pipeline."""
 
     task: Literal["pipeline"] = setting(
-        "pipeline", en="what this file asks for", zh="本文件要做什么", section="task"
+        "pipeline",
+        label_zh="任务",
+        en="what this file asks for",
+        zh="本文件要做什么",
+        section="task",
     )
     steps: tuple[Step, ...] = setting(
+        label_zh="步骤",
         en="blocks with name:, task: and its keys; ${name.model} is what an earlier step made",
         zh="若干块，各含 name:、task: 及其键；${name.model} 表示前面步骤的结果",
         section="run",

@@ -38,6 +38,7 @@ class QuantizeFields(TaskConfig):
 
     model: str | None = setting(
         None,
+        label_zh="模型",
         en="model, unquantized: folder, run or id; empty: the one the adapter was trained on",
         zh="未量化的模型：目录、运行或 id；留空则用适配器训练时的基座",
         section="model",
@@ -46,6 +47,7 @@ class QuantizeFields(TaskConfig):
     )
     adapter: str | list[str] | None = setting(
         None,
+        label_zh="适配器",
         en="run, folder or id of an adapter, or a list of them; merged first, in float32",
         zh="适配器所在的运行、目录或 id，或其列表；会先以 float32 合并",
         section="model",
@@ -54,18 +56,21 @@ class QuantizeFields(TaskConfig):
     )
     hub: Literal["modelscope", "huggingface", "local"] = setting(
         "modelscope",
+        label_zh="模型社区",
         en="where an id is fetched from; a folder that exists is always used as it is",
         zh="模型 id 从哪里下载；已存在的目录总是直接使用",
         section="model",
     )
     revision: str | None = setting(
         None,
+        label_zh="模型版本",
         en="branch, tag or commit of the model on the hub",
         zh="模型在社区上的分支、标签或提交号",
         section="model",
     )
     trust_remote_code: bool = setting(
         False,
+        label_zh="信任远程代码",
         en="run Python code that comes with the model; only for a source you trust",
         zh="允许执行模型自带的 Python 代码；仅用于可信来源",
         section="model",
@@ -76,10 +81,15 @@ class QuantizeConfig(QuantizeFields):
     """Fields of a quantization."""
 
     task: Literal["quantize"] = setting(
-        "quantize", en="what this file asks for", zh="本文件要做什么", section="task"
+        "quantize",
+        label_zh="任务",
+        en="what this file asks for",
+        zh="本文件要做什么",
+        section="task",
     )
     method: Method = setting(
         "bnb",
+        label_zh="量化方法",
         en="bnb: NF4 or INT8, no data; gptq, awq: 4 bits by data; fp8, w8a8: for vLLM; gguf: "
         "llama.cpp",
         zh="bnb：NF4 或 INT8，无需数据；gptq、awq：用数据校准的 4 位；fp8、w8a8：用于 vLLM；"
@@ -89,6 +99,7 @@ class QuantizeConfig(QuantizeFields):
     )
     bits: int | None = setting(
         None,
+        label_zh="量化位数",
         en="bits of a weight; empty: 4, or the 8 of fp8, w8a8 and gguf",
         zh="每个权重的位数；留空为 4，fp8、w8a8、gguf 为 8",
         section="method",
@@ -98,12 +109,14 @@ class QuantizeConfig(QuantizeFields):
     )
     group_size: int | None = setting(
         None,
+        label_zh="分组大小",
         en="weights that share a scale, with gptq and awq; empty: 128; -1: a row",
         zh="gptq、awq 中共用一个缩放系数的权重数；留空为 128；-1 表示整行",
         section="method",
     )
     bnb_4bit_quant_type: Literal["nf4", "fp4"] = setting(
         "nf4",
+        label_zh="4 位类型",
         en="the sixteen values of 4 bits: nf4 (for normal weights) or fp4",
         zh="4 位的十六个取值：nf4（适合正态分布的权重）或 fp4",
         section="method",
@@ -111,6 +124,7 @@ class QuantizeConfig(QuantizeFields):
     )
     bnb_4bit_use_double_quant: bool = setting(
         True,
+        label_zh="双重量化",
         en="quantize the scales of 4 bits too: 0.4 bits less per weight",
         zh="对 4 位的缩放系数再次量化：每个权重省 0.4 位",
         section="method",
@@ -118,12 +132,14 @@ class QuantizeConfig(QuantizeFields):
     )
     dtype: Literal["auto", "stored", "bfloat16", "float16", "float32"] = setting(
         "auto",
+        label_zh="数据类型",
         en="number type of what stays unquantized; auto: as the model has it, float16 for awq",
         zh="未量化部分的数值类型；auto：与模型相同，awq 为 float16",
         section="method",
     )
     max_perplexity_ratio: float | None = setting(
         None,
+        label_zh="困惑度比上限",
         en="perplexity after over before, on text apart from the calibration; a result above it "
         "fails; empty: 1.05 for 8 bits, 1.25 for 4",
         zh="量化后与量化前困惑度之比的上限（在校准之外的文本上测量），超过则失败；留空：8 位 1.05，"
@@ -135,6 +151,7 @@ class QuantizeConfig(QuantizeFields):
     )
     calibration_dataset: str | list[str | DatasetSource] | None = setting(
         None,
+        label_zh="校准数据集",
         en="rows like those it will meet (a fifth is held out to measure); empty: a built-in set",
         zh="与实际用途相近的数据（留出五分之一用于测量）；留空用内置数据",
         section="data",
@@ -143,12 +160,14 @@ class QuantizeConfig(QuantizeFields):
     )
     columns: dict[str, str] = setting(
         {},
+        label_zh="列改名",
         en="columns of the calibration rows to rename, such as {query: question}",
         zh="校准数据的列改名，例如 {query: question}",
         section="data",
     )
     calibration_samples: int = setting(
         128,
+        label_zh="校准样本数",
         en="pieces of text that the method looks at",
         zh="校准使用的文本段数",
         section="data",
@@ -157,6 +176,7 @@ class QuantizeConfig(QuantizeFields):
     )
     calibration_length: int = setting(
         512,
+        label_zh="校准长度",
         en="tokens of a piece, of calibration and of the measured text",
         zh="每段的 token 数（校准与测量均用）",
         section="data",
@@ -164,6 +184,7 @@ class QuantizeConfig(QuantizeFields):
     )
     keep_merged: bool = setting(
         False,
+        label_zh="保留合并模型",
         en="keep the merged, unquantized model that the adapter was merged into",
         zh="保留合并适配器后的未量化模型",
         section="run",

@@ -36,7 +36,7 @@ def _describe(found: dict[str, Any], model: type[BaseModel], discriminator: str)
     """Add the texts, and require the discriminator of every class but the default's."""
     for card in cards(model):
         described = found["properties"][card.name]
-        for extra in ("zh", "section", "essential", "only", "title"):
+        for extra in ("label_zh", "zh", "section", "essential", "only", "title"):
             described.pop(extra, None)
         described["description"] = card.help
     found.pop("title", None)

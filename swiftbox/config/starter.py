@@ -17,10 +17,15 @@ class StarterConfig(TaskConfig):
     """Fields of the making of a starter."""
 
     task: Literal["starter"] = setting(
-        "starter", en="what this file asks for", zh="本文件要做什么", section="task"
+        "starter",
+        label_zh="任务",
+        en="what this file asks for",
+        zh="本文件要做什么",
+        section="task",
     )
     model_name: str = setting(
         "Swifty",
+        label_zh="模型自称",
         en="what the model is to call itself; the conversations teach it",
         zh="模型的自称；由对话数据教给它",
         section="data",
@@ -28,6 +33,7 @@ class StarterConfig(TaskConfig):
     )
     seed: int = setting(
         0,
+        label_zh="随机种子",
         en="seed of the choice and the order of the rows",
         zh="数据选取与排序的随机种子",
         section="data",

@@ -25,7 +25,11 @@ class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFiel
     """Fields of every training method."""
 
     task: Literal["train"] = setting(
-        "train", en="what this file asks for", zh="本文件要做什么", section="task"
+        "train",
+        label_zh="任务",
+        en="what this file asks for",
+        zh="本文件要做什么",
+        section="task",
     )
 
     @field_validator("report_to")

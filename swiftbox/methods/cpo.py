@@ -20,6 +20,7 @@ class CpoConfig(SharingField, SmoothingField, BetaField, TrainConfig):
 
     stage: Literal["cpo"] = setting(
         "cpo",
+        label_zh="训练阶段",
         en="cpo: learn from pairs, with the likelihood of the better answer, without a reference",
         zh="cpo：从回答对中学习并提高更好回答的似然，无需参考模型",
         section="method",
@@ -27,12 +28,14 @@ class CpoConfig(SharingField, SmoothingField, BetaField, TrainConfig):
     )
     loss_type: Literal["sigmoid", "hinge", "ipo"] = setting(
         "sigmoid",
+        label_zh="损失类型",
         en="which loss of the difference of both answers",
         zh="对两个回答之差使用的损失",
         section="method",
     )
     cpo_alpha: float = setting(
         1.0,
+        label_zh="似然项权重",
         en="weight of the likelihood of the chosen answer",
         zh="被选回答似然项的权重",
         section="method",

@@ -30,6 +30,7 @@ class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainCo
 
     stage: Literal["dpo"] = setting(
         "dpo",
+        label_zh="训练阶段",
         en="dpo: learn from pairs of a better and a worse answer",
         zh="dpo：从“更好/更差”的回答对中学习偏好",
         section="method",
@@ -37,18 +38,21 @@ class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainCo
     )
     loss_type: Loss | list[Loss] = setting(
         "sigmoid",
+        label_zh="损失类型",
         en="which loss: sigmoid is DPO's own; a list adds several up, see loss_weights",
         zh="损失类型：sigmoid 为 DPO 原始损失；列表表示多个损失相加，见 loss_weights",
         section="method",
     )
     loss_weights: list[float] = setting(
         [],
+        label_zh="损失权重",
         en="weights of the losses in loss_type; all 1 when empty",
         zh="loss_type 中各损失的权重；留空均为 1",
         section="method",
     )
     rpo_alpha: float = setting(
         0.0,
+        label_zh="似然项权重",
         en="weight of the likelihood of the chosen answer beside the preference (RPO)",
         zh="在偏好损失之外加上被选回答似然项的权重（RPO）",
         section="method",
@@ -56,6 +60,7 @@ class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainCo
     )
     reference_free: bool = setting(
         False,
+        label_zh="不用参考模型",
         en="use no reference policy: every answer is as likely as any other to it",
         zh="不使用参考模型",
         section="method",

@@ -24,12 +24,14 @@ class GrpoConfig(TrainConfig):
 
     stage: Literal["grpo"] = setting(
         "grpo",
+        label_zh="训练阶段",
         en="grpo: the model answers prompts and reward functions judge; needs the rl extra",
         zh="grpo：模型自行回答提示，由奖励函数评分；需要 rl 扩展",
         section="method",
         essential=True,
     )
     reward_funcs: str | list[str] = setting(
+        label_zh="奖励函数",
         en="what judges answers: accuracy, format, length, or my_rewards.py:name; or a list",
         zh="评分函数：accuracy、format、length 或 my_rewards.py:函数名；也可以是列表",
         section="method",
@@ -38,12 +40,14 @@ class GrpoConfig(TrainConfig):
     )
     reward_weights: list[float] = setting(
         [],
+        label_zh="奖励权重",
         en="weights of the reward functions; all 1 when empty",
         zh="各奖励函数的权重；留空均为 1",
         section="method",
     )
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo", "rloo"] = setting(
         "dapo",
+        label_zh="损失类型",
         en="how the loss is normalized: dapo by tokens, grpo by answer, dr_grpo by a constant, "
         "bnpo by batch; rloo is REINFORCE leave-one-out",
         zh="损失的归一方式：dapo 按 token、grpo 按回答、dr_grpo 按常数、bnpo 按批；"
@@ -52,6 +56,7 @@ class GrpoConfig(TrainConfig):
     )
     num_generations: int = setting(
         8,
+        label_zh="每题回答数",
         en="answers made to every prompt",
         zh="每个提示生成的回答数",
         section="method",
@@ -60,6 +65,7 @@ class GrpoConfig(TrainConfig):
     )
     max_completion_length: int = setting(
         256,
+        label_zh="最大回答长度",
         en="longest answer in tokens",
         zh="回答的最大 token 数",
         section="method",
@@ -68,6 +74,7 @@ class GrpoConfig(TrainConfig):
     )
     temperature: float = setting(
         1.0,
+        label_zh="采样温度",
         en="how varied answers are",
         zh="采样温度：回答的多样程度",
         section="method",
@@ -76,6 +83,7 @@ class GrpoConfig(TrainConfig):
     )
     top_p: float = setting(
         1.0,
+        label_zh="核采样阈值",
         en="tokens are drawn from the likeliest that have this share together",
         zh="只从累计概率达到此值的最可能 token 中采样",
         section="method",
@@ -84,6 +92,7 @@ class GrpoConfig(TrainConfig):
     )
     beta: float = setting(
         0.0,
+        label_zh="KL 权重",
         en="weight of the divergence from the starting model; 0 needs no reference",
         zh="与起始模型的散度权重；0 表示不用参考模型",
         section="method",
@@ -91,6 +100,7 @@ class GrpoConfig(TrainConfig):
     )
     epsilon: float = setting(
         0.2,
+        label_zh="裁剪范围",
         en="how far the likelihood ratio may move in one step",
         zh="每步概率比的裁剪范围",
         section="method",

@@ -21,6 +21,7 @@ class KtoConfig(BetaField, TrainConfig):
 
     stage: Literal["kto"] = setting(
         "kto",
+        label_zh="训练阶段",
         en="kto: learn from single answers marked as good or bad",
         zh="kto：从标注为好或坏的单个回答中学习",
         section="method",
@@ -28,12 +29,14 @@ class KtoConfig(BetaField, TrainConfig):
     )
     loss_type: Literal["kto", "apo_zero_unpaired"] = setting(
         "kto",
+        label_zh="损失类型",
         en="kto, or apo_zero_unpaired, which has no reference point and takes batches of one",
         zh="kto，或无参考点、批大小可为 1 的 apo_zero_unpaired",
         section="method",
     )
     desirable_weight: float = setting(
         1.0,
+        label_zh="好回答权重",
         en="weight of good answers; with the weight of bad ones it evens out their numbers",
         zh="好回答的权重；与坏回答的权重一起平衡数量",
         section="method",
@@ -41,6 +44,7 @@ class KtoConfig(BetaField, TrainConfig):
     )
     undesirable_weight: float = setting(
         1.0,
+        label_zh="坏回答权重",
         en="weight of bad answers",
         zh="坏回答的权重",
         section="method",

@@ -21,6 +21,7 @@ class OrpoConfig(SharingField, TrainConfig):
 
     stage: Literal["orpo"] = setting(
         "orpo",
+        label_zh="训练阶段",
         en="orpo: learn answers and preferences at once, without a reference",
         zh="orpo：同时学习回答与偏好，无需参考模型",
         section="method",
@@ -28,6 +29,7 @@ class OrpoConfig(SharingField, TrainConfig):
     )
     beta: float = setting(
         0.1,
+        label_zh="偏好损失权重",
         en="weight of the odds ratio beside the likelihood (the paper's lambda)",
         zh="胜率比损失相对似然损失的权重（论文中的 lambda）",
         section="method",

@@ -16,6 +16,7 @@ class PtConfig(TrainConfig):
 
     stage: Literal["pt"] = setting(
         "pt",
+        label_zh="训练阶段",
         en="pt: continued pretraining on raw text",
         zh="pt：在纯文本上继续预训练",
         section="method",

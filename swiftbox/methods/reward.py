@@ -17,6 +17,7 @@ class RewardConfig(TrainConfig):
 
     stage: Literal["reward"] = setting(
         "reward",
+        label_zh="训练阶段",
         en="reward: train a model that scores answers, from pairs",
         zh="reward：用回答对训练给回答打分的奖励模型",
         section="method",
@@ -24,6 +25,7 @@ class RewardConfig(TrainConfig):
     )
     center_rewards_coefficient: float = setting(
         0.0,
+        label_zh="分数居中权重",
         en="weight of a term that keeps the scores around zero (arXiv:2312.09244)",
         zh="使分数以零为中心的附加项权重（arXiv:2312.09244）",
         section="method",

@@ -16,6 +16,7 @@ class SftConfig(TrainConfig):
 
     stage: Literal["sft"] = setting(
         "sft",
+        label_zh="训练阶段",
         en="sft: learn to answer as in the examples",
         zh="sft：按示例学习回答",
         section="method",

@@ -20,6 +20,7 @@ class SimpoConfig(SharingField, SmoothingField, TrainConfig):
 
     stage: Literal["simpo"] = setting(
         "simpo",
+        label_zh="训练阶段",
         en="simpo: learn from pairs by length-normalised likelihood, without a reference",
         zh="simpo：用按长度归一的似然从回答对中学习，无需参考模型",
         section="method",
@@ -27,6 +28,7 @@ class SimpoConfig(SharingField, SmoothingField, TrainConfig):
     )
     beta: float = setting(
         2.0,
+        label_zh="差值缩放",
         en="scale of the difference of both answers; the paper takes 2 to 10",
         zh="两个回答之差的缩放；论文取 2 到 10",
         section="method",
@@ -36,6 +38,7 @@ class SimpoConfig(SharingField, SmoothingField, TrainConfig):
     )
     simpo_gamma: float = setting(
         1.0,
+        label_zh="目标间隔",
         en="margin by which the better answer should lead; the paper takes half of beta",
         zh="更好回答应领先的幅度；论文取 beta 的一半",
         section="method",
@@ -43,6 +46,7 @@ class SimpoConfig(SharingField, SmoothingField, TrainConfig):
     )
     cpo_alpha: float = setting(
         0.0,
+        label_zh="似然项权重",
         en="weight of the likelihood of the chosen answer (CPO-SimPO); 0 is SimPO itself",
         zh="被选回答似然项的权重（CPO-SimPO）；0 即 SimPO",
         section="method",
