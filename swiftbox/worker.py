@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from swiftbox.errors import UserError
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
 from swiftbox.runs.stop import LONGEST_SAVE_S, STOP, stop_asked
@@ -54,7 +55,12 @@ def work(folder: Path) -> int:
         trace = "" if isinstance(error, UserError) else traceback.format_exc()
         with contextlib.suppress(OSError):
             run_folder.append_event(
-                folder, "failed", kind=kind, message=_message(error), hint=hint, traceback=trace
+                folder,
+                events.FAILED,
+                kind=kind,
+                message=_message(error),
+                hint=hint,
+                traceback=trace,
             )
         sys.stderr.write(trace or f"error: {error}\nhint: {hint}\n")
         return 2 if kind == REFUSED else 1

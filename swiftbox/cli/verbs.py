@@ -15,6 +15,7 @@ from swiftbox.display import pipeline as part_lines
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.files import write_atomic, write_json
 from swiftbox.language import text
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 
 if TYPE_CHECKING:  # tasks and engines are loaded only to run
@@ -296,7 +297,7 @@ def _show_run(options: argparse.Namespace) -> int:
     ending = [
         event
         for event in run_folder.read_events(one.folder)[0]
-        if event.get("event") in ("failed", "stopped", "done")
+        if event.get("event") in events.ENDING
     ]
     if ending:
         found["ending"] = ending[-1]

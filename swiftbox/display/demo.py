@@ -18,6 +18,7 @@ from swiftbox.errors import RunError
 from swiftbox.files import write_atomic, write_json
 from swiftbox.language import text
 from swiftbox.launch import start as launch
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.supervise import INTERRUPTED
 from swiftbox.starter.chart import chart
@@ -225,8 +226,8 @@ def ask(folder: Path, pretrained: Path, tuned: Path) -> list[dict[str, str]]:
 
 def losses(run: Path) -> list[float]:
     """Return the loss of each step of a run."""
-    events = run_folder.read_events(run)[0]
-    return [float(one["loss"]) for one in events if one.get("event") == "step"]
+    recorded = run_folder.read_events(run)[0]
+    return [float(event["loss"]) for event in recorded if event.get("event") == events.STEP]
 
 
 def show_losses(folder: Path, runs: Sequence[Path]) -> None:

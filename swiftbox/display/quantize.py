@@ -7,11 +7,12 @@ from typing import Any
 
 from swiftbox.formatting import size
 from swiftbox.language import text
+from swiftbox.runs import events
 
 
 def lines_of(event: Mapping[str, Any]) -> list[str]:
     """Return the lines of a `quantizing` or `quantized` event."""
-    if event["event"] == "quantizing":
+    if event["event"] == events.QUANTIZING:
         at = f"{event['done']}/{event['of']}"
         return [text(f"  layer {at}", f"  第 {at} 层")]
     before, after = size(event["bytes_before"]), size(event["bytes_after"])

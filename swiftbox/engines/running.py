@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,7 @@ from swiftbox.engines.marker import find
 from swiftbox.errors import RunError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
-
-Emit = Callable[..., None]
-"""Record an event: ``emit("progress", done=3)``."""
+from swiftbox.runs.events import Emit
 
 TOOLS = Path(__file__).with_name("tools")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,8 +16,8 @@ from swiftbox.evaluation.benchmarks import Asked
 from swiftbox.evaluation.intervals import score
 from swiftbox.evaluation.results import Job
 from swiftbox.language import text
-
-Emit = Callable[..., None]
+from swiftbox.runs import events
+from swiftbox.runs.events import Emit
 
 LOOK_AGAIN_S = 0.05
 
@@ -135,8 +135,8 @@ class _Hearing:
             return
         job = self.jobs[said.pop("job")]
         named = {"candidate": job.candidate.name, "benchmark": job.asked.name}
-        if event == "answered":
-            self.emit("scored", **named, **scored(job.found()))
+        if event == events.ANSWERED:
+            self.emit(events.SCORED, **named, **scored(job.found()))
         else:
             self.emit(event, **named, total=count_of(job.asked, self.limit), **said)
 

@@ -14,12 +14,14 @@ from swiftbox.errors import HubError
 from swiftbox.hub import listing as names
 from swiftbox.hub.client import Client
 from swiftbox.hub.listing import Listing, RemoteFile
-from swiftbox.hub.progress import Emit, Meter, silent
+from swiftbox.hub.progress import Meter, silent
 from swiftbox.hub.reach import endpoints_of, reachable
 from swiftbox.hub.transfer_errors import Trouble, patiently, refusal
 from swiftbox.language import text
 from swiftbox.models.download_request import Wanted, elsewhere
 from swiftbox.models.verified import Marker, Origin, is_whole, read_marker, stat_of
+from swiftbox.runs import events
+from swiftbox.runs.events import Emit
 
 AT_ONCE = 4
 """Files in flight: enough for small ones to hide each other's latency."""
@@ -59,7 +61,7 @@ class _Attempt:
             f"{self.one.name}: {trouble}; again in {pause_s:.0f} s",
             f"{self.one.name}：{trouble}；{pause_s:.0f} 秒后重试",
         )
-        self.emit("note", message=message)
+        self.emit(events.NOTE, message=message)
 
     def note(self, kind: str, message: str) -> None:
         """Say something once, however many addresses are tried."""
@@ -151,7 +153,7 @@ def _without_network(one: Wanted, endpoints: Sequence[str], emit: Emit) -> Fetch
                 f"{one.name}: no network; what is here is complete and is used",
                 f"{one.name}：无网络；使用本机已有的完整文件",
             )
-            emit("note", message=message)
+            emit(events.NOTE, message=message)
             size_bytes = sum(file.size for file in marker.files.values())
             return Fetched(_inside(one, folder), marker.origin, len(marker.files), size_bytes)
     asked = ", ".join(dict.fromkeys(endpoints))

@@ -11,9 +11,11 @@ from swiftbox.data.source import Source, parse_sources, resolve
 from swiftbox.errors import HubError
 from swiftbox.files import file_lock, named_lock
 from swiftbox.hub.download import Fetched, download
-from swiftbox.hub.progress import Emit, silent
+from swiftbox.hub.progress import silent
 from swiftbox.language import text
 from swiftbox.models.download_request import wanted
+from swiftbox.runs import events
+from swiftbox.runs.events import Emit
 
 
 def fetch_model(name: str, *, hub: str, revision: str | None, emit: Emit = silent) -> Fetched:
@@ -59,6 +61,6 @@ def waiting(name: str, emit: Emit) -> Callable[[], None]:
             f"another process is fetching {name}; this one waits for it",
             f"另一进程正在获取 {name}；本进程等待其完成",
         )
-        emit("note", message=message)
+        emit(events.NOTE, message=message)
 
     return say

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swiftbox.hub.listing import RemoteFile
-
-Emit = Callable[..., None]
+from swiftbox.runs import events
+from swiftbox.runs.events import Emit
 
 SHORTEST_S, LONGEST_S = 0.5, 10.0
 """Between two events: at first half a second, after hours ten, so that the record stays small."""
@@ -96,7 +96,7 @@ class Meter:
         begin, before = self.marks[0]
         speed = (self.fetched - before) / (at - begin) if at > begin else 0.0
         self.emit(
-            "progress",
+            events.PROGRESS,
             what=self.name,
             kind=self.kind,
             bytes=done,

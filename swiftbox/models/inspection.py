@@ -24,6 +24,7 @@ from swiftbox.models.requirements import (
     requirements,
 )
 from swiftbox.models.verified import read_marker
+from swiftbox.runs import events
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,7 @@ def require_sound(folder: Path, emit: Callable[..., None], *, known: str | None 
     seen = inspect(folder, model(known or ""))
     for one in seen.findings:
         if one.level == WARNING:
-            emit("warning", message=str(one))
+            emit(events.WARNING, message=str(one))
     if seen.errors:
         raise HubError(
             "\n".join(one.message for one in seen.errors),

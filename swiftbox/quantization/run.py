@@ -27,8 +27,10 @@ from swiftbox.models import weights
 from swiftbox.models.merge_checks import FLOATS
 from swiftbox.quantization import checks, gguf, layers
 from swiftbox.quantization.resolve import ENGINES
-from swiftbox.quantization.tools import Emit, tool
+from swiftbox.quantization.tools import tool
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.events import Emit
 
 WORK = "work"
 RECORD = "quantize.json"
@@ -95,7 +97,7 @@ def quantize(work: Work) -> tuple[Path, dict[str, Any]]:
     before = _before(work)
     made = _part(work, "quantized", lambda into: _made(work, into))
     with _gone_unless_sound(made):
-        work.emit("stage", name="verify", detail=str(work.folder / run_folder.MODEL))
+        work.emit(events.STAGE, name="verify", detail=str(work.folder / run_folder.MODEL))
         figures = checks.files(work.source, made, settled)
         after = _measured(work, made, "after")
         figures |= checks.words(before, after, work.config)
@@ -104,7 +106,7 @@ def quantize(work: Work) -> tuple[Path, dict[str, Any]]:
     final = work.folder / run_folder.MODEL
     shutil.rmtree(final, ignore_errors=True)
     made.rename(final)
-    work.emit("quantized", **report)
+    work.emit(events.QUANTIZED, **report)
     return final, report
 
 
@@ -134,7 +136,7 @@ def _part(work: Work, name: str, make: Callable[[Path], None]) -> Path:
     done = work.place / name
     if done.is_dir():
         message = text(f"{name}: found from before the stop", f"{name}：沿用中断前的结果")
-        work.emit("note", key=name, message=message)
+        work.emit(events.NOTE, key=name, message=message)
         return done
     aside = work.place / f".{name}"
     shutil.rmtree(aside, ignore_errors=True)
@@ -150,7 +152,7 @@ def _tokens(work: Work) -> dict[str, int]:
 
     from swiftbox.quantization.texts import pieces_of
 
-    work.emit("stage", name="data", detail=_data_name(work))
+    work.emit(events.STAGE, name="data", detail=_data_name(work))
     code = work.config.trust_remote_code
     tokenizer = AutoTokenizer.from_pretrained(
         str(work.source), trust_remote_code=code, local_files_only=True
@@ -167,7 +169,7 @@ def _tokens(work: Work) -> dict[str, int]:
             "there is no more text",
             f"校准：要求 {_wanted(work)} 段，文本只够 {counted['calibration_pieces']} 段",
         )
-        work.emit("warning", key="calibration_samples", message=message)
+        work.emit(events.WARNING, key="calibration_samples", message=message)
     return counted
 
 
@@ -186,7 +188,7 @@ def _before(work: Work) -> Mapping[str, Any]:
     kept = work.place / "before.json"
     found = read_json(kept)
     if not found:
-        work.emit("stage", name="measure", detail=str(work.source))
+        work.emit(events.STAGE, name="measure", detail=str(work.source))
         found = _measured(work, work.source, "before")
         write_json(kept, found)
     if not found.get("perplexity"):
@@ -244,7 +246,7 @@ def _dtype(work: Work) -> str:
 
 def _made(work: Work, into: Path) -> None:
     """Let the method write its result, and put beside it what goes with a model."""
-    work.emit("stage", name="quantize", detail=described(work.config))
+    work.emit(events.STAGE, name="quantize", detail=described(work.config))
     if work.config.method == "bnb":
         _packed(work, into)
     elif work.config.method == "gguf":

@@ -14,9 +14,7 @@ from swiftbox.engines.running import TOOLS, run_tool
 from swiftbox.errors import RunError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
-
-Emit = Callable[..., None]
-"""Record an event: ``emit("quantizing", done=3, of=28)``."""
+from swiftbox.runs.events import Emit
 
 
 def tool(

@@ -16,6 +16,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import RunError
 from swiftbox.files import read_json, write_atomic, write_json
 from swiftbox.language import text
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs import stop as control
 from swiftbox.runs.supervise import Child, OnEvent, supervise_inside
@@ -150,7 +151,9 @@ class Beside:
     def failure(self) -> RunError:
         """Return what ended it, in its own last words."""
         endings = [
-            one for one in run_folder.read_events(self.folder)[0] if one.get("event") == "failed"
+            one
+            for one in run_folder.read_events(self.folder)[0]
+            if one.get("event") == events.FAILED
         ]
         last = endings[-1] if endings else {}
         said = str(last.get("message") or text("it ended", "已结束"))

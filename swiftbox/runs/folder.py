@@ -14,6 +14,7 @@ from typing import Any
 from swiftbox.errors import RunError
 from swiftbox.files import LockedError, file_lock, read_json, write_json
 from swiftbox.language import home, text
+from swiftbox.runs import events
 
 ASKED, SETTLED = "asked.yaml", "settled.yaml"
 MACHINE, VERSIONS = "machine.json", "versions.json"
@@ -210,7 +211,7 @@ def described(one: Run) -> dict[str, Any]:
     last: dict[str, Any] = {}
     for event in read_events(one.folder)[0]:
         inner = event.get("inner") or event
-        if inner.get("event") == "step":
+        if inner.get("event") == events.STEP:
             last = inner
     return {
         "name": one.name,

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from swiftbox.language import text
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs import stop as control
 from swiftbox.runs.diagnosis import killed
@@ -147,7 +148,7 @@ class _Events:
     def pass_on(self) -> None:
         found, self.offset = run_folder.read_events(self.folder, self.offset)
         for event in found:
-            if event.get("event") in ("done", "failed", "stopped") and self.ending is None:
+            if self.ending is None and event.get("event") in events.ENDING:
                 self.ending = event
             self.show(event)
 
@@ -231,7 +232,7 @@ def _stopping() -> Mapping[str, Any]:
         "saving and stopping; Ctrl-C again ends it without saving",
         "正在保存并停止；再按一次 Ctrl-C 立即结束（不保存）",
     )
-    return {"time": time.time(), "event": "warning", "message": message}
+    return {"time": time.time(), "event": events.WARNING, "message": message}
 
 
 class _Family:

@@ -17,6 +17,7 @@ from swiftbox.core.generation.parity import Answer, Prompt, Record, first_differ
 from swiftbox.errors import ResultError, RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
+from swiftbox.runs import events
 from swiftbox.serving.client import Endpoint, Refused
 
 AROUND = 8
@@ -81,7 +82,7 @@ def hold(
     began = time.monotonic()
     found = check(held, at, generate=generate, stop=stop)
     seconds = round(time.monotonic() - began, 2)
-    emit("parity", seconds=seconds, models=[one.to_dict() for one in found])
+    emit(events.PARITY, seconds=seconds, models=[one.to_dict() for one in found])
     differences = [line for one in found for line in one.differences]
     if differences and strict:
         raise ResultError(

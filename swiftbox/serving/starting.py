@@ -13,6 +13,7 @@ from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.files import read_json
 from swiftbox.models.adapters import look
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.stop import STOP
 
@@ -47,7 +48,7 @@ class Start:
         from swiftbox.serving import parity
         from swiftbox.serving.client import Endpoint
 
-        self.emit("stage", name="parity", detail="")
+        self.emit(events.STAGE, name="parity", detail="")
         folders = {self.name: self.model, **self.adapters}
         parity.hold(
             parity.Held(self.name, folders, self.config.dtype, self.config.trust_remote_code),

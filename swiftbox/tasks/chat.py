@@ -16,13 +16,15 @@ from swiftbox.errors import ConfigError, RunError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.models.adapters import located
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.events import Emit
 from swiftbox.runs.stop import STOP
 from swiftbox.serving.talking import Side, together
 from swiftbox.tasks import deploy
 from swiftbox.tasks.checks import OnRemark, absolute
 from swiftbox.tasks.participants import BASE_WORD, answering, deployments, targets
-from swiftbox.tasks.task import Emit, Output, Resolved, Task
+from swiftbox.tasks.task import Output, Resolved, Task
 
 ANSWERS = "answers.json"
 """In the run folder: what was asked, and what each side answered."""
@@ -73,7 +75,7 @@ def run(config: ChatConfig, folder: Path, emit: Emit) -> Path | None:
     prompts = as_list(config.prompt)
     found: list[dict[str, Any]] = read_json(folder / ANSWERS).get("answers") or []
     STOP.can_save.set()  # what was answered is kept
-    emit("stage", name="model", detail=", ".join(one.name for one in targets(config)))
+    emit(events.STAGE, name="model", detail=", ".join(one.name for one in targets(config)))
     with answering(config, folder, machine, stop=STOP.asked) as sides:
         for prompt in prompts[len(found) :]:
             told = ask(sides, config, prompt, STOP.asked)
@@ -81,12 +83,12 @@ def run(config: ChatConfig, folder: Path, emit: Emit) -> Path | None:
                 break
             found.append({"prompt": prompt, "answers": told})
             write_json(folder / ANSWERS, {"answers": found})
-            emit("answer", prompt=prompt, answers=told)
+            emit(events.ANSWER, prompt=prompt, answers=told)
     if len(found) < len(prompts):
-        emit("stopped", step=None, answered=len(found))
+        emit(events.STOPPED, step=None, answered=len(found))
         return None
     seconds = round(time.monotonic() - began, 1)
-    emit("done", seconds=seconds, answers=str(folder / ANSWERS))
+    emit(events.DONE, seconds=seconds, answers=str(folder / ANSWERS))
     return folder
 
 

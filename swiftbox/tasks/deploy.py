@@ -23,10 +23,12 @@ from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of, located, look
 from swiftbox.models.inspection import Inspection, loader_missing, require_sound
 from swiftbox.models.merge_checks import require_named
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.events import Emit
 from swiftbox.serving.starting import Start, carry_out
 from swiftbox.tasks.checks import OnRemark, inspected, sound
-from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
+from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 
 def resolve(config: DeployConfig, machine: Machine) -> Resolved:
@@ -254,7 +256,7 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
     """Serve until stopped; a deployment has no other end."""
     began = time.monotonic()
     key = key_of(config, os.environ)
-    emit("stage", name="fetch", detail=config.model)
+    emit(events.STAGE, name="fetch", detail=config.model)
     config = placed(config)
     fetched = fetch_model(config.model or "", hub=config.hub, revision=config.revision, emit=emit)
     require_sound(fetched.folder, emit, known=config.model or "")
@@ -268,17 +270,17 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
         "adapters": {name: str(one) for name, one in adapters.items()},
     }
     write_json(folder / run_folder.INPUTS, found)
-    emit("inputs", **found)
-    emit("stage", name="model", detail=config.model)
+    emit(events.INPUTS, **found)
+    emit(events.STAGE, name="model", detail=config.model)
 
     def started(url: str, **said: Any) -> None:
         models = [served_name(config), *adapters]
-        emit("serving", url=url, engine=config.engine, models=models, **said)
+        emit(events.SERVING, url=url, engine=config.engine, models=models, **said)
         run_folder.update_state(folder, url=url)
 
     name = served_name(config)
     done = carry_out(Start(config, folder, key, name, fetched.folder, adapters, emit, started))
-    emit("stopped", step=None, seconds=round(time.monotonic() - began, 1), url=None, **done)
+    emit(events.STOPPED, step=None, seconds=round(time.monotonic() - began, 1), url=None, **done)
     run_folder.update_state(folder, url=None)
     return None
 

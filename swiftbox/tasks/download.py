@@ -21,9 +21,11 @@ from swiftbox.hub.expected_size import expected, target_of
 from swiftbox.hub.fetch import waiting
 from swiftbox.language import text
 from swiftbox.models.download_request import Kind, Wanted, wanted
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark, absolute
-from swiftbox.tasks.task import Emit, Output, Resolved, Task
+from swiftbox.tasks.task import Output, Resolved, Task
 
 
 def resolve(config: DownloadConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - as every task
@@ -95,7 +97,7 @@ def run(config: DownloadConfig, folder: Path, emit: Emit) -> Path | None:
     failures: list[HubError] = []
     began, fetched = time.monotonic(), 0
     for one in queue(config):
-        emit("stage", name="fetch", detail=one.name, kind=one.kind)
+        emit(events.STAGE, name="fetch", detail=one.name, kind=one.kind)
         try:
             with file_lock(
                 named_lock(f"{one.hub}-{one.kind}-{one.id}"), on_wait=waiting(one.name, emit)
@@ -103,11 +105,13 @@ def run(config: DownloadConfig, folder: Path, emit: Emit) -> Path | None:
                 found = download(one, emit)
         except HubError as error:
             failures.append(error)
-            emit("missed", what=one.name, kind=one.kind, message=error.message, hint=error.hint)
+            emit(
+                events.MISSED, what=one.name, kind=one.kind, message=error.message, hint=error.hint
+            )
             continue
         fetched += 1
         emit(
-            "fetched",
+            events.FETCHED,
             what=one.name,
             kind=one.kind,
             path=str(found.folder),
@@ -118,7 +122,7 @@ def run(config: DownloadConfig, folder: Path, emit: Emit) -> Path | None:
         )
     if failures:
         raise _together(failures, fetched)
-    emit("done", fetched=fetched, seconds=round(time.monotonic() - began, 2))
+    emit(events.DONE, fetched=fetched, seconds=round(time.monotonic() - began, 2))
     return folder
 
 
@@ -158,7 +162,7 @@ def outputs(config: DownloadConfig) -> Mapping[str, Output]:
 
 def _fetched(kind: str, folder: Path) -> str:
     for event in reversed(run_folder.read_events(folder)[0]):
-        if event.get("event") == "fetched" and event.get("kind") == kind:
+        if event.get("event") == events.FETCHED and event.get("kind") == kind:
             return str(event["path"])
     raise RunError(text(f"{folder.name}: no {kind} was fetched", f"{folder.name}：未下载 {kind}"))
 

@@ -34,11 +34,13 @@ from swiftbox.fit.serving import serving as serving_need
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.adapters import located
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.events import Emit
 from swiftbox.runs.stop import STOP
 from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
-from swiftbox.tasks.task import Emit, Output, Resolved, Task
+from swiftbox.tasks.task import Output, Resolved, Task
 from swiftbox.tasks.temporary_server import serving
 
 SERVERS = "servers"
@@ -157,17 +159,21 @@ def run(config: EvaluateConfig, folder: Path, emit: Emit) -> Path | None:
     write_json(folder / run_folder.INPUTS, {"candidates": [vars(one) for one in who]})
     every = jobs(who, asked, folder)
     STOP.can_save.set()  # results are written whole, one by one: a stop loses no more than one
-    emit("evaluating", candidates=[one.name for one in who], benchmarks=[one.name for one in asked])
+    emit(
+        events.EVALUATING,
+        candidates=[one.name for one in who],
+        benchmarks=[one.name for one in asked],
+    )
     for served in groups:
         todo = [one for one in every if one.candidate in served.candidates and not one.is_done]
         if todo and not _asked(config, served, todo, folder, emit):
             done = sum(one.is_done for one in every)
-            emit("stopped", step=None, scored=done, of=len(every))
+            emit(events.STOPPED, step=None, scored=done, of=len(every))
             return None
     seconds = round(time.monotonic() - began, 1)
     found = write_report(config, every, folder, seconds=seconds)
-    emit("report", **found)
-    emit("done", seconds=seconds, report=str(folder / "report.html"), scored=len(every))
+    emit(events.REPORT, **found)
+    emit(events.DONE, seconds=seconds, report=str(folder / "report.html"), scored=len(every))
     return folder
 
 
@@ -177,7 +183,7 @@ def _fetched(config: EvaluateConfig, who: Sequence[Candidate], emit: Emit) -> li
 
     def fetch(name: str, revision: str | None) -> str:
         if name not in here:
-            emit("stage", name="fetch", detail=name)
+            emit(events.STAGE, name="fetch", detail=name)
             found = (
                 located(name)
                 or fetch_model(name, hub=config.hub, revision=revision, emit=emit).folder
@@ -206,21 +212,21 @@ def _asked(
     )
     if config.backend == "lm_eval":
         device = BACKENDS[machine.backend].torch_device
-        emit("stage", name="model", detail=served.model)
+        emit(events.STAGE, name="model", detail=served.model)
         call = Call("lm_eval", tools.by_likelihood(config, served, todo, device), place)
         return ask(call, todo, emit, server=None, stop=STOP.asked)
     if config.endpoint is not None:
         call = _call(config, config.endpoint, todo, place)
         remote = endpoint.Remote(config.endpoint)
         return ask(call, todo, emit, server=remote, stop=STOP.asked)
-    emit("stage", name="model", detail=served.model)
+    emit(events.STAGE, name="model", detail=served.model)
     with serving(place, server_config(config, served), machine, stop=STOP.asked) as one:
         if one is None:
             return False
-        said = [a for a in run_folder.read_events(place)[0] if a.get("event") == "parity"]
+        said = [a for a in run_folder.read_events(place)[0] if a.get("event") == events.PARITY]
         if said:
-            emit("parity", models=said[-1]["models"])
-        emit("served", url=one.url, models=list(one.models), engine=config.engine)
+            emit(events.PARITY, models=said[-1]["models"])
+        emit(events.SERVED, url=one.url, models=list(one.models), engine=config.engine)
         call = _call(config, endpoint.base_of(one.url), todo, place)
         return ask(call, todo, emit, server=one.running, stop=STOP.asked)
 

@@ -26,9 +26,11 @@ from swiftbox.models.merge_checks import (
     require_resources,
     stored,
 )
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark, inspected, sound
-from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
+from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 RECORD = "merge.json"
 """In the run folder: what was checked, and by how much the results differ."""
@@ -123,7 +125,7 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     name = config.model or ""
     for one in adapters:
         require_named(one, name)
-    emit("stage", name="fetch", detail=name)
+    emit(events.STAGE, name="fetch", detail=name)
     fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
     require_sound(fetched.folder, emit, known=name)
     base = stored(fetched.folder)
@@ -136,7 +138,7 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
         "adapter": [str(one.folder) for one in adapters],
     }
     write_json(folder / run_folder.INPUTS, found)
-    emit("inputs", **found)
+    emit(events.INPUTS, **found)
     tokenizers = [one.folder for one in adapters if one.has_tokenizer]
     stays = config.dtype == "stored"
     work = Merge(
@@ -149,14 +151,14 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     )
     made, report = merge(work, folder, emit)
     write_json(folder / RECORD, report)
-    emit("done", seconds=round(time.monotonic() - began, 1), model=str(made))
+    emit(events.DONE, seconds=round(time.monotonic() - began, 1), model=str(made))
     return made
 
 
 def _fetched(config: MergeConfig, emit: Emit) -> Sequence[Adapter]:
     found = []
     for name, here in zip(as_list(config.adapter), adapters_here(config), strict=True):
-        emit("stage", name="fetch", detail=name)
+        emit(events.STAGE, name="fetch", detail=name)
         found.append(
             here or look(fetch_model(name, hub=config.hub, revision=None, emit=emit).folder)
         )

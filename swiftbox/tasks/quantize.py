@@ -36,11 +36,13 @@ from swiftbox.quantization.preconditions import (
 from swiftbox.quantization.resolve import ENGINES, require_backend, settle
 from swiftbox.quantization.run import WORK, Work, quantize
 from swiftbox.quantization.texts import examples_of, sources_of
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.events import Emit
 from swiftbox.tasks import merge
 from swiftbox.tasks.checks import OnRemark, absolute, inspected, looks_like_path, sound
 from swiftbox.tasks.pipeline.state import identity, local
-from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
+from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 MERGED = "merged"
 STAMP = "stamp.json"
@@ -157,13 +159,13 @@ def run(config: QuantizeConfig, folder: Path, emit: Emit) -> Path | None:
     require_quantizable(source, config)
     require_room(source, folder, config)
     require_device_room(source, config, machine)
-    emit("inputs", **found)
+    emit(events.INPUTS, **found)
     made, report = quantize(Work(config, source, sources, folder, machine, emit))
     if config.keep_merged and (folder / WORK / MERGED).is_dir():
         shutil.rmtree(folder / MERGED, ignore_errors=True)
         (folder / WORK / MERGED / run_folder.MODEL).rename(folder / MERGED)
     shutil.rmtree(folder / WORK, ignore_errors=True)
-    emit("done", seconds=round(time.monotonic() - began, 1), model=str(made), **_brief(report))
+    emit(events.DONE, seconds=round(time.monotonic() - began, 1), model=str(made), **_brief(report))
     return made
 
 
@@ -178,7 +180,7 @@ def _source(
     first = merging(config)
     if first is None:
         name = config.model or ""
-        emit("stage", name="fetch", detail=name)
+        emit(events.STAGE, name="fetch", detail=name)
         fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
         require_sound(fetched.folder, emit, known=name)
         found = {
@@ -196,12 +198,12 @@ def _source(
     kept = read_json(folder / run_folder.INPUTS)
     if made.is_dir() and kept:
         message = text("the merged model is found from before the stop", "沿用中断前合并的模型")
-        emit("note", key="merge", message=message)
+        emit(events.NOTE, key="merge", message=message)
         return made, {key: kept[key] for key in ("model", "revision", "adapter")}
     place.mkdir(parents=True, exist_ok=True)
 
     def told(event: str, **fields: Any) -> None:
-        if event != "done":  # its end is not the end of this run
+        if event != events.DONE:  # its end is not the end of this run
             emit(event, **fields)
 
     merge.run(first, place, told)
@@ -218,7 +220,7 @@ def _keep_or_begin_anew(place: Path, named: list[str], emit: Emit) -> None:
             "the model, an adapter or the calibration data has changed: all is done anew",
             "模型、适配器或校准数据已改变：全部重新开始",
         )
-        emit("warning", message=message)
+        emit(events.WARNING, message=message)
         shutil.rmtree(place)
     place.mkdir(parents=True, exist_ok=True)
     write_json(place / STAMP, now)

@@ -12,9 +12,11 @@ from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import Before, Forecast
 from swiftbox.fit.shape import made
 from swiftbox.fit.source import Found
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.events import Emit
 from swiftbox.starter.corpus import CHATS, TEXTS, make_corpus
-from swiftbox.tasks.task import Emit, Output, Resolved, Task
+from swiftbox.tasks.task import Output, Resolved, Task
 
 DATA = "data"
 
@@ -48,10 +50,10 @@ def resolve(config: StarterConfig, machine: Machine) -> Resolved:  # noqa: ARG00
 def run(config: StarterConfig, folder: Path, emit: Emit) -> Path | None:
     """Write the data, then the tokenizer and the random model; return the model's folder."""
     began = time.monotonic()
-    emit("stage", name="corpus")
+    emit(events.STAGE, name="corpus")
     pretrain, chat = make_corpus(folder / DATA, config.model_name, config.seed)
-    emit("made", texts=_rows(pretrain), conversations=_rows(chat))
-    emit("stage", name="starter")
+    emit(events.MADE, texts=_rows(pretrain), conversations=_rows(chat))
+    emit(events.STAGE, name="starter")
     from swiftbox.core.weights.starter_model import make
 
     aside, final = folder / f".{run_folder.MODEL}", folder / run_folder.MODEL
@@ -59,7 +61,7 @@ def run(config: StarterConfig, folder: Path, emit: Emit) -> Path | None:
         shutil.rmtree(old, ignore_errors=True)
     make(folder / DATA, aside)
     aside.rename(final)
-    emit("done", seconds=round(time.monotonic() - began, 1), model=str(final))
+    emit(events.DONE, seconds=round(time.monotonic() - began, 1), model=str(final))
     return final
 
 

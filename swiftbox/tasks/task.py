@@ -12,11 +12,9 @@ from swiftbox.data.check import Checked
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import Before, Forecast
 from swiftbox.models.requirements import Finding
+from swiftbox.runs.events import Emit
 
 Config = TypeVar("Config", bound=TaskConfig)
-
-Emit = Callable[..., None]
-"""Record an event: ``emit("step", step=3, loss=1.2)``."""
 
 Looked = Checked | Mapping[str, Checked] | None
 """What a check found of rows; of a pipeline, by step."""

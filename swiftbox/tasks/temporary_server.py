@@ -10,6 +10,7 @@ from pathlib import Path
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.machine import Machine
+from swiftbox.runs import events
 from swiftbox.runs.child import Beside, beside, child_of
 from swiftbox.runs.supervise import OnEvent
 from swiftbox.tasks.checks import OnRemark, ignored
@@ -55,5 +56,5 @@ def serving(
         child=lambda there: child_of(there, 1, resolved.env),
         on_event=on_event,
     ) as running:
-        told = running.wait_for("serving", within_s=LONGEST_START_S, stop=stop)
+        told = running.wait_for(events.SERVING, within_s=LONGEST_START_S, stop=stop)
         yield None if told is None else Serving(told["url"], tuple(told["models"]), running)

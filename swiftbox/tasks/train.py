@@ -19,8 +19,10 @@ from swiftbox.fit.forecast import training
 from swiftbox.language import text
 from swiftbox.lazy import Table
 from swiftbox.methods import METHODS
+from swiftbox.runs import events
+from swiftbox.runs.events import Emit
 from swiftbox.runs.folder import INPUTS, MODEL, checkpoints
-from swiftbox.tasks.task import Emit, Output, Reason, Resolved, Task
+from swiftbox.tasks.task import Output, Reason, Resolved, Task
 from swiftbox.tasks.training_check import check, placed
 
 
@@ -311,7 +313,7 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     from swiftbox.models.inspection import require_sound
 
     method = METHODS[str(getattr(config, "stage"))]  # noqa: B009 - the discriminator of the union
-    emit("stage", name="fetch", detail=config.model)
+    emit(events.STAGE, name="fetch", detail=config.model)
     fetched = fetch_model(config.model, hub=config.hub, revision=config.revision, emit=emit)
     model = fetched.folder
     if not Path(config.model).exists():  # what was here has been looked at before it started
@@ -327,7 +329,7 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
         "dataset_sha256": dataset_hash(sources),
     }
     require_same_inputs(folder, found)
-    emit("inputs", **found)
+    emit(events.INPUTS, **found)
     made = train(config, method, folder, emit, model=model, adapter=adapter, sources=sources)
     leave_group()
     return made

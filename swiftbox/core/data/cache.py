@@ -29,6 +29,8 @@ from swiftbox.data.check import dataset_hash, iterate_examples
 from swiftbox.data.example import Example
 from swiftbox.data.source import Source
 from swiftbox.language import home, text
+from swiftbox.runs import events
+from swiftbox.runs.events import Emit
 
 VERSION = "2"
 """Goes up when the same rows are encoded to other tokens."""
@@ -42,8 +44,6 @@ WORTH_PROCESSES = 20_000
 MOST_PROCESSES = 16
 KEPT = 8
 """Encoded datasets that are kept; of more the longest unused is deleted."""
-
-Emit = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,11 @@ def encoded(
     with _alone(folder / f"{key}.lock"):
         if record.is_file() and arrow.is_file():
             os.utime(record)
-            emit("note", key="tokens", message=text("tokens: kept from before", "token：已有缓存"))
+            emit(
+                events.NOTE,
+                key="tokens",
+                message=text("tokens: kept from before", "token：已有缓存"),
+            )
             return Stored(arrow), json.loads(record.read_text(encoding="utf-8"))
         partial = folder / f"{key}.partial"
         found: dict[str, Any] = {}
@@ -91,7 +95,7 @@ def encoded(
                 "tokens: the disk is full; they are kept in memory, for this run alone",
                 "token：磁盘已满；仅在本次运行的内存中保留",
             )
-            emit("warning", message=message)
+            emit(events.WARNING, message=message)
             return Kept(list(_samples(sources, encoding, found))), found
         finally:
             partial.unlink(missing_ok=True)

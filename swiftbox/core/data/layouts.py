@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,8 +11,8 @@ from swiftbox.core.data.batches import LINES, ONE_LINE, PADDED, SHARED
 from swiftbox.core.training.model_checks import keeps_rows_apart, shares_prompts
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
-
-Emit = Callable[..., None]
+from swiftbox.runs import events
+from swiftbox.runs.events import Emit
 
 
 def choose_layout(config: TrainConfig, network: Any, emit: Emit, *, shares: bool = False) -> str:
@@ -27,7 +26,7 @@ def choose_layout(config: TrainConfig, network: Any, emit: Emit, *, shares: bool
     why = _not_shared(config, network, layout)
     if not why:
         emit(
-            "note",
+            events.NOTE,
             key="prefix_sharing",
             message=text(
                 "the prompt of a pair is computed once for both answers; checked on this model",
@@ -35,7 +34,7 @@ def choose_layout(config: TrainConfig, network: Any, emit: Emit, *, shares: bool
             ),
         )
         return SHARED
-    emit("note", key="prefix_sharing", message=why)
+    emit(events.NOTE, key="prefix_sharing", message=why)
     return layout
 
 
@@ -57,7 +56,7 @@ def _joined_layout(config: TrainConfig, network: Any, emit: Emit) -> str:
     )
     if config.packing:
         raise ConfigError(message, hint=text("set packing: false", "设 packing: false"))
-    emit("warning", message=message)
+    emit(events.WARNING, message=message)
     return PADDED
 
 

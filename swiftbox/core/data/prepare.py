@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from swiftbox.core.data.cache import Encoding, encoded
 from swiftbox.core.data.rows import fit, hold_out, preview
 from swiftbox.core.data.samples import Sample
 from swiftbox.data.source import Source
-
-Emit = Callable[..., None]
+from swiftbox.runs import events
+from swiftbox.runs.events import Emit
 
 CHATML = """{%- for message in messages %}
 {{- '<|im_start|>' + message['role'] + '\\n' }}
@@ -54,7 +54,7 @@ def prepare_rows(
     fitted = fit(samples, max_length=config.max_length, truncation=config.truncation)
     training, held_out = hold_out(fitted.rows, config.val_size, config.seed)
     emit(
-        "data",
+        events.DATA,
         rows=len(training),
         held_out=len(held_out),
         bad=found["bad"],

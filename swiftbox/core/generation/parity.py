@@ -19,6 +19,7 @@ from swiftbox.data.turns import read_tools, read_turns
 from swiftbox.errors import DataError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
+from swiftbox.runs import events
 
 RECORD = "parity.json"
 """In the folder of a model or an adapter; goes where it goes."""
@@ -239,7 +240,7 @@ def leave(model: Any, tokenizer: Any, folder: Path, emit: Callable[..., None], *
             f"no {RECORD} was left for servers to be held against: {error}",
             f"未能写出供部署核对用的 {RECORD}：{error}",
         )
-        emit("warning", message=message)
+        emit(events.WARNING, message=message)
 
 
 def reference(folder: Path, base: Path, *, trust_remote_code: bool) -> tuple[Any, Record, bool]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from swiftbox.runs import events
 from swiftbox.runs.stop import STOP
 
 WINDOW = 20
@@ -52,7 +53,7 @@ class Progress(TrainerCallback):
         """Say where the run begins; from here on there is something to save."""
         self.stamps = [(time.monotonic(), self.trainer.tokens_seen)]
         self.emit(
-            "start",
+            events.START,
             total_steps=state.max_steps,
             epochs=state.num_train_epochs,
             rows=len(self.trainer.train_dataset),
@@ -87,7 +88,7 @@ class Progress(TrainerCallback):
         logs = logs or {}
         if "eval_loss" in logs:
             metrics = metrics_of(logs, "eval_")
-            self.emit("eval", step=state.global_step, loss=logs["eval_loss"], metrics=metrics)
+            self.emit(events.EVAL, step=state.global_step, loss=logs["eval_loss"], metrics=metrics)
         if "loss" not in logs:
             return
         (first, tokens_then), (last, tokens_now) = self.stamps[0], self.stamps[-1]
@@ -95,7 +96,7 @@ class Progress(TrainerCallback):
         per_step = elapsed / max(1, len(self.stamps) - 1)
         tokens_per_s = (tokens_now - tokens_then) / elapsed * args.world_size
         self.emit(
-            "step",
+            events.STEP,
             step=state.global_step,
             total_steps=state.max_steps,
             epoch=round(state.epoch or 0.0, 4),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from swiftbox.core.losses.terms import Context
 from swiftbox.core.training.trainer_inputs import Made
 from swiftbox.errors import ConfigError
 from swiftbox.language import home, text
-
-Emit = Callable[..., None]
+from swiftbox.runs import events
+from swiftbox.runs.events import Emit
 
 SECONDS_BETWEEN_NOTES = 10.0
 
@@ -95,7 +95,7 @@ def with_reference(
     made: Made, parts: Sequence[Sequence[Sample]], readout: Any, layout: str, emit: Emit
 ) -> list[list[Sample]]:
     """Return the parts of the data with the reference's log-probabilities precomputed."""
-    emit("stage", name="reference", detail="")
+    emit(events.STAGE, name="reference", detail="")
     network, arguments = made.network, made.arguments
     store = store_of(made)
     known, last = len(store.known), [time.monotonic()]
@@ -103,7 +103,7 @@ def with_reference(
     def progress(done: int, of: int) -> None:
         if time.monotonic() - last[0] > SECONDS_BETWEEN_NOTES:
             last[0] = time.monotonic()
-            emit("note", key="reference", message=f"{done} / {of}")
+            emit(events.NOTE, key="reference", message=f"{done} / {of}")
 
     was_training = network.training
     stays = next(network.parameters()).device
@@ -123,7 +123,7 @@ def with_reference(
         f"reference log-probabilities: {computed} computed, {len(found) - computed} were known",
         f"参考对数概率：计算 {computed} 个，{len(found) - computed} 个已有",
     )
-    emit("note", key="precompute_ref_log_probs", message=message)
+    emit(events.NOTE, key="precompute_ref_log_probs", message=message)
     made_of = iter(found)
     return [[next(made_of) for _ in part] for part in parts]
 

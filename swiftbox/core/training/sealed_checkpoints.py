@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from swiftbox.core.training import checkpoint
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import DISK_FULL, kind_of
 
@@ -73,7 +74,9 @@ class WholeCheckpoints:
         if self.args.should_save:
             shutil.rmtree(aside, ignore_errors=True)
             checkpoint.keep_newest(self.record.folder, self.record.save_total_limit)
-            self.record.emit("checkpoint", step=self.state.global_step, path=str(folder / name))
+            self.record.emit(
+                events.CHECKPOINT, step=self.state.global_step, path=str(folder / name)
+            )
         self._barrier()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

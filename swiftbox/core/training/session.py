@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,9 @@ from swiftbox.core.tuners.sampling import sample_for
 from swiftbox.core.weights.load import load_model
 from swiftbox.data.source import Source
 from swiftbox.language import text
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
-
-Emit = Callable[..., None]
+from swiftbox.runs.events import Emit
 
 
 def train(
@@ -55,10 +55,10 @@ def train(
     """Train and save; return the model folder, None when stopped before the end."""
     began = time.time()
     disable_progress_bar()  # log.txt is read by people and by `runs logs`
-    emit("stage", name="data", detail=", ".join(source.path for source in sources))
+    emit(events.STAGE, name="data", detail=", ".join(source.path for source in sources))
     tokenizer = load_tokenizer(model, config)
     parts: Sequence[Sequence[Sample]] = prepare_rows(config, method, tokenizer, sources, emit)
-    emit("stage", name="model", detail=str(model))
+    emit(events.STAGE, name="model", detail=str(model))
     arguments = training_arguments(config, folder, evaluates=bool(parts[1]))
     set_seed(config.seed)
     base = load_model(model, config, head=method.head)
@@ -71,17 +71,17 @@ def train(
     made = Made(config, method, network, tokenizer, arguments, (model, adapter))
     trainer, progress = make(made, parts, Record(folder, emit, config.save_total_limit))
     resume_from = point_of_resume(folder, emit)
-    emit("stage", name="train", detail="")
+    emit(events.STAGE, name="train", detail="")
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if progress.was_stopped:
-        emit("stopped", step=trainer.state.global_step, checkpoint=_newest(folder))
+        emit(events.STOPPED, step=trainer.state.global_step, checkpoint=_newest(folder))
         return None
-    emit("stage", name="save", detail=run_folder.MODEL)
+    emit(events.STAGE, name="save", detail=run_folder.MODEL)
     saved = save_model(trainer, config, folder)
     if trainer.args.should_save and method.head == "language":
         leave_record(trainer.model, tokenizer, config, saved, emit)
     emit(
-        "done",
+        events.DONE,
         seconds=round(time.time() - began, 1),
         steps=trainer.state.global_step,
         loss=result.training_loss,
@@ -181,7 +181,7 @@ def point_of_resume(folder: Path, emit: Emit) -> Path | None:
     found, torn = checkpoint.last_intact(folder)
     for name in torn:
         emit(
-            "warning",
+            events.WARNING,
             message=text(f"{name} is incomplete and is not used", f"{name} 不完整，不使用"),
         )
     if found is None:
@@ -189,7 +189,9 @@ def point_of_resume(folder: Path, emit: Emit) -> Path | None:
         return None
     checkpoint.discard_after(folder, run_folder.step_of(found))
     emit(
-        "note", key="resume", message=text(f"continues from {found.name}", f"从 {found.name} 继续")
+        events.NOTE,
+        key="resume",
+        message=text(f"continues from {found.name}", f"从 {found.name} 继续"),
     )
     return found
 

@@ -16,8 +16,8 @@ from swiftbox.core.tuners.inits import Sample, changes_base
 from swiftbox.core.tuners.targets import Note, choose_targets, matched
 from swiftbox.core.weights.quantized_bases import is_quantized, make_trainable
 from swiftbox.language import text
-
-Emit = Callable[..., None]
+from swiftbox.runs import events
+from swiftbox.runs.events import Emit
 
 ADAPTERS: Mapping[str, Callable[[Any, Any, dict[str, Any]], Any]] = MappingProxyType(
     {
@@ -79,7 +79,7 @@ def with_adapter(
     """Return the network to train, and record what of it is trained."""
 
     def note(message: str) -> None:
-        emit("note", key="target_modules", message=message)
+        emit(events.NOTE, key="target_modules", message=message)
 
     network = base
     if config.tuner_type in WHOLE:
@@ -87,7 +87,7 @@ def with_adapter(
     else:
         network = attach(base, config, adapter, task_type=task_type, sample=sample, note=note)
         if adapter is not None:
-            emit("note", key="adapter", message=continued(network))
+            emit(events.NOTE, key="adapter", message=continued(network))
         where = ", ".join(f"{name} x{count}" for name, count in sorted(matched(network).items()))
     if config.gradient_checkpointing == "true" and config.tuner_type != "full":
         network.enable_input_require_grads()
@@ -96,7 +96,7 @@ def with_adapter(
         f"{trainable:,} of {total:,} parameters are trained ({where})",
         f"训练 {total:,} 个参数中的 {trainable:,} 个（{where}）",
     )
-    emit("note", key="tuner_type", message=message)
+    emit(events.NOTE, key="tuner_type", message=message)
     print(message, flush=True)  # noqa: T201 - log.txt is this process's stdout
     return network
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ from swiftbox.core.weights.merge_bases import load_base, untie
 from swiftbox.errors import ResultError, RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.events import Emit
 
-Emit = Callable[..., None]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -55,17 +56,17 @@ def merge(work: Merge, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]]:
     dequantized = work.config.merge_base == "dequantized"
     other: Seen | None = None
     if work.quantization is not None:
-        emit("stage", name="merge", detail=_base_name(work, not dequantized))
+        emit(events.STAGE, name="merge", detail=_base_name(work, not dequantized))
         other = see(_merged(work, not dequantized, asked, None)[0], asked)
         gc.collect()
-    emit("stage", name="merge", detail=_base_name(work, dequantized))
+    emit(events.STAGE, name="merge", detail=_base_name(work, dequantized))
     model, seen, steps = _merged(work, dequantized, asked, emit)
     report["steps"] = steps
     if other is not None:
         report["bases"] = _compare_bases(work, difference(seen, other), emit)
     final = folder / run_folder.MODEL
     with written_aside(folder) as aside:
-        emit("stage", name="save", detail=run_folder.MODEL)
+        emit(events.STAGE, name="save", detail=run_folder.MODEL)
         dtype = cast(model, work.types)
         _write(model, tokenizer, work, aside)
         alone = len(work.adapters) == 1  # a stack answers as none of its adapters did
@@ -74,13 +75,13 @@ def merge(work: Merge, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]]:
         report["cast"] = _compare_cast(dtype, difference(seen, memory), emit)
         model = None
         gc.collect()
-        emit("stage", name="verify", detail=str(final))
+        emit(events.STAGE, name="verify", detail=str(final))
         report["written"] = verify(work, aside, memory, asked)
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
     report["bytes"] = sum(one.stat().st_size for one in final.rglob("*") if one.is_file())
     report["files"] = sorted(one.name for one in final.glob("*.safetensors"))
-    emit("merged", **report)
+    emit(events.MERGED, **report)
     return final, report
 
 
@@ -130,7 +131,7 @@ def _merged(
         step = difference(before, after)
         _require_rounding(step, folder)
         steps.append({"adapter": str(folder), **step.figures()})
-        emit("note", key="merge", message=_in_words(folder, step))
+        emit(events.NOTE, key="merge", message=_in_words(folder, step))
     return model, after if after is not None else see(model, asked), steps
 
 
@@ -280,7 +281,7 @@ def _compare_bases(work: Merge, gap: Difference, emit: Emit) -> dict[str, Any]:
     chosen = work.config.merge_base
     other = "full" if chosen == "dequantized" else "dequantized"
     emit(
-        "note",
+        events.NOTE,
         key="merge_base",
         message=text(
             f"trained on {work.quantization}: merged on the {chosen} base instead of the {other} "
@@ -311,7 +312,7 @@ def _compare_cast(dtype: str, gap: Difference, emit: Emit) -> dict[str, Any]:
             f"转换为 {dtype}：logit 最大变化 {gap.maximum:.2g}，平均 {gap.mean:.2g}；"
             f"{gap.answers} 个贪心回答中 {gap.same_answers} 个不变",
         )
-        emit("note", key="dtype", message=message)
+        emit(events.NOTE, key="dtype", message=message)
     return {"dtype": dtype, **gap.figures()}
 
 

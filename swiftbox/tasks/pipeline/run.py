@@ -16,13 +16,15 @@ from swiftbox.errors import RunError, UserError
 from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs import child as nested
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.events import Emit
 from swiftbox.runs.stop import LONGEST_SAVE_S, STOP
 from swiftbox.runs.supervise import DONE, INTERRUPTED
 from swiftbox.tasks.pipeline import state
 from swiftbox.tasks.pipeline.state import Places, Record
 from swiftbox.tasks.pipeline.task import task_of, users_of
-from swiftbox.tasks.task import Emit, Resolved
+from swiftbox.tasks.task import Resolved
 
 READY_WITHIN_S = 1800.0
 """For a server to fetch and load its model."""
@@ -60,7 +62,7 @@ class Pipeline:
                 server.close()
             run_folder.update_state(self.folder, url=None)
         parts = [{"name": one.name, **one.made} for one in self.records.values()]
-        self.emit("done", seconds=self._seconds(), parts=parts)
+        self.emit(events.DONE, seconds=self._seconds(), parts=parts)
         return self.folder
 
     def _remembered(self, number: int, step: Step) -> Record:
@@ -76,12 +78,12 @@ class Pipeline:
         return round(time.monotonic() - self.began, 1)
 
     def _stopped(self) -> None:
-        self.emit("stopped", step=None, parts=len(self.records), seconds=self._seconds())
+        self.emit(events.STOPPED, step=None, parts=len(self.records), seconds=self._seconds())
 
     def _say(self, number: int, step: Step, says: str, **more: Any) -> None:
         total = len(self.config.steps)
         known = {"number": number, "total": total, "name": step.name, "task": step.config.task}
-        self.emit("part", says=says, **known, **more)
+        self.emit(events.PART, says=says, **known, **more)
 
     def _step(self, number: int, step: Step) -> bool:
         """Do a step, or keep it; tell whether the next one may begin."""
@@ -113,7 +115,7 @@ class Pipeline:
             self.places.of(record),
             within_s=LONGEST_SAVE_S,
             stop=STOP.asked,
-            on_wait=lambda: self.emit("note", message=message),
+            on_wait=lambda: self.emit(events.NOTE, message=message),
         )
 
     def _set_aside(self, record: Record) -> str | None:
@@ -158,10 +160,10 @@ class Pipeline:
         return True
 
     def _pass_on(self, step: Step, event: Mapping[str, Any]) -> None:
-        if event.get("event") == "serving":
+        if event.get("event") == events.SERVING:
             run_folder.update_state(self.folder, url=event["url"])
         if event.get("event") not in KEPT_BACK:
-            self.emit("inner", of=step.name, inner=dict(event))
+            self.emit(events.INNER, of=step.name, inner=dict(event))
 
     def _settled(self, step: Step) -> Resolved:
         """Settle a step with what the earlier ones made; check what could not be checked before."""
@@ -173,7 +175,7 @@ class Pipeline:
         config = task.placed(resolved.config).model_copy(update=there)
         resolved = replace(resolved, config=config)
         if any(references(step.config.model_dump())):
-            task.check(resolved.config, lambda one: self.emit("note", message=str(one)))
+            task.check(resolved.config, lambda one: self.emit(events.NOTE, message=str(one)))
         return resolved
 
     def _made(self, one: Reference) -> str:
@@ -205,7 +207,9 @@ class Pipeline:
                 place, nested.child_of(place, settled.processes, settled.env)
             )
             self._mark_status(record, state.RUNNING)
-            up = self.servers[name].wait_for("serving", within_s=READY_WITHIN_S, stop=STOP.asked)
+            up = self.servers[name].wait_for(
+                events.SERVING, within_s=READY_WITHIN_S, stop=STOP.asked
+            )
             if up is None:
                 return False
             self._pass_on(used, up)
@@ -238,6 +242,6 @@ class Pipeline:
 
 def _last_words(place: Path) -> tuple[str, str]:
     """Return what a step said when it failed, and the hint that it gave."""
-    found = [one for one in run_folder.read_events(place)[0] if one.get("event") == "failed"]
+    found = [one for one in run_folder.read_events(place)[0] if one.get("event") == events.FAILED]
     last: Mapping[str, Any] = found[-1] if found else {}
     return str(last.get("message") or text("failed", "失败")), str(last.get("hint") or "")

@@ -17,8 +17,9 @@ from swiftbox.language import text
 from swiftbox.models.inspection import loader_missing
 from swiftbox.models.requirements import Finding
 from swiftbox.quantization.checks import KINDS
+from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark
-from swiftbox.tasks.task import Emit, Reason, Resolved, Task
+from swiftbox.tasks.task import Reason, Resolved, Task
 
 Held = TypeVar("Held")
 

@@ -1,0 +1,370 @@
+"""Every event that a run records: its name on disk, when it is emitted, and its fields.
+
+events.jsonl in a run folder holds one JSON object per line. Each has `time` (unix seconds) and
+`event` (one of the names below); the rest are the fields listed in COMMON and ENDINGS. Names and
+fields stay as they are, since the records of old runs are read with the same code: a new field is
+optional, and readers accept its absence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+Event = Mapping[str, Any]
+"""One line of the record: `time`, `event` and the fields of that event."""
+
+
+class Emit(Protocol):
+    """Records an event of the running task: ``emit(events.NOTE, message="...")``."""
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        """Record the event with its fields; `time` is added."""
+
+
+STAGE: Final = "stage"
+NOTE: Final = "note"
+WARNING: Final = "warning"
+INPUTS: Final = "inputs"
+PROGRESS: Final = "progress"
+FETCHED: Final = "fetched"
+MISSED: Final = "missed"
+DATA: Final = "data"
+START: Final = "start"
+STEP: Final = "step"
+EVAL: Final = "eval"
+CHECKPOINT: Final = "checkpoint"
+MERGED: Final = "merged"
+QUANTIZING: Final = "quantizing"
+QUANTIZED: Final = "quantized"
+EVALUATING: Final = "evaluating"
+SERVED: Final = "served"
+ASKING: Final = "asking"
+ANSWERS: Final = "answers"
+ANSWERED: Final = "answered"
+SCORED: Final = "scored"
+REPORT: Final = "report"
+PARITY: Final = "parity"
+SERVING: Final = "serving"
+ANSWER: Final = "answer"
+MADE: Final = "made"
+PART: Final = "part"
+INNER: Final = "inner"
+DONE: Final = "done"
+STOPPED: Final = "stopped"
+FAILED: Final = "failed"
+
+ENDING: Final = (DONE, STOPPED, FAILED)
+"""The last event of a run is one of these; each carries the `task` that ended."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of an event, each with its meaning."""
+
+    when: str
+    required: Mapping[str, str] = field(default_factory=dict)
+    optional: Mapping[str, str] = field(default_factory=dict)
+    open: bool = False
+    """Whether it also holds the content of a report file, which has its own documentation."""
+
+
+_CANDIDATE = {"candidate": "name of the model", "benchmark": "name of the benchmark"}
+_INPUT = {"model": "local folder of the model", "revision": "commit or revision of the model"}
+
+COMMON: Mapping[str, Fields] = {
+    STAGE: Fields(
+        "a phase of the run begins",
+        {"name": "fetch, data, model, train, ..."},
+        {"detail": "what it works on", "kind": "of a download: model or dataset"},
+    ),
+    NOTE: Fields(
+        "a decision or a fact worth a line",
+        {"message": "the text, in the user's language"},
+        {"key": "the setting it is about"},
+    ),
+    WARNING: Fields(
+        "something that the user should look at",
+        {"message": "the text, in the user's language"},
+        {"key": "the setting it is about"},
+    ),
+    INPUTS: Fields(
+        "names of models and datasets are resolved to local files",
+        _INPUT,
+        {
+            "adapter": "local folder or folders of the adapters, or null",
+            "adapters": "local folder of each served adapter by its name",
+            "dataset_sha256": "hash of the training rows",
+        },
+    ),
+    PROGRESS: Fields(
+        "a download is under way, every half second at most",
+        {
+            "what": "name of the repository",
+            "kind": "model or dataset",
+            "bytes": "bytes on disk",
+            "total_bytes": "bytes of all files",
+            "bytes_per_s": "mean over the last seconds",
+            "eta_s": "seconds left, or null",
+            "files_done": "number of complete files",
+            "files_total": "number of files",
+            "files": "path, bytes and size of each file under way",
+        },
+    ),
+    FETCHED: Fields(
+        "a model or dataset of the queue is complete",
+        {
+            "what": "name of the repository",
+            "kind": "model or dataset",
+            "path": "local folder",
+            "files": "number of files",
+            "bytes": "bytes of all files",
+            "fetched_bytes": "bytes that came over the network",
+        },
+        {"from": "hub, id, revision and commit"},
+    ),
+    MISSED: Fields(
+        "a model or dataset of the queue could not be fetched",
+        {
+            "what": "name of the repository",
+            "kind": "model or dataset",
+            "message": "what went wrong",
+            "hint": "what to do about it",
+        },
+    ),
+    DATA: Fields(
+        "the rows are encoded, cut and split",
+        {
+            "rows": "number of training rows",
+            "held_out": "number of rows of the held-out set",
+            "bad": "number of bad rows that were skipped",
+            "cut": "number of truncated rows",
+            "dropped": "number of rows that were longer than max_length",
+            "nothing_to_learn": "number of rows without a token to learn",
+            "tokens": "number of tokens of the training rows",
+            "trained_tokens": "number of tokens that have a label",
+            "percentiles": "row length in tokens by percentile",
+            "max_length": "the setting",
+            "preferences": "report on the preference rows, or null",
+            "preview": "three rows as the model sees them",
+        },
+    ),
+    START: Fields(
+        "training begins or resumes",
+        {
+            "total_steps": "number of optimizer steps",
+            "epochs": "number of epochs",
+            "rows": "number of training rows",
+            "resumed_from": "step of the checkpoint, or null",
+            "memory_bytes": "peak memory so far",
+        },
+    ),
+    STEP: Fields(
+        "an optimizer step is logged",
+        {
+            "step": "number of the step, from 1",
+            "total_steps": "number of optimizer steps",
+            "epoch": "epochs so far, a fraction",
+            "loss": "training loss",
+            "learning_rate": "or null",
+            "grad_norm": "or null",
+            "tokens_per_s": "mean over the last steps",
+            "memory_bytes": "peak memory so far",
+            "eta_s": "seconds left",
+            "metrics": "what the method watches, by name",
+        },
+    ),
+    EVAL: Fields(
+        "the loss on the held-out set is measured",
+        {"step": "number of the step", "loss": "held-out loss", "metrics": "by name"},
+    ),
+    CHECKPOINT: Fields(
+        "a checkpoint is complete",
+        {"step": "number of the step", "path": "its folder"},
+    ),
+    MERGED: Fields("a merged model passed its checks", open=True),
+    QUANTIZING: Fields("a layer is quantized", {"done": "layers so far", "of": "number of layers"}),
+    QUANTIZED: Fields(
+        "a quantized model passed its checks",
+        {
+            "bytes_before": "bytes of the weights before",
+            "bytes_after": "bytes of the weights after",
+            "bytes_expected": "bytes that the settings imply",
+            "share": "bytes_after / bytes_before",
+            "layers": "number of quantized layers",
+            "described": "method and bits for people",
+            "perplexity_before": "on the held-out tokens",
+            "perplexity_after": "on the held-out tokens",
+            "perplexity_ratio": "after / before",
+            "max_perplexity_ratio": "the setting",
+            "tokens": "number of held-out tokens",
+        },
+        open=True,
+    ),
+    EVALUATING: Fields(
+        "an evaluation knows what it compares",
+        {"candidates": "names of the models", "benchmarks": "names of the benchmarks"},
+    ),
+    SERVED: Fields(
+        "an evaluation's server is ready",
+        {"url": "its address", "models": "names of the models", "engine": "builtin or vllm"},
+    ),
+    ASKING: Fields(
+        "a benchmark begins for a model", _CANDIDATE, {"total": "number of questions, or null"}
+    ),
+    ANSWERS: Fields(
+        "some questions of a benchmark are answered",
+        {**_CANDIDATE, "count": "number of answers"},
+        {"total": "number of questions, or null"},
+    ),
+    SCORED: Fields(
+        "a benchmark of a model has its score",
+        {
+            **_CANDIDATE,
+            "value": "the score, 0 to 1",
+            "low": "lower end of the 95 % interval",
+            "high": "upper end of the 95 % interval",
+            "count": "number of questions",
+            "seconds": "time it took, or null",
+        },
+    ),
+    REPORT: Fields("an evaluation is complete", open=True),
+    PARITY: Fields(
+        "a server was compared with the training",
+        {"models": "result of each served model"},
+        {"seconds": "time it took"},
+    ),
+    SERVING: Fields(
+        "a deployment accepts requests",
+        {"url": "its address", "engine": "builtin or vllm", "models": "names of the models"},
+        {"max_model_len": "longest context in tokens", "slots": "concurrent requests"},
+    ),
+    ANSWER: Fields(
+        "a prompt of a chat run is answered",
+        {"prompt": "the prompt", "answers": "name and text of each participant's answer"},
+    ),
+    MADE: Fields(
+        "the demo's data is written",
+        {"texts": "number of texts", "conversations": "number of conversations"},
+    ),
+    PART: Fields(
+        "a step of a pipeline begins, resumes, serves or is kept",
+        {
+            "number": "its position, from 1",
+            "total": "number of steps",
+            "name": "name of the step",
+            "task": "task of the step",
+            "says": "begins, goes on, serves or kept",
+        },
+        {"aside": "where its earlier result was moved", "used_by": "steps that use the server"},
+    ),
+    INNER: Fields(
+        "a step of a pipeline emitted an event",
+        {"of": "name of the step", "inner": "the event"},
+    ),
+}
+"""Events other than endings: the same fields, whichever task emits them."""
+
+_TASK = {"task": "the task that ended"}
+_SECONDS = {"seconds": "time since this start"}
+_STEP = {"step": "null: there is no optimizer step to resume from"}
+_MODEL = {"model": "folder of the result"}
+
+ENDINGS: Mapping[tuple[str, str], Fields] = {
+    (DONE, "train"): Fields(
+        "a training is complete",
+        {**_SECONDS, **_MODEL, "steps": "number of steps", "loss": "mean training loss"},
+    ),
+    (DONE, "download"): Fields(
+        "a queue is complete", {**_SECONDS, "fetched": "number of repositories"}
+    ),
+    (DONE, "merge"): Fields("a merge is complete", {**_SECONDS, **_MODEL}),
+    (DONE, "quantize"): Fields(
+        "a quantization is complete",
+        {
+            **_SECONDS,
+            **_MODEL,
+            "bytes_before": "bytes of the weights before",
+            "bytes_after": "bytes of the weights after",
+            "perplexity_ratio": "after / before",
+        },
+    ),
+    (DONE, "evaluate"): Fields(
+        "an evaluation is complete",
+        {**_SECONDS, "report": "path of the HTML report", "scored": "number of scores"},
+    ),
+    (DONE, "chat"): Fields(
+        "all prompts are answered", {**_SECONDS, "answers": "path of the answers"}
+    ),
+    (DONE, "starter"): Fields("the demo's model and data are written", {**_SECONDS, **_MODEL}),
+    (DONE, "pipeline"): Fields(
+        "all steps are complete", {**_SECONDS, "parts": "outputs of each step"}
+    ),
+    (STOPPED, "train"): Fields(
+        "a training saved and stopped",
+        {"step": "number of the step"},
+        {"checkpoint": "path of the newest checkpoint, or null"},
+    ),
+    (STOPPED, "evaluate"): Fields(
+        "an evaluation stopped",
+        _STEP,
+        {"scored": "number of scores so far", "of": "number of scores in total"},
+    ),
+    (STOPPED, "chat"): Fields(
+        "a chat run stopped", _STEP, {"answered": "number of answered prompts"}
+    ),
+    (STOPPED, "deploy"): Fields(
+        "a server stopped",
+        _STEP,
+        {
+            **_SECONDS,
+            "url": "null",
+            "requests": "number of requests",
+            "generated_tokens": "number of tokens",
+            "failed": "number of failed requests",
+        },
+    ),
+    (STOPPED, "pipeline"): Fields(
+        "a pipeline stopped", _STEP, {**_SECONDS, "parts": "number of steps"}
+    ),
+}
+"""How each task ends; `task` is added by the recorder. A task without an entry for STOPPED holds
+nothing but `step`, and any task can fail."""
+
+FAILURE = Fields(
+    "a run failed",
+    {
+        "kind": "crash, refused, out-of-memory, ...",
+        "message": "what went wrong",
+        "hint": "what to do about it; may be empty",
+        "traceback": "of a bug or a crash; else empty",
+    },
+)
+
+
+def fields_of(event: str, task: str) -> Fields:
+    """Return the fields of an event that a task emits; raise KeyError for an unknown event."""
+    if event in COMMON:
+        return COMMON[event]
+    if event == FAILED:
+        return FAILURE
+    if event == STOPPED:
+        return ENDINGS.get((event, task), Fields("a run stopped before it could save", _STEP))
+    return ENDINGS[event, task]
+
+
+def mistakes(record: Event, task: str) -> list[str]:
+    """Return what differs between a recorded event of a task and the fields listed here."""
+    name = str(record.get("event"))
+    try:
+        fields = fields_of(name, task)
+    except KeyError:
+        return [f"{name}: unknown event of {task}"]
+    recorded = set(record) - {"time", "event"}
+    known = {*fields.required, *fields.optional}
+    if name in ENDING:
+        known.add("task")
+    missing = [f"{name}: no field {key}" for key in sorted(set(fields.required) - recorded)]
+    extra = [f"{name}: unlisted field {key}" for key in sorted(recorded - known)]
+    return missing + ([] if fields.open else extra)
