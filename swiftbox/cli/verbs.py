@@ -143,7 +143,7 @@ def _as_json(prepared: Any) -> dict[str, Any]:
 
 def new(options: argparse.Namespace) -> int:
     """Write a YAML from a preset."""
-    from swiftbox.config.presets import presets
+    from swiftbox.config.presets import presets, without_example_adapter
     from swiftbox.config.writing import write
     from swiftbox.tasks.load import load
 
@@ -158,14 +158,15 @@ def new(options: argparse.Namespace) -> int:
             hint=text(f"there are: {', '.join(known)}", f"可选：{', '.join(known)}"),
         )
     loaded = load(known[options.preset], options.overrides)
+    config = without_example_adapter(loaded.config, options.overrides)
     shown = options.output or "FILE"
     content = write(
-        loaded.config,
+        config,
         header=[
             text(f"Run: swiftbox run {shown}", f"运行：swiftbox run {shown}"),
             f"yaml-language-server: $schema={_schema_file(loaded.config.task).as_uri()}",
         ],
-        keys=loaded.asked,
+        keys=loaded.asked if config is loaded.config else loaded.asked - {"adapter"},
     )
     if options.output:
         _write_new(Path(options.output), content, force=options.force)

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
+
+from swiftbox.config.task import TaskConfig
 
 ROOT = Path(__file__).resolve().parents[2]
+
+EXAMPLE_ADAPTER = "runs/my-lora"
+"""The path that stands in presets for the user's own adapter."""
+
+Config = TypeVar("Config", bound=TaskConfig)
 
 
 def folder() -> Path:
@@ -18,3 +27,15 @@ def folder() -> Path:
 def presets() -> dict[str, Path]:
     """Map the name of every preset (`sft-lora`) to its file."""
     return {path.stem: path for path in sorted(folder().glob("*.yaml"))}
+
+
+def without_example_adapter(config: Config, overrides: Iterable[str]) -> Config:
+    """Drop the example adapter of a preset once the user names a model or a server instead."""
+    if getattr(config, "adapter", None) != EXAMPLE_ADAPTER:
+        return config
+    if type(config).model_fields["adapter"].is_required():
+        return config
+    if any(override.startswith("adapter") for override in overrides):
+        return config
+    named = (getattr(config, "model", None), getattr(config, "endpoint", None))
+    return config if named == (None, None) else config.model_copy(update={"adapter": None})
