@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 
 from swiftbox.config.reading import (
-    Entry,
+    ConfigProblem,
     Loader,
-    Problem,
     Settings,
+    YamlEntry,
     combine,
     entries_of,
     plain_text,
@@ -35,7 +35,7 @@ class Block:
     settings: Settings
 
 
-def blocks(steps: Entry, outer: Settings) -> Iterator[Block]:
+def blocks(steps: YamlEntry, outer: Settings) -> Iterator[Block]:
     """Yield the blocks of a list; what is wrong with list and names goes to `outer`.
 
     Settings of `outer` that are called `name.key` are taken from there and put over the block's.
@@ -76,9 +76,9 @@ def adopt(block: Block, outer: Settings) -> None:
     outer.inside.update(f"{block.name}.{key}" for key in block.settings.entries)
 
 
-def _addressed(outer: Settings) -> dict[str, dict[str, Entry]]:
+def _addressed(outer: Settings) -> dict[str, dict[str, YamlEntry]]:
     """Take the settings that address a step from the command line, by the step's name."""
-    found: dict[str, dict[str, Entry]] = {}
+    found: dict[str, dict[str, YamlEntry]] = {}
     for key in [one for one in outer.entries if "." in one]:
         if outer.entries[key].order < ASKED_FROM:
             continue
@@ -87,13 +87,13 @@ def _addressed(outer: Settings) -> dict[str, dict[str, Entry]]:
     return found
 
 
-def _nodes(steps: Entry, outer: Settings) -> list[Any]:
+def _nodes(steps: YamlEntry, outer: Settings) -> list[Any]:
     nodes = steps.node.value if steps.node is not None else []
     wrong = [one for one in nodes if not isinstance(one, yaml.MappingNode)]
     if nodes and not wrong:
         return list(nodes)
     outer.problems.append(
-        Problem(
+        ConfigProblem(
             steps.where,
             steps.written_as,
             text(
@@ -113,7 +113,7 @@ def _pairs(node: Any) -> tuple[list[tuple[Any, Any]], list[tuple[Any, Any]]]:
     return own, [one for one in node.value if one not in own]
 
 
-def _name(entry: Entry | None, number: int, where: str, outer: Settings) -> str:
+def _name(entry: YamlEntry | None, number: int, where: str, outer: Settings) -> str:
     stands_in = f"steps[{number}]"
     if entry is None:
         what = text(
@@ -121,7 +121,7 @@ def _name(entry: Entry | None, number: int, where: str, outer: Settings) -> str:
             "name：必填，后面的步骤与 `swiftbox run FILE name.key=value` 以此称呼它",
         )
         order = int(where.rpartition(":")[2])
-        outer.problems.append(Problem(where, stands_in, what, order))
+        outer.problems.append(ConfigProblem(where, stands_in, what, order))
         return stands_in
     name = str(plain_text(entry))
     if NAME.fullmatch(name) is None:
@@ -129,17 +129,17 @@ def _name(entry: Entry | None, number: int, where: str, outer: Settings) -> str:
             f"should be up to 40 letters, digits, - and _ (got {name})",
             f"应为至多 40 个字母、数字、- 与 _（当前为 {name}）",
         )
-        outer.problems.append(Problem(entry.where, "name", what, entry.order))
+        outer.problems.append(ConfigProblem(entry.where, "name", what, entry.order))
         return stands_in
     return name
 
 
-def _twice(name: str, where: str, first: str, line: int) -> Problem:
+def _twice(name: str, where: str, first: str, line: int) -> ConfigProblem:
     what = text(f"{name} names two steps (the first at {first})", f"{name} 重名（首个在 {first}）")
-    return Problem(where, "name", what, line)
+    return ConfigProblem(where, "name", what, line)
 
 
-def _nowhere(name: str, entry: Entry, known: list[str]) -> Problem:
+def _nowhere(name: str, entry: YamlEntry, known: list[str]) -> ConfigProblem:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     what = text(f"no step is named {name}", f"没有名为 {name} 的步骤")
     listed = ", ".join(known)
@@ -148,9 +148,9 @@ def _nowhere(name: str, entry: Entry, known: list[str]) -> Problem:
         if near
         else text(f"; there are {listed}", f"；可选：{listed}")
     )
-    return Problem(entry.where, f"{name}.{entry.written_as}", what, entry.order)
+    return ConfigProblem(entry.where, f"{name}.{entry.written_as}", what, entry.order)
 
 
-def keys_of(entries: Mapping[str, Entry]) -> Iterator[tuple[str, Entry]]:
+def keys_of(entries: Mapping[str, YamlEntry]) -> Iterator[tuple[str, YamlEntry]]:
     """Yield what a block says, key by key, in the order of its lines."""
     yield from sorted(entries.items(), key=lambda one: one[1].order)

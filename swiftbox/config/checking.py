@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from swiftbox.config.fields import Card, cards, union_members
-from swiftbox.config.reading import Entry, Problem, Settings, plain_text
+from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry, plain_text
 from swiftbox.language import text
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -37,7 +37,9 @@ def build(model: type[Config], settings: Settings, elsewhere: Mapping[str, str])
     return config
 
 
-def unknown(key: str, entry: Entry, known: Iterable[str], elsewhere: Mapping[str, str]) -> Problem:
+def unknown(
+    key: str, entry: YamlEntry, known: Iterable[str], elsewhere: Mapping[str, str]
+) -> ConfigProblem:
     """Describe a key that means nothing here, with the nearest that does."""
     if key in elsewhere:
         what = text(f"belongs to {elsewhere[key]}", f"属于 {elsewhere[key]}")
@@ -46,7 +48,7 @@ def unknown(key: str, entry: Entry, known: Iterable[str], elsewhere: Mapping[str
         what = text("is not a known key", "不是已知的键")
         if near:
             what += text(f"; did you mean {near}?", f"；是否想写 {near}？")
-    return Problem(entry.where, key, what, entry.order)
+    return ConfigProblem(entry.where, key, what, entry.order)
 
 
 SHORTHAND = {
@@ -73,7 +75,7 @@ def nearest(key: str, known: Iterable[str]) -> str:
     return next(iter([*within, *loose]), "")
 
 
-def _wanted(model: type[BaseModel], key: str, entry: Entry) -> Any:
+def _wanted(model: type[BaseModel], key: str, entry: YamlEntry) -> Any:
     """Undo what YAML 1.1 made of a word where a word is wanted."""
     members = union_members(model.model_fields[key].annotation)
     if isinstance(entry.value, bool) and any("true" in getattr(m, "__args__", ()) for m in members):
@@ -113,7 +115,7 @@ def _drop_out_of_scope(
         )
 
 
-def _problem(detail: Any, settings: Settings, described: Mapping[str, Card]) -> Problem:
+def _problem(detail: Any, settings: Settings, described: Mapping[str, Card]) -> ConfigProblem:
     if not detail["loc"]:
         return _of_several(str(detail["ctx"]["error"]), settings)
     key = str(detail["loc"][0])
@@ -122,19 +124,19 @@ def _problem(detail: Any, settings: Settings, described: Mapping[str, Card]) -> 
         where, order = settings.source, settings.first
     else:
         where, order = entry.where, entry.order
-    return Problem(where, key, _say(detail, entry, described.get(key)), order)
+    return ConfigProblem(where, key, _say(detail, entry, described.get(key)), order)
 
 
-def _of_several(said: str, settings: Settings) -> Problem:
+def _of_several(said: str, settings: Settings) -> ConfigProblem:
     """Describe settings that do not go together; the words begin with the key to look at."""
     key, _, what = said.partition(": ")
     entry = settings.entries.get(key)
     if entry is None:
-        return Problem(settings.source, "", said, settings.first)
-    return Problem(entry.where, key, what, entry.order)
+        return ConfigProblem(settings.source, "", said, settings.first)
+    return ConfigProblem(entry.where, key, what, entry.order)
 
 
-def _say(detail: Any, entry: Entry | None, card: Card | None) -> str:
+def _say(detail: Any, entry: YamlEntry | None, card: Card | None) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "missing" or entry is None:
         help_text = f" ({card.help})" if card else ""

@@ -14,7 +14,7 @@ NOT_OF_A_STEP = ("version", "output_dir")
 """Keys of a file of its own that a step does not have: it lies in the pipeline's folder."""
 
 
-class Step(Frozen):
+class PipelineStep(Frozen):
     """One step: the name that later steps refer to it by, and what it does."""
 
     name: str
@@ -31,7 +31,7 @@ class PipelineConfig(TaskConfig):
         zh="本文件要做什么",
         section="task",
     )
-    steps: tuple[Step, ...] = setting(
+    steps: tuple[PipelineStep, ...] = setting(
         label_zh="步骤",
         en="blocks with name:, task: and its keys; ${name.model} is what an earlier step made",
         zh="若干块，各含 name:、task: 及其键；${name.model} 表示前面步骤的结果",

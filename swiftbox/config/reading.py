@@ -18,7 +18,7 @@ Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
-class Entry:
+class YamlEntry:
     """One setting as it was written: where (`a.yaml:7` or `key=value`), and its plain text."""
 
     value: Any
@@ -31,7 +31,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Problem:
+class ConfigProblem:
     """One mistake: where, which key, what is wrong."""
 
     where: str
@@ -48,9 +48,9 @@ class Settings:
     """The settings of one file under our own names, with what there is to say about them."""
 
     source: str
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, YamlEntry] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ConfigProblem] = field(default_factory=list)
     first: int = 0
     """The line where they begin."""
     inside: set[str] = field(default_factory=set)
@@ -104,9 +104,11 @@ def read_text(content: str, *, source: str, overrides: Iterable[str] = ()) -> Se
     return settings
 
 
-def combine(written: Mapping[str, Entry], asked: Mapping[str, Entry], settings: Settings) -> None:
+def combine(
+    written: Mapping[str, YamlEntry], asked: Mapping[str, YamlEntry], settings: Settings
+) -> None:
     """Put what a file says under our own names, and what was asked for beside it over that."""
-    task = (asked.get("task") or written.get("task") or Entry("train", "", 0, "task")).value
+    task = (asked.get("task") or written.get("task") or YamlEntry("train", "", 0, "task")).value
     own = OWN_OF_TASK.get(str(task), frozenset())
     _normalise(written, settings, own)
     base = dict(settings.entries)
@@ -115,7 +117,7 @@ def combine(written: Mapping[str, Entry], asked: Mapping[str, Entry], settings: 
     settings.entries = {**base, **settings.entries}
 
 
-def written_entries(content: str, settings: Settings) -> dict[str, Entry]:
+def written_entries(content: str, settings: Settings) -> dict[str, YamlEntry]:
     """Return the top-level keys of YAML text as they are written; add mistakes to `settings`."""
     loader = Loader(content)
     try:
@@ -124,7 +126,7 @@ def written_entries(content: str, settings: Settings) -> dict[str, Entry]:
             return {}
         if not isinstance(node, yaml.MappingNode):
             settings.problems.append(
-                Problem(
+                ConfigProblem(
                     f"{settings.source}:{node.start_mark.line + 1}",
                     "",
                     text("should be lines of `key: value`", "应为若干行 `key: value`"),
@@ -137,7 +139,7 @@ def written_entries(content: str, settings: Settings) -> dict[str, Entry]:
         line = mark.line + 1 if mark else 1
         what = error.problem or error.context or "?"
         settings.problems.append(
-            Problem(
+            ConfigProblem(
                 f"{settings.source}:{line}",
                 "",
                 text(f"is not YAML: {what}", f"不是合法的 YAML：{what}"),
@@ -151,14 +153,14 @@ def written_entries(content: str, settings: Settings) -> dict[str, Entry]:
 
 def entries_of(
     loader: Any, pairs: Sequence[tuple[Any, Any]], settings: Settings, *, file: str
-) -> dict[str, Entry]:
+) -> dict[str, YamlEntry]:
     """Return the keys of one block of a file; add those that are given twice to the problems."""
-    found: dict[str, Entry] = {}
+    found: dict[str, YamlEntry] = {}
     for key_node, value_node in pairs:
         entry = _entry(loader, key_node, value_node, file)
         if entry.written_as in found:
             settings.problems.append(
-                Problem(
+                ConfigProblem(
                     entry.where,
                     entry.written_as,
                     text(
@@ -172,9 +174,9 @@ def entries_of(
     return found
 
 
-def _entry(loader: Any, key_node: Any, value_node: Any, source: str) -> Entry:
+def _entry(loader: Any, key_node: Any, value_node: Any, source: str) -> YamlEntry:
     line = key_node.start_mark.line + 1
-    return Entry(
+    return YamlEntry(
         value=loader.construct_object(value_node, deep=True),
         where=f"{source}:{line}",
         order=line,
@@ -186,18 +188,18 @@ def _entry(loader: Any, key_node: Any, value_node: Any, source: str) -> Entry:
 
 def _override_entries(
     overrides: Iterable[str], settings: Settings, *, first: int
-) -> dict[str, Entry]:
-    found: dict[str, Entry] = {}
+) -> dict[str, YamlEntry]:
+    found: dict[str, YamlEntry] = {}
     for index, one in enumerate(overrides):
         key, separator, plain = one.partition("=")
         order = 1_000_000 + first + index
         if not separator or not key:
             settings.problems.append(
-                Problem(one, "", text("should be key=value", "应写成 key=value"), order)
+                ConfigProblem(one, "", text("should be key=value", "应写成 key=value"), order)
             )
             continue
         value, node = _of_plain(plain)
-        found[key] = Entry(value, f"{key}={plain}", order, key, plain, node)
+        found[key] = YamlEntry(value, f"{key}={plain}", order, key, plain, node)
     return found
 
 
@@ -210,7 +212,7 @@ def _of_plain(plain: str) -> tuple[Any, Any]:
     return value, yaml.compose(plain, Loader=Loader) if isinstance(value, list) else None
 
 
-def _normalise(written: Mapping[str, Entry], settings: Settings, own: Collection[str]) -> None:
+def _normalise(written: Mapping[str, YamlEntry], settings: Settings, own: Collection[str]) -> None:
     """Put every entry under our own name, those in `own` as they are; note what is renamed.
 
     Two names that disagree are a problem.
@@ -237,11 +239,11 @@ def _normalise(written: Mapping[str, Entry], settings: Settings, own: Collection
             _put(key, replace(entry, value=value, plain=plain), settings)
 
 
-def _put(key: str, entry: Entry, settings: Settings) -> None:
+def _put(key: str, entry: YamlEntry, settings: Settings) -> None:
     earlier = settings.entries.get(key)
     if earlier and earlier.written_as != entry.written_as and earlier.value != entry.value:
         settings.problems.append(
-            Problem(
+            ConfigProblem(
                 entry.where,
                 entry.written_as,
                 text(
@@ -257,7 +259,7 @@ def _put(key: str, entry: Entry, settings: Settings) -> None:
     settings.entries[key] = entry
 
 
-def plain_text(entry: Entry) -> Any:
+def plain_text(entry: YamlEntry) -> Any:
     """Return what was typed where YAML 1.1 made a number, a date or a boolean of it."""
     made = (bool, int, float, datetime.date)
     if isinstance(entry.value, made) and entry.plain is not None:

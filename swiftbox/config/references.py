@@ -12,7 +12,7 @@ FORM = re.compile(r"\$\{([A-Za-z0-9][A-Za-z0-9_-]*)\.([a-z_]+)\}")
 
 
 @dataclass(frozen=True)
-class Reference:
+class OutputReference:
     """One output of one step."""
 
     step: str
@@ -28,10 +28,10 @@ def is_reference(value: Any) -> bool:
     return isinstance(value, str) and FORM.search(value) is not None
 
 
-def references(value: Any) -> Iterator[Reference]:
+def references(value: Any) -> Iterator[OutputReference]:
     """Yield the references in a value, at whatever depth."""
     for one in texts(value):
-        yield from (Reference(*found.groups()) for found in FORM.finditer(one))
+        yield from (OutputReference(*found.groups()) for found in FORM.finditer(one))
 
 
 def misspelt(value: Any) -> str:
@@ -51,10 +51,10 @@ def texts(value: Any) -> Iterator[str]:
             yield from texts(one)
 
 
-def replaced(value: Any, by: Callable[[Reference], str]) -> Any:
+def replaced(value: Any, by: Callable[[OutputReference], str]) -> Any:
     """Return the value with every reference in it replaced."""
     if isinstance(value, str):
-        return FORM.sub(lambda found: by(Reference(*found.groups())), value)
+        return FORM.sub(lambda found: by(OutputReference(*found.groups())), value)
     if isinstance(value, dict):
         return {key: replaced(one, by) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

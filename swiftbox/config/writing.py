@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from swiftbox.config.fields import Card, cards, section_title
-from swiftbox.config.pipeline import NOT_OF_A_STEP, Step
+from swiftbox.config.pipeline import NOT_OF_A_STEP, PipelineStep
 from swiftbox.language import text
 
 COMMENT_COLUMN = 36
@@ -60,7 +60,7 @@ def _body(
             lines.append(f"### {section_title(section)}")
         why = reasons.get(card.name) or (card.help if card.section != "task" else "")
         held = getattr(config, card.name)
-        if isinstance(held, tuple) and held and isinstance(held[0], Step):
+        if isinstance(held, tuple) and held and isinstance(held[0], PipelineStep):
             lines.append(f"{f'{card.name}:':<{COMMENT_COLUMN}}  # {why}")
             lines += _steps(held, keys, reasons)
         else:
@@ -69,7 +69,7 @@ def _body(
 
 
 def _steps(
-    steps: Sequence[Step], keys: Collection[str] | None, reasons: Mapping[str, str]
+    steps: Sequence[PipelineStep], keys: Collection[str] | None, reasons: Mapping[str, str]
 ) -> Iterator[str]:
     """Yield the lines of steps; their keys and reasons are called `step.key` outside."""
     for step in steps:

@@ -12,7 +12,7 @@ from typing import Any
 from swiftbox.config.aliases import ALIASES, OWN_VALUES
 from swiftbox.config.fields import cards
 from swiftbox.config.groups import as_list
-from swiftbox.config.reading import Entry, Problem, Settings, read_text
+from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry, read_text
 from swiftbox.converters.reading import Document, read
 from swiftbox.converters.recognising import Recognised, recognise
 from swiftbox.converters.row import Added, Finding, Given, Tool, Written, idle, left
@@ -209,19 +209,19 @@ def _settings(
     there = {card.name for card in cards(METHODS[stage].config)} if stage in METHODS else set()
     for one in added:
         if one.key in there:  # a default of a setting that this stage does not have says nothing
-            settings.entries[one.key] = Entry(one.value, name, 0, one.key)
+            settings.entries[one.key] = YamlEntry(one.value, name, 0, one.key)
     for line in lines:
         if line.finding.kind != "taken":
             continue
         for key, value in line.finding.ours.items():
             if value is not None:
                 where = f"{name}:{line.written.line}"
-                settings.entries[key] = Entry(value, where, line.written.line, line.written.key)
+                settings.entries[key] = YamlEntry(value, where, line.written.line, line.written.key)
     settings.entries |= asked.entries
     return settings
 
 
-def _without(problems: list[Problem], lines: list[Line], document: Document) -> list[Line]:
+def _without(problems: list[ConfigProblem], lines: list[Line], document: Document) -> list[Line]:
     """Move the settings that are not accepted to what is not taken; raise for essential ones."""
     wrong = {problem.key: problem for problem in problems}
     from_file = {
@@ -255,7 +255,7 @@ def _without(problems: list[Problem], lines: list[Line], document: Document) -> 
     return found
 
 
-def _said(problem: Problem, lines: list[Line]) -> str:
+def _said(problem: ConfigProblem, lines: list[Line]) -> str:
     """Say a mistake under the name that the key has in the foreign file."""
     theirs = next(
         (

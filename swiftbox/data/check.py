@@ -9,16 +9,16 @@ from pathlib import Path
 
 from swiftbox.data.example import Example, RowError
 from swiftbox.data.files import Chosen, dataset_hash, files_of, rows_of
-from swiftbox.data.findings import BadRow, Checked, require_usable
+from swiftbox.data.findings import BadRow, CheckedRows, require_usable
 from swiftbox.data.formats import LABELLED, read_row
 from swiftbox.data.labels import judged
 from swiftbox.data.report import Preferences
-from swiftbox.data.source import Source
+from swiftbox.data.source import RowSource
 from swiftbox.data.taking import Origin, is_known, taking_of
 
 __all__ = [
     "BadRow",
-    "Checked",
+    "CheckedRows",
     "Examples",
     "check_rows",
     "dataset_hash",
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-def check_rows(sources: Iterable[Source], *, stage: str, max_bad_rows: int) -> Checked:
+def check_rows(sources: Iterable[RowSource], *, stage: str, max_bad_rows: int) -> CheckedRows:
     """Check every row of local datasets; raise DataError with all bad rows when too many are."""
     found = Examples(tuple(sources), stage, max_bad_rows, seed=0, remembers=True)
     found.check()
@@ -35,8 +35,8 @@ def check_rows(sources: Iterable[Source], *, stage: str, max_bad_rows: int) -> C
 
 
 def load_examples(
-    sources: Iterable[Source], *, stage: str, max_bad_rows: int, seed: int
-) -> Checked:
+    sources: Iterable[RowSource], *, stage: str, max_bad_rows: int, seed: int
+) -> CheckedRows:
     """Check every row and return the examples; a source with num_samples gives a seeded sample."""
     found = Examples(tuple(sources), stage, max_bad_rows, seed, remembers=True)
     examples, origins = [], []
@@ -48,7 +48,7 @@ def load_examples(
 
 
 def iterate_examples(
-    sources: Iterable[Source], *, stage: str, max_bad_rows: int, seed: int
+    sources: Iterable[RowSource], *, stage: str, max_bad_rows: int, seed: int
 ) -> Examples:
     """Return the same examples in the same order to go through, none of them kept in memory.
 
@@ -65,13 +65,13 @@ class Examples:
     the end when more than `max_bad_rows` are bad.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[RowSource, ...]
     stage: str
     max_bad_rows: int
     seed: int
     remembers: bool = False
     """Whether rows are remembered (some 60 bytes each) to count those that repeat."""
-    checked: Checked = field(default_factory=Checked)
+    checked: CheckedRows = field(default_factory=CheckedRows)
     _seen: set[int] | None = None
     _empty: list[str] = field(default_factory=list)
 
@@ -96,11 +96,11 @@ class Examples:
         require_usable(self.checked, self.max_bad_rows, self._empty)
 
     def _begin(self) -> None:
-        self.checked = Checked()
+        self.checked = CheckedRows()
         self._seen = set() if self.remembers else None
         self._empty = []
 
-    def _taken(self, source: Source, chosen: Chosen) -> Iterator[tuple[Example, Origin]]:
+    def _taken(self, source: RowSource, chosen: Chosen) -> Iterator[tuple[Example, Origin]]:
         """Yield the examples that are taken of a source, as often as they are."""
         bad: set[int] = set()
         before = self.checked.rows
@@ -119,7 +119,7 @@ class Examples:
                     yield read_row(row, self.stage)[1], (file, line)
 
     def _good(
-        self, source: Source, chosen: Chosen, bad: set[int]
+        self, source: RowSource, chosen: Chosen, bad: set[int]
     ) -> Iterator[tuple[Example, Origin]]:
         """Yield every good row of a source once, and count; put the numbers of others in `bad`."""
         checked, seen, stage = self.checked, self._seen, self.stage
@@ -157,7 +157,7 @@ class Examples:
         return report
 
     def _count(
-        self, source: Source, found: Counter[str], answers: tuple[int, int], *, empty: bool
+        self, source: RowSource, found: Counter[str], answers: tuple[int, int], *, empty: bool
     ) -> None:
         """Add a source that was read to the end to the totals."""
         checked = self.checked
@@ -175,7 +175,7 @@ class Examples:
             self._empty.append(source.path)
 
 
-def _answers(checked: Checked) -> tuple[int, int]:
+def _answers(checked: CheckedRows) -> tuple[int, int]:
     report = checked.preferences
     return (report.desirable, report.undesirable) if report else (0, 0)
 

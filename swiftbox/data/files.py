@@ -12,7 +12,7 @@ from typing import Any
 from swiftbox.data.example import RowError
 from swiftbox.data.readers import READERS
 from swiftbox.data.registry import entry_of, renamed, retagged
-from swiftbox.data.source import Source
+from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
@@ -36,7 +36,7 @@ class Chosen:
         return file.relative_to(self.root).as_posix() if file != self.root else file.name
 
 
-def files_of(source: Source) -> Chosen:
+def files_of(source: RowSource) -> Chosen:
     """Return the file a source names, or in order all of a folder that its split and subset name.
 
     Raises DataError when there is no such file.
@@ -78,7 +78,7 @@ def _all_of(root: Path) -> list[Path]:
     return found
 
 
-def _part_of(root: Path, files: list[Path], source: Source) -> Chosen:
+def _part_of(root: Path, files: list[Path], source: RowSource) -> Chosen:
     found = files
     for asked in (source.subset, source.split):
         if asked is None:
@@ -115,7 +115,7 @@ def _names(file: Path, root: Path) -> set[str]:
 
 
 def rows_of(
-    source: Source, chosen: Chosen
+    source: RowSource, chosen: Chosen
 ) -> Iterator[tuple[str, int, Mapping[str, Any] | RowError]]:
     """Yield the name of the file, the line and the row of all rows; columns are renamed.
 
@@ -141,7 +141,7 @@ def rows_of(
             ) from None
 
 
-def dataset_hash(sources: Iterable[Source]) -> str:
+def dataset_hash(sources: Iterable[RowSource]) -> str:
     """Return the sha256 over the bytes of all files that are read, for the record of a run."""
     digest = hashlib.sha256()
     for source in sources:

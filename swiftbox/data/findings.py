@@ -39,7 +39,7 @@ class BadRow:
 
 
 @dataclass
-class Checked:
+class CheckedRows:
     """What a check found; the examples and their origins only where they were asked for.
 
     `rows` are all good ones, `taken` how many the run uses of them per epoch (`#500` takes 500, a
@@ -106,7 +106,7 @@ class Checked:
         }
 
 
-def require_usable(checked: Checked, max_bad_rows: int, empty: Sequence[str]) -> None:
+def require_usable(checked: CheckedRows, max_bad_rows: int, empty: Sequence[str]) -> None:
     """Raise DataError when too many rows are bad, or a dataset (named in `empty`) has none."""
     if len(checked.bad) > max_bad_rows:
         raise _too_many(checked, max_bad_rows)
@@ -129,7 +129,7 @@ def require_usable(checked: Checked, max_bad_rows: int, empty: Sequence[str]) ->
         )
 
 
-def _too_many(checked: Checked, max_bad_rows: int) -> DataError:
+def _too_many(checked: CheckedRows, max_bad_rows: int) -> DataError:
     """Describe all bad rows of a check as one error."""
     bad = checked.bad
     total = checked.rows + len(bad)

@@ -45,7 +45,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Entry:
+class DatasetEntry:
     """What dataset_info.json says of one file: its columns and tags in the words of our formats."""
 
     file_name: str
@@ -54,7 +54,7 @@ class Entry:
     num_samples: int | None = None
 
 
-def entry_named(name: str, folder: Path) -> Entry | None:
+def entry_named(name: str, folder: Path) -> DatasetEntry | None:
     """Return the entry of a name, else the first one that lists the name as its file."""
     entries = _entries(folder)
     if name in entries:
@@ -62,7 +62,7 @@ def entry_named(name: str, folder: Path) -> Entry | None:
     return next((entry for entry in entries.values() if entry.file_name == name), None)
 
 
-def entry_of(file: Path, root: Path) -> Entry | None:
+def entry_of(file: Path, root: Path) -> DatasetEntry | None:
     """Return the first entry that lists a file of a folder, beside the file or in the folder."""
     found = entry_named_file(file.name, file.parent)
     if found is None and file.parent != root:
@@ -70,13 +70,13 @@ def entry_of(file: Path, root: Path) -> Entry | None:
     return found
 
 
-def entry_named_file(file_name: str, folder: Path) -> Entry | None:
+def entry_named_file(file_name: str, folder: Path) -> DatasetEntry | None:
     """Return the first entry of a folder's registry that lists a file."""
     entries = _entries(folder).values()
     return next((entry for entry in entries if entry.file_name == file_name), None)
 
 
-def _entries(folder: Path) -> dict[str, Entry]:
+def _entries(folder: Path) -> dict[str, DatasetEntry]:
     info = folder / INFO
     if not info.is_file():
         return {}
@@ -96,14 +96,14 @@ def _entries(folder: Path) -> dict[str, Entry]:
     }
 
 
-def _entry(said: Mapping[str, Any]) -> Entry:
+def _entry(said: Mapping[str, Any]) -> DatasetEntry:
     columns = _texts(said.get("columns"))
     ours = dict(COLUMNS)
     answered = columns.keys() & {"response", "messages", "chosen", "kto_tag"}
     if columns and not answered and not said.get("ranking"):
         ours["prompt"] = "text"  # how they write a file for pretraining
     number = said.get("num_samples")
-    return Entry(
+    return DatasetEntry(
         file_name=str(said["file_name"]),
         columns=tuple((file, ours[key]) for key, file in columns.items() if key in ours),
         tags=tuple(_texts(said.get("tags")).items()),

@@ -14,7 +14,7 @@ from swiftbox.language import text
 
 
 @dataclass(frozen=True)
-class Source:
+class RowSource:
     """One dataset: where, which part, how many rows (a seeded sample), how often, renames."""
 
     path: str
@@ -31,7 +31,7 @@ class Source:
 
 def parse_sources(
     named: Iterable[str | Mapping[str, Any]], *, columns: Mapping[str, str]
-) -> tuple[Source, ...]:
+) -> tuple[RowSource, ...]:
     """Read the values of `dataset:`; `columns` renames in all of them.
 
     Raises DataError when a number of rows is none, or is given twice and differs.
@@ -39,7 +39,7 @@ def parse_sources(
     return tuple(_parse(one, columns) for one in named)
 
 
-def _parse(one: str | Mapping[str, Any], columns: Mapping[str, str]) -> Source:
+def _parse(one: str | Mapping[str, Any], columns: Mapping[str, str]) -> RowSource:
     values: Mapping[str, Any] = {"path": one} if isinstance(one, str) else one
     whole = str(values.get("path") or "")
     path, count = _counted(whole)
@@ -61,7 +61,7 @@ def _parse(one: str | Mapping[str, Any], columns: Mapping[str, str]) -> Source:
         count = asked
         if count < 1:
             raise _no_count(whole, "num_samples", str(count))
-    found = Source(
+    found = RowSource(
         path=path,
         subset=values.get("subset"),
         split=values.get("split"),
@@ -113,7 +113,7 @@ def _no_count(path: str, after: str, got: str) -> DataError:
     )
 
 
-def _registered(source: Source) -> Source:
+def _registered(source: RowSource) -> RowSource:
     """Take what dataset_info.json says of a file that is named by its path or by its entry."""
     path = Path(source.path).expanduser()
     entry = None if path.is_dir() else entry_named(path.name, path.parent)
@@ -128,6 +128,6 @@ def _registered(source: Source) -> Source:
     )
 
 
-def resolve(source: Source, local: Path) -> Source:
+def resolve(source: RowSource, local: Path) -> RowSource:
     """Return the source with the local path it was found or fetched at."""
     return replace(source, path=str(local))

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from swiftbox.data.source import Source
+from swiftbox.data.source import RowSource
 
 Origin = tuple[str, int]
 """The file and line an example comes from."""
@@ -46,7 +46,7 @@ class Taking:
             yield one and next(again)
 
 
-def taking_of(source: Source, good: int, seed: int) -> Taking:
+def taking_of(source: RowSource, good: int, seed: int) -> Taking:
     """Return what a source with so many good rows gives; a row at least where there are any."""
     kept = good if source.num_samples is None else min(good, source.num_samples)
     weight = 1.0 if source.weight is None else source.weight
@@ -57,7 +57,7 @@ def taking_of(source: Source, good: int, seed: int) -> Taking:
     return Taking(good, kept, whole, part, seed)
 
 
-def is_known(source: Source) -> bool:
+def is_known(source: RowSource) -> bool:
     """Tell whether every row is taken equally often, however many there are."""
     return source.num_samples is None and (source.weight is None or source.weight.is_integer())
 

@@ -30,7 +30,7 @@ BUSY_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Line:
+class DoctorCheck:
     """One thing looked at: what was found, whether that is well, what would mend it."""
 
     what: str
@@ -40,17 +40,17 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Report:
+class DoctorReport:
     """All that the doctor found."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[DoctorCheck, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as JSON takes it."""
         return asdict(self)
 
 
-def examine(folder: Path) -> Report:
+def examine(folder: Path) -> DoctorReport:
     """Look at this machine, also when torch cannot be asked; `folder` is where runs would be."""
     from swiftbox.devices.probe import probe, without_torch
 
@@ -61,7 +61,7 @@ def examine(folder: Path) -> Report:
     return report(machine)
 
 
-def report(machine: Machine, pins: Mapping[str, str] | None = None) -> Report:
+def report(machine: Machine, pins: Mapping[str, str] | None = None) -> DoctorReport:
     """Describe a machine; `pins` are the tested versions, by default those swiftbox asks for."""
     wanted = pinned() if pins is None else pins
     lines = [
@@ -71,7 +71,7 @@ def report(machine: Machine, pins: Mapping[str, str] | None = None) -> Report:
         *_package_lines(machine, wanted),
         *_option_lines(machine),
     ]
-    return Report(tuple(lines))
+    return DoctorReport(tuple(lines))
 
 
 def pinned() -> dict[str, str]:
@@ -88,22 +88,22 @@ def pinned() -> dict[str, str]:
     return found
 
 
-def _backend_lines(machine: Machine) -> Iterator[Line]:
+def _backend_lines(machine: Machine) -> Iterator[DoctorCheck]:
     """Say which backend is used, and which hardware stays unused and why."""
     toolkit = [f"{name} {machine.versions[name]}" for name in TOOLKITS if name in machine.versions]
     unused = [] if machine.devices else [BACKENDS[name] for name in machine.hardware]
     verdict = WARN if unused else OK
-    yield Line(text("backend", "后端"), ", ".join([machine.backend, *toolkit]), verdict)
+    yield DoctorCheck(text("backend", "后端"), ", ".join([machine.backend, *toolkit]), verdict)
     for backend in unused:
         yield _unused_line(machine, backend)
 
 
-def _unused_line(machine: Machine, backend: Backend) -> Line:
+def _unused_line(machine: Machine, backend: Backend) -> DoctorCheck:
     here = text(f"{backend.name} hardware", f"{backend.name} 硬件")
     if not _torch_is_for(machine, backend):
         built = machine.versions.get("torch", text("no torch", "没有 torch"))
         found = text(f"not used: torch is {built}", f"未使用：torch 为 {built}")
-        return Line(here, found, MISSING, torch_line(backend))
+        return DoctorCheck(here, found, MISSING, torch_line(backend))
     why = machine.trouble or text("torch finds no device", "torch 找不到设备")
     cure = text(f"see whether `{backend.tool}` answers", f"看 `{backend.tool}` 是否有输出")
     if backend.visible_devices_env:
@@ -116,7 +116,7 @@ def _unused_line(machine: Machine, backend: Backend) -> Line:
             f", and start a container with {backend.container}",
             f"；容器启动时需加 {backend.container}",
         )
-    return Line(here, text(f"not used: {why}", f"未使用：{why}"), MISSING, cure)
+    return DoctorCheck(here, text(f"not used: {why}", f"未使用：{why}"), MISSING, cure)
 
 
 def _torch_is_for(machine: Machine, backend: Backend) -> bool:
@@ -133,7 +133,7 @@ def torch_line(backend: Backend) -> str:
     return f"pip uninstall -y torch && pip install {backend.install}"
 
 
-def _device_line(machine: Machine, device: Device) -> Line:
+def _device_line(machine: Machine, device: Device) -> DoctorCheck:
     what = text(f"device {device.index}", f"设备 {device.index}")
     found = text(
         f"{device.name} ({device.capability}), "
@@ -144,15 +144,15 @@ def _device_line(machine: Machine, device: Device) -> Line:
     backend = BACKENDS[machine.backend]
     if not built_for(device.capability, machine.versions.get("architectures", "").split()):
         found += text("; this torch has no kernels for it", "；当前 torch 没有它的内核")
-        return Line(what, found, WARN, backend.cell("torch_wheel").reason())
+        return DoctorCheck(what, found, WARN, backend.cell("torch_wheel").reason())
     if device.free_bytes < BUSY_SHARE * device.memory_bytes and backend.tool:
         cure = text(
             f"see with `{backend.tool}` who uses it, or choose others by "
             f"{backend.visible_devices_env}",
             f"用 `{backend.tool}` 查看谁在使用，或用 {backend.visible_devices_env} 选择其他设备",
         )
-        return Line(what, found, WARN, cure)
-    return Line(what, found, OK)
+        return DoctorCheck(what, found, WARN, cure)
+    return DoctorCheck(what, found, OK)
 
 
 def built_for(capability: str, architectures: list[str]) -> bool:
@@ -175,19 +175,21 @@ def built_for(capability: str, architectures: list[str]) -> bool:
     return False
 
 
-def _room_lines(machine: Machine) -> Iterator[Line]:
+def _room_lines(machine: Machine) -> Iterator[DoctorCheck]:
     features = " ".join(machine.cpu_features)
-    yield Line(text("processor cores", "处理器核数"), f"{machine.cores} {features}".strip(), OK)
+    yield DoctorCheck(
+        text("processor cores", "处理器核数"), f"{machine.cores} {features}".strip(), OK
+    )
     little = machine.memory_bytes < LITTLE_MEMORY_BYTES
     free, total = _gib(machine.memory_free_bytes), _gib(machine.memory_bytes)
-    yield Line(
+    yield DoctorCheck(
         text("main memory", "内存"),
         text(f"{free} of {total} free", f"{total} 中可用 {free}"),
         WARN if little else OK,
         text("use models below one billion parameters", "请用十亿参数以下的模型") if little else "",
     )
     little = machine.disk_free_bytes < LITTLE_DISK_BYTES
-    yield Line(
+    yield DoctorCheck(
         text("disk", "磁盘"),
         text(
             f"{_gib(machine.disk_free_bytes)} free here",
@@ -201,10 +203,10 @@ def _room_lines(machine: Machine) -> Iterator[Line]:
         if little
         else "",
     )
-    yield Line("python", machine.versions.get("python", "?"), OK)
+    yield DoctorCheck("python", machine.versions.get("python", "?"), OK)
 
 
-def _package_lines(machine: Machine, pins: Mapping[str, str]) -> Iterator[Line]:
+def _package_lines(machine: Machine, pins: Mapping[str, str]) -> Iterator[DoctorCheck]:
     """Compare what is installed with the tested versions, and the plugin with torch."""
     backend = BACKENDS[machine.backend]
     absent = text("not installed", "未安装")
@@ -212,12 +214,12 @@ def _package_lines(machine: Machine, pins: Mapping[str, str]) -> Iterator[Line]:
         found = machine.versions.get(name)
         cure = f"pip install {backend.install if name == 'torch' else f'{name}=={version}'}"
         if found is None:
-            yield Line(name, absent, MISSING, cure)
+            yield DoctorCheck(name, absent, MISSING, cure)
         elif found.split("+")[0] != version:
             tested = text(f"{found}, tested with {version}", f"{found}，测试版本 {version}")
-            yield Line(name, tested, WARN, cure)
+            yield DoctorCheck(name, tested, WARN, cure)
         else:
-            yield Line(name, found, OK)
+            yield DoctorCheck(name, found, OK)
     if not backend.plugin:
         return
     theirs = machine.versions.get(backend.plugin)
@@ -226,7 +228,7 @@ def _package_lines(machine: Machine, pins: Mapping[str, str]) -> Iterator[Line]:
     found = theirs or absent
     if not fits:
         found += text(f", torch is {mine}", f"，torch 为 {mine}")
-    yield Line(
+    yield DoctorCheck(
         backend.plugin,
         found,
         OK if fits else MISSING,
@@ -234,7 +236,7 @@ def _package_lines(machine: Machine, pins: Mapping[str, str]) -> Iterator[Line]:
     )
 
 
-def _option_lines(machine: Machine) -> Iterator[Line]:
+def _option_lines(machine: Machine) -> Iterator[DoctorCheck]:
     """Offer what swiftbox can do without, where this machine would gain by it."""
     backend = BACKENDS[machine.backend]
     offers = [("flash_attention_2", ATTENTION["flash_attention_2"])] if machine.devices else []
@@ -245,7 +247,7 @@ def _option_lines(machine: Machine) -> Iterator[Line]:
         if cell.package in machine.versions or not cell.install or lacks(machine, capability):
             continue
         found = text(f"not installed; only for {name}", f"未安装；仅用于 {name}")
-        yield Line(cell.package, found, OK, f"pip install {cell.install}")
+        yield DoctorCheck(cell.package, found, OK, f"pip install {cell.install}")
 
 
 def _gib(count: int) -> str:
@@ -280,7 +282,7 @@ class _Cure:
         yield Padding(Text(shown), (0, 0, 0, 4))
 
 
-def render(found: Report) -> Any:
+def render(found: DoctorReport) -> Any:
     """Return a table of the report and the cures below it, for a terminal of any width."""
     from rich import box
     from rich.console import Group

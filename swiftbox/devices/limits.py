@@ -10,7 +10,7 @@ ROOT = Path("/")
 
 
 @dataclass(frozen=True)
-class Limits:
+class ContainerLimits:
     """The tightest limits between this process and the root; None where there is none."""
 
     cores: int | None = None
@@ -18,7 +18,7 @@ class Limits:
     memory_free_bytes: int | None = None
 
 
-def limits(root: Path = ROOT) -> Limits:
+def limits(root: Path = ROOT) -> ContainerLimits:
     """Read the limits of this process's own groups and of all groups above them.
 
     A batch system limits a group deep in the tree, a container the root that it shows.
@@ -33,7 +33,7 @@ def limits(root: Path = ROOT) -> Limits:
         if limit is not None:
             memory.append(limit)
             free.append(max(0, limit - _used(folder)))
-    return Limits(*(min(found, default=None) for found in (cores, memory, free)))
+    return ContainerLimits(*(min(found, default=None) for found in (cores, memory, free)))
 
 
 def _groups(root: Path) -> Iterator[Path]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.train import TrainConfig
-from swiftbox.data.check import Checked
+from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.duration import spoken
 from swiftbox.fit.estimate import estimate
@@ -27,7 +27,7 @@ class Before:
     """What is known before a run: the shape of its model, and its rows where they are here."""
 
     model: Found | None = None
-    rows: Checked | None = None
+    rows: CheckedRows | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.data.lengths import BYTES_PER_TOKEN, Lengths
-from swiftbox.data.source import Source, parse_sources
+from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.models import catalogue
 
 TOKENS_PER_ROW = 400
@@ -69,5 +69,5 @@ def fetched_rows(config: TrainConfig) -> Fetched:
     return Fetched(size, rows, taken, tuple(unknown))
 
 
-def _taken(one: Source, rows: int) -> float:
+def _taken(one: RowSource, rows: int) -> float:
     return min(one.num_samples or rows, rows) * (one.weight or 1.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.groups import DatasetSource, as_list
-from swiftbox.data.source import Source, parse_sources, resolve
+from swiftbox.data.source import RowSource, parse_sources, resolve
 from swiftbox.errors import HubError
 from swiftbox.files import file_lock, named_lock
 from swiftbox.hub.download import Fetched, download
@@ -35,12 +35,12 @@ def fetch_model(name: str, *, hub: str, revision: str | None, emit: Emit = silen
 
 def fetch_dataset(
     dataset: Any, *, columns: dict[str, str], hub: str, emit: Emit = silent
-) -> tuple[Source, ...]:
+) -> tuple[RowSource, ...]:
     """Return the dataset's sources with local paths, downloading those that are ids."""
     named = [
         one.model_dump() if isinstance(one, DatasetSource) else one for one in as_list(dataset)
     ]
-    found: list[Source] = []
+    found: list[RowSource] = []
     for source in parse_sources(named, columns=columns):
         local = Path(source.path).expanduser()
         if not local.exists():

@@ -16,7 +16,7 @@ from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import write
-from swiftbox.data.check import Checked
+from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.probe import probe, without_torch
 from swiftbox.errors import RunError
@@ -51,7 +51,7 @@ class Prepared:
     loaded: Loaded
     machine: Machine
     plan: Plan
-    rows: Checked | None
+    rows: CheckedRows | None
     """What the check of the rows found; None while the dataset is not on this machine."""
     fit: Estimate | None = None
     """Memory, disk and time of a training; None where nothing is known of the model."""
@@ -88,7 +88,7 @@ def plan_of(loaded: Loaded, machine: Machine | None = None) -> Prepared:
         whole = outline(config, machine, looked if isinstance(looked, Mapping) else {})
         planned = replace(planned, outline=tuple(whole.lines()))
         return Prepared(loaded, machine, planned, None, whole=whole, engines=engines)
-    rows = looked if isinstance(looked, Checked) else None
+    rows = looked if isinstance(looked, CheckedRows) else None
     lengths = rows.lengths if rows is not None else None
     fit = estimate(config, machine, lengths) if isinstance(config, TrainConfig) else None
     return Prepared(loaded, machine, planned, rows, fit, engines=engines)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.fields import cards
-from swiftbox.config.pipeline import NOT_OF_A_STEP, PipelineConfig, Step
+from swiftbox.config.pipeline import NOT_OF_A_STEP, PipelineConfig, PipelineStep
 from swiftbox.config.presets import presets
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import scalar
@@ -164,7 +164,7 @@ def outline(config: TaskConfig) -> list[tuple[str, str]]:
     return [(one.name, f"{one.config.task} {getattr(one.config, key)}") for one, key in kinds]
 
 
-def steps_in(config: TaskConfig) -> tuple[Step, ...]:
+def steps_in(config: TaskConfig) -> tuple[PipelineStep, ...]:
     """Return the steps of a pipeline; none of another task."""
     return config.steps if isinstance(config, PipelineConfig) else ()
 

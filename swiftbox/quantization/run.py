@@ -17,7 +17,7 @@ from typing import Any
 from swiftbox.config.merge import Quantization
 from swiftbox.config.quantize import CALIBRATED, QuantizeConfig
 from swiftbox.data.check import dataset_hash
-from swiftbox.data.source import Source
+from swiftbox.data.source import RowSource
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ResultError, RunError
@@ -64,7 +64,7 @@ class Work:
     config: QuantizeConfig
     source: Path
     """The unquantized model, whole: fetched, or merged."""
-    sources: tuple[Source, ...]
+    sources: tuple[RowSource, ...]
     """The user's calibration rows; none for the built-in ones."""
     folder: Path
     machine: Machine

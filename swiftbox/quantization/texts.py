@@ -16,7 +16,7 @@ from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.data.example import Example, RowError
 from swiftbox.data.files import files_of, rows_of
 from swiftbox.data.formats import read_row
-from swiftbox.data.source import Source, parse_sources
+from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
@@ -66,7 +66,7 @@ class Pieces:
         }
 
 
-def sources_of(config: QuantizeConfig) -> tuple[Source, ...]:
+def sources_of(config: QuantizeConfig) -> tuple[RowSource, ...]:
     """Return what calibration_dataset names; nothing where it is empty."""
     if config.calibration_dataset is None:
         return ()
@@ -77,7 +77,7 @@ def sources_of(config: QuantizeConfig) -> tuple[Source, ...]:
     return parse_sources(named, columns=config.columns)
 
 
-def examples_of(sources: Iterable[Source]) -> list[Example]:
+def examples_of(sources: Iterable[RowSource]) -> list[Example]:
     """Read the user's rows, in any format; raise DataError for bad ones, and for too few."""
     found, bad = [], []
     for source in sources:
@@ -122,7 +122,7 @@ def _read(row: Any) -> Example:
     raise first or RowError("columns", "no known format", "无法识别的格式")
 
 
-def pieces_of(config: QuantizeConfig, sources: Sequence[Source], tokenizer: Any) -> Pieces:
+def pieces_of(config: QuantizeConfig, sources: Sequence[RowSource], tokenizer: Any) -> Pieces:
     """Return the tokens to calibrate with and to measure on; what a template renders is rendered.
 
     Raises DataError where the rows do not fill a single piece to measure on.
@@ -159,7 +159,7 @@ def pieces_of(config: QuantizeConfig, sources: Sequence[Source], tokenizer: Any)
 
 
 def _built_in(name: str, modules: Sequence[str], tokenizer: Any) -> Iterator[str]:
-    source = Source(str(BUILT_IN / f"{name}.jsonl"))
+    source = RowSource(str(BUILT_IN / f"{name}.jsonl"))
     for _, _, row in rows_of(source, files_of(source)):
         yield written(_read(row), tokenizer)
     yield from documentation(modules)

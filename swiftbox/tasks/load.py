@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.checking import build
-from swiftbox.config.reading import Problem, Settings, read_file, read_text
+from swiftbox.config.reading import ConfigProblem, Settings, read_file, read_text
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
@@ -124,7 +124,7 @@ def _class(task: Task[Any], settings: Settings) -> type[TaskConfig]:
     near = difflib.get_close_matches(str(entry.value), list(task.choices), n=1, cutoff=0.5)
     end = text(f"; did you mean {near[0]}?", f"；是否想写 {near[0]}？") if near else ""
     settings.problems.append(
-        Problem(
+        ConfigProblem(
             entry.where,
             task.discriminator,
             text(

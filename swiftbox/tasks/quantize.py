@@ -15,7 +15,7 @@ from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.config.references import is_reference
 from swiftbox.data.files import files_of
 from swiftbox.data.readers import READERS
-from swiftbox.data.source import Source
+from swiftbox.data.source import RowSource
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError
@@ -151,7 +151,7 @@ def run(config: QuantizeConfig, folder: Path, emit: Emit) -> Path | None:
     """Merge where there is an adapter, quantize, check, and return the folder of the result."""
     began = time.monotonic()
     machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
-    sources: tuple[Source, ...] = ()
+    sources: tuple[RowSource, ...] = ()
     if config.calibration_dataset is not None:
         rows = config.calibration_dataset
         sources = fetch_dataset(rows, columns=config.columns, hub=config.hub, emit=emit)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from swiftbox.config.task import TaskConfig
-from swiftbox.data.check import Checked
+from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import Before, Forecast
 from swiftbox.models.requirements import Finding
@@ -16,7 +16,7 @@ from swiftbox.runs.events import Emit
 
 Config = TypeVar("Config", bound=TaskConfig)
 
-Looked = Checked | Mapping[str, Checked] | None
+Looked = CheckedRows | Mapping[str, CheckedRows] | None
 """What a check found of rows; of a pipeline, by step."""
 
 Output = Callable[[Path], str]

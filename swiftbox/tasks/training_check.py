@@ -11,9 +11,9 @@ from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.references import is_reference
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE
-from swiftbox.data.check import Checked, check_rows
+from swiftbox.data.check import CheckedRows, check_rows
 from swiftbox.data.readers import READERS
-from swiftbox.data.source import Source, parse_sources
+from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.fit.source import find_shape
 from swiftbox.language import text
@@ -33,7 +33,7 @@ from swiftbox.tasks.checks import (
 Held = TypeVar("Held")
 
 
-def check(training: TrainConfig, on_remark: OnRemark) -> Checked | None:
+def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     """Check model, adapter, template and rows; raise all problems as one error.
 
     Returns what the check of the rows found; None when no dataset is on this machine yet.
@@ -174,7 +174,7 @@ def _judges(config: TrainConfig) -> None:
         require(as_list(names))
 
 
-def sources_of(config: TrainConfig) -> tuple[Source, ...]:
+def sources_of(config: TrainConfig) -> tuple[RowSource, ...]:
     """Return what the dataset key names."""
     named = [
         one.model_dump() if isinstance(one, DatasetSource) else one
@@ -183,7 +183,7 @@ def sources_of(config: TrainConfig) -> tuple[Source, ...]:
     return parse_sources(named, columns=config.columns)
 
 
-def _rows(config: TrainConfig) -> Checked | None:
+def _rows(config: TrainConfig) -> CheckedRows | None:
     sources = [one for one in sources_of(config) if not is_reference(one.path)]
     here = [one for one in sources if Path(one.path).expanduser().exists()]
     for one in sources:

@@ -16,7 +16,7 @@ from swiftbox.core.data.cache import Encoding, encoded
 from swiftbox.core.data.samples import Judged, Pair, Prompt, Row, Sample
 from swiftbox.core.data.storage import Stored, write
 from swiftbox.data.check import load_examples
-from swiftbox.data.source import Source
+from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
 from swiftbox.language import home
 from swiftbox.methods import METHODS
@@ -35,7 +35,7 @@ def quiet(*_: Any, **__: Any) -> None:
 def run(path: Path, stage: str = "sft", **settings: Any) -> tuple[list[Sample], list[str]]:
     said: list[str] = []
     found, _ = encoded(
-        [Source(str(path))],
+        [RowSource(str(path))],
         encoding(stage, **settings),
         lambda _event, **fields: said.append(fields.get("key") or fields["message"]),
     )
@@ -92,7 +92,7 @@ def test_a_second_run_reads_what_the_first_encoded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["rows", "template", "train_on_prompt", "stage"])
 def test_what_changes_tokens_is_encoded_anew(change: str, tmp_path: Path) -> None:
     path = write_chats(tmp_path / "chat.jsonl", 5)
-    before = token_cache.content_key([Source(str(path))], encoding())
+    before = token_cache.content_key([RowSource(str(path))], encoding())
     other = encoding()
     if change == "rows":
         path.write_text(path.read_text("utf-8").replace("a", "b"), "utf-8")
@@ -102,7 +102,7 @@ def test_what_changes_tokens_is_encoded_anew(change: str, tmp_path: Path) -> Non
         other = encoding("pt")
     else:
         other = encoding(train_on_prompt=True)
-    assert token_cache.content_key([Source(str(path))], other) != before
+    assert token_cache.content_key([RowSource(str(path))], other) != before
 
 
 def test_what_changes_no_token_does_not() -> None:
@@ -163,7 +163,7 @@ def test_bad_rows_are_raised_and_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"chat.jsonl:4"):
         run(path)
     assert not list((home() / "cache" / "tokens").glob("*.arrow"))
-    found, _ = encoded([Source(str(path))], encoding(max_bad_rows=1), quiet)
+    found, _ = encoded([RowSource(str(path))], encoding(max_bad_rows=1), quiet)
     assert len(found) == 3
 
 
@@ -179,7 +179,7 @@ def test_a_weight_takes_rows_more_or_less_often(
     weight: float, least: int, most: int, tmp_path: Path
 ) -> None:
     path = write_chats(tmp_path / "chat.jsonl", 20)
-    source = [Source(str(path), weight=weight)]
+    source = [RowSource(str(path), weight=weight)]
     found = load_examples(source, stage="sft", max_bad_rows=0, seed=3).examples
     again = load_examples(source, stage="sft", max_bad_rows=0, seed=3).examples
     assert least <= len(found) <= most

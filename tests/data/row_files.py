@@ -10,7 +10,7 @@ import pytest
 
 from swiftbox.data.check import load_examples
 from swiftbox.data.example import Example
-from swiftbox.data.source import Source, parse_sources
+from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import DataError
 
 Q, A = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
@@ -23,7 +23,7 @@ def write(path: Path, *rows: Any) -> Path:
     return path
 
 
-def source(path: Path, **columns: str) -> tuple[Source, ...]:
+def source(path: Path, **columns: str) -> tuple[RowSource, ...]:
     return parse_sources([str(path)], columns=columns)
 
 

@@ -13,7 +13,7 @@ from row_files import A, Q, complaints, examples, questions, source, turns, writ
 
 from swiftbox.data.check import check_rows, dataset_hash, load_examples
 from swiftbox.data.example import Example
-from swiftbox.data.source import Source, parse_sources, resolve
+from swiftbox.data.source import RowSource, parse_sources, resolve
 from swiftbox.data.taking import taking_of
 from swiftbox.errors import DataError
 
@@ -40,7 +40,7 @@ def test_a_dataset_is_a_path_an_id_or_either_with_a_number_of_rows() -> None:
 def test_the_columns_of_one_dataset_win_over_those_of_all() -> None:
     named: list[Any] = [{"path": "a", "columns": {"x": "query"}, "subset": "s", "split": "t"}]
     (found,) = parse_sources(named, columns={"x": "prompt", "y": "response"})
-    assert found == Source("a", "s", "t", None, (("x", "query"), ("y", "response")))
+    assert found == RowSource("a", "s", "t", None, (("x", "query"), ("y", "response")))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_file_whose_name_holds_a_number_sign_is_that_file(tmp_path: Path) -> N
 
 def test_a_fetched_source_keeps_what_was_asked(tmp_path: Path) -> None:
     (asked,) = parse_sources(["owner/name#5"], columns={"x": "query"})
-    assert resolve(asked, tmp_path) == Source(str(tmp_path), None, None, 5, (("x", "query"),))
+    assert resolve(asked, tmp_path) == RowSource(str(tmp_path), None, None, 5, (("x", "query"),))
 
 
 def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_more_rows_asked_for_than_there_are_gives_them_all(tmp_path: Path) -> No
 def test_every_row_is_as_likely_in_a_sample() -> None:
     drawn = [0] * 10
     for seed in range(2000):
-        picked = list(taking_of(Source("a", num_samples=3), 10, seed).picked(0))
+        picked = list(taking_of(RowSource("a", num_samples=3), 10, seed).picked(0))
         assert sum(picked) == 3
         for number, taken in enumerate(picked):
             drawn[number] += taken

@@ -11,7 +11,7 @@ import pytest
 from swiftbox.data.check import check_rows
 from swiftbox.data.example import Example, Message, RowError
 from swiftbox.data.formats import read_row
-from swiftbox.data.source import Source, parse_sources
+from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import DataError
 
 Q, A, B = ("user", "q"), ("assistant", "a"), ("assistant", "b")
@@ -217,7 +217,7 @@ def test_a_broken_row_of_a_file_is_reported_with_its_line(name: str, tmp_path: P
     lines = [good.get(stage, GOOD), row]
     path.write_text("".join(json.dumps(one) + "\n" for one in lines), "utf-8")
     with pytest.raises(DataError) as caught:
-        check_rows([Source(str(path))], stage=stage, max_bad_rows=0)
+        check_rows([RowSource(str(path))], stage=stage, max_bad_rows=0)
     assert "rows.jsonl:2 " in caught.value.message
     assert expected in caught.value.message
 
@@ -225,7 +225,7 @@ def test_a_broken_row_of_a_file_is_reported_with_its_line(name: str, tmp_path: P
 def report(rows: list[dict[str, Any]], stage: str, tmp_path: Path) -> str:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in rows), "utf-8")
-    return check_rows([Source(str(path))], stage=stage, max_bad_rows=0).summary()
+    return check_rows([RowSource(str(path))], stage=stage, max_bad_rows=0).summary()
 
 
 def test_a_length_bias_and_repeated_prompts_are_said(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from row_files import A, Q, source, write
 
-from swiftbox.data.check import Checked, check_rows, iterate_examples
+from swiftbox.data.check import CheckedRows, check_rows, iterate_examples
 from swiftbox.data.report import advised_weights, lines
 from swiftbox.data.source import parse_sources
 from swiftbox.errors import DataError
@@ -19,7 +19,7 @@ def pair(chosen: str, rejected: str, prompt: str = "q") -> dict[str, str]:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
-def checked(path: Path, *rows: Any, stage: str = "dpo", bad: int = 0) -> Checked:
+def checked(path: Path, *rows: Any, stage: str = "dpo", bad: int = 0) -> CheckedRows:
     return check_rows(source(write(path / "a.jsonl", *rows)), stage=stage, max_bad_rows=bad)
 
 

@@ -11,7 +11,7 @@ from made_up import DEVICES, GIB, made_up
 from rich.console import Console
 
 from swiftbox.devices import doctor
-from swiftbox.devices.doctor import MISSING, OK, WARN, Line
+from swiftbox.devices.doctor import MISSING, OK, WARN, DoctorCheck
 from swiftbox.devices.host import PACKAGES
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import MachineError
@@ -19,7 +19,7 @@ from swiftbox.errors import MachineError
 PINS = {"torch": "2.13.0", "peft": "0.21.2"}
 
 
-def lines(machine: Machine) -> dict[str, Line]:
+def lines(machine: Machine) -> dict[str, DoctorCheck]:
     return {one.what: one for one in doctor.report(machine, PINS).lines}
 
 
@@ -43,7 +43,7 @@ def test_the_devices_stand_in_the_report() -> None:
 
 
 def test_a_package_that_is_missing_comes_with_its_line() -> None:
-    assert lines(made_up("cpu"))["peft"] == Line(
+    assert lines(made_up("cpu"))["peft"] == DoctorCheck(
         "peft", "not installed", MISSING, "pip install peft==0.21.2"
     )
 
@@ -58,7 +58,7 @@ def test_the_local_part_of_a_version_does_not_matter() -> None:
     assert lines(made_up("cpu", torch="2.13.0+cpu"))["torch"].verdict == OK
 
 
-def unused(backend: str, *, trouble: str = "", **versions: str) -> Line:
+def unused(backend: str, *, trouble: str = "", **versions: str) -> DoctorCheck:
     machine = replace(made_up("cpu", **versions), hardware=(backend,), trouble=trouble)
     return lines(machine)[f"{backend} hardware"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from swiftbox.devices import host
-from swiftbox.devices.limits import Limits, limits
+from swiftbox.devices.limits import ContainerLimits, limits
 
 
 def write(root: Path, files: dict[str, object]) -> Path:
@@ -18,7 +18,7 @@ def write(root: Path, files: dict[str, object]) -> Path:
 
 
 def test_a_machine_without_control_groups_has_no_limits(tmp_path: Path) -> None:
-    assert limits(tmp_path) == Limits(None, None, None)
+    assert limits(tmp_path) == ContainerLimits(None, None, None)
 
 
 def test_a_container_shows_its_limits_at_the_root(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_container_shows_its_limits_at_the_root(tmp_path: Path) -> None:
             "sys/fs/cgroup/memory.stat": "anon 100\ninactive_file 300",
         },
     )
-    assert limits(root) == Limits(cores=3, memory_bytes=1000, memory_free_bytes=600)
+    assert limits(root) == ContainerLimits(cores=3, memory_bytes=1000, memory_free_bytes=600)
 
 
 def test_the_tightest_group_on_the_way_to_the_root_counts(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_the_tightest_group_on_the_way_to_the_root_counts(tmp_path: Path) -> Non
             "sys/fs/cgroup/user/job/step/cpu.max": "max 100000",
         },
     )
-    assert limits(root) == Limits(cores=None, memory_bytes=500, memory_free_bytes=400)
+    assert limits(root) == ContainerLimits(cores=None, memory_bytes=500, memory_free_bytes=400)
 
 
 def test_the_limits_of_version_1_are_read(tmp_path: Path) -> None:
@@ -64,17 +64,17 @@ def test_the_limits_of_version_1_are_read(tmp_path: Path) -> None:
             "sys/fs/cgroup/cpu/cpu.cfs_quota_us": -1,
         },
     )
-    assert limits(root) == Limits(cores=1, memory_bytes=1000, memory_free_bytes=500)
+    assert limits(root) == ContainerLimits(cores=1, memory_bytes=1000, memory_free_bytes=500)
 
 
 def test_cores_and_memory_keep_to_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "limits", lambda: Limits(1, 2**20, 2**19))
+    monkeypatch.setattr(host, "limits", lambda: ContainerLimits(1, 2**20, 2**19))
     assert host.cores() == 1
     assert host.memory() == (2**20, 2**19)
 
 
 def test_without_limits_the_affinity_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "limits", Limits)
+    monkeypatch.setattr(host, "limits", ContainerLimits)
     if hasattr(os, "sched_getaffinity"):
         assert host.cores() == len(os.sched_getaffinity(0))
     total, free = host.memory()

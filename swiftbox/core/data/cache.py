@@ -27,7 +27,7 @@ from swiftbox.core.data.samples import Sample
 from swiftbox.core.data.storage import Kept, Stored, write
 from swiftbox.data.check import dataset_hash, iterate_examples
 from swiftbox.data.example import Example
-from swiftbox.data.source import Source
+from swiftbox.data.source import RowSource
 from swiftbox.language import home, text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
@@ -61,7 +61,7 @@ class Encoding:
 
 
 def encoded(
-    sources: Sequence[Source], encoding: Encoding, emit: Emit
+    sources: Sequence[RowSource], encoding: Encoding, emit: Emit
 ) -> tuple[Stored, dict[str, Any]]:
     """Return the samples of the sources, and what the check of the rows found.
 
@@ -103,7 +103,7 @@ def encoded(
     return Stored(arrow), found
 
 
-def content_key(sources: Sequence[Source], encoding: Encoding) -> str:
+def content_key(sources: Sequence[RowSource], encoding: Encoding) -> str:
     """Hash all that decides which tokens come out."""
     config, tokenizer = encoding.config, encoding.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -126,7 +126,7 @@ def content_key(sources: Sequence[Source], encoding: Encoding) -> str:
 
 
 def _samples(
-    sources: Sequence[Source], encoding: Encoding, found: dict[str, Any]
+    sources: Sequence[RowSource], encoding: Encoding, found: dict[str, Any]
 ) -> Iterator[Sample]:
     """Yield the samples of all examples in their order; `found` gets the check's record."""
     config = encoding.config

@@ -12,7 +12,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.core.data.cache import Encoding, encoded
 from swiftbox.core.data.rows import fit, hold_out, preview
 from swiftbox.core.data.samples import Sample
-from swiftbox.data.source import Source
+from swiftbox.data.source import RowSource
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 
@@ -46,7 +46,7 @@ def load_tokenizer(folder: Path, config: TrainConfig) -> Any:
 
 
 def prepare_rows(
-    config: TrainConfig, method: Any, tokenizer: Any, sources: Sequence[Source], emit: Emit
+    config: TrainConfig, method: Any, tokenizer: Any, sources: Sequence[RowSource], emit: Emit
 ) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Read, check, encode, cut and split the data; record what was found."""
     encoding = Encoding(method.name, method.encode, tokenizer, config)

@@ -35,7 +35,7 @@ from swiftbox.core.tuners.attach import callbacks, with_adapter
 from swiftbox.core.tuners.inits import fit_original_base
 from swiftbox.core.tuners.sampling import sample_for
 from swiftbox.core.weights.load import load_model
-from swiftbox.data.source import Source
+from swiftbox.data.source import RowSource
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -50,7 +50,7 @@ def train(
     *,
     model: Path,
     adapter: Path | None,
-    sources: Sequence[Source],
+    sources: Sequence[RowSource],
 ) -> Path | None:
     """Train and save; return the model folder, None when stopped before the end."""
     began = time.time()

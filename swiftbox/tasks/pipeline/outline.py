@@ -10,7 +10,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.references import references
 from swiftbox.config.task import TaskConfig
-from swiftbox.data.check import Checked
+from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import Before, StepForecast, Whole, whole
 from swiftbox.fit.source import Found, find_shape
@@ -20,7 +20,7 @@ TOLD = ("stage", "tuner_type", "method", "bits", "benchmarks", "model", "adapter
 """Keys that say what a step does, where its task has them."""
 
 
-def outline(config: PipelineConfig, machine: Machine, rows: Mapping[str, Checked]) -> Whole:
+def outline(config: PipelineConfig, machine: Machine, rows: Mapping[str, CheckedRows]) -> Whole:
     """Forecast every step of a settled pipeline; a model keeps its shape from step to step."""
     shapes: dict[str, Found | None] = {}
     steps = []

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.pipeline import PipelineConfig, Step
-from swiftbox.config.references import Reference, references, replaced
+from swiftbox.config.pipeline import PipelineConfig, PipelineStep
+from swiftbox.config.references import OutputReference, references, replaced
 from swiftbox.config.task import TaskConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import RunError, UserError
@@ -65,7 +65,7 @@ class Pipeline:
         self.emit(events.DONE, seconds=self._seconds(), parts=parts)
         return self.folder
 
-    def _remembered(self, number: int, step: Step) -> Record:
+    def _remembered(self, number: int, step: PipelineStep) -> Record:
         known = self.before.get(step.name)
         if known is not None and known.task == step.config.task:
             return replace(known)
@@ -80,12 +80,12 @@ class Pipeline:
     def _stopped(self) -> None:
         self.emit(events.STOPPED, step=None, parts=len(self.records), seconds=self._seconds())
 
-    def _say(self, number: int, step: Step, says: str, **more: Any) -> None:
+    def _say(self, number: int, step: PipelineStep, says: str, **more: Any) -> None:
         total = len(self.config.steps)
         known = {"number": number, "total": total, "name": step.name, "task": step.config.task}
         self.emit(events.PART, says=says, **known, **more)
 
-    def _step(self, number: int, step: Step) -> bool:
+    def _step(self, number: int, step: PipelineStep) -> bool:
         """Do a step, or keep it; tell whether the next one may begin."""
         record = self.records[step.name]
         mark = state.mark(step, self.records)
@@ -122,7 +122,7 @@ class Pipeline:
         moved = self.places.set_aside(record)
         return str(moved.relative_to(self.folder)) if moved else None
 
-    def _is_there(self, step: Step, record: Record) -> bool:
+    def _is_there(self, step: PipelineStep, record: Record) -> bool:
         """Tell whether all that a step made is still where it was, as it was."""
         place = self.places.of(record)
         try:
@@ -131,7 +131,7 @@ class Pipeline:
             return False
         return place.is_dir() and record.seen == state.made_by(made)
 
-    def _carry(self, step: Step, record: Record) -> bool:
+    def _carry(self, step: PipelineStep, record: Record) -> bool:
         """Carry a step out in its folder; raise RunError when it fails."""
         place, began = self.places.of(record), time.monotonic()
         nested.outlive(place)
@@ -159,13 +159,13 @@ class Pipeline:
         self._remember()
         return True
 
-    def _pass_on(self, step: Step, event: Mapping[str, Any]) -> None:
+    def _pass_on(self, step: PipelineStep, event: Mapping[str, Any]) -> None:
         if event.get("event") == events.SERVING:
             run_folder.update_state(self.folder, url=event["url"])
         if event.get("event") not in KEPT_BACK:
             self.emit(events.INNER, of=step.name, inner=dict(event))
 
-    def _settled(self, step: Step) -> Resolved:
+    def _settled(self, step: PipelineStep) -> Resolved:
         """Settle a step with what the earlier ones made; check what could not be checked before."""
         task = task_of(step)
         values = replaced(step.config.model_dump(mode="json"), self._made)
@@ -178,14 +178,14 @@ class Pipeline:
             task.check(resolved.config, lambda one: self.emit(events.NOTE, message=str(one)))
         return resolved
 
-    def _made(self, one: Reference) -> str:
+    def _made(self, one: OutputReference) -> str:
         """Return what a reference stands for."""
         step = next(step for step in self.config.steps if step.name == one.step)
         return task_of(step).outputs(step.config)[one.output](
             self.places.of(self.records[one.step])
         )
 
-    def _servers_for(self, step: Step) -> bool:
+    def _servers_for(self, step: PipelineStep) -> bool:
         """Begin the servers that a step uses; tell whether they are up, not when stopped."""
         for name in dict.fromkeys(one.step for one in references(step.config.model_dump())):
             number, used = next(
@@ -228,7 +228,7 @@ class Pipeline:
         record.status = status
         self._remember()
 
-    def _failure(self, step: Step, record: Record, message: str, hint: str) -> RunError:
+    def _failure(self, step: PipelineStep, record: Record, message: str, hint: str) -> RunError:
         self._mark_status(record, state.FAILED)
         go_on = text(
             f"`swiftbox runs resume {self.folder}` goes on with {step.name}; "

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.pipeline import NOT_OF_A_STEP, Step
+from swiftbox.config.pipeline import NOT_OF_A_STEP, PipelineStep
 from swiftbox.config.references import references, texts
 from swiftbox.files import read_json, write_json
 from swiftbox.runs import folder as run_folder
@@ -59,7 +59,7 @@ def write(folder: Path, records: Mapping[str, Record]) -> None:
     write_json(folder / run_folder.PIPELINE, {"steps": rows})
 
 
-def mark(step: Step, earlier: Mapping[str, Record]) -> str:
+def mark(step: PipelineStep, earlier: Mapping[str, Record]) -> str:
     """Return what changes when a step has to be done again.
 
     That is its settings, the files that they name, and of the steps that it refers to which of

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from swiftbox.config.blocks import Block, adopt, blocks, keys_of
-from swiftbox.config.pipeline import NOT_OF_A_STEP, Step
-from swiftbox.config.reading import Entry, Problem, Settings
-from swiftbox.config.references import Reference, misspelt, references
+from swiftbox.config.pipeline import NOT_OF_A_STEP, PipelineStep
+from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry
+from swiftbox.config.references import OutputReference, misspelt, references
 from swiftbox.config.task import TaskConfig
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
@@ -35,7 +35,7 @@ def settle_steps(settings: Settings, make: Make) -> None:
         _refer(block, made, lines)
         made[block.name] = config
         if config is not None and len(block.settings.problems) == said:
-            steps.append(Step(name=block.name, config=config))
+            steps.append(PipelineStep(name=block.name, config=config))
         adopt(block, settings)
     settings.entries["steps"] = replace(entry, value=tuple(steps), plain=None)
 
@@ -47,14 +47,14 @@ def _made(block: Block, make: Make) -> Made:
     if task is None:
         known = ", ".join(one for one in TASKS if one != PIPELINE)
         what = text(f"is required: one of {known}", f"必填，应为其中之一：{known}")
-        inner.problems.append(Problem(block.where, "task", what, inner.first))
+        inner.problems.append(ConfigProblem(block.where, "task", what, inner.first))
         return None
     if task.value not in TASKS:
         inner.problems.append(unknown_task(task, [one for one in TASKS if one != PIPELINE]))
         return None
     if task.value == PIPELINE:
         what = text("a pipeline has no pipelines as steps", "流水线的步骤不能是流水线")
-        inner.problems.append(Problem(task.where, "task", what, task.order))
+        inner.problems.append(ConfigProblem(task.where, "task", what, task.order))
         return None
     folder = inner.entries.get("output_dir")
     if folder is not None and folder.value != "auto":
@@ -64,22 +64,22 @@ def _made(block: Block, make: Make) -> Made:
     return make(inner)
 
 
-def unknown_task(entry: Entry, known: Iterable[str]) -> Problem:
+def unknown_task(entry: YamlEntry, known: Iterable[str]) -> ConfigProblem:
     """Describe a task that there is not."""
     listed = ", ".join(known)
     what = text(
         f"should be one of {listed} (got {entry.value})",
         f"应为其中之一：{listed}（当前为 {entry.value}）",
     )
-    return Problem(entry.where, "task", what, entry.order)
+    return ConfigProblem(entry.where, "task", what, entry.order)
 
 
-def _elsewhere(folder: Entry) -> Problem:
+def _elsewhere(folder: YamlEntry) -> ConfigProblem:
     what = text(
         "a step lies in the pipeline's folder; set output_dir of the pipeline",
         "步骤位于流水线目录之内；请设置流水线的 output_dir",
     )
-    return Problem(folder.where, "output_dir", what, folder.order)
+    return ConfigProblem(folder.where, "output_dir", what, folder.order)
 
 
 def _refer(block: Block, earlier: Mapping[str, Made], lines: Mapping[str, str]) -> None:
@@ -90,10 +90,12 @@ def _refer(block: Block, earlier: Mapping[str, Made], lines: Mapping[str, str]) 
             form = "${step.output}"
             wrong.append(text(f"{odd}: a reference is {form}", f"{odd}：引用应写成 {form}"))
         for what in filter(None, wrong):
-            block.settings.problems.append(Problem(entry.where, key, what, entry.order))
+            block.settings.problems.append(ConfigProblem(entry.where, key, what, entry.order))
 
 
-def _wrong(one: Reference, own: str, earlier: Mapping[str, Made], lines: Mapping[str, str]) -> str:
+def _wrong(
+    one: OutputReference, own: str, earlier: Mapping[str, Made], lines: Mapping[str, str]
+) -> str:
     """Say why a reference leads nowhere; empty when it does not."""
     if one.step == own:
         return text(f"{one} is this step itself", f"{one} 指向本步骤自身")
@@ -119,7 +121,7 @@ def _wrong(one: Reference, own: str, earlier: Mapping[str, Made], lines: Mapping
             f"{one}: {one.step} (task: {config.task}) makes nothing that a step could use",
             f"{one}：{one.step}（task: {config.task}）没有可供引用的结果",
         )
-    listed = ", ".join(str(Reference(one.step, name)) for name in outputs)
+    listed = ", ".join(str(OutputReference(one.step, name)) for name in outputs)
     return text(
         f"{one}: {one.step} (task: {config.task}) makes no {one.output}; it makes {listed}",
         f"{one}：{one.step}（task: {config.task}）没有 {one.output}；可用 {listed}",

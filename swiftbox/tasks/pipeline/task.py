@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from swiftbox.config.pipeline import PipelineConfig, Step
+from swiftbox.config.pipeline import PipelineConfig, PipelineStep
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.config.references import references
-from swiftbox.data.check import Checked
+from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.language import text
@@ -24,7 +24,7 @@ from swiftbox.tasks.task import Reason, Resolved, Task
 Held = TypeVar("Held")
 
 
-def task_of(step: Step) -> Task[Any]:
+def task_of(step: PipelineStep) -> Task[Any]:
     """Return the task of a step."""
     from swiftbox.tasks import TASKS  # the table holds this task too
 
@@ -35,7 +35,7 @@ def resolve(config: PipelineConfig, machine: Machine) -> Resolved:
     """Settle every step as far as it can be without what earlier ones make."""
     reasons: list[Reason] = []
 
-    def settled(step: Step) -> Step:
+    def settled(step: PipelineStep) -> PipelineStep:
         found = task_of(step).resolve(step.config, machine)
         reasons.extend(replace(one, key=f"{step.name}.{one.key}") for one in found.reasons)
         return step.model_copy(update={"config": found.config})
@@ -44,7 +44,7 @@ def resolve(config: PipelineConfig, machine: Machine) -> Resolved:
     return Resolved(config.model_copy(update={"steps": tuple(steps)}), tuple(reasons), 1, {})
 
 
-def _of_each(config: PipelineConfig, act: Callable[[Step], Held]) -> list[Held]:
+def _of_each(config: PipelineConfig, act: Callable[[PipelineStep], Held]) -> list[Held]:
     """Do something with every step; raise what is wrong with any of them as one error."""
     found: list[Held] = []
     errors: list[UserError] = []
@@ -71,25 +71,25 @@ def placed(config: PipelineConfig) -> PipelineConfig:
     return config.model_copy(update={"steps": tuple(steps)})
 
 
-def check(config: PipelineConfig, on_remark: OnRemark) -> Mapping[str, Checked]:
+def check(config: PipelineConfig, on_remark: OnRemark) -> Mapping[str, CheckedRows]:
     """Check every step as far as what it works on is here; return the rows by step."""
     _require_use(config)
-    found: dict[str, Checked] = {}
+    found: dict[str, CheckedRows] = {}
 
-    def looked_at(step: Step) -> None:
+    def looked_at(step: PipelineStep) -> None:
         def remark(one: Finding) -> None:
             on_remark(replace(one, message=f"{step.name}: {one.message}"))
 
         _require_servable(config, step)
         rows = task_of(step).check(step.config, remark)
-        if isinstance(rows, Checked):
+        if isinstance(rows, CheckedRows):
             found[step.name] = rows
 
     _of_each(config, looked_at)
     return found
 
 
-def _require_servable(config: PipelineConfig, step: Step) -> None:
+def _require_servable(config: PipelineConfig, step: PipelineStep) -> None:
     """Raise ConfigError for a step that would load weights its server cannot read, hours later."""
     if step.config.task not in ("deploy", "evaluate", "chat"):
         return
