@@ -10,12 +10,12 @@ from typing import Any
 
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.groups import as_list
-from swiftbox.config.references import is_reference, references
+from swiftbox.config.references import is_reference
 from swiftbox.errors import ConfigError
 from swiftbox.files import read_json
 from swiftbox.language import text
-from swiftbox.models.adapters import CONFIG, base_of, located, look
-from swiftbox.runs import folder as run_folder
+from swiftbox.models.adapters import CONFIG, base_of, look
+from swiftbox.models.location import find_folder, locate, locate_adapter, short_name
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Served:
     def base_name(self) -> str:
         """Return the name under which the weights themselves are served."""
         own = (one.served for one in self.candidates if one.adapter is None)
-        return next(own, f"{slug(name_of(self.model))}.base")
+        return next(own, f"{slug(short_name(self.model))}.base")
 
     @property
     def adapters(self) -> dict[str, str]:
@@ -69,39 +69,35 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
 
 
-def name_of(name: str) -> str:
-    """Return an id as it is; of a folder its name, of a run's model that of the run."""
-    if is_reference(name):
-        return next(references(name)).step
-    folder = located(name)
-    if folder is None:
-        return name
-    of_run = folder.name == run_folder.MODEL and (folder.parent / run_folder.SETTLED).is_file()
-    return run_folder.called(folder.parent) if of_run else folder.name
-
-
 def placed(config: EvaluateConfig) -> EvaluateConfig:
     """Name the folders of everything that is here, and the base of an adapter given alone."""
     changes: dict[str, Any] = {}
     if config.endpoint is not None:
         return config
     if config.adapter is not None:
-        names = [str(located(one) or one) for one in as_list(config.adapter)]
+        names = [
+            str(locate(name, key="adapter", hub=config.hub) or name)
+            for name in as_list(config.adapter)
+        ]
         changes["adapter"] = names if isinstance(config.adapter, list) else names[0]
     if config.model is None and not any(map(is_reference, as_list(config.adapter or []))):
         changes |= _base(config)
     elif config.model is not None:
-        changes["model"] = str(located(config.model) or config.model)
+        changes["model"] = str(locate(config.model, key="model", hub=config.hub) or config.model)
     if config.compare:
-        changes["compare"] = {k: str(located(v) or v) for k, v in _compared(config).items()}
+        changes["compare"] = {
+            name: str(locate(path, key="compare", hub=config.hub) or path)
+            for name, path in _compared(config).items()
+        }
     if config.benchmark_dir and Path(config.benchmark_dir).expanduser().is_dir():
         changes["benchmark_dir"] = str(Path(config.benchmark_dir).expanduser().resolve())
     return config.model_copy(update=changes)
 
 
 def _base(config: EvaluateConfig) -> Mapping[str, Any]:
-    folder = located(str(as_list(config.adapter)[0])) if config.adapter else None
-    if folder is None:
+    names = as_list(config.adapter or [])
+    adapter = locate_adapter(names[0], hub=config.hub) if names else None
+    if adapter is None:
         raise ConfigError(
             text("model: is required", "model：必填"),
             hint=text(
@@ -109,7 +105,7 @@ def _base(config: EvaluateConfig) -> Mapping[str, Any]:
                 "请给出 model=目录或 id，或 adapter=runs/名称",
             ),
         )
-    base = base_of(look(folder))
+    base = base_of(adapter)
     # The benchmarks come from this hub too: a base that is a folder says nothing of it.
     hub = base.hub if base.hub not in (None, "local") else config.hub
     found = {"model": base.name, "hub": hub}
@@ -123,9 +119,9 @@ def _compared(config: EvaluateConfig) -> dict[str, str]:
         return dict(said)
     found: dict[str, str] = {}
     for one in said:
-        if name_of(one) in found:
-            raise _two(name_of(one))
-        found[name_of(one)] = one
+        if short_name(one) in found:
+            raise _two(short_name(one))
+        found[short_name(one)] = one
     return found
 
 
@@ -157,12 +153,12 @@ def _named(config: EvaluateConfig) -> Iterator[Candidate]:
 
 def _weights(config: EvaluateConfig) -> Iterator[Candidate]:
     model = str(config.model)
-    base = Candidate(name_of(model), "base", model, revision=config.revision)
+    base = Candidate(short_name(model), "base", model, revision=config.revision)
     yield base
     for one in as_list(config.adapter or []):
-        yield replace(base, name=name_of(one), kind="adapter", adapter=one)
+        yield replace(base, name=short_name(one), kind="adapter", adapter=one)
     for name, path in (_compared(config) if config.compare else {}).items():
-        folder = located(path)
+        folder = find_folder(path)
         if folder is None or not (folder / CONFIG).is_file():
             yield Candidate(name, "model", path)
             continue
@@ -173,7 +169,7 @@ def _weights(config: EvaluateConfig) -> Iterator[Candidate]:
 
 
 def _same(one: str, other: str) -> bool:
-    return one == other or str(located(one)) == str(located(other) or "")
+    return one == other or str(find_folder(one)) == str(find_folder(other) or "")
 
 
 def servers(found: tuple[Candidate, ...]) -> tuple[Served, ...]:
@@ -186,7 +182,7 @@ def servers(found: tuple[Candidate, ...]) -> tuple[Served, ...]:
 
 def quantized(candidate: Candidate) -> str:
     """Return how the weights of a candidate are quantized, as their config.json says; or empty."""
-    folder = located(candidate.model)
+    folder = find_folder(candidate.model)
     said = read_json(folder / "config.json") if folder else {}
     how = said.get("quantization_config") or {}
     name = str(how.get("quant_method") or "")

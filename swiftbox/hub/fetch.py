@@ -14,20 +14,21 @@ from swiftbox.hub.download import Fetched, download
 from swiftbox.hub.progress import silent
 from swiftbox.language import text
 from swiftbox.models.download_request import wanted
+from swiftbox.models.location import locate
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 
 
-def fetch_model(name: str, *, hub: str, revision: str | None, emit: Emit = silent) -> Fetched:
-    """Return the folder of a model, downloading it when it is not here yet."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return Fetched(folder.resolve())
-    if hub == "local":
-        raise HubError(
-            text(f"no folder {name}", f"目录 {name} 不存在"),
-            hint=text("give a folder, or set hub: modelscope", "请给出目录，或设 hub: modelscope"),
-        )
+def fetch_model(
+    name: str, *, hub: str, revision: str | None, emit: Emit = silent, key: str = "model"
+) -> Fetched:
+    """Return the folder of a model or adapter, downloading what is an id on a hub.
+
+    Raises ConfigError, under the setting's `key`, for a path or run that does not exist.
+    """
+    folder = locate(name, key=key, hub=hub)
+    if folder is not None:
+        return Fetched(folder)
     one = wanted(name, hub=hub, revision=revision, pickles=False)
     with file_lock(named_lock(f"{hub}-model-{one.id}"), on_wait=waiting(one.name, emit)):
         return download(one, emit)

@@ -16,7 +16,7 @@ from swiftbox.menu.field_pickers import PICKED, may_be_empty, pick, takes_one, t
 from swiftbox.menu.goals import suggested
 from swiftbox.menu.options.models import MachineNow
 from swiftbox.menu.questions import Back, select, tell, type_in, type_path
-from swiftbox.tasks.checks import looks_like_path
+from swiftbox.models.location import looks_like_path
 
 Values = dict[str, Any]
 

@@ -22,8 +22,8 @@ from swiftbox.menu.questions import Back, select, select_many
 from swiftbox.menu.review_screen import Extra, Screen, review
 from swiftbox.menu.start_screen import starts_of
 from swiftbox.menu.training_screen import method_for
+from swiftbox.models.location import looks_like_path
 from swiftbox.tasks import TASKS
-from swiftbox.tasks.checks import looks_like_path
 from swiftbox.tasks.load import Loaded, load
 from swiftbox.tasks.pipeline.chain import STEPS, blocks
 

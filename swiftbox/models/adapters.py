@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.merge import Quantization
-from swiftbox.errors import ConfigError, RunError
+from swiftbox.errors import ConfigError
 from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models import weights
@@ -65,21 +65,6 @@ class Adapter:
     def has_tokenizer(self) -> bool:
         """Tell whether a tokenizer was saved beside it."""
         return (self.folder / "tokenizer_config.json").is_file()
-
-
-def located(name: str) -> Path | None:
-    """Return the folder that a path or a run's name means; None for what is not here."""
-    folder = Path(name).expanduser()
-    if not folder.is_dir() and "/" not in name:
-        try:
-            folder = run_folder.find(name).folder
-        except RunError:
-            return None
-    if not folder.is_dir():
-        return None
-    inside = folder / run_folder.MODEL
-    is_run = (folder / run_folder.SETTLED).is_file() and not (folder / CONFIG).is_file()
-    return (inside if is_run else folder).resolve()
 
 
 def look(folder: Path) -> Adapter:

@@ -15,7 +15,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
-from swiftbox.models.adapters import located
+from swiftbox.models.location import find_folder
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -42,7 +42,7 @@ def placed(config: ChatConfig) -> ChatConfig:
         name = getattr(config, key)
         at_endpoint = key == "model" and config.endpoint is not None
         if name and name != BASE_WORD and not at_endpoint and "://" not in name:
-            found = located(name)
+            found = find_folder(name)
             # A deployment has a folder and no model in it: it is talked to at its address.
             changes[key] = str(found) if found is not None and found.is_dir() else absolute(name)
     return config.model_copy(update=changes)

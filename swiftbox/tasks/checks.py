@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from swiftbox.config.references import is_reference
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.models.inspection import Inspection, inspect
+from swiftbox.models.location import locate
 from swiftbox.models.requirements import ERROR, NOTE, Finding, of_name
 
 OnRemark = Callable[[Finding], None]
@@ -32,11 +32,6 @@ def ignored(_finding: Finding) -> None:
     """Do nothing with a remark."""
 
 
-def looks_like_path(name: str) -> bool:
-    """Tell a path from a hub id: owner/name has one slash and no leading dot, slash or tilde."""
-    return name.startswith((".", "/", "~")) or name.count("/") != 1
-
-
 def absolute(name: str) -> str:
     """Return an existing path, or that in front of #n, as absolute; anything else as it is."""
     path, mark, count = name.rpartition("#")
@@ -51,9 +46,11 @@ def inspected(name: str, config: NamesModel, on_remark: OnRemark) -> Inspection 
 
     What an earlier step of a pipeline makes is looked at when it is there.
     """
-    if is_reference(name):
+    folder = locate(name, key="model", hub=config.hub)
+    if folder is None:
+        found = of_name(name, trust_remote_code=config.trust_remote_code)
+        report("model", found, on_remark)
         return None
-    folder = Path(name).expanduser()
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise ConfigError(
             text(f"model: {name} is an adapter", f"model：{name} 是适配器"),
@@ -62,21 +59,7 @@ def inspected(name: str, config: NamesModel, on_remark: OnRemark) -> Inspection 
                 f"请以 adapter={name} 给出；model 为其基座",
             ),
         )
-    if folder.exists():
-        return inspect(folder)
-    if config.hub == "local" or looks_like_path(name):
-        raise ConfigError(
-            text(f"model: no folder {name}", f"model：目录 {name} 不存在"),
-            hint=text(
-                "give a folder with config.json, or a hub id such as Qwen/Qwen3-0.6B "
-                "with hub: modelscope",
-                "请给出含 config.json 的目录，或社区模型 id（如 Qwen/Qwen3-0.6B）"
-                "并设 hub: modelscope",
-            ),
-        )
-    found = of_name(name, trust_remote_code=config.trust_remote_code)
-    report("model", found, on_remark)
-    return None
+    return inspect(folder)
 
 
 def sound(config: NamesModel, seen: Inspection, on_remark: OnRemark) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from swiftbox.config.deploy import DeployConfig, is_loopback
 from swiftbox.config.groups import as_list
-from swiftbox.config.references import is_reference, references
+from swiftbox.config.references import is_reference
 from swiftbox.devices import choices
 from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
@@ -20,8 +20,9 @@ from swiftbox.files import read_json, write_json
 from swiftbox.fit.forecast import deployment
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
-from swiftbox.models.adapters import Adapter, base_of, located, look
+from swiftbox.models.adapters import Adapter, base_of
 from swiftbox.models.inspection import Inspection, loader_missing, require_sound
+from swiftbox.models.location import find_folder, locate, locate_adapter, short_name
 from swiftbox.models.merge_checks import require_named
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -114,7 +115,7 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
     """Return the adapters by the names they are served under; raise ConfigError for a clash."""
     found = dict(config.adapters or {})
     for one in as_list(config.adapter or []):
-        name = _name_of(one)
+        name = short_name(one)
         if name in found:
             raise ConfigError(
                 text(f"adapter: two are named {name}", f"adapter：有两个名为 {name}"),
@@ -131,35 +132,20 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
     return found
 
 
-def _name_of(name: str) -> str:
-    """Return an id as it is; of a folder its name, of a run's model that of the run."""
-    if is_reference(name):
-        return next(references(name)).step
-    if not Path(name).expanduser().exists() and located(name) is None:
-        return name
-    folder = located(name) or Path(name).expanduser().resolve()
-    of_run = folder.name == run_folder.MODEL and (folder.parent / run_folder.SETTLED).is_file()
-    return run_folder.called(folder.parent) if of_run else folder.name
-
-
 def served_name(config: DeployConfig) -> str:
     """Return what requests call the model."""
-    return config.served_model_name or _name_of(config.model or "")
+    return config.served_model_name or short_name(config.model or "")
 
 
 def _looked(config: DeployConfig) -> dict[str, Adapter]:
     """Look at the adapters that are here; raise ConfigError for one that is none."""
-    found = {}
-    names = dict(config.adapters or {}) | {one: one for one in as_list(config.adapter or [])}
-    for name, path in names.items():
-        if is_reference(path):
-            continue
-        folder = located(path)
-        if folder is None and (config.hub == "local" or path.count("/") != 1):
-            folder = Path(path).expanduser()
-        if folder is not None:
-            found[name] = look(folder)
-    return found
+    adapters = {
+        name: locate_adapter(path, key="adapters", hub=config.hub)
+        for name, path in (config.adapters or {}).items()
+    }
+    for path in as_list(config.adapter or []):
+        adapters[path] = locate_adapter(path, hub=config.hub)
+    return {name: adapter for name, adapter in adapters.items() if adapter is not None}
 
 
 def placed(config: DeployConfig) -> DeployConfig:
@@ -167,10 +153,12 @@ def placed(config: DeployConfig) -> DeployConfig:
     looked = _looked(config)
     changes: dict[str, Any] = {}
     if config.adapter is not None:
-        names = [str(located(one) or one) for one in as_list(config.adapter)]
+        names = [str(find_folder(name) or name) for name in as_list(config.adapter)]
         changes["adapter"] = names if isinstance(config.adapter, list) else names[0]
     if config.adapters:
-        changes["adapters"] = {k: str(located(v) or v) for k, v in config.adapters.items()}
+        changes["adapters"] = {
+            name: str(find_folder(path) or path) for name, path in config.adapters.items()
+        }
     if config.model is None and looked:
         base = base_of(next(iter(looked.values())))
         changes |= {"model": base.name, "hub": base.hub or config.hub}
@@ -186,8 +174,9 @@ def placed(config: DeployConfig) -> DeployConfig:
                 "请给出 model=目录 或 adapter=运行",
             ),
         )
-    changes["served_model_name"] = config.served_model_name or _name_of(model)
-    changes["model"] = str(located(model) or model)
+    changes["served_model_name"] = config.served_model_name or short_name(model)
+    hub = changes.get("hub", config.hub)
+    changes["model"] = str(locate(model, key="model", hub=hub) or model)
     return config.model_copy(update=changes)
 
 
@@ -261,8 +250,8 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
     fetched = fetch_model(config.model or "", hub=config.hub, revision=config.revision, emit=emit)
     require_sound(fetched.folder, emit, known=config.model or "")
     adapters = {
-        name: located(one) or fetch_model(one, hub=config.hub, revision=None, emit=emit).folder
-        for name, one in named_adapters(config).items()
+        name: fetch_model(path, hub=config.hub, revision=None, emit=emit, key="adapter").folder
+        for name, path in named_adapters(config).items()
     }
     found = {
         "model": str(fetched.folder),
@@ -288,7 +277,7 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
 def title(config: DeployConfig) -> str:
     """Name a deployment by what it serves."""
     names = [config.model, *as_list(config.adapter or []), *(config.adapters or {})]
-    first = next((_name_of(str(one)) for one in names if one), "model")
+    first = next((short_name(str(one)) for one in names if one), "model")
     return f"deploy-{first.rpartition('/')[2].lower()}"
 
 

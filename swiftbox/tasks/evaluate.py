@@ -21,7 +21,6 @@ from swiftbox.evaluation.candidates import (
     Candidate,
     Served,
     candidates,
-    name_of,
     placed,
     quantized,
     servers,
@@ -33,7 +32,7 @@ from swiftbox.fit.forecast import Before, Forecast, of_shape
 from swiftbox.fit.serving import serving as serving_need
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
-from swiftbox.models.adapters import located
+from swiftbox.models.location import short_name
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -184,11 +183,8 @@ def _fetched(config: EvaluateConfig, who: Sequence[Candidate], emit: Emit) -> li
     def fetch(name: str, revision: str | None) -> str:
         if name not in here:
             emit(events.STAGE, name="fetch", detail=name)
-            found = (
-                located(name)
-                or fetch_model(name, hub=config.hub, revision=revision, emit=emit).folder
-            )
-            here[name] = str(found)
+            fetched = fetch_model(name, hub=config.hub, revision=revision, emit=emit)
+            here[name] = str(fetched.folder)
         return here[name]
 
     return [
@@ -208,7 +204,9 @@ def _asked(
     """Ask what one server answers; return False when a stop was asked for."""
     machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
     place = (
-        folder / SERVERS / (name_of(served.model) if served.model else "endpoint").replace("/", "-")
+        folder
+        / SERVERS
+        / (short_name(served.model) if served.model else "endpoint").replace("/", "-")
     )
     if config.backend == "lm_eval":
         device = BACKENDS[machine.backend].torch_device
@@ -251,7 +249,7 @@ def title(config: EvaluateConfig) -> str:
     """Name an evaluation by its adapter, or by its model."""
     named = [*as_list(config.adapter or []), config.model, config.endpoint]
     first = next((str(one) for one in named if one), "models")
-    return f"evaluate-{name_of(first).rpartition('/')[2].lower()}"
+    return f"evaluate-{short_name(first).rpartition('/')[2].lower()}"
 
 
 def outputs(config: EvaluateConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task

@@ -9,7 +9,6 @@ from typing import Any
 
 from swiftbox.config.groups import as_list
 from swiftbox.config.merge import MergeConfig
-from swiftbox.config.references import is_reference
 from swiftbox.devices.machine import Machine
 from swiftbox.files import write_json
 from swiftbox.fit.forecast import Before, Forecast, of_shape
@@ -17,8 +16,9 @@ from swiftbox.fit.serving import merging
 from swiftbox.fit.source import STORED
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
-from swiftbox.models.adapters import Adapter, base_of, located, look
+from swiftbox.models.adapters import Adapter, base_of, look
 from swiftbox.models.inspection import require_sound
+from swiftbox.models.location import locate, locate_adapter
 from swiftbox.models.merge_checks import (
     quantization_of,
     require_fit,
@@ -59,34 +59,25 @@ def adapters_here(config: MergeConfig) -> list[Adapter | None]:
 
     Raises UserError for one that is not there or cannot be merged.
     """
-    found: list[Adapter | None] = []
-    for name in as_list(config.adapter):
-        if is_reference(name):
-            found.append(None)
-            continue
-        folder = located(name)
-        if folder is None and (config.hub == "local" or not _is_id(name)):
-            folder = Path(name).expanduser()
-        found.append(look(folder) if folder is not None else None)
-    return found
-
-
-def _is_id(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "~", "runs/"))
+    return [locate_adapter(name, hub=config.hub) for name in as_list(config.adapter)]
 
 
 def placed(config: MergeConfig) -> MergeConfig:
     """Name the folders of adapters and base, so that the record stands for itself."""
-    names = [str(located(name) or name) for name in as_list(config.adapter)]
-    changes: dict[str, Any] = {"adapter": names if isinstance(config.adapter, list) else names[0]}
     found = adapters_here(config)
+    names = [
+        str(adapter.folder) if adapter else name
+        for adapter, name in zip(found, as_list(config.adapter), strict=True)
+    ]
+    changes: dict[str, Any] = {"adapter": names if isinstance(config.adapter, list) else names[0]}
     if config.model is None and found[0] is not None:
         base = base_of(found[0])
         changes |= {"model": base.name, "hub": base.hub or config.hub}
         changes["revision"] = config.revision or base.revision
     model = changes.get("model", config.model)
-    if model and Path(model).expanduser().is_dir():
-        changes["model"] = str(Path(model).expanduser().resolve())
+    if model:
+        hub = changes.get("hub", config.hub)
+        changes["model"] = str(locate(model, key="model", hub=hub) or model)
     return config.model_copy(update=changes)
 
 
@@ -156,13 +147,12 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
 
 
 def _fetched(config: MergeConfig, emit: Emit) -> Sequence[Adapter]:
-    found = []
-    for name, here in zip(as_list(config.adapter), adapters_here(config), strict=True):
+    adapters = []
+    for name in as_list(config.adapter):
         emit(events.STAGE, name="fetch", detail=name)
-        found.append(
-            here or look(fetch_model(name, hub=config.hub, revision=None, emit=emit).folder)
-        )
-    return found
+        fetched = fetch_model(name, hub=config.hub, revision=None, emit=emit, key="adapter")
+        adapters.append(look(fetched.folder))
+    return adapters
 
 
 def title(config: MergeConfig) -> str:

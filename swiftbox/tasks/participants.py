@@ -15,12 +15,12 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
-from swiftbox.models.adapters import CONFIG, base_of, located, look
+from swiftbox.models.adapters import CONFIG, base_of, look
+from swiftbox.models.location import find_folder, locate, short_name
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.supervise import OnEvent
 from swiftbox.serving.client import Endpoint, Refused
 from swiftbox.serving.talking import Side
-from swiftbox.tasks.checks import looks_like_path
 from swiftbox.tasks.temporary_server import serving
 
 BASE_WORD = "base"
@@ -54,7 +54,7 @@ def targets(config: ChatConfig) -> list[Target]:
         return [first]
     if config.compare == BASE_WORD:
         return [_base_of(first), first]
-    other = named(config.compare)
+    other = named(config.compare, key="compare", hub=config.hub)
     same = other.name == first.name
     return [replace(other, name=f"{other.name}-2") if same else other, first]
 
@@ -67,9 +67,11 @@ def _first(config: ChatConfig) -> Target:
         weights = own.weights if own else None
         return Target(name, config.model, url=config.endpoint, key_env=key_env, weights=weights)
     if config.adapter is not None:
-        found = named(config.adapter)
+        found = named(config.adapter, key="adapter", hub=config.hub)
         found = replace(found, adapter=found.adapter or found.model)
         if config.model is None:
+            if found.url is None and found.adapter == found.model:
+                raise _without_base(config.adapter)
             return found
         return replace(found, model=config.model, hub=None, revision=None)
     if config.model is None:
@@ -80,28 +82,34 @@ def _first(config: ChatConfig) -> Target:
                 "请给出 model、adapter 或 endpoint：运行、目录、id 或 URL",
             ),
         )
-    return named(config.model)
+    return named(config.model, key="model", hub=config.hub)
 
 
-def named(name: str) -> Target:
-    """Return what a run, a folder, an id or a URL means."""
+def _without_base(adapter: str) -> ConfigError:
+    return ConfigError(
+        text(
+            f"model: is required: which base {adapter} was trained on is not known here",
+            f"model：必填：尚不知道 {adapter} 的基座",
+        ),
+        hint=text(
+            "give its base: model=...; or give as adapter a LoRA run, or a folder with "
+            "adapter_config.json",
+            "请给出其基座：model=...；或将 adapter 设为 LoRA 运行或含 adapter_config.json 的目录",
+        ),
+    )
+
+
+def named(name: str, *, key: str, hub: str) -> Target:
+    """Return what a run, a folder, an id or a URL means; raise ConfigError for anything else."""
     if "://" in name:
         return _ours_at(name) or Target(name, url=name)
     served = _deployment(name)
     if served is not None:
         return served
-    folder = located(name)
+    folder = locate(name, key=key, hub=hub)
     if folder is None:
-        if looks_like_path(name):
-            raise ConfigError(
-                text(f"{name} is no folder, run, id or URL", f"{name} 不是目录、运行、id 或 URL"),
-                hint=text(
-                    "`swiftbox runs list` and `swiftbox models --local` name what is here",
-                    "`swiftbox runs list` 与 `swiftbox models --local` 列出本机已有的",
-                ),
-            )
         return Target(name, name)
-    called = folder.parent.name if folder.name == run_folder.MODEL else folder.name
+    called = short_name(str(folder))
     if (folder / CONFIG).is_file():
         base = base_of(look(folder))
         return Target(called, base.name, str(folder), hub=base.hub, revision=base.revision)
@@ -237,7 +245,7 @@ def _side(config: ChatConfig, one: Target, urls: dict[str, str]) -> Side:
 
 def _has_settings(model: str) -> bool:
     """Tell whether a model says how it wants to be sampled."""
-    folder = located(model)
+    folder = find_folder(model)
     said = read_json(folder / "generation_config.json") if folder else {}
     return folder is None or "temperature" in said or bool(said.get("do_sample"))
 

@@ -14,7 +14,6 @@ from swiftbox.config.merge import MergeConfig
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.config.references import is_reference
 from swiftbox.data.files import files_of
-from swiftbox.data.readers import READERS
 from swiftbox.data.source import RowSource
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
@@ -25,8 +24,8 @@ from swiftbox.fit.serving import quantizing
 from swiftbox.fit.source import STORED
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
 from swiftbox.language import text
-from swiftbox.models.adapters import located
 from swiftbox.models.inspection import require_sound
+from swiftbox.models.location import locate, looks_like_path
 from swiftbox.quantization import gguf
 from swiftbox.quantization.preconditions import (
     require_device_room,
@@ -40,7 +39,7 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.tasks import merge
-from swiftbox.tasks.checks import OnRemark, absolute, inspected, looks_like_path, sound
+from swiftbox.tasks.checks import OnRemark, absolute, inspected, sound
 from swiftbox.tasks.pipeline.state import identity, local
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
@@ -87,8 +86,8 @@ def placed(config: QuantizeConfig) -> QuantizeConfig:
         found = merge.placed(first)
         names = ("model", "hub", "revision", "adapter")
         changes |= {name: getattr(found, name) for name in names}
-    elif config.model is not None and (folder := located(config.model)) is not None:
-        changes["model"] = str(folder)
+    elif config.model is not None:
+        changes["model"] = str(locate(config.model, key="model", hub=config.hub) or config.model)
     data = config.calibration_dataset
     if isinstance(data, str):
         changes["calibration_dataset"] = absolute(data)
@@ -132,8 +131,7 @@ def _require_rows(config: QuantizeConfig) -> None:
             files_of(one)
             here.append(one)
             continue
-        is_file = Path(one.path).suffix.lower() in READERS
-        if config.hub == "local" or looks_like_path(one.path) or is_file:
+        if config.hub == "local" or looks_like_path(one.path):
             raise ConfigError(
                 text(
                     f"calibration_dataset: no file {one.path}",

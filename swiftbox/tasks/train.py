@@ -320,7 +320,9 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
         require_sound(model, emit, known=config.model)
     adapter = None
     if config.adapter:
-        adapter = fetch_model(config.adapter, hub=config.hub, revision=None, emit=emit).folder
+        adapter = fetch_model(
+            config.adapter, hub=config.hub, revision=None, emit=emit, key="adapter"
+        ).folder
     sources = fetch_dataset(config.dataset, columns=config.columns, hub=config.hub, emit=emit)
     found = {
         "model": str(model),

@@ -12,20 +12,19 @@ from swiftbox.config.references import is_reference
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE
 from swiftbox.data.check import CheckedRows, check_rows
-from swiftbox.data.readers import READERS
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.fit.source import find_shape
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.models.inspection import Inspection
+from swiftbox.models.location import find_folder, locate, looks_like_path
 from swiftbox.models.requirements import ERROR, NOTE, Finding
 from swiftbox.tasks.checks import (
     OnRemark,
     absolute,
     ignored,
     inspected,
-    looks_like_path,
     report,
     sound,
 )
@@ -50,8 +49,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     seen = held(lambda: inspected(training.model, training, on_remark))
     if seen is not None:
         held(lambda: _model(training, seen, on_remark))
-    here = Path(training.model).expanduser().exists()
-    if not here and find_shape(training.model) is None:
+    if find_folder(training.model) is None and find_shape(training.model) is None:
         on_remark(_unknown(training.model))
     held(lambda: _adapter(training))
     held(lambda: _template(training, seen))
@@ -79,10 +77,12 @@ def _unknown(name: str) -> Finding:
 def placed(config: TrainConfig) -> TrainConfig:
     """Return the config with every path that exists on this machine made absolute."""
     changes: dict[str, Any] = {}
-    for key in ("model", "adapter", "template"):
-        value = getattr(config, key)
-        if value and Path(value).expanduser().exists():
-            changes[key] = absolute(value)
+    for key in ("model", "adapter"):
+        name = getattr(config, key)
+        if name and (folder := find_folder(name)) is not None:
+            changes[key] = str(folder)
+    if Path(config.template).expanduser().exists():
+        changes["template"] = absolute(config.template)
     if names := config.model_dump().get("reward_funcs"):
         changes["reward_funcs"] = [_absolute_function(one) for one in as_list(names)]
     if isinstance(config.dataset, str):
@@ -124,18 +124,14 @@ def _model(config: TrainConfig, seen: Inspection, on_remark: OnRemark) -> None:
 def _adapter(config: TrainConfig) -> None:
     if config.adapter is None or is_reference(config.adapter):
         return
-    folder = Path(config.adapter).expanduser()
-    if folder.is_dir() and not (folder / "adapter_config.json").is_file():
+    folder = locate(config.adapter, key="adapter", hub=config.hub)
+    if folder is not None and not (folder / "adapter_config.json").is_file():
         raise ConfigError(
             text(
                 f"adapter: {config.adapter} has no adapter_config.json",
                 f"adapter：{config.adapter} 中没有 adapter_config.json",
             ),
             hint=text("give the model/ folder of a LoRA run", "请给出 LoRA 运行的 model/ 目录"),
-        )
-    if not folder.exists() and (config.hub == "local" or looks_like_path(config.adapter)):
-        raise ConfigError(
-            text(f"adapter: no folder {config.adapter}", f"adapter：目录 {config.adapter} 不存在")
         )
     if config.tuner_type in WHOLE:
         raise ConfigError(
@@ -189,8 +185,7 @@ def _rows(config: TrainConfig) -> CheckedRows | None:
     for one in sources:
         if one in here:
             continue
-        is_file = Path(one.path).suffix.lower() in READERS
-        if config.hub == "local" or looks_like_path(one.path) or is_file:
+        if config.hub == "local" or looks_like_path(one.path):
             raise ConfigError(
                 text(f"dataset: no file {one.path}", f"dataset：文件 {one.path} 不存在"),
                 hint=text(

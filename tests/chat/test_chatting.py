@@ -171,14 +171,15 @@ def test_an_adapter_and_its_base_are_answered_by_one_server(tiny: Path, adapter:
     (one,) = deployments(config, [base, tuned])
     assert (one.model, one.adapters) == (str(tiny), {"mine": str(adapter)})
     assert one.host == "127.0.0.1"
-    assert len(deployments(config, [named(str(adapter)), named(str(tiny))])) == 1
+    tuned, plain = (named(str(folder), key="model", hub="local") for folder in (adapter, tiny))
+    assert len(deployments(config, [tuned, plain])) == 1
 
 
 @pytest.mark.parametrize(
     ("said", "why"),
     [
         ({}, "who is to answer"),
-        ({"model": "/none"}, "/none is no folder"),
+        ({"model": "/none"}, "model: no folder /none"),
         ({"model": "o/n", "compare": "base"}, "o/n is no adapter"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from downloading import Desk, same, shards
 from server import COMMIT, Repository, hub
 
-from swiftbox.errors import HubError
+from swiftbox.errors import ConfigError
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
 
 
@@ -18,7 +18,7 @@ def test_a_folder_is_used_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(HubError, match="no folder"):
+    with pytest.raises(ConfigError, match="no folder"):
         fetch_model(str(tmp_path / "x"), hub="local", revision=None)
 
 

@@ -26,14 +26,14 @@ def test_the_check_says_how_much_there_is_to_fetch(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 20_000_000_000)
     (said,) = remarks("model: [Qwen/Qwen3-8B, o/unknown]\ndataset: o/rows\nlocal_dir: /x\n")
     assert said.level == "note"
-    assert said.message == ("about 16.0 GB and 2 of unknown size to fetch, 20.0 GB free at /x")
+    assert said.message == ("about 14.9 GiB and 2 of unknown size to fetch, 18.6 GiB free at /x")
 
 
 def test_a_disk_that_is_too_small_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 1_000_000_000)
     said = expected(["Qwen/Qwen3-8B"], [], Path("/x"))
     assert said.level == "warning"
-    assert "too small: about 16.0 GB to fetch, 1.0 GB free" in said.message
+    assert "too small: about 14.9 GiB to fetch, 953.7 MiB free" in said.message
 
 
 def test_the_room_is_that_of_the_disk_that_is_fetched_into(

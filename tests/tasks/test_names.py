@@ -1,0 +1,111 @@
+"""A model or adapter that does not exist is refused by every task, without asking a network."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from swiftbox.cli.main import main
+from swiftbox.runs import folder as run_folder
+
+PRESETS = Path(__file__).resolve().parents[2] / "configs"
+
+FILES = {
+    "sft": "task: train\nstage: sft\nmodel: Qwen/Qwen3-0.6B\ndataset: o/rows\n{line}",
+    "dpo": "task: train\nstage: dpo\nmodel: Qwen/Qwen3-0.6B\ndataset: o/rows\n{line}",
+    "merge": "task: merge\n{line}",
+    "merge-several": "task: merge\nadapter: [o/first, {name}]\n",
+    "quantize": "task: quantize\nmethod: bnb\n{line}",
+    "evaluate": "task: evaluate\nbenchmarks: arc\n{line}",
+    "evaluate-model": "task: evaluate\nbenchmarks: arc\nmodel: Qwen/Qwen3-0.6B\n{line}",
+    "deploy": "task: deploy\n{line}",
+    "deploy-model": "task: deploy\nmodel: Qwen/Qwen3-0.6B\n{line}",
+    "chat": "task: chat\nprompt: hello\n{line}",
+    "chat-model": "task: chat\nprompt: hello\nmodel: Qwen/Qwen3-0.6B\n{line}",
+    "pipeline": (
+        "task: pipeline\nsteps:\n"
+        "  - name: serve\n    task: deploy\n    model: Qwen/Qwen3-0.6B\n    {line}"
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """A current folder with one adapter, and a record of every connection that is tried."""
+    monkeypatch.chdir(tmp_path)
+    run = run_folder.create(tmp_path / "runs" / "my-lora")
+    (run / run_folder.STATE).write_text('{"status": "done"}')
+    (run / run_folder.SETTLED).write_text("task: train\nmodel: o/base\n")
+    (run / run_folder.MODEL).mkdir()
+    (run / run_folder.MODEL / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    addresses: list[object] = []
+
+    def connect(_socket: object, address: object) -> None:
+        addresses.append(address)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: connect(None, address))
+    return addresses
+
+
+def refusal(content: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what `swiftbox check` says of a file that it refuses."""
+    Path("a.yaml").write_text(content)
+    assert main(["check", "a.yaml"]) == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", FILES)
+def test_an_adapter_that_does_not_exist_is_refused_by_every_task(
+    task: str, opened: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = FILES[task].format(line="adapter: runs/my-lroa\n", name="runs/my-lroa")
+    error = refusal(content, capsys)
+    assert "adapter: no folder runs/my-lroa" in error
+    assert "did you mean runs/my-lora?" in error
+    assert opened == []
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        ("task: deploy\nmodel: Qwen/Qwen3-0.6B\nadapters: {a: runs/typo}\n", "adapters"),
+        (
+            "task: evaluate\nbenchmarks: arc\nmodel: Qwen/Qwen3-0.6B\ncompare: [runs/typo]\n",
+            "compare",
+        ),
+        ("task: chat\nprompt: hello\nmodel: Qwen/Qwen3-0.6B\ncompare: runs/typo\n", "compare"),
+        ("task: train\nstage: sft\nmodel: runs/typo\ndataset: o/rows\n", "model"),
+        ("task: deploy\nmodel: runs/typo\n", "model"),
+        ("task: quantize\nmodel: runs/typo\n", "model"),
+        ("task: evaluate\nbenchmarks: arc\nmodel: runs/typo\n", "model"),
+        ("task: chat\nprompt: hello\nmodel: runs/typo\n", "model"),
+        ("task: merge\nadapter: o/adapter\nmodel: runs/typo\n", "model"),
+    ],
+)
+def test_every_other_name_of_a_model_is_looked_for_the_same_way(
+    content: str, key: str, opened: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"{key}: no folder runs/typo" in refusal(content, capsys)
+    assert opened == []
+
+
+@pytest.mark.parametrize("preset", ["sft-lora", "dpo-lora"])
+def test_a_preset_with_an_adapter_that_does_not_exist_is_refused(
+    preset: str, opened: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(PRESETS / f"{preset}.yaml"), "adapter=runs/typo"]) == 2
+    assert "adapter: no folder runs/typo" in capsys.readouterr().err
+    assert opened == []
+
+
+def test_the_base_of_an_adapter_on_a_hub_has_to_be_given_for_a_chat(
+    opened: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "which base o/adapter was trained on" in refusal(
+        "task: chat\nprompt: hello\nadapter: o/adapter\n", capsys
+    )
+    assert opened == []
