@@ -52,13 +52,13 @@ def overrides(arguments: list[str]) -> tuple[Path | None, list[str]]:
 def carry_out(config: Path | None, given: list[str]) -> int:
     """Read, plan and check as `swiftbox run` does, then do this process's share of the work."""
     from swiftbox import worker
-    from swiftbox.launch import start as launch
+    from swiftbox.launch.prepare import prepare
 
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     given = [*given, f"num_devices={processes}"]
     if processes > 1 and not any(one.startswith(("distributed=", "train_type=")) for one in given):
         given.append("distributed=ddp")
-    prepared = launch.prepare(config, given)
+    prepared = prepare(config, given)
     folder = shared_folder(prepared)
     os.environ.update(prepared.plan.env)
     return worker.main([str(folder)])
@@ -66,17 +66,17 @@ def carry_out(config: Path | None, given: list[str]) -> int:
 
 def shared_folder(prepared: object) -> Path:
     """Make the run folder in process 0; all others learn its name through torchrun's store."""
-    from swiftbox.launch import start as launch
+    from swiftbox.launch.record import record
 
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return launch.make_folder(prepared)
+        return record(prepared).folder
     import torch.distributed as dist
 
     rank = int(os.environ["RANK"])
     store, _, _ = next(dist.rendezvous("env://"))
     store = dist.PrefixStore("swiftbox", store)
     if rank == 0:
-        folder = launch.make_folder(prepared)
+        folder = record(prepared).folder
         store.set("folder", str(folder))
         return folder
     return Path(store.get("folder").decode())

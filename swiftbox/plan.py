@@ -26,10 +26,6 @@ class Plan:
     env: Mapping[str, str]
     notes: tuple[Reason, ...]
     processes: int
-    remarks: tuple[str, ...] = ()
-    """What a look at the files it names found worth saying; empty until they were looked at."""
-    outline: tuple[str, ...] = ()
-    """What each step of a pipeline does and takes, and the sum; empty for other tasks."""
 
     def child(self, folder: Path) -> Child:
         """Return what carries the plan out in a run folder."""

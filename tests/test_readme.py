@@ -22,7 +22,7 @@ from swiftbox.cli.main import main
 from swiftbox.data.check import check_rows
 from swiftbox.data.source import parse_sources
 from swiftbox.errors import HubError
-from swiftbox.launch.prepare import preflight, with_absolute_paths
+from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.plan import plan
 from swiftbox.tasks.load import load
 
@@ -174,9 +174,9 @@ def test_an_evaluation_is_asked_for_as_the_page_says(
     config = with_absolute_paths(planned.config)
     if len(overrides) == 1:
         with pytest.raises(HubError, match="data of ceval, mmlu is not here"):
-            preflight(config)
+            check_config(config)
         return
-    preflight(config)
+    check_config(config)
     assert config.model_dump()["model"] == str(tiny)
 
 

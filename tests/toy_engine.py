@@ -99,12 +99,12 @@ def variables(index: Path, home: Path) -> dict[str, str]:
 def main() -> int:
     """Run the command line with the toy in the table of engines."""
     from swiftbox.cli.main import main as command_line
-    from swiftbox.launch import engine_consent as first_use
+    from swiftbox.launch import prepare
     from swiftbox.tasks import TASKS
 
     table.ENGINES["toy"] = TOY
     needing = replace(TASKS["download"], engines=lambda _config, _machine: ("toy",))
-    first_use.TASKS = {**TASKS, "download": needing}
+    prepare.TASKS = {**TASKS, "download": needing}
     return command_line()
 
 

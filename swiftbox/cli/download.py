@@ -7,39 +7,29 @@ import json
 from pathlib import Path
 from typing import Any
 
-from swiftbox.cli.verbs import OnEvent, answer, shown
+from swiftbox.cli.verbs import answer, run_recorded
 from swiftbox.errors import UserError
 from swiftbox.runs import folder as run_folder
 
 
 def download(options: argparse.Namespace) -> int:
     """Fetch models, or datasets, as `task: download` does."""
-    from swiftbox.launch import start as launch
-
-    folders: list[Path] = []
-
-    def begin(on_event: OnEvent | None, on_start: Any) -> int:
-        def remember(folder: Path, planned: Any) -> None:
-            folders.append(folder)
-            on_start(folder, planned)
-
-        return launch.start(
-            None,
-            overrides=settings_of(options),
-            detach=options.detach,
-            on_event=on_event,
-            on_start=remember,
-        )
+    from swiftbox.engines.consent import install_missing, refuse
+    from swiftbox.launch.prepare import prepare
+    from swiftbox.launch.record import record
 
     try:
-        code = shown(begin, options)
+        prepared = prepare(None, settings_of(options))
+        install_missing(prepared.engines, refuse)
+        ready = record(prepared)
+        code = run_recorded(ready, options)
     except UserError as error:
         if not options.json:
             raise
         answer(json.dumps({"ok": False, "error": error.message, "hint": error.hint}))
         return 2
     if options.json:
-        answer(json.dumps({"ok": code == 0, **outcome(folders[0])}, ensure_ascii=False))
+        answer(json.dumps({"ok": code == 0, **outcome(ready.folder)}, ensure_ascii=False))
     return code
 
 

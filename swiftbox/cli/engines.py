@@ -10,6 +10,7 @@ from typing import Any
 
 from swiftbox.cli.verbs import answer, say
 from swiftbox.engines import ENGINES
+from swiftbox.engines.consent import confirm, install_cost
 from swiftbox.engines.engine import Engine
 from swiftbox.engines.environment import (
     State,
@@ -25,7 +26,6 @@ from swiftbox.engines.environment import (
 from swiftbox.engines.marker import read_marker
 from swiftbox.errors import MachineError, UserError
 from swiftbox.language import text
-from swiftbox.launch.engine_consent import confirm, room
 from swiftbox.menu.options.models import gigabytes, table_line
 
 WIDTHS = (9, 11, 8, 49)
@@ -144,7 +144,7 @@ def _say_what_comes(engine: Engine, backend: str, found: State) -> None:
     say(f"{engine.name}: {engine.what_for()}")
     if found.reason:
         say(text(f"it is incomplete: {found.reason}", f"目前不完整：{found.reason}"))
-    say(text(f"into {found.folder}, ", f"装入 {found.folder}，") + room(engine, backend))
+    say(text(f"into {found.folder}, ", f"装入 {found.folder}，") + install_cost(engine, backend))
     say(" ".join(engine.wanted(backend)))
     if torch_is_large(engine, backend):
         say(

@@ -7,7 +7,6 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,9 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 
 if TYPE_CHECKING:  # tasks and engines are loaded only to run
-    from swiftbox.launch.engine_consent import Consent
-
-OnEvent = Callable[[Mapping[str, Any]], None]
+    from swiftbox.engines.consent import Consent
+    from swiftbox.launch.prepare import Prepared
+    from swiftbox.launch.record import Ready
 
 
 def say(line: str) -> None:
@@ -37,59 +36,63 @@ def answer(line: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run a YAML."""
-    from swiftbox.launch import start as launch
+    from swiftbox.launch.prepare import prepare
 
-    def begin(on_event: OnEvent | None, on_start: Any) -> int:
-        return launch.start(
-            Path(options.file),
-            overrides=options.overrides,
-            detach=options.detach,
-            on_event=on_event,
-            on_start=on_start,
-            consent=consent_of(options),
-        )
-
-    return shown(begin, options)
+    return launch(prepare(Path(options.file), options.overrides), options)
 
 
 def consent_of(options: argparse.Namespace) -> Consent:
     """Return what is asked before an engine is installed: --yes agrees, else the terminal does."""
-    from swiftbox.launch import engine_consent as first_use
+    from swiftbox.engines import consent
 
-    return first_use.agree if options.yes else first_use.ask
+    return consent.agree if options.yes else consent.ask
 
 
-def shown(begin: Callable[[OnEvent | None, Any], int], options: argparse.Namespace) -> int:
-    """Start something with the live view, or detached with a line on how to follow it."""
+def launch(prepared: Prepared, options: argparse.Namespace) -> int:
+    """Run what was prepared, with the live view or detached."""
+    from swiftbox.engines.consent import install_missing
+    from swiftbox.launch.record import record
+
+    install_missing(prepared.engines, consent_of(options))
+    return run_recorded(record(prepared), options)
+
+
+def run_recorded(ready: Ready, options: argparse.Namespace) -> int:
+    """Announce a recorded run, then run it with the live view or detached."""
     from swiftbox.display.live import View
+    from swiftbox.launch import run as launching
 
-    def announce(folder: Path, planned: Any) -> None:
-        for note in planned.notes:
-            say(f"  {note.key}: {note.value}  # {note.why}")
-        for line in (*planned.remarks, *planned.outline):
-            say(line)
-        wanted = planned.config.output_dir
-        if wanted != "auto" and Path(wanted).expanduser().resolve() != folder.resolve():
-            say(
-                text(
-                    f"note: {wanted} holds another run, which stays as it is",
-                    f"提示：{wanted} 中已有另一次运行，保持不变",
-                )
-            )
-        say(text(f"run folder: {folder}", f"运行目录：{folder}"))
-        if options.detach:
-            say(text("follow it with", "跟踪运行：") + f" swiftbox runs logs {folder.name} -f")
-
+    _announce(ready, options)
     if options.detach:
-        return begin(None, announce)
+        return launching.run(ready, detach=True)
     with View(plain=options.plain) as view:
-        return begin(view.event, announce)
+        return launching.run(ready, on_event=view.event)
+
+
+def _announce(ready: Ready, options: argparse.Namespace) -> None:
+    """Print the decisions of the plan, the remarks, and where the run is recorded."""
+    folder, planned = ready.folder, ready.plan
+    for note in planned.notes:
+        say(f"  {note.key}: {note.value}  # {note.why}")
+    for line in (*ready.prepared.remarks, *ready.prepared.outline):
+        say(line)
+    output_dir = planned.config.output_dir
+    if output_dir != "auto" and Path(output_dir).expanduser().resolve() != folder.resolve():
+        say(
+            text(
+                f"note: {output_dir} holds another run, which stays as it is",
+                f"提示：{output_dir} 中已有另一次运行，保持不变",
+            )
+        )
+    say(text(f"run folder: {folder}", f"运行目录：{folder}"))
+    if options.detach:
+        say(text("follow it with", "跟踪运行：") + f" swiftbox runs logs {folder.name} -f")
 
 
 def check(options: argparse.Namespace) -> int:
     """Find every mistake of a YAML without running it."""
     from swiftbox.devices.imagined import imagined
-    from swiftbox.launch.start import prepare
+    from swiftbox.launch.prepare import prepare
 
     try:
         machine = imagined(options.on) if options.on else None
@@ -105,13 +108,13 @@ def check(options: argparse.Namespace) -> int:
         return 0
     for line in prepared.loaded.notes:
         say(text(f"note: {line}", f"提示：{line}"))
-    for line in prepared.plan.remarks:
+    for line in prepared.remarks:
         say(line)
     for note in prepared.plan.notes:
         answer(f"{note.key}: {note.value}  # {note.why}")
     if checked is not None:
         answer(checked.summary())
-    for fit in (prepared.fit, prepared.whole):
+    for fit in (prepared.estimate, prepared.forecast):
         for line in fit.lines() if fit is not None else ():
             answer(line)
     for one in prepared.engines:
@@ -129,15 +132,15 @@ def _as_json(prepared: Any) -> dict[str, Any]:
     return {
         "ok": True,
         "notes": list(prepared.loaded.notes),
-        "remarks": list(prepared.plan.remarks),
+        "remarks": list(prepared.remarks),
         "config": prepared.plan.config.model_dump(mode="json"),
         "reasons": {note.key: note.why for note in prepared.plan.notes},
         "command": list(prepared.plan.command),
         "rows": prepared.rows.rows if prepared.rows else None,
         "data": prepared.rows.data() if prepared.rows else None,
-        "fit": prepared.fit.to_dict() if prepared.fit else None,
+        "fit": prepared.estimate.to_dict() if prepared.estimate else None,
         "engines": [one.to_dict() for one in prepared.engines],
-        "whole": prepared.whole.to_dict() if prepared.whole else None,
+        "whole": prepared.forecast.to_dict() if prepared.forecast else None,
     }
 
 
@@ -325,7 +328,7 @@ def _shown(key: str, value: Any) -> str:
 
 def _logs(options: argparse.Namespace) -> int:
     from swiftbox.display.live import View
-    from swiftbox.launch import start as launch
+    from swiftbox.launch.run import follow
 
     one = run_folder.find(options.run)
     if not options.follow:
@@ -335,11 +338,11 @@ def _logs(options: argparse.Namespace) -> int:
                 sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
         return 0
     with View(plain=options.plain) as view:
-        return launch.follow(one.folder, view.event)
+        return follow(one.folder, view.event)
 
 
 def _stop_run(options: argparse.Namespace) -> int:
-    from swiftbox.launch import start as launch
+    from swiftbox.launch.run import stop
 
     one = run_folder.find(options.run)
     if not one.is_active:
@@ -349,7 +352,7 @@ def _stop_run(options: argparse.Namespace) -> int:
             )
         )
         return 0
-    if launch.stop(one.folder, timeout_s=options.wait):
+    if stop(one.folder, timeout_s=options.wait):
         say(text(f"{one.name} has stopped", f"{one.name} 已停止"))
         return 0
     say(text(f"{one.name} is still saving", f"{one.name} 仍在保存"))
@@ -357,22 +360,10 @@ def _stop_run(options: argparse.Namespace) -> int:
 
 
 def _again(options: argparse.Namespace) -> int:
-    from swiftbox.launch import start as launch
+    from swiftbox.launch.prepare import prepare_rerun, prepare_resume
 
-    one = run_folder.find(options.run)
-    act = launch.resume if options.action == "resume" else launch.rerun
-
-    def begin(on_event: OnEvent | None, on_start: Any) -> int:
-        return act(
-            one.folder,
-            overrides=options.overrides,
-            detach=options.detach,
-            on_event=on_event,
-            on_start=on_start,
-            consent=consent_of(options),
-        )
-
-    return shown(begin, options)
+    prepare = prepare_resume if options.action == "resume" else prepare_rerun
+    return launch(prepare(run_folder.find(options.run).folder, options.overrides), options)
 
 
 def doctor(options: argparse.Namespace) -> int:

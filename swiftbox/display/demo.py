@@ -14,11 +14,14 @@ from typing import Any
 from swiftbox.config.writing import write
 from swiftbox.display.live import View
 from swiftbox.display.pipeline import duration
+from swiftbox.engines.consent import install_missing, refuse
 from swiftbox.errors import RunError
 from swiftbox.files import write_atomic, write_json
 from swiftbox.language import text
-from swiftbox.launch import start as launch
 from swiftbox.runs import events
+from swiftbox.launch import run as launching
+from swiftbox.launch.prepare import prepare
+from swiftbox.launch.record import record
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.supervise import INTERRUPTED
 from swiftbox.starter.chart import chart
@@ -175,8 +178,11 @@ def carry_out(folder: Path, step: Step) -> Path:
     header = [step.about, text(f"Run: swiftbox run {path}", f"运行：swiftbox run {path}")]
     write_atomic(path, write(loaded.config, header=header, keys=loaded.asked))
     tell(f"> swiftbox run {path}")
+    prepared = prepare(path)
+    install_missing(prepared.engines, refuse)
+    ready = record(prepared)
     with View() as view:
-        code = launch.start(path, on_event=view.event)
+        code = launching.run(ready, on_event=view.event)
     if code == INTERRUPTED:
         tell(
             text(

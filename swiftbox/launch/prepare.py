@@ -1,24 +1,245 @@
-"""What can be wrong with the files a YAML names, looked at before any process starts."""
+"""Prepare a launch: read, plan and check a YAML once, before any process starts.
+
+    prepared = prepare(Path("a.yaml"), ["learning_rate=1e-4"])  # or, with the same result type:
+    prepared = prepare_loaded(draft.loaded(), previous=prepared)  # a screen that repaints
+    prepared = prepare_resume(folder, ["save_steps=50"])
+    prepared = prepare_rerun(folder)
+
+    install_missing(prepared.engines, consent)  # engines/consent.py
+    ready = record(prepared)  # launch/record.py: the run folder exists now
+    exit_code = run(ready, on_event=view.event)  # launch/run.py, or detach=True
+
+The review shows `plan.notes`, `remarks`, `rows`, `estimate`, `forecast` and `engines`, then passes
+the same object to `record`. `prepare_loaded` returns `previous` while the config and the files
+that it names are unchanged (launch/fingerprint.py says what that relies on): nothing is planned,
+probed or read again. Errors are raised as UserError, all problems of a YAML at once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.task import TaskConfig
+from swiftbox.config.train import TrainConfig
+from swiftbox.data.check import CheckedRows
+from swiftbox.devices.machine import Machine
+from swiftbox.devices.probe import probe, without_torch
+from swiftbox.engines.consent import MissingEngine, missing_engines, require_installable
+from swiftbox.errors import RunError
+from swiftbox.fit.estimate import Estimate, estimate
+from swiftbox.language import text
+from swiftbox.launch.fingerprint import Fingerprint, fingerprint
+from swiftbox.models.requirements import Finding
+from swiftbox.plan import Plan, plan
+from swiftbox.runs import folder as run_folder
+from swiftbox.runs.folder import Run
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.checks import OnRemark, ignored
-from swiftbox.tasks.task import Looked
+from swiftbox.tasks.load import Loaded, load, loads
+from swiftbox.tasks.task import Looked, leave_the_result
+
+if TYPE_CHECKING:  # of pipelines alone
+    from swiftbox.fit.forecast import Whole
 
 
-def preflight(config: TaskConfig, on_remark: OnRemark = ignored) -> Looked:
-    """Check what is on this machine of what a config names; raise all problems as one error.
+@dataclass(frozen=True)
+class Prepared:
+    """A YAML that has been read, planned and checked, and has not started."""
 
-    What is worth saying but keeps nothing from running goes to `on_remark`. Returns what the check
-    of a training's rows found (of a pipeline, by step); None without any, or while no dataset is
-    on this machine.
+    loaded: Loaded
+    machine: Machine
+    plan: Plan
+    rows: CheckedRows | None = None
+    """The result of checking the rows; None while the dataset is not on this machine."""
+    estimate: Estimate | None = None
+    """Memory, disk and time of a training; None if the model's shape is unknown."""
+    forecast: Whole | None = None
+    """Memory, disk and time of a pipeline, step by step and in total."""
+    engines: tuple[MissingEngine, ...] = ()
+    """The engines that the run needs and that are not installed."""
+    remarks: tuple[str, ...] = ()
+    """What the check found worth mentioning that does not prevent the run."""
+    files: Fingerprint | None = None
+    """The state of the files when they were checked; None if it was not taken."""
+    resumes: Path | None = None
+    """The run folder to continue; None for a new run."""
+    new_folder: bool = False
+    """Whether a new run folder is made even if `output_dir` has steps worth keeping."""
+
+    @property
+    def outline(self) -> tuple[str, ...]:
+        """Return what each step of a pipeline does and takes, and the total."""
+        return tuple(self.forecast.lines()) if self.forecast is not None else ()
+
+
+def prepare(
+    path: Path | None, overrides: Iterable[str] = (), *, machine: Machine | None = None
+) -> Prepared:
+    """Read, plan and check a YAML (or overrides alone); raise UserError with every problem.
+
+    It is planned for `machine`, by default for this one.
+    """
+    if path is None:
+        return prepare_loaded(loads("", source="command line", overrides=overrides), machine)
+    return prepare_loaded(load(path, overrides), machine)
+
+
+def prepare_loaded(
+    loaded: Loaded, machine: Machine | None = None, *, previous: Prepared | None = None
+) -> Prepared:
+    """Plan and check a config; return `previous` if it still describes the same launch.
+
+    In `previous` only the installed engines are looked up again, which reads one small file each.
+    """
+    if previous is not None and is_current(previous, loaded):
+        backend = previous.machine.backend
+        engines = missing_engines(_engine_names(previous.plan, previous.machine), backend)
+        return previous if engines == previous.engines else replace(previous, engines=engines)
+    machine = machine or _machine_for(loaded.config)
+    return _checked(loaded, machine, _planned(loaded.config, machine))
+
+
+def is_current(prepared: Prepared, loaded: Loaded) -> bool:
+    """Tell whether neither the config nor the files that it names changed since the check."""
+    if (prepared.loaded.config, prepared.loaded.asked) != (loaded.config, loaded.asked):
+        return False
+    return prepared.files is not None and prepared.files == fingerprint(prepared.plan.config)
+
+
+def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
+    """Prepare to continue a run from its last complete checkpoint.
+
+    Raises RunError if it is running, complete, or if `overrides` contradict its checkpoints.
+    """
+    run = run_folder.find(str(folder))
+    require_idle(run)
+    overrides = tuple(overrides)
+    loaded = load(run.folder / run_folder.SETTLED, overrides)
+    continues = TASKS[loaded.config.task].continues
+    if run.status == "done" and not (continues and overrides):
+        raise RunError(
+            text(f"{run.name} is complete", f"{run.name} 已完成"),
+            hint=f"swiftbox runs rerun {run.name}",
+        )
+    machine = _machine_for(loaded.config)
+    planned = _planned(loaded.config, machine)
+    if not continues:
+        require_same_settings(run, planned.config)
+    return replace(_checked(loaded, machine, planned), resumes=run.folder)
+
+
+def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
+    """Prepare to repeat a run from its settled YAML, in a new run folder."""
+    run = run_folder.find(str(folder))
+    return replace(prepare(run.folder / run_folder.SETTLED, overrides), new_folder=True)
+
+
+def check_config(config: TaskConfig, on_remark: OnRemark = ignored) -> Looked:
+    """Check the files that a settled config names; raise all problems as one error.
+
+    Remarks that do not prevent the run go to `on_remark`. Returns the result of checking the rows
+    (for a pipeline, by step); None while no dataset is on this machine.
     """
     return TASKS[config.task].check(config, on_remark)
 
 
 def with_absolute_paths(config: TaskConfig) -> TaskConfig:
-    """Return the config with every path that exists on this machine made absolute."""
-    placed: TaskConfig = TASKS[config.task].placed(config)
-    return placed
+    """Return the config with every existing local path made absolute."""
+    absolute: TaskConfig = TASKS[config.task].placed(config)
+    return absolute
+
+
+def require_idle(run: Run) -> None:
+    """Raise RunError while a process works on the run."""
+    if run.is_active:
+        raise RunError(
+            text(f"{run.name} is still running", f"{run.name} 仍在运行"),
+            hint=f"swiftbox runs logs {run.name} -f",
+        )
+
+
+def require_same_settings(run: Run, config: TaskConfig) -> None:
+    """Raise RunError, naming each setting, if a run's checkpoints were made with other settings."""
+    complete = run_folder.checkpoints(run.folder)
+    source = complete[-1] if complete else run.folder
+    before = load(source / run_folder.SETTLED).config.model_dump(mode="json")
+    now = config.model_dump(mode="json")
+    free = leave_the_result(config.task)
+    changed = [
+        key for key in {**before, **now} if key not in free and before.get(key) != now.get(key)
+    ]
+    if changed:
+        values = {key: (before.get(key), now.get(key)) for key in changed}
+        raise _changed_settings(run, source.name, values)
+
+
+def _changed_settings(
+    run: Run, source: str, changes: Mapping[str, tuple[object, object]]
+) -> RunError:
+    """Describe the settings that a resumed run may not change."""
+    lines = [
+        text(
+            f"{key}: {source} was made with {before}, the request says {now}",
+            f"{key}：{source} 使用 {before}，现在要求 {now}",
+        )
+        for key, (before, now) in changes.items()
+    ]
+    names = ", ".join(changes)
+    return RunError(
+        "\n".join(lines),
+        hint=text(
+            f"resume without changing {names}, or start a new run "
+            f"(`swiftbox runs rerun {run.name} key=value`)",
+            f"不改动 {names} 再继续，或新开一次运行（`swiftbox runs rerun {run.name} key=value`）",
+        ),
+    )
+
+
+def _machine_for(config: TaskConfig) -> Machine:
+    """Return this machine, with its devices if the task uses them."""
+    tasks = {config.task}
+    if isinstance(config, PipelineConfig):
+        tasks = {step.config.task for step in config.steps}
+    if any(TASKS[name].uses_devices for name in tasks):
+        return probe(Path.cwd())
+    return without_torch(Path.cwd(), "")
+
+
+def _planned(config: TaskConfig, machine: Machine) -> Plan:
+    """Plan with absolute paths: a run is resumed and repeated from any directory."""
+    planned = plan(config, machine)
+    return replace(planned, config=with_absolute_paths(planned.config))
+
+
+def _engine_names(planned: Plan, machine: Machine) -> tuple[str, ...]:
+    names: tuple[str, ...] = TASKS[planned.config.task].engines(planned.config, machine)
+    return names
+
+
+def _checked(loaded: Loaded, machine: Machine, planned: Plan) -> Prepared:
+    """Check the files of a plan, its engines, and whether it fits."""
+    config = planned.config
+    files = fingerprint(config)  # before the check, so that a change during it is noticed
+    remarks: list[Finding] = []
+    checked = check_config(config, remarks.append)
+    prepared = Prepared(
+        loaded,
+        machine,
+        planned,
+        engines=require_installable(_engine_names(planned, machine), machine.backend),
+        remarks=tuple(map(str, remarks)),
+        files=files,
+    )
+    if isinstance(config, PipelineConfig):
+        from swiftbox.tasks.pipeline.outline import outline
+
+        by_step = checked if isinstance(checked, Mapping) else {}
+        return replace(prepared, forecast=outline(config, machine, by_step))
+    rows = checked if isinstance(checked, CheckedRows) else None
+    lengths = rows.lengths if rows is not None else None
+    fit = estimate(config, machine, lengths) if isinstance(config, TrainConfig) else None
+    return replace(prepared, rows=rows, estimate=fit)

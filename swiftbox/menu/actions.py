@@ -7,14 +7,15 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from prompt_toolkit.utils import get_cwidth
 
 from swiftbox.display.live import View
 from swiftbox.files import write_atomic
 from swiftbox.language import text
-from swiftbox.launch import start as launch
+from swiftbox.launch.prepare import Prepared
+from swiftbox.launch.record import record
+from swiftbox.launch.run import run
 from swiftbox.menu.home import keys_kept
 from swiftbox.menu.questions import pause, say, select, type_in
 from swiftbox.runs import folder as run_folder
@@ -64,30 +65,26 @@ def _needs_name(typed: str) -> str:
     return "" if typed else text("a name is needed", "请输入文件名")
 
 
-def carry_out(path: Path, *, detach: bool, lasts: bool = False) -> Path | None:
-    """Run a YAML with the live view, or leave it in the background.
+def carry_out(prepared: Prepared, *, detach: bool, lasts: bool = False) -> Path | None:
+    """Run what was prepared with the live view, or in the background.
 
     Returns the run's folder when it is done, and that of one that `lasts` once it is ready in the
     background; else waits until the user has read what was said.
     """
-    folders: list[Path] = []
-
-    def remember(folder: Path, _plan: Any) -> None:
-        folders.append(folder)
-        say(text(f"run folder: {folder}", f"运行目录：{folder}"))
-
+    ready = record(prepared)
+    folder = ready.folder
+    say(text(f"run folder: {folder}", f"运行目录：{folder}"))
     if detach:
-        launch.start(path, detach=True, on_start=remember)
-        if lasts and folders and wait_until_served(folders[0]):
-            return folders[0]
+        run(ready, detach=True)
+        if lasts and wait_until_served(folder):
+            return folder
         say(text("follow it under `My runs`", "可在“我的运行”中跟踪"))
     else:
         with keys_kept(), View() as view:
-            code = launch.start(path, on_event=view.event, on_start=remember)
-        if code == 0 and folders:
-            return folders[0]
-        if folders:
-            say(text(f"log: {folders[0] / run_folder.LOG}", f"日志：{folders[0] / run_folder.LOG}"))
+            code = run(ready, on_event=view.event)
+        if code == 0:
+            return folder
+        say(text(f"log: {folder / run_folder.LOG}", f"日志：{folder / run_folder.LOG}"))
     pause()
     return None
 

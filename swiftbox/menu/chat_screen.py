@@ -12,7 +12,7 @@ from swiftbox.config.chat import ChatConfig
 from swiftbox.config.fields import cards
 from swiftbox.config.writing import scalar
 from swiftbox.language import text
-from swiftbox.launch.start import Prepared
+from swiftbox.launch.prepare import Prepared
 from swiftbox.menu.draft import Draft, default_name
 from swiftbox.menu.form import ask_field
 from swiftbox.menu.options.benchmarks import deployments
@@ -56,8 +56,8 @@ def look(loaded: Loaded) -> Prepared:
     remarks: list[Finding] = []
     config = placed(_chat(loaded))
     require_answerers(config, remarks.append)
-    planned = Plan(config, (), {}, (), 1, remarks=tuple(map(str, remarks)))
-    return Prepared(loaded, without_torch(Path.cwd(), ""), planned, None)
+    machine = without_torch(Path.cwd(), "")
+    return Prepared(loaded, machine, Plan(config, (), {}, (), 1), remarks=tuple(map(str, remarks)))
 
 
 def _chat(loaded: Loaded) -> ChatConfig:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from swiftbox.config.presets import presets
+from swiftbox.engines.consent import install_missing
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.language import text
-from swiftbox.launch import start as launch
-from swiftbox.launch.engine_consent import provide
+from swiftbox.launch.prepare import Prepared, prepare_loaded
 from swiftbox.menu.actions import carry_out, save_as, show_yaml
 from swiftbox.menu.draft import Draft, command_of, default_name, of_file
 from swiftbox.menu.form import more
@@ -37,11 +37,11 @@ class Extra:
     place: Literal["first", "second", "last"] = "last"
 
 
-def _no_extras(_draft: Draft, _prepared: launch.Prepared | None) -> Sequence[Extra]:
+def _no_extras(_draft: Draft, _prepared: Prepared | None) -> Sequence[Extra]:
     return ()
 
 
-def _no_lines(_draft: Draft, _prepared: launch.Prepared) -> Sequence[str]:
+def _no_lines(_draft: Draft, _prepared: Prepared) -> Sequence[str]:
     return ()
 
 
@@ -58,9 +58,9 @@ class Screen:
     without: tuple[str, ...] = ()
     """Fields that have actions of their own, and are left out of `change a setting`."""
     command: Callable[[Draft, Loaded], str] = command_of
-    extras: Callable[[Draft, launch.Prepared | None], Sequence[Extra]] = _no_extras
-    lines: Callable[[Draft, launch.Prepared], Sequence[str]] = _no_lines
-    look: Callable[[Loaded], launch.Prepared] = launch.plan_of
+    extras: Callable[[Draft, Prepared | None], Sequence[Extra]] = _no_extras
+    lines: Callable[[Draft, Prepared], Sequence[str]] = _no_lines
+    look: Callable[[Loaded], Prepared] = prepare_loaded
     """Plans it and checks what it names; raises UserError with what is wrong."""
     act: Callable[[Draft], None] | None = None
     """What takes the place of a run, with the terminal to itself; None: it is a run."""
@@ -87,8 +87,10 @@ def review(draft: Draft, screen: Screen) -> Path | None:
             if chosen in (RUN, DETACH):
                 if prepared is not None:
                     install_engines(prepared)
-                path = draft.file if draft.file is not None and draft.is_saved() else save(draft)
-                return carry_out(path, detach=chosen == DETACH, lasts=screen.lasts)
+                if draft.file is None or not draft.is_saved():
+                    save(draft)
+                prepared = prepare_loaded(draft.loaded(), previous=prepared)
+                return carry_out(prepared, detach=chosen == DETACH, lasts=screen.lasts)
             draft = chosen(draft)
         except (Back, KeyboardInterrupt):  # Ctrl-C at a question, or while something works
             continue
@@ -97,7 +99,7 @@ def review(draft: Draft, screen: Screen) -> Path | None:
 
 
 def _choices(
-    draft: Draft, screen: Screen, prepared: launch.Prepared | None
+    draft: Draft, screen: Screen, prepared: Prepared | None
 ) -> list[tuple[Act | str, str]]:
     """Return what can be done with a draft; one that cannot run can still be changed."""
     extras = screen.extras(draft, prepared)
@@ -132,7 +134,7 @@ def _saving(draft: Draft) -> Draft:
     return replace(draft, file=save(draft))
 
 
-def show(draft: Draft, screen: Screen) -> launch.Prepared | None:
+def show(draft: Draft, screen: Screen) -> Prepared | None:
     """Print the review; return what was prepared, None when the draft cannot run as it is."""
     try:
         loaded = draft.loaded()
@@ -143,7 +145,7 @@ def show(draft: Draft, screen: Screen) -> launch.Prepared | None:
         return None
     for line in loaded.notes:
         tell(text(f"note: {line}", f"提示：{line}"))
-    for line in prepared.plan.remarks:
+    for line in prepared.remarks:
         tell(line)
     for note in prepared.plan.notes:
         tell(f"  {note.key}: {note.value}  # {note.why}")
@@ -159,14 +161,14 @@ def show(draft: Draft, screen: Screen) -> launch.Prepared | None:
     return prepared
 
 
-def _findings(prepared: launch.Prepared) -> list[str]:
+def _findings(prepared: Prepared) -> list[str]:
     """Return what the check of the rows found, and whether a training or a whole chain fits."""
     rows = prepared.rows.summary().splitlines() if prepared.rows is not None else []
-    fit = prepared.fit.lines() if prepared.fit is not None else []
-    return [*rows, *fit, *prepared.plan.outline]
+    fit = prepared.estimate.lines() if prepared.estimate is not None else []
+    return [*rows, *fit, *prepared.outline]
 
 
-def install_engines(prepared: launch.Prepared) -> None:
+def install_engines(prepared: Prepared) -> None:
     """Install the engines that a run needs and that are not here, once that is agreed to.
 
     Raises Back where it is not; UserError where it cannot be done.
@@ -180,7 +182,7 @@ def install_engines(prepared: launch.Prepared) -> None:
     if not select(text(f"Install {names}?", f"安装 {names}？"), agreed):
         raise Back
     try:
-        provide(prepared.plan.config, prepared.machine, lambda _missing: True)
+        install_missing(prepared.engines, lambda _missing: True)
     except KeyboardInterrupt:
         raise Back from None
 

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.display.live import View
+from swiftbox.engines.consent import install_missing, refuse
 from swiftbox.errors import UserError
 from swiftbox.evaluation.table import lines
 from swiftbox.evaluation.writing import PAGE, REPORT
 from swiftbox.files import read_json
 from swiftbox.language import text
-from swiftbox.launch import start as launch
+from swiftbox.launch.prepare import Prepared, prepare_rerun, prepare_resume
+from swiftbox.launch.record import record
+from swiftbox.launch.run import follow, run, stop
 from swiftbox.menu.draft import of_task
 from swiftbox.menu.form import unknown
 from swiftbox.menu.next_steps import Step, next_steps, result_of
@@ -108,8 +111,8 @@ def _after(one: run_folder.Run) -> list[tuple[str, Act]]:
     done = one.status == "done"
     if not done:
         going_on = text("continue from where it stopped", "从停止处继续")
-        found.append((going_on, lambda: _again(launch.resume, one.folder)))
-    found.append((text("run it again", "再次运行"), lambda: _again(launch.rerun, one.folder)))
+        found.append((going_on, lambda: _again(prepare_resume, one.folder)))
+    found.append((text("run it again", "再次运行"), lambda: _again(prepare_rerun, one.folder)))
     steps = next_steps(result_of(one.folder)) if done else []
     return [*found, *((step.title, partial(_go_on, step)) for step in steps)]
 
@@ -173,17 +176,20 @@ def _scores(folder: Path) -> None:
 
 
 def _stop(folder: Path) -> None:
-    launch.stop(folder, timeout_s=120)
+    stop(folder, timeout_s=120)
     pause()
 
 
 def _follow(folder: Path) -> None:
     with View() as view:
-        launch.follow(folder, view.event)
+        follow(folder, view.event)
     pause()
 
 
-def _again(act: Callable[..., int], folder: Path) -> None:
+def _again(prepare: Callable[[Path], Prepared], folder: Path) -> None:
+    prepared = prepare(folder)
+    install_missing(prepared.engines, refuse)
+    ready = record(prepared)
     with View() as view:
-        act(folder, on_event=view.event)
+        run(ready, on_event=view.event)
     pause()

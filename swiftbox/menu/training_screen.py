@@ -10,7 +10,7 @@ from typing import Any
 from swiftbox.config.fields import cards
 from swiftbox.config.presets import presets
 from swiftbox.language import text
-from swiftbox.launch import start as launch
+from swiftbox.launch.prepare import Prepared
 from swiftbox.menu import review_screen as reviewing
 from swiftbox.menu.draft import Draft, of_file
 from swiftbox.menu.form import fill
@@ -69,11 +69,11 @@ def review(draft: Draft) -> Path | None:
     return reviewing.review(draft, SCREEN)
 
 
-def extras(_draft: Draft, prepared: launch.Prepared | None) -> Sequence[Extra]:
+def extras(_draft: Draft, prepared: Prepared | None) -> Sequence[Extra]:
     """Offer to make it fit where it does not, and to see rows as the model does."""
     rows = text("see three rows as the model does", "查看模型实际看到的三条样本")
     found = [Extra(rows, preview)]
-    cure = prepared.fit.proposal if prepared and prepared.fit else None
+    cure = prepared.estimate.proposal if prepared and prepared.estimate else None
     if cure is not None:
         title = text(f"make it fit: {cure.settings()}", f"使其放得下：{cure.settings()}")
         found.append(Extra(title, lambda draft: draft.with_values(**cure.changes), "first"))

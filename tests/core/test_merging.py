@@ -30,7 +30,7 @@ from swiftbox.core.weights import merge as core_merge
 from swiftbox.core.weights import merge_bases as bases
 from swiftbox.core.weights.compare import QUESTIONS, Difference, Seen, difference, prompts
 from swiftbox.errors import ResultError, RunError
-from swiftbox.launch.prepare import preflight, with_absolute_paths
+from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.plan import plan
 from swiftbox.tasks.load import loads
 from swiftbox.tasks.merge import RECORD, run
@@ -45,7 +45,7 @@ class Merged:
         said = json.dumps({"task": "merge", "hub": "local", **keys}, default=str)
         planned = plan(loads(said, source="a.yaml").config, made_up("cpu")).config
         config = with_absolute_paths(planned)
-        preflight(config)
+        check_config(config)
         out.mkdir()
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.folder = run(config, out, self._emit)  # type: ignore[arg-type]

@@ -10,16 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_up import made_up
 from model_folder import write_model
 from toy_engine import TOY, words
 
 from swiftbox.cli.main import main
+from swiftbox.engines.consent import ask, missing_engines, require_installable
 from swiftbox.engines.environment import state
 from swiftbox.errors import MachineError
-from swiftbox.launch import engine_consent as first_use
-from swiftbox.tasks import TASKS
-from swiftbox.tasks.load import loads
 
 DOWNLOAD = "task: download\nmodel: {model}\nhub: local\nlocal_dir: copy\n"
 
@@ -97,7 +94,7 @@ def test_a_run_names_the_engine_it_lacks_and_installs_it_with_yes(
     path = a_yaml(tmp_path)
     command = "swiftbox engines install toy"
     checked = box("check", str(path), cwd=tmp_path).stdout
-    assert "engine toy (doubles numbers): not installed; 0.0 GB of disk" in checked
+    assert "engine toy (doubles numbers): not installed; 28.6 MiB of disk" in checked
     assert command in checked
     (said,) = json.loads(box("check", str(path), "--json", cwd=tmp_path).stdout)["engines"]
     assert (said["status"], said["install"]) == ("absent", command)
@@ -139,17 +136,12 @@ def test_nothing_is_asked_where_nobody_can_answer(monkeypatch: pytest.MonkeyPatc
             return False
 
     monkeypatch.setattr("sys.stdin", Nobody())
-    assert first_use.ask(()) is False
+    assert ask(()) is False
 
 
-def test_an_engine_that_cannot_be_had_keeps_a_run_from_starting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    needing = replace(TASKS["download"], engines=lambda _config, _machine: ("lmdeploy",))
-    monkeypatch.setattr(first_use, "TASKS", {**TASKS, "download": needing})
-    config = loads(DOWNLOAD.format(model="o/n"), source="a.yaml").config
+def test_an_engine_that_cannot_be_installed_here_keeps_a_run_from_starting() -> None:
     with pytest.raises(MachineError, match="cannot be installed for rocm: lmdeploy does not"):
-        first_use.require_possible(config, made_up("rocm"))
+        require_installable(["lmdeploy"], "rocm")
 
 
 def test_an_engine_made_for_another_backend_is_missing_here(
@@ -164,9 +156,6 @@ def test_an_engine_made_for_another_backend_is_missing_here(
     (folder / MARKER).write_text('{"backend": "cpu"}', "utf-8")
     monkeypatch.setattr(environment, "state", lambda _name: State("installed", folder))
     monkeypatch.setitem(table.ENGINES, "toy", replace(TOY, torch="2.13.0"))  # type: ignore[arg-type]
-    needing = replace(TASKS["download"], engines=lambda _config, _machine: ("toy",))
-    monkeypatch.setattr(first_use, "TASKS", {**TASKS, "download": needing})
-    config = loads(DOWNLOAD.format(model="o/n"), source="a.yaml").config
-    assert first_use.missing(config, made_up("cpu")) == ()
-    (one,) = first_use.missing(config, made_up("cuda"))
-    assert "its torch is for cpu" in one.line()
+    assert missing_engines(["toy"], "cpu") == ()
+    (engine,) = missing_engines(["toy"], "cuda")
+    assert "its torch is for cpu" in engine.line()

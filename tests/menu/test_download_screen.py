@@ -14,8 +14,8 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from swiftbox.config.download import DownloadConfig
-from swiftbox.menu import actions as acting
-from swiftbox.menu import loop
+from swiftbox.launch.record import Ready
+from swiftbox.menu import actions, loop
 from swiftbox.menu.download_screen import command_of, queued
 from swiftbox.menu.draft import Draft
 from swiftbox.models.verified import Marker, Origin
@@ -70,16 +70,16 @@ def test_one_thing_is_taken_out_and_a_setting_changed(desk: Path) -> None:
 
 
 def test_fetching_saves_the_yaml_and_runs_it(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[tuple[Path, bool]] = []
+    ran: list[tuple[str, bool]] = []
 
-    def start(path: Path, *, detach: bool = False, **_: object) -> int:
-        ran.append((path, detach))
+    def run(ready: Ready, *, detach: bool = False, **_: object) -> int:
+        ran.append((ready.plan.config.task, detach))
         return 0
 
-    monkeypatch.setattr(acting.launch, "start", start)
+    monkeypatch.setattr(actions, "run", run)
     with keys(DOWNLOAD, MODELS, "qwen3-0.6b", ENTER, DETACH, ENTER, ENTER, QUIT):
         assert loop.run() == 0
-    assert ran == [(Path("download-qwen3-0.6b.yaml"), True)]
+    assert ran == [("download", True)]
     assert (desk / "download-qwen3-0.6b.yaml").is_file()
 
 

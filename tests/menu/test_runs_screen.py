@@ -11,7 +11,8 @@ from adapters import make_adapter, make_run
 from walking import CTRL_C, DOWN, ENTER, RUNS, UP, choice, keys, made, walk
 
 from swiftbox.files import write_json
-from swiftbox.menu import actions as acting
+from swiftbox.launch.record import Ready
+from swiftbox.menu import actions
 from swiftbox.menu import runs_screen as running
 from swiftbox.menu.next_steps import next_steps, result_of
 from swiftbox.runs import folder as run_folder
@@ -52,15 +53,15 @@ def test_the_adapter_of_a_run_is_merged_by_a_saved_yaml(
 
 
 def test_a_merge_is_started_from_the_menu(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[tuple[Path, bool]] = []
+    ran: list[tuple[str, bool]] = []
 
-    def start(path: Path, *, detach: bool = False, **_: object) -> int:
-        ran.append((path, detach))
+    def run(ready: Ready, *, detach: bool = False, **_: object) -> int:
+        ran.append((ready.plan.config.task, detach))
         return 0
 
-    monkeypatch.setattr(acting.launch, "start", start)
+    monkeypatch.setattr(actions, "run", run)
     walk(RUNS, NEWEST, step(trained, "merge"), DETACH, ENTER, ENTER)
-    assert ran == [(Path("merge-mine.yaml"), True)]
+    assert ran == [("merge", True)]
     assert (trained.parents[1] / "merge-mine.yaml").is_file()
 
 

@@ -19,7 +19,7 @@ from tiny import write_chats
 
 from swiftbox.config.fields import cards
 from swiftbox.fit.estimate import estimate
-from swiftbox.launch import start as launch
+from swiftbox.launch import prepare as launch
 from swiftbox.menu import loop
 from swiftbox.menu.form import mistake
 from swiftbox.menu.questions import Back

@@ -10,7 +10,7 @@ from made_up import made_up
 from tiny import write_chats, write_config, write_labels, write_pairs
 
 from swiftbox.errors import UserError
-from swiftbox.launch.prepare import preflight
+from swiftbox.launch.prepare import check_config
 from swiftbox.plan import plan
 from swiftbox.tasks.load import load
 
@@ -61,7 +61,7 @@ def refusal(path: Path, backend: str = "cpu") -> str:
     try:
         config = load(path).config
         plan(config, made_up(backend))
-        preflight(config)
+        check_config(config)
     except UserError as error:
         return f"{error.message} {error.hint}"
     raise AssertionError("nothing was refused")

@@ -14,7 +14,7 @@ from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.config.writing import write
 from swiftbox.devices import host
 from swiftbox.errors import ConfigError, DataError, MachineError
-from swiftbox.launch.prepare import preflight, with_absolute_paths
+from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.plan import plan
 from swiftbox.quantization import preconditions as refusals
 from swiftbox.tasks import TASKS
@@ -32,7 +32,7 @@ def settled(machine: str = "cpu", **keys: Any) -> QuantizeConfig:
 def checked(**keys: Any) -> QuantizeConfig:
     """Read, plan, place and check a quantization as launch does."""
     config = with_absolute_paths(settled(hub="local", **keys))
-    preflight(config)
+    check_config(config)
     assert isinstance(config, QuantizeConfig)
     return config
 

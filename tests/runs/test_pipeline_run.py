@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 import yaml
 from box import box, events, gone, losses, started, state, until
+from launching import rerun, resume
 from model_folder import write_model
 from openai import OpenAI
 from tiny import SIZES, write_chats
 
 from swiftbox.errors import RunError
-from swiftbox.launch import start as launch
+from swiftbox.launch.prepare import prepare
+from swiftbox.launch.record import record
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.folder import is_alive
 from swiftbox.runs.stop import Stop
@@ -56,9 +58,8 @@ def said(folder: Path, since: int = 0) -> list[tuple[str, str]]:
 
 def go(path: str, *overrides: str) -> Path:
     """Carry a pipeline out in this process, its steps in children; return its folder."""
-    prepared = launch.prepare(Path(path), overrides)
-    folder = launch.make_folder(prepared)
-    config: Any = prepared.plan.config
+    ready = record(prepare(Path(path), overrides))
+    folder, config = ready.folder, ready.plan.config
     Pipeline(config, folder, partial(run_folder.append_event, folder)).carry_out()
     run_folder.update_state(folder, status="done")
     return folder
@@ -126,15 +127,15 @@ def test_a_model_that_lost_its_weights_is_made_again(two: tuple[str, Path], tmp_
 def test_a_finished_one_goes_on_with_other_settings_only(two: tuple[str, Path]) -> None:
     _, out = two
     with pytest.raises(RunError, match="out is complete"):
-        launch.resume(out)
+        resume(out)
     heard: list[Any] = []
-    assert launch.resume(out, overrides=["b.ignore_patterns=x"], on_event=heard.append) == 0
+    assert resume(out, ["b.ignore_patterns=x"], heard.append) == 0
     assert [one["says"] for one in heard if one["event"] == "part"] == ["kept", "begins"]
 
 
 def test_a_rerun_lies_in_a_folder_of_its_own(two: tuple[str, Path], tmp_path: Path) -> None:
     _, out = two
-    assert launch.rerun(out) == 0
+    assert rerun(out) == 0
     assert statuses(tmp_path / "out-2") == ["done"] * 2
 
 

@@ -11,7 +11,7 @@ from tiny import write_chats
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import UserError
-from swiftbox.launch.prepare import preflight, with_absolute_paths
+from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.models.requirements import Finding
 from swiftbox.tasks.load import loads
 
@@ -30,19 +30,19 @@ def config(model: Path | str, tmp_path: Path, **keys: object) -> TrainConfig:
 
 def refusal(model: Path | str, tmp_path: Path, **keys: object) -> UserError:
     with pytest.raises(UserError) as caught:
-        preflight(config(model, tmp_path, **keys))
+        check_config(config(model, tmp_path, **keys))
     return caught.value
 
 
 def test_a_whole_model_passes_and_its_rows_are_counted(model: Path, tmp_path: Path) -> None:
-    checked = preflight(config(model, tmp_path))
+    checked = check_config(config(model, tmp_path))
     assert checked is not None
     assert checked.rows == 3
 
 
 def test_an_id_on_the_hub_is_left_for_the_run(tmp_path: Path) -> None:
     keys = {"dataset": "AI-ModelScope/alpaca-v1.0"}
-    assert preflight(config("Qwen/Qwen3-0.6B", tmp_path, **keys)) is None
+    assert check_config(config("Qwen/Qwen3-0.6B", tmp_path, **keys)) is None
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_pickled_weights_are_refused_with_the_reason(model: Path, tmp_path: Path
 
 def test_another_family_than_expected_is_refused(model: Path, tmp_path: Path) -> None:
     assert "llama asked for" in refusal(model, tmp_path, model_type="llama").message
-    assert preflight(config(model, tmp_path, model_type="qwen")) is not None
+    assert check_config(config(model, tmp_path, model_type="qwen")) is not None
 
 
 def test_code_of_a_models_own_is_refused_until_asked_for(model: Path, tmp_path: Path) -> None:
     (model / "config.json").write_text('{"auto_map": {"AutoModel": "x.Y"}}', "utf-8")
     assert "trust_remote_code" in refusal(model, tmp_path).hint
-    assert preflight(config(model, tmp_path, trust_remote_code=True)) is not None
+    assert check_config(config(model, tmp_path, trust_remote_code=True)) is not None
 
 
 def test_an_adapter_given_as_the_model_is_named_as_such(model: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_tokenizer_without_chat_template_is_refused_for_chats(
     error = refusal(model, tmp_path)
     assert "brings no chat template" in error.message
     assert "template: chatml" in error.hint
-    assert preflight(config(model, tmp_path, template="chatml")) is not None
+    assert check_config(config(model, tmp_path, template="chatml")) is not None
 
 
 def test_all_problems_come_at_once(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_what_is_worth_saying_goes_to_who_listens(model: Path, tmp_path: Path) -
         '{"model_type": "qwen3", "auto_map": {"AutoModel": "modeling_own.Own"}}', "utf-8"
     )
     heard: list[Finding] = []
-    assert preflight(config(model, tmp_path), heard.append) is not None
+    assert check_config(config(model, tmp_path), heard.append) is not None
     assert any("modeling_own.py" in one.message for one in heard)
     assert all(one.level != "error" for one in heard)
 
@@ -131,7 +131,9 @@ def test_code_of_its_own_is_refused_before_a_catalogued_model_is_fetched(tmp_pat
     error = refusal("ZhipuAI/chatglm3-6b", tmp_path, **keys)
     assert "Python code of its own" in error.message
     heard: list[Finding] = []
-    preflight(config("ZhipuAI/chatglm3-6b", tmp_path, trust_remote_code=True, **keys), heard.append)
+    check_config(
+        config("ZhipuAI/chatglm3-6b", tmp_path, trust_remote_code=True, **keys), heard.append
+    )
     assert any("<4.42" in str(one) for one in heard)
 
 

@@ -15,7 +15,7 @@ from model_folder import write_model
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.writing import write
 from swiftbox.errors import ConfigError, MachineError
-from swiftbox.launch.prepare import preflight, with_absolute_paths
+from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.models import inspection as inspecting
 from swiftbox.plan import plan
 from swiftbox.serving.vllm import Target, command, environment
@@ -32,7 +32,7 @@ def planned(machine: str = "cpu", versions: dict[str, str] | None = None, **keys
 def deploying(**keys: Any) -> DeployConfig:
     """Read, plan, place and check a deployment as launch does."""
     config = with_absolute_paths(planned(**keys).config)
-    preflight(config)
+    check_config(config)
     assert isinstance(config, DeployConfig)
     return config
 

@@ -9,7 +9,7 @@ from made_up import made_up
 
 from swiftbox.errors import ConfigError, HubError
 from swiftbox.hub.expected_size import expected, target_of
-from swiftbox.launch.prepare import preflight
+from swiftbox.launch.prepare import check_config
 from swiftbox.models.requirements import Finding
 from swiftbox.plan import plan
 from swiftbox.tasks.load import loads
@@ -18,7 +18,7 @@ from swiftbox.tasks.load import loads
 def remarks(content: str) -> list[Finding]:
     found: list[Finding] = []
     config = plan(loads("task: download\n" + content, source="a.yaml").config, made_up("cpu"))
-    preflight(config.config, found.append)
+    check_config(config.config, found.append)
     return found
 
 

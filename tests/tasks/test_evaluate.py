@@ -21,7 +21,7 @@ from swiftbox.errors import ConfigError, HubError
 from swiftbox.evaluation.candidates import candidates, servers
 from swiftbox.evaluation.endpoint import models
 from swiftbox.evaluation.tools import by_answers, by_likelihood
-from swiftbox.launch.prepare import preflight, with_absolute_paths
+from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.evaluate import server_config
@@ -140,17 +140,17 @@ def listing(*names: str, key: str = "") -> Iterator[str]:
 def test_an_endpoint_is_asked_for_its_models_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-1")
     with listing("a", "b", key="sk-1") as url:
-        preflight(settled(endpoint=url, api_key_env="MY_KEY"))
+        check_config(settled(endpoint=url, api_key_env="MY_KEY"))
         with pytest.raises(ConfigError, match="c is not there") as caught:
-            preflight(settled(endpoint=url, api_key_env="MY_KEY", endpoint_models=["c"]))
+            check_config(settled(endpoint=url, api_key_env="MY_KEY", endpoint_models=["c"]))
         assert caught.value.hint == "there are: a, b"
         with pytest.raises(ConfigError, match="401"):
-            preflight(settled(endpoint=url))
+            check_config(settled(endpoint=url))
     with pytest.raises(ConfigError, match="gives no list of models"):
-        preflight(settled(endpoint=url))
+        check_config(settled(endpoint=url))
     monkeypatch.delenv("MY_KEY")
     with pytest.raises(ConfigError, match="MY_KEY is not set"):
-        preflight(settled(endpoint=url, api_key_env="MY_KEY"))
+        check_config(settled(endpoint=url, api_key_env="MY_KEY"))
 
 
 @contextmanager
@@ -216,7 +216,7 @@ def test_an_endpoint_that_goes_away_is_noticed(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_model_that_is_not_there_is_told_before(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no folder"):
-        preflight(settled(model=str(tmp_path / "none")))
+        check_config(settled(model=str(tmp_path / "none")))
 
 
 def test_data_of_a_hub_that_does_not_answer_is_told_before(
@@ -224,7 +224,7 @@ def test_data_of_a_hub_that_does_not_answer_is_told_before(
 ) -> None:
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HubError, match="ceval"):
-        preflight(settled(model=tiny, benchmarks="ceval"))
+        check_config(settled(model=tiny, benchmarks="ceval"))
 
 
 def test_quantized_weights_are_not_for_likelihoods(tiny: Path, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_quantized_weights_are_not_for_likelihoods(tiny: Path, tmp_path: Path) -
     said["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (folder / "config.json").write_text(json.dumps(said))
     with pytest.raises(ConfigError, match=r"reads no quantized weights: nf4 \(gptq 4-bit\)"):
-        preflight(settled(model=tiny, compare=[str(folder)], backend="lm_eval"))
+        check_config(settled(model=tiny, compare=[str(folder)], backend="lm_eval"))
 
 
 def test_the_engines_it_needs_are_named(tiny: Path) -> None:

@@ -16,7 +16,7 @@ from swiftbox.config.merge import MergeConfig
 from swiftbox.config.writing import write
 from swiftbox.devices import host
 from swiftbox.errors import ConfigError, MachineError, UserError
-from swiftbox.launch.prepare import preflight, with_absolute_paths
+from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.models import merge_checks as merging
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
@@ -27,7 +27,7 @@ def merging_of(**keys: Any) -> MergeConfig:
     """Read, plan, place and check a merge as launch does."""
     said = json.dumps({"task": "merge", "hub": "local", **keys}, default=str)
     config = with_absolute_paths(plan(loads(said, source="a.yaml").config, made_up("cpu")).config)
-    preflight(config)
+    check_config(config)
     assert isinstance(config, MergeConfig)
     return config
 

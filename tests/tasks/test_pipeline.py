@@ -22,8 +22,12 @@ from swiftbox.devices.backends import BACKENDS
 from swiftbox.errors import ConfigError, MachineError, RunError, UserError
 from swiftbox.files import write_json
 from swiftbox.fit.forecast import Forecast, StepForecast
-from swiftbox.launch.prepare import preflight, with_absolute_paths
-from swiftbox.launch.start import contradictions, plan_of
+from swiftbox.launch.prepare import (
+    check_config,
+    prepare_loaded,
+    require_same_settings,
+    with_absolute_paths,
+)
 from swiftbox.plan import plan
 from swiftbox.runs import child as nested
 from swiftbox.runs.child import Beside
@@ -86,7 +90,7 @@ def test_every_task_takes_references_as_what_is_still_to_come(name: str, backend
     with_absolute_paths(resolved)
     if name == "deploy":
         resolved = resolved.model_copy(update={"port": 0})
-    preflight(with_absolute_paths(resolved))
+    check_config(with_absolute_paths(resolved))
 
 
 def test_what_is_wrong_with_any_step_is_said_at_once(tmp_path: Path) -> None:
@@ -95,7 +99,7 @@ def test_what_is_wrong_with_any_step_is_said_at_once(tmp_path: Path) -> None:
         {**MERGE, "adapter": str(tmp_path / "no adapter")},
     ]
     with pytest.raises(UserError) as caught:
-        preflight(settled(STARTER, *wrong))
+        check_config(settled(STARTER, *wrong))
     lines = caught.value.message.splitlines()
     assert lines[0].startswith("b: model: no folder")
     assert lines[1].startswith("c: adapter: no folder")
@@ -109,7 +113,7 @@ def test_a_machine_that_cannot_is_said_with_the_step() -> None:
 def test_a_server_for_nobody_is_refused() -> None:
     server = {**SERVE, "name": "s", "model": "${a.model}"}
     with pytest.raises(ConfigError, match=r"no later step uses \$\{s.url\}"):
-        preflight(settled(STARTER, server, TRAIN))
+        check_config(settled(STARTER, server, TRAIN))
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "w8a8", "gguf"])
@@ -129,7 +133,7 @@ def test_what_its_server_cannot_load_is_refused_before_the_start(
     with pytest.raises(ConfigError, match=rf"what q makes \(method: {method}\)") as caught:
         _require_servable(config, config.steps[1])
     with pytest.raises(UserError, match=r"(?m)^d: the builtin server cannot load"):
-        preflight(config)
+        check_config(config)
     assert caught.value.hint == "set q.method: bnb" + cure * (method != "gguf")
     sound: Any = settled({**quantize, "method": "bnb"}, {**user, "name": "d"}, machine="h100")
     _require_servable(sound, sound.steps[1])
@@ -168,11 +172,11 @@ def test_the_plan_of_the_whole_sums_room_and_takes_the_most_memory() -> None:
 
 
 def test_a_model_that_is_to_be_made_has_a_shape_already() -> None:
-    found = plan_of(read(STARTER, TRAIN, MERGE, SERVE))
-    assert found.whole is not None
-    assert all(one.takes for one in found.whole.steps)
-    assert found.plan.outline[0].startswith("1/4 a: starter")
-    assert "model ${a.model}" in found.plan.outline[1]
+    found = prepare_loaded(read(STARTER, TRAIN, MERGE, SERVE))
+    assert found.forecast is not None
+    assert all(one.takes for one in found.forecast.steps)
+    assert found.outline[0].startswith("1/4 a: starter")
+    assert "model ${a.model}" in found.outline[1]
 
 
 def marks(config: PipelineConfig) -> dict[str, str]:
@@ -324,6 +328,6 @@ def test_answers_of_two_servers_are_not_mixed(tmp_path: Path) -> None:
 
     (tmp_path / SETTLED).write_text(write(asking(1)), encoding="utf-8")
     run = Run(tmp_path, {})
-    contradictions(run, asking(1))
+    require_same_settings(run, asking(1))
     with pytest.raises(RunError, match=r"^endpoint: .*:1, now http://127.0.0.1:2 is asked for"):
-        contradictions(run, asking(2))
+        require_same_settings(run, asking(2))

@@ -1,0 +1,141 @@
+"""Record a prepared launch: make its run folder and write what is about to run."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swiftbox.config.task import TaskConfig
+from swiftbox.config.writing import write
+from swiftbox.files import write_atomic, write_json
+from swiftbox.language import text
+from swiftbox.launch.prepare import Prepared, require_idle
+from swiftbox.plan import Plan
+from swiftbox.runs import folder as run_folder
+from swiftbox.runs import stop as control
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.load import load
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run whose folder is complete and whose process has not started."""
+
+    folder: Path
+    prepared: Prepared
+
+    @property
+    def plan(self) -> Plan:
+        """Return the plan that the run carries out."""
+        return self.prepared.plan
+
+
+def record(prepared: Prepared) -> Ready:
+    """Write the record of a launch into its run folder; raise RunError if that one is running.
+
+    A new run gets a new folder. A resumed run keeps its folder, and so does a task that continues
+    the finished steps in its `output_dir`.
+    """
+    if prepared.resumes is not None:
+        folder = prepared.resumes
+        control.forget_stop(folder)
+    else:
+        folder = _new_or_continued(prepared)
+        _write_request(folder, prepared)
+    _write_settled(folder, prepared.plan)
+    _write_rows(folder, prepared)
+    _mark_starting(folder)
+    return Ready(folder, prepared)
+
+
+def _new_or_continued(prepared: Prepared) -> Path:
+    """Return a new run folder, or that of an earlier run whose finished steps are kept."""
+    config = prepared.loaded.config
+    folder = _output_folder(config)
+    task = TASKS[config.task]
+    settled = folder / run_folder.SETTLED
+    if prepared.new_folder or not task.continues or not settled.is_file():
+        return run_folder.create(folder)
+    if load(settled).config.task != task.name:
+        return run_folder.create(folder)
+    require_idle(run_folder.find(str(folder)))
+    control.forget_stop(folder)
+    run_folder.register(folder)
+    return folder
+
+
+def _output_folder(config: TaskConfig) -> Path:
+    if config.output_dir != "auto":
+        return Path(config.output_dir).expanduser().resolve()
+    title = TASKS[config.task].title(config)
+    name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in title)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path.cwd() / "runs" / f"{stamp}-{name}"
+
+
+def _write_request(folder: Path, prepared: Prepared) -> None:
+    """Write what a new run was asked to do, and where it runs."""
+    header = text(
+        "What was asked for. Run again: swiftbox run asked.yaml",
+        "请求的配置。再次运行：swiftbox run asked.yaml",
+    )
+    request = write(prepared.loaded.config, header=[header], keys=prepared.loaded.asked)
+    write_atomic(folder / run_folder.ASKED, request)
+    write_json(folder / run_folder.MACHINE, prepared.machine.to_dict())
+    from swiftbox import __version__
+
+    versions = {"swiftbox": __version__, **prepared.machine.versions}
+    write_json(folder / run_folder.VERSIONS, versions)
+    run_folder.update_state(folder, started=time.time())
+
+
+def _write_settled(folder: Path, planned: Plan) -> None:
+    """Write the complete config, each decision with its reason."""
+    header = [
+        text(
+            "What was carried out: complete, nothing left to choose.",
+            "实际执行的配置：完整，无需再选择。",
+        ),
+        text("Run again: swiftbox run settled.yaml", "再次运行：swiftbox run settled.yaml"),
+    ]
+    reasons = {note.key: note.why for note in planned.notes}
+    settled = write(planned.config, header=header, reasons=reasons)
+    write_atomic(folder / run_folder.SETTLED, settled)
+
+
+def _write_rows(folder: Path, prepared: Prepared) -> None:
+    """Write what the check of a training's rows found, and the files that it holds for.
+
+    The child reads this as plain data. It holds while every file has the size and the modification
+    time given here; then the rows need no second check.
+    """
+    path = folder / run_folder.ROWS
+    if prepared.rows is None or prepared.files is None:
+        path.unlink(missing_ok=True)
+        return
+    config = prepared.plan.config.model_dump(mode="json")
+    content: dict[str, Any] = {
+        "stage": config["stage"],
+        "max_bad_rows": config["max_bad_rows"],
+        "files": [list(state) for state in prepared.files],
+        **prepared.rows.data(),
+        "bad_rows": [[row.file, row.line] for row in prepared.rows.bad],
+    }
+    write_json(path, content)
+
+
+def _mark_starting(folder: Path) -> None:
+    """Mark the run as starting, under this process, and clear how it ended before."""
+    pid = os.getpid()
+    run_folder.update_state(
+        folder,
+        status="starting",
+        pid=pid,
+        pid_started=run_folder.process_start(pid),
+        ended=None,
+        exit_code=None,
+        **run_folder.supervised_by_me(),
+    )

@@ -1,0 +1,104 @@
+"""Run a recorded launch, here or detached; follow and stop a run that is under way.
+
+`python -m swiftbox.launch.run FOLDER CHILD` is the detached supervisor: CHILD is JSON with the
+number of processes and the environment that the plan gave them, so nothing is planned again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from swiftbox.errors import RunError
+from swiftbox.files import read_json
+from swiftbox.language import text
+from swiftbox.launch.record import Ready
+from swiftbox.runs import folder as run_folder
+from swiftbox.runs import stop as control
+from swiftbox.runs.child import child_of
+from swiftbox.runs.supervise import FAILED, INTERRUPTED, OnEvent, supervise
+
+SUPERVISOR_START_S = 60
+"""The detached supervisor imports no torch; a minute means that the disk is gone."""
+
+POLL_S = 0.1
+
+
+def run(ready: Ready, *, detach: bool = False, on_event: OnEvent | None = None) -> int:
+    """Run a recorded launch to its end; return its exit code, 0 at once if detached."""
+    if detach:
+        _detach(ready)
+        return 0
+    return supervise(ready.folder, ready.plan.child(ready.folder), on_event)
+
+
+def _detach(ready: Ready) -> None:
+    """Start a supervisor in a session of its own; return once it has taken over the run."""
+    folder = ready.folder
+    child = json.dumps({"processes": ready.plan.processes, "env": dict(ready.plan.env)})
+    with (folder / run_folder.LOG).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "swiftbox.launch.run", str(folder), child],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + SUPERVISOR_START_S
+    while read_json(folder / run_folder.STATE).get("supervisor") != process.pid:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RunError(
+                text("the background process did not start", "后台进程未能启动"),
+                hint=text(f"see {folder / run_folder.LOG}", f"请查看 {folder / run_folder.LOG}"),
+            )
+        time.sleep(0.02)
+    process.returncode = INTERRUPTED  # it outlives this process by design: nothing waits for it
+
+
+def stop(folder: Path, *, timeout_s: float = 0) -> bool:
+    """Ask a run to save and stop; wait up to `timeout_s`; tell whether it has ended."""
+    run = run_folder.find(str(folder))
+    if not run.is_active:
+        return True
+    control.ask_to_stop(run.folder)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if not run_folder.find(str(run.folder)).is_active:
+            return True
+        time.sleep(POLL_S)
+    return not run_folder.find(str(run.folder)).is_active
+
+
+def follow(folder: Path, on_event: OnEvent) -> int:
+    """Pass on all events of a run, old and new, until it ends; return its exit code.
+
+    Ctrl-C returns and leaves the run alone.
+    """
+    offset = 0
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            active = run_folder.find(str(folder)).is_active
+            events, offset = run_folder.read_events(folder, offset)
+            for event in events:
+                on_event(event)
+            if not active and not events:
+                break
+            if not events:
+                time.sleep(2 * POLL_S)
+    run = run_folder.find(str(folder))
+    return FAILED if run.status == "lost" else int(run.state.get("exit_code") or 0)
+
+
+def main() -> int:
+    """Supervise the run folder named on the command line; return its exit code."""
+    folder, child = Path(sys.argv[1]), json.loads(sys.argv[2])
+    run_folder.update_state(folder, **run_folder.supervised_by_me())
+    return supervise(folder, child_of(folder, child["processes"], child["env"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
