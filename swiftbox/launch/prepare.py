@@ -183,7 +183,7 @@ def _changed_settings(
     """Describe the settings that a resumed run may not change."""
     lines = [
         text(
-            f"{key}: {source} was made with {before}, the request says {now}",
+            f"{key}: {source} was made with {before}, now {now} is requested",
             f"{key}：{source} 使用 {before}，现在要求 {now}",
         )
         for key, (before, now) in changes.items()

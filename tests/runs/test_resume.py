@@ -101,7 +101,7 @@ def test_another_rank_is_refused_naming_both(runs: tuple[Path, Path], tmp_path: 
     folder = tmp_path / "rank"
     shutil.copytree(cut, folder)
     refused = box("runs", "resume", str(folder), "lora_rank=32", cwd=tmp_path, code=2)
-    assert "lora_rank: checkpoint-15 was made with 8, now 32 is asked for" in refused.stderr
+    assert "lora_rank: checkpoint-15 was made with 8, now 32 is requested" in refused.stderr
     assert "hint:" in refused.stderr
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from box import box
 
+from swiftbox.display import demo
 from swiftbox.display.demo import carry_out, steps, verdict
 from swiftbox.launch import run as launching
 from swiftbox.tasks.load import load
@@ -35,6 +37,8 @@ def test_the_demo_teaches_the_name_and_leaves_its_record(tmp_path: Path) -> None
 def test_a_demo_that_is_stopped_says_how_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(demo, "prepare", lambda _path: SimpleNamespace(engines=()))
+    monkeypatch.setattr(demo, "record", lambda prepared: prepared)
     monkeypatch.setattr(launching, "run", lambda _ready, on_event: 130)  # noqa: ARG005 - its name
     with pytest.raises(KeyboardInterrupt):
         carry_out(tmp_path, steps(tmp_path)[0])

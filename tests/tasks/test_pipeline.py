@@ -329,5 +329,5 @@ def test_answers_of_two_servers_are_not_mixed(tmp_path: Path) -> None:
     (tmp_path / SETTLED).write_text(write(asking(1)), encoding="utf-8")
     run = Run(tmp_path, {})
     require_same_settings(run, asking(1))
-    with pytest.raises(RunError, match=r"^endpoint: .*:1, now http://127.0.0.1:2 is asked for"):
+    with pytest.raises(RunError, match=r"^endpoint: .*:1, now http://127.0.0.1:2 is requested"):
         require_same_settings(run, asking(2))
