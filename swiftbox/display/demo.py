@@ -18,10 +18,10 @@ from swiftbox.engines.consent import install_missing, refuse
 from swiftbox.errors import RunError
 from swiftbox.files import write_atomic, write_json
 from swiftbox.language import text
-from swiftbox.runs import events
 from swiftbox.launch import run as launching
 from swiftbox.launch.prepare import prepare
 from swiftbox.launch.record import record
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.supervise import INTERRUPTED
 from swiftbox.starter.chart import chart
