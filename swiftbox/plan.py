@@ -8,7 +8,7 @@ from pathlib import Path
 
 from swiftbox.config.task import TaskConfig
 from swiftbox.devices.machine import Machine
-from swiftbox.runs.child import child_of, words
+from swiftbox.runs.child import child_of, worker_command
 from swiftbox.runs.supervise import Child
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.task import Reason
@@ -35,5 +35,5 @@ class Plan:
 def plan(config: TaskConfig, machine: Machine) -> Plan:
     """Settle a config for a machine; raise MachineError when it cannot run there."""
     resolved = TASKS[config.task].resolve(config, machine)
-    command = tuple(words(FOLDER, resolved.processes))
+    command = tuple(worker_command(FOLDER, resolved.processes))
     return Plan(resolved.config, command, resolved.env, resolved.reasons, resolved.processes)

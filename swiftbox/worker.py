@@ -17,7 +17,7 @@ from swiftbox.errors import UserError
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
-from swiftbox.runs.stop import LONGEST_SAVE_S, STOP, stop_asked
+from swiftbox.runs.stop import LONGEST_SAVE_S, STOP, stop_requested
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
@@ -74,7 +74,7 @@ def _message(error: BaseException) -> str:
 
 
 def _ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
-    STOP.asked.set()
+    STOP.requested.set()
     if not STOP.can_save.is_set():
         os._exit(INTERRUPTED)
 
@@ -85,15 +85,15 @@ def _watch(folder: Path) -> None:
     pid, _, started = supervisor.partition(":")
     while True:
         gone = bool(pid) and not run_folder.is_alive(int(pid), float(started))
-        if gone or stop_asked(folder):
-            STOP.asked.set()
+        if gone or stop_requested(folder):
+            STOP.requested.set()
             if not STOP.can_save.is_set():
                 os._exit(INTERRUPTED)
             if gone:
                 time.sleep(LONGEST_SAVE_S)
                 os._exit(INTERRUPTED)  # nobody is left to end a step that never ends
             return
-        if STOP.asked.wait(LOOK_AGAIN_S):
+        if STOP.requested.wait(LOOK_AGAIN_S):
             return
 
 

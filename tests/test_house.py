@@ -127,7 +127,7 @@ def test_every_task_is_registered_under_its_name() -> None:
     assert {name: task.name for name, task in TASKS.items()} == {name: name for name in TASKS}
 
 
-CONFIGS = {name: model for task in TASKS.values() for name, model in task.choices.items()}
+CONFIGS = {name: model for task in TASKS.values() for name, model in task.config_classes.items()}
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))

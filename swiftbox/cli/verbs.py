@@ -270,7 +270,7 @@ def runs(options: argparse.Namespace) -> int:
 def _list_runs(options: argparse.Namespace) -> int:
     from swiftbox.serving.client import healths
 
-    rows = [run_folder.described(one) for one in run_folder.runs()]
+    rows = [run_folder.run_summary(one) for one in run_folder.runs()]
     served = [row for row in rows if row["url"]]
     told = healths([row["url"] for row in served])
     of_row = {row["folder"]: one for row, one in zip(served, told, strict=True)}
@@ -294,7 +294,7 @@ def _list_runs(options: argparse.Namespace) -> int:
 
 def _show_run(options: argparse.Namespace) -> int:
     one = run_folder.find(options.run)
-    found = run_folder.described(one)
+    found = run_folder.run_summary(one)
     kept = [path.name for path in run_folder.checkpoints(one.folder)]
     model = one.folder / run_folder.MODEL
     found |= {"checkpoints": kept, "model": str(model) if model.is_dir() else None}
@@ -332,7 +332,7 @@ def _logs(options: argparse.Namespace) -> int:
 
     one = run_folder.find(options.run)
     if not options.follow:
-        places = [one.folder / part["folder"] for part in run_folder.parts_of(one)]
+        places = [one.folder / part["folder"] for part in run_folder.pipeline_steps(one)]
         for log in (place / run_folder.LOG for place in (*places, one.folder)):
             if log.is_file():
                 sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))

@@ -86,11 +86,11 @@ def converse(config: ChatConfig, *, message: str | None = None) -> int:
     """Start what is needed, chat, and end it again; return the exit code."""
     from swiftbox.chat.terminal import one_answer, talk
     from swiftbox.devices.probe import probe, without_torch
-    from swiftbox.tasks.chat import placed, require_answerers
+    from swiftbox.tasks.chat import require_answerers, with_absolute_paths
     from swiftbox.tasks.checks import ignored
     from swiftbox.tasks.participants import answering, deployments, targets
 
-    config = placed(config)
+    config = with_absolute_paths(config)
     require_answerers(config, ignored)
     own = deployments(config, targets(config))
     machine = probe(Path.cwd()) if own else without_torch(Path.cwd(), "")

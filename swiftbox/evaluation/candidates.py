@@ -69,7 +69,7 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
 
 
-def placed(config: EvaluateConfig) -> EvaluateConfig:
+def with_absolute_paths(config: EvaluateConfig) -> EvaluateConfig:
     """Name the folders of everything that is here, and the base of an adapter given alone."""
     changes: dict[str, Any] = {}
     if config.endpoint is not None:
@@ -133,7 +133,7 @@ def _two(name: str) -> ConfigError:
 
 
 def candidates(config: EvaluateConfig) -> tuple[Candidate, ...]:
-    """Return whose answers are scored, of a config that is placed; the first is the baseline.
+    """Return whose answers are scored, its paths absolute; the first is the baseline.
 
     Raises ConfigError for two of one name, and for an adapter that is not one.
     """

@@ -149,7 +149,7 @@ def check_config(config: TaskConfig, on_remark: OnRemark = ignored) -> Looked:
 
 def with_absolute_paths(config: TaskConfig) -> TaskConfig:
     """Return the config with every existing local path made absolute."""
-    absolute: TaskConfig = TASKS[config.task].placed(config)
+    absolute: TaskConfig = TASKS[config.task].with_absolute_paths(config)
     return absolute
 
 

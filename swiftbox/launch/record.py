@@ -41,7 +41,7 @@ def record(prepared: Prepared) -> Ready:
     """
     if prepared.resumes is not None:
         folder = prepared.resumes
-        control.forget_stop(folder)
+        control.clear_stop_request(folder)
     else:
         folder = _new_or_continued(prepared)
         _write_request(folder, prepared)
@@ -62,7 +62,7 @@ def _new_or_continued(prepared: Prepared) -> Path:
     if load(settled).config.task != task.name:
         return run_folder.create(folder)
     require_idle(run_folder.find(str(folder)))
-    control.forget_stop(folder)
+    control.clear_stop_request(folder)
     run_folder.register(folder)
     return folder
 
@@ -70,7 +70,7 @@ def _new_or_continued(prepared: Prepared) -> Path:
 def _output_folder(config: TaskConfig) -> Path:
     if config.output_dir != "auto":
         return Path(config.output_dir).expanduser().resolve()
-    title = TASKS[config.task].title(config)
+    title = TASKS[config.task].run_name(config)
     name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in title)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return Path.cwd() / "runs" / f"{stamp}-{name}"

@@ -64,7 +64,7 @@ def stop(folder: Path, *, timeout_s: float = 0) -> bool:
     run = run_folder.find(str(folder))
     if not run.is_active:
         return True
-    control.ask_to_stop(run.folder)
+    control.request_stop(run.folder)
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if not run_folder.find(str(run.folder)).is_active:

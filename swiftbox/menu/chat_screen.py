@@ -20,7 +20,7 @@ from swiftbox.menu.questions import Back, select
 from swiftbox.menu.review_screen import Extra, Screen, review
 from swiftbox.models.requirements import Finding
 from swiftbox.plan import Plan
-from swiftbox.tasks.chat import placed, require_answerers
+from swiftbox.tasks.chat import require_answerers, with_absolute_paths
 from swiftbox.tasks.load import Loaded
 
 NAMED = {"adapter": "--adapter", "compare": "--compare", "system": "--system"}
@@ -54,7 +54,7 @@ def look(loaded: Loaded) -> Prepared:
     from swiftbox.devices.probe import without_torch
 
     remarks: list[Finding] = []
-    config = placed(_chat(loaded))
+    config = with_absolute_paths(_chat(loaded))
     require_answerers(config, remarks.append)
     machine = without_torch(Path.cwd(), "")
     return Prepared(loaded, machine, Plan(config, (), {}, (), 1), remarks=tuple(map(str, remarks)))

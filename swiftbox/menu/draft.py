@@ -73,7 +73,7 @@ def of_task(name: str, values: Values, machine: MachineNow = unknown) -> Draft:
     task = TASKS[name]
     picked = str(values.get(task.discriminator, task.default))
     kept = {key: value for key, value in values.items() if key not in ("task", task.discriminator)}
-    return Draft(task.choices[picked], kept, machine=machine)
+    return Draft(task.config_classes[picked], kept, machine=machine)
 
 
 def of_file(path: Path, machine: MachineNow = unknown) -> Draft:
@@ -87,7 +87,7 @@ def of_file(path: Path, machine: MachineNow = unknown) -> Draft:
 
 def default_name(config: TaskConfig) -> str:
     """Return the file name that a config is saved under: as its run would be named."""
-    title = TASKS[config.task].title(config)
+    title = TASKS[config.task].run_name(config)
     return "".join(one if one.isalnum() or one in "-._" else "-" for one in title) + ".yaml"
 
 

@@ -62,7 +62,7 @@ TALKING = ("follow", "style", "prefer", "continue")
 
 def _answered(goal: Goal, probe: Any) -> Draft:
     """Ask for all that a chain needs; Back goes one question back, from the first to the goal."""
-    model: type[TaskConfig] = TASKS["train"].choices[method_for(goal)]
+    model: type[TaskConfig] = TASKS["train"].config_classes[method_for(goal)]
     stage = str(model.model_fields["stage"].default)
     asked = [next(one for one in cards(model) if one.name == name) for name in ASKED]
     answers: Values = dict(goal.values)

@@ -55,7 +55,7 @@ def my_runs() -> None:
 
 def run_title(one: run_folder.Run) -> str:
     """Return one line for a run."""
-    row = run_folder.described(one)
+    row = run_folder.run_summary(one)
     started = time.strftime("%m-%d %H:%M", time.localtime(row["started"] or 0))
     steps = f"{row['step']}/{row['total_steps']}" if row["step"] else "-"
     loss = f"{row['loss']:.3f}" if row["loss"] is not None else "-"

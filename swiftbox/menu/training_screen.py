@@ -41,14 +41,14 @@ def start_from() -> Draft:
     for path in files_of("train"):
         choices.append((("file", path), text(f"file {path.name}", f"文件 {path.name}")))
     for name, path in presets().items():
-        if name.split("-")[0] in TRAIN.choices:
+        if name.split("-")[0] in TRAIN.config_classes:
             choices.append((("file", path), text(f"preset {name}", f"预设 {name}")))
     while True:
         kind, chosen = select(text("What is to be learned?", "要训练什么？"), choices)
         if kind != "new":
             return of_file(chosen)
         try:
-            return Draft(TRAIN.choices[method_for(chosen)], dict(chosen.values))
+            return Draft(TRAIN.config_classes[method_for(chosen)], dict(chosen.values))
         except Back:
             continue
 
@@ -59,7 +59,7 @@ def method_for(goal: Goal) -> str:
         return goal.stages[0]
     titles = []
     for name in goal.stages:
-        stage = next(card for card in cards(TRAIN.choices[name]) if card.name == "stage")
+        stage = next(card for card in cards(TRAIN.config_classes[name]) if card.name == "stage")
         titles.append((name, stage.help))
     return str(select(text("By which method?", "用哪种方法？"), titles))
 

@@ -107,7 +107,7 @@ def short_name(name: str) -> str:
         path = Path(name).expanduser()
         return path.resolve().name if path.exists() else name
     is_result = folder.name == run_folder.MODEL and (folder.parent / run_folder.SETTLED).is_file()
-    return run_folder.called(folder.parent) if is_result else folder.name
+    return run_folder.run_name(folder.parent) if is_result else folder.name
 
 
 # ---- what is wrong with a name, and what is near it

@@ -27,7 +27,7 @@ STOP_WITHIN_S = 60.0
 LOOK_AGAIN_S = 0.05
 
 
-def words(folder: str, processes: int) -> list[str]:
+def worker_command(folder: str, processes: int) -> list[str]:
     """Return the command that carries out the run in a folder."""
     worker = ["-m", "swiftbox.worker", folder]
     if processes == 1:
@@ -46,13 +46,13 @@ def words(folder: str, processes: int) -> list[str]:
 
 def child_of(folder: Path, processes: int, env: Mapping[str, str]) -> Child:
     """Return the child of a run folder."""
-    return Child(words(str(folder), processes), env)
+    return Child(worker_command(str(folder), processes), env)
 
 
-def record(folder: Path, config: TaskConfig, machine: Machine) -> None:
+def record_nested(folder: Path, config: TaskConfig, machine: Machine) -> None:
     """Write what a settled run needs to begin in its folder, or to go on there."""
     folder.mkdir(parents=True, exist_ok=True)
-    control.forget_stop(folder)
+    control.clear_stop_request(folder)
     header = [text("What was carried out, inside another run.", "在另一次运行之中执行的配置。")]
     settled = write(config, header=header)
     write_atomic(folder / run_folder.SETTLED, settled)
@@ -61,7 +61,7 @@ def record(folder: Path, config: TaskConfig, machine: Machine) -> None:
     run_folder.update_state(folder, started=began, status="starting", ended=None, exit_code=None)
 
 
-def outlive(
+def wait_for_orphan(
     folder: Path,
     *,
     within_s: float = STOP_WITHIN_S,
@@ -88,14 +88,14 @@ def outlive(
     return True
 
 
-def carry_out(
+def run_nested(
     folder: Path, child: Child, stop: threading.Event, on_event: OnEvent | None = None
 ) -> int:
     """Carry out a recorded run to its end; return its exit code."""
     return supervise_inside(folder, child, stop, on_event)
 
 
-class Beside:
+class BackgroundRun:
     """A recorded run that goes on beside the one that began it, in a thread of this process."""
 
     def __init__(self, folder: Path, child: Child, on_event: OnEvent | None = None) -> None:
@@ -184,22 +184,22 @@ def _kill(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def beside(
+def background_run(
     folder: Path,
     config: TaskConfig,
     machine: Machine,
     *,
     child: Callable[[Path], Child] = lambda folder: child_of(folder, 1, {}),
     on_event: OnEvent | None = None,
-) -> Iterator[Beside]:
+) -> Iterator[BackgroundRun]:
     """Keep a settled run going beside this one for as long as the block lasts.
 
     `on_event` gets its events, in a thread of their own. One that an earlier block left behind in
     the folder is outlived first.
     """
-    outlive(folder)
-    record(folder, config, machine)
-    running = Beside(folder, child(folder), on_event)
+    wait_for_orphan(folder)
+    record_nested(folder, config, machine)
+    running = BackgroundRun(folder, child(folder), on_event)
     try:
         yield running
     finally:

@@ -78,7 +78,7 @@ def supervised_by_me() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Hold a run folder for one supervisor; raise RunError when another process has it.
 
     The lock is the kernel's: it ends with the process, however that ends.
@@ -206,7 +206,7 @@ def find(name: str) -> Run:
     )
 
 
-def described(one: Run) -> dict[str, Any]:
+def run_summary(one: Run) -> dict[str, Any]:
     """Return what a list of runs shows of one."""
     last: dict[str, Any] = {}
     for event in read_events(one.folder)[0]:
@@ -221,12 +221,12 @@ def described(one: Run) -> dict[str, Any]:
         "loss": last.get("loss"),
         "started": one.state.get("started"),
         "url": one.state.get("url") if one.is_active else None,
-        "parts": parts_of(one),
+        "parts": pipeline_steps(one),
         "folder": str(one.folder),
     }
 
 
-def parts_of(one: Run) -> list[dict[str, Any]]:
+def pipeline_steps(one: Run) -> list[dict[str, Any]]:
     """Return the steps of a pipeline: name, task, status, folder, what each made."""
     found: list[dict[str, Any]] = read_json(one.folder / PIPELINE).get("steps") or []
     shown = ("name", "task", "status", "folder", "seconds", "made")
@@ -247,7 +247,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
-def called(folder: Path) -> str:
+def run_name(folder: Path) -> str:
     """Return what the run in a folder is called; of a step of a pipeline, its own name."""
     is_step = folder.parent.name == "steps" and (folder.parent.parent / PIPELINE).is_file()
     return folder.name.partition("-")[2] if is_step else folder.name

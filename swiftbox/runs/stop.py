@@ -16,23 +16,23 @@ LONGEST_SAVE_S = 900
 class Stop:
     """The child's view: was a stop asked for, and is there anything to save yet."""
 
-    asked: threading.Event = field(default_factory=threading.Event)
+    requested: threading.Event = field(default_factory=threading.Event)
     can_save: threading.Event = field(default_factory=threading.Event)
 
 
 STOP = Stop()
 
 
-def ask_to_stop(folder: Path) -> None:
+def request_stop(folder: Path) -> None:
     """Ask the run in this folder to save and stop; safe to call again."""
     (folder / STOP_FILE).touch()
 
 
-def stop_asked(folder: Path) -> bool:
+def stop_requested(folder: Path) -> bool:
     """Tell whether the run was asked to stop."""
     return (folder / STOP_FILE).exists()
 
 
-def forget_stop(folder: Path) -> None:
+def clear_stop_request(folder: Path) -> None:
     """Forget an earlier request, before the run is continued."""
     (folder / STOP_FILE).unlink(missing_ok=True)

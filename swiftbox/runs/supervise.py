@@ -42,7 +42,7 @@ DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 class Child:
     """What carries a run out: its command and what it adds to the environment."""
 
-    words: Sequence[str]
+    command: Sequence[str]
     env: Mapping[str, str]
 
 
@@ -119,7 +119,7 @@ def supervise_inside(
 
 def _watched(folder: Path, child: Child, heard: _Heard, on_event: OnEvent | None) -> int:
     events = _Events(folder, on_event)
-    with run_folder.held(folder):
+    with run_folder.run_lock(folder):
         process = _spawn(folder, child)
         family = _Family(process.pid)
         try:
@@ -176,7 +176,7 @@ def _spawn(folder: Path, child: Child) -> subprocess.Popen[bytes]:
         env.pop(name, None)
     with (folder / run_folder.LOG).open("ab") as log:
         return subprocess.Popen(
-            child.words,
+            child.command,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -223,7 +223,7 @@ def _wait(
             process.wait()
         elif heard.asked and not asked:
             asked = True
-            control.ask_to_stop(folder)
+            control.request_stop(folder)
             events.show(_stopping())
 
 
@@ -272,7 +272,7 @@ def _finish(folder: Path, returned: int, events: _Events) -> int:
     ending = dict(events.ending or {})
     kind = ending.get("event")
     if kind is None and returned != DONE:
-        kind = "stopped" if control.stop_asked(folder) else "failed"
+        kind = "stopped" if control.stop_requested(folder) else "failed"
         ending = _last_words(folder, returned) if kind == "failed" else {"step": None}
         with contextlib.suppress(OSError):
             run_folder.append_event(folder, kind, **ending)

@@ -55,7 +55,7 @@ class Start:
             Endpoint.at(url, self.key),
             strict=self.config.parity == "strict",
             generate=generate,
-            stop=STOP.asked,
+            stop=STOP.requested,
             emit=self.emit,
         )
 
@@ -83,7 +83,7 @@ def _builtin(start: Start) -> Mapping[str, Any]:
             served,
             listening,
             key=start.key,
-            stop=STOP.asked,
+            stop=STOP.requested,
             started=serving,
             verify=start.verify,
         )
@@ -105,14 +105,14 @@ def _vllm(start: Start) -> Mapping[str, Any]:
 
     def answers() -> None:
         start.verify(url)
-        if not STOP.asked.is_set():
+        if not STOP.requested.is_set():
             start.started(url)
 
     vllm.watch(
         vllm.command(config, target),
         {**os.environ, **own},
         url,
-        stop=STOP.asked,
+        stop=STOP.requested,
         started=answers,
         drain_s=VLLM_STOP_S,
         log=start.folder / run_folder.LOG,

@@ -35,7 +35,7 @@ def resolve(config: ChatConfig, machine: Machine) -> Resolved:  # noqa: ARG001 -
     return Resolved(config, (), 1, {})
 
 
-def placed(config: ChatConfig) -> ChatConfig:
+def with_absolute_paths(config: ChatConfig) -> ChatConfig:
     """Name the folders, so that the record stands for itself."""
     changes = {}
     for key in ("model", "adapter", "compare"):
@@ -65,7 +65,7 @@ def check(config: ChatConfig, on_remark: OnRemark) -> None:
 def require_answerers(config: ChatConfig, on_remark: OnRemark) -> None:
     """Raise UserError for a model or adapter that cannot be served."""
     for one in deployments(config, targets(config)):
-        deploy.check(deploy.placed(one), on_remark)
+        deploy.check(deploy.with_absolute_paths(one), on_remark)
 
 
 def run(config: ChatConfig, folder: Path, emit: Emit) -> Path | None:
@@ -76,10 +76,10 @@ def run(config: ChatConfig, folder: Path, emit: Emit) -> Path | None:
     found: list[dict[str, Any]] = read_json(folder / ANSWERS).get("answers") or []
     STOP.can_save.set()  # what was answered is kept
     emit(events.STAGE, name="model", detail=", ".join(one.name for one in targets(config)))
-    with answering(config, folder, machine, stop=STOP.asked) as sides:
+    with answering(config, folder, machine, stop=STOP.requested) as sides:
         for prompt in prompts[len(found) :]:
-            told = ask(sides, config, prompt, STOP.asked)
-            if STOP.asked.is_set():
+            told = ask(sides, config, prompt, STOP.requested)
+            if STOP.requested.is_set():
                 break
             found.append({"prompt": prompt, "answers": told})
             write_json(folder / ANSWERS, {"answers": found})
@@ -108,7 +108,7 @@ def ask(
     return told
 
 
-def title(config: ChatConfig) -> str:
+def run_name(config: ChatConfig) -> str:
     """Name it by who answers."""
     name = str(config.adapter or config.model or "endpoint")
     folder = Path(name)
@@ -125,11 +125,11 @@ CHAT: Task[ChatConfig] = Task(
     name="chat",
     discriminator="task",
     default="chat",
-    choices={"chat": ChatConfig},
+    config_classes={"chat": ChatConfig},
     resolve=resolve,
     run=run,
-    title=title,
+    run_name=run_name,
     check=check,
-    placed=placed,
+    with_absolute_paths=with_absolute_paths,
     outputs=outputs,
 )

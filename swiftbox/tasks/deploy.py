@@ -148,7 +148,7 @@ def _looked(config: DeployConfig) -> dict[str, Adapter]:
     return {name: adapter for name, adapter in adapters.items() if adapter is not None}
 
 
-def placed(config: DeployConfig) -> DeployConfig:
+def with_absolute_paths(config: DeployConfig) -> DeployConfig:
     """Name the folders of model and adapters, so that the record stands for itself."""
     looked = _looked(config)
     changes: dict[str, Any] = {}
@@ -246,7 +246,7 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
     began = time.monotonic()
     key = key_of(config, os.environ)
     emit(events.STAGE, name="fetch", detail=config.model)
-    config = placed(config)
+    config = with_absolute_paths(config)
     fetched = fetch_model(config.model or "", hub=config.hub, revision=config.revision, emit=emit)
     require_sound(fetched.folder, emit, known=config.model or "")
     adapters = {
@@ -274,7 +274,7 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
     return None
 
 
-def title(config: DeployConfig) -> str:
+def run_name(config: DeployConfig) -> str:
     """Name a deployment by what it serves."""
     names = [config.model, *as_list(config.adapter or []), *(config.adapters or {})]
     first = next((short_name(str(one)) for one in names if one), "model")
@@ -290,12 +290,12 @@ DEPLOY: Task[DeployConfig] = Task(
     name="deploy",
     discriminator="task",
     default="deploy",
-    choices={"deploy": DeployConfig},
+    config_classes={"deploy": DeployConfig},
     resolve=resolve,
     run=run,
-    title=title,
+    run_name=run_name,
     check=check,
-    placed=placed,
+    with_absolute_paths=with_absolute_paths,
     engines=engines,
     outputs=outputs,
     forecast=deployment,

@@ -137,7 +137,7 @@ def _together(failures: list[HubError], fetched: int) -> HubError:
     return HubError("\n".join([head, *(one.message for one in failures)]), hint="\n".join(hints))
 
 
-def placed(config: DownloadConfig) -> DownloadConfig:
+def with_absolute_paths(config: DownloadConfig) -> DownloadConfig:
     """Make the folder to fetch into absolute, and what is copied from this machine."""
     changes: dict[str, Any] = {}
     if config.local_dir:
@@ -148,7 +148,7 @@ def placed(config: DownloadConfig) -> DownloadConfig:
     return config.model_copy(update=changes)
 
 
-def title(config: DownloadConfig) -> str:
+def run_name(config: DownloadConfig) -> str:
     """Name a download by the first thing it fetches."""
     first = as_list(config.model or config.dataset)[0]
     return f"download-{Path(str(first)).name.lower()}"
@@ -176,12 +176,12 @@ DOWNLOAD: Task[DownloadConfig] = Task(
     name="download",
     discriminator="task",
     default="download",
-    choices={"download": DownloadConfig},
+    config_classes={"download": DownloadConfig},
     resolve=resolve,
     run=run,
     check=check,
-    title=title,
-    placed=placed,
+    run_name=run_name,
+    with_absolute_paths=with_absolute_paths,
     outputs=outputs,
     forecast=forecast,
     uses_devices=False,

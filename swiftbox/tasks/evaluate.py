@@ -21,9 +21,9 @@ from swiftbox.evaluation.candidates import (
     Candidate,
     Served,
     candidates,
-    placed,
     quantized,
     servers,
+    with_absolute_paths,
 )
 from swiftbox.evaluation.results import Job, jobs
 from swiftbox.evaluation.writing import write_report
@@ -149,7 +149,7 @@ def engines(config: EvaluateConfig, machine: Machine) -> tuple[str, ...]:
 def run(config: EvaluateConfig, folder: Path, emit: Emit) -> Path | None:
     """Ask everything that has no answer yet, then write the report; return the run folder."""
     began = time.monotonic()
-    config = placed(config)
+    config = with_absolute_paths(config)
     if config.endpoint is not None:
         config = endpoint.asked_there(config, os.environ)
     asked = chosen(as_list(config.benchmarks), config.benchmark_dir)
@@ -212,13 +212,13 @@ def _asked(
         device = BACKENDS[machine.backend].torch_device
         emit(events.STAGE, name="model", detail=served.model)
         call = Call("lm_eval", tools.by_likelihood(config, served, todo, device), place)
-        return ask(call, todo, emit, server=None, stop=STOP.asked)
+        return ask(call, todo, emit, server=None, stop=STOP.requested)
     if config.endpoint is not None:
         call = _call(config, config.endpoint, todo, place)
         remote = endpoint.Remote(config.endpoint)
-        return ask(call, todo, emit, server=remote, stop=STOP.asked)
+        return ask(call, todo, emit, server=remote, stop=STOP.requested)
     emit(events.STAGE, name="model", detail=served.model)
-    with serving(place, server_config(config, served), machine, stop=STOP.asked) as one:
+    with serving(place, server_config(config, served), machine, stop=STOP.requested) as one:
         if one is None:
             return False
         said = [a for a in run_folder.read_events(place)[0] if a.get("event") == events.PARITY]
@@ -226,7 +226,7 @@ def _asked(
             emit(events.PARITY, models=said[-1]["models"])
         emit(events.SERVED, url=one.url, models=list(one.models), engine=config.engine)
         call = _call(config, endpoint.base_of(one.url), todo, place)
-        return ask(call, todo, emit, server=one.running, stop=STOP.asked)
+        return ask(call, todo, emit, server=one.running, stop=STOP.requested)
 
 
 def _call(config: EvaluateConfig, address: str, todo: Sequence[Job], place: Path) -> Call:
@@ -245,7 +245,7 @@ def _no_proxy() -> dict[str, str]:
     return {"NO_PROXY": local, "no_proxy": local}
 
 
-def title(config: EvaluateConfig) -> str:
+def run_name(config: EvaluateConfig) -> str:
     """Name an evaluation by its adapter, or by its model."""
     named = [*as_list(config.adapter or []), config.model, config.endpoint]
     first = next((str(one) for one in named if one), "models")
@@ -275,12 +275,12 @@ EVALUATE: Task[EvaluateConfig] = Task(
     name="evaluate",
     discriminator="task",
     default="evaluate",
-    choices={"evaluate": EvaluateConfig},
+    config_classes={"evaluate": EvaluateConfig},
     resolve=resolve,
     run=run,
-    title=title,
+    run_name=run_name,
     check=check,
-    placed=placed,
+    with_absolute_paths=with_absolute_paths,
     engines=engines,
     outputs=outputs,
     forecast=forecast,

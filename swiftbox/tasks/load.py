@@ -117,11 +117,11 @@ def _follow_loss(settings: Settings) -> None:
 def _class(task: Task[Any], settings: Settings) -> type[TaskConfig]:
     entry = settings.entries.get(task.discriminator)
     if entry is None:
-        return task.choices[task.default]
-    if entry.value in task.choices:
-        return task.choices[str(entry.value)]
-    known = ", ".join(task.choices)
-    near = difflib.get_close_matches(str(entry.value), list(task.choices), n=1, cutoff=0.5)
+        return task.config_classes[task.default]
+    if entry.value in task.config_classes:
+        return task.config_classes[str(entry.value)]
+    known = ", ".join(task.config_classes)
+    near = difflib.get_close_matches(str(entry.value), list(task.config_classes), n=1, cutoff=0.5)
     end = text(f"; did you mean {near[0]}?", f"；是否想写 {near[0]}？") if near else ""
     settings.problems.append(
         ConfigProblem(
@@ -135,11 +135,11 @@ def _class(task: Task[Any], settings: Settings) -> type[TaskConfig]:
         )
     )
     del settings.entries[task.discriminator]
-    return task.choices[task.default]
+    return task.config_classes[task.default]
 
 
 def _keys(task: Task[Any]) -> set[str]:
-    return {name for model in task.choices.values() for name in model.model_fields}
+    return {name for model in task.config_classes.values() for name in model.model_fields}
 
 
 def _leave_to_other_tasks(task: Task[Any], settings: Settings) -> None:
@@ -163,7 +163,7 @@ def _elsewhere(task: Task[Any], model: type[TaskConfig]) -> Mapping[str, str]:
     """Name the stages that own the keys which this one does not have."""
     own = model.model_fields
     found: dict[str, list[str]] = {}
-    for name, other in task.choices.items():
+    for name, other in task.config_classes.items():
         for key in other.model_fields:
             if key not in own:
                 found.setdefault(key, []).append(f"{task.discriminator}: {name}")

@@ -62,7 +62,7 @@ def adapters_here(config: MergeConfig) -> list[Adapter | None]:
     return [locate_adapter(name, hub=config.hub) for name in as_list(config.adapter)]
 
 
-def placed(config: MergeConfig) -> MergeConfig:
+def with_absolute_paths(config: MergeConfig) -> MergeConfig:
     """Name the folders of adapters and base, so that the record stands for itself."""
     found = adapters_here(config)
     names = [
@@ -112,7 +112,9 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
 
     began = time.monotonic()
     adapters = _fetched(config, emit)
-    config = placed(config.model_copy(update={"adapter": [str(one.folder) for one in adapters]}))
+    config = with_absolute_paths(
+        config.model_copy(update={"adapter": [str(one.folder) for one in adapters]})
+    )
     name = config.model or ""
     for one in adapters:
         require_named(one, name)
@@ -155,7 +157,7 @@ def _fetched(config: MergeConfig, emit: Emit) -> Sequence[Adapter]:
     return adapters
 
 
-def title(config: MergeConfig) -> str:
+def run_name(config: MergeConfig) -> str:
     """Name a merge by its adapter; that of a run has the run's name."""
     folder = Path(as_list(config.adapter)[-1])
     name = folder.parent.name if folder.name == run_folder.MODEL else folder.name
@@ -181,12 +183,12 @@ MERGE: Task[MergeConfig] = Task(
     name="merge",
     discriminator="task",
     default="merge",
-    choices={"merge": MergeConfig},
+    config_classes={"merge": MergeConfig},
     resolve=resolve,
     run=run,
-    title=title,
+    run_name=run_name,
     check=check,
-    placed=placed,
+    with_absolute_paths=with_absolute_paths,
     outputs=outputs,
     forecast=forecast,
     uses_devices=False,

@@ -78,12 +78,12 @@ def merging(config: QuantizeConfig) -> MergeConfig | None:
     )
 
 
-def placed(config: QuantizeConfig) -> QuantizeConfig:
+def with_absolute_paths(config: QuantizeConfig) -> QuantizeConfig:
     """Name the folders of model, adapter and data, so that the record stands for itself."""
     changes: dict[str, Any] = {}
     first = merging(config)
     if first is not None:
-        found = merge.placed(first)
+        found = merge.with_absolute_paths(first)
         names = ("model", "hub", "revision", "adapter")
         changes |= {name: getattr(found, name) for name in names}
     elif config.model is not None:
@@ -224,7 +224,7 @@ def _keep_or_begin_anew(place: Path, named: list[str], emit: Emit) -> None:
     write_json(place / STAMP, now)
 
 
-def title(config: QuantizeConfig) -> str:
+def run_name(config: QuantizeConfig) -> str:
     """Name a quantization by its method and its model; that of a run has the run's name."""
     named = as_list(config.adapter)[-1] if config.adapter else config.model
     folder = Path(named or "model")
@@ -253,12 +253,12 @@ QUANTIZE: Task[QuantizeConfig] = Task(
     name="quantize",
     discriminator="task",
     default="quantize",
-    choices={"quantize": QuantizeConfig},
+    config_classes={"quantize": QuantizeConfig},
     resolve=resolve,
     run=run,
-    title=title,
+    run_name=run_name,
     check=check,
-    placed=placed,
+    with_absolute_paths=with_absolute_paths,
     engines=engines,
     outputs=outputs,
     forecast=forecast,

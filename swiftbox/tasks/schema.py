@@ -14,7 +14,7 @@ from swiftbox.tasks.pipeline.steps import PIPELINE
 def schema_of(name: str) -> dict[str, Any]:
     """Return the schema of a task."""
     task = TASKS[name]
-    found = schema(list(task.choices.values()), task.discriminator)
+    found = schema(list(task.config_classes.values()), task.discriminator)
     if name == PIPELINE:
         _with_steps(found)
     return found
@@ -27,9 +27,9 @@ def _with_steps(found: dict[str, Any]) -> None:
     for name, task in TASKS.items():
         if name == PIPELINE:
             continue
-        inner = schema(list(task.choices.values()), task.discriminator)
+        inner = schema(list(task.config_classes.values()), task.discriminator)
         found["$defs"] |= inner["$defs"]
-        for choice, variant in zip(task.choices, inner["oneOf"], strict=True):
+        for choice, variant in zip(task.config_classes, inner["oneOf"], strict=True):
             own = name if choice == name else f"{name}-{choice}"
             found["$defs"][own] = _as_step(variant, name)
             names.append(own)

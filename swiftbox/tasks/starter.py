@@ -85,7 +85,7 @@ def forecast(config: StarterConfig, machine: Machine, before: Before) -> Forecas
     return Forecast(DISK_BYTES, MEMORY_BYTES, makes=Found(shape, exact=True, local=True))
 
 
-def title(config: StarterConfig) -> str:
+def run_name(config: StarterConfig) -> str:
     """Name it by what the model calls itself."""
     return f"starter-{config.model_name.lower()}"
 
@@ -94,10 +94,10 @@ STARTER: Task[StarterConfig] = Task(
     name="starter",
     discriminator="task",
     default="starter",
-    choices={"starter": StarterConfig},
+    config_classes={"starter": StarterConfig},
     resolve=resolve,
     run=run,
-    title=title,
+    run_name=run_name,
     outputs=outputs,
     forecast=forecast,
     uses_devices=False,

@@ -79,24 +79,24 @@ def _no_engine(_config: Any, _machine: Machine) -> tuple[str, ...]:
 class Task(Generic[Config]):
     """One task of the YAML.
 
-    `choices` maps the key that picks the config class (for training, `stage`; `task` itself where
-    there is one class) to the classes; `resolve` is pure; `run` does the work in the child and
-    returns the folder of its result, None when it was stopped; `title` names run folders. `check`
-    looks at what a settled config names on this machine, before any process starts, and raises
-    UserError with all that is wrong; `placed` makes its local paths absolute; `engines` names the
-    engines that its run needs (rows of engines/). `outputs` names what a run of a config makes for
-    the steps of a pipeline that follow it; `forecast` tells what a run takes.
+    `config_classes` maps the key that picks the config class (for training, `stage`; `task` itself
+    if there is one class) to the classes. `resolve` is pure. `run` does the work in the child and
+    returns the folder of its result, None if it was stopped. `run_name` names run folders. `check`
+    checks what a settled config names on this machine, before any process starts, and raises
+    UserError with all problems. `with_absolute_paths` makes existing local paths absolute.
+    `engines` names the engines that a run needs (rows of engines/). `outputs` names what a run
+    makes for later steps of a pipeline. `forecast` estimates the resources of a run.
     """
 
     name: str
     discriminator: str
     default: str
-    choices: Mapping[str, type[Config]]
+    config_classes: Mapping[str, type[Config]]
     resolve: Callable[[Config, Machine], Resolved]
     run: Callable[[Config, Path, Emit], Path | None]
-    title: Callable[[Config], str]
+    run_name: Callable[[Config], str]
     check: Callable[[Config, Callable[[Finding], None]], Looked] = _nothing_to_check
-    placed: Callable[[Config], Config] = _as_it_is
+    with_absolute_paths: Callable[[Config], Config] = _as_it_is
     engines: Callable[[Config, Machine], tuple[str, ...]] = _no_engine
     outputs: Callable[[Config], Mapping[str, Output]] = _no_output
     forecast: Callable[[Config, Machine, Before], Forecast | None] = _no_forecast

@@ -11,10 +11,10 @@ from pathlib import Path
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.runs import events
-from swiftbox.runs.child import Beside, beside, child_of
+from swiftbox.runs.child import BackgroundRun, background_run, child_of
 from swiftbox.runs.supervise import OnEvent
 from swiftbox.tasks.checks import OnRemark, ignored
-from swiftbox.tasks.deploy import check, placed, resolve
+from swiftbox.tasks.deploy import check, resolve, with_absolute_paths
 
 LONGEST_START_S = 1800.0
 """Weights from a slow disk, kernels compiled for the first time."""
@@ -28,7 +28,7 @@ class Serving:
     """Without /v1."""
     models: tuple[str, ...]
     """The base's name first, then those of the adapters."""
-    running: Beside
+    running: BackgroundRun
 
 
 @contextlib.contextmanager
@@ -47,9 +47,9 @@ def serving(
     starts, and RunError with the server's last words when it ends before it answers.
     """
     resolved = resolve(config, machine)
-    settled = placed(DeployConfig.model_validate(resolved.config.model_dump()))
+    settled = with_absolute_paths(DeployConfig.model_validate(resolved.config.model_dump()))
     check(settled, on_remark)
-    with beside(
+    with background_run(
         folder,
         settled,
         machine,

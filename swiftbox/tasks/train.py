@@ -23,7 +23,7 @@ from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.runs.folder import INPUTS, MODEL, checkpoints
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
-from swiftbox.tasks.training_check import check, placed
+from swiftbox.tasks.training_check import check, with_absolute_paths
 
 
 def resolve(config: TrainConfig, machine: Machine) -> Resolved:
@@ -360,7 +360,7 @@ def require_same_inputs(folder: Path, found: Mapping[str, Any]) -> None:
         )
 
 
-def title(config: TrainConfig) -> str:
+def run_name(config: TrainConfig) -> str:
     """Name a training by its method, its tuner and its model."""
     stage = config.model_dump()["stage"]
     return f"{stage}-{config.tuner_type}-{Path(config.model).name.lower()}"
@@ -380,12 +380,12 @@ TRAIN: Task[TrainConfig] = Task(
     name="train",
     discriminator="stage",
     default="sft",
-    choices=Table({name: _config_of(name) for name in METHODS}),
+    config_classes=Table({name: _config_of(name) for name in METHODS}),
     resolve=resolve,
     run=run,
-    title=title,
+    run_name=run_name,
     check=check,
-    placed=placed,
+    with_absolute_paths=with_absolute_paths,
     outputs=outputs,
     forecast=training,
 )

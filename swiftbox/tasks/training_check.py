@@ -74,7 +74,7 @@ def _unknown(name: str) -> Finding:
     return Finding(NOTE, "fit", said, hint)
 
 
-def placed(config: TrainConfig) -> TrainConfig:
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Return the config with every path that exists on this machine made absolute."""
     changes: dict[str, Any] = {}
     for key in ("model", "adapter"):

@@ -11,7 +11,7 @@ from swiftbox.formatting import width
 from swiftbox.tasks import TASKS
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
-CONFIGS = {name: model for task in TASKS.values() for name, model in task.choices.items()}
+CONFIGS = {name: model for task in TASKS.values() for name, model in task.config_classes.items()}
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))

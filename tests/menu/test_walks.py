@@ -169,7 +169,7 @@ def test_one_key_of_the_review_makes_a_training_fit(
     monkeypatch.setattr(launch, "estimate", estimate)
     values = {"model": "Qwen/Qwen2.5-72B-Instruct", "dataset": "o/rows", "tuner_type": "full"}
     with keys(ENTER, SAVE, ENTER, LEAVE), pytest.raises(Back):
-        review(Draft(TRAINING.choices["sft"], values))
+        review(Draft(TRAINING.config_classes["sft"], values))
     said = capsys.readouterr()
     assert "does not fit" in said.out + said.err
     (made,) = here.glob("sft-*.yaml")

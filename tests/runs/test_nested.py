@@ -30,9 +30,9 @@ def download(source: Path, target: Path) -> DownloadConfig:
 def test_a_step_is_carried_out_in_a_folder_of_its_own(tmp_path: Path) -> None:
     config = download(write_model(tmp_path / "here"), tmp_path / "there")
     folder = tmp_path / "outer" / "steps" / "fetch"
-    nested.record(folder, config, made_up("cpu"))
+    nested.record_nested(folder, config, made_up("cpu"))
     heard: list[str] = []
-    code = nested.carry_out(
+    code = nested.run_nested(
         folder,
         nested.child_of(folder, 1, {}),
         threading.Event(),
@@ -46,7 +46,7 @@ def test_a_step_is_carried_out_in_a_folder_of_its_own(tmp_path: Path) -> None:
 def test_a_run_beside_says_why_it_failed(tmp_path: Path) -> None:
     config = download(tmp_path / "nothing here", tmp_path / "there")
     with (
-        nested.beside(tmp_path / "servers" / "base", config, made_up("cpu")) as running,
+        nested.background_run(tmp_path / "servers" / "base", config, made_up("cpu")) as running,
         pytest.raises(RunError, match="nothing here"),
     ):
         running.wait_for("serving", within_s=60, stop=threading.Event())
@@ -60,18 +60,18 @@ def test_a_run_beside_waits_for_the_one_that_was_left_behind(
     folder = tmp_path / "server-1"
     folder.mkdir()
     monkeypatch.setattr(nested, "LOOK_AGAIN_S", 0.01)
-    monkeypatch.setattr(nested, "outlive", partial(nested.outlive, within_s=0.0))
+    monkeypatch.setattr(nested, "wait_for_orphan", partial(nested.wait_for_orphan, within_s=0.0))
     words = [sys.executable, "-c", "input()"]
     with subprocess.Popen(words, stdin=subprocess.PIPE) as left:
         started = psutil.Process(left.pid).create_time()
         run_folder.update_state(folder, pid=left.pid, pid_started=started)
-        with nested.beside(folder, config, made_up("cpu")) as running:
+        with nested.background_run(folder, config, made_up("cpu")) as running:
             assert left.poll() is not None  # it was ended before the other began
             assert running.wait_for("done", within_s=60, stop=threading.Event())
 
 
 def test_several_processes_are_begun_by_torchrun(tmp_path: Path) -> None:
-    words = nested.child_of(tmp_path, 2, {}).words
+    words = nested.child_of(tmp_path, 2, {}).command
     assert "torch.distributed.run" in words
     assert words[-1] == str(tmp_path)
 
@@ -87,7 +87,7 @@ def test_one_left_behind_is_waited_for_and_a_stop_leaves_it_saving(tmp_path: Pat
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as left:
         started = psutil.Process(left.pid).create_time()
         run_folder.update_state(tmp_path, pid=left.pid, pid_started=started)
-        assert not nested.outlive(tmp_path, within_s=60, stop=stop, on_wait=told)
+        assert not nested.wait_for_orphan(tmp_path, within_s=60, stop=stop, on_wait=told)
         assert left.poll() is None
-    assert nested.outlive(tmp_path, stop=threading.Event(), on_wait=told)
+    assert nested.wait_for_orphan(tmp_path, stop=threading.Event(), on_wait=told)
     assert said == ["waits"]

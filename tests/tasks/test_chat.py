@@ -8,7 +8,7 @@ from pathlib import Path
 from swiftbox.config.chat import ChatConfig
 from swiftbox.config.writing import write
 from swiftbox.runs import folder as run_folder
-from swiftbox.tasks.chat import placed
+from swiftbox.tasks.chat import with_absolute_paths
 from swiftbox.tasks.load import loads
 from swiftbox.tasks.participants import targets
 
@@ -31,11 +31,11 @@ def test_a_deployment_is_talked_to_at_its_address(tmp_path: Path) -> None:
         pid_started=run_folder.process_start(os.getpid()),
     )
     for given in (f"model={folder}", "model=deploy-me", "endpoint=http://127.0.0.1:9/v1"):
-        (one,) = targets(placed(chat(given)))
+        (one,) = targets(with_absolute_paths(chat(given)))
         assert one.url is not None
         assert one.url.removesuffix("/v1") == "http://127.0.0.1:9"
         assert one.weights == "o/n"  # sampled as a chat with the model itself would be
 
 
 def test_an_id_stays_an_id() -> None:
-    assert placed(chat("model=o/n")).model == "o/n"
+    assert with_absolute_paths(chat("model=o/n")).model == "o/n"

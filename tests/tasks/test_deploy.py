@@ -174,7 +174,7 @@ def test_the_builtin_server_is_for_one_device() -> None:
 
 
 def test_a_deployment_is_named_by_what_it_serves() -> None:
-    assert TASKS["deploy"].title(DeployConfig(model="Qwen/Qwen3-0.6B")) == "deploy-qwen3-0.6b"
+    assert TASKS["deploy"].run_name(DeployConfig(model="Qwen/Qwen3-0.6B")) == "deploy-qwen3-0.6b"
 
 
 GOLDEN = {

@@ -245,7 +245,7 @@ def test_the_peers_names_for_adapter_and_model_are_read() -> None:
 
 
 def test_a_merge_is_named_by_the_run_it_merges() -> None:
-    assert TASKS["merge"].title(MergeConfig(adapter="/x/runs/My-Run/model")) == "merge-my-run"
+    assert TASKS["merge"].run_name(MergeConfig(adapter="/x/runs/My-Run/model")) == "merge-my-run"
 
 
 def test_what_is_refused_is_refused_in_both_languages(

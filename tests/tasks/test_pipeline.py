@@ -30,7 +30,7 @@ from swiftbox.launch.prepare import (
 )
 from swiftbox.plan import plan
 from swiftbox.runs import child as nested
-from swiftbox.runs.child import Beside
+from swiftbox.runs.child import BackgroundRun
 from swiftbox.runs.folder import SETTLED, Run, append_event
 from swiftbox.runs.supervise import Child
 from swiftbox.tasks import TASKS
@@ -78,7 +78,7 @@ def test_a_step_is_settled_without_what_earlier_ones_make() -> None:
 @pytest.mark.parametrize("name", sorted(set(TASKS) - {"pipeline"}))
 def test_every_task_takes_references_as_what_is_still_to_come(name: str, backend: str) -> None:
     task = TASKS[name]
-    keys = task.choices[task.default].model_fields
+    keys = task.config_classes[task.default].model_fields
     given = {key: one for key, one in (REFERENCES | OFFLINE).items() if key in keys}
     config = loads(
         "", source="t", overrides=[f"task={name}", *(f"{k}={v}" for k, v in given.items())]
@@ -292,7 +292,7 @@ def test_a_server_that_died_between_steps_says_why(tmp_path: Path) -> None:
     running = Pipeline(config, tmp_path, lambda *_, **__: None)
     place = tmp_path / "steps" / "01-d"
     place.mkdir(parents=True)
-    server = Beside(place, Child([sys.executable, "-c", "raise SystemExit(3)"], {}))
+    server = BackgroundRun(place, Child([sys.executable, "-c", "raise SystemExit(3)"], {}))
     with pytest.raises(RunError):
         server.wait_for("serving", within_s=60, stop=Event())
     append_event(place, "failed", message="out of memory", hint="a smaller cache")
@@ -307,12 +307,14 @@ def test_a_step_left_behind_has_the_time_to_save_that_its_worker_takes(
     asked: list[float] = []
     told: list[str] = []
 
-    def outlive(_: Path, *, within_s: float, on_wait: Callable[[], None], **__: Any) -> bool:
+    def wait_for_orphan(
+        _: Path, *, within_s: float, on_wait: Callable[[], None], **__: Any
+    ) -> bool:
         asked.append(within_s)
         on_wait()
         return False
 
-    monkeypatch.setattr(nested, "outlive", outlive)
+    monkeypatch.setattr(nested, "wait_for_orphan", wait_for_orphan)
     write_json(tmp_path / "machine.json", made_up("cpu").to_dict())
     config = settled(STARTER)
     running = Pipeline(config, tmp_path, lambda _, message: told.append(message))

@@ -90,6 +90,8 @@ def test_the_record_has_absolute_paths(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_every_task_names_its_runs() -> None:
-    assert TASKS["download"].title(read("task: download\nmodel: o/N.x\n").config) == "download-n.x"
+    assert (
+        TASKS["download"].run_name(read("task: download\nmodel: o/N.x\n").config) == "download-n.x"
+    )
     train = read("model: o/N\ndataset: d\n").config
-    assert TASKS["train"].title(train) == "sft-lora-n"
+    assert TASKS["train"].run_name(train) == "sft-lora-n"

@@ -111,7 +111,7 @@ class Progress(TrainerCallback):
 
     def _asked(self) -> bool:
         """Agree between all processes: each must stop at the same step."""
-        asked = STOP.asked.is_set()
+        asked = STOP.requested.is_set()
         if self.trainer.args.world_size == 1:
             return asked
         votes = torch.tensor([int(asked)], device=self.trainer.args.device)

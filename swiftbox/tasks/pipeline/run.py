@@ -42,7 +42,7 @@ class Pipeline:
         self.places = Places(folder)
         self.before = state.read(folder)
         self.records: dict[str, Record] = {}
-        self.servers: dict[str, nested.Beside] = {}
+        self.servers: dict[str, nested.BackgroundRun] = {}
         self.began = time.monotonic()
 
     def carry_out(self) -> Path | None:
@@ -53,7 +53,7 @@ class Pipeline:
         self._remember()
         try:
             for number, step in enumerate(self.config.steps, start=1):
-                if STOP.asked.is_set() or not self._step(number, step):
+                if STOP.requested.is_set() or not self._step(number, step):
                     self._stopped()
                     return None
                 self._close_unused(number)
@@ -111,10 +111,10 @@ class Pipeline:
             f"{record.name} was left behind, and still runs: waiting for it to save and end",
             f"{record.name} 遗留的进程仍在运行：等待其保存并结束",
         )
-        return nested.outlive(
+        return nested.wait_for_orphan(
             self.places.of(record),
             within_s=LONGEST_SAVE_S,
-            stop=STOP.asked,
+            stop=STOP.requested,
             on_wait=lambda: self.emit(events.NOTE, message=message),
         )
 
@@ -134,15 +134,17 @@ class Pipeline:
     def _carry(self, step: PipelineStep, record: Record) -> bool:
         """Carry a step out in its folder; raise RunError when it fails."""
         place, began = self.places.of(record), time.monotonic()
-        nested.outlive(place)
+        nested.wait_for_orphan(place)
         try:
             if not self._servers_for(step):
                 self._mark_status(record, state.STOPPED)
                 return False
             settled = self._settled(step)
-            nested.record(place, settled.config, self.machine)
+            nested.record_nested(place, settled.config, self.machine)
             child = nested.child_of(place, settled.processes, settled.env)
-            code = nested.carry_out(place, child, STOP.asked, lambda one: self._pass_on(step, one))
+            code = nested.run_nested(
+                place, child, STOP.requested, lambda one: self._pass_on(step, one)
+            )
         except UserError as error:
             raise self._failure(step, record, error.message, error.hint) from None
         record.seconds = round(time.monotonic() - began, 1)
@@ -172,7 +174,7 @@ class Pipeline:
         config: TaskConfig = type(step.config).model_validate(values)
         resolved = task.resolve(config, self.machine)
         there = {"output_dir": str(self.places.of(self.records[step.name]))}
-        config = task.placed(resolved.config).model_copy(update=there)
+        config = task.with_absolute_paths(resolved.config).model_copy(update=there)
         resolved = replace(resolved, config=config)
         if any(references(step.config.model_dump())):
             task.check(resolved.config, lambda one: self.emit(events.NOTE, message=str(one)))
@@ -199,16 +201,16 @@ class Pipeline:
                 continue
             record = self.records[name]
             place = self.places.of(record)
-            nested.outlive(place)
+            nested.wait_for_orphan(place)
             settled = self._settled(used)
-            nested.record(place, settled.config, self.machine)
+            nested.record_nested(place, settled.config, self.machine)
             self._say(number, used, "serves", used_by=users_of(self.config, name))
-            self.servers[name] = nested.Beside(
+            self.servers[name] = nested.BackgroundRun(
                 place, nested.child_of(place, settled.processes, settled.env)
             )
             self._mark_status(record, state.RUNNING)
             up = self.servers[name].wait_for(
-                events.SERVING, within_s=READY_WITHIN_S, stop=STOP.asked
+                events.SERVING, within_s=READY_WITHIN_S, stop=STOP.requested
             )
             if up is None:
                 return False

@@ -62,11 +62,13 @@ def _of_each(config: PipelineConfig, act: Callable[[PipelineStep], Held]) -> lis
     return found
 
 
-def placed(config: PipelineConfig) -> PipelineConfig:
+def with_absolute_paths(config: PipelineConfig) -> PipelineConfig:
     """Make the local paths of every step absolute."""
     steps = _of_each(
         config,
-        lambda step: step.model_copy(update={"config": task_of(step).placed(step.config)}),
+        lambda step: step.model_copy(
+            update={"config": task_of(step).with_absolute_paths(step.config)}
+        ),
     )
     return config.model_copy(update={"steps": tuple(steps)})
 
@@ -150,7 +152,7 @@ def engines(config: PipelineConfig, machine: Machine) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for names in named for one in names))
 
 
-def title(config: PipelineConfig) -> str:
+def run_name(config: PipelineConfig) -> str:
     """Name a pipeline by its first and its last step."""
     names = [config.steps[0].name, config.steps[-1].name]
     return "-".join(["pipeline", *dict.fromkeys(names)]).lower()
@@ -167,12 +169,12 @@ PIPELINE: Task[PipelineConfig] = Task(
     name="pipeline",
     discriminator="task",
     default="pipeline",
-    choices={"pipeline": PipelineConfig},
+    config_classes={"pipeline": PipelineConfig},
     resolve=resolve,
     run=run,
-    title=title,
+    run_name=run_name,
     check=check,
-    placed=placed,
+    with_absolute_paths=with_absolute_paths,
     engines=engines,
     continues=True,
 )
