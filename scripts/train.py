@@ -2,9 +2,9 @@
 
 torchrun --nproc_per_node=8 scripts/train.py --model_type qwen --train_type fsdp --key value ...
 
-Every `--key value` (or `--key=value`) is a key of the YAML, under our name or a peer's; a bare
-`--key` means true; `--config FILE` starts from a YAML. Each process reads and plans alike;
-process 0 makes the run folder and tells the others where it is.
+Every `--key value` (or `--key=value`) is a key of the YAML, under our name or that of another
+tool; `--key` alone means true; `--config FILE` starts from a YAML. Every process makes the same
+plan; process 0 creates the run folder and sends its path to the others.
 """
 
 from __future__ import annotations
@@ -16,28 +16,27 @@ from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train in the processes that torchrun made; return the exit code."""
+    """Train in the processes that torchrun started; return the exit code."""
+    from swiftbox.cli.output import WRONG, report_error
     from swiftbox.errors import UserError
 
     try:
-        return carry_out(*overrides(list(sys.argv[1:] if arguments is None else arguments)))
+        return train(*settings_of(list(sys.argv[1:] if arguments is None else arguments)))
     except UserError as error:
         if int(os.environ.get("RANK", "0")) == 0:
-            sys.stderr.write(f"error: {error.message}\n")
-            if error.hint:
-                sys.stderr.write(f"hint: {error.hint}\n")
-        return 2
+            report_error(error)
+        return WRONG
 
 
-def overrides(arguments: list[str]) -> tuple[Path | None, list[str]]:
-    """Turn `--key value` into `key=value`; return the YAML of `--config`, and the rest."""
+def settings_of(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """Turn `--key value` into `key=value`; return the file of `--config` and the settings."""
     config: Path | None = None
-    found: list[str] = []
+    settings: list[str] = []
     while arguments:
         word = arguments.pop(0)
         key, separator, value = word.removeprefix("--").partition("=")
         if not word.startswith("--"):
-            found.append(word)  # key=value as in `swiftbox run`, or a mistake that reading names
+            settings.append(word)  # key=value as for `swiftbox run`; anything else is refused later
             continue
         if not separator:
             bare = not arguments or arguments[0].startswith("--")
@@ -45,27 +44,28 @@ def overrides(arguments: list[str]) -> tuple[Path | None, list[str]]:
         if key == "config":
             config = Path(value)
         else:
-            found.append(f"{key.replace('-', '_')}={value}")
-    return config, found
+            settings.append(f"{key.replace('-', '_')}={value}")
+    return config, settings
 
 
-def carry_out(config: Path | None, given: list[str]) -> int:
-    """Read, plan and check as `swiftbox run` does, then do this process's share of the work."""
+def train(config: Path | None, settings: list[str]) -> int:
+    """Read, plan and check as `swiftbox run` does, then train as one of the processes."""
     from swiftbox import worker
     from swiftbox.launch.prepare import prepare
 
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    given = [*given, f"num_devices={processes}"]
-    if processes > 1 and not any(one.startswith(("distributed=", "train_type=")) for one in given):
-        given.append("distributed=ddp")
-    prepared = prepare(config, given)
+    settings = [*settings, f"num_devices={processes}"]
+    chosen = any(line.startswith(("distributed=", "train_type=")) for line in settings)
+    if processes > 1 and not chosen:
+        settings.append("distributed=ddp")
+    prepared = prepare(config, settings)
     folder = shared_folder(prepared)
     os.environ.update(prepared.plan.env)
     return worker.main([str(folder)])
 
 
 def shared_folder(prepared: object) -> Path:
-    """Make the run folder in process 0; all others learn its name through torchrun's store."""
+    """Create the run folder in process 0; the others read its path from torchrun's store."""
     from swiftbox.launch.record import record
 
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:

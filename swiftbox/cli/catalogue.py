@@ -1,19 +1,18 @@
-"""What the verbs of the catalogue do: `models` and `datasets`, offline."""
+"""`models` and `datasets`: the catalogue, offline; with --online what the hub lists too."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from swiftbox.cli.verbs import answer, say
+from swiftbox.cli.output import DONE, answer, answer_json, note, say, table_row
 from swiftbox.errors import ConfigError
+from swiftbox.formatting import near, size
 from swiftbox.language import text
 from swiftbox.models import catalogue
 from swiftbox.models.catalogue import SELDOM, UNTRAINED, Dataset, Model
@@ -21,89 +20,148 @@ from swiftbox.models.catalogue import SELDOM, UNTRAINED, Dataset, Model
 if TYPE_CHECKING:  # what asks over the network is loaded only to ask
     from swiftbox.hub.online import Found
 
+Row = tuple[Model, str | None]
+"""A model and the richest training that fits: full, lora, qlora, no, or None when unknown."""
+
 
 def models(options: argparse.Namespace) -> int:
-    """Find models in the catalogue, with what of them fits."""
+    """Find models in the catalogue, and what of them can be trained."""
     if is_local(options):
-        from swiftbox.cli import local_models as local_verbs
-
-        refuse_beside_local(options)
-        return local_verbs.listed(options, "model")
+        return list_local(options, "model")
     query = " ".join(options.query)
-    _settle(options)
-    online = _online(options, query, "models")
+    normalize_filters(options)
+    online = search_online(options, query, "models")
     exact = catalogue.model(query) if query else None
-    filters = (options.modality, options.kind, options.family, options.max_size, options.native)
-    if not query and not any((*filters, options.fits, options.on, options.online)):
-        return _counts(options)
-    found = [exact] if exact else _found(query, options)
-    if options.fits and options.kind is None and not exact:
-        found = [one for one in found if one.kind not in UNTRAINED]
-    fits = _fits(options)
-    rows = [(one, fits(one)) for one in found]
-    if options.fits:
-        rows = [(one, fit) for one, fit in rows if fit not in (None, "no")]
+    if not query and not has_filters(options):
+        return show_counts(options)
+    rows = matching_rows(query, options, exact)
     if not rows and not online:
-        raise _nothing(query, options, exact)
+        raise no_models(query, options, exact)
     if options.json:
-        listed = [{**asdict(one), "fit": fit} for one, fit in rows[: options.limit or None]]
-        answer(json.dumps(merged(listed, online), ensure_ascii=False))
-    elif exact and rows:
+        listed = [{**asdict(model), "fit": fit} for model, fit in rows[: options.limit or None]]
+        answer_json(merged(listed, online))
+        return DONE
+    if exact and rows:
         from swiftbox.menu.options.models import full_details
 
         for line in full_details(exact, rows[0][1]):
             answer(line)
     elif rows:
-        _list(rows, options.limit)
-    if online and not options.json:
-        _list_online(online, "models")
-    return 0
+        print_models(rows, options.limit)
+    if online:
+        print_online(online, "models")
+    return DONE
+
+
+def has_filters(options: argparse.Namespace) -> bool:
+    """Tell whether an option narrows the catalogue."""
+    filters = (options.modality, options.kind, options.family, options.max_size, options.native)
+    return any((*filters, options.fits, options.on, options.online))
+
+
+def matching_rows(query: str, options: argparse.Namespace, exact: Model | None) -> list[Row]:
+    """Return the models that match the words and the filters, with what fits."""
+    matches = [exact] if exact else matching_models(query, options)
+    if options.fits and options.kind is None and not exact:
+        matches = [model for model in matches if model.kind not in UNTRAINED]
+    fit_of = fit_function(options)
+    rows = [(model, fit_of(model)) for model in matches]
+    if options.fits:
+        rows = [(model, fit) for model, fit in rows if fit not in (None, "no")]
+    return rows
+
+
+def matching_models(query: str, options: argparse.Namespace) -> list[Model]:
+    """Return the models that match the words and the filters of their rows."""
+    matches = catalogue.search(
+        query, modality=options.modality, kind=options.kind, family=options.family
+    )
+    if options.max_size is not None:
+        limit = options.max_size
+        matches = [model for model in matches if model.params_b and model.params_b <= limit]
+    if options.native:
+        matches = [model for model in matches if model.native == "yes"]
+    return matches
+
+
+def fit_function(options: argparse.Namespace) -> Callable[[Model], str | None]:
+    """Return what names the richest training of a model that fits this machine, or --on."""
+    from swiftbox.devices.imagined import imagined
+    from swiftbox.devices.probe import probe
+    from swiftbox.fit.source import of_row
+    from swiftbox.menu.options.models import fits_on
+
+    fit = fits_on(imagined(options.on) if options.on else probe(Path.cwd()))
+    # No method trains these kinds, however small the model is.
+    return lambda row: "no" if row.kind in UNTRAINED else fit(of_row(row))
+
+
+# ---- what is on this machine
 
 
 def is_local(options: argparse.Namespace) -> bool:
-    """Tell whether what is on this machine is meant, not the catalogue."""
+    """Tell whether the local models are meant, not the catalogue."""
     return bool(options.local or options.verify or options.remove)
 
 
-def refuse_beside_local(options: argparse.Namespace) -> None:
-    """Raise ConfigError for options that mean nothing for what is on this machine."""
+def list_local(options: argparse.Namespace, kind: str) -> int:
+    """List, verify or remove what is on this machine."""
+    from swiftbox.cli import local_models
+
+    refuse_filters(options)
+    return local_models.list_local(options, "model" if kind == "model" else "dataset")
+
+
+def refuse_filters(options: argparse.Namespace) -> None:
+    """Raise ConfigError for options that do not apply to local models."""
     names = ("modality", "kind", "family", "max_size", "native", "fits", "on", "online")
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name, None)]
-    if given:
-        raise ConfigError(
-            text(
-                f"{', '.join(given)}: not with --local, --verify and --remove",
-                f"{', '.join(given)}：不能与 --local、--verify、--remove 同用",
-            ),
-            hint=text("words alone narrow what is here", "可用关键词筛选本机内容"),
-        )
+    flags = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name, None)]
+    if not flags:
+        return
+    listed = ", ".join(flags)
+    raise ConfigError(
+        text(
+            f"{listed}: not with --local, --verify and --remove",
+            f"{'、'.join(flags)}：不能与 --local、--verify、--remove 同用",
+        ),
+        hint=text("filter with words instead", "可用关键词筛选"),
+    )
 
 
-def _settle(options: argparse.Namespace) -> None:
-    """Take kind and family whatever their case; raise ConfigError for what no model has."""
+# ---- filters and errors
+
+
+def normalize_filters(options: argparse.Namespace) -> None:
+    """Accept kind and family in any case; raise ConfigError for values no model has."""
     for name in ("kind", "family"):
-        given = getattr(options, name)
-        if given is None:
+        value = getattr(options, name)
+        if value is None:
             continue
-        known = {str(getattr(one, name)).lower(): getattr(one, name) for one in catalogue.models()}
-        if given.lower() not in known:
-            near = get_close_matches(given.lower(), known, n=5, cutoff=0.5)
-            shown = [known[one] for one in near] or sorted(set(known.values()))[:14]
-            raise ConfigError(
-                text(f"--{name} {given}: no model has it", f"--{name} {given}：没有这样的模型"),
-                hint=text(f"such as {', '.join(shown)}", f"例如 {', '.join(shown)}"),
-            )
-        setattr(options, name, known[given.lower()])
+        values = {str(getattr(row, name)) for row in catalogue.models()}
+        by_lower = {known.lower(): known for known in values}
+        if value.lower() not in by_lower:
+            raise unknown_filter(f"--{name} {value}", value, by_lower)
+        setattr(options, name, by_lower[value.lower()])
 
 
-def _nothing(query: str, options: argparse.Namespace, exact: Model | None) -> ConfigError:
-    """Return what is said where nothing is left: of the words, or of the filters."""
-    where = f" (--on {options.on})" if options.on else text(" on this machine", "（本机）")
+def unknown_filter(option: str, value: str, by_lower: dict[str, str]) -> ConfigError:
+    """Return the error for a kind or family that no model has."""
+    similar = near(value.lower(), by_lower, limit=5, cutoff=0.5)
+    listed = ", ".join([by_lower[name] for name in similar] or sorted(by_lower.values())[:14])
+    return ConfigError(
+        text(f"{option}: no such models", f"{option}：没有这样的模型"),
+        hint=text(f"such as {listed}", f"例如 {listed}"),
+    )
+
+
+def no_models(query: str, options: argparse.Namespace, exact: Model | None) -> ConfigError:
+    """Return the error for an empty result: because of the words, or of the filters."""
+    machine = f" (--on {options.on})" if options.on else text(" on this machine", "（本机）")
     if exact is not None:
-        smaller = f"swiftbox models --family '{exact.family}' --fits"
+        command = f"swiftbox models --family '{exact.family}' --fits"
         return ConfigError(
-            text(f"{exact.name} cannot be trained{where}", f"{exact.name} 无法训练{where}"),
-            hint=text(f"what can be: {smaller}", f"可训练的：{smaller}"),
+            text(f"{exact.name} cannot be trained{machine}", f"{exact.name} 无法训练{machine}"),
+            hint=text(f"models of its family that fit: {command}", f"同系列中可训练的：{command}"),
         )
     if options.kind in UNTRAINED and options.fits:
         return ConfigError(
@@ -113,91 +171,82 @@ def _nothing(query: str, options: argparse.Namespace, exact: Model | None) -> Co
             ),
             hint=text("leave out --fits to list them", "去掉 --fits 即可列出"),
         )
-    said = text(f"no model found for {query}", f"未找到模型：{query}")
     if not query or catalogue.search(query):
-        said = text("no model is left by these filters", "这些条件下没有模型")
-        return ConfigError(said, hint=text("leave one of them out", "请去掉其中一个条件"))
-    near = ", ".join(catalogue.similar(query))
-    asking = text("--online asks the hub too", "--online 可同时在社区搜索")
-    return ConfigError(said, hint=text(f"near: {near}", f"相近：{near}") if near else asking)
+        return ConfigError(
+            text("no model is left by these filters", "没有符合这些条件的模型"),
+            hint=text("leave one of them out", "请去掉其中一个条件"),
+        )
+    similar = ", ".join(catalogue.similar(query))
+    return ConfigError(
+        text(f"no model found for {query}", f"未找到模型：{query}"),
+        hint=text(f"near: {similar}", f"相近：{similar}") if similar else online_hint(),
+    )
 
 
-def _online(options: argparse.Namespace, query: str, kind: str) -> tuple[Found, ...]:
-    """Return what the hub lists, when it is asked for; say why where it cannot be had."""
+def online_hint() -> str:
+    """Return the hint to search the hub."""
+    return text("--online searches the hub too", "--online 可同时在社区搜索")
+
+
+# ---- the hub
+
+
+def search_online(options: argparse.Namespace, query: str, kind: str) -> tuple[Found, ...]:
+    """Return what the hub lists with --online; note why when it cannot be reached."""
     if not options.online:
         return ()
     from swiftbox.hub.online import search
 
-    said = search(query, kind=kind)
-    if said.trouble:
-        say(text(f"note: {said.trouble}", f"提示：{said.trouble}"))
-    return said.found
+    result = search(query, kind=kind)
+    if result.trouble:
+        note(result.trouble)
+    return result.found
 
 
 def merged(rows: list[dict[str, Any]], online: Sequence[Found]) -> list[dict[str, Any]]:
-    """Add to known rows what the hub says of them, and behind them what only the hub has."""
+    """Add what the hub says to the rows of the catalogue; append what only the hub has."""
     if not online:
         return rows
-    left = {one.id.lower(): asdict(one) for one in online}
+    unmatched = {entry.id.lower(): asdict(entry) for entry in online}
     known = []
     for row in rows:
         names = [str(row[key]).lower() for key in ("id", "hf_id") if row[key]]
-        hits = [left.pop(name) for name in names if name in left]
-        known.append({**row, "online": hits[0] if hits else None})
-    return [*known, *({"id": one["id"], "online": one} for one in left.values())]
+        matches = [unmatched.pop(name) for name in names if name in unmatched]
+        known.append({**row, "online": matches[0] if matches else None})
+    return [*known, *({"id": entry["id"], "online": entry} for entry in unmatched.values())]
 
 
-def _list_online(online: Sequence[Found], kind: str) -> None:
-    """Print what the hub lists: downloads, size, licence; + where the catalogue has no row."""
+def print_online(online: Sequence[Found], kind: str) -> None:
+    """Print what the hub lists: downloads, size, licence; + marks what the catalogue lacks."""
     known = catalogue.model if kind == "models" else catalogue.dataset
     hub = online[0].hub
     answer(
         text(f"on {hub}, by downloads (+: not in the catalogue)", f"{hub} 按下载量（+：目录外）")
     )
-    for one in online:
-        mark = "" if known(one.id) else " +"
-        size = f"{one.size_bytes / 1e9:.1f}G" if one.size_bytes else ""
-        downloads = f"{one.downloads:,}" if one.downloads is not None else "?"
-        answer(f"{one.id + mark:<46} {downloads:>12} {size:>7} {one.license or '':.20}".rstrip())
+    for entry in online:
+        mark = "" if known(entry.id) else " +"
+        disk = size(entry.size_bytes) if entry.size_bytes else ""
+        downloads = f"{entry.downloads:,}" if entry.downloads is not None else "?"
+        line = f"{entry.id + mark:<44} {downloads:>12} {disk:>9} {entry.license or '':.20}"
+        answer(line.rstrip())
 
 
-def _found(query: str, options: argparse.Namespace) -> list[Model]:
-    found = catalogue.search(
-        query, modality=options.modality, kind=options.kind, family=options.family
-    )
-    if options.max_size is not None:
-        found = [one for one in found if one.params_b and one.params_b <= options.max_size]
-    if options.native:
-        found = [one for one in found if one.native == "yes"]
-    return found
+# ---- what is printed
 
 
-def _fits(options: argparse.Namespace) -> Any:
-    """Return what names the richest training of a model that fits this machine, or that of --on."""
-    from swiftbox.devices.imagined import imagined
-    from swiftbox.devices.probe import probe
-    from swiftbox.fit.source import of_row
-    from swiftbox.menu.options.models import fits_on
-
-    fit = fits_on(imagined(options.on) if options.on else probe(Path.cwd()))
-    # No method here trains some kinds, however small they are.
-    return lambda row: "no" if row.kind in UNTRAINED else fit(of_row(row))
-
-
-def _counts(options: argparse.Namespace) -> int:
-    """Say how much there is."""
-    every = catalogue.models()
-    language = [one for one in every if one.kind not in SELDOM]
+def show_counts(options: argparse.Namespace) -> int:
+    """Print how much the catalogue holds."""
+    language = [row for row in catalogue.models() if row.kind not in SELDOM]
     counts = {
-        "text": sum(one.modality == "text" for one in language),
-        "multimodal": sum(one.modality != "text" for one in language),
-        "embedding_and_reranker": len(every) - len(language),
+        "text": sum(row.modality == "text" for row in language),
+        "multimodal": sum(row.modality != "text" for row in language),
+        "embedding_and_reranker": len(catalogue.models()) - len(language),
         "datasets": len(catalogue.datasets()),
         "benchmarks": len(catalogue.benchmarks()),
     }
     if options.json:
-        answer(json.dumps(counts))
-        return 0
+        answer_json(counts)
+        return DONE
     names = {
         "text": text("text models", "文本模型"),
         "multimodal": text("multimodal models", "多模态模型"),
@@ -207,96 +256,107 @@ def _counts(options: argparse.Namespace) -> int:
     }
     for key, count in counts.items():
         answer(f"{count:>5}  {names[key]}")
-    families = Counter(one.family for one in language).most_common(12)
+    families = Counter(row.family for row in language).most_common(12)
     listed = ", ".join(f"{name} {count}" for name, count in families)
-    said = text(f"families: {listed}, ...", f"系列：{listed} 等")
-    for line in wrap(said, 79, subsequent_indent="  ", break_on_hyphens=False):
-        answer(line)
+    line = text(f"families: {listed}, ...", f"系列：{listed} 等")
+    for part in wrap(line, 79, subsequent_indent="  ", break_on_hyphens=False):
+        answer(part)
     say(text("next: swiftbox models qwen --fits", "下一步：swiftbox models qwen --fits"))
-    return 0
+    return DONE
 
 
-def _list(rows: Sequence[tuple[Model, str | None]], limit: int) -> None:
+def print_models(rows: Sequence[Row], limit: int) -> None:
     """Print a table of 80 columns."""
-    from swiftbox.menu.options.models import gigabytes, senses, table_line
+    from swiftbox.menu.options.models import senses
 
     shown = rows[: limit or None]
-    widths, right = (min(42, max(len(one.name) for one, _ in shown)), 5, 7, 11, 5, 5), (1, 4)
+    name_width = min(38, max(len(model.name) for model, _ in shown))
+    widths, right = (name_width, 5, 7, 11, 9, 5), (1, 4)
     head = (text("model", "模型"), "B", text("reads", "模态"), text("kind", "类型"))
-    behind = (text("disk", "磁盘"), text("fits", "可训"))
-    answer(table_line((*head, *behind), widths, right))
-    for one, fit in shown:
-        mark = "" if one.native == "yes" else "*"
-        size = f"{one.params_b:g}" if one.params_b else "?"
-        cells = (one.name, size, senses(one), one.kind + mark, gigabytes(one.disk_bytes))
-        answer(table_line((*cells, fit or "?"), widths, right))
-    if len(rows) > len(shown):
-        more = len(rows) - len(shown)
-        say(text(f"{more} more; --limit 0 shows all", f"另有 {more} 个；--limit 0 显示全部"))
-    if any(one.native != "yes" for one, _ in shown):
-        say(text("* needs Python of its own (remote code)", "* 需要自带代码（remote code）"))
+    answer(table_row((*head, text("disk", "磁盘"), text("fits", "可训")), widths, right=right))
+    for model, fit in shown:
+        mark = "" if model.native == "yes" else "*"
+        parameters = f"{model.params_b:g}" if model.params_b else "?"
+        disk = size(model.disk_bytes) if model.disk_bytes else "?"
+        cells = (model.name, parameters, senses(model), model.kind + mark, disk, fit or "?")
+        answer(table_row(cells, widths, right=right))
+    say_more(len(rows) - len(shown))
+    if any(model.native != "yes" for model, _ in shown):
+        say(text("* runs Python code from its repository", "* 需要运行模型自带的代码"))
+
+
+def say_more(hidden: int) -> None:
+    """Say how many rows --limit left out."""
+    if hidden > 0:
+        say(text(f"{hidden} more; --limit 0 shows all", f"另有 {hidden} 个；--limit 0 显示全部"))
+
+
+# ---- datasets
 
 
 def datasets(options: argparse.Namespace) -> int:
-    """Find datasets in the catalogue, or those that are here."""
+    """Find datasets in the catalogue, or on this machine."""
     if is_local(options):
-        from swiftbox.cli import local_models as local_verbs
-
-        refuse_beside_local(options)
-        return local_verbs.listed(options, "dataset")
+        return list_local(options, "dataset")
     query = " ".join(options.query)
-    found = catalogue.search_datasets(query)
+    matches = catalogue.search_datasets(query)
     exact = catalogue.dataset(query) if query else None
-    online = _online(options, query, "datasets")
-    if not found and not online:
-        raise ConfigError(
-            text(f"no dataset found for {query}", f"未找到数据集：{query}"),
-            hint=text(
-                "try fewer words, or a tag such as sft; --online asks the hub too",
-                "请减少关键词，或用 sft 等标签；--online 可同时在社区搜索",
-            ),
-        )
-    shown = found[: options.limit or None]
+    online = search_online(options, query, "datasets")
+    if not matches and not online:
+        raise no_datasets(query)
+    shown = matches[: options.limit or None]
     if options.json:
-        answer(json.dumps(merged([asdict(one) for one in shown], online), ensure_ascii=False))
-        return 0
+        answer_json(merged([asdict(dataset) for dataset in shown], online))
+        return DONE
     if exact:
-        for line in _dataset_details(exact):
+        for line in dataset_details(exact):
             answer(line)
-    elif found:
-        _list_datasets(shown)
-        if len(found) > len(shown):
-            more = len(found) - len(shown)
-            say(text(f"{more} more; --limit 0 shows all", f"另有 {more} 个；--limit 0 显示全部"))
+    elif matches:
+        print_datasets(shown)
+        say_more(len(matches) - len(shown))
     if online:
-        _list_online(online, "datasets")
-    return 0
+        print_online(online, "datasets")
+    return DONE
 
 
-def _list_datasets(shown: Sequence[Dataset]) -> None:
+def no_datasets(query: str) -> ConfigError:
+    """Return the error for a search without result."""
+    return ConfigError(
+        text(f"no dataset found for {query}", f"未找到数据集：{query}"),
+        hint=text(
+            "try fewer words, or a tag such as sft; --online searches the hub too",
+            "请减少关键词，或用 sft 等标签；--online 可同时在社区搜索",
+        ),
+    )
+
+
+def print_datasets(shown: Sequence[Dataset]) -> None:
     """Print a table of 80 columns."""
-    from swiftbox.menu.options.models import table_line
-
-    widths, right = (min(44, max(len(one.name) for one in shown)), 11, 22), (1,)
+    widths, right = (min(44, max(len(dataset.name) for dataset in shown)), 11, 22), (1,)
     head = (text("dataset", "数据集"), text("rows", "行数"), text("about", "内容"))
-    answer(table_line(head, widths, right))
-    for one in shown:
-        rows = f"{one.rows:,}" if one.rows else text("huge", "巨大") if one.huge else "?"
-        about = ";".join([*one.languages, *one.tags])
-        answer(table_line((one.name, rows, about), widths, right))
+    answer(table_row(head, widths, right=right))
+    for dataset in shown:
+        about = ";".join([*dataset.languages, *dataset.tags])
+        answer(table_row((dataset.name, row_count(dataset) or "?", about), widths, right=right))
 
 
-def _dataset_details(one: Dataset) -> list[str]:
-    """Say all that is known of a dataset, a line each."""
-    rows = f"{one.rows:,}" if one.rows else text("very many", "非常多") if one.huge else None
-    lines = {
-        text("dataset", "数据集"): one.name,
-        "Hugging Face": one.hf_id,
-        text("rows", "行数"): rows,
-        text("subsets", "子集"): ", ".join(one.subsets),
-        text("format", "格式"): one.format,
-        text("holds", "模态"): one.modality,
-        text("languages", "语言"): ", ".join(one.languages),
-        text("about", "内容"): ", ".join(one.tags),
+def row_count(dataset: Dataset) -> str:
+    """Write the number of rows; empty when it is unknown."""
+    if dataset.rows:
+        return f"{dataset.rows:,}"
+    return text("huge", "极多") if dataset.huge else ""
+
+
+def dataset_details(dataset: Dataset) -> Iterable[str]:
+    """Return all that is known of a dataset, a line each."""
+    fields = {
+        text("dataset", "数据集"): dataset.name,
+        "Hugging Face": dataset.hf_id,
+        text("rows", "行数"): row_count(dataset),
+        text("subsets", "子集"): ", ".join(dataset.subsets),
+        text("format", "格式"): dataset.format,
+        text("modality", "模态"): dataset.modality,
+        text("languages", "语言"): ", ".join(dataset.languages),
+        text("about", "内容"): ", ".join(dataset.tags),
     }
-    return [f"{key}: {value}" for key, value in lines.items() if value]
+    return [f"{key}{text(': ', '：')}{value}" for key, value in fields.items() if value]

@@ -1,4 +1,4 @@
-"""What the verbs of the hubs do: `download` writes the YAML in your stead, and runs it."""
+"""`download`: writes the YAML of `task: download` from the command line, and runs it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from swiftbox.cli.verbs import answer, run_recorded
-from swiftbox.errors import UserError
+from swiftbox.cli.output import DONE, answer_json
+from swiftbox.cli.run import run_recorded
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 
 
@@ -18,25 +19,19 @@ def download(options: argparse.Namespace) -> int:
     from swiftbox.launch.prepare import prepare
     from swiftbox.launch.record import record
 
-    try:
-        prepared = prepare(None, settings_of(options))
-        install_missing(prepared.engines, refuse)
-        ready = record(prepared)
-        code = run_recorded(ready, options)
-    except UserError as error:
-        if not options.json:
-            raise
-        answer(json.dumps({"ok": False, "error": error.message, "hint": error.hint}))
-        return 2
+    prepared = prepare(None, settings_of(options))
+    install_missing(prepared.engines, refuse)
+    ready = record(prepared)
+    code = run_recorded(ready, options)
     if options.json:
-        answer(json.dumps({"ok": code == 0, **outcome(ready.folder)}, ensure_ascii=False))
+        answer_json({"ok": code == DONE, **outcome(ready.folder)})
     return code
 
 
 def settings_of(options: argparse.Namespace) -> list[str]:
     """Return the settings of the YAML that the options stand for."""
-    ids = [one for one in options.ids if "=" not in one]
-    given = {
+    ids = [word for word in options.ids if "=" not in word]
+    settings = {
         "task": "download",
         "dataset" if options.dataset else "model": ids or None,
         "hub": options.hub,
@@ -44,27 +39,27 @@ def settings_of(options: argparse.Namespace) -> list[str]:
         "local_dir": options.to,
     }
     return [
-        *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None),
-        *(one for one in options.ids if "=" in one),
+        *(f"{key}={json.dumps(value)}" for key, value in settings.items() if value is not None),
+        *(word for word in options.ids if "=" in word),
         *options.overrides,
     ]
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Return what a download's record says it fetched and missed."""
-    events, _ = run_folder.read_events(folder)
+    """Return what the record of a download says it fetched and missed."""
+    recorded, _ = run_folder.read_events(folder)
 
-    def of(kind: str) -> list[dict[str, Any]]:
+    def fields_of(kind: str) -> list[dict[str, Any]]:
         return [
-            {key: value for key, value in one.items() if key not in ("time", "event")}
-            for one in events
-            if one["event"] == kind
+            {key: value for key, value in event.items() if key not in ("time", "event")}
+            for event in recorded
+            if event["event"] == kind
         ]
 
     return {
         "run": folder.name,
         "run_folder": str(folder),
         "status": run_folder.find(str(folder)).status,
-        "fetched": of("fetched"),
-        "missed": of("missed"),
+        "fetched": fields_of(events.FETCHED),
+        "missed": fields_of(events.MISSED),
     }

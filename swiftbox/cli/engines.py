@@ -1,14 +1,22 @@
-"""What `swiftbox engines` does: list, install, test and remove tools with pins of their own."""
+"""`engines`: list, install, test and remove the tools that need isolated environments."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from swiftbox.cli.verbs import answer, say
+from swiftbox.cli.output import (
+    DONE,
+    FAILED,
+    answer,
+    answer_json,
+    note,
+    say,
+    table_row,
+)
 from swiftbox.engines import ENGINES
 from swiftbox.engines.consent import confirm, install_cost
 from swiftbox.engines.engine import Engine
@@ -24,184 +32,219 @@ from swiftbox.engines.environment import (
     torch_is_large,
 )
 from swiftbox.engines.marker import read_marker
-from swiftbox.errors import MachineError, UserError
+from swiftbox.errors import MachineError
+from swiftbox.formatting import duration, size
 from swiftbox.language import text
-from swiftbox.menu.options.models import gigabytes, table_line
 
-WIDTHS = (9, 11, 8, 49)
-NOT_WELL = 1
+WIDTHS = (9, 11, 9, 48)
 
 
 def engines(options: argparse.Namespace) -> int:
-    """Do what is asked of the engines."""
-    actions = {None: _list, "list": _list, "install": _install, "remove": _remove, "test": _test}
-    try:
-        return actions[options.action](options)
-    except UserError as error:
-        if not getattr(options, "json", False):
-            raise
-        answer(json.dumps({"ok": False, "error": error.message, "hint": error.hint}))
-        return 2
+    """Do one of the actions on engines."""
+    actions: dict[str | None, Callable[[argparse.Namespace], int]] = {
+        None: list_engines,
+        "list": list_engines,
+        "install": install_engine,
+        "remove": remove_engine,
+        "test": verify_engines,
+    }
+    return actions[options.action](options)
 
 
-def _backend() -> str:
+def backend_here() -> str:
+    """Name the backend of this machine."""
     from swiftbox.devices.probe import probe
 
     return probe(Path.cwd()).backend
 
 
 def described(engine: Engine, backend: str) -> dict[str, Any]:
-    """Return what a list of engines shows of one."""
-    found = state(engine.name)
+    """Return what the list shows of one engine."""
+    current = state(engine.name)
     refusal = engine.refusal(backend)
-    there = found.status == "installed"
+    installed = current.status == "installed"
+    needed_bytes = 0 if refusal else disk_bytes(engine, backend)
     return {
         "name": engine.name,
         "about": engine.what_for(),
-        "status": found.status,
-        "reason": found.reason or (refusal if found.status == "absent" else ""),
+        "status": current.status,
+        "reason": current.reason or (refusal if current.status == "absent" else ""),
         "can_install": not refusal,
-        "versions": dict(found.versions),
+        "versions": dict(current.versions),
         "wanted": [] if refusal else list(engine.wanted(backend)),
-        "size_bytes": found.size_bytes if there else 0 if refusal else disk_bytes(engine, backend),
-        "size_is": "measured" if there or backend in engine.measured else "estimated",
-        "folder": str(found.folder),
+        "size_bytes": current.size_bytes if installed else needed_bytes,
+        "size_is": "measured" if installed or backend in engine.measured else "estimated",
+        "folder": str(current.folder),
     }
 
 
-def _list(options: argparse.Namespace) -> int:
-    backend = _backend()
-    rows = [described(one, backend) for one in ENGINES.values()]
+def list_engines(options: argparse.Namespace) -> int:
+    """List the engines: state, size, purpose, versions or the reason why not."""
+    backend = backend_here()
+    rows = [described(engine, backend) for engine in ENGINES.values()]
     if getattr(options, "json", False):
-        answer(json.dumps(rows, ensure_ascii=False))
-        return 0
+        answer_json(rows)
+        return DONE
     head = (text("engine", "引擎"), text("state", "状态"), text("size", "大小"))
-    answer(table_line((*head, text("what for", "用途")), WIDTHS, (2,)))
+    answer(table_row((*head, text("purpose", "用途")), WIDTHS, right=(2,)))
     for row in rows:
-        size = "" if row["size_bytes"] == 0 else gigabytes(row["size_bytes"])
-        mark = "" if row["size_is"] == "measured" or not size else "~"
-        cells = (row["name"], _status(row), mark + size, row["about"])
-        answer(table_line(cells, WIDTHS, (2,)))
+        disk = size(row["size_bytes"]) if row["size_bytes"] else ""
+        mark = "~" if disk and row["size_is"] == "estimated" else ""
+        cells = (row["name"], status_of(row), mark + disk, row["about"])
+        answer(table_row(cells, WIDTHS, right=(2,)))
         if row["reason"]:
             answer(f"  {row['reason'].splitlines()[0]}")
         elif row["versions"]:
-            answer(_versions(row["versions"]))
+            answer(versions_line(row["versions"]))
     say(text("~: estimated; next: ", "~：估计值；下一步：") + "swiftbox engines install NAME")
-    return 0
+    return DONE
 
 
-def _versions(said: dict[str, str]) -> str:
-    """Write as many versions as a line of 80 has room for."""
+def versions_line(versions: Mapping[str, str]) -> str:
+    """Write as many versions as fit in 80 columns."""
     line = " "
-    for name, version in said.items():
+    for name, version in versions.items():
         if len(line) + len(name) + len(version) > 74:
             return line + " ..."
         line += f" {name} {version}"
     return line
 
 
-def _status(row: dict[str, Any]) -> str:
+def status_of(row: Mapping[str, Any]) -> str:
+    """Name the state of an engine."""
     if row["status"] == "absent" and not row["can_install"]:
-        return text("not here", "不适用")
-    named = {
+        return text("unsupported", "不适用")
+    names = {
         "installed": text("installed", "已安装"),
         "incomplete": text("incomplete", "不完整"),
         "absent": text("absent", "未安装"),
     }
-    return named[row["status"]]
+    return names[row["status"]]
 
 
-def _install(options: argparse.Namespace) -> int:
-    engine, backend = find(options.name), _backend()
-    found = state(engine.name)
-    fresh = found.status == "installed" and read_marker(found.folder).get("backend") == backend
-    if not fresh:
-        require(engine, backend, found.folder, there_bytes=found.size_bytes)
-        _say_what_comes(engine, backend, found)
-        if not options.yes and sys.stdin.isatty() and not confirm(text("Install?", "安装吗？")):
-            return NOT_WELL
+# ---- install
+
+
+def install_engine(options: argparse.Namespace) -> int:
+    """Install an engine after saying what comes; resume an installation that was cut off."""
+    engine, backend = find(options.name), backend_here()
+    current = state(engine.name)
+    recorded = read_marker(current.folder).get("backend")
+    up_to_date = current.status == "installed" and recorded == backend
+    if not up_to_date and not agreed_to_install(engine, backend, current, options):
+        return FAILED
     try:
-        found = install(engine.name, backend, say=say)
+        current = install(engine.name, backend, say=say)
     except KeyboardInterrupt:
-        say(
-            text(
-                f"stopped; `swiftbox engines install {engine.name}` goes on from here",
-                f"已停止；`swiftbox engines install {engine.name}` 会从这里继续",
-            )
-        )
+        say_resumable(engine.name)
         raise
     if options.json:
-        answer(json.dumps({"ok": True, **described(engine, backend)}, ensure_ascii=False))
-        return 0
-    took = "" if fresh else f", {read_marker(found.folder)['seconds']:.0f} s"
-    size = gigabytes(found.size_bytes) + took
-    answer(text(f"{engine.name} is installed ({size})", f"{engine.name} 已安装（{size}）"))
-    answer(f"  {found.folder}")
-    return 0
+        answer_json({"ok": True, **described(engine, backend)})
+        return DONE
+    details = size(current.size_bytes)
+    if not up_to_date:
+        details += ", " + duration(read_marker(current.folder)["seconds"])
+    answer(text(f"{engine.name} is installed ({details})", f"{engine.name} 已安装（{details}）"))
+    answer(f"  {current.folder}")
+    return DONE
 
 
-def _say_what_comes(engine: Engine, backend: str, found: State) -> None:
+def agreed_to_install(
+    engine: Engine, backend: str, current: State, options: argparse.Namespace
+) -> bool:
+    """Check that the engine can be installed, say what that takes, and ask."""
+    require(engine, backend, current.folder, there_bytes=current.size_bytes)
+    say_what_comes(engine, backend, current)
+    if options.yes or not sys.stdin.isatty():
+        return True
+    return confirm(text("Install?", "是否安装？"))
+
+
+def say_what_comes(engine: Engine, backend: str, current: State) -> None:
+    """Say what is installed, where, and how much disk it takes."""
     say(f"{engine.name}: {engine.what_for()}")
-    if found.reason:
-        say(text(f"it is incomplete: {found.reason}", f"目前不完整：{found.reason}"))
-    say(text(f"into {found.folder}, ", f"装入 {found.folder}，") + install_cost(engine, backend))
+    if current.reason:
+        say(text(f"incomplete: {current.reason}", f"目前不完整：{current.reason}"))
+    say(
+        text(f"into {current.folder}, ", f"装入 {current.folder}，") + install_cost(engine, backend)
+    )
     say(" ".join(engine.wanted(backend)))
     if torch_is_large(engine, backend):
-        say(
+        note(
             text(
-                "note: the torch here brought CUDA libraries, so this one may too (about 4.5 GB "
-                "more); SWIFTBOX_TORCH_INDEX=URL names an index of CPU builds",
-                "提示：本机的 torch 带有 CUDA 库，此次也可能如此（约多 4.5 GB）；"
+                "torch on this machine brought CUDA libraries, so this one may too (about "
+                "4.2 GiB more); SWIFTBOX_TORCH_INDEX=URL names an index of CPU builds",
+                "本机的 torch 带有 CUDA 库，此次也可能如此（约多 4.2 GiB）；"
                 "可用 SWIFTBOX_TORCH_INDEX=URL 指定 CPU 版的源",
             )
         )
 
 
-def _remove(options: argparse.Namespace) -> int:
-    found = state(options.name)
-    if found.status != "absent" and not options.yes and not _agreed(found):
+def say_resumable(name: str) -> None:
+    """Say how to continue an interrupted installation."""
+    command = f"swiftbox engines install {name}"
+    say(text(f"stopped; `{command}` resumes", f"已停止；运行 `{command}` 可继续安装"))
+
+
+# ---- remove and test
+
+
+def remove_engine(options: argparse.Namespace) -> int:
+    """Delete an engine after asking."""
+    current = state(options.name)
+    if current.status != "absent" and not options.yes and not agreed_to_remove(current):
         raise MachineError(
             text("nothing was removed yet", "尚未删除任何内容"),
             hint=text("add --yes to delete it", "加上 --yes 才会删除"),
         )
-    freed = remove(options.name)
+    freed_bytes = remove(options.name)
     if options.json:
-        answer(json.dumps({"ok": True, "name": options.name, "freed_bytes": freed}))
-    elif freed:
-        size = gigabytes(freed)
-        answer(text(f"removed {options.name}: {size} freed", f"已删除 {options.name}，释放 {size}"))
+        answer_json({"ok": True, "name": options.name, "freed_bytes": freed_bytes})
+    elif freed_bytes:
+        freed = size(freed_bytes)
+        answer(
+            text(f"removed {options.name}: {freed} freed", f"已删除 {options.name}，释放 {freed}")
+        )
     else:
         answer(text(f"{options.name} is not installed", f"{options.name} 未安装"))
-    return 0
+    return DONE
 
 
-def _agreed(found: State) -> bool:
-    say(f"{found.folder}")
-    return sys.stdin.isatty() and confirm(text("Delete it?", "删除吗？"))
+def agreed_to_remove(current: State) -> bool:
+    """Ask whether to delete an engine; without a terminal nobody agrees."""
+    say(f"{current.folder}")
+    return sys.stdin.isatty() and confirm(text("Delete it?", "是否删除？"))
 
 
-def _test(options: argparse.Namespace) -> int:
-    names = (
-        [options.name]
-        if options.name
-        else [one for one in ENGINES if state(one).status != "absent"]
-    )
-    verdicts = {name: self_test(find(name).name) for name in names}
+def verify_engines(options: argparse.Namespace) -> int:
+    """Verify one engine, or all that are installed; the exit code tells whether all work."""
+    names = [options.name] if options.name else installed_names()
+    results = {name: self_test(find(name).name) for name in names}
     if options.json:
-        found = [
-            {"name": name, "ok": one.ok, "problem": one.problem, "cure": one.cure}
-            for name, one in verdicts.items()
-        ]
-        answer(json.dumps(found, ensure_ascii=False))
+        answer_json(
+            [
+                {"name": name, "ok": result.ok, "problem": result.problem, "cure": result.cure}
+                for name, result in results.items()
+            ]
+        )
+    elif not names:
+        say(text("no engine is installed", "没有已安装的引擎"))
     else:
-        for name, one in verdicts.items():
-            if one.ok:
-                answer(
-                    text(f"{name}: whole ({one.seconds} s)", f"{name}：完好（{one.seconds} 秒）")
-                )
-            else:
-                answer(f"{name}: {one.problem}")
-                answer(text(f"  cure: {one.cure}", f"  修复：{one.cure}"))
-        if not names:
-            say(text("no engine is installed", "没有已安装的引擎"))
-    return 0 if all(one.ok for one in verdicts.values()) else NOT_WELL
+        for name, result in results.items():
+            print_test(name, result)
+    return DONE if all(result.ok for result in results.values()) else FAILED
+
+
+def installed_names() -> list[str]:
+    """Return the engines that are installed, or partly so."""
+    return [name for name in ENGINES if state(name).status != "absent"]
+
+
+def print_test(name: str, result: Any) -> None:
+    """Print the result of a self-test and how to repair the engine."""
+    if result.ok:
+        seconds = duration(result.seconds)
+        answer(text(f"{name}: intact ({seconds})", f"{name}：完好（{seconds}）"))
+        return
+    answer(f"{name}: {result.problem}")
+    answer(text(f"  repair: {result.cure}", f"  修复：{result.cure}"))

@@ -1,4 +1,4 @@
-"""The command line: the verbs, and the only place that prints a UserError."""
+"""The entry point: runs a verb, and is the only place that prints a UserError."""
 
 from __future__ import annotations
 
@@ -7,53 +7,61 @@ import os
 import sys
 from collections.abc import Sequence
 
+from swiftbox.cli.output import DONE, INTERRUPTED, WRONG, answer_error, report_error
 from swiftbox.cli.parser import parser
 from swiftbox.errors import UserError
 from swiftbox.language import text
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    # No plugin of pydantic's is used; looking for some reads the metadata of every package.
+    command_line = list(sys.argv[1:] if arguments is None else arguments)
+    # swiftbox uses no pydantic plugins; looking for them reads the metadata of every package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        if not given:
-            from swiftbox.menu.home import main as menu
-
-            return menu()
-        options = parse(given)
-        from importlib import import_module
-
-        code: int = getattr(import_module(options.module), options.verb)(options)
-        return code
+        return run_verb(command_line) if command_line else open_menu()
     except UserError as error:
-        sys.stderr.write(f"error: {error.message}\n")
-        if error.hint:
-            sys.stderr.write(f"hint: {error.hint}\n")
+        report_error(error)
         return WRONG
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of `swiftbox ... | head` has left
+    except BrokenPipeError:  # the reader of `swiftbox ... | head` has closed the pipe
         sys.stderr.close()
         return DONE
 
 
-def parse(given: Sequence[str]) -> argparse.Namespace:
-    """Read the arguments; `key=value` may stand anywhere behind the file, also after options."""
+def open_menu() -> int:
+    """Open the menu; return its exit code."""
+    from swiftbox.menu.home import main as menu
+
+    return menu()
+
+
+def run_verb(command_line: Sequence[str]) -> int:
+    """Import the module of the verb and run it; return the exit code."""
+    from importlib import import_module
+
+    options = parse(command_line)
+    try:
+        code: int = getattr(import_module(options.module), options.verb)(options)
+    except UserError as error:
+        if not (getattr(options, "json", False) and getattr(options, "json_errors", False)):
+            raise
+        answer_error(error)
+        return WRONG
+    return code
+
+
+def parse(command_line: Sequence[str]) -> argparse.Namespace:
+    """Read the arguments; `key=value` may stand anywhere after the file, also after options."""
     top = parser()
-    options, rest = top.parse_known_args(given)
-    settings = [one for one in rest if "=" in one and not one.startswith("-")]
-    if len(settings) != len(rest) or (settings and not hasattr(options, "overrides")):
-        strange = [one for one in rest if one not in settings] or settings
-        top.error(
-            text(
-                f"unrecognized arguments: {' '.join(strange)}",
-                f"无法识别的参数：{' '.join(strange)}",
-            )
-        )
+    options, extra = top.parse_known_args(command_line)
+    settings = [word for word in extra if "=" in word and not word.startswith("-")]
+    takes_settings = hasattr(options, "overrides")
+    unknown = [word for word in extra if word not in settings or not takes_settings]
+    if unknown:
+        listed = " ".join(unknown)
+        top.error(text(f"unrecognized arguments: {listed}", f"无法识别的参数：{listed}"))
     if settings:
         options.overrides = [*options.overrides, *settings]
     return options

@@ -54,7 +54,7 @@ def test_the_list_says_what_each_is_for_and_why_it_is_not_here(
 
 def test_a_test_answers_by_its_exit_code_too(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["engines", "test"]) == 0
-    assert "toy: whole" in capsys.readouterr().out
+    assert "toy: intact" in capsys.readouterr().out
     (packages,) = toy.glob("lib/python3*/site-packages")
     (packages / "toy_helper.py").rename(packages / "aside.py")
     assert main(["engines", "test", "toy", "--json"]) == 1

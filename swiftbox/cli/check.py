@@ -1,0 +1,68 @@
+"""`check`: every mistake of a YAML, and what running it would do, without running it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swiftbox.cli.output import DONE, answer, answer_json, note, say
+from swiftbox.language import text
+
+if TYPE_CHECKING:
+    from swiftbox.launch.prepare import Prepared
+
+
+def check(options: argparse.Namespace) -> int:
+    """Find every mistake of a YAML without running it."""
+    from swiftbox.devices.imagined import imagined
+    from swiftbox.launch.prepare import prepare
+
+    machine = imagined(options.on) if options.on else None
+    prepared = prepare(Path(options.file), options.overrides, machine=machine)
+    if options.json:
+        answer_json(as_json(prepared))
+        return DONE
+    report(prepared)
+    if options.preview:
+        from swiftbox.display.preview import show
+        from swiftbox.tasks.load import of_training
+
+        show(of_training(prepared.plan.config))
+    return DONE
+
+
+def report(prepared: Prepared) -> None:
+    """Print the plan with its reasons, the rows, the estimates, missing engines, the command."""
+    for line in prepared.loaded.notes:
+        note(line)
+    for line in prepared.remarks:
+        say(line)
+    for decision in prepared.plan.notes:
+        answer(f"{decision.key}: {decision.value}  # {decision.why}")
+    if prepared.rows is not None:
+        answer(prepared.rows.summary())
+    for estimate in (prepared.estimate, prepared.forecast):
+        for line in estimate.lines() if estimate is not None else ():
+            answer(line)
+    for engine in prepared.engines:
+        answer(engine.line())
+    answer(text("command: ", "命令：") + " ".join(prepared.plan.command))
+
+
+def as_json(prepared: Prepared) -> dict[str, Any]:
+    """Return the same for programs."""
+    rows = prepared.rows
+    return {
+        "ok": True,
+        "notes": list(prepared.loaded.notes),
+        "remarks": list(prepared.remarks),
+        "config": prepared.plan.config.model_dump(mode="json"),
+        "reasons": {decision.key: decision.why for decision in prepared.plan.notes},
+        "command": list(prepared.plan.command),
+        "rows": rows.rows if rows else None,
+        "data": rows.data() if rows else None,
+        "fit": prepared.estimate.to_dict() if prepared.estimate else None,
+        "engines": [engine.to_dict() for engine in prepared.engines],
+        "whole": prepared.forecast.to_dict() if prepared.forecast else None,
+    }

@@ -1,0 +1,29 @@
+"""`doctor` and `demo`: what this machine has, and a first run on it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from swiftbox.cli.output import DONE, answer_json
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Show what this machine has and lacks."""
+    from swiftbox.devices.doctor import examine, render
+
+    examination = examine(Path.cwd())
+    if options.json:
+        answer_json(examination.to_dict())
+        return DONE
+    from rich.console import Console
+
+    Console().print(render(examination))
+    return DONE
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Make, train and try the starter model."""
+    from swiftbox.display.demo import demo as start
+
+    return start(Path(options.folder), name=options.name)

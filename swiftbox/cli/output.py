@@ -1,0 +1,72 @@
+"""What the command line writes: answers to stdout, talk and errors to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from swiftbox.errors import UserError
+from swiftbox.language import text
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+"""The exit codes: finished, failed, the request is wrong, interrupted."""
+
+RED, RESET = "\x1b[31m", "\x1b[0m"
+
+
+def answer(line: str) -> None:
+    """Write a line of the answer to stdout."""
+    sys.stdout.write(line + "\n")
+
+
+def answer_json(value: Any, *, indent: int | None = None) -> None:
+    """Write the answer for programs: one JSON value on stdout."""
+    answer(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def say(line: str) -> None:
+    """Write a line to stderr; a closed stderr is ignored."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(line + "\n")
+
+
+def note(line: str) -> None:
+    """Write a remark to stderr."""
+    say(text(f"note: {line}", f"提示：{line}"))
+
+
+def report_error(error: UserError) -> None:
+    """Write an error and its hint to stderr."""
+    label = text("error:", "错误：")
+    if uses_color(sys.stderr):
+        label = f"{RED}{label}{RESET}"
+    say(f"{label}{text(' ', '')}{error.message}")
+    if error.hint:
+        say(text(f"hint: {error.hint}", f"建议：{error.hint}"))
+
+
+def uses_color(stream: TextIO) -> bool:
+    """Tell whether colors may be written: a capable terminal, and NO_COLOR is not set."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
+def answer_error(error: UserError) -> None:
+    """Write an error as the answer for programs."""
+    answer_json({"ok": False, "error": error.message, "hint": error.hint})
+
+
+def table_row(cells: Sequence[str], widths: Sequence[int], *, right: Sequence[int] = ()) -> str:
+    """Align cells in columns; `right` lists the columns that are aligned to the right."""
+    from swiftbox.formatting import cut, pad
+
+    columns = [
+        pad(cut(cell, cells_wide), cells_wide, right=column in right)
+        for column, (cell, cells_wide) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return " ".join(columns).rstrip()

@@ -1,0 +1,69 @@
+"""`run`, and what every verb shares that starts a run: the live display or the background."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swiftbox.cli.output import note, say
+from swiftbox.language import text
+
+if TYPE_CHECKING:  # tasks and engines are loaded only to run
+    from swiftbox.engines.consent import Consent
+    from swiftbox.launch.prepare import Prepared
+    from swiftbox.launch.record import Ready
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a YAML."""
+    from swiftbox.launch.prepare import prepare
+
+    return launch(prepare(Path(options.file), options.overrides), options)
+
+
+def launch(prepared: Prepared, options: argparse.Namespace) -> int:
+    """Install the engines that are missing, record what was prepared, and run it."""
+    from swiftbox.engines.consent import install_missing
+    from swiftbox.launch.record import record
+
+    install_missing(prepared.engines, consent_of(options))
+    return run_recorded(record(prepared), options)
+
+
+def consent_of(options: argparse.Namespace) -> Consent:
+    """Return who agrees to installing an engine: --yes, or the person at the terminal."""
+    from swiftbox.engines import consent
+
+    return consent.agree if options.yes else consent.ask
+
+
+def run_recorded(ready: Ready, options: argparse.Namespace) -> int:
+    """Announce a recorded run; run it with the live display, or in the background."""
+    from swiftbox.display.live import View
+    from swiftbox.launch import run as launcher
+
+    announce(ready)
+    if options.detach:
+        command = f"swiftbox runs logs {ready.folder.name} -f"
+        say(text(f"follow it with {command}", f"跟踪运行：{command}"))
+        return launcher.run(ready, detach=True)
+    with View(plain=options.plain) as view:
+        return launcher.run(ready, on_event=view.event)
+
+
+def announce(ready: Ready) -> None:
+    """Say what was decided and where the run is recorded."""
+    for decision in ready.plan.notes:
+        say(f"  {decision.key}: {decision.value}  # {decision.why}")
+    for line in (*ready.prepared.remarks, *ready.prepared.outline):
+        say(line)
+    requested = ready.plan.config.output_dir
+    if requested != "auto" and Path(requested).expanduser().resolve() != ready.folder.resolve():
+        note(
+            text(
+                f"{requested} holds another run, which is left unchanged",
+                f"{requested} 中已有另一次运行，保持不变",
+            )
+        )
+    say(text(f"run folder: {ready.folder}", f"运行目录：{ready.folder}"))

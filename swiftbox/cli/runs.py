@@ -1,0 +1,143 @@
+"""`runs`: list, show, follow, stop, resume and rerun what was run here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from swiftbox.cli.output import DONE, FAILED, answer, answer_json, say
+from swiftbox.cli.run import launch
+from swiftbox.language import text
+from swiftbox.runs import folder as run_folder
+from swiftbox.runs.events import ENDING
+
+
+def runs(options: argparse.Namespace) -> int:
+    """Do one of the actions on runs."""
+    actions: dict[str | None, Callable[[argparse.Namespace], int]] = {
+        None: list_runs,
+        "list": list_runs,
+        "show": show_run,
+        "logs": print_logs,
+        "stop": stop_run,
+        "resume": start_again,
+        "rerun": start_again,
+    }
+    return actions[options.action](options)
+
+
+def list_runs(options: argparse.Namespace) -> int:
+    """List all runs, newest first; ask the servers among them for their health."""
+    from swiftbox.serving.client import healths
+
+    rows = [run_folder.run_summary(run) for run in run_folder.runs()]
+    served = [row for row in rows if row["url"]]
+    for row in rows:
+        row["health"] = None
+    for row, health in zip(served, healths([row["url"] for row in served]), strict=True):
+        row["health"] = health
+    if getattr(options, "json", False):
+        answer_json(rows)
+        return DONE
+    if not rows:
+        say(text("no runs yet; `swiftbox demo` makes some", "还没有运行；`swiftbox demo` 可生成"))
+    for row in rows:
+        answer(run_line(row))
+    return DONE
+
+
+def run_line(row: dict[str, Any]) -> str:
+    """Write one run: start, status, steps, loss, name, address."""
+    from swiftbox.display.pipeline import progress
+
+    started = time.strftime("%m-%d %H:%M", time.localtime(row["started"] or 0))
+    steps = f"{row['step']}/{row['total_steps']}" if row["step"] else "-"
+    if row["parts"]:
+        steps = progress(row["parts"])
+    loss = f"{row['loss']:.4f}" if row["loss"] is not None else "-"
+    address = f"  {row['url']}  {row['health']}" if row["url"] else ""
+    return f"{started}  {row['status']:<8} {steps:>11} {loss:>8}  {row['name']}{address}"
+
+
+def show_run(options: argparse.Namespace) -> int:
+    """Show the record of one run."""
+    run = run_folder.find(options.run)
+    record = run_folder.run_summary(run)
+    model = run.folder / run_folder.MODEL
+    record["checkpoints"] = [path.name for path in run_folder.checkpoints(run.folder)]
+    record["model"] = str(model) if model.is_dir() else None
+    events, _ = run_folder.read_events(run.folder)
+    endings = [event for event in events if event.get("event") in ENDING]
+    if endings:
+        record["ending"] = endings[-1]
+    if options.json:
+        answer_json(record)
+        return DONE
+    for number, step in enumerate(record.pop("parts"), start=1):
+        outputs = "  ".join(f"{key}: {value}" for key, value in (step["made"] or {}).items())
+        line = text(
+            f"step {number} {step['name']} ({step['task']}): {step['status']}  {outputs}",
+            f"步骤 {number} {step['name']}（{step['task']}）：{step['status']}  {outputs}",
+        )
+        answer(line.rstrip())
+    for key, value in record.items():
+        if value is not None and value != []:
+            answer(f"{key}: {readable(key, value)}")
+    return DONE
+
+
+def readable(key: str, value: Any) -> str:
+    """Write one value of a run's record."""
+    if key == "started":
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+    if key == "ending":
+        value = {name: field for name, field in value.items() if field is not None}
+        value.pop("time", None)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
+
+
+def print_logs(options: argparse.Namespace) -> int:
+    """Print what a run wrote, or follow it until it ends."""
+    from swiftbox.display.live import View
+    from swiftbox.launch.run import follow
+
+    run = run_folder.find(options.run)
+    if options.follow:
+        with View(plain=options.plain) as view:
+            return follow(run.folder, view.event)
+    folders = [run.folder / step["folder"] for step in run_folder.pipeline_steps(run)]
+    for log in (folder / run_folder.LOG for folder in (*folders, run.folder)):
+        if log.is_file():
+            sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
+    return DONE
+
+
+def stop_run(options: argparse.Namespace) -> int:
+    """Ask a run to save and stop, and wait for it."""
+    from swiftbox.launch.run import stop
+
+    run = run_folder.find(options.run)
+    if not run.is_active:
+        say(
+            text(
+                f"{run.name} is not running ({run.status})", f"{run.name} 未在运行（{run.status}）"
+            )
+        )
+        return DONE
+    if stop(run.folder, timeout_s=options.wait):
+        say(text(f"{run.name} has stopped", f"{run.name} 已停止"))
+        return DONE
+    say(text(f"{run.name} is still saving", f"{run.name} 仍在保存"))
+    return FAILED
+
+
+def start_again(options: argparse.Namespace) -> int:
+    """Resume a run in its folder, or rerun it in a new one."""
+    from swiftbox.launch.prepare import prepare_rerun, prepare_resume
+
+    prepare = prepare_resume if options.action == "resume" else prepare_rerun
+    return launch(prepare(run_folder.find(options.run).folder, options.overrides), options)

@@ -1,0 +1,1 @@
+"""The user guide: one Markdown page per topic and language, shown by `swiftbox guide TOPIC`."""
