@@ -172,10 +172,10 @@ ALIASES: Mapping[str, Alias] = {
     )
 }
 
-OWN_OF_TASK: Mapping[str, frozenset[str]] = {"evaluate": frozenset({"batch_size"})}
+TASK_KEYS: Mapping[str, frozenset[str]] = {"evaluate": frozenset({"batch_size"})}
 """Names that are a task's own keys, whatever they mean in another task."""
 
-OWN_VALUES: Mapping[str, Mapping[Any, Any]] = {
+VALUE_ALIASES: Mapping[str, Mapping[Any, Any]] = {
     "loss_type": LOSSES,
     "stage": STAGE_WORDS,
     "target_modules": {"all": "all-linear"},

@@ -1,8 +1,7 @@
-"""Read the blocks of a pipeline's `steps:`, each as its own file, with the line of each key."""
+"""Read the blocks of a pipeline's `steps:`, each like a file, with the line of each key."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +9,9 @@ from typing import Any
 
 import yaml
 
+from swiftbox.config.mistakes import did_you_mean
 from swiftbox.config.reading import (
+    FIRST_OVERRIDE,
     ConfigProblem,
     Loader,
     Settings,
@@ -19,11 +20,10 @@ from swiftbox.config.reading import (
     entries_of,
     plain_text,
 )
+from swiftbox.formatting import nearest
 from swiftbox.language import text
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-ASKED_FROM = 1_000_000
-"""The order of what was asked for on the command line begins here; a file has fewer lines."""
 
 
 @dataclass(frozen=True)
@@ -35,94 +35,87 @@ class Block:
     settings: Settings
 
 
-def blocks(steps: YamlEntry, outer: Settings) -> Iterator[Block]:
-    """Yield the blocks of a list; what is wrong with list and names goes to `outer`.
+def read_blocks(steps: YamlEntry, outer: Settings) -> Iterator[Block]:
+    """Yield the blocks of a list; problems of the list and of names are added to `outer`.
 
-    Settings of `outer` that are called `name.key` are taken from there and put over the block's.
+    Overrides in `outer` of the form `name.key` are taken from there and put over the block's.
     """
-    file = steps.where.rpartition(":")[0] if steps.order < ASKED_FROM else steps.written_as
-    asked = _addressed(outer)
-    seen: dict[str, str] = {}
+    file = steps.where.rpartition(":")[0] if steps.order < FIRST_OVERRIDE else steps.written_as
+    overrides = _overrides_by_step(outer)
+    places: dict[str, str] = {}
     for number, node in enumerate(_nodes(steps, outer), start=1):
         line = node.start_mark.line + 1
         where = f"{file}:{line}"
-        inner = Settings(where, first=line)
-        own, inherited = _pairs(node)
-        loader = Loader("")
-        try:
-            written = {
-                **entries_of(loader, inherited, Settings(where), file=file),
-                **entries_of(loader, own, inner, file=file),
-            }
-        finally:
-            loader.dispose()
+        inner = Settings(where, first_line=line)
+        written = _written(node, inner, file)
         name = _name(written.pop("name", None), number, where, outer)
-        if name in seen:
-            outer.problems.append(_twice(name, where, seen[name], line))
-        seen[name] = where
-        combine(written, asked.pop(name, {}), inner)
+        if name in places:
+            outer.problems.append(_repeated_name(name, where, places[name], line))
+        places[name] = where
+        combine(written, overrides.pop(name, {}), inner)
         yield Block(name, where, inner)
-    for name, entries in asked.items():
+    for name, entries in overrides.items():
         for entry in entries.values():
-            outer.problems.append(_nowhere(name, entry, list(seen)))
+            outer.problems.append(_no_such_step(name, entry, list(places)))
 
 
-def adopt(block: Block, outer: Settings) -> None:
-    """Hand on what there is to say of a block, under the names that its keys have outside."""
+def report(block: Block, outer: Settings) -> None:
+    """Add the notes, problems and keys of a block to the file's, as `block.key`."""
     outer.notes.extend(block.settings.notes)
-    for one in block.settings.problems:
-        key = f"{block.name}.{one.key}" if one.key else block.name
-        outer.problems.append(replace(one, key=key))
-    outer.inside.update(f"{block.name}.{key}" for key in block.settings.entries)
+    for problem in block.settings.problems:
+        key = f"{block.name}.{problem.key}" if problem.key else block.name
+        outer.problems.append(replace(problem, key=key))
+    outer.block_keys.update(f"{block.name}.{key}" for key in block.settings.entries)
 
 
-def _addressed(outer: Settings) -> dict[str, dict[str, YamlEntry]]:
-    """Take the settings that address a step from the command line, by the step's name."""
-    found: dict[str, dict[str, YamlEntry]] = {}
-    for key in [one for one in outer.entries if "." in one]:
-        if outer.entries[key].order < ASKED_FROM:
+def _overrides_by_step(outer: Settings) -> dict[str, dict[str, YamlEntry]]:
+    """Take the overrides that address a step, by the step's name."""
+    overrides: dict[str, dict[str, YamlEntry]] = {}
+    for key in [key for key in outer.entries if "." in key]:
+        if outer.entries[key].order < FIRST_OVERRIDE:
             continue
         name, _, inner = key.partition(".")
-        found.setdefault(name, {})[inner] = replace(outer.entries.pop(key), written_as=inner)
-    return found
+        overrides.setdefault(name, {})[inner] = replace(outer.entries.pop(key), written_as=inner)
+    return overrides
 
 
 def _nodes(steps: YamlEntry, outer: Settings) -> list[Any]:
-    nodes = steps.node.value if steps.node is not None else []
-    wrong = [one for one in nodes if not isinstance(one, yaml.MappingNode)]
-    if nodes and not wrong:
-        return list(nodes)
-    outer.problems.append(
-        ConfigProblem(
-            steps.where,
-            steps.written_as,
-            text(
-                "should be a list of blocks, each with name:, task: and the keys of that task",
-                "应为若干块的列表，每块含 name:、task: 及该任务的键",
-            ),
-            steps.order,
+    nodes = list(steps.node.value) if steps.node is not None else []
+    blocks = [node for node in nodes if isinstance(node, yaml.MappingNode)]
+    if not nodes or len(blocks) < len(nodes):
+        what = text(
+            "should be a list of blocks, each with name:, task: and the keys of that task",
+            "应为若干块的列表，每块含 name:、task: 及该任务的键",
         )
-    )
-    return [one for one in nodes if one not in wrong]
+        outer.problems.append(ConfigProblem(steps.where, steps.written_as, what, steps.order))
+    return blocks
 
 
-def _pairs(node: Any) -> tuple[list[tuple[Any, Any]], list[tuple[Any, Any]]]:
-    """Return a block's own keys, and those that `<<: *another` brought into it from elsewhere."""
+def _written(node: Any, inner: Settings, file: str) -> dict[str, YamlEntry]:
+    """Return the entries of a block over those that `<<: *another` brings into it."""
     begin, end = node.start_mark.index, node.end_mark.index
-    own = [one for one in node.value if begin <= one[0].start_mark.index <= end]
-    return own, [one for one in node.value if one not in own]
+    inside = [pair for pair in node.value if begin <= pair[0].start_mark.index <= end]
+    inherited = [pair for pair in node.value if pair not in inside]
+    loader = Loader("")
+    try:
+        return {
+            **entries_of(loader, inherited, Settings(inner.source), file=file),
+            **entries_of(loader, inside, inner, file=file),
+        }
+    finally:
+        loader.dispose()
 
 
 def _name(entry: YamlEntry | None, number: int, where: str, outer: Settings) -> str:
-    stands_in = f"steps[{number}]"
+    placeholder = f"steps[{number}]"
     if entry is None:
         what = text(
-            "name: is required: later steps and `swiftbox run FILE name.key=value` call it by that",
-            "name：必填，后面的步骤与 `swiftbox run FILE name.key=value` 以此称呼它",
+            "name: is required; later steps and `swiftbox run FILE name.key=value` refer to it",
+            "name：必填，后面的步骤与 `swiftbox run FILE name.key=value` 以此引用该步骤",
         )
         order = int(where.rpartition(":")[2])
-        outer.problems.append(ConfigProblem(where, stands_in, what, order))
-        return stands_in
+        outer.problems.append(ConfigProblem(where, placeholder, what, order))
+        return placeholder
     name = str(plain_text(entry))
     if NAME.fullmatch(name) is None:
         what = text(
@@ -130,27 +123,24 @@ def _name(entry: YamlEntry | None, number: int, where: str, outer: Settings) -> 
             f"应为至多 40 个字母、数字、- 与 _（当前为 {name}）",
         )
         outer.problems.append(ConfigProblem(entry.where, "name", what, entry.order))
-        return stands_in
+        return placeholder
     return name
 
 
-def _twice(name: str, where: str, first: str, line: int) -> ConfigProblem:
+def _repeated_name(name: str, where: str, first: str, line: int) -> ConfigProblem:
     what = text(f"{name} names two steps (the first at {first})", f"{name} 重名（首个在 {first}）")
     return ConfigProblem(where, "name", what, line)
 
 
-def _nowhere(name: str, entry: YamlEntry, known: list[str]) -> ConfigProblem:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+def _no_such_step(name: str, entry: YamlEntry, known: list[str]) -> ConfigProblem:
     what = text(f"no step is named {name}", f"没有名为 {name} 的步骤")
     listed = ", ".join(known)
-    what += (
-        text(f"; did you mean {near[0]}?", f"；是否想写 {near[0]}？")
-        if near
-        else text(f"; there are {listed}", f"；可选：{listed}")
+    what += did_you_mean(nearest(name, known, cutoff=0.5)) or text(
+        f"; there are {listed}", f"；可选：{listed}"
     )
     return ConfigProblem(entry.where, f"{name}.{entry.written_as}", what, entry.order)
 
 
-def keys_of(entries: Mapping[str, YamlEntry]) -> Iterator[tuple[str, YamlEntry]]:
-    """Yield what a block says, key by key, in the order of its lines."""
-    yield from sorted(entries.items(), key=lambda one: one[1].order)
+def in_line_order(entries: Mapping[str, YamlEntry]) -> Iterator[tuple[str, YamlEntry]]:
+    """Yield the keys of a block in the order of their lines."""
+    yield from sorted(entries.items(), key=lambda item: item[1].order)

@@ -107,19 +107,22 @@ class DownloadConfig(TaskConfig):
         return value
 
     @model_validator(mode="after")
-    def _something(self) -> DownloadConfig:
+    def _is_complete(self) -> DownloadConfig:
+        problems = []
         if self.hub == "local" and self.local_dir is None:
-            raise ValueError(
+            problems.append(
                 text(
-                    "local_dir: with hub: local it says where the copy goes",
-                    "local_dir: 使用 hub: local 时需给出复制到的目录",
+                    "local_dir: is required with hub: local; it is where the copy goes",
+                    "local_dir: 使用 hub: local 时必填，为复制到的目录",
                 )
             )
         if self.model is None and self.dataset is None:
-            raise ValueError(
+            problems.append(
                 text(
                     "model: give a model or a dataset to download",
                     "model: 请给出要下载的模型或数据集",
                 )
             )
+        if problems:
+            raise ValueError("\n".join(problems))
         return self

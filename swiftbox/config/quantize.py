@@ -199,9 +199,9 @@ class QuantizeConfig(QuantizeFields):
 
     @model_validator(mode="after")
     def _goes_together(self) -> QuantizeConfig:
-        for wrong in (_bits(self), _group_size(self), _dtype(self), _whose(self)):
-            if wrong:
-                raise ValueError(wrong)
+        problems = (_bits(self), _group_size(self), _dtype(self), _model_or_adapter(self))
+        if any(problems):
+            raise ValueError("\n".join(filter(None, problems)))
         return self
 
 
@@ -246,7 +246,7 @@ def _dtype(config: QuantizeConfig) -> str:
     return ""
 
 
-def _whose(config: QuantizeConfig) -> str:
+def _model_or_adapter(config: QuantizeConfig) -> str:
     if config.model is None and config.adapter is None:
         return text(
             "model: is required, or an adapter whose base is known",

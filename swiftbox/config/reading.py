@@ -10,11 +10,14 @@ from typing import Any
 
 import yaml
 
-from swiftbox.config.aliases import ALIASES, OWN_OF_TASK, OWN_VALUES
+from swiftbox.config.aliases import ALIASES, TASK_KEYS, VALUE_ALIASES
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+FIRST_OVERRIDE = 1_000_000
+"""The order of overrides begins here; a file has fewer lines."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class YamlEntry:
     written_as: str
     plain: str | None = None
     node: Any = field(default=None, compare=False, repr=False)
-    """What YAML made of a list: blocks in it have keys with lines of their own."""
+    """The YAML node of a list: blocks in it have keys with lines of theirs."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,16 @@ class ConfigProblem:
 
 @dataclass
 class Settings:
-    """The settings of one file under our own names, with what there is to say about them."""
+    """The settings of one file under our names, with the notes and problems found in them."""
 
     source: str
     entries: dict[str, YamlEntry] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     problems: list[ConfigProblem] = field(default_factory=list)
-    first: int = 0
+    first_line: int = 0
     """The line where they begin."""
-    inside: set[str] = field(default_factory=set)
-    """Keys that were given inside blocks, as `block.key`."""
+    block_keys: set[str] = field(default_factory=set)
+    """Keys that were set inside blocks, as `block.key`."""
 
     def values(self) -> dict[str, Any]:
         """Return the plain mapping of key to value."""
@@ -64,15 +67,19 @@ class Settings:
         """Raise all problems found so far as one error."""
         if not self.problems:
             return
-        ordered = sorted(self.problems, key=lambda one: one.order)
-        count = len(ordered)
-        task = self.entries["task"].value if "task" in self.entries else "train"
+        problems = sorted(dict.fromkeys(self.problems), key=lambda problem: problem.order)
+        count = len(problems)
         hint = text(
-            f"{count} thing{'s' if count > 1 else ''} to mend; "
-            f"`swiftbox schema {task}` lists every key with its values",
-            f"共 {count} 处需要修改；`swiftbox schema {task}` 列出所有键及取值",
+            f"{count} error{'s' if count > 1 else ''} to fix; "
+            f"`swiftbox schema {self._task()}` lists every key with its values",
+            f"共 {count} 处错误；`swiftbox schema {self._task()}` 列出所有键及取值",
         )
-        raise ConfigError("\n".join(str(one) for one in ordered), hint=hint)
+        raise ConfigError("\n".join(map(str, problems)), hint=hint)
+
+    def _task(self) -> str:
+        if "task" in self.entries:
+            return str(self.entries["task"].value)
+        return "TASK" if any(problem.key == "task" for problem in self.problems) else "train"
 
 
 def read_file(path: Path, overrides: Iterable[str] = ()) -> Settings:
@@ -83,7 +90,7 @@ def read_file(path: Path, overrides: Iterable[str] = ()) -> Settings:
         raise ConfigError(
             text(f"{path}: no such file", f"{path}：文件不存在"),
             hint=text(
-                "`swiftbox new sft-lora -o a.yaml` writes one to start from",
+                "`swiftbox new sft-lora -o a.yaml` writes a file to start from",
                 "`swiftbox new sft-lora -o a.yaml` 可生成一份起始文件",
             ),
         ) from None
@@ -99,22 +106,23 @@ def read_text(content: str, *, source: str, overrides: Iterable[str] = ()) -> Se
     settings = Settings(source)
     written = written_entries(content, settings)
     if not written:
-        settings.fail()  # what is not YAML lacks every key: that alone is worth saying
+        settings.fail()  # text that is not YAML lacks every key: report only that
     combine(written, _override_entries(overrides, settings, first=len(written)), settings)
     return settings
 
 
 def combine(
-    written: Mapping[str, YamlEntry], asked: Mapping[str, YamlEntry], settings: Settings
+    written: Mapping[str, YamlEntry], overrides: Mapping[str, YamlEntry], settings: Settings
 ) -> None:
-    """Put what a file says under our own names, and what was asked for beside it over that."""
-    task = (asked.get("task") or written.get("task") or YamlEntry("train", "", 0, "task")).value
-    own = OWN_OF_TASK.get(str(task), frozenset())
-    _normalise(written, settings, own)
-    base = dict(settings.entries)
+    """Put the entries of a file under our names, and the overrides over them."""
+    default = YamlEntry("train", "", 0, "task")
+    task = (overrides.get("task") or written.get("task") or default).value
+    task_keys = TASK_KEYS.get(str(task), frozenset())
+    _normalise(written, settings, task_keys)
+    from_file = dict(settings.entries)
     settings.entries.clear()
-    _normalise(asked, settings, own)
-    settings.entries = {**base, **settings.entries}
+    _normalise(overrides, settings, task_keys)
+    settings.entries = {**from_file, **settings.entries}
 
 
 def written_entries(content: str, settings: Settings) -> dict[str, YamlEntry]:
@@ -125,53 +133,39 @@ def written_entries(content: str, settings: Settings) -> dict[str, YamlEntry]:
         if node is None:
             return {}
         if not isinstance(node, yaml.MappingNode):
-            settings.problems.append(
-                ConfigProblem(
-                    f"{settings.source}:{node.start_mark.line + 1}",
-                    "",
-                    text("should be lines of `key: value`", "应为若干行 `key: value`"),
-                )
-            )
+            what = text("should be lines of `key: value`", "应为若干行 `key: value`")
+            _add_problem_of_line(settings, node.start_mark.line + 1, what)
             return {}
         return entries_of(loader, node.value, settings, file=settings.source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        what = error.problem or error.context or "?"
-        settings.problems.append(
-            ConfigProblem(
-                f"{settings.source}:{line}",
-                "",
-                text(f"is not YAML: {what}", f"不是合法的 YAML：{what}"),
-                line,
-            )
-        )
+        cause = error.problem or error.context or "?"
+        what = text(f"is not YAML: {cause}", f"不是合法的 YAML：{cause}")
+        _add_problem_of_line(settings, mark.line + 1 if mark else 1, what)
         return {}
     finally:
         loader.dispose()
 
 
+def _add_problem_of_line(settings: Settings, line: int, what: str) -> None:
+    settings.problems.append(ConfigProblem(f"{settings.source}:{line}", "", what, line))
+
+
 def entries_of(
     loader: Any, pairs: Sequence[tuple[Any, Any]], settings: Settings, *, file: str
 ) -> dict[str, YamlEntry]:
-    """Return the keys of one block of a file; add those that are given twice to the problems."""
-    found: dict[str, YamlEntry] = {}
+    """Return the keys of one block of a file; add repeated keys to the problems."""
+    entries: dict[str, YamlEntry] = {}
     for key_node, value_node in pairs:
         entry = _entry(loader, key_node, value_node, file)
-        if entry.written_as in found:
+        if entry.written_as in entries:
+            earlier = entries[entry.written_as].where
+            what = text(f"given twice (first at {earlier})", f"重复出现（首次在 {earlier}）")
             settings.problems.append(
-                ConfigProblem(
-                    entry.where,
-                    entry.written_as,
-                    text(
-                        f"given twice (first at {found[entry.written_as].where})",
-                        f"重复出现（首次在 {found[entry.written_as].where}）",
-                    ),
-                    entry.order,
-                )
+                ConfigProblem(entry.where, entry.written_as, what, entry.order)
             )
-        found[entry.written_as] = entry
-    return found
+        entries[entry.written_as] = entry
+    return entries
 
 
 def _entry(loader: Any, key_node: Any, value_node: Any, source: str) -> YamlEntry:
@@ -189,18 +183,16 @@ def _entry(loader: Any, key_node: Any, value_node: Any, source: str) -> YamlEntr
 def _override_entries(
     overrides: Iterable[str], settings: Settings, *, first: int
 ) -> dict[str, YamlEntry]:
-    found: dict[str, YamlEntry] = {}
-    for index, one in enumerate(overrides):
-        key, separator, plain = one.partition("=")
-        order = 1_000_000 + first + index
+    entries: dict[str, YamlEntry] = {}
+    for order, override in enumerate(overrides, start=FIRST_OVERRIDE + first):
+        key, separator, plain = override.partition("=")
         if not separator or not key:
-            settings.problems.append(
-                ConfigProblem(one, "", text("should be key=value", "应写成 key=value"), order)
-            )
+            what = text("should be key=value", "应写成 key=value")
+            settings.problems.append(ConfigProblem(override, "", what, order))
             continue
         value, node = _of_plain(plain)
-        found[key] = YamlEntry(value, f"{key}={plain}", order, key, plain, node)
-    return found
+        entries[key] = YamlEntry(value, f"{key}={plain}", order, key, plain, node)
+    return entries
 
 
 def _of_plain(plain: str) -> tuple[Any, Any]:
@@ -212,18 +204,20 @@ def _of_plain(plain: str) -> tuple[Any, Any]:
     return value, yaml.compose(plain, Loader=Loader) if isinstance(value, list) else None
 
 
-def _normalise(written: Mapping[str, YamlEntry], settings: Settings, own: Collection[str]) -> None:
-    """Put every entry under our own name, those in `own` as they are; note what is renamed.
+def _normalise(
+    written: Mapping[str, YamlEntry], settings: Settings, task_keys: Collection[str]
+) -> None:
+    """Put every entry under our name, those in `task_keys` unchanged; note what is renamed.
 
     Two names that disagree are a problem.
     """
     for name, entry in written.items():
-        alias = ALIASES.get(name) if name not in own else None
+        alias = ALIASES.get(name) if name not in task_keys else None
         translated = alias.translate(entry.value) if alias else None
         if translated is None:
             value = entry.value
-            if name in OWN_VALUES and isinstance(value, (str, int)):
-                value = OWN_VALUES[name].get(value, value)
+            if name in VALUE_ALIASES and isinstance(value, (str, int)):
+                value = VALUE_ALIASES[name].get(value, value)
             plain = entry.plain if value is entry.value else None
             _put(name, replace(entry, value=value, plain=plain), settings)
             continue
@@ -242,26 +236,20 @@ def _normalise(written: Mapping[str, YamlEntry], settings: Settings, own: Collec
 def _put(key: str, entry: YamlEntry, settings: Settings) -> None:
     earlier = settings.entries.get(key)
     if earlier and earlier.written_as != entry.written_as and earlier.value != entry.value:
-        settings.problems.append(
-            ConfigProblem(
-                entry.where,
-                entry.written_as,
-                text(
-                    f"says {key}: {entry.value}, but {earlier.written_as} "
-                    f"({earlier.where}) says {earlier.value}",
-                    f"表示 {key}: {entry.value}，但 {earlier.written_as}"
-                    f"（{earlier.where}）表示 {earlier.value}",
-                ),
-                entry.order,
-            )
+        what = text(
+            f"sets {key}: {entry.value}, but {earlier.written_as} "
+            f"({earlier.where}) sets {earlier.value}",
+            f"表示 {key}: {entry.value}，但 {earlier.written_as}"
+            f"（{earlier.where}）表示 {earlier.value}",
         )
+        settings.problems.append(ConfigProblem(entry.where, entry.written_as, what, entry.order))
         return
     settings.entries[key] = entry
 
 
 def plain_text(entry: YamlEntry) -> Any:
-    """Return what was typed where YAML 1.1 made a number, a date or a boolean of it."""
-    made = (bool, int, float, datetime.date)
-    if isinstance(entry.value, made) and entry.plain is not None:
+    """Return what was typed where YAML 1.1 reads a number, a date or a boolean."""
+    converted = (bool, int, float, datetime.date)
+    if isinstance(entry.value, converted) and entry.plain is not None:
         return entry.plain
     return entry.value

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.aliases import ALIASES, OWN_VALUES
+from swiftbox.config.aliases import ALIASES, VALUE_ALIASES
 from swiftbox.config.fields import cards
 from swiftbox.config.groups import as_list
 from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry, read_text
@@ -89,7 +89,9 @@ def _findings(written: Written, given: Given, tool: Tool) -> Iterable[Finding]:
     if key in known_keys():
         plain = isinstance(value, (str, int, bool))
         return [
-            Finding("taken", {key: OWN_VALUES.get(key, {}).get(value, value) if plain else value})
+            Finding(
+                "taken", {key: VALUE_ALIASES.get(key, {}).get(value, value) if plain else value}
+            )
         ]
     near = get_close_matches(key, {*tool.rows, *ALIASES, *known_keys()}, n=1, cutoff=0.75)
     what = text(f"not known to {tool.title} or here", f"{tool.title} 与此处均无此键")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.checking import build
+from swiftbox.config.checking import build, check_without_class
+from swiftbox.config.mistakes import not_a_choice
 from swiftbox.config.reading import ConfigProblem, Settings, read_file, read_text
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
+from swiftbox.formatting import nearest
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
-from swiftbox.tasks.pipeline.steps import PIPELINE, settle_steps, unknown_task
+from swiftbox.tasks.pipeline.steps import PIPELINE, settle_steps
 from swiftbox.tasks.task import Task
+from swiftbox.tasks.unknown_task import check_without_task, unknown_task
 
 
 @dataclass(frozen=True)
@@ -54,34 +56,35 @@ def typed(settings: Settings) -> Loaded:
     settings.fail()
     if config is None:  # fail() raised unless a mistake went unrecorded
         raise ConfigError(settings.source)
-    return Loaded(config, tuple(settings.notes), frozenset({*settings.entries, *settings.inside}))
+    return Loaded(
+        config, tuple(settings.notes), frozenset({*settings.entries, *settings.block_keys})
+    )
 
 
 def _made(settings: Settings) -> TaskConfig | None:
     """Make the config; on mistakes add them to the settings and return None."""
-    task = _task(settings)
+    entry = settings.entries.get("task")
+    if entry is not None and entry.value not in TASKS:
+        settings.problems.append(unknown_task(entry, list(TASKS)))
+        settle_steps(settings, _made)
+        check_without_task(settings, list(TASKS))
+        return None
+    task = TASKS["train"] if entry is None else TASKS[str(entry.value)]
     if task.name == "train":
         _follow_loss(settings)
     if task.name == PIPELINE:
         settle_steps(settings, _made)
     model = _class(task, settings)
+    if model is None:
+        _leave_to_other_tasks(task, settings)
+        _check_without_class(task, settings)
+        return None
     elsewhere: Mapping[str, str] = {}
-    # Who owns a key that is not the task's takes a look at all of them.
+    # The owner of a key that is not this task's is looked for in all tasks: import them only then.
     if not model.model_fields.keys() >= settings.entries.keys():
         _leave_to_other_tasks(task, settings)
         elsewhere = _elsewhere(task, model)
     return build(model, settings, elsewhere)
-
-
-def _task(settings: Settings) -> Task[Any]:
-    entry = settings.entries.get("task")
-    if entry is None:
-        return TASKS["train"]
-    if entry.value in TASKS:
-        return TASKS[str(entry.value)]
-    settings.problems.append(unknown_task(entry, TASKS))
-    del settings.entries["task"]
-    return TASKS["train"]
 
 
 OWN_METHODS = ("orpo", "simpo", "cpo")
@@ -114,28 +117,22 @@ def _follow_loss(settings: Settings) -> None:
     )
 
 
-def _class(task: Task[Any], settings: Settings) -> type[TaskConfig]:
+def _class(task: Task[Any], settings: Settings) -> type[TaskConfig] | None:
+    """Return the config class that the discriminator picks; None where its value is wrong."""
     entry = settings.entries.get(task.discriminator)
     if entry is None:
         return task.config_classes[task.default]
-    if entry.value in task.config_classes:
-        return task.config_classes[str(entry.value)]
-    known = ", ".join(task.config_classes)
-    near = difflib.get_close_matches(str(entry.value), list(task.config_classes), n=1, cutoff=0.5)
-    end = text(f"; did you mean {near[0]}?", f"；是否想写 {near[0]}？") if near else ""
-    settings.problems.append(
-        ConfigProblem(
-            entry.where,
-            task.discriminator,
-            text(
-                f"should be one of {known} (got {entry.value}){end}",
-                f"应为其中之一：{known}（当前为 {entry.value}）{end}",
-            ),
-            entry.order,
-        )
-    )
-    del settings.entries[task.discriminator]
-    return task.config_classes[task.default]
+    return task.config_classes.get(str(entry.value))
+
+
+def _check_without_class(task: Task[Any], settings: Settings) -> None:
+    """Report the wrong discriminator, and what is wrong with the other keys in any case."""
+    entry = settings.entries.pop(task.discriminator)
+    what = not_a_choice(entry.value, list(task.config_classes))
+    settings.problems.append(ConfigProblem(entry.where, task.discriminator, what, entry.order))
+    meant = nearest(str(entry.value), task.config_classes, cutoff=0.5) or task.default
+    others = [model for name, model in task.config_classes.items() if name != meant]
+    check_without_class([task.config_classes[meant], *others], settings)
 
 
 def _keys(task: Task[Any]) -> set[str]:

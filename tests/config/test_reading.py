@@ -148,7 +148,7 @@ def test_names_of_other_tools_are_read_and_said(written: str, key: str, value: o
 def test_two_names_that_disagree_are_a_mistake() -> None:
     found = mistakes(BASE + "lora_rank: 8\nlora_r: 16\n")
     assert found == [
-        "a.yaml:4 lora_r: says lora_rank: 16, but lora_rank (a.yaml:3) says 8",
+        "a.yaml:4 lora_r: sets lora_rank: 16, but lora_rank (a.yaml:3) sets 8",
     ]
 
 

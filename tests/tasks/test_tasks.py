@@ -48,7 +48,7 @@ def test_a_download_of_nothing_is_a_mistake() -> None:
 
 
 def test_a_copy_wants_a_place() -> None:
-    with pytest.raises(ConfigError, match="says where the copy goes"):
+    with pytest.raises(ConfigError, match="is where the copy goes"):
         read("task: download\nhub: local\nmodel: x\n")
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from swiftbox.config.blocks import Block, adopt, blocks, keys_of
+from swiftbox.config.blocks import Block, in_line_order, read_blocks, report
+from swiftbox.config.mistakes import did_you_mean
 from swiftbox.config.pipeline import NOT_OF_A_STEP, PipelineStep
 from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry
 from swiftbox.config.references import OutputReference, misspelt, references
 from swiftbox.config.task import TaskConfig
+from swiftbox.formatting import nearest
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
+from swiftbox.tasks.unknown_task import check_without_task, unknown_task
 
 PIPELINE = "pipeline"
 
@@ -25,7 +27,7 @@ def settle_steps(settings: Settings, make: Make) -> None:
     entry = settings.entries.get("steps")
     if entry is None:
         return
-    found = list(blocks(entry, settings))
+    found = list(read_blocks(entry, settings))
     made: dict[str, Made] = {}
     lines = {block.name: block.where for block in found}
     steps = []
@@ -36,42 +38,34 @@ def settle_steps(settings: Settings, make: Make) -> None:
         made[block.name] = config
         if config is not None and len(block.settings.problems) == said:
             steps.append(PipelineStep(name=block.name, config=config))
-        adopt(block, settings)
+        report(block, settings)
     settings.entries["steps"] = replace(entry, value=tuple(steps), plain=None)
 
 
 def _made(block: Block, make: Make) -> Made:
     """Return the typed config of a block, None when something is wrong with it."""
     inner = block.settings
-    task = inner.entries.get("task")
-    if task is None:
-        known = ", ".join(one for one in TASKS if one != PIPELINE)
-        what = text(f"is required: one of {known}", f"必填，应为其中之一：{known}")
-        inner.problems.append(ConfigProblem(block.where, "task", what, inner.first))
-        return None
-    if task.value not in TASKS:
-        inner.problems.append(unknown_task(task, [one for one in TASKS if one != PIPELINE]))
-        return None
-    if task.value == PIPELINE:
-        what = text("a pipeline has no pipelines as steps", "流水线的步骤不能是流水线")
-        inner.problems.append(ConfigProblem(task.where, "task", what, task.order))
-        return None
+    known = [name for name in TASKS if name != PIPELINE]
     folder = inner.entries.get("output_dir")
     if folder is not None and folder.value != "auto":
         inner.problems.append(_elsewhere(folder))
     for key in NOT_OF_A_STEP:
         inner.entries.pop(key, None)
-    return make(inner)
-
-
-def unknown_task(entry: YamlEntry, known: Iterable[str]) -> ConfigProblem:
-    """Describe a task that there is not."""
-    listed = ", ".join(known)
-    what = text(
-        f"should be one of {listed} (got {entry.value})",
-        f"应为其中之一：{listed}（当前为 {entry.value}）",
-    )
-    return ConfigProblem(entry.where, "task", what, entry.order)
+    task = inner.entries.get("task")
+    if task is not None and task.value in known:
+        return make(inner)
+    if task is None:
+        listed = ", ".join(known)
+        what = text(f"is required: one of {listed}", f"必填，应为其中之一：{listed}")
+        inner.problems.append(ConfigProblem(block.where, "task", what, inner.first_line))
+    elif task.value == PIPELINE:
+        what = text("a pipeline has no pipelines as steps", "流水线的步骤不能是流水线")
+        inner.problems.append(ConfigProblem(task.where, "task", what, task.order))
+        return None
+    else:
+        inner.problems.append(unknown_task(task, known))
+    check_without_task(inner, known)
+    return None
 
 
 def _elsewhere(folder: YamlEntry) -> ConfigProblem:
@@ -84,7 +78,7 @@ def _elsewhere(folder: YamlEntry) -> ConfigProblem:
 
 def _refer(block: Block, earlier: Mapping[str, Made], lines: Mapping[str, str]) -> None:
     """Add the references of a block that lead nowhere."""
-    for key, entry in keys_of(block.settings.entries):
+    for key, entry in in_line_order(block.settings.entries):
         wrong = [_wrong(one, block.name, earlier, lines) for one in references(entry.value)]
         if odd := misspelt(entry.value):
             form = "${step.output}"
@@ -106,10 +100,8 @@ def _wrong(
             f"{one}：{one.step} 在其后（{where}）；步骤只能使用前面的结果",
         )
     if one.step not in earlier:
-        near = difflib.get_close_matches(one.step, list(lines), n=1, cutoff=0.5)
         what = text(f"{one}: no step is named {one.step}", f"{one}：没有名为 {one.step} 的步骤")
-        end = text(f"; did you mean {near[0]}?", f"；是否想写 {near[0]}？") if near else ""
-        return what + end
+        return what + did_you_mean(nearest(one.step, lines, cutoff=0.5))
     config = earlier[one.step]
     if config is None:
         return ""  # what is wrong with that step is said there
