@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from swiftbox.engines.marker import MARKER, find
+from swiftbox.engines.state import MARKER, engine_named
 
 PACKAGE = """\
 import json, os, pathlib, time, types, urllib.request
@@ -87,7 +87,7 @@ def install(home: Path) -> Path:
         "engine": "evalscope",
         "backend": "cpu",
         "folder": str(folder),
-        "wanted": list(find("evalscope").wanted("cpu")),
+        "wanted": list(engine_named("evalscope").requested("cpu")),
         "versions": {},
     }
     (folder / MARKER).write_text(json.dumps(marker), "utf-8")

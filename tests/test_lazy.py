@@ -68,5 +68,5 @@ def test_a_check_loads_only_what_it_needs(tmp_path: Path) -> None:
     assert exit_code == 0
     assert "swiftbox.methods.pt" in loaded
     others = ("swiftbox.methods.dpo", "swiftbox.tasks.merge", "swiftbox.tasks.pipeline.task")
-    others += ("swiftbox.engines.environment", "swiftbox.tasks.download")
+    others += ("swiftbox.engines.install", "swiftbox.tasks.download")
     assert not {*NEEDLESS, *others} & set(loaded)

@@ -20,18 +20,10 @@ from swiftbox.cli.output import (
 from swiftbox.engines import ENGINES
 from swiftbox.engines.consent import confirm, install_cost
 from swiftbox.engines.engine import Engine
-from swiftbox.engines.environment import (
-    State,
-    disk_bytes,
-    find,
-    install,
-    remove,
-    require,
-    self_test,
-    state,
-    torch_is_large,
-)
-from swiftbox.engines.marker import read_marker
+from swiftbox.engines.install import install, remove
+from swiftbox.engines.preconditions import disk_bytes, require_installable, torch_is_large
+from swiftbox.engines.self_test import self_test
+from swiftbox.engines.state import EngineState, engine_named, engine_state, read_marker
 from swiftbox.errors import MachineError
 from swiftbox.formatting import duration, size
 from swiftbox.language import text
@@ -60,18 +52,18 @@ def backend_here() -> str:
 
 def described(engine: Engine, backend: str) -> dict[str, Any]:
     """Return what the list shows of one engine."""
-    current = state(engine.name)
+    current = engine_state(engine.name)
     refusal = engine.refusal(backend)
     installed = current.status == "installed"
     needed_bytes = 0 if refusal else disk_bytes(engine, backend)
     return {
         "name": engine.name,
-        "about": engine.what_for(),
+        "about": engine.purpose(),
         "status": current.status,
         "reason": current.reason or (refusal if current.status == "absent" else ""),
         "can_install": not refusal,
         "versions": dict(current.versions),
-        "wanted": [] if refusal else list(engine.wanted(backend)),
+        "wanted": [] if refusal else list(engine.requested(backend)),
         "size_bytes": current.size_bytes if installed else needed_bytes,
         "size_is": "measured" if installed or backend in engine.measured else "estimated",
         "folder": str(current.folder),
@@ -127,8 +119,8 @@ def status_of(row: Mapping[str, Any]) -> str:
 
 def install_engine(options: argparse.Namespace) -> int:
     """Install an engine after saying what comes; resume an installation that was cut off."""
-    engine, backend = find(options.name), backend_here()
-    current = state(engine.name)
+    engine, backend = engine_named(options.name), backend_here()
+    current = engine_state(engine.name)
     recorded = read_marker(current.folder).get("backend")
     up_to_date = current.status == "installed" and recorded == backend
     if not up_to_date and not agreed_to_install(engine, backend, current, options):
@@ -150,25 +142,25 @@ def install_engine(options: argparse.Namespace) -> int:
 
 
 def agreed_to_install(
-    engine: Engine, backend: str, current: State, options: argparse.Namespace
+    engine: Engine, backend: str, current: EngineState, options: argparse.Namespace
 ) -> bool:
     """Check that the engine can be installed, say what that takes, and ask."""
-    require(engine, backend, current.folder, there_bytes=current.size_bytes)
+    require_installable(engine, backend, current.folder, existing_bytes=current.size_bytes)
     say_what_comes(engine, backend, current)
     if options.yes or not sys.stdin.isatty():
         return True
     return confirm(text("Install?", "是否安装？"))
 
 
-def say_what_comes(engine: Engine, backend: str, current: State) -> None:
+def say_what_comes(engine: Engine, backend: str, current: EngineState) -> None:
     """Say what is installed, where, and how much disk it takes."""
-    say(f"{engine.name}: {engine.what_for()}")
+    say(f"{engine.name}: {engine.purpose()}")
     if current.reason:
         say(text(f"incomplete: {current.reason}", f"目前不完整：{current.reason}"))
     say(
         text(f"into {current.folder}, ", f"装入 {current.folder}，") + install_cost(engine, backend)
     )
-    say(" ".join(engine.wanted(backend)))
+    say(" ".join(engine.requested(backend)))
     if torch_is_large(engine, backend):
         note(
             text(
@@ -191,7 +183,7 @@ def say_resumable(name: str) -> None:
 
 def remove_engine(options: argparse.Namespace) -> int:
     """Delete an engine after asking."""
-    current = state(options.name)
+    current = engine_state(options.name)
     if current.status != "absent" and not options.yes and not agreed_to_remove(current):
         raise MachineError(
             text("nothing was removed yet", "尚未删除任何内容"),
@@ -210,7 +202,7 @@ def remove_engine(options: argparse.Namespace) -> int:
     return DONE
 
 
-def agreed_to_remove(current: State) -> bool:
+def agreed_to_remove(current: EngineState) -> bool:
     """Ask whether to delete an engine; without a terminal nobody agrees."""
     say(f"{current.folder}")
     return sys.stdin.isatty() and confirm(text("Delete it?", "是否删除？"))
@@ -219,7 +211,7 @@ def agreed_to_remove(current: State) -> bool:
 def verify_engines(options: argparse.Namespace) -> int:
     """Verify one engine, or all that are installed; the exit code tells whether all work."""
     names = [options.name] if options.name else installed_names()
-    results = {name: self_test(find(name).name) for name in names}
+    results = {name: self_test(engine_named(name).name) for name in names}
     if options.json:
         answer_json(
             [
@@ -237,7 +229,7 @@ def verify_engines(options: argparse.Namespace) -> int:
 
 def installed_names() -> list[str]:
     """Return the engines that are installed, or partly so."""
-    return [name for name in ENGINES if state(name).status != "absent"]
+    return [name for name in ENGINES if engine_state(name).status != "absent"]
 
 
 def print_test(name: str, result: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tools whose pins fight ours, each pinned in an environment of its own; one explicit table."""
+"""Tools with conflicting pins, each in a separate environment; one explicit table."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from swiftbox.engines.engine import COMPILER, EVERYWHERE, PCRE2, PYTHON_HEADERS, Engine
 
 TORCH = "2.13.0"
-"""The torch of our own environment, where a tool can share it: its wheel is in pip's cache."""
+"""The same torch as swiftbox's, where a tool can use it: its wheel is in pip's cache."""
 
 
 def _with_torch(cpu: int) -> dict[str, int]:
-    """Return the sizes of a tool by backend, from that with a CPU torch: the rest is torch."""
+    """Return a tool's disk space by backend, given that with a CPU torch: the rest is torch."""
     return {EVERYWHERE: cpu, "cuda": cpu + 6_000_000_000, "rocm": cpu + 13_000_000_000}
 
 
@@ -31,7 +31,7 @@ GPTQ = Engine(
             "numpy==2.2.6",
         )
     },
-    # Built here with what the first step brought; the small ones move with gptqmodel.
+    # Compiled against the packages of the first step; the small ones follow gptqmodel.
     late=(
         "gptqmodel==7.6.0",
         "optimum==2.3.0",
@@ -44,7 +44,7 @@ GPTQ = Engine(
     ),
     python=(10, 13),
     system=(COMPILER, PYTHON_HEADERS, PCRE2),
-    # It takes half of the cores as workers, and one worker alone waits for itself.
+    # It uses half of the cores as workers, and a single worker waits for itself.
     env_on_few_cores={"GPTQMODEL_CPU_WORKERS": "2"},
     size_bytes=_with_torch(1_400_000_000),
     measured=("cpu",),
@@ -172,5 +172,5 @@ assert callable(sglang.Engine)
 )
 
 ENGINES: Mapping[str, Engine] = {
-    one.name: one for one in (GPTQ, COMPRESS, EVALSCOPE, LM_EVAL, VLLM, LMDEPLOY, SGLANG)
+    engine.name: engine for engine in (GPTQ, COMPRESS, EVALSCOPE, LM_EVAL, VLLM, LMDEPLOY, SGLANG)
 }

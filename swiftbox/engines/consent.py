@@ -13,7 +13,7 @@ from swiftbox.language import text
 
 if TYPE_CHECKING:  # most runs need no engine
     from swiftbox.engines.engine import Engine
-    from swiftbox.engines.environment import State
+    from swiftbox.engines.state import EngineState
 
 YES = ("y", "yes", "是", "好")
 
@@ -23,7 +23,7 @@ class MissingEngine:
     """An engine that a run needs and that is not installed, or only in part."""
 
     engine: Engine
-    state: State
+    state: EngineState
     backend: str
 
     @property
@@ -36,15 +36,14 @@ class MissingEngine:
         reason = self.state.reason or text("not installed", "未安装")
         cost = install_cost(self.engine, self.backend)
         return text(
-            f"engine {self.engine.name} ({self.engine.what_for()}): {reason}; "
+            f"engine {self.engine.name} ({self.engine.purpose()}): {reason}; "
             f"{cost}: {self.command}",
-            f"引擎 {self.engine.name}（{self.engine.what_for()}）：{reason}；"
-            f"{cost}：{self.command}",
+            f"引擎 {self.engine.name}（{self.engine.purpose()}）：{reason}；{cost}：{self.command}",
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the engine as plain data for `--json`."""
-        from swiftbox.engines.environment import disk_bytes
+        from swiftbox.engines.preconditions import disk_bytes
 
         return {
             "name": self.engine.name,
@@ -61,7 +60,7 @@ Consent = Callable[[tuple[MissingEngine, ...]], bool]
 
 def install_cost(engine: Engine, backend: str) -> str:
     """Describe the disk space and the time that an install takes; unmeasured sizes say so."""
-    from swiftbox.engines.environment import disk_bytes
+    from swiftbox.engines.preconditions import disk_bytes
 
     space = size(disk_bytes(engine, backend))
     minutes = f"{engine.minutes:g}"
@@ -78,20 +77,21 @@ def missing_engines(names: Iterable[str], backend: str) -> tuple[MissingEngine, 
     required = tuple(dict.fromkeys(names))
     if not required:
         return ()
-    from swiftbox.engines.environment import find
+    from swiftbox.engines.state import engine_named
 
-    engines = [MissingEngine(find(name), _state(name, backend), backend) for name in required]
+    engines = [
+        MissingEngine(engine_named(name), _state(name, backend), backend) for name in required
+    ]
     return tuple(engine for engine in engines if engine.state.status != "installed")
 
 
-def _state(name: str, backend: str) -> State:
+def _state(name: str, backend: str) -> EngineState:
     """Return the state of an engine; one whose torch is for another backend is incomplete."""
-    from swiftbox.engines.environment import find, state
-    from swiftbox.engines.marker import read_marker
+    from swiftbox.engines.state import engine_named, engine_state, read_marker
 
-    installed = state(name)
+    installed = engine_state(name)
     built_for = read_marker(installed.folder).get("backend", backend)
-    if installed.status != "installed" or not find(name).torch or built_for == backend:
+    if installed.status != "installed" or not engine_named(name).torch or built_for == backend:
         return installed
     reason = text(f"its torch is for {built_for}", f"其 torch 用于 {built_for}")
     return replace(installed, status="incomplete", reason=reason)
@@ -102,10 +102,10 @@ def require_installable(names: Iterable[str], backend: str) -> tuple[MissingEngi
     missing = missing_engines(names, backend)
     if not missing:
         return ()
-    from swiftbox.engines.environment import require
+    from swiftbox.engines.preconditions import require_installable
 
     for engine in missing:
-        require(engine.engine, engine.backend, engine.state.folder)
+        require_installable(engine.engine, engine.backend, engine.state.folder)
     return missing
 
 
@@ -119,7 +119,7 @@ def install_missing(missing: tuple[MissingEngine, ...], consent: Consent) -> Non
             hint=" && ".join(engine.command for engine in missing)
             + text(", or --yes to install it now", "，或加 --yes 立即安装"),
         )
-    from swiftbox.engines.environment import install
+    from swiftbox.engines.install import install
 
     for engine in missing:
         install(engine.engine.name, engine.backend, say=_write)

@@ -1,4 +1,4 @@
-"""One tool with pins of its own: what pip is told, what the machine must have, how it is tried."""
+"""One engine: what pip installs, what the machine must have, how it is tested."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from swiftbox.devices.backends import BACKENDS
 from swiftbox.language import text
 
 EVERYWHERE = "*"
-"""The key of what holds for every backend that has no entry of its own."""
-
+"""The key for every backend without an entry."""
 
 FEW_CORES = 4
 
 
 @dataclass(frozen=True)
 class SystemPackage:
-    """Something that pip cannot bring: how to tell whether it is there, and its packages."""
+    """A package that pip cannot install: how to detect it, and its name per package manager."""
 
     name: str
-    is_there: Callable[[], bool]
+    is_installed: Callable[[], bool]
     apt: str
     dnf: str
     brew: str
@@ -61,96 +60,96 @@ PCRE2 = SystemPackage("pcre2.h", _has_pcre2_headers, "libpcre2-dev", "pcre2-deve
 class Engine:
     """A row of the table of engines.
 
-    `requirements` are what follows `pip install`, by backend, with exact pins; where a backend has
-    none, the install cell of `capability` in backends.csv speaks. `torch` is put in first, from
-    the index of the machine's kind, and pinned on every later command; empty: the tool wants none,
-    or brings its own. `late` comes in a second step, with `late_options`: packages whose build
-    needs what the first step brought.
+    `requirements` are the arguments of `pip install`, by backend, with exact pins; for a backend
+    without any, the install cell of `capability` in backends.csv counts. `torch` is installed
+    first, from the wheel index of the backend, and pinned on every later command; empty if the
+    tool needs none or installs its own. `late` are packages whose build needs the earlier ones;
+    they are installed in a second step, with `late_options`.
     """
 
     name: str
     about: tuple[str, str]
     """What it is for, in English and Chinese."""
     selftest: str
-    """Python that is run in the environment: imports the tool and uses it a little."""
+    """Python code that runs in the environment: imports the tool and uses it briefly."""
     requirements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     capability: str = ""
-    """The column of backends.csv that tells where it runs; empty: `backends` tells."""
+    """The column of backends.csv that says where it runs; if empty, `backends` says it."""
     backends: tuple[str, ...] = ("cuda", "rocm", "npu", "mps", "cpu")
     torch: str = ""
     late: tuple[str, ...] = ()
     late_options: tuple[str, ...] = ("--no-build-isolation",)
     system: tuple[SystemPackage, ...] = ()
     python: tuple[int, int] = (10, 14)
-    """The first and the last minor version of Python 3 that it installs into."""
+    """The first and the last minor version of Python 3 that it supports."""
     size_bytes: Mapping[str, int] = field(default_factory=dict)
-    """What the environment takes on the disk, by backend or for all."""
+    """Disk space of the environment, by backend or for all."""
     measured: tuple[str, ...] = ()
-    """The backends whose size was measured; the others are estimates from the wheels' sizes."""
+    """Backends whose size was measured; the others are estimated from the wheels."""
     minutes: float = 5
-    """About how long an install takes on a link of 100 Mbit/s."""
+    """Approximate duration of an install at 100 Mbit/s."""
     tools: tuple[str, ...] = ()
     """The scripts of tools/ that run in it."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """What its processes want in their environment; what the user set stands."""
+    """Environment variables of its processes; the user's own settings win."""
     env_on_few_cores: Mapping[str, str] = field(default_factory=dict)
-    """The same where there are fewer than FEW_CORES."""
+    """Additional ones on machines with fewer than FEW_CORES cores."""
 
-    def what_for(self) -> str:
-        """Return what it is for, in the current language."""
+    def purpose(self) -> str:
+        """Return its purpose in the current language."""
         return text(*self.about)
 
     def environment(self) -> dict[str, str]:
-        """Return what its processes want in their environment on this machine."""
+        """Return the environment variables of its processes on this machine."""
         few = (os.cpu_count() or 1) < FEW_CORES
         return {**self.env, **(self.env_on_few_cores if few else {})}
 
     def packages(self, backend: str) -> tuple[str, ...]:
-        """Return what follows `pip install` in the first step; empty where pip cannot bring it."""
-        named = self.requirements.get(backend, self.requirements.get(EVERYWHERE))
-        if named is not None:
-            return named
+        """Return the arguments of the first `pip install`; empty if pip cannot install it."""
+        packages = self.requirements.get(backend, self.requirements.get(EVERYWHERE))
+        if packages is not None:
+            return packages
         return tuple(BACKENDS[backend].cell(self.capability).install.split())
 
     def torch_packages(self, backend: str) -> tuple[str, ...]:
-        """Return the requirement of torch, with the plugin that teaches it the backend."""
+        """Return the requirement for torch, and for the plugin that adds the backend to it."""
         if not self.torch:
             return ()
         plugin = BACKENDS[backend].plugin.replace("_", "-")
-        more = (f"{plugin}=={self.torch}", "decorator") if plugin else ()
-        return (f"torch=={self.torch}", *more)
+        plugins = (f"{plugin}=={self.torch}", "decorator") if plugin else ()
+        return (f"torch=={self.torch}", *plugins)
 
-    def wanted(self, backend: str) -> tuple[str, ...]:
-        """Return all that is asked of pip, the key of a finished install."""
+    def requested(self, backend: str) -> tuple[str, ...]:
+        """Return all arguments of pip; an install made with others is incomplete."""
         return (*self.torch_packages(backend), *self.packages(backend), *self.late)
 
     def pins(self, backend: str) -> dict[str, str]:
-        """Return the exact versions that are asked for, by distribution name."""
-        found = {}
-        for one in self.wanted(backend):
-            name, pinned, version = one.partition("==")
-            if pinned:
-                found[canonical(name.partition("[")[0])] = version
-        return found
+        """Return the pinned versions, by distribution name."""
+        versions = {}
+        for requirement in self.requested(backend):
+            name, is_pinned, version = requirement.partition("==")
+            if is_pinned:
+                versions[canonical(name.partition("[")[0])] = version
+        return versions
 
     def refusal(self, backend: str) -> str:
-        """Return why it is not for a backend; empty where it can be installed."""
+        """Return why it cannot be installed for a backend; empty if it can."""
         if self.capability:
             row = BACKENDS[backend]
             if not row.can(self.capability) or not self.packages(backend):
                 return row.refusal(self.capability)
         elif backend not in self.backends:
             return text(
-                f"{self.name} is not known to run on {backend}",
+                f"{self.name} has not been confirmed to run on {backend}",
                 f"{self.name} 未确认可在 {backend} 上运行",
             )
         return ""
 
     def size(self, backend: str) -> int:
-        """Return about how many bytes of disk the environment takes."""
+        """Return the approximate disk space of the environment in bytes."""
         return self.size_bytes.get(backend, self.size_bytes.get(EVERYWHERE, 0))
 
 
 def canonical(name: str) -> str:
-    """Return a distribution's name as metadata folders spell it: lm-eval -> lm_eval."""
+    """Return a distribution's name as metadata folders spell it: `lm-eval` -> `lm_eval`."""
     return re.sub(r"[-_.]+", "_", name).lower()

@@ -1,4 +1,4 @@
-"""Is an engine's environment whole: its files, its versions, its torch, and the tool itself."""
+"""Whether an engine's environment works: its files, its versions, its torch, and the tool."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from pathlib import Path
 
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.engines.engine import Engine, canonical
-from swiftbox.engines.guarded import Guarded, how_it_ended
-from swiftbox.engines.marker import (
+from swiftbox.engines.process_group import ProcessGroup, describe_exit
+from swiftbox.engines.state import (
     MARKER,
-    find,
-    folder_of,
-    installed_in,
-    packages_in,
-    python_in,
+    engine_folder,
+    engine_named,
+    engine_state,
+    installed_versions,
+    interpreter_path,
     read_marker,
-    state,
+    site_packages,
 )
 from swiftbox.files import write_json
+from swiftbox.formatting import duration
 from swiftbox.language import text
 
-LONGEST_S = 300
+TIMEOUT_S = 300
 """Importing a large tool for the first time, from a slow disk, takes minutes."""
 
-LAST_WORDS = 6
+LAST_LINES = 6
 SCRIPT = ".self-test.py"
 
-TORCH_IS_FOR = """
+REQUIRE_TORCH_BUILD = """
 import sys, torch
 if not getattr(torch.version, sys.argv[1], None):
     sys.exit(f"torch {torch.__version__} is not a build for {sys.argv[1]}")
@@ -39,8 +40,8 @@ if not getattr(torch.version, sys.argv[1], None):
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a self-test found."""
+class SelfTestResult:
+    """The outcome of a self-test, with the command that repairs the engine."""
 
     ok: bool
     problem: str = ""
@@ -48,105 +49,112 @@ class Verdict:
     seconds: float = 0.0
 
 
-def self_test(name: str) -> Verdict:
-    """Try an engine; what is wrong is remembered, so that an install mends it."""
-    began = time.monotonic()
-    engine, found = find(name), state(name)
+def self_test(name: str) -> SelfTestResult:
+    """Test an engine; a problem is recorded, so that the next install repairs it."""
+    started = time.monotonic()
+    engine, state = engine_named(name), engine_state(name)
     cure = f"swiftbox engines install {name}"
-    if found.status == "absent":
-        return Verdict(False, text("not installed", "未安装"), cure)
-    problem = found.reason
-    marker = read_marker(found.folder)
+    if state.status == "absent":
+        return SelfTestResult(False, text("not installed", "未安装"), cure)
+    problem = state.reason
+    marker = read_marker(state.folder)
     if not problem or marker.get("broken"):
-        problem = problem_of(engine, str(marker.get("backend")))
-        _remember(found.folder, marker, problem)
-    seconds = round(time.monotonic() - began, 1)
-    return Verdict(not problem, problem, cure if problem else "", seconds)
+        problem = find_problem(engine, str(marker.get("backend")))
+        _record(state.folder, marker, problem)
+    seconds = round(time.monotonic() - started, 1)
+    return SelfTestResult(not problem, problem, cure if problem else "", seconds)
 
 
-def _remember(folder: Path, marker: Mapping[str, object], problem: str) -> None:
-    kept = {key: value for key, value in marker.items() if key != "broken"}
-    write_json(folder / MARKER, {**kept, "broken": problem} if problem else kept)
+def _record(folder: Path, marker: Mapping[str, object], problem: str) -> None:
+    rest = {key: value for key, value in marker.items() if key != "broken"}
+    write_json(folder / MARKER, {**rest, "broken": problem} if problem else rest)
 
 
-def problem_of(engine: Engine, backend: str) -> str:
-    """Return what is wrong with an environment that seems whole; empty when nothing is."""
-    folder = folder_of(engine.name)
-    here = installed_in(folder)
+def find_problem(engine: Engine, backend: str) -> str:
+    """Return what is wrong with an environment that looks complete; empty if nothing is."""
+    folder = engine_folder(engine.name)
+    versions = installed_versions(folder)
     for name, version in engine.pins(backend).items():
-        if here.get(name, "").partition("+")[0] != version.partition("+")[0]:
+        if versions.get(name, "").partition("+")[0] != version.partition("+")[0]:
             return text(
-                f"{name} is {here.get(name) or 'missing'}, and {version} is wanted",
-                f"{name} 为 {here.get(name) or '缺失'}，需要 {version}",
+                f"{name} is {versions.get(name) or 'missing'}, but {version} is required",
+                f"{name} 为 {versions.get(name) or '缺失'}，需要 {version}",
             )
-    damaged = damaged_in(folder)
+    damaged = damaged_packages(folder)
     if damaged:
-        name, path = next(iter(damaged.items()))
-        more = text(f" (and {len(damaged) - 1} more)", f"（另有 {len(damaged) - 1} 个）")
-        return text(
-            f"{name} is damaged: {path} is missing or changed",
-            f"{name} 已损坏：{path} 缺失或被改动",
-        ) + (more if len(damaged) > 1 else "")
+        return _describe_damage(damaged)
     toolkit = BACKENDS[backend].toolkit
-    if engine.torch and toolkit and (said := _fails(engine, TORCH_IS_FOR, toolkit)):
-        return said
-    return _fails(engine, engine.selftest)
+    if engine.torch and toolkit and (failure := _run(engine, REQUIRE_TORCH_BUILD, toolkit)):
+        return failure
+    return _run(engine, engine.selftest)
 
 
-def damaged_in(folder: Path) -> dict[str, str]:
-    """Return the distributions with files missing or of another size, each with one of them."""
-    packages = packages_in(folder)
+def _describe_damage(damaged: Mapping[str, str]) -> str:
+    name, path = next(iter(damaged.items()))
+    problem = text(
+        f"{name} is damaged: {path} is missing or changed",
+        f"{name} 已损坏：{path} 缺失或被改动",
+    )
+    others = len(damaged) - 1
+    return problem + (text(f" (and {others} more)", f"（另有 {others} 个）") if others else "")
+
+
+def damaged_packages(folder: Path) -> dict[str, str]:
+    """Map each distribution with missing or resized files to one of these files."""
+    packages = site_packages(folder)
     if packages is None:
         return {}
-    found = {}
+    damaged = {}
     for info in sorted(packages.glob("*.dist-info")):
         name = canonical(info.name.removesuffix(".dist-info").rpartition("-")[0])
         if not (info / "INSTALLER").is_file() or not (info / "RECORD").is_file():
-            found[name] = f"{info.name}/RECORD"
+            damaged[name] = f"{info.name}/RECORD"
             continue
-        wrong = next(_wrong_files(packages, info / "RECORD"), None)
-        if wrong is not None:
-            found[name] = wrong
-    return found
+        path = next(_damaged_files(packages, info / "RECORD"), None)
+        if path is not None:
+            damaged[name] = path
+    return damaged
 
 
-def _wrong_files(packages: Path, record: Path) -> Iterator[str]:
+def _damaged_files(packages: Path, record: Path) -> Iterator[str]:
     with record.open(encoding="utf-8", newline="") as file:
         for path, _hash, size in csv.reader(file):
             if path.endswith(".pyc"):
                 continue
             try:
-                now = os.stat(packages / path).st_size
+                current = os.stat(packages / path).st_size
             except OSError:
                 yield path
                 continue
-            if size and now != int(size):
+            if size and current != int(size):
                 yield path
 
 
-def _fails(engine: Engine, source: str, *words: str) -> str:
-    """Run Python in the environment; return its last words where it fails."""
-    folder = folder_of(engine.name)
+def _run(engine: Engine, source: str, *arguments: str) -> str:
+    """Run Python code in the environment; return why it failed, empty if it did not."""
+    folder = engine_folder(engine.name)
     script = folder / SCRIPT
     script.write_text(source, encoding="utf-8")
-    until = time.monotonic() + LONGEST_S
+    deadline = time.monotonic() + TIMEOUT_S
 
-    def hear(_is_output: bool, line: str) -> None:
+    def on_line(_is_output: bool, line: str) -> None:
         if line.strip():
-            trying.last.append(line)
+            process.last_lines.append(line)
 
-    trying = Guarded(
-        python_in(folder), [str(script), *words], {**engine.environment(), **os.environ}, hear
-    )
+    env = {**engine.environment(), **os.environ}
+    process = ProcessGroup(interpreter_path(folder), [str(script), *arguments], env, on_line)
     try:
-        code = trying.run(lambda: time.monotonic() > until)
+        code = process.run(lambda: time.monotonic() > deadline)
     finally:
         script.unlink(missing_ok=True)
     if code == 0:
         return ""
-    last = "\n".join(list(trying.last)[-LAST_WORDS:])
+    last_lines = "\n".join(list(process.last_lines)[-LAST_LINES:])
     if code is None:
-        how = (f"did not end within {LONGEST_S} s", f"在 {LONGEST_S} 秒内未结束")
+        limit = duration(TIMEOUT_S)
+        ending = (f"did not end within {limit}", f"在 {limit}内未结束")
     else:
-        how = how_it_ended(code)
-    return text(f"its self-test {how[0]}\n{last}", f"其自检{how[1]}\n{last}").rstrip()
+        ending = describe_exit(code)
+    return text(
+        f"its self-test {ending[0]}\n{last_lines}", f"其自检{ending[1]}\n{last_lines}"
+    ).rstrip()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from swiftbox.engines.running import ToolStopped, run_tool
+from swiftbox.engines.tool_runner import ToolRun, ToolStopped, run_tool
 from swiftbox.errors import DataError, RunError
 from swiftbox.evaluation import local_data
 from swiftbox.evaluation.benchmarks import Asked
@@ -59,7 +59,7 @@ def ask(
     with _either(server, stop) as ended:
         try:
             run_tool(
-                call.tool, call.tool, call.request, call.folder, hear, stop=ended, env=call.env
+                ToolRun(call.tool, call.tool, call.folder, call.env), call.request, hear, ended
             )
         except ToolStopped:
             if stop.is_set():

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from swiftbox.engines.guarded import Guarded, how_it_ended
-from swiftbox.engines.running import TOOLS, run_tool
+from swiftbox.engines.process_group import ProcessGroup, describe_exit
+from swiftbox.engines.tool_runner import TOOLS, ToolRun, run_tool
 from swiftbox.errors import RunError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
@@ -32,7 +32,7 @@ def tool(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if engine:
-        return run_tool(engine, name, request, folder, emit)
+        return run_tool(ToolRun(engine, name, folder), request, emit)
     asked, result = folder / f"{name}.request.json", folder / f"{name}.result.json"
     result.unlink(missing_ok=True)
     write_json(asked, {**request, "result": str(result)})
@@ -54,15 +54,15 @@ def _carry_out(
     def heard(is_output: bool, line: str) -> None:
         if (is_output and hear(line)) or not line.strip():
             return
-        running.last.append(line)
+        running.last_lines.append(line)
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
-    running = Guarded(python, words, os.environ, heard)
+    running = ProcessGroup(python, words, os.environ, heard)
     code = running.run()
     if code:
-        how = how_it_ended(code)
-        last = "\n".join(["", *running.last]).rstrip()
+        how = describe_exit(code)
+        last = "\n".join(["", *running.last_lines]).rstrip()
         raise RunError(text(f"{name} {how[0]}{last}", f"{name} {how[1]}{last}"))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.backends import BACKENDS
-from swiftbox.engines.environment import state
+from swiftbox.engines.state import engine_state
 from swiftbox.errors import MachineError, RunError
 from swiftbox.language import text
 from swiftbox.serving.client import health
@@ -95,7 +95,7 @@ def environment(backend: str, *, key: str | None, loading: bool) -> dict[str, st
 
 def executable() -> str:
     """Return the vllm command of its engine, or of this environment; raise MachineError."""
-    engine = state("vllm")
+    engine = engine_state("vllm")
     own = engine.folder / "bin" / "vllm"
     if engine.status == "installed" and own.is_file():
         return str(own)

@@ -14,7 +14,7 @@ from swiftbox.config.references import is_reference
 from swiftbox.devices import choices
 from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
-from swiftbox.engines.environment import find
+from swiftbox.engines.state import engine_named
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.files import read_json, write_json
 from swiftbox.fit.forecast import deployment
@@ -70,7 +70,7 @@ def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
     lacking = choices.lacks(machine, ENGINES["vllm"])
     here = "vllm" in machine.versions
     if config.engine == "vllm":
-        why = lacking or ("" if here else find("vllm").refusal(machine.backend))
+        why = lacking or ("" if here else engine_named("vllm").refusal(machine.backend))
         if why:
             raise MachineError(
                 f"engine: vllm: {why}", hint=text("set engine: auto", "设 engine: auto")

@@ -8,7 +8,7 @@ import pytest
 from toy_engine import TOY, make_index, variables
 
 import swiftbox.engines as table
-from swiftbox.engines.environment import install
+from swiftbox.engines.install import install
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from toy_engine import TOY, words
 
 from swiftbox.cli.main import main
 from swiftbox.engines.consent import ask, missing_engines, require_installable
-from swiftbox.engines.environment import state
+from swiftbox.engines.state import engine_state
 from swiftbox.errors import MachineError
 
 DOWNLOAD = "task: download\nmodel: {model}\nhub: local\nlocal_dir: copy\n"
@@ -103,7 +103,7 @@ def test_a_run_names_the_engine_it_lacks_and_installs_it_with_yes(
     assert not (tmp_path / "runs").exists()
     done = box("run", str(path), "--yes", "--plain", cwd=tmp_path)
     assert done.stderr.index("unpacking") < done.stderr.index("run folder:")
-    assert state("toy").status == "installed"
+    assert engine_state("toy").status == "installed"
     again = box("runs", "rerun", "last", "--plain", cwd=tmp_path)
     assert "unpacking" not in again.stderr
     removed = box("engines", "remove", "toy", "--yes", "--json", cwd=tmp_path).stdout
@@ -148,13 +148,15 @@ def test_an_engine_made_for_another_backend_is_missing_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import swiftbox.engines as table
-    from swiftbox.engines import environment
-    from swiftbox.engines.marker import MARKER, State
+    from swiftbox.engines import state as engine_states
+    from swiftbox.engines.state import MARKER, EngineState
 
     folder = tmp_path / "toy"
     folder.mkdir()
     (folder / MARKER).write_text('{"backend": "cpu"}', "utf-8")
-    monkeypatch.setattr(environment, "state", lambda _name: State("installed", folder))
+    monkeypatch.setattr(
+        engine_states, "engine_state", lambda _name: EngineState("installed", folder)
+    )
     monkeypatch.setitem(table.ENGINES, "toy", replace(TOY, torch="2.13.0"))  # type: ignore[arg-type]
     assert missing_engines(["toy"], "cpu") == ()
     (engine,) = missing_engines(["toy"], "cuda")

@@ -16,10 +16,18 @@ from box import until
 from toy_engine import GATE, TOY, words
 
 import swiftbox.engines as table
-from swiftbox.engines import installing, pip
-from swiftbox.engines.environment import install, python_of, remove, self_test, state
-from swiftbox.engines.marker import MARKER, packages_in, python_in
-from swiftbox.engines.needs import TORCH_INDEX
+from swiftbox.engines import install as installer
+from swiftbox.engines import pip
+from swiftbox.engines.install import install, remove
+from swiftbox.engines.preconditions import TORCH_INDEX
+from swiftbox.engines.self_test import self_test
+from swiftbox.engines.state import (
+    MARKER,
+    engine_python,
+    engine_state,
+    interpreter_path,
+    site_packages,
+)
 from swiftbox.errors import MachineError
 from swiftbox.files import read_json
 
@@ -31,7 +39,7 @@ def nothing_said(line: str) -> None:
 
 
 def packages(folder: Path) -> Path:
-    found = packages_in(folder)
+    found = site_packages(folder)
     assert found is not None
     return found
 
@@ -40,7 +48,7 @@ def test_it_is_installed_into_a_path_with_a_space_and_says_what_it_does(
     toy: Path, made: tuple[Path, list[str]]
 ) -> None:
     assert " " in str(toy)
-    found = state("toy")
+    found = engine_state("toy")
     assert (found.status, found.reason) == ("installed", "")
     assert found.versions == {"toy": "1.0", "late": "1.0"}
     assert found.size_bytes > 5_000_000
@@ -48,9 +56,9 @@ def test_it_is_installed_into_a_path_with_a_space_and_says_what_it_does(
     said = "\n".join(made[1])
     assert "toy==1.0" in said
     assert "building late" in said
-    assert "trying it" in said
+    assert "self-test" in said
     done = subprocess.run(
-        [python_of("toy"), "-I", "-c", "import toy; print(toy.double(4))"],
+        [engine_python("toy"), "-I", "-c", "import toy; print(toy.double(4))"],
         capture_output=True,
         text=True,
         check=True,
@@ -69,14 +77,14 @@ def test_a_second_install_does_nothing_and_needs_no_index(
 
 def test_the_list_reads_files_alone(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", nothing_said)
-    assert [state(name).status for name in ("toy", "gptq")] == ["installed", "absent"]
+    assert [engine_state(name).status for name in ("toy", "gptq")] == ["installed", "absent"]
     assert toy.is_dir()
 
 
 def mended(folder: Path) -> None:
     """See that the cure which the self-test names is one."""
     with pytest.raises(MachineError, match="engine toy") as refused:
-        python_of("toy")
+        engine_python("toy")
     assert refused.value.hint == CURE
     assert install("toy", "cpu", say=lambda _line: None).status == "installed"
     assert self_test("toy").ok
@@ -85,23 +93,23 @@ def mended(folder: Path) -> None:
 
 def test_a_module_that_is_gone_is_found_by_the_self_test_and_mended(toy: Path) -> None:
     (packages(toy) / "toy" / "sums.py").unlink()
-    assert state("toy").status == "installed"  # the fast look does not go into packages
+    assert engine_state("toy").status == "installed"  # the fast look does not go into packages
     verdict = self_test("toy")
     assert not verdict.ok
     assert verdict.problem == "toy is damaged: toy/sums.py is missing or changed"
     assert verdict.cure == CURE
-    assert state("toy").status == "incomplete"  # the next look remembers
+    assert engine_state("toy").status == "incomplete"  # the next look remembers
     mended(toy)
 
 
 def test_a_version_other_than_the_pin_is_named(toy: Path) -> None:
-    pip = [str(python_of("toy")), "-I", "-m", "pip", "install", "--quiet", "toy==1.1"]
+    pip = [str(engine_python("toy")), "-I", "-m", "pip", "install", "--quiet", "toy==1.1"]
     subprocess.run(pip, check=True, capture_output=True)
-    found = state("toy")
-    assert (found.status, found.reason) == ("incomplete", "toy is 1.1, and 1.0 was installed")
+    found = engine_state("toy")
+    assert (found.status, found.reason) == ("incomplete", "toy is 1.1, but 1.0 was installed")
     assert self_test("toy").problem == found.reason
     mended(toy)
-    assert state("toy").versions["toy"] == "1.0"
+    assert engine_state("toy").versions["toy"] == "1.0"
 
 
 def test_a_package_that_is_gone_is_named(toy: Path) -> None:
@@ -116,10 +124,10 @@ def test_an_interpreter_that_is_gone_is_given_back_without_a_download(toy: Path)
     for link in (toy / "bin").glob("python*"):
         link.unlink()
         link.symlink_to("/gone/python3")
-    assert self_test("toy").problem == "its Python is gone"
-    began = read_json(toy / installing.BEGUN)
+    assert self_test("toy").problem == "its Python no longer exists"
+    began = read_json(toy / installer.BEGUN)
     mended(toy)
-    assert read_json(toy / installing.BEGUN) == began, "it was made anew"
+    assert read_json(toy / installer.BEGUN) == began, "it was made anew"
 
 
 def test_a_tool_that_does_not_start_is_told_with_its_last_words(
@@ -140,9 +148,9 @@ def test_a_torch_of_another_kind_is_told(toy: Path) -> None:
     fake.mkdir()
     code = "__version__ = '2.13.0'\nclass version:\n    cuda = hip = None\n"
     (fake / "__init__.py").write_text(code)
-    from swiftbox.engines.self_test import TORCH_IS_FOR, _fails
+    from swiftbox.engines.self_test import REQUIRE_TORCH_BUILD, _run
 
-    said = _fails(TOY, TORCH_IS_FOR, "cuda")
+    said = _run(TOY, REQUIRE_TORCH_BUILD, "cuda")
     assert "torch 2.13.0 is not a build for cuda" in said
     (fake / "__init__.py").unlink()
 
@@ -172,15 +180,15 @@ def test_an_install_killed_in_the_middle_is_gone_on_with(fresh: Path, tmp_path: 
     finally:
         if cut.poll() is None:
             cut.kill()
-    found = state("toy")
+    found = engine_state("toy")
     assert (found.status, found.reason) == ("incomplete", "its install was not finished")
     assert self_test("toy").cure == CURE
-    began = (fresh / installing.BEGUN).stat().st_mtime_ns
+    began = (fresh / installer.BEGUN).stat().st_mtime_ns
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "it is incomplete: its install was not finished" in done.stderr
     assert "toy is installed" in done.stdout
-    assert (fresh / installing.BEGUN).stat().st_mtime_ns == began, "what was there was kept"
+    assert (fresh / installer.BEGUN).stat().st_mtime_ns == began, "what was there was kept"
     assert remove("toy") > 5_000_000
     assert list(fresh.parent.iterdir()) == []
 
@@ -211,7 +219,7 @@ def test_a_home_that_cannot_be_written_to_is_named(
 ) -> None:
     (tmp_path / "a file").touch()
     monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path / "a file"))
-    with pytest.raises(MachineError, match="cannot write into") as refused:
+    with pytest.raises(MachineError, match="cannot write to") as refused:
         install("toy", "cpu", say=nothing_said)
     assert "SWIFTBOX_HOME" in refused.value.hint
     assert not fresh.exists()
@@ -241,7 +249,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(fresh: Path) -> None:
     fresh.mkdir(parents=True)
     (fresh / "thesis.txt").write_text("words")
     for act in (lambda: install("toy", "cpu", say=nothing_said), lambda: remove("toy")):
-        with pytest.raises(MachineError, match="was not made by swiftbox"):
+        with pytest.raises(MachineError, match="was not created by swiftbox"):
             act()
     assert (fresh / "thesis.txt").read_text() == "words"
 
@@ -251,7 +259,7 @@ def test_too_little_disk_is_said_before_anything_is_made(
 ) -> None:
     huge = replace(TOY, size_bytes={"*": 10**18})
     monkeypatch.setitem(table.ENGINES, "toy", huge)  # type: ignore[arg-type]
-    with pytest.raises(MachineError, match=r"needs about 1300000000.0 GB, and .* GB free"):
+    with pytest.raises(MachineError, match=r"needs about .* TiB; .* GiB free at"):
         install("toy", "cpu", say=nothing_said)
     assert not fresh.exists()
 
@@ -262,7 +270,7 @@ def test_a_python_it_cannot_use_is_said(fresh: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(MachineError, match=r"needs Python 3.3 to 3.4") as refused:
         install("toy", "cpu", say=lambda _line: None)
     assert "SWIFTBOX_PYTHON" in refused.value.hint
-    assert state("toy").status != "installed"
+    assert engine_state("toy").status != "installed"
     assert not (fresh / MARKER).exists()
 
 
@@ -271,7 +279,7 @@ def test_a_missing_system_package_is_said_with_the_line_that_brings_it(
 ) -> None:
     from swiftbox.engines.engine import PCRE2
 
-    lacking = replace(PCRE2, is_there=lambda: False)
+    lacking = replace(PCRE2, is_installed=lambda: False)
     needy = replace(TOY, system=(lacking,))
     monkeypatch.setitem(table.ENGINES, "toy", needy)  # type: ignore[arg-type]
     monkeypatch.setattr("shutil.which", lambda name: name if name == "apt-get" else None)
@@ -285,7 +293,7 @@ def _bare(_python: str, folder: Path) -> None:
     """Stand in for venv, where nothing is put into the environment."""
     (folder / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
     (folder / "bin").mkdir()
-    python_in(folder).touch()
+    interpreter_path(folder).touch()
 
 
 def test_torch_comes_first_from_the_index_of_the_machines_kind_and_stays_pinned(
@@ -296,9 +304,9 @@ def test_torch_comes_first_from_the_index_of_the_machines_kind_and_stays_pinned(
     def noted(_folder: Path, words: tuple[str, ...], _say: object, **kept: object) -> None:
         asked.append((words, str(kept["index"]) if kept.get("index") else None))
 
-    monkeypatch.setattr(installing, "pip_install", noted)
-    monkeypatch.setattr(installing, "problem_of", lambda _engine, _backend: "")
-    monkeypatch.setattr(installing, "_venv", _bare)
+    monkeypatch.setattr(installer, "pip_install", noted)
+    monkeypatch.setattr(installer, "find_problem", lambda _engine, _backend: "")
+    monkeypatch.setattr(installer, "_create_venv", _bare)
     monkeypatch.setenv(TORCH_INDEX, "https://example.org/wheels")
     heavy = replace(TOY, torch="2.13.0")
     monkeypatch.setitem(table.ENGINES, "toy", heavy)  # type: ignore[arg-type]
@@ -320,7 +328,7 @@ def test_an_index_with_a_password_stands_in_no_command_line_and_no_message(
     python.parent.mkdir()
     python.write_text(f'#!/bin/sh\necho "$PIP_INDEX_URL|$*" > {seen}\nexit 1\n')
     python.chmod(0o755)
-    monkeypatch.setattr(pip, "python_in", lambda folder: folder / "bin" / "python")
+    monkeypatch.setattr(pip, "interpreter_path", lambda folder: folder / "bin" / "python")
     with pytest.raises(MachineError) as raised:
         pip.pip_install(
             tmp_path, ("torch",), nothing_said, temporary=tmp_path, index="https://bob:pa55@host"
@@ -348,14 +356,14 @@ def test_an_index_without_the_package_is_pips_last_words(
     with pytest.raises(MachineError, match="No matching distribution found for nonesuch") as failed:
         install("toy", "cpu", say=lambda _line: None)
     assert "it continues from here" in failed.value.hint
-    assert state("toy").status == "incomplete"
+    assert engine_state("toy").status == "incomplete"
     monkeypatch.setitem(table.ENGINES, "toy", TOY)  # type: ignore[arg-type]
     mended(toy)
 
 
 def test_an_unknown_name_is_told_those_there_are() -> None:
     with pytest.raises(MachineError, match="no engine named gpt") as refused:
-        state("gpt")
+        engine_state("gpt")
     assert "gptq, compress, evalscope" in refused.value.hint
 
 
@@ -375,13 +383,13 @@ def test_the_marker_is_for_the_place_and_the_pins_it_was_made_with(
 ) -> None:
     newer = replace(TOY, requirements={"*": ("toy==1.1",)})
     monkeypatch.setitem(table.ENGINES, "toy", newer)  # type: ignore[arg-type]
-    assert state("toy").reason == "it was installed for other pins"
+    assert engine_state("toy").reason == "it was installed with other pins"
     monkeypatch.setitem(table.ENGINES, "toy", TOY)  # type: ignore[arg-type]
     elsewhere = toy.parents[2] / "moved"
     (toy.parents[1]).rename(elsewhere)
     try:
         monkeypatch.setenv("SWIFTBOX_HOME", str(elsewhere))
-        assert state("toy").reason == f"it was moved here from {toy}"
+        assert engine_state("toy").reason == f"it was moved here from {toy}"
     finally:
         elsewhere.rename(toy.parents[1])
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 import swiftbox.engines as table
-from swiftbox.engines.environment import install, remove, self_test, state
+from swiftbox.engines.install import install, remove
+from swiftbox.engines.self_test import self_test
+from swiftbox.engines.state import engine_state
 
 HERE = [one.name for one in table.ENGINES.values() if not one.refusal("cpu")]
 
@@ -27,5 +29,5 @@ def test_it_is_installed_whole_needs_no_index_again_and_is_removed(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert install(name, "cpu", say=pytest.fail) == found
     assert remove(name) >= found.size_bytes
-    assert state(name).status == "absent"
+    assert engine_state(name).status == "absent"
     assert list(found.folder.parent.iterdir()) == []

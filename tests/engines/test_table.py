@@ -11,9 +11,9 @@ import swiftbox.engines as table
 from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.engines.engine import EVERYWHERE, Engine
-from swiftbox.engines.environment import disk_bytes
-from swiftbox.engines.guarded import GUARD
-from swiftbox.engines.running import TOOLS
+from swiftbox.engines.preconditions import disk_bytes
+from swiftbox.engines.process_group import GUARD
+from swiftbox.engines.tool_runner import TOOLS
 
 ROWS = list(table.ENGINES.values())
 BY_NAME = [pytest.param(one, id=one.name) for one in ROWS]
@@ -36,7 +36,7 @@ def test_a_row_pins_what_it_installs_or_says_why_it_is_not_for_a_backend(
     if refusal:
         assert len(refusal) > 10
         return
-    asked = engine.wanted(backend)
+    asked = engine.requested(backend)
     assert asked
     loose = [one for one in asked if "==" not in one]
     assert loose in ([], ["decorator"])  # what torch-npu forgets to ask for
@@ -63,8 +63,8 @@ def test_the_torch_of_a_row_is_that_of_the_project_where_it_shares_it() -> None:
 def test_a_row_agrees_with_the_install_cell_of_its_capability() -> None:
     cell = BACKENDS["cpu"].cell("gptq_infer").install.split()
     exact = [one for one in cell if "==" in one]
-    assert set(exact) <= set(table.ENGINES["gptq"].wanted("cpu"))
-    assert table.ENGINES["vllm"].wanted("npu") == ("vllm==0.23.0", "vllm-ascend==0.23.0.post1")
+    assert set(exact) <= set(table.ENGINES["gptq"].requested("cpu"))
+    assert table.ENGINES["vllm"].requested("npu") == ("vllm==0.23.0", "vllm-ascend==0.23.0.post1")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_row_agrees_with_the_install_cell_of_its_capability() -> None:
         ("vllm", "mps", "vllm-metal"),
         ("sglang", "npu", "from its image"),
         ("lmdeploy", "cpu", "needs an accelerator"),
-        ("compress", "mps", "not known to run on mps"),
+        ("compress", "mps", "not been confirmed to run on mps"),
     ],
 )
 def test_what_pip_cannot_bring_is_refused_with_the_reason(

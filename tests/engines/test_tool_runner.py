@@ -17,8 +17,8 @@ import psutil
 import pytest
 from box import until
 
-from swiftbox.engines import running
-from swiftbox.engines.running import ToolStopped, run_tool
+from swiftbox.engines import tool_runner
+from swiftbox.engines.tool_runner import ToolRun, ToolStopped, run_tool
 from swiftbox.errors import MachineError, RunError
 
 Write = Callable[..., None]
@@ -43,7 +43,7 @@ def write(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Write the script of the tool `double`."""
     assert toy.is_dir()
     (tmp_path / "tools").mkdir()
-    monkeypatch.setattr(running, "TOOLS", tmp_path / "tools")
+    monkeypatch.setattr(tool_runner, "TOOLS", tmp_path / "tools")
 
     def writing(*parts: str) -> None:
         script = "".join(map(textwrap.dedent, (HEAD, *parts)))
@@ -58,7 +58,7 @@ def call(folder: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, A
     def emit(event: str, **fields: Any) -> None:
         heard.append({"event": event, **fields})
 
-    return run_tool("toy", "double", {"number": 21}, folder, emit, **options), heard
+    return run_tool(ToolRun("toy", "double", folder, **options), {"number": 21}, emit), heard
 
 
 def test_events_come_through_and_all_else_goes_to_the_log(
@@ -95,7 +95,7 @@ def test_events_come_while_the_tool_runs(write: Write, tmp_path: Path) -> None:
         assert event == "ready"
         gate.write_text("go on")  # the tool waits for this: the event came before its end
 
-    assert run_tool("toy", "double", {"number": 1}, tmp_path, emit) == {"doubled": 2}
+    assert run_tool(ToolRun("toy", "double", tmp_path), {"number": 1}, emit) == {"doubled": 2}
 
 
 def test_the_environment_is_the_engines_own(
@@ -130,7 +130,7 @@ def test_the_environment_is_the_engines_own(
 def test_a_secret_in_a_request_is_a_bug_that_is_not_written(write: Write, tmp_path: Path) -> None:
     write(END)
     with pytest.raises(ValueError, match="the value of MY_KEY"):
-        run_tool("toy", "double", {"key": "sk-1"}, tmp_path, print, env={"MY_KEY": "sk-1"})
+        run_tool(ToolRun("toy", "double", tmp_path, {"MY_KEY": "sk-1"}), {"key": "sk-1"}, print)
     assert not (tmp_path / "double.request.json").exists()
 
 
@@ -170,8 +170,8 @@ def test_an_end_without_a_whole_result_is_an_error(
 
 
 def test_an_engine_that_is_not_installed_is_named_with_the_command(tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match="engine gptq: it is not installed") as refused:
-        run_tool("gptq", "gptq", {}, tmp_path, print)
+    with pytest.raises(MachineError, match="engine gptq: not installed") as refused:
+        run_tool(ToolRun("gptq", "gptq", tmp_path), {}, print)
     assert refused.value.hint == "swiftbox engines install gptq"
     assert list(tmp_path.iterdir()) == []
 
@@ -185,7 +185,7 @@ def gone(pids: list[int]) -> bool:
 def test_a_stop_ends_the_tool_and_its_children(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stubborn: bool
 ) -> None:
-    monkeypatch.setattr(running, "END_WITHIN_S", 0.5)
+    monkeypatch.setattr(tool_runner, "STOP_GRACE_S", 0.5)
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if stubborn else ""
     write(FAMILY + deaf + "print(json.dumps({'event': 'ready'}))\nwhile True: signal.pause()\n")
     stop, pids = threading.Event(), []
@@ -196,7 +196,7 @@ def test_a_stop_ends_the_tool_and_its_children(
             stop.set()
 
     with pytest.raises(ToolStopped):
-        run_tool("toy", "double", {}, tmp_path, emit, stop=stop)
+        run_tool(ToolRun("toy", "double", tmp_path), {}, emit, stop)
     assert len(pids) == 2
     until(lambda: gone(pids), what="the end of the family", timeout_s=10)
 
@@ -215,7 +215,7 @@ def test_a_tool_may_save_when_it_is_asked_to_stop(write: Write, tmp_path: Path) 
     )
     stop = threading.Event()
     with pytest.raises(ToolStopped):
-        run_tool("toy", "double", {}, tmp_path, lambda _event: stop.set(), stop=stop)
+        run_tool(ToolRun("toy", "double", tmp_path), {}, lambda _event: stop.set(), stop)
     assert (tmp_path / "double.result.json.part").read_text() == "half"
 
 
@@ -230,12 +230,12 @@ CALLER = """
 import sys, toy_engine
 import swiftbox.engines as table
 from pathlib import Path
-from swiftbox.engines import running
+from swiftbox.engines import tool_runner
 table.ENGINES["toy"] = toy_engine.TOY
-running.TOOLS = Path(sys.argv[1]) / "tools"
+tool_runner.TOOLS = Path(sys.argv[1]) / "tools"
 def emit(event, **fields):
     print(*fields["pids"], flush=True)
-running.run_tool("toy", "double", {}, Path(sys.argv[1]), emit)
+tool_runner.run_tool(tool_runner.ToolRun("toy", "double", Path(sys.argv[1])), {}, emit)
 """
 
 
