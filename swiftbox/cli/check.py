@@ -25,7 +25,7 @@ def check(options: argparse.Namespace) -> int:
         return DONE
     report(prepared)
     if options.preview:
-        from swiftbox.display.preview import show
+        from swiftbox.display.row_preview import show
         from swiftbox.tasks.load import of_training
 
         show(of_training(prepared.plan.config))

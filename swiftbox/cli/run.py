@@ -48,7 +48,7 @@ def run_recorded(ready: Ready, options: argparse.Namespace) -> int:
         command = f"swiftbox runs logs {ready.folder.name} -f"
         say(text(f"follow it with {command}", f"跟踪运行：{command}"))
         return launcher.run(ready, detach=True)
-    with View(plain=options.plain) as view:
+    with View(ready.plan.config.task, plain=options.plain) as view:
         return launcher.run(ready, on_event=view.event)
 
 

@@ -70,7 +70,7 @@ def add_chat(verbs: Verbs) -> None:
         "chat",
         text("chat with a run, a model or a server", "与运行、模型或服务对话"),
         example="swiftbox chat runs/my-lora --compare base",
-        module="display.chat",
+        module="cli.chat",
     )
     verb.add_argument(
         "target",

@@ -52,12 +52,12 @@ def list_runs(options: argparse.Namespace) -> int:
 
 def run_line(row: dict[str, Any]) -> str:
     """Write one run: start, status, steps, loss, name, address."""
-    from swiftbox.display.pipeline import progress
+    from swiftbox.display.pipeline import step_progress
 
     started = time.strftime("%m-%d %H:%M", time.localtime(row["started"] or 0))
     steps = f"{row['step']}/{row['total_steps']}" if row["step"] else "-"
     if row["parts"]:
-        steps = progress(row["parts"])
+        steps = step_progress(row["parts"])
     loss = f"{row['loss']:.4f}" if row["loss"] is not None else "-"
     address = f"  {row['url']}  {row['health']}" if row["url"] else ""
     return f"{started}  {row['status']:<8} {steps:>11} {loss:>8}  {row['name']}{address}"
@@ -107,7 +107,7 @@ def print_logs(options: argparse.Namespace) -> int:
 
     run = run_folder.find(options.run)
     if options.follow:
-        with View(plain=options.plain) as view:
+        with View(run_folder.task_of(run.folder), plain=options.plain) as view:
             return follow(run.folder, view.event)
     folders = [run.folder / step["folder"] for step in run_folder.pipeline_steps(run)]
     for log in (folder / run_folder.LOG for folder in (*folders, run.folder)):

@@ -13,10 +13,10 @@ from typing import Any
 
 from swiftbox.config.writing import write
 from swiftbox.display.live import View
-from swiftbox.display.pipeline import duration
 from swiftbox.engines.consent import install_missing, refuse
 from swiftbox.errors import RunError
 from swiftbox.files import write_atomic, write_json
+from swiftbox.formatting import duration
 from swiftbox.language import text
 from swiftbox.launch import run as launching
 from swiftbox.launch.prepare import prepare
@@ -181,7 +181,7 @@ def carry_out(folder: Path, step: Step) -> Path:
     prepared = prepare(path)
     install_missing(prepared.engines, refuse)
     ready = record(prepared)
-    with View() as view:
+    with View("train") as view:
         code = launching.run(ready, on_event=view.event)
     if code == INTERRUPTED:
         tell(

@@ -1,29 +1,19 @@
-"""What people see of a deployment: where it serves, and what it was held against before."""
+"""A deployment as people watch it: where it serves, and how it compares with the training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from swiftbox.display.common import TaskDisplay
+from swiftbox.formatting import duration
 from swiftbox.language import text
-
-Event = Mapping[str, Any]
-
-
-def lines_of(event: Event) -> list[str]:
-    """Return the lines of an event of a deployment or of a chat."""
-    kind = event.get("event")
-    if kind == "serving":
-        return serving_lines(event)
-    if kind == "parity":
-        return parity_lines(event)
-    if kind == "answer":
-        return answer_lines(event)
-    return [text(f"answers: {event['answers']}", f"回答：{event['answers']}")]
+from swiftbox.runs import events
+from swiftbox.runs.events import Event
 
 
 def serving_lines(event: Event) -> list[str]:
-    """Return the line that says where the models are."""
+    """Return the address and the names of the served models."""
     models = ", ".join(event["models"])
     return [
         text(
@@ -34,47 +24,66 @@ def serving_lines(event: Event) -> list[str]:
 
 
 def parity_lines(event: Event) -> list[str]:
-    """Return a line for each model that was held against its training, and its differences."""
-    found = []
-    for one in event["models"]:
-        found += [f"! {line}" for line in one["differences"]] or [f"  {_same(one)}"]
-    return found
+    """Return the differences of each served model from its training, or that there are none."""
+    lines: list[str] = []
+    for model in event["models"]:
+        differences = [f"! {line}" for line in model["differences"]]
+        lines += differences or ["  " + text("; ", "；").join(_agreement(model))]
+    return lines
 
 
-def _same(one: Mapping[str, Any]) -> str:
-    whose = (
-        text("as in its training", "与训练时一致")
-        if one["trained"]
-        else text("as the trainer writes them", "与训练方式一致")
+def _agreement(model: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was compared and found equal."""
+    name, prompts = model["model"], model["prompts"]
+    yield text(
+        f"{name}: tokens of {prompts} prompts match {_token_source(model)}",
+        f"{name}：{prompts} 个提示的 token 与{_token_source(model)}一致",
     )
-    line = text(
-        f"{one['model']}: tokens of {one['prompts']} prompts {whose}",
-        f"{one['model']}：{one['prompts']} 个提示的 token {whose}",
-    )
-    if one["answers"]:
-        by = {
-            "training": text("its training", "训练时"),
-            "memory": text("plain generate", "直接生成"),
-        }[one["answered_by"]]
-        line += text(
-            f"; {one['answers']} greedy answers as by {by}",
-            f"；{one['answers']} 个贪心回答与{by}一致",
-        )
+    if model["answers"]:
+        yield _answers(model)
     else:
-        line += text("; no answers to compare with", "；无可核对的回答")
-    if one["ties"]:
-        line += text(
-            f" ({one['ties']} part at a tie within rounding)",
-            f"（{one['ties']} 个在舍入平局处分开）",
+        yield text("no answers to compare with", "无可核对的回答")
+    if model["skipped"]:
+        yield text(
+            f"{model['skipped']} prompts exceed the server's context",
+            f"{model['skipped']} 个提示超出服务的最大长度",
         )
-    if one["skipped"]:
+
+
+def _token_source(model: Mapping[str, Any]) -> str:
+    if model["trained"]:
+        return text("those of its training", "训练时")
+    return text("those of the trainer", "训练方式")
+
+
+def _answers(model: Mapping[str, Any]) -> str:
+    sources = {
+        "training": text("those of its training", "训练时"),
+        "memory": text("plain generation", "直接生成"),
+    }
+    count, source = model["answers"], sources[model["answered_by"]]
+    line = text(f"{count} greedy answers match {source}", f"{count} 个贪心回答与{source}一致")
+    if model["ties"]:
         line += text(
-            f"; {one['skipped']} longer than the server reads", f"；{one['skipped']} 个超出最大长度"
+            f" ({model['ties']} diverge at a tie within rounding)",
+            f"（{model['ties']} 个在舍入平局处分开）",
         )
     return line
 
 
-def answer_lines(event: Event) -> list[str]:
-    """Return a prompt and what each side answers."""
-    answers = [f"{one['name']}: {one['text'].strip()}" for one in event["answers"]]
-    return [f"> {event['prompt']}", *(line for one in answers for line in one.splitlines())]
+def stopped_lines(event: Event) -> list[str]:
+    """Return how long a server ran; an interrupted one recorded no time."""
+    seconds = event.get("seconds")
+    if seconds is None:
+        return [text("server stopped", "服务已停止")]
+    took = duration(seconds)
+    return [text(f"server stopped after {took}", f"服务运行 {took} 后停止")]
+
+
+DISPLAY = TaskDisplay(
+    {
+        events.SERVING: serving_lines,
+        events.PARITY: parity_lines,
+        events.STOPPED: stopped_lines,
+    }
+)

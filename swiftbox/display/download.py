@@ -2,96 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from swiftbox.formatting import size
+from swiftbox.display.common import TaskDisplay
+from swiftbox.formatting import bar, clock, duration, pad, rate, size, width
 from swiftbox.language import text
+from swiftbox.runs import events
+from swiftbox.runs.events import Event
 
-Event = Mapping[str, Any]
-
-NAME_WIDTH = 34
+NAME_CELLS = 34
+BAR_CELLS = 30
+SIZE_CELLS = 16
+"""Room for a file's size and the spaces around it."""
 
 
 def progress_line(event: Event) -> str:
     """Return one plain line of a download under way."""
-    return f"  {head(event)}"
+    return f"  {summary(event)}"
 
 
-def head(event: Event) -> str:
-    """Return how far a download is, how fast, and how long it will take."""
+def summary(event: Event) -> str:
+    """Return how much of a download is done, its rate and the time left."""
     total = event["total_bytes"]
     share = event["bytes"] / total if total else 1.0
-    speed = text(f"{size(event['bytes_per_s'])}/s", f"{size(event['bytes_per_s'])}/秒")
-    left = ""
-    if event.get("eta_s") is not None:
-        left = text(f"  {clock(event['eta_s'])} left", f"  剩余 {clock(event['eta_s'])}")
     files = text(
         f"{event['files_done']}/{event['files_total']} files",
         f"{event['files_done']}/{event['files_total']} 个文件",
     )
-    return (
-        f"{event['what']}  {share:.0%} {size(event['bytes'])}/{size(total)}  {files}  {speed}{left}"
-    )
+    parts = [
+        f"{event['what']}  {share:.0%} {size(event['bytes'])}/{size(total)}",
+        files,
+        rate(event["bytes_per_s"]),
+    ]
+    if event["eta_s"] is not None:
+        remaining = clock(event["eta_s"])
+        parts.append(text(f"{remaining} left", f"剩余 {remaining}"))
+    return "  ".join(parts)
 
 
-def panel(event: Event, width: int, *, unicode: bool) -> Any:
+def panel(event: Event, columns: int, *, unicode: bool) -> Any:
     """Return bars of the whole and of each file under way, for a terminal of that width."""
     from rich.console import Group
     from rich.text import Text
 
-    rows = [Text(head(event), no_wrap=True, overflow="crop")]
-    rows.append(Text(bar(event["bytes"], event["total_bytes"], width - 2, unicode=unicode)))
-    room = max(8, width - NAME_WIDTH - 16)
+    total_bar = bar(event["bytes"], event["total_bytes"], columns - 2, unicode=unicode)
+    rows = [Text(summary(event), no_wrap=True, overflow="crop"), Text(total_bar)]
+    bar_cells = min(max(8, columns - NAME_CELLS - SIZE_CELLS), BAR_CELLS)
     for file in event["files"]:
-        line = bar(file["bytes"], file["size"], min(room, 30), unicode=unicode)
-        name = f"{shortened(file['path']):<{NAME_WIDTH}}"
-        rows.append(Text(f"{name} {line} {size(file['size'])}", no_wrap=True, overflow="crop"))
+        file_bar = bar(file["bytes"], file["size"], bar_cells, unicode=unicode)
+        line = f"{pad(path_end(file['path']), NAME_CELLS)} {file_bar} {size(file['size'])}"
+        rows.append(Text(line, no_wrap=True, overflow="crop"))
     return Group(*rows)
 
 
-def bar(done: int, total: int, width: int, *, unicode: bool) -> str:
-    """Draw the share that is done as a line of that width."""
-    full = round(min(1.0, done / total if total else 1.0) * width)
-    filled, left = ("━", "─") if unicode else ("#", ".")
-    return filled * full + left * (width - full)
+def path_end(path: str) -> str:
+    """Shorten a path at its start: the names of shards differ at their end."""
+    if width(path) <= NAME_CELLS:
+        return path
+    while width(path) > NAME_CELLS - 3:
+        path = path[1:]
+    return f"...{path}"
 
 
-def shortened(path: str) -> str:
-    """Return a path by its end, where what tells shards apart stands."""
-    return path if len(path) <= NAME_WIDTH else "..." + path[3 - NAME_WIDTH :]
+def fetched_lines(event: Event) -> list[str]:
+    """Return what was fetched, how much of it over the network, and where it is."""
+    transferred = size(event["fetched_bytes"])
+    source = text(f"{transferred} downloaded", f"下载 {transferred}")
+    if not event["fetched_bytes"]:
+        source = text("already on this machine", "本机已有")
+    commit = str((event.get("from") or {}).get("commit") or "")[:12]
+    if commit:
+        source += text(f", commit {commit}", f"，提交 {commit}")
+    count, total = event["files"], size(event["bytes"])
+    return [
+        text(
+            f"  {event['what']}: {count} files, {total} ({source})",
+            f"  {event['what']}：{count} 个文件，{total}（{source}）",
+        ),
+        f"  {event['path']}",
+    ]
 
 
-def lines_of(event: Event) -> list[str]:
-    """Return the lines that an event of a download adds for good."""
-    kind = event.get("event")
-    if kind == "fetched":
-        came = event["fetched_bytes"]
-        how = text(f"{size(came)} fetched", f"下载 {size(came)}")
-        if not came:
-            how = text("all of it was here", "本机已有")
-        of = (event.get("from") or {}).get("commit") or ""
-        commit = text(f", commit {of[:12]}", f"，提交 {of[:12]}") if of else ""
-        files = text(f"{event['files']} files", f"{event['files']} 个文件")
-        return [
-            f"  {event['what']}: {files}, {size(event['bytes'])} ({how}{commit})",
-            f"  {event['path']}",
-        ]
-    if kind == "missed":
-        return [f"! {line}" for line in str(event["message"]).splitlines()]
-    if kind == "done":
-        count = event["fetched"]
-        return [
-            text(
-                f"done: {count} fetched in {clock(event['seconds'])}",
-                f"完成：获取 {count} 个，用时 {clock(event['seconds'])}",
-            )
-        ]
-    return []
+def missed_lines(event: Event) -> list[str]:
+    """Return why a repository could not be fetched."""
+    return [f"! {line}" for line in str(event["message"]).splitlines()]
 
 
-def clock(seconds: float) -> str:
-    """Write seconds as 1:02:03 or 2:03."""
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+def done_lines(event: Event) -> list[str]:
+    """Return the last line of a queue."""
+    count, took = event["fetched"], duration(event["seconds"])
+    return [text(f"done: {count} fetched in {took}", f"完成：获取 {count} 个，用时 {took}")]
+
+
+DISPLAY = TaskDisplay(
+    {
+        events.FETCHED: fetched_lines,
+        events.MISSED: missed_lines,
+        events.DONE: done_lines,
+    }
+)

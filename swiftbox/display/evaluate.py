@@ -1,51 +1,54 @@
-"""An evaluation as people watch it: a line for each event, the table at the end."""
+"""An evaluation as people watch it: a line for each score, the table at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from swiftbox.evaluation.table import lines, percent
+from swiftbox.display.common import TaskDisplay, done_line
+from swiftbox.display.deploy import parity_lines
+from swiftbox.evaluation.table import lines as table_lines
+from swiftbox.evaluation.table import percent
+from swiftbox.formatting import duration
 from swiftbox.language import text
-
-Event = Mapping[str, Any]
-
-KINDS = ("evaluating", "served", "asking", "answers", "scored", "report")
+from swiftbox.runs import events
+from swiftbox.runs.events import Event
 
 
-def lines_of(event: Event) -> list[str]:
-    """Return the lines that an event of an evaluation adds for good."""
-    kind = event["event"]
-    if kind == "evaluating":
-        named = ", ".join(event["candidates"]), ", ".join(event["benchmarks"])
-        return [text(f"  {named[0]}: asked {named[1]}", f"  {named[0]}：评测 {named[1]}")]
-    if kind == "served":
-        at = f"{event['url']}/v1 ({event['engine']})"
-        return [text(f"  asked at {at}", f"  服务地址 {at}")]
-    if kind == "asking":
-        return [f"> {event['candidate']}: {event['benchmark']}{_of(event)}"]
-    if kind == "scored":
-        return [_scored(event)]
-    return lines(event) if kind == "report" else []
+def candidates_lines(event: Event) -> list[str]:
+    """Return which models are compared on which benchmarks."""
+    models, benchmarks = ", ".join(event["candidates"]), ", ".join(event["benchmarks"])
+    return [
+        text(f"  {models}: evaluated on {benchmarks}", f"  {models}：评测 {benchmarks}"),
+    ]
 
 
-def _of(event: Event) -> str:
+def server_lines(event: Event) -> list[str]:
+    """Return the address of the server under evaluation."""
+    server = f"{event['url']}/v1 ({event['engine']})"
+    return [text(f"  server at {server}", f"  服务地址 {server}")]
+
+
+def benchmark_lines(event: Event) -> list[str]:
+    """Return the line with which a benchmark begins."""
     total = event.get("total")
-    return text(f", {total} questions", f"，{total} 题") if total else ""
+    questions = text(f", {total} questions", f"，{total} 题") if total else ""
+    return [f"> {event['candidate']}: {event['benchmark']}{questions}"]
 
 
-def _scored(event: Event) -> str:
+def score_lines(event: Event) -> list[str]:
+    """Return a score with its interval."""
     interval = f"{100 * event['low']:.1f}-{100 * event['high']:.1f}"
-    return text(
-        f"  {event['candidate']}: {event['benchmark']} {percent(event['value'])} ({interval}), "
-        f"{event['count']} questions in {event['seconds']:.0f} s",
-        f"  {event['candidate']}：{event['benchmark']} {percent(event['value'])}（{interval}），"
-        f"{event['count']} 题，{event['seconds']:.0f} 秒",
+    score, count = percent(event["value"]), event["count"]
+    line = text(
+        f"  {event['candidate']}: {event['benchmark']} {score} ({interval}), {count} questions",
+        f"  {event['candidate']}：{event['benchmark']} {score}（{interval}），{count} 题",
     )
+    if event["seconds"] is None:
+        return [line]
+    took = duration(event["seconds"])
+    return [line + text(f" in {took}", f"，{took}")]
 
 
-def answers_line(event: Event) -> str:
-    """Return one plain line of how many questions have an answer."""
+def answered_line(event: Event) -> str:
+    """Return how many questions have an answer."""
     total = f"/{event['total']}" if event.get("total") else ""
     return text(
         f"  {event['candidate']}: {event['benchmark']} {event['count']}{total} answered",
@@ -53,18 +56,36 @@ def answers_line(event: Event) -> str:
     )
 
 
-def done(event: Event) -> list[str]:
-    """Return the last lines."""
-    return [text(f"report: {event['report']}", f"报告：{event['report']}")]
+def done_lines(event: Event) -> list[str]:
+    """Return the time and the path of the report."""
+    return [done_line(event), text(f"report: {event['report']}", f"报告：{event['report']}")]
 
 
-def stopped(event: Event) -> list[str]:
-    """Return the line of an evaluation that was stopped."""
+def stopped_lines(event: Event) -> list[str]:
+    """Return how many scores an evaluation had when it stopped."""
+    total = event.get("of")
+    if total is None:  # it was ended before it could count them
+        resumes = "`swiftbox runs resume`"
+        return [text(f"stopped; {resumes} continues", f"已停止；{resumes} 可继续")]
+    count = event["scored"]
     return [
         text(
-            f"stopped: {event['scored']} of {event['of']} scores are there; "
-            "`swiftbox runs resume` goes on",
-            f"已停止：{event['of']} 项得分已完成 {event['scored']} 项；"
-            "`swiftbox runs resume` 可继续",
+            f"stopped with {count} of {total} scores; `swiftbox runs resume` continues",
+            f"已停止：{total} 项得分已完成 {count} 项；`swiftbox runs resume` 可继续",
         )
     ]
+
+
+DISPLAY = TaskDisplay(
+    {
+        events.EVALUATING: candidates_lines,
+        events.SERVED: server_lines,
+        events.PARITY: parity_lines,
+        events.ASKING: benchmark_lines,
+        events.SCORED: score_lines,
+        events.REPORT: table_lines,
+        events.DONE: done_lines,
+        events.STOPPED: stopped_lines,
+    },
+    {events.ANSWERS: answered_line},
+)

@@ -1,23 +1,25 @@
-"""A quantization as people watch it: the layers as they are done, then sizes and perplexities."""
+"""A quantization as people watch it: the layers as they finish, then sizes and perplexities."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from swiftbox.display.common import TaskDisplay, model_done_lines
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.runs import events
+from swiftbox.runs.events import Event
 
 
-def lines_of(event: Mapping[str, Any]) -> list[str]:
-    """Return the lines of a `quantizing` or `quantized` event."""
-    if event["event"] == events.QUANTIZING:
-        at = f"{event['done']}/{event['of']}"
-        return [text(f"  layer {at}", f"  第 {at} 层")]
+def layer_lines(event: Event) -> list[str]:
+    """Return how many layers are quantized."""
+    progress = f"{event['done']}/{event['of']}"
+    return [text(f"  layer {progress}", f"  第 {progress} 层")]
+
+
+def result_lines(event: Event) -> list[str]:
+    """Return the size and the perplexity before and after."""
     before, after = size(event["bytes_before"]), size(event["bytes_after"])
     expected, share = size(event["bytes_expected"]), event["share"]
-    loss = f"{event['perplexity_before']:.4g} -> {event['perplexity_after']:.4g}"
+    change = f"{event['perplexity_before']:.4g} -> {event['perplexity_after']:.4g}"
     ratio, limit = f"{event['perplexity_ratio']:.4f}", f"{event['max_perplexity_ratio']:g}"
     return [
         text(
@@ -27,8 +29,17 @@ def lines_of(event: Mapping[str, Any]) -> list[str]:
             f"{event['layers']} 层 {event['described']}",
         ),
         text(
-            f"  perplexity {loss} on {event['tokens']:,} held-out tokens: x {ratio} "
+            f"  perplexity {change} on {event['tokens']:,} held-out tokens: x {ratio} "
             f"(limit {limit})",
-            f"  困惑度 {loss}（留出的 {event['tokens']:,} 个 token）：{ratio} 倍（上限 {limit}）",
+            f"  困惑度 {change}（留出的 {event['tokens']:,} 个 token）：{ratio} 倍（上限 {limit}）",
         ),
     ]
+
+
+DISPLAY = TaskDisplay(
+    {
+        events.QUANTIZING: layer_lines,
+        events.QUANTIZED: result_lines,
+        events.DONE: model_done_lines,
+    }
+)

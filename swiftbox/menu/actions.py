@@ -80,7 +80,7 @@ def carry_out(prepared: Prepared, *, detach: bool, lasts: bool = False) -> Path 
             return folder
         say(text("follow it under `My runs`", "可在“我的运行”中跟踪"))
     else:
-        with keys_kept(), View() as view:
+        with keys_kept(), View(ready.plan.config.task) as view:
             code = run(ready, on_event=view.event)
         if code == 0:
             return folder
@@ -96,7 +96,8 @@ def wait_until_served(folder: Path) -> bool:
     """
     offset = 0
     say(text("getting ready (Ctrl-C leaves it to that)", "准备中（Ctrl-C 退出等待，服务继续）"))
-    with contextlib.suppress(KeyboardInterrupt), keys_kept(), View() as view:
+    task = run_folder.task_of(folder)
+    with contextlib.suppress(KeyboardInterrupt), keys_kept(), View(task) as view:
         while True:
             active = run_folder.find(str(folder)).is_active
             events, offset = run_folder.read_events(folder, offset)

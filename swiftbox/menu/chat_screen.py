@@ -68,7 +68,7 @@ def _chat(loaded: Loaded) -> ChatConfig:
 
 def talk(draft: Draft) -> None:
     """Chat until the user leaves."""
-    from swiftbox.display.chat import converse
+    from swiftbox.display.chat_session import converse
 
     try:
         converse(_chat(draft.loaded()))

@@ -181,7 +181,7 @@ def _stop(folder: Path) -> None:
 
 
 def _follow(folder: Path) -> None:
-    with View() as view:
+    with View(run_folder.task_of(folder)) as view:
         follow(folder, view.event)
     pause()
 
@@ -190,6 +190,6 @@ def _again(prepare: Callable[[Path], Prepared], folder: Path) -> None:
     prepared = prepare(folder)
     install_missing(prepared.engines, refuse)
     ready = record(prepared)
-    with View() as view:
+    with View(ready.plan.config.task) as view:
         run(ready, on_event=view.event)
     pause()

@@ -82,7 +82,7 @@ def extras(_draft: Draft, prepared: Prepared | None) -> Sequence[Extra]:
 
 def preview(draft: Draft) -> Draft:
     """Show three rows with the learned tokens marked, and how long the rows are."""
-    from swiftbox.display.preview import show as show_rows
+    from swiftbox.display.row_preview import show as show_rows
 
     show_rows(of_training(draft.loaded().config))
     pause()

@@ -106,8 +106,24 @@ def process_start(pid: int) -> float | None:
         return None
 
 
+def task_of(folder: Path) -> str:
+    """Return the task of the run in a folder; empty when its settled.yaml cannot be read."""
+    import yaml
+
+    try:
+        content = yaml.safe_load((folder / SETTLED).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return ""
+    return str(content.get("task", "")) if isinstance(content, dict) else ""
+
+
 def append_event(folder: Path, event: str, **fields: Any) -> None:
-    """Add one line to the events; one write per line, so lines of two writers never mix."""
+    """Add one line to the events; an ending gets the task of the run.
+
+    One write per line, so lines of two writers never mix.
+    """
+    if event in events.ENDING:
+        fields = {"task": task_of(folder), **fields}
     line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False)
     with (folder / EVENTS).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
@@ -125,11 +141,11 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], in
     except OSError:
         return [], offset
     whole = data[: data.rfind(b"\n") + 1]
-    events = []
+    recorded = []
     for line in whole.splitlines():
         with contextlib.suppress(ValueError):
-            events.append(json.loads(line))
-    return events, offset + len(whole)
+            recorded.append(json.loads(line))
+    return recorded, offset + len(whole)
 
 
 def create(folder: Path) -> Path:

@@ -92,12 +92,12 @@ PROGRESS = {
     "files_total": 3,
     "files": [{"path": "model-00002-of-00003.safetensors", "bytes": 5, "size": 10}],
 }
-HEAD = "o/n  50% 1.5 GB/3.0 GB  1/3 files  50.0 MB/s  0:30 left"
+HEAD = "o/n  50% 1.4 GiB/2.8 GiB  1/3 files  47.7 MiB/s  0:30 left"
 
 
 def test_the_plain_view_writes_a_line_now_and_then() -> None:
     stream = io.StringIO()
-    with View(plain=True, stream=stream) as view:
+    with View("download", plain=True, stream=stream) as view:
         for _ in range(10):
             view.event(PROGRESS)
     assert stream.getvalue() == f"  {HEAD}\n"
@@ -107,7 +107,7 @@ def test_the_plain_view_writes_a_line_now_and_then() -> None:
 def test_the_live_view_shows_a_bar_for_the_whole_and_for_each_file() -> None:
     from rich.console import Console
 
-    view = View(plain=True, stream=io.StringIO())
+    view = View("download", plain=True, stream=io.StringIO())
     view.event({"event": "stage", "name": "fetch", "detail": "o/n"})
     view.event(PROGRESS)
     console = Console(file=io.StringIO(), width=80)

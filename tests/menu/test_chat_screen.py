@@ -27,7 +27,7 @@ def talked(monkeypatch: pytest.MonkeyPatch) -> list[ChatConfig]:
         found.append(config)
         return 0
 
-    monkeypatch.setattr("swiftbox.display.chat.converse", converse)
+    monkeypatch.setattr("swiftbox.display.chat_session.converse", converse)
     return found
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from swiftbox.display.live import View, lines_of, sparkline
-from swiftbox.display.pipeline import duration
+from swiftbox.display.lines import lines_of
+from swiftbox.display.live import View
+from swiftbox.display.train import sparkline
 
 
 def step(number: int, **more: Any) -> dict[str, Any]:
@@ -40,7 +41,7 @@ EVENTS = [
 
 def test_without_a_terminal_there_are_plain_lines() -> None:
     stream = io.StringIO()
-    with View(stream=stream) as view:
+    with View("train", stream=stream) as view:
         for event in EVENTS:
             view.event(event)
     lines = stream.getvalue().splitlines()
@@ -55,21 +56,21 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
 
 @pytest.mark.parametrize("width", [80, 50])
 def test_the_live_display_fits_its_terminal(width: int) -> None:
-    view = View(plain=True, stream=io.StringIO())
+    view = View("train", plain=True, stream=io.StringIO())
     for event in EVENTS:
         view.event(event)
     console = Console(width=width, file=io.StringIO(), no_color=True)
     console.print(view.panel(width))
     shown = console.file.getvalue()
     assert all(len(line) <= width for line in shown.splitlines())
-    for word in ("11/20", "1.9000", "1.00e-04", "1,234", "checkpoint-10", "2.00 GiB"):
+    for word in ("11/20", "1.9000", "1.00e-04", "1,234", "checkpoint-10", "2.0 GiB"):
         assert word in shown, word
 
 
 def test_a_failure_shows_its_traceback_its_message_and_a_hint() -> None:
     trace = "\n".join(["Traceback (most recent call last):", *(f"  line {n}" for n in range(40))])
     event = {"event": "failed", "kind": "crash", "message": "M", "hint": "H", "traceback": trace}
-    lines = lines_of(event)
+    lines = lines_of(event, "train")
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[1] == "  ... 26 further lines in log.txt"
     assert lines[-3:] == ["  line 39", "error: M", "hint: H"]
@@ -77,7 +78,7 @@ def test_a_failure_shows_its_traceback_its_message_and_a_hint() -> None:
 
 def test_lines_are_said_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
-    assert lines_of({"event": "checkpoint", "step": 5}) == ["  已保存 checkpoint-5"]
+    assert lines_of({"event": "checkpoint", "step": 5}, "train") == ["  已保存 checkpoint-5"]
 
 
 def test_a_sparkline_follows_its_values() -> None:
@@ -85,10 +86,6 @@ def test_a_sparkline_follows_its_values() -> None:
     assert len(sparkline([float(n) for n in range(1000)], 30)) <= 30
     assert sparkline([1.0, 1.0], 8, "01") == "00"
     assert sparkline([], 8) == ""
-
-
-def test_durations_are_read_at_a_glance() -> None:
-    assert [duration(one) for one in (5, 65, 3725)] == ["0:05", "1:05", "1:02:05"]
 
 
 def test_what_pairs_are_like_is_said_with_the_data() -> None:
@@ -101,7 +98,7 @@ def test_what_pairs_are_like_is_said_with_the_data() -> None:
             "identical": 0, "duplicates": 0,
         },
     }  # fmt: skip
-    lines = lines_of(event)
+    lines = lines_of(event, "train")
     assert "chosen is the longer one in 75%" in lines[2]
     assert "length bias" in lines[3]
-    assert len(lines_of({**event, "preferences": None})) == 2
+    assert len(lines_of({**event, "preferences": None}, "train")) == 2

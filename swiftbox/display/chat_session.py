@@ -1,0 +1,85 @@
+"""An interactive chat: starts the servers that it needs, shows their start, talks, ends them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+from swiftbox.config.chat import ChatConfig
+from swiftbox.display.live import View
+from swiftbox.formatting import duration
+from swiftbox.language import home, text
+from swiftbox.runs import events
+from swiftbox.runs.events import Event
+
+SHOWN_EVENTS = (events.PROGRESS, events.FETCHED, events.MISSED, events.WARNING)
+"""Events of a starting server that are worth a line beside that it is loading."""
+
+
+def converse(config: ChatConfig, *, message: str | None = None) -> int:
+    """Start the servers of a chat, talk, and end them; return the exit code.
+
+    With a `message` (or a prompt in the config) one answer is printed instead of a conversation.
+    """
+    from swiftbox.chat.terminal import one_answer, talk
+    from swiftbox.devices.probe import probe, without_torch
+    from swiftbox.tasks.chat import require_answerers, with_absolute_paths
+    from swiftbox.tasks.checks import ignored
+    from swiftbox.tasks.participants import answering, deployments, targets
+
+    config = with_absolute_paths(config)
+    require_answerers(config, ignored)
+    local = deployments(config, targets(config))
+    machine = probe(Path.cwd()) if local else without_torch(Path.cwd(), "")
+    folder = home() / "chats" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    start = ServerStart([str(deployment.model) for deployment in local])
+    with answering(config, folder, machine, stop=threading.Event(), on_event=start.event) as sides:
+        start.ready()
+        prompt = message or (config.prompt if isinstance(config.prompt, str) else None)
+        system, limit = config.system or "", config.max_tokens
+        if prompt:
+            code = one_answer(sides, prompt, system=system, max_tokens=limit)
+        else:
+            code = talk(sides, system=system, max_tokens=limit)
+        start.leave()
+    shutil.rmtree(folder, ignore_errors=True)  # kept after a failure: its log says why
+    return code
+
+
+class ServerStart:
+    """Shows how servers of this machine start: what they load, what they fetch, when they end."""
+
+    def __init__(self, models: list[str]) -> None:
+        self._view = View("deploy", plain=True)
+        self._is_ready = False
+        self._has_servers = bool(models)
+        self._began = time.monotonic()
+        if models:
+            names = ", ".join(models)
+            _say(text(f"loading {names} ...", f"正在加载 {names} …"))
+
+    def event(self, event: Event) -> None:
+        """Show an event of a server, until all of them are ready."""
+        if not self._is_ready and event["event"] in SHOWN_EVENTS:
+            self._view.event(event)
+
+    def ready(self) -> None:
+        """Say that the conversation can begin."""
+        self._is_ready = True
+        if self._has_servers:
+            took = duration(time.monotonic() - self._began)
+            _say(text(f"ready in {took}", f"已就绪，用时 {took}"))
+
+    def leave(self) -> None:
+        """Say that the servers are ending, where somebody waits for it."""
+        if self._has_servers and sys.stdin.isatty():
+            _say(text("stopping the server ...", "正在结束服务 …"))
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

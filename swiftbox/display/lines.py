@@ -1,0 +1,60 @@
+"""From an event to the lines that are shown of it, by the task that emitted it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from swiftbox.display import (
+    chat,
+    common,
+    deploy,
+    download,
+    evaluate,
+    merge,
+    pipeline,
+    quantize,
+    starter,
+    train,
+)
+from swiftbox.display.common import TaskDisplay
+from swiftbox.runs import events
+from swiftbox.runs.events import Event
+
+DISPLAYS: Mapping[str, TaskDisplay] = {
+    "chat": chat.DISPLAY,
+    "deploy": deploy.DISPLAY,
+    "download": download.DISPLAY,
+    "evaluate": evaluate.DISPLAY,
+    "merge": merge.DISPLAY,
+    "pipeline": pipeline.DISPLAY,
+    "quantize": quantize.DISPLAY,
+    "starter": starter.DISPLAY,
+    "train": train.DISPLAY,
+}
+
+NO_TASK = TaskDisplay({})
+"""For a run whose record does not name its task: only the events that all tasks share."""
+
+
+def display_of(event: Event, task: str) -> TaskDisplay:
+    """Return the display of the task that emitted an event.
+
+    An ending names its task. Other events, and endings of old records, belong to `task`.
+    """
+    return DISPLAYS.get(str(event.get("task") or task), NO_TASK)
+
+
+def lines_of(event: Event, task: str) -> list[str]:
+    """Return the lines that an event adds for good; none for an event that is not shown."""
+    name = event["event"]
+    shown = display_of(event, task).lines.get(name) or common.LINES.get(name)
+    return shown(event) if shown is not None else []
+
+
+def status_line(event: Event, task: str) -> str | None:
+    """Return the line of an event that the next one replaces; None for other events."""
+    name = event["event"]
+    if name == events.PROGRESS:  # every task downloads what it needs
+        return download.progress_line(event)
+    shown = display_of(event, task).status.get(name)
+    return shown(event) if shown is not None else None

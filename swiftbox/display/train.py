@@ -1,0 +1,200 @@
+"""A training as people watch it: the data, each step, checkpoints, and a panel of curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from swiftbox.display.common import TaskDisplay, model_line, stopped_early_lines
+from swiftbox.formatting import bar, clock, duration, size
+from swiftbox.language import text
+from swiftbox.runs import events
+from swiftbox.runs.events import Event
+
+SPARKS = "▁▂▃▄▅▆▇█"
+ASCII_SPARKS = "_.-=+*#@"
+LEAST_SPARKS, MOST_SPARKS = 8, 30
+TEXT_CELLS = 50
+"""Cells of a row of the panel without its curve."""
+
+METRICS: Mapping[str, tuple[str, str]] = {
+    "rewards/accuracies": ("accuracy", "正确率"),
+    "rewards/margins": ("margin", "差距"),
+    "rewards/desirable": ("desirable", "好"),
+    "rewards/undesirable": ("undesirable", "坏"),
+    "reward": ("reward", "奖励"),
+}
+"""English and Chinese name of the metrics that methods of preference or reward report."""
+
+
+def metrics_of(event: Event) -> list[tuple[str, str]]:
+    """Return name and value of the metrics that a method reports."""
+    metrics = event.get("metrics") or {}
+    return [
+        (text(*names), f"{metrics[key]:.2f}") for key, names in METRICS.items() if key in metrics
+    ]
+
+
+def data_lines(event: Event) -> list[str]:
+    """Return the lengths of the rows, and what max_length does to them."""
+    percentiles = ", ".join(f"{name} {value}" for name, value in event["percentiles"].items())
+    lines = [
+        text(f"tokens per row: {percentiles}", f"每行 token 数：{percentiles}"),
+        text(
+            f"{event['rows']} training rows, {event['held_out']} held out; "
+            f"{event['trained_tokens']:,} of {event['tokens']:,} tokens are learned",
+            f"训练 {event['rows']} 行，留出 {event['held_out']} 行；"
+            f"{event['tokens']:,} 个 token 中学习 {event['trained_tokens']:,} 个",
+        ),
+    ]
+    if event["preferences"]:
+        from swiftbox.data.report import lines as preference_lines
+
+        lines += preference_lines(event["preferences"])
+    effects = {
+        "cut": text("truncated", "截断"),
+        "dropped": text("dropped as too long", "因过长丢弃"),
+        "nothing_to_learn": text("skipped: no token to learn", "无可学习内容而略去"),
+        "bad": text("bad rows skipped", "跳过的坏行"),
+    }
+    lines += [
+        f"max_length {event['max_length']}: {event[key]} {effect}"
+        for key, effect in effects.items()
+        if event[key]
+    ]
+    return lines
+
+
+def _data(event: Event) -> list[str]:
+    return [f"  {line}" for line in data_lines(event)]
+
+
+def step_line(event: Event) -> str:
+    """Return one plain line of a step."""
+    metrics = "".join(f"{name} {value}  " for name, value in metrics_of(event))
+    remaining = clock(event["eta_s"])
+    return text(
+        f"  step {event['step']}/{event['total_steps']}  loss {event['loss']:.4f}  {metrics}"
+        f"{event['tokens_per_s']:,.0f} tokens/s  {remaining} left",
+        f"  第 {event['step']}/{event['total_steps']} 步  损失 {event['loss']:.4f}  {metrics}"
+        f"{event['tokens_per_s']:,.0f} token/秒  剩余 {remaining}",
+    )
+
+
+def evaluation_lines(event: Event) -> list[str]:
+    """Return the loss on the held-out set."""
+    head = text(
+        f"  step {event['step']}  held-out loss {event['loss']:.4f}",
+        f"  第 {event['step']} 步  留出集损失 {event['loss']:.4f}",
+    )
+    return ["  ".join([head, *(f"{name} {value}" for name, value in metrics_of(event))])]
+
+
+def checkpoint_lines(event: Event) -> list[str]:
+    """Return the line of a complete checkpoint."""
+    return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
+
+
+def done_lines(event: Event) -> list[str]:
+    """Return the steps, the time, the mean loss and the folder of the model."""
+    took = duration(event["seconds"])
+    return [
+        text(
+            f"done: {event['steps']} steps in {took}, mean loss {event['loss']:.4f}",
+            f"完成：{event['steps']} 步，用时 {took}，平均损失 {event['loss']:.4f}",
+        ),
+        model_line(event),
+    ]
+
+
+def stopped_lines(event: Event) -> list[str]:
+    """Return at which step a training stopped."""
+    if event["step"] is None:
+        return stopped_early_lines(event)
+    return [
+        text(
+            f"stopped at step {event['step']}; `swiftbox runs resume` continues",
+            f"在第 {event['step']} 步停止；`swiftbox runs resume` 可继续",
+        )
+    ]
+
+
+@dataclass
+class TrainingPanel:
+    """The curves and figures of a training, kept up to date by its events."""
+
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    last_step: Event | None = None
+    checkpoint: str = ""
+
+    def update(self, event: Event) -> None:
+        """Take a step or a checkpoint."""
+        if event["event"] == events.CHECKPOINT:
+            self.checkpoint = f"checkpoint-{event['step']}"
+        elif event["event"] == events.STEP:
+            self.last_step = event
+            self.losses.append(float(event["loss"]))
+            self.rates.append(float(event.get("learning_rate") or 0.0))
+
+    def render(self, step: Event, phase: str, columns: int, *, unicode: bool) -> Any:
+        """Return the panel after a step, for a terminal of that width."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2))
+        for _ in range(3):
+            table.add_column(no_wrap=True, overflow="crop")
+        for row in self._rows(step, columns, SPARKS if unicode else ASCII_SPARKS):
+            table.add_row(*row)
+        remaining = clock(step["eta_s"])
+        head = f"{phase}  {step['step']}/{step['total_steps']}  " + text(
+            f"epoch {step['epoch']:.2f}  {remaining} left",
+            f"第 {step['epoch']:.2f} 轮  剩余 {remaining}",
+        )
+        progress = bar(step["step"], step["total_steps"], columns - 2, unicode=unicode)
+        return Group(Text(head, no_wrap=True, overflow="crop"), Text(progress), table)
+
+    def _rows(self, step: Event, columns: int, sparks: str) -> list[tuple[str, str, str]]:
+        cells = max(LEAST_SPARKS, min(MOST_SPARKS, columns - TEXT_CELLS))
+        speed = text("tokens/s", "token/秒") + f"   {size(step['memory_bytes'])}"
+        norm = text("gradient norm", "梯度范数") + f" {step.get('grad_norm') or 0:.2f}"
+        return [
+            (text("loss", "损失"), f"{step['loss']:.4f}", sparkline(self.losses, cells, sparks)),
+            *((name, value, "") for name, value in metrics_of(step)),
+            (
+                text("learning rate", "学习率"),
+                f"{self.rates[-1]:.2e}",
+                sparkline(self.rates, cells, sparks),
+            ),
+            (text("speed", "速度"), f"{step['tokens_per_s']:,.0f}", speed),
+            (text("saved", "已保存"), self.checkpoint or "-", norm),
+        ]
+
+
+def sparkline(values: Sequence[float], cells: int, sparks: str = SPARKS) -> str:
+    """Draw numbers as one line of bars, the newest at the right."""
+    if not values:
+        return ""
+    size_of_mean = max(1, -(-len(values) // cells))
+    means = [
+        sum(values[start : start + size_of_mean]) / len(values[start : start + size_of_mean])
+        for start in range(0, len(values), size_of_mean)
+    ]
+    low, high = min(means), max(means)
+    spread = (high - low) or 1.0
+    return "".join(sparks[round((mean - low) / spread * (len(sparks) - 1))] for mean in means)
+
+
+DISPLAY = TaskDisplay(
+    {
+        events.DATA: _data,
+        events.EVAL: evaluation_lines,
+        events.CHECKPOINT: checkpoint_lines,
+        events.DONE: done_lines,
+        events.STOPPED: stopped_lines,
+    },
+    {events.STEP: step_line},
+)
