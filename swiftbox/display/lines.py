@@ -41,7 +41,9 @@ def display_of(event: Event, task: str) -> TaskDisplay:
 
     An ending names its task. Other events, and endings of old records, belong to `task`.
     """
-    return DISPLAYS.get(str(event.get("task") or task), NO_TASK)
+    if event["event"] in events.ENDING:
+        task = event.get("task") or task
+    return DISPLAYS.get(task, NO_TASK)
 
 
 def lines_of(event: Event, task: str) -> list[str]:

@@ -174,7 +174,7 @@ def test_a_failing_step_stops_it_and_says_how_to_go_on(tmp_path: Path) -> None:
     done = box("runs", "resume", str(out), mended, "--plain", cwd=tmp_path)
     assert said(out, before) == [("a", "kept"), ("b", "begins"), ("c", "begins")]
     assert "== step 1/3 a: unchanged, kept" in done.stderr
-    assert "what it made before is in steps/earlier/02-b-1" in done.stderr
+    assert "previous result kept in steps/earlier/02-b-1" in done.stderr
 
 
 def test_what_is_refused_starts_nothing(tmp_path: Path) -> None:
