@@ -69,8 +69,23 @@ def events(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
         return []
     content = path.read_text(encoding="utf-8")
     lines = content[: content.rfind("\n") + 1].splitlines()
-    found = [json.loads(line) for line in lines]
-    return [one for one in found if kind is None or one["event"] == kind]
+    recorded = [json.loads(line) for line in lines]
+    check_fields(folder, recorded)
+    return [event for event in recorded if kind is None or event["event"] == kind]
+
+
+def check_fields(folder: Path, recorded: list[dict[str, Any]]) -> None:
+    """Check that every event of a run has exactly the fields that are declared for it."""
+    from swiftbox.runs.events import mistakes
+    from swiftbox.runs.folder import task_of
+
+    task, step_tasks = task_of(folder), {}
+    for event in recorded:
+        if event["event"] == "part":
+            step_tasks[event["name"]] = event["task"]
+        assert not mistakes(event, task), event
+        if event["event"] == "inner":
+            assert not mistakes(event["inner"], step_tasks[event["of"]]), event
 
 
 def last_step(folder: Path) -> int:

@@ -1,0 +1,118 @@
+"""The events of runs: each is declared with its fields, and emitted with exactly those."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import swiftbox
+from swiftbox.display.lines import DISPLAYS
+from swiftbox.runs import events
+from swiftbox.runs import folder as run_folder
+from swiftbox.tasks import TASKS
+
+PACKAGE = Path(swiftbox.__file__).parent
+
+NAMES = {value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
+
+
+def emissions(source: str) -> Iterator[tuple[int, str, set[str], bool]]:
+    """Yield line, event, literal fields, and whether further fields are unpacked."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        function = str(getattr(node.func, "attr", getattr(node.func, "id", "")))
+        position = {"emit": 0, "_emit": 0, "append_event": 1}.get(function)
+        if position is None or len(node.args) <= position:
+            continue
+        event = node.args[position]
+        if isinstance(event, ast.Attribute) and getattr(event.value, "id", "") == "events":
+            fields = {keyword.arg for keyword in node.keywords if keyword.arg}
+            unpacks = any(keyword.arg is None for keyword in node.keywords)
+            yield node.lineno, str(getattr(events, event.attr)), fields, unpacks
+
+
+def declarations(event: str) -> list[events.Fields]:
+    if event in events.COMMON:
+        return [events.COMMON[event]]
+    if event == events.FAILED:
+        return [events.FAILURE]
+    return [fields for (name, _), fields in events.ENDINGS.items() if name == event]
+
+
+def fits(declared: events.Fields, fields: set[str], unpacks: bool) -> bool:
+    known = {*declared.required, *declared.optional}
+    is_known = declared.open or fields <= known
+    return is_known and (unpacks or set(declared.required) <= fields)
+
+
+def wrong_emissions(source: str) -> list[tuple[int, str]]:
+    """Return line and event of every emission whose fields are not the declared ones."""
+    return [
+        (line, event)
+        for line, event, fields, unpacks in emissions(source)
+        if not any(fits(declared, fields, unpacks) for declared in declarations(event))
+    ]
+
+
+def test_every_emission_has_exactly_its_declared_fields() -> None:
+    wrong = {
+        str(path): found
+        for path in PACKAGE.rglob("*.py")
+        if (found := wrong_emissions(path.read_text("utf-8")))
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "emit(events.NOTE, key='x')",
+        "emit(events.NOTE, message='x', colour='red')",
+        "emit(events.DONE, seconds=1.0, model='m', report='r')",
+    ],
+)
+def test_a_missing_or_unlisted_field_is_found(planted: str) -> None:
+    assert wrong_emissions(planted)
+
+
+def test_every_event_is_declared_and_emitted() -> None:
+    declared = {*events.COMMON, *events.ENDING}
+    assert declared == NAMES - {events.ANSWERED}  # a tool's line, recorded as SCORED
+    sources = [path.read_text("utf-8") for path in PACKAGE.rglob("*.py")]
+    emitted = {event for source in sources for _, event, _, _ in emissions(source)}
+    from_tools = {events.QUANTIZING, events.ANSWERS, events.ASKING}
+    assert declared - emitted == from_tools
+
+
+def test_every_task_says_how_it_ends_and_what_is_shown_of_it() -> None:
+    assert set(DISPLAYS) == set(TASKS)
+    endless = {"deploy"}
+    assert {task for event, task in events.ENDINGS if event == events.DONE} == set(TASKS) - endless
+
+
+def test_every_event_that_a_display_shows_is_declared() -> None:
+    shown = {name for display in DISPLAYS.values() for name in (*display.lines, *display.status)}
+    assert shown <= NAMES
+
+
+def test_an_ending_carries_the_task_of_its_run(tmp_path: Path) -> None:
+    (tmp_path / run_folder.SETTLED).write_text("version: 1\ntask: merge\n", encoding="utf-8")
+    run_folder.append_event(tmp_path, events.NOTE, message="m")
+    run_folder.append_event(tmp_path, events.DONE, seconds=1.0, model="m")
+    note, done = run_folder.read_events(tmp_path)[0]
+    assert "task" not in note
+    assert done["task"] == "merge"
+    assert [events.mistakes(event, "merge") for event in (note, done)] == [[], []]
+
+
+def test_a_record_with_other_fields_is_described() -> None:
+    done: dict[str, Any] = {"time": 1.0, "event": "done", "task": "merge", "seconds": 1.0}
+    assert events.mistakes(done, "merge") == ["done: no field model"]
+    assert events.mistakes({"event": "dnoe"}, "merge") == ["dnoe: unknown event of merge"]
+    note = {"event": "note", "message": "m", "color": "red"}
+    assert events.mistakes(note, "merge") == ["note: unlisted field color"]
