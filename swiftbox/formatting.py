@@ -34,7 +34,7 @@ def rate(bytes_per_s: float) -> str:
 def count(number: float) -> str:
     """Write a large number in three figures: `950`, `12.3k`, `7.62B`."""
     for divisor, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= divisor:
+        if number >= 0.9995 * divisor:  # below, three figures would not round up to 1
             return f"{number / divisor:.3g}{unit}"
     return f"{number:.0f}"
 
@@ -115,8 +115,12 @@ def pad(line: str, cells: int, *, right: bool = False) -> str:
 
 
 WIDE = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
-WRAP_UNIT = re.compile(rf"\s+|[{WIDE}]|[^\s{WIDE}]+")
-"""Spaces, a wide character, or a run of narrow ones: a line may end after each."""
+CLOSING = "、。，；：？！）》」』】”’"
+"""Punctuation that never begins a line."""
+
+WRAP_UNIT = re.compile(rf"\s+|(?:[{WIDE}]|[^\s{WIDE}]+)[{CLOSING}]*")
+"""Spaces, or a wide character or a run of narrow ones with the punctuation that closes it: a line
+may end after each."""
 
 
 def wrap(line: str, cells: int, *, indent: str = "") -> list[str]:
