@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend; everything else is a bug and keeps its traceback.
+"""Errors that the user can fix; everything else is a bug and keeps its traceback.
 
 UserError                 exit 2: the request is wrong
 ├── ConfigError           a YAML, an override or a flag (carries every problem of the file)
@@ -6,14 +6,14 @@ UserError                 exit 2: the request is wrong
 ├── MachineError          this machine cannot do it: device, memory, disk, a missing package
 ├── HubError              a model or dataset could not be fetched
 ├── RunError              a run folder: missing, busy, contradicting, not resumable
-└── ResultError           exit 1: what a run made failed its own check, and was not kept
+└── ResultError           exit 1: the result of a run failed its check and was not kept
 """
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Say what is wrong, with the value, and in `hint` what to do about it."""
+    """An error with what is wrong, including the value, and in `hint` what to do about it."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class DataError(UserError):
 
 
 class MachineError(UserError):
-    """This machine cannot do what is asked."""
+    """This machine cannot do what was requested."""
 
 
 class HubError(UserError):
@@ -38,8 +38,8 @@ class HubError(UserError):
 
 
 class RunError(UserError):
-    """A run folder is missing, busy, or contradicts what is asked."""
+    """A run folder is missing, busy, or contradicts the request."""
 
 
 class ResultError(UserError):
-    """What a run made failed its own check; nothing that looks finished is left of it."""
+    """The result of a run failed its check; nothing that looks finished is left."""

@@ -18,7 +18,7 @@ from swiftbox.language import home, text
 
 
 def write_atomic(path: Path, content: str) -> None:
-    """Replace a file as a whole: a reader sees the old text or the new, never a part."""
+    """Replace the content of a file: a reader sees the old text or the new, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -88,7 +88,7 @@ def file_lock(
 
 
 def named_lock(name: str) -> Path:
-    """Return the lock file of a thing that all processes of this user share."""
+    """Return the path of a lock that all processes of this user share."""
     return home() / "locks" / "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
@@ -96,7 +96,7 @@ def named_lock(name: str) -> Path:
 
 
 def free_bytes(folder: Path) -> int:
-    """Return the free space of the disk that a folder is, or would be, on."""
+    """Return the free space of the disk that holds a folder, or will once it exists."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free
 

@@ -1,4 +1,4 @@
-"""A table whose rows are imported when they are asked for: what is not used costs no start-up."""
+"""A table whose rows are imported on first use, so that unused rows cost no start-up time."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ Row = TypeVar("Row")
 
 
 class Table(Mapping[str, Row]):
-    """Rows by name, made once by what is given for each; names alone make none."""
+    """Rows by name; each is built on first access, and listing names builds none."""
 
-    def __init__(self, makers: Mapping[str, Callable[[], Row]]) -> None:
-        self._makers = dict(makers)
-        self._made: dict[str, Row] = {}
+    def __init__(self, factories: Mapping[str, Callable[[], Row]]) -> None:
+        self._factories = dict(factories)
+        self._rows: dict[str, Row] = {}
 
     def __getitem__(self, name: str) -> Row:
-        if name not in self._made:
-            self._made[name] = self._makers[name]()
-        return self._made[name]
+        if name not in self._rows:
+            self._rows[name] = self._factories[name]()
+        return self._rows[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._makers)
+        return iter(self._factories)
 
     def __len__(self) -> int:
-        return len(self._makers)
+        return len(self._factories)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._makers
+        return name in self._factories
 
 
 def imported(package: str, rows: Mapping[str, str]) -> Table[Row]:
-    """Return a table of `module:NAME` within a package."""
+    """Return a table of rows, each given as `module:NAME` within a package."""
 
-    def maker(place: str) -> Callable[[], Row]:
-        module, _, attribute = place.partition(":")
+    def factory(target: str) -> Callable[[], Row]:
+        module, _, attribute = target.partition(":")
 
-        def make() -> Row:
+        def load() -> Row:
             row: Row = getattr(import_module(f"{package}.{module}"), attribute)
             return row
 
-        return make
+        return load
 
-    return Table({name: maker(place) for name, place in rows.items()})
+    return Table({name: factory(target) for name, target in rows.items()})

@@ -1,4 +1,4 @@
-"""plan(config, machine): what will run, why each choice was made, and the command; pure."""
+"""plan(config, machine) -> Plan: the complete config, the reasons and the command; pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from swiftbox.tasks import TASKS
 from swiftbox.tasks.task import Reason
 
 FOLDER = "{folder}"
-"""Stands in the command for the run folder, which is named only when the run starts."""
+"""Stands for the run folder in the command; the folder is named when the run is recorded."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A settled config, the command that carries it out, its environment, and the reasons."""
+    """A settled config, the reasons for its values, and the command and environment that run it."""
 
     config: TaskConfig
     command: tuple[str, ...]
@@ -28,12 +28,12 @@ class Plan:
     processes: int
 
     def child(self, folder: Path) -> Child:
-        """Return what carries the plan out in a run folder."""
+        """Return the child process that runs the plan in a run folder."""
         return child_of(folder, self.processes, self.env)
 
 
 def plan(config: TaskConfig, machine: Machine) -> Plan:
-    """Settle a config for a machine; raise MachineError when it cannot run there."""
+    """Settle a config for a machine; raise MachineError if it cannot run there."""
     resolved = TASKS[config.task].resolve(config, machine)
     command = tuple(worker_command(FOLDER, resolved.processes))
     return Plan(resolved.config, command, resolved.env, resolved.reasons, resolved.processes)

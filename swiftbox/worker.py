@@ -1,4 +1,4 @@
-"""The child: read settled.yaml of a run folder, do the task, record events (rank 0 only)."""
+"""The child of a run: read settled.yaml of its folder, run the task, record events (rank 0)."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from swiftbox.errors import UserError
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
-from swiftbox.runs.stop import LONGEST_SAVE_S, STOP, stop_requested
+from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP, stop_requested
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
-LOOK_AGAIN_S = 0.5
+POLL_S = 0.5
 INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Carry out the run in the folder given; return its exit code."""
+    """Run the task of a run folder; return the exit code."""
     folder = Path((arguments if arguments is not None else sys.argv[1:])[0])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ask_to_stop)
-    watcher = threading.Thread(target=_watch, args=(folder,), daemon=True)
+    watcher = threading.Thread(target=_watch_for_stop, args=(folder,), daemon=True)
     watcher.start()
-    return work(folder)
+    return run_task(folder)
 
 
-def work(folder: Path) -> int:
-    """Do the task and record how it ended."""
+def run_task(folder: Path) -> int:
+    """Run the task and record how it ended."""
     rank = int(os.environ.get("RANK", "0"))
 
     def emit(event: str, **fields: Any) -> None:
@@ -51,7 +51,7 @@ def work(folder: Path) -> int:
     except Exception as error:  # noqa: BLE001 - the one boundary: recorded, reported, never hidden
         kind, hint = diagnose(error)
         if kind == REFUSED and STOP.can_save.is_set():
-            kind = STOPPED_ITSELF  # the request was right; the training went wrong
+            kind = STOPPED_ITSELF  # the config was valid; the training went wrong
         trace = "" if isinstance(error, UserError) else traceback.format_exc()
         with contextlib.suppress(OSError):
             run_folder.append_event(
@@ -79,8 +79,8 @@ def _ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 
         os._exit(INTERRUPTED)
 
 
-def _watch(folder: Path) -> None:
-    """Stop when asked through the folder or when the supervisor is gone; save if possible."""
+def _watch_for_stop(folder: Path) -> None:
+    """Stop on a request in the folder or if the supervisor is gone; save if possible."""
     supervisor = os.environ.get("SWIFTBOX_SUPERVISOR", "")
     pid, _, started = supervisor.partition(":")
     while True:
@@ -90,10 +90,10 @@ def _watch(folder: Path) -> None:
             if not STOP.can_save.is_set():
                 os._exit(INTERRUPTED)
             if gone:
-                time.sleep(LONGEST_SAVE_S)
-                os._exit(INTERRUPTED)  # nobody is left to end a step that never ends
+                time.sleep(SAVE_TIMEOUT_S)
+                os._exit(INTERRUPTED)  # no supervisor is left to kill a step that hangs
             return
-        if STOP.requested.wait(LOOK_AGAIN_S):
+        if STOP.requested.wait(POLL_S):
             return
 
 

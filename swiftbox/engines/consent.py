@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from swiftbox.errors import MachineError
-from swiftbox.formatting import size
+from swiftbox.formatting import duration, size
 from swiftbox.language import text
 
 if TYPE_CHECKING:  # most runs need no engine
@@ -63,12 +63,12 @@ def install_cost(engine: Engine, backend: str) -> str:
     from swiftbox.engines.preconditions import disk_bytes
 
     space = size(disk_bytes(engine, backend))
-    minutes = f"{engine.minutes:g}"
+    time = duration(60 * engine.minutes)
     if backend in engine.measured:
-        return text(f"{space} of disk, about {minutes} min", f"占用 {space}，约 {minutes} 分钟")
+        return text(f"{space} of disk, about {time}", f"占用 {space}，约 {time}")
     return text(
-        f"about {space} of disk (estimated), about {minutes} min",
-        f"占用约 {space}（估计值），约 {minutes} 分钟",
+        f"about {space} of disk (estimated), about {time}",
+        f"占用约 {space}（估计值），约 {time}",
     )
 
 

@@ -37,7 +37,7 @@ def run(ready: Ready, *, detach: bool = False, on_event: OnEvent | None = None) 
 
 
 def _detach(ready: Ready) -> None:
-    """Start a supervisor in a session of its own; return once it has taken over the run."""
+    """Start a supervisor in a new session; return once it has taken over the run."""
     folder = ready.folder
     child = json.dumps({"processes": ready.plan.processes, "env": dict(ready.plan.env)})
     with (folder / run_folder.LOG).open("ab") as log:

@@ -1,4 +1,4 @@
-"""Runs inside a run: a step of a pipeline, a server beside an evaluation. Own folder, own child."""
+"""Runs inside a run: a pipeline step, or a server for an evaluation; own folder, own child."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from swiftbox.config.writing import write
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import RunError
 from swiftbox.files import read_json, write_atomic, write_json
+from swiftbox.formatting import duration
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs import stop as control
 from swiftbox.runs.supervise import Child, OnEvent, supervise_inside
 
-STOP_WITHIN_S = 60.0
-"""For a server to end what it answers; then it is ended with its family."""
+STOP_TIMEOUT_S = 60.0
+"""For a server to finish its answers; then it is killed with its process tree."""
 
-LOOK_AGAIN_S = 0.05
+POLL_S = 0.05
 
 
 def worker_command(folder: str, processes: int) -> list[str]:
-    """Return the command that carries out the run in a folder."""
+    """Return the command of the worker of a run folder, under torchrun for several processes."""
     worker = ["-m", "swiftbox.worker", folder]
     if processes == 1:
         return [sys.executable, *worker]
@@ -45,58 +46,63 @@ def worker_command(folder: str, processes: int) -> list[str]:
 
 
 def child_of(folder: Path, processes: int, env: Mapping[str, str]) -> Child:
-    """Return the child of a run folder."""
+    """Return the child process of a run folder."""
     return Child(worker_command(str(folder), processes), env)
 
 
 def record_nested(folder: Path, config: TaskConfig, machine: Machine) -> None:
-    """Write what a settled run needs to begin in its folder, or to go on there."""
+    """Write what a settled run needs to start in its folder, or to continue there."""
     folder.mkdir(parents=True, exist_ok=True)
     control.clear_stop_request(folder)
-    header = [text("What was carried out, inside another run.", "在另一次运行之中执行的配置。")]
+    header = [text("What was carried out, inside another run.", "在另一次运行中执行的配置。")]
     settled = write(config, header=header)
     write_atomic(folder / run_folder.SETTLED, settled)
     write_json(folder / run_folder.MACHINE, machine.to_dict())
-    began = read_json(folder / run_folder.STATE).get("started") or time.time()
-    run_folder.update_state(folder, started=began, status="starting", ended=None, exit_code=None)
+    run_folder.update_state(
+        folder,
+        started=read_json(folder / run_folder.STATE).get("started") or time.time(),
+        status="starting",
+        ended=None,
+        exit_code=None,
+    )
 
 
 def wait_for_orphan(
     folder: Path,
     *,
-    within_s: float = STOP_WITHIN_S,
+    timeout_s: float = STOP_TIMEOUT_S,
     stop: threading.Event | None = None,
     on_wait: Callable[[], None] | None = None,
 ) -> bool:
-    """Wait for a run that its own supervisor left behind in a folder; end it when it stays.
+    """Wait for an orphaned run in a folder to exit; kill it after `timeout_s`.
 
-    A child whose supervisor was killed saves and ends by itself; two must never write at once.
-    Returns whether none is there any more: not when `stop` was set first, and it still saves.
-    `on_wait` is called once where there is one to wait for.
+    An orphan is a child whose supervisor was killed: it saves and exits by itself, and no second
+    child may write to the folder meanwhile. Returns False if `stop` was set before it exited.
+    Calls `on_wait` once if there is an orphan.
     """
-    until, waits = time.monotonic() + within_s, False
+    deadline, waiting = time.monotonic() + timeout_s, False
     state: Mapping[str, Any] = read_json(folder / run_folder.STATE)
     while run_folder.is_alive(state.get("pid"), state.get("pid_started")):
         if stop is not None and stop.is_set():
             return False
-        if on_wait is not None and not waits:
+        if on_wait is not None and not waiting:
             on_wait()
-        waits = True
-        if time.monotonic() > until:
+        waiting = True
+        if time.monotonic() > deadline:
             _kill(folder)
-        time.sleep(LOOK_AGAIN_S)
+        time.sleep(POLL_S)
     return True
 
 
 def run_nested(
     folder: Path, child: Child, stop: threading.Event, on_event: OnEvent | None = None
 ) -> int:
-    """Carry out a recorded run to its end; return its exit code."""
+    """Run a recorded run to its end inside this one; return its exit code."""
     return supervise_inside(folder, child, stop, on_event)
 
 
 class BackgroundRun:
-    """A recorded run that goes on beside the one that began it, in a thread of this process."""
+    """A recorded run in the background, supervised by a thread of this process."""
 
     def __init__(self, folder: Path, child: Child, on_event: OnEvent | None = None) -> None:
         self.folder = folder
@@ -115,62 +121,61 @@ class BackgroundRun:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether it still runs."""
+        """Tell whether the run has not ended."""
         return self._thread.is_alive()
 
     def wait_for(
-        self, event: str, *, within_s: float, stop: threading.Event
+        self, event: str, *, timeout_s: float, stop: threading.Event
     ) -> Mapping[str, Any] | None:
-        """Return the first event of that name; None when `stop` was set meanwhile.
+        """Return the first event of that name; None if `stop` was set meanwhile.
 
-        Raises RunError, with its last words, when the run ends first or the time is over.
+        Raises RunError with the reason if the run ends first, or after `timeout_s`.
         """
-        until = time.monotonic() + within_s
+        deadline = time.monotonic() + timeout_s
         while not stop.is_set():
             alive = self.is_alive
-            found, self._offset = run_folder.read_events(self.folder, self._offset)
-            for one in found:
-                if one.get("event") == event:
-                    return one
-            if not alive and not found:
+            unread, self._offset = run_folder.read_events(self.folder, self._offset)
+            for record in unread:
+                if record.get("event") == event:
+                    return record
+            if not alive and not unread:
                 raise self.failure()
-            if time.monotonic() > until:
-                raise RunError(
-                    text(
-                        f"{self.folder.name} was not ready within {within_s:.0f} s",
-                        f"{self.folder.name} 在 {within_s:.0f} 秒内未就绪",
-                    ),
-                    hint=text(
-                        f"see {self.folder / run_folder.LOG}",
-                        f"见 {self.folder / run_folder.LOG}",
-                    ),
-                )
-            stop.wait(LOOK_AGAIN_S)
+            if time.monotonic() > deadline:
+                raise self._not_ready(timeout_s)
+            stop.wait(POLL_S)
         return None
 
     def failure(self) -> RunError:
-        """Return what ended it, in its own last words."""
-        endings = [
-            one
-            for one in run_folder.read_events(self.folder)[0]
-            if one.get("event") == events.FAILED
-        ]
-        last = endings[-1] if endings else {}
-        said = str(last.get("message") or text("it ended", "已结束"))
+        """Return the error that ended the run, as its `failed` event reports it."""
+        records = run_folder.read_events(self.folder)[0]
+        failures = [record for record in records if record.get("event") == events.FAILED]
+        last = failures[-1] if failures else {}
+        reason = str(last.get("message") or text("it ended", "已结束"))
         trace = str(last.get("traceback") or "").strip()
-        message = f"{self.folder.name}: {said}"
-        hint = str(last.get("hint") or "") or text(
-            f"see {self.folder / run_folder.LOG}", f"见 {self.folder / run_folder.LOG}"
-        )
+        message = f"{self.folder.name}: {reason}"
+        hint = str(last.get("hint") or "") or self._see_log()
         return RunError(f"{message}\n{trace}" if trace else message, hint=hint)
 
-    def close(self, *, within_s: float = STOP_WITHIN_S) -> None:
-        """Ask it to stop, and wait; the supervisor's own end takes what is left."""
+    def _not_ready(self, timeout_s: float) -> RunError:
+        return RunError(
+            text(
+                f"{self.folder.name} was not ready within {duration(timeout_s)}",
+                f"{self.folder.name} 在 {duration(timeout_s)}内未就绪",
+            ),
+            hint=self._see_log(),
+        )
+
+    def _see_log(self) -> str:
+        log = self.folder / run_folder.LOG
+        return text(f"see {log}", f"请查看 {log}")
+
+    def close(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Ask the run to stop and wait; kill its child after `timeout_s`."""
         self._stop.set()
-        self._thread.join(within_s)
+        self._thread.join(timeout_s)
         if self._thread.is_alive():
             _kill(self.folder)
-            self._thread.join(within_s)
+            self._thread.join(timeout_s)
 
 
 def _kill(folder: Path) -> None:
@@ -192,10 +197,10 @@ def background_run(
     child: Callable[[Path], Child] = lambda folder: child_of(folder, 1, {}),
     on_event: OnEvent | None = None,
 ) -> Iterator[BackgroundRun]:
-    """Keep a settled run going beside this one for as long as the block lasts.
+    """Keep a settled run going in the background for as long as the block lasts.
 
-    `on_event` gets its events, in a thread of their own. One that an earlier block left behind in
-    the folder is outlived first.
+    Waits for an orphaned run in the same folder to exit first. `on_event` gets the events of the
+    run, in the thread that supervises it.
     """
     wait_for_orphan(folder)
     record_nested(folder, config, machine)

@@ -1,4 +1,4 @@
-"""From an exception to its kind and a hint: what broke, in words that say what to change."""
+"""From an exception to its kind and a hint that says what to change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STOPPED_ITSELF, FAILED_CHECK = "stopped-itself", "failed-check"
 
 
 def diagnose(error: BaseException) -> tuple[str, str]:
-    """Return the kind of a failure and a hint; the hint is empty where none is known."""
+    """Return the kind of a failure and a hint; the hint is empty if none is known."""
     kind = kind_of(error)
     if isinstance(error, UserError) and error.hint:
         return kind, error.hint
@@ -22,16 +22,16 @@ def diagnose(error: BaseException) -> tuple[str, str]:
 
 
 def kind_of(error: BaseException) -> str:
-    """Name the kind of a failure by its type and words."""
-    words = str(error).lower()
+    """Classify a failure by its type and message."""
+    message = str(error).lower()
     names = {cls.__module__.split(".")[0] + "." + cls.__name__ for cls in type(error).__mro__}
     if isinstance(error, MemoryError) or "torch.OutOfMemoryError" in names:
         return OUT_OF_MEMORY
-    if "out of memory" in words or "can't allocate memory" in words:
+    if "out of memory" in message or "can't allocate memory" in message:
         return OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DISK_FULL
-    if "no space left on device" in words or "disk quota exceeded" in words:
+    if "no space left on device" in message or "disk quota exceeded" in message:
         return DISK_FULL
     if any(name.startswith("jinja2.") for name in names):
         return TEMPLATE
@@ -41,7 +41,7 @@ def kind_of(error: BaseException) -> str:
         return REFUSED
     if isinstance(error, FileNotFoundError):
         return MISSING_FILE
-    if isinstance(error, ValueError) and "target modules" in words:
+    if isinstance(error, ValueError) and "target modules" in message:
         return TARGET_MODULES
     return CRASH
 
@@ -56,35 +56,35 @@ def hint_for(kind: str) -> str:
             "或设 gradient_checkpointing: true，或减小 max_length",
         ),
         DISK_FULL: text(
-            "free some room, or set output_dir on another disk; then `swiftbox runs resume`",
+            "free some space, or set output_dir on another disk; then `swiftbox runs resume`",
             "清理磁盘，或将 output_dir 放到其他磁盘；然后 `swiftbox runs resume`",
         ),
         TEMPLATE: text(
-            "the chat template refuses these messages; look at the row, or set template: chatml",
+            "the chat template rejects these messages; check the row, or set template: chatml",
             "对话模板拒绝了这些消息；请检查该行数据，或设 template: chatml",
         ),
         MISSING_FILE: text(
-            "check the path; relative paths start where the command was run",
-            "请检查路径；相对路径以运行命令的目录为起点",
+            "check the path; relative paths are resolved from the directory of the command",
+            "请检查路径；相对路径以运行命令时的目录为起点",
         ),
         TARGET_MODULES: text(
-            "set target_modules: all-linear, or names that the model has",
-            "设置 target_modules: all-linear，或模型中存在的名称",
+            "set target_modules: all-linear, or names of layers in the model",
+            "设置 target_modules: all-linear，或模型中存在的层名",
         ),
     }
     return hints.get(kind, "")
 
 
 def killed(signal_number: int) -> tuple[str, str, str]:
-    """Describe a child ended by a signal: kind, message, hint."""
+    """Describe a child that was killed by a signal: kind, message, hint."""
     try:
         name = signal.Signals(signal_number).name
     except ValueError:
         name = str(signal_number)
-    message = text(f"the process was ended by {name}", f"进程被 {name} 终止")
+    message = text(f"the process was killed by {name}", f"进程被 {name} 终止")
     if name == "SIGKILL":
         hint = text(
-            "often the system ran out of memory (see `dmesg`); "
+            "the usual cause is that the system ran out of memory (see `dmesg`); "
             "`swiftbox runs resume` continues from the last checkpoint",
             "常见原因是系统内存不足（见 `dmesg`）；`swiftbox runs resume` 可从最后的检查点继续",
         )

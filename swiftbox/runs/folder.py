@@ -1,4 +1,4 @@
-"""A run folder is the record of a run: file names, atomic writes, events, listing."""
+"""The run folder, the record of a run: its files, state, events, and the list of all runs."""
 
 from __future__ import annotations
 
@@ -22,66 +22,66 @@ EVENTS, LOG, STATE = "events.jsonl", "log.txt", "state.json"
 CHECKPOINTS, MODEL = "checkpoints", "model"
 INPUTS, ROWS, LOCK = "inputs.json", "rows.json", ".lock"
 PIPELINE = "pipeline.json"
-"""Of a pipeline: its steps, how far each is and what it made."""
+"""Of a pipeline: its steps, the status of each and its outputs."""
 COMPLETE = "complete.json"
-"""Inside a checkpoint: written last, so that its presence says that all else is there."""
+"""Inside a checkpoint: written last, so its presence means that all other files are complete."""
 
 ACTIVE = ("starting", "running")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run as its folder tells it."""
+    """One run, as its folder describes it."""
 
     folder: Path
     state: Mapping[str, Any]
 
     @property
     def name(self) -> str:
-        """Return the folder's name, by which people call the run."""
+        """Return the folder's name, which users give to name the run."""
         return self.folder.name
 
     @property
     def status(self) -> str:
         """Return starting, running, done, failed, stopped, or lost (its process is gone)."""
-        said = str(self.state.get("status", "lost"))
-        if said not in ACTIVE:
-            return said
+        status = str(self.state.get("status", "lost"))
+        if status not in ACTIVE:
+            return status
         child = is_alive(self.state.get("pid"), self.state.get("pid_started"))
         supervisor = is_alive(self.state.get("supervisor"), self.state.get("supervisor_started"))
-        return said if child or supervisor else "lost"
+        return status if child or supervisor else "lost"
 
     @property
     def is_active(self) -> bool:
-        """Tell whether a process is working on it now."""
+        """Tell whether a process is working on the run."""
         return self.status in ACTIVE
 
 
 def update_state(folder: Path, **changes: Any) -> None:
-    """Change the state of a run."""
+    """Change fields of a run's state file."""
     write_json(folder / STATE, {**read_json(folder / STATE), **changes})
 
 
 def is_alive(pid: Any, started: Any = None) -> bool:
-    """Tell whether the process lives and is the one that began then, not a later namesake."""
+    """Tell whether a process is alive and started at that time; a reused id does not count."""
     if not isinstance(pid, int) or pid <= 0:
         return False
-    now = process_start(pid)
-    if now is None:
+    actual = process_start(pid)
+    if actual is None:
         return False
-    return started is None or abs(now - float(started)) < 2
+    return started is None or abs(actual - float(started)) < 2
 
 
 def supervised_by_me() -> dict[str, Any]:
-    """Return the fields of a state that name this process as the supervisor."""
+    """Return the state fields that name this process as the supervisor."""
     return {"supervisor": os.getpid(), "supervisor_started": process_start(os.getpid())}
 
 
 @contextlib.contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a run folder for one supervisor; raise RunError when another process has it.
+    """Lock a run folder for one supervisor; raise RunError if another process holds the lock.
 
-    The lock is the kernel's: it ends with the process, however that ends.
+    The kernel releases the lock when the process ends, however it ends.
     """
     try:
         with file_lock(folder / LOCK, wait=False):
@@ -94,7 +94,7 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def process_start(pid: int) -> float | None:
-    """Return when a process began (unix seconds), None when it is gone or a zombie."""
+    """Return the start time of a process (unix seconds); None if it is gone or a zombie."""
     import psutil
 
     try:
@@ -107,7 +107,7 @@ def process_start(pid: int) -> float | None:
 
 
 def task_of(folder: Path) -> str:
-    """Return the task of the run in a folder; empty when its settled.yaml cannot be read."""
+    """Return the task of the run in a folder; empty if its settled.yaml cannot be read."""
     import yaml
 
     try:
@@ -118,9 +118,9 @@ def task_of(folder: Path) -> str:
 
 
 def append_event(folder: Path, event: str, **fields: Any) -> None:
-    """Add one line to the events; an ending gets the task of the run.
+    """Append an event; the one that ends a run gets its task.
 
-    One write per line, so lines of two writers never mix.
+    One write per line, so that lines of two writers never mix.
     """
     if event in events.ENDING:
         fields = {"task": task_of(folder), **fields}
@@ -130,9 +130,9 @@ def append_event(folder: Path, event: str, **fields: Any) -> None:
 
 
 def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Return the events that follow a byte offset, and the offset after them.
+    """Return the events after a byte offset, and the offset behind them.
 
-    A last line still being written is left for the next call; a torn one in the middle is skipped.
+    A last line that is still being written is left for the next call; a torn line is skipped.
     """
     try:
         with (folder / EVENTS).open("rb") as file:
@@ -140,17 +140,17 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], in
             data = file.read()
     except OSError:
         return [], offset
-    whole = data[: data.rfind(b"\n") + 1]
-    recorded = []
-    for line in whole.splitlines():
+    complete = data[: data.rfind(b"\n") + 1]
+    records = []
+    for line in complete.splitlines():
         with contextlib.suppress(ValueError):
-            recorded.append(json.loads(line))
-    return recorded, offset + len(whole)
+            records.append(json.loads(line))
+    return records, offset + len(complete)
 
 
 def create(folder: Path) -> Path:
-    """Make a new run folder, or the next free one beside it; register it for `runs list`."""
-    wanted = folder
+    """Make a run folder, or the next free name (`NAME-2`); register it for `runs list`."""
+    requested = folder
     for number in range(2, 10_000):
         try:
             folder.mkdir(parents=True, exist_ok=False)
@@ -158,10 +158,10 @@ def create(folder: Path) -> Path:
         except FileExistsError:
             if folder.is_dir() and not any(folder.iterdir()):
                 break
-            folder = wanted.with_name(f"{wanted.name}-{number}")
+            folder = requested.with_name(f"{requested.name}-{number}")
         except OSError as error:
             raise RunError(
-                text(f"cannot make {folder}: {error}", f"无法创建 {folder}：{error}"),
+                text(f"cannot create {folder}: {error}", f"无法创建 {folder}：{error}"),
                 hint=text("choose another output_dir", "请更换 output_dir"),
             ) from None
     register(folder)
@@ -169,7 +169,7 @@ def create(folder: Path) -> Path:
 
 
 def register(folder: Path) -> None:
-    """Remember where a run is, so that it is found from any directory."""
+    """Link a run in the user's index, so that it is found from any directory."""
     index = home() / "runs"
     with contextlib.suppress(OSError):
         index.mkdir(parents=True, exist_ok=True)
@@ -186,20 +186,20 @@ def hash_text(value: str) -> int:
 
 
 def runs() -> Iterator[Run]:
-    """Yield all runs known on this machine, newest first; folders that are gone are forgotten."""
-    found: dict[Path, Run] = {}
+    """Yield all runs in the user's index, newest first; remove links to deleted folders."""
+    known: dict[Path, Run] = {}
     for link in sorted((home() / "runs").glob("*")):
         folder = link.resolve()
         if not (folder / STATE).is_file():
             if not folder.exists():
                 link.unlink(missing_ok=True)
             continue
-        found[folder] = Run(folder, read_json(folder / STATE))
-    yield from sorted(found.values(), key=lambda run: -float(run.state.get("started") or 0))
+        known[folder] = Run(folder, read_json(folder / STATE))
+    yield from sorted(known.values(), key=lambda run: -float(run.state.get("started") or 0))
 
 
 def find(name: str) -> Run:
-    """Return the run of that folder or name, or the newest for `last`."""
+    """Return the run with that folder or name (or unique prefix), or the newest for `last`."""
     folder = Path(name)
     if (folder / STATE).is_file():
         return Run(folder.resolve(), read_json(folder / STATE))
@@ -213,8 +213,10 @@ def find(name: str) -> Run:
     if matching:
         listed = ", ".join(str(run.folder) for run in matching[:5])
         raise RunError(
-            text(f"{name} names {len(matching)} runs: {listed}", f"{name} 对应多个运行：{listed}"),
-            hint=text("give the folder", "请给出目录"),
+            text(
+                f"{name} matches {len(matching)} runs: {listed}", f"{name} 对应多个运行：{listed}"
+            ),
+            hint=text("give the folder instead", "请改为给出目录"),
         )
     raise RunError(
         text(f"no run named {name}", f"没有名为 {name} 的运行"),
@@ -222,49 +224,49 @@ def find(name: str) -> Run:
     )
 
 
-def run_summary(one: Run) -> dict[str, Any]:
-    """Return what a list of runs shows of one."""
+def run_summary(run: Run) -> dict[str, Any]:
+    """Return the row of a run in a list of runs."""
     last: dict[str, Any] = {}
-    for event in read_events(one.folder)[0]:
+    for event in read_events(run.folder)[0]:
         inner = event.get("inner") or event
         if inner.get("event") == events.STEP:
             last = inner
     return {
-        "name": one.name,
-        "status": one.status,
+        "name": run.name,
+        "status": run.status,
         "step": last.get("step"),
         "total_steps": last.get("total_steps"),
         "loss": last.get("loss"),
-        "started": one.state.get("started"),
-        "url": one.state.get("url") if one.is_active else None,
-        "parts": pipeline_steps(one),
-        "folder": str(one.folder),
+        "started": run.state.get("started"),
+        "url": run.state.get("url") if run.is_active else None,
+        "parts": pipeline_steps(run),
+        "folder": str(run.folder),
     }
 
 
-def pipeline_steps(one: Run) -> list[dict[str, Any]]:
-    """Return the steps of a pipeline: name, task, status, folder, what each made."""
-    found: list[dict[str, Any]] = read_json(one.folder / PIPELINE).get("steps") or []
-    shown = ("name", "task", "status", "folder", "seconds", "made")
-    rows = [{key: row.get(key) for key in shown} for row in found]
+def pipeline_steps(run: Run) -> list[dict[str, Any]]:
+    """Return the steps of a pipeline: name, task, status, folder, seconds and outputs."""
+    records: list[dict[str, Any]] = read_json(run.folder / PIPELINE).get("steps") or []
+    columns = ("name", "task", "status", "folder", "seconds", "made")
+    rows = [{key: record.get(key) for key in columns} for record in records]
     for row in rows:
-        if row["status"] == "running" and not one.is_active:
-            row["status"] = "stopped"  # its process was ended before it could say so
+        if row["status"] == "running" and not run.is_active:
+            row["status"] = "stopped"  # its process was killed before it could record that
     return rows
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints of a run, oldest first."""
-    found = [
+    complete = [
         path
         for path in (folder / CHECKPOINTS).glob("checkpoint-*")
         if path.name.removeprefix("checkpoint-").isdigit() and (path / COMPLETE).is_file()
     ]
-    return sorted(found, key=step_of)
+    return sorted(complete, key=step_of)
 
 
 def run_name(folder: Path) -> str:
-    """Return what the run in a folder is called; of a step of a pipeline, its own name."""
+    """Return the name of the run in a folder; for a pipeline step, the name of the step."""
     is_step = folder.parent.name == "steps" and (folder.parent.parent / PIPELINE).is_file()
     return folder.name.partition("-")[2] if is_step else folder.name
 

@@ -1,4 +1,4 @@
-"""How a run is asked to save and stop: a file in its folder, and events inside the child."""
+"""The request to save and stop a run: a file in its folder, and events inside its child."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 STOP_FILE = "stop"
 
-LONGEST_SAVE_S = 900
-"""For an orphan to end its step and save; the largest checkpoints take minutes."""
+SAVE_TIMEOUT_S = 900
+"""For an orphan to finish its step and save; the largest checkpoints take minutes."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """The child's view: was a stop asked for, and is there anything to save yet."""
+    """A stop as the child sees it: whether it was requested, and whether there is work to save."""
 
     requested: threading.Event = field(default_factory=threading.Event)
     can_save: threading.Event = field(default_factory=threading.Event)
@@ -24,15 +24,15 @@ STOP = Stop()
 
 
 def request_stop(folder: Path) -> None:
-    """Ask the run in this folder to save and stop; safe to call again."""
+    """Ask the run in a folder to save and stop; calling it again changes nothing."""
     (folder / STOP_FILE).touch()
 
 
 def stop_requested(folder: Path) -> bool:
-    """Tell whether the run was asked to stop."""
+    """Tell whether the run in a folder was asked to stop."""
     return (folder / STOP_FILE).exists()
 
 
 def clear_stop_request(folder: Path) -> None:
-    """Forget an earlier request, before the run is continued."""
+    """Delete an earlier request before the run is continued."""
     (folder / STOP_FILE).unlink(missing_ok=True)

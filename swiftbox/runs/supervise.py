@@ -1,4 +1,11 @@
-"""Watch over the child of a run: signals, liveness, its last words; leave no process behind."""
+"""Supervise the child of a run: pass on events, handle signals, and leave no process behind.
+
+A supervisor holds the lock of the run folder while its child lives. It writes the state file:
+`running` with both process ids at the start, then how the run ended. The child writes the events;
+if it dies without reporting its end, the supervisor writes that event from the exit code and the
+log. Stop requests reach the supervisor as signals or as the stop of an outer run, and the child as
+a file in the folder. Whatever happens, the child and all of its descendants are killed at the end.
+"""
 
 from __future__ import annotations
 
@@ -18,124 +25,128 @@ from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs import stop as control
-from swiftbox.runs.diagnosis import killed
+from swiftbox.runs.diagnosis import CRASH, REFUSED, killed
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
 POLL_S = 0.1
-LAST_WORDS = 40
-"""Lines of the log that go into the report of a death without a recorded error."""
+LOG_TAIL_LINES = 40
+"""Lines of the log that are searched for a traceback after a death without a recorded error."""
 
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
-"""Left in the shell by a cluster's launcher, they would make one process think it is of many."""
+"""Left in the shell by a cluster's launcher, they would tell one process that it is one of many."""
 
-LOOK_S = 2.0
-"""Seconds between looks at the child's descendants."""
+SCAN_INTERVAL_S = 2.0
+"""Between two listings of the child's descendants."""
 
-FEW = 5
-"""Lines of a log without a traceback that are worth repeating."""
+TAIL_WITHOUT_TRACEBACK = 5
+"""Lines of a log that are repeated if it has no traceback."""
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
 @dataclass(frozen=True)
 class Child:
-    """What carries a run out: its command and what it adds to the environment."""
+    """The child process of a run: its command and the variables it adds to the environment."""
 
     command: Sequence[str]
     env: Mapping[str, str]
 
 
 @dataclass
-class _Heard:
-    """What was asked of the supervisor so far."""
+class StopRequests:
+    """The requests to stop that the supervisor has received."""
 
-    asked: int = 0
-    """Times that a stop was asked for: the first asks, the second ends the run at once."""
+    count: int = 0
+    """The first asks the child to save and stop; the second kills it at once."""
     hung_up: bool = False
+    """Whether the terminal is gone."""
 
-    def look(self) -> None:
-        """Notice what was asked since."""
+    def update(self) -> None:
+        """Count the requests that arrived since the last call."""
 
 
 @dataclass
-class _Inside(_Heard):
-    """Inside another run: that run's own stop is this one's."""
+class OuterRunRequests(StopRequests):
+    """Inside another run: a stop of that run stops this one."""
 
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def look(self) -> None:
-        self.asked = max(self.asked, int(self.stop.is_set()))
+    def update(self) -> None:
+        """Count a stop of the outer run as one request."""
+        self.count = max(self.count, int(self.stop.is_set()))
 
 
 @dataclass
-class _Signals(_Heard):
+class SignalRequests(StopRequests):
     """At a terminal: Ctrl-C, SIGTERM and SIGHUP."""
 
     previous: dict[int, Any] = field(default_factory=dict)
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.asked += 1
+        """Count Ctrl-C or SIGTERM."""
+        self.count += 1
 
     def on_hang_up(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Note that the terminal is gone."""
         self.hung_up = True
 
 
 @contextlib.contextmanager
-def _listening() -> Iterator[_Signals]:
-    """Take Ctrl-C, SIGTERM and SIGHUP while a child runs; give them back afterwards."""
-    heard = _Signals()
-    handlers = {signal.SIGINT: heard.on_interrupt, signal.SIGTERM: heard.on_interrupt}
+def _signal_handlers() -> Iterator[SignalRequests]:
+    """Handle Ctrl-C, SIGTERM and SIGHUP while a child runs; restore the handlers afterwards."""
+    requests = SignalRequests()
+    handlers = {signal.SIGINT: requests.on_interrupt, signal.SIGTERM: requests.on_interrupt}
     if hasattr(signal, "SIGHUP"):
-        handlers[signal.SIGHUP] = heard.on_hang_up
+        handlers[signal.SIGHUP] = requests.on_hang_up
     for number, handler in handlers.items():
-        heard.previous[int(number)] = signal.signal(number, handler)
+        requests.previous[int(number)] = signal.signal(number, handler)
     try:
-        yield heard
+        yield requests
     finally:
-        for restored, handler in heard.previous.items():
+        for restored, handler in requests.previous.items():
             signal.signal(restored, handler)
 
 
 def supervise(folder: Path, child: Child, on_event: OnEvent | None = None) -> int:
-    """Run the child of a prepared folder to its end; return the exit code.
+    """Run the child of a recorded run to its end; return the exit code.
 
-    The first Ctrl-C (or SIGTERM) asks the child to save and stop, the second Ctrl-C ends it now.
-    A dropped terminal (SIGHUP) only stops the display: the run goes on.
+    The first Ctrl-C (or SIGTERM) asks the child to save and stop, the second kills it. A dropped
+    terminal (SIGHUP) stops the display only: the run continues.
     """
-    with _listening() as heard:
-        return _watched(folder, child, heard, on_event)
+    with _signal_handlers() as requests:
+        return _supervise(folder, child, requests, on_event)
 
 
 def supervise_inside(
     folder: Path, child: Child, stop: threading.Event, on_event: OnEvent | None = None
 ) -> int:
-    """Run the child of a prepared folder inside another run, in any thread; return its exit code.
+    """Run the child of a recorded run inside another run, in any thread; return its exit code.
 
-    Setting `stop` asks it to save and stop; it ends with the process that called this.
+    Setting `stop` asks the child to save and stop. It ends with the calling process.
     """
-    return _watched(folder, child, _Inside(stop=stop), on_event)
+    return _supervise(folder, child, OuterRunRequests(stop=stop), on_event)
 
 
-def _watched(folder: Path, child: Child, heard: _Heard, on_event: OnEvent | None) -> int:
-    events = _Events(folder, on_event)
+def _supervise(folder: Path, child: Child, requests: StopRequests, on_event: OnEvent | None) -> int:
+    relay = EventRelay(folder, on_event)
     with run_folder.run_lock(folder):
         process = _spawn(folder, child)
-        family = _Family(process.pid)
+        tree = ProcessTree(process.pid)
         try:
             _record_start(folder, process)
-            _wait(folder, process, heard, events, family)
+            _wait(process, requests, relay, tree)
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-            family.end()
-    return _finish(folder, process.returncode, events)
+            tree.kill()
+    return _finish(folder, process.returncode, relay)
 
 
 @dataclass
-class _Events:
-    """Passes new events on, and keeps those that say how the run ended."""
+class EventRelay:
+    """Passes new events to the display, and remembers the one that ended the run."""
 
     folder: Path
     on_event: OnEvent | None
@@ -146,8 +157,9 @@ class _Events:
         _, self.offset = run_folder.read_events(self.folder)
 
     def pass_on(self) -> None:
-        found, self.offset = run_folder.read_events(self.folder, self.offset)
-        for event in found:
+        """Pass on the events that were written since the last call."""
+        unread, self.offset = run_folder.read_events(self.folder, self.offset)
+        for event in unread:
             if self.ending is None and event.get("event") in events.ENDING:
                 self.ending = event
             self.show(event)
@@ -159,18 +171,18 @@ class _Events:
         try:
             self.on_event(event)
         except OSError:
-            self.go_dark()
+            self.detach_terminal()
 
-    def go_dark(self) -> None:
-        """Stop writing to a terminal that is gone."""
+    def detach_terminal(self) -> None:
+        """Redirect the standard streams away from a terminal that is gone."""
         self.on_event = None
-        nowhere = os.open(os.devnull, os.O_RDWR)
+        devnull = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
-            os.dup2(nowhere, descriptor)
+            os.dup2(devnull, descriptor)
 
 
 def _spawn(folder: Path, child: Child) -> subprocess.Popen[bytes]:
-    # What the user set by hand (OMP_NUM_THREADS on a shared host) stands.
+    # Variables that the user set, such as OMP_NUM_THREADS on a shared host, take precedence.
     env = {**child.env, **os.environ, "SWIFTBOX_SUPERVISOR": _myself()}
     for name in LAUNCHER_VARIABLES:
         env.pop(name, None)
@@ -200,65 +212,65 @@ def _record_start(folder: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def _wait(
-    folder: Path,
     process: subprocess.Popen[bytes],
-    heard: _Heard,
-    events: _Events,
-    family: _Family,
+    requests: StopRequests,
+    relay: EventRelay,
+    tree: ProcessTree,
 ) -> None:
-    asked = False
+    """Wait for the child to exit; pass on its events, and stop it on request."""
+    stopping = False
     while True:
-        family.look()
-        heard.look()
+        tree.scan()
+        requests.update()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=POLL_S)
-        if heard.hung_up and events.on_event is not None:
-            events.go_dark()
-        events.pass_on()
+        if requests.hung_up and relay.on_event is not None:
+            relay.detach_terminal()
+        relay.pass_on()
         if process.returncode is not None:
             return
-        if heard.asked > 1:
-            family.look(now=True)
+        if requests.count > 1:
+            tree.scan(force=True)
             process.kill()
             process.wait()
-        elif heard.asked and not asked:
-            asked = True
-            control.request_stop(folder)
-            events.show(_stopping())
+        elif requests.count and not stopping:
+            stopping = True
+            control.request_stop(relay.folder)
+            relay.show(_stopping_warning())
 
 
-def _stopping() -> Mapping[str, Any]:
+def _stopping_warning() -> Mapping[str, Any]:
     message = text(
-        "saving and stopping; Ctrl-C again ends it without saving",
+        "saving and stopping; Ctrl-C again stops without saving",
         "正在保存并停止；再按一次 Ctrl-C 立即结束（不保存）",
     )
     return {"time": time.time(), "event": events.WARNING, "message": message}
 
 
-class _Family:
-    """The child's descendants: torchrun's workers have sessions of their own, beyond a group.
+class ProcessTree:
+    """The child's descendants, some of which (torchrun's workers) leave its process group.
 
-    Looked at while the child lives: once it is gone nothing tells whose children they were.
+    They are listed while the child lives: afterwards nothing tells whose children they were.
     """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.known: dict[int, float] = {}
-        self.looked = 0.0
+        self.scanned_at = 0.0
 
-    def look(self, *, now: bool = False) -> None:
-        """Note who belongs to the child."""
+    def scan(self, *, force: bool = False) -> None:
+        """List the descendants; at most once per SCAN_INTERVAL_S unless forced."""
         import psutil
 
-        if not now and time.monotonic() - self.looked < LOOK_S:
+        if not force and time.monotonic() - self.scanned_at < SCAN_INTERVAL_S:
             return
-        self.looked = time.monotonic()
+        self.scanned_at = time.monotonic()
         with contextlib.suppress(psutil.Error):
-            for one in psutil.Process(self.pid).children(recursive=True):
-                self.known[one.pid] = one.create_time()
+            for process in psutil.Process(self.pid).children(recursive=True):
+                self.known[process.pid] = process.create_time()
 
-    def end(self) -> None:
-        """End all that is left of the family, and of the child's process group."""
+    def kill(self) -> None:
+        """Kill the descendants that are alive, and the child's process group."""
         for pid, started in self.known.items():
             if run_folder.is_alive(pid, started):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -267,40 +279,43 @@ class _Family:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def _finish(folder: Path, returned: int, events: _Events) -> int:
-    """Record how the run ended, in words when the child could not, and choose the exit code."""
-    ending = dict(events.ending or {})
+def _finish(folder: Path, returned: int, relay: EventRelay) -> int:
+    """Record how the run ended, for a child that could not, and return the exit code."""
+    ending = dict(relay.ending or {})
     kind = ending.get("event")
     if kind is None and returned != DONE:
-        kind = "stopped" if control.stop_requested(folder) else "failed"
-        ending = _last_words(folder, returned) if kind == "failed" else {"step": None}
+        stopped = control.stop_requested(folder)
+        kind = events.STOPPED if stopped else events.FAILED
+        ending = {"step": None} if stopped else _unreported_failure(folder, returned)
         with contextlib.suppress(OSError):
             run_folder.append_event(folder, kind, **ending)
-        events.pass_on()
-    status = kind or "done"
-    code = {"done": DONE, "failed": FAILED, "stopped": INTERRUPTED}[status]
-    if ending.get("kind") == "refused":
+        relay.pass_on()
+    status = kind or events.DONE
+    exit_codes = {events.DONE: DONE, events.FAILED: FAILED, events.STOPPED: INTERRUPTED}
+    code = exit_codes[status]
+    if ending.get("kind") == REFUSED:
         code = WRONG
     with contextlib.suppress(OSError):
         run_folder.update_state(folder, status=status, ended=time.time(), exit_code=code)
     return code
 
 
-def _last_words(folder: Path, returned: int) -> dict[str, Any]:
+def _unreported_failure(folder: Path, returned: int) -> dict[str, Any]:
+    """Describe the failure of a child that did not report one, from its exit code and log."""
     log = (folder / run_folder.LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-    tail = "\n".join(last_traceback(log[-LAST_WORDS:]))
+    tail = "\n".join(last_traceback(log[-LOG_TAIL_LINES:]))
     if returned < 0:
         kind, message, hint = killed(-returned)
     else:
-        kind, hint = "crash", ""
+        kind, hint = CRASH, ""
         message = text(
-            f"the process ended with code {returned} before it could say why",
-            f"进程以代码 {returned} 退出，未能说明原因",
+            f"the process exited with code {returned} without reporting an error",
+            f"进程以代码 {returned} 退出，未报告错误",
         )
     return {"kind": kind, "message": message, "hint": hint, "traceback": tail}
 
 
 def last_traceback(lines: list[str]) -> list[str]:
-    """Return what follows the last traceback's beginning; a few lines where there is none."""
-    begins = [at for at, line in enumerate(lines) if line.startswith("Traceback")]
-    return lines[begins[-1] :] if begins else lines[-FEW:]
+    """Return the lines from the last traceback on; the last few lines if there is none."""
+    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback")]
+    return lines[starts[-1] :] if starts else lines[-TAIL_WITHOUT_TRACEBACK:]

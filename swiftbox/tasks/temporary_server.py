@@ -56,5 +56,5 @@ def serving(
         child=lambda there: child_of(there, 1, resolved.env),
         on_event=on_event,
     ) as running:
-        told = running.wait_for(events.SERVING, within_s=LONGEST_START_S, stop=stop)
+        told = running.wait_for(events.SERVING, timeout_s=LONGEST_START_S, stop=stop)
         yield None if told is None else Serving(told["url"], tuple(told["models"]), running)

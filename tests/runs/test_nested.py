@@ -49,7 +49,7 @@ def test_a_run_beside_says_why_it_failed(tmp_path: Path) -> None:
         nested.background_run(tmp_path / "servers" / "base", config, made_up("cpu")) as running,
         pytest.raises(RunError, match="nothing here"),
     ):
-        running.wait_for("serving", within_s=60, stop=threading.Event())
+        running.wait_for("serving", timeout_s=60, stop=threading.Event())
     assert not running.is_alive
 
 
@@ -60,14 +60,14 @@ def test_a_run_beside_waits_for_the_one_that_was_left_behind(
     folder = tmp_path / "server-1"
     folder.mkdir()
     monkeypatch.setattr(nested, "LOOK_AGAIN_S", 0.01)
-    monkeypatch.setattr(nested, "wait_for_orphan", partial(nested.wait_for_orphan, within_s=0.0))
+    monkeypatch.setattr(nested, "wait_for_orphan", partial(nested.wait_for_orphan, timeout_s=0.0))
     words = [sys.executable, "-c", "input()"]
     with subprocess.Popen(words, stdin=subprocess.PIPE) as left:
         started = psutil.Process(left.pid).create_time()
         run_folder.update_state(folder, pid=left.pid, pid_started=started)
         with nested.background_run(folder, config, made_up("cpu")) as running:
             assert left.poll() is not None  # it was ended before the other began
-            assert running.wait_for("done", within_s=60, stop=threading.Event())
+            assert running.wait_for("done", timeout_s=60, stop=threading.Event())
 
 
 def test_several_processes_are_begun_by_torchrun(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_one_left_behind_is_waited_for_and_a_stop_leaves_it_saving(tmp_path: Pat
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as left:
         started = psutil.Process(left.pid).create_time()
         run_folder.update_state(tmp_path, pid=left.pid, pid_started=started)
-        assert not nested.wait_for_orphan(tmp_path, within_s=60, stop=stop, on_wait=told)
+        assert not nested.wait_for_orphan(tmp_path, timeout_s=60, stop=stop, on_wait=told)
         assert left.poll() is None
     assert nested.wait_for_orphan(tmp_path, stop=threading.Event(), on_wait=told)
     assert said == ["waits"]

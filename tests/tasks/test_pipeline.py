@@ -294,7 +294,7 @@ def test_a_server_that_died_between_steps_says_why(tmp_path: Path) -> None:
     place.mkdir(parents=True)
     server = BackgroundRun(place, Child([sys.executable, "-c", "raise SystemExit(3)"], {}))
     with pytest.raises(RunError):
-        server.wait_for("serving", within_s=60, stop=Event())
+        server.wait_for("serving", timeout_s=60, stop=Event())
     append_event(place, "failed", message="out of memory", hint="a smaller cache")
     running.servers["d"] = server
     with pytest.raises(RunError, match="01-d: out of memory"):
@@ -308,9 +308,9 @@ def test_a_step_left_behind_has_the_time_to_save_that_its_worker_takes(
     told: list[str] = []
 
     def wait_for_orphan(
-        _: Path, *, within_s: float, on_wait: Callable[[], None], **__: Any
+        _: Path, *, timeout_s: float, on_wait: Callable[[], None], **__: Any
     ) -> bool:
-        asked.append(within_s)
+        asked.append(timeout_s)
         on_wait()
         return False
 
@@ -319,7 +319,7 @@ def test_a_step_left_behind_has_the_time_to_save_that_its_worker_takes(
     config = settled(STARTER)
     running = Pipeline(config, tmp_path, lambda _, message: told.append(message))
     assert not running._alone(Record("a", "starter", "steps/01-a"))
-    assert asked == [worker.LONGEST_SAVE_S]
+    assert asked == [worker.SAVE_TIMEOUT_S]
     assert told[0].startswith("a was left behind")
 
 

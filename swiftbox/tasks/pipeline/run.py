@@ -19,7 +19,7 @@ from swiftbox.runs import child as nested
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
-from swiftbox.runs.stop import LONGEST_SAVE_S, STOP
+from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP
 from swiftbox.runs.supervise import DONE, INTERRUPTED
 from swiftbox.tasks.pipeline import state
 from swiftbox.tasks.pipeline.state import Places, Record
@@ -113,7 +113,7 @@ class Pipeline:
         )
         return nested.wait_for_orphan(
             self.places.of(record),
-            within_s=LONGEST_SAVE_S,
+            timeout_s=SAVE_TIMEOUT_S,
             stop=STOP.requested,
             on_wait=lambda: self.emit(events.NOTE, message=message),
         )
@@ -210,7 +210,7 @@ class Pipeline:
             )
             self._mark_status(record, state.RUNNING)
             up = self.servers[name].wait_for(
-                events.SERVING, within_s=READY_WITHIN_S, stop=STOP.requested
+                events.SERVING, timeout_s=READY_WITHIN_S, stop=STOP.requested
             )
             if up is None:
                 return False
