@@ -59,7 +59,7 @@ def test_a_run_beside_waits_for_the_one_that_was_left_behind(
     config = download(write_model(tmp_path / "here"), tmp_path / "there")
     folder = tmp_path / "server-1"
     folder.mkdir()
-    monkeypatch.setattr(nested, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(nested, "POLL_S", 0.01)
     monkeypatch.setattr(nested, "wait_for_orphan", partial(nested.wait_for_orphan, timeout_s=0.0))
     words = [sys.executable, "-c", "input()"]
     with subprocess.Popen(words, stdin=subprocess.PIPE) as left:
