@@ -97,7 +97,7 @@ def _state(name: str, backend: str) -> EngineState:
     return replace(installed, status="incomplete", reason=reason)
 
 
-def require_installable(names: Iterable[str], backend: str) -> tuple[MissingEngine, ...]:
+def require_engines_installable(names: Iterable[str], backend: str) -> tuple[MissingEngine, ...]:
     """Return the missing engines; raise MachineError for one that cannot be installed here."""
     missing = missing_engines(names, backend)
     if not missing:

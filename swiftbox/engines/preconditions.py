@@ -45,7 +45,7 @@ def require_installable(
 
 
 def _require_torch_index(backend: str) -> None:
-    """The default torch is a CUDA build: other toolkits have wheel indexes of their own."""
+    """The default torch is a CUDA build: other toolkits have separate wheel indexes."""
     if "--index-url" in BACKENDS[backend].install and not os.environ.get(TORCH_INDEX):
         raise MachineError(
             text(

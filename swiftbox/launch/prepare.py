@@ -28,7 +28,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.probe import probe, without_torch
-from swiftbox.engines.consent import MissingEngine, missing_engines, require_installable
+from swiftbox.engines.consent import MissingEngine, missing_engines, require_engines_installable
 from swiftbox.errors import RunError
 from swiftbox.fit.estimate import Estimate, estimate
 from swiftbox.language import text
@@ -230,7 +230,7 @@ def _checked(loaded: Loaded, machine: Machine, planned: Plan) -> Prepared:
         loaded,
         machine,
         planned,
-        engines=require_installable(_engine_names(planned, machine), machine.backend),
+        engines=require_engines_installable(_engine_names(planned, machine), machine.backend),
         remarks=tuple(map(str, remarks)),
         files=files,
     )

@@ -14,7 +14,7 @@ from model_folder import write_model
 from toy_engine import TOY, words
 
 from swiftbox.cli.main import main
-from swiftbox.engines.consent import ask, missing_engines, require_installable
+from swiftbox.engines.consent import ask, missing_engines, require_engines_installable
 from swiftbox.engines.state import engine_state
 from swiftbox.errors import MachineError
 
@@ -141,7 +141,7 @@ def test_nothing_is_asked_where_nobody_can_answer(monkeypatch: pytest.MonkeyPatc
 
 def test_an_engine_that_cannot_be_installed_here_keeps_a_run_from_starting() -> None:
     with pytest.raises(MachineError, match="cannot be installed for rocm: lmdeploy does not"):
-        require_installable(["lmdeploy"], "rocm")
+        require_engines_installable(["lmdeploy"], "rocm")
 
 
 def test_an_engine_made_for_another_backend_is_missing_here(

@@ -1,7 +1,7 @@
 """Quantize a model to FP8 or to 8-bit weights and activations, by llmcompressor.
 
-A script for the environment of the engine `compress`: its one word is the path of a request in
-JSON, its standard output lines of events, and its result goes to the path in request["result"].
+Runs in the environment of the engine `compress`. Its only argument is the path of a request in
+JSON; it prints events as lines and writes its result to request["result"].
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SCHEMES = {"fp8": "FP8_DYNAMIC", "w8a8": "W8A8"}
 
 
 def main() -> int:
-    """Quantize what the request names, into the folder it names."""
+    """Quantize the model of the request into the output folder of the request."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     quantize(request)
     result = {
@@ -26,7 +26,7 @@ def main() -> int:
 
 
 def quantize(request: dict[str, Any]) -> None:
-    """Load, quantize, and save."""
+    """Load, quantize and save a model."""
     import torch
     from llmcompressor import oneshot
     from llmcompressor.modifiers.gptq import GPTQModifier
@@ -41,27 +41,27 @@ def quantize(request: dict[str, Any]) -> None:
         use_safetensors=True,
         trust_remote_code=request["trust_remote_code"],
     )
-    named: dict[str, Any] = {"targets": "Linear", "ignore": ["lm_head"]}
-    named["scheme"] = SCHEMES[request["method"]]
+    settings: dict[str, Any] = {"targets": "Linear", "ignore": ["lm_head"]}
+    settings["scheme"] = SCHEMES[request["method"]]
     if request["method"] == "w8a8":
         from datasets import Dataset
 
         rows = json.loads(Path(request["pieces"]).read_text(encoding="utf-8"))["calibration"]
-        columns = {"input_ids": rows, "attention_mask": [[1] * len(one) for one in rows]}
+        columns = {"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows]}
         oneshot(
             model=model,
-            recipe=GPTQModifier(**named),
+            recipe=GPTQModifier(**settings),
             dataset=Dataset.from_dict(columns),
             num_calibration_samples=len(rows),
             max_seq_length=max(map(len, rows)),
         )
     else:
-        oneshot(model=model, recipe=QuantizationModifier(**named))
+        oneshot(model=model, recipe=QuantizationModifier(**settings))
     model.save_pretrained(request["output"], save_compressed=True)
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Return the versions of packages that are here."""
+    """Return the versions of installed packages."""
     from importlib import metadata
 
     return {name: metadata.version(name) for name in packages}

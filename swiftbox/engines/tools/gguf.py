@@ -1,7 +1,7 @@
-"""Run llama.cpp's converter, which looks for its parts beside itself, as if it were called.
+"""Run llama.cpp's converter, which imports modules that lie beside it, as a script.
 
-A script for any environment that the converter runs in: its one word is the path of a request in
-JSON, and its result goes to the path in request["result"].
+Runs in any environment that the converter supports. Its only argument is the path of a request in
+JSON; it writes its result to request["result"].
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Convert what the request names."""
+    """Convert the model of the request."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     sys.path.insert(0, str(Path(request["script"]).parent))
     sys.argv = [request["script"], *request["words"]]
     try:
         runpy.run_path(request["script"], run_name="__main__")
-    except SystemExit as ended:
-        if ended.code:
+    except SystemExit as exit_request:
+        if exit_request.code:
             raise
     Path(request["result"]).write_text(json.dumps({"done": True}), encoding="utf-8")
     return 0

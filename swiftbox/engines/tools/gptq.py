@@ -1,7 +1,7 @@
 """Quantize a model with GPTQ (arXiv:2210.17323) or AWQ (arXiv:2306.00978), by gptqmodel.
 
-A script for the environment of the engine `gptq`: its one word is the path of a request in JSON,
-its standard output lines of events, and its result goes to the path in request["result"].
+Runs in the environment of the engine `gptq`. Its only argument is the path of a request in JSON;
+it prints events as lines and writes its result to request["result"].
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 SMALL = 1_000_000_000
-"""Parameters below which compiling a faster packer takes longer than the slower one runs."""
+"""Below this many parameters, compiling the fast packer takes longer than the slow one runs."""
 
-OWN_TRACES = ("offload_to_disk_path",)
-"""What gptqmodel writes of this machine into config.json."""
+MACHINE_PATHS = ("offload_to_disk_path",)
+"""Paths of this machine that gptqmodel writes into config.json."""
 
 
 def main() -> int:
-    """Quantize what the request names, into the folder it names."""
+    """Quantize the model of the request into the output folder of the request."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if request["parameters"] < SMALL:
         os.environ.setdefault("GPTQMODEL_DISABLE_PACK_EXT", "1")
@@ -32,32 +32,32 @@ def main() -> int:
 
 
 def quantize(request: dict[str, Any]) -> None:
-    """Load, quantize layer by layer, and save."""
+    """Load a model, quantize it layer by layer and save it."""
     import torch
     from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
     from gptqmodel.quantization import FORMAT, METHOD
 
     rows = json.loads(Path(request["pieces"]).read_text(encoding="utf-8"))["calibration"]
     calibration = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in rows]
-    said: dict[str, Any] = {"bits": request["bits"], "group_size": request["group_size"]}
+    settings: dict[str, Any] = {"bits": request["bits"], "group_size": request["group_size"]}
     is_awq = request["method"] == "awq"
     if is_awq:
-        said |= {"quant_method": METHOD.AWQ, "format": FORMAT.GEMM}
+        settings |= {"quant_method": METHOD.AWQ, "format": FORMAT.GEMM}
     model = GPTQModel.load(
         request["model"],
-        QuantizeConfig(offload_to_disk_path=request["scratch"], **said),
+        QuantizeConfig(offload_to_disk_path=request["scratch"], **settings),
         device=request["device"],
         dtype=getattr(torch, request["dtype"]),
         trust_remote_code=request["trust_remote_code"],
     )
     layers = request["layers"]
 
-    def done(layer_idx: int, submodule_finalized: bool) -> None:
+    def layer_done(layer_idx: int, submodule_finalized: bool) -> None:
         if submodule_finalized:
             say("quantizing", done=layer_idx + 1, of=layers)
 
-    model.layer_callback = done
-    # The GEMM packer that is chosen by itself wants CUDA; the torch one packs the same format.
+    model.layer_callback = layer_done
+    # The GEMM packer that is chosen by default needs CUDA; the torch packer writes the same format.
     torch_only = is_awq and request["device"] == "cpu"
     model.quantize(
         calibration,
@@ -68,20 +68,20 @@ def quantize(request: dict[str, Any]) -> None:
 
 
 def scrub(folder: Path) -> None:
-    """Take out of the written files what they say of this machine."""
+    """Remove the paths of this machine from the written files."""
     for path in (folder / "config.json", folder / "quantize_config.json"):
         if not path.is_file():
             continue
-        said = json.loads(path.read_text(encoding="utf-8"))
-        for part in (said, said.get("quantization_config") or {}):
-            for name in OWN_TRACES:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        for part in (config, config.get("quantization_config") or {}):
+            for name in MACHINE_PATHS:
                 (part.get("meta") or {}).pop(name, None)
-        path.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (folder / "quant_log.csv").unlink(missing_ok=True)
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Return the versions of packages that are here."""
+    """Return the versions of installed packages."""
     from importlib import metadata
 
     return {name: metadata.version(name) for name in packages}
@@ -89,7 +89,7 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 def say(event: str, **fields: Any) -> None:
     """Print one event."""
-    sys.stdout.write("\n" + json.dumps({"event": event, **fields}) + "\n")  # bars end no line
+    sys.stdout.write("\n" + json.dumps({"event": event, **fields}) + "\n")
     sys.stdout.flush()
 
 

@@ -1,8 +1,8 @@
-"""Load a model in this fresh process: its perplexity on given tokens, and what it answers.
+"""Measure a model in a fresh process: its perplexity on given tokens, and a greedy answer.
 
-A script for any environment with torch and transformers: its one word is the path of a request in
-JSON, its standard output lines of events, and its result goes to the path in request["result"].
-Shapes: T tokens of a piece, V vocabulary.
+Runs in any environment with torch and transformers. Its only argument is the path of a request in
+JSON; it prints events as lines and writes its result to request["result"].
+Shapes: T tokens of a text, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,66 +14,66 @@ from pathlib import Path
 from typing import Any
 
 ROWS = 512
-"""Positions whose logits are computed at once: V of them in float32 are hundreds of megabytes."""
+"""Positions whose float32 logits exist at once: more would take hundreds of MiB."""
 
 
 def main() -> int:
-    """Measure what the request names."""
+    """Measure the model of the request."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    pieces = json.loads(Path(request["pieces"]).read_text(encoding="utf-8"))["held_out"]
+    texts = json.loads(Path(request["pieces"]).read_text(encoding="utf-8"))["held_out"]
     model = load(request)
-    found = {
-        **perplexity(model, pieces),
+    result = {
+        **perplexity(model, texts),
         "answer": answer(model, request["prompt"], request["answer_tokens"]),
         "versions": versions(request["packages"]),
     }
-    Path(request["result"]).write_text(json.dumps(found), encoding="utf-8")
+    Path(request["result"]).write_text(json.dumps(result), encoding="utf-8")
     return 0
 
 
 def load(request: dict[str, Any]) -> Any:
-    """Load a model as anyone would, from its folder alone."""
+    """Load a model from its folder alone, as any user of transformers does."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    said: dict[str, Any] = {
+    options: dict[str, Any] = {
         "dtype": getattr(torch, request["dtype"]),
         "local_files_only": True,
         "trust_remote_code": request["trust_remote_code"],
     }
     if request.get("gguf_file"):
         sys.path[:0] = request.get("paths", [])
-        said["gguf_file"] = request["gguf_file"]
+        options["gguf_file"] = request["gguf_file"]
     else:
-        said |= {"use_safetensors": True, "device_map": {"": request["device"]}}
-    model = AutoModelForCausalLM.from_pretrained(request["model"], **said).eval()
-    _keep_weights(model)
+        options |= {"use_safetensors": True, "device_map": {"": request["device"]}}
+    model = AutoModelForCausalLM.from_pretrained(request["model"], **options).eval()
+    _keep_unpacked(model)
     return model
 
 
-def _keep_weights(model: Any) -> None:
-    """Switch off what packs 4-bit weights anew in place, on processors with avx512_bf16."""
+def _keep_unpacked(model: Any) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights in place on processors with avx512_bf16."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
 
 
-def perplexity(model: Any, pieces: list[list[int]]) -> dict[str, Any]:
-    """Return exp of the mean loss over all tokens but the first of each piece."""
+def perplexity(model: Any, texts: list[list[int]]) -> dict[str, Any]:
+    """Return exp of the mean loss over all tokens but the first of each text."""
     import torch
 
     total, count, finite = 0.0, 0, True
-    for at, piece in enumerate(pieces):
-        ids = torch.tensor([piece], device=model.device)  # (1, T)
+    for index, tokens in enumerate(texts):
+        ids = torch.tensor([tokens], device=model.device)  # (1, T)
         with torch.no_grad():
             logits = model(input_ids=ids, use_cache=False).logits[0]  # (T, V)
-        for first in range(0, len(piece) - 1, ROWS):
-            rows = logits[first : min(first + ROWS, len(piece) - 1)].float()
+        for first in range(0, len(tokens) - 1, ROWS):
+            rows = logits[first : min(first + ROWS, len(tokens) - 1)].float()
             finite = finite and bool(torch.isfinite(rows).all())
-            wanted = ids[0, first + 1 : first + 1 + len(rows)]
-            loss = torch.nn.functional.cross_entropy(rows, wanted, reduction="sum")
+            targets = ids[0, first + 1 : first + 1 + len(rows)]
+            loss = torch.nn.functional.cross_entropy(rows, targets, reduction="sum")
             total, count = total + float(loss), count + len(rows)
-        say("measuring", done=at + 1, of=len(pieces))
+        say("measuring", done=index + 1, of=len(texts))
     mean = total / max(1, count)
     return {
         "perplexity": math.exp(mean) if finite and mean < 700 else None,
@@ -87,33 +87,33 @@ def answer(model: Any, prompt: list[int], tokens: int) -> list[int]:
     import torch
     from transformers import GenerationConfig
 
-    own = model.generation_config
+    defaults = model.generation_config
     greedy = GenerationConfig(
         do_sample=False,
         max_new_tokens=tokens,
-        eos_token_id=own.eos_token_id,
-        pad_token_id=own.pad_token_id if own.pad_token_id is not None else 0,
+        eos_token_id=defaults.eos_token_id,
+        pad_token_id=defaults.pad_token_id if defaults.pad_token_id is not None else 0,
     )
     ids = torch.tensor([prompt], device=model.device)
     with torch.no_grad():
-        said = model.generate(
+        output = model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=greedy
         )
-    found: list[int] = said[0, len(prompt) :].tolist()
-    return found
+    answer_tokens: list[int] = output[0, len(prompt) :].tolist()
+    return answer_tokens
 
 
 def versions(packages: list[str]) -> dict[str, str]:
-    """Return the versions of packages that are here."""
+    """Return the versions of installed packages."""
     from importlib import metadata
 
-    found = {}
+    installed = {}
     for name in packages:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def say(event: str, **fields: Any) -> None:
