@@ -1,4 +1,4 @@
-"""What a `task: chat` YAML says: who is talked to, what is asked, and how it is answered."""
+"""What a `task: chat` YAML says: who answers, what is asked, and how answers are sampled."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ from typing import Literal
 from pydantic import field_validator
 
 from swiftbox.config.fields import setting
-from swiftbox.config.groups import as_list
+from swiftbox.config.groups import HubFields, as_list, require_variable_name
 from swiftbox.config.task import TaskConfig
 from swiftbox.language import text
 
 
-class ChatConfig(TaskConfig):
-    """Fields of a chat."""
+class ChatPartners(TaskConfig):
+    """Who answers: a model, an adapter or a server, and another one beside it."""
 
-    task: Literal["chat"] = setting(
-        "chat",
-        label_zh="任务",
-        en="what this file asks for",
-        zh="本文件要做什么",
-        section="task",
-    )
     model: str | None = setting(
         None,
         label_zh="模型",
@@ -34,7 +27,7 @@ class ChatConfig(TaskConfig):
     adapter: str | None = setting(
         None,
         label_zh="适配器",
-        en="run, folder or id of an adapter; its base is the model, or the one it was trained on",
+        en="run, folder or id of an adapter; its base is model, or the one it was trained on",
         zh="适配器所在的运行、目录或 id；基座为 model，留空则为其训练基座",
         section="model",
         essential=True,
@@ -52,37 +45,28 @@ class ChatConfig(TaskConfig):
     compare: str | None = setting(
         None,
         label_zh="对比对象",
-        en="who answers beside it: base, or a run, folder, id or URL",
+        en="whose answers to show side by side: base, or a run, folder, id or URL",
         zh="并排作答的对象：base（基座），或运行、目录、id、URL",
         section="model",
         essential=True,
         min_length=1,
     )
-    hub: Literal["modelscope", "huggingface", "local"] = setting(
-        "modelscope",
-        label_zh="模型社区",
-        en="where an id is fetched from; a folder that exists is always used as it is",
-        zh="模型 id 从哪里下载；已存在的目录总是直接使用",
-        section="model",
-    )
-    revision: str | None = setting(
-        None,
-        label_zh="模型版本",
-        en="branch, tag or commit of the model on the hub",
-        zh="模型在社区上的分支、标签或提交号",
-        section="model",
-    )
-    trust_remote_code: bool = setting(
-        False,
-        label_zh="信任远程代码",
-        en="run Python code that comes with the model; only for a source you trust",
-        zh="允许执行模型自带的 Python 代码；仅用于可信来源",
-        section="model",
+
+
+class ChatConfig(HubFields, ChatPartners):
+    """Fields of a chat."""
+
+    task: Literal["chat"] = setting(
+        "chat",
+        label_zh="任务",
+        en="task of this file",
+        zh="本文件的任务",
+        section="task",
     )
     system: str | None = setting(
         None,
         label_zh="系统提示",
-        en="system prompt that the conversation begins with",
+        en="system prompt at the start of the conversation",
         zh="对话开头的系统提示",
         section="run",
         essential=True,
@@ -90,7 +74,7 @@ class ChatConfig(TaskConfig):
     prompt: str | list[str] | None = setting(
         None,
         label_zh="提问",
-        en="what to ask, without a terminal; a list: each in a conversation of its own",
+        en="prompt to answer without a terminal; a list: each in a separate conversation",
         zh="无终端时要问的内容；列表：各自独立对话",
         section="run",
         essential=True,
@@ -99,7 +83,7 @@ class ChatConfig(TaskConfig):
     max_tokens: int = setting(
         1024,
         label_zh="最大回答长度",
-        en="longest answer in tokens",
+        en="maximum length of an answer in tokens",
         zh="回答的最大 token 数",
         section="run",
         ge=1,
@@ -107,8 +91,9 @@ class ChatConfig(TaskConfig):
     temperature: float | None = setting(
         None,
         label_zh="采样温度",
-        en="how varied answers are; 0: always the likeliest; empty: the model's own, or else 0",
-        zh="回答的随机程度；0：总取最可能的；留空：按模型自身设置，无则为 0",
+        en="sampling temperature; 0: always the most likely token; empty: the model's setting, "
+        "else 0",
+        zh="采样温度；0：总取最可能的 token；留空：按模型自身设置，无则为 0",
         section="run",
         ge=0,
         le=2,
@@ -116,7 +101,7 @@ class ChatConfig(TaskConfig):
     api_key_env: str | None = setting(
         None,
         label_zh="密钥变量",
-        en="environment variable that holds the endpoint's API key",
+        en="environment variable that holds the API key of the endpoint",
         zh="保存 endpoint 的 API 密钥的环境变量名",
         section="run",
         min_length=1,
@@ -124,16 +109,14 @@ class ChatConfig(TaskConfig):
 
     @field_validator("prompt")
     @classmethod
-    def _says_something(cls, value: str | list[str] | None) -> str | list[str] | None:
-        if not all(isinstance(one, str) and one.strip() for one in as_list(value or ["-"])):
+    def _is_not_empty(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if not all(
+            isinstance(prompt, str) and prompt.strip() for prompt in as_list(value or ["-"])
+        ):
             raise ValueError(text("should not be empty", "不能为空"))
         return value
 
     @field_validator("api_key_env")
     @classmethod
-    def _a_variable(cls, value: str | None) -> str | None:
-        if value is not None and not value.isidentifier():
-            raise ValueError(
-                text("should be the name of a variable, not the key", "应为变量名，而不是密钥本身")
-            )
-        return value
+    def _is_variable(cls, value: str | None) -> str | None:
+        return require_variable_name(value)

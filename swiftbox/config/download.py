@@ -1,4 +1,4 @@
-"""What a `task: download` YAML says: models and datasets, from where, which files, into what."""
+"""What a `task: download` YAML says: models and datasets, the hub, the files, the folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import field_validator, model_validator
 
 from swiftbox.config.fields import setting
-from swiftbox.config.groups import as_list
+from swiftbox.config.groups import as_list, require_no_empty_names
 from swiftbox.config.task import TaskConfig
 from swiftbox.language import text
 
@@ -18,14 +18,14 @@ class DownloadConfig(TaskConfig):
     task: Literal["download"] = setting(
         "download",
         label_zh="任务",
-        en="what this file asks for",
-        zh="本文件要做什么",
+        en="task of this file",
+        zh="本文件的任务",
         section="task",
     )
     model: str | list[str] | None = setting(
         None,
         label_zh="模型",
-        en="id of a model, or a list of them, such as Qwen/Qwen3-4B-Instruct-2507",
+        en="model id or a list of ids, such as Qwen/Qwen3-4B-Instruct-2507",
         zh="模型 id 或其列表，例如 Qwen/Qwen3-4B-Instruct-2507",
         section="model",
         essential=True,
@@ -33,7 +33,7 @@ class DownloadConfig(TaskConfig):
     dataset: str | list[str] | None = setting(
         None,
         label_zh="数据集",
-        en="id of a dataset, or a list of them; fetched after the models",
+        en="dataset id or a list of ids; downloaded after the models",
         zh="数据集 id 或其列表；在模型之后下载",
         section="model",
         essential=True,
@@ -41,15 +41,15 @@ class DownloadConfig(TaskConfig):
     hub: Literal["modelscope", "huggingface", "local"] = setting(
         "modelscope",
         label_zh="模型社区",
-        en="where from; local copies folders of this machine into local_dir",
-        zh="从哪里下载；local 将本机目录复制到 local_dir",
+        en="hub to download from; local: copies folders of this machine into local_dir",
+        zh="从哪个社区下载；local：将本机目录复制到 local_dir",
         section="model",
         essential=True,
     )
     revision: str | None = setting(
         None,
         label_zh="模型版本",
-        en="branch, tag or commit; the commit that it was is recorded",
+        en="branch, tag or commit; the commit it stands for is recorded",
         zh="分支、标签或提交号；会记录其对应的提交号",
         section="model",
         min_length=1,
@@ -64,8 +64,8 @@ class DownloadConfig(TaskConfig):
     local_dir: str | None = setting(
         None,
         label_zh="保存目录",
-        en="folder to download into; empty: the hub's own cache, where other tools find it too",
-        zh="下载到的目录；留空则用社区自己的缓存，其他工具也能找到",
+        en="folder to download into; empty: the hub's cache, which other tools use too",
+        zh="下载到的目录；留空则用社区的缓存目录，其他工具也能使用",
         section="model",
         essential=True,
         min_length=1,
@@ -73,35 +73,34 @@ class DownloadConfig(TaskConfig):
     allow_patterns: str | list[str] | None = setting(
         None,
         label_zh="包含文件",
-        en="only files that match, such as *.json, or a list of patterns",
-        zh="只下载匹配的文件，例如 *.json，或模式列表",
+        en="download only matching files, such as *.json; a pattern or a list",
+        zh="只下载匹配的文件，例如 *.json；模式或其列表",
         section="model",
     )
     ignore_patterns: str | list[str] | None = setting(
         None,
         label_zh="排除文件",
-        en="files to leave out; empty: weights that safetensors hold already, none to get all",
+        en="files to skip; empty: weights that are also there as safetensors; none: nothing is "
+        "skipped",
         zh="不下载的文件；留空则略去与 safetensors 重复的权重，none 表示全部下载",
         section="model",
     )
 
     @field_validator("model", "dataset")
     @classmethod
-    def _named(cls, value: str | list[str] | None) -> str | list[str] | None:
-        if value is not None and not all(isinstance(one, str) and one for one in as_list(value)):
-            raise ValueError(text("should not be empty", "不能为空"))
-        return value or None
+    def _has_names(cls, value: str | list[str] | None) -> str | list[str] | None:
+        return require_no_empty_names(value) or None
 
     @field_validator("endpoint")
     @classmethod
-    def _address(cls, value: str | list[str] | None) -> str | list[str] | None:
-        for one in as_list(value or []):
-            scheme, mark, _ = str(one).strip().partition("://")
-            if not str(one).strip() or (mark and scheme not in ("http", "https")):
+    def _is_address(cls, value: str | list[str] | None) -> str | list[str] | None:
+        for address in as_list(value or []):
+            scheme, mark, _ = str(address).strip().partition("://")
+            if not str(address).strip() or (mark and scheme not in ("http", "https")):
                 raise ValueError(
                     text(
-                        f"should be an address such as https://mirror.example (got {one})",
-                        f"应为地址，例如 https://mirror.example（当前为 {one}）",
+                        f"should be an address such as https://mirror.example (got {address})",
+                        f"应为地址，例如 https://mirror.example（当前为 {address}）",
                     )
                 )
         return value

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from swiftbox.config.fields import setting
+from swiftbox.language import text
 
 
 class Frozen(BaseModel):
@@ -21,22 +22,14 @@ class Frozen(BaseModel):
     )
 
 
-class ModelFields(Frozen):
-    """Which model, from where."""
+class HubFields(Frozen):
+    """Where a model that is named by its id comes from, and whether its code may run."""
 
-    model: str = setting(
-        label_zh="模型",
-        en="model folder, or id on the hub such as Qwen/Qwen3-4B-Instruct-2507",
-        zh="模型目录，或社区上的模型 id，例如 Qwen/Qwen3-4B-Instruct-2507",
-        section="model",
-        essential=True,
-        min_length=1,
-    )
     hub: Literal["modelscope", "huggingface", "local"] = setting(
         "modelscope",
         label_zh="模型社区",
-        en="where an id is fetched from; a folder that exists is always used as it is",
-        zh="模型 id 从哪里下载；已存在的目录总是直接使用",
+        en="hub that ids are downloaded from; an existing folder is used as is",
+        zh="从哪个社区下载模型；已存在的目录直接使用",
         section="model",
     )
     revision: str | None = setting(
@@ -46,18 +39,43 @@ class ModelFields(Frozen):
         zh="模型在社区上的分支、标签或提交号",
         section="model",
     )
+    trust_remote_code: bool = setting(
+        False,
+        label_zh="信任远程代码",
+        en="run Python code that comes with the model; only for sources you trust",
+        zh="允许执行模型自带的 Python 代码；仅用于可信来源",
+        section="model",
+    )
+
+
+class TrainedModel(Frozen):
+    """Which model is trained."""
+
+    model: str = setting(
+        label_zh="模型",
+        en="model folder, or id on the hub such as Qwen/Qwen3-4B-Instruct-2507",
+        zh="模型目录，或社区模型 id，例如 Qwen/Qwen3-4B-Instruct-2507",
+        section="model",
+        essential=True,
+        min_length=1,
+    )
+
+
+class ModelFields(HubFields, TrainedModel):
+    """The model that is trained, and how its folder is read."""
+
     adapter: str | None = setting(
         None,
         label_zh="适配器",
-        en="adapter folder to continue from",
-        zh="从已有的适配器目录继续训练",
+        en="adapter folder to continue training",
+        zh="继续训练的适配器目录",
         section="model",
     )
     model_type: str | None = setting(
         None,
         label_zh="模型家族",
-        en="model family expected in config.json, such as qwen3; a hint that is checked",
-        zh="期望的模型家族（config.json 中的 model_type，如 qwen3），会核对",
+        en="model family expected in config.json, such as qwen3; checked against it",
+        zh="期望的模型家族（config.json 中的 model_type，如 qwen3），会与模型核对",
         section="model",
     )
     template: str = setting(
@@ -67,13 +85,6 @@ class ModelFields(Frozen):
         zh="对话模板：auto（分词器自带）、chatml 或 .jinja 文件；会随模型保存",
         section="model",
         min_length=1,
-    )
-    trust_remote_code: bool = setting(
-        False,
-        label_zh="信任远程代码",
-        en="run Python code that comes with the model; only for a source you trust",
-        zh="允许执行模型自带的 Python 代码；仅用于可信来源",
-        section="model",
     )
 
 
@@ -96,8 +107,8 @@ class DataFields(Frozen):
         label_zh="数据集",
         en="file, folder or id on the hub; id#500 takes 500 rows; or a list of these and of "
         "{path, subset, split, num_samples, weight, columns}; weight: 2 takes each row twice",
-        zh="文件、目录或社区数据集 id；id#500 取 500 行；也可以是列表，其中可写 "
-        "{path, subset, split, num_samples, weight, columns}；weight: 2 表示每行取两次",
+        zh="文件、目录或社区数据集 id；id#500 取 500 行；也可以是列表，其中可写 {path, subset, "
+        "split, num_samples, weight, columns}；weight: 2 表示每行取两次",
         section="data",
         essential=True,
         min_length=1,
@@ -106,22 +117,22 @@ class DataFields(Frozen):
         {},
         label_zh="列改名",
         en="columns to rename, such as {query: question}",
-        zh="列改名，例如 {query: question}",
+        zh="要重命名的列，例如 {query: question}",
         section="data",
     )
     val_size: float = setting(
         0.0,
         label_zh="验证集大小",
-        en="rows held out to measure the loss: a share below 1, or a number of rows",
-        zh="留出多少行评估损失：小于 1 为比例，否则为行数",
+        en="rows held out for evaluation: below 1 a share, otherwise a number of rows",
+        zh="留作验证的数据：小于 1 为比例，否则为行数",
         section="data",
         ge=0,
     )
     max_length: int = setting(
         2048,
         label_zh="最大长度",
-        en="longest row in tokens; longer ones are cut (see truncation) and counted",
-        zh="单行最大 token 数；更长的会截断（或丢弃，见 truncation）并计数",
+        en="longest row in tokens; longer ones are cut or dropped (see truncation) and counted",
+        zh="单行最大 token 数；更长的行会截断或丢弃（见 truncation）并计数",
         section="data",
         essential=True,
         ge=8,
@@ -129,14 +140,15 @@ class DataFields(Frozen):
     truncation: Literal["right", "drop", "error"] = setting(
         "right",
         label_zh="超长处理",
-        en="rows longer than max_length: cut at the right, drop them, or stop with an error",
-        zh="超过 max_length 的行：right 截断右侧、drop 丢弃、error 报错停止",
+        en="rows longer than max_length: right cuts off the end, drop drops the row, error stops "
+        "the run",
+        zh="超过 max_length 的行：right 截断末尾，drop 丢弃，error 报错停止",
         section="data",
     )
     max_bad_rows: int = setting(
         0,
         label_zh="坏行上限",
-        en="unusable rows that are skipped (and counted) before the run is refused",
+        en="unusable rows to skip (and count) before the run is refused",
         zh="最多跳过多少坏行（会计数），超过则拒绝运行",
         section="data",
         ge=0,
@@ -144,30 +156,31 @@ class DataFields(Frozen):
     dataset_num_proc: int | None = setting(
         None,
         label_zh="分词进程数",
-        en="processes that tokenize; empty: one per core once the data is large",
-        zh="分词使用的进程数；留空：数据较大时每核一个",
+        en="tokenizer processes; empty: one per core if the data is large",
+        zh="分词进程数；留空：数据较大时每核一个",
         section="data",
         ge=1,
     )
     train_on_prompt: bool = setting(
         False,
         label_zh="提示计入损失",
-        en="learn every token, not only the assistant's answers",
+        en="compute the loss on all tokens, not only on the assistant's answers",
         zh="对所有 token 计算损失，而不仅是助手的回答",
         section="data",
     )
     packing: bool = setting(
         False,
         label_zh="样本打包",
-        en="fill every batch row up to max_length with several examples, kept apart",
-        zh="把多条样本装满 max_length，彼此不可见",
+        en="pack several examples into each row of max_length tokens; they cannot see each other",
+        zh="把多条样本拼满 max_length，彼此不可见",
         section="data",
     )
     padding_free: Literal["auto", "true", "false"] = setting(
         "auto",
         label_zh="免填充",
-        en="join the rows of a batch instead of padding them; auto wherever it is exact",
-        zh="批内样本首尾相接而不填充；auto 表示只要结果精确就启用",
+        en="concatenate the rows of a batch instead of padding them; auto: wherever the result is "
+        "exact",
+        zh="批内样本首尾相接而不填充；auto：只要结果精确就启用",
         section="data",
     )
 
@@ -196,7 +209,7 @@ class OptimizerFields(Frozen):
     learning_rate: float = setting(
         1.0e-4,
         label_zh="学习率",
-        en="peak learning rate; when not given, what is usual for the stage and the tuner",
+        en="peak learning rate; if not set, the usual one for the stage and the tuner",
         zh="最高学习率；不填则用该阶段与微调方式的常用值",
         section="train",
         essential=True,
@@ -206,7 +219,7 @@ class OptimizerFields(Frozen):
     num_train_epochs: float = setting(
         1.0,
         label_zh="训练轮数",
-        en="passes over the data",
+        en="number of passes over the data",
         zh="遍历数据的次数",
         section="train",
         essential=True,
@@ -225,14 +238,14 @@ class OptimizerFields(Frozen):
     ] = setting(
         "cosine",
         label_zh="学习率调度",
-        en="how the learning rate falls",
-        zh="学习率如何下降",
+        en="shape of the learning rate schedule",
+        zh="学习率的变化方式",
         section="train",
     )
     warmup_steps: float = setting(
         0.05,
         label_zh="预热步数",
-        en="updates during which the learning rate rises; below 1 a share of the run",
+        en="updates over which the learning rate rises; below 1: a share of all updates",
         zh="学习率预热的步数；小于 1 表示占总步数的比例",
         section="train",
         ge=0,
@@ -249,8 +262,8 @@ class OptimizerFields(Frozen):
     max_grad_norm: float = setting(
         1.0,
         label_zh="梯度裁剪",
-        en="gradients are scaled down to this norm; 0 turns it off",
-        zh="梯度裁剪到此范数；0 表示关闭",
+        en="norm that gradients are clipped to; 0: no clipping",
+        zh="梯度裁剪的范数上限；0 表示不裁剪",
         section="train",
         ge=0,
     )
@@ -267,15 +280,15 @@ class OptimizerFields(Frozen):
     ] = setting(
         "auto",
         label_zh="优化器",
-        en="optimizer; auto takes the fastest exact one",
-        zh="优化器；auto 选择最快的精确实现",
+        en="optimizer; auto: the fastest exact one",
+        zh="优化器；auto：最快的精确实现",
         section="train",
     )
     galore_rank: int = setting(
         128,
         label_zh="GaLore 秩",
-        en="GaLore: gradients of full tuning are kept in this rank (arXiv:2403.03507)",
-        zh="GaLore：全参数训练的梯度保留的秩（arXiv:2403.03507）",
+        en="GaLore: rank that gradients of full training are projected to (arXiv:2403.03507)",
+        zh="GaLore：全参数训练的梯度投影到的秩（arXiv:2403.03507）",
         section="train",
         only={"optim": ("galore_adamw",)},
         ge=1,
@@ -283,8 +296,8 @@ class OptimizerFields(Frozen):
     galore_update_proj_gap: int = setting(
         200,
         label_zh="GaLore 投影间隔",
-        en="GaLore: updates between choices of the subspace",
-        zh="GaLore：每隔多少步重新选择子空间",
+        en="GaLore: updates between recomputations of the projection",
+        zh="GaLore：每隔多少步重新计算投影",
         section="train",
         only={"optim": ("galore_adamw",)},
         ge=1,
@@ -292,8 +305,8 @@ class OptimizerFields(Frozen):
     galore_scale: float = setting(
         0.25,
         label_zh="GaLore 缩放系数",
-        en="GaLore: what updates are multiplied by",
-        zh="GaLore：更新量的倍数",
+        en="GaLore: factor on the projected updates",
+        zh="GaLore：投影后更新量的系数",
         section="train",
         only={"optim": ("galore_adamw",)},
         gt=0,
@@ -301,8 +314,8 @@ class OptimizerFields(Frozen):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = setting(
         "auto",
         label_zh="数据类型",
-        en="number type of the weights and of the arithmetic",
-        zh="权重与计算的数值类型",
+        en="data type of weights and computation",
+        zh="权重与计算的数据类型",
         section="train",
         essential=True,
     )
@@ -311,21 +324,21 @@ class OptimizerFields(Frozen):
     ] = setting(
         "auto",
         label_zh="注意力实现",
-        en="attention kernel",
-        zh="注意力实现",
+        en="attention implementation",
+        zh="注意力的实现",
         section="train",
     )
     gradient_checkpointing: Literal["auto", "true", "false"] = setting(
         "auto",
         label_zh="梯度检查点",
-        en="save memory by computing activations twice; auto: on where memory is scarce",
-        zh="重复计算激活以节省显存；auto：显存紧张时开启",
+        en="recompute activations to save memory; auto: if memory is scarce",
+        zh="重算激活以节省显存；auto：显存紧张时开启",
         section="train",
     )
     seed: int = setting(
         42,
         label_zh="随机种子",
-        en="seed of shuffling, dropout and adapter weights",
+        en="seed for shuffling, dropout and adapter initialization",
         zh="随机种子（打乱、dropout、适配器初始化）",
         section="train",
         ge=0,
@@ -339,22 +352,22 @@ class RunFields(Frozen):
     distributed: Literal["auto", "none", "ddp", "fsdp", "zero1", "zero2", "zero3"] = setting(
         "auto",
         label_zh="分布式策略",
-        en="how several devices work together",
-        zh="多设备如何协同",
+        en="how training is spread over several devices",
+        zh="多设备训练的方式",
         section="run",
     )
     sharding_strategy: Literal["FULL_SHARD", "SHARD_GRAD_OP"] = setting(
         "FULL_SHARD",
         label_zh="切分策略",
-        en="what FSDP shards: FULL_SHARD weights too, SHARD_GRAD_OP keeps weights between passes",
-        zh="FSDP 切分什么：FULL_SHARD 连权重一起切分，SHARD_GRAD_OP 前后向之间保留权重",
+        en="FSDP: FULL_SHARD shards weights too; SHARD_GRAD_OP keeps them gathered until backward",
+        zh="FSDP：FULL_SHARD 连权重一起切分；SHARD_GRAD_OP 在前向与反向之间保留完整权重",
         section="run",
         only={"distributed": ("auto", "fsdp")},
     )
     num_devices: int | None = setting(
         None,
         label_zh="设备数",
-        en="how many devices to use; all of them when empty",
+        en="number of devices; empty: all",
         zh="使用多少个设备；留空表示全部",
         section="run",
         ge=1,
@@ -362,7 +375,7 @@ class RunFields(Frozen):
     save_steps: int = setting(
         50,
         label_zh="保存间隔",
-        en="updates between checkpoints; 0 saves only at the end",
+        en="updates between checkpoints; 0: only at the end",
         zh="每多少步保存检查点；0 表示只在结束时保存",
         section="run",
         ge=0,
@@ -370,7 +383,7 @@ class RunFields(Frozen):
     save_total_limit: int = setting(
         2,
         label_zh="检查点保留数",
-        en="complete checkpoints kept; older ones are deleted",
+        en="complete checkpoints to keep; older ones are deleted",
         zh="保留多少个完整检查点；更早的会删除",
         section="run",
         ge=1,
@@ -378,15 +391,15 @@ class RunFields(Frozen):
     eval_steps: int = setting(
         50,
         label_zh="评估间隔",
-        en="updates between measurements on the held-out rows",
-        zh="每多少步在留出数据上评估一次",
+        en="updates between evaluations on the held-out rows",
+        zh="每多少步在验证数据上评估一次",
         section="run",
         ge=1,
     )
     logging_steps: int = setting(
         1,
         label_zh="日志间隔",
-        en="updates between lines of the log",
+        en="updates between log lines",
         zh="每多少步记录一次日志",
         section="run",
         ge=1,
@@ -394,7 +407,8 @@ class RunFields(Frozen):
     report_to: str | list[str] = setting(
         "tensorboard",
         label_zh="日志上报",
-        en="tensorboard, wandb, swanlab, a list of them, or none; keys come from the environment",
+        en="tensorboard, wandb, swanlab, a list of them, or none; API keys come from the "
+        "environment",
         zh="tensorboard、wandb、swanlab、它们的列表或 none；密钥取自环境变量",
         section="run",
         min_length=1,
@@ -404,3 +418,20 @@ class RunFields(Frozen):
 def as_list(value: Any) -> list[Any]:
     """Return a list as it is and anything else as a list of one."""
     return list(value) if isinstance(value, list) else [value]
+
+
+def require_no_empty_names(value: Any) -> Any:
+    """Return a name, or names in a list or mapping; raise ValueError if one is empty or no text."""
+    names = [*value, *value.values()] if isinstance(value, dict) else as_list(value)
+    if value is not None and not all(isinstance(name, str) and name for name in names):
+        raise ValueError(text("should not be empty", "不能为空"))
+    return value
+
+
+def require_variable_name(value: str | None) -> str | None:
+    """Return the name of an environment variable; raise ValueError for what cannot be one."""
+    if value is not None and not value.isidentifier():
+        raise ValueError(
+            text("should be the name of a variable, not the key", "应为变量名，而不是密钥本身")
+        )
+    return value

@@ -27,14 +27,15 @@ class PipelineConfig(TaskConfig):
     task: Literal["pipeline"] = setting(
         "pipeline",
         label_zh="任务",
-        en="what this file asks for",
-        zh="本文件要做什么",
+        en="task of this file",
+        zh="本文件的任务",
         section="task",
     )
     steps: tuple[PipelineStep, ...] = setting(
         label_zh="步骤",
-        en="blocks with name:, task: and its keys; ${name.model} is what an earlier step made",
-        zh="若干块，各含 name:、task: 及其键；${name.model} 表示前面步骤的结果",
+        en="blocks with name:, task: and the keys of that task; ${name.model} is the result of an "
+        "earlier step",
+        zh="若干块，各含 name:、task: 及该任务的键；${name.model} 表示前面步骤的结果",
         section="run",
         essential=True,
     )

@@ -14,7 +14,7 @@ class BetaField(Frozen):
     beta: float = setting(
         0.1,
         label_zh="偏好强度",
-        en="how closely the model stays with its reference; smaller lets it move further",
+        en="how closely the model stays to its reference; a smaller value lets it move further",
         zh="模型与参考模型的贴近程度；越小偏离越大",
         section="method",
         essential=True,
@@ -29,8 +29,8 @@ class SmoothingField(Frozen):
     label_smoothing: float = setting(
         0.0,
         label_zh="标签平滑",
-        en="share of pairs whose order is taken to be wrong",
-        zh="认为标注颠倒的样本对所占比例",
+        en="share of pairs assumed to be mislabelled",
+        zh="假定标注颠倒的样本对所占比例",
         section="method",
         ge=0,
         lt=0.5,
@@ -43,8 +43,8 @@ class SharingField(Frozen):
     prefix_sharing: Literal["auto", "true", "false"] = setting(
         "auto",
         label_zh="前缀共享",
-        en="compute the prompt of a pair once for both answers; auto wherever it is exact",
-        zh="同一对回答的公共提示只计算一次；auto 表示只要结果精确就启用",
+        en="compute the shared prompt of a pair only once; auto: wherever the result is exact",
+        zh="同一对回答的公共提示只计算一次；auto：只要结果精确就启用",
         section="method",
     )
 
@@ -55,7 +55,7 @@ class ReferenceField(Frozen):
     precompute_ref_log_probs: Literal["auto", "true", "false"] = setting(
         "auto",
         label_zh="预计算参考概率",
-        en="compute the reference's log-probabilities once, before training, and keep them for "
+        en="compute the reference's log-probabilities once before training and cache them for "
         "later epochs and runs; auto decides by cost",
         zh="训练前一次性计算参考模型的对数概率，供后续轮次与运行复用；auto 按开销决定",
         section="method",

@@ -19,22 +19,22 @@ class StarterConfig(TaskConfig):
     task: Literal["starter"] = setting(
         "starter",
         label_zh="任务",
-        en="what this file asks for",
-        zh="本文件要做什么",
+        en="task of this file",
+        zh="本文件的任务",
         section="task",
     )
     model_name: str = setting(
         "Swifty",
         label_zh="模型自称",
-        en="what the model is to call itself; the conversations teach it",
-        zh="模型的自称；由对话数据教给它",
+        en="name that the model calls itself; it learns it from the conversations",
+        zh="模型的自称，从对话数据中学到",
         section="data",
         essential=True,
     )
     seed: int = setting(
         0,
         label_zh="随机种子",
-        en="seed of the choice and the order of the rows",
+        en="seed for the choice and order of the rows",
         zh="数据选取与排序的随机种子",
         section="data",
         ge=0,

@@ -14,22 +14,22 @@ class TaskConfig(Frozen):
     version: Literal[1] = setting(
         1,
         label_zh="格式版本",
-        en="version of this file's format",
-        zh="本文件格式的版本",
+        en="format version of this file",
+        zh="本文件的格式版本",
         section="task",
     )
     task: str = setting(
         ...,
         label_zh="任务",
-        en="what this file asks for",
-        zh="本文件要做什么",
+        en="task of this file",
+        zh="本文件的任务",
         section="task",
     )
     output_dir: str = setting(
         "auto",
         label_zh="运行目录",
-        en="run folder; auto names one under runs/",
-        zh="运行目录；auto 在 runs/ 下自动命名",
+        en="run folder; auto: a new one under runs/",
+        zh="运行目录；auto：在 runs/ 下新建",
         section="run",
         min_length=1,
     )

@@ -27,8 +27,8 @@ class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFiel
     task: Literal["train"] = setting(
         "train",
         label_zh="任务",
-        en="what this file asks for",
-        zh="本文件要做什么",
+        en="task of this file",
+        zh="本文件的任务",
         section="task",
     )
 

@@ -31,7 +31,8 @@ class TunerChoice(Frozen):
         setting(
             "lora",
             label_zh="微调方式",
-            en="what is trained: lora (small adapter), full (every weight), qlora (lora on 4 bits)",
+            en="what is trained: lora (a small adapter), full (all weights), qlora (lora on a "
+            "4-bit base)",
             zh="训练什么：lora（小适配器）、full（全部参数）、qlora（4 位基座上的 lora）等",
             section="method",
             essential=True,
@@ -56,8 +57,8 @@ class LoraFields(Frozen):
     lora_alpha: float = setting(
         32,
         label_zh="LoRA 缩放系数",
-        en="LoRA scale; the adapter is multiplied by lora_alpha / lora_rank",
-        zh="LoRA 缩放系数；适配器乘以 lora_alpha / lora_rank",
+        en="LoRA scale: the adapter is multiplied by lora_alpha / lora_rank",
+        zh="LoRA 缩放系数：适配器乘以 lora_alpha / lora_rank",
         section="method",
         only=LOW_RANK,
         gt=0,
@@ -65,8 +66,8 @@ class LoraFields(Frozen):
     lora_dropout: float = setting(
         0.0,
         label_zh="LoRA 丢弃率",
-        en="dropout before the adapter",
-        zh="适配器之前的 dropout",
+        en="dropout on the input of the adapter",
+        zh="适配器输入上的 dropout",
         section="method",
         only={"tuner_type": (*LOW_RANK["tuner_type"], "vera")},
         ge=0,
@@ -75,7 +76,8 @@ class LoraFields(Frozen):
     target_modules: str | list[str] = setting(
         "all-linear",
         label_zh="目标层",
-        en="layers that get an adapter: all-linear, a name, a list, or a regular expression",
+        en="layers that get an adapter: all-linear, a name, a list of names, or a regular "
+        "expression",
         zh="加适配器的层：all-linear、名称、名称列表或正则表达式",
         section="method",
         only=LAYERS,
@@ -84,23 +86,23 @@ class LoraFields(Frozen):
     exclude_modules: list[str] = setting(
         [],
         label_zh="排除层",
-        en="of the layers matched, those left out, by name or regular expression",
-        zh="从匹配的层中排除的层，名称或正则表达式",
+        en="matched layers to leave out: names or regular expressions",
+        zh="从匹配的层中排除的层：名称或正则表达式",
         section="method",
         only=LAYERS,
     )
     layers_to_transform: list[int] = setting(
         [],
         label_zh="层号",
-        en="numbers of the blocks that get an adapter, from 0; empty: all of them",
-        zh="哪些层号加适配器，从 0 开始；留空表示全部",
+        en="indices of the blocks that get an adapter, from 0; empty: all",
+        zh="加适配器的层号，从 0 开始；留空表示全部",
         section="method",
         only=LAYERS,
     )
     modules_to_save: list[str] = setting(
         [],
         label_zh="完整训练的层",
-        en="further layers trained in full and saved with the adapter, such as embed_tokens",
+        en="further layers to train in full and save with the adapter, such as embed_tokens",
         zh="另外完整训练并随适配器保存的层，例如 embed_tokens",
         section="method",
         only=LAYERS,
@@ -116,7 +118,7 @@ class LoraFields(Frozen):
     rank_pattern: dict[str, int] = setting(
         {},
         label_zh="分层秩",
-        en="ranks of single layers, such as {q_proj: 16}; names or regular expressions",
+        en="ranks of individual layers, such as {q_proj: 16}; names or regular expressions",
         zh="个别层的秩，例如 {q_proj: 16}；名称或正则表达式",
         section="method",
         only=LORA,
@@ -124,7 +126,7 @@ class LoraFields(Frozen):
     alpha_pattern: dict[str, float] = setting(
         {},
         label_zh="分层缩放系数",
-        en="scales of single layers, such as {q_proj: 64}; names or regular expressions",
+        en="scales of individual layers, such as {q_proj: 64}; names or regular expressions",
         zh="个别层的缩放系数，例如 {q_proj: 64}；名称或正则表达式",
         section="method",
         only=LORA,
@@ -132,8 +134,8 @@ class LoraFields(Frozen):
     use_dora: bool = setting(
         False,
         label_zh="启用 DoRA",
-        en="DoRA: learn direction and length of the weights apart (arXiv:2402.09353)",
-        zh="DoRA：分开学习权重的方向与长度（arXiv:2402.09353）",
+        en="DoRA: learn magnitude and direction of the weights separately (arXiv:2402.09353)",
+        zh="DoRA：分开学习权重的大小与方向（arXiv:2402.09353）",
         section="method",
         only=LORA,
     )
@@ -148,16 +150,16 @@ class LoraFields(Frozen):
     init_lora_weights: str = setting(
         "true",
         label_zh="LoRA 初始化",
-        en="first values: true, gaussian, pissa, pissa_niter_16, olora, eva or lora_ga",
-        zh="初始值：true、gaussian、pissa、pissa_niter_16、olora、eva 或 lora_ga",
+        en="initialization: true, gaussian, pissa, pissa_niter_16, olora, eva or lora_ga",
+        zh="初始化方式：true、gaussian、pissa、pissa_niter_16、olora、eva 或 lora_ga",
         section="method",
         only=LORA,
     )
     lora_plus_lr_ratio: float | None = setting(
         None,
         label_zh="LoRA+ 学习率倍数",
-        en="LoRA+: the B matrices learn so many times faster, such as 16 (arXiv:2402.12354)",
-        zh="LoRA+：B 矩阵的学习率倍数，例如 16（arXiv:2402.12354）",
+        en="LoRA+: learning rate of the B matrices over that of A, such as 16 (arXiv:2402.12354)",
+        zh="LoRA+：B 矩阵与 A 矩阵的学习率之比，例如 16（arXiv:2402.12354）",
         section="method",
         only=LORA,
         ge=1,
@@ -185,8 +187,8 @@ class QuantFields(Frozen):
     quant_bits: int | None = setting(
         None,
         label_zh="量化位数",
-        en="bits of the frozen base: 4 or 8; makes lora qlora, which takes 4 by itself",
-        zh="冻结的基座用多少位：4 或 8；给出后 lora 即为 qlora，qlora 默认 4",
+        en="bits of the frozen base: 4 or 8; turns lora into qlora, whose default is 4",
+        zh="冻结基座的位数：4 或 8；设置后 lora 即为 qlora，qlora 默认 4",
         section="method",
         only=LORA,
         ge=4,
@@ -195,23 +197,23 @@ class QuantFields(Frozen):
     quant_method: Literal["bnb", "gptq", "awq"] = setting(
         "bnb",
         label_zh="量化方法",
-        en="bnb quantizes while loading; gptq and awq: the base comes quantized so",
-        zh="bnb 在加载时量化；gptq、awq 表示基座本身已如此量化",
+        en="bnb quantizes while loading; gptq and awq: the base is already quantized that way",
+        zh="bnb 在加载时量化；gptq、awq 表示基座已按该方法量化",
         section="method",
         only=LORA,
     )
     bnb_4bit_quant_type: Literal["nf4", "fp4"] = setting(
         "nf4",
         label_zh="4 位类型",
-        en="the sixteen values of 4 bits: nf4 (for normal weights) or fp4",
-        zh="4 位的十六个取值：nf4（适合正态分布的权重）或 fp4",
+        en="4-bit data type: nf4 (for normally distributed weights) or fp4",
+        zh="4 位数据类型：nf4（适合正态分布的权重）或 fp4",
         section="method",
         only=LORA,
     )
     bnb_4bit_use_double_quant: bool = setting(
         True,
         label_zh="双重量化",
-        en="quantize the scales of 4 bits too: 0.4 bits less per weight",
+        en="quantize the 4-bit scales too: saves 0.4 bits per weight",
         zh="对 4 位的缩放系数再次量化：每个权重省 0.4 位",
         section="method",
         only=LORA,
@@ -231,7 +233,7 @@ class OtherTunerFields(Frozen):
     adalora_init_r: int = setting(
         12,
         label_zh="AdaLoRA 初始秩",
-        en="AdaLoRA: rank of every layer at first (arXiv:2303.10512)",
+        en="AdaLoRA: initial rank of every layer (arXiv:2303.10512)",
         zh="AdaLoRA：各层的初始秩（arXiv:2303.10512）",
         section="method",
         only=ADALORA,
@@ -240,8 +242,8 @@ class OtherTunerFields(Frozen):
     adalora_target_r: int = setting(
         8,
         label_zh="AdaLoRA 目标秩",
-        en="AdaLoRA: average rank that is left at the end",
-        zh="AdaLoRA：结束时保留的平均秩",
+        en="AdaLoRA: average rank at the end",
+        zh="AdaLoRA：结束时的平均秩",
         section="method",
         only=ADALORA,
         ge=1,
@@ -249,7 +251,7 @@ class OtherTunerFields(Frozen):
     adalora_tinit: float = setting(
         0.1,
         label_zh="AdaLoRA 初始步数",
-        en="AdaLoRA: updates before ranks are cut; below 1 a share of the run",
+        en="AdaLoRA: updates before ranks are pruned; below 1: a share of all updates",
         zh="AdaLoRA：开始裁剪秩之前的步数；小于 1 表示占总步数的比例",
         section="method",
         only=ADALORA,
@@ -258,7 +260,7 @@ class OtherTunerFields(Frozen):
     adalora_tfinal: float = setting(
         0.3,
         label_zh="AdaLoRA 收尾步数",
-        en="AdaLoRA: updates after the last cut; below 1 a share of the run",
+        en="AdaLoRA: updates after ranks are last pruned; below 1: a share of all updates",
         zh="AdaLoRA：最后一次裁剪之后的步数；小于 1 表示占总步数的比例",
         section="method",
         only=ADALORA,
@@ -267,7 +269,7 @@ class OtherTunerFields(Frozen):
     adalora_deltaT: int = setting(
         10,
         label_zh="AdaLoRA 裁剪间隔",
-        en="AdaLoRA: updates between cuts",
+        en="AdaLoRA: updates from one pruning to the next",
         zh="AdaLoRA：每隔多少步裁剪一次",
         section="method",
         only=ADALORA,
@@ -276,8 +278,8 @@ class OtherTunerFields(Frozen):
     adalora_orth_reg_weight: float = setting(
         0.5,
         label_zh="AdaLoRA 正交惩罚",
-        en="AdaLoRA: weight of the penalty that keeps the factors orthogonal",
-        zh="AdaLoRA：保持因子正交的惩罚项权重",
+        en="AdaLoRA: weight of the orthogonality penalty",
+        zh="AdaLoRA：正交惩罚项的权重",
         section="method",
         only=ADALORA,
         ge=0,
@@ -285,7 +287,7 @@ class OtherTunerFields(Frozen):
     feedforward_modules: list[str] = setting(
         [],
         label_zh="前馈层",
-        en="(IA)3: of target_modules, those whose input is scaled; empty: by name (2205.05638)",
+        en="(IA)3: target_modules whose input is scaled; empty: chosen by name (arXiv:2205.05638)",
         zh="(IA)3：target_modules 中缩放输入的层；留空按名称判断（arXiv:2205.05638）",
         section="method",
         only={"tuner_type": ("ia3",)},
@@ -293,7 +295,8 @@ class OtherTunerFields(Frozen):
     oft_block_size: int = setting(
         32,
         label_zh="OFT 块大小",
-        en="OFT: size of the rotated blocks, a divisor of the layers' widths (arXiv:2306.07280)",
+        en="OFT: size of the rotated blocks; must divide the widths of the layers "
+        "(arXiv:2306.07280)",
         zh="OFT：旋转块的大小，须整除各层宽度（arXiv:2306.07280）",
         section="method",
         only={"tuner_type": ("oft",)},
@@ -311,7 +314,8 @@ class OtherTunerFields(Frozen):
     llamapro_num_new_blocks: int = setting(
         4,
         label_zh="LLaMA Pro 新增层数",
-        en="LLaMA Pro: new blocks, spread evenly; only these are trained (arXiv:2401.02415)",
+        en="LLaMA Pro: number of new blocks, spread evenly; only they are trained "
+        "(arXiv:2401.02415)",
         zh="LLaMA Pro：均匀插入的新层数；只训练这些层（arXiv:2401.02415）",
         section="method",
         only={"tuner_type": ("llamapro",)},
@@ -320,23 +324,23 @@ class OtherTunerFields(Frozen):
     freeze_parameters: list[str] = setting(
         [],
         label_zh="冻结参数",
-        en="parameters that stay frozen: parts of names or regular expressions",
-        zh="保持冻结的参数：名称的一部分或正则表达式",
+        en="parameters to freeze: parts of names, or regular expressions",
+        zh="要冻结的参数：名称的一部分或正则表达式",
         section="method",
         only=FULL,
     )
     trainable_parameters: list[str] = setting(
         [],
         label_zh="可训练参数",
-        en="parameters trained even so; without freeze_parameters: these alone",
-        zh="仍然训练的参数；未给 freeze_parameters 时只训练这些",
+        en="exceptions from freeze_parameters; without it: the only parameters to train",
+        zh="不受 freeze_parameters 冻结的参数；未设 freeze_parameters 时只训练这些",
         section="method",
         only=FULL,
     )
     neftune_noise_alpha: float | None = setting(
         None,
         label_zh="NEFTune 噪声",
-        en="NEFTune: noise on the embeddings while training, such as 5 (arXiv:2310.05914)",
+        en="NEFTune: noise on the embeddings during training, such as 5 (arXiv:2310.05914)",
         zh="NEFTune：训练时在嵌入上加噪声，例如 5（arXiv:2310.05914）",
         section="method",
         gt=0,
