@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from swiftbox.language import text
 
@@ -112,6 +112,15 @@ def pad(line: str, cells: int, *, right: bool = False) -> str:
     """Fill a line up to `cells` with spaces; `right` aligns it to the right."""
     room = " " * max(0, cells - width(line))
     return room + line if right else line + room
+
+
+def table_row(cells: Sequence[str], widths: Sequence[int], right: Collection[int] = ()) -> str:
+    """Write cells as columns of fixed widths; the columns in `right` are aligned to the right."""
+    columns = zip(cells, widths, strict=True)
+    fields = [
+        pad(cut(cell, room), room, right=at in right) for at, (cell, room) in enumerate(columns)
+    ]
+    return " ".join(fields).rstrip()
 
 
 WIDE = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"

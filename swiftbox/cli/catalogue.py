@@ -42,9 +42,9 @@ def models(options: argparse.Namespace) -> int:
         answer_json(merged(listed, online))
         return DONE
     if exact and rows:
-        from swiftbox.menu.options.models import full_details
+        from swiftbox.models.description import details
 
-        for line in full_details(exact, rows[0][1]):
+        for line in details(exact, rows[0][1]):
             answer(line)
     elif rows:
         print_models(rows, options.limit)
@@ -89,9 +89,9 @@ def fit_function(options: argparse.Namespace) -> Callable[[Model], str | None]:
     from swiftbox.devices.imagined import imagined
     from swiftbox.devices.probe import probe
     from swiftbox.fit.source import of_row
-    from swiftbox.menu.options.models import fits_on
+    from swiftbox.menu.options.training_fit import training_that_fits
 
-    fit = fits_on(imagined(options.on) if options.on else probe(Path.cwd()))
+    fit = training_that_fits(imagined(options.on) if options.on else probe(Path.cwd()))
     # No method trains these kinds, however small the model is.
     return lambda row: "no" if row.kind in UNTRAINED else fit(of_row(row))
 
@@ -267,7 +267,7 @@ def show_counts(options: argparse.Namespace) -> int:
 
 def print_models(rows: Sequence[Row], limit: int) -> None:
     """Print a table of 80 columns."""
-    from swiftbox.menu.options.models import senses
+    from swiftbox.models.description import kind_of, modalities
 
     shown = rows[: limit or None]
     name_width = min(38, max(len(model.name) for model, _ in shown))
@@ -275,10 +275,9 @@ def print_models(rows: Sequence[Row], limit: int) -> None:
     head = (text("model", "模型"), "B", text("reads", "模态"), text("kind", "类型"))
     answer(table_row((*head, text("disk", "磁盘"), text("fits", "可训")), widths, right=right))
     for model, fit in shown:
-        mark = "" if model.native == "yes" else "*"
         parameters = f"{model.params_b:g}" if model.params_b else "?"
         disk = size(model.disk_bytes) if model.disk_bytes else "?"
-        cells = (model.name, parameters, senses(model), model.kind + mark, disk, fit or "?")
+        cells = (model.name, parameters, modalities(model), kind_of(model), disk, fit or "?")
         answer(table_row(cells, widths, right=right))
     say_more(len(rows) - len(shown))
     if any(model.native != "yes" for model, _ in shown):

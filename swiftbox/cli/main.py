@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def open_menu() -> int:
     """Open the menu; return its exit code."""
-    from swiftbox.menu.home import main as menu
+    from swiftbox.menu.entry import main as menu
 
     return menu()
 

@@ -1,100 +1,128 @@
-"""The download screens: a queue of models and datasets, its YAML, and what is here already."""
+"""The download screens: a queue of models and datasets, and what is on this machine already."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from swiftbox.config.download import DownloadConfig
 from swiftbox.config.groups import as_list
 from swiftbox.config.writing import scalar
+from swiftbox.devices.probe import Probe
 from swiftbox.errors import UserError
+from swiftbox.formatting import pad, size
 from swiftbox.language import text
+from swiftbox.launch.prepare import Prepared
 from swiftbox.menu.draft import Draft
-from swiftbox.menu.options.models import Datasets, Models, gigabytes
+from swiftbox.menu.options.datasets import DatasetOptions
+from swiftbox.menu.options.models import ModelOptions
+from swiftbox.menu.options.option import OptionSource
 from swiftbox.menu.picker import Picker
-from swiftbox.menu.questions import Back, complain, pause, say, select
-from swiftbox.menu.review_screen import Extra, Screen, review
+from swiftbox.menu.questions import Back, pause, select
+from swiftbox.menu.review_screen import ReviewAction, TaskScreen, review
+from swiftbox.menu.terminal import print_error, print_line
 from swiftbox.models import local
 from swiftbox.models.download_request import wanted
 from swiftbox.models.local import Local
 from swiftbox.models.verification import report
 from swiftbox.tasks.load import Loaded
 
-QUEUED = ("model", "dataset")
+Queue = Literal["model", "dataset"]
+QUEUES: tuple[Queue, ...] = ("model", "dataset")
+
+SIZE_CELLS = 10
 
 
-def names(draft: Draft, key: str) -> list[str]:
-    """Return the queued models, or datasets."""
-    return [str(one) for one in as_list(draft.values.get(key) or [])]
+def queued(draft: Draft, queue: Queue) -> list[str]:
+    """Return the models, or datasets, that a draft downloads."""
+    return [str(name) for name in as_list(draft.values.get(queue) or [])]
 
 
-def queued(draft: Draft, key: str, more: list[str]) -> Draft:
-    """Return the queue with more in it, everything once."""
-    return draft.with_values(**{key: list(dict.fromkeys([*names(draft, key), *more]))})
+def with_queued(draft: Draft, queue: Queue, names: list[str]) -> Draft:
+    """Return the draft with more to download; nothing is in the queue twice."""
+    return draft.with_values(**{queue: list(dict.fromkeys([*queued(draft, queue), *names]))})
 
 
-def without(draft: Draft, key: str, name: str) -> Draft:
-    """Return the queue with one thing less."""
-    left = [one for one in names(draft, key) if one != name]
-    kept = {k: v for k, v in draft.values.items() if k != key}
-    return replace(draft, values={**kept, **({key: left} if left else {})}, file=None)
+def without_queued(draft: Draft, queue: Queue, name: str) -> Draft:
+    """Return the draft without one model or dataset."""
+    remaining = [other for other in queued(draft, queue) if other != name]
+    return draft.with_values(**{queue: remaining}) if remaining else draft.without(queue)
 
 
-def begin(probe: Any) -> Path | None:
-    """Fill the queue and carry it out; Back from the first question returns home."""
+def open_downloads(probe: Probe) -> Path | None:
+    """Fill the queue and review it; return the folder of a run that is done.
+
+    Raises Back from the first question.
+    """
     choices = [
         ("model", text("models", "模型")),
         ("dataset", text("datasets", "数据集")),
-        ("here", text("what is here already: verify, remove", "本机已有内容：校验、删除")),
+        ("local", text("on this machine: verify, delete", "本机已有内容：校验、删除")),
     ]
     while True:
-        chosen = select(text("What is to be fetched?", "下载什么？"), choices)
+        choice = select(text("Download what?", "下载什么？"), choices)
         try:
-            if chosen == "here":
-                kept()
+            if choice == "local":
+                manage_local()
             else:
-                return review(add(Draft(DownloadConfig, {}, machine=probe.now), chosen), SCREEN)
+                draft = Draft(DownloadConfig, {}, machine=probe.now)
+                return review(add_to_queue(draft, choice), SCREEN)
         except Back:
             continue
 
 
-def add(draft: Draft, key: str) -> Draft:
-    """Let models or datasets be picked; what is picked goes behind what is queued."""
-    offered = Models(draft.machine, fetched=True) if key == "model" else Datasets(fetched=True)
-    asked = {
-        "model": text("models", "模型"),
-        "dataset": text("datasets", "数据集"),
-    }[key]
-
-    def check(typed: str) -> str:
-        try:
-            wanted(typed)
-        except UserError as error:
-            return f"{error.message} ({error.hint})"
-        return ""
-
-    return queued(draft, key, Picker(asked, offered, check, many=True).pick())
+def add_to_queue(draft: Draft, queue: Queue) -> Draft:
+    """Let models or datasets be picked; they are added to the end of the queue."""
+    source: OptionSource = (
+        ModelOptions(draft.machine, for_download=True)
+        if queue == "model"
+        else DatasetOptions(for_download=True)
+    )
+    question = text("models", "模型") if queue == "model" else text("datasets", "数据集")
+    return with_queued(draft, queue, Picker(question, source, _check_name, many=True).pick())
 
 
-def extras(_draft: Draft, _prepared: Any) -> Sequence[Extra]:
-    """Offer to add to the queue and to take out of it."""
+def _check_name(typed: str) -> str:
+    try:
+        wanted(typed)
+    except UserError as error:
+        return text(f"{error.message} ({error.hint})", f"{error.message}（{error.hint}）")
+    return ""
+
+
+def review_actions(_draft: Draft, _prepared: Prepared | None) -> Sequence[ReviewAction]:
+    """Offer to add to the queue and to remove from it."""
     return [
-        Extra(text("add models", "添加模型"), lambda draft: add(draft, "model"), "second"),
-        Extra(text("add datasets", "添加数据集"), lambda draft: add(draft, "dataset"), "second"),
-        Extra(text("take something out", "移除一项"), drop, "second"),
+        ReviewAction(
+            text("add models", "添加模型"), lambda draft: add_to_queue(draft, "model"), "after run"
+        ),
+        ReviewAction(
+            text("add datasets", "添加数据集"),
+            lambda draft: add_to_queue(draft, "dataset"),
+            "after run",
+        ),
+        ReviewAction(text("remove one", "移除一项"), remove_from_queue, "after run"),
     ]
 
 
-def command_of(queue: Draft, _loaded: Loaded | None = None) -> str:
-    """Return the command line that does what the menu does."""
+def remove_from_queue(draft: Draft) -> Draft:
+    """Let a model or dataset be removed from the queue; the last one stays."""
+    choices = [((queue, name), name) for queue in QUEUES for name in queued(draft, queue)]
+    if len(choices) < 2:
+        print_line(text("it is the only one", "只有这一项"))
+        return draft
+    queue, name = select(text("Remove", "移除"), choices)
+    return without_queued(draft, queue, name)
+
+
+def download_command(draft: Draft, _loaded: Loaded | None = None) -> str:
+    """Return the command line that downloads the queue."""
     settings = [
-        f"{key}={scalar(value)}" for key, value in queue.values.items() if key not in QUEUED
+        f"{key}={scalar(value)}" for key, value in draft.values.items() if key not in QUEUES
     ]
-    models, datasets = names(queue, "model"), names(queue, "dataset")
+    models, datasets = queued(draft, "model"), queued(draft, "dataset")
     if not models:
         return shlex.join(["swiftbox", "download", *datasets, "--dataset", *settings])
     if datasets:
@@ -102,61 +130,65 @@ def command_of(queue: Draft, _loaded: Loaded | None = None) -> str:
     return shlex.join(["swiftbox", "download", *models, *settings])
 
 
-def drop(queue: Draft) -> Draft:
-    """Let one thing be taken out of the queue; the last one stays."""
-    choices = [((key, name), name) for key in QUEUED for name in names(queue, key)]
-    if len(choices) < 2:
-        say(text("it is the only one", "只有这一项"))
-        return queue
-    key, name = select(text("Take out", "移除"), choices)
-    return without(queue, key, name)
-
-
-def kept() -> None:
-    """List what is here; verify or remove what is chosen, until the user leaves."""
+def manage_local() -> None:
+    """List what is on this machine; verify or delete what is chosen, until the user leaves."""
     while True:
-        found = [*local.here("model"), *local.here("dataset")]
-        if not found:
-            say(text("nothing here yet", "本机还没有内容"))
+        items = [*local.here("model"), *local.here("dataset")]
+        if not items:
+            print_line(text("no models or datasets on this machine yet", "本机还没有内容"))
             raise Back
-        one = select(text("On this machine", "本机已有"), [(one, title_of(one)) for one in found])
-        actions = [("verify", text("hash its files again", "重新校验文件"))]
-        if one.where != "folder":
-            actions.append(("remove", text("delete it", "删除")))
+        titles = [(item, local_title(item)) for item in items]
+        item = select(text("On this machine", "本机已有"), titles)
         try:
-            say(f"  {one.folder}")
-            chosen = select(one.id, [*actions, (None, text("back", "返回"))])
-            if chosen == "verify":
-                for line in report(one).lines():
-                    say(line)
-                pause()
-            elif chosen == "remove":
-                remove(one)
+            _manage(item)
         except Back:
             continue
         except UserError as error:
-            complain(error)
+            print_error(error)
 
 
-def title_of(one: Local) -> str:
-    """Return a line on something that is here."""
-    state = "" if one.complete else text(" (unfinished)", "（未完成）")
-    return f"{gigabytes(one.size_bytes):>6}  {one.id}  {one.where}{state}"
+def _manage(item: Local) -> None:
+    """Verify or delete one model or dataset; one in a folder of the user's is never deleted."""
+    actions: list[tuple[str | None, str]] = [
+        ("verify", text("verify its files by hash", "校验文件哈希"))
+    ]
+    if item.where != "folder":
+        actions.append(("delete", text("delete it", "删除")))
+    print_line(f"  {item.folder}")
+    action = select(item.id, [*actions, (None, text("back", "返回"))])
+    if action == "verify":
+        for line in report(item).lines():
+            print_line(line)
+        pause()
+    elif action == "delete":
+        delete(item)
 
 
-def remove(one: Local) -> None:
-    """Delete something once the user has said so a second time."""
-    size = gigabytes(one.size_bytes)
-    sure = [(False, text("keep it", "保留")), (True, text("delete it for good", "永久删除"))]
-    if select(text(f"Delete {one.id} ({size})?", f"删除 {one.id}（{size}）？"), sure):
-        freed = gigabytes(local.remove(one))
-        say(text(f"removed {one.id}: {freed} freed", f"已删除 {one.id}，释放 {freed}"))
+def local_title(item: Local) -> str:
+    """Return one line on a model or dataset of this machine."""
+    places = {
+        "modelscope": text("ModelScope cache", "魔搭缓存"),
+        "huggingface": text("Hugging Face cache", "Hugging Face 缓存"),
+        "folder": text("folder", "目录"),
+    }
+    state = "" if item.complete else text(" (incomplete)", "（不完整）")
+    amount = pad(size(item.size_bytes), SIZE_CELLS, right=True)
+    return f"{amount}  {item.id}  {places[item.where]}{state}"
 
 
-SCREEN = Screen(
-    run=("fetch it", "开始下载"),
-    detach=("fetch it in the background", "后台下载"),
-    without=QUEUED,
-    command=command_of,
-    extras=extras,
+def delete(item: Local) -> None:
+    """Delete a model or dataset after a second question."""
+    amount = size(item.size_bytes)
+    choices = [(False, text("keep it", "保留")), (True, text("delete it for good", "永久删除"))]
+    if select(text(f"Delete {item.id} ({amount})?", f"删除 {item.id}（{amount}）？"), choices):
+        freed = size(local.remove(item))
+        print_line(text(f"deleted {item.id}: {freed} freed", f"已删除 {item.id}，释放 {freed}"))
+
+
+SCREEN = TaskScreen(
+    run_title=("download it", "开始下载"),
+    detach_title=("download it in the background", "后台下载"),
+    hidden_fields=QUEUES,
+    command=download_command,
+    actions=review_actions,
 )

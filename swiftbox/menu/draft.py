@@ -1,9 +1,10 @@
-"""A YAML being put together: its class, what was chosen, the file that it came from."""
+"""A YAML being put together: its class, the values so far, and the file that it came from."""
 
 from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import scalar, write
 from swiftbox.errors import UserError
 from swiftbox.language import text
-from swiftbox.menu.form import Values, unknown
-from swiftbox.menu.options.models import MachineNow
+from swiftbox.menu.field_question import Values
+from swiftbox.menu.options.option import MachineSource, unknown_machine
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load, loads
 from swiftbox.tasks.task import Task
@@ -24,94 +25,110 @@ from swiftbox.tasks.task import Task
 
 @dataclass(frozen=True)
 class Draft:
-    """What was chosen of a config so far; a file that it came from may have been changed since."""
+    """The values of a config so far; they may differ from the file that it came from."""
 
-    model: type[TaskConfig]
+    config_class: type[TaskConfig]
     values: Values
     file: Path | None = None
-    machine: MachineNow = field(default=unknown, compare=False)
-    """Tells what this machine is once it is known, for what fits."""
+    machine: MachineSource = field(default=unknown_machine, compare=False)
+    """Returns this machine once it is probed, to show what fits."""
 
     @property
     def task(self) -> Task[Any]:
-        """Return the task that carries it out."""
-        return TASKS[str(self.model.model_fields["task"].default)]
+        """Return the task of the config."""
+        return TASKS[str(self.config_class.model_fields["task"].default)]
 
     def loaded(self) -> Loaded:
-        """Return the typed config; raise ConfigError with all that is wrong."""
-        picked = self.task.discriminator
-        given = {
+        """Return the typed config; raise ConfigError with all of its mistakes."""
+        discriminator = self.task.discriminator
+        values = {
             "task": self.task.name,
-            picked: self.model.model_fields[picked].default,
+            discriminator: self.config_class.model_fields[discriminator].default,
             **self.values,
         }
-        overrides = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+        overrides = [f"{key}={json.dumps(value)}" for key, value in values.items()]
         return loads("", source="menu", overrides=overrides)
 
-    def yaml(self, name: Path | None = None) -> str:
-        """Return the YAML of what was chosen, for a file of that name."""
+    def yaml(self, path: Path | None = None) -> str:
+        """Return the YAML of the values, with a header for a file of that path."""
         loaded = self.loaded()
-        name = name or self.file or Path(default_name(loaded.config))
+        path = path or self.file or Path(default_file_name(loaded.config))
         verb = "chat" if self.task.name == "chat" else "run"
-        header = [text(f"Run: swiftbox {verb} {name}", f"运行：swiftbox {verb} {name}")]
+        header = [text(f"Run: swiftbox {verb} {path}", f"运行：swiftbox {verb} {path}")]
         return write(loaded.config, header=header, keys=loaded.asked)
 
     def with_values(self, **changes: Any) -> Draft:
-        """Return the draft with other values, which no file has yet."""
+        """Return the draft with other values, which are in no file yet."""
         return replace(self, values={**self.values, **changes}, file=None)
 
+    def without(self, key: str) -> Draft:
+        """Return the draft without a value, which is in no file yet."""
+        values = {name: value for name, value in self.values.items() if name != key}
+        return replace(self, values=values, file=None)
+
     def is_saved(self) -> bool:
-        """Tell whether nothing was changed since its file was read or written."""
+        """Tell whether the file holds exactly these values."""
         try:
-            return self.file is not None and of_file(self.file).loaded() == self.loaded()
+            return self.file is not None and draft_from_file(self.file).loaded() == self.loaded()
         except UserError:
             return False
 
 
-def of_task(name: str, values: Values, machine: MachineNow = unknown) -> Draft:
+def new_draft(task_name: str, values: Values, machine: MachineSource = unknown_machine) -> Draft:
     """Return a draft of a task with these values."""
-    task = TASKS[name]
-    picked = str(values.get(task.discriminator, task.default))
-    kept = {key: value for key, value in values.items() if key not in ("task", task.discriminator)}
-    return Draft(task.config_classes[picked], kept, machine=machine)
+    task = TASKS[task_name]
+    choice = str(values.get(task.discriminator, task.default))
+    return Draft(task.config_classes[choice], _without_choice(values, task), machine=machine)
 
 
-def of_file(path: Path, machine: MachineNow = unknown) -> Draft:
-    """Return the draft of a YAML; its settings are what the file gives."""
+def draft_from_file(path: Path, machine: MachineSource = unknown_machine) -> Draft:
+    """Return the draft of a YAML file, with the settings that the file gives."""
     loaded = load(path)
-    picked = TASKS[loaded.config.task].discriminator
     values = yaml.safe_load(write(loaded.config, keys=loaded.asked))  # the steps as flat blocks
-    kept = {key: value for key, value in values.items() if key not in ("version", "task", picked)}
-    return Draft(type(loaded.config), kept, path, machine)
+    values = _without_choice(values, TASKS[loaded.config.task])
+    return Draft(type(loaded.config), values, path, machine)
 
 
-def default_name(config: TaskConfig) -> str:
-    """Return the file name that a config is saved under: as its run would be named."""
-    title = TASKS[config.task].run_name(config)
-    return "".join(one if one.isalnum() or one in "-._" else "-" for one in title) + ".yaml"
+def _without_choice(values: Values, task: Task[Any]) -> Values:
+    """Return the values without the keys that the class of the config stands for."""
+    implied = ("version", "task", task.discriminator)
+    return {key: value for key, value in values.items() if key not in implied}
 
 
-def command_of(draft: Draft, loaded: Loaded) -> str:
-    """Return the command line that does what the menu does."""
+def default_file_name(config: TaskConfig) -> str:
+    """Return the file name to propose for a config: that of its run."""
+    name = TASKS[config.task].run_name(config)
+    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in name) + (
+        ".yaml"
+    )
+
+
+def equivalent_command(draft: Draft, loaded: Loaded) -> str:
+    """Return the command line that does the same as the draft."""
     if draft.file is not None and draft.is_saved():
         return f"swiftbox run {shlex.quote(str(draft.file))}"
-    name = shlex.quote(default_name(loaded.config))
-    wanted = loaded.config.model_dump(mode="json")
-    preset = nearest_preset(wanted)
+    name = shlex.quote(default_file_name(loaded.config))
+    values = loaded.config.model_dump(mode="json")
+    preset = closest_preset(values)
     if preset is None:
         return f"swiftbox run {name}"
-    given = load(presets()[preset]).config.model_dump(mode="json")
-    settings = [
-        shlex.quote(f"{key}={scalar(value)}")
-        for key, value in wanted.items()
-        if given.get(key) != value
-    ]
-    return f"swiftbox new {preset} -o {name} {' '.join(settings)} && swiftbox run {name}"
+    settings = shlex.join(settings_beside(preset, values))
+    return f"swiftbox new {preset} -o {name} {settings} && swiftbox run {name}"
 
 
-def nearest_preset(wanted: Values) -> str | None:
+def settings_beside(preset: str, values: Mapping[str, Any]) -> list[str]:
+    """Return the settings, as key=value, in which values differ from those of a preset."""
+    return changed_settings(load(presets()[preset]).config.model_dump(mode="json"), values)
+
+
+def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the settings, as key=value, that turn one set of values into another."""
+    return [f"{key}={scalar(value)}" for key, value in after.items() if before.get(key) != value]
+
+
+def closest_preset(values: Mapping[str, Any]) -> str | None:
     """Return the preset of the task; of a training that of stage and tuner, else of the stage."""
-    first = str(wanted["stage"] if wanted["task"] == "train" else wanted["task"])
-    exact = f"{first}-{wanted.get('tuner_type') or wanted.get('method')}"
-    alike = [name for name in presets() if name == first or name.startswith(f"{first}-")]
-    return next((name for name in (exact, first, *alike) if name in alike), None)
+    prefix = str(values["stage"] if values["task"] == "train" else values["task"])
+    exact = f"{prefix}-{values.get('tuner_type') or values.get('method')}"
+    related = [name for name in presets() if name == prefix or name.startswith(f"{prefix}-")]
+    return next((name for name in (exact, prefix, *related) if name in related), None)

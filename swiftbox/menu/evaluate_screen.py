@@ -1,4 +1,4 @@
-"""What the review of an evaluation has of its own: the sample sets, one key away."""
+"""The actions of an evaluation's review: its benchmarks replaced by the included samples."""
 
 from __future__ import annotations
 
@@ -8,24 +8,36 @@ from typing import Any
 from swiftbox.config.groups import as_list
 from swiftbox.evaluation.benchmarks import SAMPLES
 from swiftbox.language import text
+from swiftbox.launch.prepare import Prepared
 from swiftbox.menu.draft import Draft
-from swiftbox.menu.review_screen import Extra
+from swiftbox.menu.review_screen import ReviewAction, TaskScreen
 
 
-def asks_others(values: Mapping[str, Any]) -> bool:
-    """Tell whether benchmarks are asked that do not come along."""
-    asked = set(as_list(values.get("benchmarks") or []))
-    return not asked or not asked <= set(SAMPLES)
+def needs_downloads(values: Mapping[str, Any]) -> bool:
+    """Tell whether an evaluation has benchmarks other than the included samples."""
+    benchmarks = set(as_list(values.get("benchmarks") or []))
+    return not benchmarks or not benchmarks <= set(SAMPLES)
 
 
 def samples_title() -> str:
-    """Name the way to the sample sets."""
-    return text("ask the small sample sets instead, offline", "改用自带的离线小样本集")
+    """Return the title of the action that uses the included samples."""
+    return text("use the small included samples instead, offline", "改用自带的离线小样本集")
 
 
-def extras(draft: Draft, _prepared: Any) -> Sequence[Extra]:
-    """Offer the sample sets where others are asked, which are fetched."""
-    if not asks_others(draft.values):
+def review_actions(draft: Draft, _prepared: Prepared | None) -> Sequence[ReviewAction]:
+    """Offer the included samples in place of benchmarks that are downloaded."""
+    if not needs_downloads(draft.values):
         return []
-    samples = list(SAMPLES)
-    return [Extra(samples_title(), lambda one: one.with_values(benchmarks=samples), "second")]
+
+    def use_samples(draft: Draft) -> Draft:
+        return draft.with_values(benchmarks=list(SAMPLES))
+
+    return [ReviewAction(samples_title(), use_samples, "after run")]
+
+
+SCREEN = TaskScreen(
+    run_title=("evaluate it", "开始评测"),
+    detach_title=("evaluate it in the background", "后台评测"),
+    subjects=("adapter", "model"),
+    actions=review_actions,
+)

@@ -1,4 +1,4 @@
-"""How a field is asked that is picked from a list: models, adapters, datasets, benchmarks, runs."""
+"""Fields that are picked from a list: models, adapters, datasets, benchmarks, deployments."""
 
 from __future__ import annotations
 
@@ -10,77 +10,97 @@ from swiftbox.config.fields import Card, union_members
 from swiftbox.config.groups import as_list
 from swiftbox.config.task import TaskConfig
 from swiftbox.language import text
-from swiftbox.menu.options.benchmarks import Adapters, Benchmarks, Comparable, Endpoints
-from swiftbox.menu.options.models import Datasets, MachineNow, Models
-from swiftbox.menu.picker import Check, Picker, Source
+from swiftbox.menu.options.adapters import AdapterOptions
+from swiftbox.menu.options.benchmarks import BenchmarkOptions
+from swiftbox.menu.options.comparisons import ComparisonOptions
+from swiftbox.menu.options.datasets import DatasetOptions
+from swiftbox.menu.options.endpoints import EndpointOptions
+from swiftbox.menu.options.models import ModelOptions
+from swiftbox.menu.options.option import MachineSource, OptionSource
+from swiftbox.menu.picker import Check, Picker
+from swiftbox.methods import METHODS
 
-Make = Callable[[type[TaskConfig], MachineNow], Source]
-
-
-def _models(model: type[TaskConfig], machine: MachineNow) -> Source:
-    return Models(machine, trained=task_of(model) == "train")
-
-
-def _datasets(model: type[TaskConfig], _machine: MachineNow) -> Source:
-    stage = model.model_fields.get("stage")
-    return Datasets(plain=stage is not None and stage.default == "pt")
+MakeSource = Callable[[type[TaskConfig], MachineSource], OptionSource]
 
 
-PICKED: Mapping[str, Make] = {
+def _models(config_class: type[TaskConfig], machine: MachineSource) -> OptionSource:
+    return ModelOptions(machine, for_training=task_name(config_class) == "train")
+
+
+def _datasets(config_class: type[TaskConfig], _machine: MachineSource) -> OptionSource:
+    stage = config_class.model_fields.get("stage")
+    plain_text = stage is not None and not METHODS[stage.default].chats
+    return DatasetOptions(plain_text=plain_text)
+
+
+def _comparisons(config_class: type[TaskConfig], machine: MachineSource) -> OptionSource:
+    return ComparisonOptions(machine, offers_base=not accepts_list(config_class, "compare"))
+
+
+PICKED_FIELDS: Mapping[str, MakeSource] = {
     "model": _models,
-    "adapter": lambda _model, _machine: Adapters(),
-    "compare": lambda model, machine: Comparable(machine, base=not takes_several(model, "compare")),
+    "adapter": lambda _config_class, _machine: AdapterOptions(),
+    "compare": _comparisons,
     "dataset": _datasets,
-    "calibration_dataset": lambda _model, _machine: Datasets(),
-    "benchmarks": lambda _model, _machine: Benchmarks(),
-    "endpoint": lambda _model, _machine: Endpoints(),
+    "calibration_dataset": lambda _config_class, _machine: DatasetOptions(),
+    "benchmarks": lambda _config_class, _machine: BenchmarkOptions(),
+    "endpoint": lambda _config_class, _machine: EndpointOptions(),
 }
-"""Fields that are picked from what is here and from the catalogue."""
+"""Fields whose values are picked, with the source of what is offered."""
 
-ONE = ("dataset",)
-"""Fields that may hold a list of more than names, which is written, not picked."""
+PICKED_SINGLY = ("dataset",)
+"""Fields that take a list with more than names in it, which is written in YAML, not picked."""
 
 
-def task_of(model: type[TaskConfig]) -> str:
+def task_name(config_class: type[TaskConfig]) -> str:
     """Return the task of a config class."""
-    return str(model.model_fields["task"].default)
+    return str(config_class.model_fields["task"].default)
 
 
-def takes_several(model: type[TaskConfig], name: str) -> bool:
-    """Tell whether a field may be a list of names."""
-    if name in ONE:
+def field_label(card: Card) -> str:
+    """Return what a field is called on the screen: in Chinese its name with the key behind."""
+    return text(card.name, f"{card.label_zh} {card.name}")
+
+
+def accepts_list(config_class: type[TaskConfig], field: str) -> bool:
+    """Tell whether a field takes a list of names."""
+    if field in PICKED_SINGLY:
         return False
-    kinds = union_members(model.model_fields[name].annotation)
-    return any(get_origin(one) is list and get_args(one) == (str,) for one in kinds)
+    members = union_members(config_class.model_fields[field].annotation)
+    return any(get_origin(member) is list and get_args(member) == (str,) for member in members)
 
 
-def takes_one(model: type[TaskConfig], name: str) -> bool:
-    """Tell whether a field may be a name by itself."""
-    return str in union_members(model.model_fields[name].annotation)
+def accepts_name(config_class: type[TaskConfig], field: str) -> bool:
+    """Tell whether a field takes a single name."""
+    return str in union_members(config_class.model_fields[field].annotation)
 
 
-def pick(
-    model: type[TaskConfig], card: Card, now: Any, check: Check, machine: MachineNow
-) -> list[str]:
-    """Let names be picked for a field; nothing where it may be left empty and was."""
-    several = takes_several(model, card.name)
-    empty = text("(empty)", "（留空）") if may_be_empty(card) else ""
-    picker = Picker(card.name, PICKED[card.name](model, machine), check, many=several, empty=empty)
-    before = [str(one) for one in as_list(now) if one] if now else []
-    if len(before) > 1:
-        picker.chosen = before
-    else:
-        picker.current = "".join(before)
-    return [one for one in picker.pick() if one]
-
-
-def may_be_empty(card: Card) -> bool:
+def is_optional(card: Card) -> bool:
     """Tell whether a field may be left without a value."""
     return not card.required and (card.nullable or card.default in (None, []))
 
 
-def written(model: type[TaskConfig], name: str, picked: list[str]) -> str:
-    """Return what was picked as it would be typed: a name, or a list of them."""
-    if len(picked) == 1 and takes_one(model, name):
-        return picked[0]
-    return json.dumps(picked, ensure_ascii=False) if picked else ""
+def pick_values(
+    config_class: type[TaskConfig], card: Card, value: Any, check: Check, machine: MachineSource
+) -> list[str]:
+    """Let names be picked for a field; an optional field may be left empty."""
+    picker = Picker(
+        field_label(card),
+        PICKED_FIELDS[card.name](config_class, machine),
+        check,
+        many=accepts_list(config_class, card.name),
+        empty=text("(empty)", "（留空）") if is_optional(card) else "",
+    )
+    names = [str(name) for name in as_list(value) if name] if value else []
+    if len(names) > 1:
+        picker.marked = names
+    else:
+        picker.current = "".join(names)
+    return [name for name in picker.pick() if name]
+
+
+def as_yaml(config_class: type[TaskConfig], field: str, names: list[str]) -> str:
+    """Return picked names as they would be typed: one name, or a list."""
+    if len(names) == 1 and accepts_name(config_class, field):
+        return names[0]
+    return json.dumps(names, ensure_ascii=False) if names else ""

@@ -1,77 +1,77 @@
-"""The menu's loop: home, and the small screens that hang on it."""
+"""The loop of the menu: the home screen, and the screen of each of its entries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from swiftbox.devices.probe import start_probe
+from swiftbox.devices.probe import Probe, start_probe
 from swiftbox.errors import UserError
 from swiftbox.language import LANGUAGES, language, save_language, text
 from swiftbox.menu import home
-from swiftbox.menu.questions import Back, complain, pause, say, select
+from swiftbox.menu.questions import Back, pause, select, type_text
+from swiftbox.menu.terminal import hold_typed_keys, print_error, print_line
+
+OpenScreen = Callable[[Probe], None]
 
 
 def run() -> int:
     """Show the home screen until the user quits."""
     probe = start_probe(Path.cwd())  # a child looks at the devices while the user reads
-    say("\n".join(home.banner()))
+    print_line("\n".join(home.banner()))
     while True:
         try:
-            chosen = select(home.question(), home.entries())
+            entry = select(home.question(), home.entries())
         except Back:
             return 0
-        if chosen == home.QUIT:
+        if entry == home.QUIT:
             return 0
         try:
-            SCREENS[chosen](probe)
-        except (Back, KeyboardInterrupt):  # Ctrl-C at a question, or while something works
+            SCREENS[entry](probe)
+        except (Back, KeyboardInterrupt):  # Ctrl-C at a question or during work
             continue
         except UserError as error:
-            complain(error)
+            print_error(error)
 
 
-def task(name: str) -> Callable[[Any], None]:
-    """Return the screen that goes through a task, and on to what fits its result."""
+def task_screen(task: str) -> OpenScreen:
+    """Return the screen of a task, which ends with the next steps for its result."""
 
-    def go(probe: Any) -> None:
-        with home.keys_kept():  # loading takes a moment
-            from swiftbox.menu import runs_screen as running
-            from swiftbox.menu import screens
-        running.offer(screens.begin(name, probe), probe.now)
+    def open_screen(probe: Probe) -> None:
+        with hold_typed_keys():  # the import takes a moment
+            from swiftbox.menu import runs_screen, screens
+        runs_screen.offer_next_steps(screens.open_task(task, probe), probe.now)
 
-    return go
-
-
-def my_runs(_probe: Any) -> None:
-    """List the runs; do things with the chosen one."""
-    with home.keys_kept():
-        from swiftbox.menu.runs_screen import my_runs
-    my_runs()
+    return open_screen
 
 
-def demo(_probe: Any) -> None:
-    """Run the demo in a folder here."""
+def my_runs(_probe: Probe) -> None:
+    """List the runs and what can be done with each."""
+    with hold_typed_keys():
+        from swiftbox.menu import runs_screen
+    runs_screen.my_runs()
+
+
+def demo(_probe: Probe) -> None:
+    """Run the demo in a folder below the current one."""
     from swiftbox.display.demo import DEFAULT_NAME
-    from swiftbox.display.demo import demo as start
-    from swiftbox.menu.questions import type_in
+    from swiftbox.display.demo import demo as run_demo
     from swiftbox.starter.corpus import check_name
 
     def check(typed: str) -> str:
         try:
             check_name(typed)
         except UserError as error:
-            return f"{error.message} ({error.hint})"
+            return text(f"{error.message} ({error.hint})", f"{error.message}（{error.hint}）")
         return ""
 
-    asked = text("What shall the model call itself?", "模型叫什么名字？")
-    start(Path("swiftbox-demo"), name=type_in(asked, DEFAULT_NAME, check))
+    question = text("What shall the model call itself?", "模型叫什么名字？")
+    run_demo(Path("swiftbox-demo"), name=type_text(question, DEFAULT_NAME, check))
     pause()
 
 
-def doctor(_probe: Any) -> None:
-    """Show what this machine has and lacks."""
+def doctor(_probe: Probe) -> None:
+    """Show what this machine has and what it lacks."""
     from rich.console import Console
 
     from swiftbox.devices.doctor import examine, render
@@ -80,13 +80,13 @@ def doctor(_probe: Any) -> None:
     pause()
 
 
-def choose_language(_probe: Any) -> None:
-    """Let the language be chosen; it holds from the next line on, and at the next start."""
+def choose_language(_probe: Probe) -> None:
+    """Let the language be chosen; it is used at once and saved for the next start."""
     save_language(select("Language / 语言", list(LANGUAGES.items()), default=language()))
 
 
-SCREENS: dict[str, Callable[[Any], None]] = {
-    **{name: task(name) for name in home.TASKS},
+SCREENS: dict[str, OpenScreen] = {
+    **{task: task_screen(task) for task in home.TASKS},
     home.RUNS: my_runs,
     home.DEMO: demo,
     home.DOCTOR: doctor,

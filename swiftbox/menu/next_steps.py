@@ -1,4 +1,4 @@
-"""What fits a finished run next, its settings filled in: one function decides, for all screens."""
+"""The next steps for the result of a finished run, their settings filled in, for all screens."""
 
 from __future__ import annotations
 
@@ -11,125 +11,129 @@ import yaml
 
 from swiftbox.files import read_json
 from swiftbox.language import text
-from swiftbox.menu.options.benchmarks import named
+from swiftbox.menu.options.option import config_path
+from swiftbox.methods import METHODS
 from swiftbox.models.local_adapters import has_adapter
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.pipeline.state import STEPS
 
-Kind = Literal["adapter", "model", "quantized", "none"]
-
-SCORES = ("reward",)
-"""Stages whose result scores answers and writes none: there is nothing to chat with."""
-
 
 @dataclass(frozen=True)
-class Result:
-    """What a run made: its kind, how a config names it, and what it was made from."""
+class RunResult:
+    """What a run produced: its kind, how a config names it, and what it was made from."""
 
-    kind: Kind
+    kind: Literal["adapter", "model", "quantized", "none"]
     name: str
-    base: str = ""
+    base_model: str = ""
     adapter: str | list[str] | None = None
-    """What was merged into the base on the way."""
-    talks: bool = True
-    """Whether it writes answers."""
+    """The adapter that was merged into the base before it was quantized."""
+    answers: bool = True
+    """Whether it writes answers; a reward model scores them."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """One sensible next step: the task, what it is called, and its settings."""
+class NextStep:
+    """One sensible next step: its task, its title and its settings."""
 
     task: str
     title: str
     values: Mapping[str, Any]
 
 
-def result_of(run: Path) -> Result:
-    """Look at what a run made; of a whole chain, at the last thing that a step of it made."""
-    inside = sorted((run / STEPS).glob("[0-9]*"), reverse=True)
-    found = [result_of(one) for one in inside]
-    return next((one for one in found if one.kind != "none"), _made_by(run))
+def result_of(run: Path) -> RunResult:
+    """Return what a run produced; for a pipeline, the last result of its steps."""
+    step_folders = sorted((run / STEPS).glob("[0-9]*"), reverse=True)
+    results = (result_of(folder) for folder in step_folders)
+    return next((result for result in results if result.kind != "none"), _own_result(run))
 
 
-def _made_by(run: Path) -> Result:
-    made = run / run_folder.MODEL
-    try:
-        settled = yaml.safe_load((run / run_folder.SETTLED).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        settled = None
-    said = settled if isinstance(settled, dict) else {}
-    found = Result(
+def _own_result(run: Path) -> RunResult:
+    settings = _settled(run)
+    is_quantization = settings.get("task") == "quantize"
+    result = RunResult(
         "none",
-        named(run),
-        base=str(said.get("model") or ""),
-        adapter=said.get("adapter") if said.get("task") == "quantize" else None,
-        talks=said.get("stage") not in SCORES,
+        config_path(run),
+        base_model=str(settings.get("model") or ""),
+        adapter=settings.get("adapter") if is_quantization else None,
+        answers=_writes_answers(settings),
     )
     if has_adapter(run):
-        return replace(found, kind="adapter")
-    if not (made / "config.json").is_file():
-        return found
-    small = "quantization_config" in read_json(made / "config.json")
-    kind: Kind = "quantized" if small or said.get("task") == "quantize" else "model"
-    return replace(found, kind=kind, name=named(made))
+        return replace(result, kind="adapter")
+    model = run / run_folder.MODEL
+    if not (model / "config.json").is_file():
+        return result
+    is_quantized = is_quantization or "quantization_config" in read_json(model / "config.json")
+    return replace(result, kind="quantized" if is_quantized else "model", name=config_path(model))
 
 
-def next_steps(result: Result) -> list[Step]:
-    """Return what fits a result, the most usual first; only tasks that this version has."""
-    makers = {"adapter": _of_adapter, "model": _of_model, "quantized": _of_quantized}
+def _settled(run: Path) -> dict[str, Any]:
+    """Return the settled YAML of a run; empty if it cannot be read."""
+    try:
+        settings = yaml.safe_load((run / run_folder.SETTLED).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _writes_answers(settings: Mapping[str, Any]) -> bool:
+    method = METHODS.get(str(settings.get("stage")))
+    return method is None or method.head == "language"
+
+
+def next_steps(result: RunResult) -> list[NextStep]:
+    """Return the next steps for a result, the most usual first; only tasks of this version."""
     if result.kind == "none":
         return []
-    return [one for one in makers[result.kind](result) if one.task in TASKS]
+    steps = {"adapter": _after_adapter, "model": _after_model, "quantized": _after_quantized}
+    return [step for step in steps[result.kind](result) if step.task in TASKS]
 
 
-def _of_adapter(made: Result) -> list[Step]:
-    merge = Step(
-        "merge",
-        text("merge the adapter into its base", "将适配器合并进基座"),
-        {"adapter": made.name},
+def _after_adapter(result: RunResult) -> list[NextStep]:
+    adapter = {"adapter": result.name}
+    merge = NextStep(
+        "merge", text("merge the adapter into its base", "将适配器合并进基座"), adapter
     )
-    if not made.talks:
+    if not result.answers:
         return [merge]
-    tried = text("try it in a chat, its base beside it", "对话试用，与基座并排")
+    chat = text("chat with it and its base side by side", "对话试用，与基座并排")
+    evaluate = text("evaluate it against its base", "与基座对比评测")
     return [
-        Step("chat", tried, {"adapter": made.name, "compare": "base"}),
-        Step(
-            "evaluate",
-            text("evaluate it against its base", "与基座对比评测"),
-            {"adapter": made.name},
-        ),
+        NextStep("chat", chat, {**adapter, "compare": "base"}),
+        NextStep("evaluate", evaluate, adapter),
         merge,
-        Step("deploy", text("serve it", "部署为服务"), {"adapter": made.name}),
+        NextStep("deploy", text("serve it", "部署为服务"), adapter),
     ]
 
 
-def _of_model(made: Result) -> list[Step]:
-    if not made.talks:
+def _after_model(result: RunResult) -> list[NextStep]:
+    if not result.answers:
         return []
-    smaller = text("make it smaller: quantize", "量化以缩小")
+    quantize = text("quantize it to make it smaller", "量化以缩小")
+    against_base = text("evaluate it against its base", "与基座对比评测")
     return [
-        Step("quantize", smaller, {"model": made.name}),
-        _evaluation(made, text("evaluate it against its base", "与基座对比评测")),
-        *_use(made),
+        NextStep("quantize", quantize, {"model": result.name}),
+        _evaluation(result, against_base),
+        *_uses(result),
     ]
 
 
-def _of_quantized(made: Result) -> list[Step]:
-    against = text("evaluate it against the unquantized", "与未量化的模型对比评测")
-    return [_evaluation(made, against), *_use(made)]
+def _after_quantized(result: RunResult) -> list[NextStep]:
+    title = text("evaluate it against the unquantized model", "与未量化的模型对比评测")
+    return [_evaluation(result, title), *_uses(result)]
 
 
-def _evaluation(made: Result, title: str) -> Step:
-    """Compare it with what it was made from, where that is known."""
-    if not made.base:
-        return Step("evaluate", text("evaluate it", "评测"), {"model": made.name})
-    adapter = {"adapter": made.adapter} if made.adapter else {}
-    return Step("evaluate", title, {"model": made.base, **adapter, "compare": [made.name]})
+def _evaluation(result: RunResult, title: str) -> NextStep:
+    """Compare a model with what it was made from, if that is known."""
+    if not result.base_model:
+        return NextStep("evaluate", text("evaluate it", "评测"), {"model": result.name})
+    adapter = {"adapter": result.adapter} if result.adapter else {}
+    values = {"model": result.base_model, **adapter, "compare": [result.name]}
+    return NextStep("evaluate", title, values)
 
 
-def _use(made: Result) -> list[Step]:
+def _uses(result: RunResult) -> list[NextStep]:
     return [
-        Step("deploy", text("serve it", "部署为服务"), {"model": made.name}),
-        Step("chat", text("try it in a chat", "对话试用"), {"model": made.name}),
+        NextStep("deploy", text("serve it", "部署为服务"), {"model": result.name}),
+        NextStep("chat", text("chat with it", "对话试用"), {"model": result.name}),
     ]

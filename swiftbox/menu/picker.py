@@ -1,4 +1,8 @@
-"""A list that narrows while one types: models and datasets, those of this machine first."""
+"""A list that narrows while one types; what it shows is derived from a small state.
+
+Arrows move, left and right change the view, Tab marks a row (or completes a path), Enter takes the
+row, Ctrl-C raises Back. What begins like a path lists folders and files instead of the source.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
@@ -22,76 +25,67 @@ from prompt_toolkit.layout import (
     Window,
 )
 from prompt_toolkit.layout.dimension import Dimension
-from prompt_toolkit.utils import get_cwidth
 
+from swiftbox.formatting import cut, table_row
 from swiftbox.language import text
-from swiftbox.menu.options.models import ALL, Offer, table_line
-from swiftbox.menu.questions import Back, say
+from swiftbox.menu.options.option import ALL, Option, OptionSource
+from swiftbox.menu.questions import Back
+from swiftbox.menu.terminal import columns, print_line
 
-MOST_ROWS = 11
-"""With question, views, head, two lines on the row and the keys these fit 24 lines."""
+MAX_ROWS = 11
+"""With question, views, titles, two lines of details and the keys these fit 24 lines."""
 
-AROUND = 9
-"""Lines that are no rows."""
+OTHER_LINES = 9
+"""Lines of the screen that are not rows."""
+
+DETAIL_LINES = 2
+
+REFRESH_S = 0.5
+"""A machine whose probe answers meanwhile fills the column of what fits."""
+
+MAX_SPARE_CELLS = 24
+"""How much a terminal wider than 80 columns widens the names."""
 
 Check = Callable[[str], str]
-
-
-class Source(Protocol):
-    """What is offered: see swiftbox.menu.options.models."""
-
-    head: tuple[str, ...]
-    widths: tuple[int, ...]
-    right: tuple[int, ...]
-
-    def tabs(self) -> list[tuple[str, str]]:
-        """Return the views: key and title."""
-
-    def find(self, query: str, tab: str, family: str = "") -> list[Offer]:
-        """Return what matches."""
-
-    def cells(self, one: Offer) -> tuple[str, ...]:
-        """Return the columns of a row."""
-
-    def details(self, one: Offer) -> list[str]:
-        """Return lines on a row."""
+"""Returns what is wrong with an answer; an empty string if it is valid."""
 
 
 @dataclass
 class Picker:
-    """The state of the list; what it shows is derived from it."""
+    """The state of the list."""
 
     question: str
-    source: Source
+    source: OptionSource
     check: Check
     current: str = ""
+    """The value so far, which is offered first."""
     many: bool = False
-    """Whether several are chosen, with Tab."""
+    """Whether several may be chosen, with Tab."""
     empty: str = ""
-    """What to call leaving it empty, where it may be; that is offered first."""
-    tab: int = 0
-    at: int = 0
+    """The title of the empty answer, which is offered first; without one it is not allowed."""
+    view: int = 0
+    position: int = 0
     family: str = ""
-    chosen: list[str] = field(default_factory=list)
-    wrong: str = ""
-    marked: bool = False
-    """Whether the user has set marks; until then those that are there are a proposal."""
-    _found: tuple[tuple[str, int, str], list[Offer]] | None = None
+    marked: list[str] = field(default_factory=list)
+    error: str = ""
+    marks_are_chosen: bool = False
+    """Whether the user has set marks; before that they are a proposal."""
+    _listed: tuple[tuple[str, int, str], list[Option]] | None = None
 
     def __post_init__(self) -> None:
-        self.typed = Buffer(multiline=False, on_text_changed=lambda _: self._moved())
+        self.typed = Buffer(multiline=False, on_text_changed=lambda _: self._restart())
 
     def pick(self) -> list[str]:
         """Show the list until something is chosen; Ctrl-C raises Back."""
         application: Application[list[str] | None] = Application(
             layout=Layout(self._layout()), key_bindings=self._keys(), erase_when_done=True
         )
-        # A machine that becomes known meanwhile fills the column of what fits.
-        application.refresh_interval = 0.5
+        application.refresh_interval = REFRESH_S
         answer = application.run()
         if answer is None:
             raise Back
-        say(f"? {self.question} {', '.join(answer) or self.empty}")
+        names = text(", ", "、").join(answer)
+        print_line(f"? {self.question} {names or self.empty}")
         return answer
 
     @property
@@ -99,38 +93,49 @@ class Picker:
         """What was typed."""
         return self.typed.text.strip()
 
-    def rows(self) -> list[Offer]:
-        """Return what is listed now."""
-        state = (self.query, self.tab, self.family)
-        if self._found is None or self._found[0] != state:
-            self._found = (state, self._listed())
-        return self._found[1]
+    def rows(self) -> list[Option]:
+        """Return the rows listed now; looked up again when query, view or family change."""
+        state = (self.query, self.view, self.family)
+        if self._listed is None or self._listed[0] != state:
+            self._listed = (state, self._find())
+        return self._listed[1]
 
-    def _listed(self) -> list[Offer]:
+    def _find(self) -> list[Option]:
         query = self.query
         if is_path(query):
-            own = [Offer(query, query)]
-            return [*own, *(Offer(one, one) for one in completions(query) if one != query)]
-        tab = self.source.tabs()[self.tab][0]
-        found = self.source.find(query, tab, self.family)
-        if not query and tab == ALL and self.empty and not self.family:
-            found = [Offer("", self.empty), *found]
-        if not query and tab == ALL and self.chosen and not self.marked:
-            found = sorted(found, key=lambda one: one.value not in self.chosen)
-        if not query and tab == ALL and self.current and not self.family:
-            now = [one for one in found if one.value == self.current]
-            others = [one for one in found if one.value != self.current]
-            return [*(now[:1] or [Offer(self.current, self.current)]), *others]
-        exact = any(query.lower() in (one.name.lower(), one.value.lower()) for one in found)
-        if query and not exact and ("/" in query or not found):
-            found = [*found, Offer(query, query)]  # an id that the catalogue does not have
-        return found
+            others = [path for path in path_completions(query) if path != query]
+            return [Option(path, path) for path in (query, *others)]
+        view = self.source.views()[self.view][0]
+        options = self.source.find(query, view, self.family)
+        if query:
+            return self._with_typed(options)
+        return self._with_proposals(options) if view == ALL and not self.family else options
+
+    def _with_typed(self, options: list[Option]) -> list[Option]:
+        """Return the options and, if it may be an id that is not listed, what was typed."""
+        query = self.query
+        exact = any(query.lower() in (row.name.lower(), row.value.lower()) for row in options)
+        if exact or ("/" not in query and options):
+            return options
+        return [*options, Option(query, query)]
+
+    def _with_proposals(self, options: list[Option]) -> list[Option]:
+        """Return the options with the current value, the marks and the empty answer first."""
+        if self.empty:
+            options = [Option("", self.empty), *options]
+        if self.marked and not self.marks_are_chosen:
+            options = sorted(options, key=lambda row: row.value not in self.marked)
+        if self.current:
+            current = [row for row in options if row.value == self.current][:1]
+            others = [row for row in options if row.value != self.current]
+            return [*(current or [Option(self.current, self.current)]), *others]
+        return options
 
     # ---- keys
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
-        path = Condition(lambda: is_path(self.query))
+        typing_path = Condition(lambda: is_path(self.query))
 
         @keys.add("c-c")
         @keys.add("<sigint>")
@@ -140,82 +145,82 @@ class Picker:
 
         @keys.add("enter")
         def _(event: KeyPressEvent) -> None:
-            answer = self._entered()
+            answer = self._enter()
             if answer is not None:
                 event.app.exit(result=answer)
 
         @keys.add("tab")
         def _(_event: KeyPressEvent) -> None:
-            self._tabbed()
+            self._complete_or_mark()
 
-        for key, step in (("up", -1), ("down", 1), ("pageup", -MOST_ROWS), ("pagedown", MOST_ROWS)):
-            keys.add(key)(lambda _, step=step: self._step(step))
+        for key, step in (("up", -1), ("down", 1), ("pageup", -MAX_ROWS), ("pagedown", MAX_ROWS)):
+            keys.add(key)(lambda _, step=step: self._move(step))
         for key, step in (("left", -1), ("right", 1)):
-            keys.add(key, filter=~path)(lambda _, step=step: self._turn(step))
+            keys.add(key, filter=~typing_path)(lambda _, step=step: self._change_view(step))
 
         @keys.add("backspace", filter=Condition(lambda: not self.typed.text and bool(self.family)))
         def _(_event: KeyPressEvent) -> None:
             self.family = ""
-            self._moved()
+            self._restart()
 
         return keys
 
-    def _moved(self) -> None:
-        self.at, self.wrong = 0, ""
+    def _restart(self) -> None:
+        self.position, self.error = 0, ""
 
-    def _step(self, by: int) -> None:
+    def _move(self, step: int) -> None:
         last = len(self.rows()) - 1
-        self.at = max(0, min(last, self.at + by))
-        self.wrong = ""
+        self.position = max(0, min(last, self.position + step))
+        self.error = ""
 
-    def _turn(self, by: int) -> None:
-        self.tab = (self.tab + by) % len(self.source.tabs())
-        self._moved()
+    def _change_view(self, step: int) -> None:
+        self.view = (self.view + step) % len(self.source.views())
+        self._restart()
 
-    def _tabbed(self) -> None:
-        """Complete a path; mark a row where several may be chosen."""
+    def _complete_or_mark(self) -> None:
+        """Complete a path; otherwise mark the row if several may be chosen."""
         rows = self.rows()
         if is_path(self.query):
-            further = completions(self.query)
-            if further:
-                chosen = rows[self.at].value if self.at else common(further)
-                self._type(chosen)
-        elif self.many and rows and not rows[self.at].family:
-            value = rows[self.at].value
-            if not value:
-                return
-            (self.chosen.remove if value in self.chosen else self.chosen.append)(value)
-            self.marked = True
-            self._step(1)
+            paths = path_completions(self.query)
+            if paths:
+                self._type(rows[self.position].value if self.position else common_prefix(paths))
+            return
+        if not self.many or not rows:
+            return
+        row = rows[self.position]
+        if row.value and not row.family:
+            (self.marked.remove if row.value in self.marked else self.marked.append)(row.value)
+            self.marks_are_chosen = True
+            self._move(1)
 
     def _type(self, line: str) -> None:
         self.typed.text = line
         self.typed.cursor_position = len(line)
 
-    def _entered(self) -> list[str] | None:
-        """Return the answer; None where Enter led further in, or to what is wrong."""
+    def _enter(self) -> list[str] | None:
+        """Return the answer; None if Enter led further in, or if the answer is wrong."""
         rows = self.rows()
-        one = rows[self.at] if rows else None
-        # Enter on something else than what is proposed means that instead.
-        kept = self.marked or one is None or one.value in self.chosen
-        if self.many and self.chosen and not self.query and kept:
-            return self.chosen
-        if one is None:
-            self.wrong = text("nothing to choose", "没有可选项")
+        row = rows[self.position] if rows else None
+        # Enter on a row that is not proposed replaces the proposal.
+        takes_marks = self.marks_are_chosen or row is None or row.value in self.marked
+        if self.many and self.marked and not self.query and takes_marks:
+            return self.marked
+        if row is None:
+            self.error = text("nothing to choose", "没有可选项")
             return None
-        if one.family:
-            self.family, self.tab = one.family, 0
+        if row.family:
+            self.family, self.view = row.family, 0
             self._type("")
             return None
-        if is_path(self.query) and self.at and one.value.endswith("/"):
-            self._type(one.value)
+        if is_path(self.query) and self.position and row.value.endswith("/"):
+            self._type(row.value)
             return None
-        self.wrong = self.check(one.value)
-        if self.wrong:
+        self.error = self.check(row.value)
+        if self.error:
             return None
-        if self.many and one.value and self.marked:
-            return [*self.chosen, *([] if one.value in self.chosen else [one.value])]
-        return [one.value]
+        if self.many and row.value and self.marks_are_chosen:
+            return [*self.marked, *([] if row.value in self.marked else [row.value])]
+        return [row.value]
 
     # ---- what is shown
 
@@ -225,69 +230,70 @@ class Picker:
         return HSplit([line, Window(FormattedTextControl(self._below), height=self._height)])
 
     def _height(self) -> Dimension:
-        return Dimension.exact(self._space() + AROUND - 2)
-
-    @staticmethod
-    def _space() -> int:
-        return max(3, min(MOST_ROWS, shutil.get_terminal_size().lines - AROUND))
+        return Dimension.exact(_row_space() + OTHER_LINES - 2)
 
     def _below(self) -> StyleAndTextTuples:
-        lines: StyleAndTextTuples = []
-        rows, space = self.rows(), self._space()
-        lines += self._views(len(rows))
+        """Return all lines under the question."""
+        rows, space = self.rows(), _row_space()
+        lines = self._views(len(rows))
         if not is_path(self.query):
-            lines.append(
-                ("", f"    {table_line(self.source.head, self._widths(), self._right())}\n")
+            titles = table_row(
+                self.source.columns.titles, self._widths(), self.source.columns.right
             )
-        first = max(0, min(self.at - space // 2, len(rows) - space))
-        for at, one in enumerate(rows[first : first + space], first):
-            lines.append(
-                ("bold" if at == self.at else "", self._row(one, here=at == self.at) + "\n")
-            )
+            lines.append(("", _cut_line(f"    {titles}") + "\n"))
+        start = max(0, min(self.position - space // 2, len(rows) - space))
+        for at, row in enumerate(rows[start : start + space], start):
+            style = "bold" if at == self.position else ""
+            lines.append((style, self._row(row, current=at == self.position) + "\n"))
         if len(rows) > space:
-            lines.append(("", f"    {self.at + 1}/{len(rows)}\n"))
+            lines.append(("", f"    {self.position + 1}/{len(rows)}\n"))
         lines.append(("", "\n"))
-        lines += [("", self._cut(one) + "\n") for one in self._details(rows)[:2]]
-        lines.append(("bold" if self.wrong else "", self._cut(self.wrong or self._instructions())))
+        lines += [("", _cut_line(line) + "\n") for line in self._details(rows)[:DETAIL_LINES]]
+        footer = self.error or self._key_help()
+        lines.append(("bold" if self.error else "", _cut_line(footer)))
         return lines
 
-    def _details(self, rows: list[Offer]) -> list[str]:
+    def _details(self, rows: list[Option]) -> list[str]:
         if not rows or is_path(self.query):
             return []
-        return self.source.details(rows[min(self.at, len(rows) - 1)])
+        return self.source.details(rows[min(self.position, len(rows) - 1)])
 
     def _views(self, count: int) -> StyleAndTextTuples:
+        """Return the line of the views: the current one in brackets, the family, the marks."""
         if is_path(self.query):
-            return [
-                ("", text("  a path on this machine (Tab completes)\n", "  本机路径（Tab 补全）\n"))
-            ]
-        found: StyleAndTextTuples = [("", "  ")]
-        for at, (_, title) in enumerate(self.source.tabs()):
-            chosen = at == self.tab
-            found.append(("bold" if chosen else "", f"[{title}] " if chosen else f" {title}  "))
-        family = text(f" family {self.family}", f" 系列 {self.family}") if self.family else ""
-        marked = text(f" marked {len(self.chosen)}", f" 已选 {len(self.chosen)}")
-        nothing = "" if count else text(" nothing found", " 未找到")
-        return [*found, ("", family + (marked if self.chosen else "") + nothing + "\n")]
+            help_line = text("  a path on this machine (Tab completes)", "  本机路径（Tab 补全）")
+            return [("", _cut_line(help_line) + "\n")]
+        parts: StyleAndTextTuples = [("", "  ")]
+        for at, (_, title) in enumerate(self.source.views()):
+            current = at == self.view
+            parts.append(("bold" if current else "", f"[{title}] " if current else f" {title}  "))
+        notes = ""
+        if self.family:
+            notes += text(f" family {self.family}", f" 系列 {self.family}")
+        if self.marked:
+            notes += text(f" marked {len(self.marked)}", f" 已选 {len(self.marked)}")
+        if not count:
+            notes += text(" nothing found", " 未找到")
+        return [*parts, ("", notes + "\n")]
 
-    def _row(self, one: Offer, *, here: bool) -> str:
-        mark = " »" if here else "  "
-        chosen = ("+ " if one.value in self.chosen else "  ") if self.many else " "
-        known = one.row is not None or one.local is not None or one.family
-        if is_path(self.query) or not (known or one in getattr(self.source, "here", ())):
-            return self._cut(mark + chosen + one.name)
-        return mark + chosen + table_line(self.source.cells(one), self._widths(), self._right())
+    def _row(self, row: Option, *, current: bool) -> str:
+        pointer = " »" if current else "  "
+        mark = ("+ " if row.value in self.marked else "  ") if self.many else " "
+        has_cells = row.row is not None or row.local is not None or row.family
+        if is_path(self.query) or not (has_cells or row in self.source.local):
+            return _cut_line(pointer + mark + row.name)
+        cells = self.source.cells(row)
+        return _cut_line(
+            pointer + mark + table_row(cells, self._widths(), self.source.columns.right)
+        )
 
     def _widths(self) -> tuple[int, ...]:
-        """Return the columns' widths; a wide terminal shows long names whole."""
-        spare = max(0, min(24, shutil.get_terminal_size().columns - 80))
-        first, *others = self.source.widths
+        """Return the widths of the columns; a wide terminal shows long names in full."""
+        spare = max(0, min(MAX_SPARE_CELLS, shutil.get_terminal_size().columns - 80))
+        first, *others = self.source.columns.widths
         return (first + spare, *others)
 
-    def _right(self) -> tuple[int, ...]:
-        return self.source.right
-
-    def _instructions(self) -> str:
+    def _key_help(self) -> str:
         if self.many:
             return text(
                 "type to search, or an id; Tab marks, Enter; left/right: views; Ctrl-C: back",
@@ -298,12 +304,13 @@ class Picker:
             "输入以搜索或路径；方向键，回车；左右键换视图；Ctrl-C 返回",
         )
 
-    @staticmethod
-    def _cut(line: str) -> str:
-        width = shutil.get_terminal_size().columns - 1
-        while get_cwidth(line) > width:
-            line = line[:-1]
-        return line
+
+def _row_space() -> int:
+    return max(3, min(MAX_ROWS, shutil.get_terminal_size().lines - OTHER_LINES))
+
+
+def _cut_line(line: str) -> str:
+    return cut(line, columns())
 
 
 def is_path(typed: str) -> bool:
@@ -312,21 +319,25 @@ def is_path(typed: str) -> bool:
     return typed.startswith((".", "/", "~")) or ("/" in name and Path(name).exists())
 
 
-def completions(typed: str) -> list[str]:
-    """Return the paths that begin with what is typed, folders with a slash behind."""
+def path_completions(typed: str) -> list[str]:
+    """Return the paths that begin with what is typed; folders end with a slash."""
     head, slash, tail = typed.rpartition("/")
     folder = Path(head + slash if slash else ".").expanduser()
     try:
-        found = sorted(folder.iterdir(), key=lambda one: one.name.lower())
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name.lower())
     except OSError:
         return []
-    names = [one for one in found if one.name.startswith(tail)]
-    shown = [one for one in names if tail.startswith(".") or not one.name.startswith(".")]
-    return [f"{head}{slash}{one.name}{'/' if one.is_dir() else ''}" for one in shown]
+    matching = [entry for entry in entries if entry.name.startswith(tail)]
+    visible = [
+        entry for entry in matching if tail.startswith(".") or not entry.name.startswith(".")
+    ]
+    return [f"{head}{slash}{entry.name}{'/' if entry.is_dir() else ''}" for entry in visible]
 
 
-def common(paths: list[str]) -> str:
+def common_prefix(paths: list[str]) -> str:
     """Return what all paths begin with."""
     shortest = min(paths, key=len)
-    same = (at for at, letter in enumerate(shortest) if any(one[at] != letter for one in paths))
-    return shortest[: next(same, len(shortest))]
+    differing = (
+        at for at, letter in enumerate(shortest) if any(path[at] != letter for path in paths)
+    )
+    return shortest[: next(differing, len(shortest))]

@@ -1,4 +1,4 @@
-"""The whole chain: a goal, a model, data and the steps become one YAML; a step can be changed."""
+"""The pipeline screens: a goal, a model, data and steps become one YAML; steps can be changed."""
 
 from __future__ import annotations
 
@@ -11,115 +11,132 @@ from swiftbox.config.fields import cards
 from swiftbox.config.pipeline import NOT_OF_A_STEP, PipelineConfig, PipelineStep
 from swiftbox.config.presets import presets
 from swiftbox.config.task import TaskConfig
-from swiftbox.config.writing import scalar
+from swiftbox.devices.probe import Probe
 from swiftbox.evaluation.benchmarks import SAMPLES
 from swiftbox.language import text
-from swiftbox.menu.draft import Draft, default_name, of_file, of_task
-from swiftbox.menu.evaluate_screen import asks_others, samples_title
-from swiftbox.menu.form import Values, ask_field, more
+from swiftbox.launch.prepare import Prepared
+from swiftbox.menu.draft import (
+    Draft,
+    changed_settings,
+    default_file_name,
+    draft_from_file,
+    new_draft,
+)
+from swiftbox.menu.evaluate_screen import needs_downloads, samples_title
+from swiftbox.menu.field_question import Values, ask_field
+from swiftbox.menu.form import change_settings
 from swiftbox.menu.goals import GOALS, Goal
 from swiftbox.menu.questions import Back, select, select_many
-from swiftbox.menu.review_screen import Extra, Screen, review
+from swiftbox.menu.review_screen import ReviewAction, TaskScreen, review
 from swiftbox.menu.start_screen import starts_of
-from swiftbox.menu.training_screen import method_for
+from swiftbox.menu.training_screen import choose_method
 from swiftbox.models.location import looks_like_path
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load
 from swiftbox.tasks.pipeline.chain import STEPS, blocks
 
-ASKED = ("model", "tuner_type", "dataset")
+TRAINING_FIELDS = ("model", "tuner_type", "dataset")
 """Settings of the training that are asked; all others can be changed step by step."""
 
+GOALS_WITH_ANSWERS = ("follow", "style", "prefer", "continue")
+"""Goals whose result writes answers, which all later steps need."""
 
-def begin(probe: Any) -> Path | None:
-    """Put a chain together and carry it out; return its folder once it is done."""
+
+def open_pipeline(probe: Probe) -> Path | None:
+    """Put a pipeline together and review it; return the folder of a run that is done."""
     while True:
-        draft = _from_choice(probe)
+        draft = choose_start(probe)
         try:
-            probe.result()
+            probe.result()  # the plan needs the devices; raises if they cannot be probed
             return review(draft, SCREEN)
         except Back:
             continue
 
 
-def _from_choice(probe: Any) -> Draft:
-    """Let a goal be chosen and the questions be answered, or a YAML that is here."""
-    choices: list[tuple[Any, str]] = [(goal, goal.title) for goal in GOALS if goal.name in TALKING]
-    choices += [one for one in starts_of("pipeline", SCREEN) if isinstance(one[0], Path)]
+def choose_start(probe: Probe) -> Draft:
+    """Let a goal be chosen and ask its questions, or take a YAML to start from."""
+    starts: list[tuple[Goal | Path, str]] = [
+        (goal, goal.title) for goal in GOALS if goal.name in GOALS_WITH_ANSWERS
+    ]
+    starts += [
+        (start, title) for start, title in starts_of("pipeline", SCREEN) if isinstance(start, Path)
+    ]
     while True:
-        chosen = select(text("What is to be learned?", "要训练什么？"), choices)
-        if isinstance(chosen, Path):
-            return of_file(chosen, probe.now)
+        start = select(text("What should the model learn?", "要训练什么？"), starts)
+        if isinstance(start, Path):
+            return draft_from_file(start, probe.now)
         try:
-            return _answered(chosen, probe)
+            return ask_pipeline(start, probe)
         except Back:
             continue
 
 
-TALKING = ("follow", "style", "prefer", "continue")
-"""Goals whose result writes answers, which all later steps need."""
-
-
-def _answered(goal: Goal, probe: Any) -> Draft:
-    """Ask for all that a chain needs; Back goes one question back, from the first to the goal."""
-    model: type[TaskConfig] = TASKS["train"].config_classes[method_for(goal)]
-    stage = str(model.model_fields["stage"].default)
-    asked = [next(one for one in cards(model) if one.name == name) for name in ASKED]
+def ask_pipeline(goal: Goal, probe: Probe) -> Draft:
+    """Ask for all that a pipeline needs; Back goes one question back, from the first raises."""
+    config_class: type[TaskConfig] = TASKS["train"].config_classes[choose_method(goal)]
+    stage = str(config_class.model_fields["stage"].default)
+    by_name = {card.name: card for card in cards(config_class)}
+    fields = [by_name[name] for name in TRAINING_FIELDS]
     answers: Values = dict(goal.values)
-    at = 0
+    position = 0
     while True:
         try:
-            if at < len(asked):
-                answers[asked[at].name] = ask_field(model, asked[at], answers, probe.now)
-                at += 1
-                continue
-            steps = steps_for(answers)
+            if position == len(fields):
+                steps = choose_steps(answers)
+                break
+            card = fields[position]
+            answers[card.name] = ask_field(config_class, card, answers, probe.now)
+            position += 1
         except Back:
-            at -= 1
-            if at < 0:
+            position -= 1
+            if position < 0:
                 raise
-            continue
-        return Draft(
-            PipelineConfig, {"steps": made({"stage": stage, **answers}, steps)}, machine=probe.now
-        )
+    values = {"steps": step_blocks({"stage": stage, **answers}, steps)}
+    return Draft(PipelineConfig, values, machine=probe.now)
 
 
-def made(values: Values, steps: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the steps as flat blocks; benchmarks are the samples that are here."""
-    scored = {"evaluate.benchmarks": list(SAMPLES)} if "evaluate" in steps else {}
-    return blocks({**scored, **values}, steps)
+def step_blocks(values: Values, steps: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the steps as blocks of YAML; an evaluation uses the included samples."""
+    samples = {"evaluate.benchmarks": list(SAMPLES)} if "evaluate" in steps else {}
+    return blocks({**samples, **values}, steps)
 
 
-def steps_for(answers: Mapping[str, Any]) -> list[str]:
-    """Let the steps be marked; all are but the download of what is here already."""
+def step_title(task: str) -> str:
+    """Return what a step does."""
     titles = {
         "download": text("download the model", "下载模型"),
         "train": text("train it", "训练"),
         "merge": text("merge the adapter into the base", "将适配器合并进基座"),
         "quantize": text("quantize the result", "量化结果"),
         "evaluate": text("evaluate base, tuned and quantized", "评测：基座、微调、量化"),
-        "deploy": text("deploy it, until stopped", "部署，直到停止"),
+        "deploy": text("deploy it until stopped", "部署，直到停止"),
     }
-    offered = [one for one in STEPS if one in TASKS]
-    here = looks_like_path(str(answers.get("model", "")))
-    marked = [one for one in offered if not (one == "download" and here)]
-    asked = text("Which steps?", "包含哪些步骤？")
-    return select_many(asked, [(one, titles[one]) for one in offered], marked)
+    return titles.get(task, task)
 
 
-def extras(draft: Draft, _prepared: Any) -> Sequence[Extra]:
-    """Offer to change the settings of a step, and the samples where others are fetched."""
-    found = [Extra(text("change a step", "修改某一步"), change_step, "second")]
-    if any(asks_others(one) for one in draft.values["steps"] if one["task"] == "evaluate"):
-        found.append(Extra(samples_title(), with_samples, "second"))
-    return found
+def choose_steps(answers: Mapping[str, Any]) -> list[str]:
+    """Let steps be checked; all are at first, except the download of a model in a folder."""
+    offered = [step for step in STEPS if step in TASKS]
+    has_folder = looks_like_path(str(answers.get("model", "")))
+    checked = [step for step in offered if not (step == "download" and has_folder)]
+    choices = [(step, step_title(step)) for step in offered]
+    return select_many(text("Which steps?", "包含哪些步骤？"), choices, checked)
+
+
+def review_actions(draft: Draft, _prepared: Prepared | None) -> Sequence[ReviewAction]:
+    """Offer to change the settings of a step, and the included samples if others are used."""
+    actions = [ReviewAction(text("change a step", "修改某一步"), change_step, "after run")]
+    if any(step["task"] == "evaluate" and needs_downloads(step) for step in draft.values["steps"]):
+        actions.append(ReviewAction(samples_title(), with_samples, "after run"))
+    return actions
 
 
 def with_samples(draft: Draft) -> Draft:
-    """Return the chain with the sample sets asked in each evaluation."""
+    """Return the pipeline with the included samples in each evaluation."""
+    samples = {"benchmarks": list(SAMPLES)}
     steps = [
-        {**one, "benchmarks": list(SAMPLES)} if one["task"] == "evaluate" else one
-        for one in draft.values["steps"]
+        {**step, **samples} if step["task"] == "evaluate" else step
+        for step in draft.values["steps"]
     ]
     return draft.with_values(steps=steps)
 
@@ -127,66 +144,72 @@ def with_samples(draft: Draft) -> Draft:
 def change_step(draft: Draft) -> Draft:
     """Let the settings of one step be changed."""
     steps: list[dict[str, Any]] = draft.values["steps"]
-    choices = [(at, f"{one['name']}  (task: {one['task']})") for at, one in enumerate(steps)]
-    at = select(text("Which step?", "哪一步？"), choices)
-    step = steps[at]
-    kept = {key: step[key] for key in ("name", "task")}
-    inner = of_task(step["task"], {key: one for key, one in step.items() if key not in kept})
-    picked = inner.task.discriminator
-    of_class = {picked: step[picked]} if picked != "task" and picked in step else {}
-    changed = more(inner.model, inner.values, draft.machine, without=("output_dir",))
-    now = {**kept, **of_class, **changed}
-    return draft.with_values(steps=[now if one is step else one for one in steps])
+    choices = [(at, _step_choice(step)) for at, step in enumerate(steps)]
+    position = select(text("Which step?", "哪一步？"), choices)
+    step = steps[position]
+    identity = {key: step[key] for key in ("name", "task")}
+    settings = {key: value for key, value in step.items() if key not in identity}
+    inner = new_draft(step["task"], settings)
+    discriminator = inner.task.discriminator
+    if discriminator in settings:
+        identity[discriminator] = settings[discriminator]
+    changed = change_settings(
+        inner.config_class, inner.values, draft.machine, without=("output_dir",)
+    )
+    new_step = {**identity, **changed}
+    return draft.with_values(steps=[*steps[:position], new_step, *steps[position + 1 :]])
 
 
-def command_of(draft: Draft, loaded: Loaded) -> str:
-    """Return the command line that does what the menu does.
+def _step_choice(step: Mapping[str, Any]) -> str:
+    name, task = step["name"], step["task"]
+    return text(f"{name}  (task: {task})", f"{name}  {step_title(task)}")
 
-    A preset with the same steps is changed step by step; other chains are run from their file.
+
+def pipeline_command(draft: Draft, loaded: Loaded) -> str:
+    """Return the command line that does the same as the draft.
+
+    A preset with the same steps is changed step by step; other pipelines are run from their file.
     """
     if draft.file is not None and draft.is_saved():
         return f"swiftbox run {shlex.quote(str(draft.file))}"
-    name = default_name(loaded.config)
-    wanted = flat(loaded.config)
+    name = default_file_name(loaded.config)
     for preset, path in presets().items():
-        given = load(path).config if preset.startswith("pipeline") else None
-        if given is not None and outline(given) == outline(loaded.config):
-            settings = settings_of(flat(given), wanted)
-            made = shlex.join(["swiftbox", "new", preset, "-o", name, *settings])
-            return f"{made} && swiftbox run {shlex.quote(name)}"
-    after = text("(once the YAML is saved)", "（先保存 YAML）")
+        pipeline = load(path).config if preset.startswith("pipeline") else None
+        if pipeline is not None and outline(pipeline) == outline(loaded.config):
+            settings = changed_settings(step_settings(pipeline), step_settings(loaded.config))
+            write = shlex.join(["swiftbox", "new", preset, "-o", name, *settings])
+            return f"{write} && swiftbox run {shlex.quote(name)}"
+    after = text("(after saving the YAML)", "（先保存 YAML）")
     return f"swiftbox run {shlex.quote(name)}  {after}"
 
 
 def outline(config: TaskConfig) -> list[tuple[str, str]]:
-    """Return the names of the steps, and their tasks with what picks their settings."""
-    kinds = [(one, TASKS[one.config.task].discriminator) for one in steps_in(config)]
-    return [(one.name, f"{one.config.task} {getattr(one.config, key)}") for one, key in kinds]
+    """Return the names of the steps, each with its task and the class of its settings."""
+    rows = []
+    for step in steps_in(config):
+        discriminator = TASKS[step.config.task].discriminator
+        rows.append((step.name, f"{step.config.task} {getattr(step.config, discriminator)}"))
+    return rows
 
 
 def steps_in(config: TaskConfig) -> tuple[PipelineStep, ...]:
-    """Return the steps of a pipeline; none of another task."""
+    """Return the steps of a pipeline; none for another task."""
     return config.steps if isinstance(config, PipelineConfig) else ()
 
 
-def flat(config: TaskConfig) -> dict[str, Any]:
-    """Return the settings of a chain as the command line calls them: step.key."""
-    found: dict[str, Any] = {"output_dir": config.output_dir}
+def step_settings(config: TaskConfig) -> dict[str, Any]:
+    """Return the settings of a pipeline as the command line names them: step.key."""
+    settings: dict[str, Any] = {"output_dir": config.output_dir}
     for step in steps_in(config):
         values = step.config.model_dump(mode="json", exclude=set(NOT_OF_A_STEP))
-        found |= {f"{step.name}.{key}": value for key, value in values.items()}
-    return found
+        settings |= {f"{step.name}.{key}": value for key, value in values.items()}
+    return settings
 
 
-def settings_of(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Return what is to be set to come from one chain to another of the same steps."""
-    return [f"{key}={scalar(value)}" for key, value in wanted.items() if given[key] != value]
-
-
-SCREEN = Screen(
-    run=("run the whole chain", "运行全流程"),
-    detach=("run it in the background", "后台运行全流程"),
-    without=("steps",),
-    command=command_of,
-    extras=extras,
+SCREEN = TaskScreen(
+    run_title=("run the pipeline", "运行全流程"),
+    detach_title=("run it in the background", "后台运行全流程"),
+    hidden_fields=("steps",),
+    command=pipeline_command,
+    actions=review_actions,
 )

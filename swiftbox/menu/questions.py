@@ -3,125 +3,124 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import shutil
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import questionary
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent, merge_key_bindings
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.styles import Style
-from prompt_toolkit.utils import get_cwidth
+from questionary.prompts.common import InquirerControl
 
-from swiftbox.errors import UserError
+from swiftbox.formatting import cut, width
 from swiftbox.language import text
-from swiftbox.menu.home import keys
+from swiftbox.menu.home import list_keys
+from swiftbox.menu.terminal import columns, discard_typed_keys, print_line
 
 STYLE = Style([("qmark", "bold"), ("question", "bold"), ("instruction", ""), ("answer", "")])
 
-MOST_SHOWN = 14
-"""Choices beyond which typing letters narrows the list: more do not fit 24 lines with the rest."""
+MAX_UNSEARCHED = 14
+"""Longer lists are narrowed by typing: more entries do not fit 24 lines with the rest."""
 
-
-MOST_COMPLAINTS = 10
-"""Lines of one error, so that the question below it and the hint stay in sight."""
-
-FIRST = object()
-"""No default: the first choice. None is a value that a choice may have."""
+FIRST: Any = object()
+"""Stands for no default; None cannot, as it is the value of some entries."""
 
 
 class Back(Exception):
-    """The user wants to go one step back."""
+    """The user goes one step back."""
 
 
 def select(
-    message: str,
+    question: str,
     choices: Sequence[tuple[Any, str]],
     default: Any = FIRST,
     *,
     search: bool = False,
 ) -> Any:
-    """Let one of (value, title) be chosen; return its value. Long lists can always be searched."""
-    # By place, not by value: questionary takes a title for the value of a choice that is None.
+    """Let one of (value, title) be chosen; return its value. Long lists are always searchable."""
+    # By place, not by value: questionary takes the title for the value of a choice that is None.
     options = [questionary.Choice(title, value=at) for at, (_, title) in enumerate(choices)]
     values = [value for value, _ in choices]
-    chosen = options[values.index(default)] if default in values else None
-    many = search or len(options) > MOST_SHOWN
-    place = _answer(
-        questionary.select(
-            _short(message),
-            choices=options,
-            default=chosen,
-            instruction=keys(),
-            style=STYLE,
-            use_search_filter=many,
-            use_jk_keys=not many,
-        )
+    searchable = search or len(options) > MAX_UNSEARCHED
+    prompt = questionary.select(
+        _fitted(question),
+        choices=options,
+        default=options[values.index(default)] if default in values else None,
+        instruction=list_keys(),
+        style=STYLE,
+        use_search_filter=searchable,
+        use_jk_keys=not searchable,
     )
-    return values[place]
+    if searchable:
+        _search_by_any_letter(prompt)
+    return values[_answer(prompt)]
 
 
-def _short(message: str) -> str:
-    """Cut a question, such as the name of a run, so that it stays on one line with the keys."""
-    width = shutil.get_terminal_size().columns - get_cwidth(f"?   {keys()}")
-    if get_cwidth(message) <= width:
-        return message
-    while get_cwidth(message) > width - 1:
-        message = message[:-1]
-    return message + "~"
+def _fitted(question: str) -> str:
+    """Shorten a question, such as the name of a run, to stay on one line with the keys."""
+    return cut(question, max(10, columns() - width(f"? {list_keys()} ")))
+
+
+def _search_by_any_letter(prompt: questionary.Question) -> None:
+    """Let Chinese narrow a list too: questionary takes ASCII alone."""
+    application = prompt.application
+    controls = application.layout.find_all_controls()
+    control = next(control for control in controls if isinstance(control, InquirerControl))
+    letters = KeyBindings()
+
+    @letters.add(Keys.Any)
+    def _(event: KeyPressEvent) -> None:
+        for letter in event.data:
+            if letter.isprintable():
+                control.add_search_character(letter)  # type: ignore[arg-type]  # a key's text
+
+    existing = application.key_bindings
+    application.key_bindings = merge_key_bindings([*([existing] if existing else []), letters])
 
 
 def select_many(
-    message: str, choices: Sequence[tuple[Any, str]], marked: Sequence[Any]
+    question: str, choices: Sequence[tuple[Any, str]], checked: Sequence[Any]
 ) -> list[Any]:
-    """Let several of (value, title) be marked; return their values, at least one."""
+    """Let several of (value, title) be checked; return their values, at least one."""
     options = [
-        questionary.Choice(title, value=at, checked=value in marked)
+        questionary.Choice(title, value=at, checked=value in checked)
         for at, (value, title) in enumerate(choices)
     ]
     places = _answer(
         questionary.checkbox(
-            message,
+            question,
             choices=options,
-            validate=lambda found: bool(found) or text("mark at least one", "请至少选择一项"),
+            validate=lambda places: bool(places) or text("check at least one", "请至少选择一项"),
             instruction=text(
-                "(arrows, Space marks, Enter; Ctrl-C: back)",
+                "(arrows, Space checks, Enter; Ctrl-C: back)",
                 "（方向键，空格选择，回车，Ctrl-C 返回）",
             ),
             style=STYLE,
+            erase_when_done=True,  # its own answer is English: "done (2 selections)"
         )
     )
+    titles = [choices[at][1] for at in places]
+    print_line(cut(f"? {question} {text(', ', '、').join(titles)}", columns()))
     return [choices[at][0] for at in places]
 
 
-def type_in(message: str, default: str, check: Callable[[str], str]) -> str:
+def type_text(question: str, default: str, check: Callable[[str], str]) -> str:
     """Let a line be typed; `check` returns what is wrong with it, or an empty string."""
-    asked = questionary.text(message, default=default, validate=_validator(check), style=STYLE)
-    return str(_answer(asked)).strip()
+    prompt = questionary.text(question, default=default, validate=_validator(check), style=STYLE)
+    return str(_answer(prompt)).strip()
 
 
-def type_path(message: str, default: str, check: Callable[[str], str]) -> str:
-    """Let a path or an id be typed, with Tab completing paths."""
-    asked = questionary.path(message, default=default, validate=_validator(check), style=STYLE)
-    return str(_answer(asked)).strip()
+def type_path(question: str, default: str, check: Callable[[str], str]) -> str:
+    """Let a path or an id be typed; Tab completes paths."""
+    prompt = questionary.path(question, default=default, validate=_validator(check), style=STYLE)
+    return str(_answer(prompt)).strip()
 
 
 def pause() -> None:
-    """Wait until the user has read what is on the screen."""
-    forget_typed()
+    """Wait until the user has read the screen."""
+    discard_typed_keys()
     with contextlib.suppress(Back):
-        select(text("Go on", "继续"), [(None, text("back", "返回"))])
-
-
-def forget_typed() -> None:
-    """Drop keys typed while something else had the screen: they were not meant for the menu."""
-    if os.name != "posix" or not sys.stdin.isatty():
-        return
-    import termios
-
-    with contextlib.suppress(termios.error):
-        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+        select(text("Continue", "继续"), [(None, text("back", "返回"))])
 
 
 def _validator(check: Callable[[str], str]) -> Callable[[str], bool | str]:
@@ -131,56 +130,8 @@ def _validator(check: Callable[[str], str]) -> Callable[[str], bool | str]:
     return validate
 
 
-def _answer(asked: Any) -> Any:
+def _answer(prompt: questionary.Question) -> Any:
     try:
-        return asked.unsafe_ask()
+        return prompt.unsafe_ask()
     except (KeyboardInterrupt, EOFError):
         raise Back from None
-
-
-def say(line: str) -> None:
-    """Write a line to the screen."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-WORD = r"[\u2e80-\uffef][，。；：、）”]*\s*|[^\s\u2e80-\uffef]+[，。；：、）”]*\s*|\s+"
-"""What a line may end behind: a word, or a Chinese letter; no line begins with a comma."""
-
-
-def tell(line: str) -> None:
-    """Write a line of words; what is longer than the terminal goes on under it, words whole."""
-    for part in folded(line, shutil.get_terminal_size().columns - 1):
-        say(part)
-
-
-def folded(line: str, width: int) -> list[str]:
-    """Cut a line into parts of so many places, between words; further parts are indented.
-
-    Chinese letters take two places, and a line may end after any of them.
-    """
-    start = line[: len(line) - len(line.lstrip())]
-    hang = start + "  "
-    parts, now = [], ""
-    for word in re.findall(WORD, line):
-        if now.strip() and get_cwidth(now + word.rstrip()) > width:
-            parts.append(now.rstrip())
-            now = hang
-        now += word
-    return [*parts, now.rstrip()]
-
-
-def complain(error: UserError) -> None:
-    """Show what is wrong and what to do; of a long list the beginning and the end."""
-    lines = error.message.splitlines()
-    if len(lines) > MOST_COMPLAINTS:
-        left_out = len(lines) - MOST_COMPLAINTS
-        more = text(
-            f"... {left_out} more lines (swiftbox check FILE shows all)",
-            f"……另有 {left_out} 行（swiftbox check FILE 显示全部）",
-        )
-        lines = [*lines[: MOST_COMPLAINTS - 2], more, *lines[-2:]]
-    for line in ("error: " + "\n".join(lines)).splitlines():
-        tell(line)
-    for line in f"hint: {error.hint}".splitlines() if error.hint else []:
-        tell(line)

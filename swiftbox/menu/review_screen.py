@@ -1,11 +1,11 @@
-"""The review of every task: its YAML, what it would do and why, the same command, what to do."""
+"""The review of every task: its YAML, its plan with reasons, the same command, and what to do.
+
+What is prepared is kept while the draft and the files it names are unchanged, and handed to the
+run: nothing is planned, probed or read twice.
+"""
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,225 +13,190 @@ from typing import Literal
 
 from swiftbox.config.presets import presets
 from swiftbox.engines.consent import install_missing
-from swiftbox.errors import ConfigError, UserError
+from swiftbox.errors import UserError
 from swiftbox.language import text
 from swiftbox.launch.prepare import Prepared, prepare_loaded
-from swiftbox.menu.actions import carry_out, save_as, show_yaml
-from swiftbox.menu.draft import Draft, command_of, default_name, of_file
-from swiftbox.menu.form import more
-from swiftbox.menu.questions import Back, complain, say, select, tell
+from swiftbox.menu.actions import print_yaml, run_prepared, save_as
+from swiftbox.menu.draft import Draft, default_file_name, equivalent_command
+from swiftbox.menu.editor import edit
+from swiftbox.menu.form import change_settings
+from swiftbox.menu.questions import Back, select
+from swiftbox.menu.terminal import print_error, print_line, print_wrapped
 from swiftbox.tasks.load import Loaded
 
-Act = Callable[[Draft], Draft]
+ChangeDraft = Callable[[Draft], Draft]
 
 
 @dataclass(frozen=True)
-class Extra:
+class ReviewAction:
     """Something that the review of one task offers besides; it returns the draft, changed or not.
 
-    `place`: before running, after it, or after what every task has.
+    `position`: before running, after running, or after what every task has.
     """
 
     title: str
-    act: Act
-    place: Literal["first", "second", "last"] = "last"
+    apply: ChangeDraft
+    position: Literal["before run", "after run", "last"] = "last"
 
 
-def _no_extras(_draft: Draft, _prepared: Prepared | None) -> Sequence[Extra]:
+def _no_actions(_draft: Draft, _prepared: Prepared | None) -> Sequence[ReviewAction]:
     return ()
 
 
-def _no_lines(_draft: Draft, _prepared: Prepared) -> Sequence[str]:
-    return ()
+def _prepare(loaded: Loaded, previous: Prepared | None) -> Prepared:
+    return prepare_loaded(loaded, previous=previous)
 
 
 @dataclass(frozen=True)
-class Screen:
-    """What the review of one task has of its own: a small declaration."""
+class TaskScreen:
+    """What the review of a task declares; the defaults fit most tasks."""
 
-    run: tuple[str, str] = ("run it", "运行")
-    detach: tuple[str, str] = ("run it in the background", "后台运行")
-    lasts: bool = False
-    """Whether it goes on until it is stopped: then the background is proposed."""
-    either: tuple[str, ...] = ()
-    """Fields of which one says what it is about: which one is asked first, then that alone."""
-    without: tuple[str, ...] = ()
-    """Fields that have actions of their own, and are left out of `change a setting`."""
-    command: Callable[[Draft, Loaded], str] = command_of
-    extras: Callable[[Draft, Prepared | None], Sequence[Extra]] = _no_extras
-    lines: Callable[[Draft, Prepared], Sequence[str]] = _no_lines
-    look: Callable[[Loaded], Prepared] = prepare_loaded
-    """Plans it and checks what it names; raises UserError with what is wrong."""
-    act: Callable[[Draft], None] | None = None
-    """What takes the place of a run, with the terminal to itself; None: it is a run."""
+    run_title: tuple[str, str] = ("run it", "运行")
+    detach_title: tuple[str, str] = ("run it in the background", "后台运行")
+    serves: bool = False
+    """Whether it runs until it is stopped; then the background is proposed."""
+    subjects: tuple[str, ...] = ()
+    """Fields of which one names what the task works on: which one is asked first."""
+    hidden_fields: tuple[str, ...] = ()
+    """Fields with actions for them, which `change a setting` leaves out."""
+    command: Callable[[Draft, Loaded], str] = equivalent_command
+    actions: Callable[[Draft, Prepared | None], Sequence[ReviewAction]] = _no_actions
+    prepare: Callable[[Loaded, Prepared | None], Prepared] = _prepare
+    """Plans and checks; returns what was prepared before if it is still valid."""
+    open: Callable[[Draft], None] | None = None
+    """What takes the place of a run, with the terminal to itself."""
 
 
 RUN, DETACH, BACK = "run", "detach", "back"
 
 
-def review(draft: Draft, screen: Screen) -> Path | None:
-    """Show YAML, plan and command; do what is chosen until the user leaves, which raises Back.
+def review(draft: Draft, screen: TaskScreen) -> Path | None:
+    """Show the review and do what is chosen until the user leaves, which raises Back.
 
-    Returns the folder of the run once it was carried out to its end, or serves; None for one that
-    was left in the background or did not end well.
+    Returns the folder of a run that is done or serves; None for one that was left in the
+    background or failed.
     """
+    previous: Prepared | None = None
     while True:
-        prepared = show(draft, screen)
-        chosen = select(text("And now?", "接下来？"), _choices(draft, screen, prepared))
-        if chosen == BACK:
+        prepared = show(draft, screen, previous)
+        previous = prepared or previous
+        choice = select(text("And now?", "接下来？"), _choices(draft, screen, prepared))
+        if choice == BACK:
             raise Back
         try:
-            if chosen == RUN and screen.act is not None:
-                screen.act(draft)
-                continue
-            if chosen in (RUN, DETACH):
-                if prepared is not None:
-                    install_engines(prepared)
-                if draft.file is None or not draft.is_saved():
-                    save(draft)
-                prepared = prepare_loaded(draft.loaded(), previous=prepared)
-                return carry_out(prepared, detach=chosen == DETACH, lasts=screen.lasts)
-            draft = chosen(draft)
-        except (Back, KeyboardInterrupt):  # Ctrl-C at a question, or while something works
+            if choice == RUN and screen.open is not None:
+                screen.open(draft)
+            elif choice in (RUN, DETACH) and prepared is not None:
+                return _run(draft, screen, prepared, detach=choice == DETACH)
+            else:
+                draft = choice(draft)
+        except (Back, KeyboardInterrupt):  # Ctrl-C at a question or during work
             continue
         except UserError as error:
-            complain(error)
+            print_error(error)
+
+
+def _run(draft: Draft, screen: TaskScreen, prepared: Prepared, *, detach: bool) -> Path | None:
+    """Install missing engines, save the YAML and run what was prepared."""
+    install_engines(prepared)
+    if draft.file is None or not draft.is_saved():
+        save(draft)
+    current = screen.prepare(draft.loaded(), prepared)  # the same, unless a file changed since
+    return run_prepared(current, detach=detach, serves=screen.serves)
 
 
 def _choices(
-    draft: Draft, screen: Screen, prepared: Prepared | None
-) -> list[tuple[Act | str, str]]:
+    draft: Draft, screen: TaskScreen, prepared: Prepared | None
+) -> list[tuple[ChangeDraft | str, str]]:
     """Return what can be done with a draft; one that cannot run can still be changed."""
-    extras = screen.extras(draft, prepared)
+    actions = screen.actions(draft, prepared)
 
-    def placed(place: str) -> list[tuple[Act | str, str]]:
-        return [(one.act, one.title) for one in extras if one.place == place]
+    def at(position: str) -> list[tuple[ChangeDraft | str, str]]:
+        return [(action.apply, action.title) for action in actions if action.position == position]
 
-    runs: list[tuple[Act | str, str]] = [(RUN, text(*screen.run))]
-    if screen.act is None:
-        runs.append((DETACH, text(*screen.detach)))
+    runs: list[tuple[ChangeDraft | str, str]] = []
+    if prepared is not None:
+        runs.append((RUN, text(*screen.run_title)))
+        if screen.open is None:
+            runs.append((DETACH, text(*screen.detach_title)))
     return [
-        *placed("first"),
-        *((runs[::-1] if screen.lasts else runs) if prepared is not None else []),
-        *placed("second"),
-        (_changing(screen), text("change a setting", "修改设置")),
+        *at("before run"),
+        *(reversed(runs) if screen.serves else runs),
+        *at("after run"),
+        (_change_settings(screen), text("change a setting", "修改设置")),
         (edit, text("edit the YAML in $EDITOR", "用 $EDITOR 编辑 YAML")),
-        (_saving, text("save the YAML", "保存 YAML")),
-        *placed("last"),
+        (_save, text("save the YAML", "保存 YAML")),
+        *at("last"),
         (BACK, text("back", "返回")),
     ]
 
 
-def _changing(screen: Screen) -> Act:
+def _change_settings(screen: TaskScreen) -> ChangeDraft:
     def change(draft: Draft) -> Draft:
-        changed = more(draft.model, draft.values, draft.machine, without=screen.without)
-        return replace(draft, values=changed)
+        values = change_settings(
+            draft.config_class, draft.values, draft.machine, without=screen.hidden_fields
+        )
+        return replace(draft, values=values)
 
     return change
 
 
-def _saving(draft: Draft) -> Draft:
+def _save(draft: Draft) -> Draft:
     return replace(draft, file=save(draft))
 
 
-def show(draft: Draft, screen: Screen) -> Prepared | None:
-    """Print the review; return what was prepared, None when the draft cannot run as it is."""
+def save(draft: Draft) -> Path:
+    """Ask for a file name and write the YAML there."""
+    proposed = str(draft.file or default_file_name(draft.loaded().config))
+    if draft.file is not None and draft.file.parent == next(iter(presets().values())).parent:
+        proposed = draft.file.name  # a preset is not changed: the copy goes to this folder
+    return save_as(proposed, lambda path: replace(draft, file=path).yaml())
+
+
+def show(draft: Draft, screen: TaskScreen, previous: Prepared | None) -> Prepared | None:
+    """Print the review; return what was prepared, None if the draft cannot run as it is."""
     try:
         loaded = draft.loaded()
-        show_yaml(draft.yaml())
-        prepared = screen.look(loaded)
+        print_yaml(draft.yaml())
+        prepared = screen.prepare(loaded, previous)
     except UserError as error:
-        complain(error)
+        print_error(error)
         return None
-    for line in loaded.notes:
-        tell(text(f"note: {line}", f"提示：{line}"))
-    for line in prepared.remarks:
-        tell(line)
-    for note in prepared.plan.notes:
-        tell(f"  {note.key}: {note.value}  # {note.why}")
-    for line in _findings(prepared):
-        tell(f"  {line}")
-    for line in screen.lines(draft, prepared):
-        tell(f"  {line}")
-    for missing in prepared.engines:
-        tell(missing.line())
-    say(text("the same from the command line:", "等价的命令行："))
+    for line in _plan_lines(prepared):
+        print_wrapped(line)
+    print_line(text("the same from the command line:", "等价的命令行："))
     for line in screen.command(draft, loaded).split(" && "):
-        say(f"  {line}")
+        print_line(f"  {line}")
     return prepared
 
 
-def _findings(prepared: Prepared) -> list[str]:
-    """Return what the check of the rows found, and whether a training or a whole chain fits."""
+def _plan_lines(prepared: Prepared) -> list[str]:
+    """Return what was settled and why, what the checks found, and what has to be installed."""
     rows = prepared.rows.summary().splitlines() if prepared.rows is not None else []
-    fit = prepared.estimate.lines() if prepared.estimate is not None else []
-    return [*rows, *fit, *prepared.outline]
+    estimate = prepared.estimate.lines() if prepared.estimate is not None else []
+    notes = [f"{note.key}: {note.value}  # {note.why}" for note in prepared.plan.notes]
+    return [
+        *(text(f"note: {note}", f"提示：{note}") for note in prepared.loaded.notes),
+        *prepared.remarks,
+        *(f"  {line}" for line in (*notes, *rows, *estimate, *prepared.outline)),
+        *(engine.line() for engine in prepared.engines),
+    ]
 
 
 def install_engines(prepared: Prepared) -> None:
-    """Install the engines that a run needs and that are not here, once that is agreed to.
+    """Install the engines that are missing, with the user's consent.
 
-    Raises Back where it is not; UserError where it cannot be done.
+    Raises Back without consent; UserError if an engine cannot be installed.
     """
     if not prepared.engines:
         return
-    for one in prepared.engines:
-        tell(one.line())
-    names = ", ".join(one.engine.name for one in prepared.engines)
-    agreed = [(True, text("install it now", "现在安装")), (False, text("not now", "暂不"))]
-    if not select(text(f"Install {names}?", f"安装 {names}？"), agreed):
+    for engine in prepared.engines:
+        print_wrapped(engine.line())
+    names = text(", ", "、").join(engine.engine.name for engine in prepared.engines)
+    choices = [(True, text("install it now", "现在安装")), (False, text("not now", "暂不"))]
+    if not select(text(f"Install {names}?", f"安装 {names}？"), choices):
         raise Back
     try:
         install_missing(prepared.engines, lambda _missing: True)
     except KeyboardInterrupt:
         raise Back from None
-
-
-def edit(draft: Draft) -> Draft:
-    """Open the YAML in the user's editor; show all mistakes of what comes back, offer it again."""
-    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "draft.yaml"
-        path.write_text(draft.yaml(), encoding="utf-8")
-        while True:
-            try:
-                subprocess.run([*editor, str(path)], check=False)
-            except FileNotFoundError:
-                say(
-                    text(
-                        f"error: no editor {editor[0]}; set EDITOR",
-                        f"error：找不到编辑器 {editor[0]}；请设置 EDITOR",
-                    )
-                )
-                return draft
-            try:
-                return replace(_same_task(path, draft), file=None)
-            except UserError as error:
-                complain(error)
-            again = [
-                (True, text("edit again", "继续编辑")),
-                (False, text("drop the changes", "放弃修改")),
-            ]
-            if not select(text("The YAML has mistakes", "YAML 有误"), again):
-                return draft
-
-
-def _same_task(path: Path, draft: Draft) -> Draft:
-    found = of_file(path, draft.machine)
-    if found.task is not draft.task:
-        raise ConfigError(
-            text(
-                f"task: {found.task.name}: this screen is of task: {draft.task.name}",
-                f"task：{found.task.name}：本页面的任务是 {draft.task.name}",
-            ),
-            hint=text("`swiftbox run FILE` carries out any", "`swiftbox run FILE` 可执行任意任务"),
-        )
-    return found
-
-
-def save(draft: Draft) -> Path:
-    """Write the YAML under a name of the user's."""
-    proposed = str(draft.file or default_name(draft.loaded().config))
-    if draft.file is not None and draft.file.parent == next(iter(presets().values())).parent:
-        proposed = draft.file.name  # a preset stays as it is: the copy goes here
-    return save_as(proposed, lambda path: replace(draft, file=path).yaml())

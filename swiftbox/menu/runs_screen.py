@@ -1,4 +1,4 @@
-"""My runs: what can be done with each in its state, and what fits the result of a finished one."""
+"""My runs: the actions for a run in its state, and the next steps for a finished one."""
 
 from __future__ import annotations
 
@@ -6,177 +6,196 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from swiftbox.display.live import View
-from swiftbox.engines.consent import install_missing, refuse
 from swiftbox.errors import UserError
 from swiftbox.evaluation.table import lines
 from swiftbox.evaluation.writing import PAGE, REPORT
 from swiftbox.files import read_json
+from swiftbox.formatting import pad
 from swiftbox.language import text
 from swiftbox.launch.prepare import Prepared, prepare_rerun, prepare_resume
 from swiftbox.launch.record import record
 from swiftbox.launch.run import follow, run, stop
-from swiftbox.menu.draft import of_task
-from swiftbox.menu.form import unknown
-from swiftbox.menu.next_steps import Step, next_steps, result_of
-from swiftbox.menu.options.models import MachineNow
-from swiftbox.menu.questions import Back, complain, forget_typed, pause, say, select
-from swiftbox.menu.review_screen import review
+from swiftbox.menu.draft import new_draft
+from swiftbox.menu.next_steps import NextStep, next_steps, result_of
+from swiftbox.menu.options.endpoints import server_of
+from swiftbox.menu.options.option import MachineSource, unknown_machine
+from swiftbox.menu.questions import Back, pause, select
+from swiftbox.menu.review_screen import install_engines, review
 from swiftbox.menu.screens import screen_of
+from swiftbox.menu.terminal import discard_typed_keys, print_error, print_line
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.folder import Run
 
 LOG_LINES = 15
 
-Act = Callable[[], Any]
+STOP_TIMEOUT_S = 120
+"""How long a run may take to save its checkpoint before the menu returns."""
+
+STATUS_CELLS = 9
+
+Action = Callable[[], object]
 
 
 def my_runs() -> None:
-    """List the runs; do things with the chosen one."""
+    """List the runs and do what is chosen with one, until the user leaves."""
     while True:
-        known = list(run_folder.runs())
-        if not known:
-            say(text("no runs yet", "还没有运行"))
+        runs = list(run_folder.runs())
+        if not runs:
+            print_line(text("no runs yet", "还没有运行"))
             return
-        choices: list[tuple[Any, str]] = [(one, run_title(one)) for one in known]
-        chosen = select(
-            text("Which run?", "哪一个运行？"), [*choices, (None, text("back", "返回"))]
-        )
+        choices: list[tuple[Run | None, str]] = [(run, run_title(run)) for run in runs]
+        choices.append((None, text("back", "返回")))
+        chosen = select(text("Which run?", "哪一个运行？"), choices)
         if chosen is None:
             return
         try:
-            one_run(chosen)
+            open_run(chosen)
         except (Back, KeyboardInterrupt):
             continue
         except UserError as error:
-            complain(error)
+            print_error(error)
 
 
-def run_title(one: run_folder.Run) -> str:
-    """Return one line for a run."""
-    row = run_folder.run_summary(one)
-    started = time.strftime("%m-%d %H:%M", time.localtime(row["started"] or 0))
-    steps = f"{row['step']}/{row['total_steps']}" if row["step"] else "-"
-    loss = f"{row['loss']:.3f}" if row["loss"] is not None else "-"
-    doing = str(row["url"] or f"{steps:>9} {loss:>7}").removeprefix("http://")
-    return f"{started} {row['status']:<8} {doing:>17}  {row['name']}"
+def status_title(status: str) -> str:
+    """Return the status of a run in the current language."""
+    titles = {
+        "starting": "正在启动",
+        "running": "运行中",
+        "done": "已完成",
+        "failed": "失败",
+        "stopped": "已停止",
+        "lost": "已丢失",
+    }
+    return text(status, titles.get(status, status))
 
 
-def one_run(one: run_folder.Run) -> None:
-    """Offer what can be done with a run in its state; do it."""
-    url = served_at(one)
+def run_title(run: Run) -> str:
+    """Return one line for a run: start, status, progress or address, name."""
+    summary = run_folder.run_summary(run)
+    started = time.strftime("%m-%d %H:%M", time.localtime(summary["started"] or 0))
+    steps = f"{summary['step']}/{summary['total_steps']}" if summary["step"] else "-"
+    loss = f"{summary['loss']:.3f}" if summary["loss"] is not None else "-"
+    progress = str(summary["url"] or f"{steps:>9} {loss:>7}").removeprefix("http://")
+    status = pad(status_title(summary["status"]), STATUS_CELLS)
+    return f"{started} {status}{progress:>17}  {summary['name']}"
+
+
+def open_run(run: Run) -> None:
+    """Offer the actions for a run in its state, and do the chosen one."""
+    url = server_of(run)
     if url:
-        say(f"  {url}  {health_of(url)}")
-    actions = [*(_while_active(one, url) if one.is_active else _after(one))]
-    actions.insert(0, (text("show its record", "查看记录"), lambda: _record(one.folder)))
-    choices: list[tuple[Act | None, str]] = [(act, title) for title, act in actions]
-    chosen = select(one.name, [*choices, (None, text("back", "返回"))])
-    if chosen is None:
-        return
-    chosen()
+        print_line(f"  {url}  {server_state(url)}")
+    actions: list[tuple[Action | None, str]] = [
+        (partial(_show_record, run.folder), text("show its record", "查看记录")),
+        *(_actions_while_active(run, url) if run.is_active else _actions_after(run)),
+        (None, text("back", "返回")),
+    ]
+    action = select(run.name, actions)
+    if action is not None:
+        action()
 
 
-def served_at(one: run_folder.Run) -> str:
-    """Return the address that a run serves at now; empty for any other."""
-    return str(one.state.get("url") or "") if one.is_active else ""
-
-
-def health_of(url: str) -> str:
-    """Ask a deployment how it is, in a word."""
+def server_state(url: str) -> str:
+    """Ask a deployment for its state, in a word."""
     from swiftbox.serving.client import health
 
     return health(url)
 
 
-def _while_active(one: run_folder.Run, url: str) -> list[tuple[str, Act]]:
-    ending = text("stop it", "停止服务") if url else text("save and stop", "保存并停止")
-    with_it = Step("chat", text("chat with it", "与其对话"), {"endpoint": url})
-    return [
-        *([(with_it.title, partial(_go_on, with_it))] if url else []),
-        (
-            text("follow it (Ctrl-C leaves it running)", "跟踪（Ctrl-C 退出跟踪，运行继续）"),
-            lambda: _follow(one.folder),
-        ),
-        (ending, lambda: _stop(one.folder)),
+def _actions_while_active(run: Run, url: str) -> list[tuple[Action, str]]:
+    following = text("follow it (Ctrl-C leaves it running)", "跟踪（Ctrl-C 退出跟踪，运行继续）")
+    stopping = text("stop it", "停止服务") if url else text("save and stop", "保存并停止")
+    actions: list[tuple[Action, str]] = [
+        (partial(_follow, run.folder), following),
+        (partial(_stop, run.folder), stopping),
     ]
+    if not url:
+        return actions
+    chat = NextStep("chat", text("chat with it", "与其对话"), {"endpoint": url})
+    return [(partial(_take, chat), chat.title), *actions]
 
 
-def _after(one: run_folder.Run) -> list[tuple[str, Act]]:
-    found: list[tuple[str, Act]] = [
-        (text("last lines of its log", "日志末尾"), lambda: _log(one.folder))
+def _actions_after(run: Run) -> list[tuple[Action, str]]:
+    actions: list[tuple[Action, str]] = [
+        (partial(_show_log, run.folder), text("last lines of its log", "日志末尾"))
     ]
-    if (one.folder / REPORT).is_file():
-        found.append((text("its scores", "查看得分"), lambda: _scores(one.folder)))
-    done = one.status == "done"
-    if not done:
-        going_on = text("continue from where it stopped", "从停止处继续")
-        found.append((going_on, lambda: _again(prepare_resume, one.folder)))
-    found.append((text("run it again", "再次运行"), lambda: _again(prepare_rerun, one.folder)))
-    steps = next_steps(result_of(one.folder)) if done else []
-    return [*found, *((step.title, partial(_go_on, step)) for step in steps)]
+    if (run.folder / REPORT).is_file():
+        actions.append((partial(_show_scores, run.folder), text("its scores", "查看得分")))
+    is_done = run.status == "done"
+    if not is_done:
+        title = text("resume from its last checkpoint", "从最近的检查点继续")
+        actions.append((partial(_run_again, prepare_resume, run.folder), title))
+    title = text("run it again", "再次运行")
+    actions.append((partial(_run_again, prepare_rerun, run.folder), title))
+    steps = next_steps(result_of(run.folder)) if is_done else []
+    return [*actions, *((partial(_take, step), step.title) for step in steps)]
 
 
-def _go_on(step: Step) -> None:
-    offer(begin(step))
+def _take(step: NextStep) -> None:
+    offer_next_steps(open_step(step))
 
 
-def offer(done: Path | None, machine: MachineNow = unknown) -> None:
-    """Offer what fits the result of a finished run, and of what that leads to; None: nothing."""
-    while done is not None:
-        forget_typed()
-        run = run_folder.find(str(done))
+def offer_next_steps(folder: Path | None, machine: MachineSource = unknown_machine) -> None:
+    """Offer the next steps for a finished run, and for the run that each leads to.
+
+    None stands for a run that did not finish: nothing is offered.
+    """
+    while folder is not None:
+        discard_typed_keys()
+        run = run_folder.find(str(folder))
         if run.is_active:  # a deployment in the background
-            one_run(run)
+            open_run(run)
             return
-        steps = next_steps(result_of(done))
+        steps = next_steps(result_of(folder))
         if not steps:
             pause()
             return
-        done = _chosen(steps, machine)
+        folder = _choose_step(steps, machine)
 
 
-def _chosen(steps: list[Step], machine: MachineNow) -> Path | None:
-    choices: list[tuple[Any, str]] = [(one, one.title) for one in steps]
+def _choose_step(steps: list[NextStep], machine: MachineSource) -> Path | None:
+    choices: list[tuple[NextStep | None, str]] = [(step, step.title) for step in steps]
     choices.append((None, text("back", "返回")))
     while True:
         step = select(text("Done. And now?", "已完成。接下来？"), choices)
         if step is None:
             return None
         try:
-            return begin(step, machine)
+            return open_step(step, machine)
         except Back:
             continue
 
 
-def begin(step: Step, machine: MachineNow = unknown) -> Path | None:
-    """Open the review of a step; return its run's folder once it is done; Back leaves."""
-    draft = of_task(step.task, dict(step.values), machine)
-    return review(draft, screen_of(step.task))
+def open_step(step: NextStep, machine: MachineSource = unknown_machine) -> Path | None:
+    """Review a next step; return its run's folder once it is done. Back leaves."""
+    return review(new_draft(step.task, dict(step.values), machine), screen_of(step.task))
 
 
-def _record(folder: Path) -> None:
-    say((folder / run_folder.SETTLED).read_text(encoding="utf-8"))
-    say(f"{folder}  {run_folder.find(str(folder)).status}")
+def _show_record(folder: Path) -> None:
+    print_line((folder / run_folder.SETTLED).read_text(encoding="utf-8"))
+    print_line(f"{folder}  {status_title(run_folder.find(str(folder)).status)}")
     pause()
 
 
-def _log(folder: Path) -> None:
-    log = folder / run_folder.LOG
-    written = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    say("\n".join(written.splitlines()[-LOG_LINES:]))
+def _show_log(folder: Path) -> None:
+    path = folder / run_folder.LOG
+    log = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    print_line("\n".join(log.splitlines()[-LOG_LINES:]))
     pause()
 
 
-def _scores(folder: Path) -> None:
+def _show_scores(folder: Path) -> None:
     for line in lines(read_json(folder / REPORT)):
-        say(line)
-    say(str(folder / PAGE))
+        print_line(line)
+    print_line(str(folder / PAGE))
     pause()
 
 
 def _stop(folder: Path) -> None:
-    stop(folder, timeout_s=120)
+    print_line(text("stopping ...", "正在停止……"))
+    stop(folder, timeout_s=STOP_TIMEOUT_S)
     pause()
 
 
@@ -186,9 +205,9 @@ def _follow(folder: Path) -> None:
     pause()
 
 
-def _again(prepare: Callable[[Path], Prepared], folder: Path) -> None:
+def _run_again(prepare: Callable[[Path], Prepared], folder: Path) -> None:
     prepared = prepare(folder)
-    install_missing(prepared.engines, refuse)
+    install_engines(prepared)
     ready = record(prepared)
     with View(ready.plan.config.task) as view:
         run(ready, on_event=view.event)

@@ -1,72 +1,67 @@
-"""The screen of each task: one small row; a task without a row has the plain one."""
+"""The screen of each task: one row; a task without a row has the default screen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
+from swiftbox.devices.probe import Probe
 from swiftbox.language import text
-from swiftbox.menu import chat_screen as chatting
-from swiftbox.menu import download_screen as downloading
-from swiftbox.menu import evaluate_screen as evaluating
-from swiftbox.menu import pipeline_screen as chaining
-from swiftbox.menu import start_screen as starting
-from swiftbox.menu import training_screen as training
-from swiftbox.menu.questions import say
-from swiftbox.menu.review_screen import Screen
+from swiftbox.menu import (
+    chat_screen,
+    download_screen,
+    evaluate_screen,
+    pipeline_screen,
+    training_screen,
+)
+from swiftbox.menu.review_screen import TaskScreen
+from swiftbox.menu.start_screen import open_form
+from swiftbox.menu.terminal import print_line
 from swiftbox.tasks import TASKS
 
-WHAT = ("adapter", "model")
-"""What the tasks after a training are about."""
+ADAPTER_OR_MODEL = ("adapter", "model")
 
-
-SCREENS: Mapping[str, Screen] = {
-    "train": training.SCREEN,
-    "download": downloading.SCREEN,
-    "merge": Screen(("merge it", "开始合并"), ("merge it in the background", "后台合并")),
-    "quantize": Screen(
+SCREENS: Mapping[str, TaskScreen] = {
+    "train": training_screen.SCREEN,
+    "download": download_screen.SCREEN,
+    "merge": TaskScreen(("merge it", "开始合并"), ("merge it in the background", "后台合并")),
+    "quantize": TaskScreen(
         ("quantize it", "开始量化"),
         ("quantize it in the background", "后台量化"),
-        either=WHAT,
+        subjects=ADAPTER_OR_MODEL,
     ),
-    "evaluate": Screen(
-        ("evaluate it", "开始评测"),
-        ("evaluate it in the background", "后台评测"),
-        either=WHAT,
-        extras=evaluating.extras,
-    ),
-    "deploy": Screen(
-        ("serve it here, until Ctrl-C", "在此提供服务，Ctrl-C 结束"),
+    "evaluate": evaluate_screen.SCREEN,
+    "deploy": TaskScreen(
+        ("serve it here until Ctrl-C", "在此提供服务，Ctrl-C 结束"),
         ("serve it in the background", "后台提供服务"),
-        either=WHAT,
-        lasts=True,
+        serves=True,
+        subjects=ADAPTER_OR_MODEL,
     ),
-    "chat": chatting.SCREEN,
-    "pipeline": chaining.SCREEN,
+    "chat": chat_screen.SCREEN,
+    "pipeline": pipeline_screen.SCREEN,
 }
 
-Begin = Callable[[Any], Path | None]
+OpenTask = Callable[[Probe], Path | None]
 
-OWN_WAYS: Mapping[str, Begin] = {
-    "train": training.begin,
-    "download": downloading.begin,
-    "chat": chatting.begin,
-    "pipeline": chaining.begin,
+FIRST_QUESTIONS: Mapping[str, OpenTask] = {
+    "train": training_screen.open_training,
+    "download": download_screen.open_downloads,
+    "chat": chat_screen.open_chat,
+    "pipeline": pipeline_screen.open_pipeline,
 }
-"""Tasks that are begun otherwise than with their form."""
+"""Tasks that do not start with the form of their fields."""
 
 
-def screen_of(task: str) -> Screen:
+def screen_of(task: str) -> TaskScreen:
     """Return the screen of a task."""
-    return SCREENS.get(task, Screen())
+    return SCREENS.get(task, TaskScreen())
 
 
-def begin(task: str, probe: Any) -> Path | None:
-    """Go through a task from its first question; return the run's folder once it is done."""
+def open_task(task: str, probe: Probe) -> Path | None:
+    """Go through a task from its first question; return the folder of a run that is done."""
     if task not in TASKS:
-        say(text(f"task: {task} is not part of this version", f"此版本没有 task: {task}"))
+        print_line(text(f"task: {task} is not part of this version", f"此版本不含 task: {task}"))
         return None
-    if task in OWN_WAYS:
-        return OWN_WAYS[task](probe)
-    return starting.begin(task, screen_of(task), probe)
+    if task in FIRST_QUESTIONS:
+        return FIRST_QUESTIONS[task](probe)
+    return open_form(task, screen_of(task), probe)

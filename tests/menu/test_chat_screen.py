@@ -9,7 +9,7 @@ from adapters import make_adapter, make_run
 from walking import CLEAR, CTRL_C, DOWN, ENTER, choice, entry, walk
 
 from swiftbox.config.chat import ChatConfig
-from swiftbox.menu.chat_screen import command_of
+from swiftbox.menu.chat_screen import chat_command
 from swiftbox.menu.draft import Draft
 from swiftbox.runs import folder as run_folder
 
@@ -77,7 +77,7 @@ def test_a_model_that_is_none_is_refused_before_it_is_loaded(
 
 def test_what_the_verb_has_no_option_for_is_written_down_first() -> None:
     draft = Draft(ChatConfig, {"endpoint": "http://h:1", "model": "named", "max_tokens": 7})
-    made, talk = command_of(draft, draft.loaded()).split(" && ")
+    made, talk = chat_command(draft, draft.loaded()).split(" && ")
     assert made.startswith("swiftbox new chat -o chat-named.yaml ")
     assert "max_tokens=7" in made
     assert talk == "swiftbox chat chat-named.yaml"
@@ -85,7 +85,7 @@ def test_what_the_verb_has_no_option_for_is_written_down_first() -> None:
 
 def test_words_with_spaces_are_quoted_for_the_shell() -> None:
     draft = Draft(ChatConfig, {"model": "m", "system": "be brief"})
-    assert command_of(draft, draft.loaded()) == "swiftbox chat m --system 'be brief'"
+    assert chat_command(draft, draft.loaded()) == "swiftbox chat m --system 'be brief'"
 
 
 @pytest.mark.usefixtures("desk")

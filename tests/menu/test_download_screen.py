@@ -16,7 +16,7 @@ from prompt_toolkit.output import DummyOutput
 from swiftbox.config.download import DownloadConfig
 from swiftbox.launch.record import Ready
 from swiftbox.menu import actions, loop
-from swiftbox.menu.download_screen import command_of, queued
+from swiftbox.menu.download_screen import download_command, with_queued
 from swiftbox.menu.draft import Draft
 from swiftbox.models.verified import Marker, Origin
 from swiftbox.tasks.load import load
@@ -93,11 +93,11 @@ def test_a_name_that_is_no_id_is_refused_where_it_is_typed(desk: Path) -> None:
 
 
 def test_the_review_says_the_command() -> None:
-    models = queued(Draft(DownloadConfig, {}), "model", ["Qwen/Qwen3-8B", "o/unknown"])
-    queue = queued(models, "dataset", ["o/rows"])
-    assert command_of(queue) == "swiftbox download Qwen/Qwen3-8B o/unknown 'dataset=[o/rows]'"
-    only = queued(Draft(DownloadConfig, {"hub": "huggingface"}), "dataset", ["o/rows"])
-    assert command_of(only) == "swiftbox download o/rows --dataset hub=huggingface"
+    models = with_queued(Draft(DownloadConfig, {}), "model", ["Qwen/Qwen3-8B", "o/unknown"])
+    queue = with_queued(models, "dataset", ["o/rows"])
+    assert download_command(queue) == "swiftbox download Qwen/Qwen3-8B o/unknown 'dataset=[o/rows]'"
+    only = with_queued(Draft(DownloadConfig, {"hub": "huggingface"}), "dataset", ["o/rows"])
+    assert download_command(only) == "swiftbox download o/rows --dataset hub=huggingface"
 
 
 def fetched(desk: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,13 @@ from swiftbox.config.fields import cards
 from swiftbox.config.merge import MergeConfig
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import write
-from swiftbox.menu.form import ask_field, fill, mistake
-from swiftbox.menu.options.benchmarks import Adapters, Benchmarks
-from swiftbox.menu.questions import Back, folded
+from swiftbox.formatting import width
+from swiftbox.menu.field_question import ask_field, validation_error
+from swiftbox.menu.form import fill_form
+from swiftbox.menu.options.adapters import AdapterOptions
+from swiftbox.menu.options.benchmarks import BenchmarkOptions
+from swiftbox.menu.questions import Back
+from swiftbox.menu.terminal import print_wrapped
 from swiftbox.runs import folder as run_folder
 
 ENTER, DOWN, UP, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x1b[A", "\x03", "\t", "\x15"
@@ -62,7 +67,7 @@ def ask(model: type[TaskConfig], name: str, *pressed: str, **values: Any) -> Any
 
 
 def test_adapters_are_offered_newest_first_then_folders(adapters: list[str], tiny: Path) -> None:
-    source = Adapters()
+    source = AdapterOptions()
     assert [one.value for one in source.find("", "all")] == adapters
     assert source.cells(source.find("older", "all")[0])[:2] == ("older", "/".join(tiny.parts[-2:]))
     assert "LORA r=" in source.details(source.find("given", "all")[0])[0]
@@ -85,33 +90,33 @@ def test_what_was_marked_before_is_marked_again(adapters: list[str]) -> None:
 
 def test_a_path_that_is_not_there_is_refused_where_it_is_typed() -> None:
     card = next(one for one in cards(MergeConfig) if one.name == "adapter")
-    assert mistake(MergeConfig, card, "./nowhere") == "there is no ./nowhere"
+    assert validation_error(MergeConfig, card, "./nowhere") == "./nowhere does not exist"
 
 
 def test_what_may_be_empty_is_offered_empty_first_and_not_written(adapters: list[str]) -> None:
     with keys(ENTER, ENTER, ENTER, ENTER):
-        values = fill(MergeConfig, {})
+        values = fill_form(MergeConfig, {})
     assert values == {"adapter": adapters[0], "merge_base": "auto", "dtype": "auto"}
 
 
 def test_a_value_is_made_empty_again() -> None:
     before = {"adapter": "runs/a", "model": "o/base", "dtype": "auto"}
     with keys(DOWN, ENTER, ENTER, ENTER):
-        values = fill(MergeConfig, before, without=("adapter",))
+        values = fill_form(MergeConfig, before, without=("adapter",))
     assert "model" not in values
 
 
 def test_back_into_a_filled_form_is_its_last_question() -> None:
     given = {"adapter": "runs/a", "merge_base": "full", "dtype": "auto"}
     with keys(DOWN * 2, ENTER):
-        assert fill(MergeConfig, given, from_last=True) == {**given, "dtype": "bfloat16"}
+        assert fill_form(MergeConfig, given, from_last=True) == {**given, "dtype": "bfloat16"}
     with keys(CTRL_C, UP, ENTER, ENTER):
-        assert fill(MergeConfig, given, from_last=True)["merge_base"] == "auto"
+        assert fill_form(MergeConfig, given, from_last=True)["merge_base"] == "auto"
 
 
 def test_leaving_the_first_question_leaves_the_form() -> None:
     with keys(CTRL_C), pytest.raises(Back):
-        fill(MergeConfig, {})
+        fill_form(MergeConfig, {})
 
 
 def test_benchmarks_are_marked_in_a_list_that_is_searched() -> None:
@@ -125,19 +130,25 @@ def test_benchmarks_are_marked_in_a_list_that_is_searched() -> None:
 
 
 def test_the_samples_come_first_and_every_benchmark_of_the_catalogue_follows() -> None:
-    found = Benchmarks().find("", "all")
+    found = BenchmarkOptions().find("", "all")
     assert [one.value for one in found[:4]] == ["sample_ceval", "sample_mmlu", "ceval", "mmlu"]
     assert len(found) == 249
-    assert "sample, offline" in Benchmarks().cells(found[0])
+    assert "sample, offline" in BenchmarkOptions().cells(found[0])
 
 
-def test_words_are_kept_whole_where_a_line_is_too_long() -> None:
+def test_a_long_line_is_wrapped_between_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = os.terminal_size((41, 24))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **_options: size)
     line = "  dtype: stored  # each weight as the base has it, unless it is another"
-    parts = folded(line, 40)
-    assert all(len(one) <= 40 for one in parts)
-    assert " ".join(one.strip() for one in parts).split() == line.split()
+    print_wrapped(line)
+    print_wrapped("权重的数值类型与基座相同，除非另行指定，权重的数值类型")
+    parts = capsys.readouterr().out.splitlines()
+    assert all(width(part) <= 40 for part in parts)
     assert parts[0].startswith("  dtype: stored  #")
-    assert folded("权重的数值类型，与基座相同", 16) == ["权重的数值类型，", "  与基座相同"]
+    assert parts[1].startswith("    ")
+    assert not any(part.lstrip().startswith("，") for part in parts)
 
 
 def test_what_is_left_empty_is_not_in_the_yaml() -> None:

@@ -12,12 +12,13 @@ from model_folder import write_model
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
-from prompt_toolkit.utils import get_cwidth
 
 from swiftbox.devices.imagined import imagined
 from swiftbox.devices.machine import Machine
-from swiftbox.menu.options.models import Datasets, Models
-from swiftbox.menu.picker import AROUND, MOST_ROWS, Picker, common, completions
+from swiftbox.formatting import width
+from swiftbox.menu.options.datasets import DatasetOptions
+from swiftbox.menu.options.models import ModelOptions
+from swiftbox.menu.picker import MAX_ROWS, OTHER_LINES, Picker, common_prefix, path_completions
 from swiftbox.menu.questions import Back
 
 ENTER, TAB, DOWN, UP, LEFT, RIGHT = "\r", "\t", "\x1b[B", "\x1b[A", "\x1b[D", "\x1b[C"
@@ -58,7 +59,7 @@ def pick(
     with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
         typed.send_text("".join(pressed))
         typed.close()  # what waits for more keys ends
-        return Picker("model", Models(machine), check, current, many).pick()
+        return Picker("model", ModelOptions(machine), check, current, many).pick()
 
 
 def test_what_is_on_this_machine_comes_first() -> None:
@@ -140,7 +141,7 @@ def shown(picker: Picker) -> list[str]:
 
 
 def picker_of(machine: Callable[[], Machine | None], typed: str, tab: int = 0) -> Picker:
-    picker = Picker("model", Models(machine), well, tab=tab)
+    picker = Picker("model", ModelOptions(machine), well, view=tab)
     picker.typed.text = typed
     return picker
 
@@ -155,8 +156,8 @@ def test_every_view_fits_a_terminal_of_80_by_24(
     size = os.terminal_size((80, 24))
     monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **_kept: size)
     lines = shown(picker_of(small_gpu, typed, tab))
-    assert len(lines) <= MOST_ROWS + AROUND - 2
-    assert max(map(get_cwidth, lines)) < 80
+    assert len(lines) <= MAX_ROWS + OTHER_LINES - 2
+    assert max(map(width, lines)) < 80
 
 
 def test_the_column_of_what_fits_fills_once_the_machine_is_known() -> None:
@@ -167,15 +168,15 @@ def test_the_column_of_what_fits_fills_once_the_machine_is_known() -> None:
 
 
 def test_the_view_of_what_fits_leaves_out_what_does_not() -> None:
-    fits = Models(small_gpu).find("qwen2.5 72b instruct", "fits")
-    every = Models(small_gpu).find("qwen2.5 72b instruct", "all")
+    fits = ModelOptions(small_gpu).find("qwen2.5 72b instruct", "fits")
+    every = ModelOptions(small_gpu).find("qwen2.5 72b instruct", "all")
     assert len(fits) < len(every)
     assert all("Int4" in one.name or "AWQ" in one.name for one in fits)
 
 
 def test_the_second_lines_say_what_a_model_needs() -> None:
     lines = shown(picker_of(nobody, "chatglm3-6b"))
-    assert any("needs Python of its own" in line for line in lines)
+    assert any("needs remote code" in line for line in lines)
 
 
 def test_a_model_of_the_cache_is_offered_by_its_id_and_another_tools_by_its_folder(
@@ -183,25 +184,27 @@ def test_a_model_of_the_cache_is_offered_by_its_id_and_another_tools_by_its_fold
 ) -> None:
     write_model(caches / "ms/models/Qwen--Qwen3-8B/snapshots/master")
     old = write_model(caches / "ms/hub/o/n")
-    values = {one.name: one.value for one in Models(nobody).find("", "here")}
+    values = {one.name: one.value for one in ModelOptions(nobody).find("", "local")}
     assert values == {"Qwen/Qwen3-8B": "Qwen/Qwen3-8B", "o/n": str(old), "./mine": "./mine"}
 
 
 def test_a_model_that_is_here_is_not_listed_twice(caches: Path) -> None:
     write_model(caches / "ms/models/Qwen--Qwen3-8B/snapshots/master")
-    names = [one.name for one in Models(nobody).find("qwen3-8b", "all")]
+    names = [one.name for one in ModelOptions(nobody).find("qwen3-8b", "all")]
     assert names.count("Qwen/Qwen3-8B") == 1
 
 
 def test_what_is_fetched_is_named_by_ids_alone(caches: Path) -> None:
     write_model(caches / "ms/hub/o/n")
-    assert [one.value for one in Models(nobody, fetched=True).find("", "here")] == ["o/n"]
+    assert [one.value for one in ModelOptions(nobody, for_download=True).find("", "local")] == [
+        "o/n"
+    ]
 
 
 def test_datasets_of_the_folder_come_before_the_catalogues(caches: Path) -> None:
     (caches / "desk" / "rows.jsonl").write_text("{}\n")
     (caches / "desk" / "notes.doc").write_text("no rows")
-    found = Datasets().find("", "all")
+    found = DatasetOptions().find("", "all")
     assert found[0].value == "./rows.jsonl"
     assert not any("notes" in one.name for one in found)
     assert len(found) > 200
@@ -210,21 +213,24 @@ def test_datasets_of_the_folder_come_before_the_catalogues(caches: Path) -> None
 def test_plain_text_is_offered_where_it_is_learned_from(caches: Path) -> None:
     for name in ("a.jsonl", "book.txt"):
         (caches / "desk" / name).write_text("{}\n")
-    assert [one.name for one in Datasets().here] == ["./a.jsonl"]
-    assert [one.name for one in Datasets(plain=True).here] == ["./book.txt", "./a.jsonl"]
+    assert [one.name for one in DatasetOptions().local] == ["./a.jsonl"]
+    assert [one.name for one in DatasetOptions(plain_text=True).local] == [
+        "./book.txt",
+        "./a.jsonl",
+    ]
 
 
 def test_paths_are_completed_as_far_as_they_agree(caches: Path) -> None:
     for name in ("data-a", "data-b"):
         (caches / "desk" / name).mkdir()
-    found = completions("./da")
+    found = path_completions("./da")
     assert found == ["./data-a/", "./data-b/"]
-    assert common(found) == "./data-"
+    assert common_prefix(found) == "./data-"
 
 
 def test_a_name_that_its_column_cuts_is_told_below() -> None:
     long, short = "Qwen/Qwen2.5-Coder-0.5B-Instruct-GPTQ-Int4", "Qwen/Qwen3-0.6B"
-    offered = Models(nobody)
+    offered = ModelOptions(nobody)
     one, other = (offered.find(name, "all")[0] for name in (long, short))
     assert offered.details(one)[0] == long
     assert not any(line == short for line in offered.details(other))
@@ -237,7 +243,7 @@ def test_the_machine_is_asked_once_however_many_models_are_shown() -> None:
         asked.append(None)
         return imagined("cuda:24")
 
-    offered = Models(machine)
+    offered = ModelOptions(machine)
     assert len(offered.find("", "fits")) > 500
     for one in offered.find("qwen", "all"):
         offered.cells(one)
@@ -245,6 +251,6 @@ def test_the_machine_is_asked_once_however_many_models_are_shown() -> None:
 
 
 def test_what_nothing_trains_is_not_said_to_fit() -> None:
-    offered = Models(lambda: imagined("cuda:80"), fetched=True)
+    offered = ModelOptions(lambda: imagined("cuda:80"), for_download=True)
     (one,) = offered.find("Qwen3-Embedding-0.6B", "all")
     assert offered.fit(one) == "no"

@@ -9,8 +9,8 @@ from tiny import write_chats
 from walking import CTRL_C, DOWN, ENTER, choice, entry, free_port, golden, saved, walk
 
 from swiftbox.config.pipeline import PipelineConfig
-from swiftbox.menu.draft import of_file
-from swiftbox.menu.pipeline_screen import SCREEN, flat, outline, settings_of
+from swiftbox.menu.draft import changed_settings, draft_from_file
+from swiftbox.menu.pipeline_screen import SCREEN, outline, step_settings
 from swiftbox.tasks.load import load, loads
 
 CHAIN, FOLLOW, LORA, ALL_STEPS = entry("pipeline"), ENTER, ENTER, ENTER
@@ -72,7 +72,7 @@ def test_ctrl_c_goes_one_question_back(desk: Path) -> None:
 @pytest.mark.usefixtures("desk")
 def test_a_saved_chain_is_opened_as_it_is() -> None:
     walk(*ANSWERED, SAVE, ENTER, LEAVE, CTRL_C, CTRL_C, CTRL_C)
-    draft = of_file(Path(NAME))
+    draft = draft_from_file(Path(NAME))
     assert draft.is_saved()
     assert SCREEN.command(draft, draft.loaded()) == f"swiftbox run {NAME}"
 
@@ -89,5 +89,5 @@ def test_a_chain_of_a_presets_steps_is_that_preset_with_settings() -> None:
 
     before, after = of(8, "a/a"), of(4, "b/b")
     assert outline(before) == outline(after)
-    settings = settings_of(flat(before), flat(after))
+    settings = changed_settings(step_settings(before), step_settings(after))
     assert settings == ["train.model=b/b", "train.lora_rank=4"]

@@ -12,7 +12,8 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from swiftbox.errors import DataError
-from swiftbox.menu.questions import complain, forget_typed, select
+from swiftbox.menu.questions import select
+from swiftbox.menu.terminal import discard_typed_keys, print_error
 
 
 def test_keys_typed_while_a_run_had_the_screen_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +23,7 @@ def test_keys_typed_while_a_run_had_the_screen_are_dropped(monkeypatch: pytest.M
             monkeypatch.setattr("sys.stdin", terminal)
             os.write(front, b"q\r")
             assert ready.select([back], [], [], 5)[0]
-            forget_typed()
+            discard_typed_keys()
             assert not ready.select([back], [], [], 0)[0]
     finally:
         os.close(front)
@@ -39,7 +40,7 @@ def test_of_a_long_list_of_mistakes_the_end_stays_in_sight(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     rows = [f"rows.jsonl:{at} is bad" for at in range(200)]
-    complain(DataError("\n".join([*rows, "200 rows are bad"]), hint="mend them"))
+    print_error(DataError("\n".join([*rows, "200 rows are bad"]), hint="mend them"))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 12
     assert lines[0] == "error: rows.jsonl:0 is bad"

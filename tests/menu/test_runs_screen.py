@@ -12,8 +12,7 @@ from walking import CTRL_C, DOWN, ENTER, RUNS, UP, choice, keys, made, walk
 
 from swiftbox.files import write_json
 from swiftbox.launch.record import Ready
-from swiftbox.menu import actions
-from swiftbox.menu import runs_screen as running
+from swiftbox.menu import actions, runs_screen
 from swiftbox.menu.next_steps import next_steps, result_of
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks import TASKS
@@ -71,7 +70,7 @@ def test_after_a_training_what_fits_its_result_is_offered(
     at = [one.task for one in next_steps(result_of(trained))].index("merge")
     # From the review Ctrl-C leads to the list again, and `back`, its last entry, out of it.
     with keys(choice(at), CTRL_C, UP + ENTER):
-        running.offer(trained)
+        runs_screen.offer_next_steps(trained)
     assert "swiftbox new merge -o merge-mine.yaml adapter=runs/mine" in capsys.readouterr().out
 
 
@@ -163,5 +162,5 @@ def test_a_run_without_a_result_has_no_next_step(trained: Path) -> None:
     (trained / run_folder.MODEL / "adapter_config.json").unlink()
     assert next_steps(result_of(trained)) == []
     with keys(ENTER):
-        running.offer(trained)
+        runs_screen.offer_next_steps(trained)
     walk(RUNS, NEWEST, UP, ENTER)  # the last entry is the way back

@@ -11,14 +11,15 @@ from adapters import make_adapter, make_run
 from walking import CTRL_C, ENTER, UP, choice, entry, free_port, golden, keys, saved, walk
 
 from swiftbox.cli.main import main
+from swiftbox.devices.probe import NO_DEVICE, Probe
+from swiftbox.engines.consent import MissingEngine
 from swiftbox.errors import MachineError
-from swiftbox.menu import actions as acting
-from swiftbox.menu import home
-from swiftbox.menu import review_screen as reviewing
-from swiftbox.menu.draft import command_of, nearest_preset, of_task
+from swiftbox.launch.prepare import Prepared
+from swiftbox.menu import actions, home, review_screen
+from swiftbox.menu.draft import closest_preset, equivalent_command, new_draft
 from swiftbox.menu.questions import Back
-from swiftbox.menu.review_screen import Screen, review
-from swiftbox.menu.screens import SCREENS, begin, screen_of
+from swiftbox.menu.review_screen import TaskScreen, review
+from swiftbox.menu.screens import SCREENS, open_task, screen_of
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
@@ -97,16 +98,23 @@ def test_where_the_benchmarks_are_not_here_the_samples_are_one_key_away(
 def test_an_engine_that_is_not_here_is_installed_once_that_is_agreed_to(
     desk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    provided: list[str] = []
-    monkeypatch.setattr(reviewing, "provide", lambda config, *_: provided.append(config.task))
-    ran: list[Path] = []
-    monkeypatch.setattr(reviewing, "carry_out", lambda path, **_: ran.append(path))
+    installed: list[object] = []
+
+    def install(missing: tuple[MissingEngine, ...], _consent: object) -> None:
+        installed.extend(engine.engine.name for engine in missing)
+
+    def run(prepared: Prepared, **_: object) -> None:
+        ran.append(prepared.plan.config.task)
+
+    monkeypatch.setattr(review_screen, "install_missing", install)
+    ran: list[str] = []
+    monkeypatch.setattr(review_screen, "run_prepared", run)
     run, not_now, install = ENTER, choice(1), ENTER
     walk(entry("evaluate"), *WALKS["evaluate"][1], run, not_now, HOME)
-    assert (provided, ran) == ([], [])
+    assert (installed, ran) == ([], [])
     walk(entry("evaluate"), *WALKS["evaluate"][1], run, install, ENTER, HOME)
-    assert provided == ["evaluate"]
-    assert ran == [Path("evaluate-mine.yaml")]
+    assert installed == ["evalscope"]
+    assert ran == ["evaluate"]
     assert (desk / "evaluate-mine.yaml").is_file()
 
 
@@ -116,7 +124,7 @@ def test_an_engine_that_cannot_be_installed_leaves_the_review_open(
     def fail(*_: object) -> None:
         raise MachineError("no network", hint="plug it in")
 
-    monkeypatch.setattr(reviewing, "provide", fail)
+    monkeypatch.setattr(review_screen, "install_missing", fail)
     walk(entry("evaluate"), *WALKS["evaluate"][1], ENTER, ENTER, HOME)
     assert "error: no network\nhint: plug it in" in capsys.readouterr().out
     assert not list(desk.glob("evaluate-*"))
@@ -130,16 +138,16 @@ def test_every_task_of_the_home_screen_is_a_task_with_a_screen() -> None:
 def test_a_task_without_a_row_has_the_plain_screen_and_one_that_is_none_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert screen_of("starter") == Screen()
-    assert begin("unheard-of", None) is None
+    assert screen_of("starter") == TaskScreen()
+    assert open_task("unheard-of", Probe(Path(), "", NO_DEVICE)) is None
     assert "task: unheard-of is not part of this version" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize("task", ["merge", "deploy", "evaluate"])
-def test_the_command_of_the_review_makes_the_same_config(task: str) -> None:
-    draft = of_task(task, {"adapter": "runs/mine"})
-    command = command_of(draft, draft.loaded()).split(" && ")[0]
+def test_the_equivalent_command_the_review_makes_the_same_config(task: str) -> None:
+    draft = new_draft(task, {"adapter": "runs/mine"})
+    command = equivalent_command(draft, draft.loaded()).split(" && ")[0]
     assert main(shlex.split(command)[1:]) == 0
     assert load(Path(shlex.split(command)[4])).config == draft.loaded().config
 
@@ -147,9 +155,9 @@ def test_the_command_of_the_review_makes_the_same_config(task: str) -> None:
 def test_what_is_served_in_the_background_is_waited_for(desk: Path) -> None:
     run = run_folder.create(desk / "runs" / "served")
     run_folder.update_state(run, status="running", pid=os.getpid(), url="http://127.0.0.1:9")
-    assert acting.wait_until_served(run)
+    assert actions.wait_until_serving(run)
     run_folder.update_state(run, status="failed", url=None)
-    assert not acting.wait_until_served(run)
+    assert not actions.wait_until_serving(run)
 
 
 def test_the_editor_may_not_change_the_task(
@@ -160,11 +168,11 @@ def test_the_editor_may_not_change_the_task(
     monkeypatch.setenv("EDITOR", "cp other.yaml")
     edit, drop = choice(3), choice(1)
     with keys(edit, drop, CTRL_C), pytest.raises(Back):
-        review(of_task("merge", {"adapter": "runs/mine"}), screen_of("merge"))
-    assert "task: deploy: this screen is of task: merge" in capsys.readouterr().out
+        review(new_draft("merge", {"adapter": "runs/mine"}), screen_of("merge"))
+    assert "task: deploy: this screen is for task: merge" in capsys.readouterr().out
 
 
 def test_the_command_starts_from_the_plain_preset_of_a_task() -> None:
-    assert nearest_preset({"task": "quantize", "method": "bnb"}) == "quantize"
-    assert nearest_preset({"task": "quantize", "method": "gptq"}) == "quantize-gptq"
-    assert nearest_preset({"task": "train", "stage": "sft", "tuner_type": "qlora"}) == "sft-qlora"
+    assert closest_preset({"task": "quantize", "method": "bnb"}) == "quantize"
+    assert closest_preset({"task": "quantize", "method": "gptq"}) == "quantize-gptq"
+    assert closest_preset({"task": "train", "stage": "sft", "tuner_type": "qlora"}) == "sft-qlora"

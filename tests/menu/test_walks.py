@@ -21,12 +21,14 @@ from swiftbox.config.fields import cards
 from swiftbox.fit.estimate import estimate
 from swiftbox.launch import prepare as launch
 from swiftbox.menu import loop
-from swiftbox.menu.form import mistake
+from swiftbox.menu.draft import Draft
+from swiftbox.menu.field_question import validation_error
 from swiftbox.menu.questions import Back
-from swiftbox.menu.training_screen import TRAIN as TRAINING
-from swiftbox.menu.training_screen import Draft, review
+from swiftbox.menu.review_screen import review
+from swiftbox.menu.screens import SCREENS
 from swiftbox.methods import METHODS
 from swiftbox.tasks.load import load
+from swiftbox.tasks.train import TRAIN as TRAINING
 
 ENTER, DOWN, UP, CTRL_C, CLEAR = "\r", "\x1b[B", "\x1b[A", "\x03", "\x15"
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -169,7 +171,7 @@ def test_one_key_of_the_review_makes_a_training_fit(
     monkeypatch.setattr(launch, "estimate", estimate)
     values = {"model": "Qwen/Qwen2.5-72B-Instruct", "dataset": "o/rows", "tuner_type": "full"}
     with keys(ENTER, SAVE, ENTER, LEAVE), pytest.raises(Back):
-        review(Draft(TRAINING.config_classes["sft"], values))
+        review(Draft(TRAINING.config_classes["sft"], values), SCREENS["train"])
     said = capsys.readouterr()
     assert "does not fit" in said.out + said.err
     (made,) = here.glob("sft-*.yaml")
@@ -195,7 +197,7 @@ def test_the_preview_shows_three_rows_with_what_is_learned(
     assert "tokens per row: p50" in shown
 
 
-def test_the_command_of_the_review_makes_the_same_config(
+def test_the_equivalent_command_the_review_makes_the_same_config(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     walk = [TRAIN, SFT, MODEL, LORA, ENTER, CHATS, DEFAULTS, DTYPE, SAVE, CLEAR, "menu.yaml", ENTER]
@@ -215,7 +217,7 @@ def test_the_command_of_the_review_makes_the_same_config(
         ("lora_rank", "0", "should be at least 1 (got 0)"),
         ("lora_rank", "x", "should be a whole number (got x)"),
         ("learning_rate", "-1", "should be greater than 0 (got -1)"),
-        ("model", "./nowhere", "there is no ./nowhere"),
+        ("model", "./nowhere", "./nowhere does not exist"),
         ("model", "Qwen/Qwen3-0.6B", ""),
         ("max_steps", "", ""),
         ("learning_rate", "1e-4", ""),
@@ -224,7 +226,7 @@ def test_the_command_of_the_review_makes_the_same_config(
 def test_a_typed_value_is_judged_in_the_readers_words(name: str, typed: str, words: str) -> None:
     model = METHODS["sft"].config
     card = next(one for one in cards(model) if one.name == name)
-    assert mistake(model, card, typed) == words
+    assert validation_error(model, card, typed) == words
 
 
 def test_the_language_is_changed_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,28 @@
+"""How options of the hubs' caches are named: by id where the id finds them, else by folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from swiftbox.menu.options.option import Option, shortest_path
+from swiftbox.models.download_request import HUBS
+from swiftbox.models.local import Local
+
+
+def config_value(local: Local) -> str:
+    """Return what a config names a local model or dataset by."""
+    if local.where == HUBS[0] and local.folder.parent.name == "snapshots":
+        return local.id  # the id also resumes an unfinished download
+    if local.where == "folder" and local.id.startswith("./"):
+        return local.id
+    return shortest_path(local.folder)
+
+
+def hub_ids(options: Iterable[Option]) -> list[Option]:
+    """Return the options that come from a hub, named by their ids."""
+    return [
+        replace(option, value=option.name)
+        for option in options
+        if option.local and option.local.where in HUBS
+    ]
