@@ -1,313 +1,31 @@
-"""Every command of the README is run here, with a tiny model and file in the real ones' places."""
+"""The README: what it captures, names and promises is so."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shlex
 import subprocess
 import sys
-from pathlib import Path
 
-import pytest
-import yaml
-from adapters import make_adapter, make_run
-from box import COMMAND, box, events, state, until
-from made_up import made_up
-from model_folder import write_model
-from tiny import write_chats
+from box import COMMAND
+from documents import README
 
-from swiftbox.cli.main import main
-from swiftbox.data.check import check_rows
-from swiftbox.data.source import parse_sources
-from swiftbox.errors import HubError
-from swiftbox.launch.prepare import check_config, with_absolute_paths
-from swiftbox.plan import plan
-from swiftbox.tasks.load import load
-
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text("utf-8")
-
-PLANNED = ("bash scripts/quickstart --demo", "bash scripts/test")
-"""Set-up commands: their plans are looked at here, their work in tests/scripts and by CI itself."""
-
-BUILT_ELSEWHERE = "docker build --build-arg BACKEND=cuda -t swiftbox ."
-"""Needs an engine; tests/scripts/test_dockerfile.py carries out its steps."""
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-def commands() -> list[str]:
-    joined = "\n".join(blocks("bash")).replace("\\\n", " ")
-    lines = (" ".join(line.split()) for line in joined.splitlines())
-    return [line for line in dict.fromkeys(lines) if line]
-
-
-def test_every_command_is_known_here() -> None:
-    known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL, MERGE]
-    known += [*DEPLOY, CHAT, *ENGINES, *EVALUATE, QUANTIZE, *CHAIN]
-    assert sorted(commands()) == sorted(known)
-
-
-CATALOGUE = (
-    "swiftbox models",
-    "swiftbox models qwen --fits --modality image --kind chat --on cuda:24",
-    "swiftbox models Qwen/Qwen2.5-72B-Instruct",
-    "swiftbox datasets zh sft",
-)
-
-
-@pytest.mark.parametrize("command", CATALOGUE)
-def test_the_catalogue_answers_as_the_page_says(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(shlex.split(command)[1:]) == 0
-    assert len(capsys.readouterr().out.splitlines()) >= 6
-
-
-DEPLOY = (
-    "swiftbox run configs/deploy.yaml adapter=runs/my-lora --detach",
-    "swiftbox runs list",
-    "swiftbox runs stop last",
-)
-
-CHAT = "swiftbox chat runs/my-lora --compare base"
-
-
-@pytest.mark.slow
-def test_an_adapter_is_deployed_and_talked_with_as_the_page_says(
-    tmp_path: Path, tiny: Path
-) -> None:
-    adapter = make_adapter(tiny, tmp_path / "runs/my-lora/model")
-    make_run(adapter, tiny)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    start, listing, stop = (shlex.split(one)[1:] for one in DEPLOY)
-    box(*start, "port=0", cwd=tmp_path)
-    try:
-        (made,) = (tmp_path / "runs").glob("*-deploy-my-lora")
-        until(lambda: events(made, "serving"), what="the address")
-        (row,) = box(*listing, cwd=tmp_path).stdout.splitlines()
-        assert row.endswith("  ok")
-        done = subprocess.run(
-            [*COMMAND, *shlex.split(CHAT)[1:], "max_tokens=8"],
-            cwd=tmp_path,
-            input="hello\n",
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert "base> " in done.stdout
-        assert "my-lora> " in done.stdout
-    finally:
-        box(*stop, cwd=tmp_path)
-    (held,) = events(made, "parity")
-    assert [one["differences"] for one in held["models"]] == [[], []]
-
-
-MERGE = "swiftbox run configs/merge.yaml adapter=runs/my-lora"
-
-
-@pytest.mark.slow
-def test_the_adapter_of_a_run_is_merged_as_the_page_says(tmp_path: Path, tiny: Path) -> None:
-    write_chats(tmp_path / "my.jsonl", 8)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    settings = (f"model={tiny}", "dataset=my.jsonl", "max_steps=1", "output_dir=runs/my-lora")
-    box("run", "configs/sft-lora.yaml", *settings, "--plain", cwd=tmp_path)
-    box(*shlex.split(MERGE)[1:], "--plain", cwd=tmp_path)
-    (made,) = (tmp_path / "runs").glob("*merge*")
-    assert (made / "model" / "model.safetensors").is_file()
-    left, carried = (
-        json.loads((folder / "model" / "parity.json").read_text("utf-8"))
-        for folder in (tmp_path / "runs" / "my-lora", made)
-    )
-    assert len(left["answers"]) == 3
-    assert (carried["prompts"], carried["answers"]) == (left["prompts"], left["answers"])
-    assert json.loads((made / "merge.json").read_text())["steps"]
-
-
-ENGINES = (
-    "swiftbox engines list",
-    "swiftbox engines install gptq",
-    "swiftbox engines test gptq",
-    "swiftbox engines remove gptq --yes",
-)
-
-
-@pytest.mark.slow
-def test_an_engine_comes_and_goes_as_the_page_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from toy_engine import make_index, variables, words
-
-    for name, value in variables(make_index(tmp_path / "wheels"), tmp_path / "home").items():
-        monkeypatch.setenv(name, value)
-    for line in ENGINES:
-        given = words(*shlex.split(line.replace("gptq", "toy"))[1:])
-        subprocess.run(given, check=True, stdin=subprocess.DEVNULL)
-    assert list((tmp_path / "home" / "engines").iterdir()) == []
-
-
-EVALUATE = (
-    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora",
-    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_ceval,sample_mmlu",
-    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_mmlu "
-    "backend=lm_eval",
-)
-"""Planned and checked here, carried out by tests/runs/test_evaluate_run.py."""
-
-
-@pytest.mark.parametrize("command", EVALUATE)
-def test_an_evaluation_is_asked_for_as_the_page_says(
-    command: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from adapters import make_adapter, make_run
-
-    monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")  # where nothing listens
-    monkeypatch.chdir(tmp_path)
-    make_run(make_adapter(tiny, tmp_path / "runs" / "my-lora" / "model"), tiny)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    _, _, preset, *overrides = shlex.split(command)
-    planned = plan(load(Path(preset), overrides).config, made_up("cpu"))
-    config = with_absolute_paths(planned.config)
-    if len(overrides) == 1:
-        with pytest.raises(HubError, match="data of ceval, mmlu is not here"):
-            check_config(config)
-        return
-    check_config(config)
-    assert config.model_dump()["model"] == str(tiny)
-
-
-QUANTIZE = "swiftbox run configs/quantize.yaml adapter=runs/my-lora"
-"""Carried out by tests/runs/test_quantize_run.py."""
-
-LOCAL = (
-    "swiftbox models --local",
-    "swiftbox models Qwen/Qwen3-0.6B --verify",
-    "swiftbox models Qwen/Qwen3-0.6B --remove --yes",
-    "swiftbox models qwen3 --online",
-)
-
-
-@pytest.mark.parametrize("command", LOCAL)
-def test_what_is_here_is_looked_after_as_the_page_says(
-    command: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    for hub in ("MODELSCOPE_ENDPOINT", "HF_ENDPOINT"):
-        monkeypatch.setenv(hub, "http://127.0.0.1:9")  # where nothing listens
-    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    folder = write_model(tmp_path / "models/Qwen--Qwen3-0.6B/snapshots/master")
-    assert main(shlex.split(command)[1:]) == 0
-    assert "Qwen/Qwen3-0.6B" in capsys.readouterr().out
-    assert folder.exists() is ("--remove" not in command)
-
-
-DOWNLOADS = (
-    "swiftbox download Qwen/Qwen3-0.6B Qwen/Qwen3-8B",
-    "swiftbox download AI-ModelScope/alpaca-gpt4-data-en --dataset --to data",
-)
-"""Carried out by tests/hub/test_ways.py, which has a hub on loopback."""
-
-REAL_JOB = [
-    "swiftbox doctor",
-    "swiftbox new sft-lora -o a.yaml model=Qwen/Qwen3-4B-Instruct-2507 dataset=my.jsonl",
-    "swiftbox check a.yaml",
-    "swiftbox run a.yaml --detach",
-    "swiftbox runs logs last -f",
-]
-
-TORCHRUN = (
-    "torchrun --nproc_per_node=8 scripts/train.py --model_type qwen --train_type fsdp "
-    "--sharding_strategy SHARD_GRAD_OP --model Qwen/Qwen3-4B-Instruct-2507 --dataset my.jsonl"
-)
-
-
-@pytest.mark.slow
-def test_the_real_job_goes_from_new_to_a_followed_run(tmp_path: Path, tiny: Path) -> None:
-    write_chats(tmp_path / "my.jsonl", 40)
-    for line in REAL_JOB:
-        words = shlex.split(line.replace("Qwen/Qwen3-4B-Instruct-2507", str(tiny)))[1:]
-        box(*words, cwd=tmp_path)
-    (run,) = (tmp_path / "runs").iterdir()
-    until(lambda: state(run)["status"] == "done", what="the recorded end")
-    assert events(run, "done")
-    assert (run / "model" / "adapter_model.safetensors").is_file()
-
-
-def test_the_torchrun_command_is_read_and_refused_where_fsdp_cannot_shard(
-    tmp_path: Path, tiny: Path
-) -> None:
-    write_chats(tmp_path / "my.jsonl", 4)
-    line = TORCHRUN.replace("Qwen/Qwen3-4B-Instruct-2507", str(tiny))
-    words = shlex.split(line)[3:]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "train.py"), *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "WORLD_SIZE": "8", "RANK": "0"},
-    )
-    assert done.returncode == 2, done.stderr
-    assert "distributed: fsdp" in done.stderr
-
-
-@pytest.mark.parametrize("line", PLANNED)
-def test_the_set_up_commands_are_there(line: str) -> None:
-    script = ROOT / line.split()[1]
-    done = subprocess.run(
-        ["bash", str(script), "--help"], capture_output=True, text=True, check=True
-    )
-    assert Path(script).name in done.stdout
-
-
-def test_the_python_example_runs(tiny: Path) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    (code,) = blocks("python")
-    names = {"base_model": AutoModelForCausalLM.from_pretrained(tiny)}
-    exec(code, names)
-    assert isinstance(names["model"], PeftModel)
-
-
-@pytest.mark.parametrize("row", blocks("json")[0].splitlines())
-def test_every_row_of_data_loads(row: str, tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text(row + "\n", "utf-8")
-    columns = {"text": "pt", "rejected": "dpo", "rejected_response": "dpo", "label": "kto"}
-    stage = next((columns[name] for name in json.loads(row) if name in columns), "sft")
-    sources = parse_sources([str(tmp_path / "a.jsonl")], columns={})
-    assert check_rows(sources, stage=stage, max_bad_rows=0).rows == 1
-
-
-def test_the_chinese_part_has_the_same_commands() -> None:
-    chinese = README[README.index("## 中文") :]
-    for line in [*PLANNED, *REAL_JOB]:
-        assert line in chinese, line
-
-
-def test_what_is_generated_is_up_to_date() -> None:
-    subprocess.run([sys.executable, str(ROOT / "scripts" / "reference"), "--check"], check=True)
+from swiftbox.cli.parser import parser
+from swiftbox.config.presets import presets
 
 
 def test_the_capture_of_the_menu_is_what_the_menu_paints() -> None:
     code = "from swiftbox.menu import home; home.paint()"
-    env = {**os.environ, "SWIFTBOX_LANG": "en"}
+    environment = {**os.environ, "SWIFTBOX_LANG": "en"}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     painted = [f"    {line}".rstrip() for line in done.stdout.splitlines()]
     assert "\n".join(painted) in README
 
 
 def test_every_verb_explains_itself_with_an_example() -> None:
-    for verb in ("run", "check", "new", "import", "download", "schema", "runs", "doctor", "demo"):
+    for verb in verbs():
         done = subprocess.run(
             [*COMMAND, verb, "--help"], capture_output=True, text=True, check=True
         )
@@ -315,35 +33,20 @@ def test_every_verb_explains_itself_with_an_example() -> None:
 
 
 def test_the_page_names_every_verb() -> None:
-    from swiftbox.cli.parser import parser
-
-    listed = parser().format_help()
-    for verb in re.findall(r"^    (\w+) ", listed, re.MULTILINE):
-        assert f"`{verb}" in README, verb
+    for verb in verbs():
+        assert f"`{verb}`" in README, verb
 
 
-def test_no_placeholder_is_left() -> None:
-    assert not re.findall(r"@[A-Z]+@", README)
+def verbs() -> list[str]:
+    """Return the verbs that `swiftbox --help` lists."""
+    listed = re.findall(r"^    ([a-z]+) ", parser().format_help(), re.MULTILINE)
+    assert len(listed) > 10
+    return listed
 
 
-CHAIN = (
-    "swiftbox new pipeline-lora -o chain.yaml train.dataset=my.jsonl",
-    "swiftbox run chain.yaml train.learning_rate=1e-4",
-)
-
-
-@pytest.mark.slow
-def test_a_chain_is_written_and_run_as_the_page_says(tmp_path: Path, tiny: Path) -> None:
-    write_chats(tmp_path / "my.jsonl", 8)
-    small = ("train.max_steps=1", f"train.model={tiny}", "train.hub=local", "train.val_size=0")
-    box(*shlex.split(CHAIN[0])[1:], *small, cwd=tmp_path)
-    chain = yaml.safe_load((tmp_path / "chain.yaml").read_text("utf-8"))
-    wanted = [one for one in chain["steps"] if one["name"] in ("train", "merge")]
-    assert wanted[0]["dataset"] == "my.jsonl"
-    wanted[1]["model"] = str(tiny)
-    content = yaml.safe_dump({**chain, "steps": wanted})
-    (tmp_path / "chain.yaml").write_text(content, encoding="utf-8")
-    box(*shlex.split(CHAIN[1])[1:], "output_dir=out", "--plain", cwd=tmp_path)
-    assert (tmp_path / "out/steps/02-merge/model/model.safetensors").is_file()
-    settled = (tmp_path / "out/steps/01-train/settled.yaml").read_text("utf-8")
-    assert "learning_rate: 0.0001" in settled
+def test_the_table_of_goals_names_every_preset() -> None:
+    table = README[README.index("| goal |") : README.index("## What is measured")]
+    named = set(re.findall(r"`([a-z0-9-]+)`", table))
+    # One of these has a sister in the table, the other is a step of pipelines.
+    assert set(presets()) - named <= {"dpo-full", "starter"}
+    assert named <= set(presets())

@@ -1,4 +1,4 @@
-"""The wheel brings what the checkout has: the presets, the backends table."""
+"""The wheel holds what the checkout has: presets, tables, the guide."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+SWIFTBOX = ROOT / "swiftbox"
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_presets_and_tables(tmp_path: Path) -> None:
+def test_the_wheel_holds_presets_tables_and_the_guide(tmp_path: Path) -> None:
     import shutil
 
     for name in ("swiftbox", "configs"):
@@ -29,11 +30,9 @@ def test_the_wheel_holds_presets_and_tables(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "swiftbox/devices/backends.csv" in names
-    inside = {str(path.relative_to(ROOT)) for path in (ROOT / "swiftbox").rglob("*.jsonl")}
-    assert inside | {"swiftbox/evaluation/page.css"} <= set(names)
-    assert {f"swiftbox/evaluation/sample/{one}/README.md" for one in ("ceval", "mmlu")} <= set(
-        names
-    )
+    data = (path for suffix in ("jsonl", "md", "css") for path in SWIFTBOX.rglob(f"*.{suffix}"))
+    assert {str(path.relative_to(ROOT)) for path in data} <= set(names)
+    assert {"swiftbox/guide/en/quantize.md", "swiftbox/guide/zh/quantize.md"} <= set(names)
     presets = {path.name for path in (ROOT / "configs").glob("*.yaml")}
     assert presets <= {name.rsplit("/", 1)[-1] for name in names if "/configs/" in name}
     assert not [name for name in names if name.startswith("tests")]
