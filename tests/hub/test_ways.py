@@ -13,6 +13,7 @@ from box import until
 from downloading import FIRST, Desk, same, shards
 from server import Fault, Repository, hub, nobody
 
+from swiftbox.guide.pages import path_of
 from swiftbox.hub.reach import address, endpoints_of, reachable
 
 
@@ -192,9 +193,9 @@ def test_a_subfolder_is_fetched_alone(tmp_path: Path) -> None:
         assert [one.file for one in found.log if one.file] == ["base/config.json"]
 
 
-def test_the_readmes_commands_do_what_they_say(tmp_path: Path) -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
-    lines = re.findall(r"^swiftbox (download .*)$", readme, re.MULTILINE)
+def test_the_commands_of_the_guide_do_what_they_say(tmp_path: Path) -> None:
+    page = path_of("download", "en").read_text("utf-8")
+    lines = re.findall(r"^swiftbox (download .*)$", page, re.MULTILINE)
     assert len(lines) == 2
     models = [Repository(f"Qwen/{name}", shards().files) for name in ("Qwen3-0.6B", "Qwen3-8B")]
     rows = Repository("AI-ModelScope/alpaca-gpt4-data-en", {"a.csv": b"a,b"}, kind="dataset")
