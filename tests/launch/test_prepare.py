@@ -1,0 +1,189 @@
+"""A launch looks once: plan, probe and rows, from the review to the child."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from launching import launch
+from made_up import made_up
+from tiny import write_chats, write_config
+
+from swiftbox.errors import ConfigError, DataError, RunError
+from swiftbox.launch import prepare as preparing
+from swiftbox.launch.fingerprint import fingerprint
+from swiftbox.launch.prepare import (
+    Prepared,
+    prepare,
+    prepare_loaded,
+    prepare_rerun,
+    prepare_resume,
+)
+from swiftbox.launch.record import record
+from swiftbox.runs import folder as run_folder
+from swiftbox.tasks import training_check
+from swiftbox.tasks.load import load, loads
+
+REPAINT_S = 0.1
+
+
+@pytest.fixture
+def training(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The YAML of a training of two steps on forty rows."""
+    monkeypatch.chdir(tmp_path)
+    rows = write_chats(tmp_path / "chat.jsonl", 40)
+    return write_config(tmp_path / "a.yaml", tiny, rows, output_dir="out", max_steps=2)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often this process planned a YAML, probed the machine and read the rows."""
+    counts: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            counts[name] += 1
+            return function(*arguments, **keywords)
+
+        return call
+
+    monkeypatch.setattr(preparing, "plan", counted("plan", preparing.plan))
+    monkeypatch.setattr(preparing, "probe", counted("probe", preparing.probe))
+    monkeypatch.setattr(training_check, "check_rows", counted("rows", training_check.check_rows))
+    return counts
+
+
+def replanned(previous: Prepared, path: Path) -> bool:
+    """Tell whether preparing the same YAML again does the work again."""
+    return prepare_loaded(load(path), previous=previous) is not previous
+
+
+@pytest.mark.slow
+def test_from_review_to_child_everything_is_looked_at_once(
+    training: Path, calls: Counter[str]
+) -> None:
+    reviewed = prepare_loaded(load(training))
+    repainted = prepare_loaded(load(training), previous=reviewed)
+    assert repainted is reviewed
+    assert launch(repainted) == 0
+    assert calls == {"plan": 1, "probe": 1, "rows": 1}
+
+
+def test_a_changed_setting_is_planned_again(training: Path, calls: Counter[str]) -> None:
+    reviewed = prepare(training)
+    changed = prepare_loaded(load(training, ["lora_rank=4"]), previous=reviewed)
+    assert changed.plan.config.model_dump()["lora_rank"] == 4
+    assert calls["plan"] == 2
+
+
+def test_changed_rows_are_read_again(training: Path, calls: Counter[str]) -> None:
+    reviewed = prepare(training)
+    with Path("chat.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"messages": []}\n')
+    with pytest.raises(DataError, match="1 of 41 rows is bad"):
+        prepare_loaded(load(training), previous=reviewed)
+    assert calls["rows"] == 2
+
+
+def test_a_changed_file_of_the_model_is_noticed(training: Path) -> None:
+    reviewed = prepare(training)
+    model = Path(reviewed.plan.config.model_dump()["model"])
+    assert not replanned(reviewed, training)
+    (model / "extra.json").write_text("{}", encoding="utf-8")
+    try:
+        assert replanned(reviewed, training)
+    finally:
+        (model / "extra.json").unlink()
+
+
+def test_what_a_run_writes_does_not_outdate_its_review(training: Path) -> None:
+    reviewed = prepare(training)
+    record(reviewed)
+    assert not replanned(reviewed, training)
+
+
+def test_a_folder_of_too_many_files_counts_as_changed(
+    training: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swiftbox.launch.fingerprint.MAX_FILES", 3)
+    reviewed = prepare(training)
+    assert reviewed.files is None
+    assert replanned(reviewed, training)
+
+
+def test_paths_in_front_of_a_count_or_a_name_are_watched(tmp_path: Path) -> None:
+    rows, rewards = tmp_path / "rows.jsonl", tmp_path / "rewards.py"
+    for path in (rows, rewards):
+        path.write_text("x", encoding="utf-8")
+    given = ["stage=grpo", "model=o/n", f"dataset={rows}#500", f"reward_funcs={rewards}:score"]
+    config = loads("", source="t", overrides=given).config
+    assert [Path(state[0]) for state in fingerprint(config) or ()] == [rewards, rows]
+
+
+def test_resume_and_rerun_prepare_the_same_type(training: Path) -> None:
+    ready = record(prepare(training))
+    run_folder.update_state(ready.folder, status="stopped", pid=None, supervisor=None)
+    resumed, repeated = prepare_resume(ready.folder), prepare_rerun(ready.folder)
+    assert (resumed.resumes, repeated.resumes) == (ready.folder, None)
+    for prepared in (resumed, repeated):
+        assert isinstance(prepared, Prepared)
+        assert prepared.rows is not None
+        assert prepared.rows.rows == 40
+        assert prepared.estimate is not None
+    assert record(resumed).folder == ready.folder
+    assert record(repeated).folder == ready.folder.with_name("out-2")
+
+
+def test_a_running_run_is_neither_resumed_nor_overwritten(training: Path) -> None:
+    ready = record(prepare(training))  # recorded by this process, which lives
+    with pytest.raises(RunError, match="out is still running"):
+        prepare_resume(ready.folder)
+    assert record(prepare(training)).folder == ready.folder.with_name("out-2")
+
+
+def test_the_child_learns_which_rows_were_checked(training: Path) -> None:
+    ready = record(prepare(training))
+    checked = json.loads((ready.folder / run_folder.ROWS).read_text("utf-8"))
+    assert (checked["stage"], checked["rows"], checked["bad"]) == ("sft", 40, 0)
+    rows = Path("chat.jsonl").resolve()
+    status = rows.stat()
+    assert [str(rows), status.st_size, status.st_mtime_ns] in checked["files"]
+
+
+def test_a_plan_for_another_machine_is_not_probed_for(training: Path, calls: Counter[str]) -> None:
+    prepared = prepare(training, machine=made_up("cpu"))
+    assert prepared.machine == made_up("cpu")
+    assert calls["probe"] == 0
+
+
+def test_all_problems_are_one_error(training: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        prepare(training, ["template=none.jinja", "adapter=./none"])
+    assert "template: no file none.jinja" in error.value.message
+    assert "adapter" in error.value.message
+
+
+@pytest.mark.slow
+def test_an_unchanged_review_of_many_rows_repaints_at_once(
+    tmp_path: Path, tiny: Path, calls: Counter[str]
+) -> None:
+    row = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}'
+    rows = tmp_path / "many.jsonl"
+    rows.write_text(f"{row}\n" * 300_000, encoding="utf-8")
+    path = write_config(tmp_path / "a.yaml", tiny, rows, output_dir=str(tmp_path / "out"))
+    loaded = load(path)
+    reviewed = prepare_loaded(loaded)
+    assert reviewed.rows is not None
+    assert reviewed.rows.rows == 300_000
+    times = []
+    for _ in range(5):  # the best of five: another process may take the processor meanwhile
+        began = time.perf_counter()
+        assert prepare_loaded(loaded, previous=reviewed) is reviewed
+        times.append(time.perf_counter() - began)
+    assert min(times) < REPAINT_S, times
+    assert calls == {"plan": 1, "probe": 1, "rows": 1}
