@@ -13,10 +13,10 @@ import torch
 from tiny import train_tokenizer
 from transformers import AutoModelForCausalLM
 
-from swiftbox.core.data.encode import encode_judged, encode_pairs
-from swiftbox.core.data.samples import Judged, Pair
-from swiftbox.core.losses.readout import readout_of
-from swiftbox.core.losses.terms import Context
+from swiftbox.core.data.encode import encode_labeled_answers, encode_pairs
+from swiftbox.core.data.samples import LabeledAnswer, PreferencePair
+from swiftbox.core.losses.log_prob_reader import reader_for
+from swiftbox.core.losses.terms import LossContext
 from swiftbox.data.example import Example, Message
 from swiftbox.methods import METHODS
 
@@ -42,16 +42,16 @@ def examples(count: int, seed: int = 0) -> list[Example]:
     return made
 
 
-def pairs(count: int, seed: int = 0, **more: Any) -> list[Pair]:
+def pairs(count: int, seed: int = 0, **more: Any) -> list[PreferencePair]:
     return encode_pairs(examples(count, seed), train_tokenizer(), **more)
 
 
-def judged(count: int, seed: int = 0) -> list[Judged]:
+def judged(count: int, seed: int = 0) -> list[LabeledAnswer]:
     made = [
         Example(messages=one.messages if at % 2 else one.rejected, label=bool(at % 2))
         for at, one in enumerate(examples(count, seed))
     ]
-    return encode_judged(made, train_tokenizer())
+    return encode_labeled_answers(made, train_tokenizer())
 
 
 def load(folder: Path, **more: Any) -> Any:
@@ -60,13 +60,13 @@ def load(folder: Path, **more: Any) -> Any:
     )
 
 
-def context(model: Any, stage: str, reference: Any = None, **settings: Any) -> Context:
+def context(model: Any, stage: str, reference: Any = None, **settings: Any) -> LossContext:
     values = {
         name: field.get_default(call_default_factory=True)
         for name, field in METHODS[stage].config.model_fields.items()
         if not field.is_required()
     }
-    return Context(SimpleNamespace(**values | settings), readout_of(model), reference)
+    return LossContext(SimpleNamespace(**values | settings), reader_for(model), reference)
 
 
 def padded(rows: list[Any]) -> dict[str, torch.Tensor]:

@@ -88,6 +88,7 @@ def print_rows(data: Mapping[str, Any]) -> None:
 
 def encode(path: Path) -> Event:
     """Return the `data` event of a YAML's rows, or its error; only the child calls this."""
+    from swiftbox.core.data.cache import ExampleEncoder
     from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
     from swiftbox.methods import METHODS
     from swiftbox.tasks.load import load, of_training
@@ -102,7 +103,8 @@ def encode(path: Path) -> Event:
         config = of_training(load(path).config)
         method = METHODS[config.model_dump()["stage"]]
         tokenizer = load_tokenizer(Path(config.model).expanduser(), config)
-        prepare_rows(config, method, tokenizer, sources_of(config), keep)
+        encoder = ExampleEncoder(method.name, method.encode, tokenizer, config)
+        prepare_rows(encoder, sources_of(config), keep)
     except UserError as error:
         return {"error": error.message, "hint": error.hint}
     return answer

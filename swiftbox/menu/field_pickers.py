@@ -29,7 +29,7 @@ def _models(config_class: type[TaskConfig], machine: MachineSource) -> OptionSou
 
 def _datasets(config_class: type[TaskConfig], _machine: MachineSource) -> OptionSource:
     stage = config_class.model_fields.get("stage")
-    plain_text = stage is not None and not METHODS[stage.default].chats
+    plain_text = stage is not None and not METHODS[stage.default].needs_template
     return DatasetOptions(plain_text=plain_text)
 
 

@@ -1,4 +1,4 @@
-"""The training methods: one file each, and one explicit table."""
+"""The training methods: one file for each, listed in one table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Direct preference optimization (arXiv:2305.18290) and its relatives. Shapes: B pairs."""
+"""Direct preference optimization (arXiv:2305.18290) and its variants. Shapes: B pairs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from swiftbox.config.fields import setting
 from swiftbox.config.groups import as_list
 from swiftbox.config.preference import BetaField, ReferenceField, SharingField, SmoothingField
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.losses.terms import Context, Terms
+from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.language import text
 from swiftbox.methods.method import Method
-from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, watched
+from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, reward_metrics
 
 Loss = Literal[
     "sigmoid", "hinge", "ipo", "robust", "apo_zero", "apo_down", "sppo", "exo_pair", "sft"
 ]
 
 SMOOTHED = ("robust", "exo_pair")
-"""Losses that mean nothing without a share of wrong labels."""
+"""Losses that need a label_smoothing above 0."""
 
 
 class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainConfig):
@@ -31,7 +31,7 @@ class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainCo
     stage: Literal["dpo"] = setting(
         "dpo",
         label_zh="训练阶段",
-        en="dpo: learn from pairs of a better and a worse answer",
+        en="dpo: learn preferences from pairs of a better and a worse answer",
         zh="dpo：从“更好/更差”的回答对中学习偏好",
         section="method",
         essential=True,
@@ -39,21 +39,21 @@ class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainCo
     loss_type: Loss | list[Loss] = setting(
         "sigmoid",
         label_zh="损失类型",
-        en="which loss: sigmoid is DPO's own; a list adds several up, see loss_weights",
+        en="loss function; sigmoid is the original DPO; a list sums several, see loss_weights",
         zh="损失类型：sigmoid 为 DPO 原始损失；列表表示多个损失相加，见 loss_weights",
         section="method",
     )
     loss_weights: list[float] = setting(
         [],
         label_zh="损失权重",
-        en="weights of the losses in loss_type; all 1 when empty",
+        en="weights of the losses in loss_type; empty: all 1",
         zh="loss_type 中各损失的权重；留空均为 1",
         section="method",
     )
     rpo_alpha: float = setting(
         0.0,
         label_zh="似然项权重",
-        en="weight of the likelihood of the chosen answer beside the preference (RPO)",
+        en="weight of an additional likelihood term of the chosen answer (RPO)",
         zh="在偏好损失之外加上被选回答似然项的权重（RPO）",
         section="method",
         ge=0,
@@ -61,8 +61,8 @@ class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainCo
     reference_free: bool = setting(
         False,
         label_zh="不用参考模型",
-        en="use no reference policy: every answer is as likely as any other to it",
-        zh="不使用参考模型",
+        en="use no reference policy; equivalent to a uniform one",
+        zh="不使用参考模型（等价于均匀分布）",
         section="method",
     )
 
@@ -94,32 +94,32 @@ class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainCo
         return self
 
 
-def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
+def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
     """Return the summed losses of the batch's pairs."""
-    from swiftbox.core.losses.preferences import DPO_LOSSES, Ratios
+    from swiftbox.core.losses.preferences import DPO_LOSSES, LogRatios
     from swiftbox.core.losses.scoring import scores
 
     config, pairs = context.config, count(batch)
     rest = {key: value for key, value in batch.items() if key not in ("margin", "reference")}
     reference = 0.0
     if not config.reference_free:
-        reference = context.reference.sums(model, batch, rest, context.readout, 2 * pairs)  # (2B,)
-    policy = scores(model, rest, context.readout, sequences=2 * pairs)
+        reference = context.reference.sums(model, batch, rest, context.reader, 2 * pairs)  # (2B,)
+    policy = scores(model, rest, context.reader, sequences=2 * pairs)
     ratios = policy.sums - reference  # (2B,)
-    both = Ratios(ratios[:pairs], ratios[pairs:], policy.lengths[:pairs], policy.lengths[pairs:])
+    both = LogRatios(ratios[:pairs], ratios[pairs:], policy.lengths[:pairs], policy.lengths[pairs:])
     total = 0.0
-    for name, weight in weighted(config):
+    for name, weight in weighted_losses(config):
         if name == "sft":
             total = total + weight * likelihood_loss(policy, pairs)
         else:
             losses = DPO_LOSSES[name](both, config.beta, config.label_smoothing)  # (B,)
             total = total + weight * losses.sum()
-    metrics = watched(config.beta * both.chosen, config.beta * both.rejected)
-    return Terms(total, pairs, metrics)
+    metrics = reward_metrics(config.beta * both.chosen, config.beta * both.rejected)
+    return LossTerms(total, pairs, metrics)
 
 
-def weighted(config: Any) -> Sequence[tuple[str, float]]:
-    """Return the losses of a config with their weights."""
+def weighted_losses(config: Any) -> Sequence[tuple[str, float]]:
+    """Return the names and weights of a config's losses."""
     losses = as_list(config.loss_type)
     weights = config.loss_weights or [1.0] * len(losses)
     likelihood = [("sft", config.rpo_alpha)] if config.rpo_alpha else []
@@ -134,7 +134,7 @@ DPO = Method(
     collate,
     loss,
     count,
-    shares=True,
+    shares_prompts=True,
     reference="fixed",
-    rates=(1.0e-5, 1.0e-6),
+    learning_rates=(1.0e-5, 1.0e-6),
 )

@@ -1,7 +1,7 @@
-"""Group relative policy optimization (arXiv:2402.03300) and its kin: answers made while training.
+"""Group relative policy optimization (arXiv:2402.03300) and its variants, by TRL (the rl extra).
 
-The loop is TRL's (an optional extra): the model answers every prompt several times, reward
-functions judge the answers, and those better than their group's mean become likelier.
+The model answers every prompt several times, reward functions score the answers, and the answers
+that are better than the mean of their group become more likely.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class GrpoConfig(TrainConfig):
     stage: Literal["grpo"] = setting(
         "grpo",
         label_zh="训练阶段",
-        en="grpo: the model answers prompts and reward functions judge; needs the rl extra",
+        en="grpo: learn from the model's answers, scored by reward functions; needs the rl extra",
         zh="grpo：模型自行回答提示，由奖励函数评分；需要 rl 扩展",
         section="method",
         essential=True,
     )
     reward_funcs: str | list[str] = setting(
         label_zh="奖励函数",
-        en="what judges answers: accuracy, format, length, or my_rewards.py:name; or a list",
+        en="reward functions: accuracy, format, length, or my_rewards.py:name; or a list",
         zh="评分函数：accuracy、format、length 或 my_rewards.py:函数名；也可以是列表",
         section="method",
         essential=True,
@@ -41,7 +41,7 @@ class GrpoConfig(TrainConfig):
     reward_weights: list[float] = setting(
         [],
         label_zh="奖励权重",
-        en="weights of the reward functions; all 1 when empty",
+        en="weights of the reward functions; empty: all 1",
         zh="各奖励函数的权重；留空均为 1",
         section="method",
     )
@@ -57,7 +57,7 @@ class GrpoConfig(TrainConfig):
     num_generations: int = setting(
         8,
         label_zh="每题回答数",
-        en="answers made to every prompt",
+        en="answers generated for every prompt",
         zh="每个提示生成的回答数",
         section="method",
         essential=True,
@@ -66,7 +66,7 @@ class GrpoConfig(TrainConfig):
     max_completion_length: int = setting(
         256,
         label_zh="最大回答长度",
-        en="longest answer in tokens",
+        en="maximum length of an answer in tokens",
         zh="回答的最大 token 数",
         section="method",
         essential=True,
@@ -75,7 +75,7 @@ class GrpoConfig(TrainConfig):
     temperature: float = setting(
         1.0,
         label_zh="采样温度",
-        en="how varied answers are",
+        en="sampling temperature; higher values give more varied answers",
         zh="采样温度：回答的多样程度",
         section="method",
         gt=0,
@@ -84,7 +84,7 @@ class GrpoConfig(TrainConfig):
     top_p: float = setting(
         1.0,
         label_zh="核采样阈值",
-        en="tokens are drawn from the likeliest that have this share together",
+        en="sample only from the most likely tokens whose total probability reaches this value",
         zh="只从累计概率达到此值的最可能 token 中采样",
         section="method",
         gt=0,
@@ -93,15 +93,15 @@ class GrpoConfig(TrainConfig):
     beta: float = setting(
         0.0,
         label_zh="KL 权重",
-        en="weight of the divergence from the starting model; 0 needs no reference",
-        zh="与起始模型的散度权重；0 表示不用参考模型",
+        en="weight of the KL divergence from the starting model; 0: no reference model",
+        zh="与起始模型的 KL 散度权重；0 表示不用参考模型",
         section="method",
         ge=0,
     )
     epsilon: float = setting(
         0.2,
         label_zh="裁剪范围",
-        en="how far the likelihood ratio may move in one step",
+        en="clipping range of the probability ratio in one step",
         zh="每步概率比的裁剪范围",
         section="method",
         gt=0,
@@ -123,17 +123,24 @@ class GrpoConfig(TrainConfig):
 
 
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:  # noqa: ARG001
-    """Render the prompts with the words that call for an answer."""
+    """Encode the prompts with the generation prompt appended."""
     from swiftbox.core.data.encode import encode_prompts
 
     return list(encode_prompts(examples, tokenizer))
 
 
-def judges(config: Any) -> list[Any]:
-    """Return the reward functions; those of a file of the user's are loaded here."""
+def reward_functions(config: Any) -> list[Any]:
+    """Return the reward functions of a config; user files are loaded here."""
     from swiftbox.core.losses.reward_functions import load
 
     return [load(name) for name in as_list(config.reward_funcs)]
 
 
-GRPO = Method("grpo", GrpoConfig, True, encode, judges=judges, rates=(1.0e-5, 1.0e-6))
+GRPO = Method(
+    "grpo",
+    GrpoConfig,
+    True,
+    encode,
+    reward_functions=reward_functions,
+    learning_rates=(1.0e-5, 1.0e-6),
+)

@@ -1,7 +1,7 @@
-"""Kahneman-Tversky optimization (arXiv:2402.01306): single answers, desirable or not.
+"""Kahneman-Tversky optimization (arXiv:2402.01306) from single answers, desirable or not.
 
-Shapes: S answers of a batch. The reference point is the mean log-ratio of prompts with answers
-of other prompts of the batch; it has no gradient.
+Shapes: S answers of a batch. The reference point is the mean log-ratio of prompts paired with the
+answers of other prompts of the batch; it has no gradient.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from swiftbox.config.fields import setting
 from swiftbox.config.preference import BetaField
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.losses.terms import Context, Terms
+from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
 
 
@@ -30,48 +30,48 @@ class KtoConfig(BetaField, TrainConfig):
     loss_type: Literal["kto", "apo_zero_unpaired"] = setting(
         "kto",
         label_zh="损失类型",
-        en="kto, or apo_zero_unpaired, which has no reference point and takes batches of one",
+        en="kto, or apo_zero_unpaired, which has no reference point and allows a batch size of 1",
         zh="kto，或无参考点、批大小可为 1 的 apo_zero_unpaired",
         section="method",
     )
     desirable_weight: float = setting(
         1.0,
         label_zh="好回答权重",
-        en="weight of good answers; with the weight of bad ones it evens out their numbers",
-        zh="好回答的权重；与坏回答的权重一起平衡数量",
+        en="weight of good answers; raise it if there are fewer good answers than bad ones",
+        zh="好回答的权重；好回答较少时可调高",
         section="method",
         gt=0,
     )
     undesirable_weight: float = setting(
         1.0,
         label_zh="坏回答权重",
-        en="weight of bad answers",
-        zh="坏回答的权重",
+        en="weight of bad answers; raise it if there are fewer bad answers than good ones",
+        zh="坏回答的权重；坏回答较少时可调高",
         section="method",
         gt=0,
     )
 
 
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:  # noqa: ARG001
-    """Tokenize conversations; what is said after the last user's turn is judged."""
-    from swiftbox.core.data.encode import encode_judged
+    """Tokenize conversations; the label applies to the answer after the last user turn."""
+    from swiftbox.core.data.encode import encode_labeled_answers
 
-    return list(encode_judged(examples, tokenizer))
+    return list(encode_labeled_answers(examples, tokenizer))
 
 
 def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
-    """Join answers to a batch, and prompts with the answer of the one before for the KL."""
+    """Collate answers, and for the KL estimate prompts with the answers of other prompts."""
     import torch
 
-    from swiftbox.core.losses.kto_baseline import mismatched
-    from swiftbox.core.losses.scoring import Strand, scored_batch
+    from swiftbox.core.losses.kto_baseline import mismatched_rows
+    from swiftbox.core.losses.scoring import PrefixGroup, scored_batch
 
-    judged = [one for unit in units for one in unit]
-    rows = [one.row for one in judged]
-    strands = [Strand((at,)) for at in range(len(rows))]
-    batch = scored_batch(rows, strands, layout)
-    batch["label"] = torch.tensor([one.label for one in judged])  # (S,)
-    batch["mismatched"] = scored_batch(mismatched(rows), strands, layout)
+    answers = [answer for unit in units for answer in unit]
+    rows = [answer.row for answer in answers]
+    groups = [PrefixGroup((number,)) for number in range(len(rows))]
+    batch = scored_batch(rows, groups, layout)
+    batch["label"] = torch.tensor([answer.label for answer in answers])  # (S,)
+    batch["mismatched"] = scored_batch(mismatched_rows(rows), groups, layout)
     return batch
 
 
@@ -80,23 +80,23 @@ def count(batch: Mapping[str, Any]) -> int:
     return len(batch["label"])
 
 
-def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
-    """Return the summed, weighted losses of the batch's answers."""
+def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
+    """Return the weighted sum of the losses of the batch's answers."""
     import torch
 
-    from swiftbox.core.losses.kto_baseline import divergence
+    from swiftbox.core.losses.kto_baseline import kl_estimate
     from swiftbox.core.losses.preferences import kto
     from swiftbox.core.losses.scoring import scores
 
     config, answers = context.config, count(batch)
     rest = {key: value for key, value in batch.items() if key not in ("label", "mismatched")}
     label = batch["label"]  # (S,)
-    reference = context.reference.sums(model, batch, rest, context.readout, answers)  # (S,)
-    point = torch.zeros((), device=label.device)
+    reference = context.reference.sums(model, batch, rest, context.reader, answers)  # (S,)
+    reference_point = torch.zeros((), device=label.device)
     if config.loss_type == "kto":
-        point = divergence(model, batch["mismatched"], context, answers)  # ()
-    ratios = scores(model, rest, context.readout, sequences=answers).sums - reference  # (S,)
-    losses = kto(ratios, label, point, config.beta)  # (S,)
+        reference_point = kl_estimate(model, batch["mismatched"], context, answers)  # ()
+    ratios = scores(model, rest, context.reader, sequences=answers).sums - reference  # (S,)
+    losses = kto(ratios, label, reference_point, config.beta)  # (S,)
     weight = torch.where(label, config.desirable_weight, config.undesirable_weight)
     rewards = config.beta * ratios.detach()  # (S,)
     metrics = {
@@ -104,9 +104,9 @@ def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
         "rewards/desirable#": label.sum(),
         "rewards/undesirable": rewards[~label].sum(),
         "rewards/undesirable#": (~label).sum(),
-        "kl": point * answers,
+        "kl": reference_point * answers,
     }
-    return Terms((weight * losses).sum(), answers, metrics)
+    return LossTerms((weight * losses).sum(), answers, metrics)
 
 
 KTO = Method(
@@ -118,5 +118,5 @@ KTO = Method(
     loss,
     count,
     reference="by batch",
-    rates=(1.0e-5, 1.0e-6),
+    learning_rates=(1.0e-5, 1.0e-6),
 )

@@ -1,4 +1,4 @@
-"""What a training method gives the trainer: its options, and how rows become a loss."""
+"""A training method: its options, and how it turns examples into a loss."""
 
 from __future__ import annotations
 
@@ -8,50 +8,51 @@ from typing import Any, Literal
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE
-from swiftbox.core.losses.terms import Context, Terms
+from swiftbox.core.losses.terms import LossContext, LossTerms
 
 SMALL, LARGE = 1.5e9, 3.0e10
-"""Parameters below which models bear larger steps, and above which they want smaller ones."""
+"""Numbers of parameters below which learning rates are doubled, and above which halved."""
 
 
 @dataclass(frozen=True)
 class Method:
     """One training method.
 
-    `encode(examples, tokenizer, config)` gives samples of tokens;
-    `collate(units, layout)` joins units of one or more samples to a batch of tensors;
-    `loss(model, batch, context)` gives the Terms of a batch;
-    `count(batch)` gives their number before the loss is known.
-    an online method has `judges(config)` instead of the last three.
+    `encode(examples, tokenizer, config)` returns samples of tokens;
+    `collate(units, layout)` collates units of one or more samples into a batch of tensors;
+    `loss(model, batch, context)` returns the LossTerms of a batch;
+    `count(batch)` returns the number of terms before the loss is computed.
+    An online method has `reward_functions(config)` instead of the last three.
     Heavy modules are imported inside the functions.
     """
 
     name: str
     config: type[TrainConfig]
-    chats: bool
+    needs_template: bool
     """Whether rows are conversations, which need a chat template."""
     encode: Callable[..., list[Any]]
     collate: Callable[[Sequence[Any], str], dict[str, Any]] | None = None
-    loss: Callable[[Any, dict[str, Any], Context], Terms] | None = None
+    loss: Callable[[Any, dict[str, Any], LossContext], LossTerms] | None = None
     count: Callable[[Mapping[str, Any]], int] | None = None
-    shares: bool = False
-    """Whether a sample has two answers to one prompt, which can be computed once."""
+    shares_prompts: bool = False
+    """Whether a sample is a pair of answers to a prompt, which can be computed once."""
     reference: Literal["none", "fixed", "by batch"] = "none"
-    """Whether the loss looks at a reference policy; `fixed` log-probabilities are each row's own
-    and can be precomputed, those `by batch` depend on the rows beside it."""
+    """How the loss uses a reference policy. `fixed`: log-probabilities of each row, which can be
+    precomputed; `by batch`: they also depend on the other rows of the batch."""
     head: Literal["language", "score"] = "language"
-    rates: tuple[float, float] = (1.0e-4, 1.0e-5)
-    """Usual learning rates for models of some billions of parameters: of adapters, of weights."""
-    judges: Callable[[Any], list[Any]] | None = None
-    """Gives the reward functions of an online method: the model's own answers are what it learns
-    from, made and weighed by an engine that brings its own loss."""
+    learning_rates: tuple[float, float] = (1.0e-4, 1.0e-5)
+    """Usual peak learning rates of adapters and of full weights, for models of 1.5 to 30 billion
+    parameters."""
+    reward_functions: Callable[[Any], list[Any]] | None = None
+    """Returns the reward functions of an online method, which learns from the model's own answers;
+    TRL generates them and computes the loss."""
 
     def learning_rate(self, tuner_type: str, parameters: float | None = None) -> float:
-        """Return the usual peak learning rate for a tuner; small models take more, large less.
+        """Return the usual peak learning rate of a tuner, higher for small models, lower for large.
 
-        `parameters` is their number; None: of some billions.
+        `parameters` is the number of parameters; None: between SMALL and LARGE.
         """
-        rate = self.rates[tuner_type in WHOLE]
+        rate = self.learning_rates[tuner_type in WHOLE]
         if parameters is None:
             return rate
         if parameters < SMALL:

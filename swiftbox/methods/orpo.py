@@ -1,7 +1,7 @@
-"""Odds ratio preference optimization (arXiv:2403.07691): likelihood and preference in one step.
+"""Odds ratio preference optimization (arXiv:2403.07691): likelihood plus preference, no reference.
 
 Shapes: B pairs. The likelihood covers the chosen answer, as in the paper's eq. 6; train_on_prompt
-adds the prompt, as TRL does.
+adds the prompt, as in TRL.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, Literal
 from swiftbox.config.fields import setting
 from swiftbox.config.preference import SharingField
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.losses.terms import Context, Terms
+from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
-from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, watched
+from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, reward_metrics
 
 
 class OrpoConfig(SharingField, TrainConfig):
@@ -30,7 +30,7 @@ class OrpoConfig(SharingField, TrainConfig):
     beta: float = setting(
         0.1,
         label_zh="偏好损失权重",
-        en="weight of the odds ratio beside the likelihood (the paper's lambda)",
+        en="weight of the odds ratio term relative to the likelihood (lambda in the paper)",
         zh="胜率比损失相对似然损失的权重（论文中的 lambda）",
         section="method",
         essential=True,
@@ -39,7 +39,7 @@ class OrpoConfig(SharingField, TrainConfig):
     )
 
 
-def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
+def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
     """Return the summed losses of the batch's pairs."""
     from torch.nn.functional import logsigmoid
 
@@ -48,13 +48,21 @@ def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
 
     beta, pairs = context.config.beta, count(batch)
     rest = {key: value for key, value in batch.items() if key != "margin"}
-    policy = scores(model, rest, context.readout, sequences=2 * pairs)
+    policy = scores(model, rest, context.reader, sequences=2 * pairs)
     chosen, rejected = policy.means[:pairs], policy.means[pairs:]  # (B,)
     preference = -beta * logsigmoid(log_odds_ratio(chosen, rejected))  # (B,)
     total = likelihood_loss(policy, pairs) + preference.sum()
-    return Terms(total, pairs, watched(beta * chosen, beta * rejected))
+    return LossTerms(total, pairs, reward_metrics(beta * chosen, beta * rejected))
 
 
 ORPO = Method(
-    "orpo", OrpoConfig, True, encode, collate, loss, count, shares=True, rates=(5.0e-5, 8.0e-6)
+    "orpo",
+    OrpoConfig,
+    True,
+    encode,
+    collate,
+    loss,
+    count,
+    shares_prompts=True,
+    learning_rates=(5.0e-5, 8.0e-6),
 )

@@ -1,4 +1,4 @@
-"""What all methods that learn from pairs of answers have in common."""
+"""Encoding, collation, metrics and the likelihood term of methods that learn from pairs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from swiftbox.config.train import TrainConfig
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:
     """Tokenize both conversations of every example; only the answers are scored.
 
-    With train_on_prompt a likelihood term beside the preference covers the prompt too.
+    With train_on_prompt the likelihood term, if the loss has one, includes the prompt.
     """
     from swiftbox.core.data.encode import encode_pairs
 
@@ -19,17 +19,17 @@ def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list
 
 
 def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
-    """Join pairs to a batch; what was precomputed of them goes along."""
+    """Collate pairs into a batch, with their precomputed reference scores, if any."""
     import torch
 
     from swiftbox.core.losses.scoring import pair_batch
 
     pairs = [pair for unit in units for pair in unit]
     batch = pair_batch(pairs, layout)
-    batch["margin"] = torch.tensor([one.margin for one in pairs])  # (B,)
-    known = [one.reference for one in pairs if one.reference is not None]
-    if len(known) == len(pairs):
-        batch["reference"] = torch.tensor(known).T.flatten()  # (2B,), the chosen ones first
+    batch["margin"] = torch.tensor([pair.margin for pair in pairs])  # (B,)
+    reference = [pair.reference for pair in pairs if pair.reference is not None]
+    if len(reference) == len(pairs):
+        batch["reference"] = torch.tensor(reference).T.flatten()  # (2B,), the chosen ones first
     return batch
 
 
@@ -38,8 +38,8 @@ def count(batch: Mapping[str, Any]) -> int:
     return len(batch["margin"])
 
 
-def watched(chosen: Any, rejected: Any) -> dict[str, Any]:
-    """Return the sums worth watching of the rewards of both answers.  # (B,), (B,)"""
+def reward_metrics(chosen: Any, rejected: Any) -> dict[str, Any]:
+    """Return the sums of the metrics of the rewards of both answers.  # (B,), (B,)"""
     chosen, rejected = chosen.detach(), rejected.detach()
     return {
         "rewards/chosen": chosen.sum(),
@@ -50,9 +50,9 @@ def watched(chosen: Any, rejected: Any) -> dict[str, Any]:
 
 
 def likelihood_loss(scores: Any, pairs: int) -> Any:
-    """Return the cross-entropy per token of the batch's chosen answers, once for every pair.
+    """Return the mean cross-entropy of the chosen answers' tokens, times the number of pairs.
 
-    The mean is over the tokens of the batch, as in TRL; with train_on_prompt the prompt counts.
+    The mean is over the tokens of the batch, as in TRL; with train_on_prompt it includes prompts.
     """
     nll = -scores.likelihood[:pairs].sum() / scores.learned[:pairs].sum()
     return nll * pairs

@@ -1,4 +1,4 @@
-"""Continued pretraining: every token of raw text is learned; long documents become several rows."""
+"""Continued pretraining: learns every token of raw text; long documents become several rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from swiftbox.config.fields import setting
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.losses.terms import Context, Terms
+from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
 
 
@@ -28,26 +28,26 @@ def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list
     """Tokenize texts, each ended with the end-of-text token and split at max_length."""
     from swiftbox.core.data.encode import encode_texts
 
-    return list(encode_texts([one.text for one in examples], tokenizer, config.max_length))
+    return list(encode_texts([example.text for example in examples], tokenizer, config.max_length))
 
 
 def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
-    """Join rows to a batch."""
+    """Collate rows into a batch."""
     from swiftbox.core.data.batches import collate_rows
 
     return collate_rows(units, layout)
 
 
-def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
-    """Return the summed cross-entropy of the next token, and the number of tokens."""
+def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
+    """Return the summed next-token cross-entropy and the number of tokens."""
     from swiftbox.core.losses.cross_entropy import next_token_losses
 
-    losses = next_token_losses(model, batch, context.readout, uniform=True)  # (M,)
-    return Terms(losses.sum(), losses.numel())
+    losses = next_token_losses(model, batch, context.reader, uniform=True)  # (M,)
+    return LossTerms(losses.sum(), losses.numel())
 
 
 def count(batch: Mapping[str, Any]) -> int:
-    """Count the tokens that are learned."""
+    """Count the learned tokens."""
     from swiftbox.core.losses.cross_entropy import learned_tokens
 
     return learned_tokens(batch)

@@ -1,4 +1,4 @@
-"""Reward models: scores from pairs (Bradley-Terry, arXiv:2203.02155). Shapes: B pairs."""
+"""Reward models trained on pairs (Bradley-Terry, arXiv:2203.02155). Shapes: B pairs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from swiftbox.config.fields import setting
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.losses.terms import Context, Terms
+from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
-from swiftbox.methods.pairs import count, watched
+from swiftbox.methods.pairs import count, reward_metrics
 
 
 class RewardConfig(TrainConfig):
@@ -18,7 +18,7 @@ class RewardConfig(TrainConfig):
     stage: Literal["reward"] = setting(
         "reward",
         label_zh="训练阶段",
-        en="reward: train a model that scores answers, from pairs",
+        en="reward: train a model that scores answers, from pairs of answers",
         zh="reward：用回答对训练给回答打分的奖励模型",
         section="method",
         essential=True,
@@ -41,33 +41,41 @@ def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list
 
 
 def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
-    """Join pairs to a batch with the place of every sequence's last token."""
+    """Collate pairs into a batch with the index of every sequence's last token."""
     import torch
 
-    from swiftbox.core.losses.reward_head import ending_batch
+    from swiftbox.core.losses.reward_head import last_token_batch
 
     pairs = [pair for unit in units for pair in unit]
-    rows = [one.chosen for one in pairs] + [one.rejected for one in pairs]
-    batch = ending_batch(rows, layout)
-    batch["margin"] = torch.tensor([one.margin for one in pairs])  # (B,)
+    rows = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    batch = last_token_batch(rows, layout)
+    batch["margin"] = torch.tensor([pair.margin for pair in pairs])  # (B,)
     return batch
 
 
-def loss(model: Any, batch: dict[str, Any], context: Context) -> Terms:
+def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
     """Return the summed losses of the batch's pairs."""
     from swiftbox.core.losses.preferences import bradley_terry
     from swiftbox.core.losses.reward_head import rewards
 
-    pairs, centred = count(batch), context.config.center_rewards_coefficient
-    inputs = {key: value for key, value in batch.items() if key not in ("margin", "places")}
-    found = rewards(model, inputs, batch["places"])  # (2B,)
-    chosen, rejected = found[:pairs], found[pairs:]
+    pairs, centering = count(batch), context.config.center_rewards_coefficient
+    inputs = {key: value for key, value in batch.items() if key not in ("margin", "indices")}
+    scores = rewards(model, inputs, batch["indices"])  # (2B,)
+    chosen, rejected = scores[:pairs], scores[pairs:]
     losses = bradley_terry(chosen, rejected, batch["margin"])  # (B,)
-    if centred:
-        losses = losses + centred * (chosen + rejected) ** 2
-    return Terms(losses.sum(), pairs, watched(chosen, rejected))
+    if centering:
+        losses = losses + centering * (chosen + rejected) ** 2
+    return LossTerms(losses.sum(), pairs, reward_metrics(chosen, rejected))
 
 
 REWARD = Method(
-    "reward", RewardConfig, True, encode, collate, loss, count, head="score", rates=(5.0e-5, 5.0e-6)
+    "reward",
+    RewardConfig,
+    True,
+    encode,
+    collate,
+    loss,
+    count,
+    head="score",
+    learning_rates=(5.0e-5, 5.0e-6),
 )

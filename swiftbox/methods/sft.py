@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the assistant's turns of a conversation are learned."""
+"""Supervised fine-tuning: learns the assistant's turns of conversations."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class SftConfig(TrainConfig):
 
 
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:
-    """Render conversations with the tokenizer's own template; mark what the assistant says."""
+    """Render conversations with the tokenizer's template; label the assistant's turns."""
     from swiftbox.core.data.encode import Chat, encode_chats
 
-    chats = [Chat(one.messages, one.tools) for one in examples]
+    chats = [Chat(example.messages, example.tools) for example in examples]
     return list(encode_chats(chats, tokenizer, train_on_prompt=config.train_on_prompt))
 
 

@@ -233,7 +233,7 @@ def _require_known_to_engine(config: TrainConfig, values: Mapping[str, Any]) -> 
 def _require_online(config: TrainConfig, machine: Machine, devices: int) -> None:
     """Raise when the engine of an online method is missing, or its groups do not fill batches."""
     values = config.model_dump()
-    if METHODS[values["stage"]].judges is None:
+    if METHODS[values["stage"]].reward_functions is None:
         return
     if "trl" not in machine.versions:
         raise MachineError(
@@ -303,8 +303,9 @@ def _require_reporters(config: TrainConfig, machine: Machine) -> None:
 def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     """Train in this process; return the folder of the trained model, None when stopped early."""
     gc.disable()  # imports make no garbage; looking for it among their objects costs a second
-    from swiftbox.core.training.parallel import leave_group
+    from swiftbox.core.training.parallel import destroy_process_group
     from swiftbox.core.training.session import train
+    from swiftbox.core.training.trainer_inputs import LocalInputs
 
     gc.freeze()
     gc.enable()
@@ -324,16 +325,18 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
             config.adapter, hub=config.hub, revision=None, emit=emit, key="adapter"
         ).folder
     sources = fetch_dataset(config.dataset, columns=config.columns, hub=config.hub, emit=emit)
+    data_hash = dataset_hash(sources)
     found = {
         "model": str(model),
         "revision": fetched.commit or config.revision,
         "adapter": str(adapter) if adapter else None,
-        "dataset_sha256": dataset_hash(sources),
+        "dataset_sha256": data_hash,
     }
     require_same_inputs(folder, found)
     emit(events.INPUTS, **found)
-    made = train(config, method, folder, emit, model=model, adapter=adapter, sources=sources)
-    leave_group()
+    local = LocalInputs(model, adapter, sources, data_hash)
+    made = train(config, method, folder, emit, local)
+    destroy_process_group()
     return made
 
 

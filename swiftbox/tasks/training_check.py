@@ -147,7 +147,7 @@ def _adapter(config: TrainConfig) -> None:
 
 def _template(config: TrainConfig, seen: Inspection | None) -> None:
     """Raise ConfigError when conversations have no chat template to be written with."""
-    chats = METHODS[config.model_dump()["stage"]].chats
+    chats = METHODS[config.model_dump()["stage"]].needs_template
     if config.template == "auto" and chats and seen is not None:
         lacking = seen.about("template")
         report("template", [replace(lacking, level=ERROR)] if lacking else [], ignored)

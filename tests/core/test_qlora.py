@@ -17,8 +17,8 @@ from tiny import write_config
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.cross_entropy import next_token_losses
-from swiftbox.core.losses.readout import readout_of
-from swiftbox.core.tuners.attach import attach
+from swiftbox.core.losses.log_prob_reader import reader_for
+from swiftbox.core.tuners.attach import AdapterStart, attach
 from swiftbox.core.weights.load import load_model
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.plan import plan
@@ -39,7 +39,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 def gradients(network: Any) -> dict[str, float]:
     network.zero_grad()
-    losses = next_token_losses(network.train(), batch(), readout_of(network))
+    losses = next_token_losses(network.train(), batch(), reader_for(network))
     total, count = losses.sum(), losses.numel()
     (total / count).backward()
     return {
@@ -61,7 +61,7 @@ def test_gradients_are_there_after_an_evaluation_on_a_processor_that_packs(
 ) -> None:
     monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: True)
     settings = config(tiny)
-    network = attach(load_model(tiny, settings), settings, None)
+    network = attach(load_model(tiny, settings), settings)
     layers = [one for one in network.modules() if isinstance(one, bitsandbytes.nn.Linear4bit)]
     assert len(layers) == 14
     assert not any(one.support_avx512bf16_for_cpu for one in layers)
@@ -80,7 +80,7 @@ def test_the_merged_model_says_what_the_adapter_says_on_the_dequantized_base(
     quant_type: str, tiny: Path, tmp_path: Path
 ) -> None:
     settings = config(tiny, bnb_4bit_quant_type=quant_type)
-    network = attach(load_model(tiny, settings), settings, None)
+    network = attach(load_model(tiny, settings), settings)
     step(network)
     network.save_pretrained(tmp_path)
     inputs = {key: one for key, one in batch().items() if key != "labels"}
@@ -103,7 +103,7 @@ def test_a_score_head_is_not_quantized_and_is_trained(tiny: Path, tmp_path: Path
     settings = config(tiny)
     model = load_model(tiny, settings, head="score")
     assert type(model.score) is torch.nn.Linear
-    network = attach(model, settings, None, task_type="SEQ_CLS")
+    network = attach(model, settings, AdapterStart(task_type="SEQ_CLS"))
     trained = [name for name, one in network.named_parameters() if one.requires_grad]
     assert any("score.modules_to_save" in name for name in trained)
     assert not any("score" in name and "lora" in name for name in trained)

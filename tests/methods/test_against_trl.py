@@ -14,9 +14,9 @@ from preferences import context, judged, load, padded, pairs
 from tiny import train_tokenizer
 
 from swiftbox.core.data.batches import LINES, PADDED, SHARED
-from swiftbox.core.data.samples import Pair
-from swiftbox.core.losses.kto_baseline import mismatched
-from swiftbox.core.losses.readout import readout_of
+from swiftbox.core.data.samples import PreferencePair
+from swiftbox.core.losses.kto_baseline import mismatched_rows
+from swiftbox.core.losses.log_prob_reader import reader_for
 from swiftbox.core.losses.scoring import scores
 from swiftbox.methods import METHODS
 
@@ -43,7 +43,7 @@ class Given:
 
     def sums(self, _model: Any, _known: Any, batch: Any, _readout: Any, sequences: int) -> Any:
         with torch.no_grad():
-            return scores(self.model, batch, readout_of(self.model), sequences=sequences).sums
+            return scores(self.model, batch, reader_for(self.model), sequences=sequences).sums
 
 
 def options(kind: Any, folder: Path, **more: Any) -> Any:
@@ -75,7 +75,7 @@ def dpo(request: Any, tiny_models: dict[str, Path], tmp_path_factory: Any) -> di
     return {"trainer": trainer, "policy": load(folders[0]), "reference": load(folders[1])}
 
 
-def theirs(dpo: dict[str, Any], rows: list[Pair], **settings: Any) -> Any:
+def theirs(dpo: dict[str, Any], rows: list[PreferencePair], **settings: Any) -> Any:
     trainer = dpo["trainer"]
     for name, value in {"loss_weights": [1.0], "label_smoothing": 0.0, **settings}.items():
         setattr(trainer, name, value)
@@ -90,7 +90,7 @@ def flat(model: Any) -> torch.Tensor:
     return torch.cat([one.grad.flatten() for one in model.parameters() if one.grad is not None])
 
 
-def ours(dpo: dict[str, Any], rows: list[Pair], layout: str, **settings: Any) -> Any:
+def ours(dpo: dict[str, Any], rows: list[PreferencePair], layout: str, **settings: Any) -> Any:
     policy = dpo["policy"]
     given = context(policy, "dpo", Given(dpo["reference"]), beta=0.3, **settings)
     policy.zero_grad()
@@ -144,7 +144,7 @@ def test_rpo_alpha_is_trls_sft_term(dpo: dict[str, Any]) -> None:
     assert found == pytest.approx(float(wanted), abs=1e-5, rel=1e-5)
 
 
-def tokenized(rows: list[Pair]) -> dict[str, torch.Tensor]:
+def tokenized(rows: list[PreferencePair]) -> dict[str, torch.Tensor]:
     """Lay pairs out as TRL's experimental trainers take them."""
     found: dict[str, torch.Tensor] = {}
     for side in ("chosen", "rejected"):
@@ -234,7 +234,7 @@ def test_kto_is_trls(
     )
     rows = judged(5)
     batch: dict[str, Any] = padded([one.row for one in rows])
-    foreign = padded(mismatched([one.row for one in rows]))
+    foreign = padded(mismatched_rows([one.row for one in rows]))
     batch |= {f"KL_{key}": value for key, value in foreign.items()}
     batch["label"] = torch.tensor([one.label for one in rows])
     wanted = trainer._compute_loss(trainer.model, batch, False)
@@ -271,7 +271,9 @@ def test_reward_is_trls(
         processing_class=train_tokenizer(),
     )
     rows = pairs(4)
-    rows = [Pair(one.chosen, one.rejected, margin=0.25 * at) for at, one in enumerate(rows)]
+    rows = [
+        PreferencePair(one.chosen, one.rejected, margin=0.25 * at) for at, one in enumerate(rows)
+    ]
     batch: dict[str, Any] = padded([one.chosen for one in rows] + [one.rejected for one in rows])
     del batch["completion_mask"]
     # Their pooling takes the last token that is no padding: 0 is the tokenizer's padding token.
@@ -283,9 +285,9 @@ def test_reward_is_trls(
     method = METHODS["reward"]
     from types import SimpleNamespace
 
-    from swiftbox.core.losses.terms import Context
+    from swiftbox.core.losses.terms import LossContext
 
-    given = Context(SimpleNamespace(center_rewards_coefficient=centred))
+    given = LossContext(SimpleNamespace(center_rewards_coefficient=centred))
     terms = method.loss(policy, method.collate([[one] for one in rows], LINES), given)
     (terms.total / terms.count).backward()
     assert float(terms.total / terms.count) == pytest.approx(float(wanted), abs=1e-5, rel=1e-5)

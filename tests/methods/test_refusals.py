@@ -47,12 +47,12 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "no such reward": (
         "grpo",
         {"reward_funcs": "beauty", "num_generations": 4},
-        "reward_funcs: beauty is no reward function",
+        "reward_funcs: unknown reward function beauty",
     ),
     "no such file of rewards": (
         "grpo",
         {"reward_funcs": "none.py:good", "num_generations": 4},
-        "reward_funcs: no file none.py",
+        "reward_funcs: none.py does not exist",
     ),
 }
 

@@ -229,7 +229,7 @@ def test_killed_in_two_steps_it_goes_on_serves_and_stops(tiny: Path, tmp_path: P
     until(lambda: all(map(gone, children(out))), what="the end of all processes")
     resumed = [one["message"] for one in events(training, "note") if one.get("key") == "resume"]
     assert resumed
-    assert resumed[0].startswith("continues from checkpoint-")
+    assert resumed[0].startswith("resumes from checkpoint-")
     again = losses(training)
     assert sorted(again) == list(range(1, 61))
     assert all(again[step] == loss for step, loss in first.items())

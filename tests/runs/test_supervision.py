@@ -139,7 +139,7 @@ def test_a_missing_target_module_is_refused_with_near_names(tmp_path: Path, tiny
     data = write_chats(tmp_path / "chat.jsonl", 8)
     config = write_config(tmp_path / "a.yaml", tiny, data, target_modules=["q_prj"])
     refused = box("run", str(config), "--plain", cwd=tmp_path, code=2)
-    assert "target_modules: the model has no q_prj" in refused.stderr
+    assert "target_modules: the model has no layer q_prj" in refused.stderr
     assert "q_proj" in refused.stderr
 
 

@@ -1,1 +1,1 @@
-"""Encoded rows: from examples to batches."""
+"""Training data: examples are encoded to rows of tokens, rows are collated to batches."""

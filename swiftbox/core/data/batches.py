@@ -1,10 +1,10 @@
-"""From rows to a batch, joined or padded. Shapes: B rows, L lines, T tokens of a line, M learned.
+"""Collate rows into a batch, joined or padded. Shapes: B rows, L lines, T tokens of a line.
 
-A joined batch holds lines of whole rows whose `position_ids` start again at every row. Without an
-attention mask and without a cache, transformers then keeps the rows apart: a block-diagonal mask
-in sdpa and eager, variable-length kernels in flash attention. Masked attention costs T x T, so
-there the lines are short and of one length (SHORT_LINE, or the longest row); flash attention
-takes the whole batch as one line.
+A joined batch holds lines of whole rows whose `position_ids` restart at every row. Without an
+attention mask and without a cache, transformers then isolates the rows: a block-diagonal mask in
+sdpa and eager, variable-length kernels in flash attention. Masked attention costs T x T, so there
+the lines are short and equally long (SHORT_LINE, or the longest row); flash attention takes the
+batch as a single line.
 """
 
 from __future__ import annotations
@@ -15,52 +15,53 @@ from typing import Any
 import numpy as np
 import torch
 
-from swiftbox.core.data.samples import IGNORED, Row
+from swiftbox.core.data.samples import IGNORED, TokenRow
 
 ONE_LINE, LINES, SHARED, PADDED = "one line", "lines", "lines with shared prompts", "padded"
 
 SHORT_LINE = 512
-"""Tokens of a line at which masked attention is still cheap beside a layer's matrices."""
+"""Line length at which masked attention is still cheap compared with a layer's matrices."""
 
 
-def collate_rows(units: Sequence[Sequence[Row]], layout: str) -> dict[str, Any]:
-    """Join the rows of the units to one batch in the layout named."""
+def collate_rows(units: Sequence[Sequence[TokenRow]], layout: str) -> dict[str, Any]:
+    """Collate the rows of all units into one batch in the given layout."""
     rows = [row for unit in units for row in unit]
     if layout == PADDED:
         return padded_batch(rows)
     if layout == ONE_LINE:
         return joined_batch([rows])
-    return joined_batch([[rows[at] for at in line] for line in balanced([len(r) for r in rows])])
+    lines = balanced_lines([len(row) for row in rows])
+    return joined_batch([[rows[index] for index in line] for line in lines])
 
 
-def balanced(lengths: Sequence[int]) -> list[list[int]]:
-    """Share places out to lines of about SHORT_LINE tokens and nearly equal length."""
+def balanced_lines(lengths: Sequence[int]) -> list[list[int]]:
+    """Distribute row indices over lines of about SHORT_LINE tokens and nearly equal length."""
     count = max(1, round(sum(lengths) / max(SHORT_LINE, *lengths)))
     lines: list[list[int]] = [[] for _ in range(count)]
     filled = [0] * count
-    # Longest first: the ends come out even.
-    for place in sorted(range(len(lengths)), key=lambda at: -lengths[at]):
+    # Longest first, so that the lines end evenly.
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         shortest = filled.index(min(filled))
-        lines[shortest].append(place)
-        filled[shortest] += lengths[place]
+        lines[shortest].append(index)
+        filled[shortest] += lengths[index]
     return [line for line in lines if line]
 
 
-def joined_batch(lines: Sequence[Sequence[Row]]) -> dict[str, torch.Tensor]:
-    """Join the rows of each line end to end; the rest of a line is a row that teaches nothing."""
+def joined_batch(lines: Sequence[Sequence[TokenRow]]) -> dict[str, torch.Tensor]:
+    """Join the rows of each line end to end; the rest of a line becomes a row without labels."""
     longest = max(sum(len(row) for row in line) for line in lines)
     input_ids = np.zeros((len(lines), longest), dtype=np.int64)  # (L, T)
     positions = np.zeros((len(lines), longest), dtype=np.int64)  # (L, T)
     labels = np.full((len(lines), longest), IGNORED, dtype=np.int64)  # (L, T)
     for number, line in enumerate(lines):
-        at = 0
+        start = 0
         for row in line:
-            end = at + len(row)
-            input_ids[number, at:end] = row.input_ids
-            positions[number, at:end] = np.arange(len(row))
-            labels[number, at + 1 : end] = row.labels[1:]  # nothing predicts a row's first token
-            at = end
-        positions[number, at:] = np.arange(longest - at)
+            end = start + len(row)
+            input_ids[number, start:end] = row.input_ids
+            positions[number, start:end] = np.arange(len(row))
+            labels[number, start + 1 : end] = row.labels[1:]  # nothing predicts a row's first token
+            start = end
+        positions[number, start:] = np.arange(longest - start)
     return {
         "input_ids": torch.from_numpy(input_ids),
         "position_ids": torch.from_numpy(positions),
@@ -68,8 +69,8 @@ def joined_batch(lines: Sequence[Sequence[Row]]) -> dict[str, torch.Tensor]:
     }
 
 
-def padded_batch(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """Pad rows on the right to the longest; the pad token is 0 and never looked at."""
+def padded_batch(rows: Sequence[TokenRow]) -> dict[str, torch.Tensor]:
+    """Pad rows on the right to the longest; the pad token is 0, which the mask hides."""
     longest = max(len(row) for row in rows)
     input_ids = torch.zeros(len(rows), longest, dtype=torch.long)  # (B, T)
     labels = torch.full((len(rows), longest), IGNORED)  # (B, T)

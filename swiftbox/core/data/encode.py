@@ -1,6 +1,6 @@
-"""From examples to rows of tokens with the mask of what is learned. Shapes: T tokens of a row.
+"""Tokenize examples into rows, with labels on the tokens to learn. Shapes: T tokens of a row.
 
-Templates are always the tokenizer's own: what trains is what serves.
+The chat template is always the tokenizer's own, so training and serving render alike.
 """
 
 from __future__ import annotations
@@ -14,40 +14,47 @@ import numpy as np
 import numpy.typing as npt
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from swiftbox.core.data.samples import IGNORED, Judged, Pair, Prompt, Row
+from swiftbox.core.data.samples import (
+    IGNORED,
+    LabeledAnswer,
+    PreferencePair,
+    PromptSample,
+    TokenRow,
+)
 from swiftbox.data.example import Example, Message
 from swiftbox.data.preferences import shared_turns
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
-BATCH = 1000
-"""Texts per call of the tokenizer: enough to keep its threads busy, small enough for memory."""
+TOKENIZER_BATCH = 1000
+"""Texts per tokenizer call: enough to keep its threads busy, small enough for memory."""
 
 Span = tuple[int, int]
 
 
-def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[Row]:
-    """Tokenize raw texts, each ended by the end-of-text token and split at max_length."""
+def encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[TokenRow]:
+    """Tokenize raw texts, each ended with the end-of-text token and split at max_length."""
     end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-    encoded: list[Row] = []
-    for first in range(0, len(texts), BATCH):
+    encoded: list[TokenRow] = []
+    for first in range(0, len(texts), TOKENIZER_BATCH):
         batch = tokenizer(
-            list(texts[first : first + BATCH]),
+            list(texts[first : first + TOKENIZER_BATCH]),
             add_special_tokens=False,
             return_attention_mask=False,
         )
         for ids in batch["input_ids"]:
             tokens = np.asarray(ids + end, dtype=np.int32)
-            pieces = [tokens[at : at + max_length] for at in range(0, len(tokens), max_length)]
-            encoded += [Row(piece, piece) for piece in pieces]
+            starts = range(0, len(tokens), max_length)
+            pieces = [tokens[start : start + max_length] for start in starts]
+            encoded += [TokenRow(piece, piece) for piece in pieces]
     return encoded
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation to encode; assistant turns from message number `learned_from` on are learned.
+    """A conversation to encode; assistant turns from message `learned_from` on are learned.
 
-    With `prompt` the whole of it is a prompt: it ends with the words that call for an answer.
+    With `prompt` it is rendered as a prompt for the next answer (add_generation_prompt).
     """
 
     messages: tuple[Message, ...]
@@ -58,18 +65,19 @@ class Chat:
 
 def encode_chats(
     chats: Sequence[Chat], tokenizer: Any, *, train_on_prompt: bool = False
-) -> list[Row]:
-    """Render conversations with the chat template and mark the assistant's turns as learned.
+) -> list[TokenRow]:
+    """Render conversations with the chat template and label the assistant's turns.
 
-    Raises DataError where the template cannot tell what the assistant said.
+    Raises DataError if the assistant's turns cannot be located in the rendered text.
     """
     template = chat_template(tokenizer)
     _require_offsets(tokenizer)
     encoded = []
-    for first in range(0, len(chats), BATCH):
-        rendered = [render(template, one, tokenizer) for one in chats[first : first + BATCH]]
+    for first in range(0, len(chats), TOKENIZER_BATCH):
+        part = chats[first : first + TOKENIZER_BATCH]
+        rendered = [render(template, chat, tokenizer) for chat in part]
         batch = tokenizer(
-            [whole for whole, _ in rendered],
+            [conversation for conversation, _ in rendered],
             add_special_tokens=False,
             return_attention_mask=False,
             return_offsets_mapping=True,
@@ -80,7 +88,7 @@ def encode_chats(
             tokens = np.asarray(ids, dtype=np.int32)
             learned = None if train_on_prompt else _inside(spans, offsets)
             labels = tokens if learned is None else np.where(learned, tokens, IGNORED)
-            encoded.append(Row(tokens, labels.astype(np.int32)))
+            encoded.append(TokenRow(tokens, labels.astype(np.int32)))
     return encoded
 
 
@@ -88,8 +96,8 @@ def _require_offsets(tokenizer: Any) -> None:
     if not tokenizer.is_fast:
         raise DataError(
             text(
-                "this tokenizer cannot tell where its tokens stand in the text",
-                "该分词器无法给出 token 在文本中的位置",
+                "this tokenizer does not report the character offsets of its tokens",
+                "该分词器不提供 token 在文本中的位置",
             ),
             hint=text(
                 "use the model's fast tokenizer (tokenizer.json)",
@@ -100,42 +108,50 @@ def _require_offsets(tokenizer: Any) -> None:
 
 def encode_pairs(
     examples: Sequence[Example], tokenizer: Any, *, learns_prompt: bool = False
-) -> list[Pair]:
-    """Encode preferences; what both conversations begin with is their prompt."""
+) -> list[PreferencePair]:
+    """Encode preference pairs; the turns that both conversations start with are the prompt."""
     chats = []
-    for one in examples:
-        begins = shared_turns(one.messages, one.rejected)
-        chats += [Chat(one.messages, one.tools, begins), Chat(one.rejected, one.tools, begins)]
+    for example in examples:
+        answer = shared_turns(example.messages, example.rejected)
+        chats += [
+            Chat(example.messages, example.tools, answer),
+            Chat(example.rejected, example.tools, answer),
+        ]
     rows = encode_chats(chats, tokenizer)
     return [
-        Pair(chosen, rejected, one.margin or 0.0, learns_prompt)
-        for one, chosen, rejected in zip(examples, rows[::2], rows[1::2], strict=True)
+        PreferencePair(chosen, rejected, example.margin or 0.0, learns_prompt)
+        for example, chosen, rejected in zip(examples, rows[::2], rows[1::2], strict=True)
     ]
 
 
-def encode_judged(examples: Sequence[Example], tokenizer: Any) -> list[Judged]:
-    """Encode judged answers: what the assistant says after the last user's turn."""
-    chats = [Chat(one.messages, one.tools, last_answer(one.messages)) for one in examples]
+def encode_labeled_answers(examples: Sequence[Example], tokenizer: Any) -> list[LabeledAnswer]:
+    """Encode labeled answers: what the assistant says after the last user turn."""
+    chats = [
+        Chat(example.messages, example.tools, last_answer(example.messages)) for example in examples
+    ]
     rows = encode_chats(chats, tokenizer)
-    return [Judged(row, bool(one.label)) for one, row in zip(examples, rows, strict=True)]
+    return [
+        LabeledAnswer(row, bool(example.label)) for example, row in zip(examples, rows, strict=True)
+    ]
 
 
 def last_answer(messages: Sequence[Message]) -> int:
-    """Return the number of the message after the last user's turn."""
-    return 1 + max(at for at, one in enumerate(messages) if one.role == "user")
+    """Return the index of the message after the last user turn."""
+    return 1 + max(index for index, turn in enumerate(messages) if turn.role == "user")
 
 
-def encode_prompts(examples: Sequence[Example], tokenizer: Any) -> list[Prompt]:
-    """Encode prompts with the words that call for an answer; their other columns go along."""
-    rows = encode_chats([Chat(one.messages, one.tools, prompt=True) for one in examples], tokenizer)
+def encode_prompts(examples: Sequence[Example], tokenizer: Any) -> list[PromptSample]:
+    """Encode prompts with the generation prompt appended; keep their other columns."""
+    chats = [Chat(example.messages, example.tools, prompt=True) for example in examples]
+    rows = encode_chats(chats, tokenizer)
     return [
-        Prompt(row, tuple(turn.to_dict() for turn in one.messages), dict(one.columns))
-        for one, row in zip(examples, rows, strict=True)
+        PromptSample(row, tuple(turn.to_dict() for turn in example.messages), dict(example.columns))
+        for example, row in zip(examples, rows, strict=True)
     ]
 
 
 def chat_template(tokenizer: Any) -> str:
-    """Return the tokenizer's chat template; raise DataError when it has none."""
+    """Return the tokenizer's chat template; raise DataError if it has none."""
     if not tokenizer.chat_template:
         raise DataError(
             text(
@@ -151,13 +167,13 @@ def chat_template(tokenizer: Any) -> str:
 
 
 def render(template: str, chat: Chat, tokenizer: Any) -> tuple[str, list[Span]]:
-    """Return the rendered conversation and the character spans of what is learned of it."""
+    """Render a conversation; return its text and the character spans to learn."""
     messages = [message.to_dict() for message in chat.messages]
-    tools = list(chat.tools) if chat.tools else None
-    if "tool" not in template and (tools or any("tool_calls" in one for one in messages)):
+    has_tools = chat.tools or any("tool_calls" in message for message in messages)
+    if has_tools and "tool" not in template:
         raise DataError(
             text(
-                "the chat template knows no tools, but the data has tool calls",
+                "the chat template does not support tools, but the data has tool calls",
                 "对话模板不支持工具，但数据中有工具调用",
             ),
             hint=text(
@@ -165,82 +181,77 @@ def render(template: str, chat: Chat, tokenizer: Any) -> tuple[str, list[Span]]:
                 "使用模型自带模板（template: auto）或能渲染工具的 .jinja 文件",
             ),
         )
+    renderer = _Renderer(template, tokenizer, chat.tools)
     if chat.prompt:
-        return _render(template, messages, tools, tokenizer, prompt=True)[0], []
-    said = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
-    learned = [at for at in said if at >= chat.learned_from]
+        return renderer.render(messages, prompt=True)[0], []
+    answers = [index for index, turn in enumerate(messages) if turn["role"] == "assistant"]
+    learned = [index for index in answers if index >= chat.learned_from]
     marked = re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
-    whole, marks = _render(template, messages, tools, tokenizer, marked=marked)
-    if marked and (len(learned) == len(said) or len(marks) == len(said)):
-        return whole, [(start, end) for start, end in marks[len(said) - len(learned) :]]
-    spans = [
-        _turn(template, messages, tools, tokenizer, whole=whole, index=index) for index in learned
-    ]
-    return whole, spans
+    rendered, marks = renderer.render(messages, marked=marked)
+    if marked and (len(learned) == len(answers) or len(marks) == len(answers)):
+        return rendered, [(start, end) for start, end in marks[len(answers) - len(learned) :]]
+    return rendered, [renderer.turn_span(messages, index, rendered) for index in learned]
 
 
-def _turn(
-    template: str,
-    messages: list[dict[str, Any]],
-    tools: list[Any] | None,
-    tokenizer: Any,
-    *,
-    whole: str,
-    index: int,
-) -> Span:
-    """Find one assistant turn as the difference of two renderings, both prefixes of the whole."""
-    before, _ = _render(template, messages[:index], tools, tokenizer, prompt=True)
-    after, _ = _render(template, messages[: index + 1], tools, tokenizer)
-    if whole.startswith(before) and after.startswith(before):
-        if whole.startswith(after):
-            return len(before), len(after)
-        # Reasoning templates (Qwen3) render the last turn differently from an earlier one: the
-        # turn's own words and what closes it must then stand in the whole, right after the prompt.
-        said = str(messages[index].get("content") or "").strip()
-        closing = after[after.rfind(said) + len(said) :] if said else None
-        if closing is not None and whole.startswith(said + closing, len(before)):
-            return len(before), len(before) + len(said) + len(closing)
-    name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
-    raise DataError(
-        text(
-            f"the chat template of {name} changes earlier turns as the conversation grows: "
-            f"where turn {index + 1} begins and ends cannot be told",
-            f"{name} 的对话模板会随对话增长改写之前的轮次：无法确定第 {index + 1} 轮的起止",
-        ),
-        hint=text(
-            "use a template with {% generation %} marks (template: file.jinja), "
-            "or train_on_prompt: true",
-            "使用带 {% generation %} 标记的模板（template: file.jinja），"
-            "或设 train_on_prompt: true",
-        ),
-    )
+@dataclass(frozen=True)
+class _Renderer:
+    """A tokenizer's chat template with the tools of one conversation."""
 
+    template: str
+    tokenizer: Any
+    tools: tuple[Any, ...]
 
-def _render(
-    template: str,
-    messages: list[dict[str, Any]],
-    tools: list[Any] | None,
-    tokenizer: Any,
-    *,
-    prompt: bool = False,
-    marked: bool = False,
-) -> tuple[str, list[Span]]:
-    special: Mapping[str, Any] = tokenizer.special_tokens_map
-    if not messages:
-        return "", []
-    rendered, marks = render_jinja_template(
-        conversations=[messages],
-        tools=tools,
-        chat_template=template,
-        add_generation_prompt=prompt,
-        return_assistant_tokens_mask=marked,
-        **special,
-    )
-    return rendered[0], (marks[0] if marked else [])
+    def render(
+        self, messages: list[dict[str, Any]], *, prompt: bool = False, marked: bool = False
+    ) -> tuple[str, list[Span]]:
+        """Return the text of the messages and, with `marked`, the spans of generation blocks."""
+        special: Mapping[str, Any] = self.tokenizer.special_tokens_map
+        if not messages:
+            return "", []
+        rendered, marks = render_jinja_template(
+            conversations=[messages],
+            tools=list(self.tools) or None,
+            chat_template=self.template,
+            add_generation_prompt=prompt,
+            return_assistant_tokens_mask=marked,
+            **special,
+        )
+        return rendered[0], (marks[0] if marked else [])
+
+    def turn_span(self, messages: list[dict[str, Any]], index: int, rendered: str) -> Span:
+        """Locate an assistant turn in the rendered conversation.
+
+        The turn is the difference of two shorter renderings, both prefixes of the full one.
+        """
+        before, _ = self.render(messages[:index], prompt=True)
+        after, _ = self.render(messages[: index + 1])
+        if rendered.startswith(before) and after.startswith(before):
+            if rendered.startswith(after):
+                return len(before), len(after)
+            # Reasoning templates (Qwen3) render the last turn differently from an earlier one.
+            # The turn's content and its closing tokens must then follow the prompt directly.
+            content = str(messages[index].get("content") or "").strip()
+            closing = after[after.rfind(content) + len(content) :] if content else None
+            if closing is not None and rendered.startswith(content + closing, len(before)):
+                return len(before), len(before) + len(content) + len(closing)
+        name = getattr(self.tokenizer, "name_or_path", "") or type(self.tokenizer).__name__
+        raise DataError(
+            text(
+                f"the chat template of {name} changes earlier turns as the conversation grows: "
+                f"turn {index + 1} cannot be located",
+                f"{name} 的对话模板会随对话增长改写之前的轮次：无法确定第 {index + 1} 轮的起止",
+            ),
+            hint=text(
+                "use a template with {% generation %} marks (template: file.jinja), "
+                "or train_on_prompt: true",
+                "使用带 {% generation %} 标记的模板（template: file.jinja），"
+                "或设 train_on_prompt: true",
+            ),
+        )
 
 
 def _inside(spans: Sequence[Span], offsets: Sequence[Span]) -> npt.NDArray[np.bool_]:
-    """Mark the tokens that begin inside one of the character spans."""
+    """Mark the tokens that start inside one of the character spans."""
     starts = np.fromiter((start for start, _ in offsets), dtype=np.int64, count=len(offsets))
     learned = np.zeros(len(offsets), dtype=np.bool_)  # (T,)
     for start, end in spans:

@@ -1,4 +1,4 @@
-"""From dataset files to the rows that are trained on; needs a tokenizer, not yet a model."""
+"""Turn dataset files into training rows; needs a tokenizer, but no model yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.data.cache import Encoding, encoded
+from swiftbox.core.data.cache import ExampleEncoder, encoded_samples
 from swiftbox.core.data.rows import fit, hold_out, preview
 from swiftbox.core.data.samples import Sample
 from swiftbox.data.source import RowSource
@@ -29,11 +29,11 @@ CHATML = """{%- for message in messages %}
 {{- '<|im_start|>assistant\\n' }}
 {%- endif %}
 """
-"""The ChatML template, for base models that bring none."""
+"""The ChatML template, for base models without a chat template."""
 
 
 def load_tokenizer(folder: Path, config: TrainConfig) -> Any:
-    """Load the tokenizer, with the chat template that the config asks for."""
+    """Load the tokenizer with the chat template set by the config."""
     tokenizer = AutoTokenizer.from_pretrained(
         str(folder), trust_remote_code=config.trust_remote_code, local_files_only=True
     )
@@ -46,18 +46,21 @@ def load_tokenizer(folder: Path, config: TrainConfig) -> Any:
 
 
 def prepare_rows(
-    config: TrainConfig, method: Any, tokenizer: Any, sources: Sequence[RowSource], emit: Emit
+    encoder: ExampleEncoder, sources: Sequence[RowSource], emit: Emit, *, data_hash: str = ""
 ) -> tuple[Sequence[Sample], Sequence[Sample]]:
-    """Read, check, encode, cut and split the data; record what was found."""
-    encoding = Encoding(method.name, method.encode, tokenizer, config)
-    samples, found = encoded(sources, encoding, emit)
+    """Return the training and held-out rows: read, check, encode, truncate, split, report.
+
+    `data_hash` is dataset_hash(sources) if the caller has computed it; it reads every byte.
+    """
+    config = encoder.config
+    samples, report = encoded_samples(sources, encoder, emit, data_hash=data_hash)
     fitted = fit(samples, max_length=config.max_length, truncation=config.truncation)
     training, held_out = hold_out(fitted.rows, config.val_size, config.seed)
     emit(
         events.DATA,
         rows=len(training),
         held_out=len(held_out),
-        bad=found["bad"],
+        bad=report["bad"],
         cut=fitted.cut,
         dropped=fitted.dropped,
         nothing_to_learn=fitted.nothing_to_learn,
@@ -65,7 +68,7 @@ def prepare_rows(
         trained_tokens=fitted.trained_tokens,
         percentiles=fitted.percentiles,
         max_length=config.max_length,
-        preferences=found["preferences"],
-        preview=preview(fitted.rows, tokenizer),
+        preferences=report["preferences"],
+        preview=preview(fitted.rows, encoder.tokenizer),
     )
     return training, held_out

@@ -1,4 +1,4 @@
-"""From encoded rows to what is trained on: cut, counted, held out, packed, ordered."""
+"""Fit encoded rows to max_length, split them, pack them, and order them. Shapes: N rows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from swiftbox.core.data.samples import Row, Sample
-from swiftbox.core.data.storage import Part, Stored
+from swiftbox.core.data.samples import IGNORED, Sample, TokenRow
+from swiftbox.core.data.storage import SampleSubset, StoredSamples
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
@@ -21,10 +21,10 @@ PERCENTILES = (50, 90, 99, 100)
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """Rows that fit max_length, and the count of all that was changed to make them fit."""
+class FittedRows:
+    """The rows that fit max_length, and what was changed to make them fit."""
 
-    rows: Part
+    rows: SampleSubset
     cut: int
     dropped: int
     nothing_to_learn: int
@@ -33,35 +33,24 @@ class Fitted:
     trained_tokens: int
 
 
-def fit(samples: Stored, *, max_length: int, truncation: str) -> Fitted:
-    """Cut, drop or refuse the rows longer than max_length; leave out those that teach nothing."""
+def fit(samples: StoredSamples, *, max_length: int, truncation: str) -> FittedRows:
+    """Truncate, drop or refuse rows longer than max_length; leave out rows without labels."""
     count, lengths = len(samples), samples.lengths
     too_long = lengths > max_length  # (N,)
     longer = int(too_long.sum())
     if longer and truncation == "error":
-        raise DataError(
-            text(
-                f"{longer} of {count} rows are longer than max_length {max_length} "
-                f"(the longest has {lengths.max()} tokens)",
-                f"{count} 行中有 {longer} 行超过 max_length {max_length}"
-                f"（最长 {lengths.max()} 个 token）",
-            ),
-            hint=text(
-                "raise max_length, or set truncation: right or drop",
-                "增大 max_length，或设 truncation: right 或 drop",
-            ),
-        )
+        raise _rows_too_long(longer, count, int(lengths.max()), max_length)
     teaches, tokens, trained = samples.teaches.copy(), samples.tokens, samples.trained.copy()
     if truncation == "right":
         tokens = tokens.copy()
-        for at in np.flatnonzero(too_long):
-            short = samples[int(at)].cut(max_length)
-            teaches[at] = short.teaches
-            tokens[at], trained[at] = sum(map(len, short.rows)), short.trained
+        for index in np.flatnonzero(too_long):
+            short = samples[int(index)].truncated(max_length)
+            teaches[index] = short.teaches
+            tokens[index], trained[index] = sum(map(len, short.rows)), short.trained
     else:
         teaches &= ~too_long
-    kept = np.flatnonzero(teaches)  # places
-    if not len(kept):
+    usable = np.flatnonzero(teaches)  # indices
+    if not len(usable):
         raise DataError(
             text(
                 f"none of {count} rows has a token to learn within max_length {max_length}",
@@ -69,57 +58,70 @@ def fit(samples: Stored, *, max_length: int, truncation: str) -> Fitted:
             ),
             hint=text("raise max_length", "增大 max_length"),
         )
-    return Fitted(
-        rows=Part(samples, kept, max_length),
+    return FittedRows(
+        rows=SampleSubset(samples, usable, max_length),
         cut=longer if truncation == "right" else 0,
         dropped=longer if truncation == "drop" else 0,
-        nothing_to_learn=count - len(kept) - (longer if truncation == "drop" else 0),
-        percentiles={f"p{one}": int(np.percentile(lengths, one)) for one in PERCENTILES},
-        tokens=int(tokens[kept].sum()),
-        trained_tokens=int(trained[kept].sum()),
+        nothing_to_learn=count - len(usable) - (longer if truncation == "drop" else 0),
+        percentiles={f"p{rank}": int(np.percentile(lengths, rank)) for rank in PERCENTILES},
+        tokens=int(tokens[usable].sum()),
+        trained_tokens=int(trained[usable].sum()),
     )
 
 
-def hold_out(rows: Part, val_size: float, seed: int) -> tuple[Part, Part]:
-    """Split off rows for evaluation: a share below 1, or a number of rows."""
+def _rows_too_long(longer: int, count: int, longest: int, max_length: int) -> DataError:
+    return DataError(
+        text(
+            f"{longer} of {count} rows are longer than max_length {max_length} "
+            f"(the longest has {longest} tokens)",
+            f"{count} 行中有 {longer} 行超过 max_length {max_length}（最长 {longest} 个 token）",
+        ),
+        hint=text(
+            "raise max_length, or set truncation: right or drop",
+            "增大 max_length，或设 truncation: right 或 drop",
+        ),
+    )
+
+
+def hold_out(rows: SampleSubset, val_size: float, seed: int) -> tuple[SampleSubset, SampleSubset]:
+    """Split off rows for evaluation: a fraction if below 1, otherwise a number of rows."""
     if val_size == 0:
-        return rows, rows.take(rows.places[:0])
-    wanted = round(val_size * len(rows)) if val_size < 1 else int(val_size)
-    wanted = max(1, wanted)
-    if wanted >= len(rows):
+        return rows, rows.take(rows.indices[:0])
+    count = max(1, round(val_size * len(rows)) if val_size < 1 else int(val_size))
+    if count >= len(rows):
         raise DataError(
             text(
-                f"val_size: {wanted} rows held out of {len(rows)} leave nothing to train on",
-                f"val_size：从 {len(rows)} 行中留出 {wanted} 行后没有可训练的数据",
+                f"val_size: holding out {count} of {len(rows)} rows leaves nothing to train on",
+                f"val_size：从 {len(rows)} 行中留出 {count} 行后没有可训练的数据",
             ),
             hint=text("lower val_size", "减小 val_size"),
         )
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
-    held = np.zeros(len(rows), dtype=np.bool_)
-    held[order[:wanted]] = True
-    return rows.take(rows.places[~held]), rows.take(rows.places[held])
+    held_out = np.zeros(len(rows), dtype=np.bool_)  # (N,)
+    held_out[order[:count]] = True
+    return rows.take(rows.indices[~held_out]), rows.take(rows.indices[held_out])
 
 
-def pack(rows: Sequence[Row], max_length: int) -> list[list[Row]]:
-    """Fill bins of max_length tokens, best fit, longest first; every row is in exactly one bin."""
-    bins: list[list[Row]] = []
+def pack(rows: Sequence[TokenRow], max_length: int) -> list[list[TokenRow]]:
+    """Pack rows into bins of max_length tokens (best fit decreasing); each row is in one bin."""
+    bins: list[list[TokenRow]] = []
     room: list[tuple[int, int]] = []  # (tokens left, bin), sorted
     for row in sorted(rows, key=len, reverse=True):
-        at = bisect.bisect_left(room, (len(row), -1))
-        if at == len(room):
+        position = bisect.bisect_left(room, (len(row), -1))
+        if position == len(room):
             bins.append([row])
-            left, target = max_length - len(row), len(bins) - 1
+            remaining, target = max_length - len(row), len(bins) - 1
         else:
-            left, target = room.pop(at)
+            remaining, target = room.pop(position)
             bins[target].append(row)
-            left -= len(row)
-        if left > 1:
-            bisect.insort(room, (left, target))
+            remaining -= len(row)
+        if remaining > 1:
+            bisect.insort(room, (remaining, target))
     return bins
 
 
-class Units(Dataset):
-    """What one place of a batch holds: one row, or with packing several."""
+class UnitDataset(Dataset):
+    """A dataset of units; a unit is a single sample or, with packing, several rows."""
 
     def __init__(self, units: Sequence[Sequence[Sample]]) -> None:
         self.units = units
@@ -131,8 +133,8 @@ class Units(Dataset):
         return self.units[index]
 
 
-class Singles(Sequence[Sequence[Sample]]):
-    """Every sample as a unit of one."""
+class SingleUnits(Sequence[Sequence[Sample]]):
+    """Presents each sample as a unit."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
@@ -146,12 +148,12 @@ class Singles(Sequence[Sequence[Sample]]):
     def __getitem__(self, index: slice) -> Sequence[Sequence[Sample]]: ...
     def __getitem__(self, index: int | slice) -> Sequence[Any]:
         if isinstance(index, slice):
-            return Singles(self.samples[index])
+            return SingleUnits(self.samples[index])
         return [self.samples[index]]
 
 
 class EpochSampler(Sampler):
-    """A random order that depends on the seed and the epoch alone, so that resume repeats it."""
+    """A random order that depends only on the seed and the epoch, so that resuming repeats it."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
@@ -167,10 +169,10 @@ class EpochSampler(Sampler):
 
 
 def preview(rows: Sequence[Sample], tokenizer: Any, count: int = 3) -> list[list[dict[str, Any]]]:
-    """Return the rows of the first samples as segments of text, each marked learned or not."""
+    """Return the rows of the first samples as segments of text, learned and not learned."""
     shown = []
     for row in (row for sample in rows[:count] for row in sample.rows):
-        learned = row.labels != -100
+        learned = row.labels != IGNORED
         edges = [0, *(np.flatnonzero(np.diff(learned)) + 1).tolist(), len(row)]
         shown.append(
             [

@@ -1,6 +1,6 @@
-"""What training takes one of: a row of tokens, a pair to prefer in, a judged answer, a prompt.
+"""The kinds of training samples: a row of tokens, a preference pair, a labeled answer, a prompt.
 
-Shapes: T tokens of a row. Every kind can be cut to a length and tells whether it teaches anything.
+Shapes: T tokens of a row. Every kind has `rows`, `trained`, `teaches` and `truncated`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 IGNORED = -100
-"""The label of a token that is not learned; torch's own convention."""
+"""The label of a token that is not learned, as in torch.nn.CrossEntropyLoss."""
 
 Tokens = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row of tokens; a label is the token where it is learned, IGNORED elsewhere."""
+class TokenRow:
+    """A row of tokens; the label of a token is itself if it is learned, otherwise IGNORED."""
 
     input_ids: Tokens  # (T,)
     labels: Tokens  # (T,)
@@ -29,45 +29,45 @@ class Row:
         return len(self.input_ids)
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[TokenRow, ...]:
         """Return the rows of tokens of this sample."""
         return (self,)
 
     @property
     def trained(self) -> int:
-        """Count the tokens that are learned; the first has nothing before it to learn from."""
+        """Count the learned tokens; nothing predicts the first one."""
         return int((self.labels[1:] != IGNORED).sum())
 
     @property
     def teaches(self) -> bool:
-        """Tell whether there is anything to learn."""
+        """Whether any token is learned."""
         return self.trained > 0
 
     @property
     def learned_from(self) -> int:
-        """Return the place of the first learned token; the length where there is none."""
+        """Return the index of the first learned token, or the length if there is none."""
         learned = np.flatnonzero(self.labels != IGNORED)
         return int(learned[0]) if len(learned) else len(self)
 
-    def cut(self, length: int) -> Row:
+    def truncated(self, length: int) -> TokenRow:
         """Return the first tokens."""
-        return Row(self.input_ids[:length], self.labels[:length])
+        return TokenRow(self.input_ids[:length], self.labels[:length])
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Two answers to one prompt, the better first; both rows are whole and begin alike.
+class PreferencePair:
+    """Two answers to a prompt, the better one first; both rows include the prompt.
 
-    `shared` tokens at the start are the same and before any answer: they can be computed once.
+    The first `shared` tokens are equal and precede both answers, so they can be computed once.
     """
 
-    chosen: Row
-    rejected: Row
+    chosen: TokenRow
+    rejected: TokenRow
     margin: float = 0.0
     learns_prompt: bool = False
-    """Whether a likelihood term beside the preference covers the prompt too."""
+    """Whether the likelihood term, if the loss has one, includes the prompt."""
     reference: tuple[float, float] | None = None
-    """Log-probabilities of both answers under the reference policy, where they are known."""
+    """Log-probabilities of both answers under the reference policy, if precomputed."""
     shared: int = field(default=-1)
 
     def __post_init__(self) -> None:
@@ -78,68 +78,68 @@ class Pair:
         return max(len(self.chosen), len(self.rejected))
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[TokenRow, ...]:
         """Return both rows, the chosen one first."""
         return (self.chosen, self.rejected)
 
     @property
     def trained(self) -> int:
-        """Count the tokens of both answers."""
+        """Count the learned tokens of both answers."""
         return self.chosen.trained + self.rejected.trained
 
     @property
     def teaches(self) -> bool:
-        """Tell whether both answers have a token left."""
+        """Whether both answers have a token to learn."""
         return self.chosen.teaches and self.rejected.teaches
 
-    def cut(self, length: int) -> Pair:
-        """Return the pair with both rows cut."""
-        chosen, rejected = self.chosen.cut(length), self.rejected.cut(length)
+    def truncated(self, length: int) -> PreferencePair:
+        """Return the pair with both rows truncated."""
+        chosen, rejected = self.chosen.truncated(length), self.rejected.truncated(length)
         return replace(self, chosen=chosen, rejected=rejected, shared=min(self.shared, length))
 
 
-def shared_tokens(one: Row, other: Row) -> int:
-    """Count the tokens at the start that both rows have and neither learns."""
-    length = min(one.learned_from, other.learned_from, len(one), len(other))
-    differs = np.flatnonzero(one.input_ids[:length] != other.input_ids[:length])
+def shared_tokens(first: TokenRow, second: TokenRow) -> int:
+    """Return the length of the common prefix before the first learned token of either row."""
+    length = min(first.learned_from, second.learned_from, len(first), len(second))
+    differs = np.flatnonzero(first.input_ids[:length] != second.input_ids[:length])
     return int(differs[0]) if len(differs) else length
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One answer and whether it is desirable."""
+class LabeledAnswer:
+    """A single answer, desirable (`label` True) or not."""
 
-    row: Row
+    row: TokenRow
     label: bool
 
     def __len__(self) -> int:
         return len(self.row)
 
     @property
-    def rows(self) -> tuple[Row, ...]:
-        """Return the one row."""
+    def rows(self) -> tuple[TokenRow, ...]:
+        """Return the row in a tuple."""
         return (self.row,)
 
     @property
     def trained(self) -> int:
-        """Count the tokens of the answer."""
+        """Count the learned tokens of the answer."""
         return self.row.trained
 
     @property
     def teaches(self) -> bool:
-        """Tell whether the answer has a token left."""
+        """Whether the answer has a token to learn."""
         return self.row.teaches
 
-    def cut(self, length: int) -> Judged:
-        """Return the sample with its row cut."""
-        return replace(self, row=self.row.cut(length))
+    def truncated(self, length: int) -> LabeledAnswer:
+        """Return the sample with its row truncated."""
+        return replace(self, row=self.row.truncated(length))
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """A prompt to be answered, and the columns that reward functions look at."""
+class PromptSample:
+    """A prompt to generate answers to, and the columns that reward functions read."""
 
-    row: Row
+    row: TokenRow
     messages: tuple[Mapping[str, Any], ...]
     columns: Mapping[str, Any]
 
@@ -147,23 +147,23 @@ class Prompt:
         return len(self.row)
 
     @property
-    def rows(self) -> tuple[Row, ...]:
-        """Return the prompt as a row of which nothing is learned."""
+    def rows(self) -> tuple[TokenRow, ...]:
+        """Return the prompt as a row without labels."""
         return (self.row,)
 
     @property
     def trained(self) -> int:
-        """Nothing of a prompt is learned."""
+        """Return 0: no token of a prompt is learned."""
         return 0
 
     @property
     def teaches(self) -> bool:
-        """A prompt is answered, whatever its length."""
+        """Return True: the model learns from its own answers to the prompt."""
         return True
 
-    def cut(self, length: int) -> Prompt:  # noqa: ARG002 - the other kinds' signature
-        """Prompts are never cut: a question without its end is another question."""
+    def truncated(self, length: int) -> PromptSample:  # noqa: ARG002 - the signature of all kinds
+        """Return the whole prompt: a question without its end is a different question."""
         return self
 
 
-Sample = Row | Pair | Judged | Prompt
+Sample = TokenRow | PreferencePair | LabeledAnswer | PromptSample

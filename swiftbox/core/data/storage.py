@@ -1,7 +1,7 @@
-"""Samples on disk: written once, then read through a memory map, one at a time.
+"""Store samples in an Arrow file and read them through a memory map.
 
-Shapes: N samples. An Arrow file holds batches of BATCH samples; a sample's tokens are views of
-the map, so that a dataset larger than memory costs what is looked at.
+Shapes: N samples. The file holds batches of BATCH_SAMPLES; the tokens of a sample are views of the
+map, so a dataset larger than memory only costs the pages that are read.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from swiftbox.core.data.samples import Judged, Pair, Prompt, Row, Sample
+from swiftbox.core.data.samples import LabeledAnswer, PreferencePair, PromptSample, Sample, TokenRow
 
-BATCH = 1000
+BATCH_SAMPLES = 1000
 
 TOKENS = pa.list_(pa.int32())
 SCHEMA = pa.schema(
@@ -36,20 +36,20 @@ SCHEMA = pa.schema(
 
 
 def write(path: Path, samples: Iterable[Sample]) -> int:
-    """Write samples as they come; return their number. Raises OSError when the disk is full."""
+    """Write samples as they arrive; return their number. Raises OSError when the disk is full."""
     count = 0
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
         for batch in _batches(samples):
             columns = [
-                [one.rows[0].input_ids for one in batch],
-                [one.rows[0].labels for one in batch],
-                [_other(one).input_ids for one in batch],
-                [_other(one).labels for one in batch],
-                [_extra(one) for one in batch],
-                [len(one) for one in batch],
-                [sum(len(row) for row in one.rows) for one in batch],
-                [one.trained for one in batch],
-                [one.teaches for one in batch],
+                [sample.rows[0].input_ids for sample in batch],
+                [sample.rows[0].labels for sample in batch],
+                [_second_row(sample).input_ids for sample in batch],
+                [_second_row(sample).labels for sample in batch],
+                [_extra(sample) for sample in batch],
+                [len(sample) for sample in batch],
+                [sum(len(row) for row in sample.rows) for sample in batch],
+                [sample.trained for sample in batch],
+                [sample.teaches for sample in batch],
             ]
             arrays = [
                 pa.array(values, type=field.type)
@@ -62,35 +62,35 @@ def write(path: Path, samples: Iterable[Sample]) -> int:
 
 def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
     batch: list[Sample] = []
-    for one in samples:
-        batch.append(one)
-        if len(batch) == BATCH:
+    for sample in samples:
+        batch.append(sample)
+        if len(batch) == BATCH_SAMPLES:
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-NOTHING = Row(np.empty(0, np.int32), np.empty(0, np.int32))
+EMPTY_ROW = TokenRow(np.empty(0, np.int32), np.empty(0, np.int32))
 
 
-def _other(sample: Sample) -> Row:
-    return sample.rows[1] if len(sample.rows) > 1 else NOTHING
+def _second_row(sample: Sample) -> TokenRow:
+    return sample.rows[1] if len(sample.rows) > 1 else EMPTY_ROW
 
 
 def _extra(sample: Sample) -> str:
-    """Write what a sample has beside its rows; its keys tell the kind."""
-    if isinstance(sample, Pair):
+    """Serialize what a sample has besides its rows; the keys identify its kind."""
+    if isinstance(sample, PreferencePair):
         return json.dumps({"margin": sample.margin, "learns_prompt": sample.learns_prompt})
-    if isinstance(sample, Judged):
+    if isinstance(sample, LabeledAnswer):
         return json.dumps({"label": sample.label})
-    if isinstance(sample, Prompt):
+    if isinstance(sample, PromptSample):
         return json.dumps({"messages": sample.messages, "columns": sample.columns})
     return ""
 
 
-class Stored(Sequence[Sample]):
-    """The samples of a file."""
+class StoredSamples(Sequence[Sample]):
+    """The samples of a file that `write` has written."""
 
     def __init__(self, path: Path) -> None:
         self.file = pa.ipc.open_file(pa.memory_map(str(path), "r"))
@@ -101,7 +101,7 @@ class Stored(Sequence[Sample]):
         self.tokens = self._column("tokens")  # (N,)
         self.trained = self._column("trained")  # (N,)
         self.teaches = self._column("teaches").astype(np.bool_)  # (N,)
-        self._open: dict[int, list[tuple[Any, Any]]] = {}
+        self._views: dict[int, list[tuple[Any, Any]]] = {}
 
     def _column(self, name: str) -> npt.NDArray[Any]:
         parts = [batch.column(name).to_numpy(zero_copy_only=False).copy() for batch in self.batches]
@@ -111,80 +111,81 @@ class Stored(Sequence[Sample]):
         return len(self.lengths)
 
     @overload
-    def __getitem__(self, place: int) -> Sample: ...
+    def __getitem__(self, index: int) -> Sample: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, place: int | slice) -> Sample | Sequence[Sample]:
-        if isinstance(place, slice):
-            return [self[at] for at in range(*place.indices(len(self)))]
-        number, at = divmod(int(place), BATCH)
-        columns = self._opened(number)
-        row = Row(_part(columns[0], at), _part(columns[1], at))
-        extra = self.batches[number].column("extra")[at].as_py()
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        batch, place = divmod(int(index), BATCH_SAMPLES)
+        columns = self._token_columns(batch)
+        row = TokenRow(_tokens(columns[0], place), _tokens(columns[1], place))
+        extra = self.batches[batch].column("extra")[place].as_py()
         if not extra:
             return row
-        found = json.loads(extra)
-        if "margin" in found:
-            return Pair(row, Row(_part(columns[2], at), _part(columns[3], at)), **found)
-        if "label" in found:
-            return Judged(row, found["label"])
-        return Prompt(row, tuple(found["messages"]), found["columns"])
+        fields = json.loads(extra)
+        if "margin" in fields:
+            second = TokenRow(_tokens(columns[2], place), _tokens(columns[3], place))
+            return PreferencePair(row, second, **fields)
+        if "label" in fields:
+            return LabeledAnswer(row, fields["label"])
+        return PromptSample(row, tuple(fields["messages"]), fields["columns"])
 
-    def _opened(self, number: int) -> list[tuple[Any, Any]]:
+    def _token_columns(self, batch: int) -> list[tuple[Any, Any]]:
         """Return offsets and values of a batch's token columns, as views of the map."""
-        if number not in self._open:
-            columns = (self.batches[number].column(at) for at in range(4))
-            self._open[number] = [
-                (one.offsets.to_numpy(), one.values.to_numpy()) for one in columns
+        if batch not in self._views:
+            columns = (self.batches[batch].column(number) for number in range(4))
+            self._views[batch] = [
+                (column.offsets.to_numpy(), column.values.to_numpy()) for column in columns
             ]
-        return self._open[number]
+        return self._views[batch]
 
 
-def _part(column: tuple[Any, Any], at: int) -> npt.NDArray[np.int32]:
+def _tokens(column: tuple[Any, Any], place: int) -> npt.NDArray[np.int32]:
     offsets, values = column
-    found: npt.NDArray[np.int32] = values[offsets[at] : offsets[at + 1]]
-    return found
+    tokens: npt.NDArray[np.int32] = values[offsets[place] : offsets[place + 1]]
+    return tokens
 
 
-class Kept(Stored):
-    """Samples in memory, where the disk has no room for them."""
+class MemorySamples(StoredSamples):
+    """Samples in memory, used when the disk is full."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
-        self.lengths = np.array([len(one) for one in samples], np.int32)
-        self.tokens = np.array([sum(map(len, one.rows)) for one in samples], np.int32)
-        self.trained = np.array([one.trained for one in samples], np.int32)
-        self.teaches = np.array([one.teaches for one in samples], np.bool_)
+        self.lengths = np.array([len(sample) for sample in samples], np.int32)
+        self.tokens = np.array([sum(map(len, sample.rows)) for sample in samples], np.int32)
+        self.trained = np.array([sample.trained for sample in samples], np.int32)
+        self.teaches = np.array([sample.teaches for sample in samples], np.bool_)
 
     @overload
-    def __getitem__(self, place: int) -> Sample: ...
+    def __getitem__(self, index: int) -> Sample: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, place: int | slice) -> Sample | Sequence[Sample]:
-        return self.samples[place]
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        return self.samples[index]
 
 
-class Part(Sequence[Sample]):
-    """Some of the samples, each cut to a length."""
+class SampleSubset(Sequence[Sample]):
+    """Some of the samples, each truncated to max_length."""
 
-    def __init__(self, samples: Stored, places: npt.NDArray[Any], max_length: int) -> None:
+    def __init__(self, samples: StoredSamples, indices: npt.NDArray[Any], max_length: int) -> None:
         self.samples = samples
-        self.places = places
+        self.indices = indices
         self.max_length = max_length
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     @overload
-    def __getitem__(self, place: int) -> Sample: ...
+    def __getitem__(self, index: int) -> Sample: ...
     @overload
-    def __getitem__(self, place: slice) -> Part: ...
-    def __getitem__(self, place: int | slice) -> Sample | Part:
-        if isinstance(place, slice):
-            return self.take(self.places[place])
-        found = self.samples[int(self.places[place])]
-        return found.cut(self.max_length) if len(found) > self.max_length else found
+    def __getitem__(self, index: slice) -> SampleSubset: ...
+    def __getitem__(self, index: int | slice) -> Sample | SampleSubset:
+        if isinstance(index, slice):
+            return self.take(self.indices[index])
+        sample = self.samples[int(self.indices[index])]
+        return sample.truncated(self.max_length) if len(sample) > self.max_length else sample
 
-    def take(self, places: npt.NDArray[Any]) -> Part:
-        """Return the part that these places of the samples are."""
-        return Part(self.samples, places, self.max_length)
+    def take(self, indices: npt.NDArray[Any]) -> SampleSubset:
+        """Return the subset with these indices of `samples`."""
+        return SampleSubset(self.samples, indices, self.max_length)

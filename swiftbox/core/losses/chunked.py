@@ -1,9 +1,9 @@
-"""Log-probabilities of tokens without the logits of a whole batch: a linear head taken in chunks.
+"""Log-probabilities of tokens from a linear head in chunks, without the logits of the full batch.
 
 Shapes: M tokens, C tokens of a chunk, H hidden size, V vocabulary. The logits of a chunk (C, V)
-are made, turned into probabilities in place and used at once, for the value and for the gradient;
-the idea is that of Cut Your Losses (arXiv:2411.09009) and of Liger's fused linear cross-entropy
-(arXiv:2410.10989), with the gradient per token, which preference losses weight differently.
+are computed, turned into probabilities in place and used at once for the value and the gradient,
+as in Cut Your Losses (arXiv:2411.09009) and Liger's fused linear cross-entropy (arXiv:2410.10989).
+The gradient is per token, because preference losses weight tokens differently.
 """
 
 from __future__ import annotations
@@ -13,26 +13,33 @@ from typing import Any
 import torch
 
 CHUNK_BYTES = {"cpu": 2**26}
-"""Size of a chunk's float32 logits: on a CPU what its cache half holds."""
+"""Size of a chunk's float32 logits; on a CPU about half of the last-level cache."""
 
-CHUNK_BYTES_ELSEWHERE = 2**28
-"""On accelerators a chunk has to fill the device: 440 tokens of a vocabulary of 152 thousand."""
+ACCELERATOR_CHUNK_BYTES = 2**28
+"""Large enough to keep an accelerator busy: 440 tokens of a vocabulary of 152 thousand."""
 
 
 def log_probs(
     hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, *, uniform: bool = False
 ) -> torch.Tensor:
-    """Return the log-probability of each target in float32.  # (M,H), (V,H), (M,) -> (M,)
+    """Return the log-probability of each target.  # (M,H), (V,H), (M,) -> (M,)
 
-    With `uniform` the caller promises to use nothing but the sum: the gradient of a trained head
-    is then made on the way, which saves making the logits a second time.
+    The type is float32, or float64 for float64 hidden states.
+
+    With `uniform` the caller promises to use only the sum. The gradient of a trained head is then
+    computed in the forward pass, which saves computing the logits twice.
     """
     return _LogProbs.apply(hidden, weight, targets, uniform)
 
 
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """Return the type to compute probabilities in: float64 for float64, float32 otherwise."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def chunk_tokens(vocabulary: int, device: str) -> int:
-    """Return how many tokens a chunk has."""
-    return max(16, CHUNK_BYTES.get(device, CHUNK_BYTES_ELSEWHERE) // (4 * vocabulary))
+    """Return the number of tokens in a chunk."""
+    return max(16, CHUNK_BYTES.get(device, ACCELERATOR_CHUNK_BYTES) // (4 * vocabulary))
 
 
 class _LogProbs(torch.autograd.Function):
@@ -46,69 +53,74 @@ class _LogProbs(torch.autograd.Function):
     ) -> torch.Tensor:
         with_hidden, with_weight = ctx.needs_input_grad[:2]
         head = weight.to(hidden.dtype)  # (V, H)
-        found = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)  # (M,)
-        now = uniform or not with_weight
-        slope = torch.empty_like(hidden) if with_hidden and now else None  # (M, H)
-        head_slope = None
-        if with_weight and now:
-            head_slope = torch.zeros_like(weight, dtype=torch.float32)  # (V, H)
+        precision = at_least_float32(hidden.dtype)
+        values = torch.empty(len(targets), dtype=precision, device=hidden.device)  # (M,)
+        eager = uniform or not with_weight  # gradients in the forward pass
+        hidden_gradient = torch.empty_like(hidden) if with_hidden and eager else None  # (M, H)
+        weight_gradient = None
+        if with_weight and eager:
+            weight_gradient = torch.zeros_like(weight, dtype=precision)  # (V, H)
         step = chunk_tokens(weight.shape[0], hidden.device.type)
         with torch.autocast(hidden.device.type, enabled=False):
-            for at in range(0, len(targets), step):
-                part = slice(at, at + step)
-                probabilities, found[part] = _chunk(hidden[part], head, targets[part])  # (C, V)
-                if slope is None and head_slope is None:
+            for start in range(0, len(targets), step):
+                part = slice(start, start + step)
+                probabilities, values[part] = _chunk(hidden[part], head, targets[part])  # (C, V)
+                if hidden_gradient is None and weight_gradient is None:
                     continue
-                rise = _rise(probabilities, targets[part]).to(hidden.dtype)  # (C, V)
-                if slope is not None:
-                    slope[part] = rise @ head
-                if head_slope is not None:
-                    head_slope += rise.T @ hidden[part]
-        ctx.now = now
-        ctx.save_for_backward(*((slope, head_slope) if now else (hidden, weight, targets)))
-        return found
+                logit_gradient = _logit_gradient(probabilities, targets[part])  # (C, V)
+                logit_gradient = logit_gradient.to(hidden.dtype)
+                if hidden_gradient is not None:
+                    hidden_gradient[part] = logit_gradient @ head
+                if weight_gradient is not None:
+                    weight_gradient += logit_gradient.T @ hidden[part]
+        ctx.eager = eager
+        gradients = (hidden_gradient, weight_gradient)
+        ctx.save_for_backward(*(gradients if eager else (hidden, weight, targets)))
+        return values
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gradient = gradients[0]  # (M,)
-        if ctx.now:
-            slope, head_slope = ctx.saved_tensors
-            for_hidden = None if slope is None else slope * gradient[:, None].to(slope.dtype)
-            if head_slope is None:
-                return for_hidden, None, None, None
+        if ctx.eager:
+            hidden_gradient, weight_gradient = ctx.saved_tensors
+            if hidden_gradient is not None:
+                hidden_gradient = hidden_gradient * gradient[:, None].to(hidden_gradient.dtype)
+            if weight_gradient is None:
+                return hidden_gradient, None, None, None
             scale = gradient[0] if len(gradient) else gradient.sum()
-            return for_hidden, head_slope * scale, None, None
+            return hidden_gradient, weight_gradient * scale, None, None
         hidden, weight, targets = ctx.saved_tensors
+        precision = at_least_float32(hidden.dtype)
         head = weight.to(hidden.dtype)
-        for_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for_weight = torch.zeros_like(weight, dtype=torch.float32)
+        hidden_gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        weight_gradient = torch.zeros_like(weight, dtype=precision)
         step = chunk_tokens(weight.shape[0], hidden.device.type)
-        for at in range(0, len(targets), step):
-            part = slice(at, at + step)
+        for start in range(0, len(targets), step):
+            part = slice(start, start + step)
             probabilities, _ = _chunk(hidden[part], head, targets[part])
-            rise = _rise(probabilities, targets[part]).mul_(gradient[part, None])
-            rise = rise.to(hidden.dtype)  # (C, V)
-            if for_hidden is not None:
-                for_hidden[part] = rise @ head
-            for_weight += rise.T @ hidden[part]
-        return for_hidden, for_weight.to(weight.dtype), None, None
+            logit_gradient = _logit_gradient(probabilities, targets[part])  # (C, V)
+            logit_gradient = logit_gradient.mul_(gradient[part, None]).to(hidden.dtype)
+            if hidden_gradient is not None:
+                hidden_gradient[part] = logit_gradient @ head
+            weight_gradient += logit_gradient.T @ hidden[part]
+        return hidden_gradient, weight_gradient.to(weight.dtype), None, None
 
 
 def _chunk(
     hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the probabilities of a chunk and the log-probabilities of its targets."""
-    logits = (hidden @ head.T).float()  # (C, V)
+    logits = (hidden @ head.T).to(at_least_float32(hidden.dtype))  # (C, V)
     highest = logits.amax(dim=1, keepdim=True)  # (C, 1)
     logits.sub_(highest)
-    wanted = logits.gather(1, targets[:, None])  # (C, 1)
+    target_logits = logits.gather(1, targets[:, None])  # (C, 1)
     logits.exp_()
     total = logits.sum(dim=1, keepdim=True)  # (C, 1)
-    return logits.div_(total), (wanted - total.log())[:, 0]
+    return logits.div_(total), (target_logits - total.log())[:, 0]
 
 
-def _rise(probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the slope of the targets' log-probabilities in the logits, in place.  # (C, V)"""
-    rise = probabilities.neg_()
-    rise[torch.arange(len(targets), device=targets.device), targets] += 1
-    return rise
+def _logit_gradient(probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the gradient of the targets' log-probabilities by logits, in place.  # (C, V)"""
+    logit_gradient = probabilities.neg_()
+    logit_gradient[torch.arange(len(targets), device=targets.device), targets] += 1
+    return logit_gradient

@@ -1,7 +1,7 @@
-"""Losses of preference methods, as formulas of the answers' log-probabilities.
+"""The losses of preference methods as functions of log-probabilities. Shapes: B pairs, S answers.
 
-Shapes: B pairs. `chosen` and `rejected` are log-ratios of policy to reference, log pi(y|x) -
-log pi_ref(y|x), with the reference taken as 0 where a method has none.
+`chosen` and `rejected` are log-ratios of policy to reference, log pi(y|x) - log pi_ref(y|x); a
+method without a reference uses 0 for its log-probabilities.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch.nn.functional import logsigmoid
 
 
 @dataclass(frozen=True)
-class Ratios:
-    """What the formulas are of: log-ratios and answer lengths.  # all (B,)"""
+class LogRatios:
+    """Log-ratios and lengths of both answers.  # all (B,)"""
 
     chosen: torch.Tensor
     rejected: torch.Tensor
@@ -24,60 +24,60 @@ class Ratios:
 
     @property
     def margin(self) -> torch.Tensor:
-        """Return how much more the policy has moved to the chosen answers.  # (B,)"""
+        """Return the difference of the log-ratios, chosen minus rejected.  # (B,)"""
         return self.chosen - self.rejected
 
 
-def sigmoid(ratios: Ratios, beta: float, smoothing: float) -> torch.Tensor:
+def sigmoid(ratios: LogRatios, beta: float, smoothing: float) -> torch.Tensor:
     """DPO (arXiv:2305.18290 eq. 7), label smoothing as conservative DPO (arXiv:2310.12036)."""
     logits = beta * ratios.margin
     return -(1 - smoothing) * logsigmoid(logits) - smoothing * logsigmoid(-logits)
 
 
-def hinge(ratios: Ratios, beta: float, smoothing: float) -> torch.Tensor:  # noqa: ARG001
+def hinge(ratios: LogRatios, beta: float, smoothing: float) -> torch.Tensor:  # noqa: ARG001
     """SLiC (arXiv:2305.10425) on log-ratios, as in RSO (arXiv:2309.06657 eq. 9)."""
     return torch.relu(1 - beta * ratios.margin)
 
 
-def ipo(ratios: Ratios, beta: float, smoothing: float) -> torch.Tensor:  # noqa: ARG001
-    """IPO (arXiv:2310.12036 eq. 17) on log-ratios per token, as its authors advise."""
+def ipo(ratios: LogRatios, beta: float, smoothing: float) -> torch.Tensor:  # noqa: ARG001
+    """IPO (arXiv:2310.12036 eq. 17) on log-ratios per token, as its authors recommend."""
     margin = ratios.chosen / ratios.chosen_tokens - ratios.rejected / ratios.rejected_tokens
     return (margin - 1 / (2 * beta)) ** 2
 
 
-def robust(ratios: Ratios, beta: float, smoothing: float) -> torch.Tensor:
+def robust(ratios: LogRatios, beta: float, smoothing: float) -> torch.Tensor:
     """Robust DPO (arXiv:2403.00409): unbiased when a share of the labels is flipped."""
     logits = beta * ratios.margin
     clean, flipped = logsigmoid(logits), logsigmoid(-logits)
     return (-(1 - smoothing) * clean + smoothing * flipped) / (1 - 2 * smoothing)
 
 
-def apo_zero(ratios: Ratios, beta: float, smoothing: float) -> torch.Tensor:  # noqa: ARG001
-    """APO-zero (arXiv:2408.06266 eq. 7): for answers better than the model's own."""
+def apo_zero(ratios: LogRatios, beta: float, smoothing: float) -> torch.Tensor:  # noqa: ARG001
+    """APO-zero (arXiv:2408.06266 eq. 7): for chosen answers better than the model's."""
     return 1 - torch.sigmoid(beta * ratios.chosen) + torch.sigmoid(beta * ratios.rejected)
 
 
-def apo_down(ratios: Ratios, beta: float, smoothing: float) -> torch.Tensor:  # noqa: ARG001
-    """APO-down (arXiv:2408.06266 eq. 8): for answers worse than the model's own."""
+def apo_down(ratios: LogRatios, beta: float, smoothing: float) -> torch.Tensor:  # noqa: ARG001
+    """APO-down (arXiv:2408.06266 eq. 8): for chosen answers worse than the model's."""
     return torch.sigmoid(beta * ratios.chosen) + 1 - torch.sigmoid(beta * ratios.margin)
 
 
-def sppo(ratios: Ratios, beta: float, smoothing: float) -> torch.Tensor:  # noqa: ARG001
-    """SPPO (arXiv:2405.00675 eq. 4.7) with certain wins: P is 1 for the chosen answer."""
+def sppo(ratios: LogRatios, beta: float, smoothing: float) -> torch.Tensor:  # noqa: ARG001
+    """SPPO (arXiv:2405.00675 eq. 4.7) with win probability 1 for the chosen answer."""
     return (ratios.chosen - 0.5 / beta) ** 2 + (ratios.rejected + 0.5 / beta) ** 2
 
 
-def exo_pair(ratios: Ratios, beta: float, smoothing: float) -> torch.Tensor:
-    """EXO (arXiv:2402.00856 eq. 16): the reverse KL to labels that are right 1-smoothing often."""
+def exo_pair(ratios: LogRatios, beta: float, smoothing: float) -> torch.Tensor:
+    """EXO (arXiv:2402.00856 eq. 16): reverse KL to labels that are right with 1 - smoothing."""
     logits = beta * ratios.margin
-    right = torch.tensor(smoothing, device=logits.device)
-    won = torch.sigmoid(logits) * (logsigmoid(logits) - torch.log1p(-right))
-    return won + torch.sigmoid(-logits) * (logsigmoid(-logits) - torch.log(right))
+    flipped = torch.tensor(smoothing, device=logits.device)
+    chosen_term = torch.sigmoid(logits) * (logsigmoid(logits) - torch.log1p(-flipped))
+    return chosen_term + torch.sigmoid(-logits) * (logsigmoid(-logits) - torch.log(flipped))
 
 
-Formula = Callable[[Ratios, float, float], torch.Tensor]
+PairLoss = Callable[[LogRatios, float, float], torch.Tensor]
 
-DPO_LOSSES: Mapping[str, Formula] = {
+DPO_LOSSES: Mapping[str, PairLoss] = {
     "sigmoid": sigmoid,
     "hinge": hinge,
     "ipo": ipo,
@@ -90,15 +90,15 @@ DPO_LOSSES: Mapping[str, Formula] = {
 
 
 def log_odds_ratio(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
-    """Return the log of the ratio of odds p/(1-p); ORPO (arXiv:2403.07691 eq. 4).
+    """Return the log of the odds ratio, odds = p/(1-p); ORPO (arXiv:2403.07691 eq. 4).
 
-    Takes log-probabilities per token, which are below 0.  # (B,), (B,) -> (B,)
+    Takes mean log-probabilities per token, which are below 0.  # (B,), (B,) -> (B,)
     """
     return (chosen - rejected) - (log1mexp(chosen) - log1mexp(rejected))
 
 
 def log1mexp(value: torch.Tensor) -> torch.Tensor:
-    """Return log(1 - exp(value)) for value < 0, exact at both ends.
+    """Return log(1 - exp(value)) for value < 0, accurate near 0 and far from it.
 
     Maechler, Accurately Computing log(1 - exp(-|a|)), 2012.
     """
@@ -108,13 +108,13 @@ def log1mexp(value: torch.Tensor) -> torch.Tensor:
 
 
 def kto(
-    ratios: torch.Tensor, desirable: torch.Tensor, divergence: torch.Tensor, beta: float
+    ratios: torch.Tensor, desirable: torch.Tensor, reference_point: torch.Tensor, beta: float
 ) -> torch.Tensor:
     """KTO (arXiv:2402.01306 eq. 7): one minus the value of each answer.
 
-    Log-ratios (S,), bool labels (S,) and the reference point KL() are taken.
+    Takes log-ratios (S,), bool labels (S,) and the KL reference point ().  # -> (S,)
     """
-    gain = torch.where(desirable, ratios - divergence, divergence - ratios)
+    gain = torch.where(desirable, ratios - reference_point, reference_point - ratios)
     return 1 - torch.sigmoid(beta * gain)
 
 

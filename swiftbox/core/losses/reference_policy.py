@@ -1,8 +1,9 @@
-"""The policy that training started from, which DPO and KTO hold the trained one against.
+"""The reference policy of DPO and KTO: the policy that training starts from.
 
-Shapes: S sequences of a batch. There is never a second model on the device: a new adapter is
-switched off; an adapter that goes on, an adapter whose making changed the base, and full tuning
-put the weights they started with in place while the reference is asked.
+Shapes: S sequences of a batch. There is never a second model on the device. With a new adapter the
+reference is the model with the adapter disabled. In all other cases (a continued adapter, an
+adapter whose initialization changed the base, full tuning) the starting weights are copied and
+swapped in while the reference is scored.
 """
 
 from __future__ import annotations
@@ -13,45 +14,45 @@ from typing import Any
 
 import torch
 
-from swiftbox.core.losses.readout import Readout
+from swiftbox.core.losses.log_prob_reader import LogProbReader
 from swiftbox.core.losses.scoring import scores
 
 
-class Reference:
-    """Scores of the starting policy, without gradients and without dropout."""
+class ReferencePolicy:
+    """Scores sequences under the starting policy, without gradients and dropout."""
 
-    def __init__(self, network: Any, *, adapter_off: bool, keeps_start: bool = True) -> None:
-        """Take the network before it is trained.
+    def __init__(self, network: Any, *, adapter_off: bool, copies_start: bool = True) -> None:
+        """Prepare the reference; call this before the first update.
 
-        `adapter_off`: the bare base is the start, as under a new adapter that adds nothing yet;
-        else the trained weights are copied, unless all that is asked of them is known already.
+        With `adapter_off` the bare base model is the reference. Otherwise the trained weights are
+        copied, unless `copies_start` is false because all log-probabilities are precomputed.
         """
         self.adapter_off = adapter_off
-        self.kept: list[tuple[Any, torch.Tensor]] | None = None
-        if not adapter_off and keeps_start:
-            trained = [one for one in network.parameters() if one.requires_grad]
-            self.kept = [(one, one.detach().clone()) for one in trained]
+        self.start_weights: list[tuple[Any, torch.Tensor]] | None = None
+        if not adapter_off and copies_start:
+            trained = [weight for weight in network.parameters() if weight.requires_grad]
+            self.start_weights = [(weight, weight.detach().clone()) for weight in trained]
 
     def sums(
         self,
         model: Any,
         known: Mapping[str, Any],
         batch: Mapping[str, Any],
-        readout: Readout,
+        reader: LogProbReader,
         sequences: int,
     ) -> torch.Tensor:
-        """Return the log-probability of every answer; `known` may hold it as `reference`.  # (S,)
+        """Return the log-probability of every answer, from `known["reference"]` if given.  # (S,)
 
-        Must stand before the policy's own forward pass, whose graph holds on to the weights.
+        Call this before the policy's forward pass, whose graph holds references to the weights.
         """
         if "reference" in known:
             return known["reference"]
-        with torch.no_grad(), self.standing(model):
-            return scores(model, batch, readout, sequences=sequences).sums
+        with torch.no_grad(), self.active(model):
+            return scores(model, batch, reader, sequences=sequences).sums
 
     @contextlib.contextmanager
-    def standing(self, model: Any) -> Iterator[None]:
-        """Let the model be the reference for a while."""
+    def active(self, model: Any) -> Iterator[None]:
+        """Turn the model into the reference policy inside the context."""
         was_training = model.training
         model.eval()
         try:
@@ -68,12 +69,14 @@ class Reference:
             model.train(was_training)
 
     def _swap(self) -> None:
-        if self.kept is None:
-            raise RuntimeError("the reference's weights were not kept, all was to be precomputed")
-        self.kept = [(one, _exchange(one, start)) for one, start in self.kept]
+        if self.start_weights is None:
+            raise RuntimeError("the starting weights were not copied: all pairs were precomputed")
+        self.start_weights = [
+            (weight, _exchange(weight, start)) for weight, start in self.start_weights
+        ]
 
 
-def _exchange(parameter: Any, other: torch.Tensor) -> torch.Tensor:
-    mine: torch.Tensor = parameter.data
-    parameter.data = other
-    return mine
+def _exchange(parameter: Any, replacement: torch.Tensor) -> torch.Tensor:
+    current: torch.Tensor = parameter.data
+    parameter.data = replacement
+    return current

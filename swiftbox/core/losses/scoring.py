@@ -1,9 +1,9 @@
-"""Batches whose answers are scored as wholes, and their scores.
+"""Batches of sequences whose answers are scored, and their scores.
 
-Shapes: S sequences, L lines, T tokens of a line, M scored tokens, B pairs. A strand is what must
-stand together in a line: one sequence, or two that share the tokens they begin with. The shared
-tokens stand once; both endings see them, and not each other (a mask of tree attention, as in
-SpecInfer, arXiv:2305.09781), and count their positions from the same place.
+Shapes: S sequences, L lines, T tokens of a line, M scored tokens, B pairs, G groups. A prefix
+group is one sequence, or two that share their first tokens; it is never split over lines. The
+shared prefix is stored once. Both branches attend to it but not to each other (tree attention, as
+in SpecInfer, arXiv:2305.09781), and their positions continue from its end.
 """
 
 from __future__ import annotations
@@ -15,158 +15,164 @@ from typing import Any
 import numpy as np
 import torch
 
-from swiftbox.core.data.batches import ONE_LINE, PADDED, SHARED, balanced
-from swiftbox.core.data.samples import IGNORED, Pair, Row
-from swiftbox.core.losses.readout import Readout
+from swiftbox.core.data.batches import ONE_LINE, PADDED, SHARED, balanced_lines
+from swiftbox.core.data.samples import IGNORED, PreferencePair, TokenRow
+from swiftbox.core.losses.log_prob_reader import LogProbReader
 
-SCORING = frozenset({"places", "targets", "owners", "scored"})
-"""Keys of a batch that the model does not take; all have a value per learned token."""
+SCORING_KEYS = frozenset({"indices", "targets", "sequence_ids", "scored"})
+"""Keys of a batch that are not model inputs; each has a value per learned token."""
 
 
 @dataclass(frozen=True)
-class Strand:
-    """Sequences by number, and how many tokens at their start stand only once."""
+class PrefixGroup:
+    """Sequences by number, and the length of the prefix they share."""
 
     sequences: tuple[int, ...]
     shared: int = 0
 
 
-class _Lines:
-    """Lines of equal length that strands are written into."""
+class _LineWriter:
+    """Writes prefix groups into lines of equal length."""
 
     def __init__(self, count: int, length: int) -> None:
         shape = (count, length)
         self.input_ids = np.zeros(shape, dtype=np.int64)  # (L, T)
         self.positions = np.tile(np.arange(length, dtype=np.int64), (count, 1))  # (L, T)
-        self.strand_of = np.full(shape, -1, dtype=np.int32)  # (L, T); -1: of none
-        self.ending_of = np.zeros(shape, dtype=np.int8)  # (L, T); 0: the shared start
+        self.groups = np.full(shape, -1, dtype=np.int32)  # (L, T); -1: none
+        self.branches = np.zeros(shape, dtype=np.int8)  # (L, T); 0: the shared prefix
         self.filled = [0] * count
-        self.places: list[Any] = []
+        self.indices: list[Any] = []
         self.targets: list[Any] = []
-        self.owners: list[Any] = []
+        self.sequence_ids: list[Any] = []
 
-    def write(self, line: int, number: int, strand: Strand, rows: Sequence[Row]) -> None:
-        """Write a strand behind what the line holds, and note the places that predict."""
-        base = self.filled[line]
-        at, first = base, line * self.input_ids.shape[1]
-        for ending, sequence in enumerate(strand.sequences, 1):
+    def write(self, line: int, number: int, group: PrefixGroup, rows: Sequence[TokenRow]) -> None:
+        """Append a group to a line, and record the indices that predict its learned tokens."""
+        origin = self.filled[line]
+        start, line_start = origin, line * self.input_ids.shape[1]
+        for branch, sequence in enumerate(group.sequences, 1):
             row = rows[sequence]
-            skipped = strand.shared if ending > 1 else 0
-            end = at + len(row) - skipped
-            self.input_ids[line, at:end] = row.input_ids[skipped:]
-            self.positions[line, at:end] = np.arange(skipped, len(row))
-            self.strand_of[line, at:end] = number
-            self.ending_of[line, at:end] = ending
+            skipped = group.shared if branch > 1 else 0
+            end = start + len(row) - skipped
+            self.input_ids[line, start:end] = row.input_ids[skipped:]
+            self.positions[line, start:end] = np.arange(skipped, len(row))
+            self.groups[line, start:end] = number
+            self.branches[line, start:end] = branch
             targets = 1 + np.flatnonzero(row.labels[1:] != IGNORED)  # of the row
             before = targets - 1  # the tokens that predict them
-            inside = np.where(before < strand.shared, base + before, at + before - skipped)
-            self.places.append(first + inside)
+            columns = np.where(before < group.shared, origin + before, start + before - skipped)
+            self.indices.append(line_start + columns)
             self.targets.append(row.labels[targets])
-            self.owners.append(np.full(len(targets), sequence))
-            at = end
-        self.ending_of[line, base : base + strand.shared] = 0
-        self.filled[line] = at
+            self.sequence_ids.append(np.full(len(targets), sequence))
+            start = end
+        self.branches[line, origin : origin + group.shared] = 0
+        self.filled[line] = start
 
 
-def scored_batch(rows: Sequence[Row], strands: Sequence[Strand], layout: str) -> dict[str, Any]:
-    """Lay sequences out in lines; every learned token gets the place that predicts it.
+def scored_batch(
+    rows: Sequence[TokenRow], groups: Sequence[PrefixGroup], layout: str
+) -> dict[str, Any]:
+    """Arrange sequences in lines and locate the token that predicts each learned token.
 
-    Returns input_ids (L,T), position_ids (L,T) unless the layout is padded, attention_mask where
-    the layout needs one, places (M,), targets (M,) and owners (M,), the number of the sequence.
+    Returns input_ids (L,T), position_ids (L,T) unless the layout is padded, attention_mask if the
+    layout needs one, and for the learned tokens indices (M,), targets (M,) and sequence_ids (M,).
     """
-    lengths = [_length(rows, strand) for strand in strands]
+    lengths = [_length(rows, group) for group in groups]
     if layout == PADDED:
-        lines = [[at] for at in range(len(strands))]
+        lines = [[number] for number in range(len(groups))]
     elif layout == ONE_LINE:
-        lines = [list(range(len(strands)))]
+        lines = [list(range(len(groups)))]
     else:
-        lines = balanced(lengths)
-    written = _Lines(len(lines), max(sum(lengths[at] for at in line) for line in lines))
-    for number, line in enumerate(lines):
-        for at in line:
-            written.write(number, at, strands[at], rows)
-        end = written.filled[number]
-        written.positions[number, end:] -= end  # the rest is a row that nothing is learned of
+        lines = balanced_lines(lengths)
+    longest = max(sum(lengths[number] for number in line) for line in lines)
+    writer = _LineWriter(len(lines), longest)
+    for line_number, line in enumerate(lines):
+        for number in line:
+            writer.write(line_number, number, groups[number], rows)
+        end = writer.filled[line_number]
+        writer.positions[line_number, end:] -= end  # the rest becomes a row without labels
     batch: dict[str, Any] = {
         key: torch.from_numpy(np.concatenate(values).astype(np.int64))
         for key, values in (
-            ("places", written.places),
-            ("targets", written.targets),
-            ("owners", written.owners),
+            ("indices", writer.indices),
+            ("targets", writer.targets),
+            ("sequence_ids", writer.sequence_ids),
         )
     }
-    batch["input_ids"] = torch.from_numpy(written.input_ids)
+    batch["input_ids"] = torch.from_numpy(writer.input_ids)
     if layout == PADDED:
-        inside = written.strand_of >= 0
-        return batch | {"attention_mask": torch.from_numpy(inside.astype(np.int64))}
-    batch["position_ids"] = torch.from_numpy(written.positions)
+        mask = (writer.groups >= 0).astype(np.int64)  # (L, T)
+        return batch | {"attention_mask": torch.from_numpy(mask)}
+    batch["position_ids"] = torch.from_numpy(writer.positions)
     if layout == SHARED:
-        mask = tree_mask(written.strand_of, written.ending_of)
-        batch["attention_mask"] = torch.from_numpy(mask)
+        batch["attention_mask"] = torch.from_numpy(tree_mask(writer.groups, writer.branches))
     return batch
 
 
-def _length(rows: Sequence[Row], strand: Strand) -> int:
-    whole = sum(len(rows[at]) for at in strand.sequences)
-    return whole - strand.shared * (len(strand.sequences) - 1)
+def _length(rows: Sequence[TokenRow], group: PrefixGroup) -> int:
+    total = sum(len(rows[number]) for number in group.sequences)
+    return total - group.shared * (len(group.sequences) - 1)
 
 
-def tree_mask(strand_of: Any, ending_of: Any) -> Any:
-    """Return which token (row) sees which (column): those before it on its own path.
+def tree_mask(groups: Any, branches: Any) -> Any:
+    """Return which token (row) attends to which (column): the earlier ones on its own branch.
 
     (L,T), (L,T) -> (L,1,T,T) bool.
     """
-    length = strand_of.shape[1]
+    length = groups.shape[1]
     causal = np.tril(np.ones((length, length), dtype=np.bool_))  # (T, T)
-    same = strand_of[:, :, None] == strand_of[:, None, :]  # (L, T, T)
-    path = (ending_of[:, None, :] == 0) | (ending_of[:, :, None] == ending_of[:, None, :])
-    return (causal & same & path)[:, None]
+    same_group = groups[:, :, None] == groups[:, None, :]  # (L, T, T)
+    in_prefix = branches[:, None, :] == 0  # (L, 1, T)
+    same_branch = branches[:, :, None] == branches[:, None, :]  # (L, T, T)
+    return (causal & same_group & (in_prefix | same_branch))[:, None]
 
 
-def pair_batch(pairs: Sequence[Pair], layout: str) -> dict[str, Any]:
-    """Join pairs to a batch: sequences 0..B-1 are the chosen ones, B..2B-1 the rejected ones."""
+def pair_batch(pairs: Sequence[PreferencePair], layout: str) -> dict[str, Any]:
+    """Collate pairs: sequences 0..B-1 are the chosen answers, B..2B-1 the rejected ones."""
     count = len(pairs)
-    rows = [_with_prompt(one) for one in pairs] + [one.rejected for one in pairs]
+    rows = [_with_prompt(pair) for pair in pairs] + [pair.rejected for pair in pairs]
     if layout == SHARED:
-        strands = [Strand((at, count + at), one.shared) for at, one in enumerate(pairs)]
+        groups = [
+            PrefixGroup((number, count + number), pair.shared) for number, pair in enumerate(pairs)
+        ]
     else:
-        strands = [Strand((at,)) for at in range(2 * count)]
-    batch = scored_batch(rows, strands, layout)
-    if any(one.learns_prompt for one in pairs):
-        answers = [one.chosen.trained for one in pairs] + [one.rejected.trained for one in pairs]
-        batch["scored"] = _last_of_each(batch["owners"], answers)
+        groups = [PrefixGroup((number,)) for number in range(2 * count)]
+    batch = scored_batch(rows, groups, layout)
+    if any(pair.learns_prompt for pair in pairs):
+        lengths = [pair.chosen.trained for pair in pairs]
+        lengths += [pair.rejected.trained for pair in pairs]
+        batch["scored"] = _answer_tokens(batch["sequence_ids"], lengths)
     return batch
 
 
-def _with_prompt(pair: Pair) -> Row:
+def _with_prompt(pair: PreferencePair) -> TokenRow:
     if not pair.learns_prompt:
         return pair.chosen
     start = pair.chosen.learned_from
     labels = np.concatenate([pair.chosen.input_ids[:start], pair.chosen.labels[start:]])
-    return Row(pair.chosen.input_ids, labels)
+    return TokenRow(pair.chosen.input_ids, labels)
 
 
-def _last_of_each(owners: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
-    """Mark the last tokens of each sequence, as many as its answer has.  # (M,) bool"""
-    marked = torch.zeros(len(owners), dtype=torch.bool)
-    for sequence, count in enumerate(counts):
-        own = (owners == sequence).nonzero()[:, 0]
-        marked[own[len(own) - count :]] = True
+def _answer_tokens(sequence_ids: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """Mark the tokens of the answers: the last `length` of each sequence.  # (M,) bool"""
+    marked = torch.zeros(len(sequence_ids), dtype=torch.bool)
+    for sequence, length in enumerate(lengths):
+        tokens = (sequence_ids == sequence).nonzero()[:, 0]
+        marked[tokens[len(tokens) - length :]] = True
     return marked
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What a model says of the sequences of a batch."""
+class SequenceScores:
+    """The log-probabilities of the sequences of a batch under a model."""
 
     sums: torch.Tensor
     """Log-probability of each answer.  # (S,)"""
     lengths: torch.Tensor
-    """Tokens of each answer.  # (S,)"""
+    """Number of tokens of each answer.  # (S,)"""
     likelihood: torch.Tensor
-    """Log-probability of each sequence's learned tokens, the prompt's among them.  # (S,)"""
+    """Log-probability of the learned tokens of each sequence, including the prompt's.  # (S,)"""
     learned: torch.Tensor
-    """Count of those tokens.  # (S,)"""
+    """Number of those tokens.  # (S,)"""
 
     @property
     def means(self) -> torch.Tensor:
@@ -174,18 +180,21 @@ class Scores:
         return self.sums / self.lengths
 
 
-def scores(model: Any, batch: Mapping[str, Any], readout: Readout, *, sequences: int) -> Scores:
+def scores(
+    model: Any, batch: Mapping[str, Any], reader: LogProbReader, *, sequences: int
+) -> SequenceScores:
     """Score the sequences of a batch."""
-    inputs = {key: value for key, value in batch.items() if key not in SCORING}
-    found = readout.log_probs(model, inputs, batch["places"], batch["targets"])  # (M,)
-    owners = batch["owners"]
+    inputs = {key: value for key, value in batch.items() if key not in SCORING_KEYS}
+    log_probs = reader.log_probs(model, inputs, batch["indices"], batch["targets"])  # (M,)
+    sequence_ids = batch["sequence_ids"]  # (M,)
 
     def per_sequence(values: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(sequences, device=found.device).index_add(0, owners, values)  # (S,)
+        zeros = torch.zeros(sequences, device=values.device, dtype=values.dtype)
+        return zeros.index_add(0, sequence_ids, values)  # (S,)
 
-    likelihood, learned = per_sequence(found), per_sequence(torch.ones_like(found))
+    likelihood, learned = per_sequence(log_probs), per_sequence(torch.ones_like(log_probs))
     scored = batch.get("scored")
     if scored is None:
-        return Scores(likelihood, learned, likelihood, learned)
-    sums = per_sequence(torch.where(scored, found, 0.0))
-    return Scores(sums, per_sequence(scored.float()), likelihood, learned)
+        return SequenceScores(likelihood, learned, likelihood, learned)
+    sums = per_sequence(torch.where(scored, log_probs, 0.0))
+    return SequenceScores(sums, per_sequence(scored.to(log_probs.dtype)), likelihood, learned)

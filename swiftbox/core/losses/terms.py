@@ -1,4 +1,4 @@
-"""What a method's loss takes beside the model and the batch, and what it gives; light."""
+"""The result of a method's loss, and the context it is computed in; imports no torch."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Terms:
-    """A loss as the sum of its terms and their number, and sums of what is worth watching.
+class LossTerms:
+    """A loss as the sum of its terms, their number, and sums of metrics.
 
-    Divided by the number of terms of a whole update, gradients do not depend on how rows were
-    spread over batches and devices.
+    The trainer divides by the number of terms of the entire update, so gradients do not depend on
+    how rows are distributed over batches and devices.
     """
 
     total: Any
     count: int
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    """Sums over the terms, such as of right orders; the log shows them per term, or per what
-    `name#` counts where only some of the terms have a value."""
+    """Sums over the terms, logged as means. If only some terms have a value for `name`, the metric
+    `name#` counts them."""
 
 
 @dataclass(frozen=True)
-class Context:
-    """What a loss needs beside the model and the batch."""
+class LossContext:
+    """What a loss needs besides the model and the batch."""
 
     config: Any
-    readout: Any = None
-    """core.readout.Readout; None for a model that scores."""
+    reader: Any = None
+    """A core.losses.log_prob_reader.LogProbReader; None for a reward model."""
     reference: Any = None
-    """core.reference.Reference; None where a method has none."""
+    """A core.losses.reference_policy.ReferencePolicy; None if the method has none."""

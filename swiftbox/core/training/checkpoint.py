@@ -1,48 +1,40 @@
-"""Checkpoints that are whole or not there: written aside, marked complete, then renamed."""
+"""Checkpoints that are complete or absent: written to a temporary folder, sealed, renamed."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from swiftbox.errors import RunError
-from swiftbox.files import read_json, write_json
+from swiftbox.files import free_bytes, read_json, sync_folder, write_json
+from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 
-ASIDE = ".partial"
+PARTIAL = ".partial"
 SPARE_BYTES = 2 * 2**20
-"""Left free beside a checkpoint, for the log and the events that report a full disk."""
+"""Space left free for the log and the events that report a full disk."""
 
 
 def seal(partial: Path, final: Path, settled: Path, step: int) -> None:
-    """Mark a checkpoint complete, force it to disk, and give it its name in one step."""
+    """Flush a checkpoint to disk, write its completeness marker, and rename it to `final`."""
     if settled.is_file():
         shutil.copyfile(settled, partial / run_folder.SETTLED)
     sizes = {}
     for path in sorted(partial.rglob("*")):
         if path.is_file():
-            _sync(path)
+            sync_folder(path)
             sizes[str(path.relative_to(partial))] = path.stat().st_size
     write_json(partial / run_folder.COMPLETE, {"step": step, "files": sizes})
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
-    _sync(final.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(final.parent)
 
 
 def intact(checkpoint: Path) -> bool:
-    """Tell whether every file named by the marker is there in its full size."""
+    """Whether every file listed by the completeness marker exists with its recorded size."""
     sizes = read_json(checkpoint / run_folder.COMPLETE).get("files", {})
     return bool(sizes) and all(
         (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
@@ -51,7 +43,7 @@ def intact(checkpoint: Path) -> bool:
 
 
 def last_intact(folder: Path) -> tuple[Path | None, list[str]]:
-    """Return the newest checkpoint that is whole, and the names of newer ones that are not."""
+    """Return the newest complete checkpoint, and the names of newer incomplete ones."""
     torn = [
         path.name
         for path in (folder / run_folder.CHECKPOINTS).glob("checkpoint-*")
@@ -71,9 +63,9 @@ def _step(name: str) -> int:
 
 
 def discard_after(folder: Path, step: int) -> None:
-    """Delete what lies behind the point of resume: torn checkpoints and half-written ones."""
+    """Delete everything after the checkpoint to resume from: incomplete and partial ones."""
     checkpoints = folder / run_folder.CHECKPOINTS
-    shutil.rmtree(checkpoints / ASIDE, ignore_errors=True)
+    shutil.rmtree(checkpoints / PARTIAL, ignore_errors=True)
     for path in checkpoints.glob("checkpoint-*"):
         if _step(path.name) > step:
             shutil.rmtree(path, ignore_errors=True)
@@ -86,47 +78,43 @@ def keep_newest(folder: Path, limit: int) -> None:
 
 
 def bytes_needed(model: Any, optimizer: Any) -> int:
-    """Estimate the size of a checkpoint: what is saved, and the optimizer's state.
+    """Estimate the size of a checkpoint: the saved weights and the optimizer state.
 
-    Of an adapter that is what is trained; a model without one is saved whole, frozen parts too.
+    With an adapter only the trained weights are saved, otherwise all of them.
     """
-    whole = not hasattr(model, "peft_config")
-    trained = [one for one in model.parameters() if whole or one.requires_grad]
-    weights = sum(one.numel() * one.element_size() for one in trained)
-    state = 0
+    saves_all = not hasattr(model, "peft_config")
+    saved = [weight for weight in model.parameters() if saves_all or weight.requires_grad]
+    total = sum(weight.numel() * weight.element_size() for weight in saved)
     if optimizer is not None:
-        for values in optimizer.state.values():
-            for one in values.values():
-                if hasattr(one, "element_size"):
-                    state += one.numel() * one.element_size()
-    return weights + state
+        for state in optimizer.state.values():
+            for value in state.values():
+                if hasattr(value, "element_size"):
+                    total += value.numel() * value.element_size()
+    return total
 
 
-def require_room(where: Path, needed: int, *, kept: Path | None) -> None:
-    """Raise RunError with both numbers when a checkpoint would not fit on the disk."""
-    free = shutil.disk_usage(where).free
-    if free >= needed + SPARE_BYTES:
-        return
-    raise full_disk(where, needed, free, kept)
+def require_checkpoint_room(folder: Path, needed: int, *, last: Path | None) -> None:
+    """Raise RunError with both sizes if a checkpoint would not fit on the disk.
+
+    `last` is the last complete checkpoint.
+    """
+    if free_bytes(folder) < needed + SPARE_BYTES:
+        raise disk_full_error(folder, needed, last)
 
 
-def full_disk(where: Path, needed: int, free: int, kept: Path | None) -> RunError:
-    """Describe a disk too full for a checkpoint, and what is still whole."""
-    whole = kept.name if kept else text("none yet", "尚无")
+def disk_full_error(folder: Path, needed: int, last: Path | None) -> RunError:
+    """Return the error for a disk that is too full for a checkpoint."""
+    last_name = last.name if last else text("none yet", "尚无")
+    free = size(free_bytes(folder))
     return RunError(
         text(
-            f"no space left on device for a checkpoint: {mebibytes(needed)} needed, "
-            f"{mebibytes(free)} free in {where}; last complete checkpoint: {whole}",
-            f"磁盘空间不足（no space left on device），无法保存检查点：需要 {mebibytes(needed)}，"
-            f"{where} 剩余 {mebibytes(free)}；最后的完整检查点：{whole}",
+            f"no space left on device for a checkpoint: {size(needed)} needed, "
+            f"{free} free in {folder}; last complete checkpoint: {last_name}",
+            f"磁盘空间不足，无法保存检查点：需要 {size(needed)}，"
+            f"{folder} 剩余 {free}；最后的完整检查点：{last_name}",
         ),
         hint=text(
-            f"free at least {mebibytes(needed + SPARE_BYTES)}, then `swiftbox runs resume`",
-            f"至少腾出 {mebibytes(needed + SPARE_BYTES)}，然后 `swiftbox runs resume`",
+            f"free at least {size(needed + SPARE_BYTES)}, then `swiftbox runs resume`",
+            f"至少腾出 {size(needed + SPARE_BYTES)}，然后 `swiftbox runs resume`",
         ),
     )
-
-
-def mebibytes(count: int) -> str:
-    """Write a number of bytes in MiB."""
-    return f"{count / 2**20:.1f} MiB"

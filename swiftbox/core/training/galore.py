@@ -1,4 +1,4 @@
-"""GaLore (arXiv:2403.03507): AdamW whose states live in the gradient's leading directions.
+"""GaLore (arXiv:2403.03507): AdamW on gradients projected to their leading directions.
 
 Shapes: M x N a weight, R rank.
 """
@@ -15,7 +15,7 @@ import torch
 class GaLoreAdamW(torch.optim.Optimizer):
     """AdamW; groups with a `rank` project the gradients of their matrices to that rank.
 
-    The states are plain tensors, so a checkpoint holds all of it.
+    The state consists of plain tensors, so a checkpoint contains all of it.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class GaLoreAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step."""
+        """Update all weights once."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -52,16 +52,16 @@ class GaLoreAdamW(torch.optim.Optimizer):
         state["mean"].lerp_(gradient, 1 - first)
         state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
         correction = math.sqrt(1 - second**step) / (1 - first**step)
-        change = correction * state["mean"] / (state["square"].sqrt() + group["eps"])
+        update = correction * state["mean"] / (state["square"].sqrt() + group["eps"])
         if low_rank:
-            change = group["scale"] * project_back(change, state["basis"])
+            update = group["scale"] * project_back(update, state["basis"])
         if group["weight_decay"]:
             weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.add_(change.to(weight.dtype), alpha=-group["lr"])
+        weight.add_(update.to(weight.dtype), alpha=-group["lr"])
 
 
 def leading_directions(gradient: torch.Tensor, rank: int) -> torch.Tensor:
-    """Return orthonormal directions of the longer side's opposite: (M, R) or (R, N)."""
+    """Return an orthonormal basis of the shorter side: (M, R) for a wide matrix, else (R, N)."""
     left, _, right = torch.linalg.svd(gradient.float(), full_matrices=False)
     rows, columns = gradient.shape
     basis = left[:, :rank] if rows <= columns else right[:rank]
@@ -69,11 +69,11 @@ def leading_directions(gradient: torch.Tensor, rank: int) -> torch.Tensor:
 
 
 def project(gradient: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
-    """Return the gradient in the basis: (R, N) for a wide matrix, (M, R) for a tall one."""
+    """Project the gradient: (R, N) for a wide matrix, (M, R) for a tall one."""
     wide = gradient.shape[0] <= gradient.shape[1]
     return basis.T @ gradient if wide else gradient @ basis.T
 
 
-def project_back(change: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
-    """Return a change of the weight's own shape.  # (M, N)"""
-    return basis @ change if basis.shape[1] == change.shape[0] else change @ basis
+def project_back(update: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """Map a projected update back to the shape of the weight.  # (M, N)"""
+    return basis @ update if basis.shape[1] == update.shape[0] else update @ basis

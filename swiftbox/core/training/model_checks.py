@@ -1,4 +1,4 @@
-"""What a model promises, tried out on it before training relies on it.
+"""Numerical checks of the properties of a model that training relies on.
 
 Shapes: N tokens of a flat batch, V vocabulary.
 """
@@ -11,17 +11,17 @@ import numpy as np
 import torch
 
 from swiftbox.core.data.batches import LINES, SHARED
-from swiftbox.core.data.samples import IGNORED, Pair, Row
-from swiftbox.core.losses.readout import Readout, unwrapped
+from swiftbox.core.data.samples import IGNORED, PreferencePair, TokenRow
+from swiftbox.core.losses.log_prob_reader import LogProbReader, unwrapped
 from swiftbox.core.losses.reward_head import rewards
 from swiftbox.core.losses.scoring import pair_batch, scores
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
-def keeps_rows_apart(model: Any, dtype: torch.dtype = torch.float32) -> bool:
-    """Tell whether joined rows are invisible to each other in this very model.
+def isolates_rows(model: Any, dtype: torch.dtype = torch.float32) -> bool:
+    """Check that joined rows do not attend to each other in this model.
 
-    Two flat batches differ only in their first row: the second row's logits must not move.
+    Two flat batches differ only in their first row; the logits of the second must not change.
     """
     vocabulary = model.get_input_embeddings().weight.shape[0]
     device = model.get_input_embeddings().weight.device
@@ -33,43 +33,45 @@ def keeps_rows_apart(model: Any, dtype: torch.dtype = torch.float32) -> bool:
     was_training = model.training
     model.eval()
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        seen = [
-            _read(model, {"input_ids": ids[None], "position_ids": positions})[length:]
+        outputs = [
+            _head_output(model, {"input_ids": ids[None], "position_ids": positions})[length:]
             for ids in (first, other)
         ]  # two of (N/2, V)
     model.train(was_training)
-    moved = (seen[0] - seen[1]).abs().max()
-    return bool(moved <= 1e-3 * seen[0].abs().max())
+    difference = (outputs[0] - outputs[1]).abs().max()
+    # Attention to the other row moves logits by tens of percent, rounding by less than 1e-5.
+    return bool(difference <= 1e-3 * outputs[0].abs().max())
 
 
-def _read(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-    """Return what the head says of every token of a flat batch.  # (N, V), (N, 1) of a score"""
+def _head_output(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    """Return the head's output for every token of a flat batch.  # (N, V); a score: (N, 1)"""
     if hasattr(unwrapped(model), "score"):
-        places = torch.arange(inputs["input_ids"].numel(), device=inputs["input_ids"].device)
-        return rewards(model, inputs, places)[:, None]
+        indices = torch.arange(inputs["input_ids"].numel(), device=inputs["input_ids"].device)
+        return rewards(model, inputs, indices)[:, None]
     return model(**inputs, use_cache=False).logits[0]
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
-def shares_prompts(model: Any, dtype: torch.dtype = torch.float32) -> bool:
-    """Tell whether a prompt that stands once serves two answers exactly in this very model.
+def prompt_sharing_is_exact(model: Any, dtype: torch.dtype = torch.float32) -> bool:
+    """Check that computing a shared prompt once is exact in this model.
 
-    The log-probabilities of a pair with a shared prompt must be those of two whole rows.
+    The log-probabilities of a pair with a shared prompt must equal those of two separate rows.
     """
     vocabulary = model.get_input_embeddings().weight.shape[0]
     device = model.get_input_embeddings().weight.device
     ids = (np.arange(20, dtype=np.int32) * 7 + 1) % vocabulary
     learned = np.where(np.arange(12) < 8, IGNORED, ids[:12]).astype(np.int32)
     other = np.concatenate([ids[:8], ids[15:19]])
-    rows = Row(ids[:12], learned), Row(other, np.where(learned == IGNORED, IGNORED, other))
+    other_labels = np.where(learned == IGNORED, IGNORED, other)
+    pair = PreferencePair(TokenRow(ids[:12], learned), TokenRow(other, other_labels))
     was_training = model.training
     model.eval()
-    found = []
+    reader, sums = LogProbReader(linear_head=False), []
     for layout in (SHARED, LINES):
-        batch = {key: value.to(device) for key, value in pair_batch([Pair(*rows)], layout).items()}
+        batch = {key: value.to(device) for key, value in pair_batch([pair], layout).items()}
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            found.append(scores(model, batch, Readout(plain=False), sequences=2).sums)  # (2,)
+            sums.append(scores(model, batch, reader, sequences=2).sums)  # (2,)
     model.train(was_training)
-    moved = (found[0] - found[1]).abs().max()
-    exact = 1e-4 if dtype == torch.float32 else 2e-2
-    return bool(moved <= exact * found[1].abs().max())
+    difference = (sums[0] - sums[1]).abs().max()
+    tolerance = 1e-4 if dtype == torch.float32 else 2e-2  # 16-bit types round to 2**-8
+    return bool(difference <= tolerance * sums[1].abs().max())

@@ -1,4 +1,4 @@
-"""Online reinforcement learning through TRL's trainers, with our checkpoints, events and stop.
+"""Online reinforcement learning with TRL's trainers and our checkpoints, events and stop requests.
 
 https://huggingface.co/docs/trl/grpo_trainer, https://huggingface.co/docs/trl/rloo_trainer
 """
@@ -12,52 +12,33 @@ from typing import Any
 from datasets import Dataset
 from transformers import TrainingArguments
 
-from swiftbox.core.data.samples import Prompt
-from swiftbox.core.training.progress import Progress
-from swiftbox.core.training.sealed_checkpoints import Record, WholeCheckpoints
-from swiftbox.core.training.trainer_inputs import Made
+from swiftbox.core.data.samples import PromptSample
+from swiftbox.core.training.atomic_checkpoints import AtomicCheckpoints, RunRecorder
+from swiftbox.core.training.progress import ProgressCallback
+from swiftbox.core.training.trainer_inputs import TrainerInputs
 
-OWN = ("prompt", "completion")
-"""Columns that TRL gives a meaning of its own."""
+RESERVED_COLUMNS = ("prompt", "completion")
+"""Columns that TRL interprets itself."""
 
 
 def online_trainer(
-    made: Made, parts: Sequence[Sequence[Prompt]], record: Record
-) -> tuple[Any, Progress]:
-    """Return TRL's trainer for the config, and what records its steps."""
+    inputs: TrainerInputs, parts: Sequence[Sequence[PromptSample]], record: RunRecorder
+) -> tuple[Any, ProgressCallback]:
+    """Return TRL's trainer for the config, and the callback that reports its steps."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     import trl
 
-    values: dict[str, Any] = made.config.model_dump()
+    values: dict[str, Any] = inputs.config.model_dump()
     name = "RLOO" if values["loss_type"] == "rloo" else "GRPO"
-    config_class, trainer_class = getattr(trl, f"{name}Config"), getattr(trl, f"{name}Trainer")
-    arguments = made.arguments
-
-    class Online(WholeCheckpoints, trainer_class):  # type: ignore[misc, valid-type]
-        """TRL's trainer with whole checkpoints."""
-
-        tokens_seen = 0
-
-        def _compute_loss(self, model: Any, inputs: Any, *more: Any) -> Any:
-            self.tokens_seen += inputs["completion_ids"].numel() + inputs["prompt_ids"].numel()
-            return super()._compute_loss(model, inputs, *more)
-
-    given = {
-        key: value
-        for key, value in arguments.to_dict().items()
-        if key in config_class.__dataclass_fields__
-    }
-    training, held_out = (rows_of(part) for part in parts)
-    progress = Progress(record.emit)
-    trainer = Online(
-        model=made.network,
-        reward_funcs=made.method.judges(made.config),
-        args=config_class(
-            **given | options_of(values, config_class.__dataclass_fields__, arguments)
-        ),
+    training, held_out = (prompt_dataset(part) for part in parts)
+    progress = ProgressCallback(record.emit)
+    trainer = with_atomic_checkpoints(getattr(trl, f"{name}Trainer"))(
+        model=inputs.network,
+        reward_funcs=inputs.method.reward_functions(inputs.config),
+        args=trl_config(getattr(trl, f"{name}Config"), values, inputs.arguments),
         train_dataset=training,
         eval_dataset=held_out if len(held_out) else None,
-        processing_class=made.tokenizer,
+        processing_class=inputs.tokenizer,
         callbacks=[progress],
     )
     trainer.record = record
@@ -65,15 +46,32 @@ def online_trainer(
     return trainer, progress
 
 
-def options_of(values: dict[str, Any], known: Any, arguments: TrainingArguments) -> dict[str, Any]:
-    """Return TRL's options from our settings; one generation serves one update.
+def with_atomic_checkpoints(trainer_class: Any) -> Any:
+    """Derive a class from one of TRL's trainers that saves atomically and counts tokens."""
 
-    A batch holds whole groups of answers, so rows per device count answers, not prompts.
+    class OnlineTrainer(AtomicCheckpoints, trainer_class):
+        """TRL's trainer with atomic checkpoints."""
+
+        tokens_seen = 0
+
+        def _compute_loss(self, model: Any, inputs: Any, *more: Any) -> Any:
+            self.tokens_seen += inputs["completion_ids"].numel() + inputs["prompt_ids"].numel()
+            return super()._compute_loss(model, inputs, *more)
+
+    return OnlineTrainer
+
+
+def trl_config(config_class: Any, values: dict[str, Any], arguments: TrainingArguments) -> Any:
+    """Translate TrainingArguments and our settings to TRL's config.
+
+    A batch holds complete groups of answers: per_device_train_batch_size counts answers, not
+    prompts. One generation serves one update.
     """
+    known = config_class.__dataclass_fields__
     answers = values["num_generations"]
     per_device = values["per_device_train_batch_size"]
     per_update = per_device * values["gradient_accumulation_steps"] * arguments.world_size
-    found = {
+    settings = arguments.to_dict() | {
         "num_generations": answers,
         "generation_batch_size": per_update,
         "per_device_eval_batch_size": answers,
@@ -87,15 +85,18 @@ def options_of(values: dict[str, Any], known: Any, arguments: TrainingArguments)
         "remove_unused_columns": False,
         "shuffle_dataset": True,
     }
-    return {key: value for key, value in found.items() if key in known}
+    return config_class(**{key: value for key, value in settings.items() if key in known})
 
 
-def rows_of(prompts: Sequence[Prompt]) -> Dataset:
-    """Return prompts as TRL takes them, with the columns that reward functions read."""
-    names = sorted({name for one in prompts for name in one.columns} - set(OWN))
+def prompt_dataset(prompts: Sequence[PromptSample]) -> Dataset:
+    """Return prompts in TRL's format, with the columns that reward functions read."""
+    names = {name for prompt in prompts for name in prompt.columns} - set(RESERVED_COLUMNS)
     return Dataset.from_list(
         [
-            {"prompt": list(one.messages), **{name: one.columns.get(name) for name in names}}
-            for one in prompts
+            {
+                "prompt": list(prompt.messages),
+                **{name: prompt.columns.get(name) for name in sorted(names)},
+            }
+            for prompt in prompts
         ]
     )

@@ -1,4 +1,4 @@
-"""Optimizers that know a tuner: LoRA+ (arXiv:2402.12354), LoRA-FA (2308.03303), GaLore."""
+"""Optimizers for tuners: LoRA+ (arXiv:2402.12354), LoRA-FA (arXiv:2308.03303), GaLore."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from transformers import Trainer, TrainingArguments
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.training.galore import GaLoreAdamW
 
-Make = Callable[[Any, TrainingArguments], Any]
-"""Make the optimizer of a network."""
+OptimizerFactory = Callable[[Any, TrainingArguments], Any]
+"""Creates the optimizer of a network."""
 
-OURS = {"lora_fa": "adamw_torch", "galore_adamw": "adamw_torch"}
-"""Optimizers made here, and the one that TrainingArguments is told of instead."""
+SUBSTITUTES = {"lora_fa": "adamw_torch", "galore_adamw": "adamw_torch"}
+"""Optimizers created here, and the name passed to TrainingArguments instead."""
 
 
-def optimizer_of(config: TrainConfig) -> Make | None:
-    """Return what makes the optimizer; None where transformers makes it."""
+def optimizer_of(config: TrainConfig) -> OptimizerFactory | None:
+    """Return the factory of the optimizer; None if transformers creates it."""
     if config.optim == "lora_fa":
         return lora_fa
     if config.optim == "galore_adamw":
@@ -32,12 +32,12 @@ def optimizer_of(config: TrainConfig) -> Make | None:
 
 
 def lora_plus(network: Any, arguments: TrainingArguments, *, ratio: float) -> Any:
-    """Give the B matrices `ratio` times the learning rate."""
-    kind, settings = Trainer.get_optimizer_cls_and_kwargs(arguments, network)
+    """Create an optimizer whose B matrices have `ratio` times the learning rate."""
+    optimizer_class, settings = Trainer.get_optimizer_cls_and_kwargs(arguments, network)
     rate = settings.pop("lr")
     return create_loraplus_optimizer(
         network,
-        kind,
+        optimizer_class,
         lr=rate,
         loraplus_lr_ratio=ratio,
         loraplus_lr_embedding=rate,
@@ -47,40 +47,40 @@ def lora_plus(network: Any, arguments: TrainingArguments, *, ratio: float) -> An
 
 
 def lora_fa(network: Any, arguments: TrainingArguments) -> Any:
-    """Freeze the A matrices; the B matrices follow the best step that they allow."""
-    own = network.peft_config["default"]
+    """Create LoRA-FA: A matrices are frozen, gradients of B are corrected for A."""
+    adapter = network.peft_config["default"]
     return create_lorafa_optimizer(
         network,
-        r=own.r,
-        lora_alpha=own.lora_alpha,
+        r=adapter.r,
+        lora_alpha=adapter.lora_alpha,
         lr=arguments.learning_rate,
         weight_decay=arguments.weight_decay,
     )
 
 
 def galore(network: Any, arguments: TrainingArguments, *, config: TrainConfig) -> Any:
-    """Project the matrices of the blocks; embeddings, head and norms get plain AdamW."""
-    inside = {
+    """Create GaLore for the matrices of the blocks; all other weights get plain AdamW."""
+    block_matrices = {
         id(module.weight)
         for name, module in network.named_modules()
         if isinstance(module, torch.nn.Linear) and any(part.isdigit() for part in name.split("."))
     }
-    trained = [one for one in network.parameters() if one.requires_grad]
-    low = [one for one in trained if id(one) in inside]
-    rest = [one for one in trained if id(one) not in inside]
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    projected = [weight for weight in trained if id(weight) in block_matrices]
+    rest = [weight for weight in trained if id(weight) not in block_matrices]
     groups = [
         {
-            "params": low,
+            "params": projected,
             "weight_decay": arguments.weight_decay,
             "rank": config.galore_rank,
             "update_proj_gap": config.galore_update_proj_gap,
             "scale": config.galore_scale,
         },
         {
-            "params": [one for one in rest if one.ndim > 1],
+            "params": [weight for weight in rest if weight.ndim > 1],
             "weight_decay": arguments.weight_decay,
         },
-        {"params": [one for one in rest if one.ndim == 1]},
+        {"params": [weight for weight in rest if weight.ndim == 1]},
     ]
     return GaLoreAdamW(
         [group for group in groups if group["params"]],

@@ -1,4 +1,4 @@
-"""What `distributed:` means to transformers: FSDP2 and DeepSpeed ZeRO settings from a config."""
+"""Parallelism settings for transformers: FSDP2, DeepSpeed ZeRO and DDP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swiftbox.config.train import TrainConfig
 
 
 def sharding_arguments(config: TrainConfig) -> dict[str, Any]:
-    """Return the TrainingArguments of the strategy; empty for one process and for DDP."""
+    """Return the TrainingArguments of the config's `distributed` strategy."""
     if config.distributed == "fsdp":
         return {
             "fsdp": True,
@@ -25,21 +25,21 @@ def sharding_arguments(config: TrainConfig) -> dict[str, Any]:
     if config.distributed.startswith("zero"):
         import deepspeed
 
-        deepspeed.init_distributed()  # ZeRO-3 wants it before TrainingArguments look for it
-        return {"deepspeed": zero(int(config.distributed.removeprefix("zero")), config)}
+        deepspeed.init_distributed()  # ZeRO-3 requires it before TrainingArguments
+        return {"deepspeed": zero_config(int(config.distributed.removeprefix("zero")), config)}
     if config.distributed == "ddp":
         return {"ddp_find_unused_parameters": False}
     return {}
 
 
-def leave_group() -> None:
-    """Part from the other processes; threads left to themselves can abort the exit."""
+def destroy_process_group() -> None:
+    """Leave the process group if there is one; its threads can abort the exit otherwise."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
-def zero(stage: int, config: TrainConfig) -> dict[str, Any]:
-    """Return the DeepSpeed config of a ZeRO stage (arXiv:1910.02054); sizes follow the Trainer."""
+def zero_config(stage: int, config: TrainConfig) -> dict[str, Any]:
+    """Return the DeepSpeed config of a ZeRO stage (arXiv:1910.02054); the Trainer fills `auto`."""
     return {
         "bf16": {"enabled": config.dtype == "bfloat16"},
         "fp16": {"enabled": config.dtype == "float16"},

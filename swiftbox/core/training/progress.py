@@ -1,4 +1,4 @@
-"""What a run says while it trains: events for the record and the view; stopping when asked."""
+"""Emit the progress of a training as events, and stop it between steps on request."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from transformers import TrainerCallback
 from swiftbox.runs import events
 from swiftbox.runs.stop import STOP
 
-WINDOW = 20
-"""Steps over which the time per step is averaged for the estimate of what is left."""
+AVERAGED_STEPS = 20
+"""Steps over which the time per step is averaged to estimate the remaining time."""
 
-
-WATCHED = re.compile(r"(rewards|completions)/|kl$|reward")
-"""Names of metrics that a method watches."""
+METHOD_METRICS = re.compile(r"(rewards|completions)/|kl$|reward")
+"""Names of the metrics of a method."""
 
 
 def peak_memory_bytes() -> int:
-    """Return the peak memory of this process: of its accelerator, else of its resident set."""
+    """Return the peak memory of the accelerator if there is one, otherwise of the process."""
     if torch.accelerator.is_available():
         return int(torch.accelerator.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB elsewhere
@@ -32,16 +31,16 @@ def peak_memory_bytes() -> int:
 
 
 def metrics_of(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return what a method watches, such as rewards/accuracies."""
+    """Return the metrics of the method, such as rewards/accuracies."""
     return {
         name.removeprefix(prefix): round(value, 6)
         for name, value in logs.items()
-        if name.startswith(prefix) and WATCHED.match(name.removeprefix(prefix))
+        if name.startswith(prefix) and METHOD_METRICS.match(name.removeprefix(prefix))
     }
 
 
-class Progress(TrainerCallback):
-    """Records each logged step, and stops the run between two steps when asked."""
+class ProgressCallback(TrainerCallback):
+    """Emits an event for each logged step, and stops the run between two steps on request."""
 
     def __init__(self, emit: Callable[..., None]) -> None:
         self.emit = emit
@@ -50,7 +49,7 @@ class Progress(TrainerCallback):
         self.was_stopped = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Say where the run begins; from here on there is something to save."""
+        """Emit the start of the training; from now on a checkpoint can be saved."""
         self.stamps = [(time.monotonic(), self.trainer.tokens_seen)]
         self.emit(
             events.START,
@@ -63,15 +62,15 @@ class Progress(TrainerCallback):
         STOP.can_save.set()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Set the order of this epoch, however deep the sampler is wrapped."""
-        sampler = getattr(self.trainer, "sampler", None)  # an engine's own trainer has its own
+        """Set the epoch of the sampler, which accelerate wraps out of reach."""
+        sampler = getattr(self.trainer, "sampler", None)  # TRL's trainers have another one
         if sampler is not None:
             sampler.epoch = int(state.epoch or 0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Note the time, and save and stop when asked."""
-        self.stamps = [*self.stamps[-WINDOW:], (time.monotonic(), self.trainer.tokens_seen)]
-        if state.global_step < state.max_steps and self._asked():
+        """Record the time; save and stop if requested."""
+        self.stamps = [*self.stamps[-AVERAGED_STEPS:], (time.monotonic(), self.trainer.tokens_seen)]
+        if state.global_step < state.max_steps and self._stop_requested():
             self.was_stopped = True
             control.should_save = True
             control.should_training_stop = True
@@ -84,17 +83,17 @@ class Progress(TrainerCallback):
         logs: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Record a step or a measurement."""
+        """Emit a step or an evaluation."""
         logs = logs or {}
         if "eval_loss" in logs:
             metrics = metrics_of(logs, "eval_")
             self.emit(events.EVAL, step=state.global_step, loss=logs["eval_loss"], metrics=metrics)
         if "loss" not in logs:
             return
-        (first, tokens_then), (last, tokens_now) = self.stamps[0], self.stamps[-1]
+        (first, first_tokens), (last, last_tokens) = self.stamps[0], self.stamps[-1]
         elapsed = max(last - first, 1e-9)
         per_step = elapsed / max(1, len(self.stamps) - 1)
-        tokens_per_s = (tokens_now - tokens_then) / elapsed * args.world_size
+        tokens_per_s = (last_tokens - first_tokens) / elapsed * args.world_size
         self.emit(
             events.STEP,
             step=state.global_step,
@@ -109,10 +108,10 @@ class Progress(TrainerCallback):
             metrics=metrics_of(logs),
         )
 
-    def _asked(self) -> bool:
-        """Agree between all processes: each must stop at the same step."""
-        asked = STOP.requested.is_set()
+    def _stop_requested(self) -> bool:
+        """Agree with all processes on whether to stop at this step."""
+        requested = STOP.requested.is_set()
         if self.trainer.args.world_size == 1:
-            return asked
-        votes = torch.tensor([int(asked)], device=self.trainer.args.device)
+            return requested
+        votes = torch.tensor([int(requested)], device=self.trainer.args.device)
         return bool(self.trainer.accelerator.gather(votes).sum() > 0)

@@ -1,4 +1,4 @@
-"""One training run in this process: data, model, adapter, trainer, save; local paths only."""
+"""A training run in this process: data, model, adapter, trainer, save. Local paths only."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from transformers.utils.logging import disable_progress_bar
 from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE
+from swiftbox.core.data.cache import ExampleEncoder
 from swiftbox.core.data.layouts import choose_layout
 from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
-from swiftbox.core.data.rows import Singles, Units, pack
-from swiftbox.core.data.samples import Row, Sample
+from swiftbox.core.data.rows import SingleUnits, UnitDataset, pack
+from swiftbox.core.data.samples import Sample, TokenRow
 from swiftbox.core.generation import parity
 from swiftbox.core.training import checkpoint
+from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.neftune import add_noise
-from swiftbox.core.training.optimizers import OURS, optimizer_of
+from swiftbox.core.training.optimizers import SUBSTITUTES, optimizer_of
 from swiftbox.core.training.parallel import sharding_arguments
-from swiftbox.core.training.progress import Progress
-from swiftbox.core.training.reference_setup import prepare_context
-from swiftbox.core.training.sealed_checkpoints import Record
-from swiftbox.core.training.trainer import SwiftTrainer, Work
-from swiftbox.core.training.trainer_inputs import Made
-from swiftbox.core.tuners.attach import callbacks, with_adapter
-from swiftbox.core.tuners.inits import fit_original_base
-from swiftbox.core.tuners.sampling import sample_for
+from swiftbox.core.training.progress import ProgressCallback
+from swiftbox.core.training.reference_setup import loss_context_for
+from swiftbox.core.training.trainer import SwiftTrainer, TrainingSetup
+from swiftbox.core.training.trainer_inputs import LocalInputs, TrainerInputs
+from swiftbox.core.tuners.attach import AdapterStart, adapted_network, tuner_callbacks
+from swiftbox.core.tuners.calibration import calibration_for
+from swiftbox.core.tuners.initialization import rebase_on_original
 from swiftbox.core.weights.load import load_model
-from swiftbox.data.source import RowSource
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -43,46 +43,40 @@ from swiftbox.runs.events import Emit
 
 
 def train(
-    config: TrainConfig,
-    method: Any,
-    folder: Path,
-    emit: Emit,
-    *,
-    model: Path,
-    adapter: Path | None,
-    sources: Sequence[RowSource],
+    config: TrainConfig, method: Any, folder: Path, emit: Emit, local: LocalInputs
 ) -> Path | None:
-    """Train and save; return the model folder, None when stopped before the end."""
-    began = time.time()
+    """Train and save; return the folder of the model, None if stopped before the end."""
+    start = time.time()
     disable_progress_bar()  # log.txt is read by people and by `runs logs`
-    emit(events.STAGE, name="data", detail=", ".join(source.path for source in sources))
-    tokenizer = load_tokenizer(model, config)
-    parts: Sequence[Sequence[Sample]] = prepare_rows(config, method, tokenizer, sources, emit)
-    emit(events.STAGE, name="model", detail=str(model))
+    emit(events.STAGE, name="data", detail=", ".join(source.path for source in local.sources))
+    tokenizer = load_tokenizer(local.model, config)
+    encoder = ExampleEncoder(method.name, method.encode, tokenizer, config)
+    parts = prepare_rows(encoder, local.sources, emit, data_hash=local.data_hash)
+    emit(events.STAGE, name="model", detail=str(local.model))
     arguments = training_arguments(config, folder, evaluates=bool(parts[1]))
     set_seed(config.seed)
-    base = load_model(model, config, head=method.head)
-    sample = sample_for(base, config, method, arguments, parts[0])
+    base_model = load_model(local.model, config, head=method.head)
     task_type = "SEQ_CLS" if method.head == "score" else "CAUSAL_LM"
-    network = with_adapter(base, config, adapter, emit, task_type=task_type, sample=sample)
+    calibration = calibration_for(base_model, config, method, arguments, parts[0])
+    adapter = AdapterStart(local.adapter, task_type, calibration)
+    network = adapted_network(base_model, config, adapter, emit)
     if config.distributed in ("none", "ddp"):
-        network.to(arguments.device)  # where its kernels are; sharding places the others itself
-    make = online if method.judges else offline
-    made = Made(config, method, network, tokenizer, arguments, (model, adapter))
-    trainer, progress = make(made, parts, Record(folder, emit, config.save_total_limit))
-    resume_from = point_of_resume(folder, emit)
+        network.to(arguments.device)  # sharding strategies place their weights themselves
+    inputs = TrainerInputs(
+        config, method, network, tokenizer, arguments, local.model, local.adapter
+    )
+    create = online_trainer if method.reward_functions else offline_trainer
+    trainer, progress = create(inputs, parts, RunRecorder(folder, emit, config.save_total_limit))
+    resume_from = checkpoint_to_resume(folder, emit)
     emit(events.STAGE, name="train", detail="")
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if progress.was_stopped:
         emit(events.STOPPED, step=trainer.state.global_step, checkpoint=_newest(folder))
         return None
-    emit(events.STAGE, name="save", detail=run_folder.MODEL)
-    saved = save_model(trainer, config, folder)
-    if trainer.args.should_save and method.head == "language":
-        leave_record(trainer.model, tokenizer, config, saved, emit)
+    saved = save_model(trainer, inputs, folder, emit)
     emit(
         events.DONE,
-        seconds=round(time.time() - began, 1),
+        seconds=round(time.time() - start, 1),
         steps=trainer.state.global_step,
         loss=result.training_loss,
         model=str(saved),
@@ -90,54 +84,56 @@ def train(
     return saved
 
 
-def offline(
-    made: Made, parts: Sequence[Sequence[Sample]], record: Record
-) -> tuple[SwiftTrainer, Progress]:
-    """Return our own trainer, which learns from the rows."""
-    config, method = made.config, made.method
-    layout = choose_layout(config, made.network, record.emit, shares=method.shares)
-    context, parts = prepare_context(made, parts, layout, record.emit)
+def offline_trainer(
+    inputs: TrainerInputs, parts: Sequence[Sequence[Sample]], record: RunRecorder
+) -> tuple[SwiftTrainer, ProgressCallback]:
+    """Return our trainer, which learns from the rows of the dataset."""
+    config, method = inputs.config, inputs.method
+    layout = choose_layout(config, inputs.network, record.emit, shares=method.shares_prompts)
+    context, parts = loss_context_for(inputs, parts, layout, record.emit)
     training, held_out = parts
-    work = Work(
+    setup = TrainingSetup(
         record=record,
-        training=Units(units_of(training, config)),
-        held_out=Units(units_of(held_out, config)) if len(held_out) else None,
+        training=UnitDataset(units_of(training, config)),
+        held_out=UnitDataset(units_of(held_out, config)) if len(held_out) else None,
         collate=partial(method.collate, layout=layout),
         loss=partial(method.loss, context=context),
         count=method.count,
         optimizer=optimizer_of(config),
     )
     if config.neftune_noise_alpha is not None:
-        add_noise(made.network, config.neftune_noise_alpha)
-    progress = Progress(record.emit)
+        add_noise(inputs.network, config.neftune_noise_alpha)
+    progress = ProgressCallback(record.emit)
     trainer = SwiftTrainer(
-        work,
-        model=made.network,
-        args=made.arguments,
-        processing_class=made.tokenizer,
-        callbacks=[progress, *callbacks(made.network, config)],
+        setup,
+        model=inputs.network,
+        args=inputs.arguments,
+        processing_class=inputs.tokenizer,
+        callbacks=[progress, *tuner_callbacks(inputs.network, config)],
     )
     progress.trainer = trainer
     return trainer, progress
 
 
-def online(made: Made, parts: Sequence[Any], record: Record) -> tuple[Any, Progress]:
-    """Return the trainer of the engine whose model learns from its own answers."""
-    from swiftbox.core.training.online import online_trainer
+def online_trainer(
+    inputs: TrainerInputs, parts: Sequence[Any], record: RunRecorder
+) -> tuple[Any, ProgressCallback]:
+    """Return TRL's trainer, which learns from the model's own answers."""
+    from swiftbox.core.training import online
 
-    return online_trainer(made, parts, record)
+    return online.online_trainer(inputs, parts, record)
 
 
 def units_of(rows: Sequence[Sample], config: TrainConfig) -> Sequence[Sequence[Sample]]:
-    """Return what one place of a batch holds: one row, or packed several."""
+    """Return the units that batches consist of: single samples, or packed rows."""
     if not config.packing:
-        return Singles(rows)
-    plain = [row for row in rows if isinstance(row, Row)]  # other kinds refuse packing
-    return [list(unit) for unit in pack(plain, config.max_length)]
+        return SingleUnits(rows)
+    packable = [row for row in rows if isinstance(row, TokenRow)]  # other kinds refuse packing
+    return [list(unit) for unit in pack(packable, config.max_length)]
 
 
 def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) -> TrainingArguments:
-    """Translate the config for transformers; its own saving is kept inside our folders."""
+    """Translate the config to transformers' arguments; the output stays inside the run folder."""
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
     on_cpu = not torch.accelerator.is_available()
     checkpointing = config.gradient_checkpointing == "true" and config.distributed != "fsdp"
@@ -152,7 +148,7 @@ def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) ->
         warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
-        optim=OURS.get(config.optim, config.optim),
+        optim=SUBSTITUTES.get(config.optim, config.optim),
         bf16=config.dtype == "bfloat16",
         fp16=config.dtype == "float16",
         use_cpu=on_cpu,
@@ -164,7 +160,7 @@ def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) ->
         logging_nan_inf_filter=False,
         save_strategy="steps" if config.save_steps else "no",
         save_steps=config.save_steps or 1,
-        save_total_limit=None,  # counted by complete checkpoints, in our own folder
+        save_total_limit=None,  # AtomicCheckpoints deletes the oldest complete ones
         eval_strategy="steps" if evaluates else "no",
         eval_steps=config.eval_steps,
         report_to=as_list(config.report_to),
@@ -176,54 +172,59 @@ def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) ->
     )
 
 
-def point_of_resume(folder: Path, emit: Emit) -> Path | None:
-    """Choose the last whole checkpoint of the folder, and clear away what is torn behind it."""
-    found, torn = checkpoint.last_intact(folder)
-    for name in torn:
+def checkpoint_to_resume(folder: Path, emit: Emit) -> Path | None:
+    """Choose the last complete checkpoint, and delete incomplete ones after it."""
+    last, incomplete = checkpoint.last_intact(folder)
+    for name in incomplete:
         emit(
             events.WARNING,
             message=text(f"{name} is incomplete and is not used", f"{name} 不完整，不使用"),
         )
-    if found is None:
+    if last is None:
         checkpoint.discard_after(folder, -1)
         return None
-    checkpoint.discard_after(folder, run_folder.step_of(found))
+    checkpoint.discard_after(folder, run_folder.step_of(last))
     emit(
         events.NOTE,
         key="resume",
-        message=text(f"continues from {found.name}", f"从 {found.name} 继续"),
+        message=text(f"resumes from {last.name}", f"从 {last.name} 继续"),
     )
-    return found
+    return last
 
 
-def save_model(trainer: SwiftTrainer, config: TrainConfig, folder: Path) -> Path:
-    """Write the model (or the adapter) aside and rename it, so that model/ is whole or absent."""
-    aside, final = folder / f".{run_folder.MODEL}", folder / run_folder.MODEL
+def save_model(trainer: SwiftTrainer, inputs: TrainerInputs, folder: Path, emit: Emit) -> Path:
+    """Save the model or adapter to a temporary folder and rename it, so model/ is complete."""
+    emit(events.STAGE, name="save", detail=run_folder.MODEL)
+    config = inputs.config
+    partial_folder, final = folder / f".{run_folder.MODEL}", folder / run_folder.MODEL
     sharded = config.distributed not in ("none", "ddp")
     if config.tuner_type in WHOLE and not sharded:
         trainer.model.to(getattr(torch, config.dtype))
     if trainer.args.should_save:
-        shutil.rmtree(aside, ignore_errors=True)
-        kept = run_folder.checkpoints(folder)
+        shutil.rmtree(partial_folder, ignore_errors=True)
+        last = next(reversed(run_folder.checkpoints(folder)), None)
         needed = checkpoint.bytes_needed(trainer.model, None)
-        checkpoint.require_room(folder, needed, kept=kept[-1] if kept else None)
+        checkpoint.require_checkpoint_room(folder, needed, last=last)
     trainer.accelerator.wait_for_everyone()
-    trainer.save_model(str(aside), _internal_call=True)
+    trainer.save_model(str(partial_folder), _internal_call=True)
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save:
-        fit_original_base(trainer.model, aside)
+        rebase_on_original(trainer.model, partial_folder)
         shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
+        partial_folder.rename(final)
+        if inputs.method.head == "language":
+            record_parity(trainer.model, inputs, final, emit)
     return final
 
 
-def leave_record(model: Any, tokenizer: Any, config: TrainConfig, saved: Path, emit: Emit) -> None:
-    """Leave in the model's folder what its server is to be held against."""
-    whole = config.distributed in ("none", "ddp")
+def record_parity(model: Any, inputs: TrainerInputs, saved: Path, emit: Emit) -> None:
+    """Save reference outputs beside the model, which its server is later compared with."""
+    config = inputs.config
+    complete = config.distributed in ("none", "ddp")
     quantized = config.quant_method if config.tuner_type == "qlora" else ""
     parity.leave(
-        model if whole else None,
-        tokenizer,
+        model if complete else None,
+        inputs.tokenizer,
         saved,
         emit,
         dtype=config.dtype,
@@ -232,5 +233,5 @@ def leave_record(model: Any, tokenizer: Any, config: TrainConfig, saved: Path, e
 
 
 def _newest(folder: Path) -> str | None:
-    kept = run_folder.checkpoints(folder)
-    return str(kept[-1]) if kept else None
+    checkpoints = run_folder.checkpoints(folder)
+    return str(checkpoints[-1]) if checkpoints else None

@@ -1,4 +1,4 @@
-"""The one trainer: transformers' loop with our batches, loss, checkpoints; knows no method."""
+"""The trainer: transformers' loop with our batches, loss and checkpoints, for any method."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from typing import Any
 import torch
 from transformers import Trainer
 
-from swiftbox.core.data.rows import EpochSampler, Units
-from swiftbox.core.training.sealed_checkpoints import Record, WholeCheckpoints
+from swiftbox.core.data.rows import EpochSampler, UnitDataset
+from swiftbox.core.training.atomic_checkpoints import AtomicCheckpoints, RunRecorder
 from swiftbox.errors import RunError
 from swiftbox.language import text
 
 Loss = Callable[[Any, dict[str, Any]], Any]
-"""Of a model and a batch; gives methods.method.Terms, which the core does not import."""
+"""Takes a model and a batch; returns core.losses.terms.LossTerms."""
 Collate = Callable[[Sequence[Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a method brings to the trainer, and what keeps the record."""
+class TrainingSetup:
+    """The data, loss and optimizer of a training, and the recorder of its run."""
 
-    record: Record
-    training: Units
-    held_out: Units | None
+    record: RunRecorder
+    training: UnitDataset
+    held_out: UnitDataset | None
     collate: Collate
     loss: Loss
     count: Callable[[Mapping[str, Any]], int]
     optimizer: Callable[..., Any] | None = None
-    """What makes the optimizer, where transformers does not."""
+    """Creates the optimizer; None if transformers does."""
 
 
-class SwiftTrainer(WholeCheckpoints, Trainer):
-    """transformers.Trainer with a summed loss, an order per epoch, and whole checkpoints."""
+class SwiftTrainer(AtomicCheckpoints, Trainer):
+    """transformers.Trainer with a summed loss, a seeded order per epoch, and atomic checkpoints."""
 
-    def __init__(self, work: Work, **arguments: Any) -> None:
+    def __init__(self, setup: TrainingSetup, **arguments: Any) -> None:
         super().__init__(
-            train_dataset=work.training,
-            eval_dataset=work.held_out,
-            data_collator=work.collate,
+            train_dataset=setup.training,
+            eval_dataset=setup.held_out,
+            data_collator=setup.collate,
             **arguments,
         )
-        self.work = work
-        self.record = work.record
-        self.sampler = EpochSampler(len(work.training), self.args.seed)
+        self.setup = setup
+        self.record = setup.record
+        self.sampler = EpochSampler(len(setup.training), self.args.seed)
         self.tokens_seen = 0
-        self.watched: Counter[str] = Counter()
+        self.metric_sums: Counter[str] = Counter()
         self.model_accepts_loss_kwargs = True
 
     # ---- data
@@ -58,24 +58,24 @@ class SwiftTrainer(WholeCheckpoints, Trainer):
         return self.sampler
 
     def _held_out_batches(self) -> Iterator[tuple[dict[str, Any], bool]]:
-        """Yield this process's share of the held-out rows, and whether each batch counts.
+        """Yield this process's share of the held-out batches, and whether each one counts.
 
-        Every process gets as many batches, since sharded models work together on each; those
-        that have no row left compute one that does not count.
+        Sharded models need all processes for each batch, so every process gets equally many. A
+        process without rows left computes a batch that does not count.
         """
-        if self.work.held_out is None:
+        if self.setup.held_out is None:
             return
-        units, size = self.work.held_out.units, self.args.per_device_train_batch_size
-        own = units[self.args.process_index :: self.args.world_size]
+        units, size = self.setup.held_out.units, self.args.per_device_train_batch_size
+        share = units[self.args.process_index :: self.args.world_size]
         longest = math.ceil(len(units) / self.args.world_size)
-        for at in range(0, longest, size):
-            taken = own[at : at + size] if at < len(own) else units[:1]
-            yield self.work.collate(taken), at < len(own)
+        for start in range(0, longest, size):
+            counts = start < len(share)
+            yield self.setup.collate(share[start : start + size] if counts else units[:1]), counts
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """Make the optimizer: the tuner's own, else the one that optim names."""
-        if self.work.optimizer is not None and getattr(self, "optimizer", None) is None:
-            self.optimizer: Any = self.work.optimizer(model or self.model, self.args)
+        """Create the optimizer: the one of the setup, otherwise the one named by `optim`."""
+        if self.setup.optimizer is not None and getattr(self, "optimizer", None) is None:
+            self.optimizer: Any = self.setup.optimizer(model or self.model, self.args)
         return super().create_optimizer(model)
 
     # ---- loss
@@ -87,57 +87,57 @@ class SwiftTrainer(WholeCheckpoints, Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Divide the summed loss by the terms of the whole update, on all devices."""
+        """Divide the summed loss by the terms of the entire update over all devices."""
         self.tokens_seen += inputs["input_ids"].numel()
-        terms = self.work.loss(model, inputs)
-        self._watch(terms)
+        terms = self.setup.loss(model, inputs)
+        self._add_metrics(terms)
         loss = terms.total / (terms.count if num_items_in_batch is None else num_items_in_batch)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes  # DDP averages gradients
         return (loss, None) if return_outputs else loss
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
-        """Count the terms of an update: learned tokens, or pairs, or answers."""
+        """Count the terms of an update: learned tokens, pairs, or answers."""
         if not batch_samples:
             return None
-        count = torch.tensor(sum(map(self.work.count, batch_samples)), device=device)
+        count = torch.tensor(sum(map(self.setup.count, batch_samples)), device=device)
         if self.args.average_tokens_across_devices and self.args.world_size > 1:
             return self.accelerator.gather(count).sum()
         return count
 
-    # ---- what is worth watching
+    # ---- metrics
 
-    def _watch(self, terms: Any) -> None:
+    def _add_metrics(self, terms: Any) -> None:
         for name, value in terms.metrics.items():
-            self.watched[name] += value
+            self.metric_sums[name] += value
         if terms.metrics:
-            self.watched["terms"] += terms.count
+            self.metric_sums["terms"] += terms.count
 
-    def take_watched(self) -> dict[str, float]:
-        """Return the means over all devices since the last call, and begin anew."""
-        mine = {name: float(value) for name, value in self.watched.items()}
-        self.watched.clear()
-        everyone: list[Any] = [mine]
+    def take_metrics(self) -> dict[str, float]:
+        """Return the mean metrics over all devices since the last call, and reset them."""
+        local = {name: float(value) for name, value in self.metric_sums.items()}
+        self.metric_sums.clear()
+        per_process: list[Any] = [local]
         if self.args.world_size > 1:
-            everyone = [None] * self.args.world_size
-            torch.distributed.all_gather_object(everyone, mine)
-        found: Counter[str] = Counter()
-        for one in everyone:
-            found.update(one)
-        terms = found.pop("terms", 0.0)
-        counts = {name: found.get(f"{name}#", terms) for name in found if not name.endswith("#")}
-        return {name: found[name] / count for name, count in counts.items() if count}
+            per_process = [None] * self.args.world_size
+            torch.distributed.all_gather_object(per_process, local)
+        sums: Counter[str] = Counter()
+        for metrics in per_process:
+            sums.update(metrics)
+        terms = sums.pop("terms", 0.0)
+        counts = {name: sums.get(f"{name}#", terms) for name in sums if not name.endswith("#")}
+        return {name: sums[name] / count for name, count in counts.items() if count}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log a step or a measurement with the means of what is watched."""
+        """Log a step or an evaluation together with the method's metrics."""
         evaluates = "eval_loss" in logs
         if "loss" in logs or evaluates:
             prefix = "eval_" if evaluates else ""
-            logs |= {f"{prefix}{name}": value for name, value in self.take_watched().items()}
+            logs |= {f"{prefix}{name}": value for name, value in self.take_metrics().items()}
         super().log(logs, start_time)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        """Take a step of Trainer's, and refuse to go on with a loss that is no number."""
+        """Train on a batch; raise RunError if the loss is not finite."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not math.isfinite(loss.item()):
             step = self.state.global_step + 1
@@ -148,9 +148,9 @@ class SwiftTrainer(WholeCheckpoints, Trainer):
                 ),
                 hint=text(
                     "lower learning_rate, or set dtype: float32 (or bfloat16 instead of float16); "
-                    "the last checkpoint is from before",
+                    "the last checkpoint was saved before this step",
                     "减小 learning_rate，或设 dtype: float32（或用 bfloat16 代替 float16）；"
-                    "最后的检查点在此之前",
+                    "最后的检查点保存于此步之前",
                 ),
             )
         return loss
@@ -162,25 +162,25 @@ class SwiftTrainer(WholeCheckpoints, Trainer):
         ignore_keys: Any = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Measure the loss per term on the held-out rows."""
+        """Compute the loss per term on the held-out rows."""
         was_training = self.model.training
         self.model.eval()
-        kept, self.watched = self.watched, Counter()
+        training_sums, self.metric_sums = self.metric_sums, Counter()
         sums = [0.0, 0.0]
         for batch, counts in self._held_out_batches():
             with self.compute_loss_context_manager(), self.accelerator.autocast():
-                terms = self.work.loss(self.model, self._prepare_inputs(batch))
+                terms = self.setup.loss(self.model, self._prepare_inputs(batch))
             if counts:
                 sums = [sums[0] + float(terms.total), sums[1] + terms.count]
-                self._watch(terms)
+                self._add_metrics(terms)
         self.model.train(was_training)
         if self.args.world_size > 1:
-            everyone: list[Any] = [None] * self.args.world_size
-            torch.distributed.all_gather_object(everyone, sums)
-            sums = [sum(one[place] for one in everyone) for place in (0, 1)]
+            per_process: list[Any] = [None] * self.args.world_size
+            torch.distributed.all_gather_object(per_process, sums)
+            sums = [sum(column) for column in zip(*per_process, strict=True)]
         metrics = {f"{metric_key_prefix}_loss": sums[0] / sums[1]}
         self.log(metrics)
-        self.watched = kept
+        self.metric_sums = training_sums
         self.control: Any = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )

@@ -1,7 +1,8 @@
-"""What a trainer is made of, on its way from the settings to the first step."""
+"""What a training starts from: local files, then the loaded model with its settings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,31 @@ from typing import Any
 from transformers import TrainingArguments
 
 from swiftbox.config.train import TrainConfig
+from swiftbox.data.source import RowSource
 
 
 @dataclass(frozen=True)
-class Made:
-    """The settings and what was loaded by them."""
+class LocalInputs:
+    """The local files of a training."""
+
+    model: Path
+    adapter: Path | None
+    """The adapter that training continues from."""
+    sources: Sequence[RowSource]
+    data_hash: str
+    """dataset_hash(sources): computed once for the record of the run and for the token cache."""
+
+
+@dataclass(frozen=True)
+class TrainerInputs:
+    """The settings of a training and everything that was loaded according to them."""
 
     config: TrainConfig
     method: Any
-    """methods.method.Method, which the core does not import."""
+    """A methods.method.Method, which core does not import."""
     network: Any
     tokenizer: Any
     arguments: TrainingArguments
-    folders: tuple[Path, Path | None]
-    """Of the model and of the adapter that training starts from."""
+    model_folder: Path
+    adapter_folder: Path | None
+    """The adapter that training continues from."""

@@ -1,1 +1,1 @@
-"""Tuners: what of a model is trained; one small file each."""
+"""Tuners: they choose which weights of a model are trained; one small file each."""

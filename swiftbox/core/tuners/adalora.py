@@ -1,4 +1,4 @@
-"""AdaLoRA (arXiv:2303.10512): ranks are cut where they matter least while training goes on."""
+"""AdaLoRA (arXiv:2303.10512): reduces the least important ranks during training."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from swiftbox.config.tuners import TunerFields
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
-UNKNOWN_YET = 10**9
-"""Steps of the run, until training begins and knows them."""
+PLACEHOLDER_STEPS = 10**9
+"""Total steps in peft's config until training starts, when the number is known."""
 
 
 def adapter_config(_model: Any, config: TunerFields, common: dict[str, Any]) -> AdaLoraConfig:
-    """Return peft's config; the schedule is set when the number of steps is known."""
+    """Return peft's config; AdaLoraCallback sets the schedule when training starts."""
     return AdaLoraConfig(
         init_r=config.adalora_init_r,
         target_r=config.adalora_target_r,
@@ -25,51 +25,52 @@ def adapter_config(_model: Any, config: TunerFields, common: dict[str, Any]) -> 
         lora_dropout=config.lora_dropout,
         deltaT=config.adalora_deltaT,
         orth_reg_weight=config.adalora_orth_reg_weight,
-        total_step=UNKNOWN_YET,
+        total_step=PLACEHOLDER_STEPS,
         **common,
     )
 
 
-class Ranks(TrainerCallback):
-    """Sets AdaLoRA's schedule, adds its penalty, and cuts ranks after every update."""
+class AdaLoraCallback(TrainerCallback):
+    """Sets AdaLoRA's schedule, adds its penalty, and reallocates ranks after every update."""
 
     def __init__(self, network: Any, config: TunerFields) -> None:
         self.tuner = network.base_model
         self.config = config
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-        """Turn shares of the run into steps."""
-        own = self.tuner.peft_config["default"]
+        """Convert the schedule from fractions of the run to steps."""
+        adapter = self.tuner.peft_config["default"]
         steps = state.max_steps
-        own.total_step = steps
-        own.tinit = _steps(self.config.adalora_tinit, steps)
-        own.tfinal = _steps(self.config.adalora_tfinal, steps)
-        if own.tinit >= steps - own.tfinal:
+        adapter.total_step = steps
+        adapter.tinit = _steps(self.config.adalora_tinit, steps)
+        adapter.tfinal = _steps(self.config.adalora_tfinal, steps)
+        if adapter.tinit >= steps - adapter.tfinal:
             raise ConfigError(
                 text(
-                    f"adalora_tinit and adalora_tfinal leave nothing of {steps} steps",
+                    f"adalora_tinit and adalora_tfinal together cover all {steps} steps",
                     f"adalora_tinit 与 adalora_tfinal 占满了全部 {steps} 步",
                 ),
                 hint=text("lower them, or train longer", "减小它们，或增加训练步数"),
             )
 
     def on_pre_optimizer_step(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
-        """Add the gradient of the penalty, which is no part of the loss that is logged."""
+        """Add the gradient of the penalty; the logged loss does not include it."""
         with torch.enable_grad():
             penalty = orthogonality(self.tuner)
         weight = self.config.adalora_orth_reg_weight
-        named = [one for name, one in self.tuner.named_parameters() if _is_factor(name)]
-        for parameter, gradient in zip(named, torch.autograd.grad(penalty, named), strict=True):
+        factors = [factor for name, factor in self.tuner.named_parameters() if _is_factor(name)]
+        gradients = torch.autograd.grad(penalty, factors)
+        for parameter, gradient in zip(factors, gradients, strict=True):
             if parameter.grad is not None:
                 parameter.grad += weight * gradient
 
     def on_optimizer_step(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-        """Judge every rank by the gradients of this update, and cut where it is time."""
+        """Score ranks by the gradients of this update, and reallocate them on schedule."""
         self.tuner.update_and_allocate(state.global_step + 1)
 
 
 def orthogonality(tuner: Any) -> torch.Tensor:
-    """Return the mean distance of the factors' products from the identity (eq. 4)."""
+    """Return the mean distance of the factors from orthogonality (eq. 4)."""
     distances = []
     for name, factor in tuner.named_parameters():
         if _is_factor(name):
@@ -83,5 +84,5 @@ def _is_factor(name: str) -> bool:
     return "lora_A" in name or "lora_B" in name
 
 
-def _steps(share: float, steps: int) -> int:
-    return round(share * steps) if share < 1 else int(share)
+def _steps(fraction: float, steps: int) -> int:
+    return round(fraction * steps) if fraction < 1 else int(fraction)

@@ -1,8 +1,9 @@
-"""Put on the model what is trained, record it, and help the trainer where a tuner needs it."""
+"""Attach the tuner of a config to a model, and report what is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,8 +12,8 @@ from peft import PeftModel, get_peft_model
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import WHOLE, TunerFields
-from swiftbox.core.tuners import adalora, full, ia3, inits, llamapro, lora, oft, vera
-from swiftbox.core.tuners.inits import Sample, changes_base
+from swiftbox.core.tuners import adalora, full, ia3, initialization, llamapro, lora, oft, vera
+from swiftbox.core.tuners.initialization import CalibrationBatches, changes_base
 from swiftbox.core.tuners.targets import Note, choose_targets, matched
 from swiftbox.core.weights.quantized_bases import is_quantized, make_trainable
 from swiftbox.language import text
@@ -29,72 +30,70 @@ ADAPTERS: Mapping[str, Callable[[Any, Any, dict[str, Any]], Any]] = MappingProxy
         "vera": vera.adapter_config,
     }
 )
-"""What makes peft's config for each tuner that is an adapter."""
+"""The function that creates peft's config, by tuner_type."""
+
+
+@dataclass(frozen=True)
+class AdapterStart:
+    """How an adapter starts."""
+
+    adapter: Path | None = None
+    """The folder of the adapter to continue; None for a new one."""
+    task_type: str = "CAUSAL_LM"
+    """SEQ_CLS trains and saves the score head together with the adapter."""
+    calibration: CalibrationBatches | None = None
+    """Training batches, for initializations computed from data."""
 
 
 def attach(
-    model: Any,
-    config: TunerFields,
-    adapter: Path | None,
-    *,
-    task_type: str = "CAUSAL_LM",
-    sample: Sample | None = None,
-    note: Note = print,
+    model: Any, config: TunerFields, start: AdapterStart = AdapterStart(), note: Note = print
 ) -> Any:
-    """Return the model with a new adapter, or with the one to continue from.
-
-    `task_type` SEQ_CLS trains and saves the score head beside the adapter.
-    """
+    """Return the model with a new adapter, or with the one to continue."""
     if is_quantized(model):
         make_trainable(model)
-    if adapter is not None:
-        return PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
+    if start.adapter is not None:
+        return PeftModel.from_pretrained(model, str(start.adapter), is_trainable=True)
     common = {
         "target_modules": choose_targets(model, config, note),
         "modules_to_save": config.modules_to_save or None,
-        "task_type": task_type,
+        "task_type": start.task_type,
     }
-    made = ADAPTERS[config.tuner_type](model, config, common)
-    begins = inits.needs_sample(config)
-    if begins and config.init_lora_weights == "lora_ga":
-        inits.estimate_gradients(model, made, inits.require_sample(sample, "lora_ga"))
-    network = get_peft_model(model, made)
-    inits.drop_gradients(network)
-    if begins and config.init_lora_weights == "eva":
-        inits.begin_with_eva(network, inits.require_sample(sample, "eva"))
+    adapter_config = ADAPTERS[config.tuner_type](model, config, common)
+    init = config.init_lora_weights if initialization.needs_calibration(config) else ""
+    if init == "lora_ga":
+        batches = initialization.require_calibration(start.calibration, init)
+        initialization.estimate_gradients(model, adapter_config, batches)
+    network = get_peft_model(model, adapter_config)
+    initialization.drop_gradients(network)
+    if init == "eva":
+        batches = initialization.require_calibration(start.calibration, init)
+        initialization.initialize_eva(network, batches)
     if changes_base(config):
-        inits.remember(network)
+        initialization.remember_initial_values(network)
     return network
 
 
-def with_adapter(
-    base: Any,
-    config: TrainConfig,
-    adapter: Path | None,
-    emit: Emit,
-    *,
-    task_type: str = "CAUSAL_LM",
-    sample: Sample | None = None,
-) -> Any:
-    """Return the network to train, and record what of it is trained."""
+def adapted_network(base_model: Any, config: TrainConfig, start: AdapterStart, emit: Emit) -> Any:
+    """Return the network to train, and report which of its weights are trained."""
 
     def note(message: str) -> None:
         emit(events.NOTE, key="target_modules", message=message)
 
-    network = base
+    network = base_model
     if config.tuner_type in WHOLE:
-        where = _choose_weights(base, config)
+        trained = _choose_weights(base_model, config)
     else:
-        network = attach(base, config, adapter, task_type=task_type, sample=sample, note=note)
-        if adapter is not None:
-            emit(events.NOTE, key="adapter", message=continued(network))
-        where = ", ".join(f"{name} x{count}" for name, count in sorted(matched(network).items()))
+        network = attach(base_model, config, start, note)
+        if start.adapter is not None:
+            emit(events.NOTE, key="adapter", message=continued_adapter(network))
+        layers = sorted(matched(network).items())
+        trained = ", ".join(f"{name} x{count}" for name, count in layers)
     if config.gradient_checkpointing == "true" and config.tuner_type != "full":
         network.enable_input_require_grads()
     trainable, total = parameter_counts(network)
     message = text(
-        f"{trainable:,} of {total:,} parameters are trained ({where})",
-        f"训练 {total:,} 个参数中的 {trainable:,} 个（{where}）",
+        f"{trainable:,} of {total:,} parameters are trained ({trained})",
+        f"训练 {total:,} 个参数中的 {trainable:,} 个（{trained}）",
     )
     emit(events.NOTE, key="tuner_type", message=message)
     print(message, flush=True)  # noqa: T201 - log.txt is this process's stdout
@@ -102,44 +101,44 @@ def with_adapter(
 
 
 def _choose_weights(model: Any, config: TrainConfig) -> str:
-    """Expand or freeze a model that is trained without an adapter; return what is trained."""
+    """Expand or freeze a model that is trained without an adapter; describe what is trained."""
     if config.tuner_type == "llamapro":
         llamapro.expand(model, config.llamapro_num_new_blocks)
         count = config.llamapro_num_new_blocks
         return text(f"{count} new blocks", f"{count} 个新层")
     full.freeze(model, config)
-    if all(one.requires_grad for one in model.parameters()):
+    if all(weight.requires_grad for weight in model.parameters()):
         return text("all weights", "全部参数")
-    return text("what is not frozen", "未冻结的参数")
+    return text("all weights that are not frozen", "未冻结的参数")
 
 
-def continued(network: Any) -> str:
-    """Say which adapter goes on: its own shape counts, not the YAML's."""
-    own = network.peft_config["default"]
-    kind = str(getattr(own.peft_type, "value", own.peft_type))
-    rank, alpha = getattr(own, "r", None), getattr(own, "lora_alpha", None)
+def continued_adapter(network: Any) -> str:
+    """Describe the continued adapter, whose settings replace those of the YAML."""
+    adapter = network.peft_config["default"]
+    kind = str(getattr(adapter.peft_type, "value", adapter.peft_type))
+    rank, alpha = getattr(adapter, "r", None), getattr(adapter, "lora_alpha", None)
     if kind != "LORA":
         return text(
-            f"continues an adapter of kind {kind}; the YAML's settings of the tuner are not used",
+            f"continues a {kind} adapter; the tuner settings of the YAML are not used",
             f"继续训练 {kind} 适配器；YAML 中的适配器设置不使用",
         )
     return text(
-        f"continues an adapter of rank {rank}, alpha {alpha}; "
+        f"continues an adapter with rank {rank} and alpha {alpha}; "
         "lora_rank, lora_alpha, lora_dropout and target_modules of the YAML are not used",
         f"继续训练秩为 {rank}、alpha 为 {alpha} 的适配器；"
         "YAML 中的 lora_rank、lora_alpha、lora_dropout、target_modules 不使用",
     )
 
 
-def callbacks(network: Any, config: TrainConfig) -> list[Any]:
-    """Return what a tuner wants done between the steps."""
-    own = getattr(network, "peft_config", {}).get("default")
-    if own is not None and str(getattr(own.peft_type, "value", "")) == "ADALORA":
-        return [adalora.Ranks(network, config)]
+def tuner_callbacks(network: Any, config: TrainConfig) -> list[Any]:
+    """Return the callbacks that the tuner needs during training."""
+    adapter = getattr(network, "peft_config", {}).get("default")
+    if adapter is not None and str(getattr(adapter.peft_type, "value", "")) == "ADALORA":
+        return [adalora.AdaLoraCallback(network, config)]
     return []
 
 
 def parameter_counts(model: Any) -> tuple[int, int]:
     """Count the trainable parameters, and all of them."""
-    trainable = sum(one.numel() for one in model.parameters() if one.requires_grad)
-    return trainable, sum(one.numel() for one in model.parameters())
+    trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    return trainable, sum(weight.numel() for weight in model.parameters())

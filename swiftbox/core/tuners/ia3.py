@@ -1,45 +1,56 @@
-"""(IA)3 (arXiv:2205.05638): keys, values and feed-forward inputs are scaled by learned vectors."""
+"""(IA)3 (arXiv:2205.05638): learned vectors scale keys, values and feed-forward inputs."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from peft import IA3Config
-from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as OF_MLP
-from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as OF_MODEL
+from peft.utils.constants import (
+    TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as FEEDFORWARD_BY_FAMILY,
+)
+from peft.utils.constants import (
+    TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as TARGETS_BY_FAMILY,
+)
 
 from swiftbox.config.tuners import TunerFields
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
-USUAL = ("k_proj", "v_proj", "down_proj")
-"""The layers of the paper under the names that most models give them."""
+PAPER_LAYERS = ("k_proj", "v_proj", "down_proj")
+"""The layers of the paper under their most common names."""
 
 FEEDFORWARD = ("down_proj", "fc2", "wo", "dense_4h_to_h", "c_proj", "w2")
 
 
 def adapter_config(model: Any, config: TunerFields, common: dict[str, Any]) -> IA3Config:
-    """Return peft's config; all-linear means the layers of the paper."""
+    """Return peft's config; `all-linear` selects the layers of the paper."""
     targets = common["target_modules"]
     family = model.config.model_type
-    known = (*FEEDFORWARD, *OF_MLP.get(family, ()))
+    known = (*FEEDFORWARD, *FEEDFORWARD_BY_FAMILY.get(family, ()))
     if config.target_modules == "all-linear":
-        last = {one: one.rsplit(".", 1)[-1] for one in targets}
-        paper = USUAL if set(USUAL) <= set(last.values()) else OF_MODEL.get(family, ())
-        targets = [one for one in targets if last[one] in paper]
+        last = {name: name.rsplit(".", 1)[-1] for name in targets}
+        paper = (
+            PAPER_LAYERS
+            if set(PAPER_LAYERS) <= set(last.values())
+            else TARGETS_BY_FAMILY.get(family, ())
+        )
+        targets = [name for name in targets if last[name] in paper]
     if not targets:
         raise ConfigError(
             text(
-                f"target_modules: the keys and values of {family} are not known to ia3",
+                f"target_modules: ia3 does not know the key and value layers of {family}",
                 f"target_modules：ia3 不认识 {family} 的 key 与 value 层",
             ),
             hint=text(
-                "name the key, value and feed-forward layers, and feedforward_modules",
-                "请写出 key、value 与前馈层的名称，以及 feedforward_modules",
+                "set target_modules to the key, value and feed-forward layers, and set "
+                "feedforward_modules",
+                "请在 target_modules 中写出 key、value 与前馈层，并设 feedforward_modules",
             ),
         )
-    mlp = config.feedforward_modules or [one for one in targets if one.rsplit(".", 1)[-1] in known]
-    if missing := [one for one in mlp if one not in targets]:
+    mlp = config.feedforward_modules or [
+        name for name in targets if name.rsplit(".", 1)[-1] in known
+    ]
+    if missing := [name for name in mlp if name not in targets]:
         raise ConfigError(
             text(
                 f"feedforward_modules: {missing[0]} is not in target_modules",

@@ -1,4 +1,4 @@
-"""LLaMA Pro (arXiv:2401.02415): new blocks that do nothing at first are the ones that learn.
+"""LLaMA Pro (arXiv:2401.02415): trains inserted blocks that start as identity functions.
 
 Shapes: N tokens, V vocabulary.
 """
@@ -14,77 +14,77 @@ from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
 OUTPUTS = ("o_proj", "down_proj", "out_proj", "dense_4h_to_h", "fc2", "c_proj", "wo", "w2", "dense")
-"""Layers whose result is added to the residual stream; zeroed in a new block."""
+"""Layers whose output is added to the residual stream; zeroed in a new block."""
 
 
 def expand(model: Any, new_blocks: int) -> None:
-    """Insert copies of blocks, spread evenly, whose outputs are zero; freeze all the rest.
+    """Insert evenly spaced copies of blocks with zero output, and freeze all other weights.
 
-    Raises ConfigError where the number does not fit, or where the new model does not give the
-    same logits: then its blocks add to the stream in a way that is not known here.
+    Raises ConfigError if the number does not divide the layers, or if the expanded model has
+    different logits, so its block structure is not supported.
     """
     before = _probe(model)
     parent, name, blocks = _blocks(model)
     count = len(blocks)
     if count % new_blocks:
-        fitting = [one for one in range(1, count + 1) if count % one == 0]
+        divisors = [number for number in range(1, count + 1) if count % number == 0]
         raise ConfigError(
             text(
                 f"llamapro_num_new_blocks: {new_blocks} does not divide {count} layers",
                 f"llamapro_num_new_blocks：{new_blocks} 不能整除 {count} 层",
             ),
-            hint=text(f"set one of {fitting}", f"可设为 {fitting} 之一"),
+            hint=text(f"set one of {divisors}", f"可设为 {divisors} 之一"),
         )
     model.requires_grad_(False)
-    every = count // new_blocks
-    grown: list[Any] = []
+    interval = count // new_blocks
+    expanded: list[Any] = []
     origins: list[int] = []
     for place, block in enumerate(blocks):
-        grown.append(block)
+        expanded.append(block)
         origins.append(place)
-        if (place + 1) % every == 0:
-            grown.append(_silent_copy(block))
+        if (place + 1) % interval == 0:
+            expanded.append(_identity_copy(block))
             origins.append(place)
-    setattr(parent, name, torch.nn.ModuleList(grown))
-    _renumber(grown)
+    setattr(parent, name, torch.nn.ModuleList(expanded))
+    _renumber(expanded)
     _lengthen(model.config.get_text_config(), count, origins)
     if not torch.allclose(before, _probe(model), atol=1e-4 * float(before.abs().max())):
         raise ConfigError(
             text(
-                f"tuner_type: llamapro does not know the blocks of {type(model).__name__}",
-                f"tuner_type：llamapro 不认识 {type(model).__name__} 的层结构",
+                f"tuner_type: llamapro does not support the blocks of {type(model).__name__}",
+                f"tuner_type：llamapro 不支持 {type(model).__name__} 的层结构",
             ),
             hint=text("use tuner_type: lora or full", "请用 tuner_type: lora 或 full"),
         )
 
 
 def _blocks(model: Any) -> tuple[Any, str, Any]:
-    """Find the list of blocks, with its parent and its name there."""
+    """Find the list of blocks; return its parent, its name and the list."""
     count = model.config.get_text_config().num_hidden_layers
     for path, module in model.named_modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == count:
-            above, _, name = path.rpartition(".")
-            return model.get_submodule(above), name, module
+            parent, _, name = path.rpartition(".")
+            return model.get_submodule(parent), name, module
     raise ConfigError(
         text(
-            f"tuner_type: llamapro finds no list of {count} blocks in {type(model).__name__}",
+            f"tuner_type: llamapro cannot find the {count} blocks of {type(model).__name__}",
             f"tuner_type：llamapro 在 {type(model).__name__} 中找不到 {count} 层的列表",
         ),
         hint=text("use tuner_type: lora or full", "请用 tuner_type: lora 或 full"),
     )
 
 
-def _silent_copy(block: Any) -> Any:
-    twin = copy.deepcopy(block)
-    for name, parameter in twin.named_parameters():
+def _identity_copy(block: Any) -> Any:
+    duplicate = copy.deepcopy(block)
+    for name, parameter in duplicate.named_parameters():
         parts = name.split(".")
         if any(part in OUTPUTS for part in parts):
             torch.nn.init.zeros_(parameter)
-    return twin.requires_grad_(True)
+    return duplicate.requires_grad_(True)
 
 
 def _renumber(blocks: list[Any]) -> None:
-    """Give every block the number under which it keeps its keys and values."""
+    """Set the layer_idx of every block, its key in the key-value cache."""
     for number, block in enumerate(blocks):
         for module in block.modules():
             if hasattr(module, "layer_idx"):
@@ -92,7 +92,7 @@ def _renumber(blocks: list[Any]) -> None:
 
 
 def _lengthen(config: Any, count: int, origins: list[int]) -> None:
-    """Write the new number of blocks, and repeat what the config lists per block."""
+    """Update the number of blocks, and the lists of the config with an entry per block."""
     for key, value in list(vars(config).items()):
         if isinstance(value, (list, tuple)) and len(value) == count and key.startswith("layer"):
             setattr(config, key, [value[place] for place in origins])
@@ -101,7 +101,7 @@ def _lengthen(config: Any, count: int, origins: list[int]) -> None:
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
 def _probe(model: Any) -> torch.Tensor:
-    """Return the logits of a few tokens.  # (1, N, V)"""
+    """Return the logits of a fixed sequence.  # (1, N, V)"""
     embeddings = model.get_input_embeddings().weight
     ids = torch.arange(16, device=embeddings.device)[None] % embeddings.shape[0]  # (1, N)
     was_training = model.training

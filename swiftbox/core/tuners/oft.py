@@ -1,4 +1,4 @@
-"""OFT (arXiv:2306.07280, 2506.19847): weights are rotated, block by block."""
+"""OFT (arXiv:2306.07280, 2506.19847): rotates weights with block-diagonal orthogonal matrices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swiftbox.language import text
 
 
 def adapter_config(model: Any, config: TunerFields, common: dict[str, Any]) -> OFTConfig:
-    """Return peft's config; raise ConfigError when the blocks do not divide a layer's width."""
+    """Return peft's config; raise ConfigError if the block size does not divide a layer's width."""
     targets = set(common["target_modules"])
     widths = {
         module.in_features

@@ -1,4 +1,4 @@
-"""The two names that notebooks use: Swift.prepare_model(model, LoRAConfig(...))."""
+"""The interface for notebooks: Swift.prepare_model(model, LoRAConfig(...))."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swiftbox.core.tuners.targets import linear_names, require_matches
 
 
 class LoRAConfig(LoraConfig):
-    """peft's LoraConfig that also takes `dropout` for `lora_dropout`."""
+    """peft's LoraConfig that also accepts `dropout` for `lora_dropout`."""
 
     def __init__(self, *, dropout: float | None = None, **arguments: Any) -> None:
         if dropout is not None:
@@ -21,11 +21,11 @@ class LoRAConfig(LoraConfig):
 
 
 class Swift:
-    """A namespace, as in ms-swift."""
+    """A namespace with the interface of ms-swift."""
 
     @staticmethod
     def prepare_model(model: Any, config: LoraConfig) -> PeftModel:
-        """Attach an adapter to a transformers model; raise ConfigError for names it lacks."""
+        """Attach an adapter to a transformers model; raise ConfigError for unknown layer names."""
         targets = config.target_modules
         if targets == "all-linear" or targets is None:
             config.target_modules = linear_names(model)

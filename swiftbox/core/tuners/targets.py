@@ -1,8 +1,7 @@
-"""Which layers get an adapter: looked up in the very model, checked, and shown before training."""
+"""Choose the layers that get an adapter; the choice is checked against the loaded model."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,52 +12,60 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from swiftbox.config.tuners import TunerFields
 from swiftbox.errors import ConfigError
+from swiftbox.formatting import near
 from swiftbox.language import text
 
 TOWERS = ("vision", "visual", "audio", "image", "speech")
-"""Parts of multimodal models that all-linear leaves alone."""
+"""Parts of multimodal models that all-linear excludes."""
 
 ROUTERS = ("gate", "router")
-"""Linear layers that choose experts; an adapter there would change the routing."""
+"""Linear layers that select experts; an adapter there would change the routing."""
 
 SCORES = ("score", "classifier")
-"""Heads of sequence classification: new, so trained and saved in full."""
+"""Heads of sequence classification: newly initialized, so trained and saved in full."""
 
 Note = Callable[[str], None]
 
 
 def choose_targets(model: Any, config: TunerFields, note: Note) -> list[str]:
-    """List the names of the layers that get an adapter, as short as they are exact.
+    """List the layers that get an adapter, by their shortest unambiguous names.
 
-    Raises ConfigError where nothing matches, and where a pattern reaches a head or a router that
-    it does not name.
+    Raises ConfigError if nothing matches, or if a pattern matches a head or a router without
+    naming it.
     """
-    asked = config.target_modules
-    if asked == "all-linear":
+    targets = config.target_modules
+    if targets == "all-linear":
         chosen = linear_layers(model)
-        _tell_of_experts(model, config, note)
-    elif isinstance(asked, str) and not asked.isidentifier():
-        chosen = _matching(model, asked)
+        _note_fused_experts(model, config, note)
+    elif isinstance(targets, str) and not targets.isidentifier():
+        chosen = _layers_matching(model, targets)
     else:
-        names = [asked] if isinstance(asked, str) else asked
+        names = [targets] if isinstance(targets, str) else targets
         if not names and config.target_parameters:
             return []
         require_matches(model, names)
         chosen = [name for name in _names(model) if _named(name, names)]
-    chosen = _narrowed(chosen, config)
-    _check_heads(model, asked, chosen, note)
+    chosen = _in_layers(_without_excluded(chosen, config), config)
+    if not chosen:
+        raise ConfigError(
+            text(
+                "target_modules: exclude_modules leaves no layer",
+                "target_modules：exclude_modules 排除了所有层",
+            )
+        )
+    _check_heads(model, targets, chosen, note)
     return _shortest(model, chosen)
 
 
 def linear_names(model: Any) -> list[str]:
-    """List the linear layers that all-linear means, by their last names where these are enough."""
+    """List the linear layers that all-linear selects, by their shortest unambiguous names."""
     return _shortest(model, linear_layers(model))
 
 
 def linear_layers(model: Any) -> list[str]:
-    """List the linear layers of the blocks: not the head, not routers, not other towers."""
+    """List the linear layers of the blocks, without the head, routers and other modalities."""
     heads = head_names(model)
-    wanted = [
+    layers = [
         name
         for name, module in model.named_modules()
         if is_linear(module)
@@ -66,27 +73,27 @@ def linear_layers(model: Any) -> list[str]:
         and name.rsplit(".", 1)[-1] not in ROUTERS
         and not any(tower in part for part in name.split(".") for tower in TOWERS)
     ]
-    if wanted:
-        return wanted
+    if layers:
+        return layers
     raise ConfigError(
         text(
-            f"target_modules: all-linear finds no linear layer in {type(model).__name__}",
+            f"target_modules: {type(model).__name__} has no linear layer for all-linear",
             f"target_modules：all-linear 在 {type(model).__name__} 中找不到线性层",
         ),
         hint=text(
-            "name the layers; the log lists what the model has",
+            "name the layers; the log lists those of the model",
             "请写出层名；日志列出了模型中的层",
         ),
     )
 
 
 def is_linear(module: Any) -> bool:
-    """Tell whether a module is a linear layer, plain or quantized (GPTQ and AWQ keep qweight)."""
+    """Whether a module is a linear layer, plain or quantized (GPTQ and AWQ have a qweight)."""
     return isinstance(module, torch.nn.Linear) or hasattr(module, "qweight")
 
 
 def head_names(model: Any) -> set[str]:
-    """Return the names of the layers that make logits or scores."""
+    """Return the names of the layers that compute logits or scores."""
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     return {
         name
@@ -96,66 +103,69 @@ def head_names(model: Any) -> set[str]:
 
 
 def fused_experts(model: Any) -> dict[str, int]:
-    """Count the experts that are one 3-D parameter per layer, which all-linear does not reach."""
-    found: Counter[str] = Counter()
+    """Count the experts stored as one 3-D parameter per layer, which all-linear cannot select."""
+    counts: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
         if parameter.ndim == 3 and "expert" in name:
-            found[".".join(name.split(".")[-3:])] += 1
-    return dict(found)
+            counts[".".join(name.split(".")[-3:])] += 1
+    return dict(counts)
 
 
 def require_matches(model: Any, targets: Sequence[str]) -> None:
-    """Raise ConfigError when a name matches no layer, with the nearest that exists."""
+    """Raise ConfigError if a name matches no layer, with similar names of the model."""
     names = _names(model)
-    missing = [one for one in targets if not any(_named(name, [one]) for name in names)]
+    missing = [target for target in targets if not any(_named(name, [target]) for name in names)]
     if not missing:
         return
     raise ConfigError(
         text(
-            f"target_modules: the model has no {', '.join(missing)}",
-            f"target_modules：模型中没有 {', '.join(missing)}",
+            f"target_modules: the model has no layer {', '.join(missing)}",
+            f"target_modules：模型中没有层 {', '.join(missing)}",
         ),
         hint=text(
-            f"set target_modules: all-linear; near names are {nearest(missing[0], names)}",
-            f"设 target_modules: all-linear；相近的名称有 {nearest(missing[0], names)}",
+            f"set target_modules: all-linear; similar names: {similar_names(missing[0], names)}",
+            f"设 target_modules: all-linear；相近的名称有 {similar_names(missing[0], names)}",
         ),
     )
 
 
 def require_parameters(model: Any, targets: Sequence[str]) -> None:
-    """Raise ConfigError when target_parameters names a parameter that the model lacks."""
+    """Raise ConfigError if target_parameters names a parameter that the model does not have."""
     names = [name for name, _ in model.named_parameters()]
     for target in targets:
         if not any(_named(name, [target]) for name in names):
             raise ConfigError(
                 text(
-                    f"target_parameters: the model has no {target}",
-                    f"target_parameters：模型中没有 {target}",
+                    f"target_parameters: the model has no parameter {target}",
+                    f"target_parameters：模型中没有参数 {target}",
                 ),
-                hint=text(
-                    f"near names are {nearest(target, names)}",
-                    f"相近的名称有 {nearest(target, names)}",
-                ),
+                hint=similar_names_hint(target, names),
             )
 
 
-def nearest(word: str, names: Iterable[str]) -> str:
-    """Return the ends of names most like a word, for a hint."""
+def similar_names(word: str, names: Iterable[str]) -> str:
+    """Return the endings of names that are most similar to a word."""
     dots = word.strip(".").count(".") + 1
     endings = sorted({".".join(name.split(".")[-dots:]) for name in names})
-    return ", ".join(difflib.get_close_matches(word, endings, n=3, cutoff=0.3) or endings[:8])
+    return ", ".join(near(word, endings, cutoff=0.3) or endings[:8])
+
+
+def similar_names_hint(word: str, names: Iterable[str]) -> str:
+    """Return the hint that lists the names most similar to a word."""
+    similar = similar_names(word, names)
+    return text(f"similar names: {similar}", f"相近的名称有 {similar}")
 
 
 def matched(model: Any) -> dict[str, int]:
-    """Count the layers that got an adapter, by the last part of their names."""
-    found: Counter[str] = Counter()
+    """Count the layers with an adapter, by the last part of their names."""
+    counts: Counter[str] = Counter()
     for name, module in model.named_modules():
         if not isinstance(module, BaseTunerLayer):
             continue
         parts = [part for part in name.split(".") if part != "base_layer"]
         parameter = getattr(module, "parameter_name", None)
-        found[f"{parts[-1]}.{parameter}" if parameter else parts[-1]] += 1
-    return dict(found)
+        counts[f"{parts[-1]}.{parameter}" if parameter else parts[-1]] += 1
+    return dict(counts)
 
 
 def _names(model: Any) -> list[str]:
@@ -179,78 +189,71 @@ def compiled(key: str, pattern: str) -> re.Pattern[str]:
         ) from None
 
 
-def _matching(model: Any, pattern: str) -> list[str]:
-    whole = compiled("target_modules", pattern)
+def _layers_matching(model: Any, pattern: str) -> list[str]:
+    expression = compiled("target_modules", pattern)
     kinds = (torch.nn.Embedding, torch.nn.Conv1d)
-    found = [
+    layers = [
         name
         for name, module in model.named_modules()
-        if whole.fullmatch(name) and (is_linear(module) or isinstance(module, kinds))
+        if expression.fullmatch(name) and (is_linear(module) or isinstance(module, kinds))
     ]
-    if found:
-        return found
+    if layers:
+        return layers
     raise ConfigError(
         text(
             f"target_modules: no layer matches {pattern}",
             f"target_modules：没有层匹配 {pattern}",
         ),
         hint=text(
-            f"a pattern matches whole names, such as {linear_layers(model)[0]}",
+            f"a pattern must match full names, such as {linear_layers(model)[0]}",
             f"模式须匹配完整名称，例如 {linear_layers(model)[0]}",
         ),
     )
 
 
-def _narrowed(chosen: Sequence[str], config: TunerFields) -> list[str]:
-    """Leave out exclude_modules, and the blocks that layers_to_transform does not number."""
-    left = list(chosen)
-    for one in config.exclude_modules:
-        pattern = compiled("exclude_modules", one)
-        out = [name for name in chosen if _named(name, [one]) or pattern.fullmatch(name)]
-        if not out:
+def _without_excluded(layers: Sequence[str], config: TunerFields) -> list[str]:
+    """Remove the layers that exclude_modules names."""
+    remaining = list(layers)
+    for target in config.exclude_modules:
+        pattern = compiled("exclude_modules", target)
+        excluded = {name for name in layers if _named(name, [target]) or pattern.fullmatch(name)}
+        if not excluded:
             raise ConfigError(
                 text(
-                    f"exclude_modules: {one} is none of the layers matched",
-                    f"exclude_modules：{one} 不在匹配的层中",
+                    f"exclude_modules: {target} is not among the matched layers",
+                    f"exclude_modules：{target} 不在匹配的层中",
                 ),
-                hint=text(
-                    f"near names are {nearest(one, chosen)}",
-                    f"相近的名称有 {nearest(one, chosen)}",
-                ),
+                hint=similar_names_hint(target, layers),
             )
-        left = [name for name in left if name not in out]
-    if config.layers_to_transform:
-        there = {number for name in left for number in _numbers(name)}
-        missing = sorted(set(config.layers_to_transform) - there)
-        if missing:
-            raise ConfigError(
-                text(
-                    f"layers_to_transform: there is no layer {missing[0]} among those matched",
-                    f"layers_to_transform：匹配的层中没有第 {missing[0]} 层",
-                ),
-                hint=text(
-                    f"they go up to {max(there, default=0)}", f"最大为 {max(there, default=0)}"
-                ),
-            )
-        wanted = set(config.layers_to_transform)
-        left = [name for name in left if wanted & set(_numbers(name))]
-    if left:
-        return left
-    raise ConfigError(
-        text(
-            "target_modules: exclude_modules leaves no layer",
-            "target_modules：exclude_modules 排除了所有层",
+        remaining = [name for name in remaining if name not in excluded]
+    return remaining
+
+
+def _in_layers(layers: Sequence[str], config: TunerFields) -> list[str]:
+    """Keep only the blocks that layers_to_transform lists."""
+    if not config.layers_to_transform:
+        return list(layers)
+    existing = {number for name in layers for number in _numbers(name)}
+    selected = set(config.layers_to_transform)
+    if missing := sorted(selected - existing):
+        last = max(existing, default=0)
+        raise ConfigError(
+            text(
+                f"layers_to_transform: there is no layer {missing[0]} among those matched",
+                f"layers_to_transform：匹配的层中没有第 {missing[0]} 层",
+            ),
+            hint=text(f"the last layer is {last}", f"最后一层为 {last}"),
         )
-    )
+    return [name for name in layers if selected & set(_numbers(name))]
 
 
 def _numbers(name: str) -> list[int]:
-    """Return the number of the block in a name: the first one."""
+    """Return the number of the block in a name, the first number, as a list."""
     return [int(part) for part in name.split(".") if part.isdigit()][:1]
 
 
-def _check_heads(model: Any, asked: str | list[str], chosen: Sequence[str], note: Note) -> None:
-    """Let a head or a router through only where it is named, and say so."""
+def _check_heads(model: Any, targets: str | list[str], chosen: Sequence[str], note: Note) -> None:
+    """Accept a head or a router only if it is named explicitly, with a note."""
     heads = head_names(model)
     for name in chosen:
         last = name.rsplit(".", 1)[-1]
@@ -259,20 +262,21 @@ def _check_heads(model: Any, asked: str | list[str], chosen: Sequence[str], note
         if last in SCORES and name in heads:
             raise ConfigError(
                 text(
-                    f"target_modules: {name} is new and trained in full; it takes no adapter",
-                    f"target_modules：{name} 是新的层，会完整训练，不加适配器",
+                    f"target_modules: {name} is newly initialized and trained in full; "
+                    "it takes no adapter",
+                    f"target_modules：{name} 是新初始化的层，会完整训练，不加适配器",
                 ),
-                hint=text("leave it out", "去掉它"),
+                hint=text(f"remove {last}", f"去掉 {last}"),
             )
-        words = [asked] if isinstance(asked, str) else asked
-        if not any(re.search(rf"(^|\W){re.escape(last)}($|\W)", word) for word in words):
+        patterns = [targets] if isinstance(targets, str) else targets
+        if not any(re.search(rf"(^|\W){re.escape(last)}($|\W)", part) for part in patterns):
             raise ConfigError(
                 text(
-                    f"target_modules: {asked} reaches {name}, the output head or a router",
-                    f"target_modules：{asked} 匹配到 {name}（输出层或路由层）",
+                    f"target_modules: {targets} matches {name}, the output head or a router",
+                    f"target_modules：{targets} 匹配到 {name}（输出层或路由层）",
                 ),
                 hint=text(
-                    f"set exclude_modules: [{last}], or name {last} where it is meant",
+                    f"set exclude_modules: [{last}], or name {last} explicitly if you mean it",
                     f"设 exclude_modules: [{last}]；若确实需要，请写出 {last}",
                 ),
             )
@@ -283,14 +287,14 @@ def _check_heads(model: Any, asked: str | list[str], chosen: Sequence[str], note
     if special:
         note(
             text(
-                f"target_modules names {', '.join(special)}: the output head or a router is "
-                "adapted too, as asked",
-                f"target_modules 写明了 {', '.join(special)}：按要求也给输出层或路由层加适配器",
+                f"target_modules names {', '.join(special)}: the output head or a router also gets "
+                "an adapter",
+                f"target_modules 写明了 {', '.join(special)}：输出层或路由层也会加适配器",
             )
         )
 
 
-def _tell_of_experts(model: Any, config: TunerFields, note: Note) -> None:
+def _note_fused_experts(model: Any, config: TunerFields, note: Note) -> None:
     experts = fused_experts(model)
     if not experts or config.target_parameters:
         return
@@ -298,8 +302,8 @@ def _tell_of_experts(model: Any, config: TunerFields, note: Note) -> None:
     names = ", ".join(sorted(experts))
     note(
         text(
-            f"all-linear does not reach the fused experts ({counted}); "
-            f"target_parameters: [{names}] does",
+            f"all-linear does not include the fused experts ({counted}); to train them, "
+            f"set target_parameters: [{names}]",
             f"all-linear 不包含融合的专家参数（{counted}）；"
             f"如需训练请设 target_parameters: [{names}]",
         )
@@ -307,7 +311,7 @@ def _tell_of_experts(model: Any, config: TunerFields, note: Note) -> None:
 
 
 def _shortest(model: Any, chosen: Sequence[str]) -> list[str]:
-    """Return the last parts of the names where these mean the same layers, else whole names."""
+    """Return the last parts of the names if these select the same layers, otherwise full names."""
     endings = sorted({name.rsplit(".", 1)[-1] for name in chosen})
-    same = {name for name in _names(model) if _named(name, endings)}
-    return endings if same == set(chosen) else list(chosen)
+    selected = {name for name in _names(model) if _named(name, endings)}
+    return endings if selected == set(chosen) else list(chosen)

@@ -17,14 +17,16 @@ from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 
 from swiftbox.core.data.batches import LINES
+from swiftbox.core.data.cache import ExampleEncoder
 from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
-from swiftbox.core.data.rows import Units
-from swiftbox.core.losses.readout import readout_of
-from swiftbox.core.losses.terms import Context
+from swiftbox.core.data.rows import UnitDataset
+from swiftbox.core.losses.log_prob_reader import reader_for
+from swiftbox.core.losses.terms import LossContext
 from swiftbox.core.training import session
-from swiftbox.core.training.parallel import leave_group
-from swiftbox.core.training.sealed_checkpoints import Record
-from swiftbox.core.training.trainer import SwiftTrainer, Work
+from swiftbox.core.training.atomic_checkpoints import RunRecorder
+from swiftbox.core.training.parallel import destroy_process_group
+from swiftbox.core.training.trainer import SwiftTrainer, TrainingSetup
+from swiftbox.core.tuners.attach import AdapterStart
 from swiftbox.core.weights.load import load_model
 from swiftbox.methods import METHODS
 from swiftbox.tasks.load import load
@@ -41,16 +43,19 @@ def main() -> None:
     _ = arguments.device
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     tokenizer = load_tokenizer(Path(config.model), config)
-    rows, _ = prepare_rows(config, method, tokenizer, sources_of(config), quiet)
+    encoder = ExampleEncoder("sft", method.encode, tokenizer, config)
+    rows, _ = prepare_rows(encoder, sources_of(config), quiet)
     torch.manual_seed(0)
-    network = session.with_adapter(load_model(Path(config.model), config), config, None, quiet)
-    readout = readout_of(network, sharded=True)
-    work = Work(
-        record=Record(folder, quiet, 1),
-        training=Units([[row] for row in rows]),
+    network = session.adapted_network(
+        load_model(Path(config.model), config), config, AdapterStart(), quiet
+    )
+    reader = reader_for(network, sharded=True)
+    work = TrainingSetup(
+        record=RunRecorder(folder, quiet, 1),
+        training=UnitDataset([[row] for row in rows]),
         held_out=None,
         collate=partial(method.collate, layout=LINES),
-        loss=partial(method.loss, context=Context(config, readout)),
+        loss=partial(method.loss, context=LossContext(config, reader)),
         count=method.count,
     )
     trainer = SwiftTrainer(work, model=network, args=arguments, processing_class=tokenizer)
@@ -59,7 +64,7 @@ def main() -> None:
     if trainer.args.process_index == 0:
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         Path(sys.argv[3]).write_text(json.dumps({"sharded": sharded, "losses": losses}))
-    leave_group()
+    destroy_process_group()
 
 
 if __name__ == "__main__":

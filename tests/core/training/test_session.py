@@ -113,7 +113,7 @@ def test_an_adapter_is_continued(tmp_path: Path, tiny: Path) -> None:
     (tmp_path / "fresh").mkdir()
     _, fresh = train(tmp_path / "fresh", tiny, data, max_steps=1)
     continued = of_kind(said, "step")[0]["loss"]
-    assert any("adapter of rank 8" in one["message"] for one in of_kind(said, "note"))
+    assert any("adapter with rank 8" in one["message"] for one in of_kind(said, "note"))
     assert continued < of_kind(fresh, "step")[0]["loss"] - 0.3
 
 

@@ -14,7 +14,7 @@ from tiny import write_chats, write_config
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TORCHRUN = [
     sys.executable,
     "-m",

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from tiny import write_chats, write_config, write_labels, write_pairs
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from swiftbox.core.losses.reference_policy import Reference
-from swiftbox.core.training.reference_setup import adds_nothing
+from swiftbox.core.losses.reference_policy import ReferencePolicy
+from swiftbox.core.training.reference_setup import is_identity
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
@@ -131,12 +131,12 @@ def test_the_bare_base_as_reference_would_be_noticed(
     tmp_path: Path, tiny: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = sft_adapter(tmp_path, tiny)
-    right = Reference.__init__
+    right = ReferencePolicy.__init__
 
-    def wrong(self: Reference, network: Any, **_: Any) -> None:
+    def wrong(self: ReferencePolicy, network: Any, **_: Any) -> None:
         right(self, network, adapter_off=True)
 
-    monkeypatch.setattr(Reference, "__init__", wrong)
+    monkeypatch.setattr(ReferencePolicy, "__init__", wrong)
     _, said = train(tmp_path / "run", tiny, pairs, stage="dpo", adapter=str(adapter))
     assert abs(of_kind(said, "step")[0]["metrics"]["rewards/chosen"]) > 0.1
 
@@ -146,8 +146,8 @@ def test_an_adapter_that_changed_the_base_is_its_own_reference(tiny: Path) -> No
         config = LoraConfig(r=4, target_modules=["q_proj"], **how)
         return get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), config)
 
-    assert adds_nothing(adapted())
-    assert not adds_nothing(adapted(init_lora_weights="pissa"))
+    assert is_identity(adapted())
+    assert not is_identity(adapted(init_lora_weights="pissa"))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -161,8 +161,8 @@ def test_a_precomputed_reference_trains_the_same_and_is_computed_once(
     beside, _ = train(tmp_path / "a", tiny, pairs, precompute_ref_log_probs="false", **keys)
     before, said = train(tmp_path / "b", tiny, pairs, precompute_ref_log_probs="true", **keys)
     again, said_again = train(tmp_path / "c", tiny, pairs, precompute_ref_log_probs="true", **keys)
-    assert "32 computed, 0 were known" in notes(said, "precompute_ref_log_probs")[0]
-    assert "0 computed, 32 were known" in notes(said_again, "precompute_ref_log_probs")[0]
+    assert "32 computed, 0 from cache" in notes(said, "precompute_ref_log_probs")[0]
+    assert "0 computed, 32 from cache" in notes(said_again, "precompute_ref_log_probs")[0]
     for name, value in weights(beside).items():
         assert torch.allclose(value, weights(before)[name], atol=1e-5)
         assert torch.equal(weights(before)[name], weights(again)[name])
@@ -174,7 +174,7 @@ def test_another_model_does_not_take_the_kept_reference(
     keys = {"stage": "dpo", "precompute_ref_log_probs": "true", "max_steps": 1}
     train(tmp_path / "a", tiny, pairs, **keys)
     _, said = train(tmp_path / "b", tiny_models["llama"], pairs, **keys)
-    assert "32 computed, 0 were known" in notes(said, "precompute_ref_log_probs")[0]
+    assert "32 computed, 0 from cache" in notes(said, "precompute_ref_log_probs")[0]
 
 
 @pytest.mark.parametrize("stage", ["dpo", "orpo", "simpo", "cpo"])
@@ -222,10 +222,10 @@ def test_the_published_yaml_of_dpo_with_orpo_runs(tmp_path: Path, tiny: Path, pa
 def test_rewards_of_good_and_bad_answers_are_means_of_their_own(tmp_path: Path, tiny: Path) -> None:
     data = write_labels(tmp_path / "rows.jsonl", 24)
     keys = {"stage": "kto", "max_steps": 2, "optim": "sgd", "learning_rate": 1e-12}
-    shifted, right = [], Reference.sums
+    shifted, right = [], ReferencePolicy.sums
     for shift in (0.0, 1.0):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Reference, "sums", lambda *a, by=shift: right(*a) - by)
+            patch.setattr(ReferencePolicy, "sums", lambda *a, by=shift: right(*a) - by)
             _, said = train(tmp_path / str(shift), tiny, data, beta=0.5, **keys)
         metrics = of_kind(said, "step")[0]["metrics"]
         shifted.append((metrics["rewards/desirable"], metrics["rewards/undesirable"]))

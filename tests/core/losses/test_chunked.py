@@ -12,7 +12,7 @@ import torch
 
 from swiftbox.core.losses import chunked
 from swiftbox.core.losses.chunked import log_probs
-from swiftbox.core.losses.readout import Readout, readout_of
+from swiftbox.core.losses.log_prob_reader import LogProbReader, reader_for
 
 
 @pytest.mark.parametrize("uniform", [False, True])
@@ -62,7 +62,7 @@ def test_half_precision_is_as_near_as_its_products() -> None:
 def test_a_head_that_does_more_than_a_product_is_asked_itself(tiny: Path) -> None:
     from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
-    assert readout_of(AutoModelForCausalLM.from_pretrained(tiny)) == Readout(plain=True)
+    assert reader_for(AutoModelForCausalLM.from_pretrained(tiny)) == LogProbReader(linear_head=True)
     capped = Gemma2ForCausalLM(
         Gemma2Config(
             vocab_size=64,
@@ -76,7 +76,7 @@ def test_a_head_that_does_more_than_a_product_is_asked_itself(tiny: Path) -> Non
             initializer_range=1.0,
         )
     )
-    assert readout_of(capped) == Readout(plain=False)
+    assert reader_for(capped) == LogProbReader(linear_head=False)
 
 
 MEASURED = """

@@ -1,4 +1,4 @@
-"""Checkpoints of transformers' trainers, written aside, sealed and renamed; for any trainer."""
+"""A mixin for transformers' trainers that saves checkpoints atomically."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from swiftbox.runs.diagnosis import DISK_FULL, kind_of
 
 
 @dataclass(frozen=True)
-class Record:
-    """The run folder, how events are recorded, and how many checkpoints are kept."""
+class RunRecorder:
+    """The run folder, the function that emits its events, and the limit of its checkpoints."""
 
     folder: Path
     emit: Callable[..., None]
     save_total_limit: int
 
 
-class WholeCheckpoints:
-    """Goes before transformers.Trainer, or a trainer made of it, in a class's bases."""
+class AtomicCheckpoints:
+    """Saves checkpoints atomically; goes before transformers.Trainer in the bases of a class."""
 
-    record: Record
-    saving_in: Path | None = None
+    record: RunRecorder
+    save_folder: Path | None = None
     args: Any
     state: Any
     model: Any
@@ -38,41 +38,40 @@ class WholeCheckpoints:
     accelerator: Any
 
     def _get_output_dir(self, trial: Any) -> str:
-        if self.saving_in:
-            return str(self.saving_in)
-        found: str = super()._get_output_dir(trial)  # type: ignore[misc]  # Trainer's
-        return found
+        if self.save_folder:
+            return str(self.save_folder)
+        folder: str = super()._get_output_dir(trial)  # type: ignore[misc]  # Trainer's
+        return folder
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write the checkpoint aside, mark it complete, rename it, then drop the oldest."""
+        """Write the checkpoint to a temporary folder, seal and rename it, delete the oldest."""
         folder = Path(self.args.output_dir)
-        aside = folder / checkpoint.ASIDE
+        partial = folder / checkpoint.PARTIAL
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        kept = run_folder.checkpoints(self.record.folder)
+        last = next(reversed(run_folder.checkpoints(self.record.folder)), None)
         needed = checkpoint.bytes_needed(self.model, self.optimizer)
-        newest = kept[-1] if kept else None
         if self.args.should_save:
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(aside, ignore_errors=True)
-            checkpoint.require_room(folder, needed, kept=newest)
+            shutil.rmtree(partial, ignore_errors=True)
+            checkpoint.require_checkpoint_room(folder, needed, last=last)
         self._barrier()
-        self.saving_in = aside
+        self.save_folder = partial
         try:
             super()._save_checkpoint(model, trial)  # type: ignore[misc]  # Trainer's
             self._barrier()
             if self.args.should_save:
                 settled = self.record.folder / run_folder.SETTLED
-                checkpoint.seal(aside / name, folder / name, settled, self.state.global_step)
+                checkpoint.seal(partial / name, folder / name, settled, self.state.global_step)
         except (OSError, RuntimeError, SafetensorError) as error:
             if kind_of(error) != DISK_FULL:
                 raise
-            free = shutil.disk_usage(folder).free
-            shutil.rmtree(aside, ignore_errors=True)
-            raise checkpoint.full_disk(folder, needed, free, newest) from error
+            failure = checkpoint.disk_full_error(folder, needed, last)
+            shutil.rmtree(partial, ignore_errors=True)
+            raise failure from error
         finally:
-            self.saving_in = None
+            self.save_folder = None
         if self.args.should_save:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
             checkpoint.keep_newest(self.record.folder, self.record.save_total_limit)
             self.record.emit(
                 events.CHECKPOINT, step=self.state.global_step, path=str(folder / name)
@@ -81,7 +80,7 @@ class WholeCheckpoints:
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)  # type: ignore[misc]  # Trainer's
-        # A pickle of the arguments; settled.yaml says the same and cannot run code.
+        # A pickle of the arguments: settled.yaml has the same content and cannot run code.
         Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
 
     def _barrier(self) -> None:

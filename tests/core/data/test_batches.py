@@ -15,26 +15,26 @@ from swiftbox.core.data.batches import LINES, collate_rows, joined_batch, padded
 from swiftbox.core.data.encode import Chat, encode_texts
 from swiftbox.core.data.encode import encode_chats as encode
 from swiftbox.core.data.rows import EpochSampler, fit, hold_out, pack
-from swiftbox.core.data.samples import IGNORED, Row
-from swiftbox.core.data.storage import Kept, Part
+from swiftbox.core.data.samples import IGNORED, TokenRow
+from swiftbox.core.data.storage import MemorySamples, SampleSubset
 from swiftbox.core.losses.cross_entropy import next_token_losses
-from swiftbox.core.losses.readout import Readout, readout_of
-from swiftbox.core.training.model_checks import keeps_rows_apart
+from swiftbox.core.losses.log_prob_reader import LogProbReader, reader_for
+from swiftbox.core.training.model_checks import isolates_rows
 from swiftbox.data.example import Example, Message
 from swiftbox.errors import DataError
 
 
-def encode_chats(examples: list[Example], tokenizer, *, train_on_prompt: bool) -> list[Row]:
+def encode_chats(examples: list[Example], tokenizer, *, train_on_prompt: bool) -> list[TokenRow]:
     chats = [Chat(one.messages, one.tools) for one in examples]
     return encode(chats, tokenizer, train_on_prompt=train_on_prompt)
 
 
 def losses_of(model: torch.nn.Module, batch: dict) -> torch.Tensor:
-    return next_token_losses(model, batch, readout_of(model))
+    return next_token_losses(model, batch, reader_for(model))
 
 
 def next_token_loss(model: torch.nn.Module, batch: dict) -> tuple[torch.Tensor, int]:
-    losses = next_token_losses(model, batch, readout_of(model), uniform=True)
+    losses = next_token_losses(model, batch, reader_for(model), uniform=True)
     return losses.sum(), losses.numel()
 
 
@@ -47,7 +47,7 @@ def examples(path: Path) -> list[Example]:
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[TokenRow]:
     path = write_chats(tmp_path_factory.mktemp("rows") / "chat.jsonl", 12)
     return encode_chats(examples(path), train_tokenizer(), train_on_prompt=False)
 
@@ -58,14 +58,14 @@ def load(folder: Path, attention: str) -> torch.nn.Module:
     )
 
 
-def by_row(losses: torch.Tensor, rows: list[Row]) -> torch.Tensor:
+def by_row(losses: torch.Tensor, rows: list[TokenRow]) -> torch.Tensor:
     return torch.stack([part.mean() for part in losses.split([row.trained for row in rows])])
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_padding_free_equals_padded_row_by_row(
-    name: str, attention: str, tiny_models: dict[str, Path], rows: list[Row]
+    name: str, attention: str, tiny_models: dict[str, Path], rows: list[TokenRow]
 ) -> None:
     model = load(tiny_models[name], attention)
     joined = by_row(losses_of(model, joined_batch([rows])), rows)
@@ -78,7 +78,7 @@ def test_padding_free_equals_padded_row_by_row(
     assert torch.allclose(joined, alone, rtol=0, atol=1e-5)
 
 
-def test_gradients_of_both_layouts_agree(tiny: Path, rows: list[Row]) -> None:
+def test_gradients_of_both_layouts_agree(tiny: Path, rows: list[TokenRow]) -> None:
     gradients = []
     for batch in (joined_batch([rows]), padded_batch(rows)):
         model = load(tiny, "sdpa")
@@ -88,7 +88,7 @@ def test_gradients_of_both_layouts_agree(tiny: Path, rows: list[Row]) -> None:
     assert (gradients[0] - gradients[1]).norm() <= 1e-5 * gradients[1].norm()
 
 
-def test_our_loss_is_the_models_own(tiny: Path, rows: list[Row]) -> None:
+def test_our_loss_is_the_models_own(tiny: Path, rows: list[TokenRow]) -> None:
     model = load(tiny, "sdpa")
     with torch.no_grad():
         own = model(**padded_batch(rows), use_cache=False).loss
@@ -100,7 +100,7 @@ def test_our_loss_is_the_models_own(tiny: Path, rows: list[Row]) -> None:
 def test_a_model_that_keeps_rows_apart_is_recognised(
     name: str, tiny_models: dict[str, Path]
 ) -> None:
-    assert keeps_rows_apart(load(tiny_models[name], "sdpa"))
+    assert isolates_rows(load(tiny_models[name], "sdpa"))
 
 
 def test_a_model_that_lets_rows_see_each_other_is_caught(tiny: Path) -> None:
@@ -112,17 +112,17 @@ def test_a_model_that_lets_rows_see_each_other_is_caught(tiny: Path) -> None:
         return inner(**{**kwargs, "input_ids": input_ids, "position_ids": counted})
 
     model.forward = forgetful
-    assert not keeps_rows_apart(model)
+    assert not isolates_rows(model)
 
 
 def test_the_first_token_of_a_joined_row_is_not_predicted_by_the_row_before() -> None:
-    row = Row(np.array([5, 6, 7], np.int32), np.array([5, 6, 7], np.int32))
+    row = TokenRow(np.array([5, 6, 7], np.int32), np.array([5, 6, 7], np.int32))
     batch = joined_batch([[row, row]])
     assert batch["labels"].tolist() == [[IGNORED, 6, 7, IGNORED, 6, 7]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1, 2]]
 
 
-def test_only_the_assistant_is_learned(rows: list[Row], tmp_path: Path) -> None:
+def test_only_the_assistant_is_learned(rows: list[TokenRow], tmp_path: Path) -> None:
     tokenizer = train_tokenizer()
     chats = examples(write_chats(tmp_path / "chat.jsonl", 12))
     for example, row in zip(chats, rows, strict=True):
@@ -195,35 +195,35 @@ def test_a_long_document_becomes_several_rows_and_loses_no_token() -> None:
     assert max(map(len, pieces)) == 16
 
 
-def test_packing_puts_every_row_in_one_bin_within_the_limit(rows: list[Row]) -> None:
+def test_packing_puts_every_row_in_one_bin_within_the_limit(rows: list[TokenRow]) -> None:
     bins = pack(rows, 256)
     assert all(sum(map(len, one)) <= 256 for one in bins)
     assert sorted(id(row) for one in bins for row in one) == sorted(map(id, rows))
     assert len(bins) < len(rows)
 
 
-def test_rows_too_long_are_cut_and_counted(rows: list[Row]) -> None:
-    fitted = fit(Kept(rows), max_length=60, truncation="right")
+def test_rows_too_long_are_cut_and_counted(rows: list[TokenRow]) -> None:
+    fitted = fit(MemorySamples(rows), max_length=60, truncation="right")
     longer = [row for row in rows if len(row) > 60]
     assert fitted.cut == len(longer) > 0
     assert max(map(len, fitted.rows)) == 60
     assert len(fitted.rows) + fitted.nothing_to_learn == len(rows)
 
 
-def test_rows_too_long_are_dropped_and_counted(rows: list[Row]) -> None:
-    fitted = fit(Kept(rows), max_length=60, truncation="drop")
+def test_rows_too_long_are_dropped_and_counted(rows: list[TokenRow]) -> None:
+    fitted = fit(MemorySamples(rows), max_length=60, truncation="drop")
     assert fitted.dropped == len([row for row in rows if len(row) > 60])
     assert len(fitted.rows) == len(rows) - fitted.dropped
 
 
-def test_rows_too_long_can_be_refused(rows: list[Row]) -> None:
+def test_rows_too_long_can_be_refused(rows: list[TokenRow]) -> None:
     with pytest.raises(DataError, match="longer than max_length 60"):
-        fit(Kept(rows), max_length=60, truncation="error")
+        fit(MemorySamples(rows), max_length=60, truncation="error")
 
 
 @pytest.mark.parametrize(("val_size", "held"), [(0.25, 3), (2, 2), (0.001, 1), (0, 0)])
-def test_rows_are_held_out_once(rows: list[Row], val_size: float, held: int) -> None:
-    whole = Part(Kept(rows), np.arange(len(rows)), 10_000)
+def test_rows_are_held_out_once(rows: list[TokenRow], val_size: float, held: int) -> None:
+    whole = SampleSubset(MemorySamples(rows), np.arange(len(rows)), 10_000)
     training, held_out = hold_out(whole, val_size, seed=1)
     assert len(held_out) == held
     assert sorted(map(id, [*training, *held_out])) == sorted(map(id, rows))
@@ -237,25 +237,25 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert sorted(second) == list(range(50))
 
 
-def test_a_batch_counts_every_learned_token(tiny: Path, rows: list[Row]) -> None:
+def test_a_batch_counts_every_learned_token(tiny: Path, rows: list[TokenRow]) -> None:
     _, count = next_token_loss(load(tiny, "sdpa"), joined_batch([rows]))
     assert int(count) == sum(row.trained for row in rows)
 
 
-def test_only_learned_places_reach_the_head(tiny: Path, rows: list[Row]) -> None:
+def test_only_learned_places_reach_the_head(tiny: Path, rows: list[TokenRow]) -> None:
     model = load(tiny, "sdpa")
     seen = []
     model.get_output_embeddings().register_forward_hook(
         lambda _head, _given, made: seen.append(tuple(made.shape))
     )
     batch = collate_rows([[row] for row in rows], LINES)
-    next_token_losses(model, batch, Readout(plain=False))
+    next_token_losses(model, batch, LogProbReader(linear_head=False))
     assert seen == [(1, sum(row.trained for row in rows), 600)]
-    next_token_losses(model, batch, Readout(plain=True))
+    next_token_losses(model, batch, LogProbReader(linear_head=True))
     assert seen[1:] == [(1, 0, 600)]  # its product is taken in chunks, outside
 
 
-def test_lines_are_short_and_hold_every_row_once(rows: list[Row]) -> None:
+def test_lines_are_short_and_hold_every_row_once(rows: list[TokenRow]) -> None:
     batch = collate_rows([[row] for row in rows], LINES)
     filled = sum(len(row) for row in rows)
     assert batch["input_ids"].shape[1] <= 768
@@ -263,7 +263,7 @@ def test_lines_are_short_and_hold_every_row_once(rows: list[Row]) -> None:
     assert int((batch["labels"] != IGNORED).sum()) == sum(row.trained for row in rows)
 
 
-def test_what_is_left_of_a_line_is_invisible_to_its_rows(tiny: Path, rows: list[Row]) -> None:
+def test_what_is_left_of_a_line_is_invisible_to_its_rows(tiny: Path, rows: list[TokenRow]) -> None:
     model = load(tiny, "sdpa")
     batch = joined_batch([[rows[0]], list(rows[1:4])])
     before = losses_of(model, batch)

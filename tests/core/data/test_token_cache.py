@@ -12,9 +12,9 @@ from preferences import judged, pairs
 from tiny import train_tokenizer, write_chats, write_pairs
 
 from swiftbox.core.data import cache as token_cache
-from swiftbox.core.data.cache import Encoding, encoded
-from swiftbox.core.data.samples import Judged, Pair, Prompt, Row, Sample
-from swiftbox.core.data.storage import Stored, write
+from swiftbox.core.data.cache import ExampleEncoder, encoded_samples
+from swiftbox.core.data.samples import LabeledAnswer, PreferencePair, PromptSample, Sample, TokenRow
+from swiftbox.core.data.storage import StoredSamples, write
 from swiftbox.data.check import load_examples
 from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
@@ -22,10 +22,10 @@ from swiftbox.language import home
 from swiftbox.methods import METHODS
 
 
-def encoding(stage: str = "sft", **settings: Any) -> Encoding:
+def encoding(stage: str = "sft", **settings: Any) -> ExampleEncoder:
     method = METHODS[stage]
     config = method.config(model="m", dataset="d", stage=stage, **settings)
-    return Encoding(stage, method.encode, train_tokenizer(), config)
+    return ExampleEncoder(stage, method.encode, train_tokenizer(), config)
 
 
 def quiet(*_: Any, **__: Any) -> None:
@@ -34,7 +34,7 @@ def quiet(*_: Any, **__: Any) -> None:
 
 def run(path: Path, stage: str = "sft", **settings: Any) -> tuple[list[Sample], list[str]]:
     said: list[str] = []
-    found, _ = encoded(
+    found, _ = encoded_samples(
         [RowSource(str(path))],
         encoding(stage, **settings),
         lambda _event, **fields: said.append(fields.get("key") or fields["message"]),
@@ -50,22 +50,22 @@ def same(one: Sample, other: Sample) -> bool:
     )
 
 
-def prompt(number: int) -> Prompt:
-    row = Row(np.arange(number + 1, dtype=np.int32), np.full(number + 1, -100, np.int32))
-    return Prompt(row, ({"role": "user", "content": "q"},), {"solution": number})
+def prompt(number: int) -> PromptSample:
+    row = TokenRow(np.arange(number + 1, dtype=np.int32), np.full(number + 1, -100, np.int32))
+    return PromptSample(row, ({"role": "user", "content": "q"},), {"solution": number})
 
 
 @pytest.mark.parametrize("kind", ["rows", "pairs", "judged", "prompts"])
 def test_what_is_written_is_read_again(kind: str, tmp_path: Path) -> None:
     made: list[Sample] = {
         "rows": lambda: [one.chosen for one in pairs(5)],
-        "pairs": lambda: [Pair(o.chosen, o.rejected, 0.5, True) for o in pairs(5)],
+        "pairs": lambda: [PreferencePair(o.chosen, o.rejected, 0.5, True) for o in pairs(5)],
         "judged": lambda: judged(5),
         "prompts": lambda: [prompt(at) for at in range(5)],
     }[kind]()
     many = made * 500  # over two batches
     assert write(tmp_path / "a.arrow", many) == 2500
-    found = Stored(tmp_path / "a.arrow")
+    found = StoredSamples(tmp_path / "a.arrow")
     assert len(found) == 2500
     for place in (0, 999, 1000, 2499):
         assert same(found[place], many[place])
@@ -73,11 +73,11 @@ def test_what_is_written_is_read_again(kind: str, tmp_path: Path) -> None:
         assert found.trained[place] == many[place].trained
         assert found.teaches[place] == many[place].teaches
     one, other = found[1], many[1]
-    if isinstance(one, Pair):
+    if isinstance(one, PreferencePair):
         assert (one.margin, one.learns_prompt, one.shared) == (0.5, True, other.shared)
-    if isinstance(one, Judged):
+    if isinstance(one, LabeledAnswer):
         assert one.label == other.label
-    if isinstance(one, Prompt):
+    if isinstance(one, PromptSample):
         assert (one.messages, one.columns) == (other.messages, other.columns)
 
 
@@ -163,12 +163,12 @@ def test_bad_rows_are_raised_and_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"chat.jsonl:4"):
         run(path)
     assert not list((home() / "cache" / "tokens").glob("*.arrow"))
-    found, _ = encoded([RowSource(str(path))], encoding(max_bad_rows=1), quiet)
+    found, _ = encoded_samples([RowSource(str(path))], encoding(max_bad_rows=1), quiet)
     assert len(found) == 3
 
 
 def test_only_the_newest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_cache, "KEPT", 2)
+    monkeypatch.setattr(token_cache, "MAX_DATASETS", 2)
     for number in range(4):
         run(write_chats(tmp_path / f"{number}.jsonl", 3, seed=number))
     assert len(list((home() / "cache" / "tokens").glob("*.arrow"))) == 2

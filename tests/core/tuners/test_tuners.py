@@ -29,7 +29,7 @@ from swiftbox.core.training.neftune import add_noise, row_lengths
 from swiftbox.core.training.optimizers import lora_plus
 from swiftbox.core.tuners.attach import attach
 from swiftbox.core.tuners.full import freeze
-from swiftbox.core.tuners.inits import changes_base
+from swiftbox.core.tuners.initialization import changes_base
 from swiftbox.core.tuners.llamapro import expand
 from swiftbox.errors import ConfigError
 from swiftbox.plan import plan
@@ -140,7 +140,7 @@ def train(tmp_path: Path, model: Path, stage: str = "sft", **keys: object) -> Tr
     kept: list[Any] = []
     said: list[tuple[str, dict[str, Any]]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "with_adapter", partial(keeping, session.with_adapter, kept))
+        patch.setattr(session, "adapted_network", partial(keeping, session.adapted_network, kept))
         made = TASKS["train"].run(
             planned.config, folder, lambda event, **fields: said.append((event, fields))
         )
@@ -259,7 +259,7 @@ def test_it_is_known_which_first_values_change_the_base(init: str, tiny: Path) -
         return
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     bare = logits(model)
-    network = attach(model, settings, None)
+    network = attach(model, settings)
     with network.disable_adapter():
         same = torch.allclose(logits(network), bare, atol=1e-4)
     assert same is not changes_base(settings)
@@ -273,7 +273,7 @@ def of_tuner(model: Path, **keys: Any) -> TrainConfig:
 def test_values_made_from_rows_are_refused_without_rows(init: str, tiny: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     with pytest.raises(ConfigError, match=f"{init} needs training rows"):
-        attach(model, of_tuner(tiny, init_lora_weights=init), None)
+        attach(model, of_tuner(tiny, init_lora_weights=init))
 
 
 def test_rslora_with_patterns_is_saved_for_the_original_base(tmp_path: Path, tiny: Path) -> None:
