@@ -39,7 +39,7 @@ def test_filters_hold_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_id_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     lines = output(capsys, "models", "Qwen/Qwen2.5-72B-Instruct", "--on", "cuda:24")
-    assert "size: 72 B" in lines
+    assert "parameters: 72B" in lines
     assert any(line.startswith("LoRA layers: q_proj") for line in lines)
 
 
