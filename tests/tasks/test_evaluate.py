@@ -109,7 +109,7 @@ def test_an_endpoint_excludes_weights_and_likelihoods(tiny: Path) -> None:
         settled(endpoint="http://127.0.0.1:1", backend="lm_eval")
     with pytest.raises(ConfigError, match="belong together"):
         settled(model=tiny, judge_model="j")
-    with pytest.raises(ConfigError, match="hold no password"):
+    with pytest.raises(ConfigError, match="not contain a password"):
         settled(endpoint="http://me:secret@127.0.0.1:1")
 
 
