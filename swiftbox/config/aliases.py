@@ -1,4 +1,4 @@
-"""Names that other tools give our settings: each is a row, applied when a YAML is read."""
+"""Names of our settings in other tools: one row each, applied when a YAML is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Translate = Callable[[Any], Mapping[str, Any] | None]
-"""Turn a foreign value into our keys and values; None when it is not of this alias's kind."""
+"""Translate a foreign value into our keys and values; None if the alias does not apply to it."""
 
 STAGES = ("pt", "sft", "dpo", "orpo", "simpo", "cpo", "kto", "reward", "grpo")
 TUNERS = ("lora", "qlora", "full", "adalora", "ia3", "oft", "vera", "llamapro")
@@ -15,14 +15,14 @@ TUNERS = ("lora", "qlora", "full", "adalora", "ia3", "oft", "vera", "llamapro")
 
 @dataclass(frozen=True)
 class Alias:
-    """One foreign key and what it says in ours."""
+    """One foreign key and its meaning in our keys."""
 
     name: str
     translate: Translate
 
 
 def renamed(key: str, values: Mapping[Any, Any] | None = None) -> Translate:
-    """Keep the value under our key, after replacing the values named."""
+    """Move the value to our key, after replacing those in `values`."""
 
     def translate(value: Any) -> Mapping[str, Any]:
         hashable = isinstance(value, (str, int, float, bool))
@@ -32,7 +32,7 @@ def renamed(key: str, values: Mapping[Any, Any] | None = None) -> Translate:
 
 
 def flag(key: str, when_true: Any, when_false: Any = None) -> Translate:
-    """Translate a boolean; a false that says nothing of ours adds nothing."""
+    """Translate a boolean; false adds nothing unless `when_false` is given."""
 
     def translate(value: Any) -> Mapping[str, Any]:
         if value is True or str(value).lower() == "true":
@@ -45,7 +45,7 @@ def flag(key: str, when_true: Any, when_false: Any = None) -> Translate:
 
 
 def train_type(value: Any) -> Mapping[str, Any]:
-    """Translate `train_type`, which people use for the stage, the tuner and the strategy alike."""
+    """Translate `train_type`, which stands for the stage, the tuner or the strategy."""
     word = str(value).lower()
     if word in TUNERS:
         return {"tuner_type": word}
@@ -57,12 +57,12 @@ def train_type(value: Any) -> Mapping[str, Any]:
 
 
 def adapter_word(value: Any) -> Mapping[str, Any] | None:
-    """Translate axolotl's `adapter: lora`; any other value is our own key."""
+    """Translate axolotl's `adapter: lora`; any other value belongs to our key of that name."""
     return {"tuner_type": value} if value in ("lora", "qlora") else None
 
 
 def adapters_word(value: Any) -> Mapping[str, Any] | None:
-    """Translate the peers' list of adapters; adapters by name, or none of them, are our own key."""
+    """Translate a list of adapters; a mapping of adapters, or none, belongs to our key."""
     return None if value is None or isinstance(value, dict) else {"adapter": value}
 
 
@@ -86,8 +86,8 @@ def fsdp(value: Any) -> Mapping[str, Any]:
 
 
 def attention(value: Any) -> Mapping[str, Any]:
-    """Translate the peers' `flash_attn` and `attn_impl` words."""
-    words = {
+    """Translate the values of `flash_attn` and `attn_impl`."""
+    names = {
         "fa2": "flash_attention_2",
         "fa3": "flash_attention_3",
         "flash_attn": "flash_attention_2",
@@ -96,7 +96,7 @@ def attention(value: Any) -> Mapping[str, Any]:
         "True": "flash_attention_2",
         "False": "auto",
     }
-    return {"attn_implementation": words.get(str(value), value)}
+    return {"attn_implementation": names.get(str(value), value)}
 
 
 QUANTIZERS = {"bitsandbytes": "bnb", "bnb_4bit": "bnb"}
@@ -173,7 +173,7 @@ ALIASES: Mapping[str, Alias] = {
 }
 
 TASK_KEYS: Mapping[str, frozenset[str]] = {"evaluate": frozenset({"batch_size"})}
-"""Names that are a task's own keys, whatever they mean in another task."""
+"""Names that are keys of a task, although they are aliases in others."""
 
 VALUE_ALIASES: Mapping[str, Mapping[Any, Any]] = {
     "loss_type": LOSSES,
@@ -184,4 +184,4 @@ VALUE_ALIASES: Mapping[str, Mapping[Any, Any]] = {
     "dtype": DTYPES,
     "sharding_strategy": SHARDING,
 }
-"""Foreign values under names that are also ours."""
+"""Foreign values under keys that are also ours."""

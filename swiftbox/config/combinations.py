@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.tuners import WHOLE
+from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
@@ -13,78 +13,54 @@ SHARDED = ("fsdp", "zero1", "zero2", "zero3")
 DATA_DRIVEN = ("eva", "lora_ga")
 PLAIN = ("true", "gaussian")
 
+Conflict = tuple[str, str]
+"""What is wrong, and how to fix it."""
+
 
 def require_compatible(config: TrainConfig) -> None:
-    """Raise ConfigError with every pair of settings that cannot go together, and the cure."""
-    found = list(clashes(config))
-    if found:
-        hints = "\n".join(dict.fromkeys(cure for _, cure in found))
-        raise ConfigError("\n".join(what for what, _ in found), hint=hints)
+    """Raise ConfigError with every pair of settings that exclude each other, and the fix."""
+    problems = list(conflicts(config))
+    if problems:
+        hints = "\n".join(dict.fromkeys(fix for _, fix in problems))
+        raise ConfigError("\n".join(what for what, _ in problems), hint=hints)
 
 
-def clashes(config: TrainConfig) -> Iterator[tuple[str, str]]:
-    """Yield what clashes, and what to do."""
-    if config.tuner_type in ("lora", "qlora"):
+def conflicts(config: TrainConfig) -> Iterator[Conflict]:
+    """Yield what is in conflict, and the fix."""
+    if _is_low_rank(config):
         yield from _of_lora(config)
-    yield from _of_optimizers(config)
+    yield from _of_lora_fa(config)
+    if config.optim == "galore_adamw" and config.tuner_type not in FULL_TUNERS:
+        yield _galore_without_full_training(config)
     if config.distributed in SHARDED:
         yield from _of_sharding(config)
     if config.tuner_type == "adalora" and config.adalora_target_r > config.adalora_init_r:
-        yield (
-            text(
-                f"adalora_target_r: {config.adalora_target_r} is above adalora_init_r: "
-                f"{config.adalora_init_r}",
-                f"adalora_target_r：{config.adalora_target_r} 大于 "
-                f"adalora_init_r：{config.adalora_init_r}",
-            ),
-            text(
-                "ranks only shrink: lower adalora_target_r", "秩只会减小：请减小 adalora_target_r"
-            ),
-        )
+        yield _growing_ranks(config)
 
 
-def _of_lora(config: TrainConfig) -> Iterator[tuple[str, str]]:
-    begin = config.init_lora_weights
-    plain = text("set init_lora_weights: true", "设 init_lora_weights: true")
-    if config.tuner_type == "qlora" and begin not in (*PLAIN, "eva"):
-        yield (
-            text(
-                f"init_lora_weights: {begin} changes the base, which a quantized one cannot follow",
-                f"init_lora_weights：{begin} 会改动基座，量化的基座无法相应改动",
-            ),
-            text(
-                "set init_lora_weights: true, gaussian or eva; or tuner_type: lora without "
-                "quant_bits",
-                "设 init_lora_weights 为 true、gaussian 或 eva；"
-                "或用 tuner_type: lora 且不设 quant_bits",
-            ),
-        )
+def _is_low_rank(config: TrainConfig) -> bool:
+    return config.tuner_type in ("lora", "qlora")
+
+
+def _of_lora(config: TrainConfig) -> Iterator[Conflict]:
+    initial = config.init_lora_weights
+    if config.tuner_type == "qlora" and initial not in (*PLAIN, "eva"):
+        yield _changed_quantized_base(initial)
     if not config.target_parameters:
         return
-    named = [
-        ("init_lora_weights", begin not in PLAIN, plain),
-        ("use_dora", config.use_dora, text("set use_dora: false", "设 use_dora: false")),
-        (
-            "lora_dropout",
-            config.lora_dropout > 0,
-            text("set lora_dropout: 0", "设 lora_dropout: 0"),
-        ),
-    ]
-    for key, clashing, cure in named:
-        if clashing:
-            yield (
-                text(
-                    f"target_parameters: does not go with {key}: {getattr(config, key)}",
-                    f"target_parameters：不能与 {key}: {getattr(config, key)} 同用",
-                ),
-                cure,
-            )
+    if initial not in PLAIN:
+        yield _excluded_by_target_parameters(config, "init_lora_weights", "true")
+    if config.use_dora:
+        yield _excluded_by_target_parameters(config, "use_dora", "false")
+    if config.lora_dropout > 0:
+        yield _excluded_by_target_parameters(config, "lora_dropout", "0")
 
 
-def _of_optimizers(config: TrainConfig) -> Iterator[tuple[str, str]]:
-    automatic = text("set optim: auto", "设 optim: auto")
-    low_rank = config.tuner_type in ("lora", "qlora")
-    if config.optim == "lora_fa" and not low_rank:
+def _of_lora_fa(config: TrainConfig) -> Iterator[Conflict]:
+    if config.optim != "lora_fa":
+        return
+    automatic = _set("optim: auto")
+    if not _is_low_rank(config):
         yield (
             text(
                 f"optim: lora_fa is for lora and qlora, not {config.tuner_type}",
@@ -92,63 +68,115 @@ def _of_optimizers(config: TrainConfig) -> Iterator[tuple[str, str]]:
             ),
             automatic,
         )
-    if config.optim == "lora_fa" and low_rank:
-        if config.use_dora:
-            yield (
-                text("optim: lora_fa does not know use_dora", "optim：lora_fa 不支持 use_dora"),
-                text("set use_dora: false, or optim: auto", "设 use_dora: false 或 optim: auto"),
-            )
-        if config.target_parameters:
-            yield (
-                text(
-                    "optim: lora_fa does not know target_parameters",
-                    "optim：lora_fa 不支持 target_parameters",
-                ),
-                automatic,
-            )
-    if low_rank and config.lora_plus_lr_ratio is not None and config.optim == "lora_fa":
+        return
+    if config.use_dora:
+        fix = text("set use_dora: false, or optim: auto", "设 use_dora: false 或 optim: auto")
+        yield _not_supported_by_lora_fa("use_dora"), fix
+    if config.target_parameters:
+        yield _not_supported_by_lora_fa("target_parameters"), automatic
+    if config.lora_plus_lr_ratio is not None:
         yield (
             text(
-                "lora_plus_lr_ratio: LoRA-FA keeps the A matrices frozen, there is no ratio",
-                "lora_plus_lr_ratio：LoRA-FA 冻结 A 矩阵，没有倍数可言",
+                "lora_plus_lr_ratio: has no effect with optim: lora_fa, which freezes the A "
+                "matrices",
+                "lora_plus_lr_ratio：optim: lora_fa 冻结 A 矩阵，该比值无意义",
             ),
-            text("drop one of them", "去掉其中之一"),
-        )
-    if config.optim == "galore_adamw" and config.tuner_type not in WHOLE:
-        yield (
-            text(
-                f"optim: galore_adamw is for full tuning; gradients of {config.tuner_type} "
-                "are small already",
-                f"optim：galore_adamw 用于全参数训练；{config.tuner_type} 的梯度本来就小",
-            ),
-            text("set tuner_type: full, or optim: auto", "设 tuner_type: full 或 optim: auto"),
+            text("remove one of the two", "去掉其中之一"),
         )
 
 
-def _of_sharding(config: TrainConfig) -> Iterator[tuple[str, str]]:
-    replicated = text("set distributed: ddp, or none", "设 distributed: ddp 或 none")
-    low_rank = config.tuner_type in ("lora", "qlora")
-    named = [
+def _of_sharding(config: TrainConfig) -> Iterator[Conflict]:
+    data_driven = _is_low_rank(config) and config.init_lora_weights in DATA_DRIVEN
+    needing_full_weights = (
         ("optim", config.optim in ("lora_fa", "galore_adamw")),
-        ("init_lora_weights", low_rank and config.init_lora_weights in DATA_DRIVEN),
+        ("init_lora_weights", data_driven),
         ("tuner_type", config.tuner_type in ("adalora", "llamapro")),
-    ]
-    for key, clashing in named:
-        if clashing:
-            yield (
-                text(
-                    f"{key}: {getattr(config, key)} needs whole weights; "
-                    f"distributed: {config.distributed} splits them",
-                    f"{key}：{getattr(config, key)} 需要完整权重，"
-                    f"而 distributed: {config.distributed} 会切分权重",
-                ),
-                replicated,
-            )
+    )
+    for key, applies in needing_full_weights:
+        if applies:
+            yield _split_weights(config, key)
     if config.tuner_type == "qlora" and config.distributed in ("fsdp", "zero3"):
         yield (
             text(
                 f"tuner_type: qlora with distributed: {config.distributed} has not been verified",
                 f"tuner_type：qlora 与 distributed: {config.distributed} 的组合未经验证",
             ),
-            replicated,
+            _replicated(),
         )
+
+
+# ---- messages
+
+
+def _set(setting: str) -> str:
+    return text(f"set {setting}", f"设 {setting}")
+
+
+def _replicated() -> str:
+    return text("set distributed: ddp or none", "设 distributed: ddp 或 none")
+
+
+def _changed_quantized_base(initial: str) -> Conflict:
+    return (
+        text(
+            f"init_lora_weights: {initial} changes the base, which is not possible with a "
+            "quantized base",
+            f"init_lora_weights：{initial} 会改动基座，而量化的基座无法改动",
+        ),
+        text(
+            "set init_lora_weights: true, gaussian or eva; or tuner_type: lora without quant_bits",
+            "设 init_lora_weights 为 true、gaussian 或 eva；或用 tuner_type: lora 且不设 "
+            "quant_bits",
+        ),
+    )
+
+
+def _excluded_by_target_parameters(config: TrainConfig, key: str, value: str) -> Conflict:
+    current = getattr(config, key)
+    return (
+        text(
+            f"target_parameters: cannot be combined with {key}: {current}",
+            f"target_parameters：不能与 {key}: {current} 同用",
+        ),
+        _set(f"{key}: {value}"),
+    )
+
+
+def _not_supported_by_lora_fa(key: str) -> str:
+    return text(f"optim: lora_fa does not support {key}", f"optim：lora_fa 不支持 {key}")
+
+
+def _galore_without_full_training(config: TrainConfig) -> Conflict:
+    return (
+        text(
+            f"optim: galore_adamw is for full training; the gradients of {config.tuner_type} "
+            "are already small",
+            f"optim：galore_adamw 用于全参数训练；{config.tuner_type} 的梯度本来就小",
+        ),
+        text("set tuner_type: full, or optim: auto", "设 tuner_type: full 或 optim: auto"),
+    )
+
+
+def _split_weights(config: TrainConfig, key: str) -> Conflict:
+    value = getattr(config, key)
+    return (
+        text(
+            f"{key}: {value} needs complete weights, which distributed: {config.distributed} "
+            "splits",
+            f"{key}：{value} 需要完整权重，而 distributed: {config.distributed} 会切分权重",
+        ),
+        _replicated(),
+    )
+
+
+def _growing_ranks(config: TrainConfig) -> Conflict:
+    target, initial = config.adalora_target_r, config.adalora_init_r
+    return (
+        text(
+            f"adalora_target_r: {target} is above adalora_init_r: {initial}",
+            f"adalora_target_r：{target} 大于 adalora_init_r：{initial}",
+        ),
+        text(
+            "ranks can only shrink: lower adalora_target_r", "秩只会减小：请减小 adalora_target_r"
+        ),
+    )

@@ -1,4 +1,4 @@
-"""What a setting is: a pydantic field with help in two languages, a section and a scope."""
+"""What a setting is: a pydantic field with a label, help in two languages, section and scope."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECTIONS = ("task", "model", "method", "data", "train", "run")
 
 
 def section_title(section: str) -> str:
-    """Name a section for people."""
+    """Return the title of a section."""
     titles = {
         "task": ("task", "任务"),
         "model": ("model", "模型"),
@@ -38,7 +38,7 @@ class FieldOptions(TypedDict, total=False):
     """What a field may declare beyond its texts and section."""
 
     essential: bool
-    """The menu asks for it without being asked to show more."""
+    """The menu asks for it among its first questions."""
     only: Mapping[str, tuple[Any, ...]]
     """Values of other fields with which this one matters, such as {"tuner_type": ("lora",)};
     with others it is not asked, not written, and noted if given."""
@@ -75,7 +75,7 @@ def setting(
 
 @dataclass(frozen=True)
 class Card:
-    """All that a form, a page or a schema needs to know of one field."""
+    """One field as forms, pages and schemas show it."""
 
     name: str
     kind: Literal["text", "integer", "number", "boolean", "choice", "list"]
@@ -105,15 +105,17 @@ class Card:
         return text(self.name, f"{self.label_zh} {self.name}")
 
     def applies(self, values: Mapping[str, Any]) -> bool:
-        """Tell whether the field means something among these values."""
-        return all(values.get(key) in wanted for key, wanted in self.only.items())
+        """Return whether the field matters with these values."""
+        return all(values.get(key) in choices for key, choices in self.only.items())
 
 
 @cache
 def cards(model: type[BaseModel]) -> tuple[Card, ...]:
-    """Describe every field of a config class by section; the stage leads its own."""
-    found = [card(name, info) for name, info in model.model_fields.items()]
-    return tuple(sorted(found, key=lambda one: (SECTIONS.index(one.section), one.name != "stage")))
+    """Describe every field of a config class, by section; the stage comes first in its section."""
+    described = [card(name, info) for name, info in model.model_fields.items()]
+    return tuple(
+        sorted(described, key=lambda card: (SECTIONS.index(card.section), card.name != "stage"))
+    )
 
 
 def card(name: str, info: FieldInfo) -> Card:
@@ -145,7 +147,7 @@ def card(name: str, info: FieldInfo) -> Card:
 
 
 def union_members(annotation: Any) -> tuple[Any, ...]:
-    """List the members of a union, or the one type that it is."""
+    """Return the members of a union, or the type itself."""
     if get_origin(annotation) in (Union, types.UnionType):
         return get_args(annotation)
     return (annotation,)
@@ -175,10 +177,10 @@ def _kind(
 
 
 def _bounds(info: FieldInfo) -> dict[str, float]:
-    found: dict[str, float] = {}
+    bounds: dict[str, float] = {}
     for constraint in info.metadata:
         for key in ("ge", "gt", "le", "lt"):
             value = getattr(constraint, key, None)
             if value is not None:
-                found[key] = float(value)
-    return found
+                bounds[key] = float(value)
+    return bounds

@@ -67,7 +67,7 @@ def nearest_key(key: str, known: Iterable[str]) -> str:
         return SHORTHAND[key]
     if close := nearest(key, names):
         return close
-    containing = [name for name in names if key in name.split("_") or f"{key}s" in name.split("_")]
+    containing = [name for name in names if not {key, key + "s"}.isdisjoint(name.split("_"))]
     return next(iter(containing), "") or nearest(key, names, cutoff=0.5)
 
 

@@ -1,4 +1,4 @@
-"""What a `task: pipeline` YAML says: steps, each a block with a name and the keys of its task."""
+"""What a `task: pipeline` YAML says: steps, each with a name and the keys of its task."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from swiftbox.config.fields import setting
 from swiftbox.config.groups import Frozen
 from swiftbox.config.task import TaskConfig
 
-NOT_OF_A_STEP = ("version", "output_dir")
-"""Keys of a file of its own that a step does not have: it lies in the pipeline's folder."""
+FILE_KEYS = ("version", "output_dir")
+"""Keys of a file that a step does not have: its folder lies in the pipeline's."""
 
 
 class PipelineStep(Frozen):
-    """One step: the name that later steps refer to it by, and what it does."""
+    """One step: the name that later steps refer to, and its config."""
 
     name: str
     config: SerializeAsAny[TaskConfig]

@@ -29,7 +29,7 @@ BITS = {
 }
 """Bits that each method can write; https://github.com/ggml-org/llama.cpp/blob/master/convert_hf_to_gguf.py"""
 
-GROUPS = (-1, 16, 32, 64, 128, 256, 512, 1024)
+GROUP_SIZES = (-1, 16, 32, 64, 128, 256, 512, 1024)
 """-1: one scale per row."""
 
 
@@ -209,8 +209,8 @@ def _group_size(config: QuantizeConfig) -> str:
             f"group_size: method: {config.method} 的缩放粒度固定，{config.group_size} 无意义；"
             "请去掉 group_size，或设 method: gptq",
         )
-    if config.group_size not in GROUPS:
-        listed = ", ".join(map(str, GROUPS))
+    if config.group_size not in GROUP_SIZES:
+        listed = ", ".join(map(str, GROUP_SIZES))
         return text(
             f"group_size: should be one of {listed} (got {config.group_size})",
             f"group_size: 应为其中之一：{listed}（当前为 {config.group_size}）",

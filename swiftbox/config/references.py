@@ -1,4 +1,4 @@
-"""References between the steps of a pipeline: `${train.adapter}` is what the step train made."""
+"""References between the steps of a pipeline: `${train.adapter}` is an output of the step train."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-MARK = "${"
-FORM = re.compile(r"\$\{([A-Za-z0-9][A-Za-z0-9_-]*)\.([a-z_]+)\}")
+OPENING = "${"
+PATTERN = re.compile(r"\$\{([A-Za-z0-9][A-Za-z0-9_-]*)\.([a-z_]+)\}")
 
 
 @dataclass(frozen=True)
@@ -19,44 +19,44 @@ class OutputReference:
     output: str
 
     def __str__(self) -> str:
-        """Return it as it is written."""
-        return f"{MARK}{self.step}.{self.output}}}"
+        """Return it as it is written in YAML."""
+        return f"{OPENING}{self.step}.{self.output}}}"
 
 
 def is_reference(value: Any) -> bool:
-    """Tell whether a text names what an earlier step will have made."""
-    return isinstance(value, str) and FORM.search(value) is not None
+    """Return whether a text contains an output of an earlier step."""
+    return isinstance(value, str) and PATTERN.search(value) is not None
 
 
-def references(value: Any) -> Iterator[OutputReference]:
-    """Yield the references in a value, at whatever depth."""
-    for one in texts(value):
-        yield from (OutputReference(*found.groups()) for found in FORM.finditer(one))
+def references_in(value: Any) -> Iterator[OutputReference]:
+    """Yield the references in a value, at any depth."""
+    for part in texts_in(value):
+        yield from (OutputReference(*match.groups()) for match in PATTERN.finditer(part))
 
 
 def misspelt(value: Any) -> str:
-    """Return a text that begins a reference and is none; empty where all are well formed."""
-    return next((one for one in texts(value) if MARK in FORM.sub("", one)), "")
+    """Return a text with a malformed reference; empty where all are well formed."""
+    return next((part for part in texts_in(value) if OPENING in PATTERN.sub("", part)), "")
 
 
-def texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
     """Yield every text in a value of texts, numbers, lists and mappings."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for one in value.values():
-            yield from texts(one)
+        for item in value.values():
+            yield from texts_in(item)
     elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from texts(one)
+        for item in value:
+            yield from texts_in(item)
 
 
-def replaced(value: Any, by: Callable[[OutputReference], str]) -> Any:
+def substitute(value: Any, replace: Callable[[OutputReference], str]) -> Any:
     """Return the value with every reference in it replaced."""
     if isinstance(value, str):
-        return FORM.sub(lambda found: by(OutputReference(*found.groups())), value)
+        return PATTERN.sub(lambda match: replace(OutputReference(*match.groups())), value)
     if isinstance(value, dict):
-        return {key: replaced(one, by) for key, one in value.items()}
+        return {key: substitute(item, replace) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(replaced(one, by) for one in value)
+        return type(value)(substitute(item, replace) for item in value)
     return value

@@ -12,17 +12,17 @@ from swiftbox.language import text
 
 
 def schema(models: Sequence[type[BaseModel]], discriminator: str) -> dict[str, Any]:
-    """Return one schema for a union of configs told apart by the discriminator.
+    """Return one schema for a union of configs, which the discriminator selects from.
 
     Every key carries its description in the current language, its default, enum and bounds.
     """
     definitions: dict[str, Any] = {}
     variants = []
     for model in models:
-        one = model.model_json_schema(ref_template="#/$defs/{model}")
-        definitions |= one.pop("$defs", {})
-        _describe(one, model, discriminator)
-        variants.append(one)
+        variant = model.model_json_schema(ref_template="#/$defs/{model}")
+        definitions |= variant.pop("$defs", {})
+        _describe(variant, model, discriminator)
+        variants.append(variant)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": text("swiftbox YAML", "swiftbox YAML 配置"),
@@ -32,12 +32,12 @@ def schema(models: Sequence[type[BaseModel]], discriminator: str) -> dict[str, A
     }
 
 
-def _describe(found: dict[str, Any], model: type[BaseModel], discriminator: str) -> None:
-    """Add the texts, and require the discriminator of every class but the default's."""
+def _describe(variant: dict[str, Any], model: type[BaseModel], discriminator: str) -> None:
+    """Add the help texts, and require the discriminator."""
     for card in cards(model):
-        described = found["properties"][card.name]
+        described = variant["properties"][card.name]
         for extra in ("label_zh", "zh", "section", "essential", "only", "title"):
             described.pop(extra, None)
         described["description"] = card.help
-    found.pop("title", None)
-    found["required"] = sorted({*found.get("required", ()), discriminator})
+    variant.pop("title", None)
+    variant["required"] = sorted({*variant.get("required", ()), discriminator})

@@ -1,4 +1,4 @@
-"""What a `task: starter` YAML says: what the small model that is made here calls itself."""
+"""What a `task: starter` YAML says: the name of the small model, and the seed of its data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_NAME = 40
 
 
 class StarterConfig(TaskConfig):
-    """Fields of the making of a starter."""
+    """Fields of a starter."""
 
     task: Literal["starter"] = setting(
         "starter",
@@ -43,19 +43,18 @@ class StarterConfig(TaskConfig):
     @field_validator("model_name")
     @classmethod
     def _learnable(cls, value: str) -> str:
-        wrong = unlearnable(value)
-        if wrong:
-            raise ValueError(wrong)
+        if problem := unlearnable(value):
+            raise ValueError(problem)
         return value.strip()
 
 
 def unlearnable(name: str) -> str:
-    """Say why a name cannot be learned by the model; empty when it can."""
-    found = name.strip()
-    wrong = not found or len(found) > LONGEST_NAME or not found.isprintable()
-    if not wrong and not any(mark in found for mark in ("<|", "|>", "{", "}")):
+    """Return why the model cannot learn a name; empty if it can."""
+    trimmed = name.strip()
+    wrong = not trimmed or len(trimmed) > LONGEST_NAME or not trimmed.isprintable()
+    if not wrong and not any(mark in trimmed for mark in ("<|", "|>", "{", "}")):
         return ""
     return text(
-        f"should be 1 to {LONGEST_NAME} printable characters, without <| |> and braces",
+        f"should be 1 to {LONGEST_NAME} printable characters, without <|, |> and braces",
         f"应为 1 到 {LONGEST_NAME} 个可见字符，不含 <| |> 与花括号",
     )

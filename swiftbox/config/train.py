@@ -1,4 +1,4 @@
-"""What a `task: train` YAML says, whatever the stage; each method adds its own options."""
+"""What a `task: train` YAML says at every stage; each method adds its options."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from swiftbox.config.fields import setting
 from swiftbox.config.groups import (
     DataFields,
     ModelFields,
-    OptimizerFields,
     RunFields,
     as_list,
 )
+from swiftbox.config.optimization import OptimizerFields
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.tuners import TunerFields
 from swiftbox.language import text

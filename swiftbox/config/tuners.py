@@ -18,7 +18,7 @@ LAYERS = {"tuner_type": ("lora", "qlora", "adalora", "ia3", "oft", "vera")}
 ADALORA = {"tuner_type": ("adalora",)}
 FULL = {"tuner_type": ("full",)}
 
-WHOLE = ("full", "llamapro")
+FULL_TUNERS = ("full", "llamapro")
 """Tuners that save a whole model, not an adapter."""
 
 INITS = ("true", "gaussian", "pissa", "pissa_niter_16", "olora", "eva", "lora_ga")

@@ -1,4 +1,4 @@
-"""Write a config as the YAML a person would: a header, sections, one comment per key; lossless."""
+"""Write a config as YAML, as a person would: header, sections, a comment per key; lossless."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from swiftbox.config.fields import Card, cards, section_title
-from swiftbox.config.pipeline import NOT_OF_A_STEP, PipelineStep
+from swiftbox.config.pipeline import FILE_KEYS, PipelineStep
 from swiftbox.language import text
 
 COMMENT_COLUMN = 36
@@ -26,7 +26,7 @@ def write(
     """Return the YAML text of a config.
 
     All applicable keys are written, or those in `keys`; a key with a reason carries that as its
-    comment, any other its help text. Reading the text back gives the same config.
+    comment, any other its help. Reading the text back gives the same config.
     """
     lines = [f"# {line}".rstrip() for line in header]
     lines += _body(config, keys, reasons or {}, Layout())
@@ -35,13 +35,13 @@ def write(
 
 @dataclass(frozen=True)
 class Layout:
-    """How a config is laid out: with headings, and without some keys."""
+    """How a config is laid out: with headings or not, and which keys are left out."""
 
     headings: bool = True
     without: Collection[str] = ()
 
 
-IN_A_STEP = Layout(headings=False, without=NOT_OF_A_STEP)
+IN_A_STEP = Layout(headings=False, without=FILE_KEYS)
 
 
 def _body(
@@ -59,10 +59,10 @@ def _body(
             section = card.section
             lines.append(f"### {section_title(section)}")
         why = reasons.get(card.name) or (card.help if card.section != "task" else "")
-        held = getattr(config, card.name)
-        if isinstance(held, tuple) and held and isinstance(held[0], PipelineStep):
+        value = getattr(config, card.name)
+        if isinstance(value, tuple) and value and isinstance(value[0], PipelineStep):
             lines.append(f"{f'{card.name}:':<{COMMENT_COLUMN}}  # {why}")
-            lines += _steps(held, keys, reasons)
+            lines += _steps(value, keys, reasons)
         else:
             lines.extend(entry(card.name, values[card.name], why))
     return lines
@@ -71,7 +71,7 @@ def _body(
 def _steps(
     steps: Sequence[PipelineStep], keys: Collection[str] | None, reasons: Mapping[str, str]
 ) -> Iterator[str]:
-    """Yield the lines of steps; their keys and reasons are called `step.key` outside."""
+    """Yield the lines of steps, whose keys and reasons are `step.key` in the mappings."""
     for step in steps:
         start = f"{step.name}."
         inner = None if keys is None else _inside(start, keys)
@@ -81,12 +81,13 @@ def _steps(
 
 
 def _inside(start: str, keys: Collection[str]) -> set[str]:
-    return {one.removeprefix(start) for one in keys if one.startswith(start)}
+    """Return the keys of a step without its name."""
+    return {key.removeprefix(start) for key in keys if key.startswith(start)}
 
 
 def entry(key: str, value: Any, comment: str) -> list[str]:
     """Return the lines of one `key: value  # comment`."""
-    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         block = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True).rstrip()
         return [f"# {comment}", *block.splitlines()] if comment else block.splitlines()
     plain = f"{key}: {scalar(value)}"
@@ -97,7 +98,7 @@ def entry(key: str, value: Any, comment: str) -> list[str]:
 
 def scalar(value: Any) -> str:
     """Return one value as YAML on one line."""
-    if value in ("true", "false"):  # a switch with a third value, `auto`: read back as a word
+    if value in ("true", "false"):  # a choice of text whose third value is `auto`
         return str(value)
     written: str = yaml.safe_dump(
         value, default_flow_style=True, allow_unicode=True, width=1_000_000, sort_keys=False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.tuners import WHOLE
+from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.shape import Shape
@@ -138,7 +138,7 @@ def _quantized(config: TrainConfig, machine: Machine) -> dict[str, Any]:
     """Return QLoRA where the backend has kernels for it and it is not on yet."""
     if not able_of_qlora(machine) or config.tuner_type == "qlora":
         return {}
-    if config.tuner_type not in (*WHOLE, "lora"):
+    if config.tuner_type not in (*FULL_TUNERS, "lora"):
         return {}
     return {"tuner_type": "qlora"}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.tuners import WHOLE
+from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.fit.adapters import ATTENTION, EVERY, adapted_width, lora_parameters
 from swiftbox.fit.memory import OPTIMIZER_BYTES, Recipe
 from swiftbox.fit.shape import Shape
@@ -38,7 +38,7 @@ CHUNK_BYTES_ELSEWHERE = 2.0**28
 def recipe_of(config: TrainConfig, shape: Shape, *, backend: str, quantized: str = "") -> Recipe:
     """Return the recipe of a settled config on a backend; `quantized` is how the base comes."""
     values = config.model_dump()
-    whole = config.tuner_type in WHOLE
+    whole = config.tuner_type in FULL_TUNERS
     numbers = 4 if config.dtype == "float32" else 2
     storage = _storage(config, whole=whole, quantized=quantized)
     prepared = storage not in ("float32", "bfloat16", "float16")
@@ -98,7 +98,7 @@ def targets_of(config: TrainConfig) -> Sequence[str]:
 
 def kind_of(config: TrainConfig) -> str:
     """Return the kind whose speed is tabulated."""
-    if config.tuner_type in WHOLE:
+    if config.tuner_type in FULL_TUNERS:
         return "full"
     return "quantized" if config.tuner_type == "qlora" else "adapter"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.fields import cards
-from swiftbox.config.pipeline import NOT_OF_A_STEP, PipelineConfig, PipelineStep
+from swiftbox.config.pipeline import FILE_KEYS, PipelineConfig, PipelineStep
 from swiftbox.config.presets import presets
 from swiftbox.config.task import TaskConfig
 from swiftbox.devices.probe import Probe
@@ -201,7 +201,7 @@ def step_settings(config: TaskConfig) -> dict[str, Any]:
     """Return the settings of a pipeline as the command line names them: step.key."""
     settings: dict[str, Any] = {"output_dir": config.output_dir}
     for step in steps_in(config):
-        values = step.config.model_dump(mode="json", exclude=set(NOT_OF_A_STEP))
+        values = step.config.model_dump(mode="json", exclude=set(FILE_KEYS))
         settings |= {f"{step.name}.{key}": value for key, value in values.items()}
     return settings
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.tuners import WHOLE
+from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.losses.terms import LossContext, LossTerms
 
 SMALL, LARGE = 1.5e9, 3.0e10
@@ -52,7 +52,7 @@ class Method:
 
         `parameters` is the number of parameters; None: between SMALL and LARGE.
         """
-        rate = self.learning_rates[tuner_type in WHOLE]
+        rate = self.learning_rates[tuner_type in FULL_TUNERS]
         if parameters is None:
             return rate
         if parameters < SMALL:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from swiftbox.config.references import is_reference, references
+from swiftbox.config.references import is_reference, references_in
 from swiftbox.data.readers import READERS
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.formatting import near
@@ -101,7 +101,7 @@ def _is_catalogued(repository: str) -> bool:
 def short_name(name: str) -> str:
     """Return what people call a model: an id as it is, a folder's name, a run's name."""
     if is_reference(name):
-        return next(references(name)).step
+        return next(references_in(name)).step
     folder = find_folder(name)
     if folder is None:
         path = Path(name).expanduser()

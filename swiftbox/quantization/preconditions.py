@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.quantize import GROUPED, GROUPS, QuantizeConfig
+from swiftbox.config.quantize import GROUP_SIZES, GROUPED, QuantizeConfig
 from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
@@ -101,7 +101,7 @@ def _require_divisible(tensors: layers.Tensors, config: QuantizeConfig) -> None:
     group = config.group_size or 128
     if odd := layers.indivisible(tensors, group):
         name, inside = next(iter(odd.items()))
-        able = [one for one in GROUPS if one > 0 and not layers.indivisible(tensors, one)]
+        able = [one for one in GROUP_SIZES if one > 0 and not layers.indivisible(tensors, one)]
         cure = max(able) if able else -1
         raise ConfigError(
             text(

@@ -10,7 +10,7 @@ from typing import Any
 
 from swiftbox.config.chat import ChatConfig
 from swiftbox.config.groups import as_list
-from swiftbox.config.references import references
+from swiftbox.config.references import references_in
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.files import read_json, write_json
@@ -58,7 +58,7 @@ def check(config: ChatConfig, on_remark: OnRemark) -> None:
                 "请设 prompt=...，或在终端对话：swiftbox chat FILE.yaml",
             ),
         )
-    if not any(references(config.model_dump())):  # else they are looked at when they are there
+    if not any(references_in(config.model_dump())):  # else they are looked at when they are there
         require_answerers(config, on_remark)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swiftbox.config.pipeline import NOT_OF_A_STEP
+from swiftbox.config.pipeline import FILE_KEYS
 from swiftbox.config.schema import schema
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
@@ -42,7 +42,7 @@ def _with_steps(found: dict[str, Any]) -> None:
 
 
 def _as_step(variant: dict[str, Any], task: str) -> dict[str, Any]:
-    for key in NOT_OF_A_STEP:
+    for key in FILE_KEYS:
         variant["properties"].pop(key, None)
     described = text("how later steps refer to this one", "后面的步骤以此引用本步骤")
     variant["properties"] = {
@@ -50,5 +50,5 @@ def _as_step(variant: dict[str, Any], task: str) -> dict[str, Any]:
         **variant["properties"],
         "task": {"const": task, "description": variant["properties"]["task"]["description"]},
     }
-    variant["required"] = sorted({*variant["required"], "name", "task"} - set(NOT_OF_A_STEP))
+    variant["required"] = sorted({*variant["required"], "name", "task"} - set(FILE_KEYS))
     return variant

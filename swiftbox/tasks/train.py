@@ -10,7 +10,7 @@ from typing import Any
 from swiftbox.config.combinations import require_compatible
 from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.tuners import WHOLE
+from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, MachineError, RunError
@@ -269,7 +269,7 @@ def _precompute(config: TrainConfig, values: dict[str, Any], distributed: str) -
         return Reason(
             key, "false", text("reference_free: there is none", "reference_free：没有参考模型")
         )
-    if config.tuner_type in WHOLE:
+    if config.tuner_type in FULL_TUNERS:
         why = text(
             "a second copy of all weights would have to be kept otherwise",
             "否则需要保留全部权重的第二份副本",
@@ -375,7 +375,7 @@ def _config_of(stage: str) -> Callable[[], type[TrainConfig]]:
 
 def outputs(config: TrainConfig) -> Mapping[str, Output]:
     """Name what a training makes: a whole model, or an adapter."""
-    kind = "model" if config.tuner_type in WHOLE else "adapter"
+    kind = "model" if config.tuner_type in FULL_TUNERS else "adapter"
     return {kind: lambda folder: str(folder / MODEL)}
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.references import is_reference
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.tuners import WHOLE
+from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.data.check import CheckedRows, check_rows
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError
@@ -133,7 +133,7 @@ def _adapter(config: TrainConfig) -> None:
             ),
             hint=text("give the model/ folder of a LoRA run", "请给出 LoRA 运行的 model/ 目录"),
         )
-    if config.tuner_type in WHOLE:
+    if config.tuner_type in FULL_TUNERS:
         raise ConfigError(
             text(
                 f"adapter: {config.tuner_type} tuning does not continue an adapter",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.tuners import WHOLE
+from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.data.samples import PreferencePair, Sample
 from swiftbox.core.losses.log_prob_reader import reader_for
 from swiftbox.core.losses.reference_cache import (
@@ -62,7 +62,7 @@ def reference_of(network: Any, config: TrainConfig, adapter: Path | None) -> Ref
     If an adapter is continued, or its initialization changed the base, the starting weights are
     copied instead.
     """
-    adapter_off = config.tuner_type not in WHOLE and adapter is None and is_identity(network)
+    adapter_off = config.tuner_type not in FULL_TUNERS and adapter is None and is_identity(network)
     copies_start = not precomputes(config)
     if not adapter_off and copies_start and config.distributed not in ("none", "ddp"):
         raise ConfigError(

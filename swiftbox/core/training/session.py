@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.tuners import WHOLE
+from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.data.cache import ExampleEncoder
 from swiftbox.core.data.layouts import choose_layout
 from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
@@ -198,7 +198,7 @@ def save_model(trainer: SwiftTrainer, inputs: TrainerInputs, folder: Path, emit:
     config = inputs.config
     partial_folder, final = folder / f".{run_folder.MODEL}", folder / run_folder.MODEL
     sharded = config.distributed not in ("none", "ddp")
-    if config.tuner_type in WHOLE and not sharded:
+    if config.tuner_type in FULL_TUNERS and not sharded:
         trainer.model.to(getattr(torch, config.dtype))
     if trainer.args.should_save:
         shutil.rmtree(partial_folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import Any
 from peft import PeftModel, get_peft_model
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.tuners import WHOLE, TunerFields
+from swiftbox.config.tuners import FULL_TUNERS, TunerFields
 from swiftbox.core.tuners import adalora, full, ia3, initialization, llamapro, lora, oft, vera
 from swiftbox.core.tuners.initialization import CalibrationBatches, changes_base
 from swiftbox.core.tuners.targets import Note, choose_targets, matched
@@ -80,7 +80,7 @@ def adapted_network(base_model: Any, config: TrainConfig, start: AdapterStart, e
         emit(events.NOTE, key="target_modules", message=message)
 
     network = base_model
-    if config.tuner_type in WHOLE:
+    if config.tuner_type in FULL_TUNERS:
         trained = _choose_weights(base_model, config)
     else:
         network = attach(base_model, config, start, note)

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.tuners import WHOLE
+from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.weights.quantized_bases import quantization
 
 
@@ -21,7 +21,7 @@ def load_model(folder: Path, config: TrainConfig, *, head: str = "language") -> 
     Full tuning computes in `dtype` by autocast: an update smaller than bfloat16's step would
     otherwise be lost.
     """
-    dtype = torch.float32 if config.tuner_type in WHOLE else getattr(torch, config.dtype)
+    dtype = torch.float32 if config.tuner_type in FULL_TUNERS else getattr(torch, config.dtype)
     scores = head == "score"
     kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
     model = kind.from_pretrained(

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from swiftbox.config.tuners import WHOLE
+from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.config.writing import write
 from swiftbox.language import text
 from swiftbox.tasks.load import Loaded, loads
@@ -50,7 +50,7 @@ def loaded_chain(values: Values, steps: Collection[str]) -> Loaded:
 
 def blocks(values: Values, steps: Collection[str]) -> list[dict[str, Any]]:
     """Return the steps as flat blocks that refer to each other."""
-    whole = values.get("tuner_type", "lora") in WHOLE
+    whole = values.get("tuner_type", "lora") in FULL_TUNERS
     wanted = [one for one in STEPS if one in steps and not (one == "merge" and whole)]
     base: dict[str, Any] = {key: values[key] for key in ("model", "hub") if key in values}
     tuned: dict[str, Any] = dict(base)

@@ -8,7 +8,7 @@ from typing import Any
 
 from swiftbox.config.groups import as_list
 from swiftbox.config.pipeline import PipelineConfig
-from swiftbox.config.references import references
+from swiftbox.config.references import references_in
 from swiftbox.config.task import TaskConfig
 from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
@@ -37,7 +37,7 @@ def _model_of(config: TaskConfig, shapes: Mapping[str, Found | None]) -> Found |
     """Return the shape of the model that a step works on, as far as it is known."""
     values = config.model_dump()
     for key in ("model", "adapter", "adapters"):
-        for one in references(values.get(key)):
+        for one in references_in(values.get(key)):
             return shapes.get(one.step)
     model = values.get("model")
     named = [str(one) for one in as_list(model or [])]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.pipeline import PipelineConfig, PipelineStep
-from swiftbox.config.references import OutputReference, references, replaced
+from swiftbox.config.references import OutputReference, references_in, substitute
 from swiftbox.config.task import TaskConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import RunError, UserError
@@ -170,13 +170,13 @@ class Pipeline:
     def _settled(self, step: PipelineStep) -> Resolved:
         """Settle a step with what the earlier ones made; check what could not be checked before."""
         task = task_of(step)
-        values = replaced(step.config.model_dump(mode="json"), self._made)
+        values = substitute(step.config.model_dump(mode="json"), self._made)
         config: TaskConfig = type(step.config).model_validate(values)
         resolved = task.resolve(config, self.machine)
         there = {"output_dir": str(self.places.of(self.records[step.name]))}
         config = task.with_absolute_paths(resolved.config).model_copy(update=there)
         resolved = replace(resolved, config=config)
-        if any(references(step.config.model_dump())):
+        if any(references_in(step.config.model_dump())):
             task.check(resolved.config, lambda one: self.emit(events.NOTE, message=str(one)))
         return resolved
 
@@ -189,7 +189,7 @@ class Pipeline:
 
     def _servers_for(self, step: PipelineStep) -> bool:
         """Begin the servers that a step uses; tell whether they are up, not when stopped."""
-        for name in dict.fromkeys(one.step for one in references(step.config.model_dump())):
+        for name in dict.fromkeys(one.step for one in references_in(step.config.model_dump())):
             number, used = next(
                 (at, one) for at, one in enumerate(self.config.steps, 1) if one.name == name
             )

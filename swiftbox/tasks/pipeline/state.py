@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.pipeline import NOT_OF_A_STEP, PipelineStep
-from swiftbox.config.references import references, texts
+from swiftbox.config.pipeline import FILE_KEYS, PipelineStep
+from swiftbox.config.references import references_in, texts_in
 from swiftbox.files import read_json, write_json
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks.task import leave_the_result
@@ -65,10 +65,10 @@ def mark(step: PipelineStep, earlier: Mapping[str, Record]) -> str:
     That is its settings, the files that they name, and of the steps that it refers to which of
     their results it is.
     """
-    leaves = {*leave_the_result(step.config.task), *NOT_OF_A_STEP}
+    leaves = {*leave_the_result(step.config.task), *FILE_KEYS}
     values = step.config.model_dump(mode="json", exclude=leaves)
-    read = texts({key: value for key, value in values.items() if key not in WRITTEN})
-    used = {one.step for one in references(step.config.model_dump(mode="json"))}
+    read = texts_in({key: value for key, value in values.items() if key not in WRITTEN})
+    used = {one.step for one in references_in(step.config.model_dump(mode="json"))}
     seen = {
         "settings": values,
         "files": {name: identity(Path(name)) for name in sorted(set(read)) if local(name)},

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from swiftbox.config.blocks import Block, in_line_order, read_blocks, report
 from swiftbox.config.mistakes import did_you_mean
-from swiftbox.config.pipeline import NOT_OF_A_STEP, PipelineStep
+from swiftbox.config.pipeline import FILE_KEYS, PipelineStep
 from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry
-from swiftbox.config.references import OutputReference, misspelt, references
+from swiftbox.config.references import OutputReference, misspelt, references_in
 from swiftbox.config.task import TaskConfig
 from swiftbox.formatting import nearest
 from swiftbox.language import text
@@ -49,7 +49,7 @@ def _made(block: Block, make: Make) -> Made:
     folder = inner.entries.get("output_dir")
     if folder is not None and folder.value != "auto":
         inner.problems.append(_elsewhere(folder))
-    for key in NOT_OF_A_STEP:
+    for key in FILE_KEYS:
         inner.entries.pop(key, None)
     task = inner.entries.get("task")
     if task is not None and task.value in known:
@@ -79,7 +79,7 @@ def _elsewhere(folder: YamlEntry) -> ConfigProblem:
 def _refer(block: Block, earlier: Mapping[str, Made], lines: Mapping[str, str]) -> None:
     """Add the references of a block that lead nowhere."""
     for key, entry in in_line_order(block.settings.entries):
-        wrong = [_wrong(one, block.name, earlier, lines) for one in references(entry.value)]
+        wrong = [_wrong(one, block.name, earlier, lines) for one in references_in(entry.value)]
         if odd := misspelt(entry.value):
             form = "${step.output}"
             wrong.append(text(f"{odd}: a reference is {form}", f"{odd}：引用应写成 {form}"))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from swiftbox.config.pipeline import PipelineConfig, PipelineStep
 from swiftbox.config.quantize import QuantizeConfig
-from swiftbox.config.references import references
+from swiftbox.config.references import references_in
 from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, UserError
@@ -96,7 +96,7 @@ def _require_servable(config: PipelineConfig, step: PipelineStep) -> None:
     if step.config.task not in ("deploy", "evaluate", "chat"):
         return
     engine = getattr(step.config, "engine", "builtin")
-    used = {one.step for one in references(step.config.model_dump())}
+    used = {one.step for one in references_in(step.config.model_dump())}
     for made in config.steps:
         if made.name not in used or not isinstance(made.config, QuantizeConfig):
             continue
@@ -121,7 +121,7 @@ def users_of(config: PipelineConfig, name: str) -> list[str]:
     return [
         step.name
         for step in config.steps
-        if any(one.step == name for one in references(step.config.model_dump()))
+        if any(one.step == name for one in references_in(step.config.model_dump()))
     ]
 
 

@@ -385,12 +385,12 @@ def test_galore_projects_and_projects_back_within_the_subspace() -> None:
     ("keys", "message"),
     [
         ({"tuner_type": "full", "optim": "lora_fa"}, "lora_fa is for lora"),
-        ({"optim": "galore_adamw"}, "galore_adamw is for full tuning"),
-        ({"optim": "lora_fa", "use_dora": True}, "does not know use_dora"),
-        ({"optim": "lora_fa", "lora_plus_lr_ratio": 4}, "there is no ratio"),
-        ({"target_parameters": ["x"], "use_dora": True}, "does not go with use_dora"),
+        ({"optim": "galore_adamw"}, "galore_adamw is for full training"),
+        ({"optim": "lora_fa", "use_dora": True}, "does not support use_dora"),
+        ({"optim": "lora_fa", "lora_plus_lr_ratio": 4}, "has no effect with optim: lora_fa"),
+        ({"target_parameters": ["x"], "use_dora": True}, "cannot be combined with use_dora"),
         ({"tuner_type": "qlora", "distributed": "fsdp"}, "not been verified"),
-        ({"init_lora_weights": "eva", "distributed": "zero3"}, "splits them"),
+        ({"init_lora_weights": "eva", "distributed": "zero3"}, "distributed: zero3 splits"),
         ({"tuner_type": "adalora", "adalora_target_r": 20}, "is above adalora_init_r"),
     ],
 )

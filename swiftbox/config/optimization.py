@@ -1,0 +1,169 @@
+"""How the weights are updated: batches, learning rate, optimizer and data type."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from swiftbox.config.fields import setting
+from swiftbox.config.groups import Frozen
+
+
+class OptimizerFields(Frozen):
+    """How the weights are updated."""
+
+    per_device_train_batch_size: int = setting(
+        1,
+        label_zh="每卡批大小",
+        en="rows per device and forward pass",
+        zh="每个设备每次前向的行数",
+        section="train",
+        essential=True,
+        ge=1,
+    )
+    gradient_accumulation_steps: int = setting(
+        16,
+        label_zh="梯度累积步数",
+        en="forward passes per update; rows per update = this x batch size x devices",
+        zh="每次更新累积的前向次数；每次更新的行数 = 此值 x 批大小 x 设备数",
+        section="train",
+        essential=True,
+        ge=1,
+    )
+    learning_rate: float = setting(
+        1.0e-4,
+        label_zh="学习率",
+        en="peak learning rate; if not set, the usual one for the stage and the tuner",
+        zh="最高学习率；不填则用该阶段与微调方式的常用值",
+        section="train",
+        essential=True,
+        gt=0,
+        lt=10,
+    )
+    num_train_epochs: float = setting(
+        1.0,
+        label_zh="训练轮数",
+        en="number of passes over the data",
+        zh="遍历数据的次数",
+        section="train",
+        essential=True,
+        gt=0,
+    )
+    max_steps: int | None = setting(
+        None,
+        label_zh="最大步数",
+        en="stop after this many updates; overrides num_train_epochs",
+        zh="最多更新多少步；优先于 num_train_epochs",
+        section="train",
+        ge=1,
+    )
+    lr_scheduler_type: Literal[
+        "cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"
+    ] = setting(
+        "cosine",
+        label_zh="学习率调度",
+        en="shape of the learning rate schedule",
+        zh="学习率的变化方式",
+        section="train",
+    )
+    warmup_steps: float = setting(
+        0.05,
+        label_zh="预热步数",
+        en="updates over which the learning rate rises; below 1: a share of all updates",
+        zh="学习率预热的步数；小于 1 表示占总步数的比例",
+        section="train",
+        ge=0,
+    )
+    weight_decay: float = setting(
+        0.0,
+        label_zh="权重衰减",
+        en="weight decay of AdamW",
+        zh="AdamW 的权重衰减",
+        section="train",
+        ge=0,
+        le=1,
+    )
+    max_grad_norm: float = setting(
+        1.0,
+        label_zh="梯度裁剪",
+        en="norm that gradients are clipped to; 0: no clipping",
+        zh="梯度裁剪的范数上限；0 表示不裁剪",
+        section="train",
+        ge=0,
+    )
+    optim: Literal[
+        "auto",
+        "adamw_torch",
+        "adamw_torch_fused",
+        "adamw_8bit",
+        "paged_adamw_8bit",
+        "adafactor",
+        "sgd",
+        "lora_fa",
+        "galore_adamw",
+    ] = setting(
+        "auto",
+        label_zh="优化器",
+        en="optimizer; auto: the fastest exact one",
+        zh="优化器；auto：最快的精确实现",
+        section="train",
+    )
+    galore_rank: int = setting(
+        128,
+        label_zh="GaLore 秩",
+        en="GaLore: rank that gradients of full training are projected to (arXiv:2403.03507)",
+        zh="GaLore：全参数训练的梯度投影到的秩（arXiv:2403.03507）",
+        section="train",
+        only={"optim": ("galore_adamw",)},
+        ge=1,
+    )
+    galore_update_proj_gap: int = setting(
+        200,
+        label_zh="GaLore 投影间隔",
+        en="GaLore: updates between recomputations of the projection",
+        zh="GaLore：每隔多少步重新计算投影",
+        section="train",
+        only={"optim": ("galore_adamw",)},
+        ge=1,
+    )
+    galore_scale: float = setting(
+        0.25,
+        label_zh="GaLore 缩放系数",
+        en="GaLore: factor on the projected updates",
+        zh="GaLore：投影后更新量的系数",
+        section="train",
+        only={"optim": ("galore_adamw",)},
+        gt=0,
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = setting(
+        "auto",
+        label_zh="数据类型",
+        en="data type of weights and computation",
+        zh="权重与计算的数据类型",
+        section="train",
+        essential=True,
+    )
+    attn_implementation: Literal[
+        "auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"
+    ] = setting(
+        "auto",
+        label_zh="注意力实现",
+        en="attention implementation",
+        zh="注意力的实现",
+        section="train",
+    )
+    gradient_checkpointing: Literal["auto", "true", "false"] = setting(
+        "auto",
+        label_zh="梯度检查点",
+        en="recompute activations to save memory; auto: if memory is scarce",
+        zh="重算激活以节省显存；auto：显存紧张时开启",
+        section="train",
+    )
+    seed: int = setting(
+        42,
+        label_zh="随机种子",
+        en="seed for shuffling, dropout and adapter initialization",
+        zh="随机种子（打乱、dropout、适配器初始化）",
+        section="train",
+        ge=0,
+        lt=2**32,
+    )
