@@ -1,7 +1,7 @@
-"""A made-up engine of a few lines: real pip and real environments, wheels made on the spot.
+"""An invented engine of a few lines: real pip, real environments, wheels built on the spot.
 
 As a script it is the command line with that engine in the table: `python toy_engine.py engines
-list`; the task `download` needs the engine there.
+list`; there, the task `download` needs the engine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from swiftbox.engines.engine import EVERYWHERE, Engine
 
 TESTS = Path(__file__).parent
 GATE = "TOY_GATE"
-"""Names the file that the build of the second step reads first: a FIFO holds it there."""
+"""Names the file that the build of the second step reads first: a FIFO pauses it there."""
 
 SELFTEST = """
 import toy, late
@@ -46,7 +46,7 @@ from tiny_wheels import write_wheel
 
 def build_wheel(folder, config_settings=None, metadata_directory=None):
     from pathlib import Path
-    import toy  # what the first step brought
+    import toy  # installed by the first step
     open(os.environ["{GATE}"]).read()
     return write_wheel(Path(folder), "late", "1.0", {{"late.py": "READY = True\\n"}})
 """
@@ -62,7 +62,7 @@ version = "1.0"
 
 
 def make_index(folder: Path) -> Path:
-    """Write all that pip can find of the toy: two versions, a helper, and a source package."""
+    """Write the packages of the toy: two versions, a dependency, and a source package."""
     folder.mkdir(parents=True)
     code = {"toy/__init__.py": "from toy.sums import double\n", "toy/sums.py": DOUBLE}
     for version in ("1.0", "1.1"):
@@ -71,9 +71,9 @@ def make_index(folder: Path) -> Path:
     files = {"pyproject.toml": PROJECT, "backend.py": BACKEND, "PKG-INFO": PKG_INFO}
     with tarfile.open(folder / "late-1.0.tar.gz", "w:gz") as archive:
         for name, content in files.items():
-            about = tarfile.TarInfo(f"late-1.0/{name}")
-            about.size = len(content.encode())
-            archive.addfile(about, io.BytesIO(content.encode()))
+            entry = tarfile.TarInfo(f"late-1.0/{name}")
+            entry.size = len(content.encode())
+            archive.addfile(entry, io.BytesIO(content.encode()))
     return folder
 
 
@@ -82,7 +82,7 @@ PKG_INFO = "Metadata-Version: 2.1\nName: late\nVersion: 1.0\n"
 
 
 def variables(index: Path, home: Path) -> dict[str, str]:
-    """Return the environment in which pip sees that index alone, and swiftbox that home."""
+    """Return variables by which pip uses only this index, and swiftbox this home."""
     (gate := index / "open-gate").touch()
     paths = (str(TESTS), str(TESTS / "scripts"))
     return {
@@ -108,7 +108,7 @@ def main() -> int:
     return command_line()
 
 
-def words(*arguments: str) -> list[str]:
+def toy_command(*arguments: str) -> list[str]:
     """Return the command that runs a verb with the toy in the table."""
     return [sys.executable, __file__, *arguments]
 

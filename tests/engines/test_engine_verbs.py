@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from model_folder import write_model
-from toy_engine import TOY, words
+from toy_engine import TOY, toy_command
 
 from swiftbox.cli.main import main
 from swiftbox.engines.consent import ask, missing_engines, require_engines_installable
@@ -23,7 +23,7 @@ DOWNLOAD = "task: download\nmodel: {model}\nhub: local\nlocal_dir: copy\n"
 
 def box(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        words(*arguments),
+        toy_command(*arguments),
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -34,7 +34,7 @@ def box(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProces
     return done
 
 
-def test_the_list_says_what_each_is_for_and_why_it_is_not_here(
+def test_the_list_shows_purpose_state_and_refusals(
     toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["engines"]) == 0
@@ -45,7 +45,7 @@ def test_the_list_says_what_each_is_for_and_why_it_is_not_here(
     assert "gptq      absent" in shown
     assert "lmdeploy needs an accelerator" in shown
     assert main(["engines", "list", "--json"]) == 0
-    rows = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["toy"]["versions"] == {"toy": "1.0", "late": "1.0"}
     assert rows["toy"]["folder"] == str(toy)
     assert (rows["vllm"]["status"], rows["vllm"]["can_install"]) == ("absent", False)
@@ -58,14 +58,14 @@ def test_a_test_answers_by_its_exit_code_too(toy: Path, capsys: pytest.CaptureFi
     (packages,) = toy.glob("lib/python3*/site-packages")
     (packages / "toy_helper.py").rename(packages / "aside.py")
     assert main(["engines", "test", "toy", "--json"]) == 1
-    (said,) = json.loads(capsys.readouterr().out)
-    assert said["problem"] == "toy_helper is damaged: toy_helper.py is missing or changed"
-    assert said["cure"] == "swiftbox engines install toy"
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["problem"] == "toy_helper is damaged: toy_helper.py is missing or changed"
+    assert row["cure"] == "swiftbox engines install toy"
     (packages / "aside.py").rename(packages / "toy_helper.py")
     assert main(["engines", "test", "toy"]) == 0
 
 
-def test_remove_wants_a_yes(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_remove_needs_a_confirmation(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["engines", "remove", "toy"]) == 2
     assert "hint: add --yes" in capsys.readouterr().err
     assert toy.is_dir()
@@ -73,7 +73,7 @@ def test_remove_wants_a_yes(toy: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "gptq is not installed" in capsys.readouterr().out
 
 
-def test_what_cannot_be_installed_here_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_install_gives_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["engines", "install", "lmdeploy"]) == 2
     assert "cannot be installed for cpu: lmdeploy needs" in capsys.readouterr().err
     assert main(["engines", "install", "nonesuch", "--json"]) == 2
@@ -96,8 +96,8 @@ def test_a_run_names_the_engine_it_lacks_and_installs_it_with_yes(
     checked = box("check", str(path), cwd=tmp_path).stdout
     assert "engine toy (doubles numbers): not installed; 28.6 MiB of disk" in checked
     assert command in checked
-    (said,) = json.loads(box("check", str(path), "--json", cwd=tmp_path).stdout)["engines"]
-    assert (said["status"], said["install"]) == ("absent", command)
+    (row,) = json.loads(box("check", str(path), "--json", cwd=tmp_path).stdout)["engines"]
+    assert (row["status"], row["install"]) == ("absent", command)
     refused = box("run", str(path), "--detach", cwd=tmp_path, code=2)
     assert f"hint: {command}, or --yes" in refused.stderr
     assert not (tmp_path / "runs").exists()
@@ -111,26 +111,26 @@ def test_a_run_names_the_engine_it_lacks_and_installs_it_with_yes(
     assert not fresh.exists()
 
 
-@pytest.mark.parametrize("said", ["n\n", ""])
-def test_in_a_terminal_it_is_asked_first(fresh: Path, tmp_path: Path, said: str) -> None:
+@pytest.mark.parametrize("reply", ["n\n", ""])
+def test_in_a_terminal_the_user_is_asked_first(fresh: Path, tmp_path: Path, reply: str) -> None:
     path = a_yaml(tmp_path)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        words("run", str(path)), cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs
+        toy_command("run", str(path)), cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
     shown = b""
     while b"[Y/n]" not in shown:
         shown += os.read(ours, 4096)
     assert b"engine toy (doubles numbers): not installed" in shown
-    os.write(ours, said.encode() or b"\x04")  # or Ctrl-D
+    os.write(ours, reply.encode() or b"\x04")  # or Ctrl-D
     assert process.wait(60) == 2
     os.close(ours)
     assert not fresh.exists()
     assert not (tmp_path / "runs").exists()
 
 
-def test_nothing_is_asked_where_nobody_can_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     class Nobody:
         def isatty(self) -> bool:
             return False

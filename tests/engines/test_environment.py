@@ -1,4 +1,4 @@
-"""Engines are installed once, into any path, gone on with, diagnosed, mended and removed."""
+"""Engines are installed once, into any path; damage is found, repaired and removed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from box import until
-from toy_engine import GATE, TOY, words
+from toy_engine import GATE, TOY, toy_command
 
 import swiftbox.engines as table
 from swiftbox.engines import install as installer
@@ -34,29 +34,29 @@ from swiftbox.files import read_json
 CURE = "swiftbox engines install toy"
 
 
-def nothing_said(line: str) -> None:
+def no_output(line: str) -> None:
     raise AssertionError(line)
 
 
 def packages(folder: Path) -> Path:
-    found = site_packages(folder)
-    assert found is not None
-    return found
+    path = site_packages(folder)
+    assert path is not None
+    return path
 
 
-def test_it_is_installed_into_a_path_with_a_space_and_says_what_it_does(
-    toy: Path, made: tuple[Path, list[str]]
+def test_an_install_into_a_path_with_a_space_shows_its_steps(
+    toy: Path, installed: tuple[Path, list[str]]
 ) -> None:
     assert " " in str(toy)
-    found = engine_state("toy")
-    assert (found.status, found.reason) == ("installed", "")
-    assert found.versions == {"toy": "1.0", "late": "1.0"}
-    assert found.size_bytes > 5_000_000
+    state = engine_state("toy")
+    assert (state.status, state.reason) == ("installed", "")
+    assert state.versions == {"toy": "1.0", "late": "1.0"}
+    assert state.size_bytes > 5_000_000
     assert self_test("toy").ok
-    said = "\n".join(made[1])
-    assert "toy==1.0" in said
-    assert "building late" in said
-    assert "self-test" in said
+    output = "\n".join(installed[1])
+    assert "toy==1.0" in output
+    assert "building late" in output
+    assert "self-test" in output
     done = subprocess.run(
         [engine_python("toy"), "-I", "-c", "import toy; print(toy.double(4))"],
         capture_output=True,
@@ -71,18 +71,18 @@ def test_a_second_install_does_nothing_and_needs_no_index(
 ) -> None:
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
     before = (toy / MARKER).stat()
-    assert install("toy", "cpu", say=nothing_said).status == "installed"
+    assert install("toy", "cpu", say=no_output).status == "installed"
     assert (toy / MARKER).stat().st_mtime_ns == before.st_mtime_ns
 
 
 def test_the_list_reads_files_alone(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "Popen", nothing_said)
+    monkeypatch.setattr(subprocess, "Popen", no_output)
     assert [engine_state(name).status for name in ("toy", "gptq")] == ["installed", "absent"]
     assert toy.is_dir()
 
 
-def mended(folder: Path) -> None:
-    """See that the cure which the self-test names is one."""
+def assert_repaired(folder: Path) -> None:
+    """Assert that the command which the self-test names repairs the engine."""
     with pytest.raises(MachineError, match="engine toy") as refused:
         engine_python("toy")
     assert refused.value.hint == CURE
@@ -91,7 +91,7 @@ def mended(folder: Path) -> None:
     assert not (folder / ".tmp").exists()
 
 
-def test_a_module_that_is_gone_is_found_by_the_self_test_and_mended(toy: Path) -> None:
+def test_the_self_test_finds_a_missing_module_and_names_the_repair(toy: Path) -> None:
     (packages(toy) / "toy" / "sums.py").unlink()
     assert engine_state("toy").status == "installed"  # the fast look does not go into packages
     verdict = self_test("toy")
@@ -99,16 +99,16 @@ def test_a_module_that_is_gone_is_found_by_the_self_test_and_mended(toy: Path) -
     assert verdict.problem == "toy is damaged: toy/sums.py is missing or changed"
     assert verdict.cure == CURE
     assert engine_state("toy").status == "incomplete"  # the next look remembers
-    mended(toy)
+    assert_repaired(toy)
 
 
 def test_a_version_other_than_the_pin_is_named(toy: Path) -> None:
     pip = [str(engine_python("toy")), "-I", "-m", "pip", "install", "--quiet", "toy==1.1"]
     subprocess.run(pip, check=True, capture_output=True)
-    found = engine_state("toy")
-    assert (found.status, found.reason) == ("incomplete", "toy is 1.1, but 1.0 was installed")
-    assert self_test("toy").problem == found.reason
-    mended(toy)
+    state = engine_state("toy")
+    assert (state.status, state.reason) == ("incomplete", "toy is 1.1, but 1.0 was installed")
+    assert self_test("toy").problem == state.reason
+    assert_repaired(toy)
     assert engine_state("toy").versions["toy"] == "1.0"
 
 
@@ -117,20 +117,20 @@ def test_a_package_that_is_gone_is_named(toy: Path) -> None:
     shutil.rmtree(info)
     (packages(toy) / "toy_helper.py").unlink()
     assert self_test("toy").problem == "toy_helper 1.0 is missing"
-    mended(toy)
+    assert_repaired(toy)
 
 
-def test_an_interpreter_that_is_gone_is_given_back_without_a_download(toy: Path) -> None:
+def test_a_missing_interpreter_is_relinked_without_a_download(toy: Path) -> None:
     for link in (toy / "bin").glob("python*"):
         link.unlink()
         link.symlink_to("/gone/python3")
     assert self_test("toy").problem == "its Python no longer exists"
     began = read_json(toy / installer.BEGUN)
-    mended(toy)
-    assert read_json(toy / installer.BEGUN) == began, "it was made anew"
+    assert_repaired(toy)
+    assert read_json(toy / installer.BEGUN) == began, "the environment was recreated"
 
 
-def test_a_tool_that_does_not_start_is_told_with_its_last_words(
+def test_a_tool_that_does_not_start_is_reported_with_its_last_lines(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = replace(TOY, selftest="import toy\nassert toy.double(2) == 5, 'two and two'\n")
@@ -139,29 +139,30 @@ def test_a_tool_that_does_not_start_is_told_with_its_last_words(
     assert problem.startswith("its self-test ended with code 1")
     assert "AssertionError: two and two" in problem
     monkeypatch.setitem(table.ENGINES, "toy", TOY)  # type: ignore[arg-type]
-    assert self_test("toy").ok  # a cause that has gone leaves nothing behind
+    assert self_test("toy").ok  # a problem that was solved leaves no trace
     assert toy.is_dir()
 
 
-def test_a_torch_of_another_kind_is_told(toy: Path) -> None:
+def test_a_torch_of_another_build_is_reported(toy: Path) -> None:
     fake = packages(toy) / "torch"
     fake.mkdir()
     code = "__version__ = '2.13.0'\nclass version:\n    cuda = hip = None\n"
     (fake / "__init__.py").write_text(code)
     from swiftbox.engines.self_test import REQUIRE_TORCH_BUILD, _run
 
-    said = _run(TOY, REQUIRE_TORCH_BUILD, "cuda")
-    assert "torch 2.13.0 is not a build for cuda" in said
+    failure = _run(TOY, REQUIRE_TORCH_BUILD, "cuda")
+    assert "torch 2.13.0 is not a build for cuda" in failure
     (fake / "__init__.py").unlink()
 
 
-@pytest.mark.slow
-def test_an_install_killed_in_the_middle_is_gone_on_with(fresh: Path, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
+def kill_install_in_second_step(command: list[str], gate: Path) -> None:
+    """Kill an install while it builds; assert that nobody else could touch the engine meanwhile."""
     os.mkfifo(gate)
-    asked = words("engines", "install", "toy", "--yes")
-    cut = subprocess.Popen(
-        asked, env={**os.environ, GATE: str(gate)}, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    install_process = subprocess.Popen(
+        command,
+        env={**os.environ, GATE: str(gate)},
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
     )
     try:
         line = os.open(gate, os.O_WRONLY)  # returns when the build reads it: the second step
@@ -171,35 +172,41 @@ def test_an_install_killed_in_the_middle_is_gone_on_with(fresh: Path, tmp_path: 
             remove("toy")
         import psutil
 
-        family = psutil.Process(cut.pid).children(recursive=True)
+        family = psutil.Process(install_process.pid).children(recursive=True)
         assert family
-        cut.send_signal(signal.SIGKILL)
-        cut.communicate()
-        until(lambda: not any(_lives(one) for one in family), what="the end of pip", timeout_s=20)
+        install_process.send_signal(signal.SIGKILL)
+        install_process.communicate()
+        until(lambda: not any(map(_lives, family)), what="the end of pip", timeout_s=60)
         os.close(line)
     finally:
-        if cut.poll() is None:
-            cut.kill()
-    found = engine_state("toy")
-    assert (found.status, found.reason) == ("incomplete", "its install was not finished")
+        if install_process.poll() is None:
+            install_process.kill()
+
+
+@pytest.mark.slow
+def test_a_killed_install_is_continued(fresh: Path, tmp_path: Path) -> None:
+    command = toy_command("engines", "install", "toy", "--yes")
+    kill_install_in_second_step(command, tmp_path / "gate")
+    state = engine_state("toy")
+    assert (state.status, state.reason) == ("incomplete", "its install was not finished")
     assert self_test("toy").cure == CURE
     began = (fresh / installer.BEGUN).stat().st_mtime_ns
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "it is incomplete: its install was not finished" in done.stderr
+    assert "incomplete: its install was not finished" in done.stderr
     assert "toy is installed" in done.stdout
-    assert (fresh / installer.BEGUN).stat().st_mtime_ns == began, "what was there was kept"
+    assert (fresh / installer.BEGUN).stat().st_mtime_ns == began, "the environment was kept"
     assert remove("toy") > 5_000_000
     assert list(fresh.parent.iterdir()) == []
 
 
-def test_ctrl_c_ends_pip_and_says_how_to_go_on(toy: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_pip_and_names_the_command_that_resumes(toy: Path, tmp_path: Path) -> None:
     (info,) = packages(toy).glob("late-*.dist-info")
     shutil.rmtree(info)  # so that its build is waited for
     (toy / MARKER).unlink()
     os.mkfifo(tmp_path / "gate")
     cut = subprocess.Popen(
-        words("engines", "install", "toy", "--yes"),
+        toy_command("engines", "install", "toy", "--yes"),
         env={**os.environ, GATE: str(tmp_path / "gate")},
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
@@ -207,11 +214,11 @@ def test_ctrl_c_ends_pip_and_says_how_to_go_on(toy: Path, tmp_path: Path) -> Non
     )
     line = os.open(tmp_path / "gate", os.O_WRONLY)
     cut.send_signal(signal.SIGINT)
-    said = cut.communicate(timeout=60)[1]
+    output = cut.communicate(timeout=60)[1]
     os.close(line)
     assert cut.returncode == 130
-    assert said.endswith("stopped; `swiftbox engines install toy` goes on from here\n")
-    mended(toy)
+    assert output.endswith("stopped; `swiftbox engines install toy` resumes\n")
+    assert_repaired(toy)
 
 
 def test_a_home_that_cannot_be_written_to_is_named(
@@ -220,7 +227,7 @@ def test_a_home_that_cannot_be_written_to_is_named(
     (tmp_path / "a file").touch()
     monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path / "a file"))
     with pytest.raises(MachineError, match="cannot write to") as refused:
-        install("toy", "cpu", say=nothing_said)
+        install("toy", "cpu", say=no_output)
     assert "SWIFTBOX_HOME" in refused.value.hint
     assert not fresh.exists()
 
@@ -235,36 +242,36 @@ def _lives(process: object) -> bool:
         return False
 
 
-def test_a_package_cut_while_it_was_unpacked_is_installed_again(toy: Path) -> None:
+def test_a_package_whose_unpacking_was_interrupted_is_installed_again(toy: Path) -> None:
     (info,) = packages(toy).glob("toy_helper-*.dist-info")
-    (info / "INSTALLER").unlink()  # written among the last, so this is how a cut looks
+    (info / "INSTALLER").unlink()  # among the last files written: so an interruption looks
     (packages(toy) / "toy_helper.py").unlink()
     (toy / MARKER).unlink()
     (packages(toy) / "~oy").mkdir()
-    mended(toy)
+    assert_repaired(toy)
     assert not (packages(toy) / "~oy").exists()
 
 
-def test_a_folder_that_is_not_ours_is_left_alone(fresh: Path) -> None:
+def test_a_folder_that_swiftbox_did_not_create_is_left_alone(fresh: Path) -> None:
     fresh.mkdir(parents=True)
     (fresh / "thesis.txt").write_text("words")
-    for act in (lambda: install("toy", "cpu", say=nothing_said), lambda: remove("toy")):
+    for act in (lambda: install("toy", "cpu", say=no_output), lambda: remove("toy")):
         with pytest.raises(MachineError, match="was not created by swiftbox"):
             act()
     assert (fresh / "thesis.txt").read_text() == "words"
 
 
-def test_too_little_disk_is_said_before_anything_is_made(
+def test_too_little_disk_is_reported_before_anything_is_created(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     huge = replace(TOY, size_bytes={"*": 10**18})
     monkeypatch.setitem(table.ENGINES, "toy", huge)  # type: ignore[arg-type]
     with pytest.raises(MachineError, match=r"needs about .* TiB; .* GiB free at"):
-        install("toy", "cpu", say=nothing_said)
+        install("toy", "cpu", say=no_output)
     assert not fresh.exists()
 
 
-def test_a_python_it_cannot_use_is_said(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsupported_python_is_reported(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = replace(TOY, python=(3, 4))
     monkeypatch.setitem(table.ENGINES, "toy", old)  # type: ignore[arg-type]
     with pytest.raises(MachineError, match=r"needs Python 3.3 to 3.4") as refused:
@@ -274,7 +281,7 @@ def test_a_python_it_cannot_use_is_said(fresh: Path, monkeypatch: pytest.MonkeyP
     assert not (fresh / MARKER).exists()
 
 
-def test_a_missing_system_package_is_said_with_the_line_that_brings_it(
+def test_a_missing_system_package_is_reported_with_the_command_that_installs_it(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from swiftbox.engines.engine import PCRE2
@@ -284,27 +291,27 @@ def test_a_missing_system_package_is_said_with_the_line_that_brings_it(
     monkeypatch.setitem(table.ENGINES, "toy", needy)  # type: ignore[arg-type]
     monkeypatch.setattr("shutil.which", lambda name: name if name == "apt-get" else None)
     with pytest.raises(MachineError, match=r"needs pcre2\.h") as refused:
-        install("toy", "cpu", say=nothing_said)
+        install("toy", "cpu", say=no_output)
     assert refused.value.hint == "sudo apt-get install libpcre2-dev"
     assert not fresh.exists()
 
 
 def _bare(_python: str, folder: Path) -> None:
-    """Stand in for venv, where nothing is put into the environment."""
+    """Stand in for venv: an environment without packages."""
     (folder / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
     (folder / "bin").mkdir()
     interpreter_path(folder).touch()
 
 
-def test_torch_comes_first_from_the_index_of_the_machines_kind_and_stays_pinned(
+def test_torch_comes_first_from_its_own_index_and_stays_pinned(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[tuple[str, ...], str | None]] = []
+    installs: list[tuple[tuple[str, ...], str | None]] = []
 
-    def noted(_folder: Path, words: tuple[str, ...], _say: object, **kept: object) -> None:
-        asked.append((words, str(kept["index"]) if kept.get("index") else None))
+    def record(_folder: Path, arguments: tuple[str, ...], _say: object, **options: object) -> None:
+        installs.append((arguments, str(options["index"]) if options.get("index") else None))
 
-    monkeypatch.setattr(installer, "pip_install", noted)
+    monkeypatch.setattr(installer, "pip_install", record)
     monkeypatch.setattr(installer, "find_problem", lambda _engine, _backend: "")
     monkeypatch.setattr(installer, "_create_venv", _bare)
     monkeypatch.setenv(TORCH_INDEX, "https://example.org/wheels")
@@ -312,7 +319,7 @@ def test_torch_comes_first_from_the_index_of_the_machines_kind_and_stays_pinned(
     monkeypatch.setitem(table.ENGINES, "toy", heavy)  # type: ignore[arg-type]
     install("toy", "npu", say=lambda _line: None)
     plugin = ("torch==2.13.0", "torch-npu==2.13.0", "decorator")
-    assert asked == [
+    assert installs == [
         (("torch==2.13.0",), "https://example.org/wheels"),
         ((*plugin, "toy==1.0"), None),
         ((*plugin, "toy==1.0", "late==1.0", "--no-build-isolation"), None),
@@ -320,7 +327,7 @@ def test_torch_comes_first_from_the_index_of_the_machines_kind_and_stays_pinned(
     assert read_json(fresh / MARKER)["backend"] == "npu"
 
 
-def test_an_index_with_a_password_stands_in_no_command_line_and_no_message(
+def test_the_password_of_an_index_is_in_no_command_line_and_no_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = tmp_path / "seen"
@@ -331,24 +338,24 @@ def test_an_index_with_a_password_stands_in_no_command_line_and_no_message(
     monkeypatch.setattr(pip, "interpreter_path", lambda folder: folder / "bin" / "python")
     with pytest.raises(MachineError) as raised:
         pip.pip_install(
-            tmp_path, ("torch",), nothing_said, temporary=tmp_path, index="https://bob:pa55@host"
+            tmp_path, ("torch",), no_output, temporary=tmp_path, index="https://bob:pa55@host"
         )
-    variable, _, words = seen.read_text().partition("|")
+    variable, _, arguments = seen.read_text().partition("|")
     assert variable == "https://bob:pa55@host"
-    assert "pa55" not in words
+    assert "pa55" not in arguments
     assert "pa55" not in raised.value.message
 
 
-def test_rocm_needs_an_index_of_its_own(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rocm_needs_its_own_index(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TORCH_INDEX, raising=False)
     heavy = replace(TOY, torch="2.13.0")
     monkeypatch.setitem(table.ENGINES, "toy", heavy)  # type: ignore[arg-type]
     with pytest.raises(MachineError, match="SWIFTBOX_TORCH_INDEX"):
-        install("toy", "rocm", say=nothing_said)
+        install("toy", "rocm", say=no_output)
     assert not fresh.exists()
 
 
-def test_an_index_without_the_package_is_pips_last_words(
+def test_a_package_missing_from_the_index_is_reported_with_pips_last_lines(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     absent = replace(TOY, requirements={"*": ("nonesuch==1.0",)})
@@ -358,27 +365,27 @@ def test_an_index_without_the_package_is_pips_last_words(
     assert "it continues from here" in failed.value.hint
     assert engine_state("toy").status == "incomplete"
     monkeypatch.setitem(table.ENGINES, "toy", TOY)  # type: ignore[arg-type]
-    mended(toy)
+    assert_repaired(toy)
 
 
-def test_an_unknown_name_is_told_those_there_are() -> None:
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(MachineError, match="no engine named gpt") as refused:
         engine_state("gpt")
     assert "gptq, compress, evalscope" in refused.value.hint
 
 
-def test_packages_stay_inside_where_pip_is_told_to_put_them_elsewhere(
+def test_packages_stay_inside_even_if_pip_is_configured_otherwise(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_TARGET", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("PIP_USER", "1")
     (packages(toy) / "toy_helper.py").unlink()
     assert not self_test("toy").ok
-    mended(toy)
+    assert_repaired(toy)
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_the_marker_is_for_the_place_and_the_pins_it_was_made_with(
+def test_the_marker_is_valid_for_one_folder_and_one_set_of_pins(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = replace(TOY, requirements={"*": ("toy==1.1",)})

@@ -16,16 +16,16 @@ from swiftbox.engines.process_group import GUARD
 from swiftbox.engines.tool_runner import TOOLS
 
 ROWS = list(table.ENGINES.values())
-BY_NAME = [pytest.param(one, id=one.name) for one in ROWS]
+BY_NAME = [pytest.param(row, id=row.name) for row in ROWS]
 WHERE = [
-    pytest.param(one, backend, id=f"{one.name}-{backend}") for one in ROWS for backend in BACKENDS
+    pytest.param(row, backend, id=f"{row.name}-{backend}") for row in ROWS for backend in BACKENDS
 ]
 
 
-def test_these_engines_are_there() -> None:
-    wanted = {"gptq", "compress", "evalscope", "lm_eval", "vllm", "lmdeploy", "sglang"}
-    assert set(table.ENGINES) == wanted
-    assert all(name == one.name for name, one in table.ENGINES.items())
+def test_these_engines_exist() -> None:
+    names = {"gptq", "compress", "evalscope", "lm_eval", "vllm", "lmdeploy", "sglang"}
+    assert set(table.ENGINES) == names
+    assert all(name == engine.name for name, engine in table.ENGINES.items())
 
 
 @pytest.mark.parametrize(("engine", "backend"), WHERE)
@@ -36,11 +36,11 @@ def test_a_row_pins_what_it_installs_or_says_why_it_is_not_for_a_backend(
     if refusal:
         assert len(refusal) > 10
         return
-    asked = engine.requested(backend)
-    assert asked
-    loose = [one for one in asked if "==" not in one]
-    assert loose in ([], ["decorator"])  # what torch-npu forgets to ask for
-    assert len(engine.pins(backend)) == len(asked) - len(loose)
+    packages = engine.requested(backend)
+    assert packages
+    loose = [package for package in packages if "==" not in package]
+    assert loose in ([], ["decorator"])  # torch-npu does not declare it
+    assert len(engine.pins(backend)) == len(packages) - len(loose)
     assert engine.size(backend) > 100e6
 
 
@@ -51,18 +51,18 @@ def test_a_row_is_about_something_known(engine: Engine) -> None:
     assert not engine.capability or engine.capability in BACKENDS["cpu"].cells
     assert 10 <= engine.python[0] <= engine.python[1]
     tree = ast.parse(engine.selftest)
-    assert any(isinstance(one, ast.Assert) for one in ast.walk(tree)), "it exercises the tool"
+    assert any(isinstance(node, ast.Assert) for node in ast.walk(tree)), "it exercises the tool"
 
 
 def test_the_torch_of_a_row_is_that_of_the_project_where_it_shares_it() -> None:
     pins = (Path(table.__file__).parents[2] / "pyproject.toml").read_text("utf-8")
-    for one in ROWS:
-        assert not one.torch or f'"torch=={one.torch}"' in pins
+    for engine in ROWS:
+        assert not engine.torch or f'"torch=={engine.torch}"' in pins
 
 
 def test_a_row_agrees_with_the_install_cell_of_its_capability() -> None:
     cell = BACKENDS["cpu"].cell("gptq_infer").install.split()
-    exact = [one for one in cell if "==" in one]
+    exact = [package for package in cell if "==" in package]
     assert set(exact) <= set(table.ENGINES["gptq"].requested("cpu"))
     assert table.ENGINES["vllm"].requested("npu") == ("vllm==0.23.0", "vllm-ascend==0.23.0.post1")
 
@@ -78,7 +78,7 @@ def test_a_row_agrees_with_the_install_cell_of_its_capability() -> None:
         ("compress", "mps", "not been confirmed to run on mps"),
     ],
 )
-def test_what_pip_cannot_bring_is_refused_with_the_reason(
+def test_what_pip_cannot_install_is_refused_with_the_reason(
     name: str, backend: str, why: str
 ) -> None:
     assert why in table.ENGINES[name].refusal(backend)
@@ -93,33 +93,33 @@ def test_torch_comes_with_the_plugin_of_the_backend() -> None:
 
 def test_every_script_belongs_to_a_row_and_stands_alone() -> None:
     scripts = {path.stem: path for path in TOOLS.glob("*.py") if path.stem != "__init__"}
-    of_rows = {tool for one in ROWS for tool in one.tools}
-    assert set(scripts) == of_rows | {"gguf"}  # which runs llama.cpp's converter in our own Python
+    of_rows = {tool for row in ROWS for tool in row.tools}
+    assert set(scripts) == of_rows | {"gguf"}  # which runs llama.cpp's converter in our Python
     for path in (*scripts.values(), GUARD):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             assert not any(name.split(".")[0] == "swiftbox" for name in names), path.name
 
 
-@pytest.mark.parametrize(("cores", "found"), [(2, {"GPTQMODEL_CPU_WORKERS": "2"}), (64, {})])
-def test_few_cores_want_an_environment_of_their_own(
-    cores: int, found: dict[str, str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("cores", "variables"), [(2, {"GPTQMODEL_CPU_WORKERS": "2"}), (64, {})])
+def test_machines_with_few_cores_get_additional_variables(
+    cores: int, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: cores)
-    assert table.ENGINES["gptq"].environment() == found
+    assert table.ENGINES["gptq"].environment() == variables
 
 
-@pytest.mark.parametrize(("build", "more"), [({"cuda": "13.0"}, 4.5e9), ({}, 0)])
-def test_the_libraries_of_cuda_count_where_our_own_torch_brought_them(
-    build: dict[str, str], more: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("build", "additional"), [({"cuda": "13.0"}, 4.5e9), ({}, 0)])
+def test_cuda_libraries_count_if_our_torch_came_with_them(
+    build: dict[str, str], additional: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "torch_folder", lambda: Path("torch"))
     monkeypatch.setattr(host, "torch_build", lambda _folder: build)
     monkeypatch.delenv("SWIFTBOX_TORCH_INDEX", raising=False)
     lm_eval, evalscope = (table.ENGINES[name] for name in ("lm_eval", "evalscope"))
-    assert disk_bytes(lm_eval, "cpu") == lm_eval.size("cpu") + more
+    assert disk_bytes(lm_eval, "cpu") == lm_eval.size("cpu") + additional
     assert disk_bytes(lm_eval, "cuda") == lm_eval.size("cuda")  # it needs them, and counts them
     assert disk_bytes(evalscope, "cpu") == evalscope.size("cpu")
     monkeypatch.setenv("SWIFTBOX_TORCH_INDEX", "https://example.org/cpu")

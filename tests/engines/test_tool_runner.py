@@ -1,4 +1,4 @@
-"""A tool's events, result, errors and last words reach us; stopped or orphaned, nothing is left."""
+"""A tool's events, result, errors and last lines arrive; no process is left behind."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ def write(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     (tmp_path / "tools").mkdir()
     monkeypatch.setattr(tool_runner, "TOOLS", tmp_path / "tools")
 
-    def writing(*parts: str) -> None:
+    def write_script(*parts: str) -> None:
         script = "".join(map(textwrap.dedent, (HEAD, *parts)))
         (tmp_path / "tools" / "double.py").write_text(script, encoding="utf-8")
 
-    return writing
+    return write_script
 
 
 def call(folder: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    heard: list[dict[str, Any]] = []
+    recorded: list[dict[str, Any]] = []
 
     def emit(event: str, **fields: Any) -> None:
-        heard.append({"event": event, **fields})
+        recorded.append({"event": event, **fields})
 
-    return run_tool(ToolRun("toy", "double", folder, **options), {"number": 21}, emit), heard
+    return run_tool(ToolRun("toy", "double", folder, **options), {"number": 21}, emit), recorded
 
 
-def test_events_come_through_and_all_else_goes_to_the_log(
+def test_events_are_recorded_and_other_output_is_logged(
     write: Write, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write(
@@ -76,9 +76,9 @@ def test_events_come_through_and_all_else_goes_to_the_log(
         """,
         END,
     )
-    result, heard = call(tmp_path)
+    result, recorded = call(tmp_path)
     assert result == {"doubled": 42}
-    assert heard == [{"event": "progress", "done": 1}]
+    assert recorded == [{"event": "progress", "done": 1}]
     log = capfd.readouterr().err
     for line in ("plain words: 中文", '{"not": "an event"}', '{"torn', "10%"):
         assert line in log
@@ -86,19 +86,19 @@ def test_events_come_through_and_all_else_goes_to_the_log(
     assert request == {"number": 21, "result": str(tmp_path / "double.result.json")}
 
 
-def test_events_come_while_the_tool_runs(write: Write, tmp_path: Path) -> None:
+def test_events_arrive_while_the_tool_runs(write: Write, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     write(f'print(json.dumps({{"event": "ready"}}))\nopen({str(gate)!r}).read()\n' + END)
 
     def emit(event: str, **_fields: Any) -> None:
         assert event == "ready"
-        gate.write_text("go on")  # the tool waits for this: the event came before its end
+        gate.write_text("continue")  # the tool waits for this: the event came before its end
 
     assert run_tool(ToolRun("toy", "double", tmp_path), {"number": 1}, emit) == {"doubled": 2}
 
 
-def test_the_environment_is_the_engines_own(
+def test_the_tool_runs_in_the_environment_of_the_engine(
     write: Write, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIRTUAL_ENV", "/ours")
@@ -107,10 +107,10 @@ def test_the_environment_is_the_engines_own(
         """
         import shutil
         names = ("PYTHONPATH", "VIRTUAL_ENV", "TOY_WORKERS", "MY_KEY")
-        found = {name: os.environ.get(name) for name in names}
-        found |= {"prefix": sys.prefix, "pip": shutil.which("pip"), "stdin": sys.stdin.read()}
-        found["folder"] = os.getcwd()
-        json.dump(found, open(request["result"], "w"))
+        values = {name: os.environ.get(name) for name in names}
+        values |= {"prefix": sys.prefix, "pip": shutil.which("pip"), "stdin": sys.stdin.read()}
+        values["folder"] = os.getcwd()
+        json.dump(values, open(request["result"], "w"))
         """
     )
     result, _ = call(tmp_path, env={"MY_KEY": "sk-secret"})
@@ -134,15 +134,15 @@ def test_a_secret_in_a_request_is_a_bug_that_is_not_written(write: Write, tmp_pa
     assert not (tmp_path / "double.request.json").exists()
 
 
-def test_an_error_in_the_result_is_the_users_to_read(write: Write, tmp_path: Path) -> None:
+def test_an_error_in_the_result_is_a_user_error(write: Write, tmp_path: Path) -> None:
     write('json.dump({"error": "no such model", "hint": "name one"}, open(request["result"], "w"))')
     with pytest.raises(RunError, match=r"^no such model$") as failed:
         call(tmp_path)
     assert failed.value.hint == "name one"
 
 
-def test_a_crash_is_told_with_the_last_words(write: Write, tmp_path: Path) -> None:
-    (tmp_path / "double.result.json").write_text('{"doubled": 1}')  # of an earlier time
+def test_a_crash_is_reported_with_the_last_lines(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "double.result.json").write_text('{"doubled": 1}')  # of an earlier run
     write("print('getting ready')\nraise ValueError('no such kernel')")
     with pytest.raises(RunError, match=r"double \(toy\) ended with code 1") as failed:
         call(tmp_path)
@@ -152,7 +152,7 @@ def test_a_crash_is_told_with_the_last_words(write: Write, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("body", "how"),
+    ("body", "ending"),
     [
         ("os.kill(os.getpid(), 9)", "was ended by SIGKILL"),
         ("print('did nothing')", "ended without a result\ndid nothing"),
@@ -160,13 +160,13 @@ def test_a_crash_is_told_with_the_last_words(write: Write, tmp_path: Path) -> No
         (END + "sys.exit(3)", "ended with code 3"),
     ],
 )
-def test_an_end_without_a_whole_result_is_an_error(
-    write: Write, tmp_path: Path, body: str, how: str
+def test_an_end_without_a_complete_result_is_an_error(
+    write: Write, tmp_path: Path, body: str, ending: str
 ) -> None:
     write(body)
     with pytest.raises(RunError) as failed:
         call(tmp_path)
-    assert how in failed.value.message
+    assert ending in failed.value.message
 
 
 def test_an_engine_that_is_not_installed_is_named_with_the_command(tmp_path: Path) -> None:
@@ -176,9 +176,9 @@ def test_an_engine_that_is_not_installed_is_named_with_the_command(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def gone(pids: list[int]) -> bool:
-    alive = [psutil.Process(one) for one in pids if psutil.pid_exists(one)]
-    return all(one.status() == psutil.STATUS_ZOMBIE for one in alive)
+def ended(pids: list[int]) -> bool:
+    alive = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    return all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
@@ -186,8 +186,12 @@ def test_a_stop_ends_the_tool_and_its_children(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stubborn: bool
 ) -> None:
     monkeypatch.setattr(tool_runner, "STOP_GRACE_S", 0.5)
-    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if stubborn else ""
-    write(FAMILY + deaf + "print(json.dumps({'event': 'ready'}))\nwhile True: signal.pause()\n")
+    ignore_sigterm = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if stubborn else ""
+    write(
+        FAMILY
+        + ignore_sigterm
+        + "print(json.dumps({'event': 'ready'}))\nwhile True: signal.pause()\n"
+    )
     stop, pids = threading.Event(), []
 
     def emit(event: str, **fields: Any) -> None:
@@ -198,7 +202,7 @@ def test_a_stop_ends_the_tool_and_its_children(
     with pytest.raises(ToolStopped):
         run_tool(ToolRun("toy", "double", tmp_path), {}, emit, stop)
     assert len(pids) == 2
-    until(lambda: gone(pids), what="the end of the family", timeout_s=10)
+    until(lambda: ended(pids), what="the end of the family", timeout_s=10)
 
 
 def test_a_tool_may_save_when_it_is_asked_to_stop(write: Write, tmp_path: Path) -> None:
@@ -219,11 +223,11 @@ def test_a_tool_may_save_when_it_is_asked_to_stop(write: Write, tmp_path: Path) 
     assert (tmp_path / "double.result.json.part").read_text() == "half"
 
 
-def test_a_child_that_outlives_its_tool_is_ended(write: Write, tmp_path: Path) -> None:
+def test_a_child_that_outlives_its_tool_is_killed(write: Write, tmp_path: Path) -> None:
     write(FAMILY + END)
-    result, heard = call(tmp_path)
+    result, recorded = call(tmp_path)
     assert result == {"doubled": 42}
-    until(lambda: gone(heard[0]["pids"]), what="the end of the child", timeout_s=10)
+    until(lambda: ended(recorded[0]["pids"]), what="the end of the child", timeout_s=10)
 
 
 CALLER = """
@@ -239,9 +243,9 @@ tool_runner.run_tool(tool_runner.ToolRun("toy", "double", Path(sys.argv[1])), {}
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_caller_that_dies_takes_the_tool_and_its_children_along(
-    write: Write, tmp_path: Path, how: signal.Signals
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_tool_and_its_children_end_with_their_caller(
+    write: Write, tmp_path: Path, signal_number: signal.Signals
 ) -> None:
     write(FAMILY + "while True: signal.pause()\n")
     caller = subprocess.Popen(
@@ -249,12 +253,12 @@ def test_a_caller_that_dies_takes_the_tool_and_its_children_along(
     )
     try:
         assert caller.stdout is not None
-        pids = [int(one) for one in caller.stdout.readline().split()]
+        pids = [int(pid) for pid in caller.stdout.readline().split()]
         assert len(pids) == 2
-        assert not gone(pids)
-        caller.send_signal(how)
+        assert not ended(pids)
+        caller.send_signal(signal_number)
         caller.communicate(timeout=30)
-        until(lambda: gone(pids), what="the end of the family", timeout_s=10)
+        until(lambda: ended(pids), what="the end of the family", timeout_s=10)
     finally:
         if caller.poll() is None:
             caller.kill()
