@@ -17,15 +17,12 @@ from toy_engine import GATE, TOY, toy_command
 
 import swiftbox.engines as table
 from swiftbox.engines import install as installer
-from swiftbox.engines import pip
 from swiftbox.engines.install import install, remove
-from swiftbox.engines.preconditions import TORCH_INDEX
 from swiftbox.engines.self_test import self_test
 from swiftbox.engines.state import (
     MARKER,
     engine_python,
     engine_state,
-    interpreter_path,
     site_packages,
 )
 from swiftbox.errors import MachineError
@@ -293,65 +290,6 @@ def test_a_missing_system_package_is_reported_with_the_command_that_installs_it(
     with pytest.raises(MachineError, match=r"needs pcre2\.h") as refused:
         install("toy", "cpu", say=no_output)
     assert refused.value.hint == "sudo apt-get install libpcre2-dev"
-    assert not fresh.exists()
-
-
-def _bare(_python: str, folder: Path) -> None:
-    """Stand in for venv: an environment without packages."""
-    (folder / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
-    (folder / "bin").mkdir()
-    interpreter_path(folder).touch()
-
-
-def test_torch_comes_first_from_its_own_index_and_stays_pinned(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installs: list[tuple[tuple[str, ...], str | None]] = []
-
-    def record(_folder: Path, arguments: tuple[str, ...], _say: object, **options: object) -> None:
-        installs.append((arguments, str(options["index"]) if options.get("index") else None))
-
-    monkeypatch.setattr(installer, "pip_install", record)
-    monkeypatch.setattr(installer, "find_problem", lambda _engine, _backend: "")
-    monkeypatch.setattr(installer, "_create_venv", _bare)
-    monkeypatch.setenv(TORCH_INDEX, "https://example.org/wheels")
-    heavy = replace(TOY, torch="2.13.0")
-    monkeypatch.setitem(table.ENGINES, "toy", heavy)  # type: ignore[arg-type]
-    install("toy", "npu", say=lambda _line: None)
-    plugin = ("torch==2.13.0", "torch-npu==2.13.0", "decorator")
-    assert installs == [
-        (("torch==2.13.0",), "https://example.org/wheels"),
-        ((*plugin, "toy==1.0"), None),
-        ((*plugin, "toy==1.0", "late==1.0", "--no-build-isolation"), None),
-    ]
-    assert read_json(fresh / MARKER)["backend"] == "npu"
-
-
-def test_the_password_of_an_index_is_in_no_command_line_and_no_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = tmp_path / "seen"
-    python = tmp_path / "bin" / "python"
-    python.parent.mkdir()
-    python.write_text(f'#!/bin/sh\necho "$PIP_INDEX_URL|$*" > {seen}\nexit 1\n')
-    python.chmod(0o755)
-    monkeypatch.setattr(pip, "interpreter_path", lambda folder: folder / "bin" / "python")
-    with pytest.raises(MachineError) as raised:
-        pip.pip_install(
-            tmp_path, ("torch",), no_output, temporary=tmp_path, index="https://bob:pa55@host"
-        )
-    variable, _, arguments = seen.read_text().partition("|")
-    assert variable == "https://bob:pa55@host"
-    assert "pa55" not in arguments
-    assert "pa55" not in raised.value.message
-
-
-def test_rocm_needs_its_own_index(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(TORCH_INDEX, raising=False)
-    heavy = replace(TOY, torch="2.13.0")
-    monkeypatch.setitem(table.ENGINES, "toy", heavy)  # type: ignore[arg-type]
-    with pytest.raises(MachineError, match="SWIFTBOX_TORCH_INDEX"):
-        install("toy", "rocm", say=no_output)
     assert not fresh.exists()
 
 

@@ -135,7 +135,7 @@ def test_an_engine_comes_and_goes_as_the_page_says(
     for name, value in variables(make_index(tmp_path / "wheels"), tmp_path / "home").items():
         monkeypatch.setenv(name, value)
     for line in ENGINES:
-        command = words(*shlex.split(line.replace("gptq", "toy"))[1:])
+        command = toy_command(*shlex.split(line.replace("gptq", "toy"))[1:])
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     assert list((tmp_path / "home" / "engines").iterdir()) == []
 
