@@ -130,7 +130,7 @@ ENGINES = (
 def test_an_engine_comes_and_goes_as_the_page_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from toy_engine import make_index, variables
+    from toy_engine import make_index, toy_command, variables
 
     for name, value in variables(make_index(tmp_path / "wheels"), tmp_path / "home").items():
         monkeypatch.setenv(name, value)
