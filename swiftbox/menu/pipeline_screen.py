@@ -33,7 +33,7 @@ from swiftbox.menu.training_screen import choose_method
 from swiftbox.models.location import looks_like_path
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load
-from swiftbox.tasks.pipeline.chain import STEPS, blocks
+from swiftbox.tasks.pipeline.chain import STEPS, chain_blocks
 
 TRAINING_FIELDS = ("model", "tuner_type", "dataset")
 """Settings of the training that are asked; all others can be changed step by step."""
@@ -98,7 +98,7 @@ def ask_pipeline(goal: Goal, probe: Probe) -> Draft:
 def step_blocks(values: Values, steps: Sequence[str]) -> list[dict[str, Any]]:
     """Return the steps as blocks of YAML; an evaluation uses the included samples."""
     samples = {"evaluate.benchmarks": list(SAMPLES)} if "evaluate" in steps else {}
-    return blocks({**samples, **values}, steps)
+    return chain_blocks({**samples, **values}, steps)
 
 
 def step_title(task: str) -> str:

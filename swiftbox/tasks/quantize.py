@@ -40,7 +40,7 @@ from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.tasks import merge
 from swiftbox.tasks.checks import OnRemark, absolute, inspected, sound
-from swiftbox.tasks.pipeline.state import identity, local
+from swiftbox.tasks.pipeline.fingerprint import identity, is_path
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 MERGED = "merged"
@@ -212,7 +212,7 @@ def _source(
 
 def _keep_or_begin_anew(place: Path, named: list[str], emit: Emit) -> None:
     """Forget the parts of an earlier start when a file of model, adapters or data has changed."""
-    now = {name: identity(Path(name)) for name in named if local(name)}
+    now = {name: identity(Path(name)) for name in named if is_path(name)}
     if place.is_dir() and read_json(place / STAMP) != now:
         message = text(
             "the model, an adapter or the calibration data has changed: all is done anew",

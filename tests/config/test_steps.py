@@ -106,10 +106,10 @@ def test_what_another_task_knows_is_noted_in_a_step_too() -> None:
     ("adapter", "said"),
     [
         ("${trian.adapter}", "no step is named trian; did you mean train?"),
-        ("${merge.model}", "is this step itself"),
-        ("${serve.url}", "serve comes later (p.yaml:11)"),
-        ("${train.model}", "makes no model; it makes ${train.adapter}"),
-        ("${train}", "a reference is ${step.output}"),
+        ("${merge.model}", "refers to this step itself"),
+        ("${serve.url}", "serve is a later step (p.yaml:11)"),
+        ("${train.model}", "has no output model; it has ${train.adapter}"),
+        ("${train}", "a reference has the form ${step.output}"),
     ],
 )
 def test_a_reference_that_leads_nowhere_is_a_mistake(adapter: str, said: str) -> None:
@@ -121,7 +121,7 @@ def test_a_reference_that_leads_nowhere_is_a_mistake(adapter: str, said: str) ->
 def test_what_a_training_makes_follows_its_tuner() -> None:
     content = CHAIN.replace("  dataset: d.jsonl\n", "  dataset: d.jsonl\n  tuner_type: full\n")
     (found,) = mistakes(content)
-    assert "train (task: train) makes no adapter; it makes ${train.model}" in found
+    assert "train (task: train) has no output adapter; it has ${train.model}" in found
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,12 @@ def test_what_a_training_makes_follows_its_tuner() -> None:
         ("name: merge", "name: train", "p.yaml:8 name: train names two steps (the first at p.y"),
         ("name: merge", "name: a b", "p.yaml:8 name: should be up to 40 letters"),
         ("  task: merge\n", "", "p.yaml:8 merge.task: is required: one of train"),
-        ("task: merge", "task: pipeline", "p.yaml:9 merge.task: a pipeline has no pipelines"),
-        ("  task: merge\n", "  task: merge\n  output_dir: x\n", "p.yaml:10 merge.output_dir: a st"),
+        ("task: merge", "task: pipeline", "p.yaml:9 merge.task: a pipeline cannot be"),
+        (
+            "  task: merge\n",
+            "  task: merge\n  output_dir: x\n",
+            "p.yaml:10 merge.output_dir: the",
+        ),
     ],
 )
 def test_names_tasks_and_folders_of_steps_are_looked_at(old: str, new: str, said: str) -> None:

@@ -1,100 +1,110 @@
-"""From a few choices to the YAML of a whole chain: fetch, tune, merge, quantize, score, serve."""
+"""From a few choices to the steps of a chain: fetch, tune, merge, quantize, evaluate, serve."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from swiftbox.config.tuners import FULL_TUNERS
-from swiftbox.config.writing import write
-from swiftbox.language import text
-from swiftbox.tasks.load import Loaded, loads
 
 STEPS = ("download", "train", "merge", "quantize", "evaluate", "deploy")
-"""The steps there can be, in the order they are done."""
+"""The steps of a chain, in the order in which they run."""
+
+NOT_OF_TRAINING = ("model", "hub", "output_dir", "task", "version")
 
 Values = Mapping[str, Any]
+Inputs = dict[str, Any]
 
 
-def chain(values: Values, steps: Collection[str], *, file: str = "FILE") -> str:
-    """Return the YAML of a pipeline of those steps; raise ConfigError with all that is wrong.
+def chain_blocks(values: Values, steps: Collection[str]) -> list[dict[str, Any]]:
+    """Return the chosen steps as flat blocks of a pipeline that refer to each other.
 
-    `values` holds the keys of the training as they are (model, dataset, tuner_type, ...), those of
-    another step as `quantize.bits`, and output_dir of the pipeline. The references between the
-    steps are made here: each works on what the one before it made. A step that has nothing to do
-    (the merge of a model that is trained whole) is left out.
+    `values` holds the keys of the training as they are (model, dataset, tuner_type, ...) and those
+    of other steps as `quantize.bits`. Each step works on what the one before it made. The merge of
+    a model that is trained in full is left out, since there is no adapter.
     """
-    loaded = loaded_chain(values, steps)
-    header = [
-        text(f"The whole chain. Run: swiftbox run {file}", f"完整流程。运行：swiftbox run {file}"),
-        text(
-            "A step's key: swiftbox run FILE train.learning_rate=1e-4", "修改某一步：train.key=值"
-        ),
-    ]
-    return write(loaded.config, header=header, keys=loaded.asked)
+    chain = _Chain(values)
+    chosen = [step for step in STEPS if step in steps and not (step == "merge" and chain.is_full)]
+    blocks = []
+    for step in chosen:
+        inputs = chain.inputs_of(step, chosen)
+        blocks.append({"name": step, "task": step, **inputs, **_settings_of(step, values)})
+    return blocks
 
 
-def loaded_chain(values: Values, steps: Collection[str]) -> Loaded:
-    """Return the typed config of a chain; raise ConfigError with all that is wrong."""
-    content = {
-        "version": 1,
-        "task": "pipeline",
-        **{key: values[key] for key in ("output_dir",) if key in values},
-        "steps": blocks(values, steps),
+@dataclass
+class _Chain:
+    """What the steps so far made: the base, and the model that the next step works on."""
+
+    values: Values
+    base_model: Inputs = field(init=False)
+    tuned_model: Inputs = field(init=False)
+    quantized_model: str = ""
+
+    def __post_init__(self) -> None:
+        self.base_model = {key: self.values[key] for key in ("model", "hub") if key in self.values}
+        self.tuned_model = dict(self.base_model)
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether all weights are trained."""
+        return self.values.get("tuner_type", "lora") in FULL_TUNERS
+
+    def inputs_of(self, step: str, chosen: Collection[str]) -> Inputs:
+        """Return the keys of a step that name its inputs, and note what it makes."""
+        special: dict[str, Callable[[], Inputs]] = {
+            "download": self._download,
+            "train": self._train,
+            "merge": self._merge,
+            "quantize": self._quantize,
+            "evaluate": lambda: self._evaluate(chosen),
+        }
+        return special[step]() if step in special else dict(self.tuned_model)
+
+    def _download(self) -> Inputs:
+        inputs = dict(self.base_model)
+        self.base_model = {"model": "${download.model}"}
+        self.tuned_model = dict(self.base_model)
+        return inputs
+
+    def _train(self) -> Inputs:
+        settings = {
+            key: value
+            for key, value in self.values.items()
+            if "." not in key and key not in NOT_OF_TRAINING
+        }
+        inputs = {**settings, **self.base_model}
+        if self.is_full:
+            self.tuned_model = {"model": "${train.model}"}
+        else:
+            self.tuned_model = {**self.base_model, "adapter": "${train.adapter}"}
+        return inputs
+
+    def _merge(self) -> Inputs:
+        inputs, self.tuned_model = self.tuned_model, {"model": "${merge.model}"}
+        return dict(inputs)
+
+    def _quantize(self) -> Inputs:
+        self.quantized_model = "${quantize.model}"
+        inputs, self.tuned_model = self.tuned_model, {"model": self.quantized_model}
+        return dict(inputs)
+
+    def _evaluate(self, chosen: Collection[str]) -> Inputs:
+        """Compare the base with the tuned and the quantized model."""
+        inputs = dict(self.base_model)
+        compared = {}
+        if "train" in chosen and self.is_full:
+            compared["tuned"] = "${train.model}"
+        elif "train" in chosen:
+            inputs["adapter"] = "${train.adapter}"
+        if self.quantized_model:
+            compared["quantized"] = self.quantized_model
+        return {**inputs, "compare": compared} if compared else inputs
+
+
+def _settings_of(step: str, values: Values) -> Inputs:
+    prefix = f"{step}."
+    return {
+        key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)
     }
-    plain = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    return loads(plain, source="chain")
-
-
-def blocks(values: Values, steps: Collection[str]) -> list[dict[str, Any]]:
-    """Return the steps as flat blocks that refer to each other."""
-    whole = values.get("tuner_type", "lora") in FULL_TUNERS
-    wanted = [one for one in STEPS if one in steps and not (one == "merge" and whole)]
-    base: dict[str, Any] = {key: values[key] for key in ("model", "hub") if key in values}
-    tuned: dict[str, Any] = dict(base)
-    quantized = ""
-    found = []
-    for name in wanted:
-        inputs = dict(tuned)
-        if name == "download":
-            inputs = dict(base)
-            base = tuned = {"model": "${download.model}"}
-        elif name == "train":
-            inputs = {**_of_training(values), **base}
-            tuned = (
-                {"model": "${train.model}"} if whole else {**base, "adapter": "${train.adapter}"}
-            )
-        elif name == "merge":
-            tuned = {"model": "${merge.model}"}
-        elif name == "quantize":
-            quantized = "${quantize.model}"
-            tuned = {"model": quantized}
-        elif name == "evaluate":
-            inputs = {**base, **_against(wanted, whole, quantized)}
-        found.append({"name": name, "task": name, **inputs, **_own(values, name)})
-    return found
-
-
-def _of_training(values: Values) -> dict[str, Any]:
-    others = ("model", "hub", "output_dir", "task", "version")
-    return {key: value for key, value in values.items() if "." not in key and key not in others}
-
-
-def _own(values: Values, name: str) -> dict[str, Any]:
-    start = f"{name}."
-    return {key.removeprefix(start): one for key, one in values.items() if key.startswith(start)}
-
-
-def _against(wanted: Collection[str], whole: bool, quantized: str) -> dict[str, Any]:
-    """Return what the base is compared with: the tuned model, and the quantized one."""
-    found: dict[str, Any] = {}
-    compared = {}
-    if "train" in wanted and whole:
-        compared["tuned"] = "${train.model}"
-    elif "train" in wanted:
-        found["adapter"] = "${train.adapter}"
-    if quantized:
-        compared["quantized"] = quantized
-    return {**found, "compare": compared} if compared else found

@@ -1,4 +1,4 @@
-"""The plan of a pipeline before it starts: what each step does and takes, and the sum."""
+"""The plan of a pipeline before it starts: what each step does and needs, and the sum."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import Before, StepForecast, Whole, whole
 from swiftbox.fit.source import Found, find_shape
-from swiftbox.tasks.pipeline.task import task_of
+from swiftbox.tasks.pipeline.graph import task_of
 
-TOLD = ("stage", "tuner_type", "method", "bits", "benchmarks", "model", "adapter", "dataset")
-"""Keys that say what a step does, where its task has them."""
+SUMMARY_KEYS = tuple("stage tuner_type method bits benchmarks model adapter dataset".split())
+"""Keys that say what a step does, if its task has them."""
 
 
 def outline(config: PipelineConfig, machine: Machine, rows: Mapping[str, CheckedRows]) -> Whole:
-    """Forecast every step of a settled pipeline; a model keeps its shape from step to step."""
+    """Forecast every step of a resolved pipeline; a model keeps its shape from step to step."""
     shapes: dict[str, Found | None] = {}
     steps = []
     for step in config.steps:
         model = _model_of(step.config, shapes)
-        takes = task_of(step).forecast(step.config, machine, Before(model, rows.get(step.name)))
-        made = takes.makes if takes is not None and takes.makes is not None else model
-        shapes[step.name] = replace(made, local=True) if made is not None else None
-        steps.append(StepForecast(step.name, _told(step.config), takes))
+        before = Before(model, rows.get(step.name))
+        forecast = task_of(step).forecast(step.config, machine, before)
+        result = forecast.makes if forecast is not None and forecast.makes is not None else model
+        shapes[step.name] = replace(result, local=True) if result is not None else None
+        steps.append(StepForecast(step.name, _summary(step.config), forecast))
     return whole(steps, machine)
 
 
 def _model_of(config: TaskConfig, shapes: Mapping[str, Found | None]) -> Found | None:
-    """Return the shape of the model that a step works on, as far as it is known."""
+    """Return the shape of the model that a step works on, if it is known."""
     values = config.model_dump()
     for key in ("model", "adapter", "adapters"):
-        for one in references_in(values.get(key)):
-            return shapes.get(one.step)
-    model = values.get("model")
-    named = [str(one) for one in as_list(model or [])]
-    return find_shape(named[0]) if len(named) == 1 else None
+        for reference in references_in(values.get(key)):
+            return shapes.get(reference.step)
+    models = [str(model) for model in as_list(values.get("model") or [])]
+    return find_shape(models[0]) if len(models) == 1 else None
 
 
-def _told(config: TaskConfig) -> str:
+def _summary(config: TaskConfig) -> str:
     values: dict[str, Any] = config.model_dump(mode="json")
-    said = [f"{key} {_short(values[key])}" for key in TOLD if values.get(key)]
-    return ", ".join([config.task, *said])
+    settings = [f"{key} {_short(values[key])}" for key in SUMMARY_KEYS if values.get(key)]
+    return ", ".join([config.task, *settings])
 
 
 def _short(value: Any) -> str:
-    return " ".join(str(one) for one in value) if isinstance(value, list) else str(value)
+    return " ".join(str(entry) for entry in value) if isinstance(value, list) else str(value)

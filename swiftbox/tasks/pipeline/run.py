@@ -1,4 +1,10 @@
-"""Carry out a pipeline: keep what holds, do the rest, keep servers going while steps use them."""
+"""Run a pipeline: keep unchanged steps, run the others, keep servers up while steps use them.
+
+Each step is a run inside that of the pipeline, with its folder and its child process. Steps run one
+after the other in the thread that calls `run`; the servers that they use run beside them, each in a
+thread that supervises its child. pipeline.json is written after every change, so that a pipeline
+that was killed resumes where it was.
+"""
 
 from __future__ import annotations
 
@@ -18,232 +24,239 @@ from swiftbox.language import text
 from swiftbox.runs import child as nested
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs.events import Emit
+from swiftbox.runs.events import Emit, Event
 from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP
-from swiftbox.runs.supervise import DONE, INTERRUPTED
+from swiftbox.runs.supervise import DONE, INTERRUPTED, Child
 from swiftbox.tasks.pipeline import state
-from swiftbox.tasks.pipeline.state import Places, Record
-from swiftbox.tasks.pipeline.task import task_of, users_of
+from swiftbox.tasks.pipeline.fingerprint import fingerprint, identities
+from swiftbox.tasks.pipeline.graph import dependencies, task_of, users_of
+from swiftbox.tasks.pipeline.state import StepRecord, step_folder
 from swiftbox.tasks.task import Resolved
 
-READY_WITHIN_S = 1800.0
+READY_TIMEOUT_S = 1800.0
 """For a server to fetch and load its model."""
 
-KEPT_BACK = ("stopped",)
-"""Events of a step that are not passed on: the pipeline says them itself."""
+KEPT, BEGINS, RESUMES, SERVES = "kept", "begins", "goes on", "serves"
+"""What the event of a step says; on disk since the first version."""
 
 
-class Pipeline:
-    """One pipeline on its way: its steps, what is remembered of them, the servers that run."""
+class PipelineRun:
+    """A pipeline under way: its steps, their records, and the servers that are up."""
 
     def __init__(self, config: PipelineConfig, folder: Path, emit: Emit) -> None:
         self.config, self.folder, self.emit = config, folder, emit
         self.machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
-        self.places = Places(folder)
-        self.before = state.read(folder)
-        self.records: dict[str, Record] = {}
+        self.steps = {step.name: step for step in config.steps}
+        self.numbers = {step.name: number for number, step in enumerate(config.steps, start=1)}
+        self.records = self._initial_records()
         self.servers: dict[str, nested.BackgroundRun] = {}
         self.began = time.monotonic()
 
-    def carry_out(self) -> Path | None:
-        """Do all steps; return the folder, None when stopped. Raises RunError for a failed step."""
-        STOP.can_save.set()  # a stop is ours to carry out: the step saves, and is gone on with
-        for number, step in enumerate(self.config.steps, start=1):
-            self.records[step.name] = self._remembered(number, step)
-        self._remember()
+    def run(self) -> Path | None:
+        """Run all steps; return the folder, None when stopped. Raises RunError if a step fails."""
+        STOP.can_save.set()  # a stop is passed to the running step, which saves
+        self._write_records()
         try:
-            for number, step in enumerate(self.config.steps, start=1):
-                if STOP.requested.is_set() or not self._step(number, step):
-                    self._stopped()
+            for step in self.config.steps:
+                if STOP.requested.is_set() or not self._run_step(step):
+                    steps = len(self.records)
+                    self.emit(events.STOPPED, step=None, parts=steps, seconds=self._seconds())
                     return None
-                self._close_unused(number)
+                self._close_unused_servers(after=step)
         finally:
             for server in self.servers.values():
                 server.close()
             run_folder.update_state(self.folder, url=None)
-        parts = [{"name": one.name, **one.made} for one in self.records.values()]
+        parts = [{"name": record.name, **record.outputs} for record in self.records.values()]
         self.emit(events.DONE, seconds=self._seconds(), parts=parts)
         return self.folder
 
-    def _remembered(self, number: int, step: PipelineStep) -> Record:
-        known = self.before.get(step.name)
-        if known is not None and known.task == step.config.task:
-            return replace(known)
-        return Record(step.name, step.config.task, state.name_of(number, step.name))
+    def _initial_records(self) -> dict[str, StepRecord]:
+        """Return the records of an earlier start, and new ones of steps that it did not have."""
+        earlier = state.read(self.folder)
+        records = {}
+        for step in self.config.steps:
+            record = earlier.get(step.name)
+            if record is None or record.task != step.config.task:
+                folder = step_folder(self.numbers[step.name], step.name)
+                record = StepRecord(step.name, step.config.task, folder)
+            records[step.name] = record
+        return records
 
-    def _remember(self) -> None:
+    def _write_records(self) -> None:
         state.write(self.folder, self.records)
+
+    def _set_status(self, record: StepRecord, status: str) -> None:
+        record.status = status
+        self._write_records()
+
+    def _folder_of(self, name: str) -> Path:
+        return self.folder / self.records[name].folder
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self.began, 1)
 
-    def _stopped(self) -> None:
-        self.emit(events.STOPPED, step=None, parts=len(self.records), seconds=self._seconds())
+    def _announce(self, step: PipelineStep, says: str, **details: Any) -> None:
+        self.emit(
+            events.PART,
+            says=says,
+            number=self.numbers[step.name],
+            total=len(self.config.steps),
+            name=step.name,
+            task=step.config.task,
+            **details,
+        )
 
-    def _say(self, number: int, step: PipelineStep, says: str, **more: Any) -> None:
-        total = len(self.config.steps)
-        known = {"number": number, "total": total, "name": step.name, "task": step.config.task}
-        self.emit(events.PART, says=says, **known, **more)
-
-    def _step(self, number: int, step: PipelineStep) -> bool:
-        """Do a step, or keep it; tell whether the next one may begin."""
+    def _run_step(self, step: PipelineStep) -> bool:
+        """Run a step, or keep its result; return whether the next one may begin."""
         record = self.records[step.name]
-        mark = state.mark(step, self.records)
-        if record.mark == mark and record.status == state.DONE and self._is_there(step, record):
-            self._say(number, step, "kept")
+        current = fingerprint(step, self.records)
+        is_same = record.fingerprint == current
+        if is_same and record.status == state.DONE and self._has_outputs(step):
+            self._announce(step, KEPT)
             return True
-        if task_of(step).serves and number < len(self.config.steps):
-            record.mark = mark  # begun when the first step that uses it is
+        if task_of(step).serves and self.numbers[step.name] < len(self.config.steps):
+            record.fingerprint = current  # it starts with the first step that uses it
             return True
-        if not self._alone(record):
+        if not self._wait_for_orphan(record):
             return False
-        goes_on = record.mark == mark and self.places.of(record).exists()
-        aside = None if goes_on else self._set_aside(record)
-        record.folder = record.folder if goes_on else state.name_of(number, step.name)
-        record.mark, record.status, record.finished, record.made = mark, state.RUNNING, None, {}
-        self._remember()
-        self._say(number, step, "goes on" if goes_on else "begins", aside=aside)
-        return self._carry(step, record)
+        resumes = is_same and self._folder_of(step.name).exists()
+        aside = None if resumes else state.set_aside(self.folder, record)
+        if not resumes:
+            record.folder = step_folder(self.numbers[step.name], step.name)
+        record.fingerprint, record.finished, record.outputs = current, None, {}
+        self._set_status(record, state.RUNNING)
+        self._announce(step, RESUMES if resumes else BEGINS, aside=aside)
+        return self._run_in_folder(step)
 
-    def _alone(self, record: Record) -> bool:
-        """Wait for a step that was left behind to save and end; tell whether it did."""
+    def _wait_for_orphan(self, record: StepRecord) -> bool:
+        """Wait for an orphaned child of the step to save and exit; return whether it did."""
         message = text(
-            f"{record.name} was left behind, and still runs: waiting for it to save and end",
-            f"{record.name} 遗留的进程仍在运行：等待其保存并结束",
+            f"waiting for an orphaned process of {record.name} to save and exit",
+            f"等待 {record.name} 遗留的进程保存并退出",
         )
         return nested.wait_for_orphan(
-            self.places.of(record),
+            self.folder / record.folder,
             timeout_s=SAVE_TIMEOUT_S,
             stop=STOP.requested,
             on_wait=lambda: self.emit(events.NOTE, message=message),
         )
 
-    def _set_aside(self, record: Record) -> str | None:
-        moved = self.places.set_aside(record)
-        return str(moved.relative_to(self.folder)) if moved else None
+    def _outputs_of(self, step: PipelineStep) -> dict[str, str]:
+        """Return the outputs of a finished step; raise UserError if one is missing."""
+        folder = self._folder_of(step.name)
+        outputs = task_of(step).outputs(step.config)
+        return {name: find_output(folder) for name, find_output in outputs.items()}
 
-    def _is_there(self, step: PipelineStep, record: Record) -> bool:
-        """Tell whether all that a step made is still where it was, as it was."""
-        place = self.places.of(record)
+    def _has_outputs(self, step: PipelineStep) -> bool:
+        """Return whether all outputs of a step exist and are unchanged."""
         try:
-            made = {name: give(place) for name, give in task_of(step).outputs(step.config).items()}
+            outputs = self._outputs_of(step)
         except UserError:
             return False
-        return place.is_dir() and record.seen == state.made_by(made)
+        unchanged = self.records[step.name].identities == identities(outputs)
+        return self._folder_of(step.name).is_dir() and unchanged
 
-    def _carry(self, step: PipelineStep, record: Record) -> bool:
-        """Carry a step out in its folder; raise RunError when it fails."""
-        place, began = self.places.of(record), time.monotonic()
-        nested.wait_for_orphan(place)
+    def _run_in_folder(self, step: PipelineStep) -> bool:
+        """Run a step in its folder; return whether it finished. Raises RunError if it failed."""
+        record, folder = self.records[step.name], self._folder_of(step.name)
+        began = time.monotonic()
+        nested.wait_for_orphan(folder)
         try:
-            if not self._servers_for(step):
-                self._mark_status(record, state.STOPPED)
+            if not self._start_servers_of(step):
+                self._set_status(record, state.STOPPED)
                 return False
-            settled = self._settled(step)
-            nested.record_nested(place, settled.config, self.machine)
-            child = nested.child_of(place, settled.processes, settled.env)
+            child = self._record_nested(step)
             code = nested.run_nested(
-                place, child, STOP.requested, lambda one: self._pass_on(step, one)
+                folder, child, STOP.requested, lambda event: self._pass_on(step, event)
             )
         except UserError as error:
-            raise self._failure(step, record, error.message, error.hint) from None
+            raise self._failure(record, error.message, error.hint) from None
         record.seconds = round(time.monotonic() - began, 1)
         if code == INTERRUPTED:
-            record.status = state.STOPPED
-            self._remember()
+            self._set_status(record, state.STOPPED)
             return False
         if code != DONE:
-            raise self._failure(step, record, *_last_words(place))
-        record.status, record.finished = state.DONE, round(time.time(), 3)
-        outputs = task_of(step).outputs(step.config)
-        record.made = {name: give(place) for name, give in outputs.items()}
-        record.seen = state.made_by(record.made)
-        self._remember()
+            raise self._failure(record, *recorded_failure(folder))
+        record.finished, record.outputs = round(time.time(), 3), self._outputs_of(step)
+        record.identities = identities(record.outputs)
+        self._set_status(record, state.DONE)
         return True
 
-    def _pass_on(self, step: PipelineStep, event: Mapping[str, Any]) -> None:
-        if event.get("event") == events.SERVING:
-            run_folder.update_state(self.folder, url=event["url"])
-        if event.get("event") not in KEPT_BACK:
-            self.emit(events.INNER, of=step.name, inner=dict(event))
+    def _record_nested(self, step: PipelineStep) -> Child:
+        """Write what the child of a step needs into its folder; return the child to start."""
+        folder, resolved = self._folder_of(step.name), self._resolved(step)
+        nested.record_nested(folder, resolved.config, self.machine)
+        return nested.child_of(folder, resolved.processes, resolved.env)
 
-    def _settled(self, step: PipelineStep) -> Resolved:
-        """Settle a step with what the earlier ones made; check what could not be checked before."""
+    def _resolved(self, step: PipelineStep) -> Resolved:
+        """Resolve a step with the outputs of earlier ones; check what was unknown before."""
         task = task_of(step)
-        values = substitute(step.config.model_dump(mode="json"), self._made)
+        values = substitute(step.config.model_dump(mode="json"), self._value_of)
         config: TaskConfig = type(step.config).model_validate(values)
         resolved = task.resolve(config, self.machine)
-        there = {"output_dir": str(self.places.of(self.records[step.name]))}
-        config = task.with_absolute_paths(resolved.config).model_copy(update=there)
-        resolved = replace(resolved, config=config)
+        folder = {"output_dir": str(self._folder_of(step.name))}
+        config = task.with_absolute_paths(resolved.config).model_copy(update=folder)
         if any(references_in(step.config.model_dump())):
-            task.check(resolved.config, lambda one: self.emit(events.NOTE, message=str(one)))
-        return resolved
+            task.check(config, lambda remark: self.emit(events.NOTE, message=str(remark)))
+        return replace(resolved, config=config)
 
-    def _made(self, one: OutputReference) -> str:
-        """Return what a reference stands for."""
-        step = next(step for step in self.config.steps if step.name == one.step)
-        return task_of(step).outputs(step.config)[one.output](
-            self.places.of(self.records[one.step])
-        )
+    def _value_of(self, reference: OutputReference) -> str:
+        return self._outputs_of(self.steps[reference.step])[reference.output]
 
-    def _servers_for(self, step: PipelineStep) -> bool:
-        """Begin the servers that a step uses; tell whether they are up, not when stopped."""
-        for name in dict.fromkeys(one.step for one in references_in(step.config.model_dump())):
-            number, used = next(
-                (at, one) for at, one in enumerate(self.config.steps, 1) if one.name == name
-            )
-            if not task_of(used).serves:
+    def _pass_on(self, step: PipelineStep, event: Event) -> None:
+        """Record an event of a step; a stop is recorded as that of the pipeline."""
+        if event["event"] == events.SERVING:
+            run_folder.update_state(self.folder, url=event["url"])
+        if event["event"] != events.STOPPED:
+            self.emit(events.INNER, of=step.name, inner=dict(event))
+
+    def _start_servers_of(self, step: PipelineStep) -> bool:
+        """Start the servers that a step uses; return whether they are up, False if stopped."""
+        for name in dependencies(step):
+            if not task_of(self.steps[name]).serves:
                 continue
-            if name in self.servers:
-                if not self.servers[name].is_alive:
-                    raise self.servers[name].failure()
-                continue
-            record = self.records[name]
-            place = self.places.of(record)
-            nested.wait_for_orphan(place)
-            settled = self._settled(used)
-            nested.record_nested(place, settled.config, self.machine)
-            self._say(number, used, "serves", used_by=users_of(self.config, name))
-            self.servers[name] = nested.BackgroundRun(
-                place, nested.child_of(place, settled.processes, settled.env)
-            )
-            self._mark_status(record, state.RUNNING)
-            up = self.servers[name].wait_for(
-                events.SERVING, timeout_s=READY_WITHIN_S, stop=STOP.requested
-            )
-            if up is None:
+            if name not in self.servers and not self._start_server(self.steps[name]):
                 return False
-            self._pass_on(used, up)
+            if not self.servers[name].is_alive:
+                raise self.servers[name].failure()
         return True
 
-    def _close_unused(self, done: int) -> None:
-        """Stop the servers that no later step uses."""
-        later = {one.name for one in self.config.steps[done:]}
+    def _start_server(self, step: PipelineStep) -> bool:
+        folder = self._folder_of(step.name)
+        nested.wait_for_orphan(folder)
+        child = self._record_nested(step)
+        self._announce(step, SERVES, used_by=users_of(self.config, step.name))
+        server = self.servers[step.name] = nested.BackgroundRun(folder, child)
+        self._set_status(self.records[step.name], state.RUNNING)
+        ready = server.wait_for(events.SERVING, timeout_s=READY_TIMEOUT_S, stop=STOP.requested)
+        if ready is not None:
+            self._pass_on(step, ready)
+        return ready is not None
+
+    def _close_unused_servers(self, *, after: PipelineStep) -> None:
+        """Stop the servers that no step after this one uses."""
+        later = {step.name for step in self.config.steps[self.numbers[after.name] :]}
         for name in list(self.servers):
             if not later & set(users_of(self.config, name)):
                 self.servers.pop(name).close()
                 run_folder.update_state(self.folder, url=None)
-                self._mark_status(self.records[name], state.DONE)
+                self._set_status(self.records[name], state.DONE)
 
-    def _mark_status(self, record: Record, status: str) -> None:
-        record.status = status
-        self._remember()
-
-    def _failure(self, step: PipelineStep, record: Record, message: str, hint: str) -> RunError:
-        self._mark_status(record, state.FAILED)
-        go_on = text(
-            f"`swiftbox runs resume {self.folder}` goes on with {step.name}; "
-            f"{step.name}.key=value behind it changes a setting",
-            f"`swiftbox runs resume {self.folder}` 从 {step.name} 继续；"
-            f"其后可加 {step.name}.key=value 修改设置",
+    def _failure(self, record: StepRecord, message: str, hint: str) -> RunError:
+        self._set_status(record, state.FAILED)
+        resume = text(
+            f"`swiftbox runs resume {self.folder}` continues with {record.name}; "
+            f"add {record.name}.key=value to change a setting",
+            f"`swiftbox runs resume {self.folder}` 从 {record.name} 继续；"
+            f"其后可加 {record.name}.key=value 修改设置",
         )
-        said = f"{step.name}: {message}"
-        return RunError(said, hint="\n".join(one for one in (hint, go_on) if one))
+        return RunError(f"{record.name}: {message}", hint="\n".join(filter(None, (hint, resume))))
 
 
-def _last_words(place: Path) -> tuple[str, str]:
-    """Return what a step said when it failed, and the hint that it gave."""
-    found = [one for one in run_folder.read_events(place)[0] if one.get("event") == events.FAILED]
-    last: Mapping[str, Any] = found[-1] if found else {}
+def recorded_failure(folder: Path) -> tuple[str, str]:
+    """Return the message and the hint of the last failure that a run recorded."""
+    recorded = run_folder.read_events(folder)[0]
+    failures = [event for event in recorded if event["event"] == events.FAILED]
+    last: Mapping[str, Any] = failures[-1] if failures else {}
     return str(last.get("message") or text("failed", "失败")), str(last.get("hint") or "")

@@ -1,15 +1,14 @@
-"""task: pipeline. Steps one after the other, each a run of its own, each kept while it holds."""
+"""task: pipeline. Runs its steps one after the other, each in a folder; keeps unchanged ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from swiftbox.config.pipeline import PipelineConfig, PipelineStep
 from swiftbox.config.quantize import QuantizeConfig
-from swiftbox.config.references import references_in
 from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, UserError
@@ -19,137 +18,131 @@ from swiftbox.models.requirements import Finding
 from swiftbox.quantization.checks import KINDS
 from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark
+from swiftbox.tasks.pipeline.graph import dependencies, task_of, users_of
+from swiftbox.tasks.pipeline.run import PipelineRun
 from swiftbox.tasks.task import Reason, Resolved, Task
 
-Held = TypeVar("Held")
+Result = TypeVar("Result")
 
-
-def task_of(step: PipelineStep) -> Task[Any]:
-    """Return the task of a step."""
-    from swiftbox.tasks import TASKS  # the table holds this task too
-
-    return TASKS[step.config.task]
+SERVING_TASKS = ("deploy", "evaluate", "chat")
+"""Tasks that load a model into a server."""
 
 
 def resolve(config: PipelineConfig, machine: Machine) -> Resolved:
-    """Settle every step as far as it can be without what earlier ones make."""
+    """Resolve every step as far as possible without the outputs of earlier ones."""
     reasons: list[Reason] = []
 
-    def settled(step: PipelineStep) -> PipelineStep:
-        found = task_of(step).resolve(step.config, machine)
-        reasons.extend(replace(one, key=f"{step.name}.{one.key}") for one in found.reasons)
-        return step.model_copy(update={"config": found.config})
+    def resolved_step(step: PipelineStep) -> PipelineStep:
+        resolved = task_of(step).resolve(step.config, machine)
+        for reason in resolved.reasons:
+            reasons.append(replace(reason, key=f"{step.name}.{reason.key}"))
+        return step.model_copy(update={"config": resolved.config})
 
-    steps = _of_each(config, settled)
+    steps = _for_each_step(config, resolved_step)
     return Resolved(config.model_copy(update={"steps": tuple(steps)}), tuple(reasons), 1, {})
 
 
-def _of_each(config: PipelineConfig, act: Callable[[PipelineStep], Held]) -> list[Held]:
-    """Do something with every step; raise what is wrong with any of them as one error."""
-    found: list[Held] = []
+def _for_each_step(config: PipelineConfig, act: Callable[[PipelineStep], Result]) -> list[Result]:
+    """Call a function with every step; raise the errors of all steps as one."""
+    results: list[Result] = []
     errors: list[UserError] = []
     for step in config.steps:
         try:
-            found.append(act(step))
+            results.append(act(step))
         except UserError as error:
             lines = (f"{step.name}: {line}" for line in error.message.splitlines())
             errors.append(type(error)("\n".join(lines), hint=error.hint))
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        hints = dict.fromkeys(one.hint for one in errors if one.hint)
-        raise type(errors[0])("\n".join(one.message for one in errors), hint="\n".join(hints))
-    return found
+        message = "\n".join(error.message for error in errors)
+        hints = dict.fromkeys(error.hint for error in errors if error.hint)
+        raise type(errors[0])(message, hint="\n".join(hints))
+    return results
 
 
 def with_absolute_paths(config: PipelineConfig) -> PipelineConfig:
     """Make the local paths of every step absolute."""
-    steps = _of_each(
-        config,
-        lambda step: step.model_copy(
-            update={"config": task_of(step).with_absolute_paths(step.config)}
-        ),
-    )
-    return config.model_copy(update={"steps": tuple(steps)})
+
+    def absolute_step(step: PipelineStep) -> PipelineStep:
+        return step.model_copy(update={"config": task_of(step).with_absolute_paths(step.config)})
+
+    return config.model_copy(update={"steps": tuple(_for_each_step(config, absolute_step))})
 
 
 def check(config: PipelineConfig, on_remark: OnRemark) -> Mapping[str, CheckedRows]:
-    """Check every step as far as what it works on is here; return the rows by step."""
-    _require_use(config)
-    found: dict[str, CheckedRows] = {}
+    """Check every step as far as its inputs exist; return the checked rows by step."""
+    _require_users(config)
+    rows_by_step: dict[str, CheckedRows] = {}
 
-    def looked_at(step: PipelineStep) -> None:
-        def remark(one: Finding) -> None:
-            on_remark(replace(one, message=f"{step.name}: {one.message}"))
+    def check_step(step: PipelineStep) -> None:
+        def remark(finding: Finding) -> None:
+            on_remark(replace(finding, message=f"{step.name}: {finding.message}"))
 
-        _require_servable(config, step)
+        require_loadable(config, step)
         rows = task_of(step).check(step.config, remark)
         if isinstance(rows, CheckedRows):
-            found[step.name] = rows
+            rows_by_step[step.name] = rows
 
-    _of_each(config, looked_at)
-    return found
+    _for_each_step(config, check_step)
+    return rows_by_step
 
 
-def _require_servable(config: PipelineConfig, step: PipelineStep) -> None:
-    """Raise ConfigError for a step that would load weights its server cannot read, hours later."""
-    if step.config.task not in ("deploy", "evaluate", "chat"):
+def require_loadable(config: PipelineConfig, step: PipelineStep) -> None:
+    """Raise ConfigError if the server of a step cannot load the weights that an earlier one makes.
+
+    Without this the step would fail hours later.
+    """
+    if step.config.task not in SERVING_TASKS:
         return
     engine = getattr(step.config, "engine", "builtin")
-    used = {one.step for one in references_in(step.config.model_dump())}
-    for made in config.steps:
-        if made.name not in used or not isinstance(made.config, QuantizeConfig):
+    used = dependencies(step)
+    for earlier in config.steps:
+        if earlier.name not in used or not isinstance(earlier.config, QuantizeConfig):
             continue
-        method = made.config.method
+        method = earlier.config.method
         kind = {"quantization_config": {"quant_method": KINDS.get(method)}}
-        if method != "gguf" and (engine == "vllm" or not loader_missing(kind)):
-            continue
-        cure = text(f"set {made.name}.method: bnb", f"设 {made.name}.method: bnb")
-        if method != "gguf" and step.config.task != "chat":
-            cure += text(f", or {step.name}.engine: vllm", f"，或 {step.name}.engine: vllm")
-        raise ConfigError(
-            text(
-                f"the {engine} server cannot load what {made.name} makes (method: {method})",
-                f"{engine} 服务无法加载 {made.name} 的结果（method: {method}）",
-            ),
-            hint=cure,
-        )
+        if method == "gguf" or (engine != "vllm" and loader_missing(kind)):
+            raise _not_loadable(step, earlier.name, method)
 
 
-def users_of(config: PipelineConfig, name: str) -> list[str]:
-    """Return the names of the steps that use what a step makes."""
-    return [
-        step.name
-        for step in config.steps
-        if any(one.step == name for one in references_in(step.config.model_dump()))
-    ]
+def _not_loadable(step: PipelineStep, quantized: str, method: str) -> ConfigError:
+    engine = getattr(step.config, "engine", "builtin")
+    hint = text(f"set {quantized}.method: bnb", f"设 {quantized}.method: bnb")
+    if method != "gguf" and step.config.task != "chat":
+        hint += text(f", or {step.name}.engine: vllm", f"，或 {step.name}.engine: vllm")
+    return ConfigError(
+        text(
+            f"the {engine} server cannot load the output of {quantized} (method: {method})",
+            f"{engine} 服务无法加载 {quantized} 的结果（method: {method}）",
+        ),
+        hint=hint,
+    )
 
 
-def _require_use(config: PipelineConfig) -> None:
-    """Raise ConfigError for a server that would be started for nobody."""
-    idle = [
-        step.name
-        for step in config.steps[:-1]
-        if task_of(step).serves and not users_of(config, step.name)
-    ]
-    if idle:
-        one = idle[0]
-        raise ConfigError(
-            text(
-                f"{one}: no later step uses ${{{one}.url}}, and steps follow it",
-                f"{one}：其后的步骤均未使用 ${{{one}.url}}",
-            ),
-            hint=text(
-                f"put {one} last: there it serves until it is stopped",
-                f"请将 {one} 放在最后：它会一直服务到被停止",
-            ),
-        )
+def _require_users(config: PipelineConfig) -> None:
+    """Raise ConfigError for a server, other than the last step, that no step uses."""
+    for step in config.steps[:-1]:
+        name = step.name
+        if task_of(step).serves and not users_of(config, name):
+            raise ConfigError(
+                text(
+                    f"{name}: no later step uses ${{{name}.url}}, and steps follow it",
+                    f"{name}：其后的步骤均未使用 ${{{name}.url}}",
+                ),
+                hint=text(
+                    f"make {name} the last step: there it serves until it is stopped",
+                    f"请将 {name} 放在最后：它会一直服务到被停止",
+                ),
+            )
 
 
 def engines(config: PipelineConfig, machine: Machine) -> tuple[str, ...]:
-    """Name the engines that any step needs."""
-    named = (task_of(step).engines(step.config, machine) for step in config.steps)
-    return tuple(dict.fromkeys(one for names in named for one in names))
+    """Return the names of the engines that the steps need."""
+    names: dict[str, None] = {}
+    for step in config.steps:
+        names.update(dict.fromkeys(task_of(step).engines(step.config, machine)))
+    return tuple(names)
 
 
 def run_name(config: PipelineConfig) -> str:
@@ -159,10 +152,8 @@ def run_name(config: PipelineConfig) -> str:
 
 
 def run(config: PipelineConfig, folder: Path, emit: Emit) -> Path | None:
-    """Carry out the steps that do not hold any more; return the folder, None when stopped."""
-    from swiftbox.tasks.pipeline.run import Pipeline
-
-    return Pipeline(config, folder, emit).carry_out()
+    """Run the steps that changed or have no result; return the folder, None when stopped."""
+    return PipelineRun(config, folder, emit).run()
 
 
 PIPELINE: Task[PipelineConfig] = Task(

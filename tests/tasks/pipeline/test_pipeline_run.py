@@ -1,4 +1,4 @@
-"""A pipeline as a run: kept while unchanged, cut anywhere and gone on with, stopped, served."""
+"""A pipeline as a run: unchanged steps are kept; it resumes after a kill, stops, and serves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from swiftbox.runs import folder as run_folder
 from swiftbox.runs.folder import is_alive
 from swiftbox.runs.stop import Stop
 from swiftbox.tasks.pipeline import run as pipeline_run
-from swiftbox.tasks.pipeline.run import Pipeline
+from swiftbox.tasks.pipeline.run import PipelineRun
 
 
 def write(path: Path, *steps: dict[str, Any], **keys: Any) -> str:
@@ -43,31 +43,32 @@ def copy(name: str, source: object, cwd: Path, **keys: Any) -> dict[str, Any]:
 
 def steps(folder: Path) -> dict[str, dict[str, Any]]:
     """Return what a pipeline remembers of its steps."""
-    found = json.loads((folder / "pipeline.json").read_text(encoding="utf-8"))["steps"]
-    return {one["name"]: one for one in found}
+    records = json.loads((folder / "pipeline.json").read_text(encoding="utf-8"))["steps"]
+    return {record["name"]: record for record in records}
 
 
 def statuses(folder: Path) -> list[str]:
-    return [one["status"] for one in steps(folder).values()]
+    return [record["status"] for record in steps(folder).values()]
 
 
-def said(folder: Path, since: int = 0) -> list[tuple[str, str]]:
-    """Return what was said of each step, of all since the event of that number."""
-    return [(one["name"], one["says"]) for one in events(folder)[since:] if one["event"] == "part"]
+def announced(folder: Path, since: int = 0) -> list[tuple[str, str]]:
+    """Return the name of each announced step and what happens to it, from an event on."""
+    parts = [event for event in events(folder)[since:] if event["event"] == "part"]
+    return [(event["name"], event["says"]) for event in parts]
 
 
 def go(path: str, *overrides: str) -> Path:
-    """Carry a pipeline out in this process, its steps in children; return its folder."""
+    """Run a pipeline in this process, its steps in children; return its folder."""
     ready = record(prepare(Path(path), overrides))
     folder, config = ready.folder, ready.plan.config
-    Pipeline(config, folder, partial(run_folder.append_event, folder)).carry_out()
+    PipelineRun(config, folder, partial(run_folder.append_event, folder)).run()
     run_folder.update_state(folder, status="done")
     return folder
 
 
 @pytest.fixture
 def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
-    """A pipeline of copies, b of what a made, that was carried out, and its folder."""
+    """The YAML of a finished pipeline, whose step b copies the output of step a, and its folder."""
     monkeypatch.setattr(pipeline_run, "STOP", Stop())
     source = write_model(tmp_path / "here", **SIZES)
     chain = [copy("a", source, tmp_path), copy("b", "${a.model}", tmp_path)]
@@ -75,79 +76,81 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
     return path, go(path)
 
 
-def test_run_again_what_is_unchanged_is_kept(two: tuple[str, Path], tmp_path: Path) -> None:
+def test_unchanged_steps_are_kept(two: tuple[str, Path], tmp_path: Path) -> None:
     path, out = two
     before = len(events(out))
     assert go(path) == out
-    assert said(out, before) == [("a", "kept"), ("b", "kept")]
-    assert [one.name for one in tmp_path.glob("out*")] == ["out"]
+    assert announced(out, before) == [("a", "kept"), ("b", "kept")]
+    assert [path.name for path in tmp_path.glob("out*")] == ["out"]
 
 
-def test_a_changed_step_is_done_anew_with_all_that_use_it(two: tuple[str, Path]) -> None:
+def test_a_changed_step_runs_again_with_all_that_use_it(two: tuple[str, Path]) -> None:
     path, out = two
     before = len(events(out))
     go(path, "b.ignore_patterns=x")
-    assert said(out, before) == [("a", "kept"), ("b", "begins")]
-    (told,) = [one for one in events(out)[before:] if one.get("says") == "begins"]
-    assert told["aside"] == "steps/earlier/02-b-1"
+    assert announced(out, before) == [("a", "kept"), ("b", "begins")]
+    (begin,) = [event for event in events(out)[before:] if event.get("says") == "begins"]
+    assert begin["aside"] == "steps/earlier/02-b-1"
     assert (out / "steps" / "earlier" / "02-b-1" / "events.jsonl").is_file()
 
 
-def test_a_changed_input_does_all_anew_that_come_from_it(
+def test_a_changed_input_runs_all_steps_again_that_depend_on_it(
     two: tuple[str, Path], tmp_path: Path
 ) -> None:
     path, out = two
     (tmp_path / "here" / "more.txt").write_text("more", encoding="utf-8")
     before = len(events(out))
     go(path)
-    assert said(out, before) == [("a", "begins"), ("b", "begins")]
+    assert announced(out, before) == [("a", "begins"), ("b", "begins")]
     assert (tmp_path / "copy-b" / "more.txt").is_file()
 
 
-def test_what_a_step_made_and_is_gone_is_made_again(two: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_step_whose_output_is_missing_runs_again(two: tuple[str, Path], tmp_path: Path) -> None:
     path, out = two
     shutil.rmtree(tmp_path / "copy-b")
     before = len(events(out))
     go(path)
-    assert said(out, before) == [("a", "kept"), ("b", "goes on")]
+    assert announced(out, before) == [("a", "kept"), ("b", "goes on")]
     assert (tmp_path / "copy-b" / "config.json").is_file()
 
 
-def test_a_model_that_lost_its_weights_is_made_again(two: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_model_without_its_weights_is_made_again(two: tuple[str, Path], tmp_path: Path) -> None:
     path, out = two
     weights = tmp_path / "copy-b" / "model.safetensors"
     weights.unlink()
     before = len(events(out))
     go(path)
-    assert said(out, before) == [("a", "kept"), ("b", "goes on")]
+    assert announced(out, before) == [("a", "kept"), ("b", "goes on")]
     assert weights.is_file()
     assert steps(out)["b"]["seen"]["model"]
 
 
-def test_a_finished_one_goes_on_with_other_settings_only(two: tuple[str, Path]) -> None:
+def test_a_finished_pipeline_resumes_with_other_settings_only(two: tuple[str, Path]) -> None:
     _, out = two
     with pytest.raises(RunError, match="out is complete"):
         resume(out)
-    heard: list[Any] = []
-    assert resume(out, ["b.ignore_patterns=x"], heard.append) == 0
-    assert [one["says"] for one in heard if one["event"] == "part"] == ["kept", "begins"]
+    passed_on: list[Any] = []
+    assert resume(out, ["b.ignore_patterns=x"], passed_on.append) == 0
+    parts = [event["says"] for event in passed_on if event["event"] == "part"]
+    assert parts == ["kept", "begins"]
 
 
-def test_a_rerun_lies_in_a_folder_of_its_own(two: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_rerun_gets_a_new_folder(two: tuple[str, Path], tmp_path: Path) -> None:
     _, out = two
     assert rerun(out) == 0
     assert statuses(tmp_path / "out-2") == ["done"] * 2
 
 
-def test_steps_are_runs_inside_the_run_that_one_can_look_at(
+def test_steps_are_runs_inside_the_run_and_can_be_inspected(
     two: tuple[str, Path], tmp_path: Path
 ) -> None:
     _, out = two
-    assert [one.name for one in sorted((out / "steps").iterdir())] == ["01-a", "02-b"]
-    assert all(state(one)["status"] == "done" for one in (out / "steps").iterdir())
+    folders = sorted((out / "steps").iterdir())
+    assert [folder.name for folder in folders] == ["01-a", "02-b"]
+    assert [state(folder)["status"] for folder in folders] == ["done"] * 2
     assert steps(out)["b"]["made"] == {"model": str(tmp_path / "copy-b")}
     (row,) = json.loads(box("runs", "list", "--json", cwd=tmp_path).stdout)
-    assert (row["name"], [one["status"] for one in row["parts"]]) == ("out", ["done"] * 2)
+    assert (row["name"], [part["status"] for part in row["parts"]]) == ("out", ["done"] * 2)
     assert "2/2 b" in box("runs", "list", cwd=tmp_path).stdout
     shown = box("runs", "show", "out", cwd=tmp_path).stdout
     assert f"step 2 b (download): done  model: {tmp_path / 'copy-b'}" in shown
@@ -156,28 +159,28 @@ def test_steps_are_runs_inside_the_run_that_one_can_look_at(
     assert "${a.model}" in (out / "settled.yaml").read_text(encoding="utf-8")
 
 
-def test_a_failing_step_stops_it_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_a_failing_step_stops_it_and_says_how_to_resume(tmp_path: Path) -> None:
     source = write_model(tmp_path / "here", **SIZES)
     (tmp_path / "file").write_text("", encoding="utf-8")
     chain = [copy(name, source, tmp_path) for name in "abc"]
-    chain[1]["local_dir"] = str(tmp_path / "file" / "inside")  # which is found when it is written
+    chain[1]["local_dir"] = str(tmp_path / "file" / "inside")  # fails when it is written
     out = tmp_path / "out"
     path = write(tmp_path / "p.yaml", *chain, output_dir=str(out))
     failed = box("run", path, "--plain", cwd=tmp_path, code=1)
     assert "== step 2/3 b" in failed.stderr
     assert "error: b: " in failed.stderr
-    assert f"`swiftbox runs resume {out}` goes on with b; b.key=value behind" in failed.stderr
+    assert f"`swiftbox runs resume {out}` continues with b; add b.key=value" in failed.stderr
     assert statuses(out) == ["done", "failed", "waiting"]
     assert state(out)["status"] == "failed"
     before = len(events(out))
-    mended = f"b.local_dir={tmp_path / 'there'}"
-    done = box("runs", "resume", str(out), mended, "--plain", cwd=tmp_path)
-    assert said(out, before) == [("a", "kept"), ("b", "begins"), ("c", "begins")]
+    override = f"b.local_dir={tmp_path / 'there'}"
+    done = box("runs", "resume", str(out), override, "--plain", cwd=tmp_path)
+    assert announced(out, before) == [("a", "kept"), ("b", "begins"), ("c", "begins")]
     assert "== step 1/3 a: unchanged, kept" in done.stderr
     assert "previous result kept in steps/earlier/02-b-1" in done.stderr
 
 
-def test_what_is_refused_starts_nothing(tmp_path: Path) -> None:
+def test_a_refused_pipeline_starts_nothing(tmp_path: Path) -> None:
     chain = [copy("a", "x", tmp_path), {"name": "m", "task": "merge", "adapter": str(tmp_path)}]
     path = write(tmp_path / "p.yaml", *chain, output_dir=str(tmp_path / "out"))
     done = box("run", path, cwd=tmp_path, code=2)
@@ -202,13 +205,28 @@ def real(tiny: Path, cwd: Path) -> list[dict[str, Any]]:
 
 
 def children(folder: Path) -> list[int]:
-    """Return the pids that the pipeline and its steps have named as their own."""
-    places = [folder, *(folder / "steps").glob("*")]
-    return [state(one)["pid"] for one in places if "pid" in state(one)]
+    """Return the process ids that the pipeline and its steps have recorded."""
+    states = [state(run) for run in (folder, *(folder / "steps").glob("*"))]
+    return [recorded["pid"] for recorded in states if "pid" in recorded]
+
+
+def answer_of(url: str) -> str:
+    """Ask the server of a pipeline something; return how its answer finished."""
+    with OpenAI(base_url=f"{url}/v1", api_key="none") as client:
+        messages: Any = [{"role": "user", "content": "hi"}]
+        pieces = client.chat.completions.create(
+            model="mine", messages=messages, max_tokens=4, stream=True
+        )
+        return str([piece.choices[0].finish_reason for piece in pieces][-1])
+
+
+def resume_messages(training: Path) -> list[str]:
+    notes = events(training, "note")
+    return [note["message"] for note in notes if note.get("key") == "resume"]
 
 
 @pytest.mark.slow
-def test_killed_in_two_steps_it_goes_on_serves_and_stops(tiny: Path, tmp_path: Path) -> None:
+def test_killed_in_two_steps_it_resumes_serves_and_stops(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     path = write(tmp_path / "p.yaml", *real(tiny, tmp_path), output_dir=str(out))
     training, merging = out / "steps" / "01-train", out / "steps" / "02-merge"
@@ -227,9 +245,7 @@ def test_killed_in_two_steps_it_goes_on_serves_and_stops(tiny: Path, tmp_path: P
         assert steps(out)["train"]["status"] == "done"
         process.send_signal(signal.SIGKILL)  # the supervisor
     until(lambda: all(map(gone, children(out))), what="the end of all processes")
-    resumed = [one["message"] for one in events(training, "note") if one.get("key") == "resume"]
-    assert resumed
-    assert resumed[0].startswith("resumes from checkpoint-")
+    assert resume_messages(training)[0].startswith("resumes from checkpoint-")
     again = losses(training)
     assert sorted(again) == list(range(1, 61))
     assert all(again[step] == loss for step, loss in first.items())
@@ -240,23 +256,18 @@ def test_killed_in_two_steps_it_goes_on_serves_and_stops(tiny: Path, tmp_path: P
         url = until(lambda: state(out).get("url"), what="the address")
         (row,) = json.loads(box("runs", "list", "--json", cwd=tmp_path).stdout)
         assert (row["url"], row["health"], row["status"]) == (url, "ok", "running")
-        with OpenAI(base_url=f"{url}/v1", api_key="none") as client:
-            talk: Any = [{"role": "user", "content": "hi"}]
-            pieces = client.chat.completions.create(
-                model="mine", messages=talk, max_tokens=4, stream=True
-            )
-            assert [one.choices[0].finish_reason for one in pieces][-1] in ("stop", "length")
-        running = [one for one in children(out) if is_alive(one)]
+        assert answer_of(url) in ("stop", "length")
+        running = [pid for pid in children(out) if is_alive(pid)]
     finally:
         box("runs", "stop", str(out), cwd=tmp_path)
     assert all(map(gone, running))
-    assert said(out, before)[0] == ("train", "kept")
+    assert announced(out, before)[0] == ("train", "kept")
     assert statuses(out) == ["done", "done", "stopped"]
     assert (state(out)["status"], state(out)["url"]) == ("stopped", None)
 
 
 @pytest.mark.slow
-def test_a_server_goes_on_beside_for_as_long_as_steps_use_it(tiny: Path, tmp_path: Path) -> None:
+def test_a_server_runs_beside_the_steps_that_use_it(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     serve = {
         "name": "serve", "task": "deploy", "model": str(tiny), "hub": "local", "port": 0,
@@ -271,13 +282,13 @@ def test_a_server_goes_on_beside_for_as_long_as_steps_use_it(tiny: Path, tmp_pat
     done = box("run", path, "--plain", cwd=tmp_path)
     assert "== step 1/3 serve: serving for talk" in done.stderr
     answers = json.loads(Path(steps(out)["talk"]["made"]["answers"]).read_text("utf-8"))["answers"]
-    assert [one["prompt"] for one in answers] == ["hi"]
-    order = [one["event"] for one in events(out) if one["event"] in ("part", "inner")]
-    assert order[0] == "part"
+    assert [answer["prompt"] for answer in answers] == ["hi"]
+    of_steps = [event for event in events(out) if event["event"] in ("part", "inner")]
+    assert of_steps[0]["event"] == "part"
     assert (
         state(out / "steps" / "01-serve")["ended"] <= state(out / "steps" / "03-after")["started"]
     )
     assert statuses(out) == ["done"] * 3
     before = len(events(out))
     box("run", path, "--plain", cwd=tmp_path)
-    assert said(out, before) == [("serve", "kept"), ("talk", "kept"), ("after", "kept")]
+    assert announced(out, before) == [("serve", "kept"), ("talk", "kept"), ("after", "kept")]

@@ -1,0 +1,26 @@
+"""How the steps of a pipeline depend on each other: each uses outputs of earlier ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swiftbox.config.pipeline import PipelineConfig, PipelineStep
+from swiftbox.config.references import references_in
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.task import Task
+
+
+def task_of(step: PipelineStep) -> Task[Any]:
+    """Return the task of a step."""
+    return TASKS[step.config.task]
+
+
+def dependencies(step: PipelineStep) -> list[str]:
+    """Return the names of the steps whose outputs a step uses."""
+    values = step.config.model_dump(mode="json")
+    return list(dict.fromkeys(reference.step for reference in references_in(values)))
+
+
+def users_of(config: PipelineConfig, name: str) -> list[str]:
+    """Return the names of the steps that use outputs of a step."""
+    return [step.name for step in config.steps if name in dependencies(step)]
