@@ -17,9 +17,9 @@ from swiftbox.tasks.load import load
 COMMENT = re.compile(r"(?m)^ *(\w+): *\S?.*?  # (.*)$")
 
 
-def new(folder: Path, *words: str) -> Path:
+def new(folder: Path, *arguments: str) -> Path:
     target = folder / "new.yaml"
-    assert main(["new", *words, "-o", str(target)]) == 0
+    assert main(["new", *arguments, "-o", str(target)]) == 0
     return target
 
 

@@ -19,8 +19,8 @@ def mistakes(content: str, *overrides: str) -> list[str]:
     return caught.value.message.splitlines()
 
 
-def test_five_mistakes_are_five_lines_with_numbers_and_cures() -> None:
-    found = mistakes(
+def test_five_mistakes_are_five_lines_with_numbers_and_fixes() -> None:
+    lines = mistakes(
         "model: m\n"
         "dataset: d.jsonl\n"
         "learning_rte: 1.0e-4\n"
@@ -29,7 +29,7 @@ def test_five_mistakes_are_five_lines_with_numbers_and_cures() -> None:
         "lora_rank: many\n"
         "stage: stf\n"
     )
-    assert found == [
+    assert lines == [
         "a.yaml:3 learning_rte: is not a known key; did you mean learning_rate?",
         "a.yaml:4 learning_rate: should be greater than 0 (got -1)",
         "a.yaml:5 dtype: should be one of auto, bfloat16, float16, float32 (got bfloat); "
@@ -50,12 +50,12 @@ def test_five_mistakes_are_five_lines_with_numbers_and_cures() -> None:
         ("zzz", ""),
     ],
 )
-def test_a_key_that_is_not_known_leads_to_the_one_meant(typed: str, meant: str) -> None:
-    (found,) = mistakes(BASE + f"{typed}: 1\n")
-    assert found.endswith(f"did you mean {meant}?" if meant else "is not a known key")
+def test_an_unknown_key_leads_to_the_key_that_was_meant(typed: str, meant: str) -> None:
+    (line,) = mistakes(BASE + f"{typed}: 1\n")
+    assert line.endswith(f"did you mean {meant}?" if meant else "is not a known key")
 
 
-def test_mistakes_are_said_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_reported_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
     assert mistakes(BASE + "learning_rate: -1\n") == [
         "a.yaml:3 learning_rate: 应大于 0（当前为 -1）"
@@ -67,14 +67,14 @@ def test_a_missing_required_key_is_named_with_its_meaning() -> None:
 
 
 def test_broken_yaml_is_reported_with_its_line() -> None:
-    found = mistakes("model: m\ndataset: [a\nseed: 1\n")
-    assert len(found) == 1
-    assert found[0].startswith("a.yaml:3 is not YAML")
+    lines = mistakes("model: m\ndataset: [a\nseed: 1\n")
+    assert len(lines) == 1
+    assert lines[0].startswith("a.yaml:3 is not YAML")
 
 
 def test_a_key_given_twice_is_reported() -> None:
-    found = mistakes(BASE + "seed: 1\nseed: 2\n")
-    assert found == ["a.yaml:4 seed: given twice (first at a.yaml:3)"]
+    lines = mistakes(BASE + "seed: 1\nseed: 2\n")
+    assert lines == ["a.yaml:4 seed: given twice (first at a.yaml:3)"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_key_given_twice_is_reported() -> None:
         ("warmup_ratio: 0.1", "warmup_steps", 0.1),
     ],
 )
-def test_yaml_quirks_are_undone(written: str, key: str, value: object) -> None:
+def test_quirks_of_yaml_are_undone(written: str, key: str, value: object) -> None:
     config = loads(BASE + written + "\n", source="a.yaml").config
     assert getattr(config, key) == value
 
@@ -137,17 +137,17 @@ def test_yaml_quirks_are_undone(written: str, key: str, value: object) -> None:
         ("fsdp_sharding_strategy: SHARD_GRAD_OP", "sharding_strategy", "SHARD_GRAD_OP"),
     ],
 )
-def test_names_of_other_tools_are_read_and_said(written: str, key: str, value: object) -> None:
-    base = BASE if not written.startswith(("model_name", "base_model")) else "dataset: d\n"
-    loaded = loads(base + written + "\n", source="a.yaml")
+def test_names_of_other_tools_are_read_and_noted(written: str, key: str, value: object) -> None:
+    beginning = BASE if not written.startswith(("model_name", "base_model")) else "dataset: d\n"
+    loaded = loads(beginning + written + "\n", source="a.yaml")
     assert getattr(loaded.config, key) == value
     assert len(loaded.notes) == 1
     assert written.partition(":")[0] in loaded.notes[0]
 
 
 def test_two_names_that_disagree_are_a_mistake() -> None:
-    found = mistakes(BASE + "lora_rank: 8\nlora_r: 16\n")
-    assert found == [
+    lines = mistakes(BASE + "lora_rank: 8\nlora_r: 16\n")
+    assert lines == [
         "a.yaml:4 lora_r: sets lora_rank: 16, but lora_rank (a.yaml:3) sets 8",
     ]
 
@@ -192,14 +192,16 @@ def test_a_list_of_datasets_survives_writing(tmp_path: Path) -> None:
 
 
 def test_a_secret_never_has_a_key() -> None:
-    words = ("token", "api_key", "password", "secret")
+    secrets = ("token", "api_key", "password", "secret")
     from swiftbox.methods import METHODS
 
     for method in METHODS.values():
-        assert not [key for key in method.config.model_fields if any(w in key for w in words)]
+        assert not [
+            key for key in method.config.model_fields if any(secret in key for secret in secrets)
+        ]
 
 
-def test_a_missing_file_is_refused_with_a_cure() -> None:
+def test_a_missing_file_is_refused_with_a_hint() -> None:
     with pytest.raises(ConfigError, match="no such file") as caught:
         load(Path("nowhere.yaml"))
     assert "swiftbox new" in caught.value.hint

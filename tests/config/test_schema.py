@@ -1,4 +1,4 @@
-"""The JSON Schema says what the reader does."""
+"""The JSON Schema agrees with the reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a pipeline: each step as a file of its own, and every mistake of all of them at once."""
+"""Reading a pipeline: each step is read like a file; all mistakes are reported at once."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def pipeline(content: str, *overrides: str) -> PipelineConfig:
     return config
 
 
-def of(content: str, name: str, *overrides: str) -> Any:
-    return next(one.config for one in pipeline(content, *overrides).steps if one.name == name)
+def config_of(content: str, name: str, *overrides: str) -> Any:
+    return next(step.config for step in pipeline(content, *overrides).steps if step.name == name)
 
 
 def mistakes(content: str, *overrides: str) -> list[str]:
@@ -53,14 +53,14 @@ def mistakes(content: str, *overrides: str) -> list[str]:
     return caught.value.message.splitlines()
 
 
-def test_steps_are_typed_as_files_of_their_own() -> None:
-    names = [(one.name, one.config.task) for one in pipeline(CHAIN).steps]
+def test_steps_are_typed_like_files() -> None:
+    names = [(step.name, step.config.task) for step in pipeline(CHAIN).steps]
     assert names == [("train", "train"), ("merge", "merge"), ("serve", "deploy")]
-    assert of(CHAIN, "merge").adapter == "${train.adapter}"
+    assert config_of(CHAIN, "merge").adapter == "${train.adapter}"
 
 
-def test_every_mistake_of_every_step_is_one_line_with_its_place_and_a_cure() -> None:
-    found = mistakes(
+def test_every_mistake_of_every_step_is_one_line_with_its_place_and_a_fix() -> None:
+    lines = mistakes(
         "task: pipeline\n"
         "stepss: 1\n"
         "steps:\n"
@@ -76,7 +76,7 @@ def test_every_mistake_of_every_step_is_one_line_with_its_place_and_a_cure() -> 
         "  model: m\n"
         "  port: many\n"
     )
-    assert [line.partition(": ")[0] for line in found] == [
+    assert [line.partition(": ")[0] for line in lines] == [
         "p.yaml:2 stepss",
         "p.yaml:4 train.dataset",
         "p.yaml:7 train.learning_rte",
@@ -84,12 +84,12 @@ def test_every_mistake_of_every_step_is_one_line_with_its_place_and_a_cure() -> 
         "p.yaml:10 merge.task",
         "p.yaml:14 serve.port",
     ]
-    assert found[0].endswith("did you mean steps?")
-    assert found[2].endswith("did you mean learning_rate?")
-    assert "should be one of train, download, starter, merge" in found[4]
+    assert lines[0].endswith("did you mean steps?")
+    assert lines[2].endswith("did you mean learning_rate?")
+    assert "should be one of train, download, starter, merge" in lines[4]
 
 
-def test_names_of_other_tools_are_read_in_a_step_and_said_with_their_line() -> None:
+def test_names_of_other_tools_in_a_step_are_noted_with_their_line() -> None:
     content = CHAIN.replace(
         "  dataset: d.jsonl\n", "  dataset: d.jsonl\n  lora_r: 4\n  bf16: true\n"
     )
@@ -97,13 +97,13 @@ def test_names_of_other_tools_are_read_in_a_step_and_said_with_their_line() -> N
     assert read(content).notes[0] == "p.yaml:8 lora_r is read as lora_rank: 4"
 
 
-def test_what_another_task_knows_is_noted_in_a_step_too() -> None:
+def test_a_key_of_another_task_is_noted_in_a_step_too() -> None:
     (note,) = read(CHAIN + "  lora_rank: 3\n").notes
     assert note == "p.yaml:14 lora_rank is not used: it belongs to task: train"
 
 
 @pytest.mark.parametrize(
-    ("adapter", "said"),
+    ("adapter", "message"),
     [
         ("${trian.adapter}", "no step is named trian; did you mean train?"),
         ("${merge.model}", "refers to this step itself"),
@@ -112,36 +112,32 @@ def test_what_another_task_knows_is_noted_in_a_step_too() -> None:
         ("${train}", "a reference has the form ${step.output}"),
     ],
 )
-def test_a_reference_that_leads_nowhere_is_a_mistake(adapter: str, said: str) -> None:
-    (found,) = mistakes(CHAIN.replace("${train.adapter}", adapter))
-    assert found.startswith("p.yaml:10 merge.adapter: ")
-    assert said in found
+def test_a_reference_that_leads_nowhere_is_a_mistake(adapter: str, message: str) -> None:
+    (line,) = mistakes(CHAIN.replace("${train.adapter}", adapter))
+    assert line.startswith("p.yaml:10 merge.adapter: ")
+    assert message in line
 
 
-def test_what_a_training_makes_follows_its_tuner() -> None:
+def test_the_outputs_of_a_training_follow_from_its_tuner() -> None:
     content = CHAIN.replace("  dataset: d.jsonl\n", "  dataset: d.jsonl\n  tuner_type: full\n")
-    (found,) = mistakes(content)
-    assert "train (task: train) has no output adapter; it has ${train.model}" in found
+    (line,) = mistakes(content)
+    assert "train (task: train) has no output adapter; it has ${train.model}" in line
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("- name: merge\n  task", "- task", "p.yaml:8 steps[2]: name: is required"),
         ("name: merge", "name: train", "p.yaml:8 name: train names two steps (the first at p.y"),
         ("name: merge", "name: a b", "p.yaml:8 name: should be up to 40 letters"),
         ("  task: merge\n", "", "p.yaml:8 merge.task: is required: one of train"),
-        ("task: merge", "task: pipeline", "p.yaml:9 merge.task: a pipeline cannot be"),
-        (
-            "  task: merge\n",
-            "  task: merge\n  output_dir: x\n",
-            "p.yaml:10 merge.output_dir: the",
-        ),
+        ("task: merge", "task: pipeline", "p.yaml:9 merge.task: a pipeline has no pipelines"),
+        ("  task: merge\n", "  task: merge\n  output_dir: x\n", "p.yaml:10 merge.output_dir: a st"),
     ],
 )
-def test_names_tasks_and_folders_of_steps_are_looked_at(old: str, new: str, said: str) -> None:
-    found = mistakes(CHAIN.replace(old, new, 1))
-    assert any(line.startswith(said) for line in found), found
+def test_names_tasks_and_folders_of_steps_are_checked(old: str, new: str, message: str) -> None:
+    lines = mistakes(CHAIN.replace(old, new, 1))
+    assert any(line.startswith(message) for line in lines), lines
 
 
 @pytest.mark.parametrize("steps", ["steps: 3", "steps: []", "steps:\n- a\n- b", "steps: {a: 1}"])
@@ -154,8 +150,8 @@ def test_steps_are_required() -> None:
 
 
 def test_the_command_line_addresses_a_step() -> None:
-    assert of(CHAIN, "train", "train.learning_rate=1e-5").learning_rate == 1e-5
-    assert of(CHAIN, "train", "train.lora_r=3").lora_rank == 3
+    assert config_of(CHAIN, "train", "train.learning_rate=1e-5").learning_rate == 1e-5
+    assert config_of(CHAIN, "train", "train.lora_r=3").lora_rank == 3
     assert pipeline(CHAIN, "output_dir=here").output_dir == "here"
 
 
@@ -168,8 +164,8 @@ def test_a_wrong_address_or_value_names_itself() -> None:
 
 def test_blocks_may_share_settings() -> None:
     content = (
-        "task: pipeline\nsteps:\n- &one\n  name: a\n  task: train\n  model: m\n  dataset: d\n"
-        "  seed: 5\n- <<: *one\n  name: b\n  model: n\n"
+        "task: pipeline\nsteps:\n- &shared\n  name: a\n  task: train\n  model: m\n  dataset: d\n"
+        "  seed: 5\n- <<: *shared\n  name: b\n  model: n\n"
     )
     config = of(content, "b")
     assert (config.model, config.dataset, config.seed) == ("n", "d", 5)
@@ -184,7 +180,7 @@ def test_writing_and_reading_gives_the_same_pipeline(settled: bool) -> None:
     assert read(write(config, header=["a"], reasons={"train.seed": "so"})).config == config
 
 
-def test_what_was_asked_is_written_alone() -> None:
+def test_only_the_settings_of_the_user_are_written() -> None:
     loaded = read(CHAIN, "train.seed=3")
     again = yaml.safe_load(write(loaded.config, keys=loaded.asked))
     assert again["steps"][0] == {
@@ -192,7 +188,7 @@ def test_what_was_asked_is_written_alone() -> None:
     }  # fmt: skip
 
 
-def test_the_schema_says_what_the_reader_does() -> None:
+def test_the_schema_agrees_with_the_reader() -> None:
     valid = jsonschema.Draft202012Validator(schema_of("pipeline")).is_valid
     good = yaml.safe_load(CHAIN)
     good["steps"][0]["stage"] = "sft"
