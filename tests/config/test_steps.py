@@ -93,7 +93,8 @@ def test_names_of_other_tools_in_a_step_are_noted_with_their_line() -> None:
     content = CHAIN.replace(
         "  dataset: d.jsonl\n", "  dataset: d.jsonl\n  lora_r: 4\n  bf16: true\n"
     )
-    assert (of(content, "train").lora_rank, of(content, "train").dtype) == (4, "bfloat16")
+    config = config_of(content, "train")
+    assert (config.lora_rank, config.dtype) == (4, "bfloat16")
     assert read(content).notes[0] == "p.yaml:8 lora_r is read as lora_rank: 4"
 
 
@@ -167,7 +168,7 @@ def test_blocks_may_share_settings() -> None:
         "task: pipeline\nsteps:\n- &shared\n  name: a\n  task: train\n  model: m\n  dataset: d\n"
         "  seed: 5\n- <<: *shared\n  name: b\n  model: n\n"
     )
-    config = of(content, "b")
+    config = config_of(content, "b")
     assert (config.model, config.dataset, config.seed) == ("n", "d", 5)
 
 
