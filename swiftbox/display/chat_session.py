@@ -29,15 +29,21 @@ def converse(config: ChatConfig, *, message: str | None = None) -> int:
     from swiftbox.devices.probe import probe, without_torch
     from swiftbox.tasks.chat import require_answerers, with_absolute_paths
     from swiftbox.tasks.checks import ignored
-    from swiftbox.tasks.participants import answering, deployments, targets
+    from swiftbox.tasks.participants import (
+        connected_participants,
+        participant_sources,
+        required_deployments,
+    )
 
     config = with_absolute_paths(config)
     require_answerers(config, ignored)
-    local = deployments(config, targets(config))
+    local = required_deployments(config, participant_sources(config))
     machine = probe(Path.cwd()) if local else without_torch(Path.cwd(), "")
     folder = home() / "chats" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     start = ServerStart([str(deployment.model) for deployment in local])
-    with answering(config, folder, machine, stop=threading.Event(), on_event=start.event) as sides:
+    with connected_participants(
+        config, folder, machine, stop=threading.Event(), on_event=start.event
+    ) as sides:
         start.ready()
         prompt = message or (config.prompt if isinstance(config.prompt, str) else None)
         system, limit = config.system or "", config.max_tokens

@@ -1,4 +1,4 @@
-"""task: chat. Prompts of a YAML are asked and their answers kept; the terminal's chat is a verb."""
+"""task: chat. Ask the prompts of a YAML and record the answers; `swiftbox chat` is interactive."""
 
 from __future__ import annotations
 
@@ -23,69 +23,76 @@ from swiftbox.runs.stop import STOP
 from swiftbox.serving.talking import Side, together
 from swiftbox.tasks import deploy
 from swiftbox.tasks.checks import OnRemark, absolute
-from swiftbox.tasks.participants import BASE_WORD, answering, deployments, targets
+from swiftbox.tasks.participants import (
+    BASE_WORD,
+    connected_participants,
+    participant_sources,
+    required_deployments,
+)
 from swiftbox.tasks.task import Output, Resolved, Task
 
 ANSWERS = "answers.json"
-"""In the run folder: what was asked, and what each side answered."""
+"""In the run folder: the prompts, and the answer of each participant."""
 
 
-def resolve(config: ChatConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - as every task
-    """Leave it as it is: the servers it needs settle themselves when they are started."""
+def resolve(config: ChatConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - the signature of every task
+    """Return the config unchanged: the servers that it needs are settled when they start."""
     return Resolved(config, (), 1, {})
 
 
 def with_absolute_paths(config: ChatConfig) -> ChatConfig:
-    """Name the folders, so that the record stands for itself."""
+    """Make the folders absolute, so that the record is complete."""
     changes = {}
     for key in ("model", "adapter", "compare"):
         name = getattr(config, key)
         at_endpoint = key == "model" and config.endpoint is not None
         if name and name != BASE_WORD and not at_endpoint and "://" not in name:
-            found = find_folder(name)
-            # A deployment has a folder and no model in it: it is talked to at its address.
-            changes[key] = str(found) if found is not None and found.is_dir() else absolute(name)
+            folder = find_folder(name)
+            # The folder of a deployment has no model: requests go to its address.
+            is_folder = folder is not None and folder.is_dir()
+            changes[key] = str(folder) if is_folder else absolute(name)
     return config.model_copy(update=changes)
 
 
 def check(config: ChatConfig, on_remark: OnRemark) -> None:
-    """Raise UserError where nothing is asked, or who is to answer cannot be had."""
+    """Raise UserError without a prompt, or for a participant that cannot be started."""
     if config.prompt is None:
         raise ConfigError(
-            text("prompt: nothing to ask", "prompt：没有要问的内容"),
+            text("prompt: required", "prompt：必填"),
             hint=text(
-                "give prompt=..., or chat at a terminal: swiftbox chat FILE.yaml",
+                "set prompt=..., or chat in a terminal: swiftbox chat FILE.yaml",
                 "请设 prompt=...，或在终端对话：swiftbox chat FILE.yaml",
             ),
         )
-    if not any(references_in(config.model_dump())):  # else they are looked at when they are there
+    if not any(references_in(config.model_dump())):  # else they are checked once they exist
         require_answerers(config, on_remark)
 
 
 def require_answerers(config: ChatConfig, on_remark: OnRemark) -> None:
     """Raise UserError for a model or adapter that cannot be served."""
-    for one in deployments(config, targets(config)):
-        deploy.check(deploy.with_absolute_paths(one), on_remark)
+    for deployment in required_deployments(config, participant_sources(config)):
+        deploy.check(deploy.with_absolute_paths(deployment), on_remark)
 
 
 def run(config: ChatConfig, folder: Path, emit: Emit) -> Path | None:
-    """Ask each prompt of all sides and keep the answers; go on after those that are there."""
+    """Ask every participant each prompt that has no recorded answer yet."""
     began = time.monotonic()
     machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
     prompts = as_list(config.prompt)
-    found: list[dict[str, Any]] = read_json(folder / ANSWERS).get("answers") or []
-    STOP.can_save.set()  # what was answered is kept
-    emit(events.STAGE, name="model", detail=", ".join(one.name for one in targets(config)))
-    with answering(config, folder, machine, stop=STOP.requested) as sides:
-        for prompt in prompts[len(found) :]:
-            told = ask(sides, config, prompt, STOP.requested)
+    answered: list[dict[str, Any]] = read_json(folder / ANSWERS).get("answers") or []
+    STOP.can_save.set()  # each answer is recorded as it comes
+    names = [source.name for source in participant_sources(config)]
+    emit(events.STAGE, name="model", detail=", ".join(names))
+    with connected_participants(config, folder, machine, stop=STOP.requested) as sides:
+        for prompt in prompts[len(answered) :]:
+            answers = ask(sides, config, prompt, STOP.requested)
             if STOP.requested.is_set():
                 break
-            found.append({"prompt": prompt, "answers": told})
-            write_json(folder / ANSWERS, {"answers": found})
-            emit(events.ANSWER, prompt=prompt, answers=told)
-    if len(found) < len(prompts):
-        emit(events.STOPPED, step=None, answered=len(found))
+            answered.append({"prompt": prompt, "answers": answers})
+            write_json(folder / ANSWERS, {"answers": answered})
+            emit(events.ANSWER, prompt=prompt, answers=answers)
+    if len(answered) < len(prompts):
+        emit(events.STOPPED, step=None, answered=len(answered))
         return None
     seconds = round(time.monotonic() - began, 1)
     emit(events.DONE, seconds=seconds, answers=str(folder / ANSWERS))
@@ -95,29 +102,29 @@ def run(config: ChatConfig, folder: Path, emit: Emit) -> Path | None:
 def ask(
     sides: list[Side], config: ChatConfig, prompt: str, stop: threading.Event
 ) -> list[dict[str, Any]]:
-    """Return what each side answers; raise RunError for one that cannot."""
+    """Return the answer of each participant; raise RunError for one that fails."""
     messages = [{"role": "user", "content": prompt}]
     if config.system:
         messages.insert(0, {"role": "system", "content": config.system})
-    told = [{"name": one.name, "text": "", "finish": ""} for one in sides]
+    answers = [{"name": side.name, "text": "", "finish": ""} for side in sides]
     for piece in together(sides, [messages] * len(sides), config.max_tokens, stop):
         if piece.error:
             raise RunError(f"{sides[piece.side].name}: {piece.error}")
-        told[piece.side]["text"] += piece.text
-        told[piece.side]["finish"] = piece.finish
-    return told
+        answers[piece.side]["text"] += piece.text
+        answers[piece.side]["finish"] = piece.finish
+    return answers
 
 
 def run_name(config: ChatConfig) -> str:
-    """Name it by who answers."""
+    """Name a chat after its model or adapter."""
     name = str(config.adapter or config.model or "endpoint")
     folder = Path(name)
     name = folder.parent.name if folder.name == run_folder.MODEL else folder.name
     return f"chat-{name.lower()}"
 
 
-def outputs(config: ChatConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
-    """Name the answers."""
+def outputs(config: ChatConfig) -> Mapping[str, Output]:  # noqa: ARG001 - the signature of every task
+    """Return the output of a chat: the file of answers."""
     return {"answers": lambda folder: str(folder / ANSWERS)}
 
 

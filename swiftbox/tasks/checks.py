@@ -1,4 +1,4 @@
-"""What every task may look at before anything starts: the model's folder, and paths."""
+"""Checks that tasks share before a run starts: the model's folder, and paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OnRemark = Callable[[Finding], None]
 
 
 class NamesModel(Protocol):
-    """A config that says where a model comes from."""
+    """A config that names a model and where it comes from."""
 
     @property
     def hub(self) -> str:
@@ -29,11 +29,11 @@ class NamesModel(Protocol):
 
 
 def ignored(_finding: Finding) -> None:
-    """Do nothing with a remark."""
+    """Ignore a remark."""
 
 
 def absolute(name: str) -> str:
-    """Return an existing path, or that in front of #n, as absolute; anything else as it is."""
+    """Make an existing path absolute, also in front of `#n`; return anything else unchanged."""
     path, mark, count = name.rpartition("#")
     for head, tail in ((name, ""), (path, mark + count)):
         if head and Path(head).expanduser().exists():
@@ -41,15 +41,15 @@ def absolute(name: str) -> str:
     return name
 
 
-def inspected(name: str, config: NamesModel, on_remark: OnRemark) -> Inspection | None:
-    """Look at the model's folder, or at its row in the catalogue while it is on the hub.
+def inspect_model(name: str, config: NamesModel, on_remark: OnRemark) -> Inspection | None:
+    """Inspect the model's folder, or check its row in the catalogue if it is not here.
 
-    What an earlier step of a pipeline makes is looked at when it is there.
+    A model that an earlier step of a pipeline makes is inspect_model once it exists.
     """
     folder = locate(name, key="model", hub=config.hub)
     if folder is None:
-        found = of_name(name, trust_remote_code=config.trust_remote_code)
-        report("model", found, on_remark)
+        findings = of_name(name, trust_remote_code=config.trust_remote_code)
+        report("model", findings, on_remark)
         return None
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise ConfigError(
@@ -62,25 +62,28 @@ def inspected(name: str, config: NamesModel, on_remark: OnRemark) -> Inspection 
     return inspect(folder)
 
 
-def sound(config: NamesModel, seen: Inspection, on_remark: OnRemark) -> None:
-    """Raise ConfigError for what keeps the model from being loaded; remark on the rest."""
-    found = [one for one in seen.findings if one.about not in ("template", "code")]
-    code = seen.about("code")
+def require_loadable(config: NamesModel, inspection: Inspection, on_remark: OnRemark) -> None:
+    """Raise ConfigError for findings that prevent loading the model; remark on the others."""
+    findings = [row for row in inspection.findings if row.about not in ("template", "code")]
+    code = inspection.about("code")
     if code is not None and not config.trust_remote_code:
         refused = code.level != NOTE
-        found.append(replace(code, level=ERROR if refused else NOTE, hint=code.hint * refused))
-    report("model", found, on_remark)
+        findings.append(replace(code, level=ERROR if refused else NOTE, hint=code.hint * refused))
+    report("model", findings, on_remark)
 
 
 def report(key: str, findings: Iterable[Finding], on_remark: OnRemark) -> None:
-    """Raise the errors as one; hand the others on."""
-    found = list(findings)
-    for one in found:
-        if one.level != ERROR:
-            on_remark(one)
-    errors = [one for one in found if one.level == ERROR]
+    """Raise the errors among the findings as one; pass on the others."""
+    errors: list[Finding] = []
+    for finding in findings:
+        if finding.level == ERROR:
+            errors.append(finding)
+        else:
+            on_remark(finding)
     if errors:
         raise ConfigError(
-            "\n".join(text(f"{key}: {one.message}", f"{key}：{one.message}") for one in errors),
-            hint="\n".join(dict.fromkeys(one.hint for one in errors if one.hint)),
+            "\n".join(
+                text(f"{key}: {error.message}", f"{key}：{error.message}") for error in errors
+            ),
+            hint="\n".join(dict.fromkeys(error.hint for error in errors if error.hint)),
         )

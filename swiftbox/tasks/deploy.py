@@ -1,4 +1,4 @@
-"""task: deploy. A model and its adapters behind an OpenAI-compatible address, until stopped."""
+"""task: deploy. Serve a model and its adapters over an OpenAI-compatible API until stopped."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.serving.starting import Start, carry_out
-from swiftbox.tasks.checks import OnRemark, inspected, sound
+from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 
 def resolve(config: DeployConfig, machine: Machine) -> Resolved:
-    """Settle engine and number type; refuse an address that others reach without a key."""
+    """Settle engine and dtype; raise ConfigError for a public address without an API key."""
     _require_key_named(config)
     engine = _engine(config, machine)
     dtype = choices.choose_dtype(machine, config.dtype)
@@ -50,8 +50,8 @@ def _require_key_named(config: DeployConfig) -> None:
     if config.api_key_env is None and not is_loopback(config.host):
         raise ConfigError(
             text(
-                f"host: {config.host} can be reached by others, and no api_key_env is set",
-                f"host：{config.host} 可被他人访问，但未设 api_key_env",
+                f"host: {config.host} is reachable from other machines, and api_key_env is not set",
+                f"host：{config.host} 可从其他机器访问，但未设 api_key_env",
             ),
             hint=text(
                 "export SWIFTBOX_API_KEY=... and set api_key_env: SWIFTBOX_API_KEY, "
@@ -63,22 +63,22 @@ def _require_key_named(config: DeployConfig) -> None:
 
 
 def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
-    """Choose vLLM where the backend's row has it without reserve and it is installed."""
+    """Choose vLLM if it is installed and fully supported on this backend."""
     if config.engine == "builtin":
-        return choices.Choice("builtin", text("asked for", "按要求"))
+        return choices.Choice("builtin", text("requested", "按要求"))
     cell = BACKENDS[machine.backend].cell(ENGINES["vllm"])
-    lacking = choices.lacks(machine, ENGINES["vllm"])
-    here = "vllm" in machine.versions
+    unsupported = choices.lacks(machine, ENGINES["vllm"])
+    installed = "vllm" in machine.versions
     if config.engine == "vllm":
-        why = lacking or ("" if here else engine_named("vllm").refusal(machine.backend))
+        why = unsupported or ("" if installed else engine_named("vllm").refusal(machine.backend))
         if why:
             raise MachineError(
                 f"engine: vllm: {why}", hint=text("set engine: auto", "设 engine: auto")
             )
-        return choices.Choice("vllm", text("asked for", "按要求"))
-    if lacking or cell.supported != "yes":
-        return choices.Choice("builtin", f"vllm: {lacking or cell.reason()}")
-    if not here:
+        return choices.Choice("vllm", text("requested", "按要求"))
+    if unsupported or cell.supported != "yes":
+        return choices.Choice("builtin", f"vllm: {unsupported or cell.reason()}")
+    if not installed:
         why = text(
             "vllm is not installed (`swiftbox engines install vllm`, or engine: vllm)",
             "未安装 vllm（`swiftbox engines install vllm`，或设 engine: vllm）",
@@ -88,57 +88,59 @@ def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
 
 
 def engines(config: DeployConfig, machine: Machine) -> tuple[str, ...]:
-    """Name vllm where it is what serves, unless it stands in our own environment."""
+    """Return vllm if it serves and is not installed in our own environment."""
     return ("vllm",) if config.engine == "vllm" and "vllm" not in machine.versions else ()
 
 
 def _require_devices(config: DeployConfig, engine: str, machine: Machine) -> None:
-    wanted = config.tensor_parallel_size
-    if wanted > 1 and engine == "builtin":
+    size = config.tensor_parallel_size
+    if size > 1 and engine == "builtin":
         raise MachineError(
             text(
-                f"tensor_parallel_size: {wanted}: the builtin server uses one device",
-                f"tensor_parallel_size：{wanted}：内置服务只使用一个设备",
+                f"tensor_parallel_size: {size}: the builtin server uses one device",
+                f"tensor_parallel_size：{size}：内置服务只使用一个设备",
             ),
             hint=text("set tensor_parallel_size: 1", "设 tensor_parallel_size: 1"),
         )
-    if wanted > max(1, len(machine.devices)):
+    if size > max(1, len(machine.devices)):
         raise MachineError(
             text(
-                f"tensor_parallel_size: {wanted}, but there are {len(machine.devices)} devices",
-                f"tensor_parallel_size：{wanted}，但只有 {len(machine.devices)} 个设备",
+                f"tensor_parallel_size: {size}, but there are {len(machine.devices)} devices",
+                f"tensor_parallel_size：{size}，但只有 {len(machine.devices)} 个设备",
             )
         )
 
 
 def named_adapters(config: DeployConfig) -> dict[str, str]:
-    """Return the adapters by the names they are served under; raise ConfigError for a clash."""
-    found = dict(config.adapters or {})
-    for one in as_list(config.adapter or []):
-        name = short_name(one)
-        if name in found:
+    """Return the adapters by served name; raise ConfigError if two have the same name."""
+    adapters = dict(config.adapters or {})
+    for adapter in as_list(config.adapter or []):
+        name = short_name(adapter)
+        if name in adapters:
             raise ConfigError(
-                text(f"adapter: two are named {name}", f"adapter：有两个名为 {name}"),
+                text(
+                    f"adapter: two adapters are named {name}", f"adapter：有两个适配器名为 {name}"
+                ),
                 hint=text("name them: adapters: {a: ..., b: ...}", "请命名：adapters: {a: ...}"),
             )
-        found[name] = one
-    if served_name(config) in found:
+        adapters[name] = adapter
+    if served_name(config) in adapters:
         raise ConfigError(
             text(
-                f"served_model_name: {served_name(config)} is the name of an adapter too",
+                f"served_model_name: {served_name(config)} is also the name of an adapter",
                 f"served_model_name：{served_name(config)} 与适配器重名",
             )
         )
-    return found
+    return adapters
 
 
 def served_name(config: DeployConfig) -> str:
-    """Return what requests call the model."""
+    """Return the name of the model in requests."""
     return config.served_model_name or short_name(config.model or "")
 
 
-def _looked(config: DeployConfig) -> dict[str, Adapter]:
-    """Look at the adapters that are here; raise ConfigError for one that is none."""
+def _local_adapters(config: DeployConfig) -> dict[str, Adapter]:
+    """Return the adapters on this machine; raise ConfigError for a folder that is not one."""
     adapters = {
         name: locate_adapter(path, key="adapters", hub=config.hub)
         for name, path in (config.adapters or {}).items()
@@ -149,8 +151,8 @@ def _looked(config: DeployConfig) -> dict[str, Adapter]:
 
 
 def with_absolute_paths(config: DeployConfig) -> DeployConfig:
-    """Name the folders of model and adapters, so that the record stands for itself."""
-    looked = _looked(config)
+    """Make the folders of model and adapters absolute, so that the record is complete."""
+    local = _local_adapters(config)
     changes: dict[str, Any] = {}
     if config.adapter is not None:
         names = [str(find_folder(name) or name) for name in as_list(config.adapter)]
@@ -159,12 +161,12 @@ def with_absolute_paths(config: DeployConfig) -> DeployConfig:
         changes["adapters"] = {
             name: str(find_folder(path) or path) for name, path in config.adapters.items()
         }
-    if config.model is None and looked:
-        base = base_of(next(iter(looked.values())))
+    if config.model is None and local:
+        base = base_of(next(iter(local.values())))
         changes |= {"model": base.name, "hub": base.hub or config.hub}
         changes["revision"] = config.revision or base.revision
     model = changes.get("model", config.model)
-    if is_reference(model) or (model is None and _are_to_be_made(config)):
+    if is_reference(model) or (model is None and _has_references(config)):
         return config.model_copy(update=changes)
     if model is None:
         raise ConfigError(
@@ -180,45 +182,46 @@ def with_absolute_paths(config: DeployConfig) -> DeployConfig:
     return config.model_copy(update=changes)
 
 
-def _are_to_be_made(config: DeployConfig) -> bool:
-    named = [*as_list(config.adapter or []), *(config.adapters or {}).values()]
-    return any(map(is_reference, named))
+def _has_references(config: DeployConfig) -> bool:
+    """Tell whether an earlier step of a pipeline makes an adapter."""
+    adapters = [*as_list(config.adapter or []), *(config.adapters or {}).values()]
+    return any(map(is_reference, adapters))
 
 
 def check(config: DeployConfig, on_remark: OnRemark) -> None:
-    """Raise UserError for a model that cannot be served, and an address that cannot be had."""
-    seen = inspected(config.model, config, on_remark) if config.model else None
-    if seen is not None:
-        sound(config, seen, on_remark)
-        _require_loader(config, seen)
+    """Raise UserError for a model that cannot be served, or an address that is not free."""
+    inspection = inspect_model(config.model, config, on_remark) if config.model else None
+    if inspection is not None:
+        require_loadable(config, inspection, on_remark)
+        _require_loader(config, inspection)
     require_deployable(config)
 
 
-def _require_loader(config: DeployConfig, seen: Inspection) -> None:
-    """Raise ConfigError for quantized weights that the builtin server could not load."""
-    package = loader_missing(seen.config) if config.engine == "builtin" else ""
+def _require_loader(config: DeployConfig, inspection: Inspection) -> None:
+    """Raise ConfigError for quantized weights that the builtin server cannot load."""
+    package = loader_missing(inspection.config) if config.engine == "builtin" else ""
     if package:
-        cure = text(
+        alternative = text(
             "set engine: vllm, or quantize with method: bnb",
             "设 engine: vllm，或以 method: bnb 量化",
         )
         raise ConfigError(
             text(
-                f"model: {seen.folder}: the builtin server needs {package} to load its quantized "
-                "weights, and it is not installed",
-                f"model：{seen.folder}：内置服务加载其量化权重需要 {package}，尚未安装",
+                f"model: {inspection.folder}: the builtin server needs {package} to load its "
+                "quantized weights, and it is not installed",
+                f"model：{inspection.folder}：内置服务加载其量化权重需要 {package}，尚未安装",
             ),
-            hint=f"pip install {package}" if package == "bitsandbytes" else cure,
+            hint=f"pip install {package}" if package == "bitsandbytes" else alternative,
         )
 
 
 def require_deployable(config: DeployConfig) -> None:
-    """Raise UserError for what is known to be wrong before anything is fetched or loaded."""
+    """Raise UserError for every problem that is known before anything is fetched or loaded."""
     _require_key_named(config)
     key_of(config, os.environ)
     named_adapters(config)
-    for one in _looked(config).values():
-        require_named(one, config.model or "")
+    for adapter in _local_adapters(config).values():
+        require_named(adapter, config.model or "")
     if config.port:
         from swiftbox.serving.address import bound
 
@@ -226,14 +229,14 @@ def require_deployable(config: DeployConfig) -> None:
 
 
 def key_of(config: DeployConfig, environment: Mapping[str, str]) -> str | None:
-    """Return the API key; raise ConfigError when the variable that should hold it is empty."""
+    """Return the API key; raise ConfigError if its environment variable is empty."""
     if config.api_key_env is None:
         return None
     key = environment.get(config.api_key_env, "")
     if not key.strip():
         raise ConfigError(
             text(
-                f"api_key_env: {config.api_key_env} is not set, or empty",
+                f"api_key_env: {config.api_key_env} is not set or empty",
                 f"api_key_env：{config.api_key_env} 未设置或为空",
             ),
             hint=f"export {config.api_key_env}=...",
@@ -242,7 +245,7 @@ def key_of(config: DeployConfig, environment: Mapping[str, str]) -> str | None:
 
 
 def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
-    """Serve until stopped; a deployment has no other end."""
+    """Serve until stopped; a deployment never ends by itself."""
     began = time.monotonic()
     key = key_of(config, os.environ)
     emit(events.STAGE, name="fetch", detail=config.model)
@@ -253,18 +256,18 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
         name: fetch_model(path, hub=config.hub, revision=None, emit=emit, key="adapter").folder
         for name, path in named_adapters(config).items()
     }
-    found = {
+    inputs = {
         "model": str(fetched.folder),
         "revision": fetched.commit or config.revision,
-        "adapters": {name: str(one) for name, one in adapters.items()},
+        "adapters": {name: str(path) for name, path in adapters.items()},
     }
-    write_json(folder / run_folder.INPUTS, found)
-    emit(events.INPUTS, **found)
+    write_json(folder / run_folder.INPUTS, inputs)
+    emit(events.INPUTS, **inputs)
     emit(events.STAGE, name="model", detail=config.model)
 
-    def started(url: str, **said: Any) -> None:
+    def started(url: str, **details: Any) -> None:
         models = [served_name(config), *adapters]
-        emit(events.SERVING, url=url, engine=config.engine, models=models, **said)
+        emit(events.SERVING, url=url, engine=config.engine, models=models, **details)
         run_folder.update_state(folder, url=url)
 
     name = served_name(config)
@@ -275,14 +278,14 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
 
 
 def run_name(config: DeployConfig) -> str:
-    """Name a deployment by what it serves."""
+    """Name a deployment after its model or adapter."""
     names = [config.model, *as_list(config.adapter or []), *(config.adapters or {})]
-    first = next((short_name(str(one)) for one in names if one), "model")
+    first = next((short_name(str(name)) for name in names if name), "model")
     return f"deploy-{first.rpartition('/')[2].lower()}"
 
 
-def outputs(config: DeployConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
-    """Name the address."""
+def outputs(config: DeployConfig) -> Mapping[str, Output]:  # noqa: ARG001 - the signature of every task
+    """Return the output of a deployment: its address."""
     return {"url": lambda folder: str(read_json(folder / run_folder.STATE)["url"])}
 
 

@@ -1,4 +1,4 @@
-"""task: download. Models and datasets as a queue: what fails does not stop what follows."""
+"""task: download. Fetch a queue of models and datasets; a failure does not stop the rest."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from swiftbox.tasks.checks import OnRemark, absolute
 from swiftbox.tasks.task import Output, Resolved, Task
 
 
-def resolve(config: DownloadConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - as every task
-    """Take the config as it is: nothing of a download depends on the devices."""
+def resolve(config: DownloadConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - the signature of every task
+    """Check the names; a download does not depend on the machine."""
     list(queue(config))
     return Resolved(config, (), 1, {})
 
 
 def queue(config: DownloadConfig) -> Iterator[Wanted]:
-    """Yield what is to be fetched; raise HubError for a name that is none."""
+    """Yield a request per model and dataset; raise HubError for an invalid name."""
     names: list[tuple[Kind, str]] = [
         *(("model", str(name)) for name in as_list(config.model or [])),
         *(("dataset", str(name)) for name in as_list(config.dataset or [])),
     ]
     for kind, name in names:
         if is_reference(name):
-            continue  # an earlier step of a pipeline has yet to make it
+            continue  # made by an earlier step of a pipeline
         into = Path(config.local_dir).expanduser() if config.local_dir else None
         if into is not None and len(names) > 1:
             into = into / Path(name).name if config.hub == "local" else into / name.split(":")[0]
@@ -64,100 +64,107 @@ def queue(config: DownloadConfig) -> Iterator[Wanted]:
 def _ignored(config: DownloadConfig) -> tuple[str, ...] | None:
     if config.ignore_patterns is None:
         return None
-    return tuple(one for one in as_list(config.ignore_patterns) if one != "none")
+    return tuple(pattern for pattern in as_list(config.ignore_patterns) if pattern != "none")
 
 
 def check(config: DownloadConfig, on_remark: OnRemark) -> None:
-    """Say how much room it takes; raise HubError for a folder to copy that cannot be copied."""
+    """Report the disk space needed; raise HubError for a local folder that cannot be copied."""
     models, datasets = (
-        [str(one) for one in as_list(names or [])] for names in (config.model, config.dataset)
+        [str(name) for name in as_list(names or [])] for names in (config.model, config.dataset)
     )
     if config.hub != "local":
         on_remark(expected(models, datasets, target_of(config.hub, config.local_dir)))
         return
-    for one in queue(config):
-        source, into = Path(one.id).resolve(), Path(one.local_dir or one.id).resolve()
+    for request in queue(config):
+        source = Path(request.id).resolve()
+        into = Path(request.local_dir or request.id).resolve()
         if not source.is_dir():
             raise HubError(
-                text(f"no folder {one.id}", f"目录 {one.id} 不存在"),
+                text(f"no folder {request.id}", f"目录 {request.id} 不存在"),
                 hint=text("hub: local copies folders of this machine", "hub: local 复制本机目录"),
             )
         if into.is_relative_to(source):
             raise HubError(
                 text(
-                    f"local_dir: {into} is inside {source}, which is to be copied",
+                    f"local_dir: {into} is inside {source}, the folder to copy",
                     f"local_dir：{into} 位于待复制的 {source} 之内",
                 ),
-                hint=text("choose a folder elsewhere", "请选择其他目录"),
+                hint=text("choose another folder", "请选择其他目录"),
             )
 
 
 def run(config: DownloadConfig, folder: Path, emit: Emit) -> Path | None:
-    """Fetch one after the other; raise HubError at the end for those that could not be had."""
+    """Fetch one after the other; raise HubError at the end for those that failed."""
     failures: list[HubError] = []
     began, fetched = time.monotonic(), 0
-    for one in queue(config):
-        emit(events.STAGE, name="fetch", detail=one.name, kind=one.kind)
+    for request in queue(config):
+        emit(events.STAGE, name="fetch", detail=request.name, kind=request.kind)
         try:
             with file_lock(
-                named_lock(f"{one.hub}-{one.kind}-{one.id}"), on_wait=waiting(one.name, emit)
+                named_lock(f"{request.hub}-{request.kind}-{request.id}"),
+                on_wait=waiting(request.name, emit),
             ):
-                found = download(one, emit)
+                result = download(request, emit)
         except HubError as error:
             failures.append(error)
             emit(
-                events.MISSED, what=one.name, kind=one.kind, message=error.message, hint=error.hint
+                events.MISSED,
+                what=request.name,
+                kind=request.kind,
+                message=error.message,
+                hint=error.hint,
             )
             continue
         fetched += 1
         emit(
             events.FETCHED,
-            what=one.name,
-            kind=one.kind,
-            path=str(found.folder),
-            files=found.files,
-            bytes=found.size_bytes,
-            fetched_bytes=found.fetched_bytes,
-            **({"from": asdict(found.origin)} if found.origin else {}),
+            what=request.name,
+            kind=request.kind,
+            path=str(result.folder),
+            files=result.files,
+            bytes=result.size_bytes,
+            fetched_bytes=result.fetched_bytes,
+            **({"from": asdict(result.origin)} if result.origin else {}),
         )
     if failures:
-        raise _together(failures, fetched)
+        raise _as_one(failures, fetched)
     emit(events.DONE, fetched=fetched, seconds=round(time.monotonic() - began, 2))
     return folder
 
 
-def _together(failures: list[HubError], fetched: int) -> HubError:
+def _as_one(failures: list[HubError], fetched: int) -> HubError:
     if len(failures) == 1 and not fetched:
         return failures[0]
     head = text(
         f"{len(failures)} of {len(failures) + fetched} could not be fetched",
         f"{len(failures) + fetched} 个中有 {len(failures)} 个未能获取",
     )
-    hints = dict.fromkeys(one.hint for one in failures if one.hint)
-    return HubError("\n".join([head, *(one.message for one in failures)]), hint="\n".join(hints))
+    hints = dict.fromkeys(failure.hint for failure in failures if failure.hint)
+    messages = [failure.message for failure in failures]
+    return HubError("\n".join([head, *messages]), hint="\n".join(hints))
 
 
 def with_absolute_paths(config: DownloadConfig) -> DownloadConfig:
-    """Make the folder to fetch into absolute, and what is copied from this machine."""
+    """Make the target folder and the local sources absolute."""
     changes: dict[str, Any] = {}
     if config.local_dir:
         changes["local_dir"] = str(Path(config.local_dir).expanduser().absolute())
     for key in ("model", "dataset") if config.hub == "local" else ():
         if names := getattr(config, key):
-            changes[key] = [absolute(str(one)) for one in as_list(names)]
+            changes[key] = [absolute(str(name)) for name in as_list(names)]
     return config.model_copy(update=changes)
 
 
 def run_name(config: DownloadConfig) -> str:
-    """Name a download by the first thing it fetches."""
+    """Name a download after the first repository that it fetches."""
     first = as_list(config.model or config.dataset)[0]
     return f"download-{Path(str(first)).name.lower()}"
 
 
 def outputs(config: DownloadConfig) -> Mapping[str, Output]:
-    """Name the folder of the model, and of the dataset, where there is one of the kind."""
-    asked = {"model": as_list(config.model or []), "dataset": as_list(config.dataset or [])}
-    return {kind: partial(_fetched, kind) for kind, names in asked.items() if len(names) == 1}
+    """Return the outputs of a download: the folder of its model or dataset, if it has only one."""
+    requested = {"model": as_list(config.model or []), "dataset": as_list(config.dataset or [])}
+    return {kind: partial(_fetched, kind) for kind, names in requested.items() if len(names) == 1}
 
 
 def _fetched(kind: str, folder: Path) -> str:
@@ -168,7 +175,7 @@ def _fetched(kind: str, folder: Path) -> str:
 
 
 def forecast(config: DownloadConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
-    """Tell the room that a model takes; None where its size is not known."""
+    """Estimate the disk space of a model; None if its size is unknown."""
     return Forecast(fetched_bytes(before.model)) if before.model is not None else None
 
 

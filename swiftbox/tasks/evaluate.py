@@ -1,4 +1,4 @@
-"""task: evaluate. Base, tuned and quantized asked the same questions, and what can be told."""
+"""task: evaluate. Score a base, its tuned and its quantized versions on the same questions."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ from swiftbox.runs.stop import STOP
 from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.task import Output, Resolved, Task
-from swiftbox.tasks.temporary_server import serving
+from swiftbox.tasks.temporary_server import temporary_server
 
 SERVERS = "servers"
-"""In the run folder: one run folder for each server."""
+"""In the run folder: one run folder per server."""
 
-WITH_CHOICES = ("ceval", "mmlu")
-"""Benchmarks whose rows we can read ourselves, and check before anything starts."""
+READABLE_BENCHMARKS = ("ceval", "mmlu")
+"""Benchmarks whose rows are checked before anything starts."""
 
 
 def resolve(config: EvaluateConfig, machine: Machine) -> Resolved:
-    """Settle engine and number type as a deployment's; refuse settings that exclude each other."""
+    """Settle engine and dtype as for a deployment; raise ConfigError for conflicting settings."""
     _require_one_source(config)
     if config.endpoint is not None:
         return Resolved(config, (), 1, {})
     served = Served(config.model or "", config.revision, ())
-    found = DEPLOY.resolve(server_config(config, served), machine)
-    settled = found.config.model_dump(include={"engine", "dtype"})
-    return Resolved(config.model_copy(update=settled), found.reasons, 1, found.env)
+    server = DEPLOY.resolve(server_config(config, served), machine)
+    settled = server.config.model_dump(include={"engine", "dtype"})
+    return Resolved(config.model_copy(update=settled), server.reasons, 1, server.env)
 
 
 def _require_one_source(config: EvaluateConfig) -> None:
@@ -65,27 +65,27 @@ def _require_one_source(config: EvaluateConfig) -> None:
     if config.endpoint is not None and weights:
         raise ConfigError(
             text(
-                f"endpoint: its models are asked, and {', '.join(weights)} names others",
-                f"endpoint：评测该服务上的模型，但 {', '.join(weights)} 指定了其他模型",
+                f"endpoint: scores the models of that server, but {', '.join(weights)} is set too",
+                f"endpoint：评测该服务上的模型，但同时设了 {', '.join(weights)}",
             ),
-            hint=text("leave one of them out", "请去掉其中之一"),
+            hint=text("remove one of them", "请去掉其中之一"),
         )
     if config.endpoint is not None and config.backend == "lm_eval":
         raise ConfigError(
-            text("backend: lm_eval wants the weights", "backend: lm_eval 需要模型权重"),
+            text("backend: lm_eval needs the weights", "backend: lm_eval 需要模型权重"),
             hint=text("set model: instead of endpoint:", "请设 model: 而不是 endpoint:"),
         )
     if (config.judge_endpoint is None) != (config.judge_model is None):
         raise ConfigError(
             text(
-                "judge_endpoint and judge_model belong together",
+                "judge_endpoint and judge_model must be set together",
                 "judge_endpoint 与 judge_model 须同时设置",
             )
         )
 
 
 def server_config(config: EvaluateConfig, served: Served) -> DeployConfig:
-    """Return the deployment of one set of weights with the adapters on it."""
+    """Return the deployment of a model with its adapters."""
     return DeployConfig(
         model=served.model or None,
         adapters=served.adapters or None,
@@ -95,7 +95,7 @@ def server_config(config: EvaluateConfig, served: Served) -> DeployConfig:
         trust_remote_code=config.trust_remote_code,
         dtype=config.dtype,
         engine=config.engine,
-        parity="warn",  # what it serves is what is measured, and differences are told
+        parity="warn",  # a difference from the trained model is reported, and does not stop it
         port=0,
         max_concurrency=config.batch_size,
         max_model_len=config.max_model_len,
@@ -104,42 +104,43 @@ def server_config(config: EvaluateConfig, served: Served) -> DeployConfig:
 
 
 def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
-    """Raise UserError for all that is known to be wrong before a model is loaded."""
-    asked = chosen(as_list(config.benchmarks), config.benchmark_dir)
+    """Raise UserError for every problem that is known before a model is loaded."""
+    benchmarks = chosen(as_list(config.benchmarks), config.benchmark_dir)
     engine = "endpoint" if config.endpoint else config.engine
     means = Means(config.backend, engine, config.judge_endpoint is not None)
-    report("benchmarks", findings(asked, means), on_remark)
-    for one in asked:
-        if one.folder is not None and (config.backend == "lm_eval" or one.row.name in WITH_CHOICES):
-            local_data.questions(one.folder)
+    report("benchmarks", findings(benchmarks, means), on_remark)
+    for benchmark in benchmarks:
+        readable = config.backend == "lm_eval" or benchmark.row.name in READABLE_BENCHMARKS
+        if benchmark.folder is not None and readable:
+            local_data.questions(benchmark.folder)
     endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env")
     if config.endpoint is not None:
         if not is_reference(config.endpoint):
             candidates(endpoint.asked_there(config, os.environ))
-    elif config.model is not None:  # else it is the base of an adapter that has yet to be made
-        who = candidates(config)
+    elif config.model is not None:  # else the base of an adapter that an earlier step makes
+        models = candidates(config)
         if config.backend == "lm_eval":
-            _require_whole(who)
-        for served in servers(who):
+            _require_unquantized(models)
+        for served in servers(models):
             DEPLOY.check(server_config(config, served), on_remark)
-    require_reachable(asked, config.hub)
+    require_reachable(benchmarks, config.hub)
 
 
-def _require_whole(who: Sequence[Candidate]) -> None:
+def _require_unquantized(models: Sequence[Candidate]) -> None:
     """Raise ConfigError for quantized weights, which the engine of lm_eval cannot read."""
-    found = [f"{one.name} ({quantized(one)})" for one in who if quantized(one)]
-    if found:
+    names = [f"{model.name} ({quantized(model)})" for model in models if quantized(model)]
+    if names:
         raise ConfigError(
             text(
-                f"backend: lm_eval reads no quantized weights: {', '.join(found)}",
-                f"backend: lm_eval 不能读取量化权重：{', '.join(found)}",
+                f"backend: lm_eval cannot read quantized weights: {', '.join(names)}",
+                f"backend: lm_eval 不能读取量化权重：{', '.join(names)}",
             ),
             hint=text("set backend: evalscope", "设 backend: evalscope"),
         )
 
 
 def engines(config: EvaluateConfig, machine: Machine) -> tuple[str, ...]:
-    """Return the engine that asks, and that which serves."""
+    """Return the engine that asks the questions, and the one that serves the model."""
     if config.endpoint is not None or config.backend == "lm_eval":
         return (config.backend,)
     served = DEPLOY.engines(server_config(config, Served("", None, ())), machine)
@@ -147,118 +148,126 @@ def engines(config: EvaluateConfig, machine: Machine) -> tuple[str, ...]:
 
 
 def run(config: EvaluateConfig, folder: Path, emit: Emit) -> Path | None:
-    """Ask everything that has no answer yet, then write the report; return the run folder."""
+    """Ask all questions without an answer, then write the report; return the run folder."""
     began = time.monotonic()
     config = with_absolute_paths(config)
     if config.endpoint is not None:
         config = endpoint.asked_there(config, os.environ)
-    asked = chosen(as_list(config.benchmarks), config.benchmark_dir)
-    who = candidates(config)
-    groups = _fetched(config, who, emit) if config.endpoint is None else [Served("", None, who)]
-    write_json(folder / run_folder.INPUTS, {"candidates": [vars(one) for one in who]})
-    every = jobs(who, asked, folder)
-    STOP.can_save.set()  # results are written whole, one by one: a stop loses no more than one
+    benchmarks = chosen(as_list(config.benchmarks), config.benchmark_dir)
+    models = candidates(config)
+    groups = [Served("", None, models)]
+    if config.endpoint is None:
+        groups = _fetch_models(config, models, emit)
+    write_json(folder / run_folder.INPUTS, {"candidates": [vars(model) for model in models]})
+    scores = jobs(models, benchmarks, folder)
+    STOP.can_save.set()  # results are written one by one: a stop loses at most one
     emit(
         events.EVALUATING,
-        candidates=[one.name for one in who],
-        benchmarks=[one.name for one in asked],
+        candidates=[model.name for model in models],
+        benchmarks=[benchmark.name for benchmark in benchmarks],
     )
     for served in groups:
-        todo = [one for one in every if one.candidate in served.candidates and not one.is_done]
-        if todo and not _asked(config, served, todo, folder, emit):
-            done = sum(one.is_done for one in every)
-            emit(events.STOPPED, step=None, scored=done, of=len(every))
+        open_jobs = [
+            job for job in scores if job.candidate in served.candidates and not job.is_done
+        ]
+        if open_jobs and not _score(config, served, open_jobs, folder, emit):
+            done = sum(job.is_done for job in scores)
+            emit(events.STOPPED, step=None, scored=done, of=len(scores))
             return None
     seconds = round(time.monotonic() - began, 1)
-    found = write_report(config, every, folder, seconds=seconds)
-    emit(events.REPORT, **found)
-    emit(events.DONE, seconds=seconds, report=str(folder / "report.html"), scored=len(every))
+    emit(events.REPORT, **write_report(config, scores, folder, seconds=seconds))
+    emit(events.DONE, seconds=seconds, report=str(folder / "report.html"), scored=len(scores))
     return folder
 
 
-def _fetched(config: EvaluateConfig, who: Sequence[Candidate], emit: Emit) -> list[Served]:
-    """Return the servers, with folders in the place of ids; candidates keep their names."""
-    here: dict[str, str] = {}
+def _fetch_models(config: EvaluateConfig, models: Sequence[Candidate], emit: Emit) -> list[Served]:
+    """Return the servers with local folders for ids; the candidates keep their names."""
+    folders: dict[str, str] = {}
 
     def fetch(name: str, revision: str | None) -> str:
-        if name not in here:
+        if name not in folders:
             emit(events.STAGE, name="fetch", detail=name)
             fetched = fetch_model(name, hub=config.hub, revision=revision, emit=emit)
-            here[name] = str(fetched.folder)
-        return here[name]
+            folders[name] = str(fetched.folder)
+        return folders[name]
 
     return [
         Served(
-            fetch(one.model, one.revision),
+            fetch(served.model, served.revision),
             None,
-            one.candidates,
-            {name: fetch(path, None) for name, path in one.adapters.items()},
+            served.candidates,
+            {name: fetch(path, None) for name, path in served.adapters.items()},
         )
-        for one in servers(tuple(who))
+        for served in servers(tuple(models))
     ]
 
 
-def _asked(
-    config: EvaluateConfig, served: Served, todo: Sequence[Job], folder: Path, emit: Emit
+def _score(
+    config: EvaluateConfig, served: Served, open_jobs: Sequence[Job], folder: Path, emit: Emit
 ) -> bool:
-    """Ask what one server answers; return False when a stop was asked for."""
+    """Score the candidates of one server; return False if a stop was requested."""
     machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
-    place = (
-        folder
-        / SERVERS
-        / (short_name(served.model) if served.model else "endpoint").replace("/", "-")
-    )
+    name = short_name(served.model) if served.model else "endpoint"
+    server_folder = folder / SERVERS / name.replace("/", "-")
     if config.backend == "lm_eval":
         device = BACKENDS[machine.backend].torch_device
         emit(events.STAGE, name="model", detail=served.model)
-        call = Call("lm_eval", tools.by_likelihood(config, served, todo, device), place)
-        return ask(call, todo, emit, server=None, stop=STOP.requested)
+        call = Call(
+            "lm_eval", tools.by_likelihood(config, served, open_jobs, device), server_folder
+        )
+        return ask(call, open_jobs, emit, server=None, stop=STOP.requested)
     if config.endpoint is not None:
-        call = _call(config, config.endpoint, todo, place)
+        call = _call(config, config.endpoint, open_jobs, server_folder)
         remote = endpoint.Remote(config.endpoint)
-        return ask(call, todo, emit, server=remote, stop=STOP.requested)
+        return ask(call, open_jobs, emit, server=remote, stop=STOP.requested)
     emit(events.STAGE, name="model", detail=served.model)
-    with serving(place, server_config(config, served), machine, stop=STOP.requested) as one:
-        if one is None:
+    deployment = server_config(config, served)
+    with temporary_server(server_folder, deployment, machine, stop=STOP.requested) as server:
+        if server is None:
             return False
-        said = [a for a in run_folder.read_events(place)[0] if a.get("event") == events.PARITY]
-        if said:
-            emit(events.PARITY, models=said[-1]["models"])
-        emit(events.SERVED, url=one.url, models=list(one.models), engine=config.engine)
-        call = _call(config, endpoint.base_of(one.url), todo, place)
-        return ask(call, todo, emit, server=one.running, stop=STOP.requested)
+        records = run_folder.read_events(server_folder)[0]
+        comparisons = [record for record in records if record.get("event") == events.PARITY]
+        if comparisons:
+            emit(events.PARITY, models=comparisons[-1]["models"])
+        emit(events.SERVED, url=server.url, models=list(server.models), engine=config.engine)
+        call = _call(config, endpoint.base_of(server.url), open_jobs, server_folder)
+        return ask(call, open_jobs, emit, server=server.run, stop=STOP.requested)
 
 
-def _call(config: EvaluateConfig, address: str, todo: Sequence[Job], place: Path) -> Call:
+def _call(
+    config: EvaluateConfig, address: str, open_jobs: Sequence[Job], server_folder: Path
+) -> Call:
     keys = {
         tools.KEY: endpoint.key_of(config.api_key_env, os.environ, "api_key_env"),
         tools.JUDGE_KEY: endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env"),
     }
     env = {name: key for name, key in keys.items() if key}
-    return Call("evalscope", tools.by_answers(config, address, todo), place, env | _no_proxy())
+    return Call(
+        "evalscope", tools.by_answers(config, address, open_jobs), server_folder, env | _no_proxy()
+    )
 
 
 def _no_proxy() -> dict[str, str]:
-    """Keep requests to this machine off a proxy, whatever else goes through it."""
-    names = [one for one in os.environ.get("NO_PROXY", "").split(",") if one]
+    """Exclude this machine from a proxy that the environment sets."""
+    names = [name for name in os.environ.get("NO_PROXY", "").split(",") if name]
     local = ",".join(dict.fromkeys([*names, "127.0.0.1", "localhost"]))
     return {"NO_PROXY": local, "no_proxy": local}
 
 
 def run_name(config: EvaluateConfig) -> str:
-    """Name an evaluation by its adapter, or by its model."""
-    named = [*as_list(config.adapter or []), config.model, config.endpoint]
-    first = next((str(one) for one in named if one), "models")
+    """Name an evaluation after its adapter, model or endpoint."""
+    sources = [*as_list(config.adapter or []), config.model, config.endpoint]
+    first = next((str(source) for source in sources if source), "models")
     return f"evaluate-{short_name(first).rpartition('/')[2].lower()}"
 
 
-def outputs(config: EvaluateConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
-    """Name the report."""
+def outputs(config: EvaluateConfig) -> Mapping[str, Output]:  # noqa: ARG001 - the signature of every task
+    """Return the output of an evaluation: the report."""
     return {"report": lambda folder: str(folder / "report.html")}
 
 
 def forecast(config: EvaluateConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
-    """Tell what the server takes that answers; the questions are small."""
+    """Estimate the memory of the server that answers; the questions are small."""
     context = config.max_model_len or 4096
     return of_shape(
         before,

@@ -1,4 +1,4 @@
-"""task: merge. Adapters into their base: exact, checked, written whole or not at all."""
+"""task: merge. Merge adapters into their base; the result is checked, or not written at all."""
 
 from __future__ import annotations
 
@@ -29,49 +29,49 @@ from swiftbox.models.merge_checks import (
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
-from swiftbox.tasks.checks import OnRemark, inspected, sound
+from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 RECORD = "merge.json"
-"""In the run folder: what was checked, and by how much the results differ."""
+"""In the run folder: the checks of the merge, and the measured differences."""
 
 
-def resolve(config: MergeConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - as every task
-    """Settle `auto`; a merge is done on the processor and is the same on every machine."""
+def resolve(config: MergeConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - the signature of every task
+    """Settle `auto`; a merge runs on the CPU and gives the same result on every machine."""
     reasons: list[Reason] = []
     settled: dict[str, Any] = {}
     if config.merge_base == "auto":
         settled["merge_base"] = "full"
         why = text(
-            "the base it will be served on; an NF4 adapter's own base is compared with it",
+            "the base that will be served; an NF4 adapter is also compared with its own base",
             "部署时使用的基座；若适配器在 NF4 上训练，会与其训练基座比较",
         )
         reasons.append(Reason("merge_base", "full", why))
     if config.dtype == "auto":
         settled["dtype"] = "stored"
-        why = text("each weight as the base has it", "与基座中各权重相同")
+        why = text("the dtype of each weight in the base", "与基座中各权重相同")
         reasons.append(Reason("dtype", "stored", why))
     return Resolved(config.model_copy(update=settled), tuple(reasons), 1, {})
 
 
-def adapters_here(config: MergeConfig) -> list[Adapter | None]:
-    """Look at the adapters; None for one that is still on a hub, or to be made.
+def local_adapters(config: MergeConfig) -> list[Adapter | None]:
+    """Return the adapters; None for one on a hub, or made by an earlier step of a pipeline.
 
-    Raises UserError for one that is not there or cannot be merged.
+    Raises UserError for one that does not exist or cannot be merged.
     """
     return [locate_adapter(name, hub=config.hub) for name in as_list(config.adapter)]
 
 
 def with_absolute_paths(config: MergeConfig) -> MergeConfig:
-    """Name the folders of adapters and base, so that the record stands for itself."""
-    found = adapters_here(config)
+    """Make the folders of adapters and base absolute, so that the record is complete."""
+    adapters = local_adapters(config)
     names = [
         str(adapter.folder) if adapter else name
-        for adapter, name in zip(found, as_list(config.adapter), strict=True)
+        for adapter, name in zip(adapters, as_list(config.adapter), strict=True)
     ]
     changes: dict[str, Any] = {"adapter": names if isinstance(config.adapter, list) else names[0]}
-    if config.model is None and found[0] is not None:
-        base = base_of(found[0])
+    if config.model is None and adapters[0] is not None:
+        base = base_of(adapters[0])
         changes |= {"model": base.name, "hub": base.hub or config.hub}
         changes["revision"] = config.revision or base.revision
     model = changes.get("model", config.model)
@@ -82,25 +82,25 @@ def with_absolute_paths(config: MergeConfig) -> MergeConfig:
 
 
 def require_mergeable(config: MergeConfig, folder: Path) -> None:
-    """Raise UserError for what is known to be wrong before anything is fetched or loaded."""
-    found = [one for one in adapters_here(config) if one is not None]
-    quantized = bool(found) and quantization_of(config, found) is not None
-    for one in found:
-        require_named(one, config.model or "")
-    here = Path(config.model or "").expanduser()
-    if not config.model or not (here / "config.json").is_file():
+    """Raise UserError for every problem that is known before anything is fetched or loaded."""
+    adapters = [adapter for adapter in local_adapters(config) if adapter is not None]
+    quantized = bool(adapters) and quantization_of(config, adapters) is not None
+    for adapter in adapters:
+        require_named(adapter, config.model or "")
+    base_folder = Path(config.model or "").expanduser()
+    if not config.model or not (base_folder / "config.json").is_file():
         return
-    base = stored(here)
-    require_fit(base, found, config.model)
+    base = stored(base_folder)
+    require_fit(base, adapters, config.model)
     require_resources(base, folder, config.dtype, quantized=quantized)
 
 
 def check(config: MergeConfig, on_remark: OnRemark) -> None:
-    """Raise UserError for a base that cannot be used, and for adapters that do not fit it."""
+    """Raise UserError for an unusable base, and for adapters that do not fit it."""
     if config.model is not None:
-        seen = inspected(config.model, config, on_remark)
-        if seen is not None:
-            sound(config, seen, on_remark)
+        inspection = inspect_model(config.model, config, on_remark)
+        if inspection is not None:
+            require_loadable(config, inspection, on_remark)
     into = Path.cwd() if config.output_dir == "auto" else Path(config.output_dir).expanduser()
     require_mergeable(config, into)
 
@@ -111,13 +111,12 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     from swiftbox.core.weights.merge import Merge, merge
 
     began = time.monotonic()
-    adapters = _fetched(config, emit)
-    config = with_absolute_paths(
-        config.model_copy(update={"adapter": [str(one.folder) for one in adapters]})
-    )
+    adapters = _fetch_adapters(config, emit)
+    folders = [str(adapter.folder) for adapter in adapters]
+    config = with_absolute_paths(config.model_copy(update={"adapter": folders}))
     name = config.model or ""
-    for one in adapters:
-        require_named(one, name)
+    for adapter in adapters:
+        require_named(adapter, name)
     emit(events.STAGE, name="fetch", detail=name)
     fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
     require_sound(fetched.folder, emit, known=name)
@@ -125,30 +124,30 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     require_fit(base, adapters, name)
     quantization = quantization_of(config, adapters)
     require_resources(base, folder, config.dtype, quantized=quantization is not None)
-    found = {
+    inputs = {
         "model": str(fetched.folder),
         "revision": fetched.commit or config.revision,
-        "adapter": [str(one.folder) for one in adapters],
+        "adapter": folders,
     }
-    write_json(folder / run_folder.INPUTS, found)
-    emit(events.INPUTS, **found)
-    tokenizers = [one.folder for one in adapters if one.has_tokenizer]
-    stays = config.dtype == "stored"
+    write_json(folder / run_folder.INPUTS, inputs)
+    emit(events.INPUTS, **inputs)
+    tokenizers = [adapter.folder for adapter in adapters if adapter.has_tokenizer]
+    keeps_dtypes = config.dtype == "stored"
     work = Merge(
         base=fetched.folder,
-        adapters=tuple(one.folder for one in adapters),
+        adapters=tuple(adapter.folder for adapter in adapters),
         tokenizer=tokenizers[-1] if tokenizers else fetched.folder,
-        types=Types(base.main_dtype, base.dtypes) if stays else Types(config.dtype, {}),
+        types=Types(base.main_dtype, base.dtypes) if keeps_dtypes else Types(config.dtype, {}),
         quantization=quantization,
         config=config,
     )
-    made, report = merge(work, folder, emit)
+    merged, report = merge(work, folder, emit)
     write_json(folder / RECORD, report)
-    emit(events.DONE, seconds=round(time.monotonic() - began, 1), model=str(made))
-    return made
+    emit(events.DONE, seconds=round(time.monotonic() - began, 1), model=str(merged))
+    return merged
 
 
-def _fetched(config: MergeConfig, emit: Emit) -> Sequence[Adapter]:
+def _fetch_adapters(config: MergeConfig, emit: Emit) -> Sequence[Adapter]:
     adapters = []
     for name in as_list(config.adapter):
         emit(events.STAGE, name="fetch", detail=name)
@@ -158,23 +157,23 @@ def _fetched(config: MergeConfig, emit: Emit) -> Sequence[Adapter]:
 
 
 def run_name(config: MergeConfig) -> str:
-    """Name a merge by its adapter; that of a run has the run's name."""
+    """Name a merge after its adapter, or after the run that made the adapter."""
     folder = Path(as_list(config.adapter)[-1])
     name = folder.parent.name if folder.name == run_folder.MODEL else folder.name
     return f"merge-{name.lower()}"
 
 
-def outputs(config: MergeConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
-    """Name the merged model."""
+def outputs(config: MergeConfig) -> Mapping[str, Output]:  # noqa: ARG001 - the signature of every task
+    """Return the output of a merge: the merged model."""
     return {"model": lambda folder: str(folder / run_folder.MODEL)}
 
 
 def forecast(config: MergeConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
-    """Tell what a merge takes: the model in float32, and its copy on the disk."""
-    each = STORED.get(config.dtype, STORED["bfloat16"])
+    """Estimate a merge: the model in float32 in memory, and its copy on disk."""
+    bytes_per_weight = STORED.get(config.dtype, STORED["bfloat16"])
     return of_shape(
         before,
-        disk=lambda shape: shape.params * each,
+        disk=lambda shape: shape.params * bytes_per_weight,
         memory=lambda shape: merging(shape).host,
     )
 

@@ -1,11 +1,11 @@
-"""Who answers in a chat: from what people name to servers, their own started and ended with it."""
+"""Who answers in a chat: from the names that users give to models behind running servers."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,111 +21,126 @@ from swiftbox.runs import folder as run_folder
 from swiftbox.runs.supervise import OnEvent
 from swiftbox.serving.client import Endpoint, Refused
 from swiftbox.serving.talking import Side
-from swiftbox.tasks.temporary_server import serving
+from swiftbox.tasks.temporary_server import temporary_server
 
 BASE_WORD = "base"
-"""Names the base of what is talked to."""
+"""Names the base of the first participant."""
 
 SERVED_AS = "swiftbox-base"
-"""What a server of one's own calls the model; adapters have the names that people see."""
+"""The name of the model on a temporary server; adapters keep the names that users see."""
 
 
 @dataclass(frozen=True)
-class Target:
-    """What one side is, as far as it is known before anything starts."""
+class ParticipantSource:
+    """A participant before any server starts: a model, an adapter, or a model at an address."""
 
     name: str
     model: str | None = None
-    """Folder or id of a model, or the name at an endpoint; None there: what it serves."""
+    """Folder or id of a model, or its name at `url`; None there means the model it serves."""
     adapter: str | None = None
     url: str | None = None
     key_env: str | None = None
     hub: str | None = None
     revision: str | None = None
-    wants_base: bool = False
+    is_base: bool = False
+    """Whether the base is meant where a server also has adapters."""
     weights: str | None = None
-    """Folder of what a deployment of ours serves: it says how it wants to be sampled."""
+    """The model folder of one of our deployments; its generation config sets the sampling."""
 
 
-def targets(config: ChatConfig) -> list[Target]:
-    """Return who is to answer; raise ConfigError for names that mean nothing."""
+def participant_sources(config: ChatConfig) -> list[ParticipantSource]:
+    """Return the participants of a chat; raise ConfigError for names that cannot be resolved."""
     first = _first(config)
     if config.compare is None:
         return [first]
     if config.compare == BASE_WORD:
         return [_base_of(first), first]
-    other = named(config.compare, key="compare", hub=config.hub)
-    same = other.name == first.name
-    return [replace(other, name=f"{other.name}-2") if same else other, first]
+    other = resolve_participant(config.compare, key="compare", hub=config.hub)
+    if other.name == first.name:
+        other = replace(other, name=f"{other.name}-2")
+    return [other, first]
 
 
-def _first(config: ChatConfig) -> Target:
+def _first(config: ChatConfig) -> ParticipantSource:
     if config.endpoint is not None:
-        name = config.model or config.endpoint
-        own = _ours_at(config.endpoint)
-        key_env = config.api_key_env or (own.key_env if own else None)
-        weights = own.weights if own else None
-        return Target(name, config.model, url=config.endpoint, key_env=key_env, weights=weights)
+        return _at_endpoint(config, config.endpoint)
     if config.adapter is not None:
-        found = named(config.adapter, key="adapter", hub=config.hub)
-        found = replace(found, adapter=found.adapter or found.model)
-        if config.model is None:
-            if found.url is None and found.adapter == found.model:
-                raise _without_base(config.adapter)
-            return found
-        return replace(found, model=config.model, hub=None, revision=None)
+        return _with_adapter(config, config.adapter)
     if config.model is None:
         raise ConfigError(
-            text("model: who is to answer?", "model：与谁对话？"),
+            text("model: no participant is given", "model：未指定对话对象"),
             hint=text(
                 "give model, adapter or endpoint: a run, a folder, an id or a URL",
                 "请给出 model、adapter 或 endpoint：运行、目录、id 或 URL",
             ),
         )
-    return named(config.model, key="model", hub=config.hub)
+    return resolve_participant(config.model, key="model", hub=config.hub)
 
 
-def _without_base(adapter: str) -> ConfigError:
+def _at_endpoint(config: ChatConfig, endpoint: str) -> ParticipantSource:
+    deployment = _deployment_at(endpoint)
+    return ParticipantSource(
+        config.model or endpoint,
+        config.model,
+        url=endpoint,
+        key_env=config.api_key_env or (deployment.key_env if deployment else None),
+        weights=deployment.weights if deployment else None,
+    )
+
+
+def _with_adapter(config: ChatConfig, adapter: str) -> ParticipantSource:
+    source = resolve_participant(adapter, key="adapter", hub=config.hub)
+    source = replace(source, adapter=source.adapter or source.model)
+    if config.model is not None:
+        return replace(source, model=config.model, hub=None, revision=None)
+    if source.url is None and source.adapter == source.model:
+        raise _unknown_base(adapter)
+    return source
+
+
+def _unknown_base(adapter: str) -> ConfigError:
     return ConfigError(
         text(
-            f"model: is required: which base {adapter} was trained on is not known here",
-            f"model：必填：尚不知道 {adapter} 的基座",
+            f"model: required, because the base of {adapter} is unknown",
+            f"model：必填，因为 {adapter} 的基座未知",
         ),
         hint=text(
-            "give its base: model=...; or give as adapter a LoRA run, or a folder with "
+            "give its base: model=...; or set adapter to a LoRA run, or to a folder with "
             "adapter_config.json",
             "请给出其基座：model=...；或将 adapter 设为 LoRA 运行或含 adapter_config.json 的目录",
         ),
     )
 
 
-def named(name: str, *, key: str, hub: str) -> Target:
-    """Return what a run, a folder, an id or a URL means; raise ConfigError for anything else."""
+def resolve_participant(name: str, *, key: str, hub: str) -> ParticipantSource:
+    """Resolve a run, folder, id or URL; raise ConfigError for anything else."""
     if "://" in name:
-        return _ours_at(name) or Target(name, url=name)
-    served = _deployment(name)
-    if served is not None:
-        return served
+        return _deployment_at(name) or ParticipantSource(name, url=name)
+    deployment = _deployment(name)
+    if deployment is not None:
+        return deployment
     folder = locate(name, key=key, hub=hub)
     if folder is None:
-        return Target(name, name)
-    called = short_name(str(folder))
+        return ParticipantSource(name, name)
+    label = short_name(str(folder))
     if (folder / CONFIG).is_file():
         base = base_of(look(folder))
-        return Target(called, base.name, str(folder), hub=base.hub, revision=base.revision)
+        return ParticipantSource(
+            label, base.name, str(folder), hub=base.hub, revision=base.revision
+        )
     if not (folder / "config.json").is_file():
         raise ConfigError(
-            text(f"{folder} holds no model", f"{folder} 中没有模型"),
+            text(f"no model in {folder}", f"{folder} 中没有模型"),
             hint=text(
-                "give a run that has ended, or a folder with config.json",
+                "give a finished run, or a folder with config.json",
                 "请给出已完成的运行，或含 config.json 的目录",
             ),
         )
-    return Target(called, str(folder))
+    return ParticipantSource(label, str(folder))
 
 
-def _deployment(name: str) -> Target | None:
-    """Return the address of a deployment that runs; None for anything else."""
+def _deployment(name: str) -> ParticipantSource | None:
+    """Return the address of a running deployment; None for anything else."""
     try:
         run = run_folder.find(name)
     except RunError:
@@ -136,36 +151,38 @@ def _deployment(name: str) -> Target | None:
     from swiftbox.tasks.load import load
 
     config = load(run.folder / run_folder.SETTLED).config
-    key_env = config.api_key_env if isinstance(config, DeployConfig) else None
-    weights = config.model if isinstance(config, DeployConfig) else None
-    return Target(run.name, url=str(url), key_env=key_env, weights=weights)
+    if not isinstance(config, DeployConfig):  # a pipeline that serves
+        return ParticipantSource(run.name, url=str(url))
+    return ParticipantSource(
+        run.name, url=str(url), key_env=config.api_key_env, weights=config.model
+    )
 
 
-def _ours_at(url: str) -> Target | None:
-    """Return the deployment of ours that has this address; None for a stranger's."""
-    wanted = url.rstrip("/").removesuffix("/v1")
+def _deployment_at(url: str) -> ParticipantSource | None:
+    """Return our running deployment at an address; None if it is not one of ours."""
+    address = url.rstrip("/").removesuffix("/v1")
     for run in run_folder.runs():
-        if run.state.get("url") == wanted and run.is_active:
+        if run.state.get("url") == address and run.is_active:
             return _deployment(str(run.folder))
     return None
 
 
-def _base_of(one: Target) -> Target:
-    if one.url is not None:
-        return replace(one, name=BASE_WORD, model=None, wants_base=True)
-    if one.adapter is None or one.model is None:
+def _base_of(source: ParticipantSource) -> ParticipantSource:
+    if source.url is not None:
+        return replace(source, name=BASE_WORD, model=None, is_base=True)
+    if source.adapter is None or source.model is None:
         raise ConfigError(
             text(
-                f"compare: {one.name} is no adapter: what would be its base?",
-                f"compare：{one.name} 不是适配器，没有基座可比",
+                f"compare: {source.name} is not an adapter, so it has no base",
+                f"compare：{source.name} 不是适配器，没有基座可比",
             ),
             hint=text("compare it with a run, a folder or an id", "请与运行、目录或 id 比较"),
         )
-    return replace(one, name=BASE_WORD, adapter=None)
+    return replace(source, name=BASE_WORD, adapter=None)
 
 
 @contextlib.contextmanager
-def answering(
+def connected_participants(
     config: ChatConfig,
     folder: Path,
     machine: Machine,
@@ -173,98 +190,114 @@ def answering(
     stop: threading.Event,
     on_event: OnEvent | None = None,
 ) -> Iterator[list[Side]]:
-    """Have everybody ready who is to answer; servers of one's own end with the block.
+    """Start the servers that a chat needs and yield its participants; stop them with the block.
 
-    Yields nobody when `stop` came first.
+    Yields an empty list if `stop` was set first.
     """
-    wanted = targets(config)
+    sources = participant_sources(config)
     urls: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
-        for number, deployed in enumerate(deployments(config, wanted)):
-            one = stack.enter_context(
-                serving(
-                    folder / f"server-{number + 1}",
-                    deployed,
+        for number, deployment in enumerate(required_deployments(config, sources), start=1):
+            server = stack.enter_context(
+                temporary_server(
+                    folder / f"server-{number}",
+                    deployment,
                     machine,
                     stop=stop,
                     on_event=on_event,
                 )
             )
-            if one is None:
+            if server is None:
                 yield []
                 return
-            urls[deployed.model or ""] = one.url
-        yield [_side(config, one, urls) for one in wanted]
+            urls[deployment.model or ""] = server.url
+        yield [_connect(config, source, urls) for source in sources]
 
 
-def deployments(config: ChatConfig, wanted: list[Target]) -> list[DeployConfig]:
-    """Return the servers to start: one for each base, with all adapters that are wanted of it."""
-    local = [one for one in wanted if one.url is None and one.model is not None]
-    adapters: dict[str, dict[str, str]] = {str(one.model): {} for one in local}
-    for one in local:
-        if one.adapter is not None:
-            adapters[str(one.model)][one.name] = one.adapter
-    first = {str(one.model): one for one in reversed(local)}
-    return [_deployed(config, first[model], own) for model, own in adapters.items()]
+def required_deployments(
+    config: ChatConfig, sources: Sequence[ParticipantSource]
+) -> list[DeployConfig]:
+    """Return the servers to start: one per base, with all adapters that are needed on it."""
+    local = [source for source in sources if source.url is None and source.model is not None]
+    adapters: dict[str, dict[str, str]] = {str(source.model): {} for source in local}
+    for source in local:
+        if source.adapter is not None:
+            adapters[str(source.model)][source.name] = source.adapter
+    first = {str(source.model): source for source in reversed(local)}
+    return [_deployment_of(config, first[model], names) for model, names in adapters.items()]
 
 
-def _deployed(config: ChatConfig, one: Target, adapters: dict[str, str]) -> DeployConfig:
-    said = {
-        "model": one.model,
+def _deployment_of(
+    config: ChatConfig, source: ParticipantSource, adapters: dict[str, str]
+) -> DeployConfig:
+    settings = {
+        "model": source.model,
         "adapters": adapters or None,
         "served_model_name": SERVED_AS,
-        "hub": one.hub or config.hub,
-        "revision": config.revision or one.revision,
+        "hub": source.hub or config.hub,
+        "revision": config.revision or source.revision,
         "trust_remote_code": config.trust_remote_code,
         "engine": "builtin",
         "port": 0,
-        "parity": "off",  # one user alone is served; a deployment is held against its training
+        "parity": "off",  # compared with the training only where others use the server
     }
-    return DeployConfig.model_validate(said)
+    return DeployConfig.model_validate(settings)
 
 
-def _side(config: ChatConfig, one: Target, urls: dict[str, str]) -> Side:
-    if one.url is None:
-        heat = config.temperature
-        if heat is None and not _has_settings(one.model or ""):
-            heat = 0.0
-        at = Endpoint.at(urls[one.model or ""])
-        return Side(one.name, at, SERVED_AS if one.adapter is None else one.name, heat)
-    key = os.environ.get(one.key_env, "") if one.key_env else ""
-    if one.key_env and not key:
+def _connect(config: ChatConfig, source: ParticipantSource, urls: dict[str, str]) -> Side:
+    temperature = config.temperature
+    if source.url is None:
+        if temperature is None and not _has_sampling(source.model or ""):
+            temperature = 0.0
+        model = SERVED_AS if source.adapter is None else source.name
+        return Side(source.name, Endpoint.at(urls[source.model or ""]), model, temperature)
+    if temperature is None and source.weights is not None and not _has_sampling(source.weights):
+        temperature = 0.0
+    endpoint = Endpoint.at(source.url, _key_of(source))
+    model = source.model or served_model(endpoint, base=source.is_base)
+    return Side(source.name, endpoint, model, temperature)
+
+
+def _key_of(source: ParticipantSource) -> str | None:
+    """Return the API key of an address; raise ConfigError if its variable is not set."""
+    if not source.key_env:
+        return None
+    key = os.environ.get(source.key_env, "")
+    if not key:
         raise ConfigError(
-            text(f"api_key_env: {one.key_env} is not set", f"api_key_env：{one.key_env} 未设置"),
-            hint=f"export {one.key_env}=...",
+            text(
+                f"api_key_env: {source.key_env} is not set",
+                f"api_key_env：{source.key_env} 未设置",
+            ),
+            hint=f"export {source.key_env}=...",
         )
-    at = Endpoint.at(one.url, key or None)
-    heat = config.temperature
-    if heat is None and one.weights is not None and not _has_settings(one.weights):
-        heat = 0.0
-    return Side(one.name, at, one.model or served_by(at, base=one.wants_base), heat)
+    return key
 
 
-def _has_settings(model: str) -> bool:
-    """Tell whether a model says how it wants to be sampled."""
+def _has_sampling(model: str) -> bool:
+    """Tell whether a model's generation config says how to sample; assumed of a model on a hub."""
     folder = find_folder(model)
-    said = read_json(folder / "generation_config.json") if folder else {}
-    return folder is None or "temperature" in said or bool(said.get("do_sample"))
+    if folder is None:
+        return True
+    generation = read_json(folder / "generation_config.json")
+    return "temperature" in generation or bool(generation.get("do_sample"))
 
 
-def served_by(at: Endpoint, *, base: bool) -> str:
-    """Return whom an endpoint serves: its first adapter where it has any, else its first model."""
+def served_model(endpoint: Endpoint, *, base: bool) -> str:
+    """Return the model that an endpoint serves: its first adapter if it has one and not `base`."""
     try:
-        found = at.ask("/v1/models").get("data") or []
-        names = [(str(one["id"]), one.get("parent")) for one in found]
+        rows = endpoint.ask("/v1/models").get("data") or []
+        models = [(str(row["id"]), row.get("parent")) for row in rows]
     except (Refused, KeyError, TypeError) as error:
         raise RunError(
-            text(f"{at.url} does not answer: {error}", f"{at.url} 无应答：{error}"),
+            text(f"{endpoint.url} does not answer: {error}", f"{endpoint.url} 无应答：{error}"),
             hint=text(
-                "is it running? `swiftbox runs list` shows deployments with their health",
-                "它在运行吗？`swiftbox runs list` 显示部署及其状态",
+                "check that it is running: `swiftbox runs list` shows deployments and their health",
+                "请确认其正在运行：`swiftbox runs list` 显示部署及其状态",
             ),
         ) from None
-    wanted = [name for name, parent in names if bool(parent) is not base]
-    every = wanted or [name for name, _ in names]
-    if not every:
-        raise RunError(text(f"{at.url} serves no model", f"{at.url} 没有模型"))
-    return every[0]
+    preferred = [name for name, parent in models if bool(parent) is not base]
+    names = preferred or [name for name, _ in models]
+    if not names:
+        raise RunError(text(f"{endpoint.url} serves no model", f"{endpoint.url} 没有模型"))
+    return names[0]

@@ -1,4 +1,4 @@
-"""task: quantize. A model, or an adapter merged into it, to fewer bits: checked, or not kept."""
+"""task: quantize. Quantize a model, or a base with an adapter; a bad result is deleted."""
 
 from __future__ import annotations
 
@@ -39,32 +39,32 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.tasks import merge
-from swiftbox.tasks.checks import OnRemark, absolute, inspected, sound
+from swiftbox.tasks.checks import OnRemark, absolute, inspect_model, require_loadable
 from swiftbox.tasks.pipeline.fingerprint import identity, is_path
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 MERGED = "merged"
 STAMP = "stamp.json"
-"""In the folder of unfinished parts: which files they were made of."""
+"""In the folder of unfinished parts: the identity of the files that they were made from."""
 
 
 def resolve(config: QuantizeConfig, machine: Machine) -> Resolved:
-    """Settle bits, group size, number type and bound; refuse what the backend has no row for."""
+    """Settle bits, group size, dtype and error bound; raise MachineError if unsupported here."""
     require_backend(config, machine)
-    found = list(settle(config, machine))
-    reasons = tuple(Reason(one.key, one.value, one.why) for one in found)
-    settled = config.model_copy(update={one.key: one.value for one in found})
+    decisions = list(settle(config, machine))
+    reasons = tuple(Reason(row.key, row.value, row.why) for row in decisions)
+    settled = config.model_copy(update={row.key: row.value for row in decisions})
     return Resolved(settled, reasons, 1, choices.environment(machine, 1))
 
 
-def engines(config: QuantizeConfig, machine: Machine) -> tuple[str, ...]:  # noqa: ARG001 - as every task
-    """Name the engine of the method."""
+def engines(config: QuantizeConfig, machine: Machine) -> tuple[str, ...]:  # noqa: ARG001 - the signature of every task
+    """Return the engine of the method, if it needs one."""
     name = ENGINES.get(config.method)
     return (name,) if name else ()
 
 
 def merging(config: QuantizeConfig) -> MergeConfig | None:
-    """Return the merge that comes first; None without an adapter."""
+    """Return the merge that precedes the quantization; None without an adapter."""
     if config.adapter is None:
         return None
     return MergeConfig(
@@ -79,166 +79,174 @@ def merging(config: QuantizeConfig) -> MergeConfig | None:
 
 
 def with_absolute_paths(config: QuantizeConfig) -> QuantizeConfig:
-    """Name the folders of model, adapter and data, so that the record stands for itself."""
+    """Make the folders of model, adapter and data absolute, so that the record is complete."""
     changes: dict[str, Any] = {}
     first = merging(config)
     if first is not None:
-        found = merge.with_absolute_paths(first)
+        absolute_merge = merge.with_absolute_paths(first)
         names = ("model", "hub", "revision", "adapter")
-        changes |= {name: getattr(found, name) for name in names}
+        changes |= {name: getattr(absolute_merge, name) for name in names}
     elif config.model is not None:
         changes["model"] = str(locate(config.model, key="model", hub=config.hub) or config.model)
     data = config.calibration_dataset
     if isinstance(data, str):
         changes["calibration_dataset"] = absolute(data)
     elif data is not None:
-        changes["calibration_dataset"] = [_absolute(one) for one in data]
+        changes["calibration_dataset"] = [_absolute(source) for source in data]
     return config.model_copy(update=changes)
 
 
-def _absolute(one: str | DatasetSource) -> str | DatasetSource:
-    if isinstance(one, str):
-        return absolute(one)
-    return one.model_copy(update={"path": absolute(one.path)})
+def _absolute(source: str | DatasetSource) -> str | DatasetSource:
+    if isinstance(source, str):
+        return absolute(source)
+    return source.model_copy(update={"path": absolute(source.path)})
 
 
 def check(config: QuantizeConfig, on_remark: OnRemark) -> None:
-    """Raise UserError for whatever can be known before anything starts."""
+    """Raise UserError for every problem that is known before anything starts."""
     if config.method == "gguf":
         gguf.require()
     if config.model is not None:
-        seen = inspected(config.model, config, on_remark)
-        if seen is not None:
-            sound(config, seen, on_remark)
+        inspection = inspect_model(config.model, config, on_remark)
+        if inspection is not None:
+            require_loadable(config, inspection, on_remark)
     into = Path.cwd() if config.output_dir == "auto" else Path(config.output_dir).expanduser()
     first = merging(config)
     if first is not None:
         merge.require_mergeable(first, into)
-    here = Path(config.model or "").expanduser()
-    if config.model and (here / "config.json").is_file():
-        require_quantizable(here, config)
-        require_room(here, into, config)
+    model = Path(config.model or "").expanduser()
+    if config.model and (model / "config.json").is_file():
+        require_quantizable(model, config)
+        require_room(model, into, config)
     _require_rows(config)
 
 
 def _require_rows(config: QuantizeConfig) -> None:
-    """Look at the calibration rows that are on this machine."""
-    here = []
-    for one in sources_of(config):
-        if is_reference(one.path):
+    """Check the calibration rows that are on this machine."""
+    local_sources = []
+    for source in sources_of(config):
+        if is_reference(source.path):
             continue
-        if Path(one.path).expanduser().exists():
-            files_of(one)
-            here.append(one)
+        if Path(source.path).expanduser().exists():
+            files_of(source)
+            local_sources.append(source)
             continue
-        if config.hub == "local" or looks_like_path(one.path):
+        if config.hub == "local" or looks_like_path(source.path):
             raise ConfigError(
                 text(
-                    f"calibration_dataset: no file {one.path}",
-                    f"calibration_dataset：文件 {one.path} 不存在",
+                    f"calibration_dataset: no file {source.path}",
+                    f"calibration_dataset：文件 {source.path} 不存在",
                 ),
                 hint=text(
-                    "relative paths start where the command runs", "相对路径以运行命令的目录为起点"
+                    "relative paths are resolved from the current directory",
+                    "相对路径以当前目录为起点",
                 ),
             )
-    if here:
-        examples_of(here)
+    if local_sources:
+        examples_of(local_sources)
 
 
 def run(config: QuantizeConfig, folder: Path, emit: Emit) -> Path | None:
-    """Merge where there is an adapter, quantize, check, and return the folder of the result."""
+    """Merge the adapter if there is one, quantize and check; return the folder of the result."""
     began = time.monotonic()
     machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
     sources: tuple[RowSource, ...] = ()
     if config.calibration_dataset is not None:
         rows = config.calibration_dataset
         sources = fetch_dataset(rows, columns=config.columns, hub=config.hub, emit=emit)
-    source, found = _source(config, folder, emit, [one.path for one in sources])
-    require_quantizable(source, config)
-    require_room(source, folder, config)
-    require_device_room(source, config, machine)
-    emit(events.INPUTS, **found)
-    made, report = quantize(Work(config, source, sources, folder, machine, emit))
+    data = [source.path for source in sources]
+    model, inputs = _unquantized_model(config, folder, emit, data)
+    require_quantizable(model, config)
+    require_room(model, folder, config)
+    require_device_room(model, config, machine)
+    emit(events.INPUTS, **inputs)
+    quantized, report = quantize(Work(config, model, sources, folder, machine, emit))
     if config.keep_merged and (folder / WORK / MERGED).is_dir():
         shutil.rmtree(folder / MERGED, ignore_errors=True)
         (folder / WORK / MERGED / run_folder.MODEL).rename(folder / MERGED)
     shutil.rmtree(folder / WORK, ignore_errors=True)
-    emit(events.DONE, seconds=round(time.monotonic() - began, 1), model=str(made), **_brief(report))
-    return made
+    seconds = round(time.monotonic() - began, 1)
+    emit(events.DONE, seconds=seconds, model=str(quantized), **_sizes(report))
+    return quantized
 
 
-def _brief(report: Mapping[str, Any]) -> dict[str, Any]:
+def _sizes(report: Mapping[str, Any]) -> dict[str, Any]:
     return {key: report[key] for key in ("bytes_before", "bytes_after", "perplexity_ratio")}
 
 
-def _source(
+def _unquantized_model(
     config: QuantizeConfig, folder: Path, emit: Emit, data: list[str]
 ) -> tuple[Path, dict[str, Any]]:
-    """Return the unquantized model, fetched or merged, and what went into it."""
+    """Return the model to quantize, fetched or merged, and the inputs to record."""
     first = merging(config)
-    if first is None:
-        name = config.model or ""
-        emit(events.STAGE, name="fetch", detail=name)
-        fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
-        require_sound(fetched.folder, emit, known=name)
-        found = {
-            "model": str(fetched.folder),
-            "revision": fetched.commit or config.revision,
-            "adapter": None,
-        }
-        _keep_or_begin_anew(folder / WORK, [str(fetched.folder), *data], emit)
-        write_json(folder / run_folder.INPUTS, found)
-        return fetched.folder, found
-    named = [*as_list(config.adapter), config.model or ""]
-    _keep_or_begin_anew(folder / WORK, [*named, *data], emit)
-    place = folder / WORK / MERGED
-    made = place / run_folder.MODEL
-    kept = read_json(folder / run_folder.INPUTS)
-    if made.is_dir() and kept:
-        message = text("the merged model is found from before the stop", "沿用中断前合并的模型")
-        emit(events.NOTE, key="merge", message=message)
-        return made, {key: kept[key] for key in ("model", "revision", "adapter")}
-    place.mkdir(parents=True, exist_ok=True)
+    if first is not None:
+        names = [*as_list(config.adapter), config.model or "", *data]
+        _discard_outdated(folder / WORK, names, emit)
+        return _merged_model(first, folder, emit)
+    name = config.model or ""
+    emit(events.STAGE, name="fetch", detail=name)
+    fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
+    require_sound(fetched.folder, emit, known=name)
+    inputs = {
+        "model": str(fetched.folder),
+        "revision": fetched.commit or config.revision,
+        "adapter": None,
+    }
+    _discard_outdated(folder / WORK, [str(fetched.folder), *data], emit)
+    write_json(folder / run_folder.INPUTS, inputs)
+    return fetched.folder, inputs
 
-    def told(event: str, **fields: Any) -> None:
-        if event != events.DONE:  # its end is not the end of this run
+
+def _merged_model(first: MergeConfig, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]]:
+    """Return the merged model, reused if it was complete before a stop, and its inputs."""
+    merge_folder = folder / WORK / MERGED
+    model = merge_folder / run_folder.MODEL
+    earlier = read_json(folder / run_folder.INPUTS)
+    if model.is_dir() and earlier:
+        message = text("reusing the model merged before the stop", "沿用中断前合并的模型")
+        emit(events.NOTE, key="merge", message=message)
+        return model, {key: earlier[key] for key in ("model", "revision", "adapter")}
+    merge_folder.mkdir(parents=True, exist_ok=True)
+
+    def emit_unless_done(event: str, **fields: Any) -> None:
+        if event != events.DONE:  # the end of the merge is not the end of this run
             emit(event, **fields)
 
-    merge.run(first, place, told)
-    found = read_json(place / run_folder.INPUTS)
-    write_json(folder / run_folder.INPUTS, found)
-    return made, found
+    merge.run(first, merge_folder, emit_unless_done)
+    inputs = read_json(merge_folder / run_folder.INPUTS)
+    write_json(folder / run_folder.INPUTS, inputs)
+    return model, inputs
 
 
-def _keep_or_begin_anew(place: Path, named: list[str], emit: Emit) -> None:
-    """Forget the parts of an earlier start when a file of model, adapters or data has changed."""
-    now = {name: identity(Path(name)) for name in named if is_path(name)}
-    if place.is_dir() and read_json(place / STAMP) != now:
+def _discard_outdated(work: Path, names: list[str], emit: Emit) -> None:
+    """Delete the parts of an earlier start if a file of model, adapters or data has changed."""
+    identities = {name: identity(Path(name)) for name in names if is_path(name)}
+    if work.is_dir() and read_json(work / STAMP) != identities:
         message = text(
-            "the model, an adapter or the calibration data has changed: all is done anew",
-            "模型、适配器或校准数据已改变：全部重新开始",
+            "the model, an adapter or the calibration data has changed: starting over",
+            "模型、适配器或校准数据已改变：重新开始",
         )
         emit(events.WARNING, message=message)
-        shutil.rmtree(place)
-    place.mkdir(parents=True, exist_ok=True)
-    write_json(place / STAMP, now)
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(work / STAMP, identities)
 
 
 def run_name(config: QuantizeConfig) -> str:
-    """Name a quantization by its method and its model; that of a run has the run's name."""
-    named = as_list(config.adapter)[-1] if config.adapter else config.model
-    folder = Path(named or "model")
+    """Name a quantization after its method and its model, or the run that made the model."""
+    source = as_list(config.adapter)[-1] if config.adapter else config.model
+    folder = Path(source or "model")
     name = folder.parent.name if folder.name == run_folder.MODEL else folder.name
     return f"{config.method}-{name.lower()}"
 
 
-def outputs(config: QuantizeConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
-    """Name the quantized model."""
+def outputs(config: QuantizeConfig) -> Mapping[str, Output]:  # noqa: ARG001 - the signature of every task
+    """Return the output of a quantization: the quantized model."""
     return {"model": lambda folder: str(folder / run_folder.MODEL)}
 
 
 def forecast(config: QuantizeConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
-    """Tell what a quantization takes: the model in the host, its layers in fewer bits on disk."""
+    """Estimate a quantization: the model in host memory, its layers in fewer bits on disk."""
     samples, length = config.calibration_samples, config.calibration_length
     need = partial(quantizing, samples=samples, length=length)
     bits = config.bits or 4

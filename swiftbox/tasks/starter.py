@@ -1,4 +1,4 @@
-"""task: starter. A small model with its data, made on this machine without network."""
+"""task: starter. Create a small model and its data on this machine, without a network."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ DIMENSIONS = {
     "tied": True,
     "gated": True,
 }
-"""Of the model that core/starter_model.py makes."""
+"""Of the model that core/weights/starter_model.py makes."""
 
 PARAMETERS = 2.4e6
 DISK_BYTES = PARAMETERS * 4 + 3.5e6
-"""The model in float32, and the texts of the standard library (measured: 13 MB)."""
+"""The model in float32, and the texts of the standard library (measured: 12.4 MiB)."""
 
 MEMORY_BYTES = 0.45e9
-"""Of the libraries, and of the tokenizer's training (measured: 0.41 GB)."""
+"""Of the libraries, and of training the tokenizer (measured: 0.38 GiB)."""
 
 
-def resolve(config: StarterConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - as every task
-    """Take the config as it is: the starter is the same on every machine."""
+def resolve(config: StarterConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - the signature of every task
+    """Return the config unchanged: the starter is the same on every machine."""
     return Resolved(config, (), 1, {})
 
 
 def run(config: StarterConfig, folder: Path, emit: Emit) -> Path | None:
-    """Write the data, then the tokenizer and the random model; return the model's folder."""
+    """Write the data, the tokenizer and the random model; return the folder of the model."""
     began = time.monotonic()
     emit(events.STAGE, name="corpus")
     pretrain, chat = make_corpus(folder / DATA, config.model_name, config.seed)
@@ -56,11 +56,11 @@ def run(config: StarterConfig, folder: Path, emit: Emit) -> Path | None:
     emit(events.STAGE, name="starter")
     from swiftbox.core.weights.starter_model import make
 
-    aside, final = folder / f".{run_folder.MODEL}", folder / run_folder.MODEL
-    for old in (aside, final):
+    partial, final = folder / f".{run_folder.MODEL}", folder / run_folder.MODEL
+    for old in (partial, final):
         shutil.rmtree(old, ignore_errors=True)
-    make(folder / DATA, aside)
-    aside.rename(final)
+    make(folder / DATA, partial)
+    partial.rename(final)
     emit(events.DONE, seconds=round(time.monotonic() - began, 1), model=str(final))
     return final
 
@@ -70,8 +70,8 @@ def _rows(path: Path) -> int:
         return sum(1 for _ in file)
 
 
-def outputs(config: StarterConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as every task
-    """Name the model, the conversations to tune it with, and the texts to pretrain it on."""
+def outputs(config: StarterConfig) -> Mapping[str, Output]:  # noqa: ARG001 - the signature of every task
+    """Return the outputs: the model, conversations for fine-tuning, texts for pretraining."""
     return {
         "model": lambda folder: str(folder / run_folder.MODEL),
         "dataset": lambda folder: str(folder / DATA / CHATS),
@@ -80,13 +80,13 @@ def outputs(config: StarterConfig) -> Mapping[str, Output]:  # noqa: ARG001 - as
 
 
 def forecast(config: StarterConfig, machine: Machine, before: Before) -> Forecast:  # noqa: ARG001
-    """Tell what the making takes, and the shape of the model that it makes."""
+    """Estimate disk and memory, and give the shape of the new model."""
     shape = made(DIMENSIONS, params=PARAMETERS)
     return Forecast(DISK_BYTES, MEMORY_BYTES, makes=Found(shape, exact=True, local=True))
 
 
 def run_name(config: StarterConfig) -> str:
-    """Name it by what the model calls itself."""
+    """Name a starter after the name that the model gives itself."""
     return f"starter-{config.model_name.lower()}"
 
 

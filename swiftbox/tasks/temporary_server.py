@@ -1,4 +1,4 @@
-"""A deployment beside another piece of work: settled, started, its address told, ended with it."""
+"""A deployment for the duration of a block: settled, started, and stopped at its end."""
 
 from __future__ import annotations
 
@@ -13,48 +13,50 @@ from swiftbox.devices.machine import Machine
 from swiftbox.runs import events
 from swiftbox.runs.child import BackgroundRun, background_run, child_of
 from swiftbox.runs.supervise import OnEvent
-from swiftbox.tasks.checks import OnRemark, ignored
+from swiftbox.tasks.checks import ignored
 from swiftbox.tasks.deploy import check, resolve, with_absolute_paths
 
-LONGEST_START_S = 1800.0
-"""Weights from a slow disk, kernels compiled for the first time."""
+START_TIMEOUT_S = 1800.0
+"""Weights come from a slow disk, and kernels are compiled on first use."""
 
 
 @dataclass(frozen=True)
-class Serving:
-    """A server that answers."""
+class TemporaryServer:
+    """A running server that answers requests."""
 
     url: str
     """Without /v1."""
     models: tuple[str, ...]
-    """The base's name first, then those of the adapters."""
-    running: BackgroundRun
+    """The name of the base, then the names of the adapters."""
+    run: BackgroundRun
 
 
 @contextlib.contextmanager
-def serving(
+def temporary_server(
     folder: Path,
     config: DeployConfig,
     machine: Machine,
     *,
     stop: threading.Event,
-    on_remark: OnRemark = ignored,
     on_event: OnEvent | None = None,
-) -> Iterator[Serving | None]:
-    """Keep a deployment going in a folder of its own; yield None when `stop` came first.
+) -> Iterator[TemporaryServer | None]:
+    """Run a deployment in its own folder; yield None if `stop` was set first.
 
-    The config need not be settled. Raises UserError for what is wrong with it before anything
-    starts, and RunError with the server's last words when it ends before it answers.
+    The config need not be settled. Raises UserError for an invalid config before anything starts,
+    and RunError with the server's error if it ends before it answers.
     """
     resolved = resolve(config, machine)
     settled = with_absolute_paths(DeployConfig.model_validate(resolved.config.model_dump()))
-    check(settled, on_remark)
+    check(settled, ignored)
     with background_run(
         folder,
         settled,
         machine,
-        child=lambda there: child_of(there, 1, resolved.env),
+        child=lambda run_folder: child_of(run_folder, 1, resolved.env),
         on_event=on_event,
-    ) as running:
-        told = running.wait_for(events.SERVING, timeout_s=LONGEST_START_S, stop=stop)
-        yield None if told is None else Serving(told["url"], tuple(told["models"]), running)
+    ) as run:
+        serving = run.wait_for(events.SERVING, timeout_s=START_TIMEOUT_S, stop=stop)
+        if serving is None:
+            yield None
+        else:
+            yield TemporaryServer(serving["url"], tuple(serving["models"]), run)

@@ -24,9 +24,9 @@ from swiftbox.tasks.checks import (
     OnRemark,
     absolute,
     ignored,
-    inspected,
+    inspect_model,
     report,
-    sound,
+    require_loadable,
 )
 
 Held = TypeVar("Held")
@@ -46,7 +46,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
             problems.append(error)
             return None
 
-    seen = held(lambda: inspected(training.model, training, on_remark))
+    seen = held(lambda: inspect_model(training.model, training, on_remark))
     if seen is not None:
         held(lambda: _model(training, seen, on_remark))
     if find_folder(training.model) is None and find_shape(training.model) is None:
@@ -105,7 +105,7 @@ def _absolute_function(name: str) -> str:
 
 def _model(config: TrainConfig, seen: Inspection, on_remark: OnRemark) -> None:
     """Raise ConfigError for what keeps the model from being trained; remark on the rest."""
-    sound(config, seen, on_remark)
+    require_loadable(config, seen, on_remark)
     family = seen.config.get("model_type")
     if config.model_type and family and config.model_type not in (family, family.split("_")[0]):
         base = family.rstrip("0123456789_.")

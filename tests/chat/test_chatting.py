@@ -21,7 +21,11 @@ from swiftbox.config.chat import ChatConfig
 from swiftbox.errors import ConfigError
 from swiftbox.serving.client import Endpoint, Refused, healths
 from swiftbox.serving.talking import Side, together
-from swiftbox.tasks.participants import deployments, named, targets
+from swiftbox.tasks.participants import (
+    participant_sources,
+    required_deployments,
+    resolve_participant,
+)
 
 
 @pytest.fixture(scope="module")
@@ -166,26 +170,28 @@ def test_several_servers_are_asked_at_once_within_a_bound(server: Server) -> Non
 
 def test_an_adapter_and_its_base_are_answered_by_one_server(tiny: Path, adapter: Path) -> None:
     config = ChatConfig(adapter=str(adapter), compare="base", hub="local")
-    base, tuned = targets(config)
+    base, tuned = participant_sources(config)
     assert (base.name, tuned.name) == ("base", "mine")
-    (one,) = deployments(config, [base, tuned])
+    (one,) = required_deployments(config, [base, tuned])
     assert (one.model, one.adapters) == (str(tiny), {"mine": str(adapter)})
     assert one.host == "127.0.0.1"
-    tuned, plain = (named(str(folder), key="model", hub="local") for folder in (adapter, tiny))
-    assert len(deployments(config, [tuned, plain])) == 1
+    tuned, plain = (
+        resolve_participant(str(folder), key="model", hub="local") for folder in (adapter, tiny)
+    )
+    assert len(required_deployments(config, [tuned, plain])) == 1
 
 
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ({}, "who is to answer"),
+        ({}, "no participant is given"),
         ({"model": "/none"}, "model: no folder /none"),
-        ({"model": "o/n", "compare": "base"}, "o/n is no adapter"),
+        ({"model": "o/n", "compare": "base"}, "o/n is not an adapter"),
     ],
 )
 def test_names_that_mean_nobody_are_refused(said: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        targets(ChatConfig(**said))
+        participant_sources(ChatConfig(**said))
 
 
 @pytest.mark.slow

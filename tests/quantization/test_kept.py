@@ -118,7 +118,7 @@ def test_parts_of_other_inputs_are_made_anew(
     file = rows if changed == "data" else trained / "config.json"
     file.write_text(file.read_text("utf-8") + "\n", "utf-8")
     said = carried_out(config, tmp_path / "out")
-    assert any("has changed: all is done anew" in one.get("message", "") for one in said)
+    assert any("has changed: starting over" in one.get("message", "") for one in said)
     assert "note" not in [one["event"] for one in said]
     assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
 

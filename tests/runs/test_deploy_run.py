@@ -105,7 +105,7 @@ def test_a_template_changed_since_training_ends_it_with_1(tiny: Path, tmp_path: 
 @pytest.mark.slow
 def test_ids_that_cannot_be_had_end_with_2(tiny: Path, tmp_path: Path) -> None:
     done = box("run", PRESET, "adapter=", f"model={tiny}", "host=0.0.0.0", cwd=tmp_path, code=2)
-    assert "can be reached by others" in done.stderr
+    assert "is reachable from other machines" in done.stderr
     assert "hint: export SWIFTBOX_API_KEY" in done.stderr
     assert not (tmp_path / "runs").exists()
 

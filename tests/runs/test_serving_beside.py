@@ -12,14 +12,14 @@ from swiftbox.config.deploy import DeployConfig
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.runs import folder as run_folder
 from swiftbox.serving.client import health
-from swiftbox.tasks.temporary_server import serving
+from swiftbox.tasks.temporary_server import temporary_server
 
 
 @pytest.mark.slow
 def test_a_server_beside_answers_and_ends_with_the_block(tiny: Path, tmp_path: Path) -> None:
     config = DeployConfig(model=str(tiny), hub="local", port=0)
     folder = tmp_path / "outer run" / "servers" / "base"
-    with serving(folder, config, made_up("cpu"), stop=threading.Event()) as one:
+    with temporary_server(folder, config, made_up("cpu"), stop=threading.Event()) as one:
         assert one is not None
         assert one.models == (tiny.name,)
         assert health(one.url) == "ok"
@@ -32,7 +32,7 @@ def test_a_server_that_cannot_start_says_why(tiny: Path, tmp_path: Path) -> None
     config = DeployConfig(model=str(tiny), hub="local", port=0, max_model_len=100_000)
     with (
         pytest.raises(RunError, match="max_model_len: 100000"),
-        serving(tmp_path / "server", config, made_up("cpu"), stop=threading.Event()),
+        temporary_server(tmp_path / "server", config, made_up("cpu"), stop=threading.Event()),
     ):
         pass
 
@@ -41,7 +41,7 @@ def test_what_is_wrong_is_said_before_anything_starts(tmp_path: Path) -> None:
     config = DeployConfig(model="/none", hub="local", port=0)
     with (
         pytest.raises(ConfigError, match="no folder /none"),
-        serving(tmp_path / "server", config, made_up("cpu"), stop=threading.Event()),
+        temporary_server(tmp_path / "server", config, made_up("cpu"), stop=threading.Event()),
     ):
         pass
     assert not (tmp_path / "server").exists()

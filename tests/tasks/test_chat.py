@@ -10,7 +10,7 @@ from swiftbox.config.writing import write
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks.chat import with_absolute_paths
 from swiftbox.tasks.load import loads
-from swiftbox.tasks.participants import targets
+from swiftbox.tasks.participants import participant_sources
 
 
 def chat(*given: str) -> ChatConfig:
@@ -31,7 +31,7 @@ def test_a_deployment_is_talked_to_at_its_address(tmp_path: Path) -> None:
         pid_started=run_folder.process_start(os.getpid()),
     )
     for given in (f"model={folder}", "model=deploy-me", "endpoint=http://127.0.0.1:9/v1"):
-        (one,) = targets(with_absolute_paths(chat(given)))
+        (one,) = participant_sources(with_absolute_paths(chat(given)))
         assert one.url is not None
         assert one.url.removesuffix("/v1") == "http://127.0.0.1:9"
         assert one.weights == "o/n"  # sampled as a chat with the model itself would be

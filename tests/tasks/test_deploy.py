@@ -93,7 +93,7 @@ def test_vllm_is_found_in_an_environment_of_its_own(
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
 def test_an_address_others_reach_wants_a_key(host: str) -> None:
-    with pytest.raises(ConfigError, match="can be reached by others") as caught:
+    with pytest.raises(ConfigError, match="is reachable from other machines") as caught:
         planned(model="o/n", host=host)
     assert "api_key_env" in caught.value.hint
     assert planned(model="o/n", host=host, api_key_env="KEY").config.host == host
@@ -157,7 +157,7 @@ def test_adapters_have_names_of_their_own(tiny: Path, adapter: Path) -> None:
     config = deploying(model=tiny, adapters={"a": adapter, "b.1": adapter})
     assert named_adapters(config) == {"a": str(adapter), "b.1": str(adapter)}
     assert loads(write(config), source="settled.yaml").config == config
-    with pytest.raises(ConfigError, match="is the name of an adapter too"):
+    with pytest.raises(ConfigError, match="is also the name of an adapter"):
         deploying(model=tiny, adapters={"x": adapter}, served_model_name="x")
 
 

@@ -103,11 +103,11 @@ def test_nothing_to_ask_is_told() -> None:
 
 
 def test_an_endpoint_excludes_weights_and_likelihoods(tiny: Path) -> None:
-    with pytest.raises(ConfigError, match="endpoint: its models are asked, and model"):
+    with pytest.raises(ConfigError, match=r"endpoint: .*, but model is set too"):
         settled(endpoint="http://127.0.0.1:1", model=tiny)
     with pytest.raises(ConfigError, match="wants the weights"):
         settled(endpoint="http://127.0.0.1:1", backend="lm_eval")
-    with pytest.raises(ConfigError, match="belong together"):
+    with pytest.raises(ConfigError, match="must be set together"):
         settled(model=tiny, judge_model="j")
     with pytest.raises(ConfigError, match="not contain a password"):
         settled(endpoint="http://me:secret@127.0.0.1:1")
@@ -234,7 +234,7 @@ def test_quantized_weights_are_not_for_likelihoods(tiny: Path, tmp_path: Path) -
     said = json.loads((folder / "config.json").read_text())
     said["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (folder / "config.json").write_text(json.dumps(said))
-    with pytest.raises(ConfigError, match=r"reads no quantized weights: nf4 \(gptq 4-bit\)"):
+    with pytest.raises(ConfigError, match=r"cannot read quantized weights: nf4 \(gptq 4-bit\)"):
         check_config(settled(model=tiny, compare=[str(folder)], backend="lm_eval"))
 
 
