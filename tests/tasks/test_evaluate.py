@@ -105,7 +105,7 @@ def test_nothing_to_ask_is_told() -> None:
 def test_an_endpoint_excludes_weights_and_likelihoods(tiny: Path) -> None:
     with pytest.raises(ConfigError, match=r"endpoint: .*, but model is set too"):
         settled(endpoint="http://127.0.0.1:1", model=tiny)
-    with pytest.raises(ConfigError, match="wants the weights"):
+    with pytest.raises(ConfigError, match="needs the weights"):
         settled(endpoint="http://127.0.0.1:1", backend="lm_eval")
     with pytest.raises(ConfigError, match="must be set together"):
         settled(model=tiny, judge_model="j")
