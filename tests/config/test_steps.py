@@ -132,8 +132,8 @@ def test_the_outputs_of_a_training_follow_from_its_tuner() -> None:
         ("name: merge", "name: train", "p.yaml:8 name: train names two steps (the first at p.y"),
         ("name: merge", "name: a b", "p.yaml:8 name: should be up to 40 letters"),
         ("  task: merge\n", "", "p.yaml:8 merge.task: is required: one of train"),
-        ("task: merge", "task: pipeline", "p.yaml:9 merge.task: a pipeline has no pipelines"),
-        ("  task: merge\n", "  task: merge\n  output_dir: x\n", "p.yaml:10 merge.output_dir: a st"),
+        ("task: merge", "task: pipeline", "p.yaml:9 merge.task: a pipeline cannot be"),
+        ("  task: merge\n", "  task: merge\n  output_dir: x\n", "p.yaml:10 merge.output_dir: the"),
     ],
 )
 def test_names_tasks_and_folders_of_steps_are_checked(old: str, new: str, message: str) -> None:
