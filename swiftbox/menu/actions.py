@@ -21,6 +21,9 @@ from swiftbox.runs import folder as run_folder
 
 POLL_S = 0.1
 
+MIN_COMMENT_CELLS = 12
+"""A comment cut to less says nothing and is left out."""
+
 
 def print_yaml(yaml: str) -> None:
     """Print a YAML between empty lines, its comments cut to the terminal."""
@@ -31,9 +34,14 @@ def print_yaml(yaml: str) -> None:
 
 
 def cut_comment(line: str) -> str:
-    """Cut a line of YAML to the terminal; the key and its value are never cut."""
-    value = "" if line.startswith("#") else line.partition("  # ")[0].rstrip()
-    return cut(line, max(columns(), width(value)), mark="").rstrip()
+    """Cut the comment of a line of YAML to the terminal; a key and its value are never cut."""
+    if line.startswith("#"):
+        return cut(line, columns())
+    value = line.partition("  # ")[0].rstrip()
+    start = width(line.partition("  # ")[0]) + width("  # ")
+    if columns() - start < MIN_COMMENT_CELLS and width(line) > columns():
+        return value
+    return cut(line, columns())
 
 
 def save_as(proposed: str, content: Callable[[Path], str]) -> Path:

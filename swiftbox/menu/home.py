@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from swiftbox import __version__
+from swiftbox.formatting import width, wrap
 from swiftbox.language import text
-from swiftbox.menu.terminal import print_line
+from swiftbox.menu.terminal import columns, print_line, screen_lines
 
 TASKS = ("train", "download", "merge", "quantize", "evaluate", "deploy", "chat", "pipeline")
 RUNS, DEMO, DOCTOR, LANGUAGE, QUIT = ("runs", "demo", "doctor", "language", "quit")
@@ -38,7 +39,7 @@ def banner() -> list[str]:
         "train large models; every choice is a YAML that runs again",
         "训练大模型；每次选择都写成可重复运行的 YAML",
     )
-    return [f"swiftbox {__version__}  {about}", ""]
+    return [*wrap(f"swiftbox {__version__}  {about}", columns()), ""]
 
 
 def question() -> str:
@@ -46,15 +47,20 @@ def question() -> str:
     return text("What next?", "要做什么？")
 
 
-def list_keys() -> str:
-    """Return the keys of a list."""
-    return text("(arrows, Enter; Ctrl-C: back)", "（方向键选择，回车确认，Ctrl-C 返回）")
+def list_keys(question: str) -> str:
+    """Return the keys of a list; shorter if they do not fit on the line of the question."""
+    hints = (
+        text("(arrows, Enter; Ctrl-C: back)", "（方向键选择，回车确认，Ctrl-C 返回）"),
+        text("(Ctrl-C: back)", "（Ctrl-C 返回）"),
+    )
+    fitting = (hint for hint in hints if width(f"? {question} {hint}") <= columns())
+    return next(fitting, " ")
 
 
 def paint() -> int:
-    """Write the home screen as the menu will draw it; return the number of lines."""
+    """Write the home screen as the menu will draw it; return the number of lines it takes."""
     (_, first), *others = entries()
     choices = [f" » {first}", *(f"   {title}" for _, title in others)]
-    lines = [*banner(), f"? {question()} {list_keys()}", *choices]
+    lines = [*banner(), f"? {question()} {list_keys(question())}", *choices]
     print_line("\n".join(lines))
-    return len(lines)
+    return sum(map(screen_lines, lines))

@@ -26,11 +26,11 @@ from prompt_toolkit.layout import (
 )
 from prompt_toolkit.layout.dimension import Dimension
 
-from swiftbox.formatting import cut, table_row
+from swiftbox.formatting import cut, pad, table_row, width
 from swiftbox.language import text
 from swiftbox.menu.options.option import ALL, Option, OptionSource
 from swiftbox.menu.questions import Back
-from swiftbox.menu.terminal import columns, print_line
+from swiftbox.menu.terminal import columns, fitting, print_line
 
 MAX_ROWS = 11
 """With question, views, titles, two lines of details and the keys these fit 24 lines."""
@@ -43,8 +43,11 @@ DETAIL_LINES = 2
 REFRESH_S = 0.5
 """A machine whose probe answers meanwhile fills the column of what fits."""
 
+MIN_NAME_CELLS = 22
+"""A terminal too narrow for names of this width and all columns shows fewer columns."""
+
 MAX_SPARE_CELLS = 24
-"""How much a terminal wider than 80 columns widens the names."""
+"""How much a wide terminal widens the column of names."""
 
 Check = Callable[[str], str]
 """Returns what is wrong with an answer; an empty string if it is valid."""
@@ -237,10 +240,8 @@ class Picker:
         rows, space = self.rows(), _row_space()
         lines = self._views(len(rows))
         if not is_path(self.query):
-            titles = table_row(
-                self.source.columns.titles, self._widths(), self.source.columns.right
-            )
-            lines.append(("", _cut_line(f"    {titles}") + "\n"))
+            titles = self._table_row(self.source.columns.titles)
+            lines.append(("", " " * self._indent + titles + "\n"))
         start = max(0, min(self.position - space // 2, len(rows) - space))
         for at, row in enumerate(rows[start : start + space], start):
             style = "bold" if at == self.position else ""
@@ -264,7 +265,7 @@ class Picker:
             help_line = text("  a path on this machine (Tab completes)", "  本机路径（Tab 补全）")
             return [("", _cut_line(help_line) + "\n")]
         parts: StyleAndTextTuples = [("", "  ")]
-        for at, (_, title) in enumerate(self.source.views()):
+        for at, title in self._visible_views():
             current = at == self.view
             parts.append(("bold" if current else "", f"[{title}] " if current else f" {title}  "))
         notes = ""
@@ -276,32 +277,53 @@ class Picker:
             notes += text(" nothing found", " 未找到")
         return [*parts, ("", notes + "\n")]
 
+    def _visible_views(self) -> list[tuple[int, str]]:
+        """Return the views with their places; a narrow terminal leaves out the first ones."""
+        views = [(at, title) for at, (_, title) in enumerate(self.source.views())]
+        while sum(width(title) + 3 for at, title in views if at <= self.view) + 2 > columns():
+            if len(views) == 1:
+                break
+            views.pop(0)
+        return views
+
+    @property
+    def _indent(self) -> int:
+        """The cells of the pointer and the mark in front of a row."""
+        return 4 if self.many else 3
+
     def _row(self, row: Option, *, current: bool) -> str:
-        pointer = " »" if current else "  "
-        mark = ("+ " if row.value in self.marked else "  ") if self.many else " "
+        mark = "+" if self.many and row.value in self.marked else " "
+        start = pad((" »" if current else "  ") + mark, self._indent)
         has_cells = row.row is not None or row.local is not None or row.family
         if is_path(self.query) or not (has_cells or row in self.source.local):
-            return _cut_line(pointer + mark + row.name)
-        cells = self.source.cells(row)
-        return _cut_line(
-            pointer + mark + table_row(cells, self._widths(), self.source.columns.right)
-        )
+            return _cut_line(start + row.name)
+        return start + self._table_row(self.source.cells(row))
 
-    def _widths(self) -> tuple[int, ...]:
-        """Return the widths of the columns; a wide terminal shows long names in full."""
-        spare = max(0, min(MAX_SPARE_CELLS, shutil.get_terminal_size().columns - 80))
-        first, *others = self.source.columns.widths
-        return (first + spare, *others)
+    def _table_row(self, cells: tuple[str, ...]) -> str:
+        """Align cells in the columns that fit; a wide terminal shows long names in full."""
+        name_cells, *others = self.source.columns.widths
+        room = columns() - self._indent
+        while others and MIN_NAME_CELLS + sum(others) + len(others) > room:
+            others.pop()
+        name_cells = min(name_cells + MAX_SPARE_CELLS, room - sum(others) - len(others))
+        widths = (name_cells, *others)
+        return table_row(cells[: len(widths)], widths, self.source.columns.right)
 
     def _key_help(self) -> str:
         if self.many:
-            return text(
-                "type to search, or an id; Tab marks, Enter; left/right: views; Ctrl-C: back",
-                "输入以搜索或 id；方向键，Tab 多选，回车；左右键换视图；Ctrl-C 返回",
+            return fitting(
+                text(
+                    "type to search, or an id; Tab marks, Enter; left/right: views; Ctrl-C: back",
+                    "输入以搜索或 id；方向键，Tab 多选，回车；左右键换视图；Ctrl-C 返回",
+                ),
+                text("type; Tab marks, Enter; Ctrl-C: back", "输入，Tab 多选，回车，Ctrl-C 返回"),
             )
-        return text(
-            "type to search, or a path; arrows, Enter; left/right: views; Ctrl-C: back",
-            "输入以搜索或路径；方向键，回车；左右键换视图；Ctrl-C 返回",
+        return fitting(
+            text(
+                "type to search, or a path; arrows, Enter; left/right: views; Ctrl-C: back",
+                "输入以搜索或路径；方向键，回车；左右键换视图；Ctrl-C 返回",
+            ),
+            text("type, arrows, Enter; Ctrl-C: back", "输入，方向键，回车，Ctrl-C 返回"),
         )
 
 

@@ -43,10 +43,10 @@ def select(
     values = [value for value, _ in choices]
     searchable = search or len(options) > MAX_UNSEARCHED
     prompt = questionary.select(
-        _fitted(question),
+        cut(question, columns() - width("?   ")),
         choices=options,
         default=options[values.index(default)] if default in values else None,
-        instruction=list_keys(),
+        instruction=list_keys(question),
         style=STYLE,
         use_search_filter=searchable,
         use_jk_keys=not searchable,
@@ -54,11 +54,6 @@ def select(
     if searchable:
         _search_by_any_letter(prompt)
     return values[_answer(prompt)]
-
-
-def _fitted(question: str) -> str:
-    """Shorten a question, such as the name of a run, to stay on one line with the keys."""
-    return cut(question, max(10, columns() - width(f"? {list_keys()} ")))
 
 
 def _search_by_any_letter(prompt: questionary.Question) -> None:

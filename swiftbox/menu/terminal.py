@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 
 from swiftbox.errors import UserError
-from swiftbox.formatting import wrap
+from swiftbox.formatting import cut, width, wrap
 from swiftbox.language import text
 
 MAX_ERROR_LINES = 10
@@ -22,6 +22,21 @@ MAX_ERROR_LINES = 10
 def columns() -> int:
     """Return the cells of a line; the last one stays free, as some terminals wrap behind it."""
     return shutil.get_terminal_size().columns - 1
+
+
+def fitting(*lines: str) -> str:
+    """Return the first line that fits the terminal, else the last one, cut."""
+    return next((line for line in lines if width(line) <= columns()), cut(lines[-1], columns()))
+
+
+def screen_lines(line: str) -> int:
+    """Return the lines of the screen that a line takes, as the terminal breaks it."""
+    cells = shutil.get_terminal_size().columns
+    count = 1
+    while width(line) > cells:
+        line = line[len(cut(line, cells, mark="") or line[0]) :]
+        count += 1
+    return count
 
 
 def print_line(line: str = "") -> None:
