@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from processor.sitecustomize import simulate
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+simulate()
 
 
 @pytest.fixture(autouse=True)

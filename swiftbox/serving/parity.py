@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.core.generation import parity
-from swiftbox.core.generation.parity import Answer, Prompt, Record, first_difference
+from swiftbox.core.generation.parity import (
+    GreedyAnswer,
+    ParityPrompt,
+    ParityRecord,
+    first_difference,
+)
 from swiftbox.errors import ResultError, RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
@@ -26,7 +31,7 @@ AROUND = 8
 UNLIKE_GREEDY = {"temperature": 0, "top_p": 1, "repetition_penalty": 1}
 """What a model's own settings would otherwise add to a request."""
 
-Generate = Callable[[str, Prompt], Answer]
+Generate = Callable[[str, ParityPrompt], GreedyAnswer]
 """Answers with the very model in the server's memory, by plain generate; "" is the base."""
 
 
@@ -105,7 +110,7 @@ def check(
     """
     found = []
     for name, folder in held.folders.items():
-        tokenizer, record, trained = parity.reference(
+        tokenizer, record, trained = parity.load_reference(
             folder, held.folders[held.base], trust_remote_code=held.trust_remote_code
         )
         verdict = Verdict(name, trained=trained)
@@ -123,7 +128,7 @@ def check(
 
 def _tokens(
     verdict: Verdict,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[ParityPrompt],
     tokenizer: Any,
     at: Endpoint,
     stop: threading.Event,
@@ -153,9 +158,9 @@ def _too_long(refused: Refused) -> bool:
     return refused.status == 400 and any(one in refused.message for one in words)
 
 
-def tokens_of(at: Endpoint, model: str, prompt: Prompt) -> list[int]:
+def tokens_of(at: Endpoint, model: str, prompt: ParityPrompt) -> list[int]:
     """Ask a server for the tokens of a prompt, by vLLM's route."""
-    body: dict[str, Any] = {"model": model, **prompt.asked}
+    body: dict[str, Any] = {"model": model, **prompt.request}
     if "prompt" in body:
         body["add_special_tokens"] = False
     return [int(one) for one in at.ask("/tokenize", body)["tokens"]]
@@ -164,7 +169,9 @@ def tokens_of(at: Endpoint, model: str, prompt: Prompt) -> list[int]:
 Means = tuple[Endpoint, "Generate | None", threading.Event]
 
 
-def _answers(verdict: Verdict, held: Held, record: Record, tokenizer: Any, means: Means) -> None:
+def _answers(
+    verdict: Verdict, held: Held, record: ParityRecord, tokenizer: Any, means: Means
+) -> None:
     at, generate, stop = means
     known = {one.name: one for one in record.answers}
     same_base = not record.quantization and not held.is_quantized
@@ -191,7 +198,7 @@ def _answers(verdict: Verdict, held: Held, record: Record, tokenizer: Any, means
         _compare(verdict, one, (wanted, got), dtypes, tokenizer)
 
 
-def answer_of(at: Endpoint, model: str, prompt: Prompt) -> tuple[int, ...] | str:
+def answer_of(at: Endpoint, model: str, prompt: ParityPrompt) -> tuple[int, ...] | str:
     """Ask a server for the greedy answer to a prompt: its tokens, its text where it tells none."""
     body = {"model": model, "prompt": list(prompt.ids), "max_tokens": parity.ANSWER_TOKENS}
     body |= {**UNLIKE_GREEDY, "return_token_ids": True}
@@ -202,8 +209,8 @@ def answer_of(at: Endpoint, model: str, prompt: Prompt) -> tuple[int, ...] | str
 
 def _compare(
     verdict: Verdict,
-    prompt: Prompt,
-    answers: tuple[Answer, tuple[int, ...] | str],
+    prompt: ParityPrompt,
+    answers: tuple[GreedyAnswer, tuple[int, ...] | str],
     dtypes: Sequence[str],
     tokenizer: Any,
 ) -> None:
@@ -222,7 +229,7 @@ def _compare(
     if parity.is_tie(wanted, place, dtypes):
         verdict.ties += 1
         return
-    gap = wanted.gaps[place] if place < len(wanted.gaps) else 0.0
+    gap = wanted.margins[place] if place < len(wanted.margins) else 0.0
     sides = (wanted.ids, got, verdict.answered_by == "training")
     said = in_words(verdict.model, f"answer to {prompt.name}", place, sides, tokenizer)
     more = text(

@@ -107,8 +107,8 @@ def check(config: MergeConfig, on_remark: OnRemark) -> None:
 
 def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     """Merge, check, and return the folder of the merged model."""
-    from swiftbox.core.weights.cast import Types
-    from swiftbox.core.weights.merge import Merge, merge
+    from swiftbox.core.weights.cast import WeightTypes
+    from swiftbox.core.weights.merge import MergeJob, merge
 
     began = time.monotonic()
     adapters = _fetch_adapters(config, emit)
@@ -133,15 +133,17 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     emit(events.INPUTS, **inputs)
     tokenizers = [adapter.folder for adapter in adapters if adapter.has_tokenizer]
     keeps_dtypes = config.dtype == "stored"
-    work = Merge(
-        base=fetched.folder,
+    job = MergeJob(
+        base_folder=fetched.folder,
         adapters=tuple(adapter.folder for adapter in adapters),
         tokenizer=tokenizers[-1] if tokenizers else fetched.folder,
-        types=Types(base.main_dtype, base.dtypes) if keeps_dtypes else Types(config.dtype, {}),
+        types=WeightTypes(base.main_dtype, base.dtypes)
+        if keeps_dtypes
+        else WeightTypes(config.dtype, {}),
         quantization=quantization,
         config=config,
     )
-    merged, report = merge(work, folder, emit)
+    merged, report = merge(job, folder, emit)
     write_json(folder / RECORD, report)
     emit(events.DONE, seconds=round(time.monotonic() - began, 1), model=str(merged))
     return merged

@@ -27,14 +27,14 @@ from swiftbox.language import text
 from swiftbox.models.inspection import require_sound
 from swiftbox.models.location import locate, looks_like_path
 from swiftbox.quantization import gguf
+from swiftbox.quantization.calibration import calibration_sources, read_examples
 from swiftbox.quantization.preconditions import (
     require_device_room,
     require_quantizable,
-    require_room,
+    require_resources,
 )
-from swiftbox.quantization.resolve import ENGINES, require_backend, settle
-from swiftbox.quantization.run import WORK, Work, quantize
-from swiftbox.quantization.texts import examples_of, sources_of
+from swiftbox.quantization.resolve import ENGINES, require_backend, resolve_settings
+from swiftbox.quantization.run import WORK, QuantizationJob, quantize
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -51,7 +51,7 @@ STAMP = "stamp.json"
 def resolve(config: QuantizeConfig, machine: Machine) -> Resolved:
     """Settle bits, group size, dtype and error bound; raise MachineError if unsupported here."""
     require_backend(config, machine)
-    decisions = list(settle(config, machine))
+    decisions = list(resolve_settings(config, machine))
     reasons = tuple(Reason(row.key, row.value, row.why) for row in decisions)
     settled = config.model_copy(update={row.key: row.value for row in decisions})
     return Resolved(settled, reasons, 1, choices.environment(machine, 1))
@@ -105,7 +105,7 @@ def _absolute(source: str | DatasetSource) -> str | DatasetSource:
 def check(config: QuantizeConfig, on_remark: OnRemark) -> None:
     """Raise UserError for every problem that is known before anything starts."""
     if config.method == "gguf":
-        gguf.require()
+        gguf.require_converter()
     if config.model is not None:
         inspection = inspect_model(config.model, config, on_remark)
         if inspection is not None:
@@ -117,14 +117,14 @@ def check(config: QuantizeConfig, on_remark: OnRemark) -> None:
     model = Path(config.model or "").expanduser()
     if config.model and (model / "config.json").is_file():
         require_quantizable(model, config)
-        require_room(model, into, config)
+        require_resources(model, into, config)
     _require_rows(config)
 
 
 def _require_rows(config: QuantizeConfig) -> None:
     """Check the calibration rows that are on this machine."""
     local_sources = []
-    for source in sources_of(config):
+    for source in calibration_sources(config):
         if is_reference(source.path):
             continue
         if Path(source.path).expanduser().exists():
@@ -143,7 +143,7 @@ def _require_rows(config: QuantizeConfig) -> None:
                 ),
             )
     if local_sources:
-        examples_of(local_sources)
+        read_examples(local_sources)
 
 
 def run(config: QuantizeConfig, folder: Path, emit: Emit) -> Path | None:
@@ -157,10 +157,10 @@ def run(config: QuantizeConfig, folder: Path, emit: Emit) -> Path | None:
     data = [source.path for source in sources]
     model, inputs = _unquantized_model(config, folder, emit, data)
     require_quantizable(model, config)
-    require_room(model, folder, config)
+    require_resources(model, folder, config)
     require_device_room(model, config, machine)
     emit(events.INPUTS, **inputs)
-    quantized, report = quantize(Work(config, model, sources, folder, machine, emit))
+    quantized, report = quantize(QuantizationJob(config, model, sources, folder, machine, emit))
     if config.keep_merged and (folder / WORK / MERGED).is_dir():
         shutil.rmtree(folder / MERGED, ignore_errors=True)
         (folder / WORK / MERGED / run_folder.MODEL).rename(folder / MERGED)

@@ -54,12 +54,12 @@ def run(config: StarterConfig, folder: Path, emit: Emit) -> Path | None:
     pretrain, chat = make_corpus(folder / DATA, config.model_name, config.seed)
     emit(events.MADE, texts=_rows(pretrain), conversations=_rows(chat))
     emit(events.STAGE, name="starter")
-    from swiftbox.core.weights.starter_model import make
+    from swiftbox.core.weights.starter_model import create_model
 
     partial, final = folder / f".{run_folder.MODEL}", folder / run_folder.MODEL
     for old in (partial, final):
         shutil.rmtree(old, ignore_errors=True)
-    make(folder / DATA, partial)
+    create_model(folder / DATA, partial)
     partial.rename(final)
     emit(events.DONE, seconds=round(time.monotonic() - began, 1), model=str(final))
     return final

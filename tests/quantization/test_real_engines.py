@@ -1,6 +1,6 @@
-"""GPTQ, AWQ, FP8 and W8A8 by their real engines, and LoRA on what gptqmodel made; run by hand.
+"""GPTQ, AWQ, FP8 and W8A8 by their real engines, and LoRA on models of gptqmodel; run by hand.
 
-`SWIFTBOX_ENGINES=~/.swiftbox pytest -m network tests/quantizing` uses the engines of that home;
+`SWIFTBOX_ENGINES=~/.swiftbox pytest -m network tests/quantization` uses the engines of that home;
 without it they are installed into the test's own.
 """
 
@@ -55,21 +55,23 @@ def quantized(model: Path, method: str, place: Path) -> Path:
 
 @pytest.mark.parametrize("method", sorted(GROUPED))
 def test_a_model_is_quantized_by_its_engine(method: str, model: Path, tmp_path: Path) -> None:
-    found = read_json(quantized(model, method, tmp_path) / "quantize.json")
-    assert found["layers"] == 14
-    assert found["bytes_after"] < found["bytes_before"]
-    assert found["perplexity_ratio"] < found["max_perplexity_ratio"]
+    report = read_json(quantized(model, method, tmp_path) / "quantize.json")
+    assert report["layers"] == 14
+    assert report["bytes_after"] < report["bytes_before"]
+    assert report["perplexity_ratio"] < report["max_perplexity_ratio"]
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("gptqmodel"), reason="wants swiftbox[gptq]")
+@pytest.mark.skipif(not importlib.util.find_spec("gptqmodel"), reason="needs swiftbox[gptq]")
 @pytest.mark.parametrize("method", ["gptq", "awq"])
 def test_lora_is_trained_on_it(method: str, model: Path, tmp_path: Path) -> None:
-    base = quantized(model, method, tmp_path) / "model"
-    before = hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest()
+    quantized_model = quantized(model, method, tmp_path) / "model"
+    before = hashlib.sha256((quantized_model / "model.safetensors").read_bytes()).hexdigest()
     chats = write_chats(tmp_path / "chat.jsonl", 20)
     keys = {"tuner_type": "qlora", "quant_method": method, "learning_rate": 1e-2, "max_steps": 6}
-    config = write_config(tmp_path / "b.yaml", base, chats, **keys, output_dir="tuned")
+    config = write_config(tmp_path / "b.yaml", quantized_model, chats, **keys, output_dir="tuned")
     box("run", str(config), cwd=tmp_path)
-    found = losses(tmp_path / "tuned")
-    assert found[6] < found[1]
-    assert hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest() == before
+    loss_by_step = losses(tmp_path / "tuned")
+    assert loss_by_step[6] < loss_by_step[1]
+    assert (
+        hashlib.sha256((quantized_model / "model.safetensors").read_bytes()).hexdigest() == before
+    )

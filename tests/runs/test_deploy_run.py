@@ -90,7 +90,7 @@ def test_a_template_changed_since_training_ends_it_with_1(tiny: Path, tmp_path: 
     tokenizer.save_pretrained(adapter)
     base = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     network = PeftModel.from_pretrained(base, adapter)
-    parity.leave(network, tokenizer, adapter, print, dtype="float32")
+    parity.record_training(network, tokenizer, adapter, print, dtype="float32")
     template = adapter / "chat_template.jinja"
     template.write_text(template.read_text("utf-8").replace("<|im_start|>", "", 1), "utf-8")
     out = tmp_path / "served"

@@ -63,7 +63,8 @@ def test_an_adapter_is_merged_quantized_checked_and_shown(quantized: tuple[Path,
 def test_lora_is_trained_on_what_was_quantized(quantized: tuple[Path, str], tmp_path: Path) -> None:
     from peft import PeftModel
     from safetensors.torch import load_file
-    from transformers import AutoModelForCausalLM
+
+    from swiftbox.core.weights.load import load_pretrained
 
     base = quantized[0] / "model"
     before = load_file(base / "model.safetensors")
@@ -75,7 +76,7 @@ def test_lora_is_trained_on_what_was_quantized(quantized: tuple[Path, str], tmp_
     assert found[8] < found[1]
     after = load_file(base / "model.safetensors")
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    model = AutoModelForCausalLM.from_pretrained(base, device_map={"": "cpu"})
+    model = load_pretrained(base, device_map={"": "cpu"})
     tuned = PeftModel.from_pretrained(model, tmp_path / "out" / "model")
     grown = [v for k, v in tuned.state_dict().items() if "lora_B" in k]
     assert grown
@@ -94,7 +95,7 @@ def test_killed_after_quantizing_it_goes_on_with_the_checks(tiny: Path, tmp_path
         until(lambda: state(out)["status"] == "failed", what="the recorded end")
     assert not (out / "model").exists()
     said = box("runs", "resume", str(out), cwd=tmp_path)
-    assert "quantized: found from before the stop" in said.stdout + said.stderr
+    assert "quantized: reusing the result from before the stop" in said.stdout + said.stderr
     assert (out / "model" / "model.safetensors").is_file()
     assert len(events(out, "done")) == 1
     stages = [one["name"] for one in events(out, "stage")]

@@ -32,7 +32,7 @@ def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     tokenizer.save_pretrained(folder)
     network = PeftModel.from_pretrained(base, folder)
-    parity.leave(network, tokenizer, folder, print, dtype="float32")
+    parity.record_training(network, tokenizer, folder, print, dtype="float32")
     return folder
 
 
@@ -51,14 +51,14 @@ def found(server: Server, what: Held, generate: Any = None) -> list[holding.Verd
 
 
 def test_the_record_has_every_shape_that_the_template_writes(tiny: Path, trained: Path) -> None:
-    record = parity.read(trained)
+    record = parity.read_record(trained)
     assert record is not None
-    assert {one.name for one in record.prompts} == set(parity.SHAPES) - {"tools"}
+    assert {one.name for one in record.prompts} == set(parity.CONVERSATIONS) - {"tools"}
     assert [one.name for one in record.answers] == list(parity.ANSWERED)
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     (system,) = (one for one in record.prompts if one.name == "system")
     said = tokenizer.apply_chat_template(
-        parity.SHAPES["system"]["messages"], tokenize=False, add_generation_prompt=True
+        parity.CONVERSATIONS["system"]["messages"], tokenize=False, add_generation_prompt=True
     )
     assert list(system.ids) == tokenizer(said, add_special_tokens=False).input_ids
 
@@ -110,7 +110,12 @@ def test_the_wrong_adapter_is_found_by_its_answers(
     tiny: Path, trained: Path, tmp_path: Path
 ) -> None:
     other = make_adapter(tiny, tmp_path / "other", seed=9)
-    for name in (parity.RECORD, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+    for name in (
+        parity.RECORD_FILE,
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ):
         shutil.copy(trained / name, other)
     with serving(tiny, adapters={"mine": other}) as server:
         mine = found(server, held(tiny, other))[1]
@@ -120,11 +125,11 @@ def test_the_wrong_adapter_is_found_by_its_answers(
 def test_an_answer_that_parts_at_a_tie_is_counted_and_not_refused(
     server: Server, tiny: Path, trained: Path, tmp_path: Path
 ) -> None:
-    record = parity.read(trained)
+    record = parity.read_record(trained)
     assert record is not None
     changed = shutil.copytree(trained, tmp_path / "changed")
     answers = [
-        replace(one, ids=(one.ids[0] + 1, *one.ids[1:]), gaps=(0.0, *one.gaps[1:]))
+        replace(one, ids=(one.ids[0] + 1, *one.ids[1:]), margins=(0.0, *one.margins[1:]))
         for one in record.answers
     ]
     replace(record, answers=tuple(answers)).write(changed)
@@ -135,7 +140,7 @@ def test_an_answer_that_parts_at_a_tie_is_counted_and_not_refused(
 def test_answers_of_another_base_are_not_compared(
     server: Server, tiny: Path, trained: Path, tmp_path: Path
 ) -> None:
-    record = parity.read(trained)
+    record = parity.read_record(trained)
     assert record is not None
     changed = shutil.copytree(trained, tmp_path / "changed")
     replace(record, quantization="bnb").write(changed)
@@ -190,17 +195,19 @@ def test_tool_calls_are_written_as_in_training(tiny: Path, tmp_path: Path) -> No
 
 
 def test_a_record_goes_along_with_the_coarser_numbers(trained: Path, tmp_path: Path) -> None:
-    parity.carry(trained, tmp_path, dtype="bfloat16", answers=False)
-    first, second = parity.read(trained), parity.read(tmp_path)
+    parity.copy_record(trained, tmp_path, dtype="bfloat16", answers=False)
+    first, second = parity.read_record(trained), parity.read_record(tmp_path)
     assert first is not None
     assert second is not None
     assert (second.dtype, second.answers) == ("bfloat16", ())
     assert second.prompts == first.prompts
-    parity.carry(tmp_path / "nothing", tmp_path / "nowhere", dtype="float32", answers=True)
+    parity.copy_record(tmp_path / "nothing", tmp_path / "nowhere", dtype="float32", answers=True)
 
 
 def test_a_record_that_cannot_be_made_is_a_warning(tmp_path: Path) -> None:
     said: list[str] = []
-    parity.leave(None, None, tmp_path, lambda event, **_: said.append(event), dtype="float32")
+    parity.record_training(
+        None, None, tmp_path, lambda event, **_: said.append(event), dtype="float32"
+    )
     assert said == ["warning"]
-    assert parity.read(tmp_path) is None
+    assert parity.read_record(tmp_path) is None

@@ -17,7 +17,9 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
+
+from swiftbox.core.weights.load import load_pretrained
 
 LONGEST_ANSWER = 48
 
@@ -26,7 +28,7 @@ def main() -> int:
     """Answer the request."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(request["model"], local_files_only=True)
-    base = AutoModelForCausalLM.from_pretrained(request["model"], local_files_only=True)
+    base = load_pretrained(Path(request["model"]))
     model = PeftModel.from_pretrained(base, request["adapter"]).eval()
     questions = request["questions"]
     with model.disable_adapter():

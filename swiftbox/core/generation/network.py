@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoTokenizer, GenerationConfig
 
 from swiftbox.core.generation.window import layers_of
+from swiftbox.core.weights.load import load_pretrained
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
@@ -34,14 +35,12 @@ class Network:
 
     def __init__(self, loading: Loading) -> None:
         self.loading = loading
-        said = {"trust_remote_code": loading.trust_remote_code, "local_files_only": True}
-        tokenizer = AutoTokenizer.from_pretrained(str(loading.folder), **said)
-        model = AutoModelForCausalLM.from_pretrained(
-            str(loading.folder),
+        tokenizer = self._load_tokenizer(loading.folder)
+        model = load_pretrained(
+            loading.folder,
             dtype=getattr(torch, loading.dtype),
             device_map=loading.device,
-            use_safetensors=True,
-            **said,
+            trust_remote_code=loading.trust_remote_code,
         )
         self.model: Any = model.eval()
         self.layers = layers_of(model)
@@ -116,6 +115,9 @@ class Network:
     def _tokenizer(self, folder: Path) -> Any:
         if not (folder / "tokenizer_config.json").is_file():
             return copy.copy(self.tokenizers[BASE])
+        return self._load_tokenizer(folder)
+
+    def _load_tokenizer(self, folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(
             str(folder),
             trust_remote_code=self.loading.trust_remote_code,

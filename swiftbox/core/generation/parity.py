@@ -1,11 +1,11 @@
-"""What a training leaves for its server to be held against: prompts in tokens, greedy answers.
+"""The record that a training leaves to check its server with: prompts as tokens, greedy answers.
 
 Shapes: T tokens of a prompt, A tokens of an answer, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,21 @@ from swiftbox.errors import DataError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.runs import events
+from swiftbox.runs.events import Emit
 
-RECORD = "parity.json"
-"""In the folder of a model or an adapter; goes where it goes."""
+RECORD_FILE = "parity.json"
+"""In the folder of a model or an adapter; copied along with it."""
 
 ANSWER_TOKENS = 16
-"""Enough for a wrong template or adapter to show, few enough for a processor."""
+"""Enough to reveal a wrong template or adapter, few enough to generate on a CPU."""
 
 ANSWERED = ("question", "system", "chinese")
-"""The prompts that are answered as well: short ones."""
+"""The short prompts, which are answered too."""
 
 TIES = {"float32": 1e-4, "float16": 4e-3, "bfloat16": 3e-2}
-"""Of the largest logit: by how little a token may win over the second for rounding to turn it.
+"""Share of the largest logit: a token whose lead is smaller may lose it to rounding.
 
-About eight of the number type's own steps, which is what the depth of a model adds up to.
+About eight times the precision of the number type, which a model's depth adds up to.
 """
 
 WEATHER: Mapping[str, Any] = {
@@ -45,7 +46,7 @@ WEATHER: Mapping[str, Any] = {
     },
 }
 
-SHAPES: Mapping[str, Mapping[str, Any]] = {
+CONVERSATIONS: Mapping[str, Mapping[str, Any]] = {
     "question": {"messages": [{"role": "user", "content": "Which river runs through Paris?"}]},
     "system": {
         "messages": [
@@ -90,119 +91,126 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
         "tools": [WEATHER],
     },
 }
-"""Conversations as OpenAI writes them, one of each shape that templates are known to differ on."""
+"""Conversations in OpenAI's format, one of each kind that templates treat differently."""
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """A prompt as it is asked, and the tokens that the trainer makes of it."""
+class ParityPrompt:
+    """A prompt as a client sends it, and the tokens that the trainer makes of it."""
 
     name: str
-    asked: Mapping[str, Any]
+    request: Mapping[str, Any]
     """`messages` and `tools` for a chat, `prompt` for a model without a template."""
     ids: tuple[int, ...]  # (T,)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return {"name": self.name, "asked": dict(self.asked), "ids": list(self.ids)}
+        return {"name": self.name, "asked": dict(self.request), "ids": list(self.ids)}
 
 
 @dataclass(frozen=True)
-class Answer:
+class GreedyAnswer:
     """A greedy answer to one of the prompts."""
 
     name: str
     ids: tuple[int, ...]  # (A,), without the token that ends it
-    gaps: tuple[float, ...]
-    """By how much the logit of each token, the ending one included, led the second's."""
+    margins: tuple[float, ...]
+    """The lead of each token's logit over the second largest, the ending token included."""
     scale: float
-    """The largest logit that won."""
+    """The largest logit of a chosen token."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        gaps = [round(one, 6) for one in self.gaps]
-        return {"name": self.name, "ids": list(self.ids), "gaps": gaps, "scale": self.scale}
+        margins = [round(margin, 6) for margin in self.margins]
+        return {"name": self.name, "ids": list(self.ids), "gaps": margins, "scale": self.scale}
 
 
 @dataclass(frozen=True)
-class Record:
-    """All of it, and in which numbers the answers were computed."""
+class ParityRecord:
+    """Prompts, answers, and the number type that the answers were computed in."""
 
-    prompts: tuple[Prompt, ...]
-    answers: tuple[Answer, ...] = ()
+    prompts: tuple[ParityPrompt, ...]
+    answers: tuple[GreedyAnswer, ...] = ()
     dtype: str = "float32"
     quantization: str = ""
-    """How the base was quantized meanwhile; empty for one that was not."""
+    """How the base was quantized in training; empty for an unquantized one."""
 
     def write(self, folder: Path) -> None:
-        """Write it into the folder of a model."""
-        found = {
+        """Write the record into the folder of a model."""
+        content = {
             "dtype": self.dtype,
             "quantization": self.quantization,
-            "prompts": [one.to_dict() for one in self.prompts],
-            "answers": [one.to_dict() for one in self.answers],
+            "prompts": [prompt.to_dict() for prompt in self.prompts],
+            "answers": [answer.to_dict() for answer in self.answers],
         }
-        write_json(folder / RECORD, found)
+        write_json(folder / RECORD_FILE, content)
 
 
-def read(folder: Path) -> Record | None:
-    """Return the record in a folder; None where there is none, or not one of these."""
-    found = read_json(folder / RECORD)
+def read_record(folder: Path) -> ParityRecord | None:
+    """Return the record in a folder; None without a valid one."""
+    content = read_json(folder / RECORD_FILE)
     try:
-        prompts = [Prompt(one["name"], one["asked"], tuple(one["ids"])) for one in found["prompts"]]
-        answers = [
-            Answer(one["name"], tuple(one["ids"]), tuple(one["gaps"]), float(one["scale"]))
-            for one in found["answers"]
+        prompts = [
+            ParityPrompt(entry["name"], entry["asked"], tuple(entry["ids"]))
+            for entry in content["prompts"]
         ]
-        return Record(tuple(prompts), tuple(answers), found["dtype"], found["quantization"])
+        answers = [
+            GreedyAnswer(
+                entry["name"], tuple(entry["ids"]), tuple(entry["gaps"]), float(entry["scale"])
+            )
+            for entry in content["answers"]
+        ]
+        return ParityRecord(
+            tuple(prompts), tuple(answers), content["dtype"], content["quantization"]
+        )
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def carry(source: Path, target: Path, *, dtype: str, answers: bool) -> None:
-    """Take a record along to a model made of another, computed in numbers of that type."""
-    found = read(source)
-    if found is None:
+def copy_record(source: Path, target: Path, *, dtype: str, answers: bool) -> None:
+    """Copy the record to a model made from another one, which computes in that number type."""
+    record = read_record(source)
+    if record is None:
         return
-    coarser = max(dtype, found.dtype, key=lambda one: TIES.get(one, 0.0))
-    Record(found.prompts, found.answers if answers else (), coarser, found.quantization).write(
-        target
-    )
+    coarser = max(dtype, record.dtype, key=lambda name: TIES.get(name, 0.0))
+    copied_answers = record.answers if answers else ()
+    ParityRecord(record.prompts, copied_answers, coarser, record.quantization).write(target)
 
 
-def rendered(tokenizer: Any) -> tuple[Prompt, ...]:
-    """Return the prompts as the trainer writes them; without those that the template refuses."""
-    found = []
-    for name, shape in SHAPES.items():
+def render_prompts(tokenizer: Any) -> tuple[ParityPrompt, ...]:
+    """Return the prompts as the trainer encodes them, without those that the template rejects."""
+    prompts = []
+    for name, conversation in CONVERSATIONS.items():
         if not tokenizer.chat_template:
-            words = str(shape["messages"][-1]["content"])
-            ids = tokenizer(words, add_special_tokens=False).input_ids
-            found.append(Prompt(name, {"prompt": words}, tuple(ids)))
+            content = str(conversation["messages"][-1]["content"])
+            ids = tokenizer(content, add_special_tokens=False).input_ids
+            prompts.append(ParityPrompt(name, {"prompt": content}, tuple(ids)))
             continue
-        chat = Chat(tuple(read_turns(list(shape["messages"]))), read_tools(shape), prompt=True)
+        turns = tuple(read_turns(list(conversation["messages"])))
+        chat = Chat(turns, read_tools(conversation), prompt=True)
         try:
             (row,) = encode_chats([chat], tokenizer)
         except (DataError, TemplateError):
-            continue  # no system role, no tools: nothing to be the same
-        found.append(Prompt(name, shape, tuple(row.input_ids.tolist())))
-    return tuple(found)
+            continue  # the template has no system role or no tools
+        prompts.append(ParityPrompt(name, conversation, tuple(row.input_ids.tolist())))
+    return tuple(prompts)
 
 
-def ends_of(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the tokens that end an answer, as the server takes them."""
-    said = model.generation_config.eos_token_id
-    found = {*(said if isinstance(said, list) else [said]), tokenizer.eos_token_id}
-    return frozenset(one for one in found if one is not None)
+def end_tokens(generation_config: Any, tokenizer: Any) -> frozenset[int]:
+    """Return the tokens that end an answer: the generation config's and the tokenizer's."""
+    configured = generation_config.eos_token_id
+    tokens = {*(configured if isinstance(configured, list) else [configured])}
+    return frozenset(token for token in (*tokens, tokenizer.eos_token_id) if token is not None)
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
-def greedy(model: Any, prompt: Prompt, ends: frozenset[int]) -> Answer:
-    """Answer with plain generate: one sequence, the likeliest token each time."""
+def generate_greedily(model: Any, prompt: ParityPrompt, ends: frozenset[int]) -> GreedyAnswer:
+    """Answer a prompt with transformers' generate: one sequence, the likeliest token each time."""
     ids = torch.tensor([prompt.ids], device=model.device)  # (1, T)
     settings = GenerationConfig(
         do_sample=False,
         num_beams=1,
-        repetition_penalty=1.0,  # unset, the model's own would take its place
+        repetition_penalty=1.0,  # if unset, the model's default would apply
         max_new_tokens=ANSWER_TOKENS,
         eos_token_id=sorted(ends) or None,
         pad_token_id=min(ends, default=0),
@@ -210,61 +218,72 @@ def greedy(model: Any, prompt: Prompt, ends: frozenset[int]) -> Answer:
         return_dict_in_generate=True,
         output_logits=True,
     )
-    said = model.generate(
+    output = model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings
     )
-    tokens = said.sequences[0, ids.shape[1] :].tolist()
-    best = [torch.topk(one[0].float(), 2).values.tolist() for one in said.logits]  # A of 2
+    tokens = output.sequences[0, ids.shape[1] :].tolist()
+    best = [torch.topk(logits[0].float(), 2).values.tolist() for logits in output.logits]  # A of 2
     while tokens and tokens[-1] in ends:
         tokens.pop()
     scale = max(abs(first) for first, _ in best)
-    return Answer(prompt.name, tuple(tokens), tuple(one - two for one, two in best), scale)
+    margins = tuple(first - second for first, second in best)
+    return GreedyAnswer(prompt.name, tuple(tokens), margins, scale)
 
 
-def leave(model: Any, tokenizer: Any, folder: Path, emit: Callable[..., None], **said: Any) -> None:
+def record_training(model: Any, tokenizer: Any, folder: Path, emit: Emit, **settings: Any) -> None:
     """Write the record of a training into the folder of its model.
 
-    `model` is None where its weights are spread over processes: then there are no answers.
-    A record that cannot be made is a warning: the training itself is done and saved.
+    `model` is None if its weights are sharded over processes: the record then has no answers.
+    `settings` are the dtype and quantization of the record. A failure is a warning only, since the
+    training itself is done and saved.
     """
     try:
-        prompts = rendered(tokenizer)
-        answers: tuple[Answer, ...] = ()
+        prompts = render_prompts(tokenizer)
+        answers: tuple[GreedyAnswer, ...] = ()
         if model is not None:
             model.eval()
-            ends = ends_of(model, tokenizer)
-            answers = tuple(greedy(model, one, ends) for one in prompts if one.name in ANSWERED)
-        Record(prompts, answers, **said).write(folder)
+            ends = end_tokens(model.generation_config, tokenizer)
+            answers = tuple(
+                generate_greedily(model, prompt, ends)
+                for prompt in prompts
+                if prompt.name in ANSWERED
+            )
+        ParityRecord(prompts, answers, **settings).write(folder)
     except Exception as error:  # noqa: BLE001 - nothing here may undo a training
         message = text(
-            f"no {RECORD} was left for servers to be held against: {error}",
-            f"未能写出供部署核对用的 {RECORD}：{error}",
+            f"{RECORD_FILE} could not be written; servers cannot be compared with this "
+            f"training: {error}",
+            f"未能写出供部署核对用的 {RECORD_FILE}：{error}",
         )
         emit(events.WARNING, message=message)
 
 
-def reference(folder: Path, base: Path, *, trust_remote_code: bool) -> tuple[Any, Record, bool]:
-    """Return the tokenizer of a served folder, what to hold it against, and whether trained so.
+def load_reference(
+    folder: Path, base: Path, *, trust_remote_code: bool
+) -> tuple[Any, ParityRecord, bool]:
+    """Return the tokenizer of a served folder, its record, and whether a training wrote that.
 
-    Without a training's record: what the trainer would make of the prompts today.
+    Without a training's record, the prompts are encoded as the trainer would encode them now.
     """
-    own = folder if (folder / "tokenizer_config.json").is_file() else base
+    source = folder if (folder / "tokenizer_config.json").is_file() else base
     tokenizer = AutoTokenizer.from_pretrained(
-        str(own), trust_remote_code=trust_remote_code, local_files_only=True
+        str(source), trust_remote_code=trust_remote_code, local_files_only=True
     )
-    found = read(folder)
-    return tokenizer, found or Record(rendered(tokenizer)), found is not None
+    record = read_record(folder)
+    return tokenizer, record or ParityRecord(render_prompts(tokenizer)), record is not None
 
 
-def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
-    """Return where two sequences part; None where they are equal."""
-    for at, (first, second) in enumerate(zip(one, other, strict=False)):
+def first_difference(expected: Sequence[int], actual: Sequence[int]) -> int | None:
+    """Return the index where two sequences part; None if they are equal."""
+    for index, (first, second) in enumerate(zip(expected, actual, strict=False)):
         if first != second:
-            return at
-    return None if len(one) == len(other) else min(len(one), len(other))
+            return index
+    if len(expected) == len(actual):
+        return None
+    return min(len(expected), len(actual))
 
 
-def is_tie(answer: Answer, at: int, dtypes: Sequence[str]) -> bool:
-    """Tell whether rounding in the coarsest of these number types may turn an answer there."""
-    limit = max(TIES.get(one, 0.0) for one in dtypes) * max(1.0, answer.scale)
-    return at < len(answer.gaps) and answer.gaps[at] <= limit
+def is_tie(answer: GreedyAnswer, index: int, dtypes: Sequence[str]) -> bool:
+    """Return whether rounding in the coarsest of these number types explains another token."""
+    limit = max(TIES.get(dtype, 0.0) for dtype in dtypes) * max(1.0, answer.scale)
+    return index < len(answer.margins) and answer.margins[index] <= limit

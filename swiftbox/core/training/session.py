@@ -35,7 +35,7 @@ from swiftbox.core.training.trainer_inputs import LocalInputs, TrainerInputs
 from swiftbox.core.tuners.attach import AdapterStart, adapted_network, tuner_callbacks
 from swiftbox.core.tuners.calibration import calibration_for
 from swiftbox.core.tuners.initialization import rebase_on_original
-from swiftbox.core.weights.load import load_model
+from swiftbox.core.weights.load import load_trainable
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -55,7 +55,7 @@ def train(
     emit(events.STAGE, name="model", detail=str(local.model))
     arguments = training_arguments(config, folder, evaluates=bool(parts[1]))
     set_seed(config.seed)
-    base_model = load_model(local.model, config, head=method.head)
+    base_model = load_trainable(local.model, config, head=method.head)
     task_type = "SEQ_CLS" if method.head == "score" else "CAUSAL_LM"
     calibration = calibration_for(base_model, config, method, arguments, parts[0])
     adapter = AdapterStart(local.adapter, task_type, calibration)
@@ -222,7 +222,7 @@ def record_parity(model: Any, inputs: TrainerInputs, saved: Path, emit: Emit) ->
     config = inputs.config
     complete = config.distributed in ("none", "ddp")
     quantized = config.quant_method if config.tuner_type == "qlora" else ""
-    parity.leave(
+    parity.record_training(
         model if complete else None,
         inputs.tokenizer,
         saved,

@@ -15,7 +15,7 @@ from swiftbox.config.tuners import FULL_TUNERS, TunerFields
 from swiftbox.core.tuners import adalora, full, ia3, initialization, llamapro, lora, oft, vera
 from swiftbox.core.tuners.initialization import CalibrationBatches, changes_base
 from swiftbox.core.tuners.targets import Note, choose_targets, matched
-from swiftbox.core.weights.quantized_bases import is_quantized, make_trainable
+from swiftbox.core.weights.quantized_bases import is_quantized, prepare_for_training
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
@@ -50,7 +50,7 @@ def attach(
 ) -> Any:
     """Return the model with a new adapter, or with the one to continue."""
     if is_quantized(model):
-        make_trainable(model)
+        prepare_for_training(model)
     if start.adapter is not None:
         return PeftModel.from_pretrained(model, str(start.adapter), is_trainable=True)
     common = {

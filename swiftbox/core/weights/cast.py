@@ -1,4 +1,4 @@
-"""Cast a merged model to the numbers that are wanted, and write it with what goes with a model."""
+"""Cast a merged model to its final number types, and write it with the base's other files."""
 
 from __future__ import annotations
 
@@ -22,68 +22,68 @@ COMPANIONS = (
     "video_preprocessor_config.json",
     "processor_config.json",
 )
-"""Files of a base that a merge does not change; copied as they are."""
+"""Files of a base that a merge does not change; they are copied."""
 
 
 @dataclass(frozen=True)
-class Types:
+class WeightTypes:
     """The number type of every weight that is written."""
 
-    main: str
-    kept: Mapping[str, str]
-    """Weights that keep the type that the base has them in, as routers and norms may."""
+    default: str
+    exceptions: Mapping[str, str]
+    """Types of weights that the base stores otherwise, such as routers and norms, by name."""
 
     def of(self, name: str) -> str:
         """Return the type of one weight."""
-        return self.kept.get(name, self.main)
+        return self.exceptions.get(name, self.default)
 
 
 @contextmanager
-def written_aside(folder: Path) -> Iterator[Path]:
-    """Give a folder to write into, which is gone in the end unless it was renamed."""
-    aside = folder / f".{run_folder.MODEL}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write the model into; it is deleted at the end unless it was renamed."""
+    temporary = folder / f".{run_folder.MODEL}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     try:
-        yield aside
+        yield temporary
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def cast(model: Any, types: Types) -> str:
-    """Cast each weight; return the types in words. Raises ResultError where one does not fit."""
+def cast_weights(model: Any, types: WeightTypes) -> str:
+    """Cast every weight; return the names of the types. Raises ResultError on overflow."""
     used = set()
-    for name, value in model.named_parameters():
-        wanted = types.of(name)
-        used.add(wanted)
-        value.data = value.data.to(getattr(torch, wanted))
-        if not torch.isfinite(value.data).all():
+    for name, parameter in model.named_parameters():
+        dtype = types.of(name)
+        used.add(dtype)
+        parameter.data = parameter.data.to(getattr(torch, dtype))
+        if not torch.isfinite(parameter.data).all():
             raise ResultError(
-                text(f"{name} does not fit into {wanted}", f"{name} 超出 {wanted} 的范围"),
+                text(f"{name} exceeds the range of {dtype}", f"{name} 超出 {dtype} 的范围"),
                 hint=text("set dtype: bfloat16 or float32", "设 dtype: bfloat16 或 float32"),
             )
     return ", ".join(sorted(used))
 
 
-def write(model: Any, base: Path, aside: Path, *, max_shard_size: str) -> None:
-    """Write the weights and config.json.
+def write_weights(model: Any, source: Path, target: Path, *, max_shard_size: str) -> None:
+    """Write the weights and config.json of a model that comes from `source`.
 
-    The base's generation_config.json is copied later: transformers refuses to save some of those
-    that are published.
+    A generation_config.json of the source is left out, to be copied later: transformers refuses to
+    save some of those that are published.
     """
-    own = getattr(model, "generation_config", None)
-    copied = own is not None and (base / "generation_config.json").is_file()
-    if copied:
+    generation_config = getattr(model, "generation_config", None)
+    is_copied = generation_config is not None and (source / "generation_config.json").is_file()
+    if is_copied:
         model.generation_config = GenerationConfig()
-    model.save_pretrained(str(aside), max_shard_size=max_shard_size)
-    if copied:
-        model.generation_config = own
+    model.save_pretrained(str(target), max_shard_size=max_shard_size)
+    if is_copied:
+        model.generation_config = generation_config
 
 
-def write_along(base: Path, aside: Path, *, code: bool) -> None:
-    """Copy from the base what a merge does not change; with `code`, its Python files too."""
-    sources = [base / name for name in COMPANIONS]
-    sources += list(base.glob("*.py")) if code else []
-    for source in sources:
-        if source.is_file():
-            shutil.copyfile(source, aside / source.name)
+def copy_companions(source: Path, target: Path, *, code: bool) -> None:
+    """Copy the files that a merge does not change; with `code`, the Python files too."""
+    files = [source / name for name in COMPANIONS]
+    files += list(source.glob("*.py")) if code else []
+    for file in files:
+        if file.is_file():
+            shutil.copyfile(file, target / file.name)

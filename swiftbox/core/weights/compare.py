@@ -1,4 +1,4 @@
-"""How far two models are apart: logits and greedy answers on the same few prompts.
+"""How far apart two models are: their logits and greedy answers to the same few prompts.
 
 Shapes: T tokens of a prompt, V vocabulary, A tokens of an answer.
 """
@@ -18,33 +18,33 @@ QUESTIONS = (
     "Write a Python function that returns the n-th Fibonacci number.",
     "Translate into Chinese: the early bird catches the worm.",
 )
-"""Two languages, prose and code: what they are about matters less than that tokens differ."""
+"""Two languages, prose and code. Varied tokens matter here, the topics do not."""
 
 ANSWER_TOKENS = 24
-LIMIT = 1e-5
-"""Of the largest logit, and never less than that of 1.
+ROUNDING_LIMIT = 1e-5
+"""Share of the largest logit, which counts as at least 1.
 
-Float32 keeps 24 bits: adding B A to W before the product instead of after it moves each sum by
-about 6e-8 of its size, and a model's depth adds tens of those. A wrong merge moves logits by
-hundredths at the least.
+Float32 has 24 bits of precision: adding B A to W before the product instead of after it moves
+each sum by about 6e-8 of its size, and the depth of a model adds up tens of these. A wrong merge
+moves logits by hundredths at least.
 """
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a model said to the prompts."""
+class ModelOutputs:
+    """What a model answers to the check prompts."""
 
     logits: tuple[torch.Tensor, ...]
     """One (T, V) per prompt, in float32."""
     answers: tuple[tuple[int, ...], ...]
-    """Greedy, A tokens each; empty for a model that scores."""
+    """Greedy answers of A tokens; empty for a model with a score head."""
     margins: tuple[tuple[float, ...], ...]
-    """By how much each token of an answer won over the second."""
+    """The lead of each answer token's logit over the second largest."""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """By how much the logits of two models differ."""
+class OutputDifference:
+    """How far apart the outputs of two models are."""
 
     maximum: float
     mean: float
@@ -55,12 +55,12 @@ class Difference:
 
     @property
     def limit(self) -> float:
-        """Return the largest difference that rounding in float32 explains."""
-        return LIMIT * max(1.0, self.scale)
+        """Return the largest difference that float32 rounding explains."""
+        return ROUNDING_LIMIT * max(1.0, self.scale)
 
     @property
     def is_rounding(self) -> bool:
-        """Tell whether the models are the same but for rounding; NaN is not."""
+        """Return whether rounding explains the difference; it never explains NaN."""
         return self.maximum <= self.limit and self.same_answers == self.answers
 
     def figures(self) -> dict[str, Any]:
@@ -68,9 +68,9 @@ class Difference:
         return {**asdict(self), "limit": self.limit}
 
 
-def prompts(tokenizer: Any) -> list[torch.Tensor]:
-    """Return the tokens of the check prompts, as chats where there is a template.  # each (T,)"""
-    found = []
+def check_prompts(tokenizer: Any) -> list[torch.Tensor]:
+    """Return the tokens (T,) of each check prompt, in the chat template if there is one."""
+    prompts = []
     for question in QUESTIONS:
         content = question
         if tokenizer.chat_template:
@@ -78,72 +78,67 @@ def prompts(tokenizer: Any) -> list[torch.Tensor]:
                 [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
             )
         ids = tokenizer(content, add_special_tokens=not tokenizer.chat_template)["input_ids"]
-        found.append(torch.tensor(ids))
-    return found
+        prompts.append(torch.tensor(ids))
+    return prompts
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
-def see(model: Any, asked: Sequence[torch.Tensor]) -> Seen:
-    """Ask a model; it is left as it was but for eval mode."""
+def run_prompts(model: Any, prompts: Sequence[torch.Tensor]) -> ModelOutputs:
+    """Run the prompts through a model, which is put in eval mode."""
     model.eval()
     logits = tuple(
-        model(input_ids=ids[None], use_cache=False).logits[0].float() for ids in asked
+        model(input_ids=ids[None], use_cache=False).logits[0].float() for ids in prompts
     )  # (T, V)
     if not hasattr(model, "generate") or logits[0].dim() < 2:
-        return Seen(logits, (), ())
-    answers, margins = [], []
-    for ids in asked:
-        tokens, won_by = _answer(model, ids)
-        answers.append(tokens)
-        margins.append(won_by)
-    return Seen(logits, tuple(answers), tuple(margins))
+        return ModelOutputs(logits, (), ())
+    pairs = [_greedy_answer(model, ids) for ids in prompts]
+    answers = tuple(tokens for tokens, _ in pairs)
+    return ModelOutputs(logits, answers, tuple(margins for _, margins in pairs))
 
 
-def _answer(model: Any, ids: torch.Tensor) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    own = model.generation_config
-    greedy = GenerationConfig(
+def _greedy_answer(model: Any, ids: torch.Tensor) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    defaults = model.generation_config
+    settings = GenerationConfig(
         do_sample=False,
         max_new_tokens=ANSWER_TOKENS,
-        eos_token_id=own.eos_token_id,
-        pad_token_id=own.pad_token_id if own.pad_token_id is not None else 0,
+        eos_token_id=defaults.eos_token_id,
+        pad_token_id=defaults.pad_token_id if defaults.pad_token_id is not None else 0,
         return_dict_in_generate=True,
         output_logits=True,
     )
-    said = model.generate(
-        input_ids=ids[None], attention_mask=torch.ones_like(ids)[None], generation_config=greedy
+    output = model.generate(
+        input_ids=ids[None], attention_mask=torch.ones_like(ids)[None], generation_config=settings
     )
-    tokens = said.sequences[0, len(ids) :].tolist()  # (A,)
-    best = [torch.topk(one[0].float(), 2).values for one in said.logits]  # A of (2,)
+    tokens = output.sequences[0, len(ids) :].tolist()  # (A,)
+    best = [torch.topk(logits[0].float(), 2).values for logits in output.logits]  # A of (2,)
     return tuple(tokens), tuple(float(first - second) for first, second in best)
 
 
-def difference(one: Seen, other: Seen) -> Difference:
-    """Compare what two models said to the same prompts.
+def compare_outputs(expected: ModelOutputs, actual: ModelOutputs) -> OutputDifference:
+    """Compare the outputs of two models for the same prompts.
 
-    Where the vocabularies differ (one was resized) the shared part counts. An answer that turns
-    at a tie, nearer than rounding, is the same answer.
+    If one vocabulary was resized, only the shared part counts. Answers that part at a tie, where
+    rounding decides, are the same.
     """
-    gaps, scale, total, count = [], 0.0, 0.0, 0
-    for first, second in zip(one.logits, other.logits, strict=True):
+    maxima, scale, total, count = [], 0.0, 0.0, 0
+    for first, second in zip(expected.logits, actual.logits, strict=True):
         shared = min(first.shape[-1], second.shape[-1])
-        first, second = first[..., :shared], second[..., :shared]  # noqa: PLW2901 - the same, cut
-        gap = (first - second).abs()
-        gaps.append(gap.max())
-        scale = max(scale, float(first.abs().max()))
-        total, count = total + float(gap.double().sum()), count + gap.numel()
-    maximum = float(torch.stack(gaps).max())
-    tie = 2 * LIMIT * max(1.0, scale)
-    same = sum(
-        _same_answer(first, second, margins, tie)
-        for first, second, margins in zip(one.answers, other.answers, one.margins, strict=True)
-    )
-    return Difference(maximum, total / count, scale, same, len(one.answers))
+        distance = (first[..., :shared] - second[..., :shared]).abs()
+        maxima.append(distance.max())
+        scale = max(scale, float(first[..., :shared].abs().max()))
+        total, count = total + float(distance.double().sum()), count + distance.numel()
+    maximum = float(torch.stack(maxima).max())
+    tie = 2 * ROUNDING_LIMIT * max(1.0, scale)
+    answers = zip(expected.answers, actual.answers, expected.margins, strict=True)
+    same = sum(_same_answer(first, second, margins, tie) for first, second, margins in answers)
+    return OutputDifference(maximum, total / count, scale, same, len(expected.answers))
 
 
 def _same_answer(
     first: Sequence[int], second: Sequence[int], margins: Sequence[float], tie: float
 ) -> bool:
-    turns = [at for at, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]]
-    if not turns:
+    pairs = enumerate(zip(first, second, strict=False))
+    parting = next((index for index, (left, right) in pairs if left != right), None)
+    if parting is None:
         return len(first) == len(second)
-    return margins[turns[0]] <= tie
+    return margins[parting] <= tie

@@ -1,4 +1,10 @@
-"""Load a language model from a local folder."""
+"""Load a model from a local folder: the only place where the product reads weights to compute with.
+
+A base of 4 or 8 bits then computes the same on every processor. On processors with avx512_bf16,
+bitsandbytes repacks 4-bit weights in place at the first forward pass without gradients, and
+computes with rounded activations from then on: each layer moves by 0.3 % in float32, gradients
+vanish, and a merge reads the wrong weights. Models loaded here never take that path.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +16,43 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
-from swiftbox.core.weights.quantized_bases import quantization
+from swiftbox.core.weights.quantized_bases import quantization_arguments, use_exact_kernels
 
 
-def load_model(folder: Path, config: TrainConfig, *, head: str = "language") -> Any:
-    """Load the model. LoRA keeps the frozen base in `dtype`; full tuning keeps float32 weights.
+def load_pretrained(folder: Path, *, labels: int | None = None, **arguments: Any) -> Any:
+    """Load the model of a folder, with the kernels that compute the same on every processor.
 
-    A `score` head gives one number per sequence in place of the language head's logits.
+    Args:
+        folder: A local folder with config.json and safetensors weights.
+        labels: The outputs of a score head; None for a language model.
+        arguments: Passed to transformers' `from_pretrained`, such as `dtype`.
+    """
+    model_class = AutoModelForCausalLM
+    if labels is not None:
+        model_class, arguments["num_labels"] = AutoModelForSequenceClassification, labels
+    model = model_class.from_pretrained(
+        str(folder), local_files_only=True, use_safetensors=True, **arguments
+    )
+    use_exact_kernels(model)
+    return model
+
+
+def load_trainable(folder: Path, config: TrainConfig, *, head: str = "language") -> Any:
+    """Load the model to train. Adapters keep the frozen base in `dtype`, full tuning in float32.
 
     Full tuning computes in `dtype` by autocast: an update smaller than bfloat16's step would
-    otherwise be lost.
+    otherwise be lost. A `score` head returns one number per sequence in place of token logits.
     """
-    dtype = torch.float32 if config.tuner_type in FULL_TUNERS else getattr(torch, config.dtype)
-    scores = head == "score"
-    kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
-    model = kind.from_pretrained(
-        str(folder),
-        **({"num_labels": 1} if scores else {}),
-        dtype=dtype,
+    has_score = head == "score"
+    model = load_pretrained(
+        folder,
+        labels=1 if has_score else None,
+        dtype=torch.float32 if config.tuner_type in FULL_TUNERS else getattr(torch, config.dtype),
         attn_implementation=config.attn_implementation,
         trust_remote_code=config.trust_remote_code,
-        local_files_only=True,
-        use_safetensors=True,
-        **quantization(folder, config),
+        **quantization_arguments(folder, config),
     )
     model.config.use_cache = False
-    if scores and model.config.pad_token_id is None:
-        model.config.pad_token_id = 0  # its own pooling, which is not used, wants one
+    if has_score and model.config.pad_token_id is None:
+        model.config.pad_token_id = 0  # transformers' own pooling requires one; ours is used
     return model

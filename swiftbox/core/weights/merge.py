@@ -4,234 +4,164 @@ from __future__ import annotations
 
 import gc
 import shutil
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
-from safetensors import safe_open
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from swiftbox.config.merge import MergeConfig, Quantization
 from swiftbox.core.generation import parity
-from swiftbox.core.weights.cast import Types, cast, write, write_along, written_aside
-from swiftbox.core.weights.compare import Difference, Seen, difference, prompts, see
-from swiftbox.core.weights.merge_bases import load_base, untie
+from swiftbox.core.weights.adapters import adapter_shapes, attach_adapter, score_labels
+from swiftbox.core.weights.cast import (
+    WeightTypes,
+    cast_weights,
+    copy_companions,
+    temporary_folder,
+    write_weights,
+)
+from swiftbox.core.weights.compare import (
+    ModelOutputs,
+    OutputDifference,
+    check_prompts,
+    compare_outputs,
+    run_prompts,
+)
+from swiftbox.core.weights.merge_bases import load_merge_base
 from swiftbox.errors import ResultError, RunError
-from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 
-Shapes = Mapping[str, tuple[int, ...]]
-
 
 @dataclass(frozen=True)
-class Merge:
+class MergeJob:
     """What to merge: local folders, and the number type of every weight that is written."""
 
-    base: Path
+    base_folder: Path
     adapters: tuple[Path, ...]
     tokenizer: Path
-    types: Types
+    types: WeightTypes
     quantization: Quantization | None
-    """How the base was quantized when the adapters were trained."""
+    """How the base was quantized in the training of the adapters."""
     config: MergeConfig
 
 
-def merge(work: Merge, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]]:
+@dataclass(frozen=True)
+class Merged:
+    """A merged model in memory, its outputs, and the check of each adapter."""
+
+    model: Any
+    outputs: ModelOutputs
+    steps: tuple[dict[str, Any], ...]
+
+
+def merge(job: MergeJob, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]]:
     """Return the folder of the merged model and the figures of its checks.
 
-    Raises ResultError, and leaves no folder, when what was made is not base and adapters.
+    Raises ResultError, and leaves no folder, if the result differs from base and adapters.
     """
-    disable_progress_bar()  # log.txt is read by people and by `runs logs`
-    tokenizer = load_tokenizer(work)
-    asked = prompts(tokenizer)
+    disable_progress_bar()  # log.txt is read by people
+    tokenizer = _load_tokenizer(job)
+    prompts = check_prompts(tokenizer)
     report: dict[str, Any] = {}
-    dequantized = work.config.merge_base == "dequantized"
-    other: Seen | None = None
-    if work.quantization is not None:
-        emit(events.STAGE, name="merge", detail=_base_name(work, not dequantized))
-        other = see(_merged(work, not dequantized, asked, None)[0], asked)
+    dequantized = job.config.merge_base == "dequantized"
+    other_outputs: ModelOutputs | None = None
+    if job.quantization is not None:
+        emit(events.STAGE, name="merge", detail=_base_name(job, not dequantized))
+        other_outputs = _merge_adapters(job, not dequantized, prompts, None).outputs
         gc.collect()
-    emit(events.STAGE, name="merge", detail=_base_name(work, dequantized))
-    model, seen, steps = _merged(work, dequantized, asked, emit)
-    report["steps"] = steps
-    if other is not None:
-        report["bases"] = _compare_bases(work, difference(seen, other), emit)
+    emit(events.STAGE, name="merge", detail=_base_name(job, dequantized))
+    merged = _merge_adapters(job, dequantized, prompts, emit)
+    report["steps"] = list(merged.steps)
+    if other_outputs is not None:
+        difference = compare_outputs(merged.outputs, other_outputs)
+        report["bases"] = _report_bases(job, difference, emit)
     final = folder / run_folder.MODEL
-    with written_aside(folder) as aside:
+    with temporary_folder(folder) as temporary:
         emit(events.STAGE, name="save", detail=run_folder.MODEL)
-        dtype = cast(model, work.types)
-        _write(model, tokenizer, work, aside)
-        alone = len(work.adapters) == 1  # a stack answers as none of its adapters did
-        parity.carry(work.adapters[-1], aside, dtype=work.types.main, answers=alone)
-        memory = see(model, asked)
-        report["cast"] = _compare_cast(dtype, difference(seen, memory), emit)
-        model = None
+        dtype = cast_weights(merged.model, job.types)
+        _write(job, merged.model, tokenizer, temporary)
+        outputs = run_prompts(merged.model, prompts)
+        report["cast"] = _report_cast(dtype, compare_outputs(merged.outputs, outputs), emit)
+        del merged
         gc.collect()
         emit(events.STAGE, name="verify", detail=str(final))
-        report["written"] = verify(work, aside, memory, asked)
+        report["written"] = verify(job, temporary, outputs, prompts)
         shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
-    report["bytes"] = sum(one.stat().st_size for one in final.rglob("*") if one.is_file())
-    report["files"] = sorted(one.name for one in final.glob("*.safetensors"))
+        temporary.rename(final)
+    report["bytes"] = sum(file.stat().st_size for file in final.rglob("*") if file.is_file())
+    report["files"] = sorted(file.name for file in final.glob("*.safetensors"))
     emit(events.MERGED, **report)
     return final, report
 
 
-def load_tokenizer(work: Merge) -> Any:
-    """Load the tokenizer of the last adapter that has one, with the base's template if it must."""
-    said = {"trust_remote_code": work.config.trust_remote_code, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(str(work.tokenizer), **said)
-    if not tokenizer.chat_template and work.tokenizer != work.base:
-        tokenizer.chat_template = AutoTokenizer.from_pretrained(
-            str(work.base), **said
-        ).chat_template
+def _load_tokenizer(job: MergeJob) -> Any:
+    """Load the tokenizer; without a chat template it gets the base's."""
+    tokenizer = _tokenizer_of(job, job.tokenizer)
+    if not tokenizer.chat_template and job.tokenizer != job.base_folder:
+        tokenizer.chat_template = _tokenizer_of(job, job.base_folder).chat_template
     return tokenizer
 
 
-def _base_name(work: Merge, dequantized: bool) -> str:
+def _tokenizer_of(job: MergeJob, folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(
+        str(folder), trust_remote_code=job.config.trust_remote_code, local_files_only=True
+    )
+
+
+def _base_name(job: MergeJob, dequantized: bool) -> str:
     if not dequantized:
-        return str(work.base)
+        return str(job.base_folder)
     return text(
-        f"{work.base}, {work.quantization} weights in float32",
-        f"{work.base}，{work.quantization} 权重还原为 float32",
+        f"{job.base_folder}, {job.quantization} weights in float32",
+        f"{job.base_folder}，{job.quantization} 权重还原为 float32",
     )
 
 
-def _merged(
-    work: Merge, dequantized: bool, asked: Sequence[torch.Tensor], emit: Emit | None
-) -> tuple[Any, Seen, list[dict[str, Any]]]:
-    """Merge one adapter after the other; with `emit`, hold each against itself before.
+def _merge_adapters(
+    job: MergeJob, dequantized: bool, prompts: Sequence[torch.Tensor], emit: Emit | None
+) -> Merged:
+    """Merge the adapters in order; with `emit`, compare the model before and after each.
 
-    A stack is checked by its steps: base and first adapter, that merged and the second, and so on.
+    Each adapter is checked on the model that the adapters before it were merged into.
     """
-    found = [shapes_of(one) for one in work.adapters]
-    model = load_base(
-        work.base,
-        work.quantization if dequantized else None,
-        labels=_labels(found),
-        trust_remote_code=work.config.trust_remote_code,
+    shapes = [adapter_shapes(adapter) for adapter in job.adapters]
+    model = load_merge_base(
+        job.base_folder,
+        job.quantization if dequantized else None,
+        labels=score_labels(shapes),
+        trust_remote_code=job.config.trust_remote_code,
     )
-    steps, after = [], None
-    for folder, shapes in zip(work.adapters, found, strict=True):
-        network = attach(model, folder, shapes)
-        _require_rows(network, asked)
-        before = see(network, asked) if emit else None
-        model = _merge_one(network, folder)
+    steps: list[dict[str, Any]] = []
+    after: ModelOutputs | None = None
+    for adapter, tensors in zip(job.adapters, shapes, strict=True):
+        network = attach_adapter(model, adapter, tensors)
+        _require_embeddings(network, prompts)
+        before = run_prompts(network, prompts) if emit else None
+        model = _merge_and_unload(network, adapter)
         if emit is None or before is None:
             continue
-        after = see(model, asked)
-        step = difference(before, after)
-        _require_rounding(step, folder)
-        steps.append({"adapter": str(folder), **step.figures()})
-        emit(events.NOTE, key="merge", message=_in_words(folder, step))
-    return model, after if after is not None else see(model, asked), steps
+        after = run_prompts(model, prompts)
+        difference = compare_outputs(before, after)
+        _require_rounding(difference, adapter)
+        steps.append({"adapter": str(adapter), **difference.figures()})
+        emit(events.NOTE, key="merge", message=_step_message(adapter, difference))
+    outputs = after if after is not None else run_prompts(model, prompts)
+    return Merged(model, outputs, tuple(steps))
 
 
-def shapes_of(folder: Path) -> Shapes:
-    """Return the shapes of an adapter's tensors."""
-    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
-
-
-def _labels(found: Sequence[Shapes]) -> int | None:
-    """Return the outputs of the score head that an adapter brings; None without one."""
-    for shapes in found:
-        for name, shape in shapes.items():
-            if name.endswith((".score.weight", ".classifier.weight")):
-                return shape[0]
-    return None
-
-
-def attach(model: Any, folder: Path, shapes: Shapes) -> Any:
-    """Put an adapter on its base, resized and untied as the adapter needs it, all in float32."""
-    rows = _rows(model, shapes)
-    if rows is not None and rows != model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(rows, mean_resizing=False)  # the adapter brings the rows
-    said = read_json(folder / "adapter_config.json")
-    if _touches_tables(model, said, shapes) and not said.get("ensure_weight_tying"):
-        untie(model)
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")
-        network = PeftModel.from_pretrained(model, str(folder), torch_device="cpu").eval()
-    _require_taken(network, folder, shapes, [str(one.message) for one in heard])
-    return network
-
-
-def _names(model: Any) -> tuple[str, str]:
-    """Return the names of the input embeddings and of the head; empty for one that is not there."""
-    table = model.get_input_embeddings()
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    names = {id(module): name for name, module in model.named_modules()}
-    return names.get(id(table), ""), names.get(id(head), "") if head is not None else ""
-
-
-def _rows(model: Any, shapes: Shapes) -> int | None:
-    """Return the vocabulary that an adapter was trained with; None where it does not say."""
-    for name in filter(None, _names(model)):
-        own = f"base_model.model.{name}"
-        for part, axis in (
-            (".weight", 0),
-            (".base_layer.weight", 0),
-            (".lora_embedding_A", 1),
-            (".lora_B.weight", 0),
-        ):
-            if own + part in shapes:
-                return shapes[own + part][axis]
-    return None
-
-
-def _touches_tables(model: Any, said: Mapping[str, Any], shapes: Shapes) -> bool:
-    """Tell whether an adapter changes embeddings or head apart: what is tied must be untied.
-
-    Rows that are trained alone (trainable_token_indices) stay tied: peft changes both.
-    """
-    whole = said.get("modules_to_save") or []
-    for name in filter(None, _names(model)):
-        if any(name == one or name.endswith(f".{one}") for one in whole):
-            return True
-        if any(one.startswith(f"base_model.model.{name}.lora_") for one in shapes):
-            return True
-    return False
-
-
-def _require_taken(network: Any, folder: Path, shapes: Shapes, heard: Sequence[str]) -> None:
-    """Raise RunError when a tensor of the adapter found no place, or a place no tensor."""
-    state = set(get_peft_model_state_dict(network, save_embedding_layers=False))
-    lost = sorted(set(shapes) - state - set(network.state_dict()))
-    # peft saves tables twice where it saves embeddings: by their own name, which it reads, and so.
-    again = ".modules_to_save."
-    twice = {one for one in lost if again in one and one.replace(again, ".") in shapes}
-    lost = [one for one in lost if ".base_layer." not in one and one not in twice]
-    if any("missing adapter keys" in one for one in heard):
-        lost = lost or sorted(state - set(shapes))
-    elif not state <= set(shapes):
-        return  # peft has translated the names, as for experts that are fused
-    if not lost:
-        return
-    raise RunError(
-        text(
-            f"{len(lost)} of the weights of {folder} do not fit the model ({lost[0]} ...)",
-            f"{folder} 中有 {len(lost)} 个权重与模型不匹配（{lost[0]} ...）",
-        ),
-        hint=text("give the base it was trained on: model=...", "请给出其训练基座：model=..."),
-    )
-
-
-def _require_rows(network: Any, asked: Sequence[torch.Tensor]) -> None:
+def _require_embeddings(network: Any, prompts: Sequence[torch.Tensor]) -> None:
     rows = network.get_input_embeddings().weight.shape[0]
-    largest = max(int(ids.max()) for ids in asked)
+    largest = max(int(ids.max()) for ids in prompts)
     if largest >= rows:
         raise RunError(
             text(
-                f"the tokenizer has token {largest}, the embeddings {rows} rows",
+                f"the tokenizer has token {largest}, the embeddings have {rows} rows",
                 f"分词器有 token {largest}，而词嵌入只有 {rows} 行",
             ),
             hint=text(
@@ -242,103 +172,117 @@ def _require_rows(network: Any, asked: Sequence[torch.Tensor]) -> None:
         )
 
 
-def _merge_one(network: Any, folder: Path) -> Any:
+def _merge_and_unload(network: Any, adapter: Path) -> Any:
     try:
         return network.merge_and_unload(safe_merge=True).eval()
     except ValueError as error:  # safe_merge: NaN; or a layer that peft cannot merge
         raise ResultError(
-            text(f"{folder} cannot be merged: {error}", f"{folder} 无法合并：{error}"),
-            hint=text("was the training sound? look at its losses", "请检查其训练损失是否正常"),
+            text(f"{adapter} cannot be merged: {error}", f"{adapter} 无法合并：{error}"),
+            hint=text(
+                "check the losses of its training for NaN or divergence",
+                "请检查其训练损失是否出现 NaN 或发散",
+            ),
         ) from error
 
 
-def _require_rounding(step: Difference, folder: Path) -> None:
-    if step.is_rounding:
+def _require_rounding(difference: OutputDifference, adapter: Path) -> None:
+    if difference.is_rounding:
         return
     raise ResultError(
         text(
-            f"merged is not base and adapter: logits differ by {step.maximum:.2g} "
-            f"(limit {step.limit:.2g}), {step.same_answers} of {step.answers} answers are equal; "
-            f"{folder} was not merged",
-            f"合并结果与基座加适配器不一致：logit 最大差 {step.maximum:.2g}"
-            f"（上限 {step.limit:.2g}），{step.answers} 个回答中 {step.same_answers} 个相同；"
-            f"{folder} 未合并",
+            "the merged model differs from base and adapter: "
+            f"logits by {difference.maximum:.2g} (limit {difference.limit:.2g}), "
+            f"{difference.same_answers} of {difference.answers} answers are equal; "
+            f"{adapter} was not merged",
+            "合并结果与基座加适配器不一致："
+            f"logit 最大差 {difference.maximum:.2g}（上限 {difference.limit:.2g}），"
+            f"{difference.answers} 个回答中 {difference.same_answers} 个相同；{adapter} 未合并",
         ),
         hint=text("nothing was written", "未写入任何内容"),
     )
 
 
-def _in_words(folder: Path, step: Difference) -> str:
+def _step_message(adapter: Path, difference: OutputDifference) -> str:
     return text(
-        f"{folder}: merged equals base and adapter, logits to {step.maximum:.1e} of "
-        f"{step.scale:.1f}, {step.same_answers} of {step.answers} greedy answers",
-        f"{folder}：合并结果与基座加适配器一致，logit 差 {step.maximum:.1e}"
-        f"（最大 {step.scale:.1f}），{step.answers} 个贪心回答中 {step.same_answers} 个相同",
+        f"{adapter}: the merged model equals base and adapter: logits differ by "
+        f"{difference.maximum:.1e} (largest {difference.scale:.1f}), "
+        f"{difference.same_answers} of {difference.answers} greedy answers are equal",
+        f"{adapter}：合并结果与基座加适配器一致：logit 差 {difference.maximum:.1e}"
+        f"（最大 {difference.scale:.1f}），"
+        f"{difference.answers} 个贪心回答中 {difference.same_answers} 个相同",
     )
 
 
-def _compare_bases(work: Merge, gap: Difference, emit: Emit) -> dict[str, Any]:
-    chosen = work.config.merge_base
+def _report_bases(job: MergeJob, difference: OutputDifference, emit: Emit) -> dict[str, Any]:
+    """Record how far the merge on the chosen base is from the merge on the other one."""
+    chosen = job.config.merge_base
     other = "full" if chosen == "dequantized" else "dequantized"
-    emit(
-        events.NOTE,
-        key="merge_base",
-        message=text(
-            f"trained on {work.quantization}: merged on the {chosen} base instead of the {other} "
-            f"one, logits differ by {gap.maximum:.2g} at most, {gap.mean:.2g} on average; "
-            f"{gap.same_answers} of {gap.answers} greedy answers are equal",
-            f"适配器在 {work.quantization} 上训练：合并到 {chosen} 基座与合并到 {other} 基座相比，"
-            f"logit 最大差 {gap.maximum:.2g}，平均差 {gap.mean:.2g}；"
-            f"{gap.answers} 个贪心回答中 {gap.same_answers} 个相同",
-        ),
+    message = text(
+        f"trained on {job.quantization}: merged into the {chosen} base; merged into the {other} "
+        f"base, logits would differ by {difference.maximum:.2g} at most, "
+        f"{difference.mean:.2g} on average; "
+        f"{difference.same_answers} of {difference.answers} greedy answers are equal",
+        f"适配器在 {job.quantization} 上训练：合并到 {chosen} 基座与合并到 {other} 基座相比，"
+        f"logit 最大差 {difference.maximum:.2g}，平均差 {difference.mean:.2g}；"
+        f"{difference.answers} 个贪心回答中 {difference.same_answers} 个相同",
     )
-    return {"merged": chosen, "compared": other, **gap.figures()}
+    emit(events.NOTE, key="merge_base", message=message)
+    return {"merged": chosen, "compared": other, **difference.figures()}
 
 
-def _write(model: Any, tokenizer: Any, work: Merge, aside: Path) -> None:
-    """Write all files; the model in memory then holds the cast numbers in float32."""
-    write(model, work.base, aside, max_shard_size=work.config.max_shard_size)
-    tokenizer.save_pretrained(str(aside))
-    write_along(work.base, aside, code=work.config.trust_remote_code)
-    for value in model.parameters():
-        value.data = value.data.float()
+def _write(job: MergeJob, model: Any, tokenizer: Any, target: Path) -> None:
+    """Write all files; the model in memory then holds the cast values in float32."""
+    write_weights(model, job.base_folder, target, max_shard_size=job.config.max_shard_size)
+    tokenizer.save_pretrained(str(target))
+    copy_companions(job.base_folder, target, code=job.config.trust_remote_code)
+    is_single = len(job.adapters) == 1  # several adapters answer as none of them did
+    parity.copy_record(job.adapters[-1], target, dtype=job.types.default, answers=is_single)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.float()
 
 
-def _compare_cast(dtype: str, gap: Difference, emit: Emit) -> dict[str, Any]:
+def _report_cast(dtype: str, difference: OutputDifference, emit: Emit) -> dict[str, Any]:
+    """Record how far the cast moves the outputs."""
     if dtype != "float32":
         message = text(
-            f"cast to {dtype}: logits move by {gap.maximum:.2g} at most, {gap.mean:.2g} on "
-            f"average; {gap.same_answers} of {gap.answers} greedy answers stay",
-            f"转换为 {dtype}：logit 最大变化 {gap.maximum:.2g}，平均 {gap.mean:.2g}；"
-            f"{gap.answers} 个贪心回答中 {gap.same_answers} 个不变",
+            f"cast to {dtype}: logits move by {difference.maximum:.2g} at most, "
+            f"{difference.mean:.2g} on average; "
+            f"{difference.same_answers} of {difference.answers} greedy answers stay the same",
+            f"转换为 {dtype}：logit 最大变化 {difference.maximum:.2g}，平均 {difference.mean:.2g}；"
+            f"{difference.answers} 个贪心回答中 {difference.same_answers} 个不变",
         )
         emit(events.NOTE, key="dtype", message=message)
-    return {"dtype": dtype, **gap.figures()}
+    return {"dtype": dtype, **difference.figures()}
 
 
-def verify(work: Merge, aside: Path, memory: Seen, asked: Sequence[torch.Tensor]) -> dict[str, Any]:
-    """Load what was written; raise ResultError unless it is what was in memory."""
-    said = {"trust_remote_code": work.config.trust_remote_code, "local_files_only": True}
-    again = prompts(AutoTokenizer.from_pretrained(str(aside), **said))
-    if not all(torch.equal(one, two) for one, two in zip(again, asked, strict=True)):
+def verify(
+    job: MergeJob, folder: Path, expected: ModelOutputs, prompts: Sequence[torch.Tensor]
+) -> dict[str, Any]:
+    """Load the written model; raise ResultError unless its outputs are those in memory."""
+    written_prompts = check_prompts(_tokenizer_of(job, folder))
+    if not all(torch.equal(*pair) for pair in zip(written_prompts, prompts, strict=True)):
         raise ResultError(
             text(
-                "the written tokenizer encodes the check prompts otherwise",
+                "the written tokenizer encodes the check prompts differently",
                 "写出的分词器对核对文本的编码不一致",
             ),
-            hint=text("the folder was removed", "该目录已删除"),
+            hint=text("the folder was deleted", "该目录已删除"),
         )
-    labels = None if memory.answers else memory.logits[0].shape[-1]
-    model = load_base(aside, None, labels=labels, trust_remote_code=work.config.trust_remote_code)
-    gap = difference(memory, see(model, asked))
-    if gap.is_rounding:
-        return gap.figures()
+    labels = None if expected.answers else expected.logits[0].shape[-1]
+    model = load_merge_base(
+        folder, None, labels=labels, trust_remote_code=job.config.trust_remote_code
+    )
+    difference = compare_outputs(expected, run_prompts(model, prompts))
+    if difference.is_rounding:
+        return difference.figures()
     raise ResultError(
         text(
-            f"what was written is not what was merged: logits differ by {gap.maximum:.2g} "
-            f"(limit {gap.limit:.2g}), {gap.same_answers} of {gap.answers} answers are equal",
-            f"写出的模型与合并结果不一致：logit 最大差 {gap.maximum:.2g}（上限 {gap.limit:.2g}），"
-            f"{gap.answers} 个回答中 {gap.same_answers} 个相同",
+            "the written model differs from the merged one: "
+            f"logits by {difference.maximum:.2g} (limit {difference.limit:.2g}), "
+            f"{difference.same_answers} of {difference.answers} answers are equal",
+            "写出的模型与合并结果不一致："
+            f"logit 最大差 {difference.maximum:.2g}（上限 {difference.limit:.2g}），"
+            f"{difference.answers} 个回答中 {difference.same_answers} 个相同",
         ),
-        hint=text("the folder was removed", "该目录已删除"),
+        hint=text("the folder was deleted", "该目录已删除"),
     )

@@ -1,38 +1,36 @@
-"""Frozen bases of 4 or 8 bits (QLoRA, arXiv:2305.14314), and bases that come quantized."""
+"""Frozen bases of 4 or 8 bits: QLoRA (arXiv:2305.14314), and models that are stored quantized."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from bitsandbytes.nn import Linear4bit
 from peft import prepare_model_for_kbit_training
 from transformers import BitsAndBytesConfig
 
 from swiftbox.config.merge import Quantization
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
+from swiftbox.files import read_json
 from swiftbox.language import text
 
 
-def quantization(folder: Path, config: TrainConfig) -> dict[str, Any]:
-    """Return what from_pretrained needs to quantize the base; nothing where it is quantized.
+def quantization_arguments(folder: Path, config: TrainConfig) -> dict[str, Any]:
+    """Return the `from_pretrained` arguments that quantize the base; none if it is quantized.
 
-    Raises ConfigError when the base is not what `quant_method` says.
+    Raises ConfigError if the base is not quantized by the method that `quant_method` names.
     """
-    own = quantized_by(folder)
-    if own or config.tuner_type != "qlora":
+    if stored_method(folder) or config.tuner_type != "qlora":
         return {}
     if config.quant_method != "bnb":
         raise ConfigError(
             text(
-                f"quant_method: {config.quant_method}, but config.json says of no quantization",
-                f"quant_method：{config.quant_method}，但 config.json 中没有量化信息",
+                f"quant_method: {config.quant_method}, but the model is not quantized",
+                f"quant_method：{config.quant_method}，但该模型未量化",
             ),
             hint=text(
-                "set quant_method: bnb to quantize while loading, or take a quantized model",
+                "set quant_method: bnb to quantize while loading, or use a quantized model",
                 "设 quant_method: bnb 在加载时量化，或换用已量化的模型",
             ),
         )
@@ -40,7 +38,7 @@ def quantization(folder: Path, config: TrainConfig) -> dict[str, Any]:
 
 
 def bitsandbytes_config(config: TrainConfig | Quantization) -> BitsAndBytesConfig:
-    """Translate how a base is quantized, for transformers."""
+    """Translate the quantization of a base for transformers."""
     if config.quant_bits == 8:
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
@@ -51,25 +49,31 @@ def bitsandbytes_config(config: TrainConfig | Quantization) -> BitsAndBytesConfi
     )
 
 
-def quantized_by(folder: Path) -> str:
-    """Return the method that config.json names, such as gptq; empty for plain weights."""
-    said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    found = said.get("quantization_config") or {}
-    return str(found.get("quant_method", ""))
+def stored_method(folder: Path) -> str:
+    """Return the quantization method that config.json names, such as gptq; empty without one."""
+    stored = read_json(folder / "config.json").get("quantization_config") or {}
+    return str(stored.get("quant_method", ""))
 
 
 def is_quantized(model: Any) -> bool:
-    """Tell whether the model's weights are quantized."""
+    """Return whether the model's weights are quantized."""
     return bool(getattr(model, "is_quantized", False))
 
 
-def make_trainable(model: Any) -> None:
-    """Ready a quantized base for an adapter: frozen, norms and embeddings in float32.
+def use_exact_kernels(model: Any) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights for avx512_bf16; see `load`.
 
-    On processors with avx512_bf16 a forward pass without gradients packs the 4-bit weights anew,
-    in place; training after it has no gradients. The packing is switched off.
+    The flag is read at each forward pass, so this works at any time before the first one.
     """
-    prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    if not is_quantized(model):
+        return  # and bitsandbytes, slow to import, is not needed
+    from bitsandbytes.nn import Linear4bit
+
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
+
+
+def prepare_for_training(model: Any) -> None:
+    """Freeze a quantized base, and keep its norms and embeddings in float32."""
+    prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)

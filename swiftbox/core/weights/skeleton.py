@@ -1,9 +1,9 @@
-"""A model without its weights, built in a child to be measured.
+"""Build a model without weights in a child process, and print its dimensions.
 
 Usage: `python -m swiftbox.core.weights.skeleton FOLDER`.
 
-Its argument is a folder with config.json. Prints one JSON object, the dimensions by the names of
-swiftbox.fit.shape. On torch's meta device nothing is allocated; code of a model's own never runs.
+FOLDER holds config.json. The output is a JSON object with the names of swiftbox.fit.shape. On
+torch's meta device nothing is allocated; code that comes with a model never runs.
 """
 
 from __future__ import annotations
@@ -23,62 +23,64 @@ from transformers import (
 )
 
 CLASSES = (AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM, AutoModel)
-"""With a head where there is one: its weights count."""
+"""Classes to try in order; those with a head come first, since its weights count."""
 
 
 def main() -> int:
-    """Print the dimensions of the folder that is named."""
+    """Print the dimensions of the folder on the command line."""
     config = AutoConfig.from_pretrained(sys.argv[1], trust_remote_code=False, local_files_only=True)
     sys.stdout.write("\n" + json.dumps(dimensions(build(config), config)) + "\n")
     return 0
 
 
 def build(config: Any) -> nn.Module:
-    """Return the model of a config on the meta device; raise ValueError where no class takes it."""
-    for one in CLASSES:
-        if type(config) in one._model_mapping:
+    """Return the model of a config on the meta device; raise ValueError if no class knows it."""
+    for auto_class in CLASSES:
+        if type(config) in auto_class._model_mapping:
             with torch.device("meta"):
-                model: nn.Module = one.from_config(config, trust_remote_code=False)
+                model: nn.Module = auto_class.from_config(config, trust_remote_code=False)
             return model
     raise ValueError(f"no class for {type(config).__name__}")
 
 
 def dimensions(model: Any, config: Any) -> dict[str, Any]:
-    """Return the dimensions of a built model, told from its modules where they tell."""
-    inner = config.get_text_config()
-    table = model.get_input_embeddings().weight
+    """Return the dimensions of a model, from its modules where possible, else from its config."""
+    text_config = config.get_text_config()
+    embeddings = model.get_input_embeddings().weight
     head = model.get_output_embeddings()
-    layers = _layers(model)
-    hidden = table.shape[1]
-    heads = getattr(inner, "num_attention_heads", None) or max(1, hidden // 64)
+    layers = _decoder_layers(model)
+    hidden = embeddings.shape[1]
+    heads = getattr(text_config, "num_attention_heads", None) or max(1, hidden // 64)
     return {
         "hidden": hidden,
-        "vocab": table.shape[0],
+        "vocab": embeddings.shape[0],
         "layers": len(layers),
         "heads": heads,
-        "kv_heads": getattr(inner, "num_key_value_heads", None) or heads,
-        "head_dim": getattr(inner, "head_dim", None) or max(1, hidden // heads),
-        "intermediate": _width(layers, hidden),
-        "tied": head is not None and bool(getattr(inner, "tie_word_embeddings", False)),
-        "params": sum(one.numel() for one in model.parameters()),
+        "kv_heads": getattr(text_config, "num_key_value_heads", None) or heads,
+        "head_dim": getattr(text_config, "head_dim", None) or max(1, hidden // heads),
+        "intermediate": _intermediate_size(layers, hidden),
+        "tied": head is not None and bool(getattr(text_config, "tie_word_embeddings", False)),
+        "params": sum(parameter.numel() for parameter in model.parameters()),
     }
 
 
-def _layers(model: nn.Module) -> nn.ModuleList:
-    """Return the decoder's layers: the list of modules that holds most of the weights."""
-    lists = [one for one in model.modules() if isinstance(one, nn.ModuleList) and len(one)]
+def _decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """Return the decoder layers: the list of modules that holds most of the weights."""
+    lists = [
+        module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module)
+    ]
     return max(
         lists,
-        key=lambda one: sum(weight.numel() for weight in one.parameters()),
+        key=lambda layers: sum(parameter.numel() for parameter in layers.parameters()),
         default=nn.ModuleList([model]),
     )
 
 
-def _width(layers: nn.ModuleList, hidden: int) -> int:
-    """Return the widest output that a layer makes of the hidden states."""
-    shapes = [one.shape for one in layers[0].parameters() if one.dim() == 2]
-    wide = [max(shape) for shape in shapes if min(shape) == hidden]
-    return max(wide, default=4 * hidden)
+def _intermediate_size(layers: nn.ModuleList, hidden: int) -> int:
+    """Return the widest projection of the hidden states in a layer."""
+    shapes = [weight.shape for weight in layers[0].parameters() if weight.dim() == 2]
+    widths = [max(shape) for shape in shapes if min(shape) == hidden]
+    return max(widths, default=4 * hidden)
 
 
 if __name__ == "__main__":

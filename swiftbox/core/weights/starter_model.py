@@ -1,4 +1,6 @@
-"""A child that makes the starter: `python -m swiftbox.core.weights.starter_model CORPUS MODEL`.
+"""Create the starter model in a child process.
+
+Usage: `python -m swiftbox.core.weights.starter_model CORPUS MODEL`.
 
 Trains a byte-level BPE tokenizer with ChatML on the corpus, and saves it with a random
 Qwen3-architecture model of a few million parameters.
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from swiftbox.core.data.prepare import CHATML
@@ -24,33 +26,34 @@ SEED = 0
 
 
 def main() -> int:
-    """Make the tokenizer and the model."""
-    made = make(Path(sys.argv[1]), Path(sys.argv[2]))
-    sys.stdout.write(json.dumps(made) + "\n")
+    """Create the tokenizer and the model."""
+    sizes = create_model(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.stdout.write(json.dumps(sizes) + "\n")
     return 0
 
 
-def make(corpus: Path, folder: Path) -> dict[str, int]:
-    """Make both of a corpus, and write them into a folder; return how large they are."""
-    tokenizer = make_tokenizer(texts(corpus))
-    model = make_model(tokenizer)
+def create_model(corpus: Path, folder: Path) -> dict[str, int]:
+    """Train the tokenizer on a corpus, create the model, and write both; return their sizes."""
+    tokenizer = train_tokenizer(read_texts(corpus))
+    model = random_model(tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    count = sum(one.numel() for one in model.parameters())
+    count = sum(parameter.numel() for parameter in model.parameters())
     return {"parameters": count, "vocabulary": len(tokenizer)}
 
 
-def texts(corpus: Path) -> Iterator[str]:
+def read_texts(corpus: Path) -> Iterator[str]:
     """Yield every text of the corpus folder."""
     for path in sorted(corpus.glob("*.jsonl")):
         with path.open(encoding="utf-8") as file:
             for line in file:
                 row = json.loads(line)
-                yield row.get("text") or "\n".join(one["content"] for one in row["messages"])
+                messages = row.get("messages", [])
+                yield row.get("text") or "\n".join(message["content"] for message in messages)
 
 
-def make_tokenizer(lines: Iterator[str]) -> Any:
-    """Train the tokenizer; its chat template is ChatML with generation marks."""
+def train_tokenizer(lines: Iterator[str]) -> Any:
+    """Train a byte-level BPE tokenizer; its template is ChatML with generation marks."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -74,16 +77,14 @@ def make_tokenizer(lines: Iterator[str]) -> Any:
 
 
 def _pattern() -> Any:
-    from tokenizers import Regex
-
-    # GPT-2's split (words with their space, numbers, punctuation), one Chinese character apart.
+    # GPT-2's split: words with their space, digits, punctuation; each Chinese character alone.
     return Regex(
         r"'s|'t|'re|'ve|'m|'ll|'d|[\p{Han}]| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
     )
 
 
-def make_model(tokenizer: Any) -> Any:
-    """Return a seeded random model that ends its turns with the tokenizer's end of turn."""
+def random_model(tokenizer: Any) -> Any:
+    """Return a seeded random model that ends its turns with the tokenizer's end-of-turn token."""
     torch.manual_seed(SEED)
     config = Qwen3Config(
         vocab_size=VOCABULARY,

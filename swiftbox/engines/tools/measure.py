@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ ROWS = 512
 """Positions whose float32 logits exist at once: more would take hundreds of MiB."""
 
 
-def main() -> int:
-    """Measure the model of the request."""
+def main(load: Callable[[dict[str, Any]], Any] | None = None) -> int:
+    """Measure the model of the request; `load` replaces the loader of this script."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     texts = json.loads(Path(request["pieces"]).read_text(encoding="utf-8"))["held_out"]
-    model = load(request)
+    model = (load or load_model)(request)
     result = {
         **perplexity(model, texts),
         "answer": answer(model, request["prompt"], request["answer_tokens"]),
@@ -31,7 +32,7 @@ def main() -> int:
     return 0
 
 
-def load(request: dict[str, Any]) -> Any:
+def load_model(request: dict[str, Any]) -> Any:
     """Load a model from its folder alone, as any user of transformers does."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -46,16 +47,7 @@ def load(request: dict[str, Any]) -> Any:
         options["gguf_file"] = request["gguf_file"]
     else:
         options |= {"use_safetensors": True, "device_map": {"": request["device"]}}
-    model = AutoModelForCausalLM.from_pretrained(request["model"], **options).eval()
-    _keep_unpacked(model)
-    return model
-
-
-def _keep_unpacked(model: Any) -> None:
-    """Keep bitsandbytes from repacking 4-bit weights in place on processors with avx512_bf16."""
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+    return AutoModelForCausalLM.from_pretrained(request["model"], **options).eval()
 
 
 def perplexity(model: Any, texts: list[list[int]]) -> dict[str, Any]:

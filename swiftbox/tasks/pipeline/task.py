@@ -15,7 +15,7 @@ from swiftbox.errors import ConfigError, UserError
 from swiftbox.language import text
 from swiftbox.models.inspection import loader_missing
 from swiftbox.models.requirements import Finding
-from swiftbox.quantization.checks import KINDS
+from swiftbox.quantization.verification import QUANT_METHODS
 from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark
 from swiftbox.tasks.pipeline.graph import dependencies, task_of, users_of
@@ -101,7 +101,7 @@ def require_loadable(config: PipelineConfig, step: PipelineStep) -> None:
         if earlier.name not in used or not isinstance(earlier.config, QuantizeConfig):
             continue
         method = earlier.config.method
-        kind = {"quantization_config": {"quant_method": KINDS.get(method)}}
+        kind = {"quantization_config": {"quant_method": QUANT_METHODS.get(method)}}
         if method == "gguf" or (engine != "vllm" and loader_missing(kind)):
             raise _not_loadable(step, earlier.name, method)
 

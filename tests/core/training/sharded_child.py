@@ -27,7 +27,7 @@ from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.parallel import destroy_process_group
 from swiftbox.core.training.trainer import SwiftTrainer, TrainingSetup
 from swiftbox.core.tuners.attach import AdapterStart
-from swiftbox.core.weights.load import load_model
+from swiftbox.core.weights.load import load_trainable
 from swiftbox.methods import METHODS
 from swiftbox.tasks.load import load
 from swiftbox.tasks.training_check import sources_of
@@ -47,7 +47,7 @@ def main() -> None:
     rows, _ = prepare_rows(encoder, sources_of(config), quiet)
     torch.manual_seed(0)
     network = session.adapted_network(
-        load_model(Path(config.model), config), config, AdapterStart(), quiet
+        load_trainable(Path(config.model), config), config, AdapterStart(), quiet
     )
     reader = reader_for(network, sharded=True)
     work = TrainingSetup(

@@ -16,7 +16,6 @@ from peft import PeftModel
 from tiny import write_chats, write_config, write_labels, write_pairs, write_texts
 from transformers import (
     AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     TrainingArguments,
 )
@@ -31,6 +30,7 @@ from swiftbox.core.tuners.attach import attach
 from swiftbox.core.tuners.full import freeze
 from swiftbox.core.tuners.initialization import changes_base
 from swiftbox.core.tuners.llamapro import expand
+from swiftbox.core.weights.load import load_pretrained
 from swiftbox.errors import ConfigError
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
@@ -153,14 +153,13 @@ def keeping(make: Any, kept: list[Any], *arguments: Any, **named: Any) -> Any:
 
 
 def reloaded(trained: Trained, base: Path, *, scores: bool = False) -> Any:
-    """Load what was saved, as anyone would; a quantized base is quantized as it was."""
-    auto = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
-    auto = partial(auto.from_pretrained, **({"num_labels": 1} if scores else {}))
+    """Load what was saved as the product does; a quantized base is quantized as it was."""
+    load = partial(load_pretrained, labels=1 if scores else None, dtype=torch.float32)
     if not (trained.folder / "adapter_config.json").is_file():
-        return auto(trained.folder, dtype=torch.float32)
+        return load(trained.folder)
     own = trained.network.config
     quantized = {"quantization_config": own.quantization_config} if quantizes(own) else {}
-    fresh = auto(base, dtype=torch.float32, **quantized)
+    fresh = load(base, **quantized)
     return PeftModel.from_pretrained(fresh, trained.folder)
 
 

@@ -17,7 +17,7 @@ from made_up import made_up
 from swiftbox import worker
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.writing import write
-from swiftbox.core.generation.parity import RECORD
+from swiftbox.core.generation.parity import RECORD_FILE
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.errors import ConfigError, MachineError, RunError, UserError
 from swiftbox.files import write_json
@@ -239,7 +239,7 @@ def test_weights_and_large_data_are_identified_by_size_and_time(
         path.write_text("x", encoding="utf-8")
     before = identity(tmp_path)
     os.utime(rows, (1, 1))
-    (tmp_path / RECORD).write_text("{}", encoding="utf-8")  # written by a server of the model
+    (tmp_path / RECORD_FILE).write_text("{}", encoding="utf-8")  # written by a server of the model
     (tmp_path / ".marker").write_text("{}", encoding="utf-8")
     assert identity(tmp_path) == before
     os.utime(weights, (1, 1))

@@ -1,4 +1,4 @@
-"""What a quantization means on a machine, and what is refused before anything starts."""
+"""Open settings of a quantization are resolved; what cannot work is refused before it starts."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from swiftbox.devices import host
 from swiftbox.errors import ConfigError, DataError, MachineError
 from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.plan import plan
-from swiftbox.quantization import preconditions as refusals
+from swiftbox.quantization import preconditions
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import loads
 
 
-def settled(machine: str = "cpu", **keys: Any) -> QuantizeConfig:
+def resolved(machine: str = "cpu", **keys: Any) -> QuantizeConfig:
     """Read and plan a quantization."""
-    said = json.dumps({"task": "quantize", "model": "o/n", **keys}, default=str)
-    config = plan(loads(said, source="a.yaml").config, made_up(machine)).config
+    source = json.dumps({"task": "quantize", "model": "o/n", **keys}, default=str)
+    config = plan(loads(source, source="a.yaml").config, made_up(machine)).config
     assert isinstance(config, QuantizeConfig)
     return config
 
 
 def checked(**keys: Any) -> QuantizeConfig:
-    """Read, plan, place and check a quantization as launch does."""
-    config = with_absolute_paths(settled(hub="local", **keys))
+    """Read, plan and check a quantization as a launch does."""
+    config = with_absolute_paths(resolved(hub="local", **keys))
     check_config(config)
     assert isinstance(config, QuantizeConfig)
     return config
@@ -48,22 +48,22 @@ def checked(**keys: Any) -> QuantizeConfig:
         ("gguf", 8, None, 1.05),
     ],
 )
-def test_what_is_left_open_is_settled(
+def test_open_settings_are_resolved(
     method: str, bits: int, group: int | None, ratio: float
 ) -> None:
-    config = settled(method=method)
+    config = resolved(method=method)
     assert (config.bits, config.group_size, config.max_perplexity_ratio) == (bits, group, ratio)
     assert config.dtype == ("float16" if method == "awq" else "stored")
     assert loads(write(config), source="settled.yaml").config == config
 
 
-def test_what_is_given_stands() -> None:
-    config = settled(method="gptq", bits=8, group_size=-1, max_perplexity_ratio=1.5)
+def test_settings_that_are_set_stay() -> None:
+    config = resolved(method="gptq", bits=8, group_size=-1, max_perplexity_ratio=1.5)
     assert (config.bits, config.group_size, config.max_perplexity_ratio) == (8, -1, 1.5)
 
 
 @pytest.mark.parametrize(
-    ("keys", "words"),
+    ("keys", "message"),
     [
         ({"bits": 3}, "a.yaml:1 bits: method: bnb does not support 3 bits; set bits: 4, 8; or"),
         ({"method": "awq", "bits": 8}, "bits: method: awq does not support 8 bits; set bits: 4"),
@@ -76,22 +76,24 @@ def test_what_is_given_stands() -> None:
         ({"max_perplexity_ratio": 1.0}, "max_perplexity_ratio: should be greater than 1"),
     ],
 )
-def test_nonsense_is_refused_with_the_line_and_a_cure(keys: dict[str, Any], words: str) -> None:
+def test_impossible_settings_are_refused_with_the_line_and_a_fix(
+    keys: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         loads(json.dumps({"task": "quantize", "model": "o/n", **keys}), source="a.yaml")
-    assert words in caught.value.message
+    assert message in caught.value.message
     assert caught.value.message.startswith("a.yaml")
 
 
-def test_calibration_means_nothing_to_a_method_without_and_that_is_said() -> None:
-    said = loads(
+def test_calibration_settings_of_a_method_without_calibration_are_reported() -> None:
+    loaded = loads(
         "task: quantize\nmodel: o/n\nmethod: fp8\ncalibration_samples: 9\n", source="a.yaml"
     )
-    assert any("calibration_samples is not used" in one for one in said.notes)
+    assert any("calibration_samples is not used" in note for note in loaded.notes)
 
 
 @pytest.mark.parametrize(
-    ("machine", "method", "words"),
+    ("machine", "method", "reason"),
     [
         ("npu", "bnb", "no Ascend kernels"),
         ("p100", "gptq", "compute capability 7.5"),
@@ -99,15 +101,15 @@ def test_calibration_means_nothing_to_a_method_without_and_that_is_said() -> Non
     ],
 )
 def test_a_method_that_the_backend_lacks_is_refused_with_its_reason(
-    machine: str, method: str, words: str
+    machine: str, method: str, reason: str
 ) -> None:
-    with pytest.raises(MachineError, match=f"method: {method}: .*{words}") as caught:
-        settled(machine, method=method)
+    with pytest.raises(MachineError, match=f"method: {method}: .*{reason}") as caught:
+        resolved(machine, method=method)
     assert "set method: " in caught.value.hint
 
 
-def test_fp8_may_be_made_on_a_card_that_is_a_generation_too_old() -> None:
-    assert settled("a100", method="fp8").bits == 8
+def test_fp8_is_allowed_on_a_card_that_is_one_generation_too_old() -> None:
+    assert resolved("a100", method="fp8").bits == 8
 
 
 @pytest.mark.parametrize(
@@ -115,55 +117,55 @@ def test_fp8_may_be_made_on_a_card_that_is_a_generation_too_old() -> None:
     [("bnb", ()), ("gguf", ()), ("gptq", ("gptq",)), ("awq", ("gptq",)), ("fp8", ("compress",))],
 )
 def test_each_method_names_its_engine(method: str, names: tuple[str, ...]) -> None:
-    config = settled(method=method)
+    config = resolved(method=method)
     assert TASKS["quantize"].engines(config, made_up("cpu")) == names
 
 
-def edited(tiny: Path, folder: Path, **said: Any) -> Path:
-    """Copy a model, saying something else of it."""
+def edited(tiny: Path, folder: Path, **keys: Any) -> Path:
+    """Copy a model and change its config.json."""
     shutil.copytree(tiny, folder)
     path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **said}), "utf-8")
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **keys}), "utf-8")
     return folder
 
 
 def test_a_quantized_model_is_refused(tiny: Path, tmp_path: Path) -> None:
     model = edited(tiny, tmp_path / "m", quantization_config={"quant_method": "bitsandbytes"})
-    with pytest.raises(ConfigError, match=r"is quantized already \(bitsandbytes\)"):
+    with pytest.raises(ConfigError, match=r"is already quantized \(bitsandbytes\)"):
         checked(model=model)
 
 
-def test_a_model_that_sees_is_refused(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"sees or hears \(vision_config\)"):
+def test_a_multimodal_model_is_refused(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is multimodal \(vision_config\)"):
         checked(model=edited(tiny, tmp_path / "m", vision_config={"depth": 1}))
 
 
-def test_experts_that_would_stay_as_they_are_are_refused(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="would silently stay as they are"):
+def test_experts_that_would_stay_unquantized_are_refused(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="would stay unquantized"):
         checked(model=edited(tiny, tmp_path / "m", num_experts=4))
 
 
-def test_a_group_that_does_not_divide_is_refused_with_one_that_does(tiny: Path) -> None:
+def test_a_group_size_that_does_not_divide_is_refused_with_one_that_does(tiny: Path) -> None:
     with pytest.raises(ConfigError, match="128 does not divide the 64 inputs") as caught:
         checked(model=tiny, method="gptq")
     assert caught.value.hint == "set group_size: 64"
     assert checked(model=tiny, method="gptq", group_size=64).group_size == 64
 
 
-def test_awq_of_odd_outputs_is_refused(tiny: Path) -> None:
-    with pytest.raises(ConfigError, match="multiples of 64 outputs") as caught:
+def test_awq_of_unsupported_outputs_is_refused(tiny: Path) -> None:
+    with pytest.raises(ConfigError, match="outputs in multiples of 64") as caught:
         checked(model=tiny, method="awq", group_size=32)
     assert "gptq or bnb" in caught.value.hint
 
 
-def test_a_memory_and_a_disk_too_small_are_refused_with_both_numbers(
+def test_too_little_memory_or_disk_is_refused_with_both_sizes(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "memory", lambda: (100_000, 100_000))
-    with pytest.raises(MachineError, match=r"takes \d+\.\d kB of memory, this machine has 100"):
+    with pytest.raises(MachineError, match=r"takes \d+\.\d KiB of memory; this machine has 97\.7"):
         checked(model=tiny)
-    monkeypatch.setattr(refusals, "free_bytes", lambda _: 1_000_000)
-    with pytest.raises(MachineError, match=r"to write, 1\.0 MB free"):
+    monkeypatch.setattr(preconditions, "free_bytes", lambda _: 1_000_000)
+    with pytest.raises(MachineError, match=r"writes .* has 976\.6 KiB free"):
         checked(model=tiny)
 
 
@@ -171,12 +173,12 @@ def test_gguf_without_a_converter_is_refused_with_what_to_install(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(MachineError, match=r"llama\.cpp's converter is not here") as caught:
+    with pytest.raises(MachineError, match=r"llama\.cpp's converter is not installed") as caught:
         checked(model=tiny, method="gguf")
     assert "SWIFTBOX_LLAMA_CPP" in caught.value.hint
 
 
-def test_calibration_rows_are_looked_at_before_anything_starts(tiny: Path, tmp_path: Path) -> None:
+def test_calibration_rows_are_checked_before_anything_starts(tiny: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     with pytest.raises(ConfigError, match="calibration_dataset: no file"):
         checked(model=tiny, calibration_dataset=rows)
@@ -184,5 +186,5 @@ def test_calibration_rows_are_looked_at_before_anything_starts(tiny: Path, tmp_p
     with pytest.raises(DataError, match=r"rows\.jsonl:1: no known format"):
         checked(model=tiny, calibration_dataset=rows)
     rows.write_text('{"query": "a", "response": "b"}\n' * 3, "utf-8")
-    with pytest.raises(DataError, match="3 rows; 10 are the fewest"):
+    with pytest.raises(DataError, match="3 rows; at least 10 are required"):
         checked(model=tiny, calibration_dataset=rows)

@@ -1,4 +1,4 @@
-"""What of a quantization is kept, and what goes along with it, whatever happens in between."""
+"""Steps of a quantization are reused, repeated or deleted as failures and changes require."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.core.generation import parity
 from swiftbox.errors import ResultError, RunError
 from swiftbox.files import write_json
-from swiftbox.quantization import run as work
+from swiftbox.quantization import run as quantization_run
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks.quantize import run
 
 MEASURED = {"perplexity": 10.0, "finite": True, "tokens": 99, "answer": [1], "versions": {}}
 
-WORDS = "The Seine, which rises in Burgundy, runs through Paris and ends in the Channel."
+SENTENCE = "The Seine, which rises in Burgundy, runs through Paris and ends in the Channel."
 
 
 def nf4(model: Path, **keys: Any) -> QuantizeConfig:
@@ -32,27 +32,27 @@ def nf4(model: Path, **keys: Any) -> QuantizeConfig:
     )  # fmt: skip
 
 
-def carried_out(config: QuantizeConfig, folder: Path) -> list[dict[str, Any]]:
+def run_in(config: QuantizeConfig, folder: Path) -> list[dict[str, Any]]:
     """Run in a folder; return the events."""
     folder.mkdir(exist_ok=True)
     write_json(folder / run_folder.MACHINE, made_up("cpu").to_dict())
-    said: list[dict[str, Any]] = []
-    run(config, folder, lambda event, **fields: said.append({"event": event, **fields}))
-    return said
+    recorded: list[dict[str, Any]] = []
+    run(config, folder, lambda event, **fields: recorded.append({"event": event, **fields}))
+    return recorded
 
 
 @pytest.fixture
 def measuring(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Measure nothing: what a measurement gives, or raises, by the name of its folder."""
+    """Replace measuring: the result, or the error, of a measurement by the name of its folder."""
     answers: dict[str, Any] = {"before": MEASURED, "after": MEASURED}
 
-    def tool(_engine: str, _name: str, _request: Any, folder: Path, _emit: Any) -> Any:
-        found = answers[folder.name]
-        if isinstance(found, Exception):
-            raise found
-        return found
+    def measure(_engine: str, _request: Any, folder: Path, _emit: Any) -> Any:
+        measurement = answers[folder.name]
+        if isinstance(measurement, Exception):
+            raise measurement
+        return measurement
 
-    monkeypatch.setattr(work, "tool", tool)
+    monkeypatch.setattr(quantization_run, "measure", measure)
     return answers
 
 
@@ -60,83 +60,85 @@ def measuring(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def trained(tiny: Path, tmp_path: Path) -> Path:
     """A model with the record that its training left."""
     folder = shutil.copytree(tiny, tmp_path / "trained")
-    prompts = parity.rendered(AutoTokenizer.from_pretrained(folder))
-    answer = parity.Answer("question", (1, 2), (0.5, 0.5, 0.5), 3.0)
-    parity.Record(prompts, (answer,), "float32").write(folder)
+    prompts = parity.render_prompts(AutoTokenizer.from_pretrained(folder))
+    answer = parity.GreedyAnswer("question", (1, 2), (0.5, 0.5, 0.5), 3.0)
+    parity.ParityRecord(prompts, (answer,), "float32").write(folder)
     return folder
 
 
 @pytest.mark.usefixtures("measuring")
-def test_the_record_of_the_training_goes_along_without_its_answers(
-    trained: Path, tmp_path: Path
-) -> None:
+def test_the_parity_record_is_copied_without_its_answers(trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    carried_out(nf4(trained), out)
-    _, record, is_trained = parity.reference(out / "model", out / "model", trust_remote_code=False)
+    run_in(nf4(trained), out)
+    _, record, is_trained = parity.load_reference(
+        out / "model", out / "model", trust_remote_code=False
+    )
     assert is_trained
-    first = parity.read(trained)
+    first = parity.read_record(trained)
     assert first is not None
     assert record.prompts == first.prompts
     assert record.answers == ()
 
 
-def test_what_is_no_fault_of_the_result_keeps_it(
+def test_an_external_error_keeps_the_result(
     tiny: Path, tmp_path: Path, measuring: dict[str, Any]
 ) -> None:
     measuring["after"] = RunError("measure was killed: out of memory")
     with pytest.raises(RunError, match="out of memory") as caught:
-        carried_out(nf4(tiny), tmp_path / "out")
+        run_in(nf4(tiny), tmp_path / "out")
     assert "runs resume" in caught.value.hint
     assert (tmp_path / "out" / "work" / "quantized" / "model.safetensors").is_file()
     assert not (tmp_path / "out" / "model").exists()
     measuring["after"] = MEASURED
-    said = carried_out(nf4(tiny), tmp_path / "out")
-    assert [one["key"] for one in said if one["event"] == "note"] == ["quantized"]
+    recorded = run_in(nf4(tiny), tmp_path / "out")
+    assert [event["key"] for event in recorded if event["event"] == "note"] == ["quantized"]
     assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
 
 
-def test_a_result_that_fails_its_checks_is_gone(
+def test_a_result_that_fails_its_checks_is_deleted(
     tiny: Path, tmp_path: Path, measuring: dict[str, Any]
 ) -> None:
     measuring["after"] = {**MEASURED, "answer": []}
-    with pytest.raises(ResultError, match="answers nothing"):
-        carried_out(nf4(tiny), tmp_path / "out")
+    with pytest.raises(ResultError, match="generates nothing"):
+        run_in(nf4(tiny), tmp_path / "out")
     assert not (tmp_path / "out" / "work" / "quantized").exists()
 
 
 @pytest.mark.parametrize("changed", ["model", "data"])
-def test_parts_of_other_inputs_are_made_anew(
+def test_changed_inputs_repeat_all_steps(
     changed: str, trained: Path, tmp_path: Path, measuring: dict[str, Any]
 ) -> None:
     rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"text": f"{at}. {WORDS}"}) + "\n" for at in range(40)))
+    rows.write_text(
+        "".join(json.dumps({"text": f"{index}. {SENTENCE}"}) + "\n" for index in range(40))
+    )
     config = nf4(trained, calibration_dataset=str(rows))
     measuring["after"] = RunError("killed")
     with pytest.raises(RunError):
-        carried_out(config, tmp_path / "out")
+        run_in(config, tmp_path / "out")
     measuring["after"] = MEASURED
     file = rows if changed == "data" else trained / "config.json"
     file.write_text(file.read_text("utf-8") + "\n", "utf-8")
-    said = carried_out(config, tmp_path / "out")
-    assert any("has changed: starting over" in one.get("message", "") for one in said)
-    assert "note" not in [one["event"] for one in said]
+    recorded = run_in(config, tmp_path / "out")
+    assert any("has changed" in event.get("message", "") for event in recorded)
+    assert "note" not in [event["event"] for event in recorded]
     assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
 
 
-def test_an_adapter_that_was_trained_on_is_merged_again(
+def test_a_changed_adapter_is_merged_again(
     tiny: Path, tmp_path: Path, measuring: dict[str, Any]
 ) -> None:
     adapter = make_adapter(tiny, tmp_path / "adapter")
     config = nf4(tiny, adapter=str(adapter))
     measuring["after"] = RunError("killed")
     with pytest.raises(RunError):
-        carried_out(config, tmp_path / "out")
+        run_in(config, tmp_path / "out")
     with pytest.raises(RunError):
-        carried_out(config, tmp_path / "out")
+        run_in(config, tmp_path / "out")
     merged = tmp_path / "out" / "work" / "merged" / "model" / "model.safetensors"
     first = merged.stat().st_mtime_ns
     shutil.rmtree(adapter)
     make_adapter(tiny, adapter, seed=9)
     with pytest.raises(RunError):
-        carried_out(config, tmp_path / "out")
+        run_in(config, tmp_path / "out")
     assert merged.stat().st_mtime_ns != first
