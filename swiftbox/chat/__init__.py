@@ -1,1 +1,1 @@
-"""The chat at a terminal: lines in, answers as they come, one side or two beside each other."""
+"""The chat at a terminal: lines in, answers out as they arrive, of one model or of two."""

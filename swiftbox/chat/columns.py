@@ -1,122 +1,93 @@
-"""Two texts beside each other, a line at a time as they grow; wide characters take two places."""
+"""Two growing texts side by side, written row by row.
+
+A terminal cannot change a row that has scrolled away, so a row is written once, when it is final
+in both columns: when its text continues in the next row, or has ended. Wrapping only ever moves
+the last row of a text, which is why the rows above it are final.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-GAP = " │ "
-LINE_ENDS = 2
-"""In a row: the end of a line and an empty one."""
+from swiftbox.formatting import pad, width, wrap
 
-LEAST_WIDTH = 100
-"""Places of a terminal from which on two columns are better read than one below the other."""
+SEPARATOR = " │ "
+MAX_LINE_BREAKS = 2
+"""In a row: the end of a line and an empty line."""
 
-
-def cells(words: str) -> int:
-    """Return the places that a text takes in a terminal."""
-    from rich.cells import cell_len
-
-    return cell_len(words)
+MIN_COLUMNS = 100
+"""Columns of a terminal from which on two texts are easier to read side by side."""
 
 
-def wrapped(words: str, width: int) -> list[str]:
-    """Return a text as lines of that many places: broken at spaces, between wide characters."""
-    found: list[str] = []
-    for line in words.expandtabs(4).split("\n"):
-        found += _broken(line, width)
-    return found
+def wrap_text(content: str, cells: int) -> list[str]:
+    """Return a text as rows of at most that many cells."""
+    return [row for line in content.expandtabs(4).split("\n") for row in wrap(line, cells)]
 
 
-def _broken(line: str, width: int) -> list[str]:
-    found: list[str] = []
-    while cells(line) > width:
-        upto = _fitting(line, width)
-        space = line.rfind(" ", 0, upto + 1)
-        narrow = upto < len(line) and cells(line[upto - 1 : upto + 1]) == 2
-        if space > 0 and narrow:
-            found.append(line[:space])
-            line = line[space + 1 :]
-        else:
-            found.append(line[:upto])
-            line = line[upto:].lstrip(" ")
-    return [*found, line]
+def limit_line_breaks(content: str, preceding: int) -> tuple[str, int]:
+    """Return a piece of a text without repeated empty lines, and the line breaks at its end.
 
-
-def _fitting(line: str, width: int) -> int:
-    """Return how many characters fit; one at least."""
-    used = 0
-    for at, one in enumerate(line):
-        used += cells(one)
-        if used > width:
-            return max(1, at)
-    return len(line)
-
-
-def squeezed(words: str, before: int) -> tuple[str, int]:
-    """Return a piece of a text with one empty line at most in a row, and its line ends at its end.
-
-    `before` are the line ends that stand in front of it: what stays silent by writing nothing but
-    them would else scroll all that was said off a small terminal.
+    `preceding` line breaks stand before the piece. A model that writes nothing else would scroll
+    the conversation out of a small terminal.
     """
-    found = []
-    for one in words:
-        before = before + 1 if one == "\n" else before if one in " \t" and before else 0
-        if one != "\n" or before <= LINE_ENDS:
-            found.append(one)
-    return "".join(found), before
+    shown = []
+    for letter in content:
+        if letter == "\n":
+            preceding += 1
+        elif letter not in " \t" or not preceding:
+            preceding = 0
+        if letter != "\n" or preceding <= MAX_LINE_BREAKS:
+            shown.append(letter)
+    return "".join(shown), preceding
 
 
 @dataclass
 class Columns:
-    """Writes each row once it is certain on both sides: nothing that was written moves."""
+    """Writes two growing texts side by side; a written row does not change."""
 
-    width: int
-    """Of the terminal."""
+    terminal_columns: int
     write: Callable[[str], object]
     texts: list[str] = field(default_factory=lambda: ["", ""])
     ended: list[bool] = field(default_factory=lambda: [False, False])
-    written: int = 0
-    blank: bool = False
-    """Whether the last row was empty: a second one in a row tells nothing."""
+    rows_written: int = 0
+    last_is_empty: bool = False
 
     @property
-    def each(self) -> int:
-        """Return the places of one column."""
-        return (self.width - 1 - cells(GAP)) // 2
+    def cells(self) -> int:
+        """Return the width of one column."""
+        return (self.terminal_columns - 1 - width(SEPARATOR)) // 2
 
-    def head(self, names: tuple[str, str]) -> None:
-        """Write who speaks on which side."""
-        self._row(*(wrapped(one, self.each)[0] for one in names))
+    def write_head(self, names: tuple[str, str]) -> None:
+        """Write the name above each column."""
+        left, right = (wrap_text(name, self.cells)[0] for name in names)
+        self._write_row(left, right)
 
-    def add(self, side: int, words: str) -> None:
-        """Take more of one side."""
-        self.texts[side] += words
-        self._flush()
+    def add(self, column: int, content: str) -> None:
+        """Append to the text of a column."""
+        self.texts[column] += content
+        self._write_final_rows()
 
-    def end(self, side: int) -> None:
-        """Know that nothing more comes of one side."""
-        self.ended[side] = True
-        self._flush()
+    def end(self, column: int) -> None:
+        """Note that the text of a column is complete."""
+        self.ended[column] = True
+        self._write_final_rows()
 
-    def _flush(self) -> None:
-        lines = [wrapped(one.rstrip("\n"), self.each) for one in self.texts]
-        certain = [
-            len(rows) if end else len(rows) - 1 for rows, end in zip(lines, self.ended, strict=True)
+    def _write_final_rows(self) -> None:
+        columns = [wrap_text(content.rstrip("\n"), self.cells) for content in self.texts]
+        final = [
+            len(rows) if ended else len(rows) - 1
+            for rows, ended in zip(columns, self.ended, strict=True)
         ]
-        upto = (
-            max(certain)
-            if all(self.ended)
-            else min((one for one, end in zip(certain, self.ended, strict=True) if not end))
-        )
-        for at in range(self.written, upto):
-            left, right = (rows[at] if at < len(rows) else "" for rows in lines)
-            empty = not left.strip() and not right.strip()
-            if not (empty and self.blank):
-                self._row(left, right)
-            self.blank = empty
-        self.written = max(self.written, upto)
+        growing = [rows for rows, ended in zip(final, self.ended, strict=True) if not ended]
+        until = min(growing) if growing else max(final)
+        for number in range(self.rows_written, until):
+            left, right = (rows[number] if number < len(rows) else "" for rows in columns)
+            is_empty = not left.strip() and not right.strip()
+            if not (is_empty and self.last_is_empty):
+                self._write_row(left, right)
+            self.last_is_empty = is_empty
+        self.rows_written = max(self.rows_written, until)
 
-    def _row(self, left: str, right: str) -> None:
-        space = " " * (self.each - cells(left))
-        self.write(f"{left}{space}{GAP}{right}".rstrip() + "\n")
+    def _write_row(self, left: str, right: str) -> None:
+        self.write(f"{pad(left, self.cells)}{SEPARATOR}{right}".rstrip() + "\n")

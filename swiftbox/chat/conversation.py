@@ -1,4 +1,4 @@
-"""What was said so far, by each side; it can be taken back, asked again and kept as data."""
+"""A conversation with one or two participants; it can be undone, repeated and saved as data."""
 
 from __future__ import annotations
 
@@ -9,68 +9,67 @@ from pathlib import Path
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
-Turn = dict[str, str]
+Message = dict[str, str]
 
 
 @dataclass
 class Conversation:
-    """Questions in common, answers of each side."""
+    """The questions of the user, and the answers of each participant."""
 
-    sides: int
+    participants: int
     system: str = ""
     questions: list[str] = field(default_factory=list)
     answers: list[list[str]] = field(default_factory=list)
-    """To each question that was answered, the words of every side."""
+    """For each question, the answer of every participant."""
 
-    def asked(self, question: str) -> list[list[Turn]]:
-        """Return what each side is sent to answer a further question."""
-        return [[*self.turns(side), {"role": "user", "content": question}] for side in self._all()]
+    def requests(self, question: str) -> list[list[Message]]:
+        """Return the messages that each participant gets with a further question."""
+        message = {"role": "user", "content": question}
+        return [[*self.messages(number), message] for number in range(self.participants)]
 
-    def _all(self) -> range:
-        return range(self.sides)
-
-    def turns(self, side: int) -> list[Turn]:
-        """Return the conversation as one side knows it."""
-        found: list[Turn] = []
+    def messages(self, participant: int) -> list[Message]:
+        """Return the conversation as one participant knows it."""
+        messages: list[Message] = []
         if self.system:
-            found.append({"role": "system", "content": self.system})
+            messages.append({"role": "system", "content": self.system})
         for question, answers in zip(self.questions, self.answers, strict=True):
-            found.append({"role": "user", "content": question})
-            found.append({"role": "assistant", "content": answers[side]})
-        return found
+            messages.append({"role": "user", "content": question})
+            messages.append({"role": "assistant", "content": answers[participant]})
+        return messages
 
     def add(self, question: str, answers: list[str]) -> None:
-        """Keep a question with its answers."""
+        """Append a question and its answers."""
         self.questions.append(question)
         self.answers.append(answers)
 
     def undo(self) -> str | None:
-        """Take the last question and its answers back; return the question."""
+        """Remove the last question and its answers; return the question."""
         if not self.questions:
             return None
         self.answers.pop()
         return self.questions.pop()
 
     def reset(self) -> None:
-        """Begin again; the system prompt stays."""
+        """Remove all questions and answers; the system prompt stays."""
         self.questions.clear()
         self.answers.clear()
 
-    def save(self, file: Path, side: int) -> int:
-        """Add it to a jsonl file as a row to train on; return the rows the file has then.
+    def save(self, file: Path, participant: int) -> int:
+        """Append the conversation to a jsonl file as a training row; return its number of rows.
 
-        Raises ConfigError when there is nothing to keep, or it cannot be written.
+        Raises ConfigError if nothing was asked yet, or the file cannot be written.
         """
         if not self.questions:
-            raise ConfigError(text("nothing was said yet", "还没有对话内容"))
-        row = json.dumps({"messages": self.turns(side)}, ensure_ascii=False)
+            raise ConfigError(text("nothing to save yet", "还没有对话内容"))
+        row = json.dumps({"messages": self.messages(participant)}, ensure_ascii=False)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            before = file.read_text(encoding="utf-8") if file.is_file() else ""
+            content = file.read_text(encoding="utf-8") if file.is_file() else ""
             with file.open("a", encoding="utf-8") as out:
-                out.write(("\n" if before and not before.endswith("\n") else "") + row + "\n")
+                separator = "\n" if content and not content.endswith("\n") else ""
+                out.write(f"{separator}{row}\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 text(f"cannot write {file}: {error}", f"无法写入 {file}：{error}")
             ) from None
-        return len([line for line in before.splitlines() if line.strip()]) + 1
+        return sum(bool(line.strip()) for line in content.splitlines()) + 1

@@ -1,79 +1,82 @@
-"""The chat itself: a line editor where there is a terminal, plain lines where there is none."""
+"""The conversation loop: a line editor at a terminal, plain lines from a pipe."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from swiftbox.chat.commands import obey
+from swiftbox.chat.answers import AnswerPrinter
+from swiftbox.chat.commands import run_command
 from swiftbox.chat.conversation import Conversation
-from swiftbox.chat.speaking import Speaking
 from swiftbox.language import text
 from swiftbox.serving.talking import Side
 
-Read = Callable[[], str]
+ReadLine = Callable[[], str]
 """Returns a line; raises EOFError at the end, KeyboardInterrupt when interrupted."""
 
 
-def talk(sides: Sequence[Side], *, system: str, max_tokens: int) -> int:
+def talk(participants: Sequence[Side], *, system: str, max_tokens: int) -> int:
     """Chat until the user leaves; return the exit code."""
-    conversation = Conversation(len(sides), system)
+    conversation = Conversation(len(participants), system)
+    printer = AnswerPrinter(participants, max_tokens, sys.stdout, sys.stderr)
     if not sys.stdin.isatty():
-        return _lines(sides, conversation, max_tokens)
-    speaking = Speaking(sides, max_tokens, sys.stdout, sys.stderr)
-    names = " · ".join(one.name for one in sides)
+        printer.shows_names = False
+        return _answer_pipe(printer, conversation)
+    names = " · ".join(participant.name for participant in participants)
     _say(
         text(
             f"{names}   /help lists commands; Ctrl-C stops an answer, then leaves",
             f"{names}   /help 查看命令；Ctrl-C 停止回答，再按离开",
         )
     )
-    _converse(_editor(), speaking, conversation)
+    for question in _questions(_typed_lines(_line_editor()), conversation):
+        printer.ask(question, conversation)
     return 0
 
 
-def one_answer(sides: Sequence[Side], question: str, *, system: str, max_tokens: int) -> int:
-    """Ask one question and show the answer; return the exit code."""
-    speaking = Speaking(sides, max_tokens, sys.stdout, sys.stderr, named=False)
-    return 0 if speaking.ask(question, Conversation(len(sides), system)) else 1
+def answer_once(
+    participants: Sequence[Side], question: str, *, system: str, max_tokens: int
+) -> int:
+    """Ask one question and print the answers; return the exit code."""
+    printer = AnswerPrinter(participants, max_tokens, sys.stdout, sys.stderr, shows_names=False)
+    return 0 if printer.ask(question, Conversation(len(participants), system)) else 1
 
 
-def _lines(sides: Sequence[Side], conversation: Conversation, max_tokens: int) -> int:
-    """Answer the lines of a pipe, each a turn; what goes to stdout is the answers alone."""
-    speaking = Speaking(sides, max_tokens, sys.stdout, sys.stderr, named=False)
-    for line in sys.stdin:
-        question = line.strip()
-        if question.startswith("/"):
-            outcome = obey(question, conversation, keeps=len(sides) - 1)
-            for one in outcome.lines:
-                _say(one)
-            if outcome.leaves:
-                break
-            question = outcome.ask or ""
-        if question and not speaking.ask(question, conversation):
+def _answer_pipe(printer: AnswerPrinter, conversation: Conversation) -> int:
+    """Answer each line of a pipe until one fails; stdout gets nothing but the answers."""
+    for question in _questions(sys.stdin, conversation):
+        if not printer.ask(question, conversation):
             return 1
     return 0
 
 
-def _converse(read: Read, speaking: Speaking, conversation: Conversation) -> None:
+def _questions(lines: Iterable[str], conversation: Conversation) -> Iterator[str]:
+    """Yield the questions among lines, and run the commands; a command may yield one too."""
+    for line in lines:
+        question = line.strip()
+        if question.startswith("/"):
+            result = run_command(question, conversation, saved=conversation.participants - 1)
+            for shown in result.lines:
+                _say(shown)
+            if result.quits:
+                return
+            question = result.question or ""
+        if question:
+            yield question
+
+
+def _typed_lines(read_line: ReadLine) -> Iterator[str]:
+    """Yield lines until the end of the input or Ctrl-C at an empty prompt."""
     while True:
         try:
-            question = read().strip()
+            line = read_line()
         except (EOFError, KeyboardInterrupt):
             return
-        if question.startswith("/"):
-            outcome = obey(question, conversation, keeps=len(speaking.sides) - 1)
-            for one in outcome.lines:
-                _say(one)
-            if outcome.leaves:
-                return
-            question = outcome.ask or ""
-        if question:
-            speaking.ask(question, conversation)
+        yield line
 
 
-def _editor() -> Read:
+def _line_editor() -> ReadLine:
     """Return what reads a line: an editor with history, or plain input on a dumb terminal."""
     prompt = text("you> ", "你> ")
     if os.environ.get("TERM", "") in ("", "dumb"):
@@ -82,12 +85,8 @@ def _editor() -> Read:
     from prompt_toolkit.history import InMemoryHistory
 
     session: PromptSession[str] = PromptSession(history=InMemoryHistory())
-    bold = not os.environ.get("NO_COLOR")
-
-    def read() -> str:
-        return session.prompt([("bold" if bold else "", prompt)])
-
-    return read
+    style = "" if os.environ.get("NO_COLOR") else "bold"
+    return lambda: session.prompt([(style, prompt)])
 
 
 def _say(line: str) -> None:

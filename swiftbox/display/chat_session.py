@@ -25,7 +25,7 @@ def converse(config: ChatConfig, *, message: str | None = None) -> int:
 
     With a `message` (or a prompt in the config) one answer is printed instead of a conversation.
     """
-    from swiftbox.chat.terminal import one_answer, talk
+    from swiftbox.chat.terminal import answer_once, talk
     from swiftbox.devices.probe import probe, without_torch
     from swiftbox.tasks.chat import require_answerers, with_absolute_paths
     from swiftbox.tasks.checks import ignored
@@ -48,7 +48,7 @@ def converse(config: ChatConfig, *, message: str | None = None) -> int:
         prompt = message or (config.prompt if isinstance(config.prompt, str) else None)
         system, limit = config.system or "", config.max_tokens
         if prompt:
-            code = one_answer(sides, prompt, system=system, max_tokens=limit)
+            code = answer_once(sides, prompt, system=system, max_tokens=limit)
         else:
             code = talk(sides, system=system, max_tokens=limit)
         start.leave()

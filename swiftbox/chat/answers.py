@@ -1,0 +1,127 @@
+"""Asks all participants a question and prints their answers as they arrive; Ctrl-C stops them."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from swiftbox.chat.columns import MIN_COLUMNS, Columns, limit_line_breaks
+from swiftbox.chat.conversation import Conversation
+from swiftbox.language import text
+from swiftbox.serving.talking import Piece, Side, together
+
+
+@dataclass
+class Answers:
+    """What the participants answered to a question so far."""
+
+    texts: list[str]
+    ends: dict[int, Piece] = field(default_factory=dict)
+    """The last piece of each participant that has finished."""
+
+    def add(self, piece: Piece) -> None:
+        """Take a further piece of an answer."""
+        self.texts[piece.side] += piece.text
+        if piece.finish:
+            self.ends[piece.side] = piece
+
+
+@dataclass
+class AnswerPrinter:
+    """Prints answers to `out` and remarks to `notes`."""
+
+    participants: Sequence[Side]
+    max_tokens: int
+    out: TextIO
+    notes: TextIO
+    shows_names: bool = True
+    """Whether the name of the participant stands before a single answer."""
+
+    def ask(self, question: str, conversation: Conversation) -> bool:
+        """Ask, print and remember; return whether all participants finished without an error.
+
+        What arrived before a stop is remembered; a question that has no answer is not.
+        """
+        stop = threading.Event()
+        answers = Answers([""] * len(self.participants))
+        requests = conversation.requests(question)
+        pieces = together(self.participants, requests, self.max_tokens, stop)
+        print_answers = self._side_by_side if self._is_wide() else self._one_by_one
+        is_complete = False
+        try:
+            print_answers(pieces, answers)
+            is_complete = self._report_ends(answers)
+        except KeyboardInterrupt:
+            self._note("\n" + text("(stopped)", "（已停止）"))
+        finally:
+            stop.set()
+        texts = [answer.strip() for answer in answers.texts]
+        if all(texts):
+            conversation.add(question, texts)
+        return is_complete
+
+    def _is_wide(self) -> bool:
+        is_pair = len(self.participants) == 2 and self.out.isatty()
+        return is_pair and shutil.get_terminal_size().columns >= MIN_COLUMNS
+
+    def _side_by_side(self, pieces: Iterator[Piece], answers: Answers) -> None:
+        columns = Columns(shutil.get_terminal_size().columns, self._write)
+        columns.write_head((self.participants[0].name, self.participants[1].name))
+        for piece in pieces:
+            answers.add(piece)
+            columns.add(piece.side, piece.text)
+            if piece.finish:
+                columns.end(piece.side)
+
+    def _one_by_one(self, pieces: Iterator[Piece], answers: Answers) -> None:
+        """Print one answer after the other; the second one waits while the first arrives."""
+        current, printed, line_breaks = 0, 0, 0
+        self._write_name(current)
+        for piece in pieces:
+            answers.add(piece)
+            while True:
+                content = answers.texts[current][printed:]
+                printed = len(answers.texts[current])
+                if self.out.isatty():
+                    content, line_breaks = limit_line_breaks(content, line_breaks)
+                self._write(content)
+                if current not in answers.ends:
+                    break
+                self._write("\n")
+                if current + 1 == len(self.participants):
+                    break
+                current, printed, line_breaks = current + 1, 0, 0
+                self._write_name(current)
+
+    def _write_name(self, participant: int) -> None:
+        if self.shows_names or len(self.participants) > 1:
+            self._write(f"{self.participants[participant].name}> ")
+
+    def _report_ends(self, answers: Answers) -> bool:
+        """Report errors and answers that were cut; return whether there was no error."""
+        for number, end in answers.ends.items():
+            name = self.participants[number].name
+            if end.error:
+                self._note(text(f"error: {name}: {end.error}", f"错误：{name}：{end.error}"))
+            elif end.finish == "length":
+                self._note(
+                    text(
+                        f"({name} was cut off: max_tokens: {self.max_tokens}, or context full)",
+                        f"（{name} 被截断：max_tokens: {self.max_tokens}，或上下文已满）",
+                    )
+                )
+        return not any(end.error for end in answers.ends.values())
+
+    def _write(self, content: str) -> None:
+        if content:
+            self.out.write(content)
+            self.out.flush()
+
+    def _note(self, line: str) -> None:
+        with suppress(BrokenPipeError):
+            self.notes.write(line + "\n")
+            self.notes.flush()
