@@ -26,9 +26,9 @@ def check(options: argparse.Namespace) -> int:
     report(prepared)
     if options.preview:
         from swiftbox.display.row_preview import show
-        from swiftbox.tasks.load import of_training
+        from swiftbox.tasks.load import require_training
 
-        show(of_training(prepared.plan.config))
+        show(require_training(prepared.plan.config))
     return DONE
 
 

@@ -37,7 +37,7 @@ def new(options: argparse.Namespace) -> int:
             text(f"Run: swiftbox run {target}", f"运行：swiftbox run {target}"),
             f"yaml-language-server: $schema={schema_file(loaded.config.task).as_uri()}",
         ],
-        keys=loaded.asked if config is loaded.config else loaded.asked - {"adapter"},
+        keys=loaded.keys if config is loaded.config else loaded.keys - {"adapter"},
     )
     if options.output:
         write_new(Path(options.output), content, force=options.force)

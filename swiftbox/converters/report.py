@@ -26,7 +26,7 @@ def yaml_of(imported: Imported, target: str) -> str:
     return write(
         imported.loaded.config,
         header=list(_header(imported, target)),
-        keys=imported.loaded.asked | {"stage", "tuner_type"},
+        keys=imported.loaded.keys | {"stage", "tuner_type"},
         reasons=reasons,
     )
 

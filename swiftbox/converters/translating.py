@@ -20,7 +20,7 @@ from swiftbox.converters.shell import COMPUTED
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.methods import METHODS
-from swiftbox.tasks.load import Loaded, typed
+from swiftbox.tasks.load import Loaded, load_settings
 
 ESSENTIAL = ("stage", "model", "dataset", "tuner_type")
 """Without these as they were meant, another training would run than the one that was asked for."""
@@ -116,7 +116,7 @@ def _settle(
         added = _added(lines, document.given, recognised.tool)
         settings = _settings(document, lines, added, asked)
         try:
-            loaded = typed(settings)
+            loaded = load_settings(settings)
         except ConfigError:
             lines = _without(settings.problems, lines, document)
             continue

@@ -176,7 +176,7 @@ def carry_out(folder: Path, step: Step) -> Path:
     given = [f"{key}={json.dumps(value)}" for key, value in step.settings.items()]
     loaded = loads("", source=step.file, overrides=[*given, f"output_dir={run}"])
     header = [step.about, text(f"Run: swiftbox run {path}", f"运行：swiftbox run {path}")]
-    write_atomic(path, write(loaded.config, header=header, keys=loaded.asked))
+    write_atomic(path, write(loaded.config, header=header, keys=loaded.keys))
     tell(f"> swiftbox run {path}")
     prepared = prepare(path)
     install_missing(prepared.engines, refuse)

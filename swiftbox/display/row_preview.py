@@ -91,7 +91,7 @@ def encode(path: Path) -> Event:
     from swiftbox.core.data.cache import ExampleEncoder
     from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
     from swiftbox.methods import METHODS
-    from swiftbox.tasks.load import load, of_training
+    from swiftbox.tasks.load import load, require_training
     from swiftbox.tasks.training_check import sources_of
 
     answer: dict[str, Any] = {}
@@ -100,7 +100,7 @@ def encode(path: Path) -> Event:
         answer.update(fields, event=event)
 
     try:
-        config = of_training(load(path).config)
+        config = require_training(load(path).config)
         method = METHODS[config.model_dump()["stage"]]
         tokenizer = load_tokenizer(Path(config.model).expanduser(), config)
         encoder = ExampleEncoder(method.name, method.encode, tokenizer, config)

@@ -40,7 +40,7 @@ from swiftbox.runs.folder import Run
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.checks import OnRemark, ignored
 from swiftbox.tasks.load import Loaded, load, loads
-from swiftbox.tasks.task import Looked, leave_the_result
+from swiftbox.tasks.task import CheckResult, result_neutral_settings
 
 if TYPE_CHECKING:  # of pipelines alone
     from swiftbox.fit.forecast import Whole
@@ -105,7 +105,7 @@ def prepare_loaded(
 
 def is_current(prepared: Prepared, loaded: Loaded) -> bool:
     """Tell whether neither the config nor the files that it names changed since the check."""
-    if (prepared.loaded.config, prepared.loaded.asked) != (loaded.config, loaded.asked):
+    if (prepared.loaded.config, prepared.loaded.keys) != (loaded.config, loaded.keys):
         return False
     return prepared.files is not None and prepared.files == fingerprint(prepared.plan.config)
 
@@ -138,7 +138,7 @@ def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     return replace(prepare(run.folder / run_folder.SETTLED, overrides), new_folder=True)
 
 
-def check_config(config: TaskConfig, on_remark: OnRemark = ignored) -> Looked:
+def check_config(config: TaskConfig, on_remark: OnRemark = ignored) -> CheckResult:
     """Check the files that a settled config names; raise all problems as one error.
 
     Remarks that do not prevent the run go to `on_remark`. Returns the result of checking the rows
@@ -168,7 +168,7 @@ def require_same_settings(run: Run, config: TaskConfig) -> None:
     source = complete[-1] if complete else run.folder
     before = load(source / run_folder.SETTLED).config.model_dump(mode="json")
     now = config.model_dump(mode="json")
-    free = leave_the_result(config.task)
+    free = result_neutral_settings(config.task)
     changed = [
         key for key in {**before, **now} if key not in free and before.get(key) != now.get(key)
     ]

@@ -82,7 +82,7 @@ def _write_request(folder: Path, prepared: Prepared) -> None:
         "What was asked for. Run again: swiftbox run asked.yaml",
         "请求的配置。再次运行：swiftbox run asked.yaml",
     )
-    request = write(prepared.loaded.config, header=[header], keys=prepared.loaded.asked)
+    request = write(prepared.loaded.config, header=[header], keys=prepared.loaded.keys)
     write_atomic(folder / run_folder.ASKED, request)
     write_json(folder / run_folder.MACHINE, prepared.machine.to_dict())
     from swiftbox import __version__

@@ -55,7 +55,7 @@ class Draft:
         path = path or self.file or Path(default_file_name(loaded.config))
         verb = "chat" if self.task.name == "chat" else "run"
         header = [text(f"Run: swiftbox {verb} {path}", f"运行：swiftbox {verb} {path}")]
-        return write(loaded.config, header=header, keys=loaded.asked)
+        return write(loaded.config, header=header, keys=loaded.keys)
 
     def with_values(self, **changes: Any) -> Draft:
         """Return the draft with other values, which are in no file yet."""
@@ -84,7 +84,7 @@ def new_draft(task_name: str, values: Values, machine: MachineSource = unknown_m
 def draft_from_file(path: Path, machine: MachineSource = unknown_machine) -> Draft:
     """Return the draft of a YAML file, with the settings that the file gives."""
     loaded = load(path)
-    values = yaml.safe_load(write(loaded.config, keys=loaded.asked))  # the steps as flat blocks
+    values = yaml.safe_load(write(loaded.config, keys=loaded.keys))  # the steps as flat blocks
     values = _without_choice(values, TASKS[loaded.config.task])
     return Draft(type(loaded.config), values, path, machine)
 

@@ -17,7 +17,7 @@ from swiftbox.menu.goals import GOALS, Goal
 from swiftbox.menu.questions import Back, pause, select
 from swiftbox.menu.review_screen import ReviewAction, TaskScreen, review
 from swiftbox.menu.start_screen import files_of
-from swiftbox.tasks.load import of_training
+from swiftbox.tasks.load import require_training
 from swiftbox.tasks.train import TRAIN
 
 
@@ -88,7 +88,7 @@ def preview_rows(draft: Draft) -> Draft:
     """Show three rows with the learned tokens marked, and the lengths of all rows."""
     from swiftbox.display.row_preview import show as show_preview
 
-    show_preview(of_training(draft.loaded().config))
+    show_preview(require_training(draft.loaded().config))
     pause()
     return draft
 

@@ -162,9 +162,9 @@ def with_absolute_paths(config: DeployConfig) -> DeployConfig:
             name: str(find_folder(path) or path) for name, path in config.adapters.items()
         }
     if config.model is None and local:
-        base = base_of(next(iter(local.values())))
-        changes |= {"model": base.name, "hub": base.hub or config.hub}
-        changes["revision"] = config.revision or base.revision
+        base_model = base_of(next(iter(local.values())))
+        changes |= {"model": base_model.name, "hub": base_model.hub or config.hub}
+        changes["revision"] = config.revision or base_model.revision
     model = changes.get("model", config.model)
     if is_reference(model) or (model is None and _has_references(config)):
         return config.model_copy(update=changes)

@@ -1,4 +1,4 @@
-"""From a YAML file to a typed config, or to all of its mistakes at once."""
+"""Load a YAML file as a typed config, or report all of its mistakes at once."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ from swiftbox.tasks.unknown_task import check_without_task, unknown_task
 
 @dataclass(frozen=True)
 class Loaded:
-    """A config, what was said while reading it, and the keys that were given."""
+    """A config, the notes made while reading it, and the keys that the file sets."""
 
     config: TaskConfig
     notes: tuple[str, ...]
-    asked: frozenset[str]
+    keys: frozenset[str]
 
 
-def of_training(config: TaskConfig) -> TrainConfig:
-    """Return the config of a training as such; raise ConfigError for that of another task."""
+def require_training(config: TaskConfig) -> TrainConfig:
+    """Return the config as one of a training; raise ConfigError for another task."""
     if isinstance(config, TrainConfig):
         return config
     raise ConfigError(
-        text(f"task: {config.task} is no training", f"task: {config.task} 不是训练"),
-        hint=text("`swiftbox run FILE` carries it out", "可用 `swiftbox run FILE` 执行"),
+        text(f"task: {config.task} is not a training", f"task: {config.task} 不是训练"),
+        hint=text("run it with `swiftbox run FILE`", "可用 `swiftbox run FILE` 执行"),
     )
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Loaded:
     """Read a YAML file; raise ConfigError with every mistake of the file."""
-    return typed(read_file(path, overrides))
+    return load_settings(read_file(path, overrides))
 
 
 def loads(content: str, *, source: str, overrides: Iterable[str] = ()) -> Loaded:
     """Read YAML text; `source` names it in messages."""
-    return typed(read_text(content, source=source, overrides=overrides))
+    return load_settings(read_text(content, source=source, overrides=overrides))
 
 
-def typed(settings: Settings) -> Loaded:
-    """Make the config that the settings describe."""
-    config = _made(settings)
+def load_settings(settings: Settings) -> Loaded:
+    """Build the config that the settings describe; raise ConfigError with every mistake."""
+    config = _build(settings)
     settings.fail()
     if config is None:  # fail() raised unless a mistake went unrecorded
         raise ConfigError(settings.source)
@@ -61,64 +61,64 @@ def typed(settings: Settings) -> Loaded:
     )
 
 
-def _made(settings: Settings) -> TaskConfig | None:
-    """Make the config; on mistakes add them to the settings and return None."""
+def _build(settings: Settings) -> TaskConfig | None:
+    """Build the config; on mistakes, add them to the settings and return None."""
     entry = settings.entries.get("task")
     if entry is not None and entry.value not in TASKS:
         settings.problems.append(unknown_task(entry, list(TASKS)))
-        settle_steps(settings, _made)
+        settle_steps(settings, _build)
         check_without_task(settings, list(TASKS))
         return None
     task = TASKS["train"] if entry is None else TASKS[str(entry.value)]
     if task.name == "train":
         _follow_loss(settings)
     if task.name == PIPELINE:
-        settle_steps(settings, _made)
+        settle_steps(settings, _build)
     model = _class(task, settings)
     if model is None:
         _leave_to_other_tasks(task, settings)
         _check_without_class(task, settings)
         return None
     elsewhere: Mapping[str, str] = {}
-    # The owner of a key that is not this task's is looked for in all tasks: import them only then.
+    # Finding the owner of an unknown key imports all tasks: only do so if there is one.
     if not model.model_fields.keys() >= settings.entries.keys():
         _leave_to_other_tasks(task, settings)
         elsewhere = _elsewhere(task, model)
     return build(model, settings, elsewhere)
 
 
-OWN_METHODS = ("orpo", "simpo", "cpo")
-"""Losses that other tools call a `loss_type` of DPO, and that are methods of their own here."""
+LOSSES_WITH_STAGE = ("orpo", "simpo", "cpo")
+"""Losses that other tools call a `loss_type` of DPO, and that are separate stages here."""
 
-OF_DPO = ("reference_free", "precompute_ref_log_probs", "rpo_alpha", "loss_weights")
-"""Keys of DPO that mean nothing to those."""
+DPO_KEYS = ("reference_free", "precompute_ref_log_probs", "rpo_alpha", "loss_weights")
+"""Keys of DPO that those stages do not have."""
 
 
 def _follow_loss(settings: Settings) -> None:
-    """Read `stage: dpo` with `loss_type: orpo` as the method that is meant, and say so."""
+    """Read `stage: dpo` with `loss_type: orpo` as `stage: orpo`, and add a note."""
     stage, loss = settings.entries.get("stage"), settings.entries.get("loss_type")
-    if stage is None or loss is None or loss.value not in OWN_METHODS:
+    if stage is None or loss is None or loss.value not in LOSSES_WITH_STAGE:
         return
     if stage.value not in ("dpo", "cpo", loss.value):
         return
     del settings.entries["loss_type"]
     settings.entries["stage"] = replace(stage, value=loss.value, plain=str(loss.value))
-    there = [key for key in OF_DPO if settings.entries.pop(key, None)]
+    unused_keys = [key for key in DPO_KEYS if settings.entries.pop(key, None)]
     unused = text(
-        f"; {', '.join(there)} not used: it has no reference",
-        f"；未使用 {', '.join(there)}：该方法没有参考模型",
+        f"; {', '.join(unused_keys)} not used: it has no reference",
+        f"；未使用 {', '.join(unused_keys)}：该方法没有参考模型",
     )
     settings.notes.append(
         text(
-            f"{loss.where} loss_type: {loss.value} is a method of its own: stage: {loss.value}",
-            f"{loss.where} loss_type: {loss.value} 是独立的方法：stage: {loss.value}",
+            f"{loss.where} loss_type: {loss.value} is a separate method, stage: {loss.value}",
+            f"{loss.where} loss_type: {loss.value} 是独立的方法：按 stage: {loss.value} 处理",
         )
-        + (unused if there else "")
+        + (unused if unused_keys else "")
     )
 
 
 def _class(task: Task[Any], settings: Settings) -> type[TaskConfig] | None:
-    """Return the config class that the discriminator picks; None where its value is wrong."""
+    """Return the config class that the discriminator picks; None if its value is invalid."""
     entry = settings.entries.get(task.discriminator)
     if entry is None:
         return task.config_classes[task.default]
@@ -126,13 +126,13 @@ def _class(task: Task[Any], settings: Settings) -> type[TaskConfig] | None:
 
 
 def _check_without_class(task: Task[Any], settings: Settings) -> None:
-    """Report the wrong discriminator, and what is wrong with the other keys in any case."""
+    """Report the invalid discriminator, and the mistakes that hold for every class."""
     entry = settings.entries.pop(task.discriminator)
-    what = not_a_choice(entry.value, list(task.config_classes))
-    settings.problems.append(ConfigProblem(entry.where, task.discriminator, what, entry.order))
-    meant = nearest(str(entry.value), task.config_classes, cutoff=0.5) or task.default
-    others = [model for name, model in task.config_classes.items() if name != meant]
-    check_without_class([task.config_classes[meant], *others], settings)
+    message = not_a_choice(entry.value, list(task.config_classes))
+    settings.problems.append(ConfigProblem(entry.where, task.discriminator, message, entry.order))
+    likely = nearest(str(entry.value), task.config_classes, cutoff=0.5) or task.default
+    others = [model for name, model in task.config_classes.items() if name != likely]
+    check_without_class([task.config_classes[likely], *others], settings)
 
 
 def _keys(task: Task[Any]) -> set[str]:
@@ -140,9 +140,9 @@ def _keys(task: Task[Any]) -> set[str]:
 
 
 def _leave_to_other_tasks(task: Task[Any], settings: Settings) -> None:
-    """Drop the keys that only other tasks know, and say so: one file may serve several."""
-    own = _keys(task)
-    for key in [key for key in settings.entries if key not in own]:
+    """Drop the keys that only other tasks have, with a note: several tasks may share a file."""
+    known = _keys(task)
+    for key in [key for key in settings.entries if key not in known]:
         owners = [name for name, other in TASKS.items() if key in _keys(other)]
         if not owners:
             continue
@@ -157,11 +157,11 @@ def _leave_to_other_tasks(task: Task[Any], settings: Settings) -> None:
 
 
 def _elsewhere(task: Task[Any], model: type[TaskConfig]) -> Mapping[str, str]:
-    """Name the stages that own the keys which this one does not have."""
-    own = model.model_fields
-    found: dict[str, list[str]] = {}
+    """Map the keys that this stage lacks to the stages that have them."""
+    fields = model.model_fields
+    owners: dict[str, list[str]] = {}
     for name, other in task.config_classes.items():
         for key in other.model_fields:
-            if key not in own:
-                found.setdefault(key, []).append(f"{task.discriminator}: {name}")
-    return {key: ", ".join(names) for key, names in found.items()}
+            if key not in fields:
+                owners.setdefault(key, []).append(f"{task.discriminator}: {name}")
+    return {key: ", ".join(names) for key, names in owners.items()}

@@ -14,6 +14,7 @@ from swiftbox.files import write_json
 from swiftbox.fit.forecast import Before, Forecast, of_shape
 from swiftbox.fit.serving import merging
 from swiftbox.fit.source import STORED
+from swiftbox.hub.download import Fetched
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of, look
@@ -71,9 +72,9 @@ def with_absolute_paths(config: MergeConfig) -> MergeConfig:
     ]
     changes: dict[str, Any] = {"adapter": names if isinstance(config.adapter, list) else names[0]}
     if config.model is None and adapters[0] is not None:
-        base = base_of(adapters[0])
-        changes |= {"model": base.name, "hub": base.hub or config.hub}
-        changes["revision"] = config.revision or base.revision
+        base_model = base_of(adapters[0])
+        changes |= {"model": base_model.name, "hub": base_model.hub or config.hub}
+        changes["revision"] = config.revision or base_model.revision
     model = changes.get("model", config.model)
     if model:
         hub = changes.get("hub", config.hub)
@@ -90,9 +91,9 @@ def require_mergeable(config: MergeConfig, folder: Path) -> None:
     base_folder = Path(config.model or "").expanduser()
     if not config.model or not (base_folder / "config.json").is_file():
         return
-    base = stored(base_folder)
-    require_fit(base, adapters, config.model)
-    require_resources(base, folder, config.dtype, quantized=quantized)
+    base_weights = stored(base_folder)
+    require_fit(base_weights, adapters, config.model)
+    require_resources(base_weights, folder, config.dtype, quantized=quantized)
 
 
 def check(config: MergeConfig, on_remark: OnRemark) -> None:
@@ -115,15 +116,11 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     folders = [str(adapter.folder) for adapter in adapters]
     config = with_absolute_paths(config.model_copy(update={"adapter": folders}))
     name = config.model or ""
-    for adapter in adapters:
-        require_named(adapter, name)
-    emit(events.STAGE, name="fetch", detail=name)
-    fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
-    require_sound(fetched.folder, emit, known=name)
-    base = stored(fetched.folder)
-    require_fit(base, adapters, name)
+    fetched = _fetch_base(config, adapters, emit)
+    base_weights = stored(fetched.folder)
+    require_fit(base_weights, adapters, name)
     quantization = quantization_of(config, adapters)
-    require_resources(base, folder, config.dtype, quantized=quantization is not None)
+    require_resources(base_weights, folder, config.dtype, quantized=quantization is not None)
     inputs = {
         "model": str(fetched.folder),
         "revision": fetched.commit or config.revision,
@@ -132,14 +129,14 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     write_json(folder / run_folder.INPUTS, inputs)
     emit(events.INPUTS, **inputs)
     tokenizers = [adapter.folder for adapter in adapters if adapter.has_tokenizer]
-    keeps_dtypes = config.dtype == "stored"
+    types = WeightTypes(config.dtype, {})
+    if config.dtype == "stored":
+        types = WeightTypes(base_weights.main_dtype, base_weights.dtypes)
     job = MergeJob(
         base_folder=fetched.folder,
         adapters=tuple(adapter.folder for adapter in adapters),
         tokenizer=tokenizers[-1] if tokenizers else fetched.folder,
-        types=WeightTypes(base.main_dtype, base.dtypes)
-        if keeps_dtypes
-        else WeightTypes(config.dtype, {}),
+        types=types,
         quantization=quantization,
         config=config,
     )
@@ -147,6 +144,17 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     write_json(folder / RECORD, report)
     emit(events.DONE, seconds=round(time.monotonic() - began, 1), model=str(merged))
     return merged
+
+
+def _fetch_base(config: MergeConfig, adapters: Sequence[Adapter], emit: Emit) -> Fetched:
+    """Fetch the base; raise UserError if it is not the base of every adapter, or incomplete."""
+    name = config.model or ""
+    for adapter in adapters:
+        require_named(adapter, name)
+    emit(events.STAGE, name="fetch", detail=name)
+    fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
+    require_sound(fetched.folder, emit, known=name)
+    return fetched
 
 
 def _fetch_adapters(config: MergeConfig, emit: Emit) -> Sequence[Adapter]:

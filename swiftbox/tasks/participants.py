@@ -124,9 +124,9 @@ def resolve_participant(name: str, *, key: str, hub: str) -> ParticipantSource:
         return ParticipantSource(name, name)
     label = short_name(str(folder))
     if (folder / CONFIG).is_file():
-        base = base_of(look(folder))
+        base_model = base_of(look(folder))
         return ParticipantSource(
-            label, base.name, str(folder), hub=base.hub, revision=base.revision
+            label, base_model.name, str(folder), hub=base_model.hub, revision=base_model.revision
         )
     if not (folder / "config.json").is_file():
         raise ConfigError(
@@ -254,7 +254,7 @@ def _connect(config: ChatConfig, source: ParticipantSource, urls: dict[str, str]
     if temperature is None and source.weights is not None and not _has_sampling(source.weights):
         temperature = 0.0
     endpoint = Endpoint.at(source.url, _key_of(source))
-    model = source.model or served_model(endpoint, base=source.is_base)
+    model = source.model or served_model(endpoint, prefer_base=source.is_base)
     return Side(source.name, endpoint, model, temperature)
 
 
@@ -283,8 +283,8 @@ def _has_sampling(model: str) -> bool:
     return "temperature" in generation or bool(generation.get("do_sample"))
 
 
-def served_model(endpoint: Endpoint, *, base: bool) -> str:
-    """Return the model that an endpoint serves: its first adapter if it has one and not `base`."""
+def served_model(endpoint: Endpoint, *, prefer_base: bool) -> str:
+    """Return the first adapter that an endpoint serves, or its first model."""
     try:
         rows = endpoint.ask("/v1/models").get("data") or []
         models = [(str(row["id"]), row.get("parent")) for row in rows]
@@ -296,7 +296,7 @@ def served_model(endpoint: Endpoint, *, base: bool) -> str:
                 "请确认其正在运行：`swiftbox runs list` 显示部署及其状态",
             ),
         ) from None
-    preferred = [name for name, parent in models if bool(parent) is not base]
+    preferred = [name for name, parent in models if bool(parent) is not prefer_base]
     names = preferred or [name for name, _ in models]
     if not names:
         raise RunError(text(f"{endpoint.url} serves no model", f"{endpoint.url} 没有模型"))

@@ -1,4 +1,4 @@
-"""What every task offers: its config classes, a pure resolution, and the work itself."""
+"""The interface of a task: config classes, a pure resolution, checks, and the work itself."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from swiftbox.runs.events import Emit
 
 Config = TypeVar("Config", bound=TaskConfig)
 
-Looked = CheckedRows | Mapping[str, CheckedRows] | None
-"""What a check found of rows; of a pipeline, by step."""
+CheckResult = CheckedRows | Mapping[str, CheckedRows] | None
+"""The result of checking the rows; for a pipeline, by step."""
 
 Output = Callable[[Path], str]
-"""Give what a finished run made, a path or an address, from its folder."""
+"""Returns an output of a finished run, a path or an address, from its folder."""
 
-LEAVE_THE_RESULT = frozenset(
+RESULT_NEUTRAL = frozenset(
     {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to"}
 )
-"""Settings that leave the numbers of a run as they are."""
+"""Settings that do not change the result of a run."""
 
-OF_ONE_TASK = {"download": frozenset({"endpoint"})}
-"""The same, of one task: a mirror has the same files, another server has other answers."""
+RESULT_NEUTRAL_BY_TASK = {"download": frozenset({"endpoint"})}
+"""A mirror has the same files; for other tasks another endpoint gives other answers."""
 
 
-def leave_the_result(task: str) -> frozenset[str]:
-    """Return the settings that leave what a task makes as it is."""
-    return LEAVE_THE_RESULT | OF_ONE_TASK.get(task, frozenset())
+def result_neutral_settings(task: str) -> frozenset[str]:
+    """Return the settings that do not change the result of a task."""
+    return RESULT_NEUTRAL | RESULT_NEUTRAL_BY_TASK.get(task, frozenset())
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a setting has its value."""
+    """The value of a setting, and why it has it."""
 
     key: str
     value: Any
@@ -47,7 +47,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A config without `auto`, the reasons, and how many processes carry it out."""
+    """A config without `auto`, the reasons, and the number of processes that run it."""
 
     config: TaskConfig
     reasons: tuple[Reason, ...]
@@ -56,10 +56,10 @@ class Resolved:
 
 
 def _nothing_to_check(_config: Any, _on_remark: Callable[[Finding], None]) -> None:
-    """Find nothing wrong."""
+    """Accept every config."""
 
 
-def _as_it_is(config: Any) -> Any:
+def _unchanged(config: Any) -> Any:
     return config
 
 
@@ -95,14 +95,14 @@ class Task(Generic[Config]):
     resolve: Callable[[Config, Machine], Resolved]
     run: Callable[[Config, Path, Emit], Path | None]
     run_name: Callable[[Config], str]
-    check: Callable[[Config, Callable[[Finding], None]], Looked] = _nothing_to_check
-    with_absolute_paths: Callable[[Config], Config] = _as_it_is
+    check: Callable[[Config, Callable[[Finding], None]], CheckResult] = _nothing_to_check
+    with_absolute_paths: Callable[[Config], Config] = _unchanged
     engines: Callable[[Config, Machine], tuple[str, ...]] = _no_engine
     outputs: Callable[[Config], Mapping[str, Output]] = _no_output
     forecast: Callable[[Config, Machine, Before], Forecast | None] = _no_forecast
     serves: bool = False
-    """Whether it goes on until it is stopped."""
+    """Whether it runs until it is stopped."""
     continues: bool = False
-    """Whether run again into its folder, or resumed with other settings, it keeps what holds."""
+    """Whether a run into the same folder, or a resume with other settings, keeps valid results."""
     uses_devices: bool = True
-    """Whether the machine's accelerators matter; where not, nobody asks torch for them."""
+    """Whether it uses accelerators; otherwise the machine is probed without torch."""

@@ -1,4 +1,4 @@
-"""What can be wrong with a training: its model, adapter, template, judges and every row."""
+"""Check a training before it starts: model, adapter, template, reward functions, every row."""
 
 from __future__ import annotations
 
@@ -29,53 +29,54 @@ from swiftbox.tasks.checks import (
     require_loadable,
 )
 
-Held = TypeVar("Held")
+Result = TypeVar("Result")
 
 
 def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     """Check model, adapter, template and rows; raise all problems as one error.
 
-    Returns what the check of the rows found; None when no dataset is on this machine yet.
+    Returns the result of checking the rows; None while no dataset is on this machine.
     """
     problems: list[UserError] = []
 
-    def held(check: Callable[[], Held]) -> Held | None:
+    def collect(check: Callable[[], Result]) -> Result | None:
         try:
             return check()
         except UserError as error:
             problems.append(error)
             return None
 
-    seen = held(lambda: inspect_model(training.model, training, on_remark))
-    if seen is not None:
-        held(lambda: _model(training, seen, on_remark))
+    inspection = collect(lambda: inspect_model(training.model, training, on_remark))
+    if inspection is not None:
+        collect(lambda: _check_model(training, inspection, on_remark))
     if find_folder(training.model) is None and find_shape(training.model) is None:
-        on_remark(_unknown(training.model))
-    held(lambda: _adapter(training))
-    held(lambda: _template(training, seen))
-    held(lambda: _judges(training))
-    checked = held(lambda: _rows(training))
+        on_remark(_unknown_size(training.model))
+    collect(lambda: _check_adapter(training))
+    collect(lambda: _check_template(training, inspection))
+    collect(lambda: _check_rewards(training))
+    checked = collect(lambda: _check_rows(training))
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        lines = "\n".join(one.message for one in problems)
-        hints = "\n".join(dict.fromkeys(one.hint for one in problems if one.hint))
+        lines = "\n".join(problem.message for problem in problems)
+        hints = "\n".join(dict.fromkeys(problem.hint for problem in problems if problem.hint))
         raise ConfigError(lines, hint=hints)
     return checked
 
 
-def _unknown(name: str) -> Finding:
-    said = text(
-        f"what {name} takes of memory, disk and time is not known: no config.json here, no row of "
-        "the catalogue, no size in its name",
-        f"无法估计 {name} 所需的内存、磁盘与时间：本机没有 config.json，目录中没有，名称也不含规模",
+def _unknown_size(name: str) -> Finding:
+    message = text(
+        f"memory, disk and time of {name} cannot be estimated: it has no config.json here, no row "
+        "in the catalogue, and no size in its name",
+        f"无法估计 {name} 所需的内存、磁盘与时间：本机没有 config.json，模型表中没有，"
+        "名称也不含规模",
     )
-    hint = text("`swiftbox download` it, then check again", "请先 `swiftbox download`，再检查")
-    return Finding(NOTE, "fit", said, hint)
+    hint = text("run `swiftbox download`, then check again", "请先 `swiftbox download`，再检查")
+    return Finding(NOTE, "fit", message, hint)
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """Return the config with every path that exists on this machine made absolute."""
+    """Return the config with every existing local path made absolute."""
     changes: dict[str, Any] = {}
     for key in ("model", "adapter"):
         name = getattr(config, key)
@@ -84,44 +85,45 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     if Path(config.template).expanduser().exists():
         changes["template"] = absolute(config.template)
     if names := config.model_dump().get("reward_funcs"):
-        changes["reward_funcs"] = [_absolute_function(one) for one in as_list(names)]
+        changes["reward_funcs"] = [_absolute_function(name) for name in as_list(names)]
     if isinstance(config.dataset, str):
         changes["dataset"] = absolute(config.dataset)
     else:
         changes["dataset"] = [
-            absolute(one)
-            if isinstance(one, str)
-            else one.model_copy(update={"path": absolute(one.path)})
-            for one in config.dataset
+            absolute(source)
+            if isinstance(source, str)
+            else source.model_copy(update={"path": absolute(source.path)})
+            for source in config.dataset
         ]
     return config.model_copy(update=changes)
 
 
 def _absolute_function(name: str) -> str:
-    """Return `my_rewards.py:name` with an absolute path; the name of a built-in one as it is."""
+    """Make the path in `my_rewards.py:name` absolute; return a built-in name unchanged."""
     path, mark, function = name.rpartition(":")
     return f"{absolute(path)}{mark}{function}" if mark else name
 
 
-def _model(config: TrainConfig, seen: Inspection, on_remark: OnRemark) -> None:
-    """Raise ConfigError for what keeps the model from being trained; remark on the rest."""
-    require_loadable(config, seen, on_remark)
-    family = seen.config.get("model_type")
+def _check_model(config: TrainConfig, inspection: Inspection, on_remark: OnRemark) -> None:
+    """Raise ConfigError for a model that cannot be trained; remark on lesser findings."""
+    require_loadable(config, inspection, on_remark)
+    family = inspection.config.get("model_type")
     if config.model_type and family and config.model_type not in (family, family.split("_")[0]):
-        base = family.rstrip("0123456789_.")
-        if not base.startswith(config.model_type):
+        series = family.rstrip("0123456789_.")
+        if not series.startswith(config.model_type):
             raise ConfigError(
                 text(
-                    f"model_type: {config.model_type} asked for, config.json says {family}",
+                    f"model_type: {config.model_type} requested, but config.json has {family}",
                     f"model_type：要求 {config.model_type}，但 config.json 为 {family}",
                 ),
                 hint=text(
-                    "drop model_type, or choose that family's model", "去掉 model_type 或更换模型"
+                    "remove model_type, or choose a model of that family",
+                    "去掉 model_type 或更换模型",
                 ),
             )
 
 
-def _adapter(config: TrainConfig) -> None:
+def _check_adapter(config: TrainConfig) -> None:
     if config.adapter is None or is_reference(config.adapter):
         return
     folder = locate(config.adapter, key="adapter", hub=config.hub)
@@ -145,12 +147,12 @@ def _adapter(config: TrainConfig) -> None:
         )
 
 
-def _template(config: TrainConfig, seen: Inspection | None) -> None:
-    """Raise ConfigError when conversations have no chat template to be written with."""
+def _check_template(config: TrainConfig, inspection: Inspection | None) -> None:
+    """Raise ConfigError if conversations have no chat template."""
     chats = METHODS[config.model_dump()["stage"]].needs_template
-    if config.template == "auto" and chats and seen is not None:
-        lacking = seen.about("template")
-        report("template", [replace(lacking, level=ERROR)] if lacking else [], ignored)
+    if config.template == "auto" and chats and inspection is not None:
+        missing = inspection.about("template")
+        report("template", [replace(missing, level=ERROR)] if missing else [], ignored)
     if config.template in ("auto", "chatml"):
         return
     if not Path(config.template).expanduser().is_file():
@@ -162,7 +164,7 @@ def _template(config: TrainConfig, seen: Inspection | None) -> None:
         )
 
 
-def _judges(config: TrainConfig) -> None:
+def _check_rewards(config: TrainConfig) -> None:
     names = config.model_dump().get("reward_funcs")
     if names is not None:
         from swiftbox.core.losses.reward_functions import require
@@ -171,29 +173,30 @@ def _judges(config: TrainConfig) -> None:
 
 
 def sources_of(config: TrainConfig) -> tuple[RowSource, ...]:
-    """Return what the dataset key names."""
-    named = [
-        one.model_dump() if isinstance(one, DatasetSource) else one
-        for one in as_list(config.dataset)
+    """Return the sources that the dataset key names."""
+    sources = [
+        source.model_dump() if isinstance(source, DatasetSource) else source
+        for source in as_list(config.dataset)
     ]
-    return parse_sources(named, columns=config.columns)
+    return parse_sources(sources, columns=config.columns)
 
 
-def _rows(config: TrainConfig) -> CheckedRows | None:
-    sources = [one for one in sources_of(config) if not is_reference(one.path)]
-    here = [one for one in sources if Path(one.path).expanduser().exists()]
-    for one in sources:
-        if one in here:
+def _check_rows(config: TrainConfig) -> CheckedRows | None:
+    sources = [source for source in sources_of(config) if not is_reference(source.path)]
+    local = [source for source in sources if Path(source.path).expanduser().exists()]
+    for source in sources:
+        if source in local:
             continue
-        if config.hub == "local" or looks_like_path(one.path):
+        if config.hub == "local" or looks_like_path(source.path):
             raise ConfigError(
-                text(f"dataset: no file {one.path}", f"dataset：文件 {one.path} 不存在"),
+                text(f"dataset: no file {source.path}", f"dataset：文件 {source.path} 不存在"),
                 hint=text(
-                    "relative paths start where the command runs", "相对路径以运行命令的目录为起点"
+                    "relative paths are resolved from the current directory",
+                    "相对路径以当前目录为起点",
                 ),
             )
-    if not here:
+    if not local:
         return None
     return check_rows(
-        here, stage=str(config.model_dump()["stage"]), max_bad_rows=config.max_bad_rows
+        local, stage=str(config.model_dump()["stage"]), max_bad_rows=config.max_bad_rows
     )

@@ -183,7 +183,7 @@ def test_writing_and_reading_gives_the_same_pipeline(settled: bool) -> None:
 
 def test_only_the_settings_of_the_user_are_written() -> None:
     loaded = read(CHAIN, "train.seed=3")
-    again = yaml.safe_load(write(loaded.config, keys=loaded.asked))
+    again = yaml.safe_load(write(loaded.config, keys=loaded.keys))
     assert again["steps"][0] == {
         "name": "train", "task": "train", "model": "m", "dataset": "d.jsonl", "seed": 3,
     }  # fmt: skip

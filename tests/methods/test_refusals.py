@@ -28,7 +28,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         "loss_type: robust needs label_smoothing above 0",
     ),
     "a key of another stage": ("sft", {"beta": 0.1}, "beta: belongs to stage: dpo"),
-    "packed pairs": ("dpo", {"packing": True}, "packing: stage: dpo does not pack"),
+    "packed pairs": ("dpo", {"packing": True}, "packing: not available for stage: dpo"),
     "kto of one": (
         "kto",
         {"per_device_train_batch_size": 1},
@@ -37,7 +37,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "groups that do not fill": (
         "grpo",
         {"reward_funcs": "length", "num_generations": 3, "gradient_accumulation_steps": 1},
-        "are no whole groups of 3",
+        "cannot be divided into groups of 3",
     ),
     "an optimizer that the engine does not have": (
         "grpo",

@@ -78,7 +78,7 @@ def test_pickled_weights_are_refused_with_the_reason(model: Path, tmp_path: Path
 
 
 def test_another_family_than_expected_is_refused(model: Path, tmp_path: Path) -> None:
-    assert "llama asked for" in refusal(model, tmp_path, model_type="llama").message
+    assert "llama requested" in refusal(model, tmp_path, model_type="llama").message
     assert check_config(config(model, tmp_path, model_type="qwen")) is not None
 
 

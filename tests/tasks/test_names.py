@@ -105,7 +105,7 @@ def test_a_preset_with_an_adapter_that_does_not_exist_is_refused(
 def test_the_base_of_an_adapter_on_a_hub_has_to_be_given_for_a_chat(
     opened: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "which base o/adapter was trained on" in refusal(
+    assert "the base of o/adapter is unknown" in refusal(
         "task: chat\nprompt: hello\nadapter: o/adapter\n", capsys
     )
     assert opened == []

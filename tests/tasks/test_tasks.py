@@ -13,7 +13,7 @@ from swiftbox.launch.prepare import with_absolute_paths
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.download import queue
-from swiftbox.tasks.load import Loaded, loads, of_training
+from swiftbox.tasks.load import Loaded, loads, require_training
 
 
 def read(content: str) -> Loaded:
@@ -53,8 +53,8 @@ def test_a_copy_wants_a_place() -> None:
 
 
 def test_a_download_is_no_training() -> None:
-    with pytest.raises(ConfigError, match="is no training"):
-        of_training(read("task: download\nmodel: o/n\n").config)
+    with pytest.raises(ConfigError, match="is not a training"):
+        require_training(read("task: download\nmodel: o/n\n").config)
 
 
 def test_a_download_plans_alike_on_every_machine_and_settles_whole() -> None:

@@ -16,7 +16,7 @@ from swiftbox.config.pipeline import FILE_KEYS, PipelineStep
 from swiftbox.config.references import texts_in
 from swiftbox.tasks.pipeline.graph import dependencies
 from swiftbox.tasks.pipeline.state import StepRecord
-from swiftbox.tasks.task import leave_the_result
+from swiftbox.tasks.task import result_neutral_settings
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
@@ -32,7 +32,7 @@ OUTPUT_KEYS = ("local_dir",)
 
 def fingerprint(step: PipelineStep, earlier: Mapping[str, StepRecord]) -> str:
     """Return the fingerprint of a step, given the records of the steps before it."""
-    excluded = {*leave_the_result(step.config.task), *FILE_KEYS}
+    excluded = {*result_neutral_settings(step.config.task), *FILE_KEYS}
     settings = step.config.model_dump(mode="json", exclude=excluded)
     inputs = texts_in({key: value for key, value in settings.items() if key not in OUTPUT_KEYS})
     names = sorted(dependencies(step))

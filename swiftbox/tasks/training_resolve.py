@@ -1,0 +1,298 @@
+"""Resolve a training for a machine: every `auto` gets a value, and every value its reason; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from swiftbox.config.combinations import require_compatible
+from swiftbox.config.groups import as_list
+from swiftbox.config.train import TrainConfig
+from swiftbox.config.tuners import FULL_TUNERS
+from swiftbox.devices import choices
+from swiftbox.devices.machine import Machine
+from swiftbox.errors import ConfigError, MachineError
+from swiftbox.language import text
+from swiftbox.methods import METHODS
+from swiftbox.tasks.task import Reason, Resolved
+
+
+class Settlement:
+    """The values settled so far, each with its reason."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.reasons: list[Reason] = []
+
+    def settle(self, reason: Reason) -> None:
+        """Set a key of the config for the given reason."""
+        self.values[reason.key] = reason.value
+        self.reasons.append(reason)
+
+    def choose(self, key: str, choice: choices.Choice) -> None:
+        """Set a key of the config to a choice that depends on the machine."""
+        self.settle(Reason(key, choice.value, choice.reason))
+
+
+def resolve(config: TrainConfig, machine: Machine) -> Resolved:
+    """Settle every `auto` for this machine, with the reason; raise UserError if it cannot run."""
+    settlement = Settlement()
+    devices = _device_count(config, machine)
+    _settle_device_choices(config, machine, devices, settlement)
+    _settle_tuner(config.model_copy(update=settlement.values), machine, settlement)
+    settlement.settle(_padding_free(config, settlement.values["attn_implementation"]))
+    _require_reporters(config, machine)
+    if "learning_rate" not in config.model_fields_set:
+        settlement.settle(_usual_learning_rate(config))
+    _settle_method(config, settlement)
+    _require_online(config, machine, devices)
+    processes = 1 if settlement.values["distributed"] == "none" else devices
+    settlement.values["num_devices"] = processes
+    settlement.reasons.append(_rows_per_update(config, processes))
+    env = dict(choices.environment(machine, processes))
+    if settlement.values["attn_implementation"] != "flex_attention":
+        env["TORCHDYNAMO_DISABLE"] = "1"  # nothing is compiled, and its import takes a second
+    settled = config.model_copy(update=settlement.values)
+    return Resolved(settled, tuple(settlement.reasons), processes, env)
+
+
+def _settle_device_choices(
+    config: TrainConfig, machine: Machine, devices: int, settlement: Settlement
+) -> None:
+    """Settle what depends on the devices: parallelism, dtype, attention, optimizer."""
+    values, choose = settlement.values, settlement.choose
+    choose("distributed", choices.choose_distributed(machine, config.distributed, devices))
+    choose("dtype", choices.choose_dtype(machine, config.dtype))
+    attention = choices.choose_attention(machine, config.attn_implementation, values["dtype"])
+    choose("attn_implementation", attention)
+    choose("optim", choices.choose_optimizer(machine, config.optim, values["dtype"]))
+    checkpointing = choices.choose_checkpointing(machine, config.gradient_checkpointing)
+    choose("gradient_checkpointing", checkpointing)
+
+
+def _rows_per_update(config: TrainConfig, processes: int) -> Reason:
+    rows, steps = config.per_device_train_batch_size, config.gradient_accumulation_steps
+    why = text(
+        f"{rows} rows x {steps} accumulation steps x {processes} device(s)",
+        f"{rows} 行 x 累积 {steps} 次 x {processes} 个设备",
+    )
+    return Reason(text("rows per update", "每次更新行数"), rows * steps * processes, why)
+
+
+def _settle_tuner(config: TrainConfig, machine: Machine, settlement: Settlement) -> None:
+    """Settle the tuner; raise UserError for settings that cannot be combined."""
+    kind = config.tuner_type
+    if kind == "lora" and config.quant_bits is not None:
+        kind = "qlora"
+        why = text("quant_bits is set", "设置了 quant_bits")
+        settlement.reasons.append(Reason("tuner_type", kind, why))
+    settlement.values["tuner_type"] = kind
+    require_compatible(config.model_copy(update={"tuner_type": kind}))
+    if kind == "qlora":
+        choice = choices.choose_quantizer(machine, config.quant_method, config.quant_bits)
+        settlement.choose("quant_bits", choice)
+        settlement.values["quant_bits"] = int(choice.value)
+    if kind == "adalora" and config.save_steps:
+        why = text(
+            "checkpoints cannot hold the rank allocation of adalora; saved at the end only",
+            "检查点无法保存 adalora 的秩分配；只在结束时保存",
+        )
+        settlement.settle(Reason("save_steps", 0, why))
+
+
+def _device_count(config: TrainConfig, machine: Machine) -> int:
+    available = max(1, len(machine.devices))
+    requested = config.num_devices
+    if requested is None:
+        return 1 if config.distributed == "none" else available
+    if requested > available and machine.devices:
+        raise MachineError(
+            text(
+                f"num_devices: {requested} requested, {available} available",
+                f"num_devices：要求 {requested} 个，只有 {available} 个",
+            ),
+            hint=text(
+                f"set num_devices to {available} or less",
+                f"将 num_devices 设为不超过 {available}",
+            ),
+        )
+    return requested
+
+
+def _padding_free(config: TrainConfig, attention: str) -> Reason:
+    """Join rows instead of padding them if the attention keeps documents exactly apart."""
+    exact = attention in ("sdpa", "eager", "flash_attention_2", "flash_attention_3")
+    if config.padding_free == "false":
+        return Reason("padding_free", "false", text("requested", "按要求"))
+    if exact:
+        why = text(
+            f"{attention} keeps joined rows apart; checked on the model before training",
+            f"{attention} 能使拼接的样本互不可见；训练前会在模型上核对",
+        )
+        return Reason("padding_free", "true", why)
+    if config.padding_free == "true":
+        raise MachineError(
+            text(
+                f"padding_free: {attention} does not keep joined rows apart",
+                f"padding_free：{attention} 无法使拼接的样本互不可见",
+            ),
+            hint=text("set attn_implementation: sdpa", "设置 attn_implementation: sdpa"),
+        )
+    why = text(f"not known to be exact with {attention}", f"使用 {attention} 时未证明精确")
+    return Reason("padding_free", "false", why)
+
+
+def _usual_learning_rate(config: TrainConfig) -> Reason:
+    stage = config.model_dump()["stage"]
+    rate = METHODS[stage].learning_rate(config.tuner_type)
+    why = text(
+        f"not set; the usual rate of {stage} with tuner_type: {config.tuner_type}",
+        f"未设置；{stage} 配合 tuner_type: {config.tuner_type} 的常用值",
+    )
+    return Reason("learning_rate", rate, why)
+
+
+def _settle_method(config: TrainConfig, settlement: Settlement) -> None:
+    """Settle what the method needs; raise ConfigError for settings that contradict it."""
+    values = config.model_dump()
+    stage = values["stage"]
+    if config.packing and stage not in ("pt", "sft"):
+        raise ConfigError(
+            text(
+                f"packing: not available for stage: {stage}, whose batches have no padding",
+                f"packing：不适用于 stage: {stage}，其批次本来就没有填充",
+            ),
+            hint=text("set packing: false", "设 packing: false"),
+        )
+    if stage == "kto":
+        _require_kto_batch(config, values)
+    settled = settlement.values
+    if values.get("prefix_sharing") == "auto":
+        reason = _prefix_sharing(settled["attn_implementation"], settled["padding_free"])
+        settlement.settle(reason)
+    if values.get("precompute_ref_log_probs") == "auto":
+        settlement.settle(_precompute(config, values, settled["distributed"]))
+
+
+def _prefix_sharing(attention: str, padding_free: str) -> Reason:
+    """Compute the prompt of a pair once if the attention accepts our mask."""
+    key = "prefix_sharing"
+    if attention == "sdpa" and padding_free == "true":
+        why = text(
+            "the prompt of a pair is computed once; checked on the model before training",
+            "同一对回答的提示只计算一次；训练前会在模型上核对",
+        )
+        return Reason(key, "true", why)
+    why = text(
+        f"{attention} in this layout does not support a mask for a shared prompt",
+        f"{attention} 的此种布局不支持共享提示的掩码",
+    )
+    return Reason(key, "false", why)
+
+
+def _require_kto_batch(config: TrainConfig, values: dict[str, Any]) -> None:
+    """Raise ConfigError for batches in which KTO has no other answers to compare with."""
+    if values["loss_type"] == "kto" and config.per_device_train_batch_size < 2:
+        raise ConfigError(
+            text(
+                "per_device_train_batch_size: KTO compares each prompt with other answers of the "
+                f"batch (got {config.per_device_train_batch_size})",
+                "per_device_train_batch_size：KTO 需要与同批其他回答作比较"
+                f"（当前为 {config.per_device_train_batch_size}）",
+            ),
+            hint=text(
+                "set it to 2 or more, or loss_type: apo_zero_unpaired",
+                "设为 2 或更大，或设 loss_type: apo_zero_unpaired",
+            ),
+        )
+
+
+def _require_known_to_engine(config: TrainConfig, values: Mapping[str, Any]) -> None:
+    """Raise ConfigError for settings that only our own training steps implement."""
+    for key, ours in (
+        ("optim", config.optim in ("lora_fa", "galore_adamw")),
+        ("lora_plus_lr_ratio", config.lora_plus_lr_ratio is not None),
+        ("neftune_noise_alpha", config.neftune_noise_alpha is not None),
+        ("tuner_type", config.tuner_type == "adalora"),
+    ):
+        if ours:
+            raise ConfigError(
+                text(
+                    f"{key}: {values[key]} is not available for stage: {values['stage']}, which "
+                    "TRL trains",
+                    f"{key}: {values[key]} 不适用于 stage: {values['stage']}：其训练由 TRL 进行",
+                ),
+                hint=text(f"remove {key}", f"去掉 {key}"),
+            )
+
+
+def _require_online(config: TrainConfig, machine: Machine, devices: int) -> None:
+    """Raise UserError if an online method lacks TRL, or its groups do not fill the batches."""
+    values = config.model_dump()
+    if METHODS[values["stage"]].reward_functions is None:
+        return
+    if "trl" not in machine.versions:
+        raise MachineError(
+            text(
+                f"stage: {values['stage']}: TRL is not installed",
+                f"stage: {values['stage']}：未安装 TRL",
+            ),
+            hint="pip install 'swiftbox[rl]'",
+        )
+    _require_known_to_engine(config, values)
+    per_update = config.per_device_train_batch_size * config.gradient_accumulation_steps * devices
+    if per_update % values["num_generations"]:
+        raise ConfigError(
+            text(
+                f"num_generations: {per_update} answers per update cannot be divided into groups "
+                f"of {values['num_generations']}",
+                f"num_generations：每次更新的 {per_update} 个回答无法分成每组 "
+                f"{values['num_generations']} 个",
+            ),
+            hint=text(
+                "per_device_train_batch_size x gradient_accumulation_steps x devices should be a "
+                "multiple of num_generations",
+                "per_device_train_batch_size x gradient_accumulation_steps x 设备数应为 "
+                "num_generations 的倍数",
+            ),
+        )
+
+
+def _precompute(config: TrainConfig, values: dict[str, Any], distributed: str) -> Reason:
+    """Decide by cost whether the reference is computed before training."""
+    key = "precompute_ref_log_probs"
+    if values["reference_free"]:
+        return Reason(
+            key, "false", text("reference_free: no reference", "reference_free：没有参考模型")
+        )
+    if config.tuner_type in FULL_TUNERS:
+        why = text(
+            "avoids keeping a second copy of all weights",
+            "避免保留全部权重的第二份副本",
+        )
+        return Reason(key, "true", why)
+    if distributed not in ("none", "ddp"):
+        why = text(
+            "the adapter is disabled for the reference instead", "改为关闭适配器得到参考模型"
+        )
+        return Reason(key, "false", why)
+    if config.num_train_epochs > 1 and config.max_steps is None:
+        why = text(
+            f"once instead of in each of {config.num_train_epochs:g} epochs; cached for later runs",
+            f"只算一次，而不是 {config.num_train_epochs:g} 轮各算一次；供以后的运行复用",
+        )
+        return Reason(key, "true", why)
+    why = text(
+        "every pair is used once: the cost is the same, and training starts sooner",
+        "每对样本只用一次：开销相同，且更早开始训练",
+    )
+    return Reason(key, "false", why)
+
+
+def _require_reporters(config: TrainConfig, machine: Machine) -> None:
+    for name in as_list(config.report_to):
+        if name != "none" and name not in machine.versions:
+            raise MachineError(
+                text(f"report_to: {name} is not installed", f"report_to：未安装 {name}"),
+                hint=f"pip install {name}",
+            )
