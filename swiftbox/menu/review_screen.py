@@ -80,7 +80,7 @@ def review(draft: Draft, screen: TaskScreen) -> Path | None:
     while True:
         prepared = show(draft, screen, previous)
         previous = prepared or previous
-        choice = select(text("And now?", "接下来？"), _choices(draft, screen, prepared))
+        choice = select(text("What now?", "接下来？"), _choices(draft, screen, prepared))
         if choice == BACK:
             raise Back
         try:

@@ -159,7 +159,7 @@ def _choose_step(steps: list[NextStep], machine: MachineSource) -> Path | None:
     choices: list[tuple[NextStep | None, str]] = [(step, step.title) for step in steps]
     choices.append((None, text("back", "返回")))
     while True:
-        step = select(text("Done. And now?", "已完成。接下来？"), choices)
+        step = select(text("Done. What now?", "已完成。接下来？"), choices)
         if step is None:
             return None
         try:
