@@ -11,6 +11,8 @@ from typing import Any
 
 from swiftbox.cli.output import DONE, FAILED, answer, answer_json, say
 from swiftbox.cli.run import launch
+from swiftbox.display.status import health_title, status_title
+from swiftbox.formatting import pad
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import ENDING
@@ -55,12 +57,13 @@ def run_line(row: dict[str, Any]) -> str:
     from swiftbox.display.pipeline import step_progress
 
     started = time.strftime("%m-%d %H:%M", time.localtime(row["started"] or 0))
+    status = pad(status_title(row["status"]), 8)
     steps = f"{row['step']}/{row['total_steps']}" if row["step"] else "-"
     if row["parts"]:
         steps = step_progress(row["parts"])
     loss = f"{row['loss']:.4f}" if row["loss"] is not None else "-"
-    address = f"  {row['url']}  {row['health']}" if row["url"] else ""
-    return f"{started}  {row['status']:<8} {steps:>11} {loss:>8}  {row['name']}{address}"
+    address = f"  {row['url']}  {health_title(row['health'])}" if row["url"] else ""
+    return f"{started}  {status} {steps:>11} {loss:>8}  {row['name']}{address}"
 
 
 def show_run(options: argparse.Namespace) -> int:
@@ -79,9 +82,10 @@ def show_run(options: argparse.Namespace) -> int:
         return DONE
     for number, step in enumerate(record.pop("parts"), start=1):
         outputs = "  ".join(f"{key}: {value}" for key, value in (step["made"] or {}).items())
+        status = status_title(step["status"])
         line = text(
-            f"step {number} {step['name']} ({step['task']}): {step['status']}  {outputs}",
-            f"步骤 {number} {step['name']}（{step['task']}）：{step['status']}  {outputs}",
+            f"step {number} {step['name']} ({step['task']}): {status}  {outputs}",
+            f"步骤 {number} {step['name']}（{step['task']}）：{status}  {outputs}",
         )
         answer(line.rstrip())
     for key, value in record.items():
@@ -124,7 +128,8 @@ def stop_run(options: argparse.Namespace) -> int:
     if not run.is_active:
         say(
             text(
-                f"{run.name} is not running ({run.status})", f"{run.name} 未在运行（{run.status}）"
+                f"{run.name} is not running ({run.status})",
+                f"{run.name} 未在运行（{status_title(run.status)}）",
             )
         )
         return DONE

@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from swiftbox.display.live import View
+from swiftbox.display.pipeline import step_progress
+from swiftbox.display.status import health_title, status_title
 from swiftbox.errors import UserError
 from swiftbox.evaluation.table import lines
 from swiftbox.evaluation.writing import PAGE, REPORT
 from swiftbox.files import read_json
-from swiftbox.formatting import pad
+from swiftbox.formatting import cut, pad
 from swiftbox.language import text
 from swiftbox.launch.prepare import Prepared, prepare_rerun, prepare_resume
 from swiftbox.launch.record import record
@@ -24,7 +26,7 @@ from swiftbox.menu.options.option import MachineSource, unknown_machine
 from swiftbox.menu.questions import Back, pause, select
 from swiftbox.menu.review_screen import install_engines, review
 from swiftbox.menu.screens import screen_of
-from swiftbox.menu.terminal import discard_typed_keys, print_error, print_line
+from swiftbox.menu.terminal import columns, discard_typed_keys, print_error, print_line
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.folder import Run
 
@@ -34,6 +36,12 @@ STOP_TIMEOUT_S = 120
 """How long a run may take to save its checkpoint before the menu returns."""
 
 STATUS_CELLS = 9
+
+POINTER_CELLS = 3
+"""In front of each entry of a list."""
+
+FULL_LINE_CELLS = 60
+"""A narrower terminal shows the status and the name of a run only."""
 
 Action = Callable[[], object]
 
@@ -58,35 +66,27 @@ def my_runs() -> None:
             print_error(error)
 
 
-def status_title(status: str) -> str:
-    """Return the status of a run in the current language."""
-    titles = {
-        "starting": "正在启动",
-        "running": "运行中",
-        "done": "已完成",
-        "failed": "失败",
-        "stopped": "已停止",
-        "lost": "已丢失",
-    }
-    return text(status, titles.get(status, status))
-
-
 def run_title(run: Run) -> str:
     """Return one line for a run: start, status, progress or address, name."""
     summary = run_folder.run_summary(run)
+    status = pad(status_title(summary["status"]), STATUS_CELLS)
+    if columns() < FULL_LINE_CELLS:
+        return cut(f"{status}{summary['name']}", columns() - POINTER_CELLS)
     started = time.strftime("%m-%d %H:%M", time.localtime(summary["started"] or 0))
     steps = f"{summary['step']}/{summary['total_steps']}" if summary["step"] else "-"
+    if summary["parts"]:
+        steps = step_progress(summary["parts"])
     loss = f"{summary['loss']:.3f}" if summary["loss"] is not None else "-"
     progress = str(summary["url"] or f"{steps:>9} {loss:>7}").removeprefix("http://")
-    status = pad(status_title(summary["status"]), STATUS_CELLS)
-    return f"{started} {status}{progress:>17}  {summary['name']}"
+    line = f"{started} {status}{progress:>17}  {summary['name']}"
+    return cut(line, columns() - POINTER_CELLS)
 
 
 def open_run(run: Run) -> None:
     """Offer the actions for a run in its state, and do the chosen one."""
     url = server_of(run)
     if url:
-        print_line(f"  {url}  {server_state(url)}")
+        print_line(f"  {url}  {health_title(server_health(url))}")
     actions: list[tuple[Action | None, str]] = [
         (partial(_show_record, run.folder), text("show its record", "查看记录")),
         *(_actions_while_active(run, url) if run.is_active else _actions_after(run)),
@@ -97,8 +97,8 @@ def open_run(run: Run) -> None:
         action()
 
 
-def server_state(url: str) -> str:
-    """Ask a deployment for its state, in a word."""
+def server_health(url: str) -> str:
+    """Ask a deployment for its health, in a word."""
     from swiftbox.serving.client import health
 
     return health(url)
