@@ -42,7 +42,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "an optimizer that the engine does not have": (
         "grpo",
         {"reward_funcs": "length", "num_generations": 4, "optim": "lora_fa"},
-        "optim: lora_fa is not for stage: grpo",
+        "optim: lora_fa is not available for stage: grpo",
     ),
     "no such reward": (
         "grpo",
