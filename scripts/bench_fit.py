@@ -17,7 +17,7 @@ from typing import Any
 from swiftbox.devices.accelerators import find
 from swiftbox.fit.adapters import ATTENTION, EVERY, adapted_width, lora_parameters
 from swiftbox.fit.memory import Memory, Recipe, training_memory
-from swiftbox.fit.shape import Shape, guessed, made
+from swiftbox.fit.shape import ModelShape, guess_shape, shape_from_dimensions
 from swiftbox.fit.speed import UTILIZATION, work_per_token
 
 DATA = Path(__file__).resolve().parent.parent / "tests" / "fit"
@@ -50,7 +50,7 @@ def shapes() -> dict[str, Row]:
     return {row["model"]: row for row in read("shapes.csv")}
 
 
-def shape_of(row: Row, known: Mapping[str, Row]) -> Shape | None:
+def shape_of(row: Row, known: Mapping[str, Row]) -> ModelShape | None:
     found = known.get(row["model"]) or known.get(row["model"].split("/")[-1])
     if found is None:
         return None
@@ -60,10 +60,10 @@ def shape_of(row: Row, known: Mapping[str, Row]) -> Shape | None:
         if key not in ("model", "tied", "gated") and value
     }
     yes = {key: found[key] == "yes" for key in ("tied", "gated")}
-    return made({**values, **yes}, params=float(row["params_b"]) * 1e9)
+    return shape_from_dimensions({**values, **yes}, params=float(row["params_b"]) * 1e9)
 
 
-def recipe_of(row: Row, shape: Shape) -> Recipe:
+def recipe_of(row: Row, shape: ModelShape) -> Recipe:
     """Describe what the framework of the row does, as its code and the row's notes say."""
     method, tool, notes = row["method"], row["tool"], row["notes"]
     length = int(float(row["seq_len"]))
@@ -205,7 +205,7 @@ def speeds() -> list[tuple[Row, float, float]]:
             continue
         kind = "quantized" if "qlora" in row["method"] else "adapter"
         kind = "full" if "full" in row["method"] else kind
-        shape = guessed(float(row["params_b"]) * 1e9)
+        shape = guess_shape(float(row["params_b"]) * 1e9)
         guess = device.flops * UTILIZATION[kind] / work_per_token(shape, kind)
         found.append((row, guess, float(row["tokens_per_s_per_device"])))
     return found

@@ -92,16 +92,16 @@ def sampler(stop: threading.Event, peak: list[int]) -> None:
 def child(options: argparse.Namespace) -> int:
     """Train one job in this process; write what was predicted and measured."""
     from swiftbox.devices.probe import probe
-    from swiftbox.fit.source import find_shape
-    from swiftbox.fit.verdict import judge
+    from swiftbox.fit.source import profile_model
+    from swiftbox.fit.verdict import assess_fit
     from swiftbox.plan import plan
     from swiftbox.tasks import TASKS
     from swiftbox.tasks.load import load
 
     config = plan(load(Path(options.config)).config, probe(Path.cwd())).config
-    found = find_shape(config.model)
+    found = profile_model(config.model)
     assert found is not None
-    verdict = judge(config, found.shape, probe(Path.cwd()), exact=found.exact)
+    verdict = assess_fit(config, found.shape, probe(Path.cwd()), exact=found.exact)
     peak, base, weights, stop = [0], [0], [0], threading.Event()
     watching = threading.Thread(target=sampler, args=(stop, peak), daemon=True)
 

@@ -34,7 +34,7 @@ def child(model: Path, context: int, concurrency: int) -> int:
 
     import swiftbox.core.generation.batch  # noqa: F401
     from swiftbox.fit.serving import serving
-    from swiftbox.fit.source import find_shape
+    from swiftbox.fit.source import profile_model
 
     gc.collect()  # what is imported by now is the libraries' share, no part of the need
     base = cpu.allocated()
@@ -44,7 +44,7 @@ def child(model: Path, context: int, concurrency: int) -> int:
     with torch.inference_mode():
         written(network, context, concurrency)
     stop.set()
-    found = find_shape(str(model))
+    found = profile_model(str(model))
     assert found is not None
     need = serving(found.shape, storage="float32", context=context, concurrency=concurrency)
     measured = peak[0] - base + cpu.mapped()

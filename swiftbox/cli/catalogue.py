@@ -18,7 +18,7 @@ from swiftbox.models import catalogue
 from swiftbox.models.catalogue import SELDOM, UNTRAINED, Dataset, Model
 
 if TYPE_CHECKING:  # what asks over the network is loaded only to ask
-    from swiftbox.hub.online import Found
+    from swiftbox.hub.online import SearchHit
 
 Row = tuple[Model, str | None]
 """A model and the richest training that fits: full, lora, qlora, no, or None when unknown."""
@@ -88,12 +88,12 @@ def fit_function(options: argparse.Namespace) -> Callable[[Model], str | None]:
     """Return what names the richest training of a model that fits this machine, or --on."""
     from swiftbox.devices.imagined import imagined
     from swiftbox.devices.probe import probe
-    from swiftbox.fit.source import of_row
+    from swiftbox.fit.source import profile_of_row
     from swiftbox.menu.options.training_fit import training_that_fits
 
     fit = training_that_fits(imagined(options.on) if options.on else probe(Path.cwd()))
     # No method trains these kinds, however small the model is.
-    return lambda row: "no" if row.kind in UNTRAINED else fit(of_row(row))
+    return lambda row: "no" if row.kind in UNTRAINED else fit(profile_of_row(row))
 
 
 # ---- what is on this machine
@@ -191,19 +191,19 @@ def online_hint() -> str:
 # ---- the hub
 
 
-def search_online(options: argparse.Namespace, query: str, kind: str) -> tuple[Found, ...]:
+def search_online(options: argparse.Namespace, query: str, kind: str) -> tuple[SearchHit, ...]:
     """Return what the hub lists with --online; note why when it cannot be reached."""
     if not options.online:
         return ()
     from swiftbox.hub.online import search
 
     result = search(query, kind=kind)
-    if result.trouble:
-        note(result.trouble)
-    return result.found
+    if result.problem:
+        note(result.problem)
+    return result.hits
 
 
-def merged(rows: list[dict[str, Any]], online: Sequence[Found]) -> list[dict[str, Any]]:
+def merged(rows: list[dict[str, Any]], online: Sequence[SearchHit]) -> list[dict[str, Any]]:
     """Add what the hub says to the rows of the catalogue; append what only the hub has."""
     if not online:
         return rows
@@ -216,7 +216,7 @@ def merged(rows: list[dict[str, Any]], online: Sequence[Found]) -> list[dict[str
     return [*known, *({"id": entry["id"], "online": entry} for entry in unmatched.values())]
 
 
-def print_online(online: Sequence[Found], kind: str) -> None:
+def print_online(online: Sequence[SearchHit], kind: str) -> None:
     """Print what the hub lists: downloads, size, licence; + marks what the catalogue lacks."""
     known = catalogue.model if kind == "models" else catalogue.dataset
     hub = online[0].hub

@@ -9,11 +9,11 @@ from swiftbox.errors import HubError
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.models import local
-from swiftbox.models.download_request import Kind
-from swiftbox.models.local import Local
-from swiftbox.models.verification import plain, report
+from swiftbox.models.download_request import RepositoryKind
+from swiftbox.models.local import LocalArtifact
+from swiftbox.models.verification import artifact_fields, verify_artifact
 
-VERBS: dict[Kind, str] = {"model": "models", "dataset": "datasets"}
+VERBS: dict[RepositoryKind, str] = {"model": "models", "dataset": "datasets"}
 
 WIDTHS = (39, 12, 9, 10)
 
@@ -21,24 +21,26 @@ SLOW_TO_HASH_BYTES = 10**9
 """Hashing more takes seconds, so a line says what is being hashed."""
 
 
-def list_local(options: argparse.Namespace, kind: Kind) -> int:
+def list_local(options: argparse.Namespace, kind: RepositoryKind) -> int:
     """List what is on this machine; with --verify or --remove, do that to the named ones."""
     if options.remove:
         return remove(named(options.query, kind), options)
     query = [word.lower() for word in options.query]
     folders = [
-        folder for folder in local.here(kind) if all(word in folder.id.lower() for word in query)
+        folder
+        for folder in local.list_local(kind)
+        if all(word in folder.id.lower() for word in query)
     ]
     if options.verify:
         return verify(folders, options)
     if options.json:
-        answer_json([plain(folder) for folder in folders])
+        answer_json([artifact_fields(folder) for folder in folders])
         return DONE
     print_table(folders, kind)
     return DONE
 
 
-def print_table(folders: list[Local], kind: Kind) -> None:
+def print_table(folders: list[LocalArtifact], kind: RepositoryKind) -> None:
     """Print id, place, size and state of each, and its folder below."""
     title = text(kind, {"model": "模型", "dataset": "数据集"}[kind])
     if not folders:
@@ -48,16 +50,16 @@ def print_table(folders: list[Local], kind: Kind) -> None:
     answer(table_row(head, WIDTHS, right=(2,)))
     for folder in folders:
         state = text("complete", "完整") if folder.complete else text("unfinished", "未完成")
-        cells = (folder.id, folder.where, size(folder.size_bytes), state)
+        cells = (folder.id, folder.location, size(folder.size_bytes), state)
         answer(table_row(cells, WIDTHS, right=(2,)))
         answer(f"  {folder.folder}")
     total = size(sum(folder.size_bytes for folder in folders))
     say(text(f"{total} in total", f"共 {total}"))
 
 
-def named(names: list[str], kind: Kind) -> list[Local]:
+def named(names: list[str], kind: RepositoryKind) -> list[LocalArtifact]:
     """Return what is named in full, by id or folder; raise HubError for what does not exist."""
-    folders = local.here(kind)
+    folders = local.list_local(kind)
     by_name = {
         name: [
             folder
@@ -72,7 +74,7 @@ def named(names: list[str], kind: Kind) -> list[Local]:
     return [folder for matches in by_name.values() for folder in matches]
 
 
-def nothing_named(missing: list[str], kind: Kind) -> HubError:
+def nothing_named(missing: list[str], kind: RepositoryKind) -> HubError:
     """Return the error for names that are not on this machine, or for no name at all."""
     listed = ", ".join(missing)
     return HubError(
@@ -87,7 +89,7 @@ def nothing_named(missing: list[str], kind: Kind) -> HubError:
     )
 
 
-def remove(folders: list[Local], options: argparse.Namespace) -> int:
+def remove(folders: list[LocalArtifact], options: argparse.Namespace) -> int:
     """Delete folders; without --yes only say what that would free."""
     if not options.yes:
         for folder in folders:
@@ -108,7 +110,7 @@ def remove(folders: list[Local], options: argparse.Namespace) -> int:
     return DONE
 
 
-def verify(folders: list[Local], options: argparse.Namespace) -> int:
+def verify(folders: list[LocalArtifact], options: argparse.Namespace) -> int:
     """Hash each again; the exit code tells whether all are intact."""
     if not folders:
         raise HubError(text("no local folder of that name", "本机没有该名称的内容"))
@@ -117,7 +119,7 @@ def verify(folders: list[Local], options: argparse.Namespace) -> int:
         if folder.size_bytes > SLOW_TO_HASH_BYTES:
             amount = size(folder.size_bytes)
             say(text(f"hashing {folder.id} ({amount}) ...", f"正在校验 {folder.id}（{amount}）……"))
-        reports.append(report(folder))
+        reports.append(verify_artifact(folder))
         if not options.json:
             for line in reports[-1].lines():
                 answer(line)

@@ -12,8 +12,8 @@ from swiftbox.errors import ConfigError, HubError
 from swiftbox.hub.reach import endpoints_of, reachable
 from swiftbox.language import home, text
 from swiftbox.models.catalogue import Benchmark, benchmarks
-from swiftbox.models.local import here
-from swiftbox.models.requirements import ERROR, NOTE, WARNING, Finding
+from swiftbox.models.local import list_local
+from swiftbox.models.requirements import ERROR, NOTE, WARNING, Remark
 
 SAMPLES = {"sample_ceval": "ceval", "sample_mmlu": "mmlu"}
 """Our own sample sets, and the benchmark whose shape each has."""
@@ -134,13 +134,13 @@ class Means:
     """Whether a judge model is named."""
 
 
-def findings(asked: Sequence[Asked], means: Means) -> Iterator[Finding]:
+def findings(asked: Sequence[Asked], means: Means) -> Iterator[Remark]:
     """Yield what a benchmark needs beyond a server that answers with text."""
     for one in asked:
         yield from _of_backend(one, means)
         if one.row.sandbox:
             docker = shutil.which("docker") is not None
-            yield Finding(
+            yield Remark(
                 WARNING if docker else ERROR,
                 "benchmarks",
                 text(
@@ -153,7 +153,7 @@ def findings(asked: Sequence[Asked], means: Means) -> Iterator[Finding]:
                 ),
             )
         if one.row.name in JUDGED and not means.judged:
-            yield Finding(
+            yield Remark(
                 ERROR,
                 "benchmarks",
                 text(f"{one.name} is scored by a judge model", f"{one.name} 由评审模型打分"),
@@ -163,12 +163,12 @@ def findings(asked: Sequence[Asked], means: Means) -> Iterator[Finding]:
                 ),
             )
         if one.is_sample:
-            yield Finding(NOTE, "benchmarks", one.title)
+            yield Remark(NOTE, "benchmarks", one.title)
 
 
-def _of_backend(one: Asked, means: Means) -> Iterator[Finding]:
+def _of_backend(one: Asked, means: Means) -> Iterator[Remark]:
     if means.backend == "lm_eval" and one.row.task_type not in BY_LIKELIHOOD:
-        yield Finding(
+        yield Remark(
             ERROR,
             "benchmarks",
             text(
@@ -178,7 +178,7 @@ def _of_backend(one: Asked, means: Means) -> Iterator[Finding]:
             text("set backend: evalscope", "设 backend: evalscope"),
         )
     elif means.backend == "lm_eval" and one.folder is None:
-        yield Finding(
+        yield Remark(
             ERROR,
             "benchmarks",
             text(
@@ -188,7 +188,7 @@ def _of_backend(one: Asked, means: Means) -> Iterator[Finding]:
             text("say where it is: benchmark_dir=FOLDER", "请给出位置：benchmark_dir=目录"),
         )
     elif one.row.category in ("vlm", "aigc") and means.engine == "builtin":
-        yield Finding(
+        yield Remark(
             ERROR,
             "benchmarks",
             text(
@@ -232,7 +232,7 @@ def cache() -> Path:
 
 def is_cached(one: Asked) -> bool:
     """Tell whether the data of a benchmark was fetched before: by EvalScope, or as a dataset."""
-    if any(found.id == one.row.dataset_id for found in here("dataset")):
+    if any(found.id == one.row.dataset_id for found in list_local("dataset")):
         return True
     name = (one.row.dataset_id or one.row.name).replace("/", "?")
     folders = (cache() / "datasets").glob(f"{name}-*")

@@ -14,7 +14,7 @@ from swiftbox.config.references import is_reference
 from swiftbox.errors import ConfigError
 from swiftbox.files import read_json
 from swiftbox.language import text
-from swiftbox.models.adapters import CONFIG, base_of, look
+from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
 from swiftbox.models.location import find_folder, locate, locate_adapter, short_name
 
 
@@ -159,10 +159,10 @@ def _weights(config: EvaluateConfig) -> Iterator[Candidate]:
         yield replace(base, name=short_name(one), kind="adapter", adapter=one)
     for name, path in (_compared(config) if config.compare else {}).items():
         folder = find_folder(path)
-        if folder is None or not (folder / CONFIG).is_file():
+        if folder is None or not (folder / ADAPTER_CONFIG).is_file():
             yield Candidate(name, "model", path)
             continue
-        on = base_of(look(folder))
+        on = base_of(read_adapter(folder))
         same = _same(on.name, model)
         weights = base if same else Candidate(name, "model", on.name, revision=on.revision)
         yield replace(weights, name=name, kind="adapter", adapter=path)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swiftbox.fit.shape import Shape
+from swiftbox.fit.shape import ModelShape
 
 ATTENTION = ("q", "k", "v", "o")
 MLP = ("gate", "up", "down")
 EVERY = (*ATTENTION, *MLP)
 
 
-def linears(shape: Shape, targets: Sequence[str] = EVERY) -> list[tuple[int, int]]:
+def linears(shape: ModelShape, targets: Sequence[str] = EVERY) -> list[tuple[int, int]]:
     """Return inputs and outputs of the targeted linear layers of one block, without experts."""
     width = shape.intermediate if not shape.experts else shape.shared_width
     sizes = {
@@ -28,12 +28,14 @@ def linears(shape: Shape, targets: Sequence[str] = EVERY) -> list[tuple[int, int
     return [sizes[one] for one in targets if one in sizes and min(sizes[one])]
 
 
-def lora_parameters(shape: Shape, rank: int, targets: Sequence[str] = EVERY) -> float:
+def lora_parameters(shape: ModelShape, rank: int, targets: Sequence[str] = EVERY) -> float:
     """Count the parameters of LoRA: rank x (inputs + outputs) of each layer (arXiv:2106.09685)."""
     return float(shape.layers * rank * sum(sum(one) for one in linears(shape, targets)))
 
 
-def adapted_width(shape: Shape, targets: Sequence[str] = EVERY, *, shared: bool = False) -> int:
+def adapted_width(
+    shape: ModelShape, targets: Sequence[str] = EVERY, *, shared: bool = False
+) -> int:
     """Return how many numbers per token and block adapters keep of the inputs of their layers.
 
     Where adapters and base have one number type the layers of an input share it; else each adapter

@@ -15,7 +15,7 @@ from typing import Any
 
 from swiftbox.devices.packages import version_of
 from swiftbox.files import write_json
-from swiftbox.fit.shape import Shape, made
+from swiftbox.fit.shape import ModelShape, shape_from_dimensions
 from swiftbox.language import home
 from swiftbox.models.requirements import known_types
 
@@ -23,9 +23,9 @@ LONGEST_S = 60
 """Importing torch from a cold network disk takes half a minute at worst."""
 
 
-def built(
+def skeleton_shape(
     folder: Path, config: dict[str, Any], params: float | None, *, ask: bool = True
-) -> Shape | None:
+) -> ModelShape | None:
     """Return the shape of a folder's model; None where it cannot be built without its own code.
 
     `params` is what the weights on the disk say, which goes before what the config says. Without
@@ -43,7 +43,7 @@ def built(
             write_json(kept, found)
     if not found:
         return None
-    return made(found, params=params or float(found["params"]))
+    return shape_from_dimensions(found, params=params or float(found["params"]))
 
 
 def _key(folder: Path) -> str:

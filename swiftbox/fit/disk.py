@@ -8,13 +8,13 @@ from typing import Any
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.fit.memory import BYTES_PER_WEIGHT, OPTIMIZER_BYTES
-from swiftbox.fit.rows import Fetched
-from swiftbox.fit.source import Found
+from swiftbox.fit.rows import RemoteRows
+from swiftbox.fit.source import ModelProfile
 from swiftbox.fit.training import OPTIMIZERS, trained_parameters
 
 
 @dataclass(frozen=True)
-class Disk:
+class DiskNeed:
     """Bytes."""
 
     download: float
@@ -37,7 +37,7 @@ class Disk:
         return {**found, "uncounted": list(self.uncounted)}
 
 
-def disk_of(config: TrainConfig, found: Found, data: Fetched) -> Disk:
+def disk_need(config: TrainConfig, found: ModelProfile, data: RemoteRows) -> DiskNeed:
     """Return what a settled config writes; `data` is what of its rows has to be fetched."""
     trained = trained_parameters(config, found.shape)
     state = OPTIMIZER_BYTES[OPTIMIZERS.get(config.optim, "adamw")]
@@ -46,4 +46,4 @@ def disk_of(config: TrainConfig, found: Found, data: Fetched) -> Disk:
     count = config.save_total_limit + 1 if config.save_steps else 1  # the new one is whole first
     each = BYTES_PER_WEIGHT.get(config.dtype, 2.0) if config.tuner_type in FULL_TUNERS else 4.0
     download = 0.0 if found.local else found.shape.params * (0.6 if found.quantized else 2.0)
-    return Disk(download, count * checkpoint, kept * each, data.bytes, data.unknown)
+    return DiskNeed(download, count * checkpoint, kept * each, data.bytes, data.unknown)

@@ -23,14 +23,14 @@ class Duration:
 
     tokens: float
     seconds: float
-    uncertain: float
+    uncertainty: float
     guessed: bool = False
     """Whether the length of rows is a guess, of a dataset that is not here yet."""
 
     def line(self) -> str:
         """Say it for people."""
         amount, least, most = (
-            spoken(self.seconds * factor) for factor in (1, 1 / self.uncertain, self.uncertain)
+            spoken(self.seconds * factor) for factor in (1, 1 / self.uncertainty, self.uncertainty)
         )
         tokens = of_tokens(self.tokens)
         how = text("estimated from the length of the rows", "由数据长度估计")
@@ -46,7 +46,7 @@ class Duration:
         return {"tokens": round(self.tokens), "seconds": round(self.seconds)}
 
 
-def duration(
+def training_duration(
     config: TrainConfig, lengths: Lengths, speed: Speed, kind: str, processes: int
 ) -> Duration | None:
     """Return how long a settled training takes; None where answers are generated meanwhile."""
@@ -65,7 +65,7 @@ def duration(
     if values["stage"] in COMPARED and not values.get("reference_free"):
         once = values.get("precompute_ref_log_probs") in (True, "true")
         work += (REFERENCE[kind] - 1) / (max(1.0, config.num_train_epochs) if once else 1.0)
-    return Duration(tokens, tokens * work / speed.tokens_per_s, speed.uncertain)
+    return Duration(tokens, tokens * work / speed.tokens_per_s, speed.uncertainty)
 
 
 def spoken(seconds: float) -> str:

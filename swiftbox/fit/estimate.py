@@ -9,14 +9,14 @@ from typing import Any
 from swiftbox.config.train import TrainConfig
 from swiftbox.data.lengths import Lengths
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.disk import Disk, disk_of
-from swiftbox.fit.duration import Duration, duration
+from swiftbox.fit.disk import DiskNeed, disk_need
+from swiftbox.fit.duration import Duration, training_duration
 from swiftbox.fit.proposals import CHEAP, Proposal, propose, with_more_devices
-from swiftbox.fit.rows import UNCERTAIN, Fetched, fetched_rows
-from swiftbox.fit.source import Found, find_shape, of_row
+from swiftbox.fit.rows import UNCERTAIN, RemoteRows, remote_rows
+from swiftbox.fit.source import ModelProfile, profile_model, profile_of_row
 from swiftbox.fit.speed import Speed, speed
-from swiftbox.fit.training import kind_of
-from swiftbox.fit.verdict import GIB, Verdict, judge
+from swiftbox.fit.training import tuning_kind
+from swiftbox.fit.verdict import GIB, FitVerdict, assess_fit
 from swiftbox.language import text
 from swiftbox.models.catalogue import family, model
 
@@ -25,32 +25,32 @@ from swiftbox.models.catalogue import family, model
 class Estimate:
     """What a settled config needs; `proposal` only where it does not fit."""
 
-    verdict: Verdict
-    disk: Disk
+    verdict: FitVerdict
+    disk: DiskNeed
     disk_free: float
     speed: Speed | None
     proposal: Proposal | None
     duration: Duration | None = None
     more_devices: Proposal | None = None
     """How many more devices of this kind would do, where nothing cheap on these does."""
-    unseen: str = ""
+    other_modalities: str = ""
     """Other senses of the model, such as image, which no term stands for."""
 
     def lines(self) -> list[str]:
         """Say it: the verdict, what takes the memory, the cure, disk and speed."""
         found = [self.verdict.line(), f"  {self.verdict.why()}"]
-        if self.verdict.word != "fits":
+        if self.verdict.outcome != "fits":
             found += self._cure()
-        if self.unseen:
+        if self.other_modalities:
             found.append(
                 text(
-                    f"  for rows of text; what {self.unseen} in rows would take is not counted",
-                    f"  仅按文本数据估计；未计入数据中的 {self.unseen}",
+                    f"  for text rows only; {self.other_modalities} in the rows is not counted",
+                    f"  仅按文本数据估计；未计入数据中的 {self.other_modalities}",
                 )
             )
         found.append(self._disk_line())
         if self.speed is not None:
-            tokens, factor = self.speed.tokens_per_s, self.speed.uncertain
+            tokens, factor = self.speed.tokens_per_s, self.speed.uncertainty
             rate = f"{tokens:,.0f}" if tokens >= 10 else f"{tokens:.2g}"
             found.append(
                 text(
@@ -121,7 +121,7 @@ def estimate(
     config: TrainConfig,
     machine: Machine,
     lengths: Lengths | None = None,
-    model: Found | None = None,
+    model: ModelProfile | None = None,
 ) -> Estimate | None:
     """Estimate a settled config; None where nothing is known of the model.
 
@@ -129,22 +129,22 @@ def estimate(
     number of rows makes a guess, and where there is none the time is left out. `model` is what is
     known of a model that is still to be made.
     """
-    found = model or find_shape(config.model)
+    found = model or profile_model(config.model)
     if found is None:
         return None
-    verdict = judge(config, found.shape, machine, exact=found.exact, quantized=found.quantized)
+    verdict = assess_fit(config, found.shape, machine, exact=found.exact, quantized=found.quantized)
     proposal = more = None
-    if verdict.word != "fits":
+    if verdict.outcome != "fits":
         proposal = propose(config, found, machine, smaller_models)
         if proposal is None or not proposal.changes.keys() <= CHEAP:
             more = with_more_devices(config, found, machine)
     count = verdict.devices if machine.devices else 1
-    kind = kind_of(config)
+    kind = tuning_kind(config)
     pace = speed(found.shape, kind, machine, count)
-    fetched = fetched_rows(config)
+    fetched = remote_rows(config)
     return Estimate(
         verdict,
-        disk_of(config, found, fetched),
+        disk_need(config, found, fetched),
         float(machine.disk_free_bytes),
         pace,
         proposal,
@@ -157,7 +157,7 @@ def estimate(
 def _duration(
     config: TrainConfig,
     here: Lengths | None,
-    fetched: Fetched,
+    fetched: RemoteRows,
     pace: Speed | None,
     how: tuple[str, int],
 ) -> Duration | None:
@@ -165,10 +165,10 @@ def _duration(
     lengths = fetched.lengths(here) if fetched.rows or fetched.unknown else here
     if lengths is None or pace is None:
         return None
-    found = duration(config, lengths, pace, *how)
+    found = training_duration(config, lengths, pace, *how)
     if found is None or not fetched.rows:
         return found
-    return replace(found, uncertain=found.uncertain * UNCERTAIN, guessed=True)
+    return replace(found, uncertainty=found.uncertainty * UNCERTAIN, guessed=True)
 
 
 def _unseen(name: str) -> str:
@@ -178,7 +178,7 @@ def _unseen(name: str) -> str:
     return ", ".join(one for one in senses if one != "text")
 
 
-def smaller_models(name: str) -> Iterator[tuple[str, Found]]:
+def smaller_models(name: str) -> Iterator[tuple[str, ModelProfile]]:
     """Yield the catalogue's models of the same family and kind, the largest first."""
     own = model(name)
     if own is None or not own.params_b:
@@ -192,6 +192,6 @@ def smaller_models(name: str) -> Iterator[tuple[str, Found]]:
         and (one.params_b or 0) < own.params_b
     ]
     for one in sorted(alike, key=lambda one: (-(one.params_b or 0), one.id)):
-        found = of_row(one)
+        found = profile_of_row(one)
         if found is not None:
             yield one.name, found

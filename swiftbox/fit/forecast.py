@@ -13,8 +13,8 @@ from swiftbox.devices.machine import Machine
 from swiftbox.fit.duration import spoken
 from swiftbox.fit.estimate import estimate
 from swiftbox.fit.serving import serving
-from swiftbox.fit.shape import Shape
-from swiftbox.fit.source import STORED, Found
+from swiftbox.fit.shape import ModelShape
+from swiftbox.fit.source import BYTES_PER_PARAMETER, ModelProfile
 from swiftbox.fit.verdict import FRAMEWORK_BYTES, GIB, available
 from swiftbox.language import text
 
@@ -23,10 +23,10 @@ CONTEXT = 4096
 
 
 @dataclass(frozen=True)
-class Before:
+class RunInputs:
     """What is known before a run: the shape of its model, and its rows where they are here."""
 
-    model: Found | None = None
+    model: ModelProfile | None = None
     rows: CheckedRows | None = None
 
 
@@ -38,7 +38,7 @@ class Forecast:
     memory_bytes: float | None = None
     """On a device, or in the host's memory where there is none."""
     seconds: float | None = None
-    makes: Found | None = None
+    output: ModelProfile | None = None
     """The shape of what it makes, where that is not the shape of the model that went in."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,26 +55,28 @@ class StepForecast:
     """A step of a pipeline and what it takes."""
 
     name: str
-    does: str
-    takes: Forecast | None
+    description: str
+    forecast: Forecast | None
 
     def line(self, number: int, total: int) -> str:
         """Say it in one line."""
-        head = f"{number}/{total} {self.name}: {self.does}"
-        if self.takes is None:
+        head = f"{number}/{total} {self.name}: {self.description}"
+        if self.forecast is None:
             return head
-        parts = [text(f"disk {_gib(self.takes.disk_bytes)}", f"磁盘 {_gib(self.takes.disk_bytes)}")]
-        if self.takes.memory_bytes is not None:
-            memory = _gib(self.takes.memory_bytes)
+        parts = [
+            text(f"disk {_gib(self.forecast.disk_bytes)}", f"磁盘 {_gib(self.forecast.disk_bytes)}")
+        ]
+        if self.forecast.memory_bytes is not None:
+            memory = _gib(self.forecast.memory_bytes)
             parts.append(text(f"memory {memory}", f"内存 {memory}"))
-        if self.takes.seconds is not None:
-            amount = spoken(self.takes.seconds)
+        if self.forecast.seconds is not None:
+            amount = spoken(self.forecast.seconds)
             parts.append(text(f"about {amount}", f"约 {amount}"))
         return f"{head}  ({', '.join(parts)})"
 
 
 @dataclass(frozen=True)
-class Whole:
+class PipelineForecast:
     """A pipeline before it starts: every step, the room they take together, the most memory."""
 
     steps: tuple[StepForecast, ...]
@@ -84,7 +86,7 @@ class Whole:
     @property
     def known(self) -> list[Forecast]:
         """Return the forecasts there are."""
-        return [one.takes for one in self.steps if one.takes is not None]
+        return [one.forecast for one in self.steps if one.forecast is not None]
 
     @property
     def disk_bytes(self) -> float:
@@ -121,20 +123,24 @@ class Whole:
             said.append(_time(self.seconds, self._untimed()))
         else:
             said.append(text("time not known", "所需时间未知"))
-        unknown = [one.name for one in self.steps if one.takes is None]
+        unknown = [one.name for one in self.steps if one.forecast is None]
         if unknown:
             listed = ", ".join(unknown)
             said.append(text(f"without {listed}", f"不含 {listed}"))
         return [*found, text("in all: ", "合计：") + ", ".join(said)]
 
     def _untimed(self) -> list[str]:
-        return [one.name for one in self.steps if one.takes and one.takes.seconds is None]
+        return [one.name for one in self.steps if one.forecast and one.forecast.seconds is None]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as JSON takes it."""
         return {
             "steps": [
-                {"name": one.name, "does": one.does, **(one.takes.to_dict() if one.takes else {})}
+                {
+                    "name": one.name,
+                    "does": one.description,
+                    **(one.forecast.to_dict() if one.forecast else {}),
+                }
                 for one in self.steps
             ],
             "disk_bytes": self.disk_bytes,
@@ -145,12 +151,12 @@ class Whole:
         }
 
 
-def whole(steps: Iterable[StepForecast], machine: Machine) -> Whole:
+def pipeline_forecast(steps: Iterable[StepForecast], machine: Machine) -> PipelineForecast:
     """Put the steps of a pipeline together."""
-    return Whole(tuple(steps), float(machine.disk_free_bytes), available(machine))
+    return PipelineForecast(tuple(steps), float(machine.disk_free_bytes), available(machine))
 
 
-def training(config: TrainConfig, machine: Machine, before: Before) -> Forecast | None:
+def training_forecast(config: TrainConfig, machine: Machine, before: RunInputs) -> Forecast | None:
     """Forecast a training from its estimate."""
     lengths = before.rows.lengths if before.rows is not None else None
     found = estimate(config, machine, lengths, before.model)
@@ -160,20 +166,24 @@ def training(config: TrainConfig, machine: Machine, before: Before) -> Forecast 
     return Forecast(found.disk.total, found.verdict.need_bytes, seconds)
 
 
-def deployment(config: DeployConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+def deployment_forecast(
+    config: DeployConfig,
+    machine: Machine,  # noqa: ARG001 - as every task
+    before: RunInputs,
+) -> Forecast | None:
     """Forecast a deployment: weights, and the cache of as many answers as there may be."""
 
-    def memory(shape: Shape) -> float:
+    def memory(shape: ModelShape) -> float:
         context = config.max_model_len or min(shape.context or CONTEXT, CONTEXT)
         rows, dtype = config.max_concurrency, config.dtype
         need = serving(shape, storage=dtype, context=context, concurrency=rows)
         return need.device / config.tensor_parallel_size
 
-    return of_shape(before, disk=lambda _shape: 0.0, memory=memory)
+    return forecast_of_shape(before, disk=lambda _shape: 0.0, memory=memory)
 
 
-def of_shape(
-    before: Before, *, disk: Callable[[Shape], float], memory: Callable[[Shape], float]
+def forecast_of_shape(
+    before: RunInputs, *, disk: Callable[[ModelShape], float], memory: Callable[[ModelShape], float]
 ) -> Forecast | None:
     """Forecast what depends on the model's shape alone.
 
@@ -182,13 +192,13 @@ def of_shape(
     if before.model is None:
         return None
     shape = before.model.shape
-    fetched = 0.0 if before.model.local else fetched_bytes(before.model)
+    fetched = 0.0 if before.model.local else download_bytes(before.model)
     return Forecast(fetched + disk(shape), memory(shape) + FRAMEWORK_BYTES["cpu"] * GIB)
 
 
-def fetched_bytes(model: Found) -> float:
+def download_bytes(model: ModelProfile) -> float:
     """Return the size of a model's files on a hub, in 16 bits."""
-    return model.shape.params * (0.6 if model.quantized else STORED["bfloat16"])
+    return model.shape.params * (0.6 if model.quantized else BYTES_PER_PARAMETER["bfloat16"])
 
 
 def _time(seconds: float, untimed: list[str]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from swiftbox.fit.shape import Shape
+from swiftbox.fit.shape import ModelShape
 
 BYTES_PER_WEIGHT: Mapping[str, float] = {
     "float32": 4.0,
@@ -96,7 +96,7 @@ class Memory:
     trained: float
     gradients: float
     states: float
-    kept: float
+    activations: float
     work: float
     logits: float
     update: float
@@ -113,7 +113,7 @@ class Memory:
     @property
     def allocated(self) -> float:
         """Return the peak of what tensors take."""
-        forward = self.kept + max(self.work, self.logits)
+        forward = self.activations + max(self.work, self.logits)
         if self.accumulates:
             return self.standing + max(forward, self.update)
         # Gradients appear as what was kept goes; they are dropped before the next pass.
@@ -126,7 +126,7 @@ class Memory:
         return self.allocated + self.fragmented + self.framework
 
 
-def training_memory(shape: Shape, recipe: Recipe, *, framework: float = 0.0) -> Memory:
+def training_memory(shape: ModelShape, recipe: Recipe, *, framework: float = 0.0) -> Memory:
     """Return the memory of a training step on one device."""
     divide = {key: max(1, recipe.shards.get(key, 1)) for key in ("weights", "gradients", "states")}
     base = stored(shape, recipe)
@@ -152,7 +152,7 @@ def training_memory(shape: Shape, recipe: Recipe, *, framework: float = 0.0) -> 
         trained=(master + trained * recipe.cast_bytes) / divide["weights"],
         gradients=trained * recipe.gradient_bytes / divide["gradients"],
         states=trained * recipe.state_bytes / divide["states"],
-        kept=kept,
+        activations=kept,
         work=work,
         logits=logits,
         update=trained * recipe.update_bytes / divide["states"],
@@ -160,17 +160,17 @@ def training_memory(shape: Shape, recipe: Recipe, *, framework: float = 0.0) -> 
         framework=framework,
         accumulates=recipe.accumulates,
     )
-    coming = max(memory.kept + max(memory.work, memory.logits), memory.update)
+    coming = max(memory.activations + max(memory.work, memory.logits), memory.update)
     return Memory(**{**memory.__dict__, "fragmented": FRAGMENTED * coming})
 
 
-def stored(shape: Shape, recipe: Recipe) -> float:
+def stored(shape: ModelShape, recipe: Recipe) -> float:
     """Return the bytes of the base's weights."""
     inside = shape.inside * BYTES_PER_WEIGHT[recipe.weights]
     return inside + shape.outside * BYTES_PER_WEIGHT[recipe.outside]
 
 
-def kept_by_layer(shape: Shape, recipe: Recipe) -> float:
+def kept_by_layer(shape: ModelShape, recipe: Recipe) -> float:
     """Return what a layer keeps per token for its backward pass, in bytes."""
     size = recipe.compute_bytes
     norms = 2 * shape.hidden * (4 if size == 2 else size)
@@ -187,7 +187,7 @@ def kept_by_layer(shape: Shape, recipe: Recipe) -> float:
     return norms + attention + mlp + inputs + eager
 
 
-def logits_bytes(shape: Shape, recipe: Recipe) -> float:
+def logits_bytes(shape: ModelShape, recipe: Recipe) -> float:
     """Return what the head's logits take at once."""
     if recipe.logit_bytes is not None:
         return recipe.tokens * shape.vocab * recipe.logit_bytes

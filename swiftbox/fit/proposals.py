@@ -10,10 +10,10 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.shape import Shape
-from swiftbox.fit.source import Found
-from swiftbox.fit.table import able_of_qlora
-from swiftbox.fit.verdict import Verdict, judge
+from swiftbox.fit.shape import ModelShape
+from swiftbox.fit.source import ModelProfile
+from swiftbox.fit.table import supports_qlora
+from swiftbox.fit.verdict import FitVerdict, assess_fit
 
 SHORTEST = 512
 """A max_length below this changes what is learned more than a smaller model would."""
@@ -30,7 +30,7 @@ CHEAP = {
 """Settings whose change keeps model and tuner."""
 
 Changes = Mapping[str, Any]
-Smaller = Callable[[str], Iterator[tuple[str, Found]]]
+Smaller = Callable[[str], Iterator[tuple[str, ModelProfile]]]
 """Yields models of the same family, the largest first."""
 
 
@@ -39,7 +39,7 @@ class Proposal:
     """Settings to change, and the verdict with them."""
 
     changes: Changes
-    verdict: Verdict
+    verdict: FitVerdict
 
     def settings(self) -> str:
         """Write the changes as the command line takes them."""
@@ -47,31 +47,33 @@ class Proposal:
 
 
 def propose(
-    config: TrainConfig, found: Found, machine: Machine, smaller: Smaller | None = None
+    config: TrainConfig, found: ModelProfile, machine: Machine, smaller: Smaller | None = None
 ) -> Proposal | None:
     """Return the first change that fits; None where none does."""
 
-    def tried(changes: Changes, shape: Shape, *, exact: bool, quantized: str) -> Proposal:
+    def tried(changes: Changes, shape: ModelShape, *, exact: bool, quantized: str) -> Proposal:
         settings = {key: value for key, value in changes.items() if key != "model"}
         changed = config.model_copy(update=settings)
-        verdict = judge(changed, shape, machine, exact=exact, quantized=quantized)
+        verdict = assess_fit(changed, shape, machine, exact=exact, quantized=quantized)
         return Proposal(changes, verdict)
 
     for changes in _on_this_model(config, machine):
         one = tried(changes, found.shape, exact=found.exact, quantized=found.quantized)
-        if one.verdict.word == "fits":
+        if one.verdict.outcome == "fits":
             return one
     last = _cheap(config) | _quantized(config, machine)
     for name, other in smaller(config.model) if smaller else ():
         for changes in (_cheap(config), last):
             named = {"model": name, **changes}
             one = tried(named, other.shape, exact=other.exact, quantized=other.quantized)
-            if one.verdict.word == "fits":
+            if one.verdict.outcome == "fits":
                 return one
     return None
 
 
-def with_more_devices(config: TrainConfig, found: Found, machine: Machine) -> Proposal | None:
+def with_more_devices(
+    config: TrainConfig, found: ModelProfile, machine: Machine
+) -> Proposal | None:
     """Return how many devices of this kind would do with all sharded; None where none would."""
     kind = _sharding(machine)
     if not machine.devices or kind is None:
@@ -81,8 +83,10 @@ def with_more_devices(config: TrainConfig, found: Found, machine: Machine) -> Pr
             continue
         changes = {**_saving(config), "distributed": kind, "num_devices": count}
         changed = config.model_copy(update=changes)
-        verdict = judge(changed, found.shape, machine, exact=found.exact, quantized=found.quantized)
-        if verdict.word == "fits":
+        verdict = assess_fit(
+            changed, found.shape, machine, exact=found.exact, quantized=found.quantized
+        )
+        if verdict.outcome == "fits":
             return Proposal(changes, verdict)
     return None
 
@@ -136,7 +140,7 @@ def _cheap(config: TrainConfig) -> dict[str, Any]:
 
 def _quantized(config: TrainConfig, machine: Machine) -> dict[str, Any]:
     """Return QLoRA where the backend has kernels for it and it is not on yet."""
-    if not able_of_qlora(machine) or config.tuner_type == "qlora":
+    if not supports_qlora(machine) or config.tuner_type == "qlora":
         return {}
     if config.tuner_type not in (*FULL_TUNERS, "lora"):
         return {}

@@ -22,12 +22,12 @@ BYTES_PER_ROW = TOKENS_PER_ROW * BYTES_PER_TOKEN * 1.2
 
 
 @dataclass(frozen=True)
-class Fetched:
+class RemoteRows:
     """What the datasets that have to be fetched may be; names are of those nothing is known of."""
 
     bytes: float = 0.0
     rows: int = 0
-    taken: float = 0.0
+    rows_per_epoch: float = 0.0
     """Rows that an epoch takes of them."""
     unknown: tuple[str, ...] = ()
 
@@ -41,7 +41,7 @@ class Fetched:
             found.rows = {size: round(count * share) for size, count in here.rows.items()}
             found.sums = {size: total * share for size, total in here.sums.items()}
             found.taken = here.taken
-        size, taken = TOKENS_PER_ROW.bit_length(), round(self.taken)
+        size, taken = TOKENS_PER_ROW.bit_length(), round(self.rows_per_epoch)
         found.rows[size] = found.rows.get(size, 0) + taken
         found.sums[size] = found.sums.get(size, 0.0) + taken * TOKENS_PER_ROW
         found.taken += taken
@@ -49,7 +49,7 @@ class Fetched:
         return found
 
 
-def fetched_rows(config: TrainConfig) -> Fetched:
+def remote_rows(config: TrainConfig) -> RemoteRows:
     """Guess what of a training's data has to be fetched, from the catalogue's numbers of rows."""
     named = [
         one.model_dump() if isinstance(one, DatasetSource) else one
@@ -66,7 +66,7 @@ def fetched_rows(config: TrainConfig) -> Fetched:
         size += row.rows * BYTES_PER_ROW
         rows += row.rows
         taken += _taken(one, row.rows)
-    return Fetched(size, rows, taken, tuple(unknown))
+    return RemoteRows(size, rows, taken, tuple(unknown))
 
 
 def _taken(one: RowSource, rows: int) -> float:

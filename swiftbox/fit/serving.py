@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swiftbox.fit.memory import BYTES_PER_WEIGHT
-from swiftbox.fit.shape import Shape
+from swiftbox.fit.shape import ModelShape
 
 SPARE = 0.5
 """The built-in engine's cache grows by half; one that is made of pages keeps next to nothing."""
@@ -19,13 +19,13 @@ class Need:
     host: float
 
 
-def cache_bytes_per_token(shape: Shape, *, bytes_each: float = 2.0) -> float:
+def cache_bytes_per_token(shape: ModelShape, *, bytes_each: float = 2.0) -> float:
     """Return what the key-value cache takes per token of context: two of kv_heads x head_dim."""
     return 2 * shape.layers * shape.key_width * bytes_each
 
 
 def serving(
-    shape: Shape,
+    shape: ModelShape,
     *,
     storage: str = "bfloat16",
     context: int = 4096,
@@ -46,7 +46,7 @@ def serving(
     return Need((weights + cache) / devices + work, 0.0)
 
 
-def quantizing(shape: Shape, *, samples: int = 128, length: int = 2048) -> Need:
+def quantizing(shape: ModelShape, *, samples: int = 128, length: int = 2048) -> Need:
     """Return the need of GPTQ or AWQ: the model in the host, one layer and its inputs on a device.
 
     A layer's second moments (the Hessian of its inputs, arXiv:2210.17323, section 3) are float32,
@@ -59,6 +59,6 @@ def quantizing(shape: Shape, *, samples: int = 128, length: int = 2048) -> Need:
     return Need(layer * 4 + hessian + shape.table * 2, shape.params * 2.0 + states)
 
 
-def merging(shape: Shape, *, shard_bytes: float = 5e9) -> Need:
+def merging(shape: ModelShape, *, shard_bytes: float = 5e9) -> Need:
     """Return the need of a merge in float32: the model, and a shard on its way to the disk."""
     return Need(0.0, shape.params * 4.0 + min(shard_bytes, shape.params * 4.0))

@@ -34,7 +34,7 @@ PLAIN_MLP = ("gpt2", "gpt_bigcode", "phi", "falcon", "gpt_neox", "opt", "bloom",
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """Dimensions of a decoder; `params` counts the whole model, with towers of other senses."""
 
     hidden: int
@@ -95,7 +95,7 @@ class Shape:
         return self.intermediate * max(1, self.active_experts) + self.shared_width
 
 
-def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> Shape | None:
+def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> ModelShape | None:
     """Return the shape that a config.json describes; None for architectures with other names."""
     inner = next((config[name] for name in NESTED if isinstance(config.get(name), dict)), config)
     inner = next((inner[name] for name in NESTED if isinstance(inner.get(name), dict)), inner)
@@ -109,7 +109,7 @@ def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> S
         found["kv_heads"] = 1
     experts = found["experts"] or 0
     width = found["intermediate"] or (4 * hidden if kind in PLAIN_MLP else round(8 / 3 * hidden))
-    return made(
+    return shape_from_dimensions(
         {
             **{key: value for key, value in found.items() if value},
             "vocab": vocab,
@@ -122,9 +122,9 @@ def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> S
     )
 
 
-def made(
+def shape_from_dimensions(
     values: Mapping[str, Any], *, params: float | None = None, active: float | None = None
-) -> Shape:
+) -> ModelShape:
     """Make a shape of dimensions by name; what is missing follows from the rest."""
     hidden, heads = int(values["hidden"]), int(values["heads"])
     known: dict[str, Any] = {
@@ -144,14 +144,14 @@ def made(
         "shared_width": int(values.get("shared_width") or 0),
         "context": values.get("context"),
     }
-    draft = Shape(**known, params=0.0)
-    counted, passed = counts(draft)
+    draft = ModelShape(**known, params=0.0)
+    counted, passed = count_parameters(draft)
     if draft.experts and active is None:
         active = passed
-    return Shape(**known, params=params or counted, active=active)
+    return ModelShape(**known, params=params or counted, active=active)
 
 
-def counts(shape: Shape) -> tuple[float, float]:
+def count_parameters(shape: ModelShape) -> tuple[float, float]:
     """Count the parameters of a decoder of these dimensions: all, and those a token passes."""
     matrices = 3 if shape.gated else 2
     attention = shape.hidden * 2 * (shape.query_width + shape.key_width)
@@ -175,12 +175,12 @@ def counts(shape: Shape) -> tuple[float, float]:
     return every, common + sparse * max(1, shape.active_experts) * expert
 
 
-def guessed(params: float, *, vocab: int = 128_000) -> Shape:
+def guess_shape(params: float, *, vocab: int = 128_000) -> ModelShape:
     """Return the usual shape of a decoder of that size, where nothing but the size is known."""
     layers = max(12, min(96, round(32 * (params / 7e9) ** 0.3)))
     hidden = max(128, round((max(params - 1e8, params * 0.7) / (12 * layers)) ** 0.5 / 128) * 128)
     heads = max(2, hidden // 128)
-    return made(
+    return shape_from_dimensions(
         {
             "hidden": hidden,
             "layers": layers,

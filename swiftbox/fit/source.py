@@ -7,26 +7,26 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from swiftbox.fit.built import built
-from swiftbox.fit.shape import Shape, guessed, made, shape_of_config
+from swiftbox.fit.built import skeleton_shape
+from swiftbox.fit.shape import ModelShape, guess_shape, shape_from_dimensions, shape_of_config
 from swiftbox.models.catalogue import Model
 from swiftbox.models.catalogue import model as row_of
 
-STORED: dict[str, float] = {"float32": 4, "bfloat16": 2, "float16": 2}
+BYTES_PER_PARAMETER: dict[str, float] = {"float32": 4, "bfloat16": 2, "float16": 2}
 SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:[._]\d+)?)\s*([bm])(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelProfile:
     """A shape, whether dimensions were known or guessed, and the bytes still to be fetched."""
 
-    shape: Shape
+    shape: ModelShape
     exact: bool
     local: bool
     quantized: str = ""
 
 
-def find_shape(model: str, *, ask: bool = True) -> Found | None:
+def profile_model(model: str, *, ask: bool = True) -> ModelProfile | None:
     """Return the shape of a folder or of a hub id; None where not even the size is known.
 
     `ask`: whether a child may take seconds to build an architecture with names of its own.
@@ -36,12 +36,12 @@ def find_shape(model: str, *, ask: bool = True) -> Found | None:
         return _of_folder(folder, ask=ask)
     row = row_of(model)
     if row is not None:
-        return of_row(row)
-    size = size_in(model)
-    return Found(guessed(size), exact=False, local=False) if size else None
+        return profile_of_row(row)
+    size = size_in_name(model)
+    return ModelProfile(guess_shape(size), exact=False, local=False) if size else None
 
 
-def of_row(row: Model) -> Found | None:
+def profile_of_row(row: Model) -> ModelProfile | None:
     """Return the shape of a catalogue's row."""
     if not row.params_b:
         return None
@@ -49,13 +49,13 @@ def of_row(row: Model) -> Found | None:
     active = row.active_params_b * 1e9 if row.active_params_b else None
     quantized = "" if row.quant == "none" else row.quant
     if not row.dims:
-        shape = replace(guessed(active or params), params=params, active=active)
-        return Found(shape, exact=False, local=False, quantized=quantized)
-    shape = made(row.dims, params=params, active=active)
-    return Found(shape, exact=True, local=False, quantized=quantized)
+        shape = replace(guess_shape(active or params), params=params, active=active)
+        return ModelProfile(shape, exact=False, local=False, quantized=quantized)
+    shape = shape_from_dimensions(row.dims, params=params, active=active)
+    return ModelProfile(shape, exact=True, local=False, quantized=quantized)
 
 
-def size_in(name: str) -> float | None:
+def size_in_name(name: str) -> float | None:
     """Return the parameters that a name says: 7B, 0.5b, 1_8b, 360M."""
     found = SIZE.search(name.rsplit("/", 1)[-1])
     if found is None:
@@ -63,7 +63,7 @@ def size_in(name: str) -> float | None:
     return float(found[1].replace("_", ".")) * (1e9 if found[2].lower() == "b" else 1e6)
 
 
-def _of_folder(folder: Path, *, ask: bool) -> Found | None:
+def _of_folder(folder: Path, *, ask: bool) -> ModelProfile | None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -72,11 +72,11 @@ def _of_folder(folder: Path, *, ask: bool) -> Found | None:
         return None
     quantized = str((config.get("quantization_config") or {}).get("quant_method", ""))
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    each = STORED.get(str(config.get("dtype") or config.get("torch_dtype")), 0)
+    each = BYTES_PER_PARAMETER.get(str(config.get("dtype") or config.get("torch_dtype")), 0)
     params = size / each if size and each and not quantized else None
-    shape = shape_of_config(config, params) or built(folder, config, params, ask=ask)
+    shape = shape_of_config(config, params) or skeleton_shape(folder, config, params, ask=ask)
     if shape is None:
         if params is None:
             return None
-        return Found(guessed(params), exact=False, local=True, quantized=quantized)
-    return Found(shape, exact=True, local=True, quantized=quantized)
+        return ModelProfile(guess_shape(params), exact=False, local=True, quantized=quantized)
+    return ModelProfile(shape, exact=True, local=True, quantized=quantized)

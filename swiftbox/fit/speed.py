@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from swiftbox.devices.accelerators import find
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.shape import Shape
+from swiftbox.fit.shape import ModelShape
 
 UTILIZATION: Mapping[str, float] = {"full": 0.44, "adapter": 0.30, "quantized": 0.25}
 """Share of the rated dense 16-bit rate that published trainings reach; medians."""
@@ -30,15 +30,15 @@ class Speed:
     """Tokens per second of all devices together, and the factor either way it is sure to."""
 
     tokens_per_s: float
-    uncertain: float
+    uncertainty: float
 
 
-def work_per_token(shape: Shape, kind: str) -> float:
+def work_per_token(shape: ModelShape, kind: str) -> float:
     """Return FLOP per token; kind is full, adapter or quantized."""
     return (6.0 if kind == "full" else 4.0) * shape.passed
 
 
-def speed(shape: Shape, kind: str, machine: Machine, processes: int) -> Speed | None:
+def speed(shape: ModelShape, kind: str, machine: Machine, processes: int) -> Speed | None:
     """Return the speed; None for a device that no table knows."""
     work = work_per_token(shape, kind)
     if not machine.devices:

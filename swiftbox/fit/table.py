@@ -7,38 +7,40 @@ from collections.abc import Callable
 from swiftbox.config.train import TrainConfig
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.source import Found
-from swiftbox.fit.verdict import judge
+from swiftbox.fit.source import ModelProfile
+from swiftbox.fit.verdict import assess_fit
 
 RICHEST_FIRST = ("full", "lora", "qlora")
-NOTHING = "no"
+NOTHING_FITS = "no"
 
 
-def fit_of(settled: TrainConfig, machine: Machine) -> Callable[[Found | None], str | None]:
+def richest_tuner(
+    settled: TrainConfig, machine: Machine
+) -> Callable[[ModelProfile | None], str | None]:
     """Return what names the richest tuner that fits, `no` for none, None where no shape is known.
 
     `settled` is a training settled for the machine, whose tuner is changed in turn; weights are
     sharded where the machine has several devices.
     """
-    tuners = [one for one in RICHEST_FIRST if one != "qlora" or able_of_qlora(machine)]
+    tuners = [one for one in RICHEST_FIRST if one != "qlora" or supports_qlora(machine)]
     configs = {one: settled.model_copy(update={"tuner_type": one}) for one in tuners}
 
-    def best(found: Found | None) -> str | None:
+    def best(found: ModelProfile | None) -> str | None:
         if found is None:
             return None
         for tuner, config in configs.items():
             if found.quantized and tuner == "full":
                 continue
-            verdict = judge(
+            verdict = assess_fit(
                 config, found.shape, machine, exact=found.exact, quantized=found.quantized
             )
-            if verdict.word != "no":
+            if verdict.outcome != "no":
                 return tuner
-        return NOTHING
+        return NOTHING_FITS
 
     return best
 
 
-def able_of_qlora(machine: Machine) -> bool:
+def supports_qlora(machine: Machine) -> bool:
     """Tell whether the backend has kernels for 4-bit bases."""
     return "bnb-nf4" in BACKENDS[machine.backend].quantizers

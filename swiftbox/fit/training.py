@@ -9,7 +9,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.fit.adapters import ATTENTION, EVERY, adapted_width, lora_parameters
 from swiftbox.fit.memory import OPTIMIZER_BYTES, Recipe
-from swiftbox.fit.shape import Shape
+from swiftbox.fit.shape import ModelShape
 
 OPTIMIZERS: Mapping[str, str] = {
     "adamw_8bit": "adamw_8bit",
@@ -35,7 +35,9 @@ CHUNK_BYTES = {"cpu": 2.0**26}
 CHUNK_BYTES_ELSEWHERE = 2.0**28
 
 
-def recipe_of(config: TrainConfig, shape: Shape, *, backend: str, quantized: str = "") -> Recipe:
+def recipe_of(
+    config: TrainConfig, shape: ModelShape, *, backend: str, quantized: str = ""
+) -> Recipe:
     """Return the recipe of a settled config on a backend; `quantized` is how the base comes."""
     values = config.model_dump()
     whole = config.tuner_type in FULL_TUNERS
@@ -69,7 +71,7 @@ def recipe_of(config: TrainConfig, shape: Shape, *, backend: str, quantized: str
     )
 
 
-def trained_parameters(config: TrainConfig, shape: Shape) -> float:
+def trained_parameters(config: TrainConfig, shape: ModelShape) -> float:
     """Count what is trained; llamapro trains its added blocks, IA3 and VeRA next to nothing."""
     kind = config.tuner_type
     if kind == "full":
@@ -96,7 +98,7 @@ def targets_of(config: TrainConfig) -> Sequence[str]:
     return ATTENTION if named == ["attention"] else EVERY
 
 
-def kind_of(config: TrainConfig) -> str:
+def tuning_kind(config: TrainConfig) -> str:
     """Return the kind whose speed is tabulated."""
     if config.tuner_type in FULL_TUNERS:
         return "full"

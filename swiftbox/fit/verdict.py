@@ -9,11 +9,11 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.memory import Memory, training_memory
-from swiftbox.fit.shape import Shape
+from swiftbox.fit.shape import ModelShape
 from swiftbox.fit.training import recipe_of
 from swiftbox.language import text
 
-Word = Literal["fits", "tight", "no"]
+VerdictWord = Literal["fits", "tight", "no"]
 
 COMFORTABLE = 0.9
 """Above this share of the device the estimate's own error (8 % in the median) decides."""
@@ -26,12 +26,15 @@ SHARED_MEMORY_SHARE = 0.7
 
 GIB = 2.0**30
 
+TERM_KEYS = {"activations": "kept"}
+"""Names of memory terms in `--json`, where they are not those of the fields."""
+
 
 @dataclass(frozen=True)
-class Verdict:
+class FitVerdict:
     """One config on one machine; bytes per device."""
 
-    word: Word
+    outcome: VerdictWord
     need_bytes: float
     have_bytes: float
     memory: Memory
@@ -51,7 +54,7 @@ class Verdict:
             "tight": text("tight", "很紧张"),
             "no": text("does not fit", "放不下"),
         }
-        return f"{words[self.word]}: {numbers}"
+        return f"{words[self.outcome]}: {numbers}"
 
     def why(self) -> str:
         """Say what takes the memory, the largest first."""
@@ -60,8 +63,10 @@ class Verdict:
             text("gradients", "梯度"): self.memory.gradients,
             text("optimizer", "优化器"): self.memory.states,
             text("reference model", "参考模型"): self.memory.reference,
-            text("activations", "激活"): self.memory.kept
-            + max(self.memory.work, self.memory.logits, self.memory.update - self.memory.kept),
+            text("activations", "激活"): self.memory.activations
+            + max(
+                self.memory.work, self.memory.logits, self.memory.update - self.memory.activations
+            ),
             text("allocator and libraries", "分配器与库"): self.memory.fragmented
             + self.memory.framework,
         }
@@ -71,22 +76,27 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as JSON takes it."""
         return {
-            "verdict": self.word,
+            "verdict": self.outcome,
             "need_bytes": round(self.need_bytes),
             "have_bytes": round(self.have_bytes),
             "devices": self.devices,
             "exact": self.exact,
             "terms": {
-                key: round(value)
-                for key, value in vars(self.memory).items()
-                if key != "accumulates"
+                TERM_KEYS.get(term, term): round(value)
+                for term, value in vars(self.memory).items()
+                if term != "accumulates"
             },
         }
 
 
-def judge(
-    config: TrainConfig, shape: Shape, machine: Machine, *, exact: bool = True, quantized: str = ""
-) -> Verdict:
+def assess_fit(
+    config: TrainConfig,
+    shape: ModelShape,
+    machine: Machine,
+    *,
+    exact: bool = True,
+    quantized: str = "",
+) -> FitVerdict:
     """Hold a settled config against a machine."""
     recipe = recipe_of(config, shape, backend=machine.backend, quantized=quantized)
     framework = FRAMEWORK_BYTES.get(machine.backend, 1.0) * GIB
@@ -96,8 +106,8 @@ def judge(
     if not machine.devices:
         need *= processes  # processes of one CPU share its memory
     share = need / have if have else float("inf")
-    word: Word = "fits" if share <= COMFORTABLE else "tight" if share <= 1.0 else "no"
-    return Verdict(word, need, have, memory, exact, processes)
+    word: VerdictWord = "fits" if share <= COMFORTABLE else "tight" if share <= 1.0 else "no"
+    return FitVerdict(word, need, have, memory, exact, processes)
 
 
 def available(machine: Machine) -> float:

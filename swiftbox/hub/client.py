@@ -7,32 +7,34 @@ from typing import Protocol
 
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter
-from swiftbox.models.download_request import Wanted
+from swiftbox.models.download_request import DownloadRequest
 
 
-class Client(Protocol):
+class HubClient(Protocol):
     """One address of one hub; what the hub does wrong is raised as Trouble."""
 
-    def listing(self, one: Wanted) -> Listing:
+    def listing(self, one: DownloadRequest) -> Listing:
         """Ask which files there are."""
         ...
 
-    def folder(self, one: Wanted, listing: Listing) -> Path:
+    def folder(self, one: DownloadRequest, listing: Listing) -> Path:
         """Return where the hub's own tools would look for them; nothing is fetched."""
         ...
 
-    def root(self, one: Wanted, folder: Path) -> Path:
+    def root(self, one: DownloadRequest, folder: Path) -> Path:
         """Return the folder that nothing may be written outside of."""
         ...
 
-    def kept(self, one: Wanted) -> list[Path]:
+    def kept(self, one: DownloadRequest) -> list[Path]:
         """Return the folders where an earlier download of it may be, without asking the hub."""
         ...
 
-    def partial(self, one: Wanted, folder: Path, file: RemoteFile) -> Path:
+    def partial(self, one: DownloadRequest, folder: Path, file: RemoteFile) -> Path:
         """Return where an unfinished file is kept."""
         ...
 
-    def get(self, one: Wanted, folder: Path, file: RemoteFile, revision: str, meter: Meter) -> str:
+    def get(
+        self, one: DownloadRequest, folder: Path, file: RemoteFile, revision: str, meter: Meter
+    ) -> str:
         """Fetch one file whole, going on where an earlier attempt stopped; return its sha256."""
         ...

@@ -12,14 +12,14 @@ from pathlib import Path
 from swiftbox import files
 from swiftbox.errors import HubError
 from swiftbox.hub import listing as names
-from swiftbox.hub.client import Client
+from swiftbox.hub.client import HubClient
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter, silent
 from swiftbox.hub.reach import endpoints_of, reachable
-from swiftbox.hub.transfer_errors import Trouble, patiently, refusal
+from swiftbox.hub.transfer_errors import TransferError, final_error, retry
 from swiftbox.language import text
-from swiftbox.models.download_request import Wanted, elsewhere
-from swiftbox.models.verified import Marker, Origin, is_whole, read_marker, stat_of
+from swiftbox.models.download_request import DownloadRequest, on_other_hub
+from swiftbox.models.verified import Marker, Origin, is_complete, read_marker, size_and_mtime
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 
@@ -31,7 +31,7 @@ Twin = Callable[[str, str], str | None]
 
 
 @dataclass(frozen=True)
-class Fetched:
+class Download:
     """Where a download is, what it is of, and how much of it came over the network."""
 
     folder: Path
@@ -50,23 +50,23 @@ class Fetched:
 class _Attempt:
     """One download at one address."""
 
-    one: Wanted
-    client: Client
+    request: DownloadRequest
+    client: HubClient
     emit: Emit
-    said: set[str] = field(default_factory=set)
+    announced: set[str] = field(default_factory=set)
 
-    def pausing(self, trouble: Trouble, pause_s: float) -> None:
+    def pausing(self, trouble: TransferError, pause_s: float) -> None:
         """Say that something goes on after a pause."""
         message = text(
-            f"{self.one.name}: {trouble}; again in {pause_s:.0f} s",
-            f"{self.one.name}：{trouble}；{pause_s:.0f} 秒后重试",
+            f"{self.request.name}: {trouble}; again in {pause_s:.0f} s",
+            f"{self.request.name}：{trouble}；{pause_s:.0f} 秒后重试",
         )
         self.emit(events.NOTE, message=message)
 
     def note(self, kind: str, message: str) -> None:
         """Say something once, however many addresses are tried."""
-        if message not in self.said:
-            self.said.add(message)
+        if message not in self.announced:
+            self.announced.add(message)
             self.emit(kind, message=message)
 
 
@@ -83,7 +83,7 @@ def catalogue_twin(name: str, hub: str) -> str | None:
     return other
 
 
-def client_of(hub: str, endpoint: str) -> Client:
+def client_of(hub: str, endpoint: str) -> HubClient:
     """Return the client of a hub; its SDK is loaded here."""
     if hub == "modelscope":
         from swiftbox.hub.from_modelscope import ModelScope
@@ -94,7 +94,7 @@ def client_of(hub: str, endpoint: str) -> Client:
     return HuggingFace(endpoint)
 
 
-def download(one: Wanted, emit: Emit = silent, twin: Twin = catalogue_twin) -> Fetched:
+def download(one: DownloadRequest, emit: Emit = silent, twin: Twin = catalogue_twin) -> Download:
     """Fetch a model or dataset whole; raise HubError when no hub can give it.
 
     What was fetched before stays and is gone on with, also after a failure.
@@ -108,7 +108,7 @@ def download(one: Wanted, emit: Emit = silent, twin: Twin = catalogue_twin) -> F
     answering = reachable(endpoint for _, endpoint in ways)
     if not answering:
         return _without_network(one, [endpoint for _, endpoint in ways], emit)
-    last: tuple[Wanted, Trouble] | None = None
+    last: tuple[DownloadRequest, TransferError] | None = None
     for wish, endpoint in ways:
         if endpoint not in answering:
             continue
@@ -117,16 +117,16 @@ def download(one: Wanted, emit: Emit = silent, twin: Twin = catalogue_twin) -> F
             attempt.note("warning", _turning(last[0], last[1], endpoint))
         try:
             return _fetch(attempt)
-        except Trouble as trouble:
+        except TransferError as trouble:
             last = (wish, trouble)
             if trouble.kind in ("denied", "full"):
                 break
     if last is None:
         raise RuntimeError("an address that answers was not tried")
-    raise refusal(last[0].name, last[0].hub, last[1]) from last[1]
+    raise final_error(last[0].name, last[0].hub, last[1]) from last[1]
 
 
-def _ways(one: Wanted, twin: Twin) -> Iterator[tuple[Wanted, str]]:
+def _ways(one: DownloadRequest, twin: Twin) -> Iterator[tuple[DownloadRequest, str]]:
     """Yield what to ask which address for: the hub's addresses, then those of the other hub."""
     for endpoint in endpoints_of(one.hub, one.endpoints):
         yield one, endpoint
@@ -135,27 +135,27 @@ def _ways(one: Wanted, twin: Twin) -> Iterator[tuple[Wanted, str]]:
     if other:
         hub = "huggingface" if one.hub == "modelscope" else "modelscope"
         for endpoint in endpoints_of(hub):
-            yield elsewhere(one, hub, other), endpoint
+            yield on_other_hub(one, hub, other), endpoint
 
 
-def _turning(one: Wanted, trouble: Trouble, endpoint: str) -> str:
+def _turning(one: DownloadRequest, trouble: TransferError, endpoint: str) -> str:
     return text(
         f"{one.name}: {trouble}; trying {endpoint}", f"{one.name}：{trouble}；改用 {endpoint}"
     )
 
 
-def _without_network(one: Wanted, endpoints: Sequence[str], emit: Emit) -> Fetched:
+def _without_network(one: DownloadRequest, endpoints: Sequence[str], emit: Emit) -> Download:
     """Return what is here already, when all of it is; else say what to do without a network."""
     for folder in client_of(one.hub, endpoints[0]).kept(one):
         marker = read_marker(folder)
-        if is_whole(marker, one.selection):
+        if is_complete(marker, one.selection):
             message = text(
                 f"{one.name}: no network; what is here is complete and is used",
                 f"{one.name}：无网络；使用本机已有的完整文件",
             )
             emit(events.NOTE, message=message)
             size_bytes = sum(file.size for file in marker.files.values())
-            return Fetched(_inside(one, folder), marker.origin, len(marker.files), size_bytes)
+            return Download(_inside(one, folder), marker.origin, len(marker.files), size_bytes)
     asked = ", ".join(dict.fromkeys(endpoints))
     raise HubError(
         text(
@@ -171,10 +171,10 @@ def _without_network(one: Wanted, endpoints: Sequence[str], emit: Emit) -> Fetch
     )
 
 
-def _fetch(attempt: _Attempt) -> Fetched:
+def _fetch(attempt: _Attempt) -> Download:
     """List, refuse what must not be, fetch what is missing, record it."""
-    one, client = attempt.one, attempt.client
-    listing = patiently(lambda: client.listing(one), done=int, on_pause=attempt.pausing)
+    one, client = attempt.request, attempt.client
+    listing = retry(lambda: client.listing(one), done=int, on_pause=attempt.pausing)
     files = names.select(listing.files, one)
     folder = client.folder(one, listing)
     names.require_safe(listing.files)
@@ -185,7 +185,7 @@ def _fetch(attempt: _Attempt) -> Fetched:
     needed = [file for file in files if not marker.knows(file.path, file.sha256)]
     meter = Meter(one.name, one.kind, attempt.emit)
     origin = Origin(one.hub, one.id, one.kind, listing.revision, listing.commit, one.subfolder)
-    if needed or not is_whole(marker, one.selection) or marker.origin != origin:
+    if needed or not is_complete(marker, one.selection) or marker.origin != origin:
         job = _Transfer(attempt, folder, listing.revision, marker, meter)
         job.require_room(needed)
         marker.begin(origin)
@@ -194,7 +194,7 @@ def _fetch(attempt: _Attempt) -> Fetched:
         marker.end(one.selection)
     _announce_code(attempt, folder, files)
     size_bytes = sum(file.size for file in files)
-    return Fetched(_inside(one, folder), origin, len(files), size_bytes, meter.fetched)
+    return Download(_inside(one, folder), origin, len(files), size_bytes, meter.fetched)
 
 
 def _places(
@@ -203,7 +203,7 @@ def _places(
     """Yield every path that is written to, with the hub's name of what goes there."""
     for file in files:
         yield file.path, folder / file.path
-        yield file.path, attempt.client.partial(attempt.one, folder, file)
+        yield file.path, attempt.client.partial(attempt.request, folder, file)
 
 
 @dataclass(frozen=True)
@@ -218,15 +218,17 @@ class _Transfer:
 
     def already(self, file: RemoteFile) -> int:
         """Return how many bytes of a file are here; all of them when only a check is missing."""
-        if (whole := stat_of(self.folder / file.path)) and whole[0] == file.size:
+        if (whole := size_and_mtime(self.folder / file.path)) and whole[0] == file.size:
             return file.size
-        partial = stat_of(self.attempt.client.partial(self.attempt.one, self.folder, file))
+        partial = size_and_mtime(
+            self.attempt.client.partial(self.attempt.request, self.folder, file)
+        )
         return min(partial[0], file.size) if partial else 0
 
     def require_room(self, needed: Sequence[RemoteFile]) -> None:
         """Raise HubError when the disk is too small for what remains."""
         remaining = sum(file.size - self.already(file) for file in needed)
-        files.require_room(self.attempt.one.name, self.folder, remaining)
+        files.require_room(self.attempt.request.name, self.folder, remaining)
 
     def carry_out(self, needed: Sequence[RemoteFile]) -> None:
         """Fetch the files, small ones first, several at once; raise the first final Trouble.
@@ -240,18 +242,18 @@ class _Transfer:
             try:
                 for future in as_completed(futures):
                     future.result()
-            except Trouble:
+            except TransferError:
                 for future in futures:
                     future.cancel()
                 raise
 
     def fetch(self, file: RemoteFile) -> None:
         """Fetch one file and record it."""
-        one, meter = self.attempt.one, self.meter
+        one, meter = self.attempt.request, self.meter
         meter.open(file.path, self.already(file))
         whole = False
         try:
-            sha256 = patiently(
+            sha256 = retry(
                 lambda: self.attempt.client.get(one, self.folder, file, self.revision, meter),
                 done=lambda: meter.fetched_of.get(file.path, 0),
                 on_pause=self.attempt.pausing,
@@ -262,11 +264,11 @@ class _Transfer:
             meter.close(file.path, whole=whole)
 
 
-def _inside(one: Wanted, folder: Path) -> Path:
+def _inside(one: DownloadRequest, folder: Path) -> Path:
     return folder / one.subfolder if one.subfolder else folder
 
 
-def _require_some(one: Wanted, listing: Listing, files: Sequence[RemoteFile]) -> None:
+def _require_some(one: DownloadRequest, listing: Listing, files: Sequence[RemoteFile]) -> None:
     """Raise HubError when nothing is left to fetch, or nothing that could be used."""
     if not files:
         raise HubError(
@@ -294,13 +296,13 @@ def _require_some(one: Wanted, listing: Listing, files: Sequence[RemoteFile]) ->
 
 def _announce_pickles(attempt: _Attempt, files: Sequence[RemoteFile]) -> None:
     found = names.pickles(files)
-    if attempt.one.kind == "model" and found:
+    if attempt.request.kind == "model" and found:
         attempt.note(
             "warning",
             text(
-                f"{attempt.one.name} has pickles, which can run code and are not loaded here: "
+                f"{attempt.request.name} has pickles, which can run code and are not loaded here: "
                 f"{_some(found)}",
-                f"{attempt.one.name} 含有 pickle（可能执行代码，不会加载）：{_some(found)}",
+                f"{attempt.request.name} 含有 pickle（可能执行代码，不会加载）：{_some(found)}",
             ),
         )
 
@@ -308,19 +310,19 @@ def _announce_pickles(attempt: _Attempt, files: Sequence[RemoteFile]) -> None:
 def _announce_code(attempt: _Attempt, folder: Path, files: Sequence[RemoteFile]) -> None:
     """Say that a model brings Python code that its config asks to run."""
     modules = [one.path for one in files if one.path.endswith(".py")]
-    if attempt.one.kind != "model" or not modules:
+    if attempt.request.kind != "model" or not modules:
         return
     try:
-        config = json.loads((_inside(attempt.one, folder) / "config.json").read_text("utf-8"))
+        config = json.loads((_inside(attempt.request, folder) / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
         return
     if isinstance(config, dict) and config.get("auto_map"):
         attempt.note(
             "warning",
             text(
-                f"{attempt.one.name} brings Python code of its own ({_some(modules)}); it runs "
+                f"{attempt.request.name} brings Python code of its own ({_some(modules)}); it runs "
                 "only with trust_remote_code: true",
-                f"{attempt.one.name} 自带 Python 代码（{_some(modules)}）；"
+                f"{attempt.request.name} 自带 Python 代码（{_some(modules)}）；"
                 "仅在 trust_remote_code: true 时执行",
             ),
         )

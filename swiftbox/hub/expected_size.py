@@ -8,18 +8,18 @@ from pathlib import Path
 from swiftbox import files, formatting
 from swiftbox.language import text
 from swiftbox.models import catalogue
-from swiftbox.models.cache_layouts import root_of
-from swiftbox.models.requirements import NOTE, WARNING, Finding
+from swiftbox.models.cache_layouts import cache_root
+from swiftbox.models.requirements import NOTE, WARNING, Remark
 
 
-def target_of(hub: str, local_dir: str | None) -> Path:
+def download_target(hub: str, local_dir: str | None) -> Path:
     """Return the folder that is fetched into: one of the user's, or the hub's cache."""
     if local_dir:
         return Path(local_dir).expanduser().absolute()
-    return root_of("huggingface" if hub == "huggingface" else "modelscope")
+    return cache_root("huggingface" if hub == "huggingface" else "modelscope")
 
 
-def expected(models: Sequence[str], datasets: Sequence[str], target: Path) -> Finding:
+def expected_size(models: Sequence[str], datasets: Sequence[str], target: Path) -> Remark:
     """Say how much is to be fetched, as far as it is known, and how much room there is."""
     rows = [catalogue.model(one) for one in models]
     known = [one.disk_bytes for one in rows if one is not None and one.disk_bytes]
@@ -35,8 +35,8 @@ def expected(models: Sequence[str], datasets: Sequence[str], target: Path) -> Fi
         f"需下载{'，另有 '.join(parts)}；{target} 剩余 {formatting.size(free)}",
     )
     if total <= free:
-        return Finding(NOTE, "room", said)
-    return Finding(
+        return Remark(NOTE, "room", said)
+    return Remark(
         WARNING,
         "room",
         text(f"the disk is too small: {said}", f"磁盘空间不足：{said}"),

@@ -10,10 +10,10 @@ from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.data.source import RowSource, parse_sources, resolve
 from swiftbox.errors import HubError
 from swiftbox.files import file_lock, named_lock
-from swiftbox.hub.download import Fetched, download
+from swiftbox.hub.download import Download, download
 from swiftbox.hub.progress import silent
 from swiftbox.language import text
-from swiftbox.models.download_request import wanted
+from swiftbox.models.download_request import parse_request
 from swiftbox.models.location import locate
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
@@ -21,16 +21,16 @@ from swiftbox.runs.events import Emit
 
 def fetch_model(
     name: str, *, hub: str, revision: str | None, emit: Emit = silent, key: str = "model"
-) -> Fetched:
+) -> Download:
     """Return the folder of a model or adapter, downloading what is an id on a hub.
 
     Raises ConfigError, under the setting's `key`, for a path or run that does not exist.
     """
     folder = locate(name, key=key, hub=hub)
     if folder is not None:
-        return Fetched(folder)
-    one = wanted(name, hub=hub, revision=revision, pickles=False)
-    with file_lock(named_lock(f"{hub}-model-{one.id}"), on_wait=waiting(one.name, emit)):
+        return Download(folder)
+    one = parse_request(name, hub=hub, revision=revision, pickles=False)
+    with file_lock(named_lock(f"{hub}-model-{one.id}"), on_wait=on_wait(one.name, emit)):
         return download(one, emit)
 
 
@@ -47,14 +47,14 @@ def fetch_dataset(
         if not local.exists():
             if hub == "local":
                 raise HubError(text(f"no file {source.path}", f"文件 {source.path} 不存在"))
-            one = wanted(source.path, kind="dataset", hub=hub)
-            with file_lock(named_lock(f"{hub}-dataset-{one.id}"), on_wait=waiting(one.name, emit)):
+            one = parse_request(source.path, kind="dataset", hub=hub)
+            with file_lock(named_lock(f"{hub}-dataset-{one.id}"), on_wait=on_wait(one.name, emit)):
                 local = download(one, emit).folder
         found.append(resolve(source, local))
     return tuple(found)
 
 
-def waiting(name: str, emit: Emit) -> Callable[[], None]:
+def on_wait(name: str, emit: Emit) -> Callable[[], None]:
     """Return what says that another process is at it."""
 
     def say() -> None:

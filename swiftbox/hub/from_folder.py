@@ -9,14 +9,14 @@ from swiftbox.errors import HubError
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter
 from swiftbox.language import text
-from swiftbox.models.download_request import Wanted
+from swiftbox.models.download_request import DownloadRequest
 from swiftbox.models.verified import BLOCK_BYTES, MARKER, sha256_of
 
 
 class Folder:
     """Copies from a folder; the id of what is wanted is its path."""
 
-    def listing(self, one: Wanted) -> Listing:
+    def listing(self, one: DownloadRequest) -> Listing:
         """Look which files there are; hidden folders are no part of a model."""
         root = Path(one.id)
         found = [
@@ -33,23 +33,30 @@ class Folder:
             raise HubError(text(f"no files in {root}", f"{root} 中没有文件"))
         return Listing(tuple(files), "", None)
 
-    def folder(self, one: Wanted, listing: Listing) -> Path:  # noqa: ARG002 - as every client
+    def folder(self, one: DownloadRequest, listing: Listing) -> Path:  # noqa: ARG002 - as every client
         """Return where the copy goes; without a place of its own it is used where it is."""
         return one.local_dir or Path(one.id)
 
-    def root(self, one: Wanted, folder: Path) -> Path:  # noqa: ARG002 - as every client
+    def root(self, one: DownloadRequest, folder: Path) -> Path:  # noqa: ARG002 - as every client
         """Return the copy's folder."""
         return folder
 
-    def kept(self, one: Wanted) -> list[Path]:
+    def kept(self, one: DownloadRequest) -> list[Path]:
         """Return the copy's folder."""
         return [one.local_dir or Path(one.id)]
 
-    def partial(self, one: Wanted, folder: Path, file: RemoteFile) -> Path:  # noqa: ARG002
+    def partial(self, one: DownloadRequest, folder: Path, file: RemoteFile) -> Path:  # noqa: ARG002
         """Return where an unfinished copy is kept."""
         return folder / f"{file.path}.incomplete"
 
-    def get(self, one: Wanted, folder: Path, file: RemoteFile, revision: str, meter: Meter) -> str:  # noqa: ARG002
+    def get(
+        self,
+        one: DownloadRequest,
+        folder: Path,
+        file: RemoteFile,
+        revision: str,  # noqa: ARG002 - as every client
+        meter: Meter,
+    ) -> str:
         """Copy one file, going on where it stopped; a beginning that differs is thrown away."""
         source, target = Path(one.id) / file.path, folder / file.path
         if source.resolve() == target.resolve() or _same(source, target):
@@ -61,7 +68,7 @@ class Folder:
         if not 0 < begun <= file.size or sha256_of(partial) != _beginning(source, begun, digest):
             partial.unlink(missing_ok=True)
             begun, digest = 0, hashlib.sha256()
-        meter.add(file.path, begun - meter.here.get(file.path, 0))
+        meter.add(file.path, begun - meter.present.get(file.path, 0))
         with source.open("rb") as reading, partial.open("ab") as writing:
             reading.seek(begun)
             while block := reading.read(BLOCK_BYTES):

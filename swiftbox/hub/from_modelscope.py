@@ -8,8 +8,8 @@ from typing import Any
 
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter
-from swiftbox.hub.transfer_errors import Trouble, by_status
-from swiftbox.models.download_request import Wanted
+from swiftbox.hub.transfer_errors import TransferError, error_of_status
+from swiftbox.models.download_request import DownloadRequest
 from swiftbox.models.verified import sha256_of
 from swiftbox.runs.diagnosis import DISK_FULL, kind_of
 
@@ -41,18 +41,18 @@ class ModelScope:
 
         self.api: Any = HubApi(HubConfig(endpoint=endpoint))
 
-    def listing(self, one: Wanted) -> Listing:
+    def listing(self, one: DownloadRequest) -> Listing:
         """Ask which files there are; the newest of their commits is what the revision was."""
         revision = one.revision or "master"
         try:
             rows = self.api.legacy.list_repo_files(one.id, one.kind, revision)
         except Exception as error:
-            raise trouble_of(error) from error
+            raise transfer_error_of(error) from error
         files = tuple(_file(row) for row in rows if (row.get("Type") or "blob") != "tree")
         newest = max(rows, key=lambda row: row.get("CommittedDate") or 0, default=None)
         return Listing(files, revision, newest.get("Revision") if newest else None)
 
-    def folder(self, one: Wanted, listing: Listing) -> Path:
+    def folder(self, one: DownloadRequest, listing: Listing) -> Path:
         """Return the snapshot's folder in the SDK's cache, or `local_dir`."""
         if one.local_dir is not None:
             return one.local_dir
@@ -60,20 +60,22 @@ class ModelScope:
             self.api.download_repo(one.id, one.kind, revision=listing.revision, file_list=[])
         )
 
-    def root(self, one: Wanted, folder: Path) -> Path:  # noqa: ARG002 - as every client
+    def root(self, one: DownloadRequest, folder: Path) -> Path:  # noqa: ARG002 - as every client
         """Return the snapshot's folder: files stand in it as such."""
         return folder
 
-    def kept(self, one: Wanted) -> list[Path]:
+    def kept(self, one: DownloadRequest) -> list[Path]:
         """Return the snapshot's folder: it is named by the branch."""
         return [self.folder(one, Listing((), one.revision or "master", None))]
 
-    def partial(self, one: Wanted, folder: Path, file: RemoteFile) -> Path:  # noqa: ARG002
+    def partial(self, one: DownloadRequest, folder: Path, file: RemoteFile) -> Path:  # noqa: ARG002
         """Return the SDK's name for an unfinished file."""
         target = folder / file.path
         return target.with_suffix(target.suffix + ".incomplete")
 
-    def get(self, one: Wanted, folder: Path, file: RemoteFile, revision: str, meter: Meter) -> str:
+    def get(
+        self, one: DownloadRequest, folder: Path, file: RemoteFile, revision: str, meter: Meter
+    ) -> str:
         """Let the SDK fetch one file; it resumes, checks the hash and renames."""
         try:
             path = self.api.downloader.download_file(
@@ -84,10 +86,10 @@ class ModelScope:
                 local_dir=folder,
                 expected_sha256=file.sha256,
                 file_size=file.size,
-                progress_callbacks=[_callback(file, meter, meter.here.get(file.path, 0))],
+                progress_callbacks=[_callback(file, meter, meter.present.get(file.path, 0))],
             )
         except Exception as error:
-            raise trouble_of(error) from error
+            raise transfer_error_of(error) from error
         return file.sha256 or sha256_of(path)
 
 
@@ -111,7 +113,7 @@ def _callback(file: RemoteFile, meter: Meter, already: int) -> type:
             super().__init__(filename, file_size)
             self.skip = already
             # A second attempt inside the SDK, after a wrong hash, begins from nothing.
-            meter.add(file.path, already - meter.here.get(file.path, 0))
+            meter.add(file.path, already - meter.present.get(file.path, 0))
 
         def update(self, size: int) -> None:
             known = min(self.skip, max(size, 0))
@@ -122,22 +124,22 @@ def _callback(file: RemoteFile, meter: Meter, already: int) -> type:
     return Told
 
 
-def trouble_of(error: Exception) -> Trouble:
+def transfer_error_of(error: Exception) -> TransferError:
     """Return what an error of the SDK means; raise it on when it is none of its errors."""
     from modelscope_hub import errors
 
     words = f"{type(error).__name__}: {error}"
     if kind_of(error) == DISK_FULL:
-        return Trouble("full", words)
+        return TransferError("full", words)
     if isinstance(error, errors.FileIntegrityError):
-        return Trouble("corrupt", words)
+        return TransferError("corrupt", words)
     if isinstance(error, (errors.AuthenticationError, errors.PermissionDeniedError)):
-        return Trouble("denied", words)
+        return TransferError("denied", words)
     if isinstance(error, errors.NotExistError):
-        return Trouble("missing", words)
+        return TransferError("missing", words)
     if isinstance(error, errors.APIError):
         status = int(getattr(error, "status_code", None) or 500)
-        return by_status(status, words, getattr(error, "retry_after", None))
+        return error_of_status(status, words, getattr(error, "retry_after", None))
     if isinstance(error, (errors.NetworkError, errors.StorageError, ConnectionError, TimeoutError)):
-        return Trouble("passing", words)
+        return TransferError("passing", words)
     raise error

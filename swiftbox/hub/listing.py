@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from swiftbox.errors import HubError
 from swiftbox.language import text
-from swiftbox.models.download_request import Wanted
+from swiftbox.models.download_request import DownloadRequest
 from swiftbox.models.verified import MARKER
 
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle")
@@ -109,7 +109,7 @@ def unsafe(path: str) -> str:
     return ""
 
 
-def select(files: Sequence[RemoteFile], one: Wanted) -> tuple[RemoteFile, ...]:
+def select(files: Sequence[RemoteFile], one: DownloadRequest) -> tuple[RemoteFile, ...]:
     """Return the files that are wanted."""
     found = list(files)
     if one.subfolder:

@@ -26,7 +26,7 @@ MOST = 30
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchHit:
     """One model or dataset as a hub lists it."""
 
     id: str
@@ -38,15 +38,15 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Answer:
+class SearchResult:
     """What a hub listed, or in a line why there is none."""
 
-    found: tuple[Found, ...]
+    hits: tuple[SearchHit, ...]
     hub: str | None
-    trouble: str = ""
+    problem: str = ""
 
 
-def search(query: str, *, kind: str = "models", most: int = MOST) -> Answer:
+def search(query: str, *, kind: str = "models", most: int = MOST) -> SearchResult:
     """Ask ModelScope, else Hugging Face; `kind` is models or datasets. Never raises."""
     places = [(hub, one) for hub in HUBS for one in endpoints_of(hub)]
     answering = set(reachable([one for _, one in places]))
@@ -58,24 +58,24 @@ def search(query: str, *, kind: str = "models", most: int = MOST) -> Answer:
         f"no network: {hosts} do not answer; this is from the catalogue alone",
         f"没有网络：{hosts} 无响应；以下仅来自离线目录",
     )
-    return Answer((), None, said)
+    return SearchResult((), None, said)
 
 
-def _asked(hub: str, endpoint: str, parameters: str, kind: str) -> Answer:
+def _asked(hub: str, endpoint: str, parameters: str, kind: str) -> SearchResult:
     """Ask one hub; what is wrong with its answer is told, not raised."""
     path, read = HUBS[hub]
     url = f"{endpoint}{path}/{kind}?{parameters}"
     request = urllib.request.Request(url, headers={"Accept": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            return Answer(tuple(read(json.loads(response.read()), kind)), hub)
+            return SearchResult(tuple(read(json.loads(response.read()), kind)), hub)
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
         cause = f"{endpoint}: {error or type(error).__name__}"
         said = text(
             f"the hub's answer cannot be used ({cause}); this is from the catalogue alone",
             f"社区返回无法使用（{cause}）；以下仅来自离线目录",
         )
-        return Answer((), None, said)
+        return SearchResult((), None, said)
 
 
 def _parameters(hub: str, query: str, most: int) -> dict[str, object]:
@@ -84,11 +84,11 @@ def _parameters(hub: str, query: str, most: int) -> dict[str, object]:
     return {"search": query, "sort": "downloads", "limit": most}
 
 
-def _modelscope(said: Any, kind: str) -> Iterable[Found]:
+def _modelscope(said: Any, kind: str) -> Iterable[SearchHit]:
     if not isinstance(said, dict) or not said.get("success", True):
         raise ValueError(str(said)[:80])
     return [
-        Found(
+        SearchHit(
             id=str(one["id"]),
             hub="modelscope",
             downloads=_whole(one.get("downloads")),
@@ -100,9 +100,9 @@ def _modelscope(said: Any, kind: str) -> Iterable[Found]:
     ]
 
 
-def _huggingface(said: Any, kind: str) -> Iterable[Found]:  # noqa: ARG001 - one shape for both
+def _huggingface(said: Any, kind: str) -> Iterable[SearchHit]:  # noqa: ARG001 - one shape for both
     return [
-        Found(
+        SearchHit(
             id=str(one["id"]),
             hub="huggingface",
             downloads=_whole(one.get("downloads")),
@@ -114,7 +114,7 @@ def _huggingface(said: Any, kind: str) -> Iterable[Found]:  # noqa: ARG001 - one
     ]
 
 
-HUBS: Mapping[str, tuple[str, Callable[[Any, str], Iterable[Found]]]] = {
+HUBS: Mapping[str, tuple[str, Callable[[Any, str], Iterable[SearchHit]]]] = {
     "modelscope": ("/openapi/v1", _modelscope),
     "huggingface": ("/api", _huggingface),
 }

@@ -37,7 +37,7 @@ class Meter:
     emit: Emit = silent
     clock: Callable[[], float] = time.monotonic
     sizes: dict[str, int] = field(default_factory=dict)
-    here: dict[str, int] = field(default_factory=dict)
+    present: dict[str, int] = field(default_factory=dict)
     active: dict[str, None] = field(default_factory=dict)
     finished: int = 0
     total_files: int = 0
@@ -47,14 +47,14 @@ class Meter:
     marks: deque[tuple[float, int]] = field(default_factory=deque)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     began: float = 0.0
-    told: float = 0.0
+    last_event: float = 0.0
 
     def begin(self, files: Iterable[RemoteFile], needed: Iterable[RemoteFile]) -> None:
         """Start counting: of all files, those not `needed` are there."""
         self.sizes = {one.path: one.size for one in files}
         missing = {one.path for one in needed}
-        self.here = {path: size for path, size in self.sizes.items() if path not in missing}
-        self.total_files, self.finished = len(self.sizes), len(self.here)
+        self.present = {path: size for path, size in self.sizes.items() if path not in missing}
+        self.total_files, self.finished = len(self.sizes), len(self.present)
         self.began = self.clock()
         self.marks.append((self.began, 0))
 
@@ -62,13 +62,13 @@ class Meter:
         """Start on a file of which some bytes are there."""
         with self.lock:
             self.active[path] = None
-            self.here[path] = already
+            self.present[path] = already
             self._tell(now=True)
 
     def add(self, path: str, count: int) -> None:
         """Count bytes that arrived; fewer than none when some were thrown away."""
         with self.lock:
-            self.here[path] = max(0, self.here.get(path, 0) + count)
+            self.present[path] = max(0, self.present.get(path, 0) + count)
             if count > 0:
                 self.fetched += count
                 self.fetched_of[path] = self.fetched_of.get(path, 0) + count
@@ -79,20 +79,20 @@ class Meter:
         with self.lock:
             self.active.pop(path, None)
             if whole:
-                self.here[path] = self.sizes.get(path, self.here.get(path, 0))
+                self.present[path] = self.sizes.get(path, self.present.get(path, 0))
                 self.finished += 1
             self._tell(now=whole and self.finished == self.total_files)
 
     def _tell(self, *, now: bool = False) -> None:
         at = self.clock()
         pause = min(max(SHORTEST_S, (at - self.began) * SHARE_OF_ELAPSED), LONGEST_S)
-        if at - self.told < (SHORTEST_S / 5 if now else pause) and not self._ended():
+        if at - self.last_event < (SHORTEST_S / 5 if now else pause) and not self._ended():
             return
-        self.told = at
+        self.last_event = at
         self.marks.append((at, self.fetched))
         while len(self.marks) > 2 and at - self.marks[0][0] > SPEED_WINDOW_S:
             self.marks.popleft()
-        done, total = sum(self.here.values()), sum(self.sizes.values())
+        done, total = sum(self.present.values()), sum(self.sizes.values())
         begin, before = self.marks[0]
         speed = (self.fetched - before) / (at - begin) if at > begin else 0.0
         self.emit(
@@ -106,7 +106,7 @@ class Meter:
             files_done=self.finished,
             files_total=self.total_files,
             files=[
-                {"path": path, "bytes": self.here.get(path, 0), "size": self.sizes.get(path, 0)}
+                {"path": path, "bytes": self.present.get(path, 0), "size": self.sizes.get(path, 0)}
                 for path in list(self.active)[:SHOWN_FILES]
             ],
         )

@@ -26,11 +26,11 @@ Kind = Literal["denied", "missing", "passing", "corrupt", "full"]
 Made = TypeVar("Made")
 
 
-class Trouble(Exception):
+class TransferError(Exception):
     """A hub's refusal or a broken transfer; `after_s` is the patience that the hub asked for."""
 
     def __init__(self, kind: Kind, words: str, *, after_s: float | None = None) -> None:
-        super().__init__(scrubbed(words))
+        super().__init__(without_tokens(words))
         self.kind: Kind = kind
         self.after_s = after_s
 
@@ -40,7 +40,7 @@ class Trouble(Exception):
         return self.kind == "passing"
 
 
-def scrubbed(words: str) -> str:
+def without_tokens(words: str) -> str:
     """Return words without any token of the environment."""
     for name in TOKENS:
         if (value := os.environ.get(name, "").strip()) and len(value) > 3:
@@ -48,20 +48,20 @@ def scrubbed(words: str) -> str:
     return words
 
 
-def by_status(status: int, words: str, after_s: float | None = None) -> Trouble:
+def error_of_status(status: int, words: str, after_s: float | None = None) -> TransferError:
     """Return what an HTTP status means; what is busy or broken for now passes."""
     if status in (401, 403):
-        return Trouble("denied", words)
+        return TransferError("denied", words)
     if status >= 500 or status in PASSING:
-        return Trouble("passing", words, after_s=after_s)
-    return Trouble("missing", words)
+        return TransferError("passing", words, after_s=after_s)
+    return TransferError("missing", words)
 
 
-def patiently(
+def retry(
     act: Callable[[], Made],
     *,
     done: Callable[[], int],
-    on_pause: Callable[[Trouble, float], None],
+    on_pause: Callable[[TransferError, float], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Made:
     """Do something again with growing pauses while its trouble passes; raise the last Trouble.
@@ -72,7 +72,7 @@ def patiently(
     while True:
         try:
             return act()
-        except Trouble as trouble:
+        except TransferError as trouble:
             failures = 1 if done() > before else failures + 1
             before = done()
             if not trouble.passes or failures >= TRIES:
@@ -84,7 +84,7 @@ def patiently(
             sleep(pause)
 
 
-def refusal(name: str, hub: str, trouble: Trouble) -> HubError:
+def final_error(name: str, hub: str, trouble: TransferError) -> HubError:
     """Return what the user reads when a hub's trouble is final."""
     token = "MODELSCOPE_API_TOKEN" if hub == "modelscope" else "HF_TOKEN"
     hints = {

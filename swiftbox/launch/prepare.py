@@ -33,7 +33,7 @@ from swiftbox.errors import RunError
 from swiftbox.fit.estimate import Estimate, estimate
 from swiftbox.language import text
 from swiftbox.launch.fingerprint import Fingerprint, fingerprint
-from swiftbox.models.requirements import Finding
+from swiftbox.models.requirements import Remark
 from swiftbox.plan import Plan, plan
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.folder import Run
@@ -43,7 +43,7 @@ from swiftbox.tasks.load import Loaded, load, loads
 from swiftbox.tasks.task import CheckResult, result_neutral_settings
 
 if TYPE_CHECKING:  # of pipelines alone
-    from swiftbox.fit.forecast import Whole
+    from swiftbox.fit.forecast import PipelineForecast
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Prepared:
     """The result of checking the rows; None while the dataset is not on this machine."""
     estimate: Estimate | None = None
     """Memory, disk and time of a training; None if the model's shape is unknown."""
-    forecast: Whole | None = None
+    forecast: PipelineForecast | None = None
     """Memory, disk and time of a pipeline, step by step and in total."""
     engines: tuple[MissingEngine, ...] = ()
     """The engines that the run needs and that are not installed."""
@@ -224,7 +224,7 @@ def _checked(loaded: Loaded, machine: Machine, planned: Plan) -> Prepared:
     """Check the files of a plan, its engines, and whether it fits."""
     config = planned.config
     files = fingerprint(config)  # before the check, so that a change during it is noticed
-    remarks: list[Finding] = []
+    remarks: list[Remark] = []
     checked = check_config(config, remarks.append)
     prepared = Prepared(
         loaded,

@@ -18,7 +18,7 @@ from swiftbox.menu.options.comparisons import BASE
 from swiftbox.menu.options.endpoints import active_deployments
 from swiftbox.menu.questions import Back, select
 from swiftbox.menu.review_screen import ReviewAction, TaskScreen, review
-from swiftbox.models.requirements import Finding
+from swiftbox.models.requirements import Remark
 from swiftbox.plan import Plan
 from swiftbox.tasks.chat import require_answerers, with_absolute_paths
 from swiftbox.tasks.load import Loaded
@@ -51,7 +51,7 @@ def open_chat(probe: Probe) -> Path | None:
 
 def prepare_chat(loaded: Loaded, _previous: Prepared | None) -> Prepared:
     """Check what is to answer; raise UserError for a model or an adapter that cannot."""
-    remarks: list[Finding] = []
+    remarks: list[Remark] = []
     config = with_absolute_paths(_chat_config(loaded))
     require_answerers(config, remarks.append)
     machine = without_torch(Path.cwd(), "")

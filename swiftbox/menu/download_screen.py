@@ -24,9 +24,9 @@ from swiftbox.menu.questions import Back, pause, select
 from swiftbox.menu.review_screen import ReviewAction, TaskScreen, review
 from swiftbox.menu.terminal import print_error, print_line
 from swiftbox.models import local
-from swiftbox.models.download_request import wanted
-from swiftbox.models.local import Local
-from swiftbox.models.verification import report
+from swiftbox.models.download_request import parse_request
+from swiftbox.models.local import LocalArtifact
+from swiftbox.models.verification import verify_artifact
 from swiftbox.tasks.load import Loaded
 
 Queue = Literal["model", "dataset"]
@@ -86,7 +86,7 @@ def add_to_queue(draft: Draft, queue: Queue) -> Draft:
 
 def _check_name(typed: str) -> str:
     try:
-        wanted(typed)
+        parse_request(typed)
     except UserError as error:
         return text(f"{error.message} ({error.hint})", f"{error.message}（{error.hint}）")
     return ""
@@ -133,7 +133,7 @@ def download_command(draft: Draft, _loaded: Loaded | None = None) -> str:
 def manage_local() -> None:
     """List what is on this machine; verify or delete what is chosen, until the user leaves."""
     while True:
-        items = [*local.here("model"), *local.here("dataset")]
+        items = [*local.list_local("model"), *local.list_local("dataset")]
         if not items:
             print_line(text("no models or datasets on this machine yet", "本机还没有内容"))
             raise Back
@@ -147,24 +147,24 @@ def manage_local() -> None:
             print_error(error)
 
 
-def _manage(item: Local) -> None:
+def _manage(item: LocalArtifact) -> None:
     """Verify or delete one model or dataset; one in a folder of the user's is never deleted."""
     actions: list[tuple[str | None, str]] = [
         ("verify", text("verify its files by hash", "校验文件哈希"))
     ]
-    if item.where != "folder":
+    if item.location != "folder":
         actions.append(("delete", text("delete it", "删除")))
     print_line(f"  {item.folder}")
     action = select(item.id, [*actions, (None, text("back", "返回"))])
     if action == "verify":
-        for line in report(item).lines():
+        for line in verify_artifact(item).lines():
             print_line(line)
         pause()
     elif action == "delete":
         delete(item)
 
 
-def local_title(item: Local) -> str:
+def local_title(item: LocalArtifact) -> str:
     """Return one line on a model or dataset of this machine."""
     places = {
         "modelscope": text("ModelScope cache", "魔搭缓存"),
@@ -173,10 +173,10 @@ def local_title(item: Local) -> str:
     }
     state = "" if item.complete else text(" (incomplete)", "（不完整）")
     amount = pad(size(item.size_bytes), SIZE_CELLS, right=True)
-    return f"{amount}  {item.id}  {places[item.where]}{state}"
+    return f"{amount}  {item.id}  {places[item.location]}{state}"
 
 
-def delete(item: Local) -> None:
+def delete(item: LocalArtifact) -> None:
     """Delete a model or dataset after a second question."""
     amount = size(item.size_bytes)
     choices = [(False, text("keep it", "保留")), (True, text("delete it for good", "永久删除"))]

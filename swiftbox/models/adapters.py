@@ -18,7 +18,7 @@ from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.runs import folder as run_folder
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 MERGEABLE = ("LORA", "ADALORA", "IA3", "OFT", "VERA")
 """Kinds that are a change of the base's own weights; DoRA and rsLoRA are LORA here."""
@@ -32,7 +32,7 @@ OWN_PARTS = re.compile(
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingRecord:
     """What the run that made an adapter recorded of its base."""
 
     model: str
@@ -48,18 +48,18 @@ class Adapter:
     """A folder with an adapter: its config, the shapes of its tensors, its run's record if any."""
 
     folder: Path
-    said: Mapping[str, Any]
+    config: Mapping[str, Any]
     shapes: Mapping[str, tuple[int, ...]]
-    training: Training | None
+    training: TrainingRecord | None
     layers: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
     """Of each layer of the base that is adapted, the shapes of what adapts it."""
-    whole: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    full_weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Weights of the base that the adapter brings whole: modules_to_save, resized embeddings."""
 
     @property
     def kind(self) -> str:
         """Return peft's name of the kind, such as LORA."""
-        return str(self.said.get("peft_type", ""))
+        return str(self.config.get("peft_type", ""))
 
     @property
     def has_tokenizer(self) -> bool:
@@ -67,29 +67,32 @@ class Adapter:
         return (self.folder / "tokenizer_config.json").is_file()
 
 
-def look(folder: Path) -> Adapter:
+def read_adapter(folder: Path) -> Adapter:
     """Read what an adapter's folder says; raise ConfigError for one that cannot be merged."""
-    if not (folder / CONFIG).is_file():
+    if not (folder / ADAPTER_CONFIG).is_file():
         raise _none_in(folder)
-    said = read_json(folder / CONFIG)
+    said = read_json(folder / ADAPTER_CONFIG)
     _require_kind(folder, said)
-    if not (folder / WEIGHTS).is_file():
+    if not (folder / ADAPTER_WEIGHTS).is_file():
         raise ConfigError(
-            text(f"adapter: {folder} has no {WEIGHTS}", f"adapter：{folder} 中没有 {WEIGHTS}"),
+            text(
+                f"adapter: {folder} has no {ADAPTER_WEIGHTS}",
+                f"adapter：{folder} 中没有 {ADAPTER_WEIGHTS}",
+            ),
             hint=text(
                 "pickled .bin weights can run code and are not loaded; save it as safetensors",
                 ".bin 权重可能执行代码，不会加载；请另存为 safetensors",
             ),
         )
     try:
-        tensors, size = weights.header(folder / WEIGHTS)
+        tensors, size = weights.read_header(folder / ADAPTER_WEIGHTS)
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise _torn(folder, str(error)) from None
-    if size != (folder / WEIGHTS).stat().st_size:
-        raise _torn(folder, f"{(folder / WEIGHTS).stat().st_size:,} / {size:,} B")
+    if size != (folder / ADAPTER_WEIGHTS).stat().st_size:
+        raise _torn(folder, f"{(folder / ADAPTER_WEIGHTS).stat().st_size:,} / {size:,} B")
     shapes = {name: tuple(one["shape"]) for name, one in tensors.items()}
     layers, whole = _sorted(shapes)
-    return Adapter(folder, said, shapes, training_of(folder), layers, whole)
+    return Adapter(folder, said, shapes, training_record(folder), layers, whole)
 
 
 def _sorted(
@@ -116,7 +119,10 @@ def _none_in(folder: Path) -> ConfigError:
         )
     whole = (folder / "config.json").is_file()
     return ConfigError(
-        text(f"adapter: {folder} has no {CONFIG}", f"adapter：{folder} 中没有 {CONFIG}"),
+        text(
+            f"adapter: {folder} has no {ADAPTER_CONFIG}",
+            f"adapter：{folder} 中没有 {ADAPTER_CONFIG}",
+        ),
         hint=text(
             "it is a whole model: there is nothing to merge"
             if whole
@@ -129,8 +135,8 @@ def _none_in(folder: Path) -> ConfigError:
 def _torn(folder: Path, why: str) -> ConfigError:
     return ConfigError(
         text(
-            f"adapter: {folder}/{WEIGHTS} is not whole: {why}",
-            f"adapter：{folder}/{WEIGHTS} 不完整：{why}",
+            f"adapter: {folder}/{ADAPTER_WEIGHTS} is not whole: {why}",
+            f"adapter：{folder}/{ADAPTER_WEIGHTS} 不完整：{why}",
         ),
         hint=text("copy or download it again", "请重新复制或下载"),
     )
@@ -165,7 +171,7 @@ def _require_kind(folder: Path, said: Mapping[str, Any]) -> None:
         )
 
 
-def training_of(folder: Path) -> Training | None:
+def training_record(folder: Path) -> TrainingRecord | None:
     """Return what the run around a model/ folder recorded; None where there is no run."""
     import yaml
 
@@ -179,7 +185,7 @@ def training_of(folder: Path) -> Training | None:
     if not isinstance(found, dict) or found.get("task") != "train":
         return None
     inputs = read_json(run / run_folder.INPUTS)
-    return Training(
+    return TrainingRecord(
         model=str(found["model"]),
         hub=str(found.get("hub") or "modelscope"),
         revision=found.get("revision") or inputs.get("revision"),
@@ -200,7 +206,7 @@ def _quantization(settled: Mapping[str, Any]) -> Quantization | None:
 
 
 @dataclass(frozen=True)
-class Base:
+class AdapterBase:
     """Which model an adapter was made for, and where it is."""
 
     name: str
@@ -208,7 +214,7 @@ class Base:
     revision: str | None
 
 
-def base_of(adapter: Adapter) -> Base:
+def base_of(adapter: Adapter) -> AdapterBase:
     """Return the model that an adapter was trained on; raise ConfigError where it says none.
 
     The run's record names it as it was asked for; adapter_config.json as it was found.
@@ -217,10 +223,10 @@ def base_of(adapter: Adapter) -> Base:
     if made is not None:
         moved = not Path(made.model).expanduser().is_dir() and made.model.startswith(("/", "~"))
         if not moved:
-            return Base(made.model, made.hub, made.revision)
-    name = (made.model if made else "") or str(adapter.said.get("base_model_name_or_path") or "")
+            return AdapterBase(made.model, made.hub, made.revision)
+    name = (made.model if made else "") or str(adapter.config.get("base_model_name_or_path") or "")
     if name and (Path(name).is_dir() or not name.startswith(("/", "~", "."))):
-        return Base(name, None, adapter.said.get("revision"))
+        return AdapterBase(name, None, adapter.config.get("revision"))
     raise ConfigError(
         text(
             f"model: {adapter.folder} was trained on {name or '?'}, which is not here",

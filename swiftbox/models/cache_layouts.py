@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from swiftbox.models.download_request import Kind
+from swiftbox.models.download_request import RepositoryKind
 
-Cache = Literal["modelscope", "huggingface"]
+CacheName = Literal["modelscope", "huggingface"]
 
 RESERVED = frozenset({"hub", "models", "datasets", "studios", "mcps", "skills", "agent"})
 """Folders of ModelScope's cache that are no owners in its flat layout."""
@@ -22,7 +22,7 @@ USUAL_REVISIONS = ("master", "main")
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedRepository:
     """A repository in a cache: `storage` is all of it, `folder` the snapshot to be used."""
 
     id: str
@@ -30,7 +30,7 @@ class Kept:
     folder: Path
 
 
-def root_of(cache: Cache) -> Path:
+def cache_root(cache: CacheName) -> Path:
     """Return the folder of a cache, as its SDK finds it."""
     home = Path.home() / ".cache"
     if cache == "modelscope":
@@ -41,9 +41,9 @@ def root_of(cache: Cache) -> Path:
     return _expanded(base or Path(os.environ.get("XDG_CACHE_HOME") or home) / "huggingface") / "hub"
 
 
-def kept_in(cache: Cache, kind: Kind) -> Iterator[Kept]:
+def cached_repositories(cache: CacheName, kind: RepositoryKind) -> Iterator[CachedRepository]:
     """Yield what a cache holds; nothing of it lies outside the cache: links are not followed."""
-    root = root_of(cache).resolve()
+    root = cache_root(cache).resolve()
     if cache == "huggingface":
         for storage in folders_in(root):
             if storage.name.startswith(f"{kind}s--"):
@@ -57,7 +57,7 @@ def kept_in(cache: Cache, kind: Kind) -> Iterator[Kept]:
                 yield from _of_modelscope(top)
             elif kind == "model" and top.name not in RESERVED:
                 flat = (one for one in folders_in(top) if any((one / m).exists() for m in MARKS))
-                yield from (Kept(_id(top, one), one, one) for one in flat)
+                yield from (CachedRepository(_id(top, one), one, one) for one in flat)
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -74,21 +74,23 @@ def folders_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _of_modelscope(top: Path) -> Iterator[Kept]:
+def _of_modelscope(top: Path) -> Iterator[CachedRepository]:
     """Yield owner--name/snapshots/REVISION of today's SDK and owner/name of the older ones."""
     for one in folders_in(top):
         if "--" in one.name:
             yield from _snapshot_of(one, one.name)
         else:
-            yield from (Kept(_id(one, inner), inner, inner) for inner in folders_in(one))
+            yield from (
+                CachedRepository(_id(one, inner), inner, inner) for inner in folders_in(one)
+            )
 
 
-def _snapshot_of(storage: Path, name: str) -> Iterator[Kept]:
+def _snapshot_of(storage: Path, name: str) -> Iterator[CachedRepository]:
     if (storage / "snapshots").is_symlink():
         return
     snapshots = folders_in(storage / "snapshots")
     if snapshots:
-        yield Kept(name.replace("--", "/", 1), storage, _used(storage, snapshots))
+        yield CachedRepository(name.replace("--", "/", 1), storage, _used(storage, snapshots))
 
 
 def _used(storage: Path, snapshots: list[Path]) -> Path:

@@ -8,7 +8,7 @@ from swiftbox.formatting import count, size
 from swiftbox.language import language, text
 from swiftbox.models import catalogue
 from swiftbox.models.catalogue import Model
-from swiftbox.models.requirements import installed, requirements
+from swiftbox.models.requirements import installed_version, requirement_remarks
 
 CHINESE: Mapping[str, str] = {
     # kinds and stages of models
@@ -173,7 +173,7 @@ def details(model: Model, fit: str | None) -> list[str]:
     """Return all that is known of a model, a line each; `fit` is what trains on the machine."""
     lines = {**_identity(model), **_needs(model), text("trains here with", "本机可训练"): fit}
     known = [text(f"{key}: {value}", f"{key}：{value}") for key, value in lines.items() if value]
-    return [*known, *map(str, requirements(model))]
+    return [*known, *map(str, requirement_remarks(model))]
 
 
 def _billions(parameters_b: float | None) -> str | None:
@@ -201,7 +201,7 @@ def _identity(model: Model) -> dict[str, str | None]:
 def _needs(model: Model) -> dict[str, str | None]:
     targets = catalogue.lora_targets(model.model_type)
     layers = [*targets.get("attention", ()), *targets.get("mlp", ())]
-    version = installed("transformers")
+    version = installed_version("transformers")
     return {
         text("loads", "加载"): text(*LOADING[model.native]) if model.native else None,
         "transformers": text(

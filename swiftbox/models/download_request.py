@@ -11,17 +11,17 @@ from swiftbox.errors import HubError
 from swiftbox.language import text
 from swiftbox.models.catalogue import similar
 
-Kind = Literal["model", "dataset"]
+RepositoryKind = Literal["model", "dataset"]
 
 HUBS = ("modelscope", "huggingface")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DownloadRequest:
     """One model or dataset to fetch; `allow` and `ignore` are patterns of its files' paths."""
 
     id: str
-    kind: Kind = "model"
+    kind: RepositoryKind = "model"
     hub: str = "modelscope"
     revision: str | None = None
     endpoints: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Wanted:
         return f"{self.subfolder or ''}|{','.join(self.allow)}|{self.ignore}"
 
 
-def wanted(name: str, **settings: Any) -> Wanted:
+def parse_request(name: str, **settings: Any) -> DownloadRequest:
     """Return what a name asks for; `owner/name:sub` means the folder `sub` of a repository.
 
     Raises HubError for a name that is none.
@@ -57,7 +57,7 @@ def wanted(name: str, **settings: Any) -> Wanted:
         raise HubError(
             text(f"{name} is no id of a hub", f"{name} 不是有效的社区 id"), hint=_meant(name)
         )
-    return Wanted(repository, subfolder=subfolder or None, **settings)
+    return DownloadRequest(repository, subfolder=subfolder or None, **settings)
 
 
 def _meant(name: str) -> str:
@@ -80,7 +80,7 @@ def _meant(name: str) -> str:
     )
 
 
-def elsewhere(one: Wanted, hub: str, name: str) -> Wanted:
+def on_other_hub(one: DownloadRequest, hub: str, name: str) -> DownloadRequest:
     """Return the same thing on another hub, under the id it has there and by its newest state."""
     repository, _, subfolder = name.partition(":")
     return replace(

@@ -16,12 +16,12 @@ from swiftbox.models.requirements import (
     ERROR,
     NOTE,
     WARNING,
-    Finding,
-    code,
-    installed,
+    Remark,
+    installed_version,
     known_types,
-    lacks,
-    requirements,
+    missing_package,
+    remote_code,
+    requirement_remarks,
 )
 from swiftbox.models.verified import read_marker
 from swiftbox.runs import events
@@ -33,16 +33,16 @@ class Inspection:
 
     folder: Path
     config: Mapping[str, Any]
-    findings: tuple[Finding, ...]
+    remarks: tuple[Remark, ...]
 
     @property
-    def errors(self) -> tuple[Finding, ...]:
+    def errors(self) -> tuple[Remark, ...]:
         """Return what keeps the model from being used."""
-        return tuple(one for one in self.findings if one.level == ERROR)
+        return tuple(one for one in self.remarks if one.level == ERROR)
 
-    def about(self, topic: str) -> Finding | None:
+    def remark_on(self, topic: str) -> Remark | None:
         """Return what was found about a topic, such as template or code."""
-        return next((one for one in self.findings if one.about == topic), None)
+        return next((one for one in self.remarks if one.topic == topic), None)
 
 
 def inspect(folder: Path, known: Model | None = None) -> Inspection:
@@ -51,12 +51,12 @@ def inspect(folder: Path, known: Model | None = None) -> Inspection:
     if broken is not None:
         return Inspection(folder, config, (broken,))
     row = known or model(id_of(folder) or "")
-    stored = weights.look(folder)
+    stored = weights.read_weights(folder)
     found = [
         *_weights(folder, stored),
         *_tokenizer(folder),
         *_loading(folder, config, row),
-        *(requirements(row) if row else ()),
+        *(requirement_remarks(row) if row else ()),
         *_saved_with(config),
         *_precision(config, stored.main_dtype),
         *_generation(folder, row),
@@ -86,7 +86,7 @@ def _json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _config(folder: Path) -> tuple[dict[str, Any], Finding | None]:
+def _config(folder: Path) -> tuple[dict[str, Any], Remark | None]:
     path = folder / "config.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -98,13 +98,13 @@ def _config(folder: Path) -> tuple[dict[str, Any], Finding | None]:
             "give the folder that holds config.json and the weights",
             "请给出含 config.json 与权重的目录",
         )
-        return {}, Finding(ERROR, "config", said, hint)
+        return {}, Remark(ERROR, "config", said, hint)
     except (OSError, ValueError) as error:
         return {}, _unreadable(path, error, "config")
     return (found if isinstance(found, dict) else {}), None
 
 
-def _for_llama_cpp(folder: Path) -> Finding:
+def _for_llama_cpp(folder: Path) -> Remark:
     said = text(
         f"{folder} holds GGUF files, which llama.cpp and its like run and nothing here does",
         f"{folder} 中是 GGUF 文件，供 llama.cpp 等使用，此处无法加载",
@@ -113,11 +113,11 @@ def _for_llama_cpp(folder: Path) -> Finding:
         "give the model it was made of, or quantize with method: bnb",
         "请给出其原模型，或以 method: bnb 量化",
     )
-    return Finding(ERROR, "config", said, hint)
+    return Remark(ERROR, "config", said, hint)
 
 
-def _unreadable(path: Path, error: object, about: str) -> Finding:
-    return Finding(
+def _unreadable(path: Path, error: object, about: str) -> Remark:
+    return Remark(
         ERROR,
         about,
         text(f"{path} cannot be read ({error})", f"{path} 无法读取（{error}）"),
@@ -133,32 +133,33 @@ def again() -> str:
 # ---- weights
 
 
-def _weights(folder: Path, found: weights.Weights) -> Iterator[Finding]:
+def _weights(folder: Path, found: weights.WeightFiles) -> Iterator[Remark]:
     if found.index_error is not None:
         yield _unreadable(folder / weights.INDEX, found.index_error, "weights")
         return
     if found.missing:
         count, first = len(found.missing), found.missing[0]
         said = text(
-            f"{folder} lacks {count} of {found.wanted} weight files ({first} ...)",
-            f"{folder} 缺少 {found.wanted} 个权重文件中的 {count} 个（{first} ...）",
+            f"{folder} lacks {count} of {found.expected} weight files ({first} ...)",
+            f"{folder} 缺少 {found.expected} 个权重文件中的 {count} 个（{first} ...）",
         )
-        yield Finding(ERROR, "weights", said, again())
+        yield Remark(ERROR, "weights", said, again())
     for name, wrong in found.broken.items():
         said = text(f"{folder}/{name} is not whole: {wrong}", f"{folder}/{name} 不完整：{wrong}")
-        yield Finding(ERROR, "weights", said, again())
-    if found.lost:
+        yield Remark(ERROR, "weights", said, again())
+    if found.absent_tensors:
         said = text(
-            f"{folder}: the index names {len(found.lost)} weights that no file holds "
-            f"({found.lost[0]} ...)",
-            f"{folder}：索引中的 {len(found.lost)} 个权重不在任何文件中（{found.lost[0]} ...）",
+            f"{folder}: the index names {len(found.absent_tensors)} weights that no file holds "
+            f"({found.absent_tensors[0]} ...)",
+            f"{folder}：索引中的 {len(found.absent_tensors)} 个权重不在任何文件中"
+            f"（{found.absent_tensors[0]} ...）",
         )
-        yield Finding(ERROR, "weights", said, again())
-    if not found.wanted:
+        yield Remark(ERROR, "weights", said, again())
+    if not found.expected:
         yield _no_weights(folder, found.pickles)
 
 
-def _no_weights(folder: Path, pickles: list[str]) -> Finding:
+def _no_weights(folder: Path, pickles: list[str]) -> Remark:
     hint = text("give the folder that holds the weights", "请给出含权重文件的目录")
     if pickles:
         hint = text(
@@ -166,7 +167,7 @@ def _no_weights(folder: Path, pickles: list[str]) -> Finding:
             ".bin 权重可能执行代码，不会加载；请转换为 safetensors",
         )
     said = text(f"{folder} has no safetensors weights", f"{folder} 中没有 safetensors 权重")
-    return Finding(ERROR, "weights", said, hint)
+    return Remark(ERROR, "weights", said, hint)
 
 
 PACKAGES = {
@@ -185,26 +186,26 @@ def loader_missing(config: Mapping[str, Any]) -> str:
     quantized = config.get("quantization_config")
     method = str(quantized.get("quant_method", "")) if isinstance(quantized, dict) else ""
     package = PACKAGES.get(method, "")
-    return package if package and installed(package) is None else ""
+    return package if package and installed_version(package) is None else ""
 
 
-def _precision(config: Mapping[str, Any], stored: str | None) -> Iterator[Finding]:
+def _precision(config: Mapping[str, Any], stored: str | None) -> Iterator[Remark]:
     quantized = config.get("quantization_config")
     if isinstance(quantized, dict):
         method = str(quantized.get("quant_method", ""))
         bits = quantized.get("bits") or quantized.get("w_bit")
         named = " ".join(str(one) for one in (method, f"{bits} bits" if bits else "") if one)
-        yield Finding(
+        yield Remark(
             NOTE,
             "precision",
             text(f"the weights are quantized ({named})", f"权重已量化（{named}）"),
         )
         package = loader_missing(config)
         if package:
-            yield lacks(package)
+            yield missing_package(package)
         return
     if stored is not None:
-        yield Finding(NOTE, "precision", text(f"the weights are {stored}", f"权重为 {stored}"))
+        yield Remark(NOTE, "precision", text(f"the weights are {stored}", f"权重为 {stored}"))
 
 
 # ---- tokenizer and template
@@ -213,7 +214,7 @@ VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", 
 TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 
 
-def _tokenizer(folder: Path) -> Iterator[Finding]:
+def _tokenizer(folder: Path) -> Iterator[Remark]:
     settings_file = folder / "tokenizer_config.json"
     named = any((folder / name).is_file() for name in VOCABULARIES)
     if not (named or any(folder.glob("*.tiktoken")) or any(folder.glob("*.spm"))):
@@ -222,7 +223,7 @@ def _tokenizer(folder: Path) -> Iterator[Finding]:
             "copy tokenizer.json and tokenizer_config.json from the model it was made of",
             "请从其原模型复制 tokenizer.json 与 tokenizer_config.json",
         )
-        yield Finding(ERROR, "tokenizer", said, hint)
+        yield Remark(ERROR, "tokenizer", said, hint)
         return
     if any((folder / name).exists() for name in TEMPLATES):
         return
@@ -239,30 +240,31 @@ def _tokenizer(folder: Path) -> Iterator[Finding]:
             "set template: chatml (saved with the model), or use an -Instruct model",
             "设 template: chatml（会随模型保存），或换用 -Instruct 模型",
         )
-        yield Finding(NOTE, "template", said, hint)
+        yield Remark(NOTE, "template", said, hint)
 
 
 # ---- code and versions
 
 
-def _loading(folder: Path, config: Mapping[str, Any], row: Model | None) -> Iterator[Finding]:
+def _loading(folder: Path, config: Mapping[str, Any], row: Model | None) -> Iterator[Remark]:
     """Say whether the installed transformers knows the type, or code of its own would run."""
     kind, known = config.get("model_type"), known_types()
     own = _own_code(folder, config)
     native = bool(kind) and (known is None or kind in known)
     if own:
-        yield code(NOTE if native else WARNING, folder, ", ".join(own))
+        yield remote_code(NOTE if native else WARNING, folder, ", ".join(own))
     elif kind and not native:
+        version = installed_version("transformers")
         said = text(
-            f"{folder}: transformers {installed('transformers')} does not know model_type {kind}",
-            f"{folder}：transformers {installed('transformers')} 不支持 model_type {kind}",
+            f"{folder}: transformers {version} does not know model_type {kind}",
+            f"{folder}：transformers {version} 不支持 model_type {kind}",
         )
         spec = (row.transformers_spec if row else None) or ""
         hint = text(
             f"it wants another transformers {spec}".rstrip() + ", or another package",
             f"需要其他版本的 transformers {spec}".rstrip() + " 或其他软件包",
         )
-        yield Finding(ERROR, "type", said, hint)
+        yield Remark(ERROR, "type", said, hint)
 
 
 def _own_code(folder: Path, config: Mapping[str, Any]) -> list[str]:
@@ -277,10 +279,10 @@ def _own_code(folder: Path, config: Mapping[str, Any]) -> list[str]:
     return sorted(named)
 
 
-def _saved_with(config: Mapping[str, Any]) -> Iterator[Finding]:
+def _saved_with(config: Mapping[str, Any]) -> Iterator[Remark]:
     from packaging.version import InvalidVersion, Version
 
-    saved, here = config.get("transformers_version"), installed("transformers")
+    saved, here = config.get("transformers_version"), installed_version("transformers")
     try:
         newer = saved is not None and here is not None and Version(str(saved)) > Version(here)
     except InvalidVersion:
@@ -290,12 +292,12 @@ def _saved_with(config: Mapping[str, Any]) -> Iterator[Finding]:
             f"saved with transformers {saved}; {here} is installed",
             f"由 transformers {saved} 保存；当前安装 {here}",
         )
-        yield Finding(NOTE, "version", said)
+        yield Remark(NOTE, "version", said)
 
 
-def _generation(folder: Path, row: Model | None) -> Iterator[Finding]:
+def _generation(folder: Path, row: Model | None) -> Iterator[Remark]:
     if row and row.stage == "instruct" and not (folder / "generation_config.json").is_file():
-        yield Finding(
+        yield Remark(
             NOTE,
             "generation",
             text(
@@ -308,7 +310,7 @@ def _generation(folder: Path, row: Model | None) -> Iterator[Finding]:
 def require_sound(folder: Path, emit: Callable[..., None], *, known: str | None = None) -> None:
     """Tell a run what its fetched model is like; raise HubError when it cannot be used."""
     seen = inspect(folder, model(known or ""))
-    for one in seen.findings:
+    for one in seen.remarks:
         if one.level == WARNING:
             emit(events.WARNING, message=str(one))
     if seen.errors:

@@ -12,13 +12,19 @@ from typing import Literal
 
 from swiftbox.errors import HubError
 from swiftbox.language import text
-from swiftbox.models.cache_layouts import Cache, Kept, folders_in, kept_in, root_of
-from swiftbox.models.download_request import Kind
+from swiftbox.models.cache_layouts import (
+    CachedRepository,
+    CacheName,
+    cache_root,
+    cached_repositories,
+    folders_in,
+)
+from swiftbox.models.download_request import RepositoryKind
 from swiftbox.models.verified import read_marker
-from swiftbox.models.weights import INDEX, PICKLE_INDEX, indexed
+from swiftbox.models.weights import INDEX, PICKLE_INDEX, read_index
 from swiftbox.runs import folder as run_folder
 
-CACHES: tuple[Cache, ...] = ("modelscope", "huggingface")
+CACHES: tuple[CacheName, ...] = ("modelscope", "huggingface")
 
 DEEPEST = 3
 """Folders below the current one that are looked into for models: runs/NAME/model is three."""
@@ -35,18 +41,18 @@ WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".ckpt", ".onnx", ".p
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalArtifact:
     """A model or a dataset on this machine; `folder` is what a config may name."""
 
     id: str
-    kind: Kind
-    where: Literal["modelscope", "huggingface", "folder"]
+    kind: RepositoryKind
+    location: Literal["modelscope", "huggingface", "folder"]
     folder: Path
     size_bytes: int
     complete: bool
 
 
-def here(kind: Kind = "model", folders: Iterable[Path] = ()) -> list[Local]:
+def list_local(kind: RepositoryKind = "model", folders: Iterable[Path] = ()) -> list[LocalArtifact]:
     """Return what the caches hold, what our runs made, and the models in and below folders.
 
     The current directory is always one of those folders. Reads names, sizes, indexes and markers.
@@ -54,13 +60,13 @@ def here(kind: Kind = "model", folders: Iterable[Path] = ()) -> list[Local]:
     found = [
         local
         for cache in CACHES
-        for one in sorted(kept_in(cache, kind), key=lambda one: one.id.lower())
+        for one in sorted(cached_repositories(cache, kind), key=lambda one: one.id.lower())
         if (local := _of_cache(one, kind, cache)) is not None
     ]
     if kind == "dataset":
         return found
     seen = {one.folder.resolve() for one in found}
-    roots = [root_of(cache).resolve() for cache in CACHES]
+    roots = [cache_root(cache).resolve() for cache in CACHES]
     for name, folder in (*_results(), *_models_below([*folders, Path.cwd()])):
         place = folder.resolve()
         if place in seen or any(place.is_relative_to(root) for root in roots):
@@ -68,36 +74,42 @@ def here(kind: Kind = "model", folders: Iterable[Path] = ()) -> list[Local]:
         seen.add(place)
         files = list(files_in(place))
         size = _size(files, follow=True)
-        found.append(Local(name, kind, "folder", place, size, _complete(place, kind, files)))
+        found.append(
+            LocalArtifact(name, kind, "folder", place, size, _complete(place, kind, files))
+        )
     return _told_apart(found)
 
 
-def _told_apart(found: list[Local]) -> list[Local]:
+def _told_apart(found: list[LocalArtifact]) -> list[LocalArtifact]:
     """Name those by their folders that several have the same name."""
     names = Counter(one.id for one in found)
     return [
-        replace(one, id=_name(one.folder)) if one.where == "folder" and names[one.id] > 1 else one
+        replace(one, id=_name(one.folder))
+        if one.location == "folder" and names[one.id] > 1
+        else one
         for one in found
     ]
 
 
-def remove(one: Local) -> int:
+def remove(one: LocalArtifact) -> int:
     """Delete a model or dataset from the cache that it is in; return the bytes that became free.
 
     Raises HubError for a folder, for what is not (or no longer) in a cache, for one being
     downloaded now, and where a file cannot be deleted.
     """
-    if one.where == "folder":
+    if one.location == "folder":
         raise HubError(
             text(f"{one.folder} is in no cache", f"{one.folder} 不在缓存中"),
             hint=text("delete that folder yourself", "请自行删除该目录"),
         )
-    kept = [this for this in kept_in(one.where, one.kind) if this.folder == one.folder]
+    kept = [
+        this for this in cached_repositories(one.location, one.kind) if this.folder == one.folder
+    ]
     if not kept or kept[0].id != one.id:
         raise HubError(
             text(
-                f"{one.id} is not in {root_of(one.where)} (any more)",
-                f"{one.id} 不在（或已不在）{root_of(one.where)} 中",
+                f"{one.id} is not in {cache_root(one.location)} (any more)",
+                f"{one.id} 不在（或已不在）{cache_root(one.location)} 中",
             )
         )
     from swiftbox.files import file_lock, named_lock
@@ -108,7 +120,7 @@ def remove(one: Local) -> int:
             hint=text("stop that first, or wait for it", "请先停止下载或等待完成"),
         )
 
-    with file_lock(named_lock(f"{one.where}-{one.kind}-{one.id}"), on_wait=busy):
+    with file_lock(named_lock(f"{one.location}-{one.kind}-{one.id}"), on_wait=busy):
         freed = _freed(kept[0].storage)
         try:
             shutil.rmtree(kept[0].storage)
@@ -137,13 +149,15 @@ def files_in(folder: Path, depth: int = DEEPEST_FILE) -> Iterator[Path]:
             yield folder / entry.name
 
 
-def _of_cache(one: Kept, kind: Kind, cache: Cache) -> Local | None:
+def _of_cache(
+    one: CachedRepository, kind: RepositoryKind, cache: CacheName
+) -> LocalArtifact | None:
     """Return what a cache holds of it; None where a download that failed left folders alone."""
     files = list(files_in(one.storage))
     if not files:
         return None
     whole = _complete(one.folder, kind, files)
-    return Local(one.id, kind, cache, one.folder, _size(files, follow=False), whole)
+    return LocalArtifact(one.id, kind, cache, one.folder, _size(files, follow=False), whole)
 
 
 def _size(files: Iterable[Path], *, follow: bool) -> int:
@@ -171,7 +185,7 @@ def _freed(storage: Path) -> int:
     return sum(size for size, elsewhere in sizes.values() if elsewhere <= 0)
 
 
-def _complete(folder: Path, kind: Kind, files: list[Path]) -> bool:
+def _complete(folder: Path, kind: RepositoryKind, files: list[Path]) -> bool:
     """Tell whether nothing is unfinished, nothing recorded is gone, and no weights are missing."""
     if any(one.name.endswith(UNFINISHED) or TEMPORARY_FOLDER in one.parts for one in files):
         return False
@@ -187,7 +201,7 @@ def _complete(folder: Path, kind: Kind, files: list[Path]) -> bool:
         return bool(within)
     index = next((folder / one for one in (INDEX, PICKLE_INDEX) if (folder / one).is_file()), None)
     try:
-        named = set(indexed(index).values()) if index else set()
+        named = set(read_index(index).values()) if index else set()
     except ValueError:
         return False
     return all((folder / one).is_file() for one in named) and any(

@@ -16,7 +16,7 @@ from swiftbox.errors import ConfigError, RunError
 from swiftbox.formatting import near
 from swiftbox.language import text
 from swiftbox.models import catalogue
-from swiftbox.models.adapters import CONFIG, Adapter, look
+from swiftbox.models.adapters import ADAPTER_CONFIG, Adapter, read_adapter
 from swiftbox.models.cache_layouts import folders_in
 from swiftbox.runs import folder as run_folder
 
@@ -57,7 +57,7 @@ def locate_adapter(name: str, *, key: str = "adapter", hub: str = "modelscope") 
     Raises ConfigError for a folder without an adapter, or with one that does not change weights.
     """
     folder = locate(name, key=key, hub=hub)
-    return None if folder is None else look(folder)
+    return None if folder is None else read_adapter(folder)
 
 
 def find_folder(name: str) -> Path | None:
@@ -73,7 +73,7 @@ def find_folder(name: str) -> Path | None:
             return None
     if not folder.is_dir():
         return None
-    is_run = (folder / run_folder.SETTLED).is_file() and not (folder / CONFIG).is_file()
+    is_run = (folder / run_folder.SETTLED).is_file() and not (folder / ADAPTER_CONFIG).is_file()
     return (folder / run_folder.MODEL if is_run else folder).resolve()
 
 
@@ -185,7 +185,7 @@ def _usage(key: str) -> str:
 
 def _suggestions(name: str, key: str) -> Iterator[str]:
     """Yield runs and folders spelled like a name that hold what the setting takes, then ids."""
-    wanted = CONFIG if key.startswith("adapter") else "config.json"
+    wanted = ADAPTER_CONFIG if key.startswith("adapter") else "config.json"
     folders: set[Path] = set()
     for suggestion in (*_similar_runs(name), *_similar_folders(name)):
         folder = find_folder(suggestion)
@@ -194,7 +194,7 @@ def _suggestions(name: str, key: str) -> Iterator[str]:
         if (folder / wanted).is_file():
             folders.add(folder)
             yield suggestion
-    if not folders and wanted != CONFIG and "/" not in name:
+    if not folders and wanted != ADAPTER_CONFIG and "/" not in name:
         yield from catalogue.similar(name)[:MAX_SUGGESTIONS]
 
 

@@ -29,7 +29,7 @@ SPARE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Stored:
+class BaseWeights:
     """The weights of a base as its files have them."""
 
     folder: Path
@@ -45,17 +45,18 @@ class Stored:
         )
 
 
-def stored(folder: Path) -> Stored:
+def read_base_weights(folder: Path) -> BaseWeights:
     """Read the headers of a base's weights; raise ConfigError for a base that is quantized."""
     files = sorted(folder.glob("*.safetensors"))
     if (folder / weights.INDEX).is_file():
         files = [
-            folder / name for name in sorted(set(weights.indexed(folder / weights.INDEX).values()))
+            folder / name
+            for name in sorted(set(weights.read_index(folder / weights.INDEX).values()))
         ]
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}
     for file in files:
-        for name, one in weights.header(file)[0].items():
+        for name, one in weights.read_header(file)[0].items():
             shapes[name] = tuple(one["shape"])
             dtypes[name] = one["dtype"]
     said = read_json(folder / "config.json").get("quantization_config")
@@ -63,8 +64,10 @@ def stored(folder: Path) -> Stored:
     odd = sorted(set(dtypes.values()) - set(FLOATS))
     if method or odd:
         raise _quantized(folder, method or ", ".join(odd))
-    main = weights.look(folder).main_dtype or "F32"
-    return Stored(folder, shapes, {name: FLOATS[one] for name, one in dtypes.items()}, FLOATS[main])
+    main = weights.read_weights(folder).main_dtype or "F32"
+    return BaseWeights(
+        folder, shapes, {name: FLOATS[one] for name, one in dtypes.items()}, FLOATS[main]
+    )
 
 
 def _quantized(folder: Path, how: str) -> ConfigError:
@@ -80,10 +83,10 @@ def _quantized(folder: Path, how: str) -> ConfigError:
     )
 
 
-def require_fit(base: Stored, adapters: Sequence[Adapter], name: str) -> None:
+def require_matching_layers(base: BaseWeights, adapters: Sequence[Adapter], name: str) -> None:
     """Raise ConfigError unless all layers are those of the base, which is asked for as `name`."""
     for one in adapters:
-        require_named(one, name)
+        require_matching_name(one, name)
         for wrong in _misfits(base, one):
             raise ConfigError(
                 text(
@@ -95,13 +98,15 @@ def require_fit(base: Stored, adapters: Sequence[Adapter], name: str) -> None:
 
 
 def _other_base(one: Adapter) -> str:
-    made = one.training.model if one.training else one.said.get("base_model_name_or_path") or "?"
+    made = one.training.model if one.training else one.config.get("base_model_name_or_path") or "?"
     return text(f"it was trained on {made}: model={made}", f"其训练基座为 {made}：model={made}")
 
 
-def require_named(one: Adapter, name: str) -> None:
+def require_matching_name(one: Adapter, name: str) -> None:
     """Raise ConfigError for a base of another name, where both are ids: it is not yet fetched."""
-    made = one.training.model if one.training else str(one.said.get("base_model_name_or_path", ""))
+    made = (
+        one.training.model if one.training else str(one.config.get("base_model_name_or_path", ""))
+    )
     ids = [said for said in (made, name) if said.count("/") == 1 and not Path(said).exists()]
     ids = [said for said in ids if not said.startswith((".", "~", "/"))]
     if len(ids) < 2 or len({said.rpartition("/")[2].lower() for said in ids}) == 1:
@@ -118,32 +123,32 @@ def require_named(one: Adapter, name: str) -> None:
     )
 
 
-def _misfits(base: Stored, one: Adapter) -> Iterator[str]:
+def _misfits(base: BaseWeights, one: Adapter) -> Iterator[str]:
     here = {name.removesuffix(".weight"): shape for name, shape in base.shapes.items()}
     known = [layer for layer in one.layers if layer in here]
     if not known and one.layers:
         return  # a family whose files name layers otherwise than its modules; the load will tell
     for layer in known:
-        wanted, transposed = _shape_of(one.layers[layer]), bool(one.said.get("fan_in_fan_out"))
+        wanted, transposed = _shape_of(one.layers[layer]), bool(one.config.get("fan_in_fan_out"))
         found = tuple(reversed(here[layer])) if transposed else here[layer]
         if wanted is not None and any(
             a not in (b, None) for a, b in zip(wanted, found, strict=True)
         ):
             yield _sizes(layer, wanted, found)
     lost = [layer for layer in one.layers if layer not in here]
-    if lost and not one.said.get("target_parameters") and not _ties(base, lost):
+    if lost and not one.config.get("target_parameters") and not _ties(base, lost):
         yield text(
             f"{len(lost)} of the {len(one.layers)} layers it adapts are not there ({lost[0]} ...)",
             f"其适配的 {len(one.layers)} 层中有 {len(lost)} 层不存在（{lost[0]} ...）",
         )
     yield from _left_over(here, one)
-    for name, shape in one.whole.items():
+    for name, shape in one.full_weights.items():
         there = base.shapes.get(name)
         if there is not None and shape[1:] != there[1:]:
             yield _sizes(name, shape, there)
 
 
-def _ties(base: Stored, lost: Sequence[str]) -> bool:
+def _ties(base: BaseWeights, lost: Sequence[str]) -> bool:
     """Tell whether all that is lost is a head that a tied base has no weights of its own for."""
     config = read_json(base.folder / "config.json")
     return bool(config.get("tie_word_embeddings")) and all("head" in one for one in lost)
@@ -171,8 +176,10 @@ def _sizes(layer: str, wanted: Sequence[Any], found: Sequence[Any]) -> str:
 
 def _left_over(here: Mapping[str, Any], one: Adapter) -> Iterator[str]:
     """Find layers of the base that the adapter's config names and its weights do not have."""
-    targets = one.said.get("target_modules")
-    narrowed = one.said.get("layers_to_transform") is not None or one.said.get("exclude_modules")
+    targets = one.config.get("target_modules")
+    narrowed = one.config.get("layers_to_transform") is not None or one.config.get(
+        "exclude_modules"
+    )
     if narrowed or not isinstance(targets, list):
         return
     for name in targets:
@@ -189,7 +196,9 @@ QUANTIZED_BESIDE = 0.3
 """Of a model in float32: the same in 4 or 8 bits, its embeddings in 16, beside it."""
 
 
-def require_resources(base: Stored, folder: Path, dtype: str, *, quantized: bool = False) -> None:
+def require_resources(
+    base: BaseWeights, folder: Path, dtype: str, *, quantized: bool = False
+) -> None:
     """Raise MachineError, with both numbers, when disk or memory cannot hold what is made.
 
     `quantized`: the adapter was trained on a quantized base, which is looked at as well.

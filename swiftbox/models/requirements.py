@@ -20,13 +20,22 @@ ERROR, WARNING, NOTE = "error", "warning", "note"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Remark:
     """One thing worth saying: how bad (error, warning, note), about what, what, and what to do."""
 
     level: str
-    about: str
+    topic: str
     message: str
     hint: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Return plain data, as JSON takes it."""
+        return {
+            "level": self.level,
+            "about": self.topic,
+            "message": self.message,
+            "hint": self.hint,
+        }
 
     def __str__(self) -> str:
         levels = {ERROR: text("error", "错误"), WARNING: text("warning", "警告")}
@@ -50,16 +59,16 @@ def known_types() -> frozenset[str] | None:
     return frozenset(found) or None
 
 
-def installed(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
     """Return the installed version of a package; None when it is not there."""
     return version_of(package)
 
 
-def requirements(row: Model) -> Iterator[Finding]:
+def requirement_remarks(row: Model) -> Iterator[Remark]:
     """Hold what the catalogue knows a model needs against what is installed."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-    here = installed("transformers")
+    here = installed_version("transformers")
     spec = SpecifierSet(row.transformers_spec or "")
     if here is not None and not spec.contains(here, prereleases=True):
         upper = SpecifierSet(row.max_transformers or "")
@@ -73,12 +82,12 @@ def requirements(row: Model) -> Iterator[Finding]:
             bounds = SpecifierSet(named[2])
         except InvalidSpecifier:
             continue
-        version = installed(named[1])
+        version = installed_version(named[1])
         if version is None or not bounds.contains(version, prereleases=True):
-            yield lacks(said)
+            yield missing_package(said)
 
 
-def _outside(row: Model, here: str, *, native_above: bool) -> Finding:
+def _outside(row: Model, here: str, *, native_above: bool) -> Remark:
     """Word a bound that is not met; a newer transformers with a class of its own is fine."""
     spec = row.transformers_spec
     said = text(
@@ -90,29 +99,29 @@ def _outside(row: Model, here: str, *, native_above: bool) -> Finding:
             "transformers has a class of its own for it by now, which is used",
             "当前 transformers 已内置该模型，将使用内置实现",
         )
-        return Finding(NOTE, "version", said, hint)
+        return Remark(NOTE, "version", said, hint)
     hint = text("loading it may fail", "加载可能失败")
-    return Finding(WARNING, "version", said, hint)
+    return Remark(WARNING, "version", said, hint)
 
 
-def lacks(package: str) -> Finding:
+def missing_package(package: str) -> Remark:
     """Say that a package is not installed, or not in the version wanted."""
     said = text(f"needs {package}, which is not installed", f"需要 {package}，尚未安装")
-    return Finding(WARNING, "package", said, f"pip install '{package}'")
+    return Remark(WARNING, "package", said, f"pip install '{package}'")
 
 
-def of_name(name: str, *, trust_remote_code: bool) -> tuple[Finding, ...]:
+def catalogue_remarks(name: str, *, trust_remote_code: bool) -> tuple[Remark, ...]:
     """Return what the catalogue alone says of a model that is still on the hub."""
     row = model(name)
     if row is None:
         return ()
-    found = list(requirements(row))
+    found = list(requirement_remarks(row))
     if row.native == "remote-code" and not trust_remote_code:
-        found.append(code(ERROR, name, ""))
+        found.append(remote_code(ERROR, name, ""))
     return tuple(found)
 
 
-def code(level: str, where: object, files: str) -> Finding:
+def remote_code(level: str, where: object, files: str) -> Remark:
     """Say that a repository brings Python code, named where the files are known."""
     named = f" ({files})" if files else ""
     said = text(
@@ -122,4 +131,4 @@ def code(level: str, where: object, files: str) -> Finding:
         "trust_remote_code: true runs it; only for a source you trust",
         "trust_remote_code: true 会执行它；仅用于可信来源",
     )
-    return Finding(level, "code", said, hint)
+    return Remark(level, "code", said, hint)

@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from swiftbox.language import text
 from swiftbox.models.inspection import inspect
-from swiftbox.models.local import Local
-from swiftbox.models.requirements import ERROR, Finding
+from swiftbox.models.local import LocalArtifact
+from swiftbox.models.requirements import ERROR, Remark
 from swiftbox.models.verified import Verification, verify
 
 
 @dataclass(frozen=True)
-class Report:
+class VerificationReport:
     """What hashing all files again, and looking into a model, found."""
 
-    one: Local
-    sums: Verification
-    findings: tuple[Finding, ...]
+    artifact: LocalArtifact
+    verification: Verification
+    remarks: tuple[Remark, ...]
 
     @property
     def hashed(self) -> bool:
         """Tell whether there were sums to compare with: not where another tool fetched it."""
-        return self.sums.origin is not None
+        return self.verification.origin is not None
 
     @property
     def ok(self) -> bool:
         """Tell whether nothing is changed, missing or broken."""
-        broken = any(found.level == ERROR for found in self.findings)
-        return self.one.complete and not broken and (self.sums.ok or not self.hashed)
+        broken = any(found.level == ERROR for found in self.remarks)
+        return self.artifact.complete and not broken and (self.verification.ok or not self.hashed)
 
     def lines(self) -> list[str]:
         """Say it; at the end what to do about it."""
-        count = len(self.sums.right)
+        count = len(self.verification.unchanged)
         how = text(
             f"{count} files have the contents they were fetched with", f"{count} 个文件内容未变"
         )
@@ -44,44 +44,48 @@ class Report:
                 "没有校验和可比对，仅检查大小与文件头",
             )
         word = text("well", "正常") if self.ok else text("NOT well", "有问题")
-        found = [f"{self.one.id}: {word} ({how})"]
-        found += [text(f"  changed: {path}", f"  已改变：{path}") for path in self.sums.changed]
-        found += [text(f"  gone: {path}", f"  缺失：{path}") for path in self.sums.missing]
-        if not self.one.complete:
+        found = [f"{self.artifact.id}: {word} ({how})"]
+        found += [
+            text(f"  changed: {path}", f"  已改变：{path}") for path in self.verification.changed
+        ]
+        found += [text(f"  gone: {path}", f"  缺失：{path}") for path in self.verification.missing]
+        if not self.artifact.complete:
             found.append(text("  the download is not finished", "  下载未完成"))
-        found += [f"  {finding}" for finding in self.findings]
-        if not self.ok and self.one.where != "folder":
-            option = " --dataset" if self.one.kind == "dataset" else ""
+        found += [f"  {finding}" for finding in self.remarks]
+        if not self.ok and self.artifact.location != "folder":
+            option = " --dataset" if self.artifact.kind == "dataset" else ""
             found.append(
-                text("next: ", "下一步：") + f"swiftbox download {self.one.id}{option}",
+                text("next: ", "下一步：") + f"swiftbox download {self.artifact.id}{option}",
             )
         return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as JSON takes it."""
         return {
-            **plain(self.one),
+            **artifact_fields(self.artifact),
             "ok": self.ok,
             "hashed": self.hashed,
-            "right": list(self.sums.right),
-            "changed": list(self.sums.changed),
-            "missing": list(self.sums.missing),
-            "findings": [asdict(finding) for finding in self.findings],
+            "right": list(self.verification.unchanged),
+            "changed": list(self.verification.changed),
+            "missing": list(self.verification.missing),
+            "findings": [remark.to_dict() for remark in self.remarks],
         }
 
 
-def report(one: Local, on_bytes: Callable[[int], None] | None = None) -> Report:
+def verify_artifact(
+    one: LocalArtifact, on_bytes: Callable[[int], None] | None = None
+) -> VerificationReport:
     """Hash every recorded file again; `on_bytes` hears how many bytes each step took."""
-    findings = inspect(one.folder).findings if one.kind == "model" else ()
-    return Report(one, verify(one.folder, on_bytes), findings)
+    findings = inspect(one.folder).remarks if one.kind == "model" else ()
+    return VerificationReport(one, verify(one.folder, on_bytes), findings)
 
 
-def plain(one: Local) -> dict[str, Any]:
+def artifact_fields(one: LocalArtifact) -> dict[str, Any]:
     """Return plain data on something local, as JSON takes it."""
     return {
         "id": one.id,
         "kind": one.kind,
-        "where": one.where,
+        "where": one.location,
         "folder": str(one.folder),
         "bytes": one.size_bytes,
         "complete": one.complete,

@@ -25,7 +25,7 @@ SECONDS_BETWEEN_WRITES = 1.0
 
 
 @dataclass(frozen=True)
-class Checked:
+class VerifiedFile:
     """One file as it was when its contents were found right."""
 
     size: int
@@ -50,7 +50,7 @@ class Verification:
     """What hashing a folder again found: each list holds paths within the folder."""
 
     origin: Origin | None
-    right: tuple[str, ...]
+    unchanged: tuple[str, ...]
     changed: tuple[str, ...]
     missing: tuple[str, ...]
 
@@ -68,7 +68,7 @@ class Marker:
     origin: Origin | None = None
     complete: list[str] = field(default_factory=list)
     """The selections of files that are all there; the empty one is what is usually wanted."""
-    files: dict[str, Checked] = field(default_factory=dict)
+    files: dict[str, VerifiedFile] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _written: float = 0.0
 
@@ -77,15 +77,15 @@ class Marker:
         seen = self.files.get(path)
         if seen is None or (sha256 is not None and seen.sha256 != sha256):
             return False
-        return stat_of(self.folder / path) == (seen.size, seen.mtime_ns)
+        return size_and_mtime(self.folder / path) == (seen.size, seen.mtime_ns)
 
     def add(self, path: str, sha256: str) -> None:
         """Record a file that was found right, and write the marker now and then."""
-        found = stat_of(self.folder / path)
+        found = size_and_mtime(self.folder / path)
         if found is None:
             return
         with self._lock:
-            self.files[path] = Checked(*found, sha256)
+            self.files[path] = VerifiedFile(*found, sha256)
             if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
                 self._write()
 
@@ -122,18 +122,18 @@ def read_marker(folder: Path) -> Marker:
         found: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         names = ("hub", "id", "kind", "revision", "commit", "subfolder")
         origin = Origin(**{name: found[name] for name in names})
-        files = {path: Checked(**one) for path, one in found["files"].items()}
+        files = {path: VerifiedFile(**one) for path, one in found["files"].items()}
         return Marker(folder, origin, list(found["complete"]), files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Marker(folder)
 
 
-def is_whole(marker: Marker, selection: str) -> bool:
+def is_complete(marker: Marker, selection: str) -> bool:
     """Tell whether a selection was fetched, and all that is recorded is there as it was."""
     return selection in marker.complete and all(marker.knows(path, None) for path in marker.files)
 
 
-def stat_of(path: Path) -> tuple[int, int] | None:
+def size_and_mtime(path: Path) -> tuple[int, int] | None:
     """Return size and time of change of a file, None when it is not there."""
     try:
         found = path.stat()

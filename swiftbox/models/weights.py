@@ -15,13 +15,13 @@ LONGEST_HEADER = 100_000_000
 
 
 @dataclass
-class Weights:
+class WeightFiles:
     """What a folder's weight files are like; `broken` says of each bad file what is wrong."""
 
-    wanted: int = 0
+    expected: int = 0
     missing: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
-    lost: list[str] = field(default_factory=list)
+    absent_tensors: list[str] = field(default_factory=list)
     """Tensors that the index promises and no file holds."""
     dtypes: Counter[str] = field(default_factory=Counter)
     """Bytes by dtype, as the format names them: BF16, F16, F32, F8_E4M3, I32, ..."""
@@ -34,32 +34,32 @@ class Weights:
         return self.dtypes.most_common(1)[0][0] if self.dtypes else None
 
 
-def look(folder: Path) -> Weights:
+def read_weights(folder: Path) -> WeightFiles:
     """Hold a folder's weight files against its index and each file's length against its header."""
-    found = Weights()
+    found = WeightFiles()
     found.pickles = sorted(
         path.name for kind in ("*.bin", "*.pt", "*.pth") for path in folder.glob(kind)
     )
     promised: dict[str, str] = {}
     if (folder / INDEX).is_file():
         try:
-            promised = indexed(folder / INDEX)
+            promised = read_index(folder / INDEX)
         except ValueError as error:
             found.index_error = str(error)
             return found
     names = sorted(set(promised.values())) or sorted(
         path.name for path in folder.glob("*.safetensors")
     )
-    found.wanted = len(names)
+    found.expected = len(names)
     here: set[str] = set()
     for name in names:
         here |= _look_at(folder, name, found)
     if not found.missing and not found.broken:
-        found.lost = sorted(set(promised) - here)
+        found.absent_tensors = sorted(set(promised) - here)
     return found
 
 
-def indexed(index: Path) -> dict[str, str]:
+def read_index(index: Path) -> dict[str, str]:
     """Return the file of each tensor that an index names; raise ValueError for what is none."""
     try:
         named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].items()
@@ -72,14 +72,14 @@ def indexed(index: Path) -> dict[str, str]:
     return dict(named)
 
 
-def _look_at(folder: Path, name: str, found: Weights) -> set[str]:
+def _look_at(folder: Path, name: str, found: WeightFiles) -> set[str]:
     """Note what is wrong with one file; return the names of its tensors."""
     path = folder / name
     if not path.is_file():
         found.missing.append(name)
         return set()
     try:
-        tensors, wanted_bytes = header(path)
+        tensors, wanted_bytes = read_header(path)
     except (ValueError, OSError, KeyError, TypeError) as error:
         found.broken[name] = str(error)
         return set()
@@ -92,7 +92,7 @@ def _look_at(folder: Path, name: str, found: Weights) -> set[str]:
     return set(tensors)
 
 
-def header(path: Path) -> tuple[dict[str, Any], int]:
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
     """Return the tensors of a safetensors file and the bytes it should have; raise ValueError."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -14,7 +14,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.files import free_bytes, read_json
 from swiftbox.fit.serving import quantizing
-from swiftbox.fit.source import find_shape
+from swiftbox.fit.source import profile_model
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.quantization import tensors
@@ -155,7 +155,7 @@ def needs_of(folder: Path, config: QuantizeConfig) -> QuantizationNeeds:
     merged = stored if config.adapter is not None else 0
     # The model is merged and measured in float32.
     in_float32 = 4.0 * sum(header.element_count for header in headers.values())
-    source = find_shape(str(folder))
+    source = profile_model(str(folder))
     if source is not None and config.method in ENGINES:
         needs = quantizing(
             source.shape, samples=config.calibration_samples, length=config.calibration_length

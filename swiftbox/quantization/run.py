@@ -92,7 +92,7 @@ class QuantizationJob:
         """Return the number type of the weights that stay unquantized."""
         if self.config.dtype != "stored":
             return self.config.dtype
-        return FLOATS[weights.look(self.source).main_dtype or "F32"]
+        return FLOATS[weights.read_weights(self.source).main_dtype or "F32"]
 
     @property
     def saved_dtype(self) -> str:

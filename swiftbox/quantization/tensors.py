@@ -68,7 +68,7 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
     return {
         name: TensorHeader(tuple(entry["shape"]), entry["dtype"])
         for file in sorted(folder.glob("*.safetensors"))
-        for name, entry in weights.header(file)[0].items()
+        for name, entry in weights.read_header(file)[0].items()
     }
 
 

@@ -14,7 +14,7 @@ from swiftbox.core.generation.network import BASE
 from swiftbox.core.generation.scheduler import Scheduler
 from swiftbox.core.generation.tickets import Closing, Delta, QueueFull, Request, Ticket
 from swiftbox.errors import UserError
-from swiftbox.models.adapters import look
+from swiftbox.models.adapters import read_adapter
 from swiftbox.serving.answers import Answer, Shape, event
 from swiftbox.serving.problems import Problem, busy, closing
 from swiftbox.serving.prompts import Prepared, Preparing
@@ -185,7 +185,7 @@ class Service:
         if name in dict(self.models()):
             raise Problem(400, f"lora_name: {name} is there already", param="lora_name")
         try:
-            look(folder)  # whole, of a kind that can be loaded, and no pickle
+            read_adapter(folder)  # whole, of a kind that can be loaded, and no pickle
             await asyncio.wrap_future(self.scheduler.call(lambda: self.network.add(name, folder)))
         except UserError as error:
             raise Problem(400, error.message, param="lora_path") from None

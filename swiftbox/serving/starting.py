@@ -12,7 +12,7 @@ from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.files import read_json
-from swiftbox.models.adapters import look
+from swiftbox.models.adapters import read_adapter
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.stop import STOP
@@ -96,7 +96,7 @@ def _vllm(start: Start) -> Mapping[str, Any]:
     config = start.config
     with bound(config.host, config.port) as free:
         port = free.getsockname()[1]
-    ranks = tuple(int(look(one).said.get("r", 0)) for one in start.adapters.values())
+    ranks = tuple(int(read_adapter(one).config.get("r", 0)) for one in start.adapters.values())
     program = vllm.executable()
     target = vllm.Target(program, start.model, start.name, start.adapters, ranks, port)
     own = vllm.environment(start.machine.backend, key=start.key, loading=config.adapter_loading)

@@ -11,9 +11,9 @@ from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.models.inspection import Inspection, inspect
 from swiftbox.models.location import locate
-from swiftbox.models.requirements import ERROR, NOTE, Finding, of_name
+from swiftbox.models.requirements import ERROR, NOTE, Remark, catalogue_remarks
 
-OnRemark = Callable[[Finding], None]
+OnRemark = Callable[[Remark], None]
 
 
 class NamesModel(Protocol):
@@ -28,7 +28,7 @@ class NamesModel(Protocol):
         """Tell whether the model's own code may run."""
 
 
-def ignored(_finding: Finding) -> None:
+def ignored(_finding: Remark) -> None:
     """Ignore a remark."""
 
 
@@ -48,7 +48,7 @@ def inspect_model(name: str, config: NamesModel, on_remark: OnRemark) -> Inspect
     """
     folder = locate(name, key="model", hub=config.hub)
     if folder is None:
-        findings = of_name(name, trust_remote_code=config.trust_remote_code)
+        findings = catalogue_remarks(name, trust_remote_code=config.trust_remote_code)
         report("model", findings, on_remark)
         return None
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
@@ -64,17 +64,17 @@ def inspect_model(name: str, config: NamesModel, on_remark: OnRemark) -> Inspect
 
 def require_loadable(config: NamesModel, inspection: Inspection, on_remark: OnRemark) -> None:
     """Raise ConfigError for findings that prevent loading the model; remark on the others."""
-    findings = [row for row in inspection.findings if row.about not in ("template", "code")]
-    code = inspection.about("code")
+    findings = [row for row in inspection.remarks if row.topic not in ("template", "code")]
+    code = inspection.remark_on("code")
     if code is not None and not config.trust_remote_code:
         refused = code.level != NOTE
         findings.append(replace(code, level=ERROR if refused else NOTE, hint=code.hint * refused))
     report("model", findings, on_remark)
 
 
-def report(key: str, findings: Iterable[Finding], on_remark: OnRemark) -> None:
+def report(key: str, findings: Iterable[Remark], on_remark: OnRemark) -> None:
     """Raise the errors among the findings as one; pass on the others."""
-    errors: list[Finding] = []
+    errors: list[Remark] = []
     for finding in findings:
         if finding.level == ERROR:
             errors.append(finding)

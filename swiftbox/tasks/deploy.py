@@ -17,13 +17,13 @@ from swiftbox.devices.machine import Machine
 from swiftbox.engines.state import engine_named
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.files import read_json, write_json
-from swiftbox.fit.forecast import deployment
+from swiftbox.fit.forecast import deployment_forecast
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of
 from swiftbox.models.inspection import Inspection, loader_missing, require_sound
 from swiftbox.models.location import find_folder, locate, locate_adapter, short_name
-from swiftbox.models.merge_checks import require_named
+from swiftbox.models.merge_checks import require_matching_name
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -221,7 +221,7 @@ def require_deployable(config: DeployConfig) -> None:
     key_of(config, os.environ)
     named_adapters(config)
     for adapter in _local_adapters(config).values():
-        require_named(adapter, config.model or "")
+        require_matching_name(adapter, config.model or "")
     if config.port:
         from swiftbox.serving.address import bound
 
@@ -301,6 +301,6 @@ DEPLOY: Task[DeployConfig] = Task(
     with_absolute_paths=with_absolute_paths,
     engines=engines,
     outputs=outputs,
-    forecast=deployment,
+    forecast=deployment_forecast,
     serves=True,
 )

@@ -15,12 +15,12 @@ from swiftbox.config.references import is_reference
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import HubError, RunError
 from swiftbox.files import file_lock, named_lock
-from swiftbox.fit.forecast import Before, Forecast, fetched_bytes
+from swiftbox.fit.forecast import Forecast, RunInputs, download_bytes
 from swiftbox.hub.download import download
-from swiftbox.hub.expected_size import expected, target_of
-from swiftbox.hub.fetch import waiting
+from swiftbox.hub.expected_size import download_target, expected_size
+from swiftbox.hub.fetch import on_wait
 from swiftbox.language import text
-from swiftbox.models.download_request import Kind, Wanted, wanted
+from swiftbox.models.download_request import DownloadRequest, RepositoryKind, parse_request
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -34,9 +34,9 @@ def resolve(config: DownloadConfig, machine: Machine) -> Resolved:  # noqa: ARG0
     return Resolved(config, (), 1, {})
 
 
-def queue(config: DownloadConfig) -> Iterator[Wanted]:
+def queue(config: DownloadConfig) -> Iterator[DownloadRequest]:
     """Yield a request per model and dataset; raise HubError for an invalid name."""
-    names: list[tuple[Kind, str]] = [
+    names: list[tuple[RepositoryKind, str]] = [
         *(("model", str(name)) for name in as_list(config.model or [])),
         *(("dataset", str(name)) for name in as_list(config.dataset or [])),
     ]
@@ -56,9 +56,9 @@ def queue(config: DownloadConfig) -> Iterator[Wanted]:
             "ignore": _ignored(config),
         }
         if config.hub == "local":
-            yield Wanted(str(Path(name).expanduser()), **settings)
+            yield DownloadRequest(str(Path(name).expanduser()), **settings)
         else:
-            yield wanted(name, **settings)
+            yield parse_request(name, **settings)
 
 
 def _ignored(config: DownloadConfig) -> tuple[str, ...] | None:
@@ -73,7 +73,7 @@ def check(config: DownloadConfig, on_remark: OnRemark) -> None:
         [str(name) for name in as_list(names or [])] for names in (config.model, config.dataset)
     )
     if config.hub != "local":
-        on_remark(expected(models, datasets, target_of(config.hub, config.local_dir)))
+        on_remark(expected_size(models, datasets, download_target(config.hub, config.local_dir)))
         return
     for request in queue(config):
         source = Path(request.id).resolve()
@@ -102,7 +102,7 @@ def run(config: DownloadConfig, folder: Path, emit: Emit) -> Path | None:
         try:
             with file_lock(
                 named_lock(f"{request.hub}-{request.kind}-{request.id}"),
-                on_wait=waiting(request.name, emit),
+                on_wait=on_wait(request.name, emit),
             ):
                 result = download(request, emit)
         except HubError as error:
@@ -174,9 +174,9 @@ def _fetched(kind: str, folder: Path) -> str:
     raise RunError(text(f"{folder.name}: no {kind} was fetched", f"{folder.name}：未下载 {kind}"))
 
 
-def forecast(config: DownloadConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+def forecast(config: DownloadConfig, machine: Machine, before: RunInputs) -> Forecast | None:  # noqa: ARG001
     """Estimate the disk space of a model; None if its size is unknown."""
-    return Forecast(fetched_bytes(before.model)) if before.model is not None else None
+    return Forecast(download_bytes(before.model)) if before.model is not None else None
 
 
 DOWNLOAD: Task[DownloadConfig] = Task(

@@ -28,7 +28,7 @@ from swiftbox.evaluation.candidates import (
 from swiftbox.evaluation.results import Job, jobs
 from swiftbox.evaluation.writing import write_report
 from swiftbox.files import read_json, write_json
-from swiftbox.fit.forecast import Before, Forecast, of_shape
+from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
 from swiftbox.fit.serving import serving as serving_need
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
@@ -266,10 +266,10 @@ def outputs(config: EvaluateConfig) -> Mapping[str, Output]:  # noqa: ARG001 - t
     return {"report": lambda folder: str(folder / "report.html")}
 
 
-def forecast(config: EvaluateConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+def forecast(config: EvaluateConfig, machine: Machine, before: RunInputs) -> Forecast | None:  # noqa: ARG001
     """Estimate the memory of the server that answers; the questions are small."""
     context = config.max_model_len or 4096
-    return of_shape(
+    return forecast_of_shape(
         before,
         disk=lambda _shape: 0.0,
         memory=lambda shape: (

@@ -11,21 +11,21 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.merge import MergeConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.files import write_json
-from swiftbox.fit.forecast import Before, Forecast, of_shape
+from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
 from swiftbox.fit.serving import merging
-from swiftbox.fit.source import STORED
-from swiftbox.hub.download import Fetched
+from swiftbox.fit.source import BYTES_PER_PARAMETER
+from swiftbox.hub.download import Download
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
-from swiftbox.models.adapters import Adapter, base_of, look
+from swiftbox.models.adapters import Adapter, base_of, read_adapter
 from swiftbox.models.inspection import require_sound
 from swiftbox.models.location import locate, locate_adapter
 from swiftbox.models.merge_checks import (
     quantization_of,
-    require_fit,
-    require_named,
+    read_base_weights,
+    require_matching_layers,
+    require_matching_name,
     require_resources,
-    stored,
 )
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -87,12 +87,12 @@ def require_mergeable(config: MergeConfig, folder: Path) -> None:
     adapters = [adapter for adapter in local_adapters(config) if adapter is not None]
     quantized = bool(adapters) and quantization_of(config, adapters) is not None
     for adapter in adapters:
-        require_named(adapter, config.model or "")
+        require_matching_name(adapter, config.model or "")
     base_folder = Path(config.model or "").expanduser()
     if not config.model or not (base_folder / "config.json").is_file():
         return
-    base_weights = stored(base_folder)
-    require_fit(base_weights, adapters, config.model)
+    base_weights = read_base_weights(base_folder)
+    require_matching_layers(base_weights, adapters, config.model)
     require_resources(base_weights, folder, config.dtype, quantized=quantized)
 
 
@@ -117,8 +117,8 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     config = with_absolute_paths(config.model_copy(update={"adapter": folders}))
     name = config.model or ""
     fetched = _fetch_base(config, adapters, emit)
-    base_weights = stored(fetched.folder)
-    require_fit(base_weights, adapters, name)
+    base_weights = read_base_weights(fetched.folder)
+    require_matching_layers(base_weights, adapters, name)
     quantization = quantization_of(config, adapters)
     require_resources(base_weights, folder, config.dtype, quantized=quantization is not None)
     inputs = {
@@ -146,11 +146,11 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     return merged
 
 
-def _fetch_base(config: MergeConfig, adapters: Sequence[Adapter], emit: Emit) -> Fetched:
+def _fetch_base(config: MergeConfig, adapters: Sequence[Adapter], emit: Emit) -> Download:
     """Fetch the base; raise UserError if it is not the base of every adapter, or incomplete."""
     name = config.model or ""
     for adapter in adapters:
-        require_named(adapter, name)
+        require_matching_name(adapter, name)
     emit(events.STAGE, name="fetch", detail=name)
     fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
     require_sound(fetched.folder, emit, known=name)
@@ -162,7 +162,7 @@ def _fetch_adapters(config: MergeConfig, emit: Emit) -> Sequence[Adapter]:
     for name in as_list(config.adapter):
         emit(events.STAGE, name="fetch", detail=name)
         fetched = fetch_model(name, hub=config.hub, revision=None, emit=emit, key="adapter")
-        adapters.append(look(fetched.folder))
+        adapters.append(read_adapter(fetched.folder))
     return adapters
 
 
@@ -178,10 +178,10 @@ def outputs(config: MergeConfig) -> Mapping[str, Output]:  # noqa: ARG001 - the 
     return {"model": lambda folder: str(folder / run_folder.MODEL)}
 
 
-def forecast(config: MergeConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+def forecast(config: MergeConfig, machine: Machine, before: RunInputs) -> Forecast | None:  # noqa: ARG001
     """Estimate a merge: the model in float32 in memory, and its copy on disk."""
-    bytes_per_weight = STORED.get(config.dtype, STORED["bfloat16"])
-    return of_shape(
+    bytes_per_weight = BYTES_PER_PARAMETER.get(config.dtype, BYTES_PER_PARAMETER["bfloat16"])
+    return forecast_of_shape(
         before,
         disk=lambda shape: shape.params * bytes_per_weight,
         memory=lambda shape: merging(shape).host,

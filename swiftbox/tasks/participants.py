@@ -15,7 +15,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
-from swiftbox.models.adapters import CONFIG, base_of, look
+from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
 from swiftbox.models.location import find_folder, locate, short_name
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.supervise import OnEvent
@@ -123,8 +123,8 @@ def resolve_participant(name: str, *, key: str, hub: str) -> ParticipantSource:
     if folder is None:
         return ParticipantSource(name, name)
     label = short_name(str(folder))
-    if (folder / CONFIG).is_file():
-        base_model = base_of(look(folder))
+    if (folder / ADAPTER_CONFIG).is_file():
+        base_model = base_of(read_adapter(folder))
         return ParticipantSource(
             label, base_model.name, str(folder), hub=base_model.hub, revision=base_model.revision
         )

@@ -19,9 +19,9 @@ from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError
 from swiftbox.files import read_json, write_json
-from swiftbox.fit.forecast import Before, Forecast, of_shape
+from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
 from swiftbox.fit.serving import quantizing
-from swiftbox.fit.source import STORED
+from swiftbox.fit.source import BYTES_PER_PARAMETER
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
 from swiftbox.language import text
 from swiftbox.models.inspection import require_sound
@@ -245,14 +245,16 @@ def outputs(config: QuantizeConfig) -> Mapping[str, Output]:  # noqa: ARG001 - t
     return {"model": lambda folder: str(folder / run_folder.MODEL)}
 
 
-def forecast(config: QuantizeConfig, machine: Machine, before: Before) -> Forecast | None:  # noqa: ARG001
+def forecast(config: QuantizeConfig, machine: Machine, before: RunInputs) -> Forecast | None:  # noqa: ARG001
     """Estimate a quantization: the model in host memory, its layers in fewer bits on disk."""
     samples, length = config.calibration_samples, config.calibration_length
     need = partial(quantizing, samples=samples, length=length)
     bits = config.bits or 4
-    return of_shape(
+    return forecast_of_shape(
         before,
-        disk=lambda shape: shape.inside * bits / 8 + shape.outside * STORED["bfloat16"],
+        disk=lambda shape: (
+            shape.inside * bits / 8 + shape.outside * BYTES_PER_PARAMETER["bfloat16"]
+        ),
         memory=lambda shape: need(shape).host + need(shape).device,
     )
 

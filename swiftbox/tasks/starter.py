@@ -9,9 +9,9 @@ from pathlib import Path
 
 from swiftbox.config.starter import StarterConfig
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.forecast import Before, Forecast
-from swiftbox.fit.shape import made
-from swiftbox.fit.source import Found
+from swiftbox.fit.forecast import Forecast, RunInputs
+from swiftbox.fit.shape import shape_from_dimensions
+from swiftbox.fit.source import ModelProfile
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -79,10 +79,10 @@ def outputs(config: StarterConfig) -> Mapping[str, Output]:  # noqa: ARG001 - th
     }
 
 
-def forecast(config: StarterConfig, machine: Machine, before: Before) -> Forecast:  # noqa: ARG001
+def forecast(config: StarterConfig, machine: Machine, before: RunInputs) -> Forecast:  # noqa: ARG001
     """Estimate disk and memory, and give the shape of the new model."""
-    shape = made(DIMENSIONS, params=PARAMETERS)
-    return Forecast(DISK_BYTES, MEMORY_BYTES, makes=Found(shape, exact=True, local=True))
+    shape = shape_from_dimensions(DIMENSIONS, params=PARAMETERS)
+    return Forecast(DISK_BYTES, MEMORY_BYTES, output=ModelProfile(shape, exact=True, local=True))
 
 
 def run_name(config: StarterConfig) -> str:

@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 from swiftbox.config.task import TaskConfig
 from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.forecast import Before, Forecast
-from swiftbox.models.requirements import Finding
+from swiftbox.fit.forecast import Forecast, RunInputs
+from swiftbox.models.requirements import Remark
 from swiftbox.runs.events import Emit
 
 Config = TypeVar("Config", bound=TaskConfig)
@@ -55,7 +55,7 @@ class Resolved:
     env: Mapping[str, str]
 
 
-def _nothing_to_check(_config: Any, _on_remark: Callable[[Finding], None]) -> None:
+def _nothing_to_check(_config: Any, _on_remark: Callable[[Remark], None]) -> None:
     """Accept every config."""
 
 
@@ -67,7 +67,7 @@ def _no_output(_config: Any) -> Mapping[str, Output]:
     return {}
 
 
-def _no_forecast(_config: Any, _machine: Machine, _before: Before) -> Forecast | None:
+def _no_forecast(_config: Any, _machine: Machine, _before: RunInputs) -> Forecast | None:
     return None
 
 
@@ -95,11 +95,11 @@ class Task(Generic[Config]):
     resolve: Callable[[Config, Machine], Resolved]
     run: Callable[[Config, Path, Emit], Path | None]
     run_name: Callable[[Config], str]
-    check: Callable[[Config, Callable[[Finding], None]], CheckResult] = _nothing_to_check
+    check: Callable[[Config, Callable[[Remark], None]], CheckResult] = _nothing_to_check
     with_absolute_paths: Callable[[Config], Config] = _unchanged
     engines: Callable[[Config, Machine], tuple[str, ...]] = _no_engine
     outputs: Callable[[Config], Mapping[str, Output]] = _no_output
-    forecast: Callable[[Config, Machine, Before], Forecast | None] = _no_forecast
+    forecast: Callable[[Config, Machine, RunInputs], Forecast | None] = _no_forecast
     serves: bool = False
     """Whether it runs until it is stopped."""
     continues: bool = False

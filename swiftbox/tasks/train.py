@@ -11,7 +11,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.errors import RunError
 from swiftbox.files import read_json, write_json
-from swiftbox.fit.forecast import training
+from swiftbox.fit.forecast import training_forecast
 from swiftbox.language import text
 from swiftbox.lazy import Table
 from swiftbox.methods import METHODS
@@ -113,5 +113,5 @@ TRAIN: Task[TrainConfig] = Task(
     check=check,
     with_absolute_paths=with_absolute_paths,
     outputs=outputs,
-    forecast=training,
+    forecast=training_forecast,
 )

@@ -14,12 +14,12 @@ from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.data.check import CheckedRows, check_rows
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError
-from swiftbox.fit.source import find_shape
+from swiftbox.fit.source import profile_model
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.models.inspection import Inspection
 from swiftbox.models.location import find_folder, locate, looks_like_path
-from swiftbox.models.requirements import ERROR, NOTE, Finding
+from swiftbox.models.requirements import ERROR, NOTE, Remark
 from swiftbox.tasks.checks import (
     OnRemark,
     absolute,
@@ -49,7 +49,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     inspection = collect(lambda: inspect_model(training.model, training, on_remark))
     if inspection is not None:
         collect(lambda: _check_model(training, inspection, on_remark))
-    if find_folder(training.model) is None and find_shape(training.model) is None:
+    if find_folder(training.model) is None and profile_model(training.model) is None:
         on_remark(_unknown_size(training.model))
     collect(lambda: _check_adapter(training))
     collect(lambda: _check_template(training, inspection))
@@ -64,7 +64,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     return checked
 
 
-def _unknown_size(name: str) -> Finding:
+def _unknown_size(name: str) -> Remark:
     message = text(
         f"memory, disk and time of {name} cannot be estimated: it has no config.json here, no row "
         "in the catalogue, and no size in its name",
@@ -72,7 +72,7 @@ def _unknown_size(name: str) -> Finding:
         "名称也不含规模",
     )
     hint = text("run `swiftbox download`, then check again", "请先 `swiftbox download`，再检查")
-    return Finding(NOTE, "fit", message, hint)
+    return Remark(NOTE, "fit", message, hint)
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
@@ -151,7 +151,7 @@ def _check_template(config: TrainConfig, inspection: Inspection | None) -> None:
     """Raise ConfigError if conversations have no chat template."""
     chats = METHODS[config.model_dump()["stage"]].needs_template
     if config.template == "auto" and chats and inspection is not None:
-        missing = inspection.about("template")
+        missing = inspection.remark_on("template")
         report("template", [replace(missing, level=ERROR)] if missing else [], ignored)
     if config.template in ("auto", "chatml"):
         return

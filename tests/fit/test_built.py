@@ -11,7 +11,7 @@ import pytest
 
 from swiftbox.fit import built
 from swiftbox.fit.shape import shape_of_config
-from swiftbox.fit.source import find_shape
+from swiftbox.fit.source import profile_model
 
 UNUSUAL: dict[str, dict[str, Any]] = {
     "mamba": {"hidden_size": 96, "num_hidden_layers": 3, "vocab_size": 500},
@@ -35,7 +35,7 @@ def test_its_shape_is_that_of_the_real_model(model_type: str, tmp_path: Path) ->
 
     folder = folder_of(model_type, tmp_path)
     assert shape_of_config(json.loads((folder / "config.json").read_text())) is None
-    found = find_shape(str(folder))
+    found = profile_model(str(folder))
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
     table = model.get_input_embeddings().weight
     assert found is not None
@@ -54,13 +54,13 @@ def _lists(model: Any) -> Any:
 @pytest.mark.slow
 def test_the_second_look_needs_no_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of("mamba", tmp_path)
-    first = find_shape(str(folder))
+    first = profile_model(str(folder))
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a child was started")
 
     monkeypatch.setattr(built.subprocess, "run", refuse)
-    assert find_shape(str(folder)) == first
+    assert profile_model(str(folder)) == first
 
 
 def test_code_of_a_models_own_is_not_run_to_measure_it(
@@ -71,7 +71,7 @@ def test_code_of_a_models_own_is_not_run_to_measure_it(
     (tmp_path / "own.py").write_text("raise SystemExit('ran')")
     asked: list[object] = []
     monkeypatch.setattr(built.subprocess, "run", lambda *given, **_: asked.append(given))
-    assert find_shape(str(tmp_path)) is None
+    assert profile_model(str(tmp_path)) is None
     assert asked == []
 
 
@@ -88,7 +88,7 @@ def test_where_it_cannot_be_built_the_size_is_guessed_from(
         raise trouble
 
     monkeypatch.setattr(built.subprocess, "run", fail)
-    found = find_shape(str(tmp_path))
+    found = profile_model(str(tmp_path))
     assert found is not None
     assert not found.exact
     assert found.shape.params == pytest.approx(1e9)
@@ -98,7 +98,7 @@ def test_where_it_cannot_be_built_the_size_is_guessed_from(
 @pytest.mark.slow
 def test_what_cannot_be_built_is_not_tried_twice(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": "wide"}')
-    assert find_shape(str(tmp_path)) is None
+    assert profile_model(str(tmp_path)) is None
     (kept,) = built.home().glob("shapes/*")
     assert json.loads(kept.read_text()) == {}
 
@@ -113,9 +113,9 @@ def test_a_list_starts_no_child_and_takes_what_is_known(
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "mamba", "dtype": "float32", **UNUSUAL["mamba"]})
     )
-    assert find_shape(str(tmp_path), ask=False) is None
+    assert profile_model(str(tmp_path), ask=False) is None
     (tmp_path / "model.safetensors").write_bytes(b"0" * 400_000)
-    found = find_shape(str(tmp_path), ask=False)
+    found = profile_model(str(tmp_path), ask=False)
     assert found is not None
     assert not found.exact
     assert found.shape.params == 100_000

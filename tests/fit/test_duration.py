@@ -12,7 +12,7 @@ from swiftbox.cli.main import main
 from swiftbox.data.example import Example, Message
 from swiftbox.data.lengths import BYTES_PER_TOKEN, TOKENS_PER_TURN, Lengths
 from swiftbox.devices.imagined import imagined
-from swiftbox.fit.duration import duration, spoken
+from swiftbox.fit.duration import spoken, training_duration
 from swiftbox.fit.speed import Speed
 from swiftbox.plan import plan
 from swiftbox.tasks.load import loads
@@ -34,7 +34,7 @@ def rows(count: int, tokens: int) -> Lengths:
 
 
 def seconds(config: Any, lengths: Lengths, kind: str = "adapter") -> float:
-    found = duration(config, lengths, Speed(1000.0, 2.0), kind, 1)
+    found = training_duration(config, lengths, Speed(1000.0, 2.0), kind, 1)
     assert found is not None
     return found.seconds
 
@@ -71,7 +71,7 @@ def test_rows_that_are_held_out_or_not_taken_are_not_trained_on() -> None:
 
 def test_answers_that_are_still_to_be_generated_have_no_time() -> None:
     online = settled().model_copy(update={"stage": "grpo"})
-    assert duration(online, rows(9, 99), Speed(1000.0, 2.0), "adapter", 1) is None
+    assert training_duration(online, rows(9, 99), Speed(1000.0, 2.0), "adapter", 1) is None
 
 
 @pytest.mark.parametrize("words", ["The json module encodes Python objects.", "模型训练需要数据。"])

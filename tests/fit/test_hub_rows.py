@@ -12,7 +12,7 @@ from swiftbox.cli.main import main
 from swiftbox.data.lengths import Lengths
 from swiftbox.devices.imagined import imagined
 from swiftbox.fit.estimate import Estimate, estimate
-from swiftbox.fit.rows import BYTES_PER_ROW, TOKENS_PER_ROW, fetched_rows
+from swiftbox.fit.rows import BYTES_PER_ROW, TOKENS_PER_ROW, remote_rows
 from swiftbox.plan import plan
 from swiftbox.tasks.load import loads
 
@@ -41,13 +41,13 @@ def test_rows_of_the_catalogue_give_size_and_time() -> None:
     assert found.disk.total > found.disk.data
     assert found.duration is not None
     assert found.duration.tokens == pytest.approx(20022 * TOKENS_PER_ROW)
-    assert found.duration.uncertain == 12  # the speed's 4 x the rows' 3
+    assert found.duration.uncertainty == 12  # the speed's 4 x the rows' 3
     assert any("rows on the hub taken as usually long" in line for line in found.lines())
 
 
 def test_a_part_is_trained_on_but_all_is_fetched() -> None:
-    found = fetched_rows(settled(f"{KNOWN}#500"))
-    assert (found.rows, found.taken) == (20022, 500)
+    found = remote_rows(settled(f"{KNOWN}#500"))
+    assert (found.rows, found.rows_per_epoch) == (20022, 500)
 
 
 @pytest.mark.parametrize("name", [HUGE, PICTURES, "owner/unknown"])
@@ -66,7 +66,7 @@ def test_rows_that_are_here_are_added_by_their_own_length(
     (tmp_path / "rows.jsonl").write_text("{}")
     here = Lengths(rows={7: 10}, sums={7: 1000.0}, looked_at=10, taken=5)
     assert estimated("rows.jsonl").duration is None
-    assert fetched_rows(settled("rows.jsonl")).rows == 0
+    assert remote_rows(settled("rows.jsonl")).rows == 0
     both = estimated(f"{KNOWN}#100", "rows.jsonl", here=here).duration
     assert both is not None
     assert both.tokens == pytest.approx(500 + 100 * TOKENS_PER_ROW)

@@ -9,12 +9,18 @@ import pytest
 from swiftbox.fit.adapters import adapted_width, lora_parameters
 from swiftbox.fit.memory import Recipe, training_memory
 from swiftbox.fit.serving import cache_bytes_per_token, merging, quantizing, serving
-from swiftbox.fit.shape import Shape, counts, guessed, made, shape_of_config
-from swiftbox.fit.source import size_in
+from swiftbox.fit.shape import (
+    ModelShape,
+    count_parameters,
+    guess_shape,
+    shape_from_dimensions,
+    shape_of_config,
+)
+from swiftbox.fit.source import size_in_name
 
 GIB = 2**30
 
-QWEN_7B = made(
+QWEN_7B = shape_from_dimensions(
     {
         "hidden": 3584,
         "layers": 28,
@@ -27,7 +33,7 @@ QWEN_7B = made(
 )
 
 
-def lora(shape: Shape, **changes: object) -> Recipe:
+def lora(shape: ModelShape, **changes: object) -> Recipe:
     values = {
         "tokens": 2048,
         "length": 2048,
@@ -38,8 +44,8 @@ def lora(shape: Shape, **changes: object) -> Recipe:
 
 
 def test_the_parameters_of_known_models_are_counted_within_a_hundredth() -> None:
-    assert counts(QWEN_7B)[0] == pytest.approx(7.616e9, rel=0.01)
-    mixtral = made(
+    assert count_parameters(QWEN_7B)[0] == pytest.approx(7.616e9, rel=0.01)
+    mixtral = shape_from_dimensions(
         {
             "hidden": 4096,
             "layers": 32,
@@ -74,7 +80,7 @@ def test_full_tuning_of_7b_with_adamw_takes_110_to_125_gib() -> None:
 
 
 def test_weights_of_72b_in_16_bits_take_145_gb() -> None:
-    shape = guessed(72.7e9)
+    shape = guess_shape(72.7e9)
     need = serving(shape, context=1, concurrency=1)
     assert need.device == pytest.approx(145e9, rel=0.02)
 
@@ -108,8 +114,8 @@ def test_a_merge_holds_the_model_in_float32_and_a_quantizer_in_16_bits() -> None
 @pytest.mark.parametrize(
     ("changes", "term"),
     [
-        ({"checkpointing": False}, "kept"),
-        ({"tokens": 4096}, "kept"),
+        ({"checkpointing": False}, "activations"),
+        ({"tokens": 4096}, "activations"),
         ({"logit_bytes": 14.0}, "logits"),
         ({"attention": "eager"}, "work"),
         ({"trained": 1e9}, "states"),
@@ -165,4 +171,4 @@ def test_a_config_is_read_under_the_names_of_several_families() -> None:
     ],
 )
 def test_the_size_is_read_off_the_name(name: str, params: float | None) -> None:
-    assert size_in(name) == params
+    assert size_in_name(name) == params

@@ -13,9 +13,9 @@ from swiftbox.devices.imagined import imagined
 from swiftbox.errors import ConfigError
 from swiftbox.fit import training
 from swiftbox.fit.estimate import estimate
-from swiftbox.fit.source import find_shape, of_row
-from swiftbox.fit.table import fit_of
-from swiftbox.fit.verdict import judge
+from swiftbox.fit.source import profile_model, profile_of_row
+from swiftbox.fit.table import richest_tuner
+from swiftbox.fit.verdict import assess_fit
 from swiftbox.models.catalogue import model
 from swiftbox.plan import plan
 from swiftbox.tasks.load import loads
@@ -28,18 +28,18 @@ def settled(machine: str, *overrides: str) -> Any:
 
 def verdict(machine: str, *overrides: str) -> str:
     config = settled(machine, *overrides)
-    found = find_shape(config.model)
+    found = profile_model(config.model)
     assert found is not None
-    return judge(config, found.shape, imagined(machine), exact=found.exact).word
+    return assess_fit(config, found.shape, imagined(machine), exact=found.exact).outcome
 
 
 def test_full_tuning_of_72b_on_24_gib_does_not_fit_and_what_does_is_proposed() -> None:
     config = settled("cuda:24", "model=Qwen/Qwen2.5-72B-Instruct", "tuner_type=full")
     found = estimate(config, imagined("cuda:24"))
     assert found is not None
-    assert found.verdict.word == "no"
+    assert found.verdict.outcome == "no"
     assert found.proposal is not None
-    assert found.proposal.verdict.word == "fits"
+    assert found.proposal.verdict.outcome == "fits"
     assert found.proposal.changes["model"].startswith("Qwen/Qwen2.5-")
     assert "does not fit" in found.lines()[0]
 
@@ -63,7 +63,7 @@ def test_more_devices_are_named_where_nothing_cheap_does(
     assert (more.changes["num_devices"] if more else None) == count
     assert any("such devices, " in line for line in found.lines()) is (count is not None)
     if more is not None:
-        assert more.verdict.word == "fits"
+        assert more.verdict.outcome == "fits"
 
 
 def test_what_fits_with_a_cheap_change_names_no_more_devices() -> None:
@@ -75,7 +75,9 @@ def test_what_fits_with_a_cheap_change_names_no_more_devices() -> None:
 
 
 def test_a_mixture_is_as_wide_as_what_a_token_passes_through() -> None:
-    known, guess = (find_shape(f"{name}") for name in ("Qwen/Qwen3-30B-A3B", "inclusionAI/Ling-1T"))
+    known, guess = (
+        profile_model(f"{name}") for name in ("Qwen/Qwen3-30B-A3B", "inclusionAI/Ling-1T")
+    )
     assert known is not None
     assert known.exact
     assert known.shape.params == 30e9
@@ -90,9 +92,7 @@ def test_senses_that_are_not_counted_are_said() -> None:
     config = settled("cuda:80", "model=Qwen/Qwen2.5-VL-7B-Instruct")
     found = estimate(config, imagined("cuda:80"))
     assert found is not None
-    assert any(
-        "what image, video in rows would take is not counted" in one for one in found.lines()
-    )
+    assert any("image, video in the rows is not counted" in one for one in found.lines())
 
 
 @pytest.mark.parametrize(
@@ -174,9 +174,9 @@ def test_the_list_names_the_richest_training_that_fits() -> None:
     assert small is not None
     assert large is not None
     config = settled("cuda:24", "model=owner/name", "gradient_checkpointing=true")
-    best = fit_of(config, imagined("cuda:24"))
-    assert best(of_row(small)) == "full"
-    assert best(of_row(large)) == "no"
+    best = richest_tuner(config, imagined("cuda:24"))
+    assert best(profile_of_row(small)) == "full"
+    assert best(profile_of_row(large)) == "no"
     assert best(None) is None
 
 
@@ -203,7 +203,7 @@ def test_a_folder_is_read_from_its_config_and_weights(tmp_path: Path) -> None:
         ' "intermediate_size": 128, "dtype": "float32"}'
     )
     (tmp_path / "model.safetensors").write_bytes(b"0" * 400_000)
-    found = find_shape(str(tmp_path))
+    found = profile_model(str(tmp_path))
     assert found is not None
     assert found.local
     assert found.shape.params == 100_000
@@ -212,4 +212,4 @@ def test_a_folder_is_read_from_its_config_and_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["[]", "{", "{}", '{"hidden_size": "many"}'])
 def test_a_config_that_says_nothing_is_no_estimate(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
-    assert find_shape(str(tmp_path)) is None
+    assert profile_model(str(tmp_path)) is None

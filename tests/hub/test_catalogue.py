@@ -9,7 +9,7 @@ import sys
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from swiftbox.fit.shape import counts, made
+from swiftbox.fit.shape import count_parameters, shape_from_dimensions
 from swiftbox.models import catalogue
 from swiftbox.models.requirements import known_types
 
@@ -85,13 +85,13 @@ def test_version_bounds_can_be_read() -> None:
 
 
 def test_sizes_from_dimensions_agree_with_the_sizes() -> None:
-    from swiftbox.fit.shape import counts, made
+    from swiftbox.fit.shape import count_parameters, shape_from_dimensions
 
     far = []
     for one in catalogue.models():
         plain = one.dims and one.modality == "text" and not one.active_params_b
         if plain and one.params_b and one.dims:
-            ratio = counts(made(one.dims))[0] / (one.params_b * 1e9)
+            ratio = count_parameters(shape_from_dimensions(one.dims))[0] / (one.params_b * 1e9)
             if not 0.75 <= ratio <= 1.35:
                 far.append((one.name, round(ratio, 2)))
     assert len(far) <= 12, far
@@ -117,7 +117,7 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
 
 def test_it_is_read_without_heavy_libraries() -> None:
     code = (
-        "import sys; from swiftbox.hub import catalogue; catalogue.models();"
+        "import sys; from swiftbox.models import catalogue; catalogue.models();"
         "print([n for n in ('torch', 'pydantic', 'modelscope', 'yaml') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -128,7 +128,7 @@ def test_the_parameters_counted_of_a_mixtures_dimensions_are_those_published() -
     mixtures = [one for one in catalogue.models() if one.dims and one.dims.get("experts")]
     assert len(mixtures) > 120
     for one in mixtures:
-        total, active = counts(made(one.dims or {}))
+        total, active = count_parameters(shape_from_dimensions(one.dims or {}))
         assert one.params_b is not None
         # Towers of other senses are no part of the decoder that is counted.
         least = 0.85 if one.modality != "text" else 0.95

@@ -17,8 +17,8 @@ from swiftbox.models.verified import Marker, Origin
 
 def said(folder: Path, about: str) -> tuple[str, str]:
     """Return level and message of what was found about a topic."""
-    one = inspect(folder).about(about)
-    assert one is not None, inspect(folder).findings
+    one = inspect(folder).remark_on(about)
+    assert one is not None, inspect(folder).remarks
     return one.level, one.message
 
 
@@ -28,9 +28,9 @@ def index(folder: Path, **files: str) -> None:
 
 
 def test_a_sound_folder_has_no_errors_or_warnings(tmp_path: Path) -> None:
-    found = inspect(write_model(tmp_path / "m")).findings
+    found = inspect(write_model(tmp_path / "m")).remarks
     assert {one.level for one in found} == {"note"}
-    assert [one.message for one in found if one.about == "precision"] == ["the weights are BF16"]
+    assert [one.message for one in found if one.topic == "precision"] == ["the weights are BF16"]
 
 
 def test_a_real_models_folder_is_sound(tiny: Path) -> None:
@@ -70,7 +70,7 @@ def test_all_files_of_an_index_are_added_up(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     write_safetensors(folder / "two.safetensors", {"c": 4000}, "F32")
     index(folder, a="model.safetensors", b="model.safetensors", c="two.safetensors")
-    found = weights.look(folder)
+    found = weights.read_weights(folder)
     assert dict(found.dtypes) == {"BF16": 96, "F32": 4000}
     assert not inspect(folder).errors
 
@@ -87,7 +87,7 @@ def test_a_chat_template_may_stand_in_three_places(where: str | None, tmp_path: 
     (folder / "chat_template.jinja").unlink()
     if where:
         (folder / where).write_text('{"chat_template": "{{ messages }}"}', "utf-8")
-    assert (inspect(folder).about("template") is None) == bool(where)
+    assert (inspect(folder).remark_on("template") is None) == bool(where)
 
 
 def test_a_type_that_transformers_does_not_know_is_an_error(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_code_of_its_own_is_named(tmp_path: Path) -> None:
     level, message = said(folder, "code")
     assert level == "warning"
     assert "(configuration_own.py, modeling_own.py, tokenization_own.py)" in message
-    assert inspect(folder).about("type") is None
+    assert inspect(folder).remark_on("type") is None
 
 
 def test_code_is_a_remark_where_transformers_has_its_own_class(tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ def test_code_is_a_remark_where_transformers_has_its_own_class(tmp_path: Path) -
 def test_a_newer_transformers_that_saved_it_is_told(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m", transformers_version="99.0.0")
     assert "saved with transformers 99.0.0" in said(folder, "version")[1]
-    assert inspect(write_model(tmp_path / "n", transformers_version="4.40.0")).about("version") is (
-        None
-    )
+    assert inspect(write_model(tmp_path / "n", transformers_version="4.40.0")).remark_on(
+        "version"
+    ) is (None)
 
 
 def test_quantized_weights_name_method_and_package(tmp_path: Path) -> None:
@@ -133,33 +133,33 @@ def test_bounds_of_the_catalogue_are_held_against_what_is_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     versions = {"transformers": "4.48.0"}
-    monkeypatch.setattr(requirements, "installed", versions.get)
+    monkeypatch.setattr(requirements, "installed_version", versions.get)
     row = model("Qwen/Qwen3-8B")
     assert row is not None
-    (found,) = requirements.requirements(row)
-    assert (found.level, found.about) == ("warning", "version")
+    (found,) = requirements.requirement_remarks(row)
+    assert (found.level, found.topic) == ("warning", "version")
     assert ">=4.51; 4.48.0 is installed" in found.message
     versions["transformers"] = "5.23.0"
-    assert list(requirements.requirements(row)) == []
+    assert list(requirements.requirement_remarks(row)) == []
 
 
 def test_an_upper_bound_matters_only_to_code_of_the_repository(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(requirements, "installed", {"transformers": "5.23.0"}.get)
+    monkeypatch.setattr(requirements, "installed_version", {"transformers": "5.23.0"}.get)
     native, remote = model("moonshotai/Moonlight-16B-A3B"), model("ZhipuAI/chatglm2-6b")
     assert native is not None
     assert remote is not None
-    levels = [next(iter(requirements.requirements(row))).level for row in (native, remote)]
+    levels = [next(iter(requirements.requirement_remarks(row))).level for row in (native, remote)]
     assert levels == ["note", "warning"]
 
 
 def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     here = {"transformers": "5.23.0", "qwen_vl_utils": "0.0.1"}
-    monkeypatch.setattr(requirements, "installed", here.get)
+    monkeypatch.setattr(requirements, "installed_version", here.get)
     row = model("Qwen/Qwen3-VL-8B-Instruct")
     assert row is not None
-    found = list(requirements.requirements(row))
+    found = list(requirements.requirement_remarks(row))
     assert [one.hint for one in found] == [
         "pip install 'qwen_vl_utils>=0.0.14'",
         "pip install 'decord'",

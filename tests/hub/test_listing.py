@@ -9,17 +9,17 @@ import pytest
 
 from swiftbox.errors import HubError
 from swiftbox.hub.listing import Listing, RemoteFile, duplicates, require_inside, select, unsafe
-from swiftbox.models.download_request import Wanted, wanted
+from swiftbox.models.download_request import DownloadRequest, parse_request
 from swiftbox.models.verified import MARKER
 
-ONE = Wanted("o/n")
+ONE = DownloadRequest("o/n")
 
 
 def files(*paths: str) -> list[RemoteFile]:
     return [RemoteFile(path, 1) for path in paths]
 
 
-def chosen(paths: list[str], one: Wanted = ONE) -> list[str]:
+def chosen(paths: list[str], one: DownloadRequest = ONE) -> list[str]:
     return [file.path for file in select(files(*paths), one)]
 
 
@@ -101,7 +101,7 @@ def test_a_hash_from_the_hub_names_no_file_outside_the_cache(
     from swiftbox.hub.from_huggingface import HuggingFace
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    client, one = HuggingFace("http://127.0.0.1:9"), wanted("o/n", hub="huggingface")
+    client, one = HuggingFace("http://127.0.0.1:9"), parse_request("o/n", hub="huggingface")
     folder = client.folder(one, Listing((file,), "main", "c0ffee"))
     root = client.root(one, folder)
     with pytest.raises(HubError, match="a link leads it out"):
@@ -151,7 +151,7 @@ def test_a_dataset_is_taken_whole() -> None:
 
 
 def test_an_id_with_a_colon_means_a_subfolder() -> None:
-    one = wanted("o/n:base")
+    one = parse_request("o/n:base")
     assert (one.id, one.subfolder, one.name) == ("o/n", "base", "o/n:base")
     assert chosen(["base/config.json", "audio/config.json", "README.md"], one) == [
         "base/config.json"
@@ -161,7 +161,7 @@ def test_an_id_with_a_colon_means_a_subfolder() -> None:
 @pytest.mark.parametrize("name", ["n", "o/n/x", "o/..", "../n", "o/n:../x", "o /n", "o/n:", "/n"])
 def test_what_is_no_id_is_said_to_be_none(name: str) -> None:
     if name == "o/n:":
-        assert wanted(name).subfolder is None
+        assert parse_request(name).subfolder is None
         return
     with pytest.raises(HubError, match="is no id of a hub"):
-        wanted(name)
+        parse_request(name)

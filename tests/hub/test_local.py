@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from swiftbox.errors import HubError
 from swiftbox.files import file_lock, named_lock
-from swiftbox.models.local import Local, here, remove
+from swiftbox.models.local import LocalArtifact, list_local, remove
 from swiftbox.models.verified import Marker, Origin
 from swiftbox.runs import folder as run_folder
 
@@ -50,7 +50,7 @@ def make_hf(root: Path, name: str = "models--o--n", commit: str = "c1") -> Path:
     return snapshot
 
 
-def only(found: list[Local]) -> Local:
+def only(found: list[LocalArtifact]) -> LocalArtifact:
     assert len(found) == 1
     return found[0]
 
@@ -67,8 +67,8 @@ def only(found: list[Local]) -> Local:
 )
 def test_every_layout_of_modelscopes_cache_is_known(place: str, folder: str, caches: Path) -> None:
     made = make(caches / "ms" / place / folder)
-    found = only(here())
-    assert (found.id, found.where, found.folder) == ("o/n1.5", "modelscope", made)
+    found = only(list_local())
+    assert (found.id, found.location, found.folder) == ("o/n1.5", "modelscope", made)
     assert found.complete
     assert found.size_bytes == sum(file.stat().st_size for file in made.iterdir())
 
@@ -78,8 +78,8 @@ def test_a_dataset_is_no_model_and_a_model_no_dataset(caches: Path) -> None:
     (caches / "ms/datasets/o--d/snapshots/master").mkdir(parents=True)
     (caches / "ms/datasets/o--d/snapshots/master/train.jsonl").write_text("{}")
     make_hf(caches / "hf/hub", "datasets--a--b")
-    assert [one.id for one in here()] == ["o/n"]
-    assert [(one.id, one.where, one.complete) for one in here("dataset")] == [
+    assert [one.id for one in list_local()] == ["o/n"]
+    assert [(one.id, one.location, one.complete) for one in list_local("dataset")] == [
         ("o/d", "modelscope", True),
         ("a/b", "huggingface", True),
     ]
@@ -88,7 +88,7 @@ def test_a_dataset_is_no_model_and_a_model_no_dataset(caches: Path) -> None:
 def test_what_the_sdk_keeps_for_itself_is_no_model(caches: Path) -> None:
     (caches / "ms/hub/ast_indexer/x").mkdir(parents=True)
     (caches / "ms/agent/staging").mkdir(parents=True)
-    assert here() == []
+    assert list_local() == []
 
 
 def test_the_bytes_behind_links_are_counted_once(caches: Path) -> None:
@@ -99,7 +99,7 @@ def test_the_bytes_behind_links_are_counted_once(caches: Path) -> None:
         (second / file.name).symlink_to(os.readlink(file))
     blobs = sum(file.stat().st_size for file in (caches / "hf/hub/models--o--n/blobs").iterdir())
     links = sum(file.lstat().st_size for file in (*first.iterdir(), *second.iterdir()))
-    assert only(here()).size_bytes == blobs + links
+    assert only(list_local()).size_bytes == blobs + links
 
 
 def test_the_snapshot_of_the_usual_branch_is_the_one_to_use(caches: Path) -> None:
@@ -107,7 +107,7 @@ def test_the_snapshot_of_the_usual_branch_is_the_one_to_use(caches: Path) -> Non
     (caches / "hf/hub/models--o--n/snapshots/zzz").mkdir()
     (caches / "hf/hub/models--o--n/refs").mkdir()
     (caches / "hf/hub/models--o--n/refs/main").write_text("aaa")
-    found = only(here())
+    found = only(list_local())
     assert found.folder.name == "aaa"
     assert found.complete
 
@@ -121,7 +121,7 @@ def test_the_other_cache_is_where_its_variables_say(
 ) -> None:
     monkeypatch.setenv(name, str(caches / "other"))
     make_hf(caches / where, "models--gpt2")
-    assert only(here()).id == "gpt2"
+    assert only(list_local()).id == "gpt2"
 
 
 def lose_a_shard(folder: Path) -> None:
@@ -156,30 +156,30 @@ def lose_a_recorded_file(folder: Path) -> None:
 )
 def test_a_model_that_lacks_something_is_incomplete(spoil: object, caches: Path) -> None:
     folder = make(caches / "ms/models/o--n/snapshots/master")
-    assert only(here()).complete
+    assert only(list_local()).complete
     spoil(folder)
-    assert not only(here()).complete
+    assert not only(list_local()).complete
 
 
 def test_a_blob_still_being_fetched_makes_the_repository_incomplete(caches: Path) -> None:
     make_hf(caches / "hf/hub")
     (caches / "hf/hub/models--o--n/blobs/abc.incomplete").write_bytes(b"x")
-    assert not only(here()).complete
+    assert not only(list_local()).complete
 
 
 def test_models_below_the_current_folder_are_named_as_a_config_names_them(caches: Path) -> None:
     make(caches / "desk/models/mine")
     make(caches / "desk/a/b/c/too/deep")
     make(caches / "desk/.hidden/model")
-    found = only(here())
-    assert (found.id, found.where) == ("./models/mine", "folder")
+    found = only(list_local())
+    assert (found.id, found.location) == ("./models/mine", "folder")
 
 
 def test_folders_that_are_given_are_looked_into_as_well_and_nothing_comes_twice(
     caches: Path,
 ) -> None:
     make(caches / "far/one")
-    assert [one.id for one in here(folders=[caches / "far", caches / "far/one"])] == [
+    assert [one.id for one in list_local(folders=[caches / "far", caches / "far/one"])] == [
         str(caches / "far/one")
     ]
 
@@ -189,12 +189,12 @@ def test_a_cache_below_the_current_folder_is_not_listed_twice(
 ) -> None:
     make(caches / "ms/models/o--n/snapshots/master")
     monkeypatch.chdir(caches / "ms")
-    assert only(here()).where == "modelscope"
+    assert only(list_local()).location == "modelscope"
 
 
 def test_folders_without_files_are_nothing_that_is_here(caches: Path) -> None:
     (caches / "ms/models/o--n/snapshots/master").mkdir(parents=True)
-    assert here() == []
+    assert list_local() == []
 
 
 def test_results_of_one_name_are_told_apart_by_their_folders(caches: Path) -> None:
@@ -203,7 +203,7 @@ def test_results_of_one_name_are_told_apart_by_their_folders(caches: Path) -> No
         made = run_folder.create(folder)
         run_folder.update_state(made, status="done")
         make(made / "model")
-    assert {one.id for one in here()} == {str(folder / "model") for folder in folders}
+    assert {one.id for one in list_local()} == {str(folder / "model") for folder in folders}
 
 
 def test_of_a_run_only_the_whole_model_that_it_made_is_listed(caches: Path) -> None:
@@ -214,8 +214,8 @@ def test_of_a_run_only_the_whole_model_that_it_made_is_listed(caches: Path) -> N
         (run / "model").mkdir()
     make(caches / "elsewhere/whole/model")
     (caches / "elsewhere/adapter/model/adapter_config.json").write_text("{}")
-    found = only(here())
-    assert (found.id, found.where) == ("whole", "folder")
+    found = only(list_local())
+    assert (found.id, found.location) == ("whole", "folder")
     assert found.folder == caches / "elsewhere/whole/model"
 
 
@@ -226,7 +226,7 @@ def test_links_in_circles_and_closed_folders_do_no_harm(caches: Path) -> None:
     closed = caches / "desk/closed"
     closed.mkdir(mode=0o000)
     try:
-        assert only(here()).complete
+        assert only(list_local()).complete
     finally:
         closed.chmod(0o700)
 
@@ -234,11 +234,11 @@ def test_links_in_circles_and_closed_folders_do_no_harm(caches: Path) -> None:
 def test_removing_frees_what_it_says_and_leaves_the_neighbours(caches: Path) -> None:
     make_hf(caches / "hf/hub")
     other = make_hf(caches / "hf/hub", "models--o--other")
-    first = next(one for one in here() if one.id == "o/n")
+    first = next(one for one in list_local() if one.id == "o/n")
     assert remove(first) == first.size_bytes
     assert not (caches / "hf/hub/models--o--n").exists()
     assert (other / "model.safetensors").read_bytes()
-    assert only(here()).id == "o/other"
+    assert only(list_local()).id == "o/other"
 
 
 def test_removing_never_follows_a_link_out_of_the_cache(caches: Path) -> None:
@@ -246,7 +246,7 @@ def test_removing_never_follows_a_link_out_of_the_cache(caches: Path) -> None:
     folder = make(caches / "ms/models/o--n/snapshots/master")
     (folder / "link").symlink_to(precious)
     (folder / "file").symlink_to(precious / "model.safetensors")
-    remove(only(here()))
+    remove(only(list_local()))
     assert not folder.exists()
     assert (precious / "model.safetensors").is_file()
 
@@ -257,10 +257,10 @@ def test_what_a_link_brings_into_a_cache_is_not_its_own_to_remove(link: str, cac
     (caches / link).parent.mkdir(parents=True, exist_ok=True)
     target = {"o--n": "models/o--n", "snapshots": "models/o--n/snapshots", "hub": "."}
     (caches / link).symlink_to(caches / "precious" / target[Path(link).name])
-    assert here() == []
+    assert list_local() == []
     claimed = caches / "ms/models/o--n/snapshots/master"
     with pytest.raises(HubError, match="is not in"):
-        remove(Local("o/n", "model", "modelscope", claimed, 0, complete=True))
+        remove(LocalArtifact("o/n", "model", "modelscope", claimed, 0, complete=True))
     assert (folder / "model.safetensors").is_file()
 
 
@@ -269,7 +269,7 @@ def test_only_what_the_cache_lists_can_be_removed(place: str, caches: Path) -> N
     make(caches / "precious")
     kept = make(caches / "ms/models/o--n/snapshots/master")
     with pytest.raises(HubError, match="is not in"):
-        remove(Local("o/n", "model", "modelscope", caches / place, 0, complete=True))
+        remove(LocalArtifact("o/n", "model", "modelscope", caches / place, 0, complete=True))
     assert (kept / "model.safetensors").is_file()
     assert (caches / "precious/model.safetensors").is_file()
 
@@ -277,7 +277,7 @@ def test_only_what_the_cache_lists_can_be_removed(place: str, caches: Path) -> N
 def test_a_folder_of_the_users_own_is_not_removed(caches: Path) -> None:
     make(caches / "desk/mine")
     with pytest.raises(HubError, match="in no cache"):
-        remove(only(here()))
+        remove(only(list_local()))
     assert (caches / "desk/mine/model.safetensors").is_file()
 
 
@@ -285,7 +285,7 @@ def test_a_file_with_a_second_name_elsewhere_is_not_counted_as_freed(caches: Pat
     folder = make(caches / "ms/models/o--n/snapshots/master")
     os.link(folder / "model.safetensors", caches / "second")
     config = (folder / "config.json").stat().st_size
-    assert remove(only(here())) == config
+    assert remove(only(list_local())) == config
 
 
 def test_what_is_being_downloaded_is_not_removed(caches: Path) -> None:
@@ -294,5 +294,5 @@ def test_what_is_being_downloaded_is_not_removed(caches: Path) -> None:
         file_lock(named_lock("modelscope-model-o/n")),
         pytest.raises(HubError, match="being downloaded"),
     ):
-        remove(only(here()))
+        remove(only(list_local()))
     assert (folder / "model.safetensors").is_file()

@@ -12,7 +12,7 @@ import pytest
 from box import box
 from hub_search import Search, search_server
 
-from swiftbox.hub.online import Found, search
+from swiftbox.hub.online import SearchHit, search
 
 
 @pytest.fixture
@@ -53,9 +53,11 @@ def test_modelscope_is_asked_and_its_rows_are_read(modelscope: Search) -> None:
         "page_number": ["1"],
         "page_size": ["7"],
     }
-    assert (said.hub, said.trouble) == ("modelscope", "")
-    first, second = said.found
-    assert first == Found("Qwen/Qwen3-8B", "modelscope", 1_234_567, "apache-2.0", None, ("chat",))
+    assert (said.hub, said.problem) == ("modelscope", "")
+    first, second = said.hits
+    assert first == SearchHit(
+        "Qwen/Qwen3-8B", "modelscope", 1_234_567, "apache-2.0", None, ("chat",)
+    )
     assert second.size_bytes == 16_400_000_000
 
 
@@ -66,11 +68,11 @@ def test_hugging_face_is_asked_where_modelscope_does_not_answer(
     said = search("qwen3")
     assert hub.asked[0][0] == "/api/models"
     assert said.hub == "huggingface"
-    assert said.found[0].license == "apache-2.0"
+    assert said.hits[0].license == "apache-2.0"
 
 
 def test_datasets_have_their_own_route(modelscope: Search) -> None:
-    assert search("alpaca", kind="datasets").found[0].license == "mit"
+    assert search("alpaca", kind="datasets").hits[0].license == "mit"
     assert modelscope.asked[0][0] == "/openapi/v1/datasets"
 
 
@@ -78,21 +80,21 @@ def test_datasets_have_their_own_route(modelscope: Search) -> None:
 def test_an_answer_that_is_none_is_told(body: bytes, modelscope: Search) -> None:
     modelscope.body = body
     said = search("qwen")
-    assert said.found == ()
-    assert "cannot be used" in said.trouble
+    assert said.hits == ()
+    assert "cannot be used" in said.problem
 
 
 def test_a_server_that_fails_is_told(modelscope: Search) -> None:
     modelscope.status = 503
-    assert "503" in search("qwen").trouble
+    assert "503" in search("qwen").problem
 
 
 def test_without_network_the_answer_is_offline_and_quick() -> None:
     began = time.monotonic()
     said = search("qwen")
     assert time.monotonic() - began < 5
-    assert said.found == ()
-    assert said.trouble.startswith("no network")
+    assert said.hits == ()
+    assert said.problem.startswith("no network")
 
 
 def test_a_hub_that_accepts_and_says_nothing_is_left_in_time(
@@ -103,7 +105,7 @@ def test_a_hub_that_accepts_and_says_nothing_is_left_in_time(
         began = time.monotonic()
         said = search("qwen")
     assert time.monotonic() - began < 5
-    assert "cannot be used" in said.trouble
+    assert "cannot be used" in said.problem
 
 
 @pytest.mark.usefixtures("modelscope")

@@ -11,7 +11,7 @@ from swiftbox.display.download import progress_line
 from swiftbox.display.live import View
 from swiftbox.hub.listing import RemoteFile
 from swiftbox.hub.progress import Meter
-from swiftbox.hub.transfer_errors import Trouble, by_status, patiently, scrubbed
+from swiftbox.hub.transfer_errors import TransferError, error_of_status, retry, without_tokens
 
 
 class Clock:
@@ -127,10 +127,10 @@ def test_pauses_grow_and_end() -> None:
     pauses: list[float] = []
 
     def fail() -> None:
-        raise Trouble("passing", "x")
+        raise TransferError("passing", "x")
 
-    with pytest.raises(Trouble, match="x"):
-        patiently(fail, done=lambda: 0, on_pause=lambda *_: None, sleep=pauses.append)
+    with pytest.raises(TransferError, match="x"):
+        retry(fail, done=lambda: 0, on_pause=lambda *_: None, sleep=pauses.append)
     assert pauses == [1.0, 2.0, 4.0]
 
 
@@ -141,10 +141,10 @@ def test_what_gets_on_is_not_given_up() -> None:
         done[0] += 1
         left[0] -= 1
         if left[0]:
-            raise Trouble("passing", "cut")
+            raise TransferError("passing", "cut")
         return "whole"
 
-    said = patiently(act, done=lambda: done[0], on_pause=lambda *_: None, sleep=lambda _: None)
+    said = retry(act, done=lambda: done[0], on_pause=lambda *_: None, sleep=lambda _: None)
     assert said == "whole"
 
 
@@ -154,25 +154,25 @@ def test_what_cannot_pass_is_not_tried_again() -> None:
 
         def act(status: int = status) -> None:
             tries.append(status)
-            raise by_status(status, "no")
+            raise error_of_status(status, "no")
 
-        with pytest.raises(Trouble):
-            patiently(act, done=lambda: 0, on_pause=lambda *_: None, sleep=lambda _: None)
+        with pytest.raises(TransferError):
+            retry(act, done=lambda: 0, on_pause=lambda *_: None, sleep=lambda _: None)
     assert tries == [401, 403, 404]
 
 
 def test_a_hub_that_asks_for_patience_gets_it() -> None:
     pauses: list[float] = []
-    answers = [by_status(429, "busy", 7.0), None]
+    answers = [error_of_status(429, "busy", 7.0), None]
 
     def act() -> None:
         if trouble := answers.pop(0):
             raise trouble
 
-    patiently(act, done=lambda: 0, on_pause=lambda *_: None, sleep=pauses.append)
+    retry(act, done=lambda: 0, on_pause=lambda *_: None, sleep=pauses.append)
     assert pauses == [7.0]
 
 
 def test_no_token_is_in_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert scrubbed("Bearer hf_secret refused") == "Bearer $HF_TOKEN refused"
+    assert without_tokens("Bearer hf_secret refused") == "Bearer $HF_TOKEN refused"

@@ -59,27 +59,27 @@ def test_a_disk_too_small_is_refused_with_both_numbers(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\n"
         "from swiftbox.errors import HubError\n"
-        "from swiftbox.hub import download, room\n"
-        "from swiftbox.models.download_request import wanted\n"
-        "room.free_bytes = lambda folder: 20_000_000\n"
+        "from swiftbox import files\nfrom swiftbox.hub import download\n"
+        "from swiftbox.models.download_request import parse_request\n"
+        "files.free_bytes = lambda folder: 20_000_000\n"
         "try:\n"
-        "    download.download(wanted('o/n'))\n"
+        "    download.download(parse_request('o/n'))\n"
         "except HubError as error:\n"
         "    print(error.message, error.hint)\n"
     )
     with hub(shards()) as found:
         done = Desk(tmp_path, found.address).python(code).fine()
-        assert "36.0 MB to fetch, 20.0 MB free" in done.out
+        assert "34.3 MiB to fetch, 19.1 MiB free" in done.out
         assert "MODELSCOPE_CACHE" in done.out
         assert bytes_sent(found) == 0
 
 
 def test_only_what_is_missing_has_to_fit(tmp_path: Path) -> None:
     code = (
-        "from swiftbox.hub import download, room\n"
-        "from swiftbox.models.download_request import wanted\n"
-        "room.free_bytes = lambda folder: 14_000_000\n"
-        "print(download.download(wanted('o/n')).fetched_bytes)\n"
+        "from swiftbox import files\nfrom swiftbox.hub import download\n"
+        "from swiftbox.models.download_request import parse_request\n"
+        "files.free_bytes = lambda folder: 14_000_000\n"
+        "print(download.download(parse_request('o/n')).fetched_bytes)\n"
     )
     with hub(shards()) as found:
         desk = Desk(tmp_path, found.address)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from swiftbox.models import verified
-from swiftbox.models.verified import MARKER, Origin, is_whole, read_marker, verify
+from swiftbox.models.verified import MARKER, Origin, is_complete, read_marker, verify
 
 ORIGIN = Origin("modelscope", "o/n", "model", "master", "abc")
 
@@ -27,8 +27,8 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     marked(tmp_path)
     found = read_marker(tmp_path)
     assert found.origin == ORIGIN
-    assert is_whole(found, "")
-    assert not is_whole(found, "|*.json|None")
+    assert is_complete(found, "")
+    assert not is_complete(found, "|*.json|None")
     assert found.knows("a", None)
     assert found.knows("a", hashlib.sha256(b"a" * 10).hexdigest())
     assert not found.knows("a", "0" * 64)
@@ -38,7 +38,7 @@ def test_a_touched_file_is_not_known_any_more(tmp_path: Path) -> None:
     marked(tmp_path)
     os.utime(tmp_path / "a", ns=(1, 1))
     assert not read_marker(tmp_path).knows("a", None)
-    assert not is_whole(read_marker(tmp_path), "")
+    assert not is_complete(read_marker(tmp_path), "")
 
 
 def test_verify_hashes_again_whatever_the_time_says(tmp_path: Path) -> None:
@@ -49,14 +49,14 @@ def test_verify_hashes_again_whatever_the_time_says(tmp_path: Path) -> None:
     os.utime(tmp_path / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
     (tmp_path / "b").unlink()
     found = verify(tmp_path)
-    assert (found.changed, found.missing, found.right) == (("a",), ("b",), ())
+    assert (found.changed, found.missing, found.unchanged) == (("a",), ("b",), ())
     assert not found.ok
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"files": 3}'])
 def test_a_torn_marker_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / MARKER).write_text(content)
-    assert not is_whole(read_marker(tmp_path), "")
+    assert not is_complete(read_marker(tmp_path), "")
     assert not verify(tmp_path).ok
 
 
@@ -64,4 +64,4 @@ def test_another_commit_begins_anew(tmp_path: Path) -> None:
     marked(tmp_path)
     marker = read_marker(tmp_path)
     marker.begin(verified.Origin("modelscope", "o/n", "model", "master", "def"))
-    assert not is_whole(read_marker(tmp_path), "")
+    assert not is_complete(read_marker(tmp_path), "")

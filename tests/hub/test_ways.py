@@ -46,11 +46,11 @@ def test_a_refused_token_is_not_carried_to_the_next_address(tmp_path: Path) -> N
 
 TWIN = (
     "from swiftbox.hub import download\n"
-    "from swiftbox.models.download_request import wanted\n"
+    "from swiftbox.models.download_request import parse_request\n"
     "say = lambda event, **fields: print(event, fields.get('message', ''))\n"
     "twin = lambda name, hub: {('o/n', 'modelscope'): 'other/n', ('o/n', 'huggingface'): 'm/n'}"
     ".get((name, hub))\n"
-    "found = download.download(wanted('o/n', hub=HUB), say, twin)\n"
+    "found = download.download(parse_request('o/n', hub=HUB), say, twin)\n"
     "print(found.folder)\n"
 )
 

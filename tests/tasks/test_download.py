@@ -8,15 +8,15 @@ import pytest
 from made_up import made_up
 
 from swiftbox.errors import ConfigError, HubError
-from swiftbox.hub.expected_size import expected, target_of
+from swiftbox.hub.expected_size import download_target, expected_size
 from swiftbox.launch.prepare import check_config
-from swiftbox.models.requirements import Finding
+from swiftbox.models.requirements import Remark
 from swiftbox.plan import plan
 from swiftbox.tasks.load import loads
 
 
-def remarks(content: str) -> list[Finding]:
-    found: list[Finding] = []
+def remarks(content: str) -> list[Remark]:
+    found: list[Remark] = []
     config = plan(loads("task: download\n" + content, source="a.yaml").config, made_up("cpu"))
     check_config(config.config, found.append)
     return found
@@ -31,7 +31,7 @@ def test_the_check_says_how_much_there_is_to_fetch(monkeypatch: pytest.MonkeyPat
 
 def test_a_disk_that_is_too_small_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 1_000_000_000)
-    said = expected(["Qwen/Qwen3-8B"], [], Path("/x"))
+    said = expected_size(["Qwen/Qwen3-8B"], [], Path("/x"))
     assert said.level == "warning"
     assert "too small: about 14.9 GiB to fetch, 953.7 MiB free" in said.message
 
@@ -42,9 +42,9 @@ def test_the_room_is_that_of_the_disk_that_is_fetched_into(
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.chdir(tmp_path)
-    assert target_of("modelscope", None) == tmp_path / "ms"
-    assert target_of("huggingface", None) == tmp_path / "hf"
-    assert target_of("modelscope", "weights") == tmp_path / "weights"
+    assert download_target("modelscope", None) == tmp_path / "ms"
+    assert download_target("huggingface", None) == tmp_path / "hf"
+    assert download_target("modelscope", "weights") == tmp_path / "weights"
 
 
 @pytest.mark.parametrize(

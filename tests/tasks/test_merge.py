@@ -155,16 +155,16 @@ def test_another_depth_is_refused(
 
 def test_a_base_of_another_name_is_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
     named = edited(adapter, tmp_path / "a", base_model_name_or_path="org/Base-7B")
-    base, found = merging.stored(tiny), [merging_look(named)]
-    merging.require_fit(base, found, "mirror/base-7b")
+    base, found = merging.read_base_weights(tiny), [merging_look(named)]
+    merging.require_matching_layers(base, found, "mirror/base-7b")
     with pytest.raises(ConfigError, match="trained on org/Base-7B, not on org/Base-7B-Chat"):
-        merging.require_fit(base, found, "org/Base-7B-Chat")
+        merging.require_matching_layers(base, found, "org/Base-7B-Chat")
 
 
 def merging_look(folder: Path) -> Any:
-    from swiftbox.models.adapters import look
+    from swiftbox.models.adapters import read_adapter
 
-    return look(folder)
+    return read_adapter(folder)
 
 
 def test_a_quantized_base_is_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_disk_too_small_is_refused_with_both_numbers(
     tiny: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merging, "free_bytes", lambda _: 1_000_000)
-    needed = merging.stored(tiny).bytes_as("stored") + merging.SPARE_BYTES
+    needed = merging.read_base_weights(tiny).bytes_as("stored") + merging.SPARE_BYTES
     with pytest.raises(MachineError, match=r"976\.6 KiB free") as caught:
         merging_of(adapter=adapter, model=tiny)
     assert f"{formatting.size(needed)} to write" in caught.value.message
@@ -198,15 +198,17 @@ def test_a_memory_too_small_for_float32_is_refused(
 def test_a_quantized_base_takes_memory_beside_the_one_in_float32(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = merging.stored(tiny).bytes_as("float32")
+    whole = merging.read_base_weights(tiny).bytes_as("float32")
     monkeypatch.setattr(host, "memory", lambda: (round(1.2 * whole), whole))
-    merging.require_resources(merging.stored(tiny), tmp_path, "stored")
+    merging.require_resources(merging.read_base_weights(tiny), tmp_path, "stored")
     with pytest.raises(MachineError, match="of memory, this machine has"):
-        merging.require_resources(merging.stored(tiny), tmp_path, "stored", quantized=True)
+        merging.require_resources(
+            merging.read_base_weights(tiny), tmp_path, "stored", quantized=True
+        )
 
 
 def test_half_the_bytes_are_needed_in_half_the_precision(tiny: Path) -> None:
-    base = merging.stored(tiny)
+    base = merging.read_base_weights(tiny)
     assert base.bytes_as("float32") == 2 * base.bytes_as("bfloat16")
     weights = (tiny / "model.safetensors").stat().st_size
     assert 0 < weights - base.bytes_as("stored") < 10_000

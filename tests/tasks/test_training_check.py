@@ -12,7 +12,7 @@ from tiny import write_chats
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import UserError
 from swiftbox.launch.prepare import check_config, with_absolute_paths
-from swiftbox.models.requirements import Finding
+from swiftbox.models.requirements import Remark
 from swiftbox.tasks.load import loads
 
 
@@ -120,7 +120,7 @@ def test_what_is_worth_saying_goes_to_who_listens(model: Path, tmp_path: Path) -
     (model / "config.json").write_text(
         '{"model_type": "qwen3", "auto_map": {"AutoModel": "modeling_own.Own"}}', "utf-8"
     )
-    heard: list[Finding] = []
+    heard: list[Remark] = []
     assert check_config(config(model, tmp_path), heard.append) is not None
     assert any("modeling_own.py" in one.message for one in heard)
     assert all(one.level != "error" for one in heard)
@@ -130,7 +130,7 @@ def test_code_of_its_own_is_refused_before_a_catalogued_model_is_fetched(tmp_pat
     keys = {"dataset": "AI-ModelScope/alpaca-v1.0"}
     error = refusal("ZhipuAI/chatglm3-6b", tmp_path, **keys)
     assert "Python code of its own" in error.message
-    heard: list[Finding] = []
+    heard: list[Remark] = []
     check_config(
         config("ZhipuAI/chatglm3-6b", tmp_path, trust_remote_code=True, **keys), heard.append
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from swiftbox.language import text
 from swiftbox.menu.options.option import ALL, Option, TableColumns, config_path, matches
 from swiftbox.models import local_adapters
-from swiftbox.models.local_adapters import Kept
+from swiftbox.models.local_adapters import LocalAdapter
 
 
 class AdapterOptions:
@@ -22,8 +22,8 @@ class AdapterOptions:
         return TableColumns(titles, (37, 24, 11))
 
     @cached_property
-    def _adapters(self) -> dict[str, Kept]:
-        return {config_path(adapter.folder): adapter for adapter in local_adapters.here()}
+    def _adapters(self) -> dict[str, LocalAdapter]:
+        return {config_path(adapter.folder): adapter for adapter in local_adapters.list_adapters()}
 
     @cached_property
     def local(self) -> list[Option]:
@@ -45,7 +45,7 @@ class AdapterOptions:
     def cells(self, option: Option) -> tuple[str, ...]:
         """Return a row's text in each column."""
         adapter = self._adapters[option.value]
-        trained = time.strftime("%m-%d %H:%M", time.localtime(adapter.made))
+        trained = time.strftime("%m-%d %H:%M", time.localtime(adapter.created))
         return (option.name, short_name(adapter.base), trained)
 
     def details(self, option: Option) -> list[str]:

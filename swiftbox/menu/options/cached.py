@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from swiftbox.menu.options.option import Option, shortest_path
 from swiftbox.models.download_request import HUBS
-from swiftbox.models.local import Local
+from swiftbox.models.local import LocalArtifact
 
 
-def config_value(local: Local) -> str:
+def config_value(local: LocalArtifact) -> str:
     """Return what a config names a local model or dataset by."""
-    if local.where == HUBS[0] and local.folder.parent.name == "snapshots":
+    if local.location == HUBS[0] and local.folder.parent.name == "snapshots":
         return local.id  # the id also resumes an unfinished download
-    if local.where == "folder" and local.id.startswith("./"):
+    if local.location == "folder" and local.id.startswith("./"):
         return local.id
     return shortest_path(local.folder)
 
@@ -24,5 +24,5 @@ def hub_ids(options: Iterable[Option]) -> list[Option]:
     return [
         replace(option, value=option.name)
         for option in options
-        if option.local and option.local.where in HUBS
+        if option.local and option.local.location in HUBS
     ]

@@ -51,7 +51,7 @@ class DatasetOptions:
         files = [Option(f"./{path.name}", f"./{path.name}") for path in self._files()]
         cached = [
             Option(config_value(dataset), dataset.id, dataset, catalogue.dataset(dataset.id))
-            for dataset in local.here("dataset")
+            for dataset in local.list_local("dataset")
         ]
         return hub_ids(cached) if self.for_download else [*files, *cached]
 

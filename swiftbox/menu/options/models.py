@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from swiftbox.fit.source import Found, find_shape, of_row
-from swiftbox.fit.table import NOTHING
+from swiftbox.fit.source import ModelProfile, profile_model, profile_of_row
+from swiftbox.fit.table import NOTHING_FITS
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.menu.options.cached import config_value, hub_ids
@@ -27,7 +27,7 @@ from swiftbox.menu.options.training_fit import training_that_fits
 from swiftbox.models import catalogue, local
 from swiftbox.models.catalogue import UNTRAINED, Model
 from swiftbox.models.description import in_english, kind_of, modalities, searchable, summary, term
-from swiftbox.models.requirements import requirements
+from swiftbox.models.requirements import requirement_remarks
 
 FITS, FAMILIES = "fits", "families"
 MODALITIES = ("text", "image", "video", "audio", "omni")
@@ -44,7 +44,7 @@ class ModelOptions:
     """Whether the model is to be trained, for which it may be too large."""
 
     def __post_init__(self) -> None:
-        self._richest_training: Callable[[Found | None], str | None] | None = None
+        self._richest_training: Callable[[ModelProfile | None], str | None] | None = None
         self._fits: dict[str, str | None] = {}
 
     @cached_property
@@ -67,7 +67,7 @@ class ModelOptions:
         """The models on this machine."""
         options = [
             Option(config_value(model), model.id, model, catalogue.model(model.id))
-            for model in local.here()
+            for model in local.list_local()
         ]
         return hub_ids(options) if self.for_download else options
 
@@ -90,7 +90,7 @@ class ModelOptions:
             return on_this_machine
         options = [*on_this_machine, *self._from_catalogue(query, view, family, on_this_machine)]
         if view == FITS:
-            return [option for option in options if self.fit(option) not in (None, NOTHING)]
+            return [option for option in options if self.fit(option) not in (None, NOTHING_FITS)]
         return options
 
     def _from_catalogue(
@@ -115,7 +115,7 @@ class ModelOptions:
         if option.value not in self._fits:
             untrained = isinstance(option.row, Model) and option.row.kind in UNTRAINED
             self._fits[option.value] = (
-                NOTHING if untrained else self._richest_training(_shape(option))
+                NOTHING_FITS if untrained else self._richest_training(_shape(option))
             )
         return self._fits[option.value]
 
@@ -140,7 +140,7 @@ class ModelOptions:
 
     def _fit_cell(self, option: Option) -> str:
         fit = self.fit(option) if self.for_training else None
-        return text("no", "否") if fit == NOTHING else fit or ""
+        return text("no", "否") if fit == NOTHING_FITS else fit or ""
 
     def details(self, option: Option) -> list[str]:
         """Return lines on a model: where it is, what it is, and what it needs."""
@@ -150,14 +150,14 @@ class ModelOptions:
         if option.local:
             lines.append(location(option.local))
         if isinstance(option.row, Model):
-            lines += [summary(option.row), *map(str, requirements(option.row))]
+            lines += [summary(option.row), *map(str, requirement_remarks(option.row))]
         return lines
 
 
-def _shape(option: Option) -> Found | None:
+def _shape(option: Option) -> ModelProfile | None:
     if option.local is not None and option.local.complete:
-        return find_shape(str(option.local.folder), ask=False)  # a list must not wait for it
-    return of_row(option.row) if isinstance(option.row, Model) else None
+        return profile_model(str(option.local.folder), ask=False)  # a list must not wait for it
+    return profile_of_row(option.row) if isinstance(option.row, Model) else None
 
 
 def _matches(option: Option, query: str, view: str, family: str) -> bool:

@@ -11,7 +11,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.formatting import size, width
 from swiftbox.language import text
 from swiftbox.models.catalogue import Dataset, Model
-from swiftbox.models.local import Local
+from swiftbox.models.local import LocalArtifact
 
 MachineSource = Callable[[], Machine | None]
 """Returns the machine; None until its probe has answered."""
@@ -30,7 +30,7 @@ class Option:
 
     value: str
     name: str
-    local: Local | None = None
+    local: LocalArtifact | None = None
     row: Model | Dataset | None = None
     """Its row in the catalogue."""
     family: str = ""
@@ -88,7 +88,7 @@ def full_name(option: Option, cells: int) -> list[str]:
     return [option.name] if option.local is None and width(option.name) > cells else []
 
 
-def location(local: Local) -> str:
+def location(local: LocalArtifact) -> str:
     """Return where a model or dataset is, its size, and whether it is complete."""
     amount = size(local.size_bytes)
     state = "" if local.complete else text(", incomplete", "，不完整")

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.source import Found
-from swiftbox.fit.table import fit_of
+from swiftbox.fit.source import ModelProfile
+from swiftbox.fit.table import richest_tuner
 
 USUAL_TRAINING = ("model=owner/name", "dataset=rows.jsonl", "report_to=none")
 """A training with the default settings; the names stand for any model and dataset."""
 
 
-def training_that_fits(machine: Machine) -> Callable[[Found | None], str | None]:
+def training_that_fits(machine: Machine) -> Callable[[ModelProfile | None], str | None]:
     """Return a function that names the richest tuner that fits for a model of a given shape."""
     from swiftbox.plan import plan
     from swiftbox.tasks.load import loads
@@ -22,4 +22,4 @@ def training_that_fits(machine: Machine) -> Callable[[Found | None], str | None]
     if len(machine.devices) > 1:
         overrides.append("distributed=fsdp")
     settled: Any = plan(loads("", source="models", overrides=overrides).config, machine).config
-    return fit_of(settled.model_copy(update={"gradient_checkpointing": "true"}), machine)
+    return richest_tuner(settled.model_copy(update={"gradient_checkpointing": "true"}), machine)

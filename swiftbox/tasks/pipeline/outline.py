@@ -12,36 +12,38 @@ from swiftbox.config.references import references_in
 from swiftbox.config.task import TaskConfig
 from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.forecast import Before, StepForecast, Whole, whole
-from swiftbox.fit.source import Found, find_shape
+from swiftbox.fit.forecast import PipelineForecast, RunInputs, StepForecast, pipeline_forecast
+from swiftbox.fit.source import ModelProfile, profile_model
 from swiftbox.tasks.pipeline.graph import task_of
 
 SUMMARY_KEYS = tuple("stage tuner_type method bits benchmarks model adapter dataset".split())
 """Keys that say what a step does, if its task has them."""
 
 
-def outline(config: PipelineConfig, machine: Machine, rows: Mapping[str, CheckedRows]) -> Whole:
+def outline(
+    config: PipelineConfig, machine: Machine, rows: Mapping[str, CheckedRows]
+) -> PipelineForecast:
     """Forecast every step of a resolved pipeline; a model keeps its shape from step to step."""
-    shapes: dict[str, Found | None] = {}
+    shapes: dict[str, ModelProfile | None] = {}
     steps = []
     for step in config.steps:
         model = _model_of(step.config, shapes)
-        before = Before(model, rows.get(step.name))
+        before = RunInputs(model, rows.get(step.name))
         forecast = task_of(step).forecast(step.config, machine, before)
-        result = forecast.makes if forecast is not None and forecast.makes is not None else model
+        result = forecast.output if forecast is not None and forecast.output is not None else model
         shapes[step.name] = replace(result, local=True) if result is not None else None
         steps.append(StepForecast(step.name, _summary(step.config), forecast))
-    return whole(steps, machine)
+    return pipeline_forecast(steps, machine)
 
 
-def _model_of(config: TaskConfig, shapes: Mapping[str, Found | None]) -> Found | None:
+def _model_of(config: TaskConfig, shapes: Mapping[str, ModelProfile | None]) -> ModelProfile | None:
     """Return the shape of the model that a step works on, if it is known."""
     values = config.model_dump()
     for key in ("model", "adapter", "adapters"):
         for reference in references_in(values.get(key)):
             return shapes.get(reference.step)
     models = [str(model) for model in as_list(values.get("model") or [])]
-    return find_shape(models[0]) if len(models) == 1 else None
+    return profile_model(models[0]) if len(models) == 1 else None
 
 
 def _summary(config: TaskConfig) -> str:

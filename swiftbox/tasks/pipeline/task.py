@@ -14,7 +14,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.language import text
 from swiftbox.models.inspection import loader_missing
-from swiftbox.models.requirements import Finding
+from swiftbox.models.requirements import Remark
 from swiftbox.quantization.verification import QUANT_METHODS
 from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark
@@ -76,7 +76,7 @@ def check(config: PipelineConfig, on_remark: OnRemark) -> Mapping[str, CheckedRo
     rows_by_step: dict[str, CheckedRows] = {}
 
     def check_step(step: PipelineStep) -> None:
-        def remark(finding: Finding) -> None:
+        def remark(finding: Remark) -> None:
             on_remark(replace(finding, message=f"{step.name}: {finding.message}"))
 
         require_loadable(config, step)

@@ -157,7 +157,7 @@ def test_an_outline_adds_up_disk_space_and_takes_the_largest_memory() -> None:
     train = {"name": "b", "task": "train", "model": "${f.model}", "dataset": "o/d"}
     merge = {**MERGE, "name": "c"}
     forecast = outline(resolved(fetch, train, merge, SERVE), made_up("cpu"), {})
-    takes = [step.takes for step in forecast.steps]
+    takes = [step.forecast for step in forecast.steps]
     assert all(takes)
     assert forecast.disk_bytes == sum(step.disk_bytes for step in takes if step)
     assert forecast.memory_bytes == max(step.memory_bytes or 0 for step in takes if step)
@@ -175,7 +175,7 @@ def test_an_outline_adds_up_disk_space_and_takes_the_largest_memory() -> None:
 def test_a_model_that_does_not_exist_yet_has_a_shape() -> None:
     prepared = prepare_loaded(read(STARTER, TRAIN, MERGE, SERVE))
     assert prepared.forecast is not None
-    assert all(step.takes for step in prepared.forecast.steps)
+    assert all(step.forecast for step in prepared.forecast.steps)
     assert prepared.outline[0].startswith("1/4 a: starter")
     assert "model ${a.model}" in prepared.outline[1]
 
