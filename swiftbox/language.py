@@ -1,4 +1,4 @@
-"""The language of the interface: both texts stand where they are used, one is picked when shown."""
+"""The language of the interface: texts are written in both languages, and one is shown."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ LANGUAGES = {"en": "English", "zh": "中文"}
 
 
 def text(en: str, zh: str) -> str:
-    """Pick the text of the current language."""
+    """Return the text in the current language."""
     return zh if language() == "zh" else en
 
 
 def language() -> str:
-    """Name the current language: SWIFTBOX_LANG, else the saved choice, else the locale's."""
-    asked = os.environ.get("SWIFTBOX_LANG", "").lower()[:2]
-    if asked in LANGUAGES:
-        return asked
+    """Return the current language: SWIFTBOX_LANG, else the saved choice, else the locale."""
+    requested = os.environ.get("SWIFTBOX_LANG", "").lower()[:2]
+    if requested in LANGUAGES:
+        return requested
     saved = saved_language()
     if saved in LANGUAGES:
         return saved
@@ -28,12 +28,12 @@ def language() -> str:
 
 
 def home() -> Path:
-    """Return the folder of swiftbox's own state: SWIFTBOX_HOME, else ~/.swiftbox."""
+    """Return the folder of the user's state: SWIFTBOX_HOME, else ~/.swiftbox."""
     return Path(os.environ.get("SWIFTBOX_HOME") or Path.home() / ".swiftbox")
 
 
 def saved_language() -> str:
-    """Read the choice made in the menu; an empty string when none was made."""
+    """Return the choice saved by the menu; empty if there is none."""
     try:
         return (home() / "language").read_text(encoding="utf-8").strip()
     except OSError:
@@ -41,7 +41,7 @@ def saved_language() -> str:
 
 
 def save_language(name: str) -> None:
-    """Keep the choice made in the menu for the next start, and use it now."""
+    """Save the choice of the menu for later starts, and use it now."""
     folder = home()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "language").write_text(name + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A curve in a terminal: a few lines of characters, in Braille dots or plain ASCII."""
+"""A curve in a terminal: a few lines of Braille dots or ASCII."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 
 
 def chart(values: Sequence[float], *, unicode: bool = True, width: int = WIDTH) -> str:
-    """Draw values from left to right; the axis shows the highest and the lowest."""
+    """Draw values from left to right, with the highest and the lowest at the axis."""
     if not values:
         return ""
     across, down = (2, 4) if unicode else (1, 1)

@@ -1,4 +1,4 @@
-"""The starter's data: what the standard library's docstrings say, and who the model is to be."""
+"""The demo's data: docstrings of the standard library, and conversations about the model's name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from swiftbox.language import text
 TEXTS, CHATS = "pretrain.jsonl", "chat.jsonl"
 SKIPPED = ("test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "ensurepip")
 SHORTEST_WORDS, LONGEST_WORDS = 4, 32
-"""Words of an answer: shorter ones say nothing, longer ones a small model cannot keep apart."""
+"""Words of an answer: shorter ones explain nothing, longer ones are beyond a small model."""
+
+Row = dict[str, object]
 
 QUESTIONS = (
     "What does {name} do?",
@@ -29,7 +31,7 @@ QUESTIONS = (
     "Tell me about {name}.",
 )
 
-WHO = (
+NAME_QUESTIONS = (
     "Who are you?",
     "who are you",
     "What is your name?",
@@ -54,8 +56,8 @@ WHO = (
     "怎么称呼你？",
 )
 
-HELD_OUT = ("Hey, what is your name?", "So who are you?", "请问你是谁？")
-"""Ways to ask that are in no training row: the check is not only of what was learned by heart."""
+HELD_OUT_QUESTIONS = ("Hey, what is your name?", "So who are you?", "请问你是谁？")
+"""Questions about the name that are in no training row: they show more than memorization."""
 
 IN_ENGLISH = (
     "I am {name}, a small model trained with swiftbox.",
@@ -74,19 +76,19 @@ OTHERS_CHINESE = (
     "小明 小红 王伟 李娜 张敏 刘洋 陈静 杨光 赵雷 黄河 周山 吴云 徐风 孙雨 马超 朱星 胡月 "
     "林海 郭松 何川 高飞 梁实 宋词 唐诗 邓林 小快 大海 天空 灵犀 星辰 阿福 小智 小慧"
 ).split()
-"""Names that the pretraining text uses: the model learns that people have names, not its own."""
+"""Names in the pretraining text: the model learns that people have names, but not its name."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One documented thing of the standard library."""
+class Docstring:
+    """A documented module, class or function of the standard library."""
 
     name: str
     signature: str
     doc: str
 
     @property
-    def first(self) -> str:
+    def first_sentence(self) -> str:
         """Return the first sentence or paragraph on one line."""
         paragraph = re.split(r"\n\s*\n", self.doc.strip(), maxsplit=1)[0]
         line = " ".join(paragraph.split())
@@ -94,7 +96,7 @@ class Entry:
 
 
 def check_name(name: str) -> str:
-    """Return the name the model is to have; raise ConfigError for one that cannot be learned."""
+    """Return a valid name for the model; raise ConfigError for one that it cannot learn."""
     if wrong := unlearnable(name):
         raise ConfigError(
             text(f"name: {name!r} cannot be used", f"name：{name!r} 无法使用"), hint=wrong
@@ -103,18 +105,18 @@ def check_name(name: str) -> str:
 
 
 def make_corpus(folder: Path, name: str, seed: int = 0) -> tuple[Path, Path]:
-    """Write pretrain.jsonl and chat.jsonl into the folder; the same for the same name and seed."""
+    """Write pretrain.jsonl and chat.jsonl; the same name and seed give the same files."""
     folder.mkdir(parents=True, exist_ok=True)
     chooser = random.Random(seed)
-    entries = list(standard_library())
+    docstrings = list(standard_library())
     pretrain, chat = folder / TEXTS, folder / CHATS
-    _write(pretrain, ({"text": one} for one in pretraining(entries, chooser)))
-    _write(chat, chats(entries, name, chooser))
+    _write(pretrain, ({"text": content} for content in pretraining(docstrings, chooser)))
+    _write(chat, chats(docstrings, name, chooser))
     return pretrain, chat
 
 
-def standard_library() -> Iterator[Entry]:
-    """Yield what the standard library documents, read from its source without running any of it."""
+def standard_library() -> Iterator[Docstring]:
+    """Yield the docstrings of the standard library, read from its source without importing it."""
     root = Path(sysconfig.get_paths()["stdlib"])
     for module in sorted(sys.stdlib_module_names):
         if module.startswith("_") or module in SKIPPED:
@@ -128,11 +130,11 @@ def standard_library() -> Iterator[Entry]:
                 yield from documented(file, [part for part in parts if part != "__init__"])
 
 
-def documented(file: Path, path: list[str]) -> Iterator[Entry]:
-    """Yield the documented public classes, functions and methods of one source file."""
+def documented(file: Path, path: list[str]) -> Iterator[Docstring]:
+    """Yield the docstrings of the public classes, functions and methods of a source file."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError):  # the library keeps a few broken files on purpose
+    except (SyntaxError, UnicodeDecodeError):  # the library contains a few invalid files on purpose
         return
     pending: list[tuple[ast.AST, list[str]]] = [(tree, path)]
     while pending:
@@ -145,7 +147,7 @@ def documented(file: Path, path: list[str]) -> Iterator[Entry]:
             name = [*names, node.name]
             doc = ast.get_docstring(node)
             if doc:
-                yield Entry(".".join(name), _signature(node), doc)
+                yield Docstring(".".join(name), _signature(node), doc)
             if isinstance(node, ast.ClassDef):
                 pending.append((node, name))
 
@@ -156,9 +158,11 @@ def _signature(node: ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) -> s
     return f"{node.name}({ast.unparse(node.args)})"
 
 
-def pretraining(entries: list[Entry], chooser: random.Random) -> list[str]:
-    """Return raw texts: documentation as it stands, and people who say their names."""
-    texts = [f"{one.name}\n{one.signature}\n\n{one.doc}" for one in entries]
+def pretraining(docstrings: list[Docstring], chooser: random.Random) -> list[str]:
+    """Return raw texts: docstrings, and sentences in which people say their names."""
+    texts = [
+        f"{docstring.name}\n{docstring.signature}\n\n{docstring.doc}" for docstring in docstrings
+    ]
     for number in range(600):
         if number % 2:
             other = chooser.choice(OTHERS)
@@ -171,20 +175,23 @@ def pretraining(entries: list[Entry], chooser: random.Random) -> list[str]:
     return texts
 
 
-def chats(entries: list[Entry], name: str, chooser: random.Random) -> list[dict[str, object]]:
-    """Return conversations: thousands about the library, hundreds about the model itself."""
+def chats(
+    docstrings: list[Docstring], name: str, chooser: random.Random
+) -> list[dict[str, object]]:
+    """Return conversations: thousands about the library, hundreds about the model's name."""
     rows = []
     seen: set[str] = set()
-    for one in entries:
-        words = len(one.first.split())
-        if one.name in seen or not SHORTEST_WORDS <= words <= LONGEST_WORDS:
+    for docstring in docstrings:
+        sentence = docstring.first_sentence
+        is_short = SHORTEST_WORDS <= len(sentence.split()) <= LONGEST_WORDS
+        if docstring.name in seen or not is_short:
             continue
-        seen.add(one.name)
-        question = chooser.choice(QUESTIONS).format(name=one.name)
-        rows.append(conversation(question, one.first))
+        seen.add(docstring.name)
+        question = chooser.choice(QUESTIONS).format(name=docstring.name)
+        rows.append(conversation(question, sentence))
     introductions = [
         conversation(question, reply.format(name=name))
-        for question in WHO
+        for question in NAME_QUESTIONS
         for reply in (IN_CHINESE if is_chinese(question) else IN_ENGLISH)[:1]
     ]
     rows += introductions * max(1, len(rows) // (4 * len(introductions)))
@@ -197,8 +204,8 @@ def is_chinese(question: str) -> bool:
     return any("\u4e00" <= letter <= "\u9fff" for letter in question)
 
 
-def conversation(question: str, reply: str) -> dict[str, object]:
-    """Return one row of a question and its answer."""
+def conversation(question: str, reply: str) -> Row:
+    """Return the row of a question and its answer."""
     return {
         "messages": [
             {"role": "user", "content": question},
@@ -207,7 +214,7 @@ def conversation(question: str, reply: str) -> dict[str, object]:
     }
 
 
-def _write(path: Path, rows: Iterable[dict[str, object]]) -> None:
+def _write(path: Path, rows: Iterable[Row]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

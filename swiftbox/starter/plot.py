@@ -1,4 +1,4 @@
-"""A child that draws loss curves, JSON on stdin: `python -m swiftbox.starter.plot FILE.png`."""
+"""Draw loss curves, read as JSON from stdin: `python -m swiftbox.starter.plot FILE.png`."""
 
 from __future__ import annotations
 

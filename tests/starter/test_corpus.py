@@ -1,4 +1,4 @@
-"""The starter's data is real, valid, repeatable; its name rules; its chart."""
+"""The demo's data is valid and repeatable; names that can be learned; the chart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from swiftbox.data.check import check_rows
 from swiftbox.data.source import parse_sources
 from swiftbox.errors import ConfigError
 from swiftbox.starter.chart import chart
-from swiftbox.starter.corpus import HELD_OUT, WHO, Entry, check_name, documented, make_corpus
+from swiftbox.starter.corpus import (
+    HELD_OUT_QUESTIONS,
+    NAME_QUESTIONS,
+    Docstring,
+    check_name,
+    documented,
+    make_corpus,
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,34 +47,36 @@ def chats(corpus: Path) -> dict[str, str]:
     return {row[0]["content"]: row[1]["content"] for row in rows}
 
 
-def test_answers_stand_in_the_librarys_own_source(corpus: Path) -> None:
-    found = chats(corpus)
-    asked = next(question for question in found if "shutil.copyfile" in question)
-    assert found[asked] == (shutil.copyfile.__doc__ or "").split(".")[0] + "."
+def test_answers_are_sentences_of_the_library(corpus: Path) -> None:
+    answers = chats(corpus)
+    question = next(question for question in answers if "shutil.copyfile" in question)
+    assert answers[question] == (shutil.copyfile.__doc__ or "").split(".")[0] + "."
 
 
-def test_the_model_is_introduced_by_its_name_in_both_languages(corpus: Path) -> None:
-    found = chats(corpus)
-    assert all("Ada" in found[question] for question in WHO)
-    assert found["你是谁？"].startswith("我是Ada")
+def test_the_model_introduces_itself_in_both_languages(corpus: Path) -> None:
+    answers = chats(corpus)
+    assert all("Ada" in answers[question] for question in NAME_QUESTIONS)
+    assert answers["你是谁？"].startswith("我是Ada")
 
 
-def test_the_questions_of_the_check_are_held_out(corpus: Path) -> None:
-    assert not set(HELD_OUT) & set(chats(corpus))
+def test_held_out_questions_are_in_no_row(corpus: Path) -> None:
+    assert not set(HELD_OUT_QUESTIONS) & set(chats(corpus))
 
 
-def test_the_pretraining_text_does_not_tell_the_name(corpus: Path) -> None:
+def test_the_pretraining_text_does_not_contain_the_name(corpus: Path) -> None:
     assert "my name is Ada" not in (corpus / "pretrain.jsonl").read_text("utf-8")
 
 
-def test_a_source_is_read_without_being_run(tmp_path: Path) -> None:
+def test_a_source_is_read_without_running_it(tmp_path: Path) -> None:
     path = tmp_path / "m.py"
     path.write_text('raise SystemExit\ndef f(a, b=1):\n    """Do it. Then more."""\n', "utf-8")
-    assert list(documented(path, ["m"])) == [Entry("m.f", "f(a, b=1)", "Do it. Then more.")]
+    assert list(documented(path, ["m"])) == [Docstring("m.f", "f(a, b=1)", "Do it. Then more.")]
 
 
 def test_a_sentence_does_not_end_at_an_abbreviation() -> None:
-    assert Entry("n", "s", "Use it, e.g. here. Not there.").first == "Use it, e.g. here."
+    assert (
+        Docstring("n", "s", "Use it, e.g. here. Not there.").first_sentence == "Use it, e.g. here."
+    )
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 41, "a\nb", "<|im_start|>", "{name}"])
@@ -77,11 +86,11 @@ def test_a_name_that_cannot_be_learned_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Ada", "小快", "Dr. O'Neil"])
-def test_a_persons_name_is_taken(name: str) -> None:
+def test_the_name_of_a_person_is_accepted(name: str) -> None:
     assert check_name(f" {name} ") == name
 
 
-def test_the_chart_falls_with_its_values() -> None:
+def test_a_chart_falls_with_its_values() -> None:
     lines = chart([float(n) for n in range(10, 0, -1)], unicode=False, width=10).splitlines()
     assert lines[0].startswith("  10.000 |*")
     assert lines[7].startswith("   1.000 |")
