@@ -87,10 +87,10 @@ def write_new(target: Path, content: str, *, force: bool) -> None:
 
 def import_file(options: argparse.Namespace) -> int:
     """Convert a config of another tool, and account for each of its keys."""
+    from swiftbox.converters.conversion import import_config
     from swiftbox.converters.report import as_json, lines_of, yaml_of
-    from swiftbox.converters.translating import import_config
 
-    imported = import_config(Path(options.file), options.overrides, asked=options.tool)
+    imported = import_config(Path(options.file), options.overrides, tool=options.tool)
     content = yaml_of(imported, options.output or "FILE")
     if not options.json:
         for line in lines_of(imported):

@@ -6,161 +6,171 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swiftbox.converters.axolotl_datasets import datasets, pretraining, raw_text
-from swiftbox.converters.row import (
-    Added,
-    Finding,
-    Given,
+from swiftbox.converters.rows import (
+    AddedDefault,
+    ForeignConfig,
+    ForeignTool,
+    KeyOutcome,
     Rows,
-    Tool,
-    idle,
-    idle_rows,
-    left,
-    left_rows,
-    names,
+    adopted,
+    no_effect,
+    no_effect_rows,
     refused_rows,
-    taken,
-    to,
+    renamed,
+    split_names,
+    unsupported,
+    unsupported_rows,
 )
-from swiftbox.converters.trainer import TRAINER
-from swiftbox.converters.words import MULTIMODAL, MULTIMODAL_HINT, no_stage, no_tuner, template
+from swiftbox.converters.shared_values import (
+    MULTIMODAL,
+    MULTIMODAL_HINT,
+    no_stage,
+    no_tuner,
+    template,
+)
+from swiftbox.converters.trainer_keys import TRAINER
 from swiftbox.language import text
 
 STAGES = ("dpo", "orpo", "simpo", "kto", "grpo")
 
 
-def stage(value: Any, _given: Given) -> list[Finding]:
+def stage(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate `rl:`; IPO is a loss of DPO."""
     if value == "ipo":
-        return taken(stage="dpo", loss_type="ipo")
-    return taken(stage=value) if value in STAGES else no_stage(value)
+        return adopted(stage="dpo", loss_type="ipo")
+    return adopted(stage=value) if value in STAGES else no_stage(value)
 
 
-def adapter(value: Any, given: Given) -> list[Finding]:
+def adapter(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate what is trained; a quantized base makes LoRA QLoRA."""
-    if value == "lora" and (given.has("load_in_8bit") or given.has("load_in_4bit")):
-        return taken(tuner_type="qlora")
-    return taken(tuner_type=value) if value in ("lora", "qlora") else no_tuner(value)
+    if value == "lora" and (foreign.has("load_in_8bit") or foreign.has("load_in_4bit")):
+        return adopted(tuner_type="qlora")
+    return adopted(tuner_type=value) if value in ("lora", "qlora") else no_tuner(value)
 
 
 def quantized(bits: int) -> Any:
     """Make the row of `load_in_4bit` or `load_in_8bit`."""
 
-    def how(value: Any, _given: Given) -> list[Finding]:
+    def translate(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
         if value:
-            return taken(quant_bits=bits)
-        return [idle(text("off there, and off here", "原本关闭，此处亦无"))]
+            return adopted(quant_bits=bits)
+        return [no_effect(text("off, as it is here", "原本关闭，此处亦无"))]
 
-    return how
+    return translate
 
 
-def all_linear(value: Any, _given: Given) -> list[Finding]:
+def all_linear(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the switch that gives every linear layer an adapter."""
     if value:
-        return taken(target_modules="all-linear")
-    return [idle(text("lora_target_modules says it", "以 lora_target_modules 为准"))]
+        return adopted(target_modules="all-linear")
+    return [no_effect(text("set by lora_target_modules", "以 lora_target_modules 为准"))]
 
 
-def target_modules(value: Any, given: Given) -> list[Finding]:
+def target_modules(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the layers that get an adapter, unless all of them do."""
-    if given.has("lora_target_linear"):
-        return [idle(text("lora_target_linear covers them", "lora_target_linear 已包含"))]
-    return taken(target_modules=value if isinstance(value, str) else names(value))
+    if foreign.has("lora_target_linear"):
+        return [no_effect(text("lora_target_linear covers them", "lora_target_linear 已包含"))]
+    return adopted(target_modules=value if isinstance(value, str) else split_names(value))
 
 
 def kernel(ours: str, en: str = "", zh: str = "") -> Any:
     """Make the row of a switch that chooses an attention kernel."""
 
-    def how(value: Any, _given: Given) -> list[Finding]:
+    def translate(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
         if not value:
-            return [idle(text("off there; auto here", "原本关闭；此处为 auto"))]
-        return taken(text(en, zh), attn_implementation=ours)
+            return [no_effect(text("off; auto here", "原本关闭；此处为 auto"))]
+        return adopted(text(en, zh), attn_implementation=ours)
 
-    return how
+    return translate
 
 
-def inline_template(value: Any, given: Given) -> list[Finding]:
-    """Translate a template of one's own: a file is taken, text has to become one."""
-    file = given.folder / str(value)
+def inline_template(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate a template of one's own: a file is adopted, text has to become one."""
+    file = foreign.folder / str(value)
     if "\n" not in str(value) and "{" not in str(value) and file.is_file():
-        return taken(template=str(file))
+        return adopted(template=str(file))
     return [
-        left(
+        unsupported(
             text(
-                "a template is a file here: write it to x.jinja and set template: x.jinja",
+                "a template has to be a file: write it to x.jinja and set template: x.jinja",
                 "此处模板为文件：请写入 x.jinja 并设 template: x.jinja",
             )
         )
     ]
 
 
-def chat_template(value: Any, given: Given) -> list[Finding]:
+def chat_template(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the name of a template; `jinja` points to the key beside it."""
     if value == "jinja":
-        return [idle(text("chat_template_jinja says it", "以 chat_template_jinja 为准"))]
-    return template(value, given)
+        return [no_effect(text("set by chat_template_jinja", "以 chat_template_jinja 为准"))]
+    return template(value, foreign)
 
 
-def special_tokens(value: Any, _given: Given) -> list[Finding]:
+def special_tokens(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Say which special tokens matter: padding is never learned and never attended to."""
-    found: list[Finding] = []
+    outcomes: list[KeyOutcome] = []
     for name in value if isinstance(value, Mapping) else ():
         if name == "pad_token":
-            why = text("padding never reaches the loss here", "填充不会进入损失")
-            found.append(idle(why, f".{name}"))
+            why = text("padding never contributes to the loss", "填充不会进入损失")
+            outcomes.append(no_effect(why, f".{name}"))
         else:
-            why = text("the tokenizer of the model is used as it is", "按模型自带的分词器使用")
-            found.append(left(why, f".{name}"))
-    return found
+            why = text("the model's tokenizer is used unchanged", "按模型自带的分词器使用")
+            outcomes.append(unsupported(why, f".{name}"))
+    return outcomes
 
 
-def trl(value: Any, _given: Given) -> list[Finding]:
+def trl(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the nested options of online reinforcement learning."""
     ours = ("beta", "max_completion_length", "reward_funcs", "reward_weights", "num_generations")
     further = ("temperature", "top_p", "epsilon", "loss_type")
-    found: list[Finding] = []
-    for name, one in (value if isinstance(value, Mapping) else {}).items():
-        if name in ours + further and one is not None:
-            found.append(Finding("taken", {name: one}, within=f".{name}"))
-        elif one not in (None, False, ""):
-            found.append(left(text("no counterpart here", "此处没有对应设置"), f".{name}"))
-    return found
+    outcomes: list[KeyOutcome] = []
+    for name, option in (value if isinstance(value, Mapping) else {}).items():
+        if name in ours + further and option is not None:
+            outcomes.append(KeyOutcome("adopted", {name: option}, within=f".{name}"))
+        elif option not in (None, False, ""):
+            outcomes.append(
+                unsupported(text("no counterpart in swiftbox", "此处没有对应设置"), f".{name}")
+            )
+    return outcomes
 
 
-def total_batch(value: Any, given: Given) -> list[Finding]:
+def total_batch(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the rows per update, from which the accumulation follows."""
-    rows = given.values.get("micro_batch_size")
-    if given.has("gradient_accumulation_steps") or not isinstance(rows, int) or rows < 1:
+    rows = foreign.values.get("micro_batch_size")
+    if foreign.has("gradient_accumulation_steps") or not isinstance(rows, int) or rows < 1:
         return [
-            idle(text("gradient_accumulation_steps says it", "以 gradient_accumulation_steps 为准"))
+            no_effect(
+                text("set by gradient_accumulation_steps", "以 gradient_accumulation_steps 为准")
+            )
         ]
-    return taken(gradient_accumulation_steps=max(1, int(value) // rows))
+    return adopted(gradient_accumulation_steps=max(1, int(value) // rows))
 
 
-def wandb(_value: Any, _given: Given) -> list[Finding]:
+def wandb(_value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the project of a reporter to the reporter."""
     why = text("the project comes from WANDB_PROJECT", "项目名取自 WANDB_PROJECT")
-    return taken(why, report_to="wandb")
+    return adopted(why, report_to="wandb")
 
 
-def orpo_alpha(value: Any, _given: Given) -> list[Finding]:
+def orpo_alpha(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the weight of the odds ratio, which is ORPO's beta."""
-    return taken(beta=value)
+    return adopted(beta=value)
 
 
-def longest(value: Any, _given: Given) -> list[Finding]:
+def longest(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate what happens to rows that are too long."""
-    words = {"drop": "drop", "truncate": "right", "raise": "error"}
-    return taken(truncation=words.get(value, value))
+    truncations = {"drop": "drop", "truncate": "right", "raise": "error"}
+    return adopted(truncation=truncations.get(value, value))
 
 
-def reward_model(value: Any, _given: Given) -> list[Finding]:
+def reward_model(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the switch that trains a reward model."""
-    return taken(stage="reward") if value else [idle(text("off there", "原本关闭"))]
+    return adopted(stage="reward") if value else [no_effect(text("off", "原本关闭"))]
 
 
-def defaults(ours: Mapping[str, Any], given: Given) -> Sequence[Added]:
+def defaults(ours: Mapping[str, Any], foreign: ForeignConfig) -> Sequence[AddedDefault]:
     """Name axolotl's defaults that differ from ours."""
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "hub": "huggingface",
         "tuner_type": "full",
         "max_length": 512,
@@ -168,19 +178,19 @@ def defaults(ours: Mapping[str, Any], given: Given) -> Sequence[Added]:
         "gradient_accumulation_steps": 1,
         "warmup_steps": 0.03,
     }
-    if "stage" not in ours and raw_text(given):
-        found["stage"] = "pt"
+    if "stage" not in ours and raw_text(foreign):
+        values["stage"] = "pt"
     if ours.get("stage") in ("dpo", "kto", "orpo", "simpo"):
-        found["beta"] = 0.1
+        values["beta"] = 0.1
     if ours.get("stage") == "simpo":
-        found |= {"simpo_gamma": 0.5, "cpo_alpha": 1.0}
+        values |= {"simpo_gamma": 0.5, "cpo_alpha": 1.0}
     why = text("axolotl's default", "axolotl 的默认值")
     because = {"stage": text("all data is raw text", "数据均为纯文本")}
-    return [Added(key, value, because.get(key, why)) for key, value in found.items()]
+    return [AddedDefault(key, value, because.get(key, why)) for key, value in values.items()]
 
 
 FLASH = (
-    "auto takes flash attention wherever it is installed; the result is the same",
+    "auto uses flash attention where it is installed; the result is the same",
     "auto 在已安装时使用 flash attention；结果相同",
 )
 
@@ -193,38 +203,38 @@ ROWS: Rows = {
     "load_in_4bit": quantized(4),
     "lora_target_linear": all_linear,
     "lora_target_modules": target_modules,
-    "lora_target_parameters": to("target_parameters"),
-    "lora_modules_to_save": to("modules_to_save"),
-    "peft_use_dora": to("use_dora"),
-    "peft_use_rslora": to("use_rslora"),
-    "peft_init_lora_weights": to("init_lora_weights"),
-    "loraplus_lr_ratio": to("lora_plus_lr_ratio"),
-    "unfrozen_parameters": to("trainable_parameters"),
+    "lora_target_parameters": renamed("target_parameters"),
+    "lora_modules_to_save": renamed("modules_to_save"),
+    "peft_use_dora": renamed("use_dora"),
+    "peft_use_rslora": renamed("use_rslora"),
+    "peft_init_lora_weights": renamed("init_lora_weights"),
+    "loraplus_lr_ratio": renamed("lora_plus_lr_ratio"),
+    "unfrozen_parameters": renamed("trainable_parameters"),
     "datasets": datasets,
     "pretraining_dataset": pretraining,
-    "revision_of_model": to("revision"),
+    "revision_of_model": renamed("revision"),
     "chat_template": chat_template,
     "chat_template_jinja": inline_template,
     "special_tokens": special_tokens,
     "trl": trl,
-    "rl_beta": to("beta"),
-    "dpo_beta": to("beta"),
+    "rl_beta": renamed("beta"),
+    "dpo_beta": renamed("beta"),
     "orpo_alpha": orpo_alpha,
-    "rpo_alpha": to("rpo_alpha"),
-    "simpo_gamma": to("simpo_gamma"),
-    "cpo_alpha": to("cpo_alpha"),
-    "dpo_label_smoothing": to("label_smoothing"),
-    "dpo_loss_type": to("loss_type"),
-    "dpo_loss_weights": to("loss_weights"),
-    "kto_desirable_weight": to("desirable_weight"),
-    "kto_undesirable_weight": to("undesirable_weight"),
-    "center_rewards_coefficient": to("center_rewards_coefficient"),
-    "precompute_ref_log_probs": to("precompute_ref_log_probs"),
+    "rpo_alpha": renamed("rpo_alpha"),
+    "simpo_gamma": renamed("simpo_gamma"),
+    "cpo_alpha": renamed("cpo_alpha"),
+    "dpo_label_smoothing": renamed("label_smoothing"),
+    "dpo_loss_type": renamed("loss_type"),
+    "dpo_loss_weights": renamed("loss_weights"),
+    "kto_desirable_weight": renamed("desirable_weight"),
+    "kto_undesirable_weight": renamed("undesirable_weight"),
+    "center_rewards_coefficient": renamed("center_rewards_coefficient"),
+    "precompute_ref_log_probs": renamed("precompute_ref_log_probs"),
     "batch_size": total_batch,
     "excess_length_strategy": longest,
     "wandb_project": wandb,
-    "use_wandb": to("report_to", {True: "wandb", False: "none"}),
-    "use_tensorboard": to("report_to", {True: "tensorboard", False: "none"}),
+    "use_wandb": renamed("report_to", {True: "wandb", False: "none"}),
+    "use_tensorboard": renamed("report_to", {True: "tensorboard", False: "none"}),
     "flash_attention": kernel("auto", *FLASH),
     "sdp_attention": kernel("sdpa"),
     "eager_attention": kernel("eager"),
@@ -232,32 +242,32 @@ ROWS: Rows = {
     "attention": TRAINER["attn_implementation"],
     "bfloat16": TRAINER["bf16"],
     "float16": TRAINER["fp16"],
-    "float32": to("dtype", {True: "float32", False: "auto"}),
-    **idle_rows(
+    "float32": renamed("dtype", {True: "float32", False: "auto"}),
+    **no_effect_rows(
         "the class is read from config.json",
         "模型类取自 config.json",
         "model_type tokenizer_type is_llama_derived_model is_mistral_derived_model "
         "is_falcon_derived_model is_qwen_derived_model base_model_config cls_model_config "
         "type_of_model tokenizer_use_fast tokenizer_legacy gptq",
     ),
-    **idle_rows(
+    **no_effect_rows(
         "an unknown key is always an error here",
         "此处未知的键总是错误",
         "strict",
     ),
-    **idle_rows(
+    **no_effect_rows(
         "rows are joined without padding wherever it is exact",
         "只要结果精确，样本就首尾相接而不填充",
         "pad_to_sequence_len batch_flattening sample_packing_group_size sample_packing_bin_size "
         "sample_packing_sequentially sample_packing_eff_est multipack_real_batches "
         "total_num_tokens eval_table_size eval_max_new_tokens pad_to_multiple_of",
     ),
-    **idle_rows(
+    **no_effect_rows(
         "LoRA weights are stored the way the layer needs",
         "LoRA 权重按层所需的方式存储",
         "lora_fan_in_fan_out",
     ),
-    **idle_rows(
+    **no_effect_rows(
         "changes speed or memory only; chosen here for the machine",
         "只影响速度或显存；此处由机器情况决定",
         "liger_rope liger_rms_norm liger_glu_activation liger_layer_norm "
@@ -268,45 +278,45 @@ ROWS: Rows = {
         "cut_cross_entropy activation_offloading embeddings_skip_upcast xformers_attention "
         "fsdp_version fsdp_final_state_dict_type dpo_use_logits_to_keep gpu_memory_limit",
     ),
-    **idle_rows(
+    **no_effect_rows(
         "plugins of axolotl are not loaded; each of their keys is listed by itself",
         "不加载 axolotl 插件；其各键单独列出",
         "plugins",
     ),
-    **idle_rows(
+    **no_effect_rows(
         "nothing is sent to it",
         "不会向其发送内容",
         "use_mlflow mlflow_tracking_uri mlflow_experiment_name hf_mlflow_log_artifacts "
         "use_comet comet_project_name comet_api_key use_ray ray_num_workers "
         "resources_per_worker vllm",
     ),
-    **left_rows(
+    **unsupported_rows(
         "a run that goes wrong is stopped by hand",
         "异常的运行需手动停止",
         "loss_watchdog_threshold loss_watchdog_patience",
     ),
-    **left_rows(
+    **unsupported_rows(
         "counted in updates here: set save_steps",
         "此处按步数：请设 save_steps",
         "saves_per_epoch",
     ),
-    **left_rows(
-        "counted in updates here: set eval_steps",
+    **unsupported_rows(
+        "evaluation runs by steps here: set eval_steps",
         "此处按步数：请设 eval_steps",
         "evals_per_epoch",
     ),
-    **left_rows(
+    **unsupported_rows(
         "held-out rows come out of the training data here: set val_size",
         "此处的评估数据从训练数据中留出：请设 val_size",
         "test_datasets",
     ),
-    **left_rows(
+    **unsupported_rows(
         "the system prompt belongs into the rows",
         "系统提示应写在数据中",
         "default_system_message",
     ),
-    **left_rows(
-        "no counterpart here",
+    **unsupported_rows(
+        "no counterpart in swiftbox",
         "此处没有对应设置",
         "tokens added_tokens_overrides resize_token_embeddings_to_32x s2_attention relora "
         "tokenizer_config eot_tokens rl_adapter_ref_model dpo_use_weighting "
@@ -333,7 +343,7 @@ ROWS: Rows = {
     ),
 }
 
-AXOLOTL = Tool(
+AXOLOTL = ForeignTool(
     name="axolotl",
     title="axolotl",
     marks=tuple(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from swiftbox.converters.row import Finding, Given, idle, left, refused
-from swiftbox.converters.words import MULTIMODAL, MULTIMODAL_HINT
+from swiftbox.converters.rows import ForeignConfig, KeyOutcome, no_effect, refused, unsupported
+from swiftbox.converters.shared_values import MULTIMODAL, MULTIMODAL_HINT
 from swiftbox.data.turns import ROLE_OF
 from swiftbox.language import text
 
@@ -58,88 +59,92 @@ FIELDS = {
 }
 
 IDLE = {
-    "ds_type": ("the kind of file is seen from its name", "由文件名判断类型"),
+    "ds_type": ("the file type follows from its name", "由文件名判断类型"),
     "conversation": ("the tokenizer's own template is used", "使用分词器自带的模板"),
     "chat_template": ("the tokenizer's own template is used", "使用分词器自带的模板"),
-    "trust_remote_code": ("no code of a dataset is run", "不会执行数据集自带的代码"),
-    "preprocess_shards": ("rows are read as a stream of files", "按文件逐行读取"),
+    "trust_remote_code": ("code of a dataset is never run", "不会执行数据集自带的代码"),
+    "preprocess_shards": ("files are read row by row", "按文件逐行读取"),
 }
 
 ROLES = {"role": "role", "content": "content"}
 SHAREGPT = {"role": "from", "content": "value"}
 
 
-def datasets(value: Any, given: Given) -> list[Finding]:
-    """Translate `datasets:`; what cannot be kept of an entry is said with its place."""
+def datasets(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate `datasets:`; what cannot be adopted of an entry is reported with its position."""
     listed = value if isinstance(value, list) else [value]
     sources: list[Any] = []
-    others: list[Finding] = []
+    others: list[KeyOutcome] = []
     for index, entry in enumerate(listed):
         if not isinstance(entry, Mapping):
             sources.append(str(entry))
             continue
         if entry.get("type") in ("input_output", "stepwise_supervised"):
             return refused(
-                text(f"rows of type {entry['type']} are not read", f"不读取 {entry['type']} 格式"),
-                text("give dataset=PATH of conversations", "请给出对话数据：dataset=路径"),
+                text(
+                    f"rows of type {entry['type']} are not supported",
+                    f"不读取 {entry['type']} 格式",
+                ),
+                text("set dataset=PATH to conversations", "请给出对话数据：dataset=路径"),
                 "dataset",
             )
-        paths, source, found = _source(entry, given)
+        paths, source, outcomes = _source(entry, foreign)
         sources += [_short({"path": path, **source}) for path in paths]
-        others += [
-            Finding(one.kind, one.ours, one.why, one.hint, f"[{index}]{one.within}")
-            for one in found
-        ]
-    whole = sources[0] if len(sources) == 1 and isinstance(sources[0], str) else sources
-    return [Finding("taken", {"dataset": whole}), *others]
+        others += [replace(outcome, within=f"[{index}]{outcome.within}") for outcome in outcomes]
+    dataset = sources[0] if len(sources) == 1 and isinstance(sources[0], str) else sources
+    return [KeyOutcome("adopted", {"dataset": dataset}), *others]
 
 
-def pretraining(value: Any, given: Given) -> list[Finding]:
+def pretraining(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate `pretraining_dataset:`, which is raw text."""
-    return datasets(value, given)
+    return datasets(value, foreign)
 
 
-def raw_text(given: Given) -> bool:
-    """Tell whether all data is raw text, which is a stage of its own here."""
-    if given.has("pretraining_dataset"):
+def raw_text(foreign: ForeignConfig) -> bool:
+    """Tell whether all data is raw text, which is a separate stage here."""
+    if foreign.has("pretraining_dataset"):
         return True
-    listed = given.values.get("datasets")
+    listed = foreign.values.get("datasets")
     entries = (
-        [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+        [entry for entry in listed if isinstance(entry, Mapping)]
+        if isinstance(listed, list)
+        else []
     )
-    kinds = [str(one.get("type", "")).partition(":")[0] for one in entries]
+    kinds = [str(entry.get("type", "")).partition(":")[0] for entry in entries]
     return bool(kinds) and all(kind in ("completion", "pretrain") for kind in kinds)
 
 
 def _source(
-    entry: Mapping[str, Any], given: Given
-) -> tuple[list[str], dict[str, Any], list[Finding]]:
-    """Return the paths of an entry, what is said of each, and what is not taken."""
-    found: list[Finding] = []
+    entry: Mapping[str, Any], foreign: ForeignConfig
+) -> tuple[list[str], dict[str, Any], list[KeyOutcome]]:
+    """Return the paths of an entry, the settings of each, and the outcomes of its keys."""
+    outcomes: list[KeyOutcome] = []
     source: dict[str, Any] = {}
-    paths = _paths(entry, found)
+    paths = _paths(entry, outcomes)
     if entry.get("name"):
         source["subset"] = str(entry["name"])
-    _split(entry, source, found)
-    columns = _columns(entry, found)
+    _split(entry, source, outcomes)
+    columns = _columns(entry, outcomes)
     if columns:
         source["columns"] = columns
     for key, value in entry.items():
         if key in HANDLED or value in (None, "", False):
             continue
         if key in ("processor", "image_column"):
-            found += refused(text(*MULTIMODAL), text(*MULTIMODAL_HINT), "dataset")
+            outcomes += refused(text(*MULTIMODAL), text(*MULTIMODAL_HINT), "dataset")
         elif key in IDLE:
-            found.append(idle(text(*IDLE[key]), f".{key}"))
+            outcomes.append(no_effect(text(*IDLE[key]), f".{key}"))
         elif key == "roles":
-            found.append(_roles(value))
+            outcomes.append(_roles(value))
         elif key == "roles_to_train":
-            found.append(_learned(value, given))
+            outcomes.append(_learned(value, foreign))
         elif key == "train_on_eos":
-            found.append(_ends(value))
+            outcomes.append(_ends(value))
         else:
-            found.append(left(text("no counterpart here", "此处没有对应设置"), f".{key}"))
-    return paths, source, found
+            outcomes.append(
+                unsupported(text("no counterpart in swiftbox", "此处没有对应设置"), f".{key}")
+            )
+    return paths, source, outcomes
 
 
 HANDLED = frozenset(
@@ -149,20 +154,22 @@ HANDLED = frozenset(
 )
 
 
-def _paths(entry: Mapping[str, Any], found: list[Finding]) -> list[str]:
+def _paths(entry: Mapping[str, Any], outcomes: list[KeyOutcome]) -> list[str]:
     path = str(entry.get("path") or "")
     files = entry.get("data_files")
-    listed = [str(one) for one in (files if isinstance(files, list) else [files] if files else [])]
+    listed = [
+        str(file) for file in (files if isinstance(files, list) else [files] if files else [])
+    ]
     if not listed:
         return [path]
     if path in ("", "json", "csv", "parquet", "text"):
         return listed
     if Path(path).expanduser().is_dir():
-        return [str(Path(path) / one) for one in listed]
-    found.append(
-        left(
+        return [str(Path(path) / file) for file in listed]
+    outcomes.append(
+        unsupported(
             text(
-                "single files of a hub dataset are not picked: all of it is read",
+                "single files of a hub dataset cannot be selected: the dataset dataset is read",
                 "不支持只取社区数据集中的个别文件：将读取全部",
             ),
             ".data_files",
@@ -171,7 +178,7 @@ def _paths(entry: Mapping[str, Any], found: list[Finding]) -> list[str]:
     return [path]
 
 
-def _split(entry: Mapping[str, Any], source: dict[str, Any], found: list[Finding]) -> None:
+def _split(entry: Mapping[str, Any], source: dict[str, Any], outcomes: list[KeyOutcome]) -> None:
     """Keep another split than the usual; of `train[:1000]` the number of rows."""
     written = str(entry.get("split") or "train")
     parts = re.fullmatch(r"(\w+)\[:?(\d+)?(%?)\]", written)
@@ -182,13 +189,14 @@ def _split(entry: Mapping[str, Any], source: dict[str, Any], found: list[Finding
         return
     if parts[2] and not parts[3]:
         source["num_samples"] = int(parts[2])
-        why = text("a seeded sample, not the first rows", "按种子抽样，而不是取最前面的行")
-        found.append(Finding("taken", {}, why, within=".split"))
+        why = text("a seeded sample instead of the first rows", "按种子抽样，而不是取最前面的行")
+        outcomes.append(KeyOutcome("adopted", {}, why, within=".split"))
         return
-    found.append(
-        left(
+    outcomes.append(
+        unsupported(
             text(
-                f"{written}: a share of a set is not cut out; num_samples takes a number of rows",
+                f"{written}: a share of a dataset cannot be selected; num_samples selects "
+                "a number of rows",
                 f"{written}：不支持按比例截取；num_samples 可取若干行",
             ),
             ".split",
@@ -196,13 +204,13 @@ def _split(entry: Mapping[str, Any], source: dict[str, Any], found: list[Finding
     )
 
 
-def _columns(entry: Mapping[str, Any], found: list[Finding]) -> dict[str, str]:
+def _columns(entry: Mapping[str, Any], outcomes: list[KeyOutcome]) -> dict[str, str]:
     kind = entry.get("type")
     if isinstance(kind, Mapping):
         formats = sorted(key for key in kind if "format" in key or key == "system_prompt")
         if formats:
-            why = text("the words around the columns are not taken", "不采用列前后的模板文字")
-            found.append(left(why, f".type[{', '.join(formats)}]"))
+            why = text("the text around the columns is not supported", "不采用列前后的模板文字")
+            outcomes.append(unsupported(why, f".type[{', '.join(formats)}]"))
         fields = {**kind, **entry}
     else:
         fields = dict(entry)
@@ -212,23 +220,23 @@ def _columns(entry: Mapping[str, Any], found: list[Finding]) -> dict[str, str]:
         if isinstance(fields.get(key), str) and fields[key] != ours
     }
     if isinstance(kind, str) and kind:
-        columns |= _of_type(kind, entry, found)
+        columns |= _of_type(kind, entry, outcomes)
     text_column = entry.get("field") or entry.get("text_column")
     if text_column and text_column != "text":
         columns[str(text_column)] = "text"
     return columns
 
 
-def _of_type(kind: str, entry: Mapping[str, Any], found: list[Finding]) -> dict[str, str]:
+def _of_type(kind: str, entry: Mapping[str, Any], outcomes: list[KeyOutcome]) -> dict[str, str]:
     """Return the renames of a named row format, and of its messages."""
     head, _, tail = kind.partition(".")
     plain = kind.partition(":")[0]
     name = plain if plain in TYPES else tail if head in TEMPLATES and tail in TYPES else head
     if name not in TYPES:
-        found.append(
-            left(
+        outcomes.append(
+            unsupported(
                 text(
-                    f"{kind}: the columns of the rows decide how they are read",
+                    f"{kind}: the format is detected from the columns",
                     f"{kind}：按数据的列判断格式",
                 ),
                 ".type",
@@ -241,23 +249,23 @@ def _of_type(kind: str, entry: Mapping[str, Any], found: list[Finding]) -> dict[
         return columns if messages == "conversations" else {**columns, messages: "conversations"}
     if messages not in ("messages", "conversations"):
         columns[messages] = "messages"
-    _properties(entry, found)
+    _properties(entry, outcomes)
     return columns
 
 
-def _properties(entry: Mapping[str, Any], found: list[Finding]) -> None:
+def _properties(entry: Mapping[str, Any], outcomes: list[KeyOutcome]) -> None:
     mapping = entry.get("message_property_mappings")
     if not isinstance(mapping, Mapping):
         keys = ("message_field_role", "message_field_content")
         mapping = {key.rpartition("_")[2]: entry[key] for key in keys if entry.get(key)}
-    told = {key: mapping.get(key, ours) for key, ours in ROLES.items()}
-    extra = {key: one for key, one in mapping.items() if key not in ROLES and key != one}
-    if told in (ROLES, SHAREGPT) and not extra:
+    names = {key: mapping.get(key, ours) for key, ours in ROLES.items()}
+    extra = {key: name for key, name in mapping.items() if key not in ROLES and key != name}
+    if names in (ROLES, SHAREGPT) and not extra:
         return
-    found.append(
-        left(
+    outcomes.append(
+        unsupported(
             text(
-                "turns are read as role and content, or from and value; other names go into the "
+                "turns are read as role and content, or from and value; put other names into the "
                 "tags of a dataset_info.json beside the file",
                 "轮次按 role/content 或 from/value 读取；"
                 "其他名称请写入数据旁 dataset_info.json 的 tags",
@@ -267,7 +275,7 @@ def _properties(entry: Mapping[str, Any], found: list[Finding]) -> None:
     )
 
 
-def _roles(value: Any) -> Finding:
+def _roles(value: Any) -> KeyOutcome:
     """Accept the speakers that are known here under the same roles."""
     pairs = value.items() if isinstance(value, Mapping) else ()
     known = all(
@@ -276,33 +284,40 @@ def _roles(value: Any) -> Finding:
         for speaker in (speakers if isinstance(speakers, list) else [speakers])
     )
     if known:
-        return idle(text("these speakers are known here", "此处认识这些角色"), ".roles")
+        return no_effect(text("these speakers are known", "此处认识这些角色"), ".roles")
     why = text(
-        "other speakers go into the tags of a dataset_info.json beside the file",
+        "put other speakers into the tags of a dataset_info.json beside the file",
         "其他角色请写入数据旁 dataset_info.json 的 tags",
     )
-    return left(why, ".roles")
+    return unsupported(why, ".roles")
 
 
-def _learned(value: Any, given: Given) -> Finding:
+def _learned(value: Any, foreign: ForeignConfig) -> KeyOutcome:
     listed = set(value if isinstance(value, list) else [value])
     if listed <= {"assistant", "gpt"}:
-        return idle(text("the assistant's turns are learned", "学习助手的回答"), ".roles_to_train")
-    if "all" in listed or {"user", "assistant"} <= listed:
-        if given.values.get("train_on_inputs") is False:
-            return left(text("train_on_inputs says no", "train_on_inputs 为否"), ".roles_to_train")
-        return Finding("taken", {"train_on_prompt": True}, within=".roles_to_train")
-    why = text("the assistant's turns, or all, are learned", "只能学习助手的回答或全部内容")
-    return left(why, ".roles_to_train")
-
-
-def _ends(value: Any) -> Finding:
-    if value == "turn":
-        return idle(
-            text("the end of each answer is learned", "学习每个回答的结束符"), ".train_on_eos"
+        return no_effect(
+            text("the assistant's turns are trained on", "学习助手的回答"), ".roles_to_train"
         )
-    return left(
-        text("the end of each learned turn is learned, no other", "只学习所学轮次的结束符"),
+    if "all" in listed or {"user", "assistant"} <= listed:
+        if foreign.values.get("train_on_inputs") is False:
+            return unsupported(
+                text("train_on_inputs is false", "train_on_inputs 为否"), ".roles_to_train"
+            )
+        return KeyOutcome("adopted", {"train_on_prompt": True}, within=".roles_to_train")
+    why = text(
+        "only the assistant's turns, or all turns, can be trained on",
+        "只能学习助手的回答或全部内容",
+    )
+    return unsupported(why, ".roles_to_train")
+
+
+def _ends(value: Any) -> KeyOutcome:
+    if value == "turn":
+        return no_effect(
+            text("the end of each answer is trained on", "学习每个回答的结束符"), ".train_on_eos"
+        )
+    return unsupported(
+        text("only the end of each trained turn is trained on", "只学习所学轮次的结束符"),
         ".train_on_eos",
     )
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swiftbox.converters.row import Finding, Given, left, names, refused
-from swiftbox.converters.words import MULTIMODAL, MULTIMODAL_HINT
+from swiftbox.converters.rows import ForeignConfig, KeyOutcome, refused, split_names, unsupported
+from swiftbox.converters.shared_values import MULTIMODAL, MULTIMODAL_HINT
 from swiftbox.data.registry import COLUMNS, INFO
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
@@ -26,64 +26,67 @@ class Registry:
     entries: Mapping[str, Any]
 
 
-def dataset(value: Any, given: Given) -> list[Finding]:
+def dataset(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate names of datasets to paths and ids; a name that is not found stays as it is."""
-    registry = None if online(given) else find_registry(given)
-    found: list[Any] = []
-    others: list[Finding] = []
-    for name in names(value):
-        if online(given):
+    registry = None if online(foreign) else find_registry(foreign)
+    sources: list[Any] = []
+    others: list[KeyOutcome] = []
+    for name in split_names(value):
+        if online(foreign):
             source: dict[str, Any] = {"path": name}
         elif registry is None or name not in registry.entries:
             source = {"path": name}
-            others.append(_unresolved(name, registry, given))
+            others.append(_unresolved(name, registry, foreign))
         else:
             entry = registry.entries[name]
             if any(column in (entry.get("columns") or {}) for column in MEDIA):
-                said = text(f"{name}: ", f"{name}：") + text(*MULTIMODAL)
-                return refused(said, text(*MULTIMODAL_HINT), "dataset")
+                reason = text(f"{name}: ", f"{name}：") + text(*MULTIMODAL)
+                return refused(reason, text(*MULTIMODAL_HINT), "dataset")
             source, further = source_of(entry, registry.folder, name)
             others += further
-        found.append(_limited(source, given.values.get("max_samples")))
-    return [Finding("taken", {"dataset": found[0] if len(found) == 1 else found}), *others]
+        sources.append(_limited(source, foreign.values.get("max_samples")))
+    return [
+        KeyOutcome("adopted", {"dataset": sources[0] if len(sources) == 1 else sources}),
+        *others,
+    ]
 
 
-def online(given: Given) -> bool:
+def online(foreign: ForeignConfig) -> bool:
     """Tell whether names are ids on the hub."""
-    return given.values.get("dataset_dir") == "ONLINE"
+    return foreign.values.get("dataset_dir") == "ONLINE"
 
 
-def find_registry(given: Given) -> Registry | None:
+def find_registry(foreign: ForeignConfig) -> Registry | None:
     """Look for dataset_info.json in dataset_dir, from here and from the config's folder upward."""
-    wanted = str(given.values.get("dataset_dir") or "data")
-    for folder in _candidates(wanted, given.folder):
+    folder_name = str(foreign.values.get("dataset_dir") or "data")
+    for folder in _candidates(folder_name, foreign.folder):
         file = folder / INFO
         if file.is_file():
             return Registry(folder, _entries(file))
     return None
 
 
-def _candidates(wanted: str, folder: Path) -> Iterator[Path]:
-    yield Path(wanted).expanduser()
+def _candidates(folder_name: str, folder: Path) -> Iterator[Path]:
+    yield Path(folder_name).expanduser()
     for parent in (folder, *folder.parents):
-        yield parent / wanted
+        yield parent / folder_name
     yield folder
 
 
 def _entries(file: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ConfigError(
             text(f"{file}: cannot be read ({error})", f"{file}：无法读取（{error}）")
         ) from None
-    entries = found if isinstance(found, dict) else {}
+    entries = content if isinstance(content, dict) else {}
     return {name: entry for name, entry in entries.items() if isinstance(entry, dict)}
 
 
 def source_of(
     entry: Mapping[str, Any], folder: Path, name: str
-) -> tuple[dict[str, Any], list[Finding]]:
+) -> tuple[dict[str, Any], list[KeyOutcome]]:
     """Return what an entry says in the words of our `dataset:`, and what it says in vain."""
     if file := entry.get("file_name"):
         path = str(folder / str(file))
@@ -106,25 +109,25 @@ def source_of(
     if columns:
         source["columns"] = columns
     return source, [
-        left(text(f"{name}: {key} is not read", f"{name}：不读取 {key}"), f"[{name}].{key}")
+        unsupported(text(f"{name}: {key} is not read", f"{name}：不读取 {key}"), f"[{name}].{key}")
         for key in ("script_url", "cloud_file_name", "folder", "tags")
         if entry.get(key)
     ]
 
 
-def _unresolved(name: str, registry: Registry | None, given: Given) -> Finding:
+def _unresolved(name: str, registry: Registry | None, foreign: ForeignConfig) -> KeyOutcome:
     if registry is None:
-        wanted = given.values.get("dataset_dir") or "data"
-        return left(
+        folder_name = foreign.values.get("dataset_dir") or "data"
+        return unsupported(
             text(
-                f"kept as a name: no {wanted}/{INFO} here says what it is; give dataset=PATH",
-                f"保留名称：此处没有 {wanted}/{INFO} 说明它；请给出 dataset=路径",
+                f"kept as a name: no {folder_name}/{INFO} describes it; set dataset=PATH",
+                f"保留名称：此处没有 {folder_name}/{INFO} 说明它；请给出 dataset=路径",
             ),
             f"[{name}]",
         )
-    return left(
+    return unsupported(
         text(
-            f"kept as a name: {registry.folder / INFO} has no such entry; give dataset=PATH",
+            f"kept as a name: {registry.folder / INFO} has no such entry; set dataset=PATH",
             f"保留名称：{registry.folder / INFO} 中没有该项；请给出 dataset=路径",
         ),
         f"[{name}]",

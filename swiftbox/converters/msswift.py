@@ -7,26 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swiftbox.converters.row import (
-    Added,
-    Finding,
-    Given,
+from swiftbox.converters.rows import (
+    AddedDefault,
+    ForeignConfig,
+    ForeignTool,
+    KeyOutcome,
     Rows,
-    Tool,
-    fixed,
-    idle,
-    idle_rows,
-    left,
-    left_rows,
+    adapter_targets,
+    adopted,
+    constant,
+    no_effect,
+    no_effect_rows,
     number,
     refused,
     refused_rows,
-    taken,
-    targets,
-    to,
+    renamed,
+    unsupported,
+    unsupported_rows,
 )
-from swiftbox.converters.trainer import TRAINER
-from swiftbox.converters.words import (
+from swiftbox.converters.shared_values import (
     MULTIMODAL,
     MULTIMODAL_HINT,
     no_stage,
@@ -34,6 +33,7 @@ from swiftbox.converters.words import (
     other_model,
     template,
 )
+from swiftbox.converters.trainer_keys import TRAINER
 from swiftbox.language import text
 
 PREFERENCES = ("dpo", "orpo", "simpo", "cpo", "kto")
@@ -41,42 +41,42 @@ STAGES = {**{name: name for name in (*PREFERENCES, "grpo")}, "rm": "reward"}
 TUNERS = ("lora", "full", "adalora", "ia3", "oft", "vera", "llamapro")
 
 
-def stage_of(given: Given) -> str:
-    """Return the stage that a config asks for, in our words."""
-    command = str(given.values.get("command", "")).removeprefix("swift ")
-    if kind := given.values.get("rlhf_type"):
+def stage_of(foreign: ForeignConfig) -> str:
+    """Return the stage that a config asks for, in our truncations."""
+    command = str(foreign.values.get("command", "")).removeprefix("swift ")
+    if kind := foreign.values.get("rlhf_type"):
         return STAGES.get(kind, str(kind))
     return {"pt": "pt", "rlhf": "dpo"}.get(command, "sft")
 
 
-def command(_value: Any, given: Given) -> list[Finding]:
-    """Translate `swift sft | pt | rlhf`; the kind of the last is a key of its own."""
-    if given.has("rlhf_type"):
-        return [idle(text("rlhf_type says it", "以 rlhf_type 为准"))]
-    return taken(stage=stage_of(given))
+def command(_value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate `swift sft | pt | rlhf`; the kind of the last is a separate key."""
+    if foreign.has("rlhf_type"):
+        return [no_effect(text("set by rlhf_type", "以 rlhf_type 为准"))]
+    return adopted(stage=stage_of(foreign))
 
 
-def rlhf_type(value: Any, _given: Given) -> list[Finding]:
+def rlhf_type(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the kind of alignment."""
-    return taken(stage=STAGES[value]) if value in STAGES else no_stage(value)
+    return adopted(stage=STAGES[value]) if value in STAGES else no_stage(value)
 
 
-def tuner(value: Any, given: Given) -> list[Finding]:
+def tuner(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate what is trained; a quantized base makes LoRA QLoRA."""
-    if value == "lora" and given.has("quant_bits"):
-        return taken(tuner_type="qlora")
-    return taken(tuner_type=value) if value in TUNERS else no_tuner(value)
+    if value == "lora" and foreign.has("quant_bits"):
+        return adopted(tuner_type="qlora")
+    return adopted(tuner_type=value) if value in TUNERS else no_tuner(value)
 
 
-def dataset(value: Any, _given: Given) -> list[Finding]:
+def dataset(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate `id:subset#n`, one or several."""
     listed = value if isinstance(value, list) else [value]
-    sources = [_source(str(one)) for one in listed]
-    whole = sources[0] if len(sources) == 1 and isinstance(sources[0], str) else sources
-    found = [Finding("taken", {"dataset": whole})]
-    if any(str(one).startswith("HF::") for one in listed):
-        found += taken(hub="huggingface")
-    return found
+    sources = [_source(str(name)) for name in listed]
+    paths = sources[0] if len(sources) == 1 and isinstance(sources[0], str) else sources
+    outcomes = [KeyOutcome("adopted", {"dataset": paths})]
+    if any(str(name).startswith("HF::") for name in listed):
+        outcomes += adopted(hub="huggingface")
+    return outcomes
 
 
 def _source(written: str) -> Any:
@@ -89,83 +89,83 @@ def _source(written: str) -> Any:
     return source | ({"num_samples": int(count)} if count.isdecimal() else {})
 
 
-def columns(value: Any, _given: Given) -> list[Finding]:
+def columns(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate renames, given as a mapping or as JSON."""
     try:
-        return taken(columns=json.loads(value) if isinstance(value, str) else value)
+        return adopted(columns=json.loads(value) if isinstance(value, str) else value)
     except ValueError:
-        return [left(text("is not JSON", "不是合法的 JSON"))]
+        return [unsupported(text("is not JSON", "不是合法的 JSON"))]
 
 
-def truncation(value: Any, _given: Given) -> list[Finding]:
+def truncation(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate what happens to rows that are too long."""
-    words = {"delete": "drop", "right": "right", "raise": "error"}
-    if value in words:
-        return taken(truncation=words[value])
+    truncations = {"delete": "drop", "right": "right", "raise": "error"}
+    if value in truncations:
+        return adopted(truncation=truncations[value])
     why = text("long rows are cut at the right or dropped here", "此处长行截断右侧或丢弃")
-    return [left(why)]
+    return [unsupported(why)]
 
 
-def loss_scale(value: Any, given: Given) -> list[Finding]:
+def loss_scale(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate which tokens are learned."""
     if value == "default":
-        return [idle(text("every answer is learned here too", "此处同样学习每个回答"))]
+        return [no_effect(text("every answer is trained on, as here", "此处同样学习每个回答"))]
     if value == "all":
-        return taken(train_on_prompt=True)
-    if value == "last_round" and stage_of(given) in (*PREFERENCES, "reward", "grpo"):
-        return [idle(text("the last answer is compared here too", "此处同样比较最后的回答"))]
-    why = text("every answer of a conversation is learned alike", "对话中的每个回答同等学习")
-    return [left(why)]
+        return adopted(train_on_prompt=True)
+    if value == "last_round" and stage_of(foreign) in (*PREFERENCES, "reward", "grpo"):
+        return [no_effect(text("the last answer is compared, as here", "此处同样比较最后的回答"))]
+    why = text("all answers of a conversation have the same weight", "对话中的每个回答同等学习")
+    return [unsupported(why)]
 
 
-def loss_type(value: Any, given: Given) -> list[Finding]:
+def loss_type(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the loss of a preference stage; in others it names a plugin."""
-    if stage_of(given) in (*PREFERENCES, "grpo"):
-        return taken(loss_type=value)
-    return [left(text("losses of plugins are not loaded", "不加载插件中的损失函数"))]
+    if stage_of(foreign) in (*PREFERENCES, "grpo"):
+        return adopted(loss_type=value)
+    return [unsupported(text("losses from plugins are not loaded", "不加载插件中的损失函数"))]
 
 
-def quant_bits(value: Any, _given: Given) -> list[Finding]:
+def quant_bits(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the bits of the base model; 0 is not quantized."""
     if not number(value):
-        return [idle(text("off there, and off here", "原本关闭，此处亦无"))]
-    return taken(quant_bits=value)
+        return [no_effect(text("off, as it is here", "原本关闭，此处亦无"))]
+    return adopted(quant_bits=value)
 
 
-def task_type(value: Any, _given: Given) -> list[Finding]:
+def task_type(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Accept language models; refuse classifiers, embeddings and rerankers."""
     if value == "causal_lm":
-        return [idle(text("language models are what is trained here", "此处训练的就是语言模型"))]
+        return [no_effect(text("language models are trained here", "此处训练的就是语言模型"))]
     return refused(
-        text(f"{value} is not done here", f"此处没有 {value}"),
+        text(f"{value} is not supported here", f"此处没有 {value}"),
         text("stage=reward trains a head that scores answers", "stage=reward 可训练打分模型"),
         "task_type",
     )
 
 
-def backend(value: Any, _given: Given) -> list[Finding]:
+def backend(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Say that tuners come from one place here."""
-    why = text(f"tuners come from peft here, not {value}", f"此处的 tuner 来自 peft，而非 {value}")
-    return [idle(why)]
+    why = text(f"tuners come from peft, not from {value}", f"此处的 tuner 来自 peft，而非 {value}")
+    return [no_effect(why)]
 
 
-def freeze(value: Any, _given: Given) -> list[Finding]:
+def freeze(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Ignore that the parts of a multimodal model stay frozen; refuse to train them."""
     if value in (True, "true"):
-        return [idle(text("text models have no such part", "文本模型没有该部分"))]
+        return [no_effect(text("text models do not have this part", "文本模型没有该部分"))]
     return refused(text(*MULTIMODAL), text(*MULTIMODAL_HINT))
 
 
-def hub(value: Any, _given: Given) -> list[Finding]:
+def hub(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate `USE_HF=1` before the command."""
-    return taken(hub="huggingface" if value in (1, True, "true") else "modelscope")
+    return adopted(hub="huggingface" if value in (1, True, "true") else "modelscope")
 
 
-def defaults(ours: Mapping[str, Any], _given: Given) -> Sequence[Added]:
+def defaults(ours: Mapping[str, Any], _foreign: ForeignConfig) -> Sequence[AddedDefault]:
     """Name ms-swift's defaults that differ from ours."""
     full = ours.get("tuner_type") == "full"
     stage = str(ours.get("stage", "sft"))
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "lora_dropout": 0.05,
         "weight_decay": 0.1,
         "num_train_epochs": 3.0,
@@ -176,16 +176,16 @@ def defaults(ours: Mapping[str, Any], _given: Given) -> Sequence[Added]:
         "gradient_accumulation_steps": _accumulation(ours),
     }
     if stage in (*PREFERENCES, "grpo"):
-        found["beta"] = {"simpo": 2.0, "grpo": 0.04}.get(stage, 0.1)
+        values["beta"] = {"simpo": 2.0, "grpo": 0.04}.get(stage, 0.1)
     if stage in ("simpo", "cpo"):
-        found["cpo_alpha"] = 1.0
+        values["cpo_alpha"] = 1.0
     if stage == "simpo":
-        found["simpo_gamma"] = 1.0
+        values["simpo_gamma"] = 1.0
     if stage == "grpo":
-        found |= {"temperature": 0.9, "max_completion_length": 512}
-        found["gradient_accumulation_steps"] = 1
+        values |= {"temperature": 0.9, "max_completion_length": 512}
+        values["gradient_accumulation_steps"] = 1
     why = text("ms-swift's default", "ms-swift 的默认值")
-    return [Added(key, value, why) for key, value in found.items()]
+    return [AddedDefault(key, value, why) for key, value in values.items()]
 
 
 def _accumulation(ours: Mapping[str, Any]) -> int:
@@ -206,30 +206,30 @@ SAME = (
 
 ROWS: Rows = {
     **TRAINER,
-    **{key: to(key) for key in SAME.split()},
+    **{key: renamed(key) for key in SAME.split()},
     "command": command,
     "rlhf_type": rlhf_type,
     "train_type": tuner,
     "tuner_type": tuner,
     "sft_type": tuner,
-    "model_revision": to("revision"),
+    "model_revision": renamed("revision"),
     "dataset": dataset,
     "columns": columns,
     "template": template,
     "truncation_strategy": truncation,
-    "target_modules": targets,
-    "lora_target_modules": targets,
-    "target_regex": to("target_modules"),
-    "lora_dropout_p": to("lora_dropout"),
-    "init_weights": to("init_lora_weights", {True: "true", False: "false"}),
-    "init_lora_weights": to("init_lora_weights", {True: "true", False: "false"}),
-    "lorap_lr_ratio": to("lora_plus_lr_ratio"),
-    "lora_lr_ratio": to("lora_plus_lr_ratio"),
+    "target_modules": adapter_targets,
+    "lora_target_modules": adapter_targets,
+    "target_regex": renamed("target_modules"),
+    "lora_dropout_p": renamed("lora_dropout"),
+    "init_weights": renamed("init_lora_weights", {True: "true", False: "false"}),
+    "init_lora_weights": renamed("init_lora_weights", {True: "true", False: "false"}),
+    "lorap_lr_ratio": renamed("lora_plus_lr_ratio"),
+    "lora_lr_ratio": renamed("lora_plus_lr_ratio"),
     "quant_bits": quant_bits,
     "quantization_bit": quant_bits,
-    "quant_method": to("quant_method"),
-    "bnb_4bit_quant_type": fixed("nf4"),
-    "bnb_4bit_use_double_quant": fixed(True),
+    "quant_method": renamed("quant_method"),
+    "bnb_4bit_quant_type": constant("nf4"),
+    "bnb_4bit_use_double_quant": constant(True),
     "loss_scale": loss_scale,
     "loss_type": loss_type,
     "ref_model": other_model("model"),
@@ -238,30 +238,30 @@ ROWS: Rows = {
     "tuner_backend": backend,
     "freeze_vit": freeze,
     "freeze_aligner": freeze,
-    "train_dataloader_shuffle": fixed(True),
-    "dataset_shuffle": fixed(True),
-    "use_chat_template": idle_rows("the stage decides it", "由 stage 决定", "x")["x"],
-    "NPROC_PER_NODE": to("num_devices"),
+    "train_dataloader_shuffle": constant(True),
+    "dataset_shuffle": constant(True),
+    "use_chat_template": no_effect_rows("the stage decides it", "由 stage 决定", "x")["x"],
+    "NPROC_PER_NODE": renamed("num_devices"),
     "USE_HF": hub,
-    **idle_rows(
+    **no_effect_rows(
         "stays in the environment: set it before swiftbox as before",
         "仍属环境变量：照旧写在 swiftbox 之前",
         "CUDA_VISIBLE_DEVICES ASCEND_RT_VISIBLE_DEVICES PYTORCH_CUDA_ALLOC_CONF OMP_NUM_THREADS "
         "MASTER_PORT MASTER_ADDR WANDB_API_KEY SWANLAB_API_KEY HF_TOKEN HF_ENDPOINT "
         "MODELSCOPE_CACHE TOKENIZERS_PARALLELISM ENABLE_AUDIO_OUTPUT",
     ),
-    **idle_rows(
+    **no_effect_rows(
         "the family is read from config.json",
         "模型家族取自 config.json",
         "model_type model_kwargs check_model load_args load_data_args ignore_args_error "
         "local_repo_path ref_model_type",
     ),
-    **idle_rows(
+    **no_effect_rows(
         "plugins of ms-swift are not loaded",
         "不加载 ms-swift 插件",
         "custom_register_path plugin",
     ),
-    **idle_rows(
+    **no_effect_rows(
         "it is not a matter of training",
         "与训练无关",
         "stream max_new_tokens top_k repetition_penalty num_beams stop_words infer_backend "
@@ -270,34 +270,34 @@ ROWS: Rows = {
         "log_completions sleep_level offload_model offload_optimizer use_ray ray_exp_name "
         "device_groups gpu_memory_utilization tensor_parallel_size vllm_enforce_eager",
     ),
-    **left_rows(
+    **unsupported_rows(
         "answers are generated by the trainer itself",
         "由训练器自身生成回答",
         "use_vllm vllm_mode vllm_server_host vllm_server_port use_lmdeploy",
     ),
-    **left_rows(
+    **unsupported_rows(
         "plugins of ms-swift are not loaded; write reward functions as my_rewards.py:name",
         "不加载 ms-swift 插件；奖励函数请写作 my_rewards.py:name",
         "external_plugins",
     ),
-    **left_rows(
+    **unsupported_rows(
         "fills {{NAME}} and {{AUTHOR}} of swift/self-cognition there; here rows are learned as "
         "they stand: put the names into the rows",
         "在 swift/self-cognition 中替换 {{NAME}}、{{AUTHOR}}；此处按原样学习：请把名字写入数据",
         "model_name model_author",
     ),
-    **left_rows(
+    **unsupported_rows(
         "the system prompt belongs into the rows",
         "系统提示应写在数据中",
         "system",
     ),
-    **left_rows(
+    **unsupported_rows(
         "held-out rows come out of the training data here: set val_size",
         "此处的评估数据从训练数据中留出：请设 val_size",
         "val_dataset",
     ),
-    **left_rows(
-        "no counterpart here",
+    **unsupported_rows(
+        "no counterpart in swiftbox",
         "此处没有对应设置",
         "cached_dataset streaming interleave_prob stopping_strategy shuffle_buffer_size "
         "custom_dataset_info agent_template norm_bbox sequence_parallel_size packing_length "
@@ -315,14 +315,14 @@ ROWS: Rows = {
         "FPS_MAX_FRAMES MIN_PIXELS IMAGE_MAX_TOKEN_NUM VIDEO_MAX_TOKEN_NUM",
     ),
     **refused_rows(
-        "distillation from a teacher is not done here",
+        "distillation from a teacher is not supported here",
         "此处不支持从教师模型蒸馏",
         ("stage=sft learns the teacher's answers as data", "stage=sft 可学习教师给出的回答"),
         "teacher_model",
     ),
 }
 
-MS_SWIFT = Tool(
+MS_SWIFT = ForeignTool(
     name="ms-swift",
     title="ms-swift",
     marks=tuple(

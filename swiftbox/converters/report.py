@@ -1,4 +1,4 @@
-"""The account of an import: the YAML with its header, the lines for people, the same as JSON."""
+"""The report of an import: the YAML with its header, lines for people, and JSON."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from swiftbox.config.writing import scalar, write
-from swiftbox.converters.trainer import is_secret
-from swiftbox.converters.translating import Imported, Line
+from swiftbox.converters.conversion import Imported, Line
+from swiftbox.converters.trainer_keys import is_secret
 from swiftbox.language import text
 
 LONGEST_VALUE = 60
@@ -15,14 +15,14 @@ LINE_WIDTH = 96
 
 
 def yaml_of(imported: Imported, target: str) -> str:
-    """Return the YAML, whose header says what it came from and what was not taken."""
+    """Return the YAML; its header names the source and what was not adopted."""
     reasons = {
-        key: line.finding.why
-        for line in imported.of_kind("taken")
-        if line.finding.why
-        for key in line.finding.ours
+        key: line.outcome.why
+        for line in imported.of_kind("adopted")
+        if line.outcome.why
+        for key in line.outcome.ours
     }
-    reasons |= {one.key: one.why for one in imported.added}
+    reasons |= {default.key: default.why for default in imported.added}
     return write(
         imported.loaded.config,
         header=list(_header(imported, target)),
@@ -35,13 +35,13 @@ def _header(imported: Imported, target: str) -> Iterator[str]:
     name, title = imported.document.path.name, imported.recognised.tool.title
     yield text(f"Imported from {title}: {name}", f"由 {title} 的 {name} 导入")
     yield text(f"Run: swiftbox run {target}", f"运行：swiftbox run {target}")
-    for kind, words in (
-        ("replaced", text("Given by hand instead: ", "已直接给出：")),
-        ("idle", text("Means nothing here: ", "此处无意义：")),
-        ("left", text("Not taken: ", "未采用：")),
+    for kind, heading in (
+        ("replaced", text("Set on the command line: ", "已直接给出：")),
+        ("no_effect", text("No effect here: ", "此处无意义：")),
+        ("unsupported", text("Not supported: ", "未采用：")),
     ):
         keys = dict.fromkeys(_name(line) for line in imported.of_kind(kind))
-        yield from _wrapped(words, list(keys))
+        yield from _wrapped(heading, list(keys))
 
 
 def _wrapped(start: str, keys: list[str]) -> Iterator[str]:
@@ -57,30 +57,33 @@ def _wrapped(start: str, keys: list[str]) -> Iterator[str]:
 
 
 def lines_of(imported: Imported) -> Iterator[str]:
-    """Yield the account for people: taken, added, meaningless, not taken."""
+    """Yield the report for people: adopted, added, without effect, unsupported."""
     recognised = imported.recognised
-    by = ", ".join(recognised.by[:5])
+    keys = ", ".join(recognised.by[:5])
     name, title = imported.document.path.name, recognised.tool.title
-    yield text(f"{name} is a config of {title}, by {by}", f"{name} 是 {title} 的配置（依据：{by}）")
-    taken = imported.of_kind("taken")
-    yield text(f"taken ({len(taken)}):", f"已采用（{len(taken)}）：")
+    yield text(
+        f"{name} is a config of {title} (recognized by {keys})",
+        f"{name} 是 {title} 的配置（依据：{keys}）",
+    )
+    taken = imported.of_kind("adopted")
+    yield text(f"adopted ({len(taken)}):", f"已采用（{len(taken)}）：")
     for line in taken:
-        ours = ", ".join(f"{key}: {shown(value)}" for key, value in line.finding.ours.items())
-        yield _aligned(f"{line.written.line} {_name(line)} -> {ours or '...'}", line.finding.why)
+        ours = ", ".join(f"{key}: {shown(value)}" for key, value in line.outcome.ours.items())
+        yield _aligned(f"{line.setting.line} {_name(line)} -> {ours or '...'}", line.outcome.why)
     if imported.added:
-        yield text(f"defaults of {title}, written down:", f"{title} 的默认值，已写明：")
-        for one in imported.added:
-            yield _aligned(f"{one.key}: {shown(one.value)}")
+        yield text(f"defaults of {title}, made explicit:", f"{title} 的默认值，已写明：")
+        for default in imported.added:
+            yield _aligned(f"{default.key}: {shown(default.value)}")
     for kind, heading in (
-        ("replaced", text("given by hand instead", "已直接给出")),
-        ("idle", text("means nothing here", "此处无意义")),
-        ("left", text("not taken", "未采用")),
+        ("replaced", text("set on the command line", "已直接给出")),
+        ("no_effect", text("no effect here", "此处无意义")),
+        ("unsupported", text("not supported", "未采用")),
     ):
-        found = imported.of_kind(kind)
-        if found:
-            yield text(f"{heading} ({len(found)}):", f"{heading}（{len(found)}）：")
-        for line in found:
-            yield _aligned(f"{line.written.line} {_name(line)}{_value(line)}", line.finding.why)
+        lines = imported.of_kind(kind)
+        if lines:
+            yield text(f"{heading} ({len(lines)}):", f"{heading}（{len(lines)}）：")
+        for line in lines:
+            yield _aligned(f"{line.setting.line} {_name(line)}{_value(line)}", line.outcome.why)
 
 
 def _aligned(plain: str, why: str = "") -> str:
@@ -88,14 +91,14 @@ def _aligned(plain: str, why: str = "") -> str:
 
 
 def _name(line: Line) -> str:
-    return line.written.key + line.finding.within
+    return line.setting.key + line.outcome.within
 
 
 def _value(line: Line) -> str:
-    """Return the value behind a key; nothing where only a part of it is meant."""
-    if line.finding.within:
+    """Return the value after a key; empty if only a part of it is concerned."""
+    if line.outcome.within:
         return ""
-    return ": ***" if is_secret(line.written.key) else f": {shown(line.written.value)}"
+    return ": ***" if is_secret(line.setting.key) else f": {shown(line.setting.value)}"
 
 
 def shown(value: Any) -> str:
@@ -105,18 +108,22 @@ def shown(value: Any) -> str:
 
 
 def as_json(imported: Imported, content: str, target: str | None) -> dict[str, Any]:
-    """Return the account for programs."""
+    """Return the report for programs."""
     return {
         "ok": True,
         "tool": imported.recognised.tool.name,
         "recognised_by": list(imported.recognised.by),
         "taken": [
-            {**_plain(line), "ours": dict(line.finding.ours)} for line in imported.of_kind("taken")
+            {**_plain(line), "ours": dict(line.outcome.ours)}
+            for line in imported.of_kind("adopted")
         ],
-        "added": [{"key": one.key, "value": one.value, "why": one.why} for one in imported.added],
+        "added": [
+            {"key": default.key, "value": default.value, "why": default.why}
+            for default in imported.added
+        ],
         "replaced": [_plain(line) for line in imported.of_kind("replaced")],
-        "idle": [_plain(line) for line in imported.of_kind("idle")],
-        "not_taken": [_plain(line) for line in imported.of_kind("left")],
+        "idle": [_plain(line) for line in imported.of_kind("no_effect")],
+        "not_taken": [_plain(line) for line in imported.of_kind("unsupported")],
         "config": imported.loaded.config.model_dump(mode="json"),
         "yaml": content,
         "written": target,
@@ -124,10 +131,10 @@ def as_json(imported: Imported, content: str, target: str | None) -> dict[str, A
 
 
 def _plain(line: Line) -> dict[str, Any]:
-    written, finding = line.written, line.finding
+    setting, outcome = line.setting, line.outcome
     return {
-        "key": written.key + finding.within,
-        "line": written.line,
-        "value": "***" if is_secret(written.key) else written.value,
-        "why": finding.why,
+        "key": setting.key + outcome.within,
+        "line": setting.line,
+        "value": "***" if is_secret(setting.key) else setting.value,
+        "why": outcome.why,
     }

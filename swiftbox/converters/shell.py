@@ -1,4 +1,4 @@
-"""Read the training command of a shell script, without running anything of it."""
+"""Read the training command of a shell script without running anything."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from swiftbox.converters.row import Written
+from swiftbox.converters.rows import ForeignSetting
 
 COMPUTED = re.compile(r"\$[({A-Za-z_]|`")
-"""What only a shell can tell."""
+"""Values that only a shell can compute."""
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _SUM = re.compile(r"\$\(\(?\s*(?:expr\s+)?(\d+)\s*\\?([-+*/%])\s*(\d+)\s*\)?\)")
@@ -30,51 +30,51 @@ class Word:
 
 @dataclass(frozen=True)
 class Command:
-    """The training command of a script: whose it is, and the settings it gives."""
+    """The training command of a script: its tool and its settings."""
 
     tool: str
     shown: str
-    entries: tuple[Written, ...]
+    entries: tuple[ForeignSetting, ...]
     files: tuple[str, ...]
-    """Arguments that are no options: a config that the command reads."""
+    """Positional arguments: a config that the command reads."""
 
 
 def training_command(script: str) -> Command | None:
-    """Return the first training command of a script; None when it has none that is known."""
+    """Return the first known training command of a script; None if there is none."""
     variables: dict[str, str] = {}
-    for words in commands(script, variables):
+    for tokens in commands(script, variables):
         count = 0
-        while count < len(words) and _ASSIGNMENT.match(words[count].text):
+        while count < len(tokens) and _ASSIGNMENT.match(tokens[count].text):
             count += 1
-        assigned, rest = words[:count], words[count:]
+        assigned, rest = tokens[:count], tokens[count:]
         if not rest or rest[0].text == "export":
-            named = (one for one in words if _ASSIGNMENT.match(one.text))
-            variables.update(one.text.partition("=")[::2] for one in named)
+            named = (token for token in tokens if _ASSIGNMENT.match(token.text))
+            variables.update(token.text.partition("=")[::2] for token in named)
             continue
-        found = _program(rest)
-        if found is None:
+        program = _program(rest)
+        if program is None:
             continue
-        tool, shown, after = found
-        before = [_assigned(one) for one in assigned]
+        tool, shown, after = program
+        before = [_assigned(token) for token in assigned]
         options, files = _options(rest[after:])
         if shown:
-            before.append(Written("command", shown, rest[0].line))
+            before.append(ForeignSetting("command", shown, rest[0].line))
         return Command(tool, shown or tool, (*before, *options), tuple(files))
     return None
 
 
 def commands(script: str, variables: dict[str, str]) -> Iterator[list[Word]]:
-    """Yield the commands of a script as words; `variables` are put in where they are known."""
-    words: list[Word] = []
-    for token, line in _tokens(script):
-        if token is None:
-            if words:
-                yield [Word(_filled(one.text, variables), one.line) for one in words]
-            words = []
+    """Yield the commands of a script as words, with known `variables` expanded."""
+    tokens: list[Word] = []
+    for content, line in _tokens(script):
+        if content is None:
+            if tokens:
+                yield [Word(_expand(word.text, variables), word.line) for word in tokens]
+            tokens = []
         else:
-            words.append(Word(token, line))
-    if words:
-        yield [Word(_filled(one.text, variables), one.line) for one in words]
+            tokens.append(Word(content, line))
+    if tokens:
+        yield [Word(_expand(word.text, variables), word.line) for word in tokens]
 
 
 _PIECE = re.compile(
@@ -90,11 +90,11 @@ _PIECE = re.compile(
 )
 
 _LITERAL = "\0"
-"""Stands for a dollar sign in single quotes until variables have been put in."""
+"""Stands for a dollar sign in single quotes until variables are expanded."""
 
 
 def _tokens(script: str) -> Iterator[tuple[str | None, int]]:
-    """Yield words with their lines, and None where a command ends."""
+    """Yield words with their lines, and None at the end of each command."""
     word: str | None = None
     began = line = 1
     position = 0
@@ -131,30 +131,30 @@ def _content(piece: re.Match[str]) -> str:
     return piece.group()
 
 
-def _filled(word: str, variables: dict[str, str]) -> str:
-    """Put in the variables that are known and work out sums of two whole numbers."""
+def _expand(word: str, variables: dict[str, str]) -> str:
+    """Expand known variables, and compute sums of two whole numbers."""
 
-    def value(found: re.Match[str]) -> str:
-        name = found[1] or found[3]
-        return variables.get(name, found[2] if found[2] is not None else found.group())
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[3]
+        return variables.get(name, match[2] if match[2] is not None else match.group())
 
     filled = _SUM.sub(_sum, _NAMED.sub(value, word))
     return filled.replace(_LITERAL, "$")
 
 
-def _sum(found: re.Match[str]) -> str:
-    left, sign, right = int(found[1]), found[2], int(found[3])
+def _sum(match: re.Match[str]) -> str:
+    left, sign, right = int(match[1]), match[2], int(match[3])
     if sign in "/%" and right == 0:
-        return found.group()
+        return match.group()
     results = {"+": left + right, "-": left - right, "*": left * right}
     return str(results[sign] if sign in results else {"/": left // right, "%": left % right}[sign])
 
 
-def _program(words: list[Word]) -> tuple[str, str, int] | None:
-    """Tell whose training command it is, its name, and where its arguments begin."""
-    for index, word in enumerate(words):
+def _program(tokens: list[Word]) -> tuple[str, str, int] | None:
+    """Return the tool of a training command, its name, and the index of its first argument."""
+    for index, word in enumerate(tokens):
         name = PurePosixPath(word.text).name
-        following = words[index + 1].text if index + 1 < len(words) else ""
+        following = tokens[index + 1].text if index + 1 < len(tokens) else ""
         if name == "swift" and following in ("sft", "pt", "rlhf"):
             return "ms-swift", f"swift {following}", index + 2
         if name in ("sft.py", "pt.py", "rlhf.py") and "swift" in word.text:
@@ -170,39 +170,39 @@ def _program(words: list[Word]) -> tuple[str, str, int] | None:
     return None
 
 
-def _options(words: list[Word]) -> tuple[list[Written], list[str]]:
-    """Read `--key value ...`: several values are a list, none is true."""
-    found: list[Written] = []
+def _options(tokens: list[Word]) -> tuple[list[ForeignSetting], list[str]]:
+    """Read `--key value ...`: several values are a list, no value means true."""
+    options: list[ForeignSetting] = []
     files: list[str] = []
     index = 0
-    while index < len(words):
-        word = words[index]
+    while index < len(tokens):
+        word = tokens[index]
         index += 1
         if not word.text.startswith("--"):
             files.append(word.text)
             continue
         key, mark, inline = word.text.removeprefix("--").partition("=")
         values = [inline] if mark else []
-        while index < len(words) and not words[index].text.startswith("--"):
-            values.append(words[index].text)
+        while index < len(tokens) and not tokens[index].text.startswith("--"):
+            values.append(tokens[index].text)
             index += 1
-        given: Any = [typed(one) for one in values]
-        value = given if len(given) > 1 else given[0] if given else True
-        found.append(Written(key.replace("-", "_"), value, word.line))
-    return found, files
+        items: Any = [typed(plain) for plain in values]
+        value = items if len(items) > 1 else items[0] if items else True
+        options.append(ForeignSetting(key.replace("-", "_"), value, word.line))
+    return options, files
 
 
-def _assigned(word: Word) -> Written:
+def _assigned(word: Word) -> ForeignSetting:
     key, _, value = word.text.partition("=")
-    return Written(key, typed(value), word.line)
+    return ForeignSetting(key, typed(value), word.line)
 
 
 def typed(plain: str) -> Any:
-    """Read a number, a boolean or JSON out of a word; leave every other word as it is."""
+    """Read a number, a boolean or JSON from a word; return every other word unchanged."""
     try:
         value = yaml.safe_load(plain)
     except yaml.YAMLError:
         return plain
-    made = isinstance(value, (bool, int, float)) or value is None
+    is_number = isinstance(value, (bool, int, float)) or value is None
     nested = isinstance(value, (dict, list)) and plain.lstrip()[:1] in ("{", "[")
-    return value if made or nested else plain
+    return value if is_number or nested else plain

@@ -1,14 +1,14 @@
-"""Configs of other tools written on the spot, and what becomes of their keys."""
+"""Configs of other tools written on the spot, and the outcomes of their keys."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from swiftbox.converters.reading import read
-from swiftbox.converters.recognising import recognise
-from swiftbox.converters.row import Finding
-from swiftbox.converters.translating import translate
+from swiftbox.converters.conversion import translate
+from swiftbox.converters.foreign_file import read
+from swiftbox.converters.recognition import recognise
+from swiftbox.converters.rows import KeyOutcome
 
 CONFIGS = Path(__file__).with_name("configs")
 GOLDEN = Path(__file__).with_name("golden")
@@ -20,23 +20,23 @@ BASE = {
 }
 
 
-def findings(folder: Path, content: str, tool: str | None = None) -> dict[str, list[Finding]]:
-    """Return what becomes of each key of a YAML, or of a script where it starts like one."""
+def outcomes(folder: Path, content: str, tool: str | None = None) -> dict[str, list[KeyOutcome]]:
+    """Return the outcomes of each key of a YAML, or of a script if it starts like one."""
     path = folder / ("a.sh" if content.startswith("#!") else "a.yaml")
     path.write_text(content, encoding="utf-8")
     document = read(path)
-    found: dict[str, list[Finding]] = {}
+    by_key: dict[str, list[KeyOutcome]] = {}
     for line in translate(document, recognise(document, tool).tool):
-        found.setdefault(line.written.key, []).append(line.finding)
-    return found
+        by_key.setdefault(line.setting.key, []).append(line.outcome)
+    return by_key
 
 
 def ours(folder: Path, content: str, tool: str | None = None) -> dict[str, Any]:
     """Return the settings of ours that a config gives, whether or not the stage is there yet."""
     return {
         key: value
-        for several in findings(folder, content, tool).values()
-        for one in several
-        if one.kind == "taken"
-        for key, value in one.ours.items()
+        for several in outcomes(folder, content, tool).values()
+        for outcome in several
+        if outcome.kind == "adopted"
+        for key, value in outcome.ours.items()
     }

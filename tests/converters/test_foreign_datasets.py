@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreign import BASE, findings, ours
+from foreign import BASE, ours, outcomes
 
 ENTRIES: dict[str, Any] = {
     "mine": {"file_name": "mine.json"},
@@ -33,8 +33,8 @@ def registry(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def lf(folder: Path, written: str) -> Any:
-    return ours(folder, BASE["llamafactory"] + written + "\n").get("dataset")
+def lf(folder: Path, dataset: str) -> Any:
+    return ours(folder, BASE["llamafactory"] + dataset + "\n").get("dataset")
 
 
 def test_a_name_becomes_the_path_of_its_file(registry: Path) -> None:
@@ -54,32 +54,32 @@ def test_a_file_in_a_subfolder_brings_its_columns(registry: Path) -> None:
 
 
 def test_an_entry_of_the_hub_becomes_its_id(registry: Path) -> None:
-    found = lf(registry, "dataset: pairs,mine")[0]
-    assert found["path"] == "owner/pairs"
-    assert found["subset"] == "en"
-    assert found["columns"]["good"] == "chosen"
-    assert "split" not in found
+    source = lf(registry, "dataset: pairs,mine")[0]
+    assert source["path"] == "owner/pairs"
+    assert source["subset"] == "en"
+    assert source["columns"]["good"] == "chosen"
+    assert "split" not in source
 
 
 def test_a_name_without_entry_is_kept_and_said(registry: Path) -> None:
-    found = findings(registry, BASE["llamafactory"] + "dataset: alpaca_en_demo\n")["dataset"]
-    assert [one.kind for one in found] == ["taken", "left"]
-    assert found[0].ours == {"dataset": "alpaca_en_demo"}
-    assert "has no such entry; give dataset=PATH" in found[1].why
+    by_source = outcomes(registry, BASE["llamafactory"] + "dataset: alpaca_en_demo\n")["dataset"]
+    assert [outcome.kind for outcome in by_source] == ["adopted", "unsupported"]
+    assert by_source[0].ours == {"dataset": "alpaca_en_demo"}
+    assert "has no such entry; set dataset=PATH" in by_source[1].why
 
 
 def test_a_dataset_of_images_is_refused(registry: Path) -> None:
-    (found,) = findings(registry, BASE["llamafactory"] + "dataset: pictures\n")["dataset"]
-    assert found.kind == "refused"
-    assert "images, video and audio are not trained here" in found.why
+    (outcome,) = outcomes(registry, BASE["llamafactory"] + "dataset: pictures\n")["dataset"]
+    assert outcome.kind == "refused"
+    assert "images, video and audio are not supported here" in outcome.why
 
 
 def axolotl(folder: Path, *lines: str) -> tuple[Any, list[str]]:
     entry = "\n".join(["datasets:", f"  - {lines[0]}", *(f"    {line}" for line in lines[1:])])
-    found = findings(folder, BASE["axolotl"] + entry + "\n")["datasets"]
-    said = [f"{one.kind} {one.within}" for one in found[1:]]
-    value = found[0].ours.get("dataset")
-    return value[0] if isinstance(value, list) else value, said
+    by_source = outcomes(folder, BASE["axolotl"] + entry + "\n")["datasets"]
+    others = [f"{outcome.kind} {outcome.within}" for outcome in by_source[1:]]
+    value = by_source[0].ours.get("dataset")
+    return value[0] if isinstance(value, list) else value, others
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_nested_dataset_becomes_a_source(lines: list[str], expected: Any, tmp_
 
 
 def test_usual_speakers_and_names_of_turns_need_nothing(tmp_path: Path) -> None:
-    _, said = axolotl(
+    _, others = axolotl(
         tmp_path,
         "path: a/b",
         "type: chat_template",
@@ -123,11 +123,15 @@ def test_usual_speakers_and_names_of_turns_need_nothing(tmp_path: Path) -> None:
         "roles_to_train: [assistant]",
         "train_on_eos: turn",
     )
-    assert said == ["idle [0].roles", "idle [0].roles_to_train", "idle [0].train_on_eos"]
+    assert others == [
+        "no_effect [0].roles",
+        "no_effect [0].roles_to_train",
+        "no_effect [0].train_on_eos",
+    ]
 
 
 def test_unusual_names_of_turns_are_not_taken(tmp_path: Path) -> None:
-    _, said = axolotl(
+    _, others = axolotl(
         tmp_path,
         "path: a/b",
         "type: chat_template",
@@ -136,18 +140,18 @@ def test_unusual_names_of_turns_are_not_taken(tmp_path: Path) -> None:
         "split: train[:20%]",
         "drop_system_message: true",
     )
-    assert sorted(said) == [
-        "left [0].drop_system_message",
-        "left [0].message_property_mappings",
-        "left [0].roles",
-        "left [0].split",
+    assert sorted(others) == [
+        "unsupported [0].drop_system_message",
+        "unsupported [0].message_property_mappings",
+        "unsupported [0].roles",
+        "unsupported [0].split",
     ]
 
 
 def test_a_format_that_is_not_known_is_said(tmp_path: Path) -> None:
-    assert axolotl(tmp_path, "path: a/b", "type: oasst")[1] == ["left [0].type"]
+    assert axolotl(tmp_path, "path: a/b", "type: oasst")[1] == ["unsupported [0].type"]
 
 
 def test_rows_cut_by_hand_are_refused(tmp_path: Path) -> None:
     content = BASE["axolotl"] + "datasets:\n  - {path: a/b, type: input_output}\n"
-    assert findings(tmp_path, content)["datasets"][0].kind == "refused"
+    assert outcomes(tmp_path, content)["datasets"][0].kind == "refused"

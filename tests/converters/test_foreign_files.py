@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from foreign import BASE, CONFIGS, ours
 
-from swiftbox.converters.reading import read
-from swiftbox.converters.recognising import recognise
+from swiftbox.converters.foreign_file import read
+from swiftbox.converters.recognition import recognise
 from swiftbox.errors import ConfigError
 
 
@@ -37,9 +37,9 @@ def refusal(path: Path) -> ConfigError:
     ],
 )
 def test_a_published_config_is_recognised(name: str, tool: str) -> None:
-    found = recognise(read(CONFIGS / name))
-    assert found.tool.name == tool
-    assert found.by
+    recognised = recognise(read(CONFIGS / name))
+    assert recognised.tool.name == tool
+    assert recognised.by
 
 
 def test_a_file_of_no_tool_is_refused_with_what_was_seen(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_broken_json_is_refused_with_its_line(tmp_path: Path) -> None:
 
 
 def test_json_is_read_with_lines(tmp_path: Path) -> None:
-    found = read(saved(tmp_path, '{\n"model": "m",\n"train_type": "lora"\n}', "a.json"))
-    assert [(one.key, one.value, one.line) for one in found.entries] == [
+    document = read(saved(tmp_path, '{\n"model": "m",\n"train_type": "lora"\n}', "a.json"))
+    assert [(entry.key, entry.value, entry.line) for entry in document.entries] == [
         ("model", "m", 2),
         ("train_type", "lora", 3),
     ]
@@ -85,11 +85,11 @@ def test_a_missing_file_is_refused_with_a_cure(tmp_path: Path) -> None:
 
 
 def entries(folder: Path, script: str) -> dict[str, Any]:
-    return read(saved(folder, script, "a.sh")).given.values
+    return read(saved(folder, script, "a.sh")).foreign.values
 
 
 def test_a_script_gives_values_lists_and_switches(tmp_path: Path) -> None:
-    found = entries(
+    settings = entries(
         tmp_path,
         "# swift sft --model no\n"
         "CUDA_VISIBLE_DEVICES=0,1 NPROC_PER_NODE=2 \\\n"
@@ -99,7 +99,7 @@ def test_a_script_gives_values_lists_and_switches(tmp_path: Path) -> None:
         '    --max-length 9 --columns \'{"a": "query"}\'\n'
         "swift infer --model other\n",
     )
-    assert found == {
+    assert settings == {
         "CUDA_VISIBLE_DEVICES": "0,1",
         "NPROC_PER_NODE": 2,
         "command": "swift rlhf",
@@ -113,27 +113,27 @@ def test_a_script_gives_values_lists_and_switches(tmp_path: Path) -> None:
 
 
 def test_variables_and_sums_of_a_script_are_put_in(tmp_path: Path) -> None:
-    found = entries(
+    settings = entries(
         tmp_path,
         "#!/bin/bash\nexport N=2\nMODEL=a/b; OUT=out\n"
         "swift sft --model ${MODEL} --output_dir \"$OUT/x\" --system '$5' "
         "--gradient_accumulation_steps $(expr 16 / $N) --save_steps $((3 * 2)) "
         "--seed ${SEED:-7} --max_length $LENGTH\n",
     )
-    assert found["model"] == "a/b"
-    assert found["output_dir"] == "out/x"
-    assert found["system"] == "$5"
-    assert found["gradient_accumulation_steps"] == 8
-    assert found["save_steps"] == 6
-    assert found["seed"] == 7
-    assert found["max_length"] == "$LENGTH"
+    assert settings["model"] == "a/b"
+    assert settings["output_dir"] == "out/x"
+    assert settings["system"] == "$5"
+    assert settings["gradient_accumulation_steps"] == 8
+    assert settings["save_steps"] == 6
+    assert settings["seed"] == 7
+    assert settings["max_length"] == "$LENGTH"
 
 
 def test_what_only_a_shell_can_tell_is_not_taken(tmp_path: Path) -> None:
     script = "#!/bin/sh\nswift sft --model m --output_dir $(date +%s) --max_length $LENGTH\n"
-    found = ours(tmp_path, script)
-    assert "output_dir" not in found
-    assert "max_length" not in found
+    settings = ours(tmp_path, script)
+    assert "output_dir" not in settings
+    assert "max_length" not in settings
 
 
 def test_a_script_of_llamafactory_is_read(tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_a_script_of_llamafactory_is_read(tmp_path: Path) -> None:
     )
     document = read(saved(tmp_path, script, "a.sh"))
     assert recognise(document).tool.name == "llamafactory"
-    found = ours(tmp_path, script)
-    assert found["model"] == "Qwen/Qwen3-8B"
-    assert found["dtype"] == "bfloat16"
+    settings = ours(tmp_path, script)
+    assert settings["model"] == "Qwen/Qwen3-8B"
+    assert settings["dtype"] == "bfloat16"
 
 
 def test_a_script_that_names_a_config_points_to_it(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_script_that_names_a_config_points_to_it(tmp_path: Path) -> None:
 
 def test_a_script_without_training_is_refused(tmp_path: Path) -> None:
     error = refusal(saved(tmp_path, "swift infer --model m\n", "a.sh"))
-    assert "no training command that is known" in error.message
+    assert "no known training command" in error.message
 
 
 def test_the_tool_can_be_named(tmp_path: Path) -> None:

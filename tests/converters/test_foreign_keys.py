@@ -1,4 +1,4 @@
-"""What becomes of the keys of each tool: taken under our names, idle, left or refused."""
+"""Outcomes of the keys of each tool: adopted, without effect, unsupported or refused."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreign import BASE, findings, ours
+from foreign import BASE, ours, outcomes
 
 from swiftbox.converters import TOOLS
-from swiftbox.converters.row import Given
+from swiftbox.converters.rows import ForeignConfig
 
 LF, AX, MS = "llamafactory", "axolotl", "ms-swift"
 DPO = "stage: dpo\n"
@@ -92,16 +92,16 @@ TAKEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("tool", "written", "expected"), TAKEN)
+@pytest.mark.parametrize(("tool", "setting", "expected"), TAKEN)
 def test_a_key_becomes_a_setting_of_ours(
-    tool: str, written: str, expected: dict[str, Any], tmp_path: Path
+    tool: str, setting: str, expected: dict[str, Any], tmp_path: Path
 ) -> None:
-    found = ours(tmp_path, BASE[tool] + written + "\n", tool)
-    assert {key: found.get(key) for key in expected} == expected
+    settings = ours(tmp_path, BASE[tool] + setting + "\n", tool)
+    assert {key: settings.get(key) for key in expected} == expected
 
 
 @pytest.mark.parametrize(
-    ("tool", "written"),
+    ("tool", "setting"),
     [
         (LF, "overwrite_output_dir: true"),
         (LF, "preprocessing_num_workers: 16"),
@@ -121,39 +121,43 @@ def test_a_key_becomes_a_setting_of_ours(
         (MS, "ref_model: m"),
     ],
 )
-def test_a_key_that_means_nothing_here_says_why(tool: str, written: str, tmp_path: Path) -> None:
-    key = written.partition(":")[0]
-    (found,) = findings(tmp_path, BASE[tool] + written + "\n", tool)[key]
-    assert found.kind == "idle"
-    assert found.why
+def test_a_key_that_means_nothing_here_says_why(tool: str, setting: str, tmp_path: Path) -> None:
+    key = setting.partition(":")[0]
+    (outcome,) = outcomes(tmp_path, BASE[tool] + setting + "\n", tool)[key]
+    assert outcome.kind == "no_effect"
+    assert outcome.why
 
 
 @pytest.mark.parametrize(
-    ("tool", "written", "why"),
+    ("tool", "setting", "why"),
     [
         (LF, "mask_history: true", "every answer of a conversation is learned"),
         (LF, "adam_beta2: 0.95", "always 0.999 here"),
-        (LF, "cutof_len: 9", "not known to LLaMA-Factory or here; did you mean cutoff_len?"),
+        (
+            LF,
+            "cutof_len: 9",
+            "neither LLaMA-Factory nor swiftbox knows this key; did you mean cutoff_len?",
+        ),
         (LF, "resume_from_checkpoint: saves/x", "swiftbox runs resume"),
         (AX, "evals_per_epoch: 4", "set eval_steps"),
         (AX, "deepspeed: deepspeed_configs/mine.json", "no ZeRO stage"),
         (MS, "system: Be kind.", "belongs into the rows"),
         (MS, "model_author: me", "put the names into the rows"),
         (MS, "loss_type: my_loss", "plugins"),
-        (MS, "zzzzz: 1", "not known to ms-swift or here"),
+        (MS, "zzzzz: 1", "neither ms-swift nor swiftbox knows this key"),
     ],
 )
 def test_a_key_that_is_not_taken_says_why(
-    tool: str, written: str, why: str, tmp_path: Path
+    tool: str, setting: str, why: str, tmp_path: Path
 ) -> None:
-    key = written.partition(":")[0]
-    (found,) = findings(tmp_path, BASE[tool] + written + "\n", tool)[key]
-    assert found.kind == "left"
-    assert why in found.why
+    key = setting.partition(":")[0]
+    (outcome,) = outcomes(tmp_path, BASE[tool] + setting + "\n", tool)[key]
+    assert outcome.kind == "unsupported"
+    assert why in outcome.why
 
 
 @pytest.mark.parametrize(
-    ("tool", "written", "cure"),
+    ("tool", "setting", "cure"),
     [
         (LF, "stage: ppo", "stage=grpo"),
         (LF, "finetuning_type: freeze", "tuner_type=lora"),
@@ -170,12 +174,12 @@ def test_a_key_that_is_not_taken_says_why(
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_cure(
-    tool: str, written: str, cure: str, tmp_path: Path
+    tool: str, setting: str, cure: str, tmp_path: Path
 ) -> None:
-    key = written.partition(":")[0]
-    (found,) = findings(tmp_path, BASE[tool] + written + "\n", tool)[key]
-    assert found.kind == "refused"
-    assert cure in found.hint
+    key = setting.partition(":")[0]
+    (outcome,) = outcomes(tmp_path, BASE[tool] + setting + "\n", tool)[key]
+    assert outcome.kind == "refused"
+    assert cure in outcome.hint
 
 
 @pytest.mark.parametrize("tool", sorted(TOOLS))
@@ -183,11 +187,11 @@ def test_every_reason_is_given_in_chinese_too(
     tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
-    given = Given({"stage": "sft"}, tmp_path)
-    for key, how in TOOLS[tool].rows.items():
-        for found in how("x", given):
-            for said in (found.why, found.hint):
-                assert not said or re.search(r"[\u4e00-\u9fff]", said), key
+    foreign = ForeignConfig({"stage": "sft"}, tmp_path)
+    for key, translate in TOOLS[tool].rows.items():
+        for outcome in translate("x", foreign):
+            for message in (outcome.why, outcome.hint):
+                assert not message or re.search(r"[\u4e00-\u9fff]", message), key
 
 
 def test_a_deepspeed_config_beside_the_yaml_is_looked_into(tmp_path: Path) -> None:

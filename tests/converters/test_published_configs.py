@@ -11,8 +11,8 @@ from foreign import CONFIGS, GOLDEN
 from made_up import made_up
 from tiny import write_chats
 
+from swiftbox.converters.conversion import import_config
 from swiftbox.converters.report import lines_of, yaml_of
-from swiftbox.converters.translating import import_config
 from swiftbox.errors import ConfigError
 from swiftbox.plan import plan
 from swiftbox.tasks.load import load, loads
@@ -38,8 +38,8 @@ def test_the_yaml_loads_to_the_same_config_and_plans(name: str) -> None:
 @pytest.mark.parametrize("name", SFT)
 def test_every_key_is_accounted_for(name: str) -> None:
     imported = import_config(CONFIGS / name)
-    told = {(line.written.key, line.written.line) for line in imported.lines}
-    assert told == {(one.key, one.line) for one in imported.document.entries}
+    reported = {(line.setting.key, line.setting.line) for line in imported.lines}
+    assert reported == {(entry.key, entry.line) for entry in imported.document.entries}
 
 
 def test_the_dpo_configs_ask_for_the_same_preference_training() -> None:
@@ -50,30 +50,30 @@ def test_the_dpo_configs_ask_for_the_same_preference_training() -> None:
 
 
 def ours_of(name: str) -> dict[str, object]:
-    from swiftbox.converters.reading import read
-    from swiftbox.converters.recognising import recognise
-    from swiftbox.converters.translating import translate
+    from swiftbox.converters.conversion import translate
+    from swiftbox.converters.foreign_file import read
+    from swiftbox.converters.recognition import recognise
 
     document = read(CONFIGS / name)
     lines = translate(document, recognise(document).tool)
     return {
         key: value
         for line in lines
-        if line.finding.kind == "taken"
-        for key, value in line.finding.ours.items()
+        if line.outcome.kind == "adopted"
+        for key, value in line.outcome.ours.items()
     }
 
 
 def test_the_account_is_given_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
     imported = import_config(CONFIGS / "msswift_sft.sh")
-    said = "\n".join(lines_of(imported))
-    assert "msswift_sft.sh 是 ms-swift 的配置（依据：swift sft）" in said
-    assert "未采用（3）：" in said
+    report = "\n".join(lines_of(imported))
+    assert "msswift_sft.sh 是 ms-swift 的配置（依据：swift sft）" in report
+    assert "未采用（3）：" in report
     assert yaml_of(imported, "a.yaml").startswith("# 由 ms-swift 的 msswift_sft.sh 导入\n")
 
 
-def written(folder: Path, content: str) -> Path:
+def write_config(folder: Path, content: str) -> Path:
     path = folder / "theirs.yaml"
     path.write_text(content, encoding="utf-8")
     return path
@@ -83,47 +83,49 @@ LF = "model_name_or_path: m\ncutoff_len: 512\ndataset: d.jsonl\n"
 
 
 def test_a_value_that_is_not_accepted_is_not_taken(tmp_path: Path) -> None:
-    path = written(tmp_path, LF + "optim: lomo\nsave_steps: 0.2\n")
-    left = {line.written.key: line.finding.why for line in import_config(path).of_kind("left")}
-    assert "should be one of auto, adamw_torch" in left["optim"]
-    assert "should be a whole number" in left["save_steps"]
+    path = write_config(tmp_path, LF + "optim: lomo\nsave_steps: 0.2\n")
+    unsupported = {
+        line.setting.key: line.outcome.why for line in import_config(path).of_kind("unsupported")
+    }
+    assert "should be one of auto, adamw_torch" in unsupported["optim"]
+    assert "should be a whole number" in unsupported["save_steps"]
 
 
 def test_a_stage_that_cannot_be_done_is_refused_with_its_line(tmp_path: Path) -> None:
-    path = written(tmp_path, LF + "stage: ppo\n")
+    path = write_config(tmp_path, LF + "stage: ppo\n")
     with pytest.raises(ConfigError) as caught:
         import_config(path)
-    assert caught.value.message == "theirs.yaml:4 stage: ppo is not done here"
+    assert caught.value.message == "theirs.yaml:4 stage: ppo is not supported here"
     assert "stage=grpo" in caught.value.hint
 
 
 def test_a_refusal_is_lifted_by_hand(tmp_path: Path) -> None:
-    imported = import_config(written(tmp_path, LF + "stage: ppo\n"), ["stage=sft"])
-    assert [line.written.key for line in imported.of_kind("replaced")] == ["stage"]
+    imported = import_config(write_config(tmp_path, LF + "stage: ppo\n"), ["stage=sft"])
+    assert [line.setting.key for line in imported.of_kind("replaced")] == ["stage"]
 
 
 def test_a_missing_dataset_is_asked_for(tmp_path: Path) -> None:
-    path = written(tmp_path, "model_name_or_path: m\ncutoff_len: 512\n")
+    path = write_config(tmp_path, "model_name_or_path: m\ncutoff_len: 512\n")
     with pytest.raises(ConfigError, match="dataset: is required"):
         import_config(path)
     assert import_config(path, ["dataset=x.jsonl"]).loaded.config.dataset == "x.jsonl"
 
 
 def test_two_keys_that_disagree_are_said(tmp_path: Path) -> None:
-    imported = import_config(written(tmp_path, LF + "bf16: true\nfp16: true\n"))
-    (line,) = [one for one in imported.of_kind("left") if one.written.key == "fp16"]
-    assert line.finding.why == "bf16 says otherwise"
+    imported = import_config(write_config(tmp_path, LF + "bf16: true\nfp16: true\n"))
+    (line,) = [line for line in imported.of_kind("unsupported") if line.setting.key == "fp16"]
+    assert line.outcome.why == "contradicts bf16"
     assert imported.loaded.config.dtype == "bfloat16"
 
 
 def test_lora_keys_of_a_full_tuning_mean_nothing(tmp_path: Path) -> None:
-    imported = import_config(written(tmp_path, LF + "finetuning_type: full\nlora_rank: 8\n"))
-    (line,) = [one for one in imported.of_kind("idle") if one.written.key == "lora_rank"]
-    assert "matters only with tuner_type: lora" in line.finding.why
+    imported = import_config(write_config(tmp_path, LF + "finetuning_type: full\nlora_rank: 8\n"))
+    (line,) = [line for line in imported.of_kind("no_effect") if line.setting.key == "lora_rank"]
+    assert "has an effect only with tuner_type: lora" in line.outcome.why
 
 
 def test_the_other_tools_defaults_are_written_down(tmp_path: Path) -> None:
-    config = import_config(written(tmp_path, LF + "lora_rank: 16\n")).loaded.config
+    config = import_config(write_config(tmp_path, LF + "lora_rank: 16\n")).loaded.config
     assert config.lora_alpha == 32
     assert config.per_device_train_batch_size == 8
     assert config.learning_rate == 5e-5
@@ -132,36 +134,38 @@ def test_the_other_tools_defaults_are_written_down(tmp_path: Path) -> None:
 
 def test_axolotl_without_adapter_trains_all_weights(tmp_path: Path) -> None:
     content = "base_model: m\ndatasets: [{path: d, type: completion}]\nadapter:\n"
-    config = import_config(written(tmp_path, content)).loaded.config
+    config = import_config(write_config(tmp_path, content)).loaded.config
     assert config.tuner_type == "full"
     assert getattr(config, "stage") == "pt"  # noqa: B009 - the discriminator of the union
 
 
 def test_a_secret_is_never_shown(tmp_path: Path) -> None:
-    imported = import_config(written(tmp_path, LF + "hf_hub_token: abc123\nmy_api_key: abc123\n"))
-    said = "\n".join([*lines_of(imported), yaml_of(imported, "a.yaml")])
-    assert "abc123" not in said
-    assert "hf_hub_token" in said
+    imported = import_config(
+        write_config(tmp_path, LF + "hf_hub_token: abc123\nmy_api_key: abc123\n")
+    )
+    report = "\n".join([*lines_of(imported), yaml_of(imported, "a.yaml")])
+    assert "abc123" not in report
+    assert "hf_hub_token" in report
 
 
 def test_the_verb_writes_a_file_once_and_answers_programs(tmp_path: Path) -> None:
-    written(tmp_path, LF)
+    write_config(tmp_path, LF)
     done = box("import", "theirs.yaml", "-o", "a.yaml", "--json", cwd=tmp_path)
-    told = json.loads(done.stdout)
-    assert told["tool"] == "llamafactory"
-    assert told["taken"][0] == {
+    answer = json.loads(done.stdout)
+    assert answer["tool"] == "llamafactory"
+    assert answer["taken"][0] == {
         "key": "model_name_or_path",
         "line": 1,
         "value": "m",
         "why": "",
         "ours": {"model": "m"},
     }
-    assert load(tmp_path / "a.yaml").config.model_dump(mode="json") == told["config"]
+    assert load(tmp_path / "a.yaml").config.model_dump(mode="json") == answer["config"]
     again = box("import", "theirs.yaml", "-o", "a.yaml", cwd=tmp_path, code=2)
     assert "a.yaml exists" in again.stderr
     shown = box("import", "theirs.yaml", cwd=tmp_path)
     assert shown.stdout.startswith("# Imported from LLaMA-Factory: theirs.yaml\n")
-    assert "theirs.yaml is a config of LLaMA-Factory, by" in shown.stderr
+    assert "theirs.yaml is a config of LLaMA-Factory (recognized by" in shown.stderr
 
 
 SMALL = (
@@ -182,8 +186,8 @@ SMALL = (
 @pytest.mark.parametrize("name", SFT)
 def test_the_sft_config_trains(name: str, tmp_path: Path, tiny: Path) -> None:
     data = write_chats(tmp_path / "chat.jsonl", 24)
-    given = (*SMALL, f"model={tiny}", f"dataset={data}")
-    box("import", str(CONFIGS / name), "-o", "a.yaml", *given, cwd=tmp_path)
+    overrides = (*SMALL, f"model={tiny}", f"dataset={data}")
+    box("import", str(CONFIGS / name), "-o", "a.yaml", *overrides, cwd=tmp_path)
     box("run", "a.yaml", "--plain", cwd=tmp_path)
     assert state(tmp_path / "out")["status"] == "done"
     assert sorted(losses(tmp_path / "out")) == [1, 2, 3]
@@ -191,7 +195,7 @@ def test_the_sft_config_trains(name: str, tmp_path: Path, tiny: Path) -> None:
 
 
 def write_pairs(path: Path, count: int) -> Path:
-    """Write preference rows whose better answer is a text of its own."""
+    """Write preference rows whose better answers all differ."""
     rows = [
         {"prompt": f"name {index}", "chosen": f"good {index} yes", "rejected": f"bad {index}"}
         for index in range(count)
@@ -204,7 +208,7 @@ def write_pairs(path: Path, count: int) -> Path:
 @pytest.mark.parametrize("name", DPO)
 def test_the_dpo_config_trains(name: str, tmp_path: Path, tiny: Path) -> None:
     data = write_pairs(tmp_path / "pairs.jsonl", 24)
-    given = (*SMALL, f"model={tiny}", f"dataset={data}", "tuner_type=lora")
-    box("import", str(CONFIGS / name), "-o", "a.yaml", *given, cwd=tmp_path)
+    overrides = (*SMALL, f"model={tiny}", f"dataset={data}", "tuner_type=lora")
+    box("import", str(CONFIGS / name), "-o", "a.yaml", *overrides, cwd=tmp_path)
     box("run", "a.yaml", "--plain", cwd=tmp_path)
     assert state(tmp_path / "out")["status"] == "done"

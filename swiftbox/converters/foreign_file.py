@@ -1,4 +1,4 @@
-"""Read a training config of another tool, or the script that calls it, with its lines."""
+"""Read a training config of another tool, or the script that calls it, with line numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.reading import Settings, written_entries
-from swiftbox.converters.row import Given, Written
+from swiftbox.converters.rows import ForeignConfig, ForeignSetting
 from swiftbox.converters.shell import training_command
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
@@ -19,18 +19,18 @@ SCRIPTS = (".sh", ".bash", ".zsh")
 
 @dataclass(frozen=True)
 class Document:
-    """A foreign config: what it sets, and which tool its command calls where it is a script."""
+    """A foreign config: its settings and, for a script, the tool that its command calls."""
 
     path: Path
-    entries: tuple[Written, ...]
+    entries: tuple[ForeignSetting, ...]
     tool: str | None = None
     command: str = ""
 
     @property
-    def given(self) -> Given:
-        """Return the values by key; of a key given twice, the later."""
-        values = {one.key: one.value for one in self.entries}
-        return Given(values, self.path.resolve().parent, script=self.tool is not None)
+    def foreign(self) -> ForeignConfig:
+        """Return the values by key; a later value of the same key wins."""
+        values = {setting.key: setting.value for setting in self.entries}
+        return ForeignConfig(values, self.path.resolve().parent, script=self.tool is not None)
 
 
 def read(path: Path) -> Document:
@@ -55,16 +55,16 @@ def read(path: Path) -> Document:
     return Document(path, tuple(entries))
 
 
-def _yaml(path: Path, content: str) -> list[Written]:
+def _yaml(path: Path, content: str) -> list[ForeignSetting]:
     settings = Settings(path.name)
     entries = written_entries(content, settings)
     settings.fail()
-    return [Written(key, entry.value, entry.order) for key, entry in entries.items()]
+    return [ForeignSetting(key, entry.value, entry.order) for key, entry in entries.items()]
 
 
-def _json(path: Path, content: str) -> list[Written]:
+def _json(path: Path, content: str) -> list[ForeignSetting]:
     try:
-        found: Any = json.loads(content)
+        parsed: Any = json.loads(content)
     except json.JSONDecodeError as error:
         raise ConfigError(
             text(
@@ -72,16 +72,16 @@ def _json(path: Path, content: str) -> list[Written]:
                 f"{path.name}:{error.lineno} 不是合法的 JSON：{error.msg}",
             )
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise ConfigError(
             text(f"{path.name}: should be a JSON object", f"{path.name}：应为一个 JSON 对象")
         )
-    return [Written(key, value, _line_of(key, content)) for key, value in found.items()]
+    return [ForeignSetting(key, value, _line_of(key, content)) for key, value in parsed.items()]
 
 
 def _line_of(key: str, content: str) -> int:
-    found = re.search(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:", content)
-    return content.count("\n", 0, found.start()) + 1 if found else 1
+    match = re.search(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:", content)
+    return content.count("\n", 0, match.start()) + 1 if match else 1
 
 
 def _script(path: Path, content: str) -> Document:
@@ -89,16 +89,18 @@ def _script(path: Path, content: str) -> Document:
     if command is None:
         raise ConfigError(
             text(
-                f"{path.name}: no training command that is known",
+                f"{path.name}: no known training command",
                 f"{path.name}：没有可识别的训练命令",
             ),
             hint=text(
-                "known are: swift sft|pt|rlhf --key value, llamafactory-cli train --key value",
+                "known commands: swift sft|pt|rlhf --key value, llamafactory-cli train --key value",
                 "可识别：swift sft|pt|rlhf --key value、llamafactory-cli train --key value",
             ),
         )
-    named = [str(one.value) for one in command.entries if one.key == "config"]
-    configs = [one for one in (*named, *command.files) if one.endswith((".yaml", ".yml", ".json"))]
+    named = [str(entry.value) for entry in command.entries if entry.key == "config"]
+    configs = [
+        file for file in (*named, *command.files) if file.endswith((".yaml", ".yml", ".json"))
+    ]
     if configs:
         raise ConfigError(
             text(

@@ -1,4 +1,4 @@
-"""Tell whose config a file is, from the keys that only one tool has."""
+"""Recognize the tool that a config belongs to, by keys that only one tool has."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from swiftbox.converters import TOOLS
-from swiftbox.converters.reading import Document
-from swiftbox.converters.row import Tool
+from swiftbox.converters.foreign_file import Document
+from swiftbox.converters.rows import ForeignTool
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
 OURS = ("task", "version")
-"""Keys that no other tool writes."""
+"""Keys that no other tool uses."""
 
 ENOUGH = 2
-"""One key of another tool may stand in anybody's file."""
+"""A single key of another tool may occur in any file."""
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """A tool and what it was recognised by: its keys, or its command."""
+    """A tool, and the keys or the command that identified it."""
 
-    tool: Tool
+    tool: ForeignTool
     by: tuple[str, ...]
 
 
-def recognise(document: Document, asked: str | None = None) -> Recognised:
-    """Return whose config it is; raise ConfigError with what was seen where none is likeliest."""
-    if asked is not None:
-        return Recognised(TOOLS[asked], (f"--from {asked}",))
+def recognise(document: Document, tool: str | None = None) -> Recognised:
+    """Return the tool of a config; raise ConfigError with the evidence if none is likeliest."""
+    if tool is not None:
+        return Recognised(TOOLS[tool], (f"--from {tool}",))
     if document.tool is not None:
         return Recognised(TOOLS[document.tool], (document.command or document.tool,))
-    keys = [one.key for one in document.entries]
+    keys = [entry.key for entry in document.entries]
     if any(key in keys for key in OURS):
         raise ConfigError(
             text(
@@ -41,37 +41,37 @@ def recognise(document: Document, asked: str | None = None) -> Recognised:
             ),
             hint=f"swiftbox check {document.path}",
         )
-    seen = [Recognised(tool, marks(tool, keys)) for tool in TOOLS.values()]
-    seen.sort(key=lambda one: -len(one.by))
+    seen = [Recognised(candidate, marks(candidate, keys)) for candidate in TOOLS.values()]
+    seen.sort(key=lambda candidate: -len(candidate.by))
     first, second = seen[:2]
     if len(first.by) >= ENOUGH and len(first.by) > len(second.by):
         return first
     raise _unrecognised(document, keys, seen)
 
 
-def marks(tool: Tool, keys: Collection[str]) -> tuple[str, ...]:
-    """Return the keys that are usual in configs of a tool and foreign to the others."""
+def marks(tool: ForeignTool, keys: Collection[str]) -> tuple[str, ...]:
+    """Return the keys that are usual in configs of one tool and unknown to the others."""
     return tuple(key for key in tool.marks if key in keys)
 
 
 def _unrecognised(document: Document, keys: list[str], seen: list[Recognised]) -> ConfigError:
     listed = ", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "")
-    counted = "; ".join(f"{one.tool.title}: {', '.join(one.by) or '-'}" for one in seen)
+    counted = "; ".join(f"{tool.tool.title}: {', '.join(tool.by) or '-'}" for tool in seen)
     name = document.path.name
     if not keys:
         message = text(f"{name} sets nothing", f"{name} 没有任何设置")
     else:
         message = text(
             f"{name} is not clearly a config of LLaMA-Factory, axolotl or ms-swift\n"
-            f"its keys: {listed}\nmarks seen: {counted}",
+            f"its keys: {listed}\nrecognized by: {counted}",
             f"{name} 看不出是 LLaMA-Factory、axolotl 还是 ms-swift 的配置\n"
             f"其中的键：{listed}\n看到的特征：{counted}",
         )
     return ConfigError(
         message,
         hint=text(
-            f"say whose it is: --from {' | '.join(TOOLS)}; a YAML with our own keys runs as it is "
-            f"(swiftbox check {document.path})",
+            f"name the tool: --from {' | '.join(TOOLS)}; a YAML with keys of swiftbox "
+            f"runs as it is (swiftbox check {document.path})",
             f"请指明来源：--from {' | '.join(TOOLS)}；用本工具键名的 YAML 可直接运行"
             f"（swiftbox check {document.path}）",
         ),

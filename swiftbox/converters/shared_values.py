@@ -1,4 +1,4 @@
-"""Words that mean the same to several tools: templates, reference models, what is not done here."""
+"""Values with one meaning in several tools: templates, reference models, refusals."""
 
 from __future__ import annotations
 
@@ -6,28 +6,35 @@ from collections.abc import Callable
 from typing import Any
 
 from swiftbox.config.aliases import STAGES
-from swiftbox.converters.row import Finding, Given, idle, left, refused, taken
+from swiftbox.converters.rows import (
+    ForeignConfig,
+    KeyOutcome,
+    adopted,
+    no_effect,
+    refused,
+    unsupported,
+)
 from swiftbox.language import text
 
 MULTIMODAL = (
-    "images, video and audio are not trained here",
+    "images, video and audio are not supported here",
     "此处不训练图像、视频与音频",
 )
 MULTIMODAL_HINT = (
-    "take a text model and text data: delete this key and give model=... dataset=...",
+    "use a text model and text data: delete this key and set model=... dataset=...",
     "请改用文本模型与文本数据：删除该键并给出 model=... dataset=...",
 )
 
 
-def template(value: Any, given: Given) -> list[Finding]:
-    """Translate the name of a chat template: here it is the tokenizer's own."""
+def template(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate the name of a chat template: swiftbox uses the tokenizer's template."""
     name = str(value)
     if name in ("chatml", "auto") or name.endswith(".jinja"):
-        path = given.folder / name
-        return taken(template=str(path) if path.is_file() else name)
+        path = foreign.folder / name
+        return adopted(template=str(path) if path.is_file() else name)
     if name.startswith("tokenizer_default"):
-        return taken(template="auto")
-    return taken(
+        return adopted(template="auto")
+    return adopted(
         text(
             f"{name}: the tokenizer's own template is used, so that what trains is what serves",
             f"{name}：使用分词器自带的模板，训练与推理保持一致",
@@ -36,7 +43,7 @@ def template(value: Any, given: Given) -> list[Finding]:
     )
 
 
-def no_stage(value: Any) -> list[Finding]:
+def no_stage(value: Any) -> list[KeyOutcome]:
     """Refuse a stage that there is not here."""
     known = ", ".join(STAGES)
     if value == "ppo":
@@ -47,13 +54,13 @@ def no_stage(value: Any) -> list[Finding]:
         )
     else:
         hint = text(f"give stage=...: one of {known}", f"请给出 stage=...，可选：{known}")
-    return refused(text(f"{value} is not done here", f"此处没有 {value}"), hint, "stage")
+    return refused(text(f"{value} is not supported here", f"此处没有 {value}"), hint, "stage")
 
 
-def no_tuner(value: Any) -> list[Finding]:
+def no_tuner(value: Any) -> list[KeyOutcome]:
     """Refuse a tuner that there is not here."""
     return refused(
-        text(f"{value} is not done here", f"此处没有 {value}"),
+        text(f"{value} is not supported here", f"此处没有 {value}"),
         text(
             "give tuner_type=lora or tuner_type=full", "请给出 tuner_type=lora 或 tuner_type=full"
         ),
@@ -61,19 +68,19 @@ def no_tuner(value: Any) -> list[Finding]:
     )
 
 
-def other_model(model_key: str) -> Callable[[Any, Given], list[Finding]]:
+def other_model(model_key: str) -> Callable[[Any, ForeignConfig], list[KeyOutcome]]:
     """Make the row of a reference model: here it is what training starts from."""
 
-    def how(value: Any, given: Given) -> list[Finding]:
-        if value == given.values.get(model_key):
-            return [idle(text("the reference here as well", "此处的参考模型正是它"))]
+    def translate(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+        if value == foreign.values.get(model_key):
+            return [no_effect(text("also the reference model here", "此处的参考模型正是它"))]
         return [
-            left(
+            unsupported(
                 text(
-                    "the reference is what training starts from: its model and adapter",
+                    "the reference model is where training starts: its model and adapter",
                     "参考模型就是训练的起点：其模型与适配器",
                 )
             )
         ]
 
-    return how
+    return translate
