@@ -40,6 +40,9 @@ OTHER_LINES = 9
 
 DETAIL_LINES = 2
 
+VIEW_MARGIN = 3
+"""Cells around the title of a view: brackets or spaces."""
+
 REFRESH_S = 0.5
 """A machine whose probe answers meanwhile fills the column of what fits."""
 
@@ -264,10 +267,6 @@ class Picker:
         if is_path(self.query):
             help_line = text("  a path on this machine (Tab completes)", "  本机路径（Tab 补全）")
             return [("", _cut_line(help_line) + "\n")]
-        parts: StyleAndTextTuples = [("", "  ")]
-        for at, title in self._visible_views():
-            current = at == self.view
-            parts.append(("bold" if current else "", f"[{title}] " if current else f" {title}  "))
         notes = ""
         if self.family:
             notes += text(f" family {self.family}", f" 系列 {self.family}")
@@ -275,15 +274,17 @@ class Picker:
             notes += text(f" marked {len(self.marked)}", f" 已选 {len(self.marked)}")
         if not count:
             notes += text(" nothing found", " 未找到")
+        parts: StyleAndTextTuples = [("", "  ")]
+        for at, title in self._visible_views(columns() - width(notes) - 2):
+            current = at == self.view
+            parts.append(("bold" if current else "", f"[{title}] " if current else f" {title}  "))
         return [*parts, ("", notes + "\n")]
 
-    def _visible_views(self) -> list[tuple[int, str]]:
-        """Return the views with their places; a narrow terminal leaves out the first ones."""
+    def _visible_views(self, room: int) -> list[tuple[int, str]]:
+        """Return the views that fit, with their places; the current one is always among them."""
         views = [(at, title) for at, (_, title) in enumerate(self.source.views())]
-        while sum(width(title) + 3 for at, title in views if at <= self.view) + 2 > columns():
-            if len(views) == 1:
-                break
-            views.pop(0)
+        while len(views) > 1 and sum(width(title) + VIEW_MARGIN for _, title in views) > room:
+            views.pop(0 if views[-1][0] == self.view else -1)
         return views
 
     @property

@@ -94,8 +94,8 @@ def select_many(
             erase_when_done=True,  # its own answer is English: "done (2 selections)"
         )
     )
-    titles = [choices[at][1] for at in places]
-    print_line(cut(f"? {question} {text(', ', '、').join(titles)}", columns()))
+    titles = text("; ", "；").join(choices[at][1] for at in places)
+    print_line(cut(f"? {question} {titles}", columns()))
     return [choices[at][0] for at in places]
 
 

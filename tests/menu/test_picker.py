@@ -160,6 +160,20 @@ def test_every_view_fits_a_terminal_of_80_by_24(
     assert max(map(width, lines)) < 80
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("view", [0, 8])
+def test_a_narrow_terminal_shows_names_and_fewer_columns(
+    view: int, language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWIFTBOX_LANG", language)
+    size = os.terminal_size((40, 24))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **_options: size)
+    lines = shown(picker_of(small_gpu, "qwen3", view))
+    assert max(map(width, lines)) < 40
+    assert any("wen3" in line for line in lines)
+    assert any(line.lstrip().startswith("[") or "  [" in line for line in lines)
+
+
 def test_the_column_of_what_fits_fills_once_the_machine_is_known() -> None:
     row = next(line for line in shown(picker_of(nobody, "qwen3-8b")) if "»" in line)
     assert not row.endswith("lora")

@@ -19,8 +19,9 @@ from tiny import write_chats
 
 from swiftbox.config.fields import cards
 from swiftbox.fit.estimate import estimate
+from swiftbox.formatting import width
 from swiftbox.launch import prepare as launch
-from swiftbox.menu import loop
+from swiftbox.menu import home, loop
 from swiftbox.menu.draft import Draft
 from swiftbox.menu.field_question import validation_error
 from swiftbox.menu.questions import Back
@@ -260,6 +261,22 @@ def test_the_first_paint_needs_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "[]"
     assert "Train a model" in done.stdout
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("columns", [30, 40, 80])
+def test_the_first_paint_counts_the_lines_that_a_narrow_terminal_breaks(
+    columns: int,
+    language: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SWIFTBOX_LANG", language)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    painted = home.paint()
+    lines = capsys.readouterr().out.splitlines()
+    assert painted == sum(max(1, -(-width(line) // columns)) for line in lines)
+    assert painted >= len(home.entries()) + 3
 
 
 def test_keys_typed_before_the_menu_listens_reach_it() -> None:
