@@ -21,7 +21,7 @@ TARGET = 1.2
 SERVE = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from server import Made, Repository, hub
+from fake_hub import Made, Repository, hub
 size, count = int(sys.argv[2]), int(sys.argv[3])
 shards = {f"model-{n + 1:05}-of-{count:05}.safetensors": Made(size, n) for n in range(count)}
 with hub(Repository("o/n", {"config.json": b"{}", **shards}), send_buffer=4 * 2**20) as found:
@@ -34,7 +34,7 @@ with hub(Repository("o/n", {"config.json": b"{}", **shards}), send_buffer=4 * 2*
 @contextmanager
 def served(size: int) -> Iterator[str]:
     """Serve a model of shards in a process of its own; yield the address."""
-    command = [sys.executable, "-c", SERVE, str(ROOT / "tests" / "hub"), str(size), str(SHARDS)]
+    command = [sys.executable, "-c", SERVE, str(ROOT / "tests"), str(size), str(SHARDS)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -92,7 +92,7 @@ def sampler(stop: threading.Event, peak: list[int]) -> None:
 def child(options: argparse.Namespace) -> int:
     """Train one job in this process; write what was predicted and measured."""
     from swiftbox.devices.probe import probe
-    from swiftbox.fit.source import profile_model
+    from swiftbox.fit.profile import profile_model
     from swiftbox.fit.verdict import assess_fit
     from swiftbox.plan import plan
     from swiftbox.tasks import TASKS

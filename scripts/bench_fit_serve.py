@@ -33,8 +33,8 @@ def child(model: Path, context: int, concurrency: int) -> int:
     from transformers import AutoModelForCausalLM, Qwen3ForCausalLM  # noqa: F401
 
     import swiftbox.core.generation.batch  # noqa: F401
+    from swiftbox.fit.profile import profile_model
     from swiftbox.fit.serving import serving
-    from swiftbox.fit.source import profile_model
 
     gc.collect()  # what is imported by now is the libraries' share, no part of the need
     base = cpu.allocated()

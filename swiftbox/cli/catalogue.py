@@ -88,7 +88,7 @@ def fit_function(options: argparse.Namespace) -> Callable[[Model], str | None]:
     """Return what names the richest training of a model that fits this machine, or --on."""
     from swiftbox.devices.imagined import imagined
     from swiftbox.devices.probe import probe
-    from swiftbox.fit.source import profile_of_row
+    from swiftbox.fit.profile import profile_of_row
     from swiftbox.menu.options.training_fit import training_that_fits
 
     fit = training_that_fits(imagined(options.on) if options.on else probe(Path.cwd()))

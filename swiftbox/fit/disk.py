@@ -8,8 +8,8 @@ from typing import Any
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.fit.memory import BYTES_PER_WEIGHT, OPTIMIZER_BYTES
-from swiftbox.fit.rows import RemoteRows
-from swiftbox.fit.source import ModelProfile
+from swiftbox.fit.profile import ModelProfile
+from swiftbox.fit.remote_rows import RemoteRows
 from swiftbox.fit.training import OPTIMIZERS, trained_parameters
 
 

@@ -11,9 +11,9 @@ from swiftbox.data.lengths import Lengths
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.disk import DiskNeed, disk_need
 from swiftbox.fit.duration import Duration, training_duration
+from swiftbox.fit.profile import ModelProfile, profile_model, profile_of_row
 from swiftbox.fit.proposals import CHEAP, Proposal, propose, with_more_devices
-from swiftbox.fit.rows import UNCERTAIN, RemoteRows, remote_rows
-from swiftbox.fit.source import ModelProfile, profile_model, profile_of_row
+from swiftbox.fit.remote_rows import UNCERTAIN, RemoteRows, remote_rows
 from swiftbox.fit.speed import Speed, speed
 from swiftbox.fit.training import tuning_kind
 from swiftbox.fit.verdict import GIB, FitVerdict, assess_fit

@@ -12,9 +12,9 @@ from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.duration import spoken
 from swiftbox.fit.estimate import estimate
+from swiftbox.fit.profile import BYTES_PER_PARAMETER, ModelProfile
 from swiftbox.fit.serving import serving
 from swiftbox.fit.shape import ModelShape
-from swiftbox.fit.source import BYTES_PER_PARAMETER, ModelProfile
 from swiftbox.fit.verdict import FRAMEWORK_BYTES, GIB, available
 from swiftbox.language import text
 

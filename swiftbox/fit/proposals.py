@@ -10,9 +10,9 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
+from swiftbox.fit.profile import ModelProfile
+from swiftbox.fit.richest_tuner import supports_qlora
 from swiftbox.fit.shape import ModelShape
-from swiftbox.fit.source import ModelProfile
-from swiftbox.fit.table import supports_qlora
 from swiftbox.fit.verdict import FitVerdict, assess_fit
 
 SHORTEST = 512

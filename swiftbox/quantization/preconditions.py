@@ -13,8 +13,8 @@ from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.files import free_bytes, read_json
+from swiftbox.fit.profile import profile_model
 from swiftbox.fit.serving import quantizing
-from swiftbox.fit.source import profile_model
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.quantization import tensors

@@ -12,8 +12,8 @@ from swiftbox.config.merge import MergeConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.files import write_json
 from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
+from swiftbox.fit.profile import BYTES_PER_PARAMETER
 from swiftbox.fit.serving import merging
-from swiftbox.fit.source import BYTES_PER_PARAMETER
 from swiftbox.hub.download import Download
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text

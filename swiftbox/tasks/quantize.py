@@ -20,8 +20,8 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError
 from swiftbox.files import read_json, write_json
 from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
+from swiftbox.fit.profile import BYTES_PER_PARAMETER
 from swiftbox.fit.serving import quantizing
-from swiftbox.fit.source import BYTES_PER_PARAMETER
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
 from swiftbox.language import text
 from swiftbox.models.inspection import require_sound

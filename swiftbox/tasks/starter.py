@@ -10,8 +10,8 @@ from pathlib import Path
 from swiftbox.config.starter import StarterConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import Forecast, RunInputs
+from swiftbox.fit.profile import ModelProfile
 from swiftbox.fit.shape import shape_from_dimensions
-from swiftbox.fit.source import ModelProfile
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit

@@ -14,7 +14,7 @@ from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.data.check import CheckedRows, check_rows
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError
-from swiftbox.fit.source import profile_model
+from swiftbox.fit.profile import profile_model
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.models.inspection import Inspection

@@ -8,6 +8,7 @@ import pytest
 
 from swiftbox.fit.adapters import adapted_width, lora_parameters
 from swiftbox.fit.memory import Recipe, training_memory
+from swiftbox.fit.profile import size_in_name
 from swiftbox.fit.serving import cache_bytes_per_token, merging, quantizing, serving
 from swiftbox.fit.shape import (
     ModelShape,
@@ -16,7 +17,6 @@ from swiftbox.fit.shape import (
     shape_from_dimensions,
     shape_of_config,
 )
-from swiftbox.fit.source import size_in_name
 
 GIB = 2**30
 

@@ -13,8 +13,8 @@ from swiftbox.devices.imagined import imagined
 from swiftbox.errors import ConfigError
 from swiftbox.fit import training
 from swiftbox.fit.estimate import estimate
-from swiftbox.fit.source import profile_model, profile_of_row
-from swiftbox.fit.table import richest_tuner
+from swiftbox.fit.profile import profile_model, profile_of_row
+from swiftbox.fit.richest_tuner import richest_tuner
 from swiftbox.fit.verdict import assess_fit
 from swiftbox.models.catalogue import model
 from swiftbox.plan import plan

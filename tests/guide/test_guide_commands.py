@@ -202,7 +202,7 @@ DOWNLOADS = (
     "swiftbox download Qwen/Qwen3-0.6B Qwen/Qwen3-8B",
     "swiftbox download AI-ModelScope/alpaca-gpt4-data-en --dataset --to data",
 )
-"""Carried out by tests/hub/test_ways.py, which has a hub on loopback."""
+"""Carried out by tests/hub/test_fallback.py, which has a hub on loopback."""
 
 REAL_JOB = [
     "swiftbox doctor",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from server import Made, Repository, contents, nobody
+from fake_hub import Made, Repository, contents, nobody
 
 LONGEST_S = 120
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from downloading import Desk, same, shards
-from server import COMMIT, Repository, hub
+from fake_hub import COMMIT, Repository, hub
 
 from swiftbox.errors import ConfigError
 from swiftbox.hub.fetch import fetch_dataset, fetch_model

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from box import box
-from hub_search import Search, search_server
+from search_server import Search, search_server
 
 from swiftbox.hub.online import SearchHit, search
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from downloading import FIRST, SHARDS, Desk, same, shards
-from server import COMMIT, Fault, Made, Repository, hub, nobody
+from fake_hub import COMMIT, Fault, Made, Repository, hub, nobody
 
 from swiftbox.models.verified import MARKER
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from swiftbox.fit.source import ModelProfile, profile_model, profile_of_row
-from swiftbox.fit.table import NOTHING_FITS
+from swiftbox.fit.profile import ModelProfile, profile_model, profile_of_row
+from swiftbox.fit.richest_tuner import NOTHING_FITS
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.menu.options.cached import config_value, hub_ids

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.source import ModelProfile
-from swiftbox.fit.table import richest_tuner
+from swiftbox.fit.profile import ModelProfile
+from swiftbox.fit.richest_tuner import richest_tuner
 
 USUAL_TRAINING = ("model=owner/name", "dataset=rows.jsonl", "report_to=none")
 """A training with the default settings; the names stand for any model and dataset."""

@@ -13,7 +13,7 @@ from swiftbox.config.task import TaskConfig
 from swiftbox.data.check import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import PipelineForecast, RunInputs, StepForecast, pipeline_forecast
-from swiftbox.fit.source import ModelProfile, profile_model
+from swiftbox.fit.profile import ModelProfile, profile_model
 from swiftbox.tasks.pipeline.graph import task_of
 
 SUMMARY_KEYS = tuple("stage tuner_type method bits benchmarks model adapter dataset".split())

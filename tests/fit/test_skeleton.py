@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from swiftbox.fit import built
+from swiftbox.fit import skeleton
+from swiftbox.fit.profile import profile_model
 from swiftbox.fit.shape import shape_of_config
-from swiftbox.fit.source import profile_model
 
 UNUSUAL: dict[str, dict[str, Any]] = {
     "mamba": {"hidden_size": 96, "num_hidden_layers": 3, "vocab_size": 500},
@@ -59,7 +59,7 @@ def test_the_second_look_needs_no_child(tmp_path: Path, monkeypatch: pytest.Monk
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a child was started")
 
-    monkeypatch.setattr(built.subprocess, "run", refuse)
+    monkeypatch.setattr(skeleton.subprocess, "run", refuse)
     assert profile_model(str(folder)) == first
 
 
@@ -70,7 +70,7 @@ def test_code_of_a_models_own_is_not_run_to_measure_it(
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "own.py").write_text("raise SystemExit('ran')")
     asked: list[object] = []
-    monkeypatch.setattr(built.subprocess, "run", lambda *given, **_: asked.append(given))
+    monkeypatch.setattr(skeleton.subprocess, "run", lambda *given, **_: asked.append(given))
     assert profile_model(str(tmp_path)) is None
     assert asked == []
 
@@ -87,19 +87,19 @@ def test_where_it_cannot_be_built_the_size_is_guessed_from(
     def fail(*_: object, **__: object) -> None:
         raise trouble
 
-    monkeypatch.setattr(built.subprocess, "run", fail)
+    monkeypatch.setattr(skeleton.subprocess, "run", fail)
     found = profile_model(str(tmp_path))
     assert found is not None
     assert not found.exact
     assert found.shape.params == pytest.approx(1e9)
-    assert not list(built.home().glob("shapes/*"))  # the next look tries again
+    assert not list(skeleton.home().glob("shapes/*"))  # the next look tries again
 
 
 @pytest.mark.slow
 def test_what_cannot_be_built_is_not_tried_twice(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": "wide"}')
     assert profile_model(str(tmp_path)) is None
-    (kept,) = built.home().glob("shapes/*")
+    (kept,) = skeleton.home().glob("shapes/*")
     assert json.loads(kept.read_text()) == {}
 
 
@@ -109,7 +109,7 @@ def test_a_list_starts_no_child_and_takes_what_is_known(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a child was started")
 
-    monkeypatch.setattr(built.subprocess, "run", refuse)
+    monkeypatch.setattr(skeleton.subprocess, "run", refuse)
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "mamba", "dtype": "float32", **UNUSUAL["mamba"]})
     )

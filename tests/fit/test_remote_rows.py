@@ -12,7 +12,7 @@ from swiftbox.cli.main import main
 from swiftbox.data.lengths import Lengths
 from swiftbox.devices.imagined import imagined
 from swiftbox.fit.estimate import Estimate, estimate
-from swiftbox.fit.rows import BYTES_PER_ROW, TOKENS_PER_ROW, remote_rows
+from swiftbox.fit.remote_rows import BYTES_PER_ROW, TOKENS_PER_ROW, remote_rows
 from swiftbox.plan import plan
 from swiftbox.tasks.load import loads
 
@@ -78,9 +78,7 @@ def test_check_says_what_it_cannot_estimate(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.yaml").write_text("model: owner/unnamed\ndataset: owner/rows\n")
     assert main(["check", "a.yaml", "--on", "cuda:24"]) == 0
-    assert "what owner/unnamed takes of memory, disk and time is not known" in (
-        capsys.readouterr().err
-    )
+    assert "memory, disk and time of owner/unnamed cannot be estimated" in (capsys.readouterr().err)
 
 
 def test_check_is_made_for_another_machine_as_well(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from box import until
 from downloading import FIRST, Desk, same, shards
-from server import Fault, Repository, hub, nobody
+from fake_hub import Fault, Repository, hub, nobody
 
 from swiftbox.guide.pages import path_of
 from swiftbox.hub.reach import address, endpoints_of, reachable

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from box import until
 from downloading import FIRST, SECOND, THIRD, Desk, same, shards
-from server import Fault, Hub, Made, Repository, contents, hub
+from fake_hub import Fault, Hub, Made, Repository, contents, hub
 
 IN_FLIGHT = 4 * 2**20
 """What a kernel holds between a sender and a receiver that is killed: sent, never written."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from swiftbox.config.train import TrainConfig
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.source import ModelProfile
+from swiftbox.fit.profile import ModelProfile
 from swiftbox.fit.verdict import assess_fit
 
 RICHEST_FIRST = ("full", "lora", "qlora")

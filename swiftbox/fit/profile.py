@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from swiftbox.fit.built import skeleton_shape
 from swiftbox.fit.shape import ModelShape, guess_shape, shape_from_dimensions, shape_of_config
+from swiftbox.fit.skeleton import skeleton_shape
 from swiftbox.models.catalogue import Model
 from swiftbox.models.catalogue import model as row_of
 

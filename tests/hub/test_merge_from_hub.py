@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from adapters import make_adapter
 from downloading import Desk
-from server import Repository, hub
+from fake_hub import Repository, hub
 
 from swiftbox.config.presets import presets
 
