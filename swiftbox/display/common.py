@@ -104,7 +104,7 @@ def failure_lines(event: Event) -> list[str]:
     first, *rest = str(event["message"]).splitlines() or [""]
     lines += [text(f"error: {first}", f"错误：{first}"), *rest]
     if hint := event.get("hint"):
-        lines.append(text(f"hint: {hint}", f"提示：{hint}"))
+        lines.append(text(f"hint: {hint}", f"建议：{hint}"))
     return lines
 
 
