@@ -77,7 +77,7 @@ def stopped_lines(event: Event) -> list[str]:
     if seconds is None:
         return [text("server stopped", "服务已停止")]
     took = duration(seconds)
-    return [text(f"server stopped after {took}", f"服务运行 {took} 后停止")]
+    return [text(f"server stopped after {took}", f"服务运行 {took}后停止")]
 
 
 DISPLAY = TaskDisplay(

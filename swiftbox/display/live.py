@@ -1,8 +1,8 @@
-"""The board of a run: a live display in a terminal, plain lines anywhere else.
+"""The view of a run: a live display in a terminal, plain lines anywhere else.
 
-What an event looks like is the business of its task (display/lines.py). The board decides where
-it goes: lines stay, in order; a status line is replaced by the next one in a terminal and
-printed now and then elsewhere.
+How an event looks is decided by its task (display/lines.py); the view decides where it goes. Lines
+stay, in order. A status line is replaced by the next one in a terminal, and printed every few
+seconds elsewhere.
 """
 
 from __future__ import annotations
@@ -22,24 +22,21 @@ from swiftbox.runs import events
 from swiftbox.runs.events import Event
 
 SECONDS_BETWEEN_LINES = 5.0
-"""Plain status lines are for logs and slow links: one each few seconds is enough."""
+"""Plain status lines go to logs and slow links."""
 
 
 class View:
-    """Shows the events of a run; a context manager, since a live display must be closed.
-
-    `task` is that of the run. It may be set after the view is made, before the first event.
-    """
+    """Shows the events of a run of a task; a context manager, since a live display is closed."""
 
     def __init__(self, task: str, *, plain: bool = False, stream: TextIO | None = None) -> None:
         self.task = task
         self.stream = stream or sys.stderr
         self.phase = ""
         self.transfer: Event | None = None
-        """The last progress of the download under way."""
+        """The last progress event of the current download."""
         self.training = TrainingPanel()
         self.step_tasks: dict[str, str] = {}
-        """Of a pipeline: the task of each step by the name of the step."""
+        """Of a pipeline: the task of each step, by the step's name."""
         self.last_line = 0.0
         self.live: Any = None
         dumb = os.environ.get("TERM", "") in ("", "dumb")
@@ -60,7 +57,7 @@ class View:
             self.live = None
 
     def _open(self) -> None:
-        """Open the live display; only with the first event, since a run may ask things before."""
+        """Open the live display; not before the first event, since a run may ask something."""
         from rich.console import Console
         from rich.live import Live
 

@@ -53,7 +53,7 @@ def stopped_lines(event: Event) -> list[str]:
     if seconds is None:
         return [text(f"stopped; {resumes} continues", f"已停止；{resumes} 可继续")]
     took = duration(seconds)
-    return [text(f"stopped after {took}; {resumes} continues", f"{took} 后停止；{resumes} 可继续")]
+    return [text(f"stopped after {took}; {resumes} continues", f"{took}后停止；{resumes} 可继续")]
 
 
 def step_progress(steps: Sequence[Mapping[str, Any]]) -> str:
