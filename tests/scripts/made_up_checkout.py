@@ -86,9 +86,10 @@ class Checkout:
 
 def make_checkout(folder: Path, wheels: Path) -> Checkout:
     """Lay out the checkout; its own files are tiny, its scripts are the repository's."""
-    (folder / "swiftbox").mkdir(parents=True)
+    (folder / "swiftbox/cli").mkdir(parents=True)
     (folder / "configs").mkdir()
-    (folder / "swiftbox/__init__.py").write_text("")
+    for package in ("swiftbox", "swiftbox/cli"):
+        (folder / package / "__init__.py").write_text("")
     (folder / "swiftbox/cli/main.py").write_text(COMMAND)
     (folder / "pyproject.toml").write_text(PROJECT)
     for name in ("README.md", "LICENSE"):
