@@ -1,4 +1,4 @@
-"""The cells of a row: texts, lists, turns, numbers; what they should be and are not is said."""
+"""The cells of a row: texts, lists, turns and numbers, each checked for its type."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Row = Mapping[str, Any]
 
 
 def first(row: Row, names: Iterable[str]) -> str:
-    """Return the first of the names whose column is filled, else the first that is there."""
-    there = [name for name in names if name in row]
-    return next((name for name in there if row[name] is not None), there[0])
+    """Return the first name whose column is filled, else the first name that is a column."""
+    present = [name for name in names if name in row]
+    return next((name for name in present if row[name] is not None), present[0])
 
 
 def text_in(row: Row, key: str) -> str:
-    """Return a column that holds words."""
+    """Return a column that holds text."""
     value = row.get(key)
     if not isinstance(value, str):
         raise RowError(
@@ -51,10 +51,10 @@ def list_in(row: Row, key: str) -> list[Any]:
 
 
 def turns_in(row: Row, key: str, role: str) -> list[Message]:
-    """Return a column that holds words of a role, one turn, or a list of turns."""
+    """Return a column that holds the text of a role, one turn, or a list of turns."""
     value = row.get(key)
     if isinstance(value, str):
-        value = _told(value)
+        value = _decode_turns(value)
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):
@@ -64,24 +64,24 @@ def turns_in(row: Row, key: str, role: str) -> list[Message]:
     try:
         return read_turns(value)
     except RowError as error:
-        raise about(key, error) from None
+        raise in_column(key, error) from None
 
 
-def _told(value: str) -> Any:
-    """Return turns written as JSON, as csv cells hold them; any other text as it is."""
+def _decode_turns(value: str) -> Any:
+    """Decode turns written as JSON, as in csv cells; return any other text unchanged."""
     if not value.lstrip().startswith(("[", "{")):
         return value
     try:
-        found = json.loads(value)
+        decoded = json.loads(value)
     except (ValueError, RecursionError):
         return value
-    turns = found if isinstance(found, list) else [found]
-    told = all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in turns)
-    return found if turns and told else value
+    turns = decoded if isinstance(decoded, list) else [decoded]
+    are_turns = all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in turns)
+    return decoded if turns and are_turns else value
 
 
-def about(key: str, error: RowError) -> RowError:
-    """Return an error with the name of the column that it speaks of."""
+def in_column(key: str, error: RowError) -> RowError:
+    """Return an error with the name of its column in front."""
     return RowError(error.kind, f"{key}: {error.en}", f"{key}：{error.zh}")
 
 
@@ -90,15 +90,15 @@ def number_in(row: Row, key: str) -> float | None:
     value = row.get(key)
     if value is None or value == "":
         return None
-    found = math.nan
+    number = math.nan
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
-            found = float(value)
+            number = float(value)
         except (ValueError, OverflowError):
-            found = math.nan
-    if not math.isfinite(found):
+            number = math.nan
+    if not math.isfinite(number):
         got = value[:40] if isinstance(value, str) else kind_of(value)
         raise RowError(
             "type", f"{key} should be a number (got {got})", f"{key} 应为数字（当前为 {got}）"
         )
-    return found
+    return number

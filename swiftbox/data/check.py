@@ -1,4 +1,4 @@
-"""Look at every row before anything heavy starts, and give the examples, all or one by one."""
+"""Check every row before anything heavy starts; return the examples as a list or one by one."""
 
 from __future__ import annotations
 
@@ -8,69 +8,59 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from swiftbox.data.example import Example, RowError
-from swiftbox.data.files import Chosen, dataset_hash, files_of, rows_of
+from swiftbox.data.files import ChosenFiles, files_of, rows_of
 from swiftbox.data.findings import BadRow, CheckedRows, require_usable
 from swiftbox.data.formats import LABELLED, read_row
-from swiftbox.data.labels import judged
+from swiftbox.data.labels import with_labels
 from swiftbox.data.report import Preferences
+from swiftbox.data.sampling import Origin, is_uniform, sampling_of
 from swiftbox.data.source import RowSource
-from swiftbox.data.taking import Origin, is_known, taking_of
-
-__all__ = [
-    "BadRow",
-    "CheckedRows",
-    "Examples",
-    "check_rows",
-    "dataset_hash",
-    "iterate_examples",
-    "load_examples",
-]
 
 
 def check_rows(sources: Iterable[RowSource], *, stage: str, max_bad_rows: int) -> CheckedRows:
-    """Check every row of local datasets; raise DataError with all bad rows when too many are."""
-    found = Examples(tuple(sources), stage, max_bad_rows, seed=0, remembers=True)
-    found.check()
-    return found.checked
+    """Check every row of local datasets; raise DataError with all bad rows if they are too many."""
+    rows = Examples(tuple(sources), stage, max_bad_rows, seed=0, counts_repeats=True)
+    rows.check()
+    return rows.checked
 
 
 def load_examples(
     sources: Iterable[RowSource], *, stage: str, max_bad_rows: int, seed: int
 ) -> CheckedRows:
-    """Check every row and return the examples; a source with num_samples gives a seeded sample."""
-    found = Examples(tuple(sources), stage, max_bad_rows, seed, remembers=True)
+    """Check every row and return the examples; num_samples of a source takes a seeded sample."""
+    rows = Examples(tuple(sources), stage, max_bad_rows, seed, counts_repeats=True)
     examples, origins = [], []
-    for example, origin in found:
+    for example, origin in rows:
         examples.append(example)
         origins.append(origin)
-    found.checked.examples, found.checked.origins = examples, origins
-    return found.checked
+    rows.checked.examples, rows.checked.origins = examples, origins
+    return rows.checked
 
 
 def iterate_examples(
     sources: Iterable[RowSource], *, stage: str, max_bad_rows: int, seed: int
 ) -> Examples:
-    """Return the same examples in the same order to go through, none of them kept in memory.
+    """Return the same examples in the same order, without keeping them in memory.
 
-    Rows that repeat are not counted: that would remember every row.
+    Repeated rows are not counted: that would take memory for every row.
     """
     return Examples(tuple(sources), stage, max_bad_rows, seed)
 
 
 @dataclass
 class Examples:
-    """The examples of datasets, each with its origin; once exhausted, `checked` has the totals.
+    """The examples of datasets, each with its origin; at the end, `checked` holds the totals.
 
-    A source of which a sample or a fraction is taken is read once more for it. Raises DataError at
-    the end when more than `max_bad_rows` are bad.
+    A source that is sampled or repeated in part is read a second time. Raises DataError at the end
+    if more than `max_bad_rows` are bad.
     """
 
     sources: tuple[RowSource, ...]
     stage: str
     max_bad_rows: int
     seed: int
-    remembers: bool = False
-    """Whether rows are remembered (some 60 bytes each) to count those that repeat."""
+    counts_repeats: bool = False
+    """Whether to count repeated rows, which takes some 60 bytes per row."""
     checked: CheckedRows = field(default_factory=CheckedRows)
     _seen: set[int] | None = None
     _empty: list[str] = field(default_factory=list)
@@ -81,14 +71,14 @@ class Examples:
         for source in self.sources:
             for example, origin in self._taken(source, files_of(source)):
                 if judge:
-                    for one in judged(example):
-                        yield one, origin
+                    for labelled in with_labels(example):
+                        yield labelled, origin
                 else:
                     yield example, origin
         require_usable(self.checked, self.max_bad_rows, self._empty)
 
     def check(self) -> None:
-        """Look at every row once, without taking any."""
+        """Check every row once, without yielding examples."""
         self._begin()
         for source in self.sources:
             for _ in self._good(source, files_of(source), set()):
@@ -97,47 +87,47 @@ class Examples:
 
     def _begin(self) -> None:
         self.checked = CheckedRows()
-        self._seen = set() if self.remembers else None
+        self._seen = set() if self.counts_repeats else None
         self._empty = []
 
-    def _taken(self, source: RowSource, chosen: Chosen) -> Iterator[tuple[Example, Origin]]:
-        """Yield the examples that are taken of a source, as often as they are."""
+    def _taken(self, source: RowSource, chosen: ChosenFiles) -> Iterator[tuple[Example, Origin]]:
+        """Yield the examples taken from a source, repeated ones as often as they are taken."""
         bad: set[int] = set()
         before = self.checked.rows
-        done = 0
-        if is_known(source):
+        passes_done = 0
+        if is_uniform(source):
             yield from self._good(source, chosen, bad)
-            done = 1
+            passes_done = 1
         else:
             for _ in self._good(source, chosen, bad):
                 pass
-        taking = taking_of(source, self.checked.rows - before, self.seed)
-        for number in range(done, taking.passes):
-            picked = taking.picked(number)
-            for at, (file, line, row) in enumerate(rows_of(source, chosen)):
-                if at not in bad and next(picked, False) and not isinstance(row, RowError):
+        sampling = sampling_of(source, self.checked.rows - before, self.seed)
+        for number in range(passes_done, sampling.passes):
+            chosen_rows = sampling.choices(number)
+            for index, (file, line, row) in enumerate(rows_of(source, chosen)):
+                if index not in bad and next(chosen_rows, False) and not isinstance(row, RowError):
                     yield read_row(row, self.stage)[1], (file, line)
 
     def _good(
-        self, source: RowSource, chosen: Chosen, bad: set[int]
+        self, source: RowSource, chosen: ChosenFiles, bad: set[int]
     ) -> Iterator[tuple[Example, Origin]]:
-        """Yield every good row of a source once, and count; put the numbers of others in `bad`."""
+        """Yield and count every good row of a source once; add the indices of others to `bad`."""
         checked, seen, stage = self.checked, self._seen, self.stage
         checked.left_out += [chosen.label(file) for file in chosen.left_out]
-        found: Counter[str] = Counter()
+        formats: Counter[str] = Counter()
         answers = _answers(checked)
-        for at, (file, line, row) in enumerate(rows_of(source, chosen)):
+        for index, (file, line, row) in enumerate(rows_of(source, chosen)):
             try:
                 if isinstance(row, RowError):
                     raise row
                 name, example = read_row(row, stage)
             except RowError as error:
                 checked.bad.append(BadRow(file, line, error.kind, error.en, error.zh))
-                bad.add(at)
+                bad.add(index)
                 continue
-            found[name] += 1
+            formats[name] += 1
             if seen is not None:
-                key = _key(example)
+                key = _hash(example)
                 if key in seen:
                     checked.duplicates += 1
                 else:
@@ -146,24 +136,24 @@ class Examples:
             if example.rejected or example.label is not None:
                 self._report().add(example)
             yield example, (file, line)
-        self._count(source, found, answers, empty=not found and not bad)
+        self._count(source, formats, answers, empty=not formats and not bad)
 
     def _report(self) -> Preferences:
-        """Return the counts over pairs and labelled answers, begun with the first of them."""
+        """Return the counts over pairs and labelled answers; created with the first of them."""
         report = self.checked.preferences
         if report is None:
-            prompts: set[int] | None = set() if self.remembers else None
+            prompts: set[int] | None = set() if self.counts_repeats else None
             report = self.checked.preferences = Preferences(self.stage in LABELLED, prompts)
         return report
 
     def _count(
-        self, source: RowSource, found: Counter[str], answers: tuple[int, int], *, empty: bool
+        self, source: RowSource, formats: Counter[str], answers: tuple[int, int], *, empty: bool
     ) -> None:
-        """Add a source that was read to the end to the totals."""
+        """Add a source that was read to its end to the totals."""
         checked = self.checked
-        good = found.total()
-        total = taking_of(source, good, self.seed).total
-        checked.formats += found
+        good = formats.total()
+        total = sampling_of(source, good, self.seed).total
+        checked.formats += formats
         checked.rows += good
         checked.taken += total
         checked.lengths.taken += total
@@ -180,8 +170,8 @@ def _answers(checked: CheckedRows) -> tuple[int, int]:
     return (report.desirable, report.undesirable) if report else (0, 0)
 
 
-def _key(example: Example) -> int:
-    """Return a number that equal examples share (64 bits: 10**7 rows do not clash by chance)."""
+def _hash(example: Example) -> int:
+    """Return a hash that equal examples share (64 bits: 10**7 rows do not collide by chance)."""
     parts: list[object] = [example.text, example.label]
     for message in example.messages:
         parts += (message.role, message.content)
@@ -190,7 +180,7 @@ def _key(example: Example) -> int:
     if example.tools:
         parts.append(repr(example.tools))
     if example.rejected:
-        parts.append(_key(Example(example.rejected)))
+        parts.append(_hash(Example(example.rejected)))
     if example.columns:
         parts.append(repr(example.columns))
     return hash(tuple(parts))

@@ -1,4 +1,4 @@
-"""Rows that are one conversation: messages, ShareGPT, Alpaca, question and answer; and raw text."""
+"""Rows that hold one conversation (messages, ShareGPT, Alpaca, query-response), or raw text."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from swiftbox.data.cells import Row, first, list_in, text_in, turns_in
 from swiftbox.data.example import Example, Message, RowError
 from swiftbox.data.turns import conversation, read_turns
 
-WHOLE = ("messages", "conversations")
+CONVERSATION_COLUMNS = ("messages", "conversations")
 QUESTIONS = ("query", "prompt", "question", "problem")
 ANSWERS = ("response", "answer", "output", "completion")
-ASKING = ("prompt", *WHOLE, "instruction", *QUESTIONS)
-"""Columns that hold what is asked; the first that is filled counts."""
+PROMPT_COLUMNS = ("prompt", *CONVERSATION_COLUMNS, "instruction", *QUESTIONS)
+"""Columns that may hold the prompt; the first that is filled counts."""
 
 
 def read_messages(row: Row) -> Example:
@@ -26,7 +26,7 @@ def read_sharegpt(row: Row) -> Example:
 def read_alpaca(row: Row) -> Example:
     """Read `{"instruction", "input", "output", "system", "history"}`."""
     question = _instruction(row)
-    return _answered(row, question, text_in(row, "output"))
+    return _with_answer(row, question, text_in(row, "output"))
 
 
 def read_query(row: Row) -> Example:
@@ -34,13 +34,13 @@ def read_query(row: Row) -> Example:
 
     Both may be lists of turns, as TRL writes `prompt` and `completion`.
     """
-    asking, answering = first(row, QUESTIONS), first(row, ANSWERS)
-    asked, answer = row[asking], row[answering]
-    if isinstance(asked, list) or isinstance(answer, (list, dict)):
-        question = turns_in(row, asking, "user")
-        turns = [*history(row), *question, *turns_in(row, answering, "assistant")]
+    question_key, answer_key = first(row, QUESTIONS), first(row, ANSWERS)
+    question, answer = row[question_key], row[answer_key]
+    if isinstance(question, list) or isinstance(answer, (list, dict)):
+        prompt = turns_in(row, question_key, "user")
+        turns = [*history(row), *prompt, *turns_in(row, answer_key, "assistant")]
         return conversation(turns, row)
-    return _answered(row, text_in(row, asking), text_in(row, answering))
+    return _with_answer(row, text_in(row, question_key), text_in(row, answer_key))
 
 
 def read_text(row: Row) -> Example:
@@ -48,8 +48,8 @@ def read_text(row: Row) -> Example:
     return Example(text=text_in(row, "text"))
 
 
-def read_whole(row: Row) -> Example:
-    """Read the one conversation of a row, whichever of the four ways it is written in."""
+def read_conversation(row: Row) -> Example:
+    """Read the conversation of a row in whichever of the four formats it is written."""
     if row.get("messages") is not None:
         return read_messages(row)
     if row.get("conversations") is not None:
@@ -57,23 +57,23 @@ def read_whole(row: Row) -> Example:
     if "instruction" in row and "output" in row:
         return read_alpaca(row)
     if row.keys().isdisjoint(QUESTIONS):
-        missing = " | ".join((*WHOLE, *QUESTIONS))
-        raise RowError("columns", f"none of {missing} is filled", f"{missing} 中没有任何一列有内容")
+        names = " | ".join((*CONVERSATION_COLUMNS, *QUESTIONS))
+        raise RowError("columns", f"none of {names} is filled", f"{names} 中没有任何一列有内容")
     return read_query(row)
 
 
-def asked_in(row: Row) -> list[Message]:
-    """Return the turns that a row asks with, history first; none where nothing is asked."""
-    asking = next((name for name in ASKING if row.get(name) is not None), None)
-    if asking is None:
+def prompt_in(row: Row) -> list[Message]:
+    """Return the turns of the prompt, history first; none where there is no prompt."""
+    key = next((name for name in PROMPT_COLUMNS if row.get(name) is not None), None)
+    if key is None:
         return []
-    if asking in WHOLE:
-        return read_turns(list_in(row, asking))
-    if asking == "instruction":
+    if key in CONVERSATION_COLUMNS:
+        return read_turns(list_in(row, key))
+    if key == "instruction":
         return [*history(row), Message("user", _instruction(row))]
-    if row[asking] == []:
+    if row[key] == []:
         return []
-    return [*history(row), *turns_in(row, asking, "user")]
+    return [*history(row), *turns_in(row, key, "user")]
 
 
 def history(row: Row) -> list[Message]:
@@ -83,7 +83,7 @@ def history(row: Row) -> list[Message]:
     turns: list[Message] = []
     for number, pair in enumerate(list_in(row, "history"), 1):
         is_pair = isinstance(pair, list) and len(pair) == 2
-        if not is_pair or not all(isinstance(one, str) and one.strip() for one in pair):
+        if not is_pair or not all(isinstance(turn, str) and turn.strip() for turn in pair):
             raise RowError(
                 "history",
                 f"history {number} should be a pair of texts [question, answer]",
@@ -94,11 +94,11 @@ def history(row: Row) -> list[Message]:
 
 
 def _instruction(row: Row) -> str:
-    given = text_in(row, "input") if row.get("input") else ""
-    asked = text_in(row, "instruction") if row["instruction"] or not given else ""
-    return f"{asked}\n{given}" if asked and given else asked or given
+    context = text_in(row, "input") if row.get("input") else ""
+    task = text_in(row, "instruction") if row["instruction"] or not context else ""
+    return f"{task}\n{context}" if task and context else task or context
 
 
-def _answered(row: Row, question: str, answer: str) -> Example:
+def _with_answer(row: Row, question: str, answer: str) -> Example:
     turns = [*history(row), Message("user", question), Message("assistant", answer)]
     return conversation(turns, row)

@@ -1,4 +1,4 @@
-"""What a row becomes: a conversation or a text, the same whatever format it was written in."""
+"""What a row becomes: a conversation or a text, whatever format it was written in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROLES = ("system", "user", "assistant", "tool")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn; `tool_calls` as OpenAI writes them, `extra` what else templates read."""
+    """One turn; `tool_calls` in OpenAI's format, `extra` holds further keys that templates read."""
 
     role: str
     content: str
@@ -21,14 +21,14 @@ class Message:
     extra: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a chat template takes: the arguments of calls are objects there, not JSON.
+        """Return the turn as chat templates take it: with arguments of calls as objects, not JSON.
 
         https://huggingface.co/docs/transformers/chat_extras (templates write them with `tojson`).
         """
-        found: dict[str, Any] = {"role": self.role, "content": self.content, **dict(self.extra)}
+        turn: dict[str, Any] = {"role": self.role, "content": self.content, **dict(self.extra)}
         if self.tool_calls:
-            found["tool_calls"] = [_with_object(call) for call in self.tool_calls]
-        return found
+            turn["tool_calls"] = [_with_object(call) for call in self.tool_calls]
+        return turn
 
 
 def _with_object(call: dict[str, Any]) -> dict[str, Any]:
@@ -41,10 +41,10 @@ def _with_object(call: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A conversation with the tools it may use, or for pretraining a text.
+    """A conversation with the tools it may use, or a text for pretraining.
 
     A preference has two conversations that begin with the same turns: `messages` is the chosen
-    one. A judged answer has a `label`. A prompt to answer ends with the user's turn and carries
+    one. A labelled answer has a `label`. A prompt to answer ends with the user's turn and carries
     the row's other `columns` for reward functions.
     """
 
@@ -52,7 +52,7 @@ class Example:
     tools: tuple[Any, ...] = ()
     text: str | None = None
     rejected: tuple[Message, ...] = ()
-    """The worse conversation of a preference, whole."""
+    """The complete rejected conversation of a preference."""
     margin: float | None = None
     """By how much the chosen answer is better; for reward models."""
     label: bool | None = None
@@ -61,7 +61,7 @@ class Example:
 
 
 class RowError(ValueError):
-    """A row that cannot be trained on; `kind` groups reasons, both texts say it to the user."""
+    """A row that cannot be trained on: `kind` groups reasons, `en` and `zh` explain it."""
 
     def __init__(self, kind: str, en: str, zh: str) -> None:
         super().__init__(en)
@@ -76,7 +76,7 @@ class RowError(ValueError):
 
 
 def kind_of(value: Any) -> str:
-    """Name the type of a value as JSON does."""
+    """Return the JSON name of a value's type."""
     if value is None:
         return "null"
     if isinstance(value, bool):

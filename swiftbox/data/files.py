@@ -1,4 +1,4 @@
-"""The files of a source and the rows in them, under the names that our formats know."""
+"""The files of a source and their rows, with columns renamed to those of our formats."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from typing import Any
 
 from swiftbox.data.example import RowError
 from swiftbox.data.readers import READERS
-from swiftbox.data.registry import entry_of, renamed, retagged
+from swiftbox.data.registry import entry_of, rename_columns, rename_tags
 from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
 DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "configuration.json", "config.json"}
-"""Files beside the data that describe it."""
+"""Files next to the data that describe it."""
 
 HELD_OUT = {"test", "validation", "valid", "val", "dev", "eval"}
-"""Names of splits that are not trained on unless they are asked for."""
+"""Names of splits that are trained on only if `split` or `subset` names them."""
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """The files of a source that are read, and those of other splits that are left out."""
+class ChosenFiles:
+    """The files of a source to read, and those of other splits that are left out."""
 
     root: Path
     files: tuple[Path, ...]
     left_out: tuple[Path, ...] = ()
 
     def label(self, file: Path) -> str:
-        """Return the name of a file in a report: its place in the folder, or its own name."""
+        """Return a file's name for reports: its path in the folder, or its name."""
         return file.relative_to(self.root).as_posix() if file != self.root else file.name
 
 
-def files_of(source: RowSource) -> Chosen:
-    """Return the file a source names, or in order all of a folder that its split and subset name.
+def files_of(source: RowSource) -> ChosenFiles:
+    """Return the file of a source, or the sorted files of a folder that match split and subset.
 
-    Raises DataError when there is no such file.
+    Raises DataError if there is no such file.
     """
     root = Path(source.path).expanduser()
     if root.is_dir():
@@ -54,58 +54,62 @@ def files_of(source: RowSource) -> Chosen:
     if root.suffix.lower() not in READERS:
         known = ", ".join(READERS)
         raise DataError(
-            text(f"dataset: {root} is none of {known}", f"dataset：{root} 不是 {known} 之一"),
+            text(
+                f"dataset: {root}: unknown file type, should be one of {known}",
+                f"dataset：{root}：未知的文件类型，应为 {known} 之一",
+            ),
             hint=text("convert it to jsonl", "请转换为 jsonl"),
         )
-    return Chosen(root, (root,))
+    return ChosenFiles(root, (root,))
 
 
 def _all_of(root: Path) -> list[Path]:
-    found = [
-        one
-        for one in sorted(root.rglob("*"))
-        if one.suffix.lower() in READERS
-        and one.is_file()
-        and one.name not in DESCRIPTIONS
-        and not any(part.startswith(".") for part in one.relative_to(root).parts)
+    files = [
+        path
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in READERS
+        and path.is_file()
+        and path.name not in DESCRIPTIONS
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
     ]
-    if not found:
+    if not files:
         known = ", ".join(READERS)
         raise DataError(
             text(f"dataset: no data files in {root}", f"dataset：{root} 中没有数据文件"),
-            hint=text(f"it should hold {known}", f"应包含 {known}"),
+            hint=text(f"it should contain {known} files", f"应包含 {known} 文件"),
         )
-    return found
+    return files
 
 
-def _part_of(root: Path, files: list[Path], source: RowSource) -> Chosen:
-    found = files
-    for asked in (source.subset, source.split):
-        if asked is None:
+def _part_of(root: Path, files: list[Path], source: RowSource) -> ChosenFiles:
+    matching = files
+    for part in (source.subset, source.split):
+        if part is None:
             continue
-        found = [file for file in found if asked in _names(file, root)]
-        if not found:
+        matching = [file for file in matching if part in _names(file, root)]
+        if not matching:
             listed = ", ".join(sorted({file.name for file in files})[:8])
             raise DataError(
                 text(
-                    f"dataset: {source.path}: no file of {asked} (there are {listed})",
-                    f"dataset：{source.path}：没有 {asked} 对应的文件（有 {listed}）",
+                    f"dataset: {source.path}: no file of {part} (there are {listed})",
+                    f"dataset：{source.path}：没有 {part} 对应的文件（有 {listed}）",
                 ),
                 hint=text(
-                    "a file is of a split or subset when its name or folder says so",
+                    "a file belongs to a split or subset if its name or folder contains that name",
                     "文件名或所在目录中应含有该 split 或 subset 的名称",
                 ),
             )
     if source.split is not None:
-        return Chosen(root, tuple(found))
-    kept = [file for file in found if HELD_OUT.isdisjoint(_names(file, root))]
-    if not kept:
-        return Chosen(root, tuple(found))
-    return Chosen(root, tuple(kept), tuple(file for file in found if file not in kept))
+        return ChosenFiles(root, tuple(matching))
+    training = [file for file in matching if HELD_OUT.isdisjoint(_names(file, root))]
+    if not training:
+        return ChosenFiles(root, tuple(matching))
+    left_out = tuple(file for file in matching if file not in training)
+    return ChosenFiles(root, tuple(training), left_out)
 
 
 def _names(file: Path, root: Path) -> set[str]:
-    """Return the folders of a file and its name, whole and split as hubs join split and shard.
+    """Return the folders and the name of a file, complete and split at the separators of hubs.
 
     `en/train-00000-of-00002.parquet` -> en, train, 00000, of, 00002, and the name itself.
     """
@@ -115,11 +119,11 @@ def _names(file: Path, root: Path) -> set[str]:
 
 
 def rows_of(
-    source: RowSource, chosen: Chosen
+    source: RowSource, chosen: ChosenFiles
 ) -> Iterator[tuple[str, int, Mapping[str, Any] | RowError]]:
-    """Yield the name of the file, the line and the row of all rows; columns are renamed.
+    """Yield the file name, the line and the row of all rows, with columns renamed.
 
-    Raises DataError when a file cannot be read at all.
+    Raises DataError if a file cannot be read at all.
     """
     for file in chosen.files:
         label = chosen.label(file)
@@ -130,8 +134,8 @@ def rows_of(
         try:
             for line, row in READERS[file.suffix.lower()](file):
                 if (columns or tags) and not isinstance(row, RowError):
-                    row = renamed(row, columns)  # noqa: PLW2901 - the row under our names
-                    row = retagged(row, tags) if tags else row  # noqa: PLW2901 - the same
+                    row = rename_columns(row, columns)  # noqa: PLW2901 - the renamed row
+                    row = rename_tags(row, tags) if tags else row  # noqa: PLW2901 - the same
                 yield label, line, row
         except OSError as error:
             cause = error.strerror or str(error)
@@ -142,7 +146,7 @@ def rows_of(
 
 
 def dataset_hash(sources: Iterable[RowSource]) -> str:
-    """Return the sha256 over the bytes of all files that are read, for the record of a run."""
+    """Return the sha256 over the bytes of all files that are read, for the run's record."""
     digest = hashlib.sha256()
     for source in sources:
         for file in files_of(source).files:

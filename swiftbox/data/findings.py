@@ -1,4 +1,4 @@
-"""What a check of a dataset found: its rows, the bad ones, what pairs are like; said to people."""
+"""The result of checking a dataset: its rows, the bad ones, the statistics of pairs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from swiftbox.data.example import Example
 from swiftbox.data.lengths import Lengths
 from swiftbox.data.preferences import IDENTICAL
 from swiftbox.data.report import Preferences, lines
-from swiftbox.data.taking import Origin
+from swiftbox.data.sampling import Origin
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
 MOST_LISTED = 200
-"""Bad rows listed one by one; a file with more has one cause, not thousands."""
+"""Bad rows that are listed; a file with more has one cause, not thousands."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be trained on: where it stands and why, in both languages."""
+    """A row that cannot be trained on: its place and the reason in both languages."""
 
     file: str
     line: int
@@ -31,7 +31,7 @@ class BadRow:
 
     @property
     def reason(self) -> str:
-        """Return why, in the current language."""
+        """Return the reason in the current language."""
         return text(self.en, self.zh)
 
     def __str__(self) -> str:
@@ -40,10 +40,10 @@ class BadRow:
 
 @dataclass
 class CheckedRows:
-    """What a check found; the examples and their origins only where they were asked for.
+    """The result of a check; examples and origins are empty unless they were requested.
 
-    `rows` are all good ones, `taken` how many the run uses of them per epoch (`#500` takes 500, a
-    weight of 2 takes each twice). A pair that kto takes is two examples.
+    `rows` counts all good rows, `taken` those that an epoch uses (`#500` takes 500, a weight of 2
+    takes each twice). A pair is two examples for kto.
     """
 
     rows: int = 0
@@ -53,15 +53,15 @@ class CheckedRows:
     bad: list[BadRow] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
-    """The sets that a weight was given, as `set.jsonl x 2`."""
+    """The datasets with a weight, as `set.jsonl x 2`."""
     preferences: Preferences | None = None
     lengths: Lengths = field(default_factory=Lengths)
-    """How long the good rows are, for an estimate of the time."""
+    """Lengths of the good rows, to estimate the time."""
     examples: list[Example] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
 
     def summary(self) -> str:
-        """Return one line for people, and a few more on pairs and labelled answers."""
+        """Return one line to show, and a few more on pairs and labelled answers."""
         listed = ", ".join(f"{count} {name}" for name, count in self.formats.most_common())
         line = text(f"rows: {self.rows} ({listed})", f"数据：{self.rows} 行（{listed}）")
         if self.taken != self.rows or self.weights:
@@ -77,16 +77,16 @@ class CheckedRows:
         if self.left_out:
             names = ", ".join(self.left_out[:8]) + (" ..." if len(self.left_out) > 8 else "")
             line += text(
-                f", not read (another split): {names}", f"，未读取（属于其他 split）：{names}"
+                f", not read (another split): {names}", f"，未读取（属于其他划分）：{names}"
             )
-        found = self.preference_data()
-        return "\n".join([line, *(lines(found) if found else ())])
+        preferences = self.preference_data()
+        return "\n".join([line, *(lines(preferences) if preferences else ())])
 
     def preference_data(self) -> dict[str, Any] | None:
-        """Return what pairs and labelled answers are like; None where there are none."""
+        """Return the statistics of pairs and labelled answers; None where there are none."""
         if self.preferences is None:
             return None
-        identical = sum(one.kind == IDENTICAL for one in self.bad)
+        identical = sum(row.kind == IDENTICAL for row in self.bad)
         return {
             **self.preferences.data(),
             "identical": identical,
@@ -94,7 +94,7 @@ class CheckedRows:
         }
 
     def data(self) -> dict[str, Any]:
-        """Return all findings for programs."""
+        """Return everything as JSON values."""
         return {
             "rows": self.rows,
             "taken": self.taken,
@@ -107,7 +107,7 @@ class CheckedRows:
 
 
 def require_usable(checked: CheckedRows, max_bad_rows: int, empty: Sequence[str]) -> None:
-    """Raise DataError when too many rows are bad, or a dataset (named in `empty`) has none."""
+    """Raise DataError if too many rows are bad or a dataset (named in `empty`) has no rows."""
     if len(checked.bad) > max_bad_rows:
         raise _too_many(checked, max_bad_rows)
     hint = text("check the file", "请检查文件")
@@ -133,8 +133,8 @@ def _too_many(checked: CheckedRows, max_bad_rows: int) -> DataError:
     """Describe all bad rows of a check as one error."""
     bad = checked.bad
     total = checked.rows + len(bad)
-    kinds = len({one.kind for one in bad})
-    listed = [str(one) for one in bad[:MOST_LISTED]]
+    kinds = len({row.kind for row in bad})
+    listed = [str(row) for row in bad[:MOST_LISTED]]
     if len(bad) > MOST_LISTED:
         more = len(bad) - MOST_LISTED
         listed.append(text(f"and {more} more", f"以及另外 {more} 行"))
@@ -148,8 +148,7 @@ def _too_many(checked: CheckedRows, max_bad_rows: int) -> DataError:
     return DataError(
         "\n".join(listed),
         hint=text(
-            f"mend them, or let them be skipped and counted: max_bad_rows={len(bad)} "
-            f"(now {max_bad_rows})",
+            f"fix them, or skip and count them: max_bad_rows={len(bad)} (now {max_bad_rows})",
             f"请修正，或设 max_bad_rows={len(bad)} 跳过并计数（当前为 {max_bad_rows}）",
         ),
     )

@@ -1,4 +1,4 @@
-"""Rows of jsonl and json files with the line each begins on; what is no row comes as a RowError."""
+"""Rows of jsonl and json files with the line each begins on; a broken row is a RowError."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from swiftbox.data.example import RowError, kind_of
+from swiftbox.formatting import size
 
-Read = tuple[int, "Mapping[str, Any] | RowError"]
-"""A line (or row) number, and the row or why there is none."""
+NumberedRow = tuple[int, "Mapping[str, Any] | RowError"]
+"""A line (or row) number, and the row or the error in its place."""
 
 LONGEST_LINE = 64 * 2**20
-"""Bytes of one line or document: hundreds of books; a longer one is a file without line ends."""
+"""Bytes of one line or document: hundreds of books; a longer one is a file without newlines."""
 
 BOM = b"\xef\xbb\xbf"
 BLANK = re.compile(r"[ \t\r\n]*")
@@ -43,20 +44,20 @@ def lines_of(file: BinaryIO) -> Iterator[tuple[int, bytes | RowError]]:
 
 
 def too_long() -> RowError:
-    """Return the error of a line or document that is too long to be one."""
-    size = f"{LONGEST_LINE / 2**20:g} MiB"
-    return RowError("long", f"is longer than {size}", f"超过 {size}")
+    """Return the error of a line or document that is too long."""
+    limit = size(LONGEST_LINE)
+    return RowError("long", f"is longer than {limit}", f"超过 {limit}")
 
 
-def not_utf8(at: int | None = None) -> RowError:
-    """Return the error of bytes that are no UTF-8, the first of them at a place counted from 1."""
-    if at is None:
+def not_utf8(byte: int | None = None) -> RowError:
+    """Return the error of bytes that are not UTF-8; `byte` is the first of them, from 1."""
+    if byte is None:
         return RowError("encoding", "is not UTF-8", "不是 UTF-8")
-    return RowError("encoding", f"is not UTF-8 (byte {at})", f"不是 UTF-8（第 {at} 字节）")
+    return RowError("encoding", f"is not UTF-8 (byte {byte})", f"不是 UTF-8（第 {byte} 个字节）")
 
 
-def read_jsonl(path: Path) -> Iterator[Read]:
-    """Yield the object of each line; blank lines are passed over."""
+def read_jsonl(path: Path) -> Iterator[NumberedRow]:
+    """Yield the object of each line; blank lines are skipped."""
     with path.open("rb") as file:
         for number, line in lines_of(file):
             if isinstance(line, RowError):
@@ -68,7 +69,7 @@ def read_jsonl(path: Path) -> Iterator[Read]:
 def _object(line: bytes) -> Mapping[str, Any] | RowError:
     try:
         content = line.decode().rstrip(" \t\r\n")
-        found, end = _DECODER.raw_decode(content, _past_blank(content, 0))
+        value, end = _DECODER.raw_decode(content, _past_blank(content, 0))
         if end != len(content):
             raise json.JSONDecodeError("Extra data", content, end)
     except UnicodeDecodeError as error:
@@ -76,37 +77,37 @@ def _object(line: bytes) -> Mapping[str, Any] | RowError:
     except json.JSONDecodeError as error:
         if _unfinished(error, content) and not line.endswith(b"\n"):
             return _cut_off()
-        return _no_json(error)
+        return _not_json(error)
     except (ValueError, RecursionError) as error:
-        return _no_json(error)
-    return _checked(found, content)
+        return _not_json(error)
+    return _checked(value, content)
 
 
-def _checked(found: Any, content: str) -> Mapping[str, Any] | RowError:
-    """Return a row that is an object of texts that can be encoded."""
-    if not isinstance(found, dict):
-        kind = kind_of(found)
+def _checked(value: Any, content: str) -> Mapping[str, Any] | RowError:
+    """Return the value if it is an object whose texts can be encoded, else its error."""
+    if not isinstance(value, dict):
+        kind = kind_of(value)
         return RowError("object", f"should be an object (got {kind})", f"应为对象（当前为 {kind}）")
-    # Most rows escape nothing: one scan tells.
+    # Most rows escape nothing: one scan shows it.
     escaped = "\\u" in content and ("\\ud" in content or "\\uD" in content)
-    if escaped and _has_half_letter(found):
+    if escaped and _has_lone_surrogate(value):
         return RowError(
             "encoding",
-            "has half of a surrogate pair (\\ud800 to \\udfff)",
+            "has a lone surrogate (\\ud800 to \\udfff)",
             "含有不成对的代理字符（\\ud800 至 \\udfff）",
         )
-    return found
+    return value
 
 
-def _has_half_letter(found: Any) -> bool:
+def _has_lone_surrogate(value: Any) -> bool:
     try:
-        json.dumps(found, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return True
     return False
 
 
-def _no_json(error: Exception, *, with_line: bool = False) -> RowError:
+def _not_json(error: Exception, *, with_line: bool = False) -> RowError:
     if isinstance(error, RecursionError):
         return RowError("json", "is nested too deeply", "嵌套过深")
     if isinstance(error, json.JSONDecodeError):
@@ -120,7 +121,7 @@ def _no_json(error: Exception, *, with_line: bool = False) -> RowError:
 
 
 def _unfinished(error: Exception, content: str) -> bool:
-    """Tell whether JSON is wrong only in that it ends too early."""
+    """Return whether the JSON is only incomplete."""
     return isinstance(error, json.JSONDecodeError) and (
         error.pos >= len(content.rstrip(" \t\r\n")) or error.msg.startswith("Unterminated")
     )
@@ -130,11 +131,11 @@ def _cut_off() -> RowError:
     return RowError("cut-off", "is cut off: the file ends in the middle", "不完整：文件在中间结束")
 
 
-def read_json(path: Path) -> Iterator[Read]:
+def read_json(path: Path) -> Iterator[NumberedRow]:
     """Yield the objects of a JSON array, each with the line it begins on.
 
-    A file of one object per line is read as jsonl. After a broken element reading goes on at the
-    next line that begins an object as far in as the broken one.
+    A file of one object per line is read as jsonl. After a broken element, reading resumes at the
+    next line that begins an object with the same indentation.
     """
     with path.open("rb") as file:
         _, first = next(lines_of(file), (1, b""))
@@ -142,76 +143,77 @@ def read_json(path: Path) -> Iterator[Read]:
         yield from read_jsonl(path)
         return
     content = path.read_bytes().removeprefix(BOM).decode(errors="surrogateescape")
-    at = _past_blank(content, 0)
-    if at == len(content):
+    start = _past_blank(content, 0)
+    if start == len(content):
         return
-    if content[at] != "[":
+    if content[start] != "[":
         yield (
-            content.count("\n", 0, at) + 1,
+            content.count("\n", 0, start) + 1,
             RowError("json", "should be a JSON array of objects", "应为对象组成的 JSON 数组"),
         )
         return
-    yield from _elements(content, _past_blank(content, at + 1))
+    yield from _elements(content, _past_blank(content, start + 1))
 
 
-def _elements(content: str, at: int) -> Iterator[Read]:
-    """Yield the elements of an array whose first one (or closing bracket) is at a place."""
+def _elements(content: str, position: int) -> Iterator[NumberedRow]:
+    """Yield the elements of an array; its first one (or closing bracket) is at the position."""
     line, counted = 1, 0
-    awaited = False
+    after_comma = False
     while True:
-        line += content.count("\n", counted, at)
-        counted = at
-        if content.startswith("]", at) and not awaited:
-            at = _past_blank(content, at + 1)
-            if at < len(content):
-                line += content.count("\n", counted, at)
-                yield line, RowError("json", "stands after the array", "位于数组之后")
+        line += content.count("\n", counted, position)
+        counted = position
+        if content.startswith("]", position) and not after_comma:
+            position = _past_blank(content, position + 1)
+            if position < len(content):
+                line += content.count("\n", counted, position)
+                yield line, RowError("json", "follows the end of the array", "位于数组之后")
             return
-        if at >= len(content):
+        if position >= len(content):
             yield line, _cut_off()
             return
-        row, after, awaited = _element(content, at)
+        row, after, after_comma = _element(content, position)
         yield line, row
         if after is None:
             return
-        at = after
+        position = after
 
 
-def _element(content: str, at: int) -> tuple[Mapping[str, Any] | RowError, int | None, bool]:
-    """Return an element, the place of the next (None: there is none) and whether one must come."""
+def _element(content: str, position: int) -> tuple[Mapping[str, Any] | RowError, int | None, bool]:
+    """Return an element, the position of the next (None: no next) and whether a comma came."""
     try:
-        found, end = _DECODER.raw_decode(content, at)
+        value, end = _DECODER.raw_decode(content, position)
     except (ValueError, RecursionError) as error:
-        after = _next_object(content, at)
+        after = _next_object(content, position)
         if after is None and _unfinished(error, content):
             return _cut_off(), None, False
-        return _with_rest(_no_json(error, with_line=True), after), after, False
-    row = _checked(found, content[at:end])
-    if not _is_utf8(content[at:end]):
+        return _with_rest(_not_json(error, with_line=True), after), after, False
+    row = _checked(value, content[position:end])
+    if not _is_utf8(content[position:end]):
         row = not_utf8()
     after = _past_blank(content, end)
     if content.startswith(",", after):
         return row, _past_blank(content, after + 1), True
     if after >= len(content) or content[after] == "]":
         return row, after, False
-    missing = RowError("json", "is not followed by a comma", "之后缺少逗号")
-    after_line = _next_object(content, at)
-    return _with_rest(missing, after_line), after_line, False
+    no_comma = RowError("json", "is not followed by a comma", "之后缺少逗号")
+    next_object = _next_object(content, position)
+    return _with_rest(no_comma, next_object), next_object, False
 
 
 def _with_rest(error: RowError, after: int | None) -> RowError:
+    """Add to an error that nothing after it is read, if so."""
     if after is not None:
         return error
     return RowError(error.kind, f"{error.en}; the rest is not read", f"{error.zh}；其后内容未读取")
 
 
-def _past_blank(content: str, at: int) -> int:
-    found = BLANK.match(content, at)
-    return found.end() if found else at
+def _past_blank(content: str, position: int) -> int:
+    match = BLANK.match(content, position)
+    return match.end() if match else position
 
 
 def _is_utf8(content: str) -> bool:
-    """Tell whether text decoded with surrogateescape was UTF-8."""
+    """Return whether text decoded with surrogateescape was UTF-8."""
     if content.isascii():
         return True
     try:
@@ -221,11 +223,11 @@ def _is_utf8(content: str) -> bool:
     return True
 
 
-def _next_object(content: str, at: int) -> int | None:
-    """Return where the next line begins an object as far in as the line of a place."""
-    begin = content.rfind("\n", 0, at) + 1
-    indent = content[begin:at]
+def _next_object(content: str, position: int) -> int | None:
+    """Return where the next line begins an object with the indentation of this position."""
+    begin = content.rfind("\n", 0, position) + 1
+    indent = content[begin:position]
     if indent.strip(" \t"):
         return None
-    found = re.compile(r"\n" + re.escape(indent) + r"(?=\{)").search(content, at)
-    return found.end() if found else None
+    match = re.compile(r"\n" + re.escape(indent) + r"(?=\{)").search(content, position)
+    return match.end() if match else None

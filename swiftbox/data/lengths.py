@@ -1,4 +1,4 @@
-"""How many tokens rows are, told from their bytes: no tokenizer is needed to plan a training."""
+"""How many tokens rows have, estimated from their bytes: planning needs no tokenizer."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ BYTES_PER_TOKEN = 4.2
 Chinese 4.35, pages of tables and markup 3.75; smaller vocabularies cut Chinese into more."""
 
 TOKENS_PER_TURN = 5
-"""What chat templates put around a turn."""
+"""Tokens that chat templates add to a turn."""
 
 
 @dataclass
 class Lengths:
-    """Rows by length, coarsely: for each power of two how many rows and how many tokens."""
+    """A histogram of row lengths: for each power of two, the number of rows and their tokens."""
 
     rows: dict[int, int] = field(default_factory=dict)
     sums: dict[int, float] = field(default_factory=dict)
-    looked_at: int = 0
+    good_rows: int = 0
     """Good rows; a pair is one."""
     taken: int = 0
-    """Rows that an epoch takes of them."""
+    """Rows of them that an epoch takes."""
 
     def add(self, example: Example) -> None:
         """Count a row; both answers of a pair pass through the model."""
-        self.looked_at += 1
+        self.good_rows += 1
         if example.text is not None:
             self._add(_bytes([example.text]) / BYTES_PER_TOKEN)
             return
         for turns in (example.messages, example.rejected):
             if turns:
-                self._add(_of_turns(turns))
+                self._add(_tokens(turns))
 
     def tokens(self, cap: int | None) -> float:
-        """Return the tokens of an epoch, no row longer than `cap`."""
-        if not self.looked_at:
+        """Return the tokens of an epoch, with every row cut to `cap` tokens."""
+        if not self.good_rows:
             return 0.0
         total = sum(
             amount if cap is None else min(amount, self.rows[size] * cap)
             for size, amount in self.sums.items()
         )
-        return total * self.taken / self.looked_at
+        return total * self.taken / self.good_rows
 
     def _add(self, tokens: float) -> None:
         size = int(tokens).bit_length()
@@ -52,7 +52,7 @@ class Lengths:
         self.sums[size] = self.sums.get(size, 0.0) + tokens
 
 
-def _of_turns(turns: Iterable[Message]) -> float:
+def _tokens(turns: Iterable[Message]) -> float:
     listed = list(turns)
     return _bytes(turn.content for turn in listed) / BYTES_PER_TOKEN + TOKENS_PER_TURN * len(listed)
 

@@ -1,6 +1,6 @@
-"""Rows that are a preference: two conversations with the same beginning, the first the better one.
+"""Rows that are a preference: two conversations with the same beginning, the chosen one first.
 
-As ms-swift, TRL and LLaMA-Factory write them:
+The formats of ms-swift, TRL and LLaMA-Factory:
 https://swift.readthedocs.io/en/latest/Customization/Custom-dataset.html
 https://huggingface.co/docs/trl/dataset_formats#preference
 https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md
@@ -10,60 +10,63 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swiftbox.data.cells import Row, about, first, turns_in
-from swiftbox.data.conversations import asked_in, read_whole
+from swiftbox.data.cells import Row, first, in_column, turns_in
+from swiftbox.data.conversations import prompt_in, read_conversation
 from swiftbox.data.example import Example, Message, RowError
-from swiftbox.data.turns import read_tools, whole_turns
+from swiftbox.data.turns import complete_turns, read_tools
 
 REJECTED = ("rejected_response", "rejected_messages", "rejected")
-"""Columns beside one whole conversation that hold the worse end of it."""
+"""Columns next to a conversation that hold its rejected end."""
 
 IDENTICAL = "identical"
-"""The kind of the bad rows whose two conversations are the same."""
+"""The kind of bad rows whose two conversations are the same."""
 
 Turns = list[Message]
 
 
 def read_rejected(row: Row) -> Example:
-    """Read a whole conversation with `rejected_response` or `rejected_messages` beside it.
+    """Read a conversation with a `rejected_response` or `rejected_messages` column.
 
-    Several final turns that are rejected stand for all that follows the last user's turn, a single
-    one for the last turn.
+    Several rejected turns replace everything after the user's last turn, a single one replaces the
+    last turn.
     """
-    good = read_whole(row)
+    good = read_conversation(row)
     key = next((name for name in REJECTED if row.get(name)), first(row, REJECTED))
-    worse = turns_in(row, key, "assistant")
-    kept = list(good.messages)
-    if _is_answer(worse):
-        last_user = max(at for at, turn in enumerate(kept) if turn.role == "user")
-        worse = [*(kept[:-1] if len(worse) == 1 else kept[: last_user + 1]), *worse]
+    rejected = turns_in(row, key, "assistant")
+    turns = list(good.messages)
+    if _is_answer(rejected):
+        last_user = max(at for at, turn in enumerate(turns) if turn.role == "user")
+        shared = turns[:-1] if len(rejected) == 1 else turns[: last_user + 1]
+        rejected = [*shared, *rejected]
     else:
-        worse = _from_prompt([turn for turn in kept[:1] if turn.role == "system"], worse, key)
-    return _pair(good, _whole(worse, row, key))
+        system = [turn for turn in turns[:1] if turn.role == "system"]
+        rejected = _from_prompt(system, rejected, key)
+    return _pair(good, _complete(rejected, row, key))
 
 
 def read_chosen(row: Row) -> Example:
-    """Read `chosen` and `rejected`: texts, turns or lists of them that answer what is asked.
+    """Read `chosen` and `rejected`: texts, turns or lists of turns that answer the prompt.
 
-    Lists may repeat what is asked, and must where the row asks nothing itself.
+    Lists may repeat the prompt, and must if the row has none.
     """
-    asked = asked_in(row)
-    if asked and asked[-1].role == "assistant":
+    prompt = prompt_in(row)
+    if prompt and prompt[-1].role == "assistant":
         raise RowError(
             "order",
-            "what is asked ends with an assistant turn; chosen and rejected are to answer it",
-            "提问部分以 assistant 轮次结尾，而 chosen 与 rejected 应是对它的回答",
+            "the prompt ends with an assistant turn; chosen and rejected should answer a user",
+            "提问部分以 assistant 轮次结尾，而 chosen 与 rejected 应是对用户的回答",
         )
-    chosen = _continued(asked, row, "chosen")
-    good = Example(_whole(chosen, row, "chosen"), read_tools(row) if "tools" in row else ())
-    return _pair(good, _whole(_continued(asked, row, "rejected"), row, "rejected"))
+    chosen = _continued(prompt, row, "chosen")
+    good = Example(_complete(chosen, row, "chosen"), read_tools(row) if "tools" in row else ())
+    rejected = _continued(prompt, row, "rejected")
+    return _pair(good, _complete(rejected, row, "rejected"))
 
 
 def shared_turns(chosen: Sequence[Message], rejected: Sequence[Message]) -> int:
-    """Count the turns that two conversations begin with alike."""
+    """Count the turns at the beginning that two conversations share."""
     count = 0
-    for one, other in zip(chosen, rejected, strict=False):
-        if one != other:
+    for turn, other in zip(chosen, rejected, strict=False):
+        if turn != other:
             break
         count += 1
     return count
@@ -73,42 +76,43 @@ def _is_answer(turns: Turns) -> bool:
     return bool(turns) and turns[0].role in ("assistant", "tool")
 
 
-def _continued(asked: Turns, row: Row, key: str) -> Turns:
+def _continued(prompt: Turns, row: Row, key: str) -> Turns:
+    """Return the prompt with the turns of a column after it, which may repeat the prompt."""
     turns = turns_in(row, key, "assistant")
     if not _is_answer(turns):
-        return _from_prompt(asked, turns, key)
-    if not asked:
+        return _from_prompt(prompt, turns, key)
+    if not prompt:
         raise RowError(
             "prompt",
             f"{key} holds only an answer, and the row has no prompt",
             f"{key} 只有回答，而该行没有 prompt",
         )
-    return [*asked, *turns]
+    return [*prompt, *turns]
 
 
-def _from_prompt(asked: Turns, whole: Turns, key: str) -> Turns:
-    """Return a conversation that repeats what is asked; either may leave the system text out."""
-    system, asked = _without_system(asked)
-    own_system, said = _without_system(whole)
-    if said[: len(asked)] != asked or (system and own_system and system != own_system):
+def _from_prompt(prompt: Turns, turns: Turns, key: str) -> Turns:
+    """Return a conversation that repeats the prompt; either may omit the system text."""
+    system, prompt = _split_system(prompt)
+    other_system, turns = _split_system(turns)
+    if turns[: len(prompt)] != prompt or (system and other_system and system != other_system):
         raise RowError(
             "prompt",
-            f"{key} does not begin with the turns that the row asks with",
+            f"{key} does not begin with the prompt of the row",
             f"{key} 的开头与该行的提问不一致",
         )
-    return [*(own_system or system), *said]
+    return [*(other_system or system), *turns]
 
 
-def _without_system(turns: Turns) -> tuple[Turns, Turns]:
+def _split_system(turns: Turns) -> tuple[Turns, Turns]:
     at = 1 if turns and turns[0].role == "system" else 0
     return turns[:at], turns[at:]
 
 
-def _whole(turns: Turns, row: Row, key: str) -> tuple[Message, ...]:
+def _complete(turns: Turns, row: Row, key: str) -> tuple[Message, ...]:
     try:
-        return whole_turns(turns, row)
+        return complete_turns(turns, row)
     except RowError as error:
-        raise about(key, error) from None
+        raise in_column(key, error) from None
 
 
 def _pair(good: Example, rejected: tuple[Message, ...]) -> Example:
@@ -116,7 +120,7 @@ def _pair(good: Example, rejected: tuple[Message, ...]) -> Example:
     if chosen == rejected:
         raise RowError(
             IDENTICAL,
-            "chosen and rejected are identical: there is nothing to prefer",
+            "chosen and rejected are identical: no preference to learn",
             "chosen 与 rejected 完全相同：没有可学习的偏好",
         )
     at = shared_turns(chosen, rejected)
@@ -124,7 +128,7 @@ def _pair(good: Example, rejected: tuple[Message, ...]) -> Example:
         longer, shorter = ("rejected", "chosen") if at == len(chosen) else ("chosen", "rejected")
         raise RowError(
             "prompt",
-            f"{longer} goes on where {shorter} ends: both should answer the same turn",
+            f"{longer} continues after the end of {shorter}: both should answer the same turn",
             f"{longer} 在 {shorter} 结束之后继续：两者应回答同一轮",
         )
     if not chosen[at].role == rejected[at].role == "assistant":

@@ -1,4 +1,4 @@
-"""Rows that are a prompt for a model to answer itself, with what reward functions need to judge."""
+"""Rows that are a prompt for the model to answer, with the columns that reward functions need."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import json
 from typing import Any
 
 from swiftbox.data.cells import Row
-from swiftbox.data.conversations import ANSWERS, ASKING, WHOLE, asked_in
+from swiftbox.data.conversations import ANSWERS, CONVERSATION_COLUMNS, PROMPT_COLUMNS, prompt_in
 from swiftbox.data.example import Example, Message, RowError
 from swiftbox.data.turns import prompt_turns, read_tools
 
 SOLUTION = "solution"
-"""The column that holds the answer of a row, by the name that reward functions know (TRL)."""
+"""The column that holds the answer of a row; reward functions know it by this name (TRL)."""
 
-TOLD = ("system", "tools", "history")
-"""Columns that become part of the prompt itself."""
+PARTS_OF_PROMPT = ("system", "tools", "history")
+"""Columns that become part of the prompt."""
 
 
 def read_prompt(row: Row) -> Example:
-    """Read any row that asks something; every column that is not the prompt goes along.
+    """Read any row that has a prompt; every other column is kept for reward functions.
 
-    The last answer of a whole conversation is taken off and kept as `solution`, and so is an
-    answer in a column of its own, unless the row has a `solution`.
+    The last answer of a conversation is cut off and becomes `solution`, and so does an answer in a
+    separate column, unless the row has a `solution`.
     """
-    turns = asked_in(row)
+    turns = prompt_in(row)
     answer: Message | None = None
     if turns and turns[-1].role == "assistant":
         answer = turns.pop()
     if not turns:
-        names = " | ".join(ASKING[:4])
-        raise RowError("empty", f"asks nothing: {names} is empty", f"没有提问：{names} 为空")
+        names = " | ".join(PROMPT_COLUMNS[:4])
+        raise RowError("empty", f"has no prompt: {names} is empty", f"没有提问：{names} 为空")
     prompt = prompt_turns(turns, row)
     columns = _columns(row)
     if columns.get(SOLUTION) is None:
@@ -40,11 +40,11 @@ def read_prompt(row: Row) -> Example:
 
 
 def _columns(row: Row) -> dict[str, Any]:
-    asking = next(name for name in ASKING if row.get(name) is not None)
-    used = {asking, *TOLD} - ({"history"} if asking in WHOLE else set())
-    if asking == "instruction":
+    key = next(name for name in PROMPT_COLUMNS if row.get(name) is not None)
+    used = {key, *PARTS_OF_PROMPT} - ({"history"} if key in CONVERSATION_COLUMNS else set())
+    if key == "instruction":
         used.add("input")
-    return {key: value for key, value in row.items() if key not in used}
+    return {name: value for name, value in row.items() if name not in used}
 
 
 def _solution(row: Row, answer: Message | None) -> Any:

@@ -1,4 +1,4 @@
-"""Rows of a file with the line each stands on; what is not a row comes out as a RowError."""
+"""Rows of a file with the line of each; a broken row is a RowError."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from swiftbox.data.example import RowError
 from swiftbox.data.json_files import (
     LONGEST_LINE,
-    Read,
+    NumberedRow,
     lines_of,
     not_utf8,
     read_json,
@@ -21,12 +21,12 @@ from swiftbox.errors import DataError
 from swiftbox.language import text
 
 PARQUET_BATCH = 1024
-"""Rows decoded at once: enough for speed, little enough when rows are long documents."""
+"""Rows decoded at once: enough for speed, few enough if rows are long documents."""
 
 
-def read_csv(path: Path) -> Iterator[Read]:
+def read_csv(path: Path) -> Iterator[NumberedRow]:
     """Yield the rows of a csv with a header, each with the line it begins on."""
-    # The csv module knows one limit for the process; its own of 128 KiB is less than one document.
+    # The csv module has one limit per process; its default of 128 KiB is less than a document.
     csv.field_size_limit(LONGEST_LINE)
     with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
         rows = csv.reader(file, strict=True)
@@ -47,20 +47,20 @@ def read_csv(path: Path) -> Iterator[Read]:
                 cells = []
             if cells and not header:
                 header = [cell.strip() for cell in cells]
-                if wrong := _wrong_header(header):
-                    yield begins, wrong
+                if problem := _header_problem(header):
+                    yield begins, problem
                     return
             elif cells:
                 yield begins, _cells(header, cells)
             begins = rows.line_num + 1
 
 
-def _wrong_header(header: list[str]) -> RowError | None:
+def _header_problem(header: list[str]) -> RowError | None:
     if not _is_utf8(header):
         return not_utf8()
-    twice = sorted({name for name in header if name and header.count(name) > 1})
-    if twice:
-        names = ", ".join(twice)
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
+    if repeated:
+        names = ", ".join(repeated)
         return RowError("csv", f"the header names {names} twice", f"表头中 {names} 重复")
     return None
 
@@ -69,7 +69,7 @@ def _cells(header: list[str], cells: list[str]) -> Mapping[str, Any] | RowError:
     if len(cells) != len(header):
         return RowError(
             "csv",
-            f"should have {len(header)} cells, as the header has (got {len(cells)})",
+            f"should have {len(header)} cells like the header (got {len(cells)})",
             f"应与表头一样有 {len(header)} 个单元格（当前为 {len(cells)}）",
         )
     if not _is_utf8(cells):
@@ -78,7 +78,7 @@ def _cells(header: list[str], cells: list[str]) -> Mapping[str, Any] | RowError:
 
 
 def _is_utf8(cells: list[str]) -> bool:
-    """Tell whether cells read with surrogateescape were UTF-8."""
+    """Return whether cells read with surrogateescape were UTF-8."""
     try:
         "".join(cells).encode()
     except UnicodeEncodeError:
@@ -86,10 +86,10 @@ def _is_utf8(cells: list[str]) -> bool:
     return True
 
 
-def read_parquet(path: Path) -> Iterator[Read]:
+def read_parquet(path: Path) -> Iterator[NumberedRow]:
     """Yield the rows of a parquet file, counted from 1.
 
-    Raises DataError when the file is no parquet. Nulls inside a column are left out: parquet gives
+    Raises DataError if the file is not parquet. Nulls inside a column are left out: parquet gives
     all objects of a column the same keys.
     """
     import pyarrow
@@ -100,7 +100,7 @@ def read_parquet(path: Path) -> Iterator[Read]:
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(
             text(f"{path.name}: is not parquet ({error})", f"{path.name}：不是 parquet（{error}）"),
-            hint=text("fetch or write the file again", "请重新下载或生成该文件"),
+            hint=text("download or create the file again", "请重新下载或生成该文件"),
         ) from None
     number = 0
     with file:
@@ -132,37 +132,37 @@ def _rows(batch: Any) -> Iterator[Mapping[str, Any] | RowError]:
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [_without_nulls(one) for one in value]
+        return [_without_nulls(item) for item in value]
     return value
 
 
-def read_txt(path: Path) -> Iterator[Read]:
-    """Yield the documents of a text file, which blank lines separate, each with its first line.
+def read_txt(path: Path) -> Iterator[NumberedRow]:
+    """Yield the documents of a text file, separated by blank lines, each with its first line.
 
-    Windows line ends become plain ones. A document with a line that is no UTF-8 is bad as a whole.
+    Windows line ends become newlines. One line that is not UTF-8 makes its document bad.
     """
     parts: list[str] = []
-    began = size = 0
-    wrong: Read | None = None
+    first_line = size = 0
+    error: NumberedRow | None = None
     with path.open("rb") as file:
         for number, raw in lines_of(file):
             if not isinstance(raw, RowError) and not raw.strip():
-                yield from _document(began, parts, wrong)
-                parts, size, wrong = [], 0, None
+                yield from _document(first_line, parts, error)
+                parts, size, error = [], 0, None
                 continue
-            began = began if parts else number
+            first_line = first_line if parts else number
             line = _line(raw)
             size += len(line) if isinstance(line, str) else 0
             if isinstance(line, RowError):
-                wrong = wrong or (number, line)
+                error = error or (number, line)
             elif size > LONGEST_LINE:
-                wrong = wrong or (began, too_long())
+                error = error or (first_line, too_long())
                 parts = [""]
             else:
                 parts.append(line)
-    yield from _document(began, parts, wrong)
+    yield from _document(first_line, parts, error)
 
 
 def _line(raw: bytes | RowError) -> str | RowError:
@@ -174,14 +174,16 @@ def _line(raw: bytes | RowError) -> str | RowError:
         return not_utf8(error.start + 1)
 
 
-def _document(began: int, parts: list[str], wrong: Read | None) -> Iterator[Read]:
-    if wrong is not None:
-        yield wrong
+def _document(
+    first_line: int, parts: list[str], error: NumberedRow | None
+) -> Iterator[NumberedRow]:
+    if error is not None:
+        yield error
     elif parts:
-        yield began, {"text": "\n".join(parts)}
+        yield first_line, {"text": "\n".join(parts)}
 
 
-READERS: Mapping[str, Callable[[Path], Iterator[Read]]] = {
+READERS: Mapping[str, Callable[[Path], Iterator[NumberedRow]]] = {
     ".jsonl": read_jsonl,
     ".json": read_json,
     ".csv": read_csv,

@@ -1,4 +1,4 @@
-"""LLaMA-Factory's dataset_info.json beside the data: what it says of a file; never required.
+"""LLaMA-Factory's dataset_info.json next to the data describes a file; it is never required.
 
 https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md
 """
@@ -28,7 +28,7 @@ COLUMNS = {
     "rejected": "rejected",
     "kto_tag": "label",
 }
-"""Their names of columns in the names of our formats."""
+"""Its names of columns, and the names in our formats."""
 
 SPEAKERS = {
     "user_tag": "human",
@@ -38,15 +38,15 @@ SPEAKERS = {
     "system_tag": "system",
 }
 
-TOLD = ("conversations", "chosen", "rejected")
-"""Columns with turns, which tags speak of."""
+TURN_COLUMNS = ("conversations", "chosen", "rejected")
+"""Columns with turns, which tags describe."""
 
 Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """What dataset_info.json says of one file: its columns and tags in the words of our formats."""
+    """One file in dataset_info.json: its columns and tags, under the names of our formats."""
 
     file_name: str
     columns: Pairs = ()
@@ -55,7 +55,7 @@ class DatasetEntry:
 
 
 def entry_named(name: str, folder: Path) -> DatasetEntry | None:
-    """Return the entry of a name, else the first one that lists the name as its file."""
+    """Return the entry of this name, else the first entry whose file has this name."""
     entries = _entries(folder)
     if name in entries:
         return entries[name]
@@ -63,14 +63,14 @@ def entry_named(name: str, folder: Path) -> DatasetEntry | None:
 
 
 def entry_of(file: Path, root: Path) -> DatasetEntry | None:
-    """Return the first entry that lists a file of a folder, beside the file or in the folder."""
-    found = entry_named_file(file.name, file.parent)
-    if found is None and file.parent != root:
-        found = entry_named_file(file.relative_to(root).as_posix(), root)
-    return found
+    """Return the entry of a file in a folder, from the registry next to it or in the folder."""
+    entry = entry_of_file(file.name, file.parent)
+    if entry is None and file.parent != root:
+        entry = entry_of_file(file.relative_to(root).as_posix(), root)
+    return entry
 
 
-def entry_named_file(file_name: str, folder: Path) -> DatasetEntry | None:
+def entry_of_file(file_name: str, folder: Path) -> DatasetEntry | None:
     """Return the first entry of a folder's registry that lists a file."""
     entries = _entries(folder).values()
     return next((entry for entry in entries if entry.file_name == file_name), None)
@@ -81,32 +81,32 @@ def _entries(folder: Path) -> dict[str, DatasetEntry]:
     if not info.is_file():
         return {}
     try:
-        found = json.loads(info.read_text(encoding="utf-8-sig"))
+        entries = json.loads(info.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             text(f"{info}: cannot be read ({error})", f"{info}：无法读取（{error}）"),
-            hint=text("mend it or move it away", "请修正或移走该文件"),
+            hint=text("fix the file or move it away", "请修正或移走该文件"),
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(entries, dict):
         return {}
     return {
-        name: _entry(said)
-        for name, said in found.items()
-        if isinstance(said, dict) and isinstance(said.get("file_name"), str)
+        name: _entry(values)
+        for name, values in entries.items()
+        if isinstance(values, dict) and isinstance(values.get("file_name"), str)
     }
 
 
-def _entry(said: Mapping[str, Any]) -> DatasetEntry:
-    columns = _texts(said.get("columns"))
+def _entry(values: Mapping[str, Any]) -> DatasetEntry:
+    columns = _texts(values.get("columns"))
     ours = dict(COLUMNS)
-    answered = columns.keys() & {"response", "messages", "chosen", "kto_tag"}
-    if columns and not answered and not said.get("ranking"):
-        ours["prompt"] = "text"  # how they write a file for pretraining
-    number = said.get("num_samples")
+    has_answer = columns.keys() & {"response", "messages", "chosen", "kto_tag"}
+    if columns and not has_answer and not values.get("ranking"):
+        ours["prompt"] = "text"  # its form of a file for pretraining
+    number = values.get("num_samples")
     return DatasetEntry(
-        file_name=str(said["file_name"]),
+        file_name=str(values["file_name"]),
         columns=tuple((file, ours[key]) for key, file in columns.items() if key in ours),
-        tags=tuple(_texts(said.get("tags")).items()),
+        tags=tuple(_texts(values.get("tags")).items()),
         num_samples=number if isinstance(number, int) and number > 0 else None,
     )
 
@@ -114,36 +114,36 @@ def _entry(said: Mapping[str, Any]) -> DatasetEntry:
 def _texts(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
-    return {key: one for key, one in value.items() if isinstance(one, str) and one}
+    return {key: name for key, name in value.items() if isinstance(name, str) and name}
 
 
-def renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-    """Return a row with its columns renamed; a renamed column takes the place of a namesake."""
-    kept = {key: value for key, value in row.items() if key not in columns}
-    return kept | {columns[key]: value for key, value in row.items() if key in columns}
+def rename_columns(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """Return a row with its columns renamed; a renamed column replaces one of the same name."""
+    unchanged = {key: value for key, value in row.items() if key not in columns}
+    return unchanged | {columns[key]: value for key, value in row.items() if key in columns}
 
 
-def retagged(row: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
-    """Return a row whose turns are told with `from` and `value`, not with tags of its own.
+def rename_tags(row: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return a row whose turns have the keys `from` and `value` in place of those of the tags.
 
-    Turns that are no objects, and speakers that the tags do not name, stay for the check to see.
+    Turns that are not objects and speakers without a tag are left for the check to report.
     """
-    said_by, said = tags.get("role_tag", "from"), tags.get("content_tag", "value")
+    role_key, content_key = tags.get("role_tag", "from"), tags.get("content_tag", "value")
     speakers = {tags[key]: ours for key, ours in SPEAKERS.items() if key in tags}
-    names = {said_by: "from", said: "value"}
+    names = {role_key: "from", content_key: "value"}
 
-    def retold(turn: Any) -> Any:
-        if not isinstance(turn, dict) or said_by not in turn:
+    def rename_turn(turn: Any) -> Any:
+        if not isinstance(turn, dict) or role_key not in turn:
             return turn
-        speaker = turn[said_by]
+        speaker = turn[role_key]
         ours = speakers.get(speaker, speaker) if isinstance(speaker, str) else speaker
         return {**{names.get(key, key): turn[key] for key in turn}, "from": ours}
 
-    found = dict(row)
-    for column in TOLD:
+    renamed = dict(row)
+    for column in TURN_COLUMNS:
         value = row.get(column)
         if isinstance(value, list):
-            found[column] = [retold(turn) for turn in value]
+            renamed[column] = [rename_turn(turn) for turn in value]
         elif isinstance(value, dict):
-            found[column] = retold(value)
-    return found
+            renamed[column] = rename_turn(value)
+    return renamed

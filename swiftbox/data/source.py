@@ -1,4 +1,4 @@
-"""What `dataset:` names: a path or an id, how many rows of it, which columns are renamed."""
+"""The datasets that `dataset:` names: path or id, number of rows, columns to rename."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from swiftbox.language import text
 
 @dataclass(frozen=True)
 class RowSource:
-    """One dataset: where, which part, how many rows (a seeded sample), how often, renames."""
+    """One dataset: path, part, number of rows (a seeded sample), weight, renamed columns."""
 
     path: str
     subset: str | None = None
     split: str | None = None
     num_samples: int | None = None
     columns: tuple[tuple[str, str], ...] = ()
-    """A column of the files, and what it is called in our formats."""
+    """Columns of the files, and their names in our formats."""
     tags: tuple[tuple[str, str], ...] = ()
-    """What dataset_info.json says of the keys and speakers inside conversations."""
+    """Keys and speakers inside conversations, from dataset_info.json."""
     weight: float | None = None
     """How many times its rows are taken per epoch: 0.5 a seeded half, 2 each row twice."""
 
@@ -34,87 +34,87 @@ def parse_sources(
 ) -> tuple[RowSource, ...]:
     """Read the values of `dataset:`; `columns` renames in all of them.
 
-    Raises DataError when a number of rows is none, or is given twice and differs.
+    Raises DataError if a number of rows is invalid, or is given twice and differs.
     """
-    return tuple(_parse(one, columns) for one in named)
+    return tuple(_parse(value, columns) for value in named)
 
 
-def _parse(one: str | Mapping[str, Any], columns: Mapping[str, str]) -> RowSource:
-    values: Mapping[str, Any] = {"path": one} if isinstance(one, str) else one
-    whole = str(values.get("path") or "")
-    path, count = _counted(whole)
+def _parse(value: str | Mapping[str, Any], columns: Mapping[str, str]) -> RowSource:
+    values: Mapping[str, Any] = {"path": value} if isinstance(value, str) else value
+    name = str(values.get("path") or "")
+    path, count = _split_count(name)
     if not path:
         raise DataError(
-            text(f"dataset: {one!r} names no path", f"dataset：{one!r} 没有路径"),
+            text(f"dataset: {value!r} has no path", f"dataset：{value!r} 没有路径"),
             hint=text("give a file, a folder or an id", "请给出文件、目录或 id"),
         )
-    asked = values.get("num_samples")
-    if asked is not None:
-        if count is not None and count != asked:
+    num_samples = values.get("num_samples")
+    if num_samples is not None:
+        if count is not None and count != num_samples:
             raise DataError(
                 text(
-                    f"dataset: {whole}: # says {count} rows, num_samples says {asked}",
-                    f"dataset：{whole}：# 为 {count} 行，num_samples 为 {asked} 行",
+                    f"dataset: {name}: # gives {count} rows, num_samples gives {num_samples}",
+                    f"dataset：{name}：# 为 {count} 行，num_samples 为 {num_samples} 行",
                 ),
                 hint=text("keep one of the two", "请只保留其一"),
             )
-        count = asked
+        count = num_samples
         if count < 1:
-            raise _no_count(whole, "num_samples", str(count))
-    found = RowSource(
+            raise _invalid_count(name, "num_samples", str(count))
+    source = RowSource(
         path=path,
         subset=values.get("subset"),
         split=values.get("split"),
         num_samples=count,
         columns=_pairs({**columns, **(values.get("columns") or {})}),
-        weight=_weight(whole, values.get("weight")),
+        weight=_weight(name, values.get("weight")),
     )
-    return _registered(found)
+    return _with_registry(source)
 
 
-def _weight(path: str, asked: Any) -> float | None:
-    if asked is None:
+def _weight(path: str, weight: Any) -> float | None:
+    if weight is None:
         return None
-    if not (math.isfinite(asked) and asked > 0):
+    if not (math.isfinite(weight) and weight > 0):
         raise DataError(
             text(
-                f"dataset: {path}: weight should be greater than 0 (got {asked:g})",
-                f"dataset：{path}：weight 应大于 0（当前为 {asked:g}）",
+                f"dataset: {path}: weight should be greater than 0 (got {weight:g})",
+                f"dataset：{path}：weight 应大于 0（当前为 {weight:g}）",
             ),
             hint=text(
                 "0.5 takes half of the rows, 2 takes each twice",
                 "0.5 取一半的行，2 表示每行取两次",
             ),
         )
-    return float(asked)
+    return float(weight)
 
 
 def _pairs(renames: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(renames.items()))
 
 
-def _counted(path: str) -> tuple[str, int | None]:
-    """Split `id#500`; a path that exists with that very name is left alone."""
+def _split_count(path: str) -> tuple[str, int | None]:
+    """Split `id#500`; an existing path with that name is not split."""
     head, mark, tail = path.rpartition("#")
     if not mark or Path(path).expanduser().exists():
         return path, None
     if not (tail.isascii() and tail.isdecimal()) or int(tail) == 0:
-        raise _no_count(path, "#", tail)
+        raise _invalid_count(path, "#", tail)
     return head, int(tail)
 
 
-def _no_count(path: str, after: str, got: str) -> DataError:
+def _invalid_count(path: str, after: str, got: str) -> DataError:
     return DataError(
         text(
-            f"dataset: {path}: after {after} stands the number of rows (got {got})",
+            f"dataset: {path}: {after} should be followed by a number of rows (got {got})",
             f"dataset：{path}：{after} 之后应为行数（当前为 {got}）",
         ),
         hint=text("write 1 or more, as in my.jsonl#500", "请写 1 或更大的数，如 my.jsonl#500"),
     )
 
 
-def _registered(source: RowSource) -> RowSource:
-    """Take what dataset_info.json says of a file that is named by its path or by its entry."""
+def _with_registry(source: RowSource) -> RowSource:
+    """Add what dataset_info.json says about a file, which is named by its path or its entry."""
     path = Path(source.path).expanduser()
     entry = None if path.is_dir() else entry_named(path.name, path.parent)
     if entry is None:
@@ -129,5 +129,5 @@ def _registered(source: RowSource) -> RowSource:
 
 
 def resolve(source: RowSource, local: Path) -> RowSource:
-    """Return the source with the local path it was found or fetched at."""
+    """Return the source with its local path."""
     return replace(source, path=str(local))

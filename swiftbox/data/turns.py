@@ -1,4 +1,4 @@
-"""The turns of a conversation: who speaks, what is said, whether there is something to learn."""
+"""The turns of a conversation: speakers, contents, tool calls, and their order."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ ROLE_OF = {
     "function_response": "tool",
     "tool_response": "tool",
 }
-"""The role of each speaker, in the words of OpenAI, ShareGPT, LLaMA-Factory and ms-swift."""
+"""The role of each speaker's name in OpenAI, ShareGPT, LLaMA-Factory and ms-swift."""
 
 CALLERS = ("function_call", "tool_call")
-"""Speakers whose words are a tool call in JSON."""
+"""Speakers whose content is a tool call in JSON."""
 
 PLAIN = {speaker: role for speaker, role in ROLE_OF.items() if speaker not in CALLERS}
-"""The role of each speaker whose words are just that."""
+"""The role of each speaker whose content is text."""
 
-KEPT = ("name", "tool_call_id", "reasoning_content")
+EXTRA_KEYS = ("name", "tool_call_id", "reasoning_content")
 """Further keys of a message that chat templates read."""
 
-UNLEARNED = ("weight", "loss")
-"""Keys that keep a turn from being learned at OpenAI and in ms-swift."""
+LOSS_KEYS = ("weight", "loss")
+"""Keys that exclude a turn from the loss in OpenAI and ms-swift."""
 
 
 def read_turns(turns: list[Any]) -> list[Message]:
     """Read turns of role and content, or of from and value."""
-    found: list[Message] = []
+    messages: list[Message] = []
     for number, turn in enumerate(turns, 1):
-        # Nearly all turns are a known role and a text, and nothing else: they take the short way.
+        # Nearly all turns are a known role and a text and nothing else: this path is fast.
         if isinstance(turn, dict) and len(turn) == 2:
             speaker, content = turn.get("role"), turn.get("content")
             if speaker is None:
                 speaker, content = turn.get("from"), turn.get("value")
             role = PLAIN.get(speaker) if type(speaker) is str else None
             if role and type(content) is str and content and not content.isspace():
-                found.append(Message(role, content))
+                messages.append(Message(role, content))
                 continue
         message = _message(turn, number)
         if message is not None:
-            found.append(message)
-    return found
+            messages.append(message)
+    return messages
 
 
 def _message(turn: Any, number: int) -> Message | None:
@@ -68,15 +68,15 @@ def _message(turn: Any, number: int) -> Message | None:
             f"message {number} should be an object (got {kind_of(turn)})",
             f"第 {number} 条消息应为对象（当前为 {kind_of(turn)}）",
         )
-    said_by, said = ("role", "content") if "role" in turn else ("from", "value")
-    speaker = turn.get(said_by)
+    role_key, content_key = ("role", "content") if "role" in turn else ("from", "value")
+    speaker = turn.get(role_key)
     role = ROLE_OF.get(speaker) if isinstance(speaker, str) else None
     if role is None:
-        raise _unknown_role(turn, said_by, number)
-    content = turn.get(said)
+        raise _unknown_role(turn, role_key, number)
+    content = turn.get(content_key)
     calls: tuple[Any, ...] = ()
     if role == "assistant":
-        calls = _calls(turn, said, number)
+        calls = _calls(turn, content_key, number)
         _require_learned(turn, number)
         if calls and (content is None or _speaker(turn) in CALLERS):
             content = ""
@@ -85,12 +85,12 @@ def _message(turn: Any, number: int) -> Message | None:
     if not isinstance(content, str):
         raise RowError(
             "type",
-            f"message {number}: {said} should be text (got {kind_of(content)})",
-            f"第 {number} 条消息：{said} 应为文字（当前为 {kind_of(content)}）",
+            f"message {number}: {content_key} should be text (got {kind_of(content)})",
+            f"第 {number} 条消息：{content_key} 应为文字（当前为 {kind_of(content)}）",
         )
     if not content.strip():
-        _require_words(role, calls, number)
-    extra = [(key, turn[key]) for key in KEPT if turn.get(key) is not None]
+        _require_content(role, calls, number)
+    extra = [(key, turn[key]) for key in EXTRA_KEYS if turn.get(key) is not None]
     for key, value in extra:
         if not isinstance(value, str):
             raise RowError(
@@ -105,11 +105,11 @@ def _speaker(turn: Row) -> Any:
     return turn["role"] if "role" in turn else turn["from"]
 
 
-def _require_words(role: str, calls: tuple[Any, ...], number: int) -> None:
+def _require_content(role: str, calls: tuple[Any, ...], number: int) -> None:
     if role == "user":
         raise RowError(
             "empty",
-            f"message {number}: the user says nothing",
+            f"message {number}: the user turn is empty",
             f"第 {number} 条消息：user 内容为空",
         )
     if role == "assistant" and not calls:
@@ -118,42 +118,42 @@ def _require_words(role: str, calls: tuple[Any, ...], number: int) -> None:
         )
 
 
-def _unknown_role(turn: Row, said_by: str, number: int) -> RowError:
-    if said_by not in turn:
+def _unknown_role(turn: Row, role_key: str, number: int) -> RowError:
+    if role_key not in turn:
         return RowError(
             "role",
             f"message {number} has neither role nor from",
             f"第 {number} 条消息既没有 role 也没有 from",
         )
     known = "system, user, assistant, tool"
-    if said_by == "from":
+    if role_key == "from":
         known = "system, human, gpt, function_call, observation"
-    got = str(turn[said_by])[:40]
+    got = str(turn[role_key])[:40]
     return RowError(
         "role",
-        f"message {number}: {said_by} should be one of {known} (got {got})",
-        f"第 {number} 条消息：{said_by} 应为 {known} 之一（当前为 {got}）",
+        f"message {number}: {role_key} should be one of {known} (got {got})",
+        f"第 {number} 条消息：{role_key} 应为 {known} 之一（当前为 {got}）",
     )
 
 
 def _require_learned(turn: Row, number: int) -> None:
-    for key in UNLEARNED:
+    for key in LOSS_KEYS:
         value = turn.get(key)
         if value is not None and not value:
             raise RowError(
                 "unlearned",
-                f"message {number}: {key}: {json.dumps(value)} is not honoured, every answer is "
-                "learned; drop the key or the turn",
+                f"message {number}: {key}: {json.dumps(value)} is not supported, every answer is "
+                "learned; remove the key or the turn",
                 f"第 {number} 条消息：不支持 {key}: {json.dumps(value)}，"
                 "每个回答都会学习；请去掉该键或该轮",
             )
 
 
-def _calls(turn: Row, said: str, number: int) -> tuple[Any, ...]:
-    """Return the tool calls of an assistant's turn as OpenAI writes them."""
+def _calls(turn: Row, content_key: str, number: int) -> tuple[Any, ...]:
+    """Return the tool calls of an assistant turn in OpenAI's format."""
     if _speaker(turn) in CALLERS:
-        found = _parsed(turn.get(said))
-        calls = found if isinstance(found, list) else [found]
+        content = _parsed(turn.get(content_key))
+        calls = content if isinstance(content, list) else [content]
     elif turn.get("function_call"):
         calls = [turn["function_call"]]
     else:
@@ -168,8 +168,8 @@ def _calls(turn: Row, said: str, number: int) -> tuple[Any, ...]:
 
 
 def _call(call: Any, number: int) -> dict[str, Any]:
-    whole = call if isinstance(call, dict) and "function" in call else None
-    function = whole["function"] if whole else call
+    wrapped = call if isinstance(call, dict) and "function" in call else None
+    function = wrapped["function"] if wrapped else call
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise RowError(
             "tools",
@@ -183,11 +183,11 @@ def _call(call: Any, number: int) -> dict[str, Any]:
             f"message {number}: the arguments of {function['name']} should be a JSON object",
             f"第 {number} 条消息：{function['name']} 的 arguments 应为 JSON 对象",
         )
-    return whole or {"type": "function", "function": function}
+    return wrapped or {"type": "function", "function": function}
 
 
 def _parsed(value: Any) -> Any:
-    """Return a JSON text as what it says; anything else, and what is no JSON, as it is."""
+    """Parse JSON text; return anything else unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -197,7 +197,7 @@ def _parsed(value: Any) -> Any:
 
 
 def read_tools(row: Row) -> tuple[Any, ...]:
-    """Return the tools of a row as OpenAI writes them; a bare function gets its wrapping."""
+    """Return the tools of a row in OpenAI's format; a bare function is wrapped."""
     tools = _parsed(row.get("tools") or [])
     if not isinstance(tools, list):
         raise RowError(
@@ -205,28 +205,28 @@ def read_tools(row: Row) -> tuple[Any, ...]:
             f"tools should be a list (got {kind_of(tools)})",
             f"tools 应为列表（当前为 {kind_of(tools)}）",
         )
-    found = []
+    functions = []
     for number, tool in enumerate(tools, 1):
-        whole = tool if isinstance(tool, dict) and "function" in tool else None
-        function = whole["function"] if whole else tool
+        wrapped = tool if isinstance(tool, dict) and "function" in tool else None
+        function = wrapped["function"] if wrapped else tool
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise RowError(
                 "tools",
                 f"tool {number} should be a function with a name",
                 f"第 {number} 个工具应为带 name 的 function",
             )
-        found.append(whole or {"type": "function", "function": function})
-    return tuple(found)
+        functions.append(wrapped or {"type": "function", "function": function})
+    return tuple(functions)
 
 
 def conversation(messages: list[Message], row: Row) -> Example:
-    """Return the example of a whole conversation with the tools of its row."""
-    turns = whole_turns(messages, row)
+    """Return the example of a complete conversation with the tools of its row."""
+    turns = complete_turns(messages, row)
     return Example(turns, read_tools(row) if "tools" in row else ())
 
 
-def whole_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:
-    """Check a conversation's order and that there is something to learn in it."""
+def complete_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:
+    """Check the order of a conversation, and that it has an answer to learn."""
     roles = [message.role for message in messages]
     if not roles:
         raise RowError("no-messages", "has no messages", "没有任何消息")
@@ -238,17 +238,17 @@ def whole_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:
     if roles[-1] != "assistant":
         raise RowError(
             "order",
-            f"ends with a {roles[-1]} turn that nothing answers",
+            f"ends with a {roles[-1]} turn that is not answered",
             f"以 {roles[-1]} 轮次结尾，没有回答",
         )
-    return tuple(_under_system(messages, row) if "system" in row else messages)
+    return tuple(_with_system_column(messages, row) if "system" in row else messages)
 
 
 def prompt_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:
-    """Check that turns end with something to answer: what the user, or a tool, says."""
+    """Check that turns end with a user or tool turn to answer."""
     roles = [message.role for message in messages]
     if "user" not in roles:
-        raise RowError("prompt", "no user asks anything in it", "其中没有 user 提问")
+        raise RowError("prompt", "has no user turn", "没有 user 轮次")
     _require_order(roles)
     if roles[-1] not in ("user", "tool"):
         raise RowError(
@@ -256,10 +256,10 @@ def prompt_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:
             f"the prompt should end with a user turn (ends with {roles[-1]})",
             f"提示应以 user 轮次结尾（当前以 {roles[-1]} 结尾）",
         )
-    return tuple(_under_system(messages, row))
+    return tuple(_with_system_column(messages, row))
 
 
-def _under_system(messages: list[Message], row: Row) -> list[Message]:
+def _with_system_column(messages: list[Message], row: Row) -> list[Message]:
     system = row.get("system")
     return messages if system is None or system == "" else _with_system(system, messages)
 
@@ -276,7 +276,7 @@ def _with_system(system: Any, messages: list[Message]) -> list[Message]:
     if messages[0].content != system:
         raise RowError(
             "order",
-            "has two different system texts: the column's and the first message's",
+            "has two different system texts: one in its column, one in the first message",
             "有两段不同的 system：一段在列中，一段在首条消息中",
         )
     return messages
@@ -287,17 +287,21 @@ def _require_order(roles: list[str]) -> None:
         number = roles.index("system", 1) + 1
         raise RowError(
             "order",
-            f"message {number}: a system message stands only at the start",
+            f"message {number}: a system message is allowed only at the start",
             f"第 {number} 条消息：system 只能出现在开头",
         )
     first = roles[1] if roles[0] == "system" else roles[0]
     if first != "user":
-        raise RowError("order", f"the {first} speaks before any user", f"{first} 先于 user 发言")
+        raise RowError(
+            "order",
+            f"the first turn should be a user turn (got {first})",
+            f"首轮应为 user（当前为 {first}）",
+        )
     if "tool" in roles:
         for number, (before, role) in enumerate(pairwise(roles), 2):
             if role == "tool" and before not in ("assistant", "tool"):
                 raise RowError(
                     "order",
-                    f"message {number}: a tool answers, but no assistant called it",
+                    f"message {number}: a tool answers that no assistant called",
                     f"第 {number} 条消息：tool 之前没有 assistant 的调用",
                 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.train import TrainConfig
-from swiftbox.data.check import CheckedRows
+from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.duration import spoken
 from swiftbox.fit.estimate import estimate

@@ -36,8 +36,8 @@ class RemoteRows:
         if self.unknown or not (self.rows or here):
             return None
         found = Lengths()
-        if here is not None and here.looked_at:
-            share = here.taken / here.looked_at
+        if here is not None and here.good_rows:
+            share = here.taken / here.good_rows
             found.rows = {size: round(count * share) for size, count in here.rows.items()}
             found.sums = {size: total * share for size, total in here.sums.items()}
             found.taken = here.taken
@@ -45,7 +45,7 @@ class RemoteRows:
         found.rows[size] = found.rows.get(size, 0) + taken
         found.sums[size] = found.sums.get(size, 0.0) + taken * TOKENS_PER_ROW
         found.taken += taken
-        found.looked_at = found.taken
+        found.good_rows = found.taken
         return found
 
 

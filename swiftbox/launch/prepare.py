@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
-from swiftbox.data.check import CheckedRows
+from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.probe import probe, without_torch
 from swiftbox.engines.consent import MissingEngine, missing_engines, require_engines_installable

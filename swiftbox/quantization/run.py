@@ -17,7 +17,7 @@ from typing import Any
 
 from swiftbox.config.merge import Quantization
 from swiftbox.config.quantize import CALIBRATED, QuantizeConfig
-from swiftbox.data.check import dataset_hash
+from swiftbox.data.files import dataset_hash
 from swiftbox.data.source import RowSource
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine

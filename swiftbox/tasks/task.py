@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from swiftbox.config.task import TaskConfig
-from swiftbox.data.check import CheckedRows
+from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import Forecast, RunInputs
 from swiftbox.models.requirements import Remark

@@ -32,7 +32,7 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
 
     gc.freeze()
     gc.enable()
-    from swiftbox.data.check import dataset_hash
+    from swiftbox.data.files import dataset_hash
     from swiftbox.hub.fetch import fetch_dataset, fetch_model
     from swiftbox.models.inspection import require_sound
 

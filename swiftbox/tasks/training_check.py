@@ -11,7 +11,8 @@ from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.references import is_reference
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
-from swiftbox.data.check import CheckedRows, check_rows
+from swiftbox.data.check import check_rows
+from swiftbox.data.findings import CheckedRows
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.fit.profile import profile_model

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from row_files import A, Q, complaints, examples, questions, source, turns, write
 
-from swiftbox.data.check import check_rows, dataset_hash, load_examples
+from swiftbox.data.check import check_rows, load_examples
 from swiftbox.data.example import Example
+from swiftbox.data.files import dataset_hash
+from swiftbox.data.sampling import sampling_of
 from swiftbox.data.source import RowSource, parse_sources, resolve
-from swiftbox.data.taking import taking_of
 from swiftbox.errors import DataError
 
 
@@ -46,16 +47,19 @@ def test_the_columns_of_one_dataset_win_over_those_of_all() -> None:
 @pytest.mark.parametrize(
     ("named", "reason"),
     [
-        ("a#", "after # stands the number of rows"),
+        ("a#", "# should be followed by a number of rows"),
         ("a#0", "got 0"),
         ("a#x", "got x"),
         ("a#\u00b2", "got \u00b2"),
-        ({"path": "a", "num_samples": 0}, "after num_samples stands the number of rows (got 0)"),
+        (
+            {"path": "a", "num_samples": 0},
+            "num_samples should be followed by a number of rows (got 0)",
+        ),
         ({"path": "a", "num_samples": -1}, "got -1"),
-        ({"path": "a#5", "num_samples": 6}, "# says 5 rows, num_samples says 6"),
-        ("", "names no path"),
-        ({"split": "train"}, "names no path"),
-        ("#5", "names no path"),
+        ({"path": "a#5", "num_samples": 6}, "# gives 5 rows, num_samples gives 6"),
+        ("", "has no path"),
+        ({"split": "train"}, "has no path"),
+        ("#5", "has no path"),
     ],
 )
 def test_a_number_of_rows_that_is_none_is_refused(named: Any, reason: str) -> None:
@@ -170,7 +174,7 @@ def test_more_rows_asked_for_than_there_are_gives_them_all(tmp_path: Path) -> No
 def test_every_row_is_as_likely_in_a_sample() -> None:
     drawn = [0] * 10
     for seed in range(2000):
-        picked = list(taking_of(RowSource("a", num_samples=3), 10, seed).picked(0))
+        picked = list(sampling_of(RowSource("a", num_samples=3), 10, seed).choices(0))
         assert sum(picked) == 3
         for number, taken in enumerate(picked):
             drawn[number] += taken

@@ -132,7 +132,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "content in parts": ({"messages": [{"role": "user", "content": []}, A]}, "(got list)"),
     "silent user": (
         {"messages": [{"role": "user", "content": " "}, A]},
-        "message 1: the user says nothing",
+        "message 1: the user turn is empty",
     ),
     "null answer": (
         {"messages": [Q, {"role": "assistant", "content": None}]},
@@ -144,7 +144,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "tool first": (
         {"messages": [{"role": "tool", "content": "1"}, A]},
-        "the tool speaks before any user",
+        "the first turn should be a user turn (got tool)",
     ),
     "tool uncalled": (
         {"messages": [Q, {"role": "tool", "content": "1"}, A]},
@@ -160,7 +160,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "late system with a column": (
         {"messages": [Q, {"role": "system", "content": "s"}, A], "system": "t"},
-        "message 2: a system message stands only at the start",
+        "message 2: a system message is allowed only at the start",
     ),
     "system no text": ({"query": "q", "response": "a", "system": 1}, "system should be text"),
     "calls no list": (call(tool_calls=5), "tool_calls should be a list (got number)"),
@@ -176,8 +176,8 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "tools no list": ({"messages": [Q, A], "tools": "f"}, "tools should be a list (got string)"),
     "tool no function": ({"messages": [Q, A], "tools": [1]}, "tool 1 should be a function"),
-    "weight 0": ({"messages": [Q, {**A, "weight": 0}]}, "weight: 0 is not honoured"),
-    "loss false": ({"messages": [Q, {**A, "loss": False}]}, "loss: false is not honoured"),
+    "weight 0": ({"messages": [Q, {**A, "weight": 0}]}, "weight: 0 is not supported"),
+    "loss false": ({"messages": [Q, {**A, "loss": False}]}, "loss: false is not supported"),
     "reasoning no text": (
         {"messages": [Q, {**A, "reasoning_content": 1}]},
         "reasoning_content should be text",
@@ -216,8 +216,8 @@ def test_what_cannot_be_trained_on_is_refused_with_its_reason(name: str) -> None
         ({"a": 1}, "pt", "(stage: pt reads text)"),
         ({"input": "q", "history": []}, "sft", "stage: sft reads messages"),
         ({}, "sft", "no known format in: -"),
-        ({"messages": [Q, A]}, "pt", "messages rows train with stage: sft, not pt"),
-        ({"text": "x"}, "sft", "text rows train with stage: pt, not sft"),
+        ({"messages": [Q, A]}, "pt", "messages rows are for stage: sft, not pt"),
+        ({"text": "x"}, "sft", "text rows are for stage: pt, not sft"),
     ],
 )
 def test_columns_of_no_format_name_the_nearest(

@@ -12,8 +12,8 @@ from row_files import write
 
 from swiftbox.config.groups import DatasetSource
 from swiftbox.data.check import check_rows, iterate_examples, load_examples
+from swiftbox.data.sampling import sampling_of
 from swiftbox.data.source import RowSource, parse_sources
-from swiftbox.data.taking import taking_of
 from swiftbox.errors import DataError
 
 
@@ -69,7 +69,7 @@ def test_a_weight_and_a_number_of_rows_work_together(tmp_path: Path) -> None:
 def test_every_row_is_as_likely_to_be_taken_once_more() -> None:
     often = [0] * 10
     for seed in range(2000):
-        for number, one in enumerate(taking_of(RowSource("a", weight=1.3), 10, seed).picked(1)):
+        for number, one in enumerate(sampling_of(RowSource("a", weight=1.3), 10, seed).choices(1)):
             often[number] += one
     assert all(500 < count < 700 for count in often)  # 600 expected, 20 standard deviation
 

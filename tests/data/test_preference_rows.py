@@ -167,22 +167,22 @@ def test_every_way_to_write_a_prompt_is_read(name: str) -> None:
 GOOD = {"prompt": "q", "chosen": "a", "rejected": "b"}
 
 BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
-    "identical": ({**GOOD, "rejected": "a"}, "dpo", "nothing to prefer"),
+    "identical": ({**GOOD, "rejected": "a"}, "dpo", "no preference to learn"),
     "empty chosen": ({**GOOD, "chosen": " "}, "dpo", "chosen is empty"),
     "empty rejected": ({**GOOD, "rejected": ""}, "orpo", "rejected is empty"),
     "a number for an answer": ({**GOOD, "chosen": 5}, "dpo", "chosen should be text (got number)"),
     "no rejected": ({"prompt": "q", "chosen": "a"}, "dpo", "also need one of: rejected"),
     "sft rows": ({"messages": turns(Q, A)}, "dpo", "rejected_response"),
-    "pairs to sft": (GOOD, "sft", "train with stage: dpo"),
+    "pairs to sft": (GOOD, "sft", "are for stage: dpo"),
     "ms-swift pairs to sft": (
         {"messages": turns(Q, A), "rejected_response": "b"},
         "sft",
-        "train with stage: dpo",
+        "are for stage: dpo",
     ),
     "ends with a user": (
         {**GOOD, "chosen": turns(A, Q)},
         "dpo",
-        "ends with a user turn that nothing answers",
+        "ends with a user turn that is not answered",
     ),
     "margin of text": ({**GOOD, "margin": "much"}, "reward", "margin should be a number"),
     "no label": ({"prompt": "q", "completion": "a"}, "kto", "also need label or kto_tag"),
@@ -194,9 +194,9 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
     "labels to dpo": (
         {"prompt": "q", "completion": "a", "label": True},
         "dpo",
-        "train with stage: kto",
+        "are for stage: kto",
     ),
-    "nothing to ask": ({"messages": turns(S)}, "grpo", "no user asks anything in it"),
+    "nothing to ask": ({"messages": turns(S)}, "grpo", "has no user turn"),
 }
 
 
@@ -231,9 +231,9 @@ def report(rows: list[dict[str, Any]], stage: str, tmp_path: Path) -> str:
 def test_a_length_bias_and_repeated_prompts_are_said(tmp_path: Path) -> None:
     rows = [{"prompt": "q", "chosen": "a" * (10 + at), "rejected": "b"} for at in range(4)]
     found = report(rows, "dpo", tmp_path)
-    assert "longer one in 100%" in found
-    assert "at length rather than well" in found
-    assert "3 rows ask what an earlier row asks" in found
+    assert "longer in 100%" in found
+    assert "longer rather than better" in found
+    assert "3 rows repeat the prompt of an earlier row" in found
 
 
 def test_the_balance_of_labels_comes_with_advice(tmp_path: Path) -> None:

@@ -226,12 +226,12 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
     "another prompt": (
         "cpo",
         {"prompt": "other", "chosen": [Q, A], "rejected": [Q, B]},
-        "chosen does not begin with the turns that the row asks with",
+        "chosen does not begin with the prompt of the row",
     ),
     "an answered prompt": (
         "dpo",
         {"messages": [Q, A], "chosen": "a", "rejected": "b"},
-        "what is asked ends with an assistant turn",
+        "the prompt ends with an assistant turn",
     ),
     "two questions": (
         "reward",
@@ -246,7 +246,7 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
     "one goes on": (
         "dpo",
         {"chosen": [Q, A], "rejected": [Q, A, Q, B]},
-        "rejected goes on where chosen ends",
+        "rejected continues after the end of chosen",
     ),
     "an open end": (
         "dpo",
@@ -302,31 +302,31 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
     "sft rows under dpo": (
         "dpo",
         {"messages": [Q, A]},
-        "messages rows train with stage: sft, not dpo (for dpo they also need rejected_response, "
+        "messages rows are for stage: sft, not dpo (for dpo they also need rejected_response, "
         "rejected_messages or rejected)",
     ),
     "answers under orpo": (
         "orpo",
         {"prompt": "q", "completion": "a"},
-        "query-response rows train with stage: sft, not orpo",
+        "query-response rows are for stage: sft, not orpo",
     ),
     "sft rows under kto": ("kto", {"messages": [Q, A]}, "they also need label or kto_tag"),
-    "raw text under dpo": ("dpo", {"text": "x"}, "text rows train with stage: pt, not dpo"),
+    "raw text under dpo": ("dpo", {"text": "x"}, "text rows are for stage: pt, not dpo"),
     "labelled rows under dpo": (
         "dpo",
         {"messages": [Q, A], "label": True},
-        "messages-label rows train with stage: kto, not dpo",
+        "messages-label rows are for stage: kto, not dpo",
     ),
     "pairs under sft": (
         "sft",
         {"messages": [Q, A], "rejected_response": "b"},
-        "messages-rejected rows train with stage: dpo, orpo, simpo, cpo, reward or kto, not sft",
+        "messages-rejected rows are for stage: dpo, orpo, simpo, cpo, reward or kto, not sft",
     ),
-    "chosen and rejected under sft": ("sft", PAIR, "chosen-rejected rows train with stage: dpo"),
+    "chosen and rejected under sft": ("sft", PAIR, "chosen-rejected rows are for stage: dpo"),
     "labelled rows under sft": (
         "sft",
         {"messages": [Q, A], "label": False},
-        "label says whether the answer is good: train with stage: kto",
+        "label labels the answer as good or bad: train with stage: kto",
     ),
     "only one side": (
         "dpo",

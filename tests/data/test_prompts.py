@@ -87,13 +87,16 @@ def test_the_tools_of_a_prompt_are_no_column(tmp_path: Path) -> None:
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "empty prompt": ({"prompt": " "}, "prompt is empty"),
-    "null prompt": ({"prompt": None}, "asks nothing: prompt"),
+    "null prompt": ({"prompt": None}, "has no prompt: prompt"),
     "two answers": ({"messages": [Q, A, A]}, "the prompt should end with a user turn"),
-    "no user": ({"messages": [S]}, "no user asks anything"),
-    "only an answer": ({"messages": [A]}, "asks nothing"),
-    "late system": ({"prompt": [Q, S, Q]}, "message 2: a system message stands only at the start"),
-    "raw text": ({"text": "x"}, "text rows train with stage: pt, not grpo"),
-    "no prompt": ({"chosen": [Q, A], "rejected": [Q, A]}, "chosen-rejected rows train with stage:"),
+    "no user": ({"messages": [S]}, "has no user turn"),
+    "only an answer": ({"messages": [A]}, "has no prompt"),
+    "late system": (
+        {"prompt": [Q, S, Q]},
+        "message 2: a system message is allowed only at the start",
+    ),
+    "raw text": ({"text": "x"}, "text rows are for stage: pt, not grpo"),
+    "no prompt": ({"chosen": [Q, A], "rejected": [Q, A]}, "chosen-rejected rows are for stage:"),
     "unknown": ({"promt": "q"}, "columns: {promt: prompt} renames one"),
     "images": ({"prompt": "q", "images": ["a.png"]}, "has images"),
 }

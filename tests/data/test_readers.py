@@ -29,7 +29,7 @@ def put(path: Path, content: str | bytes) -> Path:
         (b"{bad", "is not JSON: Expecting property name"),
         (b'{"query": "\xff", "response": "a"}', "is not UTF-8 (byte 12)"),
         (b'{"query": "\xed\xa0\x80", "response": "a"}', "is not UTF-8 (byte 12)"),
-        (b'{"query": "\\ud800", "response": "a"}', "half of a surrogate pair"),
+        (b'{"query": "\\ud800", "response": "a"}', "lone surrogate"),
         (b'{"query": NaN, "response": "a"}', "is not JSON: NaN is not a JSON value"),
         (GOOD.encode() * 2, "is not JSON: Extra data at column "),
         (b"[" * 200_000, "is nested too deeply"),
@@ -99,7 +99,7 @@ def test_a_byte_order_mark_and_windows_lines_are_read_in_json_and_csv(tmp_path: 
         (f"[{GOOD},\n{GOOD[:20]}", ["2 is cut off"]),
         (f"[{GOOD}", ["1 is cut off"]),
         ("[", ["1 is cut off"]),
-        (f"[{GOOD}]\n{GOOD}", ["2 stands after the array"]),
+        (f"[{GOOD}]\n{GOOD}", ["2 follows the end of the array"]),
         (f"[{GOOD}{GOOD}]", ["1 is not followed by a comma; the rest is not read"]),
         (f"[{GOOD},]", ["1 is not JSON: Expecting value at line 1 column "]),
         (f"[\n{GOOD}\n{EMPTY}]", ["2 is not followed by a comma", "3 query is empty"]),
@@ -108,7 +108,7 @@ def test_a_byte_order_mark_and_windows_lines_are_read_in_json_and_csv(tmp_path: 
         ("[" * 200_000, ["1 is nested too deeply"]),
         ('{\n"query": "q"}', ["1 should be a JSON array of objects"]),
         (f"\n\n{GOOD[:-1]}\n", ["3 should be a JSON array of objects"]),
-        (r'[{"query": "\ud800", "response": "a"}]', ["1 has half of a surrogate pair"]),
+        (r'[{"query": "\ud800", "response": "a"}]', ["1 has a lone surrogate"]),
     ],
 )
 def test_a_broken_json_array_is_bad_rows(content: str, lines: list[str], tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_an_empty_array_has_no_rows(tmp_path: Path) -> None:
         (b"query,query,response\n1,2,3\n", ["1 the header names query twice"]),
         (b"qu\xffery,response\nq,a\n", ["1 is not UTF-8"]),
         (b'qu"e"\x00,"r"x\nq,a\n', ["1 is not csv"]),
-        (b"query,response\nq\n", ["2 should have 2 cells, as the header has (got 1)"]),
+        (b"query,response\nq\n", ["2 should have 2 cells like the header (got 1)"]),
         (b"query;response\nq;a\n", ["2 no known format in: query;response"]),
     ],
 )
@@ -214,7 +214,7 @@ def test_a_parquet_file_with_a_broken_page_is_a_bad_row(tmp_path: Path) -> None:
 def test_documents_of_a_text_file_have_windows_lines_and_their_first_line(tmp_path: Path) -> None:
     path = put(tmp_path / "a.txt", b"\xef\xbb\xbfone\r\n  two\r\n \r\n\r\nthree")
     assert [one.text for one in examples(path, "pt")] == ["one\n  two", "three"]
-    assert complaints(path)[1].startswith("a.txt:5 text rows train with stage: pt")
+    assert complaints(path)[1].startswith("a.txt:5 text rows are for stage: pt")
 
 
 def test_a_document_with_bytes_that_are_no_utf8_is_bad_as_a_whole(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from row_files import A, Q, source, write
 
-from swiftbox.data.check import CheckedRows, check_rows, iterate_examples
+from swiftbox.data.check import check_rows, iterate_examples
+from swiftbox.data.findings import CheckedRows
 from swiftbox.data.report import advised_weights, lines
 from swiftbox.data.source import parse_sources
 from swiftbox.errors import DataError
@@ -36,7 +37,7 @@ def test_the_lengths_of_pairs_are_compared(tmp_path: Path) -> None:
     assert (found["pairs"], found["longer_chosen"], found["length_ratio"]) == (4, 0.5, 1.4142)
     summary = checked(tmp_path, *rows).summary().splitlines()
     assert summary[1:] == [
-        "pairs: 4; chosen is the longer one in 50%, on average 1.41 x as long as rejected"
+        "pairs: 4; chosen is longer in 50%, on average 1.41 x as long as rejected"
     ]
 
 
@@ -84,7 +85,7 @@ def test_repeated_pairs_and_prompts_are_counted(tmp_path: Path) -> None:
         "duplicates": 1,
     }
     assert "1 exact duplicate" in found.summary()
-    assert "2 rows ask what an earlier row asks" in found.summary()
+    assert "2 rows repeat the prompt of an earlier row" in found.summary()
 
 
 def test_pairs_that_differ_on_one_side_are_no_duplicates(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_the_answers_of_kto_are_counted_with_their_advice(tmp_path: Path) -> Non
     found = checked(tmp_path, *rows, stage="kto")
     assert "answers: 6 desirable, 2 undesirable; undesirable_weight: 2.25 to 3" in found.summary()
     alone = checked(tmp_path, rows[0], stage="kto")
-    assert "kto learns from both kinds, one is missing" in alone.summary()
+    assert "kto needs both kinds, one is missing" in alone.summary()
 
 
 def test_a_pair_is_one_answer_of_each_kind_for_kto(tmp_path: Path) -> None:

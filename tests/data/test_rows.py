@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from row_files import A, Q, examples, source, turns, write
 
-from swiftbox.data.check import check_rows, dataset_hash, load_examples
+from swiftbox.data.check import check_rows, load_examples
 from swiftbox.data.example import Example
+from swiftbox.data.files import dataset_hash
 from swiftbox.data.source import parse_sources
 from swiftbox.errors import DataError
 
@@ -107,9 +108,9 @@ BAD = {
     "messages no list": ({"messages": "q"}, "messages should be a list"),
     "late system": (
         {"messages": [Q, {"role": "system", "content": "s"}, A]},
-        "stands only at the start",
+        "is allowed only at the start",
     ),
-    "answer first": ({"messages": [A]}, "speaks before any user"),
+    "answer first": ({"messages": [A]}, "the first turn should be a user turn"),
     "empty output": ({"instruction": "i", "output": ""}, "output is empty"),
     "output no text": ({"instruction": "i", "output": 5}, "output should be text (got number)"),
     "bad history": (
@@ -117,7 +118,7 @@ BAD = {
         "history 1 should be a pair",
     ),
     "unknown columns": ({"mesages": [Q, A]}, "columns: {mesages: messages} renames one"),
-    "text under sft": ({"text": "raw"}, "text rows train with stage: pt, not sft"),
+    "text under sft": ({"text": "raw"}, "text rows are for stage: pt, not sft"),
 }
 
 
@@ -135,7 +136,7 @@ def test_a_broken_row_is_reported_with_its_line_and_reason(name: str, tmp_path: 
 
 def test_chat_rows_under_pretraining_name_the_cure(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {"messages": [Q, A]})
-    with pytest.raises(DataError, match="train with stage: sft, not pt"):
+    with pytest.raises(DataError, match="are for stage: sft, not pt"):
         examples(path, "pt")
 
 
@@ -212,7 +213,7 @@ def test_csv_rows_have_lines_and_may_span_several(tmp_path: Path) -> None:
         examples(path)
     assert caught.value.message.splitlines()[:2] == [
         "a.csv:4 response is empty",
-        "a.csv:5 should have 2 cells, as the header has (got 3)",
+        "a.csv:5 should have 2 cells like the header (got 3)",
     ]
 
 
@@ -289,7 +290,7 @@ def test_an_empty_file_and_an_unknown_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there are no rows"):
         examples(tmp_path / "a.jsonl")
     (tmp_path / "a.xlsx").write_text("", "utf-8")
-    with pytest.raises(DataError, match=r"is none of \.jsonl"):
+    with pytest.raises(DataError, match=r"should be one of \.jsonl"):
         examples(tmp_path / "a.xlsx")
 
 

@@ -99,6 +99,6 @@ def test_what_pairs_are_like_is_said_with_the_data() -> None:
         },
     }  # fmt: skip
     lines = lines_of(event, "train")
-    assert "chosen is the longer one in 75%" in lines[2]
+    assert "chosen is longer in 75%" in lines[2]
     assert "length bias" in lines[3]
     assert len(lines_of({**event, "preferences": None}, "train")) == 2

@@ -64,7 +64,7 @@ def test_rows_that_are_here_are_added_by_their_own_length(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text("{}")
-    here = Lengths(rows={7: 10}, sums={7: 1000.0}, looked_at=10, taken=5)
+    here = Lengths(rows={7: 10}, sums={7: 1000.0}, good_rows=10, taken=5)
     assert estimated("rows.jsonl").duration is None
     assert remote_rows(settled("rows.jsonl")).rows == 0
     both = estimated(f"{KNOWN}#100", "rows.jsonl", here=here).duration

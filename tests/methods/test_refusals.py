@@ -79,8 +79,8 @@ def test_a_wrong_value_is_refused(name: str, tmp_path: Path, tiny: Path) -> None
 @pytest.mark.parametrize(
     ("stage", "write", "expected"),
     [
-        ("dpo", write_chats, "messages rows train with stage: sft, not dpo"),
-        ("kto", write_chats, "messages rows train with stage: sft, not kto"),
+        ("dpo", write_chats, "messages rows are for stage: sft, not dpo"),
+        ("kto", write_chats, "messages rows are for stage: sft, not kto"),
         ("dpo", write_labels, "train with stage: kto, not dpo"),
         ("sft", write_pairs, "train with stage: dpo"),
     ],

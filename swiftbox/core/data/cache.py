@@ -24,8 +24,9 @@ from typing import Any
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.data.samples import Sample
 from swiftbox.core.data.storage import MemorySamples, StoredSamples, write
-from swiftbox.data.check import dataset_hash, iterate_examples
+from swiftbox.data.check import iterate_examples
 from swiftbox.data.example import Example
+from swiftbox.data.files import dataset_hash
 from swiftbox.data.source import RowSource
 from swiftbox.files import file_lock
 from swiftbox.language import home, text

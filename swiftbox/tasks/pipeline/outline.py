@@ -10,7 +10,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.references import references_in
 from swiftbox.config.task import TaskConfig
-from swiftbox.data.check import CheckedRows
+from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import PipelineForecast, RunInputs, StepForecast, pipeline_forecast
 from swiftbox.fit.profile import ModelProfile, profile_model

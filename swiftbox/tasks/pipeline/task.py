@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from swiftbox.config.pipeline import PipelineConfig, PipelineStep
 from swiftbox.config.quantize import QuantizeConfig
-from swiftbox.data.check import CheckedRows
+from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, UserError
 from swiftbox.language import text
