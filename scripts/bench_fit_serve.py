@@ -56,28 +56,28 @@ def written(network: Any, context: int, concurrency: int) -> None:
     """Do what the engine's loop does: read each prompt, then step all rows."""
     import torch
 
-    from swiftbox.core.generation.batch import Batch, Entry, Reading
-    from swiftbox.core.generation.window import layers_of
+    from swiftbox.core.generation.batch import DecodeBatch, Prefill, PrefillEntry
+    from swiftbox.core.generation.kv_cache import layer_count
 
-    layers, length = layers_of(network), context - WRITTEN
-    window = Batch("", layers).window
+    layers, length = layer_count(network), context - WRITTEN
+    cache = DecodeBatch("", layers).cache
     for _ in range(concurrency):
-        reading = Reading.of([Entry([1] * length, [], "")], layers, "cpu")
+        reading = Prefill.of([PrefillEntry([1] * length, [], "")], layers, "cpu")
         while reading.step(network) is None:
             pass
-        window.make_room(1, length)
-        window.join(reading.past, 0, length, 1)
+        cache.make_room(1, length)
+        cache.join(reading.past, 0, length, 1)
         del reading
     for _ in range(WRITTEN):
-        window.make_room()
+        cache.make_room()
         network(
             input_ids=torch.ones((concurrency, 1), dtype=torch.long),
-            position_ids=torch.tensor(window.lengths())[:, None],
-            past_key_values=window.cache,
+            position_ids=torch.tensor(cache.lengths())[:, None],
+            past_key_values=cache.past,
             use_cache=True,
             logits_to_keep=1,
         )
-        window.end += 1
+        cache.end += 1
 
 
 def compare() -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from swiftbox.core.generation.sampling import Pick
+from swiftbox.core.generation.sampling import SampledToken
 
 DONE = b"data: [DONE]\n\n"
 
@@ -21,7 +21,7 @@ class Answer:
     text: str = ""
     finish: str | None = None
     tokens: int = 0
-    logs: list[Pick] = field(default_factory=list)
+    logs: list[SampledToken] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
     """The tools it calls; of a piece of a stream, the new ones."""
 
@@ -104,7 +104,7 @@ class Shape:
         name = f"{'chatcmpl' if self.chat else 'cmpl'}-{self.id}"
         return {"id": name, "object": kind, "created": self.created, "model": self.model}
 
-    def _logprobs(self, logs: Sequence[Pick], offset: int) -> dict[str, Any]:
+    def _logprobs(self, logs: Sequence[SampledToken], offset: int) -> dict[str, Any]:
         if self.chat:
             return {"content": [self._told(one) for one in logs], "refusal": None}
         words = [self.words(one.token) for one in logs]
@@ -118,7 +118,7 @@ class Shape:
             "text_offset": offsets,
         }
 
-    def _told(self, one: Pick) -> dict[str, Any]:
+    def _told(self, one: SampledToken) -> dict[str, Any]:
         top = [self._token(token, value) for token, value in one.top]
         return {**self._token(one.token, one.logprob or 0.0), "top_logprobs": top}
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.deploy import DeployConfig
-from swiftbox.core.generation.network import Loading, Network
+from swiftbox.core.generation.kv_cache import cell_bytes
+from swiftbox.core.generation.memory import free_bytes
+from swiftbox.core.generation.network import LoadSettings, Network
 from swiftbox.core.generation.parity import GreedyAnswer, ParityPrompt, generate_greedily
-from swiftbox.core.generation.room import free_bytes
+from swiftbox.core.generation.requests import Counters, SchedulerLimits
 from swiftbox.core.generation.scheduler import Scheduler
-from swiftbox.core.generation.tickets import Counters, Limits
-from swiftbox.core.generation.window import cell_bytes
 from swiftbox.errors import MachineError
 from swiftbox.language import text
 from swiftbox.serving.address import local_url
@@ -47,7 +47,7 @@ class Served:
     device: str
 
 
-def limits(config: DeployConfig, network: Network) -> Limits:
+def limits(config: DeployConfig, network: Network) -> SchedulerLimits:
     """Settle lengths by what the model reads and the memory holds."""
     said = network.model.config.get_text_config()
     known = getattr(said, "max_position_embeddings", None) or USUAL_LENGTH
@@ -62,7 +62,9 @@ def limits(config: DeployConfig, network: Network) -> Limits:
         raise _too_long(
             text(f"memory holds {cells} tokens", f"内存最多容纳 {cells} 个 token"), length
         )
-    return Limits(rows=config.max_concurrency, queue=config.max_queue, length=length, cells=cells)
+    return SchedulerLimits(
+        rows=config.max_concurrency, queue=config.max_queue, length=length, cells=cells
+    )
 
 
 def _too_long(why: str, length: int) -> MachineError:
@@ -79,14 +81,16 @@ def serve(
     *,
     key: str | None,
     stop: threading.Event,
-    started: Callable[[str, Limits], None],
+    started: Callable[[str, SchedulerLimits], None],
     verify: Callable[[str, Generate], None] = lambda _url, _generate: None,
 ) -> Mapping[str, Any]:
     """Answer until `stop` is set; return what was done. `started` gets the address.
 
     Before that `verify` gets it, with a way to answer by plain generate; what it raises ends all.
     """
-    network = Network(Loading(served.model, config.dtype, served.device, config.trust_remote_code))
+    network = Network(
+        LoadSettings(served.model, config.dtype, served.device, config.trust_remote_code)
+    )
     for name, folder in served.adapters.items():
         network.add(name, folder)
     scheduler = Scheduler(network, limits(config, network))

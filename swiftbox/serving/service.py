@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.core.generation.network import BASE
+from swiftbox.core.generation.requests import Delta, QueueFull, Request, ShuttingDown, Ticket
 from swiftbox.core.generation.scheduler import Scheduler
-from swiftbox.core.generation.tickets import Closing, Delta, QueueFull, Request, Ticket
 from swiftbox.errors import UserError
 from swiftbox.models.adapters import read_adapter
 from swiftbox.serving.answers import Answer, Shape, event
@@ -121,7 +121,7 @@ class Service:
             yield arrived
         except QueueFull:
             raise busy(self.scheduler.waiting, self._wait_s()) from None
-        except Closing:
+        except ShuttingDown:
             raise closing() from None
         finally:
             for ticket in tickets:
@@ -189,7 +189,7 @@ class Service:
             await asyncio.wrap_future(self.scheduler.call(lambda: self.network.add(name, folder)))
         except UserError as error:
             raise Problem(400, error.message, param="lora_path") from None
-        except Closing:
+        except ShuttingDown:
             raise closing() from None
 
     async def unload(self, name: str) -> None:
@@ -198,7 +198,7 @@ class Service:
             raise Problem(404, f"lora_name: {name} is not loaded", param="lora_name")
         try:
             await asyncio.wrap_future(self.scheduler.call(lambda: self.scheduler.forget(name)))
-        except Closing:
+        except ShuttingDown:
             raise closing() from None
 
 

@@ -1,1 +1,1 @@
-"""Writing with a model: many sequences at once, each as if it were alone."""
+"""Generate text with a model: many sequences together, each as if it were alone."""

@@ -1,9 +1,9 @@
-"""A child that lets a model answer.
+"""Let a model answer questions in a child process.
 
 Usage: `python -m swiftbox.core.generation.answers REQUEST.json ANSWERS.json`.
 
-The request holds `model`, `adapter` and `questions`; the answers are greedy, once with the adapter
-off (`before`) and once with it on (`after`).
+The request holds `model`, `adapter` and `questions`. The answers are greedy: one with the adapter
+off (`before`), one with it on (`after`).
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from transformers import AutoTokenizer
 
 from swiftbox.core.weights.load import load_pretrained
 
-LONGEST_ANSWER = 48
+MAX_ANSWER_TOKENS = 48
 
 
 def main() -> int:
     """Answer the request."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(request["model"], local_files_only=True)
-    base = load_pretrained(Path(request["model"]))
-    model = PeftModel.from_pretrained(base, request["adapter"]).eval()
+    base_model = load_pretrained(Path(request["model"]))
+    model = PeftModel.from_pretrained(base_model, request["adapter"]).eval()
     questions = request["questions"]
     with model.disable_adapter():
         before = answer_all(model, tokenizer, questions)
     after = answer_all(model, tokenizer, questions)
-    found = [
-        {"question": question, "before": one, "after": other}
-        for question, one, other in zip(questions, before, after, strict=True)
+    rows = [
+        {"question": question, "before": first, "after": second}
+        for question, first, second in zip(questions, before, after, strict=True)
     ]
-    content = json.dumps(found, ensure_ascii=False, indent=2)
+    content = json.dumps(rows, ensure_ascii=False, indent=2)
     Path(sys.argv[2]).write_text(content, encoding="utf-8")
     return 0
 
@@ -57,8 +57,8 @@ def answer(model: Any, tokenizer: Any, question: str) -> str:
         return_dict=True,
     )
     with torch.no_grad(), contextlib.redirect_stdout(sys.stderr):
-        said = model.generate(**prompt, max_new_tokens=LONGEST_ANSWER, do_sample=False)
-    tokens = said[0, prompt["input_ids"].shape[1] :]
+        output = model.generate(**prompt, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False)
+    tokens = output[0, prompt["input_ids"].shape[1] :]
     return str(tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
 

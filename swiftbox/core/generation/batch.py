@@ -1,4 +1,4 @@
-"""Sequences of one adapter that decode together, and prompts on their way to them.
+"""Prompts that are being read, and sequences of one adapter that are generated together.
 
 Shapes: R rows, L tokens of the longest prompt, V vocabulary.
 """
@@ -12,138 +12,147 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-from swiftbox.core.generation.sampling import Chooser, Pick, Sampling, choose
+from swiftbox.core.generation.kv_cache import BatchCache, pad_left
+from swiftbox.core.generation.sampling import (
+    SampledToken,
+    Sampling,
+    TokenSampler,
+    sample_tokens,
+)
 from swiftbox.core.generation.transcript import Transcript
-from swiftbox.core.generation.window import Window, padded
 
-CHUNK = 512
-"""Tokens of a prompt that are read between two steps: those who wait for a token wait no longer."""
+PREFILL_CHUNK = 512
+"""Tokens of a prompt that are read between two steps, which bounds how long other answers wait."""
 
 
 @dataclass
-class Row:
-    """One sequence: its request, what it has said, and the token that goes in next."""
+class GeneratedSequence:
+    """One answer: its request, its text so far, and the token that is the next input."""
 
     ticket: Any
     index: int
     prompt: Sequence[int]
-    chooser: Chooser
+    sampler: TokenSampler
     transcript: Transcript
     next_token: int = 0
     count: int = 0
-    """Tokens that were chosen for it."""
-    logs: list[Pick] = field(default_factory=list)
-    told: int = 0
+    """Tokens that were sampled for it."""
+    logs: list[SampledToken] = field(default_factory=list)
+    delivered_logs: int = 0
 
     @property
     def sampling(self) -> Sampling:
-        """Return how it is written."""
-        return self.chooser.sampling
+        """Return how it is sampled."""
+        return self.sampler.sampling
 
     def all_tokens(self) -> list[int]:
-        """Return prompt and answer so far: what is read again after it had to make place."""
+        """Return prompt and answer so far, which are read again after a preemption."""
         return [*self.prompt, *self.transcript.tokens]
 
 
 @dataclass
-class Entry:
-    """Tokens to read, and the rows that go on from them: several for `n`, one that comes back."""
+class PrefillEntry:
+    """Tokens to read, and the sequences that continue from them: several for `n` answers."""
 
     tokens: Sequence[int]
-    rows: list[Row]
+    rows: list[GeneratedSequence]
     adapter: str
 
 
 @dataclass
-class Reading:
+class Prefill:
     """Prompts of one adapter that are being read, a chunk at a time."""
 
-    entries: list[Entry]
+    entries: list[PrefillEntry]
     ids: torch.Tensor
     mask: torch.Tensor
     past: Cache
     done: int = 0
 
     @classmethod
-    def of(cls, entries: list[Entry], layers: int, device: Any) -> Reading:
-        """Begin to read these entries."""
-        ids, mask = padded([one.tokens for one in entries], 0, device)
+    def of(cls, entries: list[PrefillEntry], layers: int, device: Any) -> Prefill:
+        """Start to read these entries."""
+        ids, mask = pad_left([entry.tokens for entry in entries], 0, device)
         past = Cache(layers=[DynamicLayer() for _ in range(layers)])
         return cls(entries, ids, mask, past)
 
     @property
     def adapter(self) -> str:
-        """Return whose prompts they are."""
+        """Return the adapter of the prompts."""
         return self.entries[0].adapter
 
     def step(self, model: Any) -> torch.Tensor | None:
         """Read a chunk; after the last one return the logits (R, V) that follow the prompts."""
-        upto = min(self.done + CHUNK, self.ids.shape[1])
-        positions = (self.mask.cumsum(-1) - 1).clamp(min=0)[:, self.done : upto]
-        said = model(
-            input_ids=self.ids[:, self.done : upto],
-            attention_mask=self.mask[:, :upto],
+        end = min(self.done + PREFILL_CHUNK, self.ids.shape[1])
+        positions = (self.mask.cumsum(-1) - 1).clamp(min=0)[:, self.done : end]
+        output = model(
+            input_ids=self.ids[:, self.done : end],
+            attention_mask=self.mask[:, :end],
             position_ids=positions,
             past_key_values=self.past,
             use_cache=True,
             logits_to_keep=1,
         )
-        self.done = upto
-        return said.logits[:, -1] if upto == self.ids.shape[1] else None
+        self.done = end
+        return output.logits[:, -1] if end == self.ids.shape[1] else None
 
 
-class Batch:
-    """The rows of one adapter and their window."""
+class DecodeBatch:
+    """Sequences of one adapter that are generated together, and their key-value cache."""
 
     def __init__(self, adapter: str, layers: int) -> None:
         self.adapter = adapter
-        self.rows: list[Row] = []
-        self.window = Window(layers)
+        self.rows: list[GeneratedSequence] = []
+        self.cache = BatchCache(layers)
 
-    def join(self, reading: Reading, logits: torch.Tensor) -> list[tuple[Row, Pick]]:
-        """Take over the rows of prompts that were read; return the first token of each."""
-        lengths = [len(one.tokens) for one in reading.entries]
-        rows = [row for one in reading.entries for row in one.rows]
-        self.window.make_room(len(rows), max(lengths))
-        where = []
-        for at, entry in enumerate(reading.entries):
-            self.window.join(reading.past, at, lengths[at], len(entry.rows))
-            where += [at] * len(entry.rows)
+    def join(
+        self, prefill: Prefill, logits: torch.Tensor
+    ) -> list[tuple[GeneratedSequence, SampledToken]]:
+        """Add the sequences of prompts that were read; return the first token of each."""
+        lengths = [len(entry.tokens) for entry in prefill.entries]
+        rows = [row for entry in prefill.entries for row in entry.rows]
+        self.cache.make_room(len(rows), max(lengths))
+        logit_rows = []
+        for position, entry in enumerate(prefill.entries):
+            self.cache.join(prefill.past, position, lengths[position], len(entry.rows))
+            logit_rows += [position] * len(entry.rows)
         self.rows += rows
-        return self._chosen(logits[where], rows)
+        return self._sample(logits[logit_rows], rows)
 
-    def step(self, model: Any) -> list[tuple[Row, Pick]]:
-        """Write one token on every row; return which."""
-        self.window.make_room()
+    def step(self, model: Any) -> list[tuple[GeneratedSequence, SampledToken]]:
+        """Generate one token for every sequence; return them."""
+        self.cache.make_room()
         device = model.device
-        lengths = self.window.lengths()
-        ragged = len(set(lengths)) > 1
-        said = model(
+        lengths = self.cache.lengths()
+        has_padding = len(set(lengths)) > 1
+        output = model(
             input_ids=torch.tensor([[row.next_token] for row in self.rows], device=device),
-            attention_mask=self.window.mask(device) if ragged else None,
+            attention_mask=self.cache.mask(device) if has_padding else None,
             position_ids=torch.tensor(lengths, device=device)[:, None],
-            past_key_values=self.window.cache,
+            past_key_values=self.cache.past,
             use_cache=True,
             logits_to_keep=1,
         )
-        self.window.end += 1
-        return self._chosen(said.logits[:, -1], self.rows)
+        self.cache.end += 1
+        return self._sample(output.logits[:, -1], self.rows)
 
-    def _chosen(self, logits: torch.Tensor, rows: Sequence[Row]) -> list[tuple[Row, Pick]]:
-        picks = choose(logits, [row.chooser for row in rows])
-        for row, pick in zip(rows, picks, strict=True):
-            row.next_token = pick.token
+    def _sample(
+        self, logits: torch.Tensor, rows: Sequence[GeneratedSequence]
+    ) -> list[tuple[GeneratedSequence, SampledToken]]:
+        tokens = sample_tokens(logits, [row.sampler for row in rows])
+        for row, sampled in zip(rows, tokens, strict=True):
+            row.next_token = sampled.token
             row.count += 1
-        return list(zip(list(rows), picks, strict=True))
+        return list(zip(list(rows), tokens, strict=True))
 
-    def drop(self, row: Row) -> None:
-        """Let a row go; the last one takes its place."""
-        at = next(place for place, one in enumerate(self.rows) if one is row)
-        self.window.leave(at)
-        self.rows[at] = self.rows[-1]
+    def drop(self, row: GeneratedSequence) -> None:
+        """Remove a sequence; the last one takes its row."""
+        index = next(index for index, other in enumerate(self.rows) if other is row)
+        self.cache.leave(index)
+        self.rows[index] = self.rows[-1]
         self.rows.pop()
 
     def cells(self, rows: int = 0, length: int = 0) -> int:
-        """Return the tokens' places it needs with further rows of that length."""
-        width = max(self.window.width, length) + 1
+        """Return the tokens that its cache needs space for with more rows of that length."""
+        width = max(self.cache.width, length) + 1
         return (len(self.rows) + rows) * width

@@ -1,4 +1,4 @@
-"""The model that answers: a base, and adapters on it that can come and go."""
+"""The model that a server computes with: a base, and adapters that can be added and removed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import torch
 from peft import PeftConfig, PeftModel
 from transformers import AutoTokenizer, GenerationConfig
 
-from swiftbox.core.generation.window import layers_of
+from swiftbox.core.generation.kv_cache import layer_count
+from swiftbox.core.generation.parity import end_tokens
 from swiftbox.core.weights.load import load_pretrained
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
 BASE = ""
-"""The adapter's name of those who want none."""
+"""The adapter name of requests to the base."""
 
 
 @dataclass(frozen=True)
-class Loading:
+class LoadSettings:
     """How a base is loaded."""
 
     folder: Path
@@ -31,88 +32,89 @@ class Loading:
 
 
 class Network:
-    """One base with its adapters; `use` picks one for the forward passes that follow."""
+    """A base with its adapters; `use` selects one for the forward passes that follow."""
 
-    def __init__(self, loading: Loading) -> None:
-        self.loading = loading
-        tokenizer = self._load_tokenizer(loading.folder)
+    def __init__(self, settings: LoadSettings) -> None:
+        self.settings = settings
+        tokenizer = self._load_tokenizer(settings.folder)
         model = load_pretrained(
-            loading.folder,
-            dtype=getattr(torch, loading.dtype),
-            device_map=loading.device,
-            trust_remote_code=loading.trust_remote_code,
+            settings.folder,
+            dtype=getattr(torch, settings.dtype),
+            device_map=settings.device,
+            trust_remote_code=settings.trust_remote_code,
         )
         self.model: Any = model.eval()
-        self.layers = layers_of(model)
+        self.layers = layer_count(model)
         self.vocabulary = model.get_input_embeddings().weight.shape[0]
         self.generation: GenerationConfig = model.generation_config
         self.tokenizers: dict[str, Any] = {BASE: tokenizer}
-        self._inside: dict[str, str] = {}
-        self._made = 0
-        self._using = BASE
+        self._peft_names: dict[str, str] = {}
+        self._added = 0
+        self._active = BASE
 
     @property
     def adapters(self) -> list[str]:
-        """Return the names of the adapters that are loaded."""
-        return list(self._inside)
+        """Return the names of the loaded adapters."""
+        return list(self._peft_names)
 
     def use(self, adapter: str) -> Any:
-        """Return the model with that adapter, or with none."""
-        if adapter != self._using:
+        """Return the model with that adapter, or the base."""
+        if adapter != self._active:
             if adapter == BASE:
                 self.model.base_model.disable_adapter_layers()
             else:
                 self.model.base_model.enable_adapter_layers()
-                self.model.set_adapter(self._inside[adapter])
-            self._using = adapter
+                self.model.set_adapter(self._peft_names[adapter])
+            self._active = adapter
         return self.model
 
     def add(self, name: str, folder: Path) -> None:
-        """Load an adapter under a name; raise ConfigError for one that does not fit.
+        """Load an adapter; raise ConfigError if it does not fit the base.
 
-        Its own tokenizer and chat template are used where it has them: it was trained with those.
+        If it has a tokenizer, that one with its chat template is used: it was trained with it.
         """
-        tokenizer = self._tokenizer(folder)
+        tokenizer = self._adapter_tokenizer(folder)
         if len(tokenizer) > self.vocabulary:
             raise _misfit(folder, f"{len(tokenizer)} > {self.vocabulary} tokens")
-        inside = f"adapter{self._made}"  # a name of the user's may have dots, a module's may not
-        self._made += 1
+        peft_name = f"adapter{self._added}"  # a user's name may contain dots, a module's may not
+        self._added += 1
         try:
-            said = PeftConfig.from_pretrained(str(folder))
-            if said.is_prompt_learning:
-                raise _misfit(folder, str(said.peft_type))
-            self._load(folder, inside)
+            config = PeftConfig.from_pretrained(str(folder))
+            if config.is_prompt_learning:
+                raise _misfit(folder, str(config.peft_type))
+            self._load_adapter(folder, peft_name)
         except (ValueError, RuntimeError, KeyError, TypeError, OSError) as error:
-            self._forget(inside)
+            self._unload_adapter(peft_name)
             raise _misfit(folder, str(error).splitlines()[0]) from error
-        self._inside[name] = inside
+        self._peft_names[name] = peft_name
         self.tokenizers[name] = tokenizer
-        self._using = name
+        self._active = name
         self.use(BASE)
 
-    def _load(self, folder: Path, inside: str) -> None:
+    def _load_adapter(self, folder: Path, peft_name: str) -> None:
         if isinstance(self.model, PeftModel):
-            self.model.load_adapter(str(folder), adapter_name=inside, is_trainable=False)
+            self.model.load_adapter(str(folder), adapter_name=peft_name, is_trainable=False)
         else:
-            self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=inside)
+            self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=peft_name)
         self.model.eval()
 
-    def _forget(self, inside: str) -> None:
-        if isinstance(self.model, PeftModel) and inside in self.model.peft_config:
-            if len(self.model.peft_config) == 1:
+    def _unload_adapter(self, peft_name: str) -> None:
+        if isinstance(self.model, PeftModel) and peft_name in self.model.peft_config:
+            names = list(self.model.peft_config)
+            if len(names) == 1:
                 self.model = self.model.unload()
             else:  # never the active one: peft would choose another with a warning
-                self.model.set_adapter(next(o for o in self.model.peft_config if o != inside))
-                self.model.delete_adapter(inside)
+                self.model.set_adapter(next(name for name in names if name != peft_name))
+                self.model.delete_adapter(peft_name)
 
     def remove(self, name: str) -> None:
-        """Forget an adapter; raise KeyError for a name that is not loaded."""
-        inside = self._inside.pop(name)
+        """Unload an adapter; raise KeyError for a name that is not loaded."""
+        peft_name = self._peft_names.pop(name)
         del self.tokenizers[name]
         self.use(BASE)
-        self._forget(inside)
+        self._unload_adapter(peft_name)
 
-    def _tokenizer(self, folder: Path) -> Any:
+    def _adapter_tokenizer(self, folder: Path) -> Any:
         if not (folder / "tokenizer_config.json").is_file():
             return copy.copy(self.tokenizers[BASE])
         return self._load_tokenizer(folder)
@@ -120,20 +122,20 @@ class Network:
     def _load_tokenizer(self, folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(
             str(folder),
-            trust_remote_code=self.loading.trust_remote_code,
+            trust_remote_code=self.settings.trust_remote_code,
             local_files_only=True,
         )
 
     def ends(self, adapter: str) -> frozenset[int]:
-        """Return the tokens that end an answer: the generation config's and the tokenizer's."""
-        said = self.generation.eos_token_id
-        found = set(said if isinstance(said, list) else [said])
-        found.add(self.tokenizers[adapter].eos_token_id)
-        return frozenset(one for one in found if one is not None)
+        """Return the tokens that end an answer."""
+        return end_tokens(self.generation, self.tokenizers[adapter])
 
 
-def _misfit(folder: Path, why: str) -> ConfigError:
+def _misfit(folder: Path, reason: str) -> ConfigError:
     return ConfigError(
-        text(f"adapter: {folder} does not fit: {why}", f"adapter：{folder} 不匹配：{why}"),
-        hint=text("was it trained on this base?", "它是在此基座上训练的吗？"),
+        text(
+            f"adapter: {folder} does not fit the base: {reason}",
+            f"adapter：{folder} 与基座不匹配：{reason}",
+        ),
+        hint=text("use the base that it was trained on", "请使用其训练时的基座"),
     )

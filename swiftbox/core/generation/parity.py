@@ -259,13 +259,13 @@ def record_training(model: Any, tokenizer: Any, folder: Path, emit: Emit, **sett
 
 
 def load_reference(
-    folder: Path, base: Path, *, trust_remote_code: bool
+    folder: Path, base_folder: Path, *, trust_remote_code: bool
 ) -> tuple[Any, ParityRecord, bool]:
     """Return the tokenizer of a served folder, its record, and whether a training wrote that.
 
     Without a training's record, the prompts are encoded as the trainer would encode them now.
     """
-    source = folder if (folder / "tokenizer_config.json").is_file() else base
+    source = folder if (folder / "tokenizer_config.json").is_file() else base_folder
     tokenizer = AutoTokenizer.from_pretrained(
         str(source), trust_remote_code=trust_remote_code, local_files_only=True
     )

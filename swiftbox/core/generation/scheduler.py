@@ -1,4 +1,10 @@
-"""The loop that answers requests: they come and go between two steps of the model."""
+"""The loop that answers requests: they join and leave between two steps of the model.
+
+One thread owns the model and runs the loop; `submit`, `cancel`, `call` and `close` may be called
+from any thread. A request moves from the queue to a prefill, which reads its prompt in chunks, and
+then to the decode batch of its adapter. If the caches of all batches outgrow their space, the
+newest sequence is preempted: it returns to the front of the queue and is read again later.
+"""
 
 from __future__ import annotations
 
@@ -13,45 +19,45 @@ from typing import Any
 
 import torch
 
-from swiftbox.core.generation.batch import Batch, Entry, Reading, Row
+from swiftbox.core.generation.batch import DecodeBatch, GeneratedSequence, Prefill, PrefillEntry
 from swiftbox.core.generation.network import Network
-from swiftbox.core.generation.sampling import Chooser, Pick
-from swiftbox.core.generation.tickets import (
-    Closing,
+from swiftbox.core.generation.requests import (
     Counters,
     Delta,
-    Limits,
     QueueFull,
     Request,
+    SchedulerLimits,
+    ShuttingDown,
     Ticket,
 )
+from swiftbox.core.generation.sampling import SampledToken, TokenSampler
 from swiftbox.core.generation.transcript import Transcript
 
-READ_TOKENS = 2048
+PREFILL_TOKENS = 2048
 """Tokens of prompts, padding included, that are read together."""
 
-FOR_LONGER = 64
-"""Places kept free for each row that is let in, so that it is not sent back at once."""
+GROWTH_RESERVE = 64
+"""Cells kept free for each sequence that is admitted, so that it is not preempted at once."""
 
 IDLE_S = 1.0
-"""Longest sleep without work; whoever brings some wakes the loop."""
+"""Longest sleep without work; a new request wakes the loop."""
 
 
 @dataclass
 class Scheduler:
-    """Lets requests into batches, steps them, and hands out what they say."""
+    """Admits requests to batches, generates their tokens, and delivers their text."""
 
     network: Network
-    limits: Limits
+    limits: SchedulerLimits
     counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[Ticket, Entry]] = deque()
-        self._back: deque[Entry] = deque()
+        self._waiting: deque[tuple[Ticket, PrefillEntry]] = deque()
+        self._preempted: deque[PrefillEntry] = deque()
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._reading: Reading | None = None
-        self._batches: dict[str, Batch] = {}
+        self._prefill: Prefill | None = None
+        self._batches: dict[str, DecodeBatch] = {}
         self._closing = False
         self._ended = False
         self._thread = threading.Thread(target=self._loop, name="generation", daemon=True)
@@ -59,76 +65,76 @@ class Scheduler:
     # ---- from any thread
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer requests."""
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        """Tell whether the loop runs."""
+        """Return whether the loop runs."""
         return self._thread.is_alive()
 
     @property
     def running(self) -> int:
-        """Return the sequences that have a slot."""
-        reading = self._reading
+        """Return the number of sequences that have a slot."""
+        prefill = self._prefill
         rows = sum(len(batch.rows) for batch in list(self._batches.values()))
-        return rows + (sum(len(one.rows) for one in reading.entries) if reading else 0)
+        return rows + (sum(len(entry.rows) for entry in prefill.entries) if prefill else 0)
 
     @property
     def waiting(self) -> int:
-        """Return the requests without one."""
-        return len(self._waiting) + len(self._back)
+        """Return the number of requests that wait for a slot."""
+        return len(self._waiting) + len(self._preempted)
 
     def submit(self, request: Request) -> Ticket:
-        """Take a request; raise QueueFull or Closing when it cannot be taken."""
+        """Accept a request; raise QueueFull or ShuttingDown if that is not possible."""
         ticket = Ticket(request, time.monotonic(), len(request.samplings))
         tokenizer = self.network.tokenizers[request.adapter]
         rows = [
-            Row(
+            GeneratedSequence(
                 ticket,
                 index,
                 request.prompt,
-                Chooser(sampling, request.prompt, index),
+                TokenSampler(sampling, request.prompt, index),
                 Transcript(tokenizer, sampling.stop),
             )
             for index, sampling in enumerate(request.samplings)
         ]
         with self._changed:
             if self._closing or not self.alive:
-                raise Closing
+                raise ShuttingDown
             if self.waiting and self.waiting >= self.limits.queue:
                 self.counters.refused += 1
                 raise QueueFull
             self.counters.requests += 1
             self.counters.prompt_tokens += len(request.prompt)
-            self._waiting.append((ticket, Entry(request.prompt, rows, request.adapter)))
+            self._waiting.append((ticket, PrefillEntry(request.prompt, rows, request.adapter)))
             self._changed.notify()
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
-        """Give a request up; its slots are free before the next step."""
+        """Cancel a request; its slots are free before the next step."""
         with self._changed:
-            if ticket.left and not ticket.cancelled:
+            if ticket.unfinished and not ticket.cancelled:
                 ticket.cancelled = True
                 self._changed.notify()
 
     def call(self, job: Callable[[], Any]) -> Future[Any]:
-        """Do something with the network between two steps."""
+        """Run a function in the loop's thread between two steps."""
         future: Future[Any] = Future()
         with self._changed:
             if self._closing or not self.alive:
-                raise Closing
+                raise ShuttingDown
             self._jobs.append((job, future))
             self._changed.notify()
         return future
 
     def close(self, within_s: float) -> None:
-        """Take nothing new, finish what is there within that time, cancel the rest, and end."""
+        """Stop accepting, finish requests within that time, cancel the rest, and end the loop."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        until = time.monotonic() + within_s
-        while self.alive and (self.running or self.waiting) and time.monotonic() < until:
+        deadline = time.monotonic() + within_s
+        while self.alive and (self.running or self.waiting) and time.monotonic() < deadline:
             time.sleep(0.02)
         with self._changed:
             self._ended = True
@@ -141,131 +147,131 @@ class Scheduler:
     def _loop(self) -> None:
         with torch.inference_mode():
             while not self._ended:
-                self._sleep()
-                self._do_jobs()
+                self._wait_for_work()
+                self._run_jobs()
                 self._drop_cancelled()
                 if self._ended:
                     break
-                self._guarded(self._read, lambda: self._reading and self._reading.entries)
+                self._attempt(self._read, lambda: self._prefill and self._prefill.entries)
                 for adapter in list(self._batches):
-                    self._guarded(
+                    self._attempt(
                         lambda name=adapter: self._step(name),  # type: ignore[misc]
-                        lambda name=adapter: self._taken_apart(name),  # type: ignore[misc]
+                        lambda name=adapter: self._remove_batch(name),  # type: ignore[misc]
                     )
-            self._give_up()
+            self._cancel_all()
 
-    def _sleep(self) -> None:
+    def _wait_for_work(self) -> None:
         with self._changed:
-            idle = not (self._jobs or self._reading or self._batches)
-            if idle and not (self._waiting or self._back or self._ended):
+            idle = not (self._jobs or self._prefill or self._batches)
+            if idle and not (self._waiting or self._preempted or self._ended):
                 self._changed.wait(IDLE_S)
 
-    def _do_jobs(self) -> None:
+    def _run_jobs(self) -> None:
         while self._jobs:
             job, future = self._jobs.popleft()
             try:
                 future.set_result(job())
-            except Exception as error:  # noqa: BLE001 - handed to whoever asked
+            except Exception as error:  # noqa: BLE001 - passed to the caller
                 future.set_exception(error)
 
-    def _guarded(self, work: Callable[[], None], rows_of: Callable[[], Any]) -> None:
-        """Do a piece of work; when it fails, those it was for are told and the others go on."""
+    def _attempt(self, step: Callable[[], None], entries_of: Callable[[], Any]) -> None:
+        """Run a step of some entries; if it fails, only these end with an error."""
         try:
-            work()
+            step()
         except Exception as error:  # noqa: BLE001 - one request must not end the server
             self.counters.last_error = f"{type(error).__name__}: {error}"
-            entries = rows_of() or []
-            if self._reading and entries is self._reading.entries:
-                self._reading = None
-            for row in itertools.chain.from_iterable(one.rows for one in entries):
+            entries = entries_of() or []
+            if self._prefill and entries is self._prefill.entries:
+                self._prefill = None
+            for row in itertools.chain.from_iterable(entry.rows for entry in entries):
                 self._deliver(row, Delta(row.index, finish="error", error=type(error).__name__))
                 self.counters.failed += 1
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _taken_apart(self, adapter: str) -> list[Entry]:
+    def _remove_batch(self, adapter: str) -> list[PrefillEntry]:
         batch = self._batches.pop(adapter, None)
-        return [Entry((), batch.rows, adapter)] if batch else []
+        return [PrefillEntry((), batch.rows, adapter)] if batch else []
 
     def _drop_cancelled(self) -> None:
         with self._changed:
-            for ticket, entry in [one for one in self._waiting if one[0].cancelled]:
+            for ticket, entry in [pair for pair in self._waiting if pair[0].cancelled]:
                 self._waiting.remove((ticket, entry))
                 self._end_rows(entry.rows, "cancelled")
-        for entry in [one for one in self._back if one.rows[0].ticket.cancelled]:
-            self._back.remove(entry)
+        for entry in [row for row in self._preempted if row.rows[0].ticket.cancelled]:
+            self._preempted.remove(entry)
             self._end_rows(entry.rows, "cancelled")
         for adapter, batch in list(self._batches.items()):
-            gone = [row for row in batch.rows if row.ticket.cancelled]
-            for row in gone:
+            cancelled = [row for row in batch.rows if row.ticket.cancelled]
+            for row in cancelled:
                 batch.drop(row)
-            self._end_rows(gone, "cancelled")
+            self._end_rows(cancelled, "cancelled")
             if not batch.rows:
                 del self._batches[adapter]
-        reading = self._reading
-        if reading and all(one.rows[0].ticket.cancelled for one in reading.entries):
-            self._reading = None
-            self._end_rows([row for one in reading.entries for row in one.rows], "cancelled")
+        prefill = self._prefill
+        if prefill and all(entry.rows[0].ticket.cancelled for entry in prefill.entries):
+            self._prefill = None
+            rows = [row for entry in prefill.entries for row in entry.rows]
+            self._end_rows(rows, "cancelled")
 
     def forget(self, adapter: str) -> None:
-        """Let an adapter go with all who want it; done between two steps, through `call`."""
+        """Remove an adapter and cancel its requests; to be run between two steps, by `call`."""
         with self._changed:
             for ticket, _ in self._waiting:
                 ticket.cancelled |= ticket.request.adapter == adapter
         batch = self._batches.get(adapter)
-        reading = self._reading
-        rows = [*(batch.rows if batch else ()), *(row for one in self._back for row in one.rows)]
-        rows += [row for one in reading.entries for row in one.rows] if reading else []
+        entries = [*self._preempted, *(self._prefill.entries if self._prefill else ())]
+        rows = [*(batch.rows if batch else ()), *(row for entry in entries for row in entry.rows)]
         for row in rows:
             row.ticket.cancelled |= row.ticket.request.adapter == adapter
         self._drop_cancelled()
         self.network.remove(adapter)
 
-    def _end_rows(self, rows: Sequence[Row], finish: str) -> None:
+    def _end_rows(self, rows: Sequence[GeneratedSequence], finish: str) -> None:
         for row in rows:
             self._deliver(row, Delta(row.index, finish=finish, tokens=row.count))
 
     def _read(self) -> None:
-        if self._reading is None:
-            entries = self._let_in()
+        if self._prefill is None:
+            entries = self._admit()
             if not entries:
                 return
-            self._reading = Reading.of(entries, self.network.layers, self.network.model.device)
-        reading = self._reading
-        logits = reading.step(self.network.use(reading.adapter))
+            self._prefill = Prefill.of(entries, self.network.layers, self.network.model.device)
+        prefill = self._prefill
+        logits = prefill.step(self.network.use(prefill.adapter))
         if logits is None:
             return
-        batch = self._batches.get(reading.adapter)
+        batch = self._batches.get(prefill.adapter)
         if batch is None:
-            batch = Batch(reading.adapter, self.network.layers)
-        found = batch.join(reading, logits)
-        self._batches[reading.adapter] = batch
-        self._reading = None
-        self._note(batch, found)
+            batch = DecodeBatch(prefill.adapter, self.network.layers)
+        first_tokens = batch.join(prefill, logits)
+        self._batches[prefill.adapter] = batch
+        self._prefill = None
+        self._handle_tokens(batch, first_tokens)
 
-    def _let_in(self) -> list[Entry]:
-        """Return the entries whose turn it is: of one adapter, as many as there is place for."""
-        entries: list[Entry] = []
+    def _admit(self) -> list[PrefillEntry]:
+        """Return the next entries of the queue: of one adapter, as many as there is space for."""
+        entries: list[PrefillEntry] = []
         free = self.limits.rows - self.running
         with self._changed:
-            while self._back or self._waiting:
-                entry = self._back[0] if self._back else self._waiting[0][1]
-                if len(entry.rows) > free or not self._has_place(entry, entries):
+            while self._preempted or self._waiting:
+                entry = self._preempted[0] if self._preempted else self._waiting[0][1]
+                if len(entry.rows) > free or not self._has_space(entry, entries):
                     break
-                (self._back if self._back else self._waiting).popleft()
+                (self._preempted if self._preempted else self._waiting).popleft()
                 entries.append(entry)
                 free -= len(entry.rows)
         return entries
 
-    def _has_place(self, entry: Entry, others: Sequence[Entry]) -> bool:
+    def _has_space(self, entry: PrefillEntry, others: Sequence[PrefillEntry]) -> bool:
         if others:
-            longest = max(len(entry.tokens), *(len(one.tokens) for one in others))
-            together = longest * (len(others) + 1) <= READ_TOKENS
-            if not together or entry.adapter != others[0].adapter:
+            longest = max(len(entry.tokens), *(len(other.tokens) for other in others))
+            fits = longest * (len(others) + 1) <= PREFILL_TOKENS
+            if not fits or entry.adapter != others[0].adapter:
                 return False
-        coming = [*others, entry]
-        rows = sum(len(one.rows) for one in coming)
-        length = max(len(one.tokens) for one in coming) + FOR_LONGER
+        admitted = [*others, entry]
+        rows = sum(len(candidate.rows) for candidate in admitted)
+        length = max(len(candidate.tokens) for candidate in admitted) + GROWTH_RESERVE
         if not self._batches:
             return rows * length <= self.limits.cells or not others
         used = sum(
@@ -278,37 +284,39 @@ class Scheduler:
 
     def _step(self, adapter: str) -> None:
         batch = self._batches[adapter]
-        self._send_back()
+        self._preempt()
         if not batch.rows:
             self._batches.pop(adapter, None)
             return
-        found = batch.step(self.network.use(adapter))
+        tokens = batch.step(self.network.use(adapter))
         self.counters.steps += 1
-        self._note(batch, found)
+        self._handle_tokens(batch, tokens)
 
-    def _send_back(self) -> None:
-        """Let the newest rows wait, to be read again later, while all have no place to grow."""
-        while sum(one.cells() for one in self._batches.values()) > self.limits.cells:
+    def _preempt(self) -> None:
+        """Return the newest sequences to the queue until the others have space to grow."""
+        while sum(batch.cells() for batch in self._batches.values()) > self.limits.cells:
             rows = [(batch, row) for batch in self._batches.values() for row in batch.rows]
             if len(rows) == 1:
                 return
-            batch, row = max(rows, key=lambda one: one[1].ticket.arrived)
+            batch, row = max(rows, key=lambda pair: pair[1].ticket.arrived)
             batch.drop(row)
-            self._back.appendleft(Entry(row.all_tokens(), [row], batch.adapter))
+            self._preempted.appendleft(PrefillEntry(row.all_tokens(), [row], batch.adapter))
             self.counters.sent_back += 1
 
-    def _note(self, batch: Batch, found: Sequence[tuple[Row, Pick]]) -> None:
-        """Take up the new tokens: what they say, and who has ended."""
+    def _handle_tokens(
+        self, batch: DecodeBatch, tokens: Sequence[tuple[GeneratedSequence, SampledToken]]
+    ) -> None:
+        """Add new tokens to their sequences, deliver the text, and drop what has ended."""
         now = time.monotonic()
-        for row, pick in found:
+        for row, sampled in tokens:
             self.counters.generated_tokens += 1
             if row.ticket.first_token is None:
                 row.ticket.first_token = now
                 self.counters.first_token_s += now - row.ticket.arrived
                 self.counters.first_tokens += 1
-            finish = self._taken(row, pick)
+            finish = self._add_token(row, sampled)
             text = row.transcript.finish() if finish else row.transcript.release()
-            logs = self._logs(row, finish)
+            logs = self._new_logs(row, finish)
             if finish:
                 batch.drop(row)
             if text or logs or finish:
@@ -316,13 +324,13 @@ class Scheduler:
         if not batch.rows:
             self._batches.pop(batch.adapter, None)
 
-    def _taken(self, row: Row, pick: Pick) -> str | None:
-        """Add a token to what a row has said; return why it ends, if it does."""
-        if pick.token in row.sampling.stop_ids:
+    def _add_token(self, row: GeneratedSequence, sampled: SampledToken) -> str | None:
+        """Add a token to a sequence; return the reason if it ends."""
+        if sampled.token in row.sampling.stop_ids:
             return "stop"
-        row.transcript.add(pick.token)
+        row.transcript.add(sampled.token)
         if row.sampling.logprobs is not None:
-            row.logs.append(pick)
+            row.logs.append(sampled)
         if row.transcript.stopped:
             return "stop"
         if row.count >= row.sampling.max_tokens:
@@ -330,36 +338,38 @@ class Scheduler:
             return "stop" if row.transcript.stopped else "length"
         return None
 
-    def _logs(self, row: Row, finish: str | None) -> tuple[Pick, ...]:
+    def _new_logs(self, row: GeneratedSequence, finish: str | None) -> tuple[SampledToken, ...]:
+        """Return the log probabilities of tokens whose text is released for the first time."""
         if row.sampling.logprobs is None:
             return ()
-        upto = row.transcript.told()
+        end = row.transcript.released_tokens()
         if finish and not row.transcript.stopped:
-            upto = len(row.logs)
-        new = tuple(row.logs[row.told : upto])
-        row.told = max(row.told, upto)
+            end = len(row.logs)
+        new = tuple(row.logs[row.delivered_logs : end])
+        row.delivered_logs = max(row.delivered_logs, end)
         return new
 
-    def _deliver(self, row: Row, delta: Delta) -> None:
+    def _deliver(self, row: GeneratedSequence, delta: Delta) -> None:
         ticket = row.ticket
         if delta.finish:
-            ticket.left -= 1
-            if not ticket.left:
-                done = "cancelled" if ticket.cancelled else "finished"
-                setattr(self.counters, done, getattr(self.counters, done) + 1)
+            ticket.unfinished -= 1
+            if not ticket.unfinished and ticket.cancelled:
+                self.counters.cancelled += 1
+            elif not ticket.unfinished:
+                self.counters.finished += 1
         if not ticket.cancelled or delta.finish:
             ticket.request.deliver(delta)
 
-    def _give_up(self) -> None:
-        """Tell everyone who is left that nothing more comes."""
+    def _cancel_all(self) -> None:
+        """Cancel every request that has not ended."""
         with self._changed:
-            entries = [entry for _, entry in self._waiting] + list(self._back)
+            entries = [entry for _, entry in self._waiting] + list(self._preempted)
             self._waiting.clear()
-            self._back.clear()
-        entries += self._reading.entries if self._reading else []
+            self._preempted.clear()
+        entries += self._prefill.entries if self._prefill else []
         rows = [row for batch in self._batches.values() for row in batch.rows]
-        self._reading = None
+        self._prefill = None
         self._batches.clear()
         self._end_rows([*rows, *(row for entry in entries for row in entry.rows)], "cancelled")
         while self._jobs:
-            self._jobs.popleft()[1].set_exception(Closing())
+            self._jobs.popleft()[1].set_exception(ShuttingDown())

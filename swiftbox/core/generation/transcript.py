@@ -1,19 +1,19 @@
-"""The text of one sequence as its tokens come: whole characters only, and nothing past a stop."""
+"""The text of one sequence as its tokens arrive: complete characters only, nothing past a stop."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-UNFINISHED = "\ufffd"
-"""What a decoder shows for the bytes of a character that are not all there yet."""
+INCOMPLETE = "\ufffd"
+"""What a decoder returns for a character whose bytes have not all arrived."""
 
-LONGEST_WAIT = 12
-"""Tokens; a character has four bytes at most, what is unfinished for longer is no character."""
+MAX_PENDING_TOKENS = 12
+"""A character has four bytes at most: what is incomplete for longer is not a character."""
 
 
 class Transcript:
-    """Decodes tokens one by one and holds back what may still become a stop string."""
+    """Decodes tokens one by one, and holds back text that may become a stop string."""
 
     def __init__(self, tokenizer: Any, stops: Sequence[str]) -> None:
         self.tokenizer = tokenizer
@@ -22,52 +22,52 @@ class Transcript:
         self.text = ""
         self.stopped = False
         self.ends: list[int] = []
-        """Of each token, the characters of the text up to and with it, as far as known."""
-        self._context = 0
-        self._read = 0
+        """For each token, the length of the text up to its end, as far as it is known."""
+        self._context_start = 0
+        self._decoded_count = 0
         self._released = 0
 
     def add(self, token: int) -> None:
-        """Take a token; `stopped` tells whether a stop string is complete."""
+        """Add a token; afterwards `stopped` says whether a stop string is complete."""
         self.tokens.append(token)
-        before, now = self._decoded()
-        waited = len(self.tokens) - self._read
-        if not now.endswith(UNFINISHED) or waited > LONGEST_WAIT:
-            self._take(now[len(before) :])
+        before, now = self._decode_tail()
+        pending = len(self.tokens) - self._decoded_count
+        if not now.endswith(INCOMPLETE) or pending > MAX_PENDING_TOKENS:
+            self._append(now[len(before) :])
         else:
             self.ends.append(len(self.text))
 
-    def _decoded(self) -> tuple[str, str]:
-        return (
-            self._words(self.tokens[self._context : self._read]),
-            self._words(self.tokens[self._context :]),
-        )
+    def _decode_tail(self) -> tuple[str, str]:
+        """Return the text of the last tokens, without and with those that are pending.
 
-    def _words(self, tokens: Sequence[int]) -> str:
+        Some decoders add a space before the first token: both start at the same token.
+        """
+        context = self.tokens[self._context_start : self._decoded_count]
+        return self._decode(context), self._decode(self.tokens[self._context_start :])
+
+    def _decode(self, tokens: Sequence[int]) -> str:
         return str(
             self.tokenizer.decode(
                 tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
         )
 
-    def _take(self, new: str) -> None:
-        longest = max(map(len, self.stops), default=0)
-        known = len(self.text)
+    def _append(self, new: str) -> None:
+        longest_stop = max(map(len, self.stops), default=0)
+        old_length = len(self.text)
         self.text += new
-        whole = len(self.text)
-        self._context, self._read = self._read, len(self.tokens)
-        found = [
-            at
-            for stop in self.stops
-            if (at := self.text.find(stop, max(0, known - longest + 1))) >= 0
-        ]
-        if found:
-            self.text = self.text[: min(found)]
+        new_length = len(self.text)
+        self._context_start, self._decoded_count = self._decoded_count, len(self.tokens)
+        search_start = max(0, old_length - longest_stop + 1)
+        matches = [self.text.find(stop, search_start) for stop in self.stops]
+        positions = [position for position in matches if position >= 0]
+        if positions:
+            self.text = self.text[: min(positions)]
             self.stopped = True
-        self.ends += [whole] * (len(self.tokens) - len(self.ends))
+        self.ends += [new_length] * (len(self.tokens) - len(self.ends))
 
     def release(self) -> str:
-        """Return the text that is certain and was not returned before."""
+        """Return the text that is final and was not returned before."""
         end = len(self.text)
         if not self.stopped:
             end -= max((self._overlap(stop) for stop in self.stops), default=0)
@@ -76,30 +76,30 @@ class Transcript:
         return new
 
     def _overlap(self, stop: str) -> int:
-        """Return how much of the end of the text is the beginning of a stop string."""
+        """Return how many characters at the end of the text begin a stop string."""
         for count in range(min(len(stop) - 1, len(self.text)), 0, -1):
             if self.text.endswith(stop[:count]):
                 return count
         return 0
 
     def flush(self) -> None:
-        """Take what is unfinished as it is: no token follows."""
-        if not self.stopped and self._read < len(self.tokens):
-            before, now = self._decoded()
-            self._take(now[len(before) :])
+        """Accept incomplete characters as they are: no token follows."""
+        if not self.stopped and self._decoded_count < len(self.tokens):
+            before, now = self._decode_tail()
+            self._append(now[len(before) :])
 
     def finish(self) -> str:
-        """Return what is left: no token follows."""
+        """Return the rest of the text: no token follows."""
         self.flush()
         new = self.text[self._released :]
         self._released = len(self.text)
         return new
 
-    def told(self) -> int:
-        """Return how many tokens have their text released; of what a stop cut, those before it."""
+    def released_tokens(self) -> int:
+        """Return how many tokens have all their text released; a stop drops those after it."""
         count = len(self.ends)
         if self.stopped:
-            return sum(one < len(self.text) for one in [0, *self.ends[:-1]])
+            return sum(start < len(self.text) for start in [0, *self.ends[:-1]])
         while count and self.ends[count - 1] > self._released:
             count -= 1
         return count

@@ -8,13 +8,13 @@ import torch
 
 from swiftbox.devices import host
 
-OF_MAIN_MEMORY = 0.5
-"""Share that a server may take where others work too."""
+HOST_SHARE = 0.5
+"""Share of the free main memory that a server may take, since other programs use it too."""
 
 
 def free_bytes(device: Any) -> int:
-    """Return the bytes that are free on a device; of main memory, a share of them."""
+    """Return the free bytes of a device; of main memory, the share that a server may take."""
     module = getattr(torch, device.type, None)
     if module is not None and hasattr(module, "mem_get_info"):
         return int(module.mem_get_info(device)[0])
-    return int(host.memory()[1] * OF_MAIN_MEMORY)
+    return int(host.memory()[1] * HOST_SHARE)
