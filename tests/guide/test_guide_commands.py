@@ -146,7 +146,7 @@ EVALUATE = (
     "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_mmlu "
     "backend=lm_eval",
 )
-"""Planned and checked here, carried out by tests/runs/test_evaluate_run.py."""
+"""Planned and checked here, carried out by tests/tasks/test_evaluate_run.py."""
 
 
 @pytest.mark.parametrize("command", EVALUATE)
@@ -171,7 +171,7 @@ def test_an_evaluation_is_asked_for_as_the_page_says(
 
 
 QUANTIZE = "swiftbox run configs/quantize.yaml adapter=runs/my-lora"
-"""Carried out by tests/runs/test_quantize_run.py."""
+"""Carried out by tests/tasks/test_quantize_run.py."""
 
 LOCAL = (
     "swiftbox models --local",

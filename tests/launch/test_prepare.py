@@ -120,8 +120,8 @@ def test_paths_in_front_of_a_count_or_a_name_are_watched(tmp_path: Path) -> None
     rows, rewards = tmp_path / "rows.jsonl", tmp_path / "rewards.py"
     for path in (rows, rewards):
         path.write_text("x", encoding="utf-8")
-    given = ["stage=grpo", "model=o/n", f"dataset={rows}#500", f"reward_funcs={rewards}:score"]
-    config = loads("", source="t", overrides=given).config
+    settings = ["stage=grpo", "model=o/n", f"dataset={rows}#500", f"reward_funcs={rewards}:score"]
+    config = loads("", source="t", overrides=settings).config
     assert [Path(state[0]) for state in fingerprint(config) or ()] == [rewards, rows]
 
 

@@ -1,4 +1,4 @@
-"""A run that was killed continues bit for bit: LoRA with dropout, accumulation, an epoch border."""
+"""A killed run continues bit for bit: LoRA with dropout, accumulation, an epoch border."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, Pa
         "save_steps": 5,
         "save_total_limit": 3,
     }
-    whole, cut = root / "whole", root / "cut"
-    for folder in (whole, cut):
+    uninterrupted, cut = root / "whole", root / "cut"
+    for folder in (uninterrupted, cut):
         write_config(root / f"{folder.name}.yaml", tiny, data, output_dir=str(folder), **keys)
     os.environ["SWIFTBOX_HOME"] = str(root / "home")
     box("run", "whole.yaml", "--plain", cwd=root)
@@ -43,7 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, Pa
         os.kill(pid, signal.SIGKILL)
         until(lambda: gone(pid), what="the end of the child")
     assert last_step(cut) < STEPS
-    return whole, cut
+    return uninterrupted, cut
 
 
 def resumed(cut: Path, folder: Path) -> None:
@@ -52,51 +52,51 @@ def resumed(cut: Path, folder: Path) -> None:
     box("runs", "resume", str(folder), "--plain", cwd=folder.parent)
 
 
-def assert_same(whole: Path, folder: Path, *, since: int) -> None:
+def assert_same(uninterrupted: Path, folder: Path, *, since: int) -> None:
     assert events(folder, "start")[-1]["resumed_from"] == since
-    expected, found = losses(whole), losses(folder)
-    assert [found[step] for step in range(since + 1, STEPS + 1)] == [
+    expected, actual = losses(uninterrupted), losses(folder)
+    assert [actual[step] for step in range(since + 1, STEPS + 1)] == [
         expected[step] for step in range(since + 1, STEPS + 1)
     ]
     name = "model/adapter_model.safetensors"
-    assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    assert (folder / name).read_bytes() == (uninterrupted / name).read_bytes()
 
 
 def test_a_killed_run_continues_in_the_middle_of_an_epoch(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    whole, cut = runs
+    uninterrupted, cut = runs
     resumed(cut, tmp_path / "middle")
-    assert_same(whole, tmp_path / "middle", since=15)
+    assert_same(uninterrupted, tmp_path / "middle", since=15)
 
 
-def test_a_torn_newest_checkpoint_is_passed_over_for_the_one_at_the_epoch_border(
+def test_a_torn_newest_checkpoint_is_skipped_for_the_one_at_the_epoch_border(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    whole, cut = runs
+    uninterrupted, cut = runs
     folder = tmp_path / "torn"
     shutil.copytree(cut, folder)
     with (folder / "checkpoints" / "checkpoint-15" / "optimizer.pt").open("r+b") as file:
         file.truncate(100)
     resumed(cut, folder)
-    assert_same(whole, folder, since=10)
-    said = [one["message"] for one in events(folder, "warning")]
-    assert "checkpoint-15 is incomplete and is not used" in said
+    assert_same(uninterrupted, folder, since=10)
+    messages = [event["message"] for event in events(folder, "warning")]
+    assert "checkpoint-15 is incomplete and is not used" in messages
 
 
-def test_a_checkpoint_without_its_marker_does_not_count(
+def test_a_checkpoint_without_its_marker_is_ignored(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    whole, cut = runs
+    uninterrupted, cut = runs
     folder = tmp_path / "unmarked"
     shutil.copytree(cut, folder)
     (folder / "checkpoints" / "checkpoint-15" / "complete.json").unlink()
     (folder / "checkpoints" / "checkpoint-10" / "complete.json").unlink()
     resumed(cut, folder)
-    assert_same(whole, folder, since=5)
+    assert_same(uninterrupted, folder, since=5)
 
 
-def test_another_rank_is_refused_naming_both(runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_another_rank_is_refused_with_both_values(runs: tuple[Path, Path], tmp_path: Path) -> None:
     _, cut = runs
     folder = tmp_path / "rank"
     shutil.copytree(cut, folder)
@@ -111,41 +111,41 @@ def test_data_that_changed_since_the_checkpoint_is_refused(
     _, cut = runs
     folder = tmp_path / "changed"
     shutil.copytree(cut, folder)
-    kept = json.loads((folder / "inputs.json").read_text("utf-8"))
-    kept["dataset_sha256"] = "0" * 64
-    (folder / "inputs.json").write_text(json.dumps(kept), "utf-8")
+    inputs = json.loads((folder / "inputs.json").read_text("utf-8"))
+    inputs["dataset_sha256"] = "0" * 64
+    (folder / "inputs.json").write_text(json.dumps(inputs), "utf-8")
     refused = box("runs", "resume", str(folder), "--plain", cwd=tmp_path, code=2)
     assert "dataset: changed since the checkpoint" in refused.stderr
 
 
 def test_the_record_holds_absolute_paths(runs: tuple[Path, Path]) -> None:
-    whole, _ = runs
-    settled = yaml.safe_load((whole / "settled.yaml").read_text("utf-8"))
+    uninterrupted, _ = runs
+    settled = yaml.safe_load((uninterrupted / "settled.yaml").read_text("utf-8"))
     assert Path(settled["dataset"]).is_absolute()
     assert Path(settled["model"]).is_absolute()
 
 
-def test_a_run_that_is_complete_is_not_resumed(runs: tuple[Path, Path]) -> None:
-    whole, _ = runs
-    refused = box("runs", "resume", str(whole), cwd=whole.parent, code=2)
+def test_a_complete_run_is_not_resumed(runs: tuple[Path, Path]) -> None:
+    uninterrupted, _ = runs
+    refused = box("runs", "resume", str(uninterrupted), cwd=uninterrupted.parent, code=2)
     assert "whole is complete" in refused.stderr
 
 
-def test_only_the_newest_checkpoints_are_kept(runs: tuple[Path, Path]) -> None:
-    whole, _ = runs
-    kept = sorted(path.name for path in (whole / "checkpoints").iterdir())
-    assert kept == ["checkpoint-10", "checkpoint-15", "checkpoint-20"]
+def test_only_the_newest_checkpoints_remain(runs: tuple[Path, Path]) -> None:
+    uninterrupted, _ = runs
+    checkpoints = sorted(path.name for path in (uninterrupted / "checkpoints").iterdir())
+    assert checkpoints == ["checkpoint-10", "checkpoint-15", "checkpoint-20"]
 
 
-def test_the_settled_yaml_runs_again_to_the_last_bit(runs: tuple[Path, Path]) -> None:
-    whole, _ = runs
+def test_the_settled_yaml_repeats_the_run_bit_for_bit(runs: tuple[Path, Path]) -> None:
+    uninterrupted, _ = runs
     box(
         "run",
-        str(whole / "settled.yaml"),
+        str(uninterrupted / "settled.yaml"),
         "--plain",
         "max_steps=2",
         "save_steps=0",
-        cwd=whole.parent,
+        cwd=uninterrupted.parent,
     )
-    again = whole.with_name("whole-2")
-    assert losses(again)[1] == losses(whole)[1]
+    again = uninterrupted.with_name("whole-2")
+    assert losses(again)[1] == losses(uninterrupted)[1]

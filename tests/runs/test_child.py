@@ -1,4 +1,4 @@
-"""Runs inside a run: they end with it, hand their events on, and say why they failed."""
+"""Runs inside a run: they end with it, pass on their events, and report why they failed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from swiftbox.tasks.load import loads
 
 
 def download(source: Path, target: Path) -> DownloadConfig:
-    given = ["task=download", "hub=local", f"model={source}", f"local_dir={target}"]
-    config = loads("", source="test", overrides=given).config
+    settings = ["task=download", "hub=local", f"model={source}", f"local_dir={target}"]
+    config = loads("", source="test", overrides=settings).config
     assert isinstance(config, DownloadConfig)
     return config
 
 
-def test_a_step_is_carried_out_in_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_a_nested_run_has_its_own_folder(tmp_path: Path) -> None:
     config = download(write_model(tmp_path / "here"), tmp_path / "there")
     folder = tmp_path / "outer" / "steps" / "fetch"
     nested.record_nested(folder, config, made_up("cpu"))
@@ -43,7 +43,7 @@ def test_a_step_is_carried_out_in_a_folder_of_its_own(tmp_path: Path) -> None:
     assert run_folder.find(str(folder)).status == "done"
 
 
-def test_a_run_beside_says_why_it_failed(tmp_path: Path) -> None:
+def test_a_background_run_reports_why_it_failed(tmp_path: Path) -> None:
     config = download(tmp_path / "nothing here", tmp_path / "there")
     with (
         nested.background_run(tmp_path / "servers" / "base", config, made_up("cpu")) as running,
@@ -53,7 +53,7 @@ def test_a_run_beside_says_why_it_failed(tmp_path: Path) -> None:
     assert not running.is_alive
 
 
-def test_a_run_beside_waits_for_the_one_that_was_left_behind(
+def test_a_background_run_kills_an_orphan_after_the_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = download(write_model(tmp_path / "here"), tmp_path / "there")
@@ -61,8 +61,8 @@ def test_a_run_beside_waits_for_the_one_that_was_left_behind(
     folder.mkdir()
     monkeypatch.setattr(nested, "POLL_S", 0.01)
     monkeypatch.setattr(nested, "wait_for_orphan", partial(nested.wait_for_orphan, timeout_s=0.0))
-    words = [sys.executable, "-c", "input()"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as left:
+    command = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as left:
         started = psutil.Process(left.pid).create_time()
         run_folder.update_state(folder, pid=left.pid, pid_started=started)
         with nested.background_run(folder, config, made_up("cpu")) as running:
@@ -70,24 +70,24 @@ def test_a_run_beside_waits_for_the_one_that_was_left_behind(
             assert running.wait_for("done", timeout_s=60, stop=threading.Event())
 
 
-def test_several_processes_are_begun_by_torchrun(tmp_path: Path) -> None:
-    words = nested.child_of(tmp_path, 2, {}).command
-    assert "torch.distributed.run" in words
-    assert words[-1] == str(tmp_path)
+def test_several_processes_are_started_by_torchrun(tmp_path: Path) -> None:
+    command = nested.child_of(tmp_path, 2, {}).command
+    assert "torch.distributed.run" in command
+    assert command[-1] == str(tmp_path)
 
 
-def test_one_left_behind_is_waited_for_and_a_stop_leaves_it_saving(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_waiting_for_an_orphan_ends_with_a_stop_and_leaves_it_saving(tmp_path: Path) -> None:
+    calls: list[str] = []
     stop = threading.Event()
 
-    def told() -> None:
-        said.append("waits")
+    def on_wait() -> None:
+        calls.append("waits")
         stop.set()
 
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as left:
         started = psutil.Process(left.pid).create_time()
         run_folder.update_state(tmp_path, pid=left.pid, pid_started=started)
-        assert not nested.wait_for_orphan(tmp_path, timeout_s=60, stop=stop, on_wait=told)
+        assert not nested.wait_for_orphan(tmp_path, timeout_s=60, stop=stop, on_wait=on_wait)
         assert left.poll() is None
-    assert nested.wait_for_orphan(tmp_path, stop=threading.Event(), on_wait=told)
-    assert said == ["waits"]
+    assert nested.wait_for_orphan(tmp_path, stop=threading.Event(), on_wait=on_wait)
+    assert calls == ["waits"]

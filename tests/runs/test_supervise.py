@@ -1,4 +1,4 @@
-"""A run is asked to stop, or its parts die: no process is left, and what happened is said."""
+"""A run is stopped, or its processes die: nothing is left behind, and the cause is reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def long_run(tmp_path: Path, tiny: Path) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_front_saves_stops_and_leaves_no_child(
+def test_a_signal_saves_and_stops_the_run_and_leaves_no_child(
     long_run: Path, number: signal.Signals
 ) -> None:
     run = long_run.with_name("run")
@@ -51,7 +51,7 @@ def test_a_signal_to_the_front_saves_stops_and_leaves_no_child(
     assert stopped["checkpoint"].endswith(f"checkpoint-{stopped['step']}")
 
 
-def test_a_front_killed_outright_leaves_no_child(long_run: Path) -> None:
+def test_a_killed_supervisor_leaves_no_child(long_run: Path) -> None:
     run = long_run.with_name("run")
     with started("run", str(long_run), "--plain", cwd=long_run.parent) as front:
         until(lambda: last_step(run) >= 2, what="step 2")
@@ -61,7 +61,7 @@ def test_a_front_killed_outright_leaves_no_child(long_run: Path) -> None:
     assert events(run, "stopped")
 
 
-def test_a_dropped_terminal_leaves_the_run_going(long_run: Path) -> None:
+def test_a_dropped_terminal_does_not_stop_the_run(long_run: Path) -> None:
     run = long_run.with_name("run")
     with started("run", str(long_run), "--plain", cwd=long_run.parent) as front:
         until(lambda: last_step(run) >= 2, what="step 2")
@@ -80,9 +80,9 @@ def test_a_child_that_dies_is_reported_at_once(long_run: Path) -> None:
         died = time.monotonic()
         assert front.wait(timeout=30) == 1
         assert time.monotonic() - died < 2
-        said = front.stdout.read() if front.stdout else ""
-    assert "SIGKILL" in said
-    assert "runs resume" in said
+        output = front.stdout.read() if front.stdout else ""
+    assert "SIGKILL" in output
+    assert "runs resume" in output
     assert state(run)["status"] == "failed"
 
 
@@ -91,7 +91,7 @@ def test_a_detached_run_is_followed_and_stopped_from_elsewhere(long_run: Path) -
     box("run", str(long_run), "--detach", cwd=long_run.parent)
     until(lambda: last_step(run) >= 2, what="step 2")
     listed = json.loads(box("runs", "list", "--json", cwd=long_run.parent).stdout)
-    assert [one["status"] for one in listed if one["folder"] == str(run)] == ["running"]
+    assert [row["status"] for row in listed if row["folder"] == str(run)] == ["running"]
     with started("runs", "logs", str(run), "-f", "--plain", cwd=long_run.parent) as follower:
         box("runs", "stop", str(run), cwd=long_run.parent)
         assert follower.wait(timeout=60) == 130
@@ -144,7 +144,7 @@ def test_a_missing_target_module_is_refused_with_near_names(tmp_path: Path, tiny
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounts a tmpfs")
-def test_a_full_disk_leaves_the_last_checkpoint_whole_and_says_what_is_needed(
+def test_a_full_disk_keeps_the_last_checkpoint_and_reports_the_space_needed(
     tmp_path: Path, tiny: Path
 ) -> None:
     small = tmp_path / "small"
@@ -171,8 +171,8 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole_and_says_what_is_needed(
         assert "MiB needed" in failed.stderr
         from swiftbox.core.training.checkpoint import last_intact
 
-        found, torn = last_intact(small / "run")
-        assert found is not None
+        record, torn = last_intact(small / "run")
+        assert record is not None
         assert torn == []
         assert not (small / "run" / "checkpoints" / ".partial").exists()
     finally:

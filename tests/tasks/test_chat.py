@@ -1,4 +1,4 @@
-"""A chat before it starts: what its names mean, and that a deployment is known by its run."""
+"""A chat before it starts: how its names are resolved, and that a run names its deployment."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from swiftbox.tasks.load import loads
 from swiftbox.tasks.participants import participant_sources
 
 
-def chat(*given: str) -> ChatConfig:
-    config = loads("task: chat\n", source="test", overrides=given).config
+def chat(*settings: str) -> ChatConfig:
+    config = loads("task: chat\n", source="test", overrides=settings).config
     assert isinstance(config, ChatConfig)
     return config
 
 
-def test_a_deployment_is_talked_to_at_its_address(tmp_path: Path) -> None:
+def test_a_chat_with_a_deployment_uses_its_address(tmp_path: Path) -> None:
     folder = run_folder.create(tmp_path / "deploy-me")
     served = loads("task: deploy\nmodel: o/n\n", source="test").config
     (folder / run_folder.SETTLED).write_text(write(served, header=[]), "utf-8")
@@ -30,12 +30,12 @@ def test_a_deployment_is_talked_to_at_its_address(tmp_path: Path) -> None:
         pid=os.getpid(),
         pid_started=run_folder.process_start(os.getpid()),
     )
-    for given in (f"model={folder}", "model=deploy-me", "endpoint=http://127.0.0.1:9/v1"):
-        (one,) = participant_sources(with_absolute_paths(chat(given)))
-        assert one.url is not None
-        assert one.url.removesuffix("/v1") == "http://127.0.0.1:9"
-        assert one.weights == "o/n"  # sampled as a chat with the model itself would be
+    for setting in (f"model={folder}", "model=deploy-me", "endpoint=http://127.0.0.1:9/v1"):
+        (source,) = participant_sources(with_absolute_paths(chat(setting)))
+        assert source.url is not None
+        assert source.url.removesuffix("/v1") == "http://127.0.0.1:9"
+        assert source.weights == "o/n"  # sampled as a chat with the model itself would be
 
 
-def test_an_id_stays_an_id() -> None:
+def test_an_id_is_kept_as_an_id() -> None:
     assert with_absolute_paths(chat("model=o/n")).model == "o/n"

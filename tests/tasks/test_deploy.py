@@ -1,4 +1,4 @@
-"""What a deployment settles on, refuses before it starts, and would start of vLLM's."""
+"""A deployment before it starts: its settled values, its refusals, and its vLLM command."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from swiftbox.tasks.load import loads
 
 
 def planned(machine: str = "cpu", versions: dict[str, str] | None = None, **keys: Any) -> Any:
-    said = json.dumps({"task": "deploy", "hub": "local", "port": 0, **keys}, default=str)
-    return plan(loads(said, source="a.yaml").config, made_up(machine, **(versions or {})))
+    content = json.dumps({"task": "deploy", "hub": "local", "port": 0, **keys}, default=str)
+    return plan(loads(content, source="a.yaml").config, made_up(machine, **(versions or {})))
 
 
 def deploying(**keys: Any) -> DeployConfig:
-    """Read, plan, place and check a deployment as launch does."""
+    """Load, plan and check a deployment as a launch does."""
     config = with_absolute_paths(planned(**keys).config)
     check_config(config)
     assert isinstance(config, DeployConfig)
@@ -43,40 +43,43 @@ def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("machine", ["cuda", "rocm", "npu"])
-def test_vllm_is_chosen_where_it_is_at_home_and_installed(machine: str) -> None:
+def test_vllm_is_chosen_if_supported_and_installed(machine: str) -> None:
     assert planned(machine, {"vllm": "0.33.0"}, model="o/n").config.engine == "vllm"
-    found = planned(machine, model="o/n")
-    assert found.config.engine == "builtin"
-    assert "vllm is not installed" in found.notes[0].why
+    settled_plan = planned(machine, model="o/n")
+    assert settled_plan.config.engine == "builtin"
+    assert "vllm is not installed" in settled_plan.notes[0].why
 
 
 @pytest.mark.parametrize(("machine", "why"), [("cpu", "CPU build"), ("mps", "vllm-metal")])
-def test_elsewhere_the_builtin_server_is_chosen_with_the_reason(machine: str, why: str) -> None:
-    found = planned(machine, {"vllm": "0.33.0"}, model="o/n")
-    assert found.config.engine == "builtin"
-    assert why in found.notes[0].why
+def test_otherwise_the_builtin_server_is_chosen_with_the_reason(machine: str, why: str) -> None:
+    settled_plan = planned(machine, {"vllm": "0.33.0"}, model="o/n")
+    assert settled_plan.config.engine == "builtin"
+    assert why in settled_plan.notes[0].why
 
 
-def test_a_card_too_old_for_vllm_gets_the_builtin_server() -> None:
-    found = planned("v100", {"vllm": "0.33.0"}, model="o/n")
-    assert (found.config.engine, "7.5 or newer" in found.notes[0].why) == ("builtin", True)
+def test_a_gpu_too_old_for_vllm_gets_the_builtin_server() -> None:
+    settled_plan = planned("v100", {"vllm": "0.33.0"}, model="o/n")
+    assert (settled_plan.config.engine, "7.5 or newer" in settled_plan.notes[0].why) == (
+        "builtin",
+        True,
+    )
 
 
 @pytest.mark.parametrize("machine", ["cuda", "npu"])
-def test_vllm_that_is_asked_for_and_missing_is_an_engine_to_install(machine: str) -> None:
-    found = planned(machine, model="o/n", engine="vllm")
+def test_a_requested_vllm_that_is_missing_is_an_engine_to_install(machine: str) -> None:
+    settled_plan = planned(machine, model="o/n", engine="vllm")
     engines = TASKS["deploy"].engines
-    assert engines(found.config, made_up(machine)) == ("vllm",)
-    assert engines(found.config, made_up(machine, vllm="0.33.0")) == ()
+    assert engines(settled_plan.config, made_up(machine)) == ("vllm",)
+    assert engines(settled_plan.config, made_up(machine, vllm="0.33.0")) == ()
     assert engines(planned(machine, model="o/n").config, made_up(machine)) == ()
 
 
-def test_vllm_that_pip_cannot_bring_is_refused() -> None:
+def test_vllm_that_pip_cannot_install_is_refused() -> None:
     with pytest.raises(MachineError, match=r"engine: vllm: .*from vLLM's ROCm wheels"):
         planned("rocm", model="o/n", engine="vllm")
 
 
-def test_vllm_is_found_in_an_environment_of_its_own(
+def test_vllm_is_found_in_its_own_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from swiftbox.devices.host import engine_version
@@ -92,7 +95,7 @@ def test_vllm_is_found_in_an_environment_of_its_own(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
-def test_an_address_others_reach_wants_a_key(host: str) -> None:
+def test_a_public_address_requires_a_key(host: str) -> None:
     with pytest.raises(ConfigError, match="is reachable from other machines") as caught:
         planned(model="o/n", host=host)
     assert "api_key_env" in caught.value.hint
@@ -119,18 +122,18 @@ def test_a_port_in_use_is_refused(tiny: Path) -> None:
             deploying(model=tiny, port=port)
 
 
-def test_a_model_that_is_not_there_is_refused() -> None:
+def test_a_missing_model_is_refused() -> None:
     with pytest.raises(ConfigError, match="model: no folder /none"):
         deploying(model="/none")
     with pytest.raises(ConfigError, match="model: is required"):
         deploying()
 
 
-def test_quantized_weights_that_nothing_here_loads_are_refused(
+def test_quantized_weights_without_a_loader_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = {"quant_method": "gptq", "bits": 4}
-    folder = write_model(tmp_path / "m", quantization_config=said)
+    quantization = {"quant_method": "gptq", "bits": 4}
+    folder = write_model(tmp_path / "m", quantization_config=quantization)
     with pytest.raises(ConfigError, match="builtin server needs gptqmodel") as caught:
         deploying(model=folder)
     assert caught.value.hint == "set engine: vllm, or quantize with method: bnb"
@@ -138,7 +141,7 @@ def test_quantized_weights_that_nothing_here_loads_are_refused(
     deploying(model=folder)
 
 
-def test_a_gguf_folder_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_gguf_folder_is_refused_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "model-Q8_0.gguf").write_bytes(b"GGUF")
     with pytest.raises(ConfigError, match="holds GGUF files") as caught:
         deploying(model=tmp_path)
@@ -153,7 +156,7 @@ def test_the_base_and_the_name_come_from_the_adapter(tiny: Path, adapter: Path) 
     assert named_adapters(deploying(adapter=run)) == {run.name: str(adapter)}
 
 
-def test_adapters_have_names_of_their_own(tiny: Path, adapter: Path) -> None:
+def test_adapters_have_unique_names(tiny: Path, adapter: Path) -> None:
     config = deploying(model=tiny, adapters={"a": adapter, "b.1": adapter})
     assert named_adapters(config) == {"a": str(adapter), "b.1": str(adapter)}
     assert loads(write(config), source="settled.yaml").config == config
@@ -161,19 +164,19 @@ def test_adapters_have_names_of_their_own(tiny: Path, adapter: Path) -> None:
         deploying(model=tiny, adapters={"x": adapter}, served_model_name="x")
 
 
-def test_a_whole_model_is_no_adapter(tiny: Path) -> None:
+def test_a_full_model_is_not_an_adapter(tiny: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no adapter_config\.json"):
         deploying(model=tiny, adapters={"a": tiny})
 
 
-def test_the_builtin_server_is_for_one_device() -> None:
+def test_the_builtin_server_uses_one_device() -> None:
     with pytest.raises(MachineError, match="the builtin server uses one device"):
         planned("cuda", model="o/n", tensor_parallel_size=2)
     with pytest.raises(MachineError, match="but there are 8 devices"):
         planned("cuda", {"vllm": "0.33.0"}, model="o/n", tensor_parallel_size=16)
 
 
-def test_a_deployment_is_named_by_what_it_serves() -> None:
+def test_a_deployment_is_named_after_what_it_serves() -> None:
     assert TASKS["deploy"].run_name(DeployConfig(model="Qwen/Qwen3-0.6B")) == "deploy-qwen3-0.6b"
 
 
@@ -185,7 +188,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("backend", sorted(GOLDEN))
-def test_the_command_and_environment_of_vllm_are_these(backend: str) -> None:
+def test_the_command_and_environment_of_vllm(backend: str) -> None:
     config = planned(
         backend,
         {"vllm": "0.33.0"},
@@ -226,18 +229,18 @@ def test_the_command_and_environment_of_vllm_are_these(backend: str) -> None:
     }
 
 
-def test_without_key_and_adapters_vllm_gets_neither() -> None:
+def test_vllm_without_key_and_adapters_gets_neither() -> None:
     config = planned("cuda", {"vllm": "0.33.0"}, model="o/n").config
     target = Target("vllm", Path("/m"), "m", {}, (), 8000)
-    assert not any("lora" in one or "key" in one for one in command(config, target))
-    found = environment("cuda", key=None, loading=False)
-    assert "VLLM_API_KEY" not in found
-    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in found
+    assert not any("lora" in argument or "key" in argument for argument in command(config, target))
+    variables = environment("cuda", key=None, loading=False)
+    assert "VLLM_API_KEY" not in variables
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in variables
 
 
-def test_adapters_that_may_come_later_have_a_place_in_vllm() -> None:
+def test_vllm_has_room_for_adapters_that_are_loaded_later() -> None:
     config = planned("cuda", {"vllm": "0.33.0"}, model="o/n", adapter_loading=True).config
-    words = command(config, Target("vllm", Path("/m"), "m", {}, (), 8000))
-    assert words[-5:] == ["--enable-lora", "--max-loras", "1", "--max-lora-rank", "64"]
-    found = environment("cuda", key=None, loading=True)
-    assert found["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+    arguments = command(config, Target("vllm", Path("/m"), "m", {}, (), 8000))
+    assert arguments[-5:] == ["--enable-lora", "--max-loras", "1", "--max-lora-rank", "64"]
+    variables = environment("cuda", key=None, loading=True)
+    assert variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"

@@ -27,23 +27,29 @@ def listed(cwd: Path) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_detached_it_is_listed_answers_and_stops(
+def test_a_detached_deployment_is_listed_answers_and_stops(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_KEY", "sk-secret-1")
-    words = ("adapter=", f"model={tiny}", "port=0", "api_key_env=MY_KEY", "served_model_name=mine")
+    command_line = (
+        "adapter=",
+        f"model={tiny}",
+        "port=0",
+        "api_key_env=MY_KEY",
+        "served_model_name=mine",
+    )
     out = tmp_path / "served"
-    box("run", PRESET, *words, f"output_dir={out}", "--detach", cwd=tmp_path)
+    box("run", PRESET, *command_line, f"output_dir={out}", "--detach", cwd=tmp_path)
     try:
-        (told,) = until(lambda: events(out, "serving"), what="the address")
+        (serving,) = until(lambda: events(out, "serving"), what="the address")
         row = listed(tmp_path)
-        assert (row["url"], row["health"], row["status"]) == (told["url"], "ok", "running")
-        assert told["url"] in box("runs", "list", cwd=tmp_path).stdout
-        with OpenAI(base_url=f"{told['url']}/v1", api_key="sk-secret-1") as client:
+        assert (row["url"], row["health"], row["status"]) == (serving["url"], "ok", "running")
+        assert serving["url"] in box("runs", "list", cwd=tmp_path).stdout
+        with OpenAI(base_url=f"{serving['url']}/v1", api_key="sk-secret-1") as client:
             pieces = client.chat.completions.create(
                 model="mine", messages=TALK, max_tokens=5, stream=True
             )
-            assert [one.choices[0].finish_reason for one in pieces][-1] in ("stop", "length")
+            assert [piece.choices[0].finish_reason for piece in pieces][-1] in ("stop", "length")
         child = state(out)["pid"]
         arguments = Path(f"/proc/{child}/cmdline")
         if arguments.exists():
@@ -61,22 +67,30 @@ def test_detached_it_is_listed_answers_and_stops(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("whom", ["supervisor", "child"])
-def test_sigterm_ends_it_in_order(whom: str, tiny: Path, tmp_path: Path) -> None:
+def test_sigterm_stops_a_deployment_cleanly(whom: str, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "served"
-    words = ("run", PRESET, "adapter=", f"model={tiny}", "port=0", f"output_dir={out}", "--plain")
-    with started(*words, cwd=tmp_path) as process:
+    arguments = (
+        "run",
+        PRESET,
+        "adapter=",
+        f"model={tiny}",
+        "port=0",
+        f"output_dir={out}",
+        "--plain",
+    )
+    with started(*arguments, cwd=tmp_path) as process:
         until(lambda: events(out, "serving"), what="the address")
         number = state(out)["pid"] if whom == "child" else process.pid
         os.kill(number, signal.SIGTERM)
-        said, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "serving qwen3 at http://127.0.0.1:" in said
-    assert "and stopped" in said
+    assert "serving qwen3 at http://127.0.0.1:" in output
+    assert "and stopped" in output
     assert state(out)["status"] == "stopped"
 
 
 @pytest.mark.slow
-def test_a_template_changed_since_training_ends_it_with_1(tiny: Path, tmp_path: Path) -> None:
+def test_a_template_changed_since_training_exits_with_1(tiny: Path, tmp_path: Path) -> None:
     import torch
     from adapters import make_adapter, make_run
     from peft import PeftModel
@@ -88,14 +102,21 @@ def test_a_template_changed_since_training_ends_it_with_1(tiny: Path, tmp_path: 
     make_run(adapter, tiny)
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     tokenizer.save_pretrained(adapter)
-    base = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
-    network = PeftModel.from_pretrained(base, adapter)
+    base_model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    network = PeftModel.from_pretrained(base_model, adapter)
     parity.record_training(network, tokenizer, adapter, print, dtype="float32")
     template = adapter / "chat_template.jinja"
     template.write_text(template.read_text("utf-8").replace("<|im_start|>", "", 1), "utf-8")
     out = tmp_path / "served"
-    words = ("run", PRESET, f"adapter={adapter.parent}", "port=0", f"output_dir={out}", "--plain")
-    done = box(*words, cwd=tmp_path, code=1)
+    arguments = (
+        "run",
+        PRESET,
+        f"adapter={adapter.parent}",
+        "port=0",
+        f"output_dir={out}",
+        "--plain",
+    )
+    done = box(*arguments, cwd=tmp_path, code=1)
     assert "my-run: prompt question: token 1 differs: '<|im_start|>' (training)" in done.stderr
     assert "hint: training and server would not say the same" in done.stderr
     assert not events(out, "serving")
@@ -103,7 +124,7 @@ def test_a_template_changed_since_training_ends_it_with_1(tiny: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_ids_that_cannot_be_had_end_with_2(tiny: Path, tmp_path: Path) -> None:
+def test_ids_that_cannot_be_fetched_exit_with_2(tiny: Path, tmp_path: Path) -> None:
     done = box("run", PRESET, "adapter=", f"model={tiny}", "host=0.0.0.0", cwd=tmp_path, code=2)
     assert "is reachable from other machines" in done.stderr
     assert "hint: export SWIFTBOX_API_KEY" in done.stderr
@@ -112,7 +133,7 @@ def test_ids_that_cannot_be_had_end_with_2(tiny: Path, tmp_path: Path) -> None:
 
 FAKE = '''\
 #!{python}
-"""Stands in for vllm: what it was given goes to a file, and it answers as healthy."""
+"""Stands in for vllm: writes its arguments to a file, and answers that it is healthy."""
 import http.server, json, os, sys
 words = sys.argv[1:]
 port = int(words[words.index("--port") + 1])
@@ -131,7 +152,7 @@ http.server.HTTPServer(("127.0.0.1", port), Answer).serve_forever()
 
 
 def fake_vllm(folder: Path, *, dies: bool = False) -> Path:
-    """Put a command named vllm into a folder; return where it writes what it was given."""
+    """Write a command named vllm into a folder; return the file of its arguments."""
     record = folder / "given.json"
     script = folder / "vllm"
     folder.mkdir()
@@ -142,7 +163,7 @@ def fake_vllm(folder: Path, *, dies: bool = False) -> Path:
 
 
 def run_vllm(out: Path, tiny: Path, parity: str = "off") -> int:
-    """Carry out a settled vllm deployment in the folder of a made-up machine with CUDA."""
+    """Run a settled vllm deployment in a folder whose record names a machine with CUDA."""
     import subprocess
 
     from made_up import made_up
@@ -163,23 +184,23 @@ def run_vllm(out: Path, tiny: Path, parity: str = "off") -> int:
 
 
 @pytest.mark.slow
-def test_vllm_is_started_watched_and_stopped(
+def test_vllm_is_started_supervised_and_stopped(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = fake_vllm(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("MY_KEY", "sk-secret-2")
     assert run_vllm(tmp_path / "out", tiny) == 130
-    words, environment = json.loads(record.read_text("utf-8"))
-    assert words[:2] == ["serve", str(tiny)]
-    assert not any("sk-secret" in one for one in words)
+    arguments, environment = json.loads(record.read_text("utf-8"))
+    assert arguments[:2] == ["serve", str(tiny)]
+    assert not any("sk-secret" in argument for argument in arguments)
     assert environment["VLLM_API_KEY"] == "sk-secret-2"
-    (told,) = events(tmp_path / "out", "serving")
-    assert (told["engine"], told["models"]) == ("vllm", [tiny.name])
+    (serving,) = events(tmp_path / "out", "serving")
+    assert (serving["engine"], serving["models"]) == ("vllm", [tiny.name])
 
 
 @pytest.mark.slow
-def test_vllm_is_held_against_the_training_too(
+def test_vllm_is_compared_with_the_training_too(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_vllm(tmp_path / "bin")
@@ -192,7 +213,7 @@ def test_vllm_is_held_against_the_training_too(
 
 
 @pytest.mark.slow
-def test_vllm_that_dies_is_told_with_its_last_words(
+def test_the_death_of_vllm_is_reported_with_its_last_output(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_vllm(tmp_path / "bin", dies=True)

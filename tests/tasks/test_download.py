@@ -1,4 +1,4 @@
-"""What a download's check says before anything starts: room, folders to copy, names, addresses."""
+"""The check of a download: disk space, folders to copy, names and addresses."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from swiftbox.tasks.load import loads
 
 
 def remarks(content: str) -> list[Remark]:
-    found: list[Remark] = []
+    findings: list[Remark] = []
     config = plan(loads("task: download\n" + content, source="a.yaml").config, made_up("cpu"))
-    check_config(config.config, found.append)
-    return found
+    check_config(config.config, findings.append)
+    return findings
 
 
-def test_the_check_says_how_much_there_is_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_reports_the_download_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 20_000_000_000)
-    (said,) = remarks("model: [Qwen/Qwen3-8B, o/unknown]\ndataset: o/rows\nlocal_dir: /x\n")
-    assert said.level == "note"
-    assert said.message == ("about 14.9 GiB and 2 of unknown size to fetch, 18.6 GiB free at /x")
+    (remark,) = remarks("model: [Qwen/Qwen3-8B, o/unknown]\ndataset: o/rows\nlocal_dir: /x\n")
+    assert remark.level == "note"
+    assert remark.message == ("about 14.9 GiB and 2 of unknown size to fetch, 18.6 GiB free at /x")
 
 
 def test_a_disk_that_is_too_small_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 1_000_000_000)
-    said = expected_size(["Qwen/Qwen3-8B"], [], Path("/x"))
-    assert said.level == "warning"
-    assert "too small: about 14.9 GiB to fetch, 953.7 MiB free" in said.message
+    remark = expected_size(["Qwen/Qwen3-8B"], [], Path("/x"))
+    assert remark.level == "warning"
+    assert "too small: about 14.9 GiB to fetch, 953.7 MiB free" in remark.message
 
 
-def test_the_room_is_that_of_the_disk_that_is_fetched_into(
+def test_the_free_space_is_that_of_the_target_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
@@ -48,15 +48,15 @@ def test_the_room_is_that_of_the_disk_that_is_fetched_into(
 
 
 @pytest.mark.parametrize(
-    ("into", "said"),
+    ("into", "message"),
     [("elsewhere", "no folder"), ("here/copy", "is inside"), ("here", "is inside")],
 )
-def test_a_folder_that_cannot_be_copied_is_said_before_the_start(
-    tmp_path: Path, into: str, said: str
+def test_a_folder_that_cannot_be_copied_is_refused_before_the_start(
+    tmp_path: Path, into: str, message: str
 ) -> None:
     source = tmp_path / ("gone" if into == "elsewhere" else "here")
     (tmp_path / "here").mkdir()
-    with pytest.raises(HubError, match=said):
+    with pytest.raises(HubError, match=message):
         remarks(f"hub: local\nmodel: {source}\nlocal_dir: {tmp_path / into}\n")
 
 
@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_copied_is_said_before_the_start(
         ("qwen3-0.6b", "near: Qwen/Qwen3-0.6B"),
     ],
 )
-def test_a_name_that_is_no_id_is_answered_with_what_may_be_meant(name: str, hint: str) -> None:
+def test_an_invalid_id_is_refused_with_a_suggestion(name: str, hint: str) -> None:
     with pytest.raises(HubError) as caught:
         remarks(f"model: '{name}'\n")
     assert hint in caught.value.hint
@@ -78,6 +78,6 @@ def test_a_name_that_is_no_id_is_answered_with_what_may_be_meant(name: str, hint
 @pytest.mark.parametrize(
     "line", ["endpoint: ftp://x", "endpoint: ['https://x', '']", "revision: ''"]
 )
-def test_an_address_or_branch_that_is_none_is_a_mistake(line: str) -> None:
+def test_an_invalid_address_or_branch_is_a_mistake(line: str) -> None:
     with pytest.raises(ConfigError, match=r"a\.yaml:3"):
         remarks(f"model: o/n\n{line}\n")

@@ -1,4 +1,4 @@
-"""An evaluation is settled and checked before anything starts: who, where, with which data."""
+"""An evaluation before it starts: its models, its servers and its data."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ from swiftbox.tasks.load import loads
 
 
 def settled(**keys: Any) -> EvaluateConfig:
-    """Read, plan and place an evaluation as launch does."""
-    said = json.dumps({"task": "evaluate", "benchmarks": ["sample_mmlu"], **keys}, default=str)
-    config = with_absolute_paths(plan(loads(said, source="a.yaml").config, made_up("cpu")).config)
+    """Load and plan an evaluation as a launch does."""
+    content = json.dumps({"task": "evaluate", "benchmarks": ["sample_mmlu"], **keys}, default=str)
+    config = with_absolute_paths(
+        plan(loads(content, source="a.yaml").config, made_up("cpu")).config
+    )
     assert isinstance(config, EvaluateConfig)
     return config
 
@@ -41,7 +43,7 @@ def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_adapter(tiny, tmp_path_factory.mktemp("evaluated") / "tuned")
 
 
-def test_batch_size_is_its_own_key_and_not_that_of_a_training() -> None:
+def test_batch_size_is_a_separate_key_from_that_of_a_training() -> None:
     loaded = loads("task: evaluate\nmodel: m\nbatch_size: 3\n", source="a.yaml")
     assert isinstance(loaded.config, EvaluateConfig)
     assert loaded.config.batch_size == 3
@@ -52,38 +54,38 @@ def test_batch_size_is_its_own_key_and_not_that_of_a_training() -> None:
     assert changed.config.model_dump()["batch_size"] == 5
 
 
-def test_it_is_settled_as_a_deployment_and_read_back(tiny: Path, adapter: Path) -> None:
+def test_it_is_settled_like_a_deployment_and_read_back(tiny: Path, adapter: Path) -> None:
     config = settled(model=tiny, adapter=adapter, compare={"other": str(tiny)})
     assert (config.engine, config.dtype) == ("builtin", "float32")
     assert loads(write(config), source="settled.yaml").config == config
 
 
-def test_base_and_adapters_share_a_server_and_other_weights_have_their_own(
+def test_base_and_adapters_share_a_server_and_other_weights_get_their_own(
     tiny: Path, tiny_models: dict[str, Path], adapter: Path
 ) -> None:
     compare = {"second": str(adapter), "llama": str(tiny_models["llama"])}
     config = settled(model=tiny, adapter=adapter, compare=compare)
-    found = candidates(config)
-    kinds = [(one.name, one.kind) for one in found]
+    models = candidates(config)
+    kinds = [(model.name, model.kind) for model in models]
     assert kinds == [
         ("qwen3", "base"),
         ("tuned", "adapter"),
         ("second", "adapter"),
         ("llama", "model"),
     ]
-    shared, alone = servers(found)
+    shared, alone = servers(models)
     assert server_config(config, shared).adapters == {"tuned": str(adapter), "second": str(adapter)}
     assert server_config(config, shared).port == 0
-    assert [one.name for one in alone.candidates] == ["llama"]
+    assert [model.name for model in alone.candidates] == ["llama"]
 
 
-def test_an_adapter_alone_brings_its_base_and_a_run_its_name(
+def test_an_adapter_alone_implies_its_base_and_a_run_its_name(
     tiny: Path, tmp_path: Path, adapter: Path
 ) -> None:
     run = make_run(_copied(adapter, tmp_path), tiny)
     config = settled(adapter=run)
     assert config.model == str(tiny)
-    assert [one.name for one in candidates(config)] == ["qwen3", "my-run"]
+    assert [model.name for model in candidates(config)] == ["qwen3", "my-run"]
 
 
 def _copied(adapter: Path, into: Path) -> Path:
@@ -92,12 +94,12 @@ def _copied(adapter: Path, into: Path) -> Path:
     return Path(shutil.copytree(adapter, into / "my-run" / "model"))
 
 
-def test_two_of_one_name_are_refused(tiny: Path) -> None:
+def test_two_models_of_one_name_are_refused(tiny: Path) -> None:
     with pytest.raises(ConfigError, match="two are named qwen3"):
         candidates(settled(model=tiny, compare=[str(tiny)]))
 
 
-def test_nothing_to_ask_is_told() -> None:
+def test_an_evaluation_without_benchmarks_is_refused() -> None:
     with pytest.raises(ConfigError, match="model: is required"):
         settled()
 
@@ -122,7 +124,7 @@ def listing(*names: str, key: str = "") -> Iterator[str]:
             right = not key or self.headers["Authorization"] == f"Bearer {key}"
             self.send_response(200 if right else 401)
             self.end_headers()
-            self.wfile.write(json.dumps({"data": [{"id": one} for one in names]}).encode())
+            self.wfile.write(json.dumps({"data": [{"id": name} for name in names]}).encode())
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -137,7 +139,7 @@ def listing(*names: str, key: str = "") -> Iterator[str]:
             thread.join()
 
 
-def test_an_endpoint_is_asked_for_its_models_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_is_asked_for_its_models_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-1")
     with listing("a", "b", key="sk-1") as url:
         check_config(settled(endpoint=url, api_key_env="MY_KEY"))
@@ -155,12 +157,12 @@ def test_an_endpoint_is_asked_for_its_models_before(monkeypatch: pytest.MonkeyPa
 
 @contextmanager
 def answering(status: int, **headers: str) -> Iterator[tuple[str, list[str]]]:
-    """Answer every request alike at a free port; show who asked for what, and with which key."""
-    asked: list[str] = []
+    """Answer every request alike at a free port; list the requests with their keys."""
+    requests: list[str] = []
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(f"{self.path} {self.headers['Authorization']}")
+            requests.append(f"{self.path} {self.headers['Authorization']}")
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -173,37 +175,37 @@ def answering(status: int, **headers: str) -> Iterator[tuple[str, list[str]]]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+            yield f"http://127.0.0.1:{server.server_address[1]}", requests
         finally:
             server.shutdown()
             thread.join()
 
 
-def test_a_proxy_gets_nothing_of_a_server_on_this_machine(
+def test_requests_to_this_machine_bypass_a_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with listing("a", key="sk-1") as url, answering(502) as (proxy, asked):
+    with listing("a", key="sk-1") as url, answering(502) as (proxy, requests):
         for name in ("http_proxy", "HTTP_PROXY"):
             monkeypatch.setenv(name, proxy)
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr(urllib.request, "_opener", None)  # knows the proxies of before
         assert models(f"{url}/v1", "sk-1") == ["a"]
-    assert asked == []
+    assert requests == []
 
 
-def test_a_redirect_does_not_get_the_key() -> None:
+def test_a_redirect_does_not_receive_the_key() -> None:
     with (
-        answering(200) as (other, asked),
+        answering(200) as (other, requests),
         answering(302, Location=f"{other}/v1/models") as (url, first),
         pytest.raises(ConfigError, match=r"gives no list of models: .*302"),
     ):
         models(f"{url}/v1", "sk-1")
     assert first == ["/v1/models Bearer sk-1"]
-    assert asked == []
+    assert requests == []
 
 
-def test_an_endpoint_that_goes_away_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_disappears_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     from swiftbox.evaluation import endpoint
 
     monkeypatch.setattr(endpoint, "LOOK_EVERY_S", 0.0)
@@ -214,12 +216,12 @@ def test_an_endpoint_that_goes_away_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     assert "takes no connection" in remote.failure().message
 
 
-def test_a_model_that_is_not_there_is_told_before(tmp_path: Path) -> None:
+def test_a_missing_model_is_refused_before_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no folder"):
         check_config(settled(model=str(tmp_path / "none")))
 
 
-def test_data_of_a_hub_that_does_not_answer_is_told_before(
+def test_data_on_an_unreachable_hub_is_refused_before_the_start(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
@@ -227,37 +229,41 @@ def test_data_of_a_hub_that_does_not_answer_is_told_before(
         check_config(settled(model=tiny, benchmarks="ceval"))
 
 
-def test_quantized_weights_are_not_for_likelihoods(tiny: Path, tmp_path: Path) -> None:
+def test_lm_eval_refuses_quantized_weights(tiny: Path, tmp_path: Path) -> None:
     import shutil
 
     folder = Path(shutil.copytree(tiny, tmp_path / "nf4"))
-    said = json.loads((folder / "config.json").read_text())
-    said["quantization_config"] = {"quant_method": "gptq", "bits": 4}
-    (folder / "config.json").write_text(json.dumps(said))
+    settings = json.loads((folder / "config.json").read_text())
+    settings["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (folder / "config.json").write_text(json.dumps(settings))
     with pytest.raises(ConfigError, match=r"cannot read quantized weights: nf4 \(gptq 4-bit\)"):
         check_config(settled(model=tiny, compare=[str(folder)], backend="lm_eval"))
 
 
-def test_the_engines_it_needs_are_named(tiny: Path) -> None:
+def test_the_required_engines_are_named(tiny: Path) -> None:
     task = TASKS["evaluate"]
     assert task.engines(settled(model=tiny), made_up("cpu")) == ("evalscope",)
     assert task.engines(settled(model=tiny, backend="lm_eval"), made_up("cpu")) == ("lm_eval",)
 
 
-def test_requests_hold_what_was_asked_for_and_no_key(tiny: Path, tmp_path: Path) -> None:
+def test_requests_hold_the_settings_and_no_key(tiny: Path, tmp_path: Path) -> None:
     from swiftbox.evaluation.benchmarks import chosen
     from swiftbox.evaluation.results import jobs
 
     config = settled(model=tiny, limit=2, num_fewshot=0, max_tokens=7)
-    found = candidates(config)
-    todo = jobs(found, chosen(["sample_mmlu"], None), tmp_path)
+    models = candidates(config)
+    todo = jobs(models, chosen(["sample_mmlu"], None), tmp_path)
     request = by_answers(config, "http://127.0.0.1:1/v1", todo)
     (job,) = request["jobs"]
     assert (request["limit"], request["generation"]["max_tokens"]) == (2, 7)
     assert (job["benchmark"], job["few_shot"], len(job["subsets"])) == ("mmlu", 0, 6)
     assert "key" not in json.dumps(request).lower()
-    (served,) = servers(found)
-    asked = by_likelihood(config, served, todo, "cpu")
-    rows = (Path(asked["jobs"][0]["work"]) / "questions.jsonl").read_text("utf-8").splitlines()
+    (served,) = servers(models)
+    likelihood_job = by_likelihood(config, served, todo, "cpu")
+    rows = (
+        (Path(likelihood_job["jobs"][0]["work"]) / "questions.jsonl")
+        .read_text("utf-8")
+        .splitlines()
+    )
     assert len(rows) == 12
     assert json.loads(rows[0])["choices"]

@@ -1,4 +1,4 @@
-"""An evaluation as a run: one server for base and adapter, each answer kept, a death told."""
+"""An evaluation as a run: one server for base and adapter, answers kept, a death reported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def adapter(tiny: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def words(tiny: Path, adapter: Path, tmp_path: Path) -> tuple[str, ...]:
+def arguments(tiny: Path, adapter: Path, tmp_path: Path) -> tuple[str, ...]:
     """The command of an evaluation of two models on two questions of each subject."""
     fake_evalscope.install(Path(os.environ["SWIFTBOX_HOME"]))
     settings = (f"model={tiny}", f"adapter={adapter}", "benchmarks=sample_ceval", "limit=2")
@@ -35,51 +35,51 @@ def words(tiny: Path, adapter: Path, tmp_path: Path) -> tuple[str, ...]:
     return ("run", PRESET, *settings, *more, "--plain")
 
 
-def test_a_server_that_dies_is_told_in_seconds_and_the_run_goes_on_to_its_report(
-    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_server_that_dies_is_reported_in_seconds_and_a_resume_completes_the_report(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold = tmp_path / "hold"
     monkeypatch.setenv("FAKE_HOLD", str(hold))
     hold.touch()
     out = tmp_path / "out"
-    with started(*words, cwd=tmp_path) as process:
+    with started(*arguments, cwd=tmp_path) as process:
         until(lambda: list((out / "asked").rglob("ceval_*.jsonl")), what="an answer")
         (server,) = (out / "servers").iterdir()
         os.kill(state(server)["pid"], signal.SIGKILL)
         killed = time.monotonic()
-        said, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=30)
         took = time.monotonic() - killed
     assert process.returncode == 1
-    assert took < 5, said
-    assert "the server ended while it was asked (qwen3/sample_ceval, tuned/sample_ceval)" in said
-    assert "runs resume" in said
+    assert took < 5, output
+    assert "the server ended while it was asked (qwen3/sample_ceval, tuned/sample_ceval)" in output
+    assert "runs resume" in output
     hold.unlink()
     before = first_answer(out)
     done = box("runs", "resume", str(out), "--plain", cwd=tmp_path)
     assert first_answer(out) == before
-    look_at_the_report(out, done.stderr)
+    check_report(out, done.stderr)
     assert gone(state(server)["pid"])
     again = box("runs", "resume", str(out), cwd=tmp_path, code=2)
     assert "is complete" in again.stderr
 
 
-def look_at_the_report(out: Path, said: str) -> None:
-    """Base and tuned were asked on one server, and stand in one table."""
-    assert [one["candidate"] for one in events(out, "scored")] == ["qwen3", "tuned"]
+def check_report(out: Path, output: str) -> None:
+    """Check that base and tuned share a server and a table."""
+    assert [event["candidate"] for event in events(out, "scored")] == ["qwen3", "tuned"]
     assert len(list((out / "servers").iterdir())) == 1
     report = json.loads((out / "report.json").read_text("utf-8"))
-    assert [one["count"] for one in report["scores"]] == [12, 12]
+    assert [score["count"] for score in report["scores"]] == [12, 12]
     assert report["differences"][0]["candidate"] == "tuned"
     assert report["benchmarks"][0]["few_shot"] == 5
-    assert not any("report says" in one for one in report["remarks"])
-    lines = said.splitlines()
+    assert not any("report says" in remark for remark in report["remarks"])
+    lines = output.splitlines()
     table = lines[next(n for n, line in enumerate(lines) if "against qwen3" in line) :]
     assert re.search(r"tuned +\d+\.\d % +[\d.]+-[\d.]+ +[+-]\d", table[2])
-    assert "not C-Eval" in said
+    assert "not C-Eval" in output
     assert "<svg" in (out / "report.html").read_text("utf-8")
 
 
 def first_answer(out: Path) -> str:
-    """Return the first line that was kept of the base's answers."""
-    (kept,) = (out / "asked" / "qwen3").rglob("predictions/*/ceval_computer_network.jsonl")
-    return kept.read_text("utf-8").splitlines()[0]
+    """Return the first recorded answer of the base."""
+    (predictions,) = (out / "asked" / "qwen3").rglob("predictions/*/ceval_computer_network.jsonl")
+    return predictions.read_text("utf-8").splitlines()[0]

@@ -1,4 +1,4 @@
-"""EvalScope and lm-eval themselves on the sample sets, through our server; run by hand.
+"""The real EvalScope and lm-eval on the sample sets, through our server; run by hand.
 
 SWIFTBOX_TEST_ENGINES names a folder whose engines are used, and where missing ones are installed.
 """
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 
 @pytest.mark.parametrize(("backend", "tool"), [("evalscope", "evalscope"), ("lm_eval", "lm-eval")])
-def test_the_tool_itself_scores_base_and_adapter_on_both_sample_sets(
+def test_the_real_tool_scores_base_and_adapter_on_both_sample_sets(
     backend: str, tool: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if home := os.environ.get("SWIFTBOX_TEST_ENGINES"):
@@ -31,9 +31,9 @@ def test_the_tool_itself_scores_base_and_adapter_on_both_sample_sets(
     more = ("max_tokens=4", f"backend={backend}", f"output_dir={out}", "dtype=float32")
     box("run", str(presets()["evaluate"]), *settings, *more, "--yes", "--plain", cwd=tmp_path)
     report = json.loads((out / "report.json").read_text("utf-8"))
-    assert [one["count"] for one in report["scores"]] == [12] * 4
-    assert all(one["tool"].startswith(tool) for one in report["benchmarks"])
-    assert {one["few_shot"] for one in report["benchmarks"]} == {1}
-    for one in report["scores"]:  # its own report, and ours from every question
-        assert one["tool_score"] == pytest.approx(one["value"], abs=1e-3)
-        assert len(one["subjects"]) == 6
+    assert [score["count"] for score in report["scores"]] == [12] * 4
+    assert all(benchmark["tool"].startswith(tool) for benchmark in report["benchmarks"])
+    assert {benchmark["few_shot"] for benchmark in report["benchmarks"]} == {1}
+    for score in report["scores"]:  # its own report, and ours from every question
+        assert score["tool_score"] == pytest.approx(score["value"], abs=1e-3)
+        assert len(score["subjects"]) == 6

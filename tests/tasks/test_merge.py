@@ -1,4 +1,4 @@
-"""A merge that could not be right is refused before any weights move, with what to do."""
+"""A merge that would be wrong is refused before any weights are read, with a hint."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ from swiftbox.tasks.load import loads
 
 
 def merging_of(**keys: Any) -> MergeConfig:
-    """Read, plan, place and check a merge as launch does."""
-    said = json.dumps({"task": "merge", "hub": "local", **keys}, default=str)
-    config = with_absolute_paths(plan(loads(said, source="a.yaml").config, made_up("cpu")).config)
+    """Load, plan and check a merge as a launch does."""
+    content = json.dumps({"task": "merge", "hub": "local", **keys}, default=str)
+    config = with_absolute_paths(
+        plan(loads(content, source="a.yaml").config, made_up("cpu")).config
+    )
     check_config(config)
     assert isinstance(config, MergeConfig)
     return config
@@ -37,15 +39,15 @@ def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_adapter(tiny, tmp_path_factory.mktemp("run") / "model")
 
 
-def edited(adapter: Path, folder: Path, **said: Any) -> Path:
-    """Copy an adapter, saying something else of it."""
+def edited(adapter: Path, folder: Path, **changes: Any) -> Path:
+    """Copy an adapter with other settings."""
     shutil.copytree(adapter, folder)
     path = folder / "adapter_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **said}), "utf-8")
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}), "utf-8")
     return folder
 
 
-def test_auto_settles_on_the_full_base_as_it_is_stored(tiny: Path, adapter: Path) -> None:
+def test_auto_means_the_full_base_in_its_stored_dtype(tiny: Path, adapter: Path) -> None:
     config = merging_of(adapter=adapter, model=tiny)
     assert (config.merge_base, config.dtype) == ("full", "stored")
     assert loads(write(config), source="settled.yaml").config == config
@@ -55,7 +57,7 @@ def test_the_base_comes_from_the_adapter_when_none_is_given(tiny: Path, adapter:
     assert merging_of(adapter=adapter).model == str(tiny)
 
 
-def test_a_runs_folder_means_its_model_and_its_record_names_the_base(
+def test_a_run_folder_means_its_model_and_its_record_names_the_base(
     tiny: Path, adapter: Path, tmp_path: Path
 ) -> None:
     copy = edited(adapter, tmp_path / "run" / "model", base_model_name_or_path="/gone/away")
@@ -64,7 +66,7 @@ def test_a_runs_folder_means_its_model_and_its_record_names_the_base(
     assert (config.adapter, config.model) == (str(copy), str(tiny))
 
 
-def test_a_run_is_known_by_its_name(tiny: Path, adapter: Path, tmp_path: Path) -> None:
+def test_a_run_is_found_by_its_name(tiny: Path, adapter: Path, tmp_path: Path) -> None:
     from swiftbox.runs.folder import STATE, register
 
     run = make_run(edited(adapter, tmp_path / "my-run" / "model"), tiny)
@@ -73,7 +75,7 @@ def test_a_run_is_known_by_its_name(tiny: Path, adapter: Path, tmp_path: Path) -
     assert merging_of(adapter="my-run").adapter == str(run / "model")
 
 
-def test_a_base_that_has_gone_is_asked_for(adapter: Path, tmp_path: Path) -> None:
+def test_a_deleted_base_is_asked_for(adapter: Path, tmp_path: Path) -> None:
     lost = edited(adapter, tmp_path / "a", base_model_name_or_path="/gone/away")
     with pytest.raises(ConfigError, match="trained on /gone/away, which is not here") as caught:
         merging_of(adapter=lost)
@@ -81,19 +83,19 @@ def test_a_base_that_has_gone_is_asked_for(adapter: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["./nothing", "/no/such/folder", "runs/none", "nothing"])
-def test_an_adapter_that_is_not_there_is_refused(name: str, tiny: Path) -> None:
+def test_a_missing_adapter_is_refused(name: str, tiny: Path) -> None:
     with pytest.raises(ConfigError, match="adapter: no folder"):
         merging_of(adapter=name, model=tiny)
 
 
-def test_a_whole_model_is_no_adapter(tiny: Path) -> None:
+def test_a_full_model_is_not_an_adapter(tiny: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no adapter_config\.json") as caught:
         merging_of(adapter=tiny, model=tiny)
     assert "whole model" in caught.value.hint
 
 
 @pytest.mark.parametrize("kind", ["PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING"])
-def test_a_kind_that_does_not_change_weights_is_named_and_refused(
+def test_an_adapter_that_does_not_change_weights_is_named_and_refused(
     kind: str, tiny: Path, adapter: Path, tmp_path: Path
 ) -> None:
     other = edited(adapter, tmp_path / "a", peft_type=kind)
@@ -108,7 +110,7 @@ def test_an_activated_lora_is_refused(tiny: Path, adapter: Path, tmp_path: Path)
         merging_of(adapter=other, model=tiny)
 
 
-def test_weights_cut_short_are_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
+def test_truncated_weights_are_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
     torn = edited(adapter, tmp_path / "a")
     path = torn / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -123,13 +125,15 @@ def test_pickled_weights_are_refused(tiny: Path, adapter: Path, tmp_path: Path) 
         merging_of(adapter=other, model=tiny)
 
 
-def resized(tiny: Path, folder: Path, **said: int) -> Path:
+def resized(tiny: Path, folder: Path, **sizes: int) -> Path:
     """Build a base of another size."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     shutil.copytree(tiny, folder)
     values = json.loads((tiny / "config.json").read_text("utf-8"))
-    Qwen3ForCausalLM(Qwen3Config(**{**values, "layer_types": None, **said})).save_pretrained(folder)
+    Qwen3ForCausalLM(Qwen3Config(**{**values, "layer_types": None, **sizes})).save_pretrained(
+        folder
+    )
     return folder
 
 
@@ -143,22 +147,22 @@ def test_another_hidden_size_is_refused_with_both(
 
 
 @pytest.mark.parametrize(
-    ("layers", "words"), [(1, "of the 6 layers it adapts are not there"), (3, "the model has 3")]
+    ("layers", "message"), [(1, "of the 6 layers it adapts are not there"), (3, "the model has 3")]
 )
 def test_another_depth_is_refused(
-    layers: int, words: str, tiny: Path, adapter: Path, tmp_path: Path
+    layers: int, message: str, tiny: Path, adapter: Path, tmp_path: Path
 ) -> None:
     other = resized(tiny, tmp_path / "m", num_hidden_layers=layers)
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=message):
         merging_of(adapter=adapter, model=other)
 
 
 def test_a_base_of_another_name_is_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
     named = edited(adapter, tmp_path / "a", base_model_name_or_path="org/Base-7B")
-    base, found = merging.read_base_weights(tiny), [merging_look(named)]
-    merging.require_matching_layers(base, found, "mirror/base-7b")
+    base_weights, adapters = merging.read_base_weights(tiny), [merging_look(named)]
+    merging.require_matching_layers(base_weights, adapters, "mirror/base-7b")
     with pytest.raises(ConfigError, match="trained on org/Base-7B, not on org/Base-7B-Chat"):
-        merging.require_matching_layers(base, found, "org/Base-7B-Chat")
+        merging.require_matching_layers(base_weights, adapters, "org/Base-7B-Chat")
 
 
 def merging_look(folder: Path) -> Any:
@@ -168,15 +172,15 @@ def merging_look(folder: Path) -> Any:
 
 
 def test_a_quantized_base_is_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
-    base = shutil.copytree(tiny, tmp_path / "m")
-    said = json.loads((base / "config.json").read_text("utf-8"))
-    said["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
-    (base / "config.json").write_text(json.dumps(said), "utf-8")
+    base_folder = shutil.copytree(tiny, tmp_path / "m")
+    settings = json.loads((base_folder / "config.json").read_text("utf-8"))
+    settings["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (base_folder / "config.json").write_text(json.dumps(settings), "utf-8")
     with pytest.raises(ConfigError, match=r"is quantized \(bitsandbytes\)"):
-        merging_of(adapter=adapter, model=base)
+        merging_of(adapter=adapter, model=base_folder)
 
 
-def test_a_disk_too_small_is_refused_with_both_numbers(
+def test_too_little_disk_is_refused_with_both_numbers(
     tiny: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merging, "free_bytes", lambda _: 1_000_000)
@@ -187,7 +191,7 @@ def test_a_disk_too_small_is_refused_with_both_numbers(
     assert "output_dir" in caught.value.hint
 
 
-def test_a_memory_too_small_for_float32_is_refused(
+def test_too_little_memory_for_float32_is_refused(
     tiny: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "memory", lambda: (100_000, 100_000))
@@ -195,11 +199,11 @@ def test_a_memory_too_small_for_float32_is_refused(
         merging_of(adapter=adapter, model=tiny)
 
 
-def test_a_quantized_base_takes_memory_beside_the_one_in_float32(
+def test_a_quantized_base_takes_memory_in_addition_to_the_float32_one(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = merging.read_base_weights(tiny).bytes_as("float32")
-    monkeypatch.setattr(host, "memory", lambda: (round(1.2 * whole), whole))
+    size = merging.read_base_weights(tiny).bytes_as("float32")
+    monkeypatch.setattr(host, "memory", lambda: (round(1.2 * size), size))
     merging.require_resources(merging.read_base_weights(tiny), tmp_path, "stored")
     with pytest.raises(MachineError, match="of memory, this machine has"):
         merging.require_resources(
@@ -207,14 +211,14 @@ def test_a_quantized_base_takes_memory_beside_the_one_in_float32(
         )
 
 
-def test_half_the_bytes_are_needed_in_half_the_precision(tiny: Path) -> None:
-    base = merging.read_base_weights(tiny)
-    assert base.bytes_as("float32") == 2 * base.bytes_as("bfloat16")
+def test_half_precision_needs_half_the_bytes(tiny: Path) -> None:
+    base_weights = merging.read_base_weights(tiny)
+    assert base_weights.bytes_as("float32") == 2 * base_weights.bytes_as("bfloat16")
     weights = (tiny / "model.safetensors").stat().st_size
-    assert 0 < weights - base.bytes_as("stored") < 10_000
+    assert 0 < weights - base_weights.bytes_as("stored") < 10_000
 
 
-def test_dequantized_wants_an_adapter_that_was_trained_so(
+def test_dequantized_requires_an_adapter_trained_on_nf4(
     tiny: Path, adapter: Path, tmp_path: Path
 ) -> None:
     alone = edited(adapter, tmp_path / "alone")
@@ -230,27 +234,27 @@ def test_dequantized_wants_an_adapter_that_was_trained_so(
 
 
 @pytest.mark.parametrize("value", ["5", "0GB", "much", "-1MB"])
-def test_a_shard_size_that_is_none_is_refused(value: str) -> None:
+def test_an_invalid_shard_size_is_refused(value: str) -> None:
     with pytest.raises(ConfigError, match="max_shard_size: should be a size"):
         loads(f"task: merge\nadapter: a\nmax_shard_size: '{value}'\n", source="a.yaml")
 
 
-def test_a_merge_wants_an_adapter() -> None:
+def test_a_merge_requires_an_adapter() -> None:
     with pytest.raises(ConfigError, match="adapter: is required"):
         loads("task: merge\nmodel: o/n\n", source="a.yaml")
 
 
-def test_the_peers_names_for_adapter_and_model_are_read() -> None:
-    found = loads("task: merge\nadapters: [a, b]\nbase_model: o/n\n", source="a.yaml").config
-    assert isinstance(found, MergeConfig)
-    assert (found.adapter, found.model) == (["a", "b"], "o/n")
+def test_names_of_other_tools_for_adapter_and_model_are_accepted() -> None:
+    merge_config = loads("task: merge\nadapters: [a, b]\nbase_model: o/n\n", source="a.yaml").config
+    assert isinstance(merge_config, MergeConfig)
+    assert (merge_config.adapter, merge_config.model) == (["a", "b"], "o/n")
 
 
-def test_a_merge_is_named_by_the_run_it_merges() -> None:
+def test_a_merge_is_named_after_the_run_it_merges() -> None:
     assert TASKS["merge"].run_name(MergeConfig(adapter="/x/runs/My-Run/model")) == "merge-my-run"
 
 
-def test_what_is_refused_is_refused_in_both_languages(
+def test_refusals_exist_in_both_languages(
     tiny: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")

@@ -1,4 +1,4 @@
-"""A merge as a run: from training to a merged model, killed in between, and what people see."""
+"""A merge as a run: from a training to a merged model, its output, and a kill in between."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ def merge_of(adapter: Path, cwd: Path, *keys: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("base", ["full", "dequantized"])
-def test_a_qlora_training_is_merged_by_the_preset(base: str, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("quantization", ["full", "dequantized"])
+def test_a_qlora_training_is_merged_by_the_preset(
+    quantization: str, tiny: Path, tmp_path: Path
+) -> None:
     from transformers import AutoModelForCausalLM
 
     chats = write_chats(tmp_path / "chat.jsonl", 20)
@@ -32,13 +34,13 @@ def test_a_qlora_training_is_merged_by_the_preset(base: str, tiny: Path, tmp_pat
     keys = {"tuner_type": "qlora", "output_dir": str(trained), "learning_rate": 1e-2}
     config = write_config(tmp_path / "a.yaml", tiny, chats, **keys)
     box("run", str(config), cwd=tmp_path)
-    out = merge_of(trained, tmp_path, f"merge_base={base}")
-    (told,) = events(out, "merged")
-    assert told["steps"][0]["maximum"] <= told["steps"][0]["limit"]
-    assert (told["bases"]["merged"], told["bases"]["maximum"] > 1e-3) == (base, True)
+    out = merge_of(trained, tmp_path, f"merge_base={quantization}")
+    (event,) = events(out, "merged")
+    assert event["steps"][0]["maximum"] <= event["steps"][0]["limit"]
+    assert (event["bases"]["merged"], event["bases"]["maximum"] > 1e-3) == (quantization, True)
     assert state(out)["status"] == "done"
-    said = box("runs", "list", "--json", cwd=tmp_path).stdout
-    assert [one["status"] for one in json.loads(said) if one["name"] == "merged"] == ["done"]
+    listed = box("runs", "list", "--json", cwd=tmp_path).stdout
+    assert [row["status"] for row in json.loads(listed) if row["name"] == "merged"] == ["done"]
     merged = AutoModelForCausalLM.from_pretrained(out / "model")
     plain = AutoModelForCausalLM.from_pretrained(tiny)
     ids = token_ids(tiny)
@@ -46,14 +48,14 @@ def test_a_qlora_training_is_merged_by_the_preset(base: str, tiny: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_people_see_the_stages_the_figures_and_where_the_model_is(
+def test_a_merge_prints_its_phases_its_figures_and_the_path_of_the_model(
     tiny: Path, tmp_path: Path
 ) -> None:
     run = make_run(make_adapter(tiny, tmp_path / "run" / "model"), tiny, **qlora())
     out = tmp_path / "merged"
-    said = box("run", str(presets()["merge"]), f"adapter={run}", f"output_dir={out}", cwd=tmp_path)
-    seen = said.stdout + said.stderr
-    for words in (
+    done = box("run", str(presets()["merge"]), f"adapter={run}", f"output_dir={out}", cwd=tmp_path)
+    seen = done.stdout + done.stderr
+    for line in (
         "> merging: ",
         "> saving the model: model",
         "> checking what was written",
@@ -61,14 +63,14 @@ def test_people_see_the_stages_the_figures_and_where_the_model_is(
         "trained on NF4: merged on the full base instead of the dequantized one",
         f"model: {out / 'model'}",
     ):
-        assert words in seen, seen
+        assert line in seen, seen
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_it_leaves_no_model_and_resumes(tiny: Path, tmp_path: Path) -> None:
+def test_a_killed_merge_leaves_no_model_and_resumes(tiny: Path, tmp_path: Path) -> None:
     adapter, out = make_adapter(tiny, tmp_path / "a"), tmp_path / "merged"
-    words = ("run", str(presets()["merge"]), f"adapter={adapter}", f"output_dir={out}")
-    with started(*words, cwd=tmp_path):
+    arguments = ("run", str(presets()["merge"]), f"adapter={adapter}", f"output_dir={out}")
+    with started(*arguments, cwd=tmp_path):
         until((out / ".model").is_dir, what="the folder that is written aside")
         child = state(out)["pid"]
         os.kill(child, signal.SIGKILL)
@@ -82,23 +84,23 @@ def test_killed_in_the_middle_it_leaves_no_model_and_resumes(tiny: Path, tmp_pat
 
 
 def test_what_is_refused_ends_with_2_and_starts_no_run(tiny: Path, tmp_path: Path) -> None:
-    words = (f"adapter={tiny}", f"model={tiny}", "output_dir=merged")
-    done = box("run", str(presets()["merge"]), *words, cwd=tmp_path, code=2)
+    arguments = (f"adapter={tiny}", f"model={tiny}", "output_dir=merged")
+    done = box("run", str(presets()["merge"]), *arguments, cwd=tmp_path, code=2)
     assert "error: adapter:" in done.stderr
     assert "hint: it is a whole model" in done.stderr
     assert not (tmp_path / "merged").exists()
 
 
 @pytest.mark.slow
-def test_a_failed_check_ends_with_1(tiny: Path, tmp_path: Path) -> None:
+def test_a_failed_check_exits_with_1(tiny: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     adapter = make_adapter(tiny, tmp_path / "a")
     weights = load_file(adapter / "adapter_model.safetensors")
     next(iter(weights.values()))[0, 0] = float("nan")
     save_file(weights, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
-    words = (f"adapter={adapter}", f"output_dir={tmp_path / 'out'}")
-    done = box("run", str(presets()["merge"]), *words, cwd=tmp_path, code=1)
+    arguments = (f"adapter={adapter}", f"output_dir={tmp_path / 'out'}")
+    done = box("run", str(presets()["merge"]), *arguments, cwd=tmp_path, code=1)
     assert "cannot be merged" in done.stderr
-    assert [one["kind"] for one in events(tmp_path / "out", "failed")] == ["failed-check"]
+    assert [event["kind"] for event in events(tmp_path / "out", "failed")] == ["failed-check"]
     assert not (tmp_path / "out" / "model").exists()

@@ -1,4 +1,4 @@
-"""A quantization as a run: an adapter merged and packed, what people see, killed and continued."""
+"""A quantization as a run: an adapter merged and packed, its output, a kill and a resume."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ SHORT = ("calibration_length=64", "max_perplexity_ratio=4")
 
 @pytest.fixture(scope="module")
 def quantized(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The run folder of the page's own command, and what it said."""
+    """The run folder of the command on the page, and its output."""
     place = tmp_path_factory.mktemp("quantized")
     make_adapter(tiny, place / "runs" / "my-lora")
     (place / "configs").symlink_to(ROOT / "configs")
-    words = (*shlex.split(QUANTIZE)[1:], *SHORT, "output_dir=out", "--plain")
+    arguments = (*shlex.split(QUANTIZE)[1:], *SHORT, "output_dir=out", "--plain")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SWIFTBOX_HOME", str(place / "home"))
         patch.setenv("SWIFTBOX_LANG", "en")
-        said = box(*words, cwd=place)
-    return place / "out", said.stdout + said.stderr
+        done = box(*arguments, cwd=place)
+    return place / "out", done.stdout + done.stderr
 
 
-def test_an_adapter_is_merged_quantized_checked_and_shown(quantized: tuple[Path, str]) -> None:
-    out, said = quantized
-    for words in (
+def test_an_adapter_is_merged_quantized_checked_and_reported(quantized: tuple[Path, str]) -> None:
+    out, done = quantized
+    for line in (
         "merged equals base and adapter",
         "> measuring perplexity",
         "> quantizing: NF4",
@@ -47,56 +47,56 @@ def test_an_adapter_is_merged_quantized_checked_and_shown(quantized: tuple[Path,
         "held-out tokens: x ",
         f"model: {out / 'model'}",
     ):
-        assert words in said, said
+        assert line in done, done
     record = read_json(out / "quantize.json")
     assert record["tokens"] == 16 * 63
     assert record["bytes_after"] < 0.75 * record["bytes_before"]
     assert {"bitsandbytes", "torch", "transformers"} <= set(record["versions"])
     assert (out / "model" / "chat_template.jinja").is_file()
     assert not (out / "work").exists()
-    assert [one["event"] for one in events(out) if one["event"] in ("quantized", "done")] == [
+    assert [event["event"] for event in events(out) if event["event"] in ("quantized", "done")] == [
         "quantized",
         "done",
     ]
 
 
-def test_lora_is_trained_on_what_was_quantized(quantized: tuple[Path, str], tmp_path: Path) -> None:
+def test_lora_trains_on_the_quantized_model(quantized: tuple[Path, str], tmp_path: Path) -> None:
     from peft import PeftModel
     from safetensors.torch import load_file
 
     from swiftbox.core.weights.load import load_pretrained
 
-    base = quantized[0] / "model"
-    before = load_file(base / "model.safetensors")
+    base_model = quantized[0] / "model"
+    before = load_file(base_model / "model.safetensors")
     chats = write_chats(tmp_path / "chat.jsonl", 20)
     keys = {"tuner_type": "qlora", "max_steps": 8, "learning_rate": 2e-2, "output_dir": "out"}
-    config = write_config(tmp_path / "a.yaml", base, chats, **keys)
+    config = write_config(tmp_path / "a.yaml", base_model, chats, **keys)
     box("run", str(config), cwd=tmp_path)
-    found = losses(tmp_path / "out")
-    assert found[8] < found[1]
-    after = load_file(base / "model.safetensors")
+    step_losses = losses(tmp_path / "out")
+    assert step_losses[8] < step_losses[1]
+    after = load_file(base_model / "model.safetensors")
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    model = load_pretrained(base, device_map={"": "cpu"})
+    model = load_pretrained(base_model, device_map={"": "cpu"})
     tuned = PeftModel.from_pretrained(model, tmp_path / "out" / "model")
     grown = [v for k, v in tuned.state_dict().items() if "lora_B" in k]
     assert grown
-    assert any(bool(one.abs().max() > 0) for one in grown)
+    assert any(bool(weight.abs().max() > 0) for weight in grown)
 
 
-def test_killed_after_quantizing_it_goes_on_with_the_checks(tiny: Path, tmp_path: Path) -> None:
+def test_a_resume_after_quantizing_continues_with_the_checks(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     preset = str(ROOT / "configs" / "quantize.yaml")
-    words = ("run", preset, "adapter=null", f"model={tiny}", f"output_dir={out}", *SHORT)
-    with started(*words, cwd=tmp_path):
+    arguments = ("run", preset, "adapter=null", f"model={tiny}", f"output_dir={out}", *SHORT)
+    with started(*arguments, cwd=tmp_path):
         until((out / "work" / "quantized").is_dir, what="the quantized part")
         child = state(out)["pid"]
         os.kill(child, signal.SIGKILL)
         until(lambda: gone(child), what="the end of the child")
         until(lambda: state(out)["status"] == "failed", what="the recorded end")
     assert not (out / "model").exists()
-    said = box("runs", "resume", str(out), cwd=tmp_path)
-    assert "quantized: reusing the result from before the stop" in said.stdout + said.stderr
+    done = box("runs", "resume", str(out), cwd=tmp_path)
+    assert "quantized: reusing the result from before the stop" in done.stdout + done.stderr
     assert (out / "model" / "model.safetensors").is_file()
     assert len(events(out, "done")) == 1
-    stages = [one["name"] for one in events(out, "stage")]
+    stages = [event["name"] for event in events(out, "stage")]
     assert stages.count("measure") == stages.count("quantize") == 1

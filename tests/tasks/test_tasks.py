@@ -1,4 +1,4 @@
-"""One file may serve several tasks: what belongs to another is noted, not refused."""
+"""One file may serve several tasks: keys of another task are noted, not refused."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def read(content: str) -> Loaded:
     return loads(content, source="a.yaml")
 
 
-def test_a_key_of_another_task_is_left_out_with_a_note() -> None:
-    found = read("task: download\nmodel: o/n\nlora_rank: 8\nlocal_dir: x\n")
-    assert found.notes == ("a.yaml:3 lora_rank is not used: it belongs to task: train",)
-    found = read("model: o/n\ndataset: o/d\nlocal_dir: x\n")
-    assert found.notes == ("a.yaml:3 local_dir is not used: it belongs to task: download",)
+def test_a_key_of_another_task_is_dropped_with_a_note() -> None:
+    loaded = read("task: download\nmodel: o/n\nlora_rank: 8\nlocal_dir: x\n")
+    assert loaded.notes == ("a.yaml:3 lora_rank is not used: it belongs to task: train",)
+    loaded = read("model: o/n\ndataset: o/d\nlocal_dir: x\n")
+    assert loaded.notes == ("a.yaml:3 local_dir is not used: it belongs to task: download",)
 
 
-def test_a_key_of_another_stage_stays_a_mistake() -> None:
+def test_a_key_of_another_stage_is_a_mistake() -> None:
     with pytest.raises(ConfigError, match=r"a\.yaml:4 num_generations: belongs to stage: grpo"):
         read("stage: sft\nmodel: o/n\ndataset: o/d\nnum_generations: 4\n")
 
 
-def test_a_key_of_no_task_stays_a_mistake_with_the_nearest() -> None:
+def test_an_unknown_key_is_a_mistake_with_a_suggestion() -> None:
     with pytest.raises(ConfigError, match="did you mean local_dir"):
         read("task: download\nmodel: o/n\nlocal_dri: x\n")
 
 
-def test_an_unknown_task_names_those_there_are() -> None:
+def test_an_unknown_task_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="should be one of train, download"):
         read("task: fly\nmodel: o/n\ndataset: o/d\n")
 
@@ -47,34 +47,34 @@ def test_a_download_of_nothing_is_a_mistake() -> None:
         read("task: download\n")
 
 
-def test_a_copy_wants_a_place() -> None:
+def test_a_copy_requires_a_target() -> None:
     with pytest.raises(ConfigError, match="is where the copy goes"):
         read("task: download\nhub: local\nmodel: x\n")
 
 
-def test_a_download_is_no_training() -> None:
+def test_a_download_is_not_a_training() -> None:
     with pytest.raises(ConfigError, match="is not a training"):
         require_training(read("task: download\nmodel: o/n\n").config)
 
 
-def test_a_download_plans_alike_on_every_machine_and_settles_whole() -> None:
+def test_a_download_is_planned_alike_on_every_machine() -> None:
     config = read("task: download\nmodel: [o/n, o/m]\nignore_patterns: none\n").config
     planned = plan(config, made_up("npu"))
     assert planned.processes == 1
     assert read(write(planned.config)).config == config
 
 
-def test_the_queue_has_models_then_datasets_each_in_a_folder_of_its_own() -> None:
+def test_the_queue_has_models_then_datasets_each_in_its_own_folder() -> None:
     config = read("task: download\nmodel: [o/n, 'o/m:sub']\ndataset: o/d\nlocal_dir: x\n").config
-    found = list(queue(config))  # type: ignore[arg-type]
-    assert [(one.kind, one.name, str(one.local_dir)) for one in found] == [
+    requests = list(queue(config))  # type: ignore[arg-type]
+    assert [(request.kind, request.name, str(request.local_dir)) for request in requests] == [
         ("model", "o/n", "x/o/n"),
         ("model", "o/m:sub", "x/o/m"),
         ("dataset", "o/d", "x/o/d"),
     ]
 
 
-def test_a_name_that_is_no_id_is_refused_before_anything_starts() -> None:
+def test_an_invalid_id_is_refused_before_anything_starts() -> None:
     config = read("task: download\nmodel: ../x\n").config
     with pytest.raises(HubError, match="is no id of a hub"):
         plan(config, made_up("cpu"))

@@ -1,4 +1,4 @@
-"""A server beside other work: it answers, ends with the block, and says why it failed."""
+"""A temporary server answers, ends with its block, and reports why it failed."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from swiftbox.tasks.temporary_server import temporary_server
 
 
 @pytest.mark.slow
-def test_a_server_beside_answers_and_ends_with_the_block(tiny: Path, tmp_path: Path) -> None:
+def test_a_temporary_server_answers_and_ends_with_the_block(tiny: Path, tmp_path: Path) -> None:
     config = DeployConfig(model=str(tiny), hub="local", port=0)
     folder = tmp_path / "outer run" / "servers" / "base"
-    with temporary_server(folder, config, made_up("cpu"), stop=threading.Event()) as one:
-        assert one is not None
-        assert one.models == (tiny.name,)
-        assert health(one.url) == "ok"
-    assert health(one.url) == "silent"
+    with temporary_server(folder, config, made_up("cpu"), stop=threading.Event()) as server:
+        assert server is not None
+        assert server.models == (tiny.name,)
+        assert health(server.url) == "ok"
+    assert health(server.url) == "silent"
     assert run_folder.find(str(folder)).status == "stopped"
 
 
 @pytest.mark.slow
-def test_a_server_that_cannot_start_says_why(tiny: Path, tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_reports_why(tiny: Path, tmp_path: Path) -> None:
     config = DeployConfig(model=str(tiny), hub="local", port=0, max_model_len=100_000)
     with (
         pytest.raises(RunError, match="max_model_len: 100000"),
@@ -37,7 +37,7 @@ def test_a_server_that_cannot_start_says_why(tiny: Path, tmp_path: Path) -> None
         pass
 
 
-def test_what_is_wrong_is_said_before_anything_starts(tmp_path: Path) -> None:
+def test_a_wrong_config_is_refused_before_anything_starts(tmp_path: Path) -> None:
     config = DeployConfig(model="/none", hub="local", port=0)
     with (
         pytest.raises(ConfigError, match="no folder /none"),

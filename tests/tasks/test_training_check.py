@@ -1,4 +1,4 @@
-"""Files that a YAML names are looked at before anything starts; each problem has a cure."""
+"""Files that a YAML names are checked before anything starts; each problem has a hint."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def model(tmp_path: Path) -> Path:
 
 def config(model: Path | str, tmp_path: Path, **keys: object) -> TrainConfig:
     data = write_chats(tmp_path / "chat.jsonl", 3)
-    given = {"model": str(model), "dataset": str(data), **keys}
-    overrides = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+    settings = {"model": str(model), "dataset": str(data), **keys}
+    overrides = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     return loads("", source="x", overrides=overrides).config
 
 
@@ -34,7 +34,7 @@ def refusal(model: Path | str, tmp_path: Path, **keys: object) -> UserError:
     return caught.value
 
 
-def test_a_whole_model_passes_and_its_rows_are_counted(model: Path, tmp_path: Path) -> None:
+def test_a_complete_model_passes_and_the_rows_are_counted(model: Path, tmp_path: Path) -> None:
     checked = check_config(config(model, tmp_path))
     assert checked is not None
     assert checked.rows == 3
@@ -46,7 +46,7 @@ def test_an_id_on_the_hub_is_left_for_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "message"),
     [
         (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
@@ -64,11 +64,11 @@ def test_an_id_on_the_hub_is_left_for_the_run(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_model_folder_is_refused(
-    spoil: object, words: str, model: Path, tmp_path: Path
+    spoil: object, message: str, model: Path, tmp_path: Path
 ) -> None:
     spoil(model)
     error = refusal(model, tmp_path)
-    assert words in error.message
+    assert message in error.message
     assert error.hint or "config.json cannot be read" in error.message
 
 
@@ -82,20 +82,20 @@ def test_another_family_than_expected_is_refused(model: Path, tmp_path: Path) ->
     assert check_config(config(model, tmp_path, model_type="qwen")) is not None
 
 
-def test_code_of_a_models_own_is_refused_until_asked_for(model: Path, tmp_path: Path) -> None:
+def test_remote_code_is_refused_unless_trusted(model: Path, tmp_path: Path) -> None:
     (model / "config.json").write_text('{"auto_map": {"AutoModel": "x.Y"}}', "utf-8")
     assert "trust_remote_code" in refusal(model, tmp_path).hint
     assert check_config(config(model, tmp_path, trust_remote_code=True)) is not None
 
 
-def test_an_adapter_given_as_the_model_is_named_as_such(model: Path, tmp_path: Path) -> None:
+def test_an_adapter_given_as_the_model_is_recognized(model: Path, tmp_path: Path) -> None:
     (model / "config.json").rename(model / "adapter_config.json")
     error = refusal(model, tmp_path)
     assert "is an adapter" in error.message
     assert f"adapter={model}" in (error.hint or "")
 
 
-def test_an_adapter_and_full_tuning_contradict(model: Path, tmp_path: Path) -> None:
+def test_an_adapter_excludes_full_tuning(model: Path, tmp_path: Path) -> None:
     (model / "adapter_config.json").write_text("{}", "utf-8")
     error = refusal(model, tmp_path, adapter=str(model), tuner_type="full")
     assert "does not continue an adapter" in error.message
@@ -111,22 +111,22 @@ def test_a_tokenizer_without_chat_template_is_refused_for_chats(
     assert check_config(config(model, tmp_path, template="chatml")) is not None
 
 
-def test_all_problems_come_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     error = refusal("./nowhere", tmp_path, dataset="./nix.jsonl", template="./no.jinja")
     assert len(error.message.splitlines()) == 3
 
 
-def test_what_is_worth_saying_goes_to_who_listens(model: Path, tmp_path: Path) -> None:
+def test_remarks_go_to_the_callback(model: Path, tmp_path: Path) -> None:
     (model / "config.json").write_text(
         '{"model_type": "qwen3", "auto_map": {"AutoModel": "modeling_own.Own"}}', "utf-8"
     )
     heard: list[Remark] = []
     assert check_config(config(model, tmp_path), heard.append) is not None
-    assert any("modeling_own.py" in one.message for one in heard)
-    assert all(one.level != "error" for one in heard)
+    assert any("modeling_own.py" in remark.message for remark in heard)
+    assert all(remark.level != "error" for remark in heard)
 
 
-def test_code_of_its_own_is_refused_before_a_catalogued_model_is_fetched(tmp_path: Path) -> None:
+def test_remote_code_of_a_catalogued_model_is_refused_before_the_fetch(tmp_path: Path) -> None:
     keys = {"dataset": "AI-ModelScope/alpaca-v1.0"}
     error = refusal("ZhipuAI/chatglm3-6b", tmp_path, **keys)
     assert "Python code of its own" in error.message
@@ -134,13 +134,13 @@ def test_code_of_its_own_is_refused_before_a_catalogued_model_is_fetched(tmp_pat
     check_config(
         config("ZhipuAI/chatglm3-6b", tmp_path, trust_remote_code=True, **keys), heard.append
     )
-    assert any("<4.42" in str(one) for one in heard)
+    assert any("<4.42" in str(remark) for remark in heard)
 
 
-def test_existing_paths_become_absolute_and_ids_stay(
+def test_existing_paths_become_absolute_and_ids_are_kept(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = with_absolute_paths(config("model", tmp_path, dataset=["chat.jsonl#2", "a/b#3"]))
-    assert found.model == str(model)
-    assert found.dataset == [f"{tmp_path}/chat.jsonl#2", "a/b#3"]
+    placed = with_absolute_paths(config("model", tmp_path, dataset=["chat.jsonl#2", "a/b#3"]))
+    assert placed.model == str(model)
+    assert placed.dataset == [f"{tmp_path}/chat.jsonl#2", "a/b#3"]
