@@ -51,8 +51,8 @@ def phase_title(event: Event) -> str:
 
 def phase_lines(event: Event) -> list[str]:
     """Return the line with which a phase begins."""
-    detail = event.get("detail")
-    return [f"> {phase_title(event)}{f': {detail}' if detail else ''}"]
+    title, detail = phase_title(event), event.get("detail")
+    return ["> " + (text(f"{title}: {detail}", f"{title}：{detail}") if detail else title)]
 
 
 def note_lines(event: Event) -> list[str]:

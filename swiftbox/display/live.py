@@ -37,6 +37,7 @@ class View:
         self.training = TrainingPanel()
         self.step_tasks: dict[str, str] = {}
         """Of a pipeline: the task of each step, by the step's name."""
+        self.has_ended = False
         self.last_line = 0.0
         self.live: Any = None
         dumb = os.environ.get("TERM", "") in ("", "dumb")
@@ -72,6 +73,7 @@ class View:
         if event["event"] == events.INNER:
             self._show(event["inner"], self.step_tasks.get(event["of"], ""))
         else:
+            self.has_ended = event["event"] in events.ENDING
             self._show(event, self.task)
 
     def _show(self, event: Event, task: str) -> None:
@@ -128,4 +130,4 @@ class View:
         if self.training.last_step is not None:
             step = self.training.last_step
             return self.training.render(step, self.phase, columns, unicode=unicode)
-        return Text(f"{self.phase} …" if self.phase else "…")
+        return Text("" if self.has_ended else f"{self.phase} …".lstrip())

@@ -38,7 +38,8 @@ def metrics_of(event: Event) -> list[tuple[str, str]]:
 
 def data_lines(event: Event) -> list[str]:
     """Return the lengths of the rows, and what max_length does to them."""
-    percentiles = ", ".join(f"{name} {value}" for name, value in event["percentiles"].items())
+    separator = text(", ", "，")
+    percentiles = separator.join(f"{name} {value}" for name, value in event["percentiles"].items())
     lines = [
         text(f"tokens per row: {percentiles}", f"每行 token 数：{percentiles}"),
         text(
@@ -52,18 +53,21 @@ def data_lines(event: Event) -> list[str]:
         from swiftbox.data.report import lines as preference_lines
 
         lines += preference_lines(event["preferences"])
-    effects = {
-        "cut": text("truncated", "截断"),
-        "dropped": text("dropped as too long", "因过长丢弃"),
-        "nothing_to_learn": text("skipped: no token to learn", "无可学习内容而略去"),
-        "bad": text("bad rows skipped", "跳过的坏行"),
-    }
-    lines += [
-        f"max_length {event['max_length']}: {event[key]} {effect}"
-        for key, effect in effects.items()
-        if event[key]
+    return lines + _skipped_rows(event)
+
+
+def _skipped_rows(event: Event) -> list[str]:
+    """Return a line for each kind of rows that are not learned from as they are."""
+    limit, cut, dropped = event["max_length"], event["cut"], event["dropped"]
+    empty, bad = event["nothing_to_learn"], event["bad"]
+    limit_name = text(f"max_length {limit}: ", f"max_length {limit}：")
+    lines = [
+        (cut, limit_name + text(f"{cut} rows truncated", f"截断 {cut} 行")),
+        (dropped, limit_name + text(f"{dropped} longer rows dropped", f"丢弃过长的 {dropped} 行")),
+        (empty, text(f"{empty} rows skipped: no token to learn", f"略去无可学习内容的 {empty} 行")),
+        (bad, text(f"{bad} bad rows skipped", f"跳过 {bad} 个坏行")),
     ]
-    return lines
+    return [line for count, line in lines if count]
 
 
 def _data(event: Event) -> list[str]:

@@ -6,8 +6,14 @@ from typing import Any
 
 from swiftbox.config.pipeline import PipelineConfig, PipelineStep
 from swiftbox.config.references import references_in
+from swiftbox.language import text
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.task import Task
+
+
+def of_step(name: str, message: str) -> str:
+    """Return a message with the name of the step that it is about."""
+    return text(f"{name}: {message}", f"{name}：{message}")
 
 
 def task_of(step: PipelineStep) -> Task[Any]:
