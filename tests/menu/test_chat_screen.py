@@ -1,4 +1,4 @@
-"""The chat screens by keys: with whom, what the review says, and what is opened."""
+"""The chat screens by keys: the model to talk to, the review, and the chat that it opens."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ TALK = ENTER
 
 
 @pytest.fixture
-def talked(monkeypatch: pytest.MonkeyPatch) -> list[ChatConfig]:
-    """The configs that a chat was opened with; none is."""
-    found: list[ChatConfig] = []
+def chats(monkeypatch: pytest.MonkeyPatch) -> list[ChatConfig]:
+    """The configs that chats were opened with; no chat runs."""
+    configs: list[ChatConfig] = []
 
     def converse(config: ChatConfig) -> int:
-        found.append(config)
+        configs.append(config)
         return 0
 
     monkeypatch.setattr("swiftbox.display.chat_session.converse", converse)
-    return found
+    return configs
 
 
 @pytest.fixture
@@ -44,51 +44,51 @@ def desk(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("desk")
-def test_an_adapter_is_talked_to_with_its_base_beside_it(
-    talked: list[ChatConfig], capsys: pytest.CaptureFixture[str]
+def test_an_adapter_is_compared_with_its_base(
+    chats: list[ChatConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
     walk(CHAT, AN_ADAPTER, ENTER, TALK, CTRL_C, CTRL_C, CTRL_C)
-    (config,) = talked
+    (config,) = chats
     assert (config.adapter, config.compare) == ("runs/mine", "base")
     assert "swiftbox chat --adapter runs/mine --compare base" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("desk")
-def test_the_base_beside_it_is_left_out(talked: list[ChatConfig]) -> None:
+def test_the_comparison_is_removed(chats: list[ChatConfig]) -> None:
     walk(CHAT, AN_ADAPTER, ENTER, choice(1), TALK, CTRL_C, CTRL_C, CTRL_C)
-    assert [one.compare for one in talked] == [None]
+    assert [config.compare for config in chats] == [None]
 
 
 @pytest.mark.usefixtures("desk")
-def test_a_model_is_talked_to(talked: list[ChatConfig], tiny: Path) -> None:
+def test_a_model_is_chosen(chats: list[ChatConfig], tiny: Path) -> None:
     walk(CHAT, A_MODEL, str(tiny), ENTER, TALK, CTRL_C, CTRL_C, CTRL_C)
-    assert [one.model for one in talked] == [str(tiny)]
+    assert [config.model for config in chats] == [str(tiny)]
 
 
 @pytest.mark.usefixtures("desk")
-def test_a_model_that_is_none_is_refused_before_it_is_loaded(
-    talked: list[ChatConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_folder_without_a_model_is_refused_before_loading(
+    chats: list[ChatConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
     walk(CHAT, A_MODEL, "./empty", ENTER, CTRL_C, CTRL_C, CTRL_C)
-    assert talked == []
-    assert "holds no model" in capsys.readouterr().out
+    assert chats == []
+    assert "no model in" in capsys.readouterr().out
 
 
-def test_what_the_verb_has_no_option_for_is_written_down_first() -> None:
+def test_settings_without_a_flag_go_through_a_file() -> None:
     draft = Draft(ChatConfig, {"endpoint": "http://h:1", "model": "named", "max_tokens": 7})
-    made, talk = chat_command(draft, draft.loaded()).split(" && ")
-    assert made.startswith("swiftbox new chat -o chat-named.yaml ")
-    assert "max_tokens=7" in made
+    write, talk = chat_command(draft, draft.loaded()).split(" && ")
+    assert write.startswith("swiftbox new chat -o chat-named.yaml ")
+    assert "max_tokens=7" in write
     assert talk == "swiftbox chat chat-named.yaml"
 
 
-def test_words_with_spaces_are_quoted_for_the_shell() -> None:
+def test_arguments_with_spaces_are_quoted_for_the_shell() -> None:
     draft = Draft(ChatConfig, {"model": "m", "system": "be brief"})
     assert chat_command(draft, draft.loaded()) == "swiftbox chat m --system 'be brief'"
 
 
 @pytest.mark.usefixtures("desk")
-def test_an_address_is_typed_where_nothing_runs(talked: list[ChatConfig]) -> None:
+def test_an_address_is_typed_if_no_deployment_runs(chats: list[ChatConfig]) -> None:
     walk(CHAT, A_SERVER, CLEAR, "http://127.0.0.1:9", ENTER, TALK, DOWN, *[CTRL_C] * 4)
-    assert [one.endpoint for one in talked] == ["http://127.0.0.1:9"]
+    assert [config.endpoint for config in chats] == ["http://127.0.0.1:9"]

@@ -1,17 +1,13 @@
-"""The download screens by keys: a queue becomes YAML; what is here is looked after."""
+"""The download screens by keys: a queue becomes YAML; local models are verified and deleted."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from model_folder import write_model
-from prompt_toolkit.application import create_app_session
-from prompt_toolkit.input import create_pipe_input
-from prompt_toolkit.output import DummyOutput
+from walking import CLEAR, CTRL_C, DOWN, ENTER, TAB, keys
 
 from swiftbox.config.download import DownloadConfig
 from swiftbox.launch.record import Ready
@@ -21,20 +17,11 @@ from swiftbox.menu.draft import Draft
 from swiftbox.models.verified import Marker, Origin
 from swiftbox.tasks.load import load
 
-ENTER, DOWN, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x03", "\t", "\x15"
-DOWNLOAD, MODELS, DATASETS, HERE = DOWN + ENTER, ENTER, DOWN + ENTER, DOWN * 2 + ENTER
-FETCH, DETACH, MORE_MODELS, MORE_DATA, DROP, SETTING, EDIT, SAVE, LEAVE = (
+DOWNLOAD, MODELS, DATASETS, LOCAL = DOWN + ENTER, ENTER, DOWN + ENTER, DOWN * 2 + ENTER
+RUN, DETACH, MORE_MODELS, MORE_DATA, REMOVE, SETTING, EDIT, SAVE, LEAVE = (
     DOWN * n + ENTER for n in range(9)
 )
 QUIT = CTRL_C
-
-
-@contextmanager
-def keys(*pressed: str) -> Iterator[None]:
-    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
-        typed.send_text("".join(pressed))
-        typed.close()  # what waits for more keys ends
-        yield
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +45,10 @@ def test_a_queue_of_models_and_datasets_is_saved(desk: Path) -> None:
     assert config["dataset"] == ["AI-ModelScope/alpaca-gpt4-data-en"]
 
 
-def test_one_thing_is_taken_out_and_a_setting_changed(desk: Path) -> None:
+def test_a_model_is_removed_from_the_queue_and_a_setting_changed(desk: Path) -> None:
     models = ["qwen3-0.6b", TAB, CLEAR, "qwen3-1.7b", TAB, CLEAR, ENTER]
     change = [SETTING, "local_dir", ENTER, CLEAR, "weights", ENTER, ENTER]
-    walk = [DROP, ENTER, *change, SAVE, ENTER, LEAVE]
+    walk = [REMOVE, ENTER, *change, SAVE, ENTER, LEAVE]
     with keys(DOWNLOAD, MODELS, *models, *walk, QUIT, QUIT):
         assert loop.run() == 0
     config = load(desk / "download-qwen3-1.7b.yaml").config.model_dump()
@@ -69,7 +56,7 @@ def test_one_thing_is_taken_out_and_a_setting_changed(desk: Path) -> None:
     assert config["local_dir"] == "weights"
 
 
-def test_fetching_saves_the_yaml_and_runs_it(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_saves_the_yaml_and_runs_it(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, bool]] = []
 
     def run(ready: Ready, *, detach: bool = False, **_: object) -> int:
@@ -83,7 +70,7 @@ def test_fetching_saves_the_yaml_and_runs_it(desk: Path, monkeypatch: pytest.Mon
     assert (desk / "download-qwen3-0.6b.yaml").is_file()
 
 
-def test_a_name_that_is_no_id_is_refused_where_it_is_typed(desk: Path) -> None:
+def test_a_name_that_is_not_an_id_is_refused_while_it_is_typed(desk: Path) -> None:
     wrong = ["../../etc/x", ENTER, CLEAR, "qwen3-0.6b", ENTER]
     with keys(DOWNLOAD, MODELS, *wrong, SAVE, ENTER, LEAVE, QUIT, QUIT):
         assert loop.run() == 0
@@ -92,7 +79,7 @@ def test_a_name_that_is_no_id_is_refused_where_it_is_typed(desk: Path) -> None:
     ]
 
 
-def test_the_review_says_the_command() -> None:
+def test_the_review_shows_the_command() -> None:
     models = with_queued(Draft(DownloadConfig, {}), "model", ["Qwen/Qwen3-8B", "o/unknown"])
     queue = with_queued(models, "dataset", ["o/rows"])
     assert download_command(queue) == "swiftbox download Qwen/Qwen3-8B o/unknown 'dataset=[o/rows]'"
@@ -100,7 +87,7 @@ def test_the_review_says_the_command() -> None:
     assert download_command(only) == "swiftbox download o/rows --dataset hub=huggingface"
 
 
-def fetched(desk: Path) -> Path:
+def downloaded(desk: Path) -> Path:
     folder = write_model(desk.parent / "ms/models/o--n/snapshots/master")
     marker = Marker(folder)
     marker.begin(Origin("modelscope", "o/n", "model", "master", "c1"))
@@ -108,25 +95,25 @@ def fetched(desk: Path) -> Path:
     return folder
 
 
-def test_what_is_here_is_verified(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fetched(desk)
-    with keys(DOWNLOAD, HERE, ENTER, ENTER, ENTER, *[CTRL_C] * 4):
+def test_a_local_model_is_verified(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    downloaded(desk)
+    with keys(DOWNLOAD, LOCAL, ENTER, ENTER, ENTER, *[CTRL_C] * 4):
         assert loop.run() == 0
     assert "o/n: well" in capsys.readouterr().out
 
 
-def test_what_is_here_is_removed_after_a_second_question(desk: Path) -> None:
-    folder = fetched(desk)
-    with keys(DOWNLOAD, HERE, ENTER, DOWN + ENTER, ENTER, *[CTRL_C] * 4):
+def test_a_local_model_is_deleted_after_a_second_question(desk: Path) -> None:
+    folder = downloaded(desk)
+    with keys(DOWNLOAD, LOCAL, ENTER, DOWN + ENTER, ENTER, *[CTRL_C] * 4):
         assert loop.run() == 0
     assert folder.is_dir()
-    with keys(DOWNLOAD, HERE, ENTER, DOWN + ENTER, DOWN + ENTER, *[CTRL_C] * 4):
+    with keys(DOWNLOAD, LOCAL, ENTER, DOWN + ENTER, DOWN + ENTER, *[CTRL_C] * 4):
         assert loop.run() == 0
     assert not folder.exists()
 
 
-def test_the_picker_of_a_training_offers_what_was_fetched(desk: Path) -> None:
-    fetched(desk)
+def test_a_training_offers_the_downloaded_models(desk: Path) -> None:
+    downloaded(desk)
     (desk / "chat.jsonl").write_text(
         json.dumps({"messages": [{"role": "user", "content": "a"}]}) + "\n"
     )

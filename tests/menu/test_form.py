@@ -1,18 +1,14 @@
-"""The form of any task by keys: what is picked, marked, left empty; and what becomes of it."""
+"""The form of any task by keys: fields picked, marked and left empty, and their values."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from adapters import make_adapter, make_run
-from prompt_toolkit.application import create_app_session
-from prompt_toolkit.input import create_pipe_input
-from prompt_toolkit.output import DummyOutput
+from walking import CLEAR, CTRL_C, DOWN, ENTER, TAB, UP, keys
 
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.fields import cards
@@ -27,16 +23,6 @@ from swiftbox.menu.options.benchmarks import BenchmarkOptions
 from swiftbox.menu.questions import Back
 from swiftbox.menu.terminal import print_wrapped
 from swiftbox.runs import folder as run_folder
-
-ENTER, DOWN, UP, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x1b[A", "\x03", "\t", "\x15"
-
-
-@contextmanager
-def keys(*pressed: str) -> Iterator[None]:
-    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
-        typed.send_text("".join(pressed))
-        typed.close()  # a walk that goes astray ends instead of waiting for keys
-        yield
 
 
 @pytest.fixture(autouse=True)
@@ -61,14 +47,14 @@ def adapters(desk: Path, tiny: Path) -> list[str]:
 
 
 def ask(model: type[TaskConfig], name: str, *pressed: str, **values: Any) -> Any:
-    card = next(one for one in cards(model) if one.name == name)
+    card = next(card for card in cards(model) if card.name == name)
     with keys(*pressed):
         return ask_field(model, card, values)
 
 
-def test_adapters_are_offered_newest_first_then_folders(adapters: list[str], tiny: Path) -> None:
+def test_adapters_are_listed_newest_run_first_then_folders(adapters: list[str], tiny: Path) -> None:
     source = AdapterOptions()
-    assert [one.value for one in source.find("", "all")] == adapters
+    assert [option.value for option in source.find("", "all")] == adapters
     assert source.cells(source.find("older", "all")[0])[:2] == ("older", "/".join(tiny.parts[-2:]))
     assert "LORA r=" in source.details(source.find("given", "all")[0])[0]
 
@@ -84,34 +70,34 @@ def test_several_adapters_are_marked(adapters: list[str]) -> None:
     assert ask(MergeConfig, "adapter", TAB, TAB, ENTER) == adapters[:2]
 
 
-def test_what_was_marked_before_is_marked_again(adapters: list[str]) -> None:
+def test_earlier_marks_are_proposed_again(adapters: list[str]) -> None:
     assert ask(MergeConfig, "adapter", ENTER, adapter=adapters[1:]) == adapters[1:]
 
 
-def test_a_path_that_is_not_there_is_refused_where_it_is_typed() -> None:
-    card = next(one for one in cards(MergeConfig) if one.name == "adapter")
+def test_a_missing_path_is_refused_while_it_is_typed() -> None:
+    card = next(card for card in cards(MergeConfig) if card.name == "adapter")
     assert validation_error(MergeConfig, card, "./nowhere") == "./nowhere does not exist"
 
 
-def test_what_may_be_empty_is_offered_empty_first_and_not_written(adapters: list[str]) -> None:
+def test_an_optional_field_is_empty_first_and_then_not_written(adapters: list[str]) -> None:
     with keys(ENTER, ENTER, ENTER, ENTER):
         values = fill_form(MergeConfig, {})
     assert values == {"adapter": adapters[0], "merge_base": "auto", "dtype": "auto"}
 
 
-def test_a_value_is_made_empty_again() -> None:
+def test_a_value_is_cleared() -> None:
     before = {"adapter": "runs/a", "model": "o/base", "dtype": "auto"}
     with keys(DOWN, ENTER, ENTER, ENTER):
         values = fill_form(MergeConfig, before, without=("adapter",))
     assert "model" not in values
 
 
-def test_back_into_a_filled_form_is_its_last_question() -> None:
-    given = {"adapter": "runs/a", "merge_base": "full", "dtype": "auto"}
+def test_going_back_into_a_filled_form_asks_its_last_question() -> None:
+    filled = {"adapter": "runs/a", "merge_base": "full", "dtype": "auto"}
     with keys(DOWN * 2, ENTER):
-        assert fill_form(MergeConfig, given, from_last=True) == {**given, "dtype": "bfloat16"}
+        assert fill_form(MergeConfig, filled, from_last=True) == {**filled, "dtype": "bfloat16"}
     with keys(CTRL_C, UP, ENTER, ENTER):
-        assert fill_form(MergeConfig, given, from_last=True)["merge_base"] == "auto"
+        assert fill_form(MergeConfig, filled, from_last=True)["merge_base"] == "auto"
 
 
 def test_leaving_the_first_question_leaves_the_form() -> None:
@@ -129,11 +115,16 @@ def test_benchmarks_are_marked_in_a_list_that_is_searched() -> None:
     ]
 
 
-def test_the_samples_come_first_and_every_benchmark_of_the_catalogue_follows() -> None:
-    found = BenchmarkOptions().find("", "all")
-    assert [one.value for one in found[:4]] == ["sample_ceval", "sample_mmlu", "ceval", "mmlu"]
-    assert len(found) == 249
-    assert "sample, offline" in BenchmarkOptions().cells(found[0])
+def test_the_samples_come_first_then_every_benchmark_of_the_catalogue() -> None:
+    options = BenchmarkOptions().find("", "all")
+    assert [option.value for option in options[:4]] == [
+        "sample_ceval",
+        "sample_mmlu",
+        "ceval",
+        "mmlu",
+    ]
+    assert len(options) == 249
+    assert "sample, offline" in BenchmarkOptions().cells(options[0])
 
 
 def test_a_long_line_is_wrapped_between_words(
@@ -151,6 +142,6 @@ def test_a_long_line_is_wrapped_between_words(
     assert not any(part.lstrip().startswith("，") for part in parts)
 
 
-def test_what_is_left_empty_is_not_in_the_yaml() -> None:
+def test_an_empty_field_is_not_in_the_yaml() -> None:
     config = MergeConfig(adapter="runs/a")
     assert "model:" not in write(config, keys={"adapter"})

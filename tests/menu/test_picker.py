@@ -1,4 +1,4 @@
-"""The list that narrows while one types: what Enter takes, views, families, marks, paths."""
+"""The picker by keys: search, views, families, marks, paths, and what fits a terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CTRL_C, CLEAR, BACKSPACE, PAGE_DOWN = "\x03", "\x15", "\x7f", "\x1b[6~"
 
 @pytest.fixture(autouse=True)
 def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Empty caches, and a desk to work at with one model in a folder."""
+    """Empty caches, and a current folder with one model in it."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
@@ -37,11 +37,11 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def well(_typed: str) -> str:
+def accept(_typed: str) -> str:
     return ""
 
 
-def nobody() -> Machine | None:
+def unknown() -> Machine | None:
     return None
 
 
@@ -53,8 +53,8 @@ def pick(
     *pressed: str,
     current: str = "",
     many: bool = False,
-    machine: Callable[[], Machine | None] = nobody,
-    check: Callable[[str], str] = well,
+    machine: Callable[[], Machine | None] = unknown,
+    check: Callable[[str], str] = accept,
 ) -> list[str]:
     with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
         typed.send_text("".join(pressed))
@@ -62,7 +62,7 @@ def pick(
         return Picker("model", ModelOptions(machine), check, current, many).pick()
 
 
-def test_what_is_on_this_machine_comes_first() -> None:
+def test_local_models_come_first() -> None:
     assert pick(ENTER) == ["./mine"]
 
 
@@ -74,7 +74,7 @@ def test_letters_left_out_still_find_it() -> None:
     assert pick("qwn3-4b", ENTER)[0].startswith("Qwen/Qwen3-4B")
 
 
-def test_an_id_that_the_catalogue_has_not_is_taken_as_typed() -> None:
+def test_an_id_that_is_not_in_the_catalogue_is_taken_as_typed() -> None:
     assert pick("my-team/own-model", ENTER) == ["my-team/own-model"]
 
 
@@ -91,12 +91,12 @@ def test_enter_on_a_folder_of_the_list_leads_into_it(caches: Path) -> None:
     assert pick("./ma", DOWN, ENTER, DOWN, ENTER, ENTER) == ["./many/first/"]
 
 
-def test_what_was_chosen_before_is_offered_first() -> None:
+def test_the_current_value_is_offered_first() -> None:
     assert pick(ENTER, current="Qwen/Qwen3-8B") == ["Qwen/Qwen3-8B"]
     assert pick(ENTER, current="./elsewhere") == ["./elsewhere"]
 
 
-def test_a_wrong_answer_is_said_and_can_be_mended() -> None:
+def test_a_wrong_answer_is_refused_and_can_be_corrected() -> None:
     def check(typed: str) -> str:
         return "" if typed == "b/b" else "should be b/b"
 
@@ -116,14 +116,14 @@ def test_tab_marks_several_and_enter_takes_them() -> None:
     ]
 
 
-def test_a_second_tab_takes_the_mark_away() -> None:
+def test_a_second_tab_removes_the_mark() -> None:
     keys = ("qwen3-8b", TAB, UP, TAB, CLEAR, "qwen3-14b", ENTER)
     assert pick(*keys, many=True) == ["Qwen/Qwen3-14B"]
 
 
-def test_a_view_shows_models_that_hear() -> None:
-    (found,) = pick(RIGHT * 6, "qwen2-audio", ENTER)
-    assert found.startswith("Qwen/Qwen2-Audio")
+def test_a_view_shows_models_that_read_audio() -> None:
+    (model,) = pick(RIGHT * 6, "qwen2-audio", ENTER)
+    assert model.startswith("Qwen/Qwen2-Audio")
 
 
 def test_families_are_chosen_first_and_then_their_models() -> None:
@@ -131,7 +131,7 @@ def test_families_are_chosen_first_and_then_their_models() -> None:
     assert pick(*keys)[0].startswith("OpenGVLab/InternVL3_5")
 
 
-def test_backspace_on_nothing_leaves_the_family() -> None:
+def test_backspace_without_a_query_leaves_the_family() -> None:
     assert pick(LEFT, "internvl3.5", ENTER, BACKSPACE, ENTER) == ["./mine"]
 
 
@@ -141,7 +141,7 @@ def shown(picker: Picker) -> list[str]:
 
 
 def picker_of(machine: Callable[[], Machine | None], typed: str, tab: int = 0) -> Picker:
-    picker = Picker("model", ModelOptions(machine), well, view=tab)
+    picker = Picker("model", ModelOptions(machine), accept, view=tab)
     picker.typed.text = typed
     return picker
 
@@ -154,7 +154,7 @@ def test_every_view_fits_a_terminal_of_80_by_24(
 ) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", language)
     size = os.terminal_size((80, 24))
-    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **_kept: size)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **_options: size)
     lines = shown(picker_of(small_gpu, typed, tab))
     assert len(lines) <= MAX_ROWS + OTHER_LINES - 2
     assert max(map(width, lines)) < 80
@@ -174,97 +174,94 @@ def test_a_narrow_terminal_shows_names_and_fewer_columns(
     assert any(line.lstrip().startswith("[") or "  [" in line for line in lines)
 
 
-def test_the_column_of_what_fits_fills_once_the_machine_is_known() -> None:
-    row = next(line for line in shown(picker_of(nobody, "qwen3-8b")) if "»" in line)
+def test_the_column_of_what_fits_is_filled_once_the_machine_is_known() -> None:
+    row = next(line for line in shown(picker_of(unknown, "qwen3-8b")) if "»" in line)
     assert not row.endswith("lora")
     row = next(line for line in shown(picker_of(small_gpu, "qwen3-8b")) if "»" in line)
     assert re.search(r"Qwen/Qwen3-8B .* chat .* lora$", row)
 
 
-def test_the_view_of_what_fits_leaves_out_what_does_not() -> None:
+def test_the_view_of_fitting_models_leaves_out_the_others() -> None:
     fits = ModelOptions(small_gpu).find("qwen2.5 72b instruct", "fits")
     every = ModelOptions(small_gpu).find("qwen2.5 72b instruct", "all")
     assert len(fits) < len(every)
-    assert all("Int4" in one.name or "AWQ" in one.name for one in fits)
+    assert all("Int4" in option.name or "AWQ" in option.name for option in fits)
 
 
-def test_the_second_lines_say_what_a_model_needs() -> None:
-    lines = shown(picker_of(nobody, "chatglm3-6b"))
+def test_the_details_name_what_a_model_needs() -> None:
+    lines = shown(picker_of(unknown, "chatglm3-6b"))
     assert any("needs remote code" in line for line in lines)
 
 
-def test_a_model_of_the_cache_is_offered_by_its_id_and_another_tools_by_its_folder(
+def test_a_cached_model_is_named_by_its_id_and_another_tools_by_its_folder(
     caches: Path,
 ) -> None:
     write_model(caches / "ms/models/Qwen--Qwen3-8B/snapshots/master")
     old = write_model(caches / "ms/hub/o/n")
-    values = {one.name: one.value for one in ModelOptions(nobody).find("", "local")}
+    values = {option.name: option.value for option in ModelOptions(unknown).find("", "local")}
     assert values == {"Qwen/Qwen3-8B": "Qwen/Qwen3-8B", "o/n": str(old), "./mine": "./mine"}
 
 
-def test_a_model_that_is_here_is_not_listed_twice(caches: Path) -> None:
+def test_a_local_model_is_not_listed_twice(caches: Path) -> None:
     write_model(caches / "ms/models/Qwen--Qwen3-8B/snapshots/master")
-    names = [one.name for one in ModelOptions(nobody).find("qwen3-8b", "all")]
+    names = [option.name for option in ModelOptions(unknown).find("qwen3-8b", "all")]
     assert names.count("Qwen/Qwen3-8B") == 1
 
 
-def test_what_is_fetched_is_named_by_ids_alone(caches: Path) -> None:
+def test_downloads_are_named_by_ids_alone(caches: Path) -> None:
     write_model(caches / "ms/hub/o/n")
-    assert [one.value for one in ModelOptions(nobody, for_download=True).find("", "local")] == [
-        "o/n"
-    ]
+    options = ModelOptions(unknown, for_download=True).find("", "local")
+    assert [option.value for option in options] == ["o/n"]
 
 
-def test_datasets_of_the_folder_come_before_the_catalogues(caches: Path) -> None:
+def test_datasets_of_the_folder_come_before_those_of_the_catalogue(caches: Path) -> None:
     (caches / "desk" / "rows.jsonl").write_text("{}\n")
     (caches / "desk" / "notes.doc").write_text("no rows")
-    found = DatasetOptions().find("", "all")
-    assert found[0].value == "./rows.jsonl"
-    assert not any("notes" in one.name for one in found)
-    assert len(found) > 200
+    options = DatasetOptions().find("", "all")
+    assert options[0].value == "./rows.jsonl"
+    assert not any("notes" in option.name for option in options)
+    assert len(options) > 200
 
 
-def test_plain_text_is_offered_where_it_is_learned_from(caches: Path) -> None:
+def test_plain_text_is_offered_to_trainings_that_read_it(caches: Path) -> None:
     for name in ("a.jsonl", "book.txt"):
         (caches / "desk" / name).write_text("{}\n")
-    assert [one.name for one in DatasetOptions().local] == ["./a.jsonl"]
-    assert [one.name for one in DatasetOptions(plain_text=True).local] == [
-        "./book.txt",
-        "./a.jsonl",
-    ]
+    assert [option.name for option in DatasetOptions().local] == ["./a.jsonl"]
+    with_plain_text = DatasetOptions(plain_text=True).local
+    assert [option.name for option in with_plain_text] == ["./book.txt", "./a.jsonl"]
 
 
-def test_paths_are_completed_as_far_as_they_agree(caches: Path) -> None:
+def test_paths_are_completed_to_their_common_prefix(caches: Path) -> None:
     for name in ("data-a", "data-b"):
         (caches / "desk" / name).mkdir()
-    found = path_completions("./da")
-    assert found == ["./data-a/", "./data-b/"]
-    assert common_prefix(found) == "./data-"
+    paths = path_completions("./da")
+    assert paths == ["./data-a/", "./data-b/"]
+    assert common_prefix(paths) == "./data-"
 
 
-def test_a_name_that_its_column_cuts_is_told_below() -> None:
+def test_a_name_that_its_column_cuts_is_shown_below() -> None:
     long, short = "Qwen/Qwen2.5-Coder-0.5B-Instruct-GPTQ-Int4", "Qwen/Qwen3-0.6B"
-    offered = ModelOptions(nobody)
-    one, other = (offered.find(name, "all")[0] for name in (long, short))
-    assert offered.details(one)[0] == long
-    assert not any(line == short for line in offered.details(other))
+    offered = ModelOptions(unknown)
+    first, second = (offered.find(name, "all")[0] for name in (long, short))
+    assert offered.details(first)[0] == long
+    assert not any(line == short for line in offered.details(second))
 
 
-def test_the_machine_is_asked_once_however_many_models_are_shown() -> None:
-    asked: list[None] = []
+def test_the_machine_is_looked_up_once_for_all_models() -> None:
+    probes: list[None] = []
 
     def machine() -> Machine:
-        asked.append(None)
+        probes.append(None)
         return imagined("cuda:24")
 
     offered = ModelOptions(machine)
     assert len(offered.find("", "fits")) > 500
-    for one in offered.find("qwen", "all"):
-        offered.cells(one)
-    assert len(asked) == 1
+    for option in offered.find("qwen", "all"):
+        offered.cells(option)
+    assert len(probes) == 1
 
 
-def test_what_nothing_trains_is_not_said_to_fit() -> None:
+def test_a_model_that_no_method_trains_does_not_fit() -> None:
     offered = ModelOptions(lambda: imagined("cuda:80"), for_download=True)
-    (one,) = offered.find("Qwen3-Embedding-0.6B", "all")
-    assert offered.fit(one) == "no"
+    (model,) = offered.find("Qwen3-Embedding-0.6B", "all")
+    assert offered.fit(model) == "no"

@@ -1,4 +1,4 @@
-"""The whole chain by keys: a goal, a model, data and steps become one YAML that plans."""
+"""The pipeline screens by keys: a goal, a model, data and steps become one YAML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swiftbox.menu.draft import changed_settings, draft_from_file
 from swiftbox.menu.pipeline_screen import SCREEN, outline, step_settings
 from swiftbox.tasks.load import load, loads
 
-CHAIN, FOLLOW, LORA, ALL_STEPS = entry("pipeline"), ENTER, ENTER, ENTER
+PIPELINE, FOLLOW, LORA, ALL_STEPS = entry("pipeline"), ENTER, ENTER, ENTER
 RUN, DETACH, STEP, SETTING, EDIT, SAVE, LEAVE = map(choice, range(7))
 NAME = "pipeline-train-deploy.yaml"
 
@@ -30,17 +30,15 @@ def desk(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-ANSWERED = (CHAIN, FOLLOW, "./model" + ENTER, LORA, "./chat.jsonl" + ENTER, ALL_STEPS)
+ANSWERED = (PIPELINE, FOLLOW, "./model" + ENTER, LORA, "./chat.jsonl" + ENTER, ALL_STEPS)
 
 
-def test_the_whole_chain_is_walked_and_saved(
-    desk: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pipeline_is_configured_and_saved(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     walk(*ANSWERED, SAVE, ENTER, LEAVE, CTRL_C, CTRL_C, CTRL_C)
     assert saved(desk / NAME) == golden("chain")
     config = load(desk / NAME).config
     assert isinstance(config, PipelineConfig)
-    names = [one.name for one in config.steps]
+    names = [step.name for step in config.steps]
     assert names == ["train", "merge", "quantize", "evaluate", "deploy"]
     shown = capsys.readouterr().out
     assert "1/5 train" in shown
@@ -55,12 +53,12 @@ def test_a_setting_of_a_step_is_changed(desk: Path) -> None:
     assert config.steps[0].config.model_dump()["lora_rank"] == 4
 
 
-def test_a_step_is_left_out(desk: Path) -> None:
+def test_a_step_is_unchecked(desk: Path) -> None:
     without_quantize = DOWN * 3 + " " + ENTER  # download is not marked: the model is here
     walk(*ANSWERED[:-1], without_quantize, SAVE, ENTER, LEAVE, CTRL_C, CTRL_C, CTRL_C)
     config = load(desk / NAME).config
     assert isinstance(config, PipelineConfig)
-    assert [one.name for one in config.steps] == ["train", "merge", "evaluate", "deploy"]
+    assert [step.name for step in config.steps] == ["train", "merge", "evaluate", "deploy"]
 
 
 def test_ctrl_c_goes_one_question_back(desk: Path) -> None:
@@ -70,14 +68,14 @@ def test_ctrl_c_goes_one_question_back(desk: Path) -> None:
 
 
 @pytest.mark.usefixtures("desk")
-def test_a_saved_chain_is_opened_as_it_is() -> None:
+def test_a_saved_pipeline_is_opened_unchanged() -> None:
     walk(*ANSWERED, SAVE, ENTER, LEAVE, CTRL_C, CTRL_C, CTRL_C)
     draft = draft_from_file(Path(NAME))
     assert draft.is_saved()
     assert SCREEN.command(draft, draft.loaded()) == f"swiftbox run {NAME}"
 
 
-def test_a_chain_of_a_presets_steps_is_that_preset_with_settings() -> None:
+def test_the_command_of_a_pipeline_with_a_presets_steps_starts_from_the_preset() -> None:
     def of(rank: int, model: str) -> PipelineConfig:
         steps = (
             f"[{{name: train, task: train, model: {model}, dataset: d, lora_rank: {rank}}}, "

@@ -1,4 +1,4 @@
-"""Questions: what was typed meanwhile, and which choice is proposed."""
+"""Questions: keys typed before them, the proposed choice, and errors above them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swiftbox.menu.questions import select
 from swiftbox.menu.terminal import discard_typed_keys, print_error
 
 
-def test_keys_typed_while_a_run_had_the_screen_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_typed_during_a_run_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     front, back = pty.openpty()
     try:
         with os.fdopen(back, closefd=False) as terminal:
@@ -30,19 +30,19 @@ def test_keys_typed_while_a_run_had_the_screen_are_dropped(monkeypatch: pytest.M
         os.close(back)
 
 
-def test_a_choice_whose_value_is_nothing_is_not_proposed_for_that() -> None:
+def test_a_choice_with_the_value_none_is_not_the_default() -> None:
     with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
         typed.send_text("\r")
         assert select("?", [("first", "first"), (None, "back")]) == "first"
 
 
-def test_of_a_long_list_of_mistakes_the_end_stays_in_sight(
+def test_a_long_list_of_errors_keeps_its_end_and_its_hint(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     rows = [f"rows.jsonl:{at} is bad" for at in range(200)]
-    print_error(DataError("\n".join([*rows, "200 rows are bad"]), hint="mend them"))
+    print_error(DataError("\n".join([*rows, "200 rows are bad"]), hint="correct them"))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 12
     assert lines[0] == "error: rows.jsonl:0 is bad"
     assert "more lines" in lines[-4]
-    assert lines[-2:] == ["200 rows are bad", "hint: mend them"]
+    assert lines[-2:] == ["200 rows are bad", "hint: correct them"]

@@ -1,4 +1,4 @@
-"""My runs and what fits a result, by keys: from a finished run to the YAML of the next step."""
+"""My runs by keys: from a finished run to the YAML of the next step."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 from adapters import make_adapter, make_run
-from walking import CTRL_C, DOWN, ENTER, RUNS, UP, choice, keys, made, walk
+from walking import CTRL_C, DOWN, ENTER, RUNS, UP, choice, finished_run, keys, walk
 
 from swiftbox.files import write_json
 from swiftbox.launch.record import Ready
 from swiftbox.menu import actions, runs_screen
 from swiftbox.menu.next_steps import next_steps, result_of
 from swiftbox.runs import folder as run_folder
-from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
 NEWEST = ENTER
@@ -35,11 +34,11 @@ def trained(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def step(run: Path, task: str) -> str:
     """Return the keys that choose a next step of a run under My runs."""
     before = ("record", "log", "again")
-    at = [one.task for one in next_steps(result_of(run))].index(task)
+    at = [step.task for step in next_steps(result_of(run))].index(task)
     return choice(len(before) + at)
 
 
-def test_the_adapter_of_a_run_is_merged_by_a_saved_yaml(
+def test_a_yaml_that_merges_the_adapter_of_a_run_is_saved(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change = [SETTING, "dtype", ENTER, DOWN * 2, ENTER, ENTER]
@@ -64,39 +63,38 @@ def test_a_merge_is_started_from_the_menu(trained: Path, monkeypatch: pytest.Mon
     assert (trained.parents[1] / "merge-mine.yaml").is_file()
 
 
-def test_after_a_training_what_fits_its_result_is_offered(
+def test_after_a_training_the_next_steps_are_offered(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    at = [one.task for one in next_steps(result_of(trained))].index("merge")
+    at = [step.task for step in next_steps(result_of(trained))].index("merge")
     # From the review Ctrl-C leads to the list again, and `back`, its last entry, out of it.
     with keys(choice(at), CTRL_C, UP + ENTER):
         runs_screen.offer_next_steps(trained)
     assert "swiftbox new merge -o merge-mine.yaml adapter=runs/mine" in capsys.readouterr().out
 
 
-def test_an_adapter_is_tried_evaluated_merged_and_served(trained: Path) -> None:
+def test_the_next_steps_of_an_adapter(trained: Path) -> None:
     steps = next_steps(result_of(trained))
-    wanted = ["chat", "evaluate", "merge", "deploy"]
-    assert [one.task for one in steps] == [one for one in wanted if one in TASKS]
-    assert all(one.values["adapter"] == "runs/mine" for one in steps)
+    assert [step.task for step in steps] == ["chat", "evaluate", "merge", "deploy"]
+    assert all(step.values["adapter"] == "runs/mine" for step in steps)
 
 
 def values_of(run: Path) -> dict[str, dict[str, object]]:
     """Return the settings of each next step of a run."""
-    return {one.task: dict(one.values) for one in next_steps(result_of(run))}
+    return {step.task: dict(step.values) for step in next_steps(result_of(run))}
 
 
-def test_a_merged_model_is_made_smaller_compared_and_served(trained: Path) -> None:
-    run = made(trained.parent / "merged", task="merge", model="o/base", adapter="runs/mine")
-    steps, there = values_of(run), "runs/merged/model"
-    assert list(steps) == [o for o in ("quantize", "evaluate", "deploy", "chat") if o in TASKS]
-    assert steps["evaluate"] == {"model": "o/base", "compare": [there]}
-    assert steps["deploy"] == steps["chat"] == {"model": there}
+def test_the_next_steps_of_a_merged_model(trained: Path) -> None:
+    run = finished_run(trained.parent / "merged", task="merge", model="o/base", adapter="runs/mine")
+    steps, model = values_of(run), "runs/merged/model"
+    assert list(steps) == ["quantize", "evaluate", "deploy", "chat"]
+    assert steps["evaluate"] == {"model": "o/base", "compare": [model]}
+    assert steps["deploy"] == steps["chat"] == {"model": model}
 
 
-def test_a_quantized_model_is_evaluated_against_what_it_was(trained: Path) -> None:
+def test_a_quantized_model_is_evaluated_against_the_unquantized(trained: Path) -> None:
     settled = {"task": "quantize", "model": "o/base", "adapter": "runs/mine"}
-    run = made(trained.parent / "small", quantized=True, **settled)
+    run = finished_run(trained.parent / "small", quantized=True, **settled)
     steps = values_of(run)
     assert result_of(run).kind == "quantized"
     assert steps["evaluate"] == {
@@ -107,12 +105,12 @@ def test_a_quantized_model_is_evaluated_against_what_it_was(trained: Path) -> No
     assert "quantize" not in steps
 
 
-def test_of_a_whole_chain_the_last_result_is_gone_on_with(trained: Path) -> None:
+def test_the_next_steps_of_a_pipeline_use_its_last_result(trained: Path) -> None:
     chain = run_folder.create(trained.parent / "chain")
     (chain / run_folder.SETTLED).write_text("version: 1\ntask: pipeline\n")
     run_folder.update_state(chain, status="done")
-    made(chain / "steps/01-train", task="train", model="o/base")
-    made(chain / "steps/02-quantize", quantized=True, task="quantize", model="o/base")
+    finished_run(chain / "steps/01-train", task="train", model="o/base")
+    finished_run(chain / "steps/02-quantize", quantized=True, task="quantize", model="o/base")
     (chain / "steps/03-evaluate").mkdir()
     steps = values_of(chain)
     assert steps["deploy"] == {"model": "runs/chain/steps/02-quantize/model"}
@@ -138,24 +136,24 @@ def test_an_evaluation_shows_its_scores(trained: Path, capsys: pytest.CaptureFix
     assert str(run / "report.html") in shown
 
 
-def test_a_deployment_shows_its_address_and_is_talked_to(
+def test_a_deployment_shows_its_address_and_offers_a_chat(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_folder.create(trained.parent / "serving")
     (run / run_folder.SETTLED).write_text("version: 1\ntask: deploy\n")
-    own = {"pid": os.getpid(), "pid_started": run_folder.process_start(os.getpid())}
+    process = {"pid": os.getpid(), "pid_started": run_folder.process_start(os.getpid())}
     url = "http://127.0.0.1:9"  # nobody listens there
-    run_folder.update_state(run, status="running", url=url, started=2e9, **own)
+    run_folder.update_state(run, status="running", url=url, started=2e9, **process)
     walk(RUNS, NEWEST, choice(1), CTRL_C, CTRL_C, CTRL_C)
     shown = capsys.readouterr().out
     assert f"{url}  silent" in shown
     assert f"swiftbox chat {url}" in shown
 
 
-def test_what_only_scores_is_not_talked_to(trained: Path) -> None:
+def test_a_reward_model_is_not_chatted_with(trained: Path) -> None:
     settled = yaml.safe_load((trained / run_folder.SETTLED).read_text())
     (trained / run_folder.SETTLED).write_text(yaml.safe_dump({**settled, "stage": "reward"}))
-    assert [one.task for one in next_steps(result_of(trained))] == ["merge"]
+    assert [step.task for step in next_steps(result_of(trained))] == ["merge"]
 
 
 def test_a_run_without_a_result_has_no_next_step(trained: Path) -> None:

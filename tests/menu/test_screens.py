@@ -1,4 +1,4 @@
-"""The screens of the tasks after a training by keys: each walk is a YAML in tests/golden."""
+"""The screens of the tasks after a training by keys: each walk saves a YAML of tests/golden."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOME = CTRL_C * 9
 
 @pytest.fixture
 def desk(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a model and a run that made an adapter, under short names."""
+    """The current folder, with a model and a run whose result is an adapter."""
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.chdir(tmp_path)
@@ -49,15 +49,16 @@ WALKS = {
     "deploy": ("deploy-mine.yaml", [AN_ADAPTER, NEWEST, *[ENTER] * 4]),
     "evaluate": ("evaluate-mine.yaml", [AN_ADAPTER, NEWEST, choice(2), ENTER, "5" + ENTER, ENTER]),
 }
-"""The file that a walk makes, and its answers after the choice of the task."""
+"""The file that a walk saves, and its answers after the choice of the task."""
 
 SAVE = choice(4)
+RUN, INSTALL, NOT_NOW = ENTER, ENTER, choice(1)
 
 
 @pytest.mark.parametrize(
     ("task", "language"), [*((task, "en") for task in WALKS), ("evaluate", "zh")]
 )
-def test_a_task_is_walked_and_saved(
+def test_a_task_is_configured_and_saved(
     task: str, language: str, desk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", language)
@@ -77,15 +78,17 @@ def test_the_back_entry_of_a_review_leads_to_the_last_question(
 
 
 @pytest.mark.usefixtures("desk")
-def test_a_yaml_that_lies_here_is_opened_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_yaml_of_this_folder_is_opened_unchanged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Path("mine.yaml").write_text("task: merge\nadapter: runs/mine\ndtype: float16\n")
     Path("other.yaml").write_text("task: deploy\nmodel: model\n")
-    walk(entry("merge"), choice(1), HOME)  # after `a new one`; that of another task is not there
+    walk(entry("merge"), choice(1), HOME)  # behind `a new one`; YAMLs of other tasks are not listed
     assert "  swiftbox run mine.yaml" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("desk")
-def test_where_the_benchmarks_are_not_here_the_samples_are_one_key_away(
+def test_missing_benchmarks_are_replaced_by_the_samples_with_one_key(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     ceval_and_mmlu = [AN_ADAPTER, NEWEST, *[ENTER] * 4]
@@ -95,10 +98,11 @@ def test_where_the_benchmarks_are_not_here_the_samples_are_one_key_away(
     assert shown.index("[sample_ceval, sample_mmlu]") < shown.index("swiftbox new evaluate")
 
 
-def test_an_engine_that_is_not_here_is_installed_once_that_is_agreed_to(
+def test_a_missing_engine_is_installed_with_consent(
     desk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed: list[object] = []
+    ran: list[str] = []
 
     def install(missing: tuple[MissingEngine, ...], _consent: object) -> None:
         installed.extend(engine.engine.name for engine in missing)
@@ -107,12 +111,10 @@ def test_an_engine_that_is_not_here_is_installed_once_that_is_agreed_to(
         ran.append(prepared.plan.config.task)
 
     monkeypatch.setattr(review_screen, "install_missing", install)
-    ran: list[str] = []
     monkeypatch.setattr(review_screen, "run_prepared", run)
-    run, not_now, install = ENTER, choice(1), ENTER
-    walk(entry("evaluate"), *WALKS["evaluate"][1], run, not_now, HOME)
+    walk(entry("evaluate"), *WALKS["evaluate"][1], RUN, NOT_NOW, HOME)
     assert (installed, ran) == ([], [])
-    walk(entry("evaluate"), *WALKS["evaluate"][1], run, install, ENTER, HOME)
+    walk(entry("evaluate"), *WALKS["evaluate"][1], RUN, INSTALL, ENTER, HOME)
     assert installed == ["evalscope"]
     assert ran == ["evaluate"]
     assert (desk / "evaluate-mine.yaml").is_file()
@@ -135,7 +137,7 @@ def test_every_task_of_the_home_screen_is_a_task_with_a_screen() -> None:
     assert set(SCREENS) == set(home.TASKS)
 
 
-def test_a_task_without_a_row_has_the_plain_screen_and_one_that_is_none_says_so(
+def test_a_task_without_a_row_has_the_default_screen_and_an_unknown_one_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert screen_of("starter") == TaskScreen()
@@ -145,14 +147,14 @@ def test_a_task_without_a_row_has_the_plain_screen_and_one_that_is_none_says_so(
 
 @pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize("task", ["merge", "deploy", "evaluate"])
-def test_the_equivalent_command_the_review_makes_the_same_config(task: str) -> None:
+def test_the_equivalent_command_makes_the_same_config(task: str) -> None:
     draft = new_draft(task, {"adapter": "runs/mine"})
     command = equivalent_command(draft, draft.loaded()).split(" && ")[0]
     assert main(shlex.split(command)[1:]) == 0
     assert load(Path(shlex.split(command)[4])).config == draft.loaded().config
 
 
-def test_what_is_served_in_the_background_is_waited_for(desk: Path) -> None:
+def test_a_server_in_the_background_is_waited_for(desk: Path) -> None:
     run = run_folder.create(desk / "runs" / "served")
     run_folder.update_state(run, status="running", pid=os.getpid(), url="http://127.0.0.1:9")
     assert actions.wait_until_serving(run)
@@ -172,7 +174,7 @@ def test_the_editor_may_not_change_the_task(
     assert "task: deploy: this screen is for task: merge" in capsys.readouterr().out
 
 
-def test_the_command_starts_from_the_plain_preset_of_a_task() -> None:
+def test_the_command_starts_from_the_closest_preset() -> None:
     assert closest_preset({"task": "quantize", "method": "bnb"}) == "quantize"
     assert closest_preset({"task": "quantize", "method": "gptq"}) == "quantize-gptq"
     assert closest_preset({"task": "train", "stage": "sft", "tuner_type": "qlora"}) == "sft-qlora"

@@ -1,4 +1,4 @@
-"""The menu walked by keys: what is chosen becomes YAML, Ctrl-C goes one step back."""
+"""Walks through the menu by keys: choices become YAML, Ctrl-C goes one step back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from tiny import write_chats
+from walking import CLEAR, CTRL_C, DOWN, ENTER, UP, golden, keys, saved
 
 from swiftbox.config.fields import cards
 from swiftbox.fit.estimate import estimate
@@ -31,23 +30,12 @@ from swiftbox.methods import METHODS
 from swiftbox.tasks.load import load
 from swiftbox.tasks.train import TRAIN as TRAINING
 
-ENTER, DOWN, UP, CTRL_C, CLEAR = "\r", "\x1b[B", "\x1b[A", "\x03", "\x15"
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-
-
-@contextmanager
-def keys(*pressed: str) -> Iterator[None]:
-    with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
-        typed.send_text("".join(pressed))
-        typed.close()  # a walk that goes astray ends instead of waiting for keys
-        yield
-
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a model and data under short names, which the menu is opened in.
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a model and data under short names.
 
-    Whether it fits is left out: with little memory free the review would offer one thing more.
+    No estimate is made: with little free memory the review would offer one more action.
     """
     monkeypatch.setattr(launch, "estimate", lambda *_: None)
     model = write_model(tmp_path / "model")
@@ -68,81 +56,74 @@ RUN, DETACH, MORE, EDIT, SAVE, PREVIEW, LEAVE = (DOWN * n + ENTER for n in range
 QUIT = CTRL_C
 
 
-def saved(folder: Path, name: str) -> str:
-    """Return a YAML without its comments, which follow the help texts."""
-    content = (folder / name).read_text("utf-8")
-    lines = [line.split("  # ")[0].rstrip() for line in content.splitlines()]
-    return "\n".join(line for line in lines if not line.startswith("#")) + "\n"
-
-
-def test_a_lora_training_is_walked_and_saved(here: Path) -> None:
+def test_a_lora_training_is_configured_and_saved(desk: Path) -> None:
     walk = [TRAIN, SFT, MODEL, LORA, CLEAR, "16", ENTER, CHATS, DEFAULTS, DTYPE, SAVE, ENTER]
     with keys(*walk, LEAVE, QUIT, QUIT):
         assert loop.run() == 0
-    assert saved(here, "sft-lora-model.yaml") == (GOLDEN / "sft-lora.yaml").read_text("utf-8")
-    assert load(here / "sft-lora-model.yaml").config.lora_rank == 16
+    assert saved(desk / "sft-lora-model.yaml") == golden("sft-lora")
+    assert load(desk / "sft-lora-model.yaml").config.lora_rank == 16
 
 
-def test_a_full_pretraining_is_walked_in_chinese(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_pretraining_is_configured_in_chinese(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
     walk = [TRAIN, PT, MODEL, FULL, BOOK, DEFAULTS, DTYPE, SAVE, ENTER, LEAVE, QUIT, QUIT]
     with keys(*walk):
         assert loop.run() == 0
-    assert saved(here, "pt-full-model.yaml") == (GOLDEN / "pt-full.yaml").read_text("utf-8")
-    assert "# 运行：swiftbox run" in (here / "pt-full-model.yaml").read_text("utf-8")
+    assert saved(desk / "pt-full-model.yaml") == golden("pt-full")
+    assert "# 运行：swiftbox run" in (desk / "pt-full-model.yaml").read_text("utf-8")
 
 
-def test_a_further_setting_is_changed_from_the_review(here: Path) -> None:
+def test_another_setting_is_changed_from_the_review(desk: Path) -> None:
     walk = [TRAIN, SFT, MODEL, LORA, ENTER, CHATS, DEFAULTS, DTYPE, MORE]
     change = ["seed", ENTER, CLEAR, "7", ENTER, ENTER]
     with keys(*walk, *change, SAVE, ENTER, LEAVE, QUIT, QUIT):
         loop.run()
-    assert load(here / "sft-lora-model.yaml").config.seed == 7
+    assert load(desk / "sft-lora-model.yaml").config.seed == 7
 
 
-def test_ctrl_c_goes_one_question_back(here: Path) -> None:
+def test_ctrl_c_goes_one_question_back(desk: Path) -> None:
     walk = [TRAIN, SFT, MODEL, LORA, CTRL_C, FULL]  # from lora_rank back to tuner_type
     with keys(*walk, CHATS, DEFAULTS, DTYPE, SAVE, ENTER, LEAVE, QUIT, QUIT):
         loop.run()
-    assert load(here / "sft-full-model.yaml").config.tuner_type == "full"
+    assert load(desk / "sft-full-model.yaml").config.tuner_type == "full"
 
 
-@pytest.mark.usefixtures("here")
-def test_ctrl_c_leads_home_and_out_from_anywhere() -> None:
+@pytest.mark.usefixtures("desk")
+def test_ctrl_c_leads_home_and_out_of_the_menu() -> None:
     with keys(TRAIN, SFT, MODEL, *[CTRL_C] * 4):
         assert loop.run() == 0
 
 
-@pytest.mark.usefixtures("here")
-def test_the_end_of_input_leaves_without_a_traceback() -> None:
+@pytest.mark.usefixtures("desk")
+def test_the_end_of_the_input_leaves_without_a_traceback() -> None:
     with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
         typed.close()
         assert loop.run() == 0
 
 
-def test_an_existing_yaml_is_overwritten_only_when_told(here: Path) -> None:
-    (here / "sft-lora-model.yaml").write_text("mine: true\n", "utf-8")
+def test_an_existing_yaml_is_overwritten_only_with_consent(desk: Path) -> None:
+    (desk / "sft-lora-model.yaml").write_text("mine: true\n", "utf-8")
     walk = [TRAIN, SFT, MODEL, LORA, ENTER, CHATS, DEFAULTS, DTYPE, SAVE, ENTER]
     other = [ENTER, CLEAR, "b.yaml", ENTER]  # another name
     with keys(*walk, *other, LEAVE, QUIT, QUIT):
         loop.run()
-    assert (here / "sft-lora-model.yaml").read_text("utf-8") == "mine: true\n"
-    assert (here / "b.yaml").is_file()
+    assert (desk / "sft-lora-model.yaml").read_text("utf-8") == "mine: true\n"
+    assert (desk / "b.yaml").is_file()
 
 
-def test_the_editor_changes_the_draft(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_editor_changes_the_draft(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", "sed -i s/^lora_rank:.*/lora_rank:\\ 4/")
     walk = [TRAIN, SFT, MODEL, LORA, ENTER, CHATS, DEFAULTS, DTYPE, EDIT, SAVE, ENTER]
     with keys(*walk, LEAVE, QUIT, QUIT):
         loop.run()
-    assert load(here / "sft-lora-model.yaml").config.lora_rank == 4
+    assert load(desk / "sft-lora-model.yaml").config.lora_rank == 4
 
 
-def test_an_editors_mistakes_are_shown_and_can_be_dropped(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_mistakes_made_in_the_editor_are_shown_and_can_be_dropped(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", "sed -i s/^lora_rank:.*/lora_rank:\\ 0/")
@@ -150,10 +131,10 @@ def test_an_editors_mistakes_are_shown_and_can_be_dropped(
     with keys(*walk, SAVE, ENTER, LEAVE, QUIT, QUIT):
         loop.run()
     assert "lora_rank: should be at least 1" in capsys.readouterr().out
-    assert load(here / "sft-lora-model.yaml").config.lora_rank == 8
+    assert load(desk / "sft-lora-model.yaml").config.lora_rank == 8
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("desk")
 def test_the_review_shows_plan_yaml_and_command(capsys: pytest.CaptureFixture[str]) -> None:
     walk = [TRAIN, SFT, MODEL, LORA, ENTER, CHATS, DEFAULTS, DTYPE, LEAVE, QUIT, QUIT]
     with keys(*walk):
@@ -167,21 +148,21 @@ def test_the_review_shows_plan_yaml_and_command(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.slow
 def test_one_key_of_the_review_makes_a_training_fit(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(launch, "estimate", estimate)
     values = {"model": "Qwen/Qwen2.5-72B-Instruct", "dataset": "o/rows", "tuner_type": "full"}
     with keys(ENTER, SAVE, ENTER, LEAVE), pytest.raises(Back):
         review(Draft(TRAINING.config_classes["sft"], values), SCREENS["train"])
-    said = capsys.readouterr()
-    assert "does not fit" in said.out + said.err
-    (made,) = here.glob("sft-*.yaml")
-    config = load(made).config
+    captured = capsys.readouterr()
+    assert "does not fit" in captured.out + captured.err
+    (yaml,) = desk.glob("sft-*.yaml")
+    config = load(yaml).config
     assert config.model.startswith("Qwen/Qwen2.5-")
     assert config.model != values["model"]
 
 
-def test_the_preview_shows_three_rows_with_what_is_learned(
+def test_the_preview_shows_three_rows_with_the_learned_tokens(
     tmp_path: Path,
     tiny: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -199,21 +180,21 @@ def test_the_preview_shows_three_rows_with_what_is_learned(
 
 
 def test_the_equivalent_command_the_review_makes_the_same_config(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     walk = [TRAIN, SFT, MODEL, LORA, ENTER, CHATS, DEFAULTS, DTYPE, SAVE, CLEAR, "menu.yaml", ENTER]
     with keys(*walk, LEAVE, QUIT, QUIT):
         loop.run()
     shown = capsys.readouterr().out
-    line = next(one for one in shown.splitlines() if "swiftbox new" in one)
+    line = next(line for line in shown.splitlines() if "swiftbox new" in line)
     command = line[line.index("swiftbox new") :].split(" && ")[0]
     program = f"{sys.executable} -m {command}"
-    subprocess.run(program, shell=True, check=True, cwd=here, capture_output=True)
-    assert load(here / "sft-lora-model.yaml").config == load(here / "menu.yaml").config
+    subprocess.run(program, shell=True, check=True, cwd=desk, capture_output=True)
+    assert load(desk / "sft-lora-model.yaml").config == load(desk / "menu.yaml").config
 
 
 @pytest.mark.parametrize(
-    ("name", "typed", "words"),
+    ("name", "typed", "message"),
     [
         ("lora_rank", "0", "should be at least 1 (got 0)"),
         ("lora_rank", "x", "should be a whole number (got x)"),
@@ -224,13 +205,13 @@ def test_the_equivalent_command_the_review_makes_the_same_config(
         ("learning_rate", "1e-4", ""),
     ],
 )
-def test_a_typed_value_is_judged_in_the_readers_words(name: str, typed: str, words: str) -> None:
+def test_a_typed_value_is_checked_against_its_field(name: str, typed: str, message: str) -> None:
     model = METHODS["sft"].config
-    card = next(one for one in cards(model) if one.name == name)
-    assert validation_error(model, card, typed) == words
+    card = next(card for card in cards(model) if card.name == name)
+    assert validation_error(model, card, typed) == message
 
 
-def test_the_language_is_changed_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_language_is_changed_and_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     from swiftbox.language import language, saved_language
 
     with keys(UP * 2, ENTER, DOWN, ENTER, QUIT):
@@ -240,7 +221,7 @@ def test_the_language_is_changed_and_kept(monkeypatch: pytest.MonkeyPatch) -> No
     assert language() == "zh"
 
 
-def test_without_a_terminal_the_menu_says_what_to_run_instead() -> None:
+def test_without_a_terminal_the_menu_names_the_command_to_run() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "swiftbox"],
         capture_output=True,
@@ -252,7 +233,7 @@ def test_without_a_terminal_the_menu_says_what_to_run_instead() -> None:
     assert "swiftbox run FILE" in done.stderr
 
 
-def test_the_first_paint_needs_nothing_heavy() -> None:
+def test_the_first_paint_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom swiftbox.menu import home\nhome.paint()\n"
         "heavy = ('questionary', 'prompt_toolkit', 'pydantic', 'yaml', 'rich')\n"
@@ -304,7 +285,7 @@ def test_keys_typed_before_the_menu_listens_reach_it() -> None:
     assert b"Traceback" not in shown
 
 
-def test_ctrl_c_while_something_works_is_one_step_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_during_work_is_one_step_back(monkeypatch: pytest.MonkeyPatch) -> None:
     pressed = []
 
     def interrupted(_probe: object) -> None:

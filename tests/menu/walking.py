@@ -1,4 +1,4 @@
-"""Keys of the menu and a walk by them; what goes astray ends instead of waiting for keys."""
+"""Walks through the menu by keys; a walk that goes astray ends instead of waiting for keys."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def saved(path: Path) -> str:
 
 
 def golden(name: str) -> str:
-    """Return what a walk is held to."""
+    """Return the YAML that a walk must save."""
     return (GOLDEN / f"{name}.yaml").read_text("utf-8")
 
 
 def free_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every port be had: that another program has one is no matter of the menu."""
+    """Let a deployment bind any port: one that another program uses is not the menu's matter."""
     monkeypatch.setattr(address, "bound", partial(_bound, address.bound))
 
 
@@ -71,12 +71,12 @@ def _bound(bind: Callable[[str, int], socket], host: str, _port: int) -> socket:
     return bind(host, 0)
 
 
-def made(folder: Path, *, quantized: bool = False, **settled: object) -> Path:
-    """Return a finished run that made a whole model, as its files tell it."""
+def finished_run(folder: Path, *, quantized: bool = False, **settled: object) -> Path:
+    """Make the folder of a finished run whose result is a complete model."""
     run = run_folder.create(folder)
     (run / run_folder.MODEL).mkdir()
-    said = {"quantization_config": {"quant_method": "gptq"}} if quantized else {}
-    (run / run_folder.MODEL / "config.json").write_text(json.dumps(said))
+    config = {"quantization_config": {"quant_method": "gptq"}} if quantized else {}
+    (run / run_folder.MODEL / "config.json").write_text(json.dumps(config))
     (run / run_folder.SETTLED).write_text(yaml.safe_dump({"version": 1, **settled}))
     run_folder.update_state(run, status="done", exit_code=0)
     return run
