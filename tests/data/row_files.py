@@ -28,8 +28,8 @@ def source(path: Path, **columns: str) -> tuple[RowSource, ...]:
 
 
 def examples(path: Path, stage: str = "sft", **columns: str) -> list[Example]:
-    found = load_examples(source(path, **columns), stage=stage, max_bad_rows=0, seed=0)
-    return found.examples
+    checked = load_examples(source(path, **columns), stage=stage, max_bad_rows=0, seed=0)
+    return checked.examples
 
 
 def turns(example: Example) -> list[tuple[str, str]]:

@@ -29,8 +29,8 @@ def numbered(path: Path, count: int) -> Path:
 
 def test_a_dataset_is_a_path_an_id_or_either_with_a_number_of_rows() -> None:
     named = ["a.jsonl", "owner/name", "owner/name#500", {"path": "a", "num_samples": 3}]
-    found = parse_sources(named, columns={})
-    assert [(one.path, one.num_samples) for one in found] == [
+    sources = parse_sources(named, columns={})
+    assert [(source.path, source.num_samples) for source in sources] == [
         ("a.jsonl", None),
         ("owner/name", None),
         ("owner/name", 500),
@@ -40,8 +40,8 @@ def test_a_dataset_is_a_path_an_id_or_either_with_a_number_of_rows() -> None:
 
 def test_the_columns_of_one_dataset_win_over_those_of_all() -> None:
     named: list[Any] = [{"path": "a", "columns": {"x": "query"}, "subset": "s", "split": "t"}]
-    (found,) = parse_sources(named, columns={"x": "prompt", "y": "response"})
-    assert found == RowSource("a", "s", "t", None, (("x", "query"), ("y", "response")))
+    (source,) = parse_sources(named, columns={"x": "prompt", "y": "response"})
+    assert source == RowSource("a", "s", "t", None, (("x", "query"), ("y", "response")))
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_a_file_whose_name_holds_a_number_sign_is_that_file(tmp_path: Path) -> N
 
 
 def test_a_fetched_source_keeps_what_was_asked(tmp_path: Path) -> None:
-    (asked,) = parse_sources(["owner/name#5"], columns={"x": "query"})
-    assert resolve(asked, tmp_path) == RowSource(str(tmp_path), None, None, 5, (("x", "query"),))
+    (source,) = parse_sources(["owner/name#5"], columns={"x": "query"})
+    assert resolve(source, tmp_path) == RowSource(str(tmp_path), None, None, 5, (("x", "query"),))
 
 
 def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_files_of_other_splits_are_left_out_and_named(tmp_path: Path) -> None:
     for name in ("train", "mine", "validation", "data/test-00000-of-00001"):
         write(tmp_path / f"{name}.jsonl", row(name))
     checked = load_examples(source(tmp_path), stage="sft", max_bad_rows=0, seed=0)
-    assert [one.messages[0].content for one in checked.examples] == ["mine", "train"]
+    assert [example.messages[0].content for example in checked.examples] == ["mine", "train"]
     assert checked.left_out == ["data/test-00000-of-00001.jsonl", "validation.jsonl"]
     assert "not read (another split): data/test" in checked.summary()
 
@@ -142,15 +142,15 @@ def test_the_folders_above_a_dataset_do_not_choose_its_split(tmp_path: Path) -> 
     write(root / "en" / "b.jsonl", row("b"))
     assert questions(root) == ["a", "b"]
     (chosen,) = parse_sources([{"path": str(root), "subset": "en"}], columns={})
-    found = load_examples([chosen], stage="sft", max_bad_rows=0, seed=0)
-    assert found.origins == [("en/b.jsonl", 1)]
+    checked = load_examples([chosen], stage="sft", max_bad_rows=0, seed=0)
+    assert checked.origins == [("en/b.jsonl", 1)]
 
 
 def test_examples_come_with_the_file_and_line_they_come_from(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", row("0"), "{bad", "", row("1"))
-    found = load_examples(source(path), stage="sft", max_bad_rows=1, seed=0)
-    assert found.origins == [("a.jsonl", 1), ("a.jsonl", 4)]
-    assert (found.rows, found.taken, len(found.bad)) == (2, 2, 1)
+    checked = load_examples(source(path), stage="sft", max_bad_rows=1, seed=0)
+    assert checked.origins == [("a.jsonl", 1), ("a.jsonl", 4)]
+    assert (checked.rows, checked.taken, len(checked.bad)) == (2, 2, 1)
 
 
 def test_a_sample_counts_what_is_taken_and_checks_every_row(tmp_path: Path) -> None:
@@ -159,16 +159,16 @@ def test_a_sample_counts_what_is_taken_and_checks_every_row(tmp_path: Path) -> N
     checked = check_rows([chosen], stage="sft", max_bad_rows=0)
     assert (checked.rows, checked.taken, checked.examples) == (100, 10, [])
     assert checked.summary() == "rows: 100 (100 query-response), 10 taken"
-    found = load_examples([chosen], stage="sft", max_bad_rows=0, seed=3)
-    assert [f"{line - 1:03}" for _, line in found.origins] == [
-        one.messages[0].content for one in found.examples
+    sampled = load_examples([chosen], stage="sft", max_bad_rows=0, seed=3)
+    assert [f"{line - 1:03}" for _, line in sampled.origins] == [
+        example.messages[0].content for example in sampled.examples
     ]
 
 
 def test_more_rows_asked_for_than_there_are_gives_them_all(tmp_path: Path) -> None:
     (chosen,) = parse_sources([f"{numbered(tmp_path / 'a.jsonl', 3)}#10"], columns={})
-    found = load_examples([chosen], stage="sft", max_bad_rows=0, seed=0)
-    assert (found.rows, found.taken, len(found.examples)) == (3, 3, 3)
+    checked = load_examples([chosen], stage="sft", max_bad_rows=0, seed=0)
+    assert (checked.rows, checked.taken, len(checked.examples)) == (3, 3, 3)
 
 
 def test_every_row_is_as_likely_in_a_sample() -> None:
@@ -232,14 +232,14 @@ THEIRS = {
 }
 
 
-def dialog(*said: tuple[str, str]) -> dict[str, Any]:
-    return {"dialog": [{"who": who, "words": words} for who, words in said], "rules": "s"}
+def dialog(*turns: tuple[str, str]) -> dict[str, Any]:
+    return {"dialog": [{"who": who, "words": content} for who, content in turns], "rules": "s"}
 
 
-def test_columns_and_tags_of_dataset_info_are_honoured(tmp_path: Path) -> None:
-    told = '{"name": "f", "arguments": {}}'
-    said = dialog(("asker", "q"), ("caller", told), ("result", "1"), ("bot", "a"))
-    write(tmp_path / "chat.jsonl", said)
+def test_columns_and_tags_of_dataset_info_are_used(tmp_path: Path) -> None:
+    call = '{"name": "f", "arguments": {}}'
+    row = dialog(("asker", "q"), ("caller", call), ("result", "1"), ("bot", "a"))
+    write(tmp_path / "chat.jsonl", row)
     info(tmp_path, mine=THEIRS)
     for named in (tmp_path / "chat.jsonl", tmp_path / "mine", tmp_path):
         (example,) = examples(named)
@@ -273,7 +273,9 @@ def test_an_entry_with_a_prompt_alone_is_text(tmp_path: Path) -> None:
 def test_each_name_of_a_file_has_its_own_columns_and_the_users_win(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", {"a": "1", "b": "2", "c": "3"})
     columns = [{"prompt": "a", "response": "b"}, {"prompt": "b", "response": "c"}]
-    first, second = ({"file_name": "a.jsonl", "columns": one, "num_samples": 1} for one in columns)
+    first, second = (
+        {"file_name": "a.jsonl", "columns": named, "num_samples": 1} for named in columns
+    )
     info(tmp_path, first=first, second=second)
     assert turns(examples(tmp_path / "second")[0]) == [("user", "2"), ("assistant", "3")]
     assert turns(examples(tmp_path / "first")[0]) == [("user", "1"), ("assistant", "2")]
@@ -284,12 +286,12 @@ def test_each_name_of_a_file_has_its_own_columns_and_the_users_win(tmp_path: Pat
 def test_a_name_in_the_registry_takes_a_number_of_rows(tmp_path: Path) -> None:
     numbered(tmp_path / "a.jsonl", 5)
     info(tmp_path, mine={"file_name": "a.jsonl"})
-    (found,) = parse_sources([f"{tmp_path / 'mine'}#2"], columns={})
-    assert (found.path, found.num_samples) == (str(tmp_path / "a.jsonl"), 2)
+    (source,) = parse_sources([f"{tmp_path / 'mine'}#2"], columns={})
+    assert (source.path, source.num_samples) == (str(tmp_path / "a.jsonl"), 2)
 
 
 @pytest.mark.parametrize("content", ["[1]", '{"x": 3}', '{"x": {"features": {}}}', "{}"])
-def test_a_dataset_info_of_another_make_is_passed_over(content: str, tmp_path: Path) -> None:
+def test_a_dataset_info_of_another_format_is_ignored(content: str, tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", row())
     write(tmp_path / "dataset_info.json", content)
     assert questions(tmp_path / "a.jsonl") == questions(tmp_path) == ["q"]

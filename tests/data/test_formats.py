@@ -1,4 +1,4 @@
-"""What each row format takes and refuses beyond its plain form."""
+"""What each row format accepts and refuses beyond its plain form."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_the_format_is_seen_from_the_columns(columns: set[str], stage: str, name
     assert detect(frozenset(columns), stage).name == name
 
 
-def test_format_names_are_unique_and_each_feeds_a_stage() -> None:
-    assert len({one.name for one in FORMATS}) == len(FORMATS)
-    assert all(one.stages for one in FORMATS)
+def test_format_names_are_unique_and_each_serves_a_stage() -> None:
+    assert len({row_format.name for row_format in FORMATS}) == len(FORMATS)
+    assert all(row_format.stages for row_format in FORMATS)
 
 
 HARMLESS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
@@ -66,7 +66,7 @@ HARMLESS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
         {"messages": '[{"role":"user","content":"q"},{"from":"gpt","value":"a"}]'},
         QA,
     ),
-    "words kept as they are": (
+    "text is not changed": (
         {"query": " q\n", "response": "  a"},
         [("user", " q\n"), ("assistant", "  a")],
     ),
@@ -79,25 +79,30 @@ def test_harmless_variants_are_read(name: str) -> None:
     assert turns(read(row)) == expected
 
 
-def test_calls_told_in_words_become_tool_calls() -> None:
-    told = '{"name": "f", "arguments": {"x": 1}}'
+def test_calls_written_as_json_text_become_tool_calls() -> None:
+    call = '{"name": "f", "arguments": {"x": 1}}'
     rows = [
-        [HUMAN, {"from": "function_call", "value": told}, {"from": "observation", "value": "1"}],
-        [Q, {"role": "tool_call", "content": told}, {"role": "tool_response", "content": "1"}],
+        [HUMAN, {"from": "function_call", "value": call}, {"from": "observation", "value": "1"}],
+        [Q, {"role": "tool_call", "content": call}, {"role": "tool_response", "content": "1"}],
         [Q, {"role": "assistant", "content": None, "function_call": CALL["function"]},
          {"role": "function", "content": "1"}],
     ]  # fmt: skip
     for turns_of_row in rows:
         example = read({"messages": [*turns_of_row, A]})
-        assert [one.role for one in example.messages] == ["user", "assistant", "tool", "assistant"]
+        assert [turn.role for turn in example.messages] == [
+            "user",
+            "assistant",
+            "tool",
+            "assistant",
+        ]
         (call,) = example.messages[1].to_dict()["tool_calls"]
         assert call == {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
 
 
 def test_templates_get_the_arguments_of_a_call_as_an_object() -> None:
     example = read({"messages": [Q, {"role": "assistant", "content": "", "tool_calls": [CALL]}]})
-    given = example.messages[1].to_dict()["tool_calls"]
-    assert given == [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]
+    calls = example.messages[1].to_dict()["tool_calls"]
+    assert calls == [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]
     assert example.messages[1].tool_calls == (CALL,)
 
 
@@ -108,7 +113,7 @@ def test_a_bare_function_among_the_tools_gets_its_wrapping() -> None:
         assert example.tools == ({"type": "function", "function": bare},)
 
 
-def test_what_templates_read_besides_the_words_is_kept() -> None:
+def test_further_keys_that_templates_read_are_kept() -> None:
     answer = {**A, "reasoning_content": "r", "name": None}
     example = read({"messages": [Q, answer]})
     assert example.messages[1].to_dict() == {**A, "reasoning_content": "r"}
@@ -170,7 +175,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         call(tool_calls=[{"function": {"name": "f", "arguments": "{"}}]),
         "the arguments of f should be a JSON object",
     ),
-    "a told call that is no JSON": (
+    "a call that is not JSON": (
         {"conversations": [HUMAN, {"from": "function_call", "value": "f(1)"}]},
         "a function with a name",
     ),
@@ -227,14 +232,14 @@ def test_columns_of_no_format_name_the_nearest(
 
 
 @pytest.mark.parametrize(("value", "expected"), [(" ", "text is empty"), (None, "got null")])
-def test_a_text_that_is_none_is_refused(value: Any, expected: str) -> None:
+def test_a_value_that_is_not_text_is_refused(value: Any, expected: str) -> None:
     assert expected in reason({"text": value}, "pt")
 
 
-def test_every_reason_is_said_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_reason_is_in_chinese_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
-    said = [reason(row) for row, _ in BROKEN.values()]
-    assert all(any("\u4e00" <= letter <= "\u9fff" for letter in one) for one in said)
+    reasons = [reason(row) for row, _ in BROKEN.values()]
+    assert all(any("\u4e00" <= letter <= "\u9fff" for letter in text) for text in reasons)
 
 
 def test_a_renamed_column_takes_the_place_of_its_namesake(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ S = {"role": "system", "content": "s"}
 HUMAN, GOOD = {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}
 ANSWERED = [("user", "q"), ("assistant", "a")]
 EARLIER = [("user", "h"), ("assistant", "r")]
-TURNS = [{"role": role, "content": said} for role, said in EARLIER]
+TURNS = [{"role": role, "content": content} for role, content in EARLIER]
 SYSTEM = [("system", "s")]
 
 Told = list[tuple[str, str]]
@@ -62,9 +62,9 @@ LABELS = [(True, True), (False, False), (1, True), (0, False), ("true", True), (
 def test_every_way_to_write_a_labelled_answer_loads(name: str, key: str, tmp_path: Path) -> None:
     row, before = LABELLED[name]
     path = write(tmp_path / "a.jsonl", *({**row, key: label} for label, _ in LABELS))
-    found = examples(path, "kto")
-    assert [turns(one) for one in found] == [before + ANSWERED] * len(LABELS)
-    assert [one.label for one in found] == [expected for _, expected in LABELS]
+    loaded = examples(path, "kto")
+    assert [turns(example) for example in loaded] == [before + ANSWERED] * len(LABELS)
+    assert [example.label for example in loaded] == [expected for _, expected in LABELS]
 
 
 def test_pairs_and_labels_are_read_from_csv(tmp_path: Path) -> None:
@@ -89,6 +89,6 @@ def test_the_kto_tag_of_dataset_info_is_a_label(tmp_path: Path) -> None:
     assert example.label is False
 
 
-def test_a_label_that_judges_nothing_is_no_hindrance_to_sft() -> None:
+def test_a_label_of_another_meaning_does_not_prevent_sft() -> None:
     for label in ("sports", 3, None):
         assert turns(read({"messages": [Q, A], "label": label}, "sft")) == ANSWERED

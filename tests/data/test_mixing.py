@@ -1,4 +1,4 @@
-"""Several sets mixed by weight, and examples that are gone through without being kept."""
+"""Several datasets mixed by weight, and examples iterated without keeping them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def mixed(*named: Any) -> tuple[RowSource, ...]:
 
 
 def taken(*named: Any, seed: int = 0) -> list[str]:
-    found = load_examples(mixed(*named), stage="sft", max_bad_rows=0, seed=seed)
-    assert found.taken == len(found.examples) == len(found.origins)
-    return [example.messages[0].content for example in found.examples]
+    checked = load_examples(mixed(*named), stage="sft", max_bad_rows=0, seed=seed)
+    assert checked.taken == len(checked.examples) == len(checked.origins)
+    return [example.messages[0].content for example in checked.examples]
 
 
 @pytest.mark.parametrize(
@@ -47,37 +47,38 @@ def test_a_weight_says_how_often_rows_are_taken(
     weight: float, expected: dict[int, int], tmp_path: Path
 ) -> None:
     path = numbered(tmp_path / "a.jsonl", 10)
-    found = Counter(taken({"path": str(path), "weight": weight}))
-    assert Counter(found.values()) == expected
+    counts = Counter(taken({"path": str(path), "weight": weight}))
+    assert Counter(counts.values()) == expected
 
 
 def test_the_half_that_a_weight_takes_follows_the_seed(tmp_path: Path) -> None:
-    one = {"path": str(numbered(tmp_path / "a.jsonl", 100)), "weight": 0.5}
-    first, again, other = taken(one, seed=1), taken(one, seed=1), taken(one, seed=2)
+    half = {"path": str(numbered(tmp_path / "a.jsonl", 100)), "weight": 0.5}
+    first, again, other = taken(half, seed=1), taken(half, seed=1), taken(half, seed=2)
     assert first == again == sorted(first)
     assert first != other
 
 
 def test_a_weight_and_a_number_of_rows_work_together(tmp_path: Path) -> None:
     path = numbered(tmp_path / "a.jsonl", 100)
-    found = Counter(taken({"path": f"{path}#10", "weight": 1.5}))
-    assert Counter(found.values()) == {1: 5, 2: 5}
+    counts = Counter(taken({"path": f"{path}#10", "weight": 1.5}))
+    assert Counter(counts.values()) == {1: 5, 2: 5}
     sample = taken(f"{path}#10")
-    assert set(found) == set(sample)
+    assert set(counts) == set(sample)
 
 
 def test_every_row_is_as_likely_to_be_taken_once_more() -> None:
     often = [0] * 10
     for seed in range(2000):
-        for number, one in enumerate(sampling_of(RowSource("a", weight=1.3), 10, seed).choices(1)):
-            often[number] += one
+        sampling = sampling_of(RowSource("a", weight=1.3), 10, seed)
+        for number, is_taken in enumerate(sampling.choices(1)):
+            often[number] += is_taken
     assert all(500 < count < 700 for count in often)  # 600 expected, 20 standard deviation
 
 
-def test_weights_are_said_and_counted(tmp_path: Path) -> None:
-    one, other = numbered(tmp_path / "a.jsonl", 10), numbered(tmp_path / "b.jsonl", 4)
-    found = mixed({"path": str(one), "weight": 0.5}, {"path": str(other), "weight": 2})
-    checked = check_rows(found, stage="sft", max_bad_rows=0)
+def test_weights_are_reported_and_counted(tmp_path: Path) -> None:
+    first, second = numbered(tmp_path / "a.jsonl", 10), numbered(tmp_path / "b.jsonl", 4)
+    sources = mixed({"path": str(first), "weight": 0.5}, {"path": str(second), "weight": 2})
+    checked = check_rows(sources, stage="sft", max_bad_rows=0)
     assert (checked.rows, checked.taken) == (14, 13)
     assert "13 taken (a.jsonl x 0.5, b.jsonl x 2)" in checked.summary()
 
@@ -96,40 +97,40 @@ def test_a_weight_that_takes_nothing_is_refused(weight: float) -> None:
         DatasetSource(path="a", weight=weight)
 
 
-def test_going_through_gives_what_loading_gives(tmp_path: Path) -> None:
-    one, other = numbered(tmp_path / "a.jsonl", 20), numbered(tmp_path / "b.jsonl", 9)
+def test_iterating_gives_the_same_as_loading(tmp_path: Path) -> None:
+    first, second = numbered(tmp_path / "a.jsonl", 20), numbered(tmp_path / "b.jsonl", 9)
     bad = write(tmp_path / "c.jsonl", "{bad", {"query": "x", "response": "y"}, {"query": "z"})
     named = mixed(
-        {"path": f"{one}#7", "weight": 1.5},
-        {"path": str(other), "weight": 2},
+        {"path": f"{first}#7", "weight": 1.5},
+        {"path": str(second), "weight": 2},
         {"path": str(bad), "weight": 1.5},
     )
     loaded = load_examples(named, stage="sft", max_bad_rows=2, seed=3)
     passed = iterate_examples(named, stage="sft", max_bad_rows=2, seed=3)
     for _ in range(2):
-        found = list(passed)
-        assert found == list(zip(loaded.examples, loaded.origins, strict=True))
+        pairs = list(passed)
+        assert pairs == list(zip(loaded.examples, loaded.origins, strict=True))
         assert (passed.checked.rows, passed.checked.taken) == (loaded.rows, loaded.taken)
         assert passed.checked.weights == loaded.weights
-        assert [str(one) for one in passed.checked.bad] == [str(one) for one in loaded.bad]
+        assert [str(row) for row in passed.checked.bad] == [str(row) for row in loaded.bad]
 
 
-def test_too_many_bad_rows_are_told_at_the_end_of_the_way(tmp_path: Path) -> None:
+def test_too_many_bad_rows_are_reported_at_the_end(tmp_path: Path) -> None:
     good = {"query": "q", "response": "a"}
     path = write(tmp_path / "a.jsonl", good, "{bad", good)
-    for one in (str(path), {"path": str(path), "weight": 0.5}, f"{path}#1"):
-        given = iter(iterate_examples(mixed(one), stage="sft", max_bad_rows=0, seed=0))
-        assert next(given)[0].messages[0].content == "q"
+    for dataset in (str(path), {"path": str(path), "weight": 0.5}, f"{path}#1"):
+        loaded = iter(iterate_examples(mixed(dataset), stage="sft", max_bad_rows=0, seed=0))
+        assert next(loaded)[0].messages[0].content == "q"
         with pytest.raises(DataError, match=r"(?s)a\.jsonl:2 is not JSON.*1 of 3 rows is bad"):
-            list(given)
+            list(loaded)
 
 
-def peak_of_going_through(path: Path, rows: int, **said: Any) -> int:
+def peak_of_iterating(path: Path, rows: int, **options: Any) -> int:
     with path.open("w", encoding="utf-8") as file:
         for number in range(rows):
             file.write(f'{{"query": "{number}", "response": "a"}}\n')
     examples = iterate_examples(
-        mixed({"path": str(path), **said}), stage="sft", max_bad_rows=0, seed=0
+        mixed({"path": str(path), **options}), stage="sft", max_bad_rows=0, seed=0
     )
     tracemalloc.start()
     try:
@@ -142,16 +143,16 @@ def peak_of_going_through(path: Path, rows: int, **said: Any) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("said", [{}, {"num_samples": 100_000}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"num_samples": 100_000}], ids=str)
 def test_memory_stays_flat_on_two_hundred_thousand_rows(
-    said: dict[str, Any], tmp_path: Path
+    options: dict[str, Any], tmp_path: Path
 ) -> None:
-    few = peak_of_going_through(tmp_path / "few.jsonl", 2_000, **said)
-    many = peak_of_going_through(tmp_path / "many.jsonl", 200_000, **said)
+    few = peak_of_iterating(tmp_path / "few.jsonl", 2_000, **options)
+    many = peak_of_iterating(tmp_path / "many.jsonl", 200_000, **options)
     assert many < few + 100_000  # bytes; one list of 200,000 small examples holds over 100 MB
 
 
 def test_memory_stays_flat_on_twenty_thousand_rows(tmp_path: Path) -> None:
-    few = peak_of_going_through(tmp_path / "few.jsonl", 1_000, weight=0.5)
-    many = peak_of_going_through(tmp_path / "many.jsonl", 20_000, weight=0.5)
+    few = peak_of_iterating(tmp_path / "few.jsonl", 1_000, weight=0.5)
+    many = peak_of_iterating(tmp_path / "many.jsonl", 20_000, weight=0.5)
     assert many < few + 100_000

@@ -1,4 +1,4 @@
-"""Rows of preferences, labels and prompts: every way to write them, and what is wrong with one."""
+"""Rows of preferences, labels and prompts: every way to write them, and every mistake."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ CALL = {
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
 
-def turns(*said: tuple[str, str]) -> list[dict[str, str]]:
-    return [{"role": role, "content": content} for role, content in said]
+def turns(*pairs: tuple[str, str]) -> list[dict[str, str]]:
+    return [{"role": role, "content": content} for role, content in pairs]
 
 
-def sharegpt(*said: tuple[str, str]) -> list[dict[str, str]]:
+def sharegpt(*pairs: tuple[str, str]) -> list[dict[str, str]]:
     names = {"user": "human", "assistant": "gpt", "system": "system"}
-    return [{"from": names[role], "value": content} for role, content in said]
+    return [{"from": names[role], "value": content} for role, content in pairs]
 
 
 def plain(messages: tuple[Message, ...]) -> list[tuple[str, str]]:
-    return [(one.role, one.content) for one in messages]
+    return [(turn.role, turn.content) for turn in messages]
 
 
 S = ("system", "s")
@@ -116,11 +116,11 @@ def test_a_pair_may_use_tools() -> None:
     }
     _, example = read_row(row, "dpo")
     assert example.tools == (TOOL,)
-    assert [one.role for one in example.messages] == ["user", "assistant", "tool", "assistant"]
+    assert [turn.role for turn in example.messages] == ["user", "assistant", "tool", "assistant"]
     assert plain(example.rejected)[-1] == B
 
 
-def test_a_margin_goes_along() -> None:
+def test_a_margin_is_kept() -> None:
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "margin": 0.5}
     assert read_row(row, "reward")[1].margin == 0.5
 
@@ -186,7 +186,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "margin of text": ({**GOOD, "margin": "much"}, "reward", "margin should be a number"),
     "no label": ({"prompt": "q", "completion": "a"}, "kto", "also need label or kto_tag"),
-    "a label of words": (
+    "a label in words": (
         {"prompt": "q", "completion": "a", "label": "good"},
         "kto",
         "label should be true or false (got good)",
@@ -215,7 +215,7 @@ def test_a_broken_row_of_a_file_is_reported_with_its_line(name: str, tmp_path: P
     path = tmp_path / "rows.jsonl"
     good = {"kto": LABELS["messages"][0], "sft": {"messages": turns(Q, A)}, "grpo": {"prompt": "q"}}
     lines = [good.get(stage, GOOD), row]
-    path.write_text("".join(json.dumps(one) + "\n" for one in lines), "utf-8")
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     with pytest.raises(DataError) as caught:
         check_rows([RowSource(str(path))], stage=stage, max_bad_rows=0)
     assert "rows.jsonl:2 " in caught.value.message
@@ -224,23 +224,23 @@ def test_a_broken_row_of_a_file_is_reported_with_its_line(name: str, tmp_path: P
 
 def report(rows: list[dict[str, Any]], stage: str, tmp_path: Path) -> str:
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in rows), "utf-8")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return check_rows([RowSource(str(path))], stage=stage, max_bad_rows=0).summary()
 
 
-def test_a_length_bias_and_repeated_prompts_are_said(tmp_path: Path) -> None:
+def test_a_length_bias_and_repeated_prompts_are_reported(tmp_path: Path) -> None:
     rows = [{"prompt": "q", "chosen": "a" * (10 + at), "rejected": "b"} for at in range(4)]
-    found = report(rows, "dpo", tmp_path)
-    assert "longer in 100%" in found
-    assert "longer rather than better" in found
-    assert "3 rows repeat the prompt of an earlier row" in found
+    summary = report(rows, "dpo", tmp_path)
+    assert "longer in 100%" in summary
+    assert "longer rather than better" in summary
+    assert "3 rows repeat the prompt of an earlier row" in summary
 
 
 def test_the_balance_of_labels_comes_with_advice(tmp_path: Path) -> None:
     rows = [{"prompt": f"q{at}", "completion": "a", "label": at < 2} for at in range(10)]
-    found = report(rows, "kto", tmp_path)
-    assert "answers: 2 desirable, 8 undesirable" in found
-    assert "desirable_weight: 4 to 5.33 balances them" in found
+    summary = report(rows, "kto", tmp_path)
+    assert "answers: 2 desirable, 8 undesirable" in summary
+    assert "desirable_weight: 4 to 5.33 balances them" in summary
 
 
 def test_equal_pairs_are_counted_as_duplicates(tmp_path: Path) -> None:
@@ -267,6 +267,6 @@ def test_ranking_files_of_llama_factory_are_read_by_their_registry(tmp_path: Pat
     assert check_rows(sources, stage="dpo", max_bad_rows=0).formats == {"chosen-rejected": 1}
 
 
-def test_examples_compare_by_what_is_rejected_too() -> None:
-    one = Example(messages=(Message(*A),), rejected=(Message(*B),))
-    assert one != Example(messages=(Message(*A),))
+def test_examples_with_different_rejected_turns_differ() -> None:
+    preference = Example(messages=(Message(*A),), rejected=(Message(*B),))
+    assert preference != Example(messages=(Message(*A),))

@@ -1,4 +1,4 @@
-"""Pairs in every way they are written, and what is wrong with pairs and labelled answers."""
+"""Pairs in every way to write them, and mistakes in pairs and labelled answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAIR_STAGES = ("dpo", "orpo", "simpo", "cpo", "reward")
 
 CHOSEN, REJECTED = [("user", "q"), ("assistant", "a")], [("user", "q"), ("assistant", "b")]
 EARLIER = [("user", "h"), ("assistant", "r")]
-TURNS = [{"role": role, "content": said} for role, said in EARLIER]
+TURNS = [{"role": role, "content": content} for role, content in EARLIER]
 SYSTEM = [("system", "s")]
 CALLED = [("user", "q"), ("assistant", ""), ("tool", "1")]
 
@@ -114,7 +114,7 @@ def test_every_way_to_write_a_pair_loads(name: str, stage: str, tmp_path: Path) 
     row, before = PAIRS[name]
     (example,) = examples(write(tmp_path / "a.jsonl", row), stage)
     assert turns(example) == before + CHOSEN
-    assert [(one.role, one.content) for one in example.rejected] == before + REJECTED
+    assert [(turn.role, turn.content) for turn in example.rejected] == before + REJECTED
     assert (example.label, example.margin) == (None, None)
 
 
@@ -138,7 +138,7 @@ def test_tools_and_calls_go_with_both_sides() -> None:
     for row in rows:
         example = read({**row, "tools": [tool]})
         assert turns(example) == [*CALLED, ("assistant", "a")]
-        assert [(one.role, one.content) for one in example.rejected] == [
+        assert [(turn.role, turn.content) for turn in example.rejected] == [
             *CALLED,
             ("assistant", "b"),
         ]
@@ -146,13 +146,13 @@ def test_tools_and_calls_go_with_both_sides() -> None:
         assert example.tools == (tool,)
 
 
-def test_several_final_turns_stand_for_all_that_follows_the_user() -> None:
+def test_several_final_turns_replace_everything_after_the_user() -> None:
     example = read({"messages": [Q, A], "rejected_messages": [CALLS, RESULT, B]})
-    assert [one.role for one in example.rejected] == ["user", "assistant", "tool", "assistant"]
+    assert [turn.role for turn in example.rejected] == ["user", "assistant", "tool", "assistant"]
 
 
-def ranked(columns: dict[str, str], **said: Any) -> dict[str, Any]:
-    return {"mine": {"file_name": "a.jsonl", "columns": columns, **said}}
+def ranked(columns: dict[str, str], **options: Any) -> dict[str, Any]:
+    return {"mine": {"file_name": "a.jsonl", "columns": columns, **options}}
 
 
 RANKING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -243,7 +243,7 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
         {"messages": [S, Q, A], "rejected_messages": [{**S, "content": "t"}, Q, B]},
         "rejected_messages does not begin",
     ),
-    "one goes on": (
+    "one continues": (
         "dpo",
         {"chosen": [Q, A], "rejected": [Q, A, Q, B]},
         "rejected continues after the end of chosen",
@@ -292,7 +292,7 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
         {"prompt": "q", "completion": "a", "label": 2},
         "label should be true or false (got 2)",
     ),
-    "no label said": ("kto", {"messages": [Q, A], "kto_tag": None}, "kto_tag should be true or"),
+    "no label": ("kto", {"messages": [Q, A], "kto_tag": None}, "kto_tag should be true or"),
     "labelled and unanswered": ("kto", {"messages": [Q], "label": True}, "has no assistant turn"),
     "nothing filled": (
         "dpo",
@@ -362,7 +362,7 @@ def test_every_stage_of_the_formats_reads_what_the_others_refuse() -> None:
         "kto": {"messages": [Q, A], "label": True},
         "grpo": {"prompt": "q"},
     }
-    assert set(rows) == {stage for one in FORMATS for stage in one.stages}
+    assert set(rows) == {stage for row_format in FORMATS for stage in row_format.stages}
     for stage, row in rows.items():
         assert read_row(row, stage)[1] != Example()
 

@@ -1,4 +1,4 @@
-"""What a model is asked and what reward functions get along with it."""
+"""Prompts for a model, and the columns that reward functions get with them."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ PROMPTS: dict[str, tuple[dict[str, Any], list[tuple[str, str]], dict[str, Any]]]
 
 
 @pytest.mark.parametrize("name", PROMPTS)
-def test_every_row_that_asks_is_a_prompt_with_its_other_columns(name: str, tmp_path: Path) -> None:
+def test_every_row_with_a_prompt_keeps_its_other_columns(name: str, tmp_path: Path) -> None:
     row, expected, columns = PROMPTS[name]
     (example,) = examples(write(tmp_path / "a.jsonl", row), "grpo")
     assert turns(example) == expected
     assert dict(example.columns) == columns
 
 
-def test_the_tools_of_a_prompt_are_no_column(tmp_path: Path) -> None:
+def test_the_tools_of_a_prompt_are_not_a_column(tmp_path: Path) -> None:
     tool = {"type": "function", "function": {"name": "f"}}
     (example,) = examples(write(tmp_path / "a.jsonl", {"prompt": "q", "tools": [tool]}), "grpo")
     assert (example.tools, example.columns) == ((tool,), ())
@@ -103,7 +103,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_asks_nothing_is_refused_with_line_and_reason(
+def test_a_row_without_a_prompt_is_refused_with_line_and_reason(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row, expected = BROKEN[name]

@@ -1,4 +1,4 @@
-"""Lines of rows, and what happens where a file is broken: a bad row, and reading goes on."""
+"""Lines of rows; a broken place in a file is a bad row, and the rest is read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def put(path: Path, content: str | bytes) -> Path:
         (b"null", "should be an object (got null)"),
     ],
 )
-def test_reading_goes_on_after_a_broken_line(line: bytes, reason: str, tmp_path: Path) -> None:
+def test_reading_continues_after_a_broken_line(line: bytes, reason: str, tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", GOOD.encode() + b"\n" + line + b"\n\n{}\n")
     first, second = complaints(path)
     assert first.startswith("a.jsonl:2 ")
@@ -55,7 +55,7 @@ def test_whole_surrogate_pairs_are_letters(tmp_path: Path) -> None:
     assert questions(path) == ["\U0001f600"]
 
 
-def test_a_last_line_that_is_cut_off_is_said_to_be(tmp_path: Path) -> None:
+def test_a_last_line_that_is_cut_off_is_reported(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", GOOD + "\n" + GOOD[:20])
     assert complaints(path) == ["a.jsonl:2 is cut off: the file ends in the middle"]
 
@@ -76,7 +76,7 @@ def test_a_line_longer_than_any_row_is_a_bad_row(
     monkeypatch.setattr(json_files, "LONGEST_LINE", 100)
     path = put(tmp_path / "a.jsonl", f"{GOOD}\n{'x' * 350}\n{EMPTY}\n{'x' * 350}")
     lines = complaints(path)
-    assert [one.split()[0] for one in lines] == ["a.jsonl:2", "a.jsonl:3", "a.jsonl:4"]
+    assert [line.split()[0] for line in lines] == ["a.jsonl:2", "a.jsonl:3", "a.jsonl:4"]
     assert "is longer than" in lines[0]
 
 
@@ -112,24 +112,24 @@ def test_a_byte_order_mark_and_windows_lines_are_read_in_json_and_csv(tmp_path: 
     ],
 )
 def test_a_broken_json_array_is_bad_rows(content: str, lines: list[str], tmp_path: Path) -> None:
-    found = complaints(put(tmp_path / "a.json", content))
-    assert len(found) == len(lines)
-    for one, expected in zip(found, lines, strict=True):
-        assert one.startswith(f"a.json:{expected}")
+    problems = complaints(put(tmp_path / "a.json", content))
+    assert len(problems) == len(lines)
+    for problem, expected in zip(problems, lines, strict=True):
+        assert problem.startswith(f"a.json:{expected}")
 
 
-def test_after_a_broken_element_an_indented_array_is_read_on(tmp_path: Path) -> None:
+def test_reading_continues_after_a_broken_element_of_an_indented_array(tmp_path: Path) -> None:
     rows = json.dumps([{"messages": [Q, A]}, {"messages": [Q, A]}, {"messages": [Q]}], indent=2)
-    found = complaints(put(tmp_path / "a.json", rows.replace('"q"', '"q', 1)))
-    assert [one.split()[0] for one in found] == ["a.json:2", "a.json:26"]
+    problems = complaints(put(tmp_path / "a.json", rows.replace('"q"', '"q', 1)))
+    assert [line.split()[0] for line in problems] == ["a.json:2", "a.json:26"]
 
 
-def test_an_element_of_an_array_that_is_no_utf8_is_a_bad_row(tmp_path: Path) -> None:
+def test_an_element_of_an_array_that_is_not_utf8_is_a_bad_row(tmp_path: Path) -> None:
     content = (
         f"[{GOOD},\n".encode() + b'{"query": "\xff", "response": "a"},\n' + f"{EMPTY}]".encode()
     )
-    found = complaints(put(tmp_path / "a.json", content))
-    assert found == ["a.json:2 is not UTF-8", "a.json:3 query is empty"]
+    problems = complaints(put(tmp_path / "a.json", content))
+    assert problems == ["a.json:2 is not UTF-8", "a.json:3 query is empty"]
 
 
 def test_an_empty_array_has_no_rows(tmp_path: Path) -> None:
@@ -151,10 +151,10 @@ def test_an_empty_array_has_no_rows(tmp_path: Path) -> None:
     ],
 )
 def test_broken_csv_is_bad_rows(content: bytes, lines: list[str], tmp_path: Path) -> None:
-    found = complaints(put(tmp_path / "a.csv", content))
-    assert len(found) == len(lines)
-    for one, expected in zip(found, lines, strict=True):
-        assert one.startswith(f"a.csv:{expected}")
+    problems = complaints(put(tmp_path / "a.csv", content))
+    assert len(problems) == len(lines)
+    for problem, expected in zip(problems, lines, strict=True):
+        assert problem.startswith(f"a.csv:{expected}")
 
 
 def test_csv_takes_blank_lines_an_index_column_and_lists_in_json(tmp_path: Path) -> None:
@@ -180,23 +180,23 @@ def test_parquet_rows_are_counted_from_one(tmp_path: Path) -> None:
     assert complaints(path) == ["a.parquet:2001 query is empty"]
 
 
-def test_a_parquet_text_that_is_no_utf8_is_a_bad_row(tmp_path: Path) -> None:
+def test_a_parquet_text_that_is_not_utf8_is_a_bad_row(tmp_path: Path) -> None:
     broken = pyarrow.array([b"good", b"\xff", b""], pyarrow.binary()).view(pyarrow.string())
-    found = complaints(parquet(tmp_path / "a.parquet", text=broken), "pt")
-    assert found == ["a.parquet:2 is not UTF-8", "a.parquet:3 text is empty"]
+    problems = complaints(parquet(tmp_path / "a.parquet", text=broken), "pt")
+    assert problems == ["a.parquet:2 is not UTF-8", "a.parquet:3 text is empty"]
 
 
 def test_keys_that_parquet_adds_to_messages_are_not_seen(tmp_path: Path) -> None:
     call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
-    said = {"role": "assistant", "content": "", "tool_calls": [call]}
-    path = parquet(tmp_path / "a.parquet", messages=pyarrow.array([[Q, A], [Q, said]]))
+    turn = {"role": "assistant", "content": "", "tool_calls": [call]}
+    path = parquet(tmp_path / "a.parquet", messages=pyarrow.array([[Q, A], [Q, turn]]))
     plain, calling = examples(path)
-    assert [one.to_dict() for one in plain.messages] == [Q, A]
+    assert [turn.to_dict() for turn in plain.messages] == [Q, A]
     assert calling.messages[1].tool_calls == (call,)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 nothing"])
-def test_a_file_that_is_no_parquet_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.parquet: is not parquet"):
         examples(put(tmp_path / "a.parquet", content))
 
@@ -207,17 +207,17 @@ def test_a_parquet_file_with_a_broken_page_is_a_bad_row(tmp_path: Path) -> None:
     )
     content = bytearray(path.read_bytes())
     content[4:600] = b"\xff" * 596
-    found = complaints(put(path, bytes(content)), "pt")
-    assert found[0].startswith("a.parquet:1 cannot be read")
+    problems = complaints(put(path, bytes(content)), "pt")
+    assert problems[0].startswith("a.parquet:1 cannot be read")
 
 
 def test_documents_of_a_text_file_have_windows_lines_and_their_first_line(tmp_path: Path) -> None:
     path = put(tmp_path / "a.txt", b"\xef\xbb\xbfone\r\n  two\r\n \r\n\r\nthree")
-    assert [one.text for one in examples(path, "pt")] == ["one\n  two", "three"]
+    assert [example.text for example in examples(path, "pt")] == ["one\n  two", "three"]
     assert complaints(path)[1].startswith("a.txt:5 text rows are for stage: pt")
 
 
-def test_a_document_with_bytes_that_are_no_utf8_is_bad_as_a_whole(tmp_path: Path) -> None:
+def test_a_document_with_bytes_that_are_not_utf8_is_bad(tmp_path: Path) -> None:
     path = put(tmp_path / "a.txt", b"one\n\nbefore\n\xff\nafter\n\nthree\n")
     assert complaints(path, "pt") == ["a.txt:4 is not UTF-8 (byte 1)"]
 

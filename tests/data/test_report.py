@@ -1,4 +1,4 @@
-"""What is said of pairs and labelled answers: lengths, repetitions, balance; by known counts."""
+"""Statistics of pairs and labelled answers: lengths, repetitions, balance; with known counts."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def pair(chosen: str, rejected: str, prompt: str = "q") -> dict[str, str]:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
-def checked(path: Path, *rows: Any, stage: str = "dpo", bad: int = 0) -> CheckedRows:
+def check(path: Path, *rows: Any, stage: str = "dpo", bad: int = 0) -> CheckedRows:
     return check_rows(source(write(path / "a.jsonl", *rows)), stage=stage, max_bad_rows=bad)
 
 
 def reported(path: Path, *rows: Any, stage: str = "dpo", bad: int = 0) -> dict[str, Any]:
-    found = checked(path, *rows, stage=stage, bad=bad).preference_data()
-    assert found is not None
-    return found
+    data = check(path, *rows, stage=stage, bad=bad).preference_data()
+    assert data is not None
+    return data
 
 
 def test_the_lengths_of_pairs_are_compared(tmp_path: Path) -> None:
     rows = [pair("aaaa", "b", "1"), pair("aa", "b", "2"), pair("a", "bb", "3"), pair("a", "b", "4")]
-    found = reported(tmp_path, *rows)
+    data = reported(tmp_path, *rows)
     # Ratios 4, 2, 1/2 and 1: their geometric mean is the fourth root of 4.
-    assert (found["pairs"], found["longer_chosen"], found["length_ratio"]) == (4, 0.5, 1.4142)
-    summary = checked(tmp_path, *rows).summary().splitlines()
+    assert (data["pairs"], data["longer_chosen"], data["length_ratio"]) == (4, 0.5, 1.4142)
+    summary = check(tmp_path, *rows).summary().splitlines()
     assert summary[1:] == [
         "pairs: 4; chosen is longer in 50%, on average 1.41 x as long as rejected"
     ]
@@ -43,40 +43,40 @@ def test_the_lengths_of_pairs_are_compared(tmp_path: Path) -> None:
 
 def test_only_what_follows_the_shared_turns_has_a_length(tmp_path: Path) -> None:
     long = {"role": "user", "content": "long " * 100}
-    found = reported(tmp_path, {"prompt": [long], "chosen": "aaa", "rejected": "b"})
-    assert found["length_ratio"] == 3.0
+    data = reported(tmp_path, {"prompt": [long], "chosen": "aaa", "rejected": "b"})
+    assert data["length_ratio"] == 3.0
 
 
 def test_a_call_has_a_length(tmp_path: Path) -> None:
     call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
     calls = {"role": "assistant", "content": "", "tool_calls": [call]}
-    found = reported(tmp_path, {"prompt": [Q], "chosen": [calls], "rejected": [A]})
-    assert found["longer_chosen"] == 1.0
+    data = reported(tmp_path, {"prompt": [Q], "chosen": [calls], "rejected": [A]})
+    assert data["longer_chosen"] == 1.0
 
 
 @pytest.mark.parametrize(("longer", "warned"), [(7, False), (8, True)])
-def test_a_length_bias_is_warned_of_above_seven_in_ten(
+def test_a_length_bias_above_seven_in_ten_is_a_warning(
     longer: int, warned: bool, tmp_path: Path
 ) -> None:
     rows = [pair("aa" if n < longer else "a", "b", str(n)) for n in range(10)]
-    assert ("length bias" in checked(tmp_path, *rows).summary()) is warned
+    assert ("length bias" in check(tmp_path, *rows).summary()) is warned
 
 
 def test_identical_pairs_are_bad_rows_that_max_bad_rows_governs(tmp_path: Path) -> None:
     rows = [pair("a", "b"), pair("a", "a"), pair("b", "b", "p")]
     with pytest.raises(DataError, match=r"2 of 3 rows are bad \(1 kind\)"):
-        checked(tmp_path, *rows)
-    found = checked(tmp_path, *rows, bad=2)
-    assert (found.rows, {one.kind for one in found.bad}) == (1, {"identical"})
-    assert "2 identical pairs are among the bad rows" in found.summary()
-    assert found.data()["preferences"]["identical"] == 2
+        check(tmp_path, *rows)
+    checked = check(tmp_path, *rows, bad=2)
+    assert (checked.rows, {row.kind for row in checked.bad}) == (1, {"identical"})
+    assert "2 identical pairs are among the bad rows" in checked.summary()
+    assert checked.data()["preferences"]["identical"] == 2
 
 
 def test_repeated_pairs_and_prompts_are_counted(tmp_path: Path) -> None:
     rows = [pair("a", "b"), pair("a", "b"), pair("c", "d"), pair("a", "b", "p")]
-    found = checked(tmp_path, *rows)
-    assert found.duplicates == 1
-    assert found.preference_data() == {
+    checked = check(tmp_path, *rows)
+    assert checked.duplicates == 1
+    assert checked.preference_data() == {
         "repeated_prompts": 2,
         "pairs": 4,
         "longer_chosen": 0.0,
@@ -84,14 +84,14 @@ def test_repeated_pairs_and_prompts_are_counted(tmp_path: Path) -> None:
         "identical": 0,
         "duplicates": 1,
     }
-    assert "1 exact duplicate" in found.summary()
-    assert "2 rows repeat the prompt of an earlier row" in found.summary()
+    assert "1 exact duplicate" in checked.summary()
+    assert "2 rows repeat the prompt of an earlier row" in checked.summary()
 
 
 def test_pairs_that_differ_on_one_side_are_no_duplicates(tmp_path: Path) -> None:
-    assert checked(tmp_path, pair("a", "b"), pair("a", "c")).duplicates == 0
+    assert check(tmp_path, pair("a", "b"), pair("a", "c")).duplicates == 0
     rows = ({"prompt": "q", "completion": "a", "label": label} for label in (True, False))
-    assert checked(tmp_path, *rows, stage="kto").duplicates == 0
+    assert check(tmp_path, *rows, stage="kto").duplicates == 0
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_pairs_that_differ_on_one_side_are_no_duplicates(tmp_path: Path) -> None
 def test_the_advised_weights_balance_the_answers(
     desirable: int, undesirable: int, advised: tuple[list[float], list[float]]
 ) -> None:
-    found = advised_weights(desirable, undesirable)
-    assert found is not None
-    assert (found["desirable_weight"], found["undesirable_weight"]) == advised
+    weights = advised_weights(desirable, undesirable)
+    assert weights is not None
+    assert (weights["desirable_weight"], weights["undesirable_weight"]) == advised
     for end in (0, 1):
-        good = found["desirable_weight"][end] * desirable
-        poor = found["undesirable_weight"][end] * undesirable
+        good = weights["desirable_weight"][end] * desirable
+        poor = weights["undesirable_weight"][end] * undesirable
         assert 1 <= good / poor <= 4 / 3 + 1e-9
 
 
@@ -120,15 +120,15 @@ def test_the_answers_of_kto_are_counted_with_their_advice(tmp_path: Path) -> Non
     rows = [
         {"messages": [Q, {**A, "content": str(number)}], "label": number < 6} for number in range(8)
     ]
-    found = checked(tmp_path, *rows, stage="kto")
-    assert "answers: 6 desirable, 2 undesirable; undesirable_weight: 2.25 to 3" in found.summary()
-    alone = checked(tmp_path, rows[0], stage="kto")
+    checked = check(tmp_path, *rows, stage="kto")
+    assert "answers: 6 desirable, 2 undesirable; undesirable_weight: 2.25 to 3" in checked.summary()
+    alone = check(tmp_path, rows[0], stage="kto")
     assert "kto needs both kinds, one is missing" in alone.summary()
 
 
 def test_a_pair_is_one_answer_of_each_kind_for_kto(tmp_path: Path) -> None:
-    found = reported(tmp_path, pair("a", "b"), stage="kto")
-    assert (found["desirable"], found["undesirable"]) == (1, 1)
+    data = reported(tmp_path, pair("a", "b"), stage="kto")
+    assert (data["desirable"], data["undesirable"]) == (1, 1)
     assert "desirable" not in reported(tmp_path, pair("a", "b"))
 
 
@@ -146,34 +146,34 @@ def test_answers_count_as_often_as_their_set_is_taken(tmp_path: Path) -> None:
 
 
 def test_chat_rows_have_no_such_report(tmp_path: Path) -> None:
-    found = checked(tmp_path, {"messages": [Q, A]}, stage="sft")
-    assert found.preference_data() is None
-    assert found.summary() == "rows: 1 (1 messages)"
+    checked = check(tmp_path, {"messages": [Q, A]}, stage="sft")
+    assert checked.preference_data() is None
+    assert checked.summary() == "rows: 1 (1 messages)"
 
 
-def test_going_through_counts_pairs_but_remembers_no_prompts(tmp_path: Path) -> None:
+def test_iterating_counts_pairs_but_keeps_no_prompts(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", pair("a", "b"), pair("c", "d"))
     passed = iterate_examples(source(path), stage="dpo", max_bad_rows=0, seed=0)
     assert sum(1 for _ in passed) == 2
-    found = passed.checked.preference_data()
-    assert found is not None
-    assert (found["pairs"], found["repeated_prompts"]) == (2, 0)
+    data = passed.checked.preference_data()
+    assert data is not None
+    assert (data["pairs"], data["repeated_prompts"]) == (2, 0)
 
 
-def test_the_report_is_said_in_chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_is_in_chinese_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
     rows = [pair("aa", "b"), pair("cc", "d"), pair("a", "a")]
-    said = checked(tmp_path, *rows, stage="kto", bad=1).summary().splitlines()
-    assert len(said) == 6
-    assert all(any("\u4e00" <= letter <= "\u9fff" for letter in line) for line in said)
+    checked = check(tmp_path, *rows, stage="kto", bad=1).summary().splitlines()
+    assert len(checked) == 6
+    assert all(any("\u4e00" <= letter <= "\u9fff" for letter in line) for line in checked)
     assert lines({"repeated_prompts": 0}) == []
 
 
-def test_the_findings_are_data_for_programs(tmp_path: Path) -> None:
-    found = json.loads(json.dumps(checked(tmp_path, pair("a", "b"), stage="kto").data()))
-    assert found["formats"] == {"chosen-rejected": 1}
-    assert (found["rows"], found["taken"], found["bad"]) == (1, 1, 0)
-    assert found["preferences"]["advised_weights"] == {
+def test_the_findings_are_json(tmp_path: Path) -> None:
+    checked = json.loads(json.dumps(check(tmp_path, pair("a", "b"), stage="kto").data()))
+    assert checked["formats"] == {"chosen-rejected": 1}
+    assert (checked["rows"], checked["taken"], checked["bad"]) == (1, 1, 0)
+    assert checked["preferences"]["advised_weights"] == {
         "desirable_weight": [1.0, 1.0],
         "undesirable_weight": [1.0, 1.0],
     }

@@ -1,4 +1,4 @@
-"""Every row format loads, and what is wrong with a row is said with its line and reason."""
+"""Every row format loads; a bad row is reported with its line and reason."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_broken_row_is_reported_with_its_line_and_reason(name: str, tmp_path: 
     assert last == "1 of 2 rows is bad (1 kind)"
 
 
-def test_chat_rows_under_pretraining_name_the_cure(tmp_path: Path) -> None:
+def test_chat_rows_under_pretraining_name_the_right_stage(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {"messages": [Q, A]})
     with pytest.raises(DataError, match="are for stage: sft, not pt"):
         examples(path, "pt")
@@ -160,7 +160,7 @@ def test_twenty_bad_rows_of_six_kinds_are_one_report(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         check_rows(source(tmp_path / "a.jsonl"), stage="sft", max_bad_rows=0)
     *reported, summary = caught.value.message.splitlines()
-    assert [int(one.split(":")[1].split()[0]) for one in reported] == lines
+    assert [int(line.split(":")[1].split()[0]) for line in reported] == lines
     assert summary == "20 of 40 rows are bad (6 kinds)"
     assert "max_bad_rows=20" in caught.value.hint
 
@@ -172,7 +172,7 @@ def test_bad_rows_within_the_limit_are_skipped_and_counted(tmp_path: Path) -> No
     assert "20 bad rows skipped" in checked.summary()
 
 
-def test_bytes_that_are_no_utf8_are_a_bad_row(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf8_are_a_bad_row(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(
         b'{"query": "\xff", "response": "a"}\n'
@@ -194,7 +194,7 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path: Path) -> None:
         b"\xef\xbb\xbf"
         + b'{"query": "q", "response": "a"}\r\n\r\n{"query": "r", "response": "b"}\r\n'
     )
-    assert [turns(one)[0][1] for one in examples(path)] == ["q", "r"]
+    assert [turns(example)[0][1] for example in examples(path)] == ["q", "r"]
 
 
 def test_a_json_array_counts_the_lines_of_its_rows(tmp_path: Path) -> None:
@@ -230,22 +230,22 @@ def test_parquet_rows_load(tmp_path: Path) -> None:
 def test_a_text_file_holds_documents_between_blank_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("one\ntwo\n\n\nthree\n", "utf-8")
-    assert [one.text for one in examples(path, "pt")] == ["one\ntwo", "three"]
+    assert [example.text for example in examples(path, "pt")] == ["one\ntwo", "three"]
 
 
 def test_a_folder_gives_all_its_files_in_order(tmp_path: Path) -> None:
     for name in ("b", "a"):
         write(tmp_path / f"{name}.jsonl", {"query": name, "response": "x"})
-    assert [turns(one)[0][1] for one in examples(tmp_path)] == ["a", "b"]
+    assert [turns(example)[0][1] for example in examples(tmp_path)] == ["a", "b"]
 
 
 def test_of_a_hubs_folder_the_training_split_is_taken(tmp_path: Path) -> None:
     for name in ("train-00000-of-00001", "test-00000-of-00001"):
         write(tmp_path / f"{name}.jsonl", {"query": name, "response": "x"})
-    assert [turns(one)[0][1] for one in examples(tmp_path)] == ["train-00000-of-00001"]
+    assert [turns(example)[0][1] for example in examples(tmp_path)] == ["train-00000-of-00001"]
     chosen = parse_sources([{"path": str(tmp_path), "split": "test"}], columns={})
-    found = load_examples(chosen, stage="sft", max_bad_rows=0, seed=0).examples
-    assert [turns(one)[0][1] for one in found] == ["test-00000-of-00001"]
+    loaded = load_examples(chosen, stage="sft", max_bad_rows=0, seed=0).examples
+    assert [turns(example)[0][1] for example in loaded] == ["test-00000-of-00001"]
 
 
 def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -260,8 +260,8 @@ def test_a_number_of_rows_is_a_seeded_sample_in_file_order(tmp_path: Path) -> No
     chosen = parse_sources([f"{path}#10"], columns={})
     first, second, other = (
         [
-            turns(one)[0][1]
-            for one in load_examples(chosen, stage="sft", max_bad_rows=0, seed=seed).examples
+            turns(example)[0][1]
+            for example in load_examples(chosen, stage="sft", max_bad_rows=0, seed=seed).examples
         ]
         for seed in (1, 1, 2)
     )
@@ -276,7 +276,7 @@ def test_columns_can_be_renamed(tmp_path: Path) -> None:
     assert turns(example) == [("user", "q"), ("assistant", "a")]
 
 
-def test_dataset_info_beside_the_file_is_honoured(tmp_path: Path) -> None:
+def test_dataset_info_next_to_the_file_is_used(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", {"ask": "q", "say": "a"})
     info = {"mine": {"file_name": "a.jsonl", "columns": {"prompt": "ask", "response": "say"}}}
     (tmp_path / "dataset_info.json").write_text(json.dumps(info), "utf-8")
@@ -294,7 +294,7 @@ def test_an_empty_file_and_an_unknown_kind_are_refused(tmp_path: Path) -> None:
         examples(tmp_path / "a.xlsx")
 
 
-def test_reasons_are_said_in_chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reasons_are_in_chinese_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
     path = write(tmp_path / "a.jsonl", {"messages": [Q]})
     with pytest.raises(DataError, match=r"a\.jsonl:1 没有可学习的 assistant 轮次"):
