@@ -11,12 +11,15 @@ import pytest
 import torch
 from adapters import make_adapter
 from box import box, events, gone, losses, started, state, until
-from test_readme import QUANTIZE, ROOT
+from documents import ROOT
 from tiny import write_chats, write_config
 
 from swiftbox.files import read_json
 
 pytestmark = pytest.mark.slow
+
+COMMAND = "swiftbox run configs/quantize.yaml adapter=runs/my-lora"
+"""The command of the guide's page on quantization."""
 
 SHORT = ("calibration_length=64", "max_perplexity_ratio=4")
 """A random tiny model's perplexity moves more than a trained one's."""
@@ -28,7 +31,7 @@ def quantized(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     place = tmp_path_factory.mktemp("quantized")
     make_adapter(tiny, place / "runs" / "my-lora")
     (place / "configs").symlink_to(ROOT / "configs")
-    arguments = (*shlex.split(QUANTIZE)[1:], *SHORT, "output_dir=out", "--plain")
+    arguments = (*shlex.split(COMMAND)[1:], *SHORT, "output_dir=out", "--plain")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SWIFTBOX_HOME", str(place / "home"))
         patch.setenv("SWIFTBOX_LANG", "en")
