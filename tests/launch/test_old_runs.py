@@ -20,12 +20,13 @@ from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks.load import load
 from swiftbox.tasks.pipeline import state
+from swiftbox.tasks.pipeline.fingerprint import fingerprint
 
 OLD_RUNS = Path(__file__).with_name("old_runs")
 ROOT = "/old-runs-root"
 
-MARKS = {"a": "16214e22c2571eeb", "b": "bd01d134a700fd76"}
-"""The marks that version 0.1.0 gave the steps of the pipeline, with finished=1.0 for each."""
+FINGERPRINTS = {"a": "16214e22c2571eeb", "b": "bd01d134a700fd76"}
+"""What version 0.1.0 computed for the steps of the pipeline, with finished=1.0 for each."""
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def old(tmp_path: Path, tiny: Path) -> Path:
         if path.suffix in (".yaml", ".json", ".jsonl", ".txt") and path.is_file():
             path.write_text(path.read_text("utf-8").replace(ROOT, str(root)), encoding="utf-8")
     reseal(root / "stopped" / "checkpoints" / "checkpoint-23")
-    restore_marks(root / "pipeline", root)
+    restore_fingerprints(root / "pipeline", root)
     for name in ("finished", "stopped", "pipeline", "downloaded"):
         run_folder.register(root / name)
     return root
@@ -51,16 +52,16 @@ def reseal(checkpoint: Path) -> None:
     (checkpoint / run_folder.COMPLETE).write_text(json.dumps(seal), encoding="utf-8")
 
 
-def restore_marks(folder: Path, root: Path) -> None:
-    """Restore the times of the weights, which git does not keep, and mark the new paths."""
+def restore_fingerprints(folder: Path, root: Path) -> None:
+    """Restore the times of the weights, which git does not keep, and adapt to the new paths."""
     records = state.read(folder)
     for record in records.values():
-        for name, *identity in record.seen["model"]:
+        for name, *file_state in record.identities["model"]:
             if name.endswith(".safetensors"):
-                os.utime(Path(record.made["model"], name), ns=(identity[1], identity[1]))
+                os.utime(Path(record.outputs["model"], name), ns=(file_state[1], file_state[1]))
     for step in pipeline_of(folder).steps:
-        records[step.name].mark = state.mark(step, records)
-    assert (root / "source").is_dir()  # its content is part of the first mark
+        records[step.name].fingerprint = fingerprint(step, records)
+    assert (root / "source").is_dir()  # its content is part of the first fingerprint
     state.write(folder, records)
 
 
@@ -75,13 +76,13 @@ def show(root: Path, name: str) -> dict[str, Any]:
     return shown
 
 
-def test_the_marks_of_steps_are_those_of_the_old_version() -> None:
-    records: dict[str, state.Record] = {}
+def test_the_fingerprints_of_steps_are_those_of_the_old_version() -> None:
+    records: dict[str, state.StepRecord] = {}
     for step in pipeline_of(OLD_RUNS / "pipeline").steps:
-        record = state.Record(step.name, step.config.task, "", finished=1.0)
-        record.mark = state.mark(step, records)
+        record = state.StepRecord(step.name, step.config.task, "", finished=1.0)
+        record.fingerprint = fingerprint(step, records)
         records[step.name] = record
-    assert {name: record.mark for name, record in records.items()} == MARKS
+    assert {name: record.fingerprint for name, record in records.items()} == FINGERPRINTS
 
 
 def test_old_runs_are_listed(old: Path) -> None:
