@@ -1,12 +1,12 @@
 # syntax=docker/dockerfile:1
-# swiftbox in a container, set up by the same script as everywhere else.
+# swiftbox in a container, installed by the same script as everywhere else.
 #
 #   docker build -t swiftbox --build-arg BACKEND=cuda .         cuda | rocm | npu | cpu
 #   docker run -it --gpus all --ipc=host -v "$PWD":/workspace -v swiftbox-cache:/cache swiftbox
 #   docker run -it ... swiftbox run my.yaml                     arguments go to the swiftbox command
 #
-# rocm wants SWIFTBOX_TORCH_INDEX (scripts/quickstart says which) and, when run, --device=/dev/kfd --device=/dev/dri
-# --group-add video --ipc=host. npu wants, when run, --device=/dev/davinci0 (and on) --device=/dev/davinci_manager
+# rocm needs SWIFTBOX_TORCH_INDEX (scripts/quickstart says which) and, when run, --device=/dev/kfd --device=/dev/dri
+# --group-add video --ipc=host. npu needs, when run, --device=/dev/davinci0 (and on) --device=/dev/davinci_manager
 # --device=/dev/devmm_svm --device=/dev/hisi_hdc -v /usr/local/Ascend/driver:/usr/local/Ascend/driver, and the group
 # that owns those devices. On Linux x86_64 cpu and npu get a smaller image with SWIFTBOX_TORCH_INDEX.
 
@@ -38,7 +38,7 @@ RUN apt-get update \
 RUN useradd --create-home --shell /bin/bash swiftbox \
     && install -d -o swiftbox -g swiftbox /workspace /cache
 
-# What the install reads comes first: editing the code later does not install torch again.
+# Only what the install reads is copied first, so that editing the code does not reinstall torch.
 WORKDIR /opt/swiftbox
 COPY pyproject.toml README.md LICENSE ./
 COPY scripts/ scripts/

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Sets swiftbox up where that is still to do, and opens the menu; with arguments: swiftbox ARGUMENTS.
+# Installs swiftbox if needed and opens the menu; with arguments: swiftbox ARGUMENTS.
 exec bash "$(dirname "${BASH_SOURCE[0]}")/quickstart" --menu "$@"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from processor.sitecustomize import simulate
+from rerun import failed_tests, rerun_command
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -43,3 +44,12 @@ def chat_file(tmp_path: Path) -> Path:
     from tiny import write_chats
 
     return write_chats(tmp_path / "chat.jsonl", 40)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """End a test run with what failed and the line that runs it again."""
+    if failed := failed_tests(terminalreporter.stats):
+        terminalreporter.section("failed")
+        for node_id in failed:
+            terminalreporter.write_line(node_id)
+        terminalreporter.write_line(f"run again: {rerun_command(failed)}")

@@ -20,11 +20,11 @@ def checkout(tmp_path: Path) -> Checkout:
 @pytest.fixture(scope="session")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout that is set up with its development tools; tests only look at it."""
-    base = tmp_path_factory.mktemp("ready")
-    made = make_checkout(base / "check out", base / "wheels")
-    outcome = made.quickstart("--setup-only", "--dev", "--backend", "cpu")
+    folder = tmp_path_factory.mktemp("ready")
+    checkout = make_checkout(folder / "check out", folder / "wheels")
+    outcome = checkout.quickstart("--setup-only", "--dev", "--backend", "cpu")
     assert outcome.code == 0, outcome.talk
-    return made
+    return checkout
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def bare_path(tmp_path: Path) -> str:
     folder = tmp_path / "bare"
     folder.mkdir()
     for name in SHELL_TOOLS:
-        found = shutil.which(name)
-        assert found, name
-        (folder / name).symlink_to(found)
+        tool = shutil.which(name)
+        assert tool, name
+        (folder / name).symlink_to(tool)
     return str(folder)

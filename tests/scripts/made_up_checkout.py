@@ -106,9 +106,11 @@ def make_checkout(folder: Path, wheels: Path) -> Checkout:
         f"{name}/__init__.py": "" for name in ("ruff", "mypy", "pytest", "importlinter", "xdist")
     }
     write_wheel(wheels, "tools", "1.0", tools | empty | {"importlinter/cli.py": lint})
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ
+    }
     variables = {
-        **kept,
+        **{name: os.environ[name] for name in inherited if name in os.environ},
         "HOME": str(wheels.parent),
         "LANG": "C.UTF-8",
         "SWIFTBOX_PYTHON": sys.executable,

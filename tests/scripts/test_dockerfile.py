@@ -58,8 +58,8 @@ def arguments() -> dict[str, str]:
 
 def setup_command() -> str:
     """The RUN that sets the environment up, without its mounts."""
-    (found,) = (rest for rest in of("RUN") if "quickstart" in rest)
-    return re.sub(r"--mount=\S+ ", "", found)
+    (command,) = (rest for rest in of("RUN") if "quickstart" in rest)
+    return re.sub(r"--mount=\S+ ", "", command)
 
 
 # ---- what it says
@@ -138,7 +138,7 @@ def moved(text: str, image: Path) -> str:
     named = re.findall(r"(?<![\w.$}/])/[\w./-]+", text)
     strange = [p for p in named if not p.startswith(FOLDERS) and p not in HARMLESS]
     assert not strange, f"{strange} would be touched on this machine"
-    return re.sub("|".join(map(re.escape, FOLDERS)), lambda found: f"{image}{found[0]}", text)
+    return re.sub("|".join(map(re.escape, FOLDERS)), lambda match: f"{image}{match[0]}", text)
 
 
 def replay(checkout: Checkout, image: Path, path: str) -> Path:

@@ -131,8 +131,8 @@ def test_too_little_disk_is_refused_with_both_numbers(checkout: Checkout, tmp_pa
     path = fake_tools(tmp_path / "tools", df="echo head; echo /dev/x 9 9 2000000 9% /")
     outcome = checkout.quickstart("--backend", "cuda", PATH=path)
     assert outcome.code == 2
-    assert "needs about 8 GB" in outcome.talk
-    assert "2 GB free" in outcome.talk
+    assert "needs about 8 GiB" in outcome.talk
+    assert "1 GiB free" in outcome.talk
     assert not checkout.venv.exists()
 
 
@@ -236,13 +236,13 @@ def test_a_changed_pyproject_is_installed_again_into_the_same_environment(
 
 @pytest.mark.slow
 def test_a_half_done_install_is_continued(checkout: Checkout) -> None:
-    helper = checkout.wheels / "helper-1.0-py3-none-any.whl"
-    hidden = helper.rename(checkout.wheels / "hidden")
+    dependency = checkout.wheels / "helper-1.0-py3-none-any.whl"
+    hidden = dependency.rename(checkout.wheels / "hidden")
     first = checkout.quickstart("--setup-only", "--backend", "cpu")
     assert first.code == 1
     assert "attempt 3 of 3" in first.talk
     assert "it continues from here" in first.talk
-    hidden.rename(helper)
+    hidden.rename(dependency)
     assert len(pip_lines(checkout.plan("--setup-only"))) == 1
     assert not any(" -m venv " in line for line in checkout.plan("--setup-only"))
     second = checkout.quickstart("--setup-only")
@@ -269,7 +269,7 @@ def test_ctrl_c_says_that_the_next_run_continues(checkout: Checkout, tmp_path: P
     assert "it continues from here" in talk
 
 
-def test_a_broken_environment_is_made_anew(checkout: Checkout) -> None:
+def test_a_broken_environment_is_recreated(checkout: Checkout) -> None:
     (checkout.venv / ".swiftbox").mkdir(parents=True)
     (checkout.venv / ".swiftbox/made").write_text(f"{checkout.venv}\n")
     (checkout.venv / "bin").mkdir()
@@ -284,21 +284,21 @@ def test_a_broken_folder_of_someone_else_is_never_removed(checkout: Checkout) ->
     (checkout.venv / "thesis.tex").write_text("")
     outcome = checkout.quickstart("--backend", "cpu")
     assert outcome.code == 2
-    assert "was not made here" in outcome.talk
+    assert "did not create it" in outcome.talk
     assert (checkout.venv / "thesis.tex").exists()
 
 
-def test_an_environment_that_was_moved_is_made_anew(ready: Checkout, tmp_path: Path) -> None:
+def test_an_environment_that_was_moved_is_recreated(ready: Checkout, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(ready.venv, moved, symlinks=True)
     plan = ready.plan("--backend", "cpu", SWIFTBOX_VENV=str(moved))
     assert shlex.split(plan[0]) == ["rm", "-rf", str(moved)]
 
 
-def test_another_backend_makes_the_environment_anew_and_says_why(ready: Checkout) -> None:
+def test_another_backend_recreates_the_environment_and_says_why(ready: Checkout) -> None:
     outcome = ready.quickstart("--print-plan", "--setup-only", "--backend", "cuda")
     assert outcome.out.startswith("rm -rf ")
-    assert "it was made for cpu" in outcome.talk
+    assert "it was created for cpu" in outcome.talk
 
 
 def test_without_a_backend_the_environment_keeps_its_own(ready: Checkout, tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_without_a_backend_the_environment_keeps_its_own(ready: Checkout, tmp_pa
 def test_a_cuda_machine_is_warned_when_pip_served_a_cpu_torch(checkout: Checkout) -> None:
     outcome = checkout.quickstart("--setup-only", "--backend", "cuda")
     assert outcome.code == 0, outcome.talk
-    assert "served a torch without cuda" in outcome.talk
+    assert "installed a torch without cuda" in outcome.talk
 
 
 def test_the_launcher_opens_the_menu_or_passes_its_arguments(ready: Checkout) -> None:

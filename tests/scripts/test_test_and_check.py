@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,9 +36,12 @@ def test_check_goes_on_after_a_failure_and_ends_with_it(
     assert outcome.talk.splitlines()[-1] == f"error: failed: {name}"
 
 
-def test_test_begins_with_check_and_leaves_out_gpu_and_network_tests(ready: Checkout) -> None:
+def test_test_begins_with_the_processor_and_check_and_leaves_out_gpu_and_network_tests(
+    ready: Checkout,
+) -> None:
     outcome = ready.run("scripts/test", SWIFTBOX_VENV=str(ready.venv))
     assert outcome.code == 0, outcome.talk
+    assert outcome.out.startswith("processor ")
     assert verdicts(outcome.out) == dict.fromkeys(TOOLS, "ok")
     assert outcome.out.splitlines()[-1].startswith("pytest ")
     assert outcome.out.splitlines()[-1].endswith("-m not gpu and not network")
@@ -51,6 +58,51 @@ def test_test_fails_when_check_or_pytest_does(ready: Checkout, tool: str) -> Non
     outcome = ready.run("scripts/test", SWIFTBOX_VENV=str(ready.venv), FAIL=tool)
     assert outcome.code == 1
     assert "pytest -n" in outcome.out, "the tests run all the same"
+    last = outcome.talk.splitlines()[-1:]
+    assert last == (["Also failed: bash scripts/check"] if tool == "ruff" else [])
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_the_line_that_repeats_its_failures(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text((REPOSITORY / "tests/conftest.py").read_text())
+    source = "import pytest\n\n@pytest.mark.parametrize('a', ['x y', 'z'])\ndef test_a(a):\n"
+    (tmp_path / "test_it.py").write_text(f"{source}    assert a == 'z'\n")
+    (tmp_path / "test_import.py").write_text("import nowhere\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--rootdir", ".", "-c", os.devnull]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", "."],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    (line,) = re.findall(r"^run again: (.*)$", done.stdout, re.MULTILINE)
+    files = sorted(shlex.split(line.removeprefix("python -m pytest ")))
+    assert files == ["test_import.py", "test_it.py::test_a[x y]"]
+
+
+def test_another_python_gets_an_environment_without_torch(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    python = 'case "$2" in *version_info*) exit 0 ;; *venv*) echo "$@"; exit 7 ;; esac'
+    path = fake_tools(tmp_path / "tools", **{f"python{version}": python})
+    outcome = checkout.run("scripts/test", "--python", version, TMPDIR=str(temporary), PATH=path)
+    assert outcome.code == 7
+    assert f"temporary environment for Python {version}, without torch" in outcome.talk
+    assert f"-m venv {temporary}/" in outcome.out
+    assert list(temporary.iterdir()) == [], "the environment is removed"
+    assert not checkout.venv.exists()
+
+
+def test_a_python_that_is_not_here_is_refused(checkout: Checkout) -> None:
+    outcome = checkout.run("scripts/test", "--python", "3.99")
+    assert outcome.code == 2
+    assert "no Python 3.99" in outcome.talk
 
 
 @pytest.mark.slow
@@ -60,7 +112,7 @@ def test_ci_tests_in_a_fresh_environment_and_removes_it(checkout: Checkout, tmp_
     path = fake_tools(tmp_path / "tools", git="exit 0", tmux="exit 0", apt_get="exit 9")
     outcome = checkout.run(".ci/run", TMPDIR=str(temporary), PATH=path)
     assert outcome.code == 0, outcome.talk
-    assert f"Set up in {temporary}/" in outcome.talk
+    assert f"Ready in {temporary}/" in outcome.talk
     assert list(temporary.iterdir()) == []
     assert not checkout.venv.exists()
 
