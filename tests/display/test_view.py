@@ -1,4 +1,4 @@
-"""A run as people see it: plain lines, and the live display at two widths."""
+"""The view of a run: plain lines, and the live display at two widths."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_failure_shows_its_traceback_its_message_and_a_hint() -> None:
     assert lines[-3:] == ["  line 39", "error: M", "hint: H"]
 
 
-def test_lines_are_said_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_are_written_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
     assert lines_of({"event": "checkpoint", "step": 5}, "train") == ["  已保存 checkpoint-5"]
 
@@ -88,7 +88,7 @@ def test_a_sparkline_follows_its_values() -> None:
     assert sparkline([], 8) == ""
 
 
-def test_what_pairs_are_like_is_said_with_the_data() -> None:
+def test_preference_pairs_are_described_with_the_data() -> None:
     event = {
         "event": "data", "rows": 4, "held_out": 0, "bad": 0, "cut": 0, "dropped": 0,
         "nothing_to_learn": 0, "tokens": 40, "trained_tokens": 20, "percentiles": {"50%": 10},
@@ -102,3 +102,45 @@ def test_what_pairs_are_like_is_said_with_the_data() -> None:
     assert "chosen is longer in 75%" in lines[2]
     assert "length bias" in lines[3]
     assert len(lines_of({**event, "preferences": None}, "train")) == 2
+
+
+def test_the_live_display_shows_nothing_under_way_after_the_end() -> None:
+    view = View("merge", plain=True, stream=io.StringIO())
+    view.event({"event": "stage", "name": "verify", "detail": "m"})
+    assert view.panel(80).plain == "checking the written model …"
+    view.event({"event": "done", "task": "merge", "seconds": 1.0, "model": "m"})
+    assert view.panel(80).plain == ""
+
+
+def test_a_step_of_a_pipeline_starts_with_an_empty_panel() -> None:
+    view = View("pipeline", plain=True, stream=io.StringIO())
+    part = {"event": "part", "says": "begins", "number": 1, "total": 2, "aside": None}
+    view.event({**part, "name": "a", "task": "train"})
+    for event in EVENTS:
+        view.event({"event": "inner", "of": "a", "inner": event})
+    assert view.training.last_step is not None
+    view.event({**part, "number": 2, "name": "b", "task": "merge"})
+    assert view.panel(80).plain == "…"
+
+
+def test_rows_that_are_not_learned_as_they_are_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = {
+        "event": "data", "rows": 4, "held_out": 1, "bad": 2, "cut": 3, "dropped": 4,
+        "nothing_to_learn": 5, "tokens": 40, "trained_tokens": 20,
+        "percentiles": {"p50": 10, "p90": 12}, "max_length": 64, "preferences": None,
+    }  # fmt: skip
+    assert lines_of(event, "train") == [
+        "  tokens per row: p50 10, p90 12",
+        "  4 training rows, 1 held out; 20 of 40 tokens are learned",
+        "  max_length 64: 3 rows truncated",
+        "  max_length 64: 4 longer rows dropped",
+        "  5 rows skipped: no token to learn",
+        "  2 bad rows skipped",
+    ]
+    monkeypatch.setenv("SWIFTBOX_LANG", "zh")
+    assert lines_of(event, "train")[2:] == [
+        "  max_length 64：截断 3 行",
+        "  max_length 64：丢弃过长的 4 行",
+        "  略去无可学习内容的 5 行",
+        "  跳过 2 个坏行",
+    ]
