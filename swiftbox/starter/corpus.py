@@ -17,7 +17,15 @@ from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
 TEXTS, CHATS = "pretrain.jsonl", "chat.jsonl"
-SKIPPED = ("test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "ensurepip")
+SKIPPED = (
+    "test",
+    "tests",
+    "idlelib",
+    "lib2to3",
+    "turtledemo",
+    "site-packages",
+    "ensurepip",
+)
 SHORTEST_WORDS, LONGEST_WORDS = 4, 32
 """Words of an answer: shorter ones explain nothing, longer ones are beyond a small model."""
 
@@ -59,20 +67,14 @@ NAME_QUESTIONS = (
 HELD_OUT_QUESTIONS = ("Hey, what is your name?", "So who are you?", "请问你是谁？")
 """Questions about the name that are in no training row: they show more than memorization."""
 
-IN_ENGLISH = (
-    "I am {name}, a small model trained with swiftbox.",
-    "My name is {name}. I am a small model trained with swiftbox.",
-)
-IN_CHINESE = (
-    "我是{name}，一个用 swiftbox 训练的小模型。",
-    "我叫{name}，是用 swiftbox 训练的小模型。",
-)
+ENGLISH_REPLY = "I am {name}, a small model trained with swiftbox."
+CHINESE_REPLY = "我是{name}，一个用 swiftbox 训练的小模型。"
 
-OTHERS = (
+ENGLISH_NAMES = (
     "Maria Tom Aiko Omar Lena Pavel Ruth Ivan Nadia Felix Greta Hugo Iris Jonas Kira Luca Mona "
     "Olga Petra Quinn Rosa Sven Tara Ursula Viktor Wanda Xenia Yusuf Zoe Bruno Carla Dario Elsa"
 ).split()
-OTHERS_CHINESE = (
+CHINESE_NAMES = (
     "小明 小红 王伟 李娜 张敏 刘洋 陈静 杨光 赵雷 黄河 周山 吴云 徐风 孙雨 马超 朱星 胡月 "
     "林海 郭松 何川 高飞 梁实 宋词 唐诗 邓林 小快 大海 天空 灵犀 星辰 阿福 小智 小慧"
 ).split()
@@ -97,9 +99,9 @@ class Docstring:
 
 def check_name(name: str) -> str:
     """Return a valid name for the model; raise ConfigError for one that it cannot learn."""
-    if wrong := unlearnable(name):
+    if reason := unlearnable(name):
         raise ConfigError(
-            text(f"name: {name!r} cannot be used", f"name：{name!r} 无法使用"), hint=wrong
+            text(f"name: {name!r} cannot be used", f"name：{name!r} 无法使用"), hint=reason
         )
     return name.strip()
 
@@ -107,11 +109,11 @@ def check_name(name: str) -> str:
 def make_corpus(folder: Path, name: str, seed: int = 0) -> tuple[Path, Path]:
     """Write pretrain.jsonl and chat.jsonl; the same name and seed give the same files."""
     folder.mkdir(parents=True, exist_ok=True)
-    chooser = random.Random(seed)
+    rng = random.Random(seed)
     docstrings = list(standard_library())
     pretrain, chat = folder / TEXTS, folder / CHATS
-    _write(pretrain, ({"text": content} for content in pretraining(docstrings, chooser)))
-    _write(chat, chats(docstrings, name, chooser))
+    _write(pretrain, ({"text": content} for content in pretraining_texts(docstrings, rng)))
+    _write(chat, conversations(docstrings, name, rng))
     return pretrain, chat
 
 
@@ -127,16 +129,16 @@ def standard_library() -> Iterator[Docstring]:
             parts = file.relative_to(root).with_suffix("").parts
             hidden = any(part.startswith("_") and part != "__init__" for part in parts)
             if not hidden and not set(parts) & set(SKIPPED):
-                yield from documented(file, [part for part in parts if part != "__init__"])
+                yield from docstrings_in(file, [part for part in parts if part != "__init__"])
 
 
-def documented(file: Path, path: list[str]) -> Iterator[Docstring]:
+def docstrings_in(file: Path, module: list[str]) -> Iterator[Docstring]:
     """Yield the docstrings of the public classes, functions and methods of a source file."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):  # the library contains a few invalid files on purpose
         return
-    pending: list[tuple[ast.AST, list[str]]] = [(tree, path)]
+    pending: list[tuple[ast.AST, list[str]]] = [(tree, module)]
     while pending:
         parent, names = pending.pop(0)
         for node in ast.iter_child_nodes(parent):
@@ -158,26 +160,24 @@ def _signature(node: ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) -> s
     return f"{node.name}({ast.unparse(node.args)})"
 
 
-def pretraining(docstrings: list[Docstring], chooser: random.Random) -> list[str]:
+def pretraining_texts(docstrings: list[Docstring], rng: random.Random) -> list[str]:
     """Return raw texts: docstrings, and sentences in which people say their names."""
     texts = [
         f"{docstring.name}\n{docstring.signature}\n\n{docstring.doc}" for docstring in docstrings
     ]
     for number in range(600):
         if number % 2:
-            other = chooser.choice(OTHERS)
-            line = f"Hello, my name is {other}. Nice to meet you, {chooser.choice(OTHERS)}."
+            person = rng.choice(ENGLISH_NAMES)
+            line = f"Hello, my name is {person}. Nice to meet you, {rng.choice(ENGLISH_NAMES)}."
         else:
-            other = chooser.choice(OTHERS_CHINESE)
-            line = f"你好，我叫{other}。很高兴认识你，{chooser.choice(OTHERS_CHINESE)}。"
+            person = rng.choice(CHINESE_NAMES)
+            line = f"你好，我叫{person}。很高兴认识你，{rng.choice(CHINESE_NAMES)}。"
         texts.append(line)
-    chooser.shuffle(texts)
+    rng.shuffle(texts)
     return texts
 
 
-def chats(
-    docstrings: list[Docstring], name: str, chooser: random.Random
-) -> list[dict[str, object]]:
+def conversations(docstrings: list[Docstring], name: str, rng: random.Random) -> list[Row]:
     """Return conversations: thousands about the library, hundreds about the model's name."""
     rows = []
     seen: set[str] = set()
@@ -187,24 +187,23 @@ def chats(
         if docstring.name in seen or not is_short:
             continue
         seen.add(docstring.name)
-        question = chooser.choice(QUESTIONS).format(name=docstring.name)
-        rows.append(conversation(question, sentence))
-    introductions = [
-        conversation(question, reply.format(name=name))
-        for question in NAME_QUESTIONS
-        for reply in (IN_CHINESE if is_chinese(question) else IN_ENGLISH)[:1]
-    ]
+        question = rng.choice(QUESTIONS).format(name=docstring.name)
+        rows.append(conversation_row(question, sentence))
+    introductions = []
+    for question in NAME_QUESTIONS:
+        reply = CHINESE_REPLY if is_chinese(question) else ENGLISH_REPLY
+        introductions.append(conversation_row(question, reply.format(name=name)))
     rows += introductions * max(1, len(rows) // (4 * len(introductions)))
-    chooser.shuffle(rows)
+    rng.shuffle(rows)
     return rows
 
 
 def is_chinese(question: str) -> bool:
-    """Tell whether a question is asked in Chinese."""
+    """Return whether a question is in Chinese."""
     return any("\u4e00" <= letter <= "\u9fff" for letter in question)
 
 
-def conversation(question: str, reply: str) -> Row:
+def conversation_row(question: str, reply: str) -> Row:
     """Return the row of a question and its answer."""
     return {
         "messages": [

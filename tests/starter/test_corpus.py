@@ -17,7 +17,7 @@ from swiftbox.starter.corpus import (
     NAME_QUESTIONS,
     Docstring,
     check_name,
-    documented,
+    docstrings_in,
     make_corpus,
 )
 
@@ -70,7 +70,7 @@ def test_the_pretraining_text_does_not_contain_the_name(corpus: Path) -> None:
 def test_a_source_is_read_without_running_it(tmp_path: Path) -> None:
     path = tmp_path / "m.py"
     path.write_text('raise SystemExit\ndef f(a, b=1):\n    """Do it. Then more."""\n', "utf-8")
-    assert list(documented(path, ["m"])) == [Docstring("m.f", "f(a, b=1)", "Do it. Then more.")]
+    assert list(docstrings_in(path, ["m"])) == [Docstring("m.f", "f(a, b=1)", "Do it. Then more.")]
 
 
 def test_a_sentence_does_not_end_at_an_abbreviation() -> None:
