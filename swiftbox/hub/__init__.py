@@ -1,1 +1,1 @@
-"""Fetching models and datasets."""
+"""Downloads from a hub: the only package that opens network connections for models and data."""

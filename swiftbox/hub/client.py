@@ -1,4 +1,4 @@
-"""What every hub's client offers; the SDKs behind them differ, and are loaded only when used."""
+"""The interface of a hub's client; the SDKs behind it differ and are imported only when used."""
 
 from __future__ import annotations
 
@@ -11,30 +11,35 @@ from swiftbox.models.download_request import DownloadRequest
 
 
 class HubClient(Protocol):
-    """One address of one hub; what the hub does wrong is raised as Trouble."""
+    """One endpoint of one hub; its failures are raised as TransferError."""
 
-    def listing(self, one: DownloadRequest) -> Listing:
-        """Ask which files there are."""
+    def listing(self, request: DownloadRequest) -> Listing:
+        """Ask the hub for the repository's files."""
         ...
 
-    def folder(self, one: DownloadRequest, listing: Listing) -> Path:
-        """Return where the hub's own tools would look for them; nothing is fetched."""
+    def folder(self, request: DownloadRequest, listing: Listing) -> Path:
+        """Return the folder where the hub's own tools expect the files; fetches nothing."""
         ...
 
-    def root(self, one: DownloadRequest, folder: Path) -> Path:
-        """Return the folder that nothing may be written outside of."""
+    def root(self, request: DownloadRequest, folder: Path) -> Path:
+        """Return the folder outside of which nothing may be written."""
         ...
 
-    def kept(self, one: DownloadRequest) -> list[Path]:
-        """Return the folders where an earlier download of it may be, without asking the hub."""
+    def downloaded_folders(self, request: DownloadRequest) -> list[Path]:
+        """Return the folders where an earlier download may be, without asking the hub."""
         ...
 
-    def partial(self, one: DownloadRequest, folder: Path, file: RemoteFile) -> Path:
-        """Return where an unfinished file is kept."""
+    def partial(self, request: DownloadRequest, folder: Path, file: RemoteFile) -> Path:
+        """Return the path of an unfinished file."""
         ...
 
-    def get(
-        self, one: DownloadRequest, folder: Path, file: RemoteFile, revision: str, meter: Meter
+    def fetch_file(
+        self,
+        request: DownloadRequest,
+        folder: Path,
+        file: RemoteFile,
+        revision: str,
+        meter: Meter,
     ) -> str:
-        """Fetch one file whole, going on where an earlier attempt stopped; return its sha256."""
+        """Fetch one file completely, resuming an earlier attempt; return its sha256."""
         ...

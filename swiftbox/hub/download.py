@@ -1,4 +1,4 @@
-"""One download from its start to its end: reach a hub, list, refuse, fetch, verify, record."""
+"""One download from start to end: reach a hub, list, check, fetch, verify, record."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 
-from swiftbox import files
+from swiftbox import files as disk
 from swiftbox.errors import HubError
-from swiftbox.hub import listing as names
+from swiftbox.formatting import duration
+from swiftbox.hub import listing as listings
 from swiftbox.hub.client import HubClient
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter, silent
 from swiftbox.hub.reach import endpoints_of, reachable
 from swiftbox.hub.transfer_errors import TransferError, final_error, retry
 from swiftbox.language import text
+from swiftbox.models import catalogue
 from swiftbox.models.download_request import DownloadRequest, on_other_hub
 from swiftbox.models.verified import Marker, Origin, is_complete, read_marker, size_and_mtime
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 
-AT_ONCE = 4
-"""Files in flight: enough for small ones to hide each other's latency."""
+PARALLEL_FILES = 4
+"""Enough for small files to hide each other's latency."""
 
 Twin = Callable[[str, str], str | None]
-"""Gives the id of a model on the other hub, from its id and hub; None where none is known."""
+"""Returns a model's id on the other hub, from its id and hub; None if unknown."""
 
 
 @dataclass(frozen=True)
 class Download:
-    """Where a download is, what it is of, and how much of it came over the network."""
+    """Where a model or dataset is, its origin, and how much was received over the network."""
 
     folder: Path
     origin: Origin | None = None
@@ -42,49 +43,45 @@ class Download:
 
     @property
     def commit(self) -> str | None:
-        """Return the commit that the files are of, where the hub told it."""
+        """Return the commit of the files, where the hub reports it."""
         return self.origin.commit if self.origin else None
 
 
 @dataclass
 class _Attempt:
-    """One download at one address."""
+    """One download from one endpoint."""
 
     request: DownloadRequest
     client: HubClient
     emit: Emit
     announced: set[str] = field(default_factory=set)
 
-    def pausing(self, trouble: TransferError, pause_s: float) -> None:
-        """Say that something goes on after a pause."""
+    def on_pause(self, error: TransferError, pause_s: float) -> None:
+        """Report a retry after a pause."""
+        pause = duration(pause_s)
         message = text(
-            f"{self.request.name}: {trouble}; again in {pause_s:.0f} s",
-            f"{self.request.name}：{trouble}；{pause_s:.0f} 秒后重试",
+            f"{self.request.name}: {error}; retrying in {pause}",
+            f"{self.request.name}：{error}；{pause}后重试",
         )
         self.emit(events.NOTE, message=message)
 
-    def note(self, kind: str, message: str) -> None:
-        """Say something once, however many addresses are tried."""
+    def warn(self, message: str) -> None:
+        """Emit a warning once, however many endpoints are tried."""
         if message not in self.announced:
             self.announced.add(message)
-            self.emit(kind, message=message)
+            self.emit(events.WARNING, message=message)
 
 
 def catalogue_twin(name: str, hub: str) -> str | None:
-    """Return the id on the other hub by the catalogue's pairs."""
-    try:
-        catalogue = import_module("swiftbox.models.catalogue")
-    except ModuleNotFoundError:
+    """Return a model's id on the other hub according to the catalogue."""
+    row = catalogue.model(name)
+    if row is None:
         return None
-    found = catalogue.model(name)
-    if found is None:
-        return None
-    other: str | None = found.hf_id if hub == "modelscope" else found.id
-    return other
+    return row.hf_id if hub == "modelscope" else row.id
 
 
 def client_of(hub: str, endpoint: str) -> HubClient:
-    """Return the client of a hub; its SDK is loaded here."""
+    """Return the client of a hub; this imports its SDK."""
     if hub == "modelscope":
         from swiftbox.hub.from_modelscope import ModelScope
 
@@ -94,73 +91,78 @@ def client_of(hub: str, endpoint: str) -> HubClient:
     return HuggingFace(endpoint)
 
 
-def download(one: DownloadRequest, emit: Emit = silent, twin: Twin = catalogue_twin) -> Download:
-    """Fetch a model or dataset whole; raise HubError when no hub can give it.
+def download(
+    request: DownloadRequest, emit: Emit = silent, twin: Twin = catalogue_twin
+) -> Download:
+    """Fetch a model or dataset completely; raise HubError when no hub can provide it.
 
-    What was fetched before stays and is gone on with, also after a failure.
+    Files and parts of files that are already here are reused, also after a failure.
     """
-    said: set[str] = set()
-    if one.hub == "local":
+    announced: set[str] = set()
+    if request.hub == "local":
         from swiftbox.hub.from_folder import Folder
 
-        return _fetch(_Attempt(one, Folder(), emit, said))
-    ways = list(_ways(one, twin))
-    answering = reachable(endpoint for _, endpoint in ways)
+        return _fetch(_Attempt(request, Folder(), emit, announced))
+    routes = list(_routes(request, twin))
+    answering = reachable(endpoint for _, endpoint in routes)
     if not answering:
-        return _without_network(one, [endpoint for _, endpoint in ways], emit)
+        return _without_network(request, [endpoint for _, endpoint in routes], emit)
     last: tuple[DownloadRequest, TransferError] | None = None
-    for wish, endpoint in ways:
+    for routed, endpoint in routes:
         if endpoint not in answering:
             continue
-        attempt = _Attempt(wish, client_of(wish.hub, endpoint), emit, said)
+        attempt = _Attempt(routed, client_of(routed.hub, endpoint), emit, announced)
         if last is not None:
-            attempt.note("warning", _turning(last[0], last[1], endpoint))
+            attempt.warn(_switching(last[0], last[1], endpoint))
         try:
             return _fetch(attempt)
-        except TransferError as trouble:
-            last = (wish, trouble)
-            if trouble.kind in ("denied", "full"):
+        except TransferError as error:
+            last = (routed, error)
+            if error.kind in ("denied", "full"):
                 break
     if last is None:
-        raise RuntimeError("an address that answers was not tried")
+        raise RuntimeError("no reachable endpoint was tried")
     raise final_error(last[0].name, last[0].hub, last[1]) from last[1]
 
 
-def _ways(one: DownloadRequest, twin: Twin) -> Iterator[tuple[DownloadRequest, str]]:
-    """Yield what to ask which address for: the hub's addresses, then those of the other hub."""
-    for endpoint in endpoints_of(one.hub, one.endpoints):
-        yield one, endpoint
-    # Another hub's branches and commits are other ones: what was pinned is not to be had there.
-    other = twin(one.id, one.hub) if one.kind == "model" and one.revision is None else None
+def _routes(request: DownloadRequest, twin: Twin) -> Iterator[tuple[DownloadRequest, str]]:
+    """Yield what to request from which endpoint: the hub's endpoints, then the other hub's."""
+    for endpoint in endpoints_of(request.hub, request.endpoints):
+        yield request, endpoint
+    # Branches and commits differ between hubs: a pinned revision exists only on its own.
+    is_unpinned_model = request.kind == "model" and request.revision is None
+    other = twin(request.id, request.hub) if is_unpinned_model else None
     if other:
-        hub = "huggingface" if one.hub == "modelscope" else "modelscope"
+        hub = "huggingface" if request.hub == "modelscope" else "modelscope"
         for endpoint in endpoints_of(hub):
-            yield on_other_hub(one, hub, other), endpoint
+            yield on_other_hub(request, hub, other), endpoint
 
 
-def _turning(one: DownloadRequest, trouble: TransferError, endpoint: str) -> str:
+def _switching(request: DownloadRequest, error: TransferError, endpoint: str) -> str:
     return text(
-        f"{one.name}: {trouble}; trying {endpoint}", f"{one.name}：{trouble}；改用 {endpoint}"
+        f"{request.name}: {error}; trying {endpoint}",
+        f"{request.name}：{error}；改用 {endpoint}",
     )
 
 
-def _without_network(one: DownloadRequest, endpoints: Sequence[str], emit: Emit) -> Download:
-    """Return what is here already, when all of it is; else say what to do without a network."""
-    for folder in client_of(one.hub, endpoints[0]).kept(one):
+def _without_network(request: DownloadRequest, endpoints: Sequence[str], emit: Emit) -> Download:
+    """Return an earlier complete download; raise HubError if there is none."""
+    for folder in client_of(request.hub, endpoints[0]).downloaded_folders(request):
         marker = read_marker(folder)
-        if is_complete(marker, one.selection):
+        if is_complete(marker, request.selection):
             message = text(
-                f"{one.name}: no network; what is here is complete and is used",
-                f"{one.name}：无网络；使用本机已有的完整文件",
+                f"{request.name}: no network; using the complete copy on this machine",
+                f"{request.name}：无网络；使用本机已有的完整文件",
             )
             emit(events.NOTE, message=message)
             size_bytes = sum(file.size for file in marker.files.values())
-            return Download(_inside(one, folder), marker.origin, len(marker.files), size_bytes)
-    asked = ", ".join(dict.fromkeys(endpoints))
+            model = _with_subfolder(request, folder)
+            return Download(model, marker.origin, len(marker.files), size_bytes)
+    tried = ", ".join(dict.fromkeys(endpoints))
     raise HubError(
         text(
-            f"cannot fetch {one.name}: no answer from {asked}",
-            f"无法获取 {one.name}：{asked} 没有响应",
+            f"cannot fetch {request.name}: no answer from {tried}",
+            f"无法获取 {request.name}：{tried} 没有响应",
         ),
         hint=text(
             "check the network, or the proxy in HTTPS_PROXY; set a mirror with endpoint: or "
@@ -172,35 +174,38 @@ def _without_network(one: DownloadRequest, endpoints: Sequence[str], emit: Emit)
 
 
 def _fetch(attempt: _Attempt) -> Download:
-    """List, refuse what must not be, fetch what is missing, record it."""
-    one, client = attempt.request, attempt.client
-    listing = retry(lambda: client.listing(one), done=int, on_pause=attempt.pausing)
-    files = names.select(listing.files, one)
-    folder = client.folder(one, listing)
-    names.require_safe(listing.files)
-    names.require_inside(_places(attempt, folder, files), client.root(one, folder))
-    _require_some(one, listing, files)
-    _announce_pickles(attempt, files)
+    """List the files, check them, fetch what is missing, record it."""
+    request, client = attempt.request, attempt.client
+    listing = retry(lambda: client.listing(request), bytes_done=int, on_pause=attempt.on_pause)
+    files = listings.select(listing.files, request)
+    folder = client.folder(request, listing)
+    listings.require_safe(listing.files)
+    listings.require_inside(_written_paths(attempt, folder, files), client.root(request, folder))
+    _require_usable(request, listing, files)
+    _warn_of_pickles(attempt, files)
     marker = read_marker(folder)
-    needed = [file for file in files if not marker.knows(file.path, file.sha256)]
-    meter = Meter(one.name, one.kind, attempt.emit)
-    origin = Origin(one.hub, one.id, one.kind, listing.revision, listing.commit, one.subfolder)
-    if needed or not is_complete(marker, one.selection) or marker.origin != origin:
-        job = _Transfer(attempt, folder, listing.revision, marker, meter)
-        job.require_room(needed)
+    missing = [file for file in files if not marker.knows(file.path, file.sha256)]
+    meter = Meter(request.name, request.kind, attempt.emit)
+    origin = Origin(
+        request.hub, request.id, request.kind, listing.revision, listing.commit, request.subfolder
+    )
+    if missing or not is_complete(marker, request.selection) or marker.origin != origin:
+        transfer = _Transfer(attempt, folder, listing.revision, marker, meter)
+        transfer.require_room(missing)
         marker.begin(origin)
-        meter.begin(files, needed)
-        job.carry_out(needed)
-        marker.end(one.selection)
-    _announce_code(attempt, folder, files)
+        meter.begin(files, missing)
+        transfer.fetch_files(missing)
+        marker.end(request.selection)
+    _warn_of_code(attempt, folder, files)
     size_bytes = sum(file.size for file in files)
-    return Download(_inside(one, folder), origin, len(files), size_bytes, meter.fetched)
+    folder = _with_subfolder(request, folder)
+    return Download(folder, origin, len(files), size_bytes, meter.fetched)
 
 
-def _places(
+def _written_paths(
     attempt: _Attempt, folder: Path, files: Sequence[RemoteFile]
 ) -> Iterator[tuple[str, Path]]:
-    """Yield every path that is written to, with the hub's name of what goes there."""
+    """Yield every path that will be written, with the hub's name of the file."""
     for file in files:
         yield file.path, folder / file.path
         yield file.path, attempt.client.partial(attempt.request, folder, file)
@@ -216,29 +221,27 @@ class _Transfer:
     marker: Marker
     meter: Meter
 
-    def already(self, file: RemoteFile) -> int:
-        """Return how many bytes of a file are here; all of them when only a check is missing."""
-        if (whole := size_and_mtime(self.folder / file.path)) and whole[0] == file.size:
+    def bytes_present(self, file: RemoteFile) -> int:
+        """Return how many bytes of a file are here; all if only its verification is missing."""
+        if (stat := size_and_mtime(self.folder / file.path)) and stat[0] == file.size:
             return file.size
-        partial = size_and_mtime(
-            self.attempt.client.partial(self.attempt.request, self.folder, file)
-        )
+        client, request = self.attempt.client, self.attempt.request
+        partial = size_and_mtime(client.partial(request, self.folder, file))
         return min(partial[0], file.size) if partial else 0
 
-    def require_room(self, needed: Sequence[RemoteFile]) -> None:
-        """Raise HubError when the disk is too small for what remains."""
-        remaining = sum(file.size - self.already(file) for file in needed)
-        files.require_room(self.attempt.request.name, self.folder, remaining)
+    def require_room(self, missing: Sequence[RemoteFile]) -> None:
+        """Raise HubError when the disk is too small for the remaining bytes."""
+        remaining = sum(file.size - self.bytes_present(file) for file in missing)
+        disk.require_room(self.attempt.request.name, self.folder, remaining)
 
-    def carry_out(self, needed: Sequence[RemoteFile]) -> None:
-        """Fetch the files, small ones first, several at once; raise the first final Trouble.
+    def fetch_files(self, missing: Sequence[RemoteFile]) -> None:
+        """Fetch files in parallel, small ones first; raise the first final TransferError.
 
-        The others in flight are finished first, so that nothing of them is lost.
+        Transfers in flight are finished before it is raised, so that no bytes are lost.
         """
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch") as pool:
-            futures = [
-                pool.submit(self.fetch, file) for file in sorted(needed, key=lambda one: one.size)
-            ]
+        by_size = sorted(missing, key=lambda file: file.size)
+        with ThreadPoolExecutor(PARALLEL_FILES, thread_name_prefix="fetch") as pool:
+            futures = [pool.submit(self.fetch_file, file) for file in by_size]
             try:
                 for future in as_completed(futures):
                     future.result()
@@ -247,45 +250,50 @@ class _Transfer:
                     future.cancel()
                 raise
 
-    def fetch(self, file: RemoteFile) -> None:
+    def fetch_file(self, file: RemoteFile) -> None:
         """Fetch one file and record it."""
-        one, meter = self.attempt.request, self.meter
-        meter.open(file.path, self.already(file))
-        whole = False
+        request, meter = self.attempt.request, self.meter
+        meter.open(file.path, self.bytes_present(file))
+        complete = False
         try:
             sha256 = retry(
-                lambda: self.attempt.client.get(one, self.folder, file, self.revision, meter),
-                done=lambda: meter.fetched_of.get(file.path, 0),
-                on_pause=self.attempt.pausing,
+                lambda: self.attempt.client.fetch_file(
+                    request, self.folder, file, self.revision, meter
+                ),
+                bytes_done=lambda: meter.fetched_of.get(file.path, 0),
+                on_pause=self.attempt.on_pause,
             )
             self.marker.add(file.path, sha256)
-            whole = True
+            complete = True
         finally:
-            meter.close(file.path, whole=whole)
+            meter.close(file.path, complete=complete)
 
 
-def _inside(one: DownloadRequest, folder: Path) -> Path:
-    return folder / one.subfolder if one.subfolder else folder
+def _with_subfolder(request: DownloadRequest, folder: Path) -> Path:
+    return folder / request.subfolder if request.subfolder else folder
 
 
-def _require_some(one: DownloadRequest, listing: Listing, files: Sequence[RemoteFile]) -> None:
-    """Raise HubError when nothing is left to fetch, or nothing that could be used."""
+def _require_usable(
+    request: DownloadRequest, listing: Listing, files: Sequence[RemoteFile]
+) -> None:
+    """Raise HubError when no file is selected, or the weights are pickles only."""
     if not files:
         raise HubError(
             text(
-                f"{one.name}: none of its {len(listing.files)} files is wanted",
-                f"{one.name}：其 {len(listing.files)} 个文件均不在所需之列",
+                f"{request.name}: none of its {len(listing.files)} files is selected",
+                f"{request.name}：其 {len(listing.files)} 个文件均未被选中",
             ),
             hint=text(
-                "look at allow_patterns, ignore_patterns and the subfolder behind the colon",
+                "check allow_patterns, ignore_patterns and the subfolder behind the colon",
                 "请检查 allow_patterns、ignore_patterns 与冒号后的子目录",
             ),
         )
-    if one.kind == "model" and not one.pickles and names.only_pickles(files):
+    if request.kind == "model" and not request.pickles and listings.only_pickles(files):
+        first = listings.pickles(files)[0]
         raise HubError(
             text(
-                f"{one.name}: its weights are pickles only ({names.pickles(files)[0]} ...)",
-                f"{one.name}：其权重只有 pickle 格式（{names.pickles(files)[0]} ...）",
+                f"{request.name}: its weights are pickles only ({first} ...)",
+                f"{request.name}：其权重只有 pickle 格式（{first} ...）",
             ),
             hint=text(
                 "pickles can run code and are not loaded; choose a model with safetensors",
@@ -294,39 +302,37 @@ def _require_some(one: DownloadRequest, listing: Listing, files: Sequence[Remote
         )
 
 
-def _announce_pickles(attempt: _Attempt, files: Sequence[RemoteFile]) -> None:
-    found = names.pickles(files)
-    if attempt.request.kind == "model" and found:
-        attempt.note(
-            "warning",
+def _warn_of_pickles(attempt: _Attempt, files: Sequence[RemoteFile]) -> None:
+    name, pickles = attempt.request.name, listings.pickles(files)
+    if attempt.request.kind == "model" and pickles:
+        attempt.warn(
             text(
-                f"{attempt.request.name} has pickles, which can run code and are not loaded here: "
-                f"{_some(found)}",
-                f"{attempt.request.name} 含有 pickle（可能执行代码，不会加载）：{_some(found)}",
-            ),
+                f"{name} has pickles, which can run code and are not loaded: {_first(pickles)}",
+                f"{name} 含有 pickle（可能执行代码，不会加载）：{_first(pickles)}",
+            )
         )
 
 
-def _announce_code(attempt: _Attempt, folder: Path, files: Sequence[RemoteFile]) -> None:
-    """Say that a model brings Python code that its config asks to run."""
-    modules = [one.path for one in files if one.path.endswith(".py")]
+def _warn_of_code(attempt: _Attempt, folder: Path, files: Sequence[RemoteFile]) -> None:
+    """Warn of Python code that a model's config asks to run."""
+    name, modules = attempt.request.name, [file.path for file in files if file.path.endswith(".py")]
     if attempt.request.kind != "model" or not modules:
         return
     try:
-        config = json.loads((_inside(attempt.request, folder) / "config.json").read_text("utf-8"))
+        path = _with_subfolder(attempt.request, folder) / "config.json"
+        config = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return
     if isinstance(config, dict) and config.get("auto_map"):
-        attempt.note(
-            "warning",
+        attempt.warn(
             text(
-                f"{attempt.request.name} brings Python code of its own ({_some(modules)}); it runs "
-                "only with trust_remote_code: true",
-                f"{attempt.request.name} 自带 Python 代码（{_some(modules)}）；"
+                f"{name} contains Python code ({_first(modules)}); it runs only with "
+                "trust_remote_code: true",
+                f"{name} 自带 Python 代码（{_first(modules)}）；"
                 "仅在 trust_remote_code: true 时执行",
-            ),
+            )
         )
 
 
-def _some(paths: Sequence[str]) -> str:
+def _first(paths: Sequence[str]) -> str:
     return ", ".join(paths[:3]) + (" ..." if len(paths) > 3 else "")

@@ -1,4 +1,4 @@
-"""How much a download will be, as far as the catalogue knows, against the room there is."""
+"""How much a download will transfer, as far as the catalogue knows, and the free disk space."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from swiftbox.models.requirements import NOTE, WARNING, Remark
 
 
 def download_target(hub: str, local_dir: str | None) -> Path:
-    """Return the folder that is fetched into: one of the user's, or the hub's cache."""
+    """Return the folder that is downloaded into: `local_dir`, or the hub's cache."""
     if local_dir:
         return Path(local_dir).expanduser().absolute()
     return cache_root("huggingface" if hub == "huggingface" else "modelscope")
 
 
 def expected_size(models: Sequence[str], datasets: Sequence[str], target: Path) -> Remark:
-    """Say how much is to be fetched, as far as it is known, and how much room there is."""
-    rows = [catalogue.model(one) for one in models]
-    known = [one.disk_bytes for one in rows if one is not None and one.disk_bytes]
-    unknown = len(models) - len(known) + len(datasets)
-    free, total = files.free_bytes(target), sum(known)
+    """Report how much will be downloaded, as far as known, and how much space is free."""
+    rows = [catalogue.model(name) for name in models]
+    sizes = [row.disk_bytes for row in rows if row is not None and row.disk_bytes]
+    unknown = len(models) - len(sizes) + len(datasets)
+    free, total = files.free_bytes(target), sum(sizes)
     parts = (
-        [text(f"about {formatting.size(total)}", f"约 {formatting.size(total)}")] if known else []
+        [text(f"about {formatting.size(total)}", f"约 {formatting.size(total)}")] if sizes else []
     )
     if unknown:
         parts.append(text(f"{unknown} of unknown size", f"{unknown} 项大小未知"))
-    said = text(
+    message = text(
         f"{' and '.join(parts)} to fetch, {formatting.size(free)} free at {target}",
         f"需下载{'，另有 '.join(parts)}；{target} 剩余 {formatting.size(free)}",
     )
     if total <= free:
-        return Remark(NOTE, "room", said)
+        return Remark(NOTE, "room", message)
     return Remark(
         WARNING,
         "room",
-        text(f"the disk is too small: {said}", f"磁盘空间不足：{said}"),
-        text("what is here already is not fetched again", "本机已有的部分不会重复下载"),
+        text(f"the disk is too small: {message}", f"磁盘空间不足：{message}"),
+        text("files that are already on this machine are skipped", "本机已有的部分不会重复下载"),
     )

@@ -1,4 +1,4 @@
-"""From a name to a local path: a folder as it is, else a resumable, verified download."""
+"""From a name to a local path: an existing folder as it is, else a verified, resumable download."""
 
 from __future__ import annotations
 
@@ -29,39 +29,42 @@ def fetch_model(
     folder = locate(name, key=key, hub=hub)
     if folder is not None:
         return Download(folder)
-    one = parse_request(name, hub=hub, revision=revision, pickles=False)
-    with file_lock(named_lock(f"{hub}-model-{one.id}"), on_wait=on_wait(one.name, emit)):
-        return download(one, emit)
+    request = parse_request(name, hub=hub, revision=revision, pickles=False)
+    lock = named_lock(f"{hub}-model-{request.id}")
+    with file_lock(lock, on_wait=on_wait(request.name, emit)):
+        return download(request, emit)
 
 
 def fetch_dataset(
     dataset: Any, *, columns: dict[str, str], hub: str, emit: Emit = silent
 ) -> tuple[RowSource, ...]:
     """Return the dataset's sources with local paths, downloading those that are ids."""
-    named = [
-        one.model_dump() if isinstance(one, DatasetSource) else one for one in as_list(dataset)
+    entries = [
+        entry.model_dump() if isinstance(entry, DatasetSource) else entry
+        for entry in as_list(dataset)
     ]
-    found: list[RowSource] = []
-    for source in parse_sources(named, columns=columns):
+    sources: list[RowSource] = []
+    for source in parse_sources(entries, columns=columns):
         local = Path(source.path).expanduser()
         if not local.exists():
             if hub == "local":
                 raise HubError(text(f"no file {source.path}", f"文件 {source.path} 不存在"))
-            one = parse_request(source.path, kind="dataset", hub=hub)
-            with file_lock(named_lock(f"{hub}-dataset-{one.id}"), on_wait=on_wait(one.name, emit)):
-                local = download(one, emit).folder
-        found.append(resolve(source, local))
-    return tuple(found)
+            request = parse_request(source.path, kind="dataset", hub=hub)
+            lock = named_lock(f"{hub}-dataset-{request.id}")
+            with file_lock(lock, on_wait=on_wait(request.name, emit)):
+                local = download(request, emit).folder
+        sources.append(resolve(source, local))
+    return tuple(sources)
 
 
 def on_wait(name: str, emit: Emit) -> Callable[[], None]:
-    """Return what says that another process is at it."""
+    """Return a callback that reports another process downloading the same repository."""
 
-    def say() -> None:
+    def report() -> None:
         message = text(
-            f"another process is fetching {name}; this one waits for it",
-            f"另一进程正在获取 {name}；本进程等待其完成",
+            f"another process is downloading {name}; waiting for it",
+            f"另一进程正在下载 {name}；等待其完成",
         )
         emit(events.NOTE, message=message)
 
-    return say
+    return report

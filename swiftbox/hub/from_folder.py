@@ -1,4 +1,4 @@
-"""A folder on this machine as a hub: its files are copied, and a broken copy is gone on with."""
+"""A folder on this machine as a hub: files are copied, and an interrupted copy is resumed."""
 
 from __future__ import annotations
 
@@ -14,63 +14,65 @@ from swiftbox.models.verified import BLOCK_BYTES, MARKER, sha256_of
 
 
 class Folder:
-    """Copies from a folder; the id of what is wanted is its path."""
+    """Copies from a folder; the id of the request is its path."""
 
-    def listing(self, one: DownloadRequest) -> Listing:
-        """Look which files there are; hidden folders are no part of a model."""
-        root = Path(one.id)
-        found = [
+    def listing(self, request: DownloadRequest) -> Listing:
+        """List the files; hidden files and folders are not part of a model."""
+        root = Path(request.id)
+        paths = [
             path
             for path in sorted(root.rglob("*"))
             if path.is_file() and not any(part[0] == "." for part in path.relative_to(root).parts)
         ]
         files = [
             RemoteFile(path.relative_to(root).as_posix(), path.stat().st_size)
-            for path in found
+            for path in paths
             if path.name != MARKER
         ]
         if not files:
             raise HubError(text(f"no files in {root}", f"{root} 中没有文件"))
         return Listing(tuple(files), "", None)
 
-    def folder(self, one: DownloadRequest, listing: Listing) -> Path:  # noqa: ARG002 - as every client
-        """Return where the copy goes; without a place of its own it is used where it is."""
-        return one.local_dir or Path(one.id)
+    def folder(self, request: DownloadRequest, listing: Listing) -> Path:  # noqa: ARG002 - as every client
+        """Return where the copy goes; without `local_dir` the folder is used as it is."""
+        return request.local_dir or Path(request.id)
 
-    def root(self, one: DownloadRequest, folder: Path) -> Path:  # noqa: ARG002 - as every client
+    def root(self, request: DownloadRequest, folder: Path) -> Path:  # noqa: ARG002 - as every client
         """Return the copy's folder."""
         return folder
 
-    def kept(self, one: DownloadRequest) -> list[Path]:
+    def downloaded_folders(self, request: DownloadRequest) -> list[Path]:
         """Return the copy's folder."""
-        return [one.local_dir or Path(one.id)]
+        return [request.local_dir or Path(request.id)]
 
-    def partial(self, one: DownloadRequest, folder: Path, file: RemoteFile) -> Path:  # noqa: ARG002
-        """Return where an unfinished copy is kept."""
+    def partial(self, request: DownloadRequest, folder: Path, file: RemoteFile) -> Path:  # noqa: ARG002
+        """Return the path of an unfinished copy."""
         return folder / f"{file.path}.incomplete"
 
-    def get(
+    def fetch_file(
         self,
-        one: DownloadRequest,
+        request: DownloadRequest,
         folder: Path,
         file: RemoteFile,
         revision: str,  # noqa: ARG002 - as every client
         meter: Meter,
     ) -> str:
-        """Copy one file, going on where it stopped; a beginning that differs is thrown away."""
-        source, target = Path(one.id) / file.path, folder / file.path
+        """Copy request file, going on where it stopped; a beginning that differs is thrown away."""
+        source, target = Path(request.id) / file.path, folder / file.path
         if source.resolve() == target.resolve() or _same(source, target):
             return sha256_of(target)
-        partial = self.partial(one, folder, file)
+        partial = self.partial(request, folder, file)
         partial.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        begun = partial.stat().st_size if partial.exists() else 0
-        if not 0 < begun <= file.size or sha256_of(partial) != _beginning(source, begun, digest):
+        copied = partial.stat().st_size if partial.exists() else 0
+        if not 0 < copied <= file.size or sha256_of(partial) != _hash_beginning(
+            source, copied, digest
+        ):
             partial.unlink(missing_ok=True)
-            begun, digest = 0, hashlib.sha256()
-        meter.add(file.path, begun - meter.present.get(file.path, 0))
+            copied, digest = 0, hashlib.sha256()
+        meter.add(file.path, copied - meter.present.get(file.path, 0))
         with source.open("rb") as reading, partial.open("ab") as writing:
-            reading.seek(begun)
+            reading.seek(copied)
             while block := reading.read(BLOCK_BYTES):
                 writing.write(block)
                 digest.update(block)
@@ -85,11 +87,11 @@ def _same(source: Path, target: Path) -> bool:
     return sha256_of(source) == sha256_of(target)
 
 
-def _beginning(source: Path, count: int, digest: hashlib._Hash) -> str:
-    """Hash the first bytes of a file into `digest`; return what they give."""
-    left = count
+def _hash_beginning(source: Path, count: int, digest: hashlib._Hash) -> str:
+    """Hash the first bytes of a file into `digest`; return the hash so far."""
+    remaining = count
     with source.open("rb") as file:
-        while left and (block := file.read(min(left, BLOCK_BYTES))):
+        while remaining and (block := file.read(min(remaining, BLOCK_BYTES))):
             digest.update(block)
-            left -= len(block)
+            remaining -= len(block)
     return digest.copy().hexdigest()

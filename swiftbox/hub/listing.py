@@ -1,4 +1,4 @@
-"""What a repository holds and which of it is wanted; names that would leave the folder refused."""
+"""The files of a repository: which are selected, and which names are refused as unsafe."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from swiftbox.models.download_request import DownloadRequest
 from swiftbox.models.verified import MARKER
 
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle")
-"""Formats whose reading can run code."""
+"""Suffixes of formats that can run code when they are read."""
 
 SAME_WEIGHTS = (".bin", ".pth", ".h5", ".msgpack", ".ot", ".gguf", ".ckpt")
-"""Beside safetensors these hold the same weights once more, in formats that are not loaded."""
+"""Formats that repeat the weights of the safetensors files and are not loaded."""
 
 SAME_WEIGHTS_NAMES = ("pytorch_model*", "model*.onnx*", "consolidated*", "model*.pt")
 OTHER_FORMATS = ("original", "onnx", "openvino", "coreml", "gguf")
-"""Folders that hold the weights once more for other programs."""
+"""Folders that repeat the weights for other programs."""
 
-LONGEST_NAME = 255
+MAX_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a repository; `sha256` where the hub tells it, else git's own `blob` hash."""
+    """One file of a repository; `sha256` where the hub reports it, else git's `blob` hash."""
 
     path: str
     size: int
@@ -39,7 +39,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a repository at one revision; `commit` is what that revision was."""
+    """The files of a repository at one revision, and the commit that it resolved to."""
 
     files: tuple[RemoteFile, ...]
     revision: str
@@ -47,93 +47,95 @@ class Listing:
 
 
 def require_safe(files: Iterable[RemoteFile]) -> None:
-    """Raise HubError when any name is no path within a folder; nothing was fetched then."""
-    for one in files:
-        if why := unsafe(one.path):
+    """Raise HubError, before anything is fetched, when a name is not a path within a folder."""
+    for file in files:
+        if reason := unsafe(file.path):
             raise _refused(
-                one.path,
-                why,
+                file.path,
+                reason,
                 hint=text(
-                    "such a repository is broken or hostile; do not use it",
-                    "这样的仓库已损坏或有恶意，请勿使用",
+                    "the repository is broken or malicious; do not use it",
+                    "该仓库已损坏或有恶意，请勿使用",
                 ),
             )
 
 
-def require_inside(places: Iterable[tuple[str, Path]], root: Path) -> None:
-    """Raise HubError when a link on this machine would lead what is written out of `root`.
+def require_inside(written: Iterable[tuple[str, Path]], root: Path) -> None:
+    """Raise HubError when a link on this machine would redirect a write outside `root`.
 
-    `places` are names of the hub with the paths that are written to for them.
+    `written` holds the hub's name of each file with a path that is written for it.
     """
-    inside = root.resolve()
+    boundary = root.resolve()
     checked: set[Path] = set()
-    for name, path in places:
-        new = [one for one in (path, path.parent) if one not in checked]
-        checked.update(new)
-        for one in new:
-            leads = one.is_symlink() if one == path else True
-            if leads and not one.resolve().is_relative_to(inside):
+    for name, target in written:
+        unchecked = [path for path in (target, target.parent) if path not in checked]
+        checked.update(unchecked)
+        for path in unchecked:
+            if path == target and not path.is_symlink():
+                continue
+            if not path.resolve().is_relative_to(boundary):
                 raise _refused(
                     name,
-                    text("a link leads it out of its folder", "有链接将其引出所在目录"),
+                    text("a link leads outside the folder", "有链接指向目录之外"),
                     hint=text(
-                        f"remove the link ({one}), or choose another folder",
-                        f"请删除该链接（{one}），或换用其他目录",
+                        f"remove the link ({path}), or choose another folder",
+                        f"请删除该链接（{path}），或换用其他目录",
                     ),
                 )
 
 
-def _refused(name: str, why: str, *, hint: str) -> HubError:
+def _refused(name: str, reason: str, *, hint: str) -> HubError:
     return HubError(
         text(
-            f"the hub names a file {name!r}: {why}; nothing was fetched",
-            f"社区给出的文件名 {name!r}：{why}；未下载任何内容",
+            f"the hub lists a file {name!r}: {reason}; nothing was fetched",
+            f"社区列出的文件名 {name!r}：{reason}；未下载任何内容",
         ),
         hint=hint,
     )
 
 
 def unsafe(path: str) -> str:
-    """Say why a path does not stay in its folder; empty when it does."""
+    """Return why a path is not safe within a folder; empty if it is."""
     parts = path.split("/")
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
-        return text("it holds control characters", "含有控制字符")
+        return text("it contains control characters", "含有控制字符")
     if "\\" in path or re.match(r"[A-Za-z]:", path) or path.startswith(("/", "~")):
-        return text("it is no relative path", "不是相对路径")
+        return text("it is not a relative path", "不是相对路径")
     if any(part in ("", ".", "..") for part in parts):
         return text("it would leave its folder", "会离开所在目录")
-    if any(len(part.encode()) > LONGEST_NAME for part in parts):
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
         return text("it is too long", "过长")
     if MARKER in parts:
-        return text("that name is ours", "该名称为本工具保留")
+        return text("swiftbox reserves that name", "该名称为 swiftbox 保留")
     return ""
 
 
-def select(files: Sequence[RemoteFile], one: DownloadRequest) -> tuple[RemoteFile, ...]:
-    """Return the files that are wanted."""
-    found = list(files)
-    if one.subfolder:
-        found = [file for file in found if file.path.startswith(f"{one.subfolder}/")]
-    if one.allow:
-        found = [file for file in found if matches(file.path, one.allow)]
-    if one.ignore is not None:
-        return tuple(file for file in found if not matches(file.path, one.ignore))
-    if one.kind == "model" and not one.allow:
-        twice = duplicates(found)
-        found = [file for file in found if file.path not in twice]
-    return tuple(found)
+def select(files: Sequence[RemoteFile], request: DownloadRequest) -> tuple[RemoteFile, ...]:
+    """Return the files that a request selects."""
+    selected = list(files)
+    if request.subfolder:
+        selected = [file for file in selected if file.path.startswith(f"{request.subfolder}/")]
+    if request.allow:
+        selected = [file for file in selected if matches(file.path, request.allow)]
+    if request.ignore is not None:
+        return tuple(file for file in selected if not matches(file.path, request.ignore))
+    if request.kind == "model" and not request.allow:
+        repeated = duplicates(selected)
+        selected = [file for file in selected if file.path not in repeated]
+    return tuple(selected)
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
-    """Tell whether a path matches a pattern; `folder/` means all that is in it."""
+    """Return whether a path matches a pattern; `folder/` matches everything in it."""
     return any(
-        fnmatch.fnmatchcase(path, f"{one}*" if one.endswith("/") else one) for one in patterns
+        fnmatch.fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern)
+        for pattern in patterns
     )
 
 
 def duplicates(files: Iterable[RemoteFile]) -> frozenset[str]:
-    """Return the files that hold once more what safetensors beside them hold."""
-    paths = [PurePosixPath(one.path) for one in files]
+    """Return the files that repeat the weights of safetensors files in the same folder."""
+    paths = [PurePosixPath(file.path) for file in files]
     with_weights = {path.parent for path in paths if path.suffix == ".safetensors"}
     split = {path.parent for path in paths if path.name.startswith("model-00001-of-")}
     return frozenset(str(path) for path in paths if _is_duplicate(path, with_weights, split))
@@ -153,10 +155,11 @@ def _is_duplicate(
 
 
 def pickles(files: Iterable[RemoteFile]) -> list[str]:
-    """Return the files whose reading could run code."""
-    return [one.path for one in files if PurePosixPath(one.path).suffix in PICKLES]
+    """Return the files that can run code when they are read."""
+    return [file.path for file in files if PurePosixPath(file.path).suffix in PICKLES]
 
 
 def only_pickles(files: Sequence[RemoteFile]) -> bool:
-    """Tell whether the weights are there as pickles alone."""
-    return bool(pickles(files)) and not any(one.path.endswith(".safetensors") for one in files)
+    """Return whether the weights exist only as pickles."""
+    has_safetensors = any(file.path.endswith(".safetensors") for file in files)
+    return bool(pickles(files)) and not has_safetensors

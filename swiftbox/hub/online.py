@@ -1,9 +1,4 @@
-"""Search of a hub over the network: what the catalogue does not have, downloads and licences.
-
-Asked over plain HTTP, since loading a hub's SDK (3 s) takes longer than the answer.
-ModelScope: GET /openapi/v1/models?search=&sort=downloads&page_number=&page_size=
-Hugging Face: GET /api/models?search=&sort=downloads&limit=
-"""
+"""Search on a hub over plain HTTP within five seconds; a failure becomes a message."""
 
 from __future__ import annotations
 
@@ -19,10 +14,9 @@ from swiftbox.hub.reach import endpoints_of, reachable
 from swiftbox.language import text
 
 TIMEOUT_S = 2.0
-"""With the time to reach a hub (2.5 s) an offline answer stays under five seconds."""
+"""With the probe of the endpoints (2.5 s) an answer without network takes less than 5 s."""
 
-MOST = 30
-"""Rows asked for: one page."""
+PAGE_SIZE = 30
 
 
 @dataclass(frozen=True)
@@ -39,91 +33,91 @@ class SearchHit:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a hub listed, or in a line why there is none."""
+    """What a hub listed, or one line on why it listed nothing."""
 
     hits: tuple[SearchHit, ...]
     hub: str | None
     problem: str = ""
 
 
-def search(query: str, *, kind: str = "models", most: int = MOST) -> SearchResult:
-    """Ask ModelScope, else Hugging Face; `kind` is models or datasets. Never raises."""
-    places = [(hub, one) for hub in HUBS for one in endpoints_of(hub)]
-    answering = set(reachable([one for _, one in places]))
-    for hub, endpoint in places:
+def search(query: str, *, kind: str = "models", limit: int = PAGE_SIZE) -> SearchResult:
+    """Search ModelScope, else Hugging Face; `kind` is models or datasets. Never raises."""
+    routes = [(hub, endpoint) for hub in HUBS for endpoint in endpoints_of(hub)]
+    answering = set(reachable([endpoint for _, endpoint in routes]))
+    for hub, endpoint in routes:
         if endpoint in answering:
-            return _asked(hub, endpoint, urlencode(_parameters(hub, query, most)), kind)
-    hosts = ", ".join(one.partition("://")[2] for _, one in places)
-    said = text(
-        f"no network: {hosts} do not answer; this is from the catalogue alone",
+            return _request(hub, endpoint, urlencode(_parameters(hub, query, limit)), kind)
+    hosts = ", ".join(endpoint.partition("://")[2] for _, endpoint in routes)
+    problem = text(
+        f"no network: {hosts} do not answer; these results are from the catalogue only",
         f"没有网络：{hosts} 无响应；以下仅来自离线目录",
     )
-    return SearchResult((), None, said)
+    return SearchResult((), None, problem)
 
 
-def _asked(hub: str, endpoint: str, parameters: str, kind: str) -> SearchResult:
-    """Ask one hub; what is wrong with its answer is told, not raised."""
-    path, read = HUBS[hub]
+def _request(hub: str, endpoint: str, parameters: str, kind: str) -> SearchResult:
+    """Search one hub; an unusable answer becomes the result's problem."""
+    path, read_hits = HUBS[hub]
     url = f"{endpoint}{path}/{kind}?{parameters}"
     request = urllib.request.Request(url, headers={"Accept": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            return SearchResult(tuple(read(json.loads(response.read()), kind)), hub)
+            return SearchResult(tuple(read_hits(json.loads(response.read()), kind)), hub)
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
         cause = f"{endpoint}: {error or type(error).__name__}"
-        said = text(
-            f"the hub's answer cannot be used ({cause}); this is from the catalogue alone",
+        problem = text(
+            f"the hub's answer cannot be used ({cause}); these results are from the catalogue only",
             f"社区返回无法使用（{cause}）；以下仅来自离线目录",
         )
-        return SearchResult((), None, said)
+        return SearchResult((), None, problem)
 
 
-def _parameters(hub: str, query: str, most: int) -> dict[str, object]:
+def _parameters(hub: str, query: str, limit: int) -> dict[str, object]:
     if hub == "modelscope":
-        return {"search": query, "sort": "downloads", "page_number": 1, "page_size": most}
-    return {"search": query, "sort": "downloads", "limit": most}
+        return {"search": query, "sort": "downloads", "page_number": 1, "page_size": limit}
+    return {"search": query, "sort": "downloads", "limit": limit}
 
 
-def _modelscope(said: Any, kind: str) -> Iterable[SearchHit]:
-    if not isinstance(said, dict) or not said.get("success", True):
-        raise ValueError(str(said)[:80])
+def _modelscope_hits(answer: Any, kind: str) -> Iterable[SearchHit]:
+    if not isinstance(answer, dict) or not answer.get("success", True):
+        raise ValueError(str(answer)[:80])
     return [
         SearchHit(
-            id=str(one["id"]),
+            id=str(row["id"]),
             hub="modelscope",
-            downloads=_whole(one.get("downloads")),
-            license=str(one["license"]) if one.get("license") else None,
-            size_bytes=_whole(one.get("file_size")),
-            tasks=tuple(map(str, one.get("tasks") or ())),
+            downloads=_integer(row.get("downloads")),
+            license=str(row["license"]) if row.get("license") else None,
+            size_bytes=_integer(row.get("file_size")),
+            tasks=tuple(map(str, row.get("tasks") or ())),
         )
-        for one in said["data"][kind]
+        for row in answer["data"][kind]
     ]
 
 
-def _huggingface(said: Any, kind: str) -> Iterable[SearchHit]:  # noqa: ARG001 - one shape for both
+def _huggingface_hits(answer: Any, kind: str) -> Iterable[SearchHit]:  # noqa: ARG001 - one shape for both
     return [
         SearchHit(
-            id=str(one["id"]),
+            id=str(row["id"]),
             hub="huggingface",
-            downloads=_whole(one.get("downloads")),
-            license=_license_of(one.get("tags") or ()),
+            downloads=_integer(row.get("downloads")),
+            license=_license_of(row.get("tags") or ()),
             size_bytes=None,
-            tasks=tuple(str(one[key]) for key in ("pipeline_tag",) if one.get(key)),
+            tasks=tuple(str(row[key]) for key in ("pipeline_tag",) if row.get(key)),
         )
-        for one in said
+        for row in answer
     ]
 
 
 HUBS: Mapping[str, tuple[str, Callable[[Any, str], Iterable[SearchHit]]]] = {
-    "modelscope": ("/openapi/v1", _modelscope),
-    "huggingface": ("/api", _huggingface),
+    "modelscope": ("/openapi/v1", _modelscope_hits),
+    "huggingface": ("/api", _huggingface_hits),
 }
 
 
 def _license_of(tags: Iterable[str]) -> str | None:
-    said = (one.partition(":")[2] for one in tags if one.startswith("license:"))
-    return next(said, None)
+    licenses = (tag.partition(":")[2] for tag in tags if tag.startswith("license:"))
+    return next(licenses, None)
 
 
-def _whole(value: Any) -> int | None:
+def _integer(value: Any) -> int | None:
     return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

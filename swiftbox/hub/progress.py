@@ -1,4 +1,4 @@
-"""How a download tells what it does: notes, and now and then bytes, speed and time left."""
+"""The progress of a download as events: bytes, speed and time left, at intervals that grow."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from swiftbox.hub.listing import RemoteFile
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 
-SHORTEST_S, LONGEST_S = 0.5, 10.0
-"""Between two events: at first half a second, after hours ten, so that the record stays small."""
+MIN_INTERVAL_S, MAX_INTERVAL_S = 0.5, 10.0
+"""Between two events: half a second at first, ten after hours, so that the record stays small."""
 
-SHARE_OF_ELAPSED = 1 / 200
+INTERVAL_SHARE = 1 / 200
+"""The interval as a share of the elapsed time, between those bounds."""
+
 SPEED_WINDOW_S = 8.0
 SHOWN_FILES = 4
 
 
 def silent(event: str, **fields: Any) -> None:
-    """Tell nobody."""
+    """Discard an event."""
 
 
 @dataclass
 class Meter:
-    """Counts the bytes of the files of one repository, from several threads.
+    """Counts the bytes of one repository's files, from several threads.
 
-    Bytes that an earlier attempt left count as done and not as speed.
+    Bytes left by an earlier attempt count as done, but not towards the speed.
     """
 
     name: str
@@ -38,63 +40,65 @@ class Meter:
     clock: Callable[[], float] = time.monotonic
     sizes: dict[str, int] = field(default_factory=dict)
     present: dict[str, int] = field(default_factory=dict)
+    """Bytes on the disk, by file."""
     active: dict[str, None] = field(default_factory=dict)
     finished: int = 0
     total_files: int = 0
     fetched: int = 0
-    """Bytes that came over the network; those that were thrown away count too."""
+    """Bytes received over the network, including those that were discarded."""
     fetched_of: dict[str, int] = field(default_factory=dict)
-    marks: deque[tuple[float, int]] = field(default_factory=deque)
+    samples: deque[tuple[float, int]] = field(default_factory=deque)
+    """Times and received bytes within the speed window."""
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
-    began: float = 0.0
+    started: float = 0.0
     last_event: float = 0.0
 
-    def begin(self, files: Iterable[RemoteFile], needed: Iterable[RemoteFile]) -> None:
-        """Start counting: of all files, those not `needed` are there."""
-        self.sizes = {one.path: one.size for one in files}
-        missing = {one.path for one in needed}
-        self.present = {path: size for path, size in self.sizes.items() if path not in missing}
+    def begin(self, files: Iterable[RemoteFile], missing: Iterable[RemoteFile]) -> None:
+        """Start counting; files that are not `missing` are present."""
+        self.sizes = {file.path: file.size for file in files}
+        missing_paths = {file.path for file in missing}
+        self.present = {
+            path: size for path, size in self.sizes.items() if path not in missing_paths
+        }
         self.total_files, self.finished = len(self.sizes), len(self.present)
-        self.began = self.clock()
-        self.marks.append((self.began, 0))
+        self.started = self.clock()
+        self.samples.append((self.started, 0))
 
-    def open(self, path: str, already: int) -> None:
-        """Start on a file of which some bytes are there."""
+    def open(self, path: str, present: int) -> None:
+        """Start a file of which some bytes are present."""
         with self.lock:
             self.active[path] = None
-            self.present[path] = already
-            self._tell(now=True)
+            self.present[path] = present
+            self._report(now=True)
 
     def add(self, path: str, count: int) -> None:
-        """Count bytes that arrived; fewer than none when some were thrown away."""
+        """Count received bytes; a negative count takes discarded ones back."""
         with self.lock:
             self.present[path] = max(0, self.present.get(path, 0) + count)
             if count > 0:
                 self.fetched += count
                 self.fetched_of[path] = self.fetched_of.get(path, 0) + count
-            self._tell()
+            self._report()
 
-    def close(self, path: str, *, whole: bool) -> None:
-        """Leave a file, finished or given up."""
+    def close(self, path: str, *, complete: bool) -> None:
+        """Leave a file, complete or given up."""
         with self.lock:
             self.active.pop(path, None)
-            if whole:
+            if complete:
                 self.present[path] = self.sizes.get(path, self.present.get(path, 0))
                 self.finished += 1
-            self._tell(now=whole and self.finished == self.total_files)
+            self._report(now=complete and self.finished == self.total_files)
 
-    def _tell(self, *, now: bool = False) -> None:
-        at = self.clock()
-        pause = min(max(SHORTEST_S, (at - self.began) * SHARE_OF_ELAPSED), LONGEST_S)
-        if at - self.last_event < (SHORTEST_S / 5 if now else pause) and not self._ended():
+    def _report(self, *, now: bool = False) -> None:
+        time_s = self.clock()
+        interval = (time_s - self.started) * INTERVAL_SHARE
+        interval = min(max(MIN_INTERVAL_S, interval), MAX_INTERVAL_S)
+        if now:
+            interval = MIN_INTERVAL_S / 5
+        if time_s - self.last_event < interval and self.finished != self.total_files:
             return
-        self.last_event = at
-        self.marks.append((at, self.fetched))
-        while len(self.marks) > 2 and at - self.marks[0][0] > SPEED_WINDOW_S:
-            self.marks.popleft()
-        done, total = sum(self.present.values()), sum(self.sizes.values())
-        begin, before = self.marks[0]
-        speed = (self.fetched - before) / (at - begin) if at > begin else 0.0
+        self.last_event = time_s
+        done, total, speed = sum(self.present.values()), sum(self.sizes.values()), self._speed()
         self.emit(
             events.PROGRESS,
             what=self.name,
@@ -111,5 +115,11 @@ class Meter:
             ],
         )
 
-    def _ended(self) -> bool:
-        return self.finished == self.total_files
+    def _speed(self) -> float:
+        """Return the bytes per second received within the speed window."""
+        time_s = self.last_event
+        self.samples.append((time_s, self.fetched))
+        while len(self.samples) > 2 and time_s - self.samples[0][0] > SPEED_WINDOW_S:
+            self.samples.popleft()
+        start, fetched = self.samples[0]
+        return (self.fetched - fetched) / (time_s - start) if time_s > start else 0.0

@@ -1,4 +1,4 @@
-"""Which addresses of a hub answer, found out in two seconds and before any SDK is loaded."""
+"""Which endpoints of a hub answer, probed within seconds and before any SDK is imported."""
 
 from __future__ import annotations
 
@@ -10,58 +10,59 @@ import time
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-LONGEST_S = 2.5
-"""For all addresses together: a link that needs longer to say hello carries no model."""
+PROBE_TIMEOUT_S = 2.5
+"""For all endpoints together: a link that connects more slowly cannot transfer a model."""
 
 ENDPOINTS = {
     "modelscope": ("MODELSCOPE_ENDPOINT", ("https://modelscope.cn", "https://www.modelscope.ai")),
     "huggingface": ("HF_ENDPOINT", ("https://huggingface.co",)),
 }
+"""Of each hub, the environment variable that overrides its endpoints, and the endpoints."""
 
 
-def endpoints_of(hub: str, asked: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the addresses of a hub: those asked for, else the environment's, else its own."""
+def endpoints_of(hub: str, configured: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return a hub's endpoints: those configured, else the environment's, else the usual ones."""
     variable, usual = ENDPOINTS[hub]
-    given = list(asked) or os.environ.get(variable, "").replace(",", " ").split()
-    return tuple(dict.fromkeys(_normal(one) for one in given)) or usual
+    endpoints = list(configured) or os.environ.get(variable, "").replace(",", " ").split()
+    return tuple(dict.fromkeys(_with_scheme(endpoint) for endpoint in endpoints)) or usual
 
 
-def _normal(endpoint: str) -> str:
-    whole = endpoint.strip().rstrip("/")
-    return whole if "://" in whole else f"https://{whole}"
+def _with_scheme(endpoint: str) -> str:
+    endpoint = endpoint.strip().rstrip("/")
+    return endpoint if "://" in endpoint else f"https://{endpoint}"
 
 
-def reachable(endpoints: Iterable[str], timeout_s: float = LONGEST_S) -> tuple[str, ...]:
-    """Return those that answer in time, in the order given; all are asked at once."""
-    wanted = list(dict.fromkeys(endpoints))
+def reachable(endpoints: Iterable[str], timeout_s: float = PROBE_TIMEOUT_S) -> tuple[str, ...]:
+    """Return the endpoints that accept a connection in time, in order; probes them in parallel."""
+    candidates = list(dict.fromkeys(endpoints))
     answered: set[str] = set()
     threads = [
-        # Daemons: a name server that never answers must not hold the process.
-        threading.Thread(target=_ask, args=(one, timeout_s, answered), daemon=True)
-        for one in wanted
+        # Daemon threads: a name server that never answers must not keep the process alive.
+        threading.Thread(target=_probe, args=(endpoint, timeout_s, answered), daemon=True)
+        for endpoint in candidates
     ]
-    until = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
-    return tuple(one for one in wanted if one in answered)
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return tuple(endpoint for endpoint in candidates if endpoint in answered)
 
 
-def _ask(endpoint: str, timeout_s: float, answered: set[str]) -> None:
+def _probe(endpoint: str, timeout_s: float, answered: set[str]) -> None:
     with contextlib.suppress(OSError, ValueError):
         socket.create_connection(address(endpoint), timeout=timeout_s).close()
         answered.add(endpoint)
 
 
 def address(endpoint: str) -> tuple[str, int]:
-    """Return host and port to connect to for an address: those of the proxy where one is set."""
-    import urllib.request  # 40 ms, and only where something is fetched
+    """Return the host and port to connect to for an endpoint: the proxy's if one is set."""
+    import urllib.request  # takes 40 ms; only downloads need it
 
     parts = urlsplit(endpoint)
     proxies = urllib.request.getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if proxy and parts.hostname and not urllib.request.proxy_bypass(parts.hostname):
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    usual = {"https": 443, "socks5": 1080, "socks5h": 1080}.get(parts.scheme, 80)
-    return parts.hostname or "", parts.port or usual
+    default_port = {"https": 443, "socks5": 1080, "socks5h": 1080}.get(parts.scheme, 80)
+    return parts.hostname or "", parts.port or default_port

@@ -1,4 +1,4 @@
-"""Why a fetch failed, in our words: what can be tried again, and what cannot."""
+"""Why a transfer failed, in the same terms for all hubs, and which failures are retried."""
 
 from __future__ import annotations
 
@@ -11,105 +11,113 @@ from swiftbox.errors import HubError
 from swiftbox.language import text
 
 TOKENS = ("MODELSCOPE_API_TOKEN", "MODELSCOPE_SDK_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""Environment variables whose values never appear in a message."""
 
-PASSING = (408, 425, 429)
-"""Statuses of requests that came at the wrong time: timeout, too early, too many."""
+TRANSIENT_STATUSES = (408, 425, 429)
+"""Request timeout, too early, too many requests."""
 
-TRIES = 4
-"""Failures in a row, without a byte in between, after which a file is given up."""
+MAX_FAILURES = 4
+"""Consecutive failures without a byte in between after which a file is given up."""
 
-LONGEST_PAUSE_S = 60.0
-LONGEST_ASKED_PAUSE_S = 600.0
-"""A hub that asks for patience gets it, up to this."""
+MAX_PAUSE_S = 60.0
+MAX_REQUESTED_PAUSE_S = 600.0
+"""The longest Retry-After of a hub that is honoured."""
 
-Kind = Literal["denied", "missing", "passing", "corrupt", "full"]
-Made = TypeVar("Made")
+ErrorKind = Literal["denied", "missing", "passing", "corrupt", "full"]
+Result = TypeVar("Result")
 
 
 class TransferError(Exception):
-    """A hub's refusal or a broken transfer; `after_s` is the patience that the hub asked for."""
+    """A hub refused a request, or a transfer broke; `after_s` is the pause that the hub wants."""
 
-    def __init__(self, kind: Kind, words: str, *, after_s: float | None = None) -> None:
-        super().__init__(without_tokens(words))
-        self.kind: Kind = kind
+    def __init__(self, kind: ErrorKind, message: str, *, after_s: float | None = None) -> None:
+        super().__init__(without_tokens(message))
+        self.kind: ErrorKind = kind
         self.after_s = after_s
 
     @property
-    def passes(self) -> bool:
-        """Tell whether trying again can help."""
+    def is_transient(self) -> bool:
+        """Return whether a retry can help."""
         return self.kind == "passing"
 
 
-def without_tokens(words: str) -> str:
-    """Return words without any token of the environment."""
+def without_tokens(message: str) -> str:
+    """Replace the values of access tokens by the names of their environment variables."""
     for name in TOKENS:
-        if (value := os.environ.get(name, "").strip()) and len(value) > 3:
-            words = words.replace(value, f"${name}")
-    return words
+        if (token := os.environ.get(name, "").strip()) and len(token) > 3:
+            message = message.replace(token, f"${name}")
+    return message
 
 
-def error_of_status(status: int, words: str, after_s: float | None = None) -> TransferError:
-    """Return what an HTTP status means; what is busy or broken for now passes."""
+def error_of_status(status: int, message: str, after_s: float | None = None) -> TransferError:
+    """Classify an HTTP status; overload and server errors are transient."""
     if status in (401, 403):
-        return TransferError("denied", words)
-    if status >= 500 or status in PASSING:
-        return TransferError("passing", words, after_s=after_s)
-    return TransferError("missing", words)
+        return TransferError("denied", message)
+    if status >= 500 or status in TRANSIENT_STATUSES:
+        return TransferError("passing", message, after_s=after_s)
+    return TransferError("missing", message)
 
 
 def retry(
-    act: Callable[[], Made],
+    transfer: Callable[[], Result],
     *,
-    done: Callable[[], int],
+    bytes_done: Callable[[], int],
     on_pause: Callable[[TransferError, float], None],
     sleep: Callable[[float], None] = time.sleep,
-) -> Made:
-    """Do something again with growing pauses while its trouble passes; raise the last Trouble.
+) -> Result:
+    """Repeat a transfer with growing pauses while its error is transient; raise the last error.
 
-    `done` counts bytes: a transfer that gets on between its troubles is not given up.
+    A transfer whose `bytes_done` grows between failures is not given up.
     """
-    failures, before = 0, done()
+    failures, bytes_before = 0, bytes_done()
     while True:
         try:
-            return act()
-        except TransferError as trouble:
-            failures = 1 if done() > before else failures + 1
-            before = done()
-            if not trouble.passes or failures >= TRIES:
+            return transfer()
+        except TransferError as error:
+            failures = 1 if bytes_done() > bytes_before else failures + 1
+            bytes_before = bytes_done()
+            if not error.is_transient or failures >= MAX_FAILURES:
                 raise
-            pause = min(2.0 ** (failures - 1), LONGEST_PAUSE_S)
-            if trouble.after_s is not None:
-                pause = min(max(trouble.after_s, 0.0), LONGEST_ASKED_PAUSE_S)
-            on_pause(trouble, pause)
+            pause = min(2.0 ** (failures - 1), MAX_PAUSE_S)
+            if error.after_s is not None:
+                pause = min(max(error.after_s, 0.0), MAX_REQUESTED_PAUSE_S)
+            on_pause(error, pause)
             sleep(pause)
 
 
-def final_error(name: str, hub: str, trouble: TransferError) -> HubError:
-    """Return what the user reads when a hub's trouble is final."""
+def final_error(name: str, hub: str, error: TransferError) -> HubError:
+    """Return what the user reads when no retry and no other hub helped."""
+    return HubError(
+        text(f"cannot fetch {name} from {hub} ({error})", f"无法从 {hub} 获取 {name}（{error}）"),
+        hint=_hint(hub, error.kind),
+    )
+
+
+def _hint(hub: str, kind: ErrorKind) -> str:
     token = "MODELSCOPE_API_TOKEN" if hub == "modelscope" else "HF_TOKEN"
     hints = {
         "denied": text(
-            f"check the id; a private or gated model wants a token with access to it in {token}",
+            f"check the id; a private or gated model needs an access token in {token}",
             f"请检查 id；私有或受限模型需要在环境变量 {token} 中提供有权限的令牌",
         ),
         "missing": text(
             "check the id, the revision and the hub (hub: modelscope | huggingface); a private "
-            f"model wants {token}",
-            f"请检查 id、revision 与 hub（modelscope | huggingface）；私有模型需要 {token}",
+            f"model needs an access token in {token}",
+            "请检查 id、revision 与 hub（modelscope | huggingface）；"
+            f"私有模型需要在环境变量 {token} 中提供令牌",
         ),
         "passing": text(
-            "run it again later: it continues where it stopped; or set another endpoint",
+            "run it again later: it resumes where it stopped; or set another endpoint",
             "稍后再次运行，会从中断处继续；或更换 endpoint",
         ),
         "corrupt": text(
-            "what arrives is not what the hub lists; try again later or another endpoint",
+            "the received files differ from the hub's listing; try again later, or set another "
+            "endpoint",
             "收到的内容与社区列出的不一致；请稍后再试或更换 endpoint",
         ),
-        "full": text("free some room; it continues then", "请清理磁盘，之后会继续"),
-    }
-    return HubError(
-        text(
-            f"cannot fetch {name} from {hub} ({trouble})", f"无法从 {hub} 获取 {name}（{trouble}）"
+        "full": text(
+            "free some space and run it again: it resumes where it stopped",
+            "请清理磁盘后再次运行，会从中断处继续",
         ),
-        hint=hints[trouble.kind],
-    )
+    }
+    return hints[kind]

@@ -44,7 +44,7 @@ def modelscope(hub: Search, monkeypatch: pytest.MonkeyPatch) -> Search:
 
 
 def test_modelscope_is_asked_and_its_rows_are_read(modelscope: Search) -> None:
-    said = search("qwen3 8b", most=7)
+    said = search("qwen3 8b", limit=7)
     ((path, asked),) = modelscope.asked
     assert path == "/openapi/v1/models"
     assert asked == {

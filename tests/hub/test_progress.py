@@ -130,7 +130,7 @@ def test_pauses_grow_and_end() -> None:
         raise TransferError("passing", "x")
 
     with pytest.raises(TransferError, match="x"):
-        retry(fail, done=lambda: 0, on_pause=lambda *_: None, sleep=pauses.append)
+        retry(fail, bytes_done=lambda: 0, on_pause=lambda *_: None, sleep=pauses.append)
     assert pauses == [1.0, 2.0, 4.0]
 
 
@@ -144,7 +144,7 @@ def test_what_gets_on_is_not_given_up() -> None:
             raise TransferError("passing", "cut")
         return "whole"
 
-    said = retry(act, done=lambda: done[0], on_pause=lambda *_: None, sleep=lambda _: None)
+    said = retry(act, bytes_done=lambda: done[0], on_pause=lambda *_: None, sleep=lambda _: None)
     assert said == "whole"
 
 
@@ -157,7 +157,7 @@ def test_what_cannot_pass_is_not_tried_again() -> None:
             raise error_of_status(status, "no")
 
         with pytest.raises(TransferError):
-            retry(act, done=lambda: 0, on_pause=lambda *_: None, sleep=lambda _: None)
+            retry(act, bytes_done=lambda: 0, on_pause=lambda *_: None, sleep=lambda _: None)
     assert tries == [401, 403, 404]
 
 
@@ -169,7 +169,7 @@ def test_a_hub_that_asks_for_patience_gets_it() -> None:
         if trouble := answers.pop(0):
             raise trouble
 
-    retry(act, done=lambda: 0, on_pause=lambda *_: None, sleep=pauses.append)
+    retry(act, bytes_done=lambda: 0, on_pause=lambda *_: None, sleep=pauses.append)
     assert pauses == [7.0]
 
 

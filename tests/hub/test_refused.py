@@ -41,7 +41,7 @@ def test_without_a_network_what_is_complete_is_used(tmp_path: Path) -> None:
     for name in ("modelscope", "huggingface"):
         done = desk.download("o/n", "--hub", name).fine()
         assert same(done.path, shards())
-        assert "no network; what is here is complete" in done.err
+        assert "no network; using the complete copy" in done.err
     (desk.snapshot / FIRST).unlink()
     assert desk.download("o/n").code == 2
 
@@ -110,7 +110,7 @@ def test_an_unfinished_file_that_is_a_link_is_not_written_through(tmp_path: Path
             desk = Desk(tmp_path, found.address, found.address)
             done = desk.download("o/n", "--hub", name, "--to", str(into))
             assert done.code == 2
-            assert "a link leads it out of its folder; nothing was fetched" in done.err
+            assert "a link leads outside the folder; nothing was fetched" in done.err
         assert bytes_sent(found) == 0
     assert precious.read_bytes() == b"mine"
 
@@ -160,9 +160,7 @@ def test_pickles_alone_are_announced_and_a_training_does_not_fetch_them(tmp_path
         assert "its weights are pickles only" in refused.err
         assert bytes_sent(found) == 0
         done = desk.download("o/n").fine()
-        assert (
-            "has pickles, which can run code and are not loaded here: pytorch_model.bin" in done.err
-        )
+        assert "has pickles, which can run code and are not loaded: pytorch_model.bin" in done.err
         assert same(done.path, repository)
 
 
@@ -174,7 +172,7 @@ def test_code_that_comes_with_a_model_is_announced(tmp_path: Path) -> None:
     }
     with hub(Repository("o/n", files)) as found:
         done = Desk(tmp_path, found.address).download("o/n").fine()
-        assert "brings Python code of its own (modeling_x.py)" in done.err
+        assert "contains Python code (modeling_x.py)" in done.err
         assert "trust_remote_code" in done.err
 
 

@@ -144,7 +144,7 @@ def test_of_two_at_once_one_fetches_and_one_waits(tmp_path: Path) -> None:
 
 def someone_waits(folder: Path) -> bool:
     files = folder.glob("runs/*/events.jsonl")
-    return any("another process is fetching o/n" in path.read_text() for path in files)
+    return any("another process is downloading o/n" in path.read_text() for path in files)
 
 
 @pytest.mark.slow
