@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from swiftbox.devices.accelerators import find
+from swiftbox.devices.accelerators import find_accelerator
 from swiftbox.fit.adapters import ATTENTION, EVERY, adapted_width, lora_parameters
 from swiftbox.fit.memory import Memory, Recipe, training_memory
 from swiftbox.fit.shape import ModelShape, guess_shape, shape_from_dimensions
@@ -200,7 +200,7 @@ def speeds() -> list[tuple[Row, float, float]]:
     """Return rows with predicted and published tokens per second and device."""
     found = []
     for row in read("speeds.csv"):
-        device = find(row["device"].replace("H100 FP8", "H100 SXM"))
+        device = find_accelerator(row["device"].replace("H100 FP8", "H100 SXM"))
         if device is None or not device.flops:
             continue
         kind = "quantized" if "qlora" in row["method"] else "adapter"

@@ -86,12 +86,12 @@ def matching_models(query: str, options: argparse.Namespace) -> list[Model]:
 
 def fit_function(options: argparse.Namespace) -> Callable[[Model], str | None]:
     """Return what names the richest training of a model that fits this machine, or --on."""
-    from swiftbox.devices.imagined import imagined
+    from swiftbox.devices.hypothetical import hypothetical_machine
     from swiftbox.devices.probe import probe
     from swiftbox.fit.profile import profile_of_row
     from swiftbox.menu.options.training_fit import training_that_fits
 
-    fit = training_that_fits(imagined(options.on) if options.on else probe(Path.cwd()))
+    fit = training_that_fits(hypothetical_machine(options.on) if options.on else probe(Path.cwd()))
     # No method trains these kinds, however small the model is.
     return lambda row: "no" if row.kind in UNTRAINED else fit(profile_of_row(row))
 

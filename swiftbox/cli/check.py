@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def check(options: argparse.Namespace) -> int:
     """Find every mistake of a YAML without running it."""
-    from swiftbox.devices.imagined import imagined
+    from swiftbox.devices.hypothetical import hypothetical_machine
     from swiftbox.launch.prepare import prepare
 
-    machine = imagined(options.on) if options.on else None
+    machine = hypothetical_machine(options.on) if options.on else None
     prepared = prepare(Path(options.file), options.overrides, machine=machine)
     if options.json:
         answer_json(as_json(prepared))

@@ -10,7 +10,8 @@ from swiftbox.cli.output import DONE, answer_json
 
 def doctor(options: argparse.Namespace) -> int:
     """Show what this machine has and lacks."""
-    from swiftbox.devices.doctor import examine, render
+    from swiftbox.devices.doctor import examine
+    from swiftbox.devices.doctor_table import render
 
     examination = examine(Path.cwd())
     if options.json:

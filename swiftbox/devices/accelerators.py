@@ -1,4 +1,4 @@
-"""What accelerators are rated for, by the names that drivers report."""
+"""The rated speed and memory of accelerators, by the names that drivers report."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def accelerators() -> tuple[Accelerator, ...]:
         )
 
 
-def find(name: str, memory_bytes: int = 0) -> Accelerator | None:
-    """Return the row of a device by its driver's name, the one whose memory is nearest."""
-    wanted = set(words(name))
-    best: list[tuple[int, float, Accelerator]] = []
-    for one in accelerators():
-        for alias in (one.name, *one.aliases):
-            own = set(words(alias))
-            if own and (own <= wanted or wanted <= own):
-                apart = abs(one.memory_gib - memory_bytes / 2**30) if memory_bytes else 0.0
-                best.append((-len(own & wanted), apart, one))
-    return min(best, key=lambda item: item[:2])[2] if best else None
+def find_accelerator(name: str, memory_bytes: int = 0) -> Accelerator | None:
+    """Return the row that matches a driver's device name, of several the one nearest in memory."""
+    device_parts = set(name_parts(name))
+    matches: list[tuple[int, float, Accelerator]] = []
+    for row in accelerators():
+        for alias in (row.name, *row.aliases):
+            parts = set(name_parts(alias))
+            if parts and (parts <= device_parts or device_parts <= parts):
+                difference = abs(row.memory_gib - memory_bytes / 2**30) if memory_bytes else 0.0
+                matches.append((-len(parts & device_parts), difference, row))
+    return min(matches, key=lambda match: match[:2])[2] if matches else None
 
 
-def words(name: str) -> list[str]:
-    """Split a device's name into what tells devices apart."""
+def name_parts(name: str) -> list[str]:
+    """Split a device's name into the parts that distinguish devices."""
     noise = {"nvidia", "tesla", "geforce", "amd", "instinct", "apple", "huawei", "radeon", "gpu"}
     parts = re.split(r"[\s\-_()/,]+", name.lower())
     return [part for part in parts if part and part not in noise]

@@ -1,6 +1,6 @@
-"""One row per backend: what it calls things, and what it can do with whose word for it.
+"""One row per backend: its names, and what it supports according to which source.
 
-The names stand here, the answers in backends.csv: one line per backend and capability, with the
+The names are here, the capabilities in backends.csv: one line per backend and capability, with the
 condition in both languages, the devices that have it, the package it needs, and the source.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -53,12 +53,12 @@ PLAIN = {
     "optimizers": ("adamw_torch", "adafactor", "sgd"),
     "distributed": ("none",),
 }
-"""Values that are plain torch: every backend has them, so no cell speaks of them."""
+"""Values of plain torch, which every backend supports: they have no cell."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a backend says of one capability, and who says so."""
+    """Whether a backend has one capability, under which condition, and the source."""
 
     supported: str  # yes | partial | no
     condition: str = ""
@@ -68,7 +68,7 @@ class Cell:
     package: str = ""
     """The distribution that must be installed, as Machine.versions names it; empty: none."""
     install: str = ""
-    """What follows `pip install` to get it; empty where pip cannot bring it."""
+    """Arguments of `pip install` to get it; empty if pip cannot install it."""
     source: str = ""
     confidence: str = ""
 
@@ -77,7 +77,7 @@ class Cell:
         return text(self.condition, self.condition_zh)
 
     def covers(self, capability: str) -> bool:
-        """Tell whether a device of this capability has it."""
+        """Return whether a device of this capability has it."""
         return re.search(self.devices, capability) is not None
 
 
@@ -89,30 +89,30 @@ class Backend:
     torch_device: str
     collective: str
     visible_devices_env: str
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, Cell] = field(default_factory=dict)
     plugin: str = ""
-    """The module that teaches torch this device; empty where torch knows it."""
+    """The module that adds this device to torch; empty if torch supports it itself."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """What its processes want in their environment before torch is imported."""
+    """Environment variables that its processes need before torch is imported."""
     shares_memory: bool = False
     """Device memory is main memory, as on Apple silicon."""
     toolkit: str = ""
-    """The entry of Machine.versions that a torch built for this backend brings."""
+    """The entry in Machine.versions of a torch that is built for this backend."""
     tool: str = ""
-    """The driver's own command, which tells whether the devices answer."""
+    """The driver's command, which shows whether the devices work."""
     container: str = ""
-    """The options that give a container the devices."""
+    """Options that make the devices visible in a container."""
 
     def cell(self, capability: str) -> Cell:
         """Return the cell of a capability such as bnb_nf4 or attn_sdpa."""
         return self.cells[capability]
 
     def can(self, capability: str) -> bool:
-        """Tell whether a capability is there, fully or in part."""
+        """Return whether a capability is supported, fully or in part."""
         return self.cells[capability].supported != "no"
 
     def refusal(self, capability: str) -> str:
-        """Return why a capability is not there, or not everywhere, in the words of its cell."""
+        """Return why a capability is not supported, or not everywhere, from its cell."""
         reason = self.cells[capability].reason()
         if reason:
             return reason
@@ -120,40 +120,40 @@ class Backend:
 
     @property
     def install(self) -> str:
-        """Return what follows `pip install` to get torch for this backend."""
+        """Return the arguments of `pip install` for this backend's torch."""
         return self.cells["torch_wheel"].install
 
     @cached_property
     def dtypes(self) -> tuple[str, ...]:
-        """Return the number types of the backend; a single device may know fewer."""
-        return self._able(DTYPES)
+        """Return the data types of the backend; a device may support fewer."""
+        return self._supported(DTYPES)
 
     @cached_property
     def attention(self) -> tuple[str, ...]:
         """Return the attention kernels that can train."""
-        return PLAIN["attention"] + self._able(ATTENTION)
+        return PLAIN["attention"] + self._supported(ATTENTION)
 
     @cached_property
     def optimizers(self) -> tuple[str, ...]:
         """Return the optimizers."""
-        return PLAIN["optimizers"] + self._able(OPTIMIZERS)
+        return PLAIN["optimizers"] + self._supported(OPTIMIZERS)
 
     @cached_property
     def quantizers(self) -> tuple[str, ...]:
         """Return the quantized formats that can be trained on."""
-        return self._able(QUANTIZERS)
+        return self._supported(QUANTIZERS)
 
     @cached_property
     def distributed(self) -> tuple[str, ...]:
         """Return the strategies for several devices."""
-        return PLAIN["distributed"] + self._able(STRATEGIES)
+        return PLAIN["distributed"] + self._supported(STRATEGIES)
 
     @cached_property
     def serve_engines(self) -> tuple[str, ...]:
         """Return the serving engines."""
-        return self._able(ENGINES)
+        return self._supported(ENGINES)
 
-    def _able(self, capabilities: Mapping[str, str]) -> tuple[str, ...]:
+    def _supported(self, capabilities: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(value for value, cell in capabilities.items() if self.can(cell))
 
 
@@ -167,66 +167,65 @@ def read_table(path: Path = TABLE) -> dict[str, dict[str, Cell]]:
     return cells
 
 
+EXPANDABLE = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+
+_NAMES = (
+    Backend(
+        "cuda",
+        torch_device="cuda",
+        collective="nccl",
+        visible_devices_env="CUDA_VISIBLE_DEVICES",
+        env={**EXPANDABLE, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+        toolkit="cuda",
+        tool="nvidia-smi",
+        container="--gpus all",
+    ),
+    Backend(
+        "rocm",
+        torch_device="cuda",
+        collective="nccl",
+        visible_devices_env="HIP_VISIBLE_DEVICES",
+        env=EXPANDABLE,
+        toolkit="hip",
+        tool="rocm-smi",
+        container="--device=/dev/kfd --device=/dev/dri",
+    ),
+    Backend(
+        "npu",
+        torch_device="npu",
+        collective="hccl",
+        visible_devices_env="ASCEND_RT_VISIBLE_DEVICES",
+        plugin="torch_npu",
+        tool="npu-smi info",
+        container="--device=/dev/davinci0 --device=/dev/davinci_manager",
+    ),
+    Backend(
+        "mps",
+        torch_device="mps",
+        collective="gloo",
+        visible_devices_env="",
+        env={"PYTORCH_ENABLE_MPS_FALLBACK": "1"},
+        shares_memory=True,
+    ),
+    Backend(
+        "cpu",
+        torch_device="cpu",
+        collective="gloo",
+        visible_devices_env="",
+    ),
+)
+"""The backends without their cells, in the order in which a machine is asked for them."""
+
+
 @cache
 def rows() -> Mapping[str, Backend]:
-    """Return the backends by name, in the order in which a machine is asked for them."""
+    """Return the backends with their cells, by name."""
     cells = read_table()
-    expandable = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
-    made = (
-        Backend(
-            "cuda",
-            torch_device="cuda",
-            collective="nccl",
-            visible_devices_env="CUDA_VISIBLE_DEVICES",
-            env={**expandable, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
-            toolkit="cuda",
-            tool="nvidia-smi",
-            container="--gpus all",
-            cells=cells["cuda"],
-        ),
-        Backend(
-            "rocm",
-            torch_device="cuda",
-            collective="nccl",
-            visible_devices_env="HIP_VISIBLE_DEVICES",
-            env=expandable,
-            toolkit="hip",
-            tool="rocm-smi",
-            container="--device=/dev/kfd --device=/dev/dri",
-            cells=cells["rocm"],
-        ),
-        Backend(
-            "npu",
-            torch_device="npu",
-            collective="hccl",
-            visible_devices_env="ASCEND_RT_VISIBLE_DEVICES",
-            plugin="torch_npu",
-            tool="npu-smi info",
-            container="--device=/dev/davinci0 --device=/dev/davinci_manager",
-            cells=cells["npu"],
-        ),
-        Backend(
-            "mps",
-            torch_device="mps",
-            collective="gloo",
-            visible_devices_env="",
-            env={"PYTORCH_ENABLE_MPS_FALLBACK": "1"},
-            shares_memory=True,
-            cells=cells["mps"],
-        ),
-        Backend(
-            "cpu",
-            torch_device="cpu",
-            collective="gloo",
-            visible_devices_env="",
-            cells=cells["cpu"],
-        ),
-    )
-    return {one.name: one for one in made}
+    return {row.name: replace(row, cells=cells[row.name]) for row in _NAMES}
 
 
 class _Rows(Mapping[str, Backend]):
-    """The rows as a mapping that reads the table when it is first asked."""
+    """The rows as a mapping that reads the table at first use."""
 
     def __getitem__(self, name: str) -> Backend:
         return rows()[name]

@@ -29,7 +29,7 @@ class Choice:
 def require(machine: Machine, capability: str, key: str, value: str, *, instead: str = "") -> None:
     """Raise MachineError unless backend, devices and packages all allow `key: value`.
 
-    The message is the backend row's reason, the hint is the cure: `instead`, or `key: auto`.
+    The message is the reason of the backend row, the hint is the fix: `instead`, or `key: auto`.
     """
     other = instead or text(f"set {key}: auto", f"设 {key}: auto")
     if lacking := lacks(machine, capability):
@@ -50,33 +50,33 @@ def require(machine: Machine, capability: str, key: str, value: str, *, instead:
 
 
 def lacks(machine: Machine, capability: str) -> str:
-    """Return why the backend or one of the devices lacks a capability; empty when none does."""
+    """Return why the backend or a device lacks a capability; empty if none does."""
     backend = BACKENDS[machine.backend]
     if not backend.can(capability):
         return backend.refusal(capability)
     cell = backend.cell(capability)
     for device in machine.devices:
         if not cell.covers(device.capability):
-            called = f"{device.name} ({device.capability})" if device.capability else device.name
-            return f"{called}: {cell.reason()}"
+            name = f"{device.name} ({device.capability})" if device.capability else device.name
+            return f"{name}: {cell.reason()}"
     return ""
 
 
-def choose_dtype(machine: Machine, asked: str) -> Choice:
-    """Choose the number type: bfloat16 where every device has it, else float16; float32 on a CPU.
+def choose_dtype(machine: Machine, requested: str) -> Choice:
+    """Choose the data type: bfloat16 where every device has it, else float16; float32 on a CPU.
 
     A CPU stays with float32 even where it has bfloat16: it is exact, gives every CPU the same
     plan, and casting costs small models what the faster products win. Raises MachineError for a
     type that a device lacks.
     """
-    if asked == "auto":
+    if requested == "auto":
         return _best_dtype(machine)
-    require(machine, DTYPES[asked], "dtype", asked)
+    require(machine, DTYPES[requested], "dtype", requested)
     native = machine.devices or _cpu_has_bfloat16(machine)
-    if asked == "bfloat16" and not native:
-        why = BACKENDS[machine.backend].cell(DTYPES[asked]).reason()
-        return Choice(asked, text(f"asked for; {why}", f"按要求；{why}"))
-    return Choice(asked, _asked_for())
+    if requested == "bfloat16" and not native:
+        why = BACKENDS[machine.backend].cell(DTYPES[requested]).reason()
+        return Choice(requested, text(f"as requested; {why}", f"按要求；{why}"))
+    return Choice(requested, _as_requested())
 
 
 def _best_dtype(machine: Machine) -> Choice:
@@ -100,7 +100,7 @@ def _best_dtype(machine: Machine) -> Choice:
 
 
 def _generation(machine: Machine) -> str:
-    return ", ".join(sorted({one.capability or one.name for one in machine.devices}))
+    return ", ".join(sorted({device.capability or device.name for device in machine.devices}))
 
 
 def _cpu_has_bfloat16(machine: Machine) -> bool:
@@ -108,101 +108,101 @@ def _cpu_has_bfloat16(machine: Machine) -> bool:
     return cell.covers(" ".join(machine.cpu_features))
 
 
-def _asked_for() -> str:
-    return text("asked for", "按要求")
+def _as_requested() -> str:
+    return text("as requested", "按要求")
 
 
-def choose_attention(machine: Machine, asked: str, dtype: str) -> Choice:
+def choose_attention(machine: Machine, requested: str, dtype: str) -> Choice:
     """Choose the attention kernel: flash attention where it is installed and exact, else sdpa.
 
-    Raises MachineError for a kernel that cannot train there in this number type.
+    Raises MachineError for a kernel that cannot train there in this data type.
     """
     flash = "flash_attention_2"
-    if asked == "auto":
+    if requested == "auto":
         package = BACKENDS[machine.backend].cell(ATTENTION[flash]).package
         usable = dtype != "float32" and not lacks(machine, ATTENTION[flash])
         if usable and package in machine.versions:
             return Choice(flash, text(f"{package} is installed", f"已安装 {package}"))
-        why = text("torch's own kernel, exact and always there", "torch 自带，精确且总可用")
+        why = text("part of torch, exact and always available", "torch 自带，精确且总可用")
         return Choice("sdpa", why)
-    if asked in ATTENTION:
-        require(machine, ATTENTION[asked], "attn_implementation", asked)
-    if asked.startswith("flash") and dtype == "float32":
+    if requested in ATTENTION:
+        require(machine, ATTENTION[requested], "attn_implementation", requested)
+    if requested.startswith("flash") and dtype == "float32":
         raise MachineError(
             text(
-                f"attn_implementation: {asked} needs bfloat16 or float16, not float32",
-                f"attn_implementation：{asked} 需要 bfloat16 或 float16，而不是 float32",
+                f"attn_implementation: {requested} needs bfloat16 or float16, not float32",
+                f"attn_implementation：{requested} 需要 bfloat16 或 float16，而不是 float32",
             ),
             hint=text(
                 "set dtype: bfloat16, or attn_implementation: sdpa",
                 "设 dtype: bfloat16 或 attn_implementation: sdpa",
             ),
         )
-    return Choice(asked, _asked_for())
+    return Choice(requested, _as_requested())
 
 
-def choose_optimizer(machine: Machine, asked: str, dtype: str = "") -> Choice:
-    """Choose the optimizer: fused AdamW where the backend has it without reserve.
+def choose_optimizer(machine: Machine, requested: str, dtype: str = "") -> Choice:
+    """Choose the optimizer: fused AdamW where the backend has it without reservation.
 
-    Raises MachineError for an optimizer that the backend lacks, or lacks in this number type.
+    Raises MachineError for an optimizer that the backend lacks, or lacks in this data type.
     """
     fused = "adamw_torch_fused"
     cell = BACKENDS[machine.backend].cell(OPTIMIZERS[fused])
-    whole = cell.supported == "yes"
-    if asked == "auto":
-        return Choice(fused if whole else "adamw_torch", cell.reason())
-    if asked in OPTIMIZERS:
-        require(machine, OPTIMIZERS[asked], "optim", asked)
-    if asked == fused and not whole and dtype == "float16":
+    is_unconditional = cell.supported == "yes"
+    if requested == "auto":
+        return Choice(fused if is_unconditional else "adamw_torch", cell.reason())
+    if requested in OPTIMIZERS:
+        require(machine, OPTIMIZERS[requested], "optim", requested)
+    if requested == fused and not is_unconditional and dtype == "float16":
         raise MachineError(
-            f"optim: {asked}: {cell.reason()}", hint=text("set optim: auto", "设 optim: auto")
+            f"optim: {requested}: {cell.reason()}", hint=text("set optim: auto", "设 optim: auto")
         )
-    return Choice(asked, _asked_for())
+    return Choice(requested, _as_requested())
 
 
 def choose_quantizer(machine: Machine, method: str, bits: int | None) -> Choice:
-    """Choose the bits of a quantized base: 4 where nothing is asked for.
+    """Choose the bits of a quantized base, 4 by default.
 
-    Raises MachineError where the backend cannot train on weights quantized so.
+    Raises MachineError if the backend cannot train on weights quantized that way.
     """
     row = method if method != "bnb" else f"bnb-{'int8' if bits == 8 else 'nf4'}"
     methods = {"bnb-nf4": "bnb", "bnb-int8": "bnb"}
-    able = BACKENDS[machine.backend].quantizers
-    others = dict.fromkeys(methods.get(one, one) for one in able)
-    cure = text("set tuner_type: lora without quant_bits", "设 tuner_type: lora 且不设 quant_bits")
-    if left := [one for one in others if one != method]:
-        listed = " | ".join(left)
-        cure += text(
+    supported = BACKENDS[machine.backend].quantizers
+    others = dict.fromkeys(methods.get(name, name) for name in supported)
+    fix = text("set tuner_type: lora without quant_bits", "设 tuner_type: lora 且不设 quant_bits")
+    if alternatives := [name for name in others if name != method]:
+        listed = " | ".join(alternatives)
+        fix += text(
             f", or take a base that comes quantized (quant_method: {listed})",
             f"，或换用已量化的基座（quant_method: {listed}）",
         )
-    require(machine, QUANTIZERS[row], "tuner_type", f"qlora ({row})", instead=cure)
-    reason = BACKENDS[machine.backend].cell(QUANTIZERS[row]).reason() or _asked_for()
+    require(machine, QUANTIZERS[row], "tuner_type", f"qlora ({row})", instead=fix)
+    reason = BACKENDS[machine.backend].cell(QUANTIZERS[row]).reason() or _as_requested()
     return Choice(str(bits or 4), reason)
 
 
-def choose_distributed(machine: Machine, asked: str, devices: int | None = None) -> Choice:
-    """Choose how `devices` devices (default: all) work together; one needs nothing.
+def choose_distributed(machine: Machine, requested: str, devices: int | None = None) -> Choice:
+    """Choose the strategy for `devices` devices (default: all); one needs none.
 
-    Raises MachineError for a strategy that the backend or a single device cannot carry out.
+    Raises MachineError for a strategy that the backend or a single device does not support.
     """
     count = max(1, len(machine.devices)) if devices is None else devices
-    if asked == "auto":
+    if requested == "auto":
         return _best_distributed(machine, count)
-    if asked == "none":
-        return Choice(asked, _asked_for())
-    if count < 2 and not lacks(machine, STRATEGIES[asked]):
+    if requested == "none":
+        return Choice(requested, _as_requested())
+    if count < 2 and not lacks(machine, STRATEGIES[requested]):
         raise MachineError(
             text(
-                f"distributed: {asked} needs several devices, there is one device",
-                f"distributed：{asked} 需要多个设备，这里只有一个",
+                f"distributed: {requested} needs several devices; this machine has one",
+                f"distributed：{requested} 需要多个设备，本机只有一个",
             ),
             hint=text(
                 "set distributed: auto, or num_devices", "设 distributed: auto，或 num_devices"
             ),
         )
-    require(machine, STRATEGIES[asked], "distributed", asked)
-    return Choice(asked, _asked_for())
+    require(machine, STRATEGIES[requested], "distributed", requested)
+    return Choice(requested, _as_requested())
 
 
 def _best_distributed(machine: Machine, count: int) -> Choice:
@@ -217,32 +217,32 @@ def _best_distributed(machine: Machine, count: int) -> Choice:
     return Choice("none", text("one device", "单个设备"))
 
 
-def choose_checkpointing(machine: Machine, asked: str) -> Choice:
-    """Choose whether activations are computed twice: on where there is an accelerator."""
-    if asked != "auto":
-        return Choice(asked, _asked_for())
+def choose_checkpointing(machine: Machine, requested: str) -> Choice:
+    """Choose whether activations are recomputed: yes on accelerators, no on CPUs."""
+    if requested != "auto":
+        return Choice(requested, _as_requested())
     if machine.devices:
         why = text(
-            "device memory is scarce; costs about a third more time", "显存有限；约多用三分之一时间"
+            "device memory is scarce; takes about a third more time", "显存有限；约多用三分之一时间"
         )
         return Choice("true", why)
     return Choice("false", text("main memory is ample", "内存充裕"))
 
 
 def collective(machine: Machine) -> Choice:
-    """Return the library that carries messages between the backend's devices."""
+    """Return the communication library between the backend's devices."""
     backend = BACKENDS[machine.backend]
     return Choice(backend.collective, backend.cell("collective_backend").reason())
 
 
 def visible_devices(machine: Machine) -> Choice:
-    """Return the variable that chooses among the devices; empty where there is none."""
+    """Return the variable that selects devices; empty if there is none."""
     backend = BACKENDS[machine.backend]
     return Choice(backend.visible_devices_env, backend.cell("visible_devices_env").reason())
 
 
 def environment(machine: Machine, processes: int) -> Mapping[str, str]:
-    """Return the environment of a run's processes; threads are shared out between them."""
+    """Return the environment of a run's processes, which share the cores."""
     threads = max(1, machine.cores // max(1, processes))
     return {
         **BACKENDS[machine.backend].env,

@@ -1,4 +1,4 @@
-"""A machine as data: what a probe found, which plans are made for."""
+"""A machine as data: the result of a probe, and what plans are made for."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class Machine:
     versions: Mapping[str, str] = field(default_factory=dict)
     """By distribution name with underscores, and: python, driver, cuda, hip, cann, macos."""
     hardware: tuple[str, ...] = ()
-    """Accelerators that are in the machine, by backend name, whether torch can use them or not."""
+    """Backends whose accelerators are in the machine, whether torch can use them or not."""
     trouble: str = ""
-    """What torch said when it could not use a device that may be there."""
+    """The error of torch if it could not use a device that may be present."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as JSON takes it."""
+        """Return the machine as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Machine:
-        """Make a machine of plain data: `from_dict(machine.to_dict()) == machine`."""
+        """Return the machine of plain data: `from_dict(machine.to_dict()) == machine`."""
         values = dict(data)
-        values["devices"] = tuple(Device(**one) for one in values["devices"])
+        values["devices"] = tuple(Device(**device) for device in values["devices"])
         for key in ("cpu_features", "hardware"):
             values[key] = tuple(values.get(key, ()))
         return cls(**values)

@@ -1,4 +1,4 @@
-"""Find out what this machine is; torch is asked in a child, only where it could see a device."""
+"""Probe this machine; a child process asks torch, only where torch could see a device."""
 
 from __future__ import annotations
 
@@ -17,47 +17,50 @@ from typing import Any
 
 from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
-from swiftbox.devices.host import seen_hardware
+from swiftbox.devices.host import detected_hardware
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import MachineError
+from swiftbox.files import free_bytes, read_json, write_json
+from swiftbox.formatting import duration
 from swiftbox.language import home, text
 
-LONGEST_S = 60
-"""Importing torch from a cold network disk takes half a minute at worst."""
+TIMEOUT_S = 60
+"""Importing torch from a cold network disk takes up to half a minute."""
 
-QUICK_S = 2
-"""Longer than this is not worth waiting for a fresher number of free device memory."""
+NVIDIA_SMI_TIMEOUT_S = 2
+"""A fresh number of free device memory is not worth a longer wait."""
 
-LAST_WORDS = 5
+STDERR_LINES = 5
 CACHE = "machine.json"
 FORMAT = "1"
-"""Raised when the child's answer changes its shape, so that older kept answers are not read."""
+"""Increased when the child's answer changes its form, so that older cached answers are ignored."""
 
 NO_DEVICE: Mapping[str, Any] = {"backend": "cpu", "devices": [], "versions": {}, "trouble": ""}
 
 OTHER_VARIABLES = ("ROCR_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "HSA_OVERRIDE_GFX_VERSION")
-"""Beside the rows' own variables, these change which devices torch sees, or in which order."""
+"""In addition to the variables of the rows, these change which devices torch sees, and in which
+order."""
 
 
 @dataclass
 class Probe:
-    """A probe under way; `result` waits for it, `close` gives it up."""
+    """A running probe; `result` waits for it, `close` ends it."""
 
     folder: Path
     key: str
-    found: Mapping[str, Any] | None
+    answer: Mapping[str, Any] | None
     child: subprocess.Popen[str] | None = None
 
-    def result(self, timeout_s: float = LONGEST_S) -> Machine:
-        """Return the machine; raise MachineError when torch cannot say what there is."""
-        if self.found is None:
-            self.found = self._hear(timeout_s)
-            _remember(self.key, self.found)
-        return _machine(self.found, self.folder)
+    def result(self, timeout_s: float = TIMEOUT_S) -> Machine:
+        """Return the machine; raise MachineError if torch does not answer."""
+        if self.answer is None:
+            self.answer = self._read_answer(timeout_s)
+            _save(self.key, self.answer)
+        return _machine(self.answer, self.folder)
 
     def now(self) -> Machine | None:
-        """Return the machine if it is known by now; None while it is not, or cannot be."""
-        if self.found is None and self.child is not None and self.child.poll() is None:
+        """Return the machine if it is known already; None otherwise."""
+        if self.answer is None and self.child is not None and self.child.poll() is None:
             return None
         try:
             return self.result()
@@ -65,43 +68,43 @@ class Probe:
             return None
 
     def close(self) -> None:
-        """End the child, if it still works."""
+        """End the child if it is still running."""
         if self.child is not None and self.child.poll() is None:
             self.child.kill()
             self.child.communicate()
 
-    def _hear(self, timeout_s: float) -> dict[str, Any]:
+    def _read_answer(self, timeout_s: float) -> dict[str, Any]:
         if self.child is None:
             raise RuntimeError("a probe has an answer or a child")
         try:
-            said, complaints = self.child.communicate(timeout=timeout_s)
+            output, errors = self.child.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             self.child.kill()
-            _, complaints = self.child.communicate()
-            how = text(f"no answer within {timeout_s:g} s", f"{timeout_s:g} 秒内没有回答")
-            raise _speechless(how, complaints) from None
+            _, errors = self.child.communicate()
+            limit = duration(timeout_s)
+            reason = text(f"no answer within {limit}", f"{limit}内没有回答")
+            raise _no_answer(reason, errors) from None
         finally:
             self.close()
         if code := self.child.returncode:
-            ended = text(f"exit code {code}", f"退出码 {code}")
-            how = f"{signal.Signals(-code).name}" if code < 0 else ended
-            raise _speechless(how, complaints)
+            exit_code = text(f"exit code {code}", f"退出码 {code}")
+            raise _no_answer(signal.Signals(-code).name if code < 0 else exit_code, errors)
         try:
-            found: dict[str, Any] = json.loads(said.splitlines()[-1])
+            answer: dict[str, Any] = json.loads(output.splitlines()[-1])
         except (IndexError, ValueError):
-            how = text("an answer that cannot be read", "回答无法解析")
-            raise _speechless(how, said + complaints) from None
-        return found
+            reason = text("its answer cannot be read", "回答无法解析")
+            raise _no_answer(reason, output + errors) from None
+        return answer
 
 
-def _speechless(how: str, complaints: str) -> MachineError:
-    last = "\n".join(["", *complaints.strip().splitlines()[-LAST_WORDS:]])
-    tools = ", ".join(one.tool for one in BACKENDS.values() if one.tool)
+def _no_answer(reason: str, errors: str) -> MachineError:
+    last = "\n".join(["", *errors.strip().splitlines()[-STDERR_LINES:]])
+    tools = ", ".join(backend.tool for backend in BACKENDS.values() if backend.tool)
     return MachineError(
-        text(f"torch does not describe the devices: {how}", f"torch 无法给出设备信息：{how}")
+        text(f"torch does not describe the devices: {reason}", f"torch 无法给出设备信息：{reason}")
         + last.rstrip(),
         hint=text(
-            f"look at the driver ({tools}), or reinstall torch; `swiftbox doctor` shows both",
+            f"check the driver ({tools}), or reinstall torch; `swiftbox doctor` shows both",
             f"请检查驱动（{tools}）或重装 torch；`swiftbox doctor` 会显示两者",
         ),
     )
@@ -113,18 +116,18 @@ def probe(folder: Path) -> Machine:
 
 
 def without_torch(folder: Path, trouble: str) -> Machine:
-    """Return this machine as it is when torch cannot be asked, and why it cannot."""
+    """Return this machine without the devices of torch, and why torch does not answer."""
     return _machine({**NO_DEVICE, "trouble": trouble}, folder)
 
 
 def start_probe(folder: Path) -> Probe:
-    """Begin to look; the child, where one is needed, works while the caller does other things."""
+    """Start a probe; its child, if one is needed, runs while the caller does other things."""
     if not _torch_may_see_devices():
         return Probe(folder, "", NO_DEVICE)
     key = _key()
-    found = _recall(key)
-    if found is not None:
-        return Probe(folder, key, found)
+    answer = _load(key)
+    if answer is not None:
+        return Probe(folder, key, answer)
     child = subprocess.Popen(
         [sys.executable, "-m", "swiftbox.devices.probe_child"],
         stdin=subprocess.DEVNULL,
@@ -132,7 +135,7 @@ def start_probe(folder: Path) -> Probe:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        # The order of a run, which is nvidia-smi's too. The child imports plugins itself.
+        # The same order as in runs and nvidia-smi. The child imports plugins itself.
         env={
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             **os.environ,
@@ -154,83 +157,81 @@ def _torch_may_see_devices() -> bool:
 
 
 def _key() -> str:
-    """Name all that could change what torch sees: boot, torch, driver, choice of devices."""
+    """Return everything that changes what torch sees: boot, torch, driver, selected devices."""
     folder = host.torch_folder()
-    names = {one.visible_devices_env for one in BACKENDS.values()} - {""}
+    names = {backend.visible_devices_env for backend in BACKENDS.values()} - {""}
     parts = [
         FORMAT,
-        host.boot(),
+        host.boot_id(),
         sys.executable,
         json.dumps(host.torch_build(folder) if folder else {}),
         host.package_version("torch_npu"),
-        ",".join(seen_hardware()),
+        ",".join(detected_hardware()),
         *(f"{name}={os.environ.get(name)}" for name in sorted(names.union(OTHER_VARIABLES))),
     ]
     return "|".join(parts)
 
 
-def _recall(key: str) -> dict[str, Any] | None:
-    try:
-        kept = json.loads((home() / CACHE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+def _load(key: str) -> dict[str, Any] | None:
+    """Return the cached answer for this key."""
+    cached = read_json(home() / CACHE)
+    if cached.get("key") != key:
         return None
-    if not isinstance(kept, dict) or kept.get("key") != key:
-        return None
-    found: dict[str, Any] = kept["found"]
-    return _with_free_memory(found)
+    answer: dict[str, Any] = cached["found"]
+    return _with_free_memory(answer)
 
 
-def _remember(key: str, found: Mapping[str, Any]) -> None:
-    """Keep the answer; not that there is nothing, while hardware is seen that may yet answer."""
-    if not found["devices"] and seen_hardware():
+def _save(key: str, answer: Mapping[str, Any]) -> None:
+    """Cache the answer, unless it has no devices although hardware is present."""
+    if not answer["devices"] and detected_hardware():
         return
-    aside = home() / f".{CACHE}.{os.getpid()}"
-    with contextlib.suppress(OSError):  # a home that cannot be written to costs time, no more
+    with contextlib.suppress(OSError):  # without a writable home, the next probe only takes longer
         home().mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps({"key": key, "found": found}), encoding="utf-8")
-        aside.replace(home() / CACHE)
+        write_json(home() / CACHE, {"key": key, "found": answer})
 
 
-def _with_free_memory(found: dict[str, Any]) -> dict[str, Any]:
-    """Refresh the free memory of remembered NVIDIA devices; elsewhere it stays as it was seen."""
-    tool = shutil.which("nvidia-smi") if found["backend"] == "cuda" else None
+def _with_free_memory(answer: dict[str, Any]) -> dict[str, Any]:
+    """Refresh the free memory of cached NVIDIA devices; for others it stays as it was."""
+    tool = shutil.which("nvidia-smi") if answer["backend"] == "cuda" else None
     if tool is None:
-        return found
+        return answer
     command = [tool, "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=QUICK_S, check=True)
-        cards = [line.rsplit(", ", 1) for line in done.stdout.splitlines()]
+        output = subprocess.run(
+            command, capture_output=True, text=True, timeout=NVIDIA_SMI_TIMEOUT_S, check=True
+        ).stdout
+        cards = [line.rsplit(", ", 1) for line in output.splitlines()]
         free = [(name, int(mebibytes) * 2**20) for name, mebibytes in cards]
     except (OSError, ValueError, subprocess.SubprocessError):
-        return found
+        return answer
     chosen = os.environ.get(BACKENDS["cuda"].visible_devices_env, "")
-    indexes = [int(one) for one in chosen.split(",") if one.strip().isdigit()]
+    indexes = [int(index) for index in chosen.split(",") if index.strip().isdigit()]
     if indexes and max(indexes) < len(free):
         free = [free[index] for index in indexes]
-    if [name for name, _ in free] != [one["name"] for one in found["devices"]]:
-        return found  # hidden by UUID, or in another order: which is which cannot be told
+    if [name for name, _ in free] != [device["name"] for device in answer["devices"]]:
+        return answer  # selected by UUID, or in another order: the devices cannot be matched
     devices = [
-        {**one, "free_bytes": bytes_}
-        for one, (_, bytes_) in zip(found["devices"], free, strict=True)
+        {**device, "free_bytes": free_bytes}
+        for device, (_, free_bytes) in zip(answer["devices"], free, strict=True)
     ]
-    return {**found, "devices": devices}
+    return {**answer, "devices": devices}
 
 
-def _machine(found: Mapping[str, Any], folder: Path) -> Machine:
+def _machine(answer: Mapping[str, Any], folder: Path) -> Machine:
     total, free = host.memory()
-    devices = found["devices"]
-    if BACKENDS[found["backend"]].shares_memory:
-        devices = [{**one, "free_bytes": min(one["free_bytes"], free)} for one in devices]
+    devices = answer["devices"]
+    if BACKENDS[answer["backend"]].shares_memory:
+        devices = [{**device, "free_bytes": min(device["free_bytes"], free)} for device in devices]
     return Machine.from_dict(
         {
-            **found,
+            **answer,
             "devices": devices,
             "cores": host.cores(),
             "memory_bytes": total,
             "memory_free_bytes": free,
-            "disk_free_bytes": host.disk_free(folder),
+            "disk_free_bytes": free_bytes(folder.absolute()),
             "cpu_features": host.cpu_features(),
-            "hardware": seen_hardware(),
-            "versions": {**host.versions(), **found["versions"]},
+            "hardware": detected_hardware(),
+            "versions": {**host.versions(), **answer["versions"]},
         }
     )

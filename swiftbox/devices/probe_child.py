@@ -20,14 +20,14 @@ def main() -> int:
     import torch
 
     trouble = _load_plugin("torch_npu")
-    found = look(torch)
-    found["trouble"] = found["trouble"] or trouble
-    sys.stdout.write("\n" + json.dumps(found) + "\n")
+    answer = devices_of(torch)
+    answer["trouble"] = answer["trouble"] or trouble
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")
     return 0
 
 
 def _load_plugin(name: str) -> str:
-    """Import a plugin of torch where it is installed; return why it cannot be."""
+    """Import a plugin of torch if it is installed; return why it cannot be imported."""
     if importlib.util.find_spec(name) is None:
         return ""
     try:
@@ -37,35 +37,35 @@ def _load_plugin(name: str) -> str:
     return ""
 
 
-def look(torch: Any) -> dict[str, Any]:
+def devices_of(torch: Any) -> dict[str, Any]:
     """Describe the devices of the first backend that has any."""
     npu = getattr(torch, "npu", None)
     if torch.version.cuda or torch.version.hip:
         return _gpus(torch)
     if npu is not None and npu.is_available():
-        return _found("npu", [_npu(npu, index) for index in range(npu.device_count())])
+        return _answer("npu", [_npu(npu, index) for index in range(npu.device_count())])
     if torch.backends.mps.is_available():
-        return _found("mps", [_apple(torch)])
-    return _found("cpu", [])
+        return _answer("mps", [_apple(torch)])
+    return _answer("cpu", [])
 
 
 def _gpus(torch: Any) -> dict[str, Any]:
-    """Describe NVIDIA and AMD devices; without any, say what torch has against them."""
-    with warnings.catch_warnings(record=True) as complaints:
+    """Describe NVIDIA and AMD devices; without any, return the error of torch."""
+    with warnings.catch_warnings(record=True) as messages:
         warnings.simplefilter("always")
-        there = torch.cuda.is_available()
-    if there:
+        is_available = torch.cuda.is_available()
+    if is_available:
         backend = "rocm" if torch.version.hip else "cuda"
         kernels = {"architectures": " ".join(torch.cuda.get_arch_list())}
         devices = [_gpu(torch, index) for index in range(torch.cuda.device_count())]
-        return _found(backend, devices, kernels)
-    trouble = " ".join(_first_line(one.message) for one in complaints)
+        return _answer(backend, devices, kernels)
+    trouble = " ".join(_first_line(message.message) for message in messages)
     if not trouble:
         try:
             torch.cuda.init()
         except (AssertionError, RuntimeError) as error:
             trouble = _first_line(error)
-    return {**_found("cpu", []), "trouble": trouble}
+    return {**_answer("cpu", []), "trouble": trouble}
 
 
 def _gpu(torch: Any, index: int) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _npu(npu: Any, index: int) -> dict[str, Any]:
 
 
 def _apple(torch: Any) -> dict[str, Any]:
-    """Describe the one device; what is free of it is for the caller to say, who sees the memory."""
+    """Describe the only device; the caller, which sees the memory, knows how much of it is free."""
     name = torch.backends.mps.get_name()
     chip = re.search(r"M\d+", name)
     major = platform.mac_ver()[0].split(".")[0]
@@ -93,10 +93,10 @@ def _apple(torch: Any) -> dict[str, Any]:
 
 
 def _free(module: Any, index: int) -> int:
-    """Return the free bytes; none where others have filled or claimed the device."""
+    """Return the free bytes; 0 if others have filled or locked the device."""
     try:
         return int(module.mem_get_info(index)[0])
-    except RuntimeError:  # asking makes a context, which needs memory itself
+    except RuntimeError:  # the query creates a context, which needs memory itself
         return 0
 
 
@@ -110,14 +110,14 @@ def _device(index: int, name: str, total: int, free: int, capability: str) -> di
     }
 
 
-def _found(
+def _answer(
     backend: str, devices: list[dict[str, Any]], versions: dict[str, str] | None = None
 ) -> dict[str, Any]:
     return {"backend": backend, "devices": devices, "versions": versions or {}, "trouble": ""}
 
 
-def _first_line(complaint: object) -> str:
-    return str(complaint).strip().partition("\n")[0]
+def _first_line(message: object) -> str:
+    return str(message).strip().partition("\n")[0]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from swiftbox.devices.accelerators import find
+from swiftbox.devices.accelerators import find_accelerator
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.shape import ModelShape
 
@@ -45,7 +45,7 @@ def speed(shape: ModelShape, kind: str, machine: Machine, processes: int) -> Spe
         rate = machine.cores * CPU_FLOPS_PER_CORE
         return Speed(rate / work, UNCERTAIN_ON_CPU)
     device = machine.devices[0]
-    row = find(device.name, device.memory_bytes)
+    row = find_accelerator(device.name, device.memory_bytes)
     if row is None or not row.flops:
         return None
     return Speed(row.flops * UTILIZATION[kind] * processes / work, UNCERTAIN)

@@ -74,7 +74,8 @@ def doctor(_probe: Probe) -> None:
     """Show what this machine has and what it lacks."""
     from rich.console import Console
 
-    from swiftbox.devices.doctor import examine, render
+    from swiftbox.devices.doctor import examine
+    from swiftbox.devices.doctor_table import render
 
     Console().print(render(examine(Path.cwd())))
     pause()

@@ -41,7 +41,7 @@ def test_every_cell_has_its_answer_and_its_source() -> None:
         re.compile(cell.devices)
 
 
-def test_every_reserve_and_refusal_has_its_reason_in_both_languages() -> None:
+def test_every_condition_and_refusal_has_a_reason_in_both_languages() -> None:
     for where in CELLS:
         cell = where[2]
         assert bool(cell.condition) == bool(cell.condition_zh), where
@@ -50,14 +50,14 @@ def test_every_reserve_and_refusal_has_its_reason_in_both_languages() -> None:
             assert CHINESE.search(cell.condition_zh), where
 
 
-def test_nothing_is_installed_for_what_is_not_there() -> None:
+def test_nothing_is_installed_for_what_is_not_supported() -> None:
     for where in CELLS:
         cell = where[2]
         if cell.supported == "no":
             assert (cell.install, cell.package) == ("", ""), where
 
 
-def test_every_install_cell_is_what_follows_pip_install() -> None:
+def test_every_install_cell_holds_arguments_of_pip_install() -> None:
     option = r"--(no-deps|no-build-isolation|index-url)|\$SWIFTBOX_TORCH_INDEX"
     for where in CELLS:
         for word in shlex.split(where[2].install):
@@ -76,13 +76,13 @@ def test_every_value_of_a_setting_has_its_cell() -> None:
 
 
 @pytest.mark.parametrize("name", list(BACKENDS))
-def test_the_names_of_a_backend_are_those_its_cells_speak_of(name: str) -> None:
+def test_the_names_of_a_backend_are_those_in_its_cells(name: str) -> None:
     backend = BACKENDS[name]
     assert f"called {backend.torch_device}" in backend.cell("torch_device").condition
     assert backend.cell("collective_backend").condition.startswith(backend.collective)
     if backend.visible_devices_env:
-        said = backend.cell("visible_devices_env").condition
-        assert said.startswith(backend.visible_devices_env)
+        condition = backend.cell("visible_devices_env").condition
+        assert condition.startswith(backend.visible_devices_env)
     else:
         assert not backend.can("visible_devices_env")
     for key, value in backend.env.items():

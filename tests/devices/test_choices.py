@@ -44,7 +44,7 @@ def test_the_best_number_type_of_a_machine(name: str, dtype: str, why: str) -> N
 
 @EVERY
 def test_float32_works_everywhere(name: str) -> None:
-    assert choices.choose_dtype(made_up(name), "float32") == Choice("float32", "asked for")
+    assert choices.choose_dtype(made_up(name), "float32") == Choice("float32", "as requested")
 
 
 @pytest.mark.parametrize("name", ["v100", "t4", "p100", "mixed", "mi50", "ascend910a", "old_mac"])
@@ -57,9 +57,9 @@ def test_bfloat16_is_refused_where_a_device_lacks_it(name: str) -> None:
     assert caught.value.hint == "set dtype: auto"
 
 
-def test_bfloat16_on_an_old_processor_is_allowed_and_said_to_be_slow() -> None:
+def test_bfloat16_on_an_old_processor_is_allowed_and_called_slow() -> None:
     assert "slow" in choices.choose_dtype(made_up("cpu"), "bfloat16").reason
-    assert choices.choose_dtype(made_up("amx_cpu"), "bfloat16").reason == "asked for"
+    assert choices.choose_dtype(made_up("amx_cpu"), "bfloat16").reason == "as requested"
 
 
 @pytest.mark.parametrize("name", ["cpu", "p100"])
@@ -103,7 +103,7 @@ def test_ascend_brings_flash_attention_with_its_plugin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "asked", "because", "cure"),
+    ("name", "requested", "because", "cure"),
     [
         ("cuda", "flash_attention_2", "flash_attn is not installed", "pip install flash-attn=="),
         ("v100", "flash_attention_2", "compute capability 8.0 or newer", "set attn_implem"),
@@ -119,11 +119,11 @@ def test_ascend_brings_flash_attention_with_its_plugin() -> None:
         ("cpu", "flex_attention", "no backward pass", "set attn_implementation: auto"),
     ],
 )
-def test_attention_that_cannot_work_is_refused_with_a_cure(
-    name: str, asked: str, because: str, cure: str
+def test_attention_that_cannot_work_is_refused_with_a_hint(
+    name: str, requested: str, because: str, cure: str
 ) -> None:
     with pytest.raises(MachineError, match=re.escape(because)) as caught:
-        choices.choose_attention(made_up(name), asked, "float16")
+        choices.choose_attention(made_up(name), requested, "float16")
     assert cure in caught.value.hint
 
 
@@ -135,13 +135,13 @@ def test_flash_attention_is_refused_in_float32() -> None:
 
 @EVERY
 def test_eager_and_sdpa_work_everywhere(name: str) -> None:
-    for asked in ("eager", "sdpa"):
-        choice = choices.choose_attention(made_up(name), asked, "float32")
-        assert choice == Choice(asked, "asked for")
+    for requested in ("eager", "sdpa"):
+        choice = choices.choose_attention(made_up(name), requested, "float32")
+        assert choice == Choice(requested, "as requested")
 
 
 @EVERY
-def test_the_optimizer_is_fused_adamw_where_the_row_has_no_reserve(name: str) -> None:
+def test_the_optimizer_is_fused_adamw_where_the_row_has_no_condition(name: str) -> None:
     machine = made_up(name)
     choice = choices.choose_optimizer(machine, "auto")
     expected = "adamw_torch" if machine.backend == "npu" else "adamw_torch_fused"
@@ -156,7 +156,7 @@ def test_fused_adamw_on_ascend_is_refused_in_float16_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "asked", "because"),
+    ("name", "requested", "because"),
     [
         ("npu", "adamw_8bit", "no 8-bit optimizer kernel for Ascend"),
         ("mps", "adamw_8bit", "for Apple GPUs yet"),
@@ -165,23 +165,23 @@ def test_fused_adamw_on_ascend_is_refused_in_float16_only() -> None:
         ("cpu", "paged_adamw_8bit", "silently become plain ones"),
     ],
 )
-def test_an_optimizer_that_cannot_work_is_refused(name: str, asked: str, because: str) -> None:
+def test_an_optimizer_that_cannot_work_is_refused(name: str, requested: str, because: str) -> None:
     with pytest.raises(MachineError, match=because) as caught:
-        choices.choose_optimizer(made_up(name), asked)
+        choices.choose_optimizer(made_up(name), requested)
     assert caught.value.hint == "set optim: auto"
 
 
-def test_an_optimizer_whose_package_is_missing_comes_with_the_line_that_installs_it() -> None:
+def test_an_optimizer_without_its_package_comes_with_the_command_that_installs_it() -> None:
     machine = replace(made_up("cuda"), versions={"torch": "2.13.0"})
     with pytest.raises(MachineError, match="bitsandbytes is not installed") as caught:
         choices.choose_optimizer(machine, "adamw_8bit")
     assert "pip install bitsandbytes==0.50.2" in caught.value.hint
 
 
-@pytest.mark.parametrize("asked", ["adamw_torch", "adafactor", "sgd"])
+@pytest.mark.parametrize("requested", ["adamw_torch", "adafactor", "sgd"])
 @EVERY
-def test_plain_optimizers_work_everywhere(name: str, asked: str) -> None:
-    assert choices.choose_optimizer(made_up(name), asked) == Choice(asked, "asked for")
+def test_plain_optimizers_work_everywhere(name: str, requested: str) -> None:
+    assert choices.choose_optimizer(made_up(name), requested) == Choice(requested, "as requested")
 
 
 @pytest.mark.parametrize(
@@ -202,10 +202,10 @@ def test_several_devices_work_together(name: str, devices: int | None, expected:
     assert choices.choose_distributed(made_up(name), "auto", devices).value == expected
 
 
-@pytest.mark.parametrize("asked", ["ddp", "fsdp", "zero1", "zero2", "zero3"])
-def test_a_strategy_for_several_devices_is_refused_on_one(asked: str) -> None:
-    with pytest.raises(MachineError, match="one device"):
-        choices.choose_distributed(made_up("h100", deepspeed="0.19.8"), asked)
+@pytest.mark.parametrize("requested", ["ddp", "fsdp", "zero1", "zero2", "zero3"])
+def test_a_strategy_for_several_devices_is_refused_on_one(requested: str) -> None:
+    with pytest.raises(MachineError, match="this machine has one"):
+        choices.choose_distributed(made_up("h100", deepspeed="0.19.8"), requested)
 
 
 @pytest.mark.parametrize("stage", ["zero1", "zero2", "zero3"])
@@ -218,7 +218,7 @@ def test_zero_needs_deepspeed(stage: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "asked", "because"),
+    ("name", "requested", "because"),
     [
         ("mps", "ddp", "there is one device"),
         ("mps", "fsdp", "DeviceMesh does not support mps"),
@@ -226,19 +226,19 @@ def test_zero_needs_deepspeed(stage: str) -> None:
         ("cpu", "fsdp", "silently turns fsdp into ddp"),
     ],
 )
-def test_a_strategy_that_the_backend_lacks_is_refused(name: str, asked: str, because: str) -> None:
+def test_a_strategy_without_support_is_refused(name: str, requested: str, because: str) -> None:
     with pytest.raises(MachineError, match=because):
-        choices.choose_distributed(made_up(name), asked, 2)
+        choices.choose_distributed(made_up(name), requested, 2)
 
 
-def test_one_process_may_be_asked_for_on_many_devices() -> None:
+def test_one_process_is_allowed_on_many_devices() -> None:
     assert choices.choose_distributed(made_up("cuda"), "none").value == "none"
 
 
-def test_activations_are_computed_twice_on_accelerators_only() -> None:
+def test_activations_are_recomputed_on_accelerators_only() -> None:
     assert choices.choose_checkpointing(made_up("cuda"), "auto").value == "true"
     assert choices.choose_checkpointing(made_up("cpu"), "auto").value == "false"
-    assert choices.choose_checkpointing(made_up("cuda"), "false") == Choice("false", "asked for")
+    assert choices.choose_checkpointing(made_up("cuda"), "false") == Choice("false", "as requested")
 
 
 @pytest.mark.parametrize(
@@ -261,13 +261,13 @@ def test_the_names_of_a_backend_come_with_their_reason(
     assert choices.visible_devices(machine).reason
 
 
-def test_processes_share_out_the_cores() -> None:
+def test_processes_share_the_cores() -> None:
     assert choices.environment(made_up("cuda"), 8)["OMP_NUM_THREADS"] == "2"
     assert choices.environment(made_up("cpu"), 64)["OMP_NUM_THREADS"] == "1"
     assert choices.environment(made_up("mps"), 1)["PYTORCH_ENABLE_MPS_FALLBACK"] == "1"
 
 
-def test_every_reason_is_said_in_chinese_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_reason_is_in_chinese_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
     for name in DEVICES:
         machine = made_up(name)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from swiftbox.devices import host
-from swiftbox.devices.limits import ContainerLimits, limits
+from swiftbox.devices.container_limits import ContainerLimits, container_limits
+from swiftbox.files import free_bytes
 
 
 def write(root: Path, files: dict[str, object]) -> Path:
@@ -18,7 +19,7 @@ def write(root: Path, files: dict[str, object]) -> Path:
 
 
 def test_a_machine_without_control_groups_has_no_limits(tmp_path: Path) -> None:
-    assert limits(tmp_path) == ContainerLimits(None, None, None)
+    assert container_limits(tmp_path) == ContainerLimits(None, None, None)
 
 
 def test_a_container_shows_its_limits_at_the_root(tmp_path: Path) -> None:
@@ -32,7 +33,9 @@ def test_a_container_shows_its_limits_at_the_root(tmp_path: Path) -> None:
             "sys/fs/cgroup/memory.stat": "anon 100\ninactive_file 300",
         },
     )
-    assert limits(root) == ContainerLimits(cores=3, memory_bytes=1000, memory_free_bytes=600)
+    assert container_limits(root) == ContainerLimits(
+        cores=3, memory_bytes=1000, memory_free_bytes=600
+    )
 
 
 def test_the_tightest_group_on_the_way_to_the_root_counts(tmp_path: Path) -> None:
@@ -47,7 +50,9 @@ def test_the_tightest_group_on_the_way_to_the_root_counts(tmp_path: Path) -> Non
             "sys/fs/cgroup/user/job/step/cpu.max": "max 100000",
         },
     )
-    assert limits(root) == ContainerLimits(cores=None, memory_bytes=500, memory_free_bytes=400)
+    assert container_limits(root) == ContainerLimits(
+        cores=None, memory_bytes=500, memory_free_bytes=400
+    )
 
 
 def test_the_limits_of_version_1_are_read(tmp_path: Path) -> None:
@@ -64,25 +69,27 @@ def test_the_limits_of_version_1_are_read(tmp_path: Path) -> None:
             "sys/fs/cgroup/cpu/cpu.cfs_quota_us": -1,
         },
     )
-    assert limits(root) == ContainerLimits(cores=1, memory_bytes=1000, memory_free_bytes=500)
+    assert container_limits(root) == ContainerLimits(
+        cores=1, memory_bytes=1000, memory_free_bytes=500
+    )
 
 
 def test_cores_and_memory_keep_to_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "limits", lambda: ContainerLimits(1, 2**20, 2**19))
+    monkeypatch.setattr(host, "container_limits", lambda: ContainerLimits(1, 2**20, 2**19))
     assert host.cores() == 1
     assert host.memory() == (2**20, 2**19)
 
 
 def test_without_limits_the_affinity_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "limits", ContainerLimits)
+    monkeypatch.setattr(host, "container_limits", ContainerLimits)
     if hasattr(os, "sched_getaffinity"):
         assert host.cores() == len(os.sched_getaffinity(0))
     total, free = host.memory()
     assert 0 < free <= total
 
 
-def test_the_disk_is_that_of_the_nearest_folder_there_is(tmp_path: Path) -> None:
-    assert host.disk_free(tmp_path / "runs" / "not" / "yet") > 0
+def test_the_disk_is_that_of_the_nearest_existing_folder(tmp_path: Path) -> None:
+    assert free_bytes(tmp_path / "runs" / "not" / "yet") > 0
 
 
 def test_the_features_of_the_first_processor_are_read(tmp_path: Path) -> None:
@@ -128,10 +135,10 @@ def test_the_version_of_cann_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_versions_name_what_is_installed_and_no_more(tmp_path: Path) -> None:
-    found = host.versions(tmp_path)
-    assert {"python", "torch", "transformers"} <= set(found)
-    assert all(found.values())
-    assert "driver" not in found
+    versions = host.versions(tmp_path)
+    assert {"python", "torch", "transformers"} <= set(versions)
+    assert all(versions.values())
+    assert "driver" not in versions
 
 
 @pytest.mark.parametrize(
@@ -178,12 +185,12 @@ def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_hardware_is_seen_by_its_driver(
     tmp_path: Path, files: dict[str, object], seen: tuple[str, ...]
 ) -> None:
-    assert host.seen_hardware(write(tmp_path, files)) == seen
+    assert host.detected_hardware(write(tmp_path, files)) == seen
 
 
 @pytest.mark.usefixtures("no_tools")
 @pytest.mark.parametrize(("simds", "seen"), [(4, ()), (304, ("rocm",))])
-def test_graphics_built_into_a_processor_are_no_card(
+def test_integrated_graphics_are_not_a_card(
     tmp_path: Path, simds: int, seen: tuple[str, ...]
 ) -> None:
     nodes = "sys/class/kfd/kfd/topology/nodes"
@@ -192,10 +199,10 @@ def test_graphics_built_into_a_processor_are_no_card(
         f"{nodes}/0/properties": "cpu_cores_count 16\nsimd_count 0",
         f"{nodes}/1/properties": f"cpu_cores_count 0\nsimd_count {simds}\nmem_banks_count 1",
     }
-    assert host.seen_hardware(write(tmp_path, files)) == seen
+    assert host.detected_hardware(write(tmp_path, files)) == seen
 
 
 @pytest.mark.usefixtures("no_tools")
 def test_hardware_is_seen_by_its_tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("shutil.which", lambda name: name if name == "nvidia-smi" else None)
-    assert host.seen_hardware(tmp_path) == ("cuda",)
+    assert host.detected_hardware(tmp_path) == ("cuda",)

@@ -15,7 +15,7 @@ def test_a_machine_survives_json(name: str) -> None:
     assert Machine.from_dict(json.loads(json.dumps(machine.to_dict()))) == machine
 
 
-def test_a_machine_written_before_hardware_was_looked_for_can_be_read() -> None:
+def test_a_machine_written_without_hardware_can_be_read() -> None:
     old = made_up("cuda").to_dict()
     del old["hardware"], old["trouble"]
     assert Machine.from_dict(old).hardware == ()

@@ -61,7 +61,7 @@ def torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Torch:
     monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr(probe, "seen_hardware", lambda: ("cuda",))
+    monkeypatch.setattr(probe, "detected_hardware", lambda: ("cuda",))
     for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         monkeypatch.delenv(name, raising=False)
     return make
@@ -94,7 +94,7 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def test_a_machine_without_torch_is_described_all_the_same(
+def test_a_machine_without_torch_is_described(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "torch_folder", lambda: None)
@@ -110,7 +110,7 @@ def test_the_child_describes_every_device(tmp_path: Path, torch: Torch) -> None:
     torch(CUDA)
     machine = probe.probe(tmp_path)
     assert machine.backend == "cuda"
-    assert [one.index for one in machine.devices] == [0, 1]
+    assert [device.index for device in machine.devices] == [0, 1]
     first = machine.devices[0]
     assert (first.name, first.capability) == ("NVIDIA H100", "9.0")
     assert (first.memory_bytes, first.free_bytes) == (80 * GIB, 70 * GIB)
@@ -125,7 +125,7 @@ def test_what_torch_prints_does_not_get_in_the_way(tmp_path: Path, torch: Torch)
 
 def test_a_device_that_others_have_filled_has_no_free_memory(tmp_path: Path, torch: Torch) -> None:
     torch(CUDA + "\ncuda.mem_get_info = full")
-    assert [one.free_bytes for one in probe.probe(tmp_path).devices] == [0, 0]
+    assert [device.free_bytes for device in probe.probe(tmp_path).devices] == [0, 0]
 
 
 def test_an_amd_build_is_rocm_by_its_architecture(tmp_path: Path, torch: Torch) -> None:
@@ -160,7 +160,7 @@ def test_ascend_is_found_by_its_plugin(tmp_path: Path, torch: Torch) -> None:
     assert machine.devices[0].free_bytes == 60 * GIB
 
 
-def test_a_plugin_that_does_not_load_is_the_trouble(tmp_path: Path, torch: Torch) -> None:
+def test_a_plugin_that_does_not_load_is_reported_as_trouble(tmp_path: Path, torch: Torch) -> None:
     broken = "raise ImportError('libascendcl.so: cannot open shared object file')"
     torch(CPU, build="cuda = None", torch_npu=broken)
     machine = probe.probe(tmp_path)
@@ -197,7 +197,7 @@ def test_a_cuda_build_that_finds_no_device_says_why(tmp_path: Path, torch: Torch
     assert machine.trouble == "Found no NVIDIA driver on your system."
 
 
-def test_the_answer_is_kept(tmp_path: Path, torch: Torch) -> None:
+def test_the_answer_is_cached(tmp_path: Path, torch: Torch) -> None:
     torch(CUDA)
     first, second = probe.probe(tmp_path), probe.probe(tmp_path)
     assert times_asked(tmp_path) == 1
@@ -206,7 +206,7 @@ def test_the_answer_is_kept(tmp_path: Path, torch: Torch) -> None:
 
 
 @pytest.mark.parametrize("name", ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"])
-def test_another_choice_of_devices_is_asked_again(
+def test_another_choice_of_devices_is_probed_again(
     tmp_path: Path, torch: Torch, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     torch(CUDA)
@@ -216,38 +216,38 @@ def test_another_choice_of_devices_is_asked_again(
     assert times_asked(tmp_path) == 2
 
 
-def test_another_boot_is_asked_again(
+def test_another_boot_is_probed_again(
     tmp_path: Path, torch: Torch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch(CUDA)
     probe.probe(tmp_path)
-    monkeypatch.setattr(host, "boot", lambda: "the next")
+    monkeypatch.setattr(host, "boot_id", lambda: "the next")
     probe.probe(tmp_path)
     assert times_asked(tmp_path) == 2
 
 
-def test_no_device_is_kept_only_where_no_hardware_is_seen(
+def test_no_device_is_cached_only_where_no_hardware_is_detected(
     tmp_path: Path, torch: Torch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch(CUDA + "\ncuda.is_available = lambda: False")
     for _ in range(2):
         probe.probe(tmp_path)
     assert times_asked(tmp_path) == 2
-    monkeypatch.setattr(probe, "seen_hardware", lambda: ())
+    monkeypatch.setattr(probe, "detected_hardware", lambda: ())
     for _ in range(2):
         probe.probe(tmp_path)
     assert times_asked(tmp_path) == 3
 
 
 @pytest.mark.parametrize("content", ["", "{torn", "[]", '{"key": "another"}'])
-def test_a_kept_answer_that_is_torn_is_not_used(tmp_path: Path, torch: Torch, content: str) -> None:
+def test_a_torn_cache_is_not_used(tmp_path: Path, torch: Torch, content: str) -> None:
     torch(CUDA)
     home().mkdir(parents=True, exist_ok=True)
     (home() / probe.CACHE).write_text(content, encoding="utf-8")
     assert len(probe.probe(tmp_path).devices) == 2
 
 
-def test_a_home_that_cannot_be_written_to_is_no_failure(
+def test_a_home_that_cannot_be_written_to_is_not_an_error(
     tmp_path: Path, torch: Torch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch(CUDA)
@@ -259,16 +259,16 @@ def test_a_home_that_cannot_be_written_to_is_no_failure(
 def nvidia_smi(tmp_path: Path, *lines: str) -> None:
     tool = tmp_path / "bin" / "nvidia-smi"
     tool.parent.mkdir(exist_ok=True)
-    words = "\n".join(lines)
-    tool.write_text(f"#!{sys.executable}\nprint({words!r})\n", encoding="utf-8")
+    output = "\n".join(lines)
+    tool.write_text(f"#!{sys.executable}\nprint({output!r})\n", encoding="utf-8")
     tool.chmod(0o755)
 
 
 def free_memory(tmp_path: Path) -> list[int]:
-    return [one.free_bytes // GIB for one in probe.probe(tmp_path).devices]
+    return [device.free_bytes // GIB for device in probe.probe(tmp_path).devices]
 
 
-def test_free_device_memory_is_fresh_in_a_kept_answer(tmp_path: Path, torch: Torch) -> None:
+def test_free_device_memory_is_refreshed_in_a_cached_answer(tmp_path: Path, torch: Torch) -> None:
     torch(CUDA)
     probe.probe(tmp_path)
     nvidia_smi(tmp_path, "NVIDIA H100, 1024", "NVIDIA H100, 2048")
@@ -284,7 +284,7 @@ def test_free_device_memory_is_fresh_in_a_kept_answer(tmp_path: Path, torch: Tor
         ["nonsense"],
     ],
 )
-def test_free_device_memory_stays_where_the_tool_tells_of_others(
+def test_free_device_memory_stays_where_the_tool_lists_other_devices(
     tmp_path: Path, torch: Torch, lines: list[str]
 ) -> None:
     torch(CUDA)
@@ -317,7 +317,7 @@ def test_a_child_that_dies_is_named_by_its_signal(tmp_path: Path, torch: Torch) 
         probe.probe(tmp_path)
 
 
-def test_a_child_that_says_nothing_is_a_failure(tmp_path: Path, torch: Torch) -> None:
+def test_a_child_without_output_is_an_error(tmp_path: Path, torch: Torch) -> None:
     torch("import os; os._exit(0)")
     with pytest.raises(MachineError, match="cannot be read"):
         probe.probe(tmp_path)
@@ -332,7 +332,7 @@ def test_a_child_that_hangs_is_ended(tmp_path: Path, torch: Torch) -> None:
     assert started.child.returncode is not None
 
 
-def test_a_probe_given_up_leaves_no_child(tmp_path: Path, torch: Torch) -> None:
+def test_a_closed_probe_leaves_no_child(tmp_path: Path, torch: Torch) -> None:
     torch("import signal; signal.pause()")
     started = probe.start_probe(tmp_path)
     started.close()
@@ -340,21 +340,21 @@ def test_a_probe_given_up_leaves_no_child(tmp_path: Path, torch: Torch) -> None:
     assert started.child.returncode is not None
 
 
-def test_the_result_of_a_probe_can_be_asked_for_twice(tmp_path: Path, torch: Torch) -> None:
+def test_the_result_of_a_probe_can_be_read_twice(tmp_path: Path, torch: Torch) -> None:
     torch(CUDA)
     started = probe.start_probe(tmp_path)
     assert started.result().devices == started.result().devices
 
 
-def test_torch_that_cannot_be_asked_leaves_the_rest_of_the_machine(tmp_path: Path) -> None:
+def test_the_rest_of_the_machine_is_known_without_torch(tmp_path: Path) -> None:
     machine = probe.without_torch(tmp_path, "libcudart.so.13 is missing")
     assert machine.trouble == "libcudart.so.13 is missing"
     assert machine.cores == host.cores()
 
 
-def test_the_kept_answer_is_plain_json(tmp_path: Path, torch: Torch) -> None:
+def test_the_cached_answer_is_plain_json(tmp_path: Path, torch: Torch) -> None:
     torch(CUDA)
     probe.probe(tmp_path)
-    kept = json.loads((home() / probe.CACHE).read_text(encoding="utf-8"))
-    assert kept["found"]["backend"] == "cuda"
+    cached = json.loads((home() / probe.CACHE).read_text(encoding="utf-8"))
+    assert cached["found"]["backend"] == "cuda"
     assert not [name for name in os.listdir(home()) if name.startswith(".")]

@@ -11,7 +11,7 @@ import pytest
 from swiftbox.cli.main import main
 from swiftbox.data.example import Example, Message
 from swiftbox.data.lengths import BYTES_PER_TOKEN, TOKENS_PER_TURN, Lengths
-from swiftbox.devices.imagined import imagined
+from swiftbox.devices.hypothetical import hypothetical_machine
 from swiftbox.fit.duration import spoken, training_duration
 from swiftbox.fit.speed import Speed
 from swiftbox.plan import plan
@@ -21,7 +21,7 @@ from swiftbox.tasks.load import loads
 def settled(*overrides: str) -> Any:
     usual = ["model=owner/model-1b", "dataset=owner/rows", "report_to=none", "val_size=0"]
     loaded = loads("", source="test", overrides=[*usual, *overrides])
-    return plan(loaded.config, imagined("cuda:24")).config
+    return plan(loaded.config, hypothetical_machine("cuda:24")).config
 
 
 def rows(count: int, tokens: int) -> Lengths:

@@ -10,7 +10,7 @@ import pytest
 
 from swiftbox.cli.main import main
 from swiftbox.data.lengths import Lengths
-from swiftbox.devices.imagined import imagined
+from swiftbox.devices.hypothetical import hypothetical_machine
 from swiftbox.fit.estimate import Estimate, estimate
 from swiftbox.fit.remote_rows import BYTES_PER_ROW, TOKENS_PER_ROW, remote_rows
 from swiftbox.plan import plan
@@ -26,11 +26,13 @@ KNOWN, HUGE, PICTURES = (
 def settled(*datasets: str, machine: str = "cpu:64") -> Any:
     named = f"dataset={json.dumps(list(datasets))}"
     usual = ["model=Qwen/Qwen2.5-7B-Instruct", named, "report_to=none", "val_size=0"]
-    return plan(loads("", source="test", overrides=usual).config, imagined(machine)).config
+    return plan(
+        loads("", source="test", overrides=usual).config, hypothetical_machine(machine)
+    ).config
 
 
 def estimated(*datasets: str, here: Lengths | None = None) -> Estimate:
-    found = estimate(settled(*datasets), imagined("cpu:64"), here)
+    found = estimate(settled(*datasets), hypothetical_machine("cpu:64"), here)
     assert found is not None
     return found
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from swiftbox.core.losses import chunked
-from swiftbox.devices.accelerators import find
-from swiftbox.devices.imagined import imagined
+from swiftbox.devices.accelerators import find_accelerator
+from swiftbox.devices.hypothetical import hypothetical_machine
 from swiftbox.errors import ConfigError
 from swiftbox.fit import training
 from swiftbox.fit.estimate import estimate
@@ -23,19 +23,21 @@ from swiftbox.tasks.load import loads
 
 def settled(machine: str, *overrides: str) -> Any:
     usual = ["dataset=owner/rows", "report_to=none", *overrides]
-    return plan(loads("", source="test", overrides=usual).config, imagined(machine)).config
+    return plan(
+        loads("", source="test", overrides=usual).config, hypothetical_machine(machine)
+    ).config
 
 
 def verdict(machine: str, *overrides: str) -> str:
     config = settled(machine, *overrides)
     found = profile_model(config.model)
     assert found is not None
-    return assess_fit(config, found.shape, imagined(machine), exact=found.exact).outcome
+    return assess_fit(config, found.shape, hypothetical_machine(machine), exact=found.exact).outcome
 
 
 def test_full_tuning_of_72b_on_24_gib_does_not_fit_and_what_does_is_proposed() -> None:
     config = settled("cuda:24", "model=Qwen/Qwen2.5-72B-Instruct", "tuner_type=full")
-    found = estimate(config, imagined("cuda:24"))
+    found = estimate(config, hypothetical_machine("cuda:24"))
     assert found is not None
     assert found.verdict.outcome == "no"
     assert found.proposal is not None
@@ -57,7 +59,7 @@ def test_more_devices_are_named_where_nothing_cheap_does(
     machine: str, overrides: tuple[str, ...], count: int | None
 ) -> None:
     config = settled(machine, "model=Qwen/Qwen2.5-72B-Instruct", *overrides)
-    found = estimate(config, imagined(machine))
+    found = estimate(config, hypothetical_machine(machine))
     assert found is not None
     more = found.more_devices
     assert (more.changes["num_devices"] if more else None) == count
@@ -68,7 +70,7 @@ def test_more_devices_are_named_where_nothing_cheap_does(
 
 def test_what_fits_with_a_cheap_change_names_no_more_devices() -> None:
     config = settled("cuda:24", "model=Qwen/Qwen2.5-7B-Instruct", "gradient_checkpointing=false")
-    found = estimate(config, imagined("cuda:24"))
+    found = estimate(config, hypothetical_machine("cuda:24"))
     assert found is not None
     assert found.proposal is not None
     assert found.more_devices is None
@@ -90,7 +92,7 @@ def test_a_mixture_is_as_wide_as_what_a_token_passes_through() -> None:
 
 def test_senses_that_are_not_counted_are_said() -> None:
     config = settled("cuda:80", "model=Qwen/Qwen2.5-VL-7B-Instruct")
-    found = estimate(config, imagined("cuda:80"))
+    found = estimate(config, hypothetical_machine("cuda:80"))
     assert found is not None
     assert any("image, video in the rows is not counted" in one for one in found.lines())
 
@@ -158,12 +160,12 @@ def test_the_cheapest_change_comes_first(
 ) -> None:
     if "quant_bits=4" in overrides:  # without QLoRA as a way out
         overrides = tuple(one for one in overrides if one != "quant_bits=4")
-        machine_there = imagined("npu:80x8")
+        machine_there = hypothetical_machine("npu:80x8")
         usual = ["dataset=owner/rows", "report_to=none", *overrides]
         config = plan(loads("", source="test", overrides=usual).config, machine_there).config
         found = estimate(config, machine_there)
     else:
-        found = estimate(settled(machine, *overrides), imagined(machine))
+        found = estimate(settled(machine, *overrides), hypothetical_machine(machine))
     assert found is not None
     assert found.proposal is not None
     assert dict(found.proposal.changes) == changes
@@ -174,7 +176,7 @@ def test_the_list_names_the_richest_training_that_fits() -> None:
     assert small is not None
     assert large is not None
     config = settled("cuda:24", "model=owner/name", "gradient_checkpointing=true")
-    best = richest_tuner(config, imagined("cuda:24"))
+    best = richest_tuner(config, hypothetical_machine("cuda:24"))
     assert best(profile_of_row(small)) == "full"
     assert best(profile_of_row(large)) == "no"
     assert best(None) is None
@@ -182,11 +184,11 @@ def test_the_list_names_the_richest_training_that_fits() -> None:
 
 def test_a_machine_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="no such machine"):
-        imagined("toaster:24")
+        hypothetical_machine("toaster:24")
 
 
 def test_a_device_is_found_by_what_its_driver_calls_it() -> None:
-    found = find("NVIDIA A100-SXM4-80GB", 80 * 2**30)
+    found = find_accelerator("NVIDIA A100-SXM4-80GB", 80 * 2**30)
     assert found is not None
     assert found.memory_gib == 80
     assert found.flops == 312e12

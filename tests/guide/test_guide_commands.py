@@ -21,7 +21,7 @@ from tiny import write_chats, write_labels, write_pairs
 from swiftbox.cli.main import main
 from swiftbox.data.check import check_rows
 from swiftbox.data.source import parse_sources
-from swiftbox.devices.imagined import imagined
+from swiftbox.devices.hypothetical import hypothetical_machine
 from swiftbox.errors import HubError
 from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.plan import plan
@@ -354,7 +354,7 @@ SEVERAL_DEVICES = (
 @pytest.mark.parametrize("command", SEVERAL_DEVICES)
 def test_several_devices_are_planned(command: str) -> None:
     _, _, preset, *overrides = shlex.split(command)
-    planned = plan(load(ROOT / preset, overrides).config, imagined("cuda:80x8"))
+    planned = plan(load(ROOT / preset, overrides).config, hypothetical_machine("cuda:80x8"))
     assert "torch.distributed.run" in planned.command
     assert planned.config.model_dump()["distributed"] == ("ddp" if "ddp" in preset else "fsdp")
 

@@ -13,7 +13,7 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from swiftbox.devices.imagined import imagined
+from swiftbox.devices.hypothetical import hypothetical_machine
 from swiftbox.devices.machine import Machine
 from swiftbox.formatting import width
 from swiftbox.menu.options.datasets import DatasetOptions
@@ -46,7 +46,7 @@ def unknown() -> Machine | None:
 
 
 def small_gpu() -> Machine | None:
-    return imagined("cuda:24")
+    return hypothetical_machine("cuda:24")
 
 
 def pick(
@@ -252,7 +252,7 @@ def test_the_machine_is_looked_up_once_for_all_models() -> None:
 
     def machine() -> Machine:
         probes.append(None)
-        return imagined("cuda:24")
+        return hypothetical_machine("cuda:24")
 
     offered = ModelOptions(machine)
     assert len(offered.find("", "fits")) > 500
@@ -262,6 +262,6 @@ def test_the_machine_is_looked_up_once_for_all_models() -> None:
 
 
 def test_a_model_that_no_method_trains_does_not_fit() -> None:
-    offered = ModelOptions(lambda: imagined("cuda:80"), for_download=True)
+    offered = ModelOptions(lambda: hypothetical_machine("cuda:80"), for_download=True)
     (model,) = offered.find("Qwen3-Embedding-0.6B", "all")
     assert offered.fit(model) == "no"

@@ -1,4 +1,4 @@
-"""A machine that one could rent, from a few letters: to ask what would fit before paying for it."""
+"""A machine described by a few characters: to see what would fit before renting it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from swiftbox.language import text
 GIB = 2**30
 
 MOST_BYTES, MOST_DEVICES = 2**50, 4096
-"""More is a slip of the keyboard."""
+"""More is a typing error."""
 
 
-def imagined(words: str) -> Machine:
+def hypothetical_machine(description: str) -> Machine:
     """Return the machine that `cuda:24`, `cuda:80x8`, `npu:64`, `mps:32` or `cpu:64` describes.
 
-    GiB of each device, and how many; for a CPU and a Mac the memory of the machine.
+    The numbers are GiB per device and devices; for a CPU and a Mac, the memory of the machine.
     """
-    backend, _, rest = words.partition(":")
+    backend, _, rest = description.partition(":")
     size, _, count = rest.partition("x")
     try:
         memory, devices = round(float(size) * GIB), int(count or 1)
@@ -27,19 +27,19 @@ def imagined(words: str) -> Machine:
         memory, devices = 0, 0
     if backend not in BACKENDS or not 0 < memory <= MOST_BYTES or not 0 < devices <= MOST_DEVICES:
         raise ConfigError(
-            text(f"--on {words}: no such machine", f"--on {words}：无法识别"),
+            text(f"--on {description}: no such machine", f"--on {description}：无法识别"),
             hint=text(
                 "write cuda:24, cuda:80x8, rocm:192, npu:64, mps:32 or cpu:64 (GiB x devices)",
                 "写作 cuda:24、cuda:80x8、rocm:192、npu:64、mps:32 或 cpu:64（GiB x 设备数）",
             ),
         )
-    there = (
+    accelerators = (
         ()
         if backend == "cpu"
         else tuple(
-            Device(at, backend, memory, memory, "9.0" if backend == "cuda" else "")
-            for at in range(devices)
+            Device(index, backend, memory, memory, "9.0" if backend == "cuda" else "")
+            for index in range(devices)
         )
     )
     host = memory if backend in ("cpu", "mps") else 4 * memory * devices
-    return Machine(backend, there, 16, host, host, 10**13, versions=versions())
+    return Machine(backend, accelerators, 16, host, host, 10**13, versions=versions())

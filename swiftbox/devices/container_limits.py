@@ -1,4 +1,4 @@
-"""What the control groups of this process allow it: processors and memory (cgroup v1 and v2)."""
+"""The processors and memory that control groups allow this process (cgroup v1 and v2)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ ROOT = Path("/")
 
 @dataclass(frozen=True)
 class ContainerLimits:
-    """The tightest limits between this process and the root; None where there is none."""
+    """The tightest limits between this process and the root; None for no limit."""
 
     cores: int | None = None
     memory_bytes: int | None = None
     memory_free_bytes: int | None = None
 
 
-def limits(root: Path = ROOT) -> ContainerLimits:
+def container_limits(root: Path = ROOT) -> ContainerLimits:
     """Read the limits of this process's own groups and of all groups above them.
 
-    A batch system limits a group deep in the tree, a container the root that it shows.
+    A batch system limits a group deep in the tree, a container the root that it sees.
     """
     cores: list[int] = []
     memory: list[int] = []
@@ -33,7 +33,7 @@ def limits(root: Path = ROOT) -> ContainerLimits:
         if limit is not None:
             memory.append(limit)
             free.append(max(0, limit - _used(folder)))
-    return ContainerLimits(*(min(found, default=None) for found in (cores, memory, free)))
+    return ContainerLimits(*(min(limits, default=None) for limits in (cores, memory, free)))
 
 
 def _groups(root: Path) -> Iterator[Path]:
@@ -54,8 +54,8 @@ def _groups(root: Path) -> Iterator[Path]:
 
 def _quota(folder: Path) -> int | None:
     """Return the processors of a group's quota: time allowed per period."""
-    if words := _text(folder / "cpu.max").split():
-        allowed, period = words[0], words[-1]
+    if quota := _text(folder / "cpu.max").split():
+        allowed, period = quota[0], quota[-1]
     else:
         allowed = _text(folder / "cpu.cfs_quota_us").strip()
         period = _text(folder / "cpu.cfs_period_us").strip()
@@ -65,7 +65,7 @@ def _quota(folder: Path) -> int | None:
 
 
 def _used(folder: Path) -> int:
-    """Return the memory in use, without the file pages that the kernel drops when asked."""
+    """Return the memory in use, without the file pages that the kernel can drop."""
     used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes") or 0
     counts = dict(line.split(" ", 1) for line in _text(folder / "memory.stat").splitlines())
     droppable = counts.get("total_inactive_file") or counts.get("inactive_file") or "0"
