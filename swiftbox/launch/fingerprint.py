@@ -3,7 +3,8 @@
 It relies on what `make` relies on: a file whose size and modification time (in nanoseconds) are
 unchanged has unchanged content. No content is read, so a data set of any size costs one `stat`
 per file. A tool that rewrites a file in place with the same length and restores its time is not
-noticed; the child still identifies the data by a hash of its content before it trains.
+noticed. The child does not rely on it: it identifies the data by a hash of the content, for the
+record of the run and for the token cache, where it finds the rows of an earlier run encoded.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import write
@@ -41,12 +40,12 @@ def record(prepared: Prepared) -> Ready:
     """
     if prepared.resumes is not None:
         folder = prepared.resumes
+        require_idle(run_folder.find(str(folder)))
         control.clear_stop_request(folder)
     else:
         folder = _new_or_continued(prepared)
         _write_request(folder, prepared)
     _write_settled(folder, prepared.plan)
-    _write_rows(folder, prepared)
     _mark_starting(folder)
     return Ready(folder, prepared)
 
@@ -104,27 +103,6 @@ def _write_settled(folder: Path, planned: Plan) -> None:
     reasons = {note.key: note.why for note in planned.notes}
     settled = write(planned.config, header=header, reasons=reasons)
     write_atomic(folder / run_folder.SETTLED, settled)
-
-
-def _write_rows(folder: Path, prepared: Prepared) -> None:
-    """Write what the check of a training's rows found, and the files that it holds for.
-
-    The child reads this as plain data. It holds while every file has the size and the modification
-    time given here; then the rows need no second check.
-    """
-    path = folder / run_folder.ROWS
-    if prepared.rows is None or prepared.files is None:
-        path.unlink(missing_ok=True)
-        return
-    config = prepared.plan.config.model_dump(mode="json")
-    content: dict[str, Any] = {
-        "stage": config["stage"],
-        "max_bad_rows": config["max_bad_rows"],
-        "files": [list(state) for state in prepared.files],
-        **prepared.rows.data(),
-        "bad_rows": [[row.file, row.line] for row in prepared.rows.bad],
-    }
-    write_json(path, content)
 
 
 def _mark_starting(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from box import events
 from launching import launch
 from made_up import made_up
 from tiny import write_chats, write_config
@@ -25,6 +25,7 @@ from swiftbox.launch.prepare import (
     prepare_resume,
 )
 from swiftbox.launch.record import record
+from swiftbox.launch.run import run
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks import training_check
 from swiftbox.tasks.load import load, loads
@@ -146,13 +147,14 @@ def test_a_running_run_is_neither_resumed_nor_overwritten(training: Path) -> Non
     assert record(prepare(training)).folder == ready.folder.with_name("out-2")
 
 
-def test_the_child_learns_which_rows_were_checked(training: Path) -> None:
-    ready = record(prepare(training))
-    checked = json.loads((ready.folder / run_folder.ROWS).read_text("utf-8"))
-    assert (checked["stage"], checked["rows"], checked["bad"]) == ("sft", 40, 0)
-    rows = Path("chat.jsonl").resolve()
-    status = rows.stat()
-    assert [str(rows), status.st_size, status.st_mtime_ns] in checked["files"]
+@pytest.mark.slow
+def test_a_second_child_finds_the_encoded_rows_by_their_content(training: Path) -> None:
+    assert launch(prepare(training)) == 0
+    moved = Path("chat.jsonl").rename("moved.jsonl")
+    repeated = record(prepare(training, [f"dataset={moved}"]))
+    assert run(repeated) == 0
+    notes = [event.get("key") for event in events(repeated.folder, "note")]
+    assert "tokens" in notes
 
 
 def test_a_plan_for_another_machine_is_not_probed_for(training: Path, calls: Counter[str]) -> None:
