@@ -1,4 +1,4 @@
-"""Files that survive interruption: atomic writes, JSON, locks between processes, room on a disk."""
+"""Files that survive interruption: atomic writes, JSON, locks between processes, disk space."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-# ---- locks: the kernel's, which end with the process, however that ends
+# ---- locks: released by the kernel when the process ends, however it ends
 
 
 class LockedError(Exception):
@@ -64,10 +64,10 @@ class LockedError(Exception):
 def file_lock(
     path: Path, *, wait: bool = True, on_wait: Callable[[], None] | None = None
 ) -> Iterator[IO[str]]:
-    """Hold a lock file across processes; yield it open.
+    """Hold a lock that excludes other processes; yield the open lock file.
 
-    Calls `on_wait` once if another process holds it. Raises LockedError when `wait` is false.
-    A lock file that was removed between opening and locking is opened again.
+    Calls `on_wait` once if another process holds it. Raises LockedError if `wait` is
+    false. Opens the lock file again if it was deleted between opening and locking.
     """
     import fcntl
 
@@ -92,7 +92,7 @@ def named_lock(name: str) -> Path:
     return home() / "locks" / "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
-# ---- room on a disk
+# ---- disk space
 
 
 def free_bytes(folder: Path) -> int:
@@ -102,7 +102,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def require_room(name: str, folder: Path, needed: int) -> None:
-    """Raise HubError, with both numbers, when the disk is too small for a download."""
+    """Raise HubError, with both sizes, if the disk is too small for a download."""
     free = free_bytes(folder)
     if needed <= free:
         return

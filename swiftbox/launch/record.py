@@ -78,7 +78,7 @@ def _output_folder(config: TaskConfig) -> Path:
 def _write_request(folder: Path, prepared: Prepared) -> None:
     """Write what a new run was asked to do, and where it runs."""
     header = text(
-        "What was asked for. Run again: swiftbox run asked.yaml",
+        "The settings as requested. Run again: swiftbox run asked.yaml",
         "请求的配置。再次运行：swiftbox run asked.yaml",
     )
     request = write(prepared.loaded.config, header=[header], keys=prepared.loaded.keys)
@@ -95,8 +95,8 @@ def _write_settled(folder: Path, planned: Plan) -> None:
     """Write the complete config, each decision with its reason."""
     header = [
         text(
-            "What was carried out: complete, nothing left to choose.",
-            "实际执行的配置：完整，无需再选择。",
+            "The complete settings of this run, with no choice left open.",
+            "本次运行的完整配置，无需再选择。",
         ),
         text("Run again: swiftbox run settled.yaml", "再次运行：swiftbox run settled.yaml"),
     ]

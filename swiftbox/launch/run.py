@@ -60,7 +60,7 @@ def _detach(ready: Ready) -> None:
 
 
 def stop(folder: Path, *, timeout_s: float = 0) -> bool:
-    """Ask a run to save and stop; wait up to `timeout_s`; tell whether it has ended."""
+    """Ask a run to save and stop, and wait up to `timeout_s`; tell whether it has ended."""
     run = run_folder.find(str(folder))
     if not run.is_active:
         return True

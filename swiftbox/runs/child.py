@@ -54,7 +54,9 @@ def record_nested(folder: Path, config: TaskConfig, machine: Machine) -> None:
     """Write what a settled run needs to start in its folder, or to continue there."""
     folder.mkdir(parents=True, exist_ok=True)
     control.clear_stop_request(folder)
-    header = [text("What was carried out, inside another run.", "在另一次运行中执行的配置。")]
+    header = [
+        text("The complete settings of a run inside another run.", "另一次运行内部的完整配置。")
+    ]
     settled = write(config, header=header)
     write_atomic(folder / run_folder.SETTLED, settled)
     write_json(folder / run_folder.MACHINE, machine.to_dict())
@@ -150,7 +152,9 @@ class BackgroundRun:
         records = run_folder.read_events(self.folder)[0]
         failures = [record for record in records if record.get("event") == events.FAILED]
         last = failures[-1] if failures else {}
-        reason = str(last.get("message") or text("it ended", "已结束"))
+        reason = str(
+            last.get("message") or text("it exited without an error", "已退出，未报告错误")
+        )
         trace = str(last.get("traceback") or "").strip()
         message = f"{self.folder.name}: {reason}"
         hint = str(last.get("hint") or "") or self._see_log()

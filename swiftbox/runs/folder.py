@@ -38,7 +38,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Return the folder's name, which users give to name the run."""
+        """Return the folder's name, by which users refer to the run."""
         return self.folder.name
 
     @property
@@ -130,7 +130,7 @@ def append_event(folder: Path, event: str, **fields: Any) -> None:
 
 
 def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Return the events after a byte offset, and the offset behind them.
+    """Return the events after a byte offset, and the offset of the next one.
 
     A last line that is still being written is left for the next call; a torn line is skipped.
     """

@@ -34,7 +34,8 @@ LOG_TAIL_LINES = 40
 """Lines of the log that are searched for a traceback after a death without a recorded error."""
 
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
-"""Left in the shell by a cluster's launcher, they would tell one process that it is one of many."""
+"""A launcher of a cluster may leave them in the shell; they would make a single process wait for
+others."""
 
 SCAN_INTERVAL_S = 2.0
 """Between two listings of the child's descendants."""

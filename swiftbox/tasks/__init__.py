@@ -1,4 +1,4 @@
-"""The tasks a YAML can ask for: one file each, and one explicit table."""
+"""The tasks of a YAML: one file each, and one explicit table."""
 
 from __future__ import annotations
 

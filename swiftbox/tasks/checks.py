@@ -44,7 +44,7 @@ def absolute(name: str) -> str:
 def inspect_model(name: str, config: NamesModel, on_remark: OnRemark) -> Inspection | None:
     """Inspect the model's folder, or check its row in the catalogue if it is not here.
 
-    A model that an earlier step of a pipeline makes is inspect_model once it exists.
+    A model that an earlier step of a pipeline makes is inspected once it exists.
     """
     folder = locate(name, key="model", hub=config.hub)
     if folder is None:

@@ -20,7 +20,7 @@ CheckResult = CheckedRows | Mapping[str, CheckedRows] | None
 """The result of checking the rows; for a pipeline, by step."""
 
 Output = Callable[[Path], str]
-"""Returns an output of a finished run, a path or an address, from its folder."""
+"""From the folder of a finished run to one of its outputs, a path or an address."""
 
 RESULT_NEUTRAL = frozenset(
     {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to"}

@@ -139,7 +139,7 @@ def _check_adapter(config: TrainConfig) -> None:
     if config.tuner_type in FULL_TUNERS:
         raise ConfigError(
             text(
-                f"adapter: {config.tuner_type} tuning does not continue an adapter",
+                f"adapter: {config.tuner_type} tuning cannot continue an adapter",
                 f"adapter：{config.tuner_type} 训练不能从适配器继续",
             ),
             hint=text(
