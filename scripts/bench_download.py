@@ -1,4 +1,4 @@
-"""A model over loopback: `swiftbox download` against `curl` and `sha256sum`, in turn."""
+"""Download a model over loopback: `swiftbox download` compared with `curl` and `sha256sum`."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ sys.path.insert(0, sys.argv[1])
 from fake_hub import Made, Repository, hub
 size, count = int(sys.argv[2]), int(sys.argv[3])
 shards = {f"model-{n + 1:05}-of-{count:05}.safetensors": Made(size, n) for n in range(count)}
-with hub(Repository("o/n", {"config.json": b"{}", **shards}), send_buffer=4 * 2**20) as found:
-    [one.sha256 for one in shards.values()]
-    print(found.address, flush=True)
+with hub(Repository("o/n", {"config.json": b"{}", **shards}), send_buffer=4 * 2**20) as server:
+    [shard.sha256 for shard in shards.values()]
+    print(server.address, flush=True)
     sys.stdin.read()
 """
 
 
 @contextmanager
 def served(size: int) -> Iterator[str]:
-    """Serve a model of shards in a process of its own; yield the address."""
+    """Serve a sharded model in another process; yield the address."""
     command = [sys.executable, "-c", SERVE, str(ROOT / "tests"), str(size), str(SHARDS)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -46,9 +46,9 @@ def served(size: int) -> Iterator[str]:
 
 
 def compare(gigabytes: float, runs: int) -> int:
-    """Print the medians and their ratio; say what is missing where there is no curl."""
+    """Print the medians and their ratio; without curl, only our own time."""
     if not shutil.which("curl") or not shutil.which("sha256sum"):
-        print("curl or sha256sum is missing: nothing to compare with; ours alone is timed")
+        print("curl or sha256sum is missing: only swiftbox is timed")
     size = round(gigabytes * 1e9 / SHARDS)
     seconds: dict[str, list[float]] = {"ours": [], "again": [], "curl": [], "sha256sum": []}
     with served(size) as address:
@@ -61,7 +61,7 @@ def compare(gigabytes: float, runs: int) -> int:
                     fetched, hashed = curl(address, Path(temporary))
                     seconds["curl"].append(fetched)
                     seconds["sha256sum"].append(hashed)
-    middle = {key: statistics.median(found) for key, found in seconds.items() if found}
+    middle = {key: statistics.median(times) for key, times in seconds.items() if times}
     print(f"{gigabytes:g} GB in {SHARDS} shards over loopback   (median of {runs})")
     print(f"swiftbox download            {middle['ours']:7.2f} s")
     print(f"swiftbox download, again     {middle['again']:7.2f} s")

@@ -1,6 +1,6 @@
-"""The fit planner against published peaks: each framework modelled by what it does.
+"""The fit estimate compared with published peaks; each framework is modelled by its settings.
 
-Rows and shapes are in tests/fit; the planner's formulas know nothing of them.
+Rows and shapes are in tests/fit; the formulas of the estimate do not depend on them.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "q_proj,v_proj,k_proj,o_proj": ATTENTION,
     "query,key,value,projection,mlp,head": EVERY,
 }
-"""By what the row says; anything else is all linear layers."""
+"""By the text in the row; anything else means all linear layers."""
 
 
 DYNAMIC_FILL = 0.8
-"""Of length x rows, what the longest batch of a run holds where rows are padded to each other."""
+"""Share of length x rows that the longest batch fills when rows are padded to each other."""
 
 
 def read(name: str) -> list[dict[str, str]]:
@@ -51,35 +51,33 @@ def shapes() -> dict[str, Row]:
 
 
 def shape_of(row: Row, known: Mapping[str, Row]) -> ModelShape | None:
-    found = known.get(row["model"]) or known.get(row["model"].split("/")[-1])
-    if found is None:
+    dimensions = known.get(row["model"]) or known.get(row["model"].split("/")[-1])
+    if dimensions is None:
         return None
     values: dict[str, Any] = {
         key: int(value)
-        for key, value in found.items()
+        for key, value in dimensions.items()
         if key not in ("model", "tied", "gated") and value
     }
-    yes = {key: found[key] == "yes" for key in ("tied", "gated")}
-    return shape_from_dimensions({**values, **yes}, params=float(row["params_b"]) * 1e9)
+    flags = {key: dimensions[key] == "yes" for key in ("tied", "gated")}
+    return shape_from_dimensions({**values, **flags}, params=float(row["params_b"]) * 1e9)
 
 
 def recipe_of(row: Row, shape: ModelShape) -> Recipe:
-    """Describe what the framework of the row does, as its code and the row's notes say."""
+    """Describe what the framework of the row does, by its code and the notes of the row."""
     method, tool, notes = row["method"], row["tool"], row["notes"]
     length = int(float(row["seq_len"]))
     tokens = length * int(row["micro_batch"])
     if "dynamic padding up to" in notes:
         tokens = round(tokens * DYNAMIC_FILL)
-    quantized = _storage(method)
-    kbit = quantized.startswith(("nf4", "int8")) and not (
+    storage = _storage(method)
+    kbit = storage.startswith(("nf4", "int8")) and not (
         "accelerated-peft" in notes or tool.startswith(("litgpt", "QwenLM", "axolotl"))
     )
-    pure = "pure" in row["dtype"] or tool.startswith("litgpt")
-    targets = TARGETS.get(row["target_modules"], EVERY)
     values: dict[str, Any] = {
         "tokens": tokens,
         "length": length,
-        "weights": quantized,
+        "weights": storage,
         "outside": "float32" if kbit else "bfloat16",
         "stream_bytes": 4 if kbit else 2,
         "checkpointing": row["gradient_checkpointing"] == "yes",
@@ -87,31 +85,42 @@ def recipe_of(row: Row, shape: ModelShape) -> Recipe:
         "logit_bytes": _logits(row, kbit=kbit),
         "state_bytes": _state(row["optimizer"]),
     }
-    if method.startswith("full"):
-        bytes_each = 2.0
-        values |= {
-            "beside": False,
-            "trained": shape.params,
-            "master_bytes": bytes_each,
-            "gradient_bytes": bytes_each,
-            "state_bytes": min(values["state_bytes"], 2 * bytes_each),
-            "update_bytes": bytes_each if row["optimizer"] in ("adamw_torch", "AdamW") else 0.0,
-        }
-        if tool.startswith("QwenLM"):  # DeepSpeed: float32 weights, gradients, states; buckets
-            values |= {"gradient_bytes": 6.0, "state_bytes": 12.0, "extra_bytes": 8 * 5e8}
-    else:
-        rank = int(float(row["lora_rank"] or 8))
-        values |= {
-            "trained": lora_parameters(shape, rank, targets),
-            "adapted": adapted_width(shape, targets),
-        }
-        if method.startswith(("prefix", "prompt", "adapter")):  # no layer has an adapter's input
-            values |= {"trained": 1e7, "adapted": 0}
-        if pure:
-            values |= {"master_bytes": 2.0, "gradient_bytes": 2.0, "state_bytes": 4.0}
-        if method == "lora+emb":
-            values["trained"] += 2 * shape.table
-    return Recipe(**values)
+    trained = _full if method.startswith("full") else _adapter
+    return Recipe(**{**values, **trained(row, shape)})
+
+
+def _full(row: Row, shape: ModelShape) -> dict[str, Any]:
+    """Return what training every weight takes."""
+    weight_bytes = 2.0
+    updates = row["optimizer"] in ("adamw_torch", "AdamW")
+    values: dict[str, Any] = {
+        "beside": False,
+        "trained": shape.params,
+        "master_bytes": weight_bytes,
+        "gradient_bytes": weight_bytes,
+        "state_bytes": min(_state(row["optimizer"]), 2 * weight_bytes),
+        "update_bytes": weight_bytes if updates else 0.0,
+    }
+    if row["tool"].startswith("QwenLM"):  # DeepSpeed: float32 weights, gradients, states; buckets
+        values |= {"gradient_bytes": 6.0, "state_bytes": 12.0, "extra_bytes": 8 * 5e8}
+    return values
+
+
+def _adapter(row: Row, shape: ModelShape) -> dict[str, Any]:
+    """Return what training an adapter takes."""
+    method, targets = row["method"], TARGETS.get(row["target_modules"], EVERY)
+    rank = int(float(row["lora_rank"] or 8))
+    values: dict[str, Any] = {
+        "trained": lora_parameters(shape, rank, targets),
+        "adapted": adapted_width(shape, targets),
+    }
+    if method.startswith(("prefix", "prompt", "adapter")):  # no layer keeps the input of an adapter
+        values |= {"trained": 1e7, "adapted": 0}
+    if "pure" in row["dtype"] or row["tool"].startswith("litgpt"):
+        values |= {"master_bytes": 2.0, "gradient_bytes": 2.0, "state_bytes": 4.0}
+    if method == "lora+emb":
+        values["trained"] += 2 * shape.table
+    return values
 
 
 def _storage(method: str) -> str:
@@ -134,11 +143,11 @@ def _state(optimizer: str) -> float:
 
 def _logits(row: Row, *, kbit: bool) -> float | None:
     if row["tool"].startswith("litgpt"):
-        return 6.0  # pieces of the head's rows are kept for the backward pass: 16-bit and float32
+        return 6.0  # chunks of logits are kept for the backward pass, in 16 bits and float32
     if row["liger_or_fused_ce"] == "yes":
         return None
     if "foak" in row["notes"]:
-        return 8.0  # cross entropy whose gradient takes the place of the logits
+        return 8.0  # cross entropy whose gradient overwrites the logits
     return 16.0 if kbit else 14.0
 
 
@@ -147,7 +156,7 @@ def measured(row: Row) -> float:
 
 
 def predicted(memory: Memory, row: Row) -> float:
-    """Return what the row's meter would have read."""
+    """Return what the measuring tool of the row would have reported."""
     kind = row["peak_kind"]
     if kind == "allocated":
         return memory.allocated
@@ -158,19 +167,19 @@ def predicted(memory: Memory, row: Row) -> float:
 def published() -> list[tuple[Row, float, float]]:
     """Return rows with predicted and measured bytes."""
     known = shapes()
-    found = []
+    predictions = []
     for row in read("published.csv"):
         shape = shape_of(row, known)
         if shape is not None:
             memory = training_memory(shape, recipe_of(row, shape))
-            found.append((row, predicted(memory, row), measured(row)))
-    return found
+            predictions.append((row, predicted(memory, row), measured(row)))
+    return predictions
 
 
 def outcomes() -> list[tuple[Row, bool, bool]]:
-    """Return training rows with: is it predicted to fit, did it fit."""
+    """Return training rows with: predicted to fit, and did fit."""
     known = shapes()
-    found = []
+    verdicts = []
     for row in read("outcomes.csv"):
         shape = shape_of(row, known)
         if shape is None or row["task"] != "train" or not row["seq_len"] or not row["micro_batch"]:
@@ -178,27 +187,27 @@ def outcomes() -> list[tuple[Row, bool, bool]]:
         size = re.search(r"(\d+)G", row["device"])
         if size is None:
             continue
-        whole = {
+        defaults = {
             "lora_rank": "",
             "target_modules": "",
             "liger_or_fused_ce": "no",
             "peak_kind": "nvidia-smi",
             "unit_as_published": "",
         }
-        recipe = recipe_of({**whole, **row}, shape)
+        recipe = recipe_of({**defaults, **row}, shape)
         if "fsdp" in row["distributed"]:
             devices = int(row["n_devices"])
             shards = dict.fromkeys(("weights", "gradients", "states"), devices)
             recipe = replace(recipe, shards=shards)
         memory = training_memory(shape, recipe, framework=0.5 * GIB)
         fits = memory.peak <= float(size[1]) * GIB * 0.98
-        found.append((row, fits, row["result"].startswith("No O")))
-    return found
+        verdicts.append((row, fits, row["result"].startswith("No O")))
+    return verdicts
 
 
 def speeds() -> list[tuple[Row, float, float]]:
     """Return rows with predicted and published tokens per second and device."""
-    found = []
+    predictions = []
     for row in read("speeds.csv"):
         device = find_accelerator(row["device"].replace("H100 FP8", "H100 SXM"))
         if device is None or not device.flops:
@@ -207,8 +216,8 @@ def speeds() -> list[tuple[Row, float, float]]:
         kind = "full" if "full" in row["method"] else kind
         shape = guess_shape(float(row["params_b"]) * 1e9)
         guess = device.flops * UTILIZATION[kind] / work_per_token(shape, kind)
-        found.append((row, guess, float(row["tokens_per_s_per_device"])))
-    return found
+        predictions.append((row, guess, float(row["tokens_per_s_per_device"])))
+    return predictions
 
 
 def table() -> None:
@@ -222,7 +231,7 @@ def table() -> None:
     for name, groups in (("method", by_method), ("tool", by_tool)):
         print(f"{name:<44}{'rows':>5}{'median |error|':>16}{'90 %':>8}{'bias':>8}")
         for key, errors in sorted(groups.items(), key=lambda item: -len(item[1])):
-            sizes = sorted(abs(one) for one in errors)
+            sizes = sorted(map(abs, errors))
             high = sizes[min(len(sizes) - 1, int(0.9 * len(sizes)))]
             bias = statistics.median(errors)
             print(
@@ -232,7 +241,7 @@ def table() -> None:
 
 def outcomes_table() -> None:
     ratios = [guess / truth for _, guess, truth in speeds()]
-    near = sum(0.5 <= one <= 2 for one in ratios) / len(ratios)
+    near = sum(0.5 <= ratio <= 2 for ratio in ratios) / len(ratios)
     print(f"speeds: {near:.0%} of {len(ratios)} within 2x, median {statistics.median(ratios):.2f}x")
     rows = outcomes()
     right = sum(fits == did for _, fits, did in rows)
@@ -250,7 +259,7 @@ def outcomes_table() -> None:
             )
             print(
                 "  wrong:",
-                "said fits" if fits else "said no",
+                "predicted to fit" if fits else "predicted not to fit",
                 *(row[key] for key in keys),
                 row["notes"][:60],
             )

@@ -1,8 +1,8 @@
-"""The fit planner against real trainings on this CPU: the allocator's peak, in a child each.
+"""The fit estimate compared with real trainings on this CPU: the allocator's peak, a child each.
 
 The child samples glibc's count of allocated bytes (mallinfo2) every millisecond from when the
-model is about to be loaded, and adds the weights that stay pages of their file. The planner's
-`allocated` is held against that.
+model is about to be loaded, and adds the weights that stay pages of their file. The estimate's
+`allocated` is compared with that.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ SIZES: dict[str, dict[str, int]] = {
     "120M": {"hidden": 768, "layers": 12, "heads": 12, "kv_heads": 4, "intermediate": 2560},
     "300M": {"hidden": 1024, "layers": 20, "heads": 16, "kv_heads": 8, "intermediate": 3072},
 }
-JOBS = (
+Job = tuple[str, str, int, int, str, int]
+"""Size, tuner, rows, tokens per row, gradient checkpointing, vocabulary."""
+
+JOBS: tuple[Job, ...] = (
     ("5M", "lora", 2, 256, "false", 8_000),
     ("5M", "full", 8, 512, "false", 8_000),
     ("20M", "lora", 4, 512, "false", 32_000),
@@ -47,7 +50,6 @@ JOBS = (
     ("300M", "full", 1, 256, "true", 32_000),
     ("300M", "qlora", 1, 512, "false", 32_000),
 )
-"""Size, tuner, rows, tokens per row, gradient checkpointing, vocabulary."""
 
 
 class Mallinfo2(ctypes.Structure):
@@ -60,9 +62,9 @@ class Mallinfo2(ctypes.Structure):
 
 
 def allocated() -> int:
-    """Return the bytes that malloc has handed out and not got back."""
-    found = MALLINFO()
-    return int(found.uordblks + found.hblkhd)
+    """Return the bytes that malloc has allocated and not freed."""
+    info = MALLINFO()
+    return int(info.uordblks + info.hblkhd)
 
 
 def mapped() -> int:
@@ -75,10 +77,10 @@ def mapped() -> int:
         if line.endswith(".safetensors")
     ]
     sizes = {
-        one.data_ptr(): one.nbytes
-        for one in gc.get_objects()
-        if isinstance(one, torch.nn.Parameter)
-        and any(low <= one.data_ptr() < high for low, high in ranges)
+        tensor.data_ptr(): tensor.nbytes
+        for tensor in gc.get_objects()
+        if isinstance(tensor, torch.nn.Parameter)
+        and any(low <= tensor.data_ptr() < high for low, high in ranges)
     }
     return sum(sizes.values())
 
@@ -99,16 +101,16 @@ def child(options: argparse.Namespace) -> int:
     from swiftbox.tasks.load import load
 
     config = plan(load(Path(options.config)).config, probe(Path.cwd())).config
-    found = profile_model(config.model)
-    assert found is not None
-    verdict = assess_fit(config, found.shape, probe(Path.cwd()), exact=found.exact)
-    peak, base, weights, stop = [0], [0], [0], threading.Event()
-    watching = threading.Thread(target=sampler, args=(stop, peak), daemon=True)
+    profile = profile_model(config.model)
+    assert profile is not None
+    verdict = assess_fit(config, profile.shape, probe(Path.cwd()), exact=profile.exact)
+    peak, before, weights, stop = [0], [0], [0], threading.Event()
+    sampling = threading.Thread(target=sampler, args=(stop, peak), daemon=True)
 
     def emit(event: str, **values: Any) -> None:
         if event == "stage" and values.get("name") == "model":
-            base[0] = peak[0] = allocated()
-            watching.start()
+            before[0] = peak[0] = allocated()
+            sampling.start()
         if event == "start":
             weights.append(mapped())
 
@@ -117,7 +119,7 @@ def child(options: argparse.Namespace) -> int:
     TASKS["train"].run(config, folder, emit)
     stop.set()
     result = {
-        "measured": peak[0] - base[0] + max(weights),
+        "measured": peak[0] - before[0] + max(weights),
         "predicted": verdict.memory.allocated,
         "terms": verdict.to_dict()["terms"],
     }
@@ -154,59 +156,63 @@ def make(size: str, vocabulary: int, folder: Path) -> Path:
 
 
 def compare(only: str = "") -> int:
-    """Run the jobs in turn; print predicted against measured."""
+    """Run the jobs one after another; print predicted and measured peaks."""
     errors = []
     print(f"{'job':<44}{'predicted':>14}{'measured':>14}{'error':>9}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         text = " ".join(f"word{n} is not word{n * 7 % 1000}." for n in range(4000))
-        data = folder / "text.jsonl"
-        data.write_text("".join(json.dumps({"text": text}) + "\n" for _ in range(16)))
-        for at, (size, tuner, rows, length, saving, vocabulary) in enumerate(JOBS):
+        (folder / "text.jsonl").write_text((json.dumps({"text": text}) + "\n") * 16)
+        for number, job in enumerate(JOBS):
+            size, tuner, rows, length, checkpointing, vocabulary = job
             if only not in f"{size} {tuner}":
                 continue
-            model = make(size, vocabulary, folder)
-            config = folder / f"{at}.yaml"
-            values = {
-                "task": "train",
-                "stage": "pt",
-                "hub": "local",
-                "model": str(model),
-                "dataset": str(data),
-                "tuner_type": tuner,
-                "per_device_train_batch_size": rows,
-                "gradient_accumulation_steps": 1,
-                "max_length": length,
-                "gradient_checkpointing": saving,
-                "dtype": "float32",
-                "max_steps": 3,
-                "val_size": 0,
-                "save_steps": 0,
-                "report_to": "none",
-                "output_dir": str(folder / f"run-{at}"),
-            }
-            config.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
-            arguments = ["--config", str(config), "--folder", str(folder / f"run-{at}")]
-            done = subprocess.run(
-                [sys.executable, __file__, *arguments], capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                raise SystemExit(done.stderr)
-            found = json.loads((folder / f"run-{at}" / "peak.json").read_text())
-            error = found["predicted"] / found["measured"] - 1
+            result = measure(job, folder, number)
+            error = result["predicted"] / result["measured"] - 1
             errors.append(error)
-            job = f"{size} {tuner} {rows}x{length} checkpointing {saving} V {vocabulary:,}"
+            name = f"{size} {tuner} {rows}x{length} checkpointing {checkpointing} V {vocabulary:,}"
             print(
-                f"{job:<44}{found['predicted'] / MIB:>10.0f} MiB"
-                f"{found['measured'] / MIB:>10.0f} MiB"
+                f"{name:<44}{result['predicted'] / MIB:>10.0f} MiB"
+                f"{result['measured'] / MIB:>10.0f} MiB"
                 f"{error:>+9.1%}",
                 flush=True,
             )
     print(
-        f"median |error| {statistics.median(abs(one) for one in errors):.1%}, "
+        f"median |error| {statistics.median(map(abs, errors)):.1%}, "
         f"lowest {min(errors):+.1%}, highest {max(errors):+.1%}"
     )
     return 0
+
+
+def measure(job: Job, folder: Path, number: int) -> dict[str, float]:
+    """Train one job in a child; return what it predicted and measured."""
+    size, tuner, rows, length, checkpointing, vocabulary = job
+    run, config = folder / f"run-{number}", folder / f"{number}.yaml"
+    values = {
+        "task": "train",
+        "stage": "pt",
+        "hub": "local",
+        "model": str(make(size, vocabulary, folder)),
+        "dataset": str(folder / "text.jsonl"),
+        "tuner_type": tuner,
+        "per_device_train_batch_size": rows,
+        "gradient_accumulation_steps": 1,
+        "max_length": length,
+        "gradient_checkpointing": checkpointing,
+        "dtype": "float32",
+        "max_steps": 3,
+        "val_size": 0,
+        "save_steps": 0,
+        "report_to": "none",
+        "output_dir": str(run),
+    }
+    config.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
+    command = [sys.executable, __file__, "--config", str(config), "--folder", str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    result: dict[str, float] = json.loads((run / "peak.json").read_text())
+    return result
 
 
 MALLINFO = ctypes.CDLL("libc.so.6").mallinfo2

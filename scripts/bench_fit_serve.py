@@ -1,6 +1,6 @@
-"""The fit planner against serving on this CPU: the allocator's peak of the built-in engine.
+"""The fit estimate compared with serving on this CPU: the allocator's peak of the built-in engine.
 
-Prompts of nearly the whole context are read one after the other, then written on together.
+Prompts that almost fill the context are prefilled one by one, then decoded together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ JOBS = (
 )
 """Size, vocabulary, context, concurrency."""
 
-WRITTEN = 8
+NEW_TOKENS = 8
 
 
 def child(model: Path, context: int, concurrency: int) -> int:
@@ -36,39 +36,39 @@ def child(model: Path, context: int, concurrency: int) -> int:
     from swiftbox.fit.profile import profile_model
     from swiftbox.fit.serving import serving
 
-    gc.collect()  # what is imported by now is the libraries' share, no part of the need
-    base = cpu.allocated()
-    peak, stop = [base], threading.Event()
+    gc.collect()  # what the imports allocated is not part of the estimate
+    before = cpu.allocated()
+    peak, stop = [before], threading.Event()
     threading.Thread(target=cpu.sampler, args=(stop, peak), daemon=True).start()
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
     with torch.inference_mode():
-        written(network, context, concurrency)
+        generate(network, context, concurrency)
     stop.set()
-    found = profile_model(str(model))
-    assert found is not None
-    need = serving(found.shape, storage="float32", context=context, concurrency=concurrency)
-    measured = peak[0] - base + cpu.mapped()
+    profile = profile_model(str(model))
+    assert profile is not None
+    need = serving(profile.shape, storage="float32", context=context, concurrency=concurrency)
+    measured = peak[0] - before + cpu.mapped()
     print(json.dumps({"measured": measured, "predicted": need.device}))
     return 0
 
 
-def written(network: Any, context: int, concurrency: int) -> None:
-    """Do what the engine's loop does: read each prompt, then step all rows."""
+def generate(network: Any, context: int, concurrency: int) -> None:
+    """Do what the engine does: prefill each prompt, then step all rows."""
     import torch
 
     from swiftbox.core.generation.batch import DecodeBatch, Prefill, PrefillEntry
     from swiftbox.core.generation.kv_cache import layer_count
 
-    layers, length = layer_count(network), context - WRITTEN
+    layers, length = layer_count(network), context - NEW_TOKENS
     cache = DecodeBatch("", layers).cache
     for _ in range(concurrency):
-        reading = Prefill.of([PrefillEntry([1] * length, [], "")], layers, "cpu")
-        while reading.step(network) is None:
+        prefill = Prefill.of([PrefillEntry([1] * length, [], "")], layers, "cpu")
+        while prefill.step(network) is None:
             pass
         cache.make_room(1, length)
-        cache.join(reading.past, 0, length, 1)
-        del reading
-    for _ in range(WRITTEN):
+        cache.join(prefill.past, 0, length, 1)
+        del prefill
+    for _ in range(NEW_TOKENS):
         cache.make_room()
         network(
             input_ids=torch.ones((concurrency, 1), dtype=torch.long),
@@ -81,7 +81,7 @@ def written(network: Any, context: int, concurrency: int) -> None:
 
 
 def compare() -> int:
-    """Run the jobs in turn; print predicted against measured."""
+    """Run the jobs one after another; print predicted and measured peaks."""
     print(f"\n{'serving':<44}{'predicted':>14}{'measured':>14}{'error':>9}")
     with tempfile.TemporaryDirectory() as temporary:
         for size, vocabulary, context, concurrency in JOBS:
@@ -92,12 +92,12 @@ def compare() -> int:
             )
             if done.returncode:
                 raise SystemExit(done.stderr)
-            found = json.loads(done.stdout.splitlines()[-1])
+            result = json.loads(done.stdout.splitlines()[-1])
             job = f"{size} context {context} x {concurrency} V {vocabulary:,}"
             print(
-                f"{job:<44}{found['predicted'] / cpu.MIB:>10.0f} MiB"
-                f"{found['measured'] / cpu.MIB:>10.0f} MiB"
-                f"{found['predicted'] / found['measured'] - 1:>+9.1%}",
+                f"{job:<44}{result['predicted'] / cpu.MIB:>10.0f} MiB"
+                f"{result['measured'] / cpu.MIB:>10.0f} MiB"
+                f"{result['predicted'] / result['measured'] - 1:>+9.1%}",
                 flush=True,
             )
     return 0

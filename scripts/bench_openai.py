@@ -1,4 +1,4 @@
-"""Every parameter of OpenAI's sent by the official client to a server: works, or why not."""
+"""Sends each of OpenAI's parameters with the official client: works, or why not."""
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ WIDTH = 60
 
 
 def table(folder: Path) -> int:
-    """Print the table as Markdown; return 1 when a request was not answered as it should be."""
+    """Print the table as Markdown; return 1 if an answer is unexpected."""
     wrong = 0
     with bench_serve.server(folder, build("qwen3", folder / "tiny")) as url:
         client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         print("| route | parameters | answer |\n|---|---|---|")
-        print(f"| models | | {', '.join(one.id for one in client.models.list())} |")
+        print(f"| models | | {', '.join(model.id for model in client.models.list())} |")
         for kind, keys in WORKS:
-            status, said = ask(client, kind, keys)
+            status, message = ask(client, kind, keys)
             wrong += status != 200
-            print(row(kind, keys, "works" if status == 200 else f"{status} {said}"))
+            print(row(kind, keys, "works" if status == 200 else f"{status} {message}"))
         for kind, keys, why in REFUSED:
-            status, said = ask(client, kind, keys)
-            wrong += status != 400 or why not in said
-            print(row(kind, keys, f"{status}: {said}"))
+            status, message = ask(client, kind, keys)
+            wrong += status != 400 or why not in message
+            print(row(kind, keys, f"{status}: {message}"))
     print(f"\n{len(WORKS)} work, {len(REFUSED)} are refused with the reason; {wrong} are wrong")
     return 1 if wrong else 0
 
 
 def row(kind: str, keys: dict[str, Any], answer: str) -> str:
     """Return a line of the table."""
-    words = json.dumps(keys, ensure_ascii=False).replace("|", "\\|")
-    return f"| {kind} | `{words if len(words) <= WIDTH else words[:WIDTH] + ' …'}` | {answer} |"
+    content = json.dumps(keys, ensure_ascii=False).replace("|", "\\|")
+    shown = content if len(content) <= WIDTH else content[:WIDTH] + " …"
+    return f"| {kind} | `{shown}` | {answer} |"
 
 
 def ask(client: OpenAI, kind: str, keys: dict[str, Any]) -> tuple[int, str]:
-    """Send one request; return the status and what was wrong."""
-    said: dict[str, Any] = {"model": "model", "max_tokens": 12, "temperature": 0}
-    said |= {"messages": TALK} if kind == "chat" else {"prompt": "The json module"}
+    """Send one request; return the status and the error message."""
+    request: dict[str, Any] = {"model": "model", "max_tokens": 12, "temperature": 0}
+    request |= {"messages": TALK} if kind == "chat" else {"prompt": "The json module"}
     create: Any = client.chat.completions.create if kind == "chat" else client.completions.create
     try:
-        found = create(**{**said, **keys})
+        response = create(**{**request, **keys})
         if keys.get("stream"):
-            list(found)
+            list(response)
     except APIStatusError as error:
         return error.status_code, error.body["message"] if isinstance(error.body, dict) else ""
     return 200, ""
