@@ -12,7 +12,7 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.styles import Style
 from questionary.prompts.common import InquirerControl
 
-from swiftbox.formatting import cut, width
+from swiftbox.formatting import cut
 from swiftbox.language import text
 from swiftbox.menu.home import list_keys
 from swiftbox.menu.terminal import columns, discard_typed_keys, print_line
@@ -21,6 +21,9 @@ STYLE = Style([("qmark", "bold"), ("question", "bold"), ("instruction", ""), ("a
 
 MAX_UNSEARCHED = 14
 """Longer lists are narrowed by typing: more entries do not fit 24 lines with the rest."""
+
+MARK_CELLS = 3
+"""In front of a question or of an entry."""
 
 FIRST: Any = object()
 """Stands for no default; None cannot, as it is the value of some entries."""
@@ -38,12 +41,15 @@ def select(
     search: bool = False,
 ) -> Any:
     """Let one of (value, title) be chosen; return its value. Long lists are always searchable."""
+    searchable = search or len(choices) > MAX_UNSEARCHED
     # By place, not by value: questionary takes the title for the value of a choice that is None.
-    options = [questionary.Choice(title, value=at) for at, (_, title) in enumerate(choices)]
+    options = [
+        questionary.Choice(title if searchable else _fitted(title), value=at)
+        for at, (_, title) in enumerate(choices)
+    ]
     values = [value for value, _ in choices]
-    searchable = search or len(options) > MAX_UNSEARCHED
     prompt = questionary.select(
-        cut(question, columns() - width("?   ")),
+        _fitted(question),
         choices=options,
         default=options[values.index(default)] if default in values else None,
         instruction=list_keys(question),
@@ -54,6 +60,11 @@ def select(
     if searchable:
         _search_by_any_letter(prompt)
     return values[_answer(prompt)]
+
+
+def _fitted(title: str) -> str:
+    """Shorten a title that is longer than a line behind its mark or pointer."""
+    return cut(title, columns() - MARK_CELLS)
 
 
 def _search_by_any_letter(prompt: questionary.Question) -> None:

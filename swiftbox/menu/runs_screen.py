@@ -14,7 +14,7 @@ from swiftbox.errors import UserError
 from swiftbox.evaluation.table import lines
 from swiftbox.evaluation.writing import PAGE, REPORT
 from swiftbox.files import read_json
-from swiftbox.formatting import cut, pad
+from swiftbox.formatting import pad
 from swiftbox.language import text
 from swiftbox.launch.prepare import Prepared, prepare_rerun, prepare_resume
 from swiftbox.launch.record import record
@@ -36,9 +36,6 @@ STOP_TIMEOUT_S = 120
 """How long a run may take to save its checkpoint before the menu returns."""
 
 STATUS_CELLS = 9
-
-POINTER_CELLS = 3
-"""In front of each entry of a list."""
 
 FULL_LINE_CELLS = 60
 """A narrower terminal shows the status and the name of a run only."""
@@ -71,15 +68,14 @@ def run_title(run: Run) -> str:
     summary = run_folder.run_summary(run)
     status = pad(status_title(summary["status"]), STATUS_CELLS)
     if columns() < FULL_LINE_CELLS:
-        return cut(f"{status}{summary['name']}", columns() - POINTER_CELLS)
+        return f"{status}{summary['name']}"
     started = time.strftime("%m-%d %H:%M", time.localtime(summary["started"] or 0))
     steps = f"{summary['step']}/{summary['total_steps']}" if summary["step"] else "-"
     if summary["parts"]:
         steps = step_progress(summary["parts"])
     loss = f"{summary['loss']:.3f}" if summary["loss"] is not None else "-"
     progress = str(summary["url"] or f"{steps:>9} {loss:>7}").removeprefix("http://")
-    line = f"{started} {status}{progress:>17}  {summary['name']}"
-    return cut(line, columns() - POINTER_CELLS)
+    return f"{started} {status}{progress:>17}  {summary['name']}"
 
 
 def open_run(run: Run) -> None:
