@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM
 import swiftbox
 from swiftbox.config.merge import Quantization
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.generation.network import Loading, Network
+from swiftbox.core.generation.network import LoadSettings, Network
 from swiftbox.core.weights.load import load_pretrained, load_trainable
 from swiftbox.core.weights.merge_bases import load_merge_base
 from swiftbox.core.weights.quantize import quantize_and_save
@@ -55,7 +55,7 @@ def load_to_train(folder: Path) -> Any:
 
 
 def load_to_serve(folder: Path) -> Any:
-    return Network(Loading(folder, "float32", "cpu")).model
+    return Network(LoadSettings(folder, "float32", "cpu")).model
 
 
 def load_to_measure(folder: Path) -> Any:
