@@ -31,6 +31,8 @@ PAIRED = ("dpo", "orpo", "simpo", "cpo", "reward", "kto")
 """Stages that learn from pairs; for kto a pair is a desirable and an undesirable answer."""
 LABELLED = ("kto",)
 PROMPTED = ("grpo",)
+WITH_MARGINS = ("reward",)
+"""Stages that use the margin of a pair."""
 
 QUESTION = (*QUESTIONS, "instruction")
 
@@ -89,7 +91,7 @@ def read_row(row: Row, stage: str) -> tuple[str, Example]:
         if row_format.stages == SFT:
             require_unlabelled(row)
     example = row_format.read(row)
-    return row_format.name, with_margin(example, row) if stage == "reward" else example
+    return row_format.name, with_margin(example, row) if stage in WITH_MARGINS else example
 
 
 def detect(columns: frozenset[str], stage: str) -> Format:
