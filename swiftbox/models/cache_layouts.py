@@ -1,4 +1,4 @@
-"""How the hubs' own caches lie on disk: which folder holds which model or dataset."""
+"""The layouts of the hubs' caches on disk: which folder holds which model or dataset."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from swiftbox.models.download_request import RepositoryKind
 CacheName = Literal["modelscope", "huggingface"]
 
 RESERVED = frozenset({"hub", "models", "datasets", "studios", "mcps", "skills", "agent"})
-"""Folders of ModelScope's cache that are no owners in its flat layout."""
+"""Folders of ModelScope's cache that are not owners in its flat layout."""
 
-MARKS = (".msc", ".mdl", "config.json", "configuration.json", "model_index.json")
-"""One of these says that a folder of the flat layout is a model, not something of the SDK's own."""
+MODEL_FILES = (".msc", ".mdl", "config.json", "configuration.json", "model_index.json")
+"""Files that tell a model from the SDK's internal folders in the flat layout."""
 
-USUAL_REVISIONS = ("master", "main")
+DEFAULT_BRANCHES = ("master", "main")
 
 
 @dataclass(frozen=True)
 class CachedRepository:
-    """A repository in a cache: `storage` is all of it, `folder` the snapshot to be used."""
+    """A repository in a cache: `storage` is its folder, `folder` the snapshot to use."""
 
     id: str
     storage: Path
@@ -31,43 +31,48 @@ class CachedRepository:
 
 
 def cache_root(cache: CacheName) -> Path:
-    """Return the folder of a cache, as its SDK finds it."""
+    """Return the folder of a cache by the rules of its SDK."""
     home = Path.home() / ".cache"
     if cache == "modelscope":
         return _expanded(os.environ.get("MODELSCOPE_CACHE") or home / "modelscope")
-    if named := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return _expanded(named)
-    base = os.environ.get("HF_HOME")
-    return _expanded(base or Path(os.environ.get("XDG_CACHE_HOME") or home) / "huggingface") / "hub"
+    if hub_cache := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return _expanded(hub_cache)
+    hf_home = os.environ.get("HF_HOME")
+    return (
+        _expanded(hf_home or Path(os.environ.get("XDG_CACHE_HOME") or home) / "huggingface") / "hub"
+    )
 
 
 def cached_repositories(cache: CacheName, kind: RepositoryKind) -> Iterator[CachedRepository]:
-    """Yield what a cache holds; nothing of it lies outside the cache: links are not followed."""
+    """Yield the repositories of a cache; links are not followed, so none is outside the cache."""
     root = cache_root(cache).resolve()
+    plural = kind + "s"
     if cache == "huggingface":
+        prefix = plural + "--"
         for storage in folders_in(root):
-            if storage.name.startswith(f"{kind}s--"):
-                yield from _snapshot_of(storage, storage.name.removeprefix(f"{kind}s--"))
+            if storage.name.startswith(prefix):
+                yield from _snapshot_of(storage, storage.name.removeprefix(prefix))
         return
-    for base in (root, root / "hub"):
-        if base.is_symlink():
+    for parent in (root, root / "hub"):
+        if parent.is_symlink():
             continue
-        for top in folders_in(base):
-            if top.name == f"{kind}s":
+        for top in folders_in(parent):
+            if top.name == plural:
                 yield from _of_modelscope(top)
             elif kind == "model" and top.name not in RESERVED:
-                flat = (one for one in folders_in(top) if any((one / m).exists() for m in MARKS))
-                yield from (CachedRepository(_id(top, one), one, one) for one in flat)
+                for folder in folders_in(top):
+                    if any((folder / file).exists() for file in MODEL_FILES):
+                        yield CachedRepository(_id(top, folder), folder, folder)
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Return the folders in a folder by name: no links, none hidden, none where it is closed."""
+    """Return the subfolders of a folder, sorted; without links, hidden and unreadable ones."""
     try:
-        with os.scandir(folder) as found:
+        with os.scandir(folder) as entries:
             names = [
-                one.name
-                for one in found
-                if one.is_dir(follow_symlinks=False) and not one.name.startswith(".")
+                entry.name
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
             ]
     except OSError:
         return []
@@ -75,13 +80,13 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def _of_modelscope(top: Path) -> Iterator[CachedRepository]:
-    """Yield owner--name/snapshots/REVISION of today's SDK and owner/name of the older ones."""
-    for one in folders_in(top):
-        if "--" in one.name:
-            yield from _snapshot_of(one, one.name)
+    """Yield owner--name/snapshots/REVISION of the current SDK and owner/name of older ones."""
+    for folder in folders_in(top):
+        if "--" in folder.name:
+            yield from _snapshot_of(folder, folder.name)
         else:
             yield from (
-                CachedRepository(_id(one, inner), inner, inner) for inner in folders_in(one)
+                CachedRepository(_id(folder, inner), inner, inner) for inner in folders_in(folder)
             )
 
 
@@ -90,26 +95,26 @@ def _snapshot_of(storage: Path, name: str) -> Iterator[CachedRepository]:
         return
     snapshots = folders_in(storage / "snapshots")
     if snapshots:
-        yield CachedRepository(name.replace("--", "/", 1), storage, _used(storage, snapshots))
+        yield CachedRepository(name.replace("--", "/", 1), storage, _current(storage, snapshots))
 
 
-def _used(storage: Path, snapshots: list[Path]) -> Path:
-    """Return the snapshot that the usual branch is at; without one, the newest."""
-    named = {one.name: one for one in snapshots}
-    for revision in USUAL_REVISIONS:
+def _current(storage: Path, snapshots: list[Path]) -> Path:
+    """Return the snapshot of the default branch; the newest if that is not present."""
+    by_name = {snapshot.name: snapshot for snapshot in snapshots}
+    for revision in DEFAULT_BRANCHES:
         try:
             commit = (storage / "refs" / revision).read_text("utf-8").strip()
         except (OSError, ValueError):
             commit = revision
-        if commit in named:
-            return named[commit]
-    return max(snapshots, key=lambda one: one.lstat().st_mtime)
+        if commit in by_name:
+            return by_name[commit]
+    return max(snapshots, key=lambda snapshot: snapshot.lstat().st_mtime)
 
 
 def _id(owner: Path, name: Path) -> str:
-    """Return the id behind a folder: the older SDKs wrote ___ for a dot in the name."""
+    """Return a folder's id; older SDKs wrote ___ for a dot in the name."""
     return f"{owner.name}/{name.name.replace('___', '.')}"
 
 
-def _expanded(named: str | Path) -> Path:
-    return Path(os.path.expandvars(named)).expanduser()
+def _expanded(path: str | Path) -> Path:
+    return Path(os.path.expandvars(path)).expanduser()

@@ -11,21 +11,23 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-SHORTEST_LOOSE = 3
-"""Two letters are found in order nearly everywhere."""
+from swiftbox.formatting import near
+
+MIN_FUZZY_LETTERS = 3
+"""Two letters occur in order in nearly every id."""
 
 FILE = Path(__file__).with_name("catalogue.json")
 
 SELDOM = ("embedding", "reranker")
-"""Kinds that do not write text; they are not counted as language models."""
+"""Kinds that do not generate text; they are not language models."""
 
 UNTRAINED = (*SELDOM, "encoder")
-"""Kinds that no method here trains."""
+"""Kinds that no method trains."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """One model; sizes in billions of parameters, None where it is not known."""
+    """One model; sizes in billions of parameters; None means unknown."""
 
     id: str
     hf_id: str | None
@@ -39,7 +41,7 @@ class Model:
     stage: str | None
     quant: str
     native: str | None
-    """yes: the installed transformers has its class; remote-code: its own Python is needed; no."""
+    """yes: transformers has its class; remote-code: the repository's Python is needed; no."""
     transformers_spec: str | None
     max_transformers: str | None
     extra_requires: tuple[str, ...]
@@ -52,7 +54,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Return the id, with the folder inside the repository where there is one."""
+        """Return the id, with the folder inside the repository if there is one."""
         return f"{self.id}:{self.subfolder}" if self.subfolder else self.id
 
 
@@ -100,8 +102,8 @@ def models() -> tuple[Model, ...]:
 
 
 def family(name: str) -> list[Model]:
-    """Return the models of a family; only they are made of their rows."""
-    return [_model(at) for at, one in enumerate(_column("family")) if one == name]
+    """Return the models of a family; only their rows are parsed."""
+    return [_model(index) for index, value in enumerate(_column("family")) if value == name]
 
 
 @cache
@@ -117,22 +119,24 @@ def benchmarks() -> tuple[Benchmark, ...]:
 
 
 def lora_targets(model_type: str) -> Mapping[str, list[str]]:
-    """Return the names of a type's attention and MLP linears; empty where they are not known."""
-    found: Mapping[str, list[str]] = _data()["lora_targets"].get(model_type, {})
-    return found
+    """Return the names of a model type's attention and MLP layers; empty if unknown."""
+    targets: Mapping[str, list[str]] = _data()["lora_targets"].get(model_type, {})
+    return targets
 
 
 def model(name: str) -> Model | None:
-    """Return the model of an id on either hub, whatever its case; None where there is none."""
-    at = _by_name().get(name.lower())
-    return None if at is None else _model(at)
+    """Return the model with an id on either hub, ignoring case; None if there is none."""
+    index = _by_name().get(name.lower())
+    return None if index is None else _model(index)
 
 
 def dataset(name: str) -> Dataset | None:
-    """Return the dataset of an id on either hub, whatever its case; None where there is none."""
-    wanted = name.lower()
-    ids = ((one, (one.id, one.hf_id)) for one in datasets())
-    return next((one for one, names in ids if wanted in [(n or "").lower() for n in names]), None)
+    """Return the dataset with an id on either hub, ignoring case; None if there is none."""
+    lowered = name.lower()
+    for row in datasets():
+        if lowered in [(dataset_id or "").lower() for dataset_id in (row.id, row.hf_id)]:
+            return row
+    return None
 
 
 def search(
@@ -142,70 +146,68 @@ def search(
     kind: str | None = None,
     family: str | None = None,
 ) -> list[Model]:
-    """Return the models in whose id, family, type and kind all words occur, the best first.
+    """Return the models whose id, family, type or kind contain every word, best match first.
 
-    Where there are none, those whose ids have the letters in this order, close together (`qwn3`).
+    Without any, the models whose ids contain the letters in order, close together (`qwn3`).
     """
-    words = query.lower().split()
-    wanted = [
-        one
-        for one in models()
-        if (not modality or modality in one.modality)
-        and (not kind or kind == one.kind)
-        and (not family or family.lower() == one.family.lower())
+    terms = query.lower().split()
+    candidates = [
+        row
+        for row in models()
+        if (not modality or modality in row.modality)
+        and (not kind or kind == row.kind)
+        and (not family or family.lower() == row.family.lower())
     ]
-    for score in (_score, _loose_score):
-        scored = [(score(one, words), one.params_b or inf, one.name, one) for one in wanted]
-        found = [item for item in scored if item[0] is not None]
-        if found:
-            return [one for *_, one in sorted(found, key=lambda item: item[:3])]
+    for score in (_score, _fuzzy_score):
+        scored = [(score(row, terms), row.params_b or inf, row.name, row) for row in candidates]
+        ranked = [item for item in scored if item[0] is not None]
+        if ranked:
+            return [row for *_, row in sorted(ranked, key=lambda item: item[:3])]
     return []
 
 
 def search_datasets(query: str) -> list[Dataset]:
-    """Return the datasets in whose ids, tags, languages and format all words occur."""
-    words = query.lower().split()
+    """Return the datasets whose ids, tags, languages or format contain every word."""
+    terms = query.lower().split()
 
-    def around(one: Dataset) -> str:
-        parts = (one.id or "", one.hf_id or "", *one.tags, *one.languages, one.format or "")
+    def searchable(row: Dataset) -> str:
+        parts = (row.id or "", row.hf_id or "", *row.tags, *row.languages, row.format or "")
         return " ".join(parts).lower()
 
-    return [one for one in datasets() if all(word in around(one) for word in words)]
+    return [row for row in datasets() if all(term in searchable(row) for term in terms)]
 
 
 def similar(name: str) -> list[str]:
-    """Return the nearest ids, for hints."""
-    import difflib
-
-    ids = {one.name.lower(): one.name for one in models()}
-    tails = {one.name.lower().rsplit("/", 1)[-1]: one.name for one in models()}
-    near = difflib.get_close_matches(name.lower(), ids, n=3, cutoff=0.6)
-    near_tails = difflib.get_close_matches(name.lower().rsplit("/", 1)[-1], tails, n=3, cutoff=0.6)
-    return list(dict.fromkeys([*(ids[one] for one in near), *(tails[one] for one in near_tails)]))
+    """Return the ids that are spelled most like a name, for hints."""
+    ids = {row.name.lower(): row.name for row in models()}
+    names = {row.name.lower().rsplit("/", 1)[-1]: row.name for row in models()}
+    near_ids = [ids[match] for match in near(name.lower(), ids)]
+    near_names = [names[match] for match in near(name.lower().rsplit("/", 1)[-1], names)]
+    return list(dict.fromkeys([*near_ids, *near_names]))
 
 
-def _score(one: Model, words: list[str]) -> int | None:
-    """Rank a match: 0 where words begin the name or name the family, more where they are inside."""
-    tail = one.name.lower().rsplit("/", 1)[-1]
-    around = f"{one.name} {one.hf_id or ''} {one.family} {one.model_type} {one.kind}".lower()
+def _score(row: Model, terms: list[str]) -> int | None:
+    """Rank a match: 0 if the words start the name or are the family, more if they are inside."""
+    model_name = row.name.lower().rsplit("/", 1)[-1]
+    searchable = f"{row.name} {row.hf_id or ''} {row.family} {row.model_type} {row.kind}".lower()
     score = 0
-    for word in words:
-        if word not in around:
+    for term in terms:
+        if term not in searchable:
             return None
-        score += 0 if tail.startswith(word) or word == one.family.lower() else 1
-        score += 0 if word in tail else 1
+        score += 0 if model_name.startswith(term) or term == row.family.lower() else 1
+        score += 0 if term in model_name else 1
     return score
 
 
-def _loose_score(one: Model, words: list[str]) -> int | None:
-    """Rank by how far a word's letters lie apart, at most twice its length; an id is no word."""
-    name, score = one.name.lower(), 0
-    for word in words:
-        if word in name:
+def _fuzzy_score(row: Model, terms: list[str]) -> int | None:
+    """Rank by how far a word's letters are apart, at most twice its length; ids do not match."""
+    name, score = row.name.lower(), 0
+    for term in terms:
+        if term in name:
             continue
-        spans = re.finditer("(?=(" + ".*?".join(map(re.escape, word)) + "))", name)
-        span = min((len(one[1]) for one in spans), default=0)
-        if "/" in word or len(word) < SHORTEST_LOOSE or not 0 < span <= 2 * len(word):
+        matches = re.finditer("(?=(" + ".*?".join(map(re.escape, term)) + "))", name)
+        span = min((len(match[1]) for match in matches), default=0)
+        if "/" in term or len(term) < MIN_FUZZY_LETTERS or not 0 < span <= 2 * len(term):
             return None
         score += span
     return score
@@ -213,36 +215,36 @@ def _loose_score(one: Model, words: list[str]) -> int | None:
 
 @cache
 def _by_name() -> dict[str, int]:
-    """Return the places of rows by their names: an id goes before another hub's, then the first."""
-    ids, others, insides = (_column(key) for key in ("id", "hf_id", "subfolder"))
-    found: dict[str, int] = {}
-    for at, other in enumerate(others):
-        if other:
-            found.setdefault(other.lower(), at)
-    for at in range(len(ids) - 1, -1, -1):
-        name = ids[at].lower()
-        found[name] = at
-        if insides[at]:
-            found[f"{name}:{insides[at].lower()}"] = at
-    return found
+    """Map names to row numbers; ids take precedence over other hubs' ids, then earlier rows."""
+    ids, hf_ids, subfolders = (_column(key) for key in ("id", "hf_id", "subfolder"))
+    by_name: dict[str, int] = {}
+    for index, hf_id in enumerate(hf_ids):
+        if hf_id:
+            by_name.setdefault(hf_id.lower(), index)
+    for index in range(len(ids) - 1, -1, -1):
+        name = ids[index].lower()
+        by_name[name] = index
+        if subfolders[index]:
+            by_name[f"{name}:{subfolders[index].lower()}"] = index
+    return by_name
 
 
 def _column(key: str) -> list[Any]:
-    at = _data()["models"]["columns"].index(key)
-    return [row[at] for row in _data()["models"]["rows"]]
+    position = _data()["models"]["columns"].index(key)
+    return [row[position] for row in _data()["models"]["rows"]]
 
 
 @cache
-def _model(at: int) -> Model:
-    """Make one model of its row; making all takes longer than reading the file."""
+def _model(index: int) -> Model:
+    """Build one model from its row; building all takes longer than reading the file."""
     part = _data()["models"]
-    return Model(**_named(part["columns"], part["rows"][at]))
+    return Model(**_named(part["columns"], part["rows"][index]))
 
 
 @cache
 def _data() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return content
 
 
 def _rows(part: str) -> list[dict[str, Any]]:

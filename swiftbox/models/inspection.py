@@ -1,4 +1,4 @@
-"""What a fetched model's files say before it is loaded: versions, weights, tokenizer, code."""
+"""The state of a model's folder before it is loaded: versions, weights, tokenizer, code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from swiftbox.runs import events
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found in a folder, worst first, and its config.json."""
+    """The remarks on a folder, the most serious first, and its config.json."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -37,36 +37,38 @@ class Inspection:
 
     @property
     def errors(self) -> tuple[Remark, ...]:
-        """Return what keeps the model from being used."""
-        return tuple(one for one in self.remarks if one.level == ERROR)
+        """Return the remarks that prevent the model from being used."""
+        return tuple(remark for remark in self.remarks if remark.level == ERROR)
 
     def remark_on(self, topic: str) -> Remark | None:
-        """Return what was found about a topic, such as template or code."""
-        return next((one for one in self.remarks if one.topic == topic), None)
+        """Return the remark on a topic, such as template or code."""
+        return next((remark for remark in self.remarks if remark.topic == topic), None)
 
 
 def inspect(folder: Path, known: Model | None = None) -> Inspection:
-    """Look at a model's folder without loading it; `known` is its row, else found by its id."""
-    config, broken = _config(folder)
-    if broken is not None:
-        return Inspection(folder, config, (broken,))
+    """Inspect a model's folder without loading it; `known` is its catalogue row, if at hand."""
+    config, problem = _config(folder)
+    if problem is not None:
+        return Inspection(folder, config, (problem,))
     row = known or model(id_of(folder) or "")
-    stored = weights.read_weights(folder)
-    found = [
-        *_weights(folder, stored),
+    files = weights.read_weights(folder)
+    remarks = [
+        *_weights(folder, files),
         *_tokenizer(folder),
         *_loading(folder, config, row),
         *(requirement_remarks(row) if row else ()),
         *_saved_with(config),
-        *_precision(config, stored.main_dtype),
+        *_precision(config, files.main_dtype),
         *_generation(folder, row),
     ]
     order = (ERROR, WARNING, NOTE)
-    return Inspection(folder, config, tuple(sorted(found, key=lambda one: order.index(one.level))))
+    return Inspection(
+        folder, config, tuple(sorted(remarks, key=lambda remark: order.index(remark.level)))
+    )
 
 
 def id_of(folder: Path) -> str | None:
-    """Return the hub id that a folder was fetched as, by its marker or its place in a cache."""
+    """Return the hub id of a folder, from its marker or its place in a cache."""
     origin = read_marker(folder).origin
     if origin is not None and origin.id:
         return origin.id
@@ -78,42 +80,42 @@ def id_of(folder: Path) -> str | None:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-    """Return an object read from JSON; None when there is none to read."""
+    """Read a JSON object; None if it is missing or invalid."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def _config(folder: Path) -> tuple[dict[str, Any], Remark | None]:
     path = folder / "config.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if any(folder.glob("*.gguf")):
             return {}, _for_llama_cpp(folder)
-        said = text(f"{folder} has no config.json", f"{folder} 中没有 config.json")
+        message = text(f"{folder} has no config.json", f"{folder} 中没有 config.json")
         hint = text(
-            "give the folder that holds config.json and the weights",
+            "give the folder that contains config.json and the weights",
             "请给出含 config.json 与权重的目录",
         )
-        return {}, Remark(ERROR, "config", said, hint)
+        return {}, Remark(ERROR, "config", message, hint)
     except (OSError, ValueError) as error:
         return {}, _unreadable(path, error, "config")
-    return (found if isinstance(found, dict) else {}), None
+    return (config if isinstance(config, dict) else {}), None
 
 
 def _for_llama_cpp(folder: Path) -> Remark:
-    said = text(
-        f"{folder} holds GGUF files, which llama.cpp and its like run and nothing here does",
-        f"{folder} 中是 GGUF 文件，供 llama.cpp 等使用，此处无法加载",
+    message = text(
+        f"{folder} contains GGUF files, which swiftbox cannot load; they are for llama.cpp",
+        f"{folder} 中是 GGUF 文件，供 llama.cpp 等使用，swiftbox 无法加载",
     )
     hint = text(
-        "give the model it was made of, or quantize with method: bnb",
+        "give the original model, or quantize it with method: bnb",
         "请给出其原模型，或以 method: bnb 量化",
     )
-    return Remark(ERROR, "config", said, hint)
+    return Remark(ERROR, "config", message, hint)
 
 
 def _unreadable(path: Path, error: object, about: str) -> Remark:
@@ -121,53 +123,55 @@ def _unreadable(path: Path, error: object, about: str) -> Remark:
         ERROR,
         about,
         text(f"{path} cannot be read ({error})", f"{path} 无法读取（{error}）"),
-        again(),
+        download_again(),
     )
 
 
-def again() -> str:
-    """Say how to mend a torn download."""
+def download_again() -> str:
+    """Return the hint for an incomplete download."""
     return text("download the model again", "请重新下载模型")
 
 
 # ---- weights
 
 
-def _weights(folder: Path, found: weights.WeightFiles) -> Iterator[Remark]:
-    if found.index_error is not None:
-        yield _unreadable(folder / weights.INDEX, found.index_error, "weights")
+def _weights(folder: Path, files: weights.WeightFiles) -> Iterator[Remark]:
+    if files.index_error is not None:
+        yield _unreadable(folder / weights.INDEX, files.index_error, "weights")
         return
-    if found.missing:
-        count, first = len(found.missing), found.missing[0]
-        said = text(
-            f"{folder} lacks {count} of {found.expected} weight files ({first} ...)",
-            f"{folder} 缺少 {found.expected} 个权重文件中的 {count} 个（{first} ...）",
+    if files.missing:
+        count, first = len(files.missing), files.missing[0]
+        message = text(
+            f"{folder} lacks {count} of {files.expected} weight files ({first} ...)",
+            f"{folder} 缺少 {files.expected} 个权重文件中的 {count} 个（{first} ...）",
         )
-        yield Remark(ERROR, "weights", said, again())
-    for name, wrong in found.broken.items():
-        said = text(f"{folder}/{name} is not whole: {wrong}", f"{folder}/{name} 不完整：{wrong}")
-        yield Remark(ERROR, "weights", said, again())
-    if found.absent_tensors:
-        said = text(
-            f"{folder}: the index names {len(found.absent_tensors)} weights that no file holds "
-            f"({found.absent_tensors[0]} ...)",
-            f"{folder}：索引中的 {len(found.absent_tensors)} 个权重不在任何文件中"
-            f"（{found.absent_tensors[0]} ...）",
+        yield Remark(ERROR, "weights", message, download_again())
+    for name, defect in files.broken.items():
+        message = text(
+            f"{folder}/{name} is incomplete: {defect}", f"{folder}/{name} 不完整：{defect}"
         )
-        yield Remark(ERROR, "weights", said, again())
-    if not found.expected:
-        yield _no_weights(folder, found.pickles)
+        yield Remark(ERROR, "weights", message, download_again())
+    if files.absent_tensors:
+        message = text(
+            f"{folder}: the index lists {len(files.absent_tensors)} weights that no file contains "
+            f"({files.absent_tensors[0]} ...)",
+            f"{folder}：索引中的 {len(files.absent_tensors)} 个权重不在任何文件中"
+            f"（{files.absent_tensors[0]} ...）",
+        )
+        yield Remark(ERROR, "weights", message, download_again())
+    if not files.expected:
+        yield _no_weights(folder, files.pickles)
 
 
 def _no_weights(folder: Path, pickles: list[str]) -> Remark:
-    hint = text("give the folder that holds the weights", "请给出含权重文件的目录")
+    hint = text("give the folder that contains the weights", "请给出含权重文件的目录")
     if pickles:
         hint = text(
             "pickled .bin weights can run code and are not loaded; convert them to safetensors",
             ".bin 权重可能执行代码，不会加载；请转换为 safetensors",
         )
-    said = text(f"{folder} has no safetensors weights", f"{folder} 中没有 safetensors 权重")
-    return Remark(ERROR, "weights", said, hint)
+    message = text(f"{folder} has no safetensors weights", f"{folder} 中没有 safetensors 权重")
+    return Remark(ERROR, "weights", message, hint)
 
 
 PACKAGES = {
@@ -178,11 +182,11 @@ PACKAGES = {
     "aqlm": "aqlm",
     "hqq": "hqq",
 }
-"""What transformers loads quantized weights with."""
+"""The package with which transformers loads each quantization format."""
 
 
 def loader_missing(config: Mapping[str, Any]) -> str:
-    """Return the package that loads a model's quantized weights; empty where it is here."""
+    """Return the missing package that loads a model's quantized weights; empty if installed."""
     quantized = config.get("quantization_config")
     method = str(quantized.get("quant_method", "")) if isinstance(quantized, dict) else ""
     package = PACKAGES.get(method, "")
@@ -194,11 +198,11 @@ def _precision(config: Mapping[str, Any], stored: str | None) -> Iterator[Remark
     if isinstance(quantized, dict):
         method = str(quantized.get("quant_method", ""))
         bits = quantized.get("bits") or quantized.get("w_bit")
-        named = " ".join(str(one) for one in (method, f"{bits} bits" if bits else "") if one)
+        described = " ".join(part for part in (method, f"{bits} bits" if bits else "") if part)
         yield Remark(
             NOTE,
             "precision",
-            text(f"the weights are quantized ({named})", f"权重已量化（{named}）"),
+            text(f"the weights are quantized ({described})", f"权重已量化（{described}）"),
         )
         package = loader_missing(config)
         if package:
@@ -216,14 +220,14 @@ TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templ
 
 def _tokenizer(folder: Path) -> Iterator[Remark]:
     settings_file = folder / "tokenizer_config.json"
-    named = any((folder / name).is_file() for name in VOCABULARIES)
-    if not (named or any(folder.glob("*.tiktoken")) or any(folder.glob("*.spm"))):
-        said = text(f"{folder} has no tokenizer", f"{folder} 中没有分词器文件")
+    has_vocabulary = any((folder / name).is_file() for name in VOCABULARIES)
+    if not (has_vocabulary or any(folder.glob("*.tiktoken")) or any(folder.glob("*.spm"))):
+        message = text(f"{folder} has no tokenizer", f"{folder} 中没有分词器文件")
         hint = text(
-            "copy tokenizer.json and tokenizer_config.json from the model it was made of",
+            "copy tokenizer.json and tokenizer_config.json from the original model",
             "请从其原模型复制 tokenizer.json 与 tokenizer_config.json",
         )
-        yield Remark(ERROR, "tokenizer", said, hint)
+        yield Remark(ERROR, "tokenizer", message, hint)
         return
     if any((folder / name).exists() for name in TEMPLATES):
         return
@@ -232,67 +236,71 @@ def _tokenizer(folder: Path) -> Iterator[Remark]:
         yield _unreadable(settings_file, "JSON", "template")
         return
     if not (settings or {}).get("chat_template"):
-        said = text(
-            f"{folder} brings no chat template (it looks like a base model)",
+        message = text(
+            f"{folder} has no chat template (it looks like a base model)",
             f"{folder} 没有对话模板（看起来是基座模型）",
         )
         hint = text(
-            "set template: chatml (saved with the model), or use an -Instruct model",
+            "set template: chatml (it is saved with the model), or use an -Instruct model",
             "设 template: chatml（会随模型保存），或换用 -Instruct 模型",
         )
-        yield Remark(NOTE, "template", said, hint)
+        yield Remark(NOTE, "template", message, hint)
 
 
 # ---- code and versions
 
 
 def _loading(folder: Path, config: Mapping[str, Any], row: Model | None) -> Iterator[Remark]:
-    """Say whether the installed transformers knows the type, or code of its own would run."""
-    kind, known = config.get("model_type"), known_types()
-    own = _own_code(folder, config)
-    native = bool(kind) and (known is None or kind in known)
-    if own:
-        yield remote_code(NOTE if native else WARNING, folder, ", ".join(own))
-    elif kind and not native:
+    """Check that transformers supports the model type, or that the repository has code for it."""
+    model_type, types = config.get("model_type"), known_types()
+    modules = _own_code(folder, config)
+    native = bool(model_type) and (types is None or model_type in types)
+    if modules:
+        yield remote_code(NOTE if native else WARNING, folder, ", ".join(modules))
+    elif model_type and not native:
         version = installed_version("transformers")
-        said = text(
-            f"{folder}: transformers {version} does not know model_type {kind}",
-            f"{folder}：transformers {version} 不支持 model_type {kind}",
+        message = text(
+            f"{folder}: transformers {version} does not know model_type {model_type}",
+            f"{folder}：transformers {version} 不支持 model_type {model_type}",
         )
         spec = (row.transformers_spec if row else None) or ""
         hint = text(
-            f"it wants another transformers {spec}".rstrip() + ", or another package",
+            f"it needs another transformers {spec}".rstrip() + ", or another package",
             f"需要其他版本的 transformers {spec}".rstrip() + " 或其他软件包",
         )
-        yield Remark(ERROR, "type", said, hint)
+        yield Remark(ERROR, "type", message, hint)
 
 
 def _own_code(folder: Path, config: Mapping[str, Any]) -> list[str]:
-    """Return the Python files that auto_map names, of the config and of the tokenizer."""
+    """Return the Python files that auto_map names in the model's and tokenizer's configs."""
     settings = _json(folder / "tokenizer_config.json") or {}
-    named: set[str] = set()
-    for said in (config.get("auto_map"), settings.get("auto_map")):
-        for value in said.values() if isinstance(said, dict) else ():
-            for one in value if isinstance(value, list) else [value]:
-                if isinstance(one, str):
-                    named.add(one.rpartition("--")[2].rpartition(".")[0] + ".py")
-    return sorted(named)
+    modules: set[str] = set()
+    for auto_map in (config.get("auto_map"), settings.get("auto_map")):
+        for value in auto_map.values() if isinstance(auto_map, dict) else ():
+            for reference in value if isinstance(value, list) else [value]:
+                if isinstance(reference, str):
+                    modules.add(reference.rpartition("--")[2].rpartition(".")[0] + ".py")
+    return sorted(modules)
 
 
 def _saved_with(config: Mapping[str, Any]) -> Iterator[Remark]:
     from packaging.version import InvalidVersion, Version
 
-    saved, here = config.get("transformers_version"), installed_version("transformers")
+    saved_with, version = config.get("transformers_version"), installed_version("transformers")
     try:
-        newer = saved is not None and here is not None and Version(str(saved)) > Version(here)
+        is_newer = (
+            saved_with is not None
+            and version is not None
+            and Version(str(saved_with)) > Version(version)
+        )
     except InvalidVersion:
         return
-    if newer:
-        said = text(
-            f"saved with transformers {saved}; {here} is installed",
-            f"由 transformers {saved} 保存；当前安装 {here}",
+    if is_newer:
+        message = text(
+            f"saved with transformers {saved_with}; {version} is installed",
+            f"由 transformers {saved_with} 保存；当前安装 {version}",
         )
-        yield Remark(NOTE, "version", said)
+        yield Remark(NOTE, "version", message)
 
 
 def _generation(folder: Path, row: Model | None) -> Iterator[Remark]:
@@ -301,20 +309,22 @@ def _generation(folder: Path, row: Model | None) -> Iterator[Remark]:
             NOTE,
             "generation",
             text(
-                "no generation_config.json: answers are sampled with general defaults",
+                "no generation_config.json: default sampling settings are used",
                 "没有 generation_config.json：生成时使用通用默认参数",
             ),
         )
 
 
 def require_sound(folder: Path, emit: Callable[..., None], *, known: str | None = None) -> None:
-    """Tell a run what its fetched model is like; raise HubError when it cannot be used."""
-    seen = inspect(folder, model(known or ""))
-    for one in seen.remarks:
-        if one.level == WARNING:
-            emit(events.WARNING, message=str(one))
-    if seen.errors:
+    """Warn about a downloaded model's defects; raise HubError if it cannot be used."""
+    inspection = inspect(folder, model(known or ""))
+    for remark in inspection.remarks:
+        if remark.level == WARNING:
+            emit(events.WARNING, message=str(remark))
+    if inspection.errors:
         raise HubError(
-            "\n".join(one.message for one in seen.errors),
-            hint="\n".join(dict.fromkeys(one.hint for one in seen.errors if one.hint)),
+            "\n".join(remark.message for remark in inspection.errors),
+            hint="\n".join(
+                dict.fromkeys(remark.hint for remark in inspection.errors if remark.hint)
+            ),
         )

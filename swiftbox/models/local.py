@@ -1,4 +1,4 @@
-"""Models and datasets that are on this machine already; found by looking at names and sizes."""
+"""Models and datasets that are already on this machine, found by file names and sizes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from swiftbox.errors import HubError
+from swiftbox.files import file_lock, named_lock
 from swiftbox.language import text
 from swiftbox.models.cache_layouts import (
     CachedRepository,
@@ -26,23 +27,23 @@ from swiftbox.runs import folder as run_folder
 
 CACHES: tuple[CacheName, ...] = ("modelscope", "huggingface")
 
-DEEPEST = 3
-"""Folders below the current one that are looked into for models: runs/NAME/model is three."""
+MAX_DEPTH = 3
+"""Levels below the current folder that are searched for models: runs/NAME/model is three."""
 
-MOST_FOLDERS = 2000
-"""Folders looked into: a list asked for in the wrong place must not walk a whole disk."""
+MAX_FOLDERS = 2000
+"""Folders searched: a listing started in the wrong place must not walk a whole disk."""
 
-DEEPEST_FILE = 12
+MAX_FILE_DEPTH = 12
 UNFINISHED = (".incomplete", ".part", ".tmp")
 TEMPORARY_FOLDER = "._____temp"
-"""Where ModelScope's SDK collects a download."""
+"""Where ModelScope's SDK collects unfinished downloads."""
 
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".ckpt", ".onnx", ".pdparams")
 
 
 @dataclass(frozen=True)
 class LocalArtifact:
-    """A model or a dataset on this machine; `folder` is what a config may name."""
+    """A model or dataset on this machine; `folder` is what a config can name."""
 
     id: str
     kind: RepositoryKind
@@ -53,89 +54,97 @@ class LocalArtifact:
 
 
 def list_local(kind: RepositoryKind = "model", folders: Iterable[Path] = ()) -> list[LocalArtifact]:
-    """Return what the caches hold, what our runs made, and the models in and below folders.
+    """Return the contents of the caches, the results of runs, and the models below folders.
 
     The current directory is always one of those folders. Reads names, sizes, indexes and markers.
     """
-    found = [
-        local
+    artifacts = [
+        artifact
         for cache in CACHES
-        for one in sorted(cached_repositories(cache, kind), key=lambda one: one.id.lower())
-        if (local := _of_cache(one, kind, cache)) is not None
+        for repository in sorted(
+            cached_repositories(cache, kind), key=lambda repository: repository.id.lower()
+        )
+        if (artifact := _of_cache(repository, kind, cache)) is not None
     ]
     if kind == "dataset":
-        return found
-    seen = {one.folder.resolve() for one in found}
+        return artifacts
+    folders_seen = {repository.folder.resolve() for repository in artifacts}
     roots = [cache_root(cache).resolve() for cache in CACHES]
     for name, folder in (*_results(), *_models_below([*folders, Path.cwd()])):
         place = folder.resolve()
-        if place in seen or any(place.is_relative_to(root) for root in roots):
+        if place in folders_seen or any(place.is_relative_to(root) for root in roots):
             continue
-        seen.add(place)
+        folders_seen.add(place)
         files = list(files_in(place))
         size = _size(files, follow=True)
-        found.append(
+        artifacts.append(
             LocalArtifact(name, kind, "folder", place, size, _complete(place, kind, files))
         )
-    return _told_apart(found)
+    return _with_unique_ids(artifacts)
 
 
-def _told_apart(found: list[LocalArtifact]) -> list[LocalArtifact]:
-    """Name those by their folders that several have the same name."""
-    names = Counter(one.id for one in found)
+def _with_unique_ids(artifacts: list[LocalArtifact]) -> list[LocalArtifact]:
+    """Replace ids that several folders share by the folders' paths."""
+    names = Counter(artifact.id for artifact in artifacts)
     return [
-        replace(one, id=_name(one.folder))
-        if one.location == "folder" and names[one.id] > 1
-        else one
-        for one in found
+        replace(artifact, id=_name(artifact.folder))
+        if artifact.location == "folder" and names[artifact.id] > 1
+        else artifact
+        for artifact in artifacts
     ]
 
 
-def remove(one: LocalArtifact) -> int:
-    """Delete a model or dataset from the cache that it is in; return the bytes that became free.
+def remove(artifact: LocalArtifact) -> int:
+    """Delete a model or dataset from its cache; return the number of bytes freed.
 
-    Raises HubError for a folder, for what is not (or no longer) in a cache, for one being
-    downloaded now, and where a file cannot be deleted.
+    Raises HubError for a folder outside the caches, for one that has left its cache, during a
+    download of it, and when a file cannot be deleted.
     """
-    if one.location == "folder":
-        raise HubError(
-            text(f"{one.folder} is in no cache", f"{one.folder} 不在缓存中"),
-            hint=text("delete that folder yourself", "请自行删除该目录"),
-        )
-    kept = [
-        this for this in cached_repositories(one.location, one.kind) if this.folder == one.folder
-    ]
-    if not kept or kept[0].id != one.id:
-        raise HubError(
-            text(
-                f"{one.id} is not in {cache_root(one.location)} (any more)",
-                f"{one.id} 不在（或已不在）{cache_root(one.location)} 中",
-            )
-        )
-    from swiftbox.files import file_lock, named_lock
+    storage = _cached_storage(artifact)
 
-    def busy() -> None:
+    def raise_busy() -> None:
         raise HubError(
-            text(f"{one.id} is being downloaded now", f"{one.id} 正在下载"),
-            hint=text("stop that first, or wait for it", "请先停止下载或等待完成"),
+            text(f"{artifact.id} is being downloaded now", f"{artifact.id} 正在下载"),
+            hint=text("stop the download first, or wait for it", "请先停止下载或等待完成"),
         )
 
-    with file_lock(named_lock(f"{one.location}-{one.kind}-{one.id}"), on_wait=busy):
-        freed = _freed(kept[0].storage)
+    lock = named_lock(f"{artifact.location}-{artifact.kind}-{artifact.id}")
+    with file_lock(lock, on_wait=raise_busy):
+        freed_bytes = _freed(storage)
         try:
-            shutil.rmtree(kept[0].storage)
+            shutil.rmtree(storage)
         except OSError as error:
+            path = error.filename or storage
             raise HubError(
                 text(
-                    f"cannot delete {error.filename or kept[0].storage}: {error.strerror}",
-                    f"无法删除 {error.filename or kept[0].storage}：{error.strerror}",
+                    f"cannot delete {path}: {error.strerror}",
+                    f"无法删除 {path}：{error.strerror}",
                 )
             ) from None
-    return freed
+    return freed_bytes
 
 
-def files_in(folder: Path, depth: int = DEEPEST_FILE) -> Iterator[Path]:
-    """Yield the files below a folder; linked folders and those that are closed are left out."""
+def _cached_storage(artifact: LocalArtifact) -> Path:
+    """Return the cache folder that holds an artifact; raise HubError if there is none."""
+    if artifact.location == "folder":
+        raise HubError(
+            text(f"{artifact.folder} is not in a cache", f"{artifact.folder} 不在缓存中"),
+            hint=text("delete that folder yourself", "请自行删除该目录"),
+        )
+    for repository in cached_repositories(artifact.location, artifact.kind):
+        if repository.folder == artifact.folder and repository.id == artifact.id:
+            return repository.storage
+    root = cache_root(artifact.location)
+    raise HubError(
+        text(
+            f"{artifact.id} is not, or no longer, in {root}",
+            f"{artifact.id} 不在（或已不在）{root} 中",
+        )
+    )
+
+
+def files_in(folder: Path, depth: int = MAX_FILE_DEPTH) -> Iterator[Path]:
+    """Yield the files below a folder, without linked and unreadable folders."""
     try:
         with os.scandir(folder) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
@@ -150,87 +159,91 @@ def files_in(folder: Path, depth: int = DEEPEST_FILE) -> Iterator[Path]:
 
 
 def _of_cache(
-    one: CachedRepository, kind: RepositoryKind, cache: CacheName
+    repository: CachedRepository, kind: RepositoryKind, cache: CacheName
 ) -> LocalArtifact | None:
-    """Return what a cache holds of it; None where a download that failed left folders alone."""
-    files = list(files_in(one.storage))
+    """Return a cached repository; None if a failed download left only folders."""
+    files = list(files_in(repository.storage))
     if not files:
         return None
-    whole = _complete(one.folder, kind, files)
-    return LocalArtifact(one.id, kind, cache, one.folder, _size(files, follow=False), whole)
+    is_complete = _complete(repository.folder, kind, files)
+    return LocalArtifact(
+        repository.id, kind, cache, repository.folder, _size(files, follow=False), is_complete
+    )
 
 
 def _size(files: Iterable[Path], *, follow: bool) -> int:
-    """Add up sizes, each file once however many names it has.
+    """Sum the sizes of files, counting each inode once.
 
-    In a cache links are not followed: they lead to blobs that are counted anyway.
+    In a cache links are not followed: their blobs are counted as files.
     """
-    found: dict[tuple[int, int], int] = {}
+    sizes: dict[tuple[int, int], int] = {}
     for path in files:
         try:
             stat = path.stat() if follow else path.lstat()
         except OSError:
             continue
-        found[stat.st_dev, stat.st_ino] = stat.st_size
-    return sum(found.values())
+        sizes[stat.st_dev, stat.st_ino] = stat.st_size
+    return sum(sizes.values())
 
 
 def _freed(storage: Path) -> int:
-    """Return what deleting would free: a file that has a name elsewhere too stays on the disk."""
+    """Return the bytes that deleting frees: a file with hard links elsewhere stays on the disk."""
     sizes: dict[tuple[int, int], list[int]] = {}
     for path in files_in(storage, depth=100):
         stat = path.lstat()
         names = sizes.setdefault((stat.st_dev, stat.st_ino), [stat.st_size, stat.st_nlink])
         names[1] -= 1
-    return sum(size for size, elsewhere in sizes.values() if elsewhere <= 0)
+    return sum(size for size, other_names in sizes.values() if other_names <= 0)
 
 
 def _complete(folder: Path, kind: RepositoryKind, files: list[Path]) -> bool:
-    """Tell whether nothing is unfinished, nothing recorded is gone, and no weights are missing."""
-    if any(one.name.endswith(UNFINISHED) or TEMPORARY_FOLDER in one.parts for one in files):
+    """Return whether no file is unfinished, missing from the marker, or missing from the index."""
+    if any(path.name.endswith(UNFINISHED) or TEMPORARY_FOLDER in path.parts for path in files):
         return False
-    if any(one.is_symlink() and not one.exists() for one in files):
+    if any(path.is_symlink() and not path.exists() for path in files):
         return False
     marker = read_marker(folder)
     if marker.origin is not None and not (
         marker.complete and all((folder / path).is_file() for path in marker.files)
     ):
         return False
-    within = [one for one in files if one.is_relative_to(folder)]
+    inside = [path for path in files if path.is_relative_to(folder)]
     if kind == "dataset":
-        return bool(within)
-    index = next((folder / one for one in (INDEX, PICKLE_INDEX) if (folder / one).is_file()), None)
+        return bool(inside)
+    index = next(
+        (folder / path for path in (INDEX, PICKLE_INDEX) if (folder / path).is_file()), None
+    )
     try:
-        named = set(read_index(index).values()) if index else set()
+        weight_files = set(read_index(index).values()) if index else set()
     except ValueError:
         return False
-    return all((folder / one).is_file() for one in named) and any(
-        one.suffix in WEIGHTS for one in within
+    return all((folder / path).is_file() for path in weight_files) and any(
+        path.suffix in WEIGHTS for path in inside
     )
 
 
 def _results() -> Iterator[tuple[str, Path]]:
-    """Yield whole models that our runs made; an adapter is none."""
+    """Yield the complete models that runs have made, without adapters."""
     for run in run_folder.runs():
         if _is_model(run.folder / run_folder.MODEL):
             yield run.name, run.folder / run_folder.MODEL
 
 
 def _models_below(tops: Iterable[Path]) -> Iterator[tuple[str, Path]]:
-    """Yield folders with config.json and safetensors; within a run only its result."""
-    left = MOST_FOLDERS
+    """Yield folders with config.json and safetensors; of a run only its result."""
+    remaining = MAX_FOLDERS
     for top in tops:
-        waiting = [(top.expanduser(), 0)]
-        while waiting and left > 0:
-            folder, depth = waiting.pop(0)
-            left -= 1
+        queue = [(top.expanduser(), 0)]
+        while queue and remaining > 0:
+            folder, depth = queue.pop(0)
+            remaining -= 1
             if _is_model(folder):
                 yield _name(folder), folder
             elif (folder / run_folder.STATE).is_file() and (folder / run_folder.ASKED).is_file():
                 if _is_model(folder / run_folder.MODEL):
                     yield folder.name, folder / run_folder.MODEL
-            elif depth < DEEPEST:
-                waiting += [(inner, depth + 1) for inner in folders_in(folder)]
+            elif depth < MAX_DEPTH:
+                queue += [(inner, depth + 1) for inner in folders_in(folder)]
 
 
 def _is_model(folder: Path) -> bool:
@@ -241,7 +254,7 @@ def _is_model(folder: Path) -> bool:
 
 
 def _name(folder: Path) -> str:
-    """Return a folder as a config names it: from here where it lies below, else absolute."""
-    place = folder.resolve()
-    below = place.is_relative_to(Path.cwd())
-    return f"./{place.relative_to(Path.cwd())}" if below else str(place)
+    """Return a folder's path for a config: relative if below the current folder, else absolute."""
+    resolved = folder.resolve()
+    is_below = resolved.is_relative_to(Path.cwd())
+    return f"./{resolved.relative_to(Path.cwd())}" if is_below else str(resolved)

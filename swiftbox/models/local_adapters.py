@@ -1,4 +1,4 @@
-"""Adapters that are on this machine already: results of runs, newest first, then folders."""
+"""Adapters that are already on this machine: results of runs, newest first, then folders."""
 
 from __future__ import annotations
 
@@ -10,69 +10,75 @@ from pathlib import Path
 from swiftbox.files import read_json
 from swiftbox.models.adapters import ADAPTER_CONFIG
 from swiftbox.models.cache_layouts import folders_in
-from swiftbox.models.local import DEEPEST, MOST_FOLDERS
+from swiftbox.models.local import MAX_DEPTH, MAX_FOLDERS
 from swiftbox.runs import folder as run_folder
 
 
 @dataclass(frozen=True)
 class LocalAdapter:
-    """One adapter: the run or the folder that a config names, its base, its kind, its time."""
+    """One adapter: its run or folder as a config names it, base model, kind and creation time."""
 
     name: str
     folder: Path
-    base: str
+    base_model: str
     kind: str
     created: float
 
 
 def list_adapters() -> list[LocalAdapter]:
-    """Return what runs made, newest first, then the adapters in and below the current folder."""
-    found = [_of_run(one.folder) for one in run_folder.runs() if has_adapter(one.folder)]
-    known = {one.folder.resolve() for one in found}
+    """Return the adapters made by runs, newest first, then those below the current folder."""
+    adapters = [_of_run(run.folder) for run in run_folder.runs() if has_adapter(run.folder)]
+    known = {run.folder.resolve() for run in adapters}
     for folder in _below(Path.cwd()):
         if folder.resolve() not in known:
-            of_run = has_adapter(folder)
-            found.append(_of_run(folder) if of_run else _of_folder(folder, folder.name))
-    return found
+            is_run = has_adapter(folder)
+            adapters.append(_of_run(folder) if is_run else _of_folder(folder, folder.name))
+    return adapters
 
 
 def has_adapter(run: Path) -> bool:
-    """Tell whether what a run made is an adapter."""
+    """Return whether a run's result is an adapter."""
     return (run / run_folder.MODEL / ADAPTER_CONFIG).is_file()
 
 
 def _of_run(run: Path) -> LocalAdapter:
-    said = _of_folder(run / run_folder.MODEL, run.name)
-    base = _line("model", run / run_folder.ASKED) or _line("model", run / run_folder.SETTLED)
-    return LocalAdapter(run.name, run, base or said.base, said.kind, said.created)
+    adapter = _of_folder(run / run_folder.MODEL, run.name)
+    base_model = _yaml_value("model", run / run_folder.ASKED) or _yaml_value(
+        "model", run / run_folder.SETTLED
+    )
+    return LocalAdapter(
+        run.name, run, base_model or adapter.base_model, adapter.kind, adapter.created
+    )
 
 
 def _of_folder(folder: Path, name: str) -> LocalAdapter:
-    said = read_json(folder / ADAPTER_CONFIG)
-    rank = f" r={said['r']}" if said.get("r") else ""
-    made = (folder / ADAPTER_CONFIG).stat().st_mtime
-    base = str(said.get("base_model_name_or_path") or "")
-    return LocalAdapter(name, folder, base, f"{said.get('peft_type') or '?'}{rank}", made)
+    config = read_json(folder / ADAPTER_CONFIG)
+    rank = f" r={config['r']}" if config.get("r") else ""
+    created = (folder / ADAPTER_CONFIG).stat().st_mtime
+    base_model = str(config.get("base_model_name_or_path") or "")
+    return LocalAdapter(
+        name, folder, base_model, f"{config.get('peft_type') or '?'}{rank}", created
+    )
 
 
-def _line(key: str, path: Path) -> str:
-    """Return a value of a YAML without reading it whole: a list of runs is long."""
+def _yaml_value(key: str, path: Path) -> str:
+    """Return a value of a YAML file without parsing it, which is slow for many runs."""
     try:
-        written = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8")
     except OSError:
         return ""
-    found = re.search(rf"^{key}: *(.+?) *(?: #.*)?$", written, re.MULTILINE)
-    return found[1].strip("'\"") if found else ""
+    match = re.search(rf"^{key}: *(.+?) *(?: #.*)?$", content, re.MULTILINE)
+    return match[1].strip("'\"") if match else ""
 
 
 def _below(top: Path) -> Iterator[Path]:
-    """Yield folders with an adapter, and runs that made one; nothing further inside those."""
-    waiting, left = [(top, 0)], MOST_FOLDERS
-    while waiting and left > 0:
-        folder, depth = waiting.pop(0)
-        left -= 1
+    """Yield folders with an adapter and runs that made one; these are not searched further."""
+    queue, remaining = [(top, 0)], MAX_FOLDERS
+    while queue and remaining > 0:
+        folder, depth = queue.pop(0)
+        remaining -= 1
         is_run = (folder / run_folder.STATE).is_file()
         if (folder / ADAPTER_CONFIG).is_file() or (is_run and has_adapter(folder)):
             yield folder
-        elif not is_run and depth < DEEPEST:
-            waiting += [(inner, depth + 1) for inner in folders_in(folder)]
+        elif not is_run and depth < MAX_DEPTH:
+            queue += [(inner, depth + 1) for inner in folders_in(folder)]

@@ -1,4 +1,4 @@
-"""Whether adapters fit the base they are to be merged into, and the machine that merges them.
+"""Whether adapters match the base model they are merged into, and whether the machine suffices.
 
 Shapes: R rank, I inputs and O outputs of a layer, V vocabulary, H hidden.
 """
@@ -21,16 +21,16 @@ from swiftbox.models import weights
 from swiftbox.models.adapters import Adapter
 
 FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float32"}
-"""Number types of plain weights; a base with others is quantized."""
+"""Number types of plain weights; a model with other types is quantized."""
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 SPARE_BYTES = 64 * 2**20
-"""For the tokenizer, the index, and what else writes to the disk meanwhile."""
+"""For the tokenizer, the index, and other programs that write to the disk meanwhile."""
 
 
 @dataclass(frozen=True)
 class BaseWeights:
-    """The weights of a base as its files have them."""
+    """The weights of a base model as stored in its files."""
 
     folder: Path
     shapes: Mapping[str, tuple[int, ...]]
@@ -38,7 +38,7 @@ class BaseWeights:
     main_dtype: str
 
     def bytes_as(self, dtype: str) -> int:
-        """Return the bytes of all weights in that number type; `stored` keeps each its own."""
+        """Return the bytes of all weights in a number type; `stored` keeps each weight's type."""
         return sum(
             math.prod(shape) * BYTES[self.dtypes[name] if dtype == "stored" else dtype]
             for name, shape in self.shapes.items()
@@ -46,7 +46,7 @@ class BaseWeights:
 
 
 def read_base_weights(folder: Path) -> BaseWeights:
-    """Read the headers of a base's weights; raise ConfigError for a base that is quantized."""
+    """Read the headers of a base model's weights; raise ConfigError for a quantized model."""
     files = sorted(folder.glob("*.safetensors"))
     if (folder / weights.INDEX).is_file():
         files = [
@@ -56,154 +56,176 @@ def read_base_weights(folder: Path) -> BaseWeights:
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}
     for file in files:
-        for name, one in weights.read_header(file)[0].items():
-            shapes[name] = tuple(one["shape"])
-            dtypes[name] = one["dtype"]
-    said = read_json(folder / "config.json").get("quantization_config")
-    method = str((said or {}).get("quant_method", "")) if isinstance(said, dict) else ""
-    odd = sorted(set(dtypes.values()) - set(FLOATS))
-    if method or odd:
-        raise _quantized(folder, method or ", ".join(odd))
-    main = weights.read_weights(folder).main_dtype or "F32"
+        for name, tensor in weights.read_header(file)[0].items():
+            shapes[name] = tuple(tensor["shape"])
+            dtypes[name] = tensor["dtype"]
+    quantization = read_json(folder / "config.json").get("quantization_config")
+    method = (
+        str((quantization or {}).get("quant_method", "")) if isinstance(quantization, dict) else ""
+    )
+    unusual = sorted(set(dtypes.values()) - set(FLOATS))
+    if method or unusual:
+        raise _quantized(folder, method or ", ".join(unusual))
+    main_dtype = weights.read_weights(folder).main_dtype or "F32"
     return BaseWeights(
-        folder, shapes, {name: FLOATS[one] for name, one in dtypes.items()}, FLOATS[main]
+        folder,
+        shapes,
+        {name: FLOATS[tensor] for name, tensor in dtypes.items()},
+        FLOATS[main_dtype],
     )
 
 
-def _quantized(folder: Path, how: str) -> ConfigError:
+def _quantized(folder: Path, format: str) -> ConfigError:
     return ConfigError(
         text(
-            f"model: {folder} is quantized ({how}); merging into such weights is not exact",
-            f"model：{folder} 已量化（{how}）；合并到此类权重并不精确",
+            f"model: {folder} is quantized ({format}); merging into quantized weights is not exact",
+            f"model：{folder} 已量化（{format}）；合并到此类权重并不精确",
         ),
         hint=text(
-            "give the unquantized base, and quantize the merged model after",
+            "give the unquantized base model, and quantize the merged model afterwards",
             "请给出未量化的基座，合并后再量化",
         ),
     )
 
 
-def require_matching_layers(base: BaseWeights, adapters: Sequence[Adapter], name: str) -> None:
-    """Raise ConfigError unless all layers are those of the base, which is asked for as `name`."""
-    for one in adapters:
-        require_matching_name(one, name)
-        for wrong in _misfits(base, one):
+def require_matching_layers(
+    base_model: BaseWeights, adapters: Sequence[Adapter], name: str
+) -> None:
+    """Raise ConfigError unless all adapted layers exist in the base model, given as `name`."""
+    for adapter in adapters:
+        require_matching_name(adapter, name)
+        for mismatch in _mismatches(base_model, adapter):
             raise ConfigError(
                 text(
-                    f"adapter: {one.folder} does not fit {name}: {wrong}",
-                    f"adapter：{one.folder} 与 {name} 不匹配：{wrong}",
+                    f"adapter: {adapter.folder} does not match {name}: {mismatch}",
+                    f"adapter：{adapter.folder} 与 {name} 不匹配：{mismatch}",
                 ),
-                hint=_other_base(one),
+                hint=_other_base(adapter),
             )
 
 
-def _other_base(one: Adapter) -> str:
-    made = one.training.model if one.training else one.config.get("base_model_name_or_path") or "?"
-    return text(f"it was trained on {made}: model={made}", f"其训练基座为 {made}：model={made}")
-
-
-def require_matching_name(one: Adapter, name: str) -> None:
-    """Raise ConfigError for a base of another name, where both are ids: it is not yet fetched."""
-    made = (
-        one.training.model if one.training else str(one.config.get("base_model_name_or_path", ""))
+def _other_base(adapter: Adapter) -> str:
+    trained_on = (
+        adapter.training.model
+        if adapter.training
+        else adapter.config.get("base_model_name_or_path") or "?"
     )
-    ids = [said for said in (made, name) if said.count("/") == 1 and not Path(said).exists()]
-    ids = [said for said in ids if not said.startswith((".", "~", "/"))]
-    if len(ids) < 2 or len({said.rpartition("/")[2].lower() for said in ids}) == 1:
+    return text(
+        f"it was trained on {trained_on}: model={trained_on}",
+        f"其训练基座为 {trained_on}：model={trained_on}",
+    )
+
+
+def require_matching_name(adapter: Adapter, name: str) -> None:
+    """Raise ConfigError for another base model if both are ids, before anything is downloaded."""
+    trained_on = (
+        adapter.training.model
+        if adapter.training
+        else str(adapter.config.get("base_model_name_or_path", ""))
+    )
+    ids = [
+        model for model in (trained_on, name) if model.count("/") == 1 and not Path(model).exists()
+    ]
+    ids = [model for model in ids if not model.startswith((".", "~", "/"))]
+    if len(ids) < 2 or len({model.rpartition("/")[2].lower() for model in ids}) == 1:
         return
     raise ConfigError(
         text(
-            f"adapter: {one.folder} was trained on {made}, not on {name}",
-            f"adapter：{one.folder} 的训练基座是 {made}，而不是 {name}",
+            f"adapter: {adapter.folder} was trained on {trained_on}, not on {name}",
+            f"adapter：{adapter.folder} 的训练基座是 {trained_on}，而不是 {name}",
         ),
         hint=text(
-            f"set model: {made}; a copy of it under another name is given as a folder",
-            f"设 model: {made}；若为改名的同一模型，请给出其目录",
+            f"set model: {trained_on}; if it is a copy under another name, give its folder",
+            f"设 model: {trained_on}；若为改名的同一模型，请给出其目录",
         ),
     )
 
 
-def _misfits(base: BaseWeights, one: Adapter) -> Iterator[str]:
-    here = {name.removesuffix(".weight"): shape for name, shape in base.shapes.items()}
-    known = [layer for layer in one.layers if layer in here]
-    if not known and one.layers:
-        return  # a family whose files name layers otherwise than its modules; the load will tell
+def _mismatches(base_model: BaseWeights, adapter: Adapter) -> Iterator[str]:
+    base_layers = {name.removesuffix(".weight"): shape for name, shape in base_model.shapes.items()}
+    known = [layer for layer in adapter.layers if layer in base_layers]
+    if not known and adapter.layers:
+        return  # a family whose files and modules name layers differently; loading will check it
+    is_transposed = bool(adapter.config.get("fan_in_fan_out"))
     for layer in known:
-        wanted, transposed = _shape_of(one.layers[layer]), bool(one.config.get("fan_in_fan_out"))
-        found = tuple(reversed(here[layer])) if transposed else here[layer]
-        if wanted is not None and any(
-            a not in (b, None) for a, b in zip(wanted, found, strict=True)
+        expected, actual = _shape_of(adapter.layers[layer]), base_layers[layer]
+        if is_transposed:
+            actual = tuple(reversed(actual))
+        if expected is not None and any(
+            size not in (actual_size, None)
+            for size, actual_size in zip(expected, actual, strict=True)
         ):
-            yield _sizes(layer, wanted, found)
-    lost = [layer for layer in one.layers if layer not in here]
-    if lost and not one.config.get("target_parameters") and not _ties(base, lost):
+            yield _sizes(layer, expected, actual)
+    missing = [layer for layer in adapter.layers if layer not in base_layers]
+    if missing and not adapter.config.get("target_parameters") and not _ties(base_model, missing):
+        count, total = len(missing), len(adapter.layers)
         yield text(
-            f"{len(lost)} of the {len(one.layers)} layers it adapts are not there ({lost[0]} ...)",
-            f"其适配的 {len(one.layers)} 层中有 {len(lost)} 层不存在（{lost[0]} ...）",
+            f"{count} of the {total} layers it adapts are missing ({missing[0]} ...)",
+            f"其适配的 {total} 层中有 {count} 层不存在（{missing[0]} ...）",
         )
-    yield from _left_over(here, one)
-    for name, shape in one.full_weights.items():
-        there = base.shapes.get(name)
-        if there is not None and shape[1:] != there[1:]:
-            yield _sizes(name, shape, there)
+    yield from _unadapted(base_layers, adapter)
+    for name, shape in adapter.full_weights.items():
+        base_shape = base_model.shapes.get(name)
+        if base_shape is not None and shape[1:] != base_shape[1:]:
+            yield _sizes(name, shape, base_shape)
 
 
-def _ties(base: BaseWeights, lost: Sequence[str]) -> bool:
-    """Tell whether all that is lost is a head that a tied base has no weights of its own for."""
-    config = read_json(base.folder / "config.json")
-    return bool(config.get("tie_word_embeddings")) and all("head" in one for one in lost)
+def _ties(base_model: BaseWeights, missing: Sequence[str]) -> bool:
+    """Return whether the only missing layer is the head of a model with tied embeddings."""
+    config = read_json(base_model.folder / "config.json")
+    return bool(config.get("tie_word_embeddings")) and all("head" in layer for layer in missing)
 
 
 def _shape_of(parts: Mapping[str, tuple[int, ...]]) -> tuple[int | None, ...] | None:
-    """Return the shape of the layer that an adapter is for; None in it: any, and of it: unknown."""
+    """Return the shape of the adapted layer; None for an unknown shape or dimension."""
     if "lora_A" in parts and "lora_B" in parts:
         inside, outside = parts["lora_A"], parts["lora_B"]  # (R, I), (O, R)
         return (outside[0], inside[1]) if len(inside) == len(outside) == 2 else None
     if "lora_embedding_B" in parts:
-        return (None, parts["lora_embedding_B"][0])  # of (H, R); the vocabulary may have grown
+        return (None, parts["lora_embedding_B"][0])  # from (H, R); the vocabulary may have grown
     return None
 
 
-def _sizes(layer: str, wanted: Sequence[Any], found: Sequence[Any]) -> str:
-    asked, there = (
-        " x ".join("?" if n is None else str(n) for n in one) for one in (wanted, found)
+def _sizes(layer: str, expected: Sequence[Any], actual: Sequence[Any]) -> str:
+    expected_text, actual_text = (
+        " x ".join("?" if n is None else str(n) for n in shape) for shape in (expected, actual)
     )
     return text(
-        f"{layer} is {asked} for the adapter, {there} in the model",
-        f"{layer} 在适配器中为 {asked}，在模型中为 {there}",
+        f"{layer} is {expected_text} in the adapter, {actual_text} in the model",
+        f"{layer} 在适配器中为 {expected_text}，在模型中为 {actual_text}",
     )
 
 
-def _left_over(here: Mapping[str, Any], one: Adapter) -> Iterator[str]:
-    """Find layers of the base that the adapter's config names and its weights do not have."""
-    targets = one.config.get("target_modules")
-    narrowed = one.config.get("layers_to_transform") is not None or one.config.get(
+def _unadapted(base_layers: Mapping[str, Any], adapter: Adapter) -> Iterator[str]:
+    """Yield target modules of which the adapter has fewer layers than the base model."""
+    targets = adapter.config.get("target_modules")
+    is_partial = adapter.config.get("layers_to_transform") is not None or adapter.config.get(
         "exclude_modules"
     )
-    if narrowed or not isinstance(targets, list):
+    if is_partial or not isinstance(targets, list):
         return
     for name in targets:
-        there = [layer for layer in here if layer == name or layer.endswith(f".{name}")]
-        adapted = [layer for layer in one.layers if layer == name or layer.endswith(f".{name}")]
-        if len(there) > len(adapted) > 0:
+        in_base = [layer for layer in base_layers if layer == name or layer.endswith(f".{name}")]
+        adapted = [layer for layer in adapter.layers if layer == name or layer.endswith(f".{name}")]
+        if len(in_base) > len(adapted) > 0:
             yield text(
-                f"it adapts {len(adapted)} layers {name}, the model has {len(there)}",
-                f"它适配 {len(adapted)} 个 {name} 层，而模型有 {len(there)} 个",
+                f"it adapts {len(adapted)} layers {name}, the model has {len(in_base)}",
+                f"它适配 {len(adapted)} 个 {name} 层，而模型有 {len(in_base)} 个",
             )
 
 
-QUANTIZED_BESIDE = 0.3
-"""Of a model in float32: the same in 4 or 8 bits, its embeddings in 16, beside it."""
+QUANTIZED_SHARE = 0.3
+"""A quantized copy with 16-bit embeddings, as a share of the model in float32."""
 
 
 def require_resources(
-    base: BaseWeights, folder: Path, dtype: str, *, quantized: bool = False
+    base_model: BaseWeights, folder: Path, dtype: str, *, quantized: bool = False
 ) -> None:
-    """Raise MachineError, with both numbers, when disk or memory cannot hold what is made.
+    """Raise MachineError, with both numbers, when the disk or memory is too small for a merge.
 
-    `quantized`: the adapter was trained on a quantized base, which is looked at as well.
+    `quantized`: the adapter was trained on a quantized base, which is compared as well.
     """
-    needed, free = base.bytes_as(dtype) + SPARE_BYTES, free_bytes(folder)
+    needed, free = base_model.bytes_as(dtype) + SPARE_BYTES, free_bytes(folder)
     if needed > free:
         raise MachineError(
             text(
@@ -212,59 +234,64 @@ def require_resources(
                 f"合并后的模型：需写入 {size(needed)}，{folder} 仅剩 {size(free)}；未写入任何内容",
             ),
             hint=text(
-                "free some room, or set output_dir on another disk",
+                "free some space, or set output_dir to a folder on another disk",
                 "请清理磁盘，或将 output_dir 设到其他磁盘",
             ),
         )
-    whole, memory = base.bytes_as("float32"), host.memory()[0]
-    whole += round(QUANTIZED_BESIDE * whole) if quantized else 0
-    if whole > memory:
+    needed_memory, total_memory = base_model.bytes_as("float32"), host.memory()[0]
+    needed_memory += round(QUANTIZED_SHARE * needed_memory) if quantized else 0
+    if needed_memory > total_memory:
         raise MachineError(
             text(
-                f"merging in float32 takes {size(whole)} of memory, this machine has "
-                f"{size(memory)}",
-                f"以 float32 合并需要 {size(whole)} 内存，本机有 {size(memory)}",
+                f"merging in float32 takes {size(needed_memory)} of memory, this machine has "
+                f"{size(total_memory)}",
+                f"以 float32 合并需要 {size(needed_memory)} 内存，本机有 {size(total_memory)}",
             ),
             hint=text("merge on a machine with more memory", "请在内存更大的机器上合并"),
         )
 
 
 def quantization_of(config: MergeConfig, adapters: Sequence[Adapter]) -> Quantization | None:
-    """Return how the base of the adapters' training was quantized; None where it was not.
+    """Return how the base of the adapters' training was quantized; None if it was not.
 
-    Raises ConfigError where `merge_base: dequantized` has nothing to go by, or too much.
+    Raises ConfigError when `merge_base: dequantized` is set and no single format is known.
     """
-    found = list(dict.fromkeys(one.training.quantization for one in adapters if one.training))
-    known = [one for one in found if one is not None]
-    if len(found) == 1 and known:
-        return known[0]
+    formats = list(
+        dict.fromkeys(adapter.training.quantization for adapter in adapters if adapter.training)
+    )
+    known_formats = [adapter for adapter in formats if adapter is not None]
+    if len(formats) == 1 and known_formats:
+        return known_formats[0]
     if config.merge_base != "dequantized":
-        return known[0] if known else None
+        return known_formats[0] if known_formats else None
     full = text("set merge_base: full", "设 merge_base: full")
-    if known:
+    if known_formats:
         raise ConfigError(
             text(
-                "merge_base: the adapters were trained on bases quantized in different ways",
+                "merge_base: the adapters were trained on differently quantized base models",
                 "merge_base：这些适配器的训练基座量化方式不同",
             ),
-            hint=text("merge them one run at a time", "请分次合并"),
+            hint=text("merge them in separate runs", "请分次合并"),
         )
-    if found:
+    if formats:
         raise ConfigError(
             text(
-                "merge_base: the adapter was trained on an unquantized base",
+                "merge_base: the adapter was trained on an unquantized base model",
                 "merge_base：适配器的训练基座未量化",
             ),
             hint=full,
         )
-    raise ConfigError(
+    raise _no_record(adapters[0].folder, full)
+
+
+def _no_record(folder: Path, full: str) -> ConfigError:
+    return ConfigError(
         text(
-            f"merge_base: nothing beside {adapters[0].folder} says how its base was quantized",
-            f"merge_base：{adapters[0].folder} 旁没有基座量化方式的记录",
+            f"merge_base: {folder} has no record of how its base was quantized",
+            f"merge_base：{folder} 旁没有基座量化方式的记录",
         ),
         hint=text(
-            "give the run's folder, which has settled.yaml, or ",
-            "请给出含 settled.yaml 的运行目录，或",
-        )
-        + full,
+            f"give the folder of the run, which contains settled.yaml, or {full}",
+            f"请给出含 settled.yaml 的运行目录，或{full}",
+        ),
     )

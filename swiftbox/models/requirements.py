@@ -1,4 +1,4 @@
-"""What loading a model takes, held against what is installed: versions, packages, its own code."""
+"""What loading a model requires, compared with what is installed: versions, packages, code."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from swiftbox.language import text
 from swiftbox.models.catalogue import Model, model
 
 PACKAGE = re.compile(r"([\w.-]+)(?:\[[\w,.-]*\])?\s*((?:[<>=!~].*)?)")
-"""A package with its bounds; packaging's own reader of them takes longer to load than to read."""
+"""A package with version bounds; importing packaging's parser takes longer than parsing."""
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 
 
 @dataclass(frozen=True)
 class Remark:
-    """One thing worth saying: how bad (error, warning, note), about what, what, and what to do."""
+    """One remark on a model: its level (error, warning, note), topic, message, and what to do."""
 
     level: str
     topic: str
@@ -40,95 +40,93 @@ class Remark:
     def __str__(self) -> str:
         levels = {ERROR: text("error", "错误"), WARNING: text("warning", "警告")}
         level = levels.get(self.level, text("note", "提示"))
-        said = f"{self.message}; {self.hint}" if self.hint else self.message
-        return text(f"{level}: {said}", f"{level}：{said}")
+        message = f"{self.message}; {self.hint}" if self.hint else self.message
+        return text(f"{level}: {message}", f"{level}：{message}")
 
 
 @functools.cache
 def known_types() -> frozenset[str] | None:
-    """Return the model types of the installed transformers, read from its table, not imported."""
+    """Return the model types of the installed transformers, parsed without importing it."""
     spec = importlib.util.find_spec("transformers")
     if spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent / "models" / "auto"
-    found: set[str] = set()
+    types: set[str] = set()
     for name in ("auto_mappings.py", "configuration_auto.py"):
         table = folder / name
         source = table.read_text(encoding="utf-8") if table.is_file() else ""
-        found.update(re.findall(r'"([\w.-]+)"(?:,|:)\s+"\w+Config"', source))
-    return frozenset(found) or None
+        types.update(re.findall(r'"([\w.-]+)"(?:,|:)\s+"\w+Config"', source))
+    return frozenset(types) or None
 
 
 def installed_version(package: str) -> str | None:
-    """Return the installed version of a package; None when it is not there."""
+    """Return the installed version of a package; None if it is not installed."""
     return version_of(package)
 
 
 def requirement_remarks(row: Model) -> Iterator[Remark]:
-    """Hold what the catalogue knows a model needs against what is installed."""
+    """Compare a model's requirements, from the catalogue, with what is installed."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-    here = installed_version("transformers")
+    version = installed_version("transformers")
     spec = SpecifierSet(row.transformers_spec or "")
-    if here is not None and not spec.contains(here, prereleases=True):
+    if version is not None and not spec.contains(version, prereleases=True):
         upper = SpecifierSet(row.max_transformers or "")
-        only_upper = not upper.contains(here, prereleases=True)
-        yield _outside(row, here, native_above=row.native == "yes" and only_upper)
-    for said in row.extra_requires:
-        named = PACKAGE.fullmatch(said)
-        if named is None:
+        only_upper = not upper.contains(version, prereleases=True)
+        yield _outside_bounds(row, version, native_above=row.native == "yes" and only_upper)
+    for requirement in row.extra_requires:
+        package = PACKAGE.fullmatch(requirement)
+        if package is None:
             continue
         try:
-            bounds = SpecifierSet(named[2])
+            bounds = SpecifierSet(package[2])
         except InvalidSpecifier:
             continue
-        version = installed_version(named[1])
-        if version is None or not bounds.contains(version, prereleases=True):
-            yield missing_package(said)
+        package_version = installed_version(package[1])
+        if package_version is None or not bounds.contains(package_version, prereleases=True):
+            yield missing_package(requirement)
 
 
-def _outside(row: Model, here: str, *, native_above: bool) -> Remark:
-    """Word a bound that is not met; a newer transformers with a class of its own is fine."""
+def _outside_bounds(row: Model, version: str, *, native_above: bool) -> Remark:
+    """Report an unmet bound; a newer transformers with a built-in class is only noted."""
     spec = row.transformers_spec
-    said = text(
-        f"{row.name} is published for transformers {spec}; {here} is installed",
-        f"{row.name} 针对 transformers {spec} 发布；当前安装 {here}",
+    message = text(
+        f"{row.name} is published for transformers {spec}; {version} is installed",
+        f"{row.name} 针对 transformers {spec} 发布；当前安装 {version}",
     )
     if native_above:
         hint = text(
-            "transformers has a class of its own for it by now, which is used",
+            "transformers now has a built-in class for it, which is used",
             "当前 transformers 已内置该模型，将使用内置实现",
         )
-        return Remark(NOTE, "version", said, hint)
+        return Remark(NOTE, "version", message, hint)
     hint = text("loading it may fail", "加载可能失败")
-    return Remark(WARNING, "version", said, hint)
+    return Remark(WARNING, "version", message, hint)
 
 
 def missing_package(package: str) -> Remark:
-    """Say that a package is not installed, or not in the version wanted."""
-    said = text(f"needs {package}, which is not installed", f"需要 {package}，尚未安装")
-    return Remark(WARNING, "package", said, f"pip install '{package}'")
+    """Report a package that is not installed, or not in the required version."""
+    message = text(f"needs {package}, which is not installed", f"需要 {package}，尚未安装")
+    return Remark(WARNING, "package", message, f"pip install '{package}'")
 
 
 def catalogue_remarks(name: str, *, trust_remote_code: bool) -> tuple[Remark, ...]:
-    """Return what the catalogue alone says of a model that is still on the hub."""
+    """Return the remarks on a model that is still on the hub, from the catalogue alone."""
     row = model(name)
     if row is None:
         return ()
-    found = list(requirement_remarks(row))
+    remarks = list(requirement_remarks(row))
     if row.native == "remote-code" and not trust_remote_code:
-        found.append(remote_code(ERROR, name, ""))
-    return tuple(found)
+        remarks.append(remote_code(ERROR, name, ""))
+    return tuple(remarks)
 
 
 def remote_code(level: str, where: object, files: str) -> Remark:
-    """Say that a repository brings Python code, named where the files are known."""
-    named = f" ({files})" if files else ""
-    said = text(
-        f"{where} comes with Python code of its own{named}", f"{where} 自带 Python 代码{named}"
-    )
+    """Report that a repository contains Python code, with its files if they are known."""
+    listed = f" ({files})" if files else ""
+    message = text(f"{where} contains Python code{listed}", f"{where} 自带 Python 代码{listed}")
     hint = text(
-        "trust_remote_code: true runs it; only for a source you trust",
+        "trust_remote_code: true runs it; set it only for a source that you trust",
         "trust_remote_code: true 会执行它；仅用于可信来源",
     )
-    return Remark(level, "code", said, hint)
+    return Remark(level, "code", message, hint)

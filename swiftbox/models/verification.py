@@ -1,4 +1,4 @@
-"""Whether a model or dataset on this machine is as it was fetched, and fit to be loaded."""
+"""Whether a model or dataset on this machine is unchanged and can be loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from swiftbox.models.verified import Verification, verify
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """What hashing all files again, and looking into a model, found."""
+    """The result of hashing all files again and inspecting a model."""
 
     artifact: LocalArtifact
     verification: Verification
@@ -23,44 +23,44 @@ class VerificationReport:
 
     @property
     def hashed(self) -> bool:
-        """Tell whether there were sums to compare with: not where another tool fetched it."""
+        """Return whether recorded hashes exist; other tools do not record any."""
         return self.verification.origin is not None
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing is changed, missing or broken."""
-        broken = any(found.level == ERROR for found in self.remarks)
-        return self.artifact.complete and not broken and (self.verification.ok or not self.hashed)
+        """Return whether nothing has changed, is missing or is broken."""
+        is_broken = any(remark.level == ERROR for remark in self.remarks)
+        is_verified = self.verification.ok or not self.hashed
+        return self.artifact.complete and is_verified and not is_broken
 
     def lines(self) -> list[str]:
-        """Say it; at the end what to do about it."""
-        count = len(self.verification.unchanged)
-        how = text(
-            f"{count} files have the contents they were fetched with", f"{count} 个文件内容未变"
-        )
+        """Return the report as lines; the last one says what to do."""
+        artifact = self.artifact
+        state = text("ok", "正常") if self.ok else text("NOT ok", "有问题")
+        lines = [f"{artifact.id}: {state} ({self._basis()})"]
+        changed, missing = self.verification.changed, self.verification.missing
+        lines += [text(f"  changed: {path}", f"  已改变：{path}") for path in changed]
+        lines += [text(f"  missing: {path}", f"  缺失：{path}") for path in missing]
+        if not artifact.complete:
+            lines.append(text("  the download is not complete", "  下载未完成"))
+        lines += [f"  {remark}" for remark in self.remarks]
+        if not self.ok and artifact.location != "folder":
+            option = " --dataset" if artifact.kind == "dataset" else ""
+            command = f"swiftbox download {artifact.id}{option}"
+            lines.append(text(f"next: {command}", f"下一步：{command}"))
+        return lines
+
+    def _basis(self) -> str:
         if not self.hashed:
-            how = text(
-                "no sums to compare: only sizes and headers were looked at",
+            return text(
+                "no recorded hashes: only sizes and headers were checked",
                 "没有校验和可比对，仅检查大小与文件头",
             )
-        word = text("well", "正常") if self.ok else text("NOT well", "有问题")
-        found = [f"{self.artifact.id}: {word} ({how})"]
-        found += [
-            text(f"  changed: {path}", f"  已改变：{path}") for path in self.verification.changed
-        ]
-        found += [text(f"  gone: {path}", f"  缺失：{path}") for path in self.verification.missing]
-        if not self.artifact.complete:
-            found.append(text("  the download is not finished", "  下载未完成"))
-        found += [f"  {finding}" for finding in self.remarks]
-        if not self.ok and self.artifact.location != "folder":
-            option = " --dataset" if self.artifact.kind == "dataset" else ""
-            found.append(
-                text("next: ", "下一步：") + f"swiftbox download {self.artifact.id}{option}",
-            )
-        return found
+        unchanged = len(self.verification.unchanged)
+        return text(f"{unchanged} files are unchanged", f"{unchanged} 个文件内容未变")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as JSON takes it."""
+        """Return plain data for JSON."""
         return {
             **artifact_fields(self.artifact),
             "ok": self.ok,
@@ -73,20 +73,20 @@ class VerificationReport:
 
 
 def verify_artifact(
-    one: LocalArtifact, on_bytes: Callable[[int], None] | None = None
+    artifact: LocalArtifact, on_bytes: Callable[[int], None] | None = None
 ) -> VerificationReport:
-    """Hash every recorded file again; `on_bytes` hears how many bytes each step took."""
-    findings = inspect(one.folder).remarks if one.kind == "model" else ()
-    return VerificationReport(one, verify(one.folder, on_bytes), findings)
+    """Hash every recorded file again; `on_bytes` is called with the size of each block."""
+    remarks = inspect(artifact.folder).remarks if artifact.kind == "model" else ()
+    return VerificationReport(artifact, verify(artifact.folder, on_bytes), remarks)
 
 
-def artifact_fields(one: LocalArtifact) -> dict[str, Any]:
-    """Return plain data on something local, as JSON takes it."""
+def artifact_fields(artifact: LocalArtifact) -> dict[str, Any]:
+    """Return an artifact as plain data for JSON."""
     return {
-        "id": one.id,
-        "kind": one.kind,
-        "where": one.location,
-        "folder": str(one.folder),
-        "bytes": one.size_bytes,
-        "complete": one.complete,
+        "id": artifact.id,
+        "kind": artifact.kind,
+        "where": artifact.location,
+        "folder": str(artifact.folder),
+        "bytes": artifact.size_bytes,
+        "complete": artifact.complete,
     }

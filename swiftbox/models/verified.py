@@ -1,6 +1,6 @@
-"""The marker of a fetched folder: which files were checked, when they had which size and time.
+"""The marker of a downloaded folder: which files were verified, with their size and mtime.
 
-A file whose size and time of change are those of the marker is never hashed again.
+A file whose size and mtime match the marker is not hashed again.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 from swiftbox.files import write_json
 
 MARKER = ".swiftbox-verified.json"
-"""Beside the files; hidden, so that what reads a model's folder does not trip over it."""
+"""In the folder; hidden, so that programs that read a model's folder ignore it."""
 
 BLOCK_BYTES = 8 * 2**20
-SECONDS_BETWEEN_WRITES = 1.0
-"""A dataset of thousands of small files does not write its marker thousands of times."""
+WRITE_INTERVAL_S = 1.0
+"""A dataset of thousands of small files must not write its marker thousands of times."""
 
 
 @dataclass(frozen=True)
 class VerifiedFile:
-    """One file as it was when its contents were found right."""
+    """One file as it was when its contents were verified."""
 
     size: int
     mtime_ns: int
@@ -35,7 +35,7 @@ class VerifiedFile:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a folder's files are from; `revision` as asked for, `commit` what that was then."""
+    """Where a folder's files come from: the requested `revision`, and its `commit` at the time."""
 
     hub: str
     id: str
@@ -47,7 +47,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Verification:
-    """What hashing a folder again found: each list holds paths within the folder."""
+    """The result of hashing a folder again, as paths within the folder."""
 
     origin: Origin | None
     unchanged: tuple[str, ...]
@@ -56,41 +56,41 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Tell whether every recorded file is there with the contents it had."""
+        """Return whether every recorded file is present and unchanged."""
         return self.origin is not None and not self.changed and not self.missing
 
 
 @dataclass
 class Marker:
-    """The marker of one folder, kept in step with what is fetched into it."""
+    """The marker of one folder, updated while files are downloaded into it."""
 
     folder: Path
     origin: Origin | None = None
     complete: list[str] = field(default_factory=list)
-    """The selections of files that are all there; the empty one is what is usually wanted."""
+    """The selections of files that are complete; the empty one is the default selection."""
     files: dict[str, VerifiedFile] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _written: float = 0.0
 
     def knows(self, path: str, sha256: str | None) -> bool:
-        """Tell whether a file was checked, is as it was then, and is what the hub has now."""
-        seen = self.files.get(path)
-        if seen is None or (sha256 is not None and seen.sha256 != sha256):
+        """Return whether a file was verified, has not changed since, and matches the hub's hash."""
+        file = self.files.get(path)
+        if file is None or (sha256 is not None and file.sha256 != sha256):
             return False
-        return size_and_mtime(self.folder / path) == (seen.size, seen.mtime_ns)
+        return size_and_mtime(self.folder / path) == (file.size, file.mtime_ns)
 
     def add(self, path: str, sha256: str) -> None:
-        """Record a file that was found right, and write the marker now and then."""
-        found = size_and_mtime(self.folder / path)
-        if found is None:
+        """Record a verified file; write the marker at most once per interval."""
+        stat = size_and_mtime(self.folder / path)
+        if stat is None:
             return
         with self._lock:
-            self.files[path] = VerifiedFile(*found, sha256)
-            if time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
+            self.files[path] = VerifiedFile(*stat, sha256)
+            if time.monotonic() - self._written > WRITE_INTERVAL_S:
                 self._write()
 
     def begin(self, origin: Origin) -> None:
-        """Record what a download into the folder is of; of another commit, nothing is complete."""
+        """Record a download's origin; after a new commit no selection is complete."""
         if self.origin is None or self.origin.commit != origin.commit:
             self.complete = []
         self.origin = origin
@@ -98,7 +98,7 @@ class Marker:
             self._write()
 
     def end(self, selection: str) -> None:
-        """Record that all that was wanted is there."""
+        """Record that a selection is complete."""
         if selection not in self.complete:
             self.complete.append(selection)
         with self._lock:
@@ -109,7 +109,7 @@ class Marker:
             "format": 1,
             **asdict(self.origin or Origin("", "", "", "", None)),
             "complete": self.complete,
-            "files": {path: asdict(one) for path, one in sorted(self.files.items())},
+            "files": {path: asdict(file) for path, file in sorted(self.files.items())},
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / MARKER, content)
@@ -117,33 +117,33 @@ class Marker:
 
 
 def read_marker(folder: Path) -> Marker:
-    """Return the marker of a folder; an empty one where there is none, or none that can be read."""
+    """Return a folder's marker; an empty one if it is missing or unreadable."""
     try:
-        found: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         names = ("hub", "id", "kind", "revision", "commit", "subfolder")
-        origin = Origin(**{name: found[name] for name in names})
-        files = {path: VerifiedFile(**one) for path, one in found["files"].items()}
-        return Marker(folder, origin, list(found["complete"]), files)
+        origin = Origin(**{name: content[name] for name in names})
+        files = {path: VerifiedFile(**file) for path, file in content["files"].items()}
+        return Marker(folder, origin, list(content["complete"]), files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Marker(folder)
 
 
 def is_complete(marker: Marker, selection: str) -> bool:
-    """Tell whether a selection was fetched, and all that is recorded is there as it was."""
+    """Return whether a selection was downloaded and every recorded file is unchanged."""
     return selection in marker.complete and all(marker.knows(path, None) for path in marker.files)
 
 
 def size_and_mtime(path: Path) -> tuple[int, int] | None:
-    """Return size and time of change of a file, None when it is not there."""
+    """Return a file's size and mtime in nanoseconds; None if it does not exist."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return stat.st_size, stat.st_mtime_ns
 
 
 def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
-    """Hash a file; `on_bytes` hears how many bytes each step took."""
+    """Hash a file; `on_bytes` is called with the size of each block."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
@@ -154,15 +154,15 @@ def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
 
 
 def verify(folder: Path, on_bytes: Callable[[int], None] | None = None) -> Verification:
-    """Hash every recorded file of a folder again, whatever its time of change says."""
+    """Hash every recorded file of a folder again, regardless of its mtime."""
     marker = read_marker(folder)
-    right, changed, missing = [], [], []
-    for path, seen in marker.files.items():
+    unchanged, changed, missing = [], [], []
+    for path, file in marker.files.items():
         if not (folder / path).is_file():
             missing.append(path)
-        elif sha256_of(folder / path, on_bytes) == seen.sha256:
-            right.append(path)
-            marker.add(path, seen.sha256)
+        elif sha256_of(folder / path, on_bytes) == file.sha256:
+            unchanged.append(path)
+            marker.add(path, file.sha256)
         else:
             changed.append(path)
-    return Verification(marker.origin, tuple(right), tuple(changed), tuple(missing))
+    return Verification(marker.origin, tuple(unchanged), tuple(changed), tuple(missing))

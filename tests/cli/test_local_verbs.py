@@ -65,7 +65,7 @@ def test_a_dataset_is_listed_among_datasets_only(
 
 
 def test_a_sound_model_is_found_well(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "o/n: well (5 files have the contents" in output(capsys, "models", "o/n", "--verify")
+    assert "o/n: ok (5 files are unchanged" in output(capsys, "models", "o/n", "--verify")
 
 
 def test_a_changed_byte_is_found_by_hashing_again(
@@ -75,7 +75,7 @@ def test_a_changed_byte_is_found_by_hashing_again(
     content[-1] ^= 1
     (cached_model / "model.safetensors").write_bytes(content)
     shown = output(capsys, "models", "--verify", code=1)
-    assert "NOT well" in shown
+    assert "NOT ok" in shown
     assert "changed: model.safetensors" in shown
     assert "swiftbox download o/n" in shown
 
@@ -91,7 +91,7 @@ def test_another_tools_model_is_looked_at_without_sums(
     cached_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (cached_model / ".swiftbox-verified.json").unlink()
-    assert "no sums to compare" in output(capsys, "models", "--verify")
+    assert "no recorded hashes" in output(capsys, "models", "--verify")
 
 
 def test_removing_needs_a_second_word(

@@ -163,5 +163,5 @@ def test_what_is_no_id_is_said_to_be_none(name: str) -> None:
     if name == "o/n:":
         assert parse_request(name).subfolder is None
         return
-    with pytest.raises(HubError, match="is no id of a hub"):
+    with pytest.raises(HubError, match="is not an id of a hub"):
         parse_request(name)

@@ -99,7 +99,7 @@ def test_a_local_model_is_verified(desk: Path, capsys: pytest.CaptureFixture[str
     downloaded(desk)
     with keys(DOWNLOAD, LOCAL, ENTER, ENTER, ENTER, *[CTRL_C] * 4):
         assert loop.run() == 0
-    assert "o/n: well" in capsys.readouterr().out
+    assert "o/n: ok" in capsys.readouterr().out
 
 
 def test_a_local_model_is_deleted_after_a_second_question(desk: Path) -> None:

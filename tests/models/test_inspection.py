@@ -63,7 +63,7 @@ def test_an_index_that_names_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_an_index_that_names_a_weight_that_no_file_holds(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     index(folder, a="model.safetensors", b="model.safetensors", c="model.safetensors")
-    assert "names 1 weights that no file holds (c" in said(folder, "weights")[1]
+    assert "lists 1 weights that no file contains (c" in said(folder, "weights")[1]
 
 
 def test_all_files_of_an_index_are_added_up(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_quantized_weights_without_a_loader_are_refused(
 
 def test_a_gguf_folder_is_refused_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "model-Q8_0.gguf").write_bytes(b"GGUF")
-    with pytest.raises(ConfigError, match="holds GGUF files") as caught:
+    with pytest.raises(ConfigError, match="contains GGUF files") as caught:
         deploying(model=tmp_path)
     assert "method: bnb" in caught.value.hint
 

@@ -76,7 +76,7 @@ def test_the_queue_has_models_then_datasets_each_in_its_own_folder() -> None:
 
 def test_an_invalid_id_is_refused_before_anything_starts() -> None:
     config = read("task: download\nmodel: ../x\n").config
-    with pytest.raises(HubError, match="is no id of a hub"):
+    with pytest.raises(HubError, match="is not an id of a hub"):
         plan(config, made_up("cpu"))
 
 

@@ -106,7 +106,7 @@ def test_a_tokenizer_without_chat_template_is_refused_for_chats(
 ) -> None:
     (model / "chat_template.jinja").unlink()
     error = refusal(model, tmp_path)
-    assert "brings no chat template" in error.message
+    assert "has no chat template" in error.message
     assert "template: chatml" in error.hint
     assert check_config(config(model, tmp_path, template="chatml")) is not None
 

@@ -39,19 +39,19 @@ class AdapterOptions:
         return [
             option
             for option in self.local
-            if matches(query, option.value, option.name, self._adapters[option.value].base)
+            if matches(query, option.value, option.name, self._adapters[option.value].base_model)
         ]
 
     def cells(self, option: Option) -> tuple[str, ...]:
         """Return a row's text in each column."""
         adapter = self._adapters[option.value]
         trained = time.strftime("%m-%d %H:%M", time.localtime(adapter.created))
-        return (option.name, short_name(adapter.base), trained)
+        return (option.name, short_name(adapter.base_model), trained)
 
     def details(self, option: Option) -> list[str]:
         """Return the path, the kind and the base of an adapter; nothing on other options."""
         adapter = self._adapters.get(option.value)
-        return [f"{option.value}  {adapter.kind}", adapter.base] if adapter else []
+        return [f"{option.value}  {adapter.kind}", adapter.base_model] if adapter else []
 
 
 def short_name(model: str) -> str:
