@@ -17,6 +17,7 @@ from swiftbox.errors import UserError
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
+from swiftbox.runs.optional_packages import hide_packages
 from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP, stop_requested
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
@@ -47,7 +48,9 @@ def run_task(folder: Path) -> int:
 
     try:
         config = load(folder / run_folder.SETTLED).config
-        result = TASKS[config.task].run(config, folder, emit)
+        task = TASKS[config.task]
+        hide_packages(task.unused_packages(config))
+        result = task.run(config, folder, emit)
     except Exception as error:  # noqa: BLE001 - the one boundary: recorded, reported, never hidden
         kind, hint = diagnose(error)
         if kind == REFUSED and STOP.can_save.is_set():

@@ -75,6 +75,10 @@ def _no_engine(_config: Any, _machine: Machine) -> tuple[str, ...]:
     return ()
 
 
+def _no_package(_config: Any) -> frozenset[str]:
+    return frozenset()
+
+
 @dataclass(frozen=True)
 class Task(Generic[Config]):
     """One task of the YAML.
@@ -86,6 +90,7 @@ class Task(Generic[Config]):
     UserError with all problems. `with_absolute_paths` makes existing local paths absolute.
     `engines` names the engines that a run needs (rows of engines/). `outputs` names what a run
     makes for later steps of a pipeline. `forecast` estimates the resources of a run.
+    `unused_packages` names installed packages that the child need not import.
     """
 
     name: str
@@ -100,6 +105,7 @@ class Task(Generic[Config]):
     engines: Callable[[Config, Machine], tuple[str, ...]] = _no_engine
     outputs: Callable[[Config], Mapping[str, Output]] = _no_output
     forecast: Callable[[Config, Machine, RunInputs], Forecast | None] = _no_forecast
+    unused_packages: Callable[[Config], frozenset[str]] = _no_package
     serves: bool = False
     """Whether it runs until it is stopped."""
     continues: bool = False

@@ -18,20 +18,15 @@ from swiftbox.methods import METHODS
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.runs.folder import INPUTS, MODEL, checkpoints
+from swiftbox.runs.optional_packages import reveal_packages
 from swiftbox.tasks.task import Output, Task
 from swiftbox.tasks.training_check import check, with_absolute_paths
+from swiftbox.tasks.training_packages import BITSANDBYTES, needs_bitsandbytes, unused_packages
 from swiftbox.tasks.training_resolve import resolve
 
 
 def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     """Train in this process; return the folder of the trained model, None if stopped early."""
-    gc.disable()  # imports leave no garbage, and searching their objects for it takes a second
-    from swiftbox.core.training.parallel import destroy_process_group
-    from swiftbox.core.training.session import train
-    from swiftbox.core.training.trainer_inputs import LocalInputs
-
-    gc.freeze()
-    gc.enable()
     from swiftbox.data.files import dataset_hash
     from swiftbox.hub.fetch import fetch_dataset, fetch_model
     from swiftbox.models.inspection import require_sound
@@ -57,6 +52,15 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     }
     require_same_inputs(folder, inputs)
     emit(events.INPUTS, **inputs)
+    if needs_bitsandbytes(model):
+        reveal_packages(BITSANDBYTES)
+    gc.disable()  # imports leave no garbage, and searching their objects for it takes a second
+    from swiftbox.core.training.parallel import destroy_process_group
+    from swiftbox.core.training.session import train
+    from swiftbox.core.training.trainer_inputs import LocalInputs
+
+    gc.freeze()
+    gc.enable()
     local = LocalInputs(model, adapter, sources, data_hash)
     trained = train(config, method, folder, emit, local)
     destroy_process_group()
@@ -114,4 +118,5 @@ TRAIN: Task[TrainConfig] = Task(
     with_absolute_paths=with_absolute_paths,
     outputs=outputs,
     forecast=training_forecast,
+    unused_packages=unused_packages,
 )

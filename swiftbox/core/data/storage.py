@@ -7,7 +7,7 @@ map, so a dataset larger than memory only costs the pages that are read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,7 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from swiftbox.core.data.samples import LabeledAnswer, PreferencePair, PromptSample, Sample, TokenRow
+from swiftbox.core.data.samples import (
+    LabeledAnswer,
+    PreferencePair,
+    PromptSample,
+    Sample,
+    TokenRow,
+    Tokens,
+)
 
 BATCH_SAMPLES = 1000
 
@@ -40,24 +47,65 @@ def write(path: Path, samples: Iterable[Sample]) -> int:
     count = 0
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
         for batch in _batches(samples):
-            columns = [
-                [sample.rows[0].input_ids for sample in batch],
-                [sample.rows[0].labels for sample in batch],
-                [_second_row(sample).input_ids for sample in batch],
-                [_second_row(sample).labels for sample in batch],
-                [_extra(sample) for sample in batch],
-                [len(sample) for sample in batch],
-                [sum(len(row) for row in sample.rows) for sample in batch],
-                [sample.trained for sample in batch],
-                [sample.teaches for sample in batch],
-            ]
+            first, second = [sample.rows[0] for sample in batch], list(map(_second_row, batch))
             arrays = [
-                pa.array(values, type=field.type)
-                for values, field in zip(columns, SCHEMA, strict=True)
+                token_array([row.input_ids for row in first]),
+                token_array([row.labels for row in first]),
+                token_array([row.input_ids for row in second]),
+                token_array([row.labels for row in second]),
+                text_array([_extra(sample) for sample in batch]),
+                int_array([len(sample) for sample in batch]),
+                int_array([sum(len(row) for row in sample.rows) for sample in batch]),
+                int_array([sample.trained for sample in batch]),
+                bool_array([sample.teaches for sample in batch]),
             ]
             writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
             count += len(batch)
     return count
+
+
+# ---- Arrow arrays and their buffers: pyarrow.array and to_numpy would import pandas
+
+
+def values_of(array: pa.Array) -> npt.NDArray[Any]:
+    """Return the values of an array of int32, as a view, or of bits."""
+    buffer, start, end = array.buffers()[1], array.offset, array.offset + len(array)
+    if array.type == pa.bool_():
+        bits = np.frombuffer(buffer, dtype=np.uint8)
+        return np.unpackbits(bits, bitorder="little")[start:end].astype(np.bool_)
+    return np.frombuffer(buffer, dtype=np.int32)[start:end]
+
+
+def int_array(values: Sequence[int] | npt.NDArray[np.int32]) -> pa.Array:
+    """Return an array of int32."""
+    data = np.ascontiguousarray(values, dtype=np.int32)
+    return pa.Array.from_buffers(pa.int32(), len(data), [None, pa.py_buffer(data)])
+
+
+def bool_array(values: Sequence[bool]) -> pa.Array:
+    """Return an array of bits."""
+    bits = np.packbits(np.asarray(values, dtype=np.bool_), bitorder="little")
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
+
+
+def text_array(values: Sequence[str]) -> pa.Array:
+    """Return an array of UTF-8 texts."""
+    encoded = [value.encode() for value in values]
+    buffers = [None, pa.py_buffer(offsets_of(encoded)), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+
+
+def token_array(values: Sequence[Tokens]) -> pa.Array:
+    """Return an array of lists of int32."""
+    buffers = [None, pa.py_buffer(offsets_of(values))]
+    children = [int_array(np.concatenate(values))]
+    return pa.Array.from_buffers(TOKENS, len(values), buffers, children=children)
+
+
+def offsets_of(values: Sequence[Sized]) -> npt.NDArray[np.int32]:
+    """Return where each value starts in the concatenation of all, and its end."""
+    lengths = np.fromiter(map(len, values), dtype=np.int32, count=len(values))
+    return np.concatenate([[0], lengths.cumsum()]).astype(np.int32)
 
 
 def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
@@ -100,11 +148,11 @@ class StoredSamples(Sequence[Sample]):
         self.lengths = self._column("length")  # (N,), of the longer row
         self.tokens = self._column("tokens")  # (N,)
         self.trained = self._column("trained")  # (N,)
-        self.teaches = self._column("teaches").astype(np.bool_)  # (N,)
+        self.teaches = self._column("teaches")  # (N,)
         self._views: dict[int, list[tuple[Any, Any]]] = {}
 
     def _column(self, name: str) -> npt.NDArray[Any]:
-        parts = [batch.column(name).to_numpy(zero_copy_only=False).copy() for batch in self.batches]
+        parts = [values_of(batch.column(name)) for batch in self.batches]
         return np.concatenate(parts) if parts else np.empty(0, np.int32)
 
     def __len__(self) -> int:
@@ -136,7 +184,7 @@ class StoredSamples(Sequence[Sample]):
         if batch not in self._views:
             columns = (self.batches[batch].column(number) for number in range(4))
             self._views[batch] = [
-                (column.offsets.to_numpy(), column.values.to_numpy()) for column in columns
+                (values_of(column.offsets), values_of(column.values)) for column in columns
             ]
         return self._views[batch]
 
