@@ -30,6 +30,7 @@ from swiftbox.core.training.optimizers import SUBSTITUTES, optimizer_of
 from swiftbox.core.training.parallel import sharding_arguments
 from swiftbox.core.training.progress import ProgressCallback
 from swiftbox.core.training.reference_setup import loss_context_for
+from swiftbox.core.training.tensorboard import TENSORBOARD, defer_tensorboard
 from swiftbox.core.training.trainer import SwiftTrainer, TrainingSetup
 from swiftbox.core.training.trainer_inputs import LocalInputs, TrainerInputs
 from swiftbox.core.tuners.attach import AdapterStart, adapted_network, tuner_callbacks
@@ -40,6 +41,9 @@ from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
+
+PEFT_TASKS = {"language": "CAUSAL_LM", "score": "SEQ_CLS"}
+"""peft's task type for each head of a model."""
 
 
 def train(
@@ -56,9 +60,8 @@ def train(
     arguments = training_arguments(config, folder, evaluates=bool(parts[1]))
     set_seed(config.seed)
     base_model = load_trainable(local.model, config, head=method.head)
-    task_type = "SEQ_CLS" if method.head == "score" else "CAUSAL_LM"
     calibration = calibration_for(base_model, config, method, arguments, parts[0])
-    adapter = AdapterStart(local.adapter, task_type, calibration)
+    adapter = AdapterStart(local.adapter, PEFT_TASKS[method.head], calibration)
     network = adapted_network(base_model, config, adapter, emit)
     if config.distributed in ("none", "ddp"):
         network.to(arguments.device)  # sharding strategies place their weights themselves
@@ -67,6 +70,7 @@ def train(
     )
     create = online_trainer if method.reward_functions else offline_trainer
     trainer, progress = create(inputs, parts, RunRecorder(folder, emit, config.save_total_limit))
+    defer_tensorboard(trainer, config)
     resume_from = checkpoint_to_resume(folder, emit)
     emit(events.STAGE, name="train", detail="")
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
@@ -163,7 +167,7 @@ def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) ->
         save_total_limit=None,  # AtomicCheckpoints deletes the oldest complete ones
         eval_strategy="steps" if evaluates else "no",
         eval_steps=config.eval_steps,
-        report_to=as_list(config.report_to),
+        report_to=[name for name in as_list(config.report_to) if name != TENSORBOARD] or "none",
         run_name=folder.name,
         disable_tqdm=True,
         remove_unused_columns=False,

@@ -1,0 +1,128 @@
+"""A training imports what it uses: packages that its config does not need stay unimported."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import write_chats, write_config
+
+from swiftbox.config.train import TrainConfig
+from swiftbox.methods import METHODS
+from swiftbox.runs.optional_packages import hide_packages, reveal_packages
+from swiftbox.tasks.training_packages import needs_bitsandbytes, unused_packages
+
+HEAVY = {
+    "bitsandbytes",
+    "datasets",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "tensorboard",
+    "torch._inductor.compile_fx",
+    "torch.utils.tensorboard",
+    "trl",
+    "modelscope",
+}
+"""Packages that cost much time to import and that a LoRA on plain weights does not need."""
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from swiftbox import worker
+from swiftbox.runs import events, folder
+
+imported, append_event = {}, folder.append_event
+
+def recording(run, event, **fields):
+    imported.setdefault(event, [name for name in sys.modules if sys.modules[name] is not None])
+    append_event(run, event, **fields)
+
+folder.append_event = recording
+code = worker.main([sys.argv[1]])
+Path(sys.argv[1], "imported.json").write_text(json.dumps(imported))
+sys.exit(code)
+"""
+
+
+def imported_at(event: str, tmp_path: Path, model: Path, **keys: object) -> set[str]:
+    """Train in a child process; return the modules that it had imported at an event."""
+    data = write_chats(tmp_path / "chat.jsonl", 8)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    settled = {
+        "max_steps": 1,
+        "save_steps": 0,
+        "report_to": "tensorboard",
+        "attn_implementation": "sdpa",
+        "optim": "adamw_torch",
+        "gradient_checkpointing": "false",
+        "padding_free": "true",
+        "distributed": "none",
+        "learning_rate": 1e-3,
+        **keys,
+    }
+    path = write_config(tmp_path / "a.yaml", model, data, **settled)
+    (folder / "settled.yaml").write_text(path.read_text("utf-8"), "utf-8")
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, str(folder)], capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0, child.stderr
+    return set(json.loads((folder / "imported.json").read_text("utf-8"))[event])
+
+
+def test_a_lora_on_plain_weights_imports_no_package_it_does_not_use(
+    tmp_path: Path, tiny: Path
+) -> None:
+    assert imported_at("step", tmp_path, tiny) & HEAVY == set()
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+@pytest.mark.slow
+def test_a_quantized_base_imports_bitsandbytes_and_trains(tmp_path: Path, tiny: Path) -> None:
+    keys = {"tuner_type": "qlora", "quant_bits": 4, "quant_method": "bnb"}
+    assert "bitsandbytes" in imported_at("step", tmp_path, tiny, **keys)
+
+
+def config_of(stage: str = "sft", **keys: object) -> TrainConfig:
+    return METHODS[stage].config.model_validate(
+        {"model": "m", "dataset": "d", "stage": stage, "distributed": "none", **keys}
+    )
+
+
+def test_only_packages_that_no_setting_needs_are_hidden() -> None:
+    assert unused_packages(config_of()) == {"bitsandbytes", "datasets", "scipy", "sklearn"}
+    assert "bitsandbytes" not in unused_packages(config_of(tuner_type="qlora"))
+    assert "bitsandbytes" not in unused_packages(config_of(optim="paged_adamw_8bit"))
+    assert unused_packages(config_of(report_to=["wandb", "tensorboard"])) == {"bitsandbytes"}
+    assert unused_packages(config_of("grpo", reward_funcs="length")) == {"bitsandbytes"}
+    assert unused_packages(config_of(trust_remote_code=True)) == set()
+    assert unused_packages(config_of(distributed="zero3")) == set()
+
+
+def test_a_model_that_is_already_quantized_needs_bitsandbytes(tmp_path: Path, tiny: Path) -> None:
+    assert not needs_bitsandbytes(tiny)
+    config = {"quantization_config": {"quant_method": "bitsandbytes"}}
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    assert needs_bitsandbytes(tmp_path)
+
+
+def test_a_hidden_package_appears_not_installed_until_it_is_revealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_package.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    hide_packages(["a_package", "json"])
+    assert importlib.util.find_spec("a_package") is None
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("a_package")
+    assert sys.modules["json"] is json  # imported before: left alone
+    reveal_packages(["a_package", "json"])
+    importlib.import_module("a_package")
+    assert sys.modules["json"] is json
+    monkeypatch.delitem(sys.modules, "a_package")
