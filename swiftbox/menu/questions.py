@@ -76,9 +76,9 @@ def _search_by_any_letter(prompt: questionary.Question) -> None:
 
     @letters.add(Keys.Any)
     def _(event: KeyPressEvent) -> None:
-        for letter in event.data:
-            if letter.isprintable():
-                control.add_search_character(letter)  # type: ignore[arg-type]  # a key's text
+        letter = event.key_sequence[0].key
+        if not isinstance(letter, Keys) and letter.isprintable():  # arrows and the like are Keys
+            control.add_search_character(letter)  # type: ignore[arg-type]  # it takes any text
 
     existing = application.key_bindings
     application.key_bindings = merge_key_bindings([*([existing] if existing else []), letters])

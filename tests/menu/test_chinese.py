@@ -67,6 +67,13 @@ def test_backspace_takes_a_chinese_letter_away() -> None:
         assert select("设置", choices, search=True) == "批大小"
 
 
+def test_arrow_keys_are_not_part_of_a_search() -> None:
+    choices = [(name, name) for name in ("学习率", "批大小")]
+    left, function_key = "\x1b[D", "\x1bOP"
+    with keys("批", left, function_key, ENTER):
+        assert select("设置", choices, search=True) == "批大小"
+
+
 def test_checked_entries_are_listed_in_chinese(capsys: pytest.CaptureFixture[str]) -> None:
     choices = [(name, name) for name in ("训练", "合并", "部署")]
     with keys(DOWN, " ", ENTER):
