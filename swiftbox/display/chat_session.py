@@ -17,7 +17,7 @@ from swiftbox.runs import events
 from swiftbox.runs.events import Event
 
 SHOWN_EVENTS = (events.PROGRESS, events.FETCHED, events.MISSED, events.WARNING)
-"""Events of a starting server that are worth a line beside that it is loading."""
+"""Events of a starting server that are worth a line."""
 
 
 def converse(config: ChatConfig, *, message: str | None = None) -> int:
@@ -43,14 +43,14 @@ def converse(config: ChatConfig, *, message: str | None = None) -> int:
     start = ServerStart([str(deployment.model) for deployment in local])
     with connected_participants(
         config, folder, machine, stop=threading.Event(), on_event=start.event
-    ) as sides:
+    ) as participants:
         start.ready()
         prompt = message or (config.prompt if isinstance(config.prompt, str) else None)
         system, limit = config.system or "", config.max_tokens
         if prompt:
-            code = answer_once(sides, prompt, system=system, max_tokens=limit)
+            code = answer_once(participants, prompt, system=system, max_tokens=limit)
         else:
-            code = talk(sides, system=system, max_tokens=limit)
+            code = talk(participants, system=system, max_tokens=limit)
         start.leave()
     shutil.rmtree(folder, ignore_errors=True)  # kept after a failure: its log says why
     return code
