@@ -13,7 +13,7 @@ from swiftbox.language import text
 
 
 class ChatPartners(TaskConfig):
-    """Who answers: a model, an adapter or a server, and another one beside it."""
+    """Who answers: a model, an adapter or a server, and optionally another one to compare."""
 
     model: str | None = setting(
         None,

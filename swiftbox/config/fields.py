@@ -99,11 +99,6 @@ class Card:
         """Return the help text in the current language."""
         return text(self.en, self.zh)
 
-    @property
-    def label(self) -> str:
-        """Return the key, in Chinese with its Chinese label before it: `学习率 learning_rate`."""
-        return text(self.name, f"{self.label_zh} {self.name}")
-
     def applies(self, values: Mapping[str, Any]) -> bool:
         """Return whether the field matters with these values."""
         return all(values.get(key) in choices for key, choices in self.only.items())

@@ -255,7 +255,7 @@ class RunFields(Frozen):
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return a list as it is and anything else as a list of one."""
+    """Return a list unchanged, and any other value as a list of one."""
     return list(value) if isinstance(value, list) else [value]
 
 

@@ -77,7 +77,7 @@ def did_you_mean(name: str) -> str:
 
 
 def not_a_choice(value: Any, choices: Sequence[str], *, cutoff: float = 0.5) -> str:
-    """Describe a value that is none of the choices, with the nearest of them."""
+    """Describe a value that is not among the choices, with the nearest choice."""
     current = got(value)
     end = did_you_mean(nearest(str(value), choices, cutoff=cutoff))
     if len(choices) == 1:

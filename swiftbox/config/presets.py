@@ -12,7 +12,7 @@ from swiftbox.config.task import TaskConfig
 ROOT = Path(__file__).resolve().parents[2]
 
 EXAMPLE_ADAPTER = "runs/my-lora"
-"""The path that stands in presets for the user's own adapter."""
+"""The path in presets that the user replaces by an adapter."""
 
 Config = TypeVar("Config", bound=TaskConfig)
 

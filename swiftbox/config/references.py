@@ -19,7 +19,7 @@ class OutputReference:
     output: str
 
     def __str__(self) -> str:
-        """Return it as it is written in YAML."""
+        """Return the reference as written in YAML."""
         return f"{OPENING}{self.step}.{self.output}}}"
 
 

@@ -1,4 +1,4 @@
-"""What every YAML says, whatever its task: the format, the task, and where its run is recorded."""
+"""What the YAML of every task says: the format, the task, and the run folder."""
 
 from __future__ import annotations
 

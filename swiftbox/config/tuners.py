@@ -14,7 +14,7 @@ from swiftbox.language import text
 LORA = {"tuner_type": ("lora", "qlora")}
 LOW_RANK = {"tuner_type": ("lora", "qlora", "adalora")}
 LAYERS = {"tuner_type": ("lora", "qlora", "adalora", "ia3", "oft", "vera")}
-"""Tuners that put something beside named layers; the base stays as it is."""
+"""Tuners that add parameters to named layers; the base is not changed."""
 ADALORA = {"tuner_type": ("adalora",)}
 FULL = {"tuner_type": ("full",)}
 

@@ -24,10 +24,3 @@ def test_every_field_has_a_short_chinese_label(name: str) -> None:
 def test_a_label_stands_for_one_field(name: str) -> None:
     labels = [card.label_zh for card in cards(CONFIGS[name])]
     assert len(set(labels)) == len(labels)
-
-
-def test_the_chinese_label_stands_before_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    rate = next(card for card in cards(CONFIGS["sft"]) if card.name == "learning_rate")
-    assert rate.label == "learning_rate"
-    monkeypatch.setenv("SWIFTBOX_LANG", "zh")
-    assert rate.label == "学习率 learning_rate"

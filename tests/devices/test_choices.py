@@ -17,10 +17,10 @@ EVERY = pytest.mark.parametrize("name", DEVICES)
 @pytest.mark.parametrize(
     ("name", "dtype", "why"),
     [
-        ("cuda", "bfloat16", "9.0: bfloat16 is in hardware"),
+        ("cuda", "bfloat16", "9.0: bfloat16 has hardware support"),
         ("a100", "bfloat16", "8.0: "),
         ("rtx5090", "bfloat16", "12.0: "),
-        ("t4", "float16", "Tesla T4 (7.5): bfloat16 is in hardware from compute capability 8.0"),
+        ("t4", "float16", "Tesla T4 (7.5): bfloat16 has hardware support"),
         ("v100", "float16", "Tesla V100-SXM2-32GB (7.0): "),
         ("mixed", "float16", "Tesla V100-SXM2-32GB (7.0): "),
         ("p100", "float32", "Tesla P100-PCIE-16GB (6.0): "),
