@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # `--help` needs no paths; importing pathlib takes 10 ms
+    from pathlib import Path
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 
@@ -29,13 +32,20 @@ def language() -> str:
 
 def home() -> Path:
     """Return the folder of the user's state: SWIFTBOX_HOME, else ~/.swiftbox."""
-    return Path(os.environ.get("SWIFTBOX_HOME") or Path.home() / ".swiftbox")
+    from pathlib import Path
+
+    return Path(_home())
+
+
+def _home() -> str:
+    return os.environ.get("SWIFTBOX_HOME") or os.path.expanduser("~/.swiftbox")
 
 
 def saved_language() -> str:
     """Return the choice saved by the menu; empty if there is none."""
     try:
-        return (home() / "language").read_text(encoding="utf-8").strip()
+        with open(os.path.join(_home(), "language"), encoding="utf-8") as file:
+            return file.read().strip()
     except OSError:
         return ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -25,6 +24,8 @@ def answer(line: str) -> None:
 
 def answer_json(value: Any, *, indent: int | None = None) -> None:
     """Write the answer for programs: one JSON value on stdout."""
+    import json
+
     answer(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
