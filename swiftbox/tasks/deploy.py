@@ -65,7 +65,7 @@ def _require_key_named(config: DeployConfig) -> None:
 def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
     """Choose vLLM if it is installed and fully supported on this backend."""
     if config.engine == "builtin":
-        return choices.Choice("builtin", text("requested", "按要求"))
+        return choices.Choice("builtin", text("as requested", "按要求"))
     cell = BACKENDS[machine.backend].cell(ENGINES["vllm"])
     unsupported = choices.lacks(machine, ENGINES["vllm"])
     installed = "vllm" in machine.versions
@@ -75,7 +75,7 @@ def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
             raise MachineError(
                 f"engine: vllm: {why}", hint=text("set engine: auto", "设 engine: auto")
             )
-        return choices.Choice("vllm", text("requested", "按要求"))
+        return choices.Choice("vllm", text("as requested", "按要求"))
     if unsupported or cell.supported != "yes":
         return choices.Choice("builtin", f"vllm: {unsupported or cell.reason()}")
     if not installed:

@@ -123,7 +123,7 @@ def _padding_free(config: TrainConfig, attention: str) -> Reason:
     """Join rows instead of padding them if the attention keeps documents exactly apart."""
     exact = attention in ("sdpa", "eager", "flash_attention_2", "flash_attention_3")
     if config.padding_free == "false":
-        return Reason("padding_free", "false", text("requested", "按要求"))
+        return Reason("padding_free", "false", text("as requested", "按要求"))
     if exact:
         why = text(
             f"{attention} keeps joined rows apart; checked on the model before training",

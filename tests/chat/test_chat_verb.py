@@ -208,7 +208,7 @@ def test_a_chat_run_asks_its_prompts_and_saves_the_answers(adapter: Path, tmp_pa
     assert state(out / "server-1")["status"] == "stopped"
     assert len(events(out, "answer")) == 2
     refused = box("run", "a.yaml", "prompt=", cwd=tmp_path, code=2)
-    assert "prompt: nothing to ask" in refused.stderr
+    assert "prompt: required" in refused.stderr
 
 
 @pytest.mark.slow

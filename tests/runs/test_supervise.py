@@ -131,7 +131,7 @@ def test_a_crash_shows_its_first_traceback_with_a_hint(tmp_path: Path, tiny: Pat
     )
     failed = box("run", str(config), "--plain", cwd=tmp_path, code=1)
     assert "TemplateError: no such role" in failed.stderr
-    assert "hint: the chat template refuses these messages" in failed.stderr
+    assert "hint: the chat template rejects these messages" in failed.stderr
     assert "Traceback" in failed.stderr
 
 

@@ -98,7 +98,7 @@ def test_an_adapter_given_as_the_model_is_recognized(model: Path, tmp_path: Path
 def test_an_adapter_excludes_full_tuning(model: Path, tmp_path: Path) -> None:
     (model / "adapter_config.json").write_text("{}", "utf-8")
     error = refusal(model, tmp_path, adapter=str(model), tuner_type="full")
-    assert "does not continue an adapter" in error.message
+    assert "cannot continue an adapter" in error.message
 
 
 def test_a_tokenizer_without_chat_template_is_refused_for_chats(

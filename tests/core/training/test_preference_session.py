@@ -209,7 +209,7 @@ def test_the_published_yaml_of_dpo_with_orpo_runs(tmp_path: Path, tiny: Path, pa
     )
     loaded = load(path)
     assert loaded.config.model_dump()["stage"] == "orpo"
-    assert any("method of its own: stage: orpo" in note for note in loaded.notes)
+    assert any("separate method, stage: orpo" in note for note in loaded.notes)
     assert any("reference_free" in note for note in loaded.notes)
     folder = tmp_path / "run"
     folder.mkdir()
