@@ -81,8 +81,8 @@ def test_a_wrong_value_is_refused(name: str, tmp_path: Path, tiny: Path) -> None
     [
         ("dpo", write_chats, "messages rows are for stage: sft, not dpo"),
         ("kto", write_chats, "messages rows are for stage: sft, not kto"),
-        ("dpo", write_labels, "train with stage: kto, not dpo"),
-        ("sft", write_pairs, "train with stage: dpo"),
+        ("dpo", write_labels, "are for stage: kto, not dpo"),
+        ("sft", write_pairs, "are for stage: dpo"),
     ],
 )
 def test_rows_of_another_stage_are_refused_with_the_one_they_train(
