@@ -1,4 +1,4 @@
-"""Adapters made on the spot: peft's own, with weights that are not zero, and their runs."""
+"""Adapters with random weights, saved by peft, and the run folders that they would come from."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
-def make_adapter(base: Path, folder: Path, *, seed: int = 1, **keys: Any) -> Path:
-    """Save a LoRA adapter whose B is not zero, so that it changes what the model says."""
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    return save_adapter(model, base, folder, seed=seed, **keys)
+def make_adapter(model_folder: Path, folder: Path, *, seed: int = 1, **keys: Any) -> Path:
+    """Save a LoRA adapter whose B is not zero, so that it changes the outputs of the model."""
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    return save_adapter(model, model_folder, folder, seed=seed, **keys)
 
 
-def save_adapter(model: Any, base: Path, folder: Path, *, seed: int = 1, **keys: Any) -> Path:
+def save_adapter(
+    model: Any, model_folder: Path, folder: Path, *, seed: int = 1, **keys: Any
+) -> Path:
     """Put a random adapter on a loaded model, and save it."""
     torch.manual_seed(seed)
     settings = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "up_proj"], **keys}
@@ -24,18 +26,19 @@ def save_adapter(model: Any, base: Path, folder: Path, *, seed: int = 1, **keys:
     for name, value in network.named_parameters():
         if "lora_B" in name or "lora_embedding_B" in name or "modules_to_save.default" in name:
             value.data += 0.1 * torch.randn_like(value)
-    for own in network.peft_config.values():
-        own.base_model_name_or_path = str(base)
+    for config in network.peft_config.values():
+        config.base_model_name_or_path = str(model_folder)
     network.save_pretrained(folder)
     return folder
 
 
-def make_run(adapter: Path, base: Path, **settled: Any) -> Path:
-    """Write beside a model/ folder what the run that made it would have recorded."""
+def make_run(adapter: Path, model_folder: Path, **settings: Any) -> Path:
+    """Write the settings of the training that an adapter would come from; return its run folder."""
     import yaml
 
-    said = {"version": 1, "task": "train", "stage": "sft", "model": str(base), "hub": "local"}
-    values = {**said, "dataset": "d", "tuner_type": "lora", "dtype": "float32", **settled}
+    common = {"version": 1, "task": "train", "stage": "sft", "hub": "local", "dataset": "d"}
+    lora = {"model": str(model_folder), "tuner_type": "lora", "dtype": "float32"}
+    values = {**common, **lora, **settings}
     (adapter.parent / "settled.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     return adapter.parent
 
@@ -52,15 +55,13 @@ def qlora(**changed: Any) -> dict[str, Any]:
     }
 
 
-def token_ids(folder: Path, words: str = "The json module encodes and decodes") -> torch.Tensor:
-    """Return the tokens of some words."""
-    found: torch.Tensor = AutoTokenizer.from_pretrained(folder)(
-        words, return_tensors="pt"
-    ).input_ids
-    return found
+def token_ids(folder: Path, phrase: str = "The json module encodes and decodes") -> torch.Tensor:
+    """Return the tokens of a phrase."""
+    ids: torch.Tensor = AutoTokenizer.from_pretrained(folder)(phrase, return_tensors="pt").input_ids
+    return ids
 
 
 @torch.no_grad()
 def logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
-    """Return what a model says of every token, in float32."""
+    """Return the logits of every position, in float32."""
     return model.eval()(input_ids=ids, use_cache=False).logits.float()

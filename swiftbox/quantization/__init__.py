@@ -1,1 +1,1 @@
-"""Fewer bits per weight: what each method needs, what it must leave, and whether it did."""
+"""task: quantize. What each method needs, how it runs, and how its result is verified."""
