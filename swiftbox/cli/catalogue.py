@@ -10,9 +10,9 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from swiftbox.cli.output import DONE, answer, answer_json, note, say, table_row
+from swiftbox.cli.output import DONE, answer, answer_json, note, say
 from swiftbox.errors import ConfigError
-from swiftbox.formatting import near, size
+from swiftbox.formatting import near, size, table_row
 from swiftbox.language import text
 from swiftbox.models import catalogue
 from swiftbox.models.catalogue import SELDOM, UNTRAINED, Dataset, Model

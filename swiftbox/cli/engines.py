@@ -15,7 +15,6 @@ from swiftbox.cli.output import (
     answer_json,
     note,
     say,
-    table_row,
 )
 from swiftbox.engines import ENGINES
 from swiftbox.engines.consent import confirm, install_cost
@@ -25,7 +24,7 @@ from swiftbox.engines.preconditions import disk_bytes, require_installable, torc
 from swiftbox.engines.self_test import self_test
 from swiftbox.engines.state import EngineState, engine_named, engine_state, read_marker
 from swiftbox.errors import MachineError
-from swiftbox.formatting import duration, size
+from swiftbox.formatting import duration, size, table_row
 from swiftbox.language import text
 
 WIDTHS = (9, 11, 9, 48)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from swiftbox.cli.output import DONE, FAILED, answer, answer_json, say, table_row
+from swiftbox.cli.output import DONE, FAILED, answer, answer_json, say
 from swiftbox.errors import HubError
-from swiftbox.formatting import size
+from swiftbox.formatting import size, table_row
 from swiftbox.language import text
 from swiftbox.models import local
 from swiftbox.models.download_request import RepositoryKind

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
 from typing import Any, TextIO
 
 from swiftbox.errors import UserError
@@ -60,14 +59,3 @@ def uses_color(stream: TextIO) -> bool:
 def answer_error(error: UserError) -> None:
     """Write an error as the answer for programs."""
     answer_json({"ok": False, "error": error.message, "hint": error.hint})
-
-
-def table_row(cells: Sequence[str], widths: Sequence[int], *, right: Sequence[int] = ()) -> str:
-    """Align cells in columns; `right` lists the columns that are aligned to the right."""
-    from swiftbox.formatting import cut, pad
-
-    columns = [
-        pad(cut(cell, cells_wide), cells_wide, right=column in right)
-        for column, (cell, cells_wide) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return " ".join(columns).rstrip()
