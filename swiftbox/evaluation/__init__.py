@@ -1,1 +1,1 @@
-"""Evaluation: what is asked, of whom, how sure the answer is, and the report. No torch here."""
+"""Evaluation: benchmarks, candidates, jobs, confidence intervals and the report. No torch here."""

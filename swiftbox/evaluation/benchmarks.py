@@ -1,14 +1,14 @@
-"""Which benchmarks are asked for: EvalScope's by name, our own samples, data on this machine."""
+"""The selected benchmarks: EvalScope's by name, sample sets, data on this machine."""
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from swiftbox.errors import ConfigError, HubError
+from swiftbox.formatting import near
 from swiftbox.hub.reach import endpoints_of, reachable
 from swiftbox.language import home, text
 from swiftbox.models.catalogue import Benchmark, benchmarks
@@ -16,16 +16,16 @@ from swiftbox.models.local import list_local
 from swiftbox.models.requirements import ERROR, NOTE, WARNING, Remark
 
 SAMPLES = {"sample_ceval": "ceval", "sample_mmlu": "mmlu"}
-"""Our own sample sets, and the benchmark whose shape each has."""
+"""The sample sets of swiftbox, and the benchmark whose format each has."""
 
 SAMPLE_DATA = Path(__file__).with_name("sample")
 
 DATA_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 
-BY_LIKELIHOOD = ("mcq",)
-"""Kinds of benchmarks with choices to compare."""
+MULTIPLE_CHOICE = ("mcq",)
+"""Task types with choices whose likelihoods can be compared."""
 
-JUDGED = frozenset(
+NEEDS_JUDGE = frozenset(
     """
     air_bench_chat arena_hard baby_vision browsecomp charxiv chinese_simpleqa cl_bench cmmu
     deepsearchqa docmath drivel_writing frames gedit general_arena health_bench hipho hle
@@ -38,8 +38,8 @@ JUDGED = frozenset(
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One benchmark that is asked for: its name here, EvalScope's row, where its data is."""
+class SelectedBenchmark:
+    """A selected benchmark: its name, its row in the catalogue, and its data."""
 
     name: str
     row: Benchmark
@@ -48,49 +48,50 @@ class Asked:
 
     @property
     def is_sample(self) -> bool:
-        """Tell whether it is one of our own sets."""
+        """Tell whether it is a sample set of swiftbox."""
         return self.name in SAMPLES
 
     @property
     def title(self) -> str:
-        """Return what a report calls it; a sample set is called one wherever it shows."""
-        of = self.row.title or self.row.name
+        """Return its title in a report; a sample set is always marked as one."""
+        title = self.row.title or self.row.name
         if self.is_sample:
             return text(
-                f"{self.name}: swiftbox's own sample, not {of}",
-                f"{self.name}：自带样本集，并非 {of}",
+                f"{self.name}: a sample set of swiftbox, not {title}",
+                f"{self.name}：自带样本集，并非 {title}",
             )
-        return of if of.lower() == self.name else f"{self.name}: {of}"
+        return title if title.lower() == self.name else f"{self.name}: {title}"
 
 
-def chosen(names: Sequence[str], folder: str | None) -> tuple[Asked, ...]:
-    """Return the benchmarks of these names; raise ConfigError with all that are none."""
-    rows = {one.name.lower(): one for one in benchmarks()}
-    problems, hints, found = [], [], {}
+def select_benchmarks(names: Sequence[str], folder: str | None) -> tuple[SelectedBenchmark, ...]:
+    """Return the benchmarks with these names; raise ConfigError for all unknown ones."""
+    rows = {row.name.lower(): row for row in benchmarks()}
+    problems, hints, selected = [], [], {}
     for name in dict.fromkeys(names):
         row = rows.get(SAMPLES.get(name, name).lower())
         if row is None:
-            problems.append(text(f"benchmarks: {name} is not known", f"benchmarks：没有 {name}"))
-            hints += [near] if (near := _near(name)) else []
+            problems.append(text(f"benchmarks: unknown name {name}", f"benchmarks：没有 {name}"))
+            hints += [hint] if (hint := _similar_names(name)) else []
             continue
-        found[name] = Asked(name, row, _data_of(name, row, folder, alone=len(names) == 1))
+        data = _data_folder(name, row, folder, is_only=len(names) == 1)
+        selected[name] = SelectedBenchmark(name, row, data)
     if problems:
         raise ConfigError("\n".join(problems), hint="\n".join(hints))
-    return tuple(found.values())
+    return tuple(selected.values())
 
 
-def _near(name: str) -> str:
-    known = [*SAMPLES, *(one.name for one in benchmarks())]
-    titles = {(one.title or "").lower(): one.name for one in benchmarks()}
+def _similar_names(name: str) -> str:
+    known = [*SAMPLES, *(row.name for row in benchmarks())]
+    titles = {(row.title or "").lower(): row.name for row in benchmarks()}
     exact = titles.get(name.lower())
-    near = [exact] if exact else difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    inside = [one for one in known if name.lower() in one][:3]
-    listed = ", ".join(dict.fromkeys([*near, *inside]))
-    return text(f"near {name}: {listed}", f"与 {name} 相近：{listed}") if listed else ""
+    similar = [exact] if exact else near(name.lower(), known, cutoff=0.5)
+    containing = [benchmark for benchmark in known if name.lower() in benchmark][:3]
+    listed = ", ".join(dict.fromkeys([*similar, *containing]))
+    return text(f"similar to {name}: {listed}", f"与 {name} 相近：{listed}") if listed else ""
 
 
-def _data_of(name: str, row: Benchmark, folder: str | None, *, alone: bool) -> Path | None:
-    """Return the folder of a benchmark's data; raise ConfigError where there is none."""
+def _data_folder(name: str, row: Benchmark, folder: str | None, *, is_only: bool) -> Path | None:
+    """Return the folder of a benchmark's data; raise ConfigError if it has no data."""
     if name in SAMPLES:
         return SAMPLE_DATA / SAMPLES[name]
     if folder is None:
@@ -101,13 +102,13 @@ def _data_of(name: str, row: Benchmark, folder: str | None, *, alone: bool) -> P
             text(f"benchmark_dir: no folder {folder}", f"benchmark_dir：目录 {folder} 不存在")
         )
     tail = (row.dataset_id or row.name).rpartition("/")[2]
-    places = [root / one for one in dict.fromkeys((name, row.name, tail))]
-    found = next((one for one in places if one.is_dir()), root if alone else None)
-    if found is None or not _has_data(found):
+    candidates = [root / part for part in dict.fromkeys((name, row.name, tail))]
+    data = next((path for path in candidates if path.is_dir()), root if is_only else None)
+    if data is None or not _has_data(data):
         raise ConfigError(
             text(
-                f"benchmark_dir: no data of {name} in {found or root}",
-                f"benchmark_dir：{found or root} 中没有 {name} 的数据",
+                f"benchmark_dir: no data of {name} in {data or root}",
+                f"benchmark_dir：{data or root} 中没有 {name} 的数据",
             ),
             hint=text(
                 f"put it into {root / name}: "
@@ -116,93 +117,100 @@ def _data_of(name: str, row: Benchmark, folder: str | None, *, alone: bool) -> P
                 f"swiftbox download {row.dataset_id} --dataset --to {root / name}",
             ),
         )
-    return found.resolve()
+    return data.resolve()
 
 
 def _has_data(folder: Path) -> bool:
-    return any(one.suffix in DATA_FILES for one in folder.rglob("*") if one.is_file())
+    return any(path.suffix in DATA_FILES for path in folder.rglob("*") if path.is_file())
 
 
 @dataclass(frozen=True)
-class Means:
-    """What an evaluation has to score with."""
+class ScoringSetup:
+    """The means of scoring: backend, engine and judge."""
 
     backend: str
     engine: str
-    """What serves the models; `endpoint` where the server is somebody's own."""
+    """The engine that serves the models; `endpoint` for an external server."""
     judged: bool
-    """Whether a judge model is named."""
+    """Whether a judge model is set."""
 
 
-def findings(asked: Sequence[Asked], means: Means) -> Iterator[Remark]:
-    """Yield what a benchmark needs beyond a server that answers with text."""
-    for one in asked:
-        yield from _of_backend(one, means)
-        if one.row.sandbox:
+def benchmark_remarks(
+    selected: Sequence[SelectedBenchmark], setup: ScoringSetup
+) -> Iterator[Remark]:
+    """Yield what benchmarks need beyond a server that answers with text."""
+    for benchmark in selected:
+        yield from _backend_remarks(benchmark, setup)
+        if benchmark.row.sandbox:
             docker = shutil.which("docker") is not None
             yield Remark(
                 WARNING if docker else ERROR,
                 "benchmarks",
                 text(
-                    f"{one.name} runs the code that the model writes, in Docker",
-                    f"{one.name} 会在 Docker 中执行模型写出的代码",
+                    f"{benchmark.name} runs the code that the model writes in Docker",
+                    f"{benchmark.name} 会在 Docker 中执行模型写出的代码",
                 ),
                 text(
                     "it needs a Docker engine and EvalScope's image",
                     "需要 Docker 引擎及 EvalScope 的镜像",
                 ),
             )
-        if one.row.name in JUDGED and not means.judged:
+        if benchmark.row.name in NEEDS_JUDGE and not setup.judged:
             yield Remark(
                 ERROR,
                 "benchmarks",
-                text(f"{one.name} is scored by a judge model", f"{one.name} 由评审模型打分"),
+                text(
+                    f"{benchmark.name} is scored by a judge model",
+                    f"{benchmark.name} 由评审模型打分",
+                ),
                 text(
                     "set judge_endpoint and judge_model",
                     "请设 judge_endpoint 与 judge_model",
                 ),
             )
-        if one.is_sample:
-            yield Remark(NOTE, "benchmarks", one.title)
+        if benchmark.is_sample:
+            yield Remark(NOTE, "benchmarks", benchmark.title)
 
 
-def _of_backend(one: Asked, means: Means) -> Iterator[Remark]:
-    if means.backend == "lm_eval" and one.row.task_type not in BY_LIKELIHOOD:
+def _backend_remarks(benchmark: SelectedBenchmark, setup: ScoringSetup) -> Iterator[Remark]:
+    if setup.backend == "lm_eval" and benchmark.row.task_type not in MULTIPLE_CHOICE:
         yield Remark(
             ERROR,
             "benchmarks",
             text(
-                f"{one.name} has no choices whose likelihood could be compared",
-                f"{one.name} 没有可比较似然的选项",
+                f"{benchmark.name} has no choices whose likelihoods can be compared",
+                f"{benchmark.name} 没有可比较似然的选项",
             ),
             text("set backend: evalscope", "设 backend: evalscope"),
         )
-    elif means.backend == "lm_eval" and one.folder is None:
+    elif setup.backend == "lm_eval" and benchmark.folder is None:
         yield Remark(
             ERROR,
             "benchmarks",
             text(
-                f"{one.name}: backend: lm_eval takes data on this machine",
-                f"{one.name}：backend: lm_eval 只使用本机数据",
+                f"{benchmark.name}: backend: lm_eval needs data on this machine",
+                f"{benchmark.name}：backend: lm_eval 只使用本机数据",
             ),
-            text("say where it is: benchmark_dir=FOLDER", "请给出位置：benchmark_dir=目录"),
+            text("set benchmark_dir=FOLDER", "请给出位置：benchmark_dir=目录"),
         )
-    elif one.row.category in ("vlm", "aigc") and means.engine == "builtin":
+    elif benchmark.row.category in ("vlm", "aigc") and setup.engine == "builtin":
         yield Remark(
             ERROR,
             "benchmarks",
             text(
-                f"{one.name} asks with or for images, sound or video; the builtin server reads "
-                "and writes text",
-                f"{one.name} 涉及图像、音频或视频；内置服务只处理文本",
+                f"{benchmark.name} needs images, audio or video; the builtin server handles text "
+                "only",
+                f"{benchmark.name} 涉及图像、音频或视频；内置服务只处理文本",
             ),
             text("set engine: vllm, or endpoint: URL", "设 engine: vllm 或 endpoint: 地址"),
         )
 
 
-def require_reachable(asked: Sequence[Asked], hub: str) -> None:
-    """Raise HubError, in seconds, when data is to be fetched and its hub does not answer."""
-    absent = [one for one in asked if one.folder is None and not is_cached(one)]
+def require_reachable(selected: Sequence[SelectedBenchmark], hub: str) -> None:
+    """Raise HubError within seconds if data has to be fetched and its hub does not answer."""
+    absent = [
+        benchmark for benchmark in selected if benchmark.folder is None and not is_cached(benchmark)
+    ]
     if not absent:
         return
     if hub == "local":
@@ -212,28 +220,28 @@ def require_reachable(asked: Sequence[Asked], hub: str) -> None:
         answers = bool(reachable(endpoints_of(hub)))
     if answers:
         return
-    names = ", ".join(one.name for one in absent)
+    names = ", ".join(benchmark.name for benchmark in absent)
     raise HubError(
         text(
-            f"benchmarks: the data of {names} is not here, and {where} does not answer",
+            f"benchmarks: the data of {names} is not on this machine, and {where} does not answer",
             f"benchmarks：本机没有 {names} 的数据，且 {where} 无法连接",
         ),
         hint=text(
-            "give benchmark_dir=FOLDER, or try benchmarks=sample_ceval,sample_mmlu",
+            "set benchmark_dir=FOLDER, or try benchmarks=sample_ceval,sample_mmlu",
             "请给出 benchmark_dir=目录，或试用 benchmarks=sample_ceval,sample_mmlu",
         ),
     )
 
 
 def cache() -> Path:
-    """Return where EvalScope keeps the data it fetches for us."""
+    """Return the folder of the data that EvalScope fetches."""
     return home() / "benchmarks"
 
 
-def is_cached(one: Asked) -> bool:
-    """Tell whether the data of a benchmark was fetched before: by EvalScope, or as a dataset."""
-    if any(found.id == one.row.dataset_id for found in list_local("dataset")):
+def is_cached(benchmark: SelectedBenchmark) -> bool:
+    """Tell whether the data of a benchmark was fetched by EvalScope or as a dataset."""
+    if any(dataset.id == benchmark.row.dataset_id for dataset in list_local("dataset")):
         return True
-    name = (one.row.dataset_id or one.row.name).replace("/", "?")
+    name = (benchmark.row.dataset_id or benchmark.row.name).replace("/", "?")
     folders = (cache() / "datasets").glob(f"{name}-*")
     return any(folder.is_dir() and _has_data(folder) for folder in folders)

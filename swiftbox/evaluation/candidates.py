@@ -1,4 +1,4 @@
-"""Whose answers are compared: the model, adapters on it, others; and which share a server."""
+"""The candidates of an evaluation: model, adapters, others; and which share a server."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from swiftbox.models.location import find_folder, locate, locate_adapter, short_
 
 @dataclass(frozen=True)
 class Candidate:
-    """One whose answers are scored; the first of a run is what the others are compared with."""
+    """A model whose answers are scored; the first of a run is the baseline of the others."""
 
     name: str
     kind: str
     """base, adapter, model or endpoint."""
     model: str
-    """Folder or id of the weights; of an adapter, its base's. Of an endpoint, its own name."""
+    """Folder or id of the weights; of an adapter, its base model; at an endpoint, its name."""
     adapter: str | None = None
     revision: str | None = None
 
     @property
     def slug(self) -> str:
-        """Return its name in the names of files."""
+        """Return its name in file names."""
         return slug(self.name)
 
     @property
@@ -42,35 +42,35 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Served:
-    """Weights with the candidates that share them: one server."""
+class ServedWeights:
+    """The weights of one server, with the candidates that share them."""
 
     model: str
     revision: str | None
     candidates: tuple[Candidate, ...]
     fetched: Mapping[str, str] = field(default_factory=dict)
-    """The folders of adapters that were ids, by the names they are served under."""
+    """Folders of adapters that were given by id, by served name."""
 
     @property
     def base_name(self) -> str:
         """Return the name under which the weights themselves are served."""
-        own = (one.served for one in self.candidates if one.adapter is None)
-        return next(own, f"{slug(short_name(self.model))}.base")
+        names = (item.served for item in self.candidates if item.adapter is None)
+        return next(names, f"{slug(short_name(self.model))}.base")
 
     @property
     def adapters(self) -> dict[str, str]:
-        """Return the adapters by the names they are served under."""
-        said = {one.served: one.adapter for one in self.candidates if one.adapter}
-        return {**said, **self.fetched}
+        """Return the adapters by served name."""
+        adapters = {item.served: item.adapter for item in self.candidates if item.adapter}
+        return {**adapters, **self.fetched}
 
 
 def slug(name: str) -> str:
-    """Return a name that may be the name of a file."""
+    """Return a name that is valid as a file name."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
 
 
 def with_absolute_paths(config: EvaluateConfig) -> EvaluateConfig:
-    """Name the folders of everything that is here, and the base of an adapter given alone."""
+    """Replace local names by folders, and fill in the base model of an adapter without one."""
     changes: dict[str, Any] = {}
     if config.endpoint is not None:
         return config
@@ -81,7 +81,7 @@ def with_absolute_paths(config: EvaluateConfig) -> EvaluateConfig:
         ]
         changes["adapter"] = names if isinstance(config.adapter, list) else names[0]
     if config.model is None and not any(map(is_reference, as_list(config.adapter or []))):
-        changes |= _base(config)
+        changes |= _base_of_adapter(config)
     elif config.model is not None:
         changes["model"] = str(locate(config.model, key="model", hub=config.hub) or config.model)
     if config.compare:
@@ -94,99 +94,100 @@ def with_absolute_paths(config: EvaluateConfig) -> EvaluateConfig:
     return config.model_copy(update=changes)
 
 
-def _base(config: EvaluateConfig) -> Mapping[str, Any]:
+def _base_of_adapter(config: EvaluateConfig) -> Mapping[str, Any]:
     names = as_list(config.adapter or [])
     adapter = locate_adapter(names[0], hub=config.hub) if names else None
     if adapter is None:
         raise ConfigError(
             text("model: is required", "model：必填"),
             hint=text(
-                "give model=FOLDER, an id, or adapter=runs/NAME",
+                "set model=FOLDER, an id, or adapter=runs/NAME",
                 "请给出 model=目录或 id，或 adapter=runs/名称",
             ),
         )
-    base = base_of(adapter)
-    # The benchmarks come from this hub too: a base that is a folder says nothing of it.
-    hub = base.hub if base.hub not in (None, "local") else config.hub
-    found = {"model": base.name, "hub": hub}
-    return {**found, "revision": config.revision or base.revision}
+    base_model = base_of(adapter)
+    # Benchmarks come from this hub too: a base model that is a folder does not decide it.
+    hub = base_model.hub if base_model.hub not in (None, "local") else config.hub
+    revision = config.revision or base_model.revision
+    return {"model": base_model.name, "hub": hub, "revision": revision}
 
 
 def _compared(config: EvaluateConfig) -> dict[str, str]:
-    """Return what else is compared by name; raise ConfigError for two of one name."""
-    said = config.compare or []
-    if isinstance(said, dict):
-        return dict(said)
-    found: dict[str, str] = {}
-    for one in said:
-        if short_name(one) in found:
-            raise _two(short_name(one))
-        found[short_name(one)] = one
-    return found
+    """Return the models of `compare` by name; raise ConfigError for a name used twice."""
+    models = config.compare or []
+    if isinstance(models, dict):
+        return dict(models)
+    by_name: dict[str, str] = {}
+    for model in models:
+        if short_name(model) in by_name:
+            raise _duplicate(short_name(model))
+        by_name[short_name(model)] = model
+    return by_name
 
 
-def _two(name: str) -> ConfigError:
+def _duplicate(name: str) -> ConfigError:
     return ConfigError(
-        text(f"compare: two are named {name}", f"compare：有两个名为 {name}"),
+        text(f"compare: two models are named {name}", f"compare：有两个名为 {name}"),
         hint=text("name them: compare: {a: ..., b: ...}", "请命名：compare: {a: ..., b: ...}"),
     )
 
 
 def candidates(config: EvaluateConfig) -> tuple[Candidate, ...]:
-    """Return whose answers are scored, its paths absolute; the first is the baseline.
+    """Return the candidates, with absolute paths; the first is the baseline.
 
-    Raises ConfigError for two of one name, and for an adapter that is not one.
+    Raises ConfigError for a name used twice, and for an invalid adapter.
     """
-    found = list(_weights(config) if config.endpoint is None else _named(config))
+    scored = list(_weights(config) if config.endpoint is None else _named(config))
     seen: set[str] = set()
-    for one in found:
-        if slug(one.name).lower() in seen:
-            raise _two(one.name)
-        seen.add(slug(one.name).lower())
-    return tuple(found)
+    for candidate in scored:
+        if candidate.slug.lower() in seen:
+            raise _duplicate(candidate.name)
+        seen.add(candidate.slug.lower())
+    return tuple(scored)
 
 
 def _named(config: EvaluateConfig) -> Iterator[Candidate]:
-    for one in config.endpoint_models or []:
-        yield Candidate(one, "endpoint", one)
+    for name in config.endpoint_models or []:
+        yield Candidate(name, "endpoint", name)
 
 
 def _weights(config: EvaluateConfig) -> Iterator[Candidate]:
     model = str(config.model)
-    base = Candidate(short_name(model), "base", model, revision=config.revision)
-    yield base
-    for one in as_list(config.adapter or []):
-        yield replace(base, name=short_name(one), kind="adapter", adapter=one)
+    baseline = Candidate(short_name(model), "base", model, revision=config.revision)
+    yield baseline
+    for adapter in as_list(config.adapter or []):
+        yield replace(baseline, name=short_name(adapter), kind="adapter", adapter=adapter)
     for name, path in (_compared(config) if config.compare else {}).items():
         folder = find_folder(path)
         if folder is None or not (folder / ADAPTER_CONFIG).is_file():
             yield Candidate(name, "model", path)
             continue
-        on = base_of(read_adapter(folder))
-        same = _same(on.name, model)
-        weights = base if same else Candidate(name, "model", on.name, revision=on.revision)
+        base_model = base_of(read_adapter(folder))
+        weights = baseline
+        if not _is_same(base_model.name, model):
+            weights = Candidate(name, "model", base_model.name, revision=base_model.revision)
         yield replace(weights, name=name, kind="adapter", adapter=path)
 
 
-def _same(one: str, other: str) -> bool:
-    return one == other or str(find_folder(one)) == str(find_folder(other) or "")
+def _is_same(name: str, other: str) -> bool:
+    return name == other or str(find_folder(name)) == str(find_folder(other) or "")
 
 
-def servers(found: tuple[Candidate, ...]) -> tuple[Served, ...]:
-    """Return the servers that are wanted, one for each set of weights, in order."""
+def servers(scored: tuple[Candidate, ...]) -> tuple[ServedWeights, ...]:
+    """Return the servers that are needed, one per set of weights, in order."""
     shared: dict[tuple[str, str | None], list[Candidate]] = {}
-    for one in found:
-        shared.setdefault((one.model, one.revision), []).append(one)
-    return tuple(Served(*key, tuple(ones)) for key, ones in shared.items())
+    for candidate in scored:
+        shared.setdefault((candidate.model, candidate.revision), []).append(candidate)
+    return tuple(ServedWeights(*key, tuple(group)) for key, group in shared.items())
 
 
 def quantized(candidate: Candidate) -> str:
-    """Return how the weights of a candidate are quantized, as their config.json says; or empty."""
+    """Return how the weights are quantized according to config.json; empty if they are not."""
     folder = find_folder(candidate.model)
-    said = read_json(folder / "config.json") if folder else {}
-    how = said.get("quantization_config") or {}
-    name = str(how.get("quant_method") or "")
-    bits = how.get("bits") or (
-        4 if how.get("load_in_4bit") else 8 if how.get("load_in_8bit") else ""
+    config = read_json(folder / "config.json") if folder else {}
+    settings = config.get("quantization_config") or {}
+    name = str(settings.get("quant_method") or "")
+    bits = settings.get("bits") or (
+        4 if settings.get("load_in_4bit") else 8 if settings.get("load_in_8bit") else ""
     )
     return f"{name} {bits}-bit" if name and bits else name

@@ -1,4 +1,4 @@
-"""A server of somebody's own: does it answer, and which models does it have."""
+"""An external server: whether it answers, and which models it has."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from swiftbox.hub import reach
 from swiftbox.language import text
 from swiftbox.serving.client import Endpoint, Refused
 
-LONGEST_S = 4.0
+TIMEOUT_S = 4.0
 
-LOOK_EVERY_S = 1.0
+POLL_S = 1.0
 
-REFUSED_TIMES = 3
-"""In a row: one connection more or less says nothing of a busy server."""
+MAX_REFUSALS = 3
+"""Consecutive ones: a busy server may refuse a single connection."""
 
 
-class Remote:
-    """A server of somebody's own while it is asked; it has ended when it takes no connection."""
+class RemoteServer:
+    """An external server during an evaluation; it has ended if it refuses connections."""
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._looked = time.monotonic()
-        self._refused = 0
+        self._last_check = time.monotonic()
+        self._refusals = 0
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether it takes connections; looked at each second."""
-        if time.monotonic() - self._looked >= LOOK_EVERY_S:
-            self._looked = time.monotonic()
+        """Tell whether it accepts connections; checked once per second."""
+        if time.monotonic() - self._last_check >= POLL_S:
+            self._last_check = time.monotonic()
             try:
-                socket.create_connection(reach.address(self.address), timeout=LONGEST_S).close()
-                self._refused = 0
+                socket.create_connection(reach.address(self.address), timeout=TIMEOUT_S).close()
+                self._refusals = 0
             except OSError:
-                self._refused += 1
-        return self._refused < REFUSED_TIMES
+                self._refusals += 1
+        return self._refusals < MAX_REFUSALS
 
     def failure(self) -> RunError:
-        """Return what is wrong with it."""
+        """Return the error of a server that has ended."""
         return RunError(
-            text(f"{self.address} takes no connection any more", f"{self.address} 已无法连接")
+            text(f"{self.address} no longer accepts connections", f"{self.address} 已无法连接")
         )
 
 
 def base_of(address: str) -> str:
-    """Return the address that ends in /v1, as clients want it."""
+    """Return the address with /v1 at its end, as clients expect it."""
     return address if address.endswith("/v1") else f"{address}/v1"
 
 
 def key_of(variable: str | None, environment: Mapping[str, str], setting: str) -> str | None:
-    """Return a key by the name of its variable; raise ConfigError when that is empty."""
+    """Return the key in an environment variable; raise ConfigError if it is empty."""
     if variable is None:
         return None
     key = environment.get(variable, "").strip()
@@ -68,35 +68,35 @@ def key_of(variable: str | None, environment: Mapping[str, str], setting: str) -
     return key
 
 
-def asked_there(config: EvaluateConfig, environment: Mapping[str, str]) -> EvaluateConfig:
-    """Return the config with the models of the endpoint named; raise ConfigError in seconds."""
+def with_endpoint_models(config: EvaluateConfig, environment: Mapping[str, str]) -> EvaluateConfig:
+    """Return the config with the endpoint's models filled in; raise ConfigError within seconds."""
     address = base_of(config.endpoint or "")
-    there = models(address, key_of(config.api_key_env, environment, "api_key_env"))
-    wanted = config.endpoint_models or there
-    lost = [one for one in wanted if one not in there]
-    if lost or not wanted:
+    available = models(address, key_of(config.api_key_env, environment, "api_key_env"))
+    requested = config.endpoint_models or available
+    missing = [name for name in requested if name not in available]
+    if missing or not requested:
         raise ConfigError(
             text(
-                f"endpoint_models: {', '.join(lost)} is not there",
-                f"endpoint_models：该服务没有 {', '.join(lost)}",
+                f"endpoint_models: the server has no {', '.join(missing)}",
+                f"endpoint_models：该服务没有 {', '.join(missing)}",
             ),
-            hint=text(f"there are: {', '.join(there)}", f"可选：{', '.join(there)}"),
+            hint=text(f"available: {', '.join(available)}", f"可选：{', '.join(available)}"),
         )
-    return config.model_copy(update={"endpoint": address, "endpoint_models": list(wanted)})
+    return config.model_copy(update={"endpoint": address, "endpoint_models": list(requested)})
 
 
 def models(address: str, key: str | None) -> list[str]:
     """Return the names of the models that a server lists."""
-    there = replace(Endpoint.at(address, key), timeout_s=LONGEST_S)
+    endpoint = replace(Endpoint.at(address, key), timeout_s=TIMEOUT_S)
     try:
-        return [str(one["id"]) for one in there.ask("/v1/models")["data"]]
+        return [str(model["id"]) for model in endpoint.ask("/v1/models")["data"]]
     except Refused as refused:
         why = refused.message
     except (LookupError, TypeError) as error:
         why = str(error)
     raise ConfigError(
         text(
-            f"endpoint: {address}/models gives no list of models: {why}",
+            f"endpoint: {address}/models returns no list of models: {why}",
             f"endpoint：{address}/models 未返回模型列表：{why}",
         ),
         hint=text(

@@ -1,4 +1,4 @@
-"""How sure a score is, and whether two scores differ; closed forms, 95 %. Shapes: N questions."""
+"""Confidence intervals of scores and of differences; closed forms, 95 %. Shapes: N questions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two scores on the same questions lie apart: the second less the first."""
+    """The difference of two scores on the same questions: the second minus the first."""
 
     interval: Interval
     p_value: float
@@ -34,14 +34,14 @@ class Difference:
     method: str
 
     @property
-    def told(self) -> bool:
-        """Tell whether a difference can be told: test and interval both say so."""
+    def is_significant(self) -> bool:
+        """Tell whether the difference is significant by both the test and the interval."""
         apart = self.interval.low > 0 or self.interval.high < 0
         return self.p_value < ALPHA and apart
 
 
 def score(values: Sequence[float]) -> Interval:
-    """Return the mean of N scores: Wilson where they are right or wrong, else the normal one."""
+    """Return the mean of N scores with its interval: Wilson for binary scores, else normal."""
     if _binary(values):
         return wilson(round(sum(values)), len(values))
     return normal(values)
@@ -50,7 +50,7 @@ def score(values: Sequence[float]) -> Interval:
 def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
     """Compare two scores question by question; both in the same order. (N,), (N,)."""
     if len(first) != len(second) or not first:
-        raise ValueError("paired scores want as many of the one as of the other, and at least one")
+        raise ValueError("paired scores must have the same, positive length")
     gained = sum(after > before for before, after in zip(first, second, strict=True))
     lost = sum(after < before for before, after in zip(first, second, strict=True))
     if _binary(first) and _binary(second):
@@ -85,7 +85,7 @@ def mcnemar(gained: int, lost: int) -> float:
 def newcombe(both: int, gained: int, lost: int, neither: int) -> Interval:
     """Return the interval of a difference of paired shares (Newcombe 1998, Stat. Med. 17:2635).
 
-    Its method 10: the Wilson intervals of both shares, squared and added, with their correlation.
+    Method 10 there: the Wilson intervals of both shares, combined with their correlation.
     """
     count = both + gained + lost + neither
     after, before = wilson(both + gained, count), wilson(both + lost, count)
@@ -96,11 +96,11 @@ def newcombe(both: int, gained: int, lost: int, neither: int) -> Interval:
     phi = cross / math.sqrt(product) if product else 0.0
     apart = after.value - before.value
 
-    def added(one: float, other: float) -> float:
-        return math.sqrt(max(0.0, one * one - 2 * phi * one * other + other * other))
+    def combined(first: float, second: float) -> float:
+        return math.sqrt(max(0.0, first * first - 2 * phi * first * second + second * second))
 
-    down = added(after.value - after.low, before.high - before.value)
-    up = added(after.high - after.value, before.value - before.low)
+    down = combined(after.value - after.low, before.high - before.value)
+    up = combined(after.high - after.value, before.value - before.low)
     return Interval(apart, max(-1.0, apart - down), min(1.0, apart + up))
 
 
@@ -112,10 +112,10 @@ def normal(values: Sequence[float]) -> Interval:
     mean = math.fsum(values) / count
     if count == 1:
         return Interval(mean, -math.inf, math.inf)
-    variance = math.fsum((one - mean) ** 2 for one in values) / (count - 1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
     half = Z * math.sqrt(variance / count)
     return Interval(mean, mean - half, mean + half)
 
 
 def _binary(values: Sequence[float]) -> bool:
-    return all(one in (0, 1) for one in values)
+    return all(value in (0, 1) for value in values)

@@ -1,4 +1,4 @@
-"""Questions with choices in a folder: a README.md that names the files, C-Eval's or MMLU's rows."""
+"""Multiple-choice questions in a folder: files named by README.md, rows of C-Eval or MMLU."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from swiftbox.language import text
 
 LETTERS = "ABCDEFGHIJ"
 
-ASKED_SPLITS = ("val", "validation", "test")
-"""The first of these that a folder has is asked; C-Eval's test split has no answers."""
+QUESTION_SPLITS = ("val", "validation", "test")
+"""The first of these in a folder is used; C-Eval's test split has no answers."""
 
 EXAMPLE_SPLITS = ("dev", "train")
 
@@ -33,8 +33,8 @@ class Question:
 
 
 def questions(folder: Path, limit: int | None = None) -> list[Question]:
-    """Return what is asked, the first `limit` of each subject; raise DataError for bad rows."""
-    return list(_limited(_split(folder, ASKED_SPLITS), limit))
+    """Return the questions, the first `limit` of each subject; raise DataError for bad rows."""
+    return list(_limited(_split(folder, QUESTION_SPLITS), limit))
 
 
 def examples(folder: Path) -> list[Question]:
@@ -42,18 +42,18 @@ def examples(folder: Path) -> list[Question]:
     return list(_split(folder, EXAMPLE_SPLITS))
 
 
-def _limited(found: Iterator[Question], limit: int | None) -> Iterator[Question]:
+def _limited(rows: Iterator[Question], limit: int | None) -> Iterator[Question]:
     counts: dict[str, int] = {}
-    for one in found:
-        counts[one.subject] = counts.get(one.subject, 0) + 1
-        if limit is None or counts[one.subject] <= limit:
-            yield one
+    for question in rows:
+        counts[question.subject] = counts.get(question.subject, 0) + 1
+        if limit is None or counts[question.subject] <= limit:
+            yield question
 
 
-def files_of(folder: Path) -> dict[str, dict[str, list[Path]]]:
+def data_files(folder: Path) -> dict[str, dict[str, list[Path]]]:
     """Return the files of a data folder by config and split, as its README.md names them.
 
-    Raises DataError for a README without them, and for files that are not there.
+    Raises DataError for a README that names no files, and for missing files.
     """
     import yaml
 
@@ -63,10 +63,10 @@ def files_of(folder: Path) -> dict[str, dict[str, list[Path]]]:
         content = ""
     head = content.split("---\n")[1] if content.startswith("---\n") else ""
     try:
-        said = yaml.safe_load(head) or {}
-        found = {
-            str(one.get("config_name", "default")): _files(folder, one["data_files"])
-            for one in said["configs"]
+        metadata = yaml.safe_load(head) or {}
+        configs = {
+            str(config.get("config_name", "default")): _files(folder, config["data_files"])
+            for config in metadata["configs"]
         }
     except (yaml.YAMLError, LookupError, TypeError, AttributeError):
         raise DataError(
@@ -79,37 +79,41 @@ def files_of(folder: Path) -> dict[str, dict[str, list[Path]]]:
                 "布局可参考安装包中的样本集",
             ),
         ) from None
-    lost = [
-        str(one)
-        for config in found.values()
+    _require_files(folder, configs)
+    return configs
+
+
+def _require_files(folder: Path, configs: Mapping[str, Mapping[str, list[Path]]]) -> None:
+    missing = [
+        str(file)
+        for config in configs.values()
         for files in config.values()
-        for one in files
-        if not one.is_file()
+        for file in files
+        if not file.is_file()
     ]
-    if lost:
+    if missing:
         raise DataError(
-            text(f"not there: {', '.join(lost[:5])}", f"文件不存在：{', '.join(lost[:5])}"),
+            text(f"missing: {', '.join(missing[:5])}", f"文件不存在：{', '.join(missing[:5])}"),
             hint=text(f"{folder}/README.md names them", f"由 {folder}/README.md 列出"),
         )
-    return found
 
 
-def _files(folder: Path, said: Any) -> dict[str, list[Path]]:
-    if isinstance(said, str) or (isinstance(said, list) and isinstance(said[0], str)):
-        said = [{"split": "train", "path": said}]
-    found: dict[str, list[Path]] = {}
-    for one in said:
-        paths = one["path"] if isinstance(one["path"], list) else [one["path"]]
+def _files(folder: Path, entries: Any) -> dict[str, list[Path]]:
+    if isinstance(entries, str) or (isinstance(entries, list) and isinstance(entries[0], str)):
+        entries = [{"split": "train", "path": entries}]
+    splits: dict[str, list[Path]] = {}
+    for entry in entries:
+        paths = entry["path"] if isinstance(entry["path"], list) else [entry["path"]]
         files = [
             match for path in paths for match in (sorted(folder.glob(path)) or [folder / path])
         ]
-        found.setdefault(str(one["split"]), []).extend(files)
-    return found
+        splits.setdefault(str(entry["split"]), []).extend(files)
+    return splits
 
 
 def _split(folder: Path, names: Sequence[str]) -> Iterator[Question]:
-    for config, splits in files_of(folder).items():
-        name = next((one for one in names if one in splits), None)
+    for config, splits in data_files(folder).items():
+        name = next((split for split in names if split in splits), None)
         for path in splits.get(name or "", ()):
             for number, (line, row) in enumerate(_rows(path)):
                 try:
@@ -117,7 +121,7 @@ def _split(folder: Path, names: Sequence[str]) -> Iterator[Question]:
                 except (LookupError, TypeError, ValueError) as error:
                     raise DataError(
                         text(
-                            f"{path}:{line}: no question with choices ({error})",
+                            f"{path}:{line}: not a question with choices ({error})",
                             f"{path}:{line}：不是带选项的题目（{error}）",
                         )
                     ) from None
@@ -139,11 +143,11 @@ def _question(row: Mapping[str, Any], config: str, number: int) -> Question:
     """Read a row of MMLU's shape (choices, a number) or C-Eval's (A to D, a letter)."""
     subject = str(row.get("subject") or config)
     if "choices" in row:
-        choices = tuple(str(one) for one in row["choices"])
+        choices = tuple(str(choice) for choice in row["choices"])
         answer = int(row["answer"])
     else:
-        letters = [one for one in LETTERS if row.get(one) not in (None, "")]
-        choices = tuple(str(row[one]) for one in letters)
+        letters = [letter for letter in LETTERS if row.get(letter) not in (None, "")]
+        choices = tuple(str(row[letter]) for letter in letters)
         answer = letters.index(str(row["answer"]).strip().upper())
     if not 0 <= answer < len(choices):
         raise ValueError(f"answer: {row['answer']}")
@@ -151,9 +155,9 @@ def _question(row: Mapping[str, Any], config: str, number: int) -> Question:
     return Question(f"{subject}/{name}", subject, str(row["question"]), choices, answer)
 
 
-def as_json(found: Sequence[Question]) -> str:
-    """Write questions as one JSON object a line."""
+def as_json(rows: Sequence[Question]) -> str:
+    """Write questions as JSON, one per line."""
     return "".join(
-        json.dumps({**vars(one), "choices": list(one.choices)}, ensure_ascii=False) + "\n"
-        for one in found
+        json.dumps({**vars(question), "choices": list(question.choices)}, ensure_ascii=False) + "\n"
+        for question in rows
     )

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no scripts, no fonts, no network."""
+"""The report as a single HTML page: no scripts, no fonts, no network."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.writing import scalar
-from swiftbox.evaluation import drawing
+from swiftbox.evaluation import charts
 from swiftbox.evaluation.table import percent, points
+from swiftbox.formatting import duration
 from swiftbox.language import language, text
 
 STYLE = Path(__file__).with_name("page.css")
 
 CHANGES = 40
-"""Questions that changed are listed up to this many of each comparison."""
+"""At most so many changed questions are listed per comparison."""
 
 FOUR_CHOICES = ("ceval", "mmlu", "cmmlu")
-"""Benchmarks of which guessing gets a quarter."""
+"""Benchmarks with four choices: guessing scores a quarter."""
 
 Report = Mapping[str, Any]
 Results = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -26,17 +27,17 @@ Results = Mapping[tuple[str, str], Mapping[str, Any]]
 
 def page(report: Report, results: Results) -> str:
     """Return the page."""
-    names = [str(one["name"]) for one in report["candidates"]]
+    names = [str(candidate["name"]) for candidate in report["candidates"]]
     title = " / ".join(names)
     parts = [
         f"<h1>{escape(text('Evaluation', '评测'))}: {escape(title)}</h1>",
         f'<p class="about">{escape(_about(report))}</p>',
-        *(f'<p class="remark">{escape(one)}</p>' for one in report["remarks"]),
+        *(f'<p class="remark">{escape(remark)}</p>' for remark in report["remarks"]),
         _scoreboard(report),
     ]
-    for one in report["benchmarks"]:
-        parts += _benchmark(report, one, results)
-    parts += [_measured(report)]
+    for benchmark in report["benchmarks"]:
+        parts += _benchmark(report, benchmark, results)
+    parts += [_conditions(report)]
     lang = "zh-CN" if language() == "zh" else "en"
     return (
         f'<!doctype html>\n<html lang="{lang}"><head><meta charset="utf-8">'
@@ -47,7 +48,7 @@ def page(report: Report, results: Results) -> str:
 
 
 def _about(report: Report) -> str:
-    tools = ", ".join(dict.fromkeys(str(one["tool"]) for one in report["benchmarks"]))
+    tools = ", ".join(dict.fromkeys(str(benchmark["tool"]) for benchmark in report["benchmarks"]))
     return text(
         f"{report['made']} · {tools} · swiftbox {report['swiftbox']} · intervals are 95 %",
         f"{report['made']} · {tools} · swiftbox {report['swiftbox']} · 区间均为 95 %",
@@ -55,78 +56,87 @@ def _about(report: Report) -> str:
 
 
 def _scoreboard(report: Report) -> str:
-    """Return base, tuned and quantized side by side: a row each, a column for each benchmark."""
-    head = "".join(f"<th>{escape(one['name'])}</th>" for one in report["benchmarks"])
+    """Return the score table: a row per candidate, a column per benchmark."""
+    head = "".join(f"<th>{escape(benchmark['name'])}</th>" for benchmark in report["benchmarks"])
     rows = []
-    for number, who in enumerate(report["candidates"]):
-        cells = (_cell(report, str(who["name"]), one) for one in report["benchmarks"])
-        kind = " · ".join(one for one in (_kind(who), str(who["quantized"])) if one)
+    for number, candidate in enumerate(report["candidates"]):
+        cells = (
+            _cell(report, str(candidate["name"]), benchmark) for benchmark in report["benchmarks"]
+        )
+        kind = " · ".join(part for part in (_kind(candidate), str(candidate["quantized"])) if part)
         rows.append(
-            f'<tr><th><i class="c{number % drawing.COLOURS}"></i>{escape(who["name"])}'
+            f'<tr><th><i class="c{number % charts.COLOURS}"></i>{escape(candidate["name"])}'
             f"<small>{escape(kind)}</small></th>{''.join(cells)}</tr>"
         )
     return f'<table class="board"><tr><th></th>{head}</tr>{"".join(rows)}</table>'
 
 
-def _kind(who: Report) -> str:
+def _kind(candidate: Report) -> str:
     names = {
-        "base": text("the base that others are compared with", "比较的基准"),
+        "base": text("the baseline of the comparison", "比较的基准"),
         "adapter": text("adapter", "适配器"),
         "model": text("model", "模型"),
         "endpoint": text("at an endpoint", "外部服务"),
     }
-    return names[str(who["kind"])]
+    return names[str(candidate["kind"])]
 
 
 def _cell(report: Report, name: str, benchmark: Report) -> str:
-    one = _of(report["scores"], name, benchmark)
-    found = _of(report["differences"], name, benchmark)
-    interval = f"{100 * one['low']:.1f} - {100 * one['high']:.1f}"
-    said = f"<b>{percent(one['value'])}</b><small>{interval}</small>"
-    if found:
-        said += f'<small class="{_class(found)}">{escape(_verdict(found))}</small>'
-    return f"<td>{said}</td>"
+    score = _find(report["scores"], name, benchmark)
+    difference = _find(report["differences"], name, benchmark)
+    interval = f"{100 * score['low']:.1f} - {100 * score['high']:.1f}"
+    content = f"<b>{percent(score['value'])}</b><small>{interval}</small>"
+    if difference:
+        verdict = escape(_verdict(difference))
+        content += f'<small class="{_class(difference)}">{verdict}</small>'
+    return f"<td>{content}</td>"
 
 
-def _of(rows: Sequence[Report], name: str, benchmark: Report) -> Report:
-    wanted = (name, benchmark["name"])
-    return next((one for one in rows if (one["candidate"], one["benchmark"]) == wanted), {})
+def _find(rows: Sequence[Report], name: str, benchmark: Report) -> Report:
+    key = (name, benchmark["name"])
+    return next((row for row in rows if (row["candidate"], row["benchmark"]) == key), {})
 
 
-def _class(found: Report) -> str:
-    return ("better" if found["value"] > 0 else "worse") if found["told"] else "same"
+def _class(difference: Report) -> str:
+    if not difference["told"]:
+        return "same"
+    return "better" if difference["value"] > 0 else "worse"
 
 
-def _verdict(found: Report) -> str:
-    if not found["told"]:
-        return text("no difference can be told", "看不出差异")
-    return text(f"{100 * found['value']:+.1f} points", f"{100 * found['value']:+.1f} 个百分点")
+def _verdict(difference: Report) -> str:
+    if not difference["told"]:
+        return text("no significant difference", "看不出差异")
+    points_gained = f"{100 * difference['value']:+.1f}"
+    return text(f"{points_gained} points", f"{points_gained} 个百分点")
 
 
-def _benchmark(report: Report, one: Report, results: Results) -> Iterator[str]:
-    scores = [row for row in report["scores"] if row["benchmark"] == one["name"]]
-    chance = 0.25 if one["of"] in FOUR_CHOICES else None
-    yield f"<section><h2>{escape(one['title'])}</h2><p>{escape(_asked(one, scores, chance))}</p>"
-    yield f"<figure>{drawing.bars(scores, chance=chance)}</figure>"
-    found = [row for row in report["differences"] if row["benchmark"] == one["name"]]
-    if found:
-        yield _differences(found)
+def _benchmark(report: Report, benchmark: Report, results: Results) -> Iterator[str]:
+    scores = [row for row in report["scores"] if row["benchmark"] == benchmark["name"]]
+    chance = 0.25 if benchmark["of"] in FOUR_CHOICES else None
+    facts = escape(_facts(benchmark, scores, chance))
+    yield f"<section><h2>{escape(benchmark['title'])}</h2><p>{facts}</p>"
+    yield f"<figure>{charts.bars(scores, chance=chance)}</figure>"
+    differences = [row for row in report["differences"] if row["benchmark"] == benchmark["name"]]
+    if differences:
+        yield _differences(differences)
     if len(scores[0]["subjects"]) > 1:
         yield f"<h3>{text('By subject', '分科目')}</h3>"
-        yield drawing.legend([str(row["candidate"]) for row in scores])
-        yield f"<figure>{drawing.subjects(scores)}</figure>"
-    for row in found:
+        yield charts.legend([str(row["candidate"]) for row in scores])
+        yield f"<figure>{charts.subjects(scores)}</figure>"
+    for row in differences:
         yield _changes(row, results)
     yield "</section>"
 
 
-def _asked(one: Report, scores: Sequence[Report], chance: float | None) -> str:
+def _facts(benchmark: Report, scores: Sequence[Report], chance: float | None) -> str:
     unread = ", ".join(f"{row['candidate']} {row['unread']}" for row in scores if row["unread"])
-    few = one["few_shot"]
+    few_shot = benchmark["few_shot"]
     parts = [
         text(f"{scores[0]['count']} questions", f"{scores[0]['count']} 题"),
-        str(one["metric"]),
-        text(f"{few} examples before each", f"每题前 {few} 个示例") if few is not None else "",
+        str(benchmark["metric"]),
+        text(f"{few_shot} examples before each", f"每题前 {few_shot} 个示例")
+        if few_shot is not None
+        else "",
         text("dashed: guessing, 25 %", "虚线：随机猜测 25 %") if chance else "",
         text(f"answers without a choice: {unread}", f"无法识别选项的回答：{unread}")
         if unread
@@ -135,88 +145,90 @@ def _asked(one: Report, scores: Sequence[Report], chance: float | None) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _differences(found: Sequence[Report]) -> str:
+def _differences(rows: Sequence[Report]) -> str:
     head = "".join(
-        f"<th>{escape(one)}</th>"
-        for one in (
-            text(f"against {found[0]['against']}", f"与 {found[0]['against']} 相比"),
+        f"<th>{escape(heading)}</th>"
+        for heading in (
+            text(f"against {rows[0]['against']}", f"与 {rows[0]['against']} 相比"),
             text("points (95 %)", "百分点（95 %）"),
-            text("only now right", "仅现在答对"),
-            text("only before right", "仅原来答对"),
+            text("only now correct", "仅现在答对"),
+            text("only before correct", "仅原来答对"),
             "p",
             "",
         )
     )
-    rows = "".join(
-        f"<tr><th>{escape(one['candidate'])}</th><td>{escape(points(one))}</td>"
-        f"<td>{one['gained']}</td><td>{one['lost']}</td><td>{one['p']:.3g}</td>"
-        f'<td class="{_class(one)}">{escape(_verdict(one))}</td></tr>'
-        for one in found
+    body = "".join(
+        f"<tr><th>{escape(row['candidate'])}</th><td>{escape(points(row))}</td>"
+        f"<td>{row['gained']}</td><td>{row['lost']}</td><td>{row['p']:.3g}</td>"
+        f'<td class="{_class(row)}">{escape(_verdict(row))}</td></tr>'
+        for row in rows
     )
-    return f"<table><tr>{head}</tr>{rows}</table>"
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def _changes(row: Report, results: Results) -> str:
-    """Return the questions on which a candidate did otherwise than the base."""
+    """Return the questions on which a candidate differs from the baseline."""
     name = str(row["benchmark"])
-    before = {one["id"]: one for one in results[row["against"], name]["samples"]}
+    before = {sample["id"]: sample for sample in results[row["against"], name]["samples"]}
     after = results[row["candidate"], name]["samples"]
-    changed = [one for one in after if before.get(one["id"], one)["score"] != one["score"]]
+    changed = [
+        sample for sample in after if before.get(sample["id"], sample)["score"] != sample["score"]
+    ]
     if not changed:
         return ""
     rows = "".join(
-        f"<tr><td>{escape(str(one['id']))}</td><td>{escape(str(one['expected']))}</td>"
-        f"<td>{escape(_read(before[one['id']]))}</td><td>{escape(_read(one))}</td></tr>"
-        for one in changed[:CHANGES]
+        f"<tr><td>{escape(str(sample['id']))}</td><td>{escape(str(sample['expected']))}</td>"
+        f"<td>{escape(_answer(before[sample['id']]))}</td><td>{escape(_answer(sample))}</td></tr>"
+        for sample in changed[:CHANGES]
     )
     head = "".join(
-        f"<th>{escape(one)}</th>"
-        for one in (
+        f"<th>{escape(heading)}</th>"
+        for heading in (
             text("question", "题目"),
-            text("right", "正确答案"),
+            text("correct", "正确答案"),
             str(row["against"]),
             str(row["candidate"]),
         )
     )
     count = f"{min(len(changed), CHANGES)}/{len(changed)}"
-    words = text(
+    title = text(
         f"Questions on which {row['candidate']} differs ({count})",
         f"{row['candidate']} 结果不同的题目（{count}）",
     )
     return (
-        f"<details><summary>{escape(words)}</summary><table><tr>{head}</tr>{rows}</table></details>"
+        f"<details><summary>{escape(title)}</summary><table><tr>{head}</tr>{rows}</table></details>"
     )
 
 
-def _read(one: Report) -> str:
-    return str(one.get("read") or "") or text("(none)", "（无）")
+def _answer(sample: Report) -> str:
+    return str(sample.get("read") or "") or text("(none)", "（无）")
 
 
-def _measured(report: Report) -> str:
-    """Return all that a reader needs to measure it again."""
-    said = {key: value for key, value in report["settings"].items() if value is not None}
+def _conditions(report: Report) -> str:
+    """Return everything that a reader needs to repeat the measurement."""
+    settings = {key: value for key, value in report["settings"].items() if value is not None}
     machine = report["machine"]
     devices = ", ".join(machine["devices"]) or f"{machine['backend']}, {machine['cores']} cores"
-    versions = ", ".join(f"{name} {one}" for name, one in machine["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     rows = {
-        **{key: scalar(value) for key, value in said.items()},
+        **{key: scalar(value) for key, value in settings.items()},
         text("machine", "机器"): devices,
         text("versions", "版本"): versions,
-        text("time", "用时"): f"{report['seconds']:.0f} s",
+        text("time", "用时"): duration(report["seconds"]),
     }
     listed = "".join(
         f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>"
         for key, value in rows.items()
     )
-    how = text(
-        "A score's interval is Wilson's; a difference is taken question by question, with "
-        "McNemar's exact test and Newcombe's paired interval (1998, method 10). A difference "
-        "counts as told when p is below 0.05 and the interval leaves out 0; of twenty "
-        "comparisons of equals about one does so by chance.",
+    method = text(
+        "Intervals of scores are Wilson's. Differences are paired by question, with McNemar's "
+        "exact test and Newcombe's paired interval (1998, method 10). A difference is significant "
+        "if p is below 0.05 and the interval excludes 0; about one in twenty comparisons of equal "
+        "models is so by chance.",
         "得分区间采用 Wilson 方法；差异按题配对，用 McNemar 精确检验与 Newcombe 配对区间"
         "（1998，方法 10）。p 小于 0.05 且区间不含 0 时才算有差异；"
         "二十次相同模型的比较中约有一次会偶然如此。",
     )
     title = text("What was measured", "测量条件")
     table = f'<table class="said">{listed}</table>'
-    return f"<section><h2>{title}</h2><p>{escape(how)}</p>{table}</section>"
+    return f"<section><h2>{title}</h2><p>{escape(method)}</p>{table}</section>"

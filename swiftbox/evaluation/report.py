@@ -1,4 +1,4 @@
-"""What an evaluation found, as data: scores with intervals, subjects, differences, remarks."""
+"""The findings of an evaluation as data: scores, intervals, subjects, differences, remarks."""
 
 from __future__ import annotations
 
@@ -6,69 +6,77 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from swiftbox.evaluation.benchmarks import Asked
+from swiftbox.evaluation.benchmarks import SelectedBenchmark
 from swiftbox.evaluation.candidates import Candidate, quantized
 from swiftbox.evaluation.intervals import Interval, difference, score
 from swiftbox.language import text
 
 Sample = Mapping[str, Any]
-"""One question of a result: id, subject, score, what was read of the answer, what was expected."""
+"""One question of a result: id, subject, score, the answer that was read, the expected one."""
 
 Results = Mapping[tuple[str, str], Mapping[str, Any]]
-"""What a tool gave, by candidate and benchmark."""
+"""Results of the tools, by candidate and benchmark."""
 
 MANY_UNREAD = 0.2
-"""From this share of answers without a choice on, a score says more of form than of knowledge."""
+"""With a larger share without a choice, a score measures the format more than knowledge."""
 
-ALWAYS_THE_SAME = 0.9
-"""From this share of one choice on, a score says how often that is right, and no more."""
+SAME_CHOICE = 0.9
+"""If one choice is given more often, the score is just how often that choice is correct."""
 
-AGREES_WITHIN = 1e-3
-"""The tool's report is rounded to four digits."""
+TOOL_TOLERANCE = 1e-3
+"""Reports of the tools are rounded to four digits."""
 
 
 def summary(
-    candidates: Sequence[Candidate], asked: Sequence[Asked], results: Results
+    candidates: Sequence[Candidate], benchmarks: Sequence[SelectedBenchmark], results: Results
 ) -> dict[str, Any]:
-    """Return scores, differences and remarks of all results; the first candidate is the base."""
+    """Return scores, differences and remarks; the first candidate is the baseline."""
     scores = [
-        scored(one, benchmark, results[one.name, benchmark.name])
-        for benchmark in asked
-        for one in candidates
+        score_row(candidate, benchmark, results[candidate.name, benchmark.name])
+        for benchmark in benchmarks
+        for candidate in candidates
     ]
-    compared = [
-        compared_with(candidates[0], one, benchmark, results)
-        for benchmark in asked
-        for one in candidates[1:]
+    differences = [
+        compare(candidates[0], candidate, benchmark, results)
+        for benchmark in benchmarks
+        for candidate in candidates[1:]
     ]
     return {
-        "candidates": [{**vars(one), "quantized": quantized(one)} for one in candidates],
-        "benchmarks": [_described(one, results, candidates[0]) for one in asked],
+        "candidates": [
+            {**vars(candidate), "quantized": quantized(candidate)} for candidate in candidates
+        ],
+        "benchmarks": [
+            _benchmark_row(benchmark, results, candidates[0]) for benchmark in benchmarks
+        ],
         "scores": scores,
-        "differences": compared,
-        "remarks": list(remarks(asked, scores)),
+        "differences": differences,
+        "remarks": list(remarks(benchmarks, scores)),
     }
 
 
-def _described(one: Asked, results: Results, first: Candidate) -> dict[str, Any]:
-    found = results[first.name, one.name]
+def _benchmark_row(
+    benchmark: SelectedBenchmark, results: Results, baseline: Candidate
+) -> dict[str, Any]:
+    result = results[baseline.name, benchmark.name]
     return {
-        "name": one.name,
-        "title": one.title,
-        "of": one.row.name,
-        "sample": one.is_sample,
-        "data": str(one.folder) if one.folder else one.row.dataset_id,
-        "metric": next((str(row["metric"]) for row in found["samples"]), ""),
-        "tool": found["tool"],
-        "few_shot": found.get("few_shot"),
+        "name": benchmark.name,
+        "title": benchmark.title,
+        "of": benchmark.row.name,
+        "sample": benchmark.is_sample,
+        "data": str(benchmark.folder) if benchmark.folder else benchmark.row.dataset_id,
+        "metric": next((str(row["metric"]) for row in result["samples"]), ""),
+        "tool": result["tool"],
+        "few_shot": result.get("few_shot"),
     }
 
 
-def scored(one: Candidate, benchmark: Asked, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the score of a candidate on a benchmark, in all and by subject."""
-    rows: Sequence[Sample] = found["samples"]
+def score_row(
+    candidate: Candidate, benchmark: SelectedBenchmark, result: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the score of a candidate on a benchmark, overall and by subject."""
+    rows: Sequence[Sample] = result["samples"]
     return {
-        "candidate": one.name,
+        "candidate": candidate.name,
         "benchmark": benchmark.name,
         "count": len(rows),
         "unread": sum(not row.get("read") and row.get("end") != "refused" for row in rows),
@@ -76,8 +84,8 @@ def scored(one: Candidate, benchmark: Asked, found: Mapping[str, Any]) -> dict[s
         "truncated": sum(row.get("end") == "truncated" for row in rows),
         "cut": sum(row.get("end") == "max_tokens" and not row.get("read") for row in rows),
         "commonest": commonest(rows),
-        "seconds": found.get("seconds"),
-        "tool_score": found.get("tool_score"),
+        "seconds": result.get("seconds"),
+        "tool_score": result.get("tool_score"),
         **_interval(score([row["score"] for row in rows])),
         "subjects": [
             {"name": name, "count": len(part), **_interval(score([row["score"] for row in part]))}
@@ -87,115 +95,117 @@ def scored(one: Candidate, benchmark: Asked, found: Mapping[str, Any]) -> dict[s
 
 
 def commonest(rows: Sequence[Sample]) -> list[Any] | None:
-    """Return the choice that was given most often, and how often; None where none was given."""
+    """Return the most frequent choice and its count; None if no answer has a choice."""
     letters = [row["read"] for row in rows if len(str(row.get("read") or "")) == 1]
     return list(Counter(letters).most_common(1)[0]) if letters else None
 
 
-def _interval(found: Interval) -> dict[str, float]:
-    return {key: round(value, 6) for key, value in vars(found).items()}
+def _interval(interval: Interval) -> dict[str, float]:
+    return {key: round(value, 6) for key, value in vars(interval).items()}
 
 
 def by_subject(rows: Sequence[Sample]) -> dict[str, list[Sample]]:
     """Return the questions of each subject."""
-    found: dict[str, list[Sample]] = {}
+    groups: dict[str, list[Sample]] = {}
     for row in rows:
-        found.setdefault(str(row["subject"]), []).append(row)
-    return found
+        groups.setdefault(str(row["subject"]), []).append(row)
+    return groups
 
 
-def compared_with(
-    base: Candidate, one: Candidate, benchmark: Asked, results: Results
+def compare(
+    baseline: Candidate, candidate: Candidate, benchmark: SelectedBenchmark, results: Results
 ) -> dict[str, Any]:
-    """Return how far a candidate is from the base on the questions that both have an answer to."""
+    """Return the difference of a candidate from the baseline on questions that both answered."""
     first, second = (
-        {row["id"]: float(row["score"]) for row in results[who.name, benchmark.name]["samples"]}
-        for who in (base, one)
+        {row["id"]: float(row["score"]) for row in results[model.name, benchmark.name]["samples"]}
+        for model in (baseline, candidate)
     )
     both = [key for key in first if key in second]
-    found = difference([first[key] for key in both], [second[key] for key in both])
+    outcome = difference([first[key] for key in both], [second[key] for key in both])
     return {
         "benchmark": benchmark.name,
-        "candidate": one.name,
-        "against": base.name,
+        "candidate": candidate.name,
+        "against": baseline.name,
         "count": len(both),
-        **_interval(found.interval),
-        "p": found.p_value,
-        "gained": found.gained,
-        "lost": found.lost,
-        "told": found.told,
-        "method": found.method,
+        **_interval(outcome.interval),
+        "p": outcome.p_value,
+        "gained": outcome.gained,
+        "lost": outcome.lost,
+        "told": outcome.is_significant,
+        "method": outcome.method,
     }
 
 
-def remarks(asked: Sequence[Asked], scores: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what a reader must know to read the scores rightly."""
-    for benchmark in asked:
+def remarks(
+    benchmarks: Sequence[SelectedBenchmark], scores: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Yield what a reader needs to know to interpret the scores."""
+    for benchmark in benchmarks:
         if benchmark.is_sample:
             yield text(
-                f"{benchmark.title}: few and easy questions, for trials; its scores compare with "
-                "no published figure",
+                f"{benchmark.title}: few and easy questions, for trials; its scores are not "
+                "comparable with published figures",
                 f"{benchmark.title}：题目少且较易，仅供试用；得分不可与公布结果比较",
             )
-        found = [one for one in scores if one["benchmark"] == benchmark.name]
-        yield from _of_answers(benchmark.name, found)
-        for one in found:
-            yield from _monotony(one)
-            yield from _disagreement(one)
+        rows = [row for row in scores if row["benchmark"] == benchmark.name]
+        yield from _answer_remarks(benchmark.name, rows)
+        for row in rows:
+            yield from _same_choice(row)
+            yield from _disagreement(row)
 
 
-def _of_answers(benchmark: str, found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Say of which candidates many answers were no answers, and what to do."""
+def _answer_remarks(benchmark: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Name the candidates with many unusable answers, and the remedy."""
 
     def listed(key: str, share: float) -> str:
         return ", ".join(
-            f"{one['candidate']} {one[key]}/{one['count']}"
-            for one in found
-            if one[key] and one[key] / one["count"] >= share
+            f"{row['candidate']} {row[key]}/{row['count']}"
+            for row in rows
+            if row[key] and row[key] / row["count"] >= share
         )
 
-    if who := listed("refused", 0):
+    if names := listed("refused", 0):
         yield text(
-            f"{benchmark}: questions longer than the server takes were refused, and count as "
-            f"wrong ({who}): set num_fewshot lower, or max_model_len higher",
-            f"{benchmark}：超出服务可接受长度的题目被拒绝，按错误计（{who}）："
+            f"{benchmark}: questions longer than the server accepts were refused and count as "
+            f"wrong ({names}): set num_fewshot lower, or max_model_len higher",
+            f"{benchmark}：超出服务可接受长度的题目被拒绝，按错误计（{names}）："
             "请减小 num_fewshot 或增大 max_model_len",
         )
-    if who := listed("truncated", 0):
+    if names := listed("truncated", 0):
         yield text(
-            f"{benchmark}: longer than the model's context, the first examples were left out "
-            f"({who}): set num_fewshot lower",
-            f"{benchmark}：超出模型上下文长度，开头的示例被略去（{who}）：请减小 num_fewshot",
+            f"{benchmark}: prompts longer than the context lost their first examples "
+            f"({names}): set num_fewshot lower",
+            f"{benchmark}：超出模型上下文长度，开头的示例被略去（{names}）：请减小 num_fewshot",
         )
-    if who := listed("unread", MANY_UNREAD):
+    if names := listed("unread", MANY_UNREAD):
         cut = listed("cut", MANY_UNREAD)
         ends = text(f"; cut off at max_tokens: {cut}", f"；在 max_tokens 处截断：{cut}")
         yield text(
-            f"{benchmark}: answers in which no choice could be read count as wrong ({who}"
-            f"{ends if cut else ''}). Small and base models are measured better by likelihood: "
+            f"{benchmark}: answers without a recognizable choice count as wrong ({names}"
+            f"{ends if cut else ''}). Likelihood suits small and base models better: "
             "backend: lm_eval",
-            f"{benchmark}：无法识别出选项的回答按错误计（{who}{ends if cut else ''}）。"
+            f"{benchmark}：无法识别出选项的回答按错误计（{names}{ends if cut else ''}）。"
             "小模型与基座模型更适合按似然评测：backend: lm_eval",
         )
 
 
-def _monotony(one: Mapping[str, Any]) -> Iterator[str]:
-    letter, times = one["commonest"] or ("", 0)
-    if times < ALWAYS_THE_SAME * one["count"]:
+def _same_choice(row: Mapping[str, Any]) -> Iterator[str]:
+    letter, times = row["commonest"] or ("", 0)
+    if times < SAME_CHOICE * row["count"]:
         return
     yield text(
-        f"{one['benchmark']}: {one['candidate']} answers {letter} to {times} of {one['count']} "
-        "questions: its score is how often that is right",
-        f"{one['benchmark']}：{one['candidate']} 对 {one['count']} 题中的 {times} 题都回答 "
+        f"{row['benchmark']}: {row['candidate']} answers {letter} to {times} of {row['count']} "
+        "questions: its score is just how often that is correct",
+        f"{row['benchmark']}：{row['candidate']} 对 {row['count']} 题中的 {times} 题都回答 "
         f"{letter}，其得分只是该选项恰好正确的比例",
     )
 
 
-def _disagreement(one: Mapping[str, Any]) -> Iterator[str]:
-    where, told = f"{one['candidate']}, {one['benchmark']}", one["tool_score"]
-    if told is not None and abs(told - one["value"]) > AGREES_WITHIN:
+def _disagreement(row: Mapping[str, Any]) -> Iterator[str]:
+    where, tool_score = f"{row['candidate']}, {row['benchmark']}", row["tool_score"]
+    if tool_score is not None and abs(tool_score - row["value"]) > TOOL_TOLERANCE:
         yield text(
-            f"{where}: the tool's own report says {told:.4f}, the questions one by one "
-            f"{one['value']:.4f}",
-            f"{where}：工具自身报告为 {told:.4f}，逐题统计为 {one['value']:.4f}",
+            f"{where}: the report of the tool says {tool_score:.4f}, the questions give "
+            f"{row['value']:.4f}",
+            f"{where}：工具自身报告为 {tool_score:.4f}，逐题统计为 {row['value']:.4f}",
         )

@@ -11,8 +11,8 @@ from swiftbox.display.live import View
 from swiftbox.display.pipeline import step_progress
 from swiftbox.display.status import health_title, status_title
 from swiftbox.errors import UserError
+from swiftbox.evaluation.report_files import PAGE, REPORT
 from swiftbox.evaluation.table import lines
-from swiftbox.evaluation.writing import PAGE, REPORT
 from swiftbox.files import read_json
 from swiftbox.formatting import pad
 from swiftbox.language import text

@@ -14,19 +14,24 @@ from swiftbox.config.references import is_reference
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError
-from swiftbox.evaluation import endpoint, local_data, tools
-from swiftbox.evaluation.asking import Call, ask
-from swiftbox.evaluation.benchmarks import Means, chosen, findings, require_reachable
+from swiftbox.evaluation import endpoint, local_data, tool_requests
+from swiftbox.evaluation.benchmarks import (
+    ScoringSetup,
+    benchmark_remarks,
+    require_reachable,
+    select_benchmarks,
+)
 from swiftbox.evaluation.candidates import (
     Candidate,
-    Served,
+    ServedWeights,
     candidates,
     quantized,
     servers,
     with_absolute_paths,
 )
-from swiftbox.evaluation.results import Job, jobs
-from swiftbox.evaluation.writing import write_report
+from swiftbox.evaluation.jobs import Job, jobs
+from swiftbox.evaluation.report_files import write_report
+from swiftbox.evaluation.run_jobs import ToolCall, run_jobs
 from swiftbox.files import read_json, write_json
 from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
 from swiftbox.fit.serving import serving as serving_need
@@ -54,7 +59,7 @@ def resolve(config: EvaluateConfig, machine: Machine) -> Resolved:
     _require_one_source(config)
     if config.endpoint is not None:
         return Resolved(config, (), 1, {})
-    served = Served(config.model or "", config.revision, ())
+    served = ServedWeights(config.model or "", config.revision, ())
     server = DEPLOY.resolve(server_config(config, served), machine)
     settled = server.config.model_dump(include={"engine", "dtype"})
     return Resolved(config.model_copy(update=settled), server.reasons, 1, server.env)
@@ -84,7 +89,7 @@ def _require_one_source(config: EvaluateConfig) -> None:
         )
 
 
-def server_config(config: EvaluateConfig, served: Served) -> DeployConfig:
+def server_config(config: EvaluateConfig, served: ServedWeights) -> DeployConfig:
     """Return the deployment of a model with its adapters."""
     return DeployConfig(
         model=served.model or None,
@@ -105,10 +110,10 @@ def server_config(config: EvaluateConfig, served: Served) -> DeployConfig:
 
 def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
     """Raise UserError for every problem that is known before a model is loaded."""
-    benchmarks = chosen(as_list(config.benchmarks), config.benchmark_dir)
+    benchmarks = select_benchmarks(as_list(config.benchmarks), config.benchmark_dir)
     engine = "endpoint" if config.endpoint else config.engine
-    means = Means(config.backend, engine, config.judge_endpoint is not None)
-    report("benchmarks", findings(benchmarks, means), on_remark)
+    means = ScoringSetup(config.backend, engine, config.judge_endpoint is not None)
+    report("benchmarks", benchmark_remarks(benchmarks, means), on_remark)
     for benchmark in benchmarks:
         readable = config.backend == "lm_eval" or benchmark.row.name in READABLE_BENCHMARKS
         if benchmark.folder is not None and readable:
@@ -116,7 +121,7 @@ def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
     endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env")
     if config.endpoint is not None:
         if not is_reference(config.endpoint):
-            candidates(endpoint.asked_there(config, os.environ))
+            candidates(endpoint.with_endpoint_models(config, os.environ))
     elif config.model is not None:  # else the base of an adapter that an earlier step makes
         models = candidates(config)
         if config.backend == "lm_eval":
@@ -143,7 +148,7 @@ def engines(config: EvaluateConfig, machine: Machine) -> tuple[str, ...]:
     """Return the engine that asks the questions, and the one that serves the model."""
     if config.endpoint is not None or config.backend == "lm_eval":
         return (config.backend,)
-    served = DEPLOY.engines(server_config(config, Served("", None, ())), machine)
+    served = DEPLOY.engines(server_config(config, ServedWeights("", None, ())), machine)
     return (config.backend, *served)
 
 
@@ -152,10 +157,10 @@ def run(config: EvaluateConfig, folder: Path, emit: Emit) -> Path | None:
     began = time.monotonic()
     config = with_absolute_paths(config)
     if config.endpoint is not None:
-        config = endpoint.asked_there(config, os.environ)
-    benchmarks = chosen(as_list(config.benchmarks), config.benchmark_dir)
+        config = endpoint.with_endpoint_models(config, os.environ)
+    benchmarks = select_benchmarks(as_list(config.benchmarks), config.benchmark_dir)
     models = candidates(config)
-    groups = [Served("", None, models)]
+    groups = [ServedWeights("", None, models)]
     if config.endpoint is None:
         groups = _fetch_models(config, models, emit)
     write_json(folder / run_folder.INPUTS, {"candidates": [vars(model) for model in models]})
@@ -180,7 +185,9 @@ def run(config: EvaluateConfig, folder: Path, emit: Emit) -> Path | None:
     return folder
 
 
-def _fetch_models(config: EvaluateConfig, models: Sequence[Candidate], emit: Emit) -> list[Served]:
+def _fetch_models(
+    config: EvaluateConfig, models: Sequence[Candidate], emit: Emit
+) -> list[ServedWeights]:
     """Return the servers with local folders for ids; the candidates keep their names."""
     folders: dict[str, str] = {}
 
@@ -192,7 +199,7 @@ def _fetch_models(config: EvaluateConfig, models: Sequence[Candidate], emit: Emi
         return folders[name]
 
     return [
-        Served(
+        ServedWeights(
             fetch(served.model, served.revision),
             None,
             served.candidates,
@@ -203,7 +210,11 @@ def _fetch_models(config: EvaluateConfig, models: Sequence[Candidate], emit: Emi
 
 
 def _score(
-    config: EvaluateConfig, served: Served, open_jobs: Sequence[Job], folder: Path, emit: Emit
+    config: EvaluateConfig,
+    served: ServedWeights,
+    open_jobs: Sequence[Job],
+    folder: Path,
+    emit: Emit,
 ) -> bool:
     """Score the candidates of one server; return False if a stop was requested."""
     machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
@@ -212,14 +223,16 @@ def _score(
     if config.backend == "lm_eval":
         device = BACKENDS[machine.backend].torch_device
         emit(events.STAGE, name="model", detail=served.model)
-        call = Call(
-            "lm_eval", tools.by_likelihood(config, served, open_jobs, device), server_folder
+        call = ToolCall(
+            "lm_eval",
+            tool_requests.lm_eval_request(config, served, open_jobs, device),
+            server_folder,
         )
-        return ask(call, open_jobs, emit, server=None, stop=STOP.requested)
+        return run_jobs(call, open_jobs, emit, server=None, stop=STOP.requested)
     if config.endpoint is not None:
         call = _call(config, config.endpoint, open_jobs, server_folder)
-        remote = endpoint.Remote(config.endpoint)
-        return ask(call, open_jobs, emit, server=remote, stop=STOP.requested)
+        remote = endpoint.RemoteServer(config.endpoint)
+        return run_jobs(call, open_jobs, emit, server=remote, stop=STOP.requested)
     emit(events.STAGE, name="model", detail=served.model)
     deployment = server_config(config, served)
     with temporary_server(server_folder, deployment, machine, stop=STOP.requested) as server:
@@ -231,19 +244,22 @@ def _score(
             emit(events.PARITY, models=comparisons[-1]["models"])
         emit(events.SERVED, url=server.url, models=list(server.models), engine=config.engine)
         call = _call(config, endpoint.base_of(server.url), open_jobs, server_folder)
-        return ask(call, open_jobs, emit, server=server.run, stop=STOP.requested)
+        return run_jobs(call, open_jobs, emit, server=server.run, stop=STOP.requested)
 
 
 def _call(
     config: EvaluateConfig, address: str, open_jobs: Sequence[Job], server_folder: Path
-) -> Call:
+) -> ToolCall:
     keys = {
-        tools.KEY: endpoint.key_of(config.api_key_env, os.environ, "api_key_env"),
-        tools.JUDGE_KEY: endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env"),
+        tool_requests.KEY: endpoint.key_of(config.api_key_env, os.environ, "api_key_env"),
+        tool_requests.JUDGE_KEY: endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env"),
     }
     env = {name: key for name, key in keys.items() if key}
-    return Call(
-        "evalscope", tools.by_answers(config, address, open_jobs), server_folder, env | _no_proxy()
+    return ToolCall(
+        "evalscope",
+        tool_requests.evalscope_request(config, address, open_jobs),
+        server_folder,
+        env | _no_proxy(),
     )
 
 

@@ -20,7 +20,7 @@ from swiftbox.config.writing import write
 from swiftbox.errors import ConfigError, HubError
 from swiftbox.evaluation.candidates import candidates, servers
 from swiftbox.evaluation.endpoint import models
-from swiftbox.evaluation.tools import by_answers, by_likelihood
+from swiftbox.evaluation.tool_requests import evalscope_request, lm_eval_request
 from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
@@ -95,7 +95,7 @@ def _copied(adapter: Path, into: Path) -> Path:
 
 
 def test_two_models_of_one_name_are_refused(tiny: Path) -> None:
-    with pytest.raises(ConfigError, match="two are named qwen3"):
+    with pytest.raises(ConfigError, match="two models are named qwen3"):
         candidates(settled(model=tiny, compare=[str(tiny)]))
 
 
@@ -143,12 +143,12 @@ def test_an_endpoint_is_asked_for_its_models_first(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MY_KEY", "sk-1")
     with listing("a", "b", key="sk-1") as url:
         check_config(settled(endpoint=url, api_key_env="MY_KEY"))
-        with pytest.raises(ConfigError, match="c is not there") as caught:
+        with pytest.raises(ConfigError, match="the server has no c") as caught:
             check_config(settled(endpoint=url, api_key_env="MY_KEY", endpoint_models=["c"]))
-        assert caught.value.hint == "there are: a, b"
+        assert caught.value.hint == "available: a, b"
         with pytest.raises(ConfigError, match="401"):
             check_config(settled(endpoint=url))
-    with pytest.raises(ConfigError, match="gives no list of models"):
+    with pytest.raises(ConfigError, match="returns no list of models"):
         check_config(settled(endpoint=url))
     monkeypatch.delenv("MY_KEY")
     with pytest.raises(ConfigError, match="MY_KEY is not set"):
@@ -198,7 +198,7 @@ def test_a_redirect_does_not_receive_the_key() -> None:
     with (
         answering(200) as (other, requests),
         answering(302, Location=f"{other}/v1/models") as (url, first),
-        pytest.raises(ConfigError, match=r"gives no list of models: .*302"),
+        pytest.raises(ConfigError, match=r"returns no list of models: .*302"),
     ):
         models(f"{url}/v1", "sk-1")
     assert first == ["/v1/models Bearer sk-1"]
@@ -208,12 +208,12 @@ def test_a_redirect_does_not_receive_the_key() -> None:
 def test_an_endpoint_that_disappears_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     from swiftbox.evaluation import endpoint
 
-    monkeypatch.setattr(endpoint, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(endpoint, "POLL_S", 0.0)
     with listing("a") as url:
-        remote = endpoint.Remote(f"{url}/v1")
+        remote = endpoint.RemoteServer(f"{url}/v1")
         assert all(remote.is_alive for _ in range(5))
     assert [remote.is_alive for _ in range(3)] == [True, True, False]
-    assert "takes no connection" in remote.failure().message
+    assert "no longer accepts connections" in remote.failure().message
 
 
 def test_a_missing_model_is_refused_before_the_start(tmp_path: Path) -> None:
@@ -247,19 +247,19 @@ def test_the_required_engines_are_named(tiny: Path) -> None:
 
 
 def test_requests_hold_the_settings_and_no_key(tiny: Path, tmp_path: Path) -> None:
-    from swiftbox.evaluation.benchmarks import chosen
-    from swiftbox.evaluation.results import jobs
+    from swiftbox.evaluation.benchmarks import select_benchmarks
+    from swiftbox.evaluation.jobs import jobs
 
     config = settled(model=tiny, limit=2, num_fewshot=0, max_tokens=7)
     models = candidates(config)
-    todo = jobs(models, chosen(["sample_mmlu"], None), tmp_path)
-    request = by_answers(config, "http://127.0.0.1:1/v1", todo)
+    todo = jobs(models, select_benchmarks(["sample_mmlu"], None), tmp_path)
+    request = evalscope_request(config, "http://127.0.0.1:1/v1", todo)
     (job,) = request["jobs"]
     assert (request["limit"], request["generation"]["max_tokens"]) == (2, 7)
     assert (job["benchmark"], job["few_shot"], len(job["subsets"])) == ("mmlu", 0, 6)
     assert "key" not in json.dumps(request).lower()
     (served,) = servers(models)
-    likelihood_job = by_likelihood(config, served, todo, "cpu")
+    likelihood_job = lm_eval_request(config, served, todo, "cpu")
     rows = (
         (Path(likelihood_job["jobs"][0]["work"]) / "questions.jsonl")
         .read_text("utf-8")

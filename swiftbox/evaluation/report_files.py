@@ -1,0 +1,60 @@
+"""The report files of an evaluation: report.json for programs, report.html for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from swiftbox import __version__
+from swiftbox.config.evaluate import EvaluateConfig
+from swiftbox.evaluation.jobs import Job
+from swiftbox.evaluation.report import summary
+from swiftbox.files import read_json, write_atomic, write_json
+from swiftbox.runs import folder as run_folder
+
+REPORT, PAGE = "report.json", "report.html"
+
+NOT_REPORTED = ("version", "task", "output_dir")
+"""Settings without influence on the measurement."""
+
+
+def write_report(
+    config: EvaluateConfig, jobs: Sequence[Job], folder: Path, *, seconds: float
+) -> dict[str, Any]:
+    """Write both files; return the summary that a terminal shows."""
+    from swiftbox.evaluation.page import page
+
+    results = {(job.candidate.name, job.benchmark.name): job.read_result() for job in jobs}
+    candidates = list({job.candidate.name: job.candidate for job in jobs}.values())
+    benchmarks = list({job.benchmark.name: job.benchmark for job in jobs}.values())
+    findings = summary(candidates, benchmarks, results)
+    report = {
+        "version": 1,
+        "swiftbox": __version__,
+        "made": time.strftime("%Y-%m-%d %H:%M"),
+        "seconds": seconds,
+        "settings": config.model_dump(mode="json", exclude=set(NOT_REPORTED)),
+        "machine": _machine(folder),
+        **findings,
+        "results": {
+            f"{name}/{benchmark}": str(job.result.relative_to(folder))
+            for job in jobs
+            for name, benchmark in [(job.candidate.name, job.benchmark.name)]
+        },
+    }
+    write_json(folder / REPORT, report)
+    write_atomic(folder / PAGE, page(report, results))
+    return findings
+
+
+def _machine(folder: Path) -> Mapping[str, Any]:
+    machine = read_json(folder / run_folder.MACHINE)
+    devices = [str(device.get("name")) for device in machine.get("devices", [])]
+    return {
+        "backend": machine.get("backend"),
+        "devices": devices,
+        "cores": machine.get("cores"),
+        "versions": read_json(folder / run_folder.VERSIONS),
+    }
