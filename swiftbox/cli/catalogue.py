@@ -331,11 +331,13 @@ def no_datasets(query: str) -> ConfigError:
 
 def print_datasets(shown: Sequence[Dataset]) -> None:
     """Print a table of 80 columns."""
+    from swiftbox.models.description import terms
+
     widths, right = (min(44, max(len(dataset.name) for dataset in shown)), 11, 22), (1,)
     head = (text("dataset", "数据集"), text("rows", "行数"), text("about", "内容"))
     answer(table_row(head, widths, right=right))
     for dataset in shown:
-        about = ";".join([*dataset.languages, *dataset.tags])
+        about = terms([*dataset.languages, *dataset.tags])
         answer(table_row((dataset.name, row_count(dataset) or "?", about), widths, right=right))
 
 
@@ -348,14 +350,16 @@ def row_count(dataset: Dataset) -> str:
 
 def dataset_details(dataset: Dataset) -> Iterable[str]:
     """Return all that is known of a dataset, a line each."""
+    from swiftbox.models.description import term, terms
+
     fields = {
         text("dataset", "数据集"): dataset.name,
         "Hugging Face": dataset.hf_id,
         text("rows", "行数"): row_count(dataset),
         text("subsets", "子集"): ", ".join(dataset.subsets),
         text("format", "格式"): dataset.format,
-        text("modality", "模态"): dataset.modality,
-        text("languages", "语言"): ", ".join(dataset.languages),
-        text("about", "内容"): ", ".join(dataset.tags),
+        text("modality", "模态"): term(dataset.modality or ""),
+        text("languages", "语言"): terms(dataset.languages),
+        text("about", "内容"): terms(dataset.tags),
     }
     return [f"{key}{text(': ', '：')}{value}" for key, value in fields.items() if value]

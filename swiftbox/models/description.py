@@ -176,6 +176,10 @@ def details(model: Model, fit: str | None) -> list[str]:
     return [*known, *map(str, requirement_remarks(model))]
 
 
+def _tokens(number: int | None) -> str | None:
+    return text(f"{number:,} tokens", f"{number:,} 个 token") if number else None
+
+
 def _billions(parameters_b: float | None) -> str | None:
     return count(parameters_b * 1e9) if parameters_b else None
 
@@ -194,7 +198,7 @@ def _identity(model: Model) -> dict[str, str | None]:
         text("kind", "类型"): terms([model.kind, *([model.stage] if model.stage else [])]),
         text("format", "格式"): text("16 bits", "16 位") if model.quant == "none" else model.quant,
         text("disk", "磁盘"): size(model.disk_bytes) if model.disk_bytes else None,
-        text("context", "上下文"): f"{model.context:,} tokens" if model.context else None,
+        text("context", "上下文"): _tokens(model.context),
     }
 
 
