@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_be_copied_is_refused_before_the_start(
     [
         ("https://modelscope.cn/models/Qwen/Qwen3-0.6B", "is Qwen/Qwen3-0.6B"),
         ("https://huggingface.co/Qwen/Qwen3-0.6B/tree/main", "is Qwen/Qwen3-0.6B"),
-        ("Qwen/Qwen3-0.6B@main", "write Qwen/Qwen3-0.6B, and revision: main"),
+        ("Qwen/Qwen3-0.6B@main", "write Qwen/Qwen3-0.6B and set revision: main"),
         ("qwen3-0.6b", "similar: Qwen/Qwen3-0.6B"),
     ],
 )

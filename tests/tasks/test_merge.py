@@ -93,7 +93,7 @@ def test_a_missing_adapter_is_refused(name: str, tiny: Path) -> None:
 def test_a_full_model_is_not_an_adapter(tiny: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no adapter_config\.json") as caught:
         merging_of(adapter=tiny, model=tiny)
-    assert "whole model" in caught.value.hint
+    assert "complete model" in caught.value.hint
 
 
 @pytest.mark.parametrize("kind", ["PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING"])
@@ -101,14 +101,14 @@ def test_an_adapter_that_does_not_change_weights_is_named_and_refused(
     kind: str, tiny: Path, adapter: Path, tmp_path: Path
 ) -> None:
     other = edited(adapter, tmp_path / "a", peft_type=kind)
-    with pytest.raises(ConfigError, match=f"cannot be merged: {kind} is no change") as caught:
+    with pytest.raises(ConfigError, match=f"cannot be merged: {kind} does not change") as caught:
         merging_of(adapter=other, model=tiny)
     assert "LORA" in caught.value.hint
 
 
 def test_an_activated_lora_is_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
     other = edited(adapter, tmp_path / "a", alora_invocation_tokens=[1, 2])
-    with pytest.raises(ConfigError, match="works on some tokens only"):
+    with pytest.raises(ConfigError, match="applies to some tokens only"):
         merging_of(adapter=other, model=tiny)
 
 

@@ -87,7 +87,7 @@ def test_what_is_refused_ends_with_2_and_starts_no_run(tiny: Path, tmp_path: Pat
     arguments = (f"adapter={tiny}", f"model={tiny}", "output_dir=merged")
     done = box("run", str(presets()["merge"]), *arguments, cwd=tmp_path, code=2)
     assert "error: adapter:" in done.stderr
-    assert "hint: it is a whole model" in done.stderr
+    assert "hint: this is a complete model" in done.stderr
     assert not (tmp_path / "merged").exists()
 
 
