@@ -27,36 +27,36 @@ def examples(count: int, seed: int = 0) -> list[Example]:
     """Make preferences of uneven length; every third has an earlier exchange."""
     chooser = random.Random(seed)
 
-    def words(least: int, most: int) -> str:
+    def sentence(least: int, most: int) -> str:
         return " ".join(chooser.choice(WORDS) for _ in range(chooser.randint(least, most)))
 
-    made = []
+    preferences = []
     for number in range(count):
-        before = [Message("user", words(3, 25))]
+        prompt = [Message("user", sentence(3, 25))]
         if number % 3 == 2:
-            before += [Message("assistant", words(2, 8)), Message("user", words(2, 9))]
+            prompt += [Message("assistant", sentence(2, 8)), Message("user", sentence(2, 9))]
         chosen, rejected = (
-            (*before, Message("assistant", f"{start} {words(1, 20)}")) for start in ("yes", "no")
+            (*prompt, Message("assistant", f"{start} {sentence(1, 20)}")) for start in ("yes", "no")
         )
-        made.append(Example(messages=chosen, rejected=rejected))
-    return made
+        preferences.append(Example(messages=chosen, rejected=rejected))
+    return preferences
 
 
 def pairs(count: int, seed: int = 0, **more: Any) -> list[PreferencePair]:
     return encode_pairs(examples(count, seed), train_tokenizer(), **more)
 
 
-def judged(count: int, seed: int = 0) -> list[LabeledAnswer]:
-    made = [
-        Example(messages=one.messages if at % 2 else one.rejected, label=bool(at % 2))
-        for at, one in enumerate(examples(count, seed))
+def labeled_answers(count: int, seed: int = 0) -> list[LabeledAnswer]:
+    answers = [
+        Example(messages=pair.messages if number % 2 else pair.rejected, label=bool(number % 2))
+        for number, pair in enumerate(examples(count, seed))
     ]
-    return encode_labeled_answers(made, train_tokenizer())
+    return encode_labeled_answers(answers, train_tokenizer())
 
 
-def load(folder: Path, **more: Any) -> Any:
+def load(folder: Path, dtype: torch.dtype = torch.float32, **more: Any) -> Any:
     return AutoModelForCausalLM.from_pretrained(
-        folder, attn_implementation="sdpa", dtype=torch.float32, **more
+        folder, attn_implementation="sdpa", dtype=dtype, **more
     )
 
 
@@ -70,16 +70,15 @@ def context(model: Any, stage: str, reference: Any = None, **settings: Any) -> L
 
 
 def padded(rows: list[Any]) -> dict[str, torch.Tensor]:
-    """Pad rows as TRL takes them: ids, attention mask, and where the completion is."""
+    """Pad rows in TRL's format: ids, attention mask, and the mask of the completion."""
     longest = max(len(row) for row in rows)
-    found = {
+    batch = {
         name: torch.zeros(len(rows), longest, dtype=torch.long)
         for name in ("input_ids", "attention_mask", "completion_mask")
     }
-    for at, row in enumerate(rows):
-        found["input_ids"][at, : len(row)] = torch.from_numpy(row.input_ids.astype(np.int64))
-        found["attention_mask"][at, : len(row)] = 1
-        found["completion_mask"][at, : len(row)] = torch.from_numpy(
-            (row.labels >= 0).astype(np.int64)
-        )
-    return found
+    for number, row in enumerate(rows):
+        completion = torch.from_numpy((row.labels >= 0).astype(np.int64))
+        batch["input_ids"][number, : len(row)] = torch.from_numpy(row.input_ids.astype(np.int64))
+        batch["attention_mask"][number, : len(row)] = 1
+        batch["completion_mask"][number, : len(row)] = completion
+    return batch

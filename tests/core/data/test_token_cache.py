@@ -8,18 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from preferences import judged, pairs
-from tiny import train_tokenizer, write_chats, write_pairs
+from made_up import made_up
+from preferences import labeled_answers, pairs
+from tiny import train_tokenizer, write_chats, write_config, write_pairs
 
 from swiftbox.core.data import cache as token_cache
 from swiftbox.core.data.cache import ExampleEncoder, encoded_samples
 from swiftbox.core.data.samples import LabeledAnswer, PreferencePair, PromptSample, Sample, TokenRow
 from swiftbox.core.data.storage import StoredSamples, write
 from swiftbox.data.check import load_examples
+from swiftbox.data.files import dataset_hash
 from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
 from swiftbox.language import home
 from swiftbox.methods import METHODS
+from swiftbox.plan import plan
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.load import load
 
 
 def encoding(stage: str = "sft", **settings: Any) -> ExampleEncoder:
@@ -60,7 +65,7 @@ def test_what_is_written_is_read_again(kind: str, tmp_path: Path) -> None:
     made: list[Sample] = {
         "rows": lambda: [one.chosen for one in pairs(5)],
         "pairs": lambda: [PreferencePair(o.chosen, o.rejected, 0.5, True) for o in pairs(5)],
-        "judged": lambda: judged(5),
+        "judged": lambda: labeled_answers(5),
         "prompts": lambda: [prompt(at) for at in range(5)],
     }[kind]()
     many = made * 500  # over two batches
@@ -184,3 +189,44 @@ def test_a_weight_takes_rows_more_or_less_often(
     again = load_examples(source, stage="sft", max_bad_rows=0, seed=3).examples
     assert least <= len(found) <= most
     assert found == again
+
+
+def test_a_cached_dataset_is_neither_read_nor_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_chats(tmp_path / "chat.jsonl", 20)
+    sources, opened, path_open = [RowSource(str(path))], [], Path.open
+
+    def counting(self: Path, *arguments: Any, **named: Any) -> Any:
+        opened.extend([self] * (self == path))
+        return path_open(self, *arguments, **named)
+
+    data_hash = dataset_hash(sources)
+    monkeypatch.setattr(Path, "open", counting)
+    encoded_samples(sources, encoding(), quiet, data_hash=data_hash)
+    assert len(opened) == 1  # checked and encoded in one pass
+    encoded_samples(sources, encoding(), quiet, data_hash=data_hash)
+    assert len(opened) == 1
+    encoded_samples(sources, encoding(), quiet)
+    assert len(opened) == 2  # without the hash, only its bytes are hashed
+
+
+def test_the_child_of_a_run_reads_the_bytes_of_its_data_once(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_chats(tmp_path / "chat.jsonl", 20)
+    config = write_config(tmp_path / "a.yaml", tiny, path, max_steps=1, save_steps=0)
+    settled = plan(load(config).config, made_up("cpu")).config
+    opened, path_open = [], Path.open
+
+    def counting(self: Path, *arguments: Any, **named: Any) -> Any:
+        opened.extend([self] * (self == path))
+        return path_open(self, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", counting)
+    for name, reads in (("first", 2), ("second", 1)):  # hash and encode; then only hash
+        folder = tmp_path / name
+        folder.mkdir()
+        opened.clear()
+        TASKS["train"].run(settled, folder, quiet)
+        assert len(opened) == reads
