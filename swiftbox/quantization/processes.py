@@ -32,6 +32,7 @@ def measure(engine: str, request: Mapping[str, Any], folder: Path, emit: Emit) -
 
     Raises MachineError if the engine is not installed, RunError if measuring fails.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     if engine:
         return run_tool(ToolRun(engine, "measure", folder), request, emit)
     command = ToolCommand("measure", Path(sys.executable), ("-m", "swiftbox.quantization.measure"))

@@ -250,8 +250,10 @@ def _quantize_into(job: QuantizationJob, target: Path) -> None:
     elif job.config.method == "gguf":
         _run_converter(job, target)
     else:
+        tool_folder = job.work_folder / "tool"
+        tool_folder.mkdir(exist_ok=True)
         request = _engine_request(job, target)
-        run_tool(ToolRun(job.engine, job.engine, job.work_folder / "tool"), request, job.emit)
+        run_tool(ToolRun(job.engine, job.engine, tool_folder), request, job.emit)
     _copy_companions(job, target)
 
 

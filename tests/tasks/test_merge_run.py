@@ -58,9 +58,9 @@ def test_a_merge_prints_its_phases_its_figures_and_the_path_of_the_model(
     for line in (
         "> merging: ",
         "> saving the model: model",
-        "> checking what was written",
-        "merged equals base and adapter",
-        "trained on NF4: merged on the full base instead of the dequantized one",
+        "> checking the written model",
+        "merged model equals base and adapter",
+        "trained on NF4: merged into the full base; merged into the dequantized base, logits",
         f"model: {out / 'model'}",
     ):
         assert line in seen, seen

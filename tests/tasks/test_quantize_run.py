@@ -42,10 +42,10 @@ def quantized(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 def test_an_adapter_is_merged_quantized_checked_and_reported(quantized: tuple[Path, str]) -> None:
     out, done = quantized
     for line in (
-        "merged equals base and adapter",
+        "merged model equals base and adapter",
         "> measuring perplexity",
         "> quantizing: NF4",
-        "> checking what was written",
+        "> checking the written model",
         "expected), 14 layers NF4",
         "held-out tokens: x ",
         f"model: {out / 'model'}",
