@@ -33,7 +33,7 @@ def open_chat(probe: Probe) -> Path | None:
         (("endpoint", url), f"{url}  {run.name}") for run, url in active_deployments()
     ]
     choices += [
-        (("adapter", ""), text("an adapter, on its base", "适配器（连同其基座）")),
+        (("adapter", ""), text("an adapter (with its base)", "适配器（连同其基座）")),
         (("model", ""), text("a model", "模型")),
         (("endpoint", ""), text("a server, by its address", "服务地址")),
     ]
@@ -93,11 +93,11 @@ def chat_command(draft: Draft, loaded: Loaded) -> str:
 def review_actions(draft: Draft, _prepared: Prepared | None) -> Sequence[ReviewAction]:
     """Offer to show the base beside an adapter, or to leave it out."""
     if "compare" in draft.values:
-        title = text("without the comparison", "不并排显示")
+        title = text("do not compare", "不对比")
         return [ReviewAction(title, lambda draft: draft.without("compare"), "after run")]
     if not draft.values.get("adapter"):
         return []
-    title = text("with its base side by side", "与基座并排")
+    title = text("compare with its base", "与基座并排对比")
     return [ReviewAction(title, lambda draft: draft.with_values(compare=BASE), "after run")]
 
 

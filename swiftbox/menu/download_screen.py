@@ -135,7 +135,7 @@ def manage_local() -> None:
     while True:
         items = [*local.list_local("model"), *local.list_local("dataset")]
         if not items:
-            print_line(text("no models or datasets on this machine yet", "本机还没有内容"))
+            print_line(text("no models or datasets on this machine yet", "本机还没有模型或数据集"))
             raise Back
         titles = [(item, local_title(item)) for item in items]
         item = select(text("On this machine", "本机已有"), titles)
@@ -179,7 +179,7 @@ def local_title(item: LocalArtifact) -> str:
 def delete(item: LocalArtifact) -> None:
     """Delete a model or dataset after a second question."""
     amount = size(item.size_bytes)
-    choices = [(False, text("keep it", "保留")), (True, text("delete it for good", "永久删除"))]
+    choices = [(False, text("keep it", "保留")), (True, text("delete it permanently", "永久删除"))]
     if select(text(f"Delete {item.id} ({amount})?", f"删除 {item.id}（{amount}）？"), choices):
         freed = size(local.remove(item))
         print_line(text(f"deleted {item.id}: {freed} freed", f"已删除 {item.id}，释放 {freed}"))

@@ -21,7 +21,7 @@ def needs_downloads(values: Mapping[str, Any]) -> bool:
 
 def samples_title() -> str:
     """Return the title of the action that uses the included samples."""
-    return text("use the small included samples instead, offline", "改用自带的离线小样本集")
+    return text("use the included sample sets instead (offline)", "改用自带的小样本集（离线）")
 
 
 def review_actions(draft: Draft, _prepared: Prepared | None) -> Sequence[ReviewAction]:

@@ -65,7 +65,7 @@ def demo(_probe: Probe) -> None:
             return text(f"{error.message} ({error.hint})", f"{error.message}（{error.hint}）")
         return ""
 
-    question = text("What shall the model call itself?", "模型叫什么名字？")
+    question = text("What is the model's name?", "模型叫什么名字？")
     run_demo(Path("swiftbox-demo"), name=type_text(question, DEFAULT_NAME, check))
     pause()
 

@@ -96,7 +96,7 @@ def _after_adapter(result: RunResult) -> list[NextStep]:
     )
     if not result.answers:
         return [merge]
-    chat = text("chat with it and its base side by side", "对话试用，与基座并排")
+    chat = text("chat with it and its base side by side", "对话试用，与基座并排对比")
     evaluate = text("evaluate it against its base", "与基座对比评测")
     return [
         NextStep("chat", chat, {**adapter, "compare": "base"}),

@@ -32,7 +32,7 @@ def open_form(task: str, screen: TaskScreen, probe: Probe) -> Path | None:
     while True:
         start = starts[0][0]
         if len(starts) > 1:
-            start = select(text("Start from", "从哪里开始？"), starts)
+            start = select(text("Start from what?", "从哪里开始？"), starts)
         try:
             if isinstance(start, Path):
                 return review(draft_from_file(start, probe.now), screen)
@@ -67,7 +67,7 @@ def _fill_and_review(
 def starts_of(task: str, screen: TaskScreen) -> list[tuple[Start, str]]:
     """Return what a YAML of a task can start from, with a title each."""
     subjects = {
-        "adapter": text("an adapter, on its base", "适配器（连同其基座）"),
+        "adapter": text("an adapter (with its base)", "适配器（连同其基座）"),
         "model": text("a model", "模型"),
     }
     starts: list[tuple[Start, str]] = [(name, subjects[name]) for name in screen.subjects]

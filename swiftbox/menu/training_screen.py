@@ -70,12 +70,12 @@ def choose_method(goal: Goal) -> str:
 
 def review_actions(_draft: Draft, prepared: Prepared | None) -> Sequence[ReviewAction]:
     """Offer changes that make the training fit, and a look at rows as the model sees them."""
-    preview = text("see three rows as the model does", "查看模型实际看到的三条样本")
+    preview = text("preview three rows as the model sees them", "预览模型实际看到的三条样本")
     actions = [ReviewAction(preview, preview_rows)]
     proposal = prepared.estimate.proposal if prepared and prepared.estimate else None
     if proposal is not None:
         settings = proposal.settings()
-        title = text(f"make it fit: {settings}", f"使其放得下：{settings}")
+        title = text(f"make it fit: {settings}", f"调整到放得下：{settings}")
 
         def make_it_fit(draft: Draft) -> Draft:
             return draft.with_values(**proposal.changes)

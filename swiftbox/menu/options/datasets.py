@@ -116,7 +116,7 @@ def _amount(option: Option, row: Dataset | None) -> str:
     if row and row.rows:
         return f"{row.rows:,}"
     if row and row.huge:
-        return text("huge", "巨大")
+        return text("huge", "极多")
     return size(option.local.size_bytes) if option.local else ""
 
 
