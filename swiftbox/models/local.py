@@ -137,7 +137,7 @@ def _cached_storage(artifact: LocalArtifact) -> Path:
     root = cache_root(artifact.location)
     raise HubError(
         text(
-            f"{artifact.id} is not, or no longer, in {root}",
+            f"{artifact.id} is not in {root} (it may have been removed)",
             f"{artifact.id} 不在（或已不在）{root} 中",
         )
     )

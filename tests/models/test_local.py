@@ -276,7 +276,7 @@ def test_only_what_the_cache_lists_can_be_removed(place: str, caches: Path) -> N
 
 def test_a_folder_of_the_users_own_is_not_removed(caches: Path) -> None:
     make(caches / "desk/mine")
-    with pytest.raises(HubError, match="in no cache"):
+    with pytest.raises(HubError, match="is not in a cache"):
         remove(only(list_local()))
     assert (caches / "desk/mine/model.safetensors").is_file()
 
