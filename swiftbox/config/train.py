@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
@@ -22,7 +22,15 @@ REPORTERS = ("tensorboard", "wandb", "swanlab", "none")
 
 
 class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFields, TaskConfig):
-    """Fields of every training method."""
+    """Fields of every training method, and what an estimate needs to know of the method."""
+
+    sequences_per_row: ClassVar[int] = 1
+    """Two if a row is a pair of answers, each of up to max_length tokens."""
+    has_reference: ClassVar[bool] = False
+    """Whether the loss compares the policy with a reference policy."""
+    generates_answers: ClassVar[bool] = False
+    splits_long_rows: ClassVar[bool] = False
+    """Whether a row longer than max_length is split instead of cut."""
 
     task: Literal["train"] = setting(
         "train",
@@ -31,6 +39,11 @@ class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFiel
         zh="本文件的任务",
         section="task",
     )
+
+    @property
+    def compares_with_reference(self) -> bool:
+        """Return whether this training computes log-probabilities of a reference policy."""
+        return self.has_reference and not getattr(self, "reference_free", False)
 
     @field_validator("report_to")
     @classmethod

@@ -1,1 +1,1 @@
-"""Will it fit: memory, disk and time, from config.json or the catalogue alone; pure, no torch."""
+"""Whether a task fits and how long it takes, from config.json or the catalogue; without torch."""

@@ -25,24 +25,24 @@ def linears(shape: ModelShape, targets: Sequence[str] = EVERY) -> list[tuple[int
     }
     if not shape.gated:
         sizes.pop("gate")
-    return [sizes[one] for one in targets if one in sizes and min(sizes[one])]
+    return [sizes[target] for target in targets if target in sizes and min(sizes[target])]
 
 
 def lora_parameters(shape: ModelShape, rank: int, targets: Sequence[str] = EVERY) -> float:
     """Count the parameters of LoRA: rank x (inputs + outputs) of each layer (arXiv:2106.09685)."""
-    return float(shape.layers * rank * sum(sum(one) for one in linears(shape, targets)))
+    return float(shape.layers * rank * sum(sum(sizes) for sizes in linears(shape, targets)))
 
 
 def adapted_width(
     shape: ModelShape, targets: Sequence[str] = EVERY, *, shared: bool = False
 ) -> int:
-    """Return how many numbers per token and block adapters keep of the inputs of their layers.
+    """Return how many input values adapters save per token and block for the backward pass.
 
-    Where adapters and base have one number type the layers of an input share it; else each adapter
-    keeps a copy in the type that it computes in.
+    If adapters and base have the same number type, layers share their input; otherwise each adapter
+    saves a copy in its compute type.
     """
     if not shared:
         return sum(inputs for inputs, _ in linears(shape, targets))
     groups = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))
-    first = [next((one for one in group if one in targets), None) for group in groups]
-    return sum(inputs for inputs, _ in linears(shape, [one for one in first if one]))
+    first = [next((name for name in group if name in targets), None) for group in groups]
+    return sum(inputs for inputs, _ in linears(shape, [name for name in first if name]))

@@ -1,4 +1,4 @@
-"""What a training writes: the download, checkpoints up to their limit and one more, the result."""
+"""What a training writes to the disk: the download, checkpoints (limit plus one), the result."""
 
 from __future__ import annotations
 
@@ -15,35 +15,38 @@ from swiftbox.fit.training import OPTIMIZERS, trained_parameters
 
 @dataclass(frozen=True)
 class DiskNeed:
-    """Bytes."""
+    """Disk space of a training, in bytes."""
 
     download: float
     checkpoints: float
     result: float
     data: float = 0.0
-    """Datasets to be fetched, guessed from their rows."""
+    """Datasets to download, estimated from their numbers of rows."""
     uncounted: tuple[str, ...] = ()
-    """Datasets to be fetched whose size nobody knows here."""
+    """Datasets to download whose size is unknown."""
 
     @property
     def total(self) -> float:
-        """Return the bytes that have to be free before the start."""
+        """Return the bytes that must be free before the start."""
         return self.download + self.data + self.checkpoints + self.result
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
+        """Return plain data for JSON."""
         sizes = ("download", "data", "checkpoints", "result")
-        found = {key: round(getattr(self, key)) for key in sizes}
-        return {**found, "uncounted": list(self.uncounted)}
+        rounded = {key: round(getattr(self, key)) for key in sizes}
+        return {**rounded, "uncounted": list(self.uncounted)}
 
 
-def disk_need(config: TrainConfig, found: ModelProfile, data: RemoteRows) -> DiskNeed:
-    """Return what a settled config writes; `data` is what of its rows has to be fetched."""
-    trained = trained_parameters(config, found.shape)
+def disk_need(config: TrainConfig, profile: ModelProfile, data: RemoteRows) -> DiskNeed:
+    """Return the disk space that a settled config needs; `data` are the datasets to download."""
+    trained = trained_parameters(config, profile.shape)
     state = OPTIMIZER_BYTES[OPTIMIZERS.get(config.optim, "adamw")]
-    kept = found.shape.params if config.tuner_type in FULL_TUNERS else trained
-    checkpoint = 4 * kept + state * trained
-    count = config.save_total_limit + 1 if config.save_steps else 1  # the new one is whole first
-    each = BYTES_PER_WEIGHT.get(config.dtype, 2.0) if config.tuner_type in FULL_TUNERS else 4.0
-    download = 0.0 if found.local else found.shape.params * (0.6 if found.quantized else 2.0)
-    return DiskNeed(download, count * checkpoint, kept * each, data.bytes, data.unknown)
+    saved = profile.shape.params if config.tuner_type in FULL_TUNERS else trained
+    checkpoint = 4 * saved + state * trained
+    # A new checkpoint is complete before the oldest one is deleted.
+    count = config.save_total_limit + 1 if config.save_steps else 1
+    bytes_each = (
+        BYTES_PER_WEIGHT.get(config.dtype, 2.0) if config.tuner_type in FULL_TUNERS else 4.0
+    )
+    download = 0.0 if profile.local else profile.shape.params * (0.6 if profile.quantized else 2.0)
+    return DiskNeed(download, count * checkpoint, saved * bytes_each, data.bytes, data.unknown)

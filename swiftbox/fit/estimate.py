@@ -1,4 +1,4 @@
-"""Everything that can be said of a training before it starts: memory, disk, time, and a cure."""
+"""The estimate of a training before it starts: memory, disk, time, and changes that would fit."""
 
 from __future__ import annotations
 
@@ -10,103 +10,104 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.data.lengths import Lengths
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.disk import DiskNeed, disk_need
-from swiftbox.fit.duration import Duration, training_duration
+from swiftbox.fit.duration import DurationEstimate, training_duration
 from swiftbox.fit.profile import ModelProfile, profile_model, profile_of_row
 from swiftbox.fit.proposals import CHEAP, Proposal, propose, with_more_devices
-from swiftbox.fit.remote_rows import UNCERTAIN, RemoteRows, remote_rows
+from swiftbox.fit.remote_rows import UNCERTAINTY, RemoteRows, remote_rows
 from swiftbox.fit.speed import Speed, speed
 from swiftbox.fit.training import tuning_kind
-from swiftbox.fit.verdict import GIB, FitVerdict, assess_fit
+from swiftbox.fit.verdict import FitVerdict, assess_fit
+from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.models.catalogue import family, model
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a settled config needs; `proposal` only where it does not fit."""
+    """What a settled config needs; `proposal` is set only if it does not fit."""
 
     verdict: FitVerdict
     disk: DiskNeed
     disk_free: float
     speed: Speed | None
     proposal: Proposal | None
-    duration: Duration | None = None
+    duration: DurationEstimate | None = None
     more_devices: Proposal | None = None
-    """How many more devices of this kind would do, where nothing cheap on these does."""
+    """More devices of this kind that would suffice, if no cheap change does."""
     other_modalities: str = ""
-    """Other senses of the model, such as image, which no term stands for."""
+    """Other modalities of the model, such as image, which are not counted."""
 
     def lines(self) -> list[str]:
-        """Say it: the verdict, what takes the memory, the cure, disk and speed."""
-        found = [self.verdict.line(), f"  {self.verdict.why()}"]
+        """Describe the verdict, the memory, changes that would fit, disk, speed and time."""
+        lines = [self.verdict.line(), f"  {self.verdict.why()}"]
         if self.verdict.outcome != "fits":
-            found += self._cure()
+            lines += self._proposal_lines()
         if self.other_modalities:
-            found.append(
+            lines.append(
                 text(
                     f"  for text rows only; {self.other_modalities} in the rows is not counted",
                     f"  仅按文本数据估计；未计入数据中的 {self.other_modalities}",
                 )
             )
-        found.append(self._disk_line())
+        lines.append(self._disk_line())
         if self.speed is not None:
             tokens, factor = self.speed.tokens_per_s, self.speed.uncertainty
-            rate = f"{tokens:,.0f}" if tokens >= 10 else f"{tokens:.2g}"
-            found.append(
+            tokens_text = f"{tokens:,.0f}" if tokens >= 10 else f"{tokens:.2g}"
+            lines.append(
                 text(
-                    f"speed: about {rate} tokens/s (within a factor of {factor:g})",
-                    f"速度：约 {rate} token/秒（误差 {factor:g} 倍以内）",
+                    f"speed: about {tokens_text} tokens/s (within a factor of {factor:g})",
+                    f"速度：约 {tokens_text} token/秒（误差 {factor:g} 倍以内）",
                 )
             )
         if self.duration is not None:
-            found.append(self.duration.line())
-        return found
+            lines.append(self.duration.line())
+        return lines
 
-    def _cure(self) -> list[str]:
+    def _proposal_lines(self) -> list[str]:
         head = text("  what would fit:", "  可行的改动：")
-        more = self.more_devices
-        if self.proposal is None and more is None:
-            return [f"{head} {text('nothing that is known here', '未找到')}"]
+        more_devices = self.more_devices
+        if self.proposal is None and more_devices is None:
+            return [f"{head} {text('no known change', '未找到')}"]
         lines = [head]
         if self.proposal is not None:
             lines += [f"    {self.proposal.settings()}", f"    {self.proposal.verdict.line()}"]
-        if more is not None:
-            count = more.changes["num_devices"]
-            how = " ".join(f"{k}={v}" for k, v in more.changes.items() if k != "num_devices")
+        if more_devices is not None:
+            count = more_devices.changes["num_devices"]
+            changes = " ".join(
+                f"{k}={v}" for k, v in more_devices.changes.items() if k != "num_devices"
+            )
             lines += [
-                text(f"    or {count} such devices, {how}", f"    或 {count} 个同样的设备，{how}"),
-                f"    {more.verdict.line()}",
+                text(
+                    f"    or {count} such devices, {changes}",
+                    f"    或 {count} 个同样的设备，{changes}",
+                ),
+                f"    {more_devices.verdict.line()}",
             ]
         return lines
 
     def _disk_line(self) -> str:
-        need, free = self.disk.total / GIB, self.disk_free / GIB
-        word = text("disk: ", "磁盘：")
+        need, free = size(self.disk.total), size(self.disk_free)
+        heading = text("disk: ", "磁盘：")
         if self.disk.total > self.disk_free:
-            word += text("too small: ", "空间不足：")
+            heading += text("too small: ", "空间不足：")
         parts = {
             text("download", "下载"): self.disk.download,
             text("rows about", "数据约"): self.disk.data,
             text("checkpoints", "检查点"): self.disk.checkpoints,
             text("result", "结果"): self.disk.result,
         }
-        shown = ", ".join(
-            f"{name} {size / GIB:.1f}"
-            for name, size in parts.items()
-            if size > 0.05 * GIB or size != self.disk.data
+        listed = ", ".join(
+            f"{name} {size(part_bytes)}" for name, part_bytes in parts.items() if part_bytes
         )
         names = ", ".join(self.disk.uncounted)
-        return (
-            word
-            + text(
-                f"{need:.1f} GiB to be written ({shown}), {free:.1f} GiB free",
-                f"将写入 {need:.1f} GiB（{shown}），剩余 {free:.1f} GiB",
-            )
-            + (text(f"; not counted: {names}", f"；未计入：{names}") if names else "")
+        uncounted = text(f"; not counted: {names}", f"；未计入：{names}") if names else ""
+        needed = text(
+            f"{need} to write ({listed}), {free} free", f"将写入 {need}（{listed}），剩余 {free}"
         )
+        return heading + needed + uncounted
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as JSON takes it."""
+        """Return plain data for JSON."""
         return {
             **self.verdict.to_dict(),
             "disk": self.disk.to_dict(),
@@ -123,75 +124,77 @@ def estimate(
     lengths: Lengths | None = None,
     model: ModelProfile | None = None,
 ) -> Estimate | None:
-    """Estimate a settled config; None where nothing is known of the model.
+    """Estimate a settled config; None if nothing is known about the model.
 
-    `lengths` are those of the rows that are here; of datasets still on a hub the catalogue's
-    number of rows makes a guess, and where there is none the time is left out. `model` is what is
-    known of a model that is still to be made.
+    `lengths` are those of the rows on this machine; datasets on a hub are estimated from the
+    catalogue's numbers of rows, and without such a number there is no duration. `model` describes
+    a model that an earlier step of a pipeline will make.
     """
-    found = model or profile_model(config.model)
-    if found is None:
+    profile = model or profile_model(config.model)
+    if profile is None:
         return None
-    verdict = assess_fit(config, found.shape, machine, exact=found.exact, quantized=found.quantized)
-    proposal = more = None
+    verdict = assess_fit(
+        config, profile.shape, machine, exact=profile.exact, quantized=profile.quantized
+    )
+    proposal = more_devices = None
     if verdict.outcome != "fits":
-        proposal = propose(config, found, machine, smaller_models)
+        proposal = propose(config, profile, machine, smaller_models)
         if proposal is None or not proposal.changes.keys() <= CHEAP:
-            more = with_more_devices(config, found, machine)
+            more_devices = with_more_devices(config, profile, machine)
     count = verdict.devices if machine.devices else 1
     kind = tuning_kind(config)
-    pace = speed(found.shape, kind, machine, count)
-    fetched = remote_rows(config)
+    speed_estimate = speed(profile.shape, kind, machine, count)
+    remote = remote_rows(config)
     return Estimate(
         verdict,
-        disk_need(config, found, fetched),
+        disk_need(config, profile, remote),
         float(machine.disk_free_bytes),
-        pace,
+        speed_estimate,
         proposal,
-        _duration(config, lengths, fetched, pace, (kind, count)),
-        more,
-        _unseen(config.model),
+        _duration(config, lengths, remote, speed_estimate, (kind, count)),
+        more_devices,
+        _other_modalities(config.model),
     )
 
 
 def _duration(
     config: TrainConfig,
-    here: Lengths | None,
-    fetched: RemoteRows,
-    pace: Speed | None,
-    how: tuple[str, int],
-) -> Duration | None:
-    """Return the time; rows that are still on a hub are guessed, and widen what is uncertain."""
-    lengths = fetched.lengths(here) if fetched.rows or fetched.unknown else here
-    if lengths is None or pace is None:
+    local: Lengths | None,
+    remote: RemoteRows,
+    speed_estimate: Speed | None,
+    tuning: tuple[str, int],
+) -> DurationEstimate | None:
+    """Return the duration; assumed lengths of rows on a hub increase the uncertainty."""
+    lengths = remote.lengths(local) if remote.rows or remote.unknown else local
+    if lengths is None or speed_estimate is None:
         return None
-    found = training_duration(config, lengths, pace, *how)
-    if found is None or not fetched.rows:
-        return found
-    return replace(found, uncertainty=found.uncertainty * UNCERTAIN, guessed=True)
+    estimated = training_duration(config, lengths, speed_estimate, *tuning)
+    if estimated is None or not remote.rows:
+        return estimated
+    return replace(estimated, uncertainty=estimated.uncertainty * UNCERTAINTY, guessed=True)
 
 
-def _unseen(name: str) -> str:
-    """Return what a model reads beside text, by the catalogue."""
+def _other_modalities(name: str) -> str:
+    """Return the modalities other than text that a model reads, from the catalogue."""
     row = model(name)
-    senses = row.modality.split("+") if row is not None else []
-    return ", ".join(one for one in senses if one != "text")
+    modalities = row.modality.split("+") if row is not None else []
+    return ", ".join(modality for modality in modalities if modality != "text")
 
 
 def smaller_models(name: str) -> Iterator[tuple[str, ModelProfile]]:
-    """Yield the catalogue's models of the same family and kind, the largest first."""
-    own = model(name)
-    if own is None or not own.params_b:
+    """Yield the catalogue's smaller models of the same family and kind, the largest first."""
+    model_row = model(name)
+    if model_row is None or not model_row.params_b:
         return
-    alike = [
-        one
-        for one in family(own.family)
-        if one.modality == own.modality
-        and one.kind == own.kind
-        and one.quant == own.quant
-        and (one.params_b or 0) < own.params_b
+    candidates = [
+        row
+        for row in family(model_row.family)
+        if row.modality == model_row.modality
+        and row.kind == model_row.kind
+        and row.quant == model_row.quant
+        and (row.params_b or 0) < model_row.params_b
     ]
-    for one in sorted(alike, key=lambda one: (-(one.params_b or 0), one.id)):
-        found = profile_of_row(one)
-        if found is not None:
-            yield one.name, found
+    for row in sorted(candidates, key=lambda row: (-(row.params_b or 0), row.id)):
+        profile = profile_of_row(row)
+        if profile is not None:
+            yield row.name, profile

@@ -1,4 +1,4 @@
-"""Find a model's shape: its config.json here, the catalogue's row, or the size in its name."""
+"""A model's profile: from its config.json, its row in the catalogue, or the size in its name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:[._]\d+)?)\s*([bm])(?![a-z])", re.IGNOR
 
 @dataclass(frozen=True)
 class ModelProfile:
-    """A shape, whether dimensions were known or guessed, and the bytes still to be fetched."""
+    """A model's shape, whether its dimensions are exact, and whether its files are local."""
 
     shape: ModelShape
     exact: bool
@@ -27,9 +27,9 @@ class ModelProfile:
 
 
 def profile_model(model: str, *, ask: bool = True) -> ModelProfile | None:
-    """Return the shape of a folder or of a hub id; None where not even the size is known.
+    """Return the profile of a folder or a hub id; None if not even its size is known.
 
-    `ask`: whether a child may take seconds to build an architecture with names of its own.
+    `ask`: whether to start a child process, which takes seconds, for an unusual config.json.
     """
     folder = Path(model).expanduser()
     if (folder / "config.json").is_file():
@@ -42,7 +42,7 @@ def profile_model(model: str, *, ask: bool = True) -> ModelProfile | None:
 
 
 def profile_of_row(row: Model) -> ModelProfile | None:
-    """Return the shape of a catalogue's row."""
+    """Return the profile of a row of the catalogue; None without a size."""
     if not row.params_b:
         return None
     params = row.params_b * 1e9
@@ -56,24 +56,24 @@ def profile_of_row(row: Model) -> ModelProfile | None:
 
 
 def size_in_name(name: str) -> float | None:
-    """Return the parameters that a name says: 7B, 0.5b, 1_8b, 360M."""
-    found = SIZE.search(name.rsplit("/", 1)[-1])
-    if found is None:
+    """Return the number of parameters in a name: 7B, 0.5b, 1_8b, 360M."""
+    match = SIZE.search(name.rsplit("/", 1)[-1])
+    if match is None:
         return None
-    return float(found[1].replace("_", ".")) * (1e9 if found[2].lower() == "b" else 1e6)
+    return float(match[1].replace("_", ".")) * (1e9 if match[2].lower() == "b" else 1e6)
 
 
 def _of_folder(folder: Path, *, ask: bool) -> ModelProfile | None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None  # said by the checks of the model folder
+        return None  # reported by the inspection of the folder
     if not isinstance(config, dict):
         return None
     quantized = str((config.get("quantization_config") or {}).get("quant_method", ""))
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    each = BYTES_PER_PARAMETER.get(str(config.get("dtype") or config.get("torch_dtype")), 0)
-    params = size / each if size and each and not quantized else None
+    bytes_each = BYTES_PER_PARAMETER.get(str(config.get("dtype") or config.get("torch_dtype")), 0)
+    params = size / bytes_each if size and bytes_each and not quantized else None
     shape = shape_of_config(config, params) or skeleton_shape(folder, config, params, ask=ask)
     if shape is None:
         if params is None:

@@ -1,4 +1,4 @@
-"""The cheapest change that makes a training fit, tried in the order of what each costs."""
+"""The cheapest change that makes a training fit, tried in the order of cost."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from swiftbox.fit.shape import ModelShape
 from swiftbox.fit.verdict import FitVerdict, assess_fit
 
 SHORTEST = 512
-"""A max_length below this changes what is learned more than a smaller model would."""
+"""A shorter max_length would change the result more than a smaller model."""
 
 COUNTS = (2, 4, *range(8, 1025, 8))
-"""Devices come by eights; beyond some thousand the pieces cost more than they save."""
+"""Devices come in groups of eight; beyond about a thousand, sharding costs more than it saves."""
 
 CHEAP = {
     "gradient_checkpointing",
@@ -27,7 +27,7 @@ CHEAP = {
     "gradient_accumulation_steps",
     "max_length",
 }
-"""Settings whose change keeps model and tuner."""
+"""Settings that can change without changing the model or the tuner."""
 
 Changes = Mapping[str, Any]
 Smaller = Callable[[str], Iterator[tuple[str, ModelProfile]]]
@@ -47,34 +47,39 @@ class Proposal:
 
 
 def propose(
-    config: TrainConfig, found: ModelProfile, machine: Machine, smaller: Smaller | None = None
+    config: TrainConfig, profile: ModelProfile, machine: Machine, smaller: Smaller | None = None
 ) -> Proposal | None:
-    """Return the first change that fits; None where none does."""
+    """Return the first change that fits; None if none does."""
 
-    def tried(changes: Changes, shape: ModelShape, *, exact: bool, quantized: str) -> Proposal:
+    def attempt(changes: Changes, shape: ModelShape, *, exact: bool, quantized: str) -> Proposal:
         settings = {key: value for key, value in changes.items() if key != "model"}
         changed = config.model_copy(update=settings)
         verdict = assess_fit(changed, shape, machine, exact=exact, quantized=quantized)
         return Proposal(changes, verdict)
 
     for changes in _on_this_model(config, machine):
-        one = tried(changes, found.shape, exact=found.exact, quantized=found.quantized)
-        if one.verdict.outcome == "fits":
-            return one
-    last = _cheap(config) | _quantized(config, machine)
-    for name, other in smaller(config.model) if smaller else ():
-        for changes in (_cheap(config), last):
-            named = {"model": name, **changes}
-            one = tried(named, other.shape, exact=other.exact, quantized=other.quantized)
-            if one.verdict.outcome == "fits":
-                return one
+        proposal = attempt(changes, profile.shape, exact=profile.exact, quantized=profile.quantized)
+        if proposal.verdict.outcome == "fits":
+            return proposal
+    last_changes = _cheap(config) | _quantized(config, machine)
+    for name, smaller_profile in smaller(config.model) if smaller else ():
+        for changes in (_cheap(config), last_changes):
+            model_changes = {"model": name, **changes}
+            proposal = attempt(
+                model_changes,
+                smaller_profile.shape,
+                exact=smaller_profile.exact,
+                quantized=smaller_profile.quantized,
+            )
+            if proposal.verdict.outcome == "fits":
+                return proposal
     return None
 
 
 def with_more_devices(
-    config: TrainConfig, found: ModelProfile, machine: Machine
+    config: TrainConfig, profile: ModelProfile, machine: Machine
 ) -> Proposal | None:
-    """Return how many devices of this kind would do with all sharded; None where none would."""
+    """Return the number of devices of this kind that suffice with sharding; None if none does."""
     kind = _sharding(machine)
     if not machine.devices or kind is None:
         return None
@@ -84,7 +89,7 @@ def with_more_devices(
         changes = {**_saving(config), "distributed": kind, "num_devices": count}
         changed = config.model_copy(update=changes)
         verdict = assess_fit(
-            changed, found.shape, machine, exact=found.exact, quantized=found.quantized
+            changed, profile.shape, machine, exact=profile.exact, quantized=profile.quantized
         )
         if verdict.outcome == "fits":
             return Proposal(changes, verdict)
@@ -93,45 +98,45 @@ def with_more_devices(
 
 def _sharding(machine: Machine) -> str | None:
     strategies = BACKENDS[machine.backend].distributed
-    return next((one for one in ("fsdp", "zero3") if one in strategies), None)
+    return next((strategy for strategy in ("fsdp", "zero3") if strategy in strategies), None)
 
 
 def _on_this_model(config: TrainConfig, machine: Machine) -> Iterator[Changes]:
     saving = _saving(config)
     if saving:
         yield saving
-    yield from _less_at_once(config, saving)
+    yield from _smaller_batches(config, saving)
     quantized = _quantized(config, machine)
     if quantized:
         yield {**saving, **quantized}
-        yield from _less_at_once(config, {**saving, **quantized})
+        yield from _smaller_batches(config, {**saving, **quantized})
     more = _more_devices(config, machine)
     if more:
         yield {**saving, **more}
-        yield from _less_at_once(config, {**saving, **more})
+        yield from _smaller_batches(config, {**saving, **more})
 
 
 def _saving(config: TrainConfig) -> dict[str, Any]:
     return {} if config.gradient_checkpointing == "true" else {"gradient_checkpointing": "true"}
 
 
-def _less_at_once(config: TrainConfig, base: Changes) -> Iterator[Changes]:
-    """Yield smaller micro-batches with as many rows per update, then shorter rows."""
+def _smaller_batches(config: TrainConfig, changes: Changes) -> Iterator[Changes]:
+    """Yield smaller micro-batches with the same rows per update, then shorter rows."""
     rows = config.per_device_train_batch_size
-    least = dict(base)
+    smallest = dict(changes)
     while rows > 1 and rows % 2 == 0:
         rows //= 2
-        times = config.per_device_train_batch_size // rows
-        least = {
-            **base,
+        factor = config.per_device_train_batch_size // rows
+        smallest = {
+            **changes,
             "per_device_train_batch_size": rows,
-            "gradient_accumulation_steps": config.gradient_accumulation_steps * times,
+            "gradient_accumulation_steps": config.gradient_accumulation_steps * factor,
         }
-        yield least
+        yield smallest
     length = config.max_length
     while length // 2 >= SHORTEST:
         length //= 2
-        yield {**least, "max_length": length}
+        yield {**smallest, "max_length": length}
 
 
 def _cheap(config: TrainConfig) -> dict[str, Any]:
@@ -139,7 +144,7 @@ def _cheap(config: TrainConfig) -> dict[str, Any]:
 
 
 def _quantized(config: TrainConfig, machine: Machine) -> dict[str, Any]:
-    """Return QLoRA where the backend has kernels for it and it is not on yet."""
+    """Return QLoRA if the backend has kernels for it and it is not set yet."""
     if not supports_qlora(machine) or config.tuner_type == "qlora":
         return {}
     if config.tuner_type not in (*FULL_TUNERS, "lora"):
@@ -148,7 +153,7 @@ def _quantized(config: TrainConfig, machine: Machine) -> dict[str, Any]:
 
 
 def _more_devices(config: TrainConfig, machine: Machine) -> dict[str, Any]:
-    """Return sharding over all devices, where there are several and weights are still whole."""
+    """Return sharding over all devices, if there are several and weights are not sharded yet."""
     count = len(machine.devices)
     sharded = config.distributed in ("fsdp", "zero3") and (config.num_devices or 1) == count
     if count < 2 or sharded:

@@ -1,4 +1,4 @@
-"""Which training of a catalogue's model fits a machine, the richest first: for lists of models."""
+"""Which tuner fits a model on a machine, the most capable first: for lists of models."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ NOTHING_FITS = "no"
 def richest_tuner(
     settled: TrainConfig, machine: Machine
 ) -> Callable[[ModelProfile | None], str | None]:
-    """Return what names the richest tuner that fits, `no` for none, None where no shape is known.
+    """Return a function that names the most capable tuner that fits a profile.
 
-    `settled` is a training settled for the machine, whose tuner is changed in turn; weights are
-    sharded where the machine has several devices.
+    It returns `no` if none fits and None without a profile. `settled` is a training config that is
+    settled for the machine; each tuner is tried with it.
     """
-    tuners = [one for one in RICHEST_FIRST if one != "qlora" or supports_qlora(machine)]
-    configs = {one: settled.model_copy(update={"tuner_type": one}) for one in tuners}
+    tuners = [tuner for tuner in RICHEST_FIRST if tuner != "qlora" or supports_qlora(machine)]
+    configs = {tuner: settled.model_copy(update={"tuner_type": tuner}) for tuner in tuners}
 
-    def best(found: ModelProfile | None) -> str | None:
-        if found is None:
+    def richest(profile: ModelProfile | None) -> str | None:
+        if profile is None:
             return None
         for tuner, config in configs.items():
-            if found.quantized and tuner == "full":
+            if profile.quantized and tuner == "full":
                 continue
             verdict = assess_fit(
-                config, found.shape, machine, exact=found.exact, quantized=found.quantized
+                config, profile.shape, machine, exact=profile.exact, quantized=profile.quantized
             )
             if verdict.outcome != "no":
                 return tuner
         return NOTHING_FITS
 
-    return best
+    return richest
 
 
 def supports_qlora(machine: Machine) -> bool:
-    """Tell whether the backend has kernels for 4-bit bases."""
+    """Return whether the backend has kernels for 4-bit base models."""
     return "bnb-nf4" in BACKENDS[machine.backend].quantizers

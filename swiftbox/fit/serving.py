@@ -1,4 +1,4 @@
-"""Memory of the other tasks: serving with its key-value cache, quantizing, merging."""
+"""Memory of tasks other than training: serving with its key-value cache, quantizing, merging."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from swiftbox.fit.memory import BYTES_PER_WEIGHT
 from swiftbox.fit.shape import ModelShape
 
 SPARE = 0.5
-"""The built-in engine's cache grows by half; one that is made of pages keeps next to nothing."""
+"""The built-in engine's cache grows by half; a paged cache has almost no spare room."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Need:
 
 
 def cache_bytes_per_token(shape: ModelShape, *, bytes_each: float = 2.0) -> float:
-    """Return what the key-value cache takes per token of context: two of kv_heads x head_dim."""
+    """Return the key-value cache per token in bytes: 2 x layers x kv_heads x head_dim values."""
     return 2 * shape.layers * shape.key_width * bytes_each
 
 
@@ -30,12 +30,11 @@ def serving(
     storage: str = "bfloat16",
     context: int = 4096,
     concurrency: int = 1,
-    devices: int = 1,
     spare: float = SPARE,
 ) -> Need:
-    """Return the need of serving: weights, cache of all requests, one pass's activations.
+    """Return the memory of serving: weights, the cache of all requests, one pass's activations.
 
-    `spare`: what the engine's cache keeps free for what is still to be written, as a share.
+    `spare`: the share of the cache that the engine reserves for tokens to come.
     """
     weights = shape.inside * BYTES_PER_WEIGHT[storage]
     weights += shape.outside * max(2.0, BYTES_PER_WEIGHT[storage] if storage == "float32" else 2.0)
@@ -43,11 +42,11 @@ def serving(
     cache = cache_bytes_per_token(shape, bytes_each=each) * context * concurrency * (1 + spare)
     rows = min(context, 8192)
     work = rows * 2 * (shape.hidden * 4 + shape.layer_width * 2) + concurrency * shape.vocab * 4
-    return Need((weights + cache) / devices + work, 0.0)
+    return Need(weights + cache + work, 0.0)
 
 
 def quantizing(shape: ModelShape, *, samples: int = 128, length: int = 2048) -> Need:
-    """Return the need of GPTQ or AWQ: the model in the host, one layer and its inputs on a device.
+    """Return the memory of GPTQ or AWQ: the model in the host, a layer and its inputs on a device.
 
     A layer's second moments (the Hessian of its inputs, arXiv:2210.17323, section 3) are float32,
     as wide as its widest input; the calibration's hidden states stay in the host's memory.
@@ -60,5 +59,5 @@ def quantizing(shape: ModelShape, *, samples: int = 128, length: int = 2048) -> 
 
 
 def merging(shape: ModelShape, *, shard_bytes: float = 5e9) -> Need:
-    """Return the need of a merge in float32: the model, and a shard on its way to the disk."""
+    """Return the memory of a merge in float32: the model, and one shard being written."""
     return Need(0.0, shape.params * 4.0 + min(shard_bytes, shape.params * 4.0))

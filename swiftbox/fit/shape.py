@@ -1,4 +1,4 @@
-"""The dimensions of a transformer, from config.json or a catalogue's row, and what follows of them.
+"""The dimensions of a transformer, from config.json or the catalogue, and derived counts.
 
 Letters: H hidden size, I width of the MLP, L layers, V vocabulary, E experts.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
-"""Where multimodal configs keep their language model."""
+"""The keys under which multimodal configs describe their language model."""
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "hidden": ("hidden_size", "n_embd", "d_model", "dim", "hidden_dim"),
@@ -27,15 +27,19 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "dense_layers": ("first_k_dense_replace", "num_dense_layers"),
     "context": ("max_position_embeddings", "seq_length", "n_positions"),
 }
-"""What configs call the dimensions, the usual name first."""
+"""The keys of the dimensions in config.json, the most common one first."""
 
 PLAIN_MLP = ("gpt2", "gpt_bigcode", "phi", "falcon", "gpt_neox", "opt", "bloom", "starcoder2")
-"""Model types whose MLP has two matrices; the others have a gate too."""
+"""Model types whose MLP has two matrices; others have a gate as well."""
+
+
+MULTI_QUERY = ("gpt_bigcode",)
+"""Model types whose config says with `multi_query` that all heads share one key and value."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Dimensions of a decoder; `params` counts the whole model, with towers of other senses."""
+    """Dimensions of a decoder; `params` includes the towers of other modalities."""
 
     hidden: int
     layers: int
@@ -53,17 +57,17 @@ class ModelShape:
     dense_width: int = 0
     shared_width: int = 0
     active: float | None = None
-    """Parameters that one token passes through, where it is known and not all of them."""
+    """Parameters that one token uses, if known and fewer than all."""
     context: int | None = None
 
     @property
     def query_width(self) -> int:
-        """Return the width of all heads together."""
+        """Return the total width of the query heads."""
         return self.heads * self.head_dim
 
     @property
     def key_width(self) -> int:
-        """Return the width of the keys, and of the values, of one token and layer."""
+        """Return the width of a token's keys, and of its values, per layer."""
         return self.kv_heads * self.head_dim
 
     @property
@@ -73,50 +77,59 @@ class ModelShape:
 
     @property
     def outside(self) -> float:
-        """Return the parameters of embeddings and head, which quantizers leave as they are."""
+        """Return the parameters of embeddings and head, which quantizers leave unchanged."""
         return self.table * (1 if self.tied else 2)
 
     @property
     def inside(self) -> float:
-        """Return the parameters of everything but embeddings and head."""
+        """Return the parameters other than embeddings and head."""
         return max(self.params - self.outside, 0.0)
 
     @property
     def passed(self) -> float:
-        """Return the parameters of which a token needs the products: no embeddings, few experts."""
+        """Return the parameters that a token is multiplied with: active experts, no embeddings."""
         active = self.active if self.active is not None else self.params
         return max(active - (0 if self.tied else self.table), active * 0.1)
 
     @property
     def layer_width(self) -> int:
-        """Return the width of the MLP that one token passes through in a layer."""
+        """Return the width of the MLP that a token uses in a layer."""
         if not self.experts:
             return self.intermediate
         return self.intermediate * max(1, self.active_experts) + self.shared_width
 
 
 def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> ModelShape | None:
-    """Return the shape that a config.json describes; None for architectures with other names."""
-    inner = next((config[name] for name in NESTED if isinstance(config.get(name), dict)), config)
-    inner = next((inner[name] for name in NESTED if isinstance(inner.get(name), dict)), inner)
-    found = {key: _first(inner, names) for key, names in NAMES.items()}
-    hidden, layers, heads = found["hidden"], found["layers"], found["heads"]
-    vocab = found["vocab"] or _first(config, NAMES["vocab"])
+    """Return the shape that a config.json describes; None if it has other keys."""
+    config_part = next(
+        (config[name] for name in NESTED if isinstance(config.get(name), dict)), config
+    )
+    config_part = next(
+        (config_part[name] for name in NESTED if isinstance(config_part.get(name), dict)),
+        config_part,
+    )
+    dimensions = {key: _first(config_part, names) for key, names in NAMES.items()}
+    hidden, layers, heads = dimensions["hidden"], dimensions["layers"], dimensions["heads"]
+    vocab = dimensions["vocab"] or _first(config, NAMES["vocab"])
     if not (hidden and layers and heads and vocab):
         return None
-    kind = str(inner.get("model_type", ""))
-    if kind.startswith("gpt_bigcode") and inner.get("multi_query"):
-        found["kv_heads"] = 1
-    experts = found["experts"] or 0
-    width = found["intermediate"] or (4 * hidden if kind in PLAIN_MLP else round(8 / 3 * hidden))
+    model_type = str(config_part.get("model_type", ""))
+    if model_type in MULTI_QUERY and config_part.get("multi_query"):
+        dimensions["kv_heads"] = 1
+    experts = dimensions["experts"] or 0
+    width = dimensions["intermediate"] or (
+        4 * hidden if model_type in PLAIN_MLP else round(8 / 3 * hidden)
+    )
     return shape_from_dimensions(
         {
-            **{key: value for key, value in found.items() if value},
+            **{key: value for key, value in dimensions.items() if value},
             "vocab": vocab,
-            "intermediate": (found["expert_width"] or width) if experts else width,
+            "intermediate": (dimensions["expert_width"] or width) if experts else width,
             "dense_width": width,
-            "tied": bool(inner.get("tie_word_embeddings", config.get("tie_word_embeddings", True))),
-            "gated": kind not in PLAIN_MLP,
+            "tied": bool(
+                config_part.get("tie_word_embeddings", config.get("tie_word_embeddings", True))
+            ),
+            "gated": model_type not in PLAIN_MLP,
         },
         params=params,
     )
@@ -125,9 +138,9 @@ def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> M
 def shape_from_dimensions(
     values: Mapping[str, Any], *, params: float | None = None, active: float | None = None
 ) -> ModelShape:
-    """Make a shape of dimensions by name; what is missing follows from the rest."""
+    """Build a shape from named dimensions; derive the missing ones."""
     hidden, heads = int(values["hidden"]), int(values["heads"])
-    known: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "hidden": hidden,
         "layers": int(values["layers"]),
         "heads": heads,
@@ -144,15 +157,15 @@ def shape_from_dimensions(
         "shared_width": int(values.get("shared_width") or 0),
         "context": values.get("context"),
     }
-    draft = ModelShape(**known, params=0.0)
-    counted, passed = count_parameters(draft)
-    if draft.experts and active is None:
+    uncounted = ModelShape(**fields, params=0.0)
+    counted, passed = count_parameters(uncounted)
+    if uncounted.experts and active is None:
         active = passed
-    return ModelShape(**known, params=params or counted, active=active)
+    return ModelShape(**fields, params=params or counted, active=active)
 
 
 def count_parameters(shape: ModelShape) -> tuple[float, float]:
-    """Count the parameters of a decoder of these dimensions: all, and those a token passes."""
+    """Count the parameters of a decoder: all of them, and those that a token uses."""
     matrices = 3 if shape.gated else 2
     attention = shape.hidden * 2 * (shape.query_width + shape.key_width)
     norms = 2 * shape.hidden
@@ -171,12 +184,12 @@ def count_parameters(shape: ModelShape) -> tuple[float, float]:
         + sparse * shared
         + shape.hidden
     )
-    every = common + sparse * shape.experts * expert
-    return every, common + sparse * max(1, shape.active_experts) * expert
+    total = common + sparse * shape.experts * expert
+    return total, common + sparse * max(1, shape.active_experts) * expert
 
 
 def guess_shape(params: float, *, vocab: int = 128_000) -> ModelShape:
-    """Return the usual shape of a decoder of that size, where nothing but the size is known."""
+    """Return the typical shape of a decoder, if only its size is known."""
     layers = max(12, min(96, round(32 * (params / 7e9) ** 0.3)))
     hidden = max(128, round((max(params - 1e8, params * 0.7) / (12 * layers)) ** 0.5 / 128) * 128)
     heads = max(2, hidden // 128)

@@ -1,6 +1,6 @@
-"""The shape of an architecture whose config.json has names of its own: a child builds it, once.
+"""The shape of a model whose config.json has unusual keys: a child process builds a skeleton of it.
 
-The answer is kept, so that only the first look at a model takes the seconds of loading torch.
+The result is cached, so that only the first estimate waits for torch to load.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from swiftbox.fit.shape import ModelShape, shape_from_dimensions
 from swiftbox.language import home
 from swiftbox.models.requirements import known_types
 
-LONGEST_S = 60
-"""Importing torch from a cold network disk takes half a minute at worst."""
+TIMEOUT_S = 60
+"""Importing torch from a cold network disk takes up to half a minute."""
 
 
 def skeleton_shape(
     folder: Path, config: dict[str, Any], params: float | None, *, ask: bool = True
 ) -> ModelShape | None:
-    """Return the shape of a folder's model; None where it cannot be built without its own code.
+    """Return the shape of a folder's model; None if it cannot be built without remote code.
 
-    `params` is what the weights on the disk say, which goes before what the config says. Without
-    `ask` no child is started: only what an earlier look kept is known.
+    `params`, counted from the weight files, takes precedence over the config. Without `ask` no
+    child process is started and only cached shapes are returned.
     """
-    known = known_types()
-    if known is None or config.get("model_type") not in known:
+    types = known_types()
+    if types is None or config.get("model_type") not in types:
         return None
-    kept = home() / "shapes" / f"{_key(folder)}.json"
-    found = _recall(kept)
-    if found is None and ask:
-        found = _ask(folder)
-        if found is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_json(kept, found)
-    if not found:
+    cached = home() / "shapes" / f"{_key(folder)}.json"
+    dimensions = _cached(cached)
+    if dimensions is None and ask:
+        dimensions = _build(folder)
+        if dimensions is not None:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            write_json(cached, dimensions)
+    if not dimensions:
         return None
-    return shape_from_dimensions(found, params=params or float(found["params"]))
+    return shape_from_dimensions(dimensions, params=params or float(dimensions["params"]))
 
 
 def _key(folder: Path) -> str:
@@ -51,32 +51,32 @@ def _key(folder: Path) -> str:
     return hashlib.sha256((folder / "config.json").read_bytes() + library.encode()).hexdigest()
 
 
-def _recall(kept: Path) -> dict[str, Any] | None:
+def _cached(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(kept.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
-def _ask(folder: Path) -> dict[str, Any] | None:
-    """Let a child build it; empty where it cannot be built, None where that may change."""
+def _build(folder: Path) -> dict[str, Any] | None:
+    """Build it in a child process; return {} if it cannot be built, None if a retry may help."""
     command = [sys.executable, "-m", "swiftbox.core.weights.skeleton", str(folder.resolve())]
-    silent = {**os.environ, "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=LONGEST_S,
+            timeout=TIMEOUT_S,
             check=False,
-            env={**silent, "CUDA_VISIBLE_DEVICES": "", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"},
+            env={**environment, "CUDA_VISIBLE_DEVICES": "", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"},
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    if done.returncode:
-        return {} if done.returncode > 0 else None  # killed, as for want of memory
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    if process.returncode:
+        return {} if process.returncode > 0 else None  # killed, for example when out of memory
+    dimensions: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return dimensions

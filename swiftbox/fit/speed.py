@@ -1,4 +1,4 @@
-"""How long training takes: floating-point work of the tokens against the rate of the device.
+"""The speed of training: the floating-point work per token divided by the device's rate.
 
 Letters: N parameters a token passes through. A token costs 6 N with all weights trained, and 4 N
 with a frozen base, which gets no gradients of its weights (arXiv:2001.08361, section 2.1).
@@ -14,20 +14,20 @@ from swiftbox.devices.machine import Machine
 from swiftbox.fit.shape import ModelShape
 
 UTILIZATION: Mapping[str, float] = {"full": 0.44, "adapter": 0.30, "quantized": 0.25}
-"""Share of the rated dense 16-bit rate that published trainings reach; medians."""
+"""Share of the rated dense 16-bit throughput that published trainings reach; medians."""
 
-UNCERTAIN = 2.0
+UNCERTAINTY = 2.0
 """The published speeds lie within this factor of the prediction in four of five cases."""
 
 CPU_FLOPS_PER_CORE = 25e9
-"""What a core does in float32 products in training, measured on the machine of the tests."""
+"""Throughput of a core in float32 matrix products, measured on the test machine."""
 
-UNCERTAIN_ON_CPU = 4.0
+CPU_UNCERTAINTY = 4.0
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Tokens per second of all devices together, and the factor either way it is sure to."""
+    """Tokens per second of all devices together, and the uncertainty factor."""
 
     tokens_per_s: float
     uncertainty: float
@@ -39,13 +39,13 @@ def work_per_token(shape: ModelShape, kind: str) -> float:
 
 
 def speed(shape: ModelShape, kind: str, machine: Machine, processes: int) -> Speed | None:
-    """Return the speed; None for a device that no table knows."""
+    """Return the speed; None for a device that is not in the table."""
     work = work_per_token(shape, kind)
     if not machine.devices:
         rate = machine.cores * CPU_FLOPS_PER_CORE
-        return Speed(rate / work, UNCERTAIN_ON_CPU)
+        return Speed(rate / work, CPU_UNCERTAINTY)
     device = machine.devices[0]
     row = find_accelerator(device.name, device.memory_bytes)
     if row is None or not row.flops:
         return None
-    return Speed(row.flops * UTILIZATION[kind] * processes / work, UNCERTAIN)
+    return Speed(row.flops * UTILIZATION[kind] * processes / work, UNCERTAINTY)

@@ -1,9 +1,8 @@
-"""From a settled training config to a recipe: what our trainer keeps in memory."""
+"""From a settled training config to a recipe: what the trainer keeps in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
@@ -26,26 +25,22 @@ NAMED: Mapping[str, str] = {
     "up_proj": "up",
     "down_proj": "down",
 }
-PAIRED = ("dpo", "orpo", "simpo", "cpo", "reward")
-"""Stages whose rows are pairs: two answers of up to max_length each."""
-
 CHUNK_BYTES = {"cpu": 2.0**26}
-"""As core/chunked.py takes the head; a test holds the two together."""
+"""The chunk size of the head in the core's losses; a test compares the two."""
 
-CHUNK_BYTES_ELSEWHERE = 2.0**28
+ACCELERATOR_CHUNK_BYTES = 2.0**28
 
 
 def recipe_of(
     config: TrainConfig, shape: ModelShape, *, backend: str, quantized: str = ""
 ) -> Recipe:
-    """Return the recipe of a settled config on a backend; `quantized` is how the base comes."""
-    values = config.model_dump()
-    whole = config.tuner_type in FULL_TUNERS
+    """Return a settled config's recipe on a backend; `quantized` is the base's stored format."""
+    is_full = config.tuner_type in FULL_TUNERS
     numbers = 4 if config.dtype == "float32" else 2
-    storage = _storage(config, whole=whole, quantized=quantized)
+    storage = _storage(config, is_full=is_full, quantized=quantized)
     prepared = storage not in ("float32", "bfloat16", "float16")
     tokens = config.per_device_train_batch_size * config.max_length
-    tokens *= 2 if values["stage"] in PAIRED else 1
+    tokens *= config.sequences_per_row
     trained = trained_parameters(config, shape)
     state = OPTIMIZER_BYTES[OPTIMIZERS.get(config.optim, "adamw")]
     count = max(1, config.num_devices or 1)
@@ -53,26 +48,26 @@ def recipe_of(
         tokens=tokens,
         length=config.max_length,
         weights=storage,
-        outside="float32" if prepared or whole or numbers == 4 else "bfloat16",
+        outside="float32" if prepared or is_full or numbers == 4 else "bfloat16",
         trained=trained,
-        beside=not whole,
+        beside=not is_full,
         state_bytes=state,
         update_bytes=0.0 if "fused" in config.optim else 4.0,
-        cast_bytes=2.0 if whole and numbers == 2 else 0.0,
+        cast_bytes=2.0 if is_full and numbers == 2 else 0.0,
         compute_bytes=numbers,
-        stream_bytes=4 if prepared or whole else numbers,
+        stream_bytes=4 if prepared or is_full else numbers,
         checkpointing=config.gradient_checkpointing == "true",
         attention="eager" if config.attn_implementation == "eager" else "fused",
-        chunk_bytes=CHUNK_BYTES.get(backend, CHUNK_BYTES_ELSEWHERE),
-        adapted=0 if whole else adapted_width(shape, targets_of(config), shared=numbers == 4),
-        copies=_reference_copies(values, whole=whole),
+        chunk_bytes=CHUNK_BYTES.get(backend, ACCELERATOR_CHUNK_BYTES),
+        adapted=0 if is_full else adapted_width(shape, targets_of(config), shared=numbers == 4),
+        copies=_reference_copies(config, is_full=is_full),
         shards=_shards(config, count),
         accumulates=config.gradient_accumulation_steps > 1,
     )
 
 
 def trained_parameters(config: TrainConfig, shape: ModelShape) -> float:
-    """Count what is trained; llamapro trains its added blocks, IA3 and VeRA next to nothing."""
+    """Count the trained parameters; llamapro trains added blocks, IA3 and VeRA very few."""
     kind = config.tuner_type
     if kind == "full":
         return shape.params
@@ -83,30 +78,30 @@ def trained_parameters(config: TrainConfig, shape: ModelShape) -> float:
         return shape.layers * 4.0 * shape.hidden
     rank = config.lora_rank * (2 if kind == "adalora" else 1)
     trained = lora_parameters(shape, rank, targets_of(config))
-    tables = [one for one in config.modules_to_save if "embed" in one or "head" in one]
+    tables = [name for name in config.modules_to_save if "embed" in name or "head" in name]
     return trained + len(tables) * shape.table
 
 
 def targets_of(config: TrainConfig) -> Sequence[str]:
-    """Return which linears of a block are meant; names not known here count as all of them."""
-    named = config.target_modules
-    if isinstance(named, str):
-        named = [named]
-    found = [NAMED[name] for name in named if name in NAMED]
-    if len(found) == len(named):
-        return found
-    return ATTENTION if named == ["attention"] else EVERY
+    """Return the targeted layers of a block; unknown names count as all of them."""
+    names = config.target_modules
+    if isinstance(names, str):
+        names = [names]
+    targets = [NAMED[name] for name in names if name in NAMED]
+    if len(targets) == len(names):
+        return targets
+    return ATTENTION if names == ["attention"] else EVERY
 
 
 def tuning_kind(config: TrainConfig) -> str:
-    """Return the kind whose speed is tabulated."""
+    """Return the kind of tuning by which speeds are tabulated."""
     if config.tuner_type in FULL_TUNERS:
         return "full"
     return "quantized" if config.tuner_type == "qlora" else "adapter"
 
 
-def _storage(config: TrainConfig, *, whole: bool, quantized: str) -> str:
-    if whole:
+def _storage(config: TrainConfig, *, is_full: bool, quantized: str) -> str:
+    if is_full:
         return "float32"
     if "gptq" in quantized.lower() or "awq" in quantized.lower():
         return "int4"
@@ -119,11 +114,11 @@ def _storage(config: TrainConfig, *, whole: bool, quantized: str) -> str:
     return config.dtype if config.dtype != "auto" else "bfloat16"
 
 
-def _reference_copies(values: Mapping[str, Any], *, whole: bool) -> float:
-    """Return further copies of the base: a reference model of full tuning that is kept beside."""
-    if not whole or values["stage"] not in ("dpo", "kto") or values.get("reference_free"):
+def _reference_copies(config: TrainConfig, *, is_full: bool) -> float:
+    """Return additional copies of the base: full tuning keeps a separate reference model."""
+    if not is_full or not config.compares_with_reference:
         return 0.0
-    return 0.0 if values.get("precompute_ref_log_probs") == "true" else 1.0
+    return 0.0 if getattr(config, "precompute_ref_log_probs", "false") == "true" else 1.0
 
 
 def _shards(config: TrainConfig, count: int) -> Mapping[str, int]:
@@ -132,7 +127,9 @@ def _shards(config: TrainConfig, count: int) -> Mapping[str, int]:
         return {}
     if kind == "zero1":
         return {"states": count}
-    part = kind == "zero2" or (kind == "fsdp" and config.sharding_strategy == "SHARD_GRAD_OP")
-    if part:
+    keeps_weights = kind == "zero2" or (
+        kind == "fsdp" and config.sharding_strategy == "SHARD_GRAD_OP"
+    )
+    if keeps_weights:
         return {"gradients": count, "states": count}
     return {"weights": count, "gradients": count, "states": count}

@@ -1,4 +1,4 @@
-"""Fits, tight, or does not fit: what a config needs of each device against what there is."""
+"""Fits, tight, or does not fit: what a config needs of each device, against what it has."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from swiftbox.devices.machine import Machine
 from swiftbox.fit.memory import Memory, training_memory
 from swiftbox.fit.shape import ModelShape
 from swiftbox.fit.training import recipe_of
+from swiftbox.formatting import size
 from swiftbox.language import text
 
 VerdictWord = Literal["fits", "tight", "no"]
 
-COMFORTABLE = 0.9
-"""Above this share of the device the estimate's own error (8 % in the median) decides."""
+COMFORTABLE_SHARE = 0.9
+"""Above this share the error of the estimate (8 % in the median) decides."""
 
-FRAMEWORK_BYTES = {"cuda": 0.5, "rocm": 1.0, "npu": 1.0, "mps": 0.5, "cpu": 1.0}
-"""GiB of the context of a device, or of the libraries in a process's memory on a CPU."""
+FRAMEWORK_GIB = {"cuda": 0.5, "rocm": 1.0, "npu": 1.0, "mps": 0.5, "cpu": 1.0}
+"""GiB of a device's context, or of the libraries in a process's memory on a CPU."""
 
 SHARED_MEMORY_SHARE = 0.7
-"""Of a Mac's memory, what its GPU may take (recommendedMaxWorkingSetSize)."""
+"""The share of a Mac's memory that its GPU may use (recommendedMaxWorkingSetSize)."""
 
 GIB = 2.0**30
 
@@ -32,7 +33,7 @@ TERM_KEYS = {"activations": "kept"}
 
 @dataclass(frozen=True)
 class FitVerdict:
-    """One config on one machine; bytes per device."""
+    """The fit of one config on one machine; bytes are per device."""
 
     outcome: VerdictWord
     need_bytes: float
@@ -42,22 +43,22 @@ class FitVerdict:
     devices: int = 1
 
     def line(self) -> str:
-        """Say it in one line, with both numbers."""
-        need, have = self.need_bytes / GIB, self.have_bytes / GIB
-        guess = "" if self.exact else text(" (size alone known)", "（仅知参数量）")
+        """Describe it in one line, with both numbers."""
+        need, have = size(self.need_bytes), size(self.have_bytes)
+        guess = "" if self.exact else text(" (only the size is known)", "（仅知参数量）")
         numbers = text(
-            f"{need:.1f} GiB needed per device, {have:.1f} GiB there{guess}",
-            f"每个设备需 {need:.1f} GiB，现有 {have:.1f} GiB{guess}",
+            f"{need} needed per device, {have} available{guess}",
+            f"每个设备需 {need}，现有 {have}{guess}",
         )
-        words = {
+        labels = {
             "fits": text("fits", "放得下"),
             "tight": text("tight", "很紧张"),
             "no": text("does not fit", "放不下"),
         }
-        return f"{words[self.outcome]}: {numbers}"
+        return f"{labels[self.outcome]}: {numbers}"
 
     def why(self) -> str:
-        """Say what takes the memory, the largest first."""
+        """Describe what takes the memory, the largest part first."""
         parts = {
             text("weights", "权重"): self.memory.weights + self.memory.trained,
             text("gradients", "梯度"): self.memory.gradients,
@@ -71,10 +72,12 @@ class FitVerdict:
             + self.memory.framework,
         }
         ranked = sorted(parts.items(), key=lambda item: -item[1])
-        return " + ".join(f"{name} {size / GIB:.1f}" for name, size in ranked if size > 0.05 * GIB)
+        return " + ".join(
+            f"{name} {size(part_bytes)}" for name, part_bytes in ranked if part_bytes > 0.05 * GIB
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as JSON takes it."""
+        """Return plain data for JSON."""
         return {
             "verdict": self.outcome,
             "need_bytes": round(self.need_bytes),
@@ -97,23 +100,23 @@ def assess_fit(
     exact: bool = True,
     quantized: str = "",
 ) -> FitVerdict:
-    """Hold a settled config against a machine."""
+    """Compare the memory of a settled config with a machine."""
     recipe = recipe_of(config, shape, backend=machine.backend, quantized=quantized)
-    framework = FRAMEWORK_BYTES.get(machine.backend, 1.0) * GIB
+    framework = FRAMEWORK_GIB.get(machine.backend, 1.0) * GIB
     processes = max(1, config.num_devices or 1)
     memory = training_memory(shape, recipe, framework=framework)
     need, have = memory.peak, available(machine)
     if not machine.devices:
         need *= processes  # processes of one CPU share its memory
     share = need / have if have else float("inf")
-    word: VerdictWord = "fits" if share <= COMFORTABLE else "tight" if share <= 1.0 else "no"
+    word: VerdictWord = "fits" if share <= COMFORTABLE_SHARE else "tight" if share <= 1.0 else "no"
     return FitVerdict(word, need, have, memory, exact, processes)
 
 
 def available(machine: Machine) -> float:
-    """Return the bytes of the device with the least memory free, or of the CPU's memory."""
+    """Return the free bytes of the device with the least, or of the host without devices."""
     if not machine.devices:
         return float(machine.memory_free_bytes)
     if BACKENDS[machine.backend].shares_memory:
         return SHARED_MEMORY_SHARE * machine.memory_bytes
-    return float(min(one.free_bytes or one.memory_bytes for one in machine.devices))
+    return float(min(device.free_bytes or device.memory_bytes for device in machine.devices))

@@ -5,7 +5,7 @@ The likelihood term is averaged over the tokens of the batch's chosen answers, a
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from swiftbox.config.fields import setting
 from swiftbox.config.preference import BetaField, SharingField, SmoothingField
@@ -17,6 +17,8 @@ from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, rewa
 
 class CpoConfig(SharingField, SmoothingField, BetaField, TrainConfig):
     """Options of `stage: cpo`."""
+
+    sequences_per_row: ClassVar[int] = 2
 
     stage: Literal["cpo"] = setting(
         "cpo",

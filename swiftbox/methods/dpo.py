@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator, model_validator
 from typing_extensions import Self
@@ -27,6 +27,9 @@ SMOOTHED = ("robust", "exo_pair")
 
 class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainConfig):
     """Options of `stage: dpo`."""
+
+    sequences_per_row: ClassVar[int] = 2
+    has_reference: ClassVar[bool] = True
 
     stage: Literal["dpo"] = setting(
         "dpo",

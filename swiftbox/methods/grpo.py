@@ -7,7 +7,7 @@ that are better than the mean of their group become more likely.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 from typing_extensions import Self
@@ -21,6 +21,8 @@ from swiftbox.methods.method import Method
 
 class GrpoConfig(TrainConfig):
     """Options of `stage: grpo`."""
+
+    generates_answers: ClassVar[bool] = True
 
     stage: Literal["grpo"] = setting(
         "grpo",

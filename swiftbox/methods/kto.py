@@ -7,7 +7,7 @@ answers of other prompts of the batch; it has no gradient.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from swiftbox.config.fields import setting
 from swiftbox.config.preference import BetaField
@@ -18,6 +18,8 @@ from swiftbox.methods.method import Method
 
 class KtoConfig(BetaField, TrainConfig):
     """Options of `stage: kto`."""
+
+    has_reference: ClassVar[bool] = True
 
     stage: Literal["kto"] = setting(
         "kto",

@@ -6,7 +6,7 @@ adds the prompt, as in TRL.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from swiftbox.config.fields import setting
 from swiftbox.config.preference import SharingField
@@ -18,6 +18,8 @@ from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, rewa
 
 class OrpoConfig(SharingField, TrainConfig):
     """Options of `stage: orpo`."""
+
+    sequences_per_row: ClassVar[int] = 2
 
     stage: Literal["orpo"] = setting(
         "orpo",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from swiftbox.config.fields import setting
 from swiftbox.config.train import TrainConfig
@@ -13,6 +13,8 @@ from swiftbox.methods.method import Method
 
 class PtConfig(TrainConfig):
     """Options of `stage: pt`."""
+
+    splits_long_rows: ClassVar[bool] = True
 
     stage: Literal["pt"] = setting(
         "pt",

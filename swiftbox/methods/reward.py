@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from swiftbox.config.fields import setting
 from swiftbox.config.train import TrainConfig
@@ -14,6 +14,8 @@ from swiftbox.methods.pairs import count, reward_metrics
 
 class RewardConfig(TrainConfig):
     """Options of `stage: reward`."""
+
+    sequences_per_row: ClassVar[int] = 2
 
     stage: Literal["reward"] = setting(
         "reward",

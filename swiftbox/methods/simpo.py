@@ -5,7 +5,7 @@ Shapes: B pairs.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from swiftbox.config.fields import setting
 from swiftbox.config.preference import SharingField, SmoothingField
@@ -17,6 +17,8 @@ from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, rewa
 
 class SimpoConfig(SharingField, SmoothingField, TrainConfig):
     """Options of `stage: simpo`."""
+
+    sequences_per_row: ClassVar[int] = 2
 
     stage: Literal["simpo"] = setting(
         "simpo",

@@ -12,8 +12,9 @@ from swiftbox.cli.main import main
 from swiftbox.data.example import Example, Message
 from swiftbox.data.lengths import BYTES_PER_TOKEN, TOKENS_PER_TURN, Lengths
 from swiftbox.devices.hypothetical import hypothetical_machine
-from swiftbox.fit.duration import spoken, training_duration
+from swiftbox.fit.duration import approximate, training_duration
 from swiftbox.fit.speed import Speed
+from swiftbox.methods.grpo import GrpoConfig
 from swiftbox.plan import plan
 from swiftbox.tasks.load import loads
 
@@ -70,7 +71,7 @@ def test_rows_that_are_held_out_or_not_taken_are_not_trained_on() -> None:
 
 
 def test_answers_that_are_still_to_be_generated_have_no_time() -> None:
-    online = settled().model_copy(update={"stage": "grpo"})
+    online = GrpoConfig(task="train", stage="grpo", model="owner/model-1b", dataset="rows.jsonl")
     assert training_duration(online, rows(9, 99), Speed(1000.0, 2.0), "adapter", 1) is None
 
 
@@ -84,11 +85,17 @@ def test_bytes_tell_tokens_of_both_languages(words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("amount", "words"),
-    [(0.2, "1 s"), (80, "80 s"), (720, "12 min"), (7800, "2 h 10 min"), (273_600, "3 d 4 h")],
+    ("seconds", "written"),
+    [
+        (0.2, "0.2 s"),
+        (80, "1 min 20 s"),
+        (731, "12 min"),
+        (7800, "2 h 10 min"),
+        (273_600, "3 d 4 h"),
+    ],
 )
-def test_times_are_said_as_people_say_them(amount: float, words: str) -> None:
-    assert spoken(amount) == words
+def test_an_estimated_time_has_no_false_precision(seconds: float, written: str) -> None:
+    assert approximate(seconds) == written
 
 
 def test_check_says_how_long_it_takes(

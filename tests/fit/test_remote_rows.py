@@ -44,7 +44,7 @@ def test_rows_of_the_catalogue_give_size_and_time() -> None:
     assert found.duration is not None
     assert found.duration.tokens == pytest.approx(20022 * TOKENS_PER_ROW)
     assert found.duration.uncertainty == 12  # the speed's 4 x the rows' 3
-    assert any("rows on the hub taken as usually long" in line for line in found.lines())
+    assert any("assuming typical lengths for rows on the hub" in line for line in found.lines())
 
 
 def test_a_part_is_trained_on_but_all_is_fetched() -> None:
@@ -90,5 +90,5 @@ def test_check_is_made_for_another_machine_as_well(
     (tmp_path / "a.yaml").write_text("model: Qwen/Qwen2.5-7B-Instruct\ndataset: owner/rows\n")
     assert main(["check", "a.yaml", "--on", "cuda:24"]) == 0
     assert "fits: " in (said := capsys.readouterr().out)
-    assert "24.0 GiB there" in said
+    assert "24.0 GiB available" in said
     assert main(["check", "a.yaml", "--on", "toaster:24"]) == 2

@@ -196,7 +196,7 @@ def test_a_device_is_found_by_what_its_driver_calls_it() -> None:
 
 def test_the_size_of_the_heads_chunks_is_that_of_the_core() -> None:
     assert training.CHUNK_BYTES["cpu"] == chunked.CHUNK_BYTES["cpu"]
-    assert training.CHUNK_BYTES_ELSEWHERE == chunked.CHUNK_BYTES_ELSEWHERE
+    assert training.ACCELERATOR_CHUNK_BYTES == chunked.ACCELERATOR_CHUNK_BYTES
 
 
 def test_a_folder_is_read_from_its_config_and_weights(tmp_path: Path) -> None:
