@@ -85,7 +85,7 @@ def test_sigterm_stops_a_deployment_cleanly(whom: str, tiny: Path, tmp_path: Pat
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "serving qwen3 at http://127.0.0.1:" in output
-    assert "and stopped" in output
+    assert "server stopped after" in output
     assert state(out)["status"] == "stopped"
 
 
