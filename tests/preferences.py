@@ -17,7 +17,7 @@ from swiftbox.core.data.encode import encode_labeled_answers, encode_pairs
 from swiftbox.core.data.samples import LabeledAnswer, PreferencePair
 from swiftbox.core.losses.log_prob_reader import reader_for
 from swiftbox.core.losses.terms import LossContext
-from swiftbox.data.example import Example, Message
+from swiftbox.data.example import Example, Turn
 from swiftbox.methods import METHODS
 
 WORDS = (json.__doc__ or "").split()
@@ -32,11 +32,11 @@ def examples(count: int, seed: int = 0) -> list[Example]:
 
     preferences = []
     for number in range(count):
-        prompt = [Message("user", sentence(3, 25))]
+        prompt = [Turn("user", sentence(3, 25))]
         if number % 3 == 2:
-            prompt += [Message("assistant", sentence(2, 8)), Message("user", sentence(2, 9))]
+            prompt += [Turn("assistant", sentence(2, 8)), Turn("user", sentence(2, 9))]
         chosen, rejected = (
-            (*prompt, Message("assistant", f"{start} {sentence(1, 20)}")) for start in ("yes", "no")
+            (*prompt, Turn("assistant", f"{start} {sentence(1, 20)}")) for start in ("yes", "no")
         )
         preferences.append(Example(messages=chosen, rejected=rejected))
     return preferences

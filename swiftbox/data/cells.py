@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from swiftbox.data.example import Message, RowError, kind_of
+from swiftbox.data.example import RowError, Turn, kind_of
 from swiftbox.data.turns import read_turns
 
 Row = Mapping[str, Any]
@@ -50,7 +50,7 @@ def list_in(row: Row, key: str) -> list[Any]:
     return value
 
 
-def turns_in(row: Row, key: str, role: str) -> list[Message]:
+def turns_in(row: Row, key: str, role: str) -> list[Turn]:
     """Return a column that holds the text of a role, one turn, or a list of turns."""
     value = row.get(key)
     if isinstance(value, str):
@@ -58,7 +58,7 @@ def turns_in(row: Row, key: str, role: str) -> list[Message]:
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):
-        return [Message(role, text_in(row, key))]
+        return [Turn(role, text_in(row, key))]
     if not value:
         raise RowError("empty", f"{key} is empty", f"{key} 为空")
     try:

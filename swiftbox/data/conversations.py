@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftbox.data.cells import Row, first, list_in, text_in, turns_in
-from swiftbox.data.example import Example, Message, RowError
+from swiftbox.data.example import Example, RowError, Turn
 from swiftbox.data.turns import conversation, read_turns
 
 CONVERSATION_COLUMNS = ("messages", "conversations")
@@ -62,7 +62,7 @@ def read_conversation(row: Row) -> Example:
     return read_query(row)
 
 
-def prompt_in(row: Row) -> list[Message]:
+def prompt_in(row: Row) -> list[Turn]:
     """Return the turns of the prompt, history first; none where there is no prompt."""
     key = next((name for name in PROMPT_COLUMNS if row.get(name) is not None), None)
     if key is None:
@@ -70,17 +70,17 @@ def prompt_in(row: Row) -> list[Message]:
     if key in CONVERSATION_COLUMNS:
         return read_turns(list_in(row, key))
     if key == "instruction":
-        return [*history(row), Message("user", _instruction(row))]
+        return [*history(row), Turn("user", _instruction(row))]
     if row[key] == []:
         return []
     return [*history(row), *turns_in(row, key, "user")]
 
 
-def history(row: Row) -> list[Message]:
+def history(row: Row) -> list[Turn]:
     """Return the turns of `history`: pairs of question and answer."""
     if not row.get("history"):
         return []
-    turns: list[Message] = []
+    turns: list[Turn] = []
     for number, pair in enumerate(list_in(row, "history"), 1):
         is_pair = isinstance(pair, list) and len(pair) == 2
         if not is_pair or not all(isinstance(turn, str) and turn.strip() for turn in pair):
@@ -89,7 +89,7 @@ def history(row: Row) -> list[Message]:
                 f"history {number} should be a pair of texts [question, answer]",
                 f"history 第 {number} 项应为一对文字 [问, 答]",
             )
-        turns += [Message("user", pair[0]), Message("assistant", pair[1])]
+        turns += [Turn("user", pair[0]), Turn("assistant", pair[1])]
     return turns
 
 
@@ -100,5 +100,5 @@ def _instruction(row: Row) -> str:
 
 
 def _with_answer(row: Row, question: str, answer: str) -> Example:
-    turns = [*history(row), Message("user", question), Message("assistant", answer)]
+    turns = [*history(row), Turn("user", question), Turn("assistant", answer)]
     return conversation(turns, row)

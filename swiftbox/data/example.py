@@ -12,7 +12,7 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Turn:
     """One turn; `tool_calls` in OpenAI's format, `extra` holds further keys that templates read."""
 
     role: str
@@ -48,10 +48,10 @@ class Example:
     the row's other `columns` for reward functions.
     """
 
-    messages: tuple[Message, ...] = ()
+    messages: tuple[Turn, ...] = ()
     tools: tuple[Any, ...] = ()
     text: str | None = None
-    rejected: tuple[Message, ...] = ()
+    rejected: tuple[Turn, ...] = ()
     """The complete rejected conversation of a preference."""
     margin: float | None = None
     """By how much the chosen answer is better; for reward models."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from swiftbox.data.example import Example, Message
+from swiftbox.data.example import Example, Turn
 
 BYTES_PER_TOKEN = 4.2
 """UTF-8 bytes a token. Measured with Qwen's vocabulary of 151,643: English prose 4.6, Python 4.4,
@@ -52,7 +52,7 @@ class Lengths:
         self.sums[size] = self.sums.get(size, 0.0) + tokens
 
 
-def _tokens(turns: Iterable[Message]) -> float:
+def _tokens(turns: Iterable[Turn]) -> float:
     listed = list(turns)
     return _bytes(turn.content for turn in listed) / BYTES_PER_TOKEN + TOKENS_PER_TURN * len(listed)
 

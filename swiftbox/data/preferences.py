@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from swiftbox.data.cells import Row, first, in_column, turns_in
 from swiftbox.data.conversations import prompt_in, read_conversation
-from swiftbox.data.example import Example, Message, RowError
+from swiftbox.data.example import Example, RowError, Turn
 from swiftbox.data.turns import complete_turns, read_tools
 
 REJECTED = ("rejected_response", "rejected_messages", "rejected")
@@ -21,7 +21,7 @@ REJECTED = ("rejected_response", "rejected_messages", "rejected")
 IDENTICAL = "identical"
 """The kind of bad rows whose two conversations are the same."""
 
-Turns = list[Message]
+Turns = list[Turn]
 
 
 def read_rejected(row: Row) -> Example:
@@ -62,7 +62,7 @@ def read_chosen(row: Row) -> Example:
     return _pair(good, _complete(rejected, row, "rejected"))
 
 
-def shared_turns(chosen: Sequence[Message], rejected: Sequence[Message]) -> int:
+def shared_turns(chosen: Sequence[Turn], rejected: Sequence[Turn]) -> int:
     """Count the turns at the beginning that two conversations share."""
     count = 0
     for turn, other in zip(chosen, rejected, strict=False):
@@ -108,14 +108,14 @@ def _split_system(turns: Turns) -> tuple[Turns, Turns]:
     return turns[:at], turns[at:]
 
 
-def _complete(turns: Turns, row: Row, key: str) -> tuple[Message, ...]:
+def _complete(turns: Turns, row: Row, key: str) -> tuple[Turn, ...]:
     try:
         return complete_turns(turns, row)
     except RowError as error:
         raise in_column(key, error) from None
 
 
-def _pair(good: Example, rejected: tuple[Message, ...]) -> Example:
+def _pair(good: Example, rejected: tuple[Turn, ...]) -> Example:
     chosen = good.messages
     if chosen == rejected:
         raise RowError(

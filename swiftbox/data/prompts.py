@@ -7,7 +7,7 @@ from typing import Any
 
 from swiftbox.data.cells import Row
 from swiftbox.data.conversations import ANSWERS, CONVERSATION_COLUMNS, PROMPT_COLUMNS, prompt_in
-from swiftbox.data.example import Example, Message, RowError
+from swiftbox.data.example import Example, RowError, Turn
 from swiftbox.data.turns import prompt_turns, read_tools
 
 SOLUTION = "solution"
@@ -24,7 +24,7 @@ def read_prompt(row: Row) -> Example:
     separate column, unless the row has a `solution`.
     """
     turns = prompt_in(row)
-    answer: Message | None = None
+    answer: Turn | None = None
     if turns and turns[-1].role == "assistant":
         answer = turns.pop()
     if not turns:
@@ -47,7 +47,7 @@ def _columns(row: Row) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in used}
 
 
-def _solution(row: Row, answer: Message | None) -> Any:
+def _solution(row: Row, answer: Turn | None) -> Any:
     if answer is not None:
         return answer.content or json.dumps(list(answer.tool_calls), ensure_ascii=False)
     return next((row[name] for name in ANSWERS if row.get(name) is not None), None)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from swiftbox.data.example import Example, Message
+from swiftbox.data.example import Example, Turn
 from swiftbox.data.preferences import shared_turns
 from swiftbox.language import text
 
@@ -78,7 +78,7 @@ class Preferences:
         return data
 
 
-def _characters(turns: Iterable[Message]) -> int:
+def _characters(turns: Iterable[Turn]) -> int:
     """Count the characters of turns, at least one: an answer may consist of a tool call."""
     count = sum(len(turn.content) + len(str(turn.tool_calls or "")) for turn in turns)
     return max(count, 1)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from swiftbox.data.example import Example, Message, RowError, kind_of
+from swiftbox.data.example import Example, RowError, Turn, kind_of
 
 Row = Mapping[str, Any]
 
@@ -42,9 +42,9 @@ LOSS_KEYS = ("weight", "loss")
 """Keys that exclude a turn from the loss in OpenAI and ms-swift."""
 
 
-def read_turns(turns: list[Any]) -> list[Message]:
+def read_turns(turns: list[Any]) -> list[Turn]:
     """Read turns of role and content, or of from and value."""
-    messages: list[Message] = []
+    messages: list[Turn] = []
     for number, turn in enumerate(turns, 1):
         # Nearly all turns are a known role and a text and nothing else: this path is fast.
         if isinstance(turn, dict) and len(turn) == 2:
@@ -53,7 +53,7 @@ def read_turns(turns: list[Any]) -> list[Message]:
                 speaker, content = turn.get("from"), turn.get("value")
             role = PLAIN.get(speaker) if type(speaker) is str else None
             if role and type(content) is str and content and not content.isspace():
-                messages.append(Message(role, content))
+                messages.append(Turn(role, content))
                 continue
         message = _message(turn, number)
         if message is not None:
@@ -61,7 +61,7 @@ def read_turns(turns: list[Any]) -> list[Message]:
     return messages
 
 
-def _message(turn: Any, number: int) -> Message | None:
+def _message(turn: Any, number: int) -> Turn | None:
     if not isinstance(turn, dict):
         raise RowError(
             "type",
@@ -98,7 +98,7 @@ def _message(turn: Any, number: int) -> Message | None:
                 f"message {number}: {key} should be text (got {kind_of(value)})",
                 f"第 {number} 条消息：{key} 应为文字（当前为 {kind_of(value)}）",
             )
-    return Message(role, content, calls, tuple(extra))
+    return Turn(role, content, calls, tuple(extra))
 
 
 def _speaker(turn: Row) -> Any:
@@ -219,13 +219,13 @@ def read_tools(row: Row) -> tuple[Any, ...]:
     return tuple(functions)
 
 
-def conversation(messages: list[Message], row: Row) -> Example:
+def conversation(messages: list[Turn], row: Row) -> Example:
     """Return the example of a complete conversation with the tools of its row."""
     turns = complete_turns(messages, row)
     return Example(turns, read_tools(row) if "tools" in row else ())
 
 
-def complete_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:
+def complete_turns(messages: list[Turn], row: Row) -> tuple[Turn, ...]:
     """Check the order of a conversation, and that it has an answer to learn."""
     roles = [message.role for message in messages]
     if not roles:
@@ -244,7 +244,7 @@ def complete_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:
     return tuple(_with_system_column(messages, row) if "system" in row else messages)
 
 
-def prompt_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:
+def prompt_turns(messages: list[Turn], row: Row) -> tuple[Turn, ...]:
     """Check that turns end with a user or tool turn to answer."""
     roles = [message.role for message in messages]
     if "user" not in roles:
@@ -259,12 +259,12 @@ def prompt_turns(messages: list[Message], row: Row) -> tuple[Message, ...]:
     return tuple(_with_system_column(messages, row))
 
 
-def _with_system_column(messages: list[Message], row: Row) -> list[Message]:
+def _with_system_column(messages: list[Turn], row: Row) -> list[Turn]:
     system = row.get("system")
     return messages if system is None or system == "" else _with_system(system, messages)
 
 
-def _with_system(system: Any, messages: list[Message]) -> list[Message]:
+def _with_system(system: Any, messages: list[Turn]) -> list[Turn]:
     if not isinstance(system, str):
         raise RowError(
             "type",
@@ -272,7 +272,7 @@ def _with_system(system: Any, messages: list[Message]) -> list[Message]:
             f"system 应为文字（当前为 {kind_of(system)}）",
         )
     if messages[0].role != "system":
-        return [Message("system", system), *messages]
+        return [Turn("system", system), *messages]
     if messages[0].content != system:
         raise RowError(
             "order",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from swiftbox.data.check import check_rows
-from swiftbox.data.example import Example, Message, RowError
+from swiftbox.data.example import Example, RowError, Turn
 from swiftbox.data.formats import read_row
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import DataError
@@ -32,7 +32,7 @@ def sharegpt(*pairs: tuple[str, str]) -> list[dict[str, str]]:
     return [{"from": names[role], "value": content} for role, content in pairs]
 
 
-def plain(messages: tuple[Message, ...]) -> list[tuple[str, str]]:
+def plain(messages: tuple[Turn, ...]) -> list[tuple[str, str]]:
     return [(turn.role, turn.content) for turn in messages]
 
 
@@ -268,5 +268,5 @@ def test_ranking_files_of_llama_factory_are_read_by_their_registry(tmp_path: Pat
 
 
 def test_examples_with_different_rejected_turns_differ() -> None:
-    preference = Example(messages=(Message(*A),), rejected=(Message(*B),))
-    assert preference != Example(messages=(Message(*A),))
+    preference = Example(messages=(Turn(*A),), rejected=(Turn(*B),))
+    assert preference != Example(messages=(Turn(*A),))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from swiftbox.cli.main import main
-from swiftbox.data.example import Example, Message
+from swiftbox.data.example import Example, Turn
 from swiftbox.data.lengths import BYTES_PER_TOKEN, TOKENS_PER_TURN, Lengths
 from swiftbox.devices.hypothetical import hypothetical_machine
 from swiftbox.fit.duration import approximate, training_duration
@@ -30,7 +30,7 @@ def rows(count: int, tokens: int) -> Lengths:
     found = Lengths(taken=count)
     words = "x" * round((tokens - TOKENS_PER_TURN) * BYTES_PER_TOKEN)
     for _ in range(count):
-        found.add(Example((Message("user", words),)))
+        found.add(Example((Turn("user", words),)))
     return found
 
 

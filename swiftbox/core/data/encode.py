@@ -21,7 +21,7 @@ from swiftbox.core.data.samples import (
     PromptSample,
     TokenRow,
 )
-from swiftbox.data.example import Example, Message
+from swiftbox.data.example import Example, Turn
 from swiftbox.data.preferences import shared_turns
 from swiftbox.errors import DataError
 from swiftbox.language import text
@@ -57,7 +57,7 @@ class Chat:
     With `prompt` it is rendered as a prompt for the next answer (add_generation_prompt).
     """
 
-    messages: tuple[Message, ...]
+    messages: tuple[Turn, ...]
     tools: tuple[Any, ...] = ()
     learned_from: int = 0
     prompt: bool = False
@@ -135,7 +135,7 @@ def encode_labeled_answers(examples: Sequence[Example], tokenizer: Any) -> list[
     ]
 
 
-def last_answer(messages: Sequence[Message]) -> int:
+def last_answer(messages: Sequence[Turn]) -> int:
     """Return the index of the message after the last user turn."""
     return 1 + max(index for index, turn in enumerate(messages) if turn.role == "user")
 

@@ -20,7 +20,7 @@ from swiftbox.core.data.storage import MemorySamples, SampleSubset
 from swiftbox.core.losses.cross_entropy import next_token_losses
 from swiftbox.core.losses.log_prob_reader import LogProbReader, reader_for
 from swiftbox.core.training.model_checks import isolates_rows
-from swiftbox.data.example import Example, Message
+from swiftbox.data.example import Example, Turn
 from swiftbox.errors import DataError
 
 
@@ -41,7 +41,7 @@ def next_token_loss(model: torch.nn.Module, batch: dict) -> tuple[torch.Tensor, 
 def examples(path: Path) -> list[Example]:
     found = []
     for line in path.read_text("utf-8").splitlines():
-        messages = [Message(**message) for message in json.loads(line)["messages"]]
+        messages = [Turn(**message) for message in json.loads(line)["messages"]]
         found.append(Example(messages=tuple(messages)))
     return found
 
@@ -149,7 +149,7 @@ REWRITING = "{% for message in messages %}{{ loop.length }}{{ message['content']
 
 def conversation(*contents: str) -> Example:
     roles = ("user", "assistant") * len(contents)
-    return Example(messages=tuple(map(Message, roles, contents)))
+    return Example(messages=tuple(map(Turn, roles, contents)))
 
 
 def learned_text(template: str, example: Example) -> str:
