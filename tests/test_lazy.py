@@ -14,20 +14,20 @@ from swiftbox.devices.packages import version_of
 from swiftbox.lazy import Table
 
 
-def test_a_row_is_made_once_and_only_when_asked_for() -> None:
-    made: list[str] = []
+def test_a_row_is_built_once_and_on_first_use() -> None:
+    built: list[str] = []
 
-    def maker(name: str) -> str:
-        made.append(name)
+    def build(name: str) -> str:
+        built.append(name)
         return name.upper()
 
-    table = Table({"a": lambda: maker("a"), "b": lambda: maker("b")})
+    table = Table({"a": lambda: build("a"), "b": lambda: build("b")})
     assert list(table) == ["a", "b"]
     assert "a" in table
     assert len(table) == 2
-    assert made == []
+    assert built == []
     assert table["a"] == table["a"] == "A"
-    assert made == ["a"]
+    assert built == ["a"]
     assert dict(table) == {"a": "A", "b": "B"}
     with pytest.raises(KeyError):
         table["c"]

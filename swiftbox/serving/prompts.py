@@ -20,7 +20,7 @@ USUAL_TEXT_TOKENS = 16
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedPrompts:
     """Prompts in tokens, and the samplings of each one's answers."""
 
     prompts: Sequence[Sequence[int]]
@@ -35,7 +35,7 @@ class Preparing:
     longest: int
     most_answers: int
 
-    def prepare(self, asked: Asking, adapter: str) -> Prepared:
+    def prepare(self, asked: Asking, adapter: str) -> PreparedPrompts:
         """Return what to write; raise Problem for what is too long, too much or cannot be read."""
         prompts = self.prompts(asked, adapter)
         count = (asked.n or 1) * len(prompts)
@@ -44,7 +44,7 @@ class Preparing:
                 400, f"n: at most {self.most_answers} answers at once (got {count})", param="n"
             )
         samplings = [self._samplings(asked, adapter, len(one)) for one in prompts]
-        return Prepared(prompts, samplings)
+        return PreparedPrompts(prompts, samplings)
 
     def prompts(self, asked: Asking, adapter: str) -> list[list[int]]:
         """Return the prompts in tokens."""

@@ -17,7 +17,7 @@ from swiftbox.errors import UserError
 from swiftbox.models.adapters import read_adapter
 from swiftbox.serving.answers import Answer, Shape, event
 from swiftbox.serving.problems import Problem, busy, closing
-from swiftbox.serving.prompts import Prepared, Preparing
+from swiftbox.serving.prompts import PreparedPrompts, Preparing
 from swiftbox.serving.requests import Asking, ChatAsking, TokensAsking
 from swiftbox.serving.tool_calls import Calls
 
@@ -63,10 +63,10 @@ class Service:
         """Do something that takes a processor, away from the loop that answers."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
-    async def prepared(self, asked: Asking) -> Prepared:
+    async def prepared(self, asked: Asking) -> PreparedPrompts:
         """Return the tokens and samplings of a request; raise Problem for what cannot be done."""
         adapter = self.adapter(asked.model)
-        found: Prepared = await self.read(lambda: self.preparing.prepare(asked, adapter))
+        found: PreparedPrompts = await self.read(lambda: self.preparing.prepare(asked, adapter))
         return found
 
     async def tokens(self, asked: TokensAsking) -> list[int]:
@@ -102,7 +102,7 @@ class Service:
         )
 
     @contextlib.contextmanager
-    def _submitted(self, asked: Asking, prepared: Prepared) -> Any:
+    def _submitted(self, asked: Asking, prepared: PreparedPrompts) -> Any:
         """Hand in all prompts of a request; give up what is left of them in the end."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[Arrived] = asyncio.Queue()
@@ -134,7 +134,7 @@ class Service:
         return max(1, min(60, round(mean)))
 
     async def whole(
-        self, asked: Asking, prepared: Prepared, left: Callable[[], Awaitable[None]]
+        self, asked: Asking, prepared: PreparedPrompts, left: Callable[[], Awaitable[None]]
     ) -> dict[str, Any] | None:
         """Return all answers at once; None when the client has left before."""
         answers = _begun(asked, prepared)
@@ -154,7 +154,7 @@ class Service:
         read = sum(map(len, prepared.prompts))
         return self.shape(asked).whole([one.answer for one in answers], read)
 
-    async def pieces(self, asked: Asking, prepared: Prepared) -> AsyncIterator[bytes]:
+    async def pieces(self, asked: Asking, prepared: PreparedPrompts) -> AsyncIterator[bytes]:
         """Yield the answers as they come, as events; the first is empty, once they are under way.
 
         Raises Problem before that when the request cannot be taken.
@@ -237,7 +237,7 @@ class _Coming:
         return Answer(said, one.finish, delta.tokens, list(delta.logs), calls)
 
 
-def _begun(asked: Asking, prepared: Prepared) -> list[_Coming]:
+def _begun(asked: Asking, prepared: PreparedPrompts) -> list[_Coming]:
     tools = isinstance(asked, ChatAsking) and asked.offered is not None
     count = sum(map(len, prepared.samplings))
     return [_Coming(Calls() if tools else None) for _ in range(count)]
