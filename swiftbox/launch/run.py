@@ -12,15 +12,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swiftbox.errors import RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
-from swiftbox.launch.record import Ready
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs import stop as control
 from swiftbox.runs.child import child_of
 from swiftbox.runs.supervise import FAILED, INTERRUPTED, OnEvent, supervise
+
+if TYPE_CHECKING:  # the detached supervisor starts without the config and the plan
+    from swiftbox.launch.record import Ready
 
 SUPERVISOR_START_S = 60
 """The detached supervisor imports no torch; a minute means that the disk is gone."""
