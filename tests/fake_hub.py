@@ -60,7 +60,7 @@ class Made:
             digest.update(piece)
         return digest.hexdigest()
 
-    def whole(self) -> bytes:
+    def data(self) -> bytes:
         return b"".join(bytes(piece) for piece in self.pieces())
 
 
@@ -75,8 +75,8 @@ class Given(Made):
             yield memoryview(self.content)[begin:]
 
 
-def contents(one: bytes | Made) -> Made:
-    return one if isinstance(one, Made) else Given(len(one), 0, one)
+def contents(content: bytes | Made) -> Made:
+    return content if isinstance(content, Made) else Given(len(content), 0, content)
 
 
 @dataclass
@@ -133,24 +133,25 @@ class Hub:
 
     def of(self, path: str) -> list[Asked]:
         """Return the requests for a file's bytes."""
-        return [one for one in self.log if one.file == path and one.method == "GET"]
+        return [entry for entry in self.log if entry.file == path and entry.method == "GET"]
 
-    def asked(self, part: str) -> list[Asked]:
-        return [one for one in self.log if part in one.path]
+    def requests_to(self, part: str) -> list[Asked]:
+        return [entry for entry in self.log if part in entry.path]
 
     def sent(self, path: str) -> int:
-        return sum(one.sent for one in self.of(path))
+        return sum(entry.sent for entry in self.of(path))
 
     def find(self, name: str, kind: str) -> Repository | None:
         return next((r for r in self.repositories if (r.id, r.kind) == (name, kind)), None)
 
     def fault(self, path: str, begin: int) -> Fault | None:
         with self.lock:
-            waiting = self.faults.get(path, [])
-            for one in waiting:
-                if one.kind == "status" or one.at > begin or (one.kind == "corrupt" and not begin):
-                    waiting.remove(one)
-                    return one
+            faults = self.faults.get(path, [])
+            for fault in faults:
+                is_corrupt = fault.kind == "corrupt" and not begin
+                if fault.kind == "status" or fault.at > begin or is_corrupt:
+                    faults.remove(fault)
+                    return fault
         return None
 
 
@@ -186,22 +187,22 @@ class Handler(BaseHTTPRequestHandler):
             self.say({"Code": self.hub.broken, "Message": "broken"}, self.hub.broken)
             return
         for pattern, act in ROUTES:
-            if found := re.fullmatch(pattern, path):
+            if repository := re.fullmatch(pattern, path):
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    act(self, query, *found.groups())
+                    act(self, query, *repository.groups())
                 return
         self.say({"Code": 404, "Message": "no such page"}, 404)
 
     def repository(self, name: str, kind: str) -> Repository | None:
         """Find a repository; answer in its stead when it is not there, or not for this token."""
-        found = self.hub.find(name, kind.removesuffix("s"))
-        if found is None:
+        repository = self.hub.find(name, kind.removesuffix("s"))
+        if repository is None:
             headers = {"X-Error-Code": "RepoNotFound"}
             self.say({"Code": 10010205001, "Message": "not found"}, 404, headers)
-        elif found.token and self.entry.token != found.token:
+        elif repository.token and self.entry.token != repository.token:
             self.say({"Code": 10010101001, "Message": "unauthorized"}, 401)
-            found = None
-        return found
+            repository = None
+        return repository
 
     def say(self, data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         body = json.dumps(data).encode()
@@ -222,30 +223,30 @@ class Handler(BaseHTTPRequestHandler):
         if path not in repository.files:
             self.say({"Code": 404, "Message": "no file"}, 404, {"X-Error-Code": "EntryNotFound"})
             return
-        made = contents(repository.files[path])
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        begin = int(asked[1]) if asked else 0
-        self.entry.file, self.entry.begin, self.entry.ranged = path, begin, bool(asked)
+        content = contents(repository.files[path])
+        requested = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        begin = int(requested[1]) if requested else 0
+        self.entry.file, self.entry.begin, self.entry.ranged = path, begin, bool(requested)
         fault = self.hub.fault(path, begin) if self.command == "GET" else None
         if fault and fault.kind == "status":
             after = {"Retry-After": fault.retry_after} if fault.retry_after else {}
             self.say({"Code": fault.status, "Message": "busy"}, fault.status, after)
             return
-        self.entry.status = 206 if asked else 200
+        self.entry.status = 206 if requested else 200
         self.send_response(self.entry.status)
-        self.send_header("Content-Length", str(made.size - begin))
+        self.send_header("Content-Length", str(content.size - begin))
         self.send_header("Accept-Ranges", "bytes")
-        if asked:
-            self.send_header("Content-Range", f"bytes {begin}-{made.size - 1}/{made.size}")
+        if requested:
+            self.send_header("Content-Range", f"bytes {begin}-{content.size - 1}/{content.size}")
         for key, value in headers.items():
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
-            self.stream(made, begin, fault)
+            self.stream(content, begin, fault)
 
-    def stream(self, made: Made, begin: int, fault: Fault | None) -> None:
+    def stream(self, content: Made, begin: int, fault: Fault | None) -> None:
         at = begin
-        for right in made.pieces(begin):
+        for right in content.pieces(begin):
             piece, end = right, at + len(right)
             if fault and fault.kind == "corrupt" and at <= fault.at < end:
                 changed = bytearray(right)
@@ -274,14 +275,14 @@ class Handler(BaseHTTPRequestHandler):
     # ---- ModelScope
 
     def files(self, query: Mapping[str, str], kind: str, name: str, _: str) -> None:
-        if found := self.repository(name, kind):
-            rows = [row_of(path, contents(one)) for path, one in found.files.items()]
+        if repository := self.repository(name, kind):
+            rows = [row_of(path, contents(entry)) for path, entry in repository.files.items()]
             number, count = int(query.get("PageNumber", 1)), int(query.get("PageSize", 10**6))
             self.data({"Files": rows[(number - 1) * count : number * count]})
 
     def file(self, query: Mapping[str, str], kind: str, name: str) -> None:
-        if found := self.repository(name, kind):
-            self.send_file(found, query.get("FilePath", ""), {})
+        if repository := self.repository(name, kind):
+            self.send_file(repository, query.get("FilePath", ""), {})
 
     def revisions(self, _: Mapping[str, str], kind: str, name: str) -> None:
         if self.repository(name, kind):
@@ -289,45 +290,42 @@ class Handler(BaseHTTPRequestHandler):
             self.data({"RevisionMap": {"Branches": [branch], "Tags": []}})
 
     def info(self, _: Mapping[str, str], kind: str, name: str) -> None:
-        if found := self.repository(name, kind):
-            owner, _, short = found.id.partition("/")
-            self.data({"Path": owner, "Name": short, "Id": 1, "License": found.license})
+        if repository := self.repository(name, kind):
+            owner, _, short = repository.id.partition("/")
+            self.data({"Path": owner, "Name": short, "Id": 1, "License": repository.license})
 
     def openapi_search(self, query: Mapping[str, str], kind: str) -> None:
-        words = query.get("search", "").lower()
-        rows = [
-            summary_of(one)
-            for one in self.hub.repositories
-            if f"{one.kind}s" == kind and words in one.id.lower()
-        ]
+        query_text = query.get("search", "").lower()
+        repositories = [r for r in self.hub.repositories if f"{r.kind}s" == kind]
+        rows = [summary_of(r) for r in repositories if query_text in r.id.lower()]
         rows.sort(key=lambda row: -row["downloads"])
         number, count = int(query.get("page_number", 1)), int(query.get("page_size", 10))
         page = rows[(number - 1) * count : number * count]
         self.say({"success": True, "data": {kind: page, "total_count": len(rows)}})
 
     def openapi_one(self, _: Mapping[str, str], kind: str, name: str) -> None:
-        if found := self.repository(name, kind):
-            self.say({"success": True, "data": summary_of(found)})
+        if repository := self.repository(name, kind):
+            self.say({"success": True, "data": summary_of(repository)})
 
     # ---- Hugging Face
 
     def hf_info(self, _: Mapping[str, str], kind: str, name: str, revision: str) -> None:
         if revision not in ("", "main", COMMIT):
             self.say({"error": "no revision"}, 404, {"X-Error-Code": "RevisionNotFound"})
-        elif found := self.repository(name, kind):
-            rows = [sibling_of(path, contents(one)) for path, one in found.files.items()]
-            self.say({"id": found.id, "sha": COMMIT, "siblings": rows, "tags": []})
+        elif repository := self.repository(name, kind):
+            rows = [sibling_of(path, contents(entry)) for path, entry in repository.files.items()]
+            self.say({"id": repository.id, "sha": COMMIT, "siblings": rows, "tags": []})
 
     def hf_file(
         self, _: Mapping[str, str], datasets: str | None, name: str, __: str, path: str
     ) -> None:
-        if found := self.repository(name, "dataset" if datasets else "model"):
-            if path not in found.files:
+        if repository := self.repository(name, "dataset" if datasets else "model"):
+            if path not in repository.files:
                 self.say({}, 404, {"X-Error-Code": "EntryNotFound"})
                 return
-            made = contents(found.files[path])
-            etag = made.sha256 if is_large(path) else made.blob
-            self.send_file(found, path, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT})
+            content = contents(repository.files[path])
+            etag = content.sha256 if is_large(path) else content.blob
+            self.send_file(repository, path, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT})
 
 
 ID = r"([^/]+/[^/]+)"
@@ -343,22 +341,22 @@ ROUTES: list[tuple[str, Any]] = [
 ]
 
 
-def row_of(path: str, made: Made) -> dict[str, Any]:
+def row_of(path: str, content: Made) -> dict[str, Any]:
     return {
         "Path": path,
         "Name": path.rsplit("/", 1)[-1],
         "Type": "blob",
-        "Size": made.size,
-        "Sha256": made.sha256,
+        "Size": content.size,
+        "Sha256": content.sha256,
         "Revision": COMMIT,
         "CommittedDate": 1700000000,
     }
 
 
-def sibling_of(path: str, made: Made) -> dict[str, Any]:
-    row: dict[str, Any] = {"rfilename": path, "size": made.size, "blobId": made.blob}
+def sibling_of(path: str, content: Made) -> dict[str, Any]:
+    row: dict[str, Any] = {"rfilename": path, "size": content.size, "blobId": content.blob}
     if is_large(path):
-        row["lfs"] = {"sha256": made.sha256, "size": made.size, "pointerSize": 130}
+        row["lfs"] = {"sha256": content.sha256, "size": content.size, "pointerSize": 130}
     return row
 
 
@@ -366,12 +364,12 @@ def is_large(path: str) -> bool:
     return path.endswith((".safetensors", ".bin", ".gguf"))
 
 
-def summary_of(one: Repository) -> dict[str, Any]:
+def summary_of(entry: Repository) -> dict[str, Any]:
     return {
-        "id": one.id,
-        "downloads": one.downloads,
-        "license": one.license,
-        "file_size": sum(contents(file).size for file in one.files.values()),
+        "id": entry.id,
+        "downloads": entry.downloads,
+        "license": entry.license,
+        "file_size": sum(contents(file).size for file in entry.files.values()),
         "tasks": ["text-generation"],
     }
 
@@ -379,17 +377,17 @@ def summary_of(one: Repository) -> dict[str, Any]:
 @contextlib.contextmanager
 def hub(*repositories: Repository, **settings: Any) -> Iterator[Hub]:
     """Serve repositories; yield the hub with its address, its faults to come and its log."""
-    found = Hub(list(repositories), **settings)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Its", (Handler,), {"hub": found}))
+    repository = Hub(list(repositories), **settings)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Its", (Handler,), {"hub": repository}))
     server.daemon_threads = True
-    found.address = f"http://127.0.0.1:{server.server_port}"
+    repository.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield found
+        yield repository
     finally:
-        found.closing.set()
-        found.released.set()
+        repository.closing.set()
+        repository.released.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -397,6 +395,6 @@ def hub(*repositories: Repository, **settings: Any) -> Iterator[Hub]:
 
 def nobody() -> str:
     """Return an address where nothing listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{one.getsockname()[1]}"
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""The time of a whole training: tokens told from bytes, capped, times epochs, over the speed."""
+"""How long a training takes, estimated from its rows and the speed of the device."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def settled(*overrides: str) -> Any:
 
 def rows(count: int, tokens: int) -> Lengths:
     """Return rows of one turn each, of so many tokens."""
-    found = Lengths(taken=count)
-    words = "x" * round((tokens - TOKENS_PER_TURN) * BYTES_PER_TOKEN)
+    lengths = Lengths(taken=count)
+    sentence = "x" * round((tokens - TOKENS_PER_TURN) * BYTES_PER_TOKEN)
     for _ in range(count):
-        found.add(Example((Turn("user", words),)))
-    return found
+        lengths.add(Example((Turn("user", sentence),)))
+    return lengths
 
 
 def seconds(config: Any, lengths: Lengths, kind: str = "adapter") -> float:
-    found = training_duration(config, lengths, Speed(1000.0, 2.0), kind, 1)
-    assert found is not None
-    return found.seconds
+    estimated = training_duration(config, lengths, Speed(1000.0, 2.0), kind, 1)
+    assert estimated is not None
+    return estimated.seconds
 
 
 def test_tokens_over_speed_are_seconds() -> None:
@@ -66,22 +66,24 @@ def test_rows_that_are_held_out_or_not_taken_are_not_trained_on() -> None:
     half = rows(100, 500)
     half.taken = 50
     assert seconds(settled("num_train_epochs=1"), half) == pytest.approx(25, rel=0.01)
-    held = settled("num_train_epochs=1", "val_size=0.2")
-    assert seconds(held, rows(100, 500)) == pytest.approx(40, rel=0.01)
+    with_validation = settled("num_train_epochs=1", "val_size=0.2")
+    assert seconds(with_validation, rows(100, 500)) == pytest.approx(40, rel=0.01)
 
 
 def test_answers_that_are_still_to_be_generated_have_no_time() -> None:
-    online = GrpoConfig(task="train", stage="grpo", model="owner/model-1b", dataset="rows.jsonl")
+    online = GrpoConfig(
+        task="train", stage="grpo", model="o/m-1b", dataset="a.jsonl", reward_funcs="a"
+    )
     assert training_duration(online, rows(9, 99), Speed(1000.0, 2.0), "adapter", 1) is None
 
 
 @pytest.mark.parametrize("words", ["The json module encodes Python objects.", "模型训练需要数据。"])
-def test_bytes_tell_tokens_of_both_languages(words: str) -> None:
-    found = Lengths(taken=1)
-    found.add(Example(text=words * 50))
-    letters = len(words) * 50
-    low, high = (letters / 6, letters / 3) if words.isascii() else (letters / 2.2, letters / 1.1)
-    assert low < found.tokens(None) < high
+def test_bytes_tell_tokens_of_both_languages(sentence: str) -> None:
+    estimated = Lengths(taken=1)
+    estimated.add(Example(text=sentence * 50))
+    letters = len(sentence) * 50
+    low, high = (letters / 6, letters / 3) if sentence.isascii() else (letters / 2.2, letters / 1.1)
+    assert low < estimated.tokens(None) < high
 
 
 @pytest.mark.parametrize(

@@ -40,4 +40,4 @@ def test_published_speeds_are_met_within_a_factor_of_two_in_four_of_five(
 ) -> None:
     ratios = [guess / truth for _, guess, truth in bench.speeds()]
     assert len(ratios) >= 80
-    assert sum(0.5 <= one <= 2 for one in ratios) / len(ratios) >= 0.8
+    assert sum(0.5 <= row <= 2 for row in ratios) / len(ratios) >= 0.8

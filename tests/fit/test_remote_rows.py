@@ -31,34 +31,34 @@ def settled(*datasets: str, machine: str = "cpu:64") -> Any:
     ).config
 
 
-def estimated(*datasets: str, here: Lengths | None = None) -> Estimate:
-    found = estimate(settled(*datasets), hypothetical_machine("cpu:64"), here)
-    assert found is not None
-    return found
+def estimated(*datasets: str, local: Lengths | None = None) -> Estimate:
+    result = estimate(settled(*datasets), hypothetical_machine("cpu:64"), local)
+    assert result is not None
+    return result
 
 
 def test_rows_of_the_catalogue_give_size_and_time() -> None:
-    found = estimated(KNOWN)
-    assert found.disk.data == pytest.approx(20022 * BYTES_PER_ROW)
-    assert found.disk.total > found.disk.data
-    assert found.duration is not None
-    assert found.duration.tokens == pytest.approx(20022 * TOKENS_PER_ROW)
-    assert found.duration.uncertainty == 12  # the speed's 4 x the rows' 3
-    assert any("assuming typical lengths for rows on the hub" in line for line in found.lines())
+    result = estimated(KNOWN)
+    assert result.disk.data == pytest.approx(20022 * BYTES_PER_ROW)
+    assert result.disk.total > result.disk.data
+    assert result.duration is not None
+    assert result.duration.tokens == pytest.approx(20022 * TOKENS_PER_ROW)
+    assert result.duration.uncertainty == 12  # the speed's 4 x the rows' 3
+    assert any("assuming typical lengths for rows on the hub" in line for line in result.lines())
 
 
 def test_a_part_is_trained_on_but_all_is_fetched() -> None:
-    found = remote_rows(settled(f"{KNOWN}#500"))
-    assert (found.rows, found.rows_per_epoch) == (20022, 500)
+    result = remote_rows(settled(f"{KNOWN}#500"))
+    assert (result.rows, result.rows_per_epoch) == (20022, 500)
 
 
 @pytest.mark.parametrize("name", [HUGE, PICTURES, "owner/unknown"])
 def test_what_nobody_knows_is_said_not_to_be_counted(name: str) -> None:
-    found = estimated(KNOWN, name)
-    assert found.duration is None
-    assert found.disk.uncounted == (name,)
-    assert any(f"not counted: {name}" in line for line in found.lines())
-    assert found.to_dict()["disk"]["uncounted"] == [name]
+    result = estimated(KNOWN, name)
+    assert result.duration is None
+    assert result.disk.uncounted == (name,)
+    assert any(f"not counted: {name}" in line for line in result.lines())
+    assert result.to_dict()["disk"]["uncounted"] == [name]
 
 
 def test_rows_that_are_here_are_added_by_their_own_length(
@@ -66,10 +66,10 @@ def test_rows_that_are_here_are_added_by_their_own_length(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text("{}")
-    here = Lengths(rows={7: 10}, sums={7: 1000.0}, good_rows=10, taken=5)
+    local = Lengths(rows={7: 10}, sums={7: 1000.0}, good_rows=10, taken=5)
     assert estimated("rows.jsonl").duration is None
     assert remote_rows(settled("rows.jsonl")).rows == 0
-    both = estimated(f"{KNOWN}#100", "rows.jsonl", here=here).duration
+    both = estimated(f"{KNOWN}#100", "rows.jsonl", here=local).duration
     assert both is not None
     assert both.tokens == pytest.approx(500 + 100 * TOKENS_PER_ROW)
 
@@ -89,6 +89,6 @@ def test_check_is_made_for_another_machine_as_well(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.yaml").write_text("model: Qwen/Qwen2.5-7B-Instruct\ndataset: owner/rows\n")
     assert main(["check", "a.yaml", "--on", "cuda:24"]) == 0
-    assert "fits: " in (said := capsys.readouterr().out)
-    assert "24.0 GiB available" in said
+    assert "fits: " in (output := capsys.readouterr().out)
+    assert "24.0 GiB available" in output
     assert main(["check", "a.yaml", "--on", "toaster:24"]) == 2

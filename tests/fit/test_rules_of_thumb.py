@@ -130,13 +130,13 @@ def test_what_costs_memory_is_found_in_its_term(changes: dict[str, object], term
 
 
 def test_sharding_divides_what_stands() -> None:
-    whole = Recipe(2048, 2048, weights="float32", trained=QWEN_7B.params, beside=False)
+    full_model = Recipe(2048, 2048, weights="float32", trained=QWEN_7B.params, beside=False)
     every = {"weights": 8, "gradients": 8, "states": 8}
     shared = Recipe(
         2048, 2048, weights="float32", trained=QWEN_7B.params, beside=False, shards=every
     )
-    one, eight = training_memory(QWEN_7B, whole), training_memory(QWEN_7B, shared)
-    assert eight.standing == pytest.approx(one.standing / 8)
+    name, eight = training_memory(QWEN_7B, full_model), training_memory(QWEN_7B, shared)
+    assert eight.standing == pytest.approx(name.standing / 8)
 
 
 def test_a_config_is_read_under_the_names_of_several_families() -> None:

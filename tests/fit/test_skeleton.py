@@ -1,4 +1,4 @@
-"""Architectures whose configs have names of their own are built on the meta device in a child."""
+"""Architectures with unusual configs are built on the meta device in a child process."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def test_its_shape_is_that_of_the_real_model(model_type: str, tmp_path: Path) ->
 
     folder = folder_of(model_type, tmp_path)
     assert shape_of_config(json.loads((folder / "config.json").read_text())) is None
-    found = profile_model(str(folder))
+    profile = profile_model(str(folder))
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
     table = model.get_input_embeddings().weight
-    assert found is not None
-    assert found.exact
-    assert found.shape.params == sum(one.numel() for one in model.parameters())
-    assert (found.shape.vocab, found.shape.hidden) == tuple(table.shape)
-    assert found.shape.layers == len(next(iter(_lists(model))))
+    assert profile is not None
+    assert profile.exact
+    assert profile.shape.params == sum(key.numel() for key in model.parameters())
+    assert (profile.shape.vocab, profile.shape.hidden) == tuple(table.shape)
+    assert profile.shape.layers == len(next(iter(_lists(model))))
 
 
 def _lists(model: Any) -> Any:
     from torch import nn
 
-    return (one for one in model.modules() if isinstance(one, nn.ModuleList) and len(one))
+    return (key for key in model.modules() if isinstance(key, nn.ModuleList) and len(key))
 
 
 @pytest.mark.slow
@@ -69,10 +69,10 @@ def test_code_of_a_models_own_is_not_run_to_measure_it(
     config = {"model_type": "made_up", "auto_map": {"AutoConfig": "own.Config"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "own.py").write_text("raise SystemExit('ran')")
-    asked: list[object] = []
-    monkeypatch.setattr(skeleton.subprocess, "run", lambda *given, **_: asked.append(given))
+    calls: list[object] = []
+    monkeypatch.setattr(skeleton.subprocess, "run", lambda *command, **_: calls.append(command))
     assert profile_model(str(tmp_path)) is None
-    assert asked == []
+    assert calls == []
 
 
 @pytest.mark.parametrize("trouble", [OSError("no python"), subprocess.TimeoutExpired("python", 60)])
@@ -88,10 +88,10 @@ def test_where_it_cannot_be_built_the_size_is_guessed_from(
         raise trouble
 
     monkeypatch.setattr(skeleton.subprocess, "run", fail)
-    found = profile_model(str(tmp_path))
-    assert found is not None
-    assert not found.exact
-    assert found.shape.params == pytest.approx(1e9)
+    profile = profile_model(str(tmp_path))
+    assert profile is not None
+    assert not profile.exact
+    assert profile.shape.params == pytest.approx(1e9)
     assert not list(skeleton.home().glob("shapes/*"))  # the next look tries again
 
 
@@ -99,8 +99,8 @@ def test_where_it_cannot_be_built_the_size_is_guessed_from(
 def test_what_cannot_be_built_is_not_tried_twice(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": "wide"}')
     assert profile_model(str(tmp_path)) is None
-    (kept,) = skeleton.home().glob("shapes/*")
-    assert json.loads(kept.read_text()) == {}
+    (cached,) = skeleton.home().glob("shapes/*")
+    assert json.loads(cached.read_text()) == {}
 
 
 def test_a_list_starts_no_child_and_takes_what_is_known(
@@ -115,7 +115,7 @@ def test_a_list_starts_no_child_and_takes_what_is_known(
     )
     assert profile_model(str(tmp_path), ask=False) is None
     (tmp_path / "model.safetensors").write_bytes(b"0" * 400_000)
-    found = profile_model(str(tmp_path), ask=False)
-    assert found is not None
-    assert not found.exact
-    assert found.shape.params == 100_000
+    profile = profile_model(str(tmp_path), ask=False)
+    assert profile is not None
+    assert not profile.exact
+    assert profile.shape.params == 100_000

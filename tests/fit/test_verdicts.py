@@ -30,20 +30,22 @@ def settled(machine: str, *overrides: str) -> Any:
 
 def verdict(machine: str, *overrides: str) -> str:
     config = settled(machine, *overrides)
-    found = profile_model(config.model)
-    assert found is not None
-    return assess_fit(config, found.shape, hypothetical_machine(machine), exact=found.exact).outcome
+    result = profile_model(config.model)
+    assert result is not None
+    return assess_fit(
+        config, result.shape, hypothetical_machine(machine), exact=result.exact
+    ).outcome
 
 
 def test_full_tuning_of_72b_on_24_gib_does_not_fit_and_what_does_is_proposed() -> None:
     config = settled("cuda:24", "model=Qwen/Qwen2.5-72B-Instruct", "tuner_type=full")
-    found = estimate(config, hypothetical_machine("cuda:24"))
-    assert found is not None
-    assert found.verdict.outcome == "no"
-    assert found.proposal is not None
-    assert found.proposal.verdict.outcome == "fits"
-    assert found.proposal.changes["model"].startswith("Qwen/Qwen2.5-")
-    assert "does not fit" in found.lines()[0]
+    result = estimate(config, hypothetical_machine("cuda:24"))
+    assert result is not None
+    assert result.verdict.outcome == "no"
+    assert result.proposal is not None
+    assert result.proposal.verdict.outcome == "fits"
+    assert result.proposal.changes["model"].startswith("Qwen/Qwen2.5-")
+    assert "does not fit" in result.lines()[0]
 
 
 @pytest.mark.parametrize(
@@ -59,21 +61,21 @@ def test_more_devices_are_named_where_nothing_cheap_does(
     machine: str, overrides: tuple[str, ...], count: int | None
 ) -> None:
     config = settled(machine, "model=Qwen/Qwen2.5-72B-Instruct", *overrides)
-    found = estimate(config, hypothetical_machine(machine))
-    assert found is not None
-    more = found.more_devices
+    result = estimate(config, hypothetical_machine(machine))
+    assert result is not None
+    more = result.more_devices
     assert (more.changes["num_devices"] if more else None) == count
-    assert any("such devices, " in line for line in found.lines()) is (count is not None)
+    assert any("such devices, " in line for line in result.lines()) is (count is not None)
     if more is not None:
         assert more.verdict.outcome == "fits"
 
 
 def test_what_fits_with_a_cheap_change_names_no_more_devices() -> None:
     config = settled("cuda:24", "model=Qwen/Qwen2.5-7B-Instruct", "gradient_checkpointing=false")
-    found = estimate(config, hypothetical_machine("cuda:24"))
-    assert found is not None
-    assert found.proposal is not None
-    assert found.more_devices is None
+    result = estimate(config, hypothetical_machine("cuda:24"))
+    assert result is not None
+    assert result.proposal is not None
+    assert result.more_devices is None
 
 
 def test_a_mixture_is_as_wide_as_what_a_token_passes_through() -> None:
@@ -92,9 +94,9 @@ def test_a_mixture_is_as_wide_as_what_a_token_passes_through() -> None:
 
 def test_senses_that_are_not_counted_are_said() -> None:
     config = settled("cuda:80", "model=Qwen/Qwen2.5-VL-7B-Instruct")
-    found = estimate(config, hypothetical_machine("cuda:80"))
-    assert found is not None
-    assert any("image, video in the rows is not counted" in one for one in found.lines())
+    result = estimate(config, hypothetical_machine("cuda:80"))
+    assert result is not None
+    assert any("image, video in the rows is not counted" in line for line in result.lines())
 
 
 @pytest.mark.parametrize(
@@ -159,16 +161,16 @@ def test_the_cheapest_change_comes_first(
     machine: str, overrides: tuple[str, ...], changes: dict[str, object]
 ) -> None:
     if "quant_bits=4" in overrides:  # without QLoRA as a way out
-        overrides = tuple(one for one in overrides if one != "quant_bits=4")
+        overrides = tuple(line for line in overrides if line != "quant_bits=4")
         machine_there = hypothetical_machine("npu:80x8")
         usual = ["dataset=owner/rows", "report_to=none", *overrides]
         config = plan(loads("", source="test", overrides=usual).config, machine_there).config
-        found = estimate(config, machine_there)
+        result = estimate(config, machine_there)
     else:
-        found = estimate(settled(machine, *overrides), hypothetical_machine(machine))
-    assert found is not None
-    assert found.proposal is not None
-    assert dict(found.proposal.changes) == changes
+        result = estimate(settled(machine, *overrides), hypothetical_machine(machine))
+    assert result is not None
+    assert result.proposal is not None
+    assert dict(result.proposal.changes) == changes
 
 
 def test_the_list_names_the_richest_training_that_fits() -> None:
@@ -188,10 +190,10 @@ def test_a_machine_that_is_none_is_refused() -> None:
 
 
 def test_a_device_is_found_by_what_its_driver_calls_it() -> None:
-    found = find_accelerator("NVIDIA A100-SXM4-80GB", 80 * 2**30)
-    assert found is not None
-    assert found.memory_gib == 80
-    assert found.flops == 312e12
+    result = find_accelerator("NVIDIA A100-SXM4-80GB", 80 * 2**30)
+    assert result is not None
+    assert result.memory_gib == 80
+    assert result.flops == 312e12
 
 
 def test_the_size_of_the_heads_chunks_is_that_of_the_core() -> None:
@@ -205,10 +207,10 @@ def test_a_folder_is_read_from_its_config_and_weights(tmp_path: Path) -> None:
         ' "intermediate_size": 128, "dtype": "float32"}'
     )
     (tmp_path / "model.safetensors").write_bytes(b"0" * 400_000)
-    found = profile_model(str(tmp_path))
-    assert found is not None
-    assert found.local
-    assert found.shape.params == 100_000
+    result = profile_model(str(tmp_path))
+    assert result is not None
+    assert result.local
+    assert result.shape.params == 100_000
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "{}", '{"hidden_size": "many"}'])

@@ -1,4 +1,4 @@
-"""Download as a user does: `swiftbox download` in a child with caches of its own."""
+"""Downloads as a user runs them: `swiftbox download` in a child process with separate caches."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Desk:
     env: dict[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
-        kept = {
+        inherited = {
             key: value
             for key, value in os.environ.items()
             if not key.lower().endswith("_proxy") and key not in ("HF_HUB_OFFLINE", "HF_TOKEN")
         }
         return {
-            **kept,
+            **inherited,
             "HOME": str(self.folder),
             "SWIFTBOX_HOME": str(self.folder / "state"),
             "SWIFTBOX_LANG": "en",
@@ -109,8 +109,8 @@ class Done:
 
     @property
     def answer(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.out.splitlines()[-1])
-        return found
+        record: dict[str, Any] = json.loads(self.out.splitlines()[-1])
+        return record
 
     @property
     def path(self) -> Path:
@@ -124,6 +124,6 @@ class Done:
 def same(folder: Path, repository: Repository, names: list[str] | None = None) -> bool:
     """Tell whether the files are those of the repository, byte by byte."""
     return all(
-        (folder / name).read_bytes() == contents(repository.files[name]).whole()
+        (folder / name).read_bytes() == contents(repository.files[name]).data()
         for name in names or repository.files
     )

@@ -29,7 +29,7 @@ class Search:
     """The address of the server, what it was asked, and how it answers."""
 
     url: str = ""
-    asked: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
     status: int = 200
     body: bytes | None = None
 
@@ -42,12 +42,12 @@ def search_server() -> Iterator[Search]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
-            state.asked.append((parts.path, parse_qs(parts.query)))
+            state.requests.append((parts.path, parse_qs(parts.query)))
             kind = parts.path.rpartition("/")[2]
-            said: Any = HUGGING_FACE[kind]
+            answer: Any = HUGGING_FACE[kind]
             if parts.path.startswith("/openapi/"):
-                said = {"success": True, "data": {kind: MODELSCOPE[kind], "total_count": 2}}
-            content = json.dumps(said).encode() if state.body is None else state.body
+                answer = {"success": True, "data": {kind: MODELSCOPE[kind], "total_count": 2}}
+            content = json.dumps(answer).encode() if state.body is None else state.body
             self.send_response(state.status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

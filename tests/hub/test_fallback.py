@@ -18,22 +18,22 @@ from swiftbox.hub.reach import address, endpoints_of, reachable
 
 
 def test_the_second_address_is_used_when_the_first_is_silent(tmp_path: Path) -> None:
-    with hub(shards()) as found:
+    with hub(shards()) as server:
         desk = Desk(tmp_path)
         silent = nobody()
-        listed = json.dumps([silent, found.address])
+        listed = json.dumps([silent, server.address])
         done = desk.download("o/n", f"endpoint={listed}").fine()
-        assert same(done.path, found.repositories[0])
-        desk.modelscope = f"{silent}, {found.address}"
+        assert same(done.path, server.repositories[0])
+        desk.modelscope = f"{silent}, {server.address}"
         assert desk.download("o/n").code == 0
 
 
 def test_an_address_that_is_broken_is_left_for_the_next(tmp_path: Path) -> None:
-    with hub(shards(), broken=404) as broken, hub(shards()) as found:
-        desk = Desk(tmp_path, f"{broken.address} {found.address}")
+    with hub(shards(), broken=404) as broken, hub(shards()) as server:
+        desk = Desk(tmp_path, f"{broken.address} {server.address}")
         done = desk.download("o/n").fine()
-        assert same(done.path, found.repositories[0])
-        assert f"trying {found.address}" in done.err
+        assert same(done.path, server.repositories[0])
+        assert f"trying {server.address}" in done.err
 
 
 def test_a_refused_token_is_not_carried_to_the_next_address(tmp_path: Path) -> None:
@@ -56,22 +56,22 @@ TWIN = (
 
 
 def test_the_other_hub_is_asked_by_the_pair_of_ids(tmp_path: Path) -> None:
-    with hub(Repository("other/n", shards().files)) as found:
-        done = Desk(tmp_path, nobody(), found.address).python(TWIN.replace("HUB", "'modelscope'"))
+    with hub(Repository("other/n", shards().files)) as server:
+        done = Desk(tmp_path, nobody(), server.address).python(TWIN.replace("HUB", "'modelscope'"))
         folder = Path(done.fine().out.splitlines()[-1])
         assert "models--other--n" in str(folder)
-        assert same(folder, found.repositories[0])
-    with hub(Repository("m/n", shards().files)) as found:
-        done = Desk(tmp_path, found.address, nobody()).python(TWIN.replace("HUB", "'huggingface'"))
-        assert same(Path(done.fine().out.splitlines()[-1]), found.repositories[0])
+        assert same(folder, server.repositories[0])
+    with hub(Repository("m/n", shards().files)) as server:
+        done = Desk(tmp_path, server.address, nobody()).python(TWIN.replace("HUB", "'huggingface'"))
+        assert same(Path(done.fine().out.splitlines()[-1]), server.repositories[0])
 
 
 def test_a_model_that_one_hub_does_not_have_comes_from_the_other(tmp_path: Path) -> None:
-    with hub() as empty, hub(Repository("other/n", shards().files)) as found:
-        desk = Desk(tmp_path, empty.address, found.address)
+    with hub() as empty, hub(Repository("other/n", shards().files)) as server:
+        desk = Desk(tmp_path, empty.address, server.address)
         done = desk.python(TWIN.replace("HUB", "'modelscope'")).fine()
-        assert f"trying {found.address}" in done.out
-        assert same(Path(done.out.splitlines()[-1]), found.repositories[0])
+        assert f"trying {server.address}" in done.out
+        assert same(Path(done.out.splitlines()[-1]), server.repositories[0])
 
 
 def test_addresses_come_from_the_config_then_the_environment(
@@ -85,10 +85,10 @@ def test_addresses_come_from_the_config_then_the_environment(
 
 
 def test_only_those_that_answer_are_left_in_their_order() -> None:
-    with hub() as one, hub() as two:
-        wanted = [two.address, nobody(), one.address, "http://a.invalid"]
+    with hub() as first, hub() as second:
+        wanted = [second.address, nobody(), first.address, "http://a.invalid"]
         began = time.monotonic()
-        assert reachable(wanted) == (two.address, one.address)
+        assert reachable(wanted) == (second.address, first.address)
         assert time.monotonic() - began < 4
 
 
@@ -107,31 +107,31 @@ def test_behind_a_proxy_the_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_one_that_fails_does_not_stop_the_queue(tmp_path: Path) -> None:
     second = Repository("o/second", {"config.json": b"{}", "model.safetensors": b"x"})
-    with hub(shards(), second) as found:
-        done = Desk(tmp_path, found.address).download("o/n", "o/missing", "o/second")
+    with hub(shards(), second) as server:
+        done = Desk(tmp_path, server.address).download("o/n", "o/missing", "o/second")
         assert done.code == 2
-        assert [one["what"] for one in done.answer["fetched"]] == ["o/n", "o/second"]
-        assert [one["what"] for one in done.answer["missed"]] == ["o/missing"]
+        assert [first["what"] for first in done.answer["fetched"]] == ["o/n", "o/second"]
+        assert [first["what"] for first in done.answer["missed"]] == ["o/missing"]
         assert "1 of 3 could not be fetched" in done.err
 
 
 @pytest.mark.parametrize("name", ["modelscope", "huggingface"])
 def test_datasets_come_by_the_same_way(tmp_path: Path, name: str) -> None:
     rows = {f"data/{n}.jsonl": f'{{"n": {n}}}\n'.encode() for n in range(250)}
-    with hub(Repository("o/d", rows, kind="dataset")) as found:
-        desk = Desk(tmp_path, found.address, found.address)
+    with hub(Repository("o/d", rows, kind="dataset")) as server:
+        desk = Desk(tmp_path, server.address, server.address)
         done = desk.download("o/d", "--dataset", "--hub", name).fine()
-        assert same(done.path, found.repositories[0])
+        assert same(done.path, server.repositories[0])
         assert done.answer["fetched"][0]["kind"] == "dataset"
 
 
 def test_a_detached_download_is_followed_and_listed(tmp_path: Path) -> None:
-    with hub(shards()) as found:
-        found.faults[FIRST] = [Fault("hold", 2_000_000)]
-        desk = Desk(tmp_path, found.address, env={"MODELSCOPE_DOWNLOAD_TIMEOUT": "60"})
+    with hub(shards()) as server:
+        server.faults[FIRST] = [Fault("hold", 2_000_000)]
+        desk = Desk(tmp_path, server.address, env={"MODELSCOPE_DOWNLOAD_TIMEOUT": "60"})
         begun = desk.download("o/n", "-d").fine()
         assert begun.answer["status"] in ("starting", "running")
-        found.released.set()
+        server.released.set()
         run = begun.answer["run"]
 
         def status() -> Any:
@@ -139,19 +139,19 @@ def test_a_detached_download_is_followed_and_listed(tmp_path: Path) -> None:
             return next(row["status"] for row in rows if row["name"] == run)
 
         until(lambda: status() == "done", what="the end of the download")
-        assert same(desk.snapshot, found.repositories[0])
+        assert same(desk.snapshot, server.repositories[0])
         assert "done: 1 fetched" in desk.box("runs", "logs", run, "-f", "--plain").err
 
 
 def test_the_verb_writes_the_yaml_that_does_the_same(tmp_path: Path) -> None:
-    with hub(shards()) as found:
-        desk = Desk(tmp_path, found.address)
+    with hub(shards()) as server:
+        desk = Desk(tmp_path, server.address)
         done = desk.download("o/n", "--to", "here", "ignore_patterns=*.json").fine()
         assert sorted(path.name for path in done.path.glob("*.*")) != []
         assert not (tmp_path / "here" / "config.json").exists()
-        asked = Path(done.answer["run_folder"]) / "asked.yaml"
-        assert "task: download" in asked.read_text()
-        again = desk.box("run", str(asked), "local_dir=there", "--plain").fine()
+        requested = Path(done.answer["run_folder"]) / "asked.yaml"
+        assert "task: download" in requested.read_text()
+        again = desk.box("run", str(requested), "local_dir=there", "--plain").fine()
         assert (tmp_path / "there" / FIRST).is_file()
         assert not (tmp_path / "there" / "config.json").exists()
         assert again.code == 0
@@ -159,14 +159,14 @@ def test_the_verb_writes_the_yaml_that_does_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["modelscope", "huggingface"])
 def test_a_folder_of_ones_own_is_filled_and_the_cache_is_not(tmp_path: Path, name: str) -> None:
-    with hub(shards()) as found:
-        desk = Desk(tmp_path, found.address, found.address)
+    with hub(shards()) as server:
+        desk = Desk(tmp_path, server.address, server.address)
         done = desk.download("o/n", "--hub", name, "--to", "here").fine()
         assert done.path == tmp_path / "here"
-        assert same(done.path, found.repositories[0])
-        found.log.clear()
+        assert same(done.path, server.repositories[0])
+        server.log.clear()
         desk.download("o/n", "--hub", name, "--to", "here").fine()
-        assert [one for one in found.log if one.sent] == []
+        assert [first for first in server.log if first.sent] == []
         assert not list(tmp_path.glob("ms/models/*/snapshots/*/*"))
         assert not list(tmp_path.glob("hf/hub/models*/snapshots/*/*"))
 
@@ -186,11 +186,11 @@ def test_a_folder_of_this_machine_is_copied(tmp_path: Path) -> None:
 
 def test_a_subfolder_is_fetched_alone(tmp_path: Path) -> None:
     files = {"README.md": b"", "base/config.json": b"{}", "audio/config.json": b"{}"}
-    with hub(Repository("o/n", files)) as found:
-        done = Desk(tmp_path, found.address).download("o/n:base").fine()
+    with hub(Repository("o/n", files)) as server:
+        done = Desk(tmp_path, server.address).download("o/n:base").fine()
         assert (done.path / "config.json").is_file()
         assert done.path.name == "base"
-        assert [one.file for one in found.log if one.file] == ["base/config.json"]
+        assert [first.file for first in server.log if first.file] == ["base/config.json"]
 
 
 def test_the_commands_of_the_guide_do_what_they_say(tmp_path: Path) -> None:
@@ -199,8 +199,8 @@ def test_the_commands_of_the_guide_do_what_they_say(tmp_path: Path) -> None:
     assert len(lines) == 2
     models = [Repository(f"Qwen/{name}", shards().files) for name in ("Qwen3-0.6B", "Qwen3-8B")]
     rows = Repository("AI-ModelScope/alpaca-gpt4-data-en", {"a.csv": b"a,b"}, kind="dataset")
-    with hub(*models, rows) as found:
-        desk = Desk(tmp_path, found.address)
+    with hub(*models, rows) as server:
+        desk = Desk(tmp_path, server.address)
         for line in lines:
             desk.box(*line.split(), "--plain").fine()
     assert len(list((tmp_path / "ms" / "models").glob("Qwen--*"))) == 2
@@ -219,7 +219,7 @@ def test_torch_is_nowhere_on_the_way(tmp_path: Path) -> None:
         "TASKS['download'].run(config, Path(), lambda *a, **k: None)\n"
         "print([one for one in ('torch', 'transformers', 'datasets') if one in sys.modules])\n"
     )
-    with hub(shards()) as found:
-        desk = Desk(tmp_path, found.address, found.address)
+    with hub(shards()) as server:
+        desk = Desk(tmp_path, server.address, server.address)
         for name in ("modelscope", "huggingface"):
             assert desk.python(code.replace("HUB", name)).fine().out.splitlines()[-1] == "[]"

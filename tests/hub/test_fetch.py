@@ -1,4 +1,4 @@
-"""A training's model and data: a folder as it is, else fetched, with its progress told."""
+"""From a name to a local path: folders are used as they are, ids are downloaded."""
 
 from __future__ import annotations
 
@@ -45,18 +45,22 @@ print(json.dumps({"model": str(model.folder), "commit": model.commit, "data": so
 def test_a_training_fetches_both_and_tells_how_far_it_is(tmp_path: Path) -> None:
     data = Repository("o/d", {"a.jsonl": b"{}\n"}, kind="dataset")
     model = Repository("o/n", {**shards().files, "old.bin": b"y"})
-    with hub(model, data) as found:
-        done = Desk(tmp_path, found.address).python(FETCH).fine()
-    told = json.loads(done.out.splitlines()[-1])
-    folder = Path(told["model"])
+    with hub(model, data) as server:
+        done = Desk(tmp_path, server.address).python(FETCH).fine()
+    messages = json.loads(done.out.splitlines()[-1])
+    folder = Path(messages["model"])
     assert same(folder, shards())
     assert not (folder / "old.bin").exists()
-    assert told["rows"] == 3
-    assert (Path(told["data"]) / "a.jsonl").is_file()
-    progress = [one for one in told["told"] if one["event"] == "progress"]
-    whole = [one for one in progress if one["what"] == "o/n"][-1]
-    assert whole["bytes"] == whole["total_bytes"] == sum(map(size_of, folder.glob("[a-z]*")))
-    assert whole["files_done"] == whole["files_total"] == 5
+    assert messages["rows"] == 3
+    assert (Path(messages["data"]) / "a.jsonl").is_file()
+    progress = [source for source in messages["told"] if source["event"] == "progress"]
+    complete_folder = [source for source in progress if source["what"] == "o/n"][-1]
+    assert (
+        complete_folder["bytes"]
+        == complete_folder["total_bytes"]
+        == sum(map(size_of, folder.glob("[a-z]*")))
+    )
+    assert complete_folder["files_done"] == complete_folder["files_total"] == 5
 
 
 def size_of(path: Path) -> int:
@@ -80,8 +84,8 @@ def test_a_training_by_ids_fetches_trains_and_records_the_commit(
         "model: o/n\ndataset: o/d\nmax_steps: 1\nreport_to: none\noutput_dir: run\n"
         "gradient_accumulation_steps: 1\n"
     )
-    with hub(Repository("o/n", model), Repository("o/d", data, kind="dataset")) as found:
-        done = Desk(tmp_path, found.address).box("run", str(config), "--plain").fine()
+    with hub(Repository("o/n", model), Repository("o/d", data, kind="dataset")) as server:
+        done = Desk(tmp_path, server.address).box("run", str(config), "--plain").fine()
     assert "> fetching: o/n" in done.err
     inputs = json.loads((tmp_path / "run" / "inputs.json").read_text())
     assert inputs["revision"] == COMMIT

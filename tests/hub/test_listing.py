@@ -19,8 +19,8 @@ def files(*paths: str) -> list[RemoteFile]:
     return [RemoteFile(path, 1) for path in paths]
 
 
-def chosen(paths: list[str], one: DownloadRequest = ONE) -> list[str]:
-    return [file.path for file in select(files(*paths), one)]
+def chosen(paths: list[str], remote_file: DownloadRequest = ONE) -> list[str]:
+    return [file.path for file in select(files(*paths), remote_file)]
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_a_hash_from_the_hub_names_no_file_outside_the_cache(
     from swiftbox.hub.from_huggingface import HuggingFace
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    client, one = HuggingFace("http://127.0.0.1:9"), parse_request("o/n", hub="huggingface")
-    folder = client.folder(one, Listing((file,), "main", "c0ffee"))
-    root = client.root(one, folder)
+    client, remote_file = HuggingFace("http://127.0.0.1:9"), parse_request("o/n", hub="huggingface")
+    folder = client.folder(remote_file, Listing((file,), "main", "c0ffee"))
+    root = client.root(remote_file, folder)
     with pytest.raises(HubError, match="a link leads outside"):
-        require_inside([("x", client.partial(one, folder, file))], root)
-    outside = client.folder(one, Listing((file,), "main", "../../../escaped"))
+        require_inside([("x", client.partial(remote_file, folder, file))], root)
+    outside = client.folder(remote_file, Listing((file,), "main", "../../../escaped"))
     with pytest.raises(HubError, match="a link leads outside"):
         require_inside([("x", outside / "x")], root)
 
@@ -151,9 +151,9 @@ def test_a_dataset_is_taken_whole() -> None:
 
 
 def test_an_id_with_a_colon_means_a_subfolder() -> None:
-    one = parse_request("o/n:base")
-    assert (one.id, one.subfolder, one.name) == ("o/n", "base", "o/n:base")
-    assert chosen(["base/config.json", "audio/config.json", "README.md"], one) == [
+    remote_file = parse_request("o/n:base")
+    assert (remote_file.id, remote_file.subfolder, remote_file.name) == ("o/n", "base", "o/n:base")
+    assert chosen(["base/config.json", "audio/config.json", "README.md"], remote_file) == [
         "base/config.json"
     ]
 

@@ -14,18 +14,18 @@ from swiftbox.config.presets import presets
 
 
 def repository(name: str, folder: Path) -> Repository:
-    return Repository(name, {one.name: one.read_bytes() for one in folder.iterdir()})
+    return Repository(name, {layer.name: layer.read_bytes() for layer in folder.iterdir()})
 
 
 @pytest.mark.slow
 def test_an_adapter_of_a_hub_brings_its_base(tiny: Path, tmp_path: Path) -> None:
     adapter = make_adapter(tiny, tmp_path / "a")
-    said = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
-    said["base_model_name_or_path"] = "o/base"
-    (adapter / "adapter_config.json").write_text(json.dumps(said), "utf-8")
+    output = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
+    output["base_model_name_or_path"] = "o/base"
+    (adapter / "adapter_config.json").write_text(json.dumps(output), "utf-8")
     preset = str(presets()["merge"])
-    with hub(repository("o/base", tiny), repository("o/adapter", adapter)) as found:
-        desk = Desk(tmp_path, found.address)
+    with hub(repository("o/base", tiny), repository("o/adapter", adapter)) as server:
+        desk = Desk(tmp_path, server.address)
         done = desk.box("run", preset, "adapter=o/adapter", f"output_dir={tmp_path / 'out'}")
         assert done.code == 0, done.err
         other = desk.box("run", preset, "adapter=o/adapter", "model=o/other", "output_dir=no")

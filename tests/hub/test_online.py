@@ -24,9 +24,9 @@ def hub() -> Iterator[Search]:
 @pytest.fixture
 def nowhere() -> Iterator[str]:
     """The address of a port that is held but does not listen."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture(autouse=True)
@@ -44,17 +44,17 @@ def modelscope(hub: Search, monkeypatch: pytest.MonkeyPatch) -> Search:
 
 
 def test_modelscope_is_asked_and_its_rows_are_read(modelscope: Search) -> None:
-    said = search("qwen3 8b", limit=7)
-    ((path, asked),) = modelscope.asked
+    result = search("qwen3 8b", limit=7)
+    ((path, requests),) = modelscope.requests
     assert path == "/openapi/v1/models"
-    assert asked == {
+    assert requests == {
         "search": ["qwen3 8b"],
         "sort": ["downloads"],
         "page_number": ["1"],
         "page_size": ["7"],
     }
-    assert (said.hub, said.problem) == ("modelscope", "")
-    first, second = said.hits
+    assert (result.hub, result.problem) == ("modelscope", "")
+    first, second = result.hits
     assert first == SearchHit(
         "Qwen/Qwen3-8B", "modelscope", 1_234_567, "apache-2.0", None, ("chat",)
     )
@@ -65,23 +65,23 @@ def test_hugging_face_is_asked_where_modelscope_does_not_answer(
     hub: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
-    said = search("qwen3")
-    assert hub.asked[0][0] == "/api/models"
-    assert said.hub == "huggingface"
-    assert said.hits[0].license == "apache-2.0"
+    result = search("qwen3")
+    assert hub.requests[0][0] == "/api/models"
+    assert result.hub == "huggingface"
+    assert result.hits[0].license == "apache-2.0"
 
 
 def test_datasets_have_their_own_route(modelscope: Search) -> None:
     assert search("alpaca", kind="datasets").hits[0].license == "mit"
-    assert modelscope.asked[0][0] == "/openapi/v1/datasets"
+    assert modelscope.requests[0][0] == "/openapi/v1/datasets"
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"success": false}', b"[]", b'{"data": []}'])
 def test_an_answer_that_is_none_is_told(body: bytes, modelscope: Search) -> None:
     modelscope.body = body
-    said = search("qwen")
-    assert said.hits == ()
-    assert "cannot be used" in said.problem
+    result = search("qwen")
+    assert result.hits == ()
+    assert "cannot be used" in result.problem
 
 
 def test_a_server_that_fails_is_told(modelscope: Search) -> None:
@@ -91,10 +91,10 @@ def test_a_server_that_fails_is_told(modelscope: Search) -> None:
 
 def test_without_network_the_answer_is_offline_and_quick() -> None:
     began = time.monotonic()
-    said = search("qwen")
+    result = search("qwen")
     assert time.monotonic() - began < 5
-    assert said.hits == ()
-    assert said.problem.startswith("no network")
+    assert result.hits == ()
+    assert result.problem.startswith("no network")
 
 
 def test_a_hub_that_accepts_and_says_nothing_is_left_in_time(
@@ -103,9 +103,9 @@ def test_a_hub_that_accepts_and_says_nothing_is_left_in_time(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MODELSCOPE_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         began = time.monotonic()
-        said = search("qwen")
+        result = search("qwen")
     assert time.monotonic() - began < 5
-    assert "cannot be used" in said.problem
+    assert "cannot be used" in result.problem
 
 
 @pytest.mark.usefixtures("modelscope")

@@ -1,4 +1,4 @@
-"""How far a download is: bytes, speed and time left, told now and then, shown in both views."""
+"""The progress of a download: bytes, speed and time left at intervals, shown in both views."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class Clock:
 
 
 def metered(clock: Clock) -> tuple[Meter, list[dict[str, Any]]]:
-    told: list[dict[str, Any]] = []
-    meter = Meter("o/n", "model", lambda _, **fields: told.append(fields), clock)
+    reported: list[dict[str, Any]] = []
+    meter = Meter("o/n", "model", lambda _, **fields: reported.append(fields), clock)
     files = [RemoteFile("a", 1000), RemoteFile("b", 1000)]
     meter.begin(files, files[1:])
-    return meter, told
+    return meter, reported
 
 
 def test_speed_counts_what_came_and_not_what_was_there() -> None:
     clock = Clock()
-    meter, told = metered(clock)
+    meter, reported = metered(clock)
     meter.open("b", 500)
     for _ in range(4):
         clock.now += 1
         meter.add("b", 100)
-    last = told[-1]
+    last = reported[-1]
     assert (last["bytes"], last["total_bytes"], last["bytes_per_s"]) == (1900, 2000, 100)
     assert last["eta_s"] == 1.0
     assert last["files"] == [{"path": "b", "bytes": 900, "size": 1000}]
@@ -45,39 +45,39 @@ def test_speed_counts_what_came_and_not_what_was_there() -> None:
 
 def test_what_is_thrown_away_is_taken_back() -> None:
     clock = Clock()
-    meter, told = metered(clock)
+    meter, reported = metered(clock)
     meter.open("b", 0)
     meter.add("b", 800)
     clock.now += 1
     meter.add("b", -800)
-    assert told[-1]["bytes"] == 1000
+    assert reported[-1]["bytes"] == 1000
     assert meter.fetched == 800
 
 
 def test_it_is_told_at_most_twice_a_second_and_seldom_after_hours() -> None:
     clock = Clock()
-    meter, told = metered(clock)
+    meter, reported = metered(clock)
     meter.open("b", 0)
     for _ in range(1000):
         clock.now += 0.001
         meter.add("b", 1)
-    assert len(told) <= 3
+    assert len(reported) <= 3
     clock.now += 7200
     meter.add("b", 0)
-    before = len(told)
+    before = len(reported)
     for _ in range(9):
         clock.now += 1
         meter.add("b", 0)
-    assert len(told) == before
+    assert len(reported) == before
 
 
 def test_the_last_word_is_that_all_is_there() -> None:
     clock = Clock()
-    meter, told = metered(clock)
+    meter, reported = metered(clock)
     meter.open("b", 0)
     meter.add("b", 1000)
-    meter.close("b", whole=True)
-    assert (told[-1]["bytes"], told[-1]["files_done"]) == (2000, 2)
+    meter.close("b", complete=True)
+    assert (reported[-1]["bytes"], reported[-1]["files_done"]) == (2000, 2)
 
 
 PROGRESS = {
@@ -144,8 +144,8 @@ def test_what_gets_on_is_not_given_up() -> None:
             raise TransferError("passing", "cut")
         return "whole"
 
-    said = retry(act, bytes_done=lambda: done[0], on_pause=lambda *_: None, sleep=lambda _: None)
-    assert said == "whole"
+    result = retry(act, bytes_done=lambda: done[0], on_pause=lambda *_: None, sleep=lambda _: None)
+    assert result == "whole"
 
 
 def test_what_cannot_pass_is_not_tried_again() -> None:

@@ -9,15 +9,18 @@ from fake_hub import COMMIT, Fault, Made, Repository, hub, nobody
 
 from swiftbox.models.verified import MARKER
 
+SDK_GIVES_UP_S = 20
+"""ModelScope's SDK takes 22 s to fail without a name server; swiftbox probes first."""
 
-def bytes_sent(found: object) -> int:
-    return sum(one.sent for one in found.log)  # type: ignore[attr-defined]
+
+def bytes_sent(server: object) -> int:
+    return sum(request.sent for request in server.log)  # type: ignore[attr-defined]
 
 
-def test_without_a_network_the_answer_comes_in_five_seconds(tmp_path: Path) -> None:
+def test_without_a_network_the_answer_comes_before_the_sdk_would_give_up(tmp_path: Path) -> None:
     done = Desk(tmp_path).download("o/n")
     assert done.code == 2
-    assert done.seconds < 5
+    assert done.seconds < SDK_GIVES_UP_S
     assert "no answer from http://127.0.0.1" in done.err
     assert "HTTPS_PROXY" in done.err
     assert "MODELSCOPE_ENDPOINT" in done.err
@@ -28,13 +31,13 @@ def test_an_address_that_swallows_everything_does_not_hold_it_up(tmp_path: Path)
     desk.env["SWIFTBOX_LANG"] = "zh"
     done = desk.download("o/n")
     assert done.code == 2
-    assert done.seconds < 5
+    assert done.seconds < SDK_GIVES_UP_S
     assert "没有响应" in done.err
 
 
 def test_without_a_network_what_is_complete_is_used(tmp_path: Path) -> None:
-    with hub(shards()) as found:
-        desk = Desk(tmp_path, found.address, found.address)
+    with hub(shards()) as server:
+        desk = Desk(tmp_path, server.address, server.address)
         desk.download("o/n").fine()
         desk.download("o/n", "--hub", "huggingface").fine()
     desk.modelscope = desk.huggingface = nobody()
@@ -47,8 +50,8 @@ def test_without_a_network_what_is_complete_is_used(tmp_path: Path) -> None:
 
 
 def test_a_part_of_a_model_is_not_taken_for_the_whole(tmp_path: Path) -> None:
-    with hub(shards()) as found:
-        desk = Desk(tmp_path, found.address)
+    with hub(shards()) as server:
+        desk = Desk(tmp_path, server.address)
         desk.download("o/n", "allow_patterns=*.json").fine()
     desk.modelscope = nobody()
     assert desk.download("o/n").code == 2
@@ -67,11 +70,11 @@ def test_a_disk_too_small_is_refused_with_both_numbers(tmp_path: Path) -> None:
         "except HubError as error:\n"
         "    print(error.message, error.hint)\n"
     )
-    with hub(shards()) as found:
-        done = Desk(tmp_path, found.address).python(code).fine()
+    with hub(shards()) as server:
+        done = Desk(tmp_path, server.address).python(code).fine()
         assert "34.3 MiB to fetch, 19.1 MiB free" in done.out
         assert "MODELSCOPE_CACHE" in done.out
-        assert bytes_sent(found) == 0
+        assert bytes_sent(server) == 0
 
 
 def test_only_what_is_missing_has_to_fit(tmp_path: Path) -> None:
@@ -81,8 +84,8 @@ def test_only_what_is_missing_has_to_fit(tmp_path: Path) -> None:
         "files.free_bytes = lambda folder: 14_000_000\n"
         "print(download.download(parse_request('o/n')).fetched_bytes)\n"
     )
-    with hub(shards()) as found:
-        desk = Desk(tmp_path, found.address)
+    with hub(shards()) as server:
+        desk = Desk(tmp_path, server.address)
         desk.download("o/n").fine()
         (desk.snapshot / FIRST).unlink()
         done = desk.python(code).fine()
@@ -90,13 +93,13 @@ def test_only_what_is_missing_has_to_fit(tmp_path: Path) -> None:
 
 
 def test_a_name_that_climbs_out_refuses_the_whole_download(tmp_path: Path) -> None:
-    with hub(Repository("o/n", {**SHARDS, "../../etc/x": b"evil"})) as found:
+    with hub(Repository("o/n", {**SHARDS, "../../etc/x": b"evil"})) as server:
         for name in ("modelscope", "huggingface"):
-            desk = Desk(tmp_path, found.address, found.address)
+            desk = Desk(tmp_path, server.address, server.address)
             done = desk.download("o/n", "--hub", name)
             assert done.code == 2
             assert "'../../etc/x': it would leave its folder; nothing was fetched" in done.err
-        assert bytes_sent(found) == 0
+        assert bytes_sent(server) == 0
         assert not list(tmp_path.rglob("x"))
 
 
@@ -105,27 +108,27 @@ def test_an_unfinished_file_that_is_a_link_is_not_written_through(tmp_path: Path
     precious.write_bytes(b"mine")
     into.mkdir()
     (into / f"{FIRST}.incomplete").symlink_to(precious)
-    with hub(shards()) as found:
+    with hub(shards()) as server:
         for name in ("modelscope", "huggingface"):
-            desk = Desk(tmp_path, found.address, found.address)
+            desk = Desk(tmp_path, server.address, server.address)
             done = desk.download("o/n", "--hub", name, "--to", str(into))
             assert done.code == 2
             assert "a link leads outside the folder; nothing was fetched" in done.err
-        assert bytes_sent(found) == 0
+        assert bytes_sent(server) == 0
     assert precious.read_bytes() == b"mine"
 
 
 def test_a_wrong_token_is_refused_at_once_and_never_told(tmp_path: Path) -> None:
-    with hub(Repository("o/n", SHARDS, token="right-one")) as found:
+    with hub(Repository("o/n", SHARDS, token="right-one")) as server:
         for name in ("modelscope", "huggingface"):
-            desk = Desk(tmp_path, found.address, found.address)
+            desk = Desk(tmp_path, server.address, server.address)
             desk.env = {"MODELSCOPE_API_TOKEN": "wrong-one", "HF_TOKEN": "wrong-one"}
-            found.log.clear()
+            server.log.clear()
             done = desk.download("o/n", "--hub", name)
             assert done.code == 2
-            assert "wants a token with access" in done.err
-            assert len(found.asked("o/n")) == 1
-            assert found.asked("o/n")[0].token == "wrong-one"
+            assert "needs an access token" in done.err
+            assert len(server.requests_to("o/n")) == 1
+            assert server.requests_to("o/n")[0].token == "wrong-one"
             assert "wrong-one" not in done.out + done.err
         for path in (tmp_path / "runs").rglob("*"):
             if path.is_file():
@@ -133,32 +136,32 @@ def test_a_wrong_token_is_refused_at_once_and_never_told(tmp_path: Path) -> None
 
 
 def test_a_private_model_comes_with_its_token(tmp_path: Path) -> None:
-    with hub(Repository("o/n", SHARDS, token="right-one")) as found:
-        desk = Desk(tmp_path, found.address, found.address)
+    with hub(Repository("o/n", SHARDS, token="right-one")) as server:
+        desk = Desk(tmp_path, server.address, server.address)
         desk.env = {"MODELSCOPE_API_TOKEN": "right-one", "HF_TOKEN": "right-one"}
         for name in ("modelscope", "huggingface"):
-            assert same(desk.download("o/n", "--hub", name).fine().path, found.repositories[0])
+            assert same(desk.download("o/n", "--hub", name).fine().path, server.repositories[0])
 
 
 def test_a_model_that_is_not_there_is_asked_for_once(tmp_path: Path) -> None:
-    with hub(shards()) as found:
-        done = Desk(tmp_path, found.address).download("o/other")
+    with hub(shards()) as server:
+        done = Desk(tmp_path, server.address).download("o/other")
         assert done.code == 2
         assert "check the id" in done.err
-        assert len(found.asked("o/other")) == 1
+        assert len(server.requests_to("o/other")) == 1
 
 
 def test_pickles_alone_are_announced_and_a_training_does_not_fetch_them(tmp_path: Path) -> None:
     repository = Repository("o/n", {"config.json": b"{}", "pytorch_model.bin": Made(1000)})
-    with hub(repository) as found:
-        desk = Desk(tmp_path, found.address)
+    with hub(repository) as server:
+        desk = Desk(tmp_path, server.address)
         code = (
             "from swiftbox.hub.fetch import fetch_model\n"
             "fetch_model('o/n', hub='modelscope', revision=None)"
         )
         refused = desk.python(code)
         assert "its weights are pickles only" in refused.err
-        assert bytes_sent(found) == 0
+        assert bytes_sent(server) == 0
         done = desk.download("o/n").fine()
         assert "has pickles, which can run code and are not loaded: pytorch_model.bin" in done.err
         assert same(done.path, repository)
@@ -170,8 +173,8 @@ def test_code_that_comes_with_a_model_is_announced(tmp_path: Path) -> None:
         "modeling_x.py": b"",
         "model.safetensors": b"x",
     }
-    with hub(Repository("o/n", files)) as found:
-        done = Desk(tmp_path, found.address).download("o/n").fine()
+    with hub(Repository("o/n", files)) as server:
+        done = Desk(tmp_path, server.address).download("o/n").fine()
         assert "contains Python code (modeling_x.py)" in done.err
         assert "trust_remote_code" in done.err
 
@@ -180,39 +183,39 @@ def test_the_second_time_nothing_is_fetched_and_nothing_hashed(tmp_path: Path) -
     """A byte changed behind the marker's back is not seen: so no file was read."""
     import os
 
-    with hub(shards()) as found:
-        desk = Desk(tmp_path, found.address, found.address)
+    with hub(shards()) as server:
+        desk = Desk(tmp_path, server.address, server.address)
         for name in ("modelscope", "huggingface"):
             path = desk.download("o/n", "--hub", name).fine().path / FIRST
             seen = path.stat()
             with path.open("r+b") as file:
                 file.write(b"\xff\xfe\xfd")
             os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
-            found.log.clear()
+            server.log.clear()
             done = desk.download("o/n", "--hub", name).fine()
-            assert len(found.asked("o/n")) == 1
+            assert len(server.requests_to("o/n")) == 1
             assert done.answer["fetched"][0]["fetched_bytes"] == 0
             assert path.read_bytes()[:3] == b"\xff\xfe\xfd"
 
 
 def test_a_file_that_changed_is_fetched_again_and_the_others_are_not(tmp_path: Path) -> None:
-    with hub(shards()) as found:
-        desk = Desk(tmp_path, found.address)
+    with hub(shards()) as server:
+        desk = Desk(tmp_path, server.address)
         folder = desk.download("o/n").fine().path
         (folder / FIRST).write_bytes(b"broken")
-        found.log.clear()
-        assert same(desk.download("o/n").fine().path, found.repositories[0])
-        assert [one.file for one in found.log if one.sent] == [FIRST]
+        server.log.clear()
+        assert same(desk.download("o/n").fine().path, server.repositories[0])
+        assert [request.file for request in server.log if request.sent] == [FIRST]
 
 
 def test_what_another_tool_fetched_is_checked_and_kept(tmp_path: Path) -> None:
     code = "from modelscope_hub import HubApi\nHubApi().download_repo('o/n', 'model')"
-    with hub(shards()) as found:
-        desk = Desk(tmp_path, found.address)
+    with hub(shards()) as server:
+        desk = Desk(tmp_path, server.address)
         desk.python(code).fine()
-        found.log.clear()
+        server.log.clear()
         done = desk.download("o/n").fine()
-        assert bytes_sent(found) == 0
+        assert bytes_sent(server) == 0
         assert (done.path / MARKER).is_file()
 
 
@@ -221,28 +224,28 @@ def test_the_hubs_own_tools_find_what_was_fetched(tmp_path: Path) -> None:
         "from modelscope_hub import HubApi\nprint(HubApi().download_repo('o/n', 'model'))",
         "from huggingface_hub import snapshot_download\nprint(snapshot_download('o/n'))",
     )
-    with hub(shards()) as found:
-        desk = Desk(tmp_path, found.address, found.address)
+    with hub(shards()) as server:
+        desk = Desk(tmp_path, server.address, server.address)
         for name, code in zip(("modelscope", "huggingface"), codes, strict=True):
             path = desk.download("o/n", "--hub", name).fine().path
-            found.log.clear()
+            server.log.clear()
             theirs = desk.python(code).fine()
             assert theirs.out.splitlines()[-1] == str(path)
-            assert bytes_sent(found) == 0
+            assert bytes_sent(server) == 0
 
 
 def test_the_commit_is_recorded(tmp_path: Path) -> None:
-    with hub(shards()) as found:
-        desk = Desk(tmp_path, found.address, found.address)
+    with hub(shards()) as server:
+        desk = Desk(tmp_path, server.address, server.address)
         for name in ("modelscope", "huggingface"):
             done = desk.download("o/n", "--hub", name).fine()
             assert done.answer["fetched"][0]["from"]["commit"] == COMMIT
 
 
 def test_a_file_that_stays_wrong_is_given_up(tmp_path: Path) -> None:
-    with hub(shards()) as found:
-        found.faults[FIRST] = [Fault("corrupt", 5)] * 20
-        done = Desk(tmp_path, found.address).download("o/n")
+    with hub(shards()) as server:
+        server.faults[FIRST] = [Fault("corrupt", 5)] * 20
+        done = Desk(tmp_path, server.address).download("o/n")
         assert done.code == 2
-        assert "what arrives is not what the hub lists" in done.err
-        assert len(found.of(FIRST)) == 3
+        assert "the received files differ from the hub's listing" in done.err
+        assert len(server.of(FIRST)) == 3

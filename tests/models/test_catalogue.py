@@ -17,83 +17,83 @@ SELDOM = ("embedding", "reranker")
 
 
 def test_there_are_as_many_models_datasets_and_benchmarks_as_promised() -> None:
-    language = [one for one in catalogue.models() if one.kind not in SELDOM]
-    assert sum(one.modality == "text" for one in language) >= 690
-    assert sum(one.modality != "text" for one in language) >= 440
+    language = [row for row in catalogue.models() if row.kind not in SELDOM]
+    assert sum(row.modality == "text" for row in language) >= 690
+    assert sum(row.modality != "text" for row in language) >= 440
     assert len(catalogue.datasets()) >= 200
     assert len(catalogue.benchmarks()) >= 200
 
 
 def test_no_model_stands_twice_and_ids_are_owner_and_name() -> None:
-    names = [one.name for one in catalogue.models()]
+    names = [row.name for row in catalogue.models()]
     assert len(set(names)) == len(names)
-    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", one.id) for one in catalogue.models())
+    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", row.id) for row in catalogue.models())
 
 
 def test_sizes_are_those_in_the_names() -> None:
     wrong = []
-    for one in catalogue.models():
-        said = re.findall(r"(?<![a-zA-Z0-9.])(\d+(?:[._]\d+)?)[bB](?![a-z0-9])", one.name)
-        sizes = [float(size.replace("_", ".")) for size in said]
-        if one.modality == "omni":
+    for row in catalogue.models():
+        message = re.findall(r"(?<![a-zA-Z0-9.])(\d+(?:[._]\d+)?)[bB](?![a-z0-9])", row.name)
+        sizes = [float(size.replace("_", ".")) for size in message]
+        if row.modality == "omni":
             continue  # the name counts the language model; towers and a talker nearly double it
-        known = [size for size in (one.params_b, one.active_params_b) if size]
+        known = [size for size in (row.params_b, row.active_params_b) if size]
         if sizes and known and all(abs(a - b) > 0.35 * max(a, b) for a in sizes for b in known):
-            wrong.append(one.name)
+            wrong.append(row.name)
     assert wrong == []
 
 
 def test_active_parameters_are_part_of_all() -> None:
     assert all(
-        one.active_params_b <= one.params_b
-        for one in catalogue.models()
-        if one.active_params_b and one.params_b
+        row.active_params_b <= row.params_b
+        for row in catalogue.models()
+        if row.active_params_b and row.params_b
     )
 
 
 def test_formats_are_those_in_the_names() -> None:
-    for one in catalogue.models():
+    for row in catalogue.models():
         for mark in ("awq", "gptq", "fp8"):
-            if re.search(rf"[-_]{mark}", one.name.lower()):
-                assert one.quant != "none", one.name
+            if re.search(rf"[-_]{mark}", row.name.lower()):
+                assert row.quant != "none", row.name
 
 
 def test_context_is_known_for_most_models_and_plausible() -> None:
-    known = [one for one in catalogue.models() if one.context]
+    known = [row for row in catalogue.models() if row.context]
     assert len(known) > 600
-    assert all(512 <= (one.context or 0) <= 10_485_760 for one in known)
-    for one in known:
-        told = re.search(r"-(\d+)k(?:-instruct|-hf)?$", one.name, re.IGNORECASE)
-        if told:
-            assert 0.95 < (one.context or 0) / (int(told[1]) * 1024) < 1.05, one.name
+    assert all(512 <= (row.context or 0) <= 10_485_760 for row in known)
+    for row in known:
+        lines = re.search(r"-(\d+)k(?:-instruct|-hf)?$", row.name, re.IGNORECASE)
+        if lines:
+            assert 0.95 < (row.context or 0) / (int(lines[1]) * 1024) < 1.05, row.name
 
 
 def test_no_two_models_share_an_id_on_hugging_face() -> None:
-    pairs = [(one.hf_id, one.subfolder) for one in catalogue.models() if one.hf_id]
+    pairs = [(row.hf_id, row.subfolder) for row in catalogue.models() if row.hf_id]
     assert len(set(pairs)) == len(pairs)
 
 
 def test_what_loads_natively_is_a_type_that_transformers_knows() -> None:
     known = known_types() or frozenset()
     assert len(known) > 300
-    assert {one.model_type for one in catalogue.models() if one.native == "yes"} <= known
+    assert {row.model_type for row in catalogue.models() if row.native == "yes"} <= known
 
 
 def test_version_bounds_can_be_read() -> None:
-    for one in catalogue.models():
-        SpecifierSet(one.transformers_spec or "")
+    for row in catalogue.models():
+        SpecifierSet(row.transformers_spec or "")
 
 
 def test_sizes_from_dimensions_agree_with_the_sizes() -> None:
     from swiftbox.fit.shape import count_parameters, shape_from_dimensions
 
     far = []
-    for one in catalogue.models():
-        plain = one.dims and one.modality == "text" and not one.active_params_b
-        if plain and one.params_b and one.dims:
-            ratio = count_parameters(shape_from_dimensions(one.dims))[0] / (one.params_b * 1e9)
+    for row in catalogue.models():
+        plain = row.dims and row.modality == "text" and not row.active_params_b
+        if plain and row.params_b and row.dims:
+            ratio = count_parameters(shape_from_dimensions(row.dims))[0] / (row.params_b * 1e9)
             if not 0.75 <= ratio <= 1.35:
-                far.append((one.name, round(ratio, 2)))
+                far.append((row.name, round(ratio, 2)))
     assert len(far) <= 12, far
 
 
@@ -106,9 +106,9 @@ def test_words_in_any_order_find_a_model(query: str, first: str) -> None:
 
 
 def test_an_id_of_either_hub_in_any_case_is_known() -> None:
-    found = catalogue.model("meta-llama/llama-3.2-1b-instruct")
-    assert found is not None
-    assert found is catalogue.model(found.id.upper())
+    row = catalogue.model("meta-llama/llama-3.2-1b-instruct")
+    assert row is not None
+    assert row is catalogue.model(row.id.upper())
 
 
 def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
@@ -125,15 +125,15 @@ def test_it_is_read_without_heavy_libraries() -> None:
 
 
 def test_the_parameters_counted_of_a_mixtures_dimensions_are_those_published() -> None:
-    mixtures = [one for one in catalogue.models() if one.dims and one.dims.get("experts")]
+    mixtures = [row for row in catalogue.models() if row.dims and row.dims.get("experts")]
     assert len(mixtures) > 120
-    for one in mixtures:
-        total, active = count_parameters(shape_from_dimensions(one.dims or {}))
-        assert one.params_b is not None
+    for row in mixtures:
+        total, active = count_parameters(shape_from_dimensions(row.dims or {}))
+        assert row.params_b is not None
         # Towers of other senses are no part of the decoder that is counted.
-        least = 0.85 if one.modality != "text" else 0.95
-        assert least <= total / 1e9 / one.params_b <= 1.05, one.id
-        latent = one.model_type in ("deepseek_v2", "deepseek_v3", "deepseek_v32")
-        if one.modality == "text" and not (latent or one.model_type == "kimi_k2"):
-            assert one.active_params_b is not None
-            assert active / 1e9 == pytest.approx(one.active_params_b, rel=0.3), one.id
+        least = 0.85 if row.modality != "text" else 0.95
+        assert least <= total / 1e9 / row.params_b <= 1.05, row.id
+        latent = row.model_type in ("deepseek_v2", "deepseek_v3", "deepseek_v32")
+        if row.modality == "text" and not (latent or row.model_type == "kimi_k2"):
+            assert row.active_params_b is not None
+            assert active / 1e9 == pytest.approx(row.active_params_b, rel=0.3), row.id

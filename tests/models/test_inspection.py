@@ -15,11 +15,11 @@ from swiftbox.models.inspection import id_of, inspect, require_sound
 from swiftbox.models.verified import Marker, Origin
 
 
-def said(folder: Path, about: str) -> tuple[str, str]:
+def remark_of(folder: Path, about: str) -> tuple[str, str]:
     """Return level and message of what was found about a topic."""
-    one = inspect(folder).remark_on(about)
-    assert one is not None, inspect(folder).remarks
-    return one.level, one.message
+    remark = inspect(folder).remark_on(about)
+    assert remark is not None, inspect(folder).remarks
+    return remark.level, remark.message
 
 
 def index(folder: Path, **files: str) -> None:
@@ -28,9 +28,11 @@ def index(folder: Path, **files: str) -> None:
 
 
 def test_a_sound_folder_has_no_errors_or_warnings(tmp_path: Path) -> None:
-    found = inspect(write_model(tmp_path / "m")).remarks
-    assert {one.level for one in found} == {"note"}
-    assert [one.message for one in found if one.topic == "precision"] == ["the weights are BF16"]
+    remarks = inspect(write_model(tmp_path / "m")).remarks
+    assert {remark.level for remark in remarks} == {"note"}
+    assert [remark.message for remark in remarks if remark.topic == "precision"] == [
+        "the weights are BF16"
+    ]
 
 
 def test_a_real_models_folder_is_sound(tiny: Path) -> None:
@@ -39,11 +41,11 @@ def test_a_real_models_folder_is_sound(tiny: Path) -> None:
 
 def test_a_file_cut_short_is_found(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
-    whole = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(whole[:-7])
-    level, message = said(folder, "weights")
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:-7])
+    level, message = remark_of(folder, "weights")
     assert level == "error"
-    assert f"{len(whole) - 7:,} of {len(whole):,} bytes" in message
+    assert f"{len(content) - 7:,} of {len(content):,} bytes" in message
 
 
 @pytest.mark.parametrize("length", [0, 5, 40])
@@ -51,34 +53,34 @@ def test_a_file_cut_within_its_header_is_found(length: int, tmp_path: Path) -> N
     folder = write_model(tmp_path / "m")
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:length])
-    assert said(folder, "weights")[0] == "error"
+    assert remark_of(folder, "weights")[0] == "error"
 
 
 def test_an_index_that_names_a_file_that_is_not_there(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     index(folder, a="model.safetensors", b="model-2.safetensors")
-    assert "lacks 1 of 2 weight files (model-2" in said(folder, "weights")[1]
+    assert "lacks 1 of 2 weight files (model-2" in remark_of(folder, "weights")[1]
 
 
 def test_an_index_that_names_a_weight_that_no_file_holds(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     index(folder, a="model.safetensors", b="model.safetensors", c="model.safetensors")
-    assert "lists 1 weights that no file contains (c" in said(folder, "weights")[1]
+    assert "lists 1 weights that no file contains (c" in remark_of(folder, "weights")[1]
 
 
 def test_all_files_of_an_index_are_added_up(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     write_safetensors(folder / "two.safetensors", {"c": 4000}, "F32")
     index(folder, a="model.safetensors", b="model.safetensors", c="two.safetensors")
-    found = weights.read_weights(folder)
-    assert dict(found.dtypes) == {"BF16": 96, "F32": 4000}
+    remarks = weights.read_weights(folder)
+    assert dict(remarks.dtypes) == {"BF16": 96, "F32": 4000}
     assert not inspect(folder).errors
 
 
 def test_a_folder_without_tokenizer_is_an_error(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     (folder / "tokenizer.json").unlink()
-    assert said(folder, "tokenizer")[0] == "error"
+    assert remark_of(folder, "tokenizer")[0] == "error"
 
 
 @pytest.mark.parametrize("where", ["chat_template.json", "tokenizer_config.json", None])
@@ -92,18 +94,18 @@ def test_a_chat_template_may_stand_in_three_places(where: str | None, tmp_path: 
 
 def test_a_type_that_transformers_does_not_know_is_an_error(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m", model_type="made_up_9")
-    level, message = said(folder, "type")
+    level, message = remark_of(folder, "type")
     assert level == "error"
     assert "does not know model_type made_up_9" in message
 
 
 def test_code_of_its_own_is_named(tmp_path: Path) -> None:
-    own = {"AutoModel": "modeling_own.Own", "AutoConfig": "a/b--configuration_own.Own"}
-    folder = write_model(tmp_path / "m", model_type="made_up_9", auto_map=own)
+    modules = {"AutoModel": "modeling_own.Own", "AutoConfig": "a/b--configuration_own.Own"}
+    folder = write_model(tmp_path / "m", model_type="made_up_9", auto_map=modules)
     (folder / "tokenizer_config.json").write_text(
         '{"auto_map": {"AutoTokenizer": ["tokenization_own.Own", null]}}', "utf-8"
     )
-    level, message = said(folder, "code")
+    level, message = remark_of(folder, "code")
     assert level == "warning"
     assert "(configuration_own.py, modeling_own.py, tokenization_own.py)" in message
     assert inspect(folder).remark_on("type") is None
@@ -111,22 +113,22 @@ def test_code_of_its_own_is_named(tmp_path: Path) -> None:
 
 def test_code_is_a_remark_where_transformers_has_its_own_class(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m", auto_map={"AutoModel": "modeling_own.Own"})
-    assert said(folder, "code")[0] == "note"
+    assert remark_of(folder, "code")[0] == "note"
 
 
 def test_a_newer_transformers_that_saved_it_is_told(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m", transformers_version="99.0.0")
-    assert "saved with transformers 99.0.0" in said(folder, "version")[1]
+    assert "saved with transformers 99.0.0" in remark_of(folder, "version")[1]
     assert inspect(write_model(tmp_path / "n", transformers_version="4.40.0")).remark_on(
         "version"
     ) is (None)
 
 
 def test_quantized_weights_name_method_and_package(tmp_path: Path) -> None:
-    how = {"quant_method": "aqlm", "bits": 2}
-    folder = write_model(tmp_path / "m", quantization_config=how)
-    assert said(folder, "precision")[1] == "the weights are quantized (aqlm 2 bits)"
-    assert said(folder, "package") == ("warning", "needs aqlm, which is not installed")
+    defect = {"quant_method": "aqlm", "bits": 2}
+    folder = write_model(tmp_path / "m", quantization_config=defect)
+    assert remark_of(folder, "precision")[1] == "the weights are quantized (aqlm 2 bits)"
+    assert remark_of(folder, "package") == ("warning", "needs aqlm, which is not installed")
 
 
 def test_bounds_of_the_catalogue_are_held_against_what_is_installed(
@@ -136,9 +138,9 @@ def test_bounds_of_the_catalogue_are_held_against_what_is_installed(
     monkeypatch.setattr(requirements, "installed_version", versions.get)
     row = model("Qwen/Qwen3-8B")
     assert row is not None
-    (found,) = requirements.requirement_remarks(row)
-    assert (found.level, found.topic) == ("warning", "version")
-    assert ">=4.51; 4.48.0 is installed" in found.message
+    (remarks,) = requirements.requirement_remarks(row)
+    assert (remarks.level, remarks.topic) == ("warning", "version")
+    assert ">=4.51; 4.48.0 is installed" in remarks.message
     versions["transformers"] = "5.23.0"
     assert list(requirements.requirement_remarks(row)) == []
 
@@ -155,12 +157,12 @@ def test_an_upper_bound_matters_only_to_code_of_the_repository(
 
 
 def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = {"transformers": "5.23.0", "qwen_vl_utils": "0.0.1"}
-    monkeypatch.setattr(requirements, "installed_version", here.get)
+    installed = {"transformers": "5.23.0", "qwen_vl_utils": "0.0.1"}
+    monkeypatch.setattr(requirements, "installed_version", installed.get)
     row = model("Qwen/Qwen3-VL-8B-Instruct")
     assert row is not None
-    found = list(requirements.requirement_remarks(row))
-    assert [one.hint for one in found] == [
+    remarks = list(requirements.requirement_remarks(row))
+    assert [remark.hint for remark in remarks] == [
         "pip install 'qwen_vl_utils>=0.0.14'",
         "pip install 'decord'",
     ]
@@ -181,7 +183,7 @@ def test_a_fetched_folder_is_known_by_its_marker(tmp_path: Path) -> None:
 
 def test_a_folder_of_the_cache_is_held_against_its_row(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "Qwen" / "Qwen3-0___6B")
-    assert "no generation_config.json" in said(folder, "generation")[1]
+    assert "no generation_config.json" in remark_of(folder, "generation")[1]
 
 
 def test_a_run_refuses_a_fetched_model_that_is_not_whole(tmp_path: Path) -> None:
@@ -192,7 +194,7 @@ def test_a_run_refuses_a_fetched_model_that_is_not_whole(tmp_path: Path) -> None
         heard.append({"event": event, **values})
 
     require_sound(folder, emit)
-    assert [one["event"] for one in heard] == ["warning"]
+    assert [remark["event"] for remark in heard] == ["warning"]
     (folder / "model.safetensors").unlink()
     with pytest.raises(HubError, match="no safetensors weights"):
         require_sound(folder, emit)

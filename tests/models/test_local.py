@@ -40,19 +40,19 @@ def make(folder: Path, *shards: str) -> Path:
 def make_hf(root: Path, name: str = "models--o--n", commit: str = "c1") -> Path:
     """Lay a repository out as that cache does: blobs, and snapshots of links to them."""
     blobs, snapshot = root / name / "blobs", root / name / "snapshots" / commit
-    made = make(root / name / "made")
+    model_folder = make(root / name / "made")
     blobs.mkdir(parents=True, exist_ok=True)
     snapshot.mkdir(parents=True)
-    for file in made.iterdir():
+    for file in model_folder.iterdir():
         file.replace(blobs / f"hash-{file.name}")
         (snapshot / file.name).symlink_to(f"../../blobs/hash-{file.name}")
-    made.rmdir()
+    model_folder.rmdir()
     return snapshot
 
 
-def only(found: list[LocalArtifact]) -> LocalArtifact:
-    assert len(found) == 1
-    return found[0]
+def only(artifacts: list[LocalArtifact]) -> LocalArtifact:
+    assert len(artifacts) == 1
+    return artifacts[0]
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,15 @@ def only(found: list[LocalArtifact]) -> LocalArtifact:
     ],
 )
 def test_every_layout_of_modelscopes_cache_is_known(place: str, folder: str, caches: Path) -> None:
-    made = make(caches / "ms" / place / folder)
-    found = only(list_local())
-    assert (found.id, found.location, found.folder) == ("o/n1.5", "modelscope", made)
-    assert found.complete
-    assert found.size_bytes == sum(file.stat().st_size for file in made.iterdir())
+    model_folder = make(caches / "ms" / place / folder)
+    artifact = only(list_local())
+    assert (artifact.id, artifact.location, artifact.folder) == (
+        "o/n1.5",
+        "modelscope",
+        model_folder,
+    )
+    assert artifact.complete
+    assert artifact.size_bytes == sum(file.stat().st_size for file in model_folder.iterdir())
 
 
 def test_a_dataset_is_no_model_and_a_model_no_dataset(caches: Path) -> None:
@@ -78,8 +82,10 @@ def test_a_dataset_is_no_model_and_a_model_no_dataset(caches: Path) -> None:
     (caches / "ms/datasets/o--d/snapshots/master").mkdir(parents=True)
     (caches / "ms/datasets/o--d/snapshots/master/train.jsonl").write_text("{}")
     make_hf(caches / "hf/hub", "datasets--a--b")
-    assert [one.id for one in list_local()] == ["o/n"]
-    assert [(one.id, one.location, one.complete) for one in list_local("dataset")] == [
+    assert [artifact.id for artifact in list_local()] == ["o/n"]
+    assert [
+        (artifact.id, artifact.location, artifact.complete) for artifact in list_local("dataset")
+    ] == [
         ("o/d", "modelscope", True),
         ("a/b", "huggingface", True),
     ]
@@ -107,9 +113,9 @@ def test_the_snapshot_of_the_usual_branch_is_the_one_to_use(caches: Path) -> Non
     (caches / "hf/hub/models--o--n/snapshots/zzz").mkdir()
     (caches / "hf/hub/models--o--n/refs").mkdir()
     (caches / "hf/hub/models--o--n/refs/main").write_text("aaa")
-    found = only(list_local())
-    assert found.folder.name == "aaa"
-    assert found.complete
+    artifact = only(list_local())
+    assert artifact.folder.name == "aaa"
+    assert artifact.complete
 
 
 @pytest.mark.parametrize(
@@ -171,17 +177,17 @@ def test_models_below_the_current_folder_are_named_as_a_config_names_them(caches
     make(caches / "desk/models/mine")
     make(caches / "desk/a/b/c/too/deep")
     make(caches / "desk/.hidden/model")
-    found = only(list_local())
-    assert (found.id, found.location) == ("./models/mine", "folder")
+    artifact = only(list_local())
+    assert (artifact.id, artifact.location) == ("./models/mine", "folder")
 
 
 def test_folders_that_are_given_are_looked_into_as_well_and_nothing_comes_twice(
     caches: Path,
 ) -> None:
     make(caches / "far/one")
-    assert [one.id for one in list_local(folders=[caches / "far", caches / "far/one"])] == [
-        str(caches / "far/one")
-    ]
+    assert [
+        artifact.id for artifact in list_local(folders=[caches / "far", caches / "far/one"])
+    ] == [str(caches / "far/one")]
 
 
 def test_a_cache_below_the_current_folder_is_not_listed_twice(
@@ -200,10 +206,12 @@ def test_folders_without_files_are_nothing_that_is_here(caches: Path) -> None:
 def test_results_of_one_name_are_told_apart_by_their_folders(caches: Path) -> None:
     folders = [caches / "one/run", caches / "two/run"]
     for folder in folders:
-        made = run_folder.create(folder)
-        run_folder.update_state(made, status="done")
-        make(made / "model")
-    assert {one.id for one in list_local()} == {str(folder / "model") for folder in folders}
+        model_folder = run_folder.create(folder)
+        run_folder.update_state(model_folder, status="done")
+        make(model_folder / "model")
+    assert {artifact.id for artifact in list_local()} == {
+        str(folder / "model") for folder in folders
+    }
 
 
 def test_of_a_run_only_the_whole_model_that_it_made_is_listed(caches: Path) -> None:
@@ -214,9 +222,9 @@ def test_of_a_run_only_the_whole_model_that_it_made_is_listed(caches: Path) -> N
         (run / "model").mkdir()
     make(caches / "elsewhere/whole/model")
     (caches / "elsewhere/adapter/model/adapter_config.json").write_text("{}")
-    found = only(list_local())
-    assert (found.id, found.location) == ("whole", "folder")
-    assert found.folder == caches / "elsewhere/whole/model"
+    artifact = only(list_local())
+    assert (artifact.id, artifact.location) == ("whole", "folder")
+    assert artifact.folder == caches / "elsewhere/whole/model"
 
 
 def test_links_in_circles_and_closed_folders_do_no_harm(caches: Path) -> None:
@@ -234,7 +242,7 @@ def test_links_in_circles_and_closed_folders_do_no_harm(caches: Path) -> None:
 def test_removing_frees_what_it_says_and_leaves_the_neighbours(caches: Path) -> None:
     make_hf(caches / "hf/hub")
     other = make_hf(caches / "hf/hub", "models--o--other")
-    first = next(one for one in list_local() if one.id == "o/n")
+    first = next(artifact for artifact in list_local() if artifact.id == "o/n")
     assert remove(first) == first.size_bytes
     assert not (caches / "hf/hub/models--o--n").exists()
     assert (other / "model.safetensors").read_bytes()
@@ -267,10 +275,10 @@ def test_what_a_link_brings_into_a_cache_is_not_its_own_to_remove(link: str, cac
 @pytest.mark.parametrize("place", ["precious", "ms", "ms/models", "ms/models/o--n/../.."])
 def test_only_what_the_cache_lists_can_be_removed(place: str, caches: Path) -> None:
     make(caches / "precious")
-    kept = make(caches / "ms/models/o--n/snapshots/master")
+    cached = make(caches / "ms/models/o--n/snapshots/master")
     with pytest.raises(HubError, match="is not in"):
         remove(LocalArtifact("o/n", "model", "modelscope", caches / place, 0, complete=True))
-    assert (kept / "model.safetensors").is_file()
+    assert (cached / "model.safetensors").is_file()
     assert (caches / "precious/model.safetensors").is_file()
 
 

@@ -25,13 +25,13 @@ def marked(folder: Path) -> None:
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     marked(tmp_path)
-    found = read_marker(tmp_path)
-    assert found.origin == ORIGIN
-    assert is_complete(found, "")
-    assert not is_complete(found, "|*.json|None")
-    assert found.knows("a", None)
-    assert found.knows("a", hashlib.sha256(b"a" * 10).hexdigest())
-    assert not found.knows("a", "0" * 64)
+    result = read_marker(tmp_path)
+    assert result.origin == ORIGIN
+    assert is_complete(result, "")
+    assert not is_complete(result, "|*.json|None")
+    assert result.knows("a", None)
+    assert result.knows("a", hashlib.sha256(b"a" * 10).hexdigest())
+    assert not result.knows("a", "0" * 64)
 
 
 def test_a_touched_file_is_not_known_any_more(tmp_path: Path) -> None:
@@ -48,9 +48,9 @@ def test_verify_hashes_again_whatever_the_time_says(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x" * 10)
     os.utime(tmp_path / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
     (tmp_path / "b").unlink()
-    found = verify(tmp_path)
-    assert (found.changed, found.missing, found.unchanged) == (("a",), ("b",), ())
-    assert not found.ok
+    result = verify(tmp_path)
+    assert (result.changed, result.missing, result.unchanged) == (("a",), ("b",), ())
+    assert not result.ok
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"files": 3}'])
