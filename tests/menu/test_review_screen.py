@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -84,7 +83,6 @@ def test_from_review_to_run_a_yaml_is_planned_once_and_its_rows_are_read_once(
     (ready,) = started
     assert ready.folder == folder
     assert ready.prepared.rows is not None
-    assert json.loads((ready.folder / "rows.json").read_text())["files"]
 
 
 def test_a_run_in_the_background_is_handed_the_same_plan(
