@@ -91,17 +91,17 @@ def test_rows_of_another_stage_are_refused_with_the_one_they_train(
     data = write(tmp_path / "rows.jsonl", 3)
     keys = {"per_device_train_batch_size": 4}
     path = write_config(tmp_path / "a.yaml", tiny, data, stage=stage, **keys)
-    found = refusal(path)
-    assert "rows.jsonl:1 " in found
-    assert expected in found
+    message = refusal(path)
+    assert "rows.jsonl:1 " in message
+    assert expected in message
 
 
 def test_qlora_is_refused_where_nothing_quantizes(tmp_path: Path, tiny: Path) -> None:
     data = write_chats(tmp_path / "rows.jsonl", 3)
     path = write_config(tmp_path / "a.yaml", tiny, data, tuner_type="qlora")
-    found = refusal(path, "npu")
-    assert "bitsandbytes has no Ascend kernels" in found
-    assert "tuner_type: lora" in found
+    message = refusal(path, "npu")
+    assert "bitsandbytes has no Ascend kernels" in message
+    assert "tuner_type: lora" in message
 
 
 def test_a_missing_engine_of_online_methods_is_named_with_its_install_line(
@@ -111,7 +111,7 @@ def test_a_missing_engine_of_online_methods_is_named_with_its_install_line(
     keys = {"reward_funcs": "length", "per_device_train_batch_size": 8}
     path = write_config(tmp_path / "a.yaml", tiny, data, stage="grpo", **keys)
     machine = made_up("cpu")
-    versions = {name: one for name, one in machine.versions.items() if name != "trl"}
+    versions = {name: version for name, version in machine.versions.items() if name != "trl"}
     from dataclasses import replace
 
     with pytest.raises(UserError) as caught:

@@ -38,18 +38,18 @@ def quiet(*_: Any, **__: Any) -> None:
 
 
 def run(path: Path, stage: str = "sft", **settings: Any) -> tuple[list[Sample], list[str]]:
-    said: list[str] = []
-    found, _ = encoded_samples(
+    recorded: list[str] = []
+    samples, _ = encoded_samples(
         [RowSource(str(path))],
         encoding(stage, **settings),
-        lambda _event, **fields: said.append(fields.get("key") or fields["message"]),
+        lambda _event, **fields: recorded.append(fields.get("key") or fields["message"]),
     )
-    return list(found), said
+    return list(samples), recorded
 
 
-def same(one: Sample, other: Sample) -> bool:
-    rows = zip(one.rows, other.rows, strict=True)
-    return type(one) is type(other) and all(
+def same(first: Sample, second: Sample) -> bool:
+    rows = zip(first.rows, second.rows, strict=True)
+    return type(first) is type(second) and all(
         np.array_equal(a.input_ids, b.input_ids) and np.array_equal(a.labels, b.labels)
         for a, b in rows
     )
@@ -62,36 +62,36 @@ def prompt(number: int) -> PromptSample:
 
 @pytest.mark.parametrize("kind", ["rows", "pairs", "judged", "prompts"])
 def test_what_is_written_is_read_again(kind: str, tmp_path: Path) -> None:
-    made: list[Sample] = {
-        "rows": lambda: [one.chosen for one in pairs(5)],
+    samples: list[Sample] = {
+        "rows": lambda: [pair.chosen for pair in pairs(5)],
         "pairs": lambda: [PreferencePair(o.chosen, o.rejected, 0.5, True) for o in pairs(5)],
         "judged": lambda: labeled_answers(5),
         "prompts": lambda: [prompt(at) for at in range(5)],
     }[kind]()
-    many = made * 500  # over two batches
+    many = samples * 500  # over two batches
     assert write(tmp_path / "a.arrow", many) == 2500
-    found = StoredSamples(tmp_path / "a.arrow")
-    assert len(found) == 2500
+    stored = StoredSamples(tmp_path / "a.arrow")
+    assert len(stored) == 2500
     for place in (0, 999, 1000, 2499):
-        assert same(found[place], many[place])
-        assert found.lengths[place] == len(many[place])
-        assert found.trained[place] == many[place].trained
-        assert found.teaches[place] == many[place].teaches
-    one, other = found[1], many[1]
-    if isinstance(one, PreferencePair):
-        assert (one.margin, one.learns_prompt, one.shared) == (0.5, True, other.shared)
-    if isinstance(one, LabeledAnswer):
-        assert one.label == other.label
-    if isinstance(one, PromptSample):
-        assert (one.messages, one.columns) == (other.messages, other.columns)
+        assert same(stored[place], many[place])
+        assert stored.lengths[place] == len(many[place])
+        assert stored.trained[place] == many[place].trained
+        assert stored.teaches[place] == many[place].teaches
+    read, written = stored[1], many[1]
+    if isinstance(read, PreferencePair):
+        assert (read.margin, read.learns_prompt, read.shared) == (0.5, True, written.shared)
+    if isinstance(read, LabeledAnswer):
+        assert read.label == written.label
+    if isinstance(read, PromptSample):
+        assert (read.messages, read.columns) == (written.messages, written.columns)
 
 
 def test_a_second_run_reads_what_the_first_encoded(tmp_path: Path) -> None:
     path = write_chats(tmp_path / "chat.jsonl", 30)
-    first, said = run(path)
+    first, recorded = run(path)
     second, said_again = run(path)
-    assert (said, said_again) == ([], ["tokens"])
-    assert all(same(one, other) for one, other in zip(first, second, strict=True))
+    assert (recorded, said_again) == ([], ["tokens"])
+    assert all(same(cached, other) for cached, other in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("change", ["rows", "template", "train_on_prompt", "stage"])
@@ -111,8 +111,8 @@ def test_what_changes_tokens_is_encoded_anew(change: str, tmp_path: Path) -> Non
 
 
 def test_what_changes_no_token_does_not() -> None:
-    one, other = encoding(learning_rate=1.0, max_length=99), encoding()
-    assert token_cache.content_key([], one) == token_cache.content_key([], other)
+    changed, other = encoding(learning_rate=1.0, max_length=99), encoding()
+    assert token_cache.content_key([], changed) == token_cache.content_key([], other)
 
 
 @pytest.mark.slow
@@ -121,12 +121,12 @@ def test_several_processes_encode_the_same_in_the_same_order(
 ) -> None:
     path = write_chats(tmp_path / "chat.jsonl", 2600)
     alone, _ = run(path, dataset_num_proc=1)
-    for kept in (home() / "cache" / "tokens").iterdir():
-        kept.unlink()
+    for cached in (home() / "cache" / "tokens").iterdir():
+        cached.unlink()
     monkeypatch.setattr(token_cache, "WORTH_PROCESSES", 500)
     together, _ = run(path, dataset_num_proc=2)
     assert len(alone) == len(together) == 2600
-    assert all(same(one, other) for one, other in zip(alone, together, strict=True))
+    assert all(same(sample, other) for sample, other in zip(alone, together, strict=True))
 
 
 def test_an_interrupted_encoding_is_not_taken_for_whole(
@@ -142,9 +142,9 @@ def test_an_interrupted_encoding_is_not_taken_for_whole(
         patched.setattr(token_cache, "write", breaks)
         with pytest.raises(KeyboardInterrupt):
             run(path)
-    found, said = run(path)
-    assert len(found) == 30
-    assert said == []
+    samples, recorded = run(path)
+    assert len(samples) == 30
+    assert recorded == []
 
 
 def test_a_full_disk_keeps_the_samples_in_memory(
@@ -156,9 +156,9 @@ def test_a_full_disk_keeps_the_samples_in_memory(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(token_cache, "write", full)
-    found, said = run(path, "dpo")
-    assert len(found) == 7
-    assert "the disk is full" in said[0]
+    samples, recorded = run(path, "dpo")
+    assert len(samples) == 7
+    assert "the disk is full" in recorded[0]
     assert not list((home() / "cache" / "tokens").glob("*.arrow"))
 
 
@@ -168,8 +168,8 @@ def test_bad_rows_are_raised_and_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"chat.jsonl:4"):
         run(path)
     assert not list((home() / "cache" / "tokens").glob("*.arrow"))
-    found, _ = encoded_samples([RowSource(str(path))], encoding(max_bad_rows=1), quiet)
-    assert len(found) == 3
+    samples, _ = encoded_samples([RowSource(str(path))], encoding(max_bad_rows=1), quiet)
+    assert len(samples) == 3
 
 
 def test_only_the_newest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,10 +185,10 @@ def test_a_weight_takes_rows_more_or_less_often(
 ) -> None:
     path = write_chats(tmp_path / "chat.jsonl", 20)
     source = [RowSource(str(path), weight=weight)]
-    found = load_examples(source, stage="sft", max_bad_rows=0, seed=3).examples
+    taken = load_examples(source, stage="sft", max_bad_rows=0, seed=3).examples
     again = load_examples(source, stage="sft", max_bad_rows=0, seed=3).examples
-    assert least <= len(found) <= most
-    assert found == again
+    assert least <= len(taken) <= most
+    assert taken == again
 
 
 def test_a_cached_dataset_is_neither_read_nor_checked_again(

@@ -22,11 +22,12 @@ def test_values_and_gradients_are_those_of_full_logits(
 ) -> None:
     monkeypatch.setattr(chunked, "chunk_tokens", lambda *_: 20)  # 70 tokens: a last chunk of 10
     generator = torch.Generator().manual_seed(0)
-    hidden = torch.randn(70, 16, generator=generator)
-    weight = torch.randn(50, 16, generator=generator)
+    double = {"dtype": torch.float64, "generator": generator}
+    hidden = torch.randn(70, 16, **double)
+    weight = torch.randn(50, 16, **double)
     targets = torch.randint(0, 50, (70,), generator=generator)
-    upstream = torch.full((70,), 0.3) if uniform else torch.randn(70, generator=generator)
-    found = []
+    upstream = torch.full((70,), 0.3).double() if uniform else torch.randn(70, **double)
+    results = []
     for ours in (True, False):
         h = hidden.clone().requires_grad_()
         w = weight.clone().requires_grad_(trained_head)
@@ -35,10 +36,10 @@ def test_values_and_gradients_are_those_of_full_logits(
         else:
             values = (h @ w.T).log_softmax(1).gather(1, targets[:, None])[:, 0]
         (values * upstream).sum().backward()
-        found.append([values.detach(), h.grad, w.grad])
-    for own, wanted in zip(*found, strict=True):
-        assert (own is None) == (wanted is None)
-        assert own is None or torch.allclose(own, wanted, atol=1e-5)
+        results.append([values.detach(), h.grad, w.grad])
+    for value, wanted in zip(*results, strict=True):
+        assert (value is None) == (wanted is None)
+        assert value is None or torch.allclose(value, wanted, atol=1e-12)
 
 
 def test_huge_logits_stay_finite() -> None:
@@ -56,6 +57,7 @@ def test_half_precision_is_as_near_as_its_products() -> None:
     exact = log_probs(hidden, weight, targets)
     near = log_probs(hidden.bfloat16(), weight.bfloat16(), targets)
     assert near.dtype == torch.float32
+    # bfloat16 rounds inputs and logits (up to 8) to 2**-8 of their values.
     assert torch.allclose(exact, near, atol=0.05)
 
 
@@ -103,7 +105,7 @@ print(json.dumps({"grown": peak() - before, "loss": loss.item()}))
 @pytest.mark.slow
 def test_a_large_vocabulary_takes_a_fraction_of_the_memory_of_full_logits() -> None:
     """2,000 tokens of a vocabulary of 151,936; scripts/bench loss measures 8,000."""
-    found = {}
+    results = {}
     for kind in ("ours", "full"):
         child = subprocess.run(
             [sys.executable, "-c", MEASURED, kind, "2", "1000", "151936", "64"],
@@ -111,6 +113,9 @@ def test_a_large_vocabulary_takes_a_fraction_of_the_memory_of_full_logits() -> N
             text=True,
             check=True,
         )
-        found[kind] = json.loads(child.stdout)
-    assert found["ours"]["loss"] == pytest.approx(found["full"]["loss"], rel=1e-5)
-    assert found["ours"]["grown"] <= 0.3 * found["full"]["grown"]
+        results[kind] = json.loads(child.stdout)
+    assert results["ours"]["loss"] == pytest.approx(
+        results["full"]["loss"],
+        rel=1e-4,  # sums of 2,000 float32 terms in another order
+    )
+    assert results["ours"]["grown"] <= 0.3 * results["full"]["grown"]

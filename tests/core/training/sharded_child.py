@@ -60,7 +60,7 @@ def main() -> None:
     )
     trainer = SwiftTrainer(work, model=network, args=arguments, processing_class=tokenizer)
     trainer.train()
-    sharded = sum(isinstance(one, DTensor) for one in trainer.model.parameters())
+    sharded = sum(isinstance(weight, DTensor) for weight in trainer.model.parameters())
     if trainer.args.process_index == 0:
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         Path(sys.argv[3]).write_text(json.dumps({"sharded": sharded, "losses": losses}))
