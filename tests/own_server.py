@@ -1,4 +1,4 @@
-"""A server of one's own in this process, and the official client to talk to it."""
+"""A builtin server in this process, and the official client to talk to it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from openai import OpenAI
 
 from swiftbox.config.deploy import DeployConfig
-from swiftbox.serving.address import bound
-from swiftbox.serving.embedded import Served, serve
+from swiftbox.serving.address import listen_on
+from swiftbox.serving.builtin_server import ServedFolders, ServerCallbacks, serve
 
-LONGEST_S = 60
+TIMEOUT_S = 60
 
 
 class Server:
-    """Where it answers, and how it ended."""
+    """The address of a server, and how it ended."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -30,7 +30,7 @@ class Server:
     def client(self, key: str = "none", **keys: Any) -> OpenAI:
         """Return the official client."""
         return OpenAI(
-            base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=LONGEST_S, **keys
+            base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=TIMEOUT_S, **keys
         )
 
 
@@ -41,29 +41,24 @@ def serving(
     key: str | None = None,
     adapters: dict[str, Path] | None = None,
     verify: Any = None,
-    **said: Any,
+    **settings: Any,
 ) -> Iterator[Server]:
     """Serve a model in a thread at a free port, and stop."""
     server = Server()
-    config = DeployConfig(model=str(model), hub="local", dtype="float32", port=0, **said)
-    served = Served(model, "tiny", adapters or {}, "cpu")
+    config = DeployConfig(model=str(model), hub="local", dtype="float32", port=0, **settings)
+    served = ServedFolders(model, "tiny", adapters or {}, "cpu")
 
     def started(url: str, _: Any) -> None:
         server.url = url
         server.started.set()
 
+    checks = () if verify is None else (verify,)
+    callbacks = ServerCallbacks(server.stop, started, *checks)
+
     def work() -> None:
         try:
-            with bound("127.0.0.1", 0) as listening:
-                server.done = serve(
-                    config,
-                    served,
-                    listening,
-                    key=key,
-                    stop=server.stop,
-                    started=started,
-                    verify=verify or (lambda _url, _generate: None),
-                )
+            with listen_on("127.0.0.1", 0) as listening:
+                server.done = serve(config, served, listening, callbacks, key=key)
         except BaseException as error:
             server.error = error
             raise
@@ -73,10 +68,10 @@ def serving(
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        assert server.started.wait(LONGEST_S)
+        assert server.started.wait(TIMEOUT_S)
         assert server.url, server.error
         yield server
     finally:
         server.stop.set()
-        thread.join(LONGEST_S)
+        thread.join(TIMEOUT_S)
         assert not thread.is_alive()

@@ -12,7 +12,7 @@ from typing import TextIO
 from swiftbox.chat.columns import MIN_COLUMNS, Columns, limit_line_breaks
 from swiftbox.chat.conversation import Conversation
 from swiftbox.language import text
-from swiftbox.serving.talking import Piece, Side, together
+from swiftbox.serving.questions import AnswerPiece, Participant, ask_all
 
 
 @dataclass
@@ -20,21 +20,21 @@ class Answers:
     """What the participants answered to a question so far."""
 
     texts: list[str]
-    ends: dict[int, Piece] = field(default_factory=dict)
+    ends: dict[int, AnswerPiece] = field(default_factory=dict)
     """The last piece of each participant that has finished."""
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: AnswerPiece) -> None:
         """Take a further piece of an answer."""
-        self.texts[piece.side] += piece.text
+        self.texts[piece.participant] += piece.text
         if piece.finish:
-            self.ends[piece.side] = piece
+            self.ends[piece.participant] = piece
 
 
 @dataclass
 class AnswerPrinter:
     """Prints answers to `out` and remarks to `notes`."""
 
-    participants: Sequence[Side]
+    participants: Sequence[Participant]
     max_tokens: int
     out: TextIO
     notes: TextIO
@@ -49,7 +49,7 @@ class AnswerPrinter:
         stop = threading.Event()
         answers = Answers([""] * len(self.participants))
         requests = conversation.requests(question)
-        pieces = together(self.participants, requests, self.max_tokens, stop)
+        pieces = ask_all(self.participants, requests, self.max_tokens, stop)
         print_answers = self._side_by_side if self._is_wide() else self._one_by_one
         is_complete = False
         try:
@@ -68,16 +68,16 @@ class AnswerPrinter:
         is_pair = len(self.participants) == 2 and self.out.isatty()
         return is_pair and shutil.get_terminal_size().columns >= MIN_COLUMNS
 
-    def _side_by_side(self, pieces: Iterator[Piece], answers: Answers) -> None:
+    def _side_by_side(self, pieces: Iterator[AnswerPiece], answers: Answers) -> None:
         columns = Columns(shutil.get_terminal_size().columns, self._write)
         columns.write_head((self.participants[0].name, self.participants[1].name))
         for piece in pieces:
             answers.add(piece)
-            columns.add(piece.side, piece.text)
+            columns.add(piece.participant, piece.text)
             if piece.finish:
-                columns.end(piece.side)
+                columns.end(piece.participant)
 
-    def _one_by_one(self, pieces: Iterator[Piece], answers: Answers) -> None:
+    def _one_by_one(self, pieces: Iterator[AnswerPiece], answers: Answers) -> None:
         """Print one answer after the other; the second one waits while the first arrives."""
         current, printed, line_breaks = 0, 0, 0
         self._write_name(current)

@@ -10,13 +10,13 @@ from swiftbox.chat.answers import AnswerPrinter
 from swiftbox.chat.commands import run_command
 from swiftbox.chat.conversation import Conversation
 from swiftbox.language import text
-from swiftbox.serving.talking import Side
+from swiftbox.serving.questions import Participant
 
 ReadLine = Callable[[], str]
 """Returns a line; raises EOFError at the end, KeyboardInterrupt when interrupted."""
 
 
-def talk(participants: Sequence[Side], *, system: str, max_tokens: int) -> int:
+def talk(participants: Sequence[Participant], *, system: str, max_tokens: int) -> int:
     """Chat until the user leaves; return the exit code."""
     conversation = Conversation(len(participants), system)
     printer = AnswerPrinter(participants, max_tokens, sys.stdout, sys.stderr)
@@ -36,7 +36,7 @@ def talk(participants: Sequence[Side], *, system: str, max_tokens: int) -> int:
 
 
 def answer_once(
-    participants: Sequence[Side], question: str, *, system: str, max_tokens: int
+    participants: Sequence[Participant], question: str, *, system: str, max_tokens: int
 ) -> int:
     """Ask one question and print the answers; return the exit code."""
     printer = AnswerPrinter(participants, max_tokens, sys.stdout, sys.stderr, shows_names=False)

@@ -34,13 +34,13 @@ def runs(options: argparse.Namespace) -> int:
 
 def list_runs(options: argparse.Namespace) -> int:
     """List all runs, newest first; ask the servers among them for their health."""
-    from swiftbox.serving.client import healths
+    from swiftbox.serving.client import health_of_all
 
     rows = [run_folder.run_summary(run) for run in run_folder.runs()]
     served = [row for row in rows if row["url"]]
     for row in rows:
         row["health"] = None
-    for row, health in zip(served, healths([row["url"] for row in served]), strict=True):
+    for row, health in zip(served, health_of_all([row["url"] for row in served]), strict=True):
         row["health"] = health
     if getattr(options, "json", False):
         answer_json(rows)

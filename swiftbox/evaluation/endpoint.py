@@ -11,7 +11,7 @@ from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.hub import reach
 from swiftbox.language import text
-from swiftbox.serving.client import Endpoint, Refused
+from swiftbox.serving.client import Endpoint, RequestRefused
 
 TIMEOUT_S = 4.0
 
@@ -90,7 +90,7 @@ def models(address: str, key: str | None) -> list[str]:
     endpoint = replace(Endpoint.at(address, key), timeout_s=TIMEOUT_S)
     try:
         return [str(model["id"]) for model in endpoint.ask("/v1/models")["data"]]
-    except Refused as refused:
+    except RequestRefused as refused:
         why = refused.message
     except (LookupError, TypeError) as error:
         why = str(error)

@@ -1,4 +1,4 @@
-"""The address a server listens at, and the URL under which this machine reaches it."""
+"""The address of a server, and the URL by which this machine reaches it."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import socket
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
-EVERYWHERE = ("0.0.0.0", "::")
+ALL_INTERFACES = ("0.0.0.0", "::")
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """Return a socket at the address; raise ConfigError when it cannot be had."""
+def listen_on(host: str, port: int) -> socket.socket:
+    """Return a socket bound to the address; raise ConfigError if that fails."""
     try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, socket.SOCK_STREAM)
+        family, _, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise _refused(host, port, error) from None
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        raise _cannot_listen(host, port, error) from None
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        found.bind(place)
+        bound.bind(target)
     except OSError as error:
-        found.close()
-        raise _refused(host, port, error) from None
-    return found
+        bound.close()
+        raise _cannot_listen(host, port, error) from None
+    return bound
 
 
-def _refused(host: str, port: int, error: OSError) -> ConfigError:
+def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
     return ConfigError(
         text(
-            f"port: cannot listen at {host}:{port}: {error.strerror}",
+            f"port: cannot listen on {host}:{port}: {error.strerror}",
             f"port：无法监听 {host}:{port}：{error.strerror}",
         ),
         hint=text("set another port, or port: 0 for a free one", "请更换 port，或设 port: 0"),
@@ -37,7 +37,7 @@ def _refused(host: str, port: int, error: OSError) -> ConfigError:
 
 
 def local_url(host: str, port: int) -> str:
-    """Return the URL of an address as a client on this machine reaches it."""
-    if host in EVERYWHERE:
+    """Return the URL by which a client on this machine reaches an address."""
+    if host in ALL_INTERFACES:
         host = "127.0.0.1"
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,4 +1,4 @@
-"""The shapes of answers: whole or as a stream of pieces, for conversations and for texts."""
+"""Response formats: complete or streamed, for chat and for text completions."""
 
 from __future__ import annotations
 
@@ -16,79 +16,79 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass
 class Answer:
-    """One choice as far as it is known."""
+    """One choice, as far as it has been generated."""
 
     text: str = ""
     finish: str | None = None
     tokens: int = 0
     logs: list[SampledToken] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
-    """The tools it calls; of a piece of a stream, the new ones."""
+    """Its tool calls; in a chunk of a stream, the new ones."""
 
     @property
     def ids(self) -> list[int]:
-        """Return its tokens, as far as their text is told."""
-        return [one.token for one in self.logs]
+        """Return the tokens whose text is complete."""
+        return [sampled.token for sampled in self.logs]
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Writes the answers to one request as its kind wants them."""
+class ResponseFormat:
+    """Writes the answers to one request in the format of its route."""
 
     chat: bool
     model: str
-    words: Callable[[int], str]
+    decode: Callable[[int], str]
     """The text of one token."""
     logprobs: bool
     usage: bool
-    """Whether a stream ends with its usage."""
+    """Whether a stream ends with the usage."""
     ids: bool = False
-    """Whether the tokens are told by number too."""
+    """Whether token ids are returned too."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, answers: Sequence[Answer], prompt_tokens: int) -> dict[str, Any]:
-        """Return all answers at once."""
-        choices = [self._choice(index, one) for index, one in enumerate(answers)]
-        said = self._head("chat.completion" if self.chat else "text_completion")
-        return {**said, "choices": choices, "usage": usage(prompt_tokens, answers)}
+    def complete(self, answers: Sequence[Answer], prompt_tokens: int) -> dict[str, Any]:
+        """Return all answers in one response."""
+        choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
+        response = self._head("chat.completion" if self.chat else "text_completion")
+        return {**response, "choices": choices, "usage": usage(prompt_tokens, answers)}
 
-    def _choice(self, index: int, one: Answer) -> dict[str, Any]:
-        said: dict[str, Any] = {"index": index, "finish_reason": one.finish}
+    def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
+        choice: dict[str, Any] = {"index": index, "finish_reason": answer.finish}
         if self.chat:
-            said["message"] = {"role": "assistant", "content": one.text, "refusal": None}
-            if one.calls:
-                said["message"] |= {"content": one.text or None, "tool_calls": one.calls}
+            choice["message"] = {"role": "assistant", "content": answer.text, "refusal": None}
+            if answer.calls:
+                calls = {"content": answer.text or None, "tool_calls": answer.calls}
+                choice["message"] |= calls
         else:
-            said["text"] = one.text
+            choice["text"] = answer.text
         if self.ids:
-            said["token_ids"] = one.ids
-        return {**said, "logprobs": self._logprobs(one.logs, 0) if self.logprobs else None}
+            choice["token_ids"] = answer.ids
+        return {**choice, "logprobs": self._logprobs(answer.logs, 0) if self.logprobs else None}
 
     def opening(self, index: int) -> bytes:
-        """Return the piece that says who speaks."""
-        return self._piece(index, {"role": "assistant", "content": ""}, Answer(), None)
+        """Return the chunk that names the role."""
+        return self._chunk(index, {"role": "assistant", "content": ""}, Answer(), None)
 
-    def piece(self, index: int, one: Answer, before: Answer) -> bytes:
-        """Return a piece of an answer, which follows what there was before."""
-        logs = self._logprobs(one.logs, len(before.text)) if self.logprobs and one.logs else None
-        delta: dict[str, Any] = {"content": one.text} if one.text or logs else {}
-        if one.calls:
-            first = len(before.calls)
-            calls = [{"index": first + at, **call} for at, call in enumerate(one.calls)]
-            delta["tool_calls"] = calls
-        said: dict[str, Any] = {"token_ids": one.ids} if self.ids else {}
-        return self._piece(index, delta, one, logs, **said)
+    def chunk(self, index: int, new: Answer, before: Answer) -> bytes:
+        """Return the chunk for a new part of an answer, given the part before it."""
+        logs = self._logprobs(new.logs, len(before.text)) if self.logprobs and new.logs else None
+        delta: dict[str, Any] = {"content": new.text} if new.text or logs else {}
+        if new.calls:
+            numbered = enumerate(new.calls, start=len(before.calls))
+            delta["tool_calls"] = [{"index": number, **call} for number, call in numbered]
+        ids: dict[str, Any] = {"token_ids": new.ids} if self.ids else {}
+        return self._chunk(index, delta, new, logs, **ids)
 
-    def _piece(
-        self, index: int, delta: Mapping[str, Any], one: Answer, logs: Any, **more: Any
+    def _chunk(
+        self, index: int, delta: Mapping[str, Any], new: Answer, logs: Any, **extra: Any
     ) -> bytes:
-        said: dict[str, Any] = {"index": index, "logprobs": logs, "finish_reason": one.finish}
-        said["delta" if self.chat else "text"] = delta if self.chat else one.text
-        return self._event({"choices": [{**said, **more}]})
+        choice: dict[str, Any] = {"index": index, "logprobs": logs, "finish_reason": new.finish}
+        choice["delta" if self.chat else "text"] = delta if self.chat else new.text
+        return self._event({"choices": [{**choice, **extra}]})
 
     def ending(self, answers: Sequence[Answer], prompt_tokens: int) -> bytes:
-        """Return what follows the last piece."""
+        """Return the end of the stream."""
         last = b""
         if self.usage:
             last = self._event({"choices": [], "usage": usage(prompt_tokens, answers)})
@@ -106,37 +106,37 @@ class Shape:
 
     def _logprobs(self, logs: Sequence[SampledToken], offset: int) -> dict[str, Any]:
         if self.chat:
-            return {"content": [self._told(one) for one in logs], "refusal": None}
-        words = [self.words(one.token) for one in logs]
-        offsets = [offset + sum(map(len, words[:at])) for at in range(len(words))]
+            return {"content": [self._sampled(sampled) for sampled in logs], "refusal": None}
+        tokens = [self.decode(sampled.token) for sampled in logs]
+        offsets = [offset + sum(map(len, tokens[:end])) for end in range(len(tokens))]
         return {
-            "tokens": words,
-            "token_logprobs": [one.logprob for one in logs],
+            "tokens": tokens,
+            "token_logprobs": [sampled.logprob for sampled in logs],
             "top_logprobs": [
-                {self.words(token): value for token, value in one.top} for one in logs
+                {self.decode(token): value for token, value in sampled.top} for sampled in logs
             ],
             "text_offset": offsets,
         }
 
-    def _told(self, one: SampledToken) -> dict[str, Any]:
-        top = [self._token(token, value) for token, value in one.top]
-        return {**self._token(one.token, one.logprob or 0.0), "top_logprobs": top}
+    def _sampled(self, sampled: SampledToken) -> dict[str, Any]:
+        top = [self._token(token, value) for token, value in sampled.top]
+        return {**self._token(sampled.token, sampled.logprob or 0.0), "top_logprobs": top}
 
     def _token(self, token: int, value: float) -> dict[str, Any]:
-        word = self.words(token)
+        word = self.decode(token)
         return {"token": word, "logprob": value, "bytes": list(word.encode())}
 
 
 def usage(prompt_tokens: int, answers: Sequence[Answer]) -> dict[str, int]:
-    """Return the tokens that were read and written."""
-    written = sum(one.tokens for one in answers)
+    """Return the counts of prompt and generated tokens."""
+    generated = sum(answer.tokens for answer in answers)
     return {
         "prompt_tokens": prompt_tokens,
-        "completion_tokens": written,
-        "total_tokens": prompt_tokens + written,
+        "completion_tokens": generated,
+        "total_tokens": prompt_tokens + generated,
     }
 
 
 def event(content: Mapping[str, Any]) -> bytes:
-    """Return one event of a stream."""
+    """Return one server-sent event."""
     return b"data: " + json.dumps(content, ensure_ascii=False).encode() + b"\n\n"

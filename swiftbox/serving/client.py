@@ -1,4 +1,4 @@
-"""Talk to an OpenAI-compatible server: ask how it is, ask for an answer, read one as it comes."""
+"""A client of OpenAI-compatible servers: health, requests, and streamed answers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ QUICK_S = 0.8
 LOOPBACK = ("localhost", "::1")
 
 
-class Refused(Exception):
-    """A server that did not do what was asked: its status (0: it was not reached), its words."""
+class RequestRefused(Exception):
+    """A request that a server refused, with its status (0: unreachable) and message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -29,17 +29,17 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server is, and the key it wants."""
+    """The URL of a server, and its key."""
 
     url: str
     """Without /v1."""
     key: str | None = None
     timeout_s: float = 600.0
-    """Without a byte; the first words of a long prompt on a processor take minutes."""
+    """Without a byte; the first token of a long prompt takes minutes on a CPU."""
 
     @classmethod
     def at(cls, url: str, key: str | None = None) -> Endpoint:
-        """Return the endpoint of a URL as people write it: with /v1 or without, with a scheme."""
+        """Return the endpoint of a URL with or without a scheme and /v1."""
         url = url.strip().rstrip("/")
         if "://" not in url:
             url = f"http://{url}"
@@ -47,36 +47,36 @@ class Endpoint:
 
     @property
     def is_local(self) -> bool:
-        """Tell whether it is on this machine: no proxy stands before it."""
+        """Tell whether it is on this machine, where no proxy is used."""
         host = urlsplit(self.url).hostname or ""
         return host in LOOPBACK or host.startswith("127.")
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the JSON of an answer; POST a body, GET without. Raises Refused."""
-        with self._opened(path, body) as said:
+        """Return the JSON of a response: POST with a body, else GET. Raises RequestRefused."""
+        with self._opened(path, body) as response:
             try:
-                found = json.loads(said.read())
+                content = json.loads(response.read())
             except (OSError, http.client.HTTPException, ValueError) as error:
-                raise Refused(0, f"{self.url}: {error}") from None
-        return found if isinstance(found, dict) else {"data": found}
+                raise RequestRefused(0, f"{self.url}: {error}") from None
+        return content if isinstance(content, dict) else {"data": content}
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
-        """Yield the events of an answer as they come; closing the iterator ends the request."""
-        with self._opened(path, {**body, "stream": True}) as said:
+        """Yield the events of an answer as they arrive; closing the iterator ends the request."""
+        with self._opened(path, {**body, "stream": True}) as response:
             try:
-                for line in said:
-                    words = line.strip()
-                    if not words.startswith(b"data:"):
+                for line in response:
+                    stripped = line.strip()
+                    if not stripped.startswith(b"data:"):
                         continue
-                    content = words[len(b"data:") :].strip()
+                    content = stripped[len(b"data:") :].strip()
                     if content == b"[DONE]":
                         return
-                    found = json.loads(content)
-                    if "error" in found:
-                        raise Refused(500, _message(found, str(found["error"])))
-                    yield found
+                    event = json.loads(content)
+                    if "error" in event:
+                        raise RequestRefused(500, _message(event, str(event["error"])))
+                    yield event
             except (OSError, http.client.HTTPException, ValueError) as error:
-                raise Refused(0, f"{self.url}: {error}") from None
+                raise RequestRefused(0, f"{self.url}: {error}") from None
 
     @contextlib.contextmanager
     def _opened(self, path: str, body: Mapping[str, Any] | None) -> Iterator[Any]:
@@ -89,25 +89,25 @@ class Endpoint:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", data, headers)
         try:
-            found = urllib.request.build_opener(*handlers).open(request, timeout=self.timeout_s)
+            response = urllib.request.build_opener(*handlers).open(request, timeout=self.timeout_s)
         except urllib.error.HTTPError as error:
             with error:
-                raise Refused(error.code, _said(error)) from None
+                raise RequestRefused(error.code, _error_message(error)) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = getattr(error, "reason", error)
-            raise Refused(0, f"{self.url}: {why}") from None
-        with found:
-            yield found
+            raise RequestRefused(0, f"{self.url}: {why}") from None
+        with response:
+            yield response
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows nothing: the key is for the server that was named."""
+    """Follows no redirect: the key belongs to the named server only."""
 
     def redirect_request(self, *_: Any) -> None:
         """Refuse."""
 
 
-def _said(error: urllib.error.HTTPError) -> str:
+def _error_message(error: urllib.error.HTTPError) -> str:
     raw = error.read()[:4096]
     try:
         return _message(json.loads(raw), str(error))
@@ -115,37 +115,39 @@ def _said(error: urllib.error.HTTPError) -> str:
         return str(error)
 
 
-def _message(said: Any, otherwise: str) -> str:
-    """Return the words of an error as OpenAI writes it, and as others do."""
-    found = said.get("error", said) if isinstance(said, dict) else None
-    if isinstance(found, dict):
-        found = found.get("message") or found.get("detail")
-    return found if isinstance(found, str) and found else otherwise
+def _message(content: Any, otherwise: str) -> str:
+    """Return the message of an error in the format of OpenAI or of other servers."""
+    error = content.get("error", content) if isinstance(content, dict) else None
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("detail")
+    return error if isinstance(error, str) and error else otherwise
 
 
 def health(url: str, timeout_s: float = QUICK_S) -> str:
-    """Return ok, or in a word what is wrong: failed, silent."""
+    """Return ok, failed or silent."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(f"{url}/health", timeout=timeout_s) as said:
-            return "ok" if said.status == 200 else "failed"
+        with direct.open(f"{url}/health", timeout=timeout_s) as response:
+            return "ok" if response.status == 200 else "failed"
     except urllib.error.HTTPError:
         return "failed"
     except (OSError, http.client.HTTPException):
         return "silent"
 
 
-def healths(urls: Sequence[str], within_s: float = QUICK_S) -> list[str]:
-    """Ask several servers at once; all answers together take no longer than `within_s`."""
-    found: list[str] = ["silent"] * len(urls)
+def health_of_all(urls: Sequence[str], within_s: float = QUICK_S) -> list[str]:
+    """Return the health of several servers, asked at once within `within_s`."""
+    states: list[str] = ["silent"] * len(urls)
 
-    def ask(at: int) -> None:
-        found[at] = health(urls[at], within_s)
+    def ask(index: int) -> None:
+        states[index] = health(urls[index], within_s)
 
-    threads = [threading.Thread(target=ask, args=(at,), daemon=True) for at in range(len(urls))]
-    for one in threads:
-        one.start()
-    until = time.monotonic() + within_s
-    for one in threads:
-        one.join(max(0.0, until - time.monotonic()))
-    return list(found)
+    threads = [
+        threading.Thread(target=ask, args=(index,), daemon=True) for index in range(len(urls))
+    ]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + within_s
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return list(states)

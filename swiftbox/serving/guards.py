@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from swiftbox.serving.problems import Problem
+from swiftbox.serving.api_errors import ApiError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -32,40 +32,40 @@ class Guard:
         try:
             self._require_key(scope)
             self._require_size(_header(scope, b"content-length"))
-        except Problem as problem:
-            await refuse(problem, send)
+        except ApiError as error:
+            await refuse(error, send)
             return
         await self.app(scope, self._counted(receive), send)
 
     def _require_key(self, scope: Scope) -> None:
         if self.key is None or scope["path"] in OPEN:
             return
-        kind, _, given = _header(scope, b"authorization").partition(b" ")
-        right = hmac.compare_digest(given.strip(), self.key)
-        if kind.lower() != b"bearer" or not right:
-            found = Problem(401, "a valid API key is needed", code="invalid_api_key")
-            found.headers = {"WWW-Authenticate": "Bearer"}
-            raise found
+        kind, _, key = _header(scope, b"authorization").partition(b" ")
+        is_valid = hmac.compare_digest(key.strip(), self.key)
+        if kind.lower() != b"bearer" or not is_valid:
+            error = ApiError(401, "a valid API key is required", code="invalid_api_key")
+            error.headers = {"WWW-Authenticate": "Bearer"}
+            raise error
 
     def _require_size(self, length: bytes) -> None:
         if length.isdigit() and int(length) > self.largest_body:
             raise self._too_large()
 
-    def _too_large(self) -> Problem:
-        found = Problem(413, f"the body is larger than {self.largest_body:,} bytes")
-        found.headers = {"Connection": "close"}
-        return found
+    def _too_large(self) -> ApiError:
+        error = ApiError(413, f"the body is larger than {self.largest_body:,} bytes")
+        error.headers = {"Connection": "close"}
+        return error
 
     def _counted(self, receive: Receive) -> Receive:
-        """Count a body that comes without its length."""
-        seen = 0
+        """Count the bytes of a body whose length is unknown."""
+        received = 0
 
         async def counted() -> MutableMapping[str, Any]:
-            nonlocal seen
+            nonlocal received
             message = await receive()
             if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if seen > self.largest_body:
+                received += len(message.get("body", b""))
+                if received > self.largest_body:
                     raise self._too_large()
             return message
 
@@ -76,12 +76,12 @@ def _header(scope: Scope, name: bytes) -> bytes:
     return next((value for key, value in scope["headers"] if key == name), b"")
 
 
-async def refuse(problem: Problem, send: Send) -> None:
-    """Answer with a problem."""
+async def refuse(error: ApiError, send: Send) -> None:
+    """Answer with an error."""
     import json
 
-    body = json.dumps(problem.body()).encode()
+    body = json.dumps(error.body()).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    headers += [(k.lower().encode(), v.encode()) for k, v in problem.headers.items()]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    headers += [(k.lower().encode(), v.encode()) for k, v in error.headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

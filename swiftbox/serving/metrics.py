@@ -1,4 +1,4 @@
-"""What the server tells of itself, as Prometheus reads it."""
+"""The metrics of the server in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ def exposition(scheduler: Scheduler, answered: dict[int, int]) -> str:
     """Return all metrics as text; `answered` counts responses by HTTP status."""
     counters, lines = scheduler.counters, []
 
-    def add(name: str, kind: str, about: str, value: float) -> None:
-        lines.append(f"# HELP {PREFIX}_{name} {about}")
+    def add(name: str, kind: str, description: str, value: float) -> None:
+        lines.append(f"# HELP {PREFIX}_{name} {description}")
         lines.append(f"# TYPE {PREFIX}_{name} {kind}")
         lines.append(f"{PREFIX}_{name} {value:g}" if value < 1e6 else f"{PREFIX}_{name} {value:f}")
 
-    add("requests_running", "gauge", "Sequences that have a slot.", scheduler.running)
-    add("requests_waiting", "gauge", "Requests that wait for one.", scheduler.waiting)
-    add("slots", "gauge", "Sequences that can be written at once.", scheduler.limits.rows)
-    for name, about, value in (
-        ("requests", "Requests taken.", counters.requests),
-        ("requests_finished", "Requests answered to their end.", counters.finished),
-        ("requests_cancelled", "Requests whose client left.", counters.cancelled),
-        ("requests_failed", "Sequences that ended in an error.", counters.failed),
-        ("requests_refused", "Requests that found the queue full.", counters.refused),
+    add("requests_running", "gauge", "Sequences in a slot.", scheduler.running)
+    add("requests_waiting", "gauge", "Requests waiting for a slot.", scheduler.waiting)
+    add("slots", "gauge", "Sequences that can be generated at once.", scheduler.limits.rows)
+    for name, description, value in (
+        ("requests", "Accepted requests.", counters.requests),
+        ("requests_finished", "Completed requests.", counters.finished),
+        ("requests_cancelled", "Requests whose client disconnected.", counters.cancelled),
+        ("requests_failed", "Sequences that failed.", counters.failed),
+        ("requests_refused", "Requests refused because the queue was full.", counters.refused),
         (
             "sequences_sent_back",
-            "Sequences that made place and were read again.",
+            "Sequences preempted and recomputed.",
             counters.sent_back,
         ),
-        ("prompt_tokens", "Tokens read.", counters.prompt_tokens),
-        ("generated_tokens", "Tokens written.", counters.generated_tokens),
-        ("steps", "Steps of the model.", counters.steps),
+        ("prompt_tokens", "Prompt tokens.", counters.prompt_tokens),
+        ("generated_tokens", "Generated tokens.", counters.generated_tokens),
+        ("steps", "Forward passes.", counters.steps),
     ):
-        add(f"{name}_total", "counter", about, value)
-    about = "Seconds from a request to its first token."
-    lines.append(f"# HELP {PREFIX}_first_token_seconds {about}")
+        add(f"{name}_total", "counter", description, value)
+    description = "Seconds from a request to its first token."
+    lines.append(f"# HELP {PREFIX}_first_token_seconds {description}")
     lines.append(f"# TYPE {PREFIX}_first_token_seconds summary")
     lines.append(f"{PREFIX}_first_token_seconds_sum {counters.first_token_s:f}")
     lines.append(f"{PREFIX}_first_token_seconds_count {counters.first_tokens}")

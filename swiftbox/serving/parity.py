@@ -1,4 +1,4 @@
-"""Hold a running server against the training of what it serves: tokens of prompts, greedy answers.
+"""Compare a running server with the training of its model: prompt tokens, greedy answers.
 
 Shapes: T tokens of a prompt, A tokens of an answer.
 """
@@ -23,50 +23,50 @@ from swiftbox.errors import ResultError, RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs import events
-from swiftbox.serving.client import Endpoint, Refused
+from swiftbox.serving.client import Endpoint, RequestRefused
 
-AROUND = 8
-"""Tokens that are shown before a difference and from it on."""
+CONTEXT_TOKENS = 8
+"""Tokens that are shown before and after a difference."""
 
-UNLIKE_GREEDY = {"temperature": 0, "top_p": 1, "repetition_penalty": 1}
-"""What a model's own settings would otherwise add to a request."""
+GREEDY_SETTINGS = {"temperature": 0, "top_p": 1, "repetition_penalty": 1}
+"""Overrides of a model's generation config."""
 
 Generate = Callable[[str, ParityPrompt], GreedyAnswer]
-"""Answers with the very model in the server's memory, by plain generate; "" is the base."""
+"""Answers by plain generate with the model in the server's memory; "" is the base model."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """What is held against what: folders by the names they are served under, the base first."""
+class ParityTarget:
+    """The served folders by name, the base model first, and how they are loaded."""
 
-    base: str
+    base_name: str
     folders: Mapping[str, Path]
     dtype: str
     trust_remote_code: bool = False
 
     @property
     def is_quantized(self) -> bool:
-        """Tell whether the base is served in few bits."""
-        said = read_json(self.folders[self.base] / "config.json")
-        return "quantization_config" in said
+        """Tell whether the base model is quantized."""
+        config = read_json(self.folders[self.base_name] / "config.json")
+        return "quantization_config" in config
 
 
 @dataclass
-class Verdict:
-    """What was found for one model."""
+class ParityResult:
+    """The outcome of the comparison for one model."""
 
     model: str
     prompts: int = 0
-    """Whose tokens were compared."""
+    """Prompts whose tokens were compared."""
     trained: bool = False
-    """Whether with those of its training; else with what the trainer makes of them today."""
+    """Whether they were compared with the tokens of the training, else with fresh encodings."""
     answers: int = 0
     answered_by: str = ""
-    """training, or memory: plain generate beside the server; empty: nothing to compare with."""
+    """training, memory (plain generate in the server), or empty if there is nothing to compare."""
     ties: int = 0
-    """Answers that part where two tokens are as likely but for rounding."""
+    """Answers that differ at a token where two are equally likely up to rounding."""
     skipped: int = 0
-    """Prompts that are longer than the server reads."""
+    """Prompts that are longer than the server accepts."""
     differences: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,188 +74,193 @@ class Verdict:
         return asdict(self)
 
 
-def hold(
-    held: Held,
-    at: Endpoint,
-    *,
-    strict: bool,
-    generate: Generate | None,
-    stop: threading.Event,
-    emit: Callable[..., None],
+@dataclass(frozen=True)
+class RunningServer:
+    """The server under comparison: its endpoint, the stop request, and its plain generate."""
+
+    endpoint: Endpoint
+    stop: threading.Event
+    generate: Generate | None = None
+
+
+def require_parity(
+    target: ParityTarget, server: RunningServer, *, strict: bool, emit: Callable[..., None]
 ) -> None:
-    """Check, and record what was found; raise ResultError for a difference where it is strict."""
-    began = time.monotonic()
-    found = check(held, at, generate=generate, stop=stop)
-    seconds = round(time.monotonic() - began, 2)
-    emit(events.PARITY, seconds=seconds, models=[one.to_dict() for one in found])
-    differences = [line for one in found for line in one.differences]
+    """Compare and record the outcome; raise ResultError for a difference if `strict`."""
+    started = time.monotonic()
+    results = compare(target, server)
+    seconds = round(time.monotonic() - started, 2)
+    emit(events.PARITY, seconds=seconds, models=[result.to_dict() for result in results])
+    differences = [line for result in results for line in result.differences]
     if differences and strict:
         raise ResultError(
             "\n".join(differences),
             hint=text(
-                "training and server would not say the same: give back the template, tokenizer, "
-                "base or adapter of the training; parity: warn serves it as it is",
+                "the server would answer differently from the training: restore the template, "
+                "tokenizer, base or adapter of the training; parity: warn serves it anyway",
                 "训练与服务的结果不一致：请恢复训练时的模板、分词器、基座或适配器；"
                 "设 parity: warn 则照常部署",
             ),
         )
 
 
-def check(
-    held: Held, at: Endpoint, *, generate: Generate | None, stop: threading.Event
-) -> list[Verdict]:
-    """Compare every model that is served; stop between two questions when asked to.
+def compare(target: ParityTarget, server: RunningServer) -> list[ParityResult]:
+    """Compare every served model; stop between two requests if asked to.
 
-    Raises RunError for a server that is gone.
+    Raises RunError for a server that has ended.
     """
-    found = []
-    for name, folder in held.folders.items():
+    results = []
+    for name, folder in target.folders.items():
         tokenizer, record, trained = parity.load_reference(
-            folder, held.folders[held.base], trust_remote_code=held.trust_remote_code
+            folder,
+            target.folders[target.base_name],
+            trust_remote_code=target.trust_remote_code,
         )
-        verdict = Verdict(name, trained=trained)
+        result = ParityResult(name, trained=trained)
         try:
-            _tokens(verdict, record.prompts, tokenizer, at, stop)
-            if not verdict.differences:
-                _answers(verdict, held, record, tokenizer, (at, generate, stop))
-        except Refused as refused:
+            _compare_tokens(result, record.prompts, tokenizer, server)
+            if not result.differences:
+                _compare_answers(result, target, record, tokenizer, server)
+        except RequestRefused as refused:
             if not refused.status:  # it was not reached
                 raise RunError(refused.message) from None
-            verdict.differences.append(f"{name}: {refused.message}")
-        found.append(verdict)
-    return found
+            result.differences.append(f"{name}: {refused.message}")
+        results.append(result)
+    return results
 
 
-def _tokens(
-    verdict: Verdict,
-    prompts: Sequence[ParityPrompt],
-    tokenizer: Any,
-    at: Endpoint,
-    stop: threading.Event,
+def _compare_tokens(
+    result: ParityResult, prompts: Sequence[ParityPrompt], tokenizer: Any, server: RunningServer
 ) -> None:
-    for one in prompts:
-        if stop.is_set():
+    for prompt in prompts:
+        if server.stop.is_set():
             return
         try:
-            got = tokens_of(at, verdict.model, one)
-        except Refused as refused:
+            actual = tokens_of(server.endpoint, result.model, prompt)
+        except RequestRefused as refused:
             if not _too_long(refused):
                 raise
-            verdict.skipped += 1
+            result.skipped += 1
             continue
-        verdict.prompts += 1
-        place = first_difference(one.ids, got)
-        if place is not None:
-            sides = (one.ids, got, verdict.trained)
-            verdict.differences.append(
-                in_words(verdict.model, f"prompt {one.name}", place, sides, tokenizer)
+        result.prompts += 1
+        position = first_difference(prompt.ids, actual)
+        if position is not None:
+            texts = TokenTexts(prompt.ids, actual, result.trained, tokenizer)
+            result.differences.append(
+                f"{result.model}: prompt {prompt.name}: {texts.describe(position)}"
             )
 
 
-def _too_long(refused: Refused) -> bool:
-    """Tell whether a server refuses a prompt for its length: ours says so, and vLLM."""
-    words = ("the longest with its", "is more than", "maximum context length", "max_model_len")
-    return refused.status == 400 and any(one in refused.message for one in words)
+def _too_long(refused: RequestRefused) -> bool:
+    """Tell whether a server refuses a prompt for its length, as ours or vLLM words it."""
+    phrases = ("the limit including", "is more than", "maximum context length", "max_model_len")
+    return refused.status == 400 and any(phrase in refused.message for phrase in phrases)
 
 
-def tokens_of(at: Endpoint, model: str, prompt: ParityPrompt) -> list[int]:
-    """Ask a server for the tokens of a prompt, by vLLM's route."""
+def tokens_of(endpoint: Endpoint, model: str, prompt: ParityPrompt) -> list[int]:
+    """Return the tokens that a server makes of a prompt, by vLLM's route."""
     body: dict[str, Any] = {"model": model, **prompt.request}
     if "prompt" in body:
         body["add_special_tokens"] = False
-    return [int(one) for one in at.ask("/tokenize", body)["tokens"]]
+    return [int(token) for token in endpoint.ask("/tokenize", body)["tokens"]]
 
 
-Means = tuple[Endpoint, "Generate | None", threading.Event]
-
-
-def _answers(
-    verdict: Verdict, held: Held, record: ParityRecord, tokenizer: Any, means: Means
+def _compare_answers(
+    result: ParityResult,
+    target: ParityTarget,
+    record: ParityRecord,
+    tokenizer: Any,
+    server: RunningServer,
 ) -> None:
-    at, generate, stop = means
-    known = {one.name: one for one in record.answers}
-    same_base = not record.quantization and not held.is_quantized
-    verdict.answered_by = "training" if known and same_base else "memory" if generate else ""
-    adapter = "" if verdict.model == held.base else verdict.model
-    for one in record.prompts:
-        if stop.is_set() or not verdict.answered_by:
+    recorded = {answer.name: answer for answer in record.answers}
+    same_base = not record.quantization and not target.is_quantized
+    fallback = "memory" if server.generate else ""
+    result.answered_by = "training" if recorded and same_base else fallback
+    adapter = "" if result.model == target.base_name else result.model
+    for prompt in record.prompts:
+        if server.stop.is_set() or not result.answered_by:
             return
-        if one.name not in parity.ANSWERED:
+        if prompt.name not in parity.ANSWERED:
             continue
-        wanted = known.get(one.name) if verdict.answered_by == "training" else None
-        if wanted is None and generate is not None:
-            wanted = generate(adapter, one)
-        if wanted is None:
+        expected = recorded.get(prompt.name) if result.answered_by == "training" else None
+        if expected is None and server.generate is not None:
+            expected = server.generate(adapter, prompt)
+        if expected is None:
             continue
-        dtypes = (held.dtype, record.dtype) if one.name in known else (held.dtype,)
+        dtypes = (target.dtype, record.dtype) if prompt.name in recorded else (target.dtype,)
         try:
-            got = answer_of(at, verdict.model, one)
-        except Refused as refused:
+            actual = answer_of(server.endpoint, result.model, prompt)
+        except RequestRefused as refused:
             if not _too_long(refused):
                 raise
-            verdict.skipped += 1
+            result.skipped += 1
             continue
-        _compare(verdict, one, (wanted, got), dtypes, tokenizer)
+        _compare_answer(result, prompt, (expected, actual), dtypes, tokenizer)
 
 
-def answer_of(at: Endpoint, model: str, prompt: ParityPrompt) -> tuple[int, ...] | str:
-    """Ask a server for the greedy answer to a prompt: its tokens, its text where it tells none."""
+def answer_of(endpoint: Endpoint, model: str, prompt: ParityPrompt) -> tuple[int, ...] | str:
+    """Return a server's greedy answer: its tokens, or its text if it returns no tokens."""
     body = {"model": model, "prompt": list(prompt.ids), "max_tokens": parity.ANSWER_TOKENS}
-    body |= {**UNLIKE_GREEDY, "return_token_ids": True}
-    (choice,) = at.ask("/v1/completions", body)["choices"]
-    found = choice.get("token_ids")
-    return tuple(found) if found is not None else str(choice["text"])
+    body |= {**GREEDY_SETTINGS, "return_token_ids": True}
+    (choice,) = endpoint.ask("/v1/completions", body)["choices"]
+    ids = choice.get("token_ids")
+    return tuple(ids) if ids is not None else str(choice["text"])
 
 
-def _compare(
-    verdict: Verdict,
+def _compare_answer(
+    result: ParityResult,
     prompt: ParityPrompt,
     answers: tuple[GreedyAnswer, tuple[int, ...] | str],
     dtypes: Sequence[str],
     tokenizer: Any,
 ) -> None:
-    wanted, got = answers
-    verdict.answers += 1
-    if isinstance(got, str):
-        if got == tokenizer.decode(wanted.ids, skip_special_tokens=True):
+    expected, actual = answers
+    result.answers += 1
+    if isinstance(actual, str):
+        if actual == tokenizer.decode(expected.ids, skip_special_tokens=True):
             return
-        got = tuple(tokenizer(got, add_special_tokens=False).input_ids)
+        actual = tuple(tokenizer(actual, add_special_tokens=False).input_ids)
     ends = set(tokenizer.all_special_ids)
-    while got and got[-1] in ends and len(got) > len(wanted.ids):
-        got = got[:-1]
-    place = first_difference(wanted.ids, got)
-    if place is None:
+    while actual and actual[-1] in ends and len(actual) > len(expected.ids):
+        actual = actual[:-1]
+    position = first_difference(expected.ids, actual)
+    if position is None:
         return
-    if parity.is_tie(wanted, place, dtypes):
-        verdict.ties += 1
+    if parity.is_tie(expected, position, dtypes):
+        result.ties += 1
         return
-    gap = wanted.margins[place] if place < len(wanted.margins) else 0.0
-    sides = (wanted.ids, got, verdict.answered_by == "training")
-    said = in_words(verdict.model, f"answer to {prompt.name}", place, sides, tokenizer)
-    more = text(
+    gap = expected.margins[position] if position < len(expected.margins) else 0.0
+    is_trained = result.answered_by == "training"
+    difference = TokenTexts(expected.ids, actual, is_trained, tokenizer).describe(position)
+    margin = text(
         f"(the token led the second by {gap:.2g}: no tie)",
         f"（该 token 领先第二名 {gap:.2g}，并非平局）",
     )
-    verdict.differences.append(f"{said} {more}")
+    result.differences.append(f"{result.model}: answer to {prompt.name}: {difference} {margin}")
 
 
-def in_words(
-    model: str,
-    what: str,
-    place: int,
-    sides: tuple[Sequence[int], Sequence[int], bool],
-    tokenizer: Any,
-) -> str:
-    """Return where two rows of tokens part, and both texts from a little before."""
-    wanted, got, trained = sides
-    words = [repr(str(tokenizer.decode(list(one[place : place + 1])))) for one in (wanted, got)]
-    begin = max(0, place - AROUND)
-    cut = [repr(str(tokenizer.decode(list(one[begin : place + AROUND])))) for one in (wanted, got)]
-    theirs = text("training", "训练") if trained else text("trainer's way", "训练方式")
-    ours = text("server", "服务")
-    return text(
-        f"{model}: {what}: token {place + 1} differs: {words[0]} ({theirs}), {words[1]} ({ours}); "
-        f"{theirs}: {cut[0]}; {ours}: {cut[1]}",
-        f"{model}：{what}：第 {place + 1} 个 token 不同：{words[0]}（{theirs}），"
-        f"{words[1]}（{ours}）；{theirs}：{cut[0]}；{ours}：{cut[1]}",
-    )
+@dataclass(frozen=True)
+class TokenTexts:
+    """Two rows of tokens that differ: the expected one (of the training or not), the actual one."""
+
+    expected: Sequence[int]
+    actual: Sequence[int]
+    is_trained: bool
+    tokenizer: Any
+
+    def describe(self, position: int) -> str:
+        """Describe where the rows differ, with both texts around that position."""
+        tokens = self._decoded(position, position + 1)
+        around = self._decoded(max(0, position - CONTEXT_TOKENS), position + CONTEXT_TOKENS)
+        expected = text("training", "训练") if self.is_trained else text("trainer", "训练方式")
+        actual = text("server", "服务")
+        return text(
+            f"token {position + 1} differs: {tokens[0]} ({expected}), {tokens[1]} ({actual}); "
+            f"{expected}: {around[0]}; {actual}: {around[1]}",
+            f"第 {position + 1} 个 token 不同：{tokens[0]}（{expected}），"
+            f"{tokens[1]}（{actual}）；{expected}：{around[0]}；{actual}：{around[1]}",
+        )
+
+    def _decoded(self, start: int, end: int) -> list[str]:
+        rows = (self.expected, self.actual)
+        return [repr(str(self.tokenizer.decode(list(row[start:end])))) for row in rows]

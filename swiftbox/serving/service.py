@@ -1,4 +1,4 @@
-"""From a checked request to its answer: tickets with the scheduler, and what comes back of them."""
+"""From a validated request to its answer: tickets of the scheduler, and their results."""
 
 from __future__ import annotations
 
@@ -15,95 +15,97 @@ from swiftbox.core.generation.requests import Delta, QueueFull, Request, Shuttin
 from swiftbox.core.generation.scheduler import Scheduler
 from swiftbox.errors import UserError
 from swiftbox.models.adapters import read_adapter
-from swiftbox.serving.answers import Answer, Shape, event
-from swiftbox.serving.problems import Problem, busy, closing
-from swiftbox.serving.prompts import PreparedPrompts, Preparing
-from swiftbox.serving.requests import Asking, ChatAsking, TokensAsking
-from swiftbox.serving.tool_calls import Calls
+from swiftbox.serving.answers import Answer, ResponseFormat, event
+from swiftbox.serving.api_errors import ApiError, busy, closing
+from swiftbox.serving.prompts import PreparedPrompts, PromptBuilder
+from swiftbox.serving.requests import ApiRequest, ChatRequest, TokenizeRequest
+from swiftbox.serving.tool_calls import ToolCallParser
 
-READERS = 2
-"""Threads that render and tokenize, beside the loop that answers."""
+PROMPT_THREADS = 2
+"""Threads that render and tokenize, beside the event loop."""
 
-GONE = None
-"""What a stream of deltas brings when the client has left."""
+DISCONNECTED = None
+"""Ends the deltas of a request whose client has disconnected."""
 
 Arrived = tuple[int, Delta] | None
 
 
 class Service:
-    """One base under its name, its adapters under theirs."""
+    """The base model and its adapters, each under its served name."""
 
     def __init__(self, scheduler: Scheduler, name: str, *, may_load: bool = False) -> None:
         self.scheduler = scheduler
         self.network = scheduler.network
         self.name = name
         self.may_load = may_load
-        self.preparing = Preparing(self.network, scheduler.limits.length, scheduler.limits.rows)
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="prompts")
+        self.prompts = PromptBuilder(self.network, scheduler.limits.length, scheduler.limits.rows)
+        self._prompt_threads = ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompts")
 
     def models(self) -> list[tuple[str, str | None]]:
-        """Return the names of the models, and for adapters that of their base."""
-        return [(self.name, None), *((one, self.name) for one in self.network.adapters)]
+        """Return the names of the models, and for adapters the name of their base model."""
+        return [(self.name, None), *((adapter, self.name) for adapter in self.network.adapters)]
 
     def adapter(self, model: str) -> str:
-        """Return the adapter of a model's name; raise Problem for a name that is not there."""
+        """Return the adapter of a model name; raise ApiError for an unknown name."""
         if model == self.name:
             return BASE
         if model in self.network.adapters:
             return model
         known = ", ".join(name for name, _ in self.models())
-        raise Problem(
+        raise ApiError(
             404,
-            f"model: {model} is not there; there are: {known}",
+            f"model: no model named {model}; available: {known}",
             param="model",
             code="model_not_found",
         )
 
-    async def read(self, work: Callable[[], Any]) -> Any:
-        """Do something that takes a processor, away from the loop that answers."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+    async def run_in_thread(self, work: Callable[[], Any]) -> Any:
+        """Run blocking work outside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._prompt_threads, work)
 
-    async def prepared(self, asked: Asking) -> PreparedPrompts:
-        """Return the tokens and samplings of a request; raise Problem for what cannot be done."""
-        adapter = self.adapter(asked.model)
-        found: PreparedPrompts = await self.read(lambda: self.preparing.prepare(asked, adapter))
-        return found
+    async def prepare(self, body: ApiRequest) -> PreparedPrompts:
+        """Return the tokens and sampling settings of a request; raise ApiError."""
+        adapter = self.adapter(body.model)
+        prompts: PreparedPrompts = await self.run_in_thread(
+            lambda: self.prompts.prepare(body, adapter)
+        )
+        return prompts
 
-    async def tokens(self, asked: TokensAsking) -> list[int]:
-        """Return the tokens of a prompt or conversation, as a request would have them."""
-        adapter, preparing = self.adapter(asked.model), self.preparing
+    async def tokens(self, body: TokenizeRequest) -> list[int]:
+        """Return the tokens of a prompt or a conversation, as a request would use them."""
+        adapter, prompts = self.adapter(body.model), self.prompts
 
         def work() -> list[int]:
-            if asked.prompt is not None:
-                return preparing.tokens(asked.prompt, adapter, special=asked.add_special_tokens)
-            said = preparing.rendered(
-                asked.messages or [],
+            if body.prompt is not None:
+                return prompts.tokens(body.prompt, adapter, special=body.add_special_tokens)
+            rendered = prompts.render(
+                body.messages or [],
                 adapter,
-                asked.tools,
-                asked.chat_template_kwargs,
-                prompted=asked.add_generation_prompt,
+                body.tools,
+                body.chat_template_kwargs,
+                prompted=body.add_generation_prompt,
             )
-            return preparing.tokens(said, adapter, special=False)
+            return prompts.tokens(rendered, adapter, special=False)
 
-        found: list[int] = await self.read(work)
-        return found
+        ids: list[int] = await self.run_in_thread(work)
+        return ids
 
-    def shape(self, asked: Asking) -> Shape:
-        """Return how the answers to a request are written."""
-        tokenizer = self.network.tokenizers[self.adapter(asked.model)]
-        options = asked.stream_options
-        return Shape(
-            chat=isinstance(asked, ChatAsking),
-            model=asked.model,
-            words=lambda token: str(tokenizer.decode([token])),
-            logprobs=asked.alternatives is not None,
+    def response_format(self, body: ApiRequest) -> ResponseFormat:
+        """Return the format of the answers to a request."""
+        tokenizer = self.network.tokenizers[self.adapter(body.model)]
+        options = body.stream_options
+        return ResponseFormat(
+            chat=isinstance(body, ChatRequest),
+            model=body.model,
+            decode=lambda token: str(tokenizer.decode([token])),
+            logprobs=body.alternatives is not None,
             usage=bool(options and options.include_usage),
-            ids=bool(asked.return_token_ids),
+            ids=bool(body.return_token_ids),
         )
 
     @contextlib.contextmanager
-    def _submitted(self, asked: Asking, prepared: PreparedPrompts) -> Any:
-        """Hand in all prompts of a request; give up what is left of them in the end."""
+    def _submitted(self, body: ApiRequest, prepared: PreparedPrompts) -> Any:
+        """Submit all prompts of a request; cancel the unfinished ones in the end."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[Arrived] = asyncio.Queue()
         tickets: list[Ticket] = []
@@ -115,7 +117,7 @@ class Service:
                     with contextlib.suppress(RuntimeError):  # the loop has ended
                         loop.call_soon_threadsafe(arrived.put_nowait, (first + delta.index, delta))
 
-                request = Request(prompt, samplings, self.adapter(asked.model), deliver)
+                request = Request(prompt, samplings, self.adapter(body.model), deliver)
                 tickets.append(self.scheduler.submit(request))
                 first += len(samplings)
             yield arrived
@@ -128,74 +130,77 @@ class Service:
                 self.scheduler.cancel(ticket)
 
     def _wait_s(self) -> int:
-        """Guess in how many seconds there is place: by how long a first token has taken so far."""
+        """Estimate when a slot becomes free, by the mean time to the first token so far."""
         counters = self.scheduler.counters
         mean = counters.first_token_s / counters.first_tokens if counters.first_tokens else 1.0
         return max(1, min(60, round(mean)))
 
-    async def whole(
-        self, asked: Asking, prepared: PreparedPrompts, left: Callable[[], Awaitable[None]]
+    async def complete(
+        self,
+        body: ApiRequest,
+        prepared: PreparedPrompts,
+        disconnected: Callable[[], Awaitable[None]],
     ) -> dict[str, Any] | None:
-        """Return all answers at once; None when the client has left before."""
-        answers = _begun(asked, prepared)
-        with self._submitted(asked, prepared) as arrived:
-            watch = asyncio.create_task(_tell_when(left, arrived))
+        """Return all answers in one response; None if the client disconnects before."""
+        answers = _partial_answers(body, prepared)
+        with self._submitted(body, prepared) as arrived:
+            watch = asyncio.create_task(_notify(disconnected, arrived))
             try:
                 open_answers = len(answers)
                 while open_answers:
-                    found = await arrived.get()
-                    if found is GONE:
+                    arrival = await arrived.get()
+                    if arrival is DISCONNECTED:
                         return None
-                    index, delta = found
+                    index, delta = arrival
                     answers[index].take(delta)
                     open_answers -= delta.finish is not None
             finally:
                 watch.cancel()
-        read = sum(map(len, prepared.prompts))
-        return self.shape(asked).whole([one.answer for one in answers], read)
+        prompt_tokens = sum(map(len, prepared.prompts))
+        return self.response_format(body).complete([item.answer for item in answers], prompt_tokens)
 
-    async def pieces(self, asked: Asking, prepared: PreparedPrompts) -> AsyncIterator[bytes]:
-        """Yield the answers as they come, as events; the first is empty, once they are under way.
+    async def chunks(self, body: ApiRequest, prepared: PreparedPrompts) -> AsyncIterator[bytes]:
+        """Yield the answers as server-sent events; the first is empty, once they are running.
 
-        Raises Problem before that when the request cannot be taken.
+        Raises ApiError before that if the request is refused.
         """
-        shape = self.shape(asked)
-        answers = _begun(asked, prepared)
-        with self._submitted(asked, prepared) as arrived:
+        response = self.response_format(body)
+        answers = _partial_answers(body, prepared)
+        with self._submitted(body, prepared) as arrived:
             yield b""
-            if shape.chat:
+            if response.chat:
                 for index in range(len(answers)):
-                    yield shape.opening(index)
+                    yield response.opening(index)
             open_answers = len(answers)
             while open_answers:
                 index, delta = await arrived.get()
                 before = answers[index].so_far()
                 try:
                     new = answers[index].take(delta)
-                except Problem as problem:
+                except ApiError as problem:
                     yield event(problem.body())
                     return
-                yield shape.piece(index, new, before)
+                yield response.chunk(index, new, before)
                 open_answers -= delta.finish is not None
-        read = sum(map(len, prepared.prompts))
-        yield shape.ending([one.answer for one in answers], read)
+        prompt_tokens = sum(map(len, prepared.prompts))
+        yield response.ending([item.answer for item in answers], prompt_tokens)
 
     async def load(self, name: str, folder: Path) -> None:
-        """Load an adapter between two steps; raise Problem when it cannot be."""
+        """Load an adapter between two steps; raise ApiError if that fails."""
         if name in dict(self.models()):
-            raise Problem(400, f"lora_name: {name} is there already", param="lora_name")
+            raise ApiError(400, f"lora_name: {name} exists already", param="lora_name")
         try:
-            read_adapter(folder)  # whole, of a kind that can be loaded, and no pickle
+            read_adapter(folder)  # complete, of a supported kind, and not a pickle
             await asyncio.wrap_future(self.scheduler.call(lambda: self.network.add(name, folder)))
         except UserError as error:
-            raise Problem(400, error.message, param="lora_path") from None
+            raise ApiError(400, error.message, param="lora_path") from None
         except ShuttingDown:
             raise closing() from None
 
     async def unload(self, name: str) -> None:
-        """Forget an adapter between two steps; those who are being answered by it are let go."""
+        """Unload an adapter between two steps; its running answers are cancelled."""
         if name not in self.network.adapters:
-            raise Problem(404, f"lora_name: {name} is not loaded", param="lora_name")
+            raise ApiError(404, f"lora_name: {name} is not loaded", param="lora_name")
         try:
             await asyncio.wrap_future(self.scheduler.call(lambda: self.scheduler.forget(name)))
         except ShuttingDown:
@@ -203,46 +208,49 @@ class Service:
 
 
 @dataclass
-class _Coming:
-    """An answer on its way; where tools are offered, what it calls is taken out of its text."""
+class _PartialAnswer:
+    """An unfinished answer; if tools are offered, tool calls are split from its text."""
 
-    calls: Calls | None
+    calls: ToolCallParser | None
     answer: Answer = field(default_factory=Answer)
 
     def so_far(self) -> Answer:
-        """Return what there is of it, apart from what is still to come."""
+        """Return a copy of the answer so far."""
         return replace(self.answer, calls=list(self.answer.calls))
 
     def take(self, delta: Delta) -> Answer:
-        """Add what is new and return it; raise Problem when it ended without an answer."""
+        """Add a delta and return the new part; raise ApiError if the answer failed."""
         if delta.finish == "error":
-            raise Problem(500, f"the answer could not be written ({delta.error})")
+            raise ApiError(500, f"the answer could not be generated ({delta.error})")
         if delta.finish == "cancelled":
-            raise Problem(
-                503, "the answer was given up: the server is stopping or its model has left"
+            raise ApiError(
+                503, "the answer was cancelled: the server is stopping or the adapter was unloaded"
             )
-        said = delta.text
+        content = delta.text
         calls: list[dict[str, Any]] = []
         if self.calls is not None:
-            said, calls = self.calls.feed(delta.text)
+            content, calls = self.calls.feed(delta.text)
             if delta.finish:
-                rest, more = self.calls.finish()
-                said, calls = said + rest, calls + more
-        one = self.answer
-        one.text += said
-        one.calls += calls
-        one.logs += delta.logs
-        one.finish = "tool_calls" if delta.finish == "stop" and one.calls else delta.finish
-        one.tokens = max(one.tokens, delta.tokens)
-        return Answer(said, one.finish, delta.tokens, list(delta.logs), calls)
+                rest, last_calls = self.calls.finish()
+                content, calls = content + rest, calls + last_calls
+        answer = self.answer
+        answer.text += content
+        answer.calls += calls
+        answer.logs += delta.logs
+        is_call = delta.finish == "stop" and bool(answer.calls)
+        answer.finish = "tool_calls" if is_call else delta.finish
+        answer.tokens = max(answer.tokens, delta.tokens)
+        return Answer(content, answer.finish, delta.tokens, list(delta.logs), calls)
 
 
-def _begun(asked: Asking, prepared: PreparedPrompts) -> list[_Coming]:
-    tools = isinstance(asked, ChatAsking) and asked.offered is not None
+def _partial_answers(body: ApiRequest, prepared: PreparedPrompts) -> list[_PartialAnswer]:
+    tools = isinstance(body, ChatRequest) and body.offered is not None
     count = sum(map(len, prepared.samplings))
-    return [_Coming(Calls() if tools else None) for _ in range(count)]
+    return [_PartialAnswer(ToolCallParser() if tools else None) for _ in range(count)]
 
 
-async def _tell_when(left: Callable[[], Awaitable[None]], arrived: asyncio.Queue[Arrived]) -> None:
-    await left()
-    arrived.put_nowait(GONE)
+async def _notify(
+    disconnected: Callable[[], Awaitable[None]], arrived: asyncio.Queue[Arrived]
+) -> None:
+    await disconnected()
+    arrived.put_nowait(DISCONNECTED)

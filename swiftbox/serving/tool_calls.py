@@ -1,4 +1,4 @@
-"""Tool calls in what a model writes: JSON between <tool_call> marks, as Hermes and Qwen do."""
+"""Parse tool calls in generated text: JSON between <tool_call> marks, as Hermes and Qwen do."""
 
 from __future__ import annotations
 
@@ -10,70 +10,70 @@ from typing import Any
 OPENS, CLOSES = "<tool_call>", "</tool_call>"
 
 
-class Calls:
-    """Takes the text of one answer as it comes; gives back what is said and what is called.
+class ToolCallParser:
+    """Splits the text of one answer, as it arrives, into content and tool calls.
 
-    A call is handed out whole, once it is closed. What only looks like one stays text.
+    A call is returned once its closing mark has arrived. Invalid calls stay text.
     """
 
     def __init__(self) -> None:
-        self.found: list[dict[str, Any]] = []
-        self._held = ""
+        self.calls: list[dict[str, Any]] = []
+        self._pending = ""
 
     def feed(self, text: str) -> tuple[str, list[dict[str, Any]]]:
-        """Return the text that is certain, and the calls that have just been closed."""
-        self._held += text
-        said, calls = "", []
+        """Return the text that is certain, and the calls that have just ended."""
+        self._pending += text
+        content, calls = "", []
         while True:
-            start = self._held.find(OPENS)
+            start = self._pending.find(OPENS)
             if start < 0:
-                keep = _overlap(self._held)
-                said += self._held[: len(self._held) - keep]
-                self._held = self._held[len(self._held) - keep :]
+                keep = _overlap(self._pending)
+                content += self._pending[: len(self._pending) - keep]
+                self._pending = self._pending[len(self._pending) - keep :]
                 break
-            end = self._held.find(CLOSES, start)
+            end = self._pending.find(CLOSES, start)
             if end < 0:
-                said += self._held[:start]
-                self._held = self._held[start:]
+                content += self._pending[:start]
+                self._pending = self._pending[start:]
                 break
-            call = self._call(self._held[start + len(OPENS) : end])
-            whole = self._held[start : end + len(CLOSES)]
-            said += self._held[:start] + ("" if call else whole)
+            call = self._call(self._pending[start + len(OPENS) : end])
+            literal = self._pending[start : end + len(CLOSES)]
+            content += self._pending[:start] + ("" if call else literal)
             calls += [call] if call else []
-            self._held = self._held[end + len(CLOSES) :]
-        return self._trimmed(said), calls
+            self._pending = self._pending[end + len(CLOSES) :]
+        return self._trimmed(content), calls
 
     def finish(self) -> tuple[str, list[dict[str, Any]]]:
-        """Return what is left, as text; of models that leave the last mark away, as a call."""
-        held, self._held = self._held, ""
-        call = self._call(held.removeprefix(OPENS)) if held.startswith(OPENS) else None
-        return ("", [call]) if call else (self._trimmed(held), [])
+        """Return the rest as text, or as a call if the model omitted the closing mark."""
+        rest, self._pending = self._pending, ""
+        call = self._call(rest.removeprefix(OPENS)) if rest.startswith(OPENS) else None
+        return ("", [call]) if call else (self._trimmed(rest), [])
 
-    def _trimmed(self, said: str) -> str:
-        """Leave away the line breaks between and after calls: they are no words."""
-        return "" if self.found and not said.strip() else said
+    def _trimmed(self, content: str) -> str:
+        """Drop the line breaks between and after calls: they are not content."""
+        return "" if self.calls and not content.strip() else content
 
-    def _call(self, written: str) -> dict[str, Any] | None:
+    def _call(self, source: str) -> dict[str, Any] | None:
         try:
-            said = json.loads(written)
+            parsed = json.loads(source)
         except (ValueError, RecursionError):
             return None
-        if not isinstance(said, Mapping) or not isinstance(said.get("name"), str):
+        if not isinstance(parsed, Mapping) or not isinstance(parsed.get("name"), str):
             return None
-        arguments = said.get("arguments", said.get("parameters", {}))
+        arguments = parsed.get("arguments", parsed.get("parameters", {}))
         if not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
         call = {
             "id": f"call_{uuid.uuid4().hex[:24]}",
             "type": "function",
-            "function": {"name": said["name"], "arguments": arguments},
+            "function": {"name": parsed["name"], "arguments": arguments},
         }
-        self.found.append(call)
+        self.calls.append(call)
         return call
 
 
 def _overlap(text: str) -> int:
-    """Return how much of the end of a text may become the opening mark."""
+    """Return how many letters at the end of a text may begin an opening mark."""
     for count in range(min(len(OPENS) - 1, len(text)), 0, -1):
         if OPENS.startswith(text[-count:]):
             return count

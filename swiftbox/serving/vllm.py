@@ -1,4 +1,4 @@
-"""vLLM's command line and environment as pure functions, and the watch over the process."""
+"""vLLM: its command line and environment as pure functions, and its process."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.engines.state import engine_state
 from swiftbox.errors import MachineError, RunError
+from swiftbox.formatting import duration
 from swiftbox.language import text
 from swiftbox.serving.client import health
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What `--max-lora-rank` takes."""
+"""Values that `--max-lora-rank` accepts."""
 
 LOADED_RANK = 64
-"""Place for adapters that come later; what is larger is refused then, by vLLM."""
+"""For adapters that are loaded later; vLLM refuses larger ones."""
 
 KEY = "VLLM_API_KEY"
-LONGEST_START_S = 1800
+START_TIMEOUT_S = 1800
 """Weights from a slow disk, kernels compiled for the first time."""
 
-LOOK_AGAIN_S = 0.25
-LAST_WORDS = 20
+POLL_S = 0.25
+LAST_LINES = 20
 
-DYING_S = 5.0
-"""A process that takes no connection any more may be there a little longer."""
+EXIT_GRACE_S = 5.0
+"""A process that refuses connections may still need a moment to exit."""
 
 
 @dataclass(frozen=True)
-class Target:
-    """What is served, on this machine: local folders, and names."""
+class VllmTarget:
+    """What vLLM serves on this machine: local folders, and names."""
 
     executable: str
     model: Path
@@ -49,108 +50,115 @@ class Target:
     port: int
 
 
-def command(config: DeployConfig, target: Target) -> list[str]:
+def command(config: DeployConfig, target: VllmTarget) -> list[str]:
     """Return the command that serves a settled deployment."""
-    words = [target.executable, "serve", str(target.model)]
-    words += ["--host", config.host, "--port", str(target.port)]
-    words += ["--served-model-name", target.name, "--dtype", config.dtype]
-    words += ["--gpu-memory-utilization", f"{config.gpu_memory_utilization:g}"]
-    words += ["--max-num-seqs", str(config.max_concurrency)]
+    arguments = [target.executable, "serve", str(target.model)]
+    arguments += ["--host", config.host, "--port", str(target.port)]
+    arguments += ["--served-model-name", target.name, "--dtype", config.dtype]
+    arguments += ["--gpu-memory-utilization", f"{config.gpu_memory_utilization:g}"]
+    arguments += ["--max-num-seqs", str(config.max_concurrency)]
     if config.max_model_len is not None:
-        words += ["--max-model-len", str(config.max_model_len)]
+        arguments += ["--max-model-len", str(config.max_model_len)]
     if config.tensor_parallel_size > 1:
-        words += ["--tensor-parallel-size", str(config.tensor_parallel_size)]
+        arguments += ["--tensor-parallel-size", str(config.tensor_parallel_size)]
     if config.trust_remote_code:
-        words.append("--trust-remote-code")
+        arguments.append("--trust-remote-code")
     if target.adapters or config.adapter_loading:
         largest = max((LOADED_RANK if config.adapter_loading else 8, *target.ranks))
-        rank = next((one for one in RANKS if one >= largest), RANKS[-1])
-        words += ["--enable-lora", "--max-loras", str(max(1, len(target.adapters)))]
-        words += ["--max-lora-rank", str(rank)]
+        rank = next((rank for rank in RANKS if rank >= largest), RANKS[-1])
+        arguments += ["--enable-lora", "--max-loras", str(max(1, len(target.adapters)))]
+        arguments += ["--max-lora-rank", str(rank)]
     if target.adapters:
-        words.append("--lora-modules")
+        arguments.append("--lora-modules")
         # As JSON: a name or a path may hold the `=` of the short form.
-        words += [
+        arguments += [
             json.dumps({"name": name, "path": str(path)}, ensure_ascii=False)
             for name, path in target.adapters.items()
         ]
-    return words
+    return arguments
 
 
 def environment(backend: str, *, key: str | None, loading: bool) -> dict[str, str]:
-    """Return what vLLM's processes want in their environment; the key goes this way alone."""
+    """Return the variables of vLLM's processes; the key is passed only this way."""
     row = BACKENDS[backend]
-    found = {name: value for name, value in row.env.items() if name != "PYTORCH_ALLOC_CONF"}
-    # vLLM's sleep mode and graphs have an allocator of their own, which that variable upsets.
-    found |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
-    found["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
+    variables = {name: value for name, value in row.env.items() if name != "PYTORCH_ALLOC_CONF"}
+    # vLLM's sleep mode and graphs use another allocator, which that variable breaks.
+    variables |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+    variables["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     if row.plugin:
-        found["VLLM_PLUGINS"] = "ascend"
+        variables["VLLM_PLUGINS"] = "ascend"
     if key is not None:
-        found[KEY] = key
+        variables[KEY] = key
     if loading:
-        found["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
-    return found
+        variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
+    return variables
 
 
 def executable() -> str:
-    """Return the vllm command of its engine, or of this environment; raise MachineError."""
+    """Return the vllm command of its engine or of this environment; raise MachineError."""
     engine = engine_state("vllm")
-    own = engine.folder / "bin" / "vllm"
-    if engine.status == "installed" and own.is_file():
-        return str(own)
-    found = shutil.which("vllm")
-    if found is None:
+    path = engine.folder / "bin" / "vllm"
+    if engine.status == "installed" and path.is_file():
+        return str(path)
+    command_path = shutil.which("vllm")
+    if command_path is None:
         raise MachineError(
-            text("engine: vllm: the command is not there", "engine: vllm：找不到 vllm 命令"),
+            text("engine: vllm: command not found", "engine: vllm：找不到 vllm 命令"),
             hint=text(
                 "swiftbox engines install vllm, or set engine: builtin",
                 "swiftbox engines install vllm，或设 engine: builtin",
             ),
         )
-    return found
+    return command_path
+
+
+@dataclass(frozen=True)
+class VllmProcess:
+    """How to start vLLM: command, environment, the URL it will answer at, the log of the run."""
+
+    arguments: list[str]
+    env: Mapping[str, str]
+    url: str
+    log: Path
 
 
 def watch(
-    words: list[str],
-    env: Mapping[str, str],
-    url: str,
+    server: VllmProcess,
     *,
     stop: threading.Event,
     started: Callable[[], None],
     drain_s: float,
-    log: Path,
 ) -> bool:
-    """Run the server until `stop` is set; tell whether it was stopped.
+    """Run the server until `stop` is set; return True if it was stopped.
 
-    Raises RunError when it ends by itself, with its last words.
+    Raises RunError with its last lines if it ends by itself.
     """
-    process = subprocess.Popen(words, env=dict(env), stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(server.arguments, env=dict(server.env), stdin=subprocess.DEVNULL)
     try:
-        until, told = time.monotonic() + LONGEST_START_S, False
+        deadline, is_ready = time.monotonic() + START_TIMEOUT_S, False
         while process.poll() is None and not stop.is_set():
-            if not told and health(url) == "ok":
-                told = True
-                _told(process, started, stop)
-            if not told and time.monotonic() > until:
+            if not is_ready and health(server.url) == "ok":
+                is_ready = True
+                _report_ready(process, started, stop)
+            if not is_ready and time.monotonic() > deadline:
                 break
-            stop.wait(LOOK_AGAIN_S)
+            stop.wait(POLL_S)
         if stop.is_set():
             return True
-        raise _ended(process, log)
+        raise _ended(process, server.log)
     finally:
         _end(process, drain_s)
 
 
-def _told(
+def _report_ready(
     process: subprocess.Popen[bytes], started: Callable[[], None], stop: threading.Event
 ) -> None:
-    """Tell that it answers; an error that comes of its end, or of a stop, is not the cause."""
+    """Report that it answers; ignore an error that its end or a stop has caused."""
     try:
         started()
     except RunError:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=DYING_S)
+            process.wait(timeout=EXIT_GRACE_S)
         if process.poll() is None and not stop.is_set():
             raise
 
@@ -168,12 +176,12 @@ def _end(process: subprocess.Popen[bytes], within_s: float) -> None:
 def _ended(process: subprocess.Popen[bytes], log: Path) -> RunError:
     code = process.poll()
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    last = "\n".join(lines[-LAST_WORDS:])
+    last_lines = "\n".join(lines[-LAST_LINES:])
     if code is None:
         what = text(
-            f"vllm did not answer within {LONGEST_START_S} s",
-            f"vllm 在 {LONGEST_START_S} 秒内未就绪",
+            f"vllm did not answer within {duration(START_TIMEOUT_S)}",
+            f"vllm 在 {duration(START_TIMEOUT_S)}内未就绪",
         )
     else:
         what = text(f"vllm ended with code {code}", f"vllm 以代码 {code} 退出")
-    return RunError(f"{what}\n{last}".rstrip(), hint=text(f"see {log}", f"见 {log}"))
+    return RunError(f"{what}\n{last_lines}".rstrip(), hint=text(f"see {log}", f"见 {log}"))

@@ -20,7 +20,7 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.runs.stop import STOP
-from swiftbox.serving.talking import Side, together
+from swiftbox.serving.questions import Participant, ask_all
 from swiftbox.tasks import deploy
 from swiftbox.tasks.checks import OnRemark, absolute
 from swiftbox.tasks.participants import (
@@ -100,18 +100,18 @@ def run(config: ChatConfig, folder: Path, emit: Emit) -> Path | None:
 
 
 def ask(
-    sides: list[Side], config: ChatConfig, prompt: str, stop: threading.Event
+    sides: list[Participant], config: ChatConfig, prompt: str, stop: threading.Event
 ) -> list[dict[str, Any]]:
     """Return the answer of each participant; raise RunError for one that fails."""
     messages = [{"role": "user", "content": prompt}]
     if config.system:
         messages.insert(0, {"role": "system", "content": config.system})
     answers = [{"name": side.name, "text": "", "finish": ""} for side in sides]
-    for piece in together(sides, [messages] * len(sides), config.max_tokens, stop):
+    for piece in ask_all(sides, [messages] * len(sides), config.max_tokens, stop):
         if piece.error:
-            raise RunError(f"{sides[piece.side].name}: {piece.error}")
-        answers[piece.side]["text"] += piece.text
-        answers[piece.side]["finish"] = piece.finish
+            raise RunError(f"{sides[piece.participant].name}: {piece.error}")
+        answers[piece.participant]["text"] += piece.text
+        answers[piece.participant]["finish"] = piece.finish
     return answers
 
 

@@ -27,7 +27,7 @@ from swiftbox.models.merge_checks import require_matching_name
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
-from swiftbox.serving.starting import Start, carry_out
+from swiftbox.serving.deployment import Deployment, run_deployment
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
@@ -223,9 +223,9 @@ def require_deployable(config: DeployConfig) -> None:
     for adapter in _local_adapters(config).values():
         require_matching_name(adapter, config.model or "")
     if config.port:
-        from swiftbox.serving.address import bound
+        from swiftbox.serving.address import listen_on
 
-        bound(config.host, config.port).close()
+        listen_on(config.host, config.port).close()
 
 
 def key_of(config: DeployConfig, environment: Mapping[str, str]) -> str | None:
@@ -271,7 +271,9 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
         run_folder.update_state(folder, url=url)
 
     name = served_name(config)
-    done = carry_out(Start(config, folder, key, name, fetched.folder, adapters, emit, started))
+    done = run_deployment(
+        Deployment(config, folder, key, name, fetched.folder, adapters, emit, started)
+    )
     emit(events.STOPPED, step=None, seconds=round(time.monotonic() - began, 1), url=None, **done)
     run_folder.update_state(folder, url=None)
     return None

@@ -19,8 +19,8 @@ from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
 from swiftbox.models.location import find_folder, locate, short_name
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.supervise import OnEvent
-from swiftbox.serving.client import Endpoint, Refused
-from swiftbox.serving.talking import Side
+from swiftbox.serving.client import Endpoint, RequestRefused
+from swiftbox.serving.questions import Participant
 from swiftbox.tasks.temporary_server import temporary_server
 
 BASE_WORD = "base"
@@ -189,7 +189,7 @@ def connected_participants(
     *,
     stop: threading.Event,
     on_event: OnEvent | None = None,
-) -> Iterator[list[Side]]:
+) -> Iterator[list[Participant]]:
     """Start the servers that a chat needs and yield its participants; stop them with the block.
 
     Yields an empty list if `stop` was set first.
@@ -244,18 +244,18 @@ def _deployment_of(
     return DeployConfig.model_validate(settings)
 
 
-def _connect(config: ChatConfig, source: ParticipantSource, urls: dict[str, str]) -> Side:
+def _connect(config: ChatConfig, source: ParticipantSource, urls: dict[str, str]) -> Participant:
     temperature = config.temperature
     if source.url is None:
         if temperature is None and not _has_sampling(source.model or ""):
             temperature = 0.0
         model = SERVED_AS if source.adapter is None else source.name
-        return Side(source.name, Endpoint.at(urls[source.model or ""]), model, temperature)
+        return Participant(source.name, Endpoint.at(urls[source.model or ""]), model, temperature)
     if temperature is None and source.weights is not None and not _has_sampling(source.weights):
         temperature = 0.0
     endpoint = Endpoint.at(source.url, _key_of(source))
     model = source.model or served_model(endpoint, prefer_base=source.is_base)
-    return Side(source.name, endpoint, model, temperature)
+    return Participant(source.name, endpoint, model, temperature)
 
 
 def _key_of(source: ParticipantSource) -> str | None:
@@ -288,7 +288,7 @@ def served_model(endpoint: Endpoint, *, prefer_base: bool) -> str:
     try:
         rows = endpoint.ask("/v1/models").get("data") or []
         models = [(str(row["id"]), row.get("parent")) for row in rows]
-    except (Refused, KeyError, TypeError) as error:
+    except (RequestRefused, KeyError, TypeError) as error:
         raise RunError(
             text(f"{endpoint.url} does not answer: {error}", f"{endpoint.url} 无应答：{error}"),
             hint=text(

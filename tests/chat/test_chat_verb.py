@@ -19,8 +19,8 @@ from swiftbox.chat.conversation import Conversation
 from swiftbox.cli.main import main
 from swiftbox.config.chat import ChatConfig
 from swiftbox.errors import ConfigError
-from swiftbox.serving.client import Endpoint, Refused, healths
-from swiftbox.serving.talking import Side, together
+from swiftbox.serving.client import Endpoint, RequestRefused, health_of_all
+from swiftbox.serving.questions import Participant, ask_all
 from swiftbox.tasks.participants import (
     participant_sources,
     required_deployments,
@@ -39,9 +39,9 @@ def server(tiny: Path, adapter: Path) -> Iterator[Server]:
         yield running
 
 
-def sides(server: Server) -> list[Side]:
+def sides(server: Server) -> list[Participant]:
     at = Endpoint.at(server.url)
-    return [Side("base", at, "tiny", 0.0), Side("tuned", at, "mine", 0.0)]
+    return [Participant("base", at, "tiny", 0.0), Participant("tuned", at, "mine", 0.0)]
 
 
 def answers(server: Server, question: str) -> list[str]:
@@ -132,7 +132,7 @@ def test_a_stop_ends_the_answer_remembers_it_and_frees_the_slot(server: Server) 
 
 def test_an_answer_that_does_not_fit_is_shortened(server: Server) -> None:
     messages = [{"role": "user", "content": "hello " * 50}]
-    (*_, last) = together(sides(server)[:1], [messages], 1000, threading.Event())
+    (*_, last) = ask_all(sides(server)[:1], [messages], 1000, threading.Event())
     assert last.finish in ("stop", "length")
     assert not last.error
 
@@ -148,7 +148,7 @@ def test_a_server_that_does_not_run_is_reported(
 
 
 def test_a_refusal_is_reported_as_the_server_words_it(server: Server) -> None:
-    with pytest.raises(Refused, match="gpt is not there; there are: tiny, mine") as caught:
+    with pytest.raises(RequestRefused, match="gpt is not there; there are: tiny, mine") as caught:
         Endpoint.at(f"{server.url}/v1/").ask("/v1/completions", {"model": "gpt", "prompt": "x"})
     assert caught.value.status == 404
 
@@ -160,7 +160,7 @@ def test_several_servers_are_asked_at_once_within_a_time_limit(server: Server) -
     silent = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
     urls = [f"http://127.0.0.1:{listening.getsockname()[1]}" for listening in silent]
     began = time.monotonic()
-    states = healths([*urls, server.url, "http://127.0.0.1:9"], within_s=0.5)
+    states = health_of_all([*urls, server.url, "http://127.0.0.1:9"], within_s=0.5)
     assert time.monotonic() - began < 1
     assert states == ["silent"] * 5 + ["ok", "silent"]
     for listening in silent:

@@ -1,4 +1,4 @@
-"""Every endpoint and parameter, by the official client: it works, or is a 400 that says why."""
+"""Every endpoint and parameter, by the official client: it works or is a 400 with the reason."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 @pytest.fixture(scope="module")
 def server(tiny: Path) -> Iterator[Server]:
-    with serving(tiny) as one:
-        yield one
+    with serving(tiny) as running:
+        yield running
 
 
 @pytest.fixture
 def client(server: Server) -> Iterator[OpenAI]:
-    with server.client() as one:
-        yield one
+    with server.client() as official:
+        yield official
 
 
 @pytest.fixture(scope="module")
@@ -34,36 +34,36 @@ def plain(tiny: Path) -> Any:
 
 
 def chat(client: OpenAI, **keys: Any) -> Any:
-    said = {"model": "tiny", "messages": TALK, "max_tokens": 12, "temperature": 0, **keys}
-    return client.chat.completions.create(**said)
+    settings = {"model": "tiny", "messages": TALK, "max_tokens": 12, "temperature": 0, **keys}
+    return client.chat.completions.create(**settings)
 
 
 def text(client: OpenAI, **keys: Any) -> Any:
-    said = {"model": "tiny", "prompt": "The json module", "max_tokens": 12, "temperature": 0}
-    return client.completions.create(**{**said, **keys})
+    settings = {"model": "tiny", "prompt": "The json module", "max_tokens": 12, "temperature": 0}
+    return client.completions.create(**{**settings, **keys})
 
 
 def ids_of(tiny: Path, talk: list[Any]) -> list[int]:
     tokenizer = AutoTokenizer.from_pretrained(tiny)
-    said = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
-    return tokenizer(said, add_special_tokens=False).input_ids
+    rendered = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    return tokenizer(rendered, add_special_tokens=False).input_ids
 
 
 def generated(plain: Any, tiny: Path, ids: list[int], count: int = 12) -> str:
-    asked = torch.tensor([ids])
-    said = plain.generate(
-        asked, attention_mask=torch.ones_like(asked), max_new_tokens=count, do_sample=False
+    prompt = torch.tensor([ids])
+    output = plain.generate(
+        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=count, do_sample=False
     )
     tokenizer = AutoTokenizer.from_pretrained(tiny)
-    return tokenizer.decode(said[0, len(ids) :], skip_special_tokens=True)
+    return tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True)
 
 
 def test_a_greedy_chat_is_what_generate_writes(client: OpenAI, plain: Any, tiny: Path) -> None:
-    said = chat(client)
-    wanted = generated(plain, tiny, ids_of(tiny, TALK))
-    assert said.choices[0].message.content == wanted
-    assert said.choices[0].message.role == "assistant"
-    assert said.object == "chat.completion"
+    answer = chat(client)
+    expected = generated(plain, tiny, ids_of(tiny, TALK))
+    assert answer.choices[0].message.content == expected
+    assert answer.choices[0].message.role == "assistant"
+    assert answer.object == "chat.completion"
 
 
 def test_greedy_answers_under_load_are_those_of_generate(
@@ -71,19 +71,17 @@ def test_greedy_answers_under_load_are_those_of_generate(
 ) -> None:
     talks = [[{"role": "user", "content": "json " * (1 + at % 9)}] for at in range(30)]
     with ThreadPoolExecutor(10) as pool:
-        said = list(pool.map(lambda talk: chat(client, messages=talk), talks))
-    for talk, one in zip(talks[:9], said[:9], strict=True):
-        wanted = generated(plain, tiny, ids_of(tiny, talk))
-        assert one.choices[0].message.content == wanted
-    assert [one.choices[0].message.content for one in said[9:18]] == [
-        one.choices[0].message.content for one in said[:9]
-    ]
+        answers = list(pool.map(lambda talk: chat(client, messages=talk), talks))
+    contents = [answer.choices[0].message.content for answer in answers]
+    for talk, content in zip(talks[:9], contents[:9], strict=True):
+        assert content == generated(plain, tiny, ids_of(tiny, talk))
+    assert contents[9:18] == contents[:9]
 
 
 def test_a_seed_repeats_under_load(client: OpenAI) -> None:
     def hot(seed: int) -> str:
-        said = chat(client, temperature=1.3, top_p=0.95, seed=seed, max_tokens=24)
-        return str(said.choices[0].message.content)
+        answer = chat(client, temperature=1.3, top_p=0.95, seed=seed, max_tokens=24)
+        return str(answer.choices[0].message.content)
 
     alone = hot(7)
     with ThreadPoolExecutor(8) as pool:
@@ -93,18 +91,18 @@ def test_a_seed_repeats_under_load(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize(("kind", "keys"), WORKS, ids=[f"{k} {list(v)}" for k, v in WORKS])
-def test_what_is_asked_works(kind: str, keys: dict[str, Any], client: OpenAI) -> None:
-    said = {"chat": chat, "text": text}[kind](client, **keys)
+def test_supported_parameters_work(kind: str, keys: dict[str, Any], client: OpenAI) -> None:
+    answer = {"chat": chat, "text": text}[kind](client, **keys)
     if keys.get("stream"):
-        said = next(iter(said))
-    wanted = keys.get("n", 1) * (2 if keys.get("prompt") in (["a", "b"], [[5, 6], [7]]) else 1)
-    assert len(said.choices) == wanted
+        answer = next(iter(answer))
+    expected = keys.get("n", 1) * (2 if keys.get("prompt") in (["a", "b"], [[5, 6], [7]]) else 1)
+    assert len(answer.choices) == expected
 
 
 @pytest.mark.parametrize(
     ("kind", "keys", "why"), REFUSED, ids=[f"{k} {list(v)} {w[:9]}" for k, v, w in REFUSED]
 )
-def test_what_cannot_be_done_is_refused_with_the_reason(
+def test_unsupported_parameters_are_refused_with_the_reason(
     kind: str, keys: dict[str, Any], why: str, client: OpenAI
 ) -> None:
     with pytest.raises(BadRequestError) as caught:
@@ -114,46 +112,48 @@ def test_what_cannot_be_done_is_refused_with_the_reason(
 
 
 def test_several_answers_are_numbered_and_differ(client: OpenAI) -> None:
-    said = chat(client, n=4, temperature=1.5, seed=1)
-    assert [one.index for one in said.choices] == [0, 1, 2, 3]
-    assert len({one.message.content for one in said.choices}) > 1
+    answer = chat(client, n=4, temperature=1.5, seed=1)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    assert len({choice.message.content for choice in answer.choices}) > 1
 
 
-def test_usage_counts_what_was_read_and_written(client: OpenAI, tiny: Path) -> None:
-    said = chat(client, n=2, max_tokens=5, extra_body={"ignore_eos": True})
-    assert said.usage.prompt_tokens == len(ids_of(tiny, TALK))
-    assert said.usage.completion_tokens == 10
-    assert said.usage.total_tokens == said.usage.prompt_tokens + 10
-    assert [one.finish_reason for one in said.choices] == ["length", "length"]
+def test_usage_counts_prompt_and_generated_tokens(client: OpenAI, tiny: Path) -> None:
+    answer = chat(client, n=2, max_tokens=5, extra_body={"ignore_eos": True})
+    assert answer.usage.prompt_tokens == len(ids_of(tiny, TALK))
+    assert answer.usage.completion_tokens == 10
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + 10
+    assert [choice.finish_reason for choice in answer.choices] == ["length", "length"]
 
 
-def test_a_stream_brings_the_same_as_the_whole(client: OpenAI) -> None:
+def test_a_stream_has_the_content_of_a_complete_answer(client: OpenAI) -> None:
     keys = {"temperature": 1.4, "seed": 11, "n": 2, "max_tokens": 60, "logprobs": True}
-    whole = chat(client, **keys)
+    complete = chat(client, **keys)
     parts = list(chat(client, stream=True, stream_options={"include_usage": True}, **keys))
     for index in (0, 1):
-        mine = [one.choices[0] for one in parts if one.choices and one.choices[0].index == index]
-        assert mine[0].delta.role == "assistant"
-        said = "".join(one.delta.content or "" for one in mine)
-        assert said == whole.choices[index].message.content
-        assert [one.finish_reason for one in mine if one.finish_reason] == [
-            whole.choices[index].finish_reason
+        mine = [
+            part.choices[0] for part in parts if part.choices and part.choices[0].index == index
         ]
-        logs = [log.token for one in mine if one.logprobs for log in one.logprobs.content]
-        assert logs == [log.token for log in whole.choices[index].logprobs.content]
+        assert mine[0].delta.role == "assistant"
+        content = "".join(choice.delta.content or "" for choice in mine)
+        assert content == complete.choices[index].message.content
+        assert [choice.finish_reason for choice in mine if choice.finish_reason] == [
+            complete.choices[index].finish_reason
+        ]
+        logs = [log.token for choice in mine if choice.logprobs for log in choice.logprobs.content]
+        assert logs == [log.token for log in complete.choices[index].logprobs.content]
     assert parts[-1].choices == []
-    assert parts[-1].usage.completion_tokens == whole.usage.completion_tokens
-    assert all(one.usage is None for one in parts[:-1])
+    assert parts[-1].usage.completion_tokens == complete.usage.completion_tokens
+    assert all(part.usage is None for part in parts[:-1])
 
 
-def test_a_stop_string_over_token_borders_is_not_shown(client: OpenAI) -> None:
-    whole = chat(client, max_tokens=60).choices[0].message.content
-    stop = whole[10:15]
+def test_a_stop_string_across_tokens_is_not_shown(client: OpenAI) -> None:
+    complete = chat(client, max_tokens=60).choices[0].message.content
+    stop = complete[10:15]
     cut = chat(client, max_tokens=60, stop=[stop])
-    assert cut.choices[0].message.content == whole[: whole.index(stop)]
+    assert cut.choices[0].message.content == complete[: complete.index(stop)]
     assert cut.choices[0].finish_reason == "stop"
     parts = chat(client, max_tokens=60, stop=[stop], stream=True)
-    streamed = "".join(one.choices[0].delta.content or "" for one in parts)
+    streamed = "".join(part.choices[0].delta.content or "" for part in parts)
     assert streamed == cut.choices[0].message.content
 
 
@@ -194,15 +194,15 @@ def caller(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_a_model_calls_is_a_tool_call_whole_and_in_a_stream(caller: Path) -> None:
+def test_a_generated_call_is_a_tool_call_complete_and_streamed(caller: Path) -> None:
     keys = {"tools": [TOOL], "max_tokens": 80}
     with serving(caller) as server, server.client() as client:
-        one = chat(client, **keys).choices[0]
+        choice = chat(client, **keys).choices[0]
         parts = [part.choices[0] for part in chat(client, stream=True, **keys)]
-        untold = chat(client, tools=[TOOL], tool_choice="none", max_tokens=80).choices[0]
-    assert one.finish_reason == "tool_calls"
-    assert one.message.content.strip() == "I look."
-    (call,) = one.message.tool_calls
+        without_tools = chat(client, tools=[TOOL], tool_choice="none", max_tokens=80).choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.content.strip() == "I look."
+    (call,) = choice.message.tool_calls
     assert (call.type, call.function.name) == ("function", "look")
     assert json.loads(call.function.arguments) == {"at": "sea"}
     assert "".join(part.delta.content or "" for part in parts).strip() == "I look."
@@ -210,26 +210,26 @@ def test_what_a_model_calls_is_a_tool_call_whole_and_in_a_stream(caller: Path) -
     assert (piece.index, piece.function.name) == (0, "look")
     assert json.loads(piece.function.arguments) == {"at": "sea"}
     assert parts[-1].finish_reason == "tool_calls"
-    assert "<tool_call>" in untold.message.content
-    assert untold.finish_reason == "stop"
+    assert "<tool_call>" in without_tools.message.content
+    assert without_tools.finish_reason == "stop"
 
 
-def test_a_turn_with_a_call_of_no_sense_is_refused(client: OpenAI) -> None:
+def test_a_turn_with_an_invalid_call_is_refused(client: OpenAI) -> None:
     for function in ({"arguments": "{}"}, {"name": "look", "arguments": "{"}):
         turn = {"role": "assistant", "content": "", "tool_calls": [{"function": function}]}
         with pytest.raises(BadRequestError, match=r"messages\[1\]\.tool_calls"):
             chat(client, messages=[*TALK[1:], turn])
 
 
-def test_tokens_are_told_by_number(client: OpenAI, tiny: Path) -> None:
-    said = text(client, prompt=[5, 6, 7], extra_body={"return_token_ids": True}).choices[0]
+def test_token_ids_are_returned(client: OpenAI, tiny: Path) -> None:
+    choice = text(client, prompt=[5, 6, 7], extra_body={"return_token_ids": True}).choices[0]
     tokenizer = AutoTokenizer.from_pretrained(tiny)
-    assert tokenizer.decode(said.token_ids, skip_special_tokens=True) == said.text
+    assert tokenizer.decode(choice.token_ids, skip_special_tokens=True) == choice.text
     parts = text(client, prompt=[5, 6, 7], stream=True, extra_body={"return_token_ids": True})
-    assert [one for part in parts for one in part.choices[0].token_ids] == said.token_ids
+    assert [token for part in parts for token in part.choices[0].token_ids] == choice.token_ids
 
 
-def test_a_model_without_a_template_says_so(tiny: Path, tmp_path: Path) -> None:
+def test_chat_without_a_template_is_refused(tiny: Path, tmp_path: Path) -> None:
     import shutil
 
     folder = shutil.copytree(tiny, tmp_path / "bare")
@@ -241,38 +241,38 @@ def test_a_model_without_a_template_says_so(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_the_completion_log_probabilities_have_openais_shape(client: OpenAI) -> None:
-    one = text(client, logprobs=2, max_tokens=4).choices[0]
-    assert "".join(one.logprobs.tokens) == one.text
-    assert len(one.logprobs.token_logprobs) == len(one.logprobs.top_logprobs) == 4
-    assert one.logprobs.text_offset[0] == 0
-    assert all(value <= 0 for value in one.logprobs.token_logprobs)
+    choice = text(client, logprobs=2, max_tokens=4).choices[0]
+    assert "".join(choice.logprobs.tokens) == choice.text
+    assert len(choice.logprobs.token_logprobs) == len(choice.logprobs.top_logprobs) == 4
+    assert choice.logprobs.text_offset[0] == 0
+    assert all(value <= 0 for value in choice.logprobs.token_logprobs)
 
 
 def test_models_are_listed_and_found(client: OpenAI) -> None:
-    assert [one.id for one in client.models.list()] == ["tiny"]
+    assert [model.id for model in client.models.list()] == ["tiny"]
     assert client.models.retrieve("tiny").id == "tiny"
-    with pytest.raises(NotFoundError, match="there are: tiny"):
+    with pytest.raises(NotFoundError, match="available: tiny"):
         client.models.retrieve("gpt")
-    with pytest.raises(NotFoundError, match="there are: tiny"):
+    with pytest.raises(NotFoundError, match="available: tiny"):
         chat(client, model="gpt")
 
 
 def test_tokenize_gives_the_prompts_own_tokens(client: OpenAI, tiny: Path, server: Server) -> None:
-    said = client.post(
+    answer = client.post(
         f"{server.url}/tokenize", cast_to=object, body={"model": "tiny", "messages": TALK}
     )
-    assert dict(said)["tokens"] == ids_of(tiny, TALK)  # type: ignore[call-overload]
+    assert dict(answer)["tokens"] == ids_of(tiny, TALK)  # type: ignore[call-overload]
 
 
-def test_health_and_metrics_tell_how_it_is(client: OpenAI, server: Server) -> None:
+def test_health_and_metrics_describe_the_state(client: OpenAI, server: Server) -> None:
     import urllib.request
 
     chat(client)
-    with urllib.request.urlopen(f"{server.url}/health") as said:
-        health = json.load(said)
+    with urllib.request.urlopen(f"{server.url}/health") as response:
+        health = json.load(response)
     assert (health["status"], health["running"], health["slots"]) == ("ok", 0, 16)
-    with urllib.request.urlopen(f"{server.url}/metrics") as said:
-        lines = said.read().decode().splitlines()
+    with urllib.request.urlopen(f"{server.url}/metrics") as response:
+        lines = response.read().decode().splitlines()
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     assert float(values["swiftbox_requests_finished_total"]) >= 1
     assert float(values["swiftbox_requests_failed_total"]) == 0

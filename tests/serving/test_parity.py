@@ -1,4 +1,4 @@
-"""A server is held against the training of what it serves; a changed template is found."""
+"""A server is compared with the training of its model; a changed template is found."""
 
 from __future__ import annotations
 
@@ -19,55 +19,61 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from swiftbox.core.generation import parity
 from swiftbox.display.deploy import parity_lines
 from swiftbox.errors import ResultError
-from swiftbox.serving import parity as holding
 from swiftbox.serving.client import Endpoint
-from swiftbox.serving.parity import Held, check, hold
+from swiftbox.serving.parity import (
+    ParityResult,
+    ParityTarget,
+    RunningServer,
+    compare,
+    require_parity,
+)
 
 
 @pytest.fixture(scope="module")
 def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter with the record that its training would have left."""
     folder = make_adapter(tiny, tmp_path_factory.mktemp("run") / "model")
-    base = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    base_model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     tokenizer.save_pretrained(folder)
-    network = PeftModel.from_pretrained(base, folder)
+    network = PeftModel.from_pretrained(base_model, folder)
     parity.record_training(network, tokenizer, folder, print, dtype="float32")
     return folder
 
 
 @pytest.fixture(scope="module")
 def server(tiny: Path, trained: Path) -> Iterator[Server]:
-    with serving(tiny, adapters={"mine": trained}) as one:
-        yield one
+    with serving(tiny, adapters={"mine": trained}) as running:
+        yield running
 
 
-def held(tiny: Path, trained: Path) -> Held:
-    return Held("tiny", {"tiny": tiny, "mine": trained}, "float32")
+def parity_target(tiny: Path, trained: Path) -> ParityTarget:
+    return ParityTarget("tiny", {"tiny": tiny, "mine": trained}, "float32")
 
 
-def found(server: Server, what: Held, generate: Any = None) -> list[holding.Verdict]:
-    return check(what, Endpoint.at(server.url), generate=generate, stop=threading.Event())
+def results(server: Server, target: ParityTarget) -> list[ParityResult]:
+    return compare(target, RunningServer(Endpoint.at(server.url), threading.Event()))
 
 
 def test_the_record_has_every_shape_that_the_template_writes(tiny: Path, trained: Path) -> None:
     record = parity.read_record(trained)
     assert record is not None
-    assert {one.name for one in record.prompts} == set(parity.CONVERSATIONS) - {"tools"}
-    assert [one.name for one in record.answers] == list(parity.ANSWERED)
+    assert {prompt.name for prompt in record.prompts} == set(parity.CONVERSATIONS) - {"tools"}
+    assert [answer.name for answer in record.answers] == list(parity.ANSWERED)
     tokenizer = AutoTokenizer.from_pretrained(tiny)
-    (system,) = (one for one in record.prompts if one.name == "system")
-    said = tokenizer.apply_chat_template(
+    (system,) = (prompt for prompt in record.prompts if prompt.name == "system")
+    rendered = tokenizer.apply_chat_template(
         parity.CONVERSATIONS["system"]["messages"], tokenize=False, add_generation_prompt=True
     )
-    assert list(system.ids) == tokenizer(said, add_special_tokens=False).input_ids
+    assert list(system.ids) == tokenizer(rendered, add_special_tokens=False).input_ids
 
 
 def test_server_and_training_agree(server: Server, tiny: Path, trained: Path) -> None:
-    base, mine = found(server, held(tiny, trained))
+    base_model, mine = results(server, parity_target(tiny, trained))
     assert (mine.prompts, mine.trained, mine.differences) == (6, True, [])
     assert (mine.answers, mine.answered_by) == (3, "training")
-    assert (base.prompts, base.trained, base.differences, base.answered_by) == (6, False, [], "")
+    assert (base_model.prompts, base_model.trained, base_model.differences) == (6, False, [])
+    assert base_model.answered_by == ""
 
 
 def test_a_changed_template_is_found_with_both_texts(
@@ -77,32 +83,25 @@ def test_a_changed_template_is_found_with_both_texts(
     template = changed / "chat_template.jinja"
     template.write_text(template.read_text("utf-8").replace("<|im_end|>\n", "<|im_end|>"), "utf-8")
     with serving(tiny, adapters={"mine": changed}) as server:
-        mine = found(server, held(tiny, changed))[1]
-        said: list[Any] = []
+        mine = results(server, parity_target(tiny, changed))[1]
+        emitted: list[Any] = []
+        running = RunningServer(Endpoint.at(server.url), threading.Event())
         with pytest.raises(ResultError, match="prompt question: token") as caught:
-            hold(
-                held(tiny, changed),
-                Endpoint.at(server.url),
+            require_parity(
+                parity_target(tiny, changed),
+                running,
                 strict=True,
-                generate=None,
-                stop=threading.Event(),
-                emit=lambda event, **fields: said.append({"event": event, **fields}),
+                emit=lambda event, **fields: emitted.append({"event": event, **fields}),
             )
-        hold(
-            held(tiny, changed),
-            Endpoint.at(server.url),
-            strict=False,
-            generate=None,
-            stop=threading.Event(),
-            emit=lambda *_, **__: None,
-        )
+        target = parity_target(tiny, changed)
+        require_parity(target, running, strict=False, emit=lambda *_, **__: None)
     assert len(mine.differences) == 6
     first = mine.differences[0]
     assert "(training)" in first
     assert "(server)" in first
     assert "<|im_end|>\\n" in first
     assert "parity: warn" in caught.value.hint
-    (event,) = said
+    (event,) = emitted
     assert any(line.startswith("! mine: prompt question") for line in parity_lines(event))
 
 
@@ -118,22 +117,26 @@ def test_the_wrong_adapter_is_found_by_its_answers(
     ):
         shutil.copy(trained / name, other)
     with serving(tiny, adapters={"mine": other}) as server:
-        mine = found(server, held(tiny, other))[1]
+        mine = results(server, parity_target(tiny, other))[1]
     assert any("answer to" in line and "no tie" in line for line in mine.differences)
 
 
-def test_an_answer_that_parts_at_a_tie_is_counted_and_not_refused(
+def test_an_answer_that_differs_at_a_tie_is_counted_and_not_refused(
     server: Server, tiny: Path, trained: Path, tmp_path: Path
 ) -> None:
     record = parity.read_record(trained)
     assert record is not None
     changed = shutil.copytree(trained, tmp_path / "changed")
     answers = [
-        replace(one, ids=(one.ids[0] + 1, *one.ids[1:]), margins=(0.0, *one.margins[1:]))
-        for one in record.answers
+        replace(
+            answer,
+            ids=(answer.ids[0] + 1, *answer.ids[1:]),
+            margins=(0.0, *answer.margins[1:]),
+        )
+        for answer in record.answers
     ]
     replace(record, answers=tuple(answers)).write(changed)
-    mine = found(server, held(tiny, changed))[1]
+    mine = results(server, parity_target(tiny, changed))[1]
     assert (mine.ties, mine.differences) == (3, [])
 
 
@@ -144,39 +147,33 @@ def test_answers_of_another_base_are_not_compared(
     assert record is not None
     changed = shutil.copytree(trained, tmp_path / "changed")
     replace(record, quantization="bnb").write(changed)
-    mine = found(server, held(tiny, changed))[1]
+    mine = results(server, parity_target(tiny, changed))[1]
     assert (mine.prompts, mine.answered_by, mine.answers) == (6, "", 0)
 
 
 def test_without_a_record_the_model_in_memory_answers(tiny: Path) -> None:
-    told: list[holding.Verdict] = []
+    outcomes: list[ParityResult] = []
 
     def verify(url: str, generate: Any) -> None:
-        told.extend(
-            check(
-                Held("tiny", {"tiny": tiny}, "float32"),
-                Endpoint.at(url),
-                generate=generate,
-                stop=threading.Event(),
-            )
-        )
+        server = RunningServer(Endpoint.at(url), threading.Event(), generate)
+        outcomes.extend(compare(ParityTarget("tiny", {"tiny": tiny}, "float32"), server))
 
     with serving(tiny, verify=verify):
-        (base,) = told
-    assert (base.answered_by, base.answers, base.differences) == ("memory", 3, [])
+        (base_model,) = outcomes
+    assert (base_model.answered_by, base_model.answers, base_model.differences) == ("memory", 3, [])
 
 
-def test_a_model_without_a_template_is_held_by_its_texts(tiny: Path, tmp_path: Path) -> None:
+def test_a_model_without_a_template_is_compared_by_texts(tiny: Path, tmp_path: Path) -> None:
     bare = shutil.copytree(tiny, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
     with serving(bare) as server:
-        (base,) = found(server, Held("tiny", {"tiny": bare}, "float32"))
-    assert (base.prompts, base.differences) == (7, [])
+        (base_model,) = results(server, ParityTarget("tiny", {"tiny": bare}, "float32"))
+    assert (base_model.prompts, base_model.differences) == (7, [])
 
 
-def test_a_prompt_longer_than_the_server_reads_is_left_out(tiny: Path, trained: Path) -> None:
+def test_a_prompt_longer_than_the_server_accepts_is_skipped(tiny: Path, trained: Path) -> None:
     with serving(tiny, adapters={"mine": trained}, max_model_len=100) as server:
-        mine = found(server, held(tiny, trained))[1]
+        mine = results(server, parity_target(tiny, trained))[1]
     assert mine.skipped >= 1
     assert mine.differences == []
 
@@ -190,11 +187,11 @@ def test_tool_calls_are_written_as_in_training(tiny: Path, tmp_path: Path) -> No
     )
     (tooled / "chat_template.jinja").write_text(template, "utf-8")
     with serving(tooled) as server:
-        (base,) = found(server, Held("tiny", {"tiny": tooled}, "float32"))
-    assert (base.prompts, base.differences) == (7, [])
+        (base_model,) = results(server, ParityTarget("tiny", {"tiny": tooled}, "float32"))
+    assert (base_model.prompts, base_model.differences) == (7, [])
 
 
-def test_a_record_goes_along_with_the_coarser_numbers(trained: Path, tmp_path: Path) -> None:
+def test_a_record_is_copied_with_the_coarser_dtype(trained: Path, tmp_path: Path) -> None:
     parity.copy_record(trained, tmp_path, dtype="bfloat16", answers=False)
     first, second = parity.read_record(trained), parity.read_record(tmp_path)
     assert first is not None
@@ -205,9 +202,9 @@ def test_a_record_goes_along_with_the_coarser_numbers(trained: Path, tmp_path: P
 
 
 def test_a_record_that_cannot_be_made_is_a_warning(tmp_path: Path) -> None:
-    said: list[str] = []
+    emitted: list[str] = []
     parity.record_training(
-        None, None, tmp_path, lambda event, **_: said.append(event), dtype="float32"
+        None, None, tmp_path, lambda event, **_: emitted.append(event), dtype="float32"
     )
-    assert said == ["warning"]
+    assert emitted == ["warning"]
     assert parity.read_record(tmp_path) is None

@@ -1,4 +1,4 @@
-"""A server that is gone differs from nothing: its end is told, in its own words."""
+"""A server that has ended does not differ: its end is reported with its last lines."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from swiftbox.errors import ResultError, RunError
 from swiftbox.serving.client import Endpoint
-from swiftbox.serving.parity import Held, hold
-from swiftbox.serving.vllm import watch
+from swiftbox.serving.parity import ParityTarget, RunningServer, require_parity
+from swiftbox.serving.vllm import VllmProcess, watch
 
 ONCE = """
 import http.server, sys
@@ -30,53 +30,51 @@ class Answer(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).handle_request()
 sys.exit(3)
 """
-"""Says once that it is well, and ends."""
+"""Answers one health check, and ends."""
 
 
 @pytest.fixture
 def port() -> int:
-    """A port that nobody listens at."""
+    """A free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        found: int = free.getsockname()[1]
-    return found
+        number: int = free.getsockname()[1]
+    return number
 
 
-def held(tiny: Path, url: str, *, strict: bool) -> None:
-    hold(
-        Held("tiny", {"tiny": tiny}, "float32"),
-        Endpoint.at(url),
+def check_parity(tiny: Path, url: str, *, strict: bool) -> None:
+    require_parity(
+        ParityTarget("tiny", {"tiny": tiny}, "float32"),
+        RunningServer(Endpoint.at(url), threading.Event()),
         strict=strict,
-        generate=None,
-        stop=threading.Event(),
         emit=lambda *_, **__: None,
     )
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_a_server_that_takes_no_connection_is_no_difference(
+def test_a_server_that_refuses_connections_is_not_a_difference(
     tiny: Path, port: int, *, strict: bool
 ) -> None:
     with pytest.raises(RunError, match="refused"):
-        held(tiny, f"http://127.0.0.1:{port}", strict=strict)
+        check_parity(tiny, f"http://127.0.0.1:{port}", strict=strict)
 
 
 def watched(port: int, log: Path, started: Any) -> bool:
-    words = [sys.executable, "-c", ONCE, str(port)]
-    url, stop = f"http://127.0.0.1:{port}", threading.Event()
-    return watch(words, os.environ, url, stop=stop, started=started, drain_s=5, log=log)
+    arguments = [sys.executable, "-c", ONCE, str(port)]
+    process = VllmProcess(arguments, os.environ, f"http://127.0.0.1:{port}", log)
+    return watch(process, stop=threading.Event(), started=started, drain_s=5)
 
 
-def test_a_vllm_that_ends_while_it_is_held_leaves_its_last_words(
+def test_a_vllm_that_ends_during_the_comparison_leaves_its_last_lines(
     tiny: Path, tmp_path: Path, port: int
 ) -> None:
     log = tmp_path / "log"
     log.write_text("CUDA error: an illegal memory access", "utf-8")
     with pytest.raises(RunError, match="vllm ended with code 3\nCUDA error"):
-        watched(port, log, lambda: held(tiny, f"http://127.0.0.1:{port}", strict=True))
+        watched(port, log, lambda: check_parity(tiny, f"http://127.0.0.1:{port}", strict=True))
 
 
-def test_a_difference_stays_one(tmp_path: Path, port: int) -> None:
+def test_a_difference_is_reported_as_one(tmp_path: Path, port: int) -> None:
     def differs() -> None:
         raise ResultError("token 3 differs")
 

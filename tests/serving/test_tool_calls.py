@@ -1,4 +1,4 @@
-"""What a model writes between <tool_call> marks is a call, however its text is cut to pieces."""
+"""Text between <tool_call> marks is a call, whatever the chunks it arrives in."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import json
 
 import pytest
 
-from swiftbox.serving.tool_calls import Calls
+from swiftbox.serving.tool_calls import ToolCallParser
 
 ONE = '<tool_call>\n{"name": "look", "arguments": {"at": "城"}}\n</tool_call>'
 TWO = f'I look.\n{ONE}\n<tool_call>{{"name": "go", "parameters": {{}}}}</tool_call>\n'
 
 
 def read(text: str, size: int) -> tuple[str, list[tuple[str, str]]]:
-    calls, said, found = Calls(), "", []
-    pieces = [calls.feed(text[at : at + size]) for at in range(0, len(text), size)]
-    for words, some in [*pieces, calls.finish()]:
-        said += words
-        found += [(one["function"]["name"], one["function"]["arguments"]) for one in some]
-    return said, found
+    parser, content, calls = ToolCallParser(), "", []
+    pieces = [parser.feed(text[start : start + size]) for start in range(0, len(text), size)]
+    for piece, new_calls in [*pieces, parser.finish()]:
+        content += piece
+        calls += [(call["function"]["name"], call["function"]["arguments"]) for call in new_calls]
+    return content, calls
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_calls_are_taken_out_of_the_text(size: int) -> None:
-    said, found = read(TWO, size)
-    assert said.strip() == "I look."
-    assert [(name, json.loads(words)) for name, words in found] == [
+def test_calls_are_removed_from_the_text(size: int) -> None:
+    content, calls = read(TWO, size)
+    assert content.strip() == "I look."
+    assert [(name, json.loads(arguments)) for name, arguments in calls] == [
         ("look", {"at": "城"}),
         ("go", {}),
     ]
@@ -46,12 +46,12 @@ def test_what_only_looks_like_a_call_stays_text(text: str, size: int) -> None:
     assert read(text, size) == (text, [])
 
 
-def test_a_call_whose_last_mark_is_missing_is_one() -> None:
-    said, found = read('<tool_call>{"name": "look", "arguments": "{}"}', 4)
-    assert (said, found) == ("", [("look", "{}")])
+def test_a_call_without_its_closing_mark_is_a_call() -> None:
+    content, calls = read('<tool_call>{"name": "look", "arguments": "{}"}', 4)
+    assert (content, calls) == ("", [("look", "{}")])
 
 
-def test_every_call_has_an_id_of_its_own() -> None:
-    calls = Calls()
-    calls.feed(ONE + ONE)
-    assert len({one["id"] for one in calls.found}) == 2
+def test_every_call_has_a_unique_id() -> None:
+    parser = ToolCallParser()
+    parser.feed(ONE + ONE)
+    assert len({call["id"] for call in parser.calls}) == 2

@@ -18,7 +18,7 @@ from swiftbox.errors import ConfigError, MachineError
 from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.models import inspection as inspecting
 from swiftbox.plan import plan
-from swiftbox.serving.vllm import Target, command, environment
+from swiftbox.serving.vllm import VllmTarget, command, environment
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.deploy import named_adapters
 from swiftbox.tasks.load import loads
@@ -201,7 +201,7 @@ def test_the_command_and_environment_of_vllm(backend: str) -> None:
         tensor_parallel_size=4,
         trust_remote_code=True,
     ).config
-    target = Target(
+    target = VllmTarget(
         executable="/e/bin/vllm",
         model=Path("/m/base"),
         name="base",
@@ -231,7 +231,7 @@ def test_the_command_and_environment_of_vllm(backend: str) -> None:
 
 def test_vllm_without_key_and_adapters_gets_neither() -> None:
     config = planned("cuda", {"vllm": "0.33.0"}, model="o/n").config
-    target = Target("vllm", Path("/m"), "m", {}, (), 8000)
+    target = VllmTarget("vllm", Path("/m"), "m", {}, (), 8000)
     assert not any("lora" in argument or "key" in argument for argument in command(config, target))
     variables = environment("cuda", key=None, loading=False)
     assert "VLLM_API_KEY" not in variables
@@ -240,7 +240,7 @@ def test_vllm_without_key_and_adapters_gets_neither() -> None:
 
 def test_vllm_has_room_for_adapters_that_are_loaded_later() -> None:
     config = planned("cuda", {"vllm": "0.33.0"}, model="o/n", adapter_loading=True).config
-    arguments = command(config, Target("vllm", Path("/m"), "m", {}, (), 8000))
+    arguments = command(config, VllmTarget("vllm", Path("/m"), "m", {}, (), 8000))
     assert arguments[-5:] == ["--enable-lora", "--max-loras", "1", "--max-lora-rank", "64"]
     variables = environment("cuda", key=None, loading=True)
     assert variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"

@@ -1,4 +1,4 @@
-"""swiftbox's own server: load the model, settle what memory allows, answer until stopped."""
+"""The builtin server: load the model, choose lengths that fit in memory, answer until stopped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from swiftbox.errors import MachineError
 from swiftbox.language import text
 from swiftbox.serving.address import local_url
 from swiftbox.serving.app import application
-from swiftbox.serving.listening import listen
+from swiftbox.serving.listener import ServerLifecycle, listen
 from swiftbox.serving.parity import Generate
 from swiftbox.serving.service import Service
 
@@ -28,18 +29,18 @@ LARGEST_BODY = 4 * 2**20
 """Bytes; a million tokens of text."""
 
 DRAIN_S = 10.0
-"""For answers under way to end, once a stop is asked for; those that are left are given up."""
+"""How long running answers may continue after a stop request; then they are cancelled."""
 
-MOVING = 2
-"""A window that grows is there twice for a moment."""
+GROWTH_COPIES = 2
+"""A cache that grows exists twice for a moment."""
 
-USUAL_LENGTH = 4096
-"""Tokens, of a model that does not say how many it can read."""
+DEFAULT_LENGTH = 4096
+"""Tokens, for a model whose config has no limit."""
 
 
 @dataclass(frozen=True)
-class Served:
-    """What is served, by name: local folders."""
+class ServedFolders:
+    """The served model and adapters: local folders, by name."""
 
     model: Path
     name: str
@@ -48,19 +49,19 @@ class Served:
 
 
 def limits(config: DeployConfig, network: Network) -> SchedulerLimits:
-    """Settle lengths by what the model reads and the memory holds."""
-    said = network.model.config.get_text_config()
-    known = getattr(said, "max_position_embeddings", None) or USUAL_LENGTH
+    """Return lengths that the model supports and that fit in memory."""
+    model_config = network.model.config.get_text_config()
+    known = getattr(model_config, "max_position_embeddings", None) or DEFAULT_LENGTH
     free = free_bytes(network.model.device)
-    cells = int(free * config.gpu_memory_utilization / MOVING / cell_bytes(network.model))
+    cells = int(free * config.gpu_memory_utilization / GROWTH_COPIES / cell_bytes(network.model))
     length = config.max_model_len or min(known, cells)
     if config.max_model_len and length > known:
         raise _too_long(
-            text(f"the model reads {known} tokens", f"模型最多读取 {known} 个 token"), length
+            text(f"the model supports {known} tokens", f"模型最多读取 {known} 个 token"), length
         )
     if length > cells:
         raise _too_long(
-            text(f"memory holds {cells} tokens", f"内存最多容纳 {cells} 个 token"), length
+            text(f"{cells} tokens fit in memory", f"内存最多容纳 {cells} 个 token"), length
         )
     return SchedulerLimits(
         rows=config.max_concurrency, queue=config.max_queue, length=length, cells=cells
@@ -74,20 +75,28 @@ def _too_long(why: str, length: int) -> MachineError:
     )
 
 
+@dataclass(frozen=True)
+class ServerCallbacks:
+    """The stop request, and what is called while a server starts.
+
+    `verify` gets the address and a function that answers by plain generate, before `started` gets
+    the address and the limits; an error that it raises ends the server.
+    """
+
+    stop: threading.Event
+    started: Callable[[str, SchedulerLimits], None]
+    verify: Callable[[str, Generate], None] = lambda _url, _generate: None
+
+
 def serve(
     config: DeployConfig,
-    served: Served,
+    served: ServedFolders,
     listening: socket.socket,
+    callbacks: ServerCallbacks,
     *,
     key: str | None,
-    stop: threading.Event,
-    started: Callable[[str, SchedulerLimits], None],
-    verify: Callable[[str, Generate], None] = lambda _url, _generate: None,
 ) -> Mapping[str, Any]:
-    """Answer until `stop` is set; return what was done. `started` gets the address.
-
-    Before that `verify` gets it, with a way to answer by plain generate; what it raises ends all.
-    """
+    """Answer until the stop is set; return the totals."""
     network = Network(
         LoadSettings(served.model, config.dtype, served.device, config.trust_remote_code)
     )
@@ -98,21 +107,16 @@ def serve(
     service = Service(scheduler, served.name, may_load=config.adapter_loading)
     url = local_url(*listening.getsockname()[:2])
 
-    def answers() -> None:
-        verify(url, lambda adapter, prompt: generated(scheduler, adapter, prompt))
-        scheduler.counters = Counters()  # of those who are served
-        if not stop.is_set():
-            started(url, scheduler.limits)
+    def on_ready() -> None:
+        callbacks.verify(url, lambda adapter, prompt: generate(scheduler, adapter, prompt))
+        scheduler.counters = Counters()  # without those of the verification
+        if not callbacks.stop.is_set():
+            callbacks.started(url, scheduler.limits)
 
+    app = application(service, key=key, largest_body=LARGEST_BODY)
+    drain = partial(scheduler.close, DRAIN_S)
     try:
-        listen(
-            application(service, key=key, largest_body=LARGEST_BODY),
-            listening,
-            stop=stop,
-            started=answers,
-            drain=lambda: scheduler.close(DRAIN_S),
-            drain_s=DRAIN_S,
-        )
+        listen(app, listening, ServerLifecycle(callbacks.stop, on_ready, drain, DRAIN_S))
     finally:
         scheduler.close(0)
     counters = scheduler.counters
@@ -123,11 +127,11 @@ def serve(
     }
 
 
-def generated(scheduler: Scheduler, adapter: str, prompt: ParityPrompt) -> GreedyAnswer:
-    """Answer with the model in memory between two steps, past the scheduler's own way."""
+def generate(scheduler: Scheduler, adapter: str, prompt: ParityPrompt) -> GreedyAnswer:
+    """Answer by plain generate with the model in memory, between two steps of the scheduler."""
     network = scheduler.network
     ends = network.ends(adapter)
-    found: GreedyAnswer = scheduler.call(
+    answer: GreedyAnswer = scheduler.call(
         lambda: generate_greedily(network.use(adapter), prompt, ends)
     ).result()
-    return found
+    return answer

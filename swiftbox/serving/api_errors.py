@@ -1,0 +1,50 @@
+"""Errors of the API: an HTTP status and a body in OpenAI's format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "overloaded_error",
+}
+
+
+class ApiError(Exception):
+    """A refused request, with the parameter that caused it."""
+
+    def __init__(
+        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.headers: Mapping[str, str] = {}
+
+    def body(self) -> dict[str, Any]:
+        """Return the error in OpenAI's format."""
+        kind = KINDS.get(self.status, "invalid_request_error")
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"error": error}
+
+
+def busy(waiting: int, retry_after_s: int) -> ApiError:
+    """Return the error of a request that finds the queue full."""
+    error = ApiError(429, f"{waiting} requests are waiting; try again later", code="queue_full")
+    error.headers = {"Retry-After": str(retry_after_s)}
+    return error
+
+
+def closing() -> ApiError:
+    """Return the error of a request that arrives while the server stops."""
+    return ApiError(503, "the server is stopping", code="stopping")

@@ -1,0 +1,112 @@
+"""Run a deployment with its engine: check parity, report the address, serve, stop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swiftbox.config.deploy import DeployConfig
+from swiftbox.devices.backends import BACKENDS
+from swiftbox.devices.machine import Machine
+from swiftbox.files import read_json
+from swiftbox.models.adapters import read_adapter
+from swiftbox.runs import events
+from swiftbox.runs import folder as run_folder
+from swiftbox.runs.stop import STOP
+
+VLLM_STOP_S = 30.0
+"""How long vLLM may finish its answers; then it is killed."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A settled config, local folders, names, and the callbacks of the run."""
+
+    config: DeployConfig
+    folder: Path
+    """The run folder."""
+    key: str | None
+    name: str
+    model: Path
+    adapters: Mapping[str, Path]
+    emit: Callable[..., None]
+    started: Callable[..., None]
+    """Receives the address once the server answers."""
+
+    @property
+    def machine(self) -> Machine:
+        """Return the machine that the run was planned for."""
+        return Machine.from_dict(read_json(self.folder / run_folder.MACHINE))
+
+    def verify(self, url: str, generate: Any = None) -> None:
+        """Check the server against the training; raise ResultError for a difference."""
+        if self.config.parity == "off":
+            return
+        from swiftbox.serving import parity
+        from swiftbox.serving.client import Endpoint
+
+        self.emit(events.STAGE, name="parity", detail="")
+        folders = {self.name: self.model, **self.adapters}
+        config = self.config
+        parity.require_parity(
+            parity.ParityTarget(self.name, folders, config.dtype, config.trust_remote_code),
+            parity.RunningServer(Endpoint.at(url, self.key), STOP.requested, generate),
+            strict=config.parity == "strict",
+            emit=self.emit,
+        )
+
+
+def run_deployment(deployment: Deployment) -> Mapping[str, Any]:
+    """Serve until a stop is requested; return the totals."""
+    return _vllm(deployment) if deployment.config.engine == "vllm" else _builtin(deployment)
+
+
+def _builtin(deployment: Deployment) -> Mapping[str, Any]:
+    from swiftbox.serving.address import listen_on
+    from swiftbox.serving.builtin_server import ServedFolders, ServerCallbacks, serve
+
+    config = deployment.config
+    device = BACKENDS[deployment.machine.backend].torch_device
+    served = ServedFolders(deployment.model, deployment.name, deployment.adapters, device)
+    STOP.can_save.set()  # from here on the server handles a stop
+
+    def on_ready(url: str, limits: Any) -> None:
+        deployment.started(url, max_model_len=limits.length, slots=limits.rows)
+
+    with listen_on(config.host, config.port) as listening:
+        callbacks = ServerCallbacks(STOP.requested, on_ready, deployment.verify)
+        return serve(config, served, listening, callbacks, key=deployment.key)
+
+
+def _vllm(deployment: Deployment) -> Mapping[str, Any]:
+    from swiftbox.serving import vllm
+    from swiftbox.serving.address import listen_on, local_url
+
+    config = deployment.config
+    with listen_on(config.host, config.port) as free:
+        port = free.getsockname()[1]
+    ranks = tuple(
+        int(read_adapter(path).config.get("r", 0)) for path in deployment.adapters.values()
+    )
+    program = vllm.executable()
+    target = vllm.VllmTarget(
+        program, deployment.model, deployment.name, deployment.adapters, ranks, port
+    )
+    env = vllm.environment(
+        deployment.machine.backend, key=deployment.key, loading=config.adapter_loading
+    )
+    url = local_url(config.host, port)
+    STOP.can_save.set()
+
+    def on_ready() -> None:
+        deployment.verify(url)
+        if not STOP.requested.is_set():
+            deployment.started(url)
+
+    log = deployment.folder / run_folder.LOG
+    process = vllm.VllmProcess(vllm.command(config, target), {**os.environ, **env}, url, log)
+    vllm.watch(process, stop=STOP.requested, started=on_ready, drain_s=VLLM_STOP_S)
+    return {}

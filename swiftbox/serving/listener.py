@@ -1,0 +1,73 @@
+"""Run an application under uvicorn until a stop is requested, and end it within a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from swiftbox.serving.guards import App
+
+POLL_S = 0.1
+DELIVERY_S = 2
+"""For the last answers to reach their clients."""
+
+
+@dataclass(frozen=True)
+class ServerLifecycle:
+    """When a server stops, and what it calls when it is ready and before it ends.
+
+    `on_ready` is called in a thread as soon as requests are accepted, and may send one; an error
+    that it raises ends the server. `drain` is called in a thread, and takes at most `drain_s`.
+    """
+
+    stop: threading.Event
+    on_ready: Callable[[], None]
+    drain: Callable[[], Any]
+    drain_s: float
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to its process: the worker handles stop requests itself."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Install no signal handlers."""
+        yield
+
+
+def listen(app: App, listening: socket.socket, lifecycle: ServerLifecycle) -> None:
+    """Answer until `lifecycle.stop` is set; then refuse new connections, drain, and end."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        http="h11",
+        timeout_graceful_shutdown=int(lifecycle.drain_s) + DELIVERY_S,
+    )
+    asyncio.run(_listen(_Server(config), listening, lifecycle))
+
+
+async def _listen(
+    server: uvicorn.Server, listening: socket.socket, lifecycle: ServerLifecycle
+) -> None:
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    try:
+        await asyncio.to_thread(lifecycle.on_ready)
+        while not lifecycle.stop.is_set() and not serving.done():
+            await asyncio.sleep(POLL_S)
+    finally:
+        server.should_exit = True
+        await asyncio.to_thread(lifecycle.drain)
+        await serving

@@ -1,0 +1,103 @@
+"""Ask one or several participants at once, and yield their answers as they arrive."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swiftbox.serving.client import Endpoint, RequestRefused
+
+Messages = Sequence[Mapping[str, Any]]
+
+POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Participant:
+    """A model that answers: its name for people, its endpoint, and its name there."""
+
+    name: str
+    endpoint: Endpoint
+    model: str
+    temperature: float | None = None
+    """None: the server's default."""
+
+
+@dataclass(frozen=True)
+class AnswerPiece:
+    """A part of the answer of one participant."""
+
+    participant: int
+    text: str = ""
+    finish: str = ""
+    """stop, length, ... in the last piece."""
+    error: str = ""
+
+
+def answer(
+    participant: Participant, messages: Messages, max_tokens: int
+) -> Generator[AnswerPiece, None, None]:
+    """Yield an answer as it arrives, numbered 0; raises RequestRefused.
+
+    If `max_tokens` does not fit after the prompt, the longest possible answer is requested.
+    """
+    body: dict[str, Any] = {"model": participant.model, "messages": list(messages)}
+    if participant.temperature is not None:
+        body["temperature"] = participant.temperature
+    try:
+        yield from _pieces(participant, {**body, "max_tokens": max_tokens})
+    except RequestRefused as refused:
+        if refused.status != 400 or "max_tokens" not in refused.message:
+            raise
+        yield from _pieces(participant, body)
+
+
+def _pieces(
+    participant: Participant, body: Mapping[str, Any]
+) -> Generator[AnswerPiece, None, None]:
+    with contextlib.closing(participant.endpoint.stream("/v1/chat/completions", body)) as events:
+        for event in events:
+            for choice in event.get("choices") or []:
+                content = (choice.get("delta") or {}).get("content") or ""
+                finish = choice.get("finish_reason") or ""
+                if content or finish:
+                    yield AnswerPiece(0, content, finish)
+
+
+def ask_all(
+    participants: Sequence[Participant],
+    conversations: Sequence[Messages],
+    max_tokens: int,
+    stop: threading.Event,
+) -> Iterator[AnswerPiece]:
+    """Ask all participants at once; yield pieces until all have ended or `stop` is set."""
+    arrived: queue.Queue[AnswerPiece] = queue.Queue()
+
+    def listen(index: int) -> None:
+        finish = "stop"
+        try:
+            with contextlib.closing(
+                answer(participants[index], conversations[index], max_tokens)
+            ) as pieces:
+                for piece in pieces:
+                    if stop.is_set():
+                        return
+                    finish = piece.finish or finish
+                    if piece.text:
+                        arrived.put(AnswerPiece(index, piece.text))
+            arrived.put(AnswerPiece(index, finish=finish))
+        except RequestRefused as refused:
+            arrived.put(AnswerPiece(index, finish="error", error=refused.message))
+
+    for index in range(len(participants)):
+        threading.Thread(target=listen, args=(index,), daemon=True).start()
+    unfinished = len(participants)
+    while unfinished and not stop.is_set():
+        with contextlib.suppress(queue.Empty):
+            piece = arrived.get(timeout=POLL_S)
+            unfinished -= bool(piece.finish)
+            yield piece
