@@ -50,7 +50,7 @@ def answers(server: Server, question: str) -> list[str]:
     for side in sides(server):
         body = {"model": side.model, "temperature": 0, "max_tokens": 12}
         body["messages"] = [{"role": "user", "content": question}]
-        completion = side.at.ask("/v1/chat/completions", body)
+        completion = side.endpoint.ask("/v1/chat/completions", body)
         answers.append(completion["choices"][0]["message"]["content"].strip())
     return answers
 
@@ -148,7 +148,7 @@ def test_a_server_that_does_not_run_is_reported(
 
 
 def test_a_refusal_is_reported_as_the_server_words_it(server: Server) -> None:
-    with pytest.raises(RequestRefused, match="gpt is not there; there are: tiny, mine") as caught:
+    with pytest.raises(RequestRefused, match="no model named gpt; available: tiny, mine") as caught:
         Endpoint.at(f"{server.url}/v1/").ask("/v1/completions", {"model": "gpt", "prompt": "x"})
     assert caught.value.status == 404
 
