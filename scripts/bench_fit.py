@@ -94,7 +94,7 @@ def _full(row: Row, shape: ModelShape) -> dict[str, Any]:
     weight_bytes = 2.0
     updates = row["optimizer"] in ("adamw_torch", "AdamW")
     values: dict[str, Any] = {
-        "beside": False,
+        "is_adapter": False,
         "trained": shape.params,
         "master_bytes": weight_bytes,
         "gradient_bytes": weight_bytes,

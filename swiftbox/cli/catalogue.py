@@ -15,7 +15,7 @@ from swiftbox.errors import ConfigError
 from swiftbox.formatting import near, size, table_row
 from swiftbox.language import text
 from swiftbox.models import catalogue
-from swiftbox.models.catalogue import SELDOM, UNTRAINED, Dataset, Model
+from swiftbox.models.catalogue import NON_GENERATIVE, NOT_TRAINABLE, Dataset, Model
 
 if TYPE_CHECKING:  # what asks over the network is loaded only to ask
     from swiftbox.hub.online import SearchHit
@@ -63,7 +63,7 @@ def matching_rows(query: str, options: argparse.Namespace, exact: Model | None) 
     """Return the models that match the words and the filters, with what fits."""
     matches = [exact] if exact else matching_models(query, options)
     if options.fits and options.kind is None and not exact:
-        matches = [model for model in matches if model.kind not in UNTRAINED]
+        matches = [model for model in matches if model.kind not in NOT_TRAINABLE]
     fit_of = fit_function(options)
     rows = [(model, fit_of(model)) for model in matches]
     if options.fits:
@@ -93,7 +93,7 @@ def fit_function(options: argparse.Namespace) -> Callable[[Model], str | None]:
 
     fit = training_that_fits(hypothetical_machine(options.on) if options.on else probe(Path.cwd()))
     # No method trains these kinds, however small the model is.
-    return lambda row: "no" if row.kind in UNTRAINED else fit(profile_of_row(row))
+    return lambda row: "no" if row.kind in NOT_TRAINABLE else fit(profile_of_row(row))
 
 
 # ---- what is on this machine
@@ -163,7 +163,7 @@ def no_models(query: str, options: argparse.Namespace, exact: Model | None) -> C
             text(f"{exact.name} cannot be trained{machine}", f"{exact.name} 无法训练{machine}"),
             hint=text(f"models of its family that fit: {command}", f"同系列中可训练的：{command}"),
         )
-    if options.kind in UNTRAINED and options.fits:
+    if options.kind in NOT_TRAINABLE and options.fits:
         return ConfigError(
             text(
                 f"no method here trains models of kind {options.kind}",
@@ -236,7 +236,7 @@ def print_online(online: Sequence[SearchHit], kind: str) -> None:
 
 def show_counts(options: argparse.Namespace) -> int:
     """Print how much the catalogue holds."""
-    language = [row for row in catalogue.models() if row.kind not in SELDOM]
+    language = [row for row in catalogue.models() if row.kind not in NON_GENERATIVE]
     counts = {
         "text": sum(row.modality == "text" for row in language),
         "multimodal": sum(row.modality != "text" for row in language),

@@ -60,7 +60,7 @@ class Recipe:
     """Storage of embeddings and head; float32 if a quantized base is prepared for LoRA."""
     trained: float = 0.0
     """Number of trained parameters."""
-    beside: bool = True
+    is_adapter: bool = True
     """Whether the trained weights are an adapter on a frozen base, or part of the base."""
     master_bytes: float = 4.0
     """Bytes of a trained weight."""
@@ -132,7 +132,7 @@ def training_memory(shape: ModelShape, recipe: Recipe, *, framework: float = 0.0
     """Return the memory of a training step on one device."""
     shards = {key: max(1, recipe.shards.get(key, 1)) for key in ("weights", "gradients", "states")}
     base_bytes, trained = stored(shape, recipe), recipe.trained
-    if not recipe.beside:
+    if not recipe.is_adapter:
         base_bytes = max(0.0, base_bytes * (1 - min(1.0, trained / shape.params)))
     activations, work = _activations_and_work(shape, recipe, is_sharded=shards["weights"] > 1)
     master = trained * (recipe.master_bytes + recipe.cast_bytes)
@@ -183,7 +183,7 @@ def saved_by_layer(shape: ModelShape, recipe: Recipe) -> float:
     attention = (4 * shape.query_width) * size  # queries, repeated keys and values, result
     mlp = (3 if shape.gated else 2) * shape.layer_width * size
     inputs = recipe.adapted * size
-    if not recipe.beside:  # each product saves its input for the gradient of its weight
+    if not recipe.is_adapter:  # each product saves its input for the gradient of its weight
         copies = (
             4 if size == 4 else 6
         )  # autocast copies the input of each product; norms save theirs
@@ -201,6 +201,6 @@ def logits_bytes(shape: ModelShape, recipe: Recipe) -> float:
         return recipe.tokens * shape.vocab * recipe.logit_bytes
     chunk = min(recipe.chunk_bytes, recipe.tokens * shape.vocab * 4.0)
     slopes = recipe.tokens * shape.hidden * recipe.compute_bytes
-    head = 0.0 if recipe.beside else shape.table * 4
+    head = 0.0 if recipe.is_adapter else shape.table * 4
     copies = 2 if recipe.compute_bytes == 4 else 3  # the previous chunk is still alive; and a cast
     return chunk * copies + slopes + head

@@ -50,7 +50,7 @@ def recipe_of(
         weights=storage,
         outside="float32" if prepared or is_full or numbers == 4 else "bfloat16",
         trained=trained,
-        beside=not is_full,
+        is_adapter=not is_full,
         state_bytes=state,
         update_bytes=0.0 if "fused" in config.optim else 4.0,
         cast_bytes=2.0 if is_full and numbers == 2 else 0.0,

@@ -18,10 +18,10 @@ MIN_FUZZY_LETTERS = 3
 
 FILE = Path(__file__).with_name("catalogue.json")
 
-SELDOM = ("embedding", "reranker")
+NON_GENERATIVE = ("embedding", "reranker")
 """Kinds that do not generate text; they are not language models."""
 
-UNTRAINED = (*SELDOM, "encoder")
+NOT_TRAINABLE = (*NON_GENERATIVE, "encoder")
 """Kinds that no method trains."""
 
 

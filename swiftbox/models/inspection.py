@@ -315,7 +315,9 @@ def _generation(folder: Path, row: Model | None) -> Iterator[Remark]:
         )
 
 
-def require_sound(folder: Path, emit: Callable[..., None], *, known: str | None = None) -> None:
+def require_usable_model(
+    folder: Path, emit: Callable[..., None], *, known: str | None = None
+) -> None:
     """Warn about a downloaded model's defects; raise HubError if it cannot be used."""
     inspection = inspect(folder, model(known or ""))
     for remark in inspection.remarks:

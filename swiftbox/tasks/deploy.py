@@ -21,7 +21,7 @@ from swiftbox.fit.forecast import deployment_forecast
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of
-from swiftbox.models.inspection import Inspection, loader_missing, require_sound
+from swiftbox.models.inspection import Inspection, loader_missing, require_usable_model
 from swiftbox.models.location import find_folder, locate, locate_adapter, short_name
 from swiftbox.models.merge_checks import require_matching_name
 from swiftbox.runs import events
@@ -251,7 +251,7 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
     emit(events.STAGE, name="fetch", detail=config.model)
     config = with_absolute_paths(config)
     fetched = fetch_model(config.model or "", hub=config.hub, revision=config.revision, emit=emit)
-    require_sound(fetched.folder, emit, known=config.model or "")
+    require_usable_model(fetched.folder, emit, known=config.model or "")
     adapters = {
         name: fetch_model(path, hub=config.hub, revision=None, emit=emit, key="adapter").folder
         for name, path in named_adapters(config).items()

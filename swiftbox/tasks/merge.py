@@ -18,7 +18,7 @@ from swiftbox.hub.download import Download
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of, read_adapter
-from swiftbox.models.inspection import require_sound
+from swiftbox.models.inspection import require_usable_model
 from swiftbox.models.location import locate, locate_adapter
 from swiftbox.models.merge_checks import (
     quantization_of,
@@ -153,7 +153,7 @@ def _fetch_base(config: MergeConfig, adapters: Sequence[Adapter], emit: Emit) ->
         require_matching_name(adapter, name)
     emit(events.STAGE, name="fetch", detail=name)
     fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
-    require_sound(fetched.folder, emit, known=name)
+    require_usable_model(fetched.folder, emit, known=name)
     return fetched
 
 

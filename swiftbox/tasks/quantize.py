@@ -24,7 +24,7 @@ from swiftbox.fit.profile import BYTES_PER_PARAMETER
 from swiftbox.fit.serving import quantizing
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
 from swiftbox.language import text
-from swiftbox.models.inspection import require_sound
+from swiftbox.models.inspection import require_usable_model
 from swiftbox.models.location import locate, looks_like_path
 from swiftbox.quantization import gguf
 from swiftbox.quantization.calibration import calibration_sources, read_examples
@@ -186,7 +186,7 @@ def _unquantized_model(
     name = config.model or ""
     emit(events.STAGE, name="fetch", detail=name)
     fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
-    require_sound(fetched.folder, emit, known=name)
+    require_usable_model(fetched.folder, emit, known=name)
     inputs = {
         "model": str(fetched.folder),
         "revision": fetched.commit or config.revision,

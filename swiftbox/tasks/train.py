@@ -29,14 +29,14 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     """Train in this process; return the folder of the trained model, None if stopped early."""
     from swiftbox.data.files import dataset_hash
     from swiftbox.hub.fetch import fetch_dataset, fetch_model
-    from swiftbox.models.inspection import require_sound
+    from swiftbox.models.inspection import require_usable_model
 
     method = METHODS[str(getattr(config, "stage"))]  # noqa: B009 - the discriminator of the union
     emit(events.STAGE, name="fetch", detail=config.model)
     fetched = fetch_model(config.model, hub=config.hub, revision=config.revision, emit=emit)
     model = fetched.folder
     if not Path(config.model).exists():  # a local model was checked before the start
-        require_sound(model, emit, known=config.model)
+        require_usable_model(model, emit, known=config.model)
     adapter = None
     if config.adapter:
         adapter = fetch_model(

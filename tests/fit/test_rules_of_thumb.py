@@ -74,7 +74,7 @@ def test_lora_of_7b_in_bfloat16_takes_16_to_20_gib() -> None:
 
 def test_full_tuning_of_7b_with_adamw_takes_110_to_125_gib() -> None:
     recipe = Recipe(
-        tokens=2048, length=2048, weights="float32", trained=QWEN_7B.params, beside=False
+        tokens=2048, length=2048, weights="float32", trained=QWEN_7B.params, is_adapter=False
     )
     assert 110 <= training_memory(QWEN_7B, recipe).peak / GIB <= 125
 
@@ -130,10 +130,10 @@ def test_what_costs_memory_is_found_in_its_term(changes: dict[str, object], term
 
 
 def test_sharding_divides_what_stands() -> None:
-    full_model = Recipe(2048, 2048, weights="float32", trained=QWEN_7B.params, beside=False)
+    full_model = Recipe(2048, 2048, weights="float32", trained=QWEN_7B.params, is_adapter=False)
     every = {"weights": 8, "gradients": 8, "states": 8}
     shared = Recipe(
-        2048, 2048, weights="float32", trained=QWEN_7B.params, beside=False, shards=every
+        2048, 2048, weights="float32", trained=QWEN_7B.params, is_adapter=False, shards=every
     )
     name, eight = training_memory(QWEN_7B, full_model), training_memory(QWEN_7B, shared)
     assert eight.standing == pytest.approx(name.standing / 8)

@@ -11,7 +11,7 @@ from model_folder import write_model, write_safetensors
 from swiftbox.errors import HubError
 from swiftbox.models import requirements, weights
 from swiftbox.models.catalogue import model
-from swiftbox.models.inspection import id_of, inspect, require_sound
+from swiftbox.models.inspection import id_of, inspect, require_usable_model
 from swiftbox.models.verified import Marker, Origin
 
 
@@ -193,11 +193,11 @@ def test_a_run_refuses_a_fetched_model_that_is_not_whole(tmp_path: Path) -> None
     def emit(event: str, **values: object) -> None:
         heard.append({"event": event, **values})
 
-    require_sound(folder, emit)
+    require_usable_model(folder, emit)
     assert [remark["event"] for remark in heard] == ["warning"]
     (folder / "model.safetensors").unlink()
     with pytest.raises(HubError, match="no safetensors weights"):
-        require_sound(folder, emit)
+        require_usable_model(folder, emit)
 
 
 def test_no_torch_is_imported_to_look(tmp_path: Path) -> None:

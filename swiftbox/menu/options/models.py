@@ -25,7 +25,7 @@ from swiftbox.menu.options.option import (
 )
 from swiftbox.menu.options.training_fit import training_that_fits
 from swiftbox.models import catalogue, local
-from swiftbox.models.catalogue import UNTRAINED, Model
+from swiftbox.models.catalogue import NOT_TRAINABLE, Model
 from swiftbox.models.description import in_english, kind_of, modalities, searchable, summary, term
 from swiftbox.models.requirements import requirement_remarks
 
@@ -102,7 +102,7 @@ class ModelOptions:
         return [
             Option(row.name, row.name, row=row)
             for row in catalogue.search(in_english(query), modality=modality, family=family or None)
-            if row.name not in names and (self.for_download or row.kind not in UNTRAINED)
+            if row.name not in names and (self.for_download or row.kind not in NOT_TRAINABLE)
         ]
 
     def fit(self, option: Option) -> str | None:
@@ -113,7 +113,7 @@ class ModelOptions:
                 return None
             self._richest_training = training_that_fits(machine)
         if option.value not in self._fits:
-            untrained = isinstance(option.row, Model) and option.row.kind in UNTRAINED
+            untrained = isinstance(option.row, Model) and option.row.kind in NOT_TRAINABLE
             self._fits[option.value] = (
                 NOTHING_FITS if untrained else self._richest_training(_shape(option))
             )
