@@ -103,7 +103,7 @@ def encode(path: Path) -> Event:
         config = require_training(load(path).config)
         method = METHODS[config.model_dump()["stage"]]
         tokenizer = load_tokenizer(Path(config.model).expanduser(), config)
-        encoder = ExampleEncoder(method.name, method.encode, tokenizer, config)
+        encoder = ExampleEncoder.of(method, tokenizer, config)
         prepare_rows(encoder, sources_of(config), keep)
     except UserError as error:
         return {"error": error.message, "hint": error.hint}

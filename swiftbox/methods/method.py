@@ -34,6 +34,8 @@ class Method:
     collate: Callable[[Sequence[Any], str], dict[str, Any]] | None = None
     loss: Callable[[Any, dict[str, Any], LossContext], LossTerms] | None = None
     count: Callable[[Mapping[str, Any]], int] | None = None
+    splits_texts: bool = False
+    """Whether encoding splits texts that are longer than max_length."""
     shares_prompts: bool = False
     """Whether a sample is a pair of answers to a prompt, which can be computed once."""
     reference: Literal["none", "fixed", "by batch"] = "none"

@@ -55,4 +55,4 @@ def count(batch: Mapping[str, Any]) -> int:
     return learned_tokens(batch)
 
 
-PT = Method("pt", PtConfig, False, encode, collate, loss, count)
+PT = Method("pt", PtConfig, False, encode, collate, loss, count, splits_texts=True)

@@ -55,6 +55,13 @@ class ExampleEncoder:
     encode: Callable[..., list[Any]]
     tokenizer: Any
     config: TrainConfig
+    splits_texts: bool = False
+    """Whether max_length changes the tokens, because longer texts are split."""
+
+    @staticmethod
+    def of(method: Any, tokenizer: Any, config: TrainConfig) -> ExampleEncoder:
+        """Return the encoder of a methods.method.Method."""
+        return ExampleEncoder(method.name, method.encode, tokenizer, config, method.splits_texts)
 
     def __call__(self, examples: Sequence[Example]) -> list[Sample]:
         """Encode some examples."""
@@ -118,7 +125,7 @@ def content_key(sources: Sequence[RowSource], encoder: ExampleEncoder, data_hash
         )
         for source in sources
     ]
-    split_length = config.max_length if encoder.method == "pt" else None
+    split_length = config.max_length if encoder.splits_texts else None
     parts = [
         VERSION,
         encoder.method,

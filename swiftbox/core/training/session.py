@@ -54,7 +54,7 @@ def train(
     disable_progress_bar()  # log.txt is read by people and by `runs logs`
     emit(events.STAGE, name="data", detail=", ".join(source.path for source in local.sources))
     tokenizer = load_tokenizer(local.model, config)
-    encoder = ExampleEncoder(method.name, method.encode, tokenizer, config)
+    encoder = ExampleEncoder.of(method, tokenizer, config)
     parts = prepare_rows(encoder, local.sources, emit, data_hash=local.data_hash)
     emit(events.STAGE, name="model", detail=str(local.model))
     arguments = training_arguments(config, folder, evaluates=bool(parts[1]))

@@ -30,7 +30,7 @@ from swiftbox.tasks.load import load
 def encoding(stage: str = "sft", **settings: Any) -> ExampleEncoder:
     method = METHODS[stage]
     config = method.config(model="m", dataset="d", stage=stage, **settings)
-    return ExampleEncoder(stage, method.encode, train_tokenizer(), config)
+    return ExampleEncoder.of(method, train_tokenizer(), config)
 
 
 def quiet(*_: Any, **__: Any) -> None:

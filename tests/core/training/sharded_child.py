@@ -43,7 +43,7 @@ def main() -> None:
     _ = arguments.device
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     tokenizer = load_tokenizer(Path(config.model), config)
-    encoder = ExampleEncoder("sft", method.encode, tokenizer, config)
+    encoder = ExampleEncoder.of(method, tokenizer, config)
     rows, _ = prepare_rows(encoder, sources_of(config), quiet)
     torch.manual_seed(0)
     network = session.adapted_network(
