@@ -36,6 +36,7 @@ STEP: Final = "step"
 EVAL: Final = "eval"
 CHECKPOINT: Final = "checkpoint"
 MERGED: Final = "merged"
+MEASURING: Final = "measuring"
 QUANTIZING: Final = "quantizing"
 QUANTIZED: Final = "quantized"
 EVALUATING: Final = "evaluating"
@@ -184,6 +185,10 @@ COMMON: Mapping[str, Fields] = {
         {"step": "number of the step", "path": "its folder"},
     ),
     MERGED: Fields("a merged model passed its checks", open=True),
+    MEASURING: Fields(
+        "a text of a perplexity measurement is done",
+        {"done": "texts so far", "of": "number of texts"},
+    ),
     QUANTIZING: Fields("a layer is quantized", {"done": "layers so far", "of": "number of layers"}),
     QUANTIZED: Fields(
         "a quantized model passed its checks",
