@@ -118,7 +118,8 @@ def table_row(cells: Sequence[str], widths: Sequence[int], right: Collection[int
     """Write cells as columns of fixed widths; the columns in `right` are aligned to the right."""
     columns = zip(cells, widths, strict=True)
     fields = [
-        pad(cut(cell, room), room, right=at in right) for at, (cell, room) in enumerate(columns)
+        pad(cut(cell, room), room, right=column in right)
+        for column, (cell, room) in enumerate(columns)
     ]
     return " ".join(fields).rstrip()
 

@@ -16,6 +16,7 @@ from swiftbox.formatting import (
     pad,
     rate,
     size,
+    table_row,
     width,
     wrap,
 )
@@ -203,6 +204,12 @@ def test_closing_punctuation_stays_with_its_line() -> None:
     assert wrap("用 LoRA，训练", 8) == ["用", "LoRA，训", "练"]
 
 
+def test_a_table_row_has_columns_of_fixed_widths() -> None:
+    assert table_row(["模型", "1.5", "x"], [6, 5, 3], right=(1,)) == "模型     1.5 x"
+    assert table_row(["模型训练", "1"], [5, 2]) == "模型… 1"
+    assert table_row(["a", ""], [3, 4]) == "a"
+
+
 def test_near_misses_are_proposed() -> None:
     known = ["learning_rate", "lora_rank", "lora_alpha"]
     assert nearest("lora_rnak", known) == "lora_rank"
@@ -216,5 +223,6 @@ def test_every_public_function_is_tested_here() -> None:
         for name, value in vars(formatting).items()
         if callable(value) and getattr(value, "__module__", "") == formatting.__name__
     }
-    tested = {bar, clock, count, cut, duration, near, nearest, pad, rate, size, width, wrap}
+    tested = {bar, clock, count, cut, duration, near, nearest, pad, rate, size}
+    tested |= {table_row, width, wrap}
     assert {name for name in public if not name.startswith("_")} == {f.__name__ for f in tested}
