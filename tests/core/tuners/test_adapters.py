@@ -172,10 +172,10 @@ def test_target_parameters_reach_the_fused_experts_and_reload(
     again = PeftModel.from_pretrained(untouched, tmp_path)
     with torch.no_grad():
         after, bare = tuned.eval()(ids).logits, tuned.get_base_model().eval()
-        # The same weights and kernels: equal, but for the order of float32 sums.
-        assert torch.allclose(again.eval()(ids).logits, after, atol=1e-4)
+        # The same weights and kernels; logits are about 0.2, and float32 rounds them to 1e-8.
+        assert torch.allclose(again.eval()(ids).logits, after, atol=1e-5)
         with tuned.disable_adapter():
-            assert not torch.allclose(bare(ids).logits, after, atol=1e-2)
+            assert not torch.allclose(bare(ids).logits, after, atol=1e-4)
 
 
 def test_a_score_head_is_trained_in_full_and_takes_no_adapter(tiny: Path) -> None:
