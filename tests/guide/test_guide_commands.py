@@ -163,7 +163,7 @@ def test_an_evaluation_is_asked_for_as_the_page_says(
     planned = plan(load(Path(preset), overrides).config, made_up("cpu"))
     config = with_absolute_paths(planned.config)
     if len(overrides) == 1:
-        with pytest.raises(HubError, match="data of ceval, mmlu is not here"):
+        with pytest.raises(HubError, match="data of ceval, mmlu is not on this machine"):
             check_config(config)
         return
     check_config(config)
