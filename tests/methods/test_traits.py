@@ -13,5 +13,6 @@ def test_the_traits_of_a_config_are_those_of_its_method(name: str) -> None:
     config = method.config
     assert config.has_reference == (method.reference != "none")
     assert config.generates_answers == (method.reward_functions is not None)
+    assert config.splits_long_rows == method.splits_texts
     if method.shares_prompts:
         assert config.sequences_per_row == 2
