@@ -53,11 +53,11 @@ def started(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def until(condition: Callable[[], Any], *, what: str, timeout_s: float = 120) -> Any:
-    """Look again and again until something holds; return it."""
+    """Poll until a condition holds; return its value."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
-        if found := condition():
-            return found
+        if outcome := condition():
+            return outcome
         time.sleep(0.005)
     raise AssertionError(f"not within {timeout_s} s: {what}")
 
@@ -95,8 +95,8 @@ def last_step(folder: Path) -> int:
 
 
 def losses(folder: Path) -> dict[int, float]:
-    """Return the loss of each step; of a step done twice, the later."""
-    return {one["step"]: one["loss"] for one in events(folder, "step")}
+    """Return the loss of each step; the later one for a repeated step."""
+    return {event["step"]: event["loss"] for event in events(folder, "step")}
 
 
 def state(folder: Path) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def run_task(config):
 def install(home: Path) -> Path:
     """Put the stand-in where the engine belongs; return the engine's folder."""
     folder = home / "engines" / "evalscope"
-    made = ("-m", "venv", "--without-pip", "--symlinks", str(folder))
-    subprocess.run([sys.executable, *made], check=True)
+    arguments = ("-m", "venv", "--without-pip", "--symlinks", str(folder))
+    subprocess.run([sys.executable, *arguments], check=True)
     (packages,) = folder.glob("lib/python3*/site-packages")
     (packages / "evalscope").mkdir()
     (packages / "evalscope" / "__init__.py").write_text(PACKAGE, "utf-8")

@@ -31,8 +31,8 @@ def write_safetensors(path: Path, tensors: dict[str, int], dtype: str = "BF16") 
 def write_model(folder: Path, **config: object) -> Path:
     """Write a sound folder of one weight file, a tokenizer and a chat template."""
     folder.mkdir(parents=True)
-    said = {"model_type": "qwen3", **SIZES, **config}
-    (folder / "config.json").write_text(json.dumps(said), "utf-8")
+    content = {"model_type": "qwen3", **SIZES, **config}
+    (folder / "config.json").write_text(json.dumps(content), "utf-8")
     (folder / "tokenizer.json").write_text("{}", "utf-8")
     (folder / "tokenizer_config.json").write_text("{}", "utf-8")
     (folder / "chat_template.jinja").write_text("{{ messages }}", "utf-8")

@@ -77,12 +77,12 @@ def train_tokenizer():
 def write_chats(path: Path, count: int, seed: int = 0) -> Path:
     """Write conversations of uneven length from the words of the json module's documentation."""
     chooser = random.Random(seed)
-    words = (json.__doc__ or "").split()
+    vocabulary = (json.__doc__ or "").split()
     with path.open("w", encoding="utf-8") as file:
         for _ in range(count):
-            start = chooser.randrange(len(words) - 60)
-            question = " ".join(words[start : start + chooser.randint(2, 8)])
-            answer = " ".join(words[start : start + chooser.randint(1, 40)])
+            start = chooser.randrange(len(vocabulary) - 60)
+            question = " ".join(vocabulary[start : start + chooser.randint(2, 8)])
+            answer = " ".join(vocabulary[start : start + chooser.randint(1, 40)])
             row = {
                 "messages": [
                     {"role": "user", "content": question},
@@ -120,8 +120,8 @@ def write_config(path: Path, model: Path, dataset: Path, **keys: object) -> Path
 def write_texts(path: Path, count: int, seed: int = 0) -> Path:
     """Write documents of raw text, one to a paragraph."""
     chooser = random.Random(seed)
-    words = (json.__doc__ or "").split()
-    texts = (" ".join(chooser.choice(words) for _ in range(40)) for _ in range(count))
+    vocabulary = (json.__doc__ or "").split()
+    texts = (" ".join(chooser.choice(vocabulary) for _ in range(40)) for _ in range(count))
     path.write_text("\n\n".join(texts), encoding="utf-8")
     return path
 
@@ -129,10 +129,10 @@ def write_texts(path: Path, count: int, seed: int = 0) -> Path:
 def write_pairs(path: Path, count: int, seed: int = 0) -> Path:
     """Write preferences: the better answer says yes, the worse says no."""
     chooser = random.Random(seed)
-    words = (json.__doc__ or "").split()
+    vocabulary = (json.__doc__ or "").split()
 
     def some(least: int, most: int) -> str:
-        return " ".join(chooser.choice(words) for _ in range(chooser.randint(least, most)))
+        return " ".join(chooser.choice(vocabulary) for _ in range(chooser.randint(least, most)))
 
     with path.open("w", encoding="utf-8") as file:
         for _ in range(count):

@@ -31,6 +31,8 @@ class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFiel
     generates_answers: ClassVar[bool] = False
     splits_long_rows: ClassVar[bool] = False
     """Whether a row longer than max_length is split instead of cut."""
+    can_pack: ClassVar[bool] = False
+    """Whether several rows can share one line of a batch."""
 
     task: Literal["train"] = setting(
         "train",
@@ -53,3 +55,7 @@ class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFiel
                 known = ", ".join(REPORTERS)
                 raise ValueError(text(f"should be one of {known}", f"应为其中之一：{known}"))
         return value
+
+    def min_batch_size(self) -> int:
+        """Return the smallest per-device batch from which the method can learn."""
+        return 1

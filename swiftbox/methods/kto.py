@@ -53,6 +53,10 @@ class KtoConfig(BetaField, TrainConfig):
         gt=0,
     )
 
+    def min_batch_size(self) -> int:
+        """Return 2 if the loss compares each prompt with other answers of its batch."""
+        return 2 if self.loss_type == "kto" else 1
+
 
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:  # noqa: ARG001
     """Tokenize conversations; the label applies to the answer after the last user turn."""

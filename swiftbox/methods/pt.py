@@ -15,6 +15,7 @@ class PtConfig(TrainConfig):
     """Options of `stage: pt`."""
 
     splits_long_rows: ClassVar[bool] = True
+    can_pack: ClassVar[bool] = True
 
     stage: Literal["pt"] = setting(
         "pt",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from swiftbox.config.fields import setting
 from swiftbox.config.train import TrainConfig
@@ -13,6 +13,8 @@ from swiftbox.methods.pt import collate, count, loss
 
 class SftConfig(TrainConfig):
     """Options of `stage: sft`."""
+
+    can_pack: ClassVar[bool] = True
 
     stage: Literal["sft"] = setting(
         "sft",

@@ -90,6 +90,9 @@ def _build(settings: Settings) -> TaskConfig | None:
 LOSSES_WITH_STAGE = ("orpo", "simpo", "cpo")
 """Losses that other tools call a `loss_type` of DPO, and that are separate stages here."""
 
+STAGES_WITH_FOREIGN_LOSSES = ("dpo", "cpo")
+"""Stages that other tools write beside such a `loss_type`."""
+
 DPO_KEYS = ("reference_free", "precompute_ref_log_probs", "rpo_alpha", "loss_weights")
 """Keys of DPO that those stages do not have."""
 
@@ -99,7 +102,7 @@ def _follow_loss(settings: Settings) -> None:
     stage, loss = settings.entries.get("stage"), settings.entries.get("loss_type")
     if stage is None or loss is None or loss.value not in LOSSES_WITH_STAGE:
         return
-    if stage.value not in ("dpo", "cpo", loss.value):
+    if stage.value not in (*STAGES_WITH_FOREIGN_LOSSES, loss.value):
         return
     del settings.entries["loss_type"]
     settings.entries["stage"] = replace(stage, value=loss.value, plain=str(loss.value))

@@ -156,7 +156,7 @@ def _settle_method(config: TrainConfig, settlement: Settlement) -> None:
     """Settle what the method needs; raise ConfigError for settings that contradict it."""
     values = config.model_dump()
     stage = values["stage"]
-    if config.packing and stage not in ("pt", "sft"):
+    if config.packing and not config.can_pack:
         raise ConfigError(
             text(
                 f"packing: not available for stage: {stage}, whose batches have no padding",
@@ -164,8 +164,7 @@ def _settle_method(config: TrainConfig, settlement: Settlement) -> None:
             ),
             hint=text("set packing: false", "设 packing: false"),
         )
-    if stage == "kto":
-        _require_kto_batch(config, values)
+    _require_batch_size(config)
     settled = settlement.values
     if values.get("prefix_sharing") == "auto":
         reason = _prefix_sharing(settled["attn_implementation"], settled["padding_free"])
@@ -190,9 +189,9 @@ def _prefix_sharing(attention: str, padding_free: str) -> Reason:
     return Reason(key, "false", why)
 
 
-def _require_kto_batch(config: TrainConfig, values: dict[str, Any]) -> None:
+def _require_batch_size(config: TrainConfig) -> None:
     """Raise ConfigError for batches in which KTO has no other answers to compare with."""
-    if values["loss_type"] == "kto" and config.per_device_train_batch_size < 2:
+    if config.per_device_train_batch_size < config.min_batch_size():
         raise ConfigError(
             text(
                 "per_device_train_batch_size: KTO compares each prompt with other answers of the "
