@@ -11,7 +11,7 @@
 # that owns those devices. On Linux x86_64 cpu and npu get a smaller image with SWIFTBOX_TORCH_INDEX.
 
 ARG BACKEND=cuda
-ARG CUDA_BASE=nvidia/cuda:13.0.3-devel-ubuntu22.04
+ARG CUDA_BASE=nvidia/cuda:13.0.3-devel-ubuntu24.04
 ARG ROCM_BASE=rocm/pytorch:rocm7.2_ubuntu24.04_py3.12_pytorch_release_2.7.1
 ARG NPU_BASE=quay.io/ascend/cann:9.1.0-910b-ubuntu22.04-py3.12
 ARG CPU_BASE=python:3.11-slim

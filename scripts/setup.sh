@@ -89,10 +89,10 @@ install_lines() { # $1: the version whose venv module is missing, or nothing; pr
 
 find_python() { # sets python
     local name version incomplete=''
-    for name in ${SWIFTBOX_PYTHON:+"$SWIFTBOX_PYTHON"} python3.13 python3.12 python3.11 python3.10 python3; do
+    for name in ${SWIFTBOX_PYTHON:+"$SWIFTBOX_PYTHON"} python3.13 python3.12 python3.11 python3; do
         command -v "$name" >/dev/null || continue
         # A name on PATH may be a shim without an interpreter, so each is run.
-        version=$("$name" -c 'import sys; print("%d.%d" % sys.version_info[:2] if sys.version_info >= (3, 10) else "")' 2>/dev/null) || continue
+        version=$("$name" -c 'import sys; print("%d.%d" % sys.version_info[:2] if sys.version_info >= (3, 11) else "")' 2>/dev/null) || continue
         [[ -n $version ]] || continue
         if "$name" -c 'import ensurepip, venv' 2>/dev/null; then
             python=$(command -v "$name")
@@ -104,7 +104,7 @@ find_python() { # sets python
     [[ -z $incomplete ]] || fail 2 \
         "Python $incomplete lacks its venv module and pip" "Python ${incomplete} 缺少 venv 模块和 pip" \
         "$(install_lines "$incomplete")" "$(install_lines "$incomplete")"
-    fail 2 "no Python 3.10 or newer on PATH" "PATH 上没有 Python 3.10 或更新的版本" \
+    fail 2 "no Python 3.11 or newer on PATH" "PATH 上没有 Python 3.11 或更新的版本" \
         "$(install_lines)   (or set SWIFTBOX_PYTHON=/path/to/python3)" \
         "$(install_lines)   （或设置 SWIFTBOX_PYTHON=/path/to/python3）"
 }
@@ -181,7 +181,7 @@ check_disk() {
 
 # ---- the environment
 
-is_healthy() { "$venv/bin/python" -I -c 'import pip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
+is_healthy() { "$venv/bin/python" -I -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 is_ours() { [[ -e $state/made ]]; }
 
 examine_venv() { # sets fresh (a new one is needed) and why (the reason the existing one cannot be used)

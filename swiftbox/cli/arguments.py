@@ -32,7 +32,7 @@ ARGPARSE_ERRORS: tuple[tuple[str, str], ...] = (
     (r"argument (.*): invalid (?:float|int) value: (.*)", r"\1：不是数字：\2"),
     (r"argument (.*?): (.*)", r"\1：\2"),
 )
-"""The sentences of argparse (Python 3.10 to 3.13) and their Chinese; the first match counts."""
+"""The sentences of argparse (Python 3.11 to 3.13) and their Chinese; the first match counts."""
 
 CHOICE = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
 

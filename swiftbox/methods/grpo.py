@@ -7,10 +7,9 @@ that are better than the mean of their group become more likely.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
-from typing_extensions import Self
 
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import as_list

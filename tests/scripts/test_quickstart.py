@@ -142,7 +142,7 @@ def test_without_python_the_line_that_installs_it_is_shown(
     fake_tools(Path(bare_path), dnf="exit 9")
     outcome = checkout.quickstart("--backend", "cpu", PATH=bare_path, SWIFTBOX_PYTHON="")
     assert outcome.code == 2
-    assert "no Python 3.10 or newer" in outcome.talk
+    assert "no Python 3.11 or newer" in outcome.talk
     assert "sudo dnf install python3.12" in outcome.talk
 
 
@@ -159,7 +159,7 @@ def test_a_python_without_venv_is_named_with_its_package(
 def test_a_shim_that_does_not_start_and_an_old_python_are_passed_over(
     checkout: Checkout, bare_path: str
 ) -> None:
-    good = 'case "$2" in *version_info*) echo 3.10 ;; esac'
+    good = 'case "$2" in *version_info*) echo 3.11 ;; esac'
     fake_tools(Path(bare_path), **{"python3.13": "exit 127", "python3.12": "echo", "python3": good})
     plan = checkout.plan("--backend", "cpu", PATH=bare_path, SWIFTBOX_PYTHON="")
     assert any(line.startswith(f"{bare_path}/python3 -m venv ") for line in plan)
