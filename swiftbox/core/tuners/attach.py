@@ -52,7 +52,7 @@ def attach(
     if is_quantized(model):
         prepare_for_training(model)
     if start.adapter is not None:
-        return PeftModel.from_pretrained(model, str(start.adapter), is_trainable=True)
+        return _continued(model, start.adapter)
     common = {
         "target_modules": choose_targets(model, config, note),
         "modules_to_save": config.modules_to_save or None,
@@ -70,6 +70,17 @@ def attach(
         initialization.initialize_eva(network, batches)
     if changes_base(config):
         initialization.remember_initial_values(network)
+    return network
+
+
+def _continued(model: Any, adapter: Path) -> Any:
+    """Return the model with an adapter to continue, which records the base as a new one does.
+
+    Otherwise the base is named as where the adapter was made: peft then asks Hugging Face for its
+    config.json at every checkpoint, and a folder of another machine would be recorded again.
+    """
+    network = PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
+    network.peft_config["default"].base_model_name_or_path = model.name_or_path
     return network
 
 

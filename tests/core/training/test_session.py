@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,28 @@ def test_an_adapter_is_continued(tmp_path: Path, tiny: Path) -> None:
     continued = of_kind(recorded, "step")[0]["loss"]
     assert any("adapter with rank 8" in note["message"] for note in of_kind(recorded, "note"))
     assert continued < of_kind(fresh, "step")[0]["loss"] - 0.3
+
+
+def test_a_continued_adapter_names_its_base_without_asking_a_hub(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """peft looks for the base's config.json at every checkpoint, on Hugging Face if not here."""
+    data = write_chats(tmp_path / "chat.jsonl", 8)
+    (tmp_path / "first").mkdir()
+    first, _ = train(tmp_path / "first", tiny, data, max_steps=1)
+    config = json.loads((first / "adapter_config.json").read_text("utf-8"))
+    elsewhere = json.dumps({**config, "base_model_name_or_path": "owner/base"})
+    (first / "adapter_config.json").write_text(elsewhere, "utf-8")
+    lookups: list[str] = []
+    monkeypatch.setattr(
+        "peft.utils.save_and_load.check_file_exists_on_hf_hub",
+        lambda name, *_arguments, **_keys: lookups.append(name),
+    )
+    (tmp_path / "second").mkdir()
+    second, _ = train(tmp_path / "second", tiny, data, adapter=str(first), max_steps=1)
+    assert lookups == []
+    saved = json.loads((second / "adapter_config.json").read_text("utf-8"))
+    assert saved["base_model_name_or_path"] == str(tiny)
 
 
 def test_what_is_trained_is_said_by_name_and_count(tmp_path: Path, tiny: Path) -> None:
