@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # `--help` needs no paths; importing pathlib takes 10 ms
@@ -28,6 +30,16 @@ def language() -> str:
         if value := os.environ.get(name, ""):
             return "zh" if value.lower().startswith("zh") else "en"
     return "en"
+
+
+def accept_any_text(encoding: str | None = None) -> None:
+    """Let stdout and stderr take every character: those that the encoding lacks are escaped.
+
+    A terminal or a pipe in GBK or Latin-1 must not end a run that prints an emoji.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and (encoding or stream.errors == "strict"):
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def home() -> Path:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from swiftbox.errors import UserError
+from swiftbox.language import accept_any_text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
@@ -28,6 +29,7 @@ INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the task of a run folder; return the exit code."""
+    accept_any_text("utf-8")  # log.txt is read as UTF-8
     folder = Path((arguments if arguments is not None else sys.argv[1:])[0])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ask_to_stop)

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from swiftbox.cli.output import DONE, INTERRUPTED, WRONG, answer_error, report_error
 from swiftbox.cli.parser import parser
 from swiftbox.errors import UserError
-from swiftbox.language import text
+from swiftbox.language import accept_any_text, text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     command_line = list(sys.argv[1:] if arguments is None else arguments)
+    accept_any_text()
     # swiftbox uses no pydantic plugins; looking for them reads the metadata of every package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:

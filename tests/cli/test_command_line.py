@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 
 import pytest
 
@@ -54,6 +55,17 @@ def test_a_wrong_argument_is_refused_with_a_hint(
     assert lines[0].startswith("error: ")
     assert error in lines[0]
     assert lines[-1] == f"hint: {hint}"
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "latin-1", "ascii"])
+def test_a_character_that_the_terminal_lacks_is_escaped(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    monkeypatch.setattr("swiftbox.cli.main.run_verb", lambda _: output.answer("\N{SNOWMAN}") or 0)
+    assert main(["doctor"]) == output.DONE
+    sys.stdout.seek(0)
+    assert sys.stdout.read() == "\\u2603\n"
 
 
 MISTAKES = (
