@@ -22,6 +22,15 @@ from swiftbox.models.requirements import known_types
 TIMEOUT_S = 60
 """Importing torch from a cold network disk takes up to half a minute."""
 
+BUILD = """
+import sys
+from swiftbox.runs.optional_packages import MEDIA, SCIENCE, hide_packages
+hide_packages(MEDIA | SCIENCE)
+from swiftbox.core.weights.skeleton import main
+sys.exit(main())
+"""
+"""The child's program: a package that it does not use and that is broken must not stop it."""
+
 
 def skeleton_shape(
     folder: Path, config: dict[str, Any], params: float | None, *, ask: bool = True
@@ -61,7 +70,7 @@ def _cached(path: Path) -> dict[str, Any] | None:
 
 def _build(folder: Path) -> dict[str, Any] | None:
     """Build it in a child process; return {} if it cannot be built, None if a retry may help."""
-    command = [sys.executable, "-m", "swiftbox.core.weights.skeleton", str(folder.resolve())]
+    command = [sys.executable, "-c", BUILD, str(folder.resolve())]
     environment = {**os.environ, "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
     try:
         process = subprocess.run(

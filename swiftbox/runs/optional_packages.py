@@ -14,6 +14,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
+MEDIA = frozenset({"torchaudio", "torchvision"})
+"""Packages for pictures and sound, which no task reads."""
+
+SCIENCE = frozenset({"scipy", "sklearn"})
+"""Packages that transformers and peft import for features that no task uses.
+
+A package that does not fit the installed torch or numpy raises an error when it is imported, and
+transformers then names one of its own classes in place of the package.
+"""
+
 
 def hide_packages(names: Iterable[str]) -> None:
     """Make packages appear not installed, unless they are imported already."""

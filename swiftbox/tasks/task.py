@@ -13,6 +13,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import Forecast, RunInputs
 from swiftbox.models.requirements import Remark
 from swiftbox.runs.events import Emit
+from swiftbox.runs.optional_packages import MEDIA, SCIENCE
 
 Config = TypeVar("Config", bound=TaskConfig)
 
@@ -75,8 +76,9 @@ def _no_engine(_config: Any, _machine: Machine) -> tuple[str, ...]:
     return ()
 
 
-def _no_package(_config: Any) -> frozenset[str]:
-    return frozenset()
+def _unused_packages(config: Any) -> frozenset[str]:
+    """Return what no task uses; code of a model's repository may import any package."""
+    return frozenset() if getattr(config, "trust_remote_code", False) else MEDIA | SCIENCE
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Task(Generic[Config]):
     engines: Callable[[Config, Machine], tuple[str, ...]] = _no_engine
     outputs: Callable[[Config], Mapping[str, Output]] = _no_output
     forecast: Callable[[Config, Machine, RunInputs], Forecast | None] = _no_forecast
-    unused_packages: Callable[[Config], frozenset[str]] = _no_package
+    unused_packages: Callable[[Config], frozenset[str]] = _unused_packages
     serves: bool = False
     """Whether it runs until it is stopped."""
     continues: bool = False

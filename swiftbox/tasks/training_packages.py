@@ -8,10 +8,11 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.files import read_json
 from swiftbox.methods import METHODS
+from swiftbox.runs.optional_packages import MEDIA, SCIENCE
 
 BITSANDBYTES = frozenset({"bitsandbytes"})
 
-DATA_SCIENCE = frozenset({"datasets", "scipy", "sklearn"})
+DATA_SCIENCE = SCIENCE | {"datasets"}
 """Packages that transformers and peft import if installed, for features unused here. pandas is
 imported by compiled modules, which do not take None for a missing package."""
 
@@ -26,7 +27,7 @@ def unused_packages(config: TrainConfig) -> frozenset[str]:
     """
     if config.trust_remote_code or config.distributed.startswith("zero"):
         return frozenset()
-    unused: frozenset[str] = frozenset()
+    unused = MEDIA
     if config.tuner_type != "qlora" and not config.optim.endswith("_8bit"):
         unused |= BITSANDBYTES
     online = METHODS[config.model_dump()["stage"]].reward_functions is not None

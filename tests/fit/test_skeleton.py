@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from broken_packages import install_broken
 
 from swiftbox.fit import skeleton
 from swiftbox.fit.profile import profile_model
 from swiftbox.fit.shape import shape_of_config
+from swiftbox.runs.optional_packages import MEDIA, SCIENCE
 
 UNUSUAL: dict[str, dict[str, Any]] = {
     "mamba": {"hidden_size": 96, "num_hidden_layers": 3, "vocab_size": 500},
@@ -49,6 +51,16 @@ def _lists(model: Any) -> Any:
     from torch import nn
 
     return (key for key in model.modules() if isinstance(key, nn.ModuleList) and len(key))
+
+
+@pytest.mark.slow
+def test_a_broken_package_that_is_not_used_does_not_hide_the_shape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of("mamba", tmp_path / "model")
+    broken = install_broken(tmp_path / "packages", MEDIA | SCIENCE)
+    monkeypatch.setenv("PYTHONPATH", str(broken))
+    assert profile_model(str(folder)) is not None
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def train(
     )
     create = online_trainer if method.reward_functions else offline_trainer
     trainer, progress = create(inputs, parts, RunRecorder(folder, emit, config.save_total_limit))
-    defer_tensorboard(trainer, config)
+    defer_tensorboard(trainer, config, emit)
     resume_from = checkpoint_to_resume(folder, emit)
     emit(events.STAGE, name="train", detail="")
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)

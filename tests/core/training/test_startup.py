@@ -5,16 +5,21 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from broken_packages import install_broken
 from tiny import write_chats, write_config
 
+from swiftbox.config.merge import MergeConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.methods import METHODS
-from swiftbox.runs.optional_packages import hide_packages, reveal_packages
+from swiftbox.runs.optional_packages import MEDIA, SCIENCE, hide_packages, reveal_packages
+from swiftbox.tasks.merge import MERGE
 from swiftbox.tasks.training_packages import needs_bitsandbytes, unused_packages
 
 HEAVY = {
@@ -50,8 +55,8 @@ sys.exit(code)
 """
 
 
-def imported_at(event: str, tmp_path: Path, model: Path, **keys: object) -> set[str]:
-    """Train in a child process; return the modules that it had imported at an event."""
+def settled_run(tmp_path: Path, model: Path, **keys: object) -> Path:
+    """Return the folder of a run that trains one step."""
     data = write_chats(tmp_path / "chat.jsonl", 8)
     folder = tmp_path / "run"
     folder.mkdir()
@@ -69,10 +74,26 @@ def imported_at(event: str, tmp_path: Path, model: Path, **keys: object) -> set[
     }
     path = write_config(tmp_path / "a.yaml", model, data, **settled)
     (folder / "settled.yaml").write_text(path.read_text("utf-8"), "utf-8")
+    return folder
+
+
+def run_child(folder: Path, **variables: str) -> str:
+    """Run a child process to its end; return what it printed."""
     child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(folder)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", CHILD, str(folder)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        env={**os.environ, **variables},
     )
     assert child.returncode == 0, child.stderr
+    return child.stdout
+
+
+def imported_at(event: str, tmp_path: Path, model: Path, **keys: object) -> set[str]:
+    """Train in a child process; return the modules that it had imported at an event."""
+    folder = settled_run(tmp_path, model, **keys)
+    run_child(folder)
     return set(json.loads((folder / "imported.json").read_text("utf-8"))[event])
 
 
@@ -83,10 +104,43 @@ def test_a_lora_on_plain_weights_imports_no_package_it_does_not_use(
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
 
 
+def test_a_broken_package_that_a_task_does_not_use_does_not_stop_it(
+    tmp_path: Path, tiny: Path
+) -> None:
+    broken = install_broken(tmp_path / "packages", MEDIA | SCIENCE | {"tensorboard"})
+    training = settled_run(tmp_path, tiny)
+    run_child(training, PYTHONPATH=str(broken))
+    recorded = events_of(training)
+    (note,) = (event for event in recorded if event.get("key") == "report_to")
+    assert "tensorboard cannot be imported (tensorboard is broken)" in note["message"]
+    assert recorded[-1]["event"] == "done"
+    merge = tmp_path / "merge"
+    merge.mkdir()
+    settled = (
+        f"task: merge\nmodel: {tiny}\nadapter: {training / 'model'}\nhub: local\ndtype: float32\n"
+    )
+    (merge / "settled.yaml").write_text(settled, "utf-8")
+    run_child(merge, PYTHONPATH=str(broken))
+    assert events_of(merge)[-1]["event"] == "done"
+
+
+def test_a_child_prints_any_text_whatever_the_encoding_of_the_terminal(
+    tmp_path: Path, tiny: Path
+) -> None:
+    folder = settled_run(tmp_path, tiny, report_to="none")
+    printed = run_child(folder, PYTHONIOENCODING="latin-1", SWIFTBOX_LANG="zh")
+    assert "个参数中的" in printed
+
+
 @pytest.mark.slow
 def test_a_quantized_base_imports_bitsandbytes_and_trains(tmp_path: Path, tiny: Path) -> None:
     keys = {"tuner_type": "qlora", "quant_bits": 4, "quant_method": "bnb"}
     assert "bitsandbytes" in imported_at("step", tmp_path, tiny, **keys)
+
+
+def events_of(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "events.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def config_of(stage: str = "sft", **keys: object) -> TrainConfig:
@@ -96,13 +150,18 @@ def config_of(stage: str = "sft", **keys: object) -> TrainConfig:
 
 
 def test_only_packages_that_no_setting_needs_are_hidden() -> None:
-    assert unused_packages(config_of()) == {"bitsandbytes", "datasets", "scipy", "sklearn"}
+    assert unused_packages(config_of()) == {"bitsandbytes", "datasets", *SCIENCE, *MEDIA}
     assert "bitsandbytes" not in unused_packages(config_of(tuner_type="qlora"))
     assert "bitsandbytes" not in unused_packages(config_of(optim="paged_adamw_8bit"))
-    assert unused_packages(config_of(report_to=["wandb", "tensorboard"])) == {"bitsandbytes"}
-    assert unused_packages(config_of("grpo", reward_funcs="length")) == {"bitsandbytes"}
+    reporters = ["wandb", "tensorboard"]
+    assert unused_packages(config_of(report_to=reporters)) == {"bitsandbytes", *MEDIA}
+    assert unused_packages(config_of("grpo", reward_funcs="length")) == {"bitsandbytes", *MEDIA}
     assert unused_packages(config_of(trust_remote_code=True)) == set()
     assert unused_packages(config_of(distributed="zero3")) == set()
+    merge = {"model": "m", "adapter": "a"}
+    assert MERGE.unused_packages(MergeConfig.model_validate(merge)) == SCIENCE | MEDIA
+    trusting = MergeConfig.model_validate({**merge, "trust_remote_code": True})
+    assert MERGE.unused_packages(trusting) == set()
 
 
 def test_a_model_that_is_already_quantized_needs_bitsandbytes(tmp_path: Path, tiny: Path) -> None:
