@@ -6,6 +6,7 @@ UserError                 exit 2: the request is wrong
 ├── MachineError          this machine cannot do it: device, memory, disk, a missing package
 ├── HubError              a model or dataset could not be fetched
 ├── RunError              a run folder: missing, busy, contradicting, not resumable
+│   └── DiskFullError     its disk has no room for what the run writes
 └── ResultError           exit 1: the result of a run failed its check and was not kept
 """
 
@@ -39,6 +40,10 @@ class HubError(UserError):
 
 class RunError(UserError):
     """A run folder is missing, busy, or contradicts the request."""
+
+
+class DiskFullError(RunError):
+    """The disk of a run folder has no room for what the run is about to write."""
 
 
 class ResultError(UserError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 
-from swiftbox.errors import ResultError, UserError
+from swiftbox.errors import DiskFullError, ResultError, UserError
 from swiftbox.language import text
 
 OUT_OF_MEMORY, DISK_FULL, TEMPLATE = "out-of-memory", "disk-full", "template"
@@ -29,6 +29,8 @@ def kind_of(error: BaseException) -> str:
         return OUT_OF_MEMORY
     if "out of memory" in message or "can't allocate memory" in message:
         return OUT_OF_MEMORY
+    if isinstance(error, DiskFullError):
+        return DISK_FULL
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DISK_FULL
     if "no space left on device" in message or "disk quota exceeded" in message:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from swiftbox.errors import RunError
+from swiftbox.errors import DiskFullError
 from swiftbox.files import free_bytes, read_json, sync_folder, write_json
 from swiftbox.formatting import size
 from swiftbox.language import text
@@ -94,7 +94,7 @@ def bytes_needed(model: Any, optimizer: Any) -> int:
 
 
 def require_checkpoint_room(folder: Path, needed: int, *, last: Path | None) -> None:
-    """Raise RunError with both sizes if a checkpoint would not fit on the disk.
+    """Raise DiskFullError with both sizes if a checkpoint would not fit on the disk.
 
     `last` is the last complete checkpoint.
     """
@@ -102,11 +102,11 @@ def require_checkpoint_room(folder: Path, needed: int, *, last: Path | None) -> 
         raise disk_full_error(folder, needed, last)
 
 
-def disk_full_error(folder: Path, needed: int, last: Path | None) -> RunError:
+def disk_full_error(folder: Path, needed: int, last: Path | None) -> DiskFullError:
     """Return the error for a disk that is too full for a checkpoint."""
     last_name = last.name if last else text("none yet", "尚无")
     free = size(free_bytes(folder))
-    return RunError(
+    return DiskFullError(
         text(
             f"no space left on device for a checkpoint: {size(needed)} needed, "
             f"{free} free in {folder}; last complete checkpoint: {last_name}",
