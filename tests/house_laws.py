@@ -12,6 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from prose_laws import stilted, untranslated
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "swiftbox"
 
@@ -27,25 +29,10 @@ EMPTY_NAMES = frozenset(
 )
 """Names that do not say what the thing is."""
 
-STILTED = {
-    "anew": r"\banew\b",
-    "mend": r"\bmend(s|ed|ing)?\b",
-    "told": r"\btold\b",
-    "be had": r"\b(be|been|can|could) had\b",
-    "is no": r"(?<!there )(?<!There )\bis no\b",
-    "goes on": r"\b(goes|gone|went) on\b",
-    "of its own": r"\bof (its|their|his|your|our) own\b",
-    "whom": r"\bwhom\b",
-    "thereby": r"\bthereby\b",
-    "at home": r"\bwhere it is at home\b",
-}
-"""Words that no native engineer writes in a message, and what finds them."""
-
 DEVICE_NAMES = frozenset({"cuda", "rocm", "npu", "mps"})
 FAMILIES = re.compile(
     r"^(qwen|llama(?!pro|factory|-factory)|gemma|mistral|mixtral|deepseek|glm|chatglm|phi|internlm|baichuan|yi|mamba|rwkv)"
 )
-CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 Violations = list[str]
 
@@ -130,66 +117,6 @@ def class_names(sources: Mapping[str, str]) -> dict[str, list[str]]:
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(file)
     return {name: files for name, files in places.items() if len(files) > 1}
-
-
-# ---- prose
-
-
-def texts(source: str) -> list[tuple[int, str, str]]:
-    """Return the line and the two literal texts of every text(en, zh) call."""
-    calls = []
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call) or getattr(node.func, "id", "") != "text":
-            continue
-        if any(isinstance(argument, ast.Starred) for argument in node.args):
-            continue
-        literals = [literal(argument) for argument in node.args]
-        calls.append((node.lineno, *[*literals, "", ""][:2]))
-    return calls
-
-
-def literal(node: ast.AST) -> str:
-    """Return the literal parts of an expression, joined."""
-    parts = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
-    return "".join(str(part) for part in parts)
-
-
-def prose(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and text of every docstring, message and English help text."""
-    tree = ast.parse(source)
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, documented) and (doc := ast.get_docstring(node)):
-            yield getattr(node, "lineno", 1), doc
-        elif isinstance(node, ast.Call):
-            for keyword in node.keywords:
-                if keyword.arg in ("en", "help", "hint", "description"):
-                    yield keyword.value.lineno, literal(keyword.value)
-        elif isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str):
-            yield node.lineno, node.value.value  # a docstring of an attribute
-    yield from ((line, english) for line, english, _ in texts(source))
-
-
-def stilted(source: str) -> list[tuple[int, str]]:
-    """Return the line and word of every stilted expression in prose."""
-    return sorted(
-        {
-            (line, word)
-            for line, sentence in prose(source)
-            for word, pattern in STILTED.items()
-            if re.search(pattern, " ".join(sentence.split()))
-        }
-    )
-
-
-def untranslated(source: str) -> list[tuple[int, str]]:
-    """Return the line and English of every text that lacks its Chinese."""
-    missing = []
-    for line, english, chinese in texts(source):
-        letters = re.sub(r"[^A-Za-z]", "", english)
-        if CHINESE.search(english) or (len(letters) > 12 and not CHINESE.search(chinese)):
-            missing.append((line, english[:40]))
-    return missing
 
 
 # ---- one place for each thing

@@ -13,8 +13,9 @@ from typing import Any
 
 import house_laws as laws
 import pytest
-from house_laws import CHINESE, PACKAGE, ROOT, name_of, python_files
+from house_laws import PACKAGE, ROOT, name_of, python_files
 from made_up import made_up
+from prose_laws import CHINESE, stilted, stilted_page, stilted_table, untranslated
 
 from swiftbox.config.fields import cards
 from swiftbox.config.presets import presets
@@ -289,22 +290,41 @@ def test_a_literal_event_and_a_sniffed_key_are_found() -> None:
 
 
 def test_every_text_is_in_both_languages() -> None:
-    assert broken(laws.untranslated) == {}
+    assert broken(untranslated) == {}
 
 
 def test_a_text_without_chinese_is_found() -> None:
-    assert laws.untranslated('text("the model is not here", "the model")') != []
+    assert untranslated('text("the model is not here", "the model")') != []
 
 
 def test_the_english_is_plain() -> None:
-    assert broken(laws.stilted, python_files(PACKAGE, ROOT / "tests", ROOT / "scripts")) == {}
+    assert broken(stilted, python_files(PACKAGE, ROOT / "tests", ROOT / "scripts")) == {}
 
 
-@pytest.mark.parametrize("planted", ["It is made anew.", "x is no number", "It goes\non later."])
+def test_the_english_of_tables_and_pages_is_plain() -> None:
+    tables = sorted(PACKAGE.rglob("*.csv"))
+    assert broken(stilted_table, tables) == {}
+    pages = [ROOT / "README.md", ROOT / "configs" / "README.md"]
+    assert broken(stilted_page, [*pages, *sorted((PACKAGE / "guide" / "en").glob("*.md"))]) == {}
+
+
+@pytest.mark.parametrize(
+    "planted",
+    ["It is made anew.", "x is no number", "It goes\non later.", "going on where it stopped"],
+)
 def test_stilted_english_is_found(planted: str) -> None:
-    assert laws.stilted(f'"""{planted}"""') != []
-    assert laws.stilted(f'text("""{planted}""", "")') != []
-    assert laws.stilted(f'Field(help="""{planted}""")') != []
+    assert stilted(f'"""{planted}"""') != []
+    assert stilted(f'text("""{planted}""", "")') != []
+    assert stilted(f'Field(help="""{planted}""")') != []
+    assert stilted(f'ignored("""{planted}""", "已忽略")') != []
+    assert stilted(f'labels = {{"en": """{planted}""", "zh": "已忽略"}}') != []
+    assert stilted(f'row = ("""{planted}""", "已忽略")') != []
+    assert stilted_page(f"# Title\n\n{planted}\n") != []
+    assert stilted_table(f'condition\n"{planted}"\n'.replace("\non", " on")) != []
+
+
+def test_code_in_a_page_is_not_prose() -> None:
+    assert stilted_page("`kind: goes on`\n\n```\nit is told\n```\n") == []
 
 
 # ---- law 8: devices, methods and families are rows, not branches

@@ -56,7 +56,7 @@ class Imported:
     added: tuple[AddedDefault, ...]
 
     def of_kind(self, kind: str) -> list[Line]:
-        """Return the lines that met one fate: adopted, idle or left."""
+        """Return the lines with one outcome: adopted, no_effect or unsupported."""
         return [line for line in self.lines if line.outcome.kind == kind]
 
 
@@ -296,7 +296,7 @@ def _applies(key: str, loaded: Loaded) -> bool:
 
 
 def _in_scope(lines: list[Line], loaded: Loaded) -> list[Line]:
-    """Say of settings that mean nothing with the choices made why they were not setting."""
+    """Report settings that have no effect with the resulting config, and why."""
     values: Mapping[str, Any] = loaded.config.model_dump()
     scopes = {
         card.name: " ".join(f"{key}: {' | '.join(map(str, ok))}" for key, ok in card.only.items())

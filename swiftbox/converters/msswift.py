@@ -42,7 +42,7 @@ TUNERS = ("lora", "full", "adalora", "ia3", "oft", "vera", "llamapro")
 
 
 def stage_of(foreign: ForeignConfig) -> str:
-    """Return the stage that a config asks for, in our truncations."""
+    """Return the stage of a config under the name that it has in swiftbox."""
     command = str(foreign.values.get("command", "")).removeprefix("swift ")
     if kind := foreign.values.get("rlhf_type"):
         return STAGES.get(kind, str(kind))

@@ -77,7 +77,7 @@ class ForeignTool:
     """Keys that are usual in its configs and unknown to the other tools and to swiftbox."""
     rows: Mapping[str, Translate]
     defaults: Callable[[Mapping[str, Any], ForeignConfig], Sequence[AddedDefault]]
-    """ForeignConfig what was taken in our keys, name the defaults that the file relies on."""
+    """From the adopted keys and the file to the defaults of the tool that the file relies on."""
 
 
 def adopted(why: str = "", **ours: Any) -> list[KeyOutcome]:
@@ -86,7 +86,7 @@ def adopted(why: str = "", **ours: Any) -> list[KeyOutcome]:
 
 
 def no_effect(why: str, within: str = "") -> KeyOutcome:
-    """Say that a value no effect here."""
+    """Return the outcome of a value that has no effect in swiftbox."""
     return KeyOutcome("no_effect", why=why, within=within)
 
 

@@ -233,12 +233,12 @@ TRAINER: Rows = {
     "adam_epsilon": constant(1e-8),
     "neftune_noise_alpha": renamed("neftune_noise_alpha"),
     **no_effect_rows(
-        "a run has a folder of its own, and overwrites nothing",
+        "every run has a separate folder and overwrites nothing",
         "每次运行都有自己的目录，不会覆盖任何内容",
         "overwrite_output_dir overwrite_cache add_version",
     ),
     **no_effect_rows(
-        "rows are read and checked anew at each start",
+        "rows are read and checked again at every start",
         "每次启动都会重新读取并检查数据",
         "load_from_cache_file dataset_prepared_path skip_prepare_dataset tokenized_path",
     ),
@@ -265,7 +265,7 @@ TRAINER: Rows = {
         "acc_strategy compute_accuracy",
     ),
     **no_effect_rows(
-        "evaluation needs no setting of its own here",
+        "evaluation needs no separate setting here",
         "此处评估无需单独设置",
         "per_device_eval_batch_size eval_batch_size do_eval eval_accumulation_steps "
         "eval_on_start eval_sample_packing metric_for_best_model greater_is_better "
@@ -312,8 +312,8 @@ TRAINER: Rows = {
         "cache_dir download_mode",
     ),
     **unsupported_rows(
-        "the last state is what is saved",
-        "保存的是最后的状态",
+        "the last state is saved, not the best one",
+        "保存的是最后的状态，而不是最优的状态",
         "load_best_model_at_end early_stopping_steps early_stopping_patience early_stop_interval",
     ),
     **unsupported_rows(

@@ -57,7 +57,7 @@ class Folder:
         revision: str,  # noqa: ARG002 - as every client
         meter: Meter,
     ) -> str:
-        """Copy request file, going on where it stopped; a beginning that differs is thrown away."""
+        """Copy one file, resuming a partial copy; discard a partial copy that differs."""
         source, target = Path(request.id) / file.path, folder / file.path
         if source.resolve() == target.resolve() or _same(source, target):
             return sha256_of(target)

@@ -21,7 +21,7 @@ SCIENCE = frozenset({"scipy", "sklearn"})
 """Packages that transformers and peft import for features that no task uses.
 
 A package that does not fit the installed torch or numpy raises an error when it is imported, and
-transformers then names one of its own classes in place of the package.
+transformers then names one of its classes instead of the package.
 """
 
 
