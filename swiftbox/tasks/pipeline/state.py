@@ -47,9 +47,12 @@ class StepRecord:
 
 
 def read(folder: Path) -> dict[str, StepRecord]:
-    """Return the recorded steps of a pipeline, by name."""
+    """Return the recorded steps of a pipeline, by name; an older version may lack some keys."""
     rows = read_json(folder / run_folder.PIPELINE).get("steps") or []
-    records = [StepRecord(**{name: row[key] for name, key in ON_DISK.items()}) for row in rows]
+    records = (
+        StepRecord(**{name: row[key] for name, key in ON_DISK.items() if key in row})
+        for row in rows
+    )
     return {record.name: record for record in records}
 
 
