@@ -67,7 +67,7 @@ def stopped_lines(event: Event) -> list[str]:
     if total is None:  # it was ended before it could count them
         resumes = "`swiftbox runs resume`"
         return [text(f"stopped; {resumes} continues", f"已停止；{resumes} 可继续")]
-    count = event["scored"]
+    count = event.get("scored") or 0
     return [
         text(
             f"stopped with {count} of {total} scores; `swiftbox runs resume` continues",

@@ -9,7 +9,7 @@ from swiftbox.display.common import TaskDisplay, done_line
 from swiftbox.formatting import duration
 from swiftbox.language import text
 from swiftbox.runs import events
-from swiftbox.runs.events import Event
+from swiftbox.runs.events import Event, StepAction
 
 
 def step_lines(event: Event) -> list[str]:
@@ -17,12 +17,14 @@ def step_lines(event: Event) -> list[str]:
     number, total, name = event["number"], event["total"], event["name"]
     heading = "== " + text(f"step {number}/{total} {name}", f"步骤 {number}/{total} {name}")
     match event["says"]:
-        case "kept":
+        case StepAction.KEEP:
             return [heading + text(": unchanged, kept", "：未变，保留")]
-        case "serves":
-            users = ", ".join(event["used_by"])
+        case StepAction.SERVE:
+            users = ", ".join(event.get("used_by") or ())
+            if not users:
+                return [heading + text(": serving", "：提供服务")]
             return [heading + text(f": serving for {users}", f"：为 {users} 提供服务")]
-        case "goes on":
+        case StepAction.RESUME:
             return [heading + text(": resumes", "：继续")]
     if not (aside := event.get("aside")):
         return [heading]

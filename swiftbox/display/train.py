@@ -49,10 +49,10 @@ def data_lines(event: Event) -> list[str]:
             f"{event['tokens']:,} 个 token 中学习 {event['trained_tokens']:,} 个",
         ),
     ]
-    if event["preferences"]:
+    if preferences := event.get("preferences"):
         from swiftbox.data.report import lines as preference_lines
 
-        lines += preference_lines(event["preferences"])
+        lines += preference_lines(preferences)
     return lines + _skipped_rows(event)
 
 

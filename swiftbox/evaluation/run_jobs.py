@@ -21,6 +21,9 @@ from swiftbox.runs.events import Emit
 
 POLL_S = 0.05
 
+JOB_DONE = "answered"
+"""The line of a tool that has written the result of a job; recorded as events.SCORED."""
+
 DETECTION_TIMEOUT_S = 2.0
 """How long a tool that lost its server waits for the server's end to be detected."""
 
@@ -151,7 +154,7 @@ class _NamedEvents:
             return
         job = self.jobs[fields.pop("job")]
         names = {"candidate": job.candidate.name, "benchmark": job.benchmark.name}
-        if event == events.ANSWERED:
+        if event == JOB_DONE:
             self.emit(events.SCORED, **names, **score_summary(job.read_result()))
         else:
             self.emit(event, **names, total=question_count(job.benchmark, self.limit), **fields)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final, Protocol
 
 Event = Mapping[str, Any]
@@ -43,7 +44,6 @@ EVALUATING: Final = "evaluating"
 SERVED: Final = "served"
 ASKING: Final = "asking"
 ANSWERS: Final = "answers"
-ANSWERED: Final = "answered"
 SCORED: Final = "scored"
 REPORT: Final = "report"
 PARITY: Final = "parity"
@@ -55,6 +55,16 @@ INNER: Final = "inner"
 DONE: Final = "done"
 STOPPED: Final = "stopped"
 FAILED: Final = "failed"
+
+
+class StepAction(StrEnum):
+    """What a pipeline does with a step, as `says` of PART records it."""
+
+    KEEP = "kept"
+    BEGIN = "begins"
+    RESUME = "goes on"
+    SERVE = "serves"
+
 
 ENDING: Final = (DONE, STOPPED, FAILED)
 """The last event of a run is one of these; each carries the `task` that ended."""
@@ -147,9 +157,9 @@ COMMON: Mapping[str, Fields] = {
             "trained_tokens": "number of tokens that have a label",
             "percentiles": "row length in tokens by percentile",
             "max_length": "the setting",
-            "preferences": "report on the preference rows, or null",
             "preview": "three rows as the model sees them",
         },
+        {"preferences": "report on the preference rows, or null"},
     ),
     START: Fields(
         "training begins or resumes",
@@ -234,7 +244,17 @@ COMMON: Mapping[str, Fields] = {
             "seconds": "time it took, or null",
         },
     ),
-    REPORT: Fields("an evaluation is complete", open=True),
+    REPORT: Fields(
+        "an evaluation is complete",
+        {
+            "candidates": "name and settings of each model",
+            "benchmarks": "name, title and metric of each benchmark",
+            "scores": "score of each model on each benchmark",
+            "differences": "difference of each model from the first, by benchmark",
+            "remarks": "how to read the scores",
+        },
+        open=True,
+    ),
     PARITY: Fields(
         "a server was compared with the training",
         {"models": "result of each served model"},

@@ -132,7 +132,8 @@ def append_event(folder: Path, event: str, **fields: Any) -> None:
 def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     """Return the events after a byte offset, and the offset of the next one.
 
-    A last line that is still being written is left for the next call; a torn line is skipped.
+    A last line that is still being written is left for the next call; a torn line, or one that is
+    not an event, is skipped.
     """
     try:
         with (folder / EVENTS).open("rb") as file:
@@ -144,7 +145,9 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], in
     records = []
     for line in complete.splitlines():
         with contextlib.suppress(ValueError):
-            records.append(json.loads(line))
+            record = json.loads(line)
+            if isinstance(record, dict) and "event" in record:
+                records.append(record)
     return records, offset + len(complete)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from swiftbox.display.lines import DISPLAYS, lines_of, status_line
 from swiftbox.display.live import View
+from swiftbox.runs import events
 from swiftbox.tasks import TASKS
 
 RESULT = {"model": "/r/model", "seconds": 125.0}
@@ -30,6 +31,19 @@ FETCHED = {
     "fetched_bytes": 2**29, "from": {"commit": "0123456789abcdef"},
 }  # fmt: skip
 PART = {"number": 2, "total": 3, "name": "b", "task": "merge"}
+PROGRESS = {
+    "what": "o/n", "kind": "model", "bytes": 5, "total_bytes": 10, "bytes_per_s": 2.0,
+    "eta_s": None, "files_done": 0, "files_total": 1,
+    "files": [{"path": "a", "bytes": 5, "size": 10}],
+}  # fmt: skip
+DATA = {
+    "rows": 9, "held_out": 1, "bad": 0, "cut": 1, "dropped": 0, "nothing_to_learn": 0,
+    "tokens": 90, "trained_tokens": 40, "percentiles": {"50%": 9}, "max_length": 16, "preview": [],
+}  # fmt: skip
+STEP = {
+    "step": 3, "total_steps": 5, "epoch": 0.5, "loss": 1.5, "learning_rate": None,
+    "grad_norm": None, "tokens_per_s": 100.0, "memory_bytes": 2**20, "eta_s": 9.0, "metrics": {},
+}  # fmt: skip
 
 LINES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
     (
@@ -178,6 +192,63 @@ def test_every_task_shows_phases_notes_warnings_and_failures(task: str) -> None:
 def test_an_event_that_is_not_shown_has_no_lines() -> None:
     assert lines_of({"event": "inputs", "model": "/m", "revision": None}, "train") == []
     assert lines_of({"event": "an event of a later version"}, "train") == []
+
+
+SAMPLES: dict[str, Any] = {
+    **SCORE, **FETCHED, **PROGRESS, **DATA, **STEP, **QUANTIZED, **PART, **RESULT,
+    "detail": "", "message": "m", "kind": "crash", "hint": "", "traceback": "",
+    "done": 1, "of": 2, "inner": {"event": "note", "message": "n"}, "says": "begins",
+    "candidates": ["base"], "benchmarks": ["ceval"], "models": ["mine"], "url": "http://h",
+    "engine": "builtin", "prompt": "hi", "answers": [{"name": "a", "text": "yes"}],
+    "texts": 7, "conversations": 8, "fetched": 2, "report": "/r.html", "scored": 4,
+    "parts": [{"name": "b", "model": "/m"}], "steps": 5, "revision": None, "epochs": 1.0,
+    "resumed_from": None,
+}  # fmt: skip
+"""A value of each required field."""
+
+OTHER_SAMPLES: dict[str, dict[str, Any]] = {
+    "fetched": FETCHED,
+    "parity": {"models": [PARITY]},
+    "report": {
+        "remarks": [], "candidates": [{"name": "base"}], "differences": [],
+        "benchmarks": [{"name": "ceval", "title": "C-Eval", "metric": "accuracy"}],
+        "scores": [{**SCORE, "candidate": "base"}],
+    },
+}  # fmt: skip
+"""Values of the fields that mean something else in that event."""
+
+
+def minimal(event: str, declared: events.Fields) -> dict[str, Any]:
+    """Return an event with its required fields alone, as an older version may have recorded it."""
+    values = {**SAMPLES, **OTHER_SAMPLES.get(event, {})}
+    return {"event": event, **{name: values[name] for name in declared.required}}
+
+
+DECLARED = [
+    *((event, "", declared) for event, declared in events.COMMON.items()),
+    *((event, task, declared) for (event, task), declared in events.ENDINGS.items()),
+    (events.FAILED, "", events.FAILURE),
+]
+
+
+@pytest.mark.parametrize(("event", "task", "declared"), DECLARED)
+def test_an_event_is_shown_from_its_required_fields_alone(
+    event: str, task: str, declared: events.Fields
+) -> None:
+    recorded = minimal(event, declared)
+    for name in [task] if task else DISPLAYS:
+        lines_of(recorded, name)
+        status_line(recorded, name)
+        view = View(name, plain=True, stream=io.StringIO())
+        view.event(recorded)
+        view.panel(80)
+
+
+@pytest.mark.parametrize("says", ["kept", "begins", "goes on", "serves"])
+def test_a_step_of_a_pipeline_is_shown_from_the_required_fields_of_its_event(says: str) -> None:
+    assert lines_of({"event": "part", **PART, "says": says}, "pipeline")[0].startswith(
+        "== step 2/3"
+    )
 
 
 def test_only_the_task_that_reports_an_event_has_a_status_line() -> None:

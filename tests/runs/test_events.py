@@ -78,7 +78,7 @@ def test_a_missing_or_unlisted_field_is_found(planted: str) -> None:
 
 def test_every_event_is_declared_and_emitted() -> None:
     declared = {*events.COMMON, *events.ENDING}
-    assert declared == NAMES - {events.ANSWERED}  # a tool's line, recorded as SCORED
+    assert declared == NAMES
     sources = [path.read_text("utf-8") for path in PACKAGE.rglob("*.py")]
     emitted = {event for source in sources for _, event, _, _ in emissions(source)}
     from_tools = {events.MEASURING, events.QUANTIZING, events.ANSWERS, events.ASKING}
@@ -104,6 +104,14 @@ def test_an_ending_carries_the_task_of_its_run(tmp_path: Path) -> None:
     assert "task" not in note
     assert done["task"] == "merge"
     assert [events.mistakes(event, "merge") for event in (note, done)] == [[], []]
+
+
+def test_a_line_that_is_not_an_event_is_skipped(tmp_path: Path) -> None:
+    run_folder.append_event(tmp_path, events.NOTE, message="m")
+    with (tmp_path / run_folder.EVENTS).open("a", encoding="utf-8") as file:
+        file.write('12\n{"time": 1.0}\n{"torn": \n')
+    records, _ = run_folder.read_events(tmp_path)
+    assert [event["event"] for event in records] == [events.NOTE]
 
 
 def test_a_record_with_other_fields_is_described() -> None:

@@ -24,7 +24,7 @@ from swiftbox.language import text
 from swiftbox.runs import child as nested
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs.events import Emit, Event
+from swiftbox.runs.events import Emit, Event, StepAction
 from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP
 from swiftbox.runs.supervise import DONE, INTERRUPTED, Child
 from swiftbox.tasks.pipeline import state
@@ -35,9 +35,6 @@ from swiftbox.tasks.task import Resolved
 
 READY_TIMEOUT_S = 1800.0
 """For a server to fetch and load its model."""
-
-KEPT, BEGINS, RESUMES, SERVES = "kept", "begins", "goes on", "serves"
-"""What the event of a step says; on disk since the first version."""
 
 
 class PipelineRun:
@@ -96,10 +93,10 @@ class PipelineRun:
     def _seconds(self) -> float:
         return round(time.monotonic() - self.began, 1)
 
-    def _announce(self, step: PipelineStep, says: str, **details: Any) -> None:
+    def _announce(self, step: PipelineStep, action: StepAction, **details: Any) -> None:
         self.emit(
             events.PART,
-            says=says,
+            says=action.value,
             number=self.numbers[step.name],
             total=len(self.config.steps),
             name=step.name,
@@ -113,7 +110,7 @@ class PipelineRun:
         current = fingerprint(step, self.records)
         is_same = record.fingerprint == current
         if is_same and record.status == state.DONE and self._has_outputs(step):
-            self._announce(step, KEPT)
+            self._announce(step, StepAction.KEEP)
             return True
         if task_of(step).serves and self.numbers[step.name] < len(self.config.steps):
             record.fingerprint = current  # it starts with the first step that uses it
@@ -126,7 +123,8 @@ class PipelineRun:
             record.folder = step_folder(self.numbers[step.name], step.name)
         record.fingerprint, record.finished, record.outputs = current, None, {}
         self._set_status(record, state.RUNNING)
-        self._announce(step, RESUMES if resumes else BEGINS, aside=aside)
+        action = StepAction.RESUME if resumes else StepAction.BEGIN
+        self._announce(step, action, aside=aside)
         return self._run_in_folder(step)
 
     def _wait_for_orphan(self, record: StepRecord) -> bool:
@@ -226,7 +224,7 @@ class PipelineRun:
         folder = self._folder_of(step.name)
         nested.wait_for_orphan(folder)
         child = self._record_nested(step)
-        self._announce(step, SERVES, used_by=users_of(self.config, step.name))
+        self._announce(step, StepAction.SERVE, used_by=users_of(self.config, step.name))
         server = self.servers[step.name] = nested.BackgroundRun(folder, child)
         self._set_status(self.records[step.name], state.RUNNING)
         ready = server.wait_for(events.SERVING, timeout_s=READY_TIMEOUT_S, stop=STOP.requested)
