@@ -34,6 +34,9 @@ ARGPARSE_ERRORS: tuple[tuple[str, str], ...] = (
 )
 """The sentences of argparse (Python 3.11 to 3.13) and their Chinese; the first match counts."""
 
+CHINESE_HEADING = re.compile(r"^([\u4e00-\u9fff]+):$", re.MULTILINE)
+"""A heading of the help, to which argparse appends a colon."""
+
 CHOICE = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
 
 
@@ -63,6 +66,10 @@ class Parser(argparse.ArgumentParser):
         self._positionals.title = text("arguments", "参数")
         self._optionals.title = text("options", "选项")
         self.add_argument("-h", "--help", action="help", help=text("show this help", "显示本帮助"))
+
+    def format_help(self) -> str:
+        """Return the help; in Chinese the headings end in a Chinese colon."""
+        return CHINESE_HEADING.sub(r"\1：", super().format_help())
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError with a mistake on the command line, and what was probably meant."""

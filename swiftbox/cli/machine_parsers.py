@@ -15,7 +15,9 @@ def add_engines(verbs: Verbs) -> None:
         example="swiftbox engines install gptq --yes",
         module="cli.engines",
     )
-    actions = engines.add_subparsers(dest="action", metavar="ACTION", title=text("actions", "操作"))
+    actions = engines.add_subparsers(
+        dest="action", metavar=text("ACTION", "操作"), title=text("actions", "操作")
+    )
     listing = actions.add_parser("list", help=text("engines and their state", "引擎及其状态"))
     add_json(listing, errors=True)
     for name, about in (

@@ -47,7 +47,7 @@ def parser() -> Parser:
         help=text("show the version", "显示版本号"),
     )
     verbs = top.add_subparsers(
-        dest="verb", metavar="VERB", required=True, title=text("verbs", "子命令")
+        dest="verb", metavar=text("VERB", "子命令"), required=True, title=text("verbs", "子命令")
     )
     for add in ADD_VERBS:
         add(verbs)

@@ -24,7 +24,9 @@ def add_runs(verbs: Verbs) -> None:
         example="swiftbox runs logs last -f",
         module="cli.runs",
     )
-    actions = runs.add_subparsers(dest="action", metavar="ACTION", title=text("actions", "操作"))
+    actions = runs.add_subparsers(
+        dest="action", metavar=text("ACTION", "操作"), title=text("actions", "操作")
+    )
     add_json(actions.add_parser("list", help=text("all runs, newest first", "全部运行，最新在前")))
     show = _run_action(actions, "show", text("details of a run", "一次运行的详情"))
     add_json(show)

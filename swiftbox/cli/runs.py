@@ -19,7 +19,7 @@ from swiftbox.runs.events import ENDING
 
 
 def runs(options: argparse.Namespace) -> int:
-    """Do one of the actions on runs."""
+    """Run an action on runs."""
     actions: dict[str | None, Callable[[argparse.Namespace], int]] = {
         None: list_runs,
         "list": list_runs,
@@ -90,14 +90,35 @@ def show_run(options: argparse.Namespace) -> int:
         answer(line.rstrip())
     for key, value in record.items():
         if value is not None and value != []:
-            answer(f"{key}: {readable(key, value)}")
+            shown = readable(key, value)
+            answer(text(f"{key}: {shown}", f"{SUMMARY_LABELS[key]}：{shown}"))
     return DONE
+
+
+SUMMARY_LABELS = {
+    "name": "名称",
+    "status": "状态",
+    "step": "步数",
+    "total_steps": "总步数",
+    "loss": "损失",
+    "started": "开始时间",
+    "url": "地址",
+    "folder": "目录",
+    "checkpoints": "检查点",
+    "model": "模型",
+    "ending": "结束记录",
+}
+"""The Chinese for each key of a run's record."""
 
 
 def readable(key: str, value: Any) -> str:
     """Write one value of a run's record."""
     if key == "started":
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+    if key == "status":
+        return status_title(value)
+    if key == "checkpoints":
+        return ", ".join(value)
     if key == "ending":
         value = {name: field for name, field in value.items() if field is not None}
         value.pop("time", None)

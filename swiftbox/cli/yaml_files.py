@@ -17,14 +17,14 @@ from swiftbox.language import home, text
 
 def new(options: argparse.Namespace) -> int:
     """Write a YAML from a preset; without one, list the presets."""
-    from swiftbox.config.presets import presets, without_example_adapter
+    from swiftbox.config.presets import description, presets, without_example_adapter
     from swiftbox.config.writing import write
     from swiftbox.tasks.load import load
 
     files = presets()
     if options.preset is None:
         for name, path in files.items():
-            answer(f"{name:<14} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+            answer(f"{name:<16} {description(path)}")
         return DONE
     if options.preset not in files:
         raise unknown_preset(options.preset, files)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from swiftbox.config.task import TaskConfig
+from swiftbox.language import text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +28,12 @@ def folder() -> Path:
 def presets() -> dict[str, Path]:
     """Map the name of every preset (`sft-lora`) to its file."""
     return {path.stem: path for path in sorted(folder().glob("*.yaml"))}
+
+
+def description(preset: Path) -> str:
+    """Return what a preset does: its first line in English, its second in Chinese."""
+    english, chinese = preset.read_text(encoding="utf-8").splitlines()[:2]
+    return text(english.lstrip("# "), chinese.lstrip("# "))
 
 
 def without_example_adapter(config: Config, overrides: Iterable[str]) -> Config:

@@ -37,7 +37,10 @@ class VerificationReport:
         """Return the report as lines; the last one says what to do."""
         artifact = self.artifact
         state = text("ok", "正常") if self.ok else text("NOT ok", "有问题")
-        lines = [f"{artifact.id}: {state} ({self._basis()})"]
+        basis = self._basis()
+        lines = [
+            text(f"{artifact.id}: {state} ({basis})", f"{artifact.id}：{state}（{basis}）"),
+        ]
         changed, missing = self.verification.changed, self.verification.missing
         lines += [text(f"  changed: {path}", f"  已改变：{path}") for path in changed]
         lines += [text(f"  missing: {path}", f"  缺失：{path}") for path in missing]

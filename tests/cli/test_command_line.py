@@ -8,14 +8,13 @@ import re
 import sys
 
 import pytest
+from prose_laws import CHINESE
 
 from swiftbox.cli import output
 from swiftbox.cli.arguments import translated
 from swiftbox.cli.main import main
 from swiftbox.cli.parser import parser
 from swiftbox.errors import ConfigError
-
-CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -138,3 +137,27 @@ def test_no_color_is_obeyed(
     output.report_error(ConfigError("wrong"))
     assert terminal.getvalue() == ("\x1b[31merror:\x1b[0m wrong\n" if colored else "error: wrong\n")
     assert not output.uses_color(io.StringIO())
+
+
+def test_an_unknown_verb_and_the_headings_of_help_are_chinese(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SWIFTBOX_LANG", "zh")
+    error = refusal(capsys, "zzz").splitlines()[0]
+    assert error.startswith("错误：子命令：没有 'zzz'，可选：'run', ")
+    with pytest.raises(SystemExit):
+        main(["runs", "--help"])
+    shown = capsys.readouterr().out
+    assert "\n选项：\n" in shown
+    assert "ACTION" not in shown
+
+
+def test_the_presets_are_listed_in_the_language_of_the_user(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["new"])
+    assert "LoRA fine-tuning on conversations" in capsys.readouterr().out
+    monkeypatch.setenv("SWIFTBOX_LANG", "zh")
+    main(["new"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not CHINESE.search(line)] == []

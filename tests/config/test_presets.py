@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from prose_laws import CHINESE
 from pydantic import BaseModel
 
 from swiftbox.cli.main import main
@@ -73,4 +74,6 @@ def test_the_comments_of_a_preset_are_the_help_of_its_fields(name: str) -> None:
 def test_a_preset_says_what_it_does_and_how_to_run_it(name: str) -> None:
     lines = presets()[name].read_text("utf-8").splitlines()
     assert lines[0].startswith("# ")
-    assert lines[1].startswith(f"# Run: swiftbox run configs/{name}.yaml")
+    assert CHINESE.search(lines[1])
+    assert not CHINESE.search(lines[0])
+    assert lines[2].startswith(f"# Run: swiftbox run configs/{name}.yaml")

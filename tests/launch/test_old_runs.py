@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 from box import box, events
+from prose_laws import CHINESE
 
+from swiftbox.cli.main import main
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks.load import load
@@ -110,6 +112,17 @@ def test_old_runs_are_shown(old: Path) -> None:
     plain = box("runs", "show", "pipeline", cwd=old).stdout
     assert f"step 2 b (download): done  model: {old / 'copy-b'}" in plain
     assert "done: 2 steps" in box("runs", "logs", "-f", "finished", "--plain", cwd=old).stderr
+
+
+def test_a_run_is_shown_in_chinese(
+    old: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SWIFTBOX_LANG", "zh")
+    main(["runs", "show", str(old / "stopped")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["名称：stopped", "状态：已停止", "步数：23"]
+    assert [line for line in lines if not CHINESE.search(line)] == []
+    assert "检查点：checkpoint-23" in lines
 
 
 @pytest.mark.parametrize("name", ["finished", "pipeline", "downloaded"])
