@@ -12,6 +12,8 @@ UserError                 exit 2: the request is wrong
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """An error with what is wrong, including the value, and in `hint` what to do about it."""
@@ -48,3 +50,14 @@ class DiskFullError(RunError):
 
 class ResultError(UserError):
     """The result of a run failed its check; nothing that looks finished is left."""
+
+
+def raise_together(errors: Sequence[UserError]) -> None:
+    """Raise errors as one with all their messages and hints, so that none hides another."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        kinds = {type(error) for error in errors}
+        message = "\n".join(error.message for error in errors)
+        hints = dict.fromkeys(error.hint for error in errors if error.hint)
+        raise (kinds.pop() if len(kinds) == 1 else ConfigError)(message, hint="\n".join(hints))

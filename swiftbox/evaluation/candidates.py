@@ -15,7 +15,7 @@ from swiftbox.errors import ConfigError
 from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
-from swiftbox.models.location import find_folder, locate, locate_adapter, short_name
+from swiftbox.models.location import find_folder, locate, locate_adapter, require_all, short_name
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,10 @@ def with_absolute_paths(config: EvaluateConfig) -> EvaluateConfig:
     changes: dict[str, Any] = {}
     if config.endpoint is not None:
         return config
+    compared = _compared(config)
+    named = [("adapter", name) for name in as_list(config.adapter or [])]
+    named += [("compare", path) for path in compared.values()]
+    require_all([("model", config.model), *named], hub=config.hub)
     if config.adapter is not None:
         names = [
             str(locate(name, key="adapter", hub=config.hub) or name)
@@ -87,7 +91,7 @@ def with_absolute_paths(config: EvaluateConfig) -> EvaluateConfig:
     if config.compare:
         changes["compare"] = {
             name: str(locate(path, key="compare", hub=config.hub) or path)
-            for name, path in _compared(config).items()
+            for name, path in compared.items()
         }
     if config.benchmark_dir and Path(config.benchmark_dir).expanduser().is_dir():
         changes["benchmark_dir"] = str(Path(config.benchmark_dir).expanduser().resolve())

@@ -7,12 +7,12 @@ names what is spelled like it. Only `owner/name` can be an id on a hub.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from swiftbox.config.references import is_reference, references_in
 from swiftbox.data.readers import READERS
-from swiftbox.errors import ConfigError, RunError
+from swiftbox.errors import ConfigError, RunError, UserError, raise_together
 from swiftbox.formatting import near
 from swiftbox.language import text
 from swiftbox.models import catalogue
@@ -58,6 +58,18 @@ def locate_adapter(name: str, *, key: str = "adapter", hub: str = "modelscope") 
     """
     folder = locate(name, key=key, hub=hub)
     return None if folder is None else read_adapter(folder)
+
+
+def require_all(names: Iterable[tuple[str, str | None]], *, hub: str) -> None:
+    """Raise one ConfigError for all of the settings' names that `locate` refuses."""
+    errors: list[UserError] = []
+    for key, name in names:
+        try:
+            if name:
+                locate(name, key=key, hub=hub)
+        except UserError as error:
+            errors.append(error)
+    raise_together(errors)
 
 
 def find_folder(name: str) -> Path | None:

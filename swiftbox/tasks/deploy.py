@@ -22,7 +22,7 @@ from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of
 from swiftbox.models.inspection import Inspection, loader_missing, require_usable_model
-from swiftbox.models.location import find_folder, locate, locate_adapter, short_name
+from swiftbox.models.location import find_folder, locate, locate_adapter, require_all, short_name
 from swiftbox.models.merge_checks import require_matching_name
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -152,6 +152,9 @@ def _local_adapters(config: DeployConfig) -> dict[str, Adapter]:
 
 def with_absolute_paths(config: DeployConfig) -> DeployConfig:
     """Make the folders of model and adapters absolute, so that the record is complete."""
+    named = [("adapters", path) for path in (config.adapters or {}).values()]
+    named += [("adapter", path) for path in as_list(config.adapter or [])]
+    require_all([("model", config.model), *named], hub=config.hub)
     local = _local_adapters(config)
     changes: dict[str, Any] = {}
     if config.adapter is not None:

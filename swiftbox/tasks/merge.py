@@ -19,7 +19,7 @@ from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of, read_adapter
 from swiftbox.models.inspection import require_usable_model
-from swiftbox.models.location import locate, locate_adapter
+from swiftbox.models.location import locate, locate_adapter, require_all
 from swiftbox.models.merge_checks import (
     quantization_of,
     read_base_weights,
@@ -65,6 +65,8 @@ def local_adapters(config: MergeConfig) -> list[Adapter | None]:
 
 def with_absolute_paths(config: MergeConfig) -> MergeConfig:
     """Make the folders of adapters and base absolute, so that the record is complete."""
+    named = [("adapter", name) for name in as_list(config.adapter)]
+    require_all([("model", config.model), *named], hub=config.hub)
     adapters = local_adapters(config)
     names = [
         str(adapter.folder) if adapter else name

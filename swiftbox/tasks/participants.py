@@ -12,7 +12,7 @@ from pathlib import Path
 from swiftbox.config.chat import ChatConfig
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.machine import Machine
-from swiftbox.errors import ConfigError, RunError
+from swiftbox.errors import ConfigError, RunError, UserError, raise_together
 from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
@@ -50,6 +50,7 @@ class ParticipantSource:
 
 def participant_sources(config: ChatConfig) -> list[ParticipantSource]:
     """Return the participants of a chat; raise ConfigError for names that cannot be resolved."""
+    _require_names(config)
     first = _first(config)
     if config.compare is None:
         return [first]
@@ -59,6 +60,21 @@ def participant_sources(config: ChatConfig) -> list[ParticipantSource]:
     if other.name == first.name:
         other = replace(other, name=f"{other.name}-2")
     return [other, first]
+
+
+def _require_names(config: ChatConfig) -> None:
+    """Raise one error for all names that cannot be resolved."""
+    names = {"compare": config.compare if config.compare != BASE_WORD else None}
+    if config.endpoint is None:
+        names |= {"model": config.model, "adapter": config.adapter}
+    errors: list[UserError] = []
+    for key, name in names.items():
+        try:
+            if name is not None:
+                resolve_participant(name, key=key, hub=config.hub)
+        except UserError as error:
+            errors.append(error)
+    raise_together(errors)
 
 
 def _first(config: ChatConfig) -> ParticipantSource:

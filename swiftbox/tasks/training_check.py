@@ -14,7 +14,7 @@ from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.data.check import check_rows
 from swiftbox.data.findings import CheckedRows
 from swiftbox.data.source import RowSource, parse_sources
-from swiftbox.errors import ConfigError, UserError
+from swiftbox.errors import ConfigError, UserError, raise_together
 from swiftbox.fit.profile import profile_model
 from swiftbox.language import text
 from swiftbox.methods import METHODS
@@ -56,12 +56,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     collect(lambda: _check_template(training, inspection))
     collect(lambda: _check_rewards(training))
     checked = collect(lambda: _check_rows(training))
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        lines = "\n".join(problem.message for problem in problems)
-        hints = "\n".join(dict.fromkeys(problem.hint for problem in problems if problem.hint))
-        raise ConfigError(lines, hint=hints)
+    raise_together(problems)
     return checked
 
 

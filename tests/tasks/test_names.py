@@ -93,6 +93,33 @@ def test_every_other_name_of_a_model_is_looked_for_the_same_way(
     assert opened == []
 
 
+SEVERAL = {
+    "merge": "task: merge\nmodel: runs/base\nadapter: [runs/one, runs/two]\n",
+    "quantize": "task: quantize\nmethod: bnb\nmodel: runs/base\nadapter: [runs/one, runs/two]\n",
+    "deploy": ("task: deploy\nmodel: runs/base\nadapter: runs/one\nadapters: {second: runs/two}\n"),
+    "evaluate": (
+        "task: evaluate\nbenchmarks: arc\nmodel: runs/base\nadapter: runs/one\n"
+        "compare: [runs/two]\n"
+    ),
+    "chat": "task: chat\nprompt: hello\nmodel: runs/base\nadapter: runs/one\ncompare: runs/two\n",
+    "pipeline": (
+        "task: pipeline\nsteps:\n"
+        "  - {name: train, task: train, stage: sft, model: runs/base, dataset: runs/two}\n"
+        "  - {name: merge, task: merge, model: o/base, adapter: runs/one}\n"
+    ),
+}
+"""Three names that do not exist."""
+
+
+@pytest.mark.parametrize("task", SEVERAL)
+def test_a_name_that_does_not_exist_hides_no_other(
+    task: str, opened: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refusal(SEVERAL[task], capsys)
+    assert [name for name in ("runs/base", "runs/one", "runs/two") if name not in error] == []
+    assert opened == []
+
+
 @pytest.mark.parametrize("preset", ["sft-lora", "dpo-lora"])
 def test_a_preset_with_an_adapter_that_does_not_exist_is_refused(
     preset: str, opened: list[object], capsys: pytest.CaptureFixture[str]

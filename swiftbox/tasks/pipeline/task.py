@@ -11,13 +11,13 @@ from swiftbox.config.pipeline import PipelineConfig, PipelineStep
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
-from swiftbox.errors import ConfigError, UserError
+from swiftbox.errors import ConfigError, UserError, raise_together
 from swiftbox.language import text
 from swiftbox.models.inspection import loader_missing
 from swiftbox.models.requirements import Remark
 from swiftbox.quantization.verification import QUANT_METHODS
 from swiftbox.runs.events import Emit
-from swiftbox.tasks.checks import OnRemark
+from swiftbox.tasks.checks import OnRemark, ignored
 from swiftbox.tasks.pipeline.graph import dependencies, of_step, task_of, users_of
 from swiftbox.tasks.pipeline.run import PipelineRun
 from swiftbox.tasks.task import Reason, Resolved, Task
@@ -52,22 +52,28 @@ def _for_each_step(config: PipelineConfig, act: Callable[[PipelineStep], Result]
         except UserError as error:
             lines = (of_step(step.name, line) for line in error.message.splitlines())
             errors.append(type(error)("\n".join(lines), hint=error.hint))
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        message = "\n".join(error.message for error in errors)
-        hints = dict.fromkeys(error.hint for error in errors if error.hint)
-        raise type(errors[0])(message, hint="\n".join(hints))
+    raise_together(errors)
     return results
 
 
 def with_absolute_paths(config: PipelineConfig) -> PipelineConfig:
-    """Make the local paths of every step absolute."""
+    """Make the local paths of every step absolute.
+
+    Raises UserError for paths that do not exist, together with what the checks of all steps find.
+    """
 
     def absolute_step(step: PipelineStep) -> PipelineStep:
         return step.model_copy(update={"config": task_of(step).with_absolute_paths(step.config)})
 
-    return config.model_copy(update={"steps": tuple(_for_each_step(config, absolute_step))})
+    def check_step(step: PipelineStep) -> None:
+        task_of(step).check(absolute_step(step).config, ignored)
+
+    try:
+        steps = _for_each_step(config, absolute_step)
+    except UserError:
+        _for_each_step(config, check_step)
+        raise
+    return config.model_copy(update={"steps": tuple(steps)})
 
 
 def check(config: PipelineConfig, on_remark: OnRemark) -> Mapping[str, CheckedRows]:

@@ -184,7 +184,7 @@ def test_a_refused_pipeline_starts_nothing(tmp_path: Path) -> None:
     chain = [copy("a", "x", tmp_path), {"name": "m", "task": "merge", "adapter": str(tmp_path)}]
     path = write(tmp_path / "p.yaml", *chain, output_dir=str(tmp_path / "out"))
     done = box("run", path, cwd=tmp_path, code=2)
-    assert "error: m: adapter:" in done.stderr
+    assert "error: a: no folder x\nm: adapter:" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
