@@ -35,9 +35,12 @@ class Ready:
 def record(prepared: Prepared) -> Ready:
     """Write the record of a launch into its run folder; raise RunError if that one is running.
 
-    A new run gets a new folder. A resumed run keeps its folder, and so does a task that continues
-    the finished steps in its `output_dir`.
+    First checks again what other programs may have changed since the review (a port, room on a
+    disk); raises UserError. A new run gets a new folder. A resumed run keeps its folder, and so
+    does a task that continues the finished steps in its `output_dir`.
     """
+    config = prepared.plan.config
+    TASKS[config.task].check_availability(config)
     if prepared.resumes is not None:
         folder = prepared.resumes
         require_idle(run_folder.find(str(folder)))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from swiftbox.config.task import TaskConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.models.inspection import Inspection, inspect
@@ -39,6 +40,11 @@ def absolute(name: str) -> str:
         if head and Path(head).expanduser().exists():
             return str(Path(head).expanduser().resolve()) + tail
     return name
+
+
+def output_location(config: TaskConfig) -> Path:
+    """Return the run folder, or for `auto` a folder on the same disk; it need not exist."""
+    return Path.cwd() if config.output_dir == "auto" else Path(config.output_dir).expanduser()
 
 
 def inspect_model(name: str, config: NamesModel, on_remark: OnRemark) -> Inspection | None:

@@ -225,6 +225,11 @@ def require_deployable(config: DeployConfig) -> None:
     named_adapters(config)
     for adapter in _local_adapters(config).values():
         require_matching_name(adapter, config.model or "")
+    check_availability(config)
+
+
+def check_availability(config: DeployConfig) -> None:
+    """Raise ConfigError if another program listens on the address."""
     if config.port:
         from swiftbox.serving.address import listen_on
 
@@ -303,6 +308,7 @@ DEPLOY: Task[DeployConfig] = Task(
     run=run,
     run_name=run_name,
     check=check,
+    check_availability=check_availability,
     with_absolute_paths=with_absolute_paths,
     engines=engines,
     outputs=outputs,

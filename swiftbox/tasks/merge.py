@@ -30,7 +30,7 @@ from swiftbox.models.merge_checks import (
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
-from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
+from swiftbox.tasks.checks import OnRemark, inspect_model, output_location, require_loadable
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 RECORD = "merge.json"
@@ -104,8 +104,12 @@ def check(config: MergeConfig, on_remark: OnRemark) -> None:
         inspection = inspect_model(config.model, config, on_remark)
         if inspection is not None:
             require_loadable(config, inspection, on_remark)
-    into = Path.cwd() if config.output_dir == "auto" else Path(config.output_dir).expanduser()
-    require_mergeable(config, into)
+    check_availability(config)
+
+
+def check_availability(config: MergeConfig) -> None:
+    """Raise UserError if the adapters do not fit, or the result does not fit on the disk."""
+    require_mergeable(config, output_location(config))
 
 
 def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
@@ -199,6 +203,7 @@ MERGE: Task[MergeConfig] = Task(
     run=run,
     run_name=run_name,
     check=check,
+    check_availability=check_availability,
     with_absolute_paths=with_absolute_paths,
     outputs=outputs,
     forecast=forecast,

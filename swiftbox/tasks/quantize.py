@@ -39,7 +39,13 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.tasks import merge
-from swiftbox.tasks.checks import OnRemark, absolute, inspect_model, require_loadable
+from swiftbox.tasks.checks import (
+    OnRemark,
+    absolute,
+    inspect_model,
+    output_location,
+    require_loadable,
+)
 from swiftbox.tasks.pipeline.fingerprint import identity, is_path
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
@@ -110,15 +116,24 @@ def check(config: QuantizeConfig, on_remark: OnRemark) -> None:
         inspection = inspect_model(config.model, config, on_remark)
         if inspection is not None:
             require_loadable(config, inspection, on_remark)
-    into = Path.cwd() if config.output_dir == "auto" else Path(config.output_dir).expanduser()
-    first = merging(config)
-    if first is not None:
-        merge.require_mergeable(first, into)
-    model = Path(config.model or "").expanduser()
-    if config.model and (model / "config.json").is_file():
+    if (model := _local_model(config)) is not None:
         require_quantizable(model, config)
-        require_resources(model, into, config)
+    check_availability(config)
     _require_rows(config)
+
+
+def check_availability(config: QuantizeConfig) -> None:
+    """Raise UserError if the adapter does not fit, or the disk or memory is too small."""
+    into = output_location(config)
+    if (first := merging(config)) is not None:
+        merge.require_mergeable(first, into)
+    if (model := _local_model(config)) is not None:
+        require_resources(model, into, config)
+
+
+def _local_model(config: QuantizeConfig) -> Path | None:
+    model = Path(config.model or "").expanduser()
+    return model if config.model and (model / "config.json").is_file() else None
 
 
 def _require_rows(config: QuantizeConfig) -> None:
@@ -268,6 +283,7 @@ QUANTIZE: Task[QuantizeConfig] = Task(
     run=run,
     run_name=run_name,
     check=check,
+    check_availability=check_availability,
     with_absolute_paths=with_absolute_paths,
     engines=engines,
     outputs=outputs,

@@ -60,6 +60,10 @@ def _nothing_to_check(_config: Any, _on_remark: Callable[[Remark], None]) -> Non
     """Accept every config."""
 
 
+def _always_available(_config: Any) -> None:
+    """Accept every config."""
+
+
 def _unchanged(config: Any) -> Any:
     return config
 
@@ -89,10 +93,12 @@ class Task(Generic[Config]):
     if there is one class) to the classes. `resolve` is pure. `run` does the work in the child and
     returns the folder of its result, None if it was stopped. `run_name` names run folders. `check`
     checks what a settled config names on this machine, before any process starts, and raises
-    UserError with all problems. `with_absolute_paths` makes existing local paths absolute.
-    `engines` names the engines that a run needs (rows of engines/). `outputs` names what a run
-    makes for later steps of a pipeline. `forecast` estimates the resources of a run.
-    `unused_packages` names installed packages that the child need not import.
+    UserError with all problems. `check_availability` is the part of it that other programs change:
+    a port, room on a disk; it is cheap, and repeated right before a start. `with_absolute_paths`
+    makes existing local paths absolute. `engines` names the engines that a run needs (rows of
+    engines/). `outputs` names what a run makes for later steps of a pipeline. `forecast` estimates
+    the resources of a run. `unused_packages` names installed packages that the child need not
+    import.
     """
 
     name: str
@@ -103,6 +109,7 @@ class Task(Generic[Config]):
     run: Callable[[Config, Path, Emit], Path | None]
     run_name: Callable[[Config], str]
     check: Callable[[Config, Callable[[Remark], None]], CheckResult] = _nothing_to_check
+    check_availability: Callable[[Config], None] = _always_available
     with_absolute_paths: Callable[[Config], Config] = _unchanged
     engines: Callable[[Config, Machine], tuple[str, ...]] = _no_engine
     outputs: Callable[[Config], Mapping[str, Output]] = _no_output

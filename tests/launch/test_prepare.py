@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from box import events
 from launching import launch
 from made_up import made_up
 from tiny import write_chats, write_config
 
-from swiftbox.errors import ConfigError, DataError, RunError
+from swiftbox.errors import ConfigError, DataError, RunError, UserError
 from swiftbox.launch import prepare as preparing
 from swiftbox.launch.fingerprint import fingerprint
 from swiftbox.launch.prepare import (
@@ -27,6 +30,7 @@ from swiftbox.launch.prepare import (
 from swiftbox.launch.record import record
 from swiftbox.launch.run import run
 from swiftbox.runs import folder as run_folder
+from swiftbox.serving.address import listen_on
 from swiftbox.tasks import training_check
 from swiftbox.tasks.load import load, loads
 
@@ -145,6 +149,43 @@ def test_a_running_run_is_neither_resumed_nor_overwritten(training: Path) -> Non
     with pytest.raises(RunError, match="out is still running"):
         prepare_resume(ready.folder)
     assert record(prepare(training)).folder == ready.folder.with_name("out-2")
+
+
+@pytest.fixture
+def busy_port() -> Iterator[tuple[int, socket.socket]]:
+    """A free port, and the bound socket that makes it busy once it listens."""
+    with listen_on("127.0.0.1", 0) as bound:
+        yield bound.getsockname()[1], bound
+
+
+def test_a_port_that_became_busy_after_the_review_is_refused(
+    busy_port: tuple[int, socket.socket], tmp_path: Path, tiny: Path
+) -> None:
+    port, bound = busy_port
+    settings = ["task=deploy", f"model={tiny}", f"port={port}", "engine=builtin"]
+    reviewed = prepare(None, [*settings, f"output_dir={tmp_path / 'out'}"])
+    bound.listen()
+    with pytest.raises(ConfigError, match=f"port: cannot listen on 127.0.0.1:{port}"):
+        record(reviewed)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_a_disk_that_filled_up_after_the_review_is_refused(
+    in_pipeline: bool, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = {"task": "quantize", "model": str(tiny), "method": "bnb"}
+    content = {"task": "pipeline", "steps": [{"name": "a", **step}]} if in_pipeline else step
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        yaml.safe_dump({**content, "output_dir": str(tmp_path / "out")}), encoding="utf-8"
+    )
+    reviewed = prepare(path)
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: full)
+    with pytest.raises(UserError, match="nothing was written"):
+        record(reviewed)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

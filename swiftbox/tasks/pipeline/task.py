@@ -94,6 +94,11 @@ def check(config: PipelineConfig, on_remark: OnRemark) -> Mapping[str, CheckedRo
     return rows_by_step
 
 
+def check_availability(config: PipelineConfig) -> None:
+    """Repeat the checks of every step that other programs may have outdated."""
+    _for_each_step(config, lambda step: task_of(step).check_availability(step.config))
+
+
 def require_loadable(config: PipelineConfig, step: PipelineStep) -> None:
     """Raise ConfigError if the server of a step cannot load the weights that an earlier one makes.
 
@@ -171,6 +176,7 @@ PIPELINE: Task[PipelineConfig] = Task(
     run=run,
     run_name=run_name,
     check=check,
+    check_availability=check_availability,
     with_absolute_paths=with_absolute_paths,
     engines=engines,
     continues=True,
