@@ -29,12 +29,14 @@ def converse(config: ChatConfig, *, message: str | None = None) -> int:
     from swiftbox.devices.probe import probe, without_torch
     from swiftbox.tasks.chat import require_answerers, with_absolute_paths
     from swiftbox.tasks.checks import ignored
+    from swiftbox.tasks.names import name_remarks
     from swiftbox.tasks.participants import (
         connected_participants,
         participant_sources,
         required_deployments,
     )
 
+    name_remarks(config)  # raises for a folder spelled wrongly
     config = with_absolute_paths(config)
     require_answerers(config, ignored)
     local = required_deployments(config, participant_sources(config))

@@ -14,7 +14,7 @@ from swiftbox.hub.download import Download, download
 from swiftbox.hub.progress import silent
 from swiftbox.language import text
 from swiftbox.models.download_request import parse_request
-from swiftbox.models.location import locate
+from swiftbox.models.location import locate_recorded, looks_like_path
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 
@@ -26,7 +26,7 @@ def fetch_model(
 
     Raises ConfigError, under the setting's `key`, for a path or run that does not exist.
     """
-    folder = locate(name, key=key, hub=hub)
+    folder = locate_recorded(name, key=key, hub=hub)
     if folder is not None:
         return Download(folder)
     request = parse_request(name, hub=hub, revision=revision, pickles=False)
@@ -46,7 +46,8 @@ def fetch_dataset(
     sources: list[RowSource] = []
     for source in parse_sources(entries, columns=columns):
         local = Path(source.path).expanduser()
-        if not local.exists():
+        is_path = hub == "local" or looks_like_path(source.path)
+        if not is_path or not local.exists():
             if hub == "local":
                 raise HubError(text(f"no file {source.path}", f"文件 {source.path} 不存在"))
             request = parse_request(source.path, kind="dataset", hub=hub)

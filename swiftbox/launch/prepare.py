@@ -40,6 +40,7 @@ from swiftbox.runs.folder import Run
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.checks import OnRemark, ignored
 from swiftbox.tasks.load import Loaded, load, loads
+from swiftbox.tasks.names import name_remarks
 from swiftbox.tasks.task import CheckResult, result_neutral_settings
 
 if TYPE_CHECKING:  # of pipelines alone
@@ -99,8 +100,9 @@ def prepare_loaded(
         backend = previous.machine.backend
         engines = missing_engines(_engine_names(previous.plan, previous.machine), backend)
         return previous if engines == previous.engines else replace(previous, engines=engines)
+    remarks = name_remarks(loaded.config)
     machine = machine or _machine_for(loaded.config)
-    return _checked(loaded, machine, _planned(loaded.config, machine))
+    return _checked(loaded, machine, _planned(loaded.config, machine), remarks)
 
 
 def is_current(prepared: Prepared, loaded: Loaded) -> bool:
@@ -126,7 +128,9 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
             hint=f"swiftbox runs rerun {run.name}",
         )
     machine = _machine_for(loaded.config)
-    planned = _planned(loaded.config, machine)
+    # The record is absolute: what is relative in it is an id, whatever folders are here now.
+    changed = continues and bool(overrides)
+    planned = _planned(loaded.config, machine) if changed else plan(loaded.config, machine)
     if not continues:
         require_same_settings(run, planned.config)
     return replace(_checked(loaded, machine, planned), resumes=run.folder)
@@ -135,7 +139,9 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
 def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     """Prepare to repeat a run from its settled YAML, in a new run folder."""
     run = run_folder.find(str(folder))
-    return replace(prepare(run.folder / run_folder.SETTLED, overrides), new_folder=True)
+    loaded = load(run.folder / run_folder.SETTLED, overrides)
+    machine = _machine_for(loaded.config)
+    return replace(_checked(loaded, machine, _planned(loaded.config, machine)), new_folder=True)
 
 
 def check_config(config: TaskConfig, on_remark: OnRemark = ignored) -> CheckResult:
@@ -220,11 +226,13 @@ def _engine_names(planned: Plan, machine: Machine) -> tuple[str, ...]:
     return names
 
 
-def _checked(loaded: Loaded, machine: Machine, planned: Plan) -> Prepared:
+def _checked(
+    loaded: Loaded, machine: Machine, planned: Plan, earlier_remarks: Iterable[Remark] = ()
+) -> Prepared:
     """Check the files of a plan, its engines, and whether it fits."""
     config = planned.config
     files = fingerprint(config)  # before the check, so that a change during it is noticed
-    remarks: list[Remark] = []
+    remarks = list(earlier_remarks)
     checked = check_config(config, remarks.append)
     prepared = Prepared(
         loaded,

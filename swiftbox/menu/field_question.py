@@ -24,7 +24,7 @@ from swiftbox.menu.field_pickers import (
 from swiftbox.menu.options.option import MachineSource, unknown_machine
 from swiftbox.menu.questions import select, type_path, type_text
 from swiftbox.menu.terminal import print_wrapped
-from swiftbox.models.location import looks_like_path
+from swiftbox.models.location import looks_like_path, misspelled
 
 Values = dict[str, Any]
 
@@ -86,7 +86,8 @@ def _type_error(config_class: type[TaskConfig], field: str, typed: str) -> str:
 
 def _missing_path(card: Card, typed: str) -> str:
     """Return what is wrong with a path that does not exist; `#n` behind one limits its rows."""
-    if card.name not in MUST_EXIST or not looks_like_path(typed.partition("#")[0]):
+    is_path = looks_like_path(typed.partition("#")[0]) or bool(misspelled(typed))
+    if card.name not in MUST_EXIST or not is_path:
         return ""
     paths = (typed, typed.rpartition("#")[0] or typed)
     if any(Path(path).expanduser().exists() for path in paths):

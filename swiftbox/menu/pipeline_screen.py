@@ -30,7 +30,7 @@ from swiftbox.menu.questions import Back, select, select_many
 from swiftbox.menu.review_screen import ReviewAction, TaskScreen, review
 from swiftbox.menu.start_screen import starts_of
 from swiftbox.menu.training_screen import choose_method
-from swiftbox.models.location import looks_like_path
+from swiftbox.models.location import find_folder, looks_like_path
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, load
 from swiftbox.tasks.pipeline.chain import STEPS, chain_blocks
@@ -117,7 +117,8 @@ def step_title(task: str) -> str:
 def choose_steps(answers: Mapping[str, Any]) -> list[str]:
     """Let steps be checked; all are at first, except the download of a model in a folder."""
     offered = [step for step in STEPS if step in TASKS]
-    has_folder = looks_like_path(str(answers.get("model", "")))
+    model = str(answers.get("model", ""))
+    has_folder = looks_like_path(model) or find_folder(model) is not None
     checked = [step for step in offered if not (step == "download" and has_folder)]
     choices = [(step, step_title(step)) for step in offered]
     return select_many(text("Which steps?", "包含哪些步骤？"), choices, checked)

@@ -2,7 +2,9 @@
 
 Every task that takes a model or an adapter asks here, and no network is asked. A name is a path if
 it looks like one (`looks_like_path`); a path that does not exist is an error at once, and the hint
-names what is spelled like it. Only `owner/name` can be an id on a hub.
+names what is spelled like it. Only `owner/name` can be an id on a hub, whatever folders are here:
+`misspelled` tells whether it is more likely a path with a typing error, which is asked once, before
+a new run is planned.
 """
 
 from __future__ import annotations
@@ -44,11 +46,21 @@ def locate(name: str, *, key: str, hub: str = "modelscope") -> Path | None:
         if Path(name).expanduser().is_file():
             raise _is_file(name, key)
         if hub == "local" or looks_like_path(name):
-            raise _missing(name, key, hub)
+            raise _missing(name, key)
         return None
     if not folder.is_dir():
         raise _without_result(folder.parent, key)
     return folder
+
+
+def locate_recorded(name: str, *, key: str, hub: str) -> Path | None:
+    """Return what `locate` does for a name in a settled config, whose folders are absolute.
+
+    There `owner/name` is an id even if such a folder appeared since.
+    """
+    if hub != "local" and not looks_like_path(name):
+        return None
+    return locate(name, key=key, hub=hub)
 
 
 def locate_adapter(name: str, *, key: str = "adapter", hub: str = "modelscope") -> Adapter | None:
@@ -92,22 +104,58 @@ def find_folder(name: str) -> Path | None:
 def looks_like_path(name: str) -> bool:
     """Tell a path from an id on a hub: an id is `owner/name`, or `owner/name:subfolder`.
 
-    A leading dot, slash or tilde, no slash or several, a file's suffix, and a first folder that
-    exists here each mean a path. An id of the catalogue remains an id beside such a folder.
+    A leading dot, slash or tilde, no slash or several, a file's suffix, and the folder of runs
+    each mean a path. Only the spelling counts: a recorded id stays one when a folder appears.
     """
     repository = name.partition(":")[0]
     if name.startswith((".", "/", "~")) or repository.count("/") != 1:
         return True
     if Path(repository).suffix.lower() in FILE_SUFFIXES:
         return True
-    first = repository.partition("/")[0]
-    if first == RUNS:
-        return True
-    return Path(first).is_dir() and not _is_catalogued(repository)
+    return repository.partition("/")[0] == RUNS
 
 
-def _is_catalogued(repository: str) -> bool:
-    return catalogue.model(repository) is not None or catalogue.dataset(repository) is not None
+def owner_folder(name: str) -> Path | None:
+    """Return the folder here that is called like the owner in an id; None if there is none.
+
+    Also None for a path, for what exists, and for an id of the catalogue.
+    """
+    repository = _repository(name)
+    if looks_like_path(name) or Path(repository).exists():
+        return None
+    if catalogue.model(repository) is not None or catalogue.dataset(repository) is not None:
+        return None
+    folder = Path(repository.partition("/")[0])
+    return folder if folder.is_dir() else None
+
+
+def misspelled(name: str) -> list[str]:
+    """Return the files and folders that an id is more likely meant to name, the nearest first."""
+    folder = owner_folder(name)
+    if folder is None:
+        return []
+    entries = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return [str(folder / entry) for entry in near(_repository(name).partition("/")[2], entries)]
+
+
+def _repository(name: str) -> str:
+    return name.partition("#")[0].partition(":")[0]
+
+
+def misspelled_error(name: str, key: str, hub: str, suggestions: list[str]) -> ConfigError:
+    """Return the error for an id that is more likely a path with a typing error."""
+    first, listed = name.partition("/")[0], ", ".join(suggestions)
+    return ConfigError(
+        text(f"{key}: no folder {name}", f"{key}：目录 {name} 不存在"),
+        hint=text(
+            f"did you mean {listed}?\n"
+            f"{first}/ is a folder here; if you mean the id on {hub}, run "
+            f"`swiftbox download {name}` and give the folder that it prints",
+            f"是否想写 {listed}？\n"
+            f"本机有目录 {first}/；若指 {hub} 上的 id，请先运行 "
+            f"`swiftbox download {name}`，再给出其输出的目录",
+        ),
+    )
 
 
 def short_name(name: str) -> str:
@@ -143,40 +191,25 @@ def _without_result(run: Path, key: str) -> ConfigError:
     )
 
 
-def _missing(name: str, key: str, hub: str) -> ConfigError:
+def _missing(name: str, key: str) -> ConfigError:
     message = text(f"{key}: no folder {name}", f"{key}：目录 {name} 不存在")
     if "/" not in name:
         message = text(
             f"{key}: no folder or run named {name}", f"{key}：没有名为 {name} 的目录或运行"
         )
-    return ConfigError(message, hint=_missing_hint(name, key, hub))
+    return ConfigError(message, hint=_missing_hint(name, key))
 
 
-def _missing_hint(name: str, key: str, hub: str) -> str:
+def _missing_hint(name: str, key: str) -> str:
     hints = []
     if suggestions := list(_suggestions(name, key)):
         listed = ", ".join(suggestions)
         hints.append(text(f"did you mean {listed}?", f"是否想写 {listed}？"))
     if not looks_like_path(name):  # then hub: local is what makes it an error
         hints.append(text("set hub: modelscope to fetch that id", "设 hub: modelscope 以下载该 id"))
-    elif _is_id_beside_folder(name) and hub != "local":
-        hints.append(
-            text(
-                f"{name.partition('/')[0]}/ is a folder here; if you mean the id on {hub}, run "
-                f"`swiftbox download {name}` and give the folder that it prints",
-                f"本机有目录 {name.partition('/')[0]}/；若指 {hub} 上的 id，请先运行 "
-                f"`swiftbox download {name}`，再给出其输出的目录",
-            )
-        )
     if not hints:
         hints.append(_usage(key))
     return "\n".join(hints)
-
-
-def _is_id_beside_folder(name: str) -> bool:
-    first = name.partition("/")[0]
-    is_id = not name.startswith((".", "/", "~")) and name.count("/") == 1
-    return is_id and first != RUNS and Path(first).is_dir()
 
 
 def _usage(key: str) -> str:

@@ -11,7 +11,7 @@ from swiftbox.config.task import TaskConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.models.inspection import Inspection, inspect
-from swiftbox.models.location import locate
+from swiftbox.models.location import locate_recorded
 from swiftbox.models.requirements import ERROR, NOTE, Remark, catalogue_remarks
 
 OnRemark = Callable[[Remark], None]
@@ -52,7 +52,7 @@ def inspect_model(name: str, config: NamesModel, on_remark: OnRemark) -> Inspect
 
     A model that an earlier step of a pipeline makes is inspected once it exists.
     """
-    folder = locate(name, key="model", hub=config.hub)
+    folder = locate_recorded(name, key="model", hub=config.hub)
     if folder is None:
         findings = catalogue_remarks(name, trust_remote_code=config.trust_remote_code)
         report("model", findings, on_remark)

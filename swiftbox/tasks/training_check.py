@@ -19,7 +19,7 @@ from swiftbox.fit.profile import profile_model
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.models.inspection import Inspection
-from swiftbox.models.location import find_folder, locate, looks_like_path
+from swiftbox.models.location import find_folder, locate_recorded, looks_like_path
 from swiftbox.models.requirements import ERROR, NOTE, Remark
 from swiftbox.tasks.checks import (
     OnRemark,
@@ -122,7 +122,7 @@ def _check_model(config: TrainConfig, inspection: Inspection, on_remark: OnRemar
 def _check_adapter(config: TrainConfig) -> None:
     if config.adapter is None or is_reference(config.adapter):
         return
-    folder = locate(config.adapter, key="adapter", hub=config.hub)
+    folder = locate_recorded(config.adapter, key="adapter", hub=config.hub)
     if folder is not None and not (folder / "adapter_config.json").is_file():
         raise ConfigError(
             text(

@@ -13,6 +13,7 @@ from swiftbox.models.location import (
     locate,
     locate_adapter,
     looks_like_path,
+    misspelled,
     short_name,
 )
 from swiftbox.runs import folder as run_folder
@@ -65,19 +66,27 @@ def test_an_id_is_left_to_the_hub(name: str) -> None:
     assert "hub: modelscope" in caught.value.hint
 
 
-def test_a_first_folder_that_exists_means_a_path(workspace: Path) -> None:
+def test_a_folder_spelled_like_an_id_is_suggested(workspace: Path) -> None:
     (workspace / "models" / "tuned").mkdir(parents=True)
-    (workspace / "models" / "tuned" / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="model: no folder models/tunde") as caught:
-        locate("models/tunde", key="model")
-    assert "models/tuned" in caught.value.hint
-    assert "swiftbox download models/tunde" in caught.value.hint
+    assert misspelled("models/tunde") == ["models/tuned"]
+    assert misspelled("models/tunde:sub") == ["models/tuned"]
+    assert misspelled("models/tuned") == []  # it exists
+    assert misspelled("models/another-model") == []
+    assert misspelled("./models/tunde") == []  # a path, which locate refuses
 
 
-def test_an_id_of_the_catalogue_is_one_beside_a_folder_of_its_owner(workspace: Path) -> None:
+def test_an_id_stays_one_beside_a_folder_of_its_owner(workspace: Path) -> None:
     (workspace / "Qwen").mkdir()
-    assert locate("Qwen/Qwen3-0.6B", key="model") is None
-    assert looks_like_path("Qwen/Qwen3-0.6B-mine")
+    for name in ("Qwen/Qwen3-0.6B", "Qwen/My-Private-Model"):
+        assert locate(name, key="model") is None
+        assert not looks_like_path(name)
+        assert misspelled(name) == []
+
+
+def test_an_id_of_the_catalogue_is_never_a_misspelled_folder(workspace: Path) -> None:
+    (workspace / "Qwen" / "Qwen3-0.6B-mine").mkdir(parents=True)
+    assert misspelled("Qwen/Qwen3-0.6B") == []
+    assert misspelled("Qwen/Qwen3-0.6B-mien") == ["Qwen/Qwen3-0.6B-mine"]
 
 
 def test_a_run_means_its_result_by_name_and_by_folder(workspace: Path) -> None:

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from swiftbox.cli.main import main
+from swiftbox.hub.download import Download
+from swiftbox.hub.fetch import fetch_model
+from swiftbox.launch.prepare import prepare_rerun, prepare_resume
+from swiftbox.models.download_request import DownloadRequest
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.events import Emit
 
 PRESETS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -136,3 +141,54 @@ def test_the_base_of_an_adapter_on_a_hub_has_to_be_given_for_a_chat(
         "task: chat\nprompt: hello\nadapter: o/adapter\n", capsys
     )
     assert opened == []
+
+
+@pytest.mark.parametrize("task", FILES)
+def test_a_folder_spelled_wrongly_is_not_taken_for_an_id(
+    task: str, opened: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loras" / "tuned").mkdir(parents=True)
+    error = refusal(FILES[task].format(line="adapter: loras/tunde\n", name="loras/tunde"), capsys)
+    assert "adapter: no folder loras/tunde" in error
+    assert "did you mean loras/tuned?" in error
+    assert "swiftbox download loras/tunde" in error
+    assert opened == []
+
+
+def test_an_id_beside_a_folder_of_its_owner_is_accepted_with_a_remark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Qwen").mkdir()
+    (tmp_path / "a.yaml").write_text("task: merge\nadapter: Qwen/My-LoRA\nmodel: Qwen/My-Model\n")
+    assert main(["check", "a.yaml"]) == 0
+    printed = capsys.readouterr()
+    assert "model: Qwen/My-Model is an id on modelscope" in printed.out + printed.err
+
+
+def test_a_recorded_id_stays_one_when_a_folder_like_it_appears(tmp_path: Path) -> None:
+    run = run_folder.create(tmp_path / "stopped")
+    (run / run_folder.STATE).write_text('{"status": "stopped"}')
+    settled = "task: merge\nadapter: Qwen/My-LoRA\nmodel: Qwen/My-Model\nmerge_base: full\n"
+    settled += "dtype: stored\n"
+    (run / run_folder.SETTLED).write_text(settled)
+    (tmp_path / "Qwen" / "My-Modle").mkdir(parents=True)
+    for prepared in (prepare_resume(run), prepare_rerun(run)):
+        assert prepared.plan.config.model_dump()["model"] == "Qwen/My-Model"
+    (tmp_path / "Qwen" / "My-Model").mkdir()
+    assert prepare_resume(run).plan.config.model_dump()["model"] == "Qwen/My-Model"
+
+
+def test_the_child_fetches_a_recorded_id_though_its_folder_appeared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Qwen" / "My-Model").mkdir(parents=True)
+    requested: list[str] = []
+
+    def fetch(request: DownloadRequest, _emit: Emit) -> Download:
+        requested.append(request.id)
+        return Download(tmp_path / "fetched")
+
+    monkeypatch.setattr("swiftbox.hub.fetch.download", fetch)
+    model = fetch_model("Qwen/My-Model", hub="modelscope", revision=None)
+    assert model.folder == tmp_path / "fetched"
+    assert requested == ["Qwen/My-Model"]
