@@ -19,21 +19,28 @@ from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.weights.quantized_bases import quantization_arguments, use_exact_kernels
 
 
-def load_pretrained(folder: Path, *, labels: int | None = None, **arguments: Any) -> Any:
+def load_pretrained(
+    folder: Path,
+    *,
+    labels: int | None = None,
+    dtype: torch.dtype | None = None,
+    **arguments: Any,
+) -> Any:
     """Load the model of a folder, with the kernels that compute the same on every processor.
 
     Args:
         folder: A local folder with config.json and safetensors weights.
         labels: The outputs of a score head; None for a language model.
-        arguments: Passed to transformers' `from_pretrained`, such as `dtype`.
+        dtype: The number type to compute in; None for the one that is stored.
+        arguments: Passed to transformers' `from_pretrained`, such as `device_map`.
     """
     model_class = AutoModelForCausalLM
     if labels is not None:
         model_class, arguments["num_labels"] = AutoModelForSequenceClassification, labels
     model = model_class.from_pretrained(
-        str(folder), local_files_only=True, use_safetensors=True, **arguments
+        str(folder), dtype=dtype or "auto", local_files_only=True, use_safetensors=True, **arguments
     )
-    use_exact_kernels(model)
+    use_exact_kernels(model, dtype)
     return model
 
 

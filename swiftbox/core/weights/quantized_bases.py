@@ -60,10 +60,12 @@ def is_quantized(model: Any) -> bool:
     return bool(getattr(model, "is_quantized", False))
 
 
-def use_exact_kernels(model: Any) -> None:
+def use_exact_kernels(model: Any, dtype: torch.dtype | None) -> None:
     """Keep bitsandbytes from repacking 4-bit weights for avx512_bf16; see `load`.
 
-    The flag is read at each forward pass, so this works at any time before the first one.
+    With a `dtype` the layers compute in it: a model stored in 4 bits names the dtype of whoever
+    quantized it, which transformers does not let the caller change. Both attributes are read at
+    each forward pass, so this works at any time before the first one.
     """
     if not is_quantized(model):
         return  # and bitsandbytes, slow to import, is not needed
@@ -72,6 +74,8 @@ def use_exact_kernels(model: Any) -> None:
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
+            if dtype is not None:
+                module.compute_dtype, module.compute_type_is_set = dtype, True
 
 
 def prepare_for_training(model: Any) -> None:

@@ -93,6 +93,24 @@ def test_a_merge_into_the_dequantized_base_answers_as_the_trained_model(
     assert (actual - tuned).abs().max() <= 1e-4 * tuned.abs().max()
 
 
+@pytest.mark.parametrize("stored", ["bfloat16", "float16"])
+def test_a_stored_base_computes_in_the_dtype_of_the_run(
+    stored: str, tiny: Path, tmp_path: Path
+) -> None:
+    settings = config(tiny)
+    quantized = load_trainable(tiny, settings)
+    quantized.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    model_config = json.loads(path.read_text("utf-8"))
+    model_config["quantization_config"]["bnb_4bit_compute_dtype"] = stored
+    path.write_text(json.dumps(model_config), "utf-8")
+    inputs = {key: tensor for key, tensor in batch().items() if key != "labels"}
+    with torch.no_grad():
+        before = quantized.eval()(**inputs).logits
+        after = load_trainable(tmp_path, settings).eval()(**inputs).logits
+    assert torch.equal(after, before)
+
+
 def test_double_quantization_follows_the_setting(tiny: Path) -> None:
     for double in (True, False):
         model = load_trainable(tiny, config(tiny, bnb_4bit_use_double_quant=double))
