@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from swiftbox.devices.packages import version_of
 from swiftbox.formatting import count, size
 from swiftbox.language import language, text
 from swiftbox.models import catalogue
 from swiftbox.models.catalogue import Model
-from swiftbox.models.requirements import installed_version, requirement_remarks
+from swiftbox.models.requirements import requirement_remarks
 
 CHINESE: Mapping[str, str] = {
     # kinds and stages of models
@@ -205,7 +206,7 @@ def _identity(model: Model) -> dict[str, str | None]:
 def _needs(model: Model) -> dict[str, str | None]:
     targets = catalogue.lora_targets(model.model_type)
     layers = [*targets.get("attention", ()), *targets.get("mlp", ())]
-    version = installed_version("transformers")
+    version = version_of("transformers")
     return {
         text("loads", "加载"): text(*LOADING[model.native]) if model.native else None,
         "transformers": text(

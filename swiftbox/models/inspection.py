@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from swiftbox.devices.packages import version_of
 from swiftbox.errors import HubError
 from swiftbox.language import text
 from swiftbox.models import weights
@@ -17,7 +18,6 @@ from swiftbox.models.requirements import (
     NOTE,
     WARNING,
     Remark,
-    installed_version,
     known_types,
     missing_package,
     remote_code,
@@ -190,7 +190,7 @@ def loader_missing(config: Mapping[str, Any]) -> str:
     quantized = config.get("quantization_config")
     method = str(quantized.get("quant_method", "")) if isinstance(quantized, dict) else ""
     package = PACKAGES.get(method, "")
-    return package if package and installed_version(package) is None else ""
+    return package if package and version_of(package) is None else ""
 
 
 def _precision(config: Mapping[str, Any], stored: str | None) -> Iterator[Remark]:
@@ -258,7 +258,7 @@ def _loading(folder: Path, config: Mapping[str, Any], row: Model | None) -> Iter
     if modules:
         yield remote_code(NOTE if native else WARNING, folder, ", ".join(modules))
     elif model_type and not native:
-        version = installed_version("transformers")
+        version = version_of("transformers")
         message = text(
             f"{folder}: transformers {version} does not know model_type {model_type}",
             f"{folder}：transformers {version} 不支持 model_type {model_type}",
@@ -286,7 +286,7 @@ def _own_code(folder: Path, config: Mapping[str, Any]) -> list[str]:
 def _saved_with(config: Mapping[str, Any]) -> Iterator[Remark]:
     from packaging.version import InvalidVersion, Version
 
-    saved_with, version = config.get("transformers_version"), installed_version("transformers")
+    saved_with, version = config.get("transformers_version"), version_of("transformers")
     try:
         is_newer = (
             saved_with is not None

@@ -59,16 +59,11 @@ def known_types() -> frozenset[str] | None:
     return frozenset(types) or None
 
 
-def installed_version(package: str) -> str | None:
-    """Return the installed version of a package; None if it is not installed."""
-    return version_of(package)
-
-
 def requirement_remarks(row: Model) -> Iterator[Remark]:
     """Compare a model's requirements, from the catalogue, with what is installed."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-    version = installed_version("transformers")
+    version = version_of("transformers")
     spec = SpecifierSet(row.transformers_spec or "")
     if version is not None and not spec.contains(version, prereleases=True):
         upper = SpecifierSet(row.max_transformers or "")
@@ -82,7 +77,7 @@ def requirement_remarks(row: Model) -> Iterator[Remark]:
             bounds = SpecifierSet(package[2])
         except InvalidSpecifier:
             continue
-        package_version = installed_version(package[1])
+        package_version = version_of(package[1])
         if package_version is None or not bounds.contains(package_version, prereleases=True):
             yield missing_package(requirement)
 

@@ -96,13 +96,6 @@ def wait_for_orphan(
     return True
 
 
-def run_nested(
-    folder: Path, child: Child, stop: threading.Event, on_event: OnEvent | None = None
-) -> int:
-    """Run a recorded run to its end inside this one; return its exit code."""
-    return supervise_inside(folder, child, stop, on_event)
-
-
 class BackgroundRun:
     """A recorded run in the background, supervised by a thread of this process."""
 

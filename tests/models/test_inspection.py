@@ -135,7 +135,7 @@ def test_bounds_of_the_catalogue_are_held_against_what_is_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     versions = {"transformers": "4.48.0"}
-    monkeypatch.setattr(requirements, "installed_version", versions.get)
+    monkeypatch.setattr(requirements, "version_of", versions.get)
     row = model("Qwen/Qwen3-8B")
     assert row is not None
     (remarks,) = requirements.requirement_remarks(row)
@@ -148,7 +148,7 @@ def test_bounds_of_the_catalogue_are_held_against_what_is_installed(
 def test_an_upper_bound_matters_only_to_code_of_the_repository(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(requirements, "installed_version", {"transformers": "5.23.0"}.get)
+    monkeypatch.setattr(requirements, "version_of", {"transformers": "5.23.0"}.get)
     native, remote = model("moonshotai/Moonlight-16B-A3B"), model("ZhipuAI/chatglm2-6b")
     assert native is not None
     assert remote is not None
@@ -158,7 +158,7 @@ def test_an_upper_bound_matters_only_to_code_of_the_repository(
 
 def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {"transformers": "5.23.0", "qwen_vl_utils": "0.0.1"}
-    monkeypatch.setattr(requirements, "installed_version", installed.get)
+    monkeypatch.setattr(requirements, "version_of", installed.get)
     row = model("Qwen/Qwen3-VL-8B-Instruct")
     assert row is not None
     remarks = list(requirements.requirement_remarks(row))

@@ -17,6 +17,7 @@ from swiftbox.config.download import DownloadConfig
 from swiftbox.errors import RunError
 from swiftbox.runs import child as nested
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.supervise import supervise_inside
 from swiftbox.tasks.load import loads
 
 
@@ -32,7 +33,7 @@ def test_a_nested_run_has_its_own_folder(tmp_path: Path) -> None:
     folder = tmp_path / "outer" / "steps" / "fetch"
     nested.record_nested(folder, config, made_up("cpu"))
     heard: list[str] = []
-    code = nested.run_nested(
+    code = supervise_inside(
         folder,
         nested.child_of(folder, 1, {}),
         threading.Event(),

@@ -137,7 +137,7 @@ def test_quantized_weights_without_a_loader_are_refused(
     with pytest.raises(ConfigError, match="builtin server needs gptqmodel") as caught:
         deploying(model=folder)
     assert caught.value.hint == "set engine: vllm, or quantize with method: bnb"
-    monkeypatch.setattr(inspecting, "installed_version", lambda _: "1.0")
+    monkeypatch.setattr(inspecting, "version_of", lambda _: "1.0")
     deploying(model=folder)
 
 

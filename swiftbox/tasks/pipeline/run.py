@@ -26,7 +26,7 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit, Event, StepAction
 from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP
-from swiftbox.runs.supervise import DONE, INTERRUPTED, Child
+from swiftbox.runs.supervise import DONE, INTERRUPTED, Child, supervise_inside
 from swiftbox.tasks.pipeline import state
 from swiftbox.tasks.pipeline.fingerprint import fingerprint, identities
 from swiftbox.tasks.pipeline.graph import dependencies, of_step, task_of, users_of
@@ -165,7 +165,7 @@ class PipelineRun:
                 self._set_status(record, state.STOPPED)
                 return False
             child = self._record_nested(step)
-            code = nested.run_nested(
+            code = supervise_inside(
                 folder, child, STOP.requested, lambda event: self._pass_on(step, event)
             )
         except UserError as error:
