@@ -14,7 +14,7 @@ from swiftbox.formatting import pad, width, wrap
 
 SEPARATOR = " │ "
 MAX_LINE_BREAKS = 2
-"""In a row: the end of a line and an empty line."""
+"""Consecutive line breaks that are kept: the end of a line and one empty line."""
 
 MIN_COLUMNS = 100
 """Columns of a terminal from which on two texts are easier to read side by side."""

@@ -25,7 +25,7 @@ Row = tuple[Model, str | None]
 
 
 def models(options: argparse.Namespace) -> int:
-    """Find models in the catalogue, and what of them can be trained."""
+    """Find models in the catalogue, and show how each can be trained."""
     if is_local(options):
         return list_local(options, "model")
     query = " ".join(options.query)
@@ -85,7 +85,7 @@ def matching_models(query: str, options: argparse.Namespace) -> list[Model]:
 
 
 def fit_function(options: argparse.Namespace) -> Callable[[Model], str | None]:
-    """Return what names the richest training of a model that fits this machine, or --on."""
+    """Return the function that finds the richest training of a model on this machine, or --on."""
     from swiftbox.devices.hypothetical import hypothetical_machine
     from swiftbox.devices.probe import probe
     from swiftbox.fit.profile import profile_of_row
@@ -155,7 +155,7 @@ def unknown_filter(option: str, value: str, by_lower: dict[str, str]) -> ConfigE
 
 
 def no_models(query: str, options: argparse.Namespace, exact: Model | None) -> ConfigError:
-    """Return the error for an empty result: because of the words, or of the filters."""
+    """Return the error for an empty result, which names the words or the filters."""
     machine = f" (--on {options.on})" if options.on else text(" on this machine", "（本机）")
     if exact is not None:
         command = f"swiftbox models --family '{exact.family}' --fits"
@@ -235,7 +235,7 @@ def print_online(online: Sequence[SearchHit], kind: str) -> None:
 
 
 def show_counts(options: argparse.Namespace) -> int:
-    """Print how much the catalogue holds."""
+    """Print the number of models in the catalogue."""
     language = [row for row in catalogue.models() if row.kind not in NON_GENERATIVE]
     counts = {
         "text": sum(row.modality == "text" for row in language),
@@ -285,7 +285,7 @@ def print_models(rows: Sequence[Row], limit: int) -> None:
 
 
 def say_more(hidden: int) -> None:
-    """Say how many rows --limit left out."""
+    """Report how many rows --limit hides."""
     if hidden > 0:
         say(text(f"{hidden} more; --limit 0 shows all", f"另有 {hidden} 个；--limit 0 显示全部"))
 
@@ -349,7 +349,7 @@ def row_count(dataset: Dataset) -> str:
 
 
 def dataset_details(dataset: Dataset) -> Iterable[str]:
-    """Return all that is known of a dataset, a line each."""
+    """Return the details of a dataset, one per line."""
     from swiftbox.models.description import term, terms
 
     fields = {

@@ -51,7 +51,7 @@ def report(prepared: Prepared) -> None:
 
 
 def as_json(prepared: Prepared) -> dict[str, Any]:
-    """Return the same for programs."""
+    """Return the report for programs."""
     rows = prepared.rows
     return {
         "ok": True,

@@ -46,7 +46,7 @@ def settings_of(options: argparse.Namespace) -> list[str]:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Return what the record of a download says it fetched and missed."""
+    """Return the fetched and failed ids that a download recorded."""
     recorded, _ = run_folder.read_events(folder)
 
     def fields_of(kind: str) -> list[dict[str, Any]]:

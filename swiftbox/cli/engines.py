@@ -31,7 +31,7 @@ WIDTHS = (9, 11, 9, 48)
 
 
 def engines(options: argparse.Namespace) -> int:
-    """Do one of the actions on engines."""
+    """Run an action on engines."""
     actions: dict[str | None, Callable[[argparse.Namespace], int]] = {
         None: list_engines,
         "list": list_engines,
@@ -50,7 +50,7 @@ def backend_here() -> str:
 
 
 def described(engine: Engine, backend: str) -> dict[str, Any]:
-    """Return what the list shows of one engine."""
+    """Return the lines of one engine in the list."""
     current = engine_state(engine.name)
     refusal = engine.refusal(backend)
     installed = current.status == "installed"
@@ -117,7 +117,7 @@ def status_of(row: Mapping[str, Any]) -> str:
 
 
 def install_engine(options: argparse.Namespace) -> int:
-    """Install an engine after saying what comes; resume an installation that was cut off."""
+    """Install an engine after showing its size; resume an interrupted installation."""
     engine, backend = engine_named(options.name), backend_here()
     current = engine_state(engine.name)
     recorded = read_marker(current.folder).get("backend")
@@ -143,7 +143,7 @@ def install_engine(options: argparse.Namespace) -> int:
 def agreed_to_install(
     engine: Engine, backend: str, current: EngineState, options: argparse.Namespace
 ) -> bool:
-    """Check that the engine can be installed, say what that takes, and ask."""
+    """Check that the engine can be installed, show its size, and ask for consent."""
     require_installable(engine, backend, current.folder, existing_bytes=current.size_bytes)
     say_what_comes(engine, backend, current)
     if options.yes or not sys.stdin.isatty():
@@ -152,7 +152,7 @@ def agreed_to_install(
 
 
 def say_what_comes(engine: Engine, backend: str, current: EngineState) -> None:
-    """Say what is installed, where, and how much disk it takes."""
+    """Report what is installed, where, and how much disk it uses."""
     say(f"{engine.name}: {engine.purpose()}")
     if current.reason:
         say(text(f"incomplete: {current.reason}", f"目前不完整：{current.reason}"))
@@ -172,7 +172,7 @@ def say_what_comes(engine: Engine, backend: str, current: EngineState) -> None:
 
 
 def say_resumable(name: str) -> None:
-    """Say how to continue an interrupted installation."""
+    """Report how to continue an interrupted installation."""
     command = f"swiftbox engines install {name}"
     say(text(f"stopped; `{command}` resumes", f"已停止；运行 `{command}` 可继续安装"))
 
@@ -202,7 +202,7 @@ def remove_engine(options: argparse.Namespace) -> int:
 
 
 def agreed_to_remove(current: EngineState) -> bool:
-    """Ask whether to delete an engine; without a terminal nobody agrees."""
+    """Ask whether to delete an engine; without a terminal it is kept."""
     say(f"{current.folder}")
     return sys.stdin.isatty() and confirm(text("Delete it?", "是否删除？"))
 

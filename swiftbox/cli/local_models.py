@@ -58,7 +58,7 @@ def print_table(folders: list[LocalArtifact], kind: RepositoryKind) -> None:
 
 
 def named(names: list[str], kind: RepositoryKind) -> list[LocalArtifact]:
-    """Return what is named in full, by id or folder; raise HubError for what does not exist."""
+    """Return the models or datasets with these ids or folders; raise HubError for unknown ones."""
     folders = local.list_local(kind)
     by_name = {
         name: [
@@ -90,7 +90,7 @@ def nothing_named(missing: list[str], kind: RepositoryKind) -> HubError:
 
 
 def remove(folders: list[LocalArtifact], options: argparse.Namespace) -> int:
-    """Delete folders; without --yes only say what that would free."""
+    """Delete folders; without --yes only report how much space that would free."""
     if not options.yes:
         for folder in folders:
             say(f"{folder.id}  {size(folder.size_bytes)}  {folder.folder}")
@@ -111,7 +111,7 @@ def remove(folders: list[LocalArtifact], options: argparse.Namespace) -> int:
 
 
 def verify(folders: list[LocalArtifact], options: argparse.Namespace) -> int:
-    """Hash each again; the exit code tells whether all are intact."""
+    """Verify the hashes of each; the exit code tells whether all are intact."""
     if not folders:
         raise HubError(text("no local folder of that name", "本机没有该名称的内容"))
     reports = []

@@ -9,7 +9,7 @@ from swiftbox.cli.output import DONE, answer_json
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Show what this machine has and lacks."""
+    """Show the hardware and software of this machine."""
     from swiftbox.devices.doctor import examine
     from swiftbox.devices.doctor_table import render
 
@@ -24,7 +24,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def demo(options: argparse.Namespace) -> int:
-    """Make, train and try the starter model."""
+    """Create, train and try the starter model."""
     from swiftbox.display.demo import demo as start
 
     return start(Path(options.folder), name=options.name)

@@ -1,4 +1,4 @@
-"""The arguments of engines, doctor, demo and guide."""
+"""The arguments of `engines`, `doctor`, `demo` and `guide`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line writes: answers to stdout, talk and errors to stderr."""
+"""Output of the command line: answers to stdout, messages and errors to stderr."""
 
 from __future__ import annotations
 

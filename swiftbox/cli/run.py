@@ -32,7 +32,7 @@ def launch(prepared: Prepared, options: argparse.Namespace) -> int:
 
 
 def consent_of(options: argparse.Namespace) -> Consent:
-    """Return who agrees to installing an engine: --yes, or the person at the terminal."""
+    """Return the function that asks for consent to an installation; with --yes it agrees."""
     from swiftbox.engines import consent
 
     return consent.agree if options.yes else consent.ask
@@ -53,7 +53,7 @@ def run_recorded(ready: Ready, options: argparse.Namespace) -> int:
 
 
 def announce(ready: Ready) -> None:
-    """Say what was decided and where the run is recorded."""
+    """Report the settled values and the run folder."""
     for decision in ready.plan.notes:
         say(f"  {decision.key}: {decision.value}  # {decision.why}")
     for line in (*ready.prepared.remarks, *ready.prepared.outline):

@@ -1,4 +1,4 @@
-"""`runs`: list, show, follow, stop, resume and rerun what was run here."""
+"""`runs`: list, show, follow, stop, resume and rerun recorded runs."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ SUMMARY_LABELS = {
     "model": "模型",
     "ending": "结束记录",
 }
-"""The Chinese for each key of a run's record."""
+"""The Chinese label of each key of a run's record."""
 
 
 def readable(key: str, value: Any) -> str:

@@ -62,7 +62,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def write_new(target: Path, content: str, *, force: bool) -> None:
-    """Write a YAML that does not exist yet, and say what comes next."""
+    """Write a new YAML file, and report the next command."""
     if target.exists() and not force:
         raise ConfigError(
             text(f"{target} exists", f"{target} 已存在"),

@@ -306,12 +306,12 @@ ROWS: Rows = {
         "evals_per_epoch",
     ),
     **unsupported_rows(
-        "held-out rows come out of the training data here: set val_size",
+        "held-out rows are taken from the training data: set val_size",
         "此处的评估数据从训练数据中留出：请设 val_size",
         "test_datasets",
     ),
     **unsupported_rows(
-        "the system prompt belongs into the rows",
+        "put the system prompt into the rows",
         "系统提示应写在数据中",
         "default_system_message",
     ),

@@ -234,7 +234,7 @@ ROWS: Rows = {
         "mask_history",
     ),
     **unsupported_rows(
-        "held-out rows come out of the training data here: set val_size",
+        "held-out rows are taken from the training data: set val_size",
         "此处的评估数据从训练数据中留出：请设 val_size",
         "eval_dataset",
     ),

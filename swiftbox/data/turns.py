@@ -302,6 +302,6 @@ def _require_order(roles: list[str]) -> None:
             if role == "tool" and before not in ("assistant", "tool"):
                 raise RowError(
                     "order",
-                    f"message {number}: a tool answers that no assistant called",
+                    f"message {number}: a tool result without a preceding tool call",
                     f"第 {number} 条消息：tool 之前没有 assistant 的调用",
                 )

@@ -1,4 +1,4 @@
-"""A chat run as people watch it: each prompt with its answers."""
+"""Progress display of a chat run: each prompt with its answers."""
 
 from __future__ import annotations
 

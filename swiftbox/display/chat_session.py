@@ -1,4 +1,4 @@
-"""An interactive chat: starts the servers that it needs, shows their start, talks, ends them."""
+"""An interactive chat: starts the required servers, runs the conversation, stops the servers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN_EVENTS = (events.PROGRESS, events.FETCHED, events.MISSED, events.WARNING)
 
 
 def converse(config: ChatConfig, *, message: str | None = None) -> int:
-    """Start the servers of a chat, talk, and end them; return the exit code.
+    """Start the servers of a chat, run it, and stop the servers; return the exit code.
 
     With a `message` (or a prompt in the config) one answer is printed instead of a conversation.
     """
@@ -59,7 +59,7 @@ def converse(config: ChatConfig, *, message: str | None = None) -> int:
 
 
 class ServerStart:
-    """Shows how servers of this machine start: what they load, what they fetch, when they end."""
+    """Shows the progress of starting servers on this machine."""
 
     def __init__(self, models: list[str]) -> None:
         self._view = View("deploy", plain=True)
@@ -76,14 +76,14 @@ class ServerStart:
             self._view.event(event)
 
     def ready(self) -> None:
-        """Say that the conversation can begin."""
+        """Report that the conversation can begin."""
         self._is_ready = True
         if self._has_servers:
             took = duration(time.monotonic() - self._began)
             _say(text(f"ready in {took}", f"已就绪，用时 {took}"))
 
     def leave(self) -> None:
-        """Say that the servers are ending, where somebody waits for it."""
+        """Report that the servers are stopping, if a user is waiting for it."""
         if self._has_servers and sys.stdin.isatty():
             _say(text("stopping the server ...", "正在结束服务 …"))
 

@@ -13,7 +13,7 @@ from swiftbox.runs.events import Event
 Lines = Callable[[Event], list[str]]
 
 TRACEBACK_LINES = 15
-"""Of a longer traceback only the end is shown; log.txt has all of it."""
+"""Longer tracebacks are cut at the start; log.txt has the complete text."""
 
 PHASES: Mapping[str, tuple[str, str]] = {
     "fetch": ("fetching", "获取"),
@@ -35,7 +35,7 @@ PHASES: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class TaskDisplay:
-    """What is shown of the events of one task."""
+    """How the events of one task are shown."""
 
     lines: Mapping[str, Lines]
     """By event: the lines that stay."""
@@ -50,7 +50,7 @@ def phase_title(event: Event) -> str:
 
 
 def phase_lines(event: Event) -> list[str]:
-    """Return the line with which a phase begins."""
+    """Return the line shown when a phase starts."""
     title, detail = phase_title(event), event.get("detail")
     return ["> " + (text(f"{title}: {detail}", f"{title}：{detail}") if detail else title)]
 
@@ -66,13 +66,13 @@ def warning_lines(event: Event) -> list[str]:
 
 
 def done_line(event: Event) -> str:
-    """Return the line on how long a finished run took."""
+    """Return the line with the duration of a finished run."""
     took = duration(event["seconds"])
     return text(f"done in {took}", f"完成，用时 {took}")
 
 
 def model_line(event: Event) -> str:
-    """Return the line on where the model of a finished run is."""
+    """Return the line with the folder of a finished run's model."""
     return text(f"model: {event['model']}", f"模型：{event['model']}")
 
 

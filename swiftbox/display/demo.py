@@ -39,7 +39,7 @@ NAME_QUESTIONS = ("Who are you?", "who are you", "你是谁？")
 LIBRARY_QUESTIONS = ("What does shutil.copyfile do?", "Explain json.dumps.")
 
 ERROR_CHARACTERS = 3000
-"""Of a child's stderr that an unexpected failure shows."""
+"""Lines of a child's stderr shown after an unexpected failure."""
 
 Answer = Mapping[str, str]
 """A question, and the answers before and after LoRA."""

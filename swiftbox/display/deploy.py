@@ -1,4 +1,4 @@
-"""A deployment as people watch it: where it serves, and how it compares with the training."""
+"""Progress display of a deployment: its address, and how its outputs compare with the training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def serving_lines(event: Event) -> list[str]:
 
 
 def parity_lines(event: Event) -> list[str]:
-    """Return the differences of each served model from its training, or that there are none."""
+    """Return how each served model differs from its training."""
     lines: list[str] = []
     for model in event["models"]:
         differences = [f"! {line}" for line in model["differences"]]
@@ -33,7 +33,7 @@ def parity_lines(event: Event) -> list[str]:
 
 
 def _agreement(model: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what was compared and found equal."""
+    """Yield the comparisons without a difference."""
     name, prompts = model["model"], model["prompts"]
     yield text(
         f"{name}: tokens of {prompts} prompts match {_token_source(model)}",
@@ -72,7 +72,7 @@ def _answers(model: Mapping[str, Any]) -> str:
 
 
 def stopped_lines(event: Event) -> list[str]:
-    """Return how long a server ran; an interrupted one recorded no time."""
+    """Return how long a server ran; the time is missing if it was killed."""
     seconds = event.get("seconds")
     if seconds is None:
         return [text("server stopped", "服务已停止")]

@@ -1,4 +1,4 @@
-"""A download as people watch it: a plain line now and then, or bars in a terminal."""
+"""Progress display of a download: bars in a terminal, an occasional line elsewhere."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from swiftbox.runs.events import Event
 NAME_CELLS = 34
 BAR_CELLS = 30
 SIZE_CELLS = 16
-"""Room for a file's size and the spaces around it."""
+"""Cells for a file's size and the spaces around it."""
 
 
 def progress_line(event: Event) -> str:
-    """Return one plain line of a download under way."""
+    """Return one plain progress line."""
     return f"  {summary(event)}"
 
 
 def summary(event: Event) -> str:
-    """Return how much of a download is done, its rate and the time left."""
+    """Return the completed share of a download, its rate and the remaining time."""
     total = event["total_bytes"]
     share = event["bytes"] / total if total else 1.0
     files = text(
@@ -41,7 +41,7 @@ def summary(event: Event) -> str:
 
 
 def panel(event: Event, columns: int, *, unicode: bool) -> Any:
-    """Return bars of the whole and of each file under way, for a terminal of that width."""
+    """Return a bar for the download and for each active file, for a terminal of that width."""
     from rich.console import Group
     from rich.text import Text
 
@@ -65,7 +65,7 @@ def path_end(path: str) -> str:
 
 
 def fetched_lines(event: Event) -> list[str]:
-    """Return what was fetched, how much of it over the network, and where it is."""
+    """Return the downloaded id, how much was received over the network, and the folder."""
     transferred = size(event["fetched_bytes"])
     source = text(f"{transferred} downloaded", f"下载 {transferred}")
     if not event["fetched_bytes"]:
@@ -89,7 +89,7 @@ def missed_lines(event: Event) -> list[str]:
 
 
 def done_lines(event: Event) -> list[str]:
-    """Return the last line of a queue."""
+    """Return the summary of a queue."""
     count, took = event["fetched"], duration(event["seconds"])
     return [text(f"done: {count} fetched in {took}", f"完成：获取 {count} 个，用时 {took}")]
 

@@ -1,4 +1,4 @@
-"""An evaluation as people watch it: a line for each score, the table at the end."""
+"""Progress display of an evaluation: a line for each score, then the table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def server_lines(event: Event) -> list[str]:
 
 
 def benchmark_lines(event: Event) -> list[str]:
-    """Return the line with which a benchmark begins."""
+    """Return the line shown when a benchmark starts."""
     total = event.get("total")
     questions = text(f", {total} questions", f"，{total} 题") if total else ""
     return [f"> {event['candidate']}: {event['benchmark']}{questions}"]
@@ -48,7 +48,7 @@ def score_lines(event: Event) -> list[str]:
 
 
 def answered_line(event: Event) -> str:
-    """Return how many questions have an answer."""
+    """Return the number of answered questions."""
     total = f"/{event['total']}" if event.get("total") else ""
     return text(
         f"  {event['candidate']}: {event['benchmark']} {event['count']}{total} answered",
@@ -62,7 +62,7 @@ def done_lines(event: Event) -> list[str]:
 
 
 def stopped_lines(event: Event) -> list[str]:
-    """Return how many scores an evaluation had when it stopped."""
+    """Return the number of scores at the time an evaluation stopped."""
     total = event.get("of")
     if total is None:  # it was ended before it could count them
         resumes = "`swiftbox runs resume`"

@@ -1,4 +1,4 @@
-"""From an event to the lines that are shown of it, by the task that emitted it."""
+"""From an event to the lines shown for it, chosen by the task that emitted it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def display_of(event: Event, task: str) -> TaskDisplay:
 
 
 def lines_of(event: Event, task: str) -> list[str]:
-    """Return the lines that an event adds for good; none for an event that is not shown."""
+    """Return the permanent lines of an event; none for an event that is not shown."""
     name = event["event"]
     shown = display_of(event, task).lines.get(name) or common.LINES.get(name)
     return shown(event) if shown is not None else []

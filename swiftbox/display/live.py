@@ -36,7 +36,7 @@ class View:
         """The last progress event of the current download."""
         self.training = TrainingPanel()
         self.step_tasks: dict[str, str] = {}
-        """Of a pipeline: the task of each step, by the step's name."""
+        """Task of each pipeline step, by the step's name."""
         self.has_ended = False
         self.last_line = 0.0
         self.live: Any = None

@@ -1,4 +1,4 @@
-"""A merge as people watch it: notes on its checks, and the folder at the end."""
+"""Progress display of a merge: notes on its checks, then the folder of the result."""
 
 from __future__ import annotations
 

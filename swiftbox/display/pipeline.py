@@ -1,4 +1,4 @@
-"""A pipeline as people watch it: a heading for each step, and what all of them produced."""
+"""Progress display of a pipeline: a heading for each step, then the outputs of all steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swiftbox.runs.events import Event, StepAction
 
 
 def step_lines(event: Event) -> list[str]:
-    """Return the lines with which a step begins, resumes, serves or is kept."""
+    """Return the lines shown when a step begins, resumes, serves or is skipped as unchanged."""
     number, total, name = event["number"], event["total"], event["name"]
     heading = "== " + text(f"step {number}/{total} {name}", f"步骤 {number}/{total} {name}")
     match event["says"]:
@@ -49,7 +49,7 @@ def done_lines(event: Event) -> list[str]:
 
 
 def stopped_lines(event: Event) -> list[str]:
-    """Return after what time a pipeline stopped; a killed one recorded none."""
+    """Return when a pipeline stopped; the time is missing if it was killed."""
     resumes = "`swiftbox runs resume`"
     seconds = event.get("seconds")
     if seconds is None:
@@ -59,7 +59,7 @@ def stopped_lines(event: Event) -> list[str]:
 
 
 def step_progress(steps: Sequence[Mapping[str, Any]]) -> str:
-    """Return how far a pipeline is: `2/6 train`."""
+    """Return the progress of a pipeline: `2/6 train`."""
     finished = [step for step in steps if step["status"] == "done"]
     current = next((step for step in steps if step["status"] not in ("done", "waiting")), None)
     number = len(finished) + (current is not None)

@@ -1,4 +1,4 @@
-"""A quantization as people watch it: the layers as they finish, then sizes and perplexities."""
+"""Progress display of a quantization: layers as they finish, then sizes and perplexities."""
 
 from __future__ import annotations
 

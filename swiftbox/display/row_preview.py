@@ -23,7 +23,7 @@ from swiftbox.language import text
 from swiftbox.runs.events import Event
 
 ERROR_CHARACTERS = 2000
-"""Of the child's stderr that an unexpected failure shows."""
+"""Lines of the child's stderr shown after an unexpected failure."""
 
 
 def show(config: TrainConfig) -> None:

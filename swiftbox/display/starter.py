@@ -1,4 +1,4 @@
-"""The making of the demo's model as people watch it."""
+"""Progress display of the task that creates the starter model."""
 
 from __future__ import annotations
 

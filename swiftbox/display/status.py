@@ -1,4 +1,4 @@
-"""How the status of a run, of a step and of a server is called on the screen."""
+"""Titles of the status of runs, pipeline steps and servers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RUN_STATUS: Mapping[str, str] = {
     "stopped": "已停止",
     "lost": "进程丢失",
 }
-"""The Chinese for each status of a run, and of a step of a pipeline."""
+"""The Chinese title of each status of a run or a pipeline step."""
 
 SERVER_HEALTH: Mapping[str, str] = {"ok": "正常", "failed": "异常", "silent": "无响应"}
-"""The Chinese for each answer of a server's health check."""
+"""The Chinese title of each result of a server's health check."""
 
 
 def status_title(status: str) -> str:

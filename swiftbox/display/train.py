@@ -1,4 +1,4 @@
-"""A training as people watch it: the data, each step, checkpoints, and a panel of curves."""
+"""Progress display of a training: the data, each step, checkpoints, and a panel of curves."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def metrics_of(event: Event) -> list[tuple[str, str]]:
 
 
 def data_lines(event: Event) -> list[str]:
-    """Return the lengths of the rows, and what max_length does to them."""
+    """Return the lengths of the rows, and how many max_length affects."""
     separator = text(", ", "，")
     percentiles = separator.join(f"{name} {value}" for name, value in event["percentiles"].items())
     lines = [
@@ -57,7 +57,7 @@ def data_lines(event: Event) -> list[str]:
 
 
 def _skipped_rows(event: Event) -> list[str]:
-    """Return a line for each kind of rows that are not learned from as they are."""
+    """Return a line for each kind of row that is truncated, dropped or skipped."""
     limit, cut, dropped = event["max_length"], event["cut"], event["dropped"]
     empty, bad = event["nothing_to_learn"], event["bad"]
     limit_name = text(f"max_length {limit}: ", f"max_length {limit}：")
@@ -113,7 +113,7 @@ def done_lines(event: Event) -> list[str]:
 
 
 def stopped_lines(event: Event) -> list[str]:
-    """Return at which step a training stopped."""
+    """Return the step at which a training stopped."""
     if event["step"] is None:
         return stopped_early_lines(event)
     return [
@@ -126,7 +126,7 @@ def stopped_lines(event: Event) -> list[str]:
 
 @dataclass
 class TrainingPanel:
-    """The curves and figures of a training, kept up to date by its events."""
+    """The curves and figures of a training, updated by its events."""
 
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -134,7 +134,7 @@ class TrainingPanel:
     checkpoint: str = ""
 
     def update(self, event: Event) -> None:
-        """Take a step or a checkpoint."""
+        """Update the panel with a step or a checkpoint."""
         if event["event"] == events.CHECKPOINT:
             self.checkpoint = f"checkpoint-{event['step']}"
         elif event["event"] == events.STEP:

@@ -17,7 +17,7 @@ ENDPOINTS = {
     "modelscope": ("MODELSCOPE_ENDPOINT", ("https://modelscope.cn", "https://www.modelscope.ai")),
     "huggingface": ("HF_ENDPOINT", ("https://huggingface.co",)),
 }
-"""Of each hub, the environment variable that overrides its endpoints, and the endpoints."""
+"""For each hub: the environment variable that overrides its endpoints, and its endpoints."""
 
 
 def endpoints_of(hub: str, configured: Sequence[str] = ()) -> tuple[str, ...]:

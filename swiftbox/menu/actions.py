@@ -1,4 +1,4 @@
-"""What a review does with a draft: print its YAML, save it, run what was prepared."""
+"""Actions of a review on a draft: print its YAML, save it, run it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from swiftbox.runs import folder as run_folder
 POLL_S = 0.1
 
 MIN_COMMENT_CELLS = 12
-"""A comment cut to less says nothing and is left out."""
+"""A comment that would be shorter than this is left out."""
 
 
 def print_yaml(yaml: str) -> None:

@@ -50,7 +50,7 @@ def open_chat(probe: Probe) -> Path | None:
 
 
 def prepare_chat(loaded: Loaded, _previous: Prepared | None) -> Prepared:
-    """Check what is to answer; raise UserError for a model or an adapter that cannot."""
+    """Check the participants; raise UserError for a model or an adapter that cannot answer."""
     remarks: list[Remark] = []
     config = with_absolute_paths(_chat_config(loaded))
     require_answerers(config, remarks.append)

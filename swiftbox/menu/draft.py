@@ -1,4 +1,4 @@
-"""A YAML being put together: its class, the values so far, and the file that it came from."""
+"""A YAML that is being edited: its class, the values so far, and the file it was read from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from swiftbox.tasks.task import Task
 
 @dataclass(frozen=True)
 class Draft:
-    """The values of a config so far; they may differ from the file that it came from."""
+    """The values of a config so far; they may differ from the file it was read from."""
 
     config_class: type[TaskConfig]
     values: Values
@@ -58,11 +58,11 @@ class Draft:
         return write(loaded.config, header=header, keys=loaded.keys)
 
     def with_values(self, **changes: Any) -> Draft:
-        """Return the draft with other values, which are in no file yet."""
+        """Return the draft with other values, not saved yet."""
         return replace(self, values={**self.values, **changes}, file=None)
 
     def without(self, key: str) -> Draft:
-        """Return the draft without a value, which is in no file yet."""
+        """Return the draft without a value, not saved yet."""
         values = {name: value for name, value in self.values.items() if name != key}
         return replace(self, values=values, file=None)
 

@@ -58,7 +58,7 @@ def task_name(config_class: type[TaskConfig]) -> str:
 
 
 def field_label(card: Card) -> str:
-    """Return what a field is called on the screen: in Chinese its name with the key behind."""
+    """Return the label of a field: its key, in Chinese after the Chinese name."""
     return text(card.name, f"{card.label_zh} {card.name}")
 
 

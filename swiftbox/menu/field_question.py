@@ -85,7 +85,7 @@ def _type_error(config_class: type[TaskConfig], field: str, typed: str) -> str:
 
 
 def _missing_path(card: Card, typed: str) -> str:
-    """Return what is wrong with a path that does not exist; `#n` behind one limits its rows."""
+    """Return what is wrong with a path that does not exist; a suffix `#n` limits its rows."""
     is_path = looks_like_path(typed.partition("#")[0]) or bool(misspelled(typed))
     if card.name not in MUST_EXIST or not is_path:
         return ""

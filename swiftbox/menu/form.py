@@ -1,4 +1,4 @@
-"""A form made from the fields of a config: essential ones are asked, the rest can be changed."""
+"""A form made from the fields of a config: it asks the essential ones; the rest can be changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The goals of a training in everyday words, and the values to propose for each."""
+"""The goals of a training in everyday language, and the proposed values for each."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def task_screen(task: str) -> OpenScreen:
 
 
 def my_runs(_probe: Probe) -> None:
-    """List the runs and what can be done with each."""
+    """List the runs, with the actions for each."""
     with hold_typed_keys():
         from swiftbox.menu import runs_screen
     runs_screen.my_runs()
@@ -71,7 +71,7 @@ def demo(_probe: Probe) -> None:
 
 
 def doctor(_probe: Probe) -> None:
-    """Show what this machine has and what it lacks."""
+    """Show the hardware and software of this machine."""
     from rich.console import Console
 
     from swiftbox.devices.doctor import examine

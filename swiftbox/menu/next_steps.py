@@ -21,7 +21,7 @@ from swiftbox.tasks.pipeline.state import STEPS
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run produced: its kind, how a config names it, and what it was made from."""
+    """The result of a run: its kind, its name in a config, and its inputs."""
 
     kind: Literal["adapter", "model", "quantized", "none"]
     name: str
@@ -34,7 +34,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class NextStep:
-    """One sensible next step: its task, its title and its settings."""
+    """A suggested next step: its task, its title and its settings."""
 
     task: str
     title: str
@@ -124,7 +124,7 @@ def _after_quantized(result: RunResult) -> list[NextStep]:
 
 
 def _evaluation(result: RunResult, title: str) -> NextStep:
-    """Compare a model with what it was made from, if that is known."""
+    """Return the settings that compare a model with its inputs, if they are known."""
     if not result.base_model:
         return NextStep("evaluate", text("evaluate it", "评测"), {"model": result.name})
     adapter = {"adapter": result.adapter} if result.adapter else {}

@@ -239,7 +239,7 @@ class Picker:
         return Dimension.exact(_row_space() + OTHER_LINES - 2)
 
     def _below(self) -> StyleAndTextTuples:
-        """Return all lines under the question."""
+        """Return the lines below the question."""
         rows, space = self.rows(), _row_space()
         lines = self._views(len(rows))
         if not is_path(self.query):
@@ -358,7 +358,7 @@ def path_completions(typed: str) -> list[str]:
 
 
 def common_prefix(paths: list[str]) -> str:
-    """Return what all paths begin with."""
+    """Return the common prefix of paths."""
     shortest = min(paths, key=len)
     differing = (
         at for at, letter in enumerate(shortest) if any(path[at] != letter for path in paths)

@@ -23,7 +23,7 @@ MAX_UNSEARCHED = 14
 """Longer lists are narrowed by typing: more entries do not fit 24 lines with the rest."""
 
 MARK_CELLS = 3
-"""In front of a question or of an entry."""
+"""Cells in front of a question or an entry."""
 
 FIRST: Any = object()
 """Stands for no default; None cannot, as it is the value of some entries."""
@@ -68,7 +68,7 @@ def _fitted(title: str) -> str:
 
 
 def _search_by_any_letter(prompt: questionary.Question) -> None:
-    """Let Chinese narrow a list too: questionary takes ASCII alone."""
+    """Make lists searchable in Chinese too: questionary accepts ASCII only."""
     application = prompt.application
     controls = application.layout.find_all_controls()
     control = next(control for control in controls if isinstance(control, InquirerControl))

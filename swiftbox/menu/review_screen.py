@@ -1,4 +1,4 @@
-"""The review of every task: its YAML, its plan with reasons, the same command, and what to do.
+"""The review of every task: its YAML, its plan with reasons, the equivalent command, the actions.
 
 What is prepared is kept while the draft and the files it names are unchanged, and handed to the
 run: nothing is planned, probed or read twice.
@@ -29,7 +29,7 @@ ChangeDraft = Callable[[Draft], Draft]
 
 @dataclass(frozen=True)
 class ReviewAction:
-    """Something that the review of one task offers besides; it returns the draft, changed or not.
+    """An additional action in the review of a task; it returns the draft, changed or not.
 
     `position`: before running, after running, or after what every task has.
     """
@@ -54,7 +54,7 @@ class TaskScreen:
     run_title: tuple[str, str] = ("run it", "运行")
     detach_title: tuple[str, str] = ("run it in the background", "后台运行")
     serves: bool = False
-    """Whether it runs until it is stopped; then the background is proposed."""
+    """Whether it runs until it is stopped; running in the background is then proposed."""
     subjects: tuple[str, ...] = ()
     """Fields of which one names what the task works on: which one is asked first."""
     hidden_fields: tuple[str, ...] = ()
@@ -108,7 +108,7 @@ def _run(draft: Draft, screen: TaskScreen, prepared: Prepared, *, detach: bool) 
 def _choices(
     draft: Draft, screen: TaskScreen, prepared: Prepared | None
 ) -> list[tuple[ChangeDraft | str, str]]:
-    """Return what can be done with a draft; one that cannot run can still be changed."""
+    """Return the actions on a draft; one that cannot run can still be changed."""
     actions = screen.actions(draft, prepared)
 
     def at(position: str) -> list[tuple[ChangeDraft | str, str]]:

@@ -94,7 +94,7 @@ def open_run(run: Run) -> None:
 
 
 def server_health(url: str) -> str:
-    """Ask a deployment for its health, in a word."""
+    """Report the health of a deployment."""
     from swiftbox.serving.client import health
 
     return health(url)

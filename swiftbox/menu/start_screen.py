@@ -17,7 +17,7 @@ from swiftbox.menu.questions import Back, select
 from swiftbox.menu.review_screen import TaskScreen, review
 
 HEAD_CHARACTERS = 4000
-"""Of a YAML, in which `task:` is looked for; it comes first, after the comments."""
+"""Characters at the start of a YAML that are searched for `task:`, which follows the comments."""
 
 Start = str | Path | None
 """The field to ask first, a YAML to start from, or None for an empty form."""
@@ -65,7 +65,7 @@ def _fill_and_review(
 
 
 def starts_of(task: str, screen: TaskScreen) -> list[tuple[Start, str]]:
-    """Return what a YAML of a task can start from, with a title each."""
+    """Return the choices that a new YAML of a task can start from, with their titles."""
     subjects = {
         "adapter": text("an adapter (with its base)", "适配器（连同其基座）"),
         "model": text("a model", "模型"),
@@ -85,7 +85,7 @@ def files_of(task: str) -> list[Path]:
 
 
 def task_in(path: Path) -> str:
-    """Return the task that a YAML names; one that names none is a training."""
+    """Return the task of a YAML; without `task:` it is a training."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             head = file.read(HEAD_CHARACTERS)

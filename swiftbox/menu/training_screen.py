@@ -69,7 +69,7 @@ def choose_method(goal: Goal) -> str:
 
 
 def review_actions(_draft: Draft, prepared: Prepared | None) -> Sequence[ReviewAction]:
-    """Offer changes that make the training fit, and a look at rows as the model sees them."""
+    """Offer changes that make the training fit, and a preview of rows as the model sees them."""
     preview = text("preview three rows as the model sees them", "预览模型实际看到的三条样本")
     actions = [ReviewAction(preview, preview_rows)]
     proposal = prepared.estimate.proposal if prepared and prepared.estimate else None

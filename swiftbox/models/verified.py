@@ -17,7 +17,7 @@ from typing import Any
 from swiftbox.files import write_json
 
 MARKER = ".swiftbox-verified.json"
-"""In the folder; hidden, so that programs that read a model's folder ignore it."""
+"""Name of the marker; hidden, so that programs that read a model's folder ignore it."""
 
 BLOCK_BYTES = 8 * 2**20
 WRITE_INTERVAL_S = 1.0

@@ -22,7 +22,7 @@ EVENTS, LOG, STATE = "events.jsonl", "log.txt", "state.json"
 CHECKPOINTS, MODEL = "checkpoints", "model"
 INPUTS, LOCK = "inputs.json", ".lock"
 PIPELINE = "pipeline.json"
-"""Of a pipeline: its steps, the status of each and its outputs."""
+"""The steps of a pipeline with the status and the outputs of each."""
 COMPLETE = "complete.json"
 """Inside a checkpoint: written last, so its presence means that all other files are complete."""
 

@@ -141,7 +141,7 @@ class Service:
         prepared: PreparedPrompts,
         disconnected: Callable[[], Awaitable[None]],
     ) -> dict[str, Any] | None:
-        """Return all answers in one response; None if the client disconnects before."""
+        """Return all answers in one response; None if the client disconnects first."""
         answers = _partial_answers(body, prepared)
         with self._submitted(body, prepared) as arrived:
             watch = asyncio.create_task(_notify(disconnected, arrived))

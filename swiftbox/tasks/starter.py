@@ -32,14 +32,14 @@ DIMENSIONS = {
     "tied": True,
     "gated": True,
 }
-"""Of the model that core/weights/starter_model.py makes."""
+"""Parameters of the model that core/weights/starter_model.py creates."""
 
 PARAMETERS = 2.4e6
 DISK_BYTES = PARAMETERS * 4 + 3.5e6
 """The model in float32, and the texts of the standard library (measured: 12.4 MiB)."""
 
 MEMORY_BYTES = 0.45e9
-"""Of the libraries, and of training the tokenizer (measured: 0.38 GiB)."""
+"""Memory for the libraries and for training the tokenizer (measured: 0.38 GiB)."""
 
 
 def resolve(config: StarterConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - the signature of every task

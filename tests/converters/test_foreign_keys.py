@@ -141,7 +141,7 @@ def test_a_key_that_means_nothing_here_says_why(tool: str, setting: str, tmp_pat
         (LF, "resume_from_checkpoint: saves/x", "swiftbox runs resume"),
         (AX, "evals_per_epoch: 4", "set eval_steps"),
         (AX, "deepspeed: deepspeed_configs/mine.json", "no ZeRO stage"),
-        (MS, "system: Be kind.", "belongs into the rows"),
+        (MS, "system: Be kind.", "put the system prompt into the rows"),
         (MS, "model_author: me", "put the names into the rows"),
         (MS, "loss_type: my_loss", "plugins"),
         (MS, "zzzzz: 1", "neither ms-swift nor swiftbox knows this key"),

@@ -1,4 +1,4 @@
-"""How options of the hubs' caches are named: by id where the id finds them, else by folder."""
+"""Values of options from the hubs' caches: the id if it resolves to them, else the folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from swiftbox.models.local import LocalArtifact
 
 
 def config_value(local: LocalArtifact) -> str:
-    """Return what a config names a local model or dataset by."""
+    """Return the value by which a config refers to a local model or dataset."""
     if local.location == HUBS[0] and local.folder.parent.name == "snapshots":
         return local.id  # the id also resumes an unfinished download
     if local.location == "folder" and local.id.startswith("./"):

@@ -27,7 +27,7 @@ from swiftbox.models.description import searchable, terms
 PLAIN_TEXT = ".txt"
 
 NOT_DATA = (".", "README", "requirements")
-"""Beginnings of file names that are no datasets although a reader takes them."""
+"""Prefixes of file names that are not datasets although a reader accepts them."""
 
 
 @dataclass
@@ -112,7 +112,7 @@ def _matches(row: Dataset, query: str) -> bool:
 
 
 def _amount(option: Option, row: Dataset | None) -> str:
-    """Return how much a dataset holds: its rows, or its size where they are not known."""
+    """Return the number of rows of a dataset, or its size if that is unknown."""
     if row and row.rows:
         return f"{row.rows:,}"
     if row and row.huge:

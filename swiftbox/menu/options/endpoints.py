@@ -1,4 +1,4 @@
-"""The deployments that a picker offers: those that serve now, by their addresses."""
+"""The deployments that a picker offers: those that are running, by their addresses."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ class EndpointOptions:
         return (option.value, self._names[option.value])
 
     def details(self, option: Option) -> list[str]:  # noqa: ARG002 - the row says it all
-        """Return nothing: the row says all that is known."""
+        """Return nothing: the row shows everything."""
         return []

@@ -21,12 +21,12 @@ ALL, LOCAL = "all", "local"
 
 
 def unknown_machine() -> None:
-    """Stand for a machine that is not probed."""
+    """Return None, for a list that needs no machine."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One row to choose; `value` is what a config calls it by."""
+    """One row of a list; `value` is what a config contains if it is chosen."""
 
     value: str
     name: str
@@ -57,7 +57,7 @@ class OptionSource(Protocol):
 
     @property
     def local(self) -> list[Option]:
-        """Return the rows on this machine; looked up once."""
+        """Return the rows on this machine; they are searched for once."""
 
     def views(self) -> list[tuple[str, str]]:
         """Return the views: key and title."""
@@ -69,7 +69,7 @@ class OptionSource(Protocol):
         """Return a row's text in each column."""
 
     def details(self, option: Option) -> list[str]:
-        """Return lines on a row, the most important first."""
+        """Return details of a row, the most important first."""
 
 
 def matches(query: str, *parts: str) -> bool:
@@ -79,12 +79,12 @@ def matches(query: str, *parts: str) -> bool:
 
 
 def marked_local(name: str) -> str:
-    """Return the name of a row on this machine with the mark that says so."""
+    """Return the name of a row, marked as on this machine."""
     return text(f"here {name}", f"本机 {name}")
 
 
 def full_name(option: Option, cells: int) -> list[str]:
-    """Return the name if its column cuts it; the folder of a local row says it anyway."""
+    """Return the name if its column truncates it and no folder is shown that contains it."""
     return [option.name] if option.local is None and width(option.name) > cells else []
 
 
