@@ -266,7 +266,7 @@ def test_a_unit_written_elsewhere_is_found(planted: str) -> None:
     assert laws.formatted_units(planted) == [1]
 
 
-def test_plain_words_after_a_number_are_no_unit() -> None:
+def test_plain_words_after_a_number_are_not_a_unit() -> None:
     assert laws.formatted_units('f"{n} steps, {n} byte-pairs"') == []
 
 

@@ -187,7 +187,7 @@ def test_one_server_answers_for_an_adapter_and_its_base(tiny: Path, adapter: Pat
         ({"model": "o/n", "compare": "base"}, "o/n is not an adapter"),
     ],
 )
-def test_a_name_that_means_nothing_is_refused(settings: dict[str, Any], error: str) -> None:
+def test_an_unknown_name_is_refused(settings: dict[str, Any], error: str) -> None:
     with pytest.raises(ConfigError, match=error):
         participant_sources(ChatConfig(**settings))
 

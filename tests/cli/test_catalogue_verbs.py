@@ -43,7 +43,7 @@ def test_an_id_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     assert any(line.startswith("LoRA layers: q_proj") for line in lines)
 
 
-def test_what_is_not_known_is_answered_with_what_is_near(
+def test_an_unknown_value_is_answered_with_similar_ones(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["models", "Qwen/Qwen2.5-7B-Instrct", "--on", "cpu:16"]) == 2
@@ -62,14 +62,12 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("machine", ["gpu:24", "cuda:0", "cuda:nan", "cuda:inf", "cuda:24x0"])
-def test_a_machine_that_cannot_be_is_refused(
-    machine: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_impossible_machine_is_refused(machine: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no such machine" in refused(capsys, "models", "qwen", "--on", machine)
     assert "no such machine" in refused(capsys, "models", "qwen", "--on", "cuda:24x99999999")
 
 
-def test_a_model_that_does_not_fit_is_not_said_to_be_unknown(
+def test_a_model_that_does_not_fit_is_not_reported_as_unknown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     name = "Qwen/Qwen2.5-72B-Instruct"
@@ -77,7 +75,7 @@ def test_a_model_that_does_not_fit_is_not_said_to_be_unknown(
     assert f"{name} cannot be trained (--on cpu:4)" in message
 
 
-def test_filters_that_no_model_has_are_told_from_words_that_are_not_found(
+def test_unmatched_filters_and_unmatched_words_get_different_errors(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert "such as" in refused(capsys, "models", "qwen", "--kind", "talk")
@@ -88,14 +86,14 @@ def test_filters_that_no_model_has_are_told_from_words_that_are_not_found(
     assert "--online" in refused(capsys, "models", "zzzzzzzz", "--on", "cpu:4")
 
 
-def test_kinds_that_nothing_trains_are_not_said_to_fit(capsys: pytest.CaptureFixture[str]) -> None:
+def test_kinds_that_no_method_trains_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     lines = output(capsys, "models", "--kind", "EMBEDDING", "--on", "cuda:80", "--limit", "3")
     assert {line.split()[-1] for line in lines[1:]} == {"no"}
     arguments = ("models", "--kind", "embedding", "--fits", "--on", "cuda:80")
     assert "no method here trains" in refused(capsys, *arguments)
 
 
-def test_a_machine_alone_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_machine_alone_lists_all_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert output(capsys, "models", "--on", "cuda:24", "--limit", "2")[0].startswith("model")
 
 
@@ -106,7 +104,7 @@ def test_numbers_out_of_range_are_refused(
     assert "not a" in refused(capsys, "models", "qwen", *option)
 
 
-def test_nothing_beside_local_is_ignored_silently(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_do_not_apply_to_local_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     message = refused(capsys, "models", "--local", "--fits", "--max-size", "3")
     assert "--max-size, --fits: not with --local" in message
 

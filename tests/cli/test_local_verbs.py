@@ -37,7 +37,7 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -
     return capsys.readouterr().out
 
 
-def test_what_is_here_is_listed_with_its_size_and_folder(
+def test_local_models_are_listed_with_size_and_folder(
     cached_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = output(capsys, "models", "--local").splitlines()
@@ -47,7 +47,9 @@ def test_what_is_here_is_listed_with_its_size_and_folder(
     assert max(map(len, lines[:2])) <= 80
 
 
-def test_the_list_is_plain_data_too(cached_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_is_also_available_as_json(
+    cached_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (row,) = json.loads(output(capsys, "models", "--local", "--json"))
     assert (row["id"], row["folder"], row["complete"]) == ("o/n", str(cached_model), True)
     assert row["bytes"] == sum(path.stat().st_size for path in cached_model.iterdir())
@@ -64,11 +66,11 @@ def test_a_dataset_is_listed_among_datasets_only(
     assert [row["id"] for row in rows] == ["o/d"]
 
 
-def test_a_sound_model_is_found_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_intact_model_passes_verification(capsys: pytest.CaptureFixture[str]) -> None:
     assert "o/n: ok (5 files are unchanged" in output(capsys, "models", "o/n", "--verify")
 
 
-def test_a_changed_byte_is_found_by_hashing_again(
+def test_a_changed_byte_is_detected_by_hashing_again(
     cached_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = bytearray((cached_model / "model.safetensors").read_bytes())
@@ -80,21 +82,21 @@ def test_a_changed_byte_is_found_by_hashing_again(
     assert "swiftbox download o/n" in shown
 
 
-def test_a_lost_file_is_found(cached_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_is_detected(cached_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (cached_model / "tokenizer.json").unlink()
     (row,) = json.loads(output(capsys, "models", "--verify", "--json", code=1))
     assert row["missing"] == ["tokenizer.json"]
     assert not row["ok"]
 
 
-def test_another_tools_model_is_looked_at_without_sums(
+def test_a_model_without_recorded_hashes_is_checked_by_its_headers(
     cached_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (cached_model / ".swiftbox-verified.json").unlink()
     assert "no recorded hashes" in output(capsys, "models", "--verify")
 
 
-def test_removing_needs_a_second_word(
+def test_removing_requires_confirmation(
     cached_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["models", "o/n", "--remove"]) == 2
@@ -102,15 +104,13 @@ def test_removing_needs_a_second_word(
     assert cached_model.is_dir()
 
 
-def test_removing_takes_the_whole_of_it(
-    cached_model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_removing_deletes_all_files(cached_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "removed o/n" in output(capsys, "models", "O/N", "--remove", "--yes")
     assert not cached_model.parents[1].exists()
 
 
 @pytest.mark.parametrize("names", [[], ["o"], ["o/n", "o/other"]])
-def test_only_what_is_named_in_full_is_removed(
+def test_only_exact_names_are_removed(
     names: list[str], cached_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["models", *names, "--remove", "--yes"]) == 2

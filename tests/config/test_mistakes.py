@@ -51,7 +51,7 @@ def test_a_wrong_choice_of_a_training_leaves_the_other_keys_checked(
     assert [line.partition(" ")[0] for line in lines] == expected
 
 
-def test_keys_that_only_other_choices_know_are_no_mistake_while_the_choice_is_wrong() -> None:
+def test_keys_of_other_choices_are_accepted_while_the_choice_is_wrong() -> None:
     assert keys("model: m\ndataset: d\ntuner_type: full_\nvera_rank: 8\n") == ["3 tuner_type"]
 
 
@@ -70,7 +70,7 @@ def test_a_wrong_choice_of_any_task_leaves_the_other_keys_checked(
     assert [int(key.partition(" ")[0]) for key in keys(content + "\n")] == expected
 
 
-def test_what_every_stage_requires_is_missed_even_with_a_wrong_stage() -> None:
+def test_keys_that_every_stage_requires_are_reported_even_with_a_wrong_stage() -> None:
     assert keys("stage: dppo\nlearning_rate: 1\n") == ["model", "dataset", "1 stage"]
 
 

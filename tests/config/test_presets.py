@@ -25,7 +25,7 @@ def new(folder: Path, *arguments: str) -> Path:
 
 
 @pytest.mark.parametrize("preset", ["quantize", "quantize-gptq", "deploy", "chat", "evaluate"])
-def test_a_model_leaves_no_example_adapter_beside_it(preset: str, tmp_path: Path) -> None:
+def test_a_model_replaces_the_example_adapter(preset: str, tmp_path: Path) -> None:
     target = new(tmp_path, preset, "model=X")
     assert "\nadapter:" not in target.read_text("utf-8")
     config = load(target).config.model_dump()
@@ -33,7 +33,7 @@ def test_a_model_leaves_no_example_adapter_beside_it(preset: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("preset", ["chat", "evaluate"])
-def test_a_server_leaves_no_example_adapter_beside_it(preset: str, tmp_path: Path) -> None:
+def test_a_server_replaces_the_example_adapter(preset: str, tmp_path: Path) -> None:
     target = new(tmp_path, preset, "endpoint=http://127.0.0.1:1/v1")
     assert load(target).config.model_dump()["adapter"] is None
 

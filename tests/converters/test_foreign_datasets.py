@@ -61,7 +61,7 @@ def test_an_entry_of_the_hub_becomes_its_id(registry: Path) -> None:
     assert "split" not in source
 
 
-def test_a_name_without_entry_is_kept_and_said(registry: Path) -> None:
+def test_a_name_without_entry_is_kept_and_reported(registry: Path) -> None:
     by_source = outcomes(registry, BASE["llamafactory"] + "dataset: alpaca_en_demo\n")["dataset"]
     assert [outcome.kind for outcome in by_source] == ["adopted", "unsupported"]
     assert by_source[0].ours == {"dataset": "alpaca_en_demo"}
@@ -130,7 +130,7 @@ def test_usual_speakers_and_names_of_turns_need_nothing(tmp_path: Path) -> None:
     ]
 
 
-def test_unusual_names_of_turns_are_not_taken(tmp_path: Path) -> None:
+def test_unusual_names_of_turns_are_not_adopted(tmp_path: Path) -> None:
     _, others = axolotl(
         tmp_path,
         "path: a/b",
@@ -148,10 +148,10 @@ def test_unusual_names_of_turns_are_not_taken(tmp_path: Path) -> None:
     ]
 
 
-def test_a_format_that_is_not_known_is_said(tmp_path: Path) -> None:
+def test_an_unknown_format_is_reported(tmp_path: Path) -> None:
     assert axolotl(tmp_path, "path: a/b", "type: oasst")[1] == ["unsupported [0].type"]
 
 
-def test_rows_cut_by_hand_are_refused(tmp_path: Path) -> None:
+def test_slices_of_a_split_are_refused(tmp_path: Path) -> None:
     content = BASE["axolotl"] + "datasets:\n  - {path: a/b, type: input_output}\n"
     assert outcomes(tmp_path, content)["datasets"][0].kind == "refused"

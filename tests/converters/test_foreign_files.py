@@ -42,7 +42,7 @@ def test_a_published_config_is_recognised(name: str, tool: str) -> None:
     assert recognised.by
 
 
-def test_a_file_of_no_tool_is_refused_with_what_was_seen(tmp_path: Path) -> None:
+def test_a_file_of_an_unknown_tool_is_refused_with_the_evidence(tmp_path: Path) -> None:
     error = refusal(saved(tmp_path, "colour: red\nsize: 3\nbase_model: m\n"))
     assert "its keys: colour, size, base_model" in error.message
     assert "LLaMA-Factory: -" in error.message
@@ -50,7 +50,7 @@ def test_a_file_of_no_tool_is_refused_with_what_was_seen(tmp_path: Path) -> None
     assert "--from" in error.hint
 
 
-def test_our_own_yaml_is_sent_to_check(tmp_path: Path) -> None:
+def test_a_swiftbox_yaml_is_referred_to_check(tmp_path: Path) -> None:
     error = refusal(saved(tmp_path, "version: 1\ntask: train\nmodel: m\n"))
     assert "a.yaml is a YAML of swiftbox already" in error.message
     assert "swiftbox check" in error.hint
@@ -78,7 +78,7 @@ def test_json_is_read_with_lines(tmp_path: Path) -> None:
     ]
 
 
-def test_a_missing_file_is_refused_with_a_cure(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused_with_a_fix(tmp_path: Path) -> None:
     error = refusal(tmp_path / "nowhere.yaml")
     assert "no such file" in error.message
     assert ".sh script" in error.hint
@@ -112,7 +112,7 @@ def test_a_script_gives_values_lists_and_switches(tmp_path: Path) -> None:
     }
 
 
-def test_variables_and_sums_of_a_script_are_put_in(tmp_path: Path) -> None:
+def test_variables_and_sums_of_a_script_are_expanded(tmp_path: Path) -> None:
     settings = entries(
         tmp_path,
         "#!/bin/bash\nexport N=2\nMODEL=a/b; OUT=out\n"
@@ -129,7 +129,7 @@ def test_variables_and_sums_of_a_script_are_put_in(tmp_path: Path) -> None:
     assert settings["max_length"] == "$LENGTH"
 
 
-def test_what_only_a_shell_can_tell_is_not_taken(tmp_path: Path) -> None:
+def test_values_that_only_a_shell_can_compute_are_not_adopted(tmp_path: Path) -> None:
     script = "#!/bin/sh\nswift sft --model m --output_dir $(date +%s) --max_length $LENGTH\n"
     settings = ours(tmp_path, script)
     assert "output_dir" not in settings

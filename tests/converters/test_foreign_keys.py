@@ -93,7 +93,7 @@ TAKEN = [
 
 
 @pytest.mark.parametrize(("tool", "setting", "expected"), TAKEN)
-def test_a_key_becomes_a_setting_of_ours(
+def test_a_foreign_key_becomes_a_setting(
     tool: str, setting: str, expected: dict[str, Any], tmp_path: Path
 ) -> None:
     settings = ours(tmp_path, BASE[tool] + setting + "\n", tool)
@@ -121,7 +121,9 @@ def test_a_key_becomes_a_setting_of_ours(
         (MS, "ref_model: m"),
     ],
 )
-def test_a_key_that_means_nothing_here_says_why(tool: str, setting: str, tmp_path: Path) -> None:
+def test_a_key_without_effect_is_reported_with_the_reason(
+    tool: str, setting: str, tmp_path: Path
+) -> None:
     key = setting.partition(":")[0]
     (outcome,) = outcomes(tmp_path, BASE[tool] + setting + "\n", tool)[key]
     assert outcome.kind == "no_effect"
@@ -147,7 +149,7 @@ def test_a_key_that_means_nothing_here_says_why(tool: str, setting: str, tmp_pat
         (MS, "zzzzz: 1", "neither ms-swift nor swiftbox knows this key"),
     ],
 )
-def test_a_key_that_is_not_taken_says_why(
+def test_an_unsupported_key_is_reported_with_the_reason(
     tool: str, setting: str, why: str, tmp_path: Path
 ) -> None:
     key = setting.partition(":")[0]
@@ -173,7 +175,7 @@ def test_a_key_that_is_not_taken_says_why(
         (MS, "train_type: reft", "tuner_type=lora"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_the_cure(
+def test_an_impossible_setting_is_refused_with_a_fix(
     tool: str, setting: str, cure: str, tmp_path: Path
 ) -> None:
     key = setting.partition(":")[0]
@@ -194,6 +196,6 @@ def test_every_reason_is_given_in_chinese_too(
                 assert not message or re.search(r"[\u4e00-\u9fff]", message), key
 
 
-def test_a_deepspeed_config_beside_the_yaml_is_looked_into(tmp_path: Path) -> None:
+def test_a_deepspeed_config_beside_the_yaml_is_read(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text(json.dumps({"zero_optimization": {"stage": 2}}), "utf-8")
     assert ours(tmp_path, BASE[LF] + "deepspeed: mine.json\n")["distributed"] == "zero2"

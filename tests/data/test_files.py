@@ -62,7 +62,7 @@ def test_the_columns_of_one_dataset_win_over_those_of_all() -> None:
         ("#5", "has no path"),
     ],
 )
-def test_a_number_of_rows_that_is_none_is_refused(named: Any, reason: str) -> None:
+def test_an_invalid_number_of_rows_is_refused(named: Any, reason: str) -> None:
     with pytest.raises(DataError) as caught:
         parse_sources([named], columns={})
     assert reason in caught.value.message
@@ -73,7 +73,7 @@ def test_a_file_whose_name_holds_a_number_sign_is_that_file(tmp_path: Path) -> N
     assert source(path)[0].path == str(path)
 
 
-def test_a_fetched_source_keeps_what_was_asked(tmp_path: Path) -> None:
+def test_a_fetched_source_keeps_its_settings(tmp_path: Path) -> None:
     (source,) = parse_sources(["owner/name#5"], columns={"x": "query"})
     assert resolve(source, tmp_path) == RowSource(str(tmp_path), None, None, 5, (("x", "query"),))
 
@@ -100,7 +100,7 @@ def test_an_empty_file_among_others_is_named(tmp_path: Path) -> None:
         check_rows([*source(good), *source(empty)], stage="sft", max_bad_rows=0)
 
 
-def test_a_file_of_bad_rows_alone_is_refused_whatever_the_limit(tmp_path: Path) -> None:
+def test_a_file_with_only_bad_rows_is_refused_whatever_the_limit(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", "{bad", "{bad")
     with pytest.raises(DataError, match=r"all of 2 rows are bad: a\.jsonl:1 is not JSON"):
         check_rows(source(path), stage="sft", max_bad_rows=5)
@@ -115,7 +115,7 @@ def test_a_report_of_a_folder_names_the_place_of_the_file_in_it(tmp_path: Path) 
     ]
 
 
-def test_what_describes_the_data_and_what_is_hidden_is_not_read(tmp_path: Path) -> None:
+def test_metadata_and_hidden_files_are_not_read(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", row())
     for name in ("dataset_infos.json", ".cache/b.jsonl", "README.md"):
         write(tmp_path / name, "{}")
@@ -131,7 +131,7 @@ def test_files_of_other_splits_are_left_out_and_named(tmp_path: Path) -> None:
     assert "not read (another split): data/test" in checked.summary()
 
 
-def test_a_folder_of_nothing_but_a_test_split_is_read(tmp_path: Path) -> None:
+def test_a_folder_with_only_a_test_split_is_read(tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", row("t"))
     assert questions(tmp_path) == ["t"]
 
@@ -153,7 +153,7 @@ def test_examples_come_with_the_file_and_line_they_come_from(tmp_path: Path) -> 
     assert (checked.rows, checked.taken, len(checked.bad)) == (2, 2, 1)
 
 
-def test_a_sample_counts_what_is_taken_and_checks_every_row(tmp_path: Path) -> None:
+def test_a_sample_counts_its_rows_and_checks_every_row(tmp_path: Path) -> None:
     path = numbered(tmp_path / "a.jsonl", 100)
     (chosen,) = parse_sources([f"{path}#10"], columns={})
     checked = check_rows([chosen], stage="sft", max_bad_rows=0)
@@ -165,7 +165,7 @@ def test_a_sample_counts_what_is_taken_and_checks_every_row(tmp_path: Path) -> N
     ]
 
 
-def test_more_rows_asked_for_than_there_are_gives_them_all(tmp_path: Path) -> None:
+def test_more_rows_than_exist_gives_all_of_them(tmp_path: Path) -> None:
     (chosen,) = parse_sources([f"{numbered(tmp_path / 'a.jsonl', 3)}#10"], columns={})
     checked = load_examples([chosen], stage="sft", max_bad_rows=0, seed=0)
     assert (checked.rows, checked.taken, len(checked.examples)) == (3, 3, 3)
@@ -181,7 +181,7 @@ def test_every_row_is_as_likely_in_a_sample() -> None:
     assert all(500 < count < 700 for count in drawn)  # 600 expected, 20 standard deviation
 
 
-def test_rows_that_differ_in_their_tool_calls_are_no_duplicates(tmp_path: Path) -> None:
+def test_rows_that_differ_in_their_tool_calls_are_not_duplicates(tmp_path: Path) -> None:
     def calling(name: str) -> dict[str, Any]:
         call = {"type": "function", "function": {"name": name, "arguments": "{}"}}
         return {"messages": [Q, {"role": "assistant", "content": "", "tool_calls": [call]}]}

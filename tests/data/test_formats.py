@@ -202,7 +202,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_cannot_be_trained_on_is_refused_with_its_reason(name: str) -> None:
+def test_untrainable_rows_are_refused_with_a_reason(name: str) -> None:
     row, expected = BROKEN[name]
     assert expected in reason(row)
 

@@ -90,7 +90,7 @@ def test_the_weight_of_a_yaml_reaches_the_source() -> None:
 
 
 @pytest.mark.parametrize("weight", [0, -1, float("inf"), float("nan")])
-def test_a_weight_that_takes_nothing_is_refused(weight: float) -> None:
+def test_a_weight_that_selects_no_row_is_refused(weight: float) -> None:
     with pytest.raises(DataError, match="weight should be greater than 0"):
         mixed({"path": "a", "weight": weight})
     with pytest.raises(ValueError, match="weight"):

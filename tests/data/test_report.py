@@ -88,7 +88,7 @@ def test_repeated_pairs_and_prompts_are_counted(tmp_path: Path) -> None:
     assert "2 rows repeat the prompt of an earlier row" in checked.summary()
 
 
-def test_pairs_that_differ_on_one_side_are_no_duplicates(tmp_path: Path) -> None:
+def test_pairs_that_differ_on_one_side_are_not_duplicates(tmp_path: Path) -> None:
     assert check(tmp_path, pair("a", "b"), pair("a", "c")).duplicates == 0
     rows = ({"prompt": "q", "completion": "a", "label": label} for label in (True, False))
     assert check(tmp_path, *rows, stage="kto").duplicates == 0

@@ -239,7 +239,7 @@ def test_a_folder_gives_all_its_files_in_order(tmp_path: Path) -> None:
     assert [turns(example)[0][1] for example in examples(tmp_path)] == ["a", "b"]
 
 
-def test_of_a_hubs_folder_the_training_split_is_taken(tmp_path: Path) -> None:
+def test_the_training_split_of_a_hub_folder_is_read(tmp_path: Path) -> None:
     for name in ("train-00000-of-00001", "test-00000-of-00001"):
         write(tmp_path / f"{name}.jsonl", {"query": name, "response": "x"})
     assert [turns(example)[0][1] for example in examples(tmp_path)] == ["train-00000-of-00001"]
@@ -248,7 +248,7 @@ def test_of_a_hubs_folder_the_training_split_is_taken(tmp_path: Path) -> None:
     assert [turns(example)[0][1] for example in loaded] == ["test-00000-of-00001"]
 
 
-def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_split_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "train.jsonl", {"query": "q", "response": "x"})
     chosen = parse_sources([{"path": str(tmp_path), "split": "dev"}], columns={})
     with pytest.raises(DataError, match="no file of dev"):

@@ -134,7 +134,7 @@ def test_the_version_of_cann_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert host.versions(tmp_path)["cann"] == "9.1.0"
 
 
-def test_versions_name_what_is_installed_and_no_more(tmp_path: Path) -> None:
+def test_versions_list_only_installed_packages(tmp_path: Path) -> None:
     versions = host.versions(tmp_path)
     assert {"python", "torch", "transformers"} <= set(versions)
     assert all(versions.values())

@@ -118,7 +118,7 @@ def test_the_child_describes_every_device(tmp_path: Path, torch: Torch) -> None:
     assert machine.versions["architectures"] == "sm_80 sm_90"
 
 
-def test_what_torch_prints_does_not_get_in_the_way(tmp_path: Path, torch: Torch) -> None:
+def test_output_of_torch_does_not_disturb_the_probe(tmp_path: Path, torch: Torch) -> None:
     torch(CUDA + "\nimport sys; print('hello'); print('a warning', file=sys.stderr)")
     assert probe.probe(tmp_path).backend == "cuda"
 

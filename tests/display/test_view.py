@@ -123,7 +123,7 @@ def test_a_step_of_a_pipeline_starts_with_an_empty_panel() -> None:
     assert view.panel(80).plain == "…"
 
 
-def test_rows_that_are_not_learned_as_they_are_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_and_skipped_rows_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     event = {
         "event": "data", "rows": 4, "held_out": 1, "bad": 2, "cut": 3, "dropped": 4,
         "nothing_to_learn": 5, "tokens": 40, "trained_tokens": 20,

@@ -109,7 +109,7 @@ def test_a_version_other_than_the_pin_is_named(toy: Path) -> None:
     assert engine_state("toy").versions["toy"] == "1.0"
 
 
-def test_a_package_that_is_gone_is_named(toy: Path) -> None:
+def test_a_missing_package_is_named(toy: Path) -> None:
     (info,) = packages(toy).glob("toy_helper-*.dist-info")
     shutil.rmtree(info)
     (packages(toy) / "toy_helper.py").unlink()

@@ -78,7 +78,7 @@ def test_a_row_agrees_with_the_install_cell_of_its_capability() -> None:
         ("compress", "mps", "not been confirmed to run on mps"),
     ],
 )
-def test_what_pip_cannot_install_is_refused_with_the_reason(
+def test_an_engine_that_pip_cannot_install_is_refused_with_the_reason(
     name: str, backend: str, why: str
 ) -> None:
     assert why in table.ENGINES[name].refusal(backend)

@@ -51,7 +51,7 @@ def test_the_name_on_its_page_leads_to_it() -> None:
     assert caught.value.hint == "similar to C-Eval: ceval"
 
 
-def test_the_need_for_a_judge_or_another_server_is_reported_before(
+def test_a_required_judge_or_server_is_reported_before_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")

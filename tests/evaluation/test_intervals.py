@@ -76,6 +76,6 @@ def test_one_score_alone_says_nothing() -> None:
     assert normal([0.3]).low == -math.inf
 
 
-def test_pairs_want_the_same_questions() -> None:
+def test_pairs_require_the_same_questions() -> None:
     with pytest.raises(ValueError, match="paired"):
         difference([1], [1, 0])

@@ -62,7 +62,7 @@ def test_a_reference_costs_a_forward_pass_more() -> None:
     assert seconds(dpo, rows(10, 99), "full") == pytest.approx(4 / 3 * seconds(plain, rows(10, 99)))
 
 
-def test_rows_that_are_held_out_or_not_taken_are_not_trained_on() -> None:
+def test_held_out_and_unused_rows_are_not_counted_as_training() -> None:
     half = rows(100, 500)
     half.taken = 50
     assert seconds(settled("num_train_epochs=1"), half) == pytest.approx(25, rel=0.01)
@@ -78,7 +78,7 @@ def test_answers_that_are_still_to_be_generated_have_no_time() -> None:
 
 
 @pytest.mark.parametrize("words", ["The json module encodes Python objects.", "模型训练需要数据。"])
-def test_bytes_tell_tokens_of_both_languages(sentence: str) -> None:
+def test_tokens_are_estimated_from_bytes_in_both_languages(sentence: str) -> None:
     estimated = Lengths(taken=1)
     estimated.add(Example(text=sentence * 50))
     letters = len(sentence) * 50

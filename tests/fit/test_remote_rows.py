@@ -47,13 +47,13 @@ def test_rows_of_the_catalogue_give_size_and_time() -> None:
     assert any("assuming typical lengths for rows on the hub" in line for line in result.lines())
 
 
-def test_a_part_is_trained_on_but_all_is_fetched() -> None:
+def test_the_complete_dataset_is_fetched_to_train_on_a_part() -> None:
     result = remote_rows(settled(f"{KNOWN}#500"))
     assert (result.rows, result.rows_per_epoch) == (20022, 500)
 
 
 @pytest.mark.parametrize("name", [HUGE, PICTURES, "owner/unknown"])
-def test_what_nobody_knows_is_said_not_to_be_counted(name: str) -> None:
+def test_unknown_sizes_are_reported_as_not_counted(name: str) -> None:
     result = estimated(KNOWN, name)
     assert result.duration is None
     assert result.disk.uncounted == (name,)
@@ -61,7 +61,7 @@ def test_what_nobody_knows_is_said_not_to_be_counted(name: str) -> None:
     assert result.to_dict()["disk"]["uncounted"] == [name]
 
 
-def test_rows_that_are_here_are_added_by_their_own_length(
+def test_local_rows_are_added_by_their_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -74,7 +74,7 @@ def test_rows_that_are_here_are_added_by_their_own_length(
     assert both.tokens == pytest.approx(500 + 100 * TOKENS_PER_ROW)
 
 
-def test_check_says_what_it_cannot_estimate(
+def test_check_reports_what_it_cannot_estimate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -83,7 +83,7 @@ def test_check_says_what_it_cannot_estimate(
     assert "memory, disk and time of owner/unnamed cannot be estimated" in (capsys.readouterr().err)
 
 
-def test_check_is_made_for_another_machine_as_well(
+def test_check_can_plan_for_another_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -122,14 +122,16 @@ def test_a_merge_holds_the_model_in_float32_and_a_quantizer_in_16_bits() -> None
         ({"copies": 1.0}, "reference"),
     ],
 )
-def test_what_costs_memory_is_found_in_its_term(changes: dict[str, object], term: str) -> None:
+def test_each_setting_that_costs_memory_changes_its_term(
+    changes: dict[str, object], term: str
+) -> None:
     before = training_memory(QWEN_7B, lora(QWEN_7B))
     after = training_memory(QWEN_7B, lora(QWEN_7B, **changes))
     assert getattr(after, term) > getattr(before, term)
     assert after.peak > before.peak
 
 
-def test_sharding_divides_what_stands() -> None:
+def test_sharding_divides_the_static_memory() -> None:
     full_model = Recipe(2048, 2048, weights="float32", trained=QWEN_7B.params, is_adapter=False)
     every = {"weights": 8, "gradients": 8, "states": 8}
     shared = Recipe(
@@ -170,5 +172,5 @@ def test_a_config_is_read_under_the_names_of_several_families() -> None:
         ("owner/model", None),
     ],
 )
-def test_the_size_is_read_off_the_name(name: str, params: float | None) -> None:
+def test_the_size_is_parsed_from_the_name(name: str, params: float | None) -> None:
     assert size_in_name(name) == params

@@ -64,7 +64,9 @@ def test_a_broken_package_that_is_not_used_does_not_hide_the_shape(
 
 
 @pytest.mark.slow
-def test_the_second_look_needs_no_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeated_measurement_needs_no_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = folder_of("mamba", tmp_path)
     first = profile_model(str(folder))
 
@@ -75,7 +77,7 @@ def test_the_second_look_needs_no_child(tmp_path: Path, monkeypatch: pytest.Monk
     assert profile_model(str(folder)) == first
 
 
-def test_code_of_a_models_own_is_not_run_to_measure_it(
+def test_remote_code_of_a_model_is_not_run_to_measure_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = {"model_type": "made_up", "auto_map": {"AutoConfig": "own.Config"}}
@@ -88,7 +90,7 @@ def test_code_of_a_models_own_is_not_run_to_measure_it(
 
 
 @pytest.mark.parametrize("trouble", [OSError("no python"), subprocess.TimeoutExpired("python", 60)])
-def test_where_it_cannot_be_built_the_size_is_guessed_from(
+def test_a_model_that_cannot_be_built_is_estimated_from_its_size(
     trouble: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from model_folder import write_safetensors
@@ -108,14 +110,14 @@ def test_where_it_cannot_be_built_the_size_is_guessed_from(
 
 
 @pytest.mark.slow
-def test_what_cannot_be_built_is_not_tried_twice(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_built_is_not_tried_twice(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": "wide"}')
     assert profile_model(str(tmp_path)) is None
     (cached,) = skeleton.home().glob("shapes/*")
     assert json.loads(cached.read_text()) == {}
 
 
-def test_a_list_starts_no_child_and_takes_what_is_known(
+def test_a_list_starts_no_child_and_uses_known_shapes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:

@@ -37,7 +37,7 @@ def verdict(machine: str, *overrides: str) -> str:
     ).outcome
 
 
-def test_full_tuning_of_72b_on_24_gib_does_not_fit_and_what_does_is_proposed() -> None:
+def test_full_tuning_of_72b_on_24_gib_does_not_fit_and_gets_a_fitting_proposal() -> None:
     config = settled("cuda:24", "model=Qwen/Qwen2.5-72B-Instruct", "tuner_type=full")
     result = estimate(config, hypothetical_machine("cuda:24"))
     assert result is not None
@@ -57,7 +57,7 @@ def test_full_tuning_of_72b_on_24_gib_does_not_fit_and_what_does_is_proposed() -
         ("cpu:64", ("tuner_type=lora",), None),
     ],
 )
-def test_more_devices_are_named_where_nothing_cheap_does(
+def test_more_devices_are_proposed_if_no_cheap_change_fits(
     machine: str, overrides: tuple[str, ...], count: int | None
 ) -> None:
     config = settled(machine, "model=Qwen/Qwen2.5-72B-Instruct", *overrides)
@@ -70,7 +70,7 @@ def test_more_devices_are_named_where_nothing_cheap_does(
         assert more.verdict.outcome == "fits"
 
 
-def test_what_fits_with_a_cheap_change_names_no_more_devices() -> None:
+def test_no_more_devices_are_proposed_if_a_cheap_change_fits() -> None:
     config = settled("cuda:24", "model=Qwen/Qwen2.5-7B-Instruct", "gradient_checkpointing=false")
     result = estimate(config, hypothetical_machine("cuda:24"))
     assert result is not None
@@ -78,7 +78,7 @@ def test_what_fits_with_a_cheap_change_names_no_more_devices() -> None:
     assert result.more_devices is None
 
 
-def test_a_mixture_is_as_wide_as_what_a_token_passes_through() -> None:
+def test_the_width_of_a_mixture_is_that_of_its_active_experts() -> None:
     known, guess = (
         profile_model(f"{name}") for name in ("Qwen/Qwen3-30B-A3B", "inclusionAI/Ling-1T")
     )
@@ -92,7 +92,7 @@ def test_a_mixture_is_as_wide_as_what_a_token_passes_through() -> None:
     assert guess.shape.hidden < 9000  # of its 50 B active parameters, not of all
 
 
-def test_senses_that_are_not_counted_are_said() -> None:
+def test_uncounted_modalities_are_reported() -> None:
     config = settled("cuda:80", "model=Qwen/Qwen2.5-VL-7B-Instruct")
     result = estimate(config, hypothetical_machine("cuda:80"))
     assert result is not None
@@ -117,7 +117,7 @@ def test_senses_that_are_not_counted_are_said() -> None:
         ("cpu:8", ("model=Qwen/Qwen2.5-7B-Instruct",), "no"),
     ],
 )
-def test_what_people_know_to_fit_fits(machine: str, overrides: tuple[str, ...], word: str) -> None:
+def test_combinations_known_to_fit_fit(machine: str, overrides: tuple[str, ...], word: str) -> None:
     overrides = (*overrides, "gradient_checkpointing=true")
     assert verdict(machine, *overrides) == word
 
@@ -184,12 +184,12 @@ def test_the_list_names_the_richest_training_that_fits() -> None:
     assert best(None) is None
 
 
-def test_a_machine_that_is_none_is_refused() -> None:
+def test_an_invalid_machine_is_refused() -> None:
     with pytest.raises(ConfigError, match="no such machine"):
         hypothetical_machine("toaster:24")
 
 
-def test_a_device_is_found_by_what_its_driver_calls_it() -> None:
+def test_a_device_is_found_by_the_name_its_driver_reports() -> None:
     result = find_accelerator("NVIDIA A100-SXM4-80GB", 80 * 2**30)
     assert result is not None
     assert result.memory_gib == 80
@@ -214,6 +214,6 @@ def test_a_folder_is_read_from_its_config_and_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "{}", '{"hidden_size": "many"}'])
-def test_a_config_that_says_nothing_is_no_estimate(tmp_path: Path, content: str) -> None:
+def test_an_empty_config_gives_no_estimate(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     assert profile_model(str(tmp_path)) is None

@@ -68,9 +68,7 @@ CHAT = "swiftbox chat runs/my-lora --compare base"
 
 
 @pytest.mark.slow
-def test_an_adapter_is_deployed_and_talked_with_as_the_page_says(
-    tmp_path: Path, tiny: Path
-) -> None:
+def test_an_adapter_is_deployed_and_queried_as_the_page_says(tmp_path: Path, tiny: Path) -> None:
     adapter = make_adapter(tiny, tmp_path / "runs/my-lora/model")
     make_run(adapter, tiny)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
@@ -127,7 +125,7 @@ ENGINES = (
 
 
 @pytest.mark.slow
-def test_an_engine_comes_and_goes_as_the_page_says(
+def test_an_engine_is_installed_and_removed_as_the_page_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from toy_engine import make_index, toy_command, variables
@@ -150,7 +148,7 @@ EVALUATE = (
 
 
 @pytest.mark.parametrize("command", EVALUATE)
-def test_an_evaluation_is_asked_for_as_the_page_says(
+def test_an_evaluation_is_started_as_the_page_says(
     command: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from adapters import make_adapter, make_run
@@ -182,7 +180,7 @@ LOCAL = (
 
 
 @pytest.mark.parametrize("command", LOCAL)
-def test_what_is_here_is_looked_after_as_the_page_says(
+def test_local_models_are_managed_as_the_page_says(
     command: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -219,7 +217,7 @@ TORCHRUN = (
 
 
 @pytest.mark.slow
-def test_the_real_job_goes_from_new_to_a_followed_run(tmp_path: Path, tiny: Path) -> None:
+def test_the_real_job_runs_from_new_to_a_followed_run(tmp_path: Path, tiny: Path) -> None:
     write_chats(tmp_path / "my.jsonl", 40)
     for line in REAL_JOB:
         arguments = shlex.split(line.replace("Qwen/Qwen3-4B-Instruct-2507", str(tiny)))[1:]
@@ -249,7 +247,7 @@ def test_the_torchrun_command_is_read_and_refused_where_fsdp_cannot_shard(
 
 
 @pytest.mark.parametrize("line", PLANNED)
-def test_the_set_up_commands_are_there(line: str) -> None:
+def test_the_setup_commands_exist(line: str) -> None:
     script = ROOT / line.split()[1]
     done = subprocess.run(
         ["bash", str(script), "--help"], capture_output=True, text=True, check=True

@@ -134,7 +134,7 @@ def test_the_guide_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_what_is_generated_is_up_to_date() -> None:
+def test_generated_files_are_up_to_date() -> None:
     subprocess.run([sys.executable, str(ROOT / "scripts" / "reference"), "--check"], check=True)
 
 

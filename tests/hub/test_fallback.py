@@ -17,7 +17,7 @@ from swiftbox.guide.pages import path_of
 from swiftbox.hub.reach import address, endpoints_of, reachable
 
 
-def test_the_second_address_is_used_when_the_first_is_silent(tmp_path: Path) -> None:
+def test_the_second_endpoint_is_used_when_the_first_is_silent(tmp_path: Path) -> None:
     with hub(shards()) as server:
         desk = Desk(tmp_path)
         silent = nobody()
@@ -28,7 +28,7 @@ def test_the_second_address_is_used_when_the_first_is_silent(tmp_path: Path) -> 
         assert desk.download("o/n").code == 0
 
 
-def test_an_address_that_is_broken_is_left_for_the_next(tmp_path: Path) -> None:
+def test_a_broken_endpoint_is_skipped_for_the_next(tmp_path: Path) -> None:
     with hub(shards(), broken=404) as broken, hub(shards()) as server:
         desk = Desk(tmp_path, f"{broken.address} {server.address}")
         done = desk.download("o/n").fine()
@@ -36,7 +36,7 @@ def test_an_address_that_is_broken_is_left_for_the_next(tmp_path: Path) -> None:
         assert f"trying {server.address}" in done.err
 
 
-def test_a_refused_token_is_not_carried_to_the_next_address(tmp_path: Path) -> None:
+def test_a_refused_token_is_not_sent_to_the_next_endpoint(tmp_path: Path) -> None:
     private = Repository("o/n", shards().files, token="right-one")
     with hub(private) as first, hub(shards()) as second:
         desk = Desk(tmp_path, f"{first.address} {second.address}")
@@ -55,7 +55,7 @@ TWIN = (
 )
 
 
-def test_the_other_hub_is_asked_by_the_pair_of_ids(tmp_path: Path) -> None:
+def test_the_other_hub_is_asked_for_its_id_of_the_model(tmp_path: Path) -> None:
     with hub(Repository("other/n", shards().files)) as server:
         done = Desk(tmp_path, nobody(), server.address).python(TWIN.replace("HUB", "'modelscope'"))
         folder = Path(done.fine().out.splitlines()[-1])
@@ -66,7 +66,7 @@ def test_the_other_hub_is_asked_by_the_pair_of_ids(tmp_path: Path) -> None:
         assert same(Path(done.fine().out.splitlines()[-1]), server.repositories[0])
 
 
-def test_a_model_that_one_hub_does_not_have_comes_from_the_other(tmp_path: Path) -> None:
+def test_a_model_missing_on_one_hub_is_fetched_from_the_other(tmp_path: Path) -> None:
     with hub() as empty, hub(Repository("other/n", shards().files)) as server:
         desk = Desk(tmp_path, empty.address, server.address)
         done = desk.python(TWIN.replace("HUB", "'modelscope'")).fine()
@@ -74,7 +74,7 @@ def test_a_model_that_one_hub_does_not_have_comes_from_the_other(tmp_path: Path)
         assert same(Path(done.out.splitlines()[-1]), server.repositories[0])
 
 
-def test_addresses_come_from_the_config_then_the_environment(
+def test_endpoints_come_from_the_config_then_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("MODELSCOPE_ENDPOINT", raising=False)
@@ -84,7 +84,7 @@ def test_addresses_come_from_the_config_then_the_environment(
     assert endpoints_of("modelscope", ["three.example"]) == ("https://three.example",)
 
 
-def test_only_those_that_answer_are_left_in_their_order() -> None:
+def test_only_reachable_endpoints_remain_in_order() -> None:
     with hub() as first, hub() as second:
         wanted = [second.address, nobody(), first.address, "http://a.invalid"]
         began = time.monotonic()
@@ -92,7 +92,7 @@ def test_only_those_that_answer_are_left_in_their_order() -> None:
         assert time.monotonic() - began < 4
 
 
-def test_behind_a_proxy_the_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_a_proxy_the_proxy_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("no_proxy", "NO_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
@@ -105,7 +105,7 @@ def test_behind_a_proxy_the_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> N
 # ---- the task and its verb
 
 
-def test_one_that_fails_does_not_stop_the_queue(tmp_path: Path) -> None:
+def test_a_failed_download_does_not_stop_the_queue(tmp_path: Path) -> None:
     second = Repository("o/second", {"config.json": b"{}", "model.safetensors": b"x"})
     with hub(shards(), second) as server:
         done = Desk(tmp_path, server.address).download("o/n", "o/missing", "o/second")
@@ -116,7 +116,7 @@ def test_one_that_fails_does_not_stop_the_queue(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["modelscope", "huggingface"])
-def test_datasets_come_by_the_same_way(tmp_path: Path, name: str) -> None:
+def test_datasets_are_fetched_the_same_way(tmp_path: Path, name: str) -> None:
     rows = {f"data/{n}.jsonl": f'{{"n": {n}}}\n'.encode() for n in range(250)}
     with hub(Repository("o/d", rows, kind="dataset")) as server:
         desk = Desk(tmp_path, server.address, server.address)
@@ -158,7 +158,7 @@ def test_the_verb_writes_the_yaml_that_does_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["modelscope", "huggingface"])
-def test_a_folder_of_ones_own_is_filled_and_the_cache_is_not(tmp_path: Path, name: str) -> None:
+def test_local_dir_is_filled_and_the_cache_is_not(tmp_path: Path, name: str) -> None:
     with hub(shards()) as server:
         desk = Desk(tmp_path, server.address, server.address)
         done = desk.download("o/n", "--hub", name, "--to", "here").fine()
@@ -207,7 +207,7 @@ def test_the_commands_of_the_guide_do_what_they_say(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "a.csv").is_file()
 
 
-def test_torch_is_nowhere_on_the_way(tmp_path: Path) -> None:
+def test_a_download_does_not_import_torch(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from swiftbox.tasks import TASKS\n"

@@ -17,7 +17,7 @@ def test_a_folder_is_used_as_it_is(tmp_path: Path) -> None:
     assert fetch_model(str(tmp_path), hub="modelscope", revision=None).folder == tmp_path
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no folder"):
         fetch_model(str(tmp_path / "x"), hub="local", revision=None)
 
@@ -42,7 +42,7 @@ print(json.dumps({"model": str(model.folder), "commit": model.commit, "data": so
 """
 
 
-def test_a_training_fetches_both_and_tells_how_far_it_is(tmp_path: Path) -> None:
+def test_a_training_fetches_both_and_reports_progress(tmp_path: Path) -> None:
     data = Repository("o/d", {"a.jsonl": b"{}\n"}, kind="dataset")
     model = Repository("o/n", {**shards().files, "old.bin": b"y"})
     with hub(model, data) as server:
@@ -67,7 +67,7 @@ def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
-def test_a_hub_that_is_not_there_is_named_with_a_cure(tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_named_with_a_fix(tmp_path: Path) -> None:
     done = Desk(tmp_path).python(FETCH)
     assert done.code == 1
     assert "cannot fetch o/n: no answer from" in done.err

@@ -45,16 +45,16 @@ def chosen(paths: list[str], remote_file: DownloadRequest = ONE) -> list[str]:
         f"sub/{MARKER}",
     ],
 )
-def test_a_name_that_does_not_stay_in_its_folder_is_refused(path: str) -> None:
+def test_a_name_that_leaves_its_folder_is_refused(path: str) -> None:
     assert unsafe(path)
 
 
 @pytest.mark.parametrize("path", ["config.json", "a/b/c.bin", "a..b", "...x", "模型.json", "a b"])
-def test_a_plain_name_is_taken(path: str) -> None:
+def test_a_plain_name_is_accepted(path: str) -> None:
     assert unsafe(path) == ""
 
 
-def test_a_link_in_the_folder_leads_nowhere(tmp_path: Path) -> None:
+def test_a_link_in_the_folder_is_not_followed(tmp_path: Path) -> None:
     folder, outside = tmp_path / "folder", tmp_path / "outside"
     folder.mkdir()
     outside.mkdir()
@@ -77,7 +77,7 @@ def test_a_file_that_is_itself_a_link_out_of_the_folder_is_refused(
     assert str(folder / name) in caught.value.hint
 
 
-def test_a_link_within_the_folder_is_as_good_as_a_file(tmp_path: Path) -> None:
+def test_a_link_within_the_folder_is_accepted_as_a_file(tmp_path: Path) -> None:
     (tmp_path / "blobs").mkdir()
     (tmp_path / "snapshots").mkdir()
     (tmp_path / "snapshots/x").symlink_to("../blobs/hash")
@@ -111,7 +111,7 @@ def test_a_hash_from_the_hub_names_no_file_outside_the_cache(
         require_inside([("x", outside / "x")], root)
 
 
-def test_weights_that_safetensors_hold_already_are_left_out() -> None:
+def test_weights_that_repeat_safetensors_are_left_out() -> None:
     paths = [
         "config.json",
         "model.safetensors",
@@ -145,7 +145,7 @@ def test_patterns_of_the_user_decide_alone() -> None:
     assert chosen(paths, replace(ONE, ignore=("original/", "*.bin"))) == paths[:2]
 
 
-def test_a_dataset_is_taken_whole() -> None:
+def test_a_dataset_is_fetched_completely() -> None:
     paths = ["a.safetensors", "a.bin"]
     assert chosen(paths, replace(ONE, kind="dataset")) == paths
 
@@ -159,7 +159,7 @@ def test_an_id_with_a_colon_means_a_subfolder() -> None:
 
 
 @pytest.mark.parametrize("name", ["n", "o/n/x", "o/..", "../n", "o/n:../x", "o /n", "o/n:", "/n"])
-def test_what_is_no_id_is_said_to_be_none(name: str) -> None:
+def test_an_invalid_id_is_refused(name: str) -> None:
     if name == "o/n:":
         assert parse_request(name).subfolder is None
         return

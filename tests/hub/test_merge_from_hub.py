@@ -18,7 +18,7 @@ def repository(name: str, folder: Path) -> Repository:
 
 
 @pytest.mark.slow
-def test_an_adapter_of_a_hub_brings_its_base(tiny: Path, tmp_path: Path) -> None:
+def test_an_adapter_on_a_hub_fetches_its_base(tiny: Path, tmp_path: Path) -> None:
     adapter = make_adapter(tiny, tmp_path / "a")
     output = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
     output["base_model_name_or_path"] = "o/base"

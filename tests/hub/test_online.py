@@ -61,7 +61,7 @@ def test_modelscope_is_asked_and_its_rows_are_read(modelscope: Search) -> None:
     assert second.size_bytes == 16_400_000_000
 
 
-def test_hugging_face_is_asked_where_modelscope_does_not_answer(
+def test_hugging_face_is_asked_if_modelscope_does_not_answer(
     hub: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
@@ -77,14 +77,14 @@ def test_datasets_have_their_own_route(modelscope: Search) -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"success": false}', b"[]", b'{"data": []}'])
-def test_an_answer_that_is_none_is_told(body: bytes, modelscope: Search) -> None:
+def test_an_unusable_answer_is_reported(body: bytes, modelscope: Search) -> None:
     modelscope.body = body
     result = search("qwen")
     assert result.hits == ()
     assert "cannot be used" in result.problem
 
 
-def test_a_server_that_fails_is_told(modelscope: Search) -> None:
+def test_a_server_error_is_reported(modelscope: Search) -> None:
     modelscope.status = 503
     assert "503" in search("qwen").problem
 
@@ -97,7 +97,7 @@ def test_without_network_the_answer_is_offline_and_quick() -> None:
     assert result.problem.startswith("no network")
 
 
-def test_a_hub_that_accepts_and_says_nothing_is_left_in_time(
+def test_a_hub_that_accepts_but_never_answers_times_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -109,7 +109,7 @@ def test_a_hub_that_accepts_and_says_nothing_is_left_in_time(
 
 
 @pytest.mark.usefixtures("modelscope")
-def test_the_verb_lists_what_the_hub_has_and_marks_what_is_new(tmp_path: Path) -> None:
+def test_the_verb_lists_rows_of_the_hub_and_marks_new_ones(tmp_path: Path) -> None:
     lines = box("models", "qwen3-8b", "--online", cwd=tmp_path).stdout.splitlines()
     (known,) = [line for line in lines if "apache-2.0" in line]
     (new,) = [line for line in lines if "Pirate" in line]
@@ -125,7 +125,7 @@ def test_the_hub_alone_is_an_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("modelscope")
-def test_programs_get_both_in_one_list(tmp_path: Path) -> None:
+def test_json_has_both_in_one_list(tmp_path: Path) -> None:
     rows = json.loads(box("models", "qwen3-8b", "--online", "--json", cwd=tmp_path).stdout)
     by_id = {row["id"]: row for row in rows}
     assert by_id["Qwen/Qwen3-8B"]["online"]["downloads"] == 1_234_567
@@ -135,7 +135,7 @@ def test_programs_get_both_in_one_list(tmp_path: Path) -> None:
     assert json.loads(data)[0]["online"]["license"] == "mit"
 
 
-def test_the_verb_answers_offline_with_a_line_saying_so(tmp_path: Path) -> None:
+def test_the_verb_answers_offline_and_reports_it(tmp_path: Path) -> None:
     done = box("models", "qwen3-8b", "--online", cwd=tmp_path)
     assert "Qwen/Qwen3-8B" in done.stdout
     assert done.stderr.count("no network") == 1

@@ -30,7 +30,7 @@ def metered(clock: Clock) -> tuple[Meter, list[dict[str, Any]]]:
     return meter, reported
 
 
-def test_speed_counts_what_came_and_not_what_was_there() -> None:
+def test_speed_counts_received_bytes_only() -> None:
     clock = Clock()
     meter, reported = metered(clock)
     meter.open("b", 500)
@@ -43,7 +43,7 @@ def test_speed_counts_what_came_and_not_what_was_there() -> None:
     assert last["files"] == [{"path": "b", "bytes": 900, "size": 1000}]
 
 
-def test_what_is_thrown_away_is_taken_back() -> None:
+def test_discarded_bytes_are_subtracted() -> None:
     clock = Clock()
     meter, reported = metered(clock)
     meter.open("b", 0)
@@ -54,7 +54,7 @@ def test_what_is_thrown_away_is_taken_back() -> None:
     assert meter.fetched == 800
 
 
-def test_it_is_told_at_most_twice_a_second_and_seldom_after_hours() -> None:
+def test_progress_is_reported_at_most_twice_a_second_and_rarely_after_hours() -> None:
     clock = Clock()
     meter, reported = metered(clock)
     meter.open("b", 0)
@@ -71,7 +71,7 @@ def test_it_is_told_at_most_twice_a_second_and_seldom_after_hours() -> None:
     assert len(reported) == before
 
 
-def test_the_last_word_is_that_all_is_there() -> None:
+def test_the_last_event_reports_completion() -> None:
     clock = Clock()
     meter, reported = metered(clock)
     meter.open("b", 0)
@@ -95,7 +95,7 @@ PROGRESS = {
 HEAD = "o/n  50% 1.4 GiB/2.8 GiB  1/3 files  47.7 MiB/s  0:30 left"
 
 
-def test_the_plain_view_writes_a_line_now_and_then() -> None:
+def test_the_plain_view_writes_occasional_lines() -> None:
     stream = io.StringIO()
     with View("download", plain=True, stream=stream) as view:
         for _ in range(10):
@@ -134,7 +134,7 @@ def test_pauses_grow_and_end() -> None:
     assert pauses == [1.0, 2.0, 4.0]
 
 
-def test_what_gets_on_is_not_given_up() -> None:
+def test_a_transfer_that_progresses_is_not_given_up() -> None:
     done, left = [0], [20]
 
     def act() -> str:
@@ -148,7 +148,7 @@ def test_what_gets_on_is_not_given_up() -> None:
     assert result == "whole"
 
 
-def test_what_cannot_pass_is_not_tried_again() -> None:
+def test_a_permanent_error_is_not_retried() -> None:
     tries: list[int] = []
     for status in (401, 403, 404):
 
@@ -161,7 +161,7 @@ def test_what_cannot_pass_is_not_tried_again() -> None:
     assert tries == [401, 403, 404]
 
 
-def test_a_hub_that_asks_for_patience_gets_it() -> None:
+def test_retry_after_is_honoured() -> None:
     pauses: list[float] = []
     answers = [error_of_status(429, "busy", 7.0), None]
 
@@ -173,6 +173,6 @@ def test_a_hub_that_asks_for_patience_gets_it() -> None:
     assert pauses == [7.0]
 
 
-def test_no_token_is_in_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_contain_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert without_tokens("Bearer hf_secret refused") == "Bearer $HF_TOKEN refused"

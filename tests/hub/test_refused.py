@@ -17,7 +17,7 @@ def bytes_sent(server: object) -> int:
     return sum(request.sent for request in server.log)  # type: ignore[attr-defined]
 
 
-def test_without_a_network_the_answer_comes_before_the_sdk_would_give_up(tmp_path: Path) -> None:
+def test_without_a_network_the_refusal_comes_before_the_sdk_times_out(tmp_path: Path) -> None:
     done = Desk(tmp_path).download("o/n")
     assert done.code == 2
     assert done.seconds < SDK_GIVES_UP_S
@@ -26,7 +26,7 @@ def test_without_a_network_the_answer_comes_before_the_sdk_would_give_up(tmp_pat
     assert "MODELSCOPE_ENDPOINT" in done.err
 
 
-def test_an_address_that_swallows_everything_does_not_hold_it_up(tmp_path: Path) -> None:
+def test_an_endpoint_that_drops_packets_does_not_delay_the_refusal(tmp_path: Path) -> None:
     desk = Desk(tmp_path, modelscope="http://127.0.0.1.invalid:9")
     desk.env["SWIFTBOX_LANG"] = "zh"
     done = desk.download("o/n")
@@ -35,7 +35,7 @@ def test_an_address_that_swallows_everything_does_not_hold_it_up(tmp_path: Path)
     assert "没有响应" in done.err
 
 
-def test_without_a_network_what_is_complete_is_used(tmp_path: Path) -> None:
+def test_without_a_network_a_complete_download_is_used(tmp_path: Path) -> None:
     with hub(shards()) as server:
         desk = Desk(tmp_path, server.address, server.address)
         desk.download("o/n").fine()
@@ -49,7 +49,7 @@ def test_without_a_network_what_is_complete_is_used(tmp_path: Path) -> None:
     assert desk.download("o/n").code == 2
 
 
-def test_a_part_of_a_model_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+def test_a_partial_model_is_not_used(tmp_path: Path) -> None:
     with hub(shards()) as server:
         desk = Desk(tmp_path, server.address)
         desk.download("o/n", "allow_patterns=*.json").fine()
@@ -77,7 +77,7 @@ def test_a_disk_too_small_is_refused_with_both_numbers(tmp_path: Path) -> None:
         assert bytes_sent(server) == 0
 
 
-def test_only_what_is_missing_has_to_fit(tmp_path: Path) -> None:
+def test_only_the_missing_bytes_have_to_fit(tmp_path: Path) -> None:
     code = (
         "from swiftbox import files\nfrom swiftbox.hub import download\n"
         "from swiftbox.models.download_request import parse_request\n"
@@ -92,7 +92,7 @@ def test_only_what_is_missing_has_to_fit(tmp_path: Path) -> None:
         assert done.out.split()[-1] == str(12_000_001)
 
 
-def test_a_name_that_climbs_out_refuses_the_whole_download(tmp_path: Path) -> None:
+def test_a_name_outside_the_folder_refuses_the_download(tmp_path: Path) -> None:
     with hub(Repository("o/n", {**SHARDS, "../../etc/x": b"evil"})) as server:
         for name in ("modelscope", "huggingface"):
             desk = Desk(tmp_path, server.address, server.address)
@@ -118,7 +118,7 @@ def test_an_unfinished_file_that_is_a_link_is_not_written_through(tmp_path: Path
     assert precious.read_bytes() == b"mine"
 
 
-def test_a_wrong_token_is_refused_at_once_and_never_told(tmp_path: Path) -> None:
+def test_a_wrong_token_is_refused_at_once_and_never_printed(tmp_path: Path) -> None:
     with hub(Repository("o/n", SHARDS, token="right-one")) as server:
         for name in ("modelscope", "huggingface"):
             desk = Desk(tmp_path, server.address, server.address)
@@ -135,7 +135,7 @@ def test_a_wrong_token_is_refused_at_once_and_never_told(tmp_path: Path) -> None
                 assert b"wrong-one" not in path.read_bytes(), path
 
 
-def test_a_private_model_comes_with_its_token(tmp_path: Path) -> None:
+def test_a_private_model_is_fetched_with_its_token(tmp_path: Path) -> None:
     with hub(Repository("o/n", SHARDS, token="right-one")) as server:
         desk = Desk(tmp_path, server.address, server.address)
         desk.env = {"MODELSCOPE_API_TOKEN": "right-one", "HF_TOKEN": "right-one"}
@@ -143,7 +143,7 @@ def test_a_private_model_comes_with_its_token(tmp_path: Path) -> None:
             assert same(desk.download("o/n", "--hub", name).fine().path, server.repositories[0])
 
 
-def test_a_model_that_is_not_there_is_asked_for_once(tmp_path: Path) -> None:
+def test_a_missing_model_is_requested_once(tmp_path: Path) -> None:
     with hub(shards()) as server:
         done = Desk(tmp_path, server.address).download("o/other")
         assert done.code == 2
@@ -167,7 +167,7 @@ def test_pickles_alone_are_announced_and_a_training_does_not_fetch_them(tmp_path
         assert same(done.path, repository)
 
 
-def test_code_that_comes_with_a_model_is_announced(tmp_path: Path) -> None:
+def test_code_in_a_model_repository_is_announced(tmp_path: Path) -> None:
     files = {
         "config.json": b'{"auto_map": {"AutoModel": "modeling_x.X"}}',
         "modeling_x.py": b"",
@@ -208,7 +208,7 @@ def test_a_file_that_changed_is_fetched_again_and_the_others_are_not(tmp_path: P
         assert [request.file for request in server.log if request.sent] == [FIRST]
 
 
-def test_what_another_tool_fetched_is_checked_and_kept(tmp_path: Path) -> None:
+def test_files_fetched_by_another_tool_are_verified_and_kept(tmp_path: Path) -> None:
     code = "from modelscope_hub import HubApi\nHubApi().download_repo('o/n', 'model')"
     with hub(shards()) as server:
         desk = Desk(tmp_path, server.address)
@@ -219,7 +219,7 @@ def test_what_another_tool_fetched_is_checked_and_kept(tmp_path: Path) -> None:
         assert (done.path / MARKER).is_file()
 
 
-def test_the_hubs_own_tools_find_what_was_fetched(tmp_path: Path) -> None:
+def test_the_sdk_of_the_hub_finds_the_fetched_files(tmp_path: Path) -> None:
     codes = (
         "from modelscope_hub import HubApi\nprint(HubApi().download_repo('o/n', 'model'))",
         "from huggingface_hub import snapshot_download\nprint(snapshot_download('o/n'))",
@@ -242,7 +242,7 @@ def test_the_commit_is_recorded(tmp_path: Path) -> None:
             assert done.answer["fetched"][0]["from"]["commit"] == COMMIT
 
 
-def test_a_file_that_stays_wrong_is_given_up(tmp_path: Path) -> None:
+def test_a_file_that_stays_corrupt_is_given_up(tmp_path: Path) -> None:
     with hub(shards()) as server:
         server.faults[FIRST] = [Fault("corrupt", 5)] * 20
         done = Desk(tmp_path, server.address).download("o/n")

@@ -21,7 +21,7 @@ def fetched_twice(server: Hub, path: str) -> int:
     return server.sent(path) - contents(server.repositories[0].files[path]).size
 
 
-def test_a_model_comes_whole_and_only_once(tmp_path: Path) -> None:
+def test_a_model_is_fetched_completely_and_once(tmp_path: Path) -> None:
     with hub(shards()) as server:
         done = Desk(tmp_path, server.address).download("o/n").fine()
         assert same(done.path, server.repositories[0])
@@ -29,7 +29,7 @@ def test_a_model_comes_whole_and_only_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["modelscope", "huggingface"])
-def test_three_cuts_go_on_where_they_stopped(tmp_path: Path, name: str) -> None:
+def test_three_interruptions_are_resumed(tmp_path: Path, name: str) -> None:
     with hub(shards()) as server:
         server.faults[SECOND] = [Fault("cut", at) for at in (1_000_000, 5_000_000, 9_000_000)]
         desk = Desk(tmp_path, server.address, server.address)
@@ -54,7 +54,7 @@ def test_a_corrupted_byte_fetches_that_file_again_and_no_other(tmp_path: Path, n
 
 
 @pytest.mark.parametrize("name", ["modelscope", "huggingface"])
-def test_a_busy_hub_is_asked_again(tmp_path: Path, name: str) -> None:
+def test_a_busy_hub_is_retried(tmp_path: Path, name: str) -> None:
     with hub(shards()) as server:
         server.faults[THIRD] = [Fault("status"), Fault("status", status=429, retry_after="1")]
         desk = Desk(tmp_path, server.address, server.address)
@@ -64,7 +64,7 @@ def test_a_busy_hub_is_asked_again(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["modelscope", "huggingface"])
-def test_a_transfer_that_stands_still_is_cut_and_gone_on_with(tmp_path: Path, name: str) -> None:
+def test_a_stalled_transfer_is_aborted_and_resumed(tmp_path: Path, name: str) -> None:
     with hub(shards()) as server:
         server.faults[FIRST] = [Fault("stall", 6_000_000)]
         desk = Desk(tmp_path, server.address, server.address)
@@ -85,7 +85,7 @@ def workers(desk: Desk) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("name", ["modelscope", "huggingface"])
-def test_after_kill_9_the_next_one_goes_on(tmp_path: Path, name: str) -> None:
+def test_after_kill_9_the_next_download_resumes(tmp_path: Path, name: str) -> None:
     with hub(shards()) as server:
         server.faults[SECOND] = [Fault("stall", 8_000_000)]
         desk = Desk(tmp_path, server.address, server.address)
@@ -108,7 +108,7 @@ def partial_bytes(folder: Path) -> int:
     return max((path.stat().st_size for path in folder.rglob("*.incomplete")), default=0)
 
 
-def test_ctrl_c_stops_at_once_and_resume_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_stops_at_once_and_resume_continues(tmp_path: Path) -> None:
     with hub(shards()) as server:
         server.faults[FIRST] = [Fault("stall", 8_000_000)]
         desk = Desk(tmp_path, server.address)
@@ -124,7 +124,7 @@ def test_ctrl_c_stops_at_once_and_resume_goes_on(tmp_path: Path) -> None:
         assert server.of(FIRST)[1].begin >= 4_000_000
 
 
-def test_of_two_at_once_one_fetches_and_one_waits(tmp_path: Path) -> None:
+def test_of_two_concurrent_downloads_one_waits(tmp_path: Path) -> None:
     with hub(shards()) as server:
         server.faults[FIRST] = [Fault("hold", 3_000_000)]
         desk = Desk(tmp_path, server.address, env={"MODELSCOPE_DOWNLOAD_TIMEOUT": "60"})
@@ -148,7 +148,7 @@ def someone_waits(folder: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_all_of_it_together_ends_byte_identical(tmp_path: Path) -> None:
+def test_interruptions_of_every_kind_end_byte_identical(tmp_path: Path) -> None:
     sizes = [40_000_000 + n for n in range(5)]
     big = {f"model-{n}.safetensors": Made(size, n) for n, size in enumerate(sizes)}
     repository = Repository("o/n", {"config.json": b"{}", **big})

@@ -69,9 +69,7 @@ def replanned(previous: Prepared, path: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_from_review_to_child_everything_is_looked_at_once(
-    training: Path, calls: Counter[str]
-) -> None:
+def test_from_review_to_child_everything_is_read_once(training: Path, calls: Counter[str]) -> None:
     reviewed = prepare_loaded(load(training))
     repainted = prepare_loaded(load(training), previous=reviewed)
     assert repainted is reviewed

@@ -70,7 +70,7 @@ def test_words_narrow_the_list_to_an_id() -> None:
     assert pick("qwen3 4b instruct 2507", ENTER) == ["Qwen/Qwen3-4B-Instruct-2507"]
 
 
-def test_letters_left_out_still_find_it() -> None:
+def test_a_query_with_missing_letters_finds_the_model() -> None:
     assert pick("qwn3-4b", ENTER)[0].startswith("Qwen/Qwen3-4B")
 
 

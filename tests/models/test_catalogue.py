@@ -24,7 +24,7 @@ def test_there_are_as_many_models_datasets_and_benchmarks_as_promised() -> None:
     assert len(catalogue.benchmarks()) >= 200
 
 
-def test_no_model_stands_twice_and_ids_are_owner_and_name() -> None:
+def test_models_are_unique_and_ids_are_owner_and_name() -> None:
     names = [row.name for row in catalogue.models()]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", row.id) for row in catalogue.models())
@@ -73,7 +73,7 @@ def test_no_two_models_share_an_id_on_hugging_face() -> None:
     assert len(set(pairs)) == len(pairs)
 
 
-def test_what_loads_natively_is_a_type_that_transformers_knows() -> None:
+def test_native_models_have_a_type_that_transformers_knows() -> None:
     known = known_types() or frozenset()
     assert len(known) > 300
     assert {row.model_type for row in catalogue.models() if row.native == "yes"} <= known
@@ -111,11 +111,11 @@ def test_an_id_of_either_hub_in_any_case_is_known() -> None:
     assert row is catalogue.model(row.id.upper())
 
 
-def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
+def test_a_misspelt_name_is_answered_with_the_correct_one() -> None:
     assert "Qwen/Qwen2.5-7B-Instruct" in catalogue.similar("Qwen/Qwen2.5-7B-Instrct")
 
 
-def test_it_is_read_without_heavy_libraries() -> None:
+def test_the_catalogue_is_read_without_heavy_libraries() -> None:
     code = (
         "import sys; from swiftbox.models import catalogue; catalogue.models();"
         "print([n for n in ('torch', 'pydantic', 'modelscope', 'yaml') if n in sys.modules])"
@@ -124,7 +124,7 @@ def test_it_is_read_without_heavy_libraries() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_parameters_counted_of_a_mixtures_dimensions_are_those_published() -> None:
+def test_the_parameters_counted_from_a_mixtures_dimensions_are_those_published() -> None:
     mixtures = [row for row in catalogue.models() if row.dims and row.dims.get("experts")]
     assert len(mixtures) > 120
     for row in mixtures:

@@ -27,7 +27,7 @@ def index(folder: Path, **files: str) -> None:
     (folder / weights.INDEX).write_text(content, "utf-8")
 
 
-def test_a_sound_folder_has_no_errors_or_warnings(tmp_path: Path) -> None:
+def test_an_intact_folder_has_no_errors_or_warnings(tmp_path: Path) -> None:
     remarks = inspect(write_model(tmp_path / "m")).remarks
     assert {remark.level for remark in remarks} == {"note"}
     assert [remark.message for remark in remarks if remark.topic == "precision"] == [
@@ -35,11 +35,11 @@ def test_a_sound_folder_has_no_errors_or_warnings(tmp_path: Path) -> None:
     ]
 
 
-def test_a_real_models_folder_is_sound(tiny: Path) -> None:
+def test_the_folder_of_a_real_model_is_intact(tiny: Path) -> None:
     assert not inspect(tiny).errors
 
 
-def test_a_file_cut_short_is_found(tmp_path: Path) -> None:
+def test_a_truncated_file_is_found(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[:-7])
@@ -49,20 +49,20 @@ def test_a_file_cut_short_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 5, 40])
-def test_a_file_cut_within_its_header_is_found(length: int, tmp_path: Path) -> None:
+def test_a_file_truncated_within_its_header_is_found(length: int, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:length])
     assert remark_of(folder, "weights")[0] == "error"
 
 
-def test_an_index_that_names_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_an_index_that_names_a_missing_file(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     index(folder, a="model.safetensors", b="model-2.safetensors")
     assert "lacks 1 of 2 weight files (model-2" in remark_of(folder, "weights")[1]
 
 
-def test_an_index_that_names_a_weight_that_no_file_holds(tmp_path: Path) -> None:
+def test_an_index_that_names_a_missing_weight(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     index(folder, a="model.safetensors", b="model.safetensors", c="model.safetensors")
     assert "lists 1 weights that no file contains (c" in remark_of(folder, "weights")[1]
@@ -99,7 +99,7 @@ def test_a_type_that_transformers_does_not_know_is_an_error(tmp_path: Path) -> N
     assert "does not know model_type made_up_9" in message
 
 
-def test_code_of_its_own_is_named(tmp_path: Path) -> None:
+def test_code_in_the_repository_is_named(tmp_path: Path) -> None:
     modules = {"AutoModel": "modeling_own.Own", "AutoConfig": "a/b--configuration_own.Own"}
     folder = write_model(tmp_path / "m", model_type="made_up_9", auto_map=modules)
     (folder / "tokenizer_config.json").write_text(
@@ -111,12 +111,12 @@ def test_code_of_its_own_is_named(tmp_path: Path) -> None:
     assert inspect(folder).remark_on("type") is None
 
 
-def test_code_is_a_remark_where_transformers_has_its_own_class(tmp_path: Path) -> None:
+def test_code_is_only_a_remark_if_transformers_has_the_class(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m", auto_map={"AutoModel": "modeling_own.Own"})
     assert remark_of(folder, "code")[0] == "note"
 
 
-def test_a_newer_transformers_that_saved_it_is_told(tmp_path: Path) -> None:
+def test_a_model_saved_by_a_newer_transformers_is_reported(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m", transformers_version="99.0.0")
     assert "saved with transformers 99.0.0" in remark_of(folder, "version")[1]
     assert inspect(write_model(tmp_path / "n", transformers_version="4.40.0")).remark_on(
@@ -131,7 +131,7 @@ def test_quantized_weights_name_method_and_package(tmp_path: Path) -> None:
     assert remark_of(folder, "package") == ("warning", "needs aqlm, which is not installed")
 
 
-def test_bounds_of_the_catalogue_are_held_against_what_is_installed(
+def test_bounds_of_the_catalogue_are_compared_with_installed_versions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     versions = {"transformers": "4.48.0"}
@@ -181,12 +181,12 @@ def test_a_fetched_folder_is_known_by_its_marker(tmp_path: Path) -> None:
     assert id_of(tmp_path) == "Qwen/Qwen3-8B"
 
 
-def test_a_folder_of_the_cache_is_held_against_its_row(tmp_path: Path) -> None:
+def test_a_folder_of_the_cache_is_compared_with_its_row(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "Qwen" / "Qwen3-0___6B")
     assert "no generation_config.json" in remark_of(folder, "generation")[1]
 
 
-def test_a_run_refuses_a_fetched_model_that_is_not_whole(tmp_path: Path) -> None:
+def test_a_run_refuses_an_incomplete_download(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m", model_type="made_up_9", auto_map={"AutoModel": "x.Y"})
     heard: list[dict[str, object]] = []
 
@@ -200,7 +200,7 @@ def test_a_run_refuses_a_fetched_model_that_is_not_whole(tmp_path: Path) -> None
         require_usable_model(folder, emit)
 
 
-def test_no_torch_is_imported_to_look(tmp_path: Path) -> None:
+def test_an_inspection_does_not_import_torch(tmp_path: Path) -> None:
     import subprocess
     import sys
 

@@ -77,7 +77,7 @@ def test_every_layout_of_modelscopes_cache_is_known(place: str, folder: str, cac
     assert artifact.size_bytes == sum(file.stat().st_size for file in model_folder.iterdir())
 
 
-def test_a_dataset_is_no_model_and_a_model_no_dataset(caches: Path) -> None:
+def test_datasets_and_models_are_distinguished(caches: Path) -> None:
     make(caches / "ms/models/o--n/snapshots/master")
     (caches / "ms/datasets/o--d/snapshots/master").mkdir(parents=True)
     (caches / "ms/datasets/o--d/snapshots/master/train.jsonl").write_text("{}")
@@ -91,7 +91,7 @@ def test_a_dataset_is_no_model_and_a_model_no_dataset(caches: Path) -> None:
     ]
 
 
-def test_what_the_sdk_keeps_for_itself_is_no_model(caches: Path) -> None:
+def test_internal_files_of_the_sdk_are_not_a_model(caches: Path) -> None:
     (caches / "ms/hub/ast_indexer/x").mkdir(parents=True)
     (caches / "ms/agent/staging").mkdir(parents=True)
     assert list_local() == []
@@ -160,7 +160,7 @@ def lose_a_recorded_file(folder: Path) -> None:
         lose_a_recorded_file,
     ],
 )
-def test_a_model_that_lacks_something_is_incomplete(spoil: object, caches: Path) -> None:
+def test_a_model_with_a_missing_file_is_incomplete(spoil: object, caches: Path) -> None:
     folder = make(caches / "ms/models/o--n/snapshots/master")
     assert only(list_local()).complete
     spoil(folder)
@@ -181,7 +181,7 @@ def test_models_below_the_current_folder_are_named_as_a_config_names_them(caches
     assert (artifact.id, artifact.location) == ("./models/mine", "folder")
 
 
-def test_folders_that_are_given_are_looked_into_as_well_and_nothing_comes_twice(
+def test_given_folders_are_searched_too_and_nothing_is_listed_twice(
     caches: Path,
 ) -> None:
     make(caches / "far/one")
@@ -198,12 +198,12 @@ def test_a_cache_below_the_current_folder_is_not_listed_twice(
     assert only(list_local()).location == "modelscope"
 
 
-def test_folders_without_files_are_nothing_that_is_here(caches: Path) -> None:
+def test_folders_without_files_are_not_listed(caches: Path) -> None:
     (caches / "ms/models/o--n/snapshots/master").mkdir(parents=True)
     assert list_local() == []
 
 
-def test_results_of_one_name_are_told_apart_by_their_folders(caches: Path) -> None:
+def test_results_with_the_same_name_are_distinguished_by_their_folders(caches: Path) -> None:
     folders = [caches / "one/run", caches / "two/run"]
     for folder in folders:
         model_folder = run_folder.create(folder)
@@ -214,7 +214,7 @@ def test_results_of_one_name_are_told_apart_by_their_folders(caches: Path) -> No
     }
 
 
-def test_of_a_run_only_the_whole_model_that_it_made_is_listed(caches: Path) -> None:
+def test_only_the_complete_model_of_a_run_is_listed(caches: Path) -> None:
     for name in ("whole", "adapter"):
         run = run_folder.create(caches / "elsewhere" / name)
         run_folder.update_state(run, status="done")
@@ -227,7 +227,7 @@ def test_of_a_run_only_the_whole_model_that_it_made_is_listed(caches: Path) -> N
     assert artifact.folder == caches / "elsewhere/whole/model"
 
 
-def test_links_in_circles_and_closed_folders_do_no_harm(caches: Path) -> None:
+def test_circular_links_and_unreadable_folders_are_skipped(caches: Path) -> None:
     folder = make(caches / "ms/models/o--n/snapshots/master")
     (folder / "again").symlink_to(folder)
     (caches / "desk/round").symlink_to(caches / "desk")
@@ -239,7 +239,7 @@ def test_links_in_circles_and_closed_folders_do_no_harm(caches: Path) -> None:
         closed.chmod(0o700)
 
 
-def test_removing_frees_what_it_says_and_leaves_the_neighbours(caches: Path) -> None:
+def test_removing_frees_the_reported_bytes_and_nothing_else(caches: Path) -> None:
     make_hf(caches / "hf/hub")
     other = make_hf(caches / "hf/hub", "models--o--other")
     first = next(artifact for artifact in list_local() if artifact.id == "o/n")
@@ -260,7 +260,7 @@ def test_removing_never_follows_a_link_out_of_the_cache(caches: Path) -> None:
 
 
 @pytest.mark.parametrize("link", ["ms/models/o--n", "ms/models/o--n/snapshots", "ms/hub"])
-def test_what_a_link_brings_into_a_cache_is_not_its_own_to_remove(link: str, caches: Path) -> None:
+def test_files_linked_into_a_cache_are_not_removed(link: str, caches: Path) -> None:
     folder = make(caches / "precious/models/o--n/snapshots/master")
     (caches / link).parent.mkdir(parents=True, exist_ok=True)
     target = {"o--n": "models/o--n", "snapshots": "models/o--n/snapshots", "hub": "."}
@@ -273,7 +273,7 @@ def test_what_a_link_brings_into_a_cache_is_not_its_own_to_remove(link: str, cac
 
 
 @pytest.mark.parametrize("place", ["precious", "ms", "ms/models", "ms/models/o--n/../.."])
-def test_only_what_the_cache_lists_can_be_removed(place: str, caches: Path) -> None:
+def test_only_listed_repositories_can_be_removed(place: str, caches: Path) -> None:
     make(caches / "precious")
     cached = make(caches / "ms/models/o--n/snapshots/master")
     with pytest.raises(HubError, match="is not in"):
@@ -282,7 +282,7 @@ def test_only_what_the_cache_lists_can_be_removed(place: str, caches: Path) -> N
     assert (caches / "precious/model.safetensors").is_file()
 
 
-def test_a_folder_of_the_users_own_is_not_removed(caches: Path) -> None:
+def test_a_folder_of_the_user_is_not_removed(caches: Path) -> None:
     make(caches / "desk/mine")
     with pytest.raises(HubError, match="is not in a cache"):
         remove(only(list_local()))
@@ -296,7 +296,7 @@ def test_a_file_with_a_second_name_elsewhere_is_not_counted_as_freed(caches: Pat
     assert remove(only(list_local())) == config
 
 
-def test_what_is_being_downloaded_is_not_removed(caches: Path) -> None:
+def test_an_active_download_is_not_removed(caches: Path) -> None:
     folder = make(caches / "ms/models/o--n/snapshots/master")
     with (
         file_lock(named_lock("modelscope-model-o/n")),

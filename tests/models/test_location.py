@@ -114,7 +114,7 @@ def test_a_file_is_refused_with_its_folder(workspace: Path) -> None:
     assert caught.value.hint == f"give its folder: adapter={workspace}"
 
 
-def test_what_an_earlier_step_makes_is_not_looked_for() -> None:
+def test_the_output_of_an_earlier_step_is_not_searched_for() -> None:
     assert locate("${train.adapter}", key="adapter") is None
     assert short_name("${train.adapter}") == "train"
 
@@ -138,13 +138,13 @@ def test_a_beginning_that_several_runs_share_names_them_all(workspace: Path) -> 
     assert "runs/sft-b" in caught.value.hint
 
 
-def test_a_model_without_an_owner_names_ids_like_it() -> None:
+def test_a_model_without_an_owner_gets_similar_ids() -> None:
     with pytest.raises(ConfigError, match=r"no folder or run named Qwen3-0\.6B") as caught:
         locate("Qwen3-0.6B", key="model")
     assert "Qwen/Qwen3-0.6B" in caught.value.hint
 
 
-def test_nothing_near_says_what_the_setting_takes() -> None:
+def test_without_similar_names_the_hint_says_what_the_setting_takes() -> None:
     with pytest.raises(ConfigError) as caught:
         locate("runs/typo", key="adapter")
     assert "adapter_config.json" in caught.value.hint

@@ -23,7 +23,7 @@ def marked(folder: Path) -> None:
     marker.end("")
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_a_written_marker_is_read_back(tmp_path: Path) -> None:
     marked(tmp_path)
     result = read_marker(tmp_path)
     assert result.origin == ORIGIN
@@ -34,14 +34,14 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert not result.knows("a", "0" * 64)
 
 
-def test_a_touched_file_is_not_known_any_more(tmp_path: Path) -> None:
+def test_a_touched_file_is_no_longer_verified(tmp_path: Path) -> None:
     marked(tmp_path)
     os.utime(tmp_path / "a", ns=(1, 1))
     assert not read_marker(tmp_path).knows("a", None)
     assert not is_complete(read_marker(tmp_path), "")
 
 
-def test_verify_hashes_again_whatever_the_time_says(tmp_path: Path) -> None:
+def test_verify_hashes_regardless_of_mtime(tmp_path: Path) -> None:
     marked(tmp_path)
     assert verify(tmp_path).ok
     before = (tmp_path / "a").stat()
@@ -54,13 +54,13 @@ def test_verify_hashes_again_whatever_the_time_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"files": 3}'])
-def test_a_torn_marker_is_none(tmp_path: Path, content: str) -> None:
+def test_a_torn_marker_is_ignored(tmp_path: Path, content: str) -> None:
     (tmp_path / MARKER).write_text(content)
     assert not is_complete(read_marker(tmp_path), "")
     assert not verify(tmp_path).ok
 
 
-def test_another_commit_begins_anew(tmp_path: Path) -> None:
+def test_a_new_commit_resets_the_marker(tmp_path: Path) -> None:
     marked(tmp_path)
     marker = read_marker(tmp_path)
     marker.begin(verified.Origin("modelscope", "o/n", "model", "master", "def"))

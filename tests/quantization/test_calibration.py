@@ -64,7 +64,7 @@ def test_a_fifth_of_the_users_rows_is_held_out(tokenizer: Any, tmp_path: Path) -
     assert "number 11 " in calibrated
 
 
-def test_a_row_that_repeats_is_not_measured_on(tokenizer: Any, tmp_path: Path) -> None:
+def test_a_repeated_row_is_not_used_for_measuring(tokenizer: Any, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "a.jsonl", [{"text": "the same again and again"}] * 40)
     config = config_with(calibration_dataset=str(path), calibration_length=16)
     with pytest.raises(DataError, match="too short for one piece"):

@@ -63,7 +63,9 @@ def test_a_model_is_quantized_by_its_engine(method: str, model: Path, tmp_path: 
 
 @pytest.mark.skipif(not importlib.util.find_spec("gptqmodel"), reason="needs swiftbox[gptq]")
 @pytest.mark.parametrize("method", ["gptq", "awq"])
-def test_lora_is_trained_on_it(method: str, model: Path, tmp_path: Path) -> None:
+def test_lora_trains_on_a_model_quantized_by_its_engine(
+    method: str, model: Path, tmp_path: Path
+) -> None:
     quantized_model = quantized(model, method, tmp_path) / "model"
     before = hashlib.sha256((quantized_model / "model.safetensors").read_bytes()).hexdigest()
     chats = write_chats(tmp_path / "chat.jsonl", 20)

@@ -79,7 +79,7 @@ def test_the_last_stage_is_built_on_the_chosen_backend() -> None:
     assert "BACKEND" in of("ARG", LAST), "an ARG before FROM is out of sight after it"
 
 
-def test_it_runs_as_a_user_that_it_makes() -> None:
+def test_the_image_runs_as_a_user_that_it_creates() -> None:
     user = of("USER", LAST)[-1]
     assert user != "root"
     assert any(f"useradd --create-home --shell /bin/bash {user} " in rest for rest in of("RUN"))

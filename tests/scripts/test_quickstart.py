@@ -51,7 +51,7 @@ def test_rocm_takes_torch_from_the_index_that_is_named(checkout: Checkout) -> No
     assert "--index-url" not in pip_lines(plan)[1]
 
 
-def test_rocm_without_an_index_is_refused_before_anything_is_made(checkout: Checkout) -> None:
+def test_rocm_without_an_index_is_refused_before_anything_is_created(checkout: Checkout) -> None:
     outcome = checkout.quickstart("--backend", "rocm", "--setup-only")
     assert outcome.code == 2
     assert "SWIFTBOX_TORCH_INDEX" in outcome.talk
@@ -84,7 +84,7 @@ def test_setup_only_opens_nothing(checkout: Checkout) -> None:
         (["--menu", "--", "--help"], ["--help"]),
     ],
 )
-def test_what_quickstart_does_not_know_goes_to_swiftbox(
+def test_unknown_arguments_are_passed_to_swiftbox(
     checkout: Checkout, arguments: list[str], opened: list[str]
 ) -> None:
     plan = checkout.plan("--backend", "cpu", *arguments)
@@ -102,7 +102,7 @@ def test_what_quickstart_does_not_know_goes_to_swiftbox(
     ("tool", "backend"),
     [("nvidia_smi", "cuda"), ("rocminfo", "rocm"), ("npu_smi", "npu"), ("unrelated", "cpu")],
 )
-def test_the_driver_that_answers_decides(
+def test_the_backend_follows_the_driver_that_answers(
     checkout: Checkout, tmp_path: Path, tool: str, backend: str
 ) -> None:
     silent = dict.fromkeys(("nvidia_smi", "rocminfo", "npu_smi"), "exit 9")
@@ -175,7 +175,7 @@ def test_setup_only_refuses_an_option_it_does_not_know(checkout: Checkout) -> No
 
 
 @pytest.mark.parametrize("variables", [{"SWIFTBOX_LANG": "zh"}, {"LANG": "zh_CN.UTF-8"}])
-def test_the_talk_is_chinese_where_the_user_is(
+def test_messages_are_chinese_in_a_chinese_locale(
     checkout: Checkout, variables: dict[str, str]
 ) -> None:
     assert (

@@ -27,7 +27,7 @@ def test_check_runs_every_tool_and_passes_when_all_do(ready: Checkout) -> None:
 
 
 @pytest.mark.parametrize(("tool", "name"), [("mypy", "mypy"), ("importlinter", "import-linter")])
-def test_check_goes_on_after_a_failure_and_ends_with_it(
+def test_check_continues_after_a_failure_and_exits_with_it(
     ready: Checkout, tool: str, name: str
 ) -> None:
     outcome = ready.run("scripts/check", SWIFTBOX_VENV=str(ready.venv), FAIL=tool)
@@ -99,7 +99,7 @@ def test_another_python_gets_an_environment_without_torch(
     assert not checkout.venv.exists()
 
 
-def test_a_python_that_is_not_here_is_refused(checkout: Checkout) -> None:
+def test_a_missing_python_is_refused(checkout: Checkout) -> None:
     outcome = checkout.run("scripts/test", "--python", "3.99")
     assert outcome.code == 2
     assert "no Python 3.99" in outcome.talk

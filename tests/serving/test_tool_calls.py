@@ -42,7 +42,7 @@ def test_calls_are_removed_from_the_text(size: int) -> None:
         "<tool_call>",
     ],
 )
-def test_what_only_looks_like_a_call_stays_text(text: str, size: int) -> None:
+def test_text_that_only_resembles_a_call_stays_text(text: str, size: int) -> None:
     assert read(text, size) == (text, [])
 
 

@@ -83,7 +83,7 @@ def test_a_killed_merge_leaves_no_model_and_resumes(tiny: Path, tmp_path: Path) 
     assert not (out / ".model").exists()
 
 
-def test_what_is_refused_ends_with_2_and_starts_no_run(tiny: Path, tmp_path: Path) -> None:
+def test_a_refusal_exits_with_2_and_starts_no_run(tiny: Path, tmp_path: Path) -> None:
     arguments = (f"adapter={tiny}", f"model={tiny}", "output_dir=merged")
     done = box("run", str(presets()["merge"]), *arguments, cwd=tmp_path, code=2)
     assert "error: adapter:" in done.stderr

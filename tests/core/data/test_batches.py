@@ -167,7 +167,7 @@ def test_a_templates_own_marks_decide_what_is_learned() -> None:
     assert learned_text(MARKED, conversation("q", "a1", "r", "a2")) == "a1!a2!"
 
 
-def test_a_reasoning_template_is_masked_by_what_stands_in_the_whole() -> None:
+def test_a_reasoning_template_is_masked_by_the_complete_rendering() -> None:
     learned = learned_text(REASONING, conversation("q", "first", "r", "second"))
     assert learned == "first<|im_end|>\n<think>\n\n</think>\n\nsecond<|im_end|>\n"
 
@@ -177,7 +177,7 @@ def test_a_template_that_rewrites_earlier_turns_is_an_error_that_names_it() -> N
         learned_text(REWRITING, conversation("q", "a", "r", "b"))
 
 
-def test_a_tokenizer_without_template_is_refused_with_the_cure() -> None:
+def test_a_tokenizer_without_template_is_refused_with_a_fix() -> None:
     tokenizer = train_tokenizer()
     tokenizer.chat_template = None
     with pytest.raises(DataError) as caught:
@@ -185,7 +185,7 @@ def test_a_tokenizer_without_template_is_refused_with_the_cure() -> None:
     assert "template: chatml" in caught.value.hint
 
 
-def test_chinese_answers_are_learned_whole() -> None:
+def test_chinese_answers_are_learned_completely() -> None:
     learned = learned_text(REASONING, conversation("你是谁？", "我是小快。"))
     assert learned.endswith("我是小快。<|im_end|>\n")
 
@@ -267,7 +267,7 @@ def test_lines_are_short_and_hold_every_row_once(rows: list[TokenRow]) -> None:
     assert int((batch["labels"] != IGNORED).sum()) == sum(row.trained for row in rows)
 
 
-def test_what_is_left_of_a_line_is_invisible_to_its_rows(tiny: Path, rows: list[TokenRow]) -> None:
+def test_the_padding_of_a_line_is_invisible_to_its_rows(tiny: Path, rows: list[TokenRow]) -> None:
     model = load(tiny, "sdpa")
     batch = joined_batch([[rows[0]], list(rows[1:4])])
     before = losses_of(model, batch)

@@ -61,7 +61,7 @@ def prompt(number: int) -> PromptSample:
 
 
 @pytest.mark.parametrize("kind", ["rows", "pairs", "judged", "prompts"])
-def test_what_is_written_is_read_again(kind: str, tmp_path: Path) -> None:
+def test_written_samples_are_read_back(kind: str, tmp_path: Path) -> None:
     samples: list[Sample] = {
         "rows": lambda: [pair.chosen for pair in pairs(5)],
         "pairs": lambda: [PreferencePair(o.chosen, o.rejected, 0.5, True) for o in pairs(5)],
@@ -95,7 +95,7 @@ def test_a_second_run_reads_what_the_first_encoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["rows", "template", "train_on_prompt", "stage"])
-def test_what_changes_tokens_is_encoded_anew(change: str, tmp_path: Path) -> None:
+def test_a_setting_that_changes_tokens_encodes_again(change: str, tmp_path: Path) -> None:
     path = write_chats(tmp_path / "chat.jsonl", 5)
     before = token_cache.content_key([RowSource(str(path))], encoding())
     other = encoding()
@@ -110,7 +110,7 @@ def test_what_changes_tokens_is_encoded_anew(change: str, tmp_path: Path) -> Non
     assert token_cache.content_key([RowSource(str(path))], other) != before
 
 
-def test_what_changes_no_token_does_not() -> None:
+def test_a_setting_that_changes_no_token_uses_the_cache() -> None:
     changed, other = encoding(learning_rate=1.0, max_length=99), encoding()
     assert token_cache.content_key([], changed) == token_cache.content_key([], other)
 
@@ -129,7 +129,7 @@ def test_several_processes_encode_the_same_in_the_same_order(
     assert all(same(sample, other) for sample, other in zip(alone, together, strict=True))
 
 
-def test_an_interrupted_encoding_is_not_taken_for_whole(
+def test_an_interrupted_encoding_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_chats(tmp_path / "chat.jsonl", 30)

@@ -103,7 +103,7 @@ def test_greedy_answers_equal_those_of_generate(name: str, tiny_models: dict[str
     assert answers == [generated(plain, tokenizer, prompt, count) for prompt, count in cases]
 
 
-def test_a_seed_gives_the_same_answer_alone_and_beside_others(scheduler: Scheduler) -> None:
+def test_a_seed_gives_the_same_answer_alone_and_under_load(scheduler: Scheduler) -> None:
     all_prompts = prompts(scheduler.network, 12)
     hot = Sampling(max_tokens=30, temperature=1.2, top_p=0.9, seed=7)
     alone = SubmittedRequest(scheduler, all_prompts[0], hot).text()

@@ -50,7 +50,7 @@ def test_huge_logits_stay_finite() -> None:
     assert torch.isfinite(hidden.grad).all()
 
 
-def test_half_precision_is_as_near_as_its_products() -> None:
+def test_half_precision_is_as_accurate_as_its_products() -> None:
     generator = torch.Generator().manual_seed(0)
     hidden, weight = (torch.randn(n, 64, generator=generator) / 4 for n in (33, 200))
     targets = torch.randint(0, 200, (33,), generator=generator)
@@ -61,7 +61,7 @@ def test_half_precision_is_as_near_as_its_products() -> None:
     assert torch.allclose(exact, near, atol=0.05)
 
 
-def test_a_head_that_does_more_than_a_product_is_asked_itself(tiny: Path) -> None:
+def test_a_head_that_is_not_a_plain_product_is_called_itself(tiny: Path) -> None:
     from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
     assert reader_for(AutoModelForCausalLM.from_pretrained(tiny)) == LogProbReader(linear_head=True)

@@ -117,7 +117,7 @@ def sft_adapter(tmp_path: Path, tiny: Path) -> Path:
 
 
 @pytest.mark.parametrize("precompute", ["true", "false"])
-def test_dpo_that_goes_on_from_an_adapter_is_held_against_that_adapter(
+def test_dpo_that_continues_an_adapter_uses_it_as_reference(
     precompute: str, tmp_path: Path, tiny: Path, pairs: Path
 ) -> None:
     adapter = sft_adapter(tmp_path, tiny)
@@ -175,7 +175,7 @@ def test_a_precomputed_reference_trains_the_same_and_is_computed_once(
         assert torch.equal(weights(before)[name], weights(again)[name])
 
 
-def test_another_model_does_not_take_the_kept_reference(
+def test_another_model_does_not_use_the_cached_reference(
     tmp_path: Path, tiny: Path, tiny_models: dict[str, Path], pairs: Path
 ) -> None:
     keys = {"stage": "dpo", "precompute_ref_log_probs": "true", "max_steps": 1}
@@ -228,7 +228,9 @@ def test_the_published_yaml_of_dpo_with_orpo_runs(tmp_path: Path, tiny: Path, pa
     assert len(of_kind(recorded, "step")) == 1
 
 
-def test_rewards_of_good_and_bad_answers_are_means_of_their_own(tmp_path: Path, tiny: Path) -> None:
+def test_rewards_of_good_and_bad_answers_are_averaged_separately(
+    tmp_path: Path, tiny: Path
+) -> None:
     data = write_labels(tmp_path / "rows.jsonl", 24)
     keys = {"stage": "kto", "max_steps": 2, "optim": "sgd", "learning_rate": 1e-12}
     shifted, right = [], ReferencePolicy.sums

@@ -90,7 +90,7 @@ def test_the_loss_falls(tuner_type: str, learning_rate: float, tmp_path: Path, t
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_raw_text_trains_and_long_documents_are_kept_whole(tmp_path: Path, tiny: Path) -> None:
+def test_raw_text_trains_and_long_documents_lose_no_token(tmp_path: Path, tiny: Path) -> None:
     text = tmp_path / "book.txt"
     text.write_text("\n\n".join(" ".join(["word", str(n)] * 200) for n in range(4)), "utf-8")
     _, recorded = train(tmp_path, tiny, text, stage="pt", max_length=64, packing=True)
@@ -99,7 +99,7 @@ def test_raw_text_trains_and_long_documents_are_kept_whole(tmp_path: Path, tiny:
     assert data["tokens"] > 4 * 64
 
 
-def test_a_full_model_is_saved_in_the_number_type_asked_for(tmp_path: Path, tiny: Path) -> None:
+def test_a_full_model_is_saved_in_the_requested_dtype(tmp_path: Path, tiny: Path) -> None:
     data = write_chats(tmp_path / "chat.jsonl", 8)
     saved, _ = train(tmp_path, tiny, data, tuner_type="full", dtype="bfloat16")
     assert AutoModelForCausalLM.from_pretrained(saved).dtype == torch.bfloat16
@@ -140,7 +140,7 @@ def test_a_continued_adapter_names_its_base_without_asking_a_hub(
     assert saved["base_model_name_or_path"] == str(tiny)
 
 
-def test_what_is_trained_is_said_by_name_and_count(tmp_path: Path, tiny: Path) -> None:
+def test_trained_modules_are_reported_by_name_and_count(tmp_path: Path, tiny: Path) -> None:
     data = write_chats(tmp_path / "chat.jsonl", 8)
     _, recorded = train(tmp_path, tiny, data, target_modules=["q_proj", "v_proj"])
     assert any("q_proj x2, v_proj x2" in note["message"] for note in of_kind(recorded, "note"))

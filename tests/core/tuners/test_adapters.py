@@ -77,7 +77,7 @@ def of(**keys: object) -> TunerFields:
     return TunerFields.model_validate(keys)
 
 
-def test_a_head_that_is_named_is_adapted_and_said(model: torch.nn.Module) -> None:
+def test_a_named_head_is_adapted_and_reported(model: torch.nn.Module) -> None:
     recorded: list[str] = []
     targets = choose_targets(model, of(target_modules=["q_proj", "lm_head"]), recorded.append)
     assert targets == ["lm_head", "q_proj"]
@@ -92,7 +92,7 @@ def test_a_pattern_that_reaches_the_head_by_chance_is_refused(model: torch.nn.Mo
     assert choose_targets(model, settings, print) == SEVEN
 
 
-def test_a_pattern_that_matches_nothing_is_refused_with_a_whole_name(
+def test_a_pattern_that_matches_nothing_is_refused_with_a_full_name(
     model: torch.nn.Module,
 ) -> None:
     with pytest.raises(ConfigError, match="no layer matches") as caught:
@@ -117,7 +117,7 @@ def test_blocks_and_layers_that_are_left_out_get_no_adapter(model: torch.nn.Modu
         ({"target_parameters": ["experts.down_proj"]}, "has no parameter experts.down_proj"),
     ],
 )
-def test_what_is_left_out_or_added_must_be_there(
+def test_excluded_and_added_modules_must_exist(
     keys: dict[str, object], message: str, model: torch.nn.Module
 ) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
@@ -144,7 +144,7 @@ def mixture() -> torch.nn.Module:
     )
 
 
-def test_all_linear_says_that_fused_experts_are_not_reached_and_how_to(
+def test_all_linear_reports_that_it_does_not_reach_fused_experts(
     mixture: torch.nn.Module,
 ) -> None:
     recorded: list[str] = []

@@ -50,14 +50,14 @@ def test_lora_fa_leaves_the_a_matrices_as_they_began(tmp_path: Path, tiny: Path)
     assert not any("lora_B" in name for name in frozen)
 
 
-def test_noise_goes_by_the_length_of_each_row() -> None:
+def test_noise_is_scaled_by_the_length_of_each_row() -> None:
     joined = {"position_ids": torch.tensor([[0, 1, 2, 0, 1], [0, 1, 2, 3, 4]])}
     assert row_lengths(joined).tolist() == [[3, 3, 3, 2, 2], [5] * 5]
     padded = {"attention_mask": torch.tensor([[1, 1, 0], [1, 1, 1]])}
     assert row_lengths(padded).tolist() == [[2, 2, 2], [3, 3, 3]]
 
 
-def test_noise_stays_within_its_reach_and_is_for_training_only(tiny: Path) -> None:
+def test_noise_is_bounded_and_added_only_in_training(tiny: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     ids, positions = torch.arange(6)[None], torch.tensor([[0, 1, 0, 1, 2, 3]])
     seen: list[torch.Tensor] = []
@@ -81,7 +81,7 @@ def test_adalora_ends_at_its_average_rank(tmp_path: Path, tiny: Path) -> None:
     assert recorded["total_step"] == STEPS
 
 
-def test_new_blocks_do_nothing_at_first_and_are_all_that_is_trained(tiny: Path) -> None:
+def test_new_blocks_start_as_identity_and_only_they_are_trained(tiny: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     before = logits(model)
     expand(model, 2)

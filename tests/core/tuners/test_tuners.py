@@ -82,7 +82,7 @@ def test_every_tuner_learns_in_every_stage(
 
 @pytest.mark.parametrize("name", TUNERS)
 @pytest.mark.parametrize("stage", ["sft"])
-def test_a_tuner_learns_saves_reloads_and_says_the_same(
+def test_a_tuner_learns_and_gives_the_same_answers_after_reloading(
     name: str, stage: str, tmp_path: Path, tiny_models: dict[str, Path]
 ) -> None:
     case = TUNERS[name]
@@ -100,7 +100,7 @@ BEGINS = {"true": False, "gaussian": False, "eva": False, "pissa": True, "olora"
 
 
 @pytest.mark.parametrize("init", [*BEGINS, "pissa_niter_4", "lora_ga"])
-def test_it_is_known_which_first_values_change_the_base(init: str, tiny: Path) -> None:
+def test_initializations_that_change_the_base_are_known(init: str, tiny: Path) -> None:
     settings = of_tuner(tiny, init_lora_weights=init)
     assert changes_base(settings) is BEGINS.get(init, True)
     going_on = settings.model_copy(update={"adapter": "folder"})
@@ -120,7 +120,7 @@ def of_tuner(model: Path, **keys: Any) -> TrainConfig:
 
 
 @pytest.mark.parametrize("init", ["eva", "lora_ga"])
-def test_values_made_from_rows_are_refused_without_rows(init: str, tiny: Path) -> None:
+def test_data_driven_initializations_are_refused_without_rows(init: str, tiny: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     with pytest.raises(ConfigError, match=f"{init} needs training rows"):
         attach(model, of_tuner(tiny, init_lora_weights=init))
@@ -143,7 +143,7 @@ def test_rslora_with_patterns_is_saved_for_the_original_base(tmp_path: Path, tin
         ({"freeze_parameters": ["."]}, "every parameter is frozen", "trainable_parameters"),
     ],
 )
-def test_a_freeze_pattern_that_means_nothing_is_refused(
+def test_a_freeze_pattern_that_matches_nothing_is_refused(
     keys: dict[str, Any], message: str, hint: str, tiny: Path
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny)
@@ -152,7 +152,7 @@ def test_a_freeze_pattern_that_means_nothing_is_refused(
     assert hint in caught.value.hint
 
 
-def test_only_what_is_named_is_trained(tiny: Path) -> None:
+def test_only_named_parameters_are_trained(tiny: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny)
     freeze(model, of_tuner(tiny, tuner_type="full", trainable_parameters=["norm"]))
     trained = [name for name, weight in model.named_parameters() if weight.requires_grad]

@@ -11,7 +11,7 @@ def outputs(values: torch.Tensor, answer: tuple[int, ...], margin: float) -> Mod
     return ModelOutputs((values,), (answer,), ((margin,) * len(answer),))
 
 
-def test_answers_that_part_at_a_tie_are_the_same_and_others_are_not() -> None:
+def test_answers_that_differ_at_a_tie_count_as_equal_and_others_do_not() -> None:
     values = torch.ones(2, 3)
     at_tie = compare_outputs(outputs(values, (1, 2), 1e-6), outputs(values, (1, 0), 1e-6))
     clear = compare_outputs(outputs(values, (1, 2), 1e-2), outputs(values, (1, 0), 1e-2))
