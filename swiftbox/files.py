@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from swiftbox.errors import HubError
-from swiftbox.formatting import size
-from swiftbox.language import home, text
+from swiftbox.errors import UserError
+from swiftbox.language import home
 
 # ---- atomic writes
 
@@ -94,6 +93,9 @@ def named_lock(name: str) -> Path:
 
 # ---- disk space
 
+SPARE_BYTES = 64 * 2**20
+"""For the small files beside new weights, and for other programs that write to the disk."""
+
 
 def free_bytes(folder: Path) -> int:
     """Return the free space of the disk that holds a folder, or will once it exists."""
@@ -101,20 +103,11 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def require_room(name: str, folder: Path, needed: int) -> None:
-    """Raise HubError, with both sizes, if the disk is too small for a download."""
+def require_room(folder: Path, needed: int, refusal: Callable[[int, int], UserError]) -> None:
+    """Raise what `refusal(needed, free)` returns if the disk of a folder has less than `needed`.
+
+    Both are bytes.
+    """
     free = free_bytes(folder)
-    if needed <= free:
-        return
-    raise HubError(
-        text(
-            f"{name}: {size(needed)} to fetch, {size(free)} free at {folder}; nothing was fetched",
-            f"{name}：还需下载 {size(needed)}，{folder} 仅剩 {size(free)}；未下载任何内容",
-        ),
-        hint=text(
-            "free some space, or choose another disk: local_dir (download), MODELSCOPE_CACHE or "
-            "HF_HOME in the environment",
-            "请清理磁盘，或换用其他磁盘：local_dir（下载任务），或环境变量 "
-            "MODELSCOPE_CACHE、HF_HOME",
-        ),
-    )
+    if free < needed:
+        raise refusal(needed, free)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from swiftbox.errors import HubError
+from swiftbox.errors import MachineError
 from swiftbox.files import (
     LockedError,
     file_lock,
@@ -20,6 +20,7 @@ from swiftbox.files import (
     write_atomic,
     write_json,
 )
+from swiftbox.formatting import size
 from swiftbox.language import home
 
 HOLDER = """
@@ -134,7 +135,10 @@ def test_too_little_space_is_refused_with_both_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("swiftbox.files.free_bytes", lambda _folder: 3 * 2**30)
-    require_room("o/n", tmp_path, 3 * 2**30)
-    with pytest.raises(HubError, match=r"o/n: 4\.0 GiB to fetch, 3\.0 GiB free") as error:
-        require_room("o/n", tmp_path, 4 * 2**30)
-    assert "local_dir" in error.value.hint
+
+    def refusal(needed: int, free: int) -> MachineError:
+        return MachineError(f"{size(needed)} to write, {size(free)} free")
+
+    require_room(tmp_path, 3 * 2**30, refusal)
+    with pytest.raises(MachineError, match=r"4\.0 GiB to write, 3\.0 GiB free"):
+        require_room(tmp_path, 4 * 2**30, refusal)

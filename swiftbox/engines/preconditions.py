@@ -13,7 +13,7 @@ from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.engines.engine import Engine, SystemPackage
 from swiftbox.errors import MachineError
-from swiftbox.files import free_bytes
+from swiftbox.files import require_room
 from swiftbox.formatting import size
 from swiftbox.language import text
 
@@ -81,10 +81,8 @@ def install_command(missing: list[SystemPackage]) -> str:
 
 
 def _require_room(engine: Engine, backend: str, folder: Path, existing_bytes: int) -> None:
-    needed = int(disk_bytes(engine, backend) * SPARE) - existing_bytes
-    free = free_bytes(folder)
-    if free < needed:
-        raise MachineError(
+    def refusal(needed: int, free: int) -> MachineError:
+        return MachineError(
             text(
                 f"engine {engine.name} needs about {size(needed)}; {size(free)} free at {folder}",
                 f"引擎 {engine.name} 大约需要 {size(needed)}，而 {folder} 只剩 {size(free)}",
@@ -94,6 +92,8 @@ def _require_room(engine: Engine, backend: str, folder: Path, existing_bytes: in
                 "请腾出空间，或更换目录：SWIFTBOX_HOME=/big/disk/swiftbox",
             ),
         )
+
+    require_room(folder, int(disk_bytes(engine, backend) * SPARE) - existing_bytes, refusal)
 
 
 def torch_is_large(engine: Engine, backend: str) -> bool:

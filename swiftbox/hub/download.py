@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from swiftbox import files as disk
 from swiftbox.errors import HubError
-from swiftbox.formatting import duration
+from swiftbox.files import require_room
+from swiftbox.formatting import duration, size
 from swiftbox.hub import listing as listings
 from swiftbox.hub.client import HubClient
 from swiftbox.hub.listing import Listing, RemoteFile
@@ -232,7 +232,23 @@ class _Transfer:
     def require_room(self, missing: Sequence[RemoteFile]) -> None:
         """Raise HubError when the disk is too small for the remaining bytes."""
         remaining = sum(file.size - self.bytes_present(file) for file in missing)
-        disk.require_room(self.attempt.request.name, self.folder, remaining)
+        require_room(self.folder, remaining, self._no_room)
+
+    def _no_room(self, needed: int, free: int) -> HubError:
+        name = self.attempt.request.name
+        return HubError(
+            text(
+                f"{name}: {size(needed)} to fetch, {size(free)} free at {self.folder}; "
+                "nothing was fetched",
+                f"{name}：还需下载 {size(needed)}，{self.folder} 仅剩 {size(free)}；未下载任何内容",
+            ),
+            hint=text(
+                "free some space, or choose another disk: local_dir (download), MODELSCOPE_CACHE "
+                "or HF_HOME in the environment",
+                "请清理磁盘，或换用其他磁盘：local_dir（下载任务），或环境变量 "
+                "MODELSCOPE_CACHE、HF_HOME",
+            ),
+        )
 
     def fetch_files(self, missing: Sequence[RemoteFile]) -> None:
         """Fetch files in parallel, small ones first; raise the first final TransferError.

@@ -14,7 +14,7 @@ from typing import Any
 from swiftbox.config.merge import MergeConfig, Quantization
 from swiftbox.devices import host
 from swiftbox.errors import ConfigError, MachineError
-from swiftbox.files import free_bytes, read_json
+from swiftbox.files import SPARE_BYTES, read_json, require_room
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.models import weights
@@ -24,8 +24,6 @@ FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float3
 """Number types of plain weights; a model with other types is quantized."""
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-SPARE_BYTES = 64 * 2**20
-"""For the tokenizer, the index, and other programs that write to the disk meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -225,9 +223,9 @@ def require_resources(
 
     `quantized`: the adapter was trained on a quantized base, which is compared as well.
     """
-    needed, free = base_model.bytes_as(dtype) + SPARE_BYTES, free_bytes(folder)
-    if needed > free:
-        raise MachineError(
+
+    def refusal(needed: int, free: int) -> MachineError:
+        return MachineError(
             text(
                 f"merged model: {size(needed)} to write, {size(free)} free at {folder}; "
                 "nothing was written",
@@ -238,6 +236,8 @@ def require_resources(
                 "请清理磁盘，或将 output_dir 设到其他磁盘",
             ),
         )
+
+    require_room(folder, base_model.bytes_as(dtype) + SPARE_BYTES, refusal)
     needed_memory, total_memory = base_model.bytes_as("float32"), host.memory()[0]
     needed_memory += round(QUANTIZED_SHARE * needed_memory) if quantized else 0
     if needed_memory > total_memory:

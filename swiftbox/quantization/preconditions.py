@@ -12,16 +12,13 @@ from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, MachineError
-from swiftbox.files import free_bytes, read_json
+from swiftbox.files import SPARE_BYTES, read_json, require_room
 from swiftbox.fit.profile import profile_model
 from swiftbox.fit.serving import quantizing
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.quantization import tensors
 from swiftbox.quantization.resolve import ENGINES
-
-SPARE_BYTES = 64 * 2**20
-"""For the tokenizer, the calibration tokens, and other programs that write to the disk."""
 
 PACKED_WIDTH = 32
 """gptqmodel packs outputs and inputs in multiples of this; qlinear/__init__.py of 7.6.0."""
@@ -169,20 +166,21 @@ def needs_of(folder: Path, config: QuantizeConfig) -> QuantizationNeeds:
 def require_resources(folder: Path, target: Path, config: QuantizeConfig) -> None:
     """Raise MachineError, with both sizes, if the disk or the memory is too small."""
     needs = needs_of(folder, config)
-    free = free_bytes(target)
-    if needs.disk > free:
-        required = size(int(needs.disk))
-        raise MachineError(
+
+    def refusal(needed: int, free: int) -> MachineError:
+        return MachineError(
             text(
-                f"quantizing writes {required}, but {target} has {size(free)} free; "
+                f"quantizing writes {size(needed)}, but {target} has {size(free)} free; "
                 "nothing was written",
-                f"量化需写入 {required}，{target} 仅剩 {size(free)}；未写入任何内容",
+                f"量化需写入 {size(needed)}，{target} 仅剩 {size(free)}；未写入任何内容",
             ),
             hint=text(
                 "free disk space, or set output_dir on another disk",
                 "请清理磁盘，或将 output_dir 设到其他磁盘",
             ),
         )
+
+    require_room(target, int(needs.disk), refusal)
     memory = host.memory()[0]
     if needs.host > memory:
         required = size(int(needs.host))

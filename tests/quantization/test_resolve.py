@@ -16,7 +16,6 @@ from swiftbox.devices import host
 from swiftbox.errors import ConfigError, DataError, MachineError
 from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.plan import plan
-from swiftbox.quantization import preconditions
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import loads
 
@@ -164,7 +163,7 @@ def test_too_little_memory_or_disk_is_refused_with_both_sizes(
     monkeypatch.setattr(host, "memory", lambda: (100_000, 100_000))
     with pytest.raises(MachineError, match=r"takes \d+\.\d KiB of memory; this machine has 97\.7"):
         checked(model=tiny)
-    monkeypatch.setattr(preconditions, "free_bytes", lambda _: 1_000_000)
+    monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 1_000_000)
     with pytest.raises(MachineError, match=r"writes .* has 976\.6 KiB free"):
         checked(model=tiny)
 

@@ -185,7 +185,7 @@ def test_a_quantized_base_is_refused(tiny: Path, adapter: Path, tmp_path: Path) 
 def test_too_little_disk_is_refused_with_both_numbers(
     tiny: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(merging, "free_bytes", lambda _: 1_000_000)
+    monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 1_000_000)
     needed = merging.read_base_weights(tiny).bytes_as("stored") + merging.SPARE_BYTES
     with pytest.raises(MachineError, match=r"976\.6 KiB free") as caught:
         merging_of(adapter=adapter, model=tiny)

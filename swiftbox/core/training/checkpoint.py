@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.errors import DiskFullError
-from swiftbox.files import free_bytes, read_json, sync_folder, write_json
+from swiftbox.files import free_bytes, read_json, require_room, sync_folder, write_json
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 
 PARTIAL = ".partial"
-SPARE_BYTES = 2 * 2**20
+LOG_BYTES = 2 * 2**20
 """Space left free for the log and the events that report a full disk."""
 
 
@@ -98,8 +98,11 @@ def require_checkpoint_room(folder: Path, needed: int, *, last: Path | None) -> 
 
     `last` is the last complete checkpoint.
     """
-    if free_bytes(folder) < needed + SPARE_BYTES:
-        raise disk_full_error(folder, needed, last)
+
+    def refusal(_needed: int, _free: int) -> DiskFullError:
+        return disk_full_error(folder, needed, last)
+
+    require_room(folder, needed + LOG_BYTES, refusal)
 
 
 def disk_full_error(folder: Path, needed: int, last: Path | None) -> DiskFullError:
@@ -114,7 +117,7 @@ def disk_full_error(folder: Path, needed: int, last: Path | None) -> DiskFullErr
             f"{folder} 剩余 {free}；最后的完整检查点：{last_name}",
         ),
         hint=text(
-            f"free at least {size(needed + SPARE_BYTES)}, then `swiftbox runs resume`",
-            f"至少腾出 {size(needed + SPARE_BYTES)}，然后 `swiftbox runs resume`",
+            f"free at least {size(needed + LOG_BYTES)}, then `swiftbox runs resume`",
+            f"至少腾出 {size(needed + LOG_BYTES)}，然后 `swiftbox runs resume`",
         ),
     )
