@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from swiftbox.errors import UserError
-from swiftbox.language import accept_any_text
+from swiftbox.language import accept_any_text, text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
@@ -67,9 +67,16 @@ def run_task(folder: Path) -> int:
                 hint=hint,
                 traceback=trace,
             )
-        sys.stderr.write(trace or f"error: {error}\nhint: {hint}\n")
+        sys.stderr.write(trace or _log_lines(_message(error), hint))
         return 2 if kind == REFUSED else 1
     return INTERRUPTED if result is None else 0
+
+
+def _log_lines(message: str, hint: str) -> str:
+    lines = [text(f"error: {message}", f"错误：{message}")]
+    if hint:
+        lines.append(text(f"hint: {hint}", f"建议：{hint}"))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _message(error: BaseException) -> str:
