@@ -56,6 +56,5 @@ class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFiel
                 raise ValueError(text(f"should be one of {known}", f"应为其中之一：{known}"))
         return value
 
-    def min_batch_size(self) -> int:
-        """Return the smallest per-device batch from which the method can learn."""
-        return 1
+    def require_valid_batch_size(self) -> None:
+        """Raise ConfigError if the method cannot learn from batches of this size."""

@@ -13,6 +13,8 @@ from swiftbox.config.fields import setting
 from swiftbox.config.preference import BetaField
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.terms import LossContext, LossTerms
+from swiftbox.errors import ConfigError
+from swiftbox.language import text
 from swiftbox.methods.method import Method
 
 
@@ -53,9 +55,25 @@ class KtoConfig(BetaField, TrainConfig):
         gt=0,
     )
 
-    def min_batch_size(self) -> int:
-        """Return 2 if the loss compares each prompt with other answers of its batch."""
-        return 2 if self.loss_type == "kto" else 1
+    def require_valid_batch_size(self) -> None:
+        """Raise ConfigError for batches without other answers to compare a prompt with."""
+        batch_size = self.per_device_train_batch_size
+        if self.loss_type == "kto" and batch_size < 2:
+            raise _batch_too_small(batch_size)
+
+
+def _batch_too_small(batch_size: int) -> ConfigError:
+    return ConfigError(
+        text(
+            "per_device_train_batch_size: KTO compares each prompt with other answers of the "
+            f"batch (got {batch_size})",
+            f"per_device_train_batch_size：KTO 需要与同批其他回答作比较（当前为 {batch_size}）",
+        ),
+        hint=text(
+            "set it to 2 or more, or loss_type: apo_zero_unpaired",
+            "设为 2 或更大，或设 loss_type: apo_zero_unpaired",
+        ),
+    )
 
 
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:  # noqa: ARG001

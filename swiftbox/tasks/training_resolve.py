@@ -164,7 +164,7 @@ def _settle_method(config: TrainConfig, settlement: Settlement) -> None:
             ),
             hint=text("set packing: false", "设 packing: false"),
         )
-    _require_batch_size(config)
+    config.require_valid_batch_size()
     settled = settlement.values
     if values.get("prefix_sharing") == "auto":
         reason = _prefix_sharing(settled["attn_implementation"], settled["padding_free"])
@@ -187,23 +187,6 @@ def _prefix_sharing(attention: str, padding_free: str) -> Reason:
         f"{attention} 的此种布局不支持共享提示的掩码",
     )
     return Reason(key, "false", why)
-
-
-def _require_batch_size(config: TrainConfig) -> None:
-    """Raise ConfigError for batches in which KTO has no other answers to compare with."""
-    if config.per_device_train_batch_size < config.min_batch_size():
-        raise ConfigError(
-            text(
-                "per_device_train_batch_size: KTO compares each prompt with other answers of the "
-                f"batch (got {config.per_device_train_batch_size})",
-                "per_device_train_batch_size：KTO 需要与同批其他回答作比较"
-                f"（当前为 {config.per_device_train_batch_size}）",
-            ),
-            hint=text(
-                "set it to 2 or more, or loss_type: apo_zero_unpaired",
-                "设为 2 或更大，或设 loss_type: apo_zero_unpaired",
-            ),
-        )
 
 
 def _require_known_to_engine(config: TrainConfig, values: Mapping[str, Any]) -> None:
