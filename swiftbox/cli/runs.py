@@ -73,8 +73,8 @@ def show_run(options: argparse.Namespace) -> int:
     model = run.folder / run_folder.MODEL
     record["checkpoints"] = [path.name for path in run_folder.checkpoints(run.folder)]
     record["model"] = str(model) if model.is_dir() else None
-    events, _ = run_folder.read_events(run.folder)
-    endings = [event for event in events if event.get("event") in ENDING]
+    recorded, _ = run_folder.read_events(run.folder)
+    endings = [event for event in recorded if event.get("event") in ENDING]
     if endings:
         record["ending"] = endings[-1]
     if options.json:

@@ -85,12 +85,12 @@ def follow(folder: Path, on_event: OnEvent) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             active = run_folder.find(str(folder)).is_active
-            events, offset = run_folder.read_events(folder, offset)
-            for event in events:
+            unread, offset = run_folder.read_events(folder, offset)
+            for event in unread:
                 on_event(event)
-            if not active and not events:
+            if not active and not unread:
                 break
-            if not events:
+            if not unread:
                 time.sleep(2 * POLL_S)
     run = run_folder.find(str(folder))
     return FAILED if run.status == "lost" else int(run.state.get("exit_code") or 0)

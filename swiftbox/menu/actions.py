@@ -111,8 +111,8 @@ def wait_until_serving(folder: Path) -> bool:
     with contextlib.suppress(KeyboardInterrupt), hold_typed_keys(), View(task) as view:
         while True:
             was_active = run_folder.find(str(folder)).is_active
-            events, offset = run_folder.read_events(folder, offset)
-            for event in events:
+            unread, offset = run_folder.read_events(folder, offset)
+            for event in unread:
                 view.event(event)
             if run_folder.find(str(folder)).state.get("url"):
                 return True
