@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tiny_wheels import write_wheel
 
-import swiftbox.engines as table
+from swiftbox import engines
 from swiftbox.engines.engine import EVERYWHERE, Engine
 
 TESTS = Path(__file__).parent
@@ -102,7 +102,7 @@ def main() -> int:
     from swiftbox.launch import prepare
     from swiftbox.tasks import TASKS
 
-    table.ENGINES["toy"] = TOY
+    engines.ENGINES["toy"] = TOY
     needing = replace(TASKS["download"], engines=lambda _config, _machine: ("toy",))
     prepare.TASKS = {**TASKS, "download": needing}
     return command_line()

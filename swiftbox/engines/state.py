@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import swiftbox.engines as table
+from swiftbox import engines
 from swiftbox.devices.host import ENGINE
 from swiftbox.engines.engine import Engine, canonical
 from swiftbox.errors import MachineError
@@ -37,12 +37,12 @@ class EngineState:
 
 def engine_named(name: str) -> Engine:
     """Return the row of an engine; raise MachineError for an unknown name."""
-    engine = table.ENGINES.get(name)
+    engine = engines.ENGINES.get(name)
     if engine is None:
         raise MachineError(
             text(f"no engine named {name}", f"没有名为 {name} 的引擎"),
             hint=text(
-                f"available: {', '.join(table.ENGINES)}", f"可选：{', '.join(table.ENGINES)}"
+                f"available: {', '.join(engines.ENGINES)}", f"可选：{', '.join(engines.ENGINES)}"
             ),
         )
     return engine

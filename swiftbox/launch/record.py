@@ -14,7 +14,7 @@ from swiftbox.language import text
 from swiftbox.launch.prepare import Prepared, require_idle
 from swiftbox.plan import Plan
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs import stop as control
+from swiftbox.runs.stop import clear_stop_request
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
@@ -44,7 +44,7 @@ def record(prepared: Prepared) -> Ready:
     if prepared.resumes is not None:
         folder = prepared.resumes
         require_idle(run_folder.find(str(folder)))
-        control.clear_stop_request(folder)
+        clear_stop_request(folder)
     else:
         folder = _new_or_continued(prepared)
         _write_request(folder, prepared)
@@ -64,7 +64,7 @@ def _new_or_continued(prepared: Prepared) -> Path:
     if load(settled).config.task != task.name:
         return run_folder.create(folder)
     require_idle(run_folder.find(str(folder)))
-    control.clear_stop_request(folder)
+    clear_stop_request(folder)
     run_folder.register(folder)
     return folder
 

@@ -18,8 +18,8 @@ from swiftbox.errors import RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs import stop as control
 from swiftbox.runs.child import child_of
+from swiftbox.runs.stop import request_stop
 from swiftbox.runs.supervise import FAILED, INTERRUPTED, OnEvent, supervise
 
 if TYPE_CHECKING:  # the detached supervisor starts without the config and the plan
@@ -67,7 +67,7 @@ def stop(folder: Path, *, timeout_s: float = 0) -> bool:
     run = run_folder.find(str(folder))
     if not run.is_active:
         return True
-    control.request_stop(run.folder)
+    request_stop(run.folder)
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if not run_folder.find(str(run.folder)).is_active:

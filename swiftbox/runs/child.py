@@ -19,7 +19,7 @@ from swiftbox.formatting import duration
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs import stop as control
+from swiftbox.runs.stop import clear_stop_request
 from swiftbox.runs.supervise import Child, OnEvent, supervise_inside
 
 STOP_TIMEOUT_S = 60.0
@@ -53,7 +53,7 @@ def child_of(folder: Path, processes: int, env: Mapping[str, str]) -> Child:
 def record_nested(folder: Path, config: TaskConfig, machine: Machine) -> None:
     """Write what a settled run needs to start in its folder, or to continue there."""
     folder.mkdir(parents=True, exist_ok=True)
-    control.clear_stop_request(folder)
+    clear_stop_request(folder)
     header = [
         text("The complete settings of a run inside another run.", "另一次运行内部的完整配置。")
     ]

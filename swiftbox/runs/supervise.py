@@ -24,8 +24,8 @@ from typing import Any
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs import stop as control
 from swiftbox.runs.diagnosis import CRASH, REFUSED, killed
+from swiftbox.runs.stop import request_stop, stop_requested
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -236,7 +236,7 @@ def _wait(
             process.wait()
         elif requests.count and not stopping:
             stopping = True
-            control.request_stop(relay.folder)
+            request_stop(relay.folder)
             relay.show(_stopping_warning())
 
 
@@ -285,7 +285,7 @@ def _finish(folder: Path, returned: int, relay: EventRelay) -> int:
     ending = dict(relay.ending or {})
     kind = ending.get("event")
     if kind is None and returned != DONE:
-        stopped = control.stop_requested(folder)
+        stopped = stop_requested(folder)
         kind = events.STOPPED if stopped else events.FAILED
         ending = {"step": None} if stopped else _unreported_failure(folder, returned)
         with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from toy_engine import TOY, make_index, variables
 
-import swiftbox.engines as table
+from swiftbox import engines
 from swiftbox.engines.install import install
 
 
@@ -46,4 +46,4 @@ def fresh(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _enter(patch: pytest.MonkeyPatch, index: Path, home: Path) -> None:
     for name, value in variables(index, home).items():
         patch.setenv(name, value)
-    patch.setitem(table.ENGINES, "toy", TOY)  # type: ignore[arg-type]
+    patch.setitem(engines.ENGINES, "toy", TOY)  # type: ignore[arg-type]

@@ -147,7 +147,7 @@ def test_an_engine_that_cannot_be_installed_here_keeps_a_run_from_starting() -> 
 def test_an_engine_made_for_another_backend_is_missing_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import swiftbox.engines as table
+    from swiftbox import engines
     from swiftbox.engines import state as engine_states
     from swiftbox.engines.state import MARKER, EngineState
 
@@ -157,7 +157,7 @@ def test_an_engine_made_for_another_backend_is_missing_here(
     monkeypatch.setattr(
         engine_states, "engine_state", lambda _name: EngineState("installed", folder)
     )
-    monkeypatch.setitem(table.ENGINES, "toy", replace(TOY, torch="2.13.0"))  # type: ignore[arg-type]
+    monkeypatch.setitem(engines.ENGINES, "toy", replace(TOY, torch="2.13.0"))  # type: ignore[arg-type]
     assert missing_engines(["toy"], "cpu") == ()
     (engine,) = missing_engines(["toy"], "cuda")
     assert "its torch is for cpu" in engine.line()

@@ -15,7 +15,7 @@ import pytest
 from box import until
 from toy_engine import GATE, TOY, toy_command
 
-import swiftbox.engines as table
+from swiftbox import engines
 from swiftbox.engines import install as installer
 from swiftbox.engines.install import install, remove
 from swiftbox.engines.self_test import self_test
@@ -131,11 +131,11 @@ def test_a_tool_that_does_not_start_is_reported_with_its_last_lines(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = replace(TOY, selftest="import toy\nassert toy.double(2) == 5, 'two and two'\n")
-    monkeypatch.setitem(table.ENGINES, "toy", broken)  # type: ignore[arg-type]
+    monkeypatch.setitem(engines.ENGINES, "toy", broken)  # type: ignore[arg-type]
     problem = self_test("toy").problem
     assert problem.startswith("its self-test ended with code 1")
     assert "AssertionError: two and two" in problem
-    monkeypatch.setitem(table.ENGINES, "toy", TOY)  # type: ignore[arg-type]
+    monkeypatch.setitem(engines.ENGINES, "toy", TOY)  # type: ignore[arg-type]
     assert self_test("toy").ok  # a problem that was solved leaves no trace
     assert toy.is_dir()
 
@@ -262,7 +262,7 @@ def test_too_little_disk_is_reported_before_anything_is_created(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     huge = replace(TOY, size_bytes={"*": 10**18})
-    monkeypatch.setitem(table.ENGINES, "toy", huge)  # type: ignore[arg-type]
+    monkeypatch.setitem(engines.ENGINES, "toy", huge)  # type: ignore[arg-type]
     with pytest.raises(MachineError, match=r"needs about .* TiB; .* GiB free at"):
         install("toy", "cpu", say=no_output)
     assert not fresh.exists()
@@ -270,7 +270,7 @@ def test_too_little_disk_is_reported_before_anything_is_created(
 
 def test_an_unsupported_python_is_reported(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = replace(TOY, python=(3, 4))
-    monkeypatch.setitem(table.ENGINES, "toy", old)  # type: ignore[arg-type]
+    monkeypatch.setitem(engines.ENGINES, "toy", old)  # type: ignore[arg-type]
     with pytest.raises(MachineError, match=r"needs Python 3.3 to 3.4") as refused:
         install("toy", "cpu", say=lambda _line: None)
     assert "SWIFTBOX_PYTHON" in refused.value.hint
@@ -285,7 +285,7 @@ def test_a_missing_system_package_is_reported_with_the_command_that_installs_it(
 
     lacking = replace(PCRE2, is_installed=lambda: False)
     needy = replace(TOY, system=(lacking,))
-    monkeypatch.setitem(table.ENGINES, "toy", needy)  # type: ignore[arg-type]
+    monkeypatch.setitem(engines.ENGINES, "toy", needy)  # type: ignore[arg-type]
     monkeypatch.setattr("shutil.which", lambda name: name if name == "apt-get" else None)
     with pytest.raises(MachineError, match=r"needs pcre2\.h") as refused:
         install("toy", "cpu", say=no_output)
@@ -297,12 +297,12 @@ def test_a_package_missing_from_the_index_is_reported_with_pips_last_lines(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     absent = replace(TOY, requirements={"*": ("nonesuch==1.0",)})
-    monkeypatch.setitem(table.ENGINES, "toy", absent)  # type: ignore[arg-type]
+    monkeypatch.setitem(engines.ENGINES, "toy", absent)  # type: ignore[arg-type]
     with pytest.raises(MachineError, match="No matching distribution found for nonesuch") as failed:
         install("toy", "cpu", say=lambda _line: None)
     assert "it continues from here" in failed.value.hint
     assert engine_state("toy").status == "incomplete"
-    monkeypatch.setitem(table.ENGINES, "toy", TOY)  # type: ignore[arg-type]
+    monkeypatch.setitem(engines.ENGINES, "toy", TOY)  # type: ignore[arg-type]
     assert_repaired(toy)
 
 
@@ -327,9 +327,9 @@ def test_the_marker_is_valid_for_one_folder_and_one_set_of_pins(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = replace(TOY, requirements={"*": ("toy==1.1",)})
-    monkeypatch.setitem(table.ENGINES, "toy", newer)  # type: ignore[arg-type]
+    monkeypatch.setitem(engines.ENGINES, "toy", newer)  # type: ignore[arg-type]
     assert engine_state("toy").reason == "it was installed with other pins"
-    monkeypatch.setitem(table.ENGINES, "toy", TOY)  # type: ignore[arg-type]
+    monkeypatch.setitem(engines.ENGINES, "toy", TOY)  # type: ignore[arg-type]
     elsewhere = toy.parents[2] / "moved"
     (toy.parents[1]).rename(elsewhere)
     try:

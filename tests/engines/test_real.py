@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-import swiftbox.engines as table
+from swiftbox import engines
 from swiftbox.engines.install import install, remove
 from swiftbox.engines.self_test import self_test
 from swiftbox.engines.state import engine_state
 
-INSTALLABLE = [row.name for row in table.ENGINES.values() if not row.refusal("cpu")]
+INSTALLABLE = [row.name for row in engines.ENGINES.values() if not row.refusal("cpu")]
 
 
 @pytest.mark.network
@@ -22,8 +22,8 @@ def test_it_is_installed_completely_needs_no_index_again_and_is_removed(
     monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path / "a home"))
     state = install(name, "cpu", say=print)
     assert state.status == "installed"
-    assert state.versions == table.ENGINES[name].pins("cpu")
-    assert state.size_bytes == pytest.approx(table.ENGINES[name].size("cpu"), rel=0.25)
+    assert state.versions == engines.ENGINES[name].pins("cpu")
+    assert state.size_bytes == pytest.approx(engines.ENGINES[name].size("cpu"), rel=0.25)
     verdict = self_test(name)
     assert verdict.ok, verdict.problem
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import swiftbox.engines as table
+from swiftbox import engines
 from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.engines.engine import EVERYWHERE, Engine
@@ -15,7 +15,7 @@ from swiftbox.engines.preconditions import disk_bytes
 from swiftbox.engines.process_group import GUARD
 from swiftbox.engines.tool_runner import TOOLS
 
-ROWS = list(table.ENGINES.values())
+ROWS = list(engines.ENGINES.values())
 BY_NAME = [pytest.param(row, id=row.name) for row in ROWS]
 WHERE = [
     pytest.param(row, backend, id=f"{row.name}-{backend}") for row in ROWS for backend in BACKENDS
@@ -24,8 +24,8 @@ WHERE = [
 
 def test_these_engines_exist() -> None:
     names = {"gptq", "compress", "evalscope", "lm_eval", "vllm", "lmdeploy", "sglang"}
-    assert set(table.ENGINES) == names
-    assert all(name == engine.name for name, engine in table.ENGINES.items())
+    assert set(engines.ENGINES) == names
+    assert all(name == engine.name for name, engine in engines.ENGINES.items())
 
 
 @pytest.mark.parametrize(("engine", "backend"), WHERE)
@@ -55,7 +55,7 @@ def test_a_row_is_about_something_known(engine: Engine) -> None:
 
 
 def test_the_torch_of_a_row_is_that_of_the_project_where_it_shares_it() -> None:
-    pins = (Path(table.__file__).parents[2] / "pyproject.toml").read_text("utf-8")
+    pins = (Path(engines.__file__).parents[2] / "pyproject.toml").read_text("utf-8")
     for engine in ROWS:
         assert not engine.torch or f'"torch=={engine.torch}"' in pins
 
@@ -63,8 +63,8 @@ def test_the_torch_of_a_row_is_that_of_the_project_where_it_shares_it() -> None:
 def test_a_row_agrees_with_the_install_cell_of_its_capability() -> None:
     cell = BACKENDS["cpu"].cell("gptq_infer").install.split()
     exact = [package for package in cell if "==" in package]
-    assert set(exact) <= set(table.ENGINES["gptq"].requested("cpu"))
-    assert table.ENGINES["vllm"].requested("npu") == ("vllm==0.23.0", "vllm-ascend==0.23.0.post1")
+    assert set(exact) <= set(engines.ENGINES["gptq"].requested("cpu"))
+    assert engines.ENGINES["vllm"].requested("npu") == ("vllm==0.23.0", "vllm-ascend==0.23.0.post1")
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ def test_a_row_agrees_with_the_install_cell_of_its_capability() -> None:
 def test_an_engine_that_pip_cannot_install_is_refused_with_the_reason(
     name: str, backend: str, why: str
 ) -> None:
-    assert why in table.ENGINES[name].refusal(backend)
+    assert why in engines.ENGINES[name].refusal(backend)
 
 
 def test_torch_comes_with_the_plugin_of_the_backend() -> None:
-    gptq = table.ENGINES["gptq"]
+    gptq = engines.ENGINES["gptq"]
     assert gptq.torch_packages("npu") == ("torch==2.13.0", "torch-npu==2.13.0", "decorator")
     assert gptq.torch_packages("cuda") == ("torch==2.13.0",)
-    assert table.ENGINES["evalscope"].torch_packages("cuda") == ()
+    assert engines.ENGINES["evalscope"].torch_packages("cuda") == ()
 
 
 def test_every_script_belongs_to_a_row_and_stands_alone() -> None:
@@ -108,7 +108,7 @@ def test_machines_with_few_cores_get_additional_variables(
     cores: int, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: cores)
-    assert table.ENGINES["gptq"].environment() == variables
+    assert engines.ENGINES["gptq"].environment() == variables
 
 
 @pytest.mark.parametrize(("build", "additional"), [({"cuda": "13.0"}, 4.5e9), ({}, 0)])
@@ -118,7 +118,7 @@ def test_cuda_libraries_count_if_our_torch_came_with_them(
     monkeypatch.setattr(host, "torch_folder", lambda: Path("torch"))
     monkeypatch.setattr(host, "torch_build", lambda _folder: build)
     monkeypatch.delenv("SWIFTBOX_TORCH_INDEX", raising=False)
-    lm_eval, evalscope = (table.ENGINES[name] for name in ("lm_eval", "evalscope"))
+    lm_eval, evalscope = (engines.ENGINES[name] for name in ("lm_eval", "evalscope"))
     assert disk_bytes(lm_eval, "cpu") == lm_eval.size("cpu") + additional
     assert disk_bytes(lm_eval, "cuda") == lm_eval.size("cuda")  # it needs them, and counts them
     assert disk_bytes(evalscope, "cpu") == evalscope.size("cpu")

@@ -232,10 +232,10 @@ def test_a_child_that_outlives_its_tool_is_killed(write: Write, tmp_path: Path) 
 
 CALLER = """
 import sys, toy_engine
-import swiftbox.engines as table
+from swiftbox import engines
 from pathlib import Path
 from swiftbox.engines import tool_runner
-table.ENGINES["toy"] = toy_engine.TOY
+engines.ENGINES["toy"] = toy_engine.TOY
 tool_runner.TOOLS = Path(sys.argv[1]) / "tools"
 def emit(event, **fields):
     print(*fields["pids"], flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from toy_engine import TOY
 
-import swiftbox.engines as table
+from swiftbox import engines
 from swiftbox.engines import install as installer
 from swiftbox.engines import pip
 from swiftbox.engines.install import install
@@ -42,7 +42,7 @@ def test_torch_comes_first_from_its_own_index_and_stays_pinned(
     monkeypatch.setattr(installer, "_create_venv", _bare)
     monkeypatch.setenv(TORCH_INDEX, "https://example.org/wheels")
     heavy = replace(TOY, torch="2.13.0")
-    monkeypatch.setitem(table.ENGINES, "toy", heavy)  # type: ignore[arg-type]
+    monkeypatch.setitem(engines.ENGINES, "toy", heavy)  # type: ignore[arg-type]
     install("toy", "npu", say=lambda _line: None)
     plugin = ("torch==2.13.0", "torch-npu==2.13.0", "decorator")
     assert installs == [
@@ -56,7 +56,7 @@ def test_torch_comes_first_from_its_own_index_and_stays_pinned(
 def test_rocm_needs_its_own_index(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TORCH_INDEX, raising=False)
     heavy = replace(TOY, torch="2.13.0")
-    monkeypatch.setitem(table.ENGINES, "toy", heavy)  # type: ignore[arg-type]
+    monkeypatch.setitem(engines.ENGINES, "toy", heavy)  # type: ignore[arg-type]
     with pytest.raises(MachineError, match="SWIFTBOX_TORCH_INDEX"):
         install("toy", "rocm", say=no_output)
     assert not fresh.exists()

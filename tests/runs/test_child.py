@@ -15,7 +15,7 @@ from model_folder import write_model
 
 from swiftbox.config.download import DownloadConfig
 from swiftbox.errors import RunError
-from swiftbox.runs import child as nested
+from swiftbox.runs import child
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.supervise import supervise_inside
 from swiftbox.tasks.load import loads
@@ -31,11 +31,11 @@ def download(source: Path, target: Path) -> DownloadConfig:
 def test_a_nested_run_has_its_own_folder(tmp_path: Path) -> None:
     config = download(write_model(tmp_path / "here"), tmp_path / "there")
     folder = tmp_path / "outer" / "steps" / "fetch"
-    nested.record_nested(folder, config, made_up("cpu"))
+    child.record_nested(folder, config, made_up("cpu"))
     heard: list[str] = []
     code = supervise_inside(
         folder,
-        nested.child_of(folder, 1, {}),
+        child.child_of(folder, 1, {}),
         threading.Event(),
         lambda event: heard.append(event["event"]),
     )
@@ -47,7 +47,7 @@ def test_a_nested_run_has_its_own_folder(tmp_path: Path) -> None:
 def test_a_background_run_reports_why_it_failed(tmp_path: Path) -> None:
     config = download(tmp_path / "nothing here", tmp_path / "there")
     with (
-        nested.background_run(tmp_path / "servers" / "base", config, made_up("cpu")) as running,
+        child.background_run(tmp_path / "servers" / "base", config, made_up("cpu")) as running,
         pytest.raises(RunError, match="nothing here"),
     ):
         running.wait_for("serving", timeout_s=60, stop=threading.Event())
@@ -60,19 +60,19 @@ def test_a_background_run_kills_an_orphan_after_the_timeout(
     config = download(write_model(tmp_path / "here"), tmp_path / "there")
     folder = tmp_path / "server-1"
     folder.mkdir()
-    monkeypatch.setattr(nested, "POLL_S", 0.01)
-    monkeypatch.setattr(nested, "wait_for_orphan", partial(nested.wait_for_orphan, timeout_s=0.0))
+    monkeypatch.setattr(child, "POLL_S", 0.01)
+    monkeypatch.setattr(child, "wait_for_orphan", partial(child.wait_for_orphan, timeout_s=0.0))
     command = [sys.executable, "-c", "input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as left:
         started = psutil.Process(left.pid).create_time()
         run_folder.update_state(folder, pid=left.pid, pid_started=started)
-        with nested.background_run(folder, config, made_up("cpu")) as running:
+        with child.background_run(folder, config, made_up("cpu")) as running:
             assert left.poll() is not None  # it was ended before the other began
             assert running.wait_for("done", timeout_s=60, stop=threading.Event())
 
 
 def test_several_processes_are_started_by_torchrun(tmp_path: Path) -> None:
-    command = nested.child_of(tmp_path, 2, {}).command
+    command = child.child_of(tmp_path, 2, {}).command
     assert "torch.distributed.run" in command
     assert command[-1] == str(tmp_path)
 
@@ -88,7 +88,7 @@ def test_waiting_for_an_orphan_ends_with_a_stop_and_leaves_it_saving(tmp_path: P
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as left:
         started = psutil.Process(left.pid).create_time()
         run_folder.update_state(tmp_path, pid=left.pid, pid_started=started)
-        assert not nested.wait_for_orphan(tmp_path, timeout_s=60, stop=stop, on_wait=on_wait)
+        assert not child.wait_for_orphan(tmp_path, timeout_s=60, stop=stop, on_wait=on_wait)
         assert left.poll() is None
-    assert nested.wait_for_orphan(tmp_path, stop=threading.Event(), on_wait=on_wait)
+    assert child.wait_for_orphan(tmp_path, stop=threading.Event(), on_wait=on_wait)
     assert calls == ["waits"]

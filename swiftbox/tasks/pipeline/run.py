@@ -21,8 +21,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import RunError, UserError
 from swiftbox.files import read_json
 from swiftbox.language import text
-from swiftbox.runs import child as nested
-from swiftbox.runs import events
+from swiftbox.runs import child, events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit, Event, StepAction
 from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP
@@ -46,7 +45,7 @@ class PipelineRun:
         self.steps = {step.name: step for step in config.steps}
         self.numbers = {step.name: number for number, step in enumerate(config.steps, start=1)}
         self.records = self._initial_records()
-        self.servers: dict[str, nested.BackgroundRun] = {}
+        self.servers: dict[str, child.BackgroundRun] = {}
         self.began = time.monotonic()
 
     def run(self) -> Path | None:
@@ -133,7 +132,7 @@ class PipelineRun:
             f"waiting for an orphaned process of {record.name} to save and exit",
             f"等待 {record.name} 遗留的进程保存并退出",
         )
-        return nested.wait_for_orphan(
+        return child.wait_for_orphan(
             self.folder / record.folder,
             timeout_s=SAVE_TIMEOUT_S,
             stop=STOP.requested,
@@ -159,14 +158,14 @@ class PipelineRun:
         """Run a step in its folder; return whether it finished. Raises RunError if it failed."""
         record, folder = self.records[step.name], self._folder_of(step.name)
         began = time.monotonic()
-        nested.wait_for_orphan(folder)
+        child.wait_for_orphan(folder)
         try:
             if not self._start_servers_of(step):
                 self._set_status(record, state.STOPPED)
                 return False
-            child = self._record_nested(step)
+            process = self._record_nested(step)
             code = supervise_inside(
-                folder, child, STOP.requested, lambda event: self._pass_on(step, event)
+                folder, process, STOP.requested, lambda event: self._pass_on(step, event)
             )
         except UserError as error:
             raise self._failure(record, error.message, error.hint) from None
@@ -184,8 +183,8 @@ class PipelineRun:
     def _record_nested(self, step: PipelineStep) -> Child:
         """Write what the child of a step needs into its folder; return the child to start."""
         folder, resolved = self._folder_of(step.name), self._resolved(step)
-        nested.record_nested(folder, resolved.config, self.machine)
-        return nested.child_of(folder, resolved.processes, resolved.env)
+        child.record_nested(folder, resolved.config, self.machine)
+        return child.child_of(folder, resolved.processes, resolved.env)
 
     def _resolved(self, step: PipelineStep) -> Resolved:
         """Resolve a step with the outputs of earlier ones; check what was unknown before."""
@@ -222,10 +221,10 @@ class PipelineRun:
 
     def _start_server(self, step: PipelineStep) -> bool:
         folder = self._folder_of(step.name)
-        nested.wait_for_orphan(folder)
-        child = self._record_nested(step)
+        child.wait_for_orphan(folder)
+        process = self._record_nested(step)
         self._announce(step, StepAction.SERVE, used_by=users_of(self.config, step.name))
-        server = self.servers[step.name] = nested.BackgroundRun(folder, child)
+        server = self.servers[step.name] = child.BackgroundRun(folder, process)
         self._set_status(self.records[step.name], state.RUNNING)
         ready = server.wait_for(events.SERVING, timeout_s=READY_TIMEOUT_S, stop=STOP.requested)
         if ready is not None:

@@ -29,7 +29,7 @@ from swiftbox.launch.prepare import (
     with_absolute_paths,
 )
 from swiftbox.plan import plan
-from swiftbox.runs import child as nested
+from swiftbox.runs import child
 from swiftbox.runs.child import BackgroundRun
 from swiftbox.runs.folder import SETTLED, Run, append_event
 from swiftbox.runs.supervise import Child
@@ -317,7 +317,7 @@ def test_an_orphaned_step_has_the_time_to_save_that_its_worker_takes(
         on_wait()
         return False
 
-    monkeypatch.setattr(nested, "wait_for_orphan", wait_for_orphan)
+    monkeypatch.setattr(child, "wait_for_orphan", wait_for_orphan)
     write_json(tmp_path / "machine.json", made_up("cpu").to_dict())
     config = resolved(STARTER)
     run = PipelineRun(config, tmp_path, lambda _event, **fields: messages.append(fields["message"]))
