@@ -16,7 +16,11 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
-from swiftbox.core.weights.quantized_bases import quantization_arguments, use_exact_kernels
+from swiftbox.core.weights.quantized_bases import (
+    quantization_arguments,
+    score_config,
+    use_exact_kernels,
+)
 
 
 def load_pretrained(
@@ -36,7 +40,9 @@ def load_pretrained(
     """
     model_class = AutoModelForCausalLM
     if labels is not None:
-        model_class, arguments["num_labels"] = AutoModelForSequenceClassification, labels
+        model_class = AutoModelForSequenceClassification
+        trusted = bool(arguments.get("trust_remote_code"))
+        arguments["config"] = score_config(folder, labels, trust_remote_code=trusted)
     model = model_class.from_pretrained(
         str(folder), dtype=dtype or "auto", local_files_only=True, use_safetensors=True, **arguments
     )

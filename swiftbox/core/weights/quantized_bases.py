@@ -7,13 +7,16 @@ from typing import Any
 
 import torch
 from peft import prepare_model_for_kbit_training
-from transformers import BitsAndBytesConfig
+from transformers import AutoConfig, BitsAndBytesConfig
 
 from swiftbox.config.merge import Quantization
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
 from swiftbox.files import read_json
 from swiftbox.language import text
+
+SCORE_HEADS = ("score", "classifier")
+"""Names of the head of transformers' sequence classifiers."""
 
 
 def quantization_arguments(folder: Path, config: TrainConfig) -> dict[str, Any]:
@@ -53,6 +56,21 @@ def stored_method(folder: Path) -> str:
     """Return the quantization method that config.json names, such as gptq; empty without one."""
     stored = read_json(folder / "config.json").get("quantization_config") or {}
     return str(stored.get("quant_method", ""))
+
+
+def score_config(folder: Path, labels: int, *, trust_remote_code: bool) -> Any:
+    """Return transformers' config of a model with a score head, which is never quantized.
+
+    A stored base may list the layers that are not quantized; that list replaces transformers' own
+    choice, and does not have the head.
+    """
+    config = AutoConfig.from_pretrained(
+        str(folder), num_labels=labels, local_files_only=True, trust_remote_code=trust_remote_code
+    )
+    stored = getattr(config, "quantization_config", None)
+    if isinstance(stored, dict) and stored.get("llm_int8_skip_modules"):
+        stored["llm_int8_skip_modules"] = [*stored["llm_int8_skip_modules"], *SCORE_HEADS]
+    return config
 
 
 def is_quantized(model: Any) -> bool:

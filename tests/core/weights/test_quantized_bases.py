@@ -133,6 +133,21 @@ def test_a_score_head_is_not_quantized_and_is_trained(tiny: Path, tmp_path: Path
     assert torch.equal(again.base_model.model.score.modules_to_save["default"].weight, score)
 
 
+def test_a_stored_base_that_lists_its_other_layers_gets_a_score_head_too(
+    tiny: Path, tmp_path: Path
+) -> None:
+    settings = config(tiny)
+    load_trainable(tiny, settings).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    model_config = json.loads(path.read_text("utf-8"))
+    model_config["quantization_config"]["llm_int8_skip_modules"] = ["lm_head"]
+    path.write_text(json.dumps(model_config), "utf-8")
+    model = load_trainable(tmp_path, settings, head="score")
+    assert type(model.score) is torch.nn.Linear
+    assert model.score.out_features == 1
+    assert sum(isinstance(module, Linear4bit) for module in model.modules()) == 14
+
+
 def test_an_unquantized_base_is_refused_for_a_method_that_needs_a_quantized_one(tiny: Path) -> None:
     with pytest.raises(ConfigError, match="quant_method: gptq"):
         load_trainable(tiny, config(tiny, quant_method="gptq"))
