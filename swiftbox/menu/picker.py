@@ -207,9 +207,7 @@ class Picker:
         """Return the answer; None if Enter led further in, or if the answer is wrong."""
         rows = self.rows()
         row = rows[self.position] if rows else None
-        # Enter on a row that is not proposed replaces the proposal.
-        takes_marks = self.marks_are_chosen or row is None or row.value in self.marked
-        if self.many and self.marked and not self.query and takes_marks:
+        if self.many and self.marked and self._takes_marks(row):
             return self.marked
         if row is None:
             self.error = text("nothing to choose", "没有可选项")
@@ -224,9 +222,20 @@ class Picker:
         self.error = self.check(row.value)
         if self.error:
             return None
-        if self.many and row.value and self.marks_are_chosen:
+        if self.many and is_path(self.query) and self.marks_are_chosen:
             return [*self.marked, *([] if row.value in self.marked else [row.value])]
         return [row.value]
+
+    def _takes_marks(self, row: Option | None) -> bool:
+        """Tell whether Enter takes the marked rows and no other; a typed path joins them.
+
+        A family that was searched for leads further in. Without marks of the user, a search or a
+        row that is not proposed replaces the proposal.
+        """
+        if self.marks_are_chosen:
+            leads_in = bool(self.query and row is not None and row.family)
+            return not leads_in and not is_path(self.query)
+        return not self.query and (row is None or row.value in self.marked)
 
     # ---- what is shown
 

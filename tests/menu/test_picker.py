@@ -116,6 +116,15 @@ def test_tab_marks_several_and_enter_takes_them() -> None:
     ]
 
 
+def test_enter_takes_only_marked_rows_while_a_search_is_typed() -> None:
+    (marked,) = pick("qwen3-0.6", TAB, ENTER, many=True)  # the cursor is on the next row
+    assert marked == pick("qwen3-0.6", ENTER)[0]
+
+
+def test_a_typed_path_joins_the_marked_rows() -> None:
+    assert pick("qwen3-8b", TAB, CLEAR, "./mine", ENTER, many=True) == ["Qwen/Qwen3-8B", "./mine"]
+
+
 def test_a_second_tab_removes_the_mark() -> None:
     keys = ("qwen3-8b", TAB, UP, TAB, CLEAR, "qwen3-14b", ENTER)
     assert pick(*keys, many=True) == ["Qwen/Qwen3-14B"]
