@@ -141,6 +141,9 @@ def formatted_units(source: str) -> list[int]:
 
 
 WIDTH_CALLS = frozenset({"get_cwidth", "wcwidth", "wcswidth", "cell_len", "east_asian_width"})
+WIDTH_MODULES = frozenset({"textwrap"})
+"""Count letters, not cells: a Chinese character takes two."""
+
 FILE_CALLS = frozenset({"flock", "lockf", "disk_usage", "statvfs", "fsync"})
 
 
@@ -154,6 +157,17 @@ def calls_of(source: str, names: Iterable[str]) -> list[int]:
             if name in wanted or (name == "replace" and is_os(node.func)):
                 lines.append(node.lineno)
     return lines
+
+
+def imports_of(source: str, modules: Iterable[str]) -> list[int]:
+    """Return the lines that import one of these modules, or something from it."""
+    names = set(modules)
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if (isinstance(node, ast.Import) and names & {alias.name for alias in node.names})
+        or (isinstance(node, ast.ImportFrom) and node.module in names)
+    ]
 
 
 def is_os(function: ast.expr) -> bool:
@@ -293,7 +307,8 @@ def violations(path: Path) -> Violations:
         return lines
     if path.name != "formatting.py" and "tools" not in path.parts:
         lines += [f"{file}:{line} formats a unit" for line in formatted_units(source)]
-        lines += [f"{file}:{line} measures a width" for line in calls_of(source, WIDTH_CALLS)]
+        widths = calls_of(source, WIDTH_CALLS) + imports_of(source, WIDTH_MODULES)
+        lines += [f"{file}:{line} measures a width" for line in widths]
     if path.name != "files.py" and "tools" not in path.parts:
         lines += [
             f"{file}:{line} locks, replaces or measures a disk"

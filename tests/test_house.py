@@ -254,6 +254,7 @@ def test_units_and_widths_are_formatted_in_one_place() -> None:
     others = elsewhere("formatting.py")
     assert broken(laws.formatted_units, others) == {}
     assert broken(lambda code: laws.calls_of(code, laws.WIDTH_CALLS), others) == {}
+    assert broken(lambda code: laws.imports_of(code, laws.WIDTH_MODULES), others) == {}
 
 
 def test_locks_atomic_writes_and_room_are_in_one_place() -> None:
@@ -273,6 +274,8 @@ def test_plain_words_after_a_number_are_not_a_unit() -> None:
 def test_a_lock_and_a_width_elsewhere_are_found() -> None:
     assert laws.calls_of("fcntl.flock(file, 1); os.replace(a, b)", laws.FILE_CALLS) == [1, 1]
     assert laws.calls_of("x = get_cwidth(line)", laws.WIDTH_CALLS) == [1]
+    for planted in ("import textwrap", "from textwrap import wrap", "x = 1; import textwrap as t"):
+        assert laws.imports_of(planted, laws.WIDTH_MODULES) == [1]
 
 
 def test_events_are_constants_and_displays_are_not_chosen_by_keys() -> None:

@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from swiftbox.cli.output import DONE, answer, answer_json, note, say
 from swiftbox.errors import ConfigError
-from swiftbox.formatting import near, size, table_row
+from swiftbox.formatting import near, size, table_row, wrap
 from swiftbox.language import text
 from swiftbox.models import catalogue
 from swiftbox.models.catalogue import NON_GENERATIVE, NOT_TRAINABLE, Dataset, Model
@@ -259,7 +258,7 @@ def show_counts(options: argparse.Namespace) -> int:
     families = Counter(row.family for row in language).most_common(12)
     listed = ", ".join(f"{name} {count}" for name, count in families)
     line = text(f"families: {listed}, ...", f"系列：{listed} 等")
-    for part in wrap(line, 79, subsequent_indent="  ", break_on_hyphens=False):
+    for part in wrap(line, 79, indent="  "):
         answer(part)
     say(text("next: swiftbox models qwen --fits", "下一步：swiftbox models qwen --fits"))
     return DONE

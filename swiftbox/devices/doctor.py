@@ -22,7 +22,7 @@ LITTLE_DISK_BYTES = 20 * 2**30
 """A 7B model in 16 bits takes 14 GiB; with less free space it cannot be downloaded."""
 
 LITTLE_MEMORY_BYTES = 8 * 2**30
-"""Half a billion float32 weights with gradients and the two moments of AdamW take 8 GB."""
+"""Half a billion float32 weights with gradients and the two moments of AdamW take 7.5 GiB."""
 
 TOOLKITS = ("cuda", "hip", "cann", "macos", "driver")
 

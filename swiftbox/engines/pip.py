@@ -11,7 +11,7 @@ from pathlib import Path
 from swiftbox.engines.process_group import ProcessGroup
 from swiftbox.engines.state import interpreter_path
 from swiftbox.errors import MachineError
-from swiftbox.formatting import duration
+from swiftbox.formatting import duration, size
 from swiftbox.language import text
 
 Say = Callable[[str], None]
@@ -19,7 +19,10 @@ Say = Callable[[str], None]
 QUIET_S = 15.0
 """After so long without a line a heartbeat is shown, so that nobody thinks that it hangs."""
 
-LARGE = re.compile(r"Downloading (\S+) \((\d+(?:\.\d+)? [MG]B)\)")
+LARGE = re.compile(r"Downloading (\S+) \((\d+(?:\.\d+)?) ([MG])B\)")
+PIP_UNITS = {"M": 1e6, "G": 1e9}
+"""pip counts in decimal units."""
+
 LAST_LINES = 8
 
 OTHER_TARGETS = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_REQUIRE_HASHES")
@@ -42,7 +45,8 @@ class PipProgress:
             self.packages.add(match.group(1).lower())
         elif match := LARGE.match(stripped):
             name = match.group(1).split("-")[0]
-            self.show(text(f"downloading {name}", f"下载 {name}") + f" ({match.group(2)})")
+            download = size(float(match.group(2)) * PIP_UNITS[match.group(3)])
+            self.show(text(f"downloading {name} ({download})", f"下载 {name}（{download}）"))
         elif match := re.match(r"Building wheel for ([\w.-]+) .*started", stripped):
             self.show(text(f"building {match.group(1)}", f"编译 {match.group(1)}"))
         elif stripped.startswith("Installing collected packages:"):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from swiftbox.cli.main import main
+from swiftbox.formatting import width
 
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
@@ -18,6 +19,14 @@ def test_without_a_query_there_are_counts(capsys: pytest.CaptureFixture[str]) ->
     lines = output(capsys, "models")
     assert lines[0].split()[0] == "698"
     assert any("442" in line for line in lines)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_families_are_wrapped_by_cells(
+    language: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWIFTBOX_LANG", language)
+    assert max(map(width, output(capsys, "models"))) <= 79
 
 
 def test_a_table_fits_80_columns_and_says_what_can_be_trained(
