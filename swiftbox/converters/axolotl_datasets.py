@@ -13,8 +13,6 @@ from swiftbox.converters.shared_values import MULTIMODAL, MULTIMODAL_HINT
 from swiftbox.data.turns import ROLE_OF
 from swiftbox.language import text
 
-INSTRUCTION = {"instruction", "input", "output"}
-
 TYPES: Mapping[str, Mapping[str, str]] = {
     "alpaca": {},
     "alpaca_w_system": {},

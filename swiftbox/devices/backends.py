@@ -148,11 +148,6 @@ class Backend:
         """Return the strategies for several devices."""
         return PLAIN["distributed"] + self._supported(STRATEGIES)
 
-    @cached_property
-    def serve_engines(self) -> tuple[str, ...]:
-        """Return the serving engines."""
-        return self._supported(ENGINES)
-
     def _supported(self, capabilities: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(value for value, cell in capabilities.items() if self.can(cell))
 

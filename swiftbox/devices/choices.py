@@ -235,12 +235,6 @@ def collective(machine: Machine) -> Choice:
     return Choice(backend.collective, backend.cell("collective_backend").reason())
 
 
-def visible_devices(machine: Machine) -> Choice:
-    """Return the variable that selects devices; empty if there is none."""
-    backend = BACKENDS[machine.backend]
-    return Choice(backend.visible_devices_env, backend.cell("visible_devices_env").reason())
-
-
 def environment(machine: Machine, processes: int) -> Mapping[str, str]:
     """Return the environment of a run's processes, which share the cores."""
     threads = max(1, machine.cores // max(1, processes))

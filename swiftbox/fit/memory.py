@@ -44,9 +44,6 @@ measured as the difference of reserved and allocated peaks (0.1 to 0.5)."""
 BACKWARD_TENSORS = 3
 """Gradients of MLP width alive at once in a layer's backward pass: product, gate and up."""
 
-PLAIN_LOGITS = 14.0
-"""Bytes per logit if all are kept: 16-bit, float32, log-softmax and its gradient."""
-
 
 @dataclass(frozen=True)
 class Recipe:

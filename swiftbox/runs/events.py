@@ -291,7 +291,6 @@ COMMON: Mapping[str, Fields] = {
 }
 """Events other than endings: the same fields, whichever task emits them."""
 
-_TASK = {"task": "the task that ended"}
 _SECONDS = {"seconds": "time since this start"}
 _STEP = {"step": "null: there is no optimizer step to resume from"}
 _MODEL = {"model": "folder of the result"}

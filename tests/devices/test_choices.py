@@ -256,9 +256,8 @@ def test_the_names_of_a_backend_come_with_their_reason(
 ) -> None:
     machine = made_up(name)
     assert choices.collective(machine).value == library
-    assert choices.visible_devices(machine).value == variable
+    assert BACKENDS[name].visible_devices_env == variable
     assert choices.collective(machine).reason
-    assert choices.visible_devices(machine).reason
 
 
 def test_processes_share_the_cores() -> None:
@@ -278,6 +277,5 @@ def test_every_reason_is_in_chinese_too(monkeypatch: pytest.MonkeyPatch) -> None
             choices.choose_distributed(machine, "auto"),
             choices.choose_checkpointing(machine, "auto"),
             choices.collective(machine),
-            choices.visible_devices(machine),
         ):
             assert re.search(r"[\u4e00-\u9fff]", choice.reason), choice
