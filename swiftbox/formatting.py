@@ -163,6 +163,17 @@ def _units(line: str, cells: int) -> Iterator[str]:
 # ---- did you mean
 
 
+def did_you_mean(*names: str) -> str:
+    """Return the hint that proposes names; empty for none."""
+    listed, listed_zh = ", ".join(names), "、".join(names)
+    return text(f"did you mean {listed}?", f"是否想写 {listed_zh}？") if any(names) else ""
+
+
+def suggestion_ending(name: str) -> str:
+    """Return the end of a message that proposes a name; empty for none."""
+    return text("; ", "；") + did_you_mean(name) if name else ""
+
+
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Return the known word that is spelled most like this one; empty when none is near."""
     return next(iter(near(word, known, limit=1, cutoff=cutoff)), "")

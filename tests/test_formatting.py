@@ -10,12 +10,14 @@ from swiftbox.formatting import (
     clock,
     count,
     cut,
+    did_you_mean,
     duration,
     near,
     nearest,
     pad,
     rate,
     size,
+    suggestion_ending,
     table_row,
     width,
     wrap,
@@ -224,5 +226,15 @@ def test_every_public_function_is_tested_here() -> None:
         if callable(value) and getattr(value, "__module__", "") == formatting.__name__
     }
     tested = {bar, clock, count, cut, duration, near, nearest, pad, rate, size}
-    tested |= {table_row, width, wrap}
+    tested |= {did_you_mean, suggestion_ending, table_row, width, wrap}
     assert {name for name in public if not name.startswith("_")} == {f.__name__ for f in tested}
+
+
+def test_a_suggestion_is_worded_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert did_you_mean("train") == "did you mean train?"
+    assert did_you_mean("a", "b") == "did you mean a, b?"
+    assert did_you_mean("") == did_you_mean() == suggestion_ending("") == ""
+    assert suggestion_ending("train") == "; did you mean train?"
+    monkeypatch.setenv("SWIFTBOX_LANG", "zh")
+    assert did_you_mean("a", "b") == "是否想写 a、b？"
+    assert suggestion_ending("train") == "；是否想写 train？"

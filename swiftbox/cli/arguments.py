@@ -89,11 +89,11 @@ def translated(message: str) -> str:
 def hint_for(message: str, program: str) -> str:
     """Suggest the nearest choice, or the help of the verb."""
     if match := CHOICE.search(message):
-        from swiftbox.formatting import nearest
+        from swiftbox.formatting import did_you_mean, nearest
 
         choices = [choice.strip(" '") for choice in match[2].split(",")]
         if choice := nearest(match[1], choices):
-            return text(f"did you mean {choice}?", f"是否想输入 {choice}？")
+            return did_you_mean(choice)
     return text(f"see `{program} --help`", f"参见 `{program} --help`")
 
 

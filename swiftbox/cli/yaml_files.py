@@ -11,7 +11,7 @@ from pathlib import Path
 from swiftbox.cli.output import DONE, answer, answer_json, say
 from swiftbox.errors import ConfigError
 from swiftbox.files import write_atomic, write_json
-from swiftbox.formatting import nearest
+from swiftbox.formatting import did_you_mean, nearest
 from swiftbox.language import home, text
 
 
@@ -57,8 +57,7 @@ def unknown_preset(name: str, presets: Iterable[str]) -> ConfigError:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return `did you mean ...?`, or nothing when no known word is near."""
-    near = nearest(word, known)
-    return text(f"did you mean {near}?", f"是否想输入 {near}？") if near else ""
+    return did_you_mean(nearest(word, known))
 
 
 def write_new(target: Path, content: str, *, force: bool) -> None:

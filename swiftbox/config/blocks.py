@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from swiftbox.config.mistakes import did_you_mean
 from swiftbox.config.reading import (
     FIRST_OVERRIDE,
     ConfigProblem,
@@ -20,7 +19,7 @@ from swiftbox.config.reading import (
     entries_of,
     plain_text,
 )
-from swiftbox.formatting import nearest
+from swiftbox.formatting import nearest, suggestion_ending
 from swiftbox.language import text
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
@@ -135,7 +134,7 @@ def _repeated_name(name: str, where: str, first: str, line: int) -> ConfigProble
 def _no_such_step(name: str, entry: YamlEntry, known: list[str]) -> ConfigProblem:
     what = text(f"no step is named {name}", f"没有名为 {name} 的步骤")
     listed = ", ".join(known)
-    what += did_you_mean(nearest(name, known, cutoff=0.5)) or text(
+    what += suggestion_ending(nearest(name, known, cutoff=0.5)) or text(
         f"; there are {listed}", f"；可选：{listed}"
     )
     return ConfigProblem(entry.where, f"{name}.{entry.written_as}", what, entry.order)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from swiftbox.config.fields import Card
 from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry
-from swiftbox.formatting import nearest
+from swiftbox.formatting import nearest, suggestion_ending
 from swiftbox.language import text
 
 SHORTHAND = {
@@ -53,7 +53,9 @@ def unknown_key(
     if key in elsewhere:
         what = text(f"belongs to {elsewhere[key]}", f"属于 {elsewhere[key]}")
     else:
-        what = text("is not a known key", "不是已知的键") + did_you_mean(nearest_key(key, known))
+        what = text("is not a known key", "不是已知的键") + suggestion_ending(
+            nearest_key(key, known)
+        )
     return ConfigProblem(entry.where, key, what, entry.order)
 
 
@@ -71,15 +73,10 @@ def nearest_key(key: str, known: Iterable[str]) -> str:
     return next(iter(containing), "") or nearest(key, names, cutoff=0.5)
 
 
-def did_you_mean(name: str) -> str:
-    """Return the end of a message that proposes a name; empty for none."""
-    return text(f"; did you mean {name}?", f"；是否想写 {name}？") if name else ""
-
-
 def not_a_choice(value: Any, choices: Sequence[str], *, cutoff: float = 0.5) -> str:
     """Describe a value that is not among the choices, with the nearest choice."""
     current = got(value)
-    end = did_you_mean(nearest(str(value), choices, cutoff=cutoff))
+    end = suggestion_ending(nearest(str(value), choices, cutoff=cutoff))
     if len(choices) == 1:
         return text(f"should be {choices[0]}{current}", f"应为 {choices[0]}{current}")
     listed = ", ".join(choices)

@@ -25,7 +25,7 @@ from swiftbox.converters.rows import (
 )
 from swiftbox.converters.shell import COMPUTED
 from swiftbox.errors import ConfigError
-from swiftbox.formatting import nearest
+from swiftbox.formatting import nearest, suggestion_ending
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.tasks.load import Loaded, load_settings
@@ -108,8 +108,7 @@ def _outcomes(
         ]
     similar = nearest(key, {*tool.rows, *ALIASES, *known_keys()}, cutoff=0.75)
     what = text(f"neither {tool.title} nor swiftbox knows this key", f"{tool.title} 与此处均无此键")
-    end = text(f"; did you mean {similar}?", f"；是否想写 {similar}？") if similar else ""
-    return [unsupported(what + end)]
+    return [unsupported(what + suggestion_ending(similar))]
 
 
 @cache

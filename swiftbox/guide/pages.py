@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from swiftbox.errors import ConfigError
-from swiftbox.formatting import nearest
+from swiftbox.formatting import did_you_mean, nearest
 from swiftbox.language import language, text
 
 FOLDER = Path(__file__).resolve().parent
@@ -57,9 +57,8 @@ def titles() -> dict[str, str]:
 
 
 def _unknown(topic: str) -> ConfigError:
-    near = nearest(topic, TOPICS)
     listing = text("`swiftbox guide` lists the topics", "`swiftbox guide` 列出全部主题")
     return ConfigError(
         text(f"no guide page named {topic}", f"指南中没有 {topic} 这一主题"),
-        hint=text(f"did you mean {near}?", f"是否想看 {near}？") if near else listing,
+        hint=did_you_mean(nearest(topic, TOPICS)) or listing,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,8 +87,6 @@ def suggestion(stage: str, values: Mapping[str, Any], field_name: str) -> Any:
 BYTES_PER_PARAMETER = 2
 """Published weights are bfloat16 nearly everywhere."""
 
-COUNT_IN_NAME = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([BM])\b", re.IGNORECASE)
-
 
 def parameter_count(model: str) -> float | None:
     """Estimate the number of parameters from the size of the weights, or from the id's `7B`."""
@@ -97,7 +94,6 @@ def parameter_count(model: str) -> float | None:
     if folder.is_dir():
         weights_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         return weights_bytes / BYTES_PER_PARAMETER if weights_bytes else None
-    count = COUNT_IN_NAME.search(Path(model).name)
-    if not count:
-        return None
-    return float(count[1]) * (1e9 if count[2].upper() == "B" else 1e6)
+    from swiftbox.fit.profile import size_in_name
+
+    return size_in_name(model)

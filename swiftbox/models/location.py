@@ -15,7 +15,7 @@ from pathlib import Path
 from swiftbox.config.references import is_reference, references_in
 from swiftbox.data.readers import READERS
 from swiftbox.errors import ConfigError, RunError, UserError, raise_together
-from swiftbox.formatting import near
+from swiftbox.formatting import did_you_mean, near
 from swiftbox.language import text
 from swiftbox.models import catalogue
 from swiftbox.models.adapters import ADAPTER_CONFIG, Adapter, read_adapter
@@ -144,14 +144,14 @@ def _repository(name: str) -> str:
 
 def misspelled_error(name: str, key: str, hub: str, suggestions: list[str]) -> ConfigError:
     """Return the error for an id that is more likely a path with a typing error."""
-    first, listed = name.partition("/")[0], ", ".join(suggestions)
+    first = name.partition("/")[0]
     return ConfigError(
         text(f"{key}: no folder {name}", f"{key}：目录 {name} 不存在"),
-        hint=text(
-            f"did you mean {listed}?\n"
+        hint=did_you_mean(*suggestions)
+        + "\n"
+        + text(
             f"{first}/ is a folder here; if you mean the id on {hub}, run "
             f"`swiftbox download {name}` and give the folder that it prints",
-            f"是否想写 {listed}？\n"
             f"本机有目录 {first}/；若指 {hub} 上的 id，请先运行 "
             f"`swiftbox download {name}`，再给出其输出的目录",
         ),
@@ -203,8 +203,7 @@ def _missing(name: str, key: str) -> ConfigError:
 def _missing_hint(name: str, key: str) -> str:
     hints = []
     if suggestions := list(_suggestions(name, key)):
-        listed = ", ".join(suggestions)
-        hints.append(text(f"did you mean {listed}?", f"是否想写 {listed}？"))
+        hints.append(did_you_mean(*suggestions))
     if not looks_like_path(name):  # then hub: local is what makes it an error
         hints.append(text("set hub: modelscope to fetch that id", "设 hub: modelscope 以下载该 id"))
     if not hints:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from swiftbox.config.blocks import Block, in_line_order, read_blocks, report
-from swiftbox.config.mistakes import did_you_mean
 from swiftbox.config.pipeline import FILE_KEYS, PipelineStep
 from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry
 from swiftbox.config.references import OutputReference, misspelt, references_in
 from swiftbox.config.task import TaskConfig
-from swiftbox.formatting import nearest
+from swiftbox.formatting import nearest, suggestion_ending
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.unknown_task import check_without_task, unknown_task
@@ -122,7 +121,7 @@ def _mistake(reference: OutputReference, step: str, so_far: _StepsSoFar) -> str:
     message = text(
         f"{reference}: no step is named {target}", f"{reference}：没有名为 {target} 的步骤"
     )
-    return message + did_you_mean(nearest(target, so_far.lines, cutoff=0.5))
+    return message + suggestion_ending(nearest(target, so_far.lines, cutoff=0.5))
 
 
 def _missing_output(reference: OutputReference, config: TaskConfig) -> str:
