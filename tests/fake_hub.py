@@ -19,11 +19,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
+from box import HANG_S
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BLOCK = 4 * 2**20 + 7
 """Of no round length: a byte at a wrong offset shows."""
-
-LONGEST_STALL_S = 60
 
 
 @functools.cache
@@ -255,13 +255,13 @@ class Handler(BaseHTTPRequestHandler):
             if fault and fault.kind in ("cut", "stall") and fault.at <= end:
                 self.write(piece[: fault.at - at])
                 if fault.kind == "stall":
-                    self.hub.closing.wait(LONGEST_STALL_S)
+                    self.hub.closing.wait(HANG_S)
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
                 return
             if fault and fault.kind == "hold" and at <= fault.at < end:
                 self.write(piece[: fault.at - at])
-                self.hub.released.wait(LONGEST_STALL_S)
+                self.hub.released.wait(HANG_S)
                 piece = piece[fault.at - at :]
             self.write(piece)
             at = end

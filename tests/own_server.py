@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from box import HANG_S
 from openai import OpenAI
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.serving.address import listen_on
 from swiftbox.serving.builtin_server import ServedFolders, ServerCallbacks, serve
-
-TIMEOUT_S = 60
 
 
 class Server:
@@ -29,9 +28,7 @@ class Server:
 
     def client(self, key: str = "none", **keys: Any) -> OpenAI:
         """Return the official client."""
-        return OpenAI(
-            base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=TIMEOUT_S, **keys
-        )
+        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=HANG_S, **keys)
 
 
 @contextmanager
@@ -68,10 +65,10 @@ def serving(
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        assert server.started.wait(TIMEOUT_S)
+        assert server.started.wait(HANG_S)
         assert server.url, server.error
         yield server
     finally:
         server.stop.set()
-        thread.join(TIMEOUT_S)
+        thread.join(HANG_S)
         assert not thread.is_alive()

@@ -80,7 +80,7 @@ def test_a_cpu_build_of_torch_is_known_without_a_child(tmp_path: Path, torch: To
     assert times_asked(tmp_path) == 0
 
 
-def test_this_machine_is_probed_quickly(tmp_path: Path) -> None:
+def test_this_machine_is_probed_with_little_work(tmp_path: Path) -> None:
     if probe._torch_may_see_devices():
         pytest.skip("this torch may drive a device")
     probe.probe(tmp_path)  # the imports
@@ -89,9 +89,9 @@ def test_this_machine_is_probed_quickly(tmp_path: Path) -> None:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    began = time.process_time()  # of this process: a busy machine changes nothing
     work()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def test_a_machine_without_torch_is_described(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from box import HANG_S
 from model_folder import write_model
 from toy_engine import TOY, toy_command
 
@@ -124,7 +125,7 @@ def test_in_a_terminal_the_user_is_asked_first(fresh: Path, tmp_path: Path, repl
         shown += os.read(ours, 4096)
     assert b"engine toy (doubles numbers): not installed" in shown
     os.write(ours, reply.encode() or b"\x04")  # or Ctrl-D
-    assert process.wait(60) == 2
+    assert process.wait(HANG_S) == 2
     os.close(ours)
     assert not fresh.exists()
     assert not (tmp_path / "runs").exists()

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from box import until
+from box import HANG_S, until
 from toy_engine import GATE, TOY, toy_command
 
 from swiftbox import engines
@@ -173,7 +173,7 @@ def kill_install_in_second_step(command: list[str], gate: Path) -> None:
         assert family
         install_process.send_signal(signal.SIGKILL)
         install_process.communicate()
-        until(lambda: not any(map(_lives, family)), what="the end of pip", timeout_s=60)
+        until(lambda: not any(map(_lives, family)), what="the end of pip")
         os.close(line)
     finally:
         if install_process.poll() is None:
@@ -211,7 +211,7 @@ def test_ctrl_c_ends_pip_and_names_the_command_that_resumes(toy: Path, tmp_path:
     )
     line = os.open(tmp_path / "gate", os.O_WRONLY)
     cut.send_signal(signal.SIGINT)
-    output = cut.communicate(timeout=60)[1]
+    output = cut.communicate(timeout=HANG_S)[1]
     os.close(line)
     assert cut.returncode == 130
     assert output.endswith("stopped; `swiftbox engines install toy` resumes\n")

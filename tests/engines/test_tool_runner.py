@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from box import until
+from box import HANG_S, until
 
 from swiftbox.engines import tool_runner
 from swiftbox.engines.tool_runner import ToolRun, ToolStopped, run_tool
@@ -202,7 +202,7 @@ def test_a_stop_ends_the_tool_and_its_children(
     with pytest.raises(ToolStopped):
         run_tool(ToolRun("toy", "double", tmp_path), {}, emit, stop)
     assert len(pids) == 2
-    until(lambda: ended(pids), what="the end of the family", timeout_s=10)
+    until(lambda: ended(pids), what="the end of the family")
 
 
 def test_a_tool_may_save_when_it_is_asked_to_stop(write: Write, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_child_that_outlives_its_tool_is_killed(write: Write, tmp_path: Path) 
     write(FAMILY + END)
     result, recorded = call(tmp_path)
     assert result == {"doubled": 42}
-    until(lambda: ended(recorded[0]["pids"]), what="the end of the child", timeout_s=10)
+    until(lambda: ended(recorded[0]["pids"]), what="the end of the child")
 
 
 CALLER = """
@@ -257,8 +257,8 @@ def test_the_tool_and_its_children_end_with_their_caller(
         assert len(pids) == 2
         assert not ended(pids)
         caller.send_signal(signal_number)
-        caller.communicate(timeout=30)
-        until(lambda: ended(pids), what="the end of the family", timeout_s=10)
+        caller.communicate(timeout=HANG_S)
+        until(lambda: ended(pids), what="the end of the family")
     finally:
         if caller.poll() is None:
             caller.kill()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from box import COMMAND
+from box import COMMAND, HANG_S
 from documents import DOCUMENTS, README, ROOT, blocks, commands, inline_commands
 
 from swiftbox.cli.main import main, parse
@@ -118,7 +118,7 @@ def test_a_terminal_gets_the_page_rendered() -> None:
     except OSError:  # Linux says so at the end of a terminal
         pass
     os.close(reader)
-    assert process.wait(60) == 0
+    assert process.wait(HANG_S) == 0
     assert b"\x1b[" in page
     assert b"```" not in page
 

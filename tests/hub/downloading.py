@@ -6,14 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from box import HANG_S
 from fake_hub import Made, Repository, contents, nobody
-
-LONGEST_S = 120
 
 SHARDS: dict[str, bytes | Made] = {
     "config.json": b'{"model_type": "qwen3"}',
@@ -70,13 +68,12 @@ class Desk:
         )
 
     def box(self, *arguments: str) -> Done:
-        began = time.monotonic()
         with self.start(*arguments) as process:
             try:
-                out, err = process.communicate(timeout=LONGEST_S)
+                out, err = process.communicate(timeout=HANG_S)
             finally:
                 process.kill()
-        return Done(process.returncode, out, err, time.monotonic() - began)
+        return Done(process.returncode, out, err)
 
     def download(self, *arguments: str) -> Done:
         return self.box("download", *arguments, "--plain", "--json")
@@ -89,9 +86,9 @@ class Desk:
             capture_output=True,
             text=True,
             check=False,
-            timeout=LONGEST_S,
+            timeout=HANG_S,
         )
-        return Done(done.returncode, done.stdout, done.stderr, 0.0)
+        return Done(done.returncode, done.stdout, done.stderr)
 
     @property
     def snapshot(self) -> Path:
@@ -105,7 +102,6 @@ class Done:
     code: int
     out: str
     err: str
-    seconds: float
 
     @property
     def answer(self) -> dict[str, Any]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from box import box
+from box import HANG_S, box
 from search_server import Search, search_server
 
+from swiftbox.hub import online, reach
 from swiftbox.hub.online import SearchHit, search
+
+SEARCH_TIMEOUT_S = online.TIMEOUT_S
 
 
 @pytest.fixture
@@ -35,6 +37,11 @@ def _ours_alone(monkeypatch: pytest.MonkeyPatch, nowhere: str) -> None:
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", nowhere)
     monkeypatch.setenv("HF_ENDPOINT", nowhere)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(online, "TIMEOUT_S", HANG_S)
+
+
+def test_a_search_takes_at_most_five_seconds() -> None:
+    assert reach.PROBE_TIMEOUT_S + SEARCH_TIMEOUT_S < 5
 
 
 @pytest.fixture
@@ -89,10 +96,8 @@ def test_a_server_error_is_reported(modelscope: Search) -> None:
     assert "503" in search("qwen").problem
 
 
-def test_without_network_the_answer_is_offline_and_quick() -> None:
-    began = time.monotonic()
+def test_without_network_the_answer_is_offline() -> None:
     result = search("qwen")
-    assert time.monotonic() - began < 5
     assert result.hits == ()
     assert result.problem.startswith("no network")
 
@@ -102,9 +107,8 @@ def test_a_hub_that_accepts_but_never_answers_times_out(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MODELSCOPE_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        began = time.monotonic()
-        result = search("qwen")
-    assert time.monotonic() - began < 5
+        monkeypatch.setattr(online, "TIMEOUT_S", 0.2)
+        result = search("qwen")  # which the silent hub would never let return
     assert "cannot be used" in result.problem
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from box import until
+from box import HANG_S, until
 from downloading import FIRST, SECOND, THIRD, Desk, same, shards
 from fake_hub import Fault, Hub, Made, Repository, contents, hub
 
@@ -95,7 +95,7 @@ def test_after_kill_9_the_next_download_resumes(tmp_path: Path, name: str) -> No
             until(lambda: partial_bytes(tmp_path) >= 4_000_000, what="bytes on the disk")
             (worker,) = workers(desk)
             os.kill(worker.pid, signal.SIGKILL)
-            process.communicate(timeout=30)
+            process.communicate(timeout=HANG_S)
             assert process.returncode == 1
         done = desk.download("o/n", "--hub", name).fine()
         assert same(done.path, server.repositories[0])
@@ -117,7 +117,7 @@ def test_ctrl_c_stops_at_once_and_resume_continues(tmp_path: Path) -> None:
             until(lambda: server.sent(FIRST) >= 8_000_000, what="the stall")
             until(lambda: partial_bytes(tmp_path) >= 4_000_000, what="bytes on the disk")
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30)
+            process.communicate(timeout=HANG_S)
             assert process.returncode == 130
         desk.box("runs", "resume", "--plain").fine()
         assert same(desk.snapshot, server.repositories[0])
@@ -135,7 +135,7 @@ def test_of_two_concurrent_downloads_one_waits(tmp_path: Path) -> None:
             until(lambda: server.sent(FIRST) >= 3_000_000, what="one at work")
             until(lambda: someone_waits(tmp_path), what="the other waiting")
             server.released.set()
-            ends = [process.communicate(timeout=30)[1] for process in (first, second)]
+            ends = [process.communicate(timeout=HANG_S)[1] for process in (first, second)]
             assert [first.returncode, second.returncode] == [0, 0]
         assert sum("already on this machine" in output for output in ends) == 1
         assert same(desk.snapshot, server.repositories[0])
@@ -170,8 +170,8 @@ def test_interruptions_of_every_kind_end_byte_identical(tmp_path: Path) -> None:
                 until(lambda: someone_waits(tmp_path), what="the other waiting")
                 holder = min(workers(desk), key=lambda process: process.create_time())
                 os.kill(holder.pid, signal.SIGKILL)
-                first.communicate(timeout=30)
-                second.communicate(timeout=100)
+                first.communicate(timeout=HANG_S)
+                second.communicate(timeout=HANG_S)
                 assert second.returncode == 0
         assert same(desk.snapshot, repository)
         assert [process.begin for process in server.of(cut)][:4] == [

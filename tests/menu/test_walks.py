@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from box import HANG_S
 from model_folder import write_model, write_safetensors
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
@@ -281,7 +282,7 @@ def test_keys_typed_before_the_menu_listens_reach_it() -> None:
         pass
     finally:
         os.close(front)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=HANG_S) == 0
     assert b"Traceback" not in shown
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from box import HANG_S
 from made_up import made_up
 from model_folder import write_model
 
@@ -50,7 +51,7 @@ def test_a_background_run_reports_why_it_failed(tmp_path: Path) -> None:
         child.background_run(tmp_path / "servers" / "base", config, made_up("cpu")) as running,
         pytest.raises(RunError, match="nothing here"),
     ):
-        running.wait_for("serving", timeout_s=60, stop=threading.Event())
+        running.wait_for("serving", timeout_s=HANG_S, stop=threading.Event())
     assert not running.is_alive
 
 
@@ -68,7 +69,7 @@ def test_a_background_run_kills_an_orphan_after_the_timeout(
         run_folder.update_state(folder, pid=left.pid, pid_started=started)
         with child.background_run(folder, config, made_up("cpu")) as running:
             assert left.poll() is not None  # it was ended before the other began
-            assert running.wait_for("done", timeout_s=60, stop=threading.Event())
+            assert running.wait_for("done", timeout_s=HANG_S, stop=threading.Event())
 
 
 def test_several_processes_are_started_by_torchrun(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_waiting_for_an_orphan_ends_with_a_stop_and_leaves_it_saving(tmp_path: P
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as left:
         started = psutil.Process(left.pid).create_time()
         run_folder.update_state(tmp_path, pid=left.pid, pid_started=started)
-        assert not child.wait_for_orphan(tmp_path, timeout_s=60, stop=stop, on_wait=on_wait)
+        assert not child.wait_for_orphan(tmp_path, timeout_s=HANG_S, stop=stop, on_wait=on_wait)
         assert left.poll() is None
     assert child.wait_for_orphan(tmp_path, stop=threading.Event(), on_wait=on_wait)
     assert calls == ["waits"]

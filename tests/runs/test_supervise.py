@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from box import box, events, gone, last_step, started, state, until
+from box import HANG_S, box, events, gone, last_step, started, state, until
 from tiny import write_chats, write_config
 
 from swiftbox.display.live import SECONDS_BETWEEN_LINES
@@ -42,7 +42,7 @@ def test_a_signal_saves_and_stops_the_run_and_leaves_no_child(
         until(lambda: last_step(run) >= 2, what="step 2")
         child = state(run)["pid"]
         front.send_signal(number)
-        assert front.wait(timeout=60) == 130
+        assert front.wait(timeout=HANG_S) == 130
     assert gone(child)
     assert state(run)["status"] == "stopped"
     stopped = events(run, "stopped")[0]
@@ -56,7 +56,7 @@ def test_a_killed_supervisor_leaves_no_child(long_run: Path) -> None:
         until(lambda: last_step(run) >= 2, what="step 2")
         child = state(run)["pid"]
         front.kill()
-        until(lambda: gone(child), what="the child's end", timeout_s=30)
+        until(lambda: gone(child), what="the child's end")
     assert events(run, "stopped")
 
 
@@ -68,7 +68,7 @@ def test_a_dropped_terminal_does_not_stop_the_run(long_run: Path) -> None:
         before = last_step(run)
         until(lambda: last_step(run) >= before + 20, what="twenty further steps")
         box("runs", "stop", str(run), cwd=long_run.parent)
-        assert front.wait(timeout=60) == 130
+        assert front.wait(timeout=HANG_S) == 130
 
 
 def test_a_child_that_dies_is_reported_at_once(long_run: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_child_that_dies_is_reported_at_once(long_run: Path) -> None:
     with started("run", str(long_run), "--plain", cwd=long_run.parent) as front:
         until(lambda: last_step(run) >= 1, what="step 1")
         os.kill(state(run)["pid"], signal.SIGKILL)
-        assert front.wait(timeout=30) == 1
+        assert front.wait(timeout=HANG_S) == 1
         output = front.stdout.read() if front.stdout else ""
     assert "SIGKILL" in output
     assert "runs resume" in output
@@ -91,7 +91,7 @@ def test_a_detached_run_is_followed_and_stopped_from_elsewhere(long_run: Path) -
     assert [row["status"] for row in listed if row["folder"] == str(run)] == ["running"]
     with started("runs", "logs", str(run), "-f", "--plain", cwd=long_run.parent) as follower:
         box("runs", "stop", str(run), cwd=long_run.parent)
-        assert follower.wait(timeout=60) == 130
+        assert follower.wait(timeout=HANG_S) == 130
     until(lambda: state(run)["status"] == "stopped", what="the recorded end")
 
 
@@ -105,7 +105,7 @@ def test_a_reader_that_leaves_does_not_end_the_run(long_run: Path) -> None:
         late = begun + 1.5 * SECONDS_BETWEEN_LINES
         until(lambda: events(run, "step")[-1]["time"] > late, what="steps after a lost line")
         box("runs", "stop", str(run), cwd=long_run.parent)
-        assert front.wait(timeout=60) == 130
+        assert front.wait(timeout=HANG_S) == 130
         front.stdout = None
 
 
@@ -116,7 +116,7 @@ def test_a_run_that_is_running_is_not_resumed(long_run: Path) -> None:
         refused = box("runs", "resume", str(run), cwd=long_run.parent, code=2)
         assert "is still running" in refused.stderr
         front.send_signal(signal.SIGTERM)
-        assert front.wait(timeout=60) == 130
+        assert front.wait(timeout=HANG_S) == 130
 
 
 def test_a_crash_shows_its_first_traceback_with_a_hint(tmp_path: Path, tiny: Path) -> None:

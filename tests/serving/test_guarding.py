@@ -7,7 +7,7 @@ import http.client
 import json
 import socket
 import threading
-import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from adapters import make_adapter
-from box import until
+from box import HANG_S, until
 from openai import APIStatusError, AuthenticationError, NotFoundError, RateLimitError
 from own_server import Server, serving
 
@@ -43,7 +43,7 @@ def send(
     server: Server, path: str, body: bytes | None, method: str = "POST", **headers: str
 ) -> tuple[int, dict[str, Any]]:
     host = server.url.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=30)
+    connection = http.client.HTTPConnection(host, timeout=HANG_S)
     fields = {"Content-Type": "application/json"}
     fields |= {name.replace("_", "-"): value for name, value in headers.items()}
     try:
@@ -58,10 +58,18 @@ def health(server: Server) -> dict[str, Any]:
     return send(server, "/health", None, "GET")[1]
 
 
+def metric(server: Server, name: str) -> float:
+    """Return the value of a counter of the server."""
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=HANG_S) as response:
+        lines = response.read().decode().splitlines()
+    (value,) = [line.split()[1] for line in lines if line.startswith(f"swiftbox_{name}_total ")]
+    return float(value)
+
+
 def opened(server: Server, body: dict[str, Any]) -> socket.socket:
     """Send a request on a raw socket and leave it open."""
     host, port = server.url.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)), timeout=30)
+    connection = socket.create_connection((host, int(port)), timeout=HANG_S)
     raw = json.dumps(body).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
@@ -125,14 +133,14 @@ def test_unknown_paths_and_methods_are_errors_of_the_same_format(narrow: Server)
 def test_a_body_that_is_too_large_is_413_with_or_without_its_length(narrow: Server) -> None:
     large = json.dumps({**ASK, "user": "x" * (5 * 2**20)}).encode()
     host = narrow.url.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=30)
+    connection = http.client.HTTPConnection(host, timeout=HANG_S)
     connection.putrequest("POST", "/v1/chat/completions")
     connection.putheader("Content-Type", "application/json")
     connection.putheader("Content-Length", str(len(large)))
     connection.endheaders()
     assert connection.getresponse().status == 413
     connection.close()
-    connection = http.client.HTTPConnection(host, timeout=30)
+    connection = http.client.HTTPConnection(host, timeout=HANG_S)
     pieces = (large[at : at + 65536] for at in range(0, len(large), 65536))
     status = None
     try:
@@ -161,7 +169,7 @@ def test_a_full_queue_is_429_with_a_time_to_retry(narrow: Server) -> None:
     assert int(caught.value.response.headers["retry-after"]) >= 1
     for connection in left:
         connection.close()
-    until(lambda: health(narrow)["running"] == 0, what="free slots", timeout_s=20)
+    until(lambda: health(narrow)["running"] == 0, what="free slots")
     with narrow.client() as client:
         assert client.chat.completions.create(**ASK).choices[0].finish_reason
 
@@ -170,14 +178,11 @@ def test_a_full_queue_is_429_with_a_time_to_retry(narrow: Server) -> None:
 def test_a_client_that_disconnects_frees_its_slot(stream: bool, narrow: Server) -> None:
     connection = opened(narrow, {**LONG, "stream": stream})
     until(lambda: health(narrow)["running"] == 1, what="a slot in use")
-    began = time.monotonic()
+    cancelled, finished = (metric(narrow, f"requests_{end}") for end in ("cancelled", "finished"))
     connection.close()
-    until(lambda: health(narrow)["running"] == 0, what="a free slot", timeout_s=20)
-    freed_after = time.monotonic() - began
-    alone = opened(narrow, LONG)
-    alone.recv(100)
-    alone.close()
-    assert freed_after < time.monotonic() - began  # sooner than the answer would have taken
+    until(lambda: health(narrow)["running"] == 0, what="a free slot")
+    assert metric(narrow, "requests_cancelled") == cancelled + 1
+    assert metric(narrow, "requests_finished") == finished
 
 
 def test_adapters_are_models_that_can_be_loaded_and_unloaded(tiny: Path, tmp_path: Path) -> None:
@@ -235,7 +240,7 @@ def test_a_stop_lets_answers_end_and_takes_no_more(tiny: Path) -> None:
         thread.start()
         until(lambda: health(server)["running"] == 1, what="a slot in use")
         server.stop.set()
-        thread.join(30)
+        thread.join(HANG_S)
         assert answers[0].usage.completion_tokens == 200
     assert server.done["requests"] == 1
     with pytest.raises(OSError):
@@ -247,11 +252,10 @@ def test_a_stop_is_bounded(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(tiny) as server:
         many = [opened(server, {**LONG, "stream": True}) for _ in range(16)]
         until(lambda: health(server)["running"] == 16, what="slots in use")
-        began = time.monotonic()
         server.stop.set()
         last = b"".join(iter(lambda: many[0].recv(65536), b""))
         assert b"the server is stopping" in last
-        assert time.monotonic() - began < 60  # 16 answers of 1000 tokens take longer
+        assert last.count(b"data:") < LONG["max_tokens"]
         for connection in many:
             connection.close()
 
@@ -285,7 +289,7 @@ def test_a_thousand_requests_with_disconnecting_clients_disturb_nobody(tiny: Pat
                 numbers = range(part * 200, part * 200 + 200)
                 statuses = set(pool.map(lambda number: request(server, number), numbers))
             assert statuses <= {0, 200}
-            until(lambda: health(server)["running"] == 0, what="free slots", timeout_s=30)
+            until(lambda: health(server)["running"] == 0, what="free slots")
             memory.append(psutil.Process().memory_info().rss)
         assert health(server)["waiting"] == 0
         print(f"memory after each 200 requests: {[size // 2**20 for size in memory]} MiB")

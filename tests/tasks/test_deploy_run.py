@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from box import box, events, gone, started, state, until
+from box import HANG_S, box, events, gone, started, state, until
 from openai import OpenAI
 
 from swiftbox.config.presets import presets
@@ -82,7 +82,7 @@ def test_sigterm_stops_a_deployment_cleanly(whom: str, tiny: Path, tmp_path: Pat
         until(lambda: events(out, "serving"), what="the address")
         number = state(out)["pid"] if whom == "child" else process.pid
         os.kill(number, signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=HANG_S)
     assert process.returncode == 130
     assert "serving qwen3 at http://127.0.0.1:" in output
     assert "server stopped after" in output
@@ -180,7 +180,7 @@ def run_vllm(out: Path, tiny: Path, parity: str = "off") -> int:
         until(lambda: events(out, "serving") or process.poll() is not None, what="an end")
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        return process.wait(60)
+        return process.wait(HANG_S)
 
 
 @pytest.mark.slow

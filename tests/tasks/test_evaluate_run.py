@@ -6,13 +6,12 @@ import json
 import os
 import re
 import signal
-import time
 from pathlib import Path
 
 import fake_evalscope
 import pytest
 from adapters import make_adapter
-from box import box, events, gone, started, state, until
+from box import HANG_S, box, events, gone, started, state, until
 
 from swiftbox.config.presets import presets
 
@@ -35,7 +34,7 @@ def arguments(tiny: Path, adapter: Path, tmp_path: Path) -> tuple[str, ...]:
     return ("run", PRESET, *settings, *more, "--plain")
 
 
-def test_a_server_that_dies_is_reported_in_seconds_and_a_resume_completes_the_report(
+def test_a_server_that_dies_is_reported_during_a_request_and_a_resume_completes_the_report(
     arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold = tmp_path / "hold"
@@ -46,11 +45,9 @@ def test_a_server_that_dies_is_reported_in_seconds_and_a_resume_completes_the_re
         until(lambda: list((out / "asked").rglob("ceval_*.jsonl")), what="an answer")
         (server,) = (out / "servers").iterdir()
         os.kill(state(server)["pid"], signal.SIGKILL)
-        killed = time.monotonic()
-        output, _ = process.communicate(timeout=30)
-        took = time.monotonic() - killed
+        output, _ = process.communicate(timeout=HANG_S)
+        assert hold.exists()  # so the tool is still asking the server for an answer
     assert process.returncode == 1
-    assert took < 5, output
     assert (
         "the server ended during the evaluation of qwen3/sample_ceval, tuned/sample_ceval" in output
     )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from adapters import make_adapter
-from box import until
+from box import HANG_S, until
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swiftbox.core.generation.network import BASE, LoadSettings, Network
@@ -21,7 +21,6 @@ from swiftbox.core.generation.scheduler import Scheduler
 from swiftbox.core.generation.transcript import Transcript
 
 PHRASE = "The json module encodes and decodes what others wrote and it is lightweight too".split()
-DELIVERY_TIMEOUT_S = 120
 """For the next piece of any answer; the tests check what arrives, not when."""
 
 
@@ -59,7 +58,7 @@ class SubmittedRequest:
     def wait(self) -> list[list[Delta]]:
         answers: list[list[Delta]] = [[] for _ in range(self.count)]
         while not all(answer and answer[-1].finish for answer in answers):
-            delta = self.deltas.get(timeout=DELIVERY_TIMEOUT_S)
+            delta = self.deltas.get(timeout=HANG_S)
             answers[delta.index].append(delta)
         return answers
 
@@ -225,15 +224,15 @@ def test_adapters_answer_together_as_each_would_alone(tiny: Path, tmp_path: Path
     network = Network(LoadSettings(tiny, "float32", "cpu"))
     scheduler = start_scheduler(network, rows=8, queue=100)
     for name, folder in folders.items():
-        scheduler.call(lambda name=name, folder=folder: network.add(name, folder)).result(60)
+        scheduler.call(lambda name=name, folder=folder: network.add(name, folder)).result(HANG_S)
     prompt = prompts(network, 1)[0]
     requests = {
         name: SubmittedRequest(scheduler, prompt, greedy(), adapter=name)
         for name in (BASE, "a", "b")
     }
     answers = {name: request.text() for name, request in requests.items()}
-    scheduler.call(lambda: network.remove("a")).result(60)
-    scheduler.call(lambda: network.remove("b")).result(60)
+    scheduler.call(lambda: network.remove("a")).result(HANG_S)
+    scheduler.call(lambda: network.remove("b")).result(HANG_S)
     after_removal = SubmittedRequest(scheduler, prompt, greedy()).text()
     scheduler.close(0)
     tokenizer = AutoTokenizer.from_pretrained(tiny)

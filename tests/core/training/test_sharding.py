@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from box import box, events, losses
+from box import HANG_S, box, events, losses
 from tiny import write_chats, write_config
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ def test_torchrun_starts_the_published_command(tmp_path: Path, tiny: Path, data:
         text=True,
         check=False,
         env=dict(os.environ),
-        timeout=200,
+        timeout=HANG_S,
     )
     assert done.returncode == 0, done.stderr
     assert [step["step"] for step in events(tmp_path / "run", "step")] == [1, 2]
@@ -111,7 +111,7 @@ def test_fsdp_shards_every_parameter_and_learns_the_same(
         text=True,
         check=False,
         env=dict(os.environ),
-        timeout=200,
+        timeout=HANG_S,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(answer.read_text("utf-8"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from box import HANG_S
 from made_up import made_up
 
 from swiftbox import worker
@@ -297,7 +298,7 @@ def test_a_server_that_died_between_steps_says_why(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     server = BackgroundRun(folder, Child([sys.executable, "-c", "raise SystemExit(3)"], {}))
     with pytest.raises(RunError):
-        server.wait_for("serving", timeout_s=60, stop=Event())
+        server.wait_for("serving", timeout_s=HANG_S, stop=Event())
     append_event(folder, "failed", message="out of memory", hint="a smaller cache")
     run.servers["d"] = server
     with pytest.raises(RunError, match="01-d: out of memory"):

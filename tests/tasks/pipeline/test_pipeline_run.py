@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from box import box, events, gone, losses, started, state, until
+from box import HANG_S, box, events, gone, losses, started, state, until
 from launching import rerun, resume
 from model_folder import write_model
 from openai import OpenAI
@@ -234,7 +234,7 @@ def test_killed_in_two_steps_it_resumes_serves_and_stops(tiny: Path, tmp_path: P
     with started("run", path, "--plain", cwd=tmp_path) as process:
         until(lambda: len(losses(training)) >= 12, what="a checkpoint in the training")
         os.kill(state(out)["pid"], signal.SIGKILL)  # the worker of the pipeline
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG_S)
     assert process.returncode == 1
     until(lambda: all(map(gone, children(out))), what="the end of all processes")
     assert not (training / "model").exists()
