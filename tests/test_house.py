@@ -7,6 +7,7 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,20 @@ def test_layers_import_downhill() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_scripts_of_an_engine_may_import_no_other_room() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (alone,) = (row for row in contracts if row.get("source_modules") == ["swiftbox.engines.tools"])
+    rooms = [path for path in PACKAGE.iterdir() if path != PACKAGE / "engines"]
+    rooms += [path for path in (PACKAGE / "engines").iterdir() if path.name != "tools"]
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in rooms
+        if (path.suffix == ".py" and path.name != "__init__.py") or (path / "__init__.py").is_file()
+    }
+    assert set(alone["forbidden_modules"]) == modules
 
 
 def test_a_layer_that_imports_upward_is_caught(tmp_path: Path) -> None:
