@@ -29,6 +29,12 @@ EMPTY_NAMES = frozenset(
 )
 """Names that do not say what the thing is."""
 
+STILTED_PARTS = re.compile(
+    r"(^|_)(said|told|anew|whom|look|wanted|(is|are)_no(?!_(longer|more))"
+    r"|(go|goes|going|gone|went)_on|(is|are)_taken_for)(_|$)"
+)
+"""Parts of names that are translated word by word, in test names above all."""
+
 DEVICE_NAMES = frozenset({"cuda", "rocm", "npu", "mps"})
 FAMILIES = re.compile(
     r"^(qwen|llama(?!pro|factory|-factory)|gemma|mistral|mixtral|deepseek|glm|chatglm|phi|internlm|baichuan|yi|mamba|rwkv)"
@@ -103,9 +109,13 @@ def bound_names(source: str) -> Iterator[tuple[int, str]]:
 
 
 def empty_names(source: str) -> list[tuple[int, str]]:
-    """Return the line and name of every binding whose name says nothing."""
+    """Return the line and name of every binding whose name says nothing or is stilted."""
     return sorted(
-        {(line, name) for line, name in bound_names(source) if name.strip("_") in EMPTY_NAMES}
+        {
+            (line, name)
+            for line, name in bound_names(source)
+            if name.strip("_") in EMPTY_NAMES or STILTED_PARTS.search(name)
+        }
     )
 
 
@@ -149,12 +159,12 @@ FILE_CALLS = frozenset({"flock", "lockf", "disk_usage", "statvfs", "fsync"})
 
 def calls_of(source: str, names: Iterable[str]) -> list[int]:
     """Return the lines that call a function of one of these names, as attribute or alone."""
-    wanted = set(names)
+    searched = set(names)
     lines = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            if name in wanted or (name == "replace" and is_os(node.func)):
+            if name in searched or (name == "replace" and is_os(node.func)):
                 lines.append(node.lineno)
     return lines
 

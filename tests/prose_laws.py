@@ -61,6 +61,7 @@ def prose(source: str) -> Iterator[tuple[int, str]]:
             yield from beside_chinese(node.values)
         elif isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str):
             yield node.lineno, node.value.value  # a docstring of an attribute
+    yield from ((line, english) for line, english, _ in texts(source))
 
 
 def beside_chinese(expressions: Sequence[ast.expr]) -> Iterator[tuple[int, str]]:

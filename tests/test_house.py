@@ -247,6 +247,10 @@ def test_every_name_says_what_the_thing_is() -> None:
         "own = 1",
         "with f() as held: pass",
         "import json as utils",
+        "said_of = 1",
+        "def test_what_is_no_id_is_refused(): pass",
+        "def test_the_next_one_goes_on(): pass",
+        "def test_an_error_is_told(): pass",
     ],
 )
 def test_a_name_that_says_nothing_is_found(planted: str) -> None:
@@ -270,6 +274,12 @@ def test_units_and_widths_are_formatted_in_one_place() -> None:
     assert broken(laws.formatted_units, others) == {}
     assert broken(lambda code: laws.calls_of(code, laws.WIDTH_CALLS), others) == {}
     assert broken(lambda code: laws.imports_of(code, laws.WIDTH_MODULES), others) == {}
+
+
+def test_names_with_usual_parts_are_accepted() -> None:
+    assert (
+        laws.empty_names("def test_a_file_is_no_longer_verified(): held_out = looked_up = 1") == []
+    )
 
 
 def test_locks_atomic_writes_and_room_are_in_one_place() -> None:

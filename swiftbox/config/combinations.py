@@ -28,12 +28,12 @@ def require_compatible(config: TrainConfig) -> None:
 def conflicts(config: TrainConfig) -> Iterator[Conflict]:
     """Yield what is in conflict, and the fix."""
     if _is_low_rank(config):
-        yield from _of_lora(config)
-    yield from _of_lora_fa(config)
+        yield from _lora_conflicts(config)
+    yield from _lora_fa_conflicts(config)
     if config.optim == "galore_adamw" and config.tuner_type not in FULL_TUNERS:
         yield _galore_without_full_training(config)
     if config.distributed in SHARDED:
-        yield from _of_sharding(config)
+        yield from _sharding_conflicts(config)
     if config.tuner_type == "adalora" and config.adalora_target_r > config.adalora_init_r:
         yield _growing_ranks(config)
 
@@ -42,7 +42,7 @@ def _is_low_rank(config: TrainConfig) -> bool:
     return config.tuner_type in ("lora", "qlora")
 
 
-def _of_lora(config: TrainConfig) -> Iterator[Conflict]:
+def _lora_conflicts(config: TrainConfig) -> Iterator[Conflict]:
     initial = config.init_lora_weights
     if config.tuner_type == "qlora" and initial not in (*PLAIN, "eva"):
         yield _changed_quantized_base(initial)
@@ -56,7 +56,7 @@ def _of_lora(config: TrainConfig) -> Iterator[Conflict]:
         yield _excluded_by_target_parameters(config, "lora_dropout", "0")
 
 
-def _of_lora_fa(config: TrainConfig) -> Iterator[Conflict]:
+def _lora_fa_conflicts(config: TrainConfig) -> Iterator[Conflict]:
     if config.optim != "lora_fa":
         return
     automatic = _set("optim: auto")
@@ -85,7 +85,7 @@ def _of_lora_fa(config: TrainConfig) -> Iterator[Conflict]:
         )
 
 
-def _of_sharding(config: TrainConfig) -> Iterator[Conflict]:
+def _sharding_conflicts(config: TrainConfig) -> Iterator[Conflict]:
     data_driven = _is_low_rank(config) and config.init_lora_weights in DATA_DRIVEN
     needing_full_weights = (
         ("optim", config.optim in ("lora_fa", "galore_adamw")),

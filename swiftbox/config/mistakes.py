@@ -97,13 +97,13 @@ def problems_of(
         if detail["loc"]:
             by_key.setdefault(str(detail["loc"][0]), []).append(detail)
         else:
-            yield from _of_combination(str(detail["ctx"]["error"]), settings)
+            yield from _combination_problems(str(detail["ctx"]["error"]), settings)
     for key, details in by_key.items():
         entry, card = settings.entries.get(key), described.get(key)
         if entry is None:
             yield ConfigProblem(settings.source, key, is_required(card), settings.first_line)
             continue
-        for what in dict.fromkeys(_of_value(details, entry, card)):
+        for what in dict.fromkeys(_value_errors(details, entry, card)):
             yield ConfigProblem(entry.where, key, what, entry.order)
 
 
@@ -113,7 +113,7 @@ def is_required(card: Card | None) -> str:
     return text(f"is required{meaning}", f"必须填写{meaning}")
 
 
-def _of_combination(message: str, settings: Settings) -> Iterator[ConfigProblem]:
+def _combination_problems(message: str, settings: Settings) -> Iterator[ConfigProblem]:
     """Describe settings that exclude each other; each line begins with the key to look at."""
     for line in message.splitlines():
         key, _, what = line.partition(": ")
@@ -127,7 +127,7 @@ def _of_combination(message: str, settings: Settings) -> Iterator[ConfigProblem]
 Path = tuple[str | int, ...]
 
 
-def _of_value(details: Sequence[Any], entry: YamlEntry, card: Card | None) -> Iterator[str]:
+def _value_errors(details: Sequence[Any], entry: YamlEntry, card: Card | None) -> Iterator[str]:
     """Describe what is wrong with a value; of a list or mapping, what is wrong inside it.
 
     Pydantic reports a value for every member of a union that refuses it: the reports that lead

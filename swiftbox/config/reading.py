@@ -190,12 +190,12 @@ def _override_entries(
             what = text("should be key=value", "应写成 key=value")
             settings.problems.append(ConfigProblem(override, "", what, order))
             continue
-        value, node = _of_plain(plain)
+        value, node = _parsed_override(plain)
         entries[key] = YamlEntry(value, f"{key}={plain}", order, key, plain, node)
     return entries
 
 
-def _of_plain(plain: str) -> tuple[Any, Any]:
+def _parsed_override(plain: str) -> tuple[Any, Any]:
     """Return the value of a text, and its node where it is a list."""
     try:
         value = yaml.load(plain, Loader=Loader) if plain else None

@@ -218,14 +218,16 @@ def _columns(entry: Mapping[str, Any], outcomes: list[KeyOutcome]) -> dict[str, 
         if isinstance(fields.get(key), str) and fields[key] != ours
     }
     if isinstance(kind, str) and kind:
-        columns |= _of_type(kind, entry, outcomes)
+        columns |= _renamed_columns(kind, entry, outcomes)
     text_column = entry.get("field") or entry.get("text_column")
     if text_column and text_column != "text":
         columns[str(text_column)] = "text"
     return columns
 
 
-def _of_type(kind: str, entry: Mapping[str, Any], outcomes: list[KeyOutcome]) -> dict[str, str]:
+def _renamed_columns(
+    kind: str, entry: Mapping[str, Any], outcomes: list[KeyOutcome]
+) -> dict[str, str]:
     """Return the renames of a named row format, and of its messages."""
     head, _, tail = kind.partition(".")
     plain = kind.partition(":")[0]

@@ -55,7 +55,7 @@ class Imported:
     lines: tuple[Line, ...]
     added: tuple[AddedDefault, ...]
 
-    def of_kind(self, kind: str) -> list[Line]:
+    def lines_of_kind(self, kind: str) -> list[Line]:
         """Return the lines with one outcome: adopted, no_effect or unsupported."""
         return [line for line in self.lines if line.outcome.kind == kind]
 

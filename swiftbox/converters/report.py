@@ -18,7 +18,7 @@ def yaml_of(imported: Imported, target: str) -> str:
     """Return the YAML; its header names the source and what was not adopted."""
     reasons = {
         key: line.outcome.why
-        for line in imported.of_kind("adopted")
+        for line in imported.lines_of_kind("adopted")
         if line.outcome.why
         for key in line.outcome.ours
     }
@@ -40,7 +40,7 @@ def _header(imported: Imported, target: str) -> Iterator[str]:
         ("no_effect", text("No effect here: ", "此处无意义：")),
         ("unsupported", text("Not supported: ", "未采用：")),
     ):
-        keys = dict.fromkeys(_name(line) for line in imported.of_kind(kind))
+        keys = dict.fromkeys(_name(line) for line in imported.lines_of_kind(kind))
         yield from _wrapped(heading, list(keys))
 
 
@@ -65,7 +65,7 @@ def lines_of(imported: Imported) -> Iterator[str]:
         f"{name} is a config of {title} (recognized by {keys})",
         f"{name} 是 {title} 的配置（依据：{keys}）",
     )
-    taken = imported.of_kind("adopted")
+    taken = imported.lines_of_kind("adopted")
     yield text(f"adopted ({len(taken)}):", f"已采用（{len(taken)}）：")
     for line in taken:
         ours = ", ".join(f"{key}: {shown(value)}" for key, value in line.outcome.ours.items())
@@ -79,7 +79,7 @@ def lines_of(imported: Imported) -> Iterator[str]:
         ("no_effect", text("no effect here", "此处无意义")),
         ("unsupported", text("not supported", "未采用")),
     ):
-        lines = imported.of_kind(kind)
+        lines = imported.lines_of_kind(kind)
         if lines:
             yield text(f"{heading} ({len(lines)}):", f"{heading}（{len(lines)}）：")
         for line in lines:
@@ -115,15 +115,15 @@ def as_json(imported: Imported, content: str, target: str | None) -> dict[str, A
         "recognised_by": list(imported.recognised.by),
         "taken": [
             {**_plain(line), "ours": dict(line.outcome.ours)}
-            for line in imported.of_kind("adopted")
+            for line in imported.lines_of_kind("adopted")
         ],
         "added": [
             {"key": default.key, "value": default.value, "why": default.why}
             for default in imported.added
         ],
-        "replaced": [_plain(line) for line in imported.of_kind("replaced")],
-        "idle": [_plain(line) for line in imported.of_kind("no_effect")],
-        "not_taken": [_plain(line) for line in imported.of_kind("unsupported")],
+        "replaced": [_plain(line) for line in imported.lines_of_kind("replaced")],
+        "idle": [_plain(line) for line in imported.lines_of_kind("no_effect")],
+        "not_taken": [_plain(line) for line in imported.lines_of_kind("unsupported")],
         "config": imported.loaded.config.model_dump(mode="json"),
         "yaml": content,
         "written": target,

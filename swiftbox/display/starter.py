@@ -8,7 +8,7 @@ from swiftbox.runs import events
 from swiftbox.runs.events import Event
 
 
-def made_lines(event: Event) -> list[str]:
+def data_lines(event: Event) -> list[str]:
     """Return how much data was written."""
     texts, conversations = event["texts"], event["conversations"]
     return [
@@ -19,4 +19,4 @@ def made_lines(event: Event) -> list[str]:
     ]
 
 
-DISPLAY = TaskDisplay({events.MADE: made_lines, events.DONE: model_done_lines})
+DISPLAY = TaskDisplay({events.MADE: data_lines, events.DONE: model_done_lines})

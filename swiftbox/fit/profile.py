@@ -33,7 +33,7 @@ def profile_model(model: str, *, ask: bool = True) -> ModelProfile | None:
     """
     folder = Path(model).expanduser()
     if (folder / "config.json").is_file():
-        return _of_folder(folder, ask=ask)
+        return _profile_of_folder(folder, ask=ask)
     row = row_of(model)
     if row is not None:
         return profile_of_row(row)
@@ -63,7 +63,7 @@ def size_in_name(name: str) -> float | None:
     return float(match[1].replace("_", ".")) * (1e9 if match[2].lower() == "b" else 1e6)
 
 
-def _of_folder(folder: Path, *, ask: bool) -> ModelProfile | None:
+def _profile_of_folder(folder: Path, *, ask: bool) -> ModelProfile | None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -111,7 +111,7 @@ def _choices(
     """Return the actions on a draft; one that cannot run can still be changed."""
     actions = screen.actions(draft, prepared)
 
-    def at(position: str) -> list[tuple[ChangeDraft | str, str]]:
+    def actions_at(position: str) -> list[tuple[ChangeDraft | str, str]]:
         return [(action.apply, action.title) for action in actions if action.position == position]
 
     runs: list[tuple[ChangeDraft | str, str]] = []
@@ -120,13 +120,13 @@ def _choices(
         if screen.open is None:
             runs.append((DETACH, text(*screen.detach_title)))
     return [
-        *at("before run"),
+        *actions_at("before run"),
         *(reversed(runs) if screen.serves else runs),
-        *at("after run"),
+        *actions_at("after run"),
         (_change_settings(screen), text("change a setting", "修改设置")),
         (edit, text("edit the YAML in $EDITOR", "用 $EDITOR 编辑 YAML")),
         (_save, text("save the YAML", "保存 YAML")),
-        *at("last"),
+        *actions_at("last"),
         (BACK, text("back", "返回")),
     ]
 

@@ -58,7 +58,7 @@ def cached_repositories(cache: CacheName, kind: RepositoryKind) -> Iterator[Cach
             continue
         for top in folders_in(parent):
             if top.name == plural:
-                yield from _of_modelscope(top)
+                yield from _modelscope_snapshots(top)
             elif kind == "model" and top.name not in RESERVED:
                 for folder in folders_in(top):
                     if any((folder / file).exists() for file in MODEL_FILES):
@@ -79,7 +79,7 @@ def folders_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _of_modelscope(top: Path) -> Iterator[CachedRepository]:
+def _modelscope_snapshots(top: Path) -> Iterator[CachedRepository]:
     """Yield owner--name/snapshots/REVISION of the current SDK and owner/name of older ones."""
     for folder in folders_in(top):
         if "--" in folder.name:

@@ -64,7 +64,7 @@ def list_local(kind: RepositoryKind = "model", folders: Iterable[Path] = ()) -> 
         for repository in sorted(
             cached_repositories(cache, kind), key=lambda repository: repository.id.lower()
         )
-        if (artifact := _of_cache(repository, kind, cache)) is not None
+        if (artifact := _cached_artifact(repository, kind, cache)) is not None
     ]
     if kind == "dataset":
         return artifacts
@@ -158,7 +158,7 @@ def files_in(folder: Path, depth: int = MAX_FILE_DEPTH) -> Iterator[Path]:
             yield folder / entry.name
 
 
-def _of_cache(
+def _cached_artifact(
     repository: CachedRepository, kind: RepositoryKind, cache: CacheName
 ) -> LocalArtifact | None:
     """Return a cached repository; None if a failed download left only folders."""

@@ -27,12 +27,14 @@ class LocalAdapter:
 
 def list_adapters() -> list[LocalAdapter]:
     """Return the adapters made by runs, newest first, then those below the current folder."""
-    adapters = [_of_run(run.folder) for run in run_folder.runs() if has_adapter(run.folder)]
+    adapters = [_adapter_of_run(run.folder) for run in run_folder.runs() if has_adapter(run.folder)]
     known = {run.folder.resolve() for run in adapters}
     for folder in _below(Path.cwd()):
         if folder.resolve() not in known:
             is_run = has_adapter(folder)
-            adapters.append(_of_run(folder) if is_run else _of_folder(folder, folder.name))
+            adapters.append(
+                _adapter_of_run(folder) if is_run else _adapter_in_folder(folder, folder.name)
+            )
     return adapters
 
 
@@ -41,8 +43,8 @@ def has_adapter(run: Path) -> bool:
     return (run / run_folder.MODEL / ADAPTER_CONFIG).is_file()
 
 
-def _of_run(run: Path) -> LocalAdapter:
-    adapter = _of_folder(run / run_folder.MODEL, run.name)
+def _adapter_of_run(run: Path) -> LocalAdapter:
+    adapter = _adapter_in_folder(run / run_folder.MODEL, run.name)
     base_model = _yaml_value("model", run / run_folder.ASKED) or _yaml_value(
         "model", run / run_folder.SETTLED
     )
@@ -51,7 +53,7 @@ def _of_run(run: Path) -> LocalAdapter:
     )
 
 
-def _of_folder(folder: Path, name: str) -> LocalAdapter:
+def _adapter_in_folder(folder: Path, name: str) -> LocalAdapter:
     config = read_json(folder / ADAPTER_CONFIG)
     rank = f" r={config['r']}" if config.get("r") else ""
     created = (folder / ADAPTER_CONFIG).stat().st_mtime

@@ -229,16 +229,16 @@ def _usage(key: str) -> str:
 
 def _suggestions(name: str, key: str) -> Iterator[str]:
     """Yield runs and folders spelled like a name that hold what the setting takes, then ids."""
-    wanted = ADAPTER_CONFIG if key.startswith("adapter") else "config.json"
+    required_file = ADAPTER_CONFIG if key.startswith("adapter") else "config.json"
     folders: set[Path] = set()
     for suggestion in (*_similar_runs(name), *_similar_folders(name)):
         folder = find_folder(suggestion)
         if folder is None or folder in folders or len(folders) == MAX_SUGGESTIONS:
             continue
-        if (folder / wanted).is_file():
+        if (folder / required_file).is_file():
             folders.add(folder)
             yield suggestion
-    if not folders and wanted != ADAPTER_CONFIG and "/" not in name:
+    if not folders and required_file != ADAPTER_CONFIG and "/" not in name:
         yield from catalogue.similar(name)[:MAX_SUGGESTIONS]
 
 

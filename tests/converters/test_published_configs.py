@@ -85,7 +85,8 @@ LF = "model_name_or_path: m\ncutoff_len: 512\ndataset: d.jsonl\n"
 def test_a_value_that_is_not_accepted_is_not_adopted(tmp_path: Path) -> None:
     path = write_config(tmp_path, LF + "optim: lomo\nsave_steps: 0.2\n")
     unsupported = {
-        line.setting.key: line.outcome.why for line in import_config(path).of_kind("unsupported")
+        line.setting.key: line.outcome.why
+        for line in import_config(path).lines_of_kind("unsupported")
     }
     assert "should be one of auto, adamw_torch" in unsupported["optim"]
     assert "should be a whole number" in unsupported["save_steps"]
@@ -101,7 +102,7 @@ def test_an_unsupported_stage_is_refused_with_its_line(tmp_path: Path) -> None:
 
 def test_an_override_lifts_a_refusal(tmp_path: Path) -> None:
     imported = import_config(write_config(tmp_path, LF + "stage: ppo\n"), ["stage=sft"])
-    assert [line.setting.key for line in imported.of_kind("replaced")] == ["stage"]
+    assert [line.setting.key for line in imported.lines_of_kind("replaced")] == ["stage"]
 
 
 def test_a_missing_dataset_is_asked_for(tmp_path: Path) -> None:
@@ -113,14 +114,16 @@ def test_a_missing_dataset_is_asked_for(tmp_path: Path) -> None:
 
 def test_two_keys_that_disagree_are_reported(tmp_path: Path) -> None:
     imported = import_config(write_config(tmp_path, LF + "bf16: true\nfp16: true\n"))
-    (line,) = [line for line in imported.of_kind("unsupported") if line.setting.key == "fp16"]
+    (line,) = [line for line in imported.lines_of_kind("unsupported") if line.setting.key == "fp16"]
     assert line.outcome.why == "contradicts bf16"
     assert imported.loaded.config.dtype == "bfloat16"
 
 
 def test_lora_keys_of_a_full_tuning_have_no_effect(tmp_path: Path) -> None:
     imported = import_config(write_config(tmp_path, LF + "finetuning_type: full\nlora_rank: 8\n"))
-    (line,) = [line for line in imported.of_kind("no_effect") if line.setting.key == "lora_rank"]
+    (line,) = [
+        line for line in imported.lines_of_kind("no_effect") if line.setting.key == "lora_rank"
+    ]
     assert "has an effect only with tuner_type: lora" in line.outcome.why
 
 

@@ -67,7 +67,7 @@ def torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Torch:
     return make
 
 
-def times_asked(tmp_path: Path) -> int:
+def probe_count(tmp_path: Path) -> int:
     path = tmp_path / "asked"
     return len(path.read_text().splitlines()) if path.is_file() else 0
 
@@ -77,7 +77,7 @@ def test_a_cpu_build_of_torch_is_known_without_a_child(tmp_path: Path, torch: To
     machine = probe.probe(tmp_path)
     assert (machine.backend, machine.devices) == ("cpu", ())
     assert machine.hardware == ("cuda",)
-    assert times_asked(tmp_path) == 0
+    assert probe_count(tmp_path) == 0
 
 
 def test_this_machine_is_probed_with_little_work(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_cuda_build_that_finds_no_device_says_why(tmp_path: Path, torch: Torch
 def test_the_answer_is_cached(tmp_path: Path, torch: Torch) -> None:
     torch(CUDA)
     first, second = probe.probe(tmp_path), probe.probe(tmp_path)
-    assert times_asked(tmp_path) == 1
+    assert probe_count(tmp_path) == 1
     assert second.devices == first.devices
     assert second.versions == first.versions
 
@@ -213,7 +213,7 @@ def test_another_choice_of_devices_is_probed_again(
     probe.probe(tmp_path)
     monkeypatch.setenv(name, "1")
     probe.probe(tmp_path)
-    assert times_asked(tmp_path) == 2
+    assert probe_count(tmp_path) == 2
 
 
 def test_another_boot_is_probed_again(
@@ -223,7 +223,7 @@ def test_another_boot_is_probed_again(
     probe.probe(tmp_path)
     monkeypatch.setattr(host, "boot_id", lambda: "the next")
     probe.probe(tmp_path)
-    assert times_asked(tmp_path) == 2
+    assert probe_count(tmp_path) == 2
 
 
 def test_no_device_is_cached_only_where_no_hardware_is_detected(
@@ -232,11 +232,11 @@ def test_no_device_is_cached_only_where_no_hardware_is_detected(
     torch(CUDA + "\ncuda.is_available = lambda: False")
     for _ in range(2):
         probe.probe(tmp_path)
-    assert times_asked(tmp_path) == 2
+    assert probe_count(tmp_path) == 2
     monkeypatch.setattr(probe, "detected_hardware", lambda: ())
     for _ in range(2):
         probe.probe(tmp_path)
-    assert times_asked(tmp_path) == 3
+    assert probe_count(tmp_path) == 3
 
 
 @pytest.mark.parametrize("content", ["", "{torn", "[]", '{"key": "another"}'])

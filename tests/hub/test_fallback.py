@@ -87,8 +87,8 @@ def test_endpoints_come_from_the_config_then_the_environment(
 
 def test_only_reachable_endpoints_remain_in_order() -> None:
     with hub() as first, hub() as second:
-        wanted = [second.address, nobody(), first.address, "http://a.invalid"]
-        assert reachable(wanted, timeout_s=HANG_S) == (second.address, first.address)
+        endpoints = [second.address, nobody(), first.address, "http://a.invalid"]
+        assert reachable(endpoints, timeout_s=HANG_S) == (second.address, first.address)
 
 
 def test_a_name_server_that_never_answers_is_not_waited_for(
@@ -96,11 +96,11 @@ def test_a_name_server_that_never_answers_is_not_waited_for(
 ) -> None:
     answers = threading.Event()
 
-    def look_up(*_: Any, **__: Any) -> Any:
+    def resolve_never(*_: Any, **__: Any) -> Any:
         answers.wait(HANG_S)
         raise socket.gaierror
 
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_never)
     try:
         assert reachable(["http://a.invalid", "http://b.invalid"], timeout_s=0.2) == ()
         assert not answers.is_set()

@@ -76,8 +76,8 @@ ONCE = {"plan": 1, "probe": 1, "check_rows": 1}
 def test_from_review_to_run_a_yaml_is_planned_once_and_its_rows_are_read_once(
     draft: Draft, calls: Counter[str], started: list[Ready]
 ) -> None:
-    look_and_leave = [CHANGE, DONE]
-    with keys(*look_and_leave, SAVE, ENTER, RUN):
+    change_nothing = [CHANGE, DONE]
+    with keys(*change_nothing, SAVE, ENTER, RUN):
         folder = review(draft, SCREEN)
     assert dict(calls) == ONCE
     (ready,) = started

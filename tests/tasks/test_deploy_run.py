@@ -66,8 +66,8 @@ def test_a_detached_deployment_is_listed_answers_and_stops(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("whom", ["supervisor", "child"])
-def test_sigterm_stops_a_deployment_cleanly(whom: str, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("process_name", ["supervisor", "child"])
+def test_sigterm_stops_a_deployment_cleanly(process_name: str, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "served"
     arguments = (
         "run",
@@ -80,7 +80,7 @@ def test_sigterm_stops_a_deployment_cleanly(whom: str, tiny: Path, tmp_path: Pat
     )
     with started(*arguments, cwd=tmp_path) as process:
         until(lambda: events(out, "serving"), what="the address")
-        number = state(out)["pid"] if whom == "child" else process.pid
+        number = state(out)["pid"] if process_name == "child" else process.pid
         os.kill(number, signal.SIGTERM)
         output, _ = process.communicate(timeout=HANG_S)
     assert process.returncode == 130

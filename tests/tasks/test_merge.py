@@ -161,13 +161,13 @@ def test_another_depth_is_refused(
 
 def test_a_base_of_another_name_is_refused(tiny: Path, adapter: Path, tmp_path: Path) -> None:
     named = edited(adapter, tmp_path / "a", base_model_name_or_path="org/Base-7B")
-    base_weights, adapters = merging.read_base_weights(tiny), [merging_look(named)]
+    base_weights, adapters = merging.read_base_weights(tiny), [adapter_in(named)]
     merging.require_matching_layers(base_weights, adapters, "mirror/base-7b")
     with pytest.raises(ConfigError, match="trained on org/Base-7B, not on org/Base-7B-Chat"):
         merging.require_matching_layers(base_weights, adapters, "org/Base-7B-Chat")
 
 
-def merging_look(folder: Path) -> Any:
+def adapter_in(folder: Path) -> Any:
     from swiftbox.models.adapters import read_adapter
 
     return read_adapter(folder)

@@ -11,7 +11,7 @@ from swiftbox.tasks import TASKS
 from swiftbox.tasks.task import Task
 
 
-def of_step(name: str, message: str) -> str:
+def with_step_name(name: str, message: str) -> str:
     """Return a message with the name of the step that it is about."""
     return text(f"{name}: {message}", f"{name}：{message}")
 

@@ -28,7 +28,7 @@ from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP
 from swiftbox.runs.supervise import DONE, INTERRUPTED, Child, supervise_inside
 from swiftbox.tasks.pipeline import state
 from swiftbox.tasks.pipeline.fingerprint import fingerprint, identities
-from swiftbox.tasks.pipeline.graph import dependencies, of_step, task_of, users_of
+from swiftbox.tasks.pipeline.graph import dependencies, task_of, users_of, with_step_name
 from swiftbox.tasks.pipeline.state import StepRecord, step_folder
 from swiftbox.tasks.task import Resolved
 
@@ -248,7 +248,9 @@ class PipelineRun:
             f"`swiftbox runs resume {self.folder}` 从 {record.name} 继续；"
             f"其后可加 {record.name}.key=value 修改设置",
         )
-        return RunError(of_step(record.name, message), hint="\n".join(filter(None, (hint, resume))))
+        return RunError(
+            with_step_name(record.name, message), hint="\n".join(filter(None, (hint, resume)))
+        )
 
 
 def recorded_failure(folder: Path) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from swiftbox.models.requirements import Remark
 from swiftbox.quantization.verification import QUANT_METHODS
 from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark, ignored
-from swiftbox.tasks.pipeline.graph import dependencies, of_step, task_of, users_of
+from swiftbox.tasks.pipeline.graph import dependencies, task_of, users_of, with_step_name
 from swiftbox.tasks.pipeline.run import PipelineRun
 from swiftbox.tasks.task import Reason, Resolved, Task
 
@@ -50,7 +50,7 @@ def _for_each_step(config: PipelineConfig, act: Callable[[PipelineStep], Result]
         try:
             results.append(act(step))
         except UserError as error:
-            lines = (of_step(step.name, line) for line in error.message.splitlines())
+            lines = (with_step_name(step.name, line) for line in error.message.splitlines())
             errors.append(type(error)("\n".join(lines), hint=error.hint))
     raise_together(errors)
     return results
@@ -83,7 +83,7 @@ def check(config: PipelineConfig, on_remark: OnRemark) -> Mapping[str, CheckedRo
 
     def check_step(step: PipelineStep) -> None:
         def remark(finding: Remark) -> None:
-            on_remark(replace(finding, message=of_step(step.name, finding.message)))
+            on_remark(replace(finding, message=with_step_name(step.name, finding.message)))
 
         require_loadable(config, step)
         rows = task_of(step).check(step.config, remark)

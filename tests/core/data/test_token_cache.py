@@ -89,8 +89,8 @@ def test_written_samples_are_read_back(kind: str, tmp_path: Path) -> None:
 def test_a_second_run_reads_what_the_first_encoded(tmp_path: Path) -> None:
     path = write_chats(tmp_path / "chat.jsonl", 30)
     first, recorded = run(path)
-    second, said_again = run(path)
-    assert (recorded, said_again) == ([], ["tokens"])
+    second, recorded_again = run(path)
+    assert (recorded, recorded_again) == ([], ["tokens"])
     assert all(same(cached, other) for cached, other in zip(first, second, strict=True))
 
 

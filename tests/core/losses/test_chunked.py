@@ -37,9 +37,9 @@ def test_values_and_gradients_are_those_of_full_logits(
             values = (h @ w.T).log_softmax(1).gather(1, targets[:, None])[:, 0]
         (values * upstream).sum().backward()
         results.append([values.detach(), h.grad, w.grad])
-    for value, wanted in zip(*results, strict=True):
-        assert (value is None) == (wanted is None)
-        assert value is None or torch.allclose(value, wanted, atol=1e-12)
+    for value, expected in zip(*results, strict=True):
+        assert (value is None) == (expected is None)
+        assert value is None or torch.allclose(value, expected, atol=1e-12)
 
 
 def test_huge_logits_stay_finite() -> None:

@@ -92,8 +92,8 @@ def test_the_loss_of_every_method_falls_and_the_model_loads(
     more = {"num_labels": 1} if stage == "reward" else {}
     base_model = kind.from_pretrained(tiny if tuner_type == "lora" else saved, **more)
     tuned = PeftModel.from_pretrained(base_model, saved) if tuner_type == "lora" else base_model
-    said_of = tuned(input_ids=torch.tensor([[1, 2, 3]])).logits
-    assert torch.isfinite(said_of.float()).all()
+    output = tuned(input_ids=torch.tensor([[1, 2, 3]])).logits
+    assert torch.isfinite(output.float()).all()
 
 
 @pytest.mark.parametrize("tuner_type", ["lora", "full"])
@@ -166,9 +166,11 @@ def test_a_precomputed_reference_trains_the_same_and_is_computed_once(
     keys = {"stage": "dpo", "max_steps": 6, "optim": "sgd", "learning_rate": 1e-1}
     beside, _ = train(tmp_path / "a", tiny, pairs, precompute_ref_log_probs="false", **keys)
     before, recorded = train(tmp_path / "b", tiny, pairs, precompute_ref_log_probs="true", **keys)
-    again, said_again = train(tmp_path / "c", tiny, pairs, precompute_ref_log_probs="true", **keys)
+    again, recorded_again = train(
+        tmp_path / "c", tiny, pairs, precompute_ref_log_probs="true", **keys
+    )
     assert "32 computed, 0 from cache" in notes(recorded, "precompute_ref_log_probs")[0]
-    assert "0 computed, 32 from cache" in notes(said_again, "precompute_ref_log_probs")[0]
+    assert "0 computed, 32 from cache" in notes(recorded_again, "precompute_ref_log_probs")[0]
     for name, value in weights(beside).items():
         # SGD: weights differ by the rate times the rounding of gradients, 1e-6 of about 1.
         assert torch.allclose(value, weights(before)[name], atol=1e-5)
@@ -268,14 +270,14 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(
     data = write(tmp_path / "rows.jsonl", 24)
     saved, _ = train(tmp_path / "run", tiny, data, **keys)
     folder = saved.parent
-    wanted = {path.name: path.read_bytes() for path in saved.glob("*.safetensors")}
+    expected = {path.name: path.read_bytes() for path in saved.glob("*.safetensors")}
     shutil.rmtree(saved)
     shutil.rmtree(folder / "checkpoints" / "checkpoint-6")
     recorded: Recorded = []
     config = plan(load(folder / "a.yaml").config, made_up("cpu")).config
     TASKS["train"].run(config, folder, lambda event, **fields: recorded.append((event, fields)))
     assert of_kind(recorded, "start")[0]["resumed_from"] == 3
-    assert {path.name: path.read_bytes() for path in saved.glob("*.safetensors")} == wanted
+    assert {path.name: path.read_bytes() for path in saved.glob("*.safetensors")} == expected
 
 
 @pytest.mark.slow

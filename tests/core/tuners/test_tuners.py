@@ -103,8 +103,8 @@ BEGINS = {"true": False, "gaussian": False, "eva": False, "pissa": True, "olora"
 def test_initializations_that_change_the_base_are_known(init: str, tiny: Path) -> None:
     settings = of_tuner(tiny, init_lora_weights=init)
     assert changes_base(settings) is BEGINS.get(init, True)
-    going_on = settings.model_copy(update={"adapter": "folder"})
-    assert not changes_base(going_on)
+    continued = settings.model_copy(update={"adapter": "folder"})
+    assert not changes_base(continued)
     if init in ("eva", "lora_ga"):
         return
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
