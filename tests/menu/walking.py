@@ -64,7 +64,7 @@ def golden(name: str) -> str:
 
 def free_port(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a deployment bind any port: one that another program uses is not the menu's matter."""
-    monkeypatch.setattr(address, "bound", partial(_bound, address.bound))
+    monkeypatch.setattr(address, "listen_on", partial(_bound, address.listen_on))
 
 
 def _bound(bind: Callable[[str, int], socket], host: str, _port: int) -> socket:
