@@ -20,7 +20,9 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """Keep the user's state, language and terminal out of the tests."""
     monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("SWIFTBOX_LANG", "en")
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")
