@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from swiftbox.config.task import TaskConfig
-from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.forecast import Forecast, RunInputs
-from swiftbox.models.requirements import Remark
 from swiftbox.runs.events import Emit
 from swiftbox.runs.optional_packages import MEDIA, SCIENCE
 
+if TYPE_CHECKING:  # the child of a run checks and forecasts nothing
+    from swiftbox.data.findings import CheckedRows
+    from swiftbox.fit.forecast import Forecast, RunInputs
+    from swiftbox.models.requirements import Remark
+
 Config = TypeVar("Config", bound=TaskConfig)
 
-CheckResult = CheckedRows | Mapping[str, CheckedRows] | None
+CheckResult: TypeAlias = "CheckedRows | Mapping[str, CheckedRows] | None"
 """The result of checking the rows; for a pipeline, by step."""
 
 Output = Callable[[Path], str]

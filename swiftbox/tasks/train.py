@@ -1,17 +1,20 @@
-"""task: train. Resolve, fetch, check and train; see training_resolve.py and training_check.py."""
+"""task: train. Resolve, fetch, check and train; see training_resolve.py and training_check.py.
+
+What only the front does (resolve, check, forecast) is imported when it is called: the child starts
+sooner without it.
+"""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.errors import RunError
 from swiftbox.files import read_json, write_json
-from swiftbox.fit.forecast import training_forecast
 from swiftbox.language import text
 from swiftbox.lazy import Table
 from swiftbox.methods import METHODS
@@ -20,22 +23,56 @@ from swiftbox.runs.events import Emit
 from swiftbox.runs.folder import INPUTS, MODEL, checkpoints
 from swiftbox.runs.optional_packages import reveal_packages
 from swiftbox.tasks.task import Output, Task
-from swiftbox.tasks.training_check import check, with_absolute_paths
 from swiftbox.tasks.training_packages import BITSANDBYTES, needs_bitsandbytes, unused_packages
-from swiftbox.tasks.training_resolve import resolve
+
+if TYPE_CHECKING:
+    from swiftbox.data.findings import CheckedRows
+    from swiftbox.devices.machine import Machine
+    from swiftbox.fit.forecast import Forecast, RunInputs
+    from swiftbox.tasks.checks import OnRemark
+    from swiftbox.tasks.task import Resolved
+
+
+def resolve(config: TrainConfig, machine: Machine) -> Resolved:
+    """Settle every `auto` for a machine; see training_resolve.py."""
+    from swiftbox.tasks import training_resolve
+
+    return training_resolve.resolve(config, machine)
+
+
+def check(config: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
+    """Check a training before it starts; see training_check.py."""
+    from swiftbox.tasks import training_check
+
+    return training_check.check(config, on_remark)
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """Return the config with every existing local path made absolute."""
+    from swiftbox.tasks import training_check
+
+    return training_check.with_absolute_paths(config)
+
+
+def forecast(config: TrainConfig, machine: Machine, before: RunInputs) -> Forecast | None:
+    """Estimate the resources of a training; see fit/forecast.py."""
+    from swiftbox.fit.forecast import training_forecast
+
+    return training_forecast(config, machine, before)
 
 
 def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     """Train in this process; return the folder of the trained model, None if stopped early."""
     from swiftbox.data.files import dataset_hash
     from swiftbox.hub.fetch import fetch_dataset, fetch_model
-    from swiftbox.models.inspection import require_usable_model
 
     method = METHODS[str(getattr(config, "stage"))]  # noqa: B009 - the discriminator of the union
     emit(events.STAGE, name="fetch", detail=config.model)
     fetched = fetch_model(config.model, hub=config.hub, revision=config.revision, emit=emit)
     model = fetched.folder
     if not Path(config.model).exists():  # a local model was checked before the start
+        from swiftbox.models.inspection import require_usable_model
+
         require_usable_model(model, emit, known=config.model)
     adapter = None
     if config.adapter:
@@ -61,8 +98,7 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
 
     gc.freeze()
     gc.enable()
-    local = LocalInputs(model, adapter, sources, data_hash)
-    trained = train(config, method, folder, emit, local)
+    trained = train(config, method, folder, emit, LocalInputs(model, adapter, sources, data_hash))
     destroy_process_group()
     return trained
 
@@ -117,6 +153,6 @@ TRAIN: Task[TrainConfig] = Task(
     check=check,
     with_absolute_paths=with_absolute_paths,
     outputs=outputs,
-    forecast=training_forecast,
+    forecast=forecast,
     unused_packages=unused_packages,
 )
