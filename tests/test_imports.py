@@ -1,4 +1,4 @@
-"""The import contracts of pyproject.toml: they hold, they catch a violation, they name all rooms."""
+"""The import contracts of pyproject.toml: they hold, catch a violation and name all rooms."""
 
 from __future__ import annotations
 

@@ -24,23 +24,10 @@ def check_rows(sources: Iterable[RowSource], *, stage: str, max_bad_rows: int) -
     return rows.checked
 
 
-def load_examples(
-    sources: Iterable[RowSource], *, stage: str, max_bad_rows: int, seed: int
-) -> CheckedRows:
-    """Check every row and return the examples; num_samples of a source takes a seeded sample."""
-    rows = Examples(tuple(sources), stage, max_bad_rows, seed, counts_repeats=True)
-    examples, origins = [], []
-    for example, origin in rows:
-        examples.append(example)
-        origins.append(origin)
-    rows.checked.examples, rows.checked.origins = examples, origins
-    return rows.checked
-
-
 def iterate_examples(
     sources: Iterable[RowSource], *, stage: str, max_bad_rows: int, seed: int
 ) -> Examples:
-    """Return the same examples in the same order, without keeping them in memory.
+    """Return the examples in order, without keeping them in memory; checks every row.
 
     Repeated rows are not counted: that would take memory for every row.
     """

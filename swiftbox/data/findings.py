@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from swiftbox.data.example import Example
 from swiftbox.data.lengths import Lengths
 from swiftbox.data.preferences import IDENTICAL
 from swiftbox.data.report import Preferences, lines
-from swiftbox.data.sampling import Origin
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
@@ -40,7 +38,7 @@ class BadRow:
 
 @dataclass
 class CheckedRows:
-    """The result of a check; examples and origins are empty unless they were requested.
+    """The result of a check: counts, bad rows, statistics.
 
     `rows` counts all good rows, `taken` those that an epoch uses (`#500` takes 500, a weight of 2
     takes each twice). A pair is two examples for kto.
@@ -57,8 +55,6 @@ class CheckedRows:
     preferences: Preferences | None = None
     lengths: Lengths = field(default_factory=Lengths)
     """Lengths of the good rows, to estimate the time."""
-    examples: list[Example] = field(default_factory=list)
-    origins: list[Origin] = field(default_factory=list)
 
     def summary(self) -> str:
         """Return one line to show, and a few more on pairs and labelled answers."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loaded_examples import load_examples
 
-from swiftbox.data.check import load_examples
 from swiftbox.data.example import Example
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import DataError

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loaded_examples import load_examples
 from row_files import A, Q, complaints, examples, questions, source, turns, write
 
-from swiftbox.data.check import check_rows, load_examples
+from swiftbox.data.check import check_rows
 from swiftbox.data.example import Example
 from swiftbox.data.files import dataset_hash
 from swiftbox.data.sampling import sampling_of
@@ -157,7 +158,7 @@ def test_a_sample_counts_its_rows_and_checks_every_row(tmp_path: Path) -> None:
     path = numbered(tmp_path / "a.jsonl", 100)
     (chosen,) = parse_sources([f"{path}#10"], columns={})
     checked = check_rows([chosen], stage="sft", max_bad_rows=0)
-    assert (checked.rows, checked.taken, checked.examples) == (100, 10, [])
+    assert (checked.rows, checked.taken) == (100, 10)
     assert checked.summary() == "rows: 100 (100 query-response), 10 taken"
     sampled = load_examples([chosen], stage="sft", max_bad_rows=0, seed=3)
     assert [f"{line - 1:03}" for _, line in sampled.origins] == [

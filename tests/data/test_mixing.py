@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loaded_examples import load_examples
 from row_files import write
 
 from swiftbox.config.groups import DatasetSource
-from swiftbox.data.check import check_rows, iterate_examples, load_examples
+from swiftbox.data.check import check_rows, iterate_examples
 from swiftbox.data.sampling import sampling_of
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import DataError
@@ -97,7 +98,7 @@ def test_a_weight_that_selects_no_row_is_refused(weight: float) -> None:
         DatasetSource(path="a", weight=weight)
 
 
-def test_iterating_gives_the_same_as_loading(tmp_path: Path) -> None:
+def test_iterating_again_gives_the_same_examples(tmp_path: Path) -> None:
     first, second = numbered(tmp_path / "a.jsonl", 20), numbered(tmp_path / "b.jsonl", 9)
     bad = write(tmp_path / "c.jsonl", "{bad", {"query": "x", "response": "y"}, {"query": "z"})
     named = mixed(

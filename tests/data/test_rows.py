@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from loaded_examples import load_examples
 from row_files import A, Q, examples, source, turns, write
 
-from swiftbox.data.check import check_rows, load_examples
+from swiftbox.data.check import check_rows
 from swiftbox.data.example import Example
 from swiftbox.data.files import dataset_hash
 from swiftbox.data.source import parse_sources

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loaded_examples import load_examples
 from made_up import made_up
 from preferences import labeled_answers, pairs
 from tiny import train_tokenizer, write_chats, write_config, write_pairs
@@ -16,7 +17,6 @@ from swiftbox.core.data import cache as token_cache
 from swiftbox.core.data.cache import ExampleEncoder, encoded_samples
 from swiftbox.core.data.samples import LabeledAnswer, PreferencePair, PromptSample, Sample, TokenRow
 from swiftbox.core.data.storage import StoredSamples, write
-from swiftbox.data.check import load_examples
 from swiftbox.data.files import dataset_hash
 from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
