@@ -1,8 +1,12 @@
-"""Files that survive interruption: atomic writes, JSON, locks between processes, disk space."""
+"""Files that survive interruption: atomic writes, JSON, locks between processes, disk space.
+
+Also how a path that cannot be used is reported.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -11,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from swiftbox.errors import UserError
-from swiftbox.language import home
+from swiftbox.language import home, text
 
 # ---- atomic writes
 
@@ -111,3 +115,48 @@ def require_room(folder: Path, needed: int, refusal: Callable[[int, int], UserEr
     free = free_bytes(folder)
     if free < needed:
         raise refusal(needed, free)
+
+
+# ---- paths that cannot be used
+
+
+def reason_of(error: OSError) -> str:
+    """Return why the system refused a path, in the current language."""
+    reasons = {
+        errno.EACCES: text("permission denied", "没有权限"),
+        errno.EPERM: text("permission denied", "没有权限"),
+        errno.EROFS: text("the disk is read-only", "磁盘为只读"),
+        errno.ENOTDIR: text("a part of the path is a file", "路径中有一段是文件"),
+        errno.EISDIR: text("it is a folder", "这是目录"),
+        errno.ENOSPC: text("no space left on the disk", "磁盘空间不足"),
+    }
+    return reasons.get(error.errno or 0) or error.strerror or str(error)
+
+
+@contextlib.contextmanager
+def explain_refused_paths() -> Iterator[None]:
+    """Raise UserError for a path that the user may not read or write, or that cannot exist."""
+    try:
+        yield
+    except OSError as error:
+        is_refusal = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+        if not is_refusal or not isinstance(error.filename, (str, os.PathLike)):
+            raise
+        path, reason = Path(error.filename), reason_of(error)
+        place = _existing(path)
+        raise UserError(
+            text(f"cannot use {path}: {reason}", f"无法使用 {path}：{reason}"),
+            hint=text(
+                f"see `ls -ld {place}`, or give another path",
+                f"请查看 `ls -ld {place}`，或改用其他路径",
+            ),
+        ) from None
+
+
+def _existing(path: Path) -> Path:
+    """Return a path, or the nearest folder above it whose permissions can be looked up."""
+    for candidate in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            candidate.stat()
+            return candidate
+    return path

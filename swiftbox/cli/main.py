@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from swiftbox.cli.output import DONE, INTERRUPTED, WRONG, answer_error, report_error
 from swiftbox.cli.parser import parser
 from swiftbox.errors import UserError
+from swiftbox.files import explain_refused_paths
 from swiftbox.language import accept_any_text, text
 
 
@@ -35,7 +36,8 @@ def open_menu() -> int:
     """Open the menu; return its exit code."""
     from swiftbox.menu.entry import main as menu
 
-    return menu()
+    with explain_refused_paths():
+        return menu()
 
 
 def run_verb(command_line: Sequence[str]) -> int:
@@ -44,7 +46,8 @@ def run_verb(command_line: Sequence[str]) -> int:
 
     options = parse(command_line)
     try:
-        code: int = getattr(import_module(options.module), options.verb)(options)
+        with explain_refused_paths():
+            code: int = getattr(import_module(options.module), options.verb)(options)
     except UserError as error:
         if not (getattr(options, "json", False) and getattr(options, "json_errors", False)):
             raise

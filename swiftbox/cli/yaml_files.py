@@ -10,7 +10,7 @@ from pathlib import Path
 
 from swiftbox.cli.output import DONE, answer, answer_json, say
 from swiftbox.errors import ConfigError
-from swiftbox.files import write_atomic, write_json
+from swiftbox.files import reason_of, write_atomic, write_json
 from swiftbox.formatting import did_you_mean, nearest
 from swiftbox.language import home, text
 
@@ -62,18 +62,17 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 def write_new(target: Path, content: str, *, force: bool) -> None:
     """Write a new YAML file, and report the next command."""
-    if target.exists() and not force:
-        raise ConfigError(
-            text(f"{target} exists", f"{target} 已存在"),
-            hint=text("--force overwrites it", "--force 可覆盖"),
-        )
     try:
+        if target.exists() and not force:
+            raise ConfigError(
+                text(f"{target} exists", f"{target} 已存在"),
+                hint=text("--force overwrites it", "--force 可覆盖"),
+            )
         write_atomic(target, content)
     except OSError as error:
+        reason = reason_of(error)
         raise ConfigError(
-            text(
-                f"cannot write {target}: {error.strerror}", f"无法写入 {target}：{error.strerror}"
-            ),
+            text(f"cannot write {target}: {reason}", f"无法写入 {target}：{reason}"),
             hint=text("choose another file with -o", "请用 -o 另选文件"),
         ) from None
     say(

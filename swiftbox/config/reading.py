@@ -12,6 +12,7 @@ import yaml
 
 from swiftbox.config.aliases import ALIASES, TASK_KEYS, VALUE_ALIASES
 from swiftbox.errors import ConfigError
+from swiftbox.files import reason_of
 from swiftbox.language import text
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -95,8 +96,10 @@ def read_file(path: Path, overrides: Iterable[str] = ()) -> Settings:
             ),
         ) from None
     except (OSError, UnicodeDecodeError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
         raise ConfigError(
-            text(f"{path}: cannot be read ({error})", f"{path}：无法读取（{error}）")
+            text(f"{path}: cannot be read ({reason})", f"{path}：无法读取（{reason}）"),
+            hint=text("give a YAML file in UTF-8", "请给出 UTF-8 编码的 YAML 文件"),
         ) from None
     return read_text(content, source=path.name, overrides=overrides)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from swiftbox.devices.probe import Probe, start_probe
 from swiftbox.errors import UserError
+from swiftbox.files import explain_refused_paths
 from swiftbox.language import LANGUAGES, language, save_language, text
 from swiftbox.menu import home
 from swiftbox.menu.questions import Back, pause, select, type_text
@@ -27,7 +28,8 @@ def run() -> int:
         if entry == home.QUIT:
             return 0
         try:
-            SCREENS[entry](probe)
+            with explain_refused_paths():
+                SCREENS[entry](probe)
         except (Back, KeyboardInterrupt):  # Ctrl-C at a question or during work
             continue
         except UserError as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 from swiftbox.config.references import is_reference, references_in
 from swiftbox.data.readers import READERS
 from swiftbox.errors import ConfigError, RunError, UserError, raise_together
+from swiftbox.files import explain_refused_paths
 from swiftbox.formatting import did_you_mean, near
 from swiftbox.language import text
 from swiftbox.models import catalogue
@@ -87,8 +88,14 @@ def require_all(names: Iterable[tuple[str, str | None]], *, hub: str) -> None:
 def find_folder(name: str) -> Path | None:
     """Return the folder that a path or a run's name means; None if there is none.
 
-    For a run it is the folder of its result, which need not exist yet.
+    For a run it is the folder of its result, which need not exist yet. Raises UserError for a
+    folder that may not be read.
     """
+    with explain_refused_paths():
+        return _find_readable_folder(name)
+
+
+def _find_readable_folder(name: str) -> Path | None:
     folder = Path(name).expanduser()
     if not folder.is_dir() and "/" not in name:
         try:
