@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a state folder of one's own, English, and tiny models made on the spot."""
+"""Fixtures of all tests: a separate state folder, English, and tiny models made on the spot."""
 
 from __future__ import annotations
 

@@ -77,7 +77,9 @@ def test_answers_that_are_still_to_be_generated_have_no_time() -> None:
     assert training_duration(online, rows(9, 99), Speed(1000.0, 2.0), "adapter", 1) is None
 
 
-@pytest.mark.parametrize("words", ["The json module encodes Python objects.", "模型训练需要数据。"])
+@pytest.mark.parametrize(
+    "sentence", ["The json module encodes Python objects.", "模型训练需要数据。"]
+)
 def test_tokens_are_estimated_from_bytes_in_both_languages(sentence: str) -> None:
     estimated = Lengths(taken=1)
     estimated.add(Example(text=sentence * 50))

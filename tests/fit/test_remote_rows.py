@@ -69,7 +69,7 @@ def test_local_rows_are_added_by_their_length(
     local = Lengths(rows={7: 10}, sums={7: 1000.0}, good_rows=10, taken=5)
     assert estimated("rows.jsonl").duration is None
     assert remote_rows(settled("rows.jsonl")).rows == 0
-    both = estimated(f"{KNOWN}#100", "rows.jsonl", here=local).duration
+    both = estimated(f"{KNOWN}#100", "rows.jsonl", local=local).duration
     assert both is not None
     assert both.tokens == pytest.approx(500 + 100 * TOKENS_PER_ROW)
 

@@ -118,7 +118,7 @@ def test_a_template_changed_since_training_exits_with_1(tiny: Path, tmp_path: Pa
     )
     done = box(*arguments, cwd=tmp_path, code=1)
     assert "my-run: prompt question: token 1 differs: '<|im_start|>' (training)" in done.stderr
-    assert "hint: training and server would not say the same" in done.stderr
+    assert "hint: the server would answer differently from the training" in done.stderr
     assert not events(out, "serving")
     assert state(out)["status"] == "failed"
 

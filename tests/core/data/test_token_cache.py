@@ -123,7 +123,7 @@ def test_several_processes_encode_the_same_in_the_same_order(
     alone, _ = run(path, dataset_num_proc=1)
     for cached in (home() / "cache" / "tokens").iterdir():
         cached.unlink()
-    monkeypatch.setattr(token_cache, "WORTH_PROCESSES", 500)
+    monkeypatch.setattr(token_cache, "PARALLEL_FROM_EXAMPLES", 500)
     together, _ = run(path, dataset_num_proc=2)
     assert len(alone) == len(together) == 2600
     assert all(same(sample, other) for sample, other in zip(alone, together, strict=True))
