@@ -67,7 +67,7 @@ def adapters_word(value: Any) -> Mapping[str, Any] | None:
 
 
 def deepspeed(value: Any) -> Mapping[str, Any]:
-    """Read the ZeRO stage out of `deepspeed: zero3` or the name of a config file."""
+    """Read the ZeRO stage from `deepspeed: zero3` or the name of a config file."""
     word = str(value).lower()
     for stage in "321":
         if f"zero{stage}" in word or f"z{stage}" in word or f"zero_{stage}" in word:
@@ -76,7 +76,7 @@ def deepspeed(value: Any) -> Mapping[str, Any]:
 
 
 def fsdp(value: Any) -> Mapping[str, Any]:
-    """Read the sharding strategy out of `fsdp: full_shard auto_wrap`."""
+    """Read the sharding strategy from `fsdp: full_shard auto_wrap`."""
     word = str(value).upper()
     if word in ("", "FALSE", "NONE"):
         return {}

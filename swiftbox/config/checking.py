@@ -1,4 +1,4 @@
-"""Turn the settings that were read into a typed config, or into every mistake with its cure."""
+"""Turn the settings of a file into a typed config, or into every mistake with its fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def build(model: type[Config], settings: Settings, elsewhere: Mapping[str, str]) -> Config | None:
-    """Make the config; on mistakes add them to `settings.problems` and return None.
+    """Build the config; on mistakes add them to `settings.problems` and return None.
 
     `elsewhere` maps keys that other stages have to the names of those stages.
     """
@@ -77,7 +77,7 @@ def _problems_by_key(model: type[BaseModel], settings: Settings) -> dict[str, li
 
 
 def _as_declared(model: type[BaseModel], key: str, entry: YamlEntry) -> Any:
-    """Undo YAML 1.1's reading of a word as a boolean or number where the field takes a word."""
+    """Undo YAML 1.1's conversion of a word to a boolean or number if the field takes a word."""
     members = union_members(model.model_fields[key].annotation)
     has_true = any("true" in getattr(member, "__args__", ()) for member in members)
     if isinstance(entry.value, bool) and has_true:

@@ -1,4 +1,4 @@
-"""Groups of fields that tasks share, and what their values must hold."""
+"""Groups of fields that tasks share, and the checks of their values."""
 
 from __future__ import annotations
 

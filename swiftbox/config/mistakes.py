@@ -18,7 +18,7 @@ SHORTHAND = {
     "rank": "lora_rank",
     "alpha": "lora_alpha",
 }
-"""Common abbreviations; spelling does not lead from them to the key."""
+"""Common abbreviations, which are not spelled like their keys."""
 
 BOUNDS = {
     "greater_than": ("greater than", "大于", "gt"),

@@ -11,7 +11,7 @@ from swiftbox.config.groups import Frozen
 from swiftbox.config.task import TaskConfig
 
 FILE_KEYS = ("version", "output_dir")
-"""Keys of a file that a step does not have: its folder lies in the pipeline's."""
+"""Keys of a file that a step does not have: its folder is inside the pipeline's."""
 
 
 class PipelineStep(Frozen):

@@ -1,4 +1,4 @@
-"""Groups of fields that methods of preference share; small mixins without methods of work."""
+"""Groups of fields that preference methods share: small mixins without behaviour."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from swiftbox.config.groups import Frozen
 
 
 class BetaField(Frozen):
-    """How strongly preferences or the reference hold the policy."""
+    """How strongly the loss follows preferences or the reference policy."""
 
     beta: float = setting(
         0.1,
@@ -24,7 +24,7 @@ class BetaField(Frozen):
 
 
 class SmoothingField(Frozen):
-    """Labels that may be wrong."""
+    """The assumed rate of wrong labels."""
 
     label_smoothing: float = setting(
         0.0,
@@ -38,7 +38,7 @@ class SmoothingField(Frozen):
 
 
 class SharingField(Frozen):
-    """Two answers, one prompt."""
+    """How the shared prompt of a pair is computed."""
 
     prefix_sharing: Literal["auto", "true", "false"] = setting(
         "auto",

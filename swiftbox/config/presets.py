@@ -1,4 +1,4 @@
-"""Finds the preset YAMLs: configs/ of a checkout, else what the wheel installed."""
+"""The preset YAMLs: configs/ of a checkout, else the files that the wheel installed."""
 
 from __future__ import annotations
 

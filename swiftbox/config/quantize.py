@@ -1,4 +1,4 @@
-"""What a `task: quantize` YAML says: the model, the method and bits, and the loss allowed."""
+"""What a `task: quantize` YAML says: the model, the method and bits, and the accepted loss."""
 
 from __future__ import annotations
 

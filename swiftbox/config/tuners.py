@@ -1,4 +1,4 @@
-"""What of the model is trained, and how: fields, each with the tuners to which it matters."""
+"""Which weights are trained, and how: fields, each with the tuners that use it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INITS = ("true", "gaussian", "pissa", "pissa_niter_16", "olora", "eva", "lora_ga
 
 
 class TunerChoice(Frozen):
-    """Which tuner; the first of the group, since it decides what else is asked."""
+    """The tuner; the first group, since it decides which other fields apply."""
 
     tuner_type: Literal["lora", "full", "qlora", "adalora", "ia3", "oft", "vera", "llamapro"] = (
         setting(
@@ -41,7 +41,7 @@ class TunerChoice(Frozen):
 
 
 class LoraFields(Frozen):
-    """Low-rank adapters (arXiv:2106.09685), their variants and first values."""
+    """Low-rank adapters (arXiv:2106.09685), their variants and initializations."""
 
     lora_rank: int = setting(
         8,
@@ -348,4 +348,4 @@ class OtherTunerFields(Frozen):
 
 
 class TunerFields(OtherTunerFields, QuantFields, LoraFields, TunerChoice):
-    """What is trained: a small adapter of some kind, a part of the weights, or all of them."""
+    """The trained weights: an adapter, a part of the model, or all of it."""

@@ -1,4 +1,4 @@
-"""Write a config as YAML, as a person would: header, sections, a comment per key; lossless."""
+"""Write a config as readable YAML: header, sections, a comment per key; lossless."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a dataset file can say: readers, row formats, the whole-file check."""
+"""Datasets: file readers, row formats, and the check of all rows."""

@@ -54,7 +54,7 @@ class Example:
     rejected: tuple[Turn, ...] = ()
     """The complete rejected conversation of a preference."""
     margin: float | None = None
-    """By how much the chosen answer is better; for reward models."""
+    """The margin by which the chosen answer is better; for reward models."""
     label: bool | None = None
     """Whether the answer is desirable (KTO)."""
     columns: tuple[tuple[str, Any], ...] = ()

@@ -57,7 +57,7 @@ class CheckedRows:
     """Lengths of the good rows, to estimate the time."""
 
     def summary(self) -> str:
-        """Return one line to show, and a few more on pairs and labelled answers."""
+        """Return a summary line, and a few more lines on pairs and labelled answers."""
         listed = ", ".join(f"{count} {name}" for name, count in self.formats.most_common())
         line = text(f"rows: {self.rows} ({listed})", f"数据：{self.rows} 行（{listed}）")
         if self.taken != self.rows or self.weights:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from swiftbox.data.example import Example, Turn
 
 BYTES_PER_TOKEN = 4.2
-"""UTF-8 bytes a token. Measured with Qwen's vocabulary of 151,643: English prose 4.6, Python 4.4,
+"""UTF-8 bytes per token. Measured with Qwen's vocabulary of 151,643: English prose 4.6, Python 4.4,
 Chinese 4.35, pages of tables and markup 3.75; smaller vocabularies cut Chinese into more."""
 
 TOKENS_PER_TURN = 5

@@ -28,7 +28,7 @@ COLUMNS = {
     "rejected": "rejected",
     "kto_tag": "label",
 }
-"""Its names of columns, and the names in our formats."""
+"""Its column names, and the names in our formats."""
 
 SPEAKERS = {
     "user_tag": "human",

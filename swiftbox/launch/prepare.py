@@ -63,7 +63,7 @@ class Prepared:
     engines: tuple[MissingEngine, ...] = ()
     """The engines that the run needs and that are not installed."""
     remarks: tuple[str, ...] = ()
-    """What the check found worth mentioning that does not prevent the run."""
+    """Remarks of the check that do not prevent the run."""
     files: Fingerprint | None = None
     """The state of the files when they were checked; None if it was not taken."""
     resumes: Path | None = None

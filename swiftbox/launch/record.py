@@ -1,4 +1,4 @@
-"""Record a prepared launch: make its run folder and write what is about to run."""
+"""Record a prepared launch: create its run folder and write its plan."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Ready:
 
     @property
     def plan(self) -> Plan:
-        """Return the plan that the run carries out."""
+        """Return the plan of the run."""
         return self.prepared.plan
 
 
@@ -79,7 +79,7 @@ def _output_folder(config: TaskConfig) -> Path:
 
 
 def _write_request(folder: Path, prepared: Prepared) -> None:
-    """Write what a new run was asked to do, and where it runs."""
+    """Write the requested config of a new run, the machine and the versions."""
     header = text(
         "The settings as requested. Run again: swiftbox run asked.yaml",
         "请求的配置。再次运行：swiftbox run asked.yaml",
@@ -109,7 +109,7 @@ def _write_settled(folder: Path, planned: Plan) -> None:
 
 
 def _mark_starting(folder: Path) -> None:
-    """Mark the run as starting, under this process, and clear how it ended before."""
+    """Mark the run as starting under this process, and clear its earlier ending."""
     pid = os.getpid()
     run_folder.update_state(
         folder,

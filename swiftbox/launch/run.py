@@ -1,4 +1,4 @@
-"""Run a recorded launch, here or detached; follow and stop a run that is under way.
+"""Run a recorded launch, attached or detached; follow and stop an active run.
 
 `python -m swiftbox.launch.run FOLDER CHILD` is the detached supervisor: CHILD is JSON with the
 number of processes and the environment that the plan gave them, so nothing is planned again.

@@ -23,7 +23,7 @@ from swiftbox.runs.stop import clear_stop_request
 from swiftbox.runs.supervise import Child, OnEvent, supervise_inside
 
 STOP_TIMEOUT_S = 60.0
-"""For a server to finish its answers; then it is killed with its process tree."""
+"""The time for a server to finish its answers; then its process tree is killed."""
 
 POLL_S = 0.05
 
@@ -194,7 +194,7 @@ def background_run(
     child: Callable[[Path], Child] = lambda folder: child_of(folder, 1, {}),
     on_event: OnEvent | None = None,
 ) -> Iterator[BackgroundRun]:
-    """Keep a settled run going in the background for as long as the block lasts.
+    """Run a settled config in the background for the duration of the block.
 
     Waits for an orphaned run in the same folder to exit first. `on_event` gets the events of the
     run, in the thread that supervises it.

@@ -9,7 +9,7 @@ from pathlib import Path
 STOP_FILE = "stop"
 
 SAVE_TIMEOUT_S = 900
-"""For an orphan to finish its step and save; the largest checkpoints take minutes."""
+"""The time for an orphan to finish its step and save; the largest checkpoints take minutes."""
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,10 @@ LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "M
 others."""
 
 SCAN_INTERVAL_S = 2.0
-"""Between two listings of the child's descendants."""
+"""The interval between two listings of the child's descendants."""
 
 TAIL_WITHOUT_TRACEBACK = 5
-"""Lines of a log that are repeated if it has no traceback."""
+"""Lines of a log that are shown if it has no traceback."""
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 

@@ -1,1 +1,1 @@
-"""The OpenAI-compatible server of `task: deploy`, and the command of vLLM's in its place."""
+"""The OpenAI-compatible server of `task: deploy`, and the command that starts vLLM instead."""

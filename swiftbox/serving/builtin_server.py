@@ -26,7 +26,7 @@ from swiftbox.serving.parity import Generate
 from swiftbox.serving.service import Service
 
 LARGEST_BODY = 4 * 2**20
-"""Bytes; a million tokens of text."""
+"""The limit of a request's body in bytes: a million tokens of text."""
 
 DRAIN_S = 10.0
 """How long running answers may continue after a stop request; then they are cancelled."""
@@ -35,7 +35,7 @@ GROWTH_COPIES = 2
 """A cache that grows exists twice for a moment."""
 
 DEFAULT_LENGTH = 4096
-"""Tokens, for a model whose config has no limit."""
+"""The length in tokens for a model whose config has no limit."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Endpoint:
     """Without /v1."""
     key: str | None = None
     timeout_s: float = 600.0
-    """Without a byte; the first token of a long prompt takes minutes on a CPU."""
+    """The longest time without a byte; the first token of a long prompt takes minutes on a CPU."""
 
     @classmethod
     def at(cls, url: str, key: str | None = None) -> Endpoint:
@@ -104,7 +104,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: the key belongs to the named server only."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Refuse."""
+        """Refuse the redirect."""
 
 
 def _error_message(error: urllib.error.HTTPError) -> str:

@@ -1,4 +1,4 @@
-"""What stands before every request: the key, the size of the body, and one shape of refusals."""
+"""Checks of every request: the key and the size of the body, with uniform refusals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/health",)
-"""Paths that say nothing worth a key; those who watch the server have none."""
+"""Paths without confidential content, for monitoring that has no key."""
 
 
 class Guard:
@@ -26,7 +26,7 @@ class Guard:
         self.largest_body = largest_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer why not."""
+        """Pass on a request, or refuse it with the reason."""
         if scope["type"] != "http":
             return
         try:

@@ -16,7 +16,7 @@ from swiftbox.serving.guards import App
 
 POLL_S = 0.1
 DELIVERY_S = 2
-"""For the last answers to reach their clients."""
+"""The time for the last answers to reach their clients."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from swiftbox.tasks.participants import (
 from swiftbox.tasks.task import Output, Resolved, Task
 
 ANSWERS = "answers.json"
-"""In the run folder: the prompts, and the answer of each participant."""
+"""File in the run folder: the prompts, and the answer of each participant."""
 
 
 def resolve(config: ChatConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - the signature of every task

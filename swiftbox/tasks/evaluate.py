@@ -48,7 +48,7 @@ from swiftbox.tasks.task import Output, Resolved, Task
 from swiftbox.tasks.temporary_server import temporary_server
 
 SERVERS = "servers"
-"""In the run folder: one run folder per server."""
+"""Folder in the run folder with one run folder per server."""
 
 READABLE_BENCHMARKS = ("ceval", "mmlu")
 """Benchmarks whose rows are checked before anything starts."""
@@ -145,7 +145,7 @@ def _require_unquantized(models: Sequence[Candidate]) -> None:
 
 
 def engines(config: EvaluateConfig, machine: Machine) -> tuple[str, ...]:
-    """Return the engine that asks the questions, and the one that serves the model."""
+    """Return the engine that runs the benchmarks, and the one that serves the model."""
     if config.endpoint is not None or config.backend == "lm_eval":
         return (config.backend,)
     served = DEPLOY.engines(server_config(config, ServedWeights("", None, ())), machine)

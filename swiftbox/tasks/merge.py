@@ -34,7 +34,7 @@ from swiftbox.tasks.checks import OnRemark, inspect_model, output_location, requ
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 RECORD = "merge.json"
-"""In the run folder: the checks of the merge, and the measured differences."""
+"""File in the run folder: the checks of the merge, and the measured differences."""
 
 
 def resolve(config: MergeConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - the signature of every task

@@ -1,4 +1,4 @@
-"""The names in a new config: is an id on a hub meant, or a folder here, spelled wrongly?
+"""Names in a new config that may be an id on a hub or a misspelled folder.
 
 Asked once, before a config is planned. A recorded config is not asked about: its folders are
 absolute, so that its ids stay ids whatever folders appear.

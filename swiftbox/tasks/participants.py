@@ -1,4 +1,4 @@
-"""Who answers in a chat: from the names that users give to models behind running servers."""
+"""The participants of a chat: from the names that users type to models on running servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from swiftbox.serving.questions import Participant
 from swiftbox.tasks.temporary_server import temporary_server
 
 BASE_WORD = "base"
-"""Names the base of the first participant."""
+"""The name of the first participant's base."""
 
 SERVED_AS = "swiftbox-base"
 """The name of the model on a temporary server; adapters keep the names that users see."""

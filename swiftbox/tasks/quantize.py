@@ -51,7 +51,7 @@ from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 MERGED = "merged"
 STAMP = "stamp.json"
-"""In the folder of unfinished parts: the identity of the files that they were made from."""
+"""File in the folder of unfinished parts: the identity of their inputs."""
 
 
 def resolve(config: QuantizeConfig, machine: Machine) -> Resolved:

@@ -86,7 +86,7 @@ def forecast(config: StarterConfig, machine: Machine, before: RunInputs) -> Fore
 
 
 def run_name(config: StarterConfig) -> str:
-    """Name a starter after the name that the model gives itself."""
+    """Name a starter after the name of the model."""
     return f"starter-{config.model_name.lower()}"
 
 

@@ -1,4 +1,4 @@
-"""The interface of a task: config classes, a pure resolution, checks, and the work itself."""
+"""The interface of a task: config classes, a pure resolution, checks, and the run."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _no_engine(_config: Any, _machine: Machine) -> tuple[str, ...]:
 
 
 def _unused_packages(config: Any) -> frozenset[str]:
-    """Return what no task uses; code of a model's repository may import any package."""
+    """Return packages that no task uses; code of a model's repository may import any package."""
     return frozenset() if getattr(config, "trust_remote_code", False) else MEDIA | SCIENCE
 
 

@@ -17,7 +17,7 @@ from swiftbox.tasks.checks import ignored
 from swiftbox.tasks.deploy import check, resolve, with_absolute_paths
 
 START_TIMEOUT_S = 1800.0
-"""Weights come from a slow disk, and kernels are compiled on first use."""
+"""Weights may be on a slow disk, and kernels are compiled on first use."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Check what can be checked of settings whose task is missing or misspelt."""
+"""Check settings whose task is missing or misspelt as far as possible."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""task: pipeline, the task made of tasks."""
+"""task: pipeline, a task that runs other tasks as steps."""

@@ -1,4 +1,4 @@
-"""From a few choices to the steps of a chain: fetch, tune, merge, quantize, evaluate, serve."""
+"""From a few choices to the steps of a pipeline: fetch, tune, merge, quantize, evaluate, serve."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def chain_blocks(values: Values, steps: Collection[str]) -> list[dict[str, Any]]
 
 @dataclass
 class _Chain:
-    """What the steps so far made: the base, and the model that the next step works on."""
+    """The results of the steps so far: the base, and the model that the next step uses."""
 
     values: Values
     base_model: Inputs = field(init=False)
@@ -52,7 +52,7 @@ class _Chain:
         return self.values.get("tuner_type", "lora") in FULL_TUNERS
 
     def inputs_of(self, step: str, chosen: Collection[str]) -> Inputs:
-        """Return the keys of a step that name its inputs, and note what it makes."""
+        """Return the keys of a step that name its inputs, and record its result."""
         special: dict[str, Callable[[], Inputs]] = {
             "download": self._download,
             "train": self._train,

@@ -24,7 +24,7 @@ HASHED_BYTES = 64 * 2**20
 """Files other than weights are hashed up to this total; beyond, size and time stand for them."""
 
 USERS_FILES = ("parity.json",)
-"""Files that the steps that use a model write into its folder, beside hidden ones."""
+"""Files that later steps write into the folder of a model, in addition to hidden ones."""
 
 OUTPUT_KEYS = ("local_dir",)
 """Keys that name what a step writes, not what it reads."""

@@ -1,4 +1,4 @@
-"""The plan of a pipeline before it starts: what each step does and needs, and the sum."""
+"""The plan of a pipeline before it starts: what each step does and needs, and the total."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from swiftbox.fit.profile import ModelProfile, profile_model
 from swiftbox.tasks.pipeline.graph import task_of
 
 SUMMARY_KEYS = tuple("stage tuner_type method bits benchmarks model adapter dataset".split())
-"""Keys that say what a step does, if its task has them."""
+"""Keys that describe a step, if its task has them."""
 
 
 def outline(

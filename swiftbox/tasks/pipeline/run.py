@@ -1,4 +1,4 @@
-"""Run a pipeline: keep unchanged steps, run the others, keep servers up while steps use them.
+"""Run a pipeline: skip unchanged steps, run the others, keep servers running while in use.
 
 Each step is a run inside that of the pipeline, with its folder and its child process. Steps run one
 after the other in the thread that calls `run`; the servers that they use run beside them, each in a
@@ -33,11 +33,11 @@ from swiftbox.tasks.pipeline.state import StepRecord, step_folder
 from swiftbox.tasks.task import Resolved
 
 READY_TIMEOUT_S = 1800.0
-"""For a server to fetch and load its model."""
+"""The time for a server to fetch and load its model."""
 
 
 class PipelineRun:
-    """A pipeline under way: its steps, their records, and the servers that are up."""
+    """A running pipeline: its steps, their records, and its running servers."""
 
     def __init__(self, config: PipelineConfig, folder: Path, emit: Emit) -> None:
         self.config, self.folder, self.emit = config, folder, emit
@@ -68,7 +68,7 @@ class PipelineRun:
         return self.folder
 
     def _initial_records(self) -> dict[str, StepRecord]:
-        """Return the records of an earlier start, and new ones of steps that it did not have."""
+        """Return the records of an earlier start, with new ones for steps added since."""
         earlier = state.read(self.folder)
         records = {}
         for step in self.config.steps:
@@ -104,7 +104,7 @@ class PipelineRun:
         )
 
     def _run_step(self, step: PipelineStep) -> bool:
-        """Run a step, or keep its result; return whether the next one may begin."""
+        """Run a step, or keep its result; return whether the next one may start."""
         record = self.records[step.name]
         current = fingerprint(step, self.records)
         is_same = record.fingerprint == current
@@ -209,7 +209,7 @@ class PipelineRun:
             self.emit(events.INNER, of=step.name, inner=dict(event))
 
     def _start_servers_of(self, step: PipelineStep) -> bool:
-        """Start the servers that a step uses; return whether they are up, False if stopped."""
+        """Start the servers that a step uses; return whether they run, False if stopped."""
         for name in dependencies(step):
             if not task_of(self.steps[name]).serves:
                 continue

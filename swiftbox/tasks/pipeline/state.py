@@ -1,4 +1,4 @@
-"""What a pipeline records of its steps: pipeline.json, and a folder for each step."""
+"""The record of a pipeline's steps: pipeline.json, and a folder for each step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from swiftbox.files import read_json, write_json
 from swiftbox.runs import folder as run_folder
 
 STEPS, EARLIER = "steps", "earlier"
-"""Folders in that of the pipeline: one for each step, and in it one for replaced results."""
+"""Folders of a pipeline: one for its steps, and in it one for replaced results."""
 
 WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
 
@@ -43,7 +43,7 @@ class StepRecord:
     seconds: float | None = None
     outputs: dict[str, str] = field(default_factory=dict)
     identities: dict[str, list[Any]] = field(default_factory=dict)
-    """What distinguishes each output from a later version of it."""
+    """The identity of each output, which a later version of it does not have."""
 
 
 def read(folder: Path) -> dict[str, StepRecord]:
