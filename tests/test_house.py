@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ast
+import csv
 import importlib
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -19,7 +18,9 @@ from prose_laws import CHINESE, stilted, stilted_page, stilted_table, untranslat
 
 from swiftbox.config.fields import cards
 from swiftbox.config.presets import presets
+from swiftbox.devices import backends
 from swiftbox.devices.backends import BACKENDS
+from swiftbox.engines import ENGINES
 from swiftbox.errors import MachineError
 from swiftbox.methods import METHODS
 from swiftbox.plan import plan
@@ -31,10 +32,6 @@ HEAVY += ("modelscope", "modelscope_hub", "huggingface_hub")
 
 TORCH_ROOMS = ("core", "engines.tools", "serving")
 """Rooms whose modules may load torch when they are imported; all others never do."""
-
-
-FAMILY_TABLE = "families.py"
-"""The one file that may test the name of a model family."""
 
 
 def source(path: Path) -> str:
@@ -80,22 +77,41 @@ COMMON = {"__init__", "method", "pairs"}
 """Files of methods that are no method: the table, what a method is, what pairs have in common."""
 
 
-def test_every_method_file_is_registered() -> None:
+@pytest.mark.parametrize(
+    ("room", "kind"), [("methods", "Method"), ("tasks", "Task"), ("engines", "Engine")]
+)
+def test_every_method_task_and_engine_is_registered(room: str, kind: str) -> None:
+    sources = {name_of(path): source(path) for path in python_files(PACKAGE / room)}
+    assert any(laws.declarations(code, kind) for code in sources.values())
+    assert laws.unregistered(sources, kind, source(PACKAGE / room / "__init__.py")) == []
+
+
+def test_every_method_file_is_a_method_of_that_name() -> None:
     files = {path.stem for path in (PACKAGE / "methods").glob("*.py")} - COMMON
-    assert files == set(METHODS)
+    assert laws.unpaired(files, METHODS) == []
     for name, method in METHODS.items():
         assert method.name == name
         assert method.config.model_fields["stage"].default == name
 
 
-def test_every_task_is_registered_under_its_name() -> None:
-    declared = {
-        path.parent.name if path.name == "task.py" else path.stem
-        for path in (PACKAGE / "tasks").rglob("*.py")
-        if re.search(r"^[A-Z]+: Task\[", path.read_text("utf-8"), re.MULTILINE)
-    }
-    assert declared == set(TASKS)
+def test_every_task_and_engine_is_registered_under_its_name() -> None:
     assert {name: task.name for name, task in TASKS.items()} == {name: name for name in TASKS}
+    assert {name: engine.name for name, engine in ENGINES.items()} == {n: n for n in ENGINES}
+
+
+def test_every_backend_of_the_table_is_registered() -> None:
+    with backends.TABLE.open(encoding="utf-8", newline="") as file:
+        assert laws.unpaired((row["backend"] for row in csv.DictReader(file)), BACKENDS) == []
+
+
+def test_what_is_not_registered_is_found() -> None:
+    sources = {"a.py": "A = Method('a')\nB = Other()", "b.py": "B: Task[int] = make()"}
+    assert laws.unregistered(sources, "Method", "TABLE = {'b': 'b:B'}") == [("a.py", "A")]
+    assert laws.unregistered(sources, "Task", "TABLE = {'a': 'a:A'}") == [("b.py", "B")]
+    assert laws.unregistered(sources, "Method", "TABLE = {'a': 'a:A'}") == []
+    assert laws.unregistered(sources, "Task", "B = 1; TABLE = {}") == [("b.py", "B")]
+    assert laws.unregistered(sources, "Task", "TABLE = (B,)") == []
+    assert laws.unpaired(["cuda", "npu", "npu"], ["cuda", "mps"]) == ["mps", "npu"]
 
 
 CONFIGS = {name: model for task in TASKS.values() for name, model in task.config_classes.items()}
@@ -142,12 +158,24 @@ def test_every_preset_is_in_its_written_form() -> None:
 
 
 def test_few_modules_lie_loose() -> None:
-    assert len(list(PACKAGE.glob("*.py"))) <= laws.MAX_LOOSE_MODULES
+    assert laws.surplus_modules(PACKAGE) == []
+
+
+def test_too_many_loose_modules_are_found(tmp_path: Path) -> None:
+    for number in range(laws.MAX_LOOSE_MODULES):
+        (tmp_path / f"m{number}.py").touch()
+    assert laws.surplus_modules(tmp_path) == []
+    (tmp_path / "another.py").touch()
+    assert "another.py" in laws.surplus_modules(tmp_path)
 
 
 def test_no_file_outgrows_its_idea() -> None:
-    lengths = {name_of(path): len(source(path).splitlines()) for path in python_files()}
-    assert {file: n for file, n in lengths.items() if n > laws.MAX_FILE_LINES} == {}
+    assert broken(lambda code: laws.surplus_lines(code, laws.MAX_FILE_LINES)) == {}
+
+
+def test_a_long_file_is_found() -> None:
+    assert laws.surplus_lines("x = 1\n" * laws.MAX_FILE_LINES, laws.MAX_FILE_LINES) == 0
+    assert laws.surplus_lines("x = 1\n" * 403, laws.MAX_FILE_LINES) == 3
 
 
 def test_no_function_is_long_and_no_signature_wide() -> None:
@@ -321,7 +349,7 @@ def test_devices_methods_and_families_are_tested_in_their_rooms_only() -> None:
     assert broken(laws.device_tests, outside("devices")) == {}
     others = outside("methods", "converters")  # converters read the words of other tools
     assert broken(lambda code: laws.method_tests(code, METHODS), others) == {}
-    assert broken(laws.family_tests, outside(FAMILY_TABLE)) == {}
+    assert broken(laws.family_tests) == {}
 
 
 def test_a_branch_on_a_device_a_method_or_a_family_is_found() -> None:
@@ -335,15 +363,19 @@ def test_a_branch_on_a_device_a_method_or_a_family_is_found() -> None:
 
 
 def test_the_readme_is_a_newcomers_page() -> None:
-    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
-    assert len(lines) <= laws.MAX_README_LINES
+    readme, limit = source(ROOT / "README.md"), laws.MAX_README_LINES
+    assert laws.surplus_lines(readme, limit) == 0
+    assert laws.surplus_lines(readme + "more\n" * limit, limit) > 0
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    for path in python_files():
-        if path.read_text("utf-8").strip():
-            name = str(path.relative_to(ROOT)).removesuffix(".py").replace("/", ".")
-            assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), name
+    assert broken(laws.lacks_docstring) == {}
+
+
+def test_a_module_without_a_docstring_is_found() -> None:
+    assert laws.lacks_docstring("x = 1")
+    assert not laws.lacks_docstring('"""What it is for."""\nx = 1')
+    assert not laws.lacks_docstring("")
 
 
 def test_the_top_level_is_as_agreed() -> None:
