@@ -39,7 +39,7 @@ def report(prepared: Prepared) -> None:
     for line in prepared.remarks:
         say(line)
     for decision in prepared.plan.notes:
-        answer(f"{decision.key}: {decision.value}  # {decision.why}")
+        answer(decision.line())
     if prepared.rows is not None:
         answer(prepared.rows.summary())
     for estimate in (prepared.estimate, prepared.forecast):

@@ -153,7 +153,8 @@ def agreed_to_install(
 
 def say_what_comes(engine: Engine, backend: str, current: EngineState) -> None:
     """Report what is installed, where, and how much disk it uses."""
-    say(f"{engine.name}: {engine.purpose()}")
+    purpose = engine.purpose()
+    say(text(f"{engine.name}: {purpose}", f"{engine.name}：{purpose}"))
     if current.reason:
         say(text(f"incomplete: {current.reason}", f"目前不完整：{current.reason}"))
     say(
@@ -237,5 +238,5 @@ def print_test(name: str, result: Any) -> None:
         seconds = duration(result.seconds)
         answer(text(f"{name}: intact ({seconds})", f"{name}：完好（{seconds}）"))
         return
-    answer(f"{name}: {result.problem}")
+    answer(text(f"{name}: {result.problem}", f"{name}：{result.problem}"))
     answer(text(f"  repair: {result.cure}", f"  修复：{result.cure}"))

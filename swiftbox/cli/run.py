@@ -55,7 +55,7 @@ def run_recorded(ready: Ready, options: argparse.Namespace) -> int:
 def announce(ready: Ready) -> None:
     """Report the settled values and the run folder."""
     for decision in ready.plan.notes:
-        say(f"  {decision.key}: {decision.value}  # {decision.why}")
+        say(f"  {decision.line()}")
     for line in (*ready.prepared.remarks, *ready.prepared.outline):
         say(line)
     requested = ready.plan.config.output_dir

@@ -33,7 +33,7 @@ def require(machine: Machine, capability: str, key: str, value: str, *, instead:
     """
     other = instead or text(f"set {key}: auto", f"设 {key}: auto")
     if lacking := lacks(machine, capability):
-        raise MachineError(f"{key}: {value}: {lacking}", hint=other)
+        raise MachineError(_because(f"{key}: {value}", lacking), hint=other)
     cell = BACKENDS[machine.backend].cell(capability)
     if cell.package and cell.package not in machine.versions:
         name = cell.package
@@ -58,7 +58,7 @@ def lacks(machine: Machine, capability: str) -> str:
     for device in machine.devices:
         if not cell.covers(device.capability):
             name = f"{device.name} ({device.capability})" if device.capability else device.name
-            return f"{name}: {cell.reason()}"
+            return _because(name, cell.reason())
     return ""
 
 
@@ -93,10 +93,14 @@ def _best_dtype(machine: Machine) -> Choice:
     for dtype in ("bfloat16", "float16"):
         lacking = lacks(machine, DTYPES[dtype])
         if not lacking:
-            why = missing or f"{_generation(machine)}: {backend.cell(DTYPES[dtype]).reason()}"
-            return Choice(dtype, why)
+            reason = backend.cell(DTYPES[dtype]).reason()
+            return Choice(dtype, missing or _because(_generation(machine), reason))
         missing = missing or lacking
     return Choice("float32", missing)
+
+
+def _because(subject: str, reason: str) -> str:
+    return text(f"{subject}: {reason}", f"{subject}：{reason}")
 
 
 def _generation(machine: Machine) -> str:
@@ -155,7 +159,8 @@ def choose_optimizer(machine: Machine, requested: str, dtype: str = "") -> Choic
         require(machine, OPTIMIZERS[requested], "optim", requested)
     if requested == fused and not is_unconditional and dtype == "float16":
         raise MachineError(
-            f"optim: {requested}: {cell.reason()}", hint=text("set optim: auto", "设 optim: auto")
+            _because(f"optim: {requested}", cell.reason()),
+            hint=text("set optim: auto", "设 optim: auto"),
         )
     return Choice(requested, _as_requested())
 

@@ -30,7 +30,7 @@ def page(report: Report, results: Results) -> str:
     names = [str(candidate["name"]) for candidate in report["candidates"]]
     title = " / ".join(names)
     parts = [
-        f"<h1>{escape(text('Evaluation', '评测'))}: {escape(title)}</h1>",
+        f"<h1>{escape(text(f'Evaluation: {title}', f'评测：{title}'))}</h1>",
         f'<p class="about">{escape(_about(report))}</p>',
         *(f'<p class="remark">{escape(remark)}</p>' for remark in report["remarks"]),
         _scoreboard(report),
@@ -208,7 +208,9 @@ def _conditions(report: Report) -> str:
     """Return everything that a reader needs to repeat the measurement."""
     settings = {key: value for key, value in report["settings"].items() if value is not None}
     machine = report["machine"]
-    devices = ", ".join(machine["devices"]) or f"{machine['backend']}, {machine['cores']} cores"
+    backend, cores = machine["backend"], machine["cores"]
+    devices = ", ".join(machine["devices"])
+    devices = devices or text(f"{backend}, {cores} cores", f"{backend}，{cores} 核")
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     rows = {
         **{key: scalar(value) for key, value in settings.items()},

@@ -38,7 +38,7 @@ class DurationEstimate:
             )
         return text(
             f"time: about {typical} ({least} to {most}) for about {tokens} tokens, {basis}",
-            f"时间：约 {typical}（{least} 至 {most}），约 {tokens} 个 token（{basis}）",
+            f"时间：约 {typical}（{least}至 {most}），约 {tokens} 个 token（{basis}）",
         )
 
     def to_dict(self) -> dict[str, Any]:

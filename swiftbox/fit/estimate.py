@@ -96,10 +96,10 @@ class Estimate:
             text("checkpoints", "检查点"): self.disk.checkpoints,
             text("result", "结果"): self.disk.result,
         }
-        listed = ", ".join(
+        listed = text(", ", "，").join(
             f"{name} {size(part_bytes)}" for name, part_bytes in parts.items() if part_bytes
         )
-        names = ", ".join(self.disk.uncounted)
+        names = text(", ", "、").join(self.disk.uncounted)
         uncounted = text(f"; not counted: {names}", f"；未计入：{names}") if names else ""
         needed = text(
             f"{need} to write ({listed}), {free} free", f"将写入 {need}（{listed}），剩余 {free}"

@@ -61,7 +61,8 @@ class StepForecast:
 
     def line(self, number: int, total: int) -> str:
         """Describe it in one line."""
-        head = f"{number}/{total} {self.name}: {self.description}"
+        place = f"{number}/{total} {self.name}"
+        head = text(f"{place}: {self.description}", f"{place}：{self.description}")
         if self.forecast is None:
             return head
         parts = [
@@ -73,7 +74,8 @@ class StepForecast:
         if self.forecast.seconds is not None:
             amount = approximate(self.forecast.seconds)
             parts.append(text(f"about {amount}", f"约 {amount}"))
-        return f"{head}  ({', '.join(parts)})"
+        needs = text(", ", "，").join(parts)
+        return text(f"{head}  ({needs})", f"{head}（{needs}）")
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class PipelineForecast:
         """Describe each step, then the totals."""
         total = len(self.steps)
         lines = [step.line(number, total) for number, step in enumerate(self.steps, start=1)]
-        return [*lines, text("in all: ", "合计：") + ", ".join(self._totals())]
+        return [*lines, text("in all: ", "合计：") + text(", ", "，").join(self._totals())]
 
     def _totals(self) -> list[str]:
         needed, free = size(self.disk_bytes), size(self.disk_free)
@@ -133,7 +135,7 @@ class PipelineForecast:
         else:
             totals.append(text("time not known", "所需时间未知"))
         if unknown := [step.name for step in self.steps if step.forecast is None]:
-            listed = ", ".join(unknown)
+            listed = text(", ", "、").join(unknown)
             totals.append(text(f"without {listed}", f"不含 {listed}"))
         return totals
 
@@ -213,5 +215,5 @@ def _time(seconds: float, untimed: list[str]) -> str:
     amount = approximate(seconds)
     if not untimed:
         return text(f"about {amount}", f"约 {amount}")
-    listed = ", ".join(untimed)
+    listed = text(", ", "、").join(untimed)
     return text(f"about {amount} and {listed}", f"约 {amount}，另加 {listed}")

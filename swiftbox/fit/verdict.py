@@ -55,7 +55,8 @@ class FitVerdict:
             "tight": text("tight", "很紧张"),
             "no": text("does not fit", "放不下"),
         }
-        return f"{labels[self.outcome]}: {numbers}"
+        label = labels[self.outcome]
+        return text(f"{label}: {numbers}", f"{label}：{numbers}")
 
     def why(self) -> str:
         """Describe what takes the memory, the largest part first."""

@@ -174,7 +174,7 @@ def _plan_lines(prepared: Prepared) -> list[str]:
     """Return what was settled and why, what the checks found, and what has to be installed."""
     rows = prepared.rows.summary().splitlines() if prepared.rows is not None else []
     estimate = prepared.estimate.lines() if prepared.estimate is not None else []
-    notes = [f"{note.key}: {note.value}  # {note.why}" for note in prepared.plan.notes]
+    notes = [note.line() for note in prepared.plan.notes]
     return [
         *(text(f"note: {note}", f"提示：{note}") for note in prepared.loaded.notes),
         *prepared.remarks,

@@ -47,6 +47,11 @@ class Reason:
     value: Any
     why: str
 
+    def line(self) -> str:
+        """Describe it in one line: a setting as in YAML, a Chinese name with a Chinese colon."""
+        colon = ": " if self.key.isascii() else "："
+        return f"{self.key}{colon}{self.value}  # {self.why}"
+
 
 @dataclass(frozen=True)
 class Resolved:
