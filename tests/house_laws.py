@@ -130,6 +130,11 @@ def empty_names(source: str) -> list[tuple[int, str]]:
     )
 
 
+def lacks_docstring(source: str) -> bool:
+    """Tell whether a module has code and no docstring."""
+    return bool(source.strip()) and not ast.get_docstring(ast.parse(source))
+
+
 def class_names(sources: Mapping[str, str]) -> dict[str, list[str]]:
     """Map each class name that stands for several classes to the files that define it."""
     places: dict[str, list[str]] = defaultdict(list)
