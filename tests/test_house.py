@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import subprocess
 import sys
@@ -18,9 +17,7 @@ from prose_laws import CHINESE, stilted, stilted_page, stilted_table, untranslat
 
 from swiftbox.config.fields import cards
 from swiftbox.config.presets import presets
-from swiftbox.devices import backends
 from swiftbox.devices.backends import BACKENDS
-from swiftbox.engines import ENGINES
 from swiftbox.errors import MachineError
 from swiftbox.methods import METHODS
 from swiftbox.plan import plan
@@ -71,47 +68,6 @@ def test_help_loads_neither_pydantic_nor_yaml_nor_rich() -> None:
         "print([m for m in ('pydantic', 'yaml', 'rich', 'questionary') if m in sys.modules])"
     )
     assert in_child(code).strip() == "[]"
-
-
-COMMON = {"__init__", "method", "pairs"}
-"""Files of methods that are no method: the table, what a method is, what pairs have in common."""
-
-
-@pytest.mark.parametrize(
-    ("room", "kind"), [("methods", "Method"), ("tasks", "Task"), ("engines", "Engine")]
-)
-def test_every_method_task_and_engine_is_registered(room: str, kind: str) -> None:
-    sources = {name_of(path): source(path) for path in python_files(PACKAGE / room)}
-    assert any(laws.declarations(code, kind) for code in sources.values())
-    assert laws.unregistered(sources, kind, source(PACKAGE / room / "__init__.py")) == []
-
-
-def test_every_method_file_is_a_method_of_that_name() -> None:
-    files = {path.stem for path in (PACKAGE / "methods").glob("*.py")} - COMMON
-    assert laws.unpaired(files, METHODS) == []
-    for name, method in METHODS.items():
-        assert method.name == name
-        assert method.config.model_fields["stage"].default == name
-
-
-def test_every_task_and_engine_is_registered_under_its_name() -> None:
-    assert {name: task.name for name, task in TASKS.items()} == {name: name for name in TASKS}
-    assert {name: engine.name for name, engine in ENGINES.items()} == {n: n for n in ENGINES}
-
-
-def test_every_backend_of_the_table_is_registered() -> None:
-    with backends.TABLE.open(encoding="utf-8", newline="") as file:
-        assert laws.unpaired((row["backend"] for row in csv.DictReader(file)), BACKENDS) == []
-
-
-def test_what_is_not_registered_is_found() -> None:
-    sources = {"a.py": "A = Method('a')\nB = Other()", "b.py": "B: Task[int] = make()"}
-    assert laws.unregistered(sources, "Method", "TABLE = {'b': 'b:B'}") == [("a.py", "A")]
-    assert laws.unregistered(sources, "Task", "TABLE = {'a': 'a:A'}") == [("b.py", "B")]
-    assert laws.unregistered(sources, "Method", "TABLE = {'a': 'a:A'}") == []
-    assert laws.unregistered(sources, "Task", "B = 1; TABLE = {}") == [("b.py", "B")]
-    assert laws.unregistered(sources, "Task", "TABLE = (B,)") == []
-    assert laws.unpaired(["cuda", "npu", "npu"], ["cuda", "mps"]) == ["mps", "npu"]
 
 
 CONFIGS = {name: model for task in TASKS.values() for name, model in task.config_classes.items()}
