@@ -111,7 +111,7 @@ class DownloadConfig(TaskConfig):
         if self.hub == "local" and self.local_dir is None:
             problems.append(
                 text(
-                    "local_dir: is required with hub: local; it is where the copy goes",
+                    "local_dir: is required with hub: local; the copy is written there",
                     "local_dir: 使用 hub: local 时必填，为复制到的目录",
                 )
             )

@@ -54,7 +54,7 @@ def quantized(bits: int) -> Any:
     def translate(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
         if value:
             return adopted(quant_bits=bits)
-        return [no_effect(text("off, as it is here", "原本关闭，此处亦无"))]
+        return [no_effect(text("off, as in swiftbox", "原本关闭，此处亦无"))]
 
     return translate
 
@@ -78,7 +78,7 @@ def kernel(ours: str, en: str = "", zh: str = "") -> Any:
 
     def translate(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
         if not value:
-            return [no_effect(text("off; auto here", "原本关闭；此处为 auto"))]
+            return [no_effect(text("off; swiftbox uses auto", "原本关闭；此处为 auto"))]
         return adopted(text(en, zh), attn_implementation=ours)
 
     return translate

@@ -64,7 +64,7 @@ def loss(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
 def sft_loss(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the weight of the language-modelling loss beside the preference loss."""
     if not value:
-        return [no_effect(text("off, as it is here", "原本关闭，此处亦无"))]
+        return [no_effect(text("off, as in swiftbox", "原本关闭，此处亦无"))]
     return adopted(
         **{"cpo_alpha" if foreign.values.get("pref_loss") == "simpo" else "rpo_alpha": value}
     )
@@ -109,7 +109,7 @@ def tuner(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
 def pissa(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate PiSSA; its rounds of fast SVD are part of the name here."""
     if not value:
-        return [no_effect(text("off, as it is here", "原本关闭，此处亦无"))]
+        return [no_effect(text("off, as in swiftbox", "原本关闭，此处亦无"))]
     rounds = foreign.values.get("pissa_iter", 16)
     return adopted(init_lora_weights=f"pissa_niter_{rounds}" if rounds > 0 else "pissa")
 

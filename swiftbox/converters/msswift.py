@@ -109,11 +109,11 @@ def truncation(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
 def loss_scale(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate which tokens are learned."""
     if value == "default":
-        return [no_effect(text("every answer is trained on, as here", "此处同样学习每个回答"))]
+        return [no_effect(text("every answer is trained on, as in swiftbox", "此处同样学习每个回答"))]
     if value == "all":
         return adopted(train_on_prompt=True)
     if value == "last_round" and stage_of(foreign) in (*PREFERENCES, "reward", "grpo"):
-        return [no_effect(text("the last answer is compared, as here", "此处同样比较最后的回答"))]
+        return [no_effect(text("the last answer is compared, as in swiftbox", "此处同样比较最后的回答"))]
     why = text("all answers of a conversation have the same weight", "对话中的每个回答同等学习")
     return [unsupported(why)]
 
@@ -128,7 +128,7 @@ def loss_type(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
 def quant_bits(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the bits of the base model; 0 is not quantized."""
     if not number(value):
-        return [no_effect(text("off, as it is here", "原本关闭，此处亦无"))]
+        return [no_effect(text("off, as in swiftbox", "原本关闭，此处亦无"))]
     return adopted(quant_bits=value)
 
 

@@ -124,7 +124,7 @@ def unsupported_rows(en: str, zh: str, keys: str) -> Rows:
 
     def translate(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
         if value in (False, 0, "none", "no", "false"):
-            return [no_effect(text("off, as it is here", "原本关闭，此处亦无"))]
+            return [no_effect(text("off, as in swiftbox", "原本关闭，此处亦无"))]
         return [unsupported(text(en, zh))]
 
     return dict.fromkeys(keys.split(), translate)
@@ -135,7 +135,7 @@ def refused_rows(en: str, zh: str, hints: tuple[str, str], keys: str) -> Rows:
 
     def translate(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
         if value in (False, 0, "false"):
-            return [no_effect(text("off, as it is here", "原本关闭，此处亦无"))]
+            return [no_effect(text("off, as in swiftbox", "原本关闭，此处亦无"))]
         return refused(text(en, zh), text(*hints))
 
     return dict.fromkeys(keys.split(), translate)

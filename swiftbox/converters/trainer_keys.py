@@ -57,7 +57,7 @@ def half(dtype: str) -> Any:
             return adopted(dtype=dtype)
         if str(value).lower() in ("auto", "full"):
             return adopted(dtype="auto")
-        return [no_effect(text("off; dtype: auto here", "原本关闭；此处为 dtype: auto"))]
+        return [no_effect(text("off; swiftbox uses dtype: auto", "原本关闭；此处为 dtype: auto"))]
 
     return translate
 
@@ -77,7 +77,7 @@ def max_steps(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the limit of steps; below 1 means no limit."""
     limit = number(value)
     if isinstance(limit, (int, float)) and limit < 1:
-        return [no_effect(text("no limit, as here", "原本无上限，此处亦无"))]
+        return [no_effect(text("no limit, as in swiftbox", "原本无上限，此处亦无"))]
     return adopted(max_steps=value)
 
 
@@ -194,7 +194,7 @@ def fsdp_config(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
 def resume(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Explain how to continue a run; checkpoints of other tools cannot be resumed."""
     if value in (False, "false"):
-        return [no_effect(text("off, as it is here", "原本关闭，此处亦无"))]
+        return [no_effect(text("off, as in swiftbox", "原本关闭，此处亦无"))]
     return [
         unsupported(
             text(

@@ -80,7 +80,7 @@ def print_rows(data: Mapping[str, Any]) -> None:
         console.print(line)
     console.rule()
     legend = text("learned tokens are green", "绿色为参与学习的 token")
-    plain = text("learned tokens stand in [[ ]]", "[[ ]] 内为参与学习的 token")
+    plain = text("learned tokens are in [[ ]]", "[[ ]] 内为参与学习的 token")
     console.print(legend if coloured else plain)
     for row in data_lines(data):
         console.print(row)

@@ -300,7 +300,7 @@ def _require_usable(
                 f"{request.name}：其 {len(listing.files)} 个文件均未被选中",
             ),
             hint=text(
-                "check allow_patterns, ignore_patterns and the subfolder behind the colon",
+                "check allow_patterns, ignore_patterns and the subfolder after the colon",
                 "请检查 allow_patterns、ignore_patterns 与冒号后的子目录",
             ),
         )

@@ -27,7 +27,7 @@ def test_the_learned_tokens_and_the_lengths_are_shown(
     output = capsys.readouterr().out
     assert output.count("sample ") == 3
     assert "[[" in output
-    assert "learned tokens stand in [[ ]]" in output
+    assert "learned tokens are in [[ ]]" in output
     assert "tokens per row: " in output
 
 

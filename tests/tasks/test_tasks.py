@@ -48,7 +48,7 @@ def test_a_download_of_nothing_is_a_mistake() -> None:
 
 
 def test_a_copy_requires_a_target() -> None:
-    with pytest.raises(ConfigError, match="is where the copy goes"):
+    with pytest.raises(ConfigError, match="the copy is written there"):
         read("task: download\nhub: local\nmodel: x\n")
 
 
