@@ -109,11 +109,15 @@ def truncation(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
 def loss_scale(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate which tokens are learned."""
     if value == "default":
-        return [no_effect(text("every answer is trained on, as in swiftbox", "此处同样学习每个回答"))]
+        return [
+            no_effect(text("every answer is trained on, as in swiftbox", "此处同样学习每个回答"))
+        ]
     if value == "all":
         return adopted(train_on_prompt=True)
     if value == "last_round" and stage_of(foreign) in (*PREFERENCES, "reward", "grpo"):
-        return [no_effect(text("the last answer is compared, as in swiftbox", "此处同样比较最后的回答"))]
+        return [
+            no_effect(text("the last answer is compared, as in swiftbox", "此处同样比较最后的回答"))
+        ]
     why = text("all answers of a conversation have the same weight", "对话中的每个回答同等学习")
     return [unsupported(why)]
 

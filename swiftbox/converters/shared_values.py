@@ -73,7 +73,11 @@ def other_model(model_key: str) -> Callable[[Any, ForeignConfig], list[KeyOutcom
 
     def translate(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
         if value == foreign.values.get(model_key):
-            return [no_effect(text("this is also the reference model in swiftbox", "此处的参考模型正是它"))]
+            return [
+                no_effect(
+                    text("this is also the reference model in swiftbox", "此处的参考模型正是它")
+                )
+            ]
         return [
             unsupported(
                 text(
