@@ -20,7 +20,7 @@ class Conversation:
     system: str = ""
     questions: list[str] = field(default_factory=list)
     answers: list[list[str]] = field(default_factory=list)
-    """For each question, the answer of every participant."""
+    """The answers of all participants to each question."""
 
     def requests(self, question: str) -> list[list[Message]]:
         """Return the messages that each participant gets with a further question."""

@@ -38,9 +38,9 @@ class TaskDisplay:
     """How the events of one task are shown."""
 
     lines: Mapping[str, Lines]
-    """By event: the lines that stay."""
+    """Permanent lines, by event."""
     status: Mapping[str, Callable[[Event], str]] = field(default_factory=dict)
-    """By event: a line that the next one replaces in a terminal."""
+    """Status lines, by event; in a terminal the next one replaces them."""
 
 
 def phase_title(event: Event) -> str:

@@ -33,7 +33,7 @@ DISPLAYS: Mapping[str, TaskDisplay] = {
 }
 
 NO_TASK = TaskDisplay({})
-"""For a run whose record does not name its task: only the events that all tasks share."""
+"""The display of a run whose record does not name its task: only shared events."""
 
 
 def display_of(event: Event, task: str) -> TaskDisplay:

@@ -24,7 +24,7 @@ GUARD = Path(__file__).with_name("guard.py")
 POLL_S = 0.1
 LAST_LINES = 30
 DRAIN_S = 5.0
-"""To read the last output when a stray child keeps the pipe open."""
+"""The time to read the last output when a stray child keeps the pipe open."""
 
 OWN_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
 """Variables that describe our own Python, not the engine's."""

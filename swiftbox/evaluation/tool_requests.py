@@ -17,7 +17,7 @@ KEY, JUDGE_KEY = "SWIFTBOX_EVAL_KEY", "SWIFTBOX_JUDGE_KEY"
 """Variables that pass keys to engines/tools/evalscope.py, never through its request file."""
 
 ANSWER_TIMEOUT_S = 1800
-"""For one answer: a busy processor generates a few tokens per second."""
+"""Seconds for one answer: a busy processor generates a few tokens per second."""
 
 FEW_SHOT = 5
 """Examples before a question if neither the config nor the benchmark sets a number."""

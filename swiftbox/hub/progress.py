@@ -14,7 +14,7 @@ from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.5, 10.0
-"""Between two events: half a second at first, ten after hours, so that the record stays small."""
+"""Seconds between two events: half at first, ten after hours, so the record stays small."""
 
 INTERVAL_SHARE = 1 / 200
 """The interval as a share of the elapsed time, between those bounds."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 PROBE_TIMEOUT_S = 2.5
-"""For all endpoints together: a link that connects more slowly cannot transfer a model."""
+"""The time for all endpoints together: a link that connects more slowly cannot transfer a model."""
 
 ENDPOINTS = {
     "modelscope": ("MODELSCOPE_ENDPOINT", ("https://modelscope.cn", "https://www.modelscope.ai")),

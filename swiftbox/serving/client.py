@@ -32,7 +32,7 @@ class Endpoint:
     """The URL of a server, and its key."""
 
     url: str
-    """Without /v1."""
+    """The URL, without /v1."""
     key: str | None = None
     timeout_s: float = 600.0
     """The longest time without a byte; the first token of a long prompt takes minutes on a CPU."""

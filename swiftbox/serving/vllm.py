@@ -24,7 +24,7 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that `--max-lora-rank` accepts."""
 
 LOADED_RANK = 64
-"""For adapters that are loaded later; vLLM refuses larger ones."""
+"""The largest rank of adapters that are loaded later; vLLM refuses larger ones."""
 
 KEY = "VLLM_API_KEY"
 START_TIMEOUT_S = 1800

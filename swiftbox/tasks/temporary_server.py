@@ -25,7 +25,7 @@ class TemporaryServer:
     """A running server that answers requests."""
 
     url: str
-    """Without /v1."""
+    """The URL, without /v1."""
     models: tuple[str, ...]
     """The name of the base, then the names of the adapters."""
     run: BackgroundRun

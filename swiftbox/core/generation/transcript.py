@@ -22,7 +22,7 @@ class Transcript:
         self.text = ""
         self.stopped = False
         self.ends: list[int] = []
-        """For each token, the length of the text up to its end, as far as it is known."""
+        """The length of the text up to the end of each token, as far as it is known."""
         self._context_start = 0
         self._decoded_count = 0
         self._released = 0
