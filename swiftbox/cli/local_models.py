@@ -50,7 +50,9 @@ def print_table(folders: list[LocalArtifact], kind: RepositoryKind) -> None:
     answer(table_row(head, WIDTHS, right=(2,)))
     for folder in folders:
         state = text("complete", "完整") if folder.complete else text("unfinished", "未完成")
-        cells = (folder.id, folder.location, size(folder.size_bytes), state)
+        is_folder = folder.location == "folder"
+        place = text("folder", "目录") if is_folder else folder.location
+        cells = (folder.id, place, size(folder.size_bytes), state)
         answer(table_row(cells, WIDTHS, right=(2,)))
         answer(f"  {folder.folder}")
     total = size(sum(folder.size_bytes for folder in folders))

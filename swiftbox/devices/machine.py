@@ -34,7 +34,7 @@ class Machine:
     disk_free_bytes: int
     cpu_features: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Versions by distribution name with underscores, also python, driver, cuda, hip, cann, macos."""
+    """Versions by distribution (with underscores), also python, driver, cuda, hip, cann, macos."""
     hardware: tuple[str, ...] = ()
     """Backends whose accelerators are in the machine, whether torch can use them or not."""
     trouble: str = ""
