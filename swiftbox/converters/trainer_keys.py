@@ -139,7 +139,9 @@ def deepspeed(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     ours = adopted(distributed=f"zero{stage}")
     if "offload" in str(value):
         ours.append(
-            unsupported(text("offloading is not supported here", "此处不做 offload"), "[offload]")
+            unsupported(
+                text("offloading is not supported here", "此处不支持卸载到内存或磁盘"), "[offload]"
+            )
         )
     return ours
 
@@ -182,7 +184,8 @@ def fsdp_config(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     if options.get("offload_params"):
         outcomes.append(
             unsupported(
-                text("offloading is not supported here", "此处不做 offload"), ".offload_params"
+                text("offloading is not supported here", "此处不支持卸载到内存或磁盘"),
+                ".offload_params",
             )
         )
     why = text(
