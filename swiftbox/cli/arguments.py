@@ -37,6 +37,11 @@ ARGPARSE_ERRORS: tuple[tuple[str, str], ...] = (
 CHINESE_HEADING = re.compile(r"^([\u4e00-\u9fff]+):$", re.MULTILINE)
 """A heading of the help, to which argparse appends a colon."""
 
+SYNONYMS = dict.fromkeys(
+    ("train", "finetune", "pretrain", "merge", "quantize", "evaluate", "deploy", "serve"), "run"
+)
+"""Words that are tried as verbs, and the verb that does it."""
+
 CHOICE = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
 
 
@@ -92,8 +97,9 @@ def hint_for(message: str, program: str) -> str:
         from swiftbox.formatting import did_you_mean, nearest
 
         choices = [choice.strip(" '") for choice in match[2].split(",")]
-        if choice := nearest(match[1], choices):
-            return did_you_mean(choice)
+        meanings = {word: verb for word, verb in SYNONYMS.items() if verb in choices}
+        if choice := nearest(match[1], [*choices, *meanings]):
+            return did_you_mean(meanings.get(choice, choice))
     return text(f"see `{program} --help`", f"参见 `{program} --help`")
 
 
@@ -120,7 +126,11 @@ def add_flag(verb: argparse.ArgumentParser, names: Sequence[str], about: str) ->
 def add_overrides(verb: argparse.ArgumentParser) -> None:
     """Add `key=value` arguments."""
     verb.add_argument(
-        "overrides", nargs="*", metavar="key=value", help=text("change a setting", "修改一项设置")
+        "overrides",
+        nargs="*",
+        default=[],  # without one, argparse reports it as missing together with FILE
+        metavar="key=value",
+        help=text("change a setting", "修改一项设置"),
     )
 
 

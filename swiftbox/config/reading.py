@@ -44,7 +44,11 @@ class ConfigProblem:
     order: int = 0
 
     def __str__(self) -> str:
-        return f"{self.where} {self.key}: {self.what}" if self.key else f"{self.where} {self.what}"
+        overridden, equals, _ = self.where.partition("=")
+        is_named = equals and f".{overridden}".endswith(f".{self.key}")
+        if is_named or not self.key:
+            return f"{self.where} {self.what}"
+        return f"{self.where} {self.key}: {self.what}"
 
 
 @dataclass
@@ -96,7 +100,9 @@ def read_file(path: Path, overrides: Iterable[str] = ()) -> Settings:
             ),
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else str(error)
+        reason = text("it is not UTF-8 text", "不是 UTF-8 文本")
+        if isinstance(error, OSError):
+            reason = reason_of(error)
         raise ConfigError(
             text(f"{path}: cannot be read ({reason})", f"{path}：无法读取（{reason}）"),
             hint=text("give a YAML file in UTF-8", "请给出 UTF-8 编码的 YAML 文件"),
@@ -142,12 +148,20 @@ def written_entries(content: str, settings: Settings) -> dict[str, YamlEntry]:
         return entries_of(loader, node.value, settings, file=settings.source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        cause = error.problem or error.context or "?"
-        what = text(f"is not YAML: {cause}", f"不是合法的 YAML：{cause}")
-        _add_problem_of_line(settings, mark.line + 1 if mark else 1, what)
+        line = mark.line + 1 if mark else 1
+        _add_problem_of_line(settings, line, _yaml_mistake(error, content.splitlines(), line))
         return {}
     finally:
         loader.dispose()
+
+
+def _yaml_mistake(error: yaml.MarkedYAMLError, lines: Sequence[str], number: int) -> str:
+    """Describe why text is not YAML; a tab in front of a line is named as such."""
+    line = lines[number - 1] if number <= len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return text("is indented with a tab; use spaces", "用制表符缩进；请改用空格")
+    cause = error.problem or error.context or "?"
+    return text(f"is not YAML: {cause}", f"不是合法的 YAML：{cause}")
 
 
 def _add_problem_of_line(settings: Settings, line: int, what: str) -> None:

@@ -41,7 +41,8 @@ def test_an_error_is_labelled_in_the_language_of_the_user(
     ("arguments", "error", "hint"),
     [
         (["chek", "a.yaml"], "invalid choice", "did you mean check?"),
-        (["check"], "arguments are required: FILE", "see `swiftbox check --help`"),
+        (["trian"], "invalid choice", "did you mean run?"),
+        (["finetnue", "a.yaml"], "invalid choice", "did you mean run?"),
         (["check", "a.yaml", "--foo"], "unrecognized arguments: --foo", "see `swiftbox --help`"),
         (["doctor", "a=b"], "unrecognized arguments: a=b", "see `swiftbox --help`"),
         (["models", "--limit", "x"], "not a row count: x", "see `swiftbox models --help`"),
@@ -54,6 +55,14 @@ def test_a_wrong_argument_is_refused_with_a_hint(
     assert lines[0].startswith("error: ")
     assert error in lines[0]
     assert lines[-1] == f"hint: {hint}"
+
+
+def test_only_the_file_is_reported_as_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("run", "check"):
+        assert refusal(capsys, verb).splitlines() == [
+            "error: the following arguments are required: FILE",
+            f"hint: see `swiftbox {verb} --help`",
+        ]
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "latin-1", "ascii"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from swiftbox.config.reading import ConfigProblem, read_file, read_text
 from swiftbox.config.writing import write
 from swiftbox.errors import ConfigError
 from swiftbox.tasks.load import load, loads
@@ -163,7 +164,7 @@ def test_an_override_wins_over_the_file() -> None:
 
 
 def test_a_wrong_override_names_itself() -> None:
-    assert mistakes(BASE, "seed=-1")[0].startswith("seed=-1 seed: should be at least 0")
+    assert mistakes(BASE, "seed=-1")[0].startswith("seed=-1 should be at least 0")
 
 
 def test_a_setting_of_another_tuner_is_left_out_and_noted() -> None:
@@ -205,3 +206,23 @@ def test_a_missing_file_is_refused_with_a_hint() -> None:
     with pytest.raises(ConfigError, match="no such file") as caught:
         load(Path("nowhere.yaml"))
     assert "swiftbox new" in caught.value.hint
+
+
+def test_an_override_that_is_wrong_is_quoted_once() -> None:
+    assert mistakes(BASE, "lora_rnk=8")[0].startswith("lora_rnk=8 is not a known key")
+    step = ConfigProblem("sft.seed=-1", "seed", "should be at least 0")
+    assert str(step) == "sft.seed=-1 should be at least 0"
+    assert str(ConfigProblem("a.yaml:3", "seed", "is wrong")) == "a.yaml:3 seed: is wrong"
+
+
+@pytest.mark.parametrize("content", ["model: a\n\tdataset: b\n", "steps:\n\t- a\n"])
+def test_a_tab_in_front_of_a_line_is_named(content: str) -> None:
+    with pytest.raises(ConfigError, match=r"a\.yaml:2 is indented with a tab; use spaces"):
+        read_text(content, source="a.yaml").fail()
+
+
+def test_a_file_in_another_encoding_is_refused_with_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b'model: "a\xff"\n')
+    with pytest.raises(ConfigError, match="it is not UTF-8 text") as refused:
+        read_file(tmp_path / "a.yaml")
+    assert refused.value.hint

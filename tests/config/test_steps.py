@@ -158,8 +158,8 @@ def test_the_command_line_addresses_a_step() -> None:
 
 def test_a_wrong_address_or_value_names_itself() -> None:
     assert mistakes(CHAIN, "trian.seed=1", "train.seed=-1") == [
-        "trian.seed=1 trian.seed: no step is named trian; did you mean train?",
-        "train.seed=-1 train.seed: should be at least 0 (got -1)",
+        "trian.seed=1 no step is named trian; did you mean train?",
+        "train.seed=-1 should be at least 0 (got -1)",
     ]
 
 
