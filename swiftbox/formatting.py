@@ -39,6 +39,16 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number with its English noun: `1 row`, `1,200 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def is_or_are(number: int) -> str:
+    """Return the English verb after a number of things."""
+    return "is" if number == 1 else "are"
+
+
 def duration(seconds: float) -> str:
     """Write a time in at most two units: `0.4 s`, `40 s`, `12 min 5 s`, `2 h 10 min`, `3 d 4 h`."""
     if seconds < 9.95:

@@ -9,9 +9,11 @@ from swiftbox.formatting import (
     bar,
     clock,
     count,
+    counted,
     cut,
     did_you_mean,
     duration,
+    is_or_are,
     near,
     nearest,
     pad,
@@ -90,6 +92,16 @@ DURATIONS = [
     (86_400, "1 d", "1 天"),
     (273_600, "3 d 4 h", "3 天 4 小时"),
 ]
+
+
+def test_one_thing_is_written_in_the_singular() -> None:
+    assert [counted(number, "bad row") for number in (0, 1, 2, 1200)] == [
+        "0 bad rows",
+        "1 bad row",
+        "2 bad rows",
+        "1,200 bad rows",
+    ]
+    assert [is_or_are(number) for number in (0, 1, 2)] == ["are", "is", "are"]
 
 
 @pytest.mark.parametrize(("seconds", "written", "_"), DURATIONS)
@@ -226,7 +238,7 @@ def test_every_public_function_is_tested_here() -> None:
         if callable(value) and getattr(value, "__module__", "") == formatting.__name__
     }
     tested = {bar, clock, count, cut, duration, near, nearest, pad, rate, size}
-    tested |= {did_you_mean, suggestion_ending, table_row, width, wrap}
+    tested |= {counted, did_you_mean, is_or_are, suggestion_ending, table_row, width, wrap}
     assert {name for name in public if not name.startswith("_")} == {f.__name__ for f in tested}
 
 

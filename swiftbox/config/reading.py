@@ -13,6 +13,7 @@ import yaml
 from swiftbox.config.aliases import ALIASES, TASK_KEYS, VALUE_ALIASES
 from swiftbox.errors import ConfigError
 from swiftbox.files import reason_of
+from swiftbox.formatting import counted
 from swiftbox.language import text
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -75,7 +76,7 @@ class Settings:
         problems = sorted(dict.fromkeys(self.problems), key=lambda problem: problem.order)
         count = len(problems)
         hint = text(
-            f"{count} error{'s' if count > 1 else ''} to fix; "
+            f"{counted(count, 'error')} to fix; "
             f"`swiftbox schema {self._task()}` lists every key with its values",
             f"共 {count} 处错误；`swiftbox schema {self._task()}` 列出所有键及取值",
         )

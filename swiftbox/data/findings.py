@@ -11,6 +11,7 @@ from swiftbox.data.lengths import Lengths
 from swiftbox.data.preferences import IDENTICAL
 from swiftbox.data.report import Preferences, lines
 from swiftbox.errors import DataError
+from swiftbox.formatting import counted, is_or_are
 from swiftbox.language import text
 
 MOST_LISTED = 200
@@ -65,11 +66,11 @@ class CheckedRows:
         if self.weights:
             line += text(f" ({', '.join(self.weights)})", f"（{'，'.join(self.weights)}）")
         if self.bad:
-            rows = "row" if len(self.bad) == 1 else "rows"
-            line += text(f", {len(self.bad)} bad {rows} skipped", f"，跳过 {len(self.bad)} 个坏行")
+            bad_rows = counted(len(self.bad), "bad row")
+            line += text(f", {bad_rows} skipped", f"，跳过 {len(self.bad)} 个坏行")
         if self.duplicates:
-            copies = "duplicate" if self.duplicates == 1 else "duplicates"
-            line += text(f", {self.duplicates} exact {copies}", f"，{self.duplicates} 行完全重复")
+            copies = counted(self.duplicates, "exact duplicate")
+            line += text(f", {copies}", f"，{self.duplicates} 行完全重复")
         if self.left_out:
             names = ", ".join(self.left_out[:8]) + (" ..." if len(self.left_out) > 8 else "")
             line += text(
@@ -114,9 +115,11 @@ def require_usable(checked: CheckedRows, max_bad_rows: int, empty: Sequence[str]
             hint=hint,
         )
     if not checked.rows:
+        count = len(checked.bad)
+        all_rows = "the only row is" if count == 1 else f"all of {count} rows are"
         raise DataError(
             text(
-                f"dataset: all of {len(checked.bad)} rows are bad: {checked.bad[0]}",
+                f"dataset: {all_rows} bad: {checked.bad[0]}",
                 f"dataset：{len(checked.bad)} 行全部有问题：{checked.bad[0]}",
             )
             if checked.bad
@@ -136,8 +139,8 @@ def _too_many(checked: CheckedRows, max_bad_rows: int) -> DataError:
         listed.append(text(f"and {more} more", f"以及另外 {more} 行"))
     listed.append(
         text(
-            f"{len(bad)} of {total} rows {'is' if len(bad) == 1 else 'are'} bad "
-            f"({kinds} {'kind' if kinds == 1 else 'kinds'})",
+            f"{len(bad)} of {counted(total, 'row')} {is_or_are(len(bad))} bad "
+            f"({counted(kinds, 'kind')})",
             f"{total} 行中有 {len(bad)} 行有问题（{kinds} 类）",
         )
     )

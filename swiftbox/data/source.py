@@ -10,6 +10,7 @@ from typing import Any
 
 from swiftbox.data.registry import entry_named
 from swiftbox.errors import DataError
+from swiftbox.formatting import counted
 from swiftbox.language import text
 
 
@@ -53,7 +54,8 @@ def _parse(value: str | Mapping[str, Any], columns: Mapping[str, str]) -> RowSou
         if count is not None and count != num_samples:
             raise DataError(
                 text(
-                    f"dataset: {name}: # gives {count} rows, num_samples gives {num_samples}",
+                    f"dataset: {name}: # gives {counted(count, 'row')}, "
+                    f"num_samples gives {num_samples}",
                     f"dataset：{name}：# 为 {count} 行，num_samples 为 {num_samples} 行",
                 ),
                 hint=text("keep one of the two", "请只保留其一"),

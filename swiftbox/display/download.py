@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from swiftbox.display.common import TaskDisplay
-from swiftbox.formatting import bar, clock, duration, pad, rate, size, width
+from swiftbox.formatting import bar, clock, counted, duration, pad, rate, size, width
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.events import Event
@@ -76,7 +76,7 @@ def fetched_lines(event: Event) -> list[str]:
     count, total = event["files"], size(event["bytes"])
     return [
         text(
-            f"  {event['what']}: {count} files, {total} ({source})",
+            f"  {event['what']}: {counted(count, 'file')}, {total} ({source})",
             f"  {event['what']}：{count} 个文件，{total}（{source}）",
         ),
         f"  {event['path']}",

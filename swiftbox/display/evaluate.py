@@ -6,7 +6,7 @@ from swiftbox.display.common import TaskDisplay, done_line
 from swiftbox.display.deploy import parity_lines
 from swiftbox.evaluation.table import lines as table_lines
 from swiftbox.evaluation.table import percent
-from swiftbox.formatting import duration
+from swiftbox.formatting import counted, duration
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.events import Event
@@ -29,7 +29,7 @@ def server_lines(event: Event) -> list[str]:
 def benchmark_lines(event: Event) -> list[str]:
     """Return the line shown when a benchmark starts."""
     total = event.get("total")
-    questions = text(f", {total} questions", f"，{total} 题") if total else ""
+    questions = text(f", {counted(total, 'question')}", f"，{total} 题") if total else ""
     return [f"> {event['candidate']}: {event['benchmark']}{questions}"]
 
 
@@ -37,8 +37,9 @@ def score_lines(event: Event) -> list[str]:
     """Return a score with its interval."""
     interval = f"{100 * event['low']:.1f}-{100 * event['high']:.1f}"
     score, count = percent(event["value"]), event["count"]
+    questions = counted(count, "question")
     line = text(
-        f"  {event['candidate']}: {event['benchmark']} {score} ({interval}), {count} questions",
+        f"  {event['candidate']}: {event['benchmark']} {score} ({interval}), {questions}",
         f"  {event['candidate']}：{event['benchmark']} {score}（{interval}），{count} 题",
     )
     if event["seconds"] is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swiftbox.display.common import TaskDisplay, model_line, stopped_early_lines
-from swiftbox.formatting import bar, clock, duration, size
+from swiftbox.formatting import bar, clock, counted, duration, size
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.events import Event
@@ -62,10 +62,20 @@ def _skipped_rows(event: Event) -> list[str]:
     empty, bad = event["nothing_to_learn"], event["bad"]
     limit_name = text(f"max_length {limit}: ", f"max_length {limit}：")
     lines = [
-        (cut, limit_name + text(f"{cut} rows truncated", f"截断 {cut} 行")),
-        (dropped, limit_name + text(f"{dropped} longer rows dropped", f"丢弃过长的 {dropped} 行")),
-        (empty, text(f"{empty} rows skipped: no token to learn", f"略去无可学习内容的 {empty} 行")),
-        (bad, text(f"{bad} bad rows skipped", f"跳过 {bad} 个坏行")),
+        (cut, limit_name + text(f"{counted(cut, 'row')} truncated", f"截断 {cut} 行")),
+        (
+            dropped,
+            limit_name
+            + text(f"{counted(dropped, 'longer row')} dropped", f"丢弃过长的 {dropped} 行"),
+        ),
+        (
+            empty,
+            text(
+                f"{counted(empty, 'row')} skipped: no token to learn",
+                f"略去无可学习内容的 {empty} 行",
+            ),
+        ),
+        (bad, text(f"{counted(bad, 'bad row')} skipped", f"跳过 {bad} 个坏行")),
     ]
     return [line for count, line in lines if count]
 
@@ -105,7 +115,7 @@ def done_lines(event: Event) -> list[str]:
     took = duration(event["seconds"])
     return [
         text(
-            f"done: {event['steps']} steps in {took}, mean loss {event['loss']:.4f}",
+            f"done: {counted(event['steps'], 'step')} in {took}, mean loss {event['loss']:.4f}",
             f"完成：{event['steps']} 步，用时 {took}，平均损失 {event['loss']:.4f}",
         ),
         model_line(event),

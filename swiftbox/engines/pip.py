@@ -11,7 +11,7 @@ from pathlib import Path
 from swiftbox.engines.process_group import ProcessGroup
 from swiftbox.engines.state import interpreter_path
 from swiftbox.errors import MachineError
-from swiftbox.formatting import duration, size
+from swiftbox.formatting import counted, duration, size
 from swiftbox.language import text
 
 Say = Callable[[str], None]
@@ -51,7 +51,7 @@ class PipProgress:
             self.show(text(f"building {match.group(1)}", f"编译 {match.group(1)}"))
         elif stripped.startswith("Installing collected packages:"):
             count = stripped.count(",") + 1
-            self.show(text(f"unpacking {count} packages", f"解包 {count} 个包"))
+            self.show(text(f"unpacking {counted(count, 'package')}", f"解包 {count} 个包"))
 
     def show(self, activity: str) -> None:
         """Show what pip does now."""
@@ -65,10 +65,11 @@ class PipProgress:
         if now - self.last_shown >= QUIET_S:
             self.last_shown = now
             elapsed = duration(now - self.started)
+            packages = counted(len(self.packages), "package")
             self.say(
                 "  "
                 + text(
-                    f"{self.activity} ... {elapsed}, {len(self.packages)} packages so far",
+                    f"{self.activity} ... {elapsed}, {packages} so far",
                     f"{self.activity}……已用 {elapsed}，已见 {len(self.packages)} 个包",
                 )
             )

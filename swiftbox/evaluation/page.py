@@ -10,7 +10,7 @@ from typing import Any
 from swiftbox.config.writing import scalar
 from swiftbox.evaluation import charts
 from swiftbox.evaluation.table import percent, points
-from swiftbox.formatting import duration
+from swiftbox.formatting import counted, duration
 from swiftbox.language import language, text
 
 STYLE = Path(__file__).with_name("page.css")
@@ -132,9 +132,9 @@ def _facts(benchmark: Report, scores: Sequence[Report], chance: float | None) ->
     unread = ", ".join(f"{row['candidate']} {row['unread']}" for row in scores if row["unread"])
     few_shot = benchmark["few_shot"]
     parts = [
-        text(f"{scores[0]['count']} questions", f"{scores[0]['count']} 题"),
+        text(counted(scores[0]["count"], "question"), f"{scores[0]['count']} 题"),
         str(benchmark["metric"]),
-        text(f"{few_shot} examples before each", f"每题前 {few_shot} 个示例")
+        text(f"{counted(few_shot, 'example')} before each", f"每题前 {few_shot} 个示例")
         if few_shot is not None
         else "",
         text("dashed: guessing, 25 %", "虚线：随机猜测 25 %") if chance else "",

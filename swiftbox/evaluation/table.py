@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from swiftbox.formatting import cut, pad, wrap
+from swiftbox.formatting import counted, cut, pad, wrap
 from swiftbox.language import text
 
 WIDTH = 80
@@ -25,9 +25,10 @@ def _rows(report: Report) -> Iterator[str]:
     differences = {(row["benchmark"], row["candidate"]): row for row in report["differences"]}
     for benchmark in report["benchmarks"]:
         scores = [row for row in report["scores"] if row["benchmark"] == benchmark["name"]]
+        questions = counted(scores[0]["count"], "question")
         yield cut(
             text(
-                f"{benchmark['title']}  ({scores[0]['count']} questions, {benchmark['metric']})",
+                f"{benchmark['title']}  ({questions}, {benchmark['metric']})",
                 f"{benchmark['title']}（{scores[0]['count']} 题，{benchmark['metric']}）",
             ),
             WIDTH,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from swiftbox.formatting import counted, is_or_are
 from swiftbox.language import text
 from swiftbox.models.inspection import inspect
 from swiftbox.models.local import LocalArtifact
@@ -60,7 +61,8 @@ class VerificationReport:
                 "没有校验和可比对，仅检查大小与文件头",
             )
         unchanged = len(self.verification.unchanged)
-        return text(f"{unchanged} files are unchanged", f"{unchanged} 个文件内容未变")
+        files = counted(unchanged, "file")
+        return text(f"{files} {is_or_are(unchanged)} unchanged", f"{unchanged} 个文件内容未变")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""

@@ -18,6 +18,7 @@ from swiftbox.data.files import files_of, rows_of
 from swiftbox.data.formats import read_row
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import DataError
+from swiftbox.formatting import counted
 from swiftbox.language import text
 
 BUILT_IN = Path(__file__).with_name("built_in")
@@ -101,7 +102,8 @@ def read_examples(sources: Iterable[RowSource]) -> list[Example]:
     if len(examples) < MIN_ROWS:
         raise DataError(
             text(
-                f"calibration_dataset: {len(examples)} rows; at least {MIN_ROWS} are required",
+                f"calibration_dataset: {counted(len(examples), 'row')}; "
+                f"at least {MIN_ROWS} are required",
                 f"calibration_dataset：只有 {len(examples)} 行，至少需要 {MIN_ROWS} 行",
             ),
             hint=text(

@@ -12,6 +12,7 @@ from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, MachineError
+from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.tasks.task import Reason, Resolved
@@ -73,7 +74,8 @@ def _settle_device_choices(
 def _rows_per_update(config: TrainConfig, processes: int) -> Reason:
     rows, steps = config.per_device_train_batch_size, config.gradient_accumulation_steps
     why = text(
-        f"{rows} rows x {steps} accumulation steps x {processes} device(s)",
+        f"{counted(rows, 'row')} x {counted(steps, 'accumulation step')} x "
+        f"{counted(processes, 'device')}",
         f"{rows} 行 x 累积 {steps} 次 x {processes} 个设备",
     )
     return Reason(text("rows per update", "每次更新行数"), rows * steps * processes, why)

@@ -105,6 +105,11 @@ def test_a_file_with_only_bad_rows_is_refused_whatever_the_limit(tmp_path: Path)
     path = write(tmp_path / "a.jsonl", "{bad", "{bad")
     with pytest.raises(DataError, match=r"all of 2 rows are bad: a\.jsonl:1 is not JSON"):
         check_rows(source(path), stage="sft", max_bad_rows=5)
+    path = write(tmp_path / "b.jsonl", "{bad")
+    with pytest.raises(DataError, match=r"dataset: the only row is bad: b\.jsonl:1 is not JSON"):
+        check_rows(source(path), stage="sft", max_bad_rows=5)
+    with pytest.raises(DataError, match=r"1 of 1 row is bad \(1 kind\)"):
+        check_rows(source(path), stage="sft", max_bad_rows=0)
 
 
 def test_a_report_of_a_folder_names_the_place_of_the_file_in_it(tmp_path: Path) -> None:

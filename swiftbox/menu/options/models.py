@@ -9,7 +9,7 @@ from functools import cached_property
 
 from swiftbox.fit.profile import ModelProfile, profile_model, profile_of_row
 from swiftbox.fit.richest_tuner import NOTHING_FITS
-from swiftbox.formatting import size
+from swiftbox.formatting import counted, size
 from swiftbox.language import text
 from swiftbox.menu.options.cached import config_value, hub_ids
 from swiftbox.menu.options.option import (
@@ -123,7 +123,7 @@ class ModelOptions:
         """Return a row's text in each column."""
         row = option.row if isinstance(option.row, Model) else None
         if option.family:
-            count = text(f"{option.count} models", f"{option.count} 个")
+            count = text(counted(option.count, "model"), f"{option.count} 个")
             cells = (option.family, "", "", count, "", "")
         else:
             disk_bytes = row.disk_bytes if row else None
