@@ -153,7 +153,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "tool uncalled": (
         {"messages": [Q, {"role": "tool", "content": "1"}, A]},
-        "message 2: a tool answers",
+        "message 2: a tool result without a preceding tool call",
     ),
     "ends with a tool": (
         {"messages": [Q, A, {"role": "tool", "content": "1"}]},
