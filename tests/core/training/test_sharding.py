@@ -88,7 +88,7 @@ def test_the_torchrun_entry_refuses_a_wrong_value_once(
         env=dict(os.environ),
     )  # fmt: skip
     assert done.returncode == 2
-    assert "learning_rate: should be greater than 0" in done.stderr
+    assert "learning_rate=-1 should be greater than 0" in done.stderr
 
 
 @pytest.mark.parametrize(
