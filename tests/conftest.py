@@ -9,6 +9,8 @@ import pytest
 from processor.sitecustomize import simulate
 from rerun import failed_tests, rerun_command
 
+from swiftbox.runs.stop import STOP
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -23,6 +25,13 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("TERM", "xterm-256color")
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_stop_of_an_earlier_test() -> None:
+    """Clear the stop events, which a run has once for its process and tests share."""
+    STOP.requested.clear()
+    STOP.can_save.clear()
 
 
 @pytest.fixture(scope="session")
