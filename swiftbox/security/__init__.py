@@ -1,0 +1,1 @@
+"""What protects the user: paths from outside text, children, secrets, private files, screens."""
