@@ -1,0 +1,13 @@
+"""The groups of bad inputs; a test runs the cases of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from bad_inputs import yaml_text
+from bad_inputs.case import BadInput
+
+GROUPS: Mapping[str, Callable[[], Iterator[BadInput]]] = {
+    "YAML": yaml_text.cases,
+}
+"""By the name that the table prints."""
