@@ -23,5 +23,5 @@ def test_a_bad_input_is_refused_with_a_hint(case: BadInput, tmp_path: Path) -> N
 
 
 def test_the_surroundings_of_the_cases_are_sound(tmp_path: Path) -> None:
-    sound = BadInput("sound", code=0, expected="4 rows")
+    sound = BadInput("sound", code=0, expected="rows: 4")
     assert not defects(sound, outcome_of(sound, tmp_path))
