@@ -189,8 +189,14 @@ def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     return next(iter(near(word, known, limit=1, cutoff=cutoff)), "")
 
 
+LONGEST_WORD = 100
+"""Characters of a word that is compared: the time grows with their square."""
+
+
 def near(word: str, known: Iterable[str], *, limit: int = 3, cutoff: float = 0.6) -> list[str]:
     """Return the known words that are spelled most like this one, the nearest first."""
+    if len(word) > LONGEST_WORD:
+        return []
     import difflib
 
     return difflib.get_close_matches(word, list(known), n=limit, cutoff=cutoff)

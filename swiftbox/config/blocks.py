@@ -12,13 +12,13 @@ import yaml
 from swiftbox.config.reading import (
     FIRST_OVERRIDE,
     ConfigProblem,
-    Loader,
     Settings,
     YamlEntry,
     combine,
     entries_of,
     plain_text,
 )
+from swiftbox.config.yaml_nodes import Loader
 from swiftbox.formatting import nearest, suggestion_ending
 from swiftbox.language import text
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from swiftbox.config.clear_values import clear_value, text_problems
 from swiftbox.config.fields import Card, cards, union_members
 from swiftbox.config.mistakes import problems_of, unknown_key
 from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry, plain_text
@@ -25,8 +26,12 @@ def build(model: type[Config], settings: Settings, elsewhere: Mapping[str, str])
     for key, entry in settings.entries.items():
         if key not in described:
             settings.problems.append(unknown_key(key, entry, described, elsewhere))
-        else:
-            values[key] = _as_declared(model, key, entry)
+            continue
+        values[key] = _as_declared(model, key, entry)
+        settings.problems += [
+            ConfigProblem(entry.where, key, what, entry.order)
+            for what in dict.fromkeys(text_problems(key, values[key]))
+        ]
     _drop_out_of_scope(described, values, settings)
     try:
         return model.model_validate(values)
@@ -77,7 +82,7 @@ def _problems_by_key(model: type[BaseModel], settings: Settings) -> dict[str, li
 
 
 def _as_declared(model: type[BaseModel], key: str, entry: YamlEntry) -> Any:
-    """Undo YAML 1.1's conversion of a word to a boolean or number if the field takes a word."""
+    """Undo YAML 1.1's conversion of a word if the field takes one; mark what it misreads."""
     members = union_members(model.model_fields[key].annotation)
     has_true = any("true" in getattr(member, "__args__", ()) for member in members)
     if isinstance(entry.value, bool) and has_true:
@@ -86,7 +91,7 @@ def _as_declared(model: type[BaseModel], key: str, entry: YamlEntry) -> Any:
     takes_converted = any(member in (int, float, bool) for member in members)
     if takes_text and not takes_converted and entry.value is not None:
         return plain_text(entry)
-    return entry.value
+    return clear_value(model.model_fields[key].annotation, entry.value, entry.plain, entry.node)
 
 
 def _is_word_choice(members: tuple[Any, ...]) -> bool:

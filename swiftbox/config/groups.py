@@ -18,6 +18,7 @@ class Frozen(BaseModel):
         extra="forbid",
         strict=False,
         protected_namespaces=(),
+        allow_inf_nan=False,
         defer_build=True,  # a run uses one of twenty classes; building the others takes 0.1 s
     )
 

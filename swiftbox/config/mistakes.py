@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from swiftbox.config.fields import Card
-from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry
+from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry, quoted
 from swiftbox.formatting import nearest, suggestion_ending
 from swiftbox.language import text
 
@@ -85,7 +85,9 @@ def not_a_choice(value: Any, choices: Sequence[str], *, cutoff: float = 0.5) -> 
 
 def got(value: Any) -> str:
     """Return the part of a message that quotes the value."""
-    return text(f" (got {value})", f"（当前为 {value}）")
+    if value is None:
+        return text(" (it is empty)", "（当前为空）")
+    return text(f" (got {quoted(value)})", f"（当前为 {quoted(value)}）")
 
 
 def problems_of(

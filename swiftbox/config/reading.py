@@ -11,15 +11,34 @@ from typing import Any
 import yaml
 
 from swiftbox.config.aliases import ALIASES, TASK_KEYS, VALUE_ALIASES
+from swiftbox.config.yaml_nodes import (
+    MAX_BYTES,
+    MAX_KEYS,
+    NON_PRINTABLE,
+    Loader,
+    Values,
+    YamlProblem,
+    composed,
+    not_a_key,
+)
 from swiftbox.errors import ConfigError
 from swiftbox.files import reason_of
 from swiftbox.formatting import counted
 from swiftbox.language import text
+from swiftbox.security.paths import shown
+from swiftbox.security.regular import read_regular
 
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-FIRST_OVERRIDE = 1_000_000
+FIRST_OVERRIDE = 2_000_000
 """The order of overrides begins here; a file has fewer lines."""
+
+BLOCKS = "steps"
+"""The key whose value is a list of blocks, each read like a file."""
+
+MAX_PROBLEMS = 50
+"""Listed of one file; more do not help."""
+
+MAX_SHOWN = 200
+"""Characters of a key or value in a message."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +51,7 @@ class YamlEntry:
     written_as: str
     plain: str | None = None
     node: Any = field(default=None, compare=False, repr=False)
-    """The YAML node of a list: blocks in it have keys with lines of theirs."""
+    """The YAML node of a list or mapping: blocks in it have keys with lines of theirs."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +66,16 @@ class ConfigProblem:
     def __str__(self) -> str:
         overridden, equals, _ = self.where.partition("=")
         is_named = equals and f".{overridden}".endswith(f".{self.key}")
+        where = quoted(self.where)
         if is_named or not self.key:
-            return f"{self.where} {self.what}"
-        return f"{self.where} {self.key}: {self.what}"
+            return f"{where} {self.what}"
+        return f"{where} {quoted(self.key)}: {self.what}"
+
+
+def quoted(value: Any) -> str:
+    """Return a key or value as one line of a message shows it: cut or escaped where it must be."""
+    plain = str(value)
+    return plain if len(plain) <= MAX_SHOWN and plain.isprintable() else shown(plain)
 
 
 @dataclass
@@ -80,7 +106,11 @@ class Settings:
             f"`swiftbox schema {self._task()}` lists every key with its values",
             f"共 {count} 处错误；`swiftbox schema {self._task()}` 列出所有键及取值",
         )
-        raise ConfigError("\n".join(map(str, problems)), hint=hint)
+        lines = [str(problem) for problem in problems[:MAX_PROBLEMS]]
+        if count > MAX_PROBLEMS:
+            more = count - MAX_PROBLEMS
+            lines.append(text(f"... and {more:,} more", f"……另有 {more} 处"))
+        raise ConfigError("\n".join(lines), hint=hint)
 
     def _task(self) -> str:
         if "task" in self.entries:
@@ -91,7 +121,7 @@ class Settings:
 def read_file(path: Path, overrides: Iterable[str] = ()) -> Settings:
     """Read a YAML file and the `key=value` overrides that follow it."""
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = read_regular(path, MAX_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(
             text(f"{path}: no such file", f"{path}：文件不存在"),
@@ -100,15 +130,23 @@ def read_file(path: Path, overrides: Iterable[str] = ()) -> Settings:
                 "`swiftbox new sft-lora -o a.yaml` 可生成一份起始文件",
             ),
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = text("it is not UTF-8 text", "不是 UTF-8 文本")
-        if isinstance(error, OSError):
-            reason = reason_of(error)
-        raise ConfigError(
-            text(f"{path}: cannot be read ({reason})", f"{path}：无法读取（{reason}）"),
-            hint=text("give a YAML file in UTF-8", "请给出 UTF-8 编码的 YAML 文件"),
-        ) from None
+    except (OSError, ValueError) as error:  # ValueError: the path has a zero byte, or not UTF-8
+        raise read_failure(path, error) from None
     return read_text(content, source=path.name, overrides=overrides)
+
+
+def read_failure(path: Path, error: OSError | ValueError) -> ConfigError:
+    """Describe why a config cannot be read."""
+    reason = text("no file can have this name", "文件名不合法")
+    if isinstance(error, OSError):
+        reason = reason_of(error)
+    elif isinstance(error, UnicodeDecodeError):
+        reason = text("it is not UTF-8 text", "不是 UTF-8 文本")
+    where = quoted(path)
+    return ConfigError(
+        text(f"{where}: cannot be read ({reason})", f"{where}：无法读取（{reason}）"),
+        hint=text("give a YAML file in UTF-8", "请给出 UTF-8 编码的 YAML 文件"),
+    )
 
 
 def read_text(content: str, *, source: str, overrides: Iterable[str] = ()) -> Settings:
@@ -139,7 +177,7 @@ def written_entries(content: str, settings: Settings) -> dict[str, YamlEntry]:
     """Return the top-level keys of YAML text as they are written; add mistakes to `settings`."""
     loader = Loader(content)
     try:
-        node = loader.get_single_node()
+        node = composed(loader, content)
         if node is None:
             return {}
         if not isinstance(node, yaml.MappingNode):
@@ -158,6 +196,8 @@ def written_entries(content: str, settings: Settings) -> dict[str, YamlEntry]:
 
 def _yaml_mistake(error: yaml.MarkedYAMLError, lines: Sequence[str], number: int) -> str:
     """Describe why text is not YAML; a tab in front of a line is named as such."""
+    if isinstance(error, YamlProblem):
+        return str(error.problem)
     line = lines[number - 1] if number <= len(lines) else ""
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return text("is indented with a tab; use spaces", "用制表符缩进；请改用空格")
@@ -174,8 +214,15 @@ def entries_of(
 ) -> dict[str, YamlEntry]:
     """Return the keys of one block of a file; add repeated keys to the problems."""
     entries: dict[str, YamlEntry] = {}
+    if len(pairs) > MAX_KEYS:
+        what = text(f"has more than {MAX_KEYS:,} keys", f"超过 {MAX_KEYS} 个键")
+        _add_problem_of_line(settings, pairs[0][0].start_mark.line + 1, what)
+        return entries
     for key_node, value_node in pairs:
-        entry = _entry(loader, key_node, value_node, file)
+        if not isinstance(key_node, yaml.ScalarNode):
+            _add_problem_of_line(settings, key_node.start_mark.line + 1, not_a_key())
+            continue
+        entry = _entry(loader, key_node, value_node, settings, file)
         if entry.written_as in entries:
             earlier = entries[entry.written_as].where
             what = text(f"given twice (first at {earlier})", f"重复出现（首次在 {earlier}）")
@@ -186,15 +233,21 @@ def entries_of(
     return entries
 
 
-def _entry(loader: Any, key_node: Any, value_node: Any, source: str) -> YamlEntry:
+def _entry(loader: Any, key_node: Any, value_node: Any, settings: Settings, file: str) -> YamlEntry:
     line = key_node.start_mark.line + 1
+    key = str(key_node.value)
+
+    def report(line: int, what: str) -> None:
+        if key != BLOCKS:  # what is wrong inside a block is reported when the block is read
+            settings.problems.append(ConfigProblem(f"{file}:{line}", key, what, line))
+
     return YamlEntry(
-        value=loader.construct_object(value_node, deep=True),
-        where=f"{source}:{line}",
+        value=Values(loader, report).of(value_node),
+        where=f"{file}:{line}",
         order=line,
-        written_as=str(key_node.value),
+        written_as=key,
         plain=value_node.value if isinstance(value_node, yaml.ScalarNode) else None,
-        node=value_node if isinstance(value_node, yaml.SequenceNode) else None,
+        node=None if isinstance(value_node, yaml.ScalarNode) else value_node,
     )
 
 
@@ -208,18 +261,42 @@ def _override_entries(
             what = text("should be key=value", "应写成 key=value")
             settings.problems.append(ConfigProblem(override, "", what, order))
             continue
-        value, node = _parsed_override(plain)
-        entries[key] = YamlEntry(value, f"{key}={plain}", order, key, plain, node)
+        problems: list[str] = []
+        value, node = _parsed_override(plain, problems)
+        settings.problems += [ConfigProblem(override, key, what, order) for what in problems]
+        if key in entries and entries[key].where != override:
+            settings.notes.append(_replaced(entries[key].where, override))
+        entries[key] = YamlEntry(value, override, order, key, plain, node)
     return entries
 
 
-def _parsed_override(plain: str) -> tuple[Any, Any]:
-    """Return the value of a text, and its node where it is a list."""
-    try:
-        value = yaml.load(plain, Loader=Loader) if plain else None
-    except yaml.YAMLError:
+def _replaced(earlier: str, later: str) -> str:
+    return text(
+        f"{quoted(earlier)} is not used: {quoted(later)} follows it",
+        f"{quoted(earlier)} 未使用：其后有 {quoted(later)}",
+    )
+
+
+def _parsed_override(plain: str, problems: list[str]) -> tuple[Any, Any]:
+    """Return the value of a text, and its node if it is a list or mapping.
+
+    Text that is not YAML is a text, unless it begins like a list, a mapping or a quotation.
+    """
+    if NON_PRINTABLE.search(plain):  # a control character, which the check of texts reports
         return plain, None
-    return value, yaml.compose(plain, Loader=Loader) if isinstance(value, list) else None
+    loader = Loader(plain)
+    try:
+        node = composed(loader, plain)
+        if node is None:
+            return None, None
+        value = Values(loader, lambda _, what: problems.append(what)).of(node)
+        return value, None if isinstance(node, yaml.ScalarNode) else node
+    except yaml.MarkedYAMLError as error:
+        if isinstance(error, YamlProblem) or plain.lstrip()[:1] in ("[", "{", '"', "'"):
+            problems.append(_yaml_mistake(error, (), 1))
+        return plain, None
+    finally:
+        loader.dispose()
 
 
 def _normalise(

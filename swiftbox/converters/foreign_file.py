@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.reading import Settings, written_entries
+from swiftbox.config.reading import Settings, read_failure, written_entries
+from swiftbox.config.yaml_nodes import MAX_BYTES
 from swiftbox.converters.rows import ForeignConfig, ForeignSetting
 from swiftbox.converters.shell import training_command
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
+from swiftbox.security.regular import read_regular
 
 SCRIPTS = (".sh", ".bash", ".zsh")
 
@@ -36,7 +38,7 @@ class Document:
 def read(path: Path) -> Document:
     """Read a YAML, a JSON file or a shell script; raise ConfigError with the line of a mistake."""
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = read_regular(path, MAX_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(
             text(f"{path}: no such file", f"{path}：文件不存在"),
@@ -45,10 +47,8 @@ def read(path: Path) -> Document:
                 "请给出 LLaMA-Factory、axolotl 或 ms-swift 的 YAML、JSON 或 .sh 脚本",
             ),
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            text(f"{path}: cannot be read ({error})", f"{path}：无法读取（{error}）")
-        ) from None
+    except (OSError, ValueError) as error:
+        raise read_failure(path, error) from None
     if path.suffix in SCRIPTS or content.startswith("#!"):
         return _script(path, content)
     entries = _json(path, content) if path.suffix == ".json" else _yaml(path, content)
@@ -66,17 +66,29 @@ def _json(path: Path, content: str) -> list[ForeignSetting]:
     try:
         parsed: Any = json.loads(content)
     except json.JSONDecodeError as error:
-        raise ConfigError(
+        raise _not_json(
             text(
                 f"{path.name}:{error.lineno} is not JSON: {error.msg}",
                 f"{path.name}:{error.lineno} 不是合法的 JSON：{error.msg}",
             )
         ) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, deep nesting
+        raise _not_json(
+            text(f"{path.name} is not JSON: {error}", f"{path.name} 不是合法的 JSON：{error}")
+        ) from None
     if not isinstance(parsed, dict):
-        raise ConfigError(
+        raise _not_json(
             text(f"{path.name}: should be a JSON object", f"{path.name}：应为一个 JSON 对象")
         )
     return [ForeignSetting(key, value, _line_of(key, content)) for key, value in parsed.items()]
+
+
+def _not_json(what: str) -> ConfigError:
+    hint = text(
+        "give the config that the other tool was run with, in JSON or YAML",
+        "请给出原工具所用的 JSON 或 YAML 配置",
+    )
+    return ConfigError(what, hint=hint)
 
 
 def _line_of(key: str, content: str) -> int:

@@ -64,7 +64,7 @@ def load_settings(settings: Settings) -> Loaded:
 def _build(settings: Settings) -> TaskConfig | None:
     """Build the config; on mistakes, add them to the settings and return None."""
     entry = settings.entries.get("task")
-    if entry is not None and entry.value not in TASKS:
+    if entry is not None and str(entry.value) not in TASKS:
         settings.problems.append(unknown_task(entry, list(TASKS)))
         settle_steps(settings, _build)
         check_without_task(settings, list(TASKS))

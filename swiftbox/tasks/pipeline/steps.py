@@ -60,7 +60,7 @@ def _typed(block: Block, read_config: ReadConfig) -> TypedConfig:
     for key in FILE_KEYS:
         settings.entries.pop(key, None)
     task = settings.entries.get("task")
-    if task is not None and task.value in known:
+    if task is not None and str(task.value) in known:
         return read_config(settings)
     if task is None:
         listed = ", ".join(known)

@@ -1,0 +1,163 @@
+"""Values that mean what a reader sees: YAML 1.1 reads `010` as 8, `1:30` as 90, `on` as true.
+
+Where a setting takes a number, only decimal digits are a number; where it takes true or false,
+only these words and their synonyms are. Texts become paths, so none holds a control character.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from swiftbox.config.fields import union_members
+from swiftbox.language import text
+
+DECIMAL = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+BOOLEAN_WORDS = frozenset({"true", "false", "yes", "no", "on", "off"})
+
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but tab and newline, and bytes that are not UTF-8."""
+
+PATHS = frozenset(
+    "model adapter adapters compare dataset calibration_dataset output_dir template reward_funcs "
+    "benchmark_dir local_dir".split()
+)
+"""Settings that name files or folders."""
+
+PROSE = frozenset({"prompt", "system"})
+"""Settings that hold sentences; these may be empty, and begin with any letter."""
+
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4095
+"""Of a file name and of a path on Linux and macOS, without the zero at the end."""
+
+
+@dataclass(frozen=True)
+class UnclearValue:
+    """A value that YAML reads as another than a person does; no setting takes it."""
+
+    written: str
+    meaning: str = ""
+
+    def __str__(self) -> str:
+        """Return what was written, and how YAML reads it."""
+        if not self.meaning or self.meaning == self.written:
+            return self.written
+        return text(
+            f"{self.written}, which YAML reads as {self.meaning}",
+            f"{self.written}，YAML 读作 {self.meaning}",
+        )
+
+
+def clear_value(annotation: Any, value: Any, plain: str | None, node: Any) -> Any:
+    """Return a value for a setting of that type, with UnclearValue in place of what misleads.
+
+    `plain` is its text if it is a scalar, `node` its YAML node if it is a list or mapping.
+    """
+    if isinstance(value, (list, dict)):
+        return _clear_items(value, node)
+    members = union_members(annotation)
+    if bool in members:
+        return _clear_boolean(value, plain)
+    if int in members or float in members or _takes_whole_numbers(members):
+        return _clear_number(value, plain)
+    return value
+
+
+def _takes_whole_numbers(members: tuple[Any, ...]) -> bool:
+    choices = [choice for member in members for choice in getattr(member, "__args__", ())]
+    return any(isinstance(choice, int) for choice in choices)
+
+
+def _clear_boolean(value: Any, plain: str | None) -> Any:
+    is_word = isinstance(value, str) and value.lower() in BOOLEAN_WORDS
+    if value is None or isinstance(value, bool) or is_word:
+        return value
+    return UnclearValue(plain if plain is not None else str(value))
+
+
+def _clear_number(value: Any, plain: str | None) -> Any:
+    written = plain if plain is not None else str(value)
+    if isinstance(value, bool):
+        return UnclearValue(written, str(value).lower())
+    if isinstance(value, (int, float)):
+        return value if DECIMAL.fullmatch(written) else UnclearValue(written, _digits(value))
+    if isinstance(value, str) and not DECIMAL.fullmatch(value):
+        return UnclearValue(value)
+    return value
+
+
+def _digits(value: float) -> str:
+    """Write a number; one of thousands of digits cannot be written."""
+    try:
+        return str(value)
+    except ValueError:
+        return text("a number of thousands of digits", "数千位的数")
+
+
+def _clear_items(value: Any, node: Any) -> Any:
+    """Return a list or mapping whose misleading items are UnclearValue; no item is a boolean."""
+    if isinstance(value, list):
+        is_list = isinstance(node, yaml.SequenceNode) and len(node.value) == len(value)
+        nodes = node.value if is_list else [None] * len(value)
+        return [_clear_items(item, child) for item, child in zip(value, nodes, strict=True)]
+    if isinstance(value, dict):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        children = {str(key.value): child for key, child in pairs}
+        return {key: _clear_items(item, children.get(str(key))) for key, item in value.items()}
+    if isinstance(value, (bool, int, float)):
+        plain = node.value if isinstance(node, yaml.ScalarNode) else None
+        return _clear_number(value, plain)
+    return value
+
+
+# ---- texts
+
+
+def text_problems(key: str, value: Any) -> Iterator[str]:
+    """Yield what is wrong with the texts in a value, whatever the setting."""
+    for part in _texts(value):
+        if control := CONTROL.search(part):
+            yield _control_character(control.group())
+        elif key not in PROSE and not part.strip():
+            yield text("should not be empty", "不能为空")
+        elif key in PATHS:
+            yield from _path_problems(part)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _texts(name)
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+def _control_character(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":
+        return text("is not UTF-8 text", "不是 UTF-8 文字")
+    code = f"U+{ord(letter):04X}"
+    return text(f"contains the control character {code}", f"含有控制字符 {code}")
+
+
+def _path_problems(path: str) -> Iterator[str]:
+    names = path.split("/")
+    too_long = len(path.encode()) > MAX_PATH_BYTES
+    if too_long or any(len(name.encode()) > MAX_NAME_BYTES for name in names):
+        limit = MAX_PATH_BYTES if too_long else MAX_NAME_BYTES
+        yield text(
+            f"is longer than a path may be ({limit} bytes)", f"超过路径的长度上限（{limit} 字节）"
+        )
+    elif path.startswith("~") and os.path.expanduser(path).startswith("~"):
+        yield text(
+            f"{names[0]} is not the home of a user on this machine; write the path in full",
+            f"{names[0]} 不是本机用户的主目录；请写完整路径",
+        )
