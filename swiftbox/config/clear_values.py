@@ -150,12 +150,10 @@ def _control_character(letter: str) -> str:
 
 def _path_problems(path: str) -> Iterator[str]:
     names = path.split("/")
-    too_long = len(path.encode()) > MAX_PATH_BYTES
-    if too_long or any(len(name.encode()) > MAX_NAME_BYTES for name in names):
-        limit = MAX_PATH_BYTES if too_long else MAX_NAME_BYTES
-        yield text(
-            f"is longer than a path may be ({limit} bytes)", f"超过路径的长度上限（{limit} 字节）"
-        )
+    if len(path.encode()) > MAX_PATH_BYTES:
+        yield text("is longer than a path may be", "超过路径的长度上限")
+    elif any(len(name.encode()) > MAX_NAME_BYTES for name in names):
+        yield text("has a name longer than a file name may be", "其中有名称超过文件名的长度上限")
     elif path.startswith("~") and os.path.expanduser(path).startswith("~"):
         yield text(
             f"{names[0]} is not the home of a user on this machine; write the path in full",
