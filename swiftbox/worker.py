@@ -20,6 +20,7 @@ from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
 from swiftbox.runs.optional_packages import hide_packages
 from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP, stop_requested
+from swiftbox.security.printable import printable
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
@@ -67,7 +68,7 @@ def run_task(folder: Path) -> int:
                 hint=hint,
                 traceback=trace,
             )
-        sys.stderr.write(trace or _log_lines(_message(error), hint))
+        sys.stderr.write(printable(trace or _log_lines(_message(error), hint), lines=True))
         return 2 if kind == REFUSED else 1
     return INTERRUPTED if result is None else 0
 

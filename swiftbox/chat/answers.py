@@ -12,6 +12,7 @@ from typing import TextIO
 from swiftbox.chat.columns import MIN_COLUMNS, Columns, limit_line_breaks
 from swiftbox.chat.conversation import Conversation
 from swiftbox.language import text
+from swiftbox.security.printable import PrintableStream, printable
 from swiftbox.serving.questions import AnswerPiece, Participant, ask_all
 
 
@@ -20,14 +21,24 @@ class Answers:
     """What the participants answered to a question so far."""
 
     texts: list[str]
+    shown: list[str]
+    """What of the texts can be written to a terminal."""
     ends: dict[int, AnswerPiece] = field(default_factory=dict)
     """The last piece of each participant that has finished."""
 
-    def add(self, piece: AnswerPiece) -> None:
-        """Take a further piece of an answer."""
-        self.texts[piece.participant] += piece.text
+    _streams: dict[int, PrintableStream] = field(default_factory=dict)
+
+    def add(self, piece: AnswerPiece) -> str:
+        """Take a further piece of an answer; return what of it can be shown."""
+        number = piece.participant
+        self.texts[number] += piece.text
+        if number not in self._streams:
+            self._streams[number] = PrintableStream()
+        shown = self._streams[number].feed(piece.text, end=bool(piece.finish))
+        self.shown[number] += shown
         if piece.finish:
-            self.ends[piece.participant] = piece
+            self.ends[number] = piece
+        return shown
 
 
 @dataclass
@@ -47,7 +58,8 @@ class AnswerPrinter:
         What arrived before a stop is remembered; a question that has no answer is not.
         """
         stop = threading.Event()
-        answers = Answers([""] * len(self.participants))
+        count = len(self.participants)
+        answers = Answers([""] * count, [""] * count)
         requests = conversation.requests(question)
         pieces = ask_all(self.participants, requests, self.max_tokens, stop)
         print_answers = self._side_by_side if self._is_wide() else self._one_by_one
@@ -70,10 +82,10 @@ class AnswerPrinter:
 
     def _side_by_side(self, pieces: Iterator[AnswerPiece], answers: Answers) -> None:
         columns = Columns(shutil.get_terminal_size().columns, self._write)
-        columns.write_head((self.participants[0].name, self.participants[1].name))
+        first, second = (printable(participant.name) for participant in self.participants)
+        columns.write_head((first, second))
         for piece in pieces:
-            answers.add(piece)
-            columns.add(piece.participant, piece.text)
+            columns.add(piece.participant, answers.add(piece))
             if piece.finish:
                 columns.end(piece.participant)
 
@@ -84,8 +96,8 @@ class AnswerPrinter:
         for piece in pieces:
             answers.add(piece)
             while True:
-                content = answers.texts[current][printed:]
-                printed = len(answers.texts[current])
+                content = answers.shown[current][printed:]
+                printed = len(answers.shown[current])
                 if self.out.isatty():
                     content, line_breaks = limit_line_breaks(content, line_breaks)
                 self._write(content)
@@ -99,7 +111,7 @@ class AnswerPrinter:
 
     def _write_name(self, participant: int) -> None:
         if self.shows_names or len(self.participants) > 1:
-            self._write(f"{self.participants[participant].name}> ")
+            self._write(f"{printable(self.participants[participant].name)}> ")
 
     def _report_ends(self, answers: Answers) -> bool:
         """Report errors and answers that were cut; return whether there was no error."""
@@ -123,5 +135,5 @@ class AnswerPrinter:
 
     def _note(self, line: str) -> None:
         with suppress(BrokenPipeError):
-            self.notes.write(line + "\n")
+            self.notes.write(printable(line, lines=True) + "\n")
             self.notes.flush()

@@ -10,6 +10,7 @@ from swiftbox.chat.answers import AnswerPrinter
 from swiftbox.chat.commands import run_command
 from swiftbox.chat.conversation import Conversation
 from swiftbox.language import text
+from swiftbox.security.printable import printable
 from swiftbox.serving.questions import Participant
 
 ReadLine = Callable[[], str]
@@ -90,5 +91,5 @@ def _line_editor() -> ReadLine:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(printable(line, lines=True) + "\n")
     sys.stderr.flush()

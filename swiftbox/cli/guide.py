@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from swiftbox.cli.output import DONE, answer, say
 from swiftbox.guide import pages
 from swiftbox.language import text
+from swiftbox.security.printable import printable
 
 LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 """[words](target): a terminal shows the words; the pages name every target in them."""
@@ -28,10 +29,11 @@ def guide(options: argparse.Namespace) -> int:
         say(text("read one: swiftbox guide quantize", "阅读：swiftbox guide quantize"))
         return DONE
     page = LINK.sub(r"\1", COMMENT.sub("", pages.page(options.topic)))
+    page = printable(page, lines=True)
     if sys.stdout.isatty():
         render(page)
     else:
-        sys.stdout.write("\n".join(plain_lines(page)) + "\n")
+        answer("\n".join(plain_lines(page)))
     return DONE
 
 

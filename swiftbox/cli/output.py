@@ -1,14 +1,20 @@
-"""Output of the command line: answers to stdout, messages and errors to stderr."""
+"""Output of the command line: answers to stdout, messages and errors to stderr.
+
+What is written here may quote strangers: it passes the filter of security/printable.py.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
+from collections.abc import Iterable
+from types import TracebackType
 from typing import Any, TextIO
 
 from swiftbox.errors import UserError
 from swiftbox.language import text
+from swiftbox.security.printable import PrintableStream, escape_json, printable
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 """The exit codes: finished, failed, the request is wrong, interrupted."""
@@ -18,18 +24,31 @@ RED, RESET = "\x1b[31m", "\x1b[0m"
 
 def answer(line: str) -> None:
     """Write a line of the answer to stdout."""
-    sys.stdout.write(line + "\n")
+    sys.stdout.write(printable(line, lines=True) + "\n")
 
 
 def answer_json(value: Any, *, indent: int | None = None) -> None:
-    """Write the answer for programs: one JSON value on stdout."""
+    """Write the answer for programs: one JSON value on stdout; foreign dates become text."""
     import json
 
-    answer(json.dumps(value, ensure_ascii=False, indent=indent))
+    encoded = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    sys.stdout.write(escape_json(encoded) + "\n")
+
+
+def answer_text(pieces: Iterable[str]) -> None:
+    """Write a long text to stdout that arrives in pieces."""
+    stream = PrintableStream()
+    for piece in pieces:
+        sys.stdout.write(stream.feed(piece))
+    sys.stdout.write(stream.feed("", end=True))
 
 
 def say(line: str) -> None:
     """Write a line to stderr; a closed stderr is ignored."""
+    _write_message(printable(line, lines=True))
+
+
+def _write_message(line: str) -> None:
     with contextlib.suppress(BrokenPipeError):
         sys.stderr.write(line + "\n")
 
@@ -44,7 +63,7 @@ def report_error(error: UserError) -> None:
     label = text("error:", "错误：")
     if uses_color(sys.stderr):
         label = f"{RED}{label}{RESET}"
-    say(f"{label}{text(' ', '')}{error.message}")
+    _write_message(f"{label}{text(' ', '')}{printable(error.message, lines=True)}")
     if error.hint:
         say(text(f"hint: {error.hint}", f"建议：{error.hint}"))
 
@@ -59,3 +78,12 @@ def uses_color(stream: TextIO) -> bool:
 def answer_error(error: UserError) -> None:
     """Write an error as the answer for programs."""
     answer_json({"ok": False, "error": error.message, "hint": error.hint})
+
+
+def report_crash(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Write the traceback of a bug; its message may quote strangers."""
+    import traceback
+
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip())

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from swiftbox.cli.output import DONE, FAILED, answer, answer_json, say
+from swiftbox.cli.output import DONE, FAILED, answer, answer_json, answer_text, say
 from swiftbox.cli.run import launch
 from swiftbox.display.status import health_title, status_title
 from swiftbox.formatting import pad
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import ENDING
+
+LOG_PIECE = 2**16
+"""Characters of a log that are written at a time."""
 
 
 def runs(options: argparse.Namespace) -> int:
@@ -137,7 +139,8 @@ def print_logs(options: argparse.Namespace) -> int:
     folders = [run.folder / step["folder"] for step in run_folder.pipeline_steps(run)]
     for log in (folder / run_folder.LOG for folder in (*folders, run.folder)):
         if log.is_file():
-            sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
+            with log.open(encoding="utf-8", errors="replace", newline="") as content:
+                answer_text(iter(lambda: content.read(LOG_PIECE), ""))
     return DONE
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,7 +40,7 @@ def new(options: argparse.Namespace) -> int:
     if options.output:
         write_new(Path(options.output), content, force=options.force)
     else:
-        sys.stdout.write(content)
+        answer(content.removesuffix("\n"))
     return DONE
 
 
@@ -97,9 +95,9 @@ def import_file(options: argparse.Namespace) -> int:
         write_new(Path(options.output), content, force=options.force)
     if options.json:
         account = as_json(imported, content, options.output)
-        answer(json.dumps(account, ensure_ascii=False, default=str))  # dates in foreign YAML
+        answer_json(account)
     elif not options.output:
-        sys.stdout.write(content)
+        answer(content.removesuffix("\n"))
     return DONE
 
 

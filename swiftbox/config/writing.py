@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from swiftbox.config.fields import Card, cards, section_title
 from swiftbox.config.pipeline import FILE_KEYS, PipelineStep
 from swiftbox.language import text
+from swiftbox.security.printable import printable
 
 COMMENT_COLUMN = 36
 
@@ -28,7 +29,7 @@ def write(
     All applicable keys are written, or those in `keys`; a key with a reason carries that as its
     comment, any other its help. Reading the text back gives the same config.
     """
-    lines = [f"# {line}".rstrip() for line in header]
+    lines = [f"# {printable(line)}".rstrip() for line in header]
     lines += _body(config, keys, reasons or {}, Layout())
     return "\n".join(lines) + "\n"
 
@@ -87,8 +88,9 @@ def _inside(start: str, keys: Collection[str]) -> set[str]:
 
 def entry(key: str, value: Any, comment: str) -> list[str]:
     """Return the lines of one `key: value  # comment`."""
+    comment = printable(comment)
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        block = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True).rstrip()
+        block = _dump({key: value}, sort_keys=False).rstrip()
         return [f"# {comment}", *block.splitlines()] if comment else block.splitlines()
     plain = f"{key}: {scalar(value)}"
     if not comment:
@@ -100,10 +102,17 @@ def scalar(value: Any) -> str:
     """Return one value as YAML on one line."""
     if value in ("true", "false"):  # a choice of text whose third value is `auto`
         return str(value)
-    written: str = yaml.safe_dump(
-        value, default_flow_style=True, allow_unicode=True, width=1_000_000, sort_keys=False
-    )
+    written = _dump(value, default_flow_style=True, width=1_000_000, sort_keys=False)
     return written.removesuffix("\n").removesuffix("\n...").strip()
+
+
+def _dump(value: Any, **options: Any) -> str:
+    """Return YAML in which characters that a terminal does not show are escaped."""
+    written: str = yaml.safe_dump(value, allow_unicode=True, **options)
+    if printable(written, lines=True) == written:
+        return written
+    escaped: str = yaml.safe_dump(value, allow_unicode=False, **options)
+    return escaped
 
 
 def reference(model: type[BaseModel], title: str, without: Collection[str] = ()) -> str:

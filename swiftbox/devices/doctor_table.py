@@ -8,6 +8,7 @@ from typing import Any
 
 from swiftbox.devices.doctor import MISSING, OK, WARN, DoctorReport
 from swiftbox.language import text
+from swiftbox.security.printable import printable
 
 
 def render(report: DoctorReport) -> Any:
@@ -27,7 +28,7 @@ def render(report: DoctorReport) -> Any:
     table.add_column(text("result", "检测结果"), overflow="fold")
     table.add_column("", no_wrap=True)
     for check in report.checks:
-        table.add_row(Text(check.name), Text(check.result), Text(*marks[check.verdict]))
+        table.add_row(Text(check.name), Text(printable(check.result)), Text(*marks[check.verdict]))
     parts: list[Any] = [table]
     for title, verdicts in (
         (text("What to do", "处理方法"), (MISSING, WARN)),
@@ -52,7 +53,7 @@ class _Fix:
         from rich.padding import Padding
         from rich.text import Text
 
-        shown = self.fix
+        shown = printable(self.fix, lines=True)
         if shown.startswith("pip "):
             shown = "\n".join(break_command(shown, options.max_width - 4))
         yield Padding(Text(shown), (0, 0, 0, 4))

@@ -15,6 +15,7 @@ from swiftbox.formatting import duration
 from swiftbox.language import home, text
 from swiftbox.runs import events
 from swiftbox.runs.events import Event
+from swiftbox.security.printable import printable
 
 SHOWN_EVENTS = (events.PROGRESS, events.FETCHED, events.MISSED, events.WARNING)
 """Events of a starting server that are worth a line."""
@@ -89,5 +90,5 @@ class ServerStart:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(printable(line, lines=True) + "\n")
     sys.stderr.flush()

@@ -26,6 +26,7 @@ from swiftbox.launch.record import record
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.supervise import INTERRUPTED
+from swiftbox.security.printable import printable
 from swiftbox.starter.chart import chart
 from swiftbox.starter.corpus import HELD_OUT_QUESTIONS, check_name, make_corpus
 from swiftbox.starter.trainings import DemoTraining, demo_trainings
@@ -61,7 +62,7 @@ def demo(folder: Path, *, name: str | None = None) -> int:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(printable(line, lines=True) + "\n")
     sys.stderr.flush()
 
 
@@ -199,6 +200,7 @@ def show_answers(answers: Sequence[Answer]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD if _has_unicode() else box.ASCII, expand=True)
     table.add_column(text("question", "问题"), ratio=2, overflow="fold")
@@ -208,13 +210,13 @@ def show_answers(answers: Sequence[Answer]) -> None:
     )
     for answer in answers:
         before, after = on_one_line(answer["before"]), on_one_line(answer["after"])
-        table.add_row(answer["question"], before, after)
+        table.add_row(*(Text(printable(cell)) for cell in (answer["question"], before, after)))
     Console().print(table)
 
 
 def on_one_line(answer: str) -> str:
     """Return an answer without line breaks; a small model may generate nothing else."""
-    return " ".join(answer.split()) or text("(blank lines)", "（空行）")
+    return " ".join(printable(answer).split()) or text("(blank lines)", "（空行）")
 
 
 def show_results(folder: Path, seconds: float) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -20,9 +21,25 @@ from swiftbox.display.lines import lines_of, status_line
 from swiftbox.display.train import TrainingPanel
 from swiftbox.runs import events
 from swiftbox.runs.events import Event
+from swiftbox.security.printable import printable
 
 SECONDS_BETWEEN_LINES = 5.0
 """Plain status lines go to logs and slow links."""
+
+
+def printable_event(event: Event) -> Event:
+    """Return an event whose names and texts can be shown, at any depth."""
+    return {_printable_value(name): _printable_value(value) for name, value in event.items()}
+
+
+def _printable_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value, lines=True)
+    if isinstance(value, Mapping):
+        return printable_event(value)
+    if isinstance(value, (list, tuple)):
+        return [_printable_value(part) for part in value]
+    return value
 
 
 class View:
@@ -67,7 +84,8 @@ class View:
         self.live.start()
 
     def event(self, event: Event) -> None:
-        """Show one event of the run, or of a step of it."""
+        """Show one event of the run, or of a step of it; its texts may quote strangers."""
+        event = printable_event(event)
         if self.live is None and not self.plain:
             self._open()
         if event["event"] == events.INNER:

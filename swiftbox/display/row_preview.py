@@ -21,6 +21,7 @@ from swiftbox.display.train import data_lines
 from swiftbox.errors import ConfigError, DataError, UserError
 from swiftbox.language import text
 from swiftbox.runs.events import Event
+from swiftbox.security.printable import printable
 
 ERROR_CHARACTERS = 2000
 """Lines of the child's stderr shown after an unexpected failure."""
@@ -71,19 +72,20 @@ def print_rows(data: Mapping[str, Any]) -> None:
         console.rule(text(f"sample {number}", f"样本 {number}"))
         line = Text()
         for part in sample:
+            content = printable(part["text"], lines=True)
             if not part["learned"]:
-                line.append(part["text"])
+                line.append(content)
             elif coloured:
-                line.append(part["text"], style="green")
+                line.append(content, style="green")
             else:
-                line.append(f"[[{part['text']}]]")
+                line.append(f"[[{content}]]")
         console.print(line)
     console.rule()
     legend = text("learned tokens are green", "绿色为参与学习的 token")
     plain = text("learned tokens are in [[ ]]", "[[ ]] 内为参与学习的 token")
     console.print(legend if coloured else plain)
     for row in data_lines(data):
-        console.print(row)
+        console.print(printable(row, lines=True), markup=False, highlight=False)
 
 
 def encode(path: Path) -> Event:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from swiftbox.errors import MachineError
 from swiftbox.formatting import duration, size
 from swiftbox.language import text
+from swiftbox.security.printable import printable
 
 if TYPE_CHECKING:  # most runs need no engine
     from swiftbox.engines.engine import Engine
@@ -157,5 +158,5 @@ def confirm(question: str) -> bool:
 
 
 def _write(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(printable(line, lines=True) + "\n")
     sys.stderr.flush()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from typing import Any
 
+from swiftbox.evaluation.markup import escape
 from swiftbox.evaluation.table import percent
 from swiftbox.formatting import cut
 from swiftbox.language import text

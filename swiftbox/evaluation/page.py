@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from swiftbox.config.writing import scalar
 from swiftbox.evaluation import charts
+from swiftbox.evaluation.markup import CONTENT_POLICY, escape
 from swiftbox.evaluation.table import percent, points
 from swiftbox.formatting import counted, duration
 from swiftbox.language import language, text
@@ -41,6 +41,7 @@ def page(report: Report, results: Results) -> str:
     lang = "zh-CN" if language() == "zh" else "en"
     return (
         f'<!doctype html>\n<html lang="{lang}"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"
         f"<body><main>{''.join(parts)}</main></body></html>\n"

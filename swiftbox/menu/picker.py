@@ -31,6 +31,7 @@ from swiftbox.language import text
 from swiftbox.menu.options.option import ALL, Option, OptionSource
 from swiftbox.menu.questions import Back
 from swiftbox.menu.terminal import columns, fitting, print_line
+from swiftbox.security.printable import printable
 
 MAX_ROWS = 11
 """With question, views, titles, two lines of details and the keys these fit 24 lines."""
@@ -91,7 +92,7 @@ class Picker:
         if answer is None:
             raise Back
         names = text(", ", "、").join(answer)
-        print_line(f"? {self.question} {names or self.empty}")
+        print_line(printable(f"? {self.question} {names or self.empty}"))
         return answer
 
     @property
@@ -278,7 +279,8 @@ class Picker:
             return [("", _cut_line(help_line) + "\n")]
         notes = ""
         if self.family:
-            notes += text(f" family {self.family}", f" 系列 {self.family}")
+            family = printable(self.family)
+            notes += text(f" family {family}", f" 系列 {family}")
         if self.marked:
             notes += text(f" marked {len(self.marked)}", f" 已选 {len(self.marked)}")
         if not count:
@@ -307,7 +309,8 @@ class Picker:
         has_cells = row.row is not None or row.local is not None or row.family
         if is_path(self.query) or not (has_cells or row in self.source.local):
             return _cut_line(start + row.name)
-        return start + self._table_row(self.source.cells(row))
+        cells = tuple(printable(cell) for cell in self.source.cells(row))
+        return start + self._table_row(cells)
 
     def _table_row(self, cells: tuple[str, ...]) -> str:
         """Align cells in the columns that fit; a wide terminal shows long names in full."""
@@ -342,7 +345,7 @@ def _row_space() -> int:
 
 
 def _cut_line(line: str) -> str:
-    return cut(line, columns())
+    return cut(printable(line), columns())
 
 
 def is_path(typed: str) -> bool:

@@ -16,6 +16,7 @@ from swiftbox.formatting import cut
 from swiftbox.language import text
 from swiftbox.menu.home import list_keys
 from swiftbox.menu.terminal import columns, discard_typed_keys, print_line
+from swiftbox.security.printable import printable
 
 STYLE = Style([("qmark", "bold"), ("question", "bold"), ("instruction", ""), ("answer", "")])
 
@@ -44,7 +45,7 @@ def select(
     searchable = search or len(choices) > MAX_UNSEARCHED
     # By place, not by value: questionary takes the title for the value of a choice that is None.
     options = [
-        questionary.Choice(title if searchable else _fitted(title), value=at)
+        questionary.Choice(printable(title) if searchable else _fitted(title), value=at)
         for at, (_, title) in enumerate(choices)
     ]
     values = [value for value, _ in choices]
@@ -64,7 +65,7 @@ def select(
 
 def _fitted(title: str) -> str:
     """Shorten a title that is longer than a line behind its mark or pointer."""
-    return cut(title, columns() - MARK_CELLS)
+    return cut(printable(title), columns() - MARK_CELLS)
 
 
 def _search_by_any_letter(prompt: questionary.Question) -> None:
@@ -89,12 +90,12 @@ def select_many(
 ) -> list[Any]:
     """Let several of (value, title) be checked; return their values, at least one."""
     options = [
-        questionary.Choice(title, value=at, checked=value in checked)
+        questionary.Choice(printable(title), value=at, checked=value in checked)
         for at, (value, title) in enumerate(choices)
     ]
     places = _answer(
         questionary.checkbox(
-            question,
+            printable(question),
             choices=options,
             validate=lambda places: bool(places) or text("check at least one", "请至少选择一项"),
             instruction=text(
@@ -106,19 +107,23 @@ def select_many(
         )
     )
     titles = text("; ", "；").join(choices[at][1] for at in places)
-    print_line(cut(f"? {question} {titles}", columns()))
+    print_line(cut(printable(f"? {question} {titles}"), columns()))
     return [choices[at][0] for at in places]
 
 
 def type_text(question: str, default: str, check: Callable[[str], str]) -> str:
     """Let a line be typed; `check` returns what is wrong with it, or an empty string."""
-    prompt = questionary.text(question, default=default, validate=_validator(check), style=STYLE)
+    prompt = questionary.text(
+        printable(question), default=default, validate=_validator(check), style=STYLE
+    )
     return str(_answer(prompt)).strip()
 
 
 def type_path(question: str, default: str, check: Callable[[str], str]) -> str:
     """Let a path or an id be typed; Tab completes paths."""
-    prompt = questionary.path(question, default=default, validate=_validator(check), style=STYLE)
+    prompt = questionary.path(
+        printable(question), default=default, validate=_validator(check), style=STYLE
+    )
     return str(_answer(prompt)).strip()
 
 
@@ -131,7 +136,7 @@ def pause() -> None:
 
 def _validator(check: Callable[[str], str]) -> Callable[[str], bool | str]:
     def validate(typed: str) -> bool | str:
-        return check(typed.strip()) or True
+        return printable(check(typed.strip())) or True
 
     return validate
 

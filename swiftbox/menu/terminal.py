@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from swiftbox.errors import UserError
 from swiftbox.formatting import cut, width, wrap
 from swiftbox.language import text
+from swiftbox.security.printable import printable
 
 MAX_ERROR_LINES = 10
 """Lines of one error, so that its hint and the question below it stay in sight."""
@@ -40,13 +41,14 @@ def screen_lines(line: str) -> int:
 
 
 def print_line(line: str = "") -> None:
-    """Write a line as it is."""
-    sys.stdout.write(line + "\n")
+    """Write a line, without what strangers could make a terminal do."""
+    sys.stdout.write(printable(line, lines=True) + "\n")
     sys.stdout.flush()
 
 
 def print_wrapped(line: str) -> None:
     """Write a line of prose; continuation lines are indented under it."""
+    line = printable(line)
     indent = line[: len(line) - len(line.lstrip())] + "  "
     for part in wrap(line, columns(), indent=indent):
         print_line(part)
@@ -54,7 +56,7 @@ def print_wrapped(line: str) -> None:
 
 def print_error(error: UserError) -> None:
     """Write what is wrong and what to do; a long list keeps its beginning and its end."""
-    lines = error.message.splitlines()
+    lines = printable(error.message, lines=True).splitlines()
     if len(lines) > MAX_ERROR_LINES:
         omitted = len(lines) - MAX_ERROR_LINES
         note = text(
@@ -65,7 +67,7 @@ def print_error(error: UserError) -> None:
     for line in (text("error: ", "错误：") + "\n".join(lines)).splitlines():
         print_wrapped(line)
     if error.hint:
-        for line in (text("hint: ", "建议：") + error.hint).splitlines():
+        for line in (text("hint: ", "建议：") + printable(error.hint, lines=True)).splitlines():
             print_wrapped(line)
 
 

@@ -109,13 +109,10 @@ class PrintableStream:
         """Return where an unfinished sequence or a joiner at the end begins."""
         if content.isprintable() and content.isascii():
             return len(content)
-        start = len(content)
-        for pattern in _patterns(tuple(rf"(?:{part})\Z" for part in UNFINISHED)):
-            if match := pattern.search(content, max(0, len(content) - MAX_SEQUENCE)):
-                start = min(start, match.start())
-        if start == len(content) and content[-1:] in JOINERS and content:
-            start -= 1
-        return start
+        unfinished = _pattern(rf"(?:{'|'.join(UNFINISHED)})\Z")
+        if match := unfinished.search(content, max(0, len(content) - MAX_SEQUENCE)):
+            return match.start()
+        return len(content) - content.endswith(tuple(JOINERS))
 
 
 @cache
@@ -125,14 +122,8 @@ def _pattern(expression: str) -> re.Pattern[str]:
     return re.compile(expression)
 
 
-@cache
-def _patterns(expressions: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    return tuple(_pattern(expression) for expression in expressions)
-
-
 def _without_controls(text: str) -> str:
-    for pattern in _patterns(SEQUENCES):
-        text = pattern.sub("", text)
+    text = _pattern("|".join(SEQUENCES)).sub("", text)
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x85", "\n")
     return _pattern(CONTROLS).sub("", text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,42 @@ def test_the_page_is_self_contained_and_escapes_names(
     assert content.count("<svg") == 2
     assert ("看不出差异" if language == "zh" else "no significant difference") in content
     assert "prefers-color-scheme: dark" in content
+
+
+class PageTags(HTMLParser):
+    """The elements and attributes of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+def test_a_page_allows_no_script_no_request_and_no_markup_of_strangers() -> None:
+    evil = "<img src=x onerror=alert(1)>\"'><svg/onload=alert(1)>\x1b[2J\u202e\x00javascript:"
+    report, results = report_of(result(10), result(24))
+    hostile = complete(report)
+    hostile["settings"] = {evil: evil}
+    hostile["remarks"] = [evil]
+    for benchmark in hostile["benchmarks"]:
+        benchmark["title"] = evil
+        benchmark["metric"] = evil
+    for saved in results.values():
+        for sample in saved["samples"]:
+            sample["read"] = sample["expected"] = evil
+    content = page(hostile, results)
+    assert "default-src 'none'" in content
+    tags = PageTags()
+    tags.feed(content)
+    assert not tags.names & {"img", "script", "a", "iframe", "link", "object", "form"}
+    assert not [name for name in tags.attributes if name.startswith("on") or name == "href"]
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", content)
+    assert "&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;&gt;" in content
+    assert "&lt;U+202E&gt;" in content
 
 
 def test_the_style_is_in_the_package() -> None:
