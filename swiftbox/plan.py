@@ -11,6 +11,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.runs.child import child_of, worker_command
 from swiftbox.runs.supervise import Child
 from swiftbox.tasks import TASKS
+from swiftbox.tasks.sending import needed_secrets
 from swiftbox.tasks.task import Reason
 
 FOLDER = "{folder}"
@@ -29,7 +30,7 @@ class Plan:
 
     def child(self, folder: Path) -> Child:
         """Return the child process that runs the plan in a run folder."""
-        return child_of(folder, self.processes, self.env)
+        return child_of(folder, self.processes, self.env, needed_secrets(self.config))
 
 
 def plan(config: TaskConfig, machine: Machine) -> Plan:

@@ -12,12 +12,14 @@ from swiftbox.cli.parser import parser
 from swiftbox.errors import UserError
 from swiftbox.files import explain_refused_paths
 from swiftbox.language import accept_any_text, text
+from swiftbox.security.search_path import drop_relative_entries
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     command_line = list(sys.argv[1:] if arguments is None else arguments)
     accept_any_text()
+    drop_relative_entries()
     # swiftbox uses no pydantic plugins; looking for them reads the metadata of every package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:

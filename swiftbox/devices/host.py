@@ -7,13 +7,13 @@ import json
 import os
 import platform
 import re
-import shutil
 import sys
 from pathlib import Path
 
 from swiftbox.devices.container_limits import ROOT, container_limits
 from swiftbox.devices.packages import version_of
 from swiftbox.language import home
+from swiftbox.security.children import find_program
 
 PACKAGES = (
     "torch transformers peft accelerate bitsandbytes datasets modelscope huggingface_hub"
@@ -148,9 +148,9 @@ def detected_hardware(root: Path = ROOT) -> tuple[str, ...]:
     signs = {
         "cuda": (root / "proc/driver/nvidia/version").exists()
         or (root / "dev/nvidiactl").exists()
-        or shutil.which("nvidia-smi") is not None,
+        or find_program("nvidia-smi") is not None,
         "rocm": _has_amd_card(root),
-        "npu": (root / "dev/davinci_manager").exists() or shutil.which("npu-smi") is not None,
+        "npu": (root / "dev/davinci_manager").exists() or find_program("npu-smi") is not None,
         "mps": sys.platform == "darwin" and platform.machine() == "arm64",
     }
     return tuple(name for name, is_present in signs.items() if is_present)

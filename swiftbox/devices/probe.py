@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from swiftbox.errors import MachineError
 from swiftbox.files import free_bytes, read_json, write_json
 from swiftbox.formatting import duration
 from swiftbox.language import home, text
+from swiftbox.security.children import child_environment, find_program, module_command
 
 TIMEOUT_S = 60
 """Importing torch from a cold network disk takes up to half a minute."""
@@ -129,7 +129,7 @@ def start_probe(folder: Path) -> Probe:
     if answer is not None:
         return Probe(folder, key, answer)
     child = subprocess.Popen(
-        [sys.executable, "-m", "swiftbox.devices.probe_child"],
+        module_command("swiftbox.devices.probe_child"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -138,7 +138,7 @@ def start_probe(folder: Path) -> Probe:
         # The same order as in runs and nvidia-smi. The child imports plugins itself.
         env={
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-            **os.environ,
+            **child_environment(),
             "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
         },
         start_new_session=True,  # Ctrl-C in the menu is one step back, not the end of the probe
@@ -192,13 +192,18 @@ def _save(key: str, answer: Mapping[str, Any]) -> None:
 
 def _with_free_memory(answer: dict[str, Any]) -> dict[str, Any]:
     """Refresh the free memory of cached NVIDIA devices; for others it stays as it was."""
-    tool = shutil.which("nvidia-smi") if answer["backend"] == "cuda" else None
+    tool = find_program("nvidia-smi") if answer["backend"] == "cuda" else None
     if tool is None:
         return answer
     command = [tool, "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
     try:
         output = subprocess.run(
-            command, capture_output=True, text=True, timeout=NVIDIA_SMI_TIMEOUT_S, check=True
+            command,
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            timeout=NVIDIA_SMI_TIMEOUT_S,
+            check=True,
         ).stdout
         cards = [line.rsplit(", ", 1) for line in output.splitlines()]
         free = [(name, int(mebibytes) * 2**20) for name, mebibytes in cards]

@@ -29,13 +29,10 @@ def converse(config: ChatConfig, *, message: str | None = None) -> int:
     from swiftbox.chat.terminal import answer_once, talk
     from swiftbox.devices.probe import probe, without_torch
     from swiftbox.tasks.chat import require_answerers, with_absolute_paths
+    from swiftbox.tasks.chat_servers import connected_participants, required_deployments
     from swiftbox.tasks.checks import ignored
     from swiftbox.tasks.names import name_remarks
-    from swiftbox.tasks.participants import (
-        connected_participants,
-        participant_sources,
-        required_deployments,
-    )
+    from swiftbox.tasks.participants import participant_sources
 
     name_remarks(config)  # raises for a folder spelled wrongly
     config = with_absolute_paths(config)

@@ -26,6 +26,7 @@ from swiftbox.launch.record import record
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.supervise import INTERRUPTED
+from swiftbox.security.children import child_environment, module_command
 from swiftbox.security.printable import printable
 from swiftbox.starter.chart import chart
 from swiftbox.starter.corpus import HELD_OUT_QUESTIONS, check_name, make_corpus
@@ -105,7 +106,8 @@ def make_model(folder: Path, name: str) -> None:
 def run_module(module: str, *arguments: Path, stdin: str | None = None) -> None:
     """Run a heavy module in a child process; raise RunError with its stderr if it fails."""
     child = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
+        module_command(module, *map(str, arguments)),
+        env=child_environment(),
         input=stdin,
         capture_output=True,
         text=True,

@@ -21,6 +21,7 @@ from swiftbox.display.train import data_lines
 from swiftbox.errors import ConfigError, DataError, UserError
 from swiftbox.language import text
 from swiftbox.runs.events import Event
+from swiftbox.security.children import child_environment, module_command
 from swiftbox.security.printable import printable
 
 ERROR_CHARACTERS = 2000
@@ -46,7 +47,8 @@ def encode_in_child(config: TrainConfig) -> Event:
         path = Path(folder) / "preview.yaml"
         path.write_text(write(config), encoding="utf-8")
         child = subprocess.run(
-            [sys.executable, "-m", "swiftbox.display.row_preview", str(path)],
+            module_command("swiftbox.display.row_preview", str(path)),
+            env=child_environment(),
             capture_output=True,
             text=True,
             check=False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.language import text
+from swiftbox.security.children import find_program
 
 EVERYWHERE = "*"
 """The key for every backend without an entry."""
@@ -31,7 +31,7 @@ class SystemPackage:
 
 
 def _has_compiler() -> bool:
-    return any(shutil.which(name) for name in ("gcc", "cc", "clang"))
+    return any(find_program(name) for name in ("gcc", "cc", "clang"))
 
 
 def _has_python_headers() -> bool:

@@ -29,6 +29,7 @@ from swiftbox.engines.state import (
 from swiftbox.errors import MachineError
 from swiftbox.files import LockedError, file_lock, read_json, write_json
 from swiftbox.language import text
+from swiftbox.security.children import child_environment
 
 BEGUN = "swiftbox-begun.json"
 """What the environment was begun for; a folder without it is never changed."""
@@ -101,6 +102,7 @@ def _repaired(engine: Engine, folder: Path, minor: int, say: Say) -> bool:
 def _create_venv(python: str, folder: Path, *options: str) -> None:
     process = subprocess.run(
         [python, "-I", "-m", "venv", *options, str(folder)],
+        env=child_environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -118,7 +120,8 @@ def _starts(folder: Path) -> bool:
     if not python.exists():
         return False
     command = [str(python), "-I", "-m", "pip", "--version"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    process = subprocess.run(command, env=child_environment(), capture_output=True, check=False)
+    return process.returncode == 0
 
 
 def _install_packages(engine: Engine, backend: str, folder: Path, say: Say) -> None:

@@ -13,6 +13,8 @@ from swiftbox.engines.state import interpreter_path
 from swiftbox.errors import MachineError
 from swiftbox.formatting import counted, duration, size
 from swiftbox.language import text
+from swiftbox.security.children import child_environment
+from swiftbox.security.secrets import PROXY_VARIABLES
 
 Say = Callable[[str], None]
 
@@ -76,6 +78,11 @@ class PipProgress:
         return False
 
 
+def index_secrets() -> list[str]:
+    """Return the variables with which pip signs in at an index and at proxies."""
+    return [name for name in os.environ if name.startswith("PIP_") or name in PROXY_VARIABLES]
+
+
 def pip_install(
     folder: Path, arguments: Sequence[str], say: Say, *, temporary: Path, index: str | None = None
 ) -> None:
@@ -83,7 +90,9 @@ def pip_install(
 
     `index` replaces pip's own index; it is passed by the environment, as it may hold a password.
     """
-    env = {name: value for name, value in os.environ.items() if name not in OTHER_TARGETS}
+    env = child_environment(keep=index_secrets())
+    for name in OTHER_TARGETS:
+        env.pop(name, None)
     # Beside the target: /tmp may be small, and pip unpacks gigabytes there.
     env |= {"PIP_USER": "0", "PIP_NO_INPUT": "1", "TMPDIR": str(temporary)}
     env |= {"PIP_INDEX_URL": index} if index else {}

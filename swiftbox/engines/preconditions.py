@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from swiftbox.errors import MachineError
 from swiftbox.files import require_room
 from swiftbox.formatting import size
 from swiftbox.language import text
+from swiftbox.security.children import child_environment, find_program
 
 TORCH_INDEX = "SWIFTBOX_TORCH_INDEX"
 CUDA_LIBRARIES = 4_500_000_000
@@ -71,11 +71,11 @@ def _require_system_packages(engine: Engine) -> None:
 
 def install_command(missing: list[SystemPackage]) -> str:
     """Return the command that installs system packages with this machine's package manager."""
-    if shutil.which("apt-get"):
+    if find_program("apt-get"):
         return "sudo apt-get install " + " ".join(package.apt for package in missing)
-    if shutil.which("dnf"):
+    if find_program("dnf"):
         return "sudo dnf install " + " ".join(package.dnf for package in missing)
-    if shutil.which("brew"):
+    if find_program("brew"):
         return "brew install " + " ".join(package.brew for package in missing)
     return " ".join(package.apt for package in missing)
 
@@ -120,7 +120,11 @@ def find_python(engine: Engine, minor: int | None = None) -> str:
     first, last = engine.python if minor is None else (minor, minor)
     for name in _candidates(first, last):
         process = subprocess.run(
-            [name, "-I", "-c", PRINT_MINOR_VERSION], capture_output=True, text=True, check=False
+            [name, "-I", "-c", PRINT_MINOR_VERSION],
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         version = process.stdout.strip()
         if process.returncode == 0 and version.isdigit() and first <= int(version) <= last:
@@ -145,5 +149,5 @@ def _candidates(first: int, last: int) -> Iterator[str]:
         *(f"python3.{minor}" for minor in range(last, first - 1, -1)),
     )
     for name in names:
-        if name and (path := shutil.which(name)):
+        if name and (path := find_program(name)):
             yield path

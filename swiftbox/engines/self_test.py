@@ -25,6 +25,7 @@ from swiftbox.engines.state import (
 from swiftbox.files import write_json
 from swiftbox.formatting import duration
 from swiftbox.language import text
+from swiftbox.security.children import child_environment
 
 TIMEOUT_S = 300
 """Importing a large tool for the first time, from a slow disk, takes minutes."""
@@ -141,8 +142,9 @@ def _run(engine: Engine, source: str, *arguments: str) -> str:
         if line.strip():
             process.last_lines.append(line)
 
-    env = {**engine.environment(), **os.environ}
-    process = ProcessGroup(interpreter_path(folder), [str(script), *arguments], env, on_line)
+    env = {**engine.environment(), **child_environment()}
+    command = [str(script), *arguments]
+    process = ProcessGroup(interpreter_path(folder), command, env, on_line, folder=folder)
     try:
         code = process.run(lambda: time.monotonic() > deadline)
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -17,13 +16,13 @@ from swiftbox.errors import RunError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.runs.events import Emit
+from swiftbox.security.children import child_environment
+from swiftbox.security.secrets import is_secret
 
 TOOLS = Path(__file__).with_name("tools")
 
 STOP_GRACE_S = 20.0
 """How long a tool may take to end after SIGTERM; then its process group is killed."""
-
-SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 
 class ToolStopped(Exception):
@@ -37,13 +36,15 @@ class ToolStopped(Exception):
 class ToolRun:
     """Which tool of which engine runs, where, and with which extra variables.
 
-    The tool works in `folder`; paths in a request are absolute. Secrets are passed by `env` alone.
+    The tool works in `folder`; paths in a request are absolute. Secrets are passed by `env` alone,
+    and in our own variables named in `secrets`.
     """
 
     engine: str
     tool: str
     folder: Path
     env: Mapping[str, str] | None = None
+    secrets: frozenset[str] = frozenset()
 
 
 def run_tool(
@@ -79,7 +80,7 @@ def run_tool(
             sys.stderr.flush()
 
     arguments = (str(TOOLS / f"{run.tool}.py"), str(request_file))
-    env = {**engine.environment(), **os.environ, **(run.env or {})}
+    env = {**engine.environment(), **child_environment(keep=run.secrets), **(run.env or {})}
     # In the run folder, since some tools leave logs and caches wherever they are started.
     process = ProcessGroup(python, arguments, env, on_line, folder=folder)
     code = process.run(stop.is_set if stop is not None else lambda: False, grace_s=STOP_GRACE_S)
@@ -91,7 +92,7 @@ def run_tool(
 def _refuse_secrets(request: Mapping[str, Any], env: Mapping[str, str]) -> None:
     content = json.dumps(request, ensure_ascii=False)
     for name, value in env.items():
-        if value and any(word in name.upper() for word in SECRET_NAMES) and value in content:
+        if value and is_secret(name, value) and value in content:
             raise ValueError(f"the value of {name} stands in a request file")
 
 

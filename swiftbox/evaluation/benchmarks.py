@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from swiftbox.language import home, text
 from swiftbox.models.catalogue import Benchmark, benchmarks
 from swiftbox.models.local import list_local
 from swiftbox.models.requirements import ERROR, NOTE, WARNING, Remark
+from swiftbox.security.children import find_program
 
 SAMPLES = {"sample_ceval": "ceval", "sample_mmlu": "mmlu"}
 """The sample sets of swiftbox, and the benchmark whose format each has."""
@@ -142,7 +142,7 @@ def benchmark_remarks(
     for benchmark in selected:
         yield from _backend_remarks(benchmark, setup)
         if benchmark.row.sandbox:
-            docker = shutil.which("docker") is not None
+            docker = find_program("docker") is not None
             yield Remark(
                 WARNING if docker else ERROR,
                 "benchmarks",

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from swiftbox.files import write_json
 from swiftbox.fit.shape import ModelShape, shape_from_dimensions
 from swiftbox.language import home
 from swiftbox.models.requirements import known_types
+from swiftbox.security.children import child_environment, source_command
 
 TIMEOUT_S = 60
 """Importing torch from a cold network disk takes up to half a minute."""
@@ -30,6 +29,14 @@ from swiftbox.core.weights.skeleton import main
 sys.exit(main())
 """
 """The child's program: a package that it does not use and that is broken must not stop it."""
+
+VARIABLES = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_OFFLINE": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
+}
+"""The child's environment: no device, no network, no remarks."""
 
 
 def skeleton_shape(
@@ -70,18 +77,16 @@ def _cached(path: Path) -> dict[str, Any] | None:
 
 def _build(folder: Path) -> dict[str, Any] | None:
     """Build it in a child process; return {} if it cannot be built, None if a retry may help."""
-    command = [sys.executable, "-c", BUILD, str(folder.resolve())]
-    environment = {**os.environ, "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
     try:
         process = subprocess.run(
-            command,
+            source_command(BUILD, str(folder.resolve())),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
             timeout=TIMEOUT_S,
             check=False,
-            env={**environment, "CUDA_VISIBLE_DEVICES": "", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"},
+            env=child_environment(variables=VARIABLES),
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,7 +1,8 @@
 """Run a recorded launch, attached or detached; follow and stop an active run.
 
 `python -m swiftbox.launch.run FOLDER CHILD` is the detached supervisor: CHILD is JSON with the
-number of processes and the environment that the plan gave them, so nothing is planned again.
+number of processes, the environment that the plan gave them and the names of the secrets that they
+need, so nothing is planned again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from swiftbox.runs import folder as run_folder
 from swiftbox.runs.child import child_of
 from swiftbox.runs.stop import request_stop
 from swiftbox.runs.supervise import FAILED, INTERRUPTED, OnEvent, supervise
+from swiftbox.security.children import child_environment, module_command
 
 if TYPE_CHECKING:  # the detached supervisor starts without the config and the plan
     from swiftbox.launch.record import Ready
@@ -42,10 +44,16 @@ def run(ready: Ready, *, detach: bool = False, on_event: OnEvent | None = None) 
 def _detach(ready: Ready) -> None:
     """Start a supervisor in a new session; return once it has taken over the run."""
     folder = ready.folder
-    child = json.dumps({"processes": ready.plan.processes, "env": dict(ready.plan.env)})
+    child = ready.plan.child(folder)
+    recorded = {
+        "processes": ready.plan.processes,
+        "env": dict(child.env),
+        "secrets": sorted(child.secrets),  # names only: command lines are visible to all users
+    }
     with (folder / run_folder.LOG).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "swiftbox.launch.run", str(folder), child],
+            module_command("swiftbox.launch.run", str(folder), json.dumps(recorded)),
+            env=child_environment(keep=child.secrets),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -100,7 +108,7 @@ def main() -> int:
     """Supervise the run folder named on the command line; return its exit code."""
     folder, child = Path(sys.argv[1]), json.loads(sys.argv[2])
     run_folder.update_state(folder, **run_folder.supervised_by_me())
-    return supervise(folder, child_of(folder, child["processes"], child["env"]))
+    return supervise(folder, child_of(folder, child["processes"], child["env"], child["secrets"]))
 
 
 if __name__ == "__main__":

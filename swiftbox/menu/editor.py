@@ -14,6 +14,7 @@ from swiftbox.language import text
 from swiftbox.menu.draft import Draft, draft_from_file
 from swiftbox.menu.questions import select
 from swiftbox.menu.terminal import print_error
+from swiftbox.security.children import with_safe_paths
 
 
 def edit(draft: Draft) -> Draft:
@@ -24,7 +25,7 @@ def edit(draft: Draft) -> Draft:
         path.write_text(draft.yaml(), encoding="utf-8")
         while True:
             try:
-                subprocess.run([*editor, str(path)], check=False)
+                subprocess.run([*editor, str(path)], env=with_safe_paths(os.environ), check=False)
             except FileNotFoundError:
                 raise _no_editor(editor[0]) from None
             try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import struct
 import sys
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import BinaryIO
 from swiftbox.errors import MachineError, ResultError
 from swiftbox.language import text
 from swiftbox.quantization.tensors import TensorHeader
+from swiftbox.security.children import find_program
 
 FOLDER_VARIABLE = "SWIFTBOX_LLAMA_CPP"
 """Names a checkout of llama.cpp, or the folder of its converter."""
@@ -51,14 +51,14 @@ def find_converter() -> Converter | None:
     """Return the converter that the environment names, or the one on PATH."""
     folder = os.environ.get(FOLDER_VARIABLE, "")
     if folder:
-        script = Path(folder).expanduser() / SCRIPT
+        script = Path(folder).expanduser().absolute() / SCRIPT
         if not script.is_file():
             return None
         package = script.parent / "gguf-py"
         package_folder = package if package.is_dir() else script.parent
         return Converter(str(script), sys.executable, (str(package_folder),))
     for name in COMMANDS:
-        if command := shutil.which(name):
+        if command := find_program(name):
             return Converter(command, _shebang_python(Path(command)), ())
     return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from swiftbox.errors import RunError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.runs.events import Emit
+from swiftbox.security.children import child_environment
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def run_command(
             sys.stderr.flush()
 
     arguments = (*command.arguments, str(request_file))
-    process = ProcessGroup(command.python, arguments, os.environ, on_line)
+    process = ProcessGroup(command.python, arguments, child_environment(), on_line, folder=folder)
     code = process.run()
     if code:
         english, chinese = describe_exit(code)

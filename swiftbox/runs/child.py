@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +20,35 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.stop import clear_stop_request
 from swiftbox.runs.supervise import Child, OnEvent, supervise_inside
+from swiftbox.security.children import module_command
 
 STOP_TIMEOUT_S = 60.0
 """The time for a server to finish its answers; then its process tree is killed."""
 
 POLL_S = 0.05
 
+WORKER = "swiftbox.worker"
+
 
 def worker_command(folder: str, processes: int) -> list[str]:
     """Return the command of the worker of a run folder, under torchrun for several processes."""
-    worker = ["-m", "swiftbox.worker", folder]
     if processes == 1:
-        return [sys.executable, *worker]
-    return [
-        sys.executable,
-        "-m",
+        return module_command(WORKER, folder)
+    return module_command(
         "torch.distributed.run",
         f"--nproc-per-node={processes}",
         "--rdzv-backend=c10d",
         "--rdzv-endpoint=127.0.0.1:0",
         "--local-addr=127.0.0.1",
-        *worker,
-    ]
+        *("-m", WORKER, folder),
+    )
 
 
-def child_of(folder: Path, processes: int, env: Mapping[str, str]) -> Child:
-    """Return the child process of a run folder."""
-    return Child(worker_command(str(folder), processes), env)
+def child_of(
+    folder: Path, processes: int, env: Mapping[str, str], secrets: Collection[str] = ()
+) -> Child:
+    """Return the child process of a run folder; it gets the secrets in the variables `secrets`."""
+    return Child(worker_command(str(folder), processes), env, frozenset(secrets))
 
 
 def record_nested(folder: Path, config: TaskConfig, machine: Machine) -> None:

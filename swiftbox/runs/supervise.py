@@ -26,6 +26,7 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import CRASH, REFUSED, killed
 from swiftbox.runs.stop import request_stop, stop_requested
+from swiftbox.security.children import child_environment
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -48,10 +49,12 @@ DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 @dataclass(frozen=True)
 class Child:
-    """The child process of a run: its command and the variables it adds to the environment."""
+    """The child process of a run: its command, the variables it adds, the secrets it needs."""
 
     command: Sequence[str]
     env: Mapping[str, str]
+    secrets: frozenset[str] = frozenset()
+    """Names of the variables whose secrets it gets; it gets no others."""
 
 
 @dataclass
@@ -184,7 +187,8 @@ class EventRelay:
 
 def _spawn(folder: Path, child: Child) -> subprocess.Popen[bytes]:
     # Variables that the user set, such as OMP_NUM_THREADS on a shared host, take precedence.
-    env = {**child.env, **os.environ, "SWIFTBOX_SUPERVISOR": _myself()}
+    env = {**child.env, **child_environment(keep=child.secrets)}
+    env["SWIFTBOX_SUPERVISOR"] = _myself()
     for name in LAUNCHER_VARIABLES:
         env.pop(name, None)
     with (folder / run_folder.LOG).open("ab") as log:

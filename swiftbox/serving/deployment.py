@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +106,6 @@ def _vllm(deployment: Deployment) -> Mapping[str, Any]:
             deployment.started(url)
 
     log = deployment.folder / run_folder.LOG
-    process = vllm.VllmProcess(vllm.command(config, target), {**os.environ, **env}, url, log)
+    process = vllm.VllmProcess(vllm.command(config, target), env, url, log)
     vllm.watch(process, stop=STOP.requested, started=on_ready, drain_s=VLLM_STOP_S)
     return {}

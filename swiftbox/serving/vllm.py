@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import subprocess
 import threading
 import time
@@ -18,6 +17,7 @@ from swiftbox.engines.state import engine_state
 from swiftbox.errors import MachineError, RunError
 from swiftbox.formatting import duration
 from swiftbox.language import text
+from swiftbox.security.children import child_environment, find_program
 from swiftbox.serving.client import health
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -100,7 +100,7 @@ def executable() -> str:
     path = engine.folder / "bin" / "vllm"
     if engine.status == "installed" and path.is_file():
         return str(path)
-    command_path = shutil.which("vllm")
+    command_path = find_program("vllm")
     if command_path is None:
         raise MachineError(
             text("engine: vllm: command not found", "engine: vllm：找不到 vllm 命令"),
@@ -114,7 +114,7 @@ def executable() -> str:
 
 @dataclass(frozen=True)
 class VllmProcess:
-    """How to start vLLM: command, environment, the URL it will answer at, the log of the run."""
+    """How to start vLLM: command, variables, the URL it will answer at, the log of the run."""
 
     arguments: list[str]
     env: Mapping[str, str]
@@ -133,7 +133,12 @@ def watch(
 
     Raises RunError with its last lines if it ends by itself.
     """
-    process = subprocess.Popen(server.arguments, env=dict(server.env), stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        server.arguments,
+        env=child_environment(variables=server.env),
+        cwd=server.log.parent,  # its workers may be of a Python that imports from there
+        stdin=subprocess.DEVNULL,
+    )
     try:
         deadline, is_ready = time.monotonic() + START_TIMEOUT_S, False
         while process.poll() is None and not stop.is_set():

@@ -22,13 +22,9 @@ from swiftbox.runs.events import Emit
 from swiftbox.runs.stop import STOP
 from swiftbox.serving.questions import Participant, ask_all
 from swiftbox.tasks import deploy
+from swiftbox.tasks.chat_servers import connected_participants, required_deployments
 from swiftbox.tasks.checks import OnRemark, absolute
-from swiftbox.tasks.participants import (
-    BASE_WORD,
-    connected_participants,
-    participant_sources,
-    required_deployments,
-)
+from swiftbox.tasks.participants import BASE_WORD, participant_sources
 from swiftbox.tasks.task import Output, Resolved, Task
 
 ANSWERS = "answers.json"

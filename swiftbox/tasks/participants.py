@@ -1,33 +1,19 @@
-"""The participants of a chat: from the names that users type to models on running servers."""
+"""The participants of a chat: what the names that users type mean."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import threading
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from swiftbox.config.chat import ChatConfig
 from swiftbox.config.deploy import DeployConfig
-from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, RunError, UserError, raise_together
-from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
-from swiftbox.models.location import find_folder, locate, short_name
+from swiftbox.models.location import locate, short_name
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs.supervise import OnEvent
-from swiftbox.serving.client import Endpoint, RequestRefused
-from swiftbox.serving.questions import Participant
-from swiftbox.tasks.temporary_server import temporary_server
 
 BASE_WORD = "base"
 """The name of the first participant's base."""
-
-SERVED_AS = "swiftbox-base"
-"""The name of the model on a temporary server; adapters keep the names that users see."""
 
 
 @dataclass(frozen=True)
@@ -195,125 +181,3 @@ def _base_of(source: ParticipantSource) -> ParticipantSource:
             hint=text("compare it with a run, a folder or an id", "请与运行、目录或 id 比较"),
         )
     return replace(source, name=BASE_WORD, adapter=None)
-
-
-@contextlib.contextmanager
-def connected_participants(
-    config: ChatConfig,
-    folder: Path,
-    machine: Machine,
-    *,
-    stop: threading.Event,
-    on_event: OnEvent | None = None,
-) -> Iterator[list[Participant]]:
-    """Start the servers that a chat needs and yield its participants; stop them with the block.
-
-    Yields an empty list if `stop` was set first.
-    """
-    sources = participant_sources(config)
-    urls: dict[str, str] = {}
-    with contextlib.ExitStack() as stack:
-        for number, deployment in enumerate(required_deployments(config, sources), start=1):
-            server = stack.enter_context(
-                temporary_server(
-                    folder / f"server-{number}",
-                    deployment,
-                    machine,
-                    stop=stop,
-                    on_event=on_event,
-                )
-            )
-            if server is None:
-                yield []
-                return
-            urls[deployment.model or ""] = server.url
-        yield [_connect(config, source, urls) for source in sources]
-
-
-def required_deployments(
-    config: ChatConfig, sources: Sequence[ParticipantSource]
-) -> list[DeployConfig]:
-    """Return the servers to start: one per base, with all adapters that are needed on it."""
-    local = [source for source in sources if source.url is None and source.model is not None]
-    adapters: dict[str, dict[str, str]] = {str(source.model): {} for source in local}
-    for source in local:
-        if source.adapter is not None:
-            adapters[str(source.model)][source.name] = source.adapter
-    first = {str(source.model): source for source in reversed(local)}
-    return [_deployment_of(config, first[model], names) for model, names in adapters.items()]
-
-
-def _deployment_of(
-    config: ChatConfig, source: ParticipantSource, adapters: dict[str, str]
-) -> DeployConfig:
-    settings = {
-        "model": source.model,
-        "adapters": adapters or None,
-        "served_model_name": SERVED_AS,
-        "hub": source.hub or config.hub,
-        "revision": config.revision or source.revision,
-        "trust_remote_code": config.trust_remote_code,
-        "engine": "builtin",
-        "port": 0,
-        "parity": "off",  # compared with the training only where others use the server
-    }
-    return DeployConfig.model_validate(settings)
-
-
-def _connect(config: ChatConfig, source: ParticipantSource, urls: dict[str, str]) -> Participant:
-    temperature = config.temperature
-    if source.url is None:
-        if temperature is None and not _has_sampling(source.model or ""):
-            temperature = 0.0
-        model = SERVED_AS if source.adapter is None else source.name
-        return Participant(source.name, Endpoint.at(urls[source.model or ""]), model, temperature)
-    if temperature is None and source.weights is not None and not _has_sampling(source.weights):
-        temperature = 0.0
-    endpoint = Endpoint.at(source.url, _key_of(source))
-    model = source.model or served_model(endpoint, prefer_base=source.is_base)
-    return Participant(source.name, endpoint, model, temperature)
-
-
-def _key_of(source: ParticipantSource) -> str | None:
-    """Return the API key of an address; raise ConfigError if its variable is not set."""
-    if not source.key_env:
-        return None
-    key = os.environ.get(source.key_env, "")
-    if not key:
-        raise ConfigError(
-            text(
-                f"api_key_env: {source.key_env} is not set",
-                f"api_key_env：{source.key_env} 未设置",
-            ),
-            hint=f"export {source.key_env}=...",
-        )
-    return key
-
-
-def _has_sampling(model: str) -> bool:
-    """Tell whether a model's generation config says how to sample; assumed of a model on a hub."""
-    folder = find_folder(model)
-    if folder is None:
-        return True
-    generation = read_json(folder / "generation_config.json")
-    return "temperature" in generation or bool(generation.get("do_sample"))
-
-
-def served_model(endpoint: Endpoint, *, prefer_base: bool) -> str:
-    """Return the first adapter that an endpoint serves, or its first model."""
-    try:
-        rows = endpoint.ask("/v1/models").get("data") or []
-        models = [(str(row["id"]), row.get("parent")) for row in rows]
-    except (RequestRefused, KeyError, TypeError) as error:
-        raise RunError(
-            text(f"{endpoint.url} does not answer: {error}", f"{endpoint.url} 无应答：{error}"),
-            hint=text(
-                "check that it is running: `swiftbox runs list` shows deployments and their health",
-                "请确认其正在运行：`swiftbox runs list` 显示部署及其状态",
-            ),
-        ) from None
-    preferred = [name for name, parent in models if bool(parent) is not prefer_base]
-    names = preferred or [name for name, _ in models]
-    if not names:
-        raise RunError(text(f"{endpoint.url} serves no model", f"{endpoint.url} 没有模型"))
-    return names[0]

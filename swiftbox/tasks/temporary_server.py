@@ -15,6 +15,7 @@ from swiftbox.runs.child import BackgroundRun, background_run, child_of
 from swiftbox.runs.supervise import OnEvent
 from swiftbox.tasks.checks import ignored
 from swiftbox.tasks.deploy import check, resolve, with_absolute_paths
+from swiftbox.tasks.sending import needed_secrets
 
 START_TIMEOUT_S = 1800.0
 """Weights may be on a slow disk, and kernels are compiled on first use."""
@@ -52,7 +53,7 @@ def temporary_server(
         folder,
         settled,
         machine,
-        child=lambda run_folder: child_of(run_folder, 1, resolved.env),
+        child=lambda run_folder: child_of(run_folder, 1, resolved.env, needed_secrets(settled)),
         on_event=on_event,
     ) as run:
         serving = run.wait_for(events.SERVING, timeout_s=START_TIMEOUT_S, stop=stop)

@@ -23,11 +23,8 @@ from swiftbox.config.chat import ChatConfig
 from swiftbox.errors import ConfigError
 from swiftbox.serving.client import Endpoint, RequestRefused, health_of_all
 from swiftbox.serving.questions import Participant, ask_all
-from swiftbox.tasks.participants import (
-    participant_sources,
-    required_deployments,
-    resolve_participant,
-)
+from swiftbox.tasks.chat_servers import required_deployments
+from swiftbox.tasks.participants import participant_sources, resolve_participant
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ from swiftbox.tasks.pipeline import state
 from swiftbox.tasks.pipeline.fingerprint import fingerprint, identities
 from swiftbox.tasks.pipeline.graph import dependencies, task_of, users_of, with_step_name
 from swiftbox.tasks.pipeline.state import StepRecord, step_folder
+from swiftbox.tasks.sending import needed_secrets
 from swiftbox.tasks.task import Resolved
 
 READY_TIMEOUT_S = 1800.0
@@ -184,7 +185,8 @@ class PipelineRun:
         """Write what the child of a step needs into its folder; return the child to start."""
         folder, resolved = self._folder_of(step.name), self._resolved(step)
         child.record_nested(folder, resolved.config, self.machine)
-        return child.child_of(folder, resolved.processes, resolved.env)
+        secrets = needed_secrets(resolved.config)
+        return child.child_of(folder, resolved.processes, resolved.env, secrets)
 
     def _resolved(self, step: PipelineStep) -> Resolved:
         """Resolve a step with the outputs of earlier ones; check what was unknown before."""

@@ -1,0 +1,46 @@
+"""Where this process searches modules: not in the current folder, which may be a stranger's."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def absolute_entries(search_path: str) -> list[str]:
+    """Return the entries of a search path that do not depend on the current folder."""
+    return [entry for entry in search_path.split(os.pathsep) if os.path.isabs(entry)]
+
+
+def drop_current_folder() -> None:
+    """Drop the current folder, which `python -m swiftbox` has put first on the search path.
+
+    In a checkout that is not installed it is where swiftbox lies: it moves to the end, and to the
+    PYTHONPATH of children.
+    """
+    if sys.flags.safe_path or not sys.path:
+        return
+    folder = sys.path.pop(0)
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if os.path.abspath(folder) == root and not _is_installed():
+        sys.path.append(root)
+        entries = absolute_entries(os.environ.get("PYTHONPATH", ""))
+        os.environ["PYTHONPATH"] = os.pathsep.join([*entries, root])
+
+
+def drop_relative_entries() -> None:
+    """Drop what empty and relative entries of PYTHONPATH have put on the search path.
+
+    `export PYTHONPATH=$PYTHONPATH:/folder` leaves an empty entry, which is the current folder.
+    """
+    if "PYTHONPATH" not in os.environ or sys.flags.ignore_environment:
+        return
+    entries = os.environ["PYTHONPATH"].split(os.pathsep)
+    absolute = absolute_entries(os.environ["PYTHONPATH"])
+    dropped = {os.path.abspath(entry) for entry in entries if not os.path.isabs(entry)}
+    dropped.difference_update(absolute)
+    sys.path[:] = [entry for entry in sys.path if entry and entry not in dropped]
+
+
+def _is_installed() -> bool:
+    """Tell whether another process finds swiftbox without the current folder."""
+    return any(finder.find_spec("swiftbox", None) is not None for finder in sys.meta_path)
