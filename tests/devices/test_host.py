@@ -167,7 +167,7 @@ def test_what_torch_was_built_for_is_read_from_its_version_file(
 
 @pytest.fixture
 def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda name, path=None: None)
+    monkeypatch.setattr("shutil.which", lambda _, **__: None)
     monkeypatch.setattr("sys.platform", "linux")
 
 
@@ -204,5 +204,5 @@ def test_integrated_graphics_are_not_a_card(
 
 @pytest.mark.usefixtures("no_tools")
 def test_hardware_is_seen_by_its_tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("shutil.which", lambda name, path=None: name if name == "nvidia-smi" else None)
+    monkeypatch.setattr("shutil.which", lambda name, **_: name if name == "nvidia-smi" else None)
     assert host.detected_hardware(tmp_path) == ("cuda",)

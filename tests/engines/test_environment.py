@@ -286,7 +286,7 @@ def test_a_missing_system_package_is_reported_with_the_command_that_installs_it(
     lacking = replace(PCRE2, is_installed=lambda: False)
     needy = replace(TOY, system=(lacking,))
     monkeypatch.setitem(engines.ENGINES, "toy", needy)  # type: ignore[arg-type]
-    monkeypatch.setattr("shutil.which", lambda name, path=None: name if name == "apt-get" else None)
+    monkeypatch.setattr("shutil.which", lambda name, **_: name if name == "apt-get" else None)
     with pytest.raises(MachineError, match=r"needs pcre2\.h") as refused:
         install("toy", "cpu", say=no_output)
     assert refused.value.hint == "sudo apt-get install libpcre2-dev"
