@@ -6,7 +6,8 @@ UserError                 exit 2: the request is wrong
 ├── MachineError          this machine cannot do it: device, memory, disk, a missing package
 ├── HubError              a model or dataset could not be fetched
 ├── RunError              a run folder: missing, busy, contradicting, not resumable
-│   └── DiskFullError     its disk has no room for what the run writes
+│   ├── DiskFullError     its disk has no room for what the run writes
+│   └── ChildError        exit 1: a process that the run started was killed or failed
 └── ResultError           exit 1: the result of a run failed its check and was not kept
 """
 
@@ -46,6 +47,10 @@ class RunError(UserError):
 
 class DiskFullError(RunError):
     """The disk of a run folder has no room for what the run is about to write."""
+
+
+class ChildError(RunError):
+    """A process that a run started was killed or failed; the request need not be wrong."""
 
 
 class ResultError(UserError):

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -17,20 +18,164 @@ from typing import IO, Any
 from swiftbox.errors import UserError
 from swiftbox.language import home, text
 
-# ---- atomic writes
+# ---- atomic writes: beside the target, under a name that nobody reads, then one rename
+#
+# The writer holds a lock on what it writes until the rename. The kernel releases the lock when
+# the writer dies, so a temporary file or folder that can be locked was abandoned.
+
+TEMPORARY = ".tmp-"
+MARK_DIGITS = 8
+LONGEST_STEM = 50
+"""Letters of the target's name in a temporary name: even in Chinese far below 255 bytes."""
 
 
 def write_atomic(path: Path, content: str) -> None:
-    """Replace the content of a file: a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace the content of a file: a reader sees the old text or the new, never a part.
+
+    Deletes what killed writers of the same file left behind.
+    """
+    data = content.encode("utf-8")
+    sweep(path.parent, name=path.name)
+    temporary, descriptor = _locked_file(path)
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(content)
+        with open(descriptor, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`, to be filled and renamed; else it is deleted.
+
+    Deletes what killed processes left behind for the same path.
+    """
+    sweep(path.parent, name=path.name)
+    temporary, descriptor = _locked_folder(path)
+    try:
+        yield temporary
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(folder: Path, *, name: str = "") -> None:
+    """Delete abandoned temporaries in a folder: all, or those of the target `name`.
+
+    What a living process writes, what belongs to another user, and links are left alone.
+    """
+    prefix = _temporary_stem(name) + TEMPORARY if name else "."
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(prefix)]
+    except OSError:
+        return
+    for entry in filter(is_temporary, names):
+        _delete_if_abandoned(folder / entry)
+
+
+def sweep_below(folder: Path) -> None:
+    """Delete abandoned temporaries in a folder and in all folders below it."""
+    for path, _, files in os.walk(folder):
+        sweep(Path(path))
+        for name in filter(_names_dead_writer, files):
+            _delete_if_abandoned(Path(path, name))
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a name is one that `write_atomic` and `folder_aside` make up."""
+    stem, separator, mark = name.rpartition(TEMPORARY)
+    is_marked = len(mark) == MARK_DIGITS and set(mark) <= set("0123456789abcdef")
+    return bool(separator) and is_marked and stem.startswith(".") and len(stem) > 1
+
+
+def is_temporary_of(name: str, target: str) -> bool:
+    """Tell whether a name is that of a temporary of the file or folder `target`."""
+    return is_temporary(name) and name.rpartition(TEMPORARY)[0] == _temporary_stem(target)
+
+
+def _names_dead_writer(name: str) -> bool:
+    """Tell whether a name is `.NAME.PID` of a dead process, as engines and old versions write."""
+    stem, _, pid = name.rpartition(".")
+    if not (stem.startswith(".") and len(stem) > 1 and pid.isascii() and pid.isdigit()):
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def _temporary_stem(name: str) -> str:
+    return f".{name[:LONGEST_STEM]}"
+
+
+def _temporary_beside(path: Path) -> Path:
+    mark = os.urandom(MARK_DIGITS // 2).hex()
+    return path.with_name(f"{_temporary_stem(path.name)}{TEMPORARY}{mark}")
+
+
+def _locked_file(path: Path) -> tuple[Path, int]:
+    """Create a temporary file beside a path; return it and its locked descriptor."""
+    while True:
+        temporary = _temporary_beside(path)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        if _lock_new(temporary, descriptor):
+            return temporary, descriptor
+
+
+def _locked_folder(path: Path) -> tuple[Path, int]:
+    """Create a temporary folder beside a path; return it and its locked descriptor."""
+    while True:
+        temporary = _temporary_beside(path)
+        temporary.mkdir()
+        with contextlib.suppress(FileNotFoundError):  # swept before it was locked
+            descriptor = os.open(temporary, os.O_RDONLY)
+            if _lock_new(temporary, descriptor):
+                return temporary, descriptor
+
+
+def _lock_new(temporary: Path, descriptor: int) -> bool:
+    """Lock a new temporary; close it and return False if a sweep was faster."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), temporary.stat()):
+            return True
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except OSError:  # a network disk without locks: there a sweep cannot lock either
+        return True
+    os.close(descriptor)
+    return False
+
+
+def _delete_if_abandoned(temporary: Path) -> None:
+    import fcntl
+
+    try:  # NONBLOCK: opening a pipe waits for its writer
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            return
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if stat.S_ISDIR(status.st_mode):
+            shutil.rmtree(temporary, ignore_errors=True)
+        elif stat.S_ISREG(status.st_mode):
+            temporary.unlink()
+    except OSError:  # its writer lives, or another sweep was faster
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

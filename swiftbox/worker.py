@@ -26,6 +26,8 @@ from swiftbox.tasks.load import load
 
 POLL_S = 0.5
 INTERRUPTED = 130
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2): the signal that a process gets when its parent dies."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,17 +36,19 @@ def main(arguments: list[str] | None = None) -> int:
     folder = Path((arguments if arguments is not None else sys.argv[1:])[0])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ask_to_stop)
+    _wake_when_orphaned()
     watcher = threading.Thread(target=_watch_for_stop, args=(folder,), daemon=True)
     watcher.start()
-    return run_task(folder)
+    code = run_task(folder)
+    _record_end_of_orphan(folder)
+    return code
 
 
 def run_task(folder: Path) -> int:
     """Run the task and record how it ended."""
-    rank = int(os.environ.get("RANK", "0"))
 
     def emit(event: str, **fields: Any) -> None:
-        if rank == 0:
+        if _rank() == 0:
             # A full disk must not hide the error that it causes: the event is also in the log.
             with contextlib.suppress(OSError):
                 run_folder.append_event(folder, event, **fields)
@@ -88,26 +92,80 @@ def _message(error: BaseException) -> str:
 
 def _ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
     STOP.requested.set()
-    if not STOP.can_save.is_set():
-        os._exit(INTERRUPTED)
 
 
 def _watch_for_stop(folder: Path) -> None:
-    """Stop on a request in the folder or if the supervisor is gone; save if possible."""
-    supervisor = os.environ.get("SWIFTBOX_SUPERVISOR", "")
-    pid, _, started = supervisor.partition(":")
+    """Stop on a signal, on a request in the folder or if the supervisor is gone; save if possible.
+
+    Before there is anything to save, the process ends at once.
+    """
     while True:
-        gone = bool(pid) and not run_folder.is_alive(int(pid), float(started))
+        gone = _is_orphan()
         if gone or stop_requested(folder):
             STOP.requested.set()
-            if not STOP.can_save.is_set():
-                os._exit(INTERRUPTED)
-            if gone:
-                time.sleep(SAVE_TIMEOUT_S)
-                os._exit(INTERRUPTED)  # no supervisor is left to kill a step that hangs
-            return
-        if STOP.requested.wait(POLL_S):
-            return
+        if STOP.requested.is_set() and not STOP.can_save.is_set():
+            _end_unsaved(folder)
+        if gone:
+            _wake_launcher()
+            time.sleep(SAVE_TIMEOUT_S)
+            os._exit(INTERRUPTED)  # no supervisor is left to kill a step that hangs
+        if STOP.requested.is_set():
+            time.sleep(POLL_S)
+        else:
+            STOP.requested.wait(POLL_S)
+
+
+def _end_unsaved(folder: Path) -> None:
+    """Record that the run was stopped before it could save anything, and end the process."""
+    if _rank() == 0:
+        with contextlib.suppress(OSError):
+            run_folder.append_event(folder, events.STOPPED, step=None)
+        _record_end_of_orphan(folder)
+    if _is_orphan():
+        _wake_launcher()
+    os._exit(INTERRUPTED)
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def _is_orphan() -> bool:
+    """Tell whether the supervisor of this process is gone."""
+    pid, _, started = os.environ.get("SWIFTBOX_SUPERVISOR", "").partition(":")
+    return bool(pid) and not run_folder.is_alive(int(pid), float(started))
+
+
+def _record_end_of_orphan(folder: Path) -> None:
+    """Record how the run ended if its supervisor, which does it otherwise, is gone."""
+    if _rank() != 0 or not _is_orphan():
+        return
+    endings = [
+        event for event in run_folder.read_events(folder)[0] if event["event"] in events.ENDING
+    ]
+    if not endings:
+        return
+    status = str(endings[-1]["event"])
+    code = {events.DONE: 0, events.STOPPED: INTERRUPTED}.get(status, 1)
+    if endings[-1].get("kind") == REFUSED:
+        code = 2
+    with contextlib.suppress(OSError):
+        run_folder.update_state(folder, status=status, ended=time.time(), exit_code=code)
+
+
+def _wake_when_orphaned() -> None:
+    """Ask Linux to continue this process when its parent dies: a paused one would stay for ever."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGCONT))
+
+
+def _wake_launcher() -> None:
+    """Continue a torchrun that is paused: it waits for this process and then ends."""
+    if "LOCAL_RANK" in os.environ:
+        with contextlib.suppress(OSError):
+            os.kill(os.getppid(), signal.SIGCONT)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,15 +15,47 @@ from swiftbox.files import (
     LockedError,
     file_lock,
     free_bytes,
+    is_temporary_of,
     named_lock,
     read_json,
     require_room,
+    sweep,
+    sweep_below,
     sync_folder,
     write_atomic,
     write_json,
 )
 from swiftbox.formatting import size
 from swiftbox.language import home
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from swiftbox import files
+path = Path(sys.argv[1])
+if sys.argv[2] == "folder":
+    with files.folder_aside(path) as aside:
+        (aside / "part").write_text("a")
+        print("writes", flush=True)
+        sys.stdin.read()
+else:
+    files.os.fsync = lambda _: (print("writes", flush=True), sys.stdin.read())
+    files.write_atomic(path, "new")
+"""
+"""Stays in the middle of writing a file or a folder until its standard input is closed."""
+
+
+def writer(path: Path, kind: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), kind],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writes\n"
+    return process
+
 
 HOLDER = """
 import sys
@@ -60,6 +94,64 @@ def test_a_failed_write_keeps_the_old_content(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_atomic(path, "\ud800")
     assert path.read_text("utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_writer_left_is_deleted_when_the_same_path_is_written(
+    kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    with writer(path, kind) as process:
+        process.kill()
+    assert [is_temporary_of(entry.name, "a") for entry in tmp_path.iterdir()] == [True]
+    write_atomic(path, "new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_living_process_writes_is_not_swept(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with writer(path, kind) as process:
+        temporaries = list(tmp_path.iterdir())
+        sweep(tmp_path)
+        sweep_below(tmp_path.parent)
+        assert list(tmp_path.iterdir()) == temporaries
+        process.communicate()
+    assert list(tmp_path.iterdir()) == ([path] if kind == "file" else [])
+
+
+def test_files_of_others_and_links_are_not_swept(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / ".link.tmp-0123abcd").symlink_to(tmp_path / "target")
+    for name in (
+        ".tmp-0123abcd",
+        "a.tmp-0123abcd",
+        ".a.tmp-0123abcg",
+        ".a.tmp-01",
+        f".a.{os.getpid()}",
+    ):
+        (tmp_path / name).touch()
+    before = sorted(tmp_path.iterdir())
+    sweep_below(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_files_that_name_their_dead_writer_are_swept(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / f".state.json.{dead.pid}").touch()
+    sweep_below(tmp_path)
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_threads_write_the_same_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    texts = [str(number) * 10_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: write_atomic(path, content), texts * 20))
+    assert path.read_text("utf-8") in texts
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -85,8 +85,9 @@ def stopped_early_lines(_event: Event) -> list[str]:
     """Return the line of a run that was stopped before it had anything to save."""
     return [
         text(
-            "stopped before the first step; `swiftbox runs resume` continues, downloads included",
-            "在第一步之前停止；`swiftbox runs resume` 可继续，包括下载",
+            "stopped before the first step, nothing to save; "
+            "`swiftbox runs resume` continues, downloads included",
+            "在第一步之前停止，没有需要保存的内容；`swiftbox runs resume` 可继续，包括下载",
         )
     ]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from swiftbox.engines.process_group import ProcessGroup, describe_exit
 from swiftbox.engines.state import engine_named, engine_python
-from swiftbox.errors import RunError
+from swiftbox.errors import ChildError, RunError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.runs.events import Emit
@@ -118,7 +118,7 @@ def _result(
         return result
     ending = describe_exit(code) if code else ("ended without a result", "结束但没有结果")
     tail = "\n".join(["", *last_lines]).rstrip()
-    raise RunError(
+    raise ChildError(
         text(
             f"{run.tool} ({run.engine}) {ending[0]}{tail}",
             f"{run.tool}（{run.engine}）{ending[1]}{tail}",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from swiftbox.engines.tool_runner import ToolRun, ToolStopped, run_tool
-from swiftbox.errors import DataError, RunError
+from swiftbox.errors import ChildError, DataError, RunError
 from swiftbox.evaluation import local_data
 from swiftbox.evaluation.benchmarks import SelectedBenchmark
 from swiftbox.evaluation.intervals import score
@@ -123,7 +123,7 @@ def _has_ended(server: AnsweringServer) -> bool:
 def _server_lost(server: AnsweringServer | None, jobs: Sequence[Job]) -> RunError:
     failure = server.failure().message if server is not None else "?"
     unfinished = _names(jobs)
-    return RunError(
+    return ChildError(
         text(
             f"the server ended during the evaluation of {unfinished}\n{failure}",
             f"服务在评测途中结束（{unfinished}）\n{failure}",

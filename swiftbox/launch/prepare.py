@@ -33,6 +33,7 @@ from swiftbox.errors import RunError
 from swiftbox.fit.estimate import Estimate, estimate
 from swiftbox.language import text
 from swiftbox.launch.fingerprint import Fingerprint, fingerprint
+from swiftbox.launch.reasons import with_first_reasons
 from swiftbox.models.requirements import Remark
 from swiftbox.plan import Plan, plan
 from swiftbox.runs import folder as run_folder
@@ -133,15 +134,19 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     planned = _planned(loaded.config, machine) if changed else plan(loaded.config, machine)
     if not continues:
         require_same_settings(run, planned.config)
+    planned = with_first_reasons(planned, run.folder, loaded.config, overrides)
     return replace(_checked(loaded, machine, planned), resumes=run.folder)
 
 
 def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     """Prepare to repeat a run from its settled YAML, in a new run folder."""
     run = run_folder.find(str(folder))
+    overrides = tuple(overrides)
     loaded = load(run.folder / run_folder.SETTLED, overrides)
     machine = _machine_for(loaded.config)
-    return replace(_checked(loaded, machine, _planned(loaded.config, machine)), new_folder=True)
+    planned = _planned(loaded.config, machine)
+    planned = with_first_reasons(planned, run.folder, loaded.config, overrides)
+    return replace(_checked(loaded, machine, planned), new_folder=True)
 
 
 def check_config(config: TaskConfig, on_remark: OnRemark = ignored) -> CheckResult:

@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import write
@@ -14,6 +15,7 @@ from swiftbox.language import text
 from swiftbox.launch.prepare import Prepared, require_idle
 from swiftbox.plan import Plan
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.creation import create, discard_unfinished
 from swiftbox.runs.stop import clear_stop_request
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
@@ -41,32 +43,37 @@ def record(prepared: Prepared) -> Ready:
     """
     config = prepared.plan.config
     TASKS[config.task].check_availability(config)
-    if prepared.resumes is not None:
-        folder = prepared.resumes
-        require_idle(run_folder.find(str(folder)))
-        clear_stop_request(folder)
-    else:
-        folder = _new_or_continued(prepared)
+    folder = prepared.resumes or _continued_folder(prepared)
+    if folder is None:
+        folder = create(_output_folder(prepared.loaded.config), lambda new: _fill(new, prepared))
+        return Ready(folder, prepared)
+    require_idle(run_folder.find(str(folder)))
+    run_folder.register(folder)
+    discard_unfinished(folder)
+    clear_stop_request(folder)
+    if prepared.resumes is None:
         _write_request(folder, prepared)
     _write_settled(folder, prepared.plan)
-    _mark_starting(folder)
+    _mark_starting(folder, **({} if prepared.resumes else {"started": time.time()}))
     return Ready(folder, prepared)
 
 
-def _new_or_continued(prepared: Prepared) -> Path:
-    """Return a new run folder, or that of an earlier run whose finished steps are kept."""
+def _fill(folder: Path, prepared: Prepared) -> None:
+    """Write all first files of a new run; the state last, which makes the folder a run."""
+    _write_request(folder, prepared)
+    _write_settled(folder, prepared.plan)
+    _mark_starting(folder, started=time.time())
+
+
+def _continued_folder(prepared: Prepared) -> Path | None:
+    """Return the folder of an earlier run whose finished steps are kept; None for a new one."""
     config = prepared.loaded.config
     folder = _output_folder(config)
     task = TASKS[config.task]
     settled = folder / run_folder.SETTLED
     if prepared.new_folder or not task.continues or not settled.is_file():
-        return run_folder.create(folder)
-    if load(settled).config.task != task.name:
-        return run_folder.create(folder)
-    require_idle(run_folder.find(str(folder)))
-    clear_stop_request(folder)
-    run_folder.register(folder)
-    return folder
+        return None
+    return folder if load(settled).config.task == task.name else None
 
 
 def _output_folder(config: TaskConfig) -> Path:
@@ -91,7 +98,6 @@ def _write_request(folder: Path, prepared: Prepared) -> None:
 
     versions = {"swiftbox": __version__, **prepared.machine.versions}
     write_json(folder / run_folder.VERSIONS, versions)
-    run_folder.update_state(folder, started=time.time())
 
 
 def _write_settled(folder: Path, planned: Plan) -> None:
@@ -105,10 +111,11 @@ def _write_settled(folder: Path, planned: Plan) -> None:
     ]
     reasons = {note.key: note.why for note in planned.notes}
     settled = write(planned.config, header=header, reasons=reasons)
+    write_json(folder / run_folder.REASONS, reasons)
     write_atomic(folder / run_folder.SETTLED, settled)
 
 
-def _mark_starting(folder: Path) -> None:
+def _mark_starting(folder: Path, **changes: Any) -> None:
     """Mark the run as starting under this process, and clear its earlier ending."""
     pid = os.getpid()
     run_folder.update_state(
@@ -119,4 +126,5 @@ def _mark_starting(folder: Path) -> None:
         ended=None,
         exit_code=None,
         **run_folder.supervised_by_me(),
+        **changes,
     )

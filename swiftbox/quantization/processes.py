@@ -11,9 +11,10 @@ from typing import Any
 
 from swiftbox.engines.process_group import ProcessGroup, describe_exit
 from swiftbox.engines.tool_runner import TOOLS, ToolRun, run_tool
-from swiftbox.errors import RunError
+from swiftbox.errors import ChildError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
+from swiftbox.runs.diagnosis import hint_for_exit
 from swiftbox.runs.events import Emit
 from swiftbox.security.children import child_environment
 
@@ -30,7 +31,7 @@ class ToolCommand:
 def measure(engine: str, request: Mapping[str, Any], folder: Path, emit: Emit) -> dict[str, Any]:
     """Measure a model in a fresh process of an engine, or of swiftbox's environment without one.
 
-    Raises MachineError if the engine is not installed, RunError if measuring fails.
+    Raises MachineError if the engine is not installed, ChildError if measuring fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if engine:
@@ -40,7 +41,7 @@ def measure(engine: str, request: Mapping[str, Any], folder: Path, emit: Emit) -
 
 
 def convert(python: Path, request: Mapping[str, Any], folder: Path, emit: Emit) -> dict[str, Any]:
-    """Run llama.cpp's converter with its Python; raise RunError if it fails."""
+    """Run llama.cpp's converter with its Python; raise ChildError if it fails."""
     command = ToolCommand("gguf", python, (str(TOOLS / "gguf.py"),))
     return run_command(command, request, folder, emit)
 
@@ -73,8 +74,9 @@ def run_command(
     if code:
         english, chinese = describe_exit(code)
         last_lines = "\n".join(["", *process.last_lines]).rstrip()
-        raise RunError(
-            text(f"{command.tool} {english}{last_lines}", f"{command.tool} {chinese}{last_lines}")
+        raise ChildError(
+            text(f"{command.tool} {english}{last_lines}", f"{command.tool} {chinese}{last_lines}"),
+            hint=hint_for_exit(code),
         )
     return read_json(result_file)
 

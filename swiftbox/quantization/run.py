@@ -34,7 +34,6 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 
-WORK = "work"
 REPORT = "quantize.json"
 """In the run folder: sizes, perplexities, versions."""
 
@@ -85,7 +84,7 @@ class QuantizationJob:
     @property
     def work_folder(self) -> Path:
         """Return the folder of the steps' results."""
-        return self.folder / WORK
+        return self.folder / run_folder.WORK
 
     @property
     def dtype(self) -> str:
@@ -133,7 +132,7 @@ def _deleted_if_wrong(result: Path) -> Iterator[None]:
         shutil.rmtree(result, ignore_errors=True)
         raise
     except RunError as error:
-        raise RunError(
+        raise type(error)(
             text(
                 f"the quantized model could not be checked: {error.message}",
                 f"量化后的模型未能完成检查：{error.message}",

@@ -12,12 +12,13 @@ from typing import Any
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import write
 from swiftbox.devices.machine import Machine
-from swiftbox.errors import RunError
+from swiftbox.errors import ChildError, RunError
 from swiftbox.files import read_json, write_atomic, write_json
 from swiftbox.formatting import duration
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.diagnosis import REFUSED
 from swiftbox.runs.stop import clear_stop_request
 from swiftbox.runs.supervise import Child, OnEvent, supervise_inside
 from swiftbox.security.children import module_command
@@ -152,10 +153,11 @@ class BackgroundRun:
         trace = str(last.get("traceback") or "").strip()
         message = f"{self.folder.name}: {reason}"
         hint = str(last.get("hint") or "") or self._see_log()
-        return RunError(f"{message}\n{trace}" if trace else message, hint=hint)
+        kind = RunError if last.get("kind") == REFUSED else ChildError
+        return kind(f"{message}\n{trace}" if trace else message, hint=hint)
 
     def _not_ready(self, timeout_s: float) -> RunError:
-        return RunError(
+        return ChildError(
             text(
                 f"{self.folder.name} was not ready within {duration(timeout_s)}",
                 f"{self.folder.name} 在 {duration(timeout_s)}内未就绪",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import signal
 
-from swiftbox.errors import DiskFullError, ResultError, UserError
+from swiftbox.errors import ChildError, DiskFullError, ResultError, UserError
 from swiftbox.language import text
 
 OUT_OF_MEMORY, DISK_FULL, TEMPLATE = "out-of-memory", "disk-full", "template"
 MISSING_FILE, TARGET_MODULES, REFUSED, CRASH = "missing-file", "target-modules", "refused", "crash"
-STOPPED_ITSELF, FAILED_CHECK = "stopped-itself", "failed-check"
+STOPPED_ITSELF, FAILED_CHECK, KILLED = "stopped-itself", "failed-check", "killed"
 
 
 def diagnose(error: BaseException) -> tuple[str, str]:
@@ -39,8 +39,12 @@ def kind_of(error: BaseException) -> str:
         return TEMPLATE
     if isinstance(error, ResultError):
         return FAILED_CHECK
+    if isinstance(error, ChildError):
+        return CRASH
     if isinstance(error, UserError):
         return REFUSED
+    if "concurrent.BrokenProcessPool" in names:
+        return KILLED
     if isinstance(error, FileNotFoundError):
         return MISSING_FILE
     if isinstance(error, ValueError) and "target modules" in message:
@@ -74,6 +78,8 @@ def hint_for(kind: str) -> str:
             "设置 target_modules: all-linear，或模型中存在的层名",
         ),
     }
+    if kind == KILLED:
+        return hint_for_killed()
     return hints.get(kind, "")
 
 
@@ -84,11 +90,27 @@ def killed(signal_number: int) -> tuple[str, str, str]:
     except ValueError:
         name = str(signal_number)
     message = text(f"the process was killed by {name}", f"进程被 {name} 终止")
-    if name == "SIGKILL":
-        hint = text(
+    return KILLED, message, hint_for_killed(name)
+
+
+def hint_for_exit(code: int) -> str:
+    """Return what to do about a process of a run that ended with a code, or by a signal."""
+    try:
+        return hint_for_killed(signal.Signals(-code).name if code < 0 else "")
+    except ValueError:
+        return hint_for_killed("")
+
+
+def hint_for_killed(signal_name: str = "SIGKILL") -> str:
+    """Return what to do about a process of a run that a signal ended."""
+    if signal_name == "SIGKILL":
+        return text(
             "the usual cause is that the system ran out of memory (see `dmesg`); "
-            "`swiftbox runs resume` continues from the last checkpoint",
-            "常见原因是系统内存不足（见 `dmesg`）；`swiftbox runs resume` 可从最后的检查点继续",
+            "`swiftbox runs resume` continues from the last checkpoint or finished step",
+            "常见原因是系统内存不足（见 `dmesg`）；"
+            "`swiftbox runs resume` 可从最后的检查点或已完成的步骤继续",
         )
-        return "killed", message, hint
-    return "killed", message, ""
+    return text(
+        "see log.txt of the run for the cause; `swiftbox runs resume` continues",
+        "原因见运行的 log.txt；`swiftbox runs resume` 可继续",
+    )

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.errors import RunError
-from swiftbox.files import LockedError, file_lock, read_json, write_json
+from swiftbox.files import (
+    LockedError,
+    file_lock,
+    is_temporary_of,
+    read_json,
+    sweep,
+    write_json,
+)
 from swiftbox.language import home, text
 from swiftbox.runs import events
 
@@ -23,6 +30,12 @@ CHECKPOINTS, MODEL = "checkpoints", "model"
 INPUTS, LOCK = "inputs.json", ".lock"
 PIPELINE = "pipeline.json"
 """The steps of a pipeline with the status and the outputs of each."""
+REASONS = "reasons.json"
+"""Why each setting has its value, by its key, from the plan that first settled it."""
+PARTIAL = ".partial"
+"""Inside checkpoints/: the checkpoint that is being written."""
+WORK = "work"
+"""The results of a quantization's steps; hidden names are unfinished."""
 COMPLETE = "complete.json"
 """Inside a checkpoint: written last, so its presence means that all other files are complete."""
 
@@ -151,34 +164,16 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], in
     return records, offset + len(complete)
 
 
-def create(folder: Path) -> Path:
-    """Make a run folder, or the next free name (`NAME-2`); register it for `runs list`."""
-    requested = folder
-    for number in range(2, 10_000):
-        try:
-            folder.mkdir(parents=True, exist_ok=False)
-            break
-        except FileExistsError:
-            if folder.is_dir() and not any(folder.iterdir()):
-                break
-            folder = requested.with_name(f"{requested.name}-{number}")
-        except OSError as error:
-            raise RunError(
-                text(f"cannot create {folder}: {error}", f"无法创建 {folder}：{error}"),
-                hint=text("choose another output_dir", "请更换 output_dir"),
-            ) from None
-    register(folder)
-    return folder
-
-
-def register(folder: Path) -> None:
-    """Link a run in the user's index, so that it is found from any directory."""
+def register(folder: Path) -> Path | None:
+    """Link a run in the user's index, so that it is found from any directory; return the link."""
     index = home() / "runs"
     with contextlib.suppress(OSError):
         index.mkdir(parents=True, exist_ok=True)
         link = index / f"{folder.name}@{hash_text(str(folder.resolve())):08x}"
         if not link.is_symlink():
             link.symlink_to(folder.resolve())
+        return link
+    return None
 
 
 def hash_text(value: str) -> int:
@@ -194,11 +189,20 @@ def runs() -> Iterator[Run]:
     for link in sorted((home() / "runs").glob("*")):
         folder = link.resolve()
         if not (folder / STATE).is_file():
-            if not folder.exists():
+            if not folder.exists() and not _is_being_made(folder):
                 link.unlink(missing_ok=True)
             continue
+        sweep(folder)
         known[folder] = Run(folder, read_json(folder / STATE))
     yield from sorted(known.values(), key=lambda run: -float(run.state.get("started") or 0))
+
+
+def _is_being_made(folder: Path) -> bool:
+    """Tell whether a process fills this run folder aside; delete what a killed one left."""
+    sweep(folder.parent, name=folder.name)
+    with contextlib.suppress(OSError):
+        return any(is_temporary_of(path.name, folder.name) for path in folder.parent.iterdir())
+    return False
 
 
 def find(name: str) -> Run:

@@ -24,6 +24,7 @@ from typing import Any
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.creation import discard_unfinished
 from swiftbox.runs.diagnosis import CRASH, REFUSED, killed
 from swiftbox.runs.stop import request_stop, stop_requested
 from swiftbox.security.children import child_environment
@@ -45,6 +46,10 @@ TAIL_WITHOUT_TRACEBACK = 5
 """Lines of a log that are shown if it has no traceback."""
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+STOPPED_UNSAVED = (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT)
+"""How a child ends that was stopped before it could record that: it handles both signals soon after
+its start."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,7 @@ def supervise_inside(
 def _supervise(folder: Path, child: Child, requests: StopRequests, on_event: OnEvent | None) -> int:
     relay = EventRelay(folder, on_event)
     with run_folder.run_lock(folder):
+        discard_unfinished(folder)
         process = _spawn(folder, child)
         tree = ProcessTree(process.pid)
         try:
@@ -145,6 +151,7 @@ def _supervise(folder: Path, child: Child, requests: StopRequests, on_event: OnE
                 process.kill()
                 process.wait()
             tree.kill()
+            discard_unfinished(folder)
     return _finish(folder, process.returncode, relay)
 
 
@@ -289,7 +296,7 @@ def _finish(folder: Path, returned: int, relay: EventRelay) -> int:
     ending = dict(relay.ending or {})
     kind = ending.get("event")
     if kind is None and returned != DONE:
-        stopped = stop_requested(folder)
+        stopped = stop_requested(folder) or returned in STOPPED_UNSAVED
         kind = events.STOPPED if stopped else events.FAILED
         ending = {"step": None} if stopped else _unreported_failure(folder, returned)
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from pathlib import Path
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.engines.state import engine_state
-from swiftbox.errors import MachineError, RunError
+from swiftbox.errors import ChildError, MachineError, RunError
 from swiftbox.formatting import duration
 from swiftbox.language import text
 from swiftbox.security.children import child_environment, find_program
@@ -189,4 +189,4 @@ def _ended(process: subprocess.Popen[bytes], log: Path) -> RunError:
         )
     else:
         what = text(f"vllm ended with code {code}", f"vllm 以代码 {code} 退出")
-    return RunError(f"{what}\n{last_lines}".rstrip(), hint=text(f"see {log}", f"见 {log}"))
+    return ChildError(f"{what}\n{last_lines}".rstrip(), hint=text(f"see {log}", f"见 {log}"))

@@ -34,7 +34,7 @@ from swiftbox.quantization.preconditions import (
     require_resources,
 )
 from swiftbox.quantization.resolve import ENGINES, require_backend, resolve_settings
-from swiftbox.quantization.run import WORK, QuantizationJob, quantize
+from swiftbox.quantization.run import QuantizationJob, quantize
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -176,10 +176,10 @@ def run(config: QuantizeConfig, folder: Path, emit: Emit) -> Path | None:
     require_device_room(model, config, machine)
     emit(events.INPUTS, **inputs)
     quantized, report = quantize(QuantizationJob(config, model, sources, folder, machine, emit))
-    if config.keep_merged and (folder / WORK / MERGED).is_dir():
+    if config.keep_merged and (folder / run_folder.WORK / MERGED).is_dir():
         shutil.rmtree(folder / MERGED, ignore_errors=True)
-        (folder / WORK / MERGED / run_folder.MODEL).rename(folder / MERGED)
-    shutil.rmtree(folder / WORK, ignore_errors=True)
+        (folder / run_folder.WORK / MERGED / run_folder.MODEL).rename(folder / MERGED)
+    shutil.rmtree(folder / run_folder.WORK, ignore_errors=True)
     seconds = round(time.monotonic() - began, 1)
     emit(events.DONE, seconds=seconds, model=str(quantized), **_sizes(report))
     return quantized
@@ -196,7 +196,7 @@ def _unquantized_model(
     first = merging(config)
     if first is not None:
         names = [*as_list(config.adapter), config.model or "", *data]
-        _discard_outdated(folder / WORK, names, emit)
+        _discard_outdated(folder / run_folder.WORK, names, emit)
         return _merged_model(first, folder, emit)
     name = config.model or ""
     emit(events.STAGE, name="fetch", detail=name)
@@ -207,14 +207,14 @@ def _unquantized_model(
         "revision": fetched.commit or config.revision,
         "adapter": None,
     }
-    _discard_outdated(folder / WORK, [str(fetched.folder), *data], emit)
+    _discard_outdated(folder / run_folder.WORK, [str(fetched.folder), *data], emit)
     write_json(folder / run_folder.INPUTS, inputs)
     return fetched.folder, inputs
 
 
 def _merged_model(first: MergeConfig, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]]:
     """Return the merged model, reused if it was complete before a stop, and its inputs."""
-    merge_folder = folder / WORK / MERGED
+    merge_folder = folder / run_folder.WORK / MERGED
     model = merge_folder / run_folder.MODEL
     earlier = read_json(folder / run_folder.INPUTS)
     if model.is_dir() and earlier:

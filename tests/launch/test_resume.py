@@ -13,6 +13,8 @@ import yaml
 from box import box, events, gone, last_step, losses, started, state, until
 from tiny import write_chats, write_config
 
+from swiftbox.runs.folder import update_state
+
 pytestmark = pytest.mark.slow
 
 STEPS, KILLED_AT = 20, 16
@@ -58,8 +60,8 @@ def assert_same(uninterrupted: Path, folder: Path, *, since: int) -> None:
     assert [actual[step] for step in range(since + 1, STEPS + 1)] == [
         expected[step] for step in range(since + 1, STEPS + 1)
     ]
-    name = "model/adapter_model.safetensors"
-    assert (folder / name).read_bytes() == (uninterrupted / name).read_bytes()
+    for name in ("model/adapter_model.safetensors", "model/adapter_config.json"):
+        assert (folder / name).read_bytes() == (uninterrupted / name).read_bytes()
 
 
 def test_a_killed_run_continues_in_the_middle_of_an_epoch(
@@ -68,6 +70,26 @@ def test_a_killed_run_continues_in_the_middle_of_an_epoch(
     uninterrupted, cut = runs
     resumed(cut, tmp_path / "middle")
     assert_same(uninterrupted, tmp_path / "middle", since=15)
+
+
+@pytest.mark.parametrize("tuner", ["lora", "full"])
+def test_no_step_is_trained_beyond_the_last_one_when_a_run_resumes_there(
+    tuner: str, tmp_path: Path, tiny: Path
+) -> None:
+    data = write_chats(tmp_path / "chat.jsonl", 40)
+    run = tmp_path / "run"
+    keys = {"output_dir": str(run), "tuner_type": tuner, "max_steps": 3, "save_steps": 3}
+    path = write_config(tmp_path / "a.yaml", tiny, data, **keys)
+    box("run", str(path), "--plain", cwd=tmp_path)
+    trained = {file.name: file.read_bytes() for file in (run / "model").iterdir()}
+    mean = events(run, "done")[-1]["loss"]
+    shutil.rmtree(run / "model")  # as if killed between the last checkpoint and the result
+    update_state(run, status="failed")
+    box("runs", "resume", str(run), "--plain", cwd=tmp_path)
+    assert [event["step"] for event in events(run, "step")] == [1, 2, 3]
+    assert {file.name: file.read_bytes() for file in (run / "model").iterdir()} == trained
+    assert events(run, "done")[-1]["steps"] == 3
+    assert events(run, "done")[-1]["loss"] == pytest.approx(mean, rel=1e-6)
 
 
 def test_a_torn_newest_checkpoint_is_skipped_for_the_one_at_the_epoch_border(

@@ -12,6 +12,7 @@ from swiftbox.config.chat import ChatConfig
 from swiftbox.menu.chat_screen import chat_command
 from swiftbox.menu.draft import Draft
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.creation import create
 
 CHAT = entry("chat")
 AN_ADAPTER, A_MODEL, A_SERVER = map(choice, range(3))
@@ -37,7 +38,7 @@ def desk(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.chdir(tmp_path)
-    run = run_folder.create(tmp_path / "runs" / "mine")
+    run = create(tmp_path / "runs" / "mine")
     make_run(make_adapter(tiny, run / run_folder.MODEL), tiny)
     run_folder.update_state(run, status="done")
     return tmp_path

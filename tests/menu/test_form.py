@@ -23,6 +23,7 @@ from swiftbox.menu.options.benchmarks import BenchmarkOptions
 from swiftbox.menu.questions import Back
 from swiftbox.menu.terminal import print_wrapped
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.creation import create
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def adapters(desk: Path, tiny: Path) -> list[str]:
     """Two runs with adapters, the first the newer, and one adapter in a folder."""
     for started, name in enumerate(("older", "newer")):
-        run = run_folder.create(desk / "runs" / name)
+        run = create(desk / "runs" / name)
         make_run(make_adapter(tiny, run / run_folder.MODEL), tiny)
         run_folder.update_state(run, status="done", started=started)
     make_adapter(tiny, desk / "given")

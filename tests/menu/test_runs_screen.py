@@ -15,6 +15,7 @@ from swiftbox.launch.record import Ready
 from swiftbox.menu import actions, runs_screen
 from swiftbox.menu.next_steps import next_steps, result_of
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.creation import create
 from swiftbox.tasks.load import load
 
 NEWEST = ENTER
@@ -25,7 +26,7 @@ DETACH, SETTING, EDIT, SAVE, LEAVE = map(choice, range(1, 6))
 def trained(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished training with an adapter, in the current folder."""
     monkeypatch.chdir(tmp_path)
-    run = run_folder.create(tmp_path / "runs" / "mine")
+    run = create(tmp_path / "runs" / "mine")
     make_run(make_adapter(tiny, run / run_folder.MODEL), tiny)
     run_folder.update_state(run, status="done", exit_code=0)
     return run
@@ -106,7 +107,7 @@ def test_a_quantized_model_is_evaluated_against_the_unquantized(trained: Path) -
 
 
 def test_the_next_steps_of_a_pipeline_use_its_last_result(trained: Path) -> None:
-    chain = run_folder.create(trained.parent / "chain")
+    chain = create(trained.parent / "chain")
     (chain / run_folder.SETTLED).write_text("version: 1\ntask: pipeline\n")
     run_folder.update_state(chain, status="done")
     finished_run(chain / "steps/01-train", task="train", model="o/base")
@@ -118,7 +119,7 @@ def test_the_next_steps_of_a_pipeline_use_its_last_result(trained: Path) -> None
 
 
 def test_an_evaluation_shows_its_scores(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = run_folder.create(trained.parent / "scored")
+    run = create(trained.parent / "scored")
     (run / run_folder.SETTLED).write_text("version: 1\ntask: evaluate\n")
     run_folder.update_state(run, status="done", started=2e9)
     score = {"candidate": "base", "value": 0.5, "low": 0.3, "high": 0.7, "count": 20}
@@ -139,7 +140,7 @@ def test_an_evaluation_shows_its_scores(trained: Path, capsys: pytest.CaptureFix
 def test_a_deployment_shows_its_address_and_offers_a_chat(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = run_folder.create(trained.parent / "serving")
+    run = create(trained.parent / "serving")
     (run / run_folder.SETTLED).write_text("version: 1\ntask: deploy\n")
     process = {"pid": os.getpid(), "pid_started": run_folder.process_start(os.getpid())}
     url = "http://127.0.0.1:9"  # nobody listens there

@@ -21,6 +21,7 @@ from swiftbox.menu.questions import Back
 from swiftbox.menu.review_screen import TaskScreen, review
 from swiftbox.menu.screens import SCREENS, open_task, screen_of
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.creation import create
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
@@ -37,7 +38,7 @@ def desk(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     free_port(monkeypatch)
     (tmp_path / "model").symlink_to(tiny)
-    run = run_folder.create(tmp_path / "runs" / "mine")
+    run = create(tmp_path / "runs" / "mine")
     make_run(make_adapter(tiny, run / run_folder.MODEL), tiny)
     run_folder.update_state(run, status="done")
     return tmp_path
@@ -155,7 +156,7 @@ def test_the_equivalent_command_makes_the_same_config(task: str) -> None:
 
 
 def test_a_server_in_the_background_is_waited_for(desk: Path) -> None:
-    run = run_folder.create(desk / "runs" / "served")
+    run = create(desk / "runs" / "served")
     run_folder.update_state(run, status="running", pid=os.getpid(), url="http://127.0.0.1:9")
     assert actions.wait_until_serving(run)
     run_folder.update_state(run, status="failed", url=None)

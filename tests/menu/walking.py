@@ -17,6 +17,7 @@ from prompt_toolkit.output import DummyOutput
 
 from swiftbox.menu import home, loop
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.creation import create
 from swiftbox.serving import address
 
 ENTER, DOWN, UP, CTRL_C, TAB, CLEAR = "\r", "\x1b[B", "\x1b[A", "\x03", "\t", "\x15"
@@ -73,7 +74,7 @@ def _bound(bind: Callable[[str, int], socket], host: str, _port: int) -> socket:
 
 def finished_run(folder: Path, *, quantized: bool = False, **settled: object) -> Path:
     """Make the folder of a finished run whose result is a complete model."""
-    run = run_folder.create(folder)
+    run = create(folder)
     (run / run_folder.MODEL).mkdir()
     config = {"quantization_config": {"quant_method": "gptq"}} if quantized else {}
     (run / run_folder.MODEL / "config.json").write_text(json.dumps(config))

@@ -15,6 +15,7 @@ from swiftbox.files import file_lock, named_lock
 from swiftbox.models.local import LocalArtifact, list_local, remove
 from swiftbox.models.verified import Marker, Origin
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.creation import create
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +207,7 @@ def test_folders_without_files_are_not_listed(caches: Path) -> None:
 def test_results_with_the_same_name_are_distinguished_by_their_folders(caches: Path) -> None:
     folders = [caches / "one/run", caches / "two/run"]
     for folder in folders:
-        model_folder = run_folder.create(folder)
+        model_folder = create(folder)
         run_folder.update_state(model_folder, status="done")
         make(model_folder / "model")
     assert {artifact.id for artifact in list_local()} == {
@@ -216,7 +217,7 @@ def test_results_with_the_same_name_are_distinguished_by_their_folders(caches: P
 
 def test_only_the_complete_model_of_a_run_is_listed(caches: Path) -> None:
     for name in ("whole", "adapter"):
-        run = run_folder.create(caches / "elsewhere" / name)
+        run = create(caches / "elsewhere" / name)
         run_folder.update_state(run, status="done")
         make(run / "checkpoints/checkpoint-5")
         (run / "model").mkdir()

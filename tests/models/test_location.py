@@ -17,11 +17,12 @@ from swiftbox.models.location import (
     short_name,
 )
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.creation import create
 
 
 def finished_run(folder: Path, file: str = "adapter_config.json") -> Path:
     """Make the folder of a finished run whose result has this file."""
-    run_folder.create(folder)
+    create(folder)
     (folder / run_folder.STATE).write_text('{"status": "done"}')
     (folder / run_folder.SETTLED).write_text("task: train\nmodel: o/base\n")
     (folder / run_folder.MODEL).mkdir()

@@ -14,8 +14,44 @@ from box import HANG_S, box, events, gone, last_step, started, state, until
 from tiny import write_chats, write_config
 
 from swiftbox.display.live import SECONDS_BETWEEN_LINES
+from swiftbox.runs.folder import read_events
+from swiftbox.runs.supervise import Child, supervise
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "end", ["sys.exit(130)", "os.kill(os.getpid(), 15)", "os.kill(os.getpid(), 2)"]
+)
+def test_a_child_stopped_before_it_could_record_that_is_stopped_and_not_failed(
+    end: str, tmp_path: Path
+) -> None:
+    script = f"import os, signal, sys; signal.signal(2, signal.SIG_DFL); {end}"
+    code = supervise(tmp_path, Child([sys.executable, "-c", script], {}))
+    assert code == state(tmp_path)["exit_code"] == 130
+    assert state(tmp_path)["status"] == "stopped"
+    assert [event["event"] for event in read_events(tmp_path)[0]] == ["stopped"]
+
+
+def test_the_supervisor_deletes_what_its_killed_child_left_half_written(tmp_path: Path) -> None:
+    script = "import os, sys; os.makedirs(sys.argv[1] + '/.model/part'); os.kill(os.getpid(), 9)"
+    assert supervise(tmp_path, Child([sys.executable, "-c", script, str(tmp_path)], {})) == 1
+    assert not (tmp_path / ".model").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_with_a_signal_before_training_stops_properly(
+    long_run: Path, number: signal.Signals
+) -> None:
+    run = long_run.with_name("run")
+    with started("run", str(long_run), "--plain", cwd=long_run.parent) as front:
+        until(lambda: events(run, "stage"), what="the first phase")
+        os.kill(state(run)["pid"], number)
+        assert front.wait(timeout=HANG_S) == 130
+        output = front.stdout.read() if front.stdout else ""
+    assert "stopped before the first step, nothing to save" in output
+    assert state(run)["status"] == "stopped"
+    assert [event["step"] for event in events(run, "stopped")] == [None]
 
 
 @pytest.fixture
@@ -58,6 +94,19 @@ def test_a_killed_supervisor_leaves_no_child(long_run: Path) -> None:
         front.kill()
         until(lambda: gone(child), what="the child's end")
     assert events(run, "stopped")
+    assert state(run)["status"] == "stopped"
+
+
+def test_a_paused_child_saves_and_ends_when_its_supervisor_is_killed(long_run: Path) -> None:
+    run = long_run.with_name("run")
+    with started("run", str(long_run), "--plain", cwd=long_run.parent) as front:
+        until(lambda: last_step(run) >= 2, what="step 2")
+        child = state(run)["pid"]
+        os.kill(child, signal.SIGSTOP)
+        front.kill()
+        until(lambda: gone(child), what="the child's end")
+    assert Path(events(run, "stopped")[0]["checkpoint"], "complete.json").is_file()
+    assert state(run)["status"] == "stopped"
 
 
 def test_a_dropped_terminal_does_not_stop_the_run(long_run: Path) -> None:

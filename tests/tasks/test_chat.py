@@ -8,6 +8,7 @@ from pathlib import Path
 from swiftbox.config.chat import ChatConfig
 from swiftbox.config.writing import write
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.creation import create
 from swiftbox.tasks.chat import with_absolute_paths
 from swiftbox.tasks.load import loads
 from swiftbox.tasks.participants import participant_sources
@@ -20,7 +21,7 @@ def chat(*settings: str) -> ChatConfig:
 
 
 def test_a_chat_with_a_deployment_uses_its_address(tmp_path: Path) -> None:
-    folder = run_folder.create(tmp_path / "deploy-me")
+    folder = create(tmp_path / "deploy-me")
     served = loads("task: deploy\nmodel: o/n\n", source="test").config
     (folder / run_folder.SETTLED).write_text(write(served, header=[]), "utf-8")
     run_folder.update_state(

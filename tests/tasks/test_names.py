@@ -13,6 +13,7 @@ from swiftbox.hub.fetch import fetch_model
 from swiftbox.launch.prepare import prepare_rerun, prepare_resume
 from swiftbox.models.download_request import DownloadRequest
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.creation import create
 from swiftbox.runs.events import Emit
 
 PRESETS = Path(__file__).resolve().parents[2] / "configs"
@@ -40,7 +41,7 @@ FILES = {
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """A current folder with one adapter, and a record of every connection that is tried."""
     monkeypatch.chdir(tmp_path)
-    run = run_folder.create(tmp_path / "runs" / "my-lora")
+    run = create(tmp_path / "runs" / "my-lora")
     (run / run_folder.STATE).write_text('{"status": "done"}')
     (run / run_folder.SETTLED).write_text("task: train\nmodel: o/base\n")
     (run / run_folder.MODEL).mkdir()
@@ -166,7 +167,7 @@ def test_an_id_beside_a_folder_of_its_owner_is_accepted_with_a_remark(
 
 
 def test_a_recorded_id_stays_one_when_a_folder_like_it_appears(tmp_path: Path) -> None:
-    run = run_folder.create(tmp_path / "stopped")
+    run = create(tmp_path / "stopped")
     (run / run_folder.STATE).write_text('{"status": "stopped"}')
     settled = "task: merge\nadapter: Qwen/My-LoRA\nmodel: Qwen/My-Model\nmerge_base: full\n"
     settled += "dtype: stored\n"

@@ -12,12 +12,13 @@ import errno
 import hashlib
 import json
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from swiftbox.data.check import iterate_examples
 from swiftbox.data.example import Example
 from swiftbox.data.files import dataset_hash
 from swiftbox.data.source import RowSource
-from swiftbox.files import file_lock
+from swiftbox.files import file_lock, write_json
 from swiftbox.language import home, text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
@@ -92,7 +93,7 @@ def encoded_samples(
         try:
             write(partial, _encode_all(sources, encoder, report))
             partial.replace(arrow)
-            record.write_text(json.dumps(report), encoding="utf-8")
+            write_json(record, report)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
@@ -205,7 +206,16 @@ _process_encoder: list[ExampleEncoder] = []
 
 def _initialize_process(encoder: ExampleEncoder) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes already run in parallel
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _process_encoder.append(encoder)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that it encodes for is gone: it would wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _encode(chunk: list[Example]) -> list[Sample]:

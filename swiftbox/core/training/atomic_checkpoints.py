@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from swiftbox.core.training import checkpoint
+from swiftbox.core.tuners.saved_config import sort_names
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import DISK_FULL, kind_of
@@ -27,12 +28,16 @@ class RunRecorder:
 
 
 class AtomicCheckpoints:
-    """Saves checkpoints atomically; goes before transformers.Trainer in the bases of a class."""
+    """Saves checkpoints atomically and trains no step too many when it resumes from the last one.
+
+    Goes before transformers.Trainer in the bases of a class.
+    """
 
     record: RunRecorder
     save_folder: Path | None = None
     args: Any
     state: Any
+    control: Any
     model: Any
     optimizer: Any
     accelerator: Any
@@ -46,7 +51,7 @@ class AtomicCheckpoints:
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write the checkpoint to a temporary folder, seal and rename it, delete the oldest."""
         folder = Path(self.args.output_dir)
-        partial = folder / checkpoint.PARTIAL
+        partial = folder / run_folder.PARTIAL
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         last = next(reversed(run_folder.checkpoints(self.record.folder)), None)
         needed = checkpoint.bytes_needed(self.model, self.optimizer)
@@ -80,8 +85,20 @@ class AtomicCheckpoints:
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)  # type: ignore[misc]  # Trainer's
+        folder = Path(output_dir or self.args.output_dir)
         # A pickle of the arguments: settled.yaml has the same content and cannot run code.
-        Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
+        (folder / "training_args.bin").unlink(missing_ok=True)
+        sort_names(folder)
+
+    def _run_epoch(self, **arguments: Any) -> None:
+        """Train an epoch, or nothing if the checkpoint was that of the last step.
+
+        transformers looks at the number of steps only after a step.
+        """
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(**arguments)  # type: ignore[misc]  # Trainer's
+        else:
+            self.control.should_training_stop = True
 
     def _barrier(self) -> None:
         if self.args.world_size > 1:

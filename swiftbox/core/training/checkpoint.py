@@ -12,7 +12,6 @@ from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 
-PARTIAL = ".partial"
 LOG_BYTES = 2 * 2**20
 """Space left free for the log and the events that report a full disk."""
 
@@ -65,7 +64,7 @@ def _step(name: str) -> int:
 def discard_after(folder: Path, step: int) -> None:
     """Delete everything after the checkpoint to resume from: incomplete and partial ones."""
     checkpoints = folder / run_folder.CHECKPOINTS
-    shutil.rmtree(checkpoints / PARTIAL, ignore_errors=True)
+    shutil.rmtree(checkpoints / run_folder.PARTIAL, ignore_errors=True)
     for path in checkpoints.glob("checkpoint-*"):
         if _step(path.name) > step:
             shutil.rmtree(path, ignore_errors=True)

@@ -82,10 +82,18 @@ def train(
         events.DONE,
         seconds=round(time.time() - start, 1),
         steps=trainer.state.global_step,
-        loss=result.training_loss,
+        loss=mean_loss(trainer, result.training_loss, resume_from),
         model=str(saved),
     )
     return saved
+
+
+def mean_loss(trainer: Any, of_new_steps: float, resumed: Path | None) -> float:
+    """Return the mean loss of the steps of this process; if there are none, that of all steps."""
+    if resumed is None or trainer.state.global_step > run_folder.step_of(resumed):
+        return of_new_steps
+    losses = [logs["loss"] for logs in trainer.state.log_history if "loss" in logs]
+    return float(sum(losses) / max(1, len(losses)))
 
 
 def offline_trainer(

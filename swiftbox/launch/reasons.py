@@ -1,0 +1,43 @@
+"""Keep the reasons of a run's first plan when it is resumed or repeated.
+
+The recorded settings have no `auto` left. Planned again, each value would look like a request of
+the user, although the first plan chose most of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from swiftbox.config.task import TaskConfig
+from swiftbox.files import read_json
+from swiftbox.plan import Plan
+from swiftbox.runs import folder as run_folder
+from swiftbox.security.printable import printable
+from swiftbox.tasks.task import Reason
+
+
+def with_first_reasons(
+    planned: Plan, folder: Path, recorded: TaskConfig, overrides: Iterable[str]
+) -> Plan:
+    """Return a plan whose recorded values carry the reasons in a run folder.
+
+    `recorded` is the config that was planned again. Values that `overrides` or the new plan
+    changed keep their new reasons.
+    """
+    changed = {override.partition("=")[0].strip() for override in overrides}
+    first = {
+        key: printable(why)
+        for key, why in read_json(folder / run_folder.REASONS).items()
+        if isinstance(why, str) and key not in changed and _is_kept(key, planned.config, recorded)
+    }
+    notes = [replace(note, why=first.pop(note.key, note.why)) for note in planned.notes]
+    settled = (Reason(key, getattr(planned.config, key), why) for key, why in first.items())
+    return replace(planned, notes=(*notes, *settled))
+
+
+def _is_kept(key: str, planned: TaskConfig, recorded: TaskConfig) -> bool:
+    if key not in type(planned).model_fields or key not in type(recorded).model_fields:
+        return False
+    return bool(getattr(planned, key) == getattr(recorded, key))
