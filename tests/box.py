@@ -110,6 +110,6 @@ def state(folder: Path) -> dict[str, Any]:
 
 def gone(pid: int) -> bool:
     """Tell whether a process has ended."""
-    from swiftbox.runs.folder import is_alive
+    from swiftbox.runs.folder import process_start
 
-    return not is_alive(pid)
+    return process_start(pid) is None

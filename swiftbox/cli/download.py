@@ -47,7 +47,7 @@ def settings_of(options: argparse.Namespace) -> list[str]:
 
 def outcome(folder: Path) -> dict[str, Any]:
     """Return the fetched and failed ids that a download recorded."""
-    recorded, _ = run_folder.read_events(folder)
+    recorded = list(run_folder.every_event(folder))
 
     def fields_of(kind: str) -> list[dict[str, Any]]:
         return [

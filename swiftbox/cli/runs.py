@@ -15,9 +15,8 @@ from swiftbox.formatting import pad
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import ENDING
-
-LOG_PIECE = 2**16
-"""Characters of a log that are written at a time."""
+from swiftbox.runs.plain_files import pieces
+from swiftbox.runs.summary import pipeline_steps, run_summary
 
 
 def runs(options: argparse.Namespace) -> int:
@@ -38,7 +37,7 @@ def list_runs(options: argparse.Namespace) -> int:
     """List all runs, newest first; ask the servers among them for their health."""
     from swiftbox.serving.client import health_of_all
 
-    rows = [run_folder.run_summary(run) for run in run_folder.runs()]
+    rows = [run_summary(run) for run in run_folder.runs()]
     served = [row for row in rows if row["url"]]
     for row in rows:
         row["health"] = None
@@ -71,14 +70,12 @@ def run_line(row: dict[str, Any]) -> str:
 def show_run(options: argparse.Namespace) -> int:
     """Show the record of one run."""
     run = run_folder.find(options.run)
-    record = run_folder.run_summary(run)
+    record = run_summary(run)
     model = run.folder / run_folder.MODEL
     record["checkpoints"] = [path.name for path in run_folder.checkpoints(run.folder)]
     record["model"] = str(model) if model.is_dir() else None
-    recorded, _ = run_folder.read_events(run.folder)
-    endings = [event for event in recorded if event.get("event") in ENDING]
-    if endings:
-        record["ending"] = endings[-1]
+    if ending := run_folder.newest_event(run.folder, *ENDING):
+        record["ending"] = ending
     if options.json:
         answer_json(record)
         return DONE
@@ -136,11 +133,9 @@ def print_logs(options: argparse.Namespace) -> int:
     if options.follow:
         with View(run_folder.task_of(run.folder), plain=options.plain) as view:
             return follow(run.folder, view.event)
-    folders = [run.folder / step["folder"] for step in run_folder.pipeline_steps(run)]
+    folders = [run.folder / step["folder"] for step in pipeline_steps(run)]
     for log in (folder / run_folder.LOG for folder in (*folders, run.folder)):
-        if log.is_file():
-            with log.open(encoding="utf-8", errors="replace", newline="") as content:
-                answer_text(iter(lambda: content.read(LOG_PIECE), ""))
+        answer_text(pieces(log))
     return DONE
 
 

@@ -180,7 +180,7 @@ def ask_model(folder: Path, pretrained: Path, tuned: Path) -> list[Answer]:
 
 def losses_of(run: Path) -> list[float]:
     """Return the loss of each step of a run."""
-    recorded = run_folder.read_events(run)[0]
+    recorded = run_folder.every_event(run)
     return [float(event["loss"]) for event in recorded if event["event"] == events.STEP]
 
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from swiftbox.config.task import TaskConfig
-from swiftbox.files import read_json
 from swiftbox.plan import Plan
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.plain_files import read_record
 from swiftbox.security.printable import printable
 from swiftbox.tasks.task import Reason
 
@@ -29,7 +29,7 @@ def with_first_reasons(
     changed = {override.partition("=")[0].strip() for override in overrides}
     first = {
         key: printable(why)
-        for key, why in read_json(folder / run_folder.REASONS).items()
+        for key, why in read_record(folder / run_folder.REASONS).items()
         if isinstance(why, str) and key not in changed and _is_kept(key, planned.config, recorded)
     }
     notes = [replace(note, why=first.pop(note.key, note.why)) for note in planned.notes]

@@ -17,6 +17,7 @@ from swiftbox.plan import Plan
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.creation import create, discard_unfinished
 from swiftbox.runs.stop import clear_stop_request
+from swiftbox.security.origin import signed_yaml
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
@@ -112,7 +113,7 @@ def _write_settled(folder: Path, planned: Plan) -> None:
     reasons = {note.key: note.why for note in planned.notes}
     settled = write(planned.config, header=header, reasons=reasons)
     write_json(folder / run_folder.REASONS, reasons)
-    write_atomic(folder / run_folder.SETTLED, settled)
+    write_atomic(folder / run_folder.SETTLED, signed_yaml(run_folder.SETTLED, settled))
 
 
 def _mark_starting(folder: Path, **changes: Any) -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swiftbox.errors import RunError
-from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.child import child_of
+from swiftbox.runs.plain_files import open_plain, read_record
 from swiftbox.runs.stop import request_stop
 from swiftbox.runs.supervise import FAILED, INTERRUPTED, OnEvent, supervise
 from swiftbox.security.children import child_environment, module_command
@@ -50,7 +50,7 @@ def _detach(ready: Ready) -> None:
         "env": dict(child.env),
         "secrets": sorted(child.secrets),  # names only: command lines are visible to all users
     }
-    with (folder / run_folder.LOG).open("ab") as log:
+    with open_plain(folder / run_folder.LOG, "ab") as log:
         process = subprocess.Popen(
             module_command("swiftbox.launch.run", str(folder), json.dumps(recorded)),
             env=child_environment(keep=child.secrets),
@@ -60,7 +60,7 @@ def _detach(ready: Ready) -> None:
             start_new_session=True,
         )
     deadline = time.monotonic() + SUPERVISOR_START_S
-    while read_json(folder / run_folder.STATE).get("supervisor") != process.pid:
+    while read_record(folder / run_folder.STATE).get("supervisor") != process.pid:
         if process.poll() is not None or time.monotonic() > deadline:
             raise RunError(
                 text("the background process did not start", "后台进程未能启动"),

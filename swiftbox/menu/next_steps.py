@@ -15,8 +15,8 @@ from swiftbox.menu.options.option import config_path
 from swiftbox.methods import METHODS
 from swiftbox.models.local_adapters import has_adapter
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.folder import STEPS
 from swiftbox.tasks import TASKS
-from swiftbox.tasks.pipeline.state import STEPS
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ from swiftbox.menu.screens import screen_of
 from swiftbox.menu.terminal import columns, discard_typed_keys, print_error, print_line
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.folder import Run
+from swiftbox.runs.plain_files import last_lines, read_plain
+from swiftbox.runs.summary import run_summary
 
 LOG_LINES = 15
 
@@ -65,7 +67,7 @@ def my_runs() -> None:
 
 def run_title(run: Run) -> str:
     """Return one line for a run: start, status, progress or address, name."""
-    summary = run_folder.run_summary(run)
+    summary = run_summary(run)
     status = pad(status_title(summary["status"]), STATUS_CELLS)
     if columns() < FULL_LINE_CELLS:
         return f"{status}{summary['name']}"
@@ -170,15 +172,13 @@ def open_step(step: NextStep, machine: MachineSource = unknown_machine) -> Path 
 
 
 def _show_record(folder: Path) -> None:
-    print_line((folder / run_folder.SETTLED).read_text(encoding="utf-8"))
+    print_line(read_plain(folder / run_folder.SETTLED))
     print_line(f"{folder}  {status_title(run_folder.find(str(folder)).status)}")
     pause()
 
 
 def _show_log(folder: Path) -> None:
-    path = folder / run_folder.LOG
-    log = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    print_line("\n".join(log.splitlines()[-LOG_LINES:]))
+    print_line("\n".join(last_lines(folder / run_folder.LOG, LOG_LINES)))
     pause()
 
 

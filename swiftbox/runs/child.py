@@ -7,21 +7,26 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import write
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ChildError, RunError
-from swiftbox.files import read_json, write_atomic, write_json
+from swiftbox.files import write_atomic, write_json
 from swiftbox.formatting import duration
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import REFUSED
+from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import clear_stop_request
 from swiftbox.runs.supervise import Child, OnEvent, supervise_inside
 from swiftbox.security.children import module_command
+from swiftbox.security.origin import signed_yaml
+
+if TYPE_CHECKING:
+    import psutil
 
 STOP_TIMEOUT_S = 60.0
 """The time for a server to finish its answers; then its process tree is killed."""
@@ -59,12 +64,12 @@ def record_nested(folder: Path, config: TaskConfig, machine: Machine) -> None:
     header = [
         text("The complete settings of a run inside another run.", "另一次运行内部的完整配置。")
     ]
-    settled = write(config, header=header)
+    settled = signed_yaml(run_folder.SETTLED, write(config, header=header))
     write_atomic(folder / run_folder.SETTLED, settled)
     write_json(folder / run_folder.MACHINE, machine.to_dict())
     run_folder.update_state(
         folder,
-        started=read_json(folder / run_folder.STATE).get("started") or time.time(),
+        started=read_record(folder / run_folder.STATE).get("started") or time.time(),
         status="starting",
         ended=None,
         exit_code=None,
@@ -85,15 +90,14 @@ def wait_for_orphan(
     Calls `on_wait` once if there is an orphan.
     """
     deadline, waiting = time.monotonic() + timeout_s, False
-    state: Mapping[str, Any] = read_json(folder / run_folder.STATE)
-    while run_folder.is_alive(state.get("pid"), state.get("pid_started")):
+    while (orphan := _worker_of(folder)) is not None:
         if stop is not None and stop.is_set():
             return False
         if on_wait is not None and not waiting:
             on_wait()
         waiting = True
         if time.monotonic() > deadline:
-            _kill(folder)
+            _kill(orphan)
         time.sleep(POLL_S)
     return True
 
@@ -106,7 +110,7 @@ class BackgroundRun:
         self._on_event = on_event
         self.code: int | None = None
         self._stop = threading.Event()
-        self._offset = run_folder.read_events(folder)[1]
+        self._offset = run_folder.end_of_events(folder)
         self._thread = threading.Thread(target=self._run, args=(child,), daemon=True)
         self._thread.start()
 
@@ -144,9 +148,7 @@ class BackgroundRun:
 
     def failure(self) -> RunError:
         """Return the error that ended the run, as its `failed` event reports it."""
-        records = run_folder.read_events(self.folder)[0]
-        failures = [record for record in records if record.get("event") == events.FAILED]
-        last = failures[-1] if failures else {}
+        last = run_folder.newest_event(self.folder, events.FAILED)
         reason = str(
             last.get("message") or text("it exited without an error", "已退出，未报告错误")
         )
@@ -174,18 +176,36 @@ class BackgroundRun:
         self._stop.set()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            _kill(self.folder)
+            _kill(_worker_of(self.folder))
             self._thread.join(timeout_s)
 
 
-def _kill(folder: Path) -> None:
+def _worker_of(folder: Path) -> psutil.Process | None:
+    """Return the living worker of a run folder.
+
+    The record of a run is not enough: in the folder of a stranger it may name any process. The
+    command of the process must be that of a worker of this folder.
+    """
     import psutil
 
-    state: Mapping[str, Any] = read_json(folder / run_folder.STATE)
-    pid, started = state.get("pid"), state.get("pid_started")
-    if run_folder.is_alive(pid, started):
+    state = read_record(folder / run_folder.STATE)
+    pid = state.get("pid")
+    if not run_folder.is_alive(pid, state.get("pid_started")):
+        return None
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(int(str(pid)))
+        command = process.cmdline()
+        if "swiftbox.worker" in command and str(folder) in command:
+            return process
+    return None
+
+
+def _kill(worker: psutil.Process | None) -> None:
+    import psutil
+
+    if worker is not None:
         with contextlib.suppress(psutil.Error):
-            psutil.Process(int(str(pid))).kill()
+            worker.kill()
 
 
 @contextlib.contextmanager

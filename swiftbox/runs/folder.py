@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.errors import RunError
-from swiftbox.files import (
-    LockedError,
-    file_lock,
-    is_temporary_of,
-    read_json,
-    sweep,
-    write_json,
-)
+from swiftbox.files import LockedError, file_lock, is_temporary_of, sweep, write_json
 from swiftbox.language import home, text
 from swiftbox.runs import events
+from swiftbox.runs.event_lines import newest_lines
+from swiftbox.runs.plain_files import open_plain, read_plain, read_record
+from swiftbox.security.origin import is_signed_json, is_signed_yaml, signed_json
 
 ASKED, SETTLED = "asked.yaml", "settled.yaml"
 MACHINE, VERSIONS = "machine.json", "versions.json"
@@ -30,6 +26,10 @@ CHECKPOINTS, MODEL = "checkpoints", "model"
 INPUTS, LOCK = "inputs.json", ".lock"
 PIPELINE = "pipeline.json"
 """The steps of a pipeline with the status and the outputs of each."""
+STEPS, EARLIER = "steps", "earlier"
+"""Folders of a pipeline: one for its steps, and in it one for replaced results."""
+READ_BYTES = 16 * 2**20
+"""Read from the events at once; the longest event, a report, has a few megabytes."""
 REASONS = "reasons.json"
 """Why each setting has its value, by its key, from the plan that first settled it."""
 PARTIAL = ".partial"
@@ -40,6 +40,13 @@ COMPLETE = "complete.json"
 """Inside a checkpoint: written last, so its presence means that all other files are complete."""
 
 ACTIVE = ("starting", "running")
+STATUSES = (*ACTIVE, "done", "failed", "stopped")
+
+MAX_PID = 2**31 - 1
+"""The largest process id of any system; psutil refuses larger numbers."""
+
+LATEST_TIME = 4_102_444_800.0
+"""The start of the year 2100: a later time in a record is not one of ours."""
 
 
 @dataclass(frozen=True)
@@ -57,32 +64,77 @@ class Run:
     @property
     def status(self) -> str:
         """Return starting, running, done, failed, stopped, or lost (its process is gone)."""
-        status = str(self.state.get("status", "lost"))
+        status = self.state.get("status")
+        if status not in STATUSES:
+            return "lost"
         if status not in ACTIVE:
-            return status
+            return str(status)
         child = is_alive(self.state.get("pid"), self.state.get("pid_started"))
         supervisor = is_alive(self.state.get("supervisor"), self.state.get("supervisor_started"))
-        return status if child or supervisor else "lost"
+        return str(status) if child or supervisor else "lost"
 
     @property
     def is_active(self) -> bool:
         """Tell whether a process is working on the run."""
         return self.status in ACTIVE
 
+    @property
+    def started(self) -> float | None:
+        """Return when the run started (unix seconds); None if its record does not say so."""
+        started: Any = self.state.get("started")
+        if not is_number(started) or not 0 <= started <= LATEST_TIME:
+            return None
+        return float(started)
+
+    @property
+    def url(self) -> str | None:
+        """Return the address that the run serves; None unless this user's own run serves now.
+
+        Requests and keys go to it, so an address in a stranger's folder does not count.
+        """
+        url = self.state.get("url")
+        is_ours = isinstance(url, str) and self.is_active and is_signed_json(STATE, self.state)
+        return str(url) if is_ours else None
+
 
 def update_state(folder: Path, **changes: Any) -> None:
-    """Change fields of a run's state file."""
-    write_json(folder / STATE, {**read_json(folder / STATE), **changes})
+    """Change fields of a run's state file, and sign it."""
+    write_json(folder / STATE, signed_json(STATE, {**read_record(folder / STATE), **changes}))
 
 
-def is_alive(pid: Any, started: Any = None) -> bool:
-    """Tell whether a process is alive and started at that time; a reused id does not count."""
-    if not isinstance(pid, int) or pid <= 0:
+def is_ours(folder: Path) -> bool:
+    """Tell whether this user's swiftbox on this machine wrote what a resume relies on.
+
+    That is the settled config and, for a pipeline, the record of its steps. A folder of another
+    machine, of an earlier version, or with an edited config is not ours.
+    """
+    try:
+        settled = read_plain(folder / SETTLED)
+    except (OSError, RunError):
         return False
-    actual = process_start(pid)
-    if actual is None:
+    steps = folder / PIPELINE
+    is_pipeline = os.path.lexists(steps)
+    return is_signed_yaml(SETTLED, settled) and (
+        not is_pipeline or is_signed_json(PIPELINE, read_record(steps))
+    )
+
+
+def is_alive(pid: Any, started: Any) -> bool:
+    """Tell whether a process is alive and started at that time; a reused id does not count.
+
+    Without a start time nothing tells whose process it is: it does not count as alive.
+    """
+    if not is_number(pid) or not is_number(started) or not 0 < pid <= MAX_PID:
         return False
-    return started is None or abs(actual - float(started)) < 2
+    actual = process_start(int(pid))
+    return actual is not None and abs(actual - float(started)) < 2
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value of a record is a number of usual size; true and false are not."""
+    if isinstance(value, float):
+        return True
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def supervised_by_me() -> dict[str, Any]:
@@ -124,8 +176,8 @@ def task_of(folder: Path) -> str:
     import yaml
 
     try:
-        content = yaml.safe_load((folder / SETTLED).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        content = yaml.safe_load(read_plain(folder / SETTLED))
+    except (OSError, ValueError, RecursionError, RunError, yaml.YAMLError):
         return ""
     return str(content.get("task", "")) if isinstance(content, dict) else ""
 
@@ -138,30 +190,68 @@ def append_event(folder: Path, event: str, **fields: Any) -> None:
     if event in events.ENDING:
         fields = {"task": task_of(folder), **fields}
     line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False)
-    with (folder / EVENTS).open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    with open_plain(folder / EVENTS, "ab") as file:
+        file.write(line.encode("utf-8", errors="replace") + b"\n")
 
 
 def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Return the events after a byte offset, and the offset of the next one.
+    """Return events after a byte offset, and the offset of the next one; empty at the end.
 
-    A last line that is still being written is left for the next call; a torn line, or one that is
-    not an event, is skipped.
+    At most READ_BYTES are read at once. A last line that is still being written is left for the
+    next call; a torn line, one that is not an event, and one of more than READ_BYTES are skipped.
     """
-    try:
-        with (folder / EVENTS).open("rb") as file:
+    with contextlib.suppress(OSError, RunError), open_plain(folder / EVENTS) as file:
+        file.seek(offset)
+        while data := file.read(READ_BYTES):
+            end = data.rfind(b"\n") + 1
+            if not end and len(data) < READ_BYTES:
+                break  # a line that is still being written
+            offset += end or len(data)
             file.seek(offset)
-            data = file.read()
-    except OSError:
-        return [], offset
-    complete = data[: data.rfind(b"\n") + 1]
-    records = []
-    for line in complete.splitlines():
-        with contextlib.suppress(ValueError):
-            record = json.loads(line)
-            if isinstance(record, dict) and "event" in record:
-                records.append(record)
-    return records, offset + len(complete)
+            records = [record for line in data[:end].splitlines() if (record := event_of(line))]
+            if records:
+                return records, offset
+    return [], offset
+
+
+def every_event(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield all events of a run, oldest first."""
+    records, offset = read_events(folder)
+    while records:
+        yield from records
+        records, offset = read_events(folder, offset)
+
+
+def newest_events(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a run, newest first; of a very long record only its last part."""
+    with contextlib.suppress(OSError, RunError), open_plain(folder / EVENTS) as file:
+        for line in newest_lines(file):
+            if record := event_of(line):
+                yield record
+
+
+def newest_event(folder: Path, *names: str) -> dict[str, Any]:
+    """Return the newest event with one of these names; empty if there is none."""
+    return next((event for event in newest_events(folder) if event["event"] in names), {})
+
+
+def end_of_events(folder: Path) -> int:
+    """Return the offset behind the last complete event."""
+    with contextlib.suppress(OSError, RunError), open_plain(folder / EVENTS) as file:
+        size = file.seek(0, os.SEEK_END)
+        unfinished = next(newest_lines(file), b"")
+        return size - len(unfinished)
+    return 0
+
+
+def event_of(line: bytes) -> dict[str, Any] | None:
+    """Return the event on a line; None for a torn line and for anything else."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_event = isinstance(record, dict) and isinstance(record.get("event"), str)
+    return record if is_event else None
 
 
 def register(folder: Path) -> Path | None:
@@ -187,14 +277,14 @@ def runs() -> Iterator[Run]:
     """Yield all runs in the user's index, newest first; remove links to deleted folders."""
     known: dict[Path, Run] = {}
     for link in sorted((home() / "runs").glob("*")):
-        folder = link.resolve()
+        folder = Path(os.path.realpath(link))
         if not (folder / STATE).is_file():
             if not folder.exists() and not _is_being_made(folder):
                 link.unlink(missing_ok=True)
             continue
         sweep(folder)
-        known[folder] = Run(folder, read_json(folder / STATE))
-    yield from sorted(known.values(), key=lambda run: -float(run.state.get("started") or 0))
+        known[folder] = Run(folder, read_record(folder / STATE))
+    yield from sorted(known.values(), key=lambda run: -(run.started or 0))
 
 
 def _is_being_made(folder: Path) -> bool:
@@ -209,7 +299,7 @@ def find(name: str) -> Run:
     """Return the run with that folder or name (or unique prefix), or the newest for `last`."""
     folder = Path(name)
     if (folder / STATE).is_file():
-        return Run(folder.resolve(), read_json(folder / STATE))
+        return Run(folder.resolve(), read_record(folder / STATE))
     known = list(runs())
     if name == "last" and known:
         return known[0]
@@ -231,37 +321,6 @@ def find(name: str) -> Run:
     )
 
 
-def run_summary(run: Run) -> dict[str, Any]:
-    """Return the row of a run in a list of runs."""
-    last: dict[str, Any] = {}
-    for event in read_events(run.folder)[0]:
-        inner = event.get("inner") or event
-        if inner.get("event") == events.STEP:
-            last = inner
-    return {
-        "name": run.name,
-        "status": run.status,
-        "step": last.get("step"),
-        "total_steps": last.get("total_steps"),
-        "loss": last.get("loss"),
-        "started": run.state.get("started"),
-        "url": run.state.get("url") if run.is_active else None,
-        "parts": pipeline_steps(run),
-        "folder": str(run.folder),
-    }
-
-
-def pipeline_steps(run: Run) -> list[dict[str, Any]]:
-    """Return the steps of a pipeline: name, task, status, folder, seconds and outputs."""
-    records: list[dict[str, Any]] = read_json(run.folder / PIPELINE).get("steps") or []
-    columns = ("name", "task", "status", "folder", "seconds", "made")
-    rows = [{key: record.get(key) for key in columns} for record in records]
-    for row in rows:
-        if row["status"] == "running" and not run.is_active:
-            row["status"] = "stopped"  # its process was killed before it could record that
-    return rows
-
-
 def checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints of a run, oldest first."""
     complete = [
@@ -274,7 +333,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def run_name(folder: Path) -> str:
     """Return the name of the run in a folder; for a pipeline step, the name of the step."""
-    is_step = folder.parent.name == "steps" and (folder.parent.parent / PIPELINE).is_file()
+    is_step = folder.parent.name == STEPS and (folder.parent.parent / PIPELINE).is_file()
     return folder.name.partition("-")[2] if is_step else folder.name
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from swiftbox.runs.plain_files import touch_plain
 
 STOP_FILE = "stop"
 
@@ -25,12 +28,12 @@ STOP = Stop()
 
 def request_stop(folder: Path) -> None:
     """Ask the run in a folder to save and stop; calling it again changes nothing."""
-    (folder / STOP_FILE).touch()
+    touch_plain(folder / STOP_FILE)
 
 
 def stop_requested(folder: Path) -> bool:
     """Tell whether the run in a folder was asked to stop."""
-    return (folder / STOP_FILE).exists()
+    return os.path.lexists(folder / STOP_FILE)
 
 
 def clear_stop_request(folder: Path) -> None:

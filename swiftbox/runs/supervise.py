@@ -26,6 +26,7 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.creation import discard_unfinished
 from swiftbox.runs.diagnosis import CRASH, REFUSED, killed
+from swiftbox.runs.plain_files import last_lines, open_plain
 from swiftbox.runs.stop import request_stop, stop_requested
 from swiftbox.security.children import child_environment
 
@@ -165,7 +166,7 @@ class EventRelay:
     offset: int = 0
 
     def __post_init__(self) -> None:
-        _, self.offset = run_folder.read_events(self.folder)
+        self.offset = run_folder.end_of_events(self.folder)
 
     def pass_on(self) -> None:
         """Pass on the events that were written since the last call."""
@@ -198,7 +199,7 @@ def _spawn(folder: Path, child: Child) -> subprocess.Popen[bytes]:
     env["SWIFTBOX_SUPERVISOR"] = _myself()
     for name in LAUNCHER_VARIABLES:
         env.pop(name, None)
-    with (folder / run_folder.LOG).open("ab") as log:
+    with open_plain(folder / run_folder.LOG, "ab") as log:
         return subprocess.Popen(
             child.command,
             env=env,
@@ -314,8 +315,7 @@ def _finish(folder: Path, returned: int, relay: EventRelay) -> int:
 
 def _unreported_failure(folder: Path, returned: int) -> dict[str, Any]:
     """Describe the failure of a child that did not report one, from its exit code and log."""
-    log = (folder / run_folder.LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-    tail = "\n".join(last_traceback(log[-LOG_TAIL_LINES:]))
+    tail = "\n".join(last_traceback(last_lines(folder / run_folder.LOG, LOG_TAIL_LINES)))
     if returned < 0:
         kind, message, hint = killed(-returned)
     else:

@@ -168,8 +168,8 @@ def outputs(config: DownloadConfig) -> Mapping[str, Output]:
 
 
 def _fetched(kind: str, folder: Path) -> str:
-    for event in reversed(run_folder.read_events(folder)[0]):
-        if event.get("event") == events.FETCHED and event.get("kind") == kind:
+    for event in run_folder.newest_events(folder):
+        if event["event"] == events.FETCHED and event.get("kind") == kind:
             return str(event["path"])
     raise RunError(text(f"{folder.name}: no {kind} was fetched", f"{folder.name}：未下载 {kind}"))
 

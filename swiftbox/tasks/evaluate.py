@@ -238,10 +238,8 @@ def _score(
     with temporary_server(server_folder, deployment, machine, stop=STOP.requested) as server:
         if server is None:
             return False
-        records = run_folder.read_events(server_folder)[0]
-        comparisons = [record for record in records if record.get("event") == events.PARITY]
-        if comparisons:
-            emit(events.PARITY, models=comparisons[-1]["models"])
+        if comparison := run_folder.newest_event(server_folder, events.PARITY):
+            emit(events.PARITY, models=comparison["models"])
         emit(events.SERVED, url=server.url, models=list(server.models), engine=config.engine)
         call = _call(config, endpoint.base_of(server.url), open_jobs, server_folder)
         return run_jobs(call, open_jobs, emit, server=server.run, stop=STOP.requested)

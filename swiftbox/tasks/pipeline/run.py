@@ -257,7 +257,5 @@ class PipelineRun:
 
 def recorded_failure(folder: Path) -> tuple[str, str]:
     """Return the message and the hint of the last failure that a run recorded."""
-    recorded = run_folder.read_events(folder)[0]
-    failures = [event for event in recorded if event["event"] == events.FAILED]
-    last: Mapping[str, Any] = failures[-1] if failures else {}
+    last: Mapping[str, Any] = run_folder.newest_event(folder, events.FAILED)
     return str(last.get("message") or text("failed", "失败")), str(last.get("hint") or "")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from swiftbox.files import read_json, write_json
+from swiftbox.files import write_json
 from swiftbox.runs import folder as run_folder
-
-STEPS, EARLIER = "steps", "earlier"
-"""Folders of a pipeline: one for its steps, and in it one for replaced results."""
+from swiftbox.runs.folder import EARLIER, STEPS
+from swiftbox.runs.summary import step_inside, step_records
+from swiftbox.security.origin import signed_json
 
 WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
 
@@ -47,8 +47,13 @@ class StepRecord:
 
 
 def read(folder: Path) -> dict[str, StepRecord]:
-    """Return the recorded steps of a pipeline, by name; an older version may lack some keys."""
-    rows = read_json(folder / run_folder.PIPELINE).get("steps") or []
+    """Return the recorded steps of a pipeline, by name; an older version may lack some keys.
+
+    Raises RunError for a step whose folder is not one of this pipeline.
+    """
+    rows = step_records(folder)
+    for row in rows:
+        step_inside(folder, row)
     records = (
         StepRecord(**{name: row[key] for name, key in ON_DISK.items() if key in row})
         for row in rows
@@ -57,11 +62,11 @@ def read(folder: Path) -> dict[str, StepRecord]:
 
 
 def write(folder: Path, records: Mapping[str, StepRecord]) -> None:
-    """Record the steps of a pipeline."""
+    """Record the steps of a pipeline, signed."""
     rows = [
         {key: getattr(record, name) for name, key in ON_DISK.items()} for record in records.values()
     ]
-    write_json(folder / run_folder.PIPELINE, {"steps": rows})
+    write_json(folder / run_folder.PIPELINE, signed_json(run_folder.PIPELINE, {"steps": rows}))
 
 
 def step_folder(number: int, name: str) -> str:

@@ -22,7 +22,6 @@ from swiftbox.errors import RunError
 from swiftbox.launch.prepare import prepare
 from swiftbox.launch.record import record
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs.folder import is_alive
 from swiftbox.runs.stop import Stop
 from swiftbox.tasks.pipeline import run as pipeline_run
 from swiftbox.tasks.pipeline.run import PipelineRun
@@ -257,7 +256,7 @@ def test_killed_in_two_steps_it_resumes_serves_and_stops(tiny: Path, tmp_path: P
         (row,) = json.loads(box("runs", "list", "--json", cwd=tmp_path).stdout)
         assert (row["url"], row["health"], row["status"]) == (url, "ok", "running")
         assert answer_of(url) in ("stop", "length")
-        running = [pid for pid in children(out) if is_alive(pid)]
+        running = [pid for pid in children(out) if not gone(pid)]
     finally:
         box("runs", "stop", str(out), cwd=tmp_path)
     assert all(map(gone, running))
