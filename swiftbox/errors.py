@@ -1,4 +1,4 @@
-"""Errors that the user can fix; everything else is a bug and keeps its traceback.
+"""Errors that the user can fix; everything else is a bug, whose traceback goes to a file.
 
 UserError                 exit 2: the request is wrong
 ├── ConfigError           a YAML, an override or a flag (carries every problem of the file)
@@ -8,7 +8,8 @@ UserError                 exit 2: the request is wrong
 ├── RunError              a run folder: missing, busy, contradicting, not resumable
 │   ├── DiskFullError     its disk has no room for what the run writes
 │   └── ChildError        exit 1: a process that the run started was killed or failed
-└── ResultError           exit 1: the result of a run failed its check and was not kept
+├── ResultError           exit 1: the result of a run failed its check and was not kept
+└── UnexpectedError       exit 1: an error that nobody expected; its traceback is in a file
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ class ChildError(RunError):
 
 class ResultError(UserError):
     """The result of a run failed its check; nothing that looks finished is left."""
+
+
+class UnexpectedError(UserError):
+    """An error that no part of swiftbox expected: a bug, or an input that nobody thought of."""
 
 
 def raise_together(errors: Sequence[UserError]) -> None:

@@ -265,6 +265,16 @@ def require_room(folder: Path, needed: int, refusal: Callable[[int, int], UserEr
 # ---- paths that cannot be used
 
 
+REFUSALS = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EACCES EPERM EROFS ENOTDIR EISDIR ENOSPC EDQUOT ENAMETOOLONG ELOOP ENXIO EIO EINVAL EFBIG "
+        "EMFILE"
+    ).split()
+)
+"""Reasons that lie in the path or its disk, and not in the program."""
+
+
 def reason_of(error: OSError) -> str:
     """Return why the system refused a path, in the current language."""
     reasons = {
@@ -274,6 +284,13 @@ def reason_of(error: OSError) -> str:
         errno.ENOTDIR: text("a part of the path is a file", "路径中有一段是文件"),
         errno.EISDIR: text("it is a folder", "这是目录"),
         errno.ENOSPC: text("no space left on the disk", "磁盘空间不足"),
+        errno.EDQUOT: text("the disk quota is used up", "磁盘配额已用完"),
+        errno.ENAMETOOLONG: text("the name is too long", "名称过长"),
+        errno.ELOOP: text("links that lead to each other", "符号链接循环"),
+        errno.ENXIO: text("it is a socket or device", "这是套接字或设备"),
+        errno.EBADF: text("it is closed", "已关闭"),
+        errno.EIO: text("the disk or device reports an error", "磁盘或设备报告错误"),
+        errno.EMFILE: text("too many open files (`ulimit -n`)", "打开的文件过多（`ulimit -n`）"),
     }
     return reasons.get(error.errno or 0) or error.strerror or str(error)
 
@@ -284,7 +301,7 @@ def explain_refused_paths() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        is_refusal = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+        is_refusal = error.errno in REFUSALS
         if not is_refusal or not isinstance(error.filename, (str, os.PathLike)):
             raise
         path, reason = Path(error.filename), reason_of(error)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, TypeAlias
 
+from swiftbox.cli.output import write_answer
 from swiftbox.errors import ConfigError
 from swiftbox.language import language, text
 
@@ -75,6 +76,10 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """Return the help; in Chinese the headings end in a Chinese colon."""
         return CHINESE_HEADING.sub(r"\1：", super().format_help())
+
+    def _print_message(self, message: str, _file: Any = None) -> None:
+        """Write the help or the version to stdout; a stdout that is full is an error."""
+        write_answer(message)
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError with a mistake on the command line, and what was probably meant."""

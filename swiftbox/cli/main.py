@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from swiftbox.cli.output import DONE, INTERRUPTED, WRONG, answer_error, report_error
+from swiftbox.cli.output import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    WRONG,
+    answer_error,
+    report_error,
+    unwritable,
+)
 from swiftbox.cli.parser import parser
-from swiftbox.errors import UserError
-from swiftbox.files import explain_refused_paths
+from swiftbox.cli.streams import flush_failure, open_closed_streams
+from swiftbox.cli.surroundings import require_folders, require_text
+from swiftbox.errors import ChildError, ResultError, UnexpectedError, UserError
+from swiftbox.files import explain_refused_paths, reason_of
 from swiftbox.language import accept_any_text, text
 from swiftbox.security.search_path import drop_relative_entries
 
@@ -18,27 +29,52 @@ from swiftbox.security.search_path import drop_relative_entries
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     command_line = list(sys.argv[1:] if arguments is None else arguments)
+    stdout_is_open = open_closed_streams()
     accept_any_text()
     drop_relative_entries()
     # swiftbox uses no pydantic plugins; looking for them reads the metadata of every package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    if not stdout_is_open:
+        report_error(unwritable(text("it is closed", "已关闭")))
+        return WRONG
     try:
+        code = _reported(command_line)
+    except SystemExit as ended:  # the help and the version end the program
+        code = _written(ended.code if isinstance(ended.code, int) else DONE)
+        raise SystemExit(code) from None
+    return _written(code)
+
+
+def _reported(command_line: Sequence[str]) -> int:
+    """Run the verb or the menu, and report its error; return the exit code."""
+    try:
+        require_text(command_line)
         return run_verb(command_line) if command_line else open_menu()
     except UserError as error:
         report_error(error)
-        return WRONG
+        return _code_of(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of `swiftbox ... | head` has closed the pipe
-        sys.stderr.close()
+        flush_failure(sys.stdout)
         return DONE
+
+
+def _written(code: int) -> int:
+    """Write what stdout and stderr still hold; return the exit code, WRONG if stdout is full."""
+    failure = flush_failure(sys.stdout)
+    if failure is not None and not isinstance(failure, BrokenPipeError):
+        report_error(unwritable(reason_of(failure)))
+        code = code or WRONG
+    flush_failure(sys.stderr)
+    return code
 
 
 def open_menu() -> int:
     """Open the menu; return its exit code."""
     from swiftbox.menu.entry import main as menu
 
-    with explain_refused_paths():
+    with _explained():
         return menu()
 
 
@@ -48,14 +84,38 @@ def run_verb(command_line: Sequence[str]) -> int:
 
     options = parse(command_line)
     try:
-        with explain_refused_paths():
+        with _explained():
             code: int = getattr(import_module(options.module), options.verb)(options)
     except UserError as error:
         if not (getattr(options, "json", False) and getattr(options, "json_errors", False)):
             raise
         answer_error(error)
-        return WRONG
+        return _code_of(error)
     return code
+
+
+def _code_of(error: UserError) -> int:
+    return FAILED if isinstance(error, (ChildError, ResultError, UnexpectedError)) else WRONG
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Raise UserError for what is wrong around swiftbox, and for what nobody expected."""
+    require_folders()
+    try:
+        with explain_refused_paths():
+            yield
+    except (UserError, BrokenPipeError):
+        raise
+    except Exception as error:  # the last net: the traceback goes to a file
+        failure = flush_failure(sys.stdout)
+        if failure is not None:
+            raise unwritable(reason_of(failure)) from None
+        if sys.flags.dev_mode:
+            raise
+        from swiftbox.cli.unexpected import described
+
+        raise described(error) from None
 
 
 def parse(command_line: Sequence[str]) -> argparse.Namespace:

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, TextIO
 
-from swiftbox.errors import UserError
+from swiftbox.errors import MachineError, UserError
+from swiftbox.files import reason_of
 from swiftbox.language import text
 from swiftbox.security.printable import PrintableStream, escape_json, printable
 
@@ -24,7 +25,7 @@ RED, RESET = "\x1b[31m", "\x1b[0m"
 
 def answer(line: str) -> None:
     """Write a line of the answer to stdout."""
-    sys.stdout.write(printable(line, lines=True) + "\n")
+    write_answer(printable(line, lines=True) + "\n")
 
 
 def answer_json(value: Any, *, indent: int | None = None) -> None:
@@ -32,24 +33,45 @@ def answer_json(value: Any, *, indent: int | None = None) -> None:
     import json
 
     encoded = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
-    sys.stdout.write(escape_json(encoded) + "\n")
+    write_answer(escape_json(encoded) + "\n")
 
 
 def answer_text(pieces: Iterable[str]) -> None:
     """Write a long text to stdout that arrives in pieces."""
     stream = PrintableStream()
     for piece in pieces:
-        sys.stdout.write(stream.feed(piece))
-    sys.stdout.write(stream.feed("", end=True))
+        write_answer(stream.feed(piece))
+    write_answer(stream.feed("", end=True))
+
+
+def write_answer(content: str) -> None:
+    """Write text to stdout as it is; raise MachineError if it takes no more."""
+    try:
+        sys.stdout.write(content)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritable(reason_of(error)) from None
+
+
+def unwritable(reason: str) -> MachineError:
+    """Return the error for a stdout that is closed or full."""
+    return MachineError(
+        text(f"cannot write to standard output: {reason}", f"无法写入标准输出：{reason}"),
+        hint=text(
+            "lead it to a file with room, or to /dev/null: `> FILE`",
+            "请输出到有空间的文件，或 /dev/null：`> FILE`",
+        ),
+    )
 
 
 def say(line: str) -> None:
-    """Write a line to stderr; a closed stderr is ignored."""
+    """Write a line to stderr; one that is closed or full is ignored."""
     _write_message(printable(line, lines=True))
 
 
 def _write_message(line: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         sys.stderr.write(line + "\n")
 
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import sys
 
+from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.menu import home
 from swiftbox.menu.terminal import hold_typed_keys
 
 
 def main() -> int:
-    """Open the menu; without a terminal say what to run instead."""
+    """Open the menu; raise ConfigError without a terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        sys.stderr.write(
-            text(
-                "the menu needs a terminal; without one: swiftbox run FILE (see swiftbox --help)",
-                "菜单需要终端；没有终端时请用：swiftbox run FILE（见 swiftbox --help）",
-            )
-            + "\n"
+        raise ConfigError(
+            text("the menu needs a terminal", "菜单需要终端"),
+            hint=text(
+                "without one: `swiftbox run FILE`; `swiftbox --help` lists all verbs",
+                "没有终端时请用 `swiftbox run FILE`；`swiftbox --help` 列出全部子命令",
+            ),
         )
-        return 2
     with hold_typed_keys():
         painted = home.paint()
         from swiftbox.menu.loop import run
