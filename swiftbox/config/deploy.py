@@ -181,4 +181,7 @@ class DeployConfig(ServedModel):
 
 def is_loopback(host: str) -> bool:
     """Return whether an address can be reached from this machine only."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    if host in ("localhost", "::1"):
+        return True
+    parts = host.split(".")
+    return parts[0] == "127" and len(parts) == 4 and all(part.isdecimal() for part in parts)

@@ -11,7 +11,9 @@ KINDS = {
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
+    408: "invalid_request_error",
     413: "invalid_request_error",
+    421: "permission_error",
     429: "rate_limit_error",
     500: "server_error",
     503: "overloaded_error",
@@ -26,8 +28,8 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
-        self.param = param
+        self.message = _sendable(message)
+        self.param = None if param is None else _sendable(param)
         self.code = code
         self.headers: Mapping[str, str] = {}
 
@@ -36,6 +38,17 @@ class ApiError(Exception):
         kind = KINDS.get(self.status, "invalid_request_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": error}
+
+
+LONGEST_MESSAGE = 1000
+"""Characters; what a client sends may be quoted, but not sent back in full."""
+
+
+def _sendable(message: str) -> str:
+    """Return a message that is short, and that UTF-8 can encode."""
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[:LONGEST_MESSAGE]} ..."
+    return message.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def busy(waiting: int, retry_after_s: int) -> ApiError:
@@ -48,3 +61,10 @@ def busy(waiting: int, retry_after_s: int) -> ApiError:
 def closing() -> ApiError:
     """Return the error of a request that arrives while the server stops."""
     return ApiError(503, "the server is stopping", code="stopping")
+
+
+def too_many_bodies() -> ApiError:
+    """Return the error of a body that arrives while large bodies fill the memory for them."""
+    error = ApiError(503, "too many large requests at once; try again later", code="busy")
+    error.headers = {"Retry-After": "5", "Connection": "close"}
+    return error

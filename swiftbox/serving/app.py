@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from swiftbox.serving.api_errors import ApiError
 from swiftbox.serving.guards import App, Guard
@@ -27,16 +29,22 @@ from swiftbox.serving.service import Service
 CLIENT_CLOSED_REQUEST = 499
 """The status that is counted if the client disconnects before the answer."""
 
+SMALL_BODY = 64 * 2**10
+"""Bytes; a larger body is parsed beside the event loop, which serves others meanwhile."""
 
-def application(service: Service, *, key: str | None, largest_body: int) -> App:
-    """Return the server as an ASGI application."""
+
+def application(
+    service: Service, *, key: str | None, largest_body: int, only_local: bool = False
+) -> App:
+    """Return the server as an ASGI application; `only_local`: see Guard."""
     app = FastAPI(title="swiftbox", docs_url=None, redoc_url=None, openapi_url=None)
     answered: Counter[int] = Counter()
     _error_handlers(app)
     _answers(app, service)
     _adapters(app, service)
     _state(app, service, answered)
-    return _counted(Guard(app, key=key, largest_body=largest_body), answered)
+    guard = Guard(app, key=key, largest_body=largest_body, only_local=only_local)
+    return _counted(guard, answered)
 
 
 def _counted(app: App, answered: Counter[int]) -> App:
@@ -92,7 +100,13 @@ def _answers(app: FastAPI, service: Service) -> None:
 
 async def _body(request: Request, kind: Any) -> Any:
     content_type = request.headers.get("content-type", "")
-    return parse(kind, await request.body(), content_type)
+    try:
+        raw = await request.body()
+    except ClientDisconnect:
+        raise ApiError(CLIENT_CLOSED_REQUEST, "the client has disconnected") from None
+    if len(raw) <= SMALL_BODY:
+        return parse(kind, raw, content_type)
+    return await asyncio.to_thread(parse, kind, raw, content_type)
 
 
 async def _answer(service: Service, body: ApiRequest, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.deploy import DeployConfig
+from swiftbox.config.deploy import DeployConfig, is_loopback
 from swiftbox.core.generation.kv_cache import cell_bytes
 from swiftbox.core.generation.memory import free_bytes
 from swiftbox.core.generation.network import LoadSettings, Network
@@ -113,11 +114,14 @@ def serve(
         if not callbacks.stop.is_set():
             callbacks.started(url, scheduler.limits)
 
-    app = application(service, key=key, largest_body=LARGEST_BODY)
+    only_local = is_loopback(config.host)
+    app = application(service, key=key, largest_body=LARGEST_BODY, only_local=only_local)
     drain = partial(scheduler.close, DRAIN_S)
+    gc.freeze()  # otherwise each search for garbage, after many new objects, visits the model
     try:
         listen(app, listening, ServerLifecycle(callbacks.stop, on_ready, drain, DRAIN_S))
     finally:
+        gc.unfreeze()
         scheduler.close(0)
     counters = scheduler.counters
     return {

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from swiftbox.config.deploy import is_loopback
+
 QUICK_S = 0.8
-LOOPBACK = ("localhost", "::1")
 
 
 class RequestRefused(Exception):
@@ -48,8 +49,7 @@ class Endpoint:
     @property
     def is_local(self) -> bool:
         """Tell whether it is on this machine, where no proxy is used."""
-        host = urlsplit(self.url).hostname or ""
-        return host in LOOPBACK or host.startswith("127.")
+        return is_loopback(urlsplit(self.url).hostname or "")
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the JSON of a response: POST with a body, else GET. Raises RequestRefused."""

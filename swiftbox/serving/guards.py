@@ -1,12 +1,20 @@
-"""Checks of every request: the key and the size of the body, with uniform refusals."""
+"""Checks of every request: host, key and the size of the body, with uniform refusals.
+
+A server that only this machine can reach is still reachable from a page in its user's browser:
+by DNS rebinding (a name of the attacker that resolves to 127.0.0.1) the page counts as the same
+site. Such a request has the attacker's name in `Host`, and other pages have theirs in `Origin`.
+"""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
-from swiftbox.serving.api_errors import ApiError
+from swiftbox.config.deploy import is_loopback
+from swiftbox.serving.api_errors import ApiError, too_many_bodies
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -16,26 +24,62 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN = ("/health",)
 """Paths without confidential content, for monitoring that has no key."""
 
+BODIES_AT_ONCE = 16
+"""The largest bodies that are kept together; they are small unless somebody attacks."""
+
 
 class Guard:
-    """An ASGI application in front of another."""
+    """An ASGI application in front of another.
 
-    def __init__(self, app: App, *, key: str | None, largest_body: int) -> None:
+    With `only_local`, requests must name this machine as their host, and pages of other sites are
+    refused.
+    """
+
+    def __init__(
+        self, app: App, *, key: str | None, largest_body: int, only_local: bool = False
+    ) -> None:
         self.app = app
         self.key = key.encode() if key is not None else None
         self.largest_body = largest_body
+        self.only_local = only_local
+        self._kept = 0
+        """Bytes of all bodies that are being received or answered."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request, or refuse it with the reason."""
         if scope["type"] != "http":
             return
         try:
+            self._require_local(scope)
             self._require_key(scope)
-            self._require_size(_header(scope, b"content-length"))
+            self._require_size(scope)
         except ApiError as error:
             await refuse(error, send)
             return
-        await self.app(scope, self._counted(receive), send)
+        body = _ReceivedBytes()
+        try:
+            await self.app(scope, self._counted(receive, body), send)
+        finally:
+            self._kept -= body.count
+
+    def _require_local(self, scope: Scope) -> None:
+        if not self.only_local:
+            return
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if not all(is_loopback(_host_name(b"//" + host)) for host in hosts):
+            raise ApiError(
+                421,
+                "this server answers requests to localhost only: the Host header must be "
+                "localhost or 127.0.0.1 (a proxy in front has to set it)",
+                code="wrong_host",
+            )
+        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        if not all(is_loopback(_host_name(origin)) for origin in origins):
+            raise ApiError(
+                403,
+                "this server does not answer pages of other sites (Origin header)",
+                code="wrong_origin",
+            )
 
     def _require_key(self, scope: Scope) -> None:
         if self.key is None or scope["path"] in OPEN:
@@ -47,7 +91,13 @@ class Guard:
             error.headers = {"WWW-Authenticate": "Bearer"}
             raise error
 
-    def _require_size(self, length: bytes) -> None:
+    def _require_size(self, scope: Scope) -> None:
+        length = _header(scope, b"content-length")
+        if length and _header(scope, b"transfer-encoding"):
+            # A proxy in front may believe the other header, and see another request.
+            error = ApiError(400, "set either Content-Length or Transfer-Encoding")
+            error.headers = {"Connection": "close"}
+            raise error
         if length.isdigit() and int(length) > self.largest_body:
             raise self._too_large()
 
@@ -56,20 +106,35 @@ class Guard:
         error.headers = {"Connection": "close"}
         return error
 
-    def _counted(self, receive: Receive) -> Receive:
-        """Count the bytes of a body whose length is unknown."""
-        received = 0
+    def _counted(self, receive: Receive, body: _ReceivedBytes) -> Receive:
+        """Count the bytes of a body whose length is unknown, and those of all bodies."""
 
         async def counted() -> MutableMapping[str, Any]:
-            nonlocal received
             message = await receive()
             if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self.largest_body:
+                count = len(message.get("body", b""))
+                body.count += count
+                self._kept += count
+                if body.count > self.largest_body:
                     raise self._too_large()
+                if self._kept > BODIES_AT_ONCE * self.largest_body:
+                    raise too_many_bodies()
             return message
 
         return counted
+
+
+@dataclass
+class _ReceivedBytes:
+    count: int = 0
+
+
+def _host_name(url: bytes) -> str:
+    """Return the host of a URL without port and brackets; empty if there is none."""
+    try:
+        return (urlsplit(url.decode("ascii")).hostname or "").removesuffix(".")
+    except ValueError:  # no ASCII, or a wrong bracket
+        return ""
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

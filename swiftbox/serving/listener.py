@@ -12,7 +12,9 @@ from typing import Any
 
 import uvicorn
 
+from swiftbox.serving.connections import Acceptor, Places, TimedConnection, largest_count
 from swiftbox.serving.guards import App
+from swiftbox.serving.log_limit import limit_log
 
 POLL_S = 0.1
 DELIVERY_S = 2
@@ -34,7 +36,25 @@ class ServerLifecycle:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to its process: the worker handles stop requests itself."""
+    """A server with limited connections that leaves signals to its process.
+
+    The worker handles stop requests itself.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections on bound sockets while there are places for them."""
+        await self.lifespan.startup()
+        places = Places(largest_count())
+
+        def connect() -> TimedConnection:
+            return TimedConnection(self.config, self.server_state, places)
+
+        acceptors = [Acceptor(listening, places, connect) for listening in sockets or []]
+        for acceptor in acceptors:
+            acceptor.start()
+        servers: Any = acceptors  # they close and wait as asyncio's servers do
+        self.servers = servers
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -54,6 +74,7 @@ def listen(app: App, listening: socket.socket, lifecycle: ServerLifecycle) -> No
         http="h11",
         timeout_graceful_shutdown=int(lifecycle.drain_s) + DELIVERY_S,
     )
+    limit_log()
     asyncio.run(_listen(_Server(config), listening, lifecycle))
 
 

@@ -37,12 +37,14 @@ class PromptBuilder:
 
     def prepare(self, request: ApiRequest, adapter: str) -> PreparedPrompts:
         """Return prompts and settings; raise ApiError for requests that cannot be served."""
-        prompts = self.prompts(request, adapter)
-        count = (request.n or 1) * len(prompts)
+        count = request.n or 1
+        if isinstance(request, TextRequest):
+            count *= len(request.prompts())
         if count > self.max_answers:
             raise ApiError(
                 400, f"n: at most {self.max_answers} answers at once (got {count})", param="n"
             )
+        prompts = self.prompts(request, adapter)
         samplings = [self._samplings(request, adapter, len(prompt)) for prompt in prompts]
         return PreparedPrompts(prompts, samplings)
 

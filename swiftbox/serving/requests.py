@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from swiftbox.serving.api_errors import ApiError
+from swiftbox.serving.plain_values import LimitExceeded, parse_json
 
 MAX_STOPS = 16
+MAX_STOP_LENGTH = 1000
+"""Characters; each is searched in the answer after every token."""
+
 MAX_ALTERNATIVES = 20
+MAX_TOKENS_NAMED = 1024
+"""Entries of logit_bias and of stop_token_ids, which are looked at for every token."""
+
+MAX_INTEGER = 2**31 - 1
+MAX_SEED = 2**63 - 1
 
 REFUSED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "audio": ("this server generates text only", ()),
@@ -47,9 +55,11 @@ WITHOUT_EFFECT = frozenset(
 """Parameters that never change an answer."""
 
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-Token = Annotated[int, Field(ge=0)]
+Token = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Word = Annotated[str, Field(min_length=1)]
+Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 
 
 class StreamOptions(BaseModel):
@@ -66,23 +76,25 @@ class ApiRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     model: str
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Count | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=MAX_INTEGER)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    n: Annotated[int, Field(ge=1)] | None = None
-    seed: int | None = None
-    stop: Word | Annotated[list[Word], Field(max_length=MAX_STOPS)] | None = None
-    stop_token_ids: list[Token] | None = None
+    n: Count | None = None
+    seed: Annotated[int, Field(ge=-MAX_SEED - 1, le=MAX_SEED)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(fail_fast=True, max_length=MAX_STOPS)] | None = None
+    stop_token_ids: (
+        Annotated[list[Token], Field(fail_fast=True, max_length=MAX_TOKENS_NAMED)] | None
+    ) = None
     ignore_eos: bool = False
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] | None = None
     return_token_ids: bool | None = None
-    logit_bias: dict[Token, Bias] | None = None
+    logit_bias: Annotated[dict[Token, Bias], Field(max_length=MAX_TOKENS_NAMED)] | None = None
 
     @property
     def alternatives(self) -> int | None:
@@ -95,7 +107,7 @@ class ChatMessage(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     role: str
-    content: str | list[dict[str, Any]] | None = None
+    content: str | Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
 
     def plain(self, index: int) -> dict[str, Any]:
         """Return it with its content as one text; raise ApiError for other content."""
@@ -128,8 +140,8 @@ def _with_object(call: Any, index: int) -> dict[str, Any]:
     arguments = function.get("arguments") or {}
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
+            arguments = parse_json(arguments)
+        except ValueError:
             raise ApiError(
                 400, f"messages[{index}].tool_calls: arguments are not JSON", param="messages"
             ) from None
@@ -139,11 +151,11 @@ def _with_object(call: Any, index: int) -> dict[str, Any]:
 class ChatRequest(ApiRequest):
     """A request for the next message of a conversation."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    messages: Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1)]
+    max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
     tool_choice: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
@@ -161,7 +173,14 @@ class ChatRequest(ApiRequest):
 class TextRequest(ApiRequest):
     """A request to continue a text."""
 
-    prompt: str | list[str] | list[Token] | list[Annotated[list[Token], Field(min_length=1)]]
+    prompt: (
+        str
+        | Annotated[list[str], Field(fail_fast=True)]
+        | Annotated[list[Token], Field(fail_fast=True)]
+        | Annotated[
+            list[Annotated[list[Token], Field(fail_fast=True, min_length=1)]], Field(fail_fast=True)
+        ]
+    )
     logprobs: Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)] | None = None
 
     @property
@@ -193,8 +212,8 @@ class TokenizeRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     model: str
     prompt: str | None = None
-    messages: list[ChatMessage] | None = None
-    tools: list[dict[str, Any]] | None = None
+    messages: Annotated[list[ChatMessage], Field(fail_fast=True)] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_special_tokens: bool = True
     add_generation_prompt: bool = True
@@ -208,8 +227,10 @@ def parse(kind: type[AnyBody], raw: bytes, content_type: str) -> AnyBody:
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise ApiError(400, f"the body should be application/json (got {content_type or 'none'})")
     try:
-        content = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(raw)
+    except LimitExceeded as error:
+        raise ApiError(400, f"the body is not JSON that this server accepts: {error}") from None
+    except ValueError as error:
         raise ApiError(400, f"the body is not JSON: {str(error)[:200]}") from None
     if not isinstance(content, dict):
         raise ApiError(400, "the body should be a JSON object")
@@ -226,8 +247,6 @@ def parse(kind: type[AnyBody], raw: bytes, content_type: str) -> AnyBody:
         return kind.model_validate(content)
     except ValidationError as error:
         raise _invalid(error) from None
-    except RecursionError:
-        raise ApiError(400, "the body is nested too deeply") from None
 
 
 def _invalid(error: ValidationError) -> ApiError:

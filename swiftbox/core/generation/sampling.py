@@ -79,8 +79,10 @@ class TokenSampler:
                 list(self.generated.values()), device=logits.device, dtype=logits.dtype
             )
             logits[ids] -= sampling.frequency_penalty * counts + sampling.presence_penalty
-        for token, bias in sampling.logit_bias.items():
-            logits[token] += bias
+        if sampling.logit_bias:
+            ids = torch.tensor(list(sampling.logit_bias), device=logits.device)
+            biases = list(sampling.logit_bias.values())
+            logits[ids] += torch.tensor(biases, device=logits.device, dtype=logits.dtype)
 
     def record(self, token: int) -> None:
         """Remember a token that was generated."""

@@ -1,0 +1,168 @@
+"""Clients that open connections and send little: others are answered, and the log stays short."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from box import HANG_S, until
+
+CHILD = Path(__file__).with_name("listening_child.py")
+HALF_OPEN = 300
+QUICK_S = 1.0
+"""A normal request takes milliseconds; with one retry of the system's backlog still less."""
+
+LARGEST_LOG = 2**20
+FOREVER_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A server in its own process."""
+
+    port: int
+    log: Path
+    process: psutil.Process
+
+    def descriptors(self) -> int:
+        """Return how many descriptors the server has open."""
+        return self.process.num_fds()
+
+    def ask(self, body: bytes | None = None) -> tuple[int, float]:
+        """Return the status of a normal request, and how many seconds it took."""
+        began = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANG_S)
+        with contextlib.closing(connection):
+            connection.request("POST" if body else "GET", "/", body)
+            status = connection.getresponse().status
+        return status, time.monotonic() - began
+
+    def open(self, data: bytes = b"") -> socket.socket:
+        """Open a connection and send a part of a request."""
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=HANG_S)
+        client.sendall(data)
+        return client
+
+
+@contextmanager
+def listening(
+    tmp_path: Path, *, descriptors: int = 256, wait_s: float = FOREVER_S
+) -> Iterator[Listener]:
+    """Serve with few descriptors and a deadline for slow clients."""
+    log = tmp_path / "log.txt"
+    arguments = [sys.executable, str(CHILD), str(descriptors), str(wait_s)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output
+        )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield Listener(int(process.stdout.readline()), log, psutil.Process(process.pid))
+    finally:
+        process.stdin.close()
+        assert process.wait(HANG_S) == 0, log.read_text()
+        process.stdout.close()
+
+
+@contextmanager
+def flood(listener: Listener, data: bytes, count: int = HALF_OPEN) -> Iterator[list[socket.socket]]:
+    """Open many connections that send only a part of a request."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(listener.open(data)) for _ in range(count)]
+
+
+PARTS = {
+    "nothing": b"",
+    "half headers": b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ",
+    "half body": b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nx",
+    "half chunks": b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n3e8\r\nx",
+    "no request": b"\x16\x03\x01 nonsense\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", PARTS.values(), ids=PARTS)
+def test_a_request_is_answered_while_300_half_open_connections_stand(
+    data: bytes, tmp_path: Path
+) -> None:
+    with listening(tmp_path) as listener, flood(listener, data):
+        answers = [listener.ask(b"x" * 1000) for _ in range(5)]
+    assert [status for status, _ in answers] == [200] * 5
+    assert max(seconds for _, seconds in answers) < QUICK_S
+    assert listener.log.stat().st_size < LARGEST_LOG
+
+
+def test_the_log_of_many_invalid_requests_stays_short(tmp_path: Path) -> None:
+    with listening(tmp_path) as listener:
+        for _ in range(300):
+            with listener.open(b"no request\r\n\r\n") as client:
+                client.recv(1000)
+        assert listener.ask()[0] == 200
+    assert 0 < listener.log.stat().st_size < 10_000
+
+
+@pytest.mark.parametrize("part", ["nothing", "half headers", "half body", "half chunks"])
+def test_a_client_that_sends_a_byte_at_a_time_is_closed_at_its_deadline(
+    part: str, tmp_path: Path
+) -> None:
+    with listening(tmp_path, wait_s=1.0) as listener, listener.open(PARTS[part]) as client:
+        client.settimeout(0.05)
+        began, received = time.monotonic(), b""
+
+        def is_closed() -> bool:
+            nonlocal received
+            try:
+                received += (new := client.recv(1000))
+                if not new:
+                    return True
+            except TimeoutError:
+                client.sendall(b"x" if part != "nothing" else b"")
+            except ConnectionError:
+                return True
+            return False
+
+        with contextlib.suppress(ConnectionError):
+            until(is_closed, what="a closed connection")
+    assert time.monotonic() - began < FOREVER_S / 10
+    assert b" 408 " in received or part == "nothing"
+
+
+def test_a_client_that_does_not_read_its_answer_is_closed(tmp_path: Path) -> None:
+    with listening(tmp_path, wait_s=1.0) as listener:
+        before = listener.descriptors()
+        with listener.open(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") as client:
+            client.recv(1)
+            assert listener.descriptors() > before
+            until(lambda: listener.descriptors() <= before, what="a closed connection")
+
+
+def test_requests_on_one_connection_have_a_deadline_each(tmp_path: Path) -> None:
+    with listening(tmp_path, wait_s=1.5) as listener:
+        connection = http.client.HTTPConnection("127.0.0.1", listener.port, timeout=HANG_S)
+        began = time.monotonic()
+        with contextlib.closing(connection):
+            connection.connect()
+            first = connection.sock
+            while time.monotonic() - began < 4:
+                connection.request("GET", "/")
+                assert connection.getresponse().read() == b"0"
+            assert connection.sock is first
+
+
+def test_connections_beyond_the_descriptors_of_answers_are_refused(tmp_path: Path) -> None:
+    with listening(tmp_path, descriptors=64) as listener:
+        assert listener.ask()[0] == 200
+        with flood(listener, b"", 500):
+            assert listener.ask()[0] == 200
+    assert listener.log.stat().st_size < LARGEST_LOG
