@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import field_validator, model_validator
 
 from swiftbox.config.fields import setting
-from swiftbox.config.groups import as_list, require_no_empty_names
+from swiftbox.config.groups import as_list, require_no_empty_names, require_revision
 from swiftbox.config.task import TaskConfig
 from swiftbox.language import text
 
@@ -90,6 +90,11 @@ class DownloadConfig(TaskConfig):
     @classmethod
     def _has_names(cls, value: str | list[str] | None) -> str | list[str] | None:
         return require_no_empty_names(value) or None
+
+    @field_validator("revision")
+    @classmethod
+    def _is_revision(cls, value: str | None) -> str | None:
+        return require_revision(value)
 
     @field_validator("endpoint")
     @classmethod

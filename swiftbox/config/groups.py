@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from swiftbox.config.fields import setting
 from swiftbox.language import text
+from swiftbox.security.paths import fault_of_revision, shown
 
 
 class Frozen(BaseModel):
@@ -47,6 +48,11 @@ class HubFields(Frozen):
         zh="允许执行模型自带的 Python 代码；仅用于可信来源",
         section="model",
     )
+
+    @field_validator("revision")
+    @classmethod
+    def _is_revision(cls, value: str | None) -> str | None:
+        return require_revision(value)
 
 
 class TrainedModel(Frozen):
@@ -265,6 +271,13 @@ def require_no_empty_names(value: Any) -> Any:
     names = [*value, *value.values()] if isinstance(value, dict) else as_list(value)
     if value is not None and not all(isinstance(name, str) and name for name in names):
         raise ValueError(text("should not be empty", "不能为空"))
+    return value
+
+
+def require_revision(value: str | None) -> str | None:
+    """Return a branch, tag or commit; raise ValueError for what git does not accept as one."""
+    if value is not None and (fault := fault_of_revision(value)):
+        raise ValueError(f"{fault} ({shown(value)})")
     return value
 
 

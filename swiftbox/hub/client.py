@@ -33,6 +33,10 @@ class HubClient(Protocol):
         """Return the path of an unfinished file."""
         ...
 
+    def has_contents(self, request: DownloadRequest, file: RemoteFile, path: Path) -> bool:
+        """Return whether a local file has the contents that the hub lists."""
+        ...
+
     def fetch_file(
         self,
         request: DownloadRequest,

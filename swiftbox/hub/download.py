@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from swiftbox.errors import HubError
 from swiftbox.files import require_room
 from swiftbox.formatting import duration, size
 from swiftbox.hub import listing as listings
+from swiftbox.hub import local_folder
 from swiftbox.hub.client import HubClient
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter, silent
@@ -55,6 +57,8 @@ class _Attempt:
     client: HubClient
     emit: Emit
     announced: set[str] = field(default_factory=set)
+    origins: tuple[tuple[str, str], ...] = ()
+    """The hub and id of every route: the same repository on both hubs."""
 
     def on_pause(self, error: TransferError, pause_s: float) -> None:
         """Report a retry after a pause."""
@@ -99,19 +103,24 @@ def download(
     Files and parts of files that are already here are reused, also after a failure.
     """
     announced: set[str] = set()
+    if request.local_dir is not None:
+        local_folder.require_target(request.local_dir)
     if request.hub == "local":
         from swiftbox.hub.from_folder import Folder
 
-        return _fetch(_Attempt(request, Folder(), emit, announced))
+        origins: tuple[tuple[str, str], ...] = ((request.hub, request.id),)
+        return _fetch(_Attempt(request, Folder(), emit, announced, origins))
     routes = list(_routes(request, twin))
     answering = reachable(endpoint for _, endpoint in routes)
     if not answering:
         return _without_network(request, [endpoint for _, endpoint in routes], emit)
+    origins = tuple((routed.hub, routed.id) for routed, _ in routes)
     last: tuple[DownloadRequest, TransferError] | None = None
     for routed, endpoint in routes:
         if endpoint not in answering:
             continue
-        attempt = _Attempt(routed, client_of(routed.hub, endpoint), emit, announced)
+        client = client_of(routed.hub, endpoint)
+        attempt = _Attempt(routed, client, emit, announced, origins)
         if last is not None:
             attempt.warn(_switching(last[0], last[1], endpoint))
         try:
@@ -177,9 +186,10 @@ def _fetch(attempt: _Attempt) -> Download:
     """List the files, check them, fetch what is missing, record it."""
     request, client = attempt.request, attempt.client
     listing = retry(lambda: client.listing(request), bytes_done=int, on_pause=attempt.on_pause)
-    files = listings.select(listing.files, request)
+    listings.require_safe(listing, request)
+    files = _selected(attempt, listing)
     folder = client.folder(request, listing)
-    listings.require_safe(listing.files)
+    listings.require_apart(files, folder)
     listings.require_inside(_written_paths(attempt, folder, files), client.root(request, folder))
     _require_usable(request, listing, files)
     _warn_of_pickles(attempt, files)
@@ -192,7 +202,10 @@ def _fetch(attempt: _Attempt) -> Download:
     if missing or not is_complete(marker, request.selection) or marker.origin != origin:
         transfer = _Transfer(attempt, folder, listing.revision, marker, meter)
         transfer.require_room(missing)
-        marker.begin(origin)
+        if request.local_dir is not None:
+            local_folder.require_same_repository(marker, attempt.origins)
+            local_folder.require_own_files(marker, missing, partial(client.has_contents, request))
+        marker.begin(origin, [file.path for file in missing])
         meter.begin(files, missing)
         transfer.fetch_files(missing)
         marker.end(request.selection)
@@ -202,12 +215,25 @@ def _fetch(attempt: _Attempt) -> Download:
     return Download(folder, origin, len(files), size_bytes, meter.fetched)
 
 
+def _selected(attempt: _Attempt, listing: Listing) -> tuple[RemoteFile, ...]:
+    """Return the files that a request selects; hidden ones are not written into `local_dir`."""
+    request = attempt.request
+    files = listings.select(listing.files, request)
+    if request.local_dir is None:
+        return files
+    hidden = frozenset(local_folder.hidden_files(files))
+    if hidden:
+        message = local_folder.hidden_note(request.name, sorted(hidden))
+        attempt.emit(events.NOTE, message=message)
+    return tuple(file for file in files if file.path not in hidden)
+
+
 def _written_paths(
     attempt: _Attempt, folder: Path, files: Sequence[RemoteFile]
 ) -> Iterator[tuple[str, Path]]:
     """Yield every path that will be written, with the hub's name of the file."""
     for file in files:
-        yield file.path, folder / file.path
+        yield file.path, listings.path_below(folder, file.path)
         yield file.path, attempt.client.partial(attempt.request, folder, file)
 
 
@@ -223,11 +249,12 @@ class _Transfer:
 
     def bytes_present(self, file: RemoteFile) -> int:
         """Return how many bytes of a file are here; all if only its verification is missing."""
-        if (stat := size_and_mtime(self.folder / file.path)) and stat[0] == file.size:
+        path = listings.path_below(self.folder, file.path)
+        if (stat := size_and_mtime(path)) and stat[0] == file.size:
             return file.size
         client, request = self.attempt.client, self.attempt.request
-        partial = size_and_mtime(client.partial(request, self.folder, file))
-        return min(partial[0], file.size) if partial else 0
+        unfinished = size_and_mtime(client.partial(request, self.folder, file))
+        return min(unfinished[0], file.size) if unfinished else 0
 
     def require_room(self, missing: Sequence[RemoteFile]) -> None:
         """Raise HubError when the disk is too small for the remaining bytes."""
@@ -286,7 +313,7 @@ class _Transfer:
 
 
 def _with_subfolder(request: DownloadRequest, folder: Path) -> Path:
-    return folder / request.subfolder if request.subfolder else folder
+    return listings.path_below(folder, request.subfolder) if request.subfolder else folder
 
 
 def _require_usable(

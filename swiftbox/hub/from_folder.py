@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from swiftbox.errors import HubError
-from swiftbox.hub.listing import Listing, RemoteFile
+from swiftbox.hub.listing import UNFINISHED, Listing, RemoteFile, path_below, written_path
 from swiftbox.hub.progress import Meter
 from swiftbox.language import text
 from swiftbox.models.download_request import DownloadRequest
@@ -47,7 +47,11 @@ class Folder:
 
     def partial(self, request: DownloadRequest, folder: Path, file: RemoteFile) -> Path:  # noqa: ARG002
         """Return the path of an unfinished copy."""
-        return folder / f"{file.path}.incomplete"
+        return path_below(folder, file.path + UNFINISHED)
+
+    def has_contents(self, request: DownloadRequest, file: RemoteFile, path: Path) -> bool:
+        """Return whether a local file has the contents of the folder's file."""
+        return _same(Path(request.id) / file.path, path)
 
     def fetch_file(
         self,
@@ -58,7 +62,8 @@ class Folder:
         meter: Meter,
     ) -> str:
         """Copy one file, resuming a partial copy; discard a partial copy that differs."""
-        source, target = Path(request.id) / file.path, folder / file.path
+        # The source may have links to other folders, as the snapshots of a hub's cache do.
+        source, target = Path(request.id) / file.path, written_path(folder, file.path)
         if source.resolve() == target.resolve() or _same(source, target):
             return sha256_of(target)
         partial = self.partial(request, folder, file)

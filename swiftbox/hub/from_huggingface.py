@@ -9,17 +9,27 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from swiftbox.errors import HubError
 from swiftbox.files import write_atomic
-from swiftbox.hub.listing import Listing, RemoteFile
+from swiftbox.hub.listing import (
+    UNFINISHED,
+    Listing,
+    RemoteFile,
+    listing_error,
+    path_below,
+    unusable_answer,
+)
 from swiftbox.hub.progress import Meter
 from swiftbox.hub.transfer_errors import TransferError, error_of_status
 from swiftbox.models.download_request import DownloadRequest
 from swiftbox.models.verified import BLOCK_BYTES
 from swiftbox.runs.diagnosis import DISK_FULL, kind_of
+from swiftbox.security import paths
 
 HASH_ATTEMPTS = 3
 """The same number as in ModelScope's SDK: another node of the network may have a correct copy."""
@@ -35,33 +45,41 @@ class HuggingFace:
 
         self.endpoint = endpoint
         self._writing = threading.Lock()
+        self._locks: dict[Path, threading.Lock] = {}
         self.api: Any = HfApi(endpoint=endpoint)
 
     def listing(self, request: DownloadRequest) -> Listing:
         """Ask for the files at the commit that the revision resolves to now."""
-        revision = request.revision or "main"
+        revision = revision_of(request)
         ask = self.api.model_info if request.kind == "model" else self.api.dataset_info
         try:
             repository = ask(request.id, revision=revision, files_metadata=True)
         except Exception as error:
-            raise transfer_error_of(error) from error
-        files = tuple(
-            RemoteFile(
-                path=row.rfilename,
-                size=int(row.size or 0),
-                sha256=row.lfs.sha256 if row.lfs else None,
-                blob=row.blob_id,
-                commit=repository.sha,
+            raise listing_error(request, error, transfer_error_of) from error
+        source = f"{request.name}: commit"
+        commit = paths.commit(repository.sha, source=source, error=HubError)
+        try:
+            files = tuple(
+                RemoteFile(
+                    path=row.rfilename,
+                    size=int(row.size or 0),
+                    sha256=row.lfs.sha256 if row.lfs else None,
+                    blob=row.blob_id,
+                    commit=commit,
+                )
+                for row in repository.siblings or ()
             )
-            for row in repository.siblings or ()
-        )
-        return Listing(files, revision, repository.sha)
+        except (ValueError, TypeError) as error:
+            raise unusable_answer(request, error) from error
+        return Listing(files, revision, commit)
 
     def folder(self, request: DownloadRequest, listing: Listing) -> Path:
         """Return the snapshot's folder in the SDK's cache, or `local_dir`."""
         if request.local_dir is not None:
             return request.local_dir
-        return self._storage(request) / "snapshots" / str(listing.commit)
+        return paths.inside(
+            self._storage(request), "snapshots", str(listing.commit), error=HubError
+        )
 
     def root(self, request: DownloadRequest, folder: Path) -> Path:
         """Return the folder in the cache, where links lead to blobs, or `local_dir`."""
@@ -71,23 +89,45 @@ class HuggingFace:
         """Return the revision's snapshot; the SDK's cache records its commit."""
         if request.local_dir is not None:
             return [request.local_dir]
-        revision = request.revision or "main"
-        reference = self._storage(request) / "refs" / revision
+        revision = revision_of(request)
+        reference = self._reference(request, revision)
         commit = reference.read_text("utf-8").strip() if reference.is_file() else revision
-        return [self._storage(request) / "snapshots" / commit]
+        if paths.fault_of_digest(commit):
+            return []
+        return [paths.inside(self._storage(request), "snapshots", commit, error=HubError)]
 
     def _storage(self, request: DownloadRequest) -> Path:
         from huggingface_hub import constants
         from huggingface_hub.file_download import repo_folder_name
 
-        name: str = repo_folder_name(repo_id=request.id, repo_type=request.kind)
-        return Path(constants.HF_HUB_CACHE) / name
+        name = paths.repository_id(request.id, source="id", error=HubError)
+        folder_name: str = repo_folder_name(repo_id=name, repo_type=request.kind)
+        return paths.inside(Path(constants.HF_HUB_CACHE), folder_name, error=HubError)
+
+    def _reference(self, request: DownloadRequest, revision: str) -> Path:
+        """Return the file in which the SDK's cache records the commit of a branch or tag."""
+        source = f"{request.name}: revision"
+        return paths.relative_file(
+            self._storage(request), f"refs/{revision}", source=source, error=HubError
+        )
 
     def partial(self, request: DownloadRequest, folder: Path, file: RemoteFile) -> Path:
         """Return the path of an unfinished file: next to the blobs, or in `local_dir`."""
         if request.local_dir is not None:
-            return folder / f"{file.path}.incomplete"
-        return self._storage(request) / "blobs" / f"{file.sha256 or file.blob}.incomplete"
+            return path_below(folder, file.path + UNFINISHED)
+        digest = str(file.sha256 or file.blob)
+        source = f"{request.name}: blob"
+        paths.digest(digest, source=source, error=HubError)
+        return paths.inside(
+            self._storage(request), "blobs", digest + UNFINISHED, source=source, error=HubError
+        )
+
+    def has_contents(self, request: DownloadRequest, file: RemoteFile, path: Path) -> bool:  # noqa: ARG002 - as every client
+        """Return whether a local file has the contents that the hub lists."""
+        try:
+            return path.stat().st_size == file.size and bool(verified_sha256(path, file))
+        except TransferError:
+            return False
 
     def fetch_file(
         self, request: DownloadRequest, folder: Path, file: RemoteFile, revision: str, meter: Meter
@@ -95,8 +135,24 @@ class HuggingFace:
         """Fetch one file, resuming it; verify it; move it into the SDK's cache."""
         partial = self.partial(request, folder, file)
         commit = file.commit or revision
-        complete = partial.with_suffix("") if request.local_dir is None else folder / file.path
-        sha256 = None
+        complete = partial.with_suffix("")
+        with self._lock_of(complete):  # files with the same contents share a blob
+            sha256 = self._fetch_verified(request, file, partial, meter)
+            if request.local_dir is None:
+                self._link_blob(folder, file, complete)
+        if request.local_dir is None:
+            self._record_commit(request, revision, commit)
+        return sha256
+
+    def _lock_of(self, path: Path) -> threading.Lock:
+        with self._writing:
+            return self._locks.setdefault(path, threading.Lock())
+
+    def _fetch_verified(
+        self, request: DownloadRequest, file: RemoteFile, partial: Path, meter: Meter
+    ) -> str:
+        """Transfer a file unless it is complete; return its sha256."""
+        complete, sha256 = partial.with_suffix(""), None
         if complete.is_file():
             with contextlib.suppress(TransferError):
                 sha256 = verified_sha256(complete, file)
@@ -104,7 +160,7 @@ class HuggingFace:
             if sha256 is not None:
                 break
             partial.parent.mkdir(parents=True, exist_ok=True)
-            self._transfer(request, file, partial, commit, meter)
+            self._transfer(request, file, partial, meter)
             try:
                 sha256 = verified_sha256(partial, file)
                 partial.replace(complete)
@@ -112,13 +168,10 @@ class HuggingFace:
                 partial.unlink(missing_ok=True)
                 if attempt == HASH_ATTEMPTS:
                     raise
-        if request.local_dir is None:
-            self._link_blob(request, file, commit)
-            self._record_commit(request, revision, commit)
         return str(sha256)
 
     def _transfer(
-        self, request: DownloadRequest, file: RemoteFile, partial: Path, commit: str, meter: Meter
+        self, request: DownloadRequest, file: RemoteFile, partial: Path, meter: Meter
     ) -> None:
         """Append the missing bytes of a file as they arrive, so that an interruption loses none."""
         from huggingface_hub import constants, hf_hub_url
@@ -126,7 +179,7 @@ class HuggingFace:
 
         kind = None if request.kind == "model" else request.kind
         url = hf_hub_url(
-            request.id, file.path, repo_type=kind, revision=commit, endpoint=self.endpoint
+            request.id, file.path, repo_type=kind, revision=file.commit, endpoint=self.endpoint
         )
         present = partial.stat().st_size if partial.exists() else 0
         if present > file.size:
@@ -158,24 +211,38 @@ class HuggingFace:
 
     def _record_commit(self, request: DownloadRequest, revision: str, commit: str) -> None:
         """Record a branch's commit as the SDK does; it is read when there is no network."""
-        reference = self._storage(request) / "refs" / revision
+        reference = self._reference(request, revision)
         if revision == commit or (reference.is_file() and reference.read_text("utf-8") == commit):
             return
         reference.parent.mkdir(parents=True, exist_ok=True)
         with self._writing:
             write_atomic(reference, commit)
 
-    def _link_blob(self, request: DownloadRequest, file: RemoteFile, commit: str) -> None:
-        """Let the SDK find the blob and link it into the snapshot."""
-        from huggingface_hub import hf_hub_download
+    def _link_blob(self, folder: Path, file: RemoteFile, blob: Path) -> None:
+        """Link a blob into its snapshot, where the SDK finds it.
 
-        kind = None if request.kind == "model" else request.kind
+        The SDK would ask the server once more under which name, and would trust the answer.
+        """
+        from huggingface_hub import constants
+
+        link = path_below(folder, file.path)
+        if link.is_file() and link.samefile(blob):
+            return
+        link.parent.mkdir(parents=True, exist_ok=True)
+        temporary = blob.with_name(f"{blob.name}.{threading.get_ident()}.link")
+        temporary.unlink(missing_ok=True)
         try:
-            hf_hub_download(
-                request.id, file.path, repo_type=kind, revision=commit, endpoint=self.endpoint
-            )
-        except Exception as error:
-            raise transfer_error_of(error) from error
+            if constants.HF_HUB_DISABLE_SYMLINKS:
+                raise PermissionError
+            temporary.symlink_to(os.path.relpath(blob, link.parent))
+        except OSError:  # a file system without links
+            shutil.copyfile(blob, temporary)
+        temporary.replace(link)
+
+
+def revision_of(request: DownloadRequest) -> str:
+    """Return the branch, tag or commit that is requested; raise HubError for any other text."""
+    return paths.revision(request.revision or "main", source="revision", error=HubError)
 
 
 def _append(answer: Any, out: BinaryIO, file: RemoteFile, present: int, meter: Meter) -> None:

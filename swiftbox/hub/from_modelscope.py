@@ -6,12 +6,21 @@ import os
 from pathlib import Path
 from typing import Any
 
-from swiftbox.hub.listing import Listing, RemoteFile
+from swiftbox.errors import HubError
+from swiftbox.hub.listing import (
+    UNFINISHED,
+    Listing,
+    RemoteFile,
+    listing_error,
+    path_below,
+    unusable_answer,
+)
 from swiftbox.hub.progress import Meter
 from swiftbox.hub.transfer_errors import TransferError, error_of_status
 from swiftbox.models.download_request import DownloadRequest
 from swiftbox.models.verified import sha256_of
 from swiftbox.runs.diagnosis import DISK_FULL, kind_of
+from swiftbox.security import paths
 
 ONE_WEEK_S = "604800"
 
@@ -43,24 +52,26 @@ class ModelScope:
 
     def listing(self, request: DownloadRequest) -> Listing:
         """Ask for the files; the newest of their commits is the commit of the revision."""
-        revision = request.revision or "master"
+        revision = revision_of(request)
         try:
             rows = self.api.legacy.list_repo_files(request.id, request.kind, revision)
         except Exception as error:
-            raise transfer_error_of(error) from error
-        files = tuple(_file(row) for row in rows if (row.get("Type") or "blob") != "tree")
-        newest = max(rows, key=lambda row: row.get("CommittedDate") or 0, default=None)
+            raise listing_error(request, error, transfer_error_of) from error
+        try:
+            files = tuple(_file(row) for row in rows if (row.get("Type") or "blob") != "tree")
+            newest = max(rows, key=lambda row: row.get("CommittedDate") or 0, default=None)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise unusable_answer(request, error) from error
         return Listing(files, revision, newest.get("Revision") if newest else None)
 
     def folder(self, request: DownloadRequest, listing: Listing) -> Path:
         """Return the snapshot's folder in the SDK's cache, or `local_dir`."""
         if request.local_dir is not None:
             return request.local_dir
-        return Path(
-            self.api.download_repo(
-                request.id, request.kind, revision=listing.revision, file_list=[]
-            )
-        )
+        name = paths.repository_id(request.id, source="id", error=HubError)
+        # The SDK joins both to its cache's folder.
+        revision = paths.revision(listing.revision, source="revision", error=HubError)
+        return Path(self.api.download_repo(name, request.kind, revision=revision, file_list=[]))
 
     def root(self, request: DownloadRequest, folder: Path) -> Path:  # noqa: ARG002 - as every client
         """Return the snapshot's folder: its files are not links."""
@@ -68,12 +79,17 @@ class ModelScope:
 
     def downloaded_folders(self, request: DownloadRequest) -> list[Path]:
         """Return the snapshot's folder, which is named after the branch."""
-        return [self.folder(request, Listing((), request.revision or "master", None))]
+        return [self.folder(request, Listing((), revision_of(request), None))]
 
     def partial(self, request: DownloadRequest, folder: Path, file: RemoteFile) -> Path:  # noqa: ARG002
         """Return the SDK's path of an unfinished file."""
-        target = folder / file.path
-        return target.with_suffix(target.suffix + ".incomplete")
+        return path_below(folder, file.path + UNFINISHED)
+
+    def has_contents(self, request: DownloadRequest, file: RemoteFile, path: Path) -> bool:  # noqa: ARG002
+        """Return whether a local file has the contents that the hub lists."""
+        if path.stat().st_size != file.size:
+            return False
+        return file.sha256 is None or sha256_of(path) == file.sha256
 
     def fetch_file(
         self, request: DownloadRequest, folder: Path, file: RemoteFile, revision: str, meter: Meter
@@ -93,6 +109,11 @@ class ModelScope:
         except Exception as error:
             raise transfer_error_of(error) from error
         return file.sha256 or sha256_of(path)
+
+
+def revision_of(request: DownloadRequest) -> str:
+    """Return the branch, tag or commit that is requested; raise HubError for any other text."""
+    return paths.revision(request.revision or "master", source="revision", error=HubError)
 
 
 def _file(row: dict[str, Any]) -> RemoteFile:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +11,7 @@ from swiftbox.errors import HubError
 from swiftbox.language import text
 from swiftbox.models.download_request import DownloadRequest
 from swiftbox.models.verified import MARKER
+from swiftbox.security import paths
 
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle")
 """Suffixes of formats that can run code when they are read."""
@@ -23,7 +23,8 @@ SAME_WEIGHTS_NAMES = ("pytorch_model*", "model*.onnx*", "consolidated*", "model*
 OTHER_FORMATS = ("original", "onnx", "openvino", "coreml", "gguf")
 """Folders that repeat the weights for other programs."""
 
-MAX_NAME_BYTES = 255
+UNFINISHED = ".incomplete"
+"""Suffix of a file that is not yet complete; the SDKs of both hubs use it too."""
 
 
 @dataclass(frozen=True)
@@ -46,49 +47,113 @@ class Listing:
     commit: str | None
 
 
-def require_safe(files: Iterable[RemoteFile]) -> None:
-    """Raise HubError, before anything is fetched, when a name is not a path within a folder."""
-    for file in files:
+def require_safe(listing: Listing, request: DownloadRequest) -> None:
+    """Raise HubError, before anything is fetched, for a listing that cannot be written safely.
+
+    Every name is a path within a folder, every hash is one, and no two files share a path.
+    """
+    if listing.commit and (fault := paths.fault_of_revision(listing.commit)):
+        raise _malicious(f"{request.name}: commit", listing.commit, fault)
+    for file in listing.files:
         if reason := unsafe(file.path):
+            raise _refused(file.path, reason, hint=_do_not_use())
+        for key, value, lengths in (
+            ("sha256", file.sha256, (paths.SHA256_LENGTH,)),
+            ("blob", file.blob, (paths.SHA1_LENGTH, paths.SHA256_LENGTH)),
+        ):
+            if value is not None and (fault := paths.fault_of_digest(value, *lengths)):
+                raise _malicious(f"{request.name}: {key} ({file.path})", value, fault)
+        if file.size < 0:
             raise _refused(
-                file.path,
-                reason,
-                hint=text(
-                    "the repository is broken or malicious; do not use it",
-                    "该仓库已损坏或有恶意，请勿使用",
-                ),
+                file.path, text("its size is negative", "大小为负数"), hint=_do_not_use()
             )
 
 
+def require_apart(files: Sequence[RemoteFile], folder: Path) -> None:
+    """Raise HubError for two files with one path in a folder, and for a file that is a folder too.
+
+    On disks that do not tell upper from lower case, names that differ in case alone are one path.
+    """
+    spelled: Callable[[str], str] = _folded if ignores_case(folder) else str
+    names = {spelled(file.path) for file in files}
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    written: set[str] = set()
+    for file in files:
+        name, reason = spelled(file.path), ""
+        if name in written:
+            reason = text("another file has the same path", "与另一文件路径相同")
+        elif name in folders:
+            reason = text("it is both a file and a folder", "既是文件又是目录")
+        elif name.endswith(UNFINISHED) and name.removesuffix(UNFINISHED) in names:
+            reason = text("that name is used while a file is fetched", "该名称用于未完成的文件")
+        if reason:
+            raise _refused(file.path, reason, hint=_do_not_use())
+        written.add(name)
+
+
+def _folded(path: str) -> str:
+    from unicodedata import normalize
+
+    return normalize("NFC", path).casefold()
+
+
+def ignores_case(folder: Path) -> bool:
+    """Return whether the disk of a folder does not tell upper from lower case."""
+    for place in (folder, *folder.parents):
+        other = place.with_name(place.name.swapcase()) if place.name else place
+        if other.name != place.name and place.exists():
+            return other.exists() and other.samefile(place)
+    return False
+
+
+def _malicious(source: str, value: str, fault: str) -> HubError:
+    return HubError(
+        text(
+            f"{source}: {paths.shown(value)}: {fault}; nothing was fetched",
+            f"{source}：{paths.shown(value)}：{fault}；未下载任何内容",
+        ),
+        hint=_do_not_use(),
+    )
+
+
+def _do_not_use() -> str:
+    return text(
+        "the repository is broken or malicious; do not use it", "该仓库已损坏或有恶意，请勿使用"
+    )
+
+
 def require_inside(written: Iterable[tuple[str, Path]], root: Path) -> None:
-    """Raise HubError when a link on this machine would redirect a write outside `root`.
+    """Raise HubError when a link, or a file in the way of a folder, blocks a path below `root`.
 
     `written` holds the hub's name of each file with a path that is written for it.
     """
-    boundary = root.resolve()
     checked: set[Path] = set()
     for name, target in written:
-        unchecked = [path for path in (target, target.parent) if path not in checked]
-        checked.update(unchecked)
-        for path in unchecked:
-            if path == target and not path.is_symlink():
-                continue
-            if not path.resolve().is_relative_to(boundary):
-                raise _refused(
-                    name,
-                    text("a link leads outside the folder", "有链接指向目录之外"),
-                    hint=text(
-                        f"remove the link ({path}), or choose another folder",
-                        f"请删除该链接（{path}），或换用其他目录",
-                    ),
-                )
+        if target in checked:
+            continue
+        checked.add(target)
+        if fault := paths.fault_of_place(root, target):
+            raise _refused(
+                name,
+                fault,
+                hint=text(
+                    f"remove what is in the way of {target}, or choose another folder",
+                    f"请移走妨碍 {target} 的内容，或换用其他目录",
+                ),
+            )
+        if target.is_dir():
+            raise _refused(
+                name,
+                text(f"{target} is a folder", f"{target} 是目录"),
+                hint=text("choose another folder", "请换用其他目录"),
+            )
 
 
 def _refused(name: str, reason: str, *, hint: str) -> HubError:
     return HubError(
         text(
-            f"the hub lists a file {name!r}: {reason}; nothing was fetched",
-            f"社区列出的文件名 {name!r}：{reason}；未下载任何内容",
+            f"the hub lists a file {paths.shown(name)}: {reason}; nothing was fetched",
+            f"社区列出的文件名 {paths.shown(name)}：{reason}；未下载任何内容",
         ),
         hint=hint,
     )
@@ -96,18 +161,45 @@ def _refused(name: str, reason: str, *, hint: str) -> HubError:
 
 def unsafe(path: str) -> str:
     """Return why a path is not safe within a folder; empty if it is."""
-    parts = path.split("/")
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
-        return text("it contains control characters", "含有控制字符")
-    if "\\" in path or re.match(r"[A-Za-z]:", path) or path.startswith(("/", "~")):
-        return text("it is not a relative path", "不是相对路径")
-    if any(part in ("", ".", "..") for part in parts):
-        return text("it would leave its folder", "会离开所在目录")
-    if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
-        return text("it is too long", "过长")
-    if MARKER in parts:
+    if not isinstance(path, str):
+        return text("it is not text", "不是文本")
+    if MARKER in path.split("/"):
         return text("swiftbox reserves that name", "该名称为 swiftbox 保留")
-    return ""
+    return paths.fault_of_relative(path, hidden=True)
+
+
+def path_below(folder: Path, path: str) -> Path:
+    """Return the path of a hub's file below a folder, which is not asked for links yet."""
+    if fault := unsafe(path):
+        raise _refused(path, fault, hint=_do_not_use())
+    return folder / path
+
+
+def written_path(folder: Path, path: str) -> Path:
+    """Return the path of a hub's file below a folder; raise HubError where links lead out."""
+    return paths.relative_file(folder, path, source=str(folder), hidden=True, error=HubError)
+
+
+def listing_error(
+    request: DownloadRequest, error: Exception, classify: Callable[[Exception], Exception]
+) -> Exception:
+    """Return the error of a listing: what `classify` makes of it, or that it is not a listing."""
+    try:
+        return classify(error)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return unusable_answer(request, error)
+
+
+def unusable_answer(request: DownloadRequest, error: Exception) -> HubError:
+    """Return the error for an answer of a hub that is not a listing."""
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return HubError(
+        text(
+            f"{request.name}: the hub's answer cannot be used ({reason})",
+            f"{request.name}：社区返回的内容无法使用（{reason}）",
+        ),
+        hint=text("check the id, or set another endpoint", "请检查 id，或更换 endpoint"),
+    )
 
 
 def select(files: Sequence[RemoteFile], request: DownloadRequest) -> tuple[RemoteFile, ...]:
@@ -135,10 +227,10 @@ def matches(path: str, patterns: Iterable[str]) -> bool:
 
 def duplicates(files: Iterable[RemoteFile]) -> frozenset[str]:
     """Return the files that repeat the weights of safetensors files in the same folder."""
-    paths = [PurePosixPath(file.path) for file in files]
-    with_weights = {path.parent for path in paths if path.suffix == ".safetensors"}
-    split = {path.parent for path in paths if path.name.startswith("model-00001-of-")}
-    return frozenset(str(path) for path in paths if _is_duplicate(path, with_weights, split))
+    names = [PurePosixPath(file.path) for file in files]
+    with_weights = {name.parent for name in names if name.suffix == ".safetensors"}
+    split = {name.parent for name in names if name.name.startswith("model-00001-of-")}
+    return frozenset(str(name) for name in names if _is_duplicate(name, with_weights, split))
 
 
 def _is_duplicate(

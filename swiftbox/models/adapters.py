@@ -17,6 +17,7 @@ from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.runs import folder as run_folder
+from swiftbox.security.paths import revision
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -226,12 +227,14 @@ def base_of(adapter: Adapter) -> AdapterBase:
             ("/", "~")
         )
         if not is_elsewhere:
-            return AdapterBase(record.model, record.hub, record.revision)
+            settled = adapter.folder.parent / run_folder.SETTLED
+            return AdapterBase(record.model, record.hub, _revision(record.revision, settled))
     name = (record.model if record else "") or str(
         adapter.config.get("base_model_name_or_path") or ""
     )
     if name and (Path(name).is_dir() or not name.startswith(("/", "~", "."))):
-        return AdapterBase(name, None, adapter.config.get("revision"))
+        described = adapter.folder / ADAPTER_CONFIG
+        return AdapterBase(name, None, _revision(adapter.config.get("revision"), described))
     raise ConfigError(
         text(
             f"model: {adapter.folder} was trained on {name or '?'}, which is not on this machine",
@@ -239,3 +242,10 @@ def base_of(adapter: Adapter) -> AdapterBase:
         ),
         hint=text("give the path of its base model: model=...", "请给出其基座的路径：model=..."),
     )
+
+
+def _revision(value: Any, file: Path) -> str | None:
+    """Return the revision that an adapter's file names; raise ConfigError if it is not one."""
+    if value is None or value == "":
+        return None
+    return revision(value, source=f"{file}: revision", error=ConfigError)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from swiftbox.errors import HubError
 from swiftbox.language import text
 from swiftbox.models.catalogue import similar
+from swiftbox.security.paths import fault_of_relative, fault_of_repository, revision
 
 RepositoryKind = Literal["model", "dataset"]
 
@@ -52,11 +53,13 @@ def parse_request(name: str, **settings: Any) -> DownloadRequest:
     Raises HubError for a name that is not an id.
     """
     repository, _, subfolder = name.partition(":")
-    parts = repository.split("/")
-    if len(parts) != 2 or not all(_is_word(part) for part in parts) or not _is_path(subfolder):
+    is_id = not fault_of_repository(repository)
+    if not is_id or (subfolder and fault_of_relative(subfolder)):
         raise HubError(
             text(f"{name} is not an id of a hub", f"{name} 不是有效的社区 id"), hint=_hint(name)
         )
+    if settings.get("revision") is not None:
+        revision(settings["revision"], source="revision", error=HubError)
     return DownloadRequest(repository, subfolder=subfolder or None, **settings)
 
 
@@ -91,15 +94,3 @@ def on_other_hub(request: DownloadRequest, hub: str, name: str) -> DownloadReque
         endpoints=(),
         subfolder=subfolder or request.subfolder,
     )
-
-
-def _is_word(part: str) -> bool:
-    return (
-        bool(part)
-        and part.strip(".") != ""
-        and all(letter.isalnum() or letter in "-._" for letter in part)
-    )
-
-
-def _is_path(subfolder: str) -> bool:
-    return all(_is_word(part) for part in subfolder.split("/")) if subfolder else True

@@ -9,12 +9,13 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from swiftbox.files import write_json
+from swiftbox.security.paths import fault_of_relative
 
 MARKER = ".swiftbox-verified.json"
 """Name of the marker; hidden, so that programs that read a model's folder ignore it."""
@@ -69,6 +70,8 @@ class Marker:
     complete: list[str] = field(default_factory=list)
     """The selections of files that are complete; the empty one is the default selection."""
     files: dict[str, VerifiedFile] = field(default_factory=dict)
+    fetching: list[str] | None = None
+    """The files that the last download began to fetch; None in a marker of an older version."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _written: float = 0.0
 
@@ -89,11 +92,22 @@ class Marker:
             if time.monotonic() - self._written > WRITE_INTERVAL_S:
                 self._write()
 
-    def begin(self, origin: Origin) -> None:
-        """Record a download's origin; after a new commit no selection is complete."""
+    def is_unchanged(self, path: str) -> bool:
+        """Return whether a file is as it was when it was recorded."""
+        return self.knows(path, None)
+
+    def is_partial(self, path: str) -> bool:
+        """Return whether an unfinished file `path` can be that of an earlier download."""
+        if self.fetching is None:
+            return self.origin is not None
+        return path in self.fetching
+
+    def begin(self, origin: Origin, fetching: Iterable[str] = ()) -> None:
+        """Record a download's origin and files; after a new commit no selection is complete."""
         if self.origin is None or self.origin.commit != origin.commit:
             self.complete = []
         self.origin = origin
+        self.fetching = sorted({*(self.fetching or ()), *fetching})
         with self._lock:
             self._write()
 
@@ -101,6 +115,7 @@ class Marker:
         """Record that a selection is complete."""
         if selection not in self.complete:
             self.complete.append(selection)
+        self.fetching = []
         with self._lock:
             self._write()
 
@@ -109,6 +124,7 @@ class Marker:
             "format": 1,
             **asdict(self.origin or Origin("", "", "", "", None)),
             "complete": self.complete,
+            "fetching": self.fetching,
             "files": {path: asdict(file) for path, file in sorted(self.files.items())},
         }
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -119,11 +135,19 @@ class Marker:
 def read_marker(folder: Path) -> Marker:
     """Return a folder's marker; an empty one if it is missing or unreadable."""
     try:
+        if not (folder / MARKER).is_file():  # a pipe would block
+            return Marker(folder)
         content: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         names = ("hub", "id", "kind", "revision", "commit", "subfolder")
         origin = Origin(**{name: content[name] for name in names})
-        files = {path: VerifiedFile(**file) for path, file in content["files"].items()}
-        return Marker(folder, origin, list(content["complete"]), files)
+        files = {
+            path: VerifiedFile(**file)
+            for path, file in content["files"].items()
+            if not fault_of_relative(path, hidden=True)
+        }
+        fetching = content.get("fetching")
+        complete, partial = list(content["complete"]), None if fetching is None else list(fetching)
+        return Marker(folder, origin, complete, files, partial)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Marker(folder)
 

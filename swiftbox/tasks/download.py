@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from swiftbox.fit.forecast import Forecast, RunInputs, download_bytes
 from swiftbox.hub.download import download
 from swiftbox.hub.expected_size import download_target, expected_size
 from swiftbox.hub.fetch import on_wait
+from swiftbox.hub.local_folder import require_target
 from swiftbox.language import text
 from swiftbox.models.download_request import DownloadRequest, RepositoryKind, parse_request
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
+from swiftbox.security.paths import file_name, relative_file
 from swiftbox.tasks.checks import OnRemark, absolute
 from swiftbox.tasks.task import Output, Resolved, Task
 
@@ -43,22 +45,31 @@ def queue(config: DownloadConfig) -> Iterator[DownloadRequest]:
     for kind, name in names:
         if is_reference(name):
             continue  # made by an earlier step of a pipeline
-        into = Path(config.local_dir).expanduser() if config.local_dir else None
-        if into is not None and len(names) > 1:
-            into = into / Path(name).name if config.hub == "local" else into / name.split(":")[0]
         settings: dict[str, Any] = {
             "kind": kind,
             "hub": config.hub,
             "revision": config.revision,
             "endpoints": tuple(as_list(config.endpoint or [])),
-            "local_dir": into,
             "allow": tuple(as_list(config.allow_patterns or [])),
             "ignore": _ignored(config),
         }
         if config.hub == "local":
-            yield DownloadRequest(str(Path(name).expanduser()), **settings)
+            request = DownloadRequest(str(Path(name).expanduser()), **settings)
         else:
-            yield parse_request(name, **settings)
+            request = parse_request(name, **settings)
+        if config.local_dir is not None:
+            into = _target(config.local_dir, request, is_only=len(names) == 1)
+            request = replace(request, local_dir=into)
+        yield request
+
+
+def _target(local_dir: str, request: DownloadRequest, *, is_only: bool) -> Path:
+    """Return the folder of one repository: `local_dir`, or a folder in it if there are several."""
+    into = Path(local_dir).expanduser()
+    if is_only:
+        return into
+    name = Path(request.id).resolve().name if request.hub == "local" else request.id
+    return relative_file(into, name, source="local_dir", error=HubError)
 
 
 def _ignored(config: DownloadConfig) -> tuple[str, ...] | None:
@@ -72,10 +83,12 @@ def check(config: DownloadConfig, on_remark: OnRemark) -> None:
     models, datasets = (
         [str(name) for name in as_list(names or [])] for names in (config.model, config.dataset)
     )
+    requests = list(queue(config))
+    _require_targets(requests)
     if config.hub != "local":
         on_remark(expected_size(models, datasets, download_target(config.hub, config.local_dir)))
         return
-    for request in queue(config):
+    for request in requests:
         source = Path(request.id).resolve()
         into = Path(request.local_dir or request.id).resolve()
         if not source.is_dir():
@@ -91,6 +104,24 @@ def check(config: DownloadConfig, on_remark: OnRemark) -> None:
                 ),
                 hint=text("choose another folder", "请选择其他目录"),
             )
+
+
+def _require_targets(requests: Sequence[DownloadRequest]) -> None:
+    """Raise HubError for a folder that may not be written into, or that two requests share."""
+    targets: set[Path] = set()
+    for request in requests:
+        if request.local_dir is None:
+            continue
+        require_target(request.local_dir)
+        if request.local_dir in targets:
+            raise HubError(
+                text(
+                    f"local_dir: two downloads would go into {request.local_dir}",
+                    f"local_dir：有两项下载都写入 {request.local_dir}",
+                ),
+                hint=text("download them one by one", "请逐个下载到不同目录"),
+            )
+        targets.add(request.local_dir)
 
 
 def run(config: DownloadConfig, folder: Path, emit: Emit) -> Path | None:
@@ -158,7 +189,7 @@ def with_absolute_paths(config: DownloadConfig) -> DownloadConfig:
 def run_name(config: DownloadConfig) -> str:
     """Name a download after the first repository that it fetches."""
     first = as_list(config.model or config.dataset)[0]
-    return f"download-{Path(str(first)).name.lower()}"
+    return f"download-{file_name(Path(str(first)).name.lower())}"
 
 
 def outputs(config: DownloadConfig) -> Mapping[str, Output]:

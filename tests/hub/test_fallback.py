@@ -16,6 +16,7 @@ from fake_hub import Fault, Repository, hub, nobody
 
 from swiftbox.guide.pages import path_of
 from swiftbox.hub.reach import address, endpoints_of, reachable
+from swiftbox.models.verified import Marker, Origin
 
 
 def test_the_second_endpoint_is_used_when_the_first_is_silent(tmp_path: Path) -> None:
@@ -195,6 +196,7 @@ def test_a_folder_of_this_machine_is_copied(tmp_path: Path) -> None:
     target = tmp_path / "copy"
     target.mkdir()
     (target / "model.safetensors.incomplete").write_bytes(b"x" * 400)
+    Marker(target).begin(Origin("local", str(source), "model", "", None), ["model.safetensors"])
     done = Desk(tmp_path).download("model", "--hub", "local", "--to", "copy").fine()
     assert (done.path / "model.safetensors").read_bytes() == b"x" * 1000
     assert done.answer["fetched"][0]["fetched_bytes"] == 602

@@ -6,9 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_hub import COMMIT
 
 from swiftbox.errors import HubError
-from swiftbox.hub.listing import Listing, RemoteFile, duplicates, require_inside, select, unsafe
+from swiftbox.hub import listing
+from swiftbox.hub.listing import (
+    Listing,
+    RemoteFile,
+    duplicates,
+    require_apart,
+    require_inside,
+    require_safe,
+    select,
+    unsafe,
+)
 from swiftbox.models.download_request import DownloadRequest, parse_request
 from swiftbox.models.verified import MARKER
 
@@ -59,7 +70,7 @@ def test_a_link_in_the_folder_is_not_followed(tmp_path: Path) -> None:
     folder.mkdir()
     outside.mkdir()
     (folder / "sub").symlink_to(outside)
-    with pytest.raises(HubError, match="a link leads outside"):
+    with pytest.raises(HubError, match="leads outside"):
         require_inside([("sub/x", folder / "sub/x")], folder)
     require_inside([("other/x", folder / "other/x")], folder)
 
@@ -72,7 +83,7 @@ def test_a_file_that_is_itself_a_link_out_of_the_folder_is_refused(
     folder.mkdir()
     (folder / name).symlink_to(tmp_path / "precious")
     places = [("x", folder / "x"), ("x", folder / "x.incomplete")]
-    with pytest.raises(HubError, match="a link leads outside") as caught:
+    with pytest.raises(HubError, match="leads outside") as caught:
         require_inside(places, folder)
     assert str(folder / name) in caught.value.hint
 
@@ -101,14 +112,49 @@ def test_a_hash_from_the_hub_names_no_file_outside_the_cache(
     from swiftbox.hub.from_huggingface import HuggingFace
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    client, remote_file = HuggingFace("http://127.0.0.1:9"), parse_request("o/n", hub="huggingface")
-    folder = client.folder(remote_file, Listing((file,), "main", "c0ffee"))
-    root = client.root(remote_file, folder)
-    with pytest.raises(HubError, match="a link leads outside"):
-        require_inside([("x", client.partial(remote_file, folder, file))], root)
-    outside = client.folder(remote_file, Listing((file,), "main", "../../../escaped"))
-    with pytest.raises(HubError, match="a link leads outside"):
-        require_inside([("x", outside / "x")], root)
+    client, request = HuggingFace("http://127.0.0.1:9"), parse_request("o/n", hub="huggingface")
+    listed = Listing((file,), "main", COMMIT)
+    with pytest.raises(HubError, match="is not a hash in hex digits"):
+        client.partial(request, client.folder(request, listed), file)
+    with pytest.raises(HubError, match="is not a hash in hex digits; nothing was fetched"):
+        require_safe(listed, request)
+
+
+def test_a_commit_from_the_hub_names_no_folder_outside_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    from swiftbox.hub.from_huggingface import HuggingFace
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    client, request = HuggingFace("http://127.0.0.1:9"), parse_request("o/n", hub="huggingface")
+    with pytest.raises(HubError, match="escaped"):
+        client.folder(request, Listing((), "main", "../../../escaped"))
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["a", "a"], "same path"),
+        (["a", "a/b"], "both a file and a folder"),
+        (["a", "a.incomplete"], "while a file is fetched"),
+    ],
+)
+def test_files_that_share_a_path_are_refused(tmp_path: Path, names: list[str], reason: str) -> None:
+    with pytest.raises(HubError, match=reason):
+        require_apart([RemoteFile(name, 1) for name in names], tmp_path)
+
+
+def test_names_that_differ_in_case_alone_are_refused_where_the_disk_ignores_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [RemoteFile("README.md", 1), RemoteFile("readme.MD", 1)]
+    monkeypatch.setattr(listing, "ignores_case", lambda _: True)
+    with pytest.raises(HubError, match="same path"):
+        require_apart(files, tmp_path)
+    monkeypatch.setattr(listing, "ignores_case", lambda _: False)
+    require_apart(files, tmp_path)
 
 
 def test_weights_that_repeat_safetensors_are_left_out() -> None:
