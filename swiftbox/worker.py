@@ -21,13 +21,12 @@ from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
 from swiftbox.runs.optional_packages import hide_packages
 from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP, stop_requested
 from swiftbox.security.printable import printable
+from swiftbox.security.orphans import wake_when_orphaned
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
 POLL_S = 0.5
 INTERRUPTED = 130
-PR_SET_PDEATHSIG = 1
-"""Of prctl(2): the signal that a process gets when its parent dies."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = Path((arguments if arguments is not None else sys.argv[1:])[0])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ask_to_stop)
-    _wake_when_orphaned()
+    wake_when_orphaned()
     watcher = threading.Thread(target=_watch_for_stop, args=(folder,), daemon=True)
     watcher.start()
     code = run_task(folder)
@@ -151,14 +150,6 @@ def _record_end_of_orphan(folder: Path) -> None:
         code = 2
     with contextlib.suppress(OSError):
         run_folder.update_state(folder, status=status, ended=time.time(), exit_code=code)
-
-
-def _wake_when_orphaned() -> None:
-    """Ask Linux to continue this process when its parent dies: a paused one would stay for ever."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGCONT))
 
 
 def _wake_launcher() -> None:

@@ -14,6 +14,18 @@ import sys
 import threading
 
 
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2): the signal that a process gets when its parent dies."""
+
+
+def _wake_when_orphaned() -> None:
+    """Ask Linux to continue this process when its parent dies, so that a paused one ends too."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGCONT))
+
+
 def _watch(pipe: int) -> None:
     while os.read(pipe, 4096):
         pass
@@ -22,6 +34,7 @@ def _watch(pipe: int) -> None:
 
 def main() -> None:
     """Move the caller's pipe away from standard input, then run the script or module."""
+    _wake_when_orphaned()
     pipe = os.dup(0)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

@@ -33,6 +33,7 @@ from swiftbox.files import file_lock, write_json
 from swiftbox.language import home, text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
+from swiftbox.security.orphans import wake_when_orphaned
 
 VERSION = "2"
 """Increased when the same rows are encoded to different tokens."""
@@ -206,6 +207,7 @@ _process_encoder: list[ExampleEncoder] = []
 
 def _initialize_process(encoder: ExampleEncoder) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes already run in parallel
+    wake_when_orphaned()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _process_encoder.append(encoder)
 

@@ -1,0 +1,58 @@
+"""Compare what a killed and continued run left with what an uninterrupted one left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from swiftbox.files import is_temporary
+
+VARYING = re.compile(
+    r"(^|/)(log\.txt|events\.jsonl|state\.json|versions\.json|machine\.json|pipeline\.json|"
+    r"\.swiftbox[^/]*|.*\.result\.json|trainer_state\.json|quantize\.json|merge\.json)$"
+    r"|^home/(verified|devices|probe)[^/]*|\.lock$|\.lock/|^hf/|^ms/\.|/\.msc$|/\.mv$"
+)
+"""Files with times, process ids or figures of one process: they must exist, their content varies.
+
+The state of the trainer holds the flops of the process; its steps are in the weights."""
+
+UNFINISHED = re.compile(r"(^|/)(\.partial|\.model|\.starting|stop)(/|$)|\.incomplete$|\.partial$")
+
+
+def files(place: Path) -> dict[str, Path]:
+    """Return the files of a place by name; a link into the index has no hash of its path."""
+    paths = (path for path in place.rglob("*") if path.is_symlink() or path.is_file())
+    by_name = {}
+    for path in paths:
+        name = str(path.relative_to(place))
+        by_name[name.partition("@")[0] if name.startswith("home/runs/") else name] = path
+    return by_name
+
+
+def temporaries(place: Path) -> list[str]:
+    """Return what is half-written in a place."""
+    return [
+        str(path.relative_to(place))
+        for path in place.rglob("*")
+        if is_temporary(path.name) or UNFINISHED.search(str(path.relative_to(place)))
+    ]
+
+
+def differences(expected: Path, actual: Path) -> list[str]:
+    """Return what a place has that the other has not, and files with another content."""
+    before, after = files(expected), files(actual)
+    differing = [f"left half-written: {name}" for name in temporaries(actual)]
+    differing += [f"missing: {name}" for name in sorted(before.keys() - after.keys())]
+    differing += [f"left: {name}" for name in sorted(after.keys() - before.keys())]
+    return differing + list(_other_contents(expected, actual))
+
+
+def _other_contents(expected: Path, actual: Path) -> Iterator[str]:
+    before, after = files(expected), files(actual)
+    for name in sorted(before.keys() & after.keys()):
+        if VARYING.search(name) or before[name].is_symlink():
+            continue
+        content = before[name].read_bytes().replace(bytes(expected), b"PLACE")
+        if content != after[name].read_bytes().replace(bytes(actual), b"PLACE"):
+            yield f"differs: {name}"
