@@ -20,8 +20,8 @@ from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
 from swiftbox.runs.optional_packages import hide_packages
 from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP, stop_requested
-from swiftbox.security.printable import printable
 from swiftbox.security.orphans import wake_when_orphaned
+from swiftbox.security.printable import printable
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
@@ -139,14 +139,12 @@ def _record_end_of_orphan(folder: Path) -> None:
     """Record how the run ended if its supervisor, which does it otherwise, is gone."""
     if _rank() != 0 or not _is_orphan():
         return
-    endings = [
-        event for event in run_folder.read_events(folder)[0] if event["event"] in events.ENDING
-    ]
-    if not endings:
+    ending = run_folder.newest_event(folder, *events.ENDING)
+    if not ending:
         return
-    status = str(endings[-1]["event"])
+    status = str(ending["event"])
     code = {events.DONE: 0, events.STOPPED: INTERRUPTED}.get(status, 1)
-    if endings[-1].get("kind") == REFUSED:
+    if ending.get("kind") == REFUSED:
         code = 2
     with contextlib.suppress(OSError):
         run_folder.update_state(folder, status=status, ended=time.time(), exit_code=code)

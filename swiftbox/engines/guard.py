@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 
-
 PR_SET_PDEATHSIG = 1
 """Of prctl(2): the signal that a process gets when its parent dies."""
 

@@ -127,6 +127,8 @@ def discard_unfinished(folder: Path) -> None:
     """
     unfinished = [folder / f".{MODEL}", folder / CHECKPOINTS / PARTIAL, folder / STARTING]
     for path in (*unfinished, *(folder / WORK).glob(".*")):
+        if path.parent.is_symlink():  # in the folder of a stranger it may lead anywhere
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:

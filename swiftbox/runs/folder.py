@@ -190,8 +190,19 @@ def append_event(folder: Path, event: str, **fields: Any) -> None:
     if event in events.ENDING:
         fields = {"task": task_of(folder), **fields}
     line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False)
-    with open_plain(folder / EVENTS, "ab") as file:
-        file.write(line.encode("utf-8", errors="replace") + b"\n")
+    path = folder / EVENTS
+    separator = b"\n" if _ends_torn(path) else b""
+    with open_plain(path, "ab") as file:
+        file.write(separator + line.encode("utf-8", errors="replace") + b"\n")
+
+
+def _ends_torn(path: Path) -> bool:
+    """Tell whether the last line of a file was cut off, by a full disk or a power failure."""
+    with contextlib.suppress(OSError), open_plain(path) as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    return False
 
 
 def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:

@@ -20,6 +20,14 @@ The state of the trainer holds the flops of the process; its steps are in the we
 UNFINISHED = re.compile(r"(^|/)(\.partial|\.model|\.starting|stop)(/|$)|\.incomplete$|\.partial$")
 
 
+CHECKPOINT = re.compile(r"(.*/checkpoint-\d+)/")
+
+
+def is_other_stop(name: str) -> bool:
+    """Tell whether a file is in a checkpoint: a stop saves one at another step."""
+    return CHECKPOINT.match(name) is not None
+
+
 def files(place: Path) -> dict[str, Path]:
     """Return the files of a place by name; a link into the index has no hash of its path."""
     paths = (path for path in place.rglob("*") if path.is_symlink() or path.is_file())
@@ -43,8 +51,14 @@ def differences(expected: Path, actual: Path) -> list[str]:
     """Return what a place has that the other has not, and files with another content."""
     before, after = files(expected), files(actual)
     differing = [f"left half-written: {name}" for name in temporaries(actual)]
-    differing += [f"missing: {name}" for name in sorted(before.keys() - after.keys())]
-    differing += [f"left: {name}" for name in sorted(after.keys() - before.keys())]
+    missing = {f"missing: {name}": name for name in before.keys() - after.keys()}
+    left = {f"left: {name}": name for name in after.keys() - before.keys()}
+    differing += sorted(line for line, name in (missing | left).items() if not is_other_stop(name))
+    differing += [
+        f"incomplete: {name}"
+        for name in {match[1] for name in after if (match := CHECKPOINT.match(name))}
+        if f"{name}/complete.json" not in after
+    ]
     return differing + list(_other_contents(expected, actual))
 
 

@@ -221,8 +221,8 @@ def finish(place: Path, scenario: Scenario) -> list[str]:
 def run_scenario(scenario: Scenario, root: Path, count: int, seed: int) -> Iterator[Outcome]:
     """Kill a scenario so many times; yield what happened."""
     root.mkdir(parents=True)
-    whole = scenario.place(root / "whole")
-    assert finish(whole, scenario) == [], (root / "whole.out").read_text("utf-8")
+    uninterrupted = scenario.place(root / "full")
+    assert finish(uninterrupted, scenario) == [], (root / "full.out").read_text("utf-8")
     chooser = random.Random(f"{seed} {scenario.name}")
     round_number, place = 0, scenario.place(root / "cut-0")
     for number in range(1, count + 1):
@@ -231,7 +231,7 @@ def run_scenario(scenario: Scenario, root: Path, count: int, seed: int) -> Itera
         status, problems = problems_after(place, code, hit)
         outcome = Outcome(scenario.name, kill, code, status, problems)
         if status == "done" or number == count:
-            outcome.problems += finish(place, scenario) or differences(whole, place)
+            outcome.problems += finish(place, scenario) or differences(uninterrupted, place)
             round_number += 1
             place = scenario.place(root / f"cut-{round_number}") if number < count else place
         yield outcome

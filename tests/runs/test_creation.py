@@ -133,6 +133,22 @@ def test_a_record_that_cannot_be_written_leaves_no_folder_behind(
     assert folder.exists() == exists
 
 
+def test_nothing_is_deleted_through_a_link(tmp_path: Path) -> None:
+    folder, outside = create(tmp_path / "run", fill), tmp_path / "outside"
+    (outside / ".config").mkdir(parents=True)
+    (outside / ".partial").touch()
+    for name in (run_folder.WORK, run_folder.CHECKPOINTS):
+        (folder / name).symlink_to(outside)
+    discard_unfinished(folder)
+    assert sorted(path.name for path in outside.iterdir()) == [".config", ".partial"]
+
+
+def test_an_event_after_a_torn_line_is_not_lost(tmp_path: Path) -> None:
+    (tmp_path / run_folder.EVENTS).write_bytes(b'{"event": "note", "mess')
+    run_folder.append_event(tmp_path, "failed", kind="crash")
+    assert [event["event"] for event in run_folder.every_event(tmp_path)] == ["failed"]
+
+
 def test_what_a_dead_process_left_half_written_is_deleted(tmp_path: Path) -> None:
     folder = create(tmp_path / "run", fill)
     for name in (".model", "checkpoints/.partial", "work/.quantized", "work/measured"):
