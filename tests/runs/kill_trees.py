@@ -54,10 +54,9 @@ def differences(expected: Path, actual: Path) -> list[str]:
     missing = {f"missing: {name}": name for name in before.keys() - after.keys()}
     left = {f"left: {name}": name for name in after.keys() - before.keys()}
     differing += sorted(line for line, name in (missing | left).items() if not is_other_stop(name))
+    checkpoints = {match[1] for match in map(CHECKPOINT.match, after) if match}
     differing += [
-        f"incomplete: {name}"
-        for name in {match[1] for name in after if (match := CHECKPOINT.match(name))}
-        if f"{name}/complete.json" not in after
+        f"incomplete: {name}" for name in checkpoints if f"{name}/complete.json" not in after
     ]
     return differing + list(_other_contents(expected, actual))
 
