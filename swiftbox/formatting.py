@@ -39,6 +39,11 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def plain_number(number: float) -> str:
+    """Write a number as people type it: `0.05`, `1,000,000`."""
+    return f"{number:g}" if abs(number) < 1e6 else f"{number:,.0f}"
+
+
 def counted(number: int, noun: str) -> str:
     """Write a number with its English noun: `1 row`, `1,200 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -17,6 +17,7 @@ from swiftbox.formatting import (
     near,
     nearest,
     pad,
+    plain_number,
     rate,
     size,
     suggestion_ending,
@@ -92,6 +93,17 @@ DURATIONS = [
     (86_400, "1 d", "1 天"),
     (273_600, "3 d 4 h", "3 天 4 小时"),
 ]
+
+
+def test_a_plain_number_is_written_as_people_type_it() -> None:
+    numbers = (0.05, 1, 65535, 1_000_000, 1e-7)
+    assert [plain_number(number) for number in numbers] == [
+        "0.05",
+        "1",
+        "65535",
+        "1,000,000",
+        "1e-07",
+    ]
 
 
 def test_one_thing_is_written_in_the_singular() -> None:
@@ -238,7 +250,16 @@ def test_every_public_function_is_tested_here() -> None:
         if callable(value) and getattr(value, "__module__", "") == formatting.__name__
     }
     tested = {bar, clock, count, cut, duration, near, nearest, pad, rate, size}
-    tested |= {counted, did_you_mean, is_or_are, suggestion_ending, table_row, width, wrap}
+    tested |= {
+        plain_number,
+        counted,
+        did_you_mean,
+        is_or_are,
+        suggestion_ending,
+        table_row,
+        width,
+        wrap,
+    }
     assert {name for name in public if not name.startswith("_")} == {f.__name__ for f in tested}
 
 

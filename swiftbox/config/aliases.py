@@ -172,6 +172,9 @@ ALIASES: Mapping[str, Alias] = {
     )
 }
 
+RATIOS = frozenset({"warmup_ratio", "split_dataset_ratio"})
+"""Names whose value is a share in other tools; ours take a number of steps or rows from 1 on."""
+
 TASK_KEYS: Mapping[str, frozenset[str]] = {"evaluate": frozenset({"batch_size"})}
 """Names that are keys of a task, although they are aliases in others."""
 

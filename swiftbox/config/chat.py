@@ -87,6 +87,7 @@ class ChatConfig(HubFields, ChatPartners):
         zh="回答的最大 token 数",
         section="run",
         ge=1,
+        limit=10_000_000,
     )
     temperature: float | None = setting(
         None,

@@ -83,7 +83,10 @@ def _problems_by_key(model: type[BaseModel], settings: Settings) -> dict[str, li
 
 def _as_declared(model: type[BaseModel], key: str, entry: YamlEntry) -> Any:
     """Undo YAML 1.1's conversion of a word if the field takes one; mark what it misreads."""
-    members = union_members(model.model_fields[key].annotation)
+    annotation = model.model_fields[key].annotation
+    if isinstance(entry.value, (list, dict)):
+        return clear_value(annotation, entry.value, entry.plain, entry.node)
+    members = union_members(annotation)
     has_true = any("true" in getattr(member, "__args__", ()) for member in members)
     if isinstance(entry.value, bool) and has_true:
         return str(entry.value).lower()
@@ -91,7 +94,7 @@ def _as_declared(model: type[BaseModel], key: str, entry: YamlEntry) -> Any:
     takes_converted = any(member in (int, float, bool) for member in members)
     if takes_text and not takes_converted and entry.value is not None:
         return plain_text(entry)
-    return clear_value(model.model_fields[key].annotation, entry.value, entry.plain, entry.node)
+    return clear_value(annotation, entry.value, entry.plain, entry.node)
 
 
 def _is_word_choice(members: tuple[Any, ...]) -> bool:

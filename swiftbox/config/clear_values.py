@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from swiftbox.config.fields import union_members
+from swiftbox.config.reading import quoted
 from swiftbox.language import text
 
 DECIMAL = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -28,6 +29,12 @@ PATHS = frozenset(
     "benchmark_dir local_dir".split()
 )
 """Settings that name files or folders."""
+
+EXPRESSIONS = frozenset(
+    "target_modules exclude_modules rank_pattern alpha_pattern freeze_parameters "
+    "trainable_parameters".split()
+)
+"""Settings that take regular expressions."""
 
 PROSE = frozenset({"prompt", "system"})
 """Settings that hold sentences; these may be empty, and begin with any letter."""
@@ -127,6 +134,8 @@ def text_problems(key: str, value: Any) -> Iterator[str]:
             yield text("should not be empty", "不能为空")
         elif key in PATHS:
             yield from _path_problems(part)
+        elif key in EXPRESSIONS:
+            yield from _expression_problems(part)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -146,6 +155,16 @@ def _control_character(letter: str) -> str:
         return text("is not UTF-8 text", "不是 UTF-8 文字")
     code = f"U+{ord(letter):04X}"
     return text(f"contains the control character {code}", f"含有控制字符 {code}")
+
+
+def _expression_problems(expression: str) -> Iterator[str]:
+    try:
+        re.compile(expression)
+    except (re.error, OverflowError, RecursionError) as error:
+        shown = quoted(expression)
+        yield text(
+            f"{shown} is not a regular expression: {error}", f"{shown} 不是正则表达式：{error}"
+        )
 
 
 def _path_problems(path: str) -> Iterator[str]:

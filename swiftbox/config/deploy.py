@@ -121,6 +121,7 @@ class DeployConfig(ServedModel):
         zh="提示与回答合计的最大 token 数；留空则按模型与内存确定",
         section="run",
         ge=16,
+        limit=100_000_000,
     )
     max_concurrency: int = setting(
         16,
@@ -129,6 +130,7 @@ class DeployConfig(ServedModel):
         zh="同时生成的回答数",
         section="run",
         ge=1,
+        limit=10_000,
     )
     max_queue: int = setting(
         256,
@@ -138,6 +140,7 @@ class DeployConfig(ServedModel):
         zh="此外可排队的请求数；超出者返回 429（稍后重试）",
         section="run",
         ge=0,
+        limit=1_000_000,
     )
     gpu_memory_utilization: float = setting(
         0.9,
@@ -155,6 +158,7 @@ class DeployConfig(ServedModel):
         zh="每层切分到几个设备；大于 1 时仅限 vllm",
         section="run",
         ge=1,
+        limit=1024,
     )
 
     parity: Literal["strict", "warn", "off"] = setting(

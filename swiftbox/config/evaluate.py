@@ -153,6 +153,7 @@ class EvaluateConfig(EvaluatedModels, TaskConfig):
         section="data",
         essential=True,
         ge=1,
+        limit=1_000_000_000,
     )
     num_fewshot: int | None = setting(
         None,
@@ -179,6 +180,7 @@ class EvaluateConfig(EvaluatedModels, TaskConfig):
         zh="同时提问的数量",
         section="run",
         ge=1,
+        limit=65_536,
     )
     max_tokens: int = setting(
         512,
@@ -188,6 +190,7 @@ class EvaluateConfig(EvaluatedModels, TaskConfig):
         section="run",
         only={"backend": ("evalscope",)},
         ge=1,
+        limit=10_000_000,
     )
     temperature: float = setting(
         0.0,
@@ -251,6 +254,7 @@ class EvaluateConfig(EvaluatedModels, TaskConfig):
         section="run",
         only={"backend": ("evalscope",)},
         ge=1,
+        limit=1024,
     )
     max_model_len: int | None = setting(
         None,
@@ -261,6 +265,7 @@ class EvaluateConfig(EvaluatedModels, TaskConfig):
         section="run",
         only={"backend": ("evalscope",)},
         ge=16,
+        limit=100_000_000,
     )
 
     @field_validator("benchmarks")

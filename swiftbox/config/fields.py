@@ -46,7 +46,13 @@ class FieldOptions(TypedDict, total=False):
     gt: float
     le: float
     lt: float
+    limit: float
+    """A larger value is a slip of the keyboard; refused, and not shown as a bound."""
     min_length: int
+
+
+BOUND_OF_LIMIT = {"limit": "le"}
+"""The bound that pydantic checks."""
 
 
 def setting(
@@ -66,9 +72,12 @@ def setting(
         "section": section,
         "essential": options.get("essential", False),
         "only": scope,
+        "limited": "limit" in options,
     }
     constraints: Any = {
-        key: value for key, value in options.items() if key not in ("essential", "only")
+        BOUND_OF_LIMIT.get(key, key): value
+        for key, value in options.items()
+        if key not in ("essential", "only")
     }
     return Field(default, description=en, json_schema_extra=extra, **constraints)
 
@@ -121,6 +130,8 @@ def card(name: str, info: FieldInfo) -> Card:
     members = union_members(info.annotation)
     required = info.default is PydanticUndefined and info.default_factory is None
     bounds = _bounds(info)
+    if extra["limited"]:
+        del bounds["le"]
     return Card(
         name=name,
         kind=_kind(members),

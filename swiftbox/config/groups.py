@@ -101,9 +101,9 @@ class DatasetSource(Frozen):
     path: str
     subset: str | None = None
     split: str | None = None
-    num_samples: int | None = None
+    num_samples: int | None = Field(None, ge=1, le=10**12)
     columns: dict[str, str] = {}
-    weight: float | None = Field(None, gt=0, allow_inf_nan=False)
+    weight: float | None = Field(None, gt=0, le=1000)
     """How many times its rows are taken per epoch: 0.5 a seeded half, 2 each row twice."""
 
 
@@ -134,6 +134,7 @@ class DataFields(Frozen):
         zh="留作验证的数据：小于 1 为比例，否则为行数",
         section="data",
         ge=0,
+        limit=1_000_000_000,
     )
     max_length: int = setting(
         2048,
@@ -143,6 +144,7 @@ class DataFields(Frozen):
         section="data",
         essential=True,
         ge=8,
+        limit=10_000_000,
     )
     truncation: Literal["right", "drop", "error"] = setting(
         "right",
@@ -159,6 +161,7 @@ class DataFields(Frozen):
         zh="最多跳过多少坏行（会计数），超过则拒绝运行",
         section="data",
         ge=0,
+        limit=1_000_000_000,
     )
     dataset_num_proc: int | None = setting(
         None,
@@ -167,6 +170,7 @@ class DataFields(Frozen):
         zh="分词进程数；留空：数据较大时每核一个",
         section="data",
         ge=1,
+        limit=1024,
     )
     train_on_prompt: bool = setting(
         False,
@@ -190,6 +194,11 @@ class DataFields(Frozen):
         zh="批内样本首尾相接而不填充；auto：只要结果精确就启用",
         section="data",
     )
+
+    @field_validator("val_size")
+    @classmethod
+    def _share_or_rows(cls, value: float) -> float:
+        return require_share_or_count(value)
 
 
 class RunFields(Frozen):
@@ -217,6 +226,7 @@ class RunFields(Frozen):
         zh="使用多少个设备；留空表示全部",
         section="run",
         ge=1,
+        limit=1024,
     )
     save_steps: int = setting(
         50,
@@ -225,6 +235,7 @@ class RunFields(Frozen):
         zh="每多少步保存检查点；0 表示只在结束时保存",
         section="run",
         ge=0,
+        limit=100_000_000,
     )
     save_total_limit: int = setting(
         2,
@@ -233,6 +244,7 @@ class RunFields(Frozen):
         zh="保留多少个完整检查点；更早的会删除",
         section="run",
         ge=1,
+        limit=10_000,
     )
     eval_steps: int = setting(
         50,
@@ -241,6 +253,7 @@ class RunFields(Frozen):
         zh="每多少步在验证数据上评估一次",
         section="run",
         ge=1,
+        limit=100_000_000,
     )
     logging_steps: int = setting(
         1,
@@ -249,6 +262,7 @@ class RunFields(Frozen):
         zh="每多少步记录一次日志",
         section="run",
         ge=1,
+        limit=100_000_000,
     )
     report_to: str | list[str] = setting(
         "tensorboard",
@@ -259,6 +273,15 @@ class RunFields(Frozen):
         section="run",
         min_length=1,
     )
+
+
+def require_share_or_count(value: float) -> float:
+    """Return a share below 1 or a whole number; raise ValueError for anything between."""
+    if value >= 1 and not value.is_integer():
+        raise ValueError(
+            text("should be a share below 1, or a whole number", "应为小于 1 的比例，或整数")
+        )
+    return value
 
 
 def as_list(value: Any) -> list[Any]:

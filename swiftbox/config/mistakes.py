@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from swiftbox.config.clear_values import UnclearValue
 from swiftbox.config.fields import Card
 from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry, quoted
-from swiftbox.formatting import nearest, suggestion_ending
+from swiftbox.formatting import nearest, plain_number, suggestion_ending
 from swiftbox.language import text
 
 SHORTHAND = {
@@ -169,13 +170,15 @@ def _place(path: Path) -> str:
 
 def _describe(detail: Any, value: Any, card: Card | None) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
+    if isinstance(detail["input"], UnclearValue):
+        value = detail["input"]
     if kind == "missing":
         return is_required(card)
     if kind == "extra_forbidden":
         return text("is not a known key", "不是已知的键")
     if kind in BOUNDS:
         english, chinese, name = BOUNDS[kind]
-        limit = f"{context[name]:g}{got(value)}"
+        limit = f"{plain_number(context[name])}{got(value)}"
         return text(f"should be {english} {limit}", f"应{chinese} {limit}")
     if kind == "value_error":
         return f"{context['error']}{got(value)}"

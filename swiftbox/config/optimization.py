@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import field_validator
+
 from swiftbox.config.fields import setting
-from swiftbox.config.groups import Frozen
+from swiftbox.config.groups import Frozen, require_share_or_count
 
 
 class OptimizerFields(Frozen):
@@ -19,6 +21,7 @@ class OptimizerFields(Frozen):
         section="train",
         essential=True,
         ge=1,
+        limit=65_536,
     )
     gradient_accumulation_steps: int = setting(
         16,
@@ -28,6 +31,7 @@ class OptimizerFields(Frozen):
         section="train",
         essential=True,
         ge=1,
+        limit=1_000_000,
     )
     learning_rate: float = setting(
         1.0e-4,
@@ -47,6 +51,7 @@ class OptimizerFields(Frozen):
         section="train",
         essential=True,
         gt=0,
+        limit=10_000,
     )
     max_steps: int | None = setting(
         None,
@@ -55,6 +60,7 @@ class OptimizerFields(Frozen):
         zh="最多更新多少步；优先于 num_train_epochs",
         section="train",
         ge=1,
+        limit=100_000_000,
     )
     lr_scheduler_type: Literal[
         "cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"
@@ -72,6 +78,7 @@ class OptimizerFields(Frozen):
         zh="学习率预热的步数；小于 1 表示占总步数的比例",
         section="train",
         ge=0,
+        limit=100_000_000,
     )
     weight_decay: float = setting(
         0.0,
@@ -89,6 +96,7 @@ class OptimizerFields(Frozen):
         zh="梯度裁剪的范数上限；0 表示不裁剪",
         section="train",
         ge=0,
+        limit=1_000_000,
     )
     optim: Literal[
         "auto",
@@ -115,6 +123,7 @@ class OptimizerFields(Frozen):
         section="train",
         only={"optim": ("galore_adamw",)},
         ge=1,
+        limit=65_536,
     )
     galore_update_proj_gap: int = setting(
         200,
@@ -124,6 +133,7 @@ class OptimizerFields(Frozen):
         section="train",
         only={"optim": ("galore_adamw",)},
         ge=1,
+        limit=1_000_000,
     )
     galore_scale: float = setting(
         0.25,
@@ -133,6 +143,7 @@ class OptimizerFields(Frozen):
         section="train",
         only={"optim": ("galore_adamw",)},
         gt=0,
+        limit=1000,
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = setting(
         "auto",
@@ -167,3 +178,8 @@ class OptimizerFields(Frozen):
         ge=0,
         lt=2**32,
     )
+
+    @field_validator("warmup_steps")
+    @classmethod
+    def _share_or_steps(cls, value: float) -> float:
+        return require_share_or_count(value)

@@ -92,6 +92,8 @@ class QuantizeConfig(HubFields, QuantizedNames):
         en="weights that share a scale in gptq and awq; empty: 128; -1: a whole row",
         zh="gptq、awq 中共用一个缩放系数的权重数；留空为 128；-1 表示整行",
         section="method",
+        ge=-1,
+        limit=65_536,
     )
     bnb_4bit_quant_type: Literal["nf4", "fp4"] = setting(
         "nf4",
@@ -153,6 +155,7 @@ class QuantizeConfig(HubFields, QuantizedNames):
         section="data",
         only={"method": CALIBRATED},
         ge=1,
+        limit=1_000_000,
     )
     calibration_length: int = setting(
         512,
@@ -161,6 +164,7 @@ class QuantizeConfig(HubFields, QuantizedNames):
         zh="每段文本的 token 数（校准与测量均用）",
         section="data",
         ge=16,
+        limit=1_000_000,
     )
     keep_merged: bool = setting(
         False,

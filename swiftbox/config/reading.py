@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from swiftbox.config.aliases import ALIASES, TASK_KEYS, VALUE_ALIASES
+from swiftbox.config.aliases import ALIASES, RATIOS, TASK_KEYS, VALUE_ALIASES
 from swiftbox.config.yaml_nodes import (
     MAX_BYTES,
     MAX_KEYS,
@@ -307,6 +307,13 @@ def _normalise(
     Two names that disagree are a problem.
     """
     for name, entry in written.items():
+        if name in RATIOS and isinstance(entry.value, (int, float)) and entry.value >= 1:
+            what = text(
+                f"is a share and should be below 1 (got {entry.value})",
+                f"表示比例，应小于 1（当前为 {entry.value}）",
+            )
+            settings.problems.append(ConfigProblem(entry.where, name, what, entry.order))
+            continue
         alias = ALIASES.get(name) if name not in task_keys else None
         translated = alias.translate(entry.value) if alias else None
         if translated is None:

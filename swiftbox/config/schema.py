@@ -36,7 +36,7 @@ def _describe(variant: dict[str, Any], model: type[BaseModel], discriminator: st
     """Add the help texts, and require the discriminator."""
     for card in cards(model):
         described = variant["properties"][card.name]
-        for extra in ("label_zh", "zh", "section", "essential", "only", "title"):
+        for extra in ("label_zh", "zh", "section", "essential", "only", "limited", "title"):
             described.pop(extra, None)
         described["description"] = card.help
     variant.pop("title", None)

@@ -38,6 +38,7 @@ class StarterConfig(TaskConfig):
         zh="数据选取与排序的随机种子",
         section="data",
         ge=0,
+        lt=2**32,
     )
 
     @field_validator("model_name")

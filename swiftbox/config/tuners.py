@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import Frozen
@@ -62,6 +62,7 @@ class LoraFields(Frozen):
         section="method",
         only=LOW_RANK,
         gt=0,
+        limit=1_000_000,
     )
     lora_dropout: float = setting(
         0.0,
@@ -91,7 +92,7 @@ class LoraFields(Frozen):
         section="method",
         only=LAYERS,
     )
-    layers_to_transform: list[int] = setting(
+    layers_to_transform: list[Annotated[int, Field(ge=0, le=10_000)]] = setting(
         [],
         label_zh="层号",
         en="indices of the blocks that get an adapter, from 0; empty: all",
@@ -115,7 +116,7 @@ class LoraFields(Frozen):
         section="method",
         only=LORA,
     )
-    rank_pattern: dict[str, int] = setting(
+    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=4096)]] = setting(
         {},
         label_zh="分层秩",
         en="ranks of individual layers, such as {q_proj: 16}; names or regular expressions",
@@ -123,7 +124,7 @@ class LoraFields(Frozen):
         section="method",
         only=LORA,
     )
-    alpha_pattern: dict[str, float] = setting(
+    alpha_pattern: dict[str, Annotated[float, Field(gt=0, le=1_000_000)]] = setting(
         {},
         label_zh="分层缩放系数",
         en="scales of individual layers, such as {q_proj: 64}; names or regular expressions",
@@ -163,6 +164,7 @@ class LoraFields(Frozen):
         section="method",
         only=LORA,
         ge=1,
+        limit=1_000_000,
     )
 
     @field_validator("init_lora_weights")
@@ -238,6 +240,7 @@ class OtherTunerFields(Frozen):
         section="method",
         only=ADALORA,
         ge=1,
+        le=4096,
     )
     adalora_target_r: int = setting(
         8,
@@ -247,6 +250,7 @@ class OtherTunerFields(Frozen):
         section="method",
         only=ADALORA,
         ge=1,
+        le=4096,
     )
     adalora_tinit: float = setting(
         0.1,
@@ -256,6 +260,7 @@ class OtherTunerFields(Frozen):
         section="method",
         only=ADALORA,
         ge=0,
+        limit=100_000_000,
     )
     adalora_tfinal: float = setting(
         0.3,
@@ -265,6 +270,7 @@ class OtherTunerFields(Frozen):
         section="method",
         only=ADALORA,
         ge=0,
+        limit=100_000_000,
     )
     adalora_deltaT: int = setting(
         10,
@@ -274,6 +280,7 @@ class OtherTunerFields(Frozen):
         section="method",
         only=ADALORA,
         ge=1,
+        limit=1_000_000,
     )
     adalora_orth_reg_weight: float = setting(
         0.5,
@@ -283,6 +290,7 @@ class OtherTunerFields(Frozen):
         section="method",
         only=ADALORA,
         ge=0,
+        limit=1000,
     )
     feedforward_modules: list[str] = setting(
         [],
@@ -301,6 +309,7 @@ class OtherTunerFields(Frozen):
         section="method",
         only={"tuner_type": ("oft",)},
         ge=2,
+        limit=65_536,
     )
     vera_rank: int = setting(
         256,
@@ -310,6 +319,7 @@ class OtherTunerFields(Frozen):
         section="method",
         only={"tuner_type": ("vera",)},
         ge=1,
+        limit=65_536,
     )
     llamapro_num_new_blocks: int = setting(
         4,
@@ -320,6 +330,7 @@ class OtherTunerFields(Frozen):
         section="method",
         only={"tuner_type": ("llamapro",)},
         ge=1,
+        limit=1000,
     )
     freeze_parameters: list[str] = setting(
         [],
@@ -344,6 +355,7 @@ class OtherTunerFields(Frozen):
         zh="NEFTune：训练时在嵌入上加噪声，例如 5（arXiv:2310.05914）",
         section="method",
         gt=0,
+        limit=10_000,
     )
 
 

@@ -42,6 +42,7 @@ class CpoConfig(SharingField, SmoothingField, BetaField, TrainConfig):
         zh="被选回答似然项的权重",
         section="method",
         ge=0,
+        limit=1000,
     )
 
 

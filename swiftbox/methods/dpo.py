@@ -59,6 +59,7 @@ class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainCo
         zh="在偏好损失之外加上被选回答似然项的权重（RPO）",
         section="method",
         ge=0,
+        limit=1000,
     )
     reference_free: bool = setting(
         False,

@@ -63,6 +63,7 @@ class GrpoConfig(TrainConfig):
         section="method",
         essential=True,
         ge=2,
+        limit=10_000,
     )
     max_completion_length: int = setting(
         256,
@@ -72,6 +73,7 @@ class GrpoConfig(TrainConfig):
         section="method",
         essential=True,
         ge=1,
+        limit=10_000_000,
     )
     temperature: float = setting(
         1.0,
@@ -98,6 +100,7 @@ class GrpoConfig(TrainConfig):
         zh="与起始模型的 KL 散度权重；0 表示不用参考模型",
         section="method",
         ge=0,
+        le=100,
     )
     epsilon: float = setting(
         0.2,

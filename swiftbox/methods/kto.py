@@ -45,6 +45,7 @@ class KtoConfig(BetaField, TrainConfig):
         zh="好回答的权重；好回答较少时可调高",
         section="method",
         gt=0,
+        limit=1000,
     )
     undesirable_weight: float = setting(
         1.0,
@@ -53,6 +54,7 @@ class KtoConfig(BetaField, TrainConfig):
         zh="坏回答的权重；坏回答较少时可调高",
         section="method",
         gt=0,
+        limit=1000,
     )
 
     def require_valid_batch_size(self) -> None:

@@ -32,6 +32,7 @@ class RewardConfig(TrainConfig):
         zh="使分数以零为中心的附加项权重（arXiv:2312.09244）",
         section="method",
         ge=0,
+        limit=1000,
     )
 
 

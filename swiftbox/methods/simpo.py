@@ -45,6 +45,7 @@ class SimpoConfig(SharingField, SmoothingField, TrainConfig):
         zh="两个回答的目标间隔；论文约取 beta 的一半",
         section="method",
         ge=0,
+        limit=1000,
     )
     cpo_alpha: float = setting(
         0.0,
@@ -53,6 +54,7 @@ class SimpoConfig(SharingField, SmoothingField, TrainConfig):
         zh="被选回答似然项的权重（CPO-SimPO）；0 即 SimPO",
         section="method",
         ge=0,
+        limit=1000,
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from bad_inputs import environment, yaml_text
+from bad_inputs import environment, values, yaml_text
 from bad_inputs.case import BadInput
 
 GROUPS: Mapping[str, Callable[[], Iterator[BadInput]]] = {
     "YAML": yaml_text.cases,
+    "values": values.cases,
     "environment": environment.cases,
 }
 """By the name that the table prints."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from pydantic.fields import FieldInfo
 
-from swiftbox.config.fields import cards
+from swiftbox.config.fields import cards, union_members
 from swiftbox.formatting import width
 from swiftbox.tasks import TASKS
 
@@ -24,3 +25,25 @@ def test_every_field_has_a_short_chinese_label(name: str) -> None:
 def test_a_label_stands_for_one_field(name: str) -> None:
     labels = [card.label_zh for card in cards(CONFIGS[name])]
     assert len(set(labels)) == len(labels)
+
+
+def test_every_number_has_a_smallest_and_a_largest_value() -> None:
+    open_ended = [
+        f"{config_class.__name__}.{name}"
+        for task in TASKS.values()
+        for config_class in task.config_classes.values()
+        for name, info in config_class.model_fields.items()
+        if {int, float} & set(union_members(info.annotation))
+        and not ({"ge", "gt"} & _bounds(info) and {"le", "lt"} & _bounds(info))
+    ]
+    assert open_ended == []
+
+
+def _bounds(info: FieldInfo) -> set[str]:
+    names = ("ge", "gt", "le", "lt")
+    return {
+        name
+        for constraint in info.metadata
+        for name in names
+        if getattr(constraint, name, None) is not None
+    }
