@@ -19,7 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train in the processes that torchrun started; return the exit code."""
     from swiftbox.cli.output import WRONG, report_error
     from swiftbox.errors import UserError
+    from swiftbox.security.private import restrict_umask
 
+    restrict_umask()
     try:
         return train(*settings_of(list(sys.argv[1:] if arguments is None else arguments)))
     except UserError as error:

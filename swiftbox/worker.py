@@ -22,6 +22,7 @@ from swiftbox.runs.optional_packages import hide_packages
 from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP, stop_requested
 from swiftbox.security.orphans import wake_when_orphaned
 from swiftbox.security.printable import printable
+from swiftbox.security.private import restrict_umask
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
@@ -31,6 +32,7 @@ INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the task of a run folder; return the exit code."""
+    restrict_umask()
     accept_any_text("utf-8")  # log.txt is read as UTF-8
     folder = Path((arguments if arguments is not None else sys.argv[1:])[0])
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,6 +14,8 @@ from swiftbox.cli.output import (
     INTERRUPTED,
     WRONG,
     answer_error,
+    note,
+    report_crash,
     report_error,
     unwritable,
 )
@@ -22,7 +24,8 @@ from swiftbox.cli.streams import flush_failure, open_closed_streams
 from swiftbox.cli.surroundings import require_folders, require_text
 from swiftbox.errors import ChildError, ResultError, UnexpectedError, UserError
 from swiftbox.files import explain_refused_paths, reason_of
-from swiftbox.language import accept_any_text, text
+from swiftbox.language import accept_any_text, home, text
+from swiftbox.security.private import restrict_umask, tighten_home
 from swiftbox.security.search_path import drop_relative_entries
 
 
@@ -32,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stdout_is_open = open_closed_streams()
     accept_any_text()
     drop_relative_entries()
+    sys.excepthook = report_crash
+    restrict_umask()
     # swiftbox uses no pydantic plugins; looking for them reads the metadata of every package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if not stdout_is_open:
@@ -74,6 +79,7 @@ def open_menu() -> int:
     """Open the menu; return its exit code."""
     from swiftbox.menu.entry import main as menu
 
+    close_home()
     with _explained():
         return menu()
 
@@ -83,6 +89,7 @@ def run_verb(command_line: Sequence[str]) -> int:
     from importlib import import_module
 
     options = parse(command_line)
+    close_home()
     try:
         with _explained():
             code: int = getattr(import_module(options.module), options.verb)(options)
@@ -116,6 +123,17 @@ def _explained() -> Iterator[None]:
         from swiftbox.cli.unexpected import described
 
         raise described(error) from None
+
+
+def close_home() -> None:
+    """Close to other users what an earlier version left open in our home, and say so."""
+    for folder in tighten_home(home(), is_default="SWIFTBOX_HOME" not in os.environ):
+        note(
+            text(
+                f"{folder} was open to other users of this machine; it is closed now (mode 700)",
+                f"{folder} 此前对本机其他用户开放，现已改为仅自己可访问（权限 700）",
+            )
+        )
 
 
 def parse(command_line: Sequence[str]) -> argparse.Namespace:

@@ -11,6 +11,7 @@ from swiftbox.errors import ConfigError
 from swiftbox.files import reason_of, write_atomic, write_json
 from swiftbox.formatting import did_you_mean, nearest
 from swiftbox.language import home, text
+from swiftbox.security.private import user_umask
 
 
 def new(options: argparse.Namespace) -> int:
@@ -66,7 +67,8 @@ def write_new(target: Path, content: str, *, force: bool) -> None:
                 text(f"{target} exists", f"{target} 已存在"),
                 hint=text("--force overwrites it", "--force 可覆盖"),
             )
-        write_atomic(target, content)
+        with user_umask():
+            write_atomic(target, content)
     except OSError as error:
         reason = reason_of(error)
         raise ConfigError(

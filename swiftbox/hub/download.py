@@ -25,6 +25,7 @@ from swiftbox.models.download_request import DownloadRequest, on_other_hub
 from swiftbox.models.verified import Marker, Origin, is_complete, read_marker, size_and_mtime
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
+from swiftbox.security.private import user_umask
 
 PARALLEL_FILES = 4
 """Enough for small files to hide each other's latency."""
@@ -95,12 +96,14 @@ def client_of(hub: str, endpoint: str) -> HubClient:
     return HuggingFace(endpoint)
 
 
+@user_umask()
 def download(
     request: DownloadRequest, emit: Emit = silent, twin: Twin = catalogue_twin
 ) -> Download:
     """Fetch a model or dataset completely; raise HubError when no hub can provide it.
 
-    Files and parts of files that are already here are reused, also after a failure.
+    Files and parts of files that are already here are reused, also after a failure. They may be
+    shared with other users, as the umask of the user has it.
     """
     announced: set[str] = set()
     if request.local_dir is not None:

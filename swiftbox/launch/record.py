@@ -14,10 +14,12 @@ from swiftbox.files import write_atomic, write_json
 from swiftbox.language import text
 from swiftbox.launch.prepare import Prepared, require_idle
 from swiftbox.plan import Plan
+from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.creation import create, discard_unfinished
 from swiftbox.runs.stop import clear_stop_request
 from swiftbox.security.origin import signed_yaml
+from swiftbox.security.private import tighten
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
@@ -50,6 +52,7 @@ def record(prepared: Prepared) -> Ready:
         return Ready(folder, prepared)
     require_idle(run_folder.find(str(folder)))
     run_folder.register(folder)
+    _close_to_others(folder)
     discard_unfinished(folder)
     clear_stop_request(folder)
     if prepared.resumes is None:
@@ -75,6 +78,16 @@ def _continued_folder(prepared: Prepared) -> Path | None:
     if prepared.new_folder or not task.continues or not settled.is_file():
         return None
     return folder if load(settled).config.task == task.name else None
+
+
+def _close_to_others(folder: Path) -> None:
+    """Close a run folder of an earlier version to other users, and say so."""
+    if tighten(folder):
+        message = text(
+            "the run folder was open to other users of this machine; it is closed now (mode 700)",
+            "运行目录此前对本机其他用户开放，现已改为仅自己可访问（权限 700）",
+        )
+        run_folder.append_event(folder, events.NOTE, message=message)
 
 
 def _output_folder(config: TaskConfig) -> Path:

@@ -18,6 +18,7 @@ from swiftbox.launch.run import run
 from swiftbox.menu.questions import pause, select, type_text
 from swiftbox.menu.terminal import columns, hold_typed_keys, print_error, print_line
 from swiftbox.runs import folder as run_folder
+from swiftbox.security.private import user_umask
 
 POLL_S = 0.1
 
@@ -57,7 +58,8 @@ def save_as(proposed: str, content: Callable[[Path], str]) -> Path:
             if not select(text(f"{path} exists", f"{path} 已存在"), choices):
                 continue
         try:
-            write_atomic(path, yaml)
+            with user_umask():
+                write_atomic(path, yaml)
         except OSError as error:
             print_error(
                 RunError(
