@@ -15,7 +15,6 @@ from swiftbox.cli.output import (
     WRONG,
     answer_error,
     note,
-    report_crash,
     report_error,
     unwritable,
 )
@@ -35,7 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stdout_is_open = open_closed_streams()
     accept_any_text()
     drop_relative_entries()
-    sys.excepthook = report_crash
     restrict_umask()
     # swiftbox uses no pydantic plugins; looking for them reads the metadata of every package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

@@ -32,6 +32,7 @@ from swiftbox.runs.folder import (
     WORK,
     register,
 )
+from swiftbox.security.private import PRIVATE_FOLDER
 
 FIRST_FILES = (ASKED, SETTLED, MACHINE, VERSIONS, REASONS, STATE)
 """The files that a run folder has before its process starts."""
@@ -55,6 +56,7 @@ def create(folder: Path, fill: Callable[[Path], None] = no_files) -> Path:
         if _fill_in_place(folder, fill):
             return folder
         with folder_aside(folder) as aside:
+            aside.chmod(PRIVATE_FOLDER)
             fill(aside)
             return _rename_to_free_name(aside, folder)
     except OSError as error:

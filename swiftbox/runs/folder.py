@@ -18,6 +18,7 @@ from swiftbox.runs import events
 from swiftbox.runs.event_lines import newest_lines
 from swiftbox.runs.plain_files import open_plain, read_plain, read_record
 from swiftbox.security.origin import is_signed_json, is_signed_yaml, signed_json
+from swiftbox.security.private import make_private
 
 ASKED, SETTLED = "asked.yaml", "settled.yaml"
 MACHINE, VERSIONS = "machine.json", "versions.json"
@@ -269,7 +270,7 @@ def register(folder: Path) -> Path | None:
     """Link a run in the user's index, so that it is found from any directory; return the link."""
     index = home() / "runs"
     with contextlib.suppress(OSError):
-        index.mkdir(parents=True, exist_ok=True)
+        make_private(index)
         link = index / f"{folder.name}@{hash_text(str(folder.resolve())):08x}"
         if not link.is_symlink():
             link.symlink_to(folder.resolve())

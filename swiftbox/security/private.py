@@ -76,7 +76,7 @@ def tighten(folder: Path) -> bool:
     return False
 
 
-OUR_FOLDERS = ("runs", "cache", "chats", "engines", "locks", "shapes", "benchmarks", "verified")
+OUR_FOLDERS = ("runs", "cache", "chats", "engines", "locks", "shapes", "benchmarks", "tracebacks")
 """What swiftbox makes in its home."""
 
 
