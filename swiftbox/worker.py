@@ -19,6 +19,7 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
 from swiftbox.runs.optional_packages import hide_packages
+from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP, stop_requested
 from swiftbox.security.orphans import wake_when_orphaned
 from swiftbox.security.printable import printable
@@ -118,7 +119,7 @@ def _watch_for_stop(folder: Path) -> None:
 
 def _end_unsaved(folder: Path) -> None:
     """Record that the run was stopped before it could save anything, and end the process."""
-    if _rank() == 0:
+    if _rank() == 0 and not _is_replaced(folder):
         with contextlib.suppress(OSError):
             run_folder.append_event(folder, events.STOPPED, step=None)
         _record_end_of_orphan(folder)
@@ -137,9 +138,16 @@ def _is_orphan() -> bool:
     return bool(pid) and not run_folder.is_alive(int(pid), float(started))
 
 
+def _is_replaced(folder: Path) -> bool:
+    """Tell whether the run was resumed under another supervisor since this process started."""
+    supervisor = read_record(folder / run_folder.STATE).get("supervisor")
+    pid = os.environ.get("SWIFTBOX_SUPERVISOR", "").partition(":")[0]
+    return bool(pid) and supervisor is not None and str(supervisor) != pid
+
+
 def _record_end_of_orphan(folder: Path) -> None:
     """Record how the run ended if its supervisor, which does it otherwise, is gone."""
-    if _rank() != 0 or not _is_orphan():
+    if _rank() != 0 or not _is_orphan() or _is_replaced(folder):
         return
     ending = run_folder.newest_event(folder, *events.ENDING)
     if not ending:

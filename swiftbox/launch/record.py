@@ -16,7 +16,7 @@ from swiftbox.launch.prepare import Prepared, require_idle
 from swiftbox.plan import Plan
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs.creation import create, discard_unfinished
+from swiftbox.runs.creation import create, discard_unfinished, sweep_home
 from swiftbox.runs.stop import clear_stop_request
 from swiftbox.security.origin import signed_yaml
 from swiftbox.security.private import tighten
@@ -46,6 +46,7 @@ def record(prepared: Prepared) -> Ready:
     """
     config = prepared.plan.config
     TASKS[config.task].check_availability(config)
+    sweep_home()
     folder = prepared.resumes or _continued_folder(prepared)
     if folder is None:
         folder = create(_output_folder(prepared.loaded.config), lambda new: _fill(new, prepared))

@@ -18,7 +18,7 @@ from swiftbox.files import (
     sweep,
     sweep_below,
 )
-from swiftbox.language import text
+from swiftbox.language import home, text
 from swiftbox.runs.folder import (
     ASKED,
     CHECKPOINTS,
@@ -36,6 +36,12 @@ from swiftbox.security.private import PRIVATE_FOLDER
 
 FIRST_FILES = (ASKED, SETTLED, MACHINE, VERSIONS, REASONS, STATE)
 """The files that a run folder has before its process starts."""
+
+TOKENS = "cache/tokens"
+"""The cache of encoded datasets in the user's state; each has a lock of the same name."""
+
+HOME_FOLDERS = ("cache", TOKENS, "chats", "locks", "runs", "shapes", "verified")
+"""Folders of the user's state that hold small files; environments of engines are not searched."""
 
 STARTING = ".starting"
 """Exists while an empty folder that the user made is filled with the first files."""
@@ -137,3 +143,13 @@ def discard_unfinished(folder: Path) -> None:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
     sweep_below(folder)
+
+
+def sweep_home() -> None:
+    """Delete what killed processes left half-written in the folders of the user's state."""
+    for folder in (home(), *(home() / name for name in HOME_FOLDERS)):
+        sweep(folder)
+    for partial in (home() / TOKENS).glob(f"*{PARTIAL}"):
+        lock = file_lock(partial.with_suffix(".lock"), wait=False)
+        with contextlib.suppress(LockedError, OSError), lock:  # locked: it is being written
+            partial.unlink(missing_ok=True)

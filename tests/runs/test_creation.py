@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from swiftbox.errors import RunError
+from swiftbox.files import file_lock
+from swiftbox.language import home
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs.creation import STARTING, create, discard_unfinished
+from swiftbox.runs.creation import STARTING, create, discard_unfinished, sweep_home
 from swiftbox.runs.folder import find, runs, update_state
 
 CREATOR = """
@@ -131,6 +133,17 @@ def test_a_record_that_cannot_be_written_leaves_no_folder_behind(
         create(folder, fail)
     assert [path for path in tmp_path.rglob("*") if path != folder] == []
     assert folder.exists() == exists
+
+
+def test_what_killed_processes_left_in_the_home_is_deleted() -> None:
+    tokens = home() / "cache" / "tokens"
+    tokens.mkdir(parents=True)
+    for path in (home() / ".a.json.tmp-0123abcd", tokens / "dead.partial", tokens / "busy.partial"):
+        path.touch()
+    with file_lock(tokens / "busy.lock"):  # another process encodes these rows
+        sweep_home()
+    assert sorted(path.name for path in tokens.glob("*.partial")) == ["busy.partial"]
+    assert not (home() / ".a.json.tmp-0123abcd").exists()
 
 
 def test_nothing_is_deleted_through_a_link(tmp_path: Path) -> None:
