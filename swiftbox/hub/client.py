@@ -13,6 +13,9 @@ from swiftbox.models.download_request import DownloadRequest
 class HubClient(Protocol):
     """One endpoint of one hub; its failures are raised as TransferError."""
 
+    withholds_token: bool
+    """Whether there is a token that this endpoint may not have."""
+
     def listing(self, request: DownloadRequest) -> Listing:
         """Ask the hub for the repository's files."""
         ...

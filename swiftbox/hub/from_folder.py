@@ -16,6 +16,8 @@ from swiftbox.models.verified import BLOCK_BYTES, MARKER, sha256_of
 class Folder:
     """Copies from a folder; the id of the request is its path."""
 
+    withholds_token = False
+
     def listing(self, request: DownloadRequest) -> Listing:
         """List the files; hidden files and folders are not part of a model."""
         root = Path(request.id)

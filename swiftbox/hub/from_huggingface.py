@@ -30,6 +30,7 @@ from swiftbox.models.download_request import DownloadRequest
 from swiftbox.models.verified import BLOCK_BYTES
 from swiftbox.runs.diagnosis import DISK_FULL, kind_of
 from swiftbox.security import paths
+from swiftbox.security.secrets import may_have_token
 
 HASH_ATTEMPTS = 3
 """The same number as in ModelScope's SDK: another node of the network may have a correct copy."""
@@ -41,12 +42,16 @@ class HuggingFace:
     def __init__(self, endpoint: str) -> None:
         for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_TELEMETRY"):
             os.environ.setdefault(name, "1")
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, get_token
 
+        is_allowed = may_have_token("huggingface", endpoint)
+        self.withholds_token = not is_allowed and bool(get_token())
+        # None stands for the token of the environment or of the SDK's login, False for none.
+        self._token = None if is_allowed else False
         self.endpoint = endpoint
         self._writing = threading.Lock()
         self._locks: dict[Path, threading.Lock] = {}
-        self.api: Any = HfApi(endpoint=endpoint)
+        self.api: Any = HfApi(endpoint=endpoint, token=self._token)
 
     def listing(self, request: DownloadRequest) -> Listing:
         """Ask for the files at the commit that the revision resolves to now."""
@@ -184,7 +189,7 @@ class HuggingFace:
         present = partial.stat().st_size if partial.exists() else 0
         if present > file.size:
             present = 0
-        headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+        headers = {**build_hf_headers(token=self._token), "Accept-Encoding": "identity"}
         if present:
             headers["Range"] = f"bytes={present}-"
         try:

@@ -15,12 +15,14 @@ from swiftbox.hub.listing import (
     path_below,
     unusable_answer,
 )
+from swiftbox.hub.own_origin import restrict_credentials
 from swiftbox.hub.progress import Meter
 from swiftbox.hub.transfer_errors import TransferError, error_of_status
 from swiftbox.models.download_request import DownloadRequest
 from swiftbox.models.verified import sha256_of
 from swiftbox.runs.diagnosis import DISK_FULL, kind_of
 from swiftbox.security import paths
+from swiftbox.security.secrets import may_have_token
 
 ONE_WEEK_S = "604800"
 
@@ -31,8 +33,6 @@ ENVIRONMENT = {
     "MODELSCOPE_DOWNLOAD_FILE_LOCK_TIMEOUT_SECONDS": ONE_WEEK_S,
     # A transfer that stalls for half a minute does not recover.
     "MODELSCOPE_DOWNLOAD_TIMEOUT": "30",
-    # Parts need twice the disk, and request stream is faster unless each is throttled.
-    "MODELSCOPE_DOWNLOAD_PARALLEL_WORKERS": "1",
     # Its progress bars would fill the log; ours are drawn from events.
     "TQDM_DISABLE": "1",
 }
@@ -45,10 +45,20 @@ class ModelScope:
     def __init__(self, endpoint: str) -> None:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        # Its parallel transfer sends the token's cookie wherever a redirect leads.
+        os.environ["MODELSCOPE_DOWNLOAD_PARALLEL_WORKERS"] = "1"
         from modelscope_hub import HubApi
         from modelscope_hub.config import HubConfig
 
-        self.api: Any = HubApi(HubConfig(endpoint=endpoint))
+        token = HubConfig(endpoint=endpoint).token
+        is_allowed = may_have_token("modelscope", endpoint)
+        self.withholds_token = bool(token) and not is_allowed
+        if not is_allowed:
+            token = ""  # the SDK would take None for the token of the environment, or of its login
+        self.api: Any = HubApi(HubConfig(endpoint=endpoint, token=token))
+        legacy = self.api.legacy
+        for session in (legacy._session, legacy._read_session):
+            restrict_credentials(session, endpoint, token)
 
     def listing(self, request: DownloadRequest) -> Listing:
         """Ask for the files; the newest of their commits is the commit of the revision."""

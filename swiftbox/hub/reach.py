@@ -10,21 +10,23 @@ import time
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
+from swiftbox.security.secrets import ENDPOINT_VARIABLES
+
 PROBE_TIMEOUT_S = 2.5
 """The time for all endpoints together: a link that connects more slowly cannot transfer a model."""
 
 ENDPOINTS = {
-    "modelscope": ("MODELSCOPE_ENDPOINT", ("https://modelscope.cn", "https://www.modelscope.ai")),
-    "huggingface": ("HF_ENDPOINT", ("https://huggingface.co",)),
+    "modelscope": ("https://modelscope.cn", "https://www.modelscope.ai"),
+    "huggingface": ("https://huggingface.co",),
 }
-"""For each hub: the environment variable that overrides its endpoints, and its endpoints."""
+"""The endpoints of each hub, unless a config or the environment names others."""
 
 
 def endpoints_of(hub: str, configured: Sequence[str] = ()) -> tuple[str, ...]:
     """Return a hub's endpoints: those configured, else the environment's, else the usual ones."""
-    variable, usual = ENDPOINTS[hub]
-    endpoints = list(configured) or os.environ.get(variable, "").replace(",", " ").split()
-    return tuple(dict.fromkeys(_with_scheme(endpoint) for endpoint in endpoints)) or usual
+    chosen = os.environ.get(ENDPOINT_VARIABLES[hub], "").replace(",", " ").split()
+    endpoints = map(_with_scheme, configured or chosen)
+    return tuple(dict.fromkeys(endpoints)) or ENDPOINTS[hub]
 
 
 def _with_scheme(endpoint: str) -> str:

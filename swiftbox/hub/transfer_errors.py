@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
 from swiftbox.errors import HubError
 from swiftbox.language import text
-
-TOKENS = ("MODELSCOPE_API_TOKEN", "MODELSCOPE_SDK_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""Environment variables whose values never appear in a message."""
+from swiftbox.security.secrets import hide_secrets
 
 TRANSIENT_STATUSES = (408, 425, 429)
 """Request timeout, too early, too many requests."""
@@ -31,7 +28,7 @@ class TransferError(Exception):
     """A hub refused a request, or a transfer broke; `after_s` is the pause that the hub wants."""
 
     def __init__(self, kind: ErrorKind, message: str, *, after_s: float | None = None) -> None:
-        super().__init__(without_tokens(message))
+        super().__init__(hide_secrets(message))
         self.kind: ErrorKind = kind
         self.after_s = after_s
 
@@ -39,14 +36,6 @@ class TransferError(Exception):
     def is_transient(self) -> bool:
         """Return whether a retry can help."""
         return self.kind == "passing"
-
-
-def without_tokens(message: str) -> str:
-    """Replace the values of access tokens by the names of their environment variables."""
-    for name in TOKENS:
-        if (token := os.environ.get(name, "").strip()) and len(token) > 3:
-            message = message.replace(token, f"${name}")
-    return message
 
 
 def error_of_status(status: int, message: str, after_s: float | None = None) -> TransferError:

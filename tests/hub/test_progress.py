@@ -11,7 +11,8 @@ from swiftbox.display.download import progress_line
 from swiftbox.display.live import View
 from swiftbox.hub.listing import RemoteFile
 from swiftbox.hub.progress import Meter
-from swiftbox.hub.transfer_errors import TransferError, error_of_status, retry, without_tokens
+from swiftbox.hub.transfer_errors import TransferError, error_of_status, retry
+from swiftbox.security.secrets import hide_secrets
 
 
 class Clock:
@@ -175,4 +176,4 @@ def test_retry_after_is_honoured() -> None:
 
 def test_messages_contain_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert without_tokens("Bearer hf_secret refused") == "Bearer $HF_TOKEN refused"
+    assert hide_secrets("Bearer hf_secret refused") == "Bearer $HF_TOKEN refused"
