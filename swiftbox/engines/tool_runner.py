@@ -37,7 +37,7 @@ class ToolRun:
     """Which tool of which engine runs, where, and with which extra variables.
 
     The tool works in `folder`; paths in a request are absolute. Secrets are passed by `env` alone,
-    and in our own variables named in `secrets`.
+    and in the inherited variables that `secrets` names.
     """
 
     engine: str

@@ -68,10 +68,13 @@ def key_of(variable: str | None, environment: Mapping[str, str], setting: str) -
     return key
 
 
-def with_endpoint_models(config: EvaluateConfig, environment: Mapping[str, str]) -> EvaluateConfig:
+def with_endpoint_models(config: EvaluateConfig, key: str | None) -> EvaluateConfig:
     """Return the config with the endpoint's models filled in; raise ConfigError within seconds."""
     address = base_of(config.endpoint or "")
-    available = models(address, key_of(config.api_key_env, environment, "api_key_env"))
+    try:
+        available = models(address, key)
+    except RequestRefused as refused:
+        raise _no_list(address, refused.message) from None
     requested = config.endpoint_models or available
     missing = [name for name in requested if name not in available]
     if missing or not requested:
@@ -85,16 +88,32 @@ def with_endpoint_models(config: EvaluateConfig, environment: Mapping[str, str])
     return config.model_copy(update={"endpoint": address, "endpoint_models": list(requested)})
 
 
-def models(address: str, key: str | None) -> list[str]:
-    """Return the names of the models that a server lists."""
-    endpoint = replace(Endpoint.at(address, key), timeout_s=TIMEOUT_S)
+def asks_for_key(config: EvaluateConfig) -> bool:
+    """Tell whether the endpoint refuses to list its models without a key, which is not sent.
+
+    Always false without `api_key_env`: then the answer is an error.
+    """
+    if config.api_key_env is None:
+        return False
     try:
-        return [str(model["id"]) for model in endpoint.ask("/v1/models")["data"]]
+        models(base_of(config.endpoint or ""), None)
     except RequestRefused as refused:
-        why = refused.message
+        return 400 <= refused.status < 500
+    return False
+
+
+def models(address: str, key: str | None) -> list[str]:
+    """Return the names of the models that a server lists; raise RequestRefused."""
+    endpoint = replace(Endpoint.at(address, key), timeout_s=TIMEOUT_S)
+    answer = endpoint.ask("/v1/models")
+    try:
+        return [str(model["id"]) for model in answer["data"]]
     except (LookupError, TypeError) as error:
-        why = str(error)
-    raise ConfigError(
+        raise RequestRefused(0, str(error)) from None
+
+
+def _no_list(address: str, why: str) -> ConfigError:
+    return ConfigError(
         text(
             f"endpoint: {address}/models returns no list of models: {why}",
             f"endpoint：{address}/models 未返回模型列表：{why}",

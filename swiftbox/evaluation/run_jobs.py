@@ -48,6 +48,8 @@ class ToolCall:
     request: Mapping[str, Any]
     folder: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
+    """Names of inherited variables whose secrets the tool gets too."""
 
 
 def run_jobs(
@@ -66,9 +68,8 @@ def run_jobs(
     call.folder.mkdir(parents=True, exist_ok=True)
     with _stop_or_server_end(server, stop) as ended:
         try:
-            run_tool(
-                ToolRun(call.tool, call.tool, call.folder, call.env), call.request, on_event, ended
-            )
+            run = ToolRun(call.tool, call.tool, call.folder, call.env, call.secrets)
+            run_tool(run, call.request, on_event, ended)
         except ToolStopped:
             if stop.is_set():
                 return False

@@ -38,10 +38,12 @@ from swiftbox.fit.serving import serving as serving_need
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.location import short_name
+from swiftbox.models.requirements import NOTE, Remark
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.runs.stop import STOP
+from swiftbox.security.secrets import HUB_TOKENS, PROXY_VARIABLES
 from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.task import Output, Resolved, Task
@@ -80,6 +82,15 @@ def _require_one_source(config: EvaluateConfig) -> None:
             text("backend: lm_eval needs the weights", "backend: lm_eval 需要模型权重"),
             hint=text("set model: instead of endpoint:", "请设 model: 而不是 endpoint:"),
         )
+    for key, server in (("api_key_env", "endpoint"), ("judge_key_env", "judge_endpoint")):
+        if getattr(config, key) is not None and getattr(config, server) is None:
+            raise ConfigError(
+                text(
+                    f"{key}: is the key of {server}, which is not set",
+                    f"{key}：是 {server} 的密钥，但未设 {server}",
+                ),
+                hint=text(f"remove it, or set {server}", f"请去掉它，或设置 {server}"),
+            )
     if (config.judge_endpoint is None) != (config.judge_model is None):
         raise ConfigError(
             text(
@@ -119,9 +130,10 @@ def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
         if benchmark.folder is not None and readable:
             local_data.questions(benchmark.folder)
     endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env")
+    endpoint.key_of(config.api_key_env, os.environ, "api_key_env")
     if config.endpoint is not None:
         if not is_reference(config.endpoint):
-            candidates(endpoint.with_endpoint_models(config, os.environ))
+            _check_endpoint(config, on_remark)
     elif config.model is not None:  # else the base of an adapter that an earlier step makes
         models = candidates(config)
         if config.backend == "lm_eval":
@@ -129,6 +141,26 @@ def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
         for served in servers(models):
             DEPLOY.check(server_config(config, served), on_remark)
     require_reachable(benchmarks, config.hub)
+
+
+def _check_endpoint(config: EvaluateConfig, on_remark: OnRemark) -> None:
+    """Ask the endpoint for its models without sending a key, and check their names."""
+    if not endpoint.asks_for_key(config):
+        candidates(endpoint.with_endpoint_models(config, None))
+        return
+    on_remark(
+        Remark(
+            NOTE,
+            "endpoint",
+            text(
+                f"{config.endpoint} lists its models only with a key, which is not sent before "
+                "the run: their names are not checked",
+                f"{config.endpoint} 仅在有密钥时列出模型，而运行前不发送密钥：未核对模型名称",
+            ),
+        )
+    )
+    if config.endpoint_models:
+        candidates(config)
 
 
 def _require_unquantized(models: Sequence[Candidate]) -> None:
@@ -157,7 +189,8 @@ def run(config: EvaluateConfig, folder: Path, emit: Emit) -> Path | None:
     began = time.monotonic()
     config = with_absolute_paths(config)
     if config.endpoint is not None:
-        config = endpoint.with_endpoint_models(config, os.environ)
+        key = endpoint.key_of(config.api_key_env, os.environ, "api_key_env")
+        config = endpoint.with_endpoint_models(config, key)
     benchmarks = select_benchmarks(as_list(config.benchmarks), config.benchmark_dir)
     models = candidates(config)
     groups = [ServedWeights("", None, models)]
@@ -227,6 +260,7 @@ def _score(
             "lm_eval",
             tool_requests.lm_eval_request(config, served, open_jobs, device),
             server_folder,
+            secrets=_engine_secrets(config),
         )
         return run_jobs(call, open_jobs, emit, server=None, stop=STOP.requested)
     if config.endpoint is not None:
@@ -258,7 +292,16 @@ def _call(
         tool_requests.evalscope_request(config, address, open_jobs),
         server_folder,
         env | _no_proxy(),
+        _engine_secrets(config),
     )
+
+
+def _engine_secrets(config: EvaluateConfig) -> frozenset[str]:
+    """Return the variables whose secrets the engine needs, to download benchmarks."""
+    selected = select_benchmarks(as_list(config.benchmarks), config.benchmark_dir)
+    is_download = any(benchmark.folder is None for benchmark in selected)
+    tokens = HUB_TOKENS.get(config.hub, ()) if is_download else ()
+    return frozenset((*tokens, *PROXY_VARIABLES))
 
 
 def _no_proxy() -> dict[str, str]:

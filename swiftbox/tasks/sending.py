@@ -97,7 +97,7 @@ def needed_secrets(config: TaskConfig) -> frozenset[str]:
     for reporter in as_list(getattr(config, "report_to", None) or []):
         names.update(REPORTER_SECRETS.get(reporter, ()))
     names.update(hub_secrets(config))
-    if names:
+    if names or getattr(config, "endpoint", None) or getattr(config, "judge_endpoint", None):
         names.update(PROXY_VARIABLES)
     return frozenset(names)
 

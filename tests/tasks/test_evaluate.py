@@ -19,12 +19,14 @@ from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.writing import write
 from swiftbox.errors import ConfigError, HubError
 from swiftbox.evaluation.candidates import candidates, servers
-from swiftbox.evaluation.endpoint import models
+from swiftbox.evaluation.endpoint import models, with_endpoint_models
 from swiftbox.evaluation.tool_requests import evalscope_request, lm_eval_request
 from swiftbox.launch.prepare import check_config, with_absolute_paths
+from swiftbox.models.requirements import Remark
 from swiftbox.plan import plan
+from swiftbox.serving.client import RequestRefused
 from swiftbox.tasks import TASKS
-from swiftbox.tasks.evaluate import server_config
+from swiftbox.tasks.evaluate import check, server_config
 from swiftbox.tasks.load import loads
 
 
@@ -141,13 +143,19 @@ def listing(*names: str, key: str = "") -> Iterator[str]:
 
 def test_an_endpoint_is_asked_for_its_models_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-1")
-    with listing("a", "b", key="sk-1") as url:
+    with listing("a", "b") as url:
         check_config(settled(endpoint=url, api_key_env="MY_KEY"))
         with pytest.raises(ConfigError, match="the server has no c") as caught:
             check_config(settled(endpoint=url, api_key_env="MY_KEY", endpoint_models=["c"]))
         assert caught.value.hint == "available: a, b"
+    with listing("a", "b", key="sk-1") as url:
         with pytest.raises(ConfigError, match="401"):
             check_config(settled(endpoint=url))
+        remarks: list[Remark] = []
+        check(settled(endpoint=url, api_key_env="MY_KEY"), remarks.append)
+        assert "their names are not checked" in str(remarks[-1])
+        with pytest.raises(ConfigError, match="the server has no c"):
+            with_endpoint_models(settled(endpoint=url, endpoint_models=["c"]), "sk-1")
     with pytest.raises(ConfigError, match="returns no list of models"):
         check_config(settled(endpoint=url))
     monkeypatch.delenv("MY_KEY")
@@ -198,7 +206,7 @@ def test_a_redirect_does_not_receive_the_key() -> None:
     with (
         answering(200) as (other, requests),
         answering(302, Location=f"{other}/v1/models") as (url, first),
-        pytest.raises(ConfigError, match=r"returns no list of models: .*302"),
+        pytest.raises(RequestRefused, match="302"),
     ):
         models(f"{url}/v1", "sk-1")
     assert first == ["/v1/models Bearer sk-1"]
