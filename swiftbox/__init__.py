@@ -1,8 +1,10 @@
 """swiftbox: a menu-driven terminal launcher for training large models."""
 
-from __future__ import annotations
+from swiftbox.security.search_path import drop_current_folder
 
-from typing import Any
+drop_current_folder()  # before any import that could come from there
+
+from typing import Any  # noqa: E402 - the search path comes first
 
 __version__ = "0.1.0"
 __all__ = ["LoRAConfig", "Swift", "__version__"]

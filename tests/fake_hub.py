@@ -114,6 +114,8 @@ class Asked:
     status: int = 0
     sent: int = 0
     token: str | None = None
+    credentials: tuple[str, ...] = ()
+    """The headers that could hold a secret."""
 
 
 @dataclass
@@ -126,6 +128,8 @@ class Hub:
     send_buffer: int = 256 * 2**10
     broken: int = 0
     """A status that answers everything, where not 0."""
+    storage: str = ""
+    """The address of another server to which requests for files are redirected."""
     address: str = ""
     closing: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
@@ -179,7 +183,12 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         url = urlparse(self.path)
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
-        self.entry = Asked(self.command, self.path, token=token)
+        credentials = tuple(
+            f"{name}: {self.headers[name]}"
+            for name in ("Authorization", "Cookie", "Proxy-Authorization")
+            if self.headers[name]
+        )
+        self.entry = Asked(self.command, self.path, token=token, credentials=credentials)
         self.hub.log.append(self.entry)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         path = unquote(url.path)
@@ -224,6 +233,11 @@ class Handler(BaseHTTPRequestHandler):
             self.say({"Code": 404, "Message": "no file"}, 404, {"X-Error-Code": "EntryNotFound"})
             return
         content = contents(repository.files[path])
+        if self.hub.storage:
+            linked = {"X-Linked-ETag": f'"{content.sha256}"', "X-Linked-Size": str(content.size)}
+            location = {"Location": f"{self.hub.storage}{self.path}"}
+            self.say({}, 302, {**headers, **linked, **location})
+            return
         requested = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         begin = int(requested[1]) if requested else 0
         self.entry.file, self.entry.begin, self.entry.ranged = path, begin, bool(requested)

@@ -1,6 +1,8 @@
-"""Where this process searches modules: not in the current folder, which may be a stranger's."""
+"""Where this process searches modules: not in the current folder, which may be a stranger's.
 
-from __future__ import annotations
+This is the first module of `python -m swiftbox`. It imports only what Python has at its start;
+__future__ is a module too.
+"""
 
 import os
 import sys
@@ -14,10 +16,10 @@ def absolute_entries(search_path: str) -> list[str]:
 def drop_current_folder() -> None:
     """Drop the current folder, which `python -m swiftbox` has put first on the search path.
 
-    In a checkout that is not installed it is where swiftbox lies: it moves to the end, and to the
-    PYTHONPATH of children.
+    Does nothing in a process that was started otherwise. In a checkout that is not installed it is
+    where swiftbox lies: it moves to the end, and to the PYTHONPATH of children.
     """
-    if sys.flags.safe_path or not sys.path:
+    if sys.flags.safe_path or not _is_started_as_module():
         return
     folder = sys.path.pop(0)
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -39,6 +41,15 @@ def drop_relative_entries() -> None:
     dropped = {os.path.abspath(entry) for entry in entries if not os.path.isabs(entry)}
     dropped.difference_update(absolute)
     sys.path[:] = [entry for entry in sys.path if entry and entry not in dropped]
+
+
+def _is_started_as_module() -> bool:
+    """Tell whether Python is about to run `-m swiftbox` or one of its modules."""
+    options = zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
+    return sys.argv[:1] == ["-m"] and any(
+        option.startswith("-") and option.endswith("m") and name.partition(".")[0] == "swiftbox"
+        for option, name in options
+    )
 
 
 def _is_installed() -> bool:
