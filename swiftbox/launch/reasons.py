@@ -27,14 +27,17 @@ def with_first_reasons(
     changed keep their new reasons.
     """
     changed = {override.partition("=")[0].strip() for override in overrides}
+    recorded_reasons = read_record(folder / run_folder.REASONS)
     first = {
         key: printable(why)
-        for key, why in read_record(folder / run_folder.REASONS).items()
+        for key, why in recorded_reasons.items()
         if isinstance(why, str) and key not in changed and _is_kept(key, planned.config, recorded)
     }
     notes = [replace(note, why=first.pop(note.key, note.why)) for note in planned.notes]
-    settled = (Reason(key, getattr(planned.config, key), why) for key, why in first.items())
-    return replace(planned, notes=(*notes, *settled))
+    notes += [Reason(key, getattr(planned.config, key), why) for key, why in first.items()]
+    order = {key: number for number, key in enumerate(recorded_reasons)}
+    notes.sort(key=lambda note: order.get(note.key, len(order)))
+    return replace(planned, notes=tuple(notes))
 
 
 def _is_kept(key: str, planned: TaskConfig, recorded: TaskConfig) -> bool:
