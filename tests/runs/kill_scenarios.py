@@ -85,6 +85,11 @@ def training(folder: Path, tiny: Path, **keys: Any) -> Mapping[str, Any]:
     return content
 
 
+def two_processes(folder: Path, tiny: Path) -> Mapping[str, Any]:
+    """Return the keys of a training in two processes, which torchrun starts."""
+    return training(folder, tiny, distributed="ddp", num_devices=2, max_steps=10, save_steps=4)
+
+
 def full_training(folder: Path, tiny: Path) -> Mapping[str, Any]:
     """Return the keys of a full training."""
     keys = training(folder, tiny, tuner_type="full", max_steps=20, save_steps=6)
@@ -140,10 +145,11 @@ def pipeline(folder: Path, tiny: Path) -> Mapping[str, Any]:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("lora", training, 36, weight=18),
-        Scenario("full", full_training, 26, weight=12),
-        Scenario("dpo", preference_training, 26, weight=12),
-        Scenario("encode", encoding, 5, 4.0, weight=12),
+        Scenario("lora", training, 36, weight=14),
+        Scenario("full", full_training, 26, weight=10),
+        Scenario("dpo", preference_training, 26, weight=10),
+        Scenario("torchrun", two_processes, 16, weight=10),
+        Scenario("encode", encoding, 5, 4.0, weight=10),
         Scenario("merge", merge, 6, 1.5, weight=12),
         Scenario("quantize", quantization, 8, 4.0, weight=10),
         Scenario("download", download, 6, 0.5, weight=12, has_hub=True),
