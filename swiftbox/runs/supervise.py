@@ -25,7 +25,7 @@ from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.creation import discard_unfinished
-from swiftbox.runs.diagnosis import CRASH, REFUSED, killed
+from swiftbox.runs.diagnosis import CRASH, REFUSED, hint_for_exit, killed
 from swiftbox.runs.plain_files import last_lines, open_plain
 from swiftbox.runs.stop import request_stop, stop_requested
 from swiftbox.security.children import child_environment
@@ -319,7 +319,7 @@ def _unreported_failure(folder: Path, returned: int) -> dict[str, Any]:
     if returned < 0:
         kind, message, hint = killed(-returned)
     else:
-        kind, hint = CRASH, ""
+        kind, hint = CRASH, hint_for_exit(returned)
         message = text(
             f"the process exited with code {returned} without reporting an error",
             f"进程以代码 {returned} 退出，未报告错误",
