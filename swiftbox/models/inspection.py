@@ -23,6 +23,7 @@ from swiftbox.models.requirements import (
     remote_code,
     requirement_remarks,
 )
+from swiftbox.models.templates import require_bounded_templates
 from swiftbox.models.verified import read_marker
 from swiftbox.runs import events
 
@@ -318,7 +319,11 @@ def _generation(folder: Path, row: Model | None) -> Iterator[Remark]:
 def require_usable_model(
     folder: Path, emit: Callable[..., None], *, known: str | None = None
 ) -> None:
-    """Warn about a downloaded model's defects; raise HubError if it cannot be used."""
+    """Warn about a downloaded model's defects; raise HubError if it cannot be used.
+
+    Raises ConfigError for a chat template that must not be rendered.
+    """
+    require_bounded_templates(folder, used=False)
     inspection = inspect(folder, model(known or ""))
     for remark in inspection.remarks:
         if remark.level == WARNING:

@@ -211,7 +211,9 @@ def render(example: Example, tokenizer: Any) -> str:
     if not tokenizer.chat_template:
         return "\n\n".join(str(message["content"]) for message in messages)
     tools = list(example.tools) or None
-    return str(tokenizer.apply_chat_template(messages, tools=tools, tokenize=False))
+    from swiftbox.core.data.rendering import apply_template
+
+    return apply_template(tokenizer, messages, tools=tools)
 
 
 def cut(texts: Iterable[str], tokenizer: Any, length: int) -> Iterator[list[int]]:

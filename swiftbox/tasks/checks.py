@@ -13,6 +13,7 @@ from swiftbox.language import text
 from swiftbox.models.inspection import Inspection, inspect
 from swiftbox.models.location import locate_recorded
 from swiftbox.models.requirements import ERROR, NOTE, Remark, catalogue_remarks
+from swiftbox.models.templates import require_bounded_templates
 
 OnRemark = Callable[[Remark], None]
 
@@ -47,10 +48,13 @@ def output_location(config: TaskConfig) -> Path:
     return Path.cwd() if config.output_dir == "auto" else Path(config.output_dir).expanduser()
 
 
-def inspect_model(name: str, config: NamesModel, on_remark: OnRemark) -> Inspection | None:
+def inspect_model(
+    name: str, config: NamesModel, on_remark: OnRemark, *, uses_template: bool = True
+) -> Inspection | None:
     """Inspect the model's folder, or check its row in the catalogue if it is not here.
 
-    A model that an earlier step of a pipeline makes is inspected once it exists.
+    A model that an earlier step of a pipeline makes is inspected once it exists. Raises ConfigError
+    for a chat template that cannot be used, or must not be rendered at all.
     """
     folder = locate_recorded(name, key="model", hub=config.hub)
     if folder is None:
@@ -65,6 +69,7 @@ def inspect_model(name: str, config: NamesModel, on_remark: OnRemark) -> Inspect
                 f"请以 adapter={name} 给出；model 为其基座",
             ),
         )
+    require_bounded_templates(folder, used=uses_template)
     return inspect(folder)
 
 

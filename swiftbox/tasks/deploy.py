@@ -24,6 +24,7 @@ from swiftbox.models.adapters import Adapter, base_of
 from swiftbox.models.inspection import Inspection, loader_missing, require_usable_model
 from swiftbox.models.location import find_folder, locate, locate_adapter, require_all, short_name
 from swiftbox.models.merge_checks import require_matching_name
+from swiftbox.models.templates import require_bounded_templates
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -225,6 +226,7 @@ def require_deployable(config: DeployConfig) -> None:
     named_adapters(config)
     for adapter in _local_adapters(config).values():
         require_matching_name(adapter, config.model or "")
+        require_bounded_templates(adapter.folder)
     check_availability(config)
 
 
@@ -264,6 +266,8 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
         name: fetch_model(path, hub=config.hub, revision=None, emit=emit, key="adapter").folder
         for name, path in named_adapters(config).items()
     }
+    for path in (fetched.folder, *adapters.values()):
+        require_bounded_templates(path)
     inputs = {
         "model": str(fetched.folder),
         "revision": fetched.commit or config.revision,

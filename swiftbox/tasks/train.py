@@ -70,10 +70,7 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     emit(events.STAGE, name="fetch", detail=config.model)
     fetched = fetch_model(config.model, hub=config.hub, revision=config.revision, emit=emit)
     model = fetched.folder
-    if not Path(config.model).exists():  # a local model was checked before the start
-        from swiftbox.models.inspection import require_usable_model
-
-        require_usable_model(model, emit, known=config.model)
+    _require_usable(config, model, emit)
     adapter = None
     if config.adapter:
         adapter = fetch_model(
@@ -101,6 +98,20 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     trained = train(config, method, folder, emit, LocalInputs(model, adapter, sources, data_hash))
     destroy_process_group()
     return trained
+
+
+def _require_usable(config: TrainConfig, model: Path, emit: Emit) -> None:
+    """Raise UserError for a model that cannot be used, or a template that must not be rendered."""
+    from swiftbox.models.templates import require_bounded_templates, template_file
+    from swiftbox.security.templates import require_bounded
+
+    if not Path(config.model).exists():  # a local model was checked before the start
+        from swiftbox.models.inspection import require_usable_model
+
+        require_usable_model(model, emit, known=config.model)
+    require_bounded_templates(model, used=False)
+    if config.template not in ("auto", "chatml"):
+        require_bounded([template_file(Path(config.template).expanduser())])
 
 
 def require_same_inputs(folder: Path, inputs: Mapping[str, Any]) -> None:

@@ -21,6 +21,8 @@ from swiftbox.methods import METHODS
 from swiftbox.models.inspection import Inspection
 from swiftbox.models.location import find_folder, locate_recorded, looks_like_path
 from swiftbox.models.requirements import ERROR, NOTE, Remark
+from swiftbox.models.templates import template_file
+from swiftbox.security.templates import require_bounded
 from swiftbox.tasks.checks import (
     OnRemark,
     absolute,
@@ -47,7 +49,10 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
             problems.append(error)
             return None
 
-    inspection = collect(lambda: inspect_model(training.model, training, on_remark))
+    uses_own_template = training.template == "auto" and _needs_template(training)
+    inspection = collect(
+        lambda: inspect_model(training.model, training, on_remark, uses_template=uses_own_template)
+    )
     if inspection is not None:
         collect(lambda: _check_model(training, inspection, on_remark))
     if find_folder(training.model) is None and profile_model(training.model) is None:
@@ -145,8 +150,7 @@ def _check_adapter(config: TrainConfig) -> None:
 
 def _check_template(config: TrainConfig, inspection: Inspection | None) -> None:
     """Raise ConfigError if conversations have no chat template."""
-    chats = METHODS[config.model_dump()["stage"]].needs_template
-    if config.template == "auto" and chats and inspection is not None:
+    if config.template == "auto" and _needs_template(config) and inspection is not None:
         missing = inspection.remark_on("template")
         report("template", [replace(missing, level=ERROR)] if missing else [], ignored)
     if config.template in ("auto", "chatml"):
@@ -158,6 +162,12 @@ def _check_template(config: TrainConfig, inspection: Inspection | None) -> None:
             ),
             hint=text("use auto, chatml, or a .jinja file", "可用 auto、chatml 或 .jinja 文件"),
         )
+    require_bounded([template_file(Path(config.template).expanduser())])
+
+
+def _needs_template(config: TrainConfig) -> bool:
+    """Tell whether the training renders conversations."""
+    return METHODS[config.model_dump()["stage"]].needs_template
 
 
 def _check_rewards(config: TrainConfig) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from swiftbox.core.data.rendering import TimeLimit, explained, require_length, template_owner
 from swiftbox.core.data.samples import (
     IGNORED,
     LabeledAnswer,
@@ -75,7 +76,7 @@ def encode_chats(
     encoded = []
     for first in range(0, len(chats), TOKENIZER_BATCH):
         part = chats[first : first + TOKENIZER_BATCH]
-        rendered = [render(template, chat, tokenizer) for chat in part]
+        rendered = _render_all(template, part, tokenizer)
         batch = tokenizer(
             [conversation for conversation, _ in rendered],
             add_special_tokens=False,
@@ -90,6 +91,20 @@ def encode_chats(
             labels = tokens if learned is None else np.where(learned, tokens, IGNORED)
             encoded.append(TokenRow(tokens, labels.astype(np.int32)))
     return encoded
+
+
+def _render_all(
+    template: str, chats: Sequence[Chat], tokenizer: Any
+) -> list[tuple[str, list[Span]]]:
+    """Render conversations, each within the limits of time and length."""
+    owner, rendered = template_owner(tokenizer), []
+    with explained(owner), TimeLimit() as limit:
+        for chat in chats:
+            limit.restart()
+            content, spans = render(template, chat, tokenizer)
+            require_length(content, chat, owner)
+            rendered.append((content, spans))
+    return rendered
 
 
 def _require_offsets(tokenizer: Any) -> None:
@@ -234,7 +249,7 @@ class _Renderer:
             closing = after[after.rfind(content) + len(content) :] if content else None
             if closing is not None and rendered.startswith(content + closing, len(before)):
                 return len(before), len(before) + len(content) + len(closing)
-        name = getattr(self.tokenizer, "name_or_path", "") or type(self.tokenizer).__name__
+        name = template_owner(self.tokenizer)
         raise DataError(
             text(
                 f"the chat template of {name} changes earlier turns as the conversation grows: "

@@ -19,6 +19,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoTokenizer
 
+from swiftbox.core.data.rendering import apply_template
 from swiftbox.core.weights.load import load_pretrained
 
 MAX_ANSWER_TOKENS = 48
@@ -50,12 +51,9 @@ def answer_all(model: Any, tokenizer: Any, questions: Sequence[str]) -> list[str
 
 def answer(model: Any, tokenizer: Any, question: str) -> str:
     """Return the greedy answer to one question."""
-    prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}],
-        add_generation_prompt=True,
-        return_tensors="pt",
-        return_dict=True,
-    )
+    turn = {"role": "user", "content": question}
+    rendered = apply_template(tokenizer, [turn], add_generation_prompt=True)
+    prompt = tokenizer(rendered, add_special_tokens=False, return_tensors="pt")
     with torch.no_grad(), contextlib.redirect_stdout(sys.stderr):
         output = model.generate(**prompt, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False)
     tokens = output[0, prompt["input_ids"].shape[1] :]

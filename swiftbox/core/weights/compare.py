@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from swiftbox.core.data.rendering import apply_template
+
 QUESTIONS = (
     "What is the capital of France, and which river runs through it?",
     "用三句话介绍一下长城。",
@@ -74,9 +76,8 @@ def check_prompts(tokenizer: Any) -> list[torch.Tensor]:
     for question in QUESTIONS:
         content = question
         if tokenizer.chat_template:
-            content = tokenizer.apply_chat_template(
-                [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
-            )
+            turn = {"role": "user", "content": question}
+            content = apply_template(tokenizer, [turn], add_generation_prompt=True)
         ids = tokenizer(content, add_special_tokens=not tokenizer.chat_template)["input_ids"]
         prompts.append(torch.tensor(ids))
     return prompts
