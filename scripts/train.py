@@ -3,8 +3,9 @@
 torchrun --nproc_per_node=8 scripts/train.py --model_type qwen --train_type fsdp --key value ...
 
 Every `--key value` (or `--key=value`) is a key of the YAML, under our name or that of another
-tool; `--key` alone means true; `--config FILE` starts from a YAML. Every process makes the same
-plan; process 0 creates the run folder and sends its path to the others.
+tool; `--key` alone means true; `--config FILE` starts from a YAML; `--yes` agrees to run the code
+that the YAML names. Every process makes the same plan; process 0 creates the run folder and sends
+its path to the others.
 """
 
 from __future__ import annotations
@@ -53,14 +54,17 @@ def settings_of(arguments: list[str]) -> tuple[Path | None, list[str]]:
 def train(config: Path | None, settings: list[str]) -> int:
     """Read, plan and check as `swiftbox run` does, then train as one of the processes."""
     from swiftbox import worker
-    from swiftbox.launch.prepare import prepare
+    from swiftbox.launch.prepare import agreed, prepare
 
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     settings = [*settings, f"num_devices={processes}"]
     chosen = any(line.startswith(("distributed=", "train_type=")) for line in settings)
     if processes > 1 and not chosen:
         settings.append("distributed=ddp")
+    yes = "yes=true" in settings
+    settings = [line for line in settings if line != "yes=true"]
     prepared = prepare(config, settings)
+    prepared = agreed(prepared, lambda _: yes)
     folder = shared_folder(prepared)
     os.environ.update(prepared.plan.env)
     return worker.main([str(folder)])

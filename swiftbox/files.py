@@ -215,13 +215,14 @@ def file_lock(
     """Hold a lock that excludes other processes; yield the open lock file.
 
     Calls `on_wait` once if another process holds it. Raises LockedError if `wait` is
-    false. Opens the lock file again if it was deleted between opening and locking.
+    false, OSError for a link or a special file. Opens the lock file again if it was deleted between
+    opening and locking.
     """
     import fcntl
 
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with path.open("a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", opener=_not_through_a_link) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -233,6 +234,10 @@ def file_lock(
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 yield file
                 return
+
+
+def _not_through_a_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
 
 
 def named_lock(name: str) -> Path:

@@ -149,10 +149,18 @@ def add_run_options(verb: argparse.ArgumentParser) -> None:
     """Add what every verb takes that starts a run."""
     add_detach(verb)
     add_plain(verb)
+    add_yes(verb)
+
+
+def add_yes(verb: argparse.ArgumentParser) -> None:
+    """Add `--yes`."""
     add_flag(
         verb,
         ["--yes"],
-        text("install missing engines without asking", "直接安装缺少的引擎，不再询问"),
+        text(
+            "agree without asking: run the code of the YAML, send its keys, install engines",
+            "不再询问，直接同意：执行配置所指的代码、发送其密钥、安装缺少的引擎",
+        ),
     )
 
 

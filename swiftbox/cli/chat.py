@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from swiftbox.cli.agreement import ask_of, show
 from swiftbox.config.chat import ChatConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
@@ -20,12 +21,22 @@ def chat(options: argparse.Namespace) -> int:
     """Chat with the named model, run, file or server; return the exit code."""
     from swiftbox.display.chat_session import converse
 
-    return converse(config_of(options), message=options.message)
-
-
-def config_of(options: argparse.Namespace) -> ChatConfig:
-    """Return the config that the command line describes; raise UserError for what is wrong."""
     loaded = _loaded(options)
+
+    def agree(config: ChatConfig) -> None:
+        from swiftbox.launch.disclosure import Disclosure, require_agreement
+        from swiftbox.tasks.chat import effects
+
+        disclosure = Disclosure(effects(config), loaded.typed)
+        show(disclosure)
+        require_agreement(disclosure, ask_of(options))
+
+    return converse(config_of(options, loaded), message=options.message, agree=agree)
+
+
+def config_of(options: argparse.Namespace, loaded: Loaded | None = None) -> ChatConfig:
+    """Return the config that the command line describes; raise UserError for what is wrong."""
+    loaded = loaded or _loaded(options)
     if isinstance(loaded.config, ChatConfig):
         return loaded.config
     target, task = options.target, loaded.config.task
@@ -65,7 +76,7 @@ def newest() -> str:
     for run in run_folder.runs():
         model = run.folder / run_folder.MODEL
         is_finished = any((model / name).is_file() for name in WEIGHTS)
-        if is_finished or (run.is_active and run.state.get("url")):
+        if is_finished or run.url:
             return str(run.folder)
     raise ConfigError(
         text("no model named, and no run to chat with", "未指定模型，也没有可对话的运行"),

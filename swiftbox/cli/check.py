@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swiftbox.cli.agreement import ask_of
 from swiftbox.cli.output import DONE, answer, answer_json, note, say
 from swiftbox.language import text
 
@@ -26,8 +27,12 @@ def check(options: argparse.Namespace) -> int:
     report(prepared)
     if options.preview:
         from swiftbox.display.row_preview import show
+        from swiftbox.launch.disclosure import require_agreement
         from swiftbox.tasks.load import require_training
 
+        require_agreement(
+            prepared.disclosure, ask_of(options)
+        )  # the tokenizer's own code would run
         show(require_training(prepared.plan.config))
     return DONE
 
@@ -45,9 +50,21 @@ def report(prepared: Prepared) -> None:
     for estimate in (prepared.estimate, prepared.forecast):
         for line in estimate.lines() if estimate is not None else ():
             answer(line)
+    for line in prepared.disclosure.lines():
+        answer(line)
+    if prepared.disclosure.needs_agreement:
+        note(asks())
     for engine in prepared.engines:
         answer(engine.line())
     answer(text("command: ", "命令：") + " ".join(prepared.plan.command))
+
+
+def asks() -> str:
+    """Return the remark that the start will be asked for."""
+    return text(
+        "`run` asks before it starts this; without a terminal it needs --yes",
+        "`run` 启动前会询问；没有终端时需要 --yes",
+    )
 
 
 def as_json(prepared: Prepared) -> dict[str, Any]:
@@ -63,6 +80,7 @@ def as_json(prepared: Prepared) -> dict[str, Any]:
         "rows": rows.rows if rows else None,
         "data": rows.data() if rows else None,
         "fit": prepared.estimate.to_dict() if prepared.estimate else None,
+        "effects": prepared.disclosure.to_dict(),
         "engines": [engine.to_dict() for engine in prepared.engines],
         "whole": prepared.forecast.to_dict() if prepared.forecast else None,
     }

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swiftbox.cli.agreement import ask_of, show
 from swiftbox.cli.output import note, say
 from swiftbox.language import text
 
@@ -23,10 +24,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def launch(prepared: Prepared, options: argparse.Namespace) -> int:
-    """Install the engines that are missing, record what was prepared, and run it."""
+    """Say what it does outside its folder and ask; install engines, record it, and run it."""
     from swiftbox.engines.consent import install_missing
+    from swiftbox.launch.prepare import agreed
     from swiftbox.launch.record import record
 
+    show(prepared.disclosure)
+    prepared = agreed(prepared, ask_of(options))
     install_missing(prepared.engines, consent_of(options))
     return run_recorded(record(prepared), options)
 

@@ -11,6 +11,7 @@ from swiftbox.cli.arguments import (
     add_plain,
     add_run_options,
     add_verb,
+    add_yes,
 )
 from swiftbox.language import text
 
@@ -99,4 +100,5 @@ def add_chat(verbs: Verbs) -> None:
         metavar="TEXT",
         help=text("ask one question and exit", "只问这一句，答完退出"),
     )
+    add_yes(verb)
     verb.set_defaults(overrides=[])

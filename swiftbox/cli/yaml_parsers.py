@@ -12,6 +12,7 @@ from swiftbox.cli.arguments import (
     add_overrides,
     add_run_options,
     add_verb,
+    add_yes,
 )
 from swiftbox.language import text
 
@@ -45,6 +46,7 @@ def add_check(verbs: Verbs) -> None:
         ["--preview"],
         text("show three rows as the model sees them", "显示三条模型实际看到的样本"),
     )
+    add_yes(verb)
     add_json(verb, errors=True)
 
 

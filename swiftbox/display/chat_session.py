@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from swiftbox.config.chat import ChatConfig
@@ -21,10 +22,20 @@ SHOWN_EVENTS = (events.PROGRESS, events.FETCHED, events.MISSED, events.WARNING)
 """Events of a starting server that are worth a line."""
 
 
-def converse(config: ChatConfig, *, message: str | None = None) -> int:
+def _agreed_before(_config: ChatConfig) -> None:
+    """Accept a chat that was agreed to when it was reviewed."""
+
+
+def converse(
+    config: ChatConfig,
+    *,
+    message: str | None = None,
+    agree: Callable[[ChatConfig], None] = _agreed_before,
+) -> int:
     """Start the servers of a chat, run it, and stop the servers; return the exit code.
 
-    With a `message` (or a prompt in the config) one answer is printed instead of a conversation.
+    `agree` gets the checked config before anything starts; it raises UserError to refuse. With a
+    `message` (or a prompt in the config) one answer is printed instead of a conversation.
     """
     from swiftbox.chat.terminal import answer_once, talk
     from swiftbox.devices.probe import probe, without_torch
@@ -37,6 +48,7 @@ def converse(config: ChatConfig, *, message: str | None = None) -> int:
     name_remarks(config)  # raises for a folder spelled wrongly
     config = with_absolute_paths(config)
     require_answerers(config, ignored)
+    agree(config)
     local = required_deployments(config, participant_sources(config))
     machine = probe(Path.cwd()) if local else without_torch(Path.cwd(), "")
     folder = home() / "chats" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"

@@ -18,7 +18,7 @@ probed or read again. Errors are raised as UserError, all problems of a YAML at 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,12 +32,16 @@ from swiftbox.engines.consent import MissingEngine, missing_engines, require_eng
 from swiftbox.errors import RunError
 from swiftbox.fit.estimate import Estimate, estimate
 from swiftbox.language import text
+from swiftbox.launch.disclosure import Ask, Disclosure, require_agreement
 from swiftbox.launch.fingerprint import Fingerprint, fingerprint
+from swiftbox.launch.foreign import ForeignRun, foreign_run
+from swiftbox.launch.output_folder import continued_folder, settled_in
 from swiftbox.launch.reasons import with_first_reasons
 from swiftbox.models.requirements import Remark
 from swiftbox.plan import Plan, plan
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.folder import Run
+from swiftbox.runs.plain_files import require_plain_tree
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.checks import OnRemark, ignored
 from swiftbox.tasks.load import Loaded, load, loads
@@ -67,6 +71,10 @@ class Prepared:
     """Remarks of the check that do not prevent the run."""
     files: Fingerprint | None = None
     """The state of the files when they were checked; None if it was not taken."""
+    disclosure: Disclosure = field(default_factory=Disclosure)
+    """What it executes, sends and writes, and what the user must agree to."""
+    is_agreed: bool = False
+    """Whether the user agreed to it (`agreed`)."""
     resumes: Path | None = None
     """The run folder to continue; None for a new run."""
     new_folder: bool = False
@@ -103,7 +111,17 @@ def prepare_loaded(
         return previous if engines == previous.engines else replace(previous, engines=engines)
     remarks = name_remarks(loaded.config)
     machine = machine or _machine_for(loaded.config)
-    return _checked(loaded, machine, _planned(loaded.config, machine), remarks)
+    foreign = _foreign_to_continue(loaded.config)
+    return _checked(loaded, machine, _planned(loaded.config, machine), remarks, foreign)
+
+
+def _foreign_to_continue(config: TaskConfig) -> ForeignRun | None:
+    """Return the earlier run in `output_dir` that would be continued, if it is not ours."""
+    folder = continued_folder(config)
+    if folder is None:
+        return None
+    require_plain_tree(folder)
+    return foreign_run(folder, resumes=True)
 
 
 def is_current(prepared: Prepared, loaded: Loaded) -> bool:
@@ -113,6 +131,12 @@ def is_current(prepared: Prepared, loaded: Loaded) -> bool:
     return prepared.files is not None and prepared.files == fingerprint(prepared.plan.config)
 
 
+def agreed(prepared: Prepared, ask: Ask) -> Prepared:
+    """Ask for what needs an agreement, and return what may start; raise ConfigError without it."""
+    require_agreement(prepared.disclosure, ask)
+    return replace(prepared, is_agreed=True)
+
+
 def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     """Prepare to continue a run from its last complete checkpoint.
 
@@ -120,8 +144,9 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     """
     run = run_folder.find(str(folder))
     require_idle(run)
-    overrides = tuple(overrides)
-    loaded = load(run.folder / run_folder.SETTLED, overrides)
+    require_plain_tree(run.folder)
+    foreign = foreign_run(run.folder, resumes=True)
+    loaded = settled_in(run.folder, overrides := tuple(overrides))
     continues = TASKS[loaded.config.task].continues
     if run.status == "done" and not (continues and overrides):
         raise RunError(
@@ -135,18 +160,18 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     if not continues:
         require_same_settings(run, planned.config)
     planned = with_first_reasons(planned, run.folder, loaded.config, overrides)
-    return replace(_checked(loaded, machine, planned), resumes=run.folder)
+    return replace(_checked(loaded, machine, planned, foreign=foreign), resumes=run.folder)
 
 
 def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     """Prepare to repeat a run from its settled YAML, in a new run folder."""
     run = run_folder.find(str(folder))
-    overrides = tuple(overrides)
-    loaded = load(run.folder / run_folder.SETTLED, overrides)
+    foreign = foreign_run(run.folder, resumes=False)
+    loaded = settled_in(run.folder, overrides := tuple(overrides))
     machine = _machine_for(loaded.config)
     planned = _planned(loaded.config, machine)
     planned = with_first_reasons(planned, run.folder, loaded.config, overrides)
-    return replace(_checked(loaded, machine, planned), new_folder=True)
+    return replace(_checked(loaded, machine, planned, foreign=foreign), new_folder=True)
 
 
 def check_config(config: TaskConfig, on_remark: OnRemark = ignored) -> CheckResult:
@@ -177,7 +202,7 @@ def require_same_settings(run: Run, config: TaskConfig) -> None:
     """Raise RunError, naming each setting, if a run's checkpoints were made with other settings."""
     complete = run_folder.checkpoints(run.folder)
     source = complete[-1] if complete else run.folder
-    before = load(source / run_folder.SETTLED).config.model_dump(mode="json")
+    before = settled_in(source).config.model_dump(mode="json")
     now = config.model_dump(mode="json")
     free = result_neutral_settings(config.task)
     changed = [
@@ -232,7 +257,11 @@ def _engine_names(planned: Plan, machine: Machine) -> tuple[str, ...]:
 
 
 def _checked(
-    loaded: Loaded, machine: Machine, planned: Plan, earlier_remarks: Iterable[Remark] = ()
+    loaded: Loaded,
+    machine: Machine,
+    planned: Plan,
+    earlier_remarks: Iterable[Remark] = (),
+    foreign: ForeignRun | None = None,
 ) -> Prepared:
     """Check the files of a plan, its engines, and whether it fits."""
     config = planned.config
@@ -246,6 +275,7 @@ def _checked(
         engines=require_engines_installable(_engine_names(planned, machine), machine.backend),
         remarks=tuple(map(str, remarks)),
         files=files,
+        disclosure=Disclosure(TASKS[config.task].effects(config), loaded.typed, foreign),
     )
     if isinstance(config, PipelineConfig):
         from swiftbox.tasks.pipeline.outline import outline

@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.task import TaskConfig
 from swiftbox.config.writing import write
 from swiftbox.files import write_atomic, write_json
 from swiftbox.language import text
+from swiftbox.launch.disclosure import refuse, require_agreement
+from swiftbox.launch.output_folder import continued_folder, output_folder
 from swiftbox.launch.prepare import Prepared, require_idle
 from swiftbox.plan import Plan
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.creation import create, discard_unfinished, sweep_home
+from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import clear_stop_request
-from swiftbox.security.origin import signed_yaml
+from swiftbox.security.origin import signed_json, signed_yaml
 from swiftbox.security.private import tighten
 from swiftbox.tasks import TASKS
-from swiftbox.tasks.load import load
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,20 @@ def record(prepared: Prepared) -> Ready:
     """Write the record of a launch into its run folder; raise RunError if that one is running.
 
     First checks again what other programs may have changed since the review (a port, room on a
-    disk); raises UserError. A new run gets a new folder. A resumed run keeps its folder, and so
-    does a task that continues the finished steps in its `output_dir`.
+    disk), and that the user agreed to what needs it; raises UserError. A new run gets a new folder.
+    A resumed run keeps its folder, and so does a task that continues the finished steps in its
+    `output_dir`.
     """
     config = prepared.plan.config
     TASKS[config.task].check_availability(config)
+    if not prepared.is_agreed:
+        require_agreement(prepared.disclosure, refuse)
     sweep_home()
-    folder = prepared.resumes or _continued_folder(prepared)
+    folder = prepared.resumes
+    if folder is None and not prepared.new_folder:
+        folder = continued_folder(prepared.loaded.config)
     if folder is None:
-        folder = create(_output_folder(prepared.loaded.config), lambda new: _fill(new, prepared))
+        folder = create(output_folder(prepared.loaded.config), lambda new: _fill(new, prepared))
         return Ready(folder, prepared)
     require_idle(run_folder.find(str(folder)))
     run_folder.register(folder)
@@ -59,6 +65,7 @@ def record(prepared: Prepared) -> Ready:
     if prepared.resumes is None:
         _write_request(folder, prepared)
     _write_settled(folder, prepared.plan)
+    _sign_steps(folder)
     _mark_starting(folder, **({} if prepared.resumes else {"started": time.time()}))
     return Ready(folder, prepared)
 
@@ -70,17 +77,6 @@ def _fill(folder: Path, prepared: Prepared) -> None:
     _mark_starting(folder, started=time.time())
 
 
-def _continued_folder(prepared: Prepared) -> Path | None:
-    """Return the folder of an earlier run whose finished steps are kept; None for a new one."""
-    config = prepared.loaded.config
-    folder = _output_folder(config)
-    task = TASKS[config.task]
-    settled = folder / run_folder.SETTLED
-    if prepared.new_folder or not task.continues or not settled.is_file():
-        return None
-    return folder if load(settled).config.task == task.name else None
-
-
 def _close_to_others(folder: Path) -> None:
     """Close a run folder of an earlier version to other users, and say so."""
     if tighten(folder):
@@ -89,15 +85,6 @@ def _close_to_others(folder: Path) -> None:
             "运行目录此前对本机其他用户开放，现已改为仅自己可访问（权限 700）",
         )
         run_folder.append_event(folder, events.NOTE, message=message)
-
-
-def _output_folder(config: TaskConfig) -> Path:
-    if config.output_dir != "auto":
-        return Path(config.output_dir).expanduser().resolve()
-    title = TASKS[config.task].run_name(config)
-    name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in title)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Path.cwd() / "runs" / f"{stamp}-{name}"
 
 
 def _write_request(folder: Path, prepared: Prepared) -> None:
@@ -128,6 +115,13 @@ def _write_settled(folder: Path, planned: Plan) -> None:
     settled = write(planned.config, header=header, reasons=reasons)
     write_json(folder / run_folder.REASONS, reasons)
     write_atomic(folder / run_folder.SETTLED, signed_yaml(run_folder.SETTLED, settled))
+
+
+def _sign_steps(folder: Path) -> None:
+    """Take over the steps of a pipeline that the user agreed to continue."""
+    path = folder / run_folder.PIPELINE
+    if os.path.lexists(path):
+        write_json(path, signed_json(run_folder.PIPELINE, read_record(path)))
 
 
 def _mark_starting(folder: Path, **changes: Any) -> None:

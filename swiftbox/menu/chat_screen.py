@@ -11,6 +11,7 @@ from swiftbox.config.chat import ChatConfig
 from swiftbox.config.fields import cards
 from swiftbox.devices.probe import Probe, without_torch
 from swiftbox.language import text
+from swiftbox.launch.disclosure import Disclosure
 from swiftbox.launch.prepare import Prepared
 from swiftbox.menu.draft import Draft, default_file_name, settings_beside
 from swiftbox.menu.field_question import ask_field
@@ -20,7 +21,7 @@ from swiftbox.menu.questions import Back, select
 from swiftbox.menu.review_screen import ReviewAction, TaskScreen, review
 from swiftbox.models.requirements import Remark
 from swiftbox.plan import Plan
-from swiftbox.tasks.chat import require_answerers, with_absolute_paths
+from swiftbox.tasks.chat import effects, require_answerers, with_absolute_paths
 from swiftbox.tasks.load import Loaded
 
 FLAGS = {"adapter": "--adapter", "compare": "--compare", "system": "--system"}
@@ -55,7 +56,13 @@ def prepare_chat(loaded: Loaded, _previous: Prepared | None) -> Prepared:
     config = with_absolute_paths(_chat_config(loaded))
     require_answerers(config, remarks.append)
     machine = without_torch(Path.cwd(), "")
-    return Prepared(loaded, machine, Plan(config, (), {}, (), 1), remarks=tuple(map(str, remarks)))
+    return Prepared(
+        loaded,
+        machine,
+        Plan(config, (), {}, (), 1),
+        remarks=tuple(map(str, remarks)),
+        disclosure=Disclosure(effects(config), loaded.typed),
+    )
 
 
 def _chat_config(loaded: Loaded) -> ChatConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ class Draft:
     config_class: type[TaskConfig]
     values: Values
     file: Path | None = None
+    read: Values = field(default_factory=dict, compare=False)
+    """The values as a file gave them; what differs is the user's own answer."""
     machine: MachineSource = field(default=unknown_machine, compare=False)
     """Returns this machine once it is probed, to show what fits."""
 
@@ -47,7 +49,8 @@ class Draft:
             **self.values,
         }
         overrides = [f"{key}={json.dumps(value)}" for key, value in values.items()]
-        return loads("", source="menu", overrides=overrides)
+        loaded = loads("", source="menu", overrides=overrides)
+        return replace(loaded, typed=frozenset(_differing(self.values, self.read)))
 
     def yaml(self, path: Path | None = None) -> str:
         """Return the YAML of the values, with a header for a file of that path."""
@@ -74,6 +77,19 @@ class Draft:
             return False
 
 
+def _differing(values: Values, read: Values) -> Iterator[str]:
+    """Yield the keys with other values than in the file, those of steps as `step.key`."""
+    for key, value in values.items():
+        if key == "steps" and isinstance(value, list):
+            blocks = {block["name"]: block for block in read.get("steps", ())}
+            for block in value:
+                name = block["name"]
+                inner = _differing(block, blocks.get(name, {}))
+                yield from (f"{name}.{changed}" for changed in inner)
+        elif read.get(key) != value:
+            yield key
+
+
 def new_draft(task_name: str, values: Values, machine: MachineSource = unknown_machine) -> Draft:
     """Return a draft of a task with these values."""
     task = TASKS[task_name]
@@ -86,7 +102,7 @@ def draft_from_file(path: Path, machine: MachineSource = unknown_machine) -> Dra
     loaded = load(path)
     values = yaml.safe_load(write(loaded.config, keys=loaded.keys))  # the steps as flat blocks
     values = _without_choice(values, TASKS[loaded.config.task])
-    return Draft(type(loaded.config), values, path, machine)
+    return Draft(type(loaded.config), values, path, values, machine)
 
 
 def _without_choice(values: Values, task: Task[Any]) -> Values:

@@ -15,7 +15,8 @@ from swiftbox.config.presets import presets
 from swiftbox.engines.consent import install_missing
 from swiftbox.errors import UserError
 from swiftbox.language import text
-from swiftbox.launch.prepare import Prepared, prepare_loaded
+from swiftbox.launch.disclosure import Disclosure
+from swiftbox.launch.prepare import Prepared, agreed, prepare_loaded
 from swiftbox.menu.actions import print_yaml, run_prepared, save_as
 from swiftbox.menu.draft import Draft, default_file_name, equivalent_command
 from swiftbox.menu.editor import edit
@@ -84,10 +85,11 @@ def review(draft: Draft, screen: TaskScreen) -> Path | None:
         if choice == BACK:
             raise Back
         try:
-            if choice == RUN and screen.open is not None:
+            if choice in (RUN, DETACH) and prepared is not None:
+                prepared = agreed(prepared, ask_to_start)
+                if screen.open is None:
+                    return _run(draft, screen, prepared, detach=choice == DETACH)
                 screen.open(draft)
-            elif choice in (RUN, DETACH) and prepared is not None:
-                return _run(draft, screen, prepared, detach=choice == DETACH)
             else:
                 draft = choice(draft)
         except (Back, KeyboardInterrupt):  # Ctrl-C at a question or during work
@@ -179,8 +181,19 @@ def _plan_lines(prepared: Prepared) -> list[str]:
         *(text(f"note: {note}", f"提示：{note}") for note in prepared.loaded.notes),
         *prepared.remarks,
         *(f"  {line}" for line in (*notes, *rows, *estimate, *prepared.outline)),
+        *prepared.disclosure.lines(),
         *(engine.line() for engine in prepared.engines),
     ]
+
+
+def ask_to_start(disclosure: Disclosure) -> bool:
+    """Ask whether to start what was shown; raise Back if not."""
+    for effect in disclosure.questions:
+        print_wrapped(effect.line())
+    choices = [(False, text("no", "否")), (True, text("yes, I trust it", "是，我信任它"))]
+    if not select(text("Start this?", "开始吗？"), choices):
+        raise Back
+    return True
 
 
 def install_engines(prepared: Prepared) -> None:

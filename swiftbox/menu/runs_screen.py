@@ -16,7 +16,7 @@ from swiftbox.evaluation.table import lines
 from swiftbox.files import read_json
 from swiftbox.formatting import pad
 from swiftbox.language import text
-from swiftbox.launch.prepare import Prepared, prepare_rerun, prepare_resume
+from swiftbox.launch.prepare import Prepared, agreed, prepare_rerun, prepare_resume
 from swiftbox.launch.record import record
 from swiftbox.launch.run import follow, run, stop
 from swiftbox.menu.draft import new_draft
@@ -24,9 +24,15 @@ from swiftbox.menu.next_steps import NextStep, next_steps, result_of
 from swiftbox.menu.options.endpoints import server_of
 from swiftbox.menu.options.option import MachineSource, unknown_machine
 from swiftbox.menu.questions import Back, pause, select
-from swiftbox.menu.review_screen import install_engines, review
+from swiftbox.menu.review_screen import ask_to_start, install_engines, review
 from swiftbox.menu.screens import screen_of
-from swiftbox.menu.terminal import columns, discard_typed_keys, print_error, print_line
+from swiftbox.menu.terminal import (
+    columns,
+    discard_typed_keys,
+    print_error,
+    print_line,
+    print_wrapped,
+)
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.folder import Run
 from swiftbox.runs.plain_files import last_lines, read_plain
@@ -203,6 +209,9 @@ def _follow(folder: Path) -> None:
 
 def _run_again(prepare: Callable[[Path], Prepared], folder: Path) -> None:
     prepared = prepare(folder)
+    for line in prepared.disclosure.lines():
+        print_wrapped(line)
+    prepared = agreed(prepared, ask_to_start)
     install_engines(prepared)
     ready = record(prepared)
     with View(ready.plan.config.task) as view:

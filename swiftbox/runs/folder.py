@@ -16,7 +16,13 @@ from swiftbox.files import LockedError, file_lock, is_temporary_of, sweep, write
 from swiftbox.language import home, text
 from swiftbox.runs import events
 from swiftbox.runs.event_lines import newest_lines
-from swiftbox.runs.plain_files import open_plain, read_plain, read_record
+from swiftbox.runs.plain_files import (
+    is_link_or_special,
+    not_plain,
+    open_plain,
+    read_plain,
+    read_record,
+)
 from swiftbox.security.origin import is_signed_json, is_signed_yaml, signed_json
 from swiftbox.security.private import make_private
 
@@ -157,6 +163,10 @@ def run_lock(folder: Path) -> Iterator[None]:
             text(f"{folder.name} is still running", f"{folder.name} 仍在运行"),
             hint=f"swiftbox runs logs {folder.name} -f",
         ) from None
+    except OSError as error:
+        if is_link_or_special(error):
+            raise not_plain([folder / LOCK]) from None
+        raise
 
 
 def process_start(pid: int) -> float | None:

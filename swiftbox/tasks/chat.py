@@ -24,6 +24,7 @@ from swiftbox.serving.questions import Participant, ask_all
 from swiftbox.tasks import deploy
 from swiftbox.tasks.chat_servers import connected_participants, required_deployments
 from swiftbox.tasks.checks import OnRemark, absolute
+from swiftbox.tasks.effects import Effects, effects_of
 from swiftbox.tasks.participants import BASE_WORD, participant_sources
 from swiftbox.tasks.task import Output, Resolved, Task
 
@@ -111,6 +112,11 @@ def ask(
     return answers
 
 
+def effects(config: ChatConfig) -> Effects:
+    """Return what a chat executes, sends and writes outside its folder."""
+    return effects_of(config)
+
+
 def run_name(config: ChatConfig) -> str:
     """Name a chat after its model or adapter."""
     name = str(config.adapter or config.model or "endpoint")
@@ -132,6 +138,7 @@ CHAT: Task[ChatConfig] = Task(
     resolve=resolve,
     run=run,
     run_name=run_name,
+    effects=effects,
     check=check,
     with_absolute_paths=with_absolute_paths,
     outputs=outputs,

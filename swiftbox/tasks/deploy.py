@@ -30,6 +30,7 @@ from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.serving.deployment import Deployment, run_deployment
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
+from swiftbox.tasks.effects import Effects, effects_of
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 
@@ -291,6 +292,11 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
     return None
 
 
+def effects(config: DeployConfig) -> Effects:
+    """Return what a deployment executes, sends and writes outside its folder."""
+    return effects_of(config)
+
+
 def run_name(config: DeployConfig) -> str:
     """Name a deployment after its model or adapter."""
     names = [config.model, *as_list(config.adapter or []), *(config.adapters or {})]
@@ -311,6 +317,7 @@ DEPLOY: Task[DeployConfig] = Task(
     resolve=resolve,
     run=run,
     run_name=run_name,
+    effects=effects,
     check=check,
     check_availability=check_availability,
     with_absolute_paths=with_absolute_paths,

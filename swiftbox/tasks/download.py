@@ -27,6 +27,7 @@ from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.security.paths import file_name, relative_file
 from swiftbox.tasks.checks import OnRemark, absolute
+from swiftbox.tasks.effects import Effects, effects_of, folder_written
 from swiftbox.tasks.task import Output, Resolved, Task
 
 
@@ -186,6 +187,14 @@ def with_absolute_paths(config: DownloadConfig) -> DownloadConfig:
     return config.model_copy(update=changes)
 
 
+def effects(config: DownloadConfig) -> Effects:
+    """Return what a download sends, and where it writes."""
+    shared = effects_of(config)
+    if config.local_dir is None:
+        return shared
+    return replace(shared, writes=(*shared.writes, folder_written("local_dir", config.local_dir)))
+
+
 def run_name(config: DownloadConfig) -> str:
     """Name a download after the first repository that it fetches."""
     first = as_list(config.model or config.dataset)[0]
@@ -219,6 +228,7 @@ DOWNLOAD: Task[DownloadConfig] = Task(
     run=run,
     check=check,
     run_name=run_name,
+    effects=effects,
     with_absolute_paths=with_absolute_paths,
     outputs=outputs,
     forecast=forecast,

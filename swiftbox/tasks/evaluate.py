@@ -46,6 +46,7 @@ from swiftbox.runs.stop import STOP
 from swiftbox.security.secrets import HUB_TOKENS, PROXY_VARIABLES
 from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
+from swiftbox.tasks.effects import Effects, effects_of
 from swiftbox.tasks.task import Output, Resolved, Task
 from swiftbox.tasks.temporary_server import temporary_server
 
@@ -311,6 +312,11 @@ def _no_proxy() -> dict[str, str]:
     return {"NO_PROXY": local, "no_proxy": local}
 
 
+def effects(config: EvaluateConfig) -> Effects:
+    """Return what an evaluation executes, sends and writes outside its folder."""
+    return effects_of(config)
+
+
 def run_name(config: EvaluateConfig) -> str:
     """Name an evaluation after its adapter, model or endpoint."""
     sources = [*as_list(config.adapter or []), config.model, config.endpoint]
@@ -345,6 +351,7 @@ EVALUATE: Task[EvaluateConfig] = Task(
     resolve=resolve,
     run=run,
     run_name=run_name,
+    effects=effects,
     check=check,
     with_absolute_paths=with_absolute_paths,
     engines=engines,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Loaded:
     config: TaskConfig
     notes: tuple[str, ...]
     keys: frozenset[str]
+    typed: frozenset[str] = field(default=frozenset(), compare=False)
+    """The keys that the user gave beside the file, as `key=value`."""
 
 
 def require_training(config: TaskConfig) -> TrainConfig:
@@ -42,12 +44,20 @@ def require_training(config: TaskConfig) -> TrainConfig:
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Loaded:
     """Read a YAML file; raise ConfigError with every mistake of the file."""
-    return load_settings(read_file(path, overrides))
+    overrides = tuple(overrides)
+    loaded = load_settings(read_file(path, overrides))
+    return replace(loaded, typed=_keys_of(overrides))
 
 
 def loads(content: str, *, source: str, overrides: Iterable[str] = ()) -> Loaded:
     """Read YAML text; `source` names it in messages."""
-    return load_settings(read_text(content, source=source, overrides=overrides))
+    overrides = tuple(overrides)
+    loaded = load_settings(read_text(content, source=source, overrides=overrides))
+    return replace(loaded, typed=_keys_of(overrides))
+
+
+def _keys_of(overrides: Iterable[str]) -> frozenset[str]:
+    return frozenset(override.partition("=")[0] for override in overrides)
 
 
 def load_settings(settings: Settings) -> Loaded:

@@ -31,6 +31,7 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark, inspect_model, output_location, require_loadable
+from swiftbox.tasks.effects import Effects, effects_of
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 RECORD = "merge.json"
@@ -172,6 +173,11 @@ def _fetch_adapters(config: MergeConfig, emit: Emit) -> Sequence[Adapter]:
     return adapters
 
 
+def effects(config: MergeConfig) -> Effects:
+    """Return what a merge executes, sends and writes outside its folder."""
+    return effects_of(config)
+
+
 def run_name(config: MergeConfig) -> str:
     """Name a merge after its adapter, or after the run that made the adapter."""
     folder = Path(as_list(config.adapter)[-1])
@@ -202,6 +208,7 @@ MERGE: Task[MergeConfig] = Task(
     resolve=resolve,
     run=run,
     run_name=run_name,
+    effects=effects,
     check=check,
     check_availability=check_availability,
     with_absolute_paths=with_absolute_paths,

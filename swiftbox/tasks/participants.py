@@ -147,7 +147,7 @@ def _deployment(name: str) -> ParticipantSource | None:
         run = run_folder.find(name)
     except RunError:
         return None
-    url = run.state.get("url") if run.is_active else None
+    url = run.url
     if not url:
         return None
     from swiftbox.tasks.load import load
@@ -164,7 +164,7 @@ def _deployment_at(url: str) -> ParticipantSource | None:
     """Return our running deployment at an address; None if it is not one of ours."""
     address = url.rstrip("/").removesuffix("/v1")
     for run in run_folder.runs():
-        if run.state.get("url") == address and run.is_active:
+        if run.url == address:
             return _deployment(str(run.folder))
     return None
 

@@ -46,6 +46,7 @@ from swiftbox.tasks.checks import (
     output_location,
     require_loadable,
 )
+from swiftbox.tasks.effects import Effects, effects_of
 from swiftbox.tasks.pipeline.fingerprint import identity, is_path
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
@@ -247,6 +248,11 @@ def _discard_outdated(work: Path, names: list[str], emit: Emit) -> None:
     write_json(work / STAMP, identities)
 
 
+def effects(config: QuantizeConfig) -> Effects:
+    """Return what a quantization executes, sends and writes outside its folder."""
+    return effects_of(config)
+
+
 def run_name(config: QuantizeConfig) -> str:
     """Name a quantization after its method and its model, or the run that made the model."""
     source = as_list(config.adapter)[-1] if config.adapter else config.model
@@ -282,6 +288,7 @@ QUANTIZE: Task[QuantizeConfig] = Task(
     resolve=resolve,
     run=run,
     run_name=run_name,
+    effects=effects,
     check=check,
     check_availability=check_availability,
     with_absolute_paths=with_absolute_paths,

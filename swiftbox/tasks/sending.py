@@ -104,15 +104,20 @@ def needed_secrets(config: TaskConfig) -> frozenset[str]:
 
 def hub_secrets(config: TaskConfig) -> frozenset[str]:
     """Return the variables with the tokens of the hubs from which a run downloads."""
+    hubs = set(downloading_hubs(config))
+    for name, hub in _models(config, str(getattr(config, "hub", "local"))):
+        if hub in hubs and catalogue_twin(name, hub):  # the other hub is asked if this one fails
+            hubs.update(HUB_TOKENS)
+    return frozenset(name for hub in hubs for name in HUB_TOKENS.get(hub, ()))
+
+
+def downloading_hubs(config: TaskConfig) -> frozenset[str]:
+    """Return the hubs from which a run downloads, as its config names them."""
     hub = str(getattr(config, "hub", "local"))
     if hub == "local":
         return frozenset()
     hubs = {hub} if _downloads_benchmarks(config) or any(_datasets(config)) else set()
-    for name, model_hub in _models(config, hub):
-        hubs.add(model_hub)
-        if catalogue_twin(name, model_hub):  # the other hub is asked if this one fails
-            hubs.update(HUB_TOKENS)
-    return frozenset(name for hub in hubs for name in HUB_TOKENS.get(hub, ()))
+    return frozenset(hubs.union(model_hub for _, model_hub in _models(config, hub)))
 
 
 def _models(config: TaskConfig, hub: str) -> Iterator[tuple[str, str]]:

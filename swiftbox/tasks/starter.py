@@ -16,6 +16,7 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.starter.corpus import CHATS, TEXTS, make_corpus
+from swiftbox.tasks.effects import Effects, effects_of
 from swiftbox.tasks.task import Output, Resolved, Task
 
 DATA = "data"
@@ -85,6 +86,11 @@ def forecast(config: StarterConfig, machine: Machine, before: RunInputs) -> Fore
     return Forecast(DISK_BYTES, MEMORY_BYTES, output=ModelProfile(shape, exact=True, local=True))
 
 
+def effects(config: StarterConfig) -> Effects:
+    """Return where a starter writes: it executes and sends nothing."""
+    return effects_of(config)
+
+
 def run_name(config: StarterConfig) -> str:
     """Name a starter after the name of the model."""
     return f"starter-{config.model_name.lower()}"
@@ -98,6 +104,7 @@ STARTER: Task[StarterConfig] = Task(
     resolve=resolve,
     run=run,
     run_name=run_name,
+    effects=effects,
     outputs=outputs,
     forecast=forecast,
     uses_devices=False,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the child of a run checks and forecasts nothing
     from swiftbox.data.findings import CheckedRows
     from swiftbox.fit.forecast import Forecast, RunInputs
     from swiftbox.models.requirements import Remark
+    from swiftbox.tasks.effects import Effects
 
 Config = TypeVar("Config", bound=TaskConfig)
 
@@ -98,7 +99,8 @@ class Task(Generic[Config]):
 
     `config_classes` maps the key that picks the config class (for training, `stage`; `task` itself
     if there is one class) to the classes. `resolve` is pure. `run` does the work in the child and
-    returns the folder of its result, None if it was stopped. `run_name` names run folders. `check`
+    returns the folder of its result, None if it was stopped. `run_name` names run folders.
+    `effects` lists what a run executes, sends and writes outside its folder. `check`
     checks what a settled config names on this machine, before any process starts, and raises
     UserError with all problems. `check_availability` is the part of it that other programs change:
     a port, room on a disk; it is cheap, and repeated right before a start. `with_absolute_paths`
@@ -115,6 +117,7 @@ class Task(Generic[Config]):
     resolve: Callable[[Config, Machine], Resolved]
     run: Callable[[Config, Path, Emit], Path | None]
     run_name: Callable[[Config], str]
+    effects: Callable[[Config], Effects]
     check: Callable[[Config, Callable[[Remark], None]], CheckResult] = _nothing_to_check
     check_availability: Callable[[Config], None] = _always_available
     with_absolute_paths: Callable[[Config], Config] = _unchanged

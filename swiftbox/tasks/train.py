@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from swiftbox.devices.machine import Machine
     from swiftbox.fit.forecast import Forecast, RunInputs
     from swiftbox.tasks.checks import OnRemark
+    from swiftbox.tasks.effects import Effects
     from swiftbox.tasks.task import Resolved
 
 
@@ -59,6 +60,13 @@ def forecast(config: TrainConfig, machine: Machine, before: RunInputs) -> Foreca
     from swiftbox.fit.forecast import training_forecast
 
     return training_forecast(config, machine, before)
+
+
+def effects(config: TrainConfig) -> Effects:
+    """Return what a training executes, sends and writes outside its folder."""
+    from swiftbox.tasks.effects import effects_of, reward_code
+
+    return effects_of(config, code=reward_code(config.model_dump().get("reward_funcs")))
 
 
 def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
@@ -161,6 +169,7 @@ TRAIN: Task[TrainConfig] = Task(
     resolve=resolve,
     run=run,
     run_name=run_name,
+    effects=effects,
     check=check,
     with_absolute_paths=with_absolute_paths,
     outputs=outputs,

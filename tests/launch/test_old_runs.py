@@ -133,7 +133,7 @@ def test_a_complete_old_run_is_not_resumed(old: Path, name: str) -> None:
 
 @pytest.mark.slow
 def test_an_old_training_resumes_from_its_checkpoint(old: Path) -> None:
-    box("runs", "resume", "stopped", "--plain", cwd=old)
+    box("runs", "resume", "stopped", "--plain", "--yes", cwd=old)
     assert events(old / "stopped", "start")[-1]["resumed_from"] == 23
     steps = [event["step"] for event in events(old / "stopped", "step")]
     assert sorted(set(steps)) == list(range(1, 71))
@@ -145,9 +145,16 @@ def test_an_old_training_refuses_other_settings(old: Path) -> None:
     assert "lora_rank: checkpoint-23 was made with 2, now 4 is requested" in refused.stderr
 
 
+@pytest.mark.parametrize(("verb", "name"), [("resume", "stopped"), ("rerun", "downloaded")])
+def test_an_old_run_is_asked_for_since_it_is_not_signed(old: Path, verb: str, name: str) -> None:
+    refused = box("runs", verb, name, cwd=old, code=2).stderr
+    assert "versions before this one did not sign their runs" in refused
+    assert "--yes" in refused
+
+
 def test_an_old_pipeline_resumes_and_keeps_the_unchanged_step(old: Path) -> None:
     before = len(events(old / "pipeline", "part"))
-    box("runs", "resume", "pipeline", "b.ignore_patterns=x", "--plain", cwd=old)
+    box("runs", "resume", "pipeline", "b.ignore_patterns=x", "--plain", "--yes", cwd=old)
     parts = events(old / "pipeline", "part")[before:]
     assert parts[0]["says"] == "kept"
     assert [part["name"] for part in parts] == ["a", "b"]
@@ -156,13 +163,13 @@ def test_an_old_pipeline_resumes_and_keeps_the_unchanged_step(old: Path) -> None
 
 @pytest.mark.parametrize("name", ["pipeline", "downloaded"])
 def test_an_old_run_is_repeated_in_a_new_folder(old: Path, name: str) -> None:
-    box("runs", "rerun", name, "--plain", cwd=old)
+    box("runs", "rerun", name, "--plain", "--yes", cwd=old)
     assert show(old, f"{name}-2")["status"] == "done"
 
 
 @pytest.mark.slow
 def test_an_old_training_is_repeated_in_a_new_folder(old: Path) -> None:
-    box("runs", "rerun", "finished", "--plain", cwd=old)
+    box("runs", "rerun", "finished", "--plain", "--yes", cwd=old)
     repeated, finished = (
         [event["loss"] for event in events(old / name, "step")]
         for name in ("finished-2", "finished")

@@ -12,8 +12,7 @@ from swiftbox.runs.folder import Run
 
 def server_of(run: Run) -> str:
     """Return the address that a run serves at now; empty if it serves nothing."""
-    url = str(run.state.get("url") or "")
-    return url if url and run.is_active else ""
+    return run.url or ""
 
 
 def active_deployments() -> list[tuple[Run, str]]:

@@ -18,6 +18,7 @@ from swiftbox.models.requirements import Remark
 from swiftbox.quantization.verification import QUANT_METHODS
 from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark, ignored
+from swiftbox.tasks.effects import Effects, joined, run_folder_outside
 from swiftbox.tasks.pipeline.graph import dependencies, task_of, users_of, with_step_name
 from swiftbox.tasks.pipeline.run import PipelineRun
 from swiftbox.tasks.task import Reason, Resolved, Task
@@ -156,6 +157,13 @@ def engines(config: PipelineConfig, machine: Machine) -> tuple[str, ...]:
     return tuple(names)
 
 
+def effects(config: PipelineConfig) -> Effects:
+    """Return the effects of all steps, with keys as `step.key`."""
+    by_step = (task_of(step).effects(step.config).of_step(step.name) for step in config.steps)
+    parts = joined(by_step)
+    return replace(parts, writes=(*run_folder_outside(config), *parts.writes))
+
+
 def run_name(config: PipelineConfig) -> str:
     """Name a pipeline by its first and its last step."""
     names = [config.steps[0].name, config.steps[-1].name]
@@ -175,6 +183,7 @@ PIPELINE: Task[PipelineConfig] = Task(
     resolve=resolve,
     run=run,
     run_name=run_name,
+    effects=effects,
     check=check,
     check_availability=check_availability,
     with_absolute_paths=with_absolute_paths,

@@ -1,0 +1,42 @@
+"""The run folder of a new launch: a new one, or an earlier one whose finished steps are kept."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from swiftbox.config.task import TaskConfig
+from swiftbox.errors import RunError
+from swiftbox.runs import folder as run_folder
+from swiftbox.runs.plain_files import read_plain
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.load import Loaded, loads
+
+
+def output_folder(config: TaskConfig) -> Path:
+    """Return the folder that a config asks for; for `auto` one below runs/ in this folder."""
+    if config.output_dir != "auto":
+        return Path(config.output_dir).expanduser().resolve()
+    title = TASKS[config.task].run_name(config)
+    name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in title)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path.cwd() / "runs" / f"{stamp}-{name}"
+
+
+def continued_folder(config: TaskConfig) -> Path | None:
+    """Return the folder of an earlier run whose finished steps are kept; None for a new one."""
+    if config.output_dir == "auto" or not TASKS[config.task].continues:
+        return None
+    folder = output_folder(config)
+    if not (folder / run_folder.SETTLED).is_file():
+        return None
+    return folder if settled_in(folder).config.task == config.task else None
+
+
+def settled_in(folder: Path, overrides: tuple[str, ...] = ()) -> Loaded:
+    """Read the settled config of a run folder, never through a link; raise UserError."""
+    try:
+        content = read_plain(folder / run_folder.SETTLED)
+    except OSError as error:
+        raise RunError(f"{folder / run_folder.SETTLED}: {error.strerror}") from None
+    return loads(content, source=run_folder.SETTLED, overrides=overrides)

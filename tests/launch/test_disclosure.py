@@ -1,0 +1,240 @@
+"""What a YAML executes, sends and writes is said before a start, and asked once."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from model_folder import write_model
+
+from swiftbox.cli.main import main
+from swiftbox.errors import ConfigError
+from swiftbox.launch.disclosure import Disclosure, refuse, require_agreement
+from swiftbox.launch.prepare import Prepared, agreed, prepare
+from swiftbox.launch.record import record
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.load import loads
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: a model with code, a file of rewards, rows, and YAMLs that use them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "cache"))
+    model = write_model(tmp_path / "model")
+    (model / "modeling_own.py").write_text("open('RAN', 'w')\n", "utf-8")
+    (tmp_path / "rewards.py").write_text(
+        "open('RAN', 'w')\ndef good(completions, **columns):\n    return [1.0]\n", "utf-8"
+    )
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n', "utf-8")
+    (tmp_path / "grpo.yaml").write_text(
+        "stage: grpo\nmodel: model\ndataset: rows.jsonl\nnum_generations: 2\n"
+        "reward_funcs: [length, 'rewards.py:good']\ntrust_remote_code: true\n"
+        "gradient_accumulation_steps: 2\n",
+        "utf-8",
+    )
+    return tmp_path
+
+
+def block(yaml: str) -> list[str]:
+    """Return the lines of the block for a YAML text."""
+    config = loads(yaml, source="a.yaml").config
+    return TASKS[config.task].effects(config).lines()
+
+
+EVALUATE = """task: evaluate
+endpoint: https://example.org/v1
+api_key_env: HF_TOKEN
+judge_endpoint: http://127.0.0.1:9/v1
+judge_model: j
+judge_key_env: MY_KEY
+benchmarks: [sample_ceval]
+"""
+
+
+def test_the_block_of_a_training_names_the_code(here: Path) -> None:
+    assert prepare(here / "grpo.yaml").disclosure.lines() == [
+        "runs this code with your rights:",
+        f"  trust_remote_code: the Python files of {here}/model (modeling_own.py)",
+        f"  reward_funcs: {here}/rewards.py, function good",
+    ]
+
+
+def test_the_block_of_an_evaluation_names_secrets_and_servers() -> None:
+    lines = block(EVALUATE)
+    assert lines[0] == "sends:"
+    assert (
+        "  api_key_env: $HF_TOKEN to https://example.org (endpoint: answers the questions)" in lines
+    )
+    assert (
+        "  judge_key_env: $MY_KEY to http://127.0.0.1:9 (judge_endpoint: judges the answers)"
+        in lines
+    )
+    assert "  endpoint: requests to https://example.org" in lines
+
+
+def test_the_block_in_chinese(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWIFTBOX_LANG", "zh")
+    yaml = "task: pipeline\noutput_dir: /elsewhere\nsteps:\n- name: get\n  task: download\n"
+    yaml += "  model: o/n\n  endpoint: https://mirror.example\n- name: fit\n"
+    yaml += (
+        "  task: train\n  model: ${get.model}\n  dataset: rows.jsonl\n  trust_remote_code: true\n"
+    )
+    assert block(yaml) == [
+        "以你的权限执行这些代码：",
+        "  fit.trust_remote_code：${get.model} 中的 Python 文件",
+        "发送：",
+        "  get.endpoint：请求，发往 https://mirror.example",
+        "写入：",
+        "  output_dir：/elsewhere",
+        f"  get.hub：{here}/cache（下载）",
+    ]
+
+
+def test_code_that_another_repository_holds_is_named(here: Path) -> None:
+    config = here / "model" / "config.json"
+    config.write_text(
+        json.dumps(
+            {**json.loads(config.read_text("utf-8")), "auto_map": {"AutoModel": "a/b--m.M"}}
+        ),
+        "utf-8",
+    )
+    lines = block(f"task: merge\nadapter: ./x\nmodel: {here}/model\ntrust_remote_code: true\n")
+    assert any(line.endswith("and those of a/b on the hub") for line in lines)
+
+
+def test_a_model_without_code_executes_nothing(here: Path) -> None:
+    (here / "model" / "modeling_own.py").unlink()
+    assert block(f"model: {here}/model\ndataset: rows.jsonl\ntrust_remote_code: true\n") == []
+
+
+def test_every_task_declares_its_effects() -> None:
+    for task in TASKS.values():
+        assert callable(task.effects), task.name
+
+
+def test_check_says_what_runs_and_that_run_asks(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "grpo.yaml"]) == 0
+    shown = capsys.readouterr()
+    assert "runs this code with your rights:" in shown.out
+    assert f"  reward_funcs: {here}/rewards.py, function good" in shown.out
+    assert "without a terminal it needs --yes" in shown.err
+    assert main(["check", "grpo.yaml", "--json"]) == 0
+    effects = json.loads(capsys.readouterr().out)["effects"]
+    assert effects["asks"]
+    assert len(effects["runs"]) == 2
+    assert not (here / "RAN").exists()
+
+
+@pytest.mark.parametrize("verb", [["run", "grpo.yaml"], ["check", "grpo.yaml", "--preview"]])
+def test_without_a_terminal_code_of_a_yaml_is_refused(
+    here: Path, verb: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(verb) == 2
+    refused = capsys.readouterr().err
+    assert "not started: nobody has agreed to this:" in refused
+    assert "hint: if you trust it, add --yes" in refused
+    assert not (here / "RAN").exists()
+    assert not (here / "runs").exists()
+
+
+def test_what_the_user_typed_is_not_asked(here: Path) -> None:
+    with pytest.raises(ConfigError, match="reward_funcs"):
+        record(prepare(here / "grpo.yaml", ["trust_remote_code=true"]))
+    typed = ["trust_remote_code=true", "reward_funcs=rewards.py:good"]
+    assert not prepare(here / "grpo.yaml", typed).disclosure.needs_agreement
+    assert record(prepare(here / "grpo.yaml", typed)).folder.is_dir()
+
+
+def test_an_agreement_holds_until_the_code_changes(here: Path) -> None:
+    def asks() -> bool:
+        return prepare(here / "grpo.yaml").disclosure.needs_agreement
+
+    assert asks()
+    agreed(prepare(here / "grpo.yaml"), lambda _: True)
+    assert not asks()
+    assert record(prepare(here / "grpo.yaml")).folder.is_dir()
+    code = here / "rewards.py"
+    before = code.read_text("utf-8")
+    code.write_text(before + "open('OTHER', 'w')\n", "utf-8")
+    assert asks()
+    code.write_text(before, "utf-8")
+    assert not asks()
+    (here / "model" / "more.py").touch()
+    assert asks()
+
+
+def test_a_refusal_is_not_remembered(here: Path) -> None:
+    prepared = prepare(here / "grpo.yaml")
+    with pytest.raises(ConfigError):
+        agreed(prepared, refuse)
+    assert prepared.disclosure.needs_agreement
+
+
+class Terminal(io.StringIO):
+    """A terminal at which these lines are typed."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"), [("\n", 2), ("", 2), ("n\n", 2), ("y\n", 0), ("是\n", 0)]
+)
+def test_a_terminal_is_asked_and_enter_means_no(
+    here: Path, typed: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr("swiftbox.cli.run.run_recorded", lambda *_: 0)
+    assert main(["run", "grpo.yaml"]) == code
+    assert "Start it? [y/N] " in screen.getvalue()
+    assert (here / "runs").exists() == (code == 0)
+
+
+def test_yes_agrees_and_the_block_is_shown(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("swiftbox.cli.run.run_recorded", lambda *_: 0)
+    assert main(["run", "grpo.yaml", "--yes"]) == 0
+    assert "runs this code with your rights:" in capsys.readouterr().err
+    assert main(["run", "grpo.yaml"]) == 0  # agreed to already
+    assert not (here / "RAN").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_asked"),
+    [
+        ("endpoint: http://127.0.0.1:9/v1\napi_key_env: MY_MODEL_KEY\n", False),
+        ("endpoint: http://127.0.0.1:9/v1\napi_key_env: HF_TOKEN\n", True),
+        ("endpoint: https://example.org/v1\napi_key_env: GITHUB_TOKEN\n", True),
+        ("endpoint: https://example.org/v1\napi_key_env: OPENAI_API_KEY\n", False),
+        ("endpoint: http://example.org/v1\napi_key_env: OPENAI_API_KEY\n", True),
+        ("endpoint: https://example.org/v1\n", False),
+    ],
+)
+def test_a_token_made_for_another_service_is_asked_for(settings: str, is_asked: bool) -> None:
+    loaded = loads(f"task: chat\nprompt: hi\n{settings}", source="a.yaml")
+    effects = TASKS["chat"].effects(loaded.config)
+    assert Disclosure(effects).needs_agreement == is_asked
+    typed = frozenset({"endpoint", "api_key_env"})
+    assert not Disclosure(effects, typed).needs_agreement
+    if is_asked:
+        with pytest.raises(ConfigError, match="api_key_env"):
+            require_agreement(Disclosure(effects, frozenset({"api_key_env"})), refuse)
+
+
+def test_a_start_is_agreed_even_if_the_home_cannot_be_written(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "file").touch()
+    monkeypatch.setenv("SWIFTBOX_HOME", str(here / "file"))
+    prepared: Prepared = agreed(prepare(here / "grpo.yaml"), lambda _: True)
+    assert prepared.disclosure.needs_agreement  # it is not remembered
+    assert record(prepared).folder.is_dir()
