@@ -17,7 +17,6 @@ from swiftbox.language import home, text
 from swiftbox.runs import events
 from swiftbox.runs.event_lines import newest_lines
 from swiftbox.runs.plain_files import (
-    is_link_or_special,
     not_plain,
     open_plain,
     read_plain,
@@ -155,6 +154,8 @@ def run_lock(folder: Path) -> Iterator[None]:
 
     The kernel releases the lock when the process ends, however it ends.
     """
+    if (folder / LOCK).is_symlink():
+        raise not_plain([folder / LOCK])
     try:
         with file_lock(folder / LOCK, wait=False):
             yield
@@ -163,10 +164,6 @@ def run_lock(folder: Path) -> Iterator[None]:
             text(f"{folder.name} is still running", f"{folder.name} 仍在运行"),
             hint=f"swiftbox runs logs {folder.name} -f",
         ) from None
-    except OSError as error:
-        if is_link_or_special(error):
-            raise not_plain([folder / LOCK]) from None
-        raise
 
 
 def process_start(pid: int) -> float | None:

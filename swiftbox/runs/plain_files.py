@@ -37,18 +37,13 @@ def open_plain(path: Path, mode: str = "rb") -> IO[bytes]:
             path, flags[mode] | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
         )
     except OSError as error:
-        if is_link_or_special(error):
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
             raise not_plain([path]) from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise not_plain([path])
     return os.fdopen(descriptor, mode)
-
-
-def is_link_or_special(error: OSError) -> bool:
-    """Tell whether a file was not opened since it is a link, a FIFO or a socket."""
-    return error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO)
 
 
 def not_plain(paths: list[Path]) -> RunError:

@@ -20,7 +20,7 @@ from swiftbox.tasks.load import loads
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder: a model with code, a file of rewards, rows, and YAMLs that use them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "cache"))
@@ -55,11 +55,11 @@ benchmarks: [sample_ceval]
 """
 
 
-def test_the_block_of_a_training_names_the_code(here: Path) -> None:
-    assert prepare(here / "grpo.yaml").disclosure.lines() == [
+def test_the_block_of_a_training_names_the_code(workplace: Path) -> None:
+    assert prepare(workplace / "grpo.yaml").disclosure.lines() == [
         "runs this code with your rights:",
-        f"  trust_remote_code: the Python files of {here}/model (modeling_own.py)",
-        f"  reward_funcs: {here}/rewards.py, function good",
+        f"  trust_remote_code: the Python files of {workplace}/model (modeling_own.py)",
+        f"  reward_funcs: {workplace}/rewards.py, function good",
     ]
 
 
@@ -76,9 +76,9 @@ def test_the_block_of_an_evaluation_names_secrets_and_servers() -> None:
     assert "  endpoint: requests to https://example.org" in lines
 
 
-def test_the_block_in_chinese(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_block_in_chinese(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
-    yaml = "task: pipeline\noutput_dir: /elsewhere\nsteps:\n- name: get\n  task: download\n"
+    yaml = "task: pipeline\noutput_dir: /elsewworkplace\nsteps:\n- name: get\n  task: download\n"
     yaml += "  model: o/n\n  endpoint: https://mirror.example\n- name: fit\n"
     yaml += (
         "  task: train\n  model: ${get.model}\n  dataset: rows.jsonl\n  trust_remote_code: true\n"
@@ -89,26 +89,26 @@ def test_the_block_in_chinese(here: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "发送：",
         "  get.endpoint：请求，发往 https://mirror.example",
         "写入：",
-        "  output_dir：/elsewhere",
-        f"  get.hub：{here}/cache（下载）",
+        "  output_dir：/elsewworkplace",
+        f"  get.hub：{workplace}/cache（下载）",
     ]
 
 
-def test_code_that_another_repository_holds_is_named(here: Path) -> None:
-    config = here / "model" / "config.json"
+def test_code_that_another_repository_holds_is_named(workplace: Path) -> None:
+    config = workplace / "model" / "config.json"
     config.write_text(
         json.dumps(
             {**json.loads(config.read_text("utf-8")), "auto_map": {"AutoModel": "a/b--m.M"}}
         ),
         "utf-8",
     )
-    lines = block(f"task: merge\nadapter: ./x\nmodel: {here}/model\ntrust_remote_code: true\n")
+    lines = block(f"task: merge\nadapter: ./x\nmodel: {workplace}/model\ntrust_remote_code: true\n")
     assert any(line.endswith("and those of a/b on the hub") for line in lines)
 
 
-def test_a_model_without_code_executes_nothing(here: Path) -> None:
-    (here / "model" / "modeling_own.py").unlink()
-    assert block(f"model: {here}/model\ndataset: rows.jsonl\ntrust_remote_code: true\n") == []
+def test_a_model_without_code_executes_nothing(workplace: Path) -> None:
+    (workplace / "model" / "modeling_own.py").unlink()
+    assert block(f"model: {workplace}/model\ndataset: rows.jsonl\ntrust_remote_code: true\n") == []
 
 
 def test_every_task_declares_its_effects() -> None:
@@ -117,60 +117,60 @@ def test_every_task_declares_its_effects() -> None:
 
 
 def test_check_says_what_runs_and_that_run_asks(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", "grpo.yaml"]) == 0
     shown = capsys.readouterr()
     assert "runs this code with your rights:" in shown.out
-    assert f"  reward_funcs: {here}/rewards.py, function good" in shown.out
+    assert f"  reward_funcs: {workplace}/rewards.py, function good" in shown.out
     assert "without a terminal it needs --yes" in shown.err
     assert main(["check", "grpo.yaml", "--json"]) == 0
     effects = json.loads(capsys.readouterr().out)["effects"]
     assert effects["asks"]
     assert len(effects["runs"]) == 2
-    assert not (here / "RAN").exists()
+    assert not (workplace / "RAN").exists()
 
 
 @pytest.mark.parametrize("verb", [["run", "grpo.yaml"], ["check", "grpo.yaml", "--preview"]])
 def test_without_a_terminal_code_of_a_yaml_is_refused(
-    here: Path, verb: list[str], capsys: pytest.CaptureFixture[str]
+    workplace: Path, verb: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(verb) == 2
     refused = capsys.readouterr().err
     assert "not started: nobody has agreed to this:" in refused
     assert "hint: if you trust it, add --yes" in refused
-    assert not (here / "RAN").exists()
-    assert not (here / "runs").exists()
+    assert not (workplace / "RAN").exists()
+    assert not (workplace / "runs").exists()
 
 
-def test_what_the_user_typed_is_not_asked(here: Path) -> None:
+def test_what_the_user_typed_is_not_asked(workplace: Path) -> None:
     with pytest.raises(ConfigError, match="reward_funcs"):
-        record(prepare(here / "grpo.yaml", ["trust_remote_code=true"]))
+        record(prepare(workplace / "grpo.yaml", ["trust_remote_code=true"]))
     typed = ["trust_remote_code=true", "reward_funcs=rewards.py:good"]
-    assert not prepare(here / "grpo.yaml", typed).disclosure.needs_agreement
-    assert record(prepare(here / "grpo.yaml", typed)).folder.is_dir()
+    assert not prepare(workplace / "grpo.yaml", typed).disclosure.needs_agreement
+    assert record(prepare(workplace / "grpo.yaml", typed)).folder.is_dir()
 
 
-def test_an_agreement_holds_until_the_code_changes(here: Path) -> None:
+def test_an_agreement_holds_until_the_code_changes(workplace: Path) -> None:
     def asks() -> bool:
-        return prepare(here / "grpo.yaml").disclosure.needs_agreement
+        return prepare(workplace / "grpo.yaml").disclosure.needs_agreement
 
     assert asks()
-    agreed(prepare(here / "grpo.yaml"), lambda _: True)
+    agreed(prepare(workplace / "grpo.yaml"), lambda _: True)
     assert not asks()
-    assert record(prepare(here / "grpo.yaml")).folder.is_dir()
-    code = here / "rewards.py"
+    assert record(prepare(workplace / "grpo.yaml")).folder.is_dir()
+    code = workplace / "rewards.py"
     before = code.read_text("utf-8")
     code.write_text(before + "open('OTHER', 'w')\n", "utf-8")
     assert asks()
     code.write_text(before, "utf-8")
     assert not asks()
-    (here / "model" / "more.py").touch()
+    (workplace / "model" / "more.py").touch()
     assert asks()
 
 
-def test_a_refusal_is_not_remembered(here: Path) -> None:
-    prepared = prepare(here / "grpo.yaml")
+def test_a_refusal_is_not_remembered(workplace: Path) -> None:
+    prepared = prepare(workplace / "grpo.yaml")
     with pytest.raises(ConfigError):
         agreed(prepared, refuse)
     assert prepared.disclosure.needs_agreement
@@ -187,7 +187,7 @@ class Terminal(io.StringIO):
     ("typed", "code"), [("\n", 2), ("", 2), ("n\n", 2), ("y\n", 0), ("是\n", 0)]
 )
 def test_a_terminal_is_asked_and_enter_means_no(
-    here: Path, typed: str, code: int, monkeypatch: pytest.MonkeyPatch
+    workplace: Path, typed: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     screen = Terminal()
@@ -195,17 +195,17 @@ def test_a_terminal_is_asked_and_enter_means_no(
     monkeypatch.setattr("swiftbox.cli.run.run_recorded", lambda *_: 0)
     assert main(["run", "grpo.yaml"]) == code
     assert "Start it? [y/N] " in screen.getvalue()
-    assert (here / "runs").exists() == (code == 0)
+    assert (workplace / "runs").exists() == (code == 0)
 
 
 def test_yes_agrees_and_the_block_is_shown(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("swiftbox.cli.run.run_recorded", lambda *_: 0)
     assert main(["run", "grpo.yaml", "--yes"]) == 0
     assert "runs this code with your rights:" in capsys.readouterr().err
     assert main(["run", "grpo.yaml"]) == 0  # agreed to already
-    assert not (here / "RAN").exists()
+    assert not (workplace / "RAN").exists()
 
 
 @pytest.mark.parametrize(
@@ -231,10 +231,10 @@ def test_a_token_made_for_another_service_is_asked_for(settings: str, is_asked: 
 
 
 def test_a_start_is_agreed_even_if_the_home_cannot_be_written(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (here / "file").touch()
-    monkeypatch.setenv("SWIFTBOX_HOME", str(here / "file"))
-    prepared: Prepared = agreed(prepare(here / "grpo.yaml"), lambda _: True)
+    (workplace / "file").touch()
+    monkeypatch.setenv("SWIFTBOX_HOME", str(workplace / "file"))
+    prepared: Prepared = agreed(prepare(workplace / "grpo.yaml"), lambda _: True)
     assert prepared.disclosure.needs_agreement  # it is not remembered
     assert record(prepared).folder.is_dir()

@@ -309,13 +309,13 @@ def test_the_address_in_a_strangers_folder_is_not_asked(
 ) -> None:
     process = {"pid": os.getpid(), "pid_started": psutil.Process().create_time()}
     write_json(mine / STATE, {"status": "running", "url": "http://evil.example", **process})
-    asked: list[str] = []
+    requests: list[str] = []
     monkeypatch.setattr(
-        "swiftbox.serving.client.health_of_all", lambda urls: asked.extend(urls) or []
+        "swiftbox.serving.client.health_of_all", lambda urls: requests.extend(urls) or []
     )
     assert main(["runs", "list"]) == 0
     capsys.readouterr()
-    assert asked == []
+    assert requests == []
     run_folder.update_state(mine, url="http://127.0.0.1:9")
     assert run_folder.find(str(mine)).url == "http://127.0.0.1:9"
 
