@@ -24,8 +24,9 @@ from swiftbox.serving.questions import Participant, ask_all
 from swiftbox.tasks import deploy
 from swiftbox.tasks.chat_servers import connected_participants, required_deployments
 from swiftbox.tasks.checks import OnRemark, absolute
-from swiftbox.tasks.effects import Effects, effects_of
+from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.participants import BASE_WORD, participant_sources
+from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.task import Output, Resolved, Task
 
 ANSWERS = "answers.json"

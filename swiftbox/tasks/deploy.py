@@ -30,7 +30,8 @@ from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.serving.deployment import Deployment, run_deployment
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
-from swiftbox.tasks.effects import Effects, effects_of
+from swiftbox.tasks.effects import Effects
+from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 

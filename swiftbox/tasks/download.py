@@ -27,7 +27,8 @@ from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.security.paths import file_name, relative_file
 from swiftbox.tasks.checks import OnRemark, absolute
-from swiftbox.tasks.effects import Effects, effects_of, folder_written
+from swiftbox.tasks.effects import Effects
+from swiftbox.tasks.shared_effects import effects_of, folder_written
 from swiftbox.tasks.task import Output, Resolved, Task
 
 

@@ -46,7 +46,8 @@ from swiftbox.runs.stop import STOP
 from swiftbox.security.secrets import HUB_TOKENS, PROXY_VARIABLES
 from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
-from swiftbox.tasks.effects import Effects, effects_of
+from swiftbox.tasks.effects import Effects
+from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.task import Output, Resolved, Task
 from swiftbox.tasks.temporary_server import temporary_server
 

@@ -31,7 +31,8 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark, inspect_model, output_location, require_loadable
-from swiftbox.tasks.effects import Effects, effects_of
+from swiftbox.tasks.effects import Effects
+from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 RECORD = "merge.json"

@@ -46,8 +46,9 @@ from swiftbox.tasks.checks import (
     output_location,
     require_loadable,
 )
-from swiftbox.tasks.effects import Effects, effects_of
+from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.pipeline.fingerprint import identity, is_path
+from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
 MERGED = "merged"

@@ -16,7 +16,8 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.starter.corpus import CHATS, TEXTS, make_corpus
-from swiftbox.tasks.effects import Effects, effects_of
+from swiftbox.tasks.effects import Effects
+from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.task import Output, Resolved, Task
 
 DATA = "data"

@@ -64,7 +64,7 @@ def forecast(config: TrainConfig, machine: Machine, before: RunInputs) -> Foreca
 
 def effects(config: TrainConfig) -> Effects:
     """Return what a training executes, sends and writes outside its folder."""
-    from swiftbox.tasks.effects import effects_of, reward_code
+    from swiftbox.tasks.shared_effects import effects_of, reward_code
 
     return effects_of(config, code=reward_code(config.model_dump().get("reward_funcs")))
 

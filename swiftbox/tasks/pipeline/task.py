@@ -18,9 +18,10 @@ from swiftbox.models.requirements import Remark
 from swiftbox.quantization.verification import QUANT_METHODS
 from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark, ignored
-from swiftbox.tasks.effects import Effects, joined, run_folder_outside
+from swiftbox.tasks.effects import Effects, joined
 from swiftbox.tasks.pipeline.graph import dependencies, task_of, users_of, with_step_name
 from swiftbox.tasks.pipeline.run import PipelineRun
+from swiftbox.tasks.shared_effects import run_folder_outside
 from swiftbox.tasks.task import Reason, Resolved, Task
 
 Result = TypeVar("Result")
