@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from swiftbox.config.fields import setting
 from swiftbox.language import text
-from swiftbox.security.paths import fault_of_revision, shown
+from swiftbox.security.paths import fault_of_revision
 
 
 class Frozen(BaseModel):
@@ -300,7 +300,7 @@ def require_no_empty_names(value: Any) -> Any:
 def require_revision(value: str | None) -> str | None:
     """Return a branch, tag or commit; raise ValueError for what git does not accept as one."""
     if value is not None and (fault := fault_of_revision(value)):
-        raise ValueError(f"{fault} ({shown(value)})")
+        raise ValueError(fault)
     return value
 
 

@@ -9,6 +9,7 @@ from swiftbox.config.task import TaskConfig
 from swiftbox.errors import RunError
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.plain_files import read_plain
+from swiftbox.security.paths import file_name, inside
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import Loaded, loads
 
@@ -17,10 +18,10 @@ def output_folder(config: TaskConfig) -> Path:
     """Return the folder that a config asks for; for `auto` one below runs/ in this folder."""
     if config.output_dir != "auto":
         return Path(config.output_dir).expanduser().resolve()
-    title = TASKS[config.task].run_name(config)
-    name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in title)
+    title = file_name(TASKS[config.task].run_name(config))
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Path.cwd() / "runs" / f"{stamp}-{name}"
+    # `runs` may be a link to another disk.
+    return inside(Path.cwd() / "runs", f"{stamp}-{title}", source="runs", error=RunError)
 
 
 def continued_folder(config: TaskConfig) -> Path | None:

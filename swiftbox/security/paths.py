@@ -199,7 +199,7 @@ def file_name(value: str, *, fallback: str = "unnamed") -> str:
 
     Different texts may get the same name; a caller that needs them apart numbers them.
     """
-    letters = "".join(letter if letter.isalnum() or letter in "-_. " else "-" for letter in value)
+    letters = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in value)
     name = letters.strip(". -")
     while len(name.encode(errors="replace")) > MAX_NAME_BYTES // 2:
         name = name[:-1]
