@@ -33,8 +33,10 @@ class GrpoConfig(TrainConfig):
     )
     reward_funcs: str | list[str] = setting(
         label_zh="奖励函数",
-        en="reward functions: accuracy, format, length, or my_rewards.py:name; or a list",
-        zh="评分函数：accuracy、format、length 或 my_rewards.py:函数名；也可以是列表",
+        en="reward functions: accuracy, format, length, or my_rewards.py:name, which executes that "
+        "file with your rights; or a list",
+        zh="评分函数：accuracy、format、length 或 my_rewards.py:函数名（会以你的权限执行该文件）；"
+        "也可以是列表",
         section="method",
         essential=True,
         min_length=1,

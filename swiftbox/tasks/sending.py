@@ -6,19 +6,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from swiftbox.config.chat import ChatConfig
-from swiftbox.config.deploy import DeployConfig
-from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.references import is_reference
 from swiftbox.config.task import TaskConfig
 from swiftbox.data.source import parse_sources
 from swiftbox.errors import UserError
-from swiftbox.evaluation.benchmarks import select_benchmarks
-from swiftbox.hub.download import catalogue_twin
 from swiftbox.language import text
 from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
 from swiftbox.models.location import find_folder, looks_like_path
@@ -29,7 +24,10 @@ from swiftbox.security.secrets import (
     Send,
     origin,
 )
-from swiftbox.tasks.participants import participant_sources
+
+if TYPE_CHECKING:  # a training needs neither servers nor benchmarks
+    from swiftbox.config.chat import ChatConfig
+    from swiftbox.config.evaluate import EvaluateConfig
 
 REPORTERS = {
     "wandb": ("WANDB_BASE_URL", "https://api.wandb.ai"),
@@ -50,13 +48,15 @@ def sends(config: TaskConfig) -> list[Send]:
     if isinstance(config, PipelineConfig):
         listed = [send for step in config.steps for send in sends(step.config)]
     else:
-        listed = [*_sends_of_evaluation(config), *_sends_of_chat(config), *_reports(config)]
+        listed = list(_reports(config))
+        if config.task == "evaluate":
+            listed = [*_sends_of_evaluation(cast("EvaluateConfig", config))]
+        elif config.task == "chat":
+            listed = [*_sends_of_chat(cast("ChatConfig", config))]
     return list(dict.fromkeys(listed))
 
 
-def _sends_of_evaluation(config: TaskConfig) -> Iterator[Send]:
-    if not isinstance(config, EvaluateConfig):
-        return
+def _sends_of_evaluation(config: EvaluateConfig) -> Iterator[Send]:
     if config.endpoint and config.api_key_env and not is_reference(config.endpoint):
         purpose = text("endpoint: answers the questions", "endpoint：回答评测题")
         yield Send(config.api_key_env, origin(config.endpoint), purpose)
@@ -65,10 +65,10 @@ def _sends_of_evaluation(config: TaskConfig) -> Iterator[Send]:
         yield Send(config.judge_key_env, origin(config.judge_endpoint), purpose)
 
 
-def _sends_of_chat(config: TaskConfig) -> Iterator[Send]:
+def _sends_of_chat(config: ChatConfig) -> Iterator[Send]:
     """Yield the keys of the servers of a chat; a deployment's record names its key."""
-    if not isinstance(config, ChatConfig):
-        return
+    from swiftbox.tasks.participants import participant_sources
+
     for source in participant_sources(config):
         if source.url and source.key_env:
             purpose = text(f"answers as {source.name}", f"以 {source.name} 的身份回答")
@@ -92,8 +92,9 @@ def needed_secrets(config: TaskConfig) -> frozenset[str]:
     if isinstance(config, PipelineConfig):
         return frozenset().union(*(needed_secrets(step.config) for step in config.steps))
     names = {send.variable for send in sends(config)}
-    if isinstance(config, (DeployConfig, ChatConfig)) and config.api_key_env:
-        names.add(config.api_key_env)
+    key = getattr(config, "api_key_env", None)
+    if config.task in ("deploy", "chat") and key:
+        names.add(key)
     for reporter in as_list(getattr(config, "report_to", None) or []):
         names.update(REPORTER_SECRETS.get(reporter, ()))
     names.update(hub_secrets(config))
@@ -105,6 +106,10 @@ def needed_secrets(config: TaskConfig) -> frozenset[str]:
 def hub_secrets(config: TaskConfig) -> frozenset[str]:
     """Return the variables with the tokens of the hubs from which a run downloads."""
     hubs = set(downloading_hubs(config))
+    if not hubs:
+        return frozenset()
+    from swiftbox.hub.download import catalogue_twin
+
     for name, hub in _models(config, str(getattr(config, "hub", "local"))):
         if hub in hubs and catalogue_twin(name, hub):  # the other hub is asked if this one fails
             hubs.update(HUB_TOKENS)
@@ -159,7 +164,10 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _downloads_benchmarks(config: TaskConfig) -> bool:
-    if not isinstance(config, EvaluateConfig):
+    if config.task != "evaluate":
         return False
-    selected = select_benchmarks(as_list(config.benchmarks), config.benchmark_dir)
+    from swiftbox.evaluation.benchmarks import select_benchmarks
+
+    evaluation = cast("EvaluateConfig", config)
+    selected = select_benchmarks(as_list(evaluation.benchmarks), evaluation.benchmark_dir)
     return any(benchmark.folder is None for benchmark in selected)

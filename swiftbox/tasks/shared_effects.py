@@ -19,7 +19,6 @@ from swiftbox.models.location import find_folder, looks_like_path
 from swiftbox.security.regular import read_regular
 from swiftbox.security.secrets import origin
 from swiftbox.tasks.effects import Effect, Effects
-from swiftbox.tasks.participants import BASE_WORD
 from swiftbox.tasks.sending import MODEL_KEYS, downloading_hubs, sends
 
 MAX_SHOWN_FILES = 3
@@ -63,7 +62,12 @@ def _names(config: TaskConfig, key: str) -> list[str]:
         return []
     value = getattr(config, key, None)
     values = value.values() if isinstance(value, Mapping) else as_list(value or [])
-    return [str(name) for name in values if "://" not in str(name) and name != BASE_WORD]
+    names = [str(name) for name in values if "://" not in str(name)]
+    if config.task == "chat":
+        from swiftbox.tasks.participants import BASE_WORD
+
+        return [name for name in names if name != BASE_WORD]
+    return names
 
 
 def _adapted_model(name: str) -> Iterator[str]:
