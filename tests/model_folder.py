@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 SIZES = {
@@ -16,25 +18,68 @@ SIZES = {
 """Said in full: where they are missing a child builds the model to know them, in seconds."""
 
 
-def write_safetensors(path: Path, tensors: dict[str, int], dtype: str = "BF16") -> None:
-    """Write a file of named tensors, each of so many bytes; they are zeros that take no room."""
+TOKENIZER = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
+"""The smallest vocabulary."""
+
+BYTES = {"BF16": 2, "F16": 2, "F32": 4}
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, int | tuple[int, ...]], dtype: str = "BF16"
+) -> None:
+    """Write a file of named tensors, each of so many bytes or of a shape.
+
+    They are zeros that take no room.
+    """
     header, at = {}, 0
     for name, size in tensors.items():
-        header[name] = {"dtype": dtype, "shape": [size // 2], "data_offsets": [at, at + size]}
-        at += size
+        shape = (size // BYTES[dtype],) if isinstance(size, int) else size
+        end = at + math.prod(shape) * BYTES[dtype]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, end]}
+        at = end
     content = json.dumps(header).encode()
     with path.open("wb") as file:
         file.write(len(content).to_bytes(8, "little") + content)
         file.truncate(8 + len(content) + at)
 
 
+def qwen3_tensors(**sizes: int) -> dict[str, int | tuple[int, ...]]:
+    """Return the shapes of a model's weights, of SIZES unless they are given."""
+    size = {**SIZES, **sizes}
+    hidden, inner = size["hidden_size"], size["intermediate_size"]
+    width = hidden // size["num_attention_heads"]
+    keys = width * size["num_key_value_heads"]
+    layer: dict[str, int | tuple[int, ...]] = {
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.k_proj": (keys, hidden),
+        "self_attn.v_proj": (keys, hidden),
+        "self_attn.o_proj": (hidden, hidden),
+        "self_attn.q_norm": (width,),
+        "self_attn.k_norm": (width,),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+        "input_layernorm": (hidden,),
+        "post_attention_layernorm": (hidden,),
+    }
+    return {
+        "model.embed_tokens.weight": (size["vocab_size"], hidden),
+        **{
+            f"model.layers.{number}.{name}.weight": shape
+            for number in range(size["num_hidden_layers"])
+            for name, shape in layer.items()
+        },
+        "model.norm.weight": (hidden,),
+    }
+
+
 def write_model(folder: Path, **config: object) -> Path:
     """Write a sound folder of one weight file, a tokenizer and a chat template."""
     folder.mkdir(parents=True)
-    content = {"model_type": "qwen3", **SIZES, **config}
+    content = {"model_type": "qwen3", **SIZES, "head_dim": 16, **config}
     (folder / "config.json").write_text(json.dumps(content), "utf-8")
-    (folder / "tokenizer.json").write_text("{}", "utf-8")
+    (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER), "utf-8")
     (folder / "tokenizer_config.json").write_text("{}", "utf-8")
     (folder / "chat_template.jinja").write_text("{{ messages }}", "utf-8")
-    write_safetensors(folder / "model.safetensors", {"a": 64, "b": 32})
+    write_safetensors(folder / "model.safetensors", {**qwen3_tensors(), "a": 64, "b": 32})
     return folder

@@ -9,25 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
-"""The keys under which multimodal configs describe their language model."""
-
-NAMES: Mapping[str, tuple[str, ...]] = {
-    "hidden": ("hidden_size", "n_embd", "d_model", "dim", "hidden_dim"),
-    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
-    "heads": ("num_attention_heads", "n_head", "n_heads"),
-    "kv_heads": ("num_key_value_heads", "multi_query_group_num", "num_kv_heads"),
-    "intermediate": ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim"),
-    "vocab": ("vocab_size", "padded_vocab_size"),
-    "head_dim": ("head_dim", "kv_channels"),
-    "experts": ("num_experts", "num_local_experts", "n_routed_experts"),
-    "active_experts": ("num_experts_per_tok", "num_experts_per_token", "moe_topk"),
-    "expert_width": ("moe_intermediate_size",),
-    "shared_width": ("shared_expert_intermediate_size",),
-    "dense_layers": ("first_k_dense_replace", "num_dense_layers"),
-    "context": ("max_position_embeddings", "seq_length", "n_positions"),
-}
-"""The keys of the dimensions in config.json, the most common one first."""
+from swiftbox.models.config_keys import NAMES, dimension, language_part
 
 PLAIN_MLP = ("gpt2", "gpt_bigcode", "phi", "falcon", "gpt_neox", "opt", "bloom", "starcoder2")
 """Model types whose MLP has two matrices; others have a gate as well."""
@@ -101,16 +83,10 @@ class ModelShape:
 
 def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> ModelShape | None:
     """Return the shape that a config.json describes; None if it has other keys."""
-    config_part = next(
-        (config[name] for name in NESTED if isinstance(config.get(name), dict)), config
-    )
-    config_part = next(
-        (config_part[name] for name in NESTED if isinstance(config_part.get(name), dict)),
-        config_part,
-    )
-    dimensions = {key: _first(config_part, names) for key, names in NAMES.items()}
+    config_part = language_part(config)
+    dimensions = {name: dimension(config_part, name) for name in NAMES}
     hidden, layers, heads = dimensions["hidden"], dimensions["layers"], dimensions["heads"]
-    vocab = dimensions["vocab"] or _first(config, NAMES["vocab"])
+    vocab = dimensions["vocab"] or dimension(config, "vocab")
     if not (hidden and layers and heads and vocab):
         return None
     model_type = str(config_part.get("model_type", ""))
@@ -205,13 +181,3 @@ def guess_shape(params: float, *, vocab: int = 128_000) -> ModelShape:
         },
         params=params,
     )
-
-
-def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    for name in names:
-        value = config.get(name)
-        if isinstance(value, list) and value:
-            value = value[0]
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return None

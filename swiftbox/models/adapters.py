@@ -6,7 +6,7 @@ Shapes: R rank, I inputs and O outputs of a layer, V vocabulary, H hidden.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,19 @@ from swiftbox.errors import ConfigError
 from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models import weights
+from swiftbox.models.adapter_checks import AdapterTensors, adapter_problems
+from swiftbox.models.metadata import MetadataError, read_object, shown
 from swiftbox.runs import folder as run_folder
 from swiftbox.security.paths import revision
+from swiftbox.security.regular import read_regular
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 MERGEABLE = ("LORA", "ADALORA", "IA3", "OFT", "VERA")
 """Kinds that change the base model's weights; DoRA and rsLoRA are of the kind LORA."""
+
+MAX_RECORD_BYTES = 2**20
+"""The record of a training has a few KB."""
 
 ADAPTER_TENSOR = re.compile(
     r"^base_model\.model\.(?P<layer>.+?)\."
@@ -69,32 +75,81 @@ class Adapter:
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Read an adapter's folder; raise ConfigError for an adapter that cannot be merged."""
-    if not (folder / ADAPTER_CONFIG).is_file():
-        raise _no_adapter(folder)
-    config = read_json(folder / ADAPTER_CONFIG)
-    _require_kind(folder, config)
-    if not (folder / ADAPTER_WEIGHTS).is_file():
-        raise ConfigError(
-            text(
-                f"adapter: {folder} has no {ADAPTER_WEIGHTS}",
-                f"adapter：{folder} 中没有 {ADAPTER_WEIGHTS}",
-            ),
-            hint=text(
-                "pickled .bin weights can run code and are not loaded; save it as safetensors",
-                ".bin 权重可能执行代码，不会加载；请另存为 safetensors",
-            ),
-        )
+    """Read an adapter's folder; raise ConfigError for one that cannot be served or merged."""
+    adapter = read_trained(folder)
+    _require_kind(folder, adapter.config)
+    return adapter
+
+
+def read_trained(folder: Path) -> Adapter:
+    """Read the adapter of a training; raise ConfigError for one whose files do not fit together."""
+    config = _config(folder)
+    if config.get("peft_type") not in MERGEABLE:
+        _require_kind(folder, config)
     try:
         tensors, expected_bytes = weights.read_header(folder / ADAPTER_WEIGHTS)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+        stored_bytes = (folder / ADAPTER_WEIGHTS).stat().st_size
+        if stored_bytes != expected_bytes:
+            raise MetadataError(weights.wrong_length(stored_bytes, expected_bytes))
+    except FileNotFoundError:
+        raise _without_weights(folder) from None
+    except ValueError as error:
         raise _incomplete(folder, str(error)) from None
-    stored_bytes = (folder / ADAPTER_WEIGHTS).stat().st_size
-    if stored_bytes != expected_bytes:
-        raise _incomplete(folder, f"{stored_bytes:,} of {expected_bytes:,} bytes")
     shapes = {name: tuple(tensor["shape"]) for name, tensor in tensors.items()}
     layers, full_weights = _sorted(shapes)
+    dtypes = {name: tensor["dtype"] for name, tensor in tensors.items()}
+    problems = list(adapter_problems(config, AdapterTensors(dtypes, layers, full_weights)))
+    if problems:
+        raise _invalid(folder, problems)
     return Adapter(folder, config, shapes, training_record(folder), layers, full_weights)
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    path = folder / ADAPTER_CONFIG
+    try:
+        return read_object(path)
+    except FileNotFoundError:
+        raise _no_adapter(folder) from None
+    except MetadataError as error:
+        raise ConfigError(
+            text(
+                f"adapter: {path} cannot be read ({error})", f"adapter：{path} 无法读取（{error}）"
+            ),
+            hint=_copy_again(),
+        ) from None
+
+
+def _without_weights(folder: Path) -> ConfigError:
+    return ConfigError(
+        text(
+            f"adapter: {folder} has no {ADAPTER_WEIGHTS}",
+            f"adapter：{folder} 中没有 {ADAPTER_WEIGHTS}",
+        ),
+        hint=text(
+            "pickled .bin weights can run code and are not loaded; save it as safetensors",
+            ".bin 权重可能执行代码，不会加载；请另存为 safetensors",
+        )
+        if any(folder.glob("*.bin"))
+        else _copy_again(),
+    )
+
+
+def _invalid(folder: Path, problems: Sequence[str]) -> ConfigError:
+    """Report what is wrong with the files of an adapter, all problems at once."""
+    return ConfigError(
+        "\n".join(
+            text(f"adapter: {folder}: {problem}", f"adapter：{folder}：{problem}")
+            for problem in problems
+        ),
+        hint=_copy_again(),
+    )
+
+
+def _copy_again() -> str:
+    return text(
+        "copy or download the adapter again, both files from the same training",
+        "请重新复制或下载该适配器，两个文件须来自同一次训练",
+    )
 
 
 def _sorted(
@@ -140,17 +195,17 @@ def _incomplete(folder: Path, reason: str) -> ConfigError:
             f"adapter: {folder}/{ADAPTER_WEIGHTS} is incomplete: {reason}",
             f"adapter：{folder}/{ADAPTER_WEIGHTS} 不完整：{reason}",
         ),
-        hint=text("copy or download it again", "请重新复制或下载"),
+        hint=_copy_again(),
     )
 
 
 def _require_kind(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise ConfigError for an adapter that does not change the base model's weights."""
-    kind, reason = str(config.get("peft_type", "")), ""
+    kind, reason = config.get("peft_type"), ""
     if kind not in MERGEABLE:
         reason = text(
-            f"{kind or '?'} does not change the base model's weights",
-            f"{kind or '?'} 并非对基座权重的修改",
+            f"peft_type {shown(kind)} does not change the base model's weights",
+            f"peft_type {shown(kind)} 并非对基座权重的修改",
         )
     elif config.get("alora_invocation_tokens"):
         reason = text(
@@ -161,14 +216,12 @@ def _require_kind(folder: Path, config: Mapping[str, Any]) -> None:
     if reason:
         raise ConfigError(
             text(
-                f"adapter: {folder} cannot be merged: {reason}",
-                f"adapter：{folder} 无法合并：{reason}",
+                f"adapter: {folder} is not supported: {reason}",
+                f"adapter：不支持 {folder}：{reason}",
             ),
             hint=text(
-                f"mergeable kinds: {', '.join(MERGEABLE)} (LORA includes DoRA and rsLoRA); "
-                "deploy this adapter with its base model instead",
-                f"可合并的类型：{', '.join(MERGEABLE)}（LORA 含 DoRA、rsLoRA）；"
-                "该适配器请与基座一起部署",
+                f"supported kinds: {', '.join(MERGEABLE)} (LORA includes DoRA and rsLoRA)",
+                f"支持的类型：{', '.join(MERGEABLE)}（LORA 含 DoRA、rsLoRA）",
             ),
         )
 
@@ -181,19 +234,26 @@ def training_record(folder: Path) -> TrainingRecord | None:
     if folder.name.startswith("checkpoint-"):
         run = run.parent
     try:
-        settled = yaml.safe_load((run / run_folder.SETTLED).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        settled = yaml.safe_load(read_regular(run / run_folder.SETTLED, MAX_RECORD_BYTES))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
     if not isinstance(settled, dict) or settled.get("task") != "train":
         return None
     inputs = read_json(run / run_folder.INPUTS)
-    return TrainingRecord(
-        model=str(settled["model"]),
-        hub=str(settled.get("hub") or "modelscope"),
-        revision=settled.get("revision") or inputs.get("revision"),
-        folder=inputs.get("model"),
-        quantization=_quantization(settled),
-    )
+    try:
+        return TrainingRecord(
+            model=str(settled["model"]),
+            hub=str(settled.get("hub") or "modelscope"),
+            revision=_text_or_none(settled.get("revision") or inputs.get("revision")),
+            folder=_text_or_none(inputs.get("model")),
+            quantization=_quantization(settled),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None  # not the record of a training of ours
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _quantization(settled: Mapping[str, Any]) -> Quantization | None:

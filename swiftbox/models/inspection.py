@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from swiftbox.errors import HubError
 from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.models.catalogue import Model, model
+from swiftbox.models.config_fields import config_problems
+from swiftbox.models.metadata import MetadataError, read_object
 from swiftbox.models.requirements import (
     ERROR,
     NOTE,
@@ -24,7 +25,14 @@ from swiftbox.models.requirements import (
     requirement_remarks,
 )
 from swiftbox.models.templates import require_bounded_templates
+from swiftbox.models.tokenizer_files import (
+    FileProblem,
+    generation_problems,
+    tokenizer_problems,
+)
 from swiftbox.models.verified import read_marker
+from swiftbox.models.weight_remarks import original_file, unreadable, weight_remarks
+from swiftbox.models.weight_shapes import embedding_rows, shape_problems
 from swiftbox.runs import events
 
 
@@ -54,8 +62,9 @@ def inspect(folder: Path, known: Model | None = None) -> Inspection:
     row = known or model(id_of(folder) or "")
     files = weights.read_weights(folder)
     remarks = [
-        *_weights(folder, files),
-        *_tokenizer(folder),
+        *_contradictions(folder, config, files),
+        *weight_remarks(folder, files),
+        *_tokenizer(folder, embedding_rows(files.tensors)),
         *_loading(folder, config, row),
         *(requirement_remarks(row) if row else ()),
         *_saved_with(config),
@@ -83,16 +92,15 @@ def id_of(folder: Path) -> str | None:
 def _json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None if it is missing or invalid."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(path)
+    except (FileNotFoundError, MetadataError):
         return None
-    return content if isinstance(content, dict) else None
 
 
 def _config(folder: Path) -> tuple[dict[str, Any], Remark | None]:
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path), None
     except FileNotFoundError:
         if any(folder.glob("*.gguf")):
             return {}, _for_llama_cpp(folder)
@@ -102,9 +110,37 @@ def _config(folder: Path) -> tuple[dict[str, Any], Remark | None]:
             "请给出含 config.json 与权重的目录",
         )
         return {}, Remark(ERROR, "config", message, hint)
-    except (OSError, ValueError) as error:
-        return {}, _unreadable(path, error, "config")
-    return (config if isinstance(config, dict) else {}), None
+    except MetadataError as error:
+        return {}, unreadable(path, error, "config")
+
+
+def _contradictions(
+    folder: Path, config: Mapping[str, Any], files: weights.WeightFiles
+) -> Iterator[Remark]:
+    """Compare config.json with what it may hold, with the weights, and with other files."""
+    path = folder / "config.json"
+    problems = list(config_problems(config))
+    if not problems and files.is_complete and known_types() is not None:
+        problems = list(shape_problems(config, files.tensors))
+    for problem in problems:
+        yield Remark(ERROR, "config", f"{path}: {problem}", original_file())
+    if (folder / "adapter_config.json").exists():
+        message = text(
+            f"{folder} has an adapter_config.json too, so another model would be loaded",
+            f"{folder} 中还有 adapter_config.json，会加载另一个模型",
+        )
+        hint = text(
+            "move the adapter to a folder of its own, and give it as adapter",
+            "请将适配器移到单独的目录，并以 adapter 给出",
+        )
+        yield Remark(ERROR, "config", message, hint)
+    for defect in generation_problems(folder):
+        yield _defective(defect, "generation")
+
+
+def _defective(problem: FileProblem, topic: str) -> Remark:
+    message = text(f"{problem.path}: {problem.reason}", f"{problem.path}：{problem.reason}")
+    return Remark(ERROR, topic, message, original_file())
 
 
 def _for_llama_cpp(folder: Path) -> Remark:
@@ -119,60 +155,7 @@ def _for_llama_cpp(folder: Path) -> Remark:
     return Remark(ERROR, "config", message, hint)
 
 
-def _unreadable(path: Path, error: object, about: str) -> Remark:
-    return Remark(
-        ERROR,
-        about,
-        text(f"{path} cannot be read ({error})", f"{path} 无法读取（{error}）"),
-        download_again(),
-    )
-
-
-def download_again() -> str:
-    """Return the hint for an incomplete download."""
-    return text("download the model again", "请重新下载模型")
-
-
-# ---- weights
-
-
-def _weights(folder: Path, files: weights.WeightFiles) -> Iterator[Remark]:
-    if files.index_error is not None:
-        yield _unreadable(folder / weights.INDEX, files.index_error, "weights")
-        return
-    if files.missing:
-        count, first = len(files.missing), files.missing[0]
-        message = text(
-            f"{folder} lacks {count} of {files.expected} weight files ({first} ...)",
-            f"{folder} 缺少 {files.expected} 个权重文件中的 {count} 个（{first} ...）",
-        )
-        yield Remark(ERROR, "weights", message, download_again())
-    for name, defect in files.broken.items():
-        message = text(
-            f"{folder}/{name} is incomplete: {defect}", f"{folder}/{name} 不完整：{defect}"
-        )
-        yield Remark(ERROR, "weights", message, download_again())
-    if files.absent_tensors:
-        message = text(
-            f"{folder}: the index lists {len(files.absent_tensors)} weights that no file contains "
-            f"({files.absent_tensors[0]} ...)",
-            f"{folder}：索引中的 {len(files.absent_tensors)} 个权重不在任何文件中"
-            f"（{files.absent_tensors[0]} ...）",
-        )
-        yield Remark(ERROR, "weights", message, download_again())
-    if not files.expected:
-        yield _no_weights(folder, files.pickles)
-
-
-def _no_weights(folder: Path, pickles: list[str]) -> Remark:
-    hint = text("give the folder that contains the weights", "请给出含权重文件的目录")
-    if pickles:
-        hint = text(
-            "pickled .bin weights can run code and are not loaded; convert them to safetensors",
-            ".bin 权重可能执行代码，不会加载；请转换为 safetensors",
-        )
-    message = text(f"{folder} has no safetensors weights", f"{folder} 中没有 safetensors 权重")
-    return Remark(ERROR, "weights", message, hint)
+# ---- precision
 
 
 PACKAGES = {
@@ -219,8 +202,12 @@ VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", 
 TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 
 
-def _tokenizer(folder: Path) -> Iterator[Remark]:
-    settings_file = folder / "tokenizer_config.json"
+def _tokenizer(folder: Path, rows: int | None) -> Iterator[Remark]:
+    problems = list(tokenizer_problems(folder, rows))
+    for problem in problems:
+        yield _defective(problem, "tokenizer")
+    if problems:
+        return
     has_vocabulary = any((folder / name).is_file() for name in VOCABULARIES)
     if not (has_vocabulary or any(folder.glob("*.tiktoken")) or any(folder.glob("*.spm"))):
         message = text(f"{folder} has no tokenizer", f"{folder} 中没有分词器文件")
@@ -232,10 +219,7 @@ def _tokenizer(folder: Path) -> Iterator[Remark]:
         return
     if any((folder / name).exists() for name in TEMPLATES):
         return
-    settings = _json(settings_file)
-    if settings is None and settings_file.is_file():
-        yield _unreadable(settings_file, "JSON", "template")
-        return
+    settings = _json(folder / "tokenizer_config.json")
     if not (settings or {}).get("chat_template"):
         message = text(
             f"{folder} has no chat template (it looks like a base model)",

@@ -45,18 +45,9 @@ class BaseWeights:
 
 def read_base_weights(folder: Path) -> BaseWeights:
     """Read the headers of a base model's weights; raise ConfigError for a quantized model."""
-    files = sorted(folder.glob("*.safetensors"))
-    if (folder / weights.INDEX).is_file():
-        files = [
-            folder / name
-            for name in sorted(set(weights.read_index(folder / weights.INDEX).values()))
-        ]
-    shapes: dict[str, tuple[int, ...]] = {}
-    dtypes: dict[str, str] = {}
-    for file in files:
-        for name, tensor in weights.read_header(file)[0].items():
-            shapes[name] = tuple(tensor["shape"])
-            dtypes[name] = tensor["dtype"]
+    files = weights.read_weights(folder)
+    shapes = {name: shape for name, (_dtype, shape) in files.tensors.items()}
+    dtypes = {name: dtype for name, (dtype, _shape) in files.tensors.items()}
     quantization = read_json(folder / "config.json").get("quantization_config")
     method = (
         str((quantization or {}).get("quant_method", "")) if isinstance(quantization, dict) else ""
@@ -64,7 +55,7 @@ def read_base_weights(folder: Path) -> BaseWeights:
     unusual = sorted(set(dtypes.values()) - set(FLOATS))
     if method or unusual:
         raise _quantized(folder, method or ", ".join(unusual))
-    main_dtype = weights.read_weights(folder).main_dtype or "F32"
+    main_dtype = files.main_dtype or "F32"
     return BaseWeights(
         folder,
         shapes,

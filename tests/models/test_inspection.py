@@ -70,10 +70,12 @@ def test_an_index_that_names_a_missing_weight(tmp_path: Path) -> None:
 
 def test_all_files_of_an_index_are_added_up(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
+    stored = weights.read_weights(folder).dtypes["BF16"]
+    (folder / "model.safetensors").rename(folder / "one.safetensors")
     write_safetensors(folder / "two.safetensors", {"c": 4000}, "F32")
-    index(folder, a="model.safetensors", b="model.safetensors", c="two.safetensors")
+    index(folder, a="one.safetensors", b="one.safetensors", c="two.safetensors")
     remarks = weights.read_weights(folder)
-    assert dict(remarks.dtypes) == {"BF16": 96, "F32": 4000}
+    assert dict(remarks.dtypes) == {"BF16": stored, "F32": 4000}
     assert not inspect(folder).errors
 
 

@@ -1,0 +1,90 @@
+"""The JSON files beside a model's weights, read as what strangers wrote: bounded and checked."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import IO, Any
+
+from swiftbox.files import reason_of
+from swiftbox.language import text
+from swiftbox.security.regular import read_regular
+
+MAX_METADATA_BYTES = 64 * 2**20
+"""The largest published tokenizer.json has 35 MB; what is larger is no metadata."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class MetadataError(ValueError):
+    """A file that does not hold what its name promises; the message is in the user's language."""
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file to read; a FIFO, a device or a folder never blocks.
+
+    Raises FileNotFoundError, or MetadataError for what is not a readable regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise _broken_link() from None
+        raise
+    except OSError as error:
+        raise MetadataError(reason_of(error)) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise MetadataError(text("it is not a regular file", "不是普通文件"))
+    return os.fdopen(descriptor, "rb")
+
+
+def _broken_link() -> MetadataError:
+    return MetadataError(text("it links to a file that does not exist", "链接的目标不存在"))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; raise FileNotFoundError or MetadataError with the reason.
+
+    The encoding is UTF-8 without a byte-order mark, as transformers reads it.
+    """
+    try:
+        content = read_regular(path, MAX_METADATA_BYTES)
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise _broken_link() from None
+        raise
+    except OSError as error:
+        raise MetadataError(reason_of(error)) from None
+    if content.startswith(BYTE_ORDER_MARK):
+        raise MetadataError(text("it begins with a byte-order mark", "文件以字节顺序标记开头"))
+    return parse_object(content)
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """Return the JSON object that bytes hold; raise MetadataError with the reason."""
+    try:
+        parsed = json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8 text at byte {error.start}", f"第 {error.start} 字节不是 UTF-8 文本"
+        raise MetadataError(text(*message)) from None
+    except RecursionError:
+        raise MetadataError(text("it is nested too deeply", "嵌套层次过深")) from None
+    except ValueError as error:
+        raise MetadataError(text(f"not JSON: {error}", f"不是 JSON：{error}")) from None
+    if not isinstance(parsed, dict):
+        kind = "null" if parsed is None else type(parsed).__name__
+        message = f"not a JSON object, but {kind}", f"不是 JSON 对象，而是 {kind}"
+        raise MetadataError(text(*message))
+    return parsed
+
+
+def shown(value: object) -> str:
+    """Return a value as JSON, shortened, as a message quotes it."""
+    try:
+        content = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        content = type(value).__name__
+    return content if len(content) <= 60 else f"{content[:57]}..."
