@@ -12,6 +12,7 @@ from typing import Any
 
 from swiftbox.language import text
 from swiftbox.models.metadata import shown
+from swiftbox.security.paths import MAX_NAME_BYTES, MAX_PATH_BYTES, fault_of_revision
 
 Parts = Mapping[str, tuple[int, ...]]
 """The shapes of the tensors of one layer, by part: lora_A, lora_B, ..."""
@@ -69,13 +70,21 @@ def _config_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _name_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    for key in ("base_model_name_or_path", "revision"):
-        name = config.get(key)
-        if name is None:
-            continue
-        is_name = isinstance(name, str) and name.isprintable() and len(name) <= NAME_LENGTH
-        if not is_name:
-            yield _unusable(key, name)
+    name, revision = config.get("base_model_name_or_path"), config.get("revision")
+    if name is not None and not _is_name(name):
+        yield _unusable("base_model_name_or_path", name)
+    if revision is not None and not isinstance(revision, str):
+        yield _unusable("revision", revision)
+    elif revision and (fault := fault_of_revision(revision)):
+        yield text(f"revision {shown(revision)}: {fault}", f"revision {shown(revision)}：{fault}")
+
+
+def _is_name(value: object) -> bool:
+    """Tell whether a value can be the name of a folder or of a model on a hub."""
+    if not isinstance(value, str) or not value.isprintable():
+        return False
+    sizes = [len(part.encode(errors="replace")) for part in value.split("/")]
+    return max(sizes) <= MAX_NAME_BYTES and sum(sizes) <= MAX_PATH_BYTES
 
 
 def _are_names(value: object, *, text_too: bool) -> bool:

@@ -181,10 +181,12 @@ def _no_adapter(folder: Path) -> ConfigError:
             f"adapter：{folder} 中没有 {ADAPTER_CONFIG}",
         ),
         hint=text(
-            "this is a complete model: there is nothing to merge"
+            "this is a complete model, so there is nothing to merge: give it as model"
             if is_model
             else "give a LoRA training run, or its model/ folder",
-            "这是完整模型，无需合并" if is_model else "请给出 LoRA 训练的运行目录或其 model/ 目录",
+            "这是完整模型，无需合并：请以 model 给出"
+            if is_model
+            else "请给出 LoRA 训练的运行目录或其 model/ 目录",
         ),
     )
 

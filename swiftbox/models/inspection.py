@@ -130,7 +130,7 @@ def _contradictions(
             f"{folder} 中还有 adapter_config.json，会加载另一个模型",
         )
         hint = text(
-            "move the adapter to a folder of its own, and give it as adapter",
+            "move the adapter to a folder without config.json, and give it as adapter",
             "请将适配器移到单独的目录，并以 adapter 给出",
         )
         yield Remark(ERROR, "config", message, hint)

@@ -46,22 +46,35 @@ class BaseWeights:
 def read_base_weights(folder: Path) -> BaseWeights:
     """Read the headers of a base model's weights; raise ConfigError for a quantized model."""
     files = weights.read_weights(folder)
-    shapes = {name: shape for name, (_dtype, shape) in files.tensors.items()}
-    dtypes = {name: dtype for name, (dtype, _shape) in files.tensors.items()}
+    if quantization := _stored_quantization(folder, files):
+        raise _quantized(folder, quantization)
+    return _base_weights(folder, files)
+
+
+def _stored_quantization(folder: Path, files: weights.WeightFiles) -> str:
+    """Return how a model's weights are quantized; empty if they are not."""
     quantization = read_json(folder / "config.json").get("quantization_config")
-    method = (
-        str((quantization or {}).get("quant_method", "")) if isinstance(quantization, dict) else ""
-    )
-    unusual = sorted(set(dtypes.values()) - set(FLOATS))
-    if method or unusual:
-        raise _quantized(folder, method or ", ".join(unusual))
-    main_dtype = files.main_dtype or "F32"
+    method = quantization.get("quant_method", "") if isinstance(quantization, dict) else ""
+    return str(method) or ", ".join(sorted(set(files.dtypes) - set(FLOATS)))
+
+
+def _base_weights(folder: Path, files: weights.WeightFiles) -> BaseWeights:
     return BaseWeights(
         folder,
-        shapes,
-        {name: FLOATS[tensor] for name, tensor in dtypes.items()},
-        FLOATS[main_dtype],
+        {name: shape for name, (_dtype, shape) in files.tensors.items()},
+        {name: FLOATS[dtype] for name, (dtype, _shape) in files.tensors.items()},
+        FLOATS[files.main_dtype or "F32"],
     )
+
+
+def require_adapters_fit(folder: Path, adapters: Sequence[Adapter], name: str) -> None:
+    """Raise ConfigError for adapters that do not fit the model in a folder, given as `name`.
+
+    Quantized weights have other shapes; what they lack is known once they are loaded.
+    """
+    files = weights.read_weights(folder)
+    if files.is_complete and not _stored_quantization(folder, files):
+        require_matching_layers(_base_weights(folder, files), adapters, name)
 
 
 def _quantized(folder: Path, format: str) -> ConfigError:
@@ -134,16 +147,14 @@ def _mismatches(base_model: BaseWeights, adapter: Adapter) -> Iterator[str]:
     base_layers = {name.removesuffix(".weight"): shape for name, shape in base_model.shapes.items()}
     known = [layer for layer in adapter.layers if layer in base_layers]
     if not known and adapter.layers:
+        yield from _unknown_layers(base_layers, adapter)
         return  # a family whose files and modules name layers differently; loading will check it
     is_transposed = bool(adapter.config.get("fan_in_fan_out"))
     for layer in known:
         expected, actual = _shape_of(adapter.layers[layer]), base_layers[layer]
         if is_transposed:
             actual = tuple(reversed(actual))
-        if expected is not None and any(
-            size not in (actual_size, None)
-            for size, actual_size in zip(expected, actual, strict=True)
-        ):
+        if expected is not None and not _fits(expected, actual):
             yield _sizes(layer, expected, actual)
     missing = [layer for layer in adapter.layers if layer not in base_layers]
     if missing and not adapter.config.get("target_parameters") and not _ties(base_model, missing):
@@ -153,10 +164,47 @@ def _mismatches(base_model: BaseWeights, adapter: Adapter) -> Iterator[str]:
             f"其适配的 {total} 层中有 {count} 层不存在（{missing[0]} ...）",
         )
     yield from _unadapted(base_layers, adapter)
+    yield from _full_weight_mismatches(base_model, adapter)
+
+
+def _fits(expected: Sequence[int | None], actual: Sequence[int]) -> bool:
+    return len(expected) == len(actual) and all(
+        size in (actual_size, None) for size, actual_size in zip(expected, actual, strict=True)
+    )
+
+
+def _unknown_layers(base_layers: Mapping[str, Any], adapter: Adapter) -> Iterator[str]:
+    """Report an adapter whose kinds of layers, or numbers of layers, the model does not have."""
+    if adapter.config.get("target_parameters"):
+        return
+    kinds = {layer.rpartition(".")[2] for layer in base_layers}
+    numbers = {part for layer in base_layers for part in layer.split(".") if part.isdecimal()}
+    for layer in adapter.layers:
+        *path, kind = layer.split(".")
+        if kind not in kinds or not {part for part in path if part.isdecimal()} <= numbers:
+            yield text(
+                f"the model has no layer {layer}, nor a similar one",
+                f"模型中没有层 {layer}，也没有类似的层",
+            )
+            return
+
+
+def _full_weight_mismatches(base_model: BaseWeights, adapter: Adapter) -> Iterator[str]:
+    """Compare complete weights; only a vocabulary may have grown."""
+    vocabulary = {
+        shape[0] for name, shape in base_model.shapes.items() if shape and _has_vocabulary(name)
+    }
     for name, shape in adapter.full_weights.items():
         base_shape = base_model.shapes.get(name)
-        if base_shape is not None and shape[1:] != base_shape[1:]:
+        if base_shape is None or shape == base_shape:
+            continue
+        may_grow = bool(base_shape) and base_shape[0] in vocabulary
+        if shape[1:] != base_shape[1:] or not may_grow:
             yield _sizes(name, shape, base_shape)
+
+
+def _has_vocabulary(name: str) -> bool:
+    return any(part in name for part in ("embed", "wte", "lm_head"))
 
 
 def _ties(base_model: BaseWeights, missing: Sequence[str]) -> bool:
@@ -196,7 +244,12 @@ def _unadapted(base_layers: Mapping[str, Any], adapter: Adapter) -> Iterator[str
     for name in targets:
         in_base = [layer for layer in base_layers if layer == name or layer.endswith(f".{name}")]
         adapted = [layer for layer in adapter.layers if layer == name or layer.endswith(f".{name}")]
-        if len(in_base) > len(adapted) > 0:
+        if not adapted and any(len(base_layers[layer]) == 2 for layer in in_base):
+            yield text(
+                f"its target_modules name {name}, for which it has no weights",
+                f"其 target_modules 含 {name}，但没有相应权重",
+            )
+        elif len(in_base) > len(adapted) > 0:
             yield text(
                 f"it adapts {len(adapted)} layers {name}, the model has {len(in_base)}",
                 f"它适配 {len(adapted)} 个 {name} 层，而模型有 {len(in_base)} 个",

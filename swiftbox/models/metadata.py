@@ -13,7 +13,7 @@ from swiftbox.language import text
 from swiftbox.security.regular import read_regular
 
 MAX_METADATA_BYTES = 64 * 2**20
-"""The largest published tokenizer.json has 35 MB; what is larger is no metadata."""
+"""The largest published tokenizer.json has 35 MB; what is larger is not metadata."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -68,7 +68,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        message = f"not UTF-8 text at byte {error.start}", f"第 {error.start} 字节不是 UTF-8 文本"
+        message = f"not UTF-8 text at byte {error.start}", f"位置 {error.start} 处不是 UTF-8 文本"
         raise MetadataError(text(*message)) from None
     except RecursionError:
         raise MetadataError(text("it is nested too deeply", "嵌套层次过深")) from None

@@ -164,7 +164,7 @@ def _template_problems(path: Path) -> Iterator[FileProblem]:
     try:
         read_regular(path, MAX_TEMPLATE_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
-        message = f"not UTF-8 text at byte {error.start}", f"第 {error.start} 字节不是 UTF-8 文本"
+        message = f"not UTF-8 text at byte {error.start}", f"位置 {error.start} 处不是 UTF-8 文本"
         yield FileProblem(path, text(*message))
     except OSError as error:
         yield FileProblem(path, reason_of(error))

@@ -77,7 +77,7 @@ def _layer_problems(part: Mapping[str, Any], tensors: Tensors) -> Iterator[str]:
         return
     if part.get("num_layers_per_stack"):  # its layers run several times
         return
-    numbers = {int(found[1][:9]) for name in tensors if (found := LAYER.search(name))}
+    numbers = {int(match[1][:9]) for name in tensors if (match := LAYER.search(name))}
     if not numbers and not any(NUMBER.search(name) for name in tensors):
         yield text("the weights hold no layers of a language model", "权重中没有语言模型的层")
     elif numbers and len(numbers) < stated:

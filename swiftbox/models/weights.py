@@ -161,14 +161,14 @@ def _check_file(folder: Path, name: str, files: WeightFiles) -> None:
 
 def wrong_length(size: int, expected_bytes: int) -> str:
     """Say that a file does not have the length that its header states."""
-    return text(f"{size:,} of {expected_bytes:,} bytes", f"{size:,} / {expected_bytes:,} 字节")
+    return text(f"{size:,} of {expected_bytes:,} bytes", f"{size:,} / {expected_bytes:,} 个字节")
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
     """Return the tensors of a safetensors file and its expected size in bytes.
 
-    Raises FileNotFoundError, or ValueError for what is no regular file and for an invalid header:
-    tensors that overlap, leave gaps, or whose bytes do not match their shape.
+    Raises FileNotFoundError, or ValueError for what is not a regular file and for an invalid
+    header: tensors that overlap, leave gaps, or whose bytes do not match their shape.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -176,7 +176,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         if not 0 < length <= MAX_HEADER_BYTES:
             raise MetadataError(text("not a safetensors header", "不是 safetensors 文件头"))
         if size < 8 + length:
-            message = f"{size:,} bytes, less than its header", f"{size:,} 字节，小于文件头"
+            message = f"{size:,} bytes, less than its header", f"{size:,} 个字节，小于文件头"
             raise MetadataError(text(*message))
         content = file.read(length)
     return _tensors_of(content, 8 + length)
@@ -247,7 +247,7 @@ def _span(name: str, tensor: Any) -> tuple[int, int, str]:
         raise MetadataError(
             text(
                 f"tensor {name}: {last - first:,} bytes do not hold {tensor['dtype']} {shape}",
-                f"张量 {name}：{last - first:,} 字节与 {tensor['dtype']} {shape} 不符",
+                f"张量 {name}：{last - first:,} 个字节与 {tensor['dtype']} {shape} 不符",
             )
         )
     return first, last, name

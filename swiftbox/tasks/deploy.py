@@ -22,8 +22,15 @@ from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of
 from swiftbox.models.inspection import Inspection, loader_missing, require_usable_model
-from swiftbox.models.location import find_folder, locate, locate_adapter, require_all, short_name
-from swiftbox.models.merge_checks import require_matching_name
+from swiftbox.models.location import (
+    find_folder,
+    locate,
+    locate_adapter,
+    locate_recorded,
+    require_all,
+    short_name,
+)
+from swiftbox.models.merge_checks import require_adapters_fit, require_matching_name
 from swiftbox.models.templates import require_bounded_templates
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -226,10 +233,20 @@ def require_deployable(config: DeployConfig) -> None:
     _require_key_named(config)
     key_of(config, os.environ)
     named_adapters(config)
-    for adapter in _local_adapters(config).values():
-        require_matching_name(adapter, config.model or "")
-        require_bounded_templates(adapter.folder)
+    _require_matching_adapters(config)
     check_availability(config)
+
+
+def _require_matching_adapters(config: DeployConfig) -> None:
+    """Raise ConfigError for an adapter that does not fit the model."""
+    adapters = list(_local_adapters(config).values())
+    name = config.model or ""
+    for adapter in adapters:
+        require_matching_name(adapter, name)
+        require_bounded_templates(adapter.folder)
+    folder = locate_recorded(name, key="model", hub=config.hub) if adapters and name else None
+    if folder is not None:
+        require_adapters_fit(folder, adapters, name)
 
 
 def check_availability(config: DeployConfig) -> None:

@@ -18,8 +18,10 @@ from swiftbox.errors import ConfigError, UserError, raise_together
 from swiftbox.fit.profile import profile_model
 from swiftbox.language import text
 from swiftbox.methods import METHODS
+from swiftbox.models.adapters import read_trained
 from swiftbox.models.inspection import Inspection
 from swiftbox.models.location import find_folder, locate_recorded, looks_like_path
+from swiftbox.models.merge_checks import require_adapters_fit, require_matching_name
 from swiftbox.models.requirements import ERROR, NOTE, Remark
 from swiftbox.models.templates import template_file
 from swiftbox.security.templates import require_bounded
@@ -127,15 +129,6 @@ def _check_model(config: TrainConfig, inspection: Inspection, on_remark: OnRemar
 def _check_adapter(config: TrainConfig) -> None:
     if config.adapter is None or is_reference(config.adapter):
         return
-    folder = locate_recorded(config.adapter, key="adapter", hub=config.hub)
-    if folder is not None and not (folder / "adapter_config.json").is_file():
-        raise ConfigError(
-            text(
-                f"adapter: {config.adapter} has no adapter_config.json",
-                f"adapter：{config.adapter} 中没有 adapter_config.json",
-            ),
-            hint=text("give the model/ folder of a LoRA run", "请给出 LoRA 运行的 model/ 目录"),
-        )
     if config.tuner_type in FULL_TUNERS:
         raise ConfigError(
             text(
@@ -146,6 +139,18 @@ def _check_adapter(config: TrainConfig) -> None:
                 "set tuner_type: lora, or merge the adapter first", "设 tuner_type: lora 或先合并"
             ),
         )
+    folder = locate_recorded(config.adapter, key="adapter", hub=config.hub)
+    if folder is not None:
+        _require_continuable(config, folder)
+
+
+def _require_continuable(config: TrainConfig, folder: Path) -> None:
+    """Raise ConfigError for an adapter that is broken, or was not trained on the model."""
+    adapter = read_trained(folder)
+    require_matching_name(adapter, config.model)
+    model = locate_recorded(config.model, key="model", hub=config.hub)
+    if model is not None:
+        require_adapters_fit(model, [adapter], config.model)
 
 
 def _check_template(config: TrainConfig, inspection: Inspection | None) -> None:

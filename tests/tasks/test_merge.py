@@ -261,5 +261,5 @@ def test_refusals_exist_in_both_languages(
 ) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
     other = edited(adapter, tmp_path / "a", peft_type="PREFIX_TUNING")
-    with pytest.raises(UserError, match="无法合并"):
+    with pytest.raises(UserError, match="不支持"):
         merging_of(adapter=other, model=tiny)
