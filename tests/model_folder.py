@@ -21,7 +21,7 @@ SIZES = {
 TOKENIZER = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
 """The smallest vocabulary."""
 
-BYTES = {"BF16": 2, "F16": 2, "F32": 4}
+BYTES = {"BF16": 2, "F16": 2, "F32": 4, "I32": 4, "U8": 1}
 
 
 def write_safetensors(
@@ -82,4 +82,44 @@ def write_model(folder: Path, **config: object) -> Path:
     (folder / "tokenizer_config.json").write_text("{}", "utf-8")
     (folder / "chat_template.jinja").write_text("{{ messages }}", "utf-8")
     write_safetensors(folder / "model.safetensors", {**qwen3_tensors(), "a": 64, "b": 32})
+    return folder
+
+
+ADAPTER = {
+    "peft_type": "LORA",
+    "r": 4,
+    "lora_alpha": 8,
+    "lora_dropout": 0.0,
+    "bias": "none",
+    "target_modules": ["q_proj", "v_proj"],
+    "task_type": "CAUSAL_LM",
+}
+"""The settings of a sound adapter."""
+
+
+def adapter_tensors(
+    *, rank: int = 4, layers: int = 2, outputs: int = 64
+) -> dict[str, int | tuple[int, ...]]:
+    """Return the shapes of a LoRA on the queries and values of the model that SIZES describes."""
+    tensors: dict[str, int | tuple[int, ...]] = {}
+    for number in range(layers):
+        for module, width in (("q_proj", outputs), ("v_proj", 32)):
+            prefix = f"base_model.model.model.layers.{number}.self_attn.{module}"
+            tensors[f"{prefix}.lora_A.weight"] = (rank, 64)
+            tensors[f"{prefix}.lora_B.weight"] = (width, rank)
+    return tensors
+
+
+def write_adapter(
+    folder: Path,
+    tensors: Mapping[str, int | tuple[int, ...]] | None = None,
+    dtype: str = "F32",
+    **config: object,
+) -> Path:
+    """Write an adapter of the model that `write_model` writes; `config` replaces its settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = json.dumps({**ADAPTER, **config})
+    (folder / "adapter_config.json").write_text(content, encoding="utf-8")
+    stored = adapter_tensors() if tensors is None else tensors
+    write_safetensors(folder / "adapter_model.safetensors", stored, dtype)
     return folder

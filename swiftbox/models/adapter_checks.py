@@ -143,15 +143,24 @@ def _unusable(key: str, value: object) -> str:
 def _layer_problems(config: Mapping[str, Any], layers: Mapping[str, Parts]) -> Iterator[str]:
     """Yield the first problem of each kind: a layer without its pair, rank, or magnitude."""
     has_dora = bool(config.get("use_dora"))
-    ranks = {config.get("r", 8), *(config.get("rank_pattern") or {}).values()}
     fused = bool(config.get("target_parameters"))  # the experts of a layer share one tensor
     for layer, parts in layers.items():
         problem = _missing_part(layer, parts) or _magnitude_problem(layer, parts, has_dora)
         if not problem and not fused:
-            problem = _rank_problem(layer, parts, ranks)
+            problem = _rank_problem(layer, parts, _stated_ranks(config, layer))
         if problem:
             yield problem
             return
+
+
+def _stated_ranks(config: Mapping[str, Any], layer: str) -> set[Any]:
+    """Return the rank that the settings state for a layer; all of them for regular expressions."""
+    pattern = config.get("rank_pattern") or {}
+    plain = {key: rank for key, rank in pattern.items() if key.replace(".", "_").isidentifier()}
+    if len(plain) < len(pattern):
+        return {config.get("r", 8), *pattern.values()}
+    ranks = {rank for key, rank in plain.items() if layer == key or layer.endswith(f".{key}")}
+    return ranks or {config.get("r", 8)}
 
 
 def _missing_part(layer: str, parts: Parts) -> str:

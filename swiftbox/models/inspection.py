@@ -239,10 +239,11 @@ def _loading(folder: Path, config: Mapping[str, Any], row: Model | None) -> Iter
     """Check that transformers supports the model type, or that the repository has code for it."""
     model_type, types = config.get("model_type"), known_types()
     modules = _own_code(folder, config)
-    native = bool(model_type) and (types is None or model_type in types)
+    is_name = isinstance(model_type, str) and bool(model_type)
+    native = is_name and (types is None or model_type in types)
     if modules:
         yield remote_code(NOTE if native else WARNING, folder, ", ".join(modules))
-    elif model_type and not native:
+    elif is_name and not native:
         version = version_of("transformers")
         message = text(
             f"{folder}: transformers {version} does not know model_type {model_type}",

@@ -174,19 +174,24 @@ def _fits(expected: Sequence[int | None], actual: Sequence[int]) -> bool:
 
 
 def _unknown_layers(base_layers: Mapping[str, Any], adapter: Adapter) -> Iterator[str]:
-    """Report an adapter whose kinds of layers, or numbers of layers, the model does not have."""
+    """Report a layer that the model has under no other prefix either."""
     if adapter.config.get("target_parameters"):
         return
-    kinds = {layer.rpartition(".")[2] for layer in base_layers}
-    numbers = {part for layer in base_layers for part in layer.split(".") if part.isdecimal()}
+    known = {_numbered_part(layer) for layer in base_layers}
     for layer in adapter.layers:
-        *path, kind = layer.split(".")
-        if kind not in kinds or not {part for part in path if part.isdecimal()} <= numbers:
+        if _numbered_part(layer) not in known:
             yield text(
                 f"the model has no layer {layer}, nor a similar one",
                 f"模型中没有层 {layer}，也没有类似的层",
             )
             return
+
+
+def _numbered_part(layer: str) -> str:
+    """Return a layer's name from its last number on; without a number, the last part."""
+    parts = layer.split(".")
+    numbers = [place for place, part in enumerate(parts) if part.isdecimal()]
+    return ".".join(parts[numbers[-1] :]) if numbers else parts[-1]
 
 
 def _full_weight_mismatches(base_model: BaseWeights, adapter: Adapter) -> Iterator[str]:

@@ -65,8 +65,8 @@ def _largest_id(path: Path) -> int:
     Added tokens may exceed the embedding: some published models have special tokens that only
     their multimodal versions use.
     """
-    status = path.stat()
-    if status.st_size < REMEMBERED_BYTES:
+    status = path.stat() if path.exists() else None
+    if status is None or status.st_size < REMEMBERED_BYTES:
         return _vocabulary_size(read_object(path)) - 1
     key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode()
     import hashlib

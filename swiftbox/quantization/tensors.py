@@ -64,10 +64,10 @@ TensorHeaders = Mapping[str, TensorHeader]
 
 
 def read_headers(folder: Path) -> dict[str, TensorHeader]:
-    """Read the headers of all weight files of a folder."""
+    """Read the headers of all safetensors files of a folder."""
     return {
         name: TensorHeader(tuple(entry["shape"]), entry["dtype"])
-        for file in weights.weight_files(folder)
+        for file in sorted(folder.glob("*.safetensors"))
         for name, entry in weights.read_header(file)[0].items()
     }
 

@@ -139,7 +139,11 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
             text(
                 f"served_model_name: {served_name(config)} is also the name of an adapter",
                 f"served_model_name：{served_name(config)} 与适配器重名",
-            )
+            ),
+            hint=text(
+                "set another served_model_name, or name the adapters: adapters: {a: ..., b: ...}",
+                "请另设 served_model_name，或为适配器命名：adapters: {a: ...}",
+            ),
         )
     return adapters
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from box import HANG_S
-from model_folder import write_model, write_safetensors
+from model_folder import qwen3_tensors, write_model, write_safetensors
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
@@ -40,7 +40,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
     monkeypatch.setattr(launch, "estimate", lambda *_: None)
     model = write_model(tmp_path / "model")
-    write_safetensors(model / "model.safetensors", {"seven billion": 14_000_000_000})
+    seven_billion = {**qwen3_tensors(), "seven billion": 14_000_000_000}
+    write_safetensors(model / "model.safetensors", seven_billion)
     write_chats(tmp_path / "chat.jsonl", 3)
     (tmp_path / "book.txt").write_text("a line\n\nanother\n", "utf-8")
     monkeypatch.chdir(tmp_path)
