@@ -40,6 +40,7 @@ class Scenario:
     has_hub: bool = False
     keys: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+    server: Hub | None = None
 
     @contextmanager
     def prepared(self, folder: Path, tiny: Path) -> Iterator[Scenario]:
@@ -50,7 +51,6 @@ class Scenario:
             yield replace(self, keys=keys)
             return
         with hub(REPOSITORY) as server:
-            add_faults(server)
             variables = {
                 "HF_ENDPOINT": server.address,
                 "MODELSCOPE_ENDPOINT": server.address,
@@ -59,11 +59,13 @@ class Scenario:
                 "HF_HUB_OFFLINE": "0",
                 "NO_PROXY": "127.0.0.1",
             }
-            yield replace(self, keys=keys, variables=variables)
+            yield replace(self, keys=keys, variables=variables, server=server)
 
     def place(self, folder: Path) -> Path:
         """Make a place with the YAML; return it."""
         folder.mkdir(parents=True)
+        if self.server is not None:
+            add_faults(self.server)
         content = yaml.safe_dump({**self.keys, "output_dir": "run"}, sort_keys=False)
         (folder / "a.yaml").write_text(content, encoding="utf-8")
         return folder
@@ -138,7 +140,7 @@ def download(folder: Path, tiny: Path) -> Mapping[str, Any]:  # noqa: ARG001 - a
 def pipeline(folder: Path, tiny: Path) -> Mapping[str, Any]:
     """Return the keys of a training and the merge of its adapter."""
     trained = {**training(folder, tiny, max_steps=10, save_steps=4), "name": "train"}
-    merged = {"name": "merge", "task": "merge", "adapter": "${train.model}"}
+    merged = {"name": "merge", "task": "merge", "adapter": "${train.adapter}"}
     return {"task": "pipeline", "steps": [trained, merged]}
 
 
