@@ -29,14 +29,14 @@ LONGEST_STEM = 50
 """Letters of the target's name in a temporary name: even in Chinese far below 255 bytes."""
 
 
-def write_atomic(path: Path, content: str) -> None:
+def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o666) -> None:
     """Replace the content of a file: a reader sees the old text or the new, never a part.
 
-    Deletes what killed writers of the same file left behind.
+    The umask reduces `mode`. Deletes what killed writers of the same file left behind.
     """
-    data = content.encode("utf-8")
+    data = content.encode("utf-8") if isinstance(content, str) else content
     sweep(path.parent, name=path.name)
-    temporary, descriptor = _locked_file(path)
+    temporary, descriptor = _locked_file(path, mode)
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
@@ -120,11 +120,11 @@ def _temporary_beside(path: Path) -> Path:
     return path.with_name(f"{_temporary_stem(path.name)}{TEMPORARY}{mark}")
 
 
-def _locked_file(path: Path) -> tuple[Path, int]:
+def _locked_file(path: Path, mode: int) -> tuple[Path, int]:
     """Create a temporary file beside a path; return it and its locked descriptor."""
     while True:
         temporary = _temporary_beside(path)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         if _lock_new(temporary, descriptor):
             return temporary, descriptor
 

@@ -27,7 +27,7 @@ from swiftbox.runs import folder as run_folder
 from swiftbox.runs.creation import discard_unfinished
 from swiftbox.runs.diagnosis import CRASH, REFUSED, hint_for_exit, killed
 from swiftbox.runs.plain_files import last_lines, open_plain
-from swiftbox.runs.stop import request_stop, stop_requested
+from swiftbox.runs.stop import clear_stop_request, request_stop, stop_requested
 from swiftbox.security.children import child_environment
 
 OnEvent = Callable[[Mapping[str, Any]], None]
@@ -310,6 +310,7 @@ def _finish(folder: Path, returned: int, relay: EventRelay) -> int:
         code = WRONG
     with contextlib.suppress(OSError):
         run_folder.update_state(folder, status=status, ended=time.time(), exit_code=code)
+        clear_stop_request(folder)
     return code
 
 

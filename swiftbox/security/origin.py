@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swiftbox.files import file_lock, named_lock
+from swiftbox.files import file_lock, named_lock, write_atomic
 from swiftbox.language import home
 
 KEY_FILE = "origin.key"
@@ -102,12 +102,5 @@ def _read_key() -> bytes | None:
 def _make_key(path: Path) -> bytes:
     """Write a new key; the lock keeps other processes from making another one meanwhile."""
     key = os.urandom(KEY_BYTES)
-    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(key)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomic(path, key, mode=0o600)
     return key

@@ -11,7 +11,7 @@ from swiftbox.files import is_temporary
 VARYING = re.compile(
     r"(^|/)(log\.txt|events\.jsonl|state\.json|versions\.json|machine\.json|pipeline\.json|"
     r"\.swiftbox[^/]*|.*\.result\.json|trainer_state\.json|quantize\.json|merge\.json)$"
-    r"|^home/(verified|devices|probe)[^/]*|\.lock$|\.lock/|^hf/|^\.modelscope/|^ms/\.|/\.msc$|/\.mv$"
+    r"|^home/(origin\.key|verified|devices|probe)[^/]*|\.lock$|\.lock/|^hf/|^\.modelscope/|^ms/\.|/\.msc$|/\.mv$"
 )
 """Files with times, process ids or figures of one process: they must exist, their content varies.
 
@@ -21,6 +21,9 @@ UNFINISHED = re.compile(r"(^|/)(\.partial|\.model|\.starting|stop)(/|$)|\.incomp
 
 
 CHECKPOINT = re.compile(r"(.*/checkpoint-\d+)/")
+
+
+SIGNATURE = re.compile(rb"^# signature: [0-9a-f]+\n", re.M)
 
 
 def is_other_stop(name: str) -> bool:
@@ -66,6 +69,13 @@ def _other_contents(expected: Path, actual: Path) -> Iterator[str]:
     for name in sorted(before.keys() & after.keys()):
         if VARYING.search(name) or before[name].is_symlink():
             continue
-        content = before[name].read_bytes().replace(bytes(expected), b"PLACE")
-        if content != after[name].read_bytes().replace(bytes(actual), b"PLACE"):
+        if _content(before[name], expected) != _content(after[name], actual):
             yield f"differs: {name}"
+
+
+def _content(path: Path, place: Path) -> bytes:
+    """Return the content of a file without the path of its place and without its signature."""
+    content = path.read_bytes()
+    if path.suffix in (".yaml", ".json"):
+        content = SIGNATURE.sub(b"", content.replace(bytes(place), b"PLACE"))
+    return content

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from box import COMMAND, HANG_S, events, state, until
+from box import COMMAND, HANG_S, state
 from kill_scenarios import SCENARIOS, Scenario
 from kill_trees import differences, temporaries
 
@@ -30,6 +30,9 @@ EARLY = 0.2
 """The share of kills in the first second, before and while the run folder is made."""
 
 PAUSE_S = 0.5
+POLL_S = 0.05
+ORPHAN_S = 120
+"""The time for an orphan to save and end on a busy machine."""
 TRIES = 4
 """A run that was stopped or failed is continued; so many times it may be without progress."""
 
@@ -137,27 +140,30 @@ def target(process: subprocess.Popen[bytes], place: Path, role: str) -> psutil.P
     return None
 
 
+def event_count(place: Path) -> int:
+    """Return how many events the run of a place has recorded."""
+    try:
+        return (place / RUN / "events.jsonl").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
 def strike(place: Path, scenario: Scenario, kill: Kill) -> tuple[int, str]:
     """Start or continue a run, kill as planned, and wait; return the exit code and who was hit."""
-    before = len(events(place / RUN))
+    before = event_count(place)
     with front(place, scenario) as process:
-        until(
-            lambda: (
-                len(events(place / RUN)) >= before + kill.after_events or process.poll() is not None
-            ),
-            what="the event",
-        )
+        while event_count(place) < before + kill.after_events and process.poll() is None:
+            time.sleep(POLL_S)
         time.sleep(kill.delay_s)
         victim = target(process, place, kill.role)
         hit = send(process, victim, kill) if victim is not None else "nobody"
         process.wait(HANG_S)
-        with contextlib.suppress(AssertionError):
-            until(lambda: not living(place), what="the end of all processes", timeout_s=60)
-            return process.returncode, hit
-        return (
-            process.returncode,
-            f"{hit}, orphans {[orphan.cmdline() for orphan in living(place)]}",
-        )
+        end = time.monotonic() + ORPHAN_S
+        while (orphans := living(place)) and time.monotonic() < end:
+            time.sleep(5 * POLL_S)
+        if orphans:
+            hit += f", orphans {[orphan.pid for orphan in orphans]}"
+        return process.returncode, hit
 
 
 def send(process: subprocess.Popen[bytes], victim: psutil.Process, kill: Kill) -> str:
