@@ -17,7 +17,7 @@ from swiftbox.hub import local_folder
 from swiftbox.hub.client import HubClient
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter, silent
-from swiftbox.hub.reach import endpoints_of, reachable
+from swiftbox.hub.reach import endpoints_of, reachable, token_withheld
 from swiftbox.hub.transfer_errors import TransferError, final_error, retry
 from swiftbox.language import text
 from swiftbox.models import catalogue
@@ -26,7 +26,6 @@ from swiftbox.models.verified import Marker, Origin, is_complete, read_marker, s
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.security.private import user_umask
-from swiftbox.security.secrets import ENDPOINT_VARIABLES, HUB_TOKENS, is_plain
 
 PARALLEL_FILES = 4
 """Enough for small files to hide each other's latency."""
@@ -128,7 +127,7 @@ def download(
         if last is not None:
             attempt.warn(_switching(last[0], last[1], endpoint))
         if attempt.client.withholds_token:
-            attempt.warn(_withheld(routed.hub, endpoint))
+            attempt.warn(token_withheld(routed.hub, endpoint))
         try:
             return _fetch(attempt)
         except TransferError as error:
@@ -157,21 +156,6 @@ def _switching(request: DownloadRequest, error: TransferError, endpoint: str) ->
     return text(
         f"{request.name}: {error}; trying {endpoint}",
         f"{request.name}：{error}；改用 {endpoint}",
-    )
-
-
-def _withheld(hub: str, endpoint: str) -> str:
-    token, variable = HUB_TOKENS[hub][0], ENDPOINT_VARIABLES[hub]
-    if is_plain(endpoint):
-        return text(
-            f"{token} is not sent to {endpoint}: the connection is not encrypted",
-            f"不向 {endpoint} 发送 {token}：连接未加密",
-        )
-    return text(
-        f"{token} is not sent to {endpoint}, which is not a host of {hub}; if it may have the "
-        f"token, set {variable}={endpoint} in the environment",
-        f"不向 {endpoint} 发送 {token}：它不是 {hub} 的主机；"
-        f"若允许，请设置环境变量 {variable}={endpoint}",
     )
 
 

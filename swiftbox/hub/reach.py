@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-from swiftbox.security.secrets import ENDPOINT_VARIABLES
+from swiftbox.language import text
+from swiftbox.security.secrets import ENDPOINT_VARIABLES, HUB_TOKENS, is_plain
 
 PROBE_TIMEOUT_S = 2.5
 """The time for all endpoints together: a link that connects more slowly cannot transfer a model."""
@@ -68,3 +69,19 @@ def address(endpoint: str) -> tuple[str, int]:
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     default_port = {"https": 443, "socks5": 1080, "socks5h": 1080}.get(parts.scheme, 80)
     return parts.hostname or "", parts.port or default_port
+
+
+def token_withheld(hub: str, endpoint: str) -> str:
+    """Say that an endpoint does not get the token of a hub, and why."""
+    token, variable = HUB_TOKENS[hub][0], ENDPOINT_VARIABLES[hub]
+    if is_plain(endpoint):
+        return text(
+            f"{token} is not sent to {endpoint}: the connection is not encrypted",
+            f"不向 {endpoint} 发送 {token}：连接未加密",
+        )
+    return text(
+        f"{token} is not sent to {endpoint}, which is not a host of {hub}; if it may have the "
+        f"token, set {variable}={endpoint} in the environment",
+        f"不向 {endpoint} 发送 {token}：它不是 {hub} 的主机；"
+        f"若允许，请设置环境变量 {variable}={endpoint}",
+    )

@@ -218,7 +218,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Scenario]]
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the environment of a machine of its own, without proxies and tokens."""
+    """Return the environment of a new machine, without proxies and tokens."""
     inherited = {
         name: value
         for name, value in os.environ.items()

@@ -50,7 +50,7 @@ def test_a_secret_is_known_by_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_other_variables_are_no_secrets(name: str) -> None:
+def test_other_variables_are_inherited(name: str) -> None:
     assert not is_secret(name, "x")
 
 

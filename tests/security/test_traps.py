@@ -103,8 +103,8 @@ def test_no_verb_imports_from_the_current_folder(
     marks = set_traps(desk, skip=frozenset() if start == SAFE else BEFORE_US)
     wrong = []
     for name in names:
-        words = LIGHT[name]
-        done = ran((*start, *(word.replace("{folder}", str(tiny)) for word in words)), desk)
+        arguments = (part.replace("{folder}", str(tiny)) for part in LIGHT[name])
+        done = ran((*start, *arguments), desk)
         if done.returncode != REFUSED.get(name, 0):
             wrong.append(f"{name}: {done.returncode} {done.stdout} {done.stderr}")
         if imported := marks.read_text():
@@ -117,7 +117,7 @@ def test_no_verb_imports_from_the_current_folder(
 def test_training_and_chat_import_nothing_from_the_current_folder(desk: Path, tiny: Path) -> None:
     rows = write_chats(desk / "rows.jsonl", 8)
     marks = set_traps(desk)
-    settings = {"model": str(tiny), "dataset": str(rows), "tuner": "lora", "max_steps": 1}
+    settings = {"model": str(tiny), "dataset": str(rows), "tuner_type": "lora", "max_steps": 1}
     (desk / "train.yaml").write_text(
         json.dumps({"stage": "sft", **settings, "max_length": 128, "output_dir": "runs/tuned"})
     )
