@@ -6,10 +6,7 @@ Contents are made while they are sent, so that a repository may be larger than m
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import json
-import random
 import re
 import socket
 import threading
@@ -20,63 +17,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
 from box import HANG_S
+from hub_contents import Made, contents
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-BLOCK = 4 * 2**20 + 7
-"""Of no round length: a byte at a wrong offset shows."""
-
-
-@functools.cache
-def block(seed: int) -> memoryview:
-    return memoryview(random.Random(seed).randbytes(BLOCK))
-
-
-@dataclass(frozen=True)
-class Made:
-    """Contents of a given size, the same for the same seed."""
-
-    size: int
-    seed: int = 0
-
-    def pieces(self, begin: int = 0) -> Iterator[memoryview]:
-        at, source = begin, block(self.seed)
-        while at < self.size:
-            offset = at % BLOCK
-            piece = source[offset : offset + min(BLOCK - offset, self.size - at)]
-            yield piece
-            at += len(piece)
-
-    @functools.cached_property
-    def sha256(self) -> str:
-        digest = hashlib.sha256()
-        for piece in self.pieces():
-            digest.update(piece)
-        return digest.hexdigest()
-
-    @functools.cached_property
-    def blob(self) -> str:
-        digest = hashlib.sha1(f"blob {self.size}\0".encode())
-        for piece in self.pieces():
-            digest.update(piece)
-        return digest.hexdigest()
-
-    def data(self) -> bytes:
-        return b"".join(bytes(piece) for piece in self.pieces())
-
-
-@dataclass(frozen=True)
-class Given(Made):
-    """Contents as they are given."""
-
-    content: bytes = b""
-
-    def pieces(self, begin: int = 0) -> Iterator[memoryview]:
-        if begin < self.size:
-            yield memoryview(self.content)[begin:]
-
-
-def contents(content: bytes | Made) -> Made:
-    return content if isinstance(content, Made) else Given(len(content), 0, content)
 
 
 @dataclass
