@@ -20,6 +20,7 @@ from swiftbox.engines import ENGINES
 from swiftbox.engines.consent import confirm, install_cost
 from swiftbox.engines.engine import Engine
 from swiftbox.engines.install import install, remove
+from swiftbox.engines.lock import coverage
 from swiftbox.engines.preconditions import disk_bytes, require_installable, torch_is_large
 from swiftbox.engines.self_test import self_test
 from swiftbox.engines.state import EngineState, engine_named, engine_state, read_marker
@@ -161,6 +162,7 @@ def say_what_comes(engine: Engine, backend: str, current: EngineState) -> None:
         text(f"into {current.folder}, ", f"装入 {current.folder}，") + install_cost(engine, backend)
     )
     say(" ".join(engine.requested(backend)))
+    say(coverage(engine, backend))
     if torch_is_large(engine, backend):
         note(
             text(

@@ -42,6 +42,12 @@ class MissingEngine:
             f"引擎 {self.engine.name}（{self.engine.purpose()}）：{reason}；{cost}：{self.command}",
         )
 
+    def coverage(self) -> str:
+        """Say which of its packages are checked by hash."""
+        from swiftbox.engines.lock import coverage
+
+        return coverage(self.engine, self.backend)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the engine as plain data for `--json`."""
         from swiftbox.engines.preconditions import disk_bytes
@@ -135,6 +141,7 @@ def agree(missing: tuple[MissingEngine, ...]) -> bool:
     """Install without asking (`--yes`), after printing what is installed."""
     for engine in missing:
         _write(engine.line())
+        _write(engine.coverage())
     return True
 
 
@@ -144,6 +151,7 @@ def ask(missing: tuple[MissingEngine, ...]) -> bool:
         return False
     for engine in missing:
         _write(engine.line())
+        _write(engine.coverage())
     return confirm(text("Install it now?", "现在安装吗？"))
 
 

@@ -7,11 +7,12 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from swiftbox.engines.engine import Engine
+from swiftbox.engines.lock import CHECKED, locked_lines
 from swiftbox.engines.pip import Say, pip_install
 from swiftbox.engines.preconditions import TORCH_INDEX, find_python, require_installable
 from swiftbox.engines.self_test import damaged_packages, find_problem
@@ -28,6 +29,7 @@ from swiftbox.engines.state import (
 )
 from swiftbox.errors import MachineError
 from swiftbox.files import LockedError, file_lock, read_json, write_json
+from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.security.children import child_environment
 
@@ -135,11 +137,32 @@ def _install_packages(engine: Engine, backend: str, folder: Path, say: Say) -> N
         index = os.environ.get(TORCH_INDEX)
         pip_install(folder, torch[:1], say, temporary=temporary, index=index)
     say(" ".join(engine.packages(backend)))
+    _install_checked(folder, engine.packages(backend), say)
     pip_install(folder, (*torch, *engine.packages(backend)), say, temporary=temporary)
     if engine.late:
         say(" ".join(engine.late))
+        _install_checked(folder, engine.late, say, options=engine.late_options)
         late = (*torch, *engine.packages(backend), *engine.late, *engine.late_options)
         pip_install(folder, late, say, temporary=temporary)
+
+
+def _install_checked(
+    folder: Path, requirements: Sequence[str], say: Say, *, options: Sequence[str] = ()
+) -> None:
+    """Install the releases that the lock holds, if their files have the sha256 that it says.
+
+    Their dependencies follow in the next step, which leaves these releases as they are.
+    """
+    lines = locked_lines(requirements)
+    if not lines:
+        return
+    say(
+        text(f"  {counted(len(lines), 'package')} by sha256", f"  按 sha256 核对 {len(lines)} 个包")
+    )
+    temporary = folder / TEMPORARY
+    file = temporary / "locked.txt"
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    pip_install(folder, (*CHECKED, "-r", str(file), *options), say, temporary=temporary)
 
 
 def _remove_damaged(folder: Path) -> None:

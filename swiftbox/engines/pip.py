@@ -27,6 +27,9 @@ PIP_UNITS = {"M": 1e6, "G": 1e9}
 
 LAST_LINES = 8
 
+OTHER_BYTES = "DO NOT MATCH THE HASHES"
+"""What pip writes if a file has not the sha256 that was required."""
+
 OTHER_TARGETS = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_REQUIRE_HASHES")
 """Settings that would install packages outside the environment."""
 
@@ -110,8 +113,15 @@ def pip_install(
     process = ProcessGroup(interpreter_path(folder), command, env, on_line)
     if process.run(progress.heartbeat) == 0:
         return
-    last_lines = "\n".join(list(process.last_lines)[-LAST_LINES:])
-    raise MachineError(
+    raise _failure(arguments, list(process.last_lines))
+
+
+def _failure(arguments: Sequence[str], lines: Sequence[str]) -> MachineError:
+    """Return the error of a pip that failed, with its last lines."""
+    if any(OTHER_BYTES in line for line in lines):
+        return _other_bytes(lines)
+    last_lines = "\n".join(lines[-LAST_LINES:])
+    return MachineError(
         text(
             f"pip could not install {' '.join(arguments)}\n{last_lines}",
             f"pip 无法安装 {' '.join(arguments)}\n{last_lines}",
@@ -120,5 +130,23 @@ def pip_install(
             "read pip's last lines (network, mirror, free disk), then run the same command "
             "again: it continues from here",
             "请看 pip 的最后几行（网络、镜像、磁盘空间），再运行同一条命令：会从这里继续",
+        ),
+    )
+
+
+def _other_bytes(lines: Sequence[str]) -> MachineError:
+    """Return the error for a file whose bytes are not those of the release."""
+    details = [line.strip() for line in lines if re.search(r"==|\.whl|\.tar|sha256|Got", line)]
+    listed = "\n".join(f"  {line}" for line in details)
+    return MachineError(
+        text(
+            f"the package index delivered a file that is not the published one:\n{listed}",
+            f"软件包索引提供的文件与发布的不一致：\n{listed}",
+        ),
+        hint=text(
+            "nothing of it was installed; use another index (PIP_INDEX_URL), clear pip's cache "
+            "(pip cache purge), and report it to the operator of this one",
+            "未安装该文件；请更换索引（PIP_INDEX_URL）、清空 pip 缓存（pip cache purge），"
+            "并告知该索引的维护者",
         ),
     )
