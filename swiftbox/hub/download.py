@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -12,8 +11,8 @@ from pathlib import Path
 from swiftbox.errors import HubError
 from swiftbox.files import require_room
 from swiftbox.formatting import duration, size
+from swiftbox.hub import content_checks, local_folder
 from swiftbox.hub import listing as listings
-from swiftbox.hub import local_folder
 from swiftbox.hub.client import HubClient
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter, silent
@@ -187,8 +186,19 @@ def _without_network(request: DownloadRequest, endpoints: Sequence[str], emit: E
     )
 
 
-def _fetch(attempt: _Attempt) -> Download:
-    """List the files, check them, fetch what is missing, record it."""
+@dataclass(frozen=True)
+class _CheckedListing:
+    """A listing that passed every check, and what is missing of it."""
+
+    listing: Listing
+    files: tuple[RemoteFile, ...]
+    folder: Path
+    marker: Marker
+    missing: list[RemoteFile]
+
+
+def _checked(attempt: _Attempt) -> _CheckedListing:
+    """List the files; raise HubError for what may not be fetched or written. Fetches nothing."""
     request, client = attempt.request, attempt.client
     listing = retry(lambda: client.listing(request), bytes_done=int, on_pause=attempt.on_pause)
     listings.require_safe(listing, request)
@@ -196,27 +206,46 @@ def _fetch(attempt: _Attempt) -> Download:
     folder = client.folder(request, listing)
     listings.require_apart(files, folder)
     listings.require_inside(_written_paths(attempt, folder, files), client.root(request, folder))
-    _require_usable(request, listing, files)
-    _warn_of_pickles(attempt, files)
+    content_checks.require_usable(request, listing, files)
     marker = read_marker(folder)
     missing = [file for file in files if not marker.knows(file.path, file.sha256)]
+    if request.local_dir is not None:
+        local_folder.require_same_repository(marker, attempt.origins)
+        local_folder.require_own_files(marker, missing, partial(client.has_contents, request))
+    return _CheckedListing(listing, files, folder, marker, missing)
+
+
+def check_copy(request: DownloadRequest) -> None:
+    """Raise HubError for a copy of a folder of this machine that a run would refuse."""
+    from swiftbox.hub.from_folder import Folder
+
+    _checked(_Attempt(request, Folder(), silent, origins=((request.hub, request.id),)))
+
+
+def _fetch(attempt: _Attempt) -> Download:
+    """List the files, check them, fetch what is missing, record it."""
+    request, checked = attempt.request, _checked(attempt)
+    listing, files, marker, missing = (
+        checked.listing,
+        checked.files,
+        checked.marker,
+        checked.missing,
+    )
+    content_checks.warn_of_pickles(request, files, attempt.warn)
     meter = Meter(request.name, request.kind, attempt.emit)
     origin = Origin(
         request.hub, request.id, request.kind, listing.revision, listing.commit, request.subfolder
     )
     if missing or not is_complete(marker, request.selection) or marker.origin != origin:
-        transfer = _Transfer(attempt, folder, listing.revision, marker, meter)
+        transfer = _Transfer(attempt, checked.folder, listing.revision, marker, meter)
         transfer.require_room(missing)
-        if request.local_dir is not None:
-            local_folder.require_same_repository(marker, attempt.origins)
-            local_folder.require_own_files(marker, missing, partial(client.has_contents, request))
         marker.begin(origin, [file.path for file in missing])
         meter.begin(files, missing)
         transfer.fetch_files(missing)
         marker.end(request.selection)
-    _warn_of_code(attempt, folder, files)
+    folder = _with_subfolder(request, checked.folder)
+    content_checks.warn_of_code(request, folder, files, attempt.warn)
     size_bytes = sum(file.size for file in files)
-    folder = _with_subfolder(request, folder)
     return Download(folder, origin, len(files), size_bytes, meter.fetched)
 
 
@@ -319,68 +348,3 @@ class _Transfer:
 
 def _with_subfolder(request: DownloadRequest, folder: Path) -> Path:
     return listings.path_below(folder, request.subfolder) if request.subfolder else folder
-
-
-def _require_usable(
-    request: DownloadRequest, listing: Listing, files: Sequence[RemoteFile]
-) -> None:
-    """Raise HubError when no file is selected, or the weights are pickles only."""
-    if not files:
-        raise HubError(
-            text(
-                f"{request.name}: none of its {len(listing.files)} files is selected",
-                f"{request.name}：其 {len(listing.files)} 个文件均未被选中",
-            ),
-            hint=text(
-                "check allow_patterns, ignore_patterns and the subfolder after the colon",
-                "请检查 allow_patterns、ignore_patterns 与冒号后的子目录",
-            ),
-        )
-    if request.kind == "model" and not request.pickles and listings.only_pickles(files):
-        first = listings.pickles(files)[0]
-        raise HubError(
-            text(
-                f"{request.name}: its weights are pickles only ({first} ...)",
-                f"{request.name}：其权重只有 pickle 格式（{first} ...）",
-            ),
-            hint=text(
-                "pickles can run code and are not loaded; choose a model with safetensors",
-                "pickle 可能执行代码，不会加载；请选择带 safetensors 的模型",
-            ),
-        )
-
-
-def _warn_of_pickles(attempt: _Attempt, files: Sequence[RemoteFile]) -> None:
-    name, pickles = attempt.request.name, listings.pickles(files)
-    if attempt.request.kind == "model" and pickles:
-        attempt.warn(
-            text(
-                f"{name} has pickles, which can run code and are not loaded: {_first(pickles)}",
-                f"{name} 含有 pickle（可能执行代码，不会加载）：{_first(pickles)}",
-            )
-        )
-
-
-def _warn_of_code(attempt: _Attempt, folder: Path, files: Sequence[RemoteFile]) -> None:
-    """Warn of Python code that a model's config asks to run."""
-    name, modules = attempt.request.name, [file.path for file in files if file.path.endswith(".py")]
-    if attempt.request.kind != "model" or not modules:
-        return
-    try:
-        path = _with_subfolder(attempt.request, folder) / "config.json"
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return
-    if isinstance(config, dict) and config.get("auto_map"):
-        attempt.warn(
-            text(
-                f"{name} contains Python code ({_first(modules)}); it runs only with "
-                "trust_remote_code: true",
-                f"{name} 自带 Python 代码（{_first(modules)}）；"
-                "仅在 trust_remote_code: true 时执行",
-            )
-        )
-
-
-def _first(paths: Sequence[str]) -> str:
-    return ", ".join(paths[:3]) + (" ..." if len(paths) > 3 else "")

@@ -16,7 +16,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import HubError, RunError
 from swiftbox.files import file_lock, named_lock
 from swiftbox.fit.forecast import Forecast, RunInputs, download_bytes
-from swiftbox.hub.download import download
+from swiftbox.hub.download import check_copy, download
 from swiftbox.hub.expected_size import download_target, expected_size
 from swiftbox.hub.fetch import on_wait
 from swiftbox.hub.local_folder import require_target
@@ -106,6 +106,7 @@ def check(config: DownloadConfig, on_remark: OnRemark) -> None:
                 ),
                 hint=text("choose another folder", "请选择其他目录"),
             )
+        check_copy(request)
 
 
 def _require_targets(requests: Sequence[DownloadRequest]) -> None:
