@@ -74,7 +74,7 @@ def sweep(folder: Path, *, name: str = "") -> None:
     except OSError:
         return
     for entry in filter(is_temporary, names):
-        _delete_if_abandoned(folder / entry)
+        delete_if_abandoned(folder / entry)
 
 
 def sweep_below(folder: Path) -> None:
@@ -82,7 +82,7 @@ def sweep_below(folder: Path) -> None:
     for path, _, files in os.walk(folder):
         sweep(Path(path))
         for name in filter(_names_dead_writer, files):
-            _delete_if_abandoned(Path(path, name))
+            delete_if_abandoned(Path(path, name))
 
 
 def is_temporary(name: str) -> bool:
@@ -156,7 +156,8 @@ def _lock_new(temporary: Path, descriptor: int) -> bool:
     return False
 
 
-def _delete_if_abandoned(temporary: Path) -> None:
+def delete_if_abandoned(temporary: Path) -> None:
+    """Delete a temporary file or folder of this user unless its writer lives."""
     import fcntl
 
     try:  # NONBLOCK: opening a pipe waits for its writer

@@ -12,6 +12,7 @@ from pathlib import Path
 from swiftbox.errors import RunError
 from swiftbox.files import (
     LockedError,
+    delete_if_abandoned,
     file_lock,
     folder_aside,
     is_temporary,
@@ -59,6 +60,7 @@ def create(folder: Path, fill: Callable[[Path], None] = no_files) -> Path:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_starts(folder.parent)
         if _fill_in_place(folder, fill):
             return folder
         with folder_aside(folder) as aside:
@@ -70,6 +72,17 @@ def create(folder: Path, fill: Callable[[Path], None] = no_files) -> Path:
             text(f"cannot create {folder}: {error}", f"无法创建 {folder}：{error}"),
             hint=text("choose another output_dir", "请更换 output_dir"),
         ) from None
+
+
+def _sweep_starts(parent: Path) -> None:
+    """Delete the run folders beside a new one whose processes were killed while filling them."""
+    with contextlib.suppress(OSError):  # folders that only other users may read
+        for path in parent.iterdir():
+            if not is_temporary(path.name) or not path.is_dir() or path.is_symlink():
+                continue
+            names = {entry.name for entry in path.iterdir() if not is_temporary(entry.name)}
+            if names <= set(FIRST_FILES):
+                delete_if_abandoned(path)
 
 
 def _rename_to_free_name(aside: Path, requested: Path) -> Path:

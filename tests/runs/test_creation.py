@@ -57,6 +57,16 @@ def test_a_run_killed_while_it_is_made_leaves_nothing_and_takes_no_name(tmp_path
     assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_a_new_run_deletes_what_killed_starts_of_other_names_left(tmp_path: Path) -> None:
+    with creator(tmp_path / "other") as process:
+        (tmp_path / ".mine.tmp-0123abcd").mkdir()
+        (tmp_path / ".mine.tmp-0123abcd" / "notes.txt").touch()
+        process.kill()
+    create(tmp_path / "run", fill)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".mine.tmp-0123abcd", "run"]
+
+
 def test_a_list_deletes_what_a_killed_start_left(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with creator(folder) as process:
