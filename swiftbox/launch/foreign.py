@@ -15,6 +15,11 @@ from swiftbox.runs.plain_files import read_plain
 from swiftbox.runs.summary import step_records
 from swiftbox.security.origin import is_signed_yaml
 
+PICKLES = ("checkpoint-*/**/.metadata", "checkpoint-*/global_step*", "checkpoint-*/*.distcp")
+"""What FSDP and DeepSpeed load without torch's safe unpickler, unlike all other files."""
+
+LISTED = 3
+
 
 @dataclass(frozen=True)
 class ForeignRun:
@@ -25,6 +30,8 @@ class ForeignRun:
     """Whether it is continued; otherwise only its settings are used."""
     results: tuple[str, ...] = ()
     """Recorded results of its steps that lie outside the folder, as `step.output: path`."""
+    pickles: tuple[Path, ...] = ()
+    """Parts of its checkpoints that run code when they are loaded."""
     subject: str = ""
     """The identity of its records."""
 
@@ -41,7 +48,17 @@ class ForeignRun:
             f"{self.folder} 不是由你的 swiftbox 在本机生成，或之后被改动过"
             f"（早期版本没有为运行签名）；将使用{taken}",
         )
-        return [first, *(f"  {result}" for result in self.results)]
+        lines = [first, *(f"  {result}" for result in self.results)]
+        if self.pickles:
+            listed = ", ".join(str(path) for path in self.pickles[:LISTED])
+            lines.append(
+                text(
+                    "  its checkpoints have pickles, which run code with your rights when they "
+                    f"are loaded: {listed}",
+                    f"  其检查点含有 pickle，加载时会以你的权限执行代码：{listed}",
+                )
+            )
+        return lines
 
 
 def foreign_run(folder: Path, *, resumes: bool) -> ForeignRun | None:
@@ -53,9 +70,13 @@ def foreign_run(folder: Path, *, resumes: bool) -> ForeignRun | None:
     digest = hashlib.sha256(settled.encode("utf-8", errors="replace"))
     with contextlib.suppress(OSError, RunError):
         digest.update(read_plain(folder / run_folder.PIPELINE).encode())
-    results = tuple(_results_outside(folder)) if resumes else ()
     subject = f"run {folder} {resumes} {digest.hexdigest()}"
-    return ForeignRun(folder, resumes, results, subject)
+    if not resumes:
+        return ForeignRun(folder, resumes, subject=subject)
+    pickles = tuple(
+        path for pattern in PICKLES for path in (folder / run_folder.CHECKPOINTS).glob(pattern)
+    )
+    return ForeignRun(folder, resumes, tuple(_results_outside(folder)), pickles, subject)
 
 
 def _results_outside(folder: Path) -> list[str]:

@@ -122,6 +122,33 @@ def test_edited_steps_of_a_pipeline_are_asked_for(pipeline: Path) -> None:
     assert again.disclosure.foreign is not None
 
 
+def test_a_result_that_moved_since_the_record_is_made_again(
+    pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "p.yaml"]) == 0
+    assert [event["says"] for event in parts(pipeline)] == ["begins", "kept"]
+    shutil.copytree(tmp_path / "copied", tmp_path / "planted")
+    events = pipeline / "steps" / "01-copy" / EVENTS
+    events.write_text(events.read_text("utf-8").replace("/copied", "/planted"), "utf-8")
+    assert main(["run", "p.yaml"]) == 0
+    assert [event["says"] for event in parts(pipeline)][2:] == ["goes on"]
+    capsys.readouterr()
+
+
+def parts(folder: Path) -> list[dict[str, object]]:
+    return [event for event in run_folder.every_event(folder) if event["event"] == "part"]
+
+
+def test_pickles_in_a_strangers_checkpoints_are_named(foreign: Path) -> None:
+    sharded = foreign / "checkpoints" / "checkpoint-3" / "pytorch_model_fsdp_0"
+    sharded.mkdir(parents=True)
+    (sharded / ".metadata").touch()
+    (line,) = [
+        line for line in prepare_resume(foreign).disclosure.lines() if "have pickles" in line
+    ]
+    assert line.endswith(f"when they are loaded: {sharded / '.metadata'}")
+
+
 @pytest.mark.parametrize(
     "place", ["/etc", "../../x", "steps/../../x", "steps", "steps/a/b", "steps/..", "steps/earlier"]
 )

@@ -152,8 +152,13 @@ class PipelineRun:
             outputs = self._outputs_of(step)
         except UserError:
             return False
-        unchanged = self.records[step.name].identities == identities(outputs)
-        return self._folder_of(step.name).is_dir() and unchanged
+        record, folder = self.records[step.name], self._folder_of(step.name)
+        # The record is signed, the folder of the step is not: another place counts as changed.
+        is_recorded = all(
+            record.outputs.get(name) == place or Path(place).is_relative_to(folder)
+            for name, place in outputs.items()
+        )
+        return is_recorded and record.identities == identities(outputs) and folder.is_dir()
 
     def _run_in_folder(self, step: PipelineStep) -> bool:
         """Run a step in its folder; return whether it finished. Raises RunError if it failed."""
