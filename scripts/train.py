@@ -55,6 +55,8 @@ def train(config: Path | None, settings: list[str]) -> int:
     """Read, plan and check as `swiftbox run` does, then train as one of the processes."""
     from swiftbox import worker
     from swiftbox.launch.prepare import agreed, prepare
+    from swiftbox.security.secrets import drop_secrets
+    from swiftbox.tasks.sending import needed_secrets
 
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     settings = [*settings, f"num_devices={processes}"]
@@ -67,6 +69,7 @@ def train(config: Path | None, settings: list[str]) -> int:
     prepared = agreed(prepared, lambda _: yes)
     folder = shared_folder(prepared)
     os.environ.update(prepared.plan.env)
+    drop_secrets(needed_secrets(prepared.plan.config))
     return worker.main([str(folder)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -17,12 +18,15 @@ from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.runs.events import Emit
 from swiftbox.security.children import child_environment
-from swiftbox.security.secrets import is_secret
+from swiftbox.security.secrets import hide_secrets, is_secret
 
 TOOLS = Path(__file__).with_name("tools")
 
 STOP_GRACE_S = 20.0
 """How long a tool may take to end after SIGTERM; then its process group is killed."""
+
+NO_LOGINS = {"NETRC": os.devnull}
+"""Keeps `requests` from sending what ~/.netrc has for a host, its default entry included."""
 
 
 class ToolStopped(Exception):
@@ -71,6 +75,7 @@ def run_tool(
     write_json(request_file, content)
 
     def on_line(is_output: bool, line: str) -> None:
+        line = hide_secrets(line, run.env or {})
         event = _parse_event(line) if is_output else None
         if event is not None:
             emit(event.pop("event"), **event)
@@ -80,7 +85,8 @@ def run_tool(
             sys.stderr.flush()
 
     arguments = (str(TOOLS / f"{run.tool}.py"), str(request_file))
-    env = {**engine.environment(), **child_environment(keep=run.secrets), **(run.env or {})}
+    ours = child_environment(keep=run.secrets, variables=NO_LOGINS)
+    env = {**engine.environment(), **ours, **(run.env or {})}
     # In the run folder, since some tools leave logs and caches wherever they are started.
     process = ProcessGroup(python, arguments, env, on_line, folder=folder)
     code = process.run(stop.is_set if stop is not None else lambda: False, grace_s=STOP_GRACE_S)

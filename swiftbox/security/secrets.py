@@ -69,6 +69,9 @@ SECRET_PARTS = ("AUTH", "CREDENTIAL", "CREDENTIALS", "COOKIE", "COOKIES", "JWT",
 ACCOUNTS = ("GITHUB_", "GH_", "GITLAB_", "WANDB_", "SWANLAB_", "SSH_")
 """Beginnings of the variables of accounts that are no keys of a model's server."""
 
+PASSED = "SWIFTBOX_PASS_SECRETS"
+"""Names further secrets that all children get, such as the key of a reward function's server."""
+
 LOOPBACK = ("localhost", "::1")
 
 
@@ -123,12 +126,19 @@ def is_account(variable: str) -> bool:
 
 
 def without_secrets(environment: Mapping[str, str], keep: Collection[str] = ()) -> dict[str, str]:
-    """Return the variables that are no secrets, and those of `keep`."""
+    """Return the variables that are no secrets, those of `keep`, and those the user passes on."""
+    passed = environment.get(PASSED, "").replace(",", " ").split()
     return {
         name: value
         for name, value in environment.items()
-        if name in keep or not is_secret(name, value)
+        if name in keep or name in passed or not is_secret(name, value)
     }
+
+
+def drop_secrets(keep: Collection[str]) -> None:
+    """Remove the secrets that are not in `keep` from the environment of this process."""
+    for name in os.environ.keys() - without_secrets(os.environ, keep).keys():
+        del os.environ[name]
 
 
 def hide_secrets(message: str, environment: Mapping[str, str] | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from urllib.parse import urlsplit
 
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
@@ -34,6 +35,18 @@ def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
         ),
         hint=text("set another port, or port: 0 for a free one", "请更换 port，或设 port: 0"),
     )
+
+
+def is_this_machine(url: str) -> bool:
+    """Tell whether the host of a URL is an address of this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        family, _, _, _, target = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind(target)  # fails for the address of another machine
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def local_url(host: str, port: int) -> str:

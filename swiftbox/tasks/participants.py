@@ -11,6 +11,7 @@ from swiftbox.language import text
 from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
 from swiftbox.models.location import locate, short_name
 from swiftbox.runs import folder as run_folder
+from swiftbox.serving.address import is_this_machine
 
 BASE_WORD = "base"
 """The name of the first participant's base."""
@@ -155,9 +156,9 @@ def _deployment(name: str) -> ParticipantSource | None:
     config = load(run.folder / run_folder.SETTLED).config
     if not isinstance(config, DeployConfig):  # a pipeline that serves
         return ParticipantSource(run.name, url=str(url))
-    return ParticipantSource(
-        run.name, url=str(url), key_env=config.api_key_env, weights=config.model
-    )
+    # A record names the variable of the key: it is sent to a server of this machine only.
+    key_env = config.api_key_env if is_this_machine(str(url)) else None
+    return ParticipantSource(run.name, url=str(url), key_env=key_env, weights=config.model)
 
 
 def _deployment_at(url: str) -> ParticipantSource | None:

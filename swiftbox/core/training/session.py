@@ -147,6 +147,8 @@ def units_of(rows: Sequence[Sample], config: TrainConfig) -> Sequence[Sequence[S
 def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) -> TrainingArguments:
     """Translate the config to transformers' arguments; the output stays inside the run folder."""
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    # wandb reads its server from ./wandb/settings, which may be a stranger's, if this is not set.
+    os.environ.setdefault("WANDB_DIR", str(folder))
     on_cpu = not torch.accelerator.is_available()
     checkpointing = config.gradient_checkpointing == "true" and config.distributed != "fsdp"
     return TrainingArguments(

@@ -47,7 +47,10 @@ def evaluate(request: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
     from evalscope.version import __version__
 
     work = Path(job["work"])
-    run_task(task_config(request, job))
+    try:
+        run_task(task_config(request, job))
+    finally:
+        forget_keys(work)
     report = json.loads(next((work / "reports").rglob("*.json")).read_text(encoding="utf-8"))
     return {
         "tool": f"evalscope {__version__}",
@@ -56,6 +59,20 @@ def evaluate(request: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
         "few_shot": few_shot(work / "configs" / "task_config.yaml", job["benchmark"]),
         "samples": samples(work, job["benchmark"]),
     }
+
+
+def forget_keys(work: Path) -> None:
+    """Replace the keys in the settings and logs that EvalScope has written."""
+    keys = {os.environ[name]: f"${name}" for name in (KEY, JUDGE_KEY) if os.environ.get(name)}
+    for pattern in ("configs/**/*", "logs/**/*"):
+        for path in work.glob(pattern):
+            if not path.is_file():
+                continue
+            content = shown = path.read_text(encoding="utf-8", errors="surrogateescape")
+            for key, name in keys.items():
+                shown = shown.replace(key, name)
+            if shown != content:
+                path.write_text(shown, encoding="utf-8", errors="surrogateescape")
 
 
 def task_config(request: dict[str, Any], job: dict[str, Any]) -> Any:
