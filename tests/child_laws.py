@@ -47,6 +47,7 @@ MAY_NAME_OUR_PYTHON: Mapping[str, str] = {
 """Files outside of the constructors where sys.executable stands, and why."""
 
 GETS_ENVIRONMENT: Mapping[str, str] = {
+    "engines/tool_runner.py": "its _environment() calls child_environment()",
     "engines/process_group.py": "its callers pass child_environment()",
     "runs/supervise.py": "made in the same function from child_environment()",
 }

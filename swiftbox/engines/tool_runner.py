@@ -65,7 +65,7 @@ def run_tool(
     "hint"), an exit code other than 0, or no result, with the tool's last lines; ToolStopped if
     `stop` was set: the process group gets SIGTERM, and SIGKILL after STOP_GRACE_S.
     """
-    python, engine = engine_python(run.engine), engine_named(run.engine)
+    python = engine_python(run.engine)
     folder = run.folder.absolute()
     request_file = folder / f"{run.tool}.request.json"
     result_file = folder / f"{run.tool}.result.json"
@@ -85,14 +85,17 @@ def run_tool(
             sys.stderr.flush()
 
     arguments = (str(TOOLS / f"{run.tool}.py"), str(request_file))
-    ours = child_environment(keep=run.secrets, variables=NO_LOGINS)
-    env = {**engine.environment(), **ours, **(run.env or {})}
     # In the run folder, since some tools leave logs and caches wherever they are started.
-    process = ProcessGroup(python, arguments, env, on_line, folder=folder)
+    process = ProcessGroup(python, arguments, _environment(run), on_line, folder=folder)
     code = process.run(stop.is_set if stop is not None else lambda: False, grace_s=STOP_GRACE_S)
     if code is None:
         raise ToolStopped
     return _result(run, code, list(process.last_lines), read_json(result_file))
+
+
+def _environment(run: ToolRun) -> dict[str, str]:
+    ours = child_environment(keep=run.secrets, variables=NO_LOGINS)
+    return {**engine_named(run.engine).environment(), **ours, **(run.env or {})}
 
 
 def _refuse_secrets(request: Mapping[str, Any], env: Mapping[str, str]) -> None:
