@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from swiftbox.errors import RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.menu.options.option import config_path
@@ -16,6 +17,7 @@ from swiftbox.methods import METHODS
 from swiftbox.models.local_adapters import has_adapter
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.folder import STEPS
+from swiftbox.runs.plain_files import read_plain
 from swiftbox.tasks import TASKS
 
 
@@ -70,10 +72,19 @@ def _own_result(run: Path) -> RunResult:
 def _settled(run: Path) -> dict[str, Any]:
     """Return the settled YAML of a run; empty if it cannot be read."""
     try:
-        settings = yaml.safe_load((run / run_folder.SETTLED).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        settings = yaml.safe_load(read_plain(run / run_folder.SETTLED))
+    except (OSError, ValueError, RecursionError, RunError, yaml.YAMLError):
         return {}
-    return settings if isinstance(settings, dict) else {}
+    if not isinstance(settings, dict):
+        return {}
+    # Settings of a stranger may be an exponential number of aliases: only plain ones are used.
+    return {name: value for name, value in settings.items() if _is_plain(value)}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(item, str) for item in value)
+    return not isinstance(value, dict)
 
 
 def _writes_answers(settings: Mapping[str, Any]) -> bool:

@@ -241,11 +241,14 @@ def training_record(folder: Path) -> TrainingRecord | None:
         return None
     if not isinstance(settled, dict) or settled.get("task") != "train":
         return None
+    model, hub = settled.get("model"), settled.get("hub") or "modelscope"
+    if not isinstance(model, str) or not isinstance(hub, str):
+        return None  # a list may be an exponential number of aliases
     inputs = read_json(run / run_folder.INPUTS)
     try:
         return TrainingRecord(
-            model=str(settled["model"]),
-            hub=str(settled.get("hub") or "modelscope"),
+            model=model,
+            hub=hub,
             revision=_text_or_none(settled.get("revision") or inputs.get("revision")),
             folder=_text_or_none(inputs.get("model")),
             quantization=_quantization(settled),

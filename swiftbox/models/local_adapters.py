@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from swiftbox.errors import RunError
 from swiftbox.files import read_json
 from swiftbox.models.adapters import ADAPTER_CONFIG
 from swiftbox.models.cache_layouts import folders_in
 from swiftbox.models.local import MAX_DEPTH, MAX_FOLDERS
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.plain_files import read_plain
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ def _adapter_in_folder(folder: Path, name: str) -> LocalAdapter:
 def _yaml_value(key: str, path: Path) -> str:
     """Return a value of a YAML file without parsing it, which is slow for many runs."""
     try:
-        content = path.read_text(encoding="utf-8")
-    except OSError:
+        content = read_plain(path)
+    except (OSError, RunError):
         return ""
     match = re.search(rf"^{key}: *(.+?) *(?: #.*)?$", content, re.MULTILINE)
     return match[1].strip("'\"") if match else ""

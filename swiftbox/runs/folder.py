@@ -187,7 +187,8 @@ def task_of(folder: Path) -> str:
         content = yaml.safe_load(read_plain(folder / SETTLED))
     except (OSError, ValueError, RecursionError, RunError, yaml.YAMLError):
         return ""
-    return str(content.get("task", "")) if isinstance(content, dict) else ""
+    task = content.get("task") if isinstance(content, dict) else None
+    return task if isinstance(task, str) else ""  # a list may be an exponential number of aliases
 
 
 def append_event(folder: Path, event: str, **fields: Any) -> None:

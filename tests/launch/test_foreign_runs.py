@@ -20,6 +20,7 @@ from swiftbox.language import home
 from swiftbox.launch.prepare import agreed, prepare, prepare_rerun, prepare_resume
 from swiftbox.launch.record import record
 from swiftbox.launch.run import run
+from swiftbox.menu.next_steps import next_steps, result_of
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.folder import EVENTS, LOG, PIPELINE, SETTLED, STATE
 from swiftbox.runs.plain_files import last_lines
@@ -280,6 +281,18 @@ def test_a_broken_state_is_listed_and_shown(
     row = run_summary(run_folder.find(str(mine)))
     assert row["url"] is None
     assert row["status"] in ("lost", "done")
+
+
+def test_a_config_of_nested_aliases_is_listed_and_followed(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nested = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 40))
+    (mine / SETTLED).write_text(f"a0: &a0 [x]\n{nested}task: *a39\nmodel: *a39\n", "utf-8")
+    assert run_folder.task_of(mine) == ""
+    assert next_steps(result_of(mine)) == []
+    assert main(["runs", "logs", "-f", "--plain", str(mine)]) == 0
+    assert main(["runs", "rerun", str(mine)]) == 2
+    assert "Traceback" not in capsys.readouterr().err
 
 
 HOSTILE_STEPS = (
