@@ -22,8 +22,10 @@ from swiftbox.errors import MachineError
 from swiftbox.language import text
 from swiftbox.serving.address import local_url
 from swiftbox.serving.app import application
+from swiftbox.serving.guards import App
 from swiftbox.serving.listener import ServerLifecycle, listen
 from swiftbox.serving.parity import Generate
+from swiftbox.serving.rendering import running_renderer
 from swiftbox.serving.service import Service
 
 LARGEST_BODY = 4 * 2**20
@@ -98,14 +100,29 @@ def serve(
     key: str | None,
 ) -> Mapping[str, Any]:
     """Answer until the stop is set; return the totals."""
-    network = Network(
-        LoadSettings(served.model, config.dtype, served.device, config.trust_remote_code)
-    )
-    for name, folder in served.adapters.items():
-        network.add(name, folder)
-    scheduler = Scheduler(network, limits(config, network))
-    scheduler.start()
-    service = Service(scheduler, served.name, may_load=config.adapter_loading)
+    with running_renderer() as renderer:
+        network = Network(
+            LoadSettings(served.model, config.dtype, served.device, config.trust_remote_code)
+        )
+        for name, folder in served.adapters.items():
+            network.add(name, folder)
+        scheduler = Scheduler(network, limits(config, network))
+        service = Service(scheduler, renderer, served.name, may_load=config.adapter_loading)
+        only_local = is_loopback(config.host)
+        app = application(service, key=key, largest_body=LARGEST_BODY, only_local=only_local)
+        _answer(app, scheduler, listening, callbacks)
+    counters = scheduler.counters
+    return {
+        "requests": counters.requests,
+        "generated_tokens": counters.generated_tokens,
+        "failed": counters.failed,
+    }
+
+
+def _answer(
+    app: App, scheduler: Scheduler, listening: socket.socket, callbacks: ServerCallbacks
+) -> None:
+    """Run the scheduler and the application until the stop is set."""
     url = local_url(*listening.getsockname()[:2])
 
     def on_ready() -> None:
@@ -114,8 +131,7 @@ def serve(
         if not callbacks.stop.is_set():
             callbacks.started(url, scheduler.limits)
 
-    only_local = is_loopback(config.host)
-    app = application(service, key=key, largest_body=LARGEST_BODY, only_local=only_local)
+    scheduler.start()
     drain = partial(scheduler.close, DRAIN_S)
     gc.freeze()  # otherwise each search for garbage, after many new objects, visits the model
     try:
@@ -123,12 +139,6 @@ def serve(
     finally:
         gc.unfreeze()
         scheduler.close(0)
-    counters = scheduler.counters
-    return {
-        "requests": counters.requests,
-        "generated_tokens": counters.generated_tokens,
-        "failed": counters.failed,
-    }
 
 
 def generate(scheduler: Scheduler, adapter: str, prompt: ParityPrompt) -> GreedyAnswer:

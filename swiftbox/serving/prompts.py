@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,18 @@ class PreparedPrompts:
 
 
 @dataclass(frozen=True)
+class ConversationToRender:
+    """A conversation to render."""
+
+    messages: Sequence[ChatMessage]
+    tools: Sequence[dict[str, Any]] | None
+    variables: dict[str, Any] | None
+    """More variables of the template, from the request."""
+    prompted: bool = True
+    """Whether the text ends with the beginning of an answer."""
+
+
+@dataclass(frozen=True)
 class PromptBuilder:
     """Prepares requests for one network."""
 
@@ -35,8 +48,8 @@ class PromptBuilder:
     max_length: int
     max_answers: int
 
-    def prepare(self, request: ApiRequest, adapter: str) -> PreparedPrompts:
-        """Return prompts and settings; raise ApiError for requests that cannot be served."""
+    def require_few_answers(self, request: ApiRequest) -> None:
+        """Raise ApiError for a request of more answers than are generated at once."""
         count = request.n or 1
         if isinstance(request, TextRequest):
             count *= len(request.prompts())
@@ -44,16 +57,19 @@ class PromptBuilder:
             raise ApiError(
                 400, f"n: at most {self.max_answers} answers at once (got {count})", param="n"
             )
-        prompts = self.prompts(request, adapter)
+
+    def prepare(self, request: ApiRequest, adapter: str, rendered: str | None) -> PreparedPrompts:
+        """Return prompts and settings; raise ApiError for requests that cannot be served.
+
+        `rendered` is the text of the conversation, None for a request without one.
+        """
+        prompts = self.prompts(request, adapter, rendered)
         samplings = [self._samplings(request, adapter, len(prompt)) for prompt in prompts]
         return PreparedPrompts(prompts, samplings)
 
-    def prompts(self, request: ApiRequest, adapter: str) -> list[list[int]]:
+    def prompts(self, request: ApiRequest, adapter: str, rendered: str | None) -> list[list[int]]:
         """Return the prompts in tokens."""
-        if isinstance(request, ChatRequest):
-            rendered = self.render(
-                request.messages, adapter, request.offered, request.chat_template_kwargs
-            )
+        if rendered is not None:
             return [self.tokens(rendered, adapter, special=False)]
         if isinstance(request, TextRequest):
             return [
@@ -62,45 +78,36 @@ class PromptBuilder:
             ]
         raise TypeError(type(request).__name__)
 
-    def render(
-        self,
-        messages: Sequence[ChatMessage],
-        adapter: str,
-        tools: Sequence[dict[str, Any]] | None,
-        extra: dict[str, Any] | None,
-        *,
-        prompted: bool = True,
-    ) -> str:
-        """Render a conversation with the chat template."""
-        from jinja2.exceptions import TemplateError
-
+    def template(self, adapter: str, tools: Any) -> str:
+        """Return the chat template of a model; raise ApiError if it has none."""
         tokenizer = self.network.tokenizers[adapter]
         if not tokenizer.chat_template:
             raise ApiError(
                 400, "the model has no chat template; use /v1/completions", param="messages"
             )
-        reserved = set(inspect.signature(tokenizer.apply_chat_template).parameters) | {"messages"}
-        if conflicts := sorted(reserved & set(extra or {})):
+        try:
+            return str(tokenizer.get_chat_template(tools=tools or None))
+        except ValueError as error:  # several templates, and none is the default
+            raise ApiError(400, f"the model has no default chat template: {error}") from None
+
+    def rendering(self, talk: ConversationToRender, adapter: str, template: str) -> dict[str, Any]:
+        """Return what a child renders; raise ApiError for content that is not supported."""
+        tokenizer = self.network.tokenizers[adapter]
+        tokenizer_class: Any = type(tokenizer)
+        variables = talk.variables or {}
+        if conflicts := sorted(_reserved(tokenizer_class) & set(variables)):
             raise ApiError(
                 400,
                 f"chat_template_kwargs: {', '.join(conflicts)} cannot be set",
                 param="chat_template_kwargs",
             )
-        plain = [message.plain(index) for index, message in enumerate(messages)]
-        try:
-            return str(
-                tokenizer.apply_chat_template(
-                    plain,
-                    tools=tools or None,
-                    tokenize=False,
-                    add_generation_prompt=prompted,
-                    **(extra or {}),
-                )
-            )
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
-            raise ApiError(
-                400, f"the chat template refuses these messages: {error}", param="messages"
-            ) from None
+        return {
+            "template": template,
+            "messages": [message.plain(index) for index, message in enumerate(talk.messages)],
+            "tools": list(talk.tools) if talk.tools else None,
+            "prompted": talk.prompted,
+            "variables": {**tokenizer.special_tokens_map, **variables},
+        }
 
     def tokens(self, text: str, adapter: str, *, special: bool = True) -> list[int]:
         """Return the tokens of a text."""
@@ -166,6 +173,13 @@ class PromptBuilder:
                 code="context_length_exceeded",
             )
         return tokens
+
+
+@functools.cache
+def _reserved(tokenizer_class: Any) -> frozenset[str]:
+    """Return the variables of a template that a request may not set."""
+    parameters = inspect.signature(tokenizer_class.apply_chat_template).parameters
+    return frozenset({*parameters, "conversations", "messages"})
 
 
 def _first(*values: Any) -> Any:

@@ -15,14 +15,16 @@ from swiftbox.core.generation.requests import Delta, QueueFull, Request, Shuttin
 from swiftbox.core.generation.scheduler import Scheduler
 from swiftbox.errors import UserError
 from swiftbox.models.adapters import read_adapter
+from swiftbox.models.templates import require_bounded_templates
 from swiftbox.serving.answers import Answer, ResponseFormat, event
 from swiftbox.serving.api_errors import ApiError, busy, closing
-from swiftbox.serving.prompts import PreparedPrompts, PromptBuilder
+from swiftbox.serving.prompts import ConversationToRender, PreparedPrompts, PromptBuilder
+from swiftbox.serving.rendering import TemplateRenderer
 from swiftbox.serving.requests import ApiRequest, ChatRequest, TokenizeRequest
 from swiftbox.serving.tool_calls import ToolCallParser
 
 PROMPT_THREADS = 2
-"""Threads that render and tokenize, beside the event loop."""
+"""Threads that tokenize, beside the event loop."""
 
 DISCONNECTED = None
 """Ends the deltas of a request whose client has disconnected."""
@@ -33,8 +35,16 @@ Arrived = tuple[int, Delta] | None
 class Service:
     """The base model and its adapters, each under its served name."""
 
-    def __init__(self, scheduler: Scheduler, name: str, *, may_load: bool = False) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        renderer: TemplateRenderer,
+        name: str,
+        *,
+        may_load: bool = False,
+    ) -> None:
         self.scheduler = scheduler
+        self.renderer = renderer
         self.network = scheduler.network
         self.name = name
         self.may_load = may_load
@@ -66,28 +76,35 @@ class Service:
     async def prepare(self, body: ApiRequest) -> PreparedPrompts:
         """Return the tokens and sampling settings of a request; raise ApiError."""
         adapter = self.adapter(body.model)
+        self.prompts.require_few_answers(body)
+        rendered = None
+        if isinstance(body, ChatRequest):
+            talk = ConversationToRender(body.messages, body.offered, body.chat_template_kwargs)
+            rendered = await self.render(talk, adapter)
         prompts: PreparedPrompts = await self.run_in_thread(
-            lambda: self.prompts.prepare(body, adapter)
+            lambda: self.prompts.prepare(body, adapter, rendered)
         )
         return prompts
 
+    async def render(self, talk: ConversationToRender, adapter: str) -> str:
+        """Return the text of a conversation; raise ApiError if the template refuses it."""
+        template = self.prompts.template(adapter, talk.tools)
+        return await self.renderer.render(
+            template, lambda: self.prompts.rendering(talk, adapter, template)
+        )
+
     async def tokens(self, body: TokenizeRequest) -> list[int]:
         """Return the tokens of a prompt or a conversation, as a request would use them."""
-        adapter, prompts = self.adapter(body.model), self.prompts
-
-        def work() -> list[int]:
-            if body.prompt is not None:
-                return prompts.tokens(body.prompt, adapter, special=body.add_special_tokens)
-            rendered = prompts.render(
-                body.messages or [],
-                adapter,
-                body.tools,
-                body.chat_template_kwargs,
-                prompted=body.add_generation_prompt,
-            )
-            return prompts.tokens(rendered, adapter, special=False)
-
-        ids: list[int] = await self.run_in_thread(work)
+        adapter, prompts, special = self.adapter(body.model), self.prompts, False
+        if body.prompt is not None:
+            content, special = body.prompt, body.add_special_tokens
+        else:
+            messages, prompted = body.messages or [], body.add_generation_prompt
+            talk = ConversationToRender(messages, body.tools, body.chat_template_kwargs, prompted)
+            content = await self.render(talk, adapter)
+        ids: list[int] = await self.run_in_thread(
+            lambda: prompts.tokens(content, adapter, special=special)
+        )
         return ids
 
     def response_format(self, body: ApiRequest) -> ResponseFormat:
@@ -191,6 +208,7 @@ class Service:
             raise ApiError(400, f"lora_name: {name} exists already", param="lora_name")
         try:
             read_adapter(folder)  # complete, of a supported kind, and not a pickle
+            await self.run_in_thread(lambda: require_bounded_templates(folder))
             await asyncio.wrap_future(self.scheduler.call(lambda: self.network.add(name, folder)))
         except UserError as error:
             raise ApiError(400, error.message, param="lora_path") from None
