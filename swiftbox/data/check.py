@@ -12,6 +12,7 @@ from swiftbox.data.files import ChosenFiles, files_of, rows_of
 from swiftbox.data.findings import BadRow, CheckedRows, require_usable
 from swiftbox.data.formats import LABELLED, read_row
 from swiftbox.data.labels import with_labels
+from swiftbox.data.renaming import require_known_names, require_present
 from swiftbox.data.report import Preferences
 from swiftbox.data.sampling import Origin, is_uniform, sampling_of
 from swiftbox.data.source import RowSource
@@ -51,6 +52,8 @@ class Examples:
     checked: CheckedRows = field(default_factory=CheckedRows)
     _seen: set[int] | None = None
     _empty: list[str] = field(default_factory=list)
+    _unseen: set[str] = field(default_factory=set)
+    """Columns to rename that no row has so far."""
 
     def __iter__(self) -> Iterator[tuple[Example, Origin]]:
         self._begin()
@@ -67,15 +70,18 @@ class Examples:
     def check(self) -> None:
         """Check every row once, without yielding examples."""
         self._begin()
+        require_known_names(self.sources, self.stage)
         for source in self.sources:
             for _ in self._good(source, files_of(source), set()):
                 pass
+        require_present(self._unseen, self.sources)
         require_usable(self.checked, self.max_bad_rows, self._empty)
 
     def _begin(self) -> None:
         self.checked = CheckedRows()
         self._seen = set() if self.counts_repeats else None
         self._empty = []
+        self._unseen = {column for source in self.sources for column in source.renamed}
 
     def _taken(self, source: RowSource, chosen: ChosenFiles) -> Iterator[tuple[Example, Origin]]:
         """Yield the examples taken from a source, repeated ones as often as they are taken."""
@@ -103,7 +109,7 @@ class Examples:
         checked.left_out += [chosen.label(file) for file in chosen.left_out]
         formats: Counter[str] = Counter()
         answers = _answers(checked)
-        for index, (file, line, row) in enumerate(rows_of(source, chosen)):
+        for index, (file, line, row) in enumerate(rows_of(source, chosen, self._unseen)):
             try:
                 if isinstance(row, RowError):
                     raise row
@@ -144,6 +150,8 @@ class Examples:
         checked.rows += good
         checked.taken += total
         checked.lengths.taken += total
+        if source.num_samples is not None and source.num_samples > good:
+            checked.short.append(f"{Path(source.path).name}#{source.num_samples}")
         if source.weight is not None:
             checked.weights.append(f"{Path(source.path).name} x {source.weight:g}")
         if checked.preferences is not None and good:

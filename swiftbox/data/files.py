@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,10 +15,15 @@ from swiftbox.data.readers import READERS
 from swiftbox.data.registry import entry_of, rename_columns, rename_tags
 from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
+from swiftbox.files import reason_of
 from swiftbox.language import text
+from swiftbox.security.regular import require_regular
 
 DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "configuration.json", "config.json"}
 """Files next to the data that describe it."""
+
+MAX_FILES = 100_000
+"""Of a dataset; a folder with more is a disk, or a home."""
 
 HELD_OUT = {"test", "validation", "valid", "val", "dev", "eval"}
 """Names of splits that are trained on only if `split` or `subset` names them."""
@@ -42,6 +48,12 @@ def files_of(source: RowSource) -> ChosenFiles:
     Raises DataError if there is no such file.
     """
     root = Path(source.path).expanduser()
+    try:
+        require_regular(root)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise _unreadable(root, error) from None
     if root.is_dir():
         return _part_of(root, _all_of(root), source)
     if not root.exists():
@@ -64,14 +76,11 @@ def files_of(source: RowSource) -> ChosenFiles:
 
 
 def _all_of(root: Path) -> list[Path]:
-    files = [
+    files = sorted(
         path
-        for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in READERS
-        and path.is_file()
-        and path.name not in DESCRIPTIONS
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    ]
+        for path in _walk(root)
+        if path.suffix.lower() in READERS and path.is_file() and path.name not in DESCRIPTIONS
+    )
     if not files:
         known = ", ".join(READERS)
         raise DataError(
@@ -79,6 +88,26 @@ def _all_of(root: Path) -> list[Path]:
             hint=text(f"it should contain {known} files", f"应包含 {known} 文件"),
         )
     return files
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Yield the files below a folder, hidden ones left out; raise DataError if they are too many.
+
+    Folders that cannot be read are left out, and links to folders are not followed.
+    """
+    count = 0
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        count += len(names)
+        if count > MAX_FILES:
+            raise DataError(
+                text(
+                    f"dataset: {root} has more than {MAX_FILES:,} files",
+                    f"dataset：{root} 中的文件超过 {MAX_FILES:,} 个",
+                ),
+                hint=text("give the folder that holds only the data", "请给出只含数据的目录"),
+            )
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def _part_of(root: Path, files: list[Path], source: RowSource) -> ChosenFiles:
@@ -119,11 +148,11 @@ def _names(file: Path, root: Path) -> set[str]:
 
 
 def rows_of(
-    source: RowSource, chosen: ChosenFiles
+    source: RowSource, chosen: ChosenFiles, unseen: set[str] | None = None
 ) -> Iterator[tuple[str, int, Mapping[str, Any] | RowError]]:
     """Yield the file name, the line and the row of all rows, with columns renamed.
 
-    Raises DataError if a file cannot be read at all.
+    Takes the columns that a row has out of `unseen`. Raises DataError if a file cannot be read.
     """
     for file in chosen.files:
         label = chosen.label(file)
@@ -133,16 +162,22 @@ def rows_of(
             columns, tags = {**dict(entry.columns), **columns}, dict(entry.tags)
         try:
             for line, row in READERS[file.suffix.lower()](file):
+                if unseen and not isinstance(row, RowError):
+                    unseen.difference_update(row)
                 if (columns or tags) and not isinstance(row, RowError):
                     row = rename_columns(row, columns)  # noqa: PLW2901 - the renamed row
                     row = rename_tags(row, tags) if tags else row  # noqa: PLW2901 - the same
                 yield label, line, row
         except OSError as error:
-            cause = error.strerror or str(error)
-            raise DataError(
-                text(f"{file}: cannot be read ({cause})", f"{file}：无法读取（{cause}）"),
-                hint=text("check the file and its permissions", "请检查文件及其权限"),
-            ) from None
+            raise _unreadable(file, error) from None
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
+    cause = reason_of(error) if isinstance(error, OSError) else str(error)
+    return DataError(
+        text(f"dataset: {path}: cannot be read ({cause})", f"dataset：{path}：无法读取（{cause}）"),
+        hint=text("check the file and its permissions", "请检查文件及其权限"),
+    )
 
 
 def dataset_hash(sources: Iterable[RowSource]) -> str:

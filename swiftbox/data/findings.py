@@ -53,6 +53,8 @@ class CheckedRows:
     left_out: list[str] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
     """The datasets with a weight, as `set.jsonl x 2`."""
+    short: list[str] = field(default_factory=list)
+    """The datasets with fewer rows than requested, as `set.jsonl#500`."""
     preferences: Preferences | None = None
     lengths: Lengths = field(default_factory=Lengths)
     """Lengths of the good rows, to estimate the time."""
@@ -76,6 +78,9 @@ class CheckedRows:
             line += text(
                 f", not read (another split): {names}", f"，未读取（属于其他划分）：{names}"
             )
+        if self.short:
+            names = ", ".join(self.short)
+            line += text(f"; fewer rows than requested in {names}", f"；{names} 的行数少于要求")
         preferences = self.preference_data()
         return "\n".join([line, *(lines(preferences) if preferences else ())])
 

@@ -13,8 +13,12 @@ from typing import Any
 
 from swiftbox.errors import DataError
 from swiftbox.language import text
+from swiftbox.security.regular import read_regular
 
 INFO = "dataset_info.json"
+
+MAX_INFO_BYTES = 16 * 2**20
+"""Far more than the largest registry; LLaMA-Factory's has 20 KiB."""
 
 COLUMNS = {
     "prompt": "instruction",
@@ -81,7 +85,7 @@ def _entries(folder: Path) -> dict[str, DatasetEntry]:
     if not info.is_file():
         return {}
     try:
-        entries = json.loads(info.read_text(encoding="utf-8-sig"))
+        entries = json.loads(read_regular(info, MAX_INFO_BYTES).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             text(f"{info}: cannot be read ({error})", f"{info}：无法读取（{error}）"),

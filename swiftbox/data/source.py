@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from swiftbox.data.registry import entry_named
 from swiftbox.errors import DataError
 from swiftbox.formatting import counted
 from swiftbox.language import text
+
+MAX_DIGITS = 12
+"""Of a number of rows; a trillion rows are more than any dataset has."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class RowSource:
     num_samples: int | None = None
     columns: tuple[tuple[str, str], ...] = ()
     """Columns of the files, and their names in our formats."""
+    renamed: tuple[str, ...] = field(default=(), compare=False)
+    """Those of `columns` that the config names; a file must have each of them."""
     tags: tuple[tuple[str, str], ...] = ()
     """Keys and speakers inside conversations, from dataset_info.json."""
     weight: float | None = None
@@ -63,12 +68,14 @@ def _parse(value: str | Mapping[str, Any], columns: Mapping[str, str]) -> RowSou
         count = num_samples
         if count < 1:
             raise _invalid_count(name, "num_samples", str(count))
+    renames = {**columns, **(values.get("columns") or {})}
     source = RowSource(
         path=path,
         subset=values.get("subset"),
         split=values.get("split"),
         num_samples=count,
-        columns=_pairs({**columns, **(values.get("columns") or {})}),
+        columns=_pairs(renames),
+        renamed=tuple(sorted(renames)),
         weight=_weight(name, values.get("weight")),
     )
     return _with_registry(source)
@@ -100,7 +107,8 @@ def _split_count(path: str) -> tuple[str, int | None]:
     head, mark, tail = path.rpartition("#")
     if not mark or Path(path).expanduser().exists():
         return path, None
-    if not (tail.isascii() and tail.isdecimal()) or int(tail) == 0:
+    is_count = tail.isascii() and tail.isdecimal() and len(tail) <= MAX_DIGITS
+    if not is_count or int(tail) == 0:
         raise _invalid_count(path, "#", tail)
     return head, int(tail)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from bad_inputs import broken_adapters, broken_models, environment, values, yaml_text
+from bad_inputs import broken_adapters, broken_models, datasets, environment, values, yaml_text
 from bad_inputs.case import BadInput
 
 GROUPS: Mapping[str, Callable[[], Iterator[BadInput]]] = {
     "YAML": yaml_text.cases,
     "values": values.cases,
-    "environment": environment.cases,
-    "adapters": broken_adapters.cases,
     "model": broken_models.cases,
+    "data": datasets.cases,
+    "adapters": broken_adapters.cases,
+    "environment": environment.cases,
 }
 """By the name that the table prints."""
