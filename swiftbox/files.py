@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from swiftbox.errors import UserError
-from swiftbox.language import home, text
+from swiftbox.language import cache_home, text
 
 # ---- atomic writes: beside the target, under a name that nobody reads, then one rename
 #
@@ -193,6 +193,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def is_writable(folder: Path) -> bool:
+    """Create a private folder if it is absent; return whether files can be written into it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
 def sync_folder(folder: Path) -> None:
     """Force a folder's entries to the disk, so that a rename in it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -243,7 +252,7 @@ def _not_through_a_link(path: str, flags: int) -> int:
 
 def named_lock(name: str) -> Path:
     """Return the path of a lock that all processes of this user share."""
-    return home() / "locks" / "".join(letter if letter.isalnum() else "-" for letter in name)
+    return cache_home() / "locks" / "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
 # ---- disk space

@@ -49,6 +49,17 @@ def home() -> Path:
     return Path(_home())
 
 
+CACHE_VARIABLE = "SWIFTBOX_CACHE_HOME"
+"""Set by a run whose user's state folder cannot be written: its caches are in the run folder."""
+
+
+def cache_home() -> Path:
+    """Return the folder of caches and locks: the state folder, or one in the run folder."""
+    from pathlib import Path
+
+    return Path(os.environ.get(CACHE_VARIABLE) or _home())
+
+
 def _home() -> str:
     return os.environ.get("SWIFTBOX_HOME") or os.path.expanduser("~/.swiftbox")
 

@@ -14,7 +14,8 @@ from types import FrameType
 from typing import Any
 
 from swiftbox.errors import UserError
-from swiftbox.language import accept_any_text, text
+from swiftbox.files import is_writable
+from swiftbox.language import CACHE_VARIABLE, accept_any_text, home, text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
@@ -39,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ask_to_stop)
     wake_when_orphaned()
+    if not is_writable(home()):
+        os.environ[CACHE_VARIABLE] = str(folder.resolve() / "cache")
     watcher = threading.Thread(target=_watch_for_stop, args=(folder,), daemon=True)
     watcher.start()
     code = run_task(folder)

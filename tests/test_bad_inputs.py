@@ -19,7 +19,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES)
 def test_a_bad_input_is_refused_with_a_hint(case: BadInput, tmp_path: Path) -> None:
     outcome = outcome_of(case, tmp_path)
-    assert not defects(case, outcome), outcome.output + outcome.error
+    assert not defects(case, outcome), (outcome.output + outcome.error)[-2000:]
 
 
 def test_the_surroundings_of_the_cases_are_sound(tmp_path: Path) -> None:

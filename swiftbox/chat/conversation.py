@@ -60,7 +60,10 @@ class Conversation:
         Raises ConfigError if nothing was asked yet, or the file cannot be written.
         """
         if not self.questions:
-            raise ConfigError(text("nothing to save yet", "还没有对话内容"))
+            raise ConfigError(
+                text("nothing to save yet", "还没有对话内容"),
+                hint=text("ask a question first", "请先提一个问题"),
+            )
         row = json.dumps({"messages": self.messages(participant)}, ensure_ascii=False)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +73,7 @@ class Conversation:
                 out.write(f"{separator}{row}\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                text(f"cannot write {file}: {error}", f"无法写入 {file}：{error}")
+                text(f"cannot write {file}: {error}", f"无法写入 {file}：{error}"),
+                hint=text("choose another file: /save FILE", "请另选文件：/save FILE"),
             ) from None
         return sum(bool(line.strip()) for line in content.splitlines()) + 1

@@ -184,6 +184,7 @@ def add_output_file(verb: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
+        type=not_empty,
         help=text("file to write; default: stdout", "写入的文件；默认为标准输出"),
     )
     add_flag(verb, ["--force"], text("overwrite FILE", "覆盖已有文件"))
@@ -194,6 +195,7 @@ def add_machine(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--on",
         metavar="BACKEND:GIBxN",
+        type=not_empty,
         help=text(
             "plan for another machine, such as cuda:80x8", "按另一台机器计算，例如 cuda:80x8"
         ),
@@ -201,6 +203,13 @@ def add_machine(verb: argparse.ArgumentParser) -> None:
 
 
 # ---- value types
+
+
+def not_empty(typed: str) -> str:
+    """Read a text that says something."""
+    if not typed.strip():
+        raise argparse.ArgumentTypeError(text("should not be empty", "不能为空"))
+    return typed
 
 
 def row_count(typed: str) -> int:

@@ -115,7 +115,13 @@ def remove(folders: list[LocalArtifact], options: argparse.Namespace) -> int:
 def verify(folders: list[LocalArtifact], options: argparse.Namespace) -> int:
     """Verify the hashes of each; the exit code tells whether all are intact."""
     if not folders:
-        raise HubError(text("no local folder of that name", "本机没有该名称的内容"))
+        raise HubError(
+            text("no local folder of that name", "本机没有该名称的内容"),
+            hint=text(
+                "`swiftbox models --local` and `swiftbox datasets --local` list what is here",
+                "`swiftbox models --local` 与 `swiftbox datasets --local` 列出本机已有的内容",
+            ),
+        )
     reports = []
     for folder in folders:
         if folder.size_bytes > SLOW_TO_HASH_BYTES:

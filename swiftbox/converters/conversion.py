@@ -139,7 +139,10 @@ def _settle(
             tuple(_in_scope(lines, loaded)),
             tuple(default for default in added if _applies(default.key, loaded)),
         )
-    raise ConfigError(text("cannot be imported", "无法导入"))
+    raise ConfigError(
+        text("cannot be imported", "无法导入"),
+        hint=text("start from a preset instead: `swiftbox new`", "请改用预设：`swiftbox new`"),
+    )
 
 
 def _refuse(document: Document, lines: list[Line], command_line: Settings) -> None:

@@ -78,7 +78,11 @@ def _entries(file: Path) -> Mapping[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            text(f"{file}: cannot be read ({error})", f"{file}：无法读取（{error}）")
+            text(f"{file}: cannot be read ({error})", f"{file}：无法读取（{error}）"),
+            hint=text(
+                "fix the file, or give the dataset as a path: dataset=rows.jsonl",
+                "请修正该文件，或以路径给出数据集：dataset=rows.jsonl",
+            ),
         ) from None
     entries = content if isinstance(content, dict) else {}
     return {name: entry for name, entry in entries.items() if isinstance(entry, dict)}

@@ -20,9 +20,9 @@ def hypothetical_machine(description: str) -> Machine:
     The numbers are GiB per device and devices; for a CPU and a Mac, the memory of the machine.
     """
     backend, _, rest = description.partition(":")
-    size, _, count = rest.partition("x")
+    size, times, count = rest.partition("x")
     try:
-        memory, devices = round(float(size) * GIB), int(count or 1)
+        memory, devices = round(float(size) * GIB), int(count if times else 1)
     except (ValueError, OverflowError):
         memory, devices = 0, 0
     if backend not in BACKENDS or not 0 < memory <= MOST_BYTES or not 0 < devices <= MOST_DEVICES:

@@ -32,6 +32,7 @@ from swiftbox.starter.chart import chart
 from swiftbox.starter.corpus import HELD_OUT_QUESTIONS, check_name, make_corpus
 from swiftbox.starter.trainings import DemoTraining, demo_trainings
 from swiftbox.tasks.load import loads
+from swiftbox.tasks.places import fault_of_folder
 
 DEFAULT_NAME = "Swifty"
 
@@ -52,6 +53,8 @@ def demo(folder: Path, *, name: str | None = None) -> int:
     began = time.monotonic()
     model_name = check_name(name if name is not None else ask_name())
     folder = folder.expanduser().resolve()
+    if fault := fault_of_folder(folder):
+        raise _unusable(folder, fault)
     _say(_welcome(model_name, folder))
     make_model(folder, model_name)
     pretrained, tuned = (run_training(folder, training) for training in demo_trainings(folder))
@@ -60,6 +63,13 @@ def demo(folder: Path, *, name: str | None = None) -> int:
     show_answers(answers)
     show_results(folder, time.monotonic() - began)
     return check_answers(answers, model_name)
+
+
+def _unusable(folder: Path, fault: str) -> RunError:
+    return RunError(
+        text(f"{folder}: {fault}", f"{folder}：{fault}"),
+        hint=text("choose another one with --folder", "请用 --folder 另选目录"),
+    )
 
 
 def _say(line: str) -> None:
@@ -115,7 +125,13 @@ def run_module(module: str, *arguments: Path, stdin: str | None = None) -> None:
     )
     if child.returncode:
         message = text(f"{module} failed", f"{module} 失败")
-        raise RunError(f"{message}:\n{child.stderr[-ERROR_CHARACTERS:]}")
+        raise RunError(
+            f"{message}:\n{child.stderr[-ERROR_CHARACTERS:]}",
+            hint=text(
+                "if the last lines name no cause on this machine, report them",
+                "若末尾几行没有指出本机的原因，请反馈这些内容",
+            ),
+        )
 
 
 def run_training(folder: Path, training: DemoTraining) -> Path:

@@ -57,7 +57,13 @@ def encode_in_child(config: TrainConfig) -> Event:
         answer: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         message = text("the preview failed", "预览失败")
-        raise UserError(f"{message}: {child.stderr[-ERROR_CHARACTERS:]}") from None
+        raise UserError(
+            f"{message}: {child.stderr[-ERROR_CHARACTERS:]}",
+            hint=text(
+                "`swiftbox check FILE` without --preview checks the rest",
+                "不带 --preview 的 `swiftbox check FILE` 可检查其余部分",
+            ),
+        ) from None
     if "error" in answer:
         raise DataError(answer["error"], hint=answer["hint"])
     return answer

@@ -36,7 +36,11 @@ def require_installable(
             text(
                 f"engine {engine.name} cannot be installed for {backend}: {refusal}",
                 f"无法为 {backend} 安装引擎 {engine.name}：{refusal}",
-            )
+            ),
+            hint=text(
+                "`swiftbox engines` lists what each engine needs",
+                "`swiftbox engines` 列出各引擎的要求",
+            ),
         )
     if engine.torch:
         _require_torch_index(backend)

@@ -99,7 +99,11 @@ def _data_folder(name: str, row: Benchmark, folder: str | None, *, is_only: bool
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise ConfigError(
-            text(f"benchmark_dir: no folder {folder}", f"benchmark_dir：目录 {folder} 不存在")
+            text(f"benchmark_dir: no folder {folder}", f"benchmark_dir：目录 {folder} 不存在"),
+            hint=text(
+                "give a folder that exists, or leave it out to download the data",
+                "请给出已有的目录；不填则下载数据",
+            ),
         )
     tail = (row.dataset_id or row.name).rpartition("/")[2]
     candidates = [root / part for part in dict.fromkeys((name, row.name, tail))]

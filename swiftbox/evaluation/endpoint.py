@@ -44,7 +44,11 @@ class RemoteServer:
     def failure(self) -> RunError:
         """Return the error of a server that has ended."""
         return RunError(
-            text(f"{self.address} no longer accepts connections", f"{self.address} 已无法连接")
+            text(f"{self.address} no longer accepts connections", f"{self.address} 已无法连接"),
+            hint=text(
+                "see the log of the server, start it again, then `swiftbox runs resume`",
+                "请查看服务的日志，重新启动后执行 `swiftbox runs resume`",
+            ),
         )
 
 

@@ -123,7 +123,11 @@ def _split(folder: Path, names: Sequence[str]) -> Iterator[Question]:
                         text(
                             f"{path}:{line}: not a question with choices ({error})",
                             f"{path}:{line}：不是带选项的题目（{error}）",
-                        )
+                        ),
+                        hint=text(
+                            "fix the row, or download the benchmark again",
+                            "请修正该行，或重新下载评测数据",
+                        ),
                     ) from None
 
 
@@ -135,7 +139,12 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         )
     for line, row in READERS[path.suffix](path):
         if isinstance(row, RowError):
-            raise DataError(f"{path}:{line}: {row.reason}")
+            raise DataError(
+                f"{path}:{line}: {row.reason}",
+                hint=text(
+                    "fix the row, or download the benchmark again", "请修正该行，或重新下载评测数据"
+                ),
+            )
         yield line, row
 
 

@@ -12,6 +12,7 @@ from swiftbox.evaluation.benchmarks import SelectedBenchmark, cache
 from swiftbox.evaluation.candidates import ServedWeights
 from swiftbox.evaluation.endpoint import base_of
 from swiftbox.evaluation.jobs import Job
+from swiftbox.language import text
 
 KEY, JUDGE_KEY = "SWIFTBOX_EVAL_KEY", "SWIFTBOX_JUDGE_KEY"
 """Variables that pass keys to engines/tools/evalscope.py, never through its request file."""
@@ -81,7 +82,7 @@ def lm_eval_request(
         work.mkdir(parents=True, exist_ok=True)
         folder = job.benchmark.folder
         if folder is None:
-            raise DataError(f"{job.benchmark.name}: no data")
+            raise _no_data(job.benchmark.name)
         questions = local_data.questions(folder, config.limit)
         (work / "questions.jsonl").write_text(local_data.as_json(questions), "utf-8")
         (work / "examples.jsonl").write_text(
@@ -110,3 +111,10 @@ def lm_eval_request(
         "limit": config.limit,
         "jobs": rows,
     }
+
+
+def _no_data(name: str) -> DataError:
+    return DataError(
+        text(f"{name}: no data", f"{name}：没有数据"),
+        hint=text("set benchmark_dir to the folder of the data", "请把 benchmark_dir 设为数据目录"),
+    )

@@ -5,6 +5,7 @@ The result is cached, so that only the first estimate waits for torch to load.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 from swiftbox.devices.packages import version_of
 from swiftbox.files import write_json
 from swiftbox.fit.shape import ModelShape, shape_from_dimensions
-from swiftbox.language import home
+from swiftbox.language import cache_home
 from swiftbox.models.requirements import known_types
 from swiftbox.security.children import child_environment, source_command
 
@@ -50,13 +51,14 @@ def skeleton_shape(
     types = known_types()
     if types is None or config.get("model_type") not in types:
         return None
-    cached = home() / "shapes" / f"{_key(folder)}.json"
+    cached = cache_home() / "shapes" / f"{_key(folder)}.json"
     dimensions = _cached(cached)
     if dimensions is None and ask:
         dimensions = _build(folder)
         if dimensions is not None:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            write_json(cached, dimensions)
+            with contextlib.suppress(OSError):  # the next check only takes longer
+                cached.parent.mkdir(parents=True, exist_ok=True)
+                write_json(cached, dimensions)
     if not dimensions:
         return None
     return shape_from_dimensions(dimensions, params=params or float(dimensions["params"]))

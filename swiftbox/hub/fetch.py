@@ -49,7 +49,14 @@ def fetch_dataset(
         is_path = hub == "local" or looks_like_path(source.path)
         if not is_path or not local.exists():
             if hub == "local":
-                raise HubError(text(f"no file {source.path}", f"文件 {source.path} 不存在"))
+                raise HubError(
+                    text(f"no file {source.path}", f"文件 {source.path} 不存在"),
+                    hint=text(
+                        "relative paths start where the command runs; an id needs another hub: "
+                        "than local",
+                        "相对路径以运行命令的目录为起点；使用 id 时，hub 不能为 local",
+                    ),
+                )
             request = parse_request(source.path, kind="dataset", hub=hub)
             lock = named_lock(f"{hub}-dataset-{request.id}")
             with file_lock(lock, on_wait=on_wait(request.name, emit)):

@@ -32,7 +32,10 @@ class Folder:
             if path.name != MARKER
         ]
         if not files:
-            raise HubError(text(f"no files in {root}", f"{root} 中没有文件"))
+            raise HubError(
+                text(f"no files in {root}", f"{root} 中没有文件"),
+                hint=text("give the folder that holds the files", "请给出包含文件的目录"),
+            )
         return Listing(tuple(files), "", None)
 
     def folder(self, request: DownloadRequest, listing: Listing) -> Path:  # noqa: ARG002 - as every client

@@ -46,6 +46,7 @@ from swiftbox.tasks import TASKS
 from swiftbox.tasks.checks import OnRemark, ignored
 from swiftbox.tasks.load import Loaded, load, loads
 from swiftbox.tasks.names import name_remarks
+from swiftbox.tasks.places import place_remarks
 from swiftbox.tasks.task import CheckResult, result_neutral_settings
 
 if TYPE_CHECKING:  # of pipelines alone
@@ -109,7 +110,7 @@ def prepare_loaded(
         backend = previous.machine.backend
         engines = missing_engines(_engine_names(previous.plan, previous.machine), backend)
         return previous if engines == previous.engines else replace(previous, engines=engines)
-    remarks = name_remarks(loaded.config)
+    remarks = [*place_remarks(loaded.config), *name_remarks(loaded.config)]
     machine = machine or _machine_for(loaded.config)
     foreign = _foreign_to_continue(loaded.config)
     return _checked(loaded, machine, _planned(loaded.config, machine), remarks, foreign)

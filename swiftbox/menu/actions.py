@@ -66,7 +66,8 @@ def save_as(proposed: str, content: Callable[[Path], str]) -> Path:
                     text(
                         f"cannot write {path}: {error.strerror}",
                         f"无法写入 {path}：{error.strerror}",
-                    )
+                    ),
+                    hint=text("choose another file", "请另选文件"),
                 )
             )
             continue

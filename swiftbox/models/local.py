@@ -119,7 +119,10 @@ def remove(artifact: LocalArtifact) -> int:
                 text(
                     f"cannot delete {path}: {error.strerror}",
                     f"无法删除 {path}：{error.strerror}",
-                )
+                ),
+                hint=text(
+                    "check the permissions of its folder, then repeat", "请检查所在目录的权限后重试"
+                ),
             ) from None
     return freed_bytes
 
@@ -139,7 +142,11 @@ def _cached_storage(artifact: LocalArtifact) -> Path:
         text(
             f"{artifact.id} is not in {root} (it may have been removed)",
             f"{artifact.id} 不在（或已不在）{root} 中",
-        )
+        ),
+        hint=text(
+            "`swiftbox models --local` lists what is there",
+            "`swiftbox models --local` 列出现有内容",
+        ),
     )
 
 

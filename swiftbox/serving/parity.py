@@ -123,7 +123,12 @@ def compare(target: ParityTarget, server: RunningServer) -> list[ParityResult]:
                 _compare_answers(result, target, record, tokenizer, server)
         except RequestRefused as refused:
             if not refused.status:  # it was not reached
-                raise RunError(refused.message) from None
+                raise RunError(
+                    refused.message,
+                    hint=text(
+                        "see the log of the server in the run folder", "请查看运行目录中服务的日志"
+                    ),
+                ) from None
             result.differences.append(f"{name}: {refused.message}")
         results.append(result)
     return results

@@ -107,7 +107,13 @@ def ask(
     answers = [{"name": side.name, "text": "", "finish": ""} for side in sides]
     for piece in ask_all(sides, [messages] * len(sides), config.max_tokens, stop):
         if piece.error:
-            raise RunError(f"{sides[piece.participant].name}: {piece.error}")
+            raise RunError(
+                f"{sides[piece.participant].name}: {piece.error}",
+                hint=text(
+                    "check that its server is running: `swiftbox runs list`",
+                    "请确认其服务正在运行：`swiftbox runs list`",
+                ),
+            )
         answers[piece.participant]["text"] += piece.text
         answers[piece.participant]["finish"] = piece.finish
     return answers

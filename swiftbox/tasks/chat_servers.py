@@ -143,5 +143,11 @@ def served_model(endpoint: Endpoint, *, prefer_base: bool) -> str:
     preferred = [name for name, parent in models if bool(parent) is not prefer_base]
     names = preferred or [name for name, _ in models]
     if not names:
-        raise RunError(text(f"{endpoint.url} serves no model", f"{endpoint.url} 没有模型"))
+        raise RunError(
+            text(f"{endpoint.url} serves no model", f"{endpoint.url} 没有模型"),
+            hint=text(
+                "give an address whose /v1/models lists a model",
+                "请给出 /v1/models 中列有模型的地址",
+            ),
+        )
     return names[0]

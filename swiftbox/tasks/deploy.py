@@ -117,7 +117,8 @@ def _require_devices(config: DeployConfig, engine: str, machine: Machine) -> Non
             text(
                 f"tensor_parallel_size: {size}, but there are {len(machine.devices)} devices",
                 f"tensor_parallel_size：{size}，但只有 {len(machine.devices)} 个设备",
-            )
+            ),
+            hint=text("set it to at most the number of devices", "请设为不超过设备数的值"),
         )
 
 
@@ -141,8 +142,13 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
                 f"served_model_name：{served_name(config)} 与适配器重名",
             ),
             hint=text(
+<<<<<<< HEAD
                 "set another served_model_name, or name the adapters: adapters: {a: ..., b: ...}",
                 "请另设 served_model_name，或为适配器命名：adapters: {a: ...}",
+=======
+                "choose another served_model_name, or name the adapters: adapters: {a: ...}",
+                "请更换 served_model_name，或命名适配器：adapters: {a: ...}",
+>>>>>>> 5891fc5 (tasks: check where a run writes; give every error a hint)
             ),
         )
     return adapters

@@ -213,7 +213,12 @@ def _fetched(kind: str, folder: Path) -> str:
     for event in run_folder.newest_events(folder):
         if event["event"] == events.FETCHED and event.get("kind") == kind:
             return str(event["path"])
-    raise RunError(text(f"{folder.name}: no {kind} was fetched", f"{folder.name}：未下载 {kind}"))
+    raise RunError(
+        text(f"{folder.name}: no {kind} was fetched", f"{folder.name}：未下载 {kind}"),
+        hint=text(
+            "resume the download: `swiftbox runs resume`", "请继续下载：`swiftbox runs resume`"
+        ),
+    )
 
 
 def forecast(config: DownloadConfig, machine: Machine, before: RunInputs) -> Forecast | None:  # noqa: ARG001

@@ -98,7 +98,8 @@ def _require_one_source(config: EvaluateConfig) -> None:
             text(
                 "judge_endpoint and judge_model must be set together",
                 "judge_endpoint 与 judge_model 须同时设置",
-            )
+            ),
+            hint=text("set both, or neither", "请同时设置，或都不设"),
         )
 
 

@@ -65,7 +65,7 @@ def load_settings(settings: Settings) -> Loaded:
     config = _build(settings)
     settings.fail()
     if config is None:  # fail() raised unless a mistake went unrecorded
-        raise ConfigError(settings.source)
+        raise ConfigError(settings.source, hint=text("check the file again", "请重新检查该文件"))
     return Loaded(
         config, tuple(settings.notes), frozenset({*settings.entries, *settings.block_keys})
     )

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from bad_inputs import broken_adapters, broken_models, datasets, environment, values, yaml_text
+from bad_inputs import (
+    broken_adapters,
+    broken_models,
+    datasets,
+    environment,
+    overrides,
+    values,
+    verbs,
+    yaml_text,
+)
 from bad_inputs.case import BadInput
 
 GROUPS: Mapping[str, Callable[[], Iterator[BadInput]]] = {
@@ -12,7 +21,9 @@ GROUPS: Mapping[str, Callable[[], Iterator[BadInput]]] = {
     "values": values.cases,
     "model": broken_models.cases,
     "data": datasets.cases,
+    "overrides": overrides.cases,
     "adapters": broken_adapters.cases,
+    "verbs": verbs.cases,
     "environment": environment.cases,
 }
 """By the name that the table prints."""

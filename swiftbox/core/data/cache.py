@@ -30,7 +30,7 @@ from swiftbox.data.example import Example
 from swiftbox.data.files import dataset_hash
 from swiftbox.data.source import RowSource
 from swiftbox.files import file_lock, write_json
-from swiftbox.language import home, text
+from swiftbox.language import cache_home, text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.security.orphans import wake_when_orphaned
@@ -78,7 +78,7 @@ def encoded_samples(
     `data_hash` is dataset_hash(sources); computed here if empty. Raises DataError when too many
     rows are bad.
     """
-    folder = home() / "cache" / "tokens"
+    folder = cache_home() / "cache" / "tokens"
     folder.mkdir(parents=True, exist_ok=True)
     key = content_key(sources, encoder, data_hash)
     arrow, record = folder / f"{key}.arrow", folder / f"{key}.json"

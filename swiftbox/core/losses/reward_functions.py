@@ -110,7 +110,11 @@ def require(names: Sequence[str]) -> None:
                 text(
                     f"reward_funcs: {path} is not valid Python: {error}",
                     f"reward_funcs：{path} 不是合法的 Python：{error}",
-                )
+                ),
+                hint=text(
+                    "`python -m py_compile FILE` shows the line",
+                    "`python -m py_compile FILE` 会指出哪一行",
+                ),
             ) from None
         defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
         if function not in defined:
@@ -119,7 +123,11 @@ def require(names: Sequence[str]) -> None:
                 text(
                     f"reward_funcs: {path} does not define {function} (it defines {listed})",
                     f"reward_funcs：{path} 中没有函数 {function}（现有 {listed}）",
-                )
+                ),
+                hint=text(
+                    "write the function in the file, or name one that it defines",
+                    "请在文件中写出该函数，或改用已有的函数",
+                ),
             )
 
 

@@ -26,7 +26,7 @@ from swiftbox.core.losses.reference_policy import ReferencePolicy
 from swiftbox.core.losses.terms import LossContext
 from swiftbox.core.training.trainer_inputs import TrainerInputs
 from swiftbox.errors import ConfigError
-from swiftbox.language import home, text
+from swiftbox.language import cache_home, text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 
@@ -132,7 +132,7 @@ def reference_cache(inputs: TrainerInputs) -> ReferenceCache:
     """Return the cache of this starting point: weights, adapter and number type."""
     folders = [inputs.model_folder, *([inputs.adapter_folder] if inputs.adapter_folder else [])]
     settings = (inputs.config.dtype, str(getattr(inputs.config, "quant_bits", None)))
-    return ReferenceCache(home() / "cache" / "reference" / model_hash(folders, settings))
+    return ReferenceCache(cache_home() / "cache" / "reference" / model_hash(folders, settings))
 
 
 def _pairs(parts: Iterable[Iterable[Sample]]) -> Iterable[PreferencePair]:

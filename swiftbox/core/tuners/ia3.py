@@ -55,6 +55,10 @@ def adapter_config(model: Any, config: TunerFields, common: dict[str, Any]) -> I
             text(
                 f"feedforward_modules: {missing[0]} is not in target_modules",
                 f"feedforward_modules：{missing[0]} 不在 target_modules 中",
-            )
+            ),
+            hint=text(
+                "add it to target_modules, or take it out of feedforward_modules",
+                "请加入 target_modules，或从 feedforward_modules 中去掉",
+            ),
         )
     return IA3Config(**{**common, "target_modules": targets}, feedforward_modules=mlp)

@@ -51,7 +51,8 @@ def choose_targets(model: Any, config: TunerFields, note: Note) -> list[str]:
             text(
                 "target_modules: exclude_modules leaves no layer",
                 "target_modules：exclude_modules 排除了所有层",
-            )
+            ),
+            hint=text("exclude fewer layers", "请减少排除的层"),
         )
     _check_heads(model, targets, chosen, note)
     return _shortest(model, chosen)
@@ -185,7 +186,11 @@ def compiled(key: str, pattern: str) -> re.Pattern[str]:
             text(
                 f"{key}: {pattern} is not a regular expression ({error})",
                 f"{key}：{pattern} 不是合法的正则表达式（{error}）",
-            )
+            ),
+            hint=text(
+                "write a name, or escape the special characters with a backslash",
+                "请写名称，或用反斜杠转义特殊字符",
+            ),
         ) from None
 
 
