@@ -32,7 +32,7 @@ from swiftbox.starter.chart import chart
 from swiftbox.starter.corpus import HELD_OUT_QUESTIONS, check_name, make_corpus
 from swiftbox.starter.trainings import DemoTraining, demo_trainings
 from swiftbox.tasks.load import loads
-from swiftbox.tasks.places import fault_of_folder
+from swiftbox.tasks.places import fault_of_place
 
 DEFAULT_NAME = "Swifty"
 
@@ -53,7 +53,7 @@ def demo(folder: Path, *, name: str | None = None) -> int:
     began = time.monotonic()
     model_name = check_name(name if name is not None else ask_name())
     folder = folder.expanduser().resolve()
-    if fault := fault_of_folder(folder):
+    if fault := fault_of_place(folder):
         raise _unusable(folder, fault)
     _say(_welcome(model_name, folder))
     make_model(folder, model_name)

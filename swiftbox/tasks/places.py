@@ -32,7 +32,7 @@ def place_remarks(config: TaskConfig) -> list[Remark]:
     """Return remarks on the state folder; raise ConfigError for a run folder that is unusable."""
     errors: list[UserError] = [_without_steps(reference) for reference in _references(config)]
     folder, fault = _run_folder(config)
-    fault = fault or fault_of_folder(folder) or _fault_of_sources(config, folder)
+    fault = fault or _fault_of_folder(folder) or _fault_of_sources(config, folder)
     if fault:
         errors.append(_unusable(config, fault))
     raise_together(errors)
@@ -57,8 +57,8 @@ def _run_folder(config: TaskConfig) -> tuple[Path, str]:
         return Path.cwd(), reason
 
 
-def fault_of_folder(folder: Path) -> str:
-    """Return why a run cannot be written into a folder; empty if it can."""
+def fault_of_place(folder: Path) -> str:
+    """Return why a folder is not one for a run, whether it can be written or not."""
     user_home = Path(os.path.expanduser("~"))
     if folder in (user_home, *user_home.parents) or folder.parent == folder:
         return text(
@@ -69,6 +69,13 @@ def fault_of_folder(folder: Path) -> str:
     is_long = len(os.fsencode(folder.name)) > MAX_NAME_BYTES
     if is_long or len(os.fsencode(folder)) > MAX_PATH_BYTES:
         return text("its name is too long", "名称过长")
+    return ""
+
+
+def _fault_of_folder(folder: Path) -> str:
+    """Return why a run cannot be written into a folder; empty if it can."""
+    if fault := fault_of_place(folder):
+        return fault
     try:
         place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
         if not place.is_dir():
