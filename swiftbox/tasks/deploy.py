@@ -142,13 +142,8 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
                 f"served_model_name：{served_name(config)} 与适配器重名",
             ),
             hint=text(
-<<<<<<< HEAD
                 "set another served_model_name, or name the adapters: adapters: {a: ..., b: ...}",
                 "请另设 served_model_name，或为适配器命名：adapters: {a: ...}",
-=======
-                "choose another served_model_name, or name the adapters: adapters: {a: ...}",
-                "请更换 served_model_name，或命名适配器：adapters: {a: ...}",
->>>>>>> 5891fc5 (tasks: check where a run writes; give every error a hint)
             ),
         )
     return adapters

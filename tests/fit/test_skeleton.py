@@ -106,14 +106,14 @@ def test_a_model_that_cannot_be_built_is_estimated_from_its_size(
     assert profile is not None
     assert not profile.exact
     assert profile.shape.params == pytest.approx(1e9)
-    assert not list(skeleton.home().glob("shapes/*"))  # the next look tries again
+    assert not list(skeleton.cache_home().glob("shapes/*"))  # the next look tries again
 
 
 @pytest.mark.slow
 def test_a_model_that_cannot_be_built_is_not_tried_twice(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": "wide"}')
     assert profile_model(str(tmp_path)) is None
-    (cached,) = skeleton.home().glob("shapes/*")
+    (cached,) = skeleton.cache_home().glob("shapes/*")
     assert json.loads(cached.read_text()) == {}
 
 
