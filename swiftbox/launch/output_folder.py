@@ -7,6 +7,8 @@ from pathlib import Path
 
 from swiftbox.config.task import TaskConfig
 from swiftbox.errors import RunError
+from swiftbox.files import reason_of
+from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.plain_files import read_plain
 from swiftbox.security.paths import file_name, inside
@@ -39,5 +41,9 @@ def settled_in(folder: Path, overrides: tuple[str, ...] = ()) -> Loaded:
     try:
         content = read_plain(folder / run_folder.SETTLED)
     except OSError as error:
-        raise RunError(f"{folder / run_folder.SETTLED}: {error.strerror}") from None
+        file, reason = folder / run_folder.SETTLED, reason_of(error)
+        raise RunError(
+            text(f"{file}: cannot be read ({reason})", f"{file}：无法读取（{reason}）"),
+            hint=text("`swiftbox runs list` shows the runs", "`swiftbox runs list` 列出全部运行"),
+        ) from None
     return loads(content, source=run_folder.SETTLED, overrides=overrides)
