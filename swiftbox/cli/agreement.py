@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from swiftbox.cli.output import say
 from swiftbox.language import text
+from swiftbox.security.printable import printable
 
 if TYPE_CHECKING:
     from swiftbox.launch.disclosure import Ask, Disclosure
@@ -21,7 +22,7 @@ def ask_of(options: argparse.Namespace) -> Ask:
 def show(disclosure: Disclosure) -> None:
     """Write what a start executes, sends and writes to stderr."""
     for line in disclosure.lines():
-        say(line)
+        say(printable(line))  # one line each: a name cannot add or hide a line
 
 
 def ask(_disclosure: Disclosure) -> bool:

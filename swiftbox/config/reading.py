@@ -26,6 +26,7 @@ from swiftbox.files import reason_of
 from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.security.paths import shown
+from swiftbox.security.printable import printable
 from swiftbox.security.regular import read_regular
 
 FIRST_OVERRIDE = 2_000_000
@@ -68,8 +69,8 @@ class ConfigProblem:
         is_named = equals and f".{overridden}".endswith(f".{self.key}")
         where = quoted(self.where)
         if is_named or not self.key:
-            return f"{where} {self.what}"
-        return f"{where} {quoted(self.key)}: {self.what}"
+            return printable(f"{where} {self.what}")
+        return printable(f"{where} {quoted(self.key)}: {self.what}")
 
 
 def quoted(value: Any) -> str:

@@ -13,6 +13,7 @@ from swiftbox.data.report import Preferences, lines
 from swiftbox.errors import DataError
 from swiftbox.formatting import counted, is_or_are
 from swiftbox.language import text
+from swiftbox.security.printable import printable
 
 MOST_LISTED = 200
 """Bad rows that are listed; a file with more has one cause, not thousands."""
@@ -34,7 +35,7 @@ class BadRow:
         return text(self.en, self.zh)
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line} {self.reason}"
+        return printable(f"{self.file}:{self.line} {self.reason}")
 
 
 @dataclass

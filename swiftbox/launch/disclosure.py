@@ -18,6 +18,7 @@ from typing import Any
 from swiftbox.errors import ConfigError
 from swiftbox.language import home, text
 from swiftbox.launch.foreign import ForeignRun
+from swiftbox.security.printable import printable
 from swiftbox.tasks.effects import Effect, Effects
 
 AGREED = "agreed"
@@ -34,8 +35,12 @@ class Disclosure:
     foreign: ForeignRun | None = None
 
     def lines(self) -> list[str]:
-        """Return the block for people; nothing if there is nothing to say."""
-        return [*(self.foreign.lines() if self.foreign else ()), *self.effects.lines()]
+        """Return the block for people; nothing if there is nothing to say.
+
+        No name in it can pose as a line of the block.
+        """
+        lines = [*(self.foreign.lines() if self.foreign else ()), *self.effects.lines()]
+        return [printable(line) for line in lines]
 
     @property
     def questions(self) -> tuple[Effect, ...]:

@@ -34,6 +34,7 @@ from swiftbox.models.verified import read_marker
 from swiftbox.models.weight_remarks import original_file, unreadable, weight_remarks
 from swiftbox.models.weight_shapes import embedding_rows, shape_problems
 from swiftbox.runs import events
+from swiftbox.security.printable import printable
 
 
 @dataclass(frozen=True)
@@ -244,10 +245,10 @@ def _loading(folder: Path, config: Mapping[str, Any], row: Model | None) -> Iter
     if modules:
         yield remote_code(NOTE if native else WARNING, folder, ", ".join(modules))
     elif is_name and not native:
-        version = version_of("transformers")
+        version, shown_type = version_of("transformers"), printable(str(model_type))
         message = text(
-            f"{folder}: transformers {version} does not know model_type {model_type}",
-            f"{folder}：transformers {version} 不支持 model_type {model_type}",
+            f"{folder}: transformers {version} does not know model_type {shown_type}",
+            f"{folder}：transformers {version} 不支持 model_type {shown_type}",
         )
         spec = (row.transformers_spec if row else None) or ""
         hint = text(
