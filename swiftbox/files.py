@@ -214,6 +214,10 @@ def sync_folder(folder: Path) -> None:
 # ---- locks: released by the kernel when the process ends, however it ends
 
 
+MAX_LOCK_NAME_BYTES = 200
+"""Below what file systems allow, with room for a temporary ending."""
+
+
 class LockedError(Exception):
     """Another process holds the lock."""
 
@@ -252,7 +256,13 @@ def _not_through_a_link(path: str, flags: int) -> int:
 
 def named_lock(name: str) -> Path:
     """Return the path of a lock that all processes of this user share."""
-    return cache_home() / "locks" / "".join(letter if letter.isalnum() else "-" for letter in name)
+    plain_name = "".join(letter if letter.isalnum() else "-" for letter in name)
+    if len(plain_name.encode(errors="replace")) > MAX_LOCK_NAME_BYTES:
+        import zlib
+
+        number = zlib.crc32(name.encode(errors="surrogateescape"))
+        plain_name = f"{plain_name[: MAX_LOCK_NAME_BYTES // 4]}-{number:08x}"
+    return cache_home() / "locks" / plain_name
 
 
 # ---- disk space

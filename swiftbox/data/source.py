@@ -12,6 +12,7 @@ from swiftbox.data.registry import entry_named
 from swiftbox.errors import DataError
 from swiftbox.formatting import counted
 from swiftbox.language import text
+from swiftbox.security.paths import fault_of_relative, shown
 
 MAX_DIGITS = 12
 """Of a number of rows; a trillion rows are more than any dataset has."""
@@ -129,12 +130,24 @@ def _with_registry(source: RowSource) -> RowSource:
     entry = None if path.is_dir() else entry_named(path.name, path.parent)
     if entry is None:
         return source
+    if fault := fault_of_relative(entry.file_name, hidden=True):
+        raise _outside_registry(path.parent, entry.file_name, fault)
     return replace(
         source,
         path=str(path.parent / entry.file_name),
         num_samples=source.num_samples or entry.num_samples,
         columns=_pairs({**dict(entry.columns), **dict(source.columns)}),
         tags=entry.tags,
+    )
+
+
+def _outside_registry(folder: Path, file_name: str, fault: str) -> DataError:
+    return DataError(
+        text(
+            f"dataset: {folder}/dataset_info.json names {shown(file_name)}: {fault}",
+            f"dataset：{folder}/dataset_info.json 中的 {shown(file_name)}：{fault}",
+        ),
+        hint=text("give the path of the file itself", "请直接给出该文件的路径"),
     )
 
 

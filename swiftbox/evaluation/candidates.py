@@ -16,6 +16,7 @@ from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
 from swiftbox.models.location import find_folder, locate, locate_adapter, require_all, short_name
+from swiftbox.security.paths import file_name
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class ServedWeights:
 
 
 def slug(name: str) -> str:
-    """Return a name that is valid as a file name."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
+    """Return a name that is valid as a file name and in requests."""
+    return file_name(re.sub(r"[^\w.-]+", "-", name), fallback="model")
 
 
 def with_absolute_paths(config: EvaluateConfig) -> EvaluateConfig:

@@ -12,6 +12,7 @@ from swiftbox.data.example import RowError
 from swiftbox.data.readers import READERS
 from swiftbox.errors import DataError
 from swiftbox.language import text
+from swiftbox.security.paths import fault_of_relative, shown
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -104,11 +105,25 @@ def _files(folder: Path, entries: Any) -> dict[str, list[Path]]:
     splits: dict[str, list[Path]] = {}
     for entry in entries:
         paths = entry["path"] if isinstance(entry["path"], list) else [entry["path"]]
+        for path in paths:
+            if not isinstance(path, str) or (fault := fault_of_relative(path)):
+                raise _not_inside(folder, path, fault if isinstance(path, str) else "")
         files = [
             match for path in paths for match in (sorted(folder.glob(path)) or [folder / path])
         ]
         splits.setdefault(str(entry["split"]), []).extend(files)
     return splits
+
+
+def _not_inside(folder: Path, path: object, fault: str) -> DataError:
+    name = shown(path)
+    return DataError(
+        text(
+            f"{folder}/README.md names {name}, which is not a file of this folder: {fault}",
+            f"{folder}/README.md 中的 {name} 不是本目录中的文件：{fault}",
+        ),
+        hint=text("do not use this benchmark's data", "请勿使用该评测数据"),
+    )
 
 
 def _split(folder: Path, names: Sequence[str]) -> Iterator[Question]:

@@ -43,6 +43,7 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.runs.stop import STOP
+from swiftbox.security.paths import file_name, inside
 from swiftbox.security.secrets import HUB_TOKENS, PROXY_VARIABLES
 from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
@@ -255,7 +256,7 @@ def _score(
     """Score the candidates of one server; return False if a stop was requested."""
     machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
     name = short_name(served.model) if served.model else "endpoint"
-    server_folder = folder / SERVERS / name.replace("/", "-")
+    server_folder = inside(folder / SERVERS, file_name(name), source="model")
     if config.backend == "lm_eval":
         device = BACKENDS[machine.backend].torch_device
         emit(events.STAGE, name="model", detail=served.model)

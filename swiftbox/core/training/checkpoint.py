@@ -11,6 +11,7 @@ from swiftbox.files import free_bytes, read_json, require_room, sync_folder, wri
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
+from swiftbox.security.paths import fault_of_relative
 
 LOG_BYTES = 2 * 2**20
 """Space left free for the log and the events that report a full disk."""
@@ -36,7 +37,9 @@ def intact(checkpoint: Path) -> bool:
     """Whether every file listed by the completeness marker exists with its recorded size."""
     sizes = read_json(checkpoint / run_folder.COMPLETE).get("files", {})
     return bool(sizes) and all(
-        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
+        not fault_of_relative(name, hidden=True)
+        and (checkpoint / name).is_file()
+        and (checkpoint / name).stat().st_size == size
         for name, size in sizes.items()
     )
 
