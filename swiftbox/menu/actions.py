@@ -117,7 +117,7 @@ def wait_until_serving(folder: Path) -> bool:
             unread, offset = run_folder.read_events(folder, offset)
             for event in unread:
                 view.event(event)
-            if run_folder.find(str(folder)).url:
+            if run_folder.find(str(folder)).state.get("url"):
                 return True
             if not was_active:
                 break
