@@ -7,7 +7,13 @@ from typing import Literal
 from pydantic import field_validator
 
 from swiftbox.config.fields import setting
-from swiftbox.config.groups import HubFields, as_list, require_variable_name
+from swiftbox.config.groups import (
+    HubFields,
+    as_list,
+    require_plain_address,
+    require_variable_name,
+)
+from swiftbox.config.references import is_reference
 from swiftbox.config.task import TaskConfig
 from swiftbox.language import text
 
@@ -116,6 +122,11 @@ class ChatConfig(HubFields, ChatPartners):
         ):
             raise ValueError(text("should not be empty", "不能为空"))
         return value
+
+    @field_validator("endpoint")
+    @classmethod
+    def _has_plain_host(cls, value: str | None) -> str | None:
+        return value if is_reference(value) else require_plain_address(value)
 
     @field_validator("api_key_env")
     @classmethod

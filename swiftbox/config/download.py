@@ -7,7 +7,12 @@ from typing import Literal
 from pydantic import field_validator, model_validator
 
 from swiftbox.config.fields import setting
-from swiftbox.config.groups import as_list, require_no_empty_names, require_revision
+from swiftbox.config.groups import (
+    as_list,
+    require_no_empty_names,
+    require_plain_address,
+    require_revision,
+)
 from swiftbox.config.task import TaskConfig
 from swiftbox.language import text
 
@@ -108,6 +113,7 @@ class DownloadConfig(TaskConfig):
                         f"应为地址，例如 https://mirror.example（当前为 {address}）",
                     )
                 )
+            require_plain_address(str(address))
         return value
 
     @model_validator(mode="after")

@@ -8,7 +8,13 @@ from urllib.parse import urlsplit
 from pydantic import field_validator
 
 from swiftbox.config.fields import setting
-from swiftbox.config.groups import Frozen, HubFields, require_no_empty_names, require_variable_name
+from swiftbox.config.groups import (
+    Frozen,
+    HubFields,
+    require_no_empty_names,
+    require_plain_address,
+    require_variable_name,
+)
 from swiftbox.config.references import is_reference
 from swiftbox.config.task import TaskConfig
 from swiftbox.language import text
@@ -113,7 +119,7 @@ def _address(value: str | None) -> str | None:
         raise ValueError(text("should be an http address", "应为 http 地址"))
     if parts.username or parts.password:
         raise ValueError(text("should not contain a password", "不应包含密码"))
-    return value.rstrip("/")
+    return require_plain_address(value.rstrip("/"))
 
 
 class EvaluateConfig(EvaluatedModels, TaskConfig):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from swiftbox.config.fields import setting
 from swiftbox.language import text
 from swiftbox.security.paths import fault_of_revision
+from swiftbox.security.secrets import is_ambiguous
 
 
 class Frozen(BaseModel):
@@ -301,6 +302,18 @@ def require_revision(value: str | None) -> str | None:
     """Return a branch, tag or commit; raise ValueError for what git does not accept as one."""
     if value is not None and (fault := fault_of_revision(value)):
         raise ValueError(fault)
+    return value
+
+
+def require_plain_address(value: str | None) -> str | None:
+    """Return an address; raise ValueError if programs may read different hosts in it."""
+    if value is not None and is_ambiguous(value.strip()):
+        raise ValueError(
+            text(
+                "should have a host in ASCII, without a user name, a backslash or a space",
+                "主机应为 ASCII，且不含用户名、反斜杠或空格",
+            )
+        )
     return value
 
 

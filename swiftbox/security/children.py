@@ -24,6 +24,9 @@ SEARCH_PATHS = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 INTERACTIVE = ("PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONBREAKPOINT")
 """Variables that run other code in a Python, or keep it open."""
 
+PYTHON_FOLDERS = ("PYTHONHOME", "PYTHONUSERBASE", "PYTHONPYCACHEPREFIX")
+"""Folders from which Python imports; a relative one is dropped."""
+
 
 def module_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module with our own Python."""
@@ -45,8 +48,9 @@ def child_environment(
     environment = with_safe_paths(without_secrets(os.environ, keep))
     for name in INTERACTIVE:
         environment.pop(name, None)
-    if not os.path.isabs(environment.get("PYTHONPYCACHEPREFIX", "/")):
-        del environment["PYTHONPYCACHEPREFIX"]
+    for name in PYTHON_FOLDERS:
+        if not os.path.isabs(environment.get(name, "/")):
+            del environment[name]
     return {**environment, SAFE_PATH: "1", **(variables or {})}
 
 

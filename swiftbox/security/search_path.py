@@ -30,10 +30,12 @@ def drop_current_folder() -> None:
 
 
 def drop_relative_entries() -> None:
-    """Drop what empty and relative entries of PYTHONPATH have put on the search path.
+    """Drop the empty and relative entries of PATH, and what those of PYTHONPATH have added.
 
     `export PYTHONPATH=$PYTHONPATH:/folder` leaves an empty entry, which is the current folder.
     """
+    if "PATH" in os.environ:
+        os.environ["PATH"] = os.pathsep.join(absolute_entries(os.environ["PATH"]))
     if "PYTHONPATH" not in os.environ or sys.flags.ignore_environment:
         return
     entries = os.environ["PYTHONPATH"].split(os.pathsep)

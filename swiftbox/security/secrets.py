@@ -18,10 +18,13 @@ HUB_TOKENS: Mapping[str, tuple[str, ...]] = {
 """For each hub: the variables that hold its access token, or the path of it."""
 
 HUB_HOSTS: Mapping[str, tuple[str, ...]] = {
-    "modelscope": ("modelscope.cn", "modelscope.ai"),
-    "huggingface": ("huggingface.co", "hf.co"),
+    "modelscope": (
+        *("modelscope.cn", "www.modelscope.cn"),
+        *("modelscope.ai", "www.modelscope.ai"),
+    ),
+    "huggingface": ("huggingface.co", "www.huggingface.co", "hf.co"),
 }
-"""For each hub: its own domains; their subdomains belong to it too."""
+"""For each hub: its own hosts. Other subdomains may be pages of its users."""
 
 ENDPOINT_VARIABLES: Mapping[str, str] = {
     "modelscope": "MODELSCOPE_ENDPOINT",
@@ -185,16 +188,26 @@ def may_have_token(hub: str, endpoint: str, environment: Mapping[str, str] | Non
         parts, port = _split(endpoint), _split(endpoint).port
     except ValueError:
         return False
-    if is_plain(endpoint) or not parts.hostname:
+    if is_plain(endpoint) or not parts.hostname or is_ambiguous(endpoint):
         return False
     chosen = variables.get(ENDPOINT_VARIABLES[hub], "").replace(",", " ").split()
     if any(_same_origin(endpoint, name) for name in chosen):
         return True
-    is_hub = any(
-        parts.hostname == domain or parts.hostname.endswith(f".{domain}")
-        for domain in HUB_HOSTS[hub]
-    )
+    is_hub = parts.hostname in HUB_HOSTS[hub]
     return is_hub and parts.scheme == "https" and port in (None, 443)
+
+
+def is_ambiguous(address: str) -> bool:
+    """Tell whether programs may read different hosts in an address.
+
+    A backslash ends the host for some, a user name before @ looks like one, and Unicode has
+    letters that look like others.
+    """
+    authority = address.partition("://")[2] or address
+    authority = authority.partition("/")[0]
+    return not authority.isascii() or any(
+        letter in "\\@" or letter.isspace() or not letter.isprintable() for letter in authority
+    )
 
 
 def _same_origin(endpoint: str, chosen: str) -> bool:

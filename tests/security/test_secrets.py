@@ -13,6 +13,7 @@ from adapters import make_adapter
 from box import box, until
 from made_up import made_up
 
+from swiftbox.errors import ConfigError
 from swiftbox.plan import plan
 from swiftbox.runs.supervise import Child, supervise
 from swiftbox.security.secrets import (
@@ -76,7 +77,13 @@ def test_a_message_names_the_variable_and_not_its_secret() -> None:
     [
         ("https://huggingface.co", True),
         ("https://huggingface.co:443", True),
-        ("https://cdn.huggingface.co", True),
+        ("https://cdn.huggingface.co", False),
+        ("https://HuggingFace.co", True),
+        ("https://evil.example\\@huggingface.co", False),
+        ("https://huggingface.co\\@evil.example", False),
+        ("https://me@huggingface.co", False),
+        ("https://huggingfac\u0435.co", False),
+        ("https://huggingface.co%2f@evil.example", False),
         ("https://hf.co", True),
         ("http://huggingface.co", False),
         ("https://huggingface.co:8443", False),
@@ -115,6 +122,21 @@ def config_of(**keys: Any) -> Any:
 
 def evaluation(**keys: Any) -> Any:
     return config_of(task="evaluate", benchmarks=["sample_mmlu"], **keys)
+
+
+@pytest.mark.parametrize(
+    ("task", "key"),
+    [("evaluate", "endpoint"), ("evaluate", "judge_endpoint"), ("chat", "endpoint")],
+)
+@pytest.mark.parametrize(
+    "address", ["https://a.example\\@b.example", "https://a.example @b", "https://\u0430.example"]
+)
+def test_an_address_that_can_be_read_as_two_hosts_is_refused(
+    task: str, key: str, address: str
+) -> None:
+    required = {"benchmarks": ["sample_mmlu"]} if task == "evaluate" else {}
+    with pytest.raises(ConfigError):
+        loads(json.dumps({"task": task, key: address, **required}), source="a.yaml")
 
 
 def test_the_sends_of_an_evaluation_name_variable_and_host() -> None:
