@@ -19,6 +19,7 @@ from swiftbox.formatting import duration
 from swiftbox.language import text
 from swiftbox.security.children import child_environment, find_program
 from swiftbox.serving.client import health
+from swiftbox.serving.port_owner import owns_address
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that `--max-lora-rank` accepts."""
@@ -131,7 +132,8 @@ def watch(
 ) -> bool:
     """Run the server until `stop` is set; return True if it was stopped.
 
-    Raises RunError with its last lines if it ends by itself.
+    Raises RunError with its last lines if it ends by itself, or if another program answers: that
+    one must not get the key.
     """
     process = subprocess.Popen(
         server.arguments,
@@ -143,6 +145,8 @@ def watch(
         deadline, is_ready = time.monotonic() + START_TIMEOUT_S, False
         while process.poll() is None and not stop.is_set():
             if not is_ready and health(server.url) == "ok":
+                if not owns_address(process.pid, server.url):
+                    raise _port_taken(server.url)
                 is_ready = True
                 _report_ready(process, started, stop)
             if not is_ready and time.monotonic() > deadline:
@@ -153,6 +157,13 @@ def watch(
         raise _ended(process, server.log)
     finally:
         _end(process, drain_s)
+
+
+def _port_taken(url: str) -> RunError:
+    return RunError(
+        text(f"another program answers at {url}", f"{url} 由其他程序应答"),
+        hint=text("set another port", "请更换 port"),
+    )
 
 
 def _report_ready(

@@ -17,6 +17,7 @@ from swiftbox.language import text
 from swiftbox.models.location import find_folder
 from swiftbox.runs.supervise import OnEvent
 from swiftbox.serving.client import Endpoint, RequestRefused
+from swiftbox.serving.port_owner import owns_address
 from swiftbox.serving.questions import Participant
 from swiftbox.tasks.participants import ParticipantSource, participant_sources
 from swiftbox.tasks.temporary_server import temporary_server
@@ -39,7 +40,7 @@ def connected_participants(
     Yields an empty list if `stop` was set first.
     """
     sources = participant_sources(config)
-    urls: dict[str, str] = {}
+    endpoints: dict[str, Endpoint] = {}
     with contextlib.ExitStack() as stack:
         for number, deployment in enumerate(required_deployments(config, sources), start=1):
             server = stack.enter_context(
@@ -54,8 +55,8 @@ def connected_participants(
             if server is None:
                 yield []
                 return
-            urls[deployment.model or ""] = server.url
-        yield [_connect(config, source, urls) for source in sources]
+            endpoints[deployment.model or ""] = Endpoint.at(server.url, server.key)
+        yield [_connect(config, source, endpoints) for source in sources]
 
 
 def required_deployments(
@@ -88,13 +89,15 @@ def _deployment_of(
     return DeployConfig.model_validate(settings)
 
 
-def _connect(config: ChatConfig, source: ParticipantSource, urls: dict[str, str]) -> Participant:
+def _connect(
+    config: ChatConfig, source: ParticipantSource, endpoints: dict[str, Endpoint]
+) -> Participant:
     temperature = config.temperature
     if source.url is None:
         if temperature is None and not _has_sampling(source.model or ""):
             temperature = 0.0
         model = SERVED_AS if source.adapter is None else source.name
-        return Participant(source.name, Endpoint.at(urls[source.model or ""]), model, temperature)
+        return Participant(source.name, endpoints[source.model or ""], model, temperature)
     if temperature is None and source.weights is not None and not _has_sampling(source.weights):
         temperature = 0.0
     endpoint = Endpoint.at(source.url, _key_of(source))
@@ -103,9 +106,20 @@ def _connect(config: ChatConfig, source: ParticipantSource, urls: dict[str, str]
 
 
 def _key_of(source: ParticipantSource) -> str | None:
-    """Return the API key of an address; raise ConfigError if its variable is not set."""
+    """Return the API key of an address; raise ConfigError if its variable is not set.
+
+    Raises RunError if the address is that of a run whose server does not listen there any more.
+    """
     if not source.key_env:
         return None
+    if source.process is not None and not owns_address(source.process, source.url or ""):
+        raise RunError(
+            text(
+                f"{source.name} does not listen on {source.url} any more; its key is not sent",
+                f"{source.name} 已不再监听 {source.url}；不发送密钥",
+            ),
+            hint=text("see `swiftbox runs list`", "请查看 `swiftbox runs list`"),
+        )
     key = os.environ.get(source.key_env, "")
     if not key:
         raise ConfigError(

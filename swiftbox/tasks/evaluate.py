@@ -268,7 +268,8 @@ def _score(
         )
         return run_jobs(call, open_jobs, emit, server=None, stop=STOP.requested)
     if config.endpoint is not None:
-        call = _call(config, config.endpoint, open_jobs, server_folder)
+        key = endpoint.key_of(config.api_key_env, os.environ, "api_key_env")
+        call = _call(config, open_jobs, server_folder, address=config.endpoint, key=key)
         remote = endpoint.RemoteServer(config.endpoint)
         return run_jobs(call, open_jobs, emit, server=remote, stop=STOP.requested)
     emit(events.STAGE, name="model", detail=served.model)
@@ -279,15 +280,21 @@ def _score(
         if comparison := run_folder.newest_event(server_folder, events.PARITY):
             emit(events.PARITY, models=comparison["models"])
         emit(events.SERVED, url=server.url, models=list(server.models), engine=config.engine)
-        call = _call(config, endpoint.base_of(server.url), open_jobs, server_folder)
+        address = endpoint.base_of(server.url)
+        call = _call(config, open_jobs, server_folder, address=address, key=server.key)
         return run_jobs(call, open_jobs, emit, server=server.run, stop=STOP.requested)
 
 
 def _call(
-    config: EvaluateConfig, address: str, open_jobs: Sequence[Job], server_folder: Path
+    config: EvaluateConfig,
+    open_jobs: Sequence[Job],
+    server_folder: Path,
+    *,
+    address: str,
+    key: str | None,
 ) -> ToolCall:
     keys = {
-        tool_requests.KEY: endpoint.key_of(config.api_key_env, os.environ, "api_key_env"),
+        tool_requests.KEY: key,
         tool_requests.JUDGE_KEY: endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env"),
     }
     env = {name: key for name, key in keys.items() if key}

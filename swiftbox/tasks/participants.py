@@ -33,6 +33,8 @@ class ParticipantSource:
     """Whether the base is meant where a server also has adapters."""
     weights: str | None = None
     """The model folder of one of our deployments; its generation config sets the sampling."""
+    process: int | None = None
+    """The process of one of our deployments; its key is sent only if that still listens."""
 
 
 def participant_sources(config: ChatConfig) -> list[ParticipantSource]:
@@ -88,6 +90,7 @@ def _at_endpoint(config: ChatConfig, endpoint: str) -> ParticipantSource:
         url=endpoint,
         key_env=config.api_key_env or (deployment.key_env if deployment else None),
         weights=deployment.weights if deployment else None,
+        process=deployment.process if deployment else None,
     )
 
 
@@ -158,7 +161,13 @@ def _deployment(name: str) -> ParticipantSource | None:
         return ParticipantSource(run.name, url=str(url))
     # A record names the variable of the key: it is sent to a server of this machine only.
     key_env = config.api_key_env if is_this_machine(str(url)) else None
-    return ParticipantSource(run.name, url=str(url), key_env=key_env, weights=config.model)
+    return ParticipantSource(
+        run.name,
+        url=str(url),
+        key_env=key_env,
+        weights=config.model,
+        process=int(run.state.get("pid") or 0),
+    )
 
 
 def _deployment_at(url: str) -> ParticipantSource | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 from made_up import made_up
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.runs import folder as run_folder
-from swiftbox.serving.client import health
+from swiftbox.serving.client import Endpoint, RequestRefused, health
 from swiftbox.tasks.temporary_server import temporary_server
 
 
@@ -23,6 +24,13 @@ def test_a_temporary_server_answers_and_ends_with_the_block(tiny: Path, tmp_path
         assert server is not None
         assert server.models == (tiny.name,)
         assert health(server.url) == "ok"
+        with pytest.raises(RequestRefused, match="API key"):
+            Endpoint.at(server.url).ask("/v1/models")
+        assert Endpoint.at(server.url, server.key).ask("/v1/models")["data"]
+        arguments = psutil.Process(run_folder.find(str(folder)).state["pid"]).cmdline()
+        assert server.key not in " ".join(arguments)
+    for path in folder.rglob("*"):
+        assert not path.is_file() or server.key.encode() not in path.read_bytes(), path
     assert health(server.url) == "silent"
     assert run_folder.find(str(folder)).status == "stopped"
 
