@@ -144,9 +144,7 @@ def watch(
     try:
         deadline, is_ready = time.monotonic() + START_TIMEOUT_S, False
         while process.poll() is None and not stop.is_set():
-            if not is_ready and health(server.url) == "ok":
-                if not owns_address(process.pid, server.url):
-                    raise _port_taken(server.url)
+            if not is_ready and _answers(process, server.url):
                 is_ready = True
                 _report_ready(process, started, stop)
             if not is_ready and time.monotonic() > deadline:
@@ -157,6 +155,20 @@ def watch(
         raise _ended(process, server.log)
     finally:
         _end(process, drain_s)
+
+
+def _answers(process: subprocess.Popen[bytes], url: str) -> bool:
+    """Tell whether a server answers; raise RunError if it is another program."""
+    is_ours = owns_address(process.pid, url)
+    if health(url) != "ok":
+        return False
+    if is_ours or owns_address(process.pid, url):
+        return True
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=EXIT_GRACE_S)
+    if process.poll() is None:
+        raise _port_taken(url)
+    return False
 
 
 def _port_taken(url: str) -> RunError:
