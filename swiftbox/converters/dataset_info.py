@@ -10,9 +10,10 @@ from typing import Any
 
 from swiftbox.converters.rows import ForeignConfig, KeyOutcome, refused, split_names, unsupported
 from swiftbox.converters.shared_values import MULTIMODAL, MULTIMODAL_HINT
-from swiftbox.data.registry import COLUMNS, INFO
+from swiftbox.data.registry import COLUMNS, INFO, MAX_INFO_BYTES
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
+from swiftbox.security.regular import read_regular
 
 PREFERENCES = {"chosen": "chosen", "rejected": "rejected", "kto_tag": "label"}
 MEDIA = ("images", "videos", "audios")
@@ -75,8 +76,8 @@ def _candidates(folder_name: str, folder: Path) -> Iterator[Path]:
 
 def _entries(file: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        content = json.loads(read_regular(file, MAX_INFO_BYTES).decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             text(f"{file}: cannot be read ({error})", f"{file}：无法读取（{error}）"),
             hint=text(

@@ -105,7 +105,7 @@ def require(names: Sequence[str]) -> None:
             )
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # deep nesting
             raise ConfigError(
                 text(
                     f"reward_funcs: {path} is not valid Python: {error}",
