@@ -338,6 +338,17 @@ def explain_refused_paths() -> Iterator[None]:
                 f"请查看 `ls -ld {place}`，或改用其他路径",
             ),
         ) from None
+    except RuntimeError as error:
+        if NO_HOME not in str(error):
+            raise
+        raise UserError(
+            text("a path begins with ~ and names no user", "以 ~ 开头的路径没有对应的用户"),
+            hint=text("write the path in full", "请写完整路径"),
+        ) from None
+
+
+NO_HOME = "Could not determine home directory"
+"""How pathlib begins when it cannot replace `~user`."""
 
 
 def _existing(path: Path) -> Path:
