@@ -13,9 +13,10 @@ import pytest
 
 from swiftbox.config.chat import ChatConfig
 from swiftbox.errors import RunError
+from swiftbox.serving import vllm
 from swiftbox.serving.address import listen_on
 from swiftbox.serving.port_owner import owns_address
-from swiftbox.serving.vllm import VllmProcess, watch
+from swiftbox.serving.vllm import VllmProcess
 from swiftbox.tasks import chat_servers
 from swiftbox.tasks.participants import ParticipantSource
 
@@ -70,13 +71,23 @@ def thief() -> object:
 
 
 def test_a_program_that_took_the_port_of_vllm_does_not_get_its_key(
-    thief: str, tmp_path: Path
+    thief: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verified: list[str] = []
     process = VllmProcess(SILENT, {}, thief, tmp_path / "log.txt")
-    with pytest.raises(RunError, match="another program answers"):
-        watch(process, stop=threading.Event(), started=lambda: verified.append(""), drain_s=1)
+    stop = threading.Event()
+    requests = len(Thief.headers_seen)
+    checks = iter(range(5))
+
+    def is_ours(pid: int, url: str) -> bool:
+        if next(checks, None) is None:
+            stop.set()
+        return owns_address(pid, url)
+
+    monkeypatch.setattr(vllm, "owns_address", is_ours)
+    assert vllm.watch(process, stop=stop, started=lambda: verified.append(""), drain_s=1)
     assert verified == []
+    assert len(Thief.headers_seen) == requests
 
 
 def test_a_program_that_took_the_port_of_a_run_does_not_get_its_key(
