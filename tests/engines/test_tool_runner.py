@@ -19,6 +19,7 @@ from box import HANG_S, until
 
 from swiftbox.engines import tool_runner
 from swiftbox.engines.tool_runner import ToolRun, ToolStopped, run_tool
+from swiftbox.engines.tools import evalscope
 from swiftbox.errors import MachineError, RunError
 
 Write = Callable[..., None]
@@ -263,3 +264,26 @@ def test_the_tool_and_its_children_end_with_their_caller(
         if caller.poll() is None:
             caller.kill()
             caller.communicate()
+
+
+def test_a_key_that_a_tool_prints_is_not_in_the_log(
+    write: Write, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf-secret-token")
+    write('print("with", os.environ["MY_KEY"], "HF_TOKEN" in os.environ)\n', END)
+    call(tmp_path, env={"MY_KEY": "sk-secret"})
+    assert "with $MY_KEY False" in capfd.readouterr().err
+
+
+def test_evalscope_leaves_no_key_in_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(evalscope.KEY, "sk-secret")
+    settings = tmp_path / "configs" / "task_config.yaml"
+    log = tmp_path / "logs" / "eval.log"
+    for path in (settings, log):
+        path.parent.mkdir()
+        path.write_bytes(b"api_key: sk-secret\n\xff\n")
+    evalscope.forget_keys(tmp_path)
+    for path in (settings, log):
+        assert path.read_bytes() == f"api_key: ${evalscope.KEY}\n".encode() + b"\xff\n"
