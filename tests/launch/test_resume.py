@@ -51,7 +51,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, Pa
 def resumed(cut: Path, folder: Path) -> None:
     if not folder.exists():
         shutil.copytree(cut, folder)
-    box("runs", "resume", str(folder), "--plain", cwd=folder.parent)
+    box("runs", "resume", str(folder), "--plain", "--yes", cwd=folder.parent)  # of another home
 
 
 def assert_same(uninterrupted: Path, folder: Path, *, since: int) -> None:
@@ -136,7 +136,7 @@ def test_data_that_changed_since_the_checkpoint_is_refused(
     inputs = json.loads((folder / "inputs.json").read_text("utf-8"))
     inputs["dataset_sha256"] = "0" * 64
     (folder / "inputs.json").write_text(json.dumps(inputs), "utf-8")
-    refused = box("runs", "resume", str(folder), "--plain", cwd=tmp_path, code=2)
+    refused = box("runs", "resume", str(folder), "--plain", "--yes", cwd=tmp_path, code=2)
     assert "dataset: changed since the checkpoint" in refused.stderr
 
 
