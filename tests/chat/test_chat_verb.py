@@ -21,6 +21,7 @@ from swiftbox.chat.conversation import Conversation
 from swiftbox.cli.main import main
 from swiftbox.config.chat import ChatConfig
 from swiftbox.errors import ConfigError
+from swiftbox.security.printable import printable
 from swiftbox.serving.client import Endpoint, RequestRefused, health_of_all
 from swiftbox.serving.questions import Participant, ask_all
 from swiftbox.tasks.chat_servers import required_deployments
@@ -64,7 +65,7 @@ def test_a_message_is_answered(
 ) -> None:
     assert chat(server, "-m", "json 你好", monkeypatch=monkeypatch) == 0
     adapter_answer = answers(server, "json 你好")[1]  # an adapter is preferred to its base
-    assert capsys.readouterr().out.strip() == adapter_answer
+    assert capsys.readouterr().out.strip() == printable(adapter_answer, lines=True).strip()
 
 
 def test_lines_of_a_pipe_are_turns_and_stdout_has_only_answers(
@@ -80,8 +81,8 @@ def test_lines_of_a_pipe_are_turns_and_stdout_has_only_answers(
     captured = capsys.readouterr()
     turns = json.loads(file.read_text("utf-8"))["messages"]
     assert [turn["role"] for turn in turns] == ["system", *("user", "assistant") * 2]
-    assert turns[2]["content"] in captured.out
-    assert turns[4]["content"] in captured.out
+    for turn in (turns[2], turns[4]):
+        assert printable(turn["content"], lines=True).strip() in captured.out
     assert "/retry" not in captured.out
     assert "/retry" in captured.err
 
@@ -90,7 +91,7 @@ def test_base_and_tuned_model_are_compared(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert chat(server, "--compare", "base", "-m", "hello", monkeypatch=monkeypatch) == 0
-    of_base, of_tuned = answers(server, "hello")
+    of_base, of_tuned = (printable(line, lines=True) for line in answers(server, "hello"))
     output = capsys.readouterr().out
     assert output.index(f"base> {of_base[:5]}") < output.index(of_tuned[:5])
 
