@@ -16,6 +16,7 @@ from swiftbox.data.findings import CheckedRows
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError, raise_together
 from swiftbox.fit.profile import profile_model
+from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.models.adapters import read_trained
@@ -208,6 +209,26 @@ def _check_rows(config: TrainConfig) -> CheckedRows | None:
             )
     if not local:
         return None
-    return check_rows(
-        local, stage=str(config.model_dump()["stage"]), max_bad_rows=config.max_bad_rows
-    )
+    stage = str(config.model_dump()["stage"])
+    checked = check_rows(local, stage=stage, max_bad_rows=config.max_bad_rows)
+    if len(local) == len(sources) and stage in ONE_SAMPLE_PER_ROW:
+        _require_training_rows(config.val_size, checked.taken)
+    return checked
+
+
+ONE_SAMPLE_PER_ROW = tuple(name for name in METHODS if name not in ("pt", "kto"))
+"""Stages whose samples are as many as the rows: pt splits texts, kto splits pairs."""
+
+
+def _require_training_rows(val_size: float, rows: int) -> None:
+    """Raise ConfigError if the rows that are held out leave none to train on."""
+    held_out = max(1, round(val_size * rows) if val_size < 1 else int(val_size))
+    if val_size and held_out >= rows:
+        raise ConfigError(
+            text(
+                f"val_size: {val_size:g} holds out {held_out} of {counted(rows, 'row')} and leaves "
+                "nothing to train on",
+                f"val_size：{val_size:g} 从 {rows} 行中留出 {held_out} 行，没有可训练的数据",
+            ),
+            hint=text("lower val_size, or give more rows", "请减小 val_size，或增加数据"),
+        )

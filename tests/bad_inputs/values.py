@@ -62,6 +62,8 @@ LINES: dict[str, tuple[str, str]] = {
     "boolean-in-texts": ("target_modules: [on, q_proj]", "item 1"),
     "number-in-texts": ("target_modules: [1, q_proj]", "item 1"),
     "rows-and-a-half": ("val_size: 1.5", "share below 1, or a whole number"),
+    "all-rows-held-out": ("val_size: 4", "nothing to train on"),
+    "more-rows-held-out-than-there-are": ("val_size: 400", "nothing to train on"),
     "negative-share": ("val_size: -0.1", "at least 0"),
     "steps-and-a-half": ("warmup_steps: 2.5", "share below 1, or a whole number"),
     "ratio-of-two": ("warmup_ratio: 2", "should be below 1 (got 2)"),
