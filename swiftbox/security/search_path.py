@@ -40,7 +40,10 @@ def drop_relative_entries() -> None:
         return
     entries = os.environ["PYTHONPATH"].split(os.pathsep)
     absolute = absolute_entries(os.environ["PYTHONPATH"])
-    dropped = {os.path.abspath(entry) for entry in entries if not os.path.isabs(entry)}
+    try:
+        dropped = {os.path.abspath(entry) for entry in entries if not os.path.isabs(entry)}
+    except OSError:  # the current folder was deleted: nothing can be imported from there
+        dropped = set()
     dropped.difference_update(absolute)
     sys.path[:] = [entry for entry in sys.path if entry and entry not in dropped]
 
