@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from swiftbox.errors import UserError
-from swiftbox.files import is_writable
+from swiftbox.files import explain_refused_paths, is_writable
 from swiftbox.language import CACHE_VARIABLE, accept_any_text, home, text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -58,13 +58,15 @@ def run_task(folder: Path) -> int:
             with contextlib.suppress(OSError):
                 run_folder.append_event(folder, event, **fields)
 
+    task_name = "train"
     try:
         config = load(folder / run_folder.SETTLED).config
-        task = TASKS[config.task]
+        task, task_name = TASKS[config.task], config.task
         hide_packages(task.unused_packages(config))
-        result = task.run(config, folder, emit)
+        with explain_refused_paths():
+            result = task.run(config, folder, emit)
     except Exception as error:  # noqa: BLE001 - the one boundary: recorded, reported, never hidden
-        kind, hint = diagnose(error)
+        kind, hint = diagnose(error, task_name)
         if kind == REFUSED and STOP.can_save.is_set():
             kind = STOPPED_ITSELF  # the config was valid; the training went wrong
         trace = "" if isinstance(error, UserError) else traceback.format_exc()

@@ -276,9 +276,10 @@ def require_resources(
     def refusal(needed: int, free: int) -> MachineError:
         return MachineError(
             text(
-                f"merged model: {size(needed)} to write, {size(free)} free at {folder}; "
-                "nothing was written",
-                f"合并后的模型：需写入 {size(needed)}，{folder} 仅剩 {size(free)}；未写入任何内容",
+                f"merged model: {size(needed)} to write with a reserve of {size(SPARE_BYTES)}, "
+                f"{size(free)} free at {folder}; nothing was written",
+                f"合并后的模型：连同预留的 {size(SPARE_BYTES)} 共需 {size(needed)}，"
+                f"{folder} 仅剩 {size(free)}；未写入任何内容",
             ),
             hint=text(
                 "free some space, or set output_dir to a folder on another disk",

@@ -170,9 +170,10 @@ def require_resources(folder: Path, target: Path, config: QuantizeConfig) -> Non
     def refusal(needed: int, free: int) -> MachineError:
         return MachineError(
             text(
-                f"quantizing writes {size(needed)}, but {target} has {size(free)} free; "
-                "nothing was written",
-                f"量化需写入 {size(needed)}，{target} 仅剩 {size(free)}；未写入任何内容",
+                f"quantizing takes {size(needed)} with a reserve of {size(SPARE_BYTES)}, but "
+                f"{target} has {size(free)} free; nothing was written",
+                f"量化连同预留的 {size(SPARE_BYTES)} 共需 {size(needed)}，"
+                f"{target} 仅剩 {size(free)}；未写入任何内容",
             ),
             hint=text(
                 "free disk space, or set output_dir on another disk",

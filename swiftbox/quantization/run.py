@@ -187,11 +187,9 @@ def _write_pieces(job: QuantizationJob) -> dict[str, int]:
 
 
 def _tokenizer(job: QuantizationJob) -> Any:
-    from transformers import AutoTokenizer
+    from swiftbox.core.weights.load import read_tokenizer
 
-    return AutoTokenizer.from_pretrained(
-        str(job.source), trust_remote_code=job.config.trust_remote_code, local_files_only=True
-    )
+    return read_tokenizer(job.source, trust_remote_code=job.config.trust_remote_code)
 
 
 def _measure_before(job: QuantizationJob) -> Mapping[str, Any]:

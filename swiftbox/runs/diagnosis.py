@@ -13,12 +13,12 @@ MISSING_FILE, TARGET_MODULES, REFUSED, CRASH = "missing-file", "target-modules",
 STOPPED_ITSELF, FAILED_CHECK, KILLED = "stopped-itself", "failed-check", "killed"
 
 
-def diagnose(error: BaseException) -> tuple[str, str]:
-    """Return the kind of a failure and a hint; the hint is empty if none is known."""
+def diagnose(error: BaseException, task: str = "train") -> tuple[str, str]:
+    """Return the kind of a task's failure and a hint; the hint is empty if none is known."""
     kind = kind_of(error)
     if isinstance(error, UserError) and error.hint:
         return kind, error.hint
-    return kind, hint_for(kind)
+    return kind, hint_for(kind, task)
 
 
 def kind_of(error: BaseException) -> str:
@@ -52,8 +52,10 @@ def kind_of(error: BaseException) -> str:
     return CRASH
 
 
-def hint_for(kind: str) -> str:
-    """Return what to do about a kind of failure."""
+def hint_for(kind: str, task: str = "train") -> str:
+    """Return what to do about a kind of failure of a task."""
+    if task != "train" and kind in (OUT_OF_MEMORY, TEMPLATE):
+        return _hint_without_training(kind, task)
     hints = {
         OUT_OF_MEMORY: text(
             "set per_device_train_batch_size: 1 with more gradient_accumulation_steps, "
@@ -81,6 +83,26 @@ def hint_for(kind: str) -> str:
     if kind == KILLED:
         return hint_for_killed()
     return hints.get(kind, "")
+
+
+def _hint_without_training(kind: str, task: str) -> str:
+    """Return a hint for a task that has no batches and no `template`."""
+    if kind == TEMPLATE:
+        return text(
+            "the chat template of the model rejects these messages; use a model whose template "
+            "takes them",
+            "模型的对话模板不接受这些消息；请换用其模板支持的模型",
+        )
+    if task in ("deploy", "chat", "evaluate"):
+        return text(
+            "set max_model_len, or serve fewer requests at a time, or use a smaller or quantized "
+            "model",
+            "请设 max_model_len，或减少并发请求，或换用更小的或量化的模型",
+        )
+    return text(
+        "end other programs that use the memory, or use a machine with more of it",
+        "请结束其他占用内存的程序，或换用内存更大的机器",
+    )
 
 
 def killed(signal_number: int) -> tuple[str, str, str]:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.data.cache import ExampleEncoder, encoded_samples
 from swiftbox.core.data.rows import fit, hold_out, preview
 from swiftbox.core.data.samples import Sample
+from swiftbox.core.weights.load import read_tokenizer
 from swiftbox.data.source import RowSource
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
@@ -34,9 +33,7 @@ CHATML = """{%- for message in messages %}
 
 def load_tokenizer(folder: Path, config: TrainConfig) -> Any:
     """Load the tokenizer with the chat template set by the config."""
-    tokenizer = AutoTokenizer.from_pretrained(
-        str(folder), trust_remote_code=config.trust_remote_code, local_files_only=True
-    )
+    tokenizer = read_tokenizer(folder, trust_remote_code=config.trust_remote_code)
     if config.template == "chatml":
         tokenizer.chat_template = CHATML
     elif config.template != "auto":

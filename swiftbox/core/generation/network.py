@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import GenerationConfig
 
 from swiftbox.core.generation.kv_cache import layer_count
 from swiftbox.core.generation.parity import end_tokens
-from swiftbox.core.weights.load import load_pretrained
+from swiftbox.core.weights.load import load_pretrained, read_tokenizer
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
@@ -120,11 +120,7 @@ class Network:
         return self._load_tokenizer(folder)
 
     def _load_tokenizer(self, folder: Path) -> Any:
-        return AutoTokenizer.from_pretrained(
-            str(folder),
-            trust_remote_code=self.settings.trust_remote_code,
-            local_files_only=True,
-        )
+        return read_tokenizer(folder, trust_remote_code=self.settings.trust_remote_code)
 
     def ends(self, adapter: str) -> frozenset[int]:
         """Return the tokens that end an answer."""

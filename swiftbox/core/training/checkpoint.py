@@ -110,16 +110,16 @@ def require_checkpoint_room(folder: Path, needed: int, *, last: Path | None) -> 
 def disk_full_error(folder: Path, needed: int, last: Path | None) -> DiskFullError:
     """Return the error for a disk that is too full for a checkpoint."""
     last_name = last.name if last else text("none yet", "尚无")
-    free = size(free_bytes(folder))
+    needed, free = needed + LOG_BYTES, free_bytes(folder)
     return DiskFullError(
         text(
-            f"no space left on device for a checkpoint: {size(needed)} needed, "
-            f"{free} free in {folder}; last complete checkpoint: {last_name}",
-            f"磁盘空间不足，无法保存检查点：需要 {size(needed)}，"
-            f"{folder} 剩余 {free}；最后的完整检查点：{last_name}",
+            f"no space left on device for a checkpoint: {size(needed)} needed with a reserve for "
+            f"the log, {size(free)} free in {folder}; last complete checkpoint: {last_name}",
+            f"磁盘空间不足，无法保存检查点：连同日志预留共需 {size(needed)}，"
+            f"{folder} 剩余 {size(free)}；最后的完整检查点：{last_name}",
         ),
         hint=text(
-            f"free at least {size(needed + LOG_BYTES)}, then `swiftbox runs resume`",
-            f"至少腾出 {size(needed + LOG_BYTES)}，然后 `swiftbox runs resume`",
+            f"free at least {size(max(needed - free, 1))} more, then `swiftbox runs resume`",
+            f"至少再腾出 {size(max(needed - free, 1))}，然后 `swiftbox runs resume`",
         ),
     )

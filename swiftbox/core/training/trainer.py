@@ -13,8 +13,7 @@ from transformers import Trainer
 
 from swiftbox.core.data.rows import EpochSampler, UnitDataset
 from swiftbox.core.training.atomic_checkpoints import AtomicCheckpoints, RunRecorder
-from swiftbox.errors import RunError
-from swiftbox.language import text
+from swiftbox.core.training.infinite_loss import infinite_loss
 
 Loss = Callable[[Any, dict[str, Any]], Any]
 """Takes a model and a batch; returns core.losses.terms.LossTerms."""
@@ -49,6 +48,7 @@ class SwiftTrainer(AtomicCheckpoints, Trainer):
         self.record = setup.record
         self.sampler = EpochSampler(len(setup.training), self.args.seed)
         self.tokens_seen = 0
+        self._first_step: int | None = None
         self.metric_sums: Counter[str] = Counter()
         self.model_accepts_loss_kwargs = True
 
@@ -138,21 +138,11 @@ class SwiftTrainer(AtomicCheckpoints, Trainer):
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Train on a batch; raise RunError if the loss is not finite."""
+        if self._first_step is None:
+            self._first_step = self.state.global_step
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not math.isfinite(loss.item()):
-            step = self.state.global_step + 1
-            raise RunError(
-                text(
-                    f"the loss is {loss.item()} at step {step}",
-                    f"第 {step} 步的损失为 {loss.item()}",
-                ),
-                hint=text(
-                    "lower learning_rate, or set dtype: float32 (or bfloat16 instead of float16); "
-                    "the last checkpoint was saved before this step",
-                    "减小 learning_rate，或设 dtype: float32（或用 bfloat16 代替 float16）；"
-                    "最后的检查点保存于此步之前",
-                ),
-            )
+            raise infinite_loss(model, loss.item(), self.state.global_step, self._first_step)
         return loss
 
     @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy

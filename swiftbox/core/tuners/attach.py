@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from swiftbox.config.tuners import FULL_TUNERS, TunerFields
 from swiftbox.core.tuners import adalora, full, ia3, initialization, llamapro, lora, oft, vera
 from swiftbox.core.tuners.initialization import CalibrationBatches, changes_base
 from swiftbox.core.tuners.targets import Note, choose_targets, matched
+from swiftbox.core.weights.adapters import adapter_shapes, require_all_loaded
+from swiftbox.core.weights.load_errors import explain_broken_files
 from swiftbox.core.weights.quantized_bases import is_quantized, prepare_for_training
 from swiftbox.language import text
 from swiftbox.runs import events
@@ -78,8 +81,13 @@ def _continued(model: Any, adapter: Path) -> Any:
 
     Otherwise the base is named as where the adapter was made: peft then asks Hugging Face for its
     config.json at every checkpoint, and a folder of another machine would be recorded again.
+    Raises RunError for an adapter that does not fit the model.
     """
-    network = PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
+    with explain_broken_files(adapter, key="adapter"), warnings.catch_warnings(record=True) as log:
+        warnings.simplefilter("always")
+        network = PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
+    messages = [str(warning.message) for warning in log]
+    require_all_loaded(network, adapter, adapter_shapes(adapter), messages)
     network.peft_config["default"].base_model_name_or_path = model.name_or_path
     return network
 

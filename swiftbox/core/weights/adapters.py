@@ -48,7 +48,7 @@ def attach_adapter(model: Any, folder: Path, shapes: Shapes) -> Any:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         network = PeftModel.from_pretrained(model, str(folder), torch_device="cpu").eval()
-    _require_all_loaded(network, folder, shapes, [str(warning.message) for warning in caught])
+    require_all_loaded(network, folder, shapes, [str(warning.message) for warning in caught])
     return network
 
 
@@ -90,9 +90,7 @@ def _changes_embeddings(model: Any, config: Mapping[str, Any], shapes: Shapes) -
     return False
 
 
-def _require_all_loaded(
-    network: Any, folder: Path, shapes: Shapes, messages: Sequence[str]
-) -> None:
+def require_all_loaded(network: Any, folder: Path, shapes: Shapes, messages: Sequence[str]) -> None:
     """Raise RunError if adapter tensors were not loaded, or modules of the adapter got none.
 
     `messages` are the warnings of peft.

@@ -12,11 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
+from swiftbox.core.weights.load_errors import explain_broken_files, missing_weights
 from swiftbox.core.weights.quantized_bases import (
+    SCORE_HEADS,
+    is_quantized,
     quantization_arguments,
     score_config,
     use_exact_kernels,
@@ -37,17 +44,32 @@ def load_pretrained(
         labels: The outputs of a score head; None for a language model.
         dtype: The number type to compute in; None for the one that is stored.
         arguments: Passed to transformers' `from_pretrained`, such as `device_map`.
+
+    Raises ConfigError for files that cannot be loaded or lack weights, which transformers would
+    start at random values.
     """
     model_class = AutoModelForCausalLM
-    if labels is not None:
-        model_class = AutoModelForSequenceClassification
-        trusted = bool(arguments.get("trust_remote_code"))
-        arguments["config"] = score_config(folder, labels, trust_remote_code=trusted)
-    model = model_class.from_pretrained(
-        str(folder), dtype=dtype or "auto", local_files_only=True, use_safetensors=True, **arguments
-    )
+    arguments |= {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
+    with explain_broken_files(folder):
+        if labels is not None:
+            model_class = AutoModelForSequenceClassification
+            trusted = bool(arguments.get("trust_remote_code"))
+            arguments["config"] = score_config(folder, labels, trust_remote_code=trusted)
+        model, loaded = model_class.from_pretrained(str(folder), dtype=dtype or "auto", **arguments)
+    heads = SCORE_HEADS if labels is not None else ()
+    missing = [name for name in loaded["missing_keys"] if not set(heads) & set(name.split("."))]
+    if missing and not is_quantized(model):  # those of a quantized model have other names
+        raise missing_weights(folder, sorted(missing))
     use_exact_kernels(model, dtype)
     return model
+
+
+def read_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
+    """Load the tokenizer of a folder; raise ConfigError for files that cannot be loaded."""
+    with explain_broken_files(folder):
+        return AutoTokenizer.from_pretrained(
+            str(folder), trust_remote_code=trust_remote_code, local_files_only=True
+        )
 
 
 def load_trainable(folder: Path, config: TrainConfig, *, head: str = "language") -> Any:

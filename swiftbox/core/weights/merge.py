@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from swiftbox.config.merge import MergeConfig, Quantization
@@ -30,6 +29,7 @@ from swiftbox.core.weights.compare import (
     compare_outputs,
     run_prompts,
 )
+from swiftbox.core.weights.load import read_tokenizer
 from swiftbox.core.weights.merge_bases import load_merge_base
 from swiftbox.errors import ResultError, RunError
 from swiftbox.language import text
@@ -109,9 +109,7 @@ def _load_tokenizer(job: MergeJob) -> Any:
 
 
 def _tokenizer_of(job: MergeJob, folder: Path) -> Any:
-    return AutoTokenizer.from_pretrained(
-        str(folder), trust_remote_code=job.config.trust_remote_code, local_files_only=True
-    )
+    return read_tokenizer(folder, trust_remote_code=job.config.trust_remote_code)
 
 
 def _base_name(job: MergeJob, dequantized: bool) -> str:
