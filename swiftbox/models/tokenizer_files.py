@@ -113,9 +113,29 @@ def _vocabulary_size(tokenizer: Mapping[str, Any]) -> int:
         raise MetadataError(text("it has no vocabulary (model.vocab)", "缺少词表（model.vocab）"))
     if not all(type(number) is int and number >= 0 for number in vocabulary.values()):
         raise MetadataError(text("model.vocab has invalid ids", "model.vocab 含无效的 id"))
+    _require_known_merges(model, vocabulary)
     if not vocabulary and not added:
         raise MetadataError(text("its vocabulary is empty", "词表为空"))
     return max(vocabulary.values(), default=-1) + 1
+
+
+def _require_known_merges(model: Mapping[str, Any], vocabulary: Mapping[str, int]) -> None:
+    """Raise MetadataError for a merge of BPE whose parts or result are not in the vocabulary."""
+    merges = model.get("merges")
+    if merges is None:
+        return
+    prefix = len(model.get("continuing_subword_prefix") or "")
+    for merge in merges if isinstance(merges, list) else [merges]:
+        pair = merge.split(" ") if isinstance(merge, str) else merge
+        is_pair = (
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair)
+        )
+        if not is_pair:
+            raise MetadataError(text("model.merges has invalid entries", "model.merges 含无效条目"))
+        for token in (*pair, pair[0] + pair[1][prefix:]):
+            if token not in vocabulary:
+                message = f"the token {shown(token)} of model.merges is not in its vocabulary"
+                raise MetadataError(text(message, f"model.merges 中的 {shown(token)} 不在词表中"))
 
 
 def _are_tokens(added: object) -> bool:

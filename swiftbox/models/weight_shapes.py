@@ -29,6 +29,8 @@ NUMBER = re.compile(r"\.\d+\.")
 
 QUERY, KEY = ".self_attn.q_proj.weight", ".self_attn.k_proj.weight"
 
+GATE = ".mlp.gate_proj.weight"
+
 FLOATS = ("F64", "F32", "F16", "BF16")
 WIDTHS = (*NAMES["hidden"], "word_embed_proj_dim", "embedding_size", "emb_dim")
 """Keys of the width of an embedding, which some families project to the hidden size."""
@@ -42,6 +44,7 @@ def shape_problems(config: Mapping[str, Any], tensors: Tensors) -> Iterator[str]
     yield from _embedding_problems(tensors, rows, widths)
     yield from _layer_problems(part, tensors)
     yield from _head_problems(part, tensors)
+    yield from _width_problems(part, tensors)
 
 
 def embedding_rows(tensors: Tensors) -> int | None:
@@ -124,6 +127,28 @@ def _heads_fit(
     if widths and width not in widths:
         return False
     return query[0] in (heads[0] * width, 2 * heads[0] * width)
+
+
+def _width_problems(part: Mapping[str, Any], tensors: Tensors) -> Iterator[str]:
+    """Compare the width of the MLP, O of its first projection, with config.json."""
+    widths = {
+        value
+        for key, value in part.items()
+        if type(value) is int and ("intermediate" in key or key in NAMES["intermediate"])
+    }
+    gates = [
+        (name, shape)
+        for name, (dtype, shape) in tensors.items()
+        if name.endswith(GATE) and dtype in FLOATS and len(shape) == 2
+    ]
+    if not gates or not widths or any(shape[0] in widths for _name, shape in gates):
+        return
+    name, shape = gates[0]
+    stated = " / ".join(map(str, sorted(widths)))
+    yield text(
+        f"{name} is {_by(shape)}, but config.json states a width of {stated}",
+        f"{name} 为 {_by(shape)}，而 config.json 中的宽度为 {stated}",
+    )
 
 
 def _by(shape: Sequence[int]) -> str:

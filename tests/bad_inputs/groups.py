@@ -12,6 +12,7 @@ from bad_inputs import (
     overrides,
     values,
     verbs,
+    wrong_tasks,
     yaml_text,
 )
 from bad_inputs.case import BadInput
@@ -25,5 +26,8 @@ GROUPS: Mapping[str, Callable[[], Iterator[BadInput]]] = {
     "adapters": broken_adapters.cases,
     "verbs": verbs.cases,
     "environment": environment.cases,
+    "tasks": wrong_tasks.cases,
+    "deploy": wrong_tasks.deployments,
+    "pipelines": wrong_tasks.pipelines,
 }
 """By the name that the table prints."""
