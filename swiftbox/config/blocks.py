@@ -107,7 +107,7 @@ def _written(node: Any, inner: Settings, file: str) -> dict[str, YamlEntry]:
 
 def _name(entry: YamlEntry | None, number: int, where: str, outer: Settings) -> str:
     placeholder = f"steps[{number}]"
-    if entry is None:
+    if entry is None or entry.value is None:
         what = text(
             "name: is required; later steps and `swiftbox run FILE name.key=value` refer to it",
             "name：必填，后面的步骤与 `swiftbox run FILE name.key=value` 以此引用该步骤",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Inspection:
     folder: Path
     config: Mapping[str, Any]
     remarks: tuple[Remark, ...]
+    weights: weights.WeightFiles = field(default_factory=weights.WeightFiles)
 
     @property
     def errors(self) -> tuple[Remark, ...]:
@@ -73,9 +74,8 @@ def inspect(folder: Path, known: Model | None = None) -> Inspection:
         *_generation(folder, row),
     ]
     order = (ERROR, WARNING, NOTE)
-    return Inspection(
-        folder, config, tuple(sorted(remarks, key=lambda remark: order.index(remark.level)))
-    )
+    ordered = tuple(sorted(remarks, key=lambda remark: order.index(remark.level)))
+    return Inspection(folder, config, ordered, files)
 
 
 def id_of(folder: Path) -> str | None:

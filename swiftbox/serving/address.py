@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from urllib.parse import urlsplit
 
@@ -28,6 +29,17 @@ def listen_on(host: str, port: int) -> socket.socket:
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return ConfigError(
+            text(
+                f"host: {host} is not an address of this machine ({error.strerror})",
+                f"host：{host} 不是本机的地址（{error.strerror}）",
+            ),
+            hint=text(
+                "set host: 127.0.0.1, or 0.0.0.0 for every address of this machine",
+                "请设 host: 127.0.0.1；设 0.0.0.0 则监听本机所有地址",
+            ),
+        )
     return ConfigError(
         text(
             f"port: cannot listen on {host}:{port}: {error.strerror}",

@@ -125,6 +125,8 @@ def _require_devices(config: DeployConfig, engine: str, machine: Machine) -> Non
 def named_adapters(config: DeployConfig) -> dict[str, str]:
     """Return the adapters by served name; raise ConfigError if two have the same name."""
     adapters = dict(config.adapters or {})
+    for name in adapters:
+        _require_plain_name(name)
     for adapter in as_list(config.adapter or []):
         name = short_name(adapter)
         if name in adapters:
@@ -147,6 +149,22 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
             ),
         )
     return adapters
+
+
+def _require_plain_name(name: str) -> None:
+    """Raise ConfigError for a name that requests, logs and vLLM's options cannot hold."""
+    if name and name.isprintable() and not set(name) & set(" =,"):
+        return
+    raise ConfigError(
+        text(
+            f"adapters: {name!r} cannot name an adapter",
+            f"adapters：{name!r} 不能作为适配器的名称",
+        ),
+        hint=text(
+            "use letters, digits and signs without spaces, commas and =",
+            "请使用不含空格、逗号与等号的名称",
+        ),
+    )
 
 
 def served_name(config: DeployConfig) -> str:
@@ -255,11 +273,10 @@ def _require_matching_adapters(config: DeployConfig) -> None:
 
 
 def check_availability(config: DeployConfig) -> None:
-    """Raise ConfigError if another program listens on the address."""
-    if config.port:
-        from swiftbox.serving.address import listen_on
+    """Raise ConfigError if another program listens on the address, or it is not of this machine."""
+    from swiftbox.serving.address import listen_on
 
-        listen_on(config.host, config.port).close()
+    listen_on(config.host, config.port).close()
 
 
 def key_of(config: DeployConfig, environment: Mapping[str, str]) -> str | None:

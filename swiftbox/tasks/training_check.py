@@ -34,6 +34,7 @@ from swiftbox.tasks.checks import (
     report,
     require_loadable,
 )
+from swiftbox.tasks.tuner_check import require_tuner_fits
 
 Result = TypeVar("Result")
 
@@ -58,6 +59,9 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     )
     if inspection is not None:
         collect(lambda: _check_model(training, inspection, on_remark))
+        if not inspection.errors:
+            collect(lambda: require_tuner_fits(training, inspection))
+    collect(lambda: _check_joined_rows(training))
     if find_folder(training.model) is None and profile_model(training.model) is None:
         on_remark(_unknown_size(training.model))
     collect(lambda: _check_adapter(training))
@@ -66,6 +70,15 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     checked = collect(lambda: _check_rows(training))
     raise_together(problems)
     return checked
+
+
+def _check_joined_rows(config: TrainConfig) -> None:
+    """Raise ConfigError for packing without the layout that it packs."""
+    if config.packing and config.padding_free == "false":
+        raise ConfigError(
+            text("packing: requires padding_free", "packing：需要启用 padding_free"),
+            hint=text("remove padding_free: false", "去掉 padding_free: false"),
+        )
 
 
 def _unknown_size(name: str) -> Remark:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from model_folder import write_adapter, write_model
 
-from bad_inputs.broken_models import TASKS, Content, config
+from bad_inputs.broken_models import TASKS, Content
 from bad_inputs.case import YAML, BadInput
 
 PAIR = {"prompt": "a", "chosen": "b", "rejected": "c"}
@@ -38,7 +38,6 @@ TRAININGS: Mapping[str, str] = {
     "unknown-stage": "stage: ppo",
     "unknown-tuner": "tuner_type: loraa",
     "full-with-adapter": "adapter: tuned\ntuner_type: full",
-    "bits-with-full": "tuner_type: full\nquant_bits: 4",
     "no-reporter": "report_to: wandb",
     "distributed-on-one": "distributed: fsdp\nnum_devices: 1",
 }
@@ -81,10 +80,8 @@ DEPLOYMENTS: Mapping[str, str] = {
     "unknown-engine": "engine: sglang",
     "zero-concurrency": "max_concurrency: 0",
     "length-beyond-int": "max_model_len: 99999999999999999999",
-    "adapters-list": "adapters: [tuned]",
     "adapter-missing": "adapters: {a: ./nowhere}",
     "adapter-without-name": "adapters: {'': tuned}",
-    "adapter-path-name": "adapters: {../x: tuned}",
     "adapter-control-name": 'adapters: {"a\\nb": tuned}',
     "adapters-same-name": "adapter: tuned\nadapters: {tuned: tuned}",
     "adapter-named-as-model": "adapters: {m: tuned}",
@@ -144,7 +141,6 @@ CHATS: Mapping[str, str] = {
     "no-participant": "model: null",
     "compare-base-of-a-model": "compare: base",
     "compare-missing": "compare: ./nowhere",
-    "address-without-scheme": "endpoint: 127.0.0.1:9",
     "hot": "temperature: -1",
     "no-tokens": "max_tokens: 0",
 }
@@ -155,7 +151,6 @@ MERGES: Mapping[str, str] = {
     "dequantized-without-record": "merge_base: dequantized",
     "no-adapter": "adapter: []",
     "empty-adapter": "adapter: ['']",
-    "adapter-of-another-base": "model: wide",
     "quantized-base": "model: quantized",
     "unknown-dtype": "dtype: int8",
 }
@@ -196,8 +191,6 @@ def _case(name: str, content: str, lines: str) -> BadInput:
         "tuned": write_adapter,
         "bad": lambda folder: write_adapter(folder, r=8),
         "broken": lambda folder: write_model(folder, num_attention_heads=0),
-        "wide": write_model,
-        "wide/config.json": config(num_hidden_layers=1),
         "quantized": lambda folder: write_model(
             folder, quantization_config={"quant_method": "gptq", "bits": 4}
         ),

@@ -86,9 +86,12 @@ def _folder_of_step(folder: YamlEntry) -> ConfigProblem:
 
 def _check_references(block: Block, so_far: _StepsSoFar) -> None:
     """Add a problem for each reference of a block that names no output of an earlier step."""
+    task = block.settings.entries.get("task")
     for key, entry in in_line_order(block.settings.entries):
         mistakes = [
-            _mistake(reference, block.name, so_far) for reference in references_in(entry.value)
+            _mistake(reference, block.name, so_far)
+            or _wrong_kind(reference, key, str(task.value) if task else "")
+            for reference in references_in(entry.value)
         ]
         if malformed := misspelt(entry.value):
             form = "${step.output}"
@@ -122,6 +125,39 @@ def _mistake(reference: OutputReference, step: str, so_far: _StepsSoFar) -> str:
         f"{reference}: no step is named {target}", f"{reference}：没有名为 {target} 的步骤"
     )
     return message + suggestion_ending(nearest(target, so_far.lines, cutoff=0.5))
+
+
+WEIGHTS = ("model", "adapter", "adapters", "compare")
+DATA = ("dataset", "calibration_dataset")
+ADDRESSES = ("endpoint", "judge_endpoint")
+
+
+def _wrong_kind(reference: OutputReference, key: str, task: str) -> str:
+    """Return what is wrong with an output that a key cannot take; empty if nothing is."""
+    kind = reference.output
+    is_address = kind == "url"
+    takes_weights = key in WEIGHTS and kind in ("report", "answers", "url")
+    takes_data = key in DATA and kind in ("report", "answers", "url", "model", "adapter")
+    takes_address = key in ADDRESSES and not is_address
+    if takes_weights or takes_data or takes_address:
+        return text(
+            f"{reference} is not what {key} takes: {_description(key)}",
+            f"{reference} 不能用于 {key}：应为{_description(key)}",
+        )
+    if key == "model" and kind == "adapter" and task != "chat":
+        return text(
+            f"{reference} is an adapter: give it as adapter, and its base as model",
+            f"{reference} 是适配器：请以 adapter 给出，并以 model 给出其基座",
+        )
+    return ""
+
+
+def _description(key: str) -> str:
+    if key in ADDRESSES:
+        return text("the address of a server", "服务地址")
+    if key in DATA:
+        return text("rows", "数据")
+    return text("weights", "权重")
 
 
 def _missing_output(reference: OutputReference, config: TaskConfig) -> str:
