@@ -31,7 +31,7 @@ def test_weights_that_would_start_at_random_values_are_refused(tiny: Path, tmp_p
 
 def test_weights_of_other_shapes_are_refused_with_a_hint(tiny: Path, tmp_path: Path) -> None:
     folder = edited(tiny, tmp_path / "m", intermediate_size=96)
-    with pytest.raises(ConfigError, match="other shapes than config.json states") as caught:
+    with pytest.raises(ConfigError, match=r"other shapes than config\.json states") as caught:
         load_pretrained(folder)
     assert "download it again" in caught.value.hint
 
