@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.task import TaskConfig
 from swiftbox.plan import Plan
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.plain_files import read_record
 from swiftbox.security.printable import printable
 from swiftbox.tasks.task import Reason
+
+MISSING = object()
+"""Stands for a key that a config does not have."""
 
 
 def with_first_reasons(
@@ -34,13 +39,23 @@ def with_first_reasons(
         if isinstance(why, str) and key not in changed and _is_kept(key, planned.config, recorded)
     }
     notes = [replace(note, why=first.pop(note.key, note.why)) for note in planned.notes]
-    notes += [Reason(key, getattr(planned.config, key), why) for key, why in first.items()]
+    notes += [Reason(key, _value(planned.config, key), why) for key, why in first.items()]
     order = {key: number for number, key in enumerate(recorded_reasons)}
     notes.sort(key=lambda note: order.get(note.key, len(order)))
     return replace(planned, notes=tuple(notes))
 
 
 def _is_kept(key: str, planned: TaskConfig, recorded: TaskConfig) -> bool:
-    if key not in type(planned).model_fields or key not in type(recorded).model_fields:
-        return False
-    return bool(getattr(planned, key) == getattr(recorded, key))
+    value = _value(planned, key)
+    return value is not MISSING and bool(value == _value(recorded, key))
+
+
+def _value(config: TaskConfig, key: str) -> Any:
+    """Return the value of a key, in a pipeline of `STEP.KEY`; MISSING if there is none."""
+    if isinstance(config, PipelineConfig):
+        name, _, key = key.partition(".")
+        step = next((step for step in config.steps if step.name == name), None)
+        if step is None:
+            return MISSING
+        config = step.config
+    return getattr(config, key) if key in type(config).model_fields else MISSING

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from tiny import write_chats, write_config
 
 from swiftbox.launch.prepare import Prepared, prepare, prepare_rerun, prepare_resume
@@ -40,6 +41,20 @@ def test_a_resumed_run_has_the_reasons_of_its_first_plan(first: Prepared, tmp_pa
 
 def test_a_repeated_run_has_the_reasons_of_its_first_plan(first: Prepared, tmp_path: Path) -> None:
     assert reasons(prepare_rerun(tmp_path / "run")) == reasons(first)
+
+
+def test_a_resumed_pipeline_has_the_reasons_of_its_first_plan(tmp_path: Path, tiny: Path) -> None:
+    rows = write_chats(tmp_path / "chat.jsonl", 40)
+    keys = yaml.safe_load(write_config(tmp_path / "a.yaml", tiny, rows).read_text("utf-8"))
+    merge = {"name": "merge", "task": "merge", "adapter": "${train.adapter}"}
+    steps = {"task": "pipeline", "steps": [{**keys, "name": "train"}, merge]}
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump({**steps, "output_dir": str(tmp_path / "run")}), "utf-8")
+    planned = prepare(path)
+    record(planned)
+    run_folder.update_state(tmp_path / "run", status="stopped")
+    assert "train.optim" in reasons(planned)
+    assert reasons(prepare_resume(tmp_path / "run")) == reasons(planned)
 
 
 def test_a_setting_that_the_user_changes_has_a_new_reason(first: Prepared, tmp_path: Path) -> None:

@@ -227,10 +227,10 @@ def finish(place: Path, scenario: Scenario) -> list[str]:
 def run_scenario(scenario: Scenario, root: Path, count: int, seed: int) -> Iterator[Outcome]:
     """Kill a scenario so many times; yield what happened."""
     root.mkdir(parents=True)
-    uninterrupted = scenario.place(root / "full")
-    assert finish(uninterrupted, scenario) == [], (root / "full.out").read_text("utf-8")
+    uninterrupted = scenario.place(root / "single")
+    assert finish(uninterrupted, scenario) == [], (root / "single.out").read_text("utf-8")
     chooser = random.Random(f"{seed} {scenario.name}")
-    round_number, place = 0, scenario.place(root / "cut-0")
+    round_number, place = 0, scenario.place(root / "cut-00")
     for number in range(1, count + 1):
         kill = Kill.of(chooser, scenario)
         code, hit = strike(place, scenario, kill)
@@ -239,7 +239,7 @@ def run_scenario(scenario: Scenario, root: Path, count: int, seed: int) -> Itera
         if status == "done" or number == count:
             outcome.problems += finish(place, scenario) or differences(uninterrupted, place)
             round_number += 1
-            place = scenario.place(root / f"cut-{round_number}") if number < count else place
+            place = scenario.place(root / f"cut-{round_number:02}") if number < count else place
         yield outcome
 
 
