@@ -234,3 +234,11 @@ def test_too_little_space_is_refused_with_both_numbers(
     require_room(tmp_path, 3 * 2**30, refusal)
     with pytest.raises(MachineError, match=r"4\.0 GiB to write, 3\.0 GiB free"):
         require_room(tmp_path, 4 * 2**30, refusal)
+
+
+def test_a_lock_of_a_long_name_has_a_short_file_name() -> None:
+    names = {named_lock("x" * 5000), named_lock("x" * 5001), named_lock("模" * 300)}
+    assert len(names) == 3
+    for lock in names:
+        with file_lock(lock):
+            assert lock.is_file()

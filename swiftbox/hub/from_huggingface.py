@@ -107,7 +107,8 @@ class HuggingFace:
 
         name = paths.repository_id(request.id, source="id", error=HubError)
         folder_name: str = repo_folder_name(repo_id=name, repo_type=request.kind)
-        return paths.inside(Path(constants.HF_HUB_CACHE), folder_name, error=HubError)
+        # It may be a link: users keep single models on other disks.
+        return Path(constants.HF_HUB_CACHE) / folder_name
 
     def _reference(self, request: DownloadRequest, revision: str) -> Path:
         """Return the file in which the SDK's cache records the commit of a branch or tag."""

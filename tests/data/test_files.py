@@ -308,3 +308,12 @@ def test_a_broken_dataset_info_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "dataset_info.json", "{")
     with pytest.raises(DataError, match=r"dataset_info\.json: cannot be read"):
         examples(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("name", ["../secret.jsonl", "/etc/passwd", "a/../../secret.jsonl"])
+def test_a_dataset_info_names_no_file_outside_of_its_folder(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "secret.jsonl", row())
+    (tmp_path / "data").mkdir()
+    info(tmp_path / "data", mine={"file_name": name})
+    with pytest.raises(DataError, match=r"dataset_info\.json names"):
+        examples(tmp_path / "data" / "mine")

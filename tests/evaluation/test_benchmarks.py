@@ -145,3 +145,18 @@ def test_a_bad_row_is_reported_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "README.md").unlink()
     with pytest.raises(DataError, match="names no files"):
         questions(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["../secret.jsonl", "/etc/passwd", "a/../../*.jsonl", 5, ["../x"]])
+def test_data_outside_of_the_folder_of_a_benchmark_is_not_read(
+    tmp_path: Path, path: object
+) -> None:
+    (tmp_path / "secret.jsonl").write_text("{}\n")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    files = [{"split": "test", "path": path}]
+    head = json.dumps({"configs": [{"config_name": "all", "data_files": files}]})
+    (folder / "README.md").write_text(f"---\n{head}\n---\n")
+    with pytest.raises(DataError, match="not a file of this folder") as caught:
+        questions(folder)
+    assert caught.value.hint
