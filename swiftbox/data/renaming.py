@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from swiftbox.data.formats import KNOWN, OPTIONAL
+from swiftbox.data.formats import KNOWN, OPTIONAL, PROMPTED
 from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
 from swiftbox.formatting import nearest, suggestion_ending
 from swiftbox.language import text
 
-WITH_ANY_COLUMN = ("grpo",)
-"""Stages whose reward functions get columns of any name."""
-
 
 def require_known_names(sources: Iterable[RowSource], stage: str) -> None:
     """Raise DataError if a column is renamed to a name that no format has."""
-    if stage in WITH_ANY_COLUMN:
+    if stage in PROMPTED:  # their reward functions get columns of any name
         return
     names = KNOWN | OPTIONAL
     for column, name in _renames(sources):

@@ -13,6 +13,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.data.check import check_rows
 from swiftbox.data.findings import CheckedRows
+from swiftbox.data.formats import LABELLED
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError, raise_together
 from swiftbox.fit.profile import profile_model
@@ -224,13 +225,10 @@ def _check_rows(config: TrainConfig) -> CheckedRows | None:
         return None
     stage = str(config.model_dump()["stage"])
     checked = check_rows(local, stage=stage, max_bad_rows=config.max_bad_rows)
-    if len(local) == len(sources) and stage in ONE_SAMPLE_PER_ROW:
+    one_sample_per_row = not METHODS[stage].splits_texts and stage not in LABELLED
+    if len(local) == len(sources) and one_sample_per_row:
         _require_training_rows(config.val_size, checked.taken)
     return checked
-
-
-ONE_SAMPLE_PER_ROW = tuple(name for name in METHODS if name not in ("pt", "kto"))
-"""Stages whose samples are as many as the rows: pt splits texts, kto splits pairs."""
 
 
 def _require_training_rows(val_size: float, rows: int) -> None:
