@@ -76,8 +76,13 @@ def select_benchmarks(names: Sequence[str], folder: str | None) -> tuple[Selecte
         data = _data_folder(name, row, folder, is_only=len(names) == 1)
         selected[name] = SelectedBenchmark(name, row, data)
     if problems:
-        raise ConfigError("\n".join(problems), hint="\n".join(hints))
+        raise ConfigError("\n".join(problems), hint="\n".join(hints) or _usual_names())
     return tuple(selected.values())
+
+
+def _usual_names() -> str:
+    usual = ", ".join([*SAMPLES, *sorted(row.name for row in benchmarks())[:8]])
+    return text(f"some that exist: {usual}", f"可用的有：{usual} 等")
 
 
 def _similar_names(name: str) -> str:

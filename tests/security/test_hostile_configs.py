@@ -152,5 +152,6 @@ def test_no_text_of_a_config_changes_a_file_outside_of_its_run(
     runs = work / "runs"
     assert all(path.is_relative_to(runs) for path in map(Path.resolve, runs.rglob("*")))
     assert (runs / "earlier/state.json").read_text().startswith("mine")
+    assert not any("without hint" in outcome for outcome in outcomes)
     for outcome, count in sorted(outcomes.items()):
         print(f"{choice:10} {outcome:28} {count}")
