@@ -59,7 +59,7 @@ def record(prepared: Prepared) -> Ready:
         return Ready(folder, prepared)
     require_idle(run_folder.find(str(folder)))
     run_folder.register(folder)
-    _close_to_others(folder)
+    close_to_others(folder)
     discard_unfinished(folder)
     clear_stop_request(folder)
     if prepared.resumes is None:
@@ -77,7 +77,7 @@ def _fill(folder: Path, prepared: Prepared) -> None:
     _mark_starting(folder, started=time.time())
 
 
-def _close_to_others(folder: Path) -> None:
+def close_to_others(folder: Path) -> None:
     """Close a run folder of an earlier version to other users, and say so."""
     if tighten(folder):
         message = text(

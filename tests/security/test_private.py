@@ -15,6 +15,8 @@ from box import COMMAND, LONGEST_RUN_S, events
 from tiny import write_chats, write_config
 
 from swiftbox.config.presets import presets
+from swiftbox.launch.record import close_to_others
+from swiftbox.runs.creation import create
 from swiftbox.security.private import make_private, restrict_umask, tighten, user_umask
 
 HOME = "home"
@@ -141,6 +143,16 @@ def test_a_state_folder_that_the_user_names_keeps_its_mode_and_ours_in_it_are_cl
     modes = {path.name: mode(path) for path in (tmp_path / HOME).iterdir()}
     assert mode(tmp_path / HOME) == 0o755
     assert modes == {"runs": 0o700, "cache": 0o700, "of-the-user": 0o755}
+
+
+def test_a_run_folder_of_an_earlier_version_is_closed_with_a_note(tmp_path: Path) -> None:
+    folder = create(tmp_path / "out")
+    close_to_others(folder)
+    assert events(folder) == []
+    folder.chmod(0o755)
+    close_to_others(folder)
+    assert mode(folder) == 0o700
+    assert "mode 700" in events(folder, "note")[0]["message"]
 
 
 def test_a_link_is_not_tightened(tmp_path: Path) -> None:
