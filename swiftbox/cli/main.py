@@ -22,7 +22,6 @@ from swiftbox.cli.parser import parser
 from swiftbox.cli.streams import flush_failure, open_closed_streams
 from swiftbox.cli.surroundings import require_folders, require_text
 from swiftbox.errors import ChildError, ResultError, UnexpectedError, UserError
-from swiftbox.files import explain_refused_paths, reason_of
 from swiftbox.language import accept_any_text, home, text
 from swiftbox.security.private import restrict_umask, tighten_home
 from swiftbox.security.search_path import drop_relative_entries
@@ -67,6 +66,8 @@ def _written(code: int) -> int:
     """Write what stdout and stderr still hold; return the exit code, WRONG if stdout is full."""
     failure = flush_failure(sys.stdout)
     if failure is not None and not isinstance(failure, BrokenPipeError):
+        from swiftbox.files import reason_of
+
         report_error(unwritable(reason_of(failure)))
         code = code or WRONG
     flush_failure(sys.stderr)
@@ -106,6 +107,8 @@ def _code_of(error: UserError) -> int:
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
     """Raise UserError for what is wrong around swiftbox, and for what nobody expected."""
+    from swiftbox.files import explain_refused_paths, reason_of  # `--help` needs no paths
+
     require_folders()
     try:
         with explain_refused_paths():

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from swiftbox.errors import MachineError, UserError
-from swiftbox.files import reason_of
 from swiftbox.language import text
 from swiftbox.security.printable import PrintableStream, escape_json, printable
 
@@ -51,6 +50,8 @@ def write_answer(content: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
+        from swiftbox.files import reason_of  # `--help` needs no paths
+
         raise unwritable(reason_of(error)) from None
 
 

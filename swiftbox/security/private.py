@@ -11,7 +11,10 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # `--help` needs no paths; importing pathlib takes 10 ms
+    from pathlib import Path
 
 PRIVATE_UMASK = 0o077
 PRIVATE_FOLDER = 0o700
