@@ -10,7 +10,6 @@ from typing import Any
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 
-from swiftbox.core.weights.merge_bases import untie_embeddings
 from swiftbox.errors import RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
@@ -44,6 +43,9 @@ def attach_adapter(model: Any, folder: Path, shapes: Shapes) -> Any:
         model.resize_token_embeddings(vocabulary, mean_resizing=False)  # the adapter has the rows
     config = read_json(folder / "adapter_config.json")
     if _changes_embeddings(model, config, shapes) and not config.get("ensure_weight_tying"):
+        # A training imports this file too, and one without quantization hides bitsandbytes.
+        from swiftbox.core.weights.merge_bases import untie_embeddings
+
         untie_embeddings(model)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
