@@ -44,8 +44,6 @@ def attach_adapter(model: Any, folder: Path, shapes: Shapes) -> Any:
     config = read_json(folder / "adapter_config.json")
     if _changes_embeddings(model, config, shapes) and not config.get("ensure_weight_tying"):
         # A training imports this file too, and one without quantization hides bitsandbytes.
-
-        # Only merging needs bitsandbytes; trainings import this file without it.
         from swiftbox.core.weights.merge_bases import untie_embeddings
 
         untie_embeddings(model)
