@@ -10,6 +10,7 @@ from swiftbox.config.fields import setting
 from swiftbox.config.groups import (
     HubFields,
     as_list,
+    require_output_first,
     require_plain_address,
     require_variable_name,
 )
@@ -126,7 +127,9 @@ class ChatConfig(HubFields, ChatPartners):
     @field_validator("endpoint")
     @classmethod
     def _has_plain_host(cls, value: str | None) -> str | None:
-        return value if is_reference(value) else require_plain_address(value)
+        if value is not None and is_reference(value):
+            return require_output_first(value)
+        return require_plain_address(value)
 
     @field_validator("api_key_env")
     @classmethod

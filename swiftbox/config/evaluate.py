@@ -12,6 +12,7 @@ from swiftbox.config.groups import (
     Frozen,
     HubFields,
     require_no_empty_names,
+    require_output_first,
     require_plain_address,
     require_variable_name,
 )
@@ -112,8 +113,10 @@ class EvaluatedModels(HubFields, EvaluatedNames):
 
 def _address(value: str | None) -> str | None:
     """Return an address without its last slash; raise ValueError for anything else."""
-    if value is None or is_reference(value):
-        return value
+    if value is None:
+        return None
+    if is_reference(value):
+        return require_output_first(value)
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(text("should be an http address", "应为 http 地址"))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from swiftbox.config.fields import setting
+from swiftbox.config.references import is_served_address
 from swiftbox.language import text
 from swiftbox.security.paths import fault_of_revision
 from swiftbox.security.secrets import is_ambiguous
@@ -315,6 +316,21 @@ def require_plain_address(value: str | None) -> str | None:
             )
         )
     return value
+
+
+def require_output_first(value: str) -> str:
+    """Return an address that begins with an output; raise ValueError for an output elsewhere.
+
+    The server of any other address would be known only when a key is sent to it.
+    """
+    if is_served_address(value):
+        return value
+    raise ValueError(
+        text(
+            "should begin with the output, such as ${serve.url}/v1",
+            "引用应位于地址开头，例如 ${serve.url}/v1",
+        )
+    )
 
 
 def require_variable_name(value: str | None) -> str | None:

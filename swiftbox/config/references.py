@@ -28,6 +28,15 @@ def is_reference(value: Any) -> bool:
     return isinstance(value, str) and PATTERN.search(value) is not None
 
 
+def is_served_address(value: Any) -> bool:
+    """Return whether an address begins with an output: `${serve.url}`, or `${serve.url}/v1`.
+
+    An output at any other place leaves the host to the file.
+    """
+    match = PATTERN.match(value) if isinstance(value, str) else None
+    return match is not None and value[match.end() :][:1] in ("", "/")
+
+
 def references_in(value: Any) -> Iterator[OutputReference]:
     """Yield the references in a value, at any depth."""
     for part in texts_in(value):

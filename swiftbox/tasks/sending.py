@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.pipeline import PipelineConfig
-from swiftbox.config.references import is_reference
+from swiftbox.config.references import is_reference, is_served_address
 from swiftbox.config.task import TaskConfig
 from swiftbox.data.source import parse_sources
 from swiftbox.errors import UserError
@@ -70,7 +70,8 @@ def _sends_of_chat(config: ChatConfig) -> Iterator[Send]:
     from swiftbox.tasks.participants import participant_sources
 
     for source in participant_sources(config):
-        if source.url and source.key_env:
+        # An output is the address of a server that the same pipeline starts on this machine.
+        if source.url and source.key_env and not is_served_address(source.url):
             purpose = text(f"answers as {source.name}", f"以 {source.name} 的身份回答")
             yield Send(source.key_env, origin(source.url), purpose)
 

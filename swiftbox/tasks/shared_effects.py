@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.groups import as_list
-from swiftbox.config.references import is_reference
+from swiftbox.config.references import is_reference, texts_in
 from swiftbox.config.task import TaskConfig
 from swiftbox.errors import UserError
 from swiftbox.language import text
@@ -24,7 +24,7 @@ from swiftbox.tasks.sending import MODEL_KEYS, downloading_hubs, sends
 MAX_SHOWN_FILES = 3
 MAX_CONFIG_BYTES = 16 * 2**20
 
-CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json")
+CONFIGS = ("config.json", "*_config.json")
 """Files of a model that may name Python files, also those of another repository."""
 
 
@@ -42,8 +42,12 @@ def effects_of(config: TaskConfig, *, code: Iterable[Effect] = ()) -> Effects:
 
 def model_code(config: TaskConfig) -> Iterator[Effect]:
     """Yield the code of each model that a config trusts; a model without code has none."""
-    if not getattr(config, "trust_remote_code", False):
-        return
+    if getattr(config, "trust_remote_code", False):
+        yield from code_of_models(config)
+
+
+def code_of_models(config: TaskConfig) -> Iterator[Effect]:
+    """Yield the code of each model that a config names, as if the config trusted it."""
     names = [name for key in MODEL_KEYS for name in _names(config, key)]
     bases = [model for name in names for model in _adapted_model(name)]
     for name in dict.fromkeys((*names, *bases)):
@@ -58,7 +62,7 @@ def model_code(config: TaskConfig) -> Iterator[Effect]:
 
 def _names(config: TaskConfig, key: str) -> list[str]:
     """Return the models and adapters that a setting names; at an endpoint `model` is none."""
-    if key == "model" and getattr(config, "endpoint", None):
+    if key == "model" and config.task in ("chat", "evaluate") and getattr(config, "endpoint", None):
         return []
     value = getattr(config, key, None)
     values = value.values() if isinstance(value, Mapping) else as_list(value or [])
@@ -89,14 +93,21 @@ def _local_folder(name: str) -> Path | None:
 def _named_code(folder: Path) -> list[str]:
     """Return the values of `auto_map` in the configs of a model: `[OWNER/NAME--]FILE.CLASS`."""
     named: dict[str, None] = {}
-    for name in CONFIGS:
+    for file in sorted(file for pattern in CONFIGS for file in folder.glob(pattern)):
         with contextlib.suppress(OSError, ValueError, RecursionError):
-            content = json.loads(read_regular(folder / name, MAX_CONFIG_BYTES))
-            classes = content.get("auto_map") if isinstance(content, dict) else None
-            values = classes.values() if isinstance(classes, dict) else as_list(classes or [])
-            listed = [item for value in values for item in as_list(value) if isinstance(item, str)]
-            named.update(dict.fromkeys(listed))
+            content = json.loads(read_regular(file, MAX_CONFIG_BYTES))
+            named.update(dict.fromkeys(_texts_of_auto_maps(content)))
     return list(named)
+
+
+def _texts_of_auto_maps(content: Any) -> Iterator[str]:
+    """Yield the texts in every `auto_map`: the configs of the parts of a model lie inside its."""
+    if isinstance(content, list):
+        for item in content:
+            yield from _texts_of_auto_maps(item)
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from texts_in(value) if key == "auto_map" else _texts_of_auto_maps(value)
 
 
 def _code_of_folder(folder: Path, files: list[Path], named: list[str]) -> Effect:
@@ -120,7 +131,9 @@ def _code_of_repository(config: TaskConfig, name: str) -> Effect:
     revision = getattr(config, "revision", None)
     place = f"{name}@{revision}" if revision else name
     what = text(f"the Python files of {place}", f"{place} 中的 Python 文件")
-    return Effect(("trust_remote_code",), what, True, f"code {getattr(config, 'hub', '')} {place}")
+    mirrors = " ".join(as_list(getattr(config, "endpoint", None) or []))
+    subject = f"code {getattr(config, 'hub', '')} {place} {mirrors}".rstrip()
+    return Effect(("trust_remote_code",), what, True, subject)
 
 
 # ---- what is sent

@@ -27,6 +27,19 @@ def dependencies(step: PipelineStep) -> list[str]:
     return list(dict.fromkeys(reference.step for reference in references_in(values)))
 
 
+def ancestors(config: PipelineConfig, step: PipelineStep) -> list[PipelineStep]:
+    """Return the steps whose outputs a step uses, directly or through other steps, in order."""
+    names: set[str] = set()
+    waiting = dependencies(step)
+    by_name = {earlier.name: earlier for earlier in config.steps}
+    while waiting:
+        name = waiting.pop()
+        if name in by_name and name not in names:
+            names.add(name)
+            waiting += dependencies(by_name[name])
+    return [earlier for earlier in config.steps if earlier.name in names]
+
+
 def users_of(config: PipelineConfig, name: str) -> list[str]:
     """Return the names of the steps that use outputs of a step."""
     return [step.name for step in config.steps if name in dependencies(step)]

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from swiftbox.config.pipeline import PipelineConfig, PipelineStep
 from swiftbox.config.quantize import QuantizeConfig
+from swiftbox.config.references import is_reference
 from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, UserError, raise_together
@@ -19,9 +20,15 @@ from swiftbox.quantization.verification import QUANT_METHODS
 from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark, ignored
 from swiftbox.tasks.effects import Effects, joined
-from swiftbox.tasks.pipeline.graph import dependencies, task_of, users_of, with_step_name
+from swiftbox.tasks.pipeline.graph import (
+    ancestors,
+    dependencies,
+    task_of,
+    users_of,
+    with_step_name,
+)
 from swiftbox.tasks.pipeline.run import PipelineRun
-from swiftbox.tasks.shared_effects import run_folder_outside
+from swiftbox.tasks.shared_effects import code_of_models, run_folder_outside
 from swiftbox.tasks.task import Reason, Resolved, Task
 
 Result = TypeVar("Result")
@@ -160,9 +167,34 @@ def engines(config: PipelineConfig, machine: Machine) -> tuple[str, ...]:
 
 def effects(config: PipelineConfig) -> Effects:
     """Return the effects of all steps, with keys as `step.key`."""
-    by_step = (task_of(step).effects(step.config).of_step(step.name) for step in config.steps)
+    by_step = (_effects_of_step(config, step).of_step(step.name) for step in config.steps)
     parts = joined(by_step)
     return replace(parts, writes=(*run_folder_outside(config), *parts.writes))
+
+
+def _effects_of_step(config: PipelineConfig, step: PipelineStep) -> Effects:
+    """Return the effects of a step; an agreement to code covers the models of earlier steps.
+
+    A reference is the same text in every pipeline: it does not say which code it stands for.
+    """
+    effects = task_of(step).effects(step.config)
+    sources = [
+        code
+        for earlier in ancestors(config, step)
+        for code in code_of_models(earlier.config)
+        if not is_reference(code.subject)
+    ]
+    runs = tuple(
+        replace(
+            effect,
+            subject=" ".join([effect.subject, *(code.subject for code in sources)]),
+            files=(*effect.files, *(file for code in sources for file in code.files)),
+        )
+        if is_reference(effect.subject)
+        else effect
+        for effect in effects.runs
+    )
+    return replace(effects, runs=runs)
 
 
 def run_name(config: PipelineConfig) -> str:
