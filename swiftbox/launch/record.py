@@ -57,7 +57,15 @@ def record(prepared: Prepared) -> Ready:
     if folder is None:
         folder = create(output_folder(prepared.loaded.config), lambda new: _fill(new, prepared))
         return Ready(folder, prepared)
-    require_idle(run_folder.find(str(folder)))
+    # Two starts at once: the second one must not write into the folder of the first.
+    with run_folder.run_lock(folder):
+        require_idle(run_folder.find(str(folder)))
+        _continue_in(folder, prepared)
+    return Ready(folder, prepared)
+
+
+def _continue_in(folder: Path, prepared: Prepared) -> None:
+    """Write the record of a launch over that of an earlier one, which has ended."""
     run_folder.register(folder)
     close_to_others(folder)
     discard_unfinished(folder)
@@ -67,7 +75,6 @@ def record(prepared: Prepared) -> Ready:
     _write_settled(folder, prepared.plan)
     _sign_steps(folder)
     _mark_starting(folder, **({} if prepared.resumes else {"started": time.time()}))
-    return Ready(folder, prepared)
 
 
 def _fill(folder: Path, prepared: Prepared) -> None:
