@@ -123,7 +123,7 @@ def _no_list(address: str, why: str) -> ConfigError:
             f"endpoint：{address}/models 未返回模型列表：{why}",
         ),
         hint=text(
-            "is it running, and is its key in api_key_env?",
-            "服务是否在运行？密钥是否由 api_key_env 指明？",
+            "check the address and that its server is running; api_key_env names its key",
+            "请检查地址，并确认该服务正在运行；密钥由 api_key_env 指明",
         ),
     )

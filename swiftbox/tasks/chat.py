@@ -22,7 +22,7 @@ from swiftbox.runs.events import Emit
 from swiftbox.runs.stop import STOP
 from swiftbox.serving.questions import Participant, ask_all
 from swiftbox.tasks import deploy
-from swiftbox.tasks.chat_servers import connected_participants, required_deployments
+from swiftbox.tasks.chat_servers import connected_participants, require_key, required_deployments
 from swiftbox.tasks.checks import OnRemark, absolute
 from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.participants import BASE_WORD, participant_sources
@@ -67,8 +67,12 @@ def check(config: ChatConfig, on_remark: OnRemark) -> None:
 
 
 def require_answerers(config: ChatConfig, on_remark: OnRemark) -> None:
-    """Raise UserError for a model or adapter that cannot be served."""
-    for deployment in required_deployments(config, participant_sources(config)):
+    """Raise UserError for a model or adapter that cannot be served, or a key that is not set."""
+    sources = participant_sources(config)
+    for source in sources:
+        if source.url and source.key_env:
+            require_key(source.key_env)
+    for deployment in required_deployments(config, sources):
         deploy.check(deploy.with_absolute_paths(deployment), on_remark)
 
 

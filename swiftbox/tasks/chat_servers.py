@@ -16,6 +16,7 @@ from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.location import find_folder
 from swiftbox.runs.supervise import OnEvent
+from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.client import Endpoint, RequestRefused
 from swiftbox.serving.port_owner import owns_address
 from swiftbox.serving.questions import Participant
@@ -120,14 +121,16 @@ def _key_of(source: ParticipantSource) -> str | None:
             ),
             hint=text("see `swiftbox runs list`", "请查看 `swiftbox runs list`"),
         )
-    key = os.environ.get(source.key_env, "")
+    return require_key(source.key_env)
+
+
+def require_key(variable: str) -> str:
+    """Return the API key in an environment variable; raise ConfigError if it is not set."""
+    key = os.environ.get(variable, "")
     if not key:
         raise ConfigError(
-            text(
-                f"api_key_env: {source.key_env} is not set",
-                f"api_key_env：{source.key_env} 未设置",
-            ),
-            hint=f"export {source.key_env}=...",
+            text(f"api_key_env: {variable} is not set", f"api_key_env：{variable} 未设置"),
+            hint=f"export {variable}=...",
         )
     return key
 
@@ -141,6 +144,19 @@ def _has_sampling(model: str) -> bool:
     return "temperature" in generation or bool(generation.get("do_sample"))
 
 
+def _not_reached(url: str) -> str:
+    """Return what helps where an address does not answer: ours are local and in the list."""
+    if is_loopback(url):
+        return text(
+            "check that it is running: `swiftbox runs list` shows deployments and their health",
+            "请确认其正在运行：`swiftbox runs list` 显示部署及其状态",
+        )
+    return text(
+        "check the address, and that its server is running",
+        "请检查地址，并确认该服务正在运行",
+    )
+
+
 def served_model(endpoint: Endpoint, *, prefer_base: bool) -> str:
     """Return the first adapter that an endpoint serves, or its first model."""
     try:
@@ -149,10 +165,7 @@ def served_model(endpoint: Endpoint, *, prefer_base: bool) -> str:
     except (RequestRefused, KeyError, TypeError) as error:
         raise RunError(
             text(f"{endpoint.url} does not answer: {error}", f"{endpoint.url} 无应答：{error}"),
-            hint=text(
-                "check that it is running: `swiftbox runs list` shows deployments and their health",
-                "请确认其正在运行：`swiftbox runs list` 显示部署及其状态",
-            ),
+            hint=_not_reached(endpoint.url),
         ) from None
     preferred = [name for name, parent in models if bool(parent) is not prefer_base]
     names = preferred or [name for name, _ in models]

@@ -72,7 +72,7 @@ def _sends_of_chat(config: ChatConfig) -> Iterator[Send]:
     for source in participant_sources(config):
         # An output is the address of a server that the same pipeline starts on this machine.
         if source.url and source.key_env and not is_served_address(source.url):
-            purpose = text(f"answers as {source.name}", f"以 {source.name} 的身份回答")
+            purpose = text("endpoint: answers the prompts", "endpoint：回答提问")
             yield Send(source.key_env, origin(source.url), purpose)
 
 

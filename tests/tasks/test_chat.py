@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from swiftbox.config.chat import ChatConfig
 from swiftbox.config.writing import write
+from swiftbox.errors import ConfigError
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.creation import create
-from swiftbox.tasks.chat import with_absolute_paths
+from swiftbox.tasks.chat import check, with_absolute_paths
 from swiftbox.tasks.load import loads
 from swiftbox.tasks.participants import participant_sources
 
@@ -40,3 +43,13 @@ def test_a_chat_with_a_deployment_uses_its_address(tmp_path: Path) -> None:
 
 def test_an_id_is_kept_as_an_id() -> None:
     assert with_absolute_paths(chat("model=o/n")).model == "o/n"
+
+
+def test_a_key_that_is_not_set_is_refused_before_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_MODEL_KEY", raising=False)
+    address = "https://example.org/v1"
+    config = ChatConfig(prompt="hi", endpoint=address, api_key_env="MY_MODEL_KEY")
+    with pytest.raises(ConfigError, match="MY_MODEL_KEY is not set"):
+        check(config, lambda _: None)
+    monkeypatch.setenv("MY_MODEL_KEY", "sk-1")
+    check(config, lambda _: None)
