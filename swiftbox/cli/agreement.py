@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from swiftbox.cli.output import say
+from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.security.printable import printable
 
@@ -26,12 +27,20 @@ def show(disclosure: Disclosure) -> None:
 
 
 def ask(_disclosure: Disclosure) -> bool:
-    """Ask in the terminal, by default not to start; without a terminal, agree to nothing."""
+    """Ask in the terminal; raise ConfigError unless the answer is yes.
+
+    Without a terminal, agree to nothing: the caller's error then lists what is open.
+    """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     sys.stderr.write(text("Start it? [y/N] ", "开始吗？[y/N] "))
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes", "是", "好")
+    if sys.stdin.readline().strip().lower() in ("y", "yes", "是", "好"):
+        return True
+    raise ConfigError(
+        text("not started: you did not agree", "未启动：你没有同意"),
+        hint=text("answer y if you trust what is listed", "如果信任所列内容，请回答 y"),
+    )
 
 
 def _agree(_disclosure: Disclosure) -> bool:

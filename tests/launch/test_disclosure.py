@@ -195,6 +195,8 @@ def test_a_terminal_is_asked_and_enter_means_no(
     monkeypatch.setattr("swiftbox.cli.run.run_recorded", lambda *_: 0)
     assert main(["run", "grpo.yaml"]) == code
     assert "Start it? [y/N] " in screen.getvalue()
+    assert ("not started: you did not agree" in screen.getvalue()) == (code == 2)
+    assert "--yes" not in screen.getvalue()  # the user was asked and has answered
     assert (workplace / "runs").exists() == (code == 0)
 
 
