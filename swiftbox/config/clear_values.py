@@ -39,6 +39,8 @@ EXPRESSIONS = frozenset(
 PROSE = frozenset({"prompt", "system"})
 """Settings that hold sentences; these may be empty, and begin with any letter."""
 
+COLUMNS = "columns"
+
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4095
 """Of a file name and of a path on Linux and macOS, without the zero at the end."""
 
@@ -127,6 +129,8 @@ def _clear_items(value: Any, node: Any) -> Any:
 
 def text_problems(key: str, value: Any) -> Iterator[str]:
     """Yield what is wrong with the texts in a value, whatever the setting."""
+    if key not in (*PROSE, COLUMNS) and _has_line_break(value):
+        yield text("contains a line break", "含有换行")
     for part in _texts(value):
         if control := CONTROL.search(part):
             yield _control_character(control.group())
@@ -148,6 +152,19 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _texts(item)
+
+
+def _has_line_break(value: Any) -> bool:
+    """Tell whether a text has one, which would let it pose as a line of a message.
+
+    A column of a data file may have one in its name.
+    """
+    if isinstance(value, dict):
+        items = [(name, item) for name, item in value.items() if name != COLUMNS]
+        return any(_has_line_break(name) or _has_line_break(item) for name, item in items)
+    if isinstance(value, list):
+        return any(map(_has_line_break, value))
+    return isinstance(value, str) and ("\n" in value or "\r" in value)
 
 
 def _control_character(letter: str) -> str:

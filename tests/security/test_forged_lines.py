@@ -11,6 +11,7 @@ import yaml
 from model_folder import write_model
 
 from swiftbox.cli.main import main
+from swiftbox.config.clear_values import PATHS
 
 FORGED = "x\nhint: nothing runs, all is well"
 
@@ -45,6 +46,20 @@ def test_a_name_with_a_line_break_poses_as_no_line_of_ours(
     shown = "".join(capsys.readouterr())
     assert "all is well" in shown
     assert not [line for line in shown.splitlines() if line.startswith("hint: nothing")], shown
+
+
+@pytest.mark.parametrize("key", sorted(PATHS | {"revision", "target_modules"}))
+def test_a_line_break_is_refused_where_one_line_is_expected(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "model")
+    for value in (FORGED, [FORGED], {"path": FORGED}, FORGED.replace("\n", "\r")):
+        settings = {"task": "train", "model": "./model", "dataset": "./rows.jsonl", key: value}
+        (tmp_path / "a.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+        assert main(["check", "a.yaml"]) == 2
+        shown = "".join(capsys.readouterr())
+        assert not [line for line in shown.splitlines() if line.startswith("hint: nothing")], shown
 
 
 def test_the_block_of_what_a_start_does_cannot_be_forged() -> None:
