@@ -23,6 +23,9 @@ from swiftbox.models.weights import WeightFiles
 FUSED = ("num_experts", "num_local_experts", "n_routed_experts")
 SUFFIX = ".weight"
 REPEATED_GROUP = re.compile(r"\)[*+{]")
+REPETITION = re.compile(r"[*+{]")
+MAX_REPETITIONS = 3
+"""Of a pattern that `check` tries on names: each may multiply the time by the length of a name."""
 
 
 def require_tuner_fits(config: TrainConfig, inspection: Inspection) -> None:
@@ -177,9 +180,9 @@ def _parameter_errors(config: TrainConfig, names: Sequence[str]) -> Iterator[Con
 def _matching(pattern: str, names: Sequence[str]) -> set[str] | None:
     """Return the names that a pattern matches; None without any, empty for an invalid one.
 
-    A repeated group may take exponential time: such a pattern is left to the training.
+    Repeated groups and many repetitions may take years: such a pattern is left to the training.
     """
-    if REPEATED_GROUP.search(pattern):
+    if REPEATED_GROUP.search(pattern) or len(REPETITION.findall(pattern)) > MAX_REPETITIONS:
         return set()
     try:
         matching = {name for name in names if re.search(pattern, name)}

@@ -127,13 +127,14 @@ DATASETS: dict[str, tuple[str, str]] = {
     "number-as-subset": ("[{path: rows.jsonl, subset: [a]}]", "subset"),
     "columns-of-numbers": ("[{path: rows.jsonl, columns: {a: 1}}]", "columns"),
     "zero-byte": ('"a\\0.jsonl"', "control character"),
-    "newline": ('"a\\nb.jsonl"', ""),
+    "newline": ('"a\\nb.jsonl"', "line break"),
 }
 """Values of `dataset`."""
 
 NOTED: dict[str, tuple[str, str]] = {
     "key-of-another-task": ("steps: 3", "steps is not used"),
     "key-of-another-tuner": ("vera_rank: 8", "vera_rank is not used"),
+    "slow-expression": (f"tuner_type: full\nfreeze_parameters: ['{'.*' * 12}!']", "command: "),
     "name-of-another-tool": ("lora_r: 4", "lora_r is read as lora_rank: 4"),
 }
 """Lines that are used or left out with a note."""
