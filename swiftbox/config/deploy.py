@@ -181,11 +181,3 @@ class DeployConfig(ServedModel):
     @classmethod
     def _is_variable(cls, value: str | None) -> str | None:
         return require_variable_name(value)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address can be reached from this machine only."""
-    if host in ("localhost", "::1"):
-        return True
-    parts = host.split(".")
-    return parts[0] == "127" and len(parts) == 4 and all(part.isdecimal() for part in parts)

@@ -63,7 +63,8 @@ CLOUD_PREFIXES = (
 )
 """Beginnings of the variables with which the tools of clouds sign in."""
 
-SECRET_ENDINGS = ("TOKEN", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY")
+PASSWORD_ENDINGS = ("PASSWORD", "PASSWORDS", "PASSWD", "PASSPHRASE")
+SECRET_ENDINGS = ("TOKEN", "TOKENS", "SECRET", "SECRETS", "KEY", "KEYS", *PASSWORD_ENDINGS)
 """Endings of a part of a name (`GITHUB_TOKEN`, `PGPASSWORD`, `AWS_SECRET_ACCESS_KEY`)."""
 
 SECRET_PARTS = ("AUTH", "CREDENTIAL", "CREDENTIALS", "COOKIE", "COOKIES", "JWT", "PAT", "PASS")
@@ -104,7 +105,8 @@ class Send:
 def is_secret(name: str, value: str = "") -> bool:
     """Tell whether an environment variable holds a secret, by its name or its value."""
     upper = name.upper()
-    if upper.startswith(CLOUD_PREFIXES) or upper in ("MYSQL_PWD", "SSH_ASKPASS"):
+    is_known = upper == "SSH_ASKPASS" or upper.endswith("_PWD")
+    if is_known or upper.startswith(CLOUD_PREFIXES):
         return True
     parts = upper.split("_")
     if any(part in SECRET_PARTS or part.endswith(SECRET_ENDINGS) for part in parts):
@@ -121,11 +123,15 @@ def has_credentials(value: str) -> bool:
 def is_account(variable: str) -> bool:
     """Tell whether a variable belongs to a hub, a cloud or another account of its owner.
 
-    Such a secret is not the key of a model's server: sending it there needs the owner's consent.
+    Such a secret, like any password, is not the key of a model's server: sending it there needs
+    the owner's consent.
     """
     upper = variable.upper()
     hubs = {name for names in HUB_TOKENS.values() for name in names}
-    return upper in hubs or upper.startswith((*CLOUD_PREFIXES, *ACCOUNTS, "HF_", "MODELSCOPE_"))
+    endings = (*PASSWORD_ENDINGS, "_PWD")
+    is_password = any(part.endswith(endings) for part in (upper, *upper.split("_")))
+    prefixes = (*CLOUD_PREFIXES, *ACCOUNTS, "HF_", "MODELSCOPE_")
+    return upper in hubs or is_password or upper.startswith(prefixes)
 
 
 def without_secrets(environment: Mapping[str, str], keep: Collection[str] = ()) -> dict[str, str]:
@@ -163,17 +169,17 @@ def origin(address: str) -> str:
     return f"{parts.scheme}://{host}{port}"
 
 
-def is_loopback(address: str) -> bool:
-    """Tell whether an address is on this machine."""
-    host = _split(address).hostname or ""
+def is_loopback(host: str) -> bool:
+    """Tell whether a host can be reached from this machine only."""
     parts = host.split(".")
-    is_ipv4 = len(parts) == 4 and all(part.isdigit() for part in parts)
+    is_ipv4 = len(parts) == 4 and all(part.isascii() and part.isdecimal() for part in parts)
     return host in LOOPBACK or (is_ipv4 and parts[0] == "127")
 
 
 def is_plain(address: str) -> bool:
     """Tell whether what is sent to an address crosses a network without encryption."""
-    return _split(address).scheme != "https" and not is_loopback(address)
+    parts = _split(address)
+    return parts.scheme != "https" and not is_loopback(parts.hostname or "")
 
 
 def may_have_token(hub: str, endpoint: str, environment: Mapping[str, str] | None = None) -> bool:

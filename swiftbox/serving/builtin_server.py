@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.deploy import DeployConfig, is_loopback
+from swiftbox.config.deploy import DeployConfig
 from swiftbox.core.generation.kv_cache import cell_bytes
 from swiftbox.core.generation.memory import free_bytes
 from swiftbox.core.generation.network import LoadSettings, Network
@@ -20,6 +20,7 @@ from swiftbox.core.generation.requests import Counters, SchedulerLimits
 from swiftbox.core.generation.scheduler import Scheduler
 from swiftbox.errors import MachineError
 from swiftbox.language import text
+from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.address import local_url
 from swiftbox.serving.app import application
 from swiftbox.serving.guards import App

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from swiftbox.config.deploy import is_loopback
+from swiftbox.security.secrets import is_loopback
 
 QUICK_S = 0.8
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from swiftbox.config.deploy import is_loopback
+from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.api_errors import ApiError, too_many_bodies
 
 Scope = MutableMapping[str, Any]

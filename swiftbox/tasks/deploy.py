@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.deploy import DeployConfig, is_loopback
+from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.groups import as_list
 from swiftbox.config.references import is_reference
 from swiftbox.devices import choices
@@ -35,6 +35,7 @@ from swiftbox.models.templates import require_bounded_templates
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
+from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.deployment import Deployment, run_deployment
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
 from swiftbox.tasks.effects import Effects

@@ -35,7 +35,7 @@ SECRETS = (
     "GITHUB_TOKEN OPENAI_API_KEY AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AZURE_CLIENT_ID "
     "GOOGLE_APPLICATION_CREDENTIALS ALIBABA_CLOUD_ACCESS_KEY_ID OSS_ACCESS_KEY_SECRET PGPASSWORD "
     "MYSQL_PWD DB_PASS SSH_AUTH_SOCK NPM_AUTHTOKEN openaiApiKey SESSION_COOKIE MY_SECRET "
-    "SWIFTBOX_API_KEY VAULT_ADDR KUBECONFIG HF_TOKEN_PATH"
+    "SWIFTBOX_API_KEY VAULT_ADDR KUBECONFIG HF_TOKEN_PATH REDIS_PWD API_KEYS CI_TOKENS"
 ).split()
 
 PLAIN = (
@@ -243,9 +243,13 @@ def test_a_host_is_named_without_its_password() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "account"), [("HF_TOKEN", True), ("AWS_KEY", True), ("OPENAI_API_KEY", False)]
+    ("name", "account"),
+    [
+        *(("HF_TOKEN", True), ("AWS_KEY", True), ("DB_PASSWORD", True), ("MYSQL_PWD", True)),
+        *(("OPENAI_API_KEY", False), ("MY_SERVER_TOKEN", False)),
+    ],
 )
-def test_tokens_of_accounts_need_consent(name: str, account: bool) -> None:
+def test_tokens_of_accounts_and_passwords_need_consent(name: str, account: bool) -> None:
     assert is_account(name) is account
     assert Send(name, "https://x.example", "").needs_consent is account
     assert not Send(name, "https://x.example", "", is_own_service=True).needs_consent
