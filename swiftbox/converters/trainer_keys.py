@@ -148,13 +148,14 @@ def deepspeed(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
 
 def _zero_stage(value: Any, foreign: ForeignConfig) -> int | None:
     if isinstance(value, Mapping):
-        stage = (value.get("zero_optimization") or {}).get("stage")
+        zero = value.get("zero_optimization")
+        stage = zero.get("stage") if isinstance(zero, Mapping) else None
         return stage if isinstance(stage, int) else None
     file = foreign.folder / str(value)
     if file.is_file():
         try:
             return _zero_stage(json.loads(file.read_text(encoding="utf-8")), foreign)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):  # it may name itself
             return None
     word = Path(str(value)).name.lower()
     if "zero0" in word or "z0" in word:

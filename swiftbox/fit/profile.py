@@ -66,7 +66,7 @@ def size_in_name(name: str) -> float | None:
 def _profile_of_folder(folder: Path, *, ask: bool) -> ModelProfile | None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None  # reported by the inspection of the folder
     if not isinstance(config, dict):
         return None

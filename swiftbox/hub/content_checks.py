@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from swiftbox.errors import HubError
+from swiftbox.files import read_json
 from swiftbox.hub import listing as listings
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.language import text
@@ -64,12 +64,7 @@ def warn_of_code(
     name, modules = request.name, [file.path for file in files if file.path.endswith(".py")]
     if request.kind != "model" or not modules:
         return
-    try:
-        path = folder / "config.json"
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return
-    if isinstance(config, dict) and config.get("auto_map"):
+    if read_json(folder / "config.json").get("auto_map"):
         warn(
             text(
                 f"{name} contains Python code ({_first(modules)}); it runs only with "

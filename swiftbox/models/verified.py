@@ -148,7 +148,7 @@ def read_marker(folder: Path) -> Marker:
         fetching = content.get("fetching")
         complete, partial = list(content["complete"]), None if fetching is None else list(fetching)
         return Marker(folder, origin, complete, files, partial)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Marker(folder)
 
 
