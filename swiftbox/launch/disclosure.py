@@ -121,7 +121,7 @@ def _not_agreed(disclosure: Disclosure) -> ConfigError:
     lines = [effect.line().strip() for effect in disclosure.questions]
     if disclosure.foreign is not None:
         lines = [*disclosure.foreign.lines(), *lines]
-    listed = "\n".join(f"  {line.strip()}" for line in lines)
+    listed = "\n".join(f"  {printable(line).strip()}" for line in lines)
     return ConfigError(
         text(
             f"not started: nobody has agreed to this:\n{listed}",
