@@ -52,7 +52,7 @@ def fetch_dataset(
                 raise HubError(
                     text(f"no file {source.path}", f"文件 {source.path} 不存在"),
                     hint=text(
-                        "relative paths start where the command runs; an id needs another hub: "
+                        "relative paths start where the command runs; an id needs a hub other "
                         "than local",
                         "相对路径以运行命令的目录为起点；使用 id 时，hub 不能为 local",
                     ),
