@@ -9,6 +9,7 @@ from swiftbox.errors import ChildError, DiskFullError, ResultError, UserError
 from swiftbox.language import text
 
 OUT_OF_MEMORY, DISK_FULL, TEMPLATE = "out-of-memory", "disk-full", "template"
+FILE_TOO_LARGE = "file-too-large"
 MISSING_FILE, TARGET_MODULES, REFUSED, CRASH = "missing-file", "target-modules", "refused", "crash"
 STOPPED_ITSELF, FAILED_CHECK, KILLED = "stopped-itself", "failed-check", "killed"
 
@@ -31,10 +32,8 @@ def kind_of(error: BaseException) -> str:
         return OUT_OF_MEMORY
     if isinstance(error, DiskFullError):
         return DISK_FULL
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DISK_FULL
-    if "no space left on device" in message or "disk quota exceeded" in message:
-        return DISK_FULL
+    if kind := _kind_of_refused_write(error, message):
+        return kind
     if any(name.startswith("jinja2.") for name in names):
         return TEMPLATE
     if isinstance(error, ResultError):
@@ -52,6 +51,20 @@ def kind_of(error: BaseException) -> str:
     return CRASH
 
 
+def _kind_of_refused_write(error: BaseException, message: str) -> str:
+    """Return why the system refused a write; empty for another failure.
+
+    Libraries that are not written in Python pass on the message of the system only.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return DISK_FULL
+    if "no space left on device" in message or "disk quota exceeded" in message:
+        return DISK_FULL
+    is_too_large = number == errno.EFBIG or "file too large" in message
+    return FILE_TOO_LARGE if is_too_large else ""
+
+
 def hint_for(kind: str, task: str = "train") -> str:
     """Return what to do about a kind of failure of a task."""
     if task != "train" and kind in (OUT_OF_MEMORY, TEMPLATE):
@@ -66,6 +79,12 @@ def hint_for(kind: str, task: str = "train") -> str:
         DISK_FULL: text(
             "free some space, or set output_dir on another disk; then `swiftbox runs resume`",
             "清理磁盘，或将 output_dir 放到其他磁盘；然后 `swiftbox runs resume`",
+        ),
+        FILE_TOO_LARGE: text(
+            "raise the limit on the size of a file (`ulimit -f`), or set output_dir on a file "
+            "system that holds larger files (FAT32 ends at 4 GiB)",
+            "提高单个文件大小的限制（`ulimit -f`），或将 output_dir 放到支持更大文件的文件系统"
+            "（FAT32 的上限为 4 GiB）",
         ),
         TEMPLATE: text(
             "the chat template rejects these messages; check the row, or set template: chatml",
