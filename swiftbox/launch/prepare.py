@@ -35,7 +35,7 @@ from swiftbox.language import text
 from swiftbox.launch.disclosure import Ask, Disclosure, require_agreement
 from swiftbox.launch.fingerprint import Fingerprint, fingerprint
 from swiftbox.launch.foreign import ForeignRun, foreign_run
-from swiftbox.launch.output_folder import continued_folder, settled_in
+from swiftbox.launch.output_folder import continued_folder, output_folder, settled_in
 from swiftbox.launch.reasons import with_first_reasons
 from swiftbox.models.requirements import Remark
 from swiftbox.plan import Plan, plan
@@ -154,7 +154,7 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
             text(f"{run.name} is complete", f"{run.name} 已完成"),
             hint=f"swiftbox runs rerun {run.name}",
         )
-    machine = _machine_for(loaded.config)
+    machine = _machine_for(loaded.config, run.folder)
     # The record is absolute: what is relative in it is an id, whatever folders are here now.
     changed = continues and bool(overrides)
     planned = _planned(loaded.config, machine) if changed else plan(loaded.config, machine)
@@ -236,14 +236,19 @@ def _changed_settings(
     )
 
 
-def _machine_for(config: TaskConfig) -> Machine:
-    """Return this machine, with its devices if the task uses them."""
+def _machine_for(config: TaskConfig, folder: Path | None = None) -> Machine:
+    """Return this machine, with its devices if the task uses them, and the disk of the run folder.
+
+    `folder` is that of a run that is continued.
+    """
+    if folder is None:
+        folder = Path.cwd() / "runs" if config.output_dir == "auto" else output_folder(config)
     tasks = {config.task}
     if isinstance(config, PipelineConfig):
         tasks = {step.config.task for step in config.steps}
     if any(TASKS[name].uses_devices for name in tasks):
-        return probe(Path.cwd())
-    return without_torch(Path.cwd(), "")
+        return probe(folder)
+    return without_torch(folder, "")
 
 
 def _planned(config: TaskConfig, machine: Machine) -> Plan:

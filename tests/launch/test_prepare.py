@@ -186,6 +186,28 @@ def test_a_disk_that_filled_up_after_the_review_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "output_dir", ["small/new/run", "here", "auto"], ids=["another disk", "this disk", "a link"]
+)
+def test_the_free_space_is_that_of_the_disk_of_the_run_folder(
+    output_dir: str, training: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if output_dir == "auto":
+        (tmp_path / "runs").symlink_to(small)
+    usage, free = shutil.disk_usage(tmp_path), 12_345
+
+    def disk_usage(path: Path) -> Any:
+        is_small = Path(path).resolve().is_relative_to(small.resolve())
+        return usage._replace(free=free) if is_small else usage
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    prepared = prepare(training, [f"output_dir={output_dir}"])
+    assert prepared.estimate is not None
+    assert prepared.estimate.disk_free == (usage.free if output_dir == "here" else free)
+
+
 @pytest.mark.slow
 def test_a_second_child_finds_the_encoded_rows_by_their_content(training: Path) -> None:
     assert launch(prepare(training)) == 0
