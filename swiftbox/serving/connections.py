@@ -1,9 +1,10 @@
 """Connections of the server: fewer than the process may open, and none that waits for ever.
 
 A connection is `waiting` while the server waits for its client: for the headers of a request, for
-the rest of its body, or for the answer to be read. Each wait has a deadline that bytes do not
-extend, so a client that sends one byte a second gains nothing. Where all places are taken, the
-connection that has waited longest is closed for a new one; answers that are being made stay.
+the rest of its body, or for the answer to be read. Each wait has a deadline that single bytes do
+not extend, so a client that sends one byte a second gains nothing; a long body or answer gets more
+time as long as its bytes move. Where all places are taken, the connection that has waited longest
+is closed for a new one; answers that are being made stay.
 """
 
 from __future__ import annotations
@@ -15,20 +16,29 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from swiftbox.serving.http_parser import LimitedParser
+
 HEADERS_S = 10.0
 """The time for all headers of a request, from the connection or the last answer on."""
 
 BODY_S = 60.0
-"""The time for a whole body: the largest one at about half a megabit per second."""
+"""The time for a body, or for the next PROGRESS_BYTES of it."""
 
 READ_S = 60.0
-"""The time for a client to read what is already sent, before more is sent."""
+"""The time for a client to read what is already sent, or the next PROGRESS_BYTES of it."""
+
+PROGRESS_BYTES = 2**19
+"""What a client has to send or to read for more time: about 70 kilobits per second."""
+
+READ_BYTES = 2**14
+"""What is read from a connection before the others are served again."""
 
 CLOSE_S = 2.0
 """The time for a last answer to leave, before a connection is cut off."""
@@ -104,14 +114,21 @@ class TimedConnection(H11Protocol):
 
     def __init__(self, config: Config, server_state: ServerState, places: Places) -> None:
         super().__init__(config, server_state, {})
+        self.conn = LimitedParser()
         self._places = places
         self._timer: asyncio.TimerHandle | None = None
         self._wait: tuple[object, str] | None = None
         """The request and what its client has to do: send headers, send a body, or read."""
         self._has_place = True
+        self._received = 0
+        """Bytes of the connection."""
+        self._progress = 0
+        """What was received, or not yet read, when the wait began."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the headers of the first request."""
+        selector_transport: Any = transport
+        selector_transport.max_size = READ_BYTES
         super().connection_made(transport)
         self._update()
 
@@ -124,8 +141,16 @@ class TimedConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read a part of a request."""
+        self._received += len(data)
         super().data_received(data)
         self._update()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a malformed request; close the connection if it has an answer already."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """Wait for the rest of a body that was refused, or for the next request."""
@@ -145,7 +170,7 @@ class TimedConnection(H11Protocol):
     def _update(self) -> None:
         """Start the deadline of what the client has to do now; a running one is not extended."""
         state = self.conn.their_state
-        if self.flow.write_paused:
+        if self.flow.write_paused or self.transport.is_closing():
             self._wait_for(None, "read", READ_S)
         elif state is h11.IDLE:
             self._wait_for(self.cycle, "headers", HEADERS_S)
@@ -160,8 +185,19 @@ class TimedConnection(H11Protocol):
             return
         self._stop_waiting()
         self._wait = (request, what)
-        self._timer = self.loop.call_later(within_s, self._expire, what)
+        self._start_timer(what, within_s)
         self._places.waiting[self] = None
+
+    def _start_timer(self, what: str, within_s: float) -> None:
+        self._progress = self._moved(what)
+        self._timer = self.loop.call_later(within_s, self._expire, what, within_s)
+
+    def _moved(self, what: str) -> int:
+        """Return a count of bytes that grows as the client sends or reads."""
+        return -self.transport.get_write_buffer_size() if what == "read" else self._received
+
+    def _is_answered(self) -> bool:
+        return self.conn.our_state is not h11.SEND_RESPONSE
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:
@@ -169,15 +205,19 @@ class TimedConnection(H11Protocol):
             self._timer = None
             self._places.waiting.pop(self, None)
 
-    def _expire(self, what: str) -> None:
+    def _expire(self, what: str, within_s: float) -> None:
         """End a connection whose client was too slow, with an answer if it waits for one."""
+        may_continue = what == "read" or (what == "body" and not self._is_answered())
+        if may_continue and self._moved(what) - self._progress >= PROGRESS_BYTES:
+            self._start_timer(what, within_s)
+            return
         self._stop_waiting()
         if what == "read":
             self.cut_off()
             return
         is_begun = bool(self.conn.trailing_data[0])
-        is_unanswered = self.conn.our_state is h11.SEND_RESPONSE
-        if not self.transport.is_closing() and (is_begun if what == "headers" else is_unanswered):
+        is_open = is_begun if what == "headers" else not self._is_answered()
+        if is_open and not self.transport.is_closing():
             self.transport.write(TIMED_OUT)
         self.transport.close()
         self.loop.call_later(CLOSE_S, self.transport.abort)

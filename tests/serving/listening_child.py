@@ -1,12 +1,13 @@
 """A server with the real listener and an application that answers at once, for tests of floods.
 
-Usage: `python listening_child.py DESCRIPTORS SECONDS`; the seconds are the deadlines. Prints its
-port; ends when its input ends.
+Usage: `python listening_child.py DESCRIPTORS SECONDS [small]`; the seconds are the deadlines, and
+with `small` the system keeps few bytes of an answer. Prints its port; ends when its input ends.
 """
 
 from __future__ import annotations
 
 import resource
+import socket
 import sys
 import threading
 from typing import Any
@@ -16,8 +17,11 @@ from swiftbox.serving.address import listen_on
 from swiftbox.serving.guards import Guard
 from swiftbox.serving.listener import ServerLifecycle, listen
 
-LARGE = 32 * 2**20
-"""More bytes than the system keeps for a client that does not read."""
+SIZES = {"/large": 32 * 2**20, "/medium": 60_000}
+"""More bytes than the system keeps for a client that does not read, and fewer than asyncio does."""
+
+SMALL_BUFFER = 2048
+"""Bytes that the system keeps for a client, where a test asks for it."""
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -28,7 +32,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         if message["type"] == "http.disconnect":
             return
         length, more = length + len(message.get("body", b"")), message.get("more_body", False)
-    body = b"x" * LARGE if scope["path"] == "/large" else b"%d" % length
+    body = b"x" * SIZES[scope["path"]] if scope["path"] in SIZES else b"%d" % length
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -46,10 +50,12 @@ def main() -> None:
         stop.set()
 
     with listen_on("127.0.0.1", 0) as listening:
+        if "small" in sys.argv:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
         port = listening.getsockname()[1]
         threading.Thread(target=wait_for_end, daemon=True).start()
         lifecycle = ServerLifecycle(stop, lambda: print(port, flush=True), lambda: None, 0.5)
-        listen(Guard(application, key=None, largest_body=2**20), listening, lifecycle)
+        listen(Guard(application, key=None, largest_body=2**24), listening, lifecycle)
 
 
 if __name__ == "__main__":

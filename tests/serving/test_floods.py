@@ -7,6 +7,7 @@ import http.client
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,11 +57,11 @@ class Listener:
 
 @contextmanager
 def listening(
-    tmp_path: Path, *, descriptors: int = 256, wait_s: float = FOREVER_S
+    tmp_path: Path, *options: str, descriptors: int = 256, wait_s: float = FOREVER_S
 ) -> Iterator[Listener]:
     """Serve with few descriptors and a deadline for slow clients."""
     log = tmp_path / "log.txt"
-    arguments = [sys.executable, str(CHILD), str(descriptors), str(wait_s)]
+    arguments = [sys.executable, str(CHILD), str(descriptors), str(wait_s), *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output
@@ -145,6 +146,84 @@ def test_a_client_that_does_not_read_its_answer_is_closed(tmp_path: Path) -> Non
             client.recv(1)
             assert listener.descriptors() > before
             until(lambda: listener.descriptors() <= before, what="a closed connection")
+
+
+def test_a_client_that_leaves_the_end_of_its_last_answer_unread_is_closed(tmp_path: Path) -> None:
+    request = b"GET /medium HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    with listening(tmp_path, "small", wait_s=1.0) as listener, socket.socket() as client:
+        before = listener.descriptors()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", listener.port))
+        client.sendall(request)
+        client.recv(1)
+        until(lambda: listener.descriptors() <= before, what="a closed connection")
+
+
+def read_slowly(client: socket.socket, pause_s: float) -> int:
+    """Read an answer a megabyte at a time; return its bytes."""
+    count = 0
+    while True:
+        part = client.recv(2**20, socket.MSG_WAITALL)
+        count += len(part)
+        if not part:
+            return count
+        time.sleep(pause_s)  # a slow line, not a synchronisation
+
+
+def test_a_slow_client_gets_a_long_answer_completely(tmp_path: Path) -> None:
+    request = b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    with listening(tmp_path, wait_s=2.0) as listener, listener.open(request) as client:
+        began = time.monotonic()
+        assert read_slowly(client, 0.15) > 32 * 2**20
+        assert time.monotonic() - began > 4.0
+
+
+def test_a_slow_client_may_send_a_long_body(tmp_path: Path) -> None:
+    parts, size = 5, 3 * 2**19
+    head = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % (parts * size)
+    with listening(tmp_path, wait_s=1.0) as listener, listener.open(head) as client:
+        for _ in range(parts):
+            time.sleep(0.6)  # a slow line, not a synchronisation
+            client.sendall(b"x" * size)
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+TINY_PARTS = {
+    "chunks": b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + b"1\r\nx\r\n" * 100_000,
+    "headers": b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"a:b\r\n" * 100_000,
+}
+
+
+@contextmanager
+def endless_requests(listener: Listener, data: bytes, count: int) -> Iterator[None]:
+    """Send a request from several connections, and again whenever it was refused."""
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(OSError), listener.open() as client:
+                while not stop.is_set():
+                    client.sendall(data)
+
+    threads = [threading.Thread(target=send) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(HANG_S)
+
+
+@pytest.mark.parametrize("data", TINY_PARTS.values(), ids=TINY_PARTS)
+def test_a_request_is_answered_while_others_send_tiny_parts(data: bytes, tmp_path: Path) -> None:
+    with listening(tmp_path) as listener, endless_requests(listener, data, 4):
+        answers = [listener.ask(b"x" * 1000) for _ in range(10)]
+    assert [status for status, _ in answers] == [200] * 10
+    assert sorted(seconds for _, seconds in answers)[5] < QUICK_S
+    assert listener.log.stat().st_size < LARGEST_LOG
 
 
 def test_requests_on_one_connection_have_a_deadline_each(tmp_path: Path) -> None:
