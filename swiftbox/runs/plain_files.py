@@ -10,12 +10,14 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from swiftbox.errors import RunError
+from swiftbox.files import folder_aside
 from swiftbox.language import text
 from swiftbox.runs.event_lines import newest_lines
 
@@ -29,8 +31,21 @@ LISTED = 5
 def open_plain(path: Path, mode: str = "rb") -> IO[bytes]:
     """Open a file of a run folder in `rb`, `ab` or `r+b`; `ab` creates it, for the user alone.
 
-    Raises RunError for a link or a special file, OSError for what else the system refuses.
+    A file with other names (hard links) is copied before it is written: it may be one outside the
+    folder. Raises RunError for a link or a special file, OSError for what else the system refuses.
     """
+    file = _open(path, mode)
+    if mode == "rb" or os.fstat(file.fileno()).st_nlink < 2:
+        return file
+    file.close()
+    with open_plain(path) as shared, folder_aside(path) as aside:
+        with open(copy := aside / path.name, "wb") as content:
+            shutil.copyfileobj(shared, content)
+        copy.replace(path)
+    return _open(path, mode)
+
+
+def _open(path: Path, mode: str) -> IO[bytes]:
     flags = {"rb": os.O_RDONLY, "ab": os.O_WRONLY | os.O_APPEND | os.O_CREAT, "r+b": os.O_RDWR}
     try:
         descriptor = os.open(
