@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swiftbox.config.task import TaskConfig
 from swiftbox.devices.machine import Machine
-from swiftbox.runs.child import child_of, worker_command
-from swiftbox.runs.supervise import Child
+from swiftbox.runs.command import worker_command
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.sending import needed_secrets
 from swiftbox.tasks.task import Reason
+
+if TYPE_CHECKING:  # a check starts no child
+    from swiftbox.runs.supervise import Child
 
 FOLDER = "{folder}"
 """Stands for the run folder in the command; the folder is named when the run is recorded."""
@@ -30,6 +33,8 @@ class Plan:
 
     def child(self, folder: Path) -> Child:
         """Return the child process that runs the plan in a run folder."""
+        from swiftbox.runs.child import child_of
+
         return child_of(folder, self.processes, self.env, needed_secrets(self.config))
 
 

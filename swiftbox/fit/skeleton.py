@@ -6,7 +6,6 @@ The result is cached, so that only the first estimate waits for torch to load.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -65,6 +64,8 @@ def skeleton_shape(
 
 
 def _key(folder: Path) -> str:
+    import hashlib
+
     library = version_of("transformers") or ""
     return hashlib.sha256((folder / "config.json").read_bytes() + library.encode()).hexdigest()
 

@@ -13,13 +13,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swiftbox.errors import ConfigError
 from swiftbox.language import home, text
-from swiftbox.launch.foreign import ForeignRun
 from swiftbox.security.printable import printable
 from swiftbox.tasks.effects import Effect, Effects
+
+if TYPE_CHECKING:  # of runs that are continued or repeated alone
+    from swiftbox.launch.foreign import ForeignRun
 
 AGREED = "agreed"
 """Folder in SWIFTBOX_HOME with one empty file per agreement."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +62,8 @@ class ForeignRun:
 
 def foreign_run(folder: Path, *, resumes: bool) -> ForeignRun | None:
     """Return what is not ours in a run folder; None if this user made it on this machine."""
+    import hashlib
+
     settled = read_plain(folder / run_folder.SETTLED)
     is_ours = run_folder.is_ours(folder) if resumes else is_signed_yaml(run_folder.SETTLED, settled)
     if is_ours:

@@ -28,15 +28,12 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.probe import probe, without_torch
-from swiftbox.engines.consent import MissingEngine, missing_engines, require_engines_installable
 from swiftbox.errors import RunError
 from swiftbox.fit.estimate import Estimate, estimate
 from swiftbox.language import text
 from swiftbox.launch.disclosure import Ask, Disclosure, require_agreement
 from swiftbox.launch.fingerprint import Fingerprint, fingerprint
-from swiftbox.launch.foreign import ForeignRun, foreign_run
 from swiftbox.launch.output_folder import continued_folder, output_folder, settled_in
-from swiftbox.launch.reasons import with_first_reasons
 from swiftbox.models.requirements import Remark
 from swiftbox.plan import Plan, plan
 from swiftbox.runs import folder as run_folder
@@ -49,8 +46,10 @@ from swiftbox.tasks.names import name_remarks
 from swiftbox.tasks.places import place_remarks
 from swiftbox.tasks.task import CheckResult, result_neutral_settings
 
-if TYPE_CHECKING:  # of pipelines alone
+if TYPE_CHECKING:  # only some launches need engines, continue a run, or are pipelines
+    from swiftbox.engines.consent import MissingEngine
     from swiftbox.fit.forecast import PipelineForecast
+    from swiftbox.launch.foreign import ForeignRun
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,7 @@ def prepare_loaded(
     In `previous` only the installed engines are looked up again, which reads one small file each.
     """
     if previous is not None and is_current(previous, loaded):
-        backend = previous.machine.backend
-        engines = missing_engines(_engine_names(previous.plan, previous.machine), backend)
+        engines = _missing_engines(previous.plan, previous.machine)
         return previous if engines == previous.engines else replace(previous, engines=engines)
     remarks = [*place_remarks(loaded.config), *name_remarks(loaded.config)]
     machine = machine or _machine_for(loaded.config)
@@ -121,6 +119,8 @@ def _foreign_to_continue(config: TaskConfig) -> ForeignRun | None:
     folder = continued_folder(config)
     if folder is None:
         return None
+    from swiftbox.launch.foreign import foreign_run
+
     require_plain_tree(folder)
     return foreign_run(folder, resumes=True)
 
@@ -143,6 +143,9 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
 
     Raises RunError if it is running, complete, or if `overrides` contradict its checkpoints.
     """
+    from swiftbox.launch.foreign import foreign_run
+    from swiftbox.launch.reasons import with_first_reasons
+
     run = run_folder.find(str(folder))
     require_idle(run)
     require_plain_tree(run.folder)
@@ -166,6 +169,9 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
 
 def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     """Prepare to repeat a run from its settled YAML, in a new run folder."""
+    from swiftbox.launch.foreign import foreign_run
+    from swiftbox.launch.reasons import with_first_reasons
+
     run = run_folder.find(str(folder))
     foreign = foreign_run(run.folder, resumes=False)
     loaded = settled_in(run.folder, overrides := tuple(overrides))
@@ -257,9 +263,20 @@ def _planned(config: TaskConfig, machine: Machine) -> Plan:
     return replace(planned, config=with_absolute_paths(planned.config))
 
 
-def _engine_names(planned: Plan, machine: Machine) -> tuple[str, ...]:
+def _missing_engines(
+    planned: Plan, machine: Machine, *, installable: bool = False
+) -> tuple[MissingEngine, ...]:
+    """Return the engines of a plan that are not installed.
+
+    With `installable`, raises MachineError for one that cannot be installed here.
+    """
     names: tuple[str, ...] = TASKS[planned.config.task].engines(planned.config, machine)
-    return names
+    if not names:
+        return ()
+    from swiftbox.engines.consent import missing_engines, require_engines_installable
+
+    missing = require_engines_installable if installable else missing_engines
+    return missing(names, machine.backend)
 
 
 def _checked(
@@ -278,7 +295,7 @@ def _checked(
         loaded,
         machine,
         planned,
-        engines=require_engines_installable(_engine_names(planned, machine), machine.backend),
+        engines=_missing_engines(planned, machine, installable=True),
         remarks=tuple(map(str, remarks)),
         files=files,
         disclosure=Disclosure(TASKS[config.task].effects(config), loaded.typed, foreign),

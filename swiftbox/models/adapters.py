@@ -16,7 +16,6 @@ from swiftbox.errors import ConfigError
 from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models import weights
-from swiftbox.models.adapter_checks import AdapterTensors, adapter_problems
 from swiftbox.models.metadata import MetadataError, read_object, shown
 from swiftbox.runs import folder as run_folder
 from swiftbox.security.paths import revision
@@ -86,6 +85,8 @@ def read_trained(folder: Path) -> Adapter:
     config = _config(folder)
     if config.get("peft_type") not in MERGEABLE:
         _require_kind(folder, config)
+    from swiftbox.models.adapter_checks import AdapterTensors, adapter_problems  # adapters alone
+
     try:
         tensors, expected_bytes = weights.read_header(folder / ADAPTER_WEIGHTS)
         stored_bytes = (folder / ADAPTER_WEIGHTS).stat().st_size

@@ -5,7 +5,6 @@ A file whose size and mtime match the marker is not hashed again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 import time
@@ -168,6 +167,8 @@ def size_and_mtime(path: Path) -> tuple[int, int] | None:
 
 def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
     """Hash a file; `on_bytes` is called with the size of each block."""
+    import hashlib  # takes milliseconds; a check hashes nothing
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):

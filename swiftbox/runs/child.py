@@ -18,11 +18,11 @@ from swiftbox.formatting import duration
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.command import worker_command
 from swiftbox.runs.diagnosis import REFUSED
 from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import clear_stop_request
 from swiftbox.runs.supervise import Child, OnEvent, supervise_inside
-from swiftbox.security.children import module_command
 from swiftbox.security.origin import signed_yaml
 
 if TYPE_CHECKING:
@@ -32,22 +32,6 @@ STOP_TIMEOUT_S = 60.0
 """The time for a server to finish its answers; then its process tree is killed."""
 
 POLL_S = 0.05
-
-WORKER = "swiftbox.worker"
-
-
-def worker_command(folder: str, processes: int) -> list[str]:
-    """Return the command of the worker of a run folder, under torchrun for several processes."""
-    if processes == 1:
-        return module_command(WORKER, folder)
-    return module_command(
-        "torch.distributed.run",
-        f"--nproc-per-node={processes}",
-        "--rdzv-backend=c10d",
-        "--rdzv-endpoint=127.0.0.1:0",
-        "--local-addr=127.0.0.1",
-        *("-m", WORKER, folder),
-    )
 
 
 def child_of(

@@ -23,7 +23,6 @@ from swiftbox.methods import METHODS
 from swiftbox.models.adapters import read_trained
 from swiftbox.models.inspection import Inspection
 from swiftbox.models.location import find_folder, locate_recorded, looks_like_path
-from swiftbox.models.merge_checks import require_adapters_fit, require_matching_name
 from swiftbox.models.requirements import ERROR, NOTE, Remark
 from swiftbox.models.templates import template_file
 from swiftbox.security.templates import require_bounded
@@ -161,6 +160,8 @@ def _check_adapter(config: TrainConfig) -> None:
 
 def _require_continuable(config: TrainConfig, folder: Path) -> None:
     """Raise ConfigError for an adapter that is broken, or was not trained on the model."""
+    from swiftbox.models.merge_checks import require_adapters_fit, require_matching_name
+
     adapter = read_trained(folder)
     require_matching_name(adapter, config.model)
     model = locate_recorded(config.model, key="model", hub=config.hub)

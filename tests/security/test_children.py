@@ -14,7 +14,7 @@ from child_laws import GETS_ENVIRONMENT, MAY_NAME_OUR_PYTHON, child_violations
 from house_laws import PACKAGE, python_files
 
 from swiftbox.engines.process_group import ProcessGroup
-from swiftbox.runs.child import worker_command
+from swiftbox.runs.command import worker_command
 from swiftbox.security.children import (
     child_environment,
     find_program,
