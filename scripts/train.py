@@ -54,6 +54,7 @@ def settings_of(arguments: list[str]) -> tuple[Path | None, list[str]]:
 def train(config: Path | None, settings: list[str]) -> int:
     """Read, plan and check as `swiftbox run` does, then train as one of the processes."""
     from swiftbox import worker
+    from swiftbox.cli.agreement import show
     from swiftbox.launch.prepare import agreed, prepare
     from swiftbox.security.secrets import drop_secrets
     from swiftbox.tasks.sending import needed_secrets
@@ -66,6 +67,8 @@ def train(config: Path | None, settings: list[str]) -> int:
     yes = "yes=true" in settings
     settings = [line for line in settings if line != "yes=true"]
     prepared = prepare(config, settings)
+    if int(os.environ.get("RANK", "0")) == 0:
+        show(prepared.disclosure)
     prepared = agreed(prepared, lambda _: yes)
     folder = shared_folder(prepared)
     os.environ.update(prepared.plan.env)
