@@ -17,7 +17,7 @@ from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
 from swiftbox.models.cache_layouts import CacheName, cache_root
 from swiftbox.models.location import find_folder, looks_like_path
 from swiftbox.security.regular import read_regular
-from swiftbox.security.secrets import origin
+from swiftbox.security.secrets import Send, origin
 from swiftbox.tasks.effects import Effect, Effects
 from swiftbox.tasks.sending import MODEL_KEYS, downloading_hubs, sends
 
@@ -146,7 +146,7 @@ def _secrets(config: TaskConfig) -> Iterator[Effect]:
     except UserError:  # the check reports what is wrong with the participants
         return
     for send in listed:
-        keys = _keys_of(config, send.variable)
+        keys = _keys_of(config, send)
         what = text(
             f"${send.variable} to {send.host} ({send.purpose})",
             f"${send.variable} 发往 {send.host}（{send.purpose}）",
@@ -157,10 +157,11 @@ def _secrets(config: TaskConfig) -> Iterator[Effect]:
         yield Effect(keys, what, asks, f"send {send.variable} {send.host}")
 
 
-def _keys_of(config: TaskConfig, variable: str) -> tuple[str, ...]:
+def _keys_of(config: TaskConfig, send: Send) -> tuple[str, ...]:
     """Return the settings that name a variable and the server that gets it."""
     for key, server in (("api_key_env", "endpoint"), ("judge_key_env", "judge_endpoint")):
-        if getattr(config, key, None) == variable:
+        address = str(getattr(config, server, None) or "")
+        if getattr(config, key, None) == send.variable and origin(address) == send.host:
             return (key, server)
     return ("report_to",) if hasattr(config, "report_to") else ("endpoint",)
 

@@ -232,6 +232,15 @@ def test_a_token_made_for_another_service_is_asked_for(settings: str, is_asked: 
             require_agreement(Disclosure(effects, frozenset({"api_key_env"})), refuse)
 
 
+def test_a_key_that_the_user_sends_to_a_server_is_still_asked_for_at_another() -> None:
+    yaml = "task: evaluate\njudge_endpoint: https://evil.example\njudge_model: j\n"
+    yaml += "judge_key_env: HF_TOKEN\nbenchmarks: [sample_ceval]\n"
+    typed = ["endpoint=https://mine.example/v1", "api_key_env=HF_TOKEN"]
+    loaded = loads(yaml, source="a.yaml", overrides=typed)
+    questions = Disclosure(TASKS["evaluate"].effects(loaded.config), loaded.typed).questions
+    assert [effect.keys for effect in questions] == [("judge_key_env", "judge_endpoint")]
+
+
 def test_a_start_is_agreed_even_if_the_home_cannot_be_written(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
