@@ -38,10 +38,8 @@ ARGPARSE_ERRORS: tuple[tuple[str, str], ...] = (
 CHINESE_HEADING = re.compile(r"^([\u4e00-\u9fff]+):$", re.MULTILINE)
 """A heading of the help, to which argparse appends a colon."""
 
-SYNONYMS = dict.fromkeys(
-    ("train", "finetune", "pretrain", "merge", "quantize", "evaluate", "deploy", "serve"), "run"
-)
-"""Words that are tried as verbs, and the verb that does it."""
+TASKS = ("train", "finetune", "pretrain", "merge", "quantize", "evaluate", "deploy", "serve")
+"""Words that are tried as verbs; `run` does what they mean."""
 
 CHOICE = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
 
@@ -102,9 +100,16 @@ def hint_for(message: str, program: str) -> str:
         from swiftbox.formatting import did_you_mean, nearest
 
         choices = [choice.strip(" '") for choice in match[2].split(",")]
-        meanings = {word: verb for word, verb in SYNONYMS.items() if verb in choices}
-        if choice := nearest(match[1], [*choices, *meanings]):
-            return did_you_mean(meanings.get(choice, choice))
+        if "run" in choices and match[1].endswith((".yaml", ".yml")):
+            return did_you_mean(f"swiftbox run {match[1]}")
+        tasks = TASKS if "run" in choices else ()
+        if (choice := nearest(match[1], [*choices, *tasks])) in tasks:
+            return text(
+                "tasks run from a YAML: `swiftbox new` lists presets, `swiftbox run FILE` runs one",
+                "任务由 YAML 运行：`swiftbox new` 列出预设，`swiftbox run FILE` 运行它",
+            )
+        if choice:
+            return did_you_mean(choice)
     return text(f"see `{program} --help`", f"参见 `{program} --help`")
 
 

@@ -37,12 +37,16 @@ def test_an_error_is_labelled_in_the_language_of_the_user(
     assert lines[1].startswith("建议：可选：")
 
 
+FROM_YAML = "tasks run from a YAML: `swiftbox new` lists presets, `swiftbox run FILE` runs one"
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "hint"),
     [
         (["chek", "a.yaml"], "invalid choice", "did you mean check?"),
-        (["trian"], "invalid choice", "did you mean run?"),
-        (["finetnue", "a.yaml"], "invalid choice", "did you mean run?"),
+        (["trian"], "invalid choice", FROM_YAML),
+        (["finetnue", "a.yaml"], "invalid choice", FROM_YAML),
+        (["a.yaml"], "invalid choice", "did you mean swiftbox run a.yaml?"),
         (["check", "a.yaml", "--foo"], "unrecognized arguments: --foo", "see `swiftbox --help`"),
         (["doctor", "a=b"], "unrecognized arguments: a=b", "see `swiftbox --help`"),
         (["models", "--limit", "x"], "not a row count: x", "see `swiftbox models --help`"),
