@@ -40,7 +40,7 @@ class Remark:
     def __str__(self) -> str:
         levels = {ERROR: text("error", "错误"), WARNING: text("warning", "警告")}
         level = levels.get(self.level, text("note", "提示"))
-        message = f"{self.message}; {self.hint}" if self.hint else self.message
+        message = self.message + (text("; ", "；") + self.hint if self.hint else "")
         return text(f"{level}: {message}", f"{level}：{message}")
 
 
@@ -118,7 +118,7 @@ def catalogue_remarks(name: str, *, trust_remote_code: bool) -> tuple[Remark, ..
 
 def remote_code(level: str, where: object, files: str) -> Remark:
     """Report that a repository contains Python code, with its files if they are known."""
-    listed = f" ({files})" if files else ""
+    listed = text(f" ({files})", f"（{files}）") if files else ""
     message = text(f"{where} contains Python code{listed}", f"{where} 自带 Python 代码{listed}")
     hint = text(
         "trust_remote_code: true runs it; set it only for a source that you trust",

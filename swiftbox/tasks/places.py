@@ -123,7 +123,7 @@ def _home_remarks() -> Iterator[Remark]:
                 "caches are kept in the run folder",
                 f"{home()} 不可写：`swiftbox runs list` 不会列出本次运行，缓存保存在运行目录中",
             ),
-            text("set SWIFTBOX_HOME to a folder that can be", "请把 SWIFTBOX_HOME 设为可写的目录"),
+            text("set SWIFTBOX_HOME to a writable folder", "请把 SWIFTBOX_HOME 设为可写的目录"),
         )
 
 
