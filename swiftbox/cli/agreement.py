@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,17 @@ def ask_of(options: argparse.Namespace) -> Ask:
 
 
 def show(disclosure: Disclosure) -> None:
-    """Write what a start executes, sends and writes to stderr."""
-    for line in disclosure.lines():
-        say(printable(line))  # one line each: a name cannot add or hide a line
+    """Write what a start executes, sends and writes to stderr, wrapped for a terminal.
+
+    A long name is continued deeper than any line of the block: it cannot pose as one.
+    """
+    from swiftbox.formatting import wrap
+
+    columns = _columns()
+    for line in map(printable, disclosure.lines()):  # one line each: no line break is left
+        indent = line[: len(line) - len(line.lstrip())] + "    "
+        for part in wrap(line, columns, indent=indent) if columns else [line]:
+            say(part)
 
 
 def ask(_disclosure: Disclosure) -> bool:
@@ -41,6 +50,14 @@ def ask(_disclosure: Disclosure) -> bool:
         text("not started: you did not agree", "未启动：你没有同意"),
         hint=text("answer y if you trust what is listed", "如果信任所列内容，请回答 y"),
     )
+
+
+def _columns() -> int:
+    """Return the columns of the terminal at stderr; 0 if there is none."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError, AttributeError):
+        return 0
 
 
 def _agree(_disclosure: Disclosure) -> bool:

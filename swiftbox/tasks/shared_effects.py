@@ -177,7 +177,7 @@ def _contents(config: TaskConfig) -> Iterator[Effect]:
                 continue
             with contextlib.suppress(ValueError):
                 host = origin(address)
-                yield Effect((key,), text(f"requests to {host}", f"请求，发往 {host}"))
+                yield Effect((key,), text(f"requests to {host}", f"请求发往 {host}"))
 
 
 # ---- where a run writes

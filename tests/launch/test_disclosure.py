@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+import termios
 from pathlib import Path
 
 import pytest
 from model_folder import write_model
 
+from swiftbox.cli.agreement import show
 from swiftbox.cli.main import main
 from swiftbox.errors import ConfigError
 from swiftbox.launch.disclosure import Disclosure, refuse, require_agreement
 from swiftbox.launch.prepare import Prepared, agreed, prepare
 from swiftbox.launch.record import record
 from swiftbox.tasks import TASKS
+from swiftbox.tasks.effects import Effect, Effects
 from swiftbox.tasks.load import loads
 
 
@@ -87,7 +91,7 @@ def test_the_block_in_chinese(workplace: Path, monkeypatch: pytest.MonkeyPatch) 
         "以你的权限执行这些代码：",
         "  fit.trust_remote_code：${get.model} 中的 Python 文件",
         "发送：",
-        "  get.endpoint：请求，发往 https://mirror.example",
+        "  get.endpoint：请求发往 https://mirror.example",
         "写入：",
         "  output_dir：/elsewworkplace",
         f"  get.hub：{workplace}/cache（下载）",
@@ -249,3 +253,26 @@ def test_a_start_is_agreed_even_if_the_home_cannot_be_written(
     prepared: Prepared = agreed(prepare(workplace / "grpo.yaml"), lambda _: True)
     assert prepared.disclosure.needs_agreement  # it is not remembered
     assert record(prepared).folder.is_dir()
+
+
+def test_a_long_name_cannot_pose_as_a_line_of_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "a" + " " * 60 + "sends: nothing"
+    effects = Effects(runs=(Effect(("reward_funcs",), name, True, "run"),))
+    reading, writing = os.openpty()
+    try:
+        termios.tcsetwinsize(writing, (20, 40))
+        with open(writing, "w", encoding="utf-8", closefd=False) as screen:
+            monkeypatch.setattr(sys, "stderr", screen)
+            show(Disclosure(effects))
+            screen.flush()
+        shown = b""
+        while b"nothing" not in shown:
+            shown += os.read(reading, 4096)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert shown.decode().splitlines() == [
+        "runs this code with your rights:",
+        "  reward_funcs: a",
+        "      sends: nothing",
+    ]
