@@ -26,6 +26,9 @@ if TYPE_CHECKING:  # of runs that are continued or repeated alone
 AGREED = "agreed"
 """Folder in SWIFTBOX_HOME with one empty file per agreement."""
 
+MAX_CODE_BYTES = 16 * 2**20
+"""Larger files of Python do not occur; reading them would take longer than a check may."""
+
 
 @dataclass(frozen=True)
 class Disclosure:
@@ -93,13 +96,23 @@ class Disclosure:
 
 
 def _hash_of(file: Path) -> bytes:
-    """Return the hash of a file's content; nothing for one that cannot be read."""
+    """Return the hash of a file's content; of a very large one, of its size, time and beginning.
+
+    Nothing for one that cannot be read, or is not a regular file: a device has no end.
+    """
     import hashlib
 
+    from swiftbox.security.regular import require_regular
+
     with contextlib.suppress(OSError):
+        require_regular(file)
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
         with open(descriptor, "rb") as content:
-            return hashlib.file_digest(content, "sha256").digest()
+            digest = hashlib.sha256(content.read(MAX_CODE_BYTES))
+            if content.read(1):
+                status = os.fstat(descriptor)
+                digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+            return digest.digest()
     return b""
 
 

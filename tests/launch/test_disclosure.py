@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import termios
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "utf-8",
     )
     return tmp_path
+
+
+def make_endless(file: Path) -> None:
+    """Make a file that takes no room on the disk, and that nobody reads to its end."""
+    with file.open("wb") as content:
+        content.truncate(2**40)
 
 
 def block(yaml: str) -> list[str]:
@@ -171,6 +178,42 @@ def test_an_agreement_holds_until_the_code_changes(workplace: Path) -> None:
     assert not asks()
     (workplace / "model" / "more.py").touch()
     assert asks()
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder", "endless"])
+def test_code_in_a_device_or_an_endless_file_does_not_stop_a_check(
+    workplace: Path, kind: str
+) -> None:
+    code = workplace / "model" / "more.py"
+    if kind == "device":
+        code.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(code)
+    elif kind == "folder":
+        code.mkdir()
+    else:
+        make_endless(code)
+    assert prepare(workplace / "grpo.yaml").disclosure.needs_agreement
+    assert not agreed(prepare(workplace / "grpo.yaml"), lambda _: True).disclosure.needs_agreement
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (os.mkfifo, "is not a regular file"),
+        (Path.mkdir, "it is a folder"),
+        (lambda path: path.unlink(missing_ok=True), "does not exist"),
+        (make_endless, "it is larger than"),
+    ],
+    ids=["pipe", "folder", "missing", "endless"],
+)
+def test_rewards_that_cannot_be_read_are_refused(
+    workplace: Path, make: Callable[[Path], object], reason: str
+) -> None:
+    (workplace / "rewards.py").unlink()
+    make(workplace / "rewards.py")
+    with pytest.raises(ConfigError, match=reason):
+        prepare(workplace / "grpo.yaml")
 
 
 def test_a_refusal_is_not_remembered(workplace: Path) -> None:

@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.errors import ConfigError
+from swiftbox.files import reason_of
 from swiftbox.language import text
+from swiftbox.security.regular import read_regular
 
 Reward = Callable[..., Sequence[float | None]]
 
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 THINKING = re.compile(r"<think>.+?</think>\s*\S.*", re.DOTALL)
+
+MAX_FILE_BYTES = 16 * 2**20
+"""A file of reward functions has a few KB."""
 
 EXPECTED_WORDS = 100
 """Answers of up to this many words get the full length reward; twice as many get none."""
@@ -98,25 +103,7 @@ def require(names: Sequence[str]) -> None:
         if name in REWARDS:
             continue
         path, function = split(name)
-        if not path.is_file():
-            raise ConfigError(
-                text(f"reward_funcs: {path} does not exist", f"reward_funcs：文件 {path} 不存在"),
-                hint=usage(),
-            )
-        try:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # deep nesting
-            raise ConfigError(
-                text(
-                    f"reward_funcs: {path} is not valid Python: {error}",
-                    f"reward_funcs：{path} 不是合法的 Python：{error}",
-                ),
-                hint=text(
-                    "`python -m py_compile FILE` shows the line",
-                    "`python -m py_compile FILE` 会指出哪一行",
-                ),
-            ) from None
-        defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+        defined = [node.name for node in _parse(path).body if isinstance(node, ast.FunctionDef)]
         if function not in defined:
             listed = ", ".join(defined) or "-"
             raise ConfigError(
@@ -129,6 +116,37 @@ def require(names: Sequence[str]) -> None:
                     "请在文件中写出该函数，或改用已有的函数",
                 ),
             )
+
+
+def _parse(path: Path) -> ast.Module:
+    """Return the syntax tree of a file; raise ConfigError for one that is not valid Python."""
+    try:
+        return ast.parse(read_regular(path, MAX_FILE_BYTES).decode("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            text(f"reward_funcs: {path} does not exist", f"reward_funcs：文件 {path} 不存在"),
+            hint=usage(),
+        ) from None
+    except OSError as error:
+        reason = reason_of(error)
+        raise ConfigError(
+            text(
+                f"reward_funcs: {path} cannot be read ({reason})",
+                f"reward_funcs：{path} 无法读取（{reason}）",
+            ),
+            hint=usage(),
+        ) from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # deep nesting
+        raise ConfigError(
+            text(
+                f"reward_funcs: {path} is not valid Python: {error}",
+                f"reward_funcs：{path} 不是合法的 Python：{error}",
+            ),
+            hint=text(
+                "`python -m py_compile FILE` shows the line",
+                "`python -m py_compile FILE` 会指出哪一行",
+            ),
+        ) from None
 
 
 def split(name: str) -> tuple[Path, str]:
