@@ -101,6 +101,11 @@ class ApiRequest(BaseModel):
         """Return how many alternatives are returned per token; None: no log-probabilities."""
         raise NotImplementedError
 
+    @property
+    def characters(self) -> int:
+        """Return the length of the prompts that are texts already."""
+        return 0
+
 
 class ChatMessage(BaseModel):
     """One message of a conversation, as the chat template receives it."""
@@ -122,9 +127,10 @@ class ChatMessage(BaseModel):
                     param="messages",
                 )
             content = "".join(part["text"] for part in content)
-        if message.get("tool_calls"):
-            calls = [_with_object(call, index) for call in message["tool_calls"]]
-            message["tool_calls"] = calls
+        if calls := message.get("tool_calls"):
+            if not isinstance(calls, list):
+                raise _invalid_calls(index, "should be a list")
+            message["tool_calls"] = [_with_object(call, index) for call in calls]
         return {**message, "content": content if content is not None else ""}
 
 
@@ -132,20 +138,18 @@ def _with_object(call: Any, index: int) -> dict[str, Any]:
     """Return a call with its arguments as an object, as in templates and in training."""
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise ApiError(
-            400,
-            f"messages[{index}].tool_calls: each needs a function with a name",
-            param="messages",
-        )
+        raise _invalid_calls(index, "each needs a function with a name")
     arguments = function.get("arguments") or {}
     if isinstance(arguments, str):
         try:
             arguments = parse_json(arguments)
         except ValueError:
-            raise ApiError(
-                400, f"messages[{index}].tool_calls: arguments are not JSON", param="messages"
-            ) from None
+            raise _invalid_calls(index, "arguments are not JSON") from None
     return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _invalid_calls(index: int, problem: str) -> ApiError:
+    return ApiError(400, f"messages[{index}].tool_calls: {problem}", param="messages")
 
 
 class ChatRequest(ApiRequest):
@@ -187,6 +191,11 @@ class TextRequest(ApiRequest):
     def alternatives(self) -> int | None:
         """Return how many alternatives are returned per token; None: no log-probabilities."""
         return self.logprobs
+
+    @property
+    def characters(self) -> int:
+        """Return the length of all prompts."""
+        return sum(len(prompt) for prompt in self.prompts() if isinstance(prompt, str))
 
     def prompts(self) -> list[str | list[int]]:
         """Return the prompts as a list; raise ApiError if there is none."""

@@ -26,6 +26,9 @@ from swiftbox.serving.tool_calls import ToolCallParser
 PROMPT_THREADS = 2
 """Threads that tokenize, beside the event loop."""
 
+LONG_PROMPT = 200_000
+"""Characters; longer prompts, which take seconds, have a thread for themselves."""
+
 DISCONNECTED = None
 """Ends the deltas of a request whose client has disconnected."""
 
@@ -50,6 +53,7 @@ class Service:
         self.may_load = may_load
         self.prompts = PromptBuilder(self.network, scheduler.limits.length, scheduler.limits.rows)
         self._prompt_threads = ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompts")
+        self._long_prompt_thread = ThreadPoolExecutor(1, thread_name_prefix="long prompts")
 
     def models(self) -> list[tuple[str, str | None]]:
         """Return the names of the models, and for adapters the name of their base model."""
@@ -69,9 +73,11 @@ class Service:
             code="model_not_found",
         )
 
-    async def run_in_thread(self, work: Callable[[], Any]) -> Any:
-        """Run blocking work outside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._prompt_threads, work)
+    async def run_in_thread(self, work: Callable[[], Any], *, characters: int = 0) -> Any:
+        """Run blocking work outside the event loop; that on many characters delays no other."""
+        is_long = characters > LONG_PROMPT
+        threads = self._long_prompt_thread if is_long else self._prompt_threads
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
 
     async def prepare(self, body: ApiRequest) -> PreparedPrompts:
         """Return the tokens and sampling settings of a request; raise ApiError."""
@@ -82,7 +88,8 @@ class Service:
             talk = ConversationToRender(body.messages, body.offered, body.chat_template_kwargs)
             rendered = await self.render(talk, adapter)
         prompts: PreparedPrompts = await self.run_in_thread(
-            lambda: self.prompts.prepare(body, adapter, rendered)
+            lambda: self.prompts.prepare(body, adapter, rendered),
+            characters=len(rendered or "") + body.characters,
         )
         return prompts
 
@@ -103,7 +110,7 @@ class Service:
             talk = ConversationToRender(messages, body.tools, body.chat_template_kwargs, prompted)
             content = await self.render(talk, adapter)
         ids: list[int] = await self.run_in_thread(
-            lambda: prompts.tokens(content, adapter, special=special)
+            lambda: prompts.tokens(content, adapter, special=special), characters=len(content)
         )
         return ids
 

@@ -109,6 +109,7 @@ BODIES = {
         CHAT,
         asking(tool_calls=[{"function": {"name": "a", "arguments": '{"a": "\\ud800"}'}}]),
     ),
+    "a number of tool calls": (CHAT, asking(tool_calls=5)),
     "half a surrogate as key": (CHAT, json.dumps({**ASK, HALF: 1})),
     "huge max_tokens": (CHAT, json.dumps({**ASK, "max_tokens": 10**400})),
     "endless number": (CHAT, '{"model": "tiny", "seed": ' + "9" * 100_000 + "}"),
@@ -174,3 +175,18 @@ def test_others_are_answered_while_large_bodies_are_read(server: Server) -> None
     for thread in threads:
         thread.join(HANG_S)
     assert len(waits) > 1
+
+
+def test_short_prompts_do_not_wait_for_long_ones(server: Server) -> None:
+    long = json.dumps({"model": "tiny", "prompt": "ab " * 250_000}).encode()
+    paths = (TEXT, "/tokenize") * 2
+    threads = [threading.Thread(target=send, args=(server, path, long)) for path in paths]
+    for thread in threads:
+        thread.start()
+    short = json.dumps({"model": "tiny", "prompt": "a", "max_tokens": 1}).encode()
+    answers = [send(server, TEXT, short)[0] for _ in range(3)]
+    unanswered = sum(thread.is_alive() for thread in threads)
+    for thread in threads:
+        thread.join(HANG_S)
+    assert answers == [200] * 3
+    assert unanswered >= 2  # in one queue, a short prompt would wait for the first of them
