@@ -56,6 +56,11 @@ def run_recorded(ready: Ready, options: argparse.Namespace) -> int:
         return launcher.run(ready, on_event=view.event)
 
 
+def is_same_folder(name: str, folder: Path) -> bool:
+    """Tell whether a name in a YAML is that of a folder."""
+    return Path(name).expanduser().resolve() == folder.resolve()
+
+
 def announce(ready: Ready) -> None:
     """Report the settled values and the run folder."""
     for decision in ready.plan.notes:
@@ -63,7 +68,8 @@ def announce(ready: Ready) -> None:
     for line in (*ready.prepared.remarks, *ready.prepared.outline):
         say(line)
     requested = ready.plan.config.output_dir
-    if requested != "auto" and Path(requested).expanduser().resolve() != ready.folder.resolve():
+    is_new = ready.prepared.resumes is None
+    if is_new and requested != "auto" and not is_same_folder(requested, ready.folder):
         note(
             text(
                 f"{requested} holds another run, which is left unchanged",

@@ -14,6 +14,7 @@ import pytest
 from model_folder import write_model
 
 from swiftbox.cli.main import main
+from swiftbox.cli.run import announce
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import home
@@ -108,6 +109,14 @@ def test_an_edited_config_is_asked_for(mine: Path, change: Callable[[str], str])
     if "trust_remote_code" not in settled.read_text("utf-8"):  # no key of a download
         with pytest.raises(ConfigError, match="nobody has agreed"):
             record(prepare_resume(mine))
+
+
+def test_a_run_that_was_moved_resumes_without_a_note_on_another_run(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = mine.rename(mine.parent / "moved")
+    announce(record(prepare_resume(moved)))
+    assert capsys.readouterr().err.splitlines()[-1] == f"run folder: {moved}"
 
 
 def test_edited_steps_of_a_pipeline_are_asked_for(pipeline: Path) -> None:
