@@ -143,9 +143,12 @@ WIDE = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
 CLOSING = "、。，；：？！）》」』】”’"
 """Punctuation that never begins a line."""
 
-WRAP_UNIT = re.compile(rf"\s+|(?:[{WIDE}]|[^\s{WIDE}]+)[{CLOSING}]*")
-"""Spaces, or a wide character or a run of narrow ones with the punctuation that closes it: a line
-may end after each."""
+OPENING = "（《「『【“‘"
+"""Punctuation that never ends a line."""
+
+WRAP_UNIT = re.compile(rf"\s+|[{OPENING}]*(?:[{WIDE}]|[^\s{WIDE}]+)[{CLOSING}]*")
+"""Spaces, or a wide character or a run of narrow ones with its punctuation: a line may end after
+each."""
 
 
 def wrap(line: str, cells: int, *, indent: str = "") -> list[str]:

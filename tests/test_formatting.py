@@ -230,6 +230,11 @@ def test_closing_punctuation_stays_with_its_line() -> None:
     assert wrap("用 LoRA，训练", 8) == ["用", "LoRA，训", "练"]
 
 
+def test_opening_punctuation_does_not_end_a_line() -> None:
+    assert wrap("训练（model a）", 12) == ["训练（model", "a）"]
+    assert wrap("训练（模型）", 6) == ["训练", "（模", "型）"]
+
+
 def test_a_table_row_has_columns_of_fixed_widths() -> None:
     assert table_row(["模型", "1.5", "x"], [6, 5, 3], right=(1,)) == "模型     1.5 x"
     assert table_row(["模型训练", "1"], [5, 2]) == "模型… 1"
