@@ -10,7 +10,7 @@ from typing import Any
 from swiftbox.files import read_json, reason_of, write_json
 from swiftbox.language import home, text
 from swiftbox.models.metadata import MetadataError, read_object, shown
-from swiftbox.security.regular import read_regular
+from swiftbox.security.regular import read_regular, require_regular
 
 TOKENIZER, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 
@@ -46,6 +46,18 @@ def tokenizer_problems(folder: Path, rows: int | None) -> Iterator[FileProblem]:
         yield from _settings_problems(folder / SETTINGS)
     if _exists(folder / TEMPLATE):
         yield from _template_problems(folder / TEMPLATE)
+    yield from _special_files(folder)
+
+
+def _special_files(folder: Path) -> Iterator[FileProblem]:
+    """Yield the other entries of a folder that a library would read without an end."""
+    for path in sorted(folder.iterdir()):
+        if path.name in (TOKENIZER, SETTINGS, TEMPLATE) or not path.exists():
+            continue
+        try:
+            require_regular(path)
+        except OSError as error:
+            yield FileProblem(path, reason_of(error))
 
 
 def _exists(path: Path) -> bool:

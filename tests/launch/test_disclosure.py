@@ -21,7 +21,7 @@ from swiftbox.launch.prepare import Prepared, agreed, prepare
 from swiftbox.launch.record import record
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.effects import Effect, Effects
-from swiftbox.tasks.load import loads
+from swiftbox.tasks.load import load, loads
 
 
 @pytest.fixture
@@ -193,8 +193,11 @@ def test_code_in_a_device_or_an_endless_file_does_not_stop_a_check(
         code.mkdir()
     else:
         make_endless(code)
-    assert prepare(workplace / "grpo.yaml").disclosure.needs_agreement
-    assert not agreed(prepare(workplace / "grpo.yaml"), lambda _: True).disclosure.needs_agreement
+    loaded = load(workplace / "grpo.yaml")
+    disclosure = Disclosure(TASKS["train"].effects(loaded.config))
+    assert disclosure.needs_agreement
+    disclosure.remember()
+    assert not disclosure.needs_agreement
 
 
 @pytest.mark.parametrize(

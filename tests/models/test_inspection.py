@@ -85,6 +85,15 @@ def test_a_folder_without_tokenizer_is_an_error(tmp_path: Path) -> None:
     assert remark_of(folder, "tokenizer")[0] == "error"
 
 
+@pytest.mark.parametrize("name", ["special_tokens_map.json", "added_tokens.json", "vocab.txt"])
+def test_a_file_without_an_end_is_an_error(name: str, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / name).symlink_to("/dev/zero")
+    level, message = remark_of(folder, "tokenizer")
+    assert level == "error"
+    assert f"{name}: it is not a regular file" in message
+
+
 @pytest.mark.parametrize("where", ["chat_template.json", "tokenizer_config.json", None])
 def test_a_chat_template_may_stand_in_three_places(where: str | None, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
