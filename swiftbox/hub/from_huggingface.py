@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from swiftbox.errors import HubError
 from swiftbox.files import write_atomic
+from swiftbox.hub.answers import MALFORMED
 from swiftbox.hub.listing import (
     UNFINISHED,
     Listing,
@@ -74,7 +75,7 @@ class HuggingFace:
                 )
                 for row in repository.siblings or ()
             )
-        except (ValueError, TypeError) as error:
+        except MALFORMED as error:
             raise unusable_answer(request, error) from error
         return Listing(files, revision, commit)
 

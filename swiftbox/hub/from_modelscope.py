@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.errors import HubError
+from swiftbox.hub.answers import MALFORMED
 from swiftbox.hub.listing import (
     UNFINISHED,
     Listing,
@@ -70,7 +71,7 @@ class ModelScope:
         try:
             files = tuple(_file(row) for row in rows if (row.get("Type") or "blob") != "tree")
             newest = max(rows, key=lambda row: row.get("CommittedDate") or 0, default=None)
-        except (ValueError, TypeError, AttributeError) as error:
+        except MALFORMED as error:
             raise unusable_answer(request, error) from error
         return Listing(files, revision, newest.get("Revision") if newest else None)
 

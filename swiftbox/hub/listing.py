@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from swiftbox.errors import HubError
+from swiftbox.hub.answers import MALFORMED
 from swiftbox.language import text
 from swiftbox.models.download_request import DownloadRequest
 from swiftbox.models.verified import MARKER
@@ -186,7 +187,7 @@ def listing_error(
     """Return the error of a listing: what `classify` makes of it, or that it is not a listing."""
     try:
         return classify(error)
-    except (ValueError, TypeError, LookupError, AttributeError):
+    except MALFORMED:
         return unusable_answer(request, error)
 
 

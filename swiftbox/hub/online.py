@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from swiftbox.hub.answers import MALFORMED, content_of
 from swiftbox.hub.reach import endpoints_of, reachable
 from swiftbox.language import text
 
@@ -62,8 +63,9 @@ def _request(hub: str, endpoint: str, parameters: str, kind: str) -> SearchResul
     request = urllib.request.Request(url, headers={"Accept": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            return SearchResult(tuple(read_hits(json.loads(response.read()), kind)), hub)
-    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+            content = content_of(response, within_s=TIMEOUT_S)
+            return SearchResult(tuple(read_hits(json.loads(content), kind)), hub)
+    except (OSError, http.client.HTTPException, *MALFORMED) as error:
         cause = f"{endpoint}: {error or type(error).__name__}"
         problem = text(
             f"the hub's answer cannot be used ({cause}); these results are from the catalogue only",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +34,8 @@ class Search:
     requests: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
     status: int = 200
     body: bytes | None = None
+    is_endless: bool = False
+    """Whether the rest of an answer comes a byte at a time, for ever."""
 
 
 @contextmanager
@@ -49,9 +53,14 @@ def search_server() -> Iterator[Search]:
                 answer = {"success": True, "data": {kind: MODELSCOPE[kind], "total_count": 2}}
             content = json.dumps(answer).encode() if state.body is None else state.body
             self.send_response(state.status)
-            self.send_header("Content-Length", str(len(content)))
+            if not state.is_endless:
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+            with contextlib.suppress(OSError):
+                while state.is_endless:
+                    self.wfile.write(b" ")
+                    time.sleep(0.05)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from box import HANG_S, box
 from search_server import Search, search_server
 
+from swiftbox.errors import HubError
 from swiftbox.hub import online, reach
+from swiftbox.hub.from_huggingface import HuggingFace
 from swiftbox.hub.online import SearchHit, search
+from swiftbox.models.download_request import DownloadRequest
 
 SEARCH_TIMEOUT_S = online.TIMEOUT_S
 
@@ -83,12 +88,46 @@ def test_datasets_have_their_own_route(modelscope: Search) -> None:
     assert modelscope.requests[0][0] == "/openapi/v1/datasets"
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"success": false}', b"[]", b'{"data": []}'])
+ROW = b'{"data": {"models": [{"id": "o/n", "downloads": %s}]}}'
+UNUSABLE = [b"<html>", b"{}", b'{"success": false}', b"[]", b'{"data": []}', b"[" * 100_000]
+UNUSABLE += [ROW % b"1e999", ROW % b"NaN", b"[" + b" " * 10_000_000 + b"]"]
+
+
+@pytest.mark.parametrize("body", UNUSABLE)
 def test_an_unusable_answer_is_reported(body: bytes, modelscope: Search) -> None:
     modelscope.body = body
     result = search("qwen")
     assert result.hits == ()
     assert "cannot be used" in result.problem
+
+
+def test_an_answer_that_does_not_end_is_reported(
+    modelscope: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(online, "TIMEOUT_S", SEARCH_TIMEOUT_S)
+    modelscope.is_endless = True
+    began = time.monotonic()
+    assert "timed out" in search("qwen").problem
+    assert time.monotonic() - began < HANG_S
+
+
+@pytest.mark.parametrize("tag", [5, None, []])
+def test_a_tag_that_is_not_a_text_is_reported(
+    tag: object, hub: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    hub.body = json.dumps([{"id": "o/n", "tags": [tag]}]).encode()
+    assert "cannot be used" in search("qwen").problem
+
+
+@pytest.mark.parametrize("size", [float("inf"), float("nan"), [1], "x"])
+def test_a_listing_with_an_impossible_size_is_refused(size: object) -> None:
+    client = HuggingFace("http://127.0.0.1:9")
+    row = SimpleNamespace(rfilename="a", size=size, lfs=None, blob_id=None)
+    answer = SimpleNamespace(sha="0" * 40, siblings=[row])
+    client.api = SimpleNamespace(model_info=lambda *_, **__: answer)
+    with pytest.raises(HubError, match="cannot be used"):
+        client.listing(DownloadRequest("o/n", hub="huggingface"))
 
 
 def test_a_server_error_is_reported(modelscope: Search) -> None:
