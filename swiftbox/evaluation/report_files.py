@@ -11,8 +11,9 @@ from swiftbox import __version__
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.evaluation.jobs import Job
 from swiftbox.evaluation.report import summary
-from swiftbox.files import read_json, write_atomic, write_json
+from swiftbox.files import write_atomic, write_json
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.plain_files import read_record
 
 REPORT, PAGE = "report.json", "report.html"
 
@@ -50,11 +51,11 @@ def write_report(
 
 
 def _machine(folder: Path) -> Mapping[str, Any]:
-    machine = read_json(folder / run_folder.MACHINE)
+    machine = read_record(folder / run_folder.MACHINE)
     devices = [str(device.get("name")) for device in machine.get("devices", [])]
     return {
         "backend": machine.get("backend"),
         "devices": devices,
         "cores": machine.get("cores"),
-        "versions": read_json(folder / run_folder.VERSIONS),
+        "versions": read_record(folder / run_folder.VERSIONS),
     }

@@ -13,11 +13,11 @@ from typing import Any
 
 from swiftbox.config.merge import Quantization
 from swiftbox.errors import ConfigError
-from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.models.metadata import MetadataError, read_object, shown
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.plain_files import read_record
 from swiftbox.security.paths import revision
 from swiftbox.security.regular import read_regular
 
@@ -245,7 +245,7 @@ def training_record(folder: Path) -> TrainingRecord | None:
     model, hub = settled.get("model"), settled.get("hub") or "modelscope"
     if not isinstance(model, str) or not isinstance(hub, str):
         return None  # a list may be an exponential number of aliases
-    inputs = read_json(run / run_folder.INPUTS)
+    inputs = read_record(run / run_folder.INPUTS)
     try:
         return TrainingRecord(
             model=model,

@@ -10,10 +10,10 @@ from typing import Any
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
-from swiftbox.files import read_json
 from swiftbox.models.adapters import read_adapter
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import STOP
 
 VLLM_STOP_S = 30.0
@@ -38,7 +38,7 @@ class Deployment:
     @property
     def machine(self) -> Machine:
         """Return the machine that the run was planned for."""
-        return Machine.from_dict(read_json(self.folder / run_folder.MACHINE))
+        return Machine.from_dict(read_record(self.folder / run_folder.MACHINE))
 
     def verify(self, url: str, generate: Any = None) -> None:
         """Check the server against the training; raise ResultError for a difference."""

@@ -19,6 +19,7 @@ from swiftbox.models.location import find_folder
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
+from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import STOP
 from swiftbox.serving.questions import Participant, ask_all
 from swiftbox.tasks import deploy
@@ -79,7 +80,7 @@ def require_answerers(config: ChatConfig, on_remark: OnRemark) -> None:
 def run(config: ChatConfig, folder: Path, emit: Emit) -> Path | None:
     """Ask every participant each prompt that has no recorded answer yet."""
     began = time.monotonic()
-    machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
+    machine = Machine.from_dict(read_record(folder / run_folder.MACHINE))
     prompts = as_list(config.prompt)
     answered: list[dict[str, Any]] = read_json(folder / ANSWERS).get("answers") or []
     STOP.can_save.set()  # each answer is recorded as it comes

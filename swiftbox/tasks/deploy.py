@@ -16,7 +16,7 @@ from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
 from swiftbox.engines.state import engine_named
 from swiftbox.errors import ConfigError, MachineError
-from swiftbox.files import read_json, write_json
+from swiftbox.files import write_json
 from swiftbox.fit.forecast import deployment_forecast
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
@@ -35,6 +35,7 @@ from swiftbox.models.templates import require_bounded_templates
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
+from swiftbox.runs.plain_files import read_record
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.deployment import Deployment, run_deployment
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
@@ -347,7 +348,7 @@ def run_name(config: DeployConfig) -> str:
 
 def outputs(config: DeployConfig) -> Mapping[str, Output]:  # noqa: ARG001 - the signature of every task
     """Return the output of a deployment: its address."""
-    return {"url": lambda folder: str(read_json(folder / run_folder.STATE)["url"])}
+    return {"url": lambda folder: str(read_record(folder / run_folder.STATE)["url"])}
 
 
 DEPLOY: Task[DeployConfig] = Task(

@@ -32,7 +32,7 @@ from swiftbox.evaluation.candidates import (
 from swiftbox.evaluation.jobs import Job, jobs
 from swiftbox.evaluation.report_files import write_report
 from swiftbox.evaluation.run_jobs import ToolCall, run_jobs
-from swiftbox.files import read_json, write_json
+from swiftbox.files import write_json
 from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
 from swiftbox.fit.serving import serving as serving_need
 from swiftbox.hub.fetch import fetch_model
@@ -42,6 +42,7 @@ from swiftbox.models.requirements import NOTE, Remark
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
+from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import STOP
 from swiftbox.security.paths import file_name, inside
 from swiftbox.security.secrets import HUB_TOKENS, PROXY_VARIABLES
@@ -254,7 +255,7 @@ def _score(
     emit: Emit,
 ) -> bool:
     """Score the candidates of one server; return False if a stop was requested."""
-    machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
+    machine = Machine.from_dict(read_record(folder / run_folder.MACHINE))
     name = short_name(served.model) if served.model else "endpoint"
     server_folder = inside(folder / SERVERS, file_name(name), source="model")
     if config.backend == "lm_eval":

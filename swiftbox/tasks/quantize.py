@@ -38,6 +38,7 @@ from swiftbox.quantization.run import QuantizationJob, quantize
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
+from swiftbox.runs.plain_files import read_record
 from swiftbox.tasks import merge
 from swiftbox.tasks.checks import (
     OnRemark,
@@ -166,7 +167,7 @@ def _require_rows(config: QuantizeConfig) -> None:
 def run(config: QuantizeConfig, folder: Path, emit: Emit) -> Path | None:
     """Merge the adapter if there is one, quantize and check; return the folder of the result."""
     began = time.monotonic()
-    machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
+    machine = Machine.from_dict(read_record(folder / run_folder.MACHINE))
     sources: tuple[RowSource, ...] = ()
     if config.calibration_dataset is not None:
         rows = config.calibration_dataset
@@ -218,7 +219,7 @@ def _merged_model(first: MergeConfig, folder: Path, emit: Emit) -> tuple[Path, d
     """Return the merged model, reused if it was complete before a stop, and its inputs."""
     merge_folder = folder / run_folder.WORK / MERGED
     model = merge_folder / run_folder.MODEL
-    earlier = read_json(folder / run_folder.INPUTS)
+    earlier = read_record(folder / run_folder.INPUTS)
     if model.is_dir() and earlier:
         message = text("reusing the model merged before the stop", "沿用中断前合并的模型")
         emit(events.NOTE, key="merge", message=message)
@@ -230,7 +231,7 @@ def _merged_model(first: MergeConfig, folder: Path, emit: Emit) -> tuple[Path, d
             emit(event, **fields)
 
     merge.run(first, merge_folder, emit_unless_done)
-    inputs = read_json(merge_folder / run_folder.INPUTS)
+    inputs = read_record(merge_folder / run_folder.INPUTS)
     write_json(folder / run_folder.INPUTS, inputs)
     return model, inputs
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.errors import RunError
-from swiftbox.files import read_json, write_json
+from swiftbox.files import write_json
 from swiftbox.language import text
 from swiftbox.lazy import Table
 from swiftbox.methods import METHODS
@@ -22,6 +22,7 @@ from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.runs.folder import INPUTS, MODEL, checkpoints
 from swiftbox.runs.optional_packages import reveal_packages
+from swiftbox.runs.plain_files import read_record
 from swiftbox.tasks.task import Output, Task
 from swiftbox.tasks.training_packages import BITSANDBYTES, needs_bitsandbytes, unused_packages
 
@@ -124,7 +125,7 @@ def _require_usable(config: TrainConfig, model: Path, emit: Emit) -> None:
 
 def require_same_inputs(folder: Path, inputs: Mapping[str, Any]) -> None:
     """Record the inputs of a run; raise RunError if they changed since its checkpoints."""
-    recorded = read_json(folder / INPUTS)
+    recorded = read_record(folder / INPUTS)
     if not recorded or not checkpoints(folder):
         write_json(folder / INPUTS, inputs)
         return

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.errors import DiskFullError
-from swiftbox.files import free_bytes, read_json, require_room, sync_folder, write_json
+from swiftbox.files import free_bytes, require_room, sync_folder, write_json
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.plain_files import read_record
 from swiftbox.security.paths import fault_of_relative
 
 LOG_BYTES = 2 * 2**20
@@ -35,7 +36,7 @@ def seal(partial: Path, final: Path, settled: Path, step: int) -> None:
 
 def intact(checkpoint: Path) -> bool:
     """Whether every file listed by the completeness marker exists with its recorded size."""
-    sizes = read_json(checkpoint / run_folder.COMPLETE).get("files", {})
+    sizes = read_record(checkpoint / run_folder.COMPLETE).get("files", {})
     return bool(sizes) and all(
         not fault_of_relative(name, hidden=True)
         and (checkpoint / name).is_file()

@@ -19,11 +19,11 @@ from swiftbox.config.references import OutputReference, references_in, substitut
 from swiftbox.config.task import TaskConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import RunError, UserError
-from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs import child, events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit, Event, StepAction
+from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP
 from swiftbox.runs.supervise import DONE, INTERRUPTED, Child, supervise_inside
 from swiftbox.tasks.pipeline import state
@@ -42,7 +42,7 @@ class PipelineRun:
 
     def __init__(self, config: PipelineConfig, folder: Path, emit: Emit) -> None:
         self.config, self.folder, self.emit = config, folder, emit
-        self.machine = Machine.from_dict(read_json(folder / run_folder.MACHINE))
+        self.machine = Machine.from_dict(read_record(folder / run_folder.MACHINE))
         self.steps = {step.name: step for step in config.steps}
         self.numbers = {step.name: number for number, step in enumerate(config.steps, start=1)}
         self.records = self._initial_records()
