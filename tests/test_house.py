@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,12 @@ def test_an_import_circle_is_found_even_when_deferred(tmp_path: Path) -> None:
     (package / "c.py").write_text("from swiftbox.a import x\n", encoding="utf-8")
     circles = laws.import_circles(laws.import_graph(tmp_path))
     assert circles == [["swiftbox.a", "swiftbox.b", "swiftbox.c"]]
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Pytest imports a test file under its name alone: a second one of that name is an error."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, files in names.items() if files > 1] == []
 
 
 def test_a_class_name_stands_for_one_class() -> None:
