@@ -62,7 +62,8 @@ class Disclosure:
     def needs_agreement(self) -> bool:
         """Tell whether the user has to be asked."""
         is_open = bool(self.questions) or self.foreign is not None
-        return is_open and not (home() / AGREED / self._digest()).is_file()
+        is_fixed = all(effect.is_fixed for effect in self.questions)
+        return is_open and not (is_fixed and (home() / AGREED / self._digest()).is_file())
 
     def remember(self) -> None:
         """Remember the agreement; in a home that cannot be written it holds for this start."""

@@ -150,7 +150,8 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     require_idle(run)
     require_plain_tree(run.folder)
     foreign = foreign_run(run.folder, resumes=True)
-    loaded = settled_in(run.folder, overrides := tuple(overrides))
+    overrides = tuple(overrides)
+    loaded = settled_in(run.folder, overrides)
     continues = TASKS[loaded.config.task].continues
     if run.status == "done" and not (continues and overrides):
         raise RunError(
@@ -174,7 +175,8 @@ def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
 
     run = run_folder.find(str(folder))
     foreign = foreign_run(run.folder, resumes=False)
-    loaded = settled_in(run.folder, overrides := tuple(overrides))
+    overrides = tuple(overrides)
+    loaded = settled_in(run.folder, overrides)
     machine = _machine_for(loaded.config)
     planned = _planned(loaded.config, machine)
     planned = with_first_reasons(planned, run.folder, loaded.config, overrides)

@@ -27,6 +27,8 @@ class Effect:
     """What is agreed to, in no language."""
     files: tuple[Path, ...] = ()
     """Files whose content the agreement covers."""
+    is_fixed: bool = True
+    """Whether `subject` and `files` say all; a branch of a hub may hold other code tomorrow."""
 
     def line(self) -> str:
         """Describe it in one line, with the setting that asks for it."""

@@ -16,6 +16,7 @@ from swiftbox.language import text
 from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
 from swiftbox.models.cache_layouts import CacheName, cache_root
 from swiftbox.models.location import find_folder, looks_like_path
+from swiftbox.security.paths import SHA1_LENGTH, fault_of_digest
 from swiftbox.security.regular import read_regular
 from swiftbox.security.secrets import Send, origin
 from swiftbox.tasks.effects import Effect, Effects
@@ -124,7 +125,8 @@ def _code_of_folder(folder: Path, files: list[Path], named: list[str]) -> Effect
         names = ", ".join(elsewhere)
         what += text(f", and those of {names} on the hub", f"，以及社区上 {names} 中的")
     subject = f"code {folder} {' '.join(sorted(named))}"
-    return Effect(("trust_remote_code",), what, True, subject, tuple(files))
+    keys = ("trust_remote_code",)
+    return Effect(keys, what, True, subject, tuple(files), is_fixed=not elsewhere)
 
 
 def _code_of_repository(config: TaskConfig, name: str) -> Effect:
@@ -133,7 +135,13 @@ def _code_of_repository(config: TaskConfig, name: str) -> Effect:
     what = text(f"the Python files of {place}", f"{place} 中的 Python 文件")
     mirrors = " ".join(as_list(getattr(config, "endpoint", None) or []))
     subject = f"code {getattr(config, 'hub', '')} {place} {mirrors}".rstrip()
-    return Effect(("trust_remote_code",), what, True, subject)
+    return Effect(
+        ("trust_remote_code",),
+        what,
+        needs_consent=True,
+        subject=subject,
+        is_fixed=not fault_of_digest(str(revision), SHA1_LENGTH),
+    )
 
 
 # ---- what is sent

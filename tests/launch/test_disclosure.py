@@ -219,6 +219,17 @@ def test_rewards_that_cannot_be_read_are_refused(
         prepare(workplace / "grpo.yaml")
 
 
+@pytest.mark.parametrize(("revision", "lasts"), [("main", False), ("", False), ("a" * 40, True)])
+def test_an_agreement_to_code_on_a_hub_lasts_only_for_a_commit(revision: str, lasts: bool) -> None:
+    yaml = "task: merge\nmodel: owner/name\nadapter: o/a\ntrust_remote_code: true\n"
+    yaml += f"revision: {revision}\n" if revision else ""
+    loaded = loads(yaml, source="a.yaml")
+    disclosure = Disclosure(TASKS["merge"].effects(loaded.config))
+    assert disclosure.needs_agreement
+    disclosure.remember()
+    assert disclosure.needs_agreement is not lasts
+
+
 def test_a_refusal_is_not_remembered(workplace: Path) -> None:
     prepared = prepare(workplace / "grpo.yaml")
     with pytest.raises(ConfigError):

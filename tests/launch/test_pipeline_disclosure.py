@@ -14,6 +14,9 @@ from swiftbox.launch.prepare import agreed, prepare
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import loads
 
+COMMIT = "a" * 40
+FIRST = f"model: good/first, revision: {COMMIT}"
+
 DOWNLOAD = """task: pipeline
 steps:
 - {{name: get, task: download, {source}}}
@@ -40,14 +43,15 @@ def disclosure(yaml: str) -> Disclosure:
 @pytest.mark.parametrize(
     "source",
     [
-        "model: evil/two",
-        "model: good/first, revision: v2",
-        "model: good/first, hub: huggingface",
-        "model: good/first, endpoint: https://mirror.example",
+        f"model: evil/two, revision: {COMMIT}",
+        f"model: good/first, revision: {'b' * 40}",
+        "model: good/first",
+        f"{FIRST}, hub: huggingface",
+        f"{FIRST}, endpoint: https://mirror.example",
     ],
 )
 def test_an_agreement_to_code_of_an_earlier_step_holds_for_its_model_only(source: str) -> None:
-    first = disclosure(DOWNLOAD.format(source="model: good/first"))
+    first = disclosure(DOWNLOAD.format(source=FIRST))
     first.remember()
     assert not first.needs_agreement
     assert disclosure(DOWNLOAD.format(source=source)).needs_agreement
@@ -68,12 +72,12 @@ def test_an_agreement_covers_what_comes_through_a_step_between() -> None:
         '- {{name: serve, task: deploy, model: "${{join.model}}", trust_remote_code: true}}\n'
     )
     yaml = yaml.replace("dataset: rows.jsonl, trust_remote_code: true", "dataset: rows.jsonl")
-    disclosure(yaml.format(source="model: good/first")).remember()
-    assert disclosure(yaml.format(source="model: evil/two")).needs_agreement
+    disclosure(yaml.format(source=FIRST)).remember()
+    assert disclosure(yaml.format(source=f"model: evil/two, revision: {COMMIT}")).needs_agreement
 
 
 def test_other_settings_of_an_earlier_step_do_not_ask_again() -> None:
-    yaml = DOWNLOAD.format(source="model: good/first")
+    yaml = DOWNLOAD.format(source=FIRST)
     disclosure(yaml).remember()
     changed = yaml.replace("dataset: rows.jsonl", "dataset: rows.jsonl, learning_rate: 1e-5")
     assert not disclosure(changed).needs_agreement
@@ -94,7 +98,8 @@ def test_code_that_any_config_of_a_model_names_is_listed(
     file.write_text(json.dumps({**before, **content}), "utf-8")
     shown = disclosure("model: ./model\ndataset: rows.jsonl\ntrust_remote_code: true\n")
     assert any("evil/repo on the hub" in line for line in shown.lines())
-    assert shown.needs_agreement
+    shown.remember()
+    assert shown.needs_agreement  # the code of a branch may be another one tomorrow
 
 
 SERVED = """task: pipeline

@@ -189,6 +189,7 @@ def _effects_of_step(config: PipelineConfig, step: PipelineStep) -> Effects:
             effect,
             subject=" ".join([effect.subject, *(code.subject for code in sources)]),
             files=(*effect.files, *(file for code in sources for file in code.files)),
+            is_fixed=all(code.is_fixed for code in sources),
         )
         if is_reference(effect.subject)
         else effect
