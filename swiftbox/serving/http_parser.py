@@ -36,9 +36,10 @@ class LimitedParser(h11.Connection):
         if self.their_state is h11.IDLE:
             self._require_few_headers()
         event = super().next_event()
-        if isinstance(event, h11.Request):
+        kind = type(event)
+        if kind is h11.Request:
             self._chunks = self._body_bytes = 0
-        elif isinstance(event, h11.Data):
+        elif kind is h11.Data:
             self._chunks += 1
             self._body_bytes += len(event.data)
             if self._chunks > FREE_CHUNKS + self._body_bytes // MEAN_CHUNK_BYTES:
@@ -47,6 +48,9 @@ class LimitedParser(h11.Connection):
 
     def _require_few_headers(self) -> None:
         """Count the lines up to the first empty one."""
-        received = self.trailing_data[0].replace(b"\r\n", b"\n")
-        if received.partition(b"\n\n")[0].count(b"\n") > MAX_HEADERS:
+        received = self.trailing_data[0]
+        if received.count(b"\n") <= MAX_HEADERS:
+            return
+        headers = received.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+        if headers.count(b"\n") > MAX_HEADERS:
             raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
