@@ -36,14 +36,13 @@ class LimitedParser(h11.Connection):
         if self.their_state is h11.IDLE:
             self._require_few_headers()
         event = super().next_event()
-        kind = type(event)
-        if kind is h11.Request:
-            self._chunks = self._body_bytes = 0
-        elif kind is h11.Data:
+        if isinstance(event, h11.Data):
             self._chunks += 1
             self._body_bytes += len(event.data)
             if self._chunks > FREE_CHUNKS + self._body_bytes // MEAN_CHUNK_BYTES:
                 raise h11.RemoteProtocolError("the chunks of the body are too small")
+        elif isinstance(event, h11.Request):
+            self._chunks = self._body_bytes = 0
         return event
 
     def _require_few_headers(self) -> None:
