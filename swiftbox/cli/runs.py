@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from swiftbox.cli.output import DONE, FAILED, answer, answer_json, answer_text, say
+from swiftbox.cli.output import DONE, FAILED, answer, answer_json, answer_text, note, say
 from swiftbox.cli.run import launch
 from swiftbox.display.status import health_title, status_title
 from swiftbox.formatting import pad
@@ -79,6 +79,13 @@ def show_run(options: argparse.Namespace) -> int:
     if options.json:
         answer_json(record)
         return DONE
+    if not run_folder.is_ours(run.folder):
+        note(
+            text(
+                "this record was not made by your swiftbox on this machine, or was edited since",
+                "这份记录不是由你的 swiftbox 在本机生成，或之后被改动过",
+            )
+        )
     for number, step in enumerate(record.pop("parts"), start=1):
         outputs = "  ".join(f"{key}: {value}" for key, value in (step["made"] or {}).items())
         status = status_title(step["status"])

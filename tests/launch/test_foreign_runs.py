@@ -88,6 +88,17 @@ def test_a_run_of_another_user_or_machine_is_asked_for(
     assert not (foreign.parent / "mine-2").exists()
 
 
+@pytest.mark.parametrize("owner", ["mine", "foreign"])
+def test_what_is_shown_of_a_run_says_whose_record_it_is(
+    owner: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder: Path = request.getfixturevalue(owner)
+    capsys.readouterr()
+    assert main(["runs", "show", str(folder)]) == 0
+    is_noted = "this record was not made by your swiftbox" in capsys.readouterr().err
+    assert is_noted is (owner == "foreign")
+
+
 def test_an_agreed_run_is_signed_and_not_asked_for_again(foreign: Path) -> None:
     record(agreed(prepare_resume(foreign), lambda _: True))
     run_folder.update_state(foreign, status="stopped", pid=None, supervisor=None)
