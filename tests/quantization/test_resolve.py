@@ -164,7 +164,7 @@ def test_too_little_memory_or_disk_is_refused_with_both_sizes(
     with pytest.raises(MachineError, match=r"takes \d+\.\d KiB of memory; this machine has 97\.7"):
         checked(model=tiny)
     monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 1_000_000)
-    with pytest.raises(MachineError, match=r"writes .* has 976\.6 KiB free"):
+    with pytest.raises(MachineError, match=r"takes .* has 976\.6 KiB free"):
         checked(model=tiny)
 
 

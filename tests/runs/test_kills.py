@@ -22,9 +22,9 @@ pytestmark = [
 FEW = ("lora", "merge", "download")
 """The scenarios of the usual test run: the others take minutes."""
 
-COUNT = int(os.environ.get("SWIFTBOX_KILLS", "12"))
+COUNT = int(os.environ.get("SWIFTBOX_KILLS", "6"))
 SEED = int(os.environ.get("SWIFTBOX_KILLS_SEED", "13"))
-SHARES = shares(COUNT, list(SCENARIOS) if COUNT > 12 else FEW)
+SHARES = shares(COUNT, list(SCENARIOS) if COUNT > 6 else FEW)
 
 
 @pytest.mark.parametrize("name", SHARES)
