@@ -146,7 +146,7 @@ CLOSING = "、。，；：？！）》」』】”’"
 OPENING = "（《「『【“‘"
 """Punctuation that never ends a line."""
 
-WRAP_UNIT = re.compile(rf"\s+|[{OPENING}]*(?:[{WIDE}]|[^\s{WIDE}]+)[{CLOSING}]*")
+WRAP_UNIT = rf"\s+|[{OPENING}]*(?:[{WIDE}]|[^\s{WIDE}]+)[{CLOSING}]*"
 """Spaces, or a wide character or a run of narrow ones with its punctuation: a line may end after
 each."""
 
@@ -169,7 +169,8 @@ def wrap(line: str, cells: int, *, indent: str = "") -> list[str]:
 
 
 def _units(line: str, cells: int) -> Iterator[str]:
-    for match in WRAP_UNIT.finditer(line):
+    # Compiled on first use, which takes milliseconds; later calls find it in the cache of re.
+    for match in re.finditer(WRAP_UNIT, line):
         unit = match.group()
         while width(unit) > cells and not unit.isspace():
             start = cut(unit, cells, mark="") or unit[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.data.lengths import Lengths
@@ -12,7 +12,6 @@ from swiftbox.devices.machine import Machine
 from swiftbox.fit.disk import DiskNeed, disk_need
 from swiftbox.fit.duration import DurationEstimate, training_duration
 from swiftbox.fit.profile import ModelProfile, profile_model, profile_of_row
-from swiftbox.fit.proposals import CHEAP, Proposal, propose, with_more_devices
 from swiftbox.fit.remote_rows import UNCERTAINTY, RemoteRows, remote_rows
 from swiftbox.fit.speed import Speed, speed
 from swiftbox.fit.training import tuning_kind
@@ -20,6 +19,9 @@ from swiftbox.fit.verdict import FitVerdict, assess_fit
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.models.catalogue import family, model
+
+if TYPE_CHECKING:  # of what does not fit alone
+    from swiftbox.fit.proposals import Proposal
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def estimate(
     )
     proposal = more_devices = None
     if verdict.outcome != "fits":
+        from swiftbox.fit.proposals import CHEAP, propose, with_more_devices
+
         proposal = propose(config, profile, machine, smaller_models)
         if proposal is None or not proposal.changes.keys() <= CHEAP:
             more_devices = with_more_devices(config, profile, machine)

@@ -9,9 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from swiftbox.config.merge import Quantization
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.models import weights
@@ -22,6 +21,9 @@ from swiftbox.security.paths import revision
 from swiftbox.security.regular import read_regular
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+if TYPE_CHECKING:  # a check without an adapter needs no config of a merge
+    from swiftbox.config.merge import Quantization
 
 MERGEABLE = ("LORA", "ADALORA", "IA3", "OFT", "VERA")
 """Kinds that change the base model's weights; DoRA and rsLoRA are of the kind LORA."""
@@ -265,6 +267,8 @@ def _text_or_none(value: object) -> str | None:
 def _quantization(settled: Mapping[str, Any]) -> Quantization | None:
     if settled.get("tuner_type") != "qlora" or settled.get("quant_method", "bnb") != "bnb":
         return None
+    from swiftbox.config.merge import Quantization
+
     return Quantization(
         quant_bits=int(settled["quant_bits"]),
         bnb_4bit_quant_type=str(settled.get("bnb_4bit_quant_type", "nf4")),
