@@ -153,12 +153,13 @@ class PipelineRun:
         except UserError:
             return False
         record, folder = self.records[step.name], self._folder_of(step.name)
+        files = identities(outputs)
         # The record is signed, the folder of the step is not: another place counts as changed.
         is_recorded = all(
-            record.outputs.get(name) == place or Path(place).is_relative_to(folder)
-            for name, place in outputs.items()
+            record.outputs.get(name) == outputs[name] or Path(outputs[name]).is_relative_to(folder)
+            for name in files
         )
-        return is_recorded and record.identities == identities(outputs) and folder.is_dir()
+        return is_recorded and record.identities == files and folder.is_dir()
 
     def _run_in_folder(self, step: PipelineStep) -> bool:
         """Run a step in its folder; return whether it finished. Raises RunError if it failed."""
