@@ -16,7 +16,6 @@ from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.location import find_folder
 from swiftbox.runs.supervise import OnEvent
-from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.client import Endpoint, RequestRefused
 from swiftbox.serving.port_owner import owns_address
 from swiftbox.serving.questions import Participant
@@ -144,9 +143,9 @@ def _has_sampling(model: str) -> bool:
     return "temperature" in generation or bool(generation.get("do_sample"))
 
 
-def _not_reached(url: str) -> str:
+def _not_reached(endpoint: Endpoint) -> str:
     """Return what helps where an address does not answer: ours are local and in the list."""
-    if is_loopback(url):
+    if endpoint.is_local:
         return text(
             "check that it is running: `swiftbox runs list` shows deployments and their health",
             "请确认其正在运行：`swiftbox runs list` 显示部署及其状态",
@@ -165,7 +164,7 @@ def served_model(endpoint: Endpoint, *, prefer_base: bool) -> str:
     except (RequestRefused, KeyError, TypeError) as error:
         raise RunError(
             text(f"{endpoint.url} does not answer: {error}", f"{endpoint.url} 无应答：{error}"),
-            hint=_not_reached(endpoint.url),
+            hint=_not_reached(endpoint),
         ) from None
     preferred = [name for name, parent in models if bool(parent) is not prefer_base]
     names = preferred or [name for name, _ in models]

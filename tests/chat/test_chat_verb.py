@@ -141,10 +141,22 @@ def test_a_server_that_does_not_run_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["chat", "http://127.0.0.1:9", "-m", "hi"]) == 2
-    assert "http://127.0.0.1:9 does not answer" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "http://127.0.0.1:9 does not answer" in errors
+    assert "`swiftbox runs list` shows deployments" in errors
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert main(["chat", "http://127.0.0.1:9", "model=x", "-m", "hi"]) == 1
     assert "error: x:" in capsys.readouterr().err
+
+
+def test_a_server_elsewhere_is_not_looked_for_in_the_list(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["chat", "http://models.invalid", "-m", "hi"]) == 2
+    errors = capsys.readouterr().err
+    assert "http://models.invalid does not answer" in errors
+    assert "check the address" in errors
+    assert "runs list" not in errors
 
 
 def test_a_refusal_is_reported_as_the_server_words_it(server: Server) -> None:
