@@ -3,7 +3,8 @@
 Code that runs with the user's rights and tokens that are sent to a server they were not made for
 need an agreement if a file asks for them. The user's own words count as one: `key=value` on the
 command line, or an answer in the menu. A run folder that this user's swiftbox did not make here is
-agreed to as a whole. An agreement is remembered by its content, so that nothing is asked twice.
+agreed to as a whole. An agreement is remembered by its content and not asked for twice, except for
+code on a hub without a commit: that can change under the same name.
 """
 
 from __future__ import annotations

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from swiftbox.files import reason_of
 from swiftbox.language import text
-from swiftbox.security.regular import read_regular
+from swiftbox.security.regular import open_regular, read_regular
 
 MAX_METADATA_BYTES = 64 * 2**20
 """The largest published tokenizer.json has 35 MB; what is larger is not metadata."""
@@ -22,27 +22,24 @@ class MetadataError(ValueError):
     """A file that does not hold what its name promises; the message is in the user's language."""
 
 
-def open_regular(path: Path) -> IO[bytes]:
-    """Open a regular file to read; a FIFO, a device or a folder never blocks.
+def open_weights(path: Path) -> IO[bytes]:
+    """Open a file of weights; raise FileNotFoundError or MetadataError with the reason."""
+    with _reasons(path):
+        return open_regular(path)
 
-    Raises FileNotFoundError, or MetadataError for what is not a readable regular file.
-    """
+
+@contextlib.contextmanager
+def _reasons(path: Path) -> Iterator[None]:
+    """Raise the system's refusals as MetadataErrors, except that a file is not there."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        yield
     except FileNotFoundError:
         if path.is_symlink():
-            raise _broken_link() from None
+            reason = text("it links to a file that does not exist", "链接的目标不存在")
+            raise MetadataError(reason) from None
         raise
     except OSError as error:
         raise MetadataError(reason_of(error)) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise MetadataError(text("it is not a regular file", "不是普通文件"))
-    return os.fdopen(descriptor, "rb")
-
-
-def _broken_link() -> MetadataError:
-    return MetadataError(text("it links to a file that does not exist", "链接的目标不存在"))
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -50,14 +47,8 @@ def read_object(path: Path) -> dict[str, Any]:
 
     The encoding is UTF-8 without a byte-order mark, as transformers reads it.
     """
-    try:
+    with _reasons(path):
         content = read_regular(path, MAX_METADATA_BYTES)
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise _broken_link() from None
-        raise
-    except OSError as error:
-        raise MetadataError(reason_of(error)) from None
     if content.startswith(BYTE_ORDER_MARK):
         raise MetadataError(text("it begins with a byte-order mark", "文件以字节顺序标记开头"))
     return parse_object(content)

@@ -11,11 +11,9 @@ from swiftbox.files import read_json, reason_of, write_json
 from swiftbox.language import home, text
 from swiftbox.models.metadata import MetadataError, read_object, shown
 from swiftbox.security.regular import read_regular, require_regular
+from swiftbox.security.templates import LARGEST_BYTES
 
 TOKENIZER, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
-
-MAX_TEMPLATE_BYTES = 2**20
-"""The longest published chat templates have 30 KB."""
 
 REMEMBERED_BYTES = 2**20
 """Larger files take tenths of a second to parse; what was found in them is remembered."""
@@ -194,7 +192,7 @@ def _unusable(key: str, value: object) -> str:
 
 def _template_problems(path: Path) -> Iterator[FileProblem]:
     try:
-        read_regular(path, MAX_TEMPLATE_BYTES).decode("utf-8")
+        read_regular(path, LARGEST_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         message = f"not UTF-8 text at byte {error.start}", f"位置 {error.start} 处不是 UTF-8 文本"
         yield FileProblem(path, text(*message))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.language import text
-from swiftbox.models.metadata import MetadataError, open_regular, read_object, shown
+from swiftbox.models.metadata import MetadataError, open_weights, read_object, shown
 
 INDEX = "model.safetensors.index.json"
 PICKLE_INDEX = "pytorch_model.bin.index.json"
@@ -97,15 +97,6 @@ def read_weights(folder: Path) -> WeightFiles:
     return files
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Return the files that hold a model's weights; raise ValueError for an invalid index."""
-    try:
-        index = read_index(folder / INDEX)
-    except FileNotFoundError:
-        index = {}
-    return [folder / name for name in _loaded_names(folder, index)]
-
-
 def _loaded_names(folder: Path, index: Mapping[str, str]) -> list[str]:
     """Return an index's files, else the single file, else all, which are not loaded."""
     if not index and _exists(folder / SINGLE_FILE):
@@ -170,7 +161,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
     Raises FileNotFoundError, or ValueError for what is not a regular file and for an invalid
     header: tensors that overlap, leave gaps, or whose bytes do not match their shape.
     """
-    with open_regular(path) as file:
+    with open_weights(path) as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= MAX_HEADER_BYTES:

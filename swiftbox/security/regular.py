@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import IO
 
 from swiftbox.formatting import size
 from swiftbox.language import text
@@ -32,18 +33,22 @@ def read_regular(path: Path, limit: int) -> bytes:
 
     The content counts, not the size: files of /proc have content and the size 0.
     """
+    with open_regular(path) as file:
+        return _read(file.fileno(), path, limit)
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file to read; raise OSError for any other, without waiting for a writer."""
     require_regular(path)
     # Another file may have taken the place of the checked one: opening must not wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
-            raise _not_regular(path)
-        return _read(descriptor, path, limit)
-    finally:
-        os.close(descriptor)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise _not_regular(path)
 
 
 def _read(descriptor: int, path: Path, limit: int) -> bytes:
