@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -43,6 +44,17 @@ def served(size: int) -> Iterator[str]:
             yield process.stdout.readline().strip()
         finally:
             process.kill()
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--gigabytes", type=float, default=2.0, help="how much (default 2)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each side (default 3)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare with curl."""
+    return compare(options.gigabytes, options.runs)
 
 
 def compare(gigabytes: float, runs: int) -> int:

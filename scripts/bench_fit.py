@@ -5,6 +5,7 @@ Rows and shapes are in tests/fit; the formulas of the estimate do not depend on 
 
 from __future__ import annotations
 
+import argparse
 import csv
 import re
 import statistics
@@ -218,6 +219,23 @@ def speeds() -> list[tuple[Row, float, float]]:
         guess = device.flops * UTILIZATION[kind] / work_per_token(shape, kind)
         predictions.append((row, guess, float(row["tokens_per_s_per_device"])))
     return predictions
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    del parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare the estimate with published figures, then with this machine."""
+    import bench_fit_cpu
+    import bench_fit_serve
+
+    del options
+    table()
+    outcomes_table()
+    bench_fit_cpu.compare()
+    return bench_fit_serve.compare()
 
 
 def table() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,18 @@ from openai_requests import REFUSED, TALK, WORKS
 from tiny import build
 
 WIDTH = 60
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    del parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Send the requests of the tests to a server with a tiny model."""
+    del options
+    with tempfile.TemporaryDirectory() as temporary:
+        return table(Path(temporary))
 
 
 def table(folder: Path) -> int:

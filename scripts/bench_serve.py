@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +19,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench_models import make_model
+
 ROUNDS, NEW_TOKENS = 2, 128
 LONGEST_START_S = 120
 
 
-def compare(folder: Path, make_model: Callable[[Path], Path], runs: int) -> int:
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--runs", type=int, default=3, help="runs of each side (default 3)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare with transformers' generate."""
+    with tempfile.TemporaryDirectory() as temporary:
+        return compare(Path(temporary), options.runs)
+
+
+def compare(folder: Path, runs: int) -> int:
     """Measure both sides alternately; print the medians and their ratio."""
     import torch
     from transformers import AutoModelForCausalLM

@@ -8,6 +8,7 @@ processes of the run) are more reliable than wall seconds.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -16,11 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+from bench_models import make_model
 from bench_train import write_chats
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +36,18 @@ class FirstStep(NamedTuple):
     processor_s: float
 
 
-def compare(make_model: Callable[[Path], Path], against: str | None, runs: int) -> int:
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--runs", type=int, default=3, help="runs of each side (default 3)")
+    parser.add_argument("--against", metavar="CHECKOUT", help="compare with it in turns")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare the checkouts."""
+    return compare(options.against, options.runs)
+
+
+def compare(against: str | None, runs: int) -> int:
     """Measure the checkouts in turns; print medians and their ratio."""
     checkouts = [ROOT, *([Path(against).resolve()] if against else [])]
     measured: dict[Path, list[FirstStep]] = {checkout: [] for checkout in checkouts}

@@ -9,6 +9,7 @@ As a program, this file is TRL's side; its arguments are those of a Job.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -16,10 +17,12 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from bench_models import make_model
 
 WARM_UP = 3
 SIDES = {
@@ -41,9 +44,24 @@ class Job(NamedTuple):
     dtype: str
 
 
-def compare(
-    method: str, folder: Path, make_model: Callable[[Path], Path], options: Any
-) -> list[dict[str, Any]]:
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("method", nargs="?", choices=("sft", "dpo"), help="only this one")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each side (default 3)")
+    parser.add_argument("--batch", type=int, default=8, help="rows per batch (default 8)")
+    parser.add_argument("--steps", type=int, default=25, help="updates of a run (default 25)")
+    parser.add_argument("--dtype", default="float32", help="number type of both sides")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare each method with TRL."""
+    for method in (options.method,) if options.method else ("sft", "dpo"):
+        with tempfile.TemporaryDirectory() as temporary:
+            compare(method, Path(temporary), options)
+    return 0
+
+
+def compare(method: str, folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure all sides in turn; print a table and the ratios."""
     model = make_model(folder / "model")
     batch = options.batch if method == "sft" else max(1, options.batch // 2)
