@@ -12,6 +12,8 @@ from swiftbox.language import text
 SHARDED = ("fsdp", "zero1", "zero2", "zero3")
 DATA_DRIVEN = ("eva", "lora_ga")
 PLAIN = ("true", "gaussian")
+ROUNDING_OPTIMIZERS = ("auto", "adamw_torch", "adamw_torch_fused", "adamw_8bit")
+"""Optimizers that pure_bf16 has with stochastic rounding."""
 
 Conflict = tuple[str, str]
 """What is wrong, and how to fix it."""
@@ -36,6 +38,10 @@ def conflicts(config: TrainConfig) -> Iterator[Conflict]:
         yield from _sharding_conflicts(config)
     if config.tuner_type == "adalora" and config.adalora_target_r > config.adalora_init_r:
         yield _growing_ranks(config)
+    if config.pure_bf16 and config.tuner_type in FULL_TUNERS:
+        yield from _pure_bf16_conflicts(config)
+    if config.torch_compile:
+        yield from _compile_conflicts(config)
 
 
 def _is_low_rank(config: TrainConfig) -> bool:
@@ -85,6 +91,41 @@ def _lora_fa_conflicts(config: TrainConfig) -> Iterator[Conflict]:
         )
 
 
+def _pure_bf16_conflicts(config: TrainConfig) -> Iterator[Conflict]:
+    if config.dtype not in ("auto", "bfloat16"):
+        yield (
+            text(
+                f"pure_bf16: computes in bfloat16, but dtype is {config.dtype}",
+                f"pure_bf16：以 bfloat16 计算，而 dtype 为 {config.dtype}",
+            ),
+            _set("dtype: bfloat16"),
+        )
+    if config.optim not in ROUNDING_OPTIMIZERS:
+        yield (
+            text(
+                f"pure_bf16: optim: {config.optim} rounds small updates of bfloat16 weights away",
+                f"pure_bf16：optim: {config.optim} 会把 bfloat16 权重的微小更新舍入掉",
+            ),
+            _set("optim: adamw_8bit"),
+        )
+
+
+def _compile_conflicts(config: TrainConfig) -> Iterator[Conflict]:
+    for key, value, applies in (
+        ("tuner_type", config.tuner_type, config.tuner_type == "qlora"),
+        ("gradient_checkpointing", "selective", config.gradient_checkpointing == "selective"),
+        ("activation_offload", "true", config.activation_offload),
+    ):
+        if applies:
+            yield (
+                text(
+                    f"torch_compile: has not been verified with {key}: {value}",
+                    f"torch_compile：与 {key}: {value} 的组合未经验证",
+                ),
+                _set("torch_compile: false"),
+            )
+
+
 def _sharding_conflicts(config: TrainConfig) -> Iterator[Conflict]:
     data_driven = _is_low_rank(config) and config.init_lora_weights in DATA_DRIVEN
     needing_full_weights = (
@@ -103,6 +144,15 @@ def _sharding_conflicts(config: TrainConfig) -> Iterator[Conflict]:
             ),
             _replicated(),
         )
+    if config.pure_bf16 and config.tuner_type in FULL_TUNERS:
+        yield _split_weights(config, "pure_bf16")
+    for key, applies in (
+        ("activation_offload", config.activation_offload),
+        ("torch_compile", config.torch_compile),
+        ("gradient_checkpointing", config.gradient_checkpointing == "selective"),
+    ):
+        if applies:
+            yield _unverified_when_sharded(config, key)
 
 
 # ---- messages
@@ -159,11 +209,23 @@ def _galore_without_full_training(config: TrainConfig) -> Conflict:
 
 def _split_weights(config: TrainConfig, key: str) -> Conflict:
     value = getattr(config, key)
+    value = str(value).lower() if isinstance(value, bool) else value
     return (
         text(
             f"{key}: {value} needs complete weights, which distributed: {config.distributed} "
             "splits",
             f"{key}：{value} 需要完整权重，而 distributed: {config.distributed} 会切分权重",
+        ),
+        _replicated(),
+    )
+
+
+def _unverified_when_sharded(config: TrainConfig, key: str) -> Conflict:
+    value = str(getattr(config, key)).lower()
+    return (
+        text(
+            f"{key}: {value} with distributed: {config.distributed} has not been verified",
+            f"{key}：{value} 与 distributed: {config.distributed} 的组合未经验证",
         ),
         _replicated(),
     )

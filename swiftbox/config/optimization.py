@@ -8,6 +8,7 @@ from pydantic import field_validator
 
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import Frozen, require_share_or_count
+from swiftbox.config.tuners import FULL_TUNERS
 
 
 class OptimizerFields(Frozen):
@@ -162,11 +163,43 @@ class OptimizerFields(Frozen):
         zh="注意力的实现",
         section="train",
     )
-    gradient_checkpointing: Literal["auto", "true", "false"] = setting(
+    gradient_checkpointing: Literal["auto", "true", "false", "selective"] = setting(
         "auto",
         label_zh="梯度检查点",
         en="recompute activations to save memory; auto: if memory is scarce",
         zh="重算激活以节省显存；auto：显存紧张时开启",
+        section="train",
+    )
+    activation_offload: bool = setting(
+        False,
+        label_zh="激活值卸载",
+        en="keep activations in main memory between forward and backward pass; exact, slower",
+        zh="前向与反向之间把激活值放在主机内存；结果精确，但较慢",
+        section="train",
+    )
+    pure_bf16: bool = setting(
+        False,
+        label_zh="纯 bfloat16",
+        en="full training with weights and gradients in bfloat16, by stochastic rounding: 12 bytes "
+        "per weight, 6 with optim: adamw_8bit, instead of 18",
+        zh="全参数训练的权重与梯度都用 bfloat16，并随机舍入：每个权重 12 字节，"
+        "optim: adamw_8bit 时 6 字节，而不是 18 字节",
+        section="train",
+        only={"tuner_type": FULL_TUNERS},
+    )
+    use_liger_kernel: bool = setting(
+        False,
+        label_zh="Liger 内核",
+        en="fused norm, MLP and rotary kernels of liger-kernel, compared with the model before "
+        "training",
+        zh="使用 liger-kernel 的归一化、MLP 与旋转位置融合内核；训练前会与原模型核对",
+        section="train",
+    )
+    torch_compile: bool = setting(
+        False,
+        label_zh="编译模型",
+        en="compile the model with torch.compile: a slow first step, faster ones after it",
+        zh="用 torch.compile 编译模型：第一步很慢，之后较快",
         section="train",
     )
     seed: int = setting(

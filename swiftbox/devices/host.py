@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import sys
+import sysconfig
 from pathlib import Path
 
 from swiftbox.devices.container_limits import ROOT, container_limits
@@ -99,15 +100,26 @@ def cpu_features(root: Path = ROOT) -> tuple[str, ...]:
 
 
 def versions(root: Path = ROOT) -> dict[str, str]:
-    """Return the versions of Python, PACKAGES, the driver and the toolkits that are installed."""
+    """Return the versions of Python, PACKAGES, driver and toolkits, and the C++ compiler's name."""
     all_versions = {name: package_version(name) for name in PACKAGES}
     all_versions["vllm"] = package_version("vllm") or engine_version("vllm")
     all_versions |= {"driver": _driver(root), "cann": _cann(root), "macos": platform.mac_ver()[0]}
     folder = torch_folder()
     build = torch_build(folder) if folder else {}
     all_versions |= {toolkit: build[toolkit] for toolkit in ("cuda", "hip") if toolkit in build}
+    all_versions["cxx"] = cxx_compiler()
     present = {name: version for name, version in all_versions.items() if version}
     return {"python": platform.python_version(), **present}
+
+
+def cxx_compiler() -> str:
+    """Return the name of the C++ compiler that torch.compile calls; empty if it cannot build.
+
+    What it builds are modules of this Python, whose header must be installed too.
+    """
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    return compiler if find_program(compiler) is not None and header.is_file() else ""
 
 
 def engine_version(name: str) -> str:

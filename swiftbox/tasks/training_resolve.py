@@ -11,6 +11,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
+from swiftbox.devices.optional_kernels import OPTIONAL, require_optional
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.formatting import counted
 from swiftbox.language import text
@@ -51,7 +52,8 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
     settlement.values["num_devices"] = processes
     settlement.reasons.append(_rows_per_update(config, processes))
     env = dict(choices.environment(machine, processes))
-    if settlement.values["attn_implementation"] != "flex_attention":
+    compiles = config.torch_compile or settlement.values["attn_implementation"] == "flex_attention"
+    if not compiles:
         env["TORCHDYNAMO_DISABLE"] = "1"  # nothing is compiled, and its import takes a second
     settled = config.model_copy(update=settlement.values)
     return Resolved(settled, tuple(settlement.reasons), processes, env)
@@ -63,12 +65,21 @@ def _settle_device_choices(
     """Settle what depends on the devices: parallelism, dtype, attention, optimizer."""
     values, choose = settlement.values, settlement.choose
     choose("distributed", choices.choose_distributed(machine, config.distributed, devices))
-    choose("dtype", choices.choose_dtype(machine, config.dtype))
+    choose("dtype", choices.choose_dtype(machine, _requested_dtype(config)))
     attention = choices.choose_attention(machine, config.attn_implementation, values["dtype"])
     choose("attn_implementation", attention)
     choose("optim", choices.choose_optimizer(machine, config.optim, values["dtype"]))
     checkpointing = choices.choose_checkpointing(machine, config.gradient_checkpointing)
     choose("gradient_checkpointing", checkpointing)
+    for key in OPTIONAL:
+        if getattr(config, key):
+            require_optional(machine, key)
+
+
+def _requested_dtype(config: TrainConfig) -> str:
+    """Return the data type that the config asks for: pure_bf16 asks for bfloat16."""
+    is_pure = config.pure_bf16 and config.tuner_type in FULL_TUNERS
+    return "bfloat16" if is_pure and config.dtype == "auto" else config.dtype
 
 
 def _rows_per_update(config: TrainConfig, processes: int) -> Reason:
@@ -195,16 +206,19 @@ def _require_known_to_engine(config: TrainConfig, values: Mapping[str, Any]) -> 
     """Raise ConfigError for settings that only our own training steps implement."""
     for key, ours in (
         ("optim", config.optim in ("lora_fa", "galore_adamw")),
+        *((key, getattr(config, key)) for key in ("pure_bf16", *OPTIONAL)),
+        ("gradient_checkpointing", config.gradient_checkpointing == "selective"),
         ("lora_plus_lr_ratio", config.lora_plus_lr_ratio is not None),
         ("neftune_noise_alpha", config.neftune_noise_alpha is not None),
         ("tuner_type", config.tuner_type == "adalora"),
     ):
         if ours:
+            value = str(values[key]).lower()
             raise ConfigError(
                 text(
-                    f"{key}: {values[key]} is not available for stage: {values['stage']}, which "
+                    f"{key}: {value} is not available for stage: {values['stage']}, which "
                     "TRL trains",
-                    f"{key}: {values[key]} 不适用于 stage: {values['stage']}：其训练由 TRL 进行",
+                    f"{key}: {value} 不适用于 stage: {values['stage']}：其训练由 TRL 进行",
                 ),
                 hint=text(f"remove {key}", f"去掉 {key}"),
             )

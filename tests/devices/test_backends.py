@@ -18,6 +18,7 @@ from swiftbox.devices.backends import (
     TABLE,
 )
 from swiftbox.devices.host import PACKAGES
+from swiftbox.devices.optional_kernels import COMPILER
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 CELLS = [
@@ -66,7 +67,7 @@ def test_every_install_cell_holds_arguments_of_pip_install() -> None:
 
 def test_every_package_a_cell_needs_is_one_the_probe_looks_for() -> None:
     for where in CELLS:
-        assert where[2].package in ("", *PACKAGES), where
+        assert where[2].package in ("", COMPILER, *PACKAGES), where
 
 
 def test_every_value_of_a_setting_has_its_cell() -> None:
