@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from swiftbox.config.fields import union_members
+from swiftbox.config.fields import literals_of, union_members
 from swiftbox.config.reading import quoted
 from swiftbox.language import text
 
@@ -73,7 +73,8 @@ def clear_value(annotation: Any, value: Any, plain: str | None, node: Any) -> An
     if bool in members:
         return _clear_boolean(value, plain)
     if int in members or float in members or _takes_whole_numbers(members):
-        return _clear_number(value, plain)
+        is_word = isinstance(value, str) and value in literals_of(annotation)
+        return value if is_word else _clear_number(value, plain)
     return value
 
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypedDict,
+    Union,
+    get_args,
+    get_origin,
+)
 
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
@@ -90,6 +99,8 @@ class Card:
     kind: Literal["text", "integer", "number", "boolean", "choice", "list"]
     default: Any
     choices: tuple[str, ...]
+    keywords: tuple[str, ...]
+    """Words, such as auto, that a number may be instead."""
     minimum: float | None
     maximum: float | None
     minimum_excluded: bool
@@ -128,15 +139,18 @@ def card(name: str, info: FieldInfo) -> Card:
     if not isinstance(extra, dict):
         raise TypeError(f"{name} is not declared with setting()")
     members = union_members(info.annotation)
+    kind = _kind(members)
+    literals = literals_of(info.annotation)
     required = info.default is PydanticUndefined and info.default_factory is None
     bounds = _bounds(info)
     if extra["limited"]:
         del bounds["le"]
     return Card(
         name=name,
-        kind=_kind(members),
+        kind=kind,
         default=None if required else info.get_default(call_default_factory=True),
-        choices=_choices(members),
+        choices=literals if kind == "choice" else (),
+        keywords=literals if kind != "choice" else (),
         minimum=bounds.get("ge", bounds.get("gt")),
         maximum=bounds.get("le", bounds.get("lt")),
         minimum_excluded="gt" in bounds,
@@ -153,14 +167,22 @@ def card(name: str, info: FieldInfo) -> Card:
 
 
 def union_members(annotation: Any) -> tuple[Any, ...]:
-    """Return the members of a union, or the type itself."""
+    """Return the members of a union, or the type itself, without their constraints."""
+    return tuple(
+        get_args(member)[0] if get_origin(member) is Annotated else member
+        for member in _constrained_members(annotation)
+    )
+
+
+def _constrained_members(annotation: Any) -> tuple[Any, ...]:
     if get_origin(annotation) in (Union, types.UnionType):
         return get_args(annotation)
     return (annotation,)
 
 
-def _choices(members: tuple[Any, ...]) -> tuple[str, ...]:
-    for member in members:
+def literals_of(annotation: Any) -> tuple[str, ...]:
+    """Return the values that a type lists as texts; empty if it lists none."""
+    for member in union_members(annotation):
         if get_origin(member) is Literal:
             return tuple(str(value) for value in get_args(member))
     return ()
@@ -169,24 +191,31 @@ def _choices(members: tuple[Any, ...]) -> tuple[str, ...]:
 def _kind(
     members: tuple[Any, ...],
 ) -> Literal["text", "integer", "number", "boolean", "choice", "list"]:
-    if _choices(members):
-        return "choice"
-    if bool in members:
-        return "boolean"
     if float in members:
         return "number"
     if int in members:
         return "integer"
-    if str in members:
-        return "text"
-    return "list"
+    if any(get_origin(member) is Literal for member in members):
+        return "choice"
+    if bool in members:
+        return "boolean"
+    return "text" if str in members else "list"
 
 
 def _bounds(info: FieldInfo) -> dict[str, float]:
     bounds: dict[str, float] = {}
-    for constraint in info.metadata:
+    for constraint in constraints_of(info):
         for key in ("ge", "gt", "le", "lt"):
             value = getattr(constraint, key, None)
             if value is not None:
                 bounds[key] = float(value)
     return bounds
+
+
+def constraints_of(info: FieldInfo) -> Iterator[Any]:
+    """Yield the constraints of a field, then those of the members of its type."""
+    yield from info.metadata
+    for member in _constrained_members(info.annotation):
+        if get_origin(member) is Annotated:
+            for declared in get_args(member)[1:]:
+                yield from declared.metadata

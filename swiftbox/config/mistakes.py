@@ -137,7 +137,10 @@ def _value_errors(details: Sequence[Any], entry: YamlEntry, card: Card | None) -
     furthest into the value say most.
     """
     paths = [_path(detail, entry.value) for detail in details]
+    bounded = any(detail["type"] in BOUNDS for detail in details)
     for detail, path in zip(details, paths, strict=True):
+        if bounded and detail["type"] == "literal_error":
+            continue  # a number that is out of bounds is not meant as a word
         deeper = any(len(other) > len(path) and other[: len(path)] == path for other in paths)
         if deeper:
             continue
@@ -188,4 +191,6 @@ def _describe(detail: Any, value: Any, card: Card | None) -> str:
         return text("should not be empty", "不能为空")
     expected = card.kind if card else KIND_OF_TYPE.get(kind.partition("_")[0], "list")
     english, chinese = KINDS[expected]
+    for word in card.keywords if card else ():
+        english, chinese = f"{word} or {english}", f"{word} 或{chinese}"
     return text(f"should be {english}{got(value)}", f"应为{chinese}{got(value)}")

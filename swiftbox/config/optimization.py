@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import Frozen, require_share_or_count
@@ -14,21 +14,21 @@ from swiftbox.config.tuners import FULL_TUNERS
 class OptimizerFields(Frozen):
     """How the weights are updated."""
 
-    per_device_train_batch_size: int = setting(
-        1,
+    per_device_train_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = setting(
+        "auto",
         label_zh="每卡批大小",
-        en="rows per device and forward pass",
-        zh="每个设备每次前向的行数",
+        en="rows per device and forward pass; auto: the fastest that fits",
+        zh="每个设备每次前向的行数；auto：放得下的最快值",
         section="train",
         essential=True,
-        ge=1,
-        limit=65_536,
     )
     gradient_accumulation_steps: int = setting(
         16,
         label_zh="梯度累积步数",
-        en="forward passes per update; rows per update = this x batch size x devices",
-        zh="每次更新累积的前向次数；每次更新的行数 = 此值 x 批大小 x 设备数",
+        en="forward passes per update; rows per update = this x batch size x devices; with "
+        "per_device_train_batch_size: auto, the rows per update and device",
+        zh="每次更新累积的前向次数；每次更新的行数 = 此值 x 批大小 x 设备数；"
+        "per_device_train_batch_size 为 auto 时，是每个设备每次更新的行数",
         section="train",
         essential=True,
         ge=1,
@@ -112,8 +112,8 @@ class OptimizerFields(Frozen):
     ] = setting(
         "auto",
         label_zh="优化器",
-        en="optimizer; auto: the fastest exact one",
-        zh="优化器；auto：最快的精确实现",
+        en="optimizer; auto: the fastest exact one; one with less state if only that fits",
+        zh="优化器；auto：最快的精确实现；放不下时改用状态更小的",
         section="train",
     )
     galore_rank: int = setting(
@@ -166,8 +166,9 @@ class OptimizerFields(Frozen):
     gradient_checkpointing: Literal["auto", "true", "false", "selective"] = setting(
         "auto",
         label_zh="梯度检查点",
-        en="recompute activations to save memory; auto: if memory is scarce",
-        zh="重算激活以节省显存；auto：显存紧张时开启",
+        en="recompute activations to save memory; selective: only what is cheap to recompute; "
+        "auto: as little as fits",
+        zh="重算激活以节省显存；selective：只重算代价小的部分；auto：在放得下的前提下尽量少重算",
         section="train",
     )
     activation_offload: bool = setting(
@@ -211,6 +212,13 @@ class OptimizerFields(Frozen):
         ge=0,
         lt=2**32,
     )
+
+    @property
+    def micro_batch(self) -> int:
+        """Return the rows per device and forward pass of a settled config."""
+        if self.per_device_train_batch_size == "auto":
+            raise ValueError("per_device_train_batch_size: auto is not settled yet")
+        return self.per_device_train_batch_size
 
     @field_validator("warmup_steps")
     @classmethod

@@ -56,5 +56,10 @@ class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFiel
                 raise ValueError(text(f"should be one of {known}", f"应为其中之一：{known}"))
         return value
 
+    @property
+    def usual_micro_batch(self) -> int | None:
+        """Return the usual rows per forward pass if the loss depends on them; None if not."""
+        return None
+
     def require_valid_batch_size(self) -> None:
         """Raise ConfigError if the method cannot learn from batches of this size."""

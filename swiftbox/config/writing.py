@@ -147,4 +147,5 @@ def _allowed(card: Card) -> str:
     high = (
         "" if card.maximum is None else f"{'<' if card.maximum_excluded else '≤'} {card.maximum:g}"
     )
-    return " ".join(part for part in (names[card.kind], low, high) if part)
+    number = " ".join(part for part in (names[card.kind], low, high) if part)
+    return " / ".join([*card.keywords, number])

@@ -175,6 +175,7 @@ def defaults(ours: Mapping[str, Any], foreign: ForeignConfig) -> Sequence[AddedD
         "tuner_type": "full",
         "max_length": 512,
         "truncation": "drop",
+        "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": 1,
         "warmup_steps": 0.03,
     }

@@ -177,6 +177,7 @@ def defaults(ours: Mapping[str, Any], _foreign: ForeignConfig) -> Sequence[Added
         "truncation": "drop",
         "save_steps": 500,
         "learning_rate": 1e-5 if full else 1e-4,
+        "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": _accumulation(ours),
     }
     if stage in (*PREFERENCES, "grpo"):

@@ -59,7 +59,7 @@ def training_duration(
     epoch = lengths.tokens(max_length) * (1 - held_out_share)
     tokens = epoch * config.num_train_epochs
     if config.max_steps:
-        rows = config.per_device_train_batch_size * config.gradient_accumulation_steps * processes
+        rows = config.micro_batch * config.gradient_accumulation_steps * processes
         tokens_per_row = (
             config.max_length if config.packing else lengths.tokens(max_length) / lengths.taken
         )

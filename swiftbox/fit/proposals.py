@@ -122,11 +122,11 @@ def _saving(config: TrainConfig) -> dict[str, Any]:
 
 def _smaller_batches(config: TrainConfig, changes: Changes) -> Iterator[Changes]:
     """Yield smaller micro-batches with the same rows per update, then shorter rows."""
-    rows = config.per_device_train_batch_size
+    rows = config.micro_batch
     smallest = dict(changes)
     while rows > 1 and rows % 2 == 0:
         rows //= 2
-        factor = config.per_device_train_batch_size // rows
+        factor = config.micro_batch // rows
         smallest = {
             **changes,
             "per_device_train_batch_size": rows,

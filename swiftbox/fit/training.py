@@ -39,7 +39,7 @@ def recipe_of(
     numbers = 4 if config.dtype == "float32" else 2
     storage = _storage(config, is_full=is_full, quantized=quantized)
     prepared = storage not in ("float32", "bfloat16", "float16")
-    tokens = config.per_device_train_batch_size * config.max_length
+    tokens = config.micro_batch * config.max_length
     tokens *= config.sequences_per_row
     trained = trained_parameters(config, shape)
     state = OPTIMIZER_BYTES[OPTIMIZERS.get(config.optim, "adamw")]

@@ -69,19 +69,13 @@ GOALS = (
     ),
 )
 
-BATCHES: Mapping[str, Values] = {
-    "kto": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4},
-    "grpo": {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2},
-}
-"""KTO compares answers within a batch, GRPO within a group of samples."""
-
 
 def suggestion(stage: str, values: Mapping[str, Any], field_name: str) -> Any:
     """Return the value to propose for an unanswered field; None for the field's default."""
-    if field_name == "learning_rate":
-        tuner = str(values.get("tuner_type", "lora"))
-        return METHODS[stage].learning_rate(tuner, parameter_count(str(values.get("model", ""))))
-    return BATCHES.get(stage, {}).get(field_name)
+    if field_name != "learning_rate":
+        return None
+    tuner = str(values.get("tuner_type", "lora"))
+    return METHODS[stage].learning_rate(tuner, parameter_count(str(values.get("model", ""))))
 
 
 BYTES_PER_PARAMETER = 2

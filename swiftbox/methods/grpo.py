@@ -114,6 +114,11 @@ class GrpoConfig(TrainConfig):
         lt=1,
     )
 
+    @property
+    def usual_micro_batch(self) -> int | None:
+        """Return 8: TRL forms batches of answers, which the losses normalize differently."""
+        return 8
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = as_list(self.reward_funcs)

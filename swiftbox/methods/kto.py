@@ -57,9 +57,14 @@ class KtoConfig(BetaField, TrainConfig):
         limit=1000,
     )
 
+    @property
+    def usual_micro_batch(self) -> int | None:
+        """Return 4 if the reference point is the mean of a batch: enough answers for a mean."""
+        return 4 if self.loss_type == "kto" else None
+
     def require_valid_batch_size(self) -> None:
         """Raise ConfigError for batches without other answers to compare a prompt with."""
-        batch_size = self.per_device_train_batch_size
+        batch_size = self.micro_batch
         if self.loss_type == "kto" and batch_size < 2:
             raise _batch_too_small(batch_size)
 

@@ -27,7 +27,8 @@ Output = Callable[[Path], str]
 """From the folder of a finished run to one of its outputs, a path or an address."""
 
 RESULT_NEUTRAL = frozenset(
-    {"save_steps", "save_total_limit", "eval_steps", "logging_steps", "report_to"}
+    "save_steps save_total_limit eval_steps logging_steps report_to gradient_checkpointing "
+    "activation_offload".split()
 )
 """Settings that do not change the result of a run."""
 

@@ -17,6 +17,7 @@ from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.tasks.task import Reason, Resolved
+from swiftbox.tasks.training_batches import settle_batch
 
 
 class Settlement:
@@ -43,6 +44,9 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
     _settle_device_choices(config, machine, devices, settlement)
     _settle_tuner(config.model_copy(update=settlement.values), machine, settlement)
     settlement.settle(_padding_free(config, settlement.values["attn_implementation"]))
+    for reason in settle_batch(config):
+        settlement.settle(reason)
+        config = config.model_copy(update={reason.key: reason.value})
     _require_reporters(config, machine)
     if "learning_rate" not in config.model_fields_set:
         settlement.settle(_usual_learning_rate(config))
@@ -83,7 +87,7 @@ def _requested_dtype(config: TrainConfig) -> str:
 
 
 def _rows_per_update(config: TrainConfig, processes: int) -> Reason:
-    rows, steps = config.per_device_train_batch_size, config.gradient_accumulation_steps
+    rows, steps = config.micro_batch, config.gradient_accumulation_steps
     why = text(
         f"{counted(rows, 'row')} x {counted(steps, 'accumulation step')} x "
         f"{counted(processes, 'device')}",
@@ -238,7 +242,7 @@ def _require_online(config: TrainConfig, machine: Machine, devices: int) -> None
             hint="pip install 'swiftbox[rl]'",
         )
     _require_known_to_engine(config, values)
-    per_update = config.per_device_train_batch_size * config.gradient_accumulation_steps * devices
+    per_update = config.micro_batch * config.gradient_accumulation_steps * devices
     if per_update % values["num_generations"]:
         raise ConfigError(
             text(

@@ -7,7 +7,7 @@ import re
 import pytest
 from pydantic.fields import FieldInfo
 
-from swiftbox.config.fields import cards, union_members
+from swiftbox.config.fields import cards, constraints_of, union_members
 from swiftbox.formatting import width
 from swiftbox.tasks import TASKS
 
@@ -43,7 +43,7 @@ def _bounds(info: FieldInfo) -> set[str]:
     names = ("ge", "gt", "le", "lt")
     return {
         name
-        for constraint in info.metadata
+        for constraint in constraints_of(info)
         for name in names
         if getattr(constraint, name, None) is not None
     }

@@ -122,6 +122,20 @@ def test_a_value_that_no_member_of_a_union_accepts_is_reported_once() -> None:
     assert lines == ["4 loss_type"]
 
 
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("autom", "should be auto or a whole number (got autom)"),
+        ("2.5", "should be auto or a whole number (got 2.5)"),
+        ("0", "should be at least 1 (got 0)"),
+        ("010", "should be auto or a whole number (got 010, which YAML reads as 8)"),
+    ],
+)
+def test_a_number_or_a_word_is_asked_for_in_one_sentence(value: str, problem: str) -> None:
+    lines = mistakes(f"model: m\ndataset: d\nper_device_train_batch_size: {value}\n")
+    assert lines == [f"a.yaml:3 per_device_train_batch_size: {problem}"]
+
+
 def test_one_error_is_counted_in_the_singular() -> None:
     assert failure("model: m\ndataset: d\nseed: x\n").hint.startswith("1 error to fix")
     assert failure("model: m\ndataset: d\nseed: x\ndtype: y\n").hint.startswith("2 errors to fix")

@@ -153,7 +153,7 @@ def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) ->
     checkpointing = config.gradient_checkpointing == "true" and config.distributed != "fsdp"
     return TrainingArguments(
         output_dir=str(folder / run_folder.CHECKPOINTS),
-        per_device_train_batch_size=config.per_device_train_batch_size,
+        per_device_train_batch_size=config.micro_batch,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         learning_rate=config.learning_rate,
         num_train_epochs=config.num_train_epochs,

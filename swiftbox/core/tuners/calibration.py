@@ -44,7 +44,7 @@ def calibration_for(
     if not needs_calibration(config):
         return None
     base_model.to(arguments.device)
-    size = config.per_device_train_batch_size
+    size = config.micro_batch
     count = min(len(samples), max(CALIBRATION_ROWS, size))
     units = [[samples[number]] for number in range(count)]
     context = LossContext(config, LogProbReader(linear_head=False), CurrentPolicy())
