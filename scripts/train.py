@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -71,9 +71,20 @@ def train(config: Path | None, settings: list[str]) -> int:
         show(prepared.disclosure)
     prepared = agreed(prepared, lambda _: yes)
     folder = shared_folder(prepared)
-    os.environ.update(prepared.plan.env)
+    os.environ.update(own_environment(prepared.plan.env, processes))
     drop_secrets(needed_secrets(prepared.plan.config))
     return worker.main([str(folder)])
+
+
+def own_environment(planned: Mapping[str, str], processes: int) -> dict[str, str]:
+    """Return the variables of this process; several processes keep the devices of torchrun.
+
+    Each would select by its own look at the free memory, and two could select the same device.
+    """
+    from swiftbox.devices.backends import SELECTION_VARIABLES
+
+    left_out = SELECTION_VARIABLES if processes > 1 else frozenset()
+    return {name: value for name, value in planned.items() if name not in left_out}
 
 
 def shared_folder(prepared: object) -> Path:

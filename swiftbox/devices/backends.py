@@ -82,6 +82,25 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class DeviceRule:
+    """Variables that several devices of one kind need, up to a version of the driver."""
+
+    device: str
+    """A part of the name of the device."""
+    fixed_in: str
+    """The first driver that does not need them."""
+    env: Mapping[str, str]
+
+    def applies(self, device: str, driver: str) -> bool:
+        """Return whether a device with this driver needs the variables; no without a version."""
+        return self.device in device and bool(driver) and _number(driver) < _number(self.fixed_in)
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(digits) for digits in re.findall(r"\d+", version))
+
+
+@dataclass(frozen=True)
 class Backend:
     """One kind of device: its names in torch, and its cells by capability."""
 
@@ -94,6 +113,10 @@ class Backend:
     """The module that adds this device to torch; empty if torch supports it itself."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that its processes need before torch is imported."""
+    visible_devices_fallbacks: tuple[str, ...] = ()
+    """Variables that select devices if the first is not set."""
+    rules: tuple[DeviceRule, ...] = ()
+    """What several of certain devices need in addition; the reason is the cell peer_transfer."""
     shares_memory: bool = False
     """Device memory is main memory, as on Apple silicon."""
     toolkit: str = ""
@@ -171,6 +194,9 @@ _NAMES = (
         collective="nccl",
         visible_devices_env="CUDA_VISIBLE_DEVICES",
         env={**EXPANDABLE, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+        rules=(
+            DeviceRule("RTX 40", "550.40.07", {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}),
+        ),
         toolkit="cuda",
         tool="nvidia-smi",
         container="--gpus all",
@@ -180,6 +206,7 @@ _NAMES = (
         torch_device="cuda",
         collective="nccl",
         visible_devices_env="HIP_VISIBLE_DEVICES",
+        visible_devices_fallbacks=("CUDA_VISIBLE_DEVICES",),
         env=EXPANDABLE,
         toolkit="hip",
         tool="rocm-smi",
@@ -210,6 +237,9 @@ _NAMES = (
     ),
 )
 """The backends without their cells, in the order in which a machine is asked for them."""
+
+SELECTION_VARIABLES = frozenset(row.visible_devices_env for row in _NAMES) - {""}
+"""A plan chooses among the devices that these variables leave; its value replaces the user's."""
 
 
 @cache

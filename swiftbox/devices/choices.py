@@ -14,6 +14,7 @@ from swiftbox.devices.backends import (
     STRATEGIES,
 )
 from swiftbox.devices.machine import Machine
+from swiftbox.devices.selection import device_selection, peer_environment
 from swiftbox.errors import MachineError
 from swiftbox.language import text
 
@@ -240,11 +241,18 @@ def collective(machine: Machine) -> Choice:
     return Choice(backend.collective, backend.cell("collective_backend").reason())
 
 
-def environment(machine: Machine, processes: int) -> Mapping[str, str]:
-    """Return the environment of a run's processes, which share the cores."""
+def environment(
+    machine: Machine, processes: int, *, devices: int | None = None
+) -> Mapping[str, str]:
+    """Return the environment of a run's processes, which share the cores.
+
+    `devices` is the number of devices that they use, by default one a process.
+    """
     threads = max(1, machine.cores // max(1, processes))
     return {
         **BACKENDS[machine.backend].env,
+        **device_selection(machine, processes if devices is None else devices),
+        **peer_environment(machine, processes),
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "true",
     }

@@ -20,6 +20,8 @@ class Device:
     memory_bytes: int
     free_bytes: int
     capability: str = ""
+    selector: str = ""
+    """Its number or UUID in the variable that selects devices; empty: its index."""
 
 
 @dataclass(frozen=True)

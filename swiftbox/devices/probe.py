@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.devices import host
-from swiftbox.devices.backends import BACKENDS
+from swiftbox.devices.backends import BACKENDS, SELECTION_VARIABLES, Backend
 from swiftbox.devices.host import detected_hardware
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import MachineError
@@ -159,7 +159,6 @@ def _torch_may_see_devices() -> bool:
 def _key() -> str:
     """Return everything that changes what torch sees: boot, torch, driver, selected devices."""
     folder = host.torch_folder()
-    names = {backend.visible_devices_env for backend in BACKENDS.values()} - {""}
     parts = [
         FORMAT,
         host.boot_id(),
@@ -167,7 +166,10 @@ def _key() -> str:
         json.dumps(host.torch_build(folder) if folder else {}),
         host.package_version("torch_npu"),
         ",".join(detected_hardware()),
-        *(f"{name}={os.environ.get(name)}" for name in sorted(names.union(OTHER_VARIABLES))),
+        *(
+            f"{name}={os.environ.get(name)}"
+            for name in sorted(SELECTION_VARIABLES.union(OTHER_VARIABLES))
+        ),
     ]
     return "|".join(parts)
 
@@ -222,9 +224,23 @@ def _with_free_memory(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "devices": devices}
 
 
+def _with_selectors(devices: list[dict[str, Any]], backend: Backend) -> list[dict[str, Any]]:
+    """Add what the variable that selects devices calls each of them.
+
+    The drivers number the devices in the order of the variable, up to the first invalid entry.
+    """
+    names = (backend.visible_devices_env, *backend.visible_devices_fallbacks)
+    chosen = next((os.environ[name] for name in names if name in os.environ), "")
+    entries = [entry.strip() for entry in chosen.split(",")] if chosen else []
+    return [
+        {**device, "selector": entries[place] if place < len(entries) else ""}
+        for place, device in enumerate(devices)
+    ]
+
+
 def _machine(answer: Mapping[str, Any], folder: Path) -> Machine:
     total, free = host.memory()
-    devices = answer["devices"]
+    devices = _with_selectors(answer["devices"], BACKENDS[answer["backend"]])
     if BACKENDS[answer["backend"]].shares_memory:
         devices = [{**device, "free_bytes": min(device["free_bytes"], free)} for device in devices]
     return Machine.from_dict(

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from swiftbox.devices.backends import SELECTION_VARIABLES
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -194,8 +195,10 @@ class EventRelay:
 
 
 def _spawn(folder: Path, child: Child) -> subprocess.Popen[bytes]:
-    # Variables that the user set, such as OMP_NUM_THREADS on a shared host, take precedence.
-    env = {**child.env, **child_environment(keep=child.secrets)}
+    # Variables that the user set, such as OMP_NUM_THREADS on a shared host, take precedence. The
+    # selected devices are among those that the user's variable leaves.
+    selection = {name: child.env[name] for name in SELECTION_VARIABLES & child.env.keys()}
+    env = {**child.env, **child_environment(keep=child.secrets), **selection}
     env["SWIFTBOX_SUPERVISOR"] = _myself()
     for name in LAUNCHER_VARIABLES:
         env.pop(name, None)

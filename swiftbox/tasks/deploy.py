@@ -39,6 +39,7 @@ from swiftbox.runs.plain_files import read_record
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.deployment import Deployment, run_deployment
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
+from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
@@ -53,9 +54,11 @@ def resolve(config: DeployConfig, machine: Machine) -> Resolved:
     reasons = (
         Reason("engine", engine.value, engine.reason),
         Reason("dtype", dtype.value, dtype.reason),
+        *device_reasons(machine, 1, config.tensor_parallel_size),
     )
+    env = choices.environment(machine, 1, devices=config.tensor_parallel_size)
     settled = config.model_copy(update={"engine": engine.value, "dtype": dtype.value})
-    return Resolved(settled, reasons, 1, choices.environment(machine, 1))
+    return Resolved(settled, reasons, 1, env)
 
 
 def _require_key_named(config: DeployConfig) -> None:

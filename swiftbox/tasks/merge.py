@@ -10,6 +10,7 @@ from typing import Any
 from swiftbox.config.groups import as_list
 from swiftbox.config.merge import MergeConfig
 from swiftbox.devices.machine import Machine
+from swiftbox.devices.selection import device_selection
 from swiftbox.files import write_json
 from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
 from swiftbox.fit.profile import BYTES_PER_PARAMETER
@@ -31,6 +32,7 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark, inspect_model, output_location, require_loadable
+from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
@@ -39,7 +41,7 @@ RECORD = "merge.json"
 """File in the run folder: the checks of the merge, and the measured differences."""
 
 
-def resolve(config: MergeConfig, machine: Machine) -> Resolved:  # noqa: ARG001 - the signature of every task
+def resolve(config: MergeConfig, machine: Machine) -> Resolved:
     """Settle `auto`; a merge runs on the CPU and gives the same result on every machine."""
     reasons: list[Reason] = []
     settled: dict[str, Any] = {}
@@ -54,7 +56,9 @@ def resolve(config: MergeConfig, machine: Machine) -> Resolved:  # noqa: ARG001 
         settled["dtype"] = "stored"
         why = text("the dtype of each weight in the base", "与基座中各权重相同")
         reasons.append(Reason("dtype", "stored", why))
-    return Resolved(config.model_copy(update=settled), tuple(reasons), 1, {})
+    reasons += device_reasons(machine, 1, 1)
+    env = device_selection(machine, 1)
+    return Resolved(config.model_copy(update=settled), tuple(reasons), 1, env)
 
 
 def local_adapters(config: MergeConfig) -> list[Adapter | None]:

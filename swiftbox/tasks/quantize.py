@@ -47,6 +47,7 @@ from swiftbox.tasks.checks import (
     output_location,
     require_loadable,
 )
+from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.pipeline.fingerprint import identity, is_path
 from swiftbox.tasks.shared_effects import effects_of
@@ -62,6 +63,7 @@ def resolve(config: QuantizeConfig, machine: Machine) -> Resolved:
     require_backend(config, machine)
     decisions = list(resolve_settings(config, machine))
     reasons = tuple(Reason(row.key, row.value, row.why) for row in decisions)
+    reasons += device_reasons(machine, 1, 1)
     settled = config.model_copy(update={row.key: row.value for row in decisions})
     return Resolved(settled, reasons, 1, choices.environment(machine, 1))
 

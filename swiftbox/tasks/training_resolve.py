@@ -16,6 +16,7 @@ from swiftbox.errors import ConfigError, MachineError
 from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.methods import METHODS
+from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.task import Reason, Resolved
 from swiftbox.tasks.training_batches import settle_batch
 
@@ -55,6 +56,7 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
     processes = 1 if settlement.values["distributed"] == "none" else devices
     settlement.values["num_devices"] = processes
     settlement.reasons.append(_rows_per_update(config, processes))
+    settlement.reasons += device_reasons(machine, processes, processes)
     env = dict(choices.environment(machine, processes))
     compiles = config.torch_compile or settlement.values["attn_implementation"] == "flex_attention"
     if not compiles:

@@ -303,6 +303,37 @@ def test_free_memory_is_that_of_the_visible_devices(
     assert free_memory(tmp_path) == [5, 3]
 
 
+@pytest.mark.parametrize(
+    ("variables", "selectors"),
+    [
+        ({}, ["", ""]),
+        ({"CUDA_VISIBLE_DEVICES": "2, 0"}, ["2", "0"]),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-7f,GPU-a1"}, ["GPU-7f", "GPU-a1"]),
+        ({"HIP_VISIBLE_DEVICES": "5,6"}, ["", ""]),
+    ],
+)
+def test_a_device_keeps_its_name_in_the_users_variable(
+    tmp_path: Path,
+    torch: Torch,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    selectors: list[str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    torch(CUDA)
+    assert [device.selector for device in probe.probe(tmp_path).devices] == selectors
+
+
+@pytest.mark.parametrize("name", ["HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"])
+def test_rocm_selects_with_either_variable(
+    tmp_path: Path, torch: Torch, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "4,7")
+    torch(CUDA.replace("hip=None", 'hip="7.2"'), build="hip = '7.2'")
+    assert [device.selector for device in probe.probe(tmp_path).devices] == ["4", "7"]
+
+
 def test_a_child_that_crashes_is_quoted(tmp_path: Path, torch: Torch) -> None:
     torch("raise OSError('libcudart.so.13: cannot open shared object file')")
     with pytest.raises(MachineError, match="exit code 1") as caught:

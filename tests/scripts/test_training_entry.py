@@ -44,3 +44,13 @@ def test_the_code_of_a_yaml_is_listed_and_needs_yes(
     assert "modeling_own.py" in shown
     assert Path("runs").exists() == (code == 0)
     assert not Path("RAN").exists()
+
+
+@pytest.mark.parametrize(("processes", "selected"), [(1, "3"), (2, None)])
+def test_several_processes_of_torchrun_keep_the_devices_that_they_see(
+    entry: ModuleType, processes: int, selected: str | None
+) -> None:
+    planned = {"CUDA_VISIBLE_DEVICES": "3", "OMP_NUM_THREADS": "1"}
+    variables = entry.own_environment(planned, processes)
+    assert variables.get("CUDA_VISIBLE_DEVICES") == selected
+    assert variables["OMP_NUM_THREADS"] == "1"

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from transformers import TrainingArguments
 
 from swiftbox.config.train import TrainConfig
+from swiftbox.errors import MachineError
+from swiftbox.language import text
 
 
 def sharding_arguments(config: TrainConfig) -> dict[str, Any]:
@@ -30,6 +33,24 @@ def sharding_arguments(config: TrainConfig) -> dict[str, Any]:
     if config.distributed == "ddp":
         return {"ddp_find_unused_parameters": False}
     return {}
+
+
+def require_one_device(arguments: TrainingArguments) -> None:
+    """Raise MachineError if this process sees several devices and would split batches over them.
+
+    transformers would wrap the model in nn.DataParallel and multiply the rows of a batch.
+    """
+    if arguments.n_gpu > 1:
+        raise MachineError(
+            text(
+                f"one process sees {arguments.n_gpu} devices and would split every batch over them",
+                f"一个进程可见 {arguments.n_gpu} 个设备，会把每个批次拆分到这些设备上",
+            ),
+            hint=text(
+                "start it with `swiftbox run`, which selects one device, or set distributed: ddp",
+                "请用 `swiftbox run` 启动，它只选一个设备；或设 distributed: ddp",
+            ),
+        )
 
 
 def destroy_process_group() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from peft import PeftModel
 from tiny import write_chats, write_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from swiftbox.errors import ConfigError
+from swiftbox.core.training.parallel import require_one_device
+from swiftbox.errors import ConfigError, MachineError
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
@@ -177,3 +179,9 @@ def test_the_first_loss_is_that_of_plain_transformers(tmp_path: Path, tiny: Path
     assert of_kind(recorded, "step")[0]["loss"] == pytest.approx(
         total / count, rel=1e-4
     )  # float32 sums
+
+
+def test_one_process_that_sees_several_devices_is_refused() -> None:
+    with pytest.raises(MachineError, match="one process sees 8 devices"):
+        require_one_device(SimpleNamespace(n_gpu=8))
+    require_one_device(SimpleNamespace(n_gpu=1))
