@@ -35,8 +35,8 @@ def sharding_arguments(config: TrainConfig) -> dict[str, Any]:
     return {}
 
 
-def require_one_device(arguments: TrainingArguments) -> None:
-    """Raise MachineError if this process sees several devices and would split batches over them.
+def for_one_device(arguments: TrainingArguments) -> TrainingArguments:
+    """Return the arguments; raise MachineError if this process sees several devices.
 
     transformers would wrap the model in nn.DataParallel and multiply the rows of a batch.
     """
@@ -51,6 +51,7 @@ def require_one_device(arguments: TrainingArguments) -> None:
                 "请用 `swiftbox run` 启动，它只选一个设备；或设 distributed: ddp",
             ),
         )
+    return arguments
 
 
 def destroy_process_group() -> None:

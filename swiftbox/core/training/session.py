@@ -27,7 +27,7 @@ from swiftbox.core.training import checkpoint
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.neftune import add_noise
 from swiftbox.core.training.optimizers import SUBSTITUTES, optimizer_of
-from swiftbox.core.training.parallel import require_one_device, sharding_arguments
+from swiftbox.core.training.parallel import for_one_device, sharding_arguments
 from swiftbox.core.training.progress import ProgressCallback
 from swiftbox.core.training.reference_setup import loss_context_for
 from swiftbox.core.training.tensorboard import TENSORBOARD, defer_tensorboard
@@ -57,8 +57,7 @@ def train(
     encoder = ExampleEncoder.of(method, tokenizer, config)
     parts = prepare_rows(encoder, local.sources, emit, data_hash=local.data_hash)
     emit(events.STAGE, name="model", detail=str(local.model))
-    arguments = training_arguments(config, folder, evaluates=bool(parts[1]))
-    require_one_device(arguments)
+    arguments = for_one_device(training_arguments(config, folder, evaluates=bool(parts[1])))
     set_seed(config.seed)
     base_model = load_trainable(local.model, config, head=method.head)
     calibration = calibration_for(base_model, config, method, arguments, parts[0])

@@ -14,7 +14,7 @@ from peft import PeftModel
 from tiny import write_chats, write_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from swiftbox.core.training.parallel import require_one_device
+from swiftbox.core.training.parallel import for_one_device
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
@@ -183,5 +183,6 @@ def test_the_first_loss_is_that_of_plain_transformers(tmp_path: Path, tiny: Path
 
 def test_one_process_that_sees_several_devices_is_refused() -> None:
     with pytest.raises(MachineError, match="one process sees 8 devices"):
-        require_one_device(SimpleNamespace(n_gpu=8))
-    require_one_device(SimpleNamespace(n_gpu=1))
+        for_one_device(SimpleNamespace(n_gpu=8))
+    arguments = SimpleNamespace(n_gpu=1)
+    assert for_one_device(arguments) is arguments
