@@ -32,6 +32,7 @@ PROGRESS: Final = "progress"
 FETCHED: Final = "fetched"
 MISSED: Final = "missed"
 DATA: Final = "data"
+LOADED: Final = "loaded"
 START: Final = "start"
 STEP: Final = "step"
 EVAL: Final = "eval"
@@ -161,6 +162,10 @@ COMMON: Mapping[str, Fields] = {
         },
         {"preferences": "report on the preference rows, or null"},
     ),
+    LOADED: Fields(
+        "the base model of a training is in memory",
+        {"seconds": "time to read it", "bytes": "of its weights", "device": "cpu, cuda:0, ..."},
+    ),
     START: Fields(
         "training begins or resumes",
         {
@@ -191,8 +196,7 @@ COMMON: Mapping[str, Fields] = {
         {"step": "number of the step", "loss": "held-out loss", "metrics": "by name"},
     ),
     CHECKPOINT: Fields(
-        "a checkpoint is complete",
-        {"step": "number of the step", "path": "its folder"},
+        "a checkpoint is complete", {"step": "number of the step", "path": "its folder"}
     ),
     MERGED: Fields("a merged model passed its checks", open=True),
     MEASURING: Fields(

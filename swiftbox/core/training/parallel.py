@@ -1,14 +1,17 @@
-"""Parallelism settings for transformers: FSDP2, DeepSpeed ZeRO and DDP."""
+"""Parallelism settings for transformers: FSDP2, DeepSpeed ZeRO and DDP; and saving from FSDP2."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import TrainingArguments
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import MachineError
+from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 
 
@@ -52,6 +55,37 @@ def for_one_device(arguments: TrainingArguments) -> TrainingArguments:
             ),
         )
     return arguments
+
+
+def is_sharded(config: TrainConfig) -> bool:
+    """Return whether the strategy splits the weights, and so places them itself."""
+    return config.distributed not in ("none", "ddp")
+
+
+def save_fsdp_weights(trainer: Any, folder: Path, dtype: torch.dtype) -> None:
+    """Save all weights of an FSDP2 model in a number type; every process must call this.
+
+    Trained weights are float32. Each is cast before it is gathered, so that neither the first
+    process nor a device ever holds a complete float32 model, nor a second copy of the weights.
+    """
+    keeps = trainer.args.should_save
+    weights: dict[str, torch.Tensor] = {}
+    gathered: dict[int, torch.Tensor] = {}  # tied weights stay one tensor, and are saved once
+    for name, weight in trainer.model.state_dict(keep_vars=True).items():
+        if id(weight) not in gathered:
+            value = _complete(weight.detach(), dtype)
+            gathered[id(weight)] = value.cpu() if keeps else torch.empty(0)
+        weights[name] = gathered[id(weight)]
+    trainer._save(str(folder), state_dict=weights)  # what Trainer.save_model calls
+    if keeps:  # transformers records the type of the parameters
+        config = read_json(folder / "config.json")
+        write_json(folder / "config.json", {**config, "dtype": str(dtype).removeprefix("torch.")})
+
+
+def _complete(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return an entire weight in a number type, cast before its shards are gathered."""
+    value = weight.to(dtype) if weight.is_floating_point() else weight
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def destroy_process_group() -> None:

@@ -27,7 +27,12 @@ from swiftbox.core.training import checkpoint
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.neftune import add_noise
 from swiftbox.core.training.optimizers import SUBSTITUTES, optimizer_of
-from swiftbox.core.training.parallel import for_one_device, sharding_arguments
+from swiftbox.core.training.parallel import (
+    for_one_device,
+    is_sharded,
+    save_fsdp_weights,
+    sharding_arguments,
+)
 from swiftbox.core.training.progress import ProgressCallback
 from swiftbox.core.training.reference_setup import loss_context_for
 from swiftbox.core.training.tensorboard import TENSORBOARD, defer_tensorboard
@@ -59,12 +64,12 @@ def train(
     emit(events.STAGE, name="model", detail=str(local.model))
     arguments = for_one_device(training_arguments(config, folder, evaluates=bool(parts[1])))
     set_seed(config.seed)
-    base_model = load_trainable(local.model, config, head=method.head)
+    base_model = load_base(local.model, config, method.head, arguments.device, emit)
     calibration = calibration_for(base_model, config, method, arguments, parts[0])
     adapter = AdapterStart(local.adapter, PEFT_TASKS[method.head], calibration)
     network = adapted_network(base_model, config, adapter, emit)
-    if config.distributed in ("none", "ddp"):
-        network.to(arguments.device)  # sharding strategies place their weights themselves
+    if not is_sharded(config):
+        network.to(arguments.device)  # of the adapter, whose base is there already
     inputs = TrainerInputs(
         config, method, network, tokenizer, arguments, local.model, local.adapter
     )
@@ -86,6 +91,23 @@ def train(
         model=str(saved),
     )
     return saved
+
+
+def load_base(
+    folder: Path, config: TrainConfig, head: str, device: torch.device, emit: Emit
+) -> Any:
+    """Load the model to train to its device, and report the time and where its weights are."""
+    start = time.monotonic()
+    placed = None if is_sharded(config) else device
+    model = load_trainable(folder, config, head=head, device=placed)
+    weights = list(model.parameters())
+    emit(
+        events.LOADED,
+        seconds=round(time.monotonic() - start, 3),
+        bytes=sum(weight.numel() * weight.element_size() for weight in weights),
+        device=str(weights[0].device),
+    )
+    return model
 
 
 def mean_loss(trainer: Any, of_new_steps: float, resumed: Path | None) -> float:
@@ -211,16 +233,19 @@ def save_model(trainer: SwiftTrainer, inputs: TrainerInputs, folder: Path, emit:
     emit(events.STAGE, name="save", detail=run_folder.MODEL)
     config = inputs.config
     partial_folder, final = folder / f".{run_folder.MODEL}", folder / run_folder.MODEL
-    sharded = config.distributed not in ("none", "ddp")
-    if config.tuner_type in FULL_TUNERS and not sharded:
-        trainer.model.to(getattr(torch, config.dtype))
+    is_full, dtype = config.tuner_type in FULL_TUNERS, getattr(torch, config.dtype)
+    if is_full and not is_sharded(config):
+        trainer.model.to(dtype)
     if trainer.args.should_save:
         shutil.rmtree(partial_folder, ignore_errors=True)
         last = next(reversed(run_folder.checkpoints(folder)), None)
         needed = checkpoint.bytes_needed(trainer.model, None)
         checkpoint.require_checkpoint_room(folder, needed, last=last)
     trainer.accelerator.wait_for_everyone()
-    trainer.save_model(str(partial_folder), _internal_call=True)
+    if is_full and config.distributed == "fsdp":
+        save_fsdp_weights(trainer, partial_folder, dtype)
+    else:
+        trainer.save_model(str(partial_folder), _internal_call=True)
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save:
         rebase_on_original(trainer.model, partial_folder)
@@ -234,10 +259,9 @@ def save_model(trainer: SwiftTrainer, inputs: TrainerInputs, folder: Path, emit:
 def record_parity(model: Any, inputs: TrainerInputs, saved: Path, emit: Emit) -> None:
     """Save reference outputs beside the model, which its server is later compared with."""
     config = inputs.config
-    complete = config.distributed in ("none", "ddp")
     quantized = config.quant_method if config.tuner_type == "qlora" else ""
     parity.record_training(
-        model if complete else None,
+        None if is_sharded(config) else model,
         inputs.tokenizer,
         saved,
         emit,

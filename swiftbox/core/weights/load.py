@@ -72,11 +72,19 @@ def read_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
         )
 
 
-def load_trainable(folder: Path, config: TrainConfig, *, head: str = "language") -> Any:
+def load_trainable(
+    folder: Path,
+    config: TrainConfig,
+    *,
+    head: str = "language",
+    device: torch.device | None = None,
+) -> Any:
     """Load the model to train. Adapters keep the frozen base in `dtype`, full tuning in float32.
 
     Full tuning computes in `dtype` by autocast: an update smaller than bfloat16's step would
     otherwise be lost. A `score` head returns one number per sequence in place of token logits.
+    With a `device` each tensor is read from its file to there, and quantized there; without one
+    the model is left in the host's memory, for strategies that place its parts themselves.
     """
     has_score = head == "score"
     model = load_pretrained(
@@ -86,6 +94,7 @@ def load_trainable(folder: Path, config: TrainConfig, *, head: str = "language")
         attn_implementation=config.attn_implementation,
         trust_remote_code=config.trust_remote_code,
         **quantization_arguments(folder, config),
+        **({} if device is None else {"device_map": {"": device}}),
     )
     model.config.use_cache = False
     if has_score and model.config.pad_token_id is None:

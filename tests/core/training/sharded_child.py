@@ -24,7 +24,7 @@ from swiftbox.core.losses.log_prob_reader import reader_for
 from swiftbox.core.losses.terms import LossContext
 from swiftbox.core.training import session
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
-from swiftbox.core.training.parallel import destroy_process_group
+from swiftbox.core.training.parallel import destroy_process_group, save_fsdp_weights
 from swiftbox.core.training.trainer import SwiftTrainer, TrainingSetup
 from swiftbox.core.tuners.attach import AdapterStart
 from swiftbox.core.weights.load import load_trainable
@@ -60,6 +60,8 @@ def main() -> None:
     )
     trainer = SwiftTrainer(work, model=network, args=arguments, processing_class=tokenizer)
     trainer.train()
+    if config.tuner_type == "full":
+        save_fsdp_weights(trainer, folder / "model", torch.bfloat16)
     sharded = sum(isinstance(weight, DTensor) for weight in trainer.model.parameters())
     if trainer.args.process_index == 0:
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

@@ -107,6 +107,15 @@ def test_a_full_model_is_saved_in_the_requested_dtype(tmp_path: Path, tiny: Path
     assert AutoModelForCausalLM.from_pretrained(saved).dtype == torch.bfloat16
 
 
+def test_the_load_is_reported_with_its_time_and_place(tmp_path: Path, tiny: Path) -> None:
+    data = write_chats(tmp_path / "chat.jsonl", 8)
+    _, emitted = train(tmp_path, tiny, data, max_steps=1)
+    (loaded,) = of_kind(emitted, "loaded")
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    assert loaded["bytes"] == 4 * sum(weight.numel() for weight in model.parameters())
+    assert (loaded["device"], loaded["seconds"] >= 0) == ("cpu", True)
+
+
 def test_an_adapter_is_continued(tmp_path: Path, tiny: Path) -> None:
     data = write_chats(tmp_path / "chat.jsonl", 24)
     (tmp_path / "first").mkdir()

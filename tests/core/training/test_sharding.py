@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from box import HANG_S, box, events, losses
+from safetensors.torch import load_file
 from tiny import write_chats, write_config
 
 pytestmark = pytest.mark.slow
@@ -118,3 +120,17 @@ def test_fsdp_shards_every_parameter_and_learns_the_same(
     assert result["sharded"] > 20
     expected = [losses(tmp_path / "one")[step] for step in (1, 2, 3)]
     assert result["losses"] == pytest.approx(expected, abs=within)
+    if tuner_type == "full":
+        _require_equal_models(tmp_path / "two" / "model", tmp_path / "one" / "model")
+
+
+def _require_equal_models(sharded: Path, single: Path) -> None:
+    """Compare a bfloat16 model, saved by two processes, with a float32 one saved by one."""
+    assert json.loads((sharded / "config.json").read_text("utf-8"))["dtype"] == "bfloat16"
+    expected = load_file(single / "model.safetensors")
+    weights = load_file(sharded / "model.safetensors")
+    assert weights.keys() == expected.keys()
+    for name, weight in weights.items():
+        assert weight.dtype == torch.bfloat16
+        # A rounding by 2**-9, and AdamW's steps, which enlarge the rounding of gradients.
+        assert torch.allclose(weight.float(), expected[name], rtol=2**-8, atol=2e-3), name
