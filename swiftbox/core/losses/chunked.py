@@ -4,6 +4,9 @@ Shapes: M tokens, C tokens of a chunk, H hidden size, V vocabulary. The logits o
 are computed, turned into probabilities in place and used at once for the value and the gradient,
 as in Cut Your Losses (arXiv:2411.09009) and Liger's fused linear cross-entropy (arXiv:2410.10989).
 The gradient is per token, because preference losses weight tokens differently.
+
+Products are computed in the type that autocast would use, or else in that of the hidden states;
+probabilities and the gradient of the head are summed in float32 or better.
 """
 
 from __future__ import annotations
@@ -42,6 +45,14 @@ def chunk_tokens(vocabulary: int, device: str) -> int:
     return max(16, CHUNK_BYTES.get(device, ACCELERATOR_CHUNK_BYTES) // (4 * vocabulary))
 
 
+def product_dtype(hidden: torch.Tensor) -> torch.dtype:
+    """Return the type of the head's product: autocast's where it is on, except for float64."""
+    device = hidden.device.type
+    if hidden.dtype == torch.float64 or not torch.is_autocast_enabled(device):
+        return hidden.dtype
+    return torch.get_autocast_dtype(device)
+
+
 class _LogProbs(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -52,6 +63,8 @@ class _LogProbs(torch.autograd.Function):
         uniform: bool,
     ) -> torch.Tensor:
         with_hidden, with_weight = ctx.needs_input_grad[:2]
+        ctx.dtypes = (hidden.dtype, weight.dtype)
+        hidden = hidden.to(product_dtype(hidden))  # (M, H)
         head = weight.to(hidden.dtype)  # (V, H)
         precision = at_least_float32(hidden.dtype)
         values = torch.empty(len(targets), dtype=precision, device=hidden.device)  # (M,)
@@ -81,14 +94,15 @@ class _LogProbs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gradient = gradients[0]  # (M,)
+        hidden_dtype, weight_dtype = ctx.dtypes
         if ctx.eager:
             hidden_gradient, weight_gradient = ctx.saved_tensors
-            if hidden_gradient is not None:
-                hidden_gradient = hidden_gradient * gradient[:, None].to(hidden_gradient.dtype)
+            if hidden_gradient is not None:  # the factor is not rounded to 16 bits
+                hidden_gradient = (hidden_gradient * gradient[:, None]).to(hidden_dtype)
             if weight_gradient is None:
                 return hidden_gradient, None, None, None
             scale = gradient[0] if len(gradient) else gradient.sum()
-            return hidden_gradient, weight_gradient * scale, None, None
+            return hidden_gradient, (weight_gradient * scale).to(weight_dtype), None, None
         hidden, weight, targets = ctx.saved_tensors
         precision = at_least_float32(hidden.dtype)
         head = weight.to(hidden.dtype)
@@ -103,7 +117,9 @@ class _LogProbs(torch.autograd.Function):
             if hidden_gradient is not None:
                 hidden_gradient[part] = logit_gradient @ head
             weight_gradient += logit_gradient.T @ hidden[part]
-        return hidden_gradient, weight_gradient.to(weight.dtype), None, None
+        if hidden_gradient is not None:
+            hidden_gradient = hidden_gradient.to(hidden_dtype)
+        return hidden_gradient, weight_gradient.to(weight_dtype), None, None
 
 
 def _chunk(

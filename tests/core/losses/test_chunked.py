@@ -119,3 +119,61 @@ def test_a_large_vocabulary_takes_a_fraction_of_the_memory_of_full_logits() -> N
         rel=1e-4,  # sums of 2,000 float32 terms in another order
     )
     assert results["ours"]["grown"] <= 0.3 * results["full"]["grown"]
+
+
+def autocast_gradients(
+    trained_head: bool, uniform: bool, *, chunked_head: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Return the loss of float32 states under bfloat16 autocast, and its gradients."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(70, 64, generator=generator).requires_grad_()
+    weight = torch.randn(50, 64, generator=generator) / 8
+    weight.requires_grad_(trained_head)
+    targets = torch.randint(0, 50, (70,), generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        if chunked_head:
+            loss = -log_probs(hidden, weight, targets, uniform=uniform).sum() / 70
+        else:
+            logits = torch.nn.functional.linear(hidden, weight)
+            loss = torch.nn.functional.cross_entropy(logits, targets)
+    loss.backward()
+    return loss.detach(), hidden.grad, weight.grad
+
+
+@pytest.mark.parametrize("uniform", [False, True])
+@pytest.mark.parametrize("trained_head", [False, True])
+def test_under_autocast_the_loss_is_that_of_plain_autocast(
+    trained_head: bool, uniform: bool
+) -> None:
+    ours = autocast_gradients(trained_head, uniform, chunked_head=True)
+    plain = autocast_gradients(trained_head, uniform, chunked_head=False)
+    # The same bfloat16 products; float32 sums of 50 terms may differ in their order.
+    assert torch.allclose(ours[0], plain[0], rtol=1e-6, atol=0)
+    for gradient, expected in zip(ours[1:], plain[1:], strict=True):
+        assert (gradient is None) == (expected is None)
+        if gradient is not None:
+            assert gradient.dtype == torch.float32
+            # bfloat16 rounds the gradient of the logits to 2**-9 before, or after, it is scaled.
+            assert (gradient - expected).abs().max() <= 2**-7 * expected.abs().max()
+
+
+def test_under_autocast_the_products_of_the_head_are_in_its_type(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    types = []
+    plain = chunked._chunk
+
+    def record(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> object:
+        probabilities, values = plain(hidden, head, targets)
+        types.append((hidden.dtype, head.dtype, probabilities.dtype, values.dtype))
+        return probabilities, values
+
+    monkeypatch.setattr(chunked, "_chunk", record)
+    for trained_head in (False, True):  # a head without gradient in the forward pass; recomputed
+        autocast_gradients(trained_head, uniform=False, chunked_head=True)
+    assert set(types) == {(torch.bfloat16, torch.bfloat16, torch.float32, torch.float32)}
+    types.clear()
+    double = torch.ones(2, 4, dtype=torch.float64)
+    with torch.autocast("cpu", torch.bfloat16):
+        log_probs(double, double, torch.tensor([0, 1]))
+    assert types == [(torch.float64,) * 4]
