@@ -26,6 +26,7 @@ from swiftbox.core.generation import parity
 from swiftbox.core.training import checkpoint
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.neftune import add_noise
+from swiftbox.core.training.network_options import apply_options
 from swiftbox.core.training.optimizers import SUBSTITUTES, optimizer_of
 from swiftbox.core.training.parallel import (
     for_one_device,
@@ -70,6 +71,7 @@ def train(
     network = adapted_network(base_model, config, adapter, emit)
     if not is_sharded(config):
         network.to(arguments.device)  # of the adapter, whose base is there already
+    apply_options(network, config)
     inputs = TrainerInputs(
         config, method, network, tokenizer, arguments, local.model, local.adapter
     )

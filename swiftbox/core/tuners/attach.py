@@ -9,16 +9,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from peft import PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model, set_peft_model_state_dict
+from peft.utils.save_and_load import load_peft_weights
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS, TunerFields
 from swiftbox.core.tuners import adalora, full, ia3, initialization, llamapro, lora, oft, vera
 from swiftbox.core.tuners.initialization import CalibrationBatches, changes_base
 from swiftbox.core.tuners.targets import Note, choose_targets, matched
+from swiftbox.core.tuners.trained_dtype import train_in_float32
 from swiftbox.core.weights.adapters import adapter_shapes, require_all_loaded
 from swiftbox.core.weights.load_errors import explain_broken_files
-from swiftbox.core.weights.quantized_bases import is_quantized, prepare_for_training
+from swiftbox.core.weights.quantized_bases import is_quantized
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
@@ -53,7 +55,7 @@ def attach(
 ) -> Any:
     """Return the model with a new adapter, or with the one to continue."""
     if is_quantized(model):
-        prepare_for_training(model)
+        model.requires_grad_(False)
     if start.adapter is not None:
         return _continued(model, start.adapter)
     common = {
@@ -67,6 +69,7 @@ def attach(
         batches = initialization.require_calibration(start.calibration, init)
         initialization.estimate_gradients(model, adapter_config, batches)
     network = get_peft_model(model, adapter_config)
+    train_in_float32(network)
     initialization.drop_gradients(network)
     if init == "eva":
         batches = initialization.require_calibration(start.calibration, init)
@@ -88,6 +91,8 @@ def _continued(model: Any, adapter: Path) -> Any:
         network = PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
     messages = [str(warning.message) for warning in log]
     require_all_loaded(network, adapter, adapter_shapes(adapter), messages)
+    if train_in_float32(network):  # again, without the rounding to the type of the base
+        set_peft_model_state_dict(network, load_peft_weights(str(adapter), device="cpu"))
     network.peft_config["default"].base_model_name_or_path = model.name_or_path
     return network
 
@@ -107,8 +112,6 @@ def adapted_network(base_model: Any, config: TrainConfig, start: AdapterStart, e
             emit(events.NOTE, key="adapter", message=continued_adapter(network))
         layers = sorted(matched(network).items())
         trained = ", ".join(f"{name} x{count}" for name, count in layers)
-    if config.gradient_checkpointing == "true" and config.tuner_type != "full":
-        network.enable_input_require_grads()
     trainable, total = parameter_counts(network)
     message = text(
         f"{trainable:,} of {total:,} parameters are trained ({trained})",

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import prepare_model_for_kbit_training
 from transformers import AutoConfig, BitsAndBytesConfig
 
 from swiftbox.config.merge import Quantization
@@ -94,8 +93,3 @@ def use_exact_kernels(model: Any, dtype: torch.dtype | None) -> None:
             module.support_avx512bf16_for_cpu = False
             if dtype is not None:
                 module.compute_dtype, module.compute_type_is_set = dtype, True
-
-
-def prepare_for_training(model: Any) -> None:
-    """Freeze a quantized base, and keep its norms and embeddings in float32."""
-    prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
