@@ -38,7 +38,7 @@ def conflicts(config: TrainConfig) -> Iterator[Conflict]:
         yield from _sharding_conflicts(config)
     if config.tuner_type == "adalora" and config.adalora_target_r > config.adalora_init_r:
         yield _growing_ranks(config)
-    if config.pure_bf16 and config.tuner_type in FULL_TUNERS:
+    if config.keeps_bfloat16_weights:
         yield from _pure_bf16_conflicts(config)
     if config.torch_compile:
         yield from _compile_conflicts(config)
@@ -144,7 +144,7 @@ def _sharding_conflicts(config: TrainConfig) -> Iterator[Conflict]:
             ),
             _replicated(),
         )
-    if config.pure_bf16 and config.tuner_type in FULL_TUNERS:
+    if config.keeps_bfloat16_weights:
         yield _split_weights(config, "pure_bf16")
     for key, applies in (
         ("activation_offload", config.activation_offload),

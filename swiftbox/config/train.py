@@ -15,7 +15,7 @@ from swiftbox.config.groups import (
 )
 from swiftbox.config.optimization import OptimizerFields
 from swiftbox.config.task import TaskConfig
-from swiftbox.config.tuners import TunerFields
+from swiftbox.config.tuners import FULL_TUNERS, TunerFields
 from swiftbox.language import text
 
 REPORTERS = ("tensorboard", "wandb", "swanlab", "none")
@@ -46,6 +46,11 @@ class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFiel
     def compares_with_reference(self) -> bool:
         """Return whether this training computes log-probabilities of a reference policy."""
         return self.has_reference and not getattr(self, "reference_free", False)
+
+    @property
+    def keeps_bfloat16_weights(self) -> bool:
+        """Return whether a full training keeps its weights in bfloat16, not in float32."""
+        return self.pure_bf16 and self.tuner_type in FULL_TUNERS
 
     @field_validator("report_to")
     @classmethod

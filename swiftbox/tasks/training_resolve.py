@@ -84,7 +84,7 @@ def _settle_device_choices(
 
 def _requested_dtype(config: TrainConfig) -> str:
     """Return the data type that the config asks for: pure_bf16 asks for bfloat16."""
-    is_pure = config.pure_bf16 and config.tuner_type in FULL_TUNERS
+    is_pure = config.keeps_bfloat16_weights
     return "bfloat16" if is_pure and config.dtype == "auto" else config.dtype
 
 

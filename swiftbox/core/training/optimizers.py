@@ -1,4 +1,4 @@
-"""Optimizers for tuners: LoRA+ (arXiv:2402.12354), LoRA-FA (arXiv:2308.03303), GaLore."""
+"""Optimizers of ours: LoRA+ (arXiv:2402.12354), LoRA-FA (arXiv:2308.03303), GaLore, rounding."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from transformers import Trainer, TrainingArguments
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.training.galore import GaLoreAdamW
+from swiftbox.core.training.rounding_adamw import RoundingAdamW, RoundingOptions
 
 OptimizerFactory = Callable[[Any, TrainingArguments], Any]
 """Creates the optimizer of a network."""
@@ -26,6 +27,8 @@ def optimizer_of(config: TrainConfig) -> OptimizerFactory | None:
         return lora_fa
     if config.optim == "galore_adamw":
         return partial(galore, config=config)
+    if config.keeps_bfloat16_weights:
+        return partial(rounding, name=config.optim)
     if config.lora_plus_lr_ratio is not None and config.tuner_type in ("lora", "qlora"):
         return partial(lora_plus, ratio=config.lora_plus_lr_ratio)
     return None
@@ -84,6 +87,28 @@ def galore(network: Any, arguments: TrainingArguments, *, config: TrainConfig) -
     ]
     return GaLoreAdamW(
         [group for group in groups if group["params"]],
+        lr=arguments.learning_rate,
+        betas=(arguments.adam_beta1, arguments.adam_beta2),
+        eps=arguments.adam_epsilon,
+    )
+
+
+def rounding(network: Any, arguments: TrainingArguments, *, name: str) -> Any:
+    """Create AdamW with stochastic rounding for weights in bfloat16; vectors do not decay."""
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    groups = [
+        {
+            "params": [weight for weight in trained if weight.ndim > 1],
+            "weight_decay": arguments.weight_decay,
+        },
+        {"params": [weight for weight in trained if weight.ndim <= 1]},
+    ]
+    options = RoundingOptions(
+        arguments.seed, states_8_bit=name == "adamw_8bit", fused=name == "adamw_torch_fused"
+    )
+    return RoundingAdamW(
+        [group for group in groups if group["params"]],
+        options,
         lr=arguments.learning_rate,
         betas=(arguments.adam_beta1, arguments.adam_beta2),
         eps=arguments.adam_epsilon,
