@@ -1,14 +1,22 @@
-"""Apply the settings that save memory or time to a network that is on its device."""
+"""Place a network, and apply the settings that save memory or time."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.training.activation_checkpoints import checkpoint_activations
+from swiftbox.core.training.parallel import is_sharded
 
 
-def apply_options(network: Any, config: TrainConfig) -> None:
-    """Change the network as its config says; TrainingArguments carry plain checkpointing."""
+def prepare_network(network: Any, config: TrainConfig, device: torch.device) -> None:
+    """Move the adapter to the device of its base, and change the network as its config says.
+
+    Sharding strategies place their weights themselves. TrainingArguments carry plain checkpointing.
+    """
+    if not is_sharded(config):
+        network.to(device)
     if config.gradient_checkpointing == "selective":
         checkpoint_activations(network, "selective")

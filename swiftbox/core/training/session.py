@@ -26,7 +26,7 @@ from swiftbox.core.generation import parity
 from swiftbox.core.training import checkpoint
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.neftune import add_noise
-from swiftbox.core.training.network_options import apply_options
+from swiftbox.core.training.network_options import prepare_network
 from swiftbox.core.training.optimizers import SUBSTITUTES, optimizer_of
 from swiftbox.core.training.parallel import (
     for_one_device,
@@ -69,9 +69,7 @@ def train(
     calibration = calibration_for(base_model, config, method, arguments, parts[0])
     adapter = AdapterStart(local.adapter, PEFT_TASKS[method.head], calibration)
     network = adapted_network(base_model, config, adapter, emit)
-    if not is_sharded(config):
-        network.to(arguments.device)  # of the adapter, whose base is there already
-    apply_options(network, config)
+    prepare_network(network, config, arguments.device)
     inputs = TrainerInputs(
         config, method, network, tokenizer, arguments, local.model, local.adapter
     )

@@ -39,8 +39,8 @@ def settings(model: Path, **keys: Any) -> TrainConfig:
 def network_of(model: Path, *, adapter: Path | None = None, head: str = "language", **keys: Any):
     config = settings(model, **keys)
     task = "SEQ_CLS" if head == "score" else "CAUSAL_LM"
-    base = load_trainable(model, config, head=head)
-    return attach(base, config, AdapterStart(adapter=adapter, task_type=task)).train()
+    model_to_train = load_trainable(model, config, head=head)
+    return attach(model_to_train, config, AdapterStart(adapter=adapter, task_type=task)).train()
 
 
 def loss_of(network: Any, dtype: torch.dtype) -> torch.Tensor:
@@ -117,8 +117,8 @@ def test_a_continued_adapter_starts_from_the_saved_tables_and_not_from_rounded_o
 
 
 def test_a_quantized_base_keeps_its_tables_in_two_bytes(tiny: Path) -> None:
-    base = network_of(tiny, tuner_type="qlora").get_base_model()
-    for table in (base.get_input_embeddings(), base.get_output_embeddings(), base.model.norm):
+    model = network_of(tiny, tuner_type="qlora").get_base_model()
+    for table in (model.get_input_embeddings(), model.get_output_embeddings(), model.model.norm):
         assert table.weight.element_size() == 2
 
 
