@@ -8,7 +8,9 @@ import torch
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.training.activation_checkpoints import checkpoint_activations
+from swiftbox.core.training.activation_offload import Loss, offload_of, offloading
 from swiftbox.core.training.parallel import is_sharded
+from swiftbox.core.training.trainer_inputs import TrainerInputs
 
 
 def prepare_network(network: Any, config: TrainConfig, device: torch.device) -> None:
@@ -20,3 +22,10 @@ def prepare_network(network: Any, config: TrainConfig, device: torch.device) -> 
         network.to(device)
     if config.gradient_checkpointing == "selective":
         checkpoint_activations(network, "selective")
+
+
+def loss_of(inputs: TrainerInputs, loss: Loss) -> Loss:
+    """Return the loss, whose activations are in main memory until its backward pass if wanted."""
+    if not inputs.config.activation_offload:
+        return loss
+    return offloading(loss, offload_of(inputs.network, inputs.arguments.device))

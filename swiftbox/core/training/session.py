@@ -26,7 +26,7 @@ from swiftbox.core.generation import parity
 from swiftbox.core.training import checkpoint
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.neftune import add_noise
-from swiftbox.core.training.network_options import prepare_network
+from swiftbox.core.training.network_options import loss_of, prepare_network
 from swiftbox.core.training.optimizers import SUBSTITUTES, optimizer_of
 from swiftbox.core.training.parallel import (
     for_one_device,
@@ -131,7 +131,7 @@ def offline_trainer(
         training=UnitDataset(units_of(training, config)),
         held_out=UnitDataset(units_of(held_out, config)) if len(held_out) else None,
         collate=partial(method.collate, layout=layout),
-        loss=partial(method.loss, context=context),
+        loss=loss_of(inputs, partial(method.loss, context=context)),
         count=method.count,
         optimizer=optimizer_of(config),
     )
