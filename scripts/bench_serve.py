@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,12 @@ def compare(folder: Path, runs: int) -> int:
         for turn in range(runs):
             for clients in (1, 8):
                 batch = prompts(turn, clients)
-                rates.setdefault(f"generate {clients}", []).append(rate(generate, plain, batch))
-                rates.setdefault(f"server {clients}", []).append(rate(ask_in_parallel, url, batch))
+                rates.setdefault(f"generate {clients}", []).append(
+                    rate(partial(generate, plain), batch)
+                )
+                rates.setdefault(f"server {clients}", []).append(
+                    rate(partial(ask_in_parallel, url), batch)
+                )
     threads = torch.get_num_threads()
     print(f"{NEW_TOKENS} new tokens each, float32, {threads} thread(s), median of {runs}")
     print(f"{'':12}{'generate':>16}{'server':>16}{'ratio':>9}")
@@ -73,43 +78,44 @@ def prompts(seed: int, count: int) -> list[list[int]]:
     ]
 
 
-def rate(
-    write: Callable[[Any, list[list[int]]], int], target: Any, batch: list[list[int]]
-) -> float:
+def rate(write: Callable[[list[list[int]]], int], batch: list[list[int]]) -> float:
     """Return tokens per second."""
     began = time.perf_counter()
-    tokens = sum(write(target, batch) for _ in range(ROUNDS))
+    tokens = sum(write(batch) for _ in range(ROUNDS))
     return tokens / (time.perf_counter() - began)
 
 
-def generate(model: Any, batch: list[list[int]]) -> int:
+def generate(model: Any, batch: list[list[int]], new_tokens: int = NEW_TOKENS) -> int:
     """Generate with one call of transformers; return the number of new tokens."""
     import torch
 
     longest = max(map(len, batch))
-    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in batch])
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in batch])
+    device = model.device
+    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in batch], device=device)
+    mask = torch.tensor(
+        [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in batch], device=device
+    )
     output = model.generate(
         ids,
         attention_mask=mask,
         do_sample=False,
-        max_new_tokens=NEW_TOKENS,
-        min_new_tokens=NEW_TOKENS,
+        max_new_tokens=new_tokens,
+        min_new_tokens=new_tokens,
         pad_token_id=0,
     )
     return int((output.shape[1] - longest) * len(batch))
 
 
-def ask_in_parallel(url: str, batch: list[list[int]]) -> int:
+def ask_in_parallel(url: str, batch: list[list[int]], new_tokens: int = NEW_TOKENS) -> int:
     """Generate with one client per prompt; return the number of new tokens."""
     with ThreadPoolExecutor(len(batch)) as pool:
-        return sum(pool.map(lambda prompt: answer(url, prompt), batch))
+        return sum(pool.map(lambda prompt: answer(url, prompt, new_tokens), batch))
 
 
-def answer(url: str, prompt: list[int]) -> int:
+def answer(url: str, prompt: list[int], new_tokens: int = NEW_TOKENS) -> int:
     """Request one answer; return its number of tokens."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=600)
-    body = {"model": "model", "prompt": prompt, "max_tokens": NEW_TOKENS}
+    body = {"model": "model", "prompt": prompt, "max_tokens": new_tokens}
     body |= {"temperature": 0, "ignore_eos": True}
     connection.request(
         "POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"}
@@ -120,11 +126,11 @@ def answer(url: str, prompt: list[int]) -> int:
 
 
 @contextmanager
-def server(folder: Path, model: Path) -> Iterator[str]:
+def server(folder: Path, model: Path, *, dtype: str = "float32") -> Iterator[str]:
     """Deploy the model as a user does; yield its address."""
     out = folder / "served"
     keys = {"model": str(model), "hub": "local", "engine": "builtin", "port": 0, "task": "deploy"}
-    keys |= {"served_model_name": "model", "output_dir": str(out), "dtype": "float32"}
+    keys |= {"served_model_name": "model", "output_dir": str(out), "dtype": dtype}
     config = folder / "deploy.yaml"
     config.write_text("".join(f"{key}: {value}\n" for key, value in keys.items()), "utf-8")
     command = [sys.executable, "-m", "swiftbox", "run", str(config), "--plain"]

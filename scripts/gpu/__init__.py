@@ -1,0 +1,1 @@
+"""The parts of `scripts/bench gpu`: one file each, one process each."""

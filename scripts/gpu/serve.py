@@ -1,0 +1,49 @@
+"""The built-in server with 1, 8 and 32 clients against transformers' batched generate."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import bench_serve
+import torch
+
+from gpu.figures import Recorder
+from gpu.models import model_folder
+from gpu.settings import Settings
+
+CLIENTS = (1, 8, 32)
+
+
+def measure(recorder: Recorder, settings: Settings) -> None:
+    """Record tokens per second of both sides alternately."""
+    from transformers import AutoModelForCausalLM
+
+    size = "1.7B"
+    model = model_folder(size, settings)
+    dtype = settings.dtype
+    folder = settings.folder / "serving"
+    folder.mkdir(exist_ok=True)
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")])
+    )
+    plain = AutoModelForCausalLM.from_pretrained(
+        model, dtype=getattr(torch, dtype), device_map={"": settings.device}
+    ).eval()
+    tokens = 8 if settings.tiny else bench_serve.NEW_TOKENS
+    clients = CLIENTS[:2] if settings.tiny else CLIENTS
+    generated: dict[int, float] = {}
+    with bench_serve.server(folder, model, dtype=dtype) as url:
+        bench_serve.answer(url, bench_serve.prompts(0, 1)[0], tokens)
+        for count in clients:
+            batch = bench_serve.prompts(count, count)
+            bench_serve.generate(plain, batch, 2)
+            rate = bench_serve.rate(lambda batch: bench_serve.generate(plain, batch, tokens), batch)
+            served = bench_serve.rate(
+                lambda batch: bench_serve.ask_in_parallel(url, batch, tokens), batch
+            )
+            generated[count] = rate
+            raw = {"generate": rate, "server": served, "new_tokens": tokens}
+            recorder.record(f"{size}, {count} clients: server", served, "tokens/s", check=23)
+            recorder.record(f"{size}, {count} at once: generate", rate, "tokens/s")
+            recorder.record(f"{size}, {count}: server / generate", served / rate, "x", raw=raw)

@@ -1,0 +1,155 @@
+"""TRL's side of a comparison at its best settings: the largest batch that fits, Liger, flash."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from gpu.models import model_folder
+from gpu.our_side import rates, write_rows
+from gpu.settings import Settings
+from gpu.timing import free_memory, peak_bytes
+from gpu.training_jobs import TrainingJob
+
+TOKENS_AT_ONCE = 32_768
+"""Of the first attempt; halved until it fits."""
+
+
+def attention() -> str:
+    """Return the fastest attention that is installed."""
+    installed = importlib.util.find_spec("flash_attn") is not None
+    return "flash_attention_2" if installed and torch.cuda.is_available() else "sdpa"
+
+
+def has_liger() -> bool:
+    """Return whether Liger's kernels can be used."""
+    return importlib.util.find_spec("liger_kernel") is not None and torch.cuda.is_available()
+
+
+def train(job: TrainingJob, settings: Settings, out: Path) -> dict[str, Any]:
+    """Train with the first batch size that fits; without recomputation if that fits."""
+    failures: list[str] = []
+    for batch, checkpointing in attempts(job):
+        try:
+            outcome = attempt(job, settings, out, batch=batch, checkpointing=checkpointing)
+        except torch.OutOfMemoryError:
+            failures.append(f"out of memory: batch {batch}, checkpointing {checkpointing}")
+            free_memory(settings.device)
+            continue
+        chosen = {"batch": batch, "gradient_checkpointing": checkpointing}
+        chosen |= {"attention": attention(), "liger": has_liger()}
+        return {**outcome, "settled": chosen, "failures": failures}
+    raise torch.OutOfMemoryError("; ".join(failures))
+
+
+def attempts(job: TrainingJob) -> Iterator[tuple[int, bool]]:
+    """Yield batch sizes and whether activations are recomputed, the fastest first."""
+    length = 512 if job.kind == "chat" else int(job.kind)
+    largest = max(1, min(job.rows, TOKENS_AT_ONCE // length))
+    for checkpointing in (False, True):
+        batch = largest
+        while batch >= 1:
+            yield batch, checkpointing
+            batch //= 4
+
+
+def attempt(
+    job: TrainingJob, settings: Settings, out: Path, *, batch: int, checkpointing: bool
+) -> dict[str, Any]:
+    """Train once; raise torch.OutOfMemoryError if it does not fit."""
+    free_memory(settings.device)
+    watcher = Watcher()
+    began = time.time()
+    options = common_options(job, settings, out)
+    options |= {
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": max(1, job.rows // batch),
+        "gradient_checkpointing": checkpointing,
+    }
+    trainer = trainer_of(job, settings, options, watcher)
+    with contextlib.suppress(AttributeError):
+        trainer.model.config.use_cache = False
+    trainer.train()
+    return {
+        **rates(watcher.stamps, job),
+        "first_step_s": watcher.stamps[0] - began,
+        "losses": watcher.losses,
+        "peak_bytes": peak_bytes(settings.device),
+    }
+
+
+class Watcher(TrainerCallback):  # type: ignore[misc]
+    """Records when each update ended, and its loss."""
+
+    def __init__(self) -> None:
+        self.stamps: list[float] = []
+        self.losses: list[float] = []
+
+    def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
+        """Record an update: logging has just read its loss from the device."""
+        if "loss" in (logs or {}):
+            self.stamps.append(time.time())
+            self.losses.append(logs["loss"])
+
+
+def common_options(job: TrainingJob, settings: Settings, out: Path) -> dict[str, Any]:
+    """Return the options that do not depend on the attempt."""
+    return {
+        "output_dir": str(out),
+        "max_steps": job.updates,
+        "learning_rate": 1e-4,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "use_cpu": settings.device == "cpu",
+        "bf16": settings.dtype == "bfloat16",
+        "disable_tqdm": True,
+        "max_length": None if job.padding_free else 8192,
+        "use_liger_kernel": has_liger(),
+    }
+
+
+def trainer_of(
+    job: TrainingJob, settings: Settings, options: Mapping[str, Any], watcher: Watcher
+) -> Any:
+    """Return TRL's trainer."""
+    from datasets import load_dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+    folder = model_folder(job.size, settings)
+    data, _ = write_rows(job, settings)
+    cache = str(settings.folder / "datasets")
+    rows = load_dataset("json", data_files=str(data), split="train", cache_dir=cache)
+    if job.stage == "sft":
+        rows = rows.map(
+            lambda row: {"prompt": row["messages"][:1], "completion": row["messages"][1:]},
+            remove_columns=["messages"],
+        )
+        arguments: Any = SFTConfig(**options, padding_free=job.padding_free)
+        trainer_class: Any = SFTTrainer
+    else:
+        arguments, trainer_class = DPOConfig(**options), DPOTrainer
+    network = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=getattr(torch, settings.dtype),
+        attn_implementation=attention(),
+        device_map={"": settings.device},
+    )
+    lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    return trainer_class(
+        model=network,
+        args=arguments,
+        train_dataset=rows,
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        peft_config=lora if job.tuner == "lora" else None,
+        callbacks=[watcher],
+    )
