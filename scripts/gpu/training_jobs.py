@@ -51,12 +51,11 @@ def job(size: str, tuner: str, kind: str, *, stage: str = "sft", tiny: bool = Fa
 
 def compared_jobs(*, tiny: bool) -> list[TrainingJob]:
     """Return the jobs that both sides run: those with a target."""
-    return [
-        job("1.7B", "lora", "chat", tiny=tiny),
-        job("8B", "lora", "2048", tiny=tiny),
-        job("1.7B", "lora", "1024", stage="dpo", tiny=tiny),
-        *([] if tiny else [job("1.7B", "lora", "2048")]),
-    ]
+    chat = job("1.7B", "lora", "chat", tiny=tiny)
+    pairs = job("1.7B", "lora", "1024", stage="dpo", tiny=tiny)
+    if tiny:
+        return [chat, pairs]
+    return [chat, job("8B", "lora", "2048"), pairs, job("1.7B", "lora", "2048")]
 
 
 def our_jobs(*, tiny: bool) -> Iterator[TrainingJob]:

@@ -30,7 +30,14 @@ dependencies = [
 COMMAND = (
     'import os, sys\n\n\ndef main():\n    print("swiftbox:", *sys.argv[1:], os.getcwd(), sep="|")\n'
 )
-FAKE_TORCH = f'__version__ = "{TORCH}"\n\n\nclass version:\n    cuda = hip = None\n'
+FAKE_TORCH = f"""\
+import os
+__version__ = "{TORCH}"
+class version:
+    cuda = hip = None
+class accelerator:
+    is_available = staticmethod(lambda: "DEVICE" in os.environ)
+"""
 TOOL = (
     "import os, sys\nprint({0!r}, *sys.argv[1:])\nsys.exit(int(os.environ.get('FAIL') == {0!r}))\n"
 )

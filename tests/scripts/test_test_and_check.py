@@ -62,6 +62,35 @@ def test_test_fails_when_check_or_pytest_does(ready: Checkout, tool: str) -> Non
     assert last == (["Also failed: bash scripts/check"] if tool == "ruff" else [])
 
 
+def test_gpu_tests_do_not_pass_without_an_accelerator(ready: Checkout) -> None:
+    outcome = ready.run("scripts/test", "--gpu", SWIFTBOX_VENV=str(ready.venv))
+    assert outcome.code == 2
+    assert "error: no accelerator" in outcome.talk
+    assert "pytest" not in outcome.out
+
+
+@pytest.mark.parametrize("variable", ["DEVICE", "SWIFTBOX_GPU_TESTS_ON"])
+def test_gpu_tests_run_alone_and_in_one_process(ready: Checkout, variable: str) -> None:
+    venv = {"SWIFTBOX_VENV": str(ready.venv), variable: "cpu"}
+    outcome = ready.run("scripts/test", "--gpu", "-x", **venv)
+    assert outcome.code == 0, outcome.talk
+    assert verdicts(outcome.out) == {}
+    assert outcome.out.endswith("pytest -p no:xdist -m gpu tests/gpu -x\n")
+
+
+def test_a_named_python_is_used_as_it_is_and_nothing_is_installed(
+    ready: Checkout, checkout: Checkout
+) -> None:
+    python = str(ready.venv / "bin/python")
+    outcome = checkout.run("scripts/test", "-k", "a", SWIFTBOX_TEST_PYTHON=python)
+    assert outcome.code == 0, outcome.talk
+    assert outcome.out.splitlines()[-1].endswith("-k a")
+    assert not checkout.venv.exists()
+    missing = checkout.run("scripts/test", "-k", "a", SWIFTBOX_TEST_PYTHON="/no/such/python")
+    assert missing.code == 2
+    assert "no such program: /no/such/python" in missing.talk
+
+
 @pytest.mark.slow
 def test_a_run_ends_with_the_line_that_repeats_its_failures(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text((REPOSITORY / "tests/conftest.py").read_text())

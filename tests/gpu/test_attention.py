@@ -1,0 +1,45 @@
+"""Every attention that the device supports gives the losses of plain attention."""
+
+from __future__ import annotations
+
+import pytest
+from on_device import OnDevice
+
+ROWS = {
+    "varlen": "attn_varlen",
+    "flash_attention_2": "attn_flash_attention_2",
+    "flash_attention_3": "attn_flash_attention_3",
+    "flex_attention": "attn_flex",
+}
+
+
+@pytest.mark.gpu(
+    "attn_sdpa", "attn_varlen", "attn_flash_attention_2", "attn_flash_attention_3", "attn_flex"
+)
+@pytest.mark.parametrize("name", ROWS)
+def test_an_attention_gives_the_losses_of_plain_attention(
+    on_device: OnDevice, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_device.require(ROWS[name])
+    monkeypatch.delenv("TORCHDYNAMO_DISABLE", raising=False)
+    dtype = "bfloat16" if on_device.machine.devices else "float32"
+    plain = on_device.train("plain", attn_implementation="eager", padding_free="false", dtype=dtype)
+    other = on_device.train("other", attn_implementation=name, dtype=dtype)
+    # Rounding of bfloat16 in the attention moves a loss by less than 1 %; a leak by much more.
+    assert other.losses == pytest.approx(plain.losses, rel=1e-2)
+
+
+@pytest.mark.gpu("attn_sdpa")
+def test_joined_rows_give_the_losses_of_padded_rows(on_device: OnDevice) -> None:
+    joined = on_device.train("joined", attn_implementation="sdpa", padding_free="true")
+    padded = on_device.train("padded", attn_implementation="sdpa", padding_free="false")
+    assert joined.losses == pytest.approx(padded.losses, rel=1e-2)
+
+
+@pytest.mark.gpu("attn_sdpa")
+def test_a_shared_prompt_gives_the_losses_of_repeated_prompts(on_device: OnDevice) -> None:
+    shared = on_device.train("shared", stage="dpo", attn_implementation="sdpa")
+    apart = on_device.train(
+        "apart", stage="dpo", attn_implementation="sdpa", prefix_sharing="false"
+    )
+    assert shared.losses == pytest.approx(apart.losses, rel=1e-2)
