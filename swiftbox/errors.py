@@ -7,6 +7,7 @@ UserError                 exit 2: the request is wrong
 ├── HubError              a model or dataset could not be fetched
 ├── RunError              a run folder: missing, busy, contradicting, not resumable
 │   ├── DiskFullError     its disk has no room for what the run writes
+│   ├── MemoryLimitError  the memory has no room for the smallest batch
 │   └── ChildError        exit 1: a process that the run started was killed or failed
 ├── ResultError           exit 1: the result of a run failed its check and was not kept
 └── UnexpectedError       exit 1: an error that nobody expected; its traceback is in a file
@@ -48,6 +49,10 @@ class RunError(UserError):
 
 class DiskFullError(RunError):
     """The disk of a run folder has no room for what the run is about to write."""
+
+
+class MemoryLimitError(RunError):
+    """The memory of a device has no room for the smallest batch that a run can compute."""
 
 
 class ChildError(RunError):

@@ -80,7 +80,7 @@ def events(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
 
 def check_fields(folder: Path, recorded: list[dict[str, Any]]) -> None:
     """Check that every event of a run has exactly the fields that are declared for it."""
-    from swiftbox.runs.events import mistakes
+    from swiftbox.runs.event_fields import mistakes
     from swiftbox.runs.folder import task_of
 
     task, step_tasks = task_of(folder), {}

@@ -16,6 +16,7 @@ TRACEBACK_LINES = 15
 """Longer tracebacks are cut at the start; log.txt has the complete text."""
 
 PHASES: Mapping[str, tuple[str, str]] = {
+    "start": ("starting", "启动"),
     "fetch": ("fetching", "获取"),
     "data": ("reading the data", "读取数据"),
     "model": ("loading the model", "加载模型"),
@@ -45,8 +46,12 @@ class TaskDisplay:
 
 def phase_title(event: Event) -> str:
     """Return the title of a phase; a phase without one is shown by its name."""
-    name = str(event["name"])
-    return text(*PHASES[name]) if name in PHASES else name
+    return title_of(str(event["name"]))
+
+
+def title_of(phase: str) -> str:
+    """Return the title of a phase by its name."""
+    return text(*PHASES[phase]) if phase in PHASES else phase
 
 
 def phase_lines(event: Event) -> list[str]:

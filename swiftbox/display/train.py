@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from swiftbox.display.common import TaskDisplay, model_line, stopped_early_lines
+from swiftbox.display.common import TaskDisplay, model_line, stopped_early_lines, title_of
 from swiftbox.formatting import bar, clock, counted, duration, size
 from swiftbox.language import text
 from swiftbox.runs import events
@@ -110,6 +110,30 @@ def checkpoint_lines(event: Event) -> list[str]:
     return [text(f"  saved checkpoint-{event['step']}", f"  已保存 checkpoint-{event['step']}")]
 
 
+def smaller_batch_lines(event: Event) -> list[str]:
+    """Return that the memory ran out, and in which batches the training continues."""
+    before, units, accumulation = event["units_before"], event["units"], event["accumulation"]
+    return [
+        text(
+            f"! out of memory at step {event['step']} with {counted(event['tokens'], 'token')}; "
+            f"the step is repeated with per_device_train_batch_size {before} -> {units} and "
+            f"gradient_accumulation_steps {accumulation}: the same rows per update",
+            f"! 第 {event['step']} 步内存不足（{event['tokens']} 个 token）；"
+            f"改用 per_device_train_batch_size {before} -> {units}、"
+            f"gradient_accumulation_steps {accumulation} 重算该步，每次更新的总行数不变",
+        )
+    ]
+
+
+def first_step_lines(event: Event) -> list[str]:
+    """Return the time to the first step, and the phases that took most of it."""
+    longest = sorted(event["phases"].items(), key=lambda phase: -phase[1])[:3]
+    separator = text(", ", "，")
+    listed = separator.join(f"{title_of(name)} {duration(seconds)}" for name, seconds in longest)
+    took = duration(event["seconds"])
+    return [text(f"  first step after {took} ({listed})", f"  首步用时 {took}（{listed}）")]
+
+
 def done_lines(event: Event) -> list[str]:
     """Return the steps, the time, the mean loss and the folder of the model."""
     took = duration(event["seconds"])
@@ -207,6 +231,8 @@ DISPLAY = TaskDisplay(
         events.DATA: _data,
         events.EVAL: evaluation_lines,
         events.CHECKPOINT: checkpoint_lines,
+        events.FIRST_STEP: first_step_lines,
+        events.SMALLER_BATCH: smaller_batch_lines,
         events.DONE: done_lines,
         events.STOPPED: stopped_lines,
     },

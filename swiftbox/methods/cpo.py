@@ -12,7 +12,14 @@ from swiftbox.config.preference import BetaField, SharingField, SmoothingField
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
-from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, reward_metrics
+from swiftbox.methods.pairs import (
+    collate,
+    count,
+    encode,
+    likelihood_loss,
+    pairs_of,
+    reward_metrics,
+)
 
 
 class CpoConfig(SharingField, SmoothingField, BetaField, TrainConfig):
@@ -51,7 +58,7 @@ def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
     from swiftbox.core.losses.preferences import DPO_LOSSES, LogRatios
     from swiftbox.core.losses.scoring import scores
 
-    config, pairs = context.config, count(batch)
+    config, pairs = context.config, pairs_of(batch)
     rest = {key: value for key, value in batch.items() if key != "margin"}
     policy = scores(model, rest, context.reader, sequences=2 * pairs)
     both = LogRatios(
@@ -66,6 +73,11 @@ def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
     )
 
 
+def couples_rows(config: Any) -> bool:
+    """Return whether the loss has a likelihood term, a mean over the tokens of a batch."""
+    return bool(config.cpo_alpha > 0)
+
+
 CPO = Method(
     "cpo",
     CpoConfig,
@@ -75,5 +87,6 @@ CPO = Method(
     loss,
     count,
     shares_prompts=True,
+    couples_rows=couples_rows,
     learning_rates=(1.0e-5, 1.0e-6),
 )

@@ -14,7 +14,14 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.language import text
 from swiftbox.methods.method import Method
-from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, reward_metrics
+from swiftbox.methods.pairs import (
+    collate,
+    count,
+    encode,
+    likelihood_loss,
+    pairs_of,
+    reward_metrics,
+)
 
 Loss = Literal[
     "sigmoid", "hinge", "ipo", "robust", "apo_zero", "apo_down", "sppo", "exo_pair", "sft"
@@ -102,7 +109,7 @@ def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
     from swiftbox.core.losses.preferences import DPO_LOSSES, LogRatios
     from swiftbox.core.losses.scoring import scores
 
-    config, pairs = context.config, count(batch)
+    config, pairs = context.config, pairs_of(batch)
     rest = {key: value for key, value in batch.items() if key not in ("margin", "reference")}
     reference = 0.0
     if not config.reference_free:
@@ -129,6 +136,11 @@ def weighted_losses(config: Any) -> Sequence[tuple[str, float]]:
     return [*zip(losses, weights, strict=True), *likelihood]
 
 
+def couples_rows(config: Any) -> bool:
+    """Return whether the loss has a likelihood term, a mean over the tokens of a batch."""
+    return any(name == "sft" for name, _ in weighted_losses(config))
+
+
 DPO = Method(
     "dpo",
     DpoConfig,
@@ -139,5 +151,6 @@ DPO = Method(
     count,
     shares_prompts=True,
     reference="fixed",
+    couples_rows=couples_rows,
     learning_rates=(1.0e-5, 1.0e-6),
 )

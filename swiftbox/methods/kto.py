@@ -6,7 +6,7 @@ answers of other prompts of the batch; it has no gradient.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from swiftbox.config.fields import setting
@@ -106,9 +106,9 @@ def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
     return batch
 
 
-def count(batch: Mapping[str, Any]) -> int:
-    """Count the answers of a batch."""
-    return len(batch["label"])
+def count(units: Sequence[Any]) -> int:
+    """Count the answers of units."""
+    return sum(map(len, units))
 
 
 def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
@@ -119,7 +119,7 @@ def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
     from swiftbox.core.losses.preferences import kto
     from swiftbox.core.losses.scoring import scores
 
-    config, answers = context.config, count(batch)
+    config, answers = context.config, len(batch["label"])
     rest = {key: value for key, value in batch.items() if key not in ("label", "mismatched")}
     label = batch["label"]  # (S,)
     reference = context.reference.sums(model, batch, rest, context.reader, answers)  # (S,)
@@ -128,16 +128,23 @@ def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
         reference_point = kl_estimate(model, batch["mismatched"], context, answers)  # ()
     ratios = scores(model, rest, context.reader, sequences=answers).sums - reference  # (S,)
     losses = kto(ratios, label, reference_point, config.beta)  # (S,)
-    weight = torch.where(label, config.desirable_weight, config.undesirable_weight)
+    # masked_fill takes numbers as they are; where would copy them to the device, which waits.
+    weight = torch.full_like(losses, config.undesirable_weight)
+    weight = weight.masked_fill(label, config.desirable_weight)  # (S,)
     rewards = config.beta * ratios.detach()  # (S,)
     metrics = {
-        "rewards/desirable": rewards[label].sum(),
+        "rewards/desirable": rewards.masked_fill(~label, 0.0).sum(),
         "rewards/desirable#": label.sum(),
-        "rewards/undesirable": rewards[~label].sum(),
+        "rewards/undesirable": rewards.masked_fill(label, 0.0).sum(),
         "rewards/undesirable#": (~label).sum(),
         "kl": reference_point * answers,
     }
     return LossTerms((weight * losses).sum(), answers, metrics)
+
+
+def couples_rows(config: Any) -> bool:
+    """Return whether the loss has a reference point, which is a mean over a batch."""
+    return bool(config.loss_type == "kto")
 
 
 KTO = Method(
@@ -149,5 +156,6 @@ KTO = Method(
     loss,
     count,
     reference="by batch",
+    couples_rows=couples_rows,
     learning_rates=(1.0e-5, 1.0e-6),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,11 @@ SMALL, LARGE = 1.5e9, 3.0e10
 """Numbers of parameters below which learning rates are doubled, and above which halved."""
 
 
+def independent_rows(config: Any) -> bool:  # noqa: ARG001 - the signature of couples_rows
+    """Return False: the loss of a row is the same in any batch."""
+    return False
+
+
 @dataclass(frozen=True)
 class Method:
     """One training method.
@@ -21,8 +26,9 @@ class Method:
     `encode(examples, tokenizer, config)` returns samples of tokens;
     `collate(units, layout)` collates units of one or more samples into a batch of tensors;
     `loss(model, batch, context)` returns the LossTerms of a batch;
-    `count(batch)` returns the number of terms before the loss is computed.
-    An online method has `reward_functions(config)` instead of the last three.
+    `count(units)` returns the number of terms of their loss, before they are collated;
+    `couples_rows(config)` returns whether the loss of a row depends on the others of its batch.
+    An online method has `reward_functions(config)` instead of `collate`, `loss` and `count`.
     Heavy modules are imported inside the functions.
     """
 
@@ -33,7 +39,7 @@ class Method:
     encode: Callable[..., list[Any]]
     collate: Callable[[Sequence[Any], str], dict[str, Any]] | None = None
     loss: Callable[[Any, dict[str, Any], LossContext], LossTerms] | None = None
-    count: Callable[[Mapping[str, Any]], int] | None = None
+    count: Callable[[Sequence[Sequence[Any]]], int] | None = None
     splits_texts: bool = False
     """Whether encoding splits texts that are longer than max_length."""
     shares_prompts: bool = False
@@ -45,6 +51,7 @@ class Method:
     learning_rates: tuple[float, float] = (1.0e-4, 1.0e-5)
     """Usual peak learning rates of adapters and of full weights, for models of 1.5 to 30 billion
     parameters."""
+    couples_rows: Callable[[Any], bool] = independent_rows
     reward_functions: Callable[[Any], list[Any]] | None = None
     """Returns the reward functions of an online method, which learns from the model's own answers;
     TRL generates them and computes the loss."""

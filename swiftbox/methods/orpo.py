@@ -13,7 +13,14 @@ from swiftbox.config.preference import SharingField
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
-from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, reward_metrics
+from swiftbox.methods.pairs import (
+    collate,
+    count,
+    encode,
+    likelihood_loss,
+    pairs_of,
+    reward_metrics,
+)
 
 
 class OrpoConfig(SharingField, TrainConfig):
@@ -48,13 +55,18 @@ def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
     from swiftbox.core.losses.preferences import log_odds_ratio
     from swiftbox.core.losses.scoring import scores
 
-    beta, pairs = context.config.beta, count(batch)
+    beta, pairs = context.config.beta, pairs_of(batch)
     rest = {key: value for key, value in batch.items() if key != "margin"}
     policy = scores(model, rest, context.reader, sequences=2 * pairs)
     chosen, rejected = policy.means[:pairs], policy.means[pairs:]  # (B,)
     preference = -beta * logsigmoid(log_odds_ratio(chosen, rejected))  # (B,)
     total = likelihood_loss(policy, pairs) + preference.sum()
     return LossTerms(total, pairs, reward_metrics(beta * chosen, beta * rejected))
+
+
+def couples_rows(config: Any) -> bool:  # noqa: ARG001 - its signature
+    """Return True: the likelihood term is a mean over the tokens of a batch."""
+    return True
 
 
 ORPO = Method(
@@ -66,5 +78,6 @@ ORPO = Method(
     loss,
     count,
     shares_prompts=True,
+    couples_rows=couples_rows,
     learning_rates=(5.0e-5, 8.0e-6),
 )

@@ -33,7 +33,12 @@ def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
     return batch
 
 
-def count(batch: Mapping[str, Any]) -> int:
+def count(units: Sequence[Sequence[Any]]) -> int:
+    """Count the pairs of units."""
+    return sum(map(len, units))
+
+
+def pairs_of(batch: Mapping[str, Any]) -> int:
     """Count the pairs of a batch."""
     return len(batch["margin"])
 

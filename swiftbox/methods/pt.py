@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from swiftbox.config.fields import setting
@@ -35,10 +35,11 @@ def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list
 
 
 def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
-    """Collate rows into a batch."""
+    """Collate rows into a batch with the learned tokens and the indices that predict them."""
     from swiftbox.core.data.batches import collate_rows
+    from swiftbox.core.losses.cross_entropy import with_targets
 
-    return collate_rows(units, layout)
+    return with_targets(collate_rows(units, layout))
 
 
 def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
@@ -49,11 +50,9 @@ def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
     return LossTerms(losses.sum(), losses.numel())
 
 
-def count(batch: Mapping[str, Any]) -> int:
-    """Count the learned tokens."""
-    from swiftbox.core.losses.cross_entropy import learned_tokens
-
-    return learned_tokens(batch)
+def count(units: Sequence[Any]) -> int:
+    """Count the learned tokens of units."""
+    return sum(row.trained for unit in units for row in unit)
 
 
 PT = Method("pt", PtConfig, False, encode, collate, loss, count, splits_texts=True)

@@ -9,7 +9,7 @@ from swiftbox.config.fields import setting
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
-from swiftbox.methods.pairs import count, reward_metrics
+from swiftbox.methods.pairs import count, pairs_of, reward_metrics
 
 
 class RewardConfig(TrainConfig):
@@ -61,7 +61,7 @@ def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
     from swiftbox.core.losses.preferences import bradley_terry
     from swiftbox.core.losses.reward_head import rewards
 
-    pairs, centering = count(batch), context.config.center_rewards_coefficient
+    pairs, centering = pairs_of(batch), context.config.center_rewards_coefficient
     inputs = {key: value for key, value in batch.items() if key not in ("margin", "indices")}
     scores = rewards(model, inputs, batch["indices"])  # (2B,)
     chosen, rejected = scores[:pairs], scores[pairs:]

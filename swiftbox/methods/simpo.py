@@ -12,7 +12,14 @@ from swiftbox.config.preference import SharingField, SmoothingField
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
-from swiftbox.methods.pairs import collate, count, encode, likelihood_loss, reward_metrics
+from swiftbox.methods.pairs import (
+    collate,
+    count,
+    encode,
+    likelihood_loss,
+    pairs_of,
+    reward_metrics,
+)
 
 
 class SimpoConfig(SharingField, SmoothingField, TrainConfig):
@@ -64,7 +71,7 @@ def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
 
     from swiftbox.core.losses.scoring import scores
 
-    config, pairs = context.config, count(batch)
+    config, pairs = context.config, pairs_of(batch)
     rest = {key: value for key, value in batch.items() if key != "margin"}
     policy = scores(model, rest, context.reader, sequences=2 * pairs)
     chosen, rejected = policy.means[:pairs], policy.means[pairs:]  # (B,)
@@ -77,6 +84,11 @@ def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
     return LossTerms(total, pairs, reward_metrics(config.beta * chosen, config.beta * rejected))
 
 
+def couples_rows(config: Any) -> bool:
+    """Return whether the loss has a likelihood term, a mean over the tokens of a batch."""
+    return bool(config.cpo_alpha > 0)
+
+
 SIMPO = Method(
     "simpo",
     SimpoConfig,
@@ -86,5 +98,6 @@ SIMPO = Method(
     loss,
     count,
     shares_prompts=True,
+    couples_rows=couples_rows,
     learning_rates=(1.0e-5, 8.0e-7),
 )

@@ -5,13 +5,28 @@ from __future__ import annotations
 import errno
 import signal
 
-from swiftbox.errors import ChildError, DiskFullError, ResultError, UserError
+from swiftbox.errors import ChildError, DiskFullError, MemoryLimitError, ResultError, UserError
 from swiftbox.language import text
 
 OUT_OF_MEMORY, DISK_FULL, TEMPLATE = "out-of-memory", "disk-full", "template"
 FILE_TOO_LARGE = "file-too-large"
 MISSING_FILE, TARGET_MODULES, REFUSED, CRASH = "missing-file", "target-modules", "refused", "crash"
 STOPPED_ITSELF, FAILED_CHECK, KILLED = "stopped-itself", "failed-check", "killed"
+
+OUT_OF_MEMORY_SIGNS = (
+    "out of memory",  # CUDA, HIP, XPU, MPS, NPU; NCCL passes on the words of CUDA
+    "can't allocate memory",  # DefaultCPUAllocator
+    "failed to allocate memory",  # the runtime of Ascend
+    "_status_alloc_failed",  # CUBLAS_, CUDNN_, CUSPARSE_, CUSOLVER_, HIPBLAS_
+    "rocblas_status_memory_error",
+    "miopenstatusallocfailed",
+    "failed to cuda malloc",  # NCCL, with the number of bytes
+    "failed to cuda calloc",
+    "failed to cuda host alloc",
+    "out_of_device_memory",  # Level Zero: UR_RESULT_ERROR_, ZE_RESULT_ERROR_
+    "out_of_host_memory",
+)
+"""What the libraries of the backends write when memory cannot be allocated, in lower case."""
 
 
 def diagnose(error: BaseException, task: str = "train") -> tuple[str, str]:
@@ -26,9 +41,9 @@ def kind_of(error: BaseException) -> str:
     """Classify a failure by its type and message."""
     message = str(error).lower()
     names = {cls.__module__.split(".")[0] + "." + cls.__name__ for cls in type(error).__mro__}
-    if isinstance(error, MemoryError) or "torch.OutOfMemoryError" in names:
+    if isinstance(error, (MemoryError, MemoryLimitError)) or "torch.OutOfMemoryError" in names:
         return OUT_OF_MEMORY
-    if "out of memory" in message or "can't allocate memory" in message:
+    if any(sign in message for sign in OUT_OF_MEMORY_SIGNS):
         return OUT_OF_MEMORY
     if isinstance(error, DiskFullError):
         return DISK_FULL

@@ -37,6 +37,8 @@ START: Final = "start"
 STEP: Final = "step"
 EVAL: Final = "eval"
 CHECKPOINT: Final = "checkpoint"
+FIRST_STEP: Final = "first_step"
+SMALLER_BATCH: Final = "smaller_batch"
 MERGED: Final = "merged"
 MEASURING: Final = "measuring"
 QUANTIZING: Final = "quantizing"
@@ -197,6 +199,25 @@ COMMON: Mapping[str, Fields] = {
     ),
     CHECKPOINT: Fields(
         "a checkpoint is complete", {"step": "number of the step", "path": "its folder"}
+    ),
+    FIRST_STEP: Fields(
+        "the first optimizer step of this start is complete",
+        {
+            "seconds": "since the process began, with its imports",
+            "phases": "seconds of each phase until then: start, data, model, train, ...",
+        },
+    ),
+    SMALLER_BATCH: Fields(
+        "the memory ran out; the step is repeated, and later ones run, in smaller micro-batches",
+        {
+            "step": "number of the step",
+            "units": "rows of a micro-batch from now on",
+            "units_before": "rows of a micro-batch before",
+            "accumulation": "micro-batches of an update from now on",
+            "tokens": "tokens of the micro-batch that did not fit, with padding",
+            "memory_bytes": "peak memory so far",
+        },
+        {"device_bytes": "memory of the device, or null"},
     ),
     MERGED: Fields("a merged model passed its checks", open=True),
     MEASURING: Fields(
@@ -360,6 +381,9 @@ ENDINGS: Mapping[tuple[str, str], Fields] = {
 """How each task ends; `task` is added by the recorder. A task without an entry for STOPPED holds
 nothing but `step`, and any task can fail."""
 
+UNSAVED = Fields("a run stopped before it could save", _STEP)
+"""A stop of a task without an entry for it."""
+
 FAILURE = Fields(
     "a run failed",
     {
@@ -369,30 +393,3 @@ FAILURE = Fields(
         "traceback": "of a bug or a crash; else empty",
     },
 )
-
-
-def fields_of(event: str, task: str) -> Fields:
-    """Return the fields of an event that a task emits; raise KeyError for an unknown event."""
-    if event in COMMON:
-        return COMMON[event]
-    if event == FAILED:
-        return FAILURE
-    if event == STOPPED:
-        return ENDINGS.get((event, task), Fields("a run stopped before it could save", _STEP))
-    return ENDINGS[event, task]
-
-
-def mistakes(record: Event, task: str) -> list[str]:
-    """Return what differs between a recorded event of a task and the fields listed here."""
-    name = str(record.get("event"))
-    try:
-        fields = fields_of(name, task)
-    except KeyError:
-        return [f"{name}: unknown event of {task}"]
-    recorded = set(record) - {"time", "event"}
-    known = {*fields.required, *fields.optional}
-    if name in ENDING:
-        known.add("task")
-    missing = [f"{name}: no field {key}" for key in sorted(set(fields.required) - recorded)]
-    extra = [f"{name}: unlisted field {key}" for key in sorted(recorded - known)]
-    return missing + ([] if fields.open else extra)

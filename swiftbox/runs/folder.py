@@ -36,6 +36,8 @@ STEPS, EARLIER = "steps", "earlier"
 """Folders of a pipeline: one for its steps, and in it one for replaced results."""
 READ_BYTES = 16 * 2**20
 """Read from the events at once; the longest event, a report, has a few megabytes."""
+SPLIT = "micro_batch.json"
+"""The size of a micro-batch that fits, if the memory ran out with that of the settings."""
 REASONS = "reasons.json"
 """Why each setting has its value, by its key, from the plan that first settled it."""
 PARTIAL = ".partial"

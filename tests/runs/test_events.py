@@ -13,6 +13,7 @@ import swiftbox
 from swiftbox.display.lines import DISPLAYS
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.event_fields import mistakes
 from swiftbox.tasks import TASKS
 
 PACKAGE = Path(swiftbox.__file__).parent
@@ -103,7 +104,7 @@ def test_an_ending_carries_the_task_of_its_run(tmp_path: Path) -> None:
     note, done = run_folder.read_events(tmp_path)[0]
     assert "task" not in note
     assert done["task"] == "merge"
-    assert [events.mistakes(event, "merge") for event in (note, done)] == [[], []]
+    assert [mistakes(event, "merge") for event in (note, done)] == [[], []]
 
 
 def test_a_line_that_is_not_an_event_is_skipped(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_a_line_that_is_not_an_event_is_skipped(tmp_path: Path) -> None:
 
 def test_a_record_with_other_fields_is_described() -> None:
     done: dict[str, Any] = {"time": 1.0, "event": "done", "task": "merge", "seconds": 1.0}
-    assert events.mistakes(done, "merge") == ["done: no field model"]
-    assert events.mistakes({"event": "dnoe"}, "merge") == ["dnoe: unknown event of merge"]
+    assert mistakes(done, "merge") == ["done: no field model"]
+    assert mistakes({"event": "dnoe"}, "merge") == ["dnoe: unknown event of merge"]
     note = {"event": "note", "message": "m", "color": "red"}
-    assert events.mistakes(note, "merge") == ["note: unlisted field color"]
+    assert mistakes(note, "merge") == ["note: unlisted field color"]

@@ -120,6 +120,11 @@ def pack(rows: Sequence[TokenRow], max_length: int) -> list[list[TokenRow]]:
     return bins
 
 
+def unit_tokens(unit: Sequence[Sample]) -> int:
+    """Count the tokens of all rows of a unit."""
+    return sum(len(row) for sample in unit for row in sample.rows)
+
+
 class UnitDataset(Dataset):
     """A dataset of units; a unit is a single sample or, with packing, several rows."""
 
@@ -131,6 +136,16 @@ class UnitDataset(Dataset):
 
     def __getitem__(self, index: int) -> Sequence[Sample]:
         return self.units[index]
+
+    def longest(self) -> int:
+        """Return the number of tokens of the longest unit, or slightly more after truncation."""
+        samples = getattr(self.units, "samples", None)
+        if not isinstance(samples, SampleSubset):
+            return max(map(unit_tokens, self.units), default=0)
+        if not len(samples):
+            return 0
+        limit = samples.max_length * len(samples[0].rows)
+        return min(limit, int(samples.samples.tokens[samples.indices].max()))
 
 
 class SingleUnits(Sequence[Sequence[Sample]]):

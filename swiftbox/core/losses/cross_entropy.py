@@ -5,24 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from swiftbox.core.data.samples import IGNORED
 from swiftbox.core.losses.log_prob_reader import LogProbReader
+
+NOT_INPUTS = frozenset({"labels", "indices", "targets"})
+"""Keys of a batch that the model does not get."""
+
+
+def with_targets(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the learned tokens (`targets`) and the `indices` that predict them.  # both (M,)
+
+    Done when a batch is collated: on a device, the number of learned tokens would have to be read
+    back before the loss could be computed.
+    """
+    labels = batch["labels"].numpy()  # (L, T)
+    lines, columns = np.nonzero(labels[:, 1:] != IGNORED)  # (M,), (M,)
+    indices = lines * labels.shape[1] + columns
+    targets = labels[lines, columns + 1]
+    return {
+        **batch,
+        "indices": torch.from_numpy(indices),
+        "targets": torch.from_numpy(targets),
+    }
 
 
 def next_token_losses(
     model: Any, batch: Mapping[str, Any], reader: LogProbReader, *, uniform: bool = False
 ) -> torch.Tensor:
     """Return the cross-entropy, in nats, of every learned token in batch order.  # (M,)"""
-    labels = batch["labels"]  # (L, T)
-    inputs = {key: value for key, value in batch.items() if key != "labels"}
-    learned = torch.nn.functional.pad(labels[:, 1:] != IGNORED, (0, 1))  # (L, T)
-    indices = learned.flatten().nonzero()[:, 0]  # (M,)
-    targets = labels.flatten()[indices + 1]  # (M,)
-    return -reader.log_probs(model, inputs, indices, targets, uniform=uniform)
-
-
-def learned_tokens(batch: Mapping[str, Any]) -> int:
-    """Count the learned tokens of a batch."""
-    return int((batch["labels"][:, 1:] != IGNORED).sum())
+    inputs = {key: value for key, value in batch.items() if key not in NOT_INPUTS}
+    return -reader.log_probs(model, inputs, batch["indices"], batch["targets"], uniform=uniform)

@@ -70,7 +70,7 @@ def sppo(ratios: LogRatios, beta: float, smoothing: float) -> torch.Tensor:  # n
 def exo_pair(ratios: LogRatios, beta: float, smoothing: float) -> torch.Tensor:
     """EXO (arXiv:2402.00856 eq. 16): reverse KL to labels that are right with 1 - smoothing."""
     logits = beta * ratios.margin
-    flipped = torch.tensor(smoothing, device=logits.device)
+    flipped = torch.full((), smoothing, device=logits.device)  # filled there, not copied
     chosen_term = torch.sigmoid(logits) * (logsigmoid(logits) - torch.log1p(-flipped))
     return chosen_term + torch.sigmoid(-logits) * (logsigmoid(-logits) - torch.log(flipped))
 

@@ -196,5 +196,5 @@ def scores(
     scored = batch.get("scored")
     if scored is None:
         return SequenceScores(likelihood, learned, likelihood, learned)
-    sums = per_sequence(torch.where(scored, log_probs, 0.0))
+    sums = per_sequence(log_probs.masked_fill(~scored, 0.0))
     return SequenceScores(sums, per_sequence(scored.to(log_probs.dtype)), likelihood, learned)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from swiftbox.core.training import checkpoint
+from swiftbox.core.training.phase_clock import PhaseClock
 from swiftbox.core.tuners.saved_config import sort_names
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -25,6 +26,7 @@ class RunRecorder:
     folder: Path
     emit: Callable[..., None]
     save_total_limit: int
+    clock: PhaseClock | None = None
 
 
 class AtomicCheckpoints:

@@ -1,16 +1,54 @@
-"""Why a loss is not finite: broken weights, the number type, or a learning rate that is too high.
+"""Losses that are not finite: found on the device, read when a step is logged, and explained.
 
-Before the first update of a process the learning rate has changed nothing, so it is not the cause.
+Reading every loss would make the device wait at each step. They are kept on it instead, and read
+together before anything that depends on the weights: a log, an evaluation, a checkpoint, the model.
+What an infinite loss did to the weights in the meantime is therefore never written.
+
+The cause is broken weights, the number type, or a learning rate that is too high. Before the first
+update of a process the learning rate has changed nothing, so it is not the cause; that update is
+checked before it changes the weights.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
 from swiftbox.errors import RunError
 from swiftbox.language import text
+
+
+class UnreadLosses:
+    """The losses and gradient norms of the updates since the last reading."""
+
+    def __init__(self) -> None:
+        self._updates: list[tuple[int, torch.Tensor, torch.Tensor | None]] = []
+
+    def add(self, steps: int, loss: torch.Tensor, norm: torch.Tensor | None = None) -> None:
+        """Keep the loss of an update, and the norm of its gradient if that must be finite.
+
+        `steps` is the number of updates that were complete before it. The loss may be summed over
+        several updates: the first sum that is not finite belongs to the first such update.
+        """
+        self._updates.append((steps, loss, norm))
+
+    def require_finite(self, model: Any, first_steps: int | None) -> None:
+        """Raise RunError for the first loss or norm that is not finite; forget what was read."""
+        updates, self._updates = self._updates, []
+        if not updates:
+            return
+        zero = torch.zeros_like(updates[0][1])
+        pairs = [
+            torch.stack([loss, zero if norm is None else norm.to(loss)])
+            for _, loss, norm in updates
+        ]
+        for (steps, *_), (loss, norm) in zip(updates, torch.stack(pairs).tolist(), strict=True):
+            if not math.isfinite(loss):
+                raise infinite_loss(model, loss, steps, first_steps)
+            if not math.isfinite(norm):
+                raise _infinite_norm(norm, steps)
 
 
 def infinite_loss(model: Any, loss: float, steps: int, first_steps: int | None) -> RunError:
@@ -31,6 +69,14 @@ def infinite_loss(model: Any, loss: float, steps: int, first_steps: int | None) 
             f"：此前权重 {broken} 已含无穷大或 NaN",
         )
     return RunError(message, hint=_hint(is_first=is_first, is_broken=broken is not None))
+
+
+def _infinite_norm(norm: float, steps: int) -> RunError:
+    message = text(
+        f"the norm of the gradient is {norm} at step {steps + 1}",
+        f"第 {steps + 1} 步的梯度范数为 {norm}",
+    )
+    return RunError(message, hint=_hint(is_first=False, is_broken=False))
 
 
 def _broken_weight(model: Any) -> str | None:

@@ -43,5 +43,7 @@ def row_lengths(inputs: dict[str, Any]) -> torch.Tensor | None:
         return None
     starts = positions == 0
     rows = starts.flatten().cumsum(0) - 1  # (L T,)
-    counts = torch.bincount(rows.clamp(min=0))
-    return counts[rows.clamp(min=0)].view_as(positions)
+    rows = rows.clamp(min=0)
+    # At most a row per token: bincount would read their number back from the device.
+    counts = torch.zeros_like(rows).scatter_add(0, rows, torch.ones_like(rows))  # (L T,)
+    return counts[rows].view_as(positions)

@@ -31,7 +31,7 @@ def online_trainer(
     values: dict[str, Any] = inputs.config.model_dump()
     name = "RLOO" if values["loss_type"] == "rloo" else "GRPO"
     training, held_out = (prompt_dataset(part) for part in parts)
-    progress = ProgressCallback(record.emit)
+    progress = ProgressCallback(record.emit, record.clock)
     trainer = with_atomic_checkpoints(getattr(trl, f"{name}Trainer"))(
         model=inputs.network,
         reward_funcs=inputs.method.reward_functions(inputs.config),

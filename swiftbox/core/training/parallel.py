@@ -34,7 +34,9 @@ def sharding_arguments(config: TrainConfig) -> dict[str, Any]:
         deepspeed.init_distributed()  # ZeRO-3 requires it before TrainingArguments
         return {"deepspeed": zero_config(int(config.distributed.removeprefix("zero")), config)}
     if config.distributed == "ddp":
-        return {"ddp_find_unused_parameters": False}
+        # The models' buffers are constants. Broadcasting them would tie the forward passes of the
+        # processes together, and one that is out of memory could not repeat its own.
+        return {"ddp_find_unused_parameters": False, "ddp_broadcast_buffers": False}
     return {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import resource
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from swiftbox.core.training.phase_clock import PhaseClock
 from swiftbox.runs import events
 from swiftbox.runs.stop import STOP
 
@@ -23,9 +25,15 @@ METHOD_METRICS = re.compile(r"(rewards|completions)/|kl$|reward")
 
 
 def peak_memory_bytes() -> int:
-    """Return the peak memory of the accelerator if there is one, otherwise of the process."""
+    """Return the peak memory of the accelerator if there is one, otherwise of the process.
+
+    An accelerator without a record of its peak gives what it has allocated now.
+    """
     if torch.accelerator.is_available():
-        return int(torch.accelerator.max_memory_allocated())
+        with contextlib.suppress(RuntimeError, AttributeError):
+            return int(torch.accelerator.max_memory_allocated())
+        device = torch.get_device_module(torch.accelerator.current_accelerator())
+        return int(getattr(device, "driver_allocated_memory", lambda: 0)())
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -42,8 +50,10 @@ def metrics_of(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 class ProgressCallback(TrainerCallback):
     """Emits an event for each logged step, and stops the run between two steps on request."""
 
-    def __init__(self, emit: Callable[..., None]) -> None:
+    def __init__(self, emit: Callable[..., None], clock: PhaseClock | None = None) -> None:
+        """Emit with `emit`; the clock knows when the phases of the run began."""
         self.emit = emit
+        self.clock = clock
         self.trainer: Any = None
         self.stamps: list[tuple[float, int]] = []
         self.was_stopped = False
@@ -61,14 +71,11 @@ class ProgressCallback(TrainerCallback):
         )
         STOP.can_save.set()
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Set the epoch of the sampler, which accelerate wraps out of reach."""
-        sampler = getattr(self.trainer, "sampler", None)  # TRL's trainers have another one
-        if sampler is not None:
-            sampler.epoch = int(state.epoch or 0)
-
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Record the time; save and stop if requested."""
+        if self.clock is not None:
+            self._emit_first_step(self.clock)
+            self.clock = None
         self.stamps = [*self.stamps[-AVERAGED_STEPS:], (time.monotonic(), self.trainer.tokens_seen)]
         if state.global_step < state.max_steps and self._stop_requested():
             self.was_stopped = True
@@ -108,10 +115,20 @@ class ProgressCallback(TrainerCallback):
             metrics=metrics_of(logs),
         )
 
+    def _emit_first_step(self, clock: PhaseClock) -> None:
+        """Emit how long the first step took; its work on the device is waited for."""
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+        phases = clock.phases()
+        self.emit(events.FIRST_STEP, seconds=round(sum(phases.values()), 2), phases=phases)
+
     def _stop_requested(self) -> bool:
         """Agree with all processes on whether to stop at this step."""
         requested = STOP.requested.is_set()
         if self.trainer.args.world_size == 1:
             return requested
+        votes = getattr(self.trainer, "votes", None)  # TRL's trainers have none
+        if votes is not None:
+            return bool(votes.passed())
         votes = torch.tensor([int(requested)], device=self.trainer.args.device)
         return bool(self.trainer.accelerator.gather(votes).sum() > 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from swiftbox.core.data.samples import Sample, TokenRow
 from swiftbox.core.generation import parity
 from swiftbox.core.training import checkpoint
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
+from swiftbox.core.training.memory_recovery import split_limits
 from swiftbox.core.training.neftune import add_noise
 from swiftbox.core.training.network_options import loss_of, prepare_network
 from swiftbox.core.training.optimizers import SUBSTITUTES, optimizer_of
@@ -34,6 +34,7 @@ from swiftbox.core.training.parallel import (
     save_fsdp_weights,
     sharding_arguments,
 )
+from swiftbox.core.training.phase_clock import PhaseClock
 from swiftbox.core.training.progress import ProgressCallback
 from swiftbox.core.training.reference_setup import loss_context_for
 from swiftbox.core.training.tensorboard import TENSORBOARD, defer_tensorboard
@@ -56,7 +57,7 @@ def train(
     config: TrainConfig, method: Any, folder: Path, emit: Emit, local: LocalInputs
 ) -> Path | None:
     """Train and save; return the folder of the model, None if stopped before the end."""
-    start = time.time()
+    emit = clock = PhaseClock(emit)
     disable_progress_bar()  # log.txt is read by people and by `runs logs`
     emit(events.STAGE, name="data", detail=", ".join(source.path for source in local.sources))
     tokenizer = load_tokenizer(local.model, config)
@@ -73,9 +74,18 @@ def train(
     inputs = TrainerInputs(
         config, method, network, tokenizer, arguments, local.model, local.adapter
     )
-    create = online_trainer if method.reward_functions else offline_trainer
-    trainer, progress = create(inputs, parts, RunRecorder(folder, emit, config.save_total_limit))
-    defer_tensorboard(trainer, config, emit)
+    record = RunRecorder(folder, emit, config.save_total_limit, clock)
+    return train_and_save(inputs, parts, record, clock)
+
+
+def train_and_save(
+    inputs: TrainerInputs, parts: Sequence[Sequence[Any]], record: RunRecorder, clock: PhaseClock
+) -> Path | None:
+    """Train from the last checkpoint to the end; return the model, None if stopped before."""
+    folder, emit = record.folder, record.emit
+    create = online_trainer if inputs.method.reward_functions else offline_trainer
+    trainer, progress = create(inputs, parts, record)
+    defer_tensorboard(trainer, inputs.config, emit)
     resume_from = checkpoint_to_resume(folder, emit)
     emit(events.STAGE, name="train", detail="")
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
@@ -85,7 +95,7 @@ def train(
     saved = save_model(trainer, inputs, folder, emit)
     emit(
         events.DONE,
-        seconds=round(time.time() - start, 1),
+        seconds=clock.seconds(),
         steps=trainer.state.global_step,
         loss=mean_loss(trainer, result.training_loss, resume_from),
         model=str(saved),
@@ -134,10 +144,11 @@ def offline_trainer(
         loss=loss_of(inputs, partial(method.loss, context=context)),
         count=method.count,
         optimizer=optimizer_of(config),
+        limits=split_limits(config, method),
     )
     if config.neftune_noise_alpha is not None:
         add_noise(inputs.network, config.neftune_noise_alpha)
-    progress = ProgressCallback(record.emit)
+    progress = ProgressCallback(record.emit, record.clock)
     trainer = SwiftTrainer(
         setup,
         model=inputs.network,
@@ -146,6 +157,7 @@ def offline_trainer(
         callbacks=[progress, *tuner_callbacks(inputs.network, config)],
     )
     progress.trainer = trainer
+    trainer.split.announce_remembered()
     return trainer, progress
 
 

@@ -1,10 +1,15 @@
-"""The trainer: transformers' loop with our batches, loss and checkpoints, for any method."""
+"""The trainer: transformers' schedule and optimizer with our updates, for any method.
+
+An update is computed by this class: forward and backward passes of micro-batches that a thread
+collates ahead (loader.py), repeated in smaller ones if the memory runs out (memory_recovery.py).
+Nothing in it waits for the device: losses, norms and metrics stay there until they are logged.
+transformers' own loop counts terms on the device, and a failed pass ends it.
+"""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +18,19 @@ from transformers import Trainer
 
 from swiftbox.core.data.rows import EpochSampler, UnitDataset
 from swiftbox.core.training.atomic_checkpoints import AtomicCheckpoints, RunRecorder
-from swiftbox.core.training.infinite_loss import infinite_loss
+from swiftbox.core.training.held_out import HeldOutLoss
+from swiftbox.core.training.infinite_loss import UnreadLosses
+from swiftbox.core.training.loader import (
+    EpochUpdates,
+    MicroBatch,
+    TrainingLoader,
+    UpdateShape,
+    moved,
+)
+from swiftbox.core.training.memory_recovery import UNLIMITED, SplitLimits
+from swiftbox.core.training.metric_sums import MetricSums
+from swiftbox.core.training.split_changes import SplitChanges
+from swiftbox.core.training.stop_votes import StopVotes
 
 Loss = Callable[[Any, dict[str, Any]], Any]
 """Takes a model and a batch; returns core.losses.terms.LossTerms."""
@@ -29,9 +46,21 @@ class TrainingSetup:
     held_out: UnitDataset | None
     collate: Collate
     loss: Loss
-    count: Callable[[Mapping[str, Any]], int]
+    count: Callable[[Sequence[Any]], int]
+    """Returns the number of terms of units, as methods.method.Method.count does."""
     optimizer: Callable[..., Any] | None = None
     """Creates the optimizer; None if transformers does."""
+    limits: SplitLimits = UNLIMITED
+
+
+@dataclass
+class UpdateSums:
+    """What an update adds to the log; replaced only by an update that is complete."""
+
+    loss: torch.Tensor
+    """Since the last log.  # ()"""
+    metrics: MetricSums
+    tokens: int
 
 
 class SwiftTrainer(AtomicCheckpoints, Trainer):
@@ -46,31 +75,34 @@ class SwiftTrainer(AtomicCheckpoints, Trainer):
         )
         self.setup = setup
         self.record = setup.record
-        self.sampler = EpochSampler(len(setup.training), self.args.seed)
         self.tokens_seen = 0
+        self.metrics = MetricSums()
+        self.unread = UnreadLosses()
+        self.votes = StopVotes(self.accelerator)
         self._first_step: int | None = None
-        self.metric_sums: Counter[str] = Counter()
-        self.model_accepts_loss_kwargs = True
+        self.loader = self._training_loader()
+        self.split = SplitChanges(setup.record, setup.limits, self.args)
+        self.loader.micro_units = self.split.units
+        self.held_out_loss = HeldOutLoss(self, setup)
 
     # ---- data
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return self.sampler
+    def _training_loader(self) -> TrainingLoader:
+        arguments = self.args
+        micro_units = arguments.per_device_train_batch_size
+        shape = UpdateShape(
+            micro_units * arguments.gradient_accumulation_steps,
+            arguments.process_index,
+            arguments.world_size,
+        )
+        training = self.setup.training
+        sampler = EpochSampler(len(training), arguments.seed)
+        functions = (self.setup.collate, self.setup.count)
+        return TrainingLoader(training, sampler, shape, micro_units, functions)
 
-    def _held_out_batches(self) -> Iterator[tuple[dict[str, Any], bool]]:
-        """Yield this process's share of the held-out batches, and whether each one counts.
-
-        Sharded models need all processes for each batch, so every process gets equally many. A
-        process without rows left computes a batch that does not count.
-        """
-        if self.setup.held_out is None:
-            return
-        units, size = self.setup.held_out.units, self.args.per_device_train_batch_size
-        share = units[self.args.process_index :: self.args.world_size]
-        longest = math.ceil(len(units) / self.args.world_size)
-        for start in range(0, longest, size):
-            counts = start < len(share)
-            yield self.setup.collate(share[start : start + size] if counts else units[:1]), counts
+    def get_train_dataloader(self) -> Any:
+        """Return the loader, of which transformers reads the length and the dataset."""
+        return self.loader
 
     def create_optimizer(self, model: Any = None) -> Any:
         """Create the optimizer: the one of the setup, otherwise the one named by `optim`."""
@@ -78,74 +110,149 @@ class SwiftTrainer(AtomicCheckpoints, Trainer):
             self.optimizer: Any = self.setup.optimizer(model or self.model, self.args)
         return super().create_optimizer(model)
 
-    # ---- loss
+    # ---- the loop
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Divide the summed loss by the terms of the entire update over all devices."""
-        self.tokens_seen += inputs["input_ids"].numel()
-        terms = self.setup.loss(model, inputs)
-        self._add_metrics(terms)
-        loss = terms.total / (terms.count if num_items_in_batch is None else num_items_in_batch)
-        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-            loss = loss * self.accelerator.num_processes  # DDP averages gradients
-        return (loss, None) if return_outputs else loss
+    def _run_epoch(self, **state: Any) -> None:
+        """Train the updates of an epoch that are left."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True  # the checkpoint was that of the last step
+            return
+        epoch, checkpoint, first = state["epoch"], state["resume_from_checkpoint"], 0
+        if checkpoint is not None and epoch == state["epochs_trained"]:
+            first = state["steps_trained_in_current_epoch"] // self.args.gradient_accumulation_steps
+            self._load_rng_state(checkpoint)
+        report = _Report(state["trial"], state["ignore_keys_for_eval"], state["start_time"])
+        with self.loader.epoch(epoch, first) as updates:
+            for number in range(first, self.loader.updates):
+                self.control = self.callback_handler.on_step_begin(
+                    self.args, self.state, self.control
+                )
+                self._train_update(state["model"], updates)
+                micro_batches = (number + 1) * self.args.gradient_accumulation_steps
+                self.state.epoch = epoch + min(1.0, micro_batches / len(self.loader))
+                self.control = self.callback_handler.on_step_end(
+                    self.args, self.state, self.control
+                )
+                self._report(state["model"], epoch, report)
+                if self.control.should_epoch_stop or self.control.should_training_stop:
+                    break
+        self._require_finite()
+        self.control = self.callback_handler.on_epoch_end(self.args, self.state, self.control)
+        self._report(state["model"], epoch, report)
 
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
-        """Count the terms of an update: learned tokens, pairs, or answers."""
-        if not batch_samples:
-            return None
-        count = torch.tensor(sum(map(self.setup.count, batch_samples)), device=device)
-        if self.args.average_tokens_across_devices and self.args.world_size > 1:
-            return self.accelerator.gather(count).sum()
-        return count
+    def _train_update(self, model: Any, updates: EpochUpdates) -> None:
+        """Train on an update; transformers logs, evaluates and saves after it."""
+        step = self.state.global_step
+        is_first = self._first_step is None
+        if self._first_step is None:
+            self._first_step = step
+        model.train()
+        terms = self._terms_of_all_processes(updates.terms())
+        sums = self.split.repeat_until_it_fits(
+            updates, lambda: self._accumulate(model, updates, terms), step=step, model=model
+        )
+        self._tr_loss, self.metrics, self.tokens_seen = sums.loss, sums.metrics, sums.tokens
+        if is_first:  # its loss tells broken weights from a learning rate that is too high
+            self.unread.add(step, sums.loss)
+            self._require_finite()
+        self.grad_norm = self._clipped_norm(model)
+        self.unread.add(step, sums.loss, self._norm_that_must_be_finite())
+        self._optimize(model)
+        self.state.global_step += 1
 
-    # ---- metrics
+    def _accumulate(self, model: Any, updates: EpochUpdates, terms: Any) -> UpdateSums:
+        """Add the gradients of an update's micro-batches; return the sums with its own."""
+        sums = UpdateSums(self._tr_loss.clone(), self.metrics.copy(), self.tokens_seen)
+        for batch in updates.micro_batches():
+            self.split.current = batch
+            self.accelerator.gradient_state._set_sync_gradients(batch.is_last)
+            with self._gradients_apart(model, batch):
+                sums.loss += self._backward(model, batch, terms, sums)
+            sums.tokens += batch.tokens
+        return sums
 
-    def _add_metrics(self, terms: Any) -> None:
-        for name, value in terms.metrics.items():
-            self.metric_sums[name] += value
-        if terms.metrics:
-            self.metric_sums["terms"] += terms.count
-
-    def take_metrics(self) -> dict[str, float]:
-        """Return the mean metrics over all devices since the last call, and reset them."""
-        local = {name: float(value) for name, value in self.metric_sums.items()}
-        self.metric_sums.clear()
-        per_process: list[Any] = [local]
+    def _backward(
+        self, model: Any, batch: MicroBatch, terms: Any, sums: UpdateSums
+    ) -> torch.Tensor:
+        """Compute the gradient of the micro-batch's share of the update's mean loss."""
+        with self.compute_loss_context_manager():
+            result = self.setup.loss(model, moved(batch.inputs, self.args.device))
+        sums.metrics.add(result)
+        loss = result.total / terms
         if self.args.world_size > 1:
-            per_process = [None] * self.args.world_size
-            torch.distributed.all_gather_object(per_process, local)
-        sums: Counter[str] = Counter()
-        for metrics in per_process:
-            sums.update(metrics)
-        terms = sums.pop("terms", 0.0)
-        counts = {name: sums.get(f"{name}#", terms) for name in sums if not name.endswith("#")}
-        return {name: sums[name] / count for name, count in counts.items() if count}
+            loss = loss * self.accelerator.num_processes  # gradients are averaged over processes
+        self.split.averages_gradients = batch.is_last and self.args.world_size > 1
+        if self.is_deepspeed_enabled:
+            self.accelerator.backward(loss, scale_wrt_gas=False)
+        else:
+            self.accelerator.backward(loss)
+        return loss.detach()
+
+    def _gradients_apart(self, model: Any, batch: MicroBatch) -> Any:
+        """Return the context in which gradients are not yet averaged over the processes."""
+        if batch.is_last or self.is_deepspeed_enabled:
+            return contextlib.nullcontext()
+        return self.accelerator.no_sync(model)
+
+    def _terms_of_all_processes(self, terms: int) -> Any:
+        """Return the terms of the entire update; also count the votes to stop."""
+        if self.args.world_size == 1:
+            return terms
+        return self.votes.gathered_with(terms)
+
+    def _clipped_norm(self, model: Any) -> Any:
+        norm = self._clip_grad_norm(model) if self.args.max_grad_norm > 0 else None
+        return self._get_grad_norm(model, grad_norm=norm)
+
+    def _norm_that_must_be_finite(self) -> torch.Tensor | None:
+        """Return the norm unless it may be infinite: float16 skips such updates."""
+        plain = type(self.grad_norm) is torch.Tensor and self.accelerator.scaler is None
+        return self.grad_norm if plain else None
+
+    def _optimize(self, model: Any) -> None:
+        """Change the weights and the learning rate, and forget the gradients."""
+        self.control = self.callback_handler.on_pre_optimizer_step(
+            self.args, self.state, self.control
+        )
+        self.optimizer.step()
+        self.control = self.callback_handler.on_optimizer_step(self.args, self.state, self.control)
+        self.learning_rate = self._get_learning_rate()  # that of this update
+        if not self.accelerator.optimizer_step_was_skipped:
+            self.lr_scheduler.step()
+        model.zero_grad()
+
+    # ---- reports
+
+    def _report(self, model: Any, epoch: int, report: _Report) -> None:
+        """Log, evaluate and save where it is due; transformers reads the loss and the norm."""
+        control = self.control
+        if control.should_log or control.should_evaluate or control.should_save:
+            self._require_finite()
+        self._maybe_log_save_evaluate(
+            self._tr_loss,
+            self.grad_norm,
+            model,
+            report.trial,
+            epoch,
+            report.ignored_keys,
+            report.start_time,
+            learning_rate=self.learning_rate,
+        )
+
+    def _require_finite(self) -> None:
+        self.unread.require_finite(self.model, self._first_step)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log a step or an evaluation together with the method's metrics."""
         evaluates = "eval_loss" in logs
+        if "loss" in logs:
+            self.split.announce()
         if "loss" in logs or evaluates:
             prefix = "eval_" if evaluates else ""
-            logs |= {f"{prefix}{name}": value for name, value in self.take_metrics().items()}
+            means = self.metrics.take(self.args.world_size)
+            logs |= {f"{prefix}{name}": value for name, value in means.items()}
         super().log(logs, start_time)
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        """Train on a batch; raise RunError if the loss is not finite."""
-        if self._first_step is None:
-            self._first_step = self.state.global_step
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        if not math.isfinite(loss.item()):
-            raise infinite_loss(model, loss.item(), self.state.global_step, self._first_step)
-        return loss
-
-    @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
     def evaluate(
         self,
         eval_dataset: Any = None,
@@ -153,25 +260,20 @@ class SwiftTrainer(AtomicCheckpoints, Trainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Compute the loss per term on the held-out rows."""
-        was_training = self.model.training
-        self.model.eval()
-        training_sums, self.metric_sums = self.metric_sums, Counter()
-        sums = [0.0, 0.0]
-        for batch, counts in self._held_out_batches():
-            with self.compute_loss_context_manager(), self.accelerator.autocast():
-                terms = self.setup.loss(self.model, self._prepare_inputs(batch))
-            if counts:
-                sums = [sums[0] + float(terms.total), sums[1] + terms.count]
-                self._add_metrics(terms)
-        self.model.train(was_training)
-        if self.args.world_size > 1:
-            per_process: list[Any] = [None] * self.args.world_size
-            torch.distributed.all_gather_object(per_process, sums)
-            sums = [sum(column) for column in zip(*per_process, strict=True)]
-        metrics = {f"{metric_key_prefix}_loss": sums[0] / sums[1]}
+        training_metrics, self.metrics = self.metrics, MetricSums()
+        metrics = {f"{metric_key_prefix}_loss": self.held_out_loss.compute()}
         self.log(metrics)
-        self.metric_sums = training_sums
+        self.metrics = training_metrics
         self.control: Any = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Arguments that transformers passes through its loop."""
+
+    trial: Any
+    ignored_keys: Any
+    start_time: float

@@ -17,7 +17,7 @@ from swiftbox.core.data.encode import encode_chats as encode
 from swiftbox.core.data.rows import EpochSampler, fit, hold_out, pack
 from swiftbox.core.data.samples import IGNORED, TokenRow
 from swiftbox.core.data.storage import MemorySamples, SampleSubset
-from swiftbox.core.losses.cross_entropy import next_token_losses
+from swiftbox.core.losses.cross_entropy import next_token_losses, with_targets
 from swiftbox.core.losses.log_prob_reader import LogProbReader, reader_for
 from swiftbox.core.training.model_checks import isolates_rows
 from swiftbox.data.example import Example, Turn
@@ -34,11 +34,11 @@ def encode_chats(examples: list[Example], tokenizer, *, train_on_prompt: bool) -
 
 
 def losses_of(model: torch.nn.Module, batch: dict) -> torch.Tensor:
-    return next_token_losses(model, batch, reader_for(model))
+    return next_token_losses(model, with_targets(batch), reader_for(model))
 
 
 def next_token_loss(model: torch.nn.Module, batch: dict) -> tuple[torch.Tensor, int]:
-    losses = next_token_losses(model, batch, reader_for(model), uniform=True)
+    losses = next_token_losses(model, with_targets(batch), reader_for(model), uniform=True)
     return losses.sum(), losses.numel()
 
 
@@ -253,9 +253,9 @@ def test_only_learned_places_reach_the_head(tiny: Path, rows: list[TokenRow]) ->
         lambda _head, _inputs, logits: seen.append(tuple(logits.shape))
     )
     batch = collate_rows([[row] for row in rows], LINES)
-    next_token_losses(model, batch, LogProbReader(linear_head=False))
+    next_token_losses(model, with_targets(batch), LogProbReader(linear_head=False))
     assert seen == [(1, sum(row.trained for row in rows), 600)]
-    next_token_losses(model, batch, LogProbReader(linear_head=True))
+    next_token_losses(model, with_targets(batch), LogProbReader(linear_head=True))
     assert seen[1:] == [(1, 0, 600)]  # its product is taken in chunks, outside
 
 

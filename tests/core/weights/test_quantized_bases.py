@@ -17,7 +17,7 @@ from peft import PeftModel
 from tiny import write_config
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.losses.cross_entropy import next_token_losses
+from swiftbox.core.losses.cross_entropy import next_token_losses, with_targets
 from swiftbox.core.losses.log_prob_reader import reader_for
 from swiftbox.core.tuners.attach import AdapterStart, attach
 from swiftbox.core.weights.load import load_trainable
@@ -40,7 +40,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 def gradients(network: Any) -> dict[str, float]:
     network.zero_grad()
-    losses = next_token_losses(network.train(), batch(), reader_for(network))
+    losses = next_token_losses(network.train(), with_targets(batch()), reader_for(network))
     total, count = losses.sum(), losses.numel()
     (total / count).backward()
     return {
