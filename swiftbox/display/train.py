@@ -118,7 +118,7 @@ def smaller_batch_lines(event: Event) -> list[str]:
             f"! out of memory at step {event['step']} with {counted(event['tokens'], 'token')}; "
             f"the step is repeated with per_device_train_batch_size {before} -> {units} and "
             f"gradient_accumulation_steps {accumulation}: the same rows per update",
-            f"! 第 {event['step']} 步内存不足（{event['tokens']} 个 token）；"
+            f"! 第 {event['step']} 步内存不足（{event['tokens']:,} 个 token）；"
             f"改用 per_device_train_batch_size {before} -> {units}、"
             f"gradient_accumulation_steps {accumulation} 重算该步，每次更新的总行数不变",
         )

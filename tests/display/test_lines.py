@@ -12,6 +12,10 @@ from swiftbox.display.live import View
 from swiftbox.runs import events
 from swiftbox.tasks import TASKS
 
+SMALLER = {
+    "step": 3, "units": 4, "units_before": 8, "accumulation": 4, "tokens": 9000,
+    "memory_bytes": 2**30,
+}  # fmt: skip
 RESULT = {"model": "/r/model", "seconds": 125.0}
 PARITY = {
     "model": "mine", "prompts": 5, "trained": True, "answers": 4, "answered_by": "training",
@@ -60,6 +64,25 @@ LINES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
         "train", {"event": "eval", "step": 4, "loss": 2.5, "metrics": {"rewards/margins": 0.25}},
         ["  step 4  held-out loss 2.5000  margin 0.25"],
         ["  第 4 步  留出集损失 2.5000  差距 0.25"],
+    ),
+    (
+        "train", {"event": "smaller_batch", **SMALLER},
+        [
+            "! out of memory at step 3 with 9,000 tokens; the step is repeated with "
+            "per_device_train_batch_size 8 -> 4 and gradient_accumulation_steps 4: "
+            "the same rows per update"
+        ],
+        [
+            "! 第 3 步内存不足（9,000 个 token）；改用 per_device_train_batch_size 8 -> 4、"
+            "gradient_accumulation_steps 4 重算该步，每次更新的总行数不变"
+        ],
+    ),
+    (
+        "train",
+        {"event": "first_step", "seconds": 9.5, "phases": {"start": 4.5, "data": 1, "model": 4}},
+        ["  first step after 9.5 s (starting 4.5 s, loading the model 4.0 s, "
+            "reading the data 1.0 s)"],
+        ["  首步用时 9.5 秒（启动 4.5 秒，加载模型 4.0 秒，读取数据 1.0 秒）"],
     ),
     (
         "merge", {"event": "done", **RESULT},
@@ -202,7 +225,7 @@ SAMPLES: dict[str, Any] = {
     "engine": "builtin", "prompt": "hi", "answers": [{"name": "a", "text": "yes"}],
     "texts": 7, "conversations": 8, "fetched": 2, "report": "/r.html", "scored": 4,
     "parts": [{"name": "b", "model": "/m"}], "steps": 5, "revision": None, "epochs": 1.0,
-    "resumed_from": None,
+    "resumed_from": None, **SMALLER, "phases": {"model": 3.2},
 }  # fmt: skip
 """A value of each required field."""
 
