@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from swiftbox.core.generation.requests import DEVICE_FAILURE, OUT_OF_MEMORY
+
 KINDS = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -61,6 +63,20 @@ def busy(waiting: int, retry_after_s: int) -> ApiError:
 def closing() -> ApiError:
     """Return the error of a request that arrives while the server stops."""
     return ApiError(503, "the server is stopping", code="stopping")
+
+
+def failed(error: str) -> ApiError:
+    """Return the error of an answer that the scheduler ended with that error."""
+    if error == OUT_OF_MEMORY:
+        return ApiError(
+            503,
+            "the answer does not fit in the memory of the device, even alone; "
+            "send a shorter prompt or a smaller max_tokens",
+            code=OUT_OF_MEMORY,
+        )
+    if error == DEVICE_FAILURE:
+        return ApiError(503, "the device failed; the server is ending", code=DEVICE_FAILURE)
+    return ApiError(500, f"the answer could not be generated ({error})")
 
 
 def too_many_bodies() -> ApiError:

@@ -192,6 +192,8 @@ def _state(app: FastAPI, service: Service, answered: Counter[int]) -> None:
             "waiting": scheduler.waiting,
             "slots": scheduler.limits.rows,
         }
+        if scheduler.failure:
+            state["reason"] = scheduler.failure
         return JSONResponse(state, 200 if alive else 503)
 
     @app.get("/metrics")

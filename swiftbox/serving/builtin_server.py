@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.deploy import DeployConfig
+from swiftbox.core.generation.decode_paths import choose_path
 from swiftbox.core.generation.kv_cache import cell_bytes
 from swiftbox.core.generation.memory import free_bytes
 from swiftbox.core.generation.network import LoadSettings, Network
@@ -90,6 +91,8 @@ class ServerCallbacks:
     stop: threading.Event
     started: Callable[[str, SchedulerLimits], None]
     verify: Callable[[str, Generate], None] = lambda _url, _generate: None
+    warn: Callable[[str], None] = lambda _message: None
+    """Receives why answers are generated more slowly than on other models or devices."""
 
 
 def serve(
@@ -100,14 +103,15 @@ def serve(
     *,
     key: str | None,
 ) -> Mapping[str, Any]:
-    """Answer until the stop is set; return the totals."""
+    """Answer until the stop is set; return the totals. Raises MachineError if the device fails."""
     with running_renderer() as renderer:
         network = Network(
             LoadSettings(served.model, config.dtype, served.device, config.trust_remote_code)
         )
         for name, folder in served.adapters.items():
             network.add(name, folder)
-        scheduler = Scheduler(network, limits(config, network))
+        path = choose_path(network, callbacks.warn)
+        scheduler = Scheduler(network, limits(config, network), path)
         service = Service(scheduler, renderer, served.name, may_load=config.adapter_loading)
         only_local = is_loopback(config.host)
         app = application(service, key=key, largest_body=LARGEST_BODY, only_local=only_local)
@@ -134,12 +138,27 @@ def _answer(
 
     scheduler.start()
     drain = partial(scheduler.close, DRAIN_S)
+    lifecycle = ServerLifecycle(
+        callbacks.stop, on_ready, drain, DRAIN_S, lambda: bool(scheduler.failure)
+    )
     gc.freeze()  # otherwise each search for garbage, after many new objects, visits the model
     try:
-        listen(app, listening, ServerLifecycle(callbacks.stop, on_ready, drain, DRAIN_S))
+        listen(app, listening, lifecycle)
     finally:
         gc.unfreeze()
         scheduler.close(0)
+    if scheduler.failure:
+        raise _device_failed(scheduler.failure)
+
+
+def _device_failed(reason: str) -> MachineError:
+    return MachineError(
+        text(f"the server cannot compute any more: {reason}", f"服务无法继续计算：{reason}"),
+        hint=text(
+            "start it again; if that fails too, look at the driver's log (dmesg)",
+            "请重新启动；若仍失败，请查看驱动日志（dmesg）",
+        ),
+    )
 
 
 def generate(scheduler: Scheduler, adapter: str, prompt: ParityPrompt) -> GreedyAnswer:

@@ -40,6 +40,10 @@ class Deployment:
         """Return the machine that the run was planned for."""
         return Machine.from_dict(read_record(self.folder / run_folder.MACHINE))
 
+    def warn(self, message: str) -> None:
+        """Report something that the user should look at."""
+        self.emit(events.WARNING, message=message)
+
     def verify(self, url: str, generate: Any = None) -> None:
         """Check the server against the training; raise ResultError for a difference."""
         if self.config.parity == "off":
@@ -76,7 +80,7 @@ def _builtin(deployment: Deployment) -> Mapping[str, Any]:
         deployment.started(url, max_model_len=limits.length, slots=limits.rows)
 
     with listen_on(config.host, config.port) as listening:
-        callbacks = ServerCallbacks(STOP.requested, on_ready, deployment.verify)
+        callbacks = ServerCallbacks(STOP.requested, on_ready, deployment.verify, deployment.warn)
         return serve(config, served, listening, callbacks, key=deployment.key)
 
 

@@ -27,12 +27,14 @@ class ServerLifecycle:
 
     `on_ready` is called in a thread as soon as requests are accepted, and may send one; an error
     that it raises ends the server. `drain` is called in a thread, and takes at most `drain_s`.
+    The server also ends as soon as `has_failed` returns true.
     """
 
     stop: threading.Event
     on_ready: Callable[[], None]
     drain: Callable[[], Any]
     drain_s: float
+    has_failed: Callable[[], bool] = lambda: False
 
 
 class _Server(uvicorn.Server):
@@ -63,7 +65,7 @@ class _Server(uvicorn.Server):
 
 
 def listen(app: App, listening: socket.socket, lifecycle: ServerLifecycle) -> None:
-    """Answer until `lifecycle.stop` is set; then refuse new connections, drain, and end."""
+    """Answer until `lifecycle` says to end; then refuse new connections, drain, and end."""
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -86,7 +88,7 @@ async def _listen(
         await asyncio.sleep(0.01)
     try:
         await asyncio.to_thread(lifecycle.on_ready)
-        while not lifecycle.stop.is_set() and not serving.done():
+        while not (lifecycle.stop.is_set() or lifecycle.has_failed() or serving.done()):
             await asyncio.sleep(POLL_S)
     finally:
         server.should_exit = True

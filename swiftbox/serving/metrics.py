@@ -30,6 +30,7 @@ def exposition(scheduler: Scheduler, answered: dict[int, int]) -> str:
             "Sequences preempted and recomputed.",
             counters.sent_back,
         ),
+        ("out_of_memory", "Steps for which memory ran out.", counters.out_of_memory),
         ("prompt_tokens", "Prompt tokens.", counters.prompt_tokens),
         ("generated_tokens", "Generated tokens.", counters.generated_tokens),
         ("steps", "Forward passes.", counters.steps),

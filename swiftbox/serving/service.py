@@ -17,7 +17,7 @@ from swiftbox.errors import UserError
 from swiftbox.models.adapters import read_adapter
 from swiftbox.models.templates import require_bounded_templates
 from swiftbox.serving.answers import Answer, ResponseFormat, event
-from swiftbox.serving.api_errors import ApiError, busy, closing
+from swiftbox.serving.api_errors import ApiError, busy, closing, failed
 from swiftbox.serving.prompts import ConversationToRender, PreparedPrompts, PromptBuilder
 from swiftbox.serving.rendering import TemplateRenderer
 from swiftbox.serving.requests import ApiRequest, ChatRequest, TokenizeRequest
@@ -246,7 +246,7 @@ class _PartialAnswer:
     def take(self, delta: Delta) -> Answer:
         """Add a delta and return the new part; raise ApiError if the answer failed."""
         if delta.finish == "error":
-            raise ApiError(500, f"the answer could not be generated ({delta.error})")
+            raise failed(delta.error)
         if delta.finish == "cancelled":
             raise ApiError(
                 503, "the answer was cancelled: the server is stopping or the adapter was unloaded"

@@ -5,20 +5,18 @@ Shapes: R rows, L tokens of the longest prompt, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
+from swiftbox.core.generation.batch_sampler import BatchSampler, SampledBatch, sample_tokens
+from swiftbox.core.generation.device_access import upload
 from swiftbox.core.generation.kv_cache import BatchCache, pad_left
-from swiftbox.core.generation.sampling import (
-    SampledToken,
-    Sampling,
-    TokenSampler,
-    sample_tokens,
-)
+from swiftbox.core.generation.sampling import SampledToken, Sampling, TokenSampler
+from swiftbox.core.generation.slot_cache import SlotCache
 from swiftbox.core.generation.transcript import Transcript
 
 PREFILL_CHUNK = 512
@@ -35,8 +33,6 @@ class GeneratedSequence:
     sampler: TokenSampler
     transcript: Transcript
     next_token: int = 0
-    count: int = 0
-    """Tokens that were sampled for it."""
     logs: list[SampledToken] = field(default_factory=list)
     delivered_logs: int = 0
 
@@ -45,9 +41,39 @@ class GeneratedSequence:
         """Return how it is sampled."""
         return self.sampler.sampling
 
+    @property
+    def count(self) -> int:
+        """Return the number of tokens that were sampled for it."""
+        return self.sampler.count
+
     def all_tokens(self) -> list[int]:
         """Return prompt and answer so far, which are read again after a preemption."""
         return [*self.prompt, *self.transcript.tokens]
+
+    def add(self, sampled: SampledToken) -> str | None:
+        """Add a token to the text; return the reason if the answer ends."""
+        if sampled.token in self.sampling.stop_ids:
+            return "stop"
+        self.transcript.add(sampled.token)
+        if self.sampling.logprobs is not None:
+            self.logs.append(sampled)
+        if self.transcript.stopped:
+            return "stop"
+        if self.count >= self.sampling.max_tokens:
+            self.transcript.flush()
+            return "stop" if self.transcript.stopped else "length"
+        return None
+
+    def new_logs(self, finish: str | None) -> tuple[SampledToken, ...]:
+        """Return the log probabilities of tokens whose text is released for the first time."""
+        if self.sampling.logprobs is None:
+            return ()
+        end = self.transcript.released_tokens()
+        if finish and not self.transcript.stopped:
+            end = len(self.logs)
+        new = tuple(self.logs[self.delivered_logs : end])
+        self.delivered_logs = max(self.delivered_logs, end)
+        return new
 
 
 @dataclass
@@ -81,6 +107,11 @@ class Prefill:
         """Return the adapter of the prompts."""
         return self.entries[0].adapter
 
+    @property
+    def is_read(self) -> bool:
+        """Return whether all chunks were read."""
+        return self.done == self.ids.shape[1]
+
     def step(self, model: Any) -> torch.Tensor | None:
         """Read a chunk; after the last one return the logits (R, V) that follow the prompts."""
         end = min(self.done + PREFILL_CHUNK, self.ids.shape[1])
@@ -94,21 +125,44 @@ class Prefill:
             logits_to_keep=1,
         )
         self.done = end
-        return output.logits[:, -1] if end == self.ids.shape[1] else None
+        return output.logits[:, -1] if self.is_read else None
+
+
+@dataclass(frozen=True)
+class LaunchedStep:
+    """A step in the device's queue, and the sequences that it computes."""
+
+    rows: tuple[GeneratedSequence, ...]
+    sampled: SampledBatch
 
 
 class DecodeBatch:
-    """Sequences of one adapter that are generated together, and their key-value cache."""
+    """Sequences of one adapter that are generated together, and their key-value cache.
 
-    def __init__(self, adapter: str, layers: int) -> None:
+    With `look_ahead`, a step is launched before the tokens of the last one are read, so that the
+    device computes while the host turns tokens into text. A sequence that ends then has one token
+    more in the queue, which is dropped. Before the rows change, `_settle` reads what is in the
+    queue; the tokens of the remaining rows are what the next `step` returns.
+    """
+
+    def __init__(
+        self, adapter: str, cache: BatchCache | SlotCache, *, look_ahead: bool = False
+    ) -> None:
         self.adapter = adapter
         self.rows: list[GeneratedSequence] = []
-        self.cache = BatchCache(layers)
+        self.cache = cache
+        self.look_ahead = look_ahead
+        self._sampler: BatchSampler | None = None
+        self._tokens: torch.Tensor | None = None
+        """The tokens of the last step on the device, while the rows are the same."""
+        self._launched: LaunchedStep | None = None
+        self._arrived: list[tuple[GeneratedSequence, SampledToken]] = []
 
     def join(
         self, prefill: Prefill, logits: torch.Tensor
     ) -> list[tuple[GeneratedSequence, SampledToken]]:
         """Add the sequences of prompts that were read; return the first token of each."""
+        self._settle()
         lengths = [len(entry.tokens) for entry in prefill.entries]
         rows = [row for entry in prefill.entries for row in entry.rows]
         self.cache.make_room(len(rows), max(lengths))
@@ -117,42 +171,72 @@ class DecodeBatch:
             self.cache.join(prefill.past, position, lengths[position], len(entry.rows))
             logit_rows += [position] * len(entry.rows)
         self.rows += rows
-        return self._sample(logits[logit_rows], rows)
+        self._forget_sampler()
+        chosen = logits.index_select(0, upload(logit_rows, torch.long, logits.device))
+        tokens = sample_tokens(chosen, [row.sampler for row in rows])
+        return _count(list(zip(rows, tokens, strict=True)))
 
-    def step(self, model: Any) -> list[tuple[GeneratedSequence, SampledToken]]:
-        """Generate one token for every sequence; return them."""
+    def step(self, select: Callable[[], Any]) -> list[tuple[GeneratedSequence, SampledToken]]:
+        """Generate one token for every sequence; return them.
+
+        `select` returns the model with the adapter of the batch.
+        """
+        if self._arrived:
+            arrived, self._arrived = self._arrived, []
+            return _count(arrived)
+        launched = self._launched or self._launch(select)
+        self._launched = self._launch(select) if self._may_look_ahead() else None
+        tokens = launched.sampled.read()
+        if launched.sampled.sampler.stale:
+            self._forget_sampler()
+        return _count(list(zip(launched.rows, tokens, strict=True)))
+
+    def _launch(self, select: Callable[[], Any]) -> LaunchedStep:
         self.cache.make_room()
-        device = model.device
-        lengths = self.cache.lengths()
-        has_padding = len(set(lengths)) > 1
-        output = model(
-            input_ids=torch.tensor([[row.next_token] for row in self.rows], device=device),
-            attention_mask=self.cache.mask(device) if has_padding else None,
-            position_ids=torch.tensor(lengths, device=device)[:, None],
-            past_key_values=self.cache.past,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        self.cache.end += 1
-        return self._sample(output.logits[:, -1], self.rows)
+        if self._tokens is None:
+            device = select().device
+            self._tokens = upload([row.next_token for row in self.rows], torch.long, device)
+        if self._sampler is None:
+            samplers = [row.sampler for row in self.rows]
+            self._sampler = BatchSampler(samplers, self._tokens.device)
+        logits = self.cache.forward(select, self._tokens)
+        sampled = self._sampler.sample(logits)
+        self._tokens = sampled.tokens
+        return LaunchedStep(tuple(self.rows), sampled)
 
-    def _sample(
-        self, logits: torch.Tensor, rows: Sequence[GeneratedSequence]
-    ) -> list[tuple[GeneratedSequence, SampledToken]]:
-        tokens = sample_tokens(logits, [row.sampler for row in rows])
-        for row, sampled in zip(rows, tokens, strict=True):
-            row.next_token = sampled.token
-            row.count += 1
-        return list(zip(list(rows), tokens, strict=True))
+    def _may_look_ahead(self) -> bool:
+        """Return whether the next step can be computed before the tokens of this one are read."""
+        if not self.look_ahead or self._sampler is None:
+            return False
+        unfinished = any(row.count + 1 < row.sampling.max_tokens for row in self.rows)
+        return unfinished and self._sampler.resolves and self.cache.has_column()
+
+    def _settle(self) -> None:
+        """Read the tokens of a launched step, for the next `step`."""
+        launched, self._launched = self._launched, None
+        if launched is not None:
+            tokens = launched.sampled.read()
+            self._arrived = list(zip(launched.rows, tokens, strict=True))
+
+    def _forget_sampler(self) -> None:
+        self._sampler, self._tokens = None, None
 
     def drop(self, row: GeneratedSequence) -> None:
         """Remove a sequence; the last one takes its row."""
+        self._settle()
         index = next(index for index, other in enumerate(self.rows) if other is row)
         self.cache.leave(index)
         self.rows[index] = self.rows[-1]
         self.rows.pop()
+        self._arrived = [pair for pair in self._arrived if pair[0] is not row]
+        self._forget_sampler()
 
-    def cells(self, rows: int = 0, length: int = 0) -> int:
-        """Return the tokens that its cache needs space for with more rows of that length."""
-        width = max(self.cache.width, length) + 1
-        return (len(self.rows) + rows) * width
+
+def _count(
+    tokens: list[tuple[GeneratedSequence, SampledToken]],
+) -> list[tuple[GeneratedSequence, SampledToken]]:
+    """Make tokens the next inputs of their sequences; return them."""
+    for row, sampled in tokens:
+        row.next_token = sampled.token
+        row.sampler.record(sampled.token)
+    return tokens

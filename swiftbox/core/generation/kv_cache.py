@@ -7,7 +7,7 @@ Shapes: R rows, C columns in use, Q new columns, H heads, D head size, L tokens 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from transformers.cache_utils import (
     DynamicSlidingWindowLayer,
 )
 
+from swiftbox.core.generation.device_access import upload
 from swiftbox.errors import MachineError
 from swiftbox.language import text
 
@@ -141,7 +142,7 @@ class BatchCache:
     def mask(self, device: Any) -> torch.Tensor:
         """Return the columns that each row may attend to in a step, its new one included."""
         columns = torch.arange(self.start, self.end + 1, device=device)
-        starts = torch.tensor(self.starts, device=device)
+        starts = upload(self.starts, torch.long, device)
         return (columns[None] >= starts[:, None]).long()  # (R, C + 1)
 
     def make_room(self, rows: int = 0, length: int = 0) -> None:
@@ -172,6 +173,39 @@ class BatchCache:
                 new = getattr(source, name)[row, :, source_length - length :]  # (H, L, D)
                 getattr(layer, name)[first : first + copies, :, start : self.end] = new
         self.starts += [start] * copies
+
+    def forward(self, select: Callable[[], Any], tokens: torch.Tensor) -> torch.Tensor:
+        """Return the logits (R, V) that follow one more token of each row.
+
+        Args:
+            select: Returns the model with the adapter of the rows.
+            tokens: The token of each row, on the device.
+        """
+        lengths = self.lengths()
+        has_padding = len(set(lengths)) > 1
+        output = select()(
+            input_ids=tokens[:, None],
+            attention_mask=self.mask(tokens.device) if has_padding else None,
+            position_ids=upload(lengths, torch.long, tokens.device)[:, None],
+            past_key_values=self.past,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.end += 1
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+    def has_column(self) -> bool:
+        """Return whether a step of the rows fits without growth."""
+        return self.end < self.column_capacity
+
+    def cells(self, rows: int = 0, length: int = 0) -> int:
+        """Return the cells that it needs with more rows of that length."""
+        return (len(self.starts) + rows) * (max(self.width, length) + 1)
+
+    def clear(self) -> None:
+        """Remove all rows."""
+        self.starts.clear()
 
     def leave(self, row: int) -> None:
         """Remove a row; the last one takes its place."""

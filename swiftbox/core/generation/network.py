@@ -92,10 +92,13 @@ class Network:
         self.use(BASE)
 
     def _load_adapter(self, folder: Path, peft_name: str) -> None:
+        dtype = self.model.dtype
+        loading: dict[str, Any] = {"adapter_name": peft_name, "autocast_adapter_dtype": False}
         if isinstance(self.model, PeftModel):
-            self.model.load_adapter(str(folder), adapter_name=peft_name, is_trainable=False)
+            self.model.load_adapter(str(folder), is_trainable=False, **loading)
         else:
-            self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=peft_name)
+            self.model = PeftModel.from_pretrained(self.model, str(folder), **loading)
+        _cast_adapter(self.model, peft_name, dtype)
         self.model.eval()
 
     def _unload_adapter(self, peft_name: str) -> None:
@@ -125,6 +128,16 @@ class Network:
     def ends(self, adapter: str) -> frozenset[int]:
         """Return the tokens that end an answer."""
         return end_tokens(self.generation, self.tokenizers[adapter])
+
+
+def _cast_adapter(model: Any, peft_name: str, dtype: torch.dtype) -> None:
+    """Give an adapter the number type of the model, which a merge would round it to as well.
+
+    In float32, each of its layers would convert its input and its output in every step.
+    """
+    for name, parameter in model.named_parameters():
+        if peft_name in name.split(".") and parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
 
 
 def _misfit(folder: Path, reason: str) -> ConfigError:

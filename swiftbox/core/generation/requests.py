@@ -7,6 +7,12 @@ from dataclasses import dataclass
 
 from swiftbox.core.generation.sampling import SampledToken, Sampling
 
+OUT_OF_MEMORY = "out_of_memory"
+"""The error of an answer that does not fit in memory even alone."""
+
+DEVICE_FAILURE = "device_failure"
+"""The error of all answers that were not complete when the device failed."""
+
 
 class QueueFull(Exception):
     """The queue holds as many requests as it may."""
@@ -65,6 +71,8 @@ class Counters:
     failed: int = 0
     refused: int = 0
     sent_back: int = 0
+    out_of_memory: int = 0
+    """Steps for which memory ran out."""
     prompt_tokens: int = 0
     generated_tokens: int = 0
     steps: int = 0

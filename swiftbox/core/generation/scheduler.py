@@ -3,25 +3,32 @@
 One thread owns the model and runs the loop; `submit`, `cancel`, `call` and `close` may be called
 from any thread. A request moves from the queue to a prefill, which reads its prompt in chunks, and
 then to the decode batch of its adapter. If the caches of all batches outgrow their space, the
-newest sequence is preempted: it returns to the front of the queue and is read again later.
+newest sequence is preempted: it returns to the front of the queue and is read again later. So do
+the sequences of a step for which memory runs out, with a lower limit; a single one that still does
+not fit ends with an error. If the device itself fails, all requests end, and the loop with them.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 
+from swiftbox.core.generation import device_access
 from swiftbox.core.generation.batch import DecodeBatch, GeneratedSequence, Prefill, PrefillEntry
+from swiftbox.core.generation.decode_batches import DecodeBatches
+from swiftbox.core.generation.decode_paths import DecodePath
 from swiftbox.core.generation.network import Network
 from swiftbox.core.generation.requests import (
+    DEVICE_FAILURE,
+    OUT_OF_MEMORY,
     Counters,
     Delta,
     QueueFull,
@@ -36,9 +43,6 @@ from swiftbox.core.generation.transcript import Transcript
 PREFILL_TOKENS = 2048
 """Tokens of prompts, padding included, that are read together."""
 
-GROWTH_RESERVE = 64
-"""Cells kept free for each sequence that is admitted, so that it is not preempted at once."""
-
 IDLE_S = 1.0
 """Longest sleep without work; a new request wakes the loop."""
 
@@ -49,6 +53,7 @@ class Scheduler:
 
     network: Network
     limits: SchedulerLimits
+    path: DecodePath = field(default_factory=DecodePath)
     counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
@@ -57,7 +62,9 @@ class Scheduler:
         self._preempted: deque[PrefillEntry] = deque()
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._prefill: Prefill | None = None
-        self._batches: dict[str, DecodeBatch] = {}
+        self._batches = DecodeBatches(self.network.layers, self.limits, self.path)
+        self.failure = ""
+        """Why the loop ended before it was closed; empty if it did not."""
         self._closing = False
         self._ended = False
         self._thread = threading.Thread(target=self._loop, name="generation", daemon=True)
@@ -71,13 +78,13 @@ class Scheduler:
     @property
     def alive(self) -> bool:
         """Return whether the loop runs."""
-        return self._thread.is_alive()
+        return self._thread.is_alive() and not self.failure
 
     @property
     def running(self) -> int:
         """Return the number of sequences that have a slot."""
         prefill = self._prefill
-        rows = sum(len(batch.rows) for batch in list(self._batches.values()))
+        rows = len(self._batches.rows())
         return rows + (sum(len(entry.rows) for entry in prefill.entries) if prefill else 0)
 
     @property
@@ -139,26 +146,31 @@ class Scheduler:
         with self._changed:
             self._ended = True
             self._changed.notify()
-        if self.alive:
+        if self._thread.is_alive():
             self._thread.join(timeout=within_s + 5)
 
     # ---- in the loop's thread
 
     def _loop(self) -> None:
-        with torch.inference_mode():
-            while not self._ended:
-                self._wait_for_work()
-                self._run_jobs()
-                self._drop_cancelled()
-                if self._ended:
-                    break
-                self._attempt(self._read, lambda: self._prefill and self._prefill.entries)
-                for adapter in list(self._batches):
-                    self._attempt(
-                        lambda name=adapter: self._step(name),  # type: ignore[misc]
-                        lambda name=adapter: self._remove_batch(name),  # type: ignore[misc]
-                    )
-            self._cancel_all()
+        try:
+            with torch.inference_mode():
+                while not self._ended:
+                    self._wait_for_work()
+                    self._run_jobs()
+                    self._drop_cancelled()
+                    if self._ended:
+                        break
+                    self._attempt(self._read, self._take_prefill)
+                    for batch in self._batches:
+                        adapter = batch.adapter
+                        self._attempt(
+                            partial(self._step, adapter), partial(self._batches.discard, adapter)
+                        )
+        except BaseException as error:
+            self.failure = self.failure or f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self._end_all()
 
     def _wait_for_work(self) -> None:
         with self._changed:
@@ -174,24 +186,61 @@ class Scheduler:
             except Exception as error:  # noqa: BLE001 - passed to the caller
                 future.set_exception(error)
 
-    def _attempt(self, step: Callable[[], None], entries_of: Callable[[], Any]) -> None:
-        """Run a step of some entries; if it fails, only these end with an error."""
+    def _attempt(
+        self, step: Callable[[], None], take_out: Callable[[], list[PrefillEntry]]
+    ) -> None:
+        """Run a step of some sequences, which `take_out` removes if it fails: others continue."""
         try:
             step()
         except Exception as error:  # noqa: BLE001 - one request must not end the server
-            self.counters.last_error = f"{type(error).__name__}: {error}"
-            entries = entries_of() or []
-            if self._prefill and entries is self._prefill.entries:
-                self._prefill = None
-            for row in itertools.chain.from_iterable(entry.rows for entry in entries):
-                self._deliver(row, Delta(row.index, finish="error", error=type(error).__name__))
-                self.counters.failed += 1
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            self._recover(error, take_out)
 
-    def _remove_batch(self, adapter: str) -> list[PrefillEntry]:
-        batch = self._batches.pop(adapter, None)
-        return [PrefillEntry((), batch.rows, adapter)] if batch else []
+    def _recover(self, error: Exception, take_out: Callable[[], list[PrefillEntry]]) -> None:
+        """Free what a failed step holds; repeat it later if only memory was missing."""
+        self.counters.last_error = f"{type(error).__name__}: {error}"
+        is_out_of_memory = device_access.is_out_of_memory(error)
+        if is_out_of_memory:
+            self.counters.out_of_memory += 1
+            self._batches.shrink()
+        else:
+            self.failure = device_access.device_failure(self.network.model.device)
+        entries = take_out()
+        self._batches.free_idle()
+        device_access.release_memory(error)
+        if self.failure:
+            self._fail(entries, DEVICE_FAILURE)
+            self._ended = True
+        elif is_out_of_memory and (len(entries) > 1 or self._prefill or self._batches):
+            self._send_back(entries)
+        else:
+            self._fail(entries, OUT_OF_MEMORY if is_out_of_memory else type(error).__name__)
+
+    def _fail(self, entries: Sequence[PrefillEntry], error: str) -> None:
+        for row in [row for entry in entries for row in entry.rows]:
+            self._deliver(row, Delta(row.index, finish="error", error=error))
+            self.counters.failed += 1
+
+    def _take_prefill(self) -> list[PrefillEntry]:
+        """Remove the prefill; if it was about to join a batch, also that, whose cache is broken."""
+        prefill, self._prefill = self._prefill, None
+        if prefill is None:
+            return []
+        if not prefill.is_read:
+            return prefill.entries
+        joining = [row for entry in prefill.entries for row in entry.rows]
+        others = [
+            entry
+            for entry in self._batches.discard(prefill.adapter)
+            if not any(entry.rows[0] is row for row in joining)
+        ]
+        return [*prefill.entries, *others]
+
+    def _send_back(self, entries: Sequence[PrefillEntry]) -> None:
+        """Return sequences to the front of the queue, the oldest first."""
+        self._preempted.extendleft(
+            sorted(entries, key=lambda entry: entry.rows[0].ticket.arrived, reverse=True)
+        )
+        self.counters.sent_back += len(entries)
 
     def _drop_cancelled(self) -> None:
         with self._changed:
@@ -201,13 +250,13 @@ class Scheduler:
         for entry in [row for row in self._preempted if row.rows[0].ticket.cancelled]:
             self._preempted.remove(entry)
             self._end_rows(entry.rows, "cancelled")
-        for adapter, batch in list(self._batches.items()):
+        for batch in self._batches:
             cancelled = [row for row in batch.rows if row.ticket.cancelled]
             for row in cancelled:
                 batch.drop(row)
             self._end_rows(cancelled, "cancelled")
             if not batch.rows:
-                del self._batches[adapter]
+                self._batches.close(batch.adapter)
         prefill = self._prefill
         if prefill and all(entry.rows[0].ticket.cancelled for entry in prefill.entries):
             self._prefill = None
@@ -219,12 +268,13 @@ class Scheduler:
         with self._changed:
             for ticket, _ in self._waiting:
                 ticket.cancelled |= ticket.request.adapter == adapter
-        batch = self._batches.get(adapter)
+        batch = self._batches.find(adapter)
         entries = [*self._preempted, *(self._prefill.entries if self._prefill else ())]
         rows = [*(batch.rows if batch else ()), *(row for entry in entries for row in entry.rows)]
         for row in rows:
             row.ticket.cancelled |= row.ticket.request.adapter == adapter
         self._drop_cancelled()
+        self._batches.discard(adapter)  # its idle cache, whose graphs hold the adapter's weights
         self.network.remove(adapter)
 
     def _end_rows(self, rows: Sequence[GeneratedSequence], finish: str) -> None:
@@ -241,11 +291,8 @@ class Scheduler:
         logits = prefill.step(self.network.use(prefill.adapter))
         if logits is None:
             return
-        batch = self._batches.get(prefill.adapter)
-        if batch is None:
-            batch = DecodeBatch(prefill.adapter, self.network.layers)
+        batch = self._batches.open(prefill.adapter)
         first_tokens = batch.join(prefill, logits)
-        self._batches[prefill.adapter] = batch
         self._prefill = None
         self._handle_tokens(batch, first_tokens)
 
@@ -269,39 +316,21 @@ class Scheduler:
             fits = longest * (len(others) + 1) <= PREFILL_TOKENS
             if not fits or entry.adapter != others[0].adapter:
                 return False
-        admitted = [*others, entry]
-        rows = sum(len(candidate.rows) for candidate in admitted)
-        length = max(len(candidate.tokens) for candidate in admitted) + GROWTH_RESERVE
-        if not self._batches:
-            return rows * length <= self.limits.cells or not others
-        used = sum(
-            batch.cells(rows, length) if adapter == entry.adapter else batch.cells()
-            for adapter, batch in self._batches.items()
-        )
-        if entry.adapter not in self._batches:
-            used += rows * length
-        return used <= self.limits.cells
+        return self._batches.has_space([*others, entry])
 
     def _step(self, adapter: str) -> None:
-        batch = self._batches[adapter]
-        self._preempt()
-        if not batch.rows:
-            self._batches.pop(adapter, None)
+        entries = self._batches.preempt()
+        if entries:
+            self._send_back(entries)
+        batch = self._batches.find(adapter)
+        if batch is None:
             return
-        tokens = batch.step(self.network.use(adapter))
+        if not batch.rows:
+            self._batches.close(adapter)
+            return
+        tokens = batch.step(partial(self.network.use, adapter))
         self.counters.steps += 1
         self._handle_tokens(batch, tokens)
-
-    def _preempt(self) -> None:
-        """Return the newest sequences to the queue until the others have space to grow."""
-        while sum(batch.cells() for batch in self._batches.values()) > self.limits.cells:
-            rows = [(batch, row) for batch in self._batches.values() for row in batch.rows]
-            if len(rows) == 1:
-                return
-            batch, row = max(rows, key=lambda pair: pair[1].ticket.arrived)
-            batch.drop(row)
-            self._preempted.appendleft(PrefillEntry(row.all_tokens(), [row], batch.adapter))
-            self.counters.sent_back += 1
 
     def _handle_tokens(
         self, batch: DecodeBatch, tokens: Sequence[tuple[GeneratedSequence, SampledToken]]
@@ -314,40 +343,15 @@ class Scheduler:
                 row.ticket.first_token = now
                 self.counters.first_token_s += now - row.ticket.arrived
                 self.counters.first_tokens += 1
-            finish = self._add_token(row, sampled)
+            finish = row.add(sampled)
             text = row.transcript.finish() if finish else row.transcript.release()
-            logs = self._new_logs(row, finish)
+            logs = row.new_logs(finish)
             if finish:
                 batch.drop(row)
             if text or logs or finish:
                 self._deliver(row, Delta(row.index, text, logs, finish, row.count))
         if not batch.rows:
-            self._batches.pop(batch.adapter, None)
-
-    def _add_token(self, row: GeneratedSequence, sampled: SampledToken) -> str | None:
-        """Add a token to a sequence; return the reason if it ends."""
-        if sampled.token in row.sampling.stop_ids:
-            return "stop"
-        row.transcript.add(sampled.token)
-        if row.sampling.logprobs is not None:
-            row.logs.append(sampled)
-        if row.transcript.stopped:
-            return "stop"
-        if row.count >= row.sampling.max_tokens:
-            row.transcript.flush()
-            return "stop" if row.transcript.stopped else "length"
-        return None
-
-    def _new_logs(self, row: GeneratedSequence, finish: str | None) -> tuple[SampledToken, ...]:
-        """Return the log probabilities of tokens whose text is released for the first time."""
-        if row.sampling.logprobs is None:
-            return ()
-        end = row.transcript.released_tokens()
-        if finish and not row.transcript.stopped:
-            end = len(row.logs)
-        new = tuple(row.logs[row.delivered_logs : end])
-        row.delivered_logs = max(row.delivered_logs, end)
-        return new
+            self._batches.close(batch.adapter)
 
     def _deliver(self, row: GeneratedSequence, delta: Delta) -> None:
         ticket = row.ticket
@@ -360,16 +364,21 @@ class Scheduler:
         if not ticket.cancelled or delta.finish:
             ticket.request.deliver(delta)
 
-    def _cancel_all(self) -> None:
-        """Cancel every request that has not ended."""
+    def _end_all(self) -> None:
+        """End every request that has not ended: cancelled, or with the device's failure."""
         with self._changed:
+            self._closing = True
             entries = [entry for _, entry in self._waiting] + list(self._preempted)
             self._waiting.clear()
             self._preempted.clear()
         entries += self._prefill.entries if self._prefill else []
-        rows = [row for batch in self._batches.values() for row in batch.rows]
+        rows = [*self._batches.rows(), *(row for entry in entries for row in entry.rows)]
         self._prefill = None
-        self._batches.clear()
-        self._end_rows([*rows, *(row for entry in entries for row in entry.rows)], "cancelled")
+        for batch in self._batches:
+            self._batches.discard(batch.adapter)
+        if self.failure:
+            self._fail([PrefillEntry((), rows, "")], DEVICE_FAILURE)
+        else:
+            self._end_rows(rows, "cancelled")
         while self._jobs:
             self._jobs.popleft()[1].set_exception(ShuttingDown())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from swiftbox.core.generation.sampling import Sampling, TokenSampler, sample_tokens
+from swiftbox.core.generation.batch_sampler import sample_tokens
+from swiftbox.core.generation.sampling import Sampling, TokenSampler
 
 LOGITS = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05] + [1e-9] * 596]))
 
@@ -13,7 +14,11 @@ LOGITS = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05] + [1e-9] * 596]))
 def tokens(count: int, **settings: float) -> list[int]:
     """Sample a number of tokens from LOGITS with seed 1."""
     sampler = TokenSampler(Sampling(max_tokens=1, seed=1, **settings), [], 0)  # type: ignore[arg-type]
-    return [sample_tokens(LOGITS, [sampler])[0].token for _ in range(count)]
+    drawn = []
+    for _ in range(count):
+        drawn.append(sample_tokens(LOGITS, [sampler])[0].token)
+        sampler.record(drawn[-1])
+    return drawn
 
 
 def test_sampling_follows_the_distribution() -> None:

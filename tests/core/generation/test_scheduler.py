@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from adapters import make_adapter
 from box import HANG_S, until
+from submitting import SubmittedRequest, generated, greedy, prompts, start_scheduler
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swiftbox.core.generation.network import BASE, LoadSettings, Network
-from swiftbox.core.generation.requests import Delta, QueueFull, Request, SchedulerLimits
+from swiftbox.core.generation.requests import QueueFull
 from swiftbox.core.generation.sampling import Sampling
 from swiftbox.core.generation.scheduler import Scheduler
 from swiftbox.core.generation.transcript import Transcript
-
-PHRASE = "The json module encodes and decodes what others wrote and it is lightweight too".split()
-"""For the next piece of any answer; the tests check what arrives, not when."""
 
 
 @pytest.fixture(scope="module")
 def network(tiny: Path) -> Network:
     return Network(LoadSettings(tiny, "float32", "cpu"))
-
-
-def start_scheduler(
-    network: Network, *, rows: int, queue: int, length: int = 1024, cells: int = 100_000
-) -> Scheduler:
-    limits = SchedulerLimits(rows=rows, queue=queue, length=length, cells=cells)
-    scheduler = Scheduler(network, limits)
-    scheduler.start()
-    return scheduler
 
 
 @pytest.fixture
@@ -44,46 +31,6 @@ def scheduler(network: Network) -> Iterator[Scheduler]:
     yield running
     running.close(0)
     assert not running.alive
-
-
-class SubmittedRequest:
-    """A request and everything that is delivered of it."""
-
-    def __init__(self, scheduler: Scheduler, prompt: list[int], *samplings: Sampling, **keys: str):
-        self.deltas: queue.Queue[Delta] = queue.Queue()
-        self.count = len(samplings)
-        request = Request(prompt, samplings, keys.get("adapter", BASE), self.deltas.put)
-        self.ticket = scheduler.submit(request)
-
-    def wait(self) -> list[list[Delta]]:
-        answers: list[list[Delta]] = [[] for _ in range(self.count)]
-        while not all(answer and answer[-1].finish for answer in answers):
-            delta = self.deltas.get(timeout=HANG_S)
-            answers[delta.index].append(delta)
-        return answers
-
-    def text(self, index: int = 0) -> str:
-        return "".join(delta.text for delta in self.wait()[index])
-
-
-def prompts(network: Network, count: int) -> list[list[int]]:
-    tokenizer = network.tokenizers[BASE]
-    return [
-        tokenizer(" ".join(PHRASE[index % 7 :]) * (1 + index % 3)).input_ids
-        for index in range(count)
-    ]
-
-
-def greedy(count: int = 24, **keys: Any) -> Sampling:
-    return Sampling(max_tokens=count, temperature=0.0, **keys)
-
-
-def generated(model: Any, tokenizer: Any, prompt: list[int], count: int = 24) -> str:
-    ids = torch.tensor([prompt])
-    output = model.generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False
-    )
-    return tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)
 
 
 @pytest.mark.parametrize("name", ["qwen2", "qwen3", "llama"])
