@@ -139,19 +139,19 @@ class LaunchedStep:
 class DecodeBatch:
     """Sequences of one adapter that are generated together, and their key-value cache.
 
-    With `look_ahead`, a step is launched before the tokens of the last one are read, so that the
+    With `overlap`, a step is launched before the tokens of the last one are read, so that the
     device computes while the host turns tokens into text. A sequence that ends then has one token
     more in the queue, which is dropped. Before the rows change, `_settle` reads what is in the
     queue; the tokens of the remaining rows are what the next `step` returns.
     """
 
     def __init__(
-        self, adapter: str, cache: BatchCache | SlotCache, *, look_ahead: bool = False
+        self, adapter: str, cache: BatchCache | SlotCache, *, overlap: bool = False
     ) -> None:
         self.adapter = adapter
         self.rows: list[GeneratedSequence] = []
         self.cache = cache
-        self.look_ahead = look_ahead
+        self.overlap = overlap
         self._sampler: BatchSampler | None = None
         self._tokens: torch.Tensor | None = None
         """The tokens of the last step on the device, while the rows are the same."""
@@ -185,7 +185,7 @@ class DecodeBatch:
             arrived, self._arrived = self._arrived, []
             return _count(arrived)
         launched = self._launched or self._launch(select)
-        self._launched = self._launch(select) if self._may_look_ahead() else None
+        self._launched = self._launch(select) if self._may_overlap() else None
         tokens = launched.sampled.read()
         if launched.sampled.sampler.stale:
             self._forget_sampler()
@@ -204,9 +204,9 @@ class DecodeBatch:
         self._tokens = sampled.tokens
         return LaunchedStep(tuple(self.rows), sampled)
 
-    def _may_look_ahead(self) -> bool:
+    def _may_overlap(self) -> bool:
         """Return whether the next step can be computed before the tokens of this one are read."""
-        if not self.look_ahead or self._sampler is None:
+        if not self.overlap or self._sampler is None:
             return False
         unfinished = any(row.count + 1 < row.sampling.max_tokens for row in self.rows)
         return unfinished and self._sampler.resolves and self.cache.has_column()

@@ -179,7 +179,8 @@ class SampledBatch:
 
 def masses_of(scores: torch.Tensor, selection: Selection) -> torch.Tensor:
     """Return the probability masses (S, V) of the selected rows of scores (R, V)."""
-    return torch.softmax(scores.index_select(0, selection.rows) / selection.temperature, dim=-1)
+    chosen = scores.index_select(0, selection.rows)
+    return torch.softmax(chosen.div(selection.temperature), dim=-1)
 
 
 def draw_free(masses: torch.Tensor, selection: Selection, numbers: torch.Tensor) -> torch.Tensor:

@@ -58,7 +58,7 @@ class DecodeBatches:
         if batch is None:
             cache = self._cache(adapter)
             self._idle.pop(adapter, None)
-            batch = DecodeBatch(adapter, cache, look_ahead=self.path.is_static)
+            batch = DecodeBatch(adapter, cache, overlap=self.path.is_static)
             self._by_adapter[adapter] = batch
         return batch
 

@@ -21,6 +21,9 @@ READING = (
 )
 """Their result, or its shape, depends on values: the host reads these first."""
 
+INDEXING = (aten.index, aten.index_put, aten.index_put_)
+"""With a mask as the index, they look for its true elements first."""
+
 
 class HostReads(TorchDispatchMode):
     """Counts reads while it is active; it sees what torch does within a function, too."""
@@ -35,7 +38,10 @@ class HostReads(TorchDispatchMode):
         result = func(*args, **arguments)
         packet = func.overloadpacket
         is_copy = packet in (aten._to_copy, aten.copy_) and _crosses(result, args)
-        self.count += packet in READING or is_copy
+        is_masked = packet in INDEXING and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        self.count += packet in READING or is_copy or is_masked
         return result
 
 

@@ -89,7 +89,7 @@ def is_close(actual: torch.Tensor, expected: torch.Tensor) -> bool:
 
 
 class DeviceCapture:
-    """Captures on a stream of its own; all graphs share one pool of memory.
+    """Captures on a separate stream; all graphs share one pool of memory.
 
     They may: no two of them run at a time, and the output of each stays allocated.
     """

@@ -272,3 +272,24 @@ def test_a_model_with_another_kind_of_cache_is_refused(tmp_path: Path) -> None:
     train_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(MachineError, match="caches more than keys and values"):
         Network(LoadSettings(tmp_path, "float32", "cpu"))
+
+
+def test_adapters_have_the_number_type_of_the_model(tiny: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    from swiftbox.core.generation.parity import TIES
+
+    network = Network(LoadSettings(tiny, "bfloat16", "cpu"))
+    ids = torch.tensor([prompts(network, 1)[0]])
+    for seed in (1, 2):
+        folder = make_adapter(tiny, tmp_path / str(seed), seed=seed)
+        network.add(str(seed), folder)
+        with torch.no_grad():
+            served = network.use(str(seed))(ids).logits.float()
+            plain = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.bfloat16)
+            merged = PeftModel.from_pretrained(plain, folder).merge_and_unload()(ids).logits.float()
+        assert float((served - merged).abs().max()) <= TIES["bfloat16"] * float(merged.abs().max())
+    names = [name for name, _ in network.model.named_parameters() if "lora_" in name]
+    types = {network.model.get_parameter(name).dtype for name in names}
+    assert len(names) > 4
+    assert types == {torch.bfloat16}
