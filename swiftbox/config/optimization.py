@@ -155,12 +155,18 @@ class OptimizerFields(Frozen):
         essential=True,
     )
     attn_implementation: Literal[
-        "auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"
+        "auto",
+        "sdpa",
+        "varlen",
+        "eager",
+        "flash_attention_2",
+        "flash_attention_3",
+        "flex_attention",
     ] = setting(
         "auto",
         label_zh="注意力实现",
-        en="attention implementation",
-        zh="注意力的实现",
+        en="attention implementation; varlen: torch's own for joined rows, without a mask",
+        zh="注意力的实现；varlen：torch 自带、用于拼接样本、不需要掩码",
         section="train",
     )
     gradient_checkpointing: Literal["auto", "true", "false", "selective"] = setting(

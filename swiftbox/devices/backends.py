@@ -20,6 +20,7 @@ TABLE = Path(__file__).with_name("backends.csv")
 DTYPES = {"float32": "dtype_fp32", "bfloat16": "dtype_bf16", "float16": "dtype_fp16"}
 ATTENTION = {
     "sdpa": "attn_sdpa",
+    "varlen": "attn_varlen",
     "flash_attention_2": "attn_flash_attention_2",
     "flash_attention_3": "attn_flash_attention_3",
     "flex_attention": "attn_flex",

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from swiftbox.devices.backends import (
-    ATTENTION,
     BACKENDS,
     DTYPES,
     OPTIMIZERS,
@@ -77,7 +76,7 @@ def choose_dtype(machine: Machine, requested: str) -> Choice:
     if requested == "bfloat16" and not native:
         why = BACKENDS[machine.backend].cell(DTYPES[requested]).reason()
         return Choice(requested, text(f"as requested; {why}", f"按要求；{why}"))
-    return Choice(requested, _as_requested())
+    return Choice(requested, as_requested())
 
 
 def _best_dtype(machine: Machine) -> Choice:
@@ -113,37 +112,9 @@ def _cpu_has_bfloat16(machine: Machine) -> bool:
     return cell.covers(" ".join(machine.cpu_features))
 
 
-def _as_requested() -> str:
+def as_requested() -> str:
+    """Return the reason of a value that is used as the user set it."""
     return text("as requested", "按要求")
-
-
-def choose_attention(machine: Machine, requested: str, dtype: str) -> Choice:
-    """Choose the attention kernel: flash attention where it is installed and exact, else sdpa.
-
-    Raises MachineError for a kernel that cannot train there in this data type.
-    """
-    flash = "flash_attention_2"
-    if requested == "auto":
-        package = BACKENDS[machine.backend].cell(ATTENTION[flash]).package
-        usable = dtype != "float32" and not lacks(machine, ATTENTION[flash])
-        if usable and package in machine.versions:
-            return Choice(flash, text(f"{package} is installed", f"已安装 {package}"))
-        why = text("part of torch, exact and always available", "torch 自带，精确且总可用")
-        return Choice("sdpa", why)
-    if requested in ATTENTION:
-        require(machine, ATTENTION[requested], "attn_implementation", requested)
-    if requested.startswith("flash") and dtype == "float32":
-        raise MachineError(
-            text(
-                f"attn_implementation: {requested} needs bfloat16 or float16, not float32",
-                f"attn_implementation：{requested} 需要 bfloat16 或 float16，而不是 float32",
-            ),
-            hint=text(
-                "set dtype: bfloat16, or attn_implementation: sdpa",
-                "设 dtype: bfloat16 或 attn_implementation: sdpa",
-            ),
-        )
-    return Choice(requested, _as_requested())
 
 
 def choose_optimizer(machine: Machine, requested: str, dtype: str = "") -> Choice:
@@ -163,7 +134,7 @@ def choose_optimizer(machine: Machine, requested: str, dtype: str = "") -> Choic
             _because(f"optim: {requested}", cell.reason()),
             hint=text("set optim: auto", "设 optim: auto"),
         )
-    return Choice(requested, _as_requested())
+    return Choice(requested, as_requested())
 
 
 def choose_quantizer(machine: Machine, method: str, bits: int | None) -> Choice:
@@ -183,7 +154,7 @@ def choose_quantizer(machine: Machine, method: str, bits: int | None) -> Choice:
             f"，或换用已量化的基座（quant_method: {listed}）",
         )
     require(machine, QUANTIZERS[row], "tuner_type", f"qlora ({row})", instead=fix)
-    reason = BACKENDS[machine.backend].cell(QUANTIZERS[row]).reason() or _as_requested()
+    reason = BACKENDS[machine.backend].cell(QUANTIZERS[row]).reason() or as_requested()
     return Choice(str(bits or 4), reason)
 
 
@@ -196,7 +167,7 @@ def choose_distributed(machine: Machine, requested: str, devices: int | None = N
     if requested == "auto":
         return _best_distributed(machine, count)
     if requested == "none":
-        return Choice(requested, _as_requested())
+        return Choice(requested, as_requested())
     if count < 2 and not lacks(machine, STRATEGIES[requested]):
         raise MachineError(
             text(
@@ -208,7 +179,7 @@ def choose_distributed(machine: Machine, requested: str, devices: int | None = N
             ),
         )
     require(machine, STRATEGIES[requested], "distributed", requested)
-    return Choice(requested, _as_requested())
+    return Choice(requested, as_requested())
 
 
 def _best_distributed(machine: Machine, count: int) -> Choice:
@@ -226,7 +197,7 @@ def _best_distributed(machine: Machine, count: int) -> Choice:
 def choose_checkpointing(machine: Machine, requested: str) -> Choice:
     """Choose whether activations are recomputed: yes on accelerators, no on CPUs."""
     if requested != "auto":
-        return Choice(requested, _as_requested())
+        return Choice(requested, as_requested())
     if machine.devices:
         why = text(
             "device memory is scarce; takes about a third more time", "显存有限；约多用三分之一时间"

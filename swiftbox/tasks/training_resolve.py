@@ -10,6 +10,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.devices import choices
+from swiftbox.devices.attention import AttentionNeeds, choose_attention
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.optional_kernels import OPTIONAL, require_optional
 from swiftbox.errors import ConfigError, MachineError
@@ -72,7 +73,8 @@ def _settle_device_choices(
     values, choose = settlement.values, settlement.choose
     choose("distributed", choices.choose_distributed(machine, config.distributed, devices))
     choose("dtype", choices.choose_dtype(machine, _requested_dtype(config)))
-    attention = choices.choose_attention(machine, config.attn_implementation, values["dtype"])
+    requested, needs = config.attn_implementation, AttentionNeeds(joined=_joins_rows(config))
+    attention = choose_attention(machine, requested, values["dtype"], needs)
     choose("attn_implementation", attention)
     choose("optim", choices.choose_optimizer(machine, config.optim, values["dtype"]))
     checkpointing = choices.choose_checkpointing(machine, config.gradient_checkpointing)
@@ -138,9 +140,15 @@ def _device_count(config: TrainConfig, machine: Machine) -> int:
     return requested
 
 
+def _joins_rows(config: TrainConfig) -> bool:
+    """Whether our own batches are used, and may hold rows without padding."""
+    method = METHODS[config.model_dump()["stage"]]
+    return config.padding_free != "false" and method.reward_functions is None
+
+
 def _padding_free(config: TrainConfig, attention: str) -> Reason:
     """Join rows instead of padding them if the attention keeps documents exactly apart."""
-    exact = attention in ("sdpa", "eager", "flash_attention_2", "flash_attention_3")
+    exact = attention in ("varlen", "sdpa", "eager", "flash_attention_2", "flash_attention_3")
     if config.padding_free == "false":
         return Reason("padding_free", "false", text("as requested", "按要求"))
     if exact:
@@ -195,7 +203,7 @@ def _settle_method(config: TrainConfig, settlement: Settlement) -> None:
 def _prefix_sharing(attention: str, padding_free: str) -> Reason:
     """Compute the prompt of a pair once if the attention accepts our mask."""
     key = "prefix_sharing"
-    if attention == "sdpa" and padding_free == "true":
+    if attention in ("varlen", "sdpa") and padding_free == "true":
         why = text(
             "the prompt of a pair is computed once; checked on the model before training",
             "同一对回答的提示只计算一次；训练前会在模型上核对",

@@ -91,7 +91,7 @@ def test_the_names_of_a_backend_are_those_in_its_cells(name: str) -> None:
 
 
 def test_capabilities_of_a_backend_are_read_from_its_cells() -> None:
-    assert BACKENDS["cpu"].attention == ("eager", "sdpa")
+    assert BACKENDS["cpu"].attention == ("eager", "sdpa", "varlen")
     assert BACKENDS["cpu"].dtypes == ("float32", "bfloat16")
     assert BACKENDS["npu"].quantizers == ("gptq", "awq")
     assert BACKENDS["mps"].distributed == ("none",)

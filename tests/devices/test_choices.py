@@ -71,76 +71,6 @@ def test_float16_is_refused_where_it_does_not_train(name: str) -> None:
 
 
 @EVERY
-def test_attention_is_sdpa_where_nothing_faster_is_installed(name: str) -> None:
-    machine = replace(made_up(name), versions={"torch": "2.13.0"})
-    assert choices.choose_attention(machine, "auto", "float16").value == "sdpa"
-
-
-@pytest.mark.parametrize(
-    ("name", "dtype", "expected"),
-    [
-        ("cuda", "bfloat16", "flash_attention_2"),
-        ("cuda", "float32", "sdpa"),
-        ("v100", "float16", "sdpa"),
-        ("mixed", "float16", "sdpa"),
-        ("rocm", "bfloat16", "flash_attention_2"),
-        ("mi50", "float16", "sdpa"),
-        ("cpu", "bfloat16", "sdpa"),
-        ("mps", "bfloat16", "sdpa"),
-    ],
-)
-def test_an_installed_flash_attention_is_used_where_it_works(
-    name: str, dtype: str, expected: str
-) -> None:
-    machine = made_up(name, flash_attn="2.8.3.post2")
-    assert choices.choose_attention(machine, "auto", dtype).value == expected
-
-
-def test_ascend_brings_flash_attention_with_its_plugin() -> None:
-    choice = choices.choose_attention(made_up("npu"), "auto", "bfloat16")
-    assert choice == Choice("flash_attention_2", "torch_npu is installed")
-    assert choices.choose_attention(made_up("ascend910a"), "auto", "float16").value == "sdpa"
-
-
-@pytest.mark.parametrize(
-    ("name", "requested", "because", "cure"),
-    [
-        ("cuda", "flash_attention_2", "flash_attn is not installed", "pip install flash-attn=="),
-        ("v100", "flash_attention_2", "compute capability 8.0 or newer", "set attn_implem"),
-        ("a100", "flash_attention_3", "Hopper", "set attn_implementation: auto"),
-        ("h100", "flash_attention_3", "flash_attn_3 is not installed", "set attn_implem"),
-        ("rocm", "flash_attention_2", "built from its source", "set attn_implementation: auto"),
-        ("rocm", "flash_attention_3", "NVIDIA only", "set attn_implementation: auto"),
-        ("ascend910a", "flash_attention_2", "from Ascend910B1 on", "set attn_implem"),
-        ("npu", "flex_attention", "refuses the npu device", "set attn_implementation: auto"),
-        ("mps", "flash_attention_2", "no Metal kernel", "set attn_implementation: auto"),
-        ("mps", "flex_attention", "no backward pass", "set attn_implementation: auto"),
-        ("cpu", "flash_attention_2", "not available on a CPU", "set attn_implementation: auto"),
-        ("cpu", "flex_attention", "no backward pass", "set attn_implementation: auto"),
-    ],
-)
-def test_attention_that_cannot_work_is_refused_with_a_hint(
-    name: str, requested: str, because: str, cure: str
-) -> None:
-    with pytest.raises(MachineError, match=re.escape(because)) as caught:
-        choices.choose_attention(made_up(name), requested, "float16")
-    assert cure in caught.value.hint
-
-
-def test_flash_attention_is_refused_in_float32() -> None:
-    machine = made_up("cuda", flash_attn="2.8.3.post2")
-    with pytest.raises(MachineError, match="not float32"):
-        choices.choose_attention(machine, "flash_attention_2", "float32")
-
-
-@EVERY
-def test_eager_and_sdpa_work_everywhere(name: str) -> None:
-    for requested in ("eager", "sdpa"):
-        choice = choices.choose_attention(made_up(name), requested, "float32")
-        assert choice == Choice(requested, "as requested")
-
-
-@EVERY
 def test_the_optimizer_is_fused_adamw_where_the_row_has_no_condition(name: str) -> None:
     machine = made_up(name)
     choice = choices.choose_optimizer(machine, "auto")
@@ -272,7 +202,6 @@ def test_every_reason_is_in_chinese_too(monkeypatch: pytest.MonkeyPatch) -> None
         machine = made_up(name)
         for choice in (
             choices.choose_dtype(machine, "auto"),
-            choices.choose_attention(machine, "auto", "bfloat16"),
             choices.choose_optimizer(machine, "auto"),
             choices.choose_distributed(machine, "auto"),
             choices.choose_checkpointing(machine, "auto"),

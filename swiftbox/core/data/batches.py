@@ -1,15 +1,15 @@
 """Collate rows into a batch, joined or padded. Shapes: B rows, L lines, T tokens of a line.
 
 A joined batch holds lines of whole rows whose `position_ids` restart at every row. Without an
-attention mask and without a cache, transformers then isolates the rows: a block-diagonal mask in
-sdpa and eager, variable-length kernels in flash attention. Masked attention costs T x T, so there
-the lines are short and equally long (SHORT_LINE, or the longest row); flash attention takes the
-batch as a single line.
+attention mask and without a cache, transformers then isolates the rows by a block-diagonal mask in
+sdpa and eager. Masked attention costs T x T, so there the lines are short and equally long
+(SHORT_LINE, or the longest row); if every line is a single row, no mask is needed. Variable-length
+kernels take the batch as a single line, and the bounds of its rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,12 @@ import torch
 
 from swiftbox.core.data.samples import IGNORED, TokenRow
 
-ONE_LINE, LINES, SHARED, PADDED = "one line", "lines", "lines with shared prompts", "padded"
+ONE_LINE, LINES, PADDED = "one line", "lines", "padded"
+SHARED, SHARED_LINE = "lines with shared prompts", "one line with shared prompts"
+"""Layouts of pairs whose prompt is computed once: with a mask, and with bounds of rows."""
+
+WITH_BOUNDS = (ONE_LINE, SHARED_LINE)
+"""Layouts for variable-length kernels, which need the bounds of the rows."""
 
 SHORT_LINE = 512
 """Line length at which masked attention is still cheap compared with a layer's matrices."""
@@ -29,7 +34,7 @@ def collate_rows(units: Sequence[Sequence[TokenRow]], layout: str) -> dict[str, 
     if layout == PADDED:
         return padded_batch(rows)
     if layout == ONE_LINE:
-        return joined_batch([rows])
+        return joined_batch([rows]) | row_bounds([len(row) for row in rows])
     lines = balanced_lines([len(row) for row in rows])
     return joined_batch([[rows[index] for index in line] for line in lines])
 
@@ -47,9 +52,36 @@ def balanced_lines(lengths: Sequence[int]) -> list[list[int]]:
     return [line for line in lines if line]
 
 
+def row_bounds(lengths: Sequence[int], key_lengths: Sequence[int] = ()) -> dict[str, Any]:
+    """Return where the rows of a line start and how long the longest is, of queries and of keys.
+
+    The names are those of transformers. The lengths are numbers and the starts tensors, so that
+    no layer has to wait for the device.  # (N+1,), (N+1,) int32
+    """
+    bounds: dict[str, Any] = {}
+    for name, row_lengths in (("q", lengths), ("k", key_lengths or lengths)):
+        starts = np.concatenate([[0], np.cumsum(row_lengths)]).astype(np.int32)
+        bounds[f"cu_seq_lens_{name}"] = torch.from_numpy(starts)
+        bounds[f"max_length_{name}"] = int(max(row_lengths))
+    return bounds
+
+
+def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """Move the tensors of a batch to a device; numbers stay as they are."""
+    return {
+        key: value.to(device) if isinstance(value, torch.Tensor) else value
+        for key, value in batch.items()
+    }
+
+
 def joined_batch(lines: Sequence[Sequence[TokenRow]]) -> dict[str, torch.Tensor]:
-    """Join the rows of each line end to end; the rest of a line becomes a row without labels."""
+    """Join the rows of each line end to end; the rest of a line becomes a row without labels.
+
+    If every line is a single row, the rest continues it: the positions then never restart, and
+    sdpa is causal without a mask.
+    """
     longest = max(sum(len(row) for row in line) for line in lines)
+    continues = all(len(line) == 1 for line in lines)
     input_ids = np.zeros((len(lines), longest), dtype=np.int64)  # (L, T)
     positions = np.zeros((len(lines), longest), dtype=np.int64)  # (L, T)
     labels = np.full((len(lines), longest), IGNORED, dtype=np.int64)  # (L, T)
@@ -61,7 +93,8 @@ def joined_batch(lines: Sequence[Sequence[TokenRow]]) -> dict[str, torch.Tensor]
             positions[number, start:end] = np.arange(len(row))
             labels[number, start + 1 : end] = row.labels[1:]  # nothing predicts a row's first token
             start = end
-        positions[number, start:] = np.arange(longest - start)
+        rest = np.arange(start, longest)
+        positions[number, start:] = rest if continues else rest - start
     return {
         "input_ids": torch.from_numpy(input_ids),
         "position_ids": torch.from_numpy(positions),

@@ -1,26 +1,55 @@
-"""Choose the layout of batches by testing which one is exact for the loaded model."""
+"""Choose the attention and the layout of batches by testing which is exact for the loaded model."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.data.batches import LINES, ONE_LINE, PADDED, SHARED
+from swiftbox.core.attention.varlen import (
+    VARLEN,
+    UnsupportedAttentionError,
+    implementation,
+    implementations,
+    restore,
+    use_varlen,
+)
+from swiftbox.core.data.batches import LINES, ONE_LINE, PADDED, SHARED, SHARED_LINE
 from swiftbox.core.training.model_checks import isolates_rows, prompt_sharing_is_exact
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 
+SHARING = {LINES: SHARED, ONE_LINE: SHARED_LINE}
+"""The layout of pairs with shared prompts, by that of separate rows."""
 
-def choose_layout(config: TrainConfig, network: Any, emit: Emit, *, shares: bool = False) -> str:
+
+def choose_layout(
+    config: TrainConfig,
+    network: Any,
+    emit: Emit,
+    *,
+    device: torch.device | None = None,
+    shares: bool = False,
+) -> str:
     """Join rows without padding if the model isolates them; otherwise pad, with a warning.
 
-    `shares`: samples are pairs with one prompt, which is computed once where that is exact.
+    Switches the model to the attention that the layout needs. `device` is where it will be trained;
+    None: where its weights are. `shares`: samples are pairs with one prompt, which is computed once
+    where that is exact.
     """
-    layout = _joined_layout(config, network, emit)
+    layout = _joined_layout(config, network, emit, device)
+    name = shown_implementation(network)
+    if layout != PADDED:
+        message = text(
+            f"rows are joined, not padded; {name} keeps them apart (verified on this model)",
+            f"样本拼接而不填充；{name} 使其互不可见（已在此模型上验证）",
+        )
+        emit(events.NOTE, key="padding_free", message=message)
     if not shares or config.model_dump()["prefix_sharing"] == "false":
         return layout
     reason = _why_not_shared(config, network, layout)
@@ -33,12 +62,20 @@ def choose_layout(config: TrainConfig, network: Any, emit: Emit, *, shares: bool
                 "同一对回答的提示只计算一次（已在此模型上验证）",
             ),
         )
-        return SHARED
+        return SHARING[layout]
     emit(events.NOTE, key="prefix_sharing", message=reason)
     return layout
 
 
-def _joined_layout(config: TrainConfig, network: Any, emit: Emit) -> str:
+def shown_implementation(network: Any) -> str:
+    """Return the model's attention under the name that the config has for it."""
+    name = implementation(network)
+    return "varlen" if name == VARLEN else name
+
+
+def _joined_layout(
+    config: TrainConfig, network: Any, emit: Emit, device: torch.device | None
+) -> str:
     if config.padding_free == "false":
         if config.packing:
             raise ConfigError(
@@ -46,14 +83,20 @@ def _joined_layout(config: TrainConfig, network: Any, emit: Emit) -> str:
                 hint=text("remove padding_free: false", "去掉 padding_free: false"),
             )
         return PADDED
-    if config.attn_implementation.startswith("flash"):
-        return ONE_LINE  # variable-length kernels use no mask that could be wrong
-    if isolates_rows(network, getattr(torch, config.dtype)):
-        return LINES
+    dtype = getattr(torch, config.dtype)
+    if config.attn_implementation == "varlen":
+        reason = _why_not_varlen(network, dtype, device)
+        if not reason:
+            return ONE_LINE
+        emit(events.WARNING, message=_sdpa_instead(reason, shown_implementation(network)))
+    flash = config.attn_implementation.startswith("flash")
+    layout = ONE_LINE if flash else LINES
+    with _computable(network, dtype) as obstacle:
+        reason = obstacle or _leak(network, dtype, layout)
+    if not reason:
+        return layout
     message = text(
-        f"padding_free: {type(network).__name__} lets joined rows attend to each other; "
-        "rows are padded instead",
-        f"padding_free：{type(network).__name__} 无法隔离拼接的样本；改为填充",
+        f"padding_free: {reason}; rows are padded instead", f"padding_free：{reason}；改为填充"
     )
     if config.packing:
         raise ConfigError(message, hint=text("set packing: false", "设 packing: false"))
@@ -61,21 +104,74 @@ def _joined_layout(config: TrainConfig, network: Any, emit: Emit) -> str:
     return PADDED
 
 
+def _leak(network: Any, dtype: torch.dtype, layout: str) -> str:
+    """Return why a model does not keep the rows of a layout apart; empty if it does."""
+    try:
+        if isolates_rows(network, dtype, layout):
+            return ""
+    except (UnsupportedAttentionError, ValueError) as error:
+        # transformers raises ValueError where a package for linear attention is missing.
+        return str(error).strip().splitlines()[0]
+    return text(
+        f"{type(network).__name__} lets joined rows attend to each other",
+        f"{type(network).__name__} 无法隔离拼接的样本",
+    )
+
+
+def _why_not_varlen(network: Any, dtype: torch.dtype, device: torch.device | None) -> str:
+    """Switch to variable-length attention; return why that is not exact, empty if it is."""
+    before = implementations(network)
+    weights = network.get_input_embeddings().weight
+    reason = use_varlen(network, dtype, device or weights.device)
+    if reason:
+        return reason
+    reason = _leak(network, dtype, ONE_LINE)
+    if reason:
+        restore(before)
+    return reason
+
+
+def _sdpa_instead(reason: str, instead: str) -> str:
+    return text(
+        f"attn_implementation: varlen is not exact here ({reason}); {instead} is used",
+        f"attn_implementation：varlen 在此不精确（{reason}）；改用 {instead}",
+    )
+
+
+@contextlib.contextmanager
+def _computable(network: Any, dtype: torch.dtype) -> Iterator[str]:
+    """Make the model compute where its weights are; yield why it cannot, empty if it can.
+
+    Weights that are sharded later are still in main memory, where flash attention has no kernel. An
+    exact loop over the rows takes its place: it gets the same bounds of rows by the same way.
+    """
+    name, device = implementation(network), network.get_input_embeddings().weight.device
+    if device.type != "cpu" or not name.startswith("flash"):
+        yield ""
+        return
+    before = implementations(network)
+    try:
+        yield use_varlen(network, dtype, device)
+    finally:
+        restore(before)
+
+
 def _why_not_shared(config: TrainConfig, network: Any, layout: str) -> str:
     """Return why the prompt of a pair cannot be shared; empty if it can."""
-    if layout != LINES or config.attn_implementation != "sdpa":
+    name, dtype = shown_implementation(network), getattr(torch, config.dtype)
+    if (layout, name) not in ((LINES, "sdpa"), (ONE_LINE, "varlen")):
         return text(
-            f"prompts are computed twice: {config.attn_implementation} with this layout does not "
-            "support the mask that lets two answers share a prompt",
-            f"提示分别计算：{config.attn_implementation} 的此种布局不支持共享提示的掩码",
+            f"prompts are computed twice: {name} with this layout does not "
+            "support two answers that share a prompt",
+            f"提示分别计算：{name} 的此种布局不支持共享提示",
         )
     window = getattr(network.config.get_text_config(), "sliding_window", None)
-    if window and window < config.max_length:
+    if layout == LINES and window and window < config.max_length:
         return text(
             f"prompts are computed twice: the model's attention window is {window} tokens",
             f"提示分别计算：该模型的注意力窗口只有 {window} 个 token",
         )
-    if not prompt_sharing_is_exact(network, getattr(torch, config.dtype)):
+    if not prompt_sharing_is_exact(network, dtype, (SHARING[layout], layout)):
         return text(
             f"prompts are computed twice: sharing them is not exact in {type(network).__name__}",
             f"提示分别计算：{type(network).__name__} 共享提示时结果不精确",

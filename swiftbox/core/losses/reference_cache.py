@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from swiftbox.core.data.batches import to_device
 from swiftbox.core.data.samples import PreferencePair
 from swiftbox.core.losses.log_prob_reader import LogProbReader
 from swiftbox.core.losses.scoring import pair_batch, scores
@@ -147,7 +148,7 @@ def pair_scores(
 
     @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
     def score(pairs: Sequence[PreferencePair]) -> torch.Tensor:
-        batch = {key: value.to(device) for key, value in pair_batch(pairs, layout).items()}
+        batch = to_device(pair_batch(pairs, layout), device)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             return scores(model, batch, reader, sequences=2 * len(pairs)).sums
 

@@ -15,8 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from swiftbox.core.data.batches import ONE_LINE, PADDED, SHARED, balanced_lines
+from swiftbox.core.data.batches import (
+    LINES,
+    PADDED,
+    SHARED,
+    SHARED_LINE,
+    WITH_BOUNDS,
+    balanced_lines,
+)
 from swiftbox.core.data.samples import IGNORED, PreferencePair, TokenRow
+from swiftbox.core.data.shared_prompts import GroupSpan, shared_bounds, sharing_pays, tree_mask
 from swiftbox.core.losses.log_prob_reader import LogProbReader
 
 SCORING_KEYS = frozenset({"indices", "targets", "sequence_ids", "scored"})
@@ -38,34 +46,47 @@ class _LineWriter:
         shape = (count, length)
         self.input_ids = np.zeros(shape, dtype=np.int64)  # (L, T)
         self.positions = np.tile(np.arange(length, dtype=np.int64), (count, 1))  # (L, T)
-        self.groups = np.full(shape, -1, dtype=np.int32)  # (L, T); -1: none
-        self.branches = np.zeros(shape, dtype=np.int8)  # (L, T); 0: the shared prefix
-        self.filled = [0] * count
+        self.spans: list[list[GroupSpan]] = [[] for _ in range(count)]
         self.indices: list[Any] = []
         self.targets: list[Any] = []
         self.sequence_ids: list[Any] = []
 
-    def write(self, line: int, number: int, group: PrefixGroup, rows: Sequence[TokenRow]) -> None:
+    def filled(self, line: int) -> int:
+        """Return the number of tokens that were written into a line."""
+        return self.spans[line][-1].end if self.spans[line] else 0
+
+    def write(self, line: int, group: PrefixGroup, rows: Sequence[TokenRow]) -> None:
         """Append a group to a line, and record the indices that predict its learned tokens."""
-        origin = self.filled[line]
+        origin = self.filled(line)
         start, line_start = origin, line * self.input_ids.shape[1]
+        ends = []
         for branch, sequence in enumerate(group.sequences, 1):
             row = rows[sequence]
             skipped = group.shared if branch > 1 else 0
             end = start + len(row) - skipped
             self.input_ids[line, start:end] = row.input_ids[skipped:]
             self.positions[line, start:end] = np.arange(skipped, len(row))
-            self.groups[line, start:end] = number
-            self.branches[line, start:end] = branch
             targets = 1 + np.flatnonzero(row.labels[1:] != IGNORED)  # of the row
             before = targets - 1  # the tokens that predict them
             columns = np.where(before < group.shared, origin + before, start + before - skipped)
             self.indices.append(line_start + columns)
             self.targets.append(row.labels[targets])
             self.sequence_ids.append(np.full(len(targets), sequence))
+            ends.append(end)
             start = end
-        self.branches[line, origin : origin + group.shared] = 0
-        self.filled[line] = start
+        self.spans[line].append(GroupSpan(origin, origin + group.shared, ends[0], ends[-1]))
+
+    def learned(self) -> dict[str, Any]:
+        """Return what was recorded of the learned tokens: three tensors of (M,)."""
+        parts = {
+            "indices": self.indices,
+            "targets": self.targets,
+            "sequence_ids": self.sequence_ids,
+        }
+        return {
+            key: torch.from_numpy(np.concatenate(values).astype(np.int64))
+            for key, values in parts.items()
+        }
 
 
 def scored_batch(
@@ -73,39 +94,41 @@ def scored_batch(
 ) -> dict[str, Any]:
     """Arrange sequences in lines and locate the token that predicts each learned token.
 
-    Returns input_ids (L,T), position_ids (L,T) unless the layout is padded, attention_mask if the
-    layout needs one, and for the learned tokens indices (M,), targets (M,) and sequence_ids (M,).
+    Returns input_ids (L,T), position_ids (L,T) unless the layout is padded, the attention_mask or
+    the bounds of rows that the layout needs, and for the learned tokens indices (M,), targets (M,)
+    and sequence_ids (M,).
     """
     lengths = [_length(rows, group) for group in groups]
-    if layout == PADDED:
-        lines = [[number] for number in range(len(groups))]
-    elif layout == ONE_LINE:
-        lines = [list(range(len(groups)))]
-    else:
-        lines = balanced_lines(lengths)
+    lines = _lines(lengths, layout)
     longest = max(sum(lengths[number] for number in line) for line in lines)
     writer = _LineWriter(len(lines), longest)
     for line_number, line in enumerate(lines):
         for number in line:
-            writer.write(line_number, number, groups[number], rows)
-        end = writer.filled[line_number]
-        writer.positions[line_number, end:] -= end  # the rest becomes a row without labels
-    batch: dict[str, Any] = {
-        key: torch.from_numpy(np.concatenate(values).astype(np.int64))
-        for key, values in (
-            ("indices", writer.indices),
-            ("targets", writer.targets),
-            ("sequence_ids", writer.sequence_ids),
-        )
-    }
-    batch["input_ids"] = torch.from_numpy(writer.input_ids)
+            writer.write(line_number, groups[number], rows)
+    batch = writer.learned() | {"input_ids": torch.from_numpy(writer.input_ids)}
     if layout == PADDED:
-        mask = (writer.groups >= 0).astype(np.int64)  # (L, T)
+        filled = np.array([writer.filled(line) for line in range(len(lines))])  # (L,)
+        mask = (np.arange(longest) < filled[:, None]).astype(np.int64)  # (L, T)
         return batch | {"attention_mask": torch.from_numpy(mask)}
+    if any(len(line) > 1 for line in lines):  # otherwise the rest of a line continues its row
+        for line_number in range(len(lines)):
+            end = writer.filled(line_number)
+            writer.positions[line_number, end:] -= end  # a row without labels
     batch["position_ids"] = torch.from_numpy(writer.positions)
     if layout == SHARED:
-        batch["attention_mask"] = torch.from_numpy(tree_mask(writer.groups, writer.branches))
+        batch["attention_mask"] = torch.from_numpy(tree_mask(writer.spans, longest))
+    if layout in WITH_BOUNDS:
+        batch |= shared_bounds(writer.spans[0])
     return batch
+
+
+def _lines(lengths: Sequence[int], layout: str) -> list[list[int]]:
+    """Distribute groups over lines, by number."""
+    if layout == PADDED:
+        return [[number] for number in range(len(lengths))]
+    if layout in WITH_BOUNDS:
+        return [list(range(len(lengths)))]
+    return balanced_lines(lengths)
 
 
 def _length(rows: Sequence[TokenRow], group: PrefixGroup) -> int:
@@ -113,24 +136,16 @@ def _length(rows: Sequence[TokenRow], group: PrefixGroup) -> int:
     return total - group.shared * (len(group.sequences) - 1)
 
 
-def tree_mask(groups: Any, branches: Any) -> Any:
-    """Return which token (row) attends to which (column): the earlier ones on its own branch.
-
-    (L,T), (L,T) -> (L,1,T,T) bool.
-    """
-    length = groups.shape[1]
-    causal = np.tril(np.ones((length, length), dtype=np.bool_))  # (T, T)
-    same_group = groups[:, :, None] == groups[:, None, :]  # (L, T, T)
-    in_prefix = branches[:, None, :] == 0  # (L, 1, T)
-    same_branch = branches[:, :, None] == branches[:, None, :]  # (L, T, T)
-    return (causal & same_group & (in_prefix | same_branch))[:, None]
-
-
 def pair_batch(pairs: Sequence[PreferencePair], layout: str) -> dict[str, Any]:
-    """Collate pairs: sequences 0..B-1 are the chosen answers, B..2B-1 the rejected ones."""
+    """Collate pairs: sequences 0..B-1 are the chosen answers, B..2B-1 the rejected ones.
+
+    Prompts are shared by a mask only where that costs less than computing them twice.
+    """
     count = len(pairs)
+    if layout == SHARED and not sharing_pays(pairs):
+        layout = LINES
     rows = [_with_prompt(pair) for pair in pairs] + [pair.rejected for pair in pairs]
-    if layout == SHARED:
+    if layout in (SHARED, SHARED_LINE):
         groups = [
             PrefixGroup((number, count + number), pair.shared) for number, pair in enumerate(pairs)
         ]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from swiftbox.core.data.batches import LINES, SHARED
+from swiftbox.core.data.batches import LINES, SHARED, collate_rows, to_device
 from swiftbox.core.data.samples import IGNORED, PreferencePair, TokenRow
 from swiftbox.core.losses.log_prob_reader import LogProbReader, unwrapped
 from swiftbox.core.losses.reward_head import rewards
@@ -18,25 +18,26 @@ from swiftbox.core.losses.scoring import pair_batch, scores
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
-def isolates_rows(model: Any, dtype: torch.dtype = torch.float32) -> bool:
-    """Check that joined rows do not attend to each other in this model.
+def isolates_rows(model: Any, dtype: torch.dtype = torch.float32, layout: str = LINES) -> bool:
+    """Check that rows joined in a layout do not attend to each other in this model.
 
-    Two flat batches differ only in their first row; the logits of the second must not change.
+    Two batches, made as in training, differ only in their first row; the logits of the second must
+    not change.
     """
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    device = model.get_input_embeddings().weight.device
+    embedding = model.get_input_embeddings().weight
     length = 8
-    first = torch.arange(2 * length, device=device) % vocabulary
-    other = first.clone()
-    other[:length] = (first[:length] + 7) % vocabulary
-    positions = torch.arange(length, device=device).repeat(2)[None]  # (1, N)
+    first = np.arange(length, dtype=np.int32) % len(embedding)
+    second = np.arange(length, 2 * length, dtype=np.int32) % len(embedding)
+    other = (first + 7) % len(embedding)
     was_training = model.training
     model.eval()
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        outputs = [
-            _head_output(model, {"input_ids": ids[None], "position_ids": positions})[length:]
-            for ids in (first, other)
-        ]  # two of (N/2, V)
+    outputs = []
+    with torch.autocast(embedding.device.type, dtype, enabled=dtype != torch.float32):
+        for start in (first, other):
+            rows = [[TokenRow(ids, ids)] for ids in (start, second)]
+            batch = to_device(collate_rows(rows, layout), embedding.device)
+            del batch["labels"]
+            outputs.append(_head_output(model, batch)[length:])  # (N/2, V)
     model.train(was_training)
     difference = (outputs[0] - outputs[1]).abs().max()
     # Attention to the other row moves logits by tens of percent, rounding by less than 1e-5.
@@ -52,10 +53,13 @@ def _head_output(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
-def prompt_sharing_is_exact(model: Any, dtype: torch.dtype = torch.float32) -> bool:
+def prompt_sharing_is_exact(
+    model: Any, dtype: torch.dtype = torch.float32, layouts: tuple[str, str] = (SHARED, LINES)
+) -> bool:
     """Check that computing a shared prompt once is exact in this model.
 
-    The log-probabilities of a pair with a shared prompt must equal those of two separate rows.
+    The log-probabilities of a pair in the first layout, with a shared prompt, must equal those of
+    two separate rows in the second.
     """
     vocabulary = model.get_input_embeddings().weight.shape[0]
     device = model.get_input_embeddings().weight.device
@@ -67,8 +71,8 @@ def prompt_sharing_is_exact(model: Any, dtype: torch.dtype = torch.float32) -> b
     was_training = model.training
     model.eval()
     reader, sums = LogProbReader(linear_head=False), []
-    for layout in (SHARED, LINES):
-        batch = {key: value.to(device) for key, value in pair_batch([pair], layout).items()}
+    for layout in layouts:
+        batch = to_device(pair_batch([pair], layout), device)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             sums.append(scores(model, batch, reader, sequences=2).sums)  # (2,)
     model.train(was_training)

@@ -11,6 +11,7 @@ import torch
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
+from swiftbox.core.attention.varlen import with_masks
 from swiftbox.core.data.samples import PreferencePair, Sample
 from swiftbox.core.losses.log_prob_reader import reader_for
 from swiftbox.core.losses.reference_cache import (
@@ -86,9 +87,10 @@ def is_identity(network: Any) -> bool:
     ids = torch.arange(1, 9, device=device)[None]  # (1, 8)
     was_training = network.training
     network.eval()
-    with_adapter = network(input_ids=ids, use_cache=False).logits
-    with network.disable_adapter():
-        without = network(input_ids=ids, use_cache=False).logits
+    with with_masks(network):  # weights that are sharded later may still be on the CPU
+        with_adapter = network(input_ids=ids, use_cache=False).logits
+        with network.disable_adapter():
+            without = network(input_ids=ids, use_cache=False).logits
     network.train(was_training)
     return bool(torch.equal(with_adapter, without))
 

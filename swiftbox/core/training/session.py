@@ -17,6 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
+from swiftbox.core.attention.varlen import with_masks
 from swiftbox.core.data.cache import ExampleEncoder
 from swiftbox.core.data.layouts import choose_layout
 from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
@@ -134,7 +135,13 @@ def offline_trainer(
 ) -> tuple[SwiftTrainer, ProgressCallback]:
     """Return our trainer, which learns from the rows of the dataset."""
     config, method = inputs.config, inputs.method
-    layout = choose_layout(config, inputs.network, record.emit, shares=method.shares_prompts)
+    layout = choose_layout(
+        config,
+        inputs.network,
+        record.emit,
+        device=inputs.arguments.device,
+        shares=method.shares_prompts,
+    )
     context, parts = loss_context_for(inputs, parts, layout, record.emit)
     training, held_out = parts
     setup = TrainingSetup(
@@ -273,14 +280,15 @@ def record_parity(model: Any, inputs: TrainerInputs, saved: Path, emit: Emit) ->
     """Save reference outputs beside the model, which its server is later compared with."""
     config = inputs.config
     quantized = config.quant_method if config.tuner_type == "qlora" else ""
-    parity.record_training(
-        None if is_sharded(config) else model,
-        inputs.tokenizer,
-        saved,
-        emit,
-        dtype=config.dtype,
-        quantization=str(quantized or ""),
-    )
+    with with_masks(model):
+        parity.record_training(
+            None if is_sharded(config) else model,
+            inputs.tokenizer,
+            saved,
+            emit,
+            dtype=config.dtype,
+            quantization=str(quantized or ""),
+        )
 
 
 def _newest(folder: Path) -> str | None:

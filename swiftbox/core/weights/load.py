@@ -72,6 +72,14 @@ def read_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
         )
 
 
+def loaded_attention(name: str) -> str | None:
+    """Return the attention to load a model with, which `core.data.layouts` may replace.
+
+    None is transformers' choice: sdpa, or eager for models that sdpa cannot compute.
+    """
+    return None if name == "varlen" else name
+
+
 def load_trainable(
     folder: Path,
     config: TrainConfig,
@@ -93,7 +101,7 @@ def load_trainable(
         folder,
         labels=1 if has_score else None,
         dtype=torch.float32 if in_float32 else getattr(torch, config.dtype),
-        attn_implementation=config.attn_implementation,
+        attn_implementation=loaded_attention(config.attn_implementation),
         trust_remote_code=config.trust_remote_code,
         **quantization_arguments(folder, config),
         **({} if device is None else {"device_map": {"": device}}),

@@ -1,0 +1,1 @@
+"""Attention within the rows of joined lines."""
