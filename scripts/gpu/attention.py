@@ -125,7 +125,6 @@ def record_varlen(recorder: Recorder, settings: Settings) -> None:
 def record_in_model(recorder: Recorder, settings: Settings) -> None:
     """Record a step on joined rows with each attention, and its distance from the mask."""
     from swiftbox.core.attention.varlen import use_varlen
-
     from swiftbox.core.data.batches import ONE_LINE
 
     lengths = [40, 9, 30] if settings.tiny else list(ROWS)
