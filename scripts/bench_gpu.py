@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
             "no accelerator: torch finds none; --tiny runs every part on the CPU", file=sys.stderr
         )
         return 2
+    selected = {} if options.tiny else emptiest_device()
     began = time.time()
     budget = LONGEST_TINY_S if options.tiny else 60 * options.minutes
     figures: list[Figure] = []
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
             left = began + budget - time.time()
             limit = min(left, budget if options.part else PARTS[name].limit_s)
             settings = Settings(Path(temporary), options.tiny, time.time() + limit)
-            new, parts[name] = run_part(name, settings)
+            new, parts[name] = run_part(name, settings, selected)
             figures += new
             write(options.json, figures, parts, began)
             print(f"{name}: {parts[name]['seconds']} s, {parts[name]['outcome']}", file=sys.stderr)
@@ -85,7 +86,17 @@ def has_accelerator() -> bool:
     return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def run_part(name: str, settings: Settings) -> tuple[list[Figure], dict[str, Any]]:
+def emptiest_device() -> Mapping[str, str]:
+    """Return the variable that leaves one of several devices visible."""
+    from swiftbox.devices.probe import probe
+    from swiftbox.devices.selection import device_selection
+
+    return device_selection(probe(ROOT), 1)
+
+
+def run_part(
+    name: str, settings: Settings, variables: Mapping[str, str]
+) -> tuple[list[Figure], dict[str, Any]]:
     """Run a part in its process group; return its figures and how it ended."""
     began, limit = time.time(), settings.seconds_left()
     if limit < LEAST_S and not settings.tiny:
@@ -104,7 +115,7 @@ def run_part(name: str, settings: Settings) -> tuple[list[Figure], dict[str, Any
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": search_path, "SWIFTBOX_LANG": "en"},
+            env={**os.environ, **variables, "PYTHONPATH": search_path, "SWIFTBOX_LANG": "en"},
             start_new_session=True,
         )
         try:

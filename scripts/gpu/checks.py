@@ -90,18 +90,15 @@ def exactness(recorder: Recorder, settings: Settings) -> None:
 
 
 def tails(recorder: Recorder, settings: Settings) -> None:
-    """Record two lines of one row each, whose tail restarts or continues the positions."""
-    from swiftbox.core.data.batches import LINES
+    """Record rows of nearly one length in lines, whose tails restart, and padded."""
+    from swiftbox.core.data.batches import LINES, PADDED
 
-    lengths = (30, 20) if settings.tiny else (1500, 1400)
+    lengths = (30, 20, 30, 20) if settings.tiny else (1500, 1400, 1450, 1500)
     steps = Steps("0.6B", settings)
-    batch = steps.batch(lengths, LINES)
-    collated = milliseconds(lambda: steps.step(batch), settings.device, runs=3)
-    recorder.record("lines of one row, as collated", collated, "ms", check=11)
-    positions = torch.arange(max(lengths), device=settings.device)[None].repeat(2, 1)
-    counting = {**batch, "position_ids": positions}
-    continued = milliseconds(lambda: steps.step(counting), settings.device, runs=3)
-    recorder.record("lines of one row, positions continue", continued, "ms", check=11)
+    for name, layout in (("lines", LINES), ("padded", PADDED)):
+        batch = steps.batch(lengths, layout)
+        work = milliseconds(lambda batch=batch: steps.step(batch), settings.device, runs=3)
+        recorder.record(f"rows of nearly one length, {name}", work, "ms", check=11)
 
 
 def batching(recorder: Recorder, settings: Settings) -> None:

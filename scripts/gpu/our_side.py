@@ -67,8 +67,11 @@ def train(job: TrainingJob, settings: Settings, out: Path) -> dict[str, Any]:
     folder = record(prepared).folder
     stamps: list[float] = []
     losses: list[float] = []
+    loaded: dict[str, Any] = {}
 
     def emit(event: str, **fields: Any) -> None:
+        if event == "loaded":
+            loaded.update(fields)
         if event == "step":
             stamps.append(time.time())
             losses.append(fields["loss"])
@@ -81,6 +84,7 @@ def train(job: TrainingJob, settings: Settings, out: Path) -> dict[str, Any]:
         **rates(stamps, job),
         "first_step_s": stamps[0] - began,
         "losses": losses,
+        "loaded": loaded,
         "peak_bytes": peak_bytes(settings.device),
         **predicted(prepared, job),
         "settled": {key: settled.get(key) for key in SETTLED},

@@ -28,19 +28,15 @@ class Part:
 
 
 PARTS: Mapping[str, Part] = {
-    "machine": Part("machine", "measure", 25, "doctor, versions, rate of matrix products"),
-    "compare": Part("train", "measure_compared", 170, "ours and TRL in turns; estimate; MFU"),
-    "checks": Part("checks", "measure", 50, "head, exactness, waiting, batching"),
-    "attention": Part(
-        "attention", "measure", 35, "sdpa, varlen, flash, mask; alone and in a model"
-    ),
-    "loading": Part("loading", "measure", 50, "8B to the device; time to the first step"),
-    "serve": Part("serve", "measure", 50, "built-in server against batched generate"),
-    "tests": Part("tests", "measure", 70, "the tests marked gpu"),
+    "machine": Part("machine", "measure", 20, "doctor, versions, rate of matrix products"),
+    "compare": Part("train", "measure_compared", 230, "ours and TRL in turns; estimate; MFU"),
+    "loading": Part("loading", "measure", 45, "8B to the device; time to the first step"),
+    "checks": Part("checks", "measure", 45, "head, exactness, waiting, batching"),
+    "attention": Part("attention", "measure", 30, "sdpa, varlen, flash, mask; in a model too"),
+    "serve": Part("serve", "measure", 40, "built-in server against batched generate"),
+    "tests": Part("tests", "measure", 55, "the tests marked gpu"),
     "nf4": Part("nf4", "measure", 15, "NF4 kernels against 16-bit products"),
-    "shapes": Part(
-        "train", "measure_ours", 480, "LoRA, QLoRA, full, DPO of all shapes and lengths"
-    ),
+    "shapes": Part("train", "measure_ours", 480, "all shapes, tuners and lengths; with time left"),
 }
 
 ELSEWHERE: Mapping[int, str] = {

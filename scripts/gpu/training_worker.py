@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gpu.settings import Settings
+from gpu.timing import free_memory
 from gpu.training_jobs import TrainingJob
 
 
@@ -35,6 +36,7 @@ def main() -> int:
         except Exception as error:  # noqa: BLE001 - reported as the result of the job
             failure = f"{type(error).__name__}: {str(error)[:300]}"
             answer = {"error": failure}
+        free_memory(settings.device)  # the other side gets the device for its job
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
         if failure:

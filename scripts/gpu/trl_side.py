@@ -18,8 +18,8 @@ from gpu.settings import Settings
 from gpu.timing import free_memory, peak_bytes
 from gpu.training_jobs import TrainingJob
 
-TOKENS_AT_ONCE = 32_768
-"""Of the first attempt; halved until it fits."""
+TOKENS_AT_ONCE = {"0.6B": 32_768, "1.7B": 16_384, "4B": 8_192, "8B": 8_192}
+"""Of the first attempt: what about fits on 80 GB without recomputation."""
 
 
 def attention() -> str:
@@ -36,43 +36,46 @@ def has_liger() -> bool:
 def train(job: TrainingJob, settings: Settings, out: Path) -> dict[str, Any]:
     """Train with the first batch size that fits; without recomputation if that fits."""
     failures: list[str] = []
-    for batch, checkpointing in attempts(job):
+    for options in attempts(job):
         try:
-            outcome = attempt(job, settings, out, batch=batch, checkpointing=checkpointing)
+            outcome = attempt(job, settings, out, options)
         except torch.OutOfMemoryError:
-            failures.append(f"out of memory: batch {batch}, checkpointing {checkpointing}")
-            free_memory(settings.device)
-            continue
-        chosen = {"batch": batch, "gradient_checkpointing": checkpointing}
-        chosen |= {"attention": attention(), "liger": has_liger()}
-        return {**outcome, "settled": chosen, "failures": failures}
+            failures.append(f"out of memory: {options}")
+        except Exception as error:  # Liger does not know every loss and adapter
+            if not options["use_liger_kernel"]:
+                raise
+            failures.append(f"{type(error).__name__}: {str(error)[:200]}: {options}")
+        else:
+            return {**outcome, "settled": options, "failures": failures}
+        free_memory(settings.device)
     raise torch.OutOfMemoryError("; ".join(failures))
 
 
-def attempts(job: TrainingJob) -> Iterator[tuple[int, bool]]:
+def attempts(job: TrainingJob) -> Iterator[dict[str, Any]]:
     """Yield batch sizes and whether activations are recomputed, the fastest first."""
     length = 512 if job.kind == "chat" else int(job.kind)
-    largest = max(1, min(job.rows, TOKENS_AT_ONCE // length))
-    for checkpointing in (False, True):
-        batch = largest
-        while batch >= 1:
-            yield batch, checkpointing
-            batch //= 4
+    largest = max(1, min(job.rows, TOKENS_AT_ONCE[job.size] // length))
+    for liger in (True, False) if has_liger() else (False,):
+        for checkpointing in (False, True):
+            batch = largest
+            while batch >= 1:
+                yield {
+                    "per_device_train_batch_size": batch,
+                    "gradient_accumulation_steps": max(1, job.rows // batch),
+                    "gradient_checkpointing": checkpointing,
+                    "use_liger_kernel": liger,
+                }
+                batch //= 4
 
 
 def attempt(
-    job: TrainingJob, settings: Settings, out: Path, *, batch: int, checkpointing: bool
+    job: TrainingJob, settings: Settings, out: Path, chosen: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Train once; raise torch.OutOfMemoryError if it does not fit."""
     free_memory(settings.device)
     watcher = Watcher()
     began = time.time()
-    options = common_options(job, settings, out)
-    options |= {
-        "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": max(1, job.rows // batch),
-        "gradient_checkpointing": checkpointing,
-    }
+    options = {**common_options(job, settings, out), **chosen}
     trainer = trainer_of(job, settings, options, watcher)
     with contextlib.suppress(AttributeError):
         trainer.model.config.use_cache = False
@@ -82,6 +85,7 @@ def attempt(
         "first_step_s": watcher.stamps[0] - began,
         "losses": watcher.losses,
         "peak_bytes": peak_bytes(settings.device),
+        "attention": attention(),
     }
 
 
@@ -112,7 +116,6 @@ def common_options(job: TrainingJob, settings: Settings, out: Path) -> dict[str,
         "bf16": settings.dtype == "bfloat16",
         "disable_tqdm": True,
         "max_length": None if job.padding_free else 8192,
-        "use_liger_kernel": has_liger(),
     }
 
 
