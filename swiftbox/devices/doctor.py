@@ -26,6 +26,9 @@ LITTLE_MEMORY_BYTES = 8 * 2**30
 
 TOOLKITS = ("cuda", "hip", "cann", "macos", "driver")
 
+FAST_KERNELS = {"liger": "liger_kernel", "torch_compile": "torch_compile"}
+"""Capabilities beside the attention that make a training faster."""
+
 BUSY_SHARE = 0.5
 """With less of a device's memory free than this, somebody else is probably using it."""
 
@@ -80,6 +83,7 @@ def report(machine: Machine, pins: Mapping[str, str] | None = None) -> DoctorRep
         *_resource_checks(machine),
         *_package_checks(machine, tested),
         *_plugin_checks(machine),
+        *_kernel_checks(machine),
         *_optional_packages(machine),
     ]
     return DoctorReport(tuple(checks))
@@ -249,10 +253,27 @@ def _plugin_checks(machine: Machine) -> Iterator[DoctorCheck]:
     yield DoctorCheck(backend.plugin, result, MISSING, f"pip install {backend.install}")
 
 
+def _kernel_checks(machine: Machine) -> Iterator[DoctorCheck]:
+    """List what trains faster and every device of this machine has, with versions of packages."""
+    if not machine.devices:
+        return
+    backend = BACKENDS[machine.backend]
+    present = []
+    for name, capability in (*ATTENTION.items(), *FAST_KERNELS.items()):
+        package = backend.cell(capability).package
+        if not lacks(machine, capability) and (not package or package in machine.versions):
+            present.append(f"{name} {machine.versions.get(package, '')}".rstrip())
+    yield DoctorCheck(text("fast kernels", "加速内核"), ", ".join(present), OK)
+
+
 def _optional_packages(machine: Machine) -> Iterator[DoctorCheck]:
     """Offer packages that swiftbox does not need, but that this machine would profit from."""
     backend = BACKENDS[machine.backend]
-    offers = [("flash_attention_2", ATTENTION["flash_attention_2"])] if machine.devices else []
+    offers = [
+        ("flash_attention_2", ATTENTION["flash_attention_2"]),
+        ("use_liger_kernel", FAST_KERNELS["liger"]),
+    ]
+    offers = offers if machine.devices else []
     if len(machine.devices) > 1:
         offers.append(("zero2, zero3", STRATEGIES["zero3"]))
     for name, capability in offers:

@@ -206,6 +206,17 @@ def test_a_fix_can_be_copied_from_a_terminal_of_any_width(width: int) -> None:
     assert all(len(line) <= width for line in printed.splitlines())
 
 
+def test_the_fast_kernels_of_a_machine_are_listed_with_their_versions() -> None:
+    plain = checks_of(made_up("h100"))["fast kernels"].result
+    assert plain.startswith("sdpa, ")
+    assert "flash_attention_2" not in plain
+    installed = made_up("h100", flash_attn="2.8.3", liger_kernel="0.8.5")
+    result = checks_of(installed)["fast kernels"].result
+    assert "flash_attention_2 2.8.3" in result
+    assert "liger 0.8.5" in result
+    assert "fast kernels" not in checks_of(made_up("cpu"))
+
+
 def test_a_complete_machine_gets_no_advice() -> None:
     assert "What to do" not in shown(made_up("cpu", peft="0.21.2"))
 
