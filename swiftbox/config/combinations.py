@@ -148,6 +148,7 @@ def _sharding_conflicts(config: TrainConfig) -> Iterator[Conflict]:
         yield _split_weights(config, "pure_bf16")
     for key, applies in (
         ("activation_offload", config.activation_offload),
+        ("use_liger_kernel", config.use_liger_kernel),
         ("torch_compile", config.torch_compile),
         ("gradient_checkpointing", config.gradient_checkpointing == "selective"),
     ):

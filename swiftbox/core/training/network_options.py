@@ -9,17 +9,21 @@ import torch
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.training.activation_checkpoints import checkpoint_activations
 from swiftbox.core.training.activation_offload import Loss, offload_of, offloading
+from swiftbox.core.training.liger import use_liger_kernels
 from swiftbox.core.training.parallel import is_sharded
 from swiftbox.core.training.trainer_inputs import TrainerInputs
+from swiftbox.runs.events import Emit
 
 
-def prepare_network(network: Any, config: TrainConfig, device: torch.device) -> None:
+def prepare_network(network: Any, config: TrainConfig, device: torch.device, emit: Emit) -> None:
     """Move the adapter to the device of its base, and change the network as its config says.
 
     Sharding strategies place their weights themselves. TrainingArguments carry plain checkpointing.
     """
     if not is_sharded(config):
         network.to(device)
+    if config.use_liger_kernel:
+        use_liger_kernels(network, getattr(torch, config.dtype), emit)
     if config.gradient_checkpointing == "selective":
         checkpoint_activations(network, "selective")
 

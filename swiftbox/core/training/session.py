@@ -72,7 +72,7 @@ def train(
     calibration = calibration_for(base_model, config, method, arguments, parts[0])
     adapter = AdapterStart(local.adapter, PEFT_TASKS[method.head], calibration)
     network = adapted_network(base_model, config, adapter, emit)
-    prepare_network(network, config, arguments.device)
+    prepare_network(network, config, arguments.device, emit)
     inputs = TrainerInputs(
         config, method, network, tokenizer, arguments, local.model, local.adapter
     )
