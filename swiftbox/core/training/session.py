@@ -28,7 +28,7 @@ from swiftbox.core.training import checkpoint
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.memory_recovery import split_limits
 from swiftbox.core.training.neftune import add_noise
-from swiftbox.core.training.network_options import loss_of, prepare_network
+from swiftbox.core.training.network_options import loss_of, prepare_network, training_callbacks
 from swiftbox.core.training.optimizers import SUBSTITUTES, optimizer_of
 from swiftbox.core.training.parallel import (
     for_one_device,
@@ -42,7 +42,7 @@ from swiftbox.core.training.reference_setup import loss_context_for
 from swiftbox.core.training.tensorboard import TENSORBOARD, defer_tensorboard
 from swiftbox.core.training.trainer import SwiftTrainer, TrainingSetup
 from swiftbox.core.training.trainer_inputs import LocalInputs, TrainerInputs
-from swiftbox.core.tuners.attach import AdapterStart, adapted_network, tuner_callbacks
+from swiftbox.core.tuners.attach import AdapterStart, adapted_network
 from swiftbox.core.tuners.calibration import calibration_for
 from swiftbox.core.tuners.initialization import rebase_on_original
 from swiftbox.core.weights.load import load_trainable
@@ -162,7 +162,7 @@ def offline_trainer(
         model=inputs.network,
         args=inputs.arguments,
         processing_class=inputs.tokenizer,
-        callbacks=[progress, *tuner_callbacks(inputs.network, config)],
+        callbacks=[progress, *training_callbacks(inputs)],
     )
     progress.trainer = trainer
     trainer.split.announce_remembered()

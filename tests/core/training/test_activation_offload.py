@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from swiftbox.core.losses.cross_entropy import next_token_losses
+from swiftbox.core.losses.cross_entropy import next_token_losses, with_targets
 from swiftbox.core.losses.log_prob_reader import reader_for
 from swiftbox.core.training import activation_offload
 from swiftbox.core.training.activation_checkpoints import checkpoint_activations
@@ -43,7 +43,7 @@ def gradients(model: Any, offload: Offload | None) -> dict[str, torch.Tensor]:
     reader = reader_for(model)
 
     def loss(network: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        return next_token_losses(network, inputs, reader).sum()
+        return next_token_losses(network, with_targets(inputs), reader).sum()
 
     model.zero_grad()
     compute = loss if offload is None else offloading(loss, offload)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.losses.cross_entropy import next_token_losses
+from swiftbox.core.losses.cross_entropy import next_token_losses, with_targets
 from swiftbox.core.losses.log_prob_reader import reader_for
 from swiftbox.core.losses.reward_head import rewards
 from swiftbox.core.training.activation_checkpoints import checkpoint_activations
@@ -47,7 +47,7 @@ def loss_of(network: Any, dtype: torch.dtype) -> torch.Tensor:
     batch = {"input_ids": IDS, "position_ids": POSITIONS, "labels": IDS.clone()}
     reader = reader_for(network, dtype)
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        return next_token_losses(network, batch, reader).mean()
+        return next_token_losses(network, with_targets(batch), reader).mean()
 
 
 def trained(network: Any) -> dict[str, torch.Tensor]:

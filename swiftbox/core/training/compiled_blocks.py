@@ -1,0 +1,55 @@
+"""Compile the blocks of a network while it trains.
+
+Each block is compiled on its own for rows of any length: blocks of one kind share their code, so
+the compiler runs once for all of them instead of once per layer, and what surrounds them (the
+embeddings, our head, hooks) stays plain Python. Probes before training and answers after it, which
+would each need other code, run the plain blocks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import TrainerCallback
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from swiftbox.core.losses.log_prob_reader import unwrapped
+from swiftbox.errors import ConfigError
+from swiftbox.language import text
+
+COMPILER = "inductor"
+"""torch's compiler: Triton on GPUs, C++ on CPUs."""
+
+
+class CompiledBlocks(TrainerCallback):
+    """Compiles the blocks when training starts, and restores them when it ends."""
+
+    def __init__(self, network: Any, backend: str = COMPILER) -> None:
+        self.blocks = blocks_of(network)
+        self.backend = backend
+
+    def on_train_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+        """Let every block compile itself at its next call."""
+        for block in self.blocks:
+            block.compile(dynamic=True, backend=self.backend)
+
+    def on_train_end(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+        """Return to the plain blocks."""
+        for block in self.blocks:
+            block._compiled_call_impl = None
+
+
+def blocks_of(network: Any) -> list[Any]:
+    """Return the blocks of a network; raise ConfigError if its class has none that are marked."""
+    model = unwrapped(network)
+    blocks = [block for block in model.modules() if isinstance(block, GradientCheckpointingLayer)]
+    if blocks:
+        return blocks
+    name = type(model).__name__
+    raise ConfigError(
+        text(
+            f"torch_compile: cannot find the blocks of {name} among its layers",
+            f"torch_compile：无法从 {name} 中辨认出各层",
+        ),
+        hint=text("set torch_compile: false", "设 torch_compile: false"),
+    )
