@@ -56,11 +56,11 @@ def generate(network: Any, context: int, concurrency: int) -> None:
     """Do what the engine does: prefill each prompt, then step all rows."""
     import torch
 
-    from swiftbox.core.generation.batch import DecodeBatch, Prefill, PrefillEntry
-    from swiftbox.core.generation.kv_cache import layer_count
+    from swiftbox.core.generation.batch import Prefill, PrefillEntry
+    from swiftbox.core.generation.kv_cache import BatchCache, layer_count
 
     layers, length = layer_count(network), context - NEW_TOKENS
-    cache = DecodeBatch("", layers).cache
+    cache = BatchCache(layers)
     for _ in range(concurrency):
         prefill = Prefill.of([PrefillEntry([1] * length, [], "")], layers, "cpu")
         while prefill.step(network) is None:
@@ -70,14 +70,7 @@ def generate(network: Any, context: int, concurrency: int) -> None:
         del prefill
     for _ in range(NEW_TOKENS):
         cache.make_room()
-        network(
-            input_ids=torch.ones((concurrency, 1), dtype=torch.long),
-            position_ids=torch.tensor(cache.lengths())[:, None],
-            past_key_values=cache.past,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache.end += 1
+        cache.forward(lambda: network, torch.ones(concurrency, dtype=torch.long))
 
 
 def compare() -> int:

@@ -38,6 +38,7 @@ def measure(recorder: Recorder, settings: Settings) -> None:
         for count in clients:
             batch = bench_serve.prompts(count, count)
             bench_serve.generate(plain, batch, 2)
+            bench_serve.ask_in_parallel(url, batch, tokens)  # captures the steps of this size
             rate = bench_serve.rate(lambda batch: bench_serve.generate(plain, batch, tokens), batch)
             served = bench_serve.rate(
                 lambda batch: bench_serve.ask_in_parallel(url, batch, tokens), batch

@@ -29,8 +29,11 @@ def test_a_server_ends_with_the_reason_when_its_device_fails(
     monkeypatch.setattr(BatchCache, "forward", fail)
     monkeypatch.setattr(device_access, "device_failure", lambda _: MESSAGE)
     with serving(tiny) as server:
-        with pytest.raises(openai.InternalServerError, match="the device failed") as raised:
-            server.client().completions.create(model="tiny", prompt="The json", max_tokens=5)
+        with (
+            server.client() as client,
+            pytest.raises(openai.InternalServerError, match="the device failed") as raised,
+        ):
+            client.completions.create(model="tiny", prompt="The json", max_tokens=5)
         assert raised.value.status_code == 503
         until(lambda: server.error is not None, what="the end of the server")
     assert isinstance(server.error, MachineError)

@@ -76,6 +76,12 @@ class DecodeBatches:
         rows = batch.rows if batch else []
         return [PrefillEntry(row.all_tokens(), [row], adapter) for row in rows]
 
+    def discard_reserved(self) -> list[PrefillEntry]:
+        """Remove all batches whose caches reserve more than they use; return their sequences."""
+        if not self.path.is_static:
+            return []
+        return [entry for batch in self for entry in self.discard(batch.adapter)]
+
     def _cache(self, adapter: str) -> BatchCache | SlotCache:
         if adapter in self._idle:
             return self._idle[adapter]
@@ -125,4 +131,5 @@ class DecodeBatches:
 
     def shrink(self) -> None:
         """Lower the limit of cells below what was in use when memory ran out."""
-        self.cells = max(1, min(int(self._used() * SHRINK), self.cells))
+        attempted = self._used() or self.cells  # nothing in use: several prompts did not fit
+        self.cells = max(1, int(min(attempted, self.cells) * SHRINK))

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import gc
 import traceback
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 
-OUT_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "STATUS_ALLOC_FAILED",
-    "STATUS_NOT_ENOUGH_WORKSPACE",
-)
-"""What errors say that are no torch.OutOfMemoryError: host memory, cuBLAS, cuDNN, other drivers."""
+from swiftbox.runs.diagnosis import OUT_OF_MEMORY, kind_of
 
 
 def upload(values: Sequence[Any], dtype: torch.dtype, device: Any) -> torch.Tensor:
     """Return values as a tensor on the device, without waiting for work in its queue.
 
-    The values are few: drivers copy them aside before the call returns, so that no pinned memory
-    is needed.
+    The values are few: CUDA and HIP copy them aside before the call returns, so that no pinned
+    memory is needed. Other backends may still read them after it, so there it waits.
     """
-    return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
+    target = torch.device(device)
+    return torch.tensor(values, dtype=dtype).to(target, non_blocking=has_graphs(target))
 
 
 class HostCopy:
@@ -59,9 +54,7 @@ def has_graphs(device: Any) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory is used up, whichever library raised it."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(part in str(error) for part in OUT_OF_MEMORY)
+    return kind_of(error) == OUT_OF_MEMORY
 
 
 def release_memory(error: BaseException) -> None:
@@ -70,11 +63,7 @@ def release_memory(error: BaseException) -> None:
     while chained is not None:
         traceback.clear_frames(chained.__traceback__)
         chained = chained.__cause__ or chained.__context__
-    gc.collect(0)
-    if torch.accelerator.is_available():
-        module = device_module(torch.accelerator.current_accelerator())
-        if hasattr(module, "empty_cache"):
-            module.empty_cache()
+    clear_device_cache()
 
 
 def device_failure(device: Any) -> str:

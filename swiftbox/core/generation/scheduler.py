@@ -205,6 +205,8 @@ class Scheduler:
         else:
             self.failure = device_access.device_failure(self.network.model.device)
         entries = take_out()
+        if is_out_of_memory:
+            entries = [*entries, *self._batches.discard_reserved()]
         self._batches.free_idle()
         device_access.release_memory(error)
         if self.failure:

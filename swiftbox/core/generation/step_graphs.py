@@ -40,6 +40,8 @@ class StepGraphs:
     def __init__(self, capture: Capture | None, warn: Callable[[str], None]) -> None:
         self._capture = capture
         self._warn = warn
+        self.captured = 0
+        """Steps that were captured and trusted."""
 
     @classmethod
     def of(cls, device: Any, warn: Callable[[str], None]) -> StepGraphs:
@@ -69,6 +71,7 @@ class StepGraphs:
             captured = self._capture(step)
             captured.replay()
             if is_close(captured.output, expected):
+                self.captured += 1
                 return captured
             self.disable(text("a replay gave other logits", "重放得到的 logits 不一致"))
         except RuntimeError as error:  # the model does what a graph cannot hold

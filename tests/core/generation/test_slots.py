@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from adapters import make_adapter
-from box import HANG_S
+from box import HANG_S, until
 from recorded_steps import Recorder, path_with
 from submitting import SubmittedRequest, generated, greedy, prompts, start_scheduler
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -101,6 +101,19 @@ def test_slots_answer_with_adapters_after_one_was_replaced(tiny: Path, tmp_path:
     scheduler.close(0)
     assert answers[0][0] == answers[1][0] == generated(plain_model(tiny), tokenizer, prompt)
     assert recorder.captures >= 3  # the base, and each of the two adapters
+
+
+def test_the_next_batch_replays_the_steps_of_the_last_one(network: Network) -> None:
+    recorder = Recorder()
+    scheduler = start_scheduler(network, rows=2, queue=9, path=path_with(network, recorder))
+    prompt = prompts(network, 1)[0]
+    first = SubmittedRequest(scheduler, prompt, greedy(8)).text()
+    until(lambda: scheduler.running == 0, what="an empty batch")
+    captures = recorder.captures
+    assert SubmittedRequest(scheduler, prompt, greedy(8)).text() == first
+    scheduler.close(0)
+    assert recorder.captures == captures == 1
+    assert recorder.replays >= 1 + 5 + 7  # once to compare, five of the first, all of the second
 
 
 def test_a_model_with_a_sliding_window_keeps_the_growing_cache(tmp_path: Path) -> None:
