@@ -225,7 +225,7 @@ SAMPLES: dict[str, Any] = {
     "engine": "builtin", "prompt": "hi", "answers": [{"name": "a", "text": "yes"}],
     "texts": 7, "conversations": 8, "fetched": 2, "report": "/r.html", "scored": 4,
     "parts": [{"name": "b", "model": "/m"}], "steps": 5, "revision": None, "epochs": 1.0,
-    "resumed_from": None, **SMALLER, "phases": {"model": 3.2},
+    "resumed_from": None, "device": "cpu", **SMALLER, "phases": {"model": 3.2},
 }  # fmt: skip
 """A value of each required field."""
 
