@@ -67,11 +67,19 @@ def row_bounds(lengths: Sequence[int], key_lengths: Sequence[int] = ()) -> dict[
 
 
 def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Move the tensors of a batch to a device; numbers stay as they are."""
-    return {
-        key: value.to(device) if isinstance(value, torch.Tensor) else value
-        for key, value in batch.items()
-    }
+    """Move the tensors of a batch to a device, without waiting for those in pinned memory.
+
+    A batch may contain others; numbers stay as they are.
+    """
+    return {key: _on_device(value, device) for key, value in batch.items()}
+
+
+def _on_device(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Mapping):
+        return to_device(value, device)
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=value.is_pinned())
+    return value
 
 
 def joined_batch(lines: Sequence[Sequence[TokenRow]]) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,12 @@ from swiftbox.core.data.batches import to_device
 from swiftbox.core.data.samples import PreferencePair
 from swiftbox.core.losses.log_prob_reader import LogProbReader
 from swiftbox.core.losses.scoring import pair_batch, scores
+from swiftbox.core.losses.token_budget import TokenBudget
+from swiftbox.core.training.memory_recovery import free_memory, is_out_of_memory
+from swiftbox.errors import MemoryLimitError
+from swiftbox.language import text
 
 RECORD = struct.Struct("<16sff")
-
-BATCH_TOKENS = {"cpu": 4096}
-"""Tokens of a batch without gradients; larger batches are not faster."""
-
-ACCELERATOR_BATCH_TOKENS = 32_768
 
 PairLogProbs = tuple[float, float]
 
@@ -93,7 +92,7 @@ class PairScorer:
     """Returns log-probabilities, the chosen answers first.  # (2B,)"""
     process: int = 0
     processes: int = 1
-    batch_tokens: int = BATCH_TOKENS["cpu"]
+    budget: TokenBudget = field(default_factory=lambda: TokenBudget(torch.device("cpu")))
 
 
 def precompute(
@@ -108,8 +107,11 @@ def precompute(
     by_length = sorted(missing.items(), key=lambda item: len(item[1]))
     share = by_length[scorer.process :: scorer.processes]
     done = 0
-    for batch in _batches(share, scorer.batch_tokens):
-        values = scorer.score([pair for _, pair in batch]).float().cpu().numpy()  # (2B,)
+    while done < len(share):
+        batch = next_batch(share, done, scorer.budget.tokens)
+        values = scores_that_fit(scorer, [pair for _, pair in batch])  # (2B,)
+        if values is None:
+            continue  # with a smaller budget
         chosen, rejected = np.split(values, 2)  # (B,), (B,)
         records = zip((key for key, _ in batch), chosen.tolist(), rejected.tolist(), strict=True)
         cache.append(scorer.process, records)
@@ -124,27 +126,59 @@ def precompute(
     ]
 
 
-def _batches(
-    pairs: Sequence[tuple[bytes, PreferencePair]], batch_tokens: int
-) -> Iterable[list[tuple[bytes, PreferencePair]]]:
-    batch: list[tuple[bytes, PreferencePair]] = []
-    tokens = 0
-    for key, pair in pairs:
-        length = sum(len(row) for row in pair.rows)
-        if batch and tokens + length > batch_tokens:
-            yield batch
-            batch, tokens = [], 0
-        batch.append((key, pair))
-        tokens += length
-    if batch:
-        yield batch
+def next_batch(
+    pairs: Sequence[tuple[bytes, PreferencePair]], start: int, most_tokens: int
+) -> Sequence[tuple[bytes, PreferencePair]]:
+    """Return pairs from the start on, as many as have at most the tokens, but at least one."""
+    tokens, end = 0, start
+    while end < len(pairs):
+        tokens += _tokens([pairs[end][1]])
+        if end > start and tokens > most_tokens:
+            break
+        end += 1
+    return pairs[start:end]
+
+
+def scores_that_fit(scorer: PairScorer, pairs: Sequence[PreferencePair]) -> Any:
+    """Return the scores of pairs; None if they did not fit and the budget is now smaller.  # (2B,)
+
+    Raises MemoryLimitError if a single pair does not fit.
+    """
+    try:
+        with scorer.budget.measured(_tokens(pairs)):
+            return scorer.score(pairs).float().cpu().numpy()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(pairs) == 1:
+            raise _pair_too_large(error, _tokens(pairs)) from error
+    free_memory()  # outside the handler, where the error no longer holds the tensors
+    scorer.budget.halve(_tokens(pairs))
+    return None
+
+
+def _tokens(pairs: Sequence[PreferencePair]) -> int:
+    return sum(len(row) for pair in pairs for row in pair.rows)
+
+
+def _pair_too_large(error: BaseException, tokens: int) -> MemoryLimitError:
+    cause = str(error).partition("\n")[0] or type(error).__name__
+    return MemoryLimitError(
+        text(
+            f"out of memory: the reference policy cannot score a pair of {tokens} tokens: {cause}",
+            f"内存不足：参考模型无法计算 {tokens} 个 token 的回答对：{cause}",
+        ),
+        hint=text(
+            "set a smaller max_length, or use a device with more memory",
+            "请设更小的 max_length，或换用显存更大的设备",
+        ),
+    )
 
 
 def pair_scores(
-    model: Any, reader: LogProbReader, layout: str, dtype: torch.dtype
+    model: Any, reader: LogProbReader, layout: str, dtype: torch.dtype, device: torch.device
 ) -> Callable[[Sequence[PreferencePair]], torch.Tensor]:
     """Return the function that scores pairs with the model's present weights.  # -> (2B,)"""
-    device = next(model.parameters()).device
 
     @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
     def score(pairs: Sequence[PreferencePair]) -> torch.Tensor:

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
+from swiftbox.core.data.batches import to_device
 from swiftbox.core.data.rows import unit_tokens
 from swiftbox.core.data.samples import Sample
-from swiftbox.core.training.loader import moved, pinned, pins_memory
+from swiftbox.core.training.loader import pinned, pins_memory
 from swiftbox.core.training.memory_recovery import (
     free_memory,
     is_out_of_memory,
@@ -147,7 +148,7 @@ class HeldOutLoss:
     def _terms(self, inputs: Mapping[str, Any]) -> Any:
         trainer = self.trainer
         with trainer.compute_loss_context_manager(), trainer.accelerator.autocast():
-            return self.setup.loss(trainer.model, moved(inputs, trainer.args.device))
+            return self.setup.loss(trainer.model, to_device(inputs, trainer.args.device))
 
     def _require_smaller(self, error: BaseException, units: Sequence[Unit]) -> None:
         """Raise MemoryLimitError unless the units can be computed in two parts."""

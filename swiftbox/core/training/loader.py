@@ -173,10 +173,3 @@ def pinned(inputs: Any) -> Any:
     if isinstance(inputs, Mapping):
         return {key: pinned(value) for key, value in inputs.items()}
     return inputs.pin_memory() if isinstance(inputs, torch.Tensor) else inputs
-
-
-def moved(inputs: Any, device: Any) -> Any:
-    """Return the tensors of a batch on the device, without waiting for pinned ones."""
-    if isinstance(inputs, Mapping):
-        return {key: moved(value, device) for key, value in inputs.items()}
-    return inputs.to(device, non_blocking=True) if isinstance(inputs, torch.Tensor) else inputs

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,8 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.attention.varlen import with_masks
 from swiftbox.core.data.samples import PreferencePair, Sample
-from swiftbox.core.losses.log_prob_reader import reader_for
+from swiftbox.core.losses.log_prob_reader import LogProbReader, reader_for
 from swiftbox.core.losses.reference_cache import (
-    ACCELERATOR_BATCH_TOKENS,
-    BATCH_TOKENS,
     PairScorer,
     ReferenceCache,
     model_hash,
@@ -25,6 +24,8 @@ from swiftbox.core.losses.reference_cache import (
 )
 from swiftbox.core.losses.reference_policy import ReferencePolicy
 from swiftbox.core.losses.terms import LossContext
+from swiftbox.core.losses.token_budget import TokenBudget
+from swiftbox.core.training.streamed_layers import streamed_layers
 from swiftbox.core.training.trainer_inputs import TrainerInputs
 from swiftbox.errors import ConfigError
 from swiftbox.language import cache_home, text
@@ -110,16 +111,22 @@ def with_reference(
             emit(events.NOTE, key="reference", message=f"{done} / {total}")
 
     was_training = network.training
-    home_device = next(network.parameters()).device
-    network.eval().to(arguments.device)
-    scorer = PairScorer(
-        pair_scores(network, reader, layout, getattr(torch, inputs.config.dtype)),
-        process=arguments.process_index,
-        processes=arguments.world_size,
-        batch_tokens=BATCH_TOKENS.get(arguments.device.type, ACCELERATOR_BATCH_TOKENS),
-    )
-    scored = precompute(list(_pairs(parts)), scorer, cache, report)
-    network.train(was_training).to(home_device)
+    network.eval()
+    with on_device(inputs) as exact_reader:
+        scorer = PairScorer(
+            pair_scores(
+                network,
+                exact_reader or reader,
+                layout,
+                getattr(torch, inputs.config.dtype),
+                arguments.device,
+            ),
+            process=arguments.process_index,
+            processes=arguments.world_size,
+            budget=TokenBudget(arguments.device),
+        )
+        scored = precompute(list(_pairs(parts)), scorer, cache, report)
+    network.train(was_training)
     computed = len(cache.known) - cached
     message = text(
         f"reference log-probabilities: {computed} computed, {len(scored) - computed} from cache",
@@ -128,6 +135,26 @@ def with_reference(
     emit(events.NOTE, key="precompute_ref_log_probs", message=message)
     remaining = iter(scored)
     return [[next(remaining) for _ in part] for part in parts]
+
+
+@contextlib.contextmanager
+def on_device(inputs: TrainerInputs) -> Iterator[LogProbReader | None]:
+    """Place the network for a pass without gradients; yield its reader if there is a better one.
+
+    Weights that FSDP will shard are on the CPU, in float32 if all are trained: they pass through
+    the device layer by layer. Until they are sharded, the head need not compute all logits.
+    """
+    network, device = inputs.network, inputs.arguments.device
+    home = next(network.parameters()).device
+    if home == device:
+        yield None
+    elif inputs.config.distributed == "fsdp":
+        with streamed_layers(network, device):
+            yield reader_for(network, getattr(torch, inputs.config.dtype))
+    else:
+        network.to(device)
+        yield None
+        network.to(home)
 
 
 def reference_cache(inputs: TrainerInputs) -> ReferenceCache:

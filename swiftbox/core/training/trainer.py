@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import Trainer
 
+from swiftbox.core.data.batches import to_device
 from swiftbox.core.data.rows import EpochSampler, UnitDataset
 from swiftbox.core.training.atomic_checkpoints import AtomicCheckpoints, RunRecorder
 from swiftbox.core.training.held_out import HeldOutLoss
@@ -25,7 +26,6 @@ from swiftbox.core.training.loader import (
     MicroBatch,
     TrainingLoader,
     UpdateShape,
-    moved,
 )
 from swiftbox.core.training.memory_recovery import UNLIMITED, SplitLimits
 from swiftbox.core.training.metric_sums import MetricSums
@@ -176,7 +176,7 @@ class SwiftTrainer(AtomicCheckpoints, Trainer):
     ) -> torch.Tensor:
         """Compute the gradient of the micro-batch's share of the update's mean loss."""
         with self.compute_loss_context_manager():
-            result = self.setup.loss(model, moved(batch.inputs, self.args.device))
+            result = self.setup.loss(model, to_device(batch.inputs, self.args.device))
         sums.metrics.add(result)
         loss = result.total / terms
         if self.args.world_size > 1:
