@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from box import box, losses, state
+from box import losses, state
 from foreign import CONFIGS, GOLDEN
+from in_process import box
 from made_up import made_up
 from tiny import write_chats
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import box, events
+from box import events
+from in_process import box
 from prose_laws import CHINESE
 
 from swiftbox.cli.main import main

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from box import box, events, gone, last_step, losses, started, state, until
+from box import box as box_in_child
+from box import events, gone, last_step, losses, started, state, until
+from in_process import box
 from tiny import write_chats, write_config
 
 from swiftbox.runs.folder import update_state
@@ -37,7 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, Pa
     for folder in (uninterrupted, cut):
         write_config(root / f"{folder.name}.yaml", tiny, data, output_dir=str(folder), **keys)
     os.environ["SWIFTBOX_HOME"] = str(root / "home")
-    box("run", "whole.yaml", "--plain", cwd=root)
+    box_in_child("run", "whole.yaml", "--plain", cwd=root)
     with started("run", "cut.yaml", "--plain", cwd=root) as front:
         until(lambda: last_step(cut) >= KILLED_AT, what="step 16")
         pid = state(cut)["pid"]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from adapters import logits, make_adapter, make_run, qlora, token_ids
-from box import box, events, gone, started, state, until
+from box import events, gone, started, state, until
+from in_process import box
 from tiny import write_chats, write_config
 
 from swiftbox.config.presets import presets

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from adapters import make_adapter
-from box import box, events, gone, losses, started, state, until
+from box import events, gone, losses, started, state, until
 from documents import ROOT
+from in_process import box
 from tiny import write_chats, write_config
 
 from swiftbox.files import read_json

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from box import HANG_S, box, events, gone, losses, started, state, until
+from box import HANG_S, events, gone, losses, started, state, until
+from in_process import box, workers_here
 from launching import rerun, resume
 from model_folder import write_model
 from openai import OpenAI
@@ -57,10 +58,11 @@ def announced(folder: Path, since: int = 0) -> list[tuple[str, str]]:
 
 
 def go(path: str, *overrides: str) -> Path:
-    """Run a pipeline in this process, its steps in children; return its folder."""
+    """Run a pipeline and its steps in this process; return its folder."""
     ready = record(prepare(Path(path), overrides))
     folder, config = ready.folder, ready.plan.config
-    PipelineRun(config, folder, partial(run_folder.append_event, folder)).run()
+    with workers_here():
+        PipelineRun(config, folder, partial(run_folder.append_event, folder)).run()
     run_folder.update_state(folder, status="done")
     return folder
 
