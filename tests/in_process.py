@@ -84,11 +84,23 @@ class EndedWorker:
 
 def run_here(folder: Path, child: supervise.Child) -> EndedWorker:
     """Run the task of a run folder, with the variables and the log of its child."""
-    STOP.requested.clear()
-    STOP.can_save.clear()
     with (
+        fresh_stop(),
         (folder / run_folder.LOG).open("a", encoding="utf-8") as log,
         mock.patch.multiple("sys", stdout=log, stderr=log),
         mock.patch.dict(os.environ, {**child.env, **os.environ}),
     ):
         return EndedWorker(worker.run_task(folder))
+
+
+@contextlib.contextmanager
+def fresh_stop() -> Iterator[None]:
+    """Clear the stop events, which a process has once; restore those of an outer run."""
+    flags = [(event, event.is_set()) for event in (STOP.requested, STOP.can_save)]
+    for event, _ in flags:
+        event.clear()
+    try:
+        yield
+    finally:
+        for event, was_set in flags:
+            (event.set if was_set else event.clear)()

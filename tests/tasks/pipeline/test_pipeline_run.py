@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from box import HANG_S, events, gone, losses, started, state, until
+from box import box as box_in_child
 from in_process import box, workers_here
 from launching import rerun, resume
 from model_folder import write_model
@@ -252,15 +253,15 @@ def test_killed_in_two_steps_it_resumes_serves_and_stops(tiny: Path, tmp_path: P
     assert all(again[step] == loss for step, loss in first.items())
 
     before = len(events(out))
-    box("runs", "resume", str(out), "--detach", cwd=tmp_path)
+    box_in_child("runs", "resume", str(out), "--detach", cwd=tmp_path)
     try:
         url = until(lambda: state(out).get("url"), what="the address")
-        (row,) = json.loads(box("runs", "list", "--json", cwd=tmp_path).stdout)
+        (row,) = json.loads(box_in_child("runs", "list", "--json", cwd=tmp_path).stdout)
         assert (row["url"], row["health"], row["status"]) == (url, "ok", "running")
         assert answer_of(url) in ("stop", "length")
         running = [pid for pid in children(out) if not gone(pid)]
     finally:
-        box("runs", "stop", str(out), cwd=tmp_path)
+        box_in_child("runs", "stop", str(out), cwd=tmp_path)
     assert all(map(gone, running))
     assert announced(out, before)[0] == ("train", "kept")
     assert statuses(out) == ["done", "done", "stopped"]
@@ -280,7 +281,7 @@ def test_a_server_runs_beside_the_steps_that_use_it(tiny: Path, tmp_path: Path) 
     }  # fmt: skip
     after = copy("after", write_model(tmp_path / "here", **SIZES), tmp_path)
     path = write(tmp_path / "p.yaml", serve, talk, after, output_dir=str(out))
-    done = box("run", path, "--plain", cwd=tmp_path)
+    done = box_in_child("run", path, "--plain", cwd=tmp_path)
     assert "== step 1/3 serve: serving for talk" in done.stderr
     answers = json.loads(Path(steps(out)["talk"]["made"]["answers"]).read_text("utf-8"))["answers"]
     assert [answer["prompt"] for answer in answers] == ["hi"]
@@ -291,5 +292,5 @@ def test_a_server_runs_beside_the_steps_that_use_it(tiny: Path, tmp_path: Path) 
     )
     assert statuses(out) == ["done"] * 3
     before = len(events(out))
-    box("run", path, "--plain", cwd=tmp_path)
+    box_in_child("run", path, "--plain", cwd=tmp_path)
     assert announced(out, before) == [("serve", "kept"), ("talk", "kept"), ("after", "kept")]
