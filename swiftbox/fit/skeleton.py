@@ -23,8 +23,8 @@ TIMEOUT_S = 60
 
 BUILD = """
 import sys
-from swiftbox.runs.optional_packages import MEDIA, SCIENCE, hide_packages
-hide_packages(MEDIA | SCIENCE)
+from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE, hide_packages
+hide_packages(BITSANDBYTES | MEDIA | SCIENCE)
 from swiftbox.core.weights.skeleton import main
 sys.exit(main())
 """

@@ -17,6 +17,9 @@ from collections.abc import Iterable
 MEDIA = frozenset({"torchaudio", "torchvision"})
 """Packages for pictures and sound, which no task reads."""
 
+BITSANDBYTES = frozenset({"bitsandbytes"})
+"""It loads torch's compiler, which takes two seconds."""
+
 SCIENCE = frozenset({"scipy", "sklearn"})
 """Packages that transformers and peft import for features that no task uses.
 

@@ -8,9 +8,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.files import read_json
 from swiftbox.methods import METHODS
-from swiftbox.runs.optional_packages import MEDIA, SCIENCE
-
-BITSANDBYTES = frozenset({"bitsandbytes"})
+from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE
 
 DATA_SCIENCE = SCIENCE | {"datasets"}
 """Packages that transformers and peft import if installed, for features unused here. pandas is

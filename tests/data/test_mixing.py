@@ -143,17 +143,8 @@ def peak_of_iterating(path: Path, rows: int, **options: Any) -> int:
     return peak
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"num_samples": 100_000}], ids=str)
-def test_memory_stays_flat_on_two_hundred_thousand_rows(
-    options: dict[str, Any], tmp_path: Path
-) -> None:
-    few = peak_of_iterating(tmp_path / "few.jsonl", 2_000, **options)
-    many = peak_of_iterating(tmp_path / "many.jsonl", 200_000, **options)
-    assert many < few + 100_000  # bytes; one list of 200,000 small examples holds over 100 MB
-
-
-def test_memory_stays_flat_on_twenty_thousand_rows(tmp_path: Path) -> None:
-    few = peak_of_iterating(tmp_path / "few.jsonl", 1_000, weight=0.5)
-    many = peak_of_iterating(tmp_path / "many.jsonl", 20_000, weight=0.5)
-    assert many < few + 100_000
+@pytest.mark.parametrize("options", [{}, {"num_samples": 10_000}, {"weight": 0.5}], ids=str)
+def test_memory_stays_flat_on_twenty_thousand_rows(options: dict[str, Any], tmp_path: Path) -> None:
+    few = peak_of_iterating(tmp_path / "few.jsonl", 1_000, **options)
+    many = peak_of_iterating(tmp_path / "many.jsonl", 20_000, **options)
+    assert many < few + 50_000  # bytes: 2.5 a row, where a list of numbers holds 8

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from broken_packages import install_broken
@@ -30,7 +33,25 @@ def folder_of(model_type: str, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build the skeleton in this process, where torch is imported already."""
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        from swiftbox.core.weights.skeleton import main
+
+        output = io.StringIO()
+        with mock.patch("sys.argv", ["-c", command[-1]]), contextlib.redirect_stdout(output):
+            try:
+                code = main()
+            except Exception:  # noqa: BLE001 - Python, too, ends with 1 after any
+                code = 1
+        return subprocess.CompletedProcess(command, code, output.getvalue(), "")
+
+    monkeypatch.setattr(skeleton.subprocess, "run", run)
+
+
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("model_type", UNUSUAL)
 def test_its_shape_is_that_of_the_real_model(model_type: str, tmp_path: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -63,7 +84,7 @@ def test_a_broken_package_that_is_not_used_does_not_hide_the_shape(
     assert profile_model(str(folder)) is not None
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
 def test_a_repeated_measurement_needs_no_child(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +130,7 @@ def test_a_model_that_cannot_be_built_is_estimated_from_its_size(
     assert not list(skeleton.cache_home().glob("shapes/*"))  # the next look tries again
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
 def test_a_model_that_cannot_be_built_is_not_tried_twice(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": "wide"}')
     assert profile_model(str(tmp_path)) is None

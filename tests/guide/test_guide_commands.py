@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 from adapters import make_adapter, make_run
-from box import COMMAND, box, events, state, until
+from box import COMMAND, events, state, until
+from box import box as box_in_child
 from documents import DOCUMENTS, ROOT, blocks, commands
+from in_process import box
 from made_up import made_up
 from model_folder import write_model
 from tiny import write_chats, write_labels, write_pairs
@@ -73,7 +75,7 @@ def test_an_adapter_is_deployed_and_queried_as_the_page_says(tmp_path: Path, tin
     make_run(adapter, tiny)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     start, listing, stop = (shlex.split(line)[1:] for line in DEPLOY)
-    box(*start, "port=0", cwd=tmp_path)
+    box_in_child(*start, "port=0", cwd=tmp_path)
     try:
         (run,) = (tmp_path / "runs").glob("*-deploy-my-lora")
         until(lambda: events(run, "serving"), what="the address")
@@ -221,7 +223,7 @@ def test_the_real_job_runs_from_new_to_a_followed_run(tmp_path: Path, tiny: Path
     write_chats(tmp_path / "my.jsonl", 40)
     for line in REAL_JOB:
         arguments = shlex.split(line.replace("Qwen/Qwen3-4B-Instruct-2507", str(tiny)))[1:]
-        box(*arguments, cwd=tmp_path)
+        box_in_child(*arguments, cwd=tmp_path)
     (run,) = (tmp_path / "runs").iterdir()
     until(lambda: state(run)["status"] == "done", what="the recorded end")
     assert events(run, "done")

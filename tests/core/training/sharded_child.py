@@ -1,4 +1,4 @@
-"""One process of a sharded run on CPUs, for test_sharding: prints what its parameters are.
+"""One process of sharded runs on CPUs, for test_sharding: writes what their parameters are.
 
 Accelerate turns FSDP on CPUs into DDP without a word (MULTI_CPU knows no sharding); saying that the
 processes have GPUs makes it shard. In this test only.
@@ -10,9 +10,11 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 
@@ -34,10 +36,19 @@ from swiftbox.tasks.training_check import sources_of
 
 
 def main() -> None:
-    config = load(Path(sys.argv[1])).config.model_copy(
+    results = [train(Path(path), Path(sys.argv[1])) for path in sys.argv[3:]]
+    if PartialState().process_index == 0:
+        Path(sys.argv[2]).write_text(json.dumps(results))
+    destroy_process_group()
+
+
+def train(path: Path, folder: Path) -> dict[str, Any]:
+    """Train in every process; return the losses and the number of sharded parameters."""
+    config = load(path).config.model_copy(
         update={"attn_implementation": "sdpa", "optim": "adamw_torch", "distributed": "fsdp"}
     )
-    folder, method = Path(sys.argv[2]), METHODS["sft"]
+    method = METHODS["sft"]
+    AcceleratorState._reset_state()  # of the training before, with another number type
     quiet = lambda *_, **__: None  # noqa: E731
     arguments = session.training_arguments(config, folder, evaluates=False)
     _ = arguments.device
@@ -63,10 +74,8 @@ def main() -> None:
     if config.tuner_type == "full":
         save_fsdp_weights(trainer, folder / "model", torch.bfloat16)
     sharded = sum(isinstance(weight, DTensor) for weight in trainer.model.parameters())
-    if trainer.args.process_index == 0:
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        Path(sys.argv[3]).write_text(json.dumps({"sharded": sharded, "losses": losses}))
-    destroy_process_group()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {"sharded": sharded, "losses": losses}
 
 
 if __name__ == "__main__":

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from box import HANG_S, box, events, losses
+from box import HANG_S, events, losses
+from box import box as box_in_child
+from in_process import box
 from safetensors.torch import load_file
 from tiny import write_chats, write_config
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[3]
+SHARDED_CHILD = Path(__file__).with_name("sharded_child.py")
 TORCHRUN = [
     sys.executable,
     "-m",
@@ -39,7 +42,7 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path, tiny: Path, data: 
     held_out = ["val_size=5", "eval_steps=1"]  # an odd number: two processes share it unevenly
     two = ["distributed=ddp", "num_devices=2", "output_dir=two"]
     box("run", str(config), "--plain", *single, *held_out, cwd=tmp_path)
-    box("run", str(config), "--plain", *two, *held_out, cwd=tmp_path)
+    box_in_child("run", str(config), "--plain", *two, *held_out, cwd=tmp_path)
     expected, distributed = losses(tmp_path / "one"), losses(tmp_path / "two")
     # AdamW divides gradients by their size, which enlarges their float32 rounding (1e-6).
     assert distributed == pytest.approx(expected, abs=1e-3)
@@ -93,21 +96,22 @@ def test_the_torchrun_entry_refuses_a_wrong_value_once(
     assert "learning_rate=-1 should be greater than 0" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("tuner_type", "dtype"), [("lora", "float32"), ("full", "float32"), ("lora", "bfloat16")]
-)
+SHARDED = {"lora": "float32", "full": "float32", "lora-half": "bfloat16"}
+"""The number type of each training: two processes run all of them, as each pair costs seconds."""
+
+
 def test_fsdp_shards_every_parameter_and_learns_the_same(
-    tmp_path: Path, tiny: Path, data: Path, tuner_type: str, dtype: str
+    tmp_path: Path, tiny: Path, data: Path
 ) -> None:
-    # Rounding of gradients, enlarged by AdamW: 2**-8 in bfloat16, 1e-6 in float32.
-    within = 5e-2 if dtype == "bfloat16" else 1e-3
-    keys = {"max_steps": 3, "save_steps": 0, "tuner_type": tuner_type, "seed": 0, "dtype": dtype}
-    config = write_config(tmp_path / "a.yaml", tiny, data, output_dir=str(tmp_path / "one"), **keys)
-    box("run", str(config), "--plain", "gradient_accumulation_steps=2", cwd=tmp_path)
-    child = Path(__file__).with_name("sharded_child.py")
+    configs = []
+    for name, dtype in SHARDED.items():
+        keys = {"tuner_type": name.removesuffix("-half"), "dtype": dtype, "output_dir": name}
+        path = tmp_path / f"{name}.yaml"
+        configs.append(write_config(path, tiny, data, max_steps=3, save_steps=0, seed=0, **keys))
+        box("run", str(configs[-1]), "--plain", "gradient_accumulation_steps=2", cwd=tmp_path)
     answer = tmp_path / "answer.json"
     done = subprocess.run(
-        [*TORCHRUN, str(child), str(config), str(tmp_path / "two"), str(answer)],
+        [*TORCHRUN, str(SHARDED_CHILD), str(tmp_path / "two"), str(answer), *map(str, configs)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -116,12 +120,14 @@ def test_fsdp_shards_every_parameter_and_learns_the_same(
         timeout=HANG_S,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads(answer.read_text("utf-8"))
-    assert result["sharded"] > 20
-    expected = [losses(tmp_path / "one")[step] for step in (1, 2, 3)]
-    assert result["losses"] == pytest.approx(expected, abs=within)
-    if tuner_type == "full":
-        _require_equal_models(tmp_path / "two" / "model", tmp_path / "one" / "model")
+    results = json.loads(answer.read_text("utf-8"))
+    for (name, dtype), result in zip(SHARDED.items(), results, strict=True):
+        # Rounding of gradients, enlarged by AdamW: 2**-8 in bfloat16, 1e-6 in float32.
+        within = 5e-2 if dtype == "bfloat16" else 1e-3
+        expected = [losses(tmp_path / name)[step] for step in (1, 2, 3)]
+        assert result["losses"] == pytest.approx(expected, abs=within), name
+        assert result["sharded"] > 20, name
+    _require_equal_models(tmp_path / "two" / "model", tmp_path / "full" / "model")
 
 
 def _require_equal_models(sharded: Path, single: Path) -> None:
