@@ -21,10 +21,10 @@ from swiftbox.methods import METHODS
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.runs.folder import INPUTS, MODEL, checkpoints
-from swiftbox.runs.optional_packages import reveal_packages
+from swiftbox.runs.optional_packages import BITSANDBYTES, reveal_packages
 from swiftbox.runs.plain_files import read_record
 from swiftbox.tasks.task import Output, Task
-from swiftbox.tasks.training_packages import BITSANDBYTES, needs_bitsandbytes, unused_packages
+from swiftbox.tasks.training_packages import needs_bitsandbytes, unused_packages
 
 if TYPE_CHECKING:
     from swiftbox.data.findings import CheckedRows
