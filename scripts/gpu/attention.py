@@ -65,9 +65,11 @@ def record_fused(recorder: Recorder, settings: Settings, length: int) -> None:
 
     def attend(mask: torch.Tensor | None, *, first: bool) -> None:
         order = sdpa_kernel(FAST_FIRST, set_priority=True) if first else nullcontext()
+        # As transformers does: with a mask, keys and values are repeated for their group of heads.
+        parts = (key, value) if mask is None else (grouped(key), grouped(value))
         with order:
             output = scaled_dot_product_attention(
-                query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+                query, *parts, attn_mask=mask, is_causal=mask is None, enable_gqa=mask is None
             )
             output.sum().backward()
 
@@ -79,6 +81,11 @@ def record_fused(recorder: Recorder, settings: Settings, length: int) -> None:
             recorder.record(label, milliseconds(work, settings.device), "ms", check=7)
         growth = growth_bytes(_bound(attend, chosen, False), settings.device)
         recorder.record(f"sdpa {name}, {length:,} tokens, memory", growth / 2**20, "MiB", check=7)
+
+
+def grouped(part: torch.Tensor) -> torch.Tensor:
+    """Repeat keys or values for the query heads of their group."""
+    return part.repeat_interleave(HEADS // KEY_HEADS, 1)
 
 
 def _bound(attend: Callable[..., None], mask: torch.Tensor | None, first: bool) -> Any:

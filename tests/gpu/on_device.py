@@ -69,7 +69,8 @@ class OnDevice:
         """Train on forty rows; 6 steps of 4 rows, at a rate at which a tiny model learns."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        data = WRITERS.get(stage, write_chats)(self.folder / f"{stage}.jsonl", 40)
+        data = keys.pop("dataset", None)
+        data = data or WRITERS.get(stage, write_chats)(self.folder / f"{stage}.jsonl", 40)
         rate = 2e-3 if keys.get("tuner_type") == "full" else 1e-2
         values = {
             "stage": stage,

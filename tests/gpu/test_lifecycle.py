@@ -90,6 +90,7 @@ def test_a_merged_model_has_the_logits_of_its_adapter(on_device: OnDevice) -> No
 
 
 @pytest.mark.gpu("bnb_nf4")
+@pytest.mark.slow
 def test_a_model_is_quantized(on_device: OnDevice) -> None:
     on_device.require("bnb_nf4")
     out = on_device.folder / "quantized"
