@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="swiftbox-bench-") as temporary:
         for name in options.part or PARTS:
             left = began + budget - time.time()
-            limit = min(left, budget if options.part else PARTS[name].limit_s)
+            limit = min(left, budget if options.part or options.tiny else PARTS[name].limit_s)
             settings = Settings(Path(temporary), options.tiny, time.time() + limit)
             new, parts[name] = run_part(name, settings, selected)
             figures += new
