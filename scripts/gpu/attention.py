@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from gpu.figures import Recorder
 from gpu.settings import Settings
-from gpu.steps import Steps, token_rows
+from gpu.steps import Steps
 from gpu.timing import free_memory, growth_bytes, milliseconds
 
 ROWS = (1000, 24, 500, 1500, 700, 324, 2048, 2096)
@@ -35,7 +33,6 @@ def measure(recorder: Recorder, settings: Settings) -> None:
         record_fused(recorder, settings, length)
     record_varlen(recorder, settings)
     record_in_model(recorder, settings)
-    record_tree_mask(recorder, settings)
 
 
 def heads(settings: Settings, tokens: int, counts: Sequence[int]) -> list[torch.Tensor]:
@@ -169,21 +166,3 @@ def switch(steps: Steps, name: str, use_varlen: Callable[..., str]) -> str:
     except (ImportError, ValueError, OSError) as error:
         return str(error).splitlines()[0][:100]
     return ""
-
-
-def record_tree_mask(recorder: Recorder, settings: Settings) -> None:
-    """Record how long the batch of pairs with shared prompts takes on the host, and its bytes."""
-    from swiftbox.core.data.batches import SHARED
-    from swiftbox.core.data.samples import PreferencePair, TokenRow
-    from swiftbox.core.losses.scoring import pair_batch
-
-    length = 64 if settings.tiny else 4096
-    prompt, chosen, rejected = (row.input_ids for row in token_rows((length, 32, 32)))
-    answers = [np.concatenate([prompt, answer]) for answer in (chosen, rejected)]
-    pair = PreferencePair(*(TokenRow(tokens, tokens) for tokens in answers))
-    began = time.perf_counter()
-    batch = pair_batch([pair, pair], SHARED)
-    elapsed = (time.perf_counter() - began) * 1e3
-    size = sum(part.nbytes for part in batch.values() if isinstance(part, torch.Tensor))
-    recorder.record(f"2 pairs with a prompt of {length:,}, on the host", elapsed, "ms", check=25)
-    recorder.record(f"2 pairs with a prompt of {length:,}, batch", size / 2**20, "MiB", check=25)

@@ -29,13 +29,14 @@ class Part:
 
 PARTS: Mapping[str, Part] = {
     "machine": Part("machine", "measure", 20, "doctor, versions, rate of matrix products"),
-    "compare": Part("train", "measure_compared", 230, "ours and TRL in turns; estimate; MFU"),
+    "compare": Part("train", "measure_compared", 220, "ours and TRL in turns; estimate; MFU"),
     "loading": Part("loading", "measure", 45, "8B to the device; time to the first step"),
     "checks": Part("checks", "measure", 45, "head, exactness, waiting, batching"),
     "attention": Part("attention", "measure", 30, "sdpa, varlen, flash, mask; in a model too"),
+    "pairs": Part("pairs", "measure", 25, "pairs with a shared prompt in each layout"),
     "serve": Part("serve", "measure", 40, "built-in server against batched generate"),
-    "tests": Part("tests", "measure", 55, "the tests marked gpu"),
-    "nf4": Part("nf4", "measure", 15, "NF4 kernels against 16-bit products"),
+    "tests": Part("tests", "measure", 45, "the tests marked gpu"),
+    "nf4": Part("nf4", "measure", 10, "NF4 kernels against 16-bit products"),
     "shapes": Part("train", "measure_ours", 480, "all shapes, tuners and lengths; with time left"),
 }
 

@@ -13,11 +13,11 @@ from gpu.models import random_model
 from gpu.settings import Settings
 
 
-def token_rows(lengths: Sequence[int]) -> list[Any]:
+def token_rows(lengths: Sequence[int], *, seed: int = 0) -> list[Any]:
     """Return rows of random tokens, all of them learned."""
     from swiftbox.core.data.samples import TokenRow
 
-    chooser = np.random.default_rng(0)
+    chooser = np.random.default_rng(seed)
     tokens = [chooser.integers(5, 500, length).astype(np.int32) for length in lengths]
     return [TokenRow(row, row) for row in tokens]
 

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from on_device import OnDevice
+from transformers import AutoModelForCausalLM
+
+from swiftbox.core.attention.kernels import HeadShape, kernel_problem
+from swiftbox.core.attention.varlen import use_varlen
+from swiftbox.core.data.batches import ONE_LINE, SHARED_LINE
+from swiftbox.core.training.model_checks import prompt_sharing_is_exact
 
 ROWS = {
     "varlen": "attn_varlen",
@@ -27,6 +34,28 @@ def test_an_attention_gives_the_losses_of_plain_attention(
     other = on_device.train("other", attn_implementation=name, dtype=dtype)
     # Rounding of bfloat16 in the attention moves a loss by less than 1 %; a leak by much more.
     assert other.losses == pytest.approx(plain.losses, rel=1e-2)
+
+
+@pytest.mark.gpu("attn_varlen")
+@pytest.mark.parametrize("width", [64, 96, 128, 256])
+def test_the_variable_length_kernel_is_exact_for_the_usual_heads(
+    on_device: OnDevice, width: int
+) -> None:
+    on_device.require("attn_varlen")
+    dtype = torch.bfloat16 if on_device.machine.devices else torch.float32
+    heads = HeadShape(heads=8, kv_heads=2, width=width)
+    assert kernel_problem(heads, dtype, torch.device(on_device.torch_device)) == ""
+
+
+@pytest.mark.gpu("attn_varlen")
+def test_a_prompt_shared_in_a_line_without_a_mask_is_exact(on_device: OnDevice) -> None:
+    """The kernel must align its causal mask to the last key when a row has more keys."""
+    on_device.require("attn_varlen")
+    dtype = torch.bfloat16 if on_device.machine.devices else torch.float32
+    device = torch.device(on_device.torch_device)
+    model = AutoModelForCausalLM.from_pretrained(on_device.model, dtype=dtype).to(device)
+    assert use_varlen(model, dtype, device) == ""
+    assert prompt_sharing_is_exact(model, dtype, (SHARED_LINE, ONE_LINE))
 
 
 @pytest.mark.gpu("attn_sdpa")
