@@ -14,6 +14,7 @@ from swiftbox.core.training.liger import use_liger_kernels
 from swiftbox.core.training.parallel import is_sharded
 from swiftbox.core.training.trainer_inputs import TrainerInputs
 from swiftbox.core.tuners.attach import tuner_callbacks
+from swiftbox.core.tuners.fused_lora import fuse_adapters
 from swiftbox.runs.events import Emit
 
 
@@ -24,6 +25,7 @@ def prepare_network(network: Any, config: TrainConfig, device: torch.device, emi
     """
     if not is_sharded(config):
         network.to(device)
+        fuse_adapters(network)  # with sharded weights, each layer's own call gathers its part
     if config.use_liger_kernel:
         use_liger_kernels(network, getattr(torch, config.dtype), emit)
     if config.gradient_checkpointing == "selective":
