@@ -91,11 +91,13 @@ def cell(figure: Figure) -> str:
 
 def table(figures: Iterable[Figure]) -> str:
     """Return the table of all figures, part by part."""
-    lines = [f"{'part':10}{'figure':58}{'value':>22}  {'target':9}"]
-    for figure in figures:
+    rows = list(figures)
+    width = max([40, *(len(figure.name) + 1 for figure in rows)])
+    lines = [f"{'part':10}{'figure':{width}}{'value':>18}  {'target':9}"]
+    for figure in rows:
         verdict = f"{figure.target:9}{figure.verdict}" if figure.target else ""
         note = f"  {figure.note}" if figure.note else ""
         lines.append(
-            f"{figure.part:10}{figure.name:58}{cell(figure):>22}  {verdict}{note}".rstrip()
+            f"{figure.part:10}{figure.name:{width}}{cell(figure):>18}  {verdict}{note}".rstrip()
         )
     return "\n".join(lines)

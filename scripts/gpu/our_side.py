@@ -48,6 +48,7 @@ def write_config(job: TrainingJob, settings: Settings, out: Path) -> Path:
         "report_to": "none",
         "dtype": "auto",
         "output_dir": str(out),
+        **dict(job.keys),
     }
     path = out.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(values, sort_keys=False), "utf-8")
@@ -67,11 +68,11 @@ def train(job: TrainingJob, settings: Settings, out: Path) -> dict[str, Any]:
     folder = record(prepared).folder
     stamps: list[float] = []
     losses: list[float] = []
-    loaded: dict[str, Any] = {}
+    recorded: dict[str, Any] = {}
 
     def emit(event: str, **fields: Any) -> None:
-        if event == "loaded":
-            loaded.update(fields)
+        if event in ("loaded", "first_step", "smaller_batch"):
+            recorded[event] = fields
         if event == "step":
             stamps.append(time.time())
             losses.append(fields["loss"])
@@ -84,7 +85,7 @@ def train(job: TrainingJob, settings: Settings, out: Path) -> dict[str, Any]:
         **rates(stamps, job),
         "first_step_s": stamps[0] - began,
         "losses": losses,
-        "loaded": loaded,
+        "events": recorded,
         "peak_bytes": peak_bytes(settings.device),
         **predicted(prepared, job),
         "settled": {key: settled.get(key) for key in SETTLED},

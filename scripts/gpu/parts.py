@@ -37,6 +37,7 @@ PARTS: Mapping[str, Part] = {
     "serve": Part("serve", "measure", 40, "built-in server against batched generate"),
     "tests": Part("tests", "measure", 45, "the tests marked gpu"),
     "nf4": Part("nf4", "measure", 10, "NF4 kernels against 16-bit products"),
+    "keys": Part("train", "measure_keys", 70, "liger, compile, checkpointing, offload"),
     "shapes": Part("train", "measure_ours", 480, "all shapes, tuners and lengths; with time left"),
 }
 
@@ -49,7 +50,7 @@ ELSEWHERE: Mapping[int, str] = {
     18: "tests/devices/test_selection.py, on any machine",
     19: "tests/gpu/test_recovery.py",
     20: "tests/gpu/test_lifecycle.py",
-    21: "shapes: DPO with precomputed references",
+    21: "keys: DPO with precomputed references",
     22: "tests/gpu/test_lifecycle.py",
     24: "tests/gpu/test_lifecycle.py: merge; nf4",
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import importlib.util
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from gpu.models import model_folder, shape_of, training_flop
 from gpu.our_side import write_rows
 from gpu.rows import RowWriter
 from gpu.settings import Settings
-from gpu.training_jobs import TrainingJob, compared_jobs, our_jobs
+from gpu.training_jobs import TrainingJob, compared_jobs, key_jobs, our_jobs
 from gpu.workers import Worker
 
 FASTER = {("sft", "chat"): ">= 2", ("sft", "2048"): ">= 1.3", ("dpo", "1024"): ">= 1.7"}
@@ -32,7 +33,7 @@ def rated_flops() -> float:
 class Trainings:
     """Runs jobs on both sides and records the figures."""
 
-    def __init__(self, recorder: Recorder, settings: Settings) -> None:
+    def __init__(self, recorder: Recorder, settings: Settings, *, compiler: bool = False) -> None:
         self.recorder = recorder
         self.settings = settings
         self.rated = 0.0 if settings.device == "cpu" else rated_flops()
@@ -40,9 +41,8 @@ class Trainings:
         self.times: list[tuple[float, float]] = []
         variables = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
         home = str(settings.folder / "home")
-        self.ours = Worker(
-            "ours", settings, {**variables, "TORCHDYNAMO_DISABLE": "1", "SWIFTBOX_HOME": home}
-        )
+        compiles = {} if compiler else {"TORCHDYNAMO_DISABLE": "1"}
+        self.ours = Worker("ours", settings, {**variables, **compiles, "SWIFTBOX_HOME": home})
         self.trl = Worker("trl", settings, {**variables, "HF_HUB_OFFLINE": "1"})
 
     def run_ours(self, job: TrainingJob) -> dict[str, Any]:
@@ -142,14 +142,42 @@ def measure_compared(recorder: Recorder, settings: Settings) -> None:
 
 def measure_ours(recorder: Recorder, settings: Settings) -> None:
     """Measure our side for the other shapes."""
-    trainings = Trainings(recorder, settings)
+    run_jobs(our_jobs(tiny=settings.tiny), Trainings(recorder, settings))
+
+
+def measure_keys(recorder: Recorder, settings: Settings) -> None:
+    """Measure the settings that save time or memory, against what auto chooses."""
+    trainings = Trainings(recorder, settings, compiler=True)
+    jobs = [job for job in key_jobs(tiny=settings.tiny) if is_installed(job)]
+    results = run_jobs(jobs, trainings)
+    plain = next((result for job, result in results.items() if not job.keys), {})
+    for job, result in results.items():
+        if not job.keys or job.stage != "sft" or "error" in result or "rows_per_s" not in plain:
+            continue
+        for name, value in (("rate", "rows_per_s"), ("peak", "peak_bytes")):
+            ratio = result[value] / plain[value]
+            recorder.record(f"{job.name}: {name} against auto", ratio, "x")
+
+
+def is_installed(job: TrainingJob) -> bool:
+    """Return whether the package that a job's settings need is installed."""
+    needs_liger = ("use_liger_kernel", True) in job.keys
+    return not needs_liger or importlib.util.find_spec("liger_kernel") is not None
+
+
+def run_jobs(
+    jobs: Iterable[TrainingJob], trainings: Trainings
+) -> dict[TrainingJob, dict[str, Any]]:
+    """Run our side of jobs until the time is over; return what was measured."""
+    recorder, settings = trainings.recorder, trainings.settings
+    results: dict[TrainingJob, dict[str, Any]] = {}
     try:
-        for job in our_jobs(tiny=settings.tiny):
+        for job in jobs:
             if settings.seconds_left() < 15 and not settings.tiny:
                 recorder.record(job.name, None, note="not run: no time left")
                 continue
             model_folder(job.size, settings)
-            trainings.run_ours(job)
+            results[job] = trainings.run_ours(job)
     finally:
         trainings.finish()
-        os.sync()
+    return results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 TOKENS_PER_UPDATE = 32_768
 CHAT_ROWS = 32
@@ -25,12 +25,15 @@ class TrainingJob:
     updates: int
     padding_free: bool = False
     """TRL only: join rows instead of padding them."""
+    keys: tuple[tuple[str, str | bool], ...] = ()
+    """Ours only: settings that are not auto."""
 
     @property
     def name(self) -> str:
         """Return the name of the job in the table."""
         unit = "chat mixture" if self.kind == "chat" else f"{int(self.kind):,} tokens"
-        return f"{self.stage} {self.tuner} {self.size}, {unit}"
+        settings = "".join(f", {key}: {str(value).lower()}" for key, value in self.keys)
+        return f"{self.stage} {self.tuner} {self.size}, {unit}{settings}"
 
     def to_json(self) -> str:
         """Return the job as a line of JSON."""
@@ -85,3 +88,25 @@ def our_jobs(*, tiny: bool) -> Iterator[TrainingJob]:
         yield job(size, tuner, kind)
         if (tuner, size) == ("full", "1.7B") and kind == "2048":
             yield job("4B", "lora", "1024", stage="dpo")
+
+
+KEYS: tuple[tuple[tuple[str, str | bool], ...], ...] = (
+    (),
+    (("use_liger_kernel", True),),
+    (("gradient_checkpointing", "false"),),
+    (("gradient_checkpointing", "selective"),),
+    (("gradient_checkpointing", "true"),),
+    (("activation_offload", True),),
+    (("torch_compile", True),),
+)
+"""Settings that save time or memory, each compared with what auto chooses."""
+
+
+def key_jobs(*, tiny: bool) -> Iterator[TrainingJob]:
+    """Yield one job with each of the settings, and pairs whose references are precomputed."""
+    plain = job("1.7B", "lora", "2048", tiny=tiny)
+    on_cpu = [(), (("gradient_checkpointing", "selective"),)]
+    for keys in on_cpu if tiny else KEYS:
+        yield replace(plain, keys=keys)
+    pairs = job("1.7B", "lora", "1024", stage="dpo", tiny=tiny)
+    yield replace(pairs, keys=(("precompute_ref_log_probs", "true"),))

@@ -18,12 +18,14 @@ ROWS = {
     "flash_attention_3": "attn_flash_attention_3",
     "flex_attention": "attn_flex",
 }
+COMPILED = pytest.param("flex_attention", marks=pytest.mark.slow)
+"""Its kernels are compiled, for a minute."""
 
 
 @pytest.mark.gpu(
     "attn_sdpa", "attn_varlen", "attn_flash_attention_2", "attn_flash_attention_3", "attn_flex"
 )
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", [*(name for name in ROWS if name != "flex_attention"), COMPILED])
 def test_an_attention_gives_the_losses_of_plain_attention(
     on_device: OnDevice, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,8 +69,8 @@ def test_joined_rows_give_the_losses_of_padded_rows(on_device: OnDevice) -> None
 
 @pytest.mark.gpu("attn_sdpa")
 def test_a_shared_prompt_gives_the_losses_of_repeated_prompts(on_device: OnDevice) -> None:
-    shared = on_device.train("shared", stage="dpo", attn_implementation="sdpa")
-    apart = on_device.train(
-        "apart", stage="dpo", attn_implementation="sdpa", prefix_sharing="false"
-    )
+    keys = {"stage": "dpo", "attn_implementation": "sdpa", "dtype": "float32"}
+    shared = on_device.train("shared", **keys)
+    apart = on_device.train("apart", **keys, prefix_sharing="false")
+    # float32: in 16 bits, rounding of the rewards adds up to 2 % of a loss within six steps.
     assert shared.losses == pytest.approx(apart.losses, rel=1e-2)

@@ -66,7 +66,11 @@ def test_saving_memory_changes_no_loss(
 
 @pytest.mark.gpu("liger_kernel", "torch_compile")
 @pytest.mark.parametrize(
-    ("row", "key"), [("liger_kernel", "use_liger_kernel"), ("torch_compile", "torch_compile")]
+    ("row", "key"),
+    [
+        ("liger_kernel", "use_liger_kernel"),
+        pytest.param("torch_compile", "torch_compile", marks=pytest.mark.slow),
+    ],
 )
 def test_other_kernels_change_no_loss(
     on_device: OnDevice, row: str, key: str, monkeypatch: pytest.MonkeyPatch

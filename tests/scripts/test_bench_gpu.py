@@ -18,6 +18,7 @@ from gpu.training_jobs import compared_jobs, our_jobs
 from swiftbox.fit.shape import shape_of_config
 
 ROOT = Path(__file__).parents[2]
+WHILE_TIME_IS_LEFT = ("keys", "shapes")
 
 
 @pytest.mark.parametrize(
@@ -123,4 +124,7 @@ def test_parts_run_in_processes_and_leave_one_json(tmp_path: Path) -> None:
 
 
 def test_the_parts_fit_into_the_eight_minutes() -> None:
-    assert sum(part.limit_s for name, part in PARTS.items() if name != "shapes") <= 8 * 60
+    assert (
+        sum(part.limit_s for name, part in PARTS.items() if name not in WHILE_TIME_IS_LEFT)
+        <= 8 * 60
+    )
