@@ -37,8 +37,9 @@ class Rows:
         """Return how far a token attends to the left and to the right; -1: without limit."""
         if not self.causal:
             return (-1, -1)
-        limited = self.window is not None and self.window < self.longest_key
-        return (self.window - 1, 0) if limited and self.window else (-1, 0)
+        if self.window is None or self.window >= self.longest_key:
+            return (-1, 0)
+        return (self.window - 1, 0)
 
 
 Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Rows], torch.Tensor]
@@ -104,7 +105,8 @@ def variable_length(
     grouped = {"enable_gqa": True} if "enable_gqa" in _parameters(varlen_attn) else {}
     dtype = number_type(value)
     width = value.shape[-1]
-    value = pad(value, (0, query.shape[-1] - width))
+    if width < query.shape[-1]:
+        value = pad(value, (0, query.shape[-1] - width))
     output = varlen_attn(
         query.to(dtype),
         key.to(dtype),

@@ -73,7 +73,8 @@ def varlen_attention(
     query, key, value = (part[0].transpose(0, 1) for part in (query, key, value))
     indices = options.get("key_indices")
     if indices is not None:
-        key, value = key[indices], value[indices]  # (S,G,D)
+        # Its gradient adds in place; that of key[indices] would sort the indices in every layer.
+        key, value = (part.index_select(0, indices) for part in (key, value))  # (S,G,D)
     return kernel_for(query.device)(query, key, value, rows)[None], None
 
 
