@@ -45,4 +45,5 @@ def _storages(values: Any) -> list[tuple[Any, int]]:
     """Return the storages of all tensors that have bytes in memory, with their addresses."""
     tensors = [leaf for leaf in tree_leaves(values) if hasattr(leaf, "untyped_storage")]
     storages = [tensor.untyped_storage() for tensor in tensors if tensor.device.type != "meta"]
-    return [(storage, storage._cdata) for storage in storages]
+    allocated = [storage for storage in storages if storage.filename is None]
+    return [(storage, storage._cdata) for storage in allocated]

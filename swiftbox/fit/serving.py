@@ -58,6 +58,8 @@ def quantizing(shape: ModelShape, *, samples: int = 128, length: int = 2048) -> 
     return Need(layer * 4 + hessian + shape.table * 2, shape.params * 2.0 + states)
 
 
-def merging(shape: ModelShape, *, shard_bytes: float = 5e9) -> Need:
-    """Return the memory of a merge in float32: the model, and one shard being written."""
-    return Need(0.0, shape.params * 4.0 + min(shard_bytes, shape.params * 4.0))
+def merging(shape: ModelShape) -> Need:
+    """Return the least memory of a merge: a layer, the tables and a matrix's copies in float32."""
+    matrix = shape.hidden * max(shape.intermediate, shape.hidden) * 4.0
+    tables = (shape.params - shape.inside) * 4.0
+    return Need(0.0, shape.inside / shape.layers * 4.0 + tables + 4 * max(matrix, tables / 2))

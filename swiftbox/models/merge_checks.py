@@ -1,4 +1,4 @@
-"""Whether adapters match the base model they are merged into, and whether the machine suffices.
+"""Whether adapters match the base model they are merged into.
 
 Shapes: R rank, I inputs and O outputs of a layer, V vocabulary, H hidden.
 """
@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.merge import MergeConfig, Quantization
-from swiftbox.devices import host
-from swiftbox.errors import ConfigError, MachineError
-from swiftbox.files import SPARE_BYTES, read_json, require_room
-from swiftbox.formatting import size
+from swiftbox.errors import ConfigError
+from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.models.adapters import Adapter
@@ -259,46 +257,6 @@ def _unadapted(base_layers: Mapping[str, Any], adapter: Adapter) -> Iterator[str
                 f"it adapts {len(adapted)} layers {name}, the model has {len(in_base)}",
                 f"它适配 {len(adapted)} 个 {name} 层，而模型有 {len(in_base)} 个",
             )
-
-
-QUANTIZED_SHARE = 0.3
-"""A quantized copy with 16-bit embeddings, as a share of the model in float32."""
-
-
-def require_resources(
-    base_model: BaseWeights, folder: Path, dtype: str, *, quantized: bool = False
-) -> None:
-    """Raise MachineError, with both numbers, when the disk or memory is too small for a merge.
-
-    `quantized`: the adapter was trained on a quantized base, which is compared as well.
-    """
-
-    def refusal(needed: int, free: int) -> MachineError:
-        return MachineError(
-            text(
-                f"merged model: {size(needed)} to write with a reserve of {size(SPARE_BYTES)}, "
-                f"{size(free)} free at {folder}; nothing was written",
-                f"合并后的模型：连同预留的 {size(SPARE_BYTES)} 共需 {size(needed)}，"
-                f"{folder} 仅剩 {size(free)}；未写入任何内容",
-            ),
-            hint=text(
-                "free some space, or set output_dir to a folder on another disk",
-                "请清理磁盘，或将 output_dir 设到其他磁盘",
-            ),
-        )
-
-    require_room(folder, base_model.bytes_as(dtype) + SPARE_BYTES, refusal)
-    needed_memory, total_memory = base_model.bytes_as("float32"), host.memory()[0]
-    needed_memory += round(QUANTIZED_SHARE * needed_memory) if quantized else 0
-    if needed_memory > total_memory:
-        raise MachineError(
-            text(
-                f"merging in float32 takes {size(needed_memory)} of memory, this machine has "
-                f"{size(total_memory)}",
-                f"以 float32 合并需要 {size(needed_memory)} 内存，本机有 {size(total_memory)}",
-            ),
-            hint=text("merge on a machine with more memory", "请在内存更大的机器上合并"),
-        )
 
 
 def quantization_of(config: MergeConfig, adapters: Sequence[Adapter]) -> Quantization | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from swiftbox.config.groups import as_list
 from swiftbox.config.merge import MergeConfig
+from swiftbox.devices import host
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.selection import device_selection
 from swiftbox.files import write_json
@@ -26,8 +27,8 @@ from swiftbox.models.merge_checks import (
     read_base_weights,
     require_matching_layers,
     require_matching_name,
-    require_resources,
 )
+from swiftbox.models.merge_resources import FREE_SHARE, merge_needs, require_resources
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -36,6 +37,7 @@ from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
+from swiftbox.tasks.training_packages import BITSANDBYTES
 
 RECORD = "merge.json"
 """File in the run folder: the checks of the merge, and the measured differences."""
@@ -101,7 +103,8 @@ def require_mergeable(config: MergeConfig, folder: Path) -> None:
         return
     base_weights = read_base_weights(base_folder)
     require_matching_layers(base_weights, adapters, config.model)
-    require_resources(base_weights, folder, config.dtype, quantized=quantized)
+    needs = merge_needs(base_weights, adapters, quantized=quantized)
+    require_resources(base_weights, folder, config.dtype, needs)
 
 
 def check(config: MergeConfig, on_remark: OnRemark) -> None:
@@ -122,6 +125,7 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     """Merge, check, and return the folder of the merged model."""
     from swiftbox.core.weights.cast import WeightTypes
     from swiftbox.core.weights.merge import MergeJob, merge
+    from swiftbox.core.weights.merge_memory import merge_memory
 
     began = time.monotonic()
     adapters = _fetch_adapters(config, emit)
@@ -132,7 +136,8 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     base_weights = read_base_weights(fetched.folder)
     require_matching_layers(base_weights, adapters, name)
     quantization = quantization_of(config, adapters)
-    require_resources(base_weights, folder, config.dtype, quantized=quantization is not None)
+    needs = merge_needs(base_weights, adapters, quantized=quantization is not None)
+    require_resources(base_weights, folder, config.dtype, needs)
     inputs = {
         "model": str(fetched.folder),
         "revision": fetched.commit or config.revision,
@@ -141,16 +146,16 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     write_json(folder / run_folder.INPUTS, inputs)
     emit(events.INPUTS, **inputs)
     tokenizers = [adapter.folder for adapter in adapters if adapter.has_tokenizer]
-    types = WeightTypes(config.dtype, {})
-    if config.dtype == "stored":
-        types = WeightTypes(base_weights.main_dtype, base_weights.dtypes)
+    stored = WeightTypes(base_weights.main_dtype, base_weights.dtypes)
     job = MergeJob(
         base_folder=fetched.folder,
         adapters=tuple(adapter.folder for adapter in adapters),
         tokenizer=tokenizers[-1] if tokenizers else fetched.folder,
-        types=types,
+        stored=stored,
+        types=stored if config.dtype == "stored" else WeightTypes(config.dtype, {}),
         quantization=quantization,
         config=config,
+        memory=merge_memory(folder, round(FREE_SHARE * host.memory()[1] / 2)),
     )
     merged, report = merge(job, folder, emit)
     write_json(folder / RECORD, report)
@@ -178,6 +183,18 @@ def _fetch_adapters(config: MergeConfig, emit: Emit) -> Sequence[Adapter]:
     return adapters
 
 
+def unused_packages(config: MergeConfig) -> frozenset[str]:
+    """Return bitsandbytes unless an adapter was trained on a quantized base, or may have been.
+
+    peft imports it where it is installed, and not every machine with it can import it.
+    """
+    adapters = local_adapters(config)
+    known = [adapter for adapter in adapters if adapter is not None]
+    if len(known) < len(adapters) or quantization_of(config, known) is not None:
+        return frozenset()
+    return BITSANDBYTES
+
+
 def effects(config: MergeConfig) -> Effects:
     """Return what a merge executes, sends and writes outside its folder."""
     return effects_of(config)
@@ -196,7 +213,7 @@ def outputs(config: MergeConfig) -> Mapping[str, Output]:  # noqa: ARG001 - the 
 
 
 def forecast(config: MergeConfig, machine: Machine, before: RunInputs) -> Forecast | None:  # noqa: ARG001
-    """Estimate a merge: the model in float32 in memory, and its copy on disk."""
+    """Estimate a merge: a layer in float32 in memory, and the model on disk."""
     bytes_per_weight = BYTES_PER_PARAMETER.get(config.dtype, BYTES_PER_PARAMETER["bfloat16"])
     return forecast_of_shape(
         before,
@@ -220,4 +237,5 @@ MERGE: Task[MergeConfig] = Task(
     outputs=outputs,
     forecast=forecast,
     uses_devices=False,
+    unused_packages=unused_packages,
 )

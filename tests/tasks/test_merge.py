@@ -18,6 +18,9 @@ from swiftbox.devices import host
 from swiftbox.errors import ConfigError, MachineError, UserError
 from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.models import merge_checks as merging
+from swiftbox.models import merge_resources as merging_resources
+from swiftbox.models.merge_checks import BaseWeights
+from swiftbox.models.merge_resources import merge_needs, require_resources
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import loads
@@ -186,7 +189,7 @@ def test_too_little_disk_is_refused_with_both_numbers(
     tiny: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 1_000_000)
-    needed = merging.read_base_weights(tiny).bytes_as("stored") + merging.SPARE_BYTES
+    needed = merging.read_base_weights(tiny).bytes_as("stored") + merging_resources.SPARE_BYTES
     with pytest.raises(MachineError, match=r"976\.6 KiB free") as caught:
         merging_of(adapter=adapter, model=tiny)
     assert f"{formatting.size(needed)} to write" in caught.value.message
@@ -197,20 +200,55 @@ def test_too_little_memory_for_float32_is_refused(
     tiny: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "memory", lambda: (100_000, 100_000))
-    with pytest.raises(MachineError, match=r"takes \d+\.\d KiB of memory, this machine has 97\.7"):
+    with pytest.raises(MachineError, match=r"takes 1\.5 GiB of memory, this machine has 97\.7"):
         merging_of(adapter=adapter, model=tiny)
 
 
-def test_a_quantized_base_takes_memory_in_addition_to_the_float32_one(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def made_up_weights(layers: int, hidden: int, width: int, vocabulary: int) -> BaseWeights:
+    """Return the names and shapes of a decoder in bfloat16 that exists nowhere."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (vocabulary, hidden),
+        "lm_head.weight": (vocabulary, hidden),
+    }
+    for number in range(layers):
+        prefix = f"model.layers.{number}"
+        shapes |= {f"{prefix}.mlp.{name}_proj.weight": (width, hidden) for name in ("gate", "up")}
+        shapes[f"{prefix}.mlp.down_proj.weight"] = (hidden, width)
+        shapes |= {f"{prefix}.self_attn.{name}_proj.weight": (hidden, hidden) for name in "qo"}
+    return BaseWeights(Path(), shapes, dict.fromkeys(shapes, "bfloat16"), "bfloat16")
+
+
+def test_the_memory_of_a_merge_is_that_of_a_layer_not_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = merging.read_base_weights(tiny).bytes_as("float32")
-    monkeypatch.setattr(host, "memory", lambda: (round(1.2 * size), size))
-    merging.require_resources(merging.read_base_weights(tiny), tmp_path, "stored")
-    with pytest.raises(MachineError, match="of memory, this machine has"):
-        merging.require_resources(
-            merging.read_base_weights(tiny), tmp_path, "stored", quantized=True
-        )
+    weights = made_up_weights(64, 5120, 27648, 152_000)  # 32 billion parameters
+    assert weights.bytes_as("float32") > 119 * 2**30
+    monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 10**12)
+    monkeypatch.setattr(host, "memory", lambda: (128 * 2**30, 100 * 2**30))
+    needs = merge_needs(weights, [])
+    require_resources(weights, tmp_path, "stored", needs)
+    deeper = merge_needs(made_up_weights(640, 5120, 27648, 152_000), [])
+    assert deeper.memory == needs.memory < 32 * 2**30
+
+
+def test_a_quantized_base_is_compared_in_memory_too(tiny: Path) -> None:
+    weights = merging.read_base_weights(tiny)
+    added = merge_needs(weights, [], quantized=True).memory - merge_needs(weights, []).memory
+    assert added == pytest.approx(0.3 * weights.bytes_as("float32"))
+
+
+def test_merged_weights_beyond_the_memory_take_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = made_up_weights(64, 5120, 27648, 152_000)
+    needs = merge_needs(weights, [])
+    monkeypatch.setattr(host, "memory", lambda: (128 * 2**30, 100 * 2**30))
+    enough = weights.bytes_as("stored") + merging_resources.SPARE_BYTES + needs.merged
+    monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: enough - 39 * 2**30)
+    require_resources(weights, tmp_path, "stored", needs)  # 40 GiB of them stay in memory
+    monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: enough - 41 * 2**30)
+    with pytest.raises(MachineError, match="to write with a reserve of"):
+        require_resources(weights, tmp_path, "stored", needs)
 
 
 def test_half_precision_needs_half_the_bytes(tiny: Path) -> None:

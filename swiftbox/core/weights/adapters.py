@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy
+import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 
 from swiftbox.errors import RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
+
+PREFIX = "base_model.model."
+"""What peft puts before the names of a model's weights."""
+
+PLAIN_STARTS = ("gaussian", "orthogonal", "eva")
+"""Values of init_lora_weights that leave the base as it is."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of an adapter's tensors by name."""
@@ -34,24 +43,63 @@ def score_labels(adapters: Sequence[Shapes]) -> int | None:
 
 
 def attach_adapter(model: Any, folder: Path, shapes: Shapes) -> Any:
-    """Put an adapter on its float32 base, after resizing and untying embeddings as it needs.
+    """Put an adapter on its base, after resizing and untying embeddings as it needs.
 
-    Raises RunError if a tensor of the adapter has no place in the model, or the reverse.
+    The adapter is in float32, and so is what it changes of the base by itself; the other weights
+    of the base keep their types. Raises RunError if a tensor of the adapter has no place in the
+    model, or the reverse.
     """
     vocabulary = _trained_vocabulary(model, shapes)
     if vocabulary is not None and vocabulary != model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(vocabulary, mean_resizing=False)  # the adapter has the rows
     config = read_json(folder / "adapter_config.json")
     if _changes_embeddings(model, config, shapes) and not config.get("ensure_weight_tying"):
-        # A training imports this file too, and one without quantization hides bitsandbytes.
-        from swiftbox.core.weights.merge_bases import untie_embeddings
-
         untie_embeddings(model)
-    with warnings.catch_warnings(record=True) as caught:
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        in_float32(model, shapes, changes_base=_initialization_changes_base(config)),
+    ):
         warnings.simplefilter("always")
         network = PeftModel.from_pretrained(model, str(folder), torch_device="cpu").eval()
     require_all_loaded(network, folder, shapes, [str(warning.message) for warning in caught])
     return network
+
+
+def _initialization_changes_base(config: Mapping[str, Any]) -> bool:
+    """Return whether peft changes the base when it creates the layers of an adapter."""
+    return config.get("init_lora_weights", True) not in (True, False, None, *PLAIN_STARTS)
+
+
+@contextmanager
+def in_float32(model: Any, shapes: Shapes, *, changes_base: bool) -> Iterator[None]:
+    """Make a base of 16 bits look like a float32 one while an adapter is put on it.
+
+    peft creates its weights in the base's number type, and would round those of the adapter. It
+    reads shapes and types of the base, not its matrices: these are zeros that take no memory, and
+    get their values back at the end. Small weights, and those that the adapter itself has, are
+    converted; so are all of them if the adapter's initialization `changes_base`.
+    """
+    weights = {
+        name: weight
+        for name, weight in model.named_parameters(remove_duplicate=False)
+        if weight.is_floating_point() and weight.dtype != torch.float32
+    }
+    in_adapter = {name.removeprefix(PREFIX).replace(".base_layer.", ".") for name in shapes}
+    converted = {
+        id(weight)
+        for name, weight in weights.items()
+        if changes_base or weight.dim() < 2 or name in in_adapter
+    }
+    stored = {id(weight): (weight, weight.data) for weight in weights.values()}
+    for key, (weight, data) in stored.items():
+        zeros = torch.from_numpy(numpy.zeros(data.shape, numpy.float32))
+        weight.data = data.float() if key in converted else zeros
+    try:
+        yield
+    finally:
+        for key, (weight, data) in stored.items():
+            if key not in converted:
+                weight.data = data
 
 
 def _embedding_names(model: Any) -> list[str]:
@@ -72,7 +120,7 @@ def _trained_vocabulary(model: Any, shapes: Shapes) -> int | None:
             (".lora_embedding_A", 1),
             (".lora_B.weight", 0),
         ):
-            tensor = f"base_model.model.{name}{suffix}"
+            tensor = f"{PREFIX}{name}{suffix}"
             if tensor in shapes:
                 return shapes[tensor][axis]
     return None
@@ -87,9 +135,20 @@ def _changes_embeddings(model: Any, config: Mapping[str, Any], shapes: Shapes) -
     for name in _embedding_names(model):
         if any(name == module or name.endswith(f".{module}") for module in saved):
             return True
-        if any(tensor.startswith(f"base_model.model.{name}.lora_") for tensor in shapes):
+        if any(tensor.startswith(f"{PREFIX}{name}.lora_") for tensor in shapes):
             return True
     return False
+
+
+def untie_embeddings(model: Any) -> bool:
+    """Give the head a copy of the embeddings that it shares; return whether it shared them."""
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is None or head.weight is not embeddings.weight:
+        return False
+    head.weight = torch.nn.Parameter(embeddings.weight.detach().clone(), requires_grad=False)
+    model.config.tie_word_embeddings = False
+    model.config.get_text_config().tie_word_embeddings = False
+    return True
 
 
 def require_all_loaded(network: Any, folder: Path, shapes: Shapes, messages: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,9 @@ from transformers import GenerationConfig
 from swiftbox.errors import ResultError
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
+
+Keep = Callable[[torch.Tensor], torch.Tensor]
+"""Returns a tensor with the same values, in memory or in a mapped file."""
 
 COMPANIONS = (
     "generation_config.json",
@@ -50,14 +53,20 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def cast_weights(model: Any, types: WeightTypes) -> str:
-    """Cast every weight; return the names of the types. Raises ResultError on overflow."""
+def cast_weights(model: Any, types: WeightTypes, keep: Keep) -> str:
+    """Cast every weight, one at a time; return the names of the types.
+
+    What the cast changes is passed to `keep`. Raises ResultError on overflow.
+    """
     used = set()
     for name, parameter in model.named_parameters():
         dtype = types.of(name)
         used.add(dtype)
-        parameter.data = parameter.data.to(getattr(torch, dtype))
-        if not torch.isfinite(parameter.data).all():
+        cast = parameter.data.to(getattr(torch, dtype))
+        if cast.dtype != parameter.dtype:
+            cast = keep(cast)
+        parameter.data = cast
+        if not torch.isfinite(cast).all():
             raise ResultError(
                 text(f"{name} exceeds the range of {dtype}", f"{name} 超出 {dtype} 的范围"),
                 hint=text("set dtype: bfloat16 or float32", "设 dtype: bfloat16 或 float32"),

@@ -87,8 +87,10 @@ def check_prompts(tokenizer: Any) -> list[torch.Tensor]:
 def run_prompts(model: Any, prompts: Sequence[torch.Tensor]) -> ModelOutputs:
     """Run the prompts through a model, which is put in eval mode."""
     model.eval()
+    device = next(model.parameters()).device
+    prompts = [ids.to(device) for ids in prompts]
     logits = tuple(
-        model(input_ids=ids[None], use_cache=False).logits[0].float() for ids in prompts
+        model(input_ids=ids[None], use_cache=False).logits[0].float().cpu() for ids in prompts
     )  # (T, V)
     if not hasattr(model, "generate") or logits[0].dim() < 2:
         return ModelOutputs(logits, (), ())

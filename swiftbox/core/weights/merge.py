@@ -16,6 +16,7 @@ from swiftbox.config.merge import MergeConfig, Quantization
 from swiftbox.core.generation import parity
 from swiftbox.core.weights.adapters import adapter_shapes, attach_adapter, score_labels
 from swiftbox.core.weights.cast import (
+    Keep,
     WeightTypes,
     cast_weights,
     copy_companions,
@@ -27,10 +28,11 @@ from swiftbox.core.weights.compare import (
     OutputDifference,
     check_prompts,
     compare_outputs,
-    run_prompts,
 )
 from swiftbox.core.weights.load import read_tokenizer
-from swiftbox.core.weights.merge_bases import load_merge_base
+from swiftbox.core.weights.merge_bases import BaseFiles, dequantize, load_merge_base
+from swiftbox.core.weights.merge_layers import merge_and_unload
+from swiftbox.core.weights.merge_memory import MergeMemory
 from swiftbox.errors import ResultError, RunError
 from swiftbox.language import text
 from swiftbox.runs import events
@@ -40,15 +42,23 @@ from swiftbox.runs.events import Emit
 
 @dataclass(frozen=True)
 class MergeJob:
-    """What to merge: local folders, and the number type of every weight that is written."""
+    """What to merge: local folders, and the number types of the weights."""
 
     base_folder: Path
     adapters: tuple[Path, ...]
     tokenizer: Path
+    stored: WeightTypes
+    """The number types of the base's weights."""
     types: WeightTypes
+    """Those of the weights that are written."""
     quantization: Quantization | None
     """How the base was quantized in the training of the adapters."""
     config: MergeConfig
+    memory: MergeMemory
+
+    def files(self, folder: Path, types: WeightTypes, labels: int | None) -> BaseFiles:
+        """Return how a model is loaded for this merge."""
+        return BaseFiles(folder, types, labels, self.config.trust_remote_code)
 
 
 @dataclass(frozen=True)
@@ -84,9 +94,9 @@ def merge(job: MergeJob, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]
     final = folder / run_folder.MODEL
     with temporary_folder(folder) as temporary:
         emit(events.STAGE, name="save", detail=run_folder.MODEL)
-        dtype = cast_weights(merged.model, job.types)
+        dtype = cast_weights(merged.model, job.types, job.memory.store().keep)
         _write(job, merged.model, tokenizer, temporary)
-        outputs = run_prompts(merged.model, prompts)
+        outputs = job.memory.outputs(merged.model, prompts)
         report["cast"] = _report_cast(dtype, compare_outputs(merged.outputs, outputs), emit)
         del merged
         gc.collect()
@@ -129,27 +139,25 @@ def _merge_adapters(
     Each adapter is checked on the model that the adapters before it were merged into.
     """
     shapes = [adapter_shapes(adapter) for adapter in job.adapters]
-    model = load_merge_base(
-        job.base_folder,
-        job.quantization if dequantized else None,
-        labels=score_labels(shapes),
-        trust_remote_code=job.config.trust_remote_code,
-    )
+    files = job.files(job.base_folder, job.stored, score_labels(shapes))
+    model, keep = load_merge_base(files), job.memory.store().keep
+    if dequantized and job.quantization is not None:
+        dequantize(model, files, job.quantization, keep)
     steps: list[dict[str, Any]] = []
     after: ModelOutputs | None = None
     for adapter, tensors in zip(job.adapters, shapes, strict=True):
         network = attach_adapter(model, adapter, tensors)
         _require_embeddings(network, prompts)
-        before = run_prompts(network, prompts) if emit else None
-        model = _merge_and_unload(network, adapter)
+        before = job.memory.outputs(network, prompts) if emit else None
+        model = _merge_and_unload(network, adapter, keep)
         if emit is None or before is None:
             continue
-        after = run_prompts(model, prompts)
+        after = job.memory.outputs(model, prompts)
         difference = compare_outputs(before, after)
         _require_rounding(difference, adapter)
         steps.append({"adapter": str(adapter), **difference.figures()})
         emit(events.NOTE, key="merge", message=_step_message(adapter, difference))
-    outputs = after if after is not None else run_prompts(model, prompts)
+    outputs = after if after is not None else job.memory.outputs(model, prompts)
     return Merged(model, outputs, tuple(steps))
 
 
@@ -170,9 +178,9 @@ def _require_embeddings(network: Any, prompts: Sequence[torch.Tensor]) -> None:
         )
 
 
-def _merge_and_unload(network: Any, adapter: Path) -> Any:
+def _merge_and_unload(network: Any, adapter: Path, keep: Keep) -> Any:
     try:
-        return network.merge_and_unload(safe_merge=True).eval()
+        return merge_and_unload(network, keep)
     except ValueError as error:  # safe_merge: NaN; or a layer that peft cannot merge
         raise ResultError(
             text(f"{adapter} cannot be merged: {error}", f"{adapter} 无法合并：{error}"),
@@ -229,14 +237,12 @@ def _report_bases(job: MergeJob, difference: OutputDifference, emit: Emit) -> di
 
 
 def _write(job: MergeJob, model: Any, tokenizer: Any, target: Path) -> None:
-    """Write all files; the model in memory then holds the cast values in float32."""
+    """Write all files."""
     write_weights(model, job.base_folder, target, max_shard_size=job.config.max_shard_size)
     tokenizer.save_pretrained(str(target))
     copy_companions(job.base_folder, target, code=job.config.trust_remote_code)
     is_single = len(job.adapters) == 1  # several adapters answer as none of them did
     parity.copy_record(job.adapters[-1], target, dtype=job.types.default, answers=is_single)
-    for parameter in model.parameters():
-        parameter.data = parameter.data.float()
 
 
 def _report_cast(dtype: str, difference: OutputDifference, emit: Emit) -> dict[str, Any]:
@@ -267,10 +273,8 @@ def verify(
             hint=text("the folder was deleted", "该目录已删除"),
         )
     labels = None if expected.answers else expected.logits[0].shape[-1]
-    model = load_merge_base(
-        folder, None, labels=labels, trust_remote_code=job.config.trust_remote_code
-    )
-    difference = compare_outputs(expected, run_prompts(model, prompts))
+    model = load_merge_base(job.files(folder, job.types, labels))
+    difference = compare_outputs(expected, job.memory.outputs(model, prompts))
     if difference.is_rounding:
         return difference.figures()
     raise ResultError(
