@@ -32,12 +32,12 @@ from swiftbox.models.merge_resources import FREE_SHARE, merge_needs, require_res
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
+from swiftbox.runs.optional_packages import BITSANDBYTES
 from swiftbox.tasks.checks import OnRemark, inspect_model, output_location, require_loadable
 from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.shared_effects import effects_of
-from swiftbox.tasks.task import Output, Reason, Resolved, Task
-from swiftbox.tasks.training_packages import BITSANDBYTES
+from swiftbox.tasks.task import Output, Reason, Resolved, Task, usual_unused_packages
 
 RECORD = "merge.json"
 """File in the run folder: the checks of the merge, and the measured differences."""
@@ -184,15 +184,16 @@ def _fetch_adapters(config: MergeConfig, emit: Emit) -> Sequence[Adapter]:
 
 
 def unused_packages(config: MergeConfig) -> frozenset[str]:
-    """Return bitsandbytes unless an adapter was trained on a quantized base, or may have been.
+    """Return the usual ones, and bitsandbytes if no adapter can come from a quantized base.
 
     peft imports it where it is installed, and not every machine with it can import it.
     """
     adapters = local_adapters(config)
     known = [adapter for adapter in adapters if adapter is not None]
-    if len(known) < len(adapters) or quantization_of(config, known) is not None:
-        return frozenset()
-    return BITSANDBYTES
+    is_unknown = config.trust_remote_code or len(known) < len(adapters)
+    if is_unknown or quantization_of(config, known) is not None:
+        return usual_unused_packages(config)
+    return usual_unused_packages(config) | BITSANDBYTES
 
 
 def effects(config: MergeConfig) -> Effects:

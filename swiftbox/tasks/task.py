@@ -89,7 +89,7 @@ def _no_engine(_config: Any, _machine: Machine) -> tuple[str, ...]:
     return ()
 
 
-def _unused_packages(config: Any) -> frozenset[str]:
+def usual_unused_packages(config: Any) -> frozenset[str]:
     """Return packages that no task uses; code of a model's repository may import any package."""
     return frozenset() if getattr(config, "trust_remote_code", False) else MEDIA | SCIENCE
 
@@ -125,7 +125,7 @@ class Task(Generic[Config]):
     engines: Callable[[Config, Machine], tuple[str, ...]] = _no_engine
     outputs: Callable[[Config], Mapping[str, Output]] = _no_output
     forecast: Callable[[Config, Machine, RunInputs], Forecast | None] = _no_forecast
-    unused_packages: Callable[[Config], frozenset[str]] = _unused_packages
+    unused_packages: Callable[[Config], frozenset[str]] = usual_unused_packages
     serves: bool = False
     """Whether it runs until it is stopped."""
     continues: bool = False

@@ -117,7 +117,9 @@ def test_a_lora_on_plain_weights_imports_no_package_it_does_not_use(
 def test_a_broken_package_that_a_task_does_not_use_does_not_stop_it(
     tmp_path: Path, tiny: Path
 ) -> None:
-    broken = install_broken(tmp_path / "packages", MEDIA | SCIENCE | {"tensorboard"})
+    broken = install_broken(
+        tmp_path / "packages", MEDIA | SCIENCE | {"tensorboard", "bitsandbytes"}
+    )
     training = settled_run(tmp_path, tiny)
     run_child(training, PYTHONPATH=str(broken))
     recorded = events_of(training)
