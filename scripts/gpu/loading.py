@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,28 @@ def record_loads(recorder: Recorder, settings: Settings, folder: Path) -> None:
     def through_host() -> Any:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(settings.device)
 
-    for name, load in (("straight to the device", straight), ("through host memory", through_host)):
+    for name, load, limit in (
+        ("by us, NF4", partial(ours, settings, "qlora"), "<= 8"),
+        ("by us", partial(ours, settings, "lora"), "<= 2"),
+        ("by transformers to the device", straight, ""),
+        ("by transformers through host memory", through_host, ""),
+    ):
         elapsed, host = watched(load, settings)
-        target = "<= 2" if name.startswith("straight") and settings.device != "cpu" else ""
+        target = limit if settings.device != "cpu" else ""
         recorder.record(f"8B loaded {name}", elapsed, "s", check=17)
         recorder.record(f"8B loaded {name}, host memory", host / 2**30, "GiB", target=target)
+
+
+def ours(settings: Settings, tuner: str) -> Any:
+    """Load the base of a training as a run does: each tensor to the device, quantized there."""
+    from swiftbox.core.weights.load import load_trainable
+    from swiftbox.launch.prepare import prepare
+
+    training = job("8B", tuner, "2048", tiny=settings.tiny)
+    config = prepare(
+        write_config(training, settings, settings.folder / f"load-{tuner}")
+    ).plan.config
+    return load_trainable(Path(config.model), config, device=torch.device(settings.device))
 
 
 def watched(load: Callable[[], Any], settings: Settings) -> tuple[float, int]:

@@ -6,8 +6,18 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+
+@cache
+def settled_dtype() -> str:
+    """Return the number type that a plan for this machine chooses."""
+    from swiftbox.devices.choices import choose_dtype
+    from swiftbox.devices.probe import probe
+
+    return choose_dtype(probe(Path.cwd()), "auto").value
 
 
 @dataclass(frozen=True)
@@ -47,5 +57,5 @@ class Settings:
 
     @property
     def dtype(self) -> str:
-        """Return the number type of the models."""
-        return "float32" if self.device == "cpu" else "bfloat16"
+        """Return the number type of the models: what `dtype: auto` settles to on this device."""
+        return "float32" if self.device == "cpu" else settled_dtype()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import resource
 import statistics
@@ -41,14 +42,17 @@ def free_memory(device: str) -> None:
     """Return cached memory to the device, and reset the peak."""
     gc.collect()
     if device != "cpu":
-        torch.accelerator.empty_cache()
-        torch.accelerator.reset_peak_memory_stats()
+        with contextlib.suppress(RuntimeError, AttributeError):  # MPS keeps no such record
+            torch.accelerator.empty_cache()
+            torch.accelerator.reset_peak_memory_stats()
 
 
 def peak_bytes(device: str) -> int:
     """Return the peak of tensors on the device since the reset, or that of the process."""
+    from swiftbox.core.training.progress import peak_memory_bytes
+
     if device != "cpu":
-        return int(torch.accelerator.max_memory_allocated())
+        return peak_memory_bytes()
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -59,10 +63,10 @@ def growth_bytes(work: Callable[[], Any], device: str) -> int:
         work()
         return 0
     free_memory(device)
-    before = int(torch.accelerator.memory_allocated())
+    before = peak_bytes(device)  # the reset sets the peak to what is allocated
     work()
     synchronize(device)
-    return int(torch.accelerator.max_memory_allocated()) - before
+    return peak_bytes(device) - before
 
 
 def matmul_rate(device: str, dtype: torch.dtype, size: int) -> float:

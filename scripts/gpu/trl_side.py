@@ -114,6 +114,7 @@ def common_options(job: TrainingJob, settings: Settings, out: Path) -> dict[str,
         "report_to": "none",
         "use_cpu": settings.device == "cpu",
         "bf16": settings.dtype == "bfloat16",
+        "fp16": settings.dtype == "float16",
         "disable_tqdm": True,
         "max_length": None if job.padding_free else 8192,
     }

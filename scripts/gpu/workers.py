@@ -27,18 +27,19 @@ class Worker:
 
     def start(self) -> None:
         """Start the process, which imports torch meanwhile."""
-        log = (self.settings.folder / f"worker-{self.side}.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, str(WORKER), self.side, self.settings.to_json()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env={**os.environ, **self.variables},
-        )
+        with (self.settings.folder / f"worker-{self.side}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(WORKER), self.side, self.settings.to_json()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **self.variables},
+            )
 
     def answer(self, job: TrainingJob) -> dict[str, Any]:
         """Return the result of a job; one with `error` if it fails or the time is over."""
         if self.process is None or self.process.poll() is not None:
+            self.close()
             self.start()
         process = self.process
         assert process is not None
@@ -54,11 +55,16 @@ class Worker:
         line = process.stdout.readline()
         if not line:
             code = process.wait()
-            return {"error": f"the process ended with {code}; see worker-{self.side}.log"}
+            return {"error": f"the process ended with {code}; {self.last_line()}"}
         result: dict[str, Any] = json.loads(line)
         if "error" in result:
             process.wait()
         return result
+
+    def last_line(self) -> str:
+        """Return the last line that the process wrote."""
+        log = (self.settings.folder / f"worker-{self.side}.log").read_text("utf-8", "replace")
+        return (log.strip().splitlines() or ["it wrote nothing"])[-1][:300]
 
     def close(self) -> None:
         """End the process."""

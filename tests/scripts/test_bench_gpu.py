@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import bench_gpu
@@ -13,7 +14,9 @@ import pytest
 from gpu.figures import Figure, Recorder, median_error, read_figures, table
 from gpu.models import SHAPES, linear_weights, training_flop
 from gpu.parts import ELSEWHERE, PARTS
-from gpu.training_jobs import compared_jobs, our_jobs
+from gpu.settings import Settings
+from gpu.training_jobs import compared_jobs, job, our_jobs
+from gpu.workers import Worker
 
 from swiftbox.fit.shape import shape_of_config
 
@@ -88,9 +91,9 @@ def test_every_device_check_is_answered_by_a_figure_or_a_named_test() -> None:
 
 def test_all_shapes_tuners_and_lengths_are_measured() -> None:
     jobs = [*compared_jobs(tiny=False), *our_jobs(tiny=False)]
-    assert {job.size for job in jobs} == set(SHAPES)
-    assert {job.tuner for job in jobs} == {"lora", "qlora", "full"}
-    assert {job.kind for job in jobs} >= {"512", "2048", "8192", "chat"}
+    assert {training.size for training in jobs} == set(SHAPES)
+    assert {training.tuner for training in jobs} == {"lora", "qlora", "full"}
+    assert {training.kind for training in jobs} >= {"512", "2048", "8192", "chat"}
     assert len(set(jobs)) == len(jobs)
 
 
@@ -128,3 +131,43 @@ def test_the_parts_fit_into_the_eight_minutes() -> None:
         sum(part.limit_s for name, part in PARTS.items() if name not in WHILE_TIME_IS_LEFT)
         <= 8 * 60
     )
+
+
+# ---- the processes that train
+
+
+ANSWERS = """
+import json, sys
+for line in sys.stdin:
+    if json.loads(line)["stage"] == "dpo":
+        raise SystemExit(7)
+    print(json.dumps({"side": sys.argv[1], "rows": json.loads(line)["rows"]}), flush=True)
+"""
+SILENT = "import sys; sys.stdin.read()"
+
+
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, seconds: float) -> Worker:
+    program = tmp_path / "worker.py"
+    program.write_text(code)
+    monkeypatch.setattr("gpu.workers.WORKER", program)
+    return Worker("ours", Settings(tmp_path, True, time.time() + seconds), {})
+
+
+def test_a_process_that_dies_is_an_error_of_its_job_and_the_next_job_gets_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = worker(tmp_path, monkeypatch, ANSWERS, 600)
+    try:
+        assert ours.answer(job("8B", "lora", "512"))["rows"] == 64
+        assert "ended with 7" in ours.answer(job("8B", "lora", "512", stage="dpo"))["error"]
+        assert ours.answer(job("8B", "lora", "8192"))["rows"] == 4
+    finally:
+        ours.close()
+
+
+def test_a_job_that_takes_longer_than_its_part_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = worker(tmp_path, monkeypatch, SILENT, 0.2)
+    assert "time of this part was over" in ours.answer(job("8B", "lora", "512"))["error"]
+    assert ours.process is None
