@@ -19,6 +19,9 @@ import torch
 from swiftbox.errors import RunError
 from swiftbox.language import text
 
+MOST_UNREAD = 1000
+"""Updates after which losses are read although nothing is logged, so that they do not pile up."""
+
 
 class UnreadLosses:
     """The losses and gradient norms of the updates since the last reading."""
@@ -33,6 +36,11 @@ class UnreadLosses:
         several updates: the first sum that is not finite belongs to the first such update.
         """
         self._updates.append((steps, loss, norm))
+
+    @property
+    def are_many(self) -> bool:
+        """Whether it is time to read them."""
+        return len(self._updates) >= MOST_UNREAD
 
     def require_finite(self, model: Any, first_steps: int | None) -> None:
         """Raise RunError for the first loss or norm that is not finite; forget what was read."""

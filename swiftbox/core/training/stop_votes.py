@@ -1,13 +1,13 @@
-"""Agree with all processes on when to stop, without waiting for the device.
+"""Agree with all processes on when to stop, without waiting for the device to be idle.
 
-The votes travel with the number of terms that every update gathers anyway. Reading the sum at once
-would wait for the device, so each process reads the sum of the update before: by then it has been
-copied to the CPU. All read the same sum after the same update, and so stop together.
+The votes travel with the number of terms that every update gathers at its start. Their sum is read
+at the end of the update, when all its work is queued: that waits at most until the device begins
+the update, which still leaves it the update to compute. All processes read the same sum, and so
+stop together.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import torch
@@ -16,11 +16,12 @@ from swiftbox.runs.stop import STOP
 
 
 class StopVotes:
-    """The votes of the last two updates."""
+    """The votes of an update."""
 
     def __init__(self, accelerator: Any) -> None:
         self.accelerator = accelerator
-        self._cast: deque[tuple[torch.Tensor, Any]] = deque(maxlen=2)
+        self._votes: torch.Tensor | None = None
+        self._copied: Any = None
 
     def gathered_with(self, terms: int) -> torch.Tensor:
         """Return the sum of the terms of all processes, and cast this process's vote.  # ()"""
@@ -30,19 +31,17 @@ class StopVotes:
             for number in (terms, int(STOP.requested.is_set()))
         ]
         sums = self.accelerator.gather(torch.cat(local, dim=1)).sum(0)  # (2,)
-        copied = None
-        copy = sums[1].to("cpu", non_blocking=True)
-        if copy.device != sums.device:
-            copied = torch.Event(device=device)
-            copied.record()
-        self._cast.append((copy, copied))
+        self._votes = sums[1].to("cpu", non_blocking=True)
+        self._copied = None
+        if self._votes.device != sums.device:
+            self._copied = torch.Event(device=device)
+            self._copied.record()
         return sums[0]
 
     def passed(self) -> bool:
-        """Whether any process voted to stop in the update before this one."""
-        if len(self._cast) < 2:
+        """Whether any process voted to stop before this update."""
+        if self._votes is None:
             return False
-        votes, copied = self._cast[0]
-        if copied is not None:
-            copied.synchronize()
-        return bool(votes > 0)
+        if self._copied is not None:
+            self._copied.synchronize()
+        return bool(self._votes > 0)

@@ -226,7 +226,8 @@ class SwiftTrainer(AtomicCheckpoints, Trainer):
     def _report(self, model: Any, epoch: int, report: _Report) -> None:
         """Log, evaluate and save where it is due; transformers reads the loss and the norm."""
         control = self.control
-        if control.should_log or control.should_evaluate or control.should_save:
+        needs_loss = control.should_log or control.should_evaluate or control.should_save
+        if needs_loss or self.unread.are_many:
             self._require_finite()
         self._maybe_log_save_evaluate(
             self._tr_loss,

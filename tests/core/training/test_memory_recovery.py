@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +15,15 @@ from safetensors.torch import load_file
 from tiny import write_chats, write_config, write_labels
 
 from swiftbox.core.training import memory_recovery
-from swiftbox.core.training.memory_recovery import remembered_split, smaller_split
+from swiftbox.core.training.atomic_checkpoints import RunRecorder
+from swiftbox.core.training.memory_recovery import SplitLimits, remembered_split, smaller_split
+from swiftbox.core.training.split_changes import SplitChanges
+from swiftbox.core.training.stop_votes import StopVotes
 from swiftbox.core.training.trainer import SwiftTrainer
 from swiftbox.errors import MemoryLimitError, RunError
 from swiftbox.plan import plan
 from swiftbox.runs.diagnosis import OUT_OF_MEMORY, diagnose, kind_of
+from swiftbox.runs.stop import STOP
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
 
@@ -207,6 +212,35 @@ def test_an_evaluation_that_does_not_fit_is_split_and_gives_the_same_loss(
     (measured,) = of_kind(train(tmp_path / "parts", tiny, **keys), "eval")
     # float32 sums in another order
     assert measured["loss"] == pytest.approx(expected[0]["loss"], rel=1e-6)
+
+
+def test_a_pass_that_all_processes_compute_together_is_not_repeated(tmp_path: Path) -> None:
+    arguments = SimpleNamespace(
+        per_device_train_batch_size=8, gradient_accumulation_steps=2, world_size=2
+    )
+    record = RunRecorder(tmp_path, lambda *_, **__: None, 1)
+    changes = SplitChanges(record, SplitLimits(sharded=True), arguments)
+
+    def fail() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(MemoryLimitError, match="all processes compute together") as raised:
+        changes.repeat_until_it_fits(None, fail, step=0, model=None)  # type: ignore[arg-type]
+    assert "per_device_train_batch_size: 4 and gradient_accumulation_steps: 4" in raised.value.hint
+    assert diagnose(raised.value)[0] == OUT_OF_MEMORY
+
+
+def test_processes_stop_together_after_the_update_that_gathers_a_vote() -> None:
+    alone = SimpleNamespace(device=torch.device("cpu"), gather=lambda votes: votes.repeat(2, 1))
+    votes = StopVotes(alone)
+    assert int(votes.gathered_with(7)) == 14
+    STOP.requested.set()
+    try:
+        assert not votes.passed()
+        votes.gathered_with(7)
+        assert votes.passed()
+    finally:
+        STOP.requested.clear()
 
 
 def test_a_split_of_another_setting_is_not_remembered(tmp_path: Path) -> None:
