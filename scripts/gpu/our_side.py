@@ -40,7 +40,7 @@ def write_config(job: TrainingJob, settings: Settings, out: Path) -> Path:
         "lora_rank": 16,
         "per_device_train_batch_size": "auto",
         "gradient_accumulation_steps": job.rows,
-        "max_length": max(writer.lengths),
+        "max_length": max(writer.lengths) // (2 if job.stage == "dpo" else 1),
         "max_steps": job.updates,
         "val_size": 0,
         "save_steps": 0,

@@ -68,8 +68,11 @@ class RowWriter:
             "rejected": rejected,
         }
 
-    def sizes(self, kind: str) -> tuple[int, int]:
-        """Return the tokens of a prompt and an answer: of a length, or drawn from the mixture."""
+    def sizes(self, kind: str, *, pairs: bool) -> tuple[int, int]:
+        """Return the tokens of a prompt and an answer: of a length, or drawn from the mixture.
+
+        Answers are three quarters of a chat, and half of each side of a pair.
+        """
         if kind == "chat":
             prompt, answer = (
                 round(median * self.chooser.lognormvariate(0, SPREAD))
@@ -77,12 +80,13 @@ class RowWriter:
             )
             return max(4, min(LONGEST_PART, prompt)), max(4, min(LONGEST_PART, answer))
         rest = int(kind) - self.frame
-        return rest // 4, rest - rest // 4
+        prompt = rest // (2 if pairs else 4)
+        return prompt, rest - prompt
 
     def write(self, path: Path, kind: str, count: int, *, pairs: bool = False) -> Path:
         """Write `count` rows of a kind: a number of tokens, or chat."""
         create = self.pair if pairs else self.chat
         with path.open("w", encoding="utf-8") as file:
             for _ in range(count):
-                file.write(json.dumps(create(*self.sizes(kind))) + "\n")
+                file.write(json.dumps(create(*self.sizes(kind, pairs=pairs))) + "\n")
         return path

@@ -54,7 +54,8 @@ class Trainings:
         _, writer = write_rows(job, self.settings)
         per_row = sum(writer.lengths) / len(writer.lengths)
         raw = {**result, "tokens_per_row": per_row}
-        self.recorder.record(f"{job.name}: rows", result["rows_per_s"], "rows/s", raw=raw)
+        unit = "pairs/s" if job.stage == "dpo" else "rows/s"
+        self.recorder.record(f"{job.name}: rows", result["rows_per_s"], unit, raw=raw)
         self.recorder.record(f"{job.name}: tokens", result["rows_per_s"] * per_row, "tokens/s")
         self.recorder.record(f"{job.name}: peak", result["peak_bytes"] / 2**30, "GiB")
         if job.stage == "sft":
@@ -92,11 +93,12 @@ class Trainings:
         """Run a job on both sides; record the ratios to the best of TRL's settings."""
         variants = [job]
         if job.stage == "sft" and job.kind == "chat":
-            variants.append(replace(job, padding_free=True))
+            variants += [replace(job, padding_free=True), replace(job, packing=True)]
         ours = self.run_ours(job)
         theirs = {variant: self.trl.answer(variant) for variant in variants}
         for variant, result in theirs.items():
-            name = f"{job.name}: TRL{' padding_free' if variant.padding_free else ''}"
+            kind = " padding_free" * variant.padding_free + " packing" * variant.packing
+            name = f"{job.name}: TRL{kind}"
             self.recorder.record(
                 name, result.get("rows_per_s"), "rows/s", note=result.get("error", ""), raw=result
             )

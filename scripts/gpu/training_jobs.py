@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 TOKENS_PER_UPDATE = 32_768
 CHAT_ROWS = 32
 WARM_UP_UPDATES = 2
+PACKED = 2048
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class TrainingJob:
     """Rows (pairs) per update."""
     updates: int
     padding_free: bool = False
-    """TRL only: join rows instead of padding them."""
+    """TRL only: join the rows of a batch instead of padding them."""
+    packing: bool = False
+    """TRL only: join rows of the dataset to lines of PACKED tokens before training."""
     keys: tuple[tuple[str, str | bool], ...] = ()
     """Ours only: settings that are not auto."""
 

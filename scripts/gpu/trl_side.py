@@ -16,10 +16,14 @@ from gpu.models import model_folder
 from gpu.our_side import rates, write_rows
 from gpu.settings import Settings
 from gpu.timing import free_memory, peak_bytes
-from gpu.training_jobs import TrainingJob
+from gpu.training_jobs import PACKED, TrainingJob
 
 TOKENS_AT_ONCE = {"0.6B": 32_768, "1.7B": 16_384, "4B": 8_192, "8B": 8_192}
 """Of the first attempt: what about fits on 80 GB without recomputation."""
+
+
+MEAN_CHAT = 300
+"""Tokens of a row of the mixture, about."""
 
 
 def attention() -> str:
@@ -54,14 +58,17 @@ def train(job: TrainingJob, settings: Settings, out: Path) -> dict[str, Any]:
 def attempts(job: TrainingJob) -> Iterator[dict[str, Any]]:
     """Yield batch sizes and whether activations are recomputed, the fastest first."""
     length = 512 if job.kind == "chat" else int(job.kind)
-    largest = max(1, min(job.rows, TOKENS_AT_ONCE[job.size] // length))
+    rows = job.rows
+    if job.packing:  # about as many tokens per update
+        length, rows = PACKED, max(1, job.rows * MEAN_CHAT // PACKED)
+    largest = max(1, min(rows, TOKENS_AT_ONCE[job.size] // length))
     for liger in (True, False) if has_liger() else (False,):
         for checkpointing in (False, True):
             batch = largest
             while batch >= 1:
                 yield {
                     "per_device_train_batch_size": batch,
-                    "gradient_accumulation_steps": max(1, job.rows // batch),
+                    "gradient_accumulation_steps": max(1, rows // batch),
                     "gradient_checkpointing": checkpointing,
                     "use_liger_kernel": liger,
                 }
@@ -80,8 +87,13 @@ def attempt(
     with contextlib.suppress(AttributeError):
         trainer.model.config.use_cache = False
     trainer.train()
+    rate = rates(watcher.stamps, job)
+    if job.packing:  # the update has lines; of each line, the rows that it joins count
+        lines = chosen["per_device_train_batch_size"] * chosen["gradient_accumulation_steps"]
+        rows_per_line = job.rows * job.updates / len(trainer.train_dataset)
+        rate["rows_per_s"] = lines * rows_per_line / rate["update_s"]
     return {
-        **rates(watcher.stamps, job),
+        **rate,
         "first_step_s": watcher.stamps[0] - began,
         "losses": watcher.losses,
         "peak_bytes": peak_bytes(settings.device),
@@ -116,7 +128,7 @@ def common_options(job: TrainingJob, settings: Settings, out: Path) -> dict[str,
         "bf16": settings.dtype == "bfloat16",
         "fp16": settings.dtype == "float16",
         "disable_tqdm": True,
-        "max_length": None if job.padding_free else 8192,
+        "max_length": PACKED if job.packing else None if job.padding_free else 8192,
     }
 
 
@@ -138,7 +150,7 @@ def trainer_of(
             lambda row: {"prompt": row["messages"][:1], "completion": row["messages"][1:]},
             remove_columns=["messages"],
         )
-        arguments: Any = SFTConfig(**options, padding_free=job.padding_free)
+        arguments: Any = SFTConfig(**options, padding_free=job.padding_free, packing=job.packing)
         trainer_class: Any = SFTTrainer
     else:
         arguments, trainer_class = DPOConfig(**options), DPOTrainer
