@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
@@ -48,7 +47,7 @@ Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Rows], torch.Tensor
 
 def kernel_for(device: torch.device) -> Kernel:
     """Return the kernel of a device: torch's own, or a loop over the rows on a CPU."""
-    return row_by_row if device.type == "cpu" else variable_length
+    return row_by_row if device.type == "cpu" else variable_length()
 
 
 def row_by_row(
@@ -91,39 +90,41 @@ def last_rows_mask(count: int, keys: int, window: int | None, device: torch.devi
     return mask if window is None else mask.triu(keys - count - window + 1)
 
 
-def variable_length(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: Rows
-) -> torch.Tensor:
-    """Attend with torch's variable-length kernel, in 16 bits.  # (T,H,D)
+def variable_length() -> Kernel:
+    """Return torch's variable-length kernel, which computes in 16 bits.
 
     torch 2.13 wants to be asked for grouped heads, torch 2.11 has no such argument and groups them
-    by itself. Queries, keys and values must have the same dimension: narrower values are padded.
+    by itself: its signature is read once. Queries, keys and values must have the same dimension:
+    narrower values are padded.
     """
     # Imported here: it loads torch's compiler, which takes a second and is for accelerators only.
     from torch.nn.attention.varlen import varlen_attn
 
-    grouped = {"enable_gqa": True} if "enable_gqa" in _parameters(varlen_attn) else {}
-    dtype = number_type(value)
-    width = value.shape[-1]
-    if width < query.shape[-1]:
-        value = pad(value, (0, query.shape[-1] - width))
-    output = varlen_attn(
-        query.to(dtype),
-        key.to(dtype),
-        value.to(dtype),
-        rows.query_starts,
-        rows.key_starts,
-        rows.longest_query,
-        rows.longest_key,
-        scale=rows.scale,
-        window_size=rows.bounds,
-        **grouped,
-    )
-    return output[..., :width]
+    parameters = inspect.signature(varlen_attn).parameters
+    grouped = {"enable_gqa": True} if "enable_gqa" in parameters else {}
 
+    def attend(
+        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: Rows
+    ) -> torch.Tensor:
+        dtype, width = number_type(value), value.shape[-1]
+        if width < query.shape[-1]:
+            value = pad(value, (0, query.shape[-1] - width))
+        output = varlen_attn(
+            query.to(dtype),
+            key.to(dtype),
+            value.to(dtype),
+            rows.query_starts,
+            rows.key_starts,
+            rows.longest_query,
+            rows.longest_key,
+            scale=rows.scale,
+            window_size=rows.bounds,
+            **grouped,
+        )
+        result: torch.Tensor = output[..., :width]
+        return result
 
-def _parameters(function: Any) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)
+    return attend
 
 
 def number_type(value: torch.Tensor) -> torch.dtype:
@@ -154,7 +155,7 @@ def kernel_problem(heads: HeadShape, dtype: torch.dtype, device: torch.device) -
     try:
         results = [
             _trial(heads, kernel, number, device)
-            for kernel, number in ((variable_length, dtype), (row_by_row, torch.float32))
+            for kernel, number in ((kernel_for(device), dtype), (row_by_row, torch.float32))
         ]
     except (RuntimeError, ValueError, ImportError) as error:
         return str(error).strip().splitlines()[0]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,8 +53,9 @@ def varlen_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attend within the rows of a line; without their bounds, as sdpa does.
 
-    The signature is that of transformers' attention functions. (1,H,T,D), 2x (1,G,T,D) ->
-    (1,T,H,D). Raises UnsupportedAttentionError for soft caps, sinks, biases and dropout.
+    The signature is that of transformers' attention functions; the option `kernels` has the kernel
+    of each type of device. (1,H,T,D), 2x (1,G,T,D) -> (1,T,H,D). Raises UnsupportedAttentionError
+    for soft caps, sinks, biases and dropout.
     """
     require_supported(options)
     if options.get("cu_seq_lens_q") is None:
@@ -75,7 +77,8 @@ def varlen_attention(
     if indices is not None:
         # Its gradient adds in place; that of key[indices] would sort the indices in every layer.
         key, value = (part.index_select(0, indices) for part in (key, value))  # (S,G,D)
-    return kernel_for(query.device)(query, key, value, rows)[None], None
+    kernel = options["kernels"][query.device.type]
+    return kernel(query, key, value, rows)[None], None
 
 
 def require_supported(options: dict[str, Any]) -> None:
@@ -116,11 +119,23 @@ def use_varlen(model: Any, dtype: torch.dtype, device: torch.device) -> str:
     reason = _why_not(network, dtype, device)
     if reason:
         return reason
-    AttentionInterface.register(VARLEN, varlen_attention)
+    register(device)
     network.set_attn_implementation(VARLEN)
     if network.config._attn_implementation != VARLEN:
         return _outside_interface(network)
     return ""
+
+
+def register(device: torch.device) -> None:
+    """Register variable-length attention with transformers, for a CPU and another device.
+
+    The kernels are bound here, so that nothing is looked up or imported in a compiled layer.
+    """
+    kernels = {kind.type: kernel_for(kind) for kind in (torch.device("cpu"), device)}
+    registered = AttentionInterface().get(VARLEN)
+    if registered is not None:
+        kernels = registered.keywords["kernels"] | kernels
+    AttentionInterface.register(VARLEN, partial(varlen_attention, kernels=kernels))
 
 
 def _why_not(network: Any, dtype: torch.dtype, device: torch.device) -> str:

@@ -14,7 +14,7 @@ from attention_models import WINDOW, tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from swiftbox.core.attention import kernels
-from swiftbox.core.attention.kernels import HeadShape, Rows, row_by_row, variable_length
+from swiftbox.core.attention.kernels import HeadShape, Rows, kernel_for, row_by_row
 from swiftbox.core.attention.varlen import (
     UnsupportedAttentionError,
     implementation,
@@ -29,7 +29,7 @@ TOLERANCE = 1e-5
 
 EXACT = ("qwen3", "llama", "mistral", "qwen3 windows")
 LENGTHS = (3, 2 * WINDOW + 5, 11)
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def token_rows(lengths: Sequence[int] = LENGTHS) -> list[list[TokenRow]]:
@@ -265,7 +265,7 @@ def test_torchs_kernel_is_called_as_its_version_wants(
     calls: list[dict[str, Any]] = []
     stand_in(monkeypatch, calls, grouped=grouped)
     query, key, value = queries_keys_values()
-    output = variable_length(query, key, value[..., :8], bounds(5))  # values may be narrower
+    output = kernel_for(CUDA)(query, key, value[..., :8], bounds(5))  # values may be narrower
     expected = row_by_row(query, key, value, bounds(5))[..., :8]
     assert torch.allclose(output, expected, rtol=0, atol=1e-12)  # float64
     assert calls[0]["window"] == (4, 0)
@@ -277,7 +277,7 @@ def test_torchs_kernel_gets_the_number_type_of_autocast(monkeypatch: pytest.Monk
     stand_in(monkeypatch, calls, grouped=True)
     inputs = [part.float() for part in queries_keys_values()]
     with torch.autocast("cpu", torch.bfloat16):
-        assert variable_length(*inputs, bounds()).dtype == torch.bfloat16
+        assert kernel_for(CUDA)(*inputs, bounds()).dtype == torch.bfloat16
     assert calls[0]["dtype"] == torch.bfloat16
 
 
@@ -286,16 +286,15 @@ def test_a_kernel_that_ignores_the_bounds_is_not_exact(monkeypatch: pytest.Monke
         ends = [torch.tensor([0, len(part)], dtype=torch.int32) for part in (query, key)]
         return row_by_row(query, key, value, Rows(*ends, len(query), len(key)))
 
-    meta = torch.device("cpu")
     heads = HeadShape(4, 2, 16)
     results = {
-        kernel: kernels._trial(heads, kernel, torch.float32, meta)
+        kernel: kernels._trial(heads, kernel, torch.float32, CPU)
         for kernel in (row_by_row, one_row)
     }
     monkeypatch.setattr(
         kernels, "_trial", lambda _heads, kernel, *_: results.get(kernel, results[one_row])
     )
-    assert "differs" in kernels.kernel_problem(heads, torch.bfloat16, torch.device("cuda"))
+    assert "differs" in kernels.kernel_problem(heads, torch.bfloat16, CUDA)
 
 
 def test_the_reason_of_a_kernel_that_fails_is_its_first_line(
@@ -305,5 +304,5 @@ def test_the_reason_of_a_kernel_that_fails_is_its_first_line(
         raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.\nmore")
 
     monkeypatch.setattr(kernels, "_trial", fail)
-    problem = kernels.kernel_problem(HeadShape(4, 2, 16), torch.float16, torch.device("cuda"))
+    problem = kernels.kernel_problem(HeadShape(4, 2, 16), torch.float16, CUDA)
     assert problem == "FlashAttention only supports Ampere GPUs or newer."

@@ -144,4 +144,4 @@ def test_a_model_on_a_cpu_computes_with_masks_in_place_of_flash_attention() -> N
 
 def test_the_attention_function_is_registered_only_when_used() -> None:
     choose_layout(config_of("varlen"), tiny_model("qwen3", torch.float32), Notes())
-    assert AttentionInterface()["swiftbox_varlen"] is varlen_attention
+    assert AttentionInterface()["swiftbox_varlen"].func is varlen_attention
