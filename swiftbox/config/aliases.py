@@ -131,6 +131,8 @@ _RENAMED = {
     "lr_scheduler_type": ("lr_scheduler",),
     "warmup_steps": ("warmup_ratio",),
     "gradient_checkpointing": ("activation_checkpointing",),
+    "activation_offload": ("activation_offloading",),
+    "use_liger_kernel": ("enable_liger_kernel",),
     "packing": ("sample_packing", "neat_packing"),
 }
 

@@ -73,6 +73,13 @@ def target_modules(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     return adopted(target_modules=value if isinstance(value, str) else split_names(value))
 
 
+def liger(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate a kernel of liger-kernel; here all that suit the model are used."""
+    if value:
+        return adopted(use_liger_kernel=True)
+    return [no_effect(text("off", "原本关闭"))]
+
+
 def kernel(ours: str, en: str = "", zh: str = "") -> Any:
     """Make the row of a switch that chooses an attention kernel."""
 
@@ -242,6 +249,7 @@ ROWS: Rows = {
     "flex_attention": kernel("flex_attention"),
     "attention": TRAINER["attn_implementation"],
     "bfloat16": TRAINER["bf16"],
+    **dict.fromkeys(("liger_rope", "liger_rms_norm", "liger_glu_activation"), liger),
     "float16": TRAINER["fp16"],
     "float32": renamed("dtype", {True: "float32", False: "auto"}),
     **no_effect_rows(
@@ -271,12 +279,12 @@ ROWS: Rows = {
     **no_effect_rows(
         "changes speed or memory only; chosen here for the machine",
         "只影响速度或显存；此处由机器情况决定",
-        "liger_rope liger_rms_norm liger_glu_activation liger_layer_norm "
+        "liger_layer_norm "
         "liger_fused_linear_cross_entropy liger_cross_entropy lora_mlp_kernel lora_qkv_kernel "
         "lora_o_kernel flash_attn_cross_entropy flash_attn_rms_norm flash_attn_fuse_qkv "
         "flash_attn_fuse_mlp unsloth_cross_entropy_loss unsloth_lora_mlp unsloth_lora_qkv "
         "unsloth_lora_o unsloth_rms_norm unsloth_rope lora_on_cpu qlora_sharded_model_loading "
-        "cut_cross_entropy activation_offloading embeddings_skip_upcast xformers_attention "
+        "cut_cross_entropy embeddings_skip_upcast xformers_attention "
         "fsdp_version fsdp_final_state_dict_type dpo_use_logits_to_keep gpu_memory_limit",
     ),
     **no_effect_rows(

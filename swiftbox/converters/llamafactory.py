@@ -32,7 +32,7 @@ from swiftbox.converters.shared_values import (
     other_model,
     template,
 )
-from swiftbox.converters.trainer_keys import TRAINER
+from swiftbox.converters.trainer_keys import TRAINER, pure_half
 from swiftbox.language import text
 
 STAGES = {"rm": "reward"}
@@ -117,6 +117,14 @@ def pissa(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
 def gradient_checkpointing(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the switch that turns it off."""
     return adopted(gradient_checkpointing="false" if value else "true")
+
+
+def pure_bf16(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate weights that are trained in bfloat16."""
+    if not value:
+        return [no_effect(text("off, as in swiftbox", "原本关闭，此处亦无"))]
+    trains_adapter = foreign.values.get("finetuning_type", "lora") not in ("full", "freeze")
+    return pure_half("bfloat16", trains_adapter=trains_adapter)
 
 
 def packing(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
@@ -207,6 +215,7 @@ ROWS: Rows = {
     "ref_model": other_model("model_name_or_path"),
     "ref_model_adapters": other_model("adapter_name_or_path"),
     "disable_gradient_checkpointing": gradient_checkpointing,
+    "pure_bf16": pure_bf16,
     "use_swanlab": swanlab,
     **no_effect_rows("this file trains", "本文件用于训练", "do_train"),
     **no_effect_rows(
@@ -249,7 +258,7 @@ ROWS: Rows = {
         "resize_vocab add_tokens add_special_tokens new_special_tokens_config "
         "init_special_tokens split_special_tokens mixture_of_depths train_from_scratch "
         "use_llama_pro loraplus_lr_embedding create_new_adapter ld_alpha pref_bco_weight "
-        "pure_bf16 disable_shuffling fp8 use_mca module_dropout oft_rank oft_block_size "
+        "disable_shuffling fp8 use_mca module_dropout oft_rank oft_block_size "
         "freeze_trainable_layers freeze_trainable_modules freeze_extra_modules galore_target "
         "galore_rank galore_update_interval galore_scale use_v1_kernels "
         "ref_model_quantization_bit",

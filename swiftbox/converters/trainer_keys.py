@@ -28,6 +28,8 @@ OPTIMIZERS = {
     "adamw_hf": "adamw_torch",
     "adamw_apex_fused": "adamw_torch_fused",
 }
+OFFLOADING = {"legacy": True, "disk": True, "auto": False}
+OFFLOADED = ("unsloth", "offload", "offload_disk")
 SECRETS = ("_token", "api_key", "secret", "password")
 
 
@@ -50,16 +52,40 @@ def attention(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
 
 
 def half(dtype: str) -> Any:
-    """Return the row of `bf16: true | false | auto`, or of fp16."""
+    """Return the row of `bf16: true | false | auto | full`, or of fp16."""
 
-    def translate(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    def translate(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
         if str(value).lower() == "true":
             return adopted(dtype=dtype)
-        if str(value).lower() in ("auto", "full"):
+        if str(value).lower() == "full":
+            return pure_half(dtype, trains_adapter=foreign.has("adapter"))
+        if str(value).lower() == "auto":
             return adopted(dtype="auto")
         return [no_effect(text("off; swiftbox uses dtype: auto", "原本关闭；此处为 dtype: auto"))]
 
     return translate
+
+
+def pure_half(dtype: str, *, trains_adapter: bool) -> list[KeyOutcome]:
+    """Translate weights that are trained in 16 bits; those of an adapter are float32 here."""
+    if dtype != "bfloat16" or trains_adapter:
+        why = text("trained weights stay in float32 here", "此处被训练的权重保持 float32")
+        return adopted(why, dtype=dtype)
+    return adopted(dtype=dtype, pure_bf16=True)
+
+
+def checkpointing(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate checkpoints of activations; unsloth and axolotl can keep them in main memory."""
+    if str(value).lower() in OFFLOADED:
+        return adopted(gradient_checkpointing="true", activation_offload=True)
+    return adopted(gradient_checkpointing=value)
+
+
+def offloaded_checkpoints(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate a switch for checkpoints that are kept in main memory."""
+    if not value:
+        return [no_effect(text("off, as in swiftbox", "原本关闭，此处亦无"))]
+    return checkpointing("unsloth", foreign)
 
 
 def warmup_ratio(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
@@ -225,10 +251,12 @@ TRAINER: Rows = {
     "fsdp": fsdp,
     "fsdp_config": fsdp_config,
     "resume_from_checkpoint": resume,
-    "gradient_checkpointing": renamed(
-        "gradient_checkpointing",
-        {"unsloth": "true", "offload": "true", "offload_disk": "true"},
-    ),
+    "gradient_checkpointing": checkpointing,
+    "use_unsloth_gc": offloaded_checkpoints,
+    "activation_offloading": renamed("activation_offload", OFFLOADING),
+    "torch_compile": renamed("torch_compile"),
+    "use_liger_kernel": renamed("use_liger_kernel"),
+    "enable_liger_kernel": renamed("use_liger_kernel"),
     "flash_attn": attention,
     "attn_impl": attention,
     "attn_implementation": attention,
@@ -278,8 +306,7 @@ TRAINER: Rows = {
     **no_effect_rows(
         "changes speed or memory only; chosen here for the machine",
         "只影响速度或显存；此处由机器情况决定",
-        "tf32 torch_compile torch_compile_backend torch_compile_mode use_liger_kernel "
-        "enable_liger_kernel use_unsloth use_unsloth_gc gradient_checkpointing_kwargs "
+        "tf32 torch_compile_backend torch_compile_mode use_unsloth gradient_checkpointing_kwargs "
         "use_reentrant_gc low_cpu_mem_usage low_cpu_memory_usage group_by_length "
         "remove_unused_columns use_cache use_kv_cache gc_steps use_logits_to_keep max_memory "
         "accelerator_config average_tokens_across_devices auto_find_batch_size "
