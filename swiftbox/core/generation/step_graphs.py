@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 
 from swiftbox.core.generation.device_access import device_module, has_graphs
 from swiftbox.core.generation.memory import free_bytes
 from swiftbox.core.generation.parity import TIES
+from swiftbox.formatting import size
 from swiftbox.language import text
 
 FREE_FOR_GRAPHS = 512 * 2**20
@@ -54,18 +56,22 @@ class StepGraphs:
         return self._capture is not None
 
     def disable(self, reason: str) -> None:
-        """Capture no further steps, and say why."""
+        """Capture no further steps, and say why; those captured before are still replayed."""
         self._capture = None
         self._warn(
             text(
-                f"steps are not replayed as graphs, which is slower: {reason}",
-                f"不使用计算图重放，速度较慢：{reason}",
+                f"no further steps are replayed as graphs, which is slower: {reason}",
+                f"不再录制计算图，速度较慢：{reason}",
             )
         )
 
     def capture(self, step: Step, expected: torch.Tensor) -> CapturedStep | None:
         """Return a step captured, whose replay gave the expected result; None without."""
-        if self._capture is None or not _has_memory(expected.device):
+        if self._capture is None:
+            return None
+        if not _has_memory(expected.device):
+            least = size(FREE_FOR_GRAPHS)
+            self.disable(text(f"less than {least} of memory are free", f"空闲显存不足 {least}"))
             return None
         try:
             captured = self._capture(step)
@@ -81,7 +87,10 @@ class StepGraphs:
 
 
 def _has_memory(device: Any) -> bool:
-    return not has_graphs(device) or free_bytes(device) >= FREE_FOR_GRAPHS
+    if not has_graphs(device) or free_bytes(device) >= FREE_FOR_GRAPHS:
+        return True
+    clear_device_cache()  # what torch keeps for itself counts as used
+    return free_bytes(device) >= FREE_FOR_GRAPHS
 
 
 def is_close(actual: torch.Tensor, expected: torch.Tensor) -> bool:

@@ -29,13 +29,13 @@ def network(tiny: Path) -> Network:
     return Network(LoadSettings(tiny, "float32", "cpu"))
 
 
-@pytest.mark.parametrize("name", ["qwen2", "qwen3", "llama"])
+@pytest.mark.parametrize("name", ["qwen2", "qwen3"])
 def test_recorded_steps_answer_as_generate(name: str, tiny_models: dict[str, Path]) -> None:
     network = Network(LoadSettings(tiny_models[name], "float32", "cpu"))
     recorder = Recorder()
     path = path_with(network, recorder)
     scheduler = start_scheduler(network, rows=3, queue=100, path=path)
-    cases = [(prompt, 8 + 3 * index) for index, prompt in enumerate(prompts(network, 7))]
+    cases = [(prompt, 12 + index) for index, prompt in enumerate(prompts(network, 5))]
     ends = network.ends(BASE)
     requests = [
         SubmittedRequest(scheduler, prompt, greedy(count, stop_ids=ends)) for prompt, count in cases
@@ -44,11 +44,11 @@ def test_recorded_steps_answer_as_generate(name: str, tiny_models: dict[str, Pat
     scheduler.close(0)
     plain, tokenizer = plain_model(tiny_models[name]), network.tokenizers[BASE]
     assert answers == [generated(plain, tokenizer, prompt, count) for prompt, count in cases]
-    assert recorder.replays > 3 * recorder.captures > 0
+    assert recorder.replays > 2 * recorder.captures > 0
 
 
 def test_slots_that_grow_and_preempt_answer_as_those_that_do_not(network: Network) -> None:
-    hot = Sampling(max_tokens=330, seed=3, temperature=0.8)
+    hot = Sampling(max_tokens=250, seed=3, temperature=0.8)
     answers, counters = [], []
     for cells in (100_000, 1_400):
         path = path_with(network, None)
@@ -92,14 +92,14 @@ def test_slots_answer_with_adapters_after_one_was_replaced(tiny: Path, tmp_path:
         folder = make_adapter(tiny, tmp_path / str(seed), seed=seed)
         scheduler.call(lambda folder=folder: network.add("a", folder)).result(HANG_S)  # type: ignore[misc]
         requests = [
-            SubmittedRequest(scheduler, prompt, greedy(), adapter=name) for name in (BASE, "a")
+            SubmittedRequest(scheduler, prompt, greedy(9), adapter=name) for name in (BASE, "a")
         ]
         answers.append([request.text() for request in requests])
         tuned = PeftModel.from_pretrained(plain_model(tiny), folder)
-        assert answers[-1][1] == generated(tuned, tokenizer, prompt)
+        assert answers[-1][1] == generated(tuned, tokenizer, prompt, 9)
         scheduler.call(lambda: scheduler.forget("a")).result(HANG_S)
     scheduler.close(0)
-    assert answers[0][0] == answers[1][0] == generated(plain_model(tiny), tokenizer, prompt)
+    assert answers[0][0] == answers[1][0] == generated(plain_model(tiny), tokenizer, prompt, 9)
     assert recorder.captures >= 3  # the base, and each of the two adapters
 
 
@@ -171,6 +171,18 @@ def test_a_capture_that_fails_is_reported_and_answers_stay_right(
     assert answer == generated(plain_model(tiny), network.tokenizers[BASE], prompt, 12)
     assert len(reasons) == 1
     assert not graphs.enabled
+
+
+def test_without_memory_for_graphs_steps_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from swiftbox.core.generation import step_graphs
+
+    monkeypatch.setattr(step_graphs, "has_graphs", lambda _: True)
+    monkeypatch.setattr(step_graphs, "free_bytes", lambda _: 2**20)
+    reasons: list[str] = []
+    graphs = StepGraphs(Recorder(), reasons.append)
+    assert graphs.capture(lambda: torch.zeros(1), torch.zeros(1)) is None
+    assert not graphs.enabled
+    assert "of memory are free" in reasons[0]
 
 
 def test_buckets_are_few_and_waste_less_than_half() -> None:
