@@ -103,6 +103,19 @@ def test_slots_answer_with_adapters_after_one_was_replaced(tiny: Path, tmp_path:
     assert recorder.captures >= 3  # the base, and each of the two adapters
 
 
+def test_a_cache_that_grows_does_not_replay_steps_of_its_old_tensors(
+    network: Network, tiny: Path
+) -> None:
+    recorder = Recorder()
+    path = path_with(network, recorder)
+    scheduler = start_scheduler(network, rows=1, queue=9, length=512, cells=900, path=path)
+    prompt = (prompts(network, 1)[0] * 20)[:250]  # six tokens before the first bucket ends
+    answer = SubmittedRequest(scheduler, prompt, greedy(20)).text()
+    scheduler.close(0)
+    assert answer == generated(plain_model(tiny), network.tokenizers[BASE], prompt, 20)
+    assert recorder.captures == 2
+
+
 def test_the_next_batch_replays_the_steps_of_the_last_one(network: Network) -> None:
     recorder = Recorder()
     scheduler = start_scheduler(network, rows=2, queue=9, path=path_with(network, recorder))
