@@ -150,7 +150,7 @@ def needs_of(folder: Path, config: QuantizeConfig) -> QuantizationNeeds:
     stored = tensors.total_bytes(headers)
     result = tensors.expected_bytes(headers, config)
     merged = stored if config.adapter is not None else 0
-    # The model is merged and measured in float32.
+    # A converted model is read back and measured in float32.
     in_float32 = 4.0 * sum(header.element_count for header in headers.values())
     source = profile_model(str(folder))
     if source is not None and config.method in ENGINES:
@@ -159,8 +159,12 @@ def needs_of(folder: Path, config: QuantizeConfig) -> QuantizationNeeds:
         )
         disk = 2 * result + merged + SPARE_BYTES
         return QuantizationNeeds(max(in_float32, needs.host), needs.device, disk)
-    host_bytes = max(in_float32, stored + result)
-    return QuantizationNeeds(host_bytes, stored, result + merged + SPARE_BYTES)
+    part, largest = tensors.largest_part(headers)
+    if config.method == "bnb":  # measured layer by layer, quantized matrix by matrix
+        host_bytes, device_bytes = max(2 * part, result + 2 * largest), max(part, result + largest)
+    else:
+        host_bytes, device_bytes = max(in_float32, stored + result), part
+    return QuantizationNeeds(host_bytes, device_bytes, result + merged + SPARE_BYTES)
 
 
 def require_resources(folder: Path, target: Path, config: QuantizeConfig) -> None:

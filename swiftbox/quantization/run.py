@@ -19,6 +19,7 @@ from swiftbox.config.merge import Quantization
 from swiftbox.config.quantize import CALIBRATED, QuantizeConfig
 from swiftbox.data.files import dataset_hash
 from swiftbox.data.source import RowSource
+from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.engines.tool_runner import ToolRun, run_tool
@@ -38,6 +39,9 @@ REPORT = "quantize.json"
 """In the run folder: sizes, perplexities, versions."""
 
 ANSWER_TOKENS = 24
+KEPT_SHARE = 0.6
+"""Of the memory, for weights: the rest is for the layer that runs, activations and logits."""
+
 PROMPT_TOKENS = 32
 """Tokens of the held-out text that the model continues."""
 
@@ -226,10 +230,28 @@ def _measure(job: QuantizationJob, model: Path, name: str) -> dict[str, Any]:
         "prompt": read_json(pieces_file)["held_out"][0][:PROMPT_TOKENS],
         "answer_tokens": ANSWER_TOKENS,
         "packages": PACKAGES,
+        **_stored_types(model),
+        "kept_bytes": kept_bytes(job.machine, host.memory()[1]),
     }
     if job.config.method == "gguf" and name == "after":
         request |= {"gguf_file": gguf.FILE, "paths": list(gguf.require_converter().paths)}
     return measure(job.engine, request, job.work_folder / name, job.emit)
+
+
+def _stored_types(model: Path) -> dict[str, Any]:
+    """Return the number types of an unquantized model's weights; nothing for a quantized one."""
+    files = weights.read_weights(model)
+    if not set(files.dtypes) <= set(FLOATS):
+        return {}
+    types = {name: FLOATS[dtype] for name, (dtype, _shape) in files.tensors.items()}
+    return {"stored_dtype": FLOATS[files.main_dtype or "F32"], "stored_dtypes": types}
+
+
+def kept_bytes(machine: Machine, free_host_bytes: int) -> int:
+    """Return the bytes of weights that stay on the device between passes of a measurement."""
+    if not machine.devices or BACKENDS[machine.backend].shares_memory:
+        return round(KEPT_SHARE * free_host_bytes)
+    return round(KEPT_SHARE * min(device.memory_bytes for device in machine.devices))
 
 
 def _measured_dtype(job: QuantizationJob, name: str) -> str:

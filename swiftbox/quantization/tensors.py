@@ -72,6 +72,24 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
     }
 
 
+def largest_part(headers: TensorHeaders) -> tuple[float, float]:
+    """Return the bytes that computing layer by layer takes at once, and those of one tensor.
+
+    At once: the largest layer, and all weights outside of the layers.
+    """
+    layers: dict[str, float] = {}
+    outside = 0.0
+    for name, header in headers.items():
+        match = LAYER_TENSOR.search(name)
+        if match:
+            layer = ".".join(match[1].split(".")[:2])
+            layers[layer] = layers.get(layer, 0.0) + header.size_bytes
+        else:
+            outside += header.size_bytes
+    largest = max((header.size_bytes for header in headers.values()), default=0)
+    return max(layers.values(), default=0.0) + outside, float(largest)
+
+
 def layer_module(name: str) -> str:
     """Return the module of a decoder layer's weight, such as layers.0.mlp.up_proj; else empty."""
     match = LAYER_WEIGHT.search(name)

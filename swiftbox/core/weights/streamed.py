@@ -26,7 +26,8 @@ class ComputePlace:
     """Where and in which number type a streamed model computes."""
 
     device: torch.device
-    dtype: torch.dtype = torch.float32
+    dtype: torch.dtype | None = torch.float32
+    """None: each weight keeps its type."""
     kept_bytes: int = 0
     """Bytes of copies that stay between passes."""
 
@@ -96,23 +97,24 @@ class _Part:
     def bytes(self) -> int:
         """Return the bytes of the copies that the place needs."""
         return sum(
-            tensor.numel() * max(self.place.dtype.itemsize, 4 * (not tensor.is_floating_point()))
+            tensor.numel() * self._type_of(tensor).itemsize
             for tensor in self.tensors
             if tensor is not None and self._differs(tensor)
         )
 
+    def _type_of(self, tensor: torch.Tensor) -> torch.dtype:
+        return self.place.dtype or tensor.dtype if tensor.is_floating_point() else tensor.dtype
+
     def _differs(self, tensor: torch.Tensor) -> bool:
-        is_other_type = tensor.is_floating_point() and tensor.dtype != self.place.dtype
-        return is_other_type or tensor.device != self.place.device
+        return (tensor.device, tensor.dtype) != (self.place.device, self._type_of(tensor))
 
     def load(self) -> None:
         """Replace the weights by copies at the place of the computation."""
         for tensor in self.tensors:
             if tensor is None or not self._differs(tensor):
                 continue
-            dtype = self.place.dtype if tensor.is_floating_point() else tensor.dtype
             self.stored.append((tensor, tensor.data))
-            tensor.data = tensor.data.to(self.place.device, dtype)
+            tensor.data = tensor.data.to(self.place.device, self._type_of(tensor))
 
     def drop(self) -> None:
         """Put the stored weights back."""
