@@ -6,7 +6,7 @@ import ast
 
 USER_ERRORS = frozenset(
     "UserError ConfigError DataError MachineError HubError RunError DiskFullError ChildError "
-    "ResultError UnexpectedError".split()
+    "ResultError UnexpectedError MemoryLimitError".split()
 )
 
 
