@@ -134,14 +134,15 @@ def test_a_model_without_free_arguments_is_refused() -> None:
 
 
 class LargestTensor(TorchDispatchMode):
-    """Records the size of the largest tensor that an operation returns."""
+    """Records the size of the largest tensor that an operation returns, and reads of numbers."""
 
-    numel = 0
+    numel, reads = 0, 0
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         output = function(*args, **(kwargs or {}))
+        self.reads += function.overloadpacket is torch.ops.aten._local_scalar_dense
         for result in _tensors(output):
             self.numel = max(self.numel, result.numel())
         return output
@@ -155,12 +156,12 @@ def _tensors(output: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(part)
 
 
-def largest_in_a_step(model: Any, batch: dict[str, Any]) -> int:
+def step(model: Any, batch: dict[str, Any]) -> LargestTensor:
     with LargestTensor() as largest:
         model.model(
             **{key: value for key, value in batch.items() if key != "labels"}, use_cache=False
         ).last_hidden_state.sum().backward()
-    return largest.numel
+    return largest
 
 
 TOKENS = 600
@@ -170,15 +171,22 @@ TOKENS = 600
 def test_variable_length_attention_makes_nothing_of_tokens_squared() -> None:
     batch = collate_rows(token_rows([100] * (TOKENS // 100)), ONE_LINE)
     model = tiny_model("qwen3", torch.float32)
-    assert largest_in_a_step(model, batch) >= TOKENS**2  # the mask of sdpa
+    assert step(model, batch).numel >= TOKENS**2  # the mask of sdpa
     assert use_varlen(model, torch.float32, CPU) == ""
-    assert largest_in_a_step(model, batch) < TOKENS**2
+    assert step(model, batch).numel < TOKENS**2
+
+
+def test_variable_length_attention_never_reads_a_number_from_the_device() -> None:
+    rows, model = token_rows(), tiny_model("qwen3", torch.float32)
+    assert step(model, collate_rows(rows, LINES)).reads > 0  # transformers looks for joined rows
+    assert use_varlen(model, torch.float32, CPU) == ""
+    assert step(model, collate_rows(rows, ONE_LINE)).reads == 0
 
 
 def test_lines_of_a_single_row_need_no_mask() -> None:
     batch = collate_rows(token_rows([TOKENS, TOKENS - 50, TOKENS - 7]), LINES)
     assert batch["input_ids"].shape == (3, TOKENS)
-    assert largest_in_a_step(tiny_model("qwen3", torch.float32), batch) < TOKENS**2
+    assert step(tiny_model("qwen3", torch.float32), batch).numel < TOKENS**2
 
 
 # ---- the kernels
