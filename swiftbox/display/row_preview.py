@@ -99,6 +99,7 @@ def print_rows(data: Mapping[str, Any]) -> None:
 def encode(path: Path) -> Event:
     """Return the `data` event of a YAML's rows, or its error; only the child calls this."""
     from swiftbox.methods import METHODS
+    from swiftbox.runs.heavy_imports import heavy_imports
     from swiftbox.runs.optional_packages import hide_packages
     from swiftbox.tasks.load import load, require_training
     from swiftbox.tasks.training_check import sources_of
@@ -112,8 +113,9 @@ def encode(path: Path) -> Event:
     try:
         config = require_training(load(path).config)
         hide_packages(unused_packages(config))
-        from swiftbox.core.data.cache import ExampleEncoder
-        from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
+        with heavy_imports():
+            from swiftbox.core.data.cache import ExampleEncoder
+            from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
 
         method = METHODS[config.model_dump()["stage"]]
         tokenizer = load_tokenizer(Path(config.model).expanduser(), config)

@@ -24,8 +24,10 @@ TIMEOUT_S = 60
 BUILD = """
 import sys
 from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE, hide_packages
+from swiftbox.runs.heavy_imports import heavy_imports
 hide_packages(BITSANDBYTES | MEDIA | SCIENCE)
-from swiftbox.core.weights.skeleton import main
+with heavy_imports():
+    from swiftbox.core.weights.skeleton import main
 sys.exit(main())
 """
 """The child's program: a package that it does not use and that is broken must not stop it."""

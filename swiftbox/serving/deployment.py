@@ -13,6 +13,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.models.adapters import read_adapter
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.heavy_imports import heavy_imports
 from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import STOP
 
@@ -69,7 +70,9 @@ def run_deployment(deployment: Deployment) -> Mapping[str, Any]:
 
 def _builtin(deployment: Deployment) -> Mapping[str, Any]:
     from swiftbox.serving.address import listen_on
-    from swiftbox.serving.builtin_server import ServedFolders, ServerCallbacks, serve
+
+    with heavy_imports():
+        from swiftbox.serving.builtin_server import ServedFolders, ServerCallbacks, serve
 
     config = deployment.config
     device = BACKENDS[deployment.machine.backend].torch_device

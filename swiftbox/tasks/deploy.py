@@ -35,6 +35,7 @@ from swiftbox.models.templates import require_bounded_templates
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
+from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE, reveal_packages
 from swiftbox.runs.plain_files import read_record
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.deployment import Deployment, run_deployment
@@ -43,6 +44,7 @@ from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
+from swiftbox.tasks.training_packages import needs_bitsandbytes
 
 
 def resolve(config: DeployConfig, machine: Machine) -> Resolved:
@@ -307,6 +309,8 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
     emit(events.STAGE, name="fetch", detail=config.model)
     config = with_absolute_paths(config)
     fetched = fetch_model(config.model or "", hub=config.hub, revision=config.revision, emit=emit)
+    if needs_bitsandbytes(fetched.folder):
+        reveal_packages(BITSANDBYTES)
     require_usable_model(fetched.folder, emit, known=config.model or "")
     adapters = {
         name: fetch_model(path, hub=config.hub, revision=None, emit=emit, key="adapter").folder
@@ -342,6 +346,11 @@ def effects(config: DeployConfig) -> Effects:
     return effects_of(config)
 
 
+def unused_packages(config: DeployConfig) -> frozenset[str]:
+    """Return the packages that a server does not use unless its model is quantized."""
+    return frozenset() if config.trust_remote_code else BITSANDBYTES | MEDIA | SCIENCE
+
+
 def run_name(config: DeployConfig) -> str:
     """Name a deployment after its model or adapter."""
     names = [config.model, *as_list(config.adapter or []), *(config.adapters or {})]
@@ -369,5 +378,6 @@ DEPLOY: Task[DeployConfig] = Task(
     engines=engines,
     outputs=outputs,
     forecast=deployment_forecast,
+    unused_packages=unused_packages,
     serves=True,
 )

@@ -32,6 +32,7 @@ from swiftbox.models.merge_resources import FREE_SHARE, merge_needs, require_res
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
+from swiftbox.runs.heavy_imports import heavy_imports
 from swiftbox.runs.optional_packages import BITSANDBYTES
 from swiftbox.tasks.checks import OnRemark, inspect_model, output_location, require_loadable
 from swiftbox.tasks.device_reasons import device_reasons
@@ -123,9 +124,10 @@ def check_availability(config: MergeConfig) -> None:
 
 def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     """Merge, check, and return the folder of the merged model."""
-    from swiftbox.core.weights.cast import WeightTypes
-    from swiftbox.core.weights.merge import MergeJob, merge
-    from swiftbox.core.weights.merge_memory import merge_memory
+    with heavy_imports():
+        from swiftbox.core.weights.cast import WeightTypes
+        from swiftbox.core.weights.merge import MergeJob, merge
+        from swiftbox.core.weights.merge_memory import merge_memory
 
     began = time.monotonic()
     adapters = _fetch_adapters(config, emit)

@@ -6,7 +6,6 @@ sooner without it.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from swiftbox.methods import METHODS
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.runs.folder import INPUTS, MODEL, checkpoints
+from swiftbox.runs.heavy_imports import heavy_imports
 from swiftbox.runs.optional_packages import BITSANDBYTES, reveal_packages
 from swiftbox.runs.plain_files import read_record
 from swiftbox.tasks.task import Output, Task
@@ -97,13 +97,11 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     emit(events.INPUTS, **inputs)
     if needs_bitsandbytes(model):
         reveal_packages(BITSANDBYTES)
-    gc.disable()  # imports leave no garbage, and searching their objects for it takes a second
-    from swiftbox.core.training.parallel import destroy_process_group
-    from swiftbox.core.training.session import train
-    from swiftbox.core.training.trainer_inputs import LocalInputs
+    with heavy_imports():
+        from swiftbox.core.training.parallel import destroy_process_group
+        from swiftbox.core.training.session import train
+        from swiftbox.core.training.trainer_inputs import LocalInputs
 
-    gc.freeze()
-    gc.enable()
     trained = train(config, method, folder, emit, LocalInputs(model, adapter, sources, data_hash))
     destroy_process_group()
     return trained

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,13 @@ import pytest
 from broken_packages import install_broken
 from tiny import write_chats, write_config
 
+from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.merge import MergeConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.methods import METHODS
 from swiftbox.runs.optional_packages import MEDIA, SCIENCE, hide_packages, reveal_packages
+from swiftbox.tasks import deploy
+from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.merge import MERGE
 from swiftbox.tasks.training_packages import needs_bitsandbytes, unused_packages
 
@@ -98,20 +102,21 @@ def run_child(folder: Path, **variables: str) -> str:
     return child.stdout
 
 
-def imported_at(event: str, tmp_path: Path, model: Path, **keys: object) -> set[str]:
-    """Train in a child process; return the modules that it had imported at an event."""
-    folder = settled_run(tmp_path, model, **keys)
-    run_child(folder)
+def imported_by(folder: Path, event: str) -> set[str]:
+    """Return the modules that a child process had imported at an event."""
     return set(json.loads((folder / "imported.json").read_text("utf-8"))[event])
 
 
-def test_a_lora_on_plain_weights_imports_no_package_it_does_not_use(
+def test_a_lora_on_plain_weights_imports_no_package_it_does_not_use_and_prints_any_text(
     tmp_path: Path, tiny: Path
 ) -> None:
-    imported = imported_at("step", tmp_path, tiny)
+    folder = settled_run(tmp_path, tiny)
+    printed = run_child(folder, PYTHONIOENCODING="latin-1", SWIFTBOX_LANG="zh")
+    assert "个参数中的" in printed  # whatever the encoding of the terminal
+    imported = imported_by(folder, "step")
     assert imported & HEAVY == set()
     assert imported & FRONT_ONLY == set()
-    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+    assert list((folder / "tensorboard").glob("events.*"))
 
 
 def test_a_broken_package_that_a_task_does_not_use_does_not_stop_it(
@@ -136,18 +141,12 @@ def test_a_broken_package_that_a_task_does_not_use_does_not_stop_it(
     assert events_of(merge)[-1]["event"] == "done"
 
 
-def test_a_child_prints_any_text_whatever_the_encoding_of_the_terminal(
-    tmp_path: Path, tiny: Path
-) -> None:
-    folder = settled_run(tmp_path, tiny, report_to="none")
-    printed = run_child(folder, PYTHONIOENCODING="latin-1", SWIFTBOX_LANG="zh")
-    assert "个参数中的" in printed
-
-
 @pytest.mark.slow
 def test_a_quantized_base_imports_bitsandbytes_and_trains(tmp_path: Path, tiny: Path) -> None:
     keys = {"tuner_type": "qlora", "quant_bits": 4, "quant_method": "bnb"}
-    assert "bitsandbytes" in imported_at("step", tmp_path, tiny, **keys)
+    folder = settled_run(tmp_path, tiny, **keys)
+    run_child(folder)
+    assert "bitsandbytes" in imported_by(folder, "step")
 
 
 def events_of(folder: Path) -> list[dict[str, Any]]:
@@ -170,6 +169,8 @@ def test_only_packages_that_no_setting_needs_are_hidden() -> None:
     assert unused_packages(config_of("grpo", reward_funcs="length")) == {"bitsandbytes", *MEDIA}
     assert unused_packages(config_of(trust_remote_code=True)) == set()
     assert unused_packages(config_of(distributed="zero3")) == set()
+    assert DEPLOY.unused_packages(DeployConfig(model="m")) == {"bitsandbytes", *SCIENCE, *MEDIA}
+    assert DEPLOY.unused_packages(DeployConfig(model="m", trust_remote_code=True)) == set()
     merge = {"model": "m", "adapter": "a"}
     assert MERGE.unused_packages(MergeConfig.model_validate(merge)) == SCIENCE | MEDIA
     trusting = MergeConfig.model_validate({**merge, "trust_remote_code": True})
@@ -181,6 +182,21 @@ def test_a_model_that_is_already_quantized_needs_bitsandbytes(tmp_path: Path, ti
     config = {"quantization_config": {"quant_method": "bitsandbytes"}}
     (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
     assert needs_bitsandbytes(tmp_path)
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_server_of_a_quantized_model_finds_bitsandbytes(
+    quantized: bool, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shutil.copytree(tiny, tmp_path / "model")
+    if quantized:
+        config = json.loads((model / "config.json").read_text("utf-8"))
+        config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+        (model / "config.json").write_text(json.dumps(config), "utf-8")
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # as the worker hides it
+    monkeypatch.setattr(deploy, "run_deployment", lambda _: {"requests": 0})
+    deploy.run(DeployConfig(model=str(model), hub="local"), tmp_path, lambda *_, **__: None)
+    assert ("bitsandbytes" not in sys.modules) is quantized
 
 
 def test_a_hidden_package_appears_not_installed_until_it_is_revealed(
