@@ -23,15 +23,22 @@ from swiftbox.runs.stop import STOP
 
 
 def box(
-    *arguments: str, cwd: Path, code: int | None = 0, stdin: str = ""
+    *arguments: str,
+    cwd: Path,
+    code: int | None = 0,
+    stdin: str = "",
+    steps_in_children: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a verb to its end; check its exit code unless None."""
+    """Run a verb to its end; check its exit code unless None.
+
+    A server inside a run serves until it is stopped, which needs `steps_in_children`.
+    """
     streams = {name: io.TextIOWrapper(io.BytesIO(), "utf-8") for name in ("stdout", "stderr")}
     with (
         contextlib.chdir(cwd),
         mock.patch("sys.stdin", io.StringIO(stdin)),
         mock.patch.multiple("sys", **streams),
-        workers_here(),
+        workers_here(steps_in_children=steps_in_children),
     ):
         try:
             ended = main(arguments)
@@ -44,10 +51,21 @@ def box(
 
 
 @contextlib.contextmanager
-def workers_here() -> Iterator[None]:
-    """Run the worker of every run that is started meanwhile in this process."""
+def workers_here(*, steps_in_children: bool = False) -> Iterator[None]:
+    """Run the worker of every run that is started meanwhile in this process.
+
+    With `steps_in_children`, the runs inside such a run are children of this process as usual.
+    """
+    steps = {"_spawn": supervise._spawn, "ProcessTree": supervise.ProcessTree}
+
+    def spawn(folder: Path, child: supervise.Child) -> EndedWorker:
+        if not steps_in_children:
+            return run_here(folder, child)
+        with mock.patch.multiple(supervise, **steps):
+            return run_here(folder, child)
+
     with (
-        mock.patch.object(supervise, "_spawn", run_here),
+        mock.patch.object(supervise, "_spawn", spawn),
         mock.patch.object(supervise, "ProcessTree", NoProcesses),
         # What is hidden stays hidden from the libraries, and later tests use it.
         mock.patch.object(worker, "hide_packages"),

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from adapters import make_adapter
-from box import HANG_S, box, events, state
+from box import HANG_S, events, state
+from in_process import box
 from own_server import Server, serving
 
 from swiftbox.chat.answers import AnswerPrinter
@@ -224,7 +225,8 @@ def test_a_chat_run_asks_its_prompts_and_saves_the_answers(adapter: Path, tmp_pa
     config = {"task": "chat", "adapter": str(adapter), "compare": "base", "hub": "local"}
     config |= {"prompt": ["hello", "你好"], "max_tokens": 12, "temperature": 0}
     (tmp_path / "a.yaml").write_text(json.dumps(config), "utf-8")
-    done = box("run", "a.yaml", "--plain", f"output_dir={out}", cwd=tmp_path)
+    arguments = ("run", "a.yaml", "--plain", f"output_dir={out}")
+    done = box(*arguments, cwd=tmp_path, steps_in_children=True)
     saved = json.loads((out / "answers.json").read_text("utf-8"))["answers"]
     assert [entry["prompt"] for entry in saved] == ["hello", "你好"]
     assert [answer["name"] for answer in saved[0]["answers"]] == ["base", "mine"]

@@ -11,7 +11,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from box import HANG_S, box, events, gone, started, state, until
+from box import HANG_S, events, gone, started, state, until
+from box import box as box_in_child
+from in_process import box
 from openai import OpenAI
 
 from swiftbox.config.presets import presets
@@ -39,7 +41,7 @@ def test_a_detached_deployment_is_listed_answers_and_stops(
         "served_model_name=mine",
     )
     out = tmp_path / "served"
-    box("run", PRESET, *command_line, f"output_dir={out}", "--detach", cwd=tmp_path)
+    box_in_child("run", PRESET, *command_line, f"output_dir={out}", "--detach", cwd=tmp_path)
     try:
         (serving,) = until(lambda: events(out, "serving"), what="the address")
         row = listed(tmp_path)

@@ -11,7 +11,8 @@ from pathlib import Path
 import fake_evalscope
 import pytest
 from adapters import make_adapter
-from box import HANG_S, box, events, gone, started, state, until
+from box import HANG_S, events, gone, started, state, until
+from in_process import box
 
 from swiftbox.config.presets import presets
 
@@ -54,7 +55,7 @@ def test_a_server_that_dies_is_reported_during_a_request_and_a_resume_completes_
     assert "runs resume" in output
     hold.unlink()
     before = first_answer(out)
-    done = box("runs", "resume", str(out), "--plain", cwd=tmp_path)
+    done = box("runs", "resume", str(out), "--plain", cwd=tmp_path, steps_in_children=True)
     assert first_answer(out) == before
     check_report(out, done.stderr)
     assert gone(state(server)["pid"])

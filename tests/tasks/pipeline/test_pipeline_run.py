@@ -281,7 +281,7 @@ def test_a_server_runs_beside_the_steps_that_use_it(tiny: Path, tmp_path: Path) 
     }  # fmt: skip
     after = copy("after", write_model(tmp_path / "here", **SIZES), tmp_path)
     path = write(tmp_path / "p.yaml", serve, talk, after, output_dir=str(out))
-    done = box_in_child("run", path, "--plain", cwd=tmp_path)
+    done = box("run", path, "--plain", cwd=tmp_path, steps_in_children=True)
     assert "== step 1/3 serve: serving for talk" in done.stderr
     answers = json.loads(Path(steps(out)["talk"]["made"]["answers"]).read_text("utf-8"))["answers"]
     assert [answer["prompt"] for answer in answers] == ["hi"]
@@ -292,5 +292,5 @@ def test_a_server_runs_beside_the_steps_that_use_it(tiny: Path, tmp_path: Path) 
     )
     assert statuses(out) == ["done"] * 3
     before = len(events(out))
-    box_in_child("run", path, "--plain", cwd=tmp_path)
+    box("run", path, "--plain", cwd=tmp_path)
     assert announced(out, before) == [("serve", "kept"), ("talk", "kept"), ("after", "kept")]
