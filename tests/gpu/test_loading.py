@@ -40,21 +40,21 @@ def test_a_training_loads_its_base_on_the_device(on_device: OnDevice) -> None:
 @pytest.mark.parametrize("kept_bytes", [0, 10**9])
 def test_a_streamed_model_computes_as_the_entire_one(on_device: OnDevice, kept_bytes: int) -> None:
     device, prompts = torch.device(on_device.torch_device), [token_ids(on_device.model)[0]]
-    base = halved(on_device.model, on_device.folder / "halved")
-    entire = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).to(device)
-    model = load_merge_base(BaseFiles(base, WeightTypes("bfloat16", {})))
+    base_folder = halved(on_device.model, on_device.folder / "halved")
+    entire = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32).to(device)
+    model = load_merge_base(BaseFiles(base_folder, WeightTypes("bfloat16", {})))
     streamed_outputs = outputs(model, prompts, ComputePlace(device, kept_bytes=kept_bytes))
     assert torch.equal(streamed_outputs.logits[0], run_prompts(entire, prompts).logits[0])
 
 
 @pytest.mark.gpu("torch_device")
 def test_a_merge_is_within_rounding_of_its_adapter_on_the_device(on_device: OnDevice) -> None:
-    base = halved(on_device.model, on_device.folder / "halved")
-    adapter = make_adapter(base, on_device.folder / "adapter", target_modules="all-linear")
+    base_folder = halved(on_device.model, on_device.folder / "halved")
+    adapter = make_adapter(base_folder, on_device.folder / "adapter", target_modules="all-linear")
     prompts = [token_ids(on_device.model)[0]]
     place = ComputePlace(torch.device(on_device.torch_device))
     network = attach_adapter(
-        load_merge_base(BaseFiles(base, WeightTypes("bfloat16", {}))),
+        load_merge_base(BaseFiles(base_folder, WeightTypes("bfloat16", {}))),
         adapter,
         adapter_shapes(adapter),
     )
