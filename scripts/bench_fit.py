@@ -81,7 +81,7 @@ def recipe_of(row: Row, shape: ModelShape) -> Recipe:
         "weights": storage,
         "outside": "float32" if kbit else "bfloat16",
         "stream_bytes": 4 if kbit else 2,
-        "checkpointing": row["gradient_checkpointing"] == "yes",
+        "checkpointing": "full" if row["gradient_checkpointing"] == "yes" else "none",
         "attention": "eager" if row["attention"].startswith("eager") else "fused",
         "logit_bytes": _logits(row, kbit=kbit),
         "state_bytes": _state(row["optimizer"]),

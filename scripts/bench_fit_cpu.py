@@ -103,7 +103,7 @@ def child(options: argparse.Namespace) -> int:
     config = plan(load(Path(options.config)).config, probe(Path.cwd())).config
     profile = profile_model(config.model)
     assert profile is not None
-    verdict = assess_fit(config, profile.shape, probe(Path.cwd()), exact=profile.exact)
+    verdict = assess_fit(config, profile, probe(Path.cwd()))
     peak, before, weights, stop = [0], [0], [0], threading.Event()
     sampling = threading.Thread(target=sampler, args=(stop, peak), daemon=True)
 

@@ -15,6 +15,7 @@ from swiftbox.tasks.sending import needed_secrets
 from swiftbox.tasks.task import Reason
 
 if TYPE_CHECKING:  # a check starts no child
+    from swiftbox.fit.workload import Workload
     from swiftbox.runs.supervise import Child
 
 FOLDER = "{folder}"
@@ -38,8 +39,15 @@ class Plan:
         return child_of(folder, self.processes, self.env, needed_secrets(self.config))
 
 
-def plan(config: TaskConfig, machine: Machine) -> Plan:
-    """Settle a config for a machine; raise MachineError if it cannot run there."""
-    resolved = TASKS[config.task].resolve(config, machine)
+def plan(config: TaskConfig, machine: Machine, workload: Workload | None = None) -> Plan:
+    """Settle a config for a machine; raise MachineError if it cannot run there.
+
+    Without a workload, what depends on the model and the rows gets the values that are safest.
+    """
+    task = TASKS[config.task]
+    if workload is None or task.resolve_workload is None:
+        resolved = task.resolve(config, machine)
+    else:
+        resolved = task.resolve_workload(config, machine, workload)
     command = tuple(worker_command(FOLDER, resolved.processes))
     return Plan(resolved.config, command, resolved.env, resolved.reasons, resolved.processes)

@@ -25,6 +25,10 @@ class Lengths:
     """Good rows; a pair is one."""
     taken: int = 0
     """Rows of them that an epoch takes."""
+    longest: float = 0.0
+    """Tokens of the longest; 0 if it is not known."""
+    shared: float = 0.0
+    """Tokens that the two answers of pairs have before them, summed over the pairs."""
 
     def add(self, example: Example) -> None:
         """Count a row; both answers of a pair pass through the model."""
@@ -35,6 +39,8 @@ class Lengths:
         for turns in (example.messages, example.rejected):
             if turns:
                 self._add(_tokens(turns))
+        if example.rejected:
+            self.shared += _tokens(example.messages[:-1])
 
     def tokens(self, cap: int | None) -> float:
         """Return the tokens of an epoch, with every row cut to `cap` tokens."""
@@ -48,6 +54,7 @@ class Lengths:
 
     def _add(self, tokens: float) -> None:
         size = int(tokens).bit_length()
+        self.longest = max(self.longest, tokens)
         self.rows[size] = self.rows.get(size, 0) + 1
         self.sums[size] = self.sums.get(size, 0.0) + tokens
 

@@ -12,7 +12,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.fit.disk import DiskNeed, disk_need
 from swiftbox.fit.duration import DurationEstimate, training_duration
 from swiftbox.fit.profile import ModelProfile, profile_model, profile_of_row
-from swiftbox.fit.remote_rows import UNCERTAINTY, RemoteRows, remote_rows
+from swiftbox.fit.remote_rows import UNCERTAINTY, RemoteRows, all_lengths, remote_rows
 from swiftbox.fit.speed import Speed, speed
 from swiftbox.fit.training import tuning_kind
 from swiftbox.fit.verdict import FitVerdict, assess_fit
@@ -135,20 +135,19 @@ def estimate(
     profile = model or profile_model(config.model)
     if profile is None:
         return None
-    verdict = assess_fit(
-        config, profile.shape, machine, exact=profile.exact, quantized=profile.quantized
-    )
+    remote = remote_rows(config)
+    lengths = all_lengths(remote, lengths)
+    verdict = assess_fit(config, profile, machine, lengths)
     proposal = more_devices = None
     if verdict.outcome != "fits":
         from swiftbox.fit.proposals import CHEAP, propose, with_more_devices
 
-        proposal = propose(config, profile, machine, smaller_models)
+        proposal = propose(config, profile, machine, lengths, smaller_models)
         if proposal is None or not proposal.changes.keys() <= CHEAP:
-            more_devices = with_more_devices(config, profile, machine)
+            more_devices = with_more_devices(config, profile, machine, lengths)
     count = verdict.devices if machine.devices else 1
     kind = tuning_kind(config)
     speed_estimate = speed(profile.shape, kind, machine, count)
-    remote = remote_rows(config)
     return Estimate(
         verdict,
         disk_need(config, profile, remote),
@@ -163,13 +162,12 @@ def estimate(
 
 def _duration(
     config: TrainConfig,
-    local: Lengths | None,
+    lengths: Lengths | None,
     remote: RemoteRows,
     speed_estimate: Speed | None,
     tuning: tuple[str, int],
 ) -> DurationEstimate | None:
     """Return the duration; assumed lengths of rows on a hub increase the uncertainty."""
-    lengths = remote.lengths(local) if remote.rows or remote.unknown else local
     if lengths is None or speed_estimate is None:
         return None
     estimated = training_duration(config, lengths, speed_estimate, *tuning)

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from swiftbox.fit.shape import ModelShape
+
+Checkpointing = Literal["none", "selective", "full"]
 
 BYTES_PER_WEIGHT: Mapping[str, float] = {
     "float32": 4.0,
@@ -40,6 +43,9 @@ OPTIMIZER_BYTES: Mapping[str, float] = {
 FRAGMENTED = 0.3
 """Memory that the allocator reserves beyond the tensors, as a share of a step's temporary memory;
 measured as the difference of reserved and allocated peaks (0.1 to 0.5)."""
+
+OFFLOADED_LAYERS = 2
+"""Layers whose activations are on the device while those of the others are in the host's memory."""
 
 BACKWARD_TENSORS = 3
 """Gradients of MLP width alive at once in a layer's backward pass: product, gate and up."""
@@ -70,9 +76,14 @@ class Recipe:
     compute_bytes: int = 2
     stream_bytes: int = 2
     """Bytes per value of the residual stream."""
-    checkpointing: bool = True
+    checkpointing: Checkpointing = "full"
+    """What is recomputed: full, selective (MLP and elementwise work) or none."""
+    offloads: bool = False
+    """Whether activations wait in the host's memory."""
     attention: str = "fused"
     """fused (flash or memory-efficient) or eager."""
+    mask_entries: float = 0.0
+    """Entries of a dense attention mask, which fused attention keeps in its own number type."""
     logit_bytes: float | None = None
     """Bytes per token and vocabulary entry if all logits are kept; None: computed in chunks."""
     chunk_bytes: float = 2.0**28
@@ -154,7 +165,8 @@ def _activations_and_work(
     shape: ModelShape, recipe: Recipe, *, is_sharded: bool
 ) -> tuple[float, float]:
     """Return the activations saved for the backward pass, and the temporary bytes of a layer."""
-    layer: float = saved_by_layer(shape, recipe) * recipe.tokens
+    mask: float = recipe.mask_entries * recipe.compute_bytes
+    layer: float = saved_by_layer(shape, recipe) * recipe.tokens + mask
     stream: float = shape.hidden * recipe.stream_bytes * recipe.tokens
     work: float = BACKWARD_TENSORS * shape.layer_width * recipe.compute_bytes * recipe.tokens
     work += 2 * stream
@@ -162,9 +174,12 @@ def _activations_and_work(
         work += 2 * shape.inside / shape.layers * max(recipe.compute_bytes, 2)
     if recipe.weights in QUANTIZED:  # a matrix is dequantized when it is used
         work += max(shape.intermediate, shape.query_width) * shape.hidden * recipe.compute_bytes
-    if recipe.checkpointing:
-        return shape.layers * stream, work + layer
-    return shape.layers * layer, work
+    layers = OFFLOADED_LAYERS if recipe.offloads else shape.layers
+    if recipe.checkpointing == "full":
+        return layers * stream, work + layer
+    if recipe.checkpointing == "selective":
+        return layers * (kept_by_selection(shape, recipe) * recipe.tokens + mask), work + layer
+    return layers * layer, work
 
 
 def stored(shape: ModelShape, recipe: Recipe) -> float:
@@ -192,12 +207,22 @@ def saved_by_layer(shape: ModelShape, recipe: Recipe) -> float:
     return norms + attention + mlp + inputs + eager
 
 
+def kept_by_selection(shape: ModelShape, recipe: Recipe) -> float:
+    """Return the bytes that a layer keeps per token under selective checkpointing.
+
+    Its input, and the results of products that are not wider than their input, and of attention.
+    """
+    widths = 3 * shape.hidden + 2 * shape.query_width + 2 * shape.key_width
+    return float(widths * recipe.compute_bytes)
+
+
 def logits_bytes(shape: ModelShape, recipe: Recipe) -> float:
     """Return the peak bytes of the head's logits."""
     if recipe.logit_bytes is not None:
         return recipe.tokens * shape.vocab * recipe.logit_bytes
     chunk = min(recipe.chunk_bytes, recipe.tokens * shape.vocab * 4.0)
     slopes = recipe.tokens * shape.hidden * recipe.compute_bytes
-    head = 0.0 if recipe.is_adapter else shape.table * 4
-    copies = 2 if recipe.compute_bytes == 4 else 3  # the previous chunk is still alive; and a cast
-    return chunk * copies + slopes + head
+    cast = recipe.compute_bytes if recipe.compute_bytes != 4 else 0
+    head = 0.0 if recipe.is_adapter else shape.table * (4 + cast)
+    # Two chunks of float32, or 16-bit logits, float32 probabilities and their 16-bit gradient.
+    return chunk * 2 + slopes + head

@@ -8,11 +8,11 @@ from typing import Any
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
+from swiftbox.data.lengths import Lengths
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.profile import ModelProfile
 from swiftbox.fit.richest_tuner import supports_qlora
-from swiftbox.fit.shape import ModelShape
 from swiftbox.fit.verdict import FitVerdict, assess_fit
 
 SHORTEST = 512
@@ -47,37 +47,35 @@ class Proposal:
 
 
 def propose(
-    config: TrainConfig, profile: ModelProfile, machine: Machine, smaller: Smaller | None = None
+    config: TrainConfig,
+    profile: ModelProfile,
+    machine: Machine,
+    lengths: Lengths | None = None,
+    smaller: Smaller | None = None,
 ) -> Proposal | None:
     """Return the first change that fits; None if none does."""
 
-    def attempt(changes: Changes, shape: ModelShape, *, exact: bool, quantized: str) -> Proposal:
+    def attempt(changes: Changes, profile: ModelProfile) -> Proposal:
         settings = {key: value for key, value in changes.items() if key != "model"}
         changed = config.model_copy(update=settings)
-        verdict = assess_fit(changed, shape, machine, exact=exact, quantized=quantized)
-        return Proposal(changes, verdict)
+        return Proposal(changes, assess_fit(changed, profile, machine, lengths))
 
     for changes in _on_this_model(config, machine):
-        proposal = attempt(changes, profile.shape, exact=profile.exact, quantized=profile.quantized)
+        proposal = attempt(changes, profile)
         if proposal.verdict.outcome == "fits":
             return proposal
     last_changes = _cheap(config) | _quantized(config, machine)
     for name, smaller_profile in smaller(config.model) if smaller else ():
         for changes in (_cheap(config), last_changes):
             model_changes = {"model": name, **changes}
-            proposal = attempt(
-                model_changes,
-                smaller_profile.shape,
-                exact=smaller_profile.exact,
-                quantized=smaller_profile.quantized,
-            )
+            proposal = attempt(model_changes, smaller_profile)
             if proposal.verdict.outcome == "fits":
                 return proposal
     return None
 
 
 def with_more_devices(
-    config: TrainConfig, profile: ModelProfile, machine: Machine
+    config: TrainConfig, profile: ModelProfile, machine: Machine, lengths: Lengths | None = None
 ) -> Proposal | None:
     """Return the number of devices of this kind that suffice with sharding; None if none does."""
     kind = _sharding(machine)
@@ -88,9 +86,7 @@ def with_more_devices(
             continue
         changes = {**_saving(config), "distributed": kind, "num_devices": count}
         changed = config.model_copy(update=changes)
-        verdict = assess_fit(
-            changed, profile.shape, machine, exact=profile.exact, quantized=profile.quantized
-        )
+        verdict = assess_fit(changed, profile, machine, lengths)
         if verdict.outcome == "fits":
             return Proposal(changes, verdict)
     return None

@@ -9,15 +9,13 @@ from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.data.lengths import BYTES_PER_TOKEN, Lengths
 from swiftbox.data.source import RowSource, parse_sources
+from swiftbox.fit.row_sizes import ASSUMED_TOKENS
 from swiftbox.models import catalogue
-
-TOKENS_PER_ROW = 400
-"""Public instruction datasets have 150 (one short turn) to 1,200 (long chats) tokens a row."""
 
 UNCERTAINTY = 3.0
 """The factor, in both directions, that covers this range."""
 
-BYTES_PER_ROW = TOKENS_PER_ROW * BYTES_PER_TOKEN * 1.2
+BYTES_PER_ROW = ASSUMED_TOKENS * BYTES_PER_TOKEN * 1.2
 """Including the keys of the JSON."""
 
 
@@ -41,12 +39,17 @@ class RemoteRows:
             lengths.rows = {size: round(count * share) for size, count in local.rows.items()}
             lengths.sums = {size: total * share for size, total in local.sums.items()}
             lengths.taken = local.taken
-        size, taken = TOKENS_PER_ROW.bit_length(), round(self.rows_per_epoch)
+        size, taken = ASSUMED_TOKENS.bit_length(), round(self.rows_per_epoch)
         lengths.rows[size] = lengths.rows.get(size, 0) + taken
-        lengths.sums[size] = lengths.sums.get(size, 0.0) + taken * TOKENS_PER_ROW
+        lengths.sums[size] = lengths.sums.get(size, 0.0) + taken * ASSUMED_TOKENS
         lengths.taken += taken
         lengths.good_rows = lengths.taken
         return lengths
+
+
+def all_lengths(remote: RemoteRows, local: Lengths | None) -> Lengths | None:
+    """Return the lengths of all rows; None if some datasets are unknown."""
+    return remote.lengths(local) if remote.rows or remote.unknown else local
 
 
 def remote_rows(config: TrainConfig) -> RemoteRows:

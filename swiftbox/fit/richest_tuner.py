@@ -31,10 +31,7 @@ def richest_tuner(
         for tuner, config in configs.items():
             if profile.quantized and tuner == "full":
                 continue
-            verdict = assess_fit(
-                config, profile.shape, machine, exact=profile.exact, quantized=profile.quantized
-            )
-            if verdict.outcome != "no":
+            if assess_fit(config, profile, machine).outcome != "no":
                 return tuner
         return NOTHING_FITS
 

@@ -74,6 +74,11 @@ class ModelShape:
         return max(active - (0 if self.tied else self.table), active * 0.1)
 
     @property
+    def inside_passed(self) -> float:
+        """Return the parameters of the layers that a token is multiplied with."""
+        return max(self.passed - self.table, self.passed * 0.1)
+
+    @property
     def layer_width(self) -> int:
         """Return the width of the MLP that a token uses in a layer."""
         if not self.experts:

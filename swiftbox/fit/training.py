@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.fit.adapters import ATTENTION, EVERY, adapted_width, lora_parameters
-from swiftbox.fit.memory import OPTIMIZER_BYTES, Recipe
+from swiftbox.fit.memory import OPTIMIZER_BYTES, Checkpointing, Recipe
+from swiftbox.fit.micro_batch import worst_micro_batch
+from swiftbox.fit.profile import ModelProfile
+from swiftbox.fit.row_sizes import RowSizes
 from swiftbox.fit.shape import ModelShape
 
 OPTIMIZERS: Mapping[str, str] = {
@@ -31,37 +34,44 @@ CHUNK_BYTES = {"cpu": 2.0**26}
 ACCELERATOR_CHUNK_BYTES = 2.0**28
 
 
+CHECKPOINTING: Mapping[str, Checkpointing] = {"true": "full", "selective": "selective"}
+
+ROUNDED_UPDATE_BYTES = 4 * 4.0 * 2**24
+"""Temporary memory of updates with stochastic rounding, which work on 2^24 weights at a time."""
+
+
 def recipe_of(
-    config: TrainConfig, shape: ModelShape, *, backend: str, quantized: str = ""
+    config: TrainConfig, profile: ModelProfile, sizes: RowSizes, *, backend: str
 ) -> Recipe:
-    """Return a settled config's recipe on a backend; `quantized` is the base's stored format."""
-    is_full = config.tuner_type in FULL_TUNERS
+    """Return a settled config's recipe on a backend, for the micro-batch with the longest rows."""
+    shape, is_full = profile.shape, config.tuner_type in FULL_TUNERS
     numbers = 4 if config.dtype == "float32" else 2
-    storage = _storage(config, is_full=is_full, quantized=quantized)
-    prepared = storage not in ("float32", "bfloat16", "float16")
-    tokens = config.micro_batch * config.max_length
-    tokens *= config.sequences_per_row
-    trained = trained_parameters(config, shape)
-    state = OPTIMIZER_BYTES[OPTIMIZERS.get(config.optim, "adamw")]
-    count = max(1, config.num_devices or 1)
+    is_pure = is_full and config.pure_bf16
+    batch = worst_micro_batch(config, sizes)
+    has_float32 = numbers == 4 or (is_full and not is_pure)
     return Recipe(
-        tokens=tokens,
-        length=config.max_length,
-        weights=storage,
-        outside="float32" if prepared or is_full or numbers == 4 else "bfloat16",
-        trained=trained,
+        tokens=round(batch.tokens),
+        length=round(batch.line),
+        weights=_storage(config, profile, is_full=is_full),
+        outside="float32" if has_float32 else "bfloat16",
+        trained=trained_parameters(config, shape),
         is_adapter=not is_full,
-        state_bytes=state,
-        update_bytes=0.0 if "fused" in config.optim else 4.0,
-        cast_bytes=2.0 if is_full and numbers == 2 else 0.0,
+        master_bytes=2.0 if is_pure else 4.0,
+        gradient_bytes=2.0 if is_pure else 4.0,
+        state_bytes=OPTIMIZER_BYTES[OPTIMIZERS.get(config.optim, "adamw")],
+        update_bytes=0.0 if is_pure or "fused" in config.optim else 4.0,
+        extra_bytes=ROUNDED_UPDATE_BYTES if is_pure else 0.0,
+        cast_bytes=2.0 if is_full and numbers == 2 and not is_pure else 0.0,
         compute_bytes=numbers,
-        stream_bytes=4 if prepared or is_full else numbers,
-        checkpointing=config.gradient_checkpointing == "true",
+        stream_bytes=4 if has_float32 else numbers,
+        checkpointing=CHECKPOINTING.get(config.gradient_checkpointing, "none"),
+        offloads=config.activation_offload,
         attention="eager" if config.attn_implementation == "eager" else "fused",
+        mask_entries=batch.mask_entries,
         chunk_bytes=CHUNK_BYTES.get(backend, ACCELERATOR_CHUNK_BYTES),
         adapted=0 if is_full else adapted_width(shape, targets_of(config), shared=numbers == 4),
         copies=_reference_copies(config, is_full=is_full),
-        shards=_shards(config, count),
+        shards=_shards(config, max(1, config.num_devices or 1)),
         accumulates=config.gradient_accumulation_steps > 1,
     )
 
@@ -100,9 +110,10 @@ def tuning_kind(config: TrainConfig) -> str:
     return "quantized" if config.tuner_type == "qlora" else "adapter"
 
 
-def _storage(config: TrainConfig, *, is_full: bool, quantized: str) -> str:
+def _storage(config: TrainConfig, profile: ModelProfile, *, is_full: bool) -> str:
+    quantized = profile.quantized
     if is_full:
-        return "float32"
+        return "bfloat16" if config.pure_bf16 else "float32"
     if "gptq" in quantized.lower() or "awq" in quantized.lower():
         return "int4"
     if "fp8" in quantized.lower() or "int8" in quantized.lower():

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from swiftbox.config.train import TrainConfig
+from swiftbox.data.lengths import Lengths
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
+from swiftbox.devices.selection import selected_devices
 from swiftbox.fit.memory import Memory, training_memory
-from swiftbox.fit.shape import ModelShape
+from swiftbox.fit.profile import ModelProfile
+from swiftbox.fit.row_sizes import row_sizes
 from swiftbox.fit.training import recipe_of
 from swiftbox.formatting import size
 from swiftbox.language import text
@@ -95,29 +98,35 @@ class FitVerdict:
 
 def assess_fit(
     config: TrainConfig,
-    shape: ModelShape,
+    profile: ModelProfile,
     machine: Machine,
-    *,
-    exact: bool = True,
-    quantized: str = "",
+    lengths: Lengths | None = None,
 ) -> FitVerdict:
-    """Compare the memory of a settled config with a machine."""
-    recipe = recipe_of(config, shape, backend=machine.backend, quantized=quantized)
+    """Compare the memory of a settled config with a machine.
+
+    Without the rows' lengths every row may be as long as max_length.
+    """
+    recipe = recipe_of(config, profile, row_sizes(config, lengths), backend=machine.backend)
     framework = FRAMEWORK_GIB.get(machine.backend, 1.0) * GIB
     processes = max(1, config.num_devices or 1)
-    memory = training_memory(shape, recipe, framework=framework)
-    need, have = memory.peak, available(machine)
+    memory = training_memory(profile.shape, recipe, framework=framework)
+    need, have = memory.peak, available(machine, processes)
     if not machine.devices:
         need *= processes  # processes of one CPU share its memory
     share = need / have if have else float("inf")
     word: VerdictWord = "fits" if share <= COMFORTABLE_SHARE else "tight" if share <= 1.0 else "no"
-    return FitVerdict(word, need, have, memory, exact, processes)
+    return FitVerdict(word, need, have, memory, profile.exact, processes)
 
 
-def available(machine: Machine) -> float:
-    """Return the free bytes of the device with the least, or of the host without devices."""
+def available(machine: Machine, processes: int | None = None) -> float:
+    """Return the free bytes of the device with the least, or of the host without devices.
+
+    Of the devices that this many processes use; None: all.
+    """
     if not machine.devices:
         return float(machine.memory_free_bytes)
     if BACKENDS[machine.backend].shares_memory:
         return SHARED_MEMORY_SHARE * machine.memory_bytes
-    return float(min(device.free_bytes or device.memory_bytes for device in machine.devices))
+    count = len(machine.devices) if processes is None else max(1, processes)
+    devices = selected_devices(machine, count)
+    return float(min(device.free_bytes or device.memory_bytes for device in devices))

@@ -17,10 +17,10 @@ probed or read again. Errors are raised as UserError, all problems of a YAML at 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.task import TaskConfig
@@ -34,6 +34,7 @@ from swiftbox.language import text
 from swiftbox.launch.disclosure import Ask, Disclosure, require_agreement
 from swiftbox.launch.fingerprint import Fingerprint, fingerprint
 from swiftbox.launch.output_folder import continued_folder, output_folder, settled_in
+from swiftbox.launch.workload import workload_of
 from swiftbox.models.requirements import Remark
 from swiftbox.plan import Plan, plan
 from swiftbox.runs import folder as run_folder
@@ -49,7 +50,10 @@ from swiftbox.tasks.task import CheckResult, result_neutral_settings
 if TYPE_CHECKING:  # only some launches need engines, continue a run, or are pipelines
     from swiftbox.engines.consent import MissingEngine
     from swiftbox.fit.forecast import PipelineForecast
+    from swiftbox.fit.workload import Workload
     from swiftbox.launch.foreign import ForeignRun
+
+MakePlan: TypeAlias = "Callable[[Workload | None], Plan]"
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Prepared:
     """Memory, disk and time of a training; None if the model's shape is unknown."""
     forecast: PipelineForecast | None = None
     """Memory, disk and time of a pipeline, step by step and in total."""
+    workload: Workload | None = None
+    """What the plan was made for."""
     engines: tuple[MissingEngine, ...] = ()
     """The engines that the run needs and that are not installed."""
     remarks: tuple[str, ...] = ()
@@ -109,9 +115,13 @@ def prepare_loaded(
         engines = _missing_engines(previous.plan, previous.machine)
         return previous if engines == previous.engines else replace(previous, engines=engines)
     remarks = [*place_remarks(loaded.config), *name_remarks(loaded.config)]
-    machine = machine or _machine_for(loaded.config)
+    here = machine or _machine_for(loaded.config)
     foreign = _foreign_to_continue(loaded.config)
-    return _checked(loaded, machine, _planned(loaded.config, machine), remarks, foreign)
+
+    def make_plan(workload: Workload | None) -> Plan:
+        return _planned(loaded.config, here, workload)
+
+    return _checked(loaded, here, make_plan, remarks, foreign)
 
 
 def _foreign_to_continue(config: TaskConfig) -> ForeignRun | None:
@@ -160,12 +170,15 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
         )
     machine = _machine_for(loaded.config, run.folder)
     # The record is absolute: what is relative in it is an id, whatever folders are here now.
-    changed = continues and bool(overrides)
-    planned = _planned(loaded.config, machine) if changed else plan(loaded.config, machine)
-    if not continues:
-        require_same_settings(run, planned.config)
-    planned = with_first_reasons(planned, run.folder, loaded.config, overrides)
-    return replace(_checked(loaded, machine, planned, foreign=foreign), resumes=run.folder)
+    plan_again = _planned if continues and overrides else plan
+
+    def make_plan(workload: Workload | None) -> Plan:
+        planned = plan_again(loaded.config, machine, workload)
+        if not continues:
+            require_same_settings(run, planned.config)
+        return with_first_reasons(planned, run.folder, loaded.config, overrides)
+
+    return replace(_checked(loaded, machine, make_plan, foreign=foreign), resumes=run.folder)
 
 
 def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
@@ -178,9 +191,12 @@ def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     overrides = tuple(overrides)
     loaded = settled_in(run.folder, overrides)
     machine = _machine_for(loaded.config)
-    planned = _planned(loaded.config, machine)
-    planned = with_first_reasons(planned, run.folder, loaded.config, overrides)
-    return replace(_checked(loaded, machine, planned, foreign=foreign), new_folder=True)
+
+    def make_plan(workload: Workload | None) -> Plan:
+        planned = _planned(loaded.config, machine, workload)
+        return with_first_reasons(planned, run.folder, loaded.config, overrides)
+
+    return replace(_checked(loaded, machine, make_plan, foreign=foreign), new_folder=True)
 
 
 def check_config(config: TaskConfig, on_remark: OnRemark = ignored) -> CheckResult:
@@ -259,9 +275,9 @@ def _machine_for(config: TaskConfig, folder: Path | None = None) -> Machine:
     return without_torch(folder, "")
 
 
-def _planned(config: TaskConfig, machine: Machine) -> Plan:
+def _planned(config: TaskConfig, machine: Machine, workload: Workload | None) -> Plan:
     """Plan with absolute paths: a run is resumed and repeated from any directory."""
-    planned = plan(config, machine)
+    planned = plan(config, machine, workload)
     return replace(planned, config=with_absolute_paths(planned.config))
 
 
@@ -284,19 +300,26 @@ def _missing_engines(
 def _checked(
     loaded: Loaded,
     machine: Machine,
-    planned: Plan,
+    make_plan: MakePlan,
     earlier_remarks: Iterable[Remark] = (),
     foreign: ForeignRun | None = None,
 ) -> Prepared:
-    """Check the files of a plan, its engines, and whether it fits."""
-    config = planned.config
+    """Check the files of a plan, its engines, and whether it fits.
+
+    The check finds the workload, with which the plan is made again: that one is final.
+    """
+    config = make_plan(None).config
     files = fingerprint(config)  # before the check, so that a change during it is noticed
     remarks = list(earlier_remarks)
     checked = check_config(config, remarks.append)
+    workload = workload_of(config, machine, checked)
+    planned = make_plan(workload)
+    config = planned.config
     prepared = Prepared(
         loaded,
         machine,
         planned,
+        workload=workload,
         engines=_missing_engines(planned, machine, installable=True),
         remarks=tuple(map(str, remarks)),
         files=files,
@@ -309,5 +332,6 @@ def _checked(
         return replace(prepared, forecast=outline(config, machine, by_step))
     rows = checked if isinstance(checked, CheckedRows) else None
     lengths = rows.lengths if rows is not None else None
-    fit = estimate(config, machine, lengths) if isinstance(config, TrainConfig) else None
-    return replace(prepared, rows=rows, estimate=fit)
+    if not isinstance(config, TrainConfig):
+        return replace(prepared, rows=rows)
+    return replace(prepared, rows=rows, estimate=estimate(config, machine, lengths, workload.model))

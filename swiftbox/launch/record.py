@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import write
 from swiftbox.files import write_atomic, write_json
 from swiftbox.language import text
@@ -23,6 +24,7 @@ from swiftbox.runs.stop import clear_stop_request
 from swiftbox.security.origin import signed_json, signed_yaml
 from swiftbox.security.private import tighten
 from swiftbox.tasks import TASKS
+from swiftbox.tasks.learned_memory import estimate_record
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def _continue_in(folder: Path, prepared: Prepared) -> None:
     clear_stop_request(folder)
     if prepared.resumes is None:
         _write_request(folder, prepared)
+    _write_estimate(folder, prepared)
     _write_settled(folder, prepared.plan)
     _sign_steps(folder)
     _mark_starting(folder, **({} if prepared.resumes else {"started": time.time()}))
@@ -80,6 +83,7 @@ def _continue_in(folder: Path, prepared: Prepared) -> None:
 def _fill(folder: Path, prepared: Prepared) -> None:
     """Write all first files of a new run; the state last, which makes the folder a run."""
     _write_request(folder, prepared)
+    _write_estimate(folder, prepared)
     _write_settled(folder, prepared.plan)
     _mark_starting(folder, started=time.time())
 
@@ -107,6 +111,17 @@ def _write_request(folder: Path, prepared: Prepared) -> None:
 
     versions = {"swiftbox": __version__, **prepared.machine.versions}
     write_json(folder / run_folder.VERSIONS, versions)
+
+
+def _write_estimate(folder: Path, prepared: Prepared) -> None:
+    """Write the estimated memory of a training, which its run is compared with."""
+    config, workload = prepared.plan.config, prepared.workload
+    if prepared.estimate is None or workload is None or not isinstance(config, TrainConfig):
+        return
+    if workload.model is not None:
+        verdict, shape = prepared.estimate.verdict, workload.model.shape
+        content = estimate_record(config, shape, prepared.machine, verdict.memory)
+        write_json(folder / run_folder.ESTIMATE, content)
 
 
 def _write_settled(folder: Path, planned: Plan) -> None:

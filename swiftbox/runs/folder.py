@@ -39,6 +39,9 @@ READ_BYTES = 16 * 2**20
 SPLIT = "micro_batch.json"
 """The size of a micro-batch that fits, if the memory ran out with that of the settings."""
 REASONS = "reasons.json"
+
+ESTIMATE = "estimate.json"
+"""The estimated memory, which the run is compared with."""
 """Why each setting has its value, by its key, from the plan that first settled it."""
 PARTIAL = ".partial"
 """Inside checkpoints/: the checkpoint that is being written."""

@@ -15,6 +15,7 @@ from swiftbox.runs.optional_packages import MEDIA, SCIENCE
 if TYPE_CHECKING:  # the child of a run checks and forecasts nothing
     from swiftbox.data.findings import CheckedRows
     from swiftbox.fit.forecast import Forecast, RunInputs
+    from swiftbox.fit.workload import Workload
     from swiftbox.models.requirements import Remark
     from swiftbox.tasks.effects import Effects
 
@@ -126,6 +127,8 @@ class Task(Generic[Config]):
     outputs: Callable[[Config], Mapping[str, Output]] = _no_output
     forecast: Callable[[Config, Machine, RunInputs], Forecast | None] = _no_forecast
     unused_packages: Callable[[Config], frozenset[str]] = usual_unused_packages
+    resolve_workload: Callable[[Config, Machine, Workload], Resolved] | None = None
+    """As `resolve`, for a task whose plan depends on what it works on."""
     serves: bool = False
     """Whether it runs until it is stopped."""
     continues: bool = False

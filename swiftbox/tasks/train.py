@@ -23,6 +23,7 @@ from swiftbox.runs.folder import INPUTS, MODEL, checkpoints
 from swiftbox.runs.heavy_imports import heavy_imports
 from swiftbox.runs.optional_packages import BITSANDBYTES, reveal_packages
 from swiftbox.runs.plain_files import read_record
+from swiftbox.tasks.learned_memory import MemoryObserver
 from swiftbox.tasks.task import Output, Task
 from swiftbox.tasks.training_packages import needs_bitsandbytes, unused_packages
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from swiftbox.data.findings import CheckedRows
     from swiftbox.devices.machine import Machine
     from swiftbox.fit.forecast import Forecast, RunInputs
+    from swiftbox.fit.workload import Workload
     from swiftbox.tasks.checks import OnRemark
     from swiftbox.tasks.effects import Effects
     from swiftbox.tasks.task import Resolved
@@ -40,6 +42,13 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
     from swiftbox.tasks import training_resolve
 
     return training_resolve.resolve(config, machine)
+
+
+def resolve_workload(config: TrainConfig, machine: Machine, workload: Workload) -> Resolved:
+    """Settle every `auto` for a machine, a model and its rows."""
+    from swiftbox.tasks import training_resolve
+
+    return training_resolve.resolve(config, machine, workload)
 
 
 def check(config: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
@@ -75,6 +84,7 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     from swiftbox.data.files import dataset_hash
     from swiftbox.hub.fetch import fetch_dataset, fetch_model
 
+    emit = MemoryObserver(emit, folder)
     method = METHODS[str(getattr(config, "stage"))]  # noqa: B009 - the discriminator of the union
     emit(events.STAGE, name="fetch", detail=config.model)
     fetched = fetch_model(config.model, hub=config.hub, revision=config.revision, emit=emit)
@@ -166,6 +176,7 @@ TRAIN: Task[TrainConfig] = Task(
     default="sft",
     config_classes=Table({name: _config_of(name) for name in METHODS}),
     resolve=resolve,
+    resolve_workload=resolve_workload,
     run=run,
     run_name=run_name,
     effects=effects,

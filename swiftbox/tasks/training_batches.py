@@ -1,38 +1,180 @@
-"""Settle the rows per forward pass of a training; pure."""
+"""Settle by the estimate what a training's config leaves open, with the runner-up; pure.
+
+Rows per forward pass, recomputation, layout, optimizer and offloading together decide whether a
+training fits and how fast it is; fit/planner.py compares their combinations.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from swiftbox.config.train import TrainConfig
+from swiftbox.devices.machine import Machine
+from swiftbox.fit.candidates import (
+    BATCH,
+    CHECKPOINTING,
+    LAYOUT,
+    OFFLOAD,
+    OPTIMIZER,
+    PASSES,
+    candidates,
+)
+from swiftbox.fit.planner import Decision, Prediction, decide
+from swiftbox.fit.verdict import COMFORTABLE_SHARE
+from swiftbox.fit.workload import Workload
+from swiftbox.formatting import precise_duration, size
 from swiftbox.language import text
 from swiftbox.tasks.task import Reason
 
-BATCH, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
-
 
 def settle_batch(config: TrainConfig) -> Iterator[Reason]:
-    """Yield the rows per pass and the passes per update, whose product stays as it is."""
+    """Yield the rows per pass and the passes per update before anything is estimated."""
     if config.per_device_train_batch_size != "auto":
         return
     rows = config.gradient_accumulation_steps
     usual = config.usual_micro_batch
     if usual is None:
-        why = text("one row per forward pass needs the least memory", "每次前向一行最省内存")
+        why = text(
+            "one row per forward pass needs the least memory; what fits is not known yet",
+            "每次前向一行最省内存；目前还不知道放得下多少",
+        )
         batch = 1
     else:
         batch = _nearest_divisor(rows, usual)
         why = text(
-            f"the loss depends on the rows of a forward pass; usual: {usual}",
-            f"损失与每次前向的行数有关；常用 {usual}",
+            f"the loss depends on the rows of a forward pass, so they are not chosen by speed; "
+            f"usual: {usual}",
+            f"损失与每次前向的行数有关，因此不按速度选择；常用 {usual}",
         )
     yield Reason(BATCH, batch, why)
-    passes = text(f"{rows} rows per update and device", f"每个设备每次更新 {rows} 行")
-    yield Reason(ACCUMULATION, rows // batch, passes)
+    yield Reason(PASSES, rows // batch, _rows_per_update(rows))
 
 
 def _nearest_divisor(rows: int, usual: int) -> int:
     """Return the largest divisor up to the usual size, but not 1 if there is another."""
-    divisors = [size for size in range(2, rows + 1) if rows % size == 0]
-    smaller = [size for size in divisors if size <= usual]
+    divisors = [count for count in range(2, rows + 1) if rows % count == 0]
+    smaller = [count for count in divisors if count <= usual]
     return max(smaller) if smaller else min(divisors, default=1)
+
+
+def estimated_reasons(
+    requested: TrainConfig, settled: TrainConfig, machine: Machine, workload: Workload
+) -> Iterator[Reason]:
+    """Yield what the estimate settles; nothing if the model is not known, or answers are generated.
+
+    `settled` has the values that the other decisions give.
+    """
+    if requested.generates_answers:
+        return
+    decision = decide(settled, machine, workload, list(candidates(requested, settled, machine)))
+    if decision is None:
+        return
+    values = decision.best.candidate.settings
+    if requested.per_device_train_batch_size == "auto" and requested.usual_micro_batch is None:
+        yield Reason(BATCH, values[BATCH], _batch_reason(decision))
+        rows = requested.gradient_accumulation_steps
+        yield Reason(PASSES, values[PASSES], _rows_per_update(rows))
+    if requested.gradient_checkpointing == "auto":
+        yield Reason(CHECKPOINTING, values[CHECKPOINTING], _key_reason(decision, CHECKPOINTING))
+    if values[LAYOUT] != settled.padding_free:
+        yield Reason(LAYOUT, values[LAYOUT], _key_reason(decision, LAYOUT))
+    if values[OPTIMIZER] != settled.optim:
+        yield Reason(OPTIMIZER, values[OPTIMIZER], _key_reason(decision, OPTIMIZER))
+    if values[OFFLOAD] != settled.activation_offload:
+        yield Reason(OFFLOAD, values[OFFLOAD], _key_reason(decision, OFFLOAD))
+
+
+def _rows_per_update(rows: int) -> str:
+    return text(f"{rows} rows per update and device", f"每个设备每次更新 {rows} 行")
+
+
+def _batch_reason(decision: Decision) -> str:
+    """Describe the chosen setting, the next best one and what the prediction is based on."""
+    parts = [_choice(decision), *_runner_up(decision), *_basis(decision)]
+    return text("; ", "；").join(parts)
+
+
+def _choice(decision: Decision) -> str:
+    need, have = size(decision.best.need_bytes), size(decision.have_bytes)
+    if not decision.best.fits:
+        return text(
+            f"nothing fits; this needs the least: {need} of {have}",
+            f"都放不下；此设置所需最少：{need}（现有 {have}）",
+        )
+    cost = _cost(decision, decision.best)
+    return text(f"the fastest that fits: {cost}", f"放得下的最快设置：{cost}")
+
+
+def _runner_up(decision: Decision) -> Iterator[str]:
+    other = decision.runner_up
+    if other is None or not decision.best.fits:
+        return
+    name, cost = _described(decision, other), _cost(decision, other)
+    yield text(f"next: {name}: {cost}", f"其次 {name}：{cost}")
+
+
+def _described(decision: Decision, other: Prediction) -> str:
+    """Name a setting by its rows and passes, and by what else it changes."""
+    values, chosen = other.candidate.settings, decision.best.candidate.settings
+    changes = [
+        f"{key}: {str(value).lower()}"
+        for key, value in values.items()
+        if key not in (BATCH, PASSES) and value != chosen[key]
+    ]
+    return " ".join([f"{values[BATCH]} x {values[PASSES]}", *changes])
+
+
+def _cost(decision: Decision, prediction: Prediction) -> str:
+    """Write the predicted time and memory; without a known device the ratio to the best time."""
+    need = size(prediction.need_bytes)
+    if not decision.knows_device:
+        ratio = prediction.seconds / decision.best.seconds
+        return text(f"{ratio:.2f} x the time, {need}", f"{ratio:.2f} 倍时间、{need}")
+    time = precise_duration(prediction.seconds)
+    return text(f"about {time} an update, {need}", f"每次更新约 {time}、{need}")
+
+
+def _basis(decision: Decision) -> Iterator[str]:
+    """Yield what is assumed, and what earlier runs on this machine showed."""
+    sizes, learned = decision.sizes, decision.learned
+    if sizes.is_assumed:
+        tokens = round(sizes.mean)
+        yield text(
+            f"assuming {tokens} tokens a row until the rows are on this machine",
+            f"数据尚未下载，假定每行 {tokens} 个 token",
+        )
+    if learned.peak_ratio is not None:
+        yield text(
+            f"learned from a run here: it needed {learned.peak_ratio:.2f} x the estimate",
+            f"据本机此前的运行：实际用量为估计的 {learned.peak_ratio:.2f} 倍",
+        )
+    if learned.failed_bytes is not None:
+        limit = size(learned.failed_bytes)
+        yield text(
+            f"learned from a run here: an estimate of {limit} ran out of memory",
+            f"据本机此前的运行：估计为 {limit} 的设置曾耗尽内存",
+        )
+    if learned.ignored:
+        yield text(
+            f"{learned.ignored} records of earlier runs could not be read",
+            f"{learned.ignored} 条此前运行的记录无法读取",
+        )
+
+
+def _key_reason(decision: Decision, key: str) -> str:
+    """Compare the value of a key with the best setting that has another one."""
+    other = decision.alternative(key)
+    if other is None:
+        return text("the only value that applies", "仅有此值可用")
+    value = str(other.candidate.settings[key]).lower()
+    if other.fits:
+        cost = _cost(decision, other)
+        return text(f"the fastest that fits; {value}: {cost}", f"放得下的最快值；{value}：{cost}")
+    if not decision.best.fits:
+        return text("needs the least memory", "所需内存最少")
+    need, limit = size(other.need_bytes), size(COMFORTABLE_SHARE * decision.have_bytes)
+    have = size(decision.have_bytes)
+    return text(
+        f"{value} does not fit: at least {need}, more than {limit} of {have}",
+        f"{value} 放不下：至少需 {need}，超过 {have} 中可用的 {limit}",
+    )

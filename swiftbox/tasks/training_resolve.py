@@ -14,12 +14,14 @@ from swiftbox.devices.attention import AttentionNeeds, choose_attention
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.optional_kernels import OPTIONAL, require_optional
 from swiftbox.errors import ConfigError, MachineError
+from swiftbox.fit.candidates import BATCH, PASSES
+from swiftbox.fit.workload import UNKNOWN, Workload
 from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.task import Reason, Resolved
-from swiftbox.tasks.training_batches import settle_batch
+from swiftbox.tasks.training_batches import estimated_reasons, settle_batch
 
 
 class Settlement:
@@ -30,7 +32,8 @@ class Settlement:
         self.reasons: list[Reason] = []
 
     def settle(self, reason: Reason) -> None:
-        """Set a key of the config for the given reason."""
+        """Set a key of the config for the given reason, in place of an earlier one."""
+        self.reasons = [other for other in self.reasons if other.key != reason.key]
         self.values[reason.key] = reason.value
         self.reasons.append(reason)
 
@@ -39,23 +42,25 @@ class Settlement:
         self.settle(Reason(key, choice.value, choice.reason))
 
 
-def resolve(config: TrainConfig, machine: Machine) -> Resolved:
-    """Settle every `auto` for this machine, with the reason; raise UserError if it cannot run."""
+def resolve(config: TrainConfig, machine: Machine, workload: Workload = UNKNOWN) -> Resolved:
+    """Settle every `auto` for this machine, with the reason; raise UserError if it cannot run.
+
+    What the estimate decides depends on the workload; without one the safe values are taken.
+    """
     settlement = Settlement()
     devices = _device_count(config, machine)
     _settle_device_choices(config, machine, devices, settlement)
     _settle_tuner(config.model_copy(update=settlement.values), machine, settlement)
     settlement.settle(_padding_free(config, settlement.values["attn_implementation"]))
-    for reason in settle_batch(config):
-        settlement.settle(reason)
-        config = config.model_copy(update={reason.key: reason.value})
     _require_reporters(config, machine)
     if "learning_rate" not in config.model_fields_set:
         settlement.settle(_usual_learning_rate(config))
-    _settle_method(config, settlement)
-    _require_online(config, machine, devices)
     processes = 1 if settlement.values["distributed"] == "none" else devices
     settlement.values["num_devices"] = processes
+    _settle_reference(config, settlement)
+    config = _with_batch(config, machine, workload, settlement)
+    _settle_method(config, settlement)
+    _require_online(config, machine, devices)
     settlement.reasons.append(_rows_per_update(config, processes))
     settlement.reasons += device_reasons(machine, processes, processes)
     env = dict(choices.environment(machine, processes))
@@ -64,6 +69,20 @@ def resolve(config: TrainConfig, machine: Machine) -> Resolved:
         env["TORCHDYNAMO_DISABLE"] = "1"  # nothing is compiled, and its import takes a second
     settled = config.model_copy(update=settlement.values)
     return Resolved(settled, tuple(settlement.reasons), processes, env)
+
+
+def _with_batch(
+    config: TrainConfig, machine: Machine, workload: Workload, settlement: Settlement
+) -> TrainConfig:
+    """Settle what the estimate decides; return the config with its rows per forward pass."""
+    for reason in settle_batch(config):
+        settlement.settle(reason)
+    settled = config.model_copy(update=settlement.values)
+    for reason in estimated_reasons(config, settled, machine, workload):
+        settlement.settle(reason)
+    keys = (BATCH, PASSES)
+    batch = {key: settlement.values[key] for key in keys if key in settlement.values}
+    return config.model_copy(update=batch)
 
 
 def _settle_device_choices(
@@ -179,6 +198,13 @@ def _usual_learning_rate(config: TrainConfig) -> Reason:
     return Reason("learning_rate", rate, why)
 
 
+def _settle_reference(config: TrainConfig, settlement: Settlement) -> None:
+    """Settle when the reference is computed, which is a part of an update or not."""
+    values = config.model_dump()
+    if values.get("precompute_ref_log_probs") == "auto":
+        settlement.settle(_precompute(config, values, settlement.values["distributed"]))
+
+
 def _settle_method(config: TrainConfig, settlement: Settlement) -> None:
     """Settle what the method needs; raise ConfigError for settings that contradict it."""
     values = config.model_dump()
@@ -196,8 +222,6 @@ def _settle_method(config: TrainConfig, settlement: Settlement) -> None:
     if values.get("prefix_sharing") == "auto":
         reason = _prefix_sharing(settled["attn_implementation"], settled["padding_free"])
         settlement.settle(reason)
-    if values.get("precompute_ref_log_probs") == "auto":
-        settlement.settle(_precompute(config, values, settled["distributed"]))
 
 
 def _prefix_sharing(attention: str, padding_free: str) -> Reason:

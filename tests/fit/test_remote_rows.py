@@ -12,7 +12,8 @@ from swiftbox.cli.main import main
 from swiftbox.data.lengths import Lengths
 from swiftbox.devices.hypothetical import hypothetical_machine
 from swiftbox.fit.estimate import Estimate, estimate
-from swiftbox.fit.remote_rows import BYTES_PER_ROW, TOKENS_PER_ROW, remote_rows
+from swiftbox.fit.remote_rows import BYTES_PER_ROW, remote_rows
+from swiftbox.fit.row_sizes import ASSUMED_TOKENS
 from swiftbox.plan import plan
 from swiftbox.tasks.load import loads
 
@@ -42,7 +43,7 @@ def test_rows_of_the_catalogue_give_size_and_time() -> None:
     assert result.disk.data == pytest.approx(20022 * BYTES_PER_ROW)
     assert result.disk.total > result.disk.data
     assert result.duration is not None
-    assert result.duration.tokens == pytest.approx(20022 * TOKENS_PER_ROW)
+    assert result.duration.tokens == pytest.approx(20022 * ASSUMED_TOKENS)
     assert result.duration.uncertainty == 12  # the speed's 4 x the rows' 3
     assert any("assuming typical lengths for rows on the hub" in line for line in result.lines())
 
@@ -71,7 +72,7 @@ def test_local_rows_are_added_by_their_length(
     assert remote_rows(settled("rows.jsonl")).rows == 0
     both = estimated(f"{KNOWN}#100", "rows.jsonl", local=local).duration
     assert both is not None
-    assert both.tokens == pytest.approx(500 + 100 * TOKENS_PER_ROW)
+    assert both.tokens == pytest.approx(500 + 100 * ASSUMED_TOKENS)
 
 
 def test_check_reports_what_it_cannot_estimate(

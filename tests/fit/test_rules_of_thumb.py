@@ -114,7 +114,7 @@ def test_a_merge_holds_the_model_in_float32_and_a_quantizer_in_16_bits() -> None
 @pytest.mark.parametrize(
     ("changes", "term"),
     [
-        ({"checkpointing": False}, "activations"),
+        ({"checkpointing": "none"}, "activations"),
         ({"tokens": 4096}, "activations"),
         ({"logit_bytes": 14.0}, "logits"),
         ({"attention": "eager"}, "work"),

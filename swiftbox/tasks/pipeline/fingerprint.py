@@ -14,6 +14,9 @@ from typing import Any
 
 from swiftbox.config.pipeline import FILE_KEYS, PipelineStep
 from swiftbox.config.references import texts_in
+from swiftbox.config.task import TaskConfig
+from swiftbox.config.train import TrainConfig
+from swiftbox.fit.candidates import BATCH, PASSES
 from swiftbox.tasks.pipeline.graph import dependencies
 from swiftbox.tasks.pipeline.state import StepRecord
 from swiftbox.tasks.task import result_neutral_settings
@@ -33,7 +36,7 @@ OUTPUT_KEYS = ("local_dir",)
 def fingerprint(step: PipelineStep, earlier: Mapping[str, StepRecord]) -> str:
     """Return the fingerprint of a step, given the records of the steps before it."""
     excluded = {*result_neutral_settings(step.config.task), *FILE_KEYS}
-    settings = step.config.model_dump(mode="json", exclude=excluded)
+    settings = step.config.model_dump(mode="json", exclude=excluded) | _unsplit(step.config)
     inputs = texts_in({key: value for key, value in settings.items() if key not in OUTPUT_KEYS})
     names = sorted(dependencies(step))
     content = {
@@ -43,6 +46,13 @@ def fingerprint(step: PipelineStep, earlier: Mapping[str, StepRecord]) -> str:
     }
     plain = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+
+def _unsplit(config: TaskConfig) -> dict[str, int]:
+    """Return the rows of an update as one pass: how they are split depends on free memory."""
+    if not isinstance(config, TrainConfig) or config.usual_micro_batch is not None:
+        return {}
+    return {BATCH: 1, PASSES: config.micro_batch * config.gradient_accumulation_steps}
 
 
 def is_path(name: str) -> bool:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from swiftbox.config.groups import as_list
-from swiftbox.config.pipeline import PipelineConfig
+from swiftbox.config.pipeline import PipelineConfig, PipelineStep
 from swiftbox.config.references import references_in
 from swiftbox.config.task import TaskConfig
 from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.forecast import PipelineForecast, RunInputs, StepForecast, pipeline_forecast
+from swiftbox.fit.forecast import (
+    Forecast,
+    PipelineForecast,
+    RunInputs,
+    StepForecast,
+    pipeline_forecast,
+)
 from swiftbox.fit.profile import ModelProfile, profile_model
 from swiftbox.tasks.pipeline.graph import task_of
 
@@ -24,16 +30,31 @@ def outline(
     config: PipelineConfig, machine: Machine, rows: Mapping[str, CheckedRows]
 ) -> PipelineForecast:
     """Forecast every step of a resolved pipeline; a model keeps its shape from step to step."""
+    steps = [
+        StepForecast(step.name, _summary(step.config), forecast)
+        for step, _, forecast in _forecasts(config, machine, rows)
+    ]
+    return pipeline_forecast(steps, machine)
+
+
+def models_of_steps(
+    config: PipelineConfig, machine: Machine, rows: Mapping[str, CheckedRows]
+) -> Mapping[str, ModelProfile | None]:
+    """Return the model that each step works on, as far as it is known."""
+    return {step.name: model for step, model, _ in _forecasts(config, machine, rows)}
+
+
+def _forecasts(
+    config: PipelineConfig, machine: Machine, rows: Mapping[str, CheckedRows]
+) -> Iterator[tuple[PipelineStep, ModelProfile | None, Forecast | None]]:
     shapes: dict[str, ModelProfile | None] = {}
-    steps = []
     for step in config.steps:
         model = _model_of(step.config, shapes)
         before = RunInputs(model, rows.get(step.name))
         forecast = task_of(step).forecast(step.config, machine, before)
         result = forecast.output if forecast is not None and forecast.output is not None else model
         shapes[step.name] = replace(result, local=True) if result is not None else None
-        steps.append(StepForecast(step.name, _summary(step.config), forecast))
-    return pipeline_forecast(steps, machine)
+        yield step, model, forecast
 
 
 def _model_of(config: TaskConfig, shapes: Mapping[str, ModelProfile | None]) -> ModelProfile | None:

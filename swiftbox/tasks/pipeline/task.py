@@ -13,6 +13,7 @@ from swiftbox.config.references import is_reference
 from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, UserError, raise_together
+from swiftbox.fit.workload import UNKNOWN, Workload
 from swiftbox.language import text
 from swiftbox.models.inspection import loader_missing
 from swiftbox.models.requirements import Remark
@@ -37,12 +38,16 @@ SERVING_TASKS = ("deploy", "evaluate", "chat")
 """Tasks that load a model into a server."""
 
 
-def resolve(config: PipelineConfig, machine: Machine) -> Resolved:
+def resolve(config: PipelineConfig, machine: Machine, workload: Workload = UNKNOWN) -> Resolved:
     """Resolve every step as far as possible without the outputs of earlier ones."""
     reasons: list[Reason] = []
 
     def resolved_step(step: PipelineStep) -> PipelineStep:
-        resolved = task_of(step).resolve(step.config, machine)
+        task, known = task_of(step), workload.steps.get(step.name)
+        if known is None or task.resolve_workload is None:
+            resolved = task.resolve(step.config, machine)
+        else:
+            resolved = task.resolve_workload(step.config, machine, known)
         for reason in resolved.reasons:
             reasons.append(replace(reason, key=f"{step.name}.{reason.key}"))
         return step.model_copy(update={"config": resolved.config})
@@ -215,6 +220,7 @@ PIPELINE: Task[PipelineConfig] = Task(
     default="pipeline",
     config_classes={"pipeline": PipelineConfig},
     resolve=resolve,
+    resolve_workload=resolve,
     run=run,
     run_name=run_name,
     effects=effects,

@@ -198,6 +198,15 @@ def test_a_changed_setting_changes_its_step_and_the_steps_that_use_it() -> None:
     assert same == before  # it does not change the result
 
 
+def test_the_split_of_an_update_does_not_change_its_step() -> None:
+    batch, passes = "per_device_train_batch_size", "gradient_accumulation_steps"
+    before = step_fingerprints(resolved(STARTER, {**TRAIN, batch: 1, passes: 16}, MERGE))
+    split = step_fingerprints(resolved(STARTER, {**TRAIN, batch: 8, passes: 2}, MERGE))
+    more = step_fingerprints(resolved(STARTER, {**TRAIN, batch: 8, passes: 4}, MERGE))
+    assert split == before
+    assert more["b"] != before["b"]
+
+
 def test_another_served_model_changes_the_step_that_asks_the_server() -> None:
     server = {**SERVE, "name": "s", "model": "o/m"}
     ask = {"name": "t", "task": "chat", "endpoint": "${s.url}", "prompt": "hi"}

@@ -1,0 +1,93 @@
+"""How many tokens the rows of a micro-batch have: the longest for memory, typical ones for time.
+
+Letters: S sequences of a micro-batch; a pair of answers is two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from swiftbox.config.train import TrainConfig
+from swiftbox.data.lengths import Lengths
+
+ASSUMED_TOKENS = 400
+"""Public instruction datasets have 150 (one short turn) to 1,200 (long chats) tokens a row."""
+
+TOKENIZER_SPREAD = 1.3
+"""Rows may have this much more tokens than their bytes suggest: a small vocabulary cuts finer."""
+
+
+@dataclass(frozen=True)
+class RowSizes:
+    """The tokens of sequences as a training sees them, cut to `limit`."""
+
+    groups: tuple[tuple[float, float], ...]
+    """Share and mean tokens of sequences of similar length, the longest first."""
+    longest: float
+    limit: int
+    per_row: int = 1
+    """Sequences of a row."""
+    shared: float = 0.0
+    """Tokens that the two sequences of a row have in common."""
+    is_assumed: bool = False
+    """Whether the rows are not on this machine yet."""
+
+    @property
+    def mean(self) -> float:
+        """Return the mean tokens of a sequence."""
+        return sum(share * tokens for share, tokens in self.groups)
+
+    def typical(self, rows: int) -> float:
+        """Return the tokens of a typical micro-batch."""
+        return rows * self.per_row * self.mean
+
+    def worst(self, rows: int) -> float:
+        """Return the most tokens that a micro-batch may have, all rows as long as the longest."""
+        return rows * self.per_row * self.longest
+
+    def padded_length(self, rows: int) -> float:
+        """Return the expected length of the longest sequence of a micro-batch."""
+        sequences, remaining, expected, above = rows * self.per_row, 1.0, 0.0, 0.0
+        for share, tokens in self.groups:
+            remaining = max(0.0, remaining - share)
+            reaches = 1.0 - remaining**sequences  # at least one sequence is this long
+            expected += (reaches - above) * tokens
+            above = reaches
+        return expected
+
+
+def row_sizes(config: TrainConfig, lengths: Lengths | None) -> RowSizes:
+    """Return the sizes of a training's rows; without lengths, usual ones are assumed.
+
+    Rows that are not known, and all rows of a packed training, may be as long as max_length.
+    """
+    limit, per_row = config.max_length, config.sequences_per_row
+    if config.packing:
+        return RowSizes(((1.0, float(limit)),), float(limit), limit)
+    if lengths is None or not lengths.good_rows:
+        typical = min(float(limit), float(ASSUMED_TOKENS))
+        return RowSizes(((1.0, typical),), float(limit), limit, per_row, is_assumed=True)
+    groups = tuple(_groups(config, lengths))
+    longest = float(limit)
+    if lengths.longest:
+        longest = min(longest, math.ceil(TOKENIZER_SPREAD * lengths.longest))
+    is_assumed = not lengths.longest
+    shared = lengths.shared / lengths.good_rows if per_row > 1 else 0.0
+    mean = sum(share * tokens for share, tokens in groups)
+    return RowSizes(groups, longest, limit, per_row, min(shared, mean), is_assumed)
+
+
+def _groups(config: TrainConfig, lengths: Lengths) -> Iterator[tuple[float, float]]:
+    """Yield share and mean tokens of sequences, cut or split at max_length, the longest first."""
+    counts: list[tuple[float, float]] = []
+    for size in sorted(lengths.rows, reverse=True):
+        count, mean = lengths.rows[size], lengths.sums[size] / max(1, lengths.rows[size])
+        if not count:
+            continue
+        if mean > config.max_length and config.splits_long_rows:
+            count, mean = round(count * mean / config.max_length), float(config.max_length)
+        counts.append((count, min(mean, float(config.max_length))))
+    total = sum(count for count, _ in counts)
+    yield from ((count / total, mean) for count, mean in counts)

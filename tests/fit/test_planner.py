@@ -1,0 +1,231 @@
+"""The planner's choices on made-up machines: what it keeps, and what it takes for granted."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from swiftbox.config.train import TrainConfig
+from swiftbox.core.data import batches
+from swiftbox.data.example import Example
+from swiftbox.data.lengths import BYTES_PER_TOKEN, Lengths
+from swiftbox.devices.hypothetical import hypothetical_machine
+from swiftbox.devices.machine import Machine
+from swiftbox.fit import micro_batch
+from swiftbox.fit.candidates import BATCH, CHECKPOINTING, OPTIMIZER, PASSES
+from swiftbox.fit.learned import LearnedLimits
+from swiftbox.fit.profile import profile_model
+from swiftbox.fit.row_sizes import row_sizes
+from swiftbox.fit.verdict import assess_fit
+from swiftbox.fit.workload import Workload
+from swiftbox.plan import Plan, plan
+from swiftbox.tasks.load import loads
+
+SMALL, MEDIUM, LARGE = "Qwen/Qwen3-0.6B", "Qwen/Qwen3-4B", "Qwen/Qwen3-8B"
+CARD = {24: "NVIDIA GeForce RTX 4090", 80: "NVIDIA H100 80GB HBM3"}
+
+
+def chats(longest: float = 1500.0) -> Lengths:
+    """Return the lengths of a mixture of chats: most are short, a few are long."""
+    chooser, lengths = random.Random(0), Lengths()
+    for _ in range(300):
+        tokens = min(longest, chooser.lognormvariate(5.2, 0.8))
+        lengths.add(Example(text="x" * round(tokens * BYTES_PER_TOKEN)))
+    lengths.taken = lengths.good_rows
+    return lengths
+
+
+def card(gib: int) -> Machine:
+    machine = hypothetical_machine(f"cuda:{gib}")
+    devices = tuple(replace(device, name=CARD[gib]) for device in machine.devices)
+    return replace(machine, devices=devices)
+
+
+def request(*overrides: str) -> TrainConfig:
+    usual = ["dataset=owner/rows", "report_to=none", "val_size=0", *overrides]
+    config = loads("", source="test", overrides=usual).config
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+def planned(machine: Machine, model: str, *overrides: str, **workload: Any) -> Plan:
+    known = {"model": profile_model(model), "lengths": chats(), **workload}
+    return plan(request(f"model={model}", *overrides), machine, Workload(**known))
+
+
+def settled(result: Plan) -> TrainConfig:
+    assert isinstance(result.config, TrainConfig)
+    return result.config
+
+
+def reason(result: Plan, key: str) -> str:
+    return next(note.why for note in result.notes if note.key == key)
+
+
+MACHINES = [card(24), card(80), hypothetical_machine("cpu:64"), hypothetical_machine("mps:32")]
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.backend)
+@pytest.mark.parametrize("rows", [1, 7, 12, 16, 96])
+def test_the_rows_per_update_stay_as_requested(machine: Machine, rows: int) -> None:
+    config = settled(planned(machine, SMALL, f"gradient_accumulation_steps={rows}"))
+    assert config.micro_batch * config.gradient_accumulation_steps == rows
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {BATCH: 3, PASSES: 5, CHECKPOINTING: "true", "padding_free": "false"},
+        {BATCH: 1, PASSES: 16, CHECKPOINTING: "false", "activation_offload": False},
+        {BATCH: 64, PASSES: 2, CHECKPOINTING: "selective", OPTIMIZER: "adamw_torch"},
+    ],
+)
+def test_explicit_values_are_never_changed(values: dict[str, Any]) -> None:
+    overrides = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    config = settled(planned(card(24), LARGE, *overrides))
+    assert {key: getattr(config, key) for key in values} == values
+
+
+def test_a_small_model_on_a_large_card_recomputes_nothing_in_few_passes() -> None:
+    result = planned(card(80), SMALL)
+    config = settled(result)
+    assert config.gradient_checkpointing == "false"
+    assert config.gradient_accumulation_steps <= 8
+    assert reason(result, BATCH).startswith("the fastest that fits: about ")
+
+
+def test_the_reason_names_the_next_best_setting_with_time_and_memory() -> None:
+    why = reason(planned(card(80), SMALL), BATCH)
+    next_best = why.partition("; next: ")[2]
+    rows, times, passes = next_best.split()[:3]
+    assert (int(rows) * int(passes.rstrip(":")), times) == (16, "x")
+    assert " an update, " in next_best
+    assert "GiB" in next_best
+
+
+def test_what_does_not_fit_is_said_with_both_numbers() -> None:
+    why = reason(planned(card(24), LARGE, f"{BATCH}=16", f"{PASSES}=1"), CHECKPOINTING)
+    assert "does not fit: at least " in why
+    assert "more than 21.6 GiB of 24.0 GiB" in why
+
+
+@pytest.mark.parametrize(("gib", "model", "tuner"), [(24, LARGE, "lora"), (24, LARGE, "qlora")])
+def test_choices_for_a_card_leave_a_tenth_of_its_memory(gib: int, model: str, tuner: str) -> None:
+    config = settled(planned(card(gib), model, f"tuner_type={tuner}"))
+    profile = profile_model(model)
+    assert profile is not None
+    assert assess_fit(config, profile, card(gib), chats()).outcome == "fits"
+    assert config.gradient_checkpointing in ("true", "selective")
+
+
+def test_more_memory_never_gives_a_slower_choice() -> None:
+    times = []
+    for gib in (18, 20, 24, 28, 32, 40, 48, 64, 80):
+        machine = replace(card(24), devices=(with_memory(card(24), gib),))
+        why = reason(planned(machine, LARGE, "optim=adamw_torch_fused"), BATCH)
+        times.append(float(why.partition("about ")[2].split(" s ")[0]))
+    assert times == sorted(times, reverse=True)
+    assert times[-1] < times[0]
+
+
+def with_memory(machine: Machine, gib: int) -> Any:
+    return replace(machine.devices[0], memory_bytes=gib * 2**30, free_bytes=gib * 2**30)
+
+
+def test_the_longest_rows_decide_the_memory_and_the_mean_the_time() -> None:
+    config = request(f"model={SMALL}", "max_length=4096")
+    sizes = row_sizes(config, chats(longest=1500))
+    assert sizes.longest == pytest.approx(1.3 * 1500, abs=2)
+    assert sizes.worst(4) == 4 * sizes.longest
+    assert sizes.mean < sizes.padded_length(4) < sizes.padded_length(64) < 1500
+    assert row_sizes(request(f"model={SMALL}", "max_length=512"), chats()).longest == 512
+
+
+def test_rows_that_are_not_here_may_be_as_long_as_max_length() -> None:
+    result = planned(card(80), SMALL, lengths=None)
+    sizes = row_sizes(settled(result), None)
+    assert sizes.worst(2) == 2 * settled(result).max_length
+    assert "assuming 400 tokens a row until the rows are on this machine" in reason(result, BATCH)
+
+
+def test_without_a_workload_one_row_is_taken_and_said_to_be_safe() -> None:
+    result = plan(request("model=owner/unknown"), card(80))
+    assert settled(result).micro_batch == 1
+    assert settled(result).gradient_checkpointing == "true"
+    assert "what fits is not known yet" in reason(result, BATCH)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "batch"),
+    [
+        (["stage=kto"], 4),
+        (["stage=kto", f"{PASSES}=6"], 3),
+        (["stage=kto", f"{PASSES}=5"], 5),
+        (["stage=grpo", "reward_funcs=length"], 8),
+    ],
+)
+def test_methods_whose_loss_depends_on_the_batch_keep_a_usual_one(
+    overrides: Sequence[str], batch: int
+) -> None:
+    result = planned(card(80), SMALL, *overrides)
+    assert settled(result).micro_batch == batch
+    assert "the loss depends on the rows of a forward pass" in reason(result, BATCH)
+
+
+def test_kto_without_a_reference_point_is_planned_by_time() -> None:
+    result = planned(card(80), SMALL, "stage=kto", "loss_type=apo_zero_unpaired")
+    assert "the fastest that fits" in reason(result, BATCH)
+
+
+def test_a_setting_that_ran_out_of_memory_is_not_chosen_again() -> None:
+    before = planned(card(80), LARGE)
+    profile = profile_model(LARGE)
+    assert profile is not None
+    failed = assess_fit(settled(before), profile, card(80), chats()).need_bytes
+    after = planned(card(80), LARGE, learned=LearnedLimits(failed_bytes=failed))
+    assert assess_fit(settled(after), profile, card(80), chats()).need_bytes < failed
+    assert "learned from a run here: an estimate of " in reason(after, BATCH)
+
+
+def test_a_measured_peak_corrects_the_prediction() -> None:
+    tight = planned(card(24), LARGE, learned=LearnedLimits(peak_ratio=1.15))
+    profile = profile_model(LARGE)
+    assert profile is not None
+    need = assess_fit(settled(tight), profile, card(24), chats()).need_bytes
+    assert 1.15 * need <= 0.9 * 24 * 2**30
+    assert "it needed 1.15 x the estimate" in reason(tight, BATCH)
+
+
+def test_an_optimizer_with_less_state_is_taken_only_if_nothing_else_fits() -> None:
+    full = "tuner_type=full"
+    assert settled(planned(card(80), SMALL, full)).optim == "adamw_torch_fused"
+    machine = replace(card(80), versions={**card(80).versions, "bitsandbytes": "0.50.2"})
+    result = planned(machine, MEDIUM, full, "max_length=1024")
+    assert settled(result).optim in ("adamw_torch_fused", "adamw_8bit")
+    crowded = replace(machine, devices=(with_memory(machine, 62),))
+    smaller = planned(crowded, MEDIUM, full, "max_length=1024")
+    assert settled(smaller).optim == "adamw_8bit"
+    assert "does not fit: at least " in reason(smaller, OPTIMIZER)
+
+
+def test_where_nothing_fits_the_smallest_setting_is_taken() -> None:
+    result = planned(card(24), "Qwen/Qwen2.5-72B-Instruct")
+    config = settled(result)
+    assert (config.micro_batch, config.gradient_checkpointing) == (1, "true")
+    assert reason(result, BATCH).startswith("nothing fits; this needs the least: ")
+
+
+def test_the_reasons_are_written_in_chinese_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWIFTBOX_LANG", "zh")
+    result = planned(card(80), SMALL)
+    assert reason(result, BATCH).startswith("放得下的最快设置：每次更新约 ")
+    assert "；其次 " in reason(result, BATCH)
+
+
+def test_lines_are_as_long_as_those_of_the_core() -> None:
+    assert micro_batch.SHORT_LINE == batches.SHORT_LINE

@@ -1,0 +1,118 @@
+"""What a run teaches the planner of this machine: files that it reads and writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swiftbox.devices.hypothetical import hypothetical_machine
+from swiftbox.files import write_json
+from swiftbox.fit.learned import NOTHING_LEARNED, LearnedLimits
+from swiftbox.fit.profile import profile_model
+from swiftbox.fit.shape import ModelShape
+from swiftbox.fit.verdict import assess_fit
+from swiftbox.plan import plan
+from swiftbox.runs import events
+from swiftbox.runs.folder import ESTIMATE
+from swiftbox.tasks.learned_memory import (
+    MemoryObserver,
+    estimate_record,
+    kind_of_training,
+    learned_limits,
+    remember_memory,
+)
+from swiftbox.tasks.load import loads
+
+MACHINE = hypothetical_machine("cuda:24")
+MODEL = "Qwen/Qwen3-0.6B"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path))
+    monkeypatch.delenv("SWIFTBOX_CACHE_HOME", raising=False)
+    return tmp_path
+
+
+def training(*overrides: str) -> Any:
+    usual = [f"model={MODEL}", "dataset=owner/rows", "per_device_train_batch_size=8", *overrides]
+    return plan(loads("", source="test", overrides=usual).config, MACHINE).config
+
+
+def shape() -> ModelShape:
+    profile = profile_model(MODEL)
+    assert profile is not None
+    return profile.shape
+
+
+def kind(*overrides: str) -> str:
+    return kind_of_training(training(*overrides), shape(), MACHINE)
+
+
+def learned(*overrides: str) -> LearnedLimits:
+    return learned_limits(training(*overrides), shape(), MACHINE)
+
+
+@pytest.mark.usefixtures("home")
+def test_the_smallest_estimate_that_failed_and_the_last_peak_are_remembered() -> None:
+    for failed in (8e9, 6e9, 7e9):
+        remember_memory(kind(), failed_bytes=failed)
+    for ratio in (1.4, 1.1):
+        remember_memory(kind(), peak_ratio=ratio)
+    assert learned() == LearnedLimits(6e9, 1.1)
+
+
+@pytest.mark.usefixtures("home")
+def test_another_training_learns_nothing_from_it() -> None:
+    remember_memory(kind(), failed_bytes=8e9)
+    assert learned("max_length=512") == NOTHING_LEARNED
+    assert learned("stage=dpo") == NOTHING_LEARNED
+    assert learned("tuner_type=full") == NOTHING_LEARNED
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[1, 2]", b'{"failed_bytes": "many"}', b'{"peak_ratio": 1e9}', b"[" * 60_000],
+)
+def test_a_file_of_other_content_is_counted_and_not_used(home: Path, content: bytes) -> None:
+    path = home / "memory" / f"{kind()}.json"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert learned() == LearnedLimits(ignored=1)
+    remember_memory(kind(), peak_ratio=1.2)  # and it is replaced or completed
+    assert learned().peak_ratio == 1.2
+
+
+def observed(folder: Path, *emitted: tuple[str, dict[str, Any]]) -> LearnedLimits:
+    """Return what a run with these events teaches."""
+    config, profile = training(), profile_model(MODEL)
+    assert profile is not None
+    memory = assess_fit(config, profile, MACHINE).memory
+    write_json(folder / ESTIMATE, estimate_record(config, profile.shape, MACHINE, memory))
+    recorded: list[str] = []
+    observer = MemoryObserver(lambda event, **_: recorded.append(event), folder)
+    for event, fields in emitted:
+        observer(event, **fields)
+    assert recorded == [event for event, _ in emitted]
+    return learned()
+
+
+def test_a_complete_run_teaches_the_ratio_of_its_peak(home: Path) -> None:
+    profile = profile_model(MODEL)
+    assert profile is not None
+    allocated = assess_fit(training(), profile, MACHINE).memory.allocated
+    step = (events.STEP, {"memory_bytes": round(1.25 * allocated)})
+    result = observed(home, step, (events.DONE, {}))
+    assert result.peak_ratio == pytest.approx(1.25, abs=1e-3)
+    assert result.failed_bytes is None
+
+
+def test_a_run_that_needed_smaller_batches_teaches_what_failed(home: Path) -> None:
+    profile = profile_model(MODEL)
+    assert profile is not None
+    needed = assess_fit(training(), profile, MACHINE).memory
+    smaller = ("smaller_batch", {"units_before": 8, "units": 4})
+    result = observed(home, smaller, (events.STEP, {"memory_bytes": 1}), (events.DONE, {}))
+    assert result == LearnedLimits(failed_bytes=round(needed.peak))
