@@ -81,7 +81,7 @@ def candidates(
 
 def batches(requested: TrainConfig, settled: TrainConfig) -> Iterator[tuple[int, int]]:
     """Yield rows per pass and passes per update."""
-    if requested.per_device_train_batch_size != "auto" or requested.usual_micro_batch is not None:
+    if requested.per_device_train_batch_size != "auto":
         yield settled.micro_batch, settled.gradient_accumulation_steps
         return
     rows = requested.gradient_accumulation_steps

@@ -29,9 +29,6 @@ if TYPE_CHECKING:  # the child estimates nothing
     from swiftbox.fit.memory import Memory
     from swiftbox.fit.shape import ModelShape
 
-SMALLER_BATCH = "smaller_batch"
-"""The event of an update that is repeated in smaller micro-batches."""
-
 MOST_BYTES = 2**16
 """A remembered file has some hundred bytes."""
 
@@ -134,7 +131,7 @@ class MemoryObserver:
         self.emit(event, **fields)
         if event == events.STEP:
             self.peak_bytes = float(fields.get("memory_bytes") or 0)
-        elif event == SMALLER_BATCH:
+        elif event == events.SMALLER_BATCH:
             self.is_changed = True
             self._remember_failure(fields)
         elif event == events.DONE:

@@ -24,30 +24,44 @@ from swiftbox.fit.verdict import COMFORTABLE_SHARE
 from swiftbox.fit.workload import Workload
 from swiftbox.formatting import precise_duration, size
 from swiftbox.language import text
+from swiftbox.methods import METHODS
 from swiftbox.tasks.task import Reason
 
 
-def settle_batch(config: TrainConfig) -> Iterator[Reason]:
-    """Yield the rows per pass and the passes per update before anything is estimated."""
-    if config.per_device_train_batch_size != "auto":
+def fixed_micro_batch(config: TrainConfig) -> int | None:
+    """Return the rows of a forward pass if the loss depends on them; None if they are free."""
+    if config.usual_micro_batch is not None:
+        return config.usual_micro_batch
+    method = METHODS[config.model_dump()["stage"]]
+    return 1 if method.couples_rows(config) else None
+
+
+def fixed_batch(config: TrainConfig) -> Iterator[Reason]:
+    """Yield rows and passes of a method whose loss depends on the rows of a pass."""
+    usual, rows = fixed_micro_batch(config), config.gradient_accumulation_steps
+    if config.per_device_train_batch_size != "auto" or usual is None:
         return
-    rows = config.gradient_accumulation_steps
-    usual = config.usual_micro_batch
-    if usual is None:
-        why = text(
-            "one row per forward pass needs the least memory; what fits is not known yet",
-            "每次前向一行最省内存；目前还不知道放得下多少",
-        )
-        batch = 1
-    else:
-        batch = _nearest_divisor(rows, usual)
-        why = text(
-            f"the loss depends on the rows of a forward pass, so they are not chosen by speed; "
-            f"usual: {usual}",
-            f"损失与每次前向的行数有关，因此不按速度选择；常用 {usual}",
-        )
+    batch = 1 if usual == 1 else _nearest_divisor(rows, usual)
+    why = text(
+        f"the loss depends on the rows of a forward pass, so they are not chosen by speed; "
+        f"usual: {usual}",
+        f"损失与每次前向的行数有关，因此不按速度选择；常用 {usual}",
+    )
     yield Reason(BATCH, batch, why)
     yield Reason(PASSES, rows // batch, _rows_per_update(rows))
+
+
+def safe_batch(config: TrainConfig) -> Iterator[Reason]:
+    """Yield one row per pass, for a training of which nothing is known."""
+    if config.per_device_train_batch_size != "auto":
+        return
+    why = text(
+        "one row per forward pass needs the least memory; what fits is not known yet",
+        "每次前向一行最省内存；目前还不知道放得下多少",
+    )
+    rows = config.gradient_accumulation_steps
+    yield Reason(BATCH, 1, why)
+    yield Reason(PASSES, rows, _rows_per_update(rows))
 
 
 def _nearest_divisor(rows: int, usual: int) -> int:
@@ -70,7 +84,7 @@ def estimated_reasons(
     if decision is None:
         return
     values = decision.best.candidate.settings
-    if requested.per_device_train_batch_size == "auto" and requested.usual_micro_batch is None:
+    if requested.per_device_train_batch_size == "auto":
         yield Reason(BATCH, values[BATCH], _batch_reason(decision))
         rows = requested.gradient_accumulation_steps
         yield Reason(PASSES, values[PASSES], _rows_per_update(rows))

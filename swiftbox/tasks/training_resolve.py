@@ -21,7 +21,7 @@ from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.task import Reason, Resolved
-from swiftbox.tasks.training_batches import estimated_reasons, settle_batch
+from swiftbox.tasks.training_batches import estimated_reasons, fixed_batch, safe_batch
 
 
 class Settlement:
@@ -75,10 +75,14 @@ def _with_batch(
     config: TrainConfig, machine: Machine, workload: Workload, settlement: Settlement
 ) -> TrainConfig:
     """Settle what the estimate decides; return the config with its rows per forward pass."""
-    for reason in settle_batch(config):
+    requested = config
+    for reason in fixed_batch(config):
+        settlement.settle(reason)
+        requested = requested.model_copy(update={reason.key: reason.value})
+    for reason in safe_batch(requested):
         settlement.settle(reason)
     settled = config.model_copy(update=settlement.values)
-    for reason in estimated_reasons(config, settled, machine, workload):
+    for reason in estimated_reasons(requested, settled, machine, workload):
         settlement.settle(reason)
     keys = (BATCH, PASSES)
     batch = {key: settlement.values[key] for key in keys if key in settlement.values}

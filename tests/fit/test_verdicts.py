@@ -32,9 +32,7 @@ def verdict(machine: str, *overrides: str) -> str:
     config = settled(machine, *overrides)
     result = profile_model(config.model)
     assert result is not None
-    return assess_fit(
-        config, result.shape, hypothetical_machine(machine), exact=result.exact
-    ).outcome
+    return assess_fit(config, result, hypothetical_machine(machine)).outcome
 
 
 def test_full_tuning_of_72b_on_24_gib_does_not_fit_and_gets_a_fitting_proposal() -> None:

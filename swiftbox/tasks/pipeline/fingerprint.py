@@ -20,6 +20,7 @@ from swiftbox.fit.candidates import BATCH, PASSES
 from swiftbox.tasks.pipeline.graph import dependencies
 from swiftbox.tasks.pipeline.state import StepRecord
 from swiftbox.tasks.task import result_neutral_settings
+from swiftbox.tasks.training_batches import fixed_micro_batch
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
@@ -50,7 +51,7 @@ def fingerprint(step: PipelineStep, earlier: Mapping[str, StepRecord]) -> str:
 
 def _unsplit(config: TaskConfig) -> dict[str, int]:
     """Return the rows of an update as one pass: how they are split depends on free memory."""
-    if not isinstance(config, TrainConfig) or config.usual_micro_batch is not None:
+    if not isinstance(config, TrainConfig) or fixed_micro_batch(config):
         return {}
     return {BATCH: 1, PASSES: config.micro_batch * config.gradient_accumulation_steps}
 
