@@ -182,7 +182,9 @@ def every_setting(job: Job) -> Iterator[Setting]:
     for batch in (size for size in range(1, rows + 1) if rows % size == 0):
         for checkpointing in ("false", "true", "selective"):
             for padding_free in ("true", "false"):
-                for attention in ("sdpa", "eager"):
+                for attention in ("varlen", "sdpa", "eager"):
+                    if attention == "varlen" and padding_free == "false":
+                        continue  # it is for joined rows
                     values = (batch, rows // batch, checkpointing, padding_free, attention)
                     yield dict(zip(TIMED_KEYS, values, strict=True))
 
@@ -218,62 +220,73 @@ def prepared(settings: Mapping[str, Any]) -> Any:
     """Return the settled config of settings, as `run` would train it."""
     from swiftbox.launch.prepare import prepare
 
-    given = {key: value for key, value in settings.items() if value is not None}
-    return prepare(None, [f"{key}={json.dumps(value)}" for key, value in given.items()]).plan.config
+    values = {key: value for key, value in settings.items() if value is not None}
+    return prepare(
+        None, [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    ).plan.config
 
 
 class Bench:
     """Times updates of one training with different settings, through our own trainer."""
 
     def __init__(self, requested: Mapping[str, Any], folder: Path) -> None:
-        self.requested, self.folder = requested, folder
-        self.clock = time.perf_counter
-        if os.environ.get("SWIFTBOX_BENCH_CLOCK") == "processor":
-            self.clock = time.process_time
-
-    def seconds(self, setting: Setting) -> float:
-        """Return the seconds of an update, after one to warm up."""
-        trainer, stamps = self._trainer({**self.requested, **setting, "max_steps": 3})
-        trainer.train()
-        return stamps[2] - stamps[1]
-
-    def _trainer(self, settings: Mapping[str, Any]) -> tuple[Any, list[float]]:
-        """Return a trainer, and the list that its updates write their beginnings and ends to."""
-        from transformers import TrainerCallback, set_seed
-
         from swiftbox.core.data.cache import ExampleEncoder
         from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
-        from swiftbox.core.training.atomic_checkpoints import RunRecorder
-        from swiftbox.core.training.session import PEFT_TASKS, offline_trainer, training_arguments
-        from swiftbox.core.training.trainer_inputs import TrainerInputs
-        from swiftbox.core.tuners.attach import AdapterStart, adapted_network
-        from swiftbox.core.weights.load import load_trainable
         from swiftbox.data.files import dataset_hash
         from swiftbox.methods import METHODS
         from swiftbox.tasks.training_check import sources_of
 
-        config = prepared(settings)
-        method = METHODS[config.stage]
-        sources, model = sources_of(config), Path(config.model)
-        tokenizer = load_tokenizer(model, config)
-        encoder = ExampleEncoder.of(method, tokenizer, config)
-        parts = prepare_rows(encoder, sources, silent, data_hash=dataset_hash(sources))
-        arguments = training_arguments(config, self.folder, evaluates=False)
+        self.config, self.folder = prepared({**requested, "max_steps": 3}), folder
+        self.method = METHODS[self.config.stage]
+        sources = sources_of(self.config)
+        self.tokenizer = load_tokenizer(Path(self.config.model), self.config)
+        encoder = ExampleEncoder.of(self.method, self.tokenizer, self.config)
+        self.parts = prepare_rows(encoder, sources, silent, data_hash=dataset_hash(sources))
+        by_processor = os.environ.get("SWIFTBOX_BENCH_CLOCK") == "processor"
+        self.clock = time.process_time if by_processor else time.perf_counter
+
+    def seconds(self, setting: Setting) -> float:
+        """Return the seconds of an update, after one to warm up."""
+        trainer = self._trainer(self.config.model_copy(update=setting))
+        stopwatch = stopwatch_of(self.clock)
+        trainer.add_callback(stopwatch)
+        trainer.train()
+        return float(stopwatch.stamps[2] - stopwatch.stamps[1])
+
+    def _trainer(self, config: Any) -> Any:
+        """Return the trainer of a config, made as the session makes it."""
+        from transformers import set_seed
+
+        from swiftbox.core.training import session
+        from swiftbox.core.training.atomic_checkpoints import RunRecorder
+        from swiftbox.core.training.trainer_inputs import TrainerInputs
+        from swiftbox.core.tuners.attach import AdapterStart, adapted_network
+
+        folder, model, head = self.folder, Path(config.model), self.method.head
+        arguments = session.training_arguments(config, folder, evaluates=False)
         set_seed(config.seed)
-        start = AdapterStart(None, PEFT_TASKS[method.head], None)
-        base_model = load_trainable(model, config, head=method.head)
-        network = adapted_network(base_model, config, start, silent)
-        inputs = TrainerInputs(config, method, network, tokenizer, arguments, model, None)
-        trainer, _ = offline_trainer(inputs, parts, RunRecorder(self.folder, silent, 1))
-        stamps: list[float] = []
-        clock = self.clock
+        base = session.load_base(model, config, head, arguments.device, silent)
+        start = AdapterStart(None, session.PEFT_TASKS[head], None)
+        network = adapted_network(base, config, start, silent)
+        session.prepare_network(network, config, arguments.device, silent)
+        inputs = TrainerInputs(config, self.method, network, self.tokenizer, arguments, model, None)
+        recorder = RunRecorder(folder, silent, 1)
+        trainer, _ = session.offline_trainer(inputs, self.parts, recorder)
+        return trainer
 
-        class Stopwatch(TrainerCallback):  # type: ignore[misc]
-            def on_step_begin(self, *_: Any, **__: Any) -> None:
-                stamps.append(clock())
 
-        trainer.add_callback(Stopwatch())
-        return trainer, stamps
+def stopwatch_of(clock: Callable[[], float]) -> Any:
+    """Return a callback that records when each update begins."""
+    from transformers import TrainerCallback
+
+    class Stopwatch(TrainerCallback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.stamps: list[float] = []
+
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.stamps.append(clock())
+
+    return Stopwatch()
 
 
 def silent(event: str, **values: Any) -> None:

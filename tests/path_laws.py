@@ -112,6 +112,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "path.with_name(f'{_temporary_stem(path.name)}{TEMPORARY}{mark}')": FROM_A_FOLDER,
     },
     "swiftbox/fit/skeleton.py": {"cache_home() / 'shapes' / f'{_key(folder)}.json'": A_DIGEST},
+    "swiftbox/tasks/learned_memory.py": {"cache_home() / 'memory' / f'{kind}.json'": A_DIGEST},
     "swiftbox/guide/pages.py": {"FOLDER / language_name / f'{topic}.md'": FROM_A_TABLE},
     "swiftbox/hub/from_folder.py": {"Path(request.id) / file.path": FROM_A_FOLDER},
     "swiftbox/hub/from_huggingface.py": {

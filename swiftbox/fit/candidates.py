@@ -6,7 +6,7 @@ result, an optimizer with less state, is a later tier: it is considered if nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -16,13 +16,14 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.devices.backends import OPTIMIZERS
 from swiftbox.devices.choices import lacks
 from swiftbox.devices.machine import Machine
+from swiftbox.fit.micro_batch import MASKLESS
 
 MOST_ROWS = 512
 """More rows in a forward pass win nothing on any device."""
 
 BATCH, PASSES = "per_device_train_batch_size", "gradient_accumulation_steps"
 CHECKPOINTING, OFFLOAD = "gradient_checkpointing", "activation_offload"
-LAYOUT, OPTIMIZER = "padding_free", "optim"
+LAYOUT, ATTENTION_KEY, OPTIMIZER = "padding_free", "attn_implementation", "optim"
 
 SMALLER_OPTIMIZERS = ("adamw_8bit", "paged_adamw_8bit")
 """Optimizers with less state than AdamW, in the order in which they are considered."""
@@ -31,13 +32,14 @@ OPTIMIZER_TIERS = {name: number for number, name in enumerate(SMALLER_OPTIMIZERS
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PlanCandidate:
     """Values of the keys that the planner settles."""
 
     batch: int
     passes: int
     checkpointing: str
     layout: str
+    attention: str
     optimizer: str
     offload: bool
 
@@ -54,29 +56,31 @@ class Candidate:
             PASSES: self.passes,
             CHECKPOINTING: self.checkpointing,
             LAYOUT: self.layout,
+            ATTENTION_KEY: self.attention,
             OPTIMIZER: self.optimizer,
             OFFLOAD: self.offload,
         }
 
 
 def candidates(
-    requested: TrainConfig, settled: TrainConfig, machine: Machine
-) -> Iterator[Candidate]:
+    requested: TrainConfig, settled: TrainConfig, machine: Machine, attention: Sequence[str]
+) -> Iterator[PlanCandidate]:
     """Yield every combination of what the request leaves open.
 
-    `settled` has the values that the other decisions give these keys.
+    `settled` has the values that the other decisions give these keys; `attention` are the exact
+    kinds, the one that it has first.
     """
     axes = (
         list(batches(requested, settled)),
         list(_checkpointings(requested, settled)),
-        list(_layouts(requested, settled)),
+        list(_layouts(requested, settled, attention)),
         list(_optimizers(requested, settled, machine)),
         list(_offloads(requested, settled, machine)),
     )
     for (batch, passes), checkpointing, layout, optimizer, offload in product(*axes):
         if offload and checkpointing == "selective":
-            continue  # what is recomputed from offloaded results is not timed
-        yield Candidate(batch, passes, checkpointing, layout, optimizer, offload)
+            continue  # the kept products stay on the device
+        yield PlanCandidate(batch, passes, checkpointing, *layout, optimizer, offload)
 
 
 def batches(requested: TrainConfig, settled: TrainConfig) -> Iterator[tuple[int, int]]:
@@ -99,14 +103,16 @@ def _checkpointings(requested: TrainConfig, settled: TrainConfig) -> Iterator[st
         yield "selective"
 
 
-def _layouts(requested: TrainConfig, settled: TrainConfig) -> Iterator[str]:
-    yield settled.padding_free
-    if (
-        requested.padding_free == "auto"
-        and settled.padding_free == "true"
-        and not (requested.packing)
-    ):
-        yield "false"
+def _layouts(
+    requested: TrainConfig, settled: TrainConfig, attention: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield the layout and the attention; what needs no mask joins rows."""
+    kinds = attention if requested.attn_implementation == "auto" else ()
+    for name in dict.fromkeys((settled.attn_implementation, *kinds)):
+        yield settled.padding_free, name
+        is_open = requested.padding_free == "auto" and settled.padding_free == "true"
+        if is_open and name not in MASKLESS and not requested.packing:
+            yield "false", name
 
 
 def _optimizers(requested: TrainConfig, settled: TrainConfig, machine: Machine) -> Iterator[str]:

@@ -19,12 +19,15 @@ UNEVEN_LINES = 1.03
 MASKLESS = ("flash_attention_2", "flash_attention_3", "varlen")
 """Attention that takes a joined batch as one line, without a mask."""
 
+SHARING = ("varlen", "sdpa")
+"""Attention that lets two answers share a prompt."""
+
 BLOCK_MASKED = ("flex_attention",)
 """Attention that skips the blocks that its mask hides."""
 
 
 @dataclass(frozen=True)
-class MicroBatch:
+class BatchShape:
     """The tokens of a micro-batch in its layout."""
 
     tokens: float
@@ -40,7 +43,7 @@ class MicroBatch:
         return self.tokens * self.line if self.has_mask else 0.0
 
 
-def typical_micro_batch(config: TrainConfig, sizes: RowSizes) -> MicroBatch:
+def typical_micro_batch(config: TrainConfig, sizes: RowSizes) -> BatchShape:
     """Return the micro-batch that takes the usual time."""
     rows = config.micro_batch
     padded_length = sizes.padded_length(rows)
@@ -52,7 +55,7 @@ def typical_micro_batch(config: TrainConfig, sizes: RowSizes) -> MicroBatch:
     return _joined(config, rows * sizes.per_row, tokens, padded_length)
 
 
-def worst_micro_batch(config: TrainConfig, sizes: RowSizes) -> MicroBatch:
+def worst_micro_batch(config: TrainConfig, sizes: RowSizes) -> BatchShape:
     """Return the micro-batch that needs the most memory: all rows as long as the longest."""
     rows = config.micro_batch
     if config.padding_free == "false":
@@ -60,24 +63,24 @@ def worst_micro_batch(config: TrainConfig, sizes: RowSizes) -> MicroBatch:
     return _joined(config, rows * sizes.per_row, sizes.worst(rows), sizes.longest)
 
 
-def _padded(config: TrainConfig, sequences: int, length: float) -> MicroBatch:
+def _padded(config: TrainConfig, sequences: int, length: float) -> BatchShape:
     is_dense = config.attn_implementation not in (*MASKLESS, *BLOCK_MASKED)
-    return MicroBatch(sequences * length, length, is_dense)
+    return BatchShape(sequences * length, length, is_dense)
 
 
-def _joined(config: TrainConfig, sequences: int, tokens: float, longest: float) -> MicroBatch:
+def _joined(config: TrainConfig, sequences: int, tokens: float, longest: float) -> BatchShape:
     if config.attn_implementation in MASKLESS:
-        return MicroBatch(tokens, tokens / sequences, has_mask=False)
+        return BatchShape(tokens, tokens / sequences, has_mask=False)
     shares = _shares_prompts(config)
     units = sequences // 2 if shares else sequences  # the two answers of a prompt stay together
     line = max(float(SHORT_LINE), tokens / units, longest)
     count = max(1, min(units, round(tokens / line)))
     tokens *= UNEVEN_LINES if 1 < count < units else 1.0
     is_dense = config.attn_implementation not in BLOCK_MASKED
-    return MicroBatch(tokens, tokens / count, is_dense and (shares or count < units))
+    return BatchShape(tokens, tokens / count, is_dense and (shares or count < units))
 
 
 def _shares_prompts(config: TrainConfig) -> bool:
-    if config.padding_free == "false" or config.attn_implementation != "sdpa":
+    if config.padding_free == "false" or config.attn_implementation not in SHARING:
         return False
     return getattr(config, "prefix_sharing", "false") != "false"

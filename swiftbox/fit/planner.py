@@ -10,7 +10,7 @@ from typing import Any
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.candidates import OFFLOAD, OPTIMIZER, Candidate
+from swiftbox.fit.candidates import OFFLOAD, OPTIMIZER, PlanCandidate
 from swiftbox.fit.learned import LearnedLimits
 from swiftbox.fit.memory import training_memory
 from swiftbox.fit.micro_batch import typical_micro_batch
@@ -29,7 +29,7 @@ SAME_TIME = 1.03
 class Prediction:
     """A candidate, the seconds of an update, the bytes it needs, and whether they are there."""
 
-    candidate: Candidate
+    candidate: PlanCandidate
     seconds: float
     need_bytes: float
     fits: bool
@@ -86,7 +86,7 @@ class _Setting:
     device: DeviceModel
     have_bytes: float
 
-    def predict(self, candidate: Candidate) -> Prediction:
+    def predict(self, candidate: PlanCandidate) -> Prediction:
         """Predict memory and time of a candidate."""
         config = self.config.model_copy(update=candidate.settings)
         recipe = recipe_of(config, self.profile, self.sizes, backend=self.machine.backend)
@@ -111,7 +111,7 @@ def decide(
     config: TrainConfig,
     machine: Machine,
     workload: Workload,
-    offered: Sequence[Candidate],
+    offered: Sequence[PlanCandidate],
 ) -> Decision | None:
     """Return the fastest candidate that fits; the smallest if none fits, None without a model."""
     if workload.model is None or not offered:

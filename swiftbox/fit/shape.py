@@ -41,6 +41,10 @@ class ModelShape:
     active: float | None = None
     """Parameters that one token uses, if known and fewer than all."""
     context: int | None = None
+    softcap: bool = False
+    """Whether attention scores are capped, as in Gemma 2."""
+    chunked: bool = False
+    """Whether tokens attend within chunks, as in Llama 4."""
 
     @property
     def query_width(self) -> int:
@@ -111,6 +115,8 @@ def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> M
                 config_part.get("tie_word_embeddings", config.get("tie_word_embeddings", True))
             ),
             "gated": model_type not in PLAIN_MLP,
+            "softcap": bool(config_part.get("attn_logit_softcapping")),
+            "chunked": bool(config_part.get("attention_chunk_size")),
         },
         params=params,
     )
@@ -137,6 +143,8 @@ def shape_from_dimensions(
         "dense_width": int(values.get("dense_width") or 0),
         "shared_width": int(values.get("shared_width") or 0),
         "context": values.get("context"),
+        "softcap": bool(values.get("softcap", False)),
+        "chunked": bool(values.get("chunked", False)),
     }
     uncounted = ModelShape(**fields, params=0.0)
     counted, passed = count_parameters(uncounted)

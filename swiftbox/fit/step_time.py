@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from swiftbox.devices.accelerators import find_accelerator
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.memory import QUANTIZED, Recipe, kept_by_selection, saved_by_layer
-from swiftbox.fit.micro_batch import MicroBatch
+from swiftbox.fit.micro_batch import BatchShape
 from swiftbox.fit.shape import ModelShape
 from swiftbox.fit.speed import CPU_FLOPS_PER_CORE, UTILIZATION
 
@@ -119,7 +119,7 @@ CPU_CACHED_BANDWIDTH = 2.0e10
 
 
 def update_seconds(
-    shape: ModelShape, recipe: Recipe, batch: MicroBatch, work: UpdateWork, device: DeviceModel
+    shape: ModelShape, recipe: Recipe, batch: BatchShape, work: UpdateWork, device: DeviceModel
 ) -> float:
     """Return the seconds of an update."""
     forward, backward, again = _shares(shape, recipe, work)
@@ -134,7 +134,8 @@ def update_seconds(
     host *= forward + BACKWARD_OPERATORS + (recipe.checkpointing != "none")
     seconds += _dequantization(shape, recipe, device) * (forward + 1 + repeats)
     if recipe.offloads:
-        seconds = max(seconds, 2 * _kept(shape, recipe) * shape.layers * batch.tokens / device.link)
+        copied = 2 * _waiting_bytes(shape, recipe) * shape.layers * batch.tokens
+        seconds = max(seconds, copied / device.link)
     each = max(seconds, host) if device.hides_host else seconds + host
     optimizer = work.trained * (16 + recipe.state_bytes) / device.bandwidth
     return work.passes * (each + device.pass_s) + optimizer
@@ -152,24 +153,24 @@ def _shares(shape: ModelShape, recipe: Recipe, work: UpdateWork) -> tuple[float,
     return forward, backward, 0.0
 
 
-def _rate(device: DeviceModel, batch: MicroBatch) -> float:
+def _rate(device: DeviceModel, batch: BatchShape) -> float:
     return device.products * batch.tokens / (batch.tokens + device.half_tokens)
 
 
-def _attention(shape: ModelShape, recipe: Recipe, batch: MicroBatch, device: DeviceModel) -> float:
+def _attention(shape: ModelShape, recipe: Recipe, batch: BatchShape, device: DeviceModel) -> float:
     """Return the seconds of a forward pass of attention in all layers."""
-    work = 4.0 * batch.tokens * batch.line * shape.query_width * shape.layers
+    flops = 4.0 * batch.tokens * batch.line * shape.query_width * shape.layers
     if recipe.attention == "eager":
         scores = batch.tokens * batch.line * shape.heads * shape.layers
         bandwidth = _bandwidth(device, scores / shape.layers * 4)
-        return work / device.products + scores * SCORE_BYTES / bandwidth
+        return flops / device.products + scores * SCORE_BYTES / bandwidth
     if batch.has_mask:
-        return work / (device.products * device.masked_attention)
-    return work / 2 / (device.products * device.attention)
+        return flops / (device.products * device.masked_attention)
+    return flops / 2 / (device.products * device.attention)
 
 
 def _elementwise(
-    shape: ModelShape, recipe: Recipe, batch: MicroBatch, device: DeviceModel
+    shape: ModelShape, recipe: Recipe, batch: BatchShape, device: DeviceModel
 ) -> float:
     """Return the seconds of a forward pass of norms, activations and sums."""
     if not device.cache_bytes:
@@ -188,7 +189,7 @@ def _bandwidth(device: DeviceModel, result_bytes: float) -> float:
     return 1 / (outside / device.bandwidth + (1 - outside) / device.cached_bandwidth)
 
 
-def _head(shape: ModelShape, batch: MicroBatch, work: UpdateWork, device: DeviceModel) -> float:
+def _head(shape: ModelShape, batch: BatchShape, work: UpdateWork, device: DeviceModel) -> float:
     """Return the seconds of the head: logits of learned tokens, and their gradient."""
     products = (2.0 if work.compares else 1.0) + (2.0 if work.is_full else 1.0)
     tokens = LEARNED_SHARE * batch.tokens
@@ -209,7 +210,7 @@ def _dequantization(shape: ModelShape, recipe: Recipe, device: DeviceModel) -> f
     return shape.inside_passed * DEQUANTIZED_BYTES / device.bandwidth
 
 
-def _kept(shape: ModelShape, recipe: Recipe) -> float:
+def _waiting_bytes(shape: ModelShape, recipe: Recipe) -> float:
     """Return the bytes per token and layer that wait for the backward pass."""
-    kept = {"none": saved_by_layer, "selective": kept_by_selection}.get(recipe.checkpointing)
-    return kept(shape, recipe) if kept else float(shape.hidden * recipe.stream_bytes)
+    saved = {"none": saved_by_layer, "selective": kept_by_selection}.get(recipe.checkpointing)
+    return saved(shape, recipe) if saved else float(shape.hidden * recipe.stream_bytes)

@@ -115,13 +115,13 @@ def prepare_loaded(
         engines = _missing_engines(previous.plan, previous.machine)
         return previous if engines == previous.engines else replace(previous, engines=engines)
     remarks = [*place_remarks(loaded.config), *name_remarks(loaded.config)]
-    here = machine or _machine_for(loaded.config)
+    target = machine or _machine_for(loaded.config)
     foreign = _foreign_to_continue(loaded.config)
 
     def make_plan(workload: Workload | None) -> Plan:
-        return _planned(loaded.config, here, workload)
+        return _planned(loaded.config, target, workload)
 
-    return _checked(loaded, here, make_plan, remarks, foreign)
+    return _checked(loaded, target, make_plan, remarks, foreign)
 
 
 def _foreign_to_continue(config: TaskConfig) -> ForeignRun | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,10 +33,13 @@ if TYPE_CHECKING:  # the child estimates nothing
 MOST_BYTES = 2**16
 """A remembered file has some hundred bytes."""
 
+DIGEST = re.compile("[0-9a-f]{32}")
+"""What names a file; a run folder of another origin may hold anything."""
+
 FAILED, RATIO = "failed_bytes", "peak_ratio"
 
 LEAST_RATIO, MOST_RATIO = 0.05, 20.0
-"""A ratio outside this range is no measurement of this training."""
+"""A ratio outside this range was not measured on this training."""
 
 
 def learned_limits(config: TrainConfig, shape: ModelShape, machine: Machine) -> LearnedLimits:
@@ -122,9 +126,11 @@ class MemoryObserver:
     def __init__(self, emit: Emit, folder: Path) -> None:
         self.emit = emit
         self.estimate = read_record(folder / ESTIMATE)
+        kind = self.estimate.get("kind")
+        self.kind = kind if isinstance(kind, str) and DIGEST.fullmatch(kind) else ""
         self.peak_bytes = 0.0
         self.is_changed = False
-        """Whether the run went on with other micro-batches than the estimate's."""
+        """Whether the run continued with other micro-batches than the estimate's."""
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Record the event, and learn from it."""
@@ -141,16 +147,15 @@ class MemoryObserver:
         """Scale the part of the estimate that grows with the rows to those that failed."""
         standing, needed = (_positive(self.estimate, key) for key in ("standing", "need"))
         rows, failed = _positive(self.estimate, "rows"), _positive(fields, "units_before")
-        kind = self.estimate.get("kind")
-        if standing and needed and rows and failed and isinstance(kind, str):
+        if standing and needed and rows and failed and self.kind:
             predicted = standing + (needed - standing) * min(1.0, failed / rows)
-            remember_memory(kind, failed_bytes=predicted)
+            remember_memory(self.kind, failed_bytes=predicted)
 
     def _remember_peak(self) -> None:
         """Compare the peak of tensors with the estimated one; only devices tell it."""
-        allocated, kind = _positive(self.estimate, "allocated"), self.estimate.get("kind")
+        allocated = _positive(self.estimate, "allocated")
         has_device = self.estimate.get("has_device") is True
         if not self.peak_bytes or not allocated or not has_device or self.is_changed:
             return
-        if isinstance(kind, str):
-            remember_memory(kind, peak_ratio=round(self.peak_bytes / allocated, 4))
+        if self.kind:
+            remember_memory(self.kind, peak_ratio=round(self.peak_bytes / allocated, 4))

@@ -6,11 +6,12 @@ training fits and how fast it is; fit/planner.py compares their combinations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.candidates import (
+    ATTENTION_KEY,
     BATCH,
     CHECKPOINTING,
     LAYOUT,
@@ -72,15 +73,20 @@ def _nearest_divisor(rows: int, usual: int) -> int:
 
 
 def estimated_reasons(
-    requested: TrainConfig, settled: TrainConfig, machine: Machine, workload: Workload
+    requested: TrainConfig,
+    settled: TrainConfig,
+    machine: Machine,
+    workload: Workload,
+    attention: Sequence[str],
 ) -> Iterator[Reason]:
     """Yield what the estimate settles; nothing if the model is not known, or answers are generated.
 
-    `settled` has the values that the other decisions give.
+    `settled` has the values that the other decisions give; `attention` are the exact kinds.
     """
     if requested.generates_answers:
         return
-    decision = decide(settled, machine, workload, list(candidates(requested, settled, machine)))
+    offered = list(candidates(requested, settled, machine, attention))
+    decision = decide(settled, machine, workload, offered)
     if decision is None:
         return
     values = decision.best.candidate.settings
@@ -92,6 +98,9 @@ def estimated_reasons(
         yield Reason(CHECKPOINTING, values[CHECKPOINTING], _key_reason(decision, CHECKPOINTING))
     if values[LAYOUT] != settled.padding_free:
         yield Reason(LAYOUT, values[LAYOUT], _key_reason(decision, LAYOUT))
+    if values[ATTENTION_KEY] != settled.attn_implementation:
+        why = _key_reason(decision, ATTENTION_KEY)
+        yield Reason(ATTENTION_KEY, values[ATTENTION_KEY], why)
     if values[OPTIMIZER] != settled.optim:
         yield Reason(OPTIMIZER, values[OPTIMIZER], _key_reason(decision, OPTIMIZER))
     if values[OFFLOAD] != settled.activation_offload:

@@ -10,7 +10,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.devices import choices
-from swiftbox.devices.attention import AttentionNeeds, choose_attention
+from swiftbox.devices.attention import EAGER, AttentionNeeds, candidates, choose_attention
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.optional_kernels import OPTIONAL, require_optional
 from swiftbox.errors import ConfigError, MachineError
@@ -49,7 +49,8 @@ def resolve(config: TrainConfig, machine: Machine, workload: Workload = UNKNOWN)
     """
     settlement = Settlement()
     devices = _device_count(config, machine)
-    _settle_device_choices(config, machine, devices, settlement)
+    needs = _attention_needs(config, workload)
+    _settle_device_choices(config, machine, devices, settlement, needs)
     _settle_tuner(config.model_copy(update=settlement.values), machine, settlement)
     settlement.settle(_padding_free(config, settlement.values["attn_implementation"]))
     _require_reporters(config, machine)
@@ -82,22 +83,29 @@ def _with_batch(
     for reason in safe_batch(requested):
         settlement.settle(reason)
     settled = config.model_copy(update=settlement.values)
-    for reason in estimated_reasons(requested, settled, machine, workload):
+    kinds = candidates(machine, settled.dtype, _attention_needs(config, workload))
+    offered = [name for name in kinds if name != EAGER]  # sdpa computes the same, faster
+    for reason in estimated_reasons(requested, settled, machine, workload, offered):
         settlement.settle(reason)
+    if settlement.values["padding_free"] == "true":  # its reason names the attention
+        settlement.settle(_padding_free(config, settlement.values["attn_implementation"]))
     keys = (BATCH, PASSES)
     batch = {key: settlement.values[key] for key in keys if key in settlement.values}
     return config.model_copy(update=batch)
 
 
 def _settle_device_choices(
-    config: TrainConfig, machine: Machine, devices: int, settlement: Settlement
+    config: TrainConfig,
+    machine: Machine,
+    devices: int,
+    settlement: Settlement,
+    needs: AttentionNeeds,
 ) -> None:
     """Settle what depends on the devices: parallelism, dtype, attention, optimizer."""
     values, choose = settlement.values, settlement.choose
     choose("distributed", choices.choose_distributed(machine, config.distributed, devices))
     choose("dtype", choices.choose_dtype(machine, _requested_dtype(config)))
-    requested, needs = config.attn_implementation, AttentionNeeds(joined=_joins_rows(config))
-    attention = choose_attention(machine, requested, values["dtype"], needs)
+    attention = choose_attention(machine, config.attn_implementation, values["dtype"], needs)
     choose("attn_implementation", attention)
     choose("optim", choices.choose_optimizer(machine, config.optim, values["dtype"]))
     checkpointing = choices.choose_checkpointing(machine, config.gradient_checkpointing)
@@ -161,6 +169,15 @@ def _device_count(config: TrainConfig, machine: Machine) -> int:
             ),
         )
     return requested
+
+
+def _attention_needs(config: TrainConfig, workload: Workload) -> AttentionNeeds:
+    """Return what the batches and, if it is known, the model need of attention."""
+    joined = _joins_rows(config)
+    if workload.model is None:
+        return AttentionNeeds(joined=joined)
+    shape = workload.model.shape
+    return AttentionNeeds(shape.head_dim, shape.softcap, shape.chunked, joined)
 
 
 def _joins_rows(config: TrainConfig) -> bool:

@@ -108,7 +108,7 @@ def test_the_reason_names_the_next_best_setting_with_time_and_memory() -> None:
     assert "GiB" in next_best
 
 
-def test_what_does_not_fit_is_said_with_both_numbers() -> None:
+def test_a_value_that_does_not_fit_is_named_with_both_numbers() -> None:
     why = reason(planned(card(24), LARGE, f"{BATCH}=4", f"{PASSES}=4"), CHECKPOINTING)
     assert "does not fit: at least " in why
     assert "more than 21.6 GiB of 24.0 GiB" in why
@@ -154,7 +154,7 @@ def test_rows_that_are_not_here_may_be_as_long_as_max_length() -> None:
     assert "assuming 400 tokens a row until the rows are on this machine" in reason(result, BATCH)
 
 
-def test_without_a_workload_one_row_is_taken_and_said_to_be_safe() -> None:
+def test_without_a_workload_one_row_is_taken_as_the_safe_choice() -> None:
     result = plan(request("model=owner/unknown"), card(80))
     assert settled(result).micro_batch == 1
     assert settled(result).gradient_checkpointing == "true"

@@ -99,6 +99,15 @@ def observed(folder: Path, *emitted: tuple[str, dict[str, Any]]) -> LearnedLimit
     return learned()
 
 
+def test_a_run_folder_of_another_origin_names_no_file(home: Path) -> None:
+    estimate = {"kind": "../../outside", "rows": 8, "standing": 1, "need": 2}
+    write_json(home / ESTIMATE, estimate)
+    observer = MemoryObserver(lambda _event, **_: None, home)
+    observer("smaller_batch", units_before=8)
+    assert not (home.parent / "outside.json").exists()
+    assert [path.name for path in home.iterdir()] == [ESTIMATE]
+
+
 def test_a_complete_run_teaches_the_ratio_of_its_peak(home: Path) -> None:
     profile = profile_model(MODEL)
     assert profile is not None
