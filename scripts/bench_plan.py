@@ -265,9 +265,9 @@ class Bench:
         folder, model, head = self.folder, Path(config.model), self.method.head
         arguments = session.training_arguments(config, folder, evaluates=False)
         set_seed(config.seed)
-        base = session.load_base(model, config, head, arguments.device, silent)
+        base_model = session.load_base(model, config, head, arguments.device, silent)
         start = AdapterStart(None, session.PEFT_TASKS[head], None)
-        network = adapted_network(base, config, start, silent)
+        network = adapted_network(base_model, config, start, silent)
         session.prepare_network(network, config, arguments.device, silent)
         inputs = TrainerInputs(config, self.method, network, self.tokenizer, arguments, model, None)
         recorder = RunRecorder(folder, silent, 1)
