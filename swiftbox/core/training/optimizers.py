@@ -104,7 +104,7 @@ def rounding(network: Any, arguments: TrainingArguments, *, name: str) -> Any:
         {"params": [weight for weight in trained if weight.ndim <= 1]},
     ]
     options = RoundingOptions(
-        arguments.seed, states_8_bit=name == "adamw_8bit", fused=name == "adamw_torch_fused"
+        arguments.seed, states_8_bit=name.endswith("adamw_8bit"), fused=name == "adamw_torch_fused"
     )
     return RoundingAdamW(
         [group for group in groups if group["params"]],

@@ -34,6 +34,9 @@ from swiftbox.runs.events import Emit
 
 SECONDS_BETWEEN_NOTES = 10.0
 
+ROUNDING = "head and frozen tables in dtype"
+"""How log-probabilities are rounded; caches that were rounded otherwise have another name."""
+
 
 def loss_context_for(
     inputs: TrainerInputs, parts: Sequence[Sequence[Sample]], layout: str, emit: Emit
@@ -160,7 +163,8 @@ def on_device(inputs: TrainerInputs) -> Iterator[LogProbReader | None]:
 def reference_cache(inputs: TrainerInputs) -> ReferenceCache:
     """Return the cache of this starting point: weights, adapter and number type."""
     folders = [inputs.model_folder, *([inputs.adapter_folder] if inputs.adapter_folder else [])]
-    settings = (inputs.config.dtype, str(getattr(inputs.config, "quant_bits", None)))
+    config = inputs.config
+    settings = (config.dtype, str(getattr(config, "quant_bits", None)), ROUNDING)
     return ReferenceCache(cache_home() / "cache" / "reference" / model_hash(folders, settings))
 
 
