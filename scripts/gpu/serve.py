@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import bench_decode
 import bench_serve
 import torch
 
@@ -48,3 +49,8 @@ def measure(recorder: Recorder, settings: Settings) -> None:
             recorder.record(f"{size}, {count} clients: server", served, "tokens/s", check=23)
             recorder.record(f"{size}, {count} at once: generate", rate, "tokens/s")
             recorder.record(f"{size}, {count}: server / generate", served / rate, "x", raw=raw)
+    network = bench_decode.load(model, settings.device, dtype)
+    for count in clients:
+        rates = bench_decode.decode_rates(network, count, runs=1, new_tokens=tokens)
+        gain = rates["slots"] / rates["growing"]
+        recorder.record(f"{size}, {count}: slots / growing cache", gain, "x", raw=rates)
