@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,8 @@ def measure(recorder: Recorder, settings: Settings) -> None:
             check(recorder, settings)
         except Exception as error:  # noqa: BLE001 - one failed check must not end the others
             note = f"{type(error).__name__}: {str(error)[:200]}"
-            recorder.record(name, None, target="<= 0", note=note)
+            raw = {"traceback": traceback.format_exc()[-2000:]}
+            recorder.record(name, None, target="<= 0", note=note, raw=raw)
         free_memory(settings.device)
 
 

@@ -49,7 +49,7 @@ class Trainings:
         """Run our side of a job; record its figures."""
         result = self.ours.answer(job)
         if "error" in result:
-            self.recorder.record(f"{job.name}: ours", None, note=result["error"])
+            self.recorder.record(f"{job.name}: ours", None, note=result["error"], raw=result)
             return result
         _, writer = write_rows(job, self.settings)
         per_row = sum(writer.lengths) / len(writer.lengths)

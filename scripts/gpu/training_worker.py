@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -35,7 +36,7 @@ def main() -> int:
             answer = train(job, settings, out)
         except Exception as error:  # noqa: BLE001 - reported as the result of the job
             failure = f"{type(error).__name__}: {str(error)[:300]}"
-            answer = {"error": failure}
+            answer = {"error": failure, "traceback": traceback.format_exc()[-2000:]}
         free_memory(settings.device)  # the other side gets the device for its job
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
