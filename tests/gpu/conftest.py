@@ -28,7 +28,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """This machine, probed once; without an accelerator the tests are skipped."""
-    probed = probe(tmp_path_factory.mktemp("probe"))
+    folder = tmp_path_factory.mktemp("probe")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWIFTBOX_HOME", str(folder))
+        probed = probe(folder)
     if not probed.devices and os.environ.get(VARIABLE) != "cpu":
         pytest.skip(f"no accelerator; {VARIABLE}=cpu runs what a CPU can run")
     return probed

@@ -53,10 +53,13 @@ def test_the_variable_selects_one_device(machine: Machine, accelerator: str) -> 
 @pytest.mark.gpu("env_defaults")
 def test_the_variables_of_a_run_are_accepted(machine: Machine, accelerator: str) -> None:
     code = (
-        "import torch, warnings; warnings.simplefilter('error')\n"
-        f"x = torch.ones(2**22, device={accelerator!r}); print(float(x.sum()))"
+        "import torch, warnings\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        f"    total = float(torch.ones(2**22, device={accelerator!r}).sum())\n"
+        "print(total, [str(w.message) for w in caught if 'ALLOC' in str(w.message)])"
     )
-    assert in_child(code, **environment(machine, 1)) == str(float(2**22))
+    assert in_child(code, **environment(machine, 1)) == f"{float(2**22)} []"
 
 
 @pytest.mark.gpu("collective_backend")

@@ -56,7 +56,9 @@ def test_a_resumed_training_has_the_losses_of_one_that_was_not_stopped(
             losses.append(fields["loss"])
 
     TASKS["train"].run(entire.config, folder, collect)
-    assert losses == pytest.approx(entire.losses[-len(losses) :], rel=1e-3)
+    assert losses == pytest.approx(
+        entire.losses[-len(losses) :], rel=5e-3
+    )  # kernels that add in any order
     assert 0 < len(losses) < len(entire.losses)
 
 
