@@ -37,6 +37,7 @@ PARTS: Mapping[str, Part] = {
     "serve": Part("serve", "measure", 40, "built-in server against batched generate"),
     "tests": Part("tests", "measure", 45, "the tests marked gpu"),
     "nf4": Part("nf4", "measure", 10, "NF4 kernels against 16-bit products"),
+    "verbs": Part("verbs", "measure", 40, "scripts/bench less-work and decode on the device"),
     "keys": Part("train", "measure_keys", 70, "liger, compile, checkpointing, offload"),
     "shapes": Part("train", "measure_ours", 480, "all shapes, tuners and lengths; with time left"),
 }

@@ -21,7 +21,7 @@ from gpu.workers import Worker
 from swiftbox.fit.shape import shape_of_config
 
 ROOT = Path(__file__).parents[2]
-WHILE_TIME_IS_LEFT = ("keys", "shapes")
+WHILE_TIME_IS_LEFT = ("verbs", "keys", "shapes")
 
 
 @pytest.mark.parametrize(
