@@ -16,7 +16,7 @@ import torch
 from swiftbox.core.data.batches import to_device
 from swiftbox.core.data.rows import unit_tokens
 from swiftbox.core.data.samples import Sample
-from swiftbox.core.training.loader import pinned, pins_memory
+from swiftbox.core.training.loader import collated_ahead, pinned, pins_memory
 from swiftbox.core.training.memory_recovery import (
     free_memory,
     is_out_of_memory,
@@ -24,7 +24,6 @@ from swiftbox.core.training.memory_recovery import (
     together_error,
 )
 from swiftbox.core.training.metric_sums import gathered, numbers
-from swiftbox.core.training.prefetch import Prefetcher
 
 Unit = Sequence[Sample]
 
@@ -99,7 +98,7 @@ class HeldOutLoss:
         totals: list[Any] = []  # stay on the device until all batches are queued
         count = 0
         share = share_of(self.batches(), arguments.process_index, arguments.world_size)
-        with Prefetcher(self._collated(share), depth=1) as collated:
+        with collated_ahead(self._collated(share), 1) as collated:
             for batch, inputs in collated:
                 results = self._results(batch.units, inputs)
                 if batch.counts:

@@ -19,7 +19,7 @@ import torch
 
 from swiftbox.core.data.rows import EpochSampler, UnitDataset
 from swiftbox.core.data.samples import Sample
-from swiftbox.core.training.prefetch import Prefetcher
+from swiftbox.core.training.prefetch import Item, OnDemand, Prefetcher
 
 AHEAD = 2
 """Micro-batches that are ready before they are needed; a batch of masks can have 256 MB."""
@@ -130,13 +130,8 @@ class EpochUpdates:
         """End the thread that collates."""
         self._batches.close()
 
-    def _prefetch(self) -> Prefetcher[MicroBatch]:
-        on_start = None
-        if pins_memory():
-            # Without this, pinning would open a context on the first device for every process.
-            index = torch.accelerator.current_device_index()
-            on_start = partial(torch.accelerator.set_device_index, index)
-        return Prefetcher(self._collated(self.update), depth=AHEAD, on_start=on_start)
+    def _prefetch(self) -> Prefetcher[MicroBatch] | OnDemand[MicroBatch]:
+        return collated_ahead(self._collated(self.update), AHEAD)
 
     def _collated(self, first_update: int) -> Iterator[MicroBatch]:
         loader, size, pins = self.loader, self.loader.shape.units, pins_memory()
@@ -160,6 +155,23 @@ class EpochUpdates:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def collated_ahead(batches: Iterator[Item], depth: int) -> Prefetcher[Item] | OnDemand[Item]:
+    """Collate batches in a thread while an accelerator computes; otherwise on demand."""
+    if not has_accelerator():
+        return OnDemand(batches)
+    on_start = None
+    if pins_memory():
+        # Without this, pinning would open a context on the first device for every process.
+        index = torch.accelerator.current_device_index()
+        on_start = partial(torch.accelerator.set_device_index, index)
+    return Prefetcher(batches, depth=depth, on_start=on_start)
+
+
+def has_accelerator() -> bool:
+    """Whether the steps are computed elsewhere than on the CPU, which is then free to collate."""
+    return bool(torch.accelerator.is_available())
 
 
 def pins_memory() -> bool:

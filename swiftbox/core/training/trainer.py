@@ -1,7 +1,7 @@
 """The trainer: transformers' schedule and optimizer with our updates, for any method.
 
-An update is computed by this class: forward and backward passes of micro-batches that a thread
-collates ahead (loader.py), repeated in smaller ones if the memory runs out (memory_recovery.py).
+An update is computed by this class: forward and backward passes of micro-batches that are
+collated ahead (loader.py), repeated in smaller ones if the memory runs out (memory_recovery.py).
 Nothing in it waits for the device: losses, norms and metrics stay there until they are logged.
 transformers' own loop counts terms on the device, and a failed pass ends it.
 """

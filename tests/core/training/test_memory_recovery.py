@@ -185,10 +185,12 @@ def test_another_error_is_not_repeated(
 
 
 def test_a_resumed_run_keeps_the_smaller_batch(
-    tmp_path: Path, tiny: Path, limit_rows: Callable[..., None]
+    tmp_path: Path, tiny: Path, limit_rows: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Batches are collated in a thread here, as they are where there is an accelerator."""
     keys = {**split(8), **PADDED, "save_steps": 2, "lr_scheduler_type": "constant"}
     limit_rows(2)
+    monkeypatch.setattr("swiftbox.core.training.loader.has_accelerator", lambda: True)
     train(tmp_path / "run", tiny, **keys, max_steps=2)
     resumed = train(tmp_path / "run", tiny, **keys, max_steps=4)
     assert [step["step"] for step in of_kind(resumed, "step")] == [3, 4]

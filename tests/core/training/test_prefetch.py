@@ -59,6 +59,11 @@ def test_an_error_arrives_after_the_items_before_it_with_its_traceback() -> None
     assert prefetch_threads() == []
 
 
+@pytest.fixture(params=[True, False], ids=["ahead", "on demand"])
+def collates_ahead(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swiftbox.core.training.loader.has_accelerator", lambda: request.param)
+
+
 def row(number: int) -> TokenRow:
     ids = np.full(3, number, np.int32)
     return TokenRow(ids, ids)
@@ -89,6 +94,7 @@ def flat(update: list[list[int]]) -> list[int]:
     return [number for batch in update for number in batch]
 
 
+@pytest.mark.usefixtures("collates_ahead")
 def test_a_split_changes_no_update() -> None:
     large = updates_of(loader_of(22, UpdateShape(8), 8))
     small = updates_of(loader_of(22, UpdateShape(8), 3))
@@ -98,6 +104,7 @@ def test_a_split_changes_no_update() -> None:
     assert updates_of(loader_of(22, UpdateShape(8), 3), first=2) == small[2:]
 
 
+@pytest.mark.usefixtures("collates_ahead")
 def test_several_processes_share_the_rows_of_each_update() -> None:
     alone = updates_of(loader_of(22, UpdateShape(8), 4))
     pair = [updates_of(loader_of(22, UpdateShape(4, number, 2), 2)) for number in range(2)]
@@ -107,6 +114,7 @@ def test_several_processes_share_the_rows_of_each_update() -> None:
     assert [[len(flat(update)) for update in part] for part in uneven] == [[4, 1], [4, 1]]
 
 
+@pytest.mark.usefixtures("collates_ahead")
 def test_an_update_can_begin_again_with_a_smaller_split() -> None:
     loader = loader_of(16, UpdateShape(8), 8)
     expected = updates_of(loader_of(16, UpdateShape(8), 2))
