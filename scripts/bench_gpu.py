@@ -16,6 +16,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -157,9 +158,11 @@ def write(
     path: Path, figures: list[Figure], parts: dict[str, dict[str, Any]], began: float
 ) -> None:
     """Write everything that is known so far."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     content = {
         "began": began,
         "seconds": round(time.time() - began, 1),
+        "processor_s": round(usage.ru_utime + usage.ru_stime, 1),
         "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
