@@ -67,10 +67,16 @@ def test_joined_rows_give_the_losses_of_padded_rows(on_device: OnDevice) -> None
     assert joined.losses == pytest.approx(padded.losses, rel=1e-2)
 
 
-@pytest.mark.gpu("attn_sdpa")
-def test_a_shared_prompt_gives_the_losses_of_repeated_prompts(on_device: OnDevice) -> None:
-    keys = {"stage": "dpo", "attn_implementation": "sdpa", "dtype": "float32"}
+@pytest.mark.gpu("attn_sdpa", "attn_varlen")
+@pytest.mark.parametrize("name", ["sdpa", "varlen"])
+def test_a_shared_prompt_gives_the_losses_of_repeated_prompts(
+    on_device: OnDevice, name: str
+) -> None:
+    on_device.require(f"attn_{name}")
+    in_16_bits = name == "varlen" and bool(on_device.machine.devices)
+    dtype = "bfloat16" if in_16_bits else "float32"
+    keys = {"stage": "dpo", "attn_implementation": name, "dtype": dtype}
     shared = on_device.train("shared", **keys)
     apart = on_device.train("apart", **keys, prefix_sharing="false")
-    # float32: in 16 bits, rounding of the rewards adds up to 2 % of a loss within six steps.
-    assert shared.losses == pytest.approx(apart.losses, rel=1e-2)
+    # In 16 bits, rounding of the rewards adds up to 2 % of a loss within six steps.
+    assert shared.losses == pytest.approx(apart.losses, rel=5e-2 if in_16_bits else 1e-2)
