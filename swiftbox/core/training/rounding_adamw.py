@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch.optim.adamw import adamw
 
-PIECE = 2**24
-"""Weights that are updated at once: 64 MiB for each of their float32 tensors."""
+PIECE = 2**22
+"""Weights that are updated at once: 16 MiB for each of about six float32 tensors."""
 
 BLOCK = 256
 SMALLEST_8_BIT = 4096
