@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from box import HANG_S, box, events, gone, last_step, started, state, until
+from in_process import box as box_here
 from tiny import write_chats, write_config
 
 from swiftbox.display.live import SECONDS_BETWEEN_LINES
@@ -175,7 +176,7 @@ def test_a_crash_shows_its_first_traceback_with_a_hint(tmp_path: Path, tiny: Pat
     config = write_config(
         tmp_path / "a.yaml", tiny, data, template=str(template), output_dir=str(tmp_path / "run")
     )
-    failed = box("run", str(config), "--plain", cwd=tmp_path, code=1)
+    failed = box_here("run", str(config), "--plain", cwd=tmp_path, code=1)
     assert "TemplateError: no such role" in failed.stderr
     assert "hint: the chat template rejects these messages" in failed.stderr
     assert "Traceback" in failed.stderr
@@ -184,7 +185,7 @@ def test_a_crash_shows_its_first_traceback_with_a_hint(tmp_path: Path, tiny: Pat
 def test_a_missing_target_module_is_refused_with_near_names(tmp_path: Path, tiny: Path) -> None:
     data = write_chats(tmp_path / "chat.jsonl", 8)
     config = write_config(tmp_path / "a.yaml", tiny, data, target_modules=["q_prj"])
-    refused = box("run", str(config), "--plain", cwd=tmp_path, code=2)
+    refused = box_here("run", str(config), "--plain", cwd=tmp_path, code=2)
     assert "target_modules: the model has no layer q_prj" in refused.stderr
     assert "q_proj" in refused.stderr
 
@@ -212,7 +213,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_reports_the_space_needed(
             save_steps=5,
             save_total_limit=100,
         )
-        failed = box("run", str(config), "--plain", cwd=tmp_path, code=1)
+        failed = box_here("run", str(config), "--plain", cwd=tmp_path, code=1)
         assert "no space left on device for a checkpoint" in failed.stderr
         assert "MiB needed" in failed.stderr
         from swiftbox.core.training.checkpoint import last_intact

@@ -86,7 +86,7 @@ def test_a_template_that_takes_all_memory_ends_its_child_only(server: Server) ->
 
 
 def test_many_hanging_requests_leave_no_process(server: Server) -> None:
-    threads = [threading.Thread(target=refusal, args=(server, "HANG")) for _ in range(6)]
+    threads = [threading.Thread(target=refusal, args=(server, "HANG")) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
