@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from processor.sitecustomize import simulate
+from processor_times import VARIABLE, Stopwatch, table
 from rerun import failed_tests, rerun_command
 from tiny import TEMPLATE
 
@@ -69,8 +71,29 @@ def chat_file(tmp_path: Path) -> Path:
     return write_chats(tmp_path / "chat.jsonl", 40)
 
 
+STOPWATCH = Stopwatch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note the processor time of each test in its report, which also reaches xdist's controller."""
+    report = yield
+    report.processor_s = STOPWATCH.lap()  # type: ignore[attr-defined]
+    return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the files that have slow tests, so that no worker is left with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """End a test run with what failed and the line that runs it again."""
+    if os.environ.get(VARIABLE):
+        terminalreporter.section("processor time")
+        for line in table(terminalreporter.stats):
+            terminalreporter.write_line(line)
     if failed := failed_tests(terminalreporter.stats):
         terminalreporter.section("failed")
         for node_id in failed:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.engines.tools import measure
+from swiftbox.runs.heavy_imports import heavy_imports
 
 
 def main() -> int:
@@ -27,9 +28,10 @@ def load(request: dict[str, Any], stack: ExitStack) -> Any:
     An unquantized model is computed layer by layer: it may be larger than the device. transformers
     alone reads GGUF files.
     """
-    import torch
+    with heavy_imports():
+        import torch
 
-    from swiftbox.core.weights.load import load_pretrained
+        from swiftbox.core.weights.load import load_pretrained
     from swiftbox.core.weights.quantized_bases import stored_method
 
     folder = Path(request["model"])
