@@ -1,4 +1,4 @@
-"""Processor seconds of tests with their children, by folder and file: what `scripts/test --times` prints.
+"""Processor seconds of tests and their children, by folder and file, for `scripts/test --times`.
 
 Wall-clock time depends on what else a machine does, and on how many workers share its cores.
 """
@@ -31,10 +31,7 @@ class Stopwatch:
 
 def processor_s() -> float:
     """Return the processor seconds of this process and of the children that it waited for."""
-    usages = (
-        resource.getrusage(resource.RUSAGE_SELF),
-        resource.getrusage(resource.RUSAGE_CHILDREN),
-    )
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 

@@ -133,10 +133,9 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     adapters = _fetch_adapters(config, emit)
     folders = [str(adapter.folder) for adapter in adapters]
     config = with_absolute_paths(config.model_copy(update={"adapter": folders}))
-    name = config.model or ""
     fetched = _fetch_base(config, adapters, emit)
     base_weights = read_base_weights(fetched.folder)
-    require_matching_layers(base_weights, adapters, name)
+    require_matching_layers(base_weights, adapters, config.model or "")
     quantization = quantization_of(config, adapters)
     needs = merge_needs(base_weights, adapters, quantized=quantization is not None)
     require_resources(base_weights, folder, config.dtype, needs)
