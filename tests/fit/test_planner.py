@@ -232,3 +232,19 @@ def test_the_reasons_are_written_in_chinese_too(monkeypatch: pytest.MonkeyPatch)
 
 def test_lines_are_as_long_as_those_of_the_core() -> None:
     assert micro_batch.SHORT_LINE == batches.SHORT_LINE
+
+
+def test_a_cpu_joins_more_of_the_short_rows_than_of_the_long_ones() -> None:
+    machine = hypothetical_machine("cpu:64")
+    short = settled(planned(machine, SMALL, lengths=texts(80)))
+    long = settled(planned(machine, SMALL, "max_length=1024", lengths=texts(1000)))
+    assert long.micro_batch < short.micro_batch  # fixed costs slow few tokens, the cache many
+    assert (short.gradient_checkpointing, long.gradient_checkpointing) == ("false", "false")
+
+
+def texts(tokens: int) -> Lengths:
+    lengths = Lengths()
+    for _ in range(100):
+        lengths.add(Example(text="x" * round(tokens * BYTES_PER_TOKEN)))
+    lengths.taken = lengths.good_rows
+    return lengths

@@ -77,6 +77,16 @@ def test_from_review_to_child_everything_is_read_once(training: Path, calls: Cou
     assert calls == {"plan": 2, "probe": 1, "rows": 1}  # before and after the rows are read
 
 
+def test_the_final_plan_knows_the_rows_that_the_check_read(training: Path) -> None:
+    free = ["per_device_train_batch_size=auto", "gradient_accumulation_steps=8"]
+    prepared = prepare(training, free)
+    config = prepared.plan.config.model_dump()
+    assert config["per_device_train_batch_size"] * config["gradient_accumulation_steps"] == 8
+    why = next(note.why for note in prepared.plan.notes if note.key.startswith("per_device"))
+    assert why.startswith("the fastest that fits: ")
+    assert "assuming" not in why
+
+
 def test_a_changed_setting_is_planned_again(training: Path, calls: Counter[str]) -> None:
     reviewed = prepare(training)
     changed = prepare_loaded(load(training, ["lora_rank=4"]), previous=reviewed)
