@@ -142,7 +142,7 @@ def test_the_review_shows_plan_yaml_and_command(capsys: pytest.CaptureFixture[st
     with keys(*walk):
         loop.run()
     shown = capsys.readouterr().out
-    assert " keeps joined rows apart; checked on the model before training" in shown
+    assert "padding_free: true  # varlen keeps joined rows apart" in shown
     assert "lora_rank: 8" in shown
     assert "swiftbox new sft-lora -o sft-lora-model.yaml model=./model" in shown
     assert "rows: 3 (3 messages)" in shown
