@@ -205,17 +205,23 @@ class BatchCache:
 
     def clear(self) -> None:
         """Remove all rows."""
-        self.starts.clear()
+        while self.starts:
+            self.leave(len(self.starts) - 1)
 
     def leave(self, row: int) -> None:
-        """Remove a row; the last one takes its place."""
+        """Remove a row; the last one takes its place.
+
+        Columns that become free are set to 0: a mask hides what is there, but 0 times NaN is NaN.
+        """
         last = len(self.starts) - 1
-        if row != last:
-            start = self.starts[last]
-            for layer in self.layers:
-                for tensor in (layer.keys, layer.values):
+        removed, start = self.starts[row], self.starts[last]
+        for layer in self.layers:
+            for tensor in (layer.keys, layer.values):
+                if row != last:
                     tensor[row, :, start : self.end] = tensor[last, :, start : self.end]
-        self.starts[row] = self.starts[last]
+                    tensor[row, :, removed:start] = 0
+                tensor[last, :, start : self.end] = 0
+        self.starts[row] = start
         self.starts.pop()
 
 

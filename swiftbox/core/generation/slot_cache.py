@@ -7,6 +7,9 @@ its new key is written and up to which it attends. Rows of the bucket without a 
 position 0; nobody reads what they write. A step changes no position, so that to repeat it does
 nothing new.
 
+Columns without a token are masked, but they are still multiplied: by weights of 0, and 0 times NaN
+is NaN. So all that a sequence leaves behind is set to 0; its values may have overflowed.
+
 Shapes: R rows of the bucket, C columns of the bucket, H heads, D head size, L tokens of a prompt.
 """
 
@@ -200,20 +203,23 @@ class SlotCache:
         self._moved = True
 
     def leave(self, row: int) -> None:
-        """Remove a row; the last one takes its slot."""
+        """Remove a row; the last one takes its slot. Columns that become free are cleared."""
         last = len(self.lengths) - 1
-        if row != last:
-            length = self.lengths[last]
-            for layer in self.layers:
-                for tensor in (layer.keys, layer.values):
+        removed, length = self.lengths[row], self.lengths[last]
+        for layer in self.layers:
+            for tensor in (layer.keys, layer.values):
+                if row != last:
                     tensor[row, :, :length] = tensor[last, :, :length]
-        self.lengths[row] = self.lengths[last]
+                    tensor[row, :, length:removed] = 0
+                tensor[last, :, :length] = 0
+        self.lengths[row] = length
         self.lengths.pop()
         self._moved = True
 
     def clear(self) -> None:
         """Remove all rows; tensors and graphs stay for the next ones."""
-        self.lengths.clear()
+        while self.lengths:
+            self.leave(len(self.lengths) - 1)
         self._moved = True
 
     # ---- a step
