@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from hollow_models import qwen_72b, write_hollow_model
 from live_tensors import LiveTensors
 from tiny import SIZES, write_chats, write_config
 from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -20,6 +21,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 LAYERS = 12
 WIDTH = 256
+HOST_BYTES_OF_72B = 8 * 2**30
+"""What 72 billion weights in NF4 may take of the host's memory."""
+
 SDPA = {"attn_implementation": "sdpa"}
 
 
@@ -89,3 +93,16 @@ def test_placed_weights_are_those_of_the_file(deep: Path, tmp_path: Path) -> Non
     placed = load_trainable(deep, config, device=torch.device("cpu")).state_dict()
     for name, weight in unquantized(deep).state_dict().items():
         assert torch.equal(placed[name], weight), name
+
+
+def test_the_host_of_a_device_has_one_tensor_of_a_72b_base_in_nf4(tmp_path: Path) -> None:
+    sizes = write_hollow_model(tmp_path, qwen_72b(layers=8))  # the others have the same shapes
+    assert sum(sizes.values()) > 2 * HOST_BYTES_OF_72B
+    config = bitsandbytes_config(Quantization(4, "nf4", True, "bfloat16"))
+    with LiveTensors() as tensors:  # a tensor that its file maps counts as well
+        model = load_pretrained(
+            tmp_path, dtype=torch.bfloat16, quantization_config=config, device_map={"": "meta"}
+        )
+    assert tensors.peak <= max(sizes.values()) < HOST_BYTES_OF_72B
+    assert tensors.bytes == 0
+    assert {str(weight.device) for weight in model.parameters()} == {"meta"}
