@@ -15,6 +15,8 @@ PLAIN = ("true", "gaussian")
 ROUNDING_OPTIMIZERS = ("auto", "adamw_torch", "adamw_torch_fused", "adamw_8bit")
 """Optimizers that pure_bf16 has with stochastic rounding."""
 
+BITSANDBYTES_OPTIMIZERS = ("adamw_8bit", "paged_adamw_8bit")
+
 Conflict = tuple[str, str]
 """What is wrong, and how to fix it."""
 
@@ -146,6 +148,8 @@ def _sharding_conflicts(config: TrainConfig) -> Iterator[Conflict]:
         )
     if config.keeps_bfloat16_weights:
         yield _split_weights(config, "pure_bf16")
+    if config.optim in BITSANDBYTES_OPTIMIZERS:
+        yield _bitsandbytes_when_sharded(config)
     for key, applies in (
         ("activation_offload", config.activation_offload),
         ("use_liger_kernel", config.use_liger_kernel),
@@ -230,6 +234,25 @@ def _unverified_when_sharded(config: TrainConfig, key: str) -> Conflict:
         ),
         _replicated(),
     )
+
+
+def _bitsandbytes_when_sharded(config: TrainConfig) -> Conflict:
+    """Return why an optimizer cannot run: its kernels take no DTensor, the weights of FSDP2."""
+    setting, strategy = f"optim: {config.optim}", f"distributed: {config.distributed}"
+    why = text(
+        f"{setting} with {strategy} has not been verified",
+        f"{setting} 与 {strategy} 的组合未经验证",
+    )
+    if config.distributed == "fsdp":
+        why = text(
+            f"{setting}: bitsandbytes cannot update weights that {strategy} splits",
+            f"{setting}：bitsandbytes 无法更新被 {strategy} 切分的权重",
+        )
+    fix = text(
+        "set optim: auto, or distributed: ddp or none",
+        "设 optim: auto，或 distributed: ddp 或 none",
+    )
+    return why, fix
 
 
 def _growing_ranks(config: TrainConfig) -> Conflict:

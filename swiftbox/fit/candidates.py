@@ -117,8 +117,8 @@ def _layouts(
 
 def _optimizers(requested: TrainConfig, settled: TrainConfig, machine: Machine) -> Iterator[str]:
     yield settled.optim
-    if requested.optim != "auto":
-        return
+    if requested.optim != "auto" or settled.distributed in SHARDED:
+        return  # bitsandbytes cannot update split weights
     for name in SMALLER_OPTIMIZERS:
         if "bitsandbytes" in machine.versions and not lacks(machine, OPTIMIZERS[name]):
             yield name

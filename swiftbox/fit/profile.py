@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from swiftbox.fit.attention_traits import traits_in_name, traits_of_type
 from swiftbox.fit.shape import ModelShape, guess_shape, shape_from_dimensions, shape_of_config
 from swiftbox.fit.skeleton import skeleton_shape
 from swiftbox.models.catalogue import Model
@@ -38,7 +39,10 @@ def profile_model(model: str, *, ask: bool = True) -> ModelProfile | None:
     if row is not None:
         return profile_of_row(row)
     size = size_in_name(model)
-    return ModelProfile(guess_shape(size), exact=False, local=False) if size else None
+    if not size:
+        return None
+    shape = replace(guess_shape(size), **traits_in_name(model))
+    return ModelProfile(shape, exact=False, local=False)
 
 
 def profile_of_row(row: Model) -> ModelProfile | None:
@@ -48,10 +52,11 @@ def profile_of_row(row: Model) -> ModelProfile | None:
     params = row.params_b * 1e9
     active = row.active_params_b * 1e9 if row.active_params_b else None
     quantized = "" if row.quant == "none" else row.quant
+    traits = traits_of_type(row.model_type)
     if not row.dims:
-        shape = replace(guess_shape(active or params), params=params, active=active)
+        shape = replace(guess_shape(active or params), params=params, active=active, **traits)
         return ModelProfile(shape, exact=False, local=False, quantized=quantized)
-    shape = shape_from_dimensions(row.dims, params=params, active=active)
+    shape = shape_from_dimensions({**row.dims, **traits}, params=params, active=active)
     return ModelProfile(shape, exact=True, local=False, quantized=quantized)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from swiftbox.fit.attention_traits import traits_of_type
 from swiftbox.models.config_keys import NAMES, dimension, language_part
 
 PLAIN_MLP = ("gpt2", "gpt_bigcode", "phi", "falcon", "gpt_neox", "opt", "bloom", "starcoder2")
@@ -101,6 +102,7 @@ def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> M
     model_type = str(config_part.get("model_type", ""))
     if model_type in MULTI_QUERY and config_part.get("multi_query"):
         dimensions["kv_heads"] = 1
+    traits = traits_of_type(model_type)
     experts = dimensions["experts"] or 0
     width = dimensions["intermediate"] or (
         4 * hidden if model_type in PLAIN_MLP else round(8 / 3 * hidden)
@@ -115,8 +117,8 @@ def shape_of_config(config: Mapping[str, Any], params: float | None = None) -> M
                 config_part.get("tie_word_embeddings", config.get("tie_word_embeddings", True))
             ),
             "gated": model_type not in PLAIN_MLP,
-            "softcap": bool(config_part.get("attn_logit_softcapping")),
-            "chunked": bool(config_part.get("attention_chunk_size")),
+            "softcap": bool(config_part.get("attn_logit_softcapping", traits["softcap"])),
+            "chunked": bool(config_part.get("attention_chunk_size", traits["chunked"])),
         },
         params=params,
     )

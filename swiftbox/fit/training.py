@@ -36,8 +36,11 @@ ACCELERATOR_CHUNK_BYTES = 2.0**28
 
 CHECKPOINTING: Mapping[str, Checkpointing] = {"true": "full", "selective": "selective"}
 
-ROUNDED_UPDATE_BYTES = 4 * 4.0 * 2**24
-"""Temporary memory of updates with stochastic rounding, which work on 2^24 weights at a time."""
+UPDATED_AT_ONCE = 2**22
+"""Weights that an update with stochastic rounding takes; a test compares it with the core's."""
+
+ROUNDED_UPDATE_BYTES = 6 * 4.0 * UPDATED_AT_ONCE
+"""Its temporary memory: the weights, gradients, two moments, sum and random bits of a piece."""
 
 
 def recipe_of(

@@ -12,11 +12,13 @@ import pytest
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.data import batches
+from swiftbox.core.training import rounding_adamw
 from swiftbox.data.example import Example
 from swiftbox.data.lengths import BYTES_PER_TOKEN, Lengths
 from swiftbox.devices.hypothetical import hypothetical_machine
 from swiftbox.devices.machine import Machine
-from swiftbox.fit import micro_batch
+from swiftbox.fit import micro_batch, training
+from swiftbox.fit.attention_traits import traits_in_name
 from swiftbox.fit.candidates import BATCH, CHECKPOINTING, OPTIMIZER, PASSES
 from swiftbox.fit.learned import LearnedLimits
 from swiftbox.fit.profile import profile_model
@@ -216,6 +218,29 @@ def test_an_optimizer_with_less_state_is_taken_only_if_nothing_else_fits() -> No
     assert "does not fit: at least " in reason(smaller, OPTIMIZER)
 
 
+def test_sharded_weights_keep_an_optimizer_that_can_update_them() -> None:
+    machine = hypothetical_machine("cuda:78x2")
+    machine = replace(machine, versions={**machine.versions, "bitsandbytes": "0.50.2"})
+    config = settled(planned(machine, LARGE, "tuner_type=full", "distributed=fsdp"))
+    assert config.optim == "adamw_torch_fused"
+
+
+@pytest.mark.parametrize("model", ["google/gemma-2-9b-it", "someone/gemma-2-9b-it-tuned"])
+def test_capped_scores_are_planned_with_attention_that_has_them(model: str) -> None:
+    config = settled(planned(card(80), model))
+    assert config.attn_implementation == "eager"
+
+
+def test_attention_in_chunks_is_planned_without_kernels_for_joined_rows() -> None:
+    config = settled(planned(card(80), "meta-llama/Llama-4-Scout-17B-16E-Instruct"))
+    assert config.attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("name", ["google/gemma-2b", "google/gemma-3-4b", "Qwen/Qwen3-4B"])
+def test_similar_names_have_no_special_attention(name: str) -> None:
+    assert not any(traits_in_name(name).values())
+
+
 def test_where_nothing_fits_the_smallest_setting_is_taken() -> None:
     result = planned(card(24), "Qwen/Qwen2.5-72B-Instruct")
     config = settled(result)
@@ -228,6 +253,10 @@ def test_the_reasons_are_written_in_chinese_too(monkeypatch: pytest.MonkeyPatch)
     result = planned(card(80), SMALL)
     assert reason(result, BATCH).startswith("放得下的最快设置：每次更新约 ")
     assert "；其次 " in reason(result, BATCH)
+
+
+def test_updates_with_stochastic_rounding_take_as_many_weights_as_in_the_core() -> None:
+    assert training.UPDATED_AT_ONCE == rounding_adamw.PIECE
 
 
 def test_lines_are_as_long_as_those_of_the_core() -> None:

@@ -54,10 +54,14 @@ def test_a_setting_that_cannot_work_is_refused_with_its_reason_and_a_fix(
         {"activation_offload": True},
         {"torch_compile": True},
         {"gradient_checkpointing": "selective"},
+        {"optim": "adamw_8bit"},
+        {"optim": "paged_adamw_8bit"},
     ],
 )
-def test_what_is_not_verified_with_sharded_weights_is_refused(keys: dict[str, object]) -> None:
-    machine = with_packages(made_up("cuda"), "cxx")
+def test_what_is_not_known_to_work_with_sharded_weights_is_refused(
+    keys: dict[str, object],
+) -> None:
+    machine = with_packages(made_up("cuda"), "cxx", "bitsandbytes")
     with pytest.raises(UserError, match="distributed"):
         resolved(machine, distributed="fsdp", **keys)
 
