@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from swiftbox.data.example import Example, Turn
@@ -13,6 +14,22 @@ Chinese 4.35, pages of tables and markup 3.75; smaller vocabularies cut Chinese 
 
 TOKENS_PER_TURN = 5
 """Tokens that chat templates add to a turn."""
+
+
+@dataclass(frozen=True)
+class LengthBand:
+    """Sequences of similar length, and the bounds of each."""
+
+    count: int
+    tokens: float
+    """Of all of them."""
+    least: float
+    most: float
+
+    def longest(self, count: int) -> float:
+        """Return the most tokens that this many of them can have: the others have the least."""
+        count = min(count, self.count)
+        return min(count * self.most, self.tokens - (self.count - count) * self.least)
 
 
 @dataclass
@@ -41,6 +58,14 @@ class Lengths:
                 self._add(_tokens(turns))
         if example.rejected:
             self.shared += _tokens(example.messages[:-1])
+
+    def bands(self) -> Iterator[LengthBand]:
+        """Yield the sequences of an epoch by length, the longest first."""
+        repeats = max(1, math.ceil(self.taken / max(1, self.good_rows)))
+        for size in sorted(self.rows, reverse=True):
+            count, tokens = self.rows[size] * repeats, self.sums[size] * repeats
+            most = min(2.0**size, self.longest or math.inf)
+            yield LengthBand(count, tokens, 2.0 ** (size - 1) if size else 0.0, most)
 
     def tokens(self, cap: int | None) -> float:
         """Return the tokens of an epoch, with every row cut to `cap` tokens."""

@@ -68,6 +68,8 @@ class Recipe:
     master_bytes: float = 4.0
     """Bytes of a trained weight."""
     gradient_bytes: float = 4.0
+    has_buckets: bool = False
+    """Whether processes exchange gradients in buckets, which hold a second copy of all of them."""
     state_bytes: float = 8.0
     update_bytes: float = 0.0
     """Temporary bytes of the update per trained weight, if it is not fused."""
@@ -114,11 +116,14 @@ class Memory:
     fragmented: float = 0.0
     framework: float = 0.0
     accumulates: bool = True
+    buckets: float = 0.0
+    """Of gradients that are exchanged; kept from one update to the next."""
 
     @property
     def standing(self) -> float:
         """Return the memory that is in use all the time."""
-        return self.weights + self.trained + self.gradients + self.states + self.reference
+        gradients = self.gradients + self.buckets
+        return self.weights + self.trained + gradients + self.states + self.reference
 
     @property
     def allocated(self) -> float:
@@ -156,6 +161,7 @@ def training_memory(shape: ModelShape, recipe: Recipe, *, framework: float = 0.0
         reference=recipe.copies * stored(shape, recipe) / shards["weights"],
         framework=framework,
         accumulates=recipe.accumulates,
+        buckets=trained * recipe.gradient_bytes if recipe.has_buckets else 0.0,
     )
     temporary = max(memory.activations + max(memory.work, memory.logits), memory.update)
     return replace(memory, fragmented=FRAGMENTED * temporary)

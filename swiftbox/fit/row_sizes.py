@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.data.lengths import Lengths
+from swiftbox.data.lengths import LengthBand, Lengths
 
 ASSUMED_TOKENS = 400
 """Public instruction datasets have 150 (one short turn) to 1,200 (long chats) tokens a row."""
@@ -33,6 +33,8 @@ class RowSizes:
     """Tokens that the two sequences of a row have in common."""
     is_assumed: bool = False
     """Whether the rows are not on this machine yet."""
+    bands: tuple[LengthBand, ...] = ()
+    """All sequences by length, the longest first; none if they are not known."""
 
     @property
     def mean(self) -> float:
@@ -44,8 +46,17 @@ class RowSizes:
         return rows * self.per_row * self.mean
 
     def worst(self, rows: int) -> float:
-        """Return the most tokens that a micro-batch may have, all rows as long as the longest."""
-        return rows * self.per_row * self.longest
+        """Return the most tokens that a micro-batch may have: those of the longest sequences.
+
+        Where they are not known, all may be as long as the longest.
+        """
+        sequences = rows * self.per_row
+        limit, tokens, remaining = sequences * self.longest, 0.0, sequences
+        for band in self.bands:
+            count = min(remaining, band.count)
+            tokens += min(count * self.longest, TOKENIZER_SPREAD * band.longest(count))
+            remaining -= count
+        return min(limit, tokens + remaining * self.longest)
 
     def padded_length(self, rows: int) -> float:
         """Return the expected length of the longest sequence of a micro-batch."""
@@ -76,7 +87,13 @@ def row_sizes(config: TrainConfig, lengths: Lengths | None) -> RowSizes:
     is_assumed = not lengths.longest
     shared = lengths.shared / lengths.good_rows if per_row > 1 else 0.0
     mean = sum(share * tokens for share, tokens in groups)
-    return RowSizes(groups, longest, limit, per_row, min(shared, mean), is_assumed)
+    bands = () if is_assumed or _splits(config, longest) else tuple(lengths.bands())
+    return RowSizes(groups, longest, limit, per_row, min(shared, mean), is_assumed, bands)
+
+
+def _splits(config: TrainConfig, longest: float) -> bool:
+    """Whether rows may be split, so that there are more sequences of the full length."""
+    return config.splits_long_rows and longest >= config.max_length
 
 
 def _groups(config: TrainConfig, lengths: Lengths) -> Iterator[tuple[float, float]]:

@@ -61,6 +61,7 @@ def recipe_of(
         is_adapter=not is_full,
         master_bytes=2.0 if is_pure else 4.0,
         gradient_bytes=2.0 if is_pure else 4.0,
+        has_buckets=config.distributed == "ddp" and (config.num_devices or 1) > 1,
         state_bytes=OPTIMIZER_BYTES[OPTIMIZERS.get(config.optim, "adamw")],
         update_bytes=0.0 if is_pure or "fused" in config.optim else 4.0,
         extra_bytes=ROUNDED_UPDATE_BYTES if is_pure else 0.0,

@@ -65,7 +65,7 @@ class FitVerdict:
         """Describe what takes the memory, the largest part first."""
         parts = {
             text("weights", "权重"): self.memory.weights + self.memory.trained,
-            text("gradients", "梯度"): self.memory.gradients,
+            text("gradients", "梯度"): self.memory.gradients + self.memory.buckets,
             text("optimizer", "优化器"): self.memory.states,
             text("reference model", "参考模型"): self.memory.reference,
             text("activations", "激活"): self.memory.activations

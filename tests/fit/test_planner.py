@@ -144,9 +144,22 @@ def test_the_longest_rows_decide_the_memory_and_the_mean_the_time() -> None:
     lengths = chats()
     sizes = row_sizes(config, lengths)
     assert sizes.longest == pytest.approx(1.3 * lengths.longest, abs=1)
-    assert sizes.worst(4) == 4 * sizes.longest
+    assert sizes.worst(1) == pytest.approx(sizes.longest, abs=1)
     assert sizes.mean < sizes.padded_length(4) < sizes.padded_length(64) < 1500
     assert row_sizes(request(f"model={SMALL}", "max_length=512"), chats()).longest == 512
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 8, 40, 300])
+def test_the_worst_batch_has_the_longest_rows_but_not_the_longest_many_times(rows: int) -> None:
+    chooser, lengths = random.Random(1), Lengths()
+    tokens = [chooser.lognormvariate(5.2, 0.8) for _ in range(299)] + [3000.0]
+    for count in tokens:
+        lengths.add(Example(text="x" * round(count * BYTES_PER_TOKEN)))
+    sizes = row_sizes(request(f"model={SMALL}", "max_length=8192"), lengths)
+    longest_rows = 1.3 * sum(sorted(tokens)[-rows:])
+    assert longest_rows - rows <= sizes.worst(rows) <= rows * sizes.longest
+    if rows > 1:
+        assert sizes.worst(rows) < 0.9 * rows * sizes.longest
 
 
 def test_rows_that_are_not_here_may_be_as_long_as_max_length() -> None:
@@ -216,6 +229,17 @@ def test_an_optimizer_with_less_state_is_taken_only_if_nothing_else_fits() -> No
     smaller = planned(crowded, MEDIUM, full, "max_length=1024")
     assert settled(smaller).optim == "adamw_8bit"
     assert "does not fit: at least " in reason(smaller, OPTIMIZER)
+
+
+@pytest.mark.parametrize(("devices", "copies"), [("cuda:80x2", 1.0), ("cuda:80", 0.0)])
+def test_replicated_weights_count_the_buckets_of_their_gradients(
+    devices: str, copies: float
+) -> None:
+    machine, profile = hypothetical_machine(devices), profile_model(SMALL)
+    assert profile is not None
+    config = settled(planned(machine, SMALL, "tuner_type=full"))
+    memory = assess_fit(config, profile, machine, chats()).memory
+    assert memory.buckets == copies * memory.gradients
 
 
 def test_sharded_weights_keep_an_optimizer_that_can_update_them() -> None:

@@ -175,3 +175,11 @@ def test_a_config_is_read_under_the_names_of_several_families() -> None:
 )
 def test_the_size_is_parsed_from_the_name(name: str, params: float | None) -> None:
     assert size_in_name(name) == params
+
+
+def test_processes_that_exchange_gradients_hold_them_twice() -> None:
+    alone = training_memory(QWEN_7B, Recipe(1024, 1024, trained=1e9, is_adapter=False))
+    exchanged = training_memory(
+        QWEN_7B, Recipe(1024, 1024, trained=1e9, is_adapter=False, has_buckets=True)
+    )
+    assert exchanged.standing - alone.standing == pytest.approx(4e9)
