@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
             "head_dim": 16,
             "num_experts": 4,
             "num_experts_per_tok": 2,
-            "moe_intermediate_size": 40,
+            "moe_intermediate_size": 48,
         },
     ),
     "qwen3_next": (
