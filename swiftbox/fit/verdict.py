@@ -1,4 +1,4 @@
-"""Fits, tight, or does not fit: what a config needs of each device, against what it has."""
+"""Fits, tight, or does not fit: what a config needs of each device and of their host."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from swiftbox.data.lengths import Lengths
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.selection import selected_devices
+from swiftbox.fit.host import HostNeed, host_need
 from swiftbox.fit.memory import Memory, training_memory
 from swiftbox.fit.profile import ModelProfile
 from swiftbox.fit.row_sizes import row_sizes
@@ -44,6 +45,8 @@ class FitVerdict:
     memory: Memory
     exact: bool
     devices: int = 1
+    host: HostNeed | None = None
+    """What loading takes of the host's memory; None if it is not counted."""
 
     def line(self) -> str:
         """Describe it in one line, with both numbers."""
@@ -59,6 +62,8 @@ class FitVerdict:
             "no": text("does not fit", "放不下"),
         }
         label = labels[self.outcome]
+        if self.host is not None and not self.host.fits:
+            numbers = text(f"{self.host.line()}; {numbers}", f"{self.host.line()}；{numbers}")
         return text(f"{label}: {numbers}", f"{label}：{numbers}")
 
     def why(self) -> str:
@@ -88,6 +93,8 @@ class FitVerdict:
             "have_bytes": round(self.have_bytes),
             "devices": self.devices,
             "exact": self.exact,
+            "host_need_bytes": round(self.host.need_bytes) if self.host else None,
+            "host_have_bytes": round(self.host.have_bytes) if self.host else None,
             "terms": {
                 TERM_KEYS.get(term, term): round(value)
                 for term, value in vars(self.memory).items()
@@ -104,7 +111,8 @@ def assess_fit(
 ) -> FitVerdict:
     """Compare the memory of a settled config with a machine.
 
-    Without the rows' lengths every row may be as long as max_length.
+    It does not fit either if the host lacks the memory to load the model. Without the rows'
+    lengths every row may be as long as max_length.
     """
     recipe = recipe_of(config, profile, row_sizes(config, lengths), backend=machine.backend)
     framework = FRAMEWORK_GIB.get(machine.backend, 1.0) * GIB
@@ -115,7 +123,10 @@ def assess_fit(
         need *= processes  # processes of one CPU share its memory
     share = need / have if have else float("inf")
     word: VerdictWord = "fits" if share <= COMFORTABLE_SHARE else "tight" if share <= 1.0 else "no"
-    return FitVerdict(word, need, have, memory, profile.exact, processes)
+    host = host_need(config, profile, machine)
+    if host is not None and not host.fits:
+        word = "no"
+    return FitVerdict(word, need, have, memory, profile.exact, processes, host)
 
 
 def available(machine: Machine, processes: int | None = None) -> float:
