@@ -39,6 +39,7 @@ EVAL: Final = "eval"
 CHECKPOINT: Final = "checkpoint"
 FIRST_STEP: Final = "first_step"
 SMALLER_BATCH: Final = "smaller_batch"
+OUT_OF_MEMORY: Final = "out_of_memory"
 MERGED: Final = "merged"
 MEASURING: Final = "measuring"
 QUANTIZING: Final = "quantizing"
@@ -214,6 +215,16 @@ COMMON: Mapping[str, Fields] = {
             "units": "rows of a micro-batch from now on",
             "units_before": "rows of a micro-batch before",
             "accumulation": "micro-batches of an update from now on",
+            "tokens": "tokens of the micro-batch that did not fit, with padding",
+            "memory_bytes": "peak memory so far",
+        },
+        {"device_bytes": "memory of the device, or null"},
+    ),
+    OUT_OF_MEMORY: Fields(
+        "the memory ran out in a step that is not repeated; the run ends",
+        {
+            "step": "number of the step",
+            "units_before": "rows of the micro-batches of the step",
             "tokens": "tokens of the micro-batch that did not fit, with padding",
             "memory_bytes": "peak memory so far",
         },

@@ -2,11 +2,12 @@
 
 The loss of an update is a sum over its rows, so a smaller split gives the same update. An error in
 a forward or backward pass leaves only gradients behind, which are discarded: the update begins
-again, and its result is that of a run with this split. An error in the optimizer is not repeated,
-since part of the weights are changed by then.
+again with the random numbers that it began with, and its result is that of a run with this split.
+An error in the optimizer is not repeated, since part of the weights are changed by then.
 
 Processes that hold complete weights compute their micro-batches alone until the last backward
-pass, which averages the gradients; so each of them can choose its split, except in that pass.
+pass, which averages the gradients; so each of them can choose its split, except in that pass: the
+others wait there for gradients that would come from another pass.
 Sharded weights are gathered in every pass by all processes together.
 """
 
@@ -100,6 +101,33 @@ def free_memory() -> None:
     clear_device_cache(garbage_collection=True)
 
 
+@dataclass(frozen=True)
+class RandomStates:
+    """The states of the random number generators of the CPU and of the current device."""
+
+    cpu: torch.Tensor
+    device: torch.Tensor | None
+
+    @classmethod
+    def now(cls) -> RandomStates:
+        """Copy the states; a device's is a seed and an offset that the host keeps: no waiting."""
+        module = _device_module()
+        return cls(torch.get_rng_state(), module.get_rng_state() if module else None)
+
+    def restore(self) -> None:
+        """Let the generators draw the same numbers again."""
+        torch.set_rng_state(self.cpu)
+        module = _device_module()
+        if module is not None and self.device is not None:
+            module.set_rng_state(self.device)
+
+
+def _device_module() -> Any:
+    """Return torch's module of the accelerator; None if there is none."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return None if device is None else torch.get_device_module(device)
+
+
 def limit_error(error: BaseException, *, units: int, tokens: int, limits: SplitLimits) -> Exception:
     """Return the error for the smallest micro-batch that does not fit."""
     cause = str(error).partition("\n")[0] or type(error).__name__
@@ -151,9 +179,6 @@ def remembered_split(folder: Path, *, before: int) -> int:
 
 def device_bytes() -> int | None:
     """Return the memory of the accelerator; None if there is none or it does not say."""
-    device = torch.accelerator.current_accelerator(check_available=True)
-    if device is None:
-        return None
     read: Callable[[], tuple[int, int]] | None
-    read = getattr(torch.get_device_module(device), "mem_get_info", None)
+    read = getattr(_device_module(), "mem_get_info", None)
     return int(read()[1]) if read is not None else None

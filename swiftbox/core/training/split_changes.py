@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.loader import EpochUpdates, MicroBatch
 from swiftbox.core.training.memory_recovery import (
+    RandomStates,
     SplitLimits,
     device_bytes,
     free_memory,
@@ -57,6 +59,7 @@ class SplitChanges:
         self, updates: EpochUpdates, accumulate: Callable[[], Sums], *, step: int, model: Any
     ) -> Sums:
         """Return what accumulate() does, called again with smaller micro-batches if needed."""
+        states = RandomStates.now()
         while True:
             self.averages_gradients = False
             try:
@@ -64,36 +67,63 @@ class SplitChanges:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                units = self._smaller(error)
+                units = self._smaller(error, step)
             # Outside the handler: the error holds the frames, and they hold the tensors.
             model.zero_grad()
             free_memory()
             self._change_to(units, step)
             updates.split(units)
+            states.restore()
+
+    @contextlib.contextmanager
+    def noting_failure(self, step: int) -> Iterator[None]:
+        """Record that the memory ran out in what is not repeated: the change of the weights."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                self._note_failure(step)
+            raise
 
     def announce(self) -> None:
         """Record the smallest split of all processes if it is a new one; all must call this."""
         processes = self.arguments.world_size
         changes = [change for change in gathered(self._change, processes) if change]
         self._change = None
-        if not changes or self.arguments.process_index != 0:
+        if not changes:
             return
         change = min(changes, key=lambda change: int(change["units"]))
         self.record.emit(events.SMALLER_BATCH, **change)
-        remember_split(self.record.folder, change["units"], before=self.first_units)
+        if self.arguments.process_index == 0:
+            remember_split(self.record.folder, change["units"], before=self.first_units)
 
-    def _smaller(self, error: BaseException) -> int:
+    def _smaller(self, error: BaseException, step: int) -> int:
         """Return the units of a micro-batch to try next; raise if there is nothing to try."""
         together = self.limits.sharded or self.averages_gradients
         if together or (self.limits.couples_rows and self.arguments.world_size > 1):
+            self._note_failure(step)
             raise together_error(
                 error, update_units=self.update_units, micro_units=self.units
             ) from error
         units = smaller_split(self.update_units, self.units, self.limits.fewest_units)
         if units is None:
+            self._note_failure(step)
             tokens = self.current.tokens if self.current else 0
             raise limit_error(error, units=self.units, tokens=tokens, limits=self.limits) from error
         return units
+
+    def _note_failure(self, step: int) -> None:
+        """Record what did not fit: later plans learn from it."""
+        self.record.emit(
+            events.OUT_OF_MEMORY, step=step + 1, units_before=self.units, **self._memory()
+        )
+
+    def _memory(self) -> dict[str, Any]:
+        return {
+            "tokens": self.current.tokens if self.current else 0,
+            "memory_bytes": peak_memory_bytes(),
+            "device_bytes": device_bytes(),
+        }
 
     def _change_to(self, units: int, step: int) -> None:
         before = self._change["units_before"] if self._change else self.units
@@ -102,9 +132,7 @@ class SplitChanges:
             "units": units,
             "units_before": before,
             "accumulation": self.update_units // units,
-            "tokens": self.current.tokens if self.current else 0,
-            "memory_bytes": peak_memory_bytes(),
-            "device_bytes": device_bytes(),
+            **self._memory(),
         }
         self.units = units
         if self.arguments.world_size == 1:

@@ -155,9 +155,10 @@ class SwiftTrainer(AtomicCheckpoints, Trainer):
         if is_first:  # its loss tells broken weights from a learning rate that is too high
             self.unread.add(step, sums.loss)
             self._require_finite()
-        self.grad_norm = self._clipped_norm(model)
-        self.unread.add(step, sums.loss, self._norm_that_must_be_finite())
-        self._optimize(model)
+        with self.split.noting_failure(step):
+            self.grad_norm = self._clipped_norm(model)
+            self.unread.add(step, sums.loss, self._norm_that_must_be_finite())
+            self._optimize(model)
         self.state.global_step += 1
 
     def _accumulate(self, model: Any, updates: EpochUpdates, terms: Any) -> UpdateSums:

@@ -36,14 +36,15 @@ ROWS = 8
 """Rows of an update in all these tests."""
 
 
-def train(folder: Path, model: Path, **keys: object) -> Recorded:
+def train(folder: Path, model: Path, recorded: Recorded | None = None, **keys: object) -> Recorded:
+    """Train, and return the events; a run that fails leaves them in `recorded`."""
+    recorded = [] if recorded is None else recorded
     folder.mkdir(exist_ok=True)
     write = write_labels if keys.get("stage") == "kto" else write_chats
     data = write(folder / "rows.jsonl", 20)
     defaults = {"max_steps": 3, "save_steps": 0, "logging_steps": 1}
     path = write_config(folder / "a.yaml", model, data, **{**defaults, **keys})
     (folder / "settled.yaml").write_text(path.read_text("utf-8"), "utf-8")
-    recorded: Recorded = []
     TASKS["train"].run(
         plan(load(path).config, made_up("cpu")).config,
         folder,
@@ -127,6 +128,31 @@ def test_a_step_that_does_not_fit_gives_the_losses_of_the_smaller_batch(
     assert [(event["step"], event["accumulation"]) for event in events] == [(1, 2), (1, 4)]
 
 
+@pytest.mark.parametrize("noise", [{"lora_dropout": 0.3}, {"neftune_noise_alpha": 5}])
+def test_a_repeated_step_draws_the_random_numbers_of_a_first_one(
+    tmp_path: Path, tiny: Path, limit_rows: Callable[..., None], noise: dict[str, float]
+) -> None:
+    smaller = train(tmp_path / "smaller", tiny, **split(4), **PADDED, **noise)
+    limit_rows(4)
+    recovered = train(tmp_path / "recovered", tiny, **split(8), **PADDED, **noise)
+    assert len(of_kind(recovered, "smaller_batch")) == 1
+    assert losses(recovered) == losses(smaller)
+
+
+def test_the_random_numbers_of_a_device_are_drawn_again_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A generator of the CPU stands for that of the device, which keeps its state in the host."""
+    generator = torch.Generator()
+    module = SimpleNamespace(get_rng_state=generator.get_state, set_rng_state=generator.set_state)
+    monkeypatch.setattr(memory_recovery, "_device_module", lambda: module)
+    states = memory_recovery.RandomStates.now()
+    drawn = [torch.rand(3), torch.rand(3, generator=generator)]
+    states.restore()
+    again = [torch.rand(3), torch.rand(3, generator=generator)]
+    assert all(torch.equal(*pair) for pair in zip(drawn, again, strict=True))
+
+
 def test_the_metrics_and_tokens_of_a_failed_pass_do_not_count(
     tmp_path: Path, tiny: Path, limit_rows: Callable[..., None]
 ) -> None:
@@ -168,12 +194,28 @@ def test_a_single_row_that_does_not_fit_says_what_lowers_the_memory(
     tmp_path: Path, tiny: Path, limit_rows: Callable[..., None]
 ) -> None:
     limit_rows(0)
+    recorded: Recorded = []
     with pytest.raises(MemoryLimitError, match="a batch of 1") as raised:
-        train(tmp_path / "run", tiny, **split(2), **PADDED)
+        train(tmp_path / "run", tiny, recorded, **split(2), **PADDED)
+    assert [event["units_before"] for event in of_kind(recorded, "out_of_memory")] == [1]
     kind, hint = diagnose(raised.value)
     assert kind == OUT_OF_MEMORY
     assert "gradient_checkpointing: true" in hint
     assert "per_device_train_batch_size" not in hint
+
+
+def test_an_optimizer_that_runs_out_of_memory_is_recorded(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_trainer: Any, _model: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(SwiftTrainer, "_optimize", fail)
+    recorded: Recorded = []
+    with pytest.raises(torch.OutOfMemoryError):
+        train(tmp_path / "run", tiny, recorded, **split(4), **PADDED)
+    (event,) = of_kind(recorded, "out_of_memory")
+    assert (event["step"], event["units_before"]) == (1, 4)
 
 
 def test_another_error_is_not_repeated(
@@ -220,7 +262,8 @@ def test_a_pass_that_all_processes_compute_together_is_not_repeated(tmp_path: Pa
     arguments = SimpleNamespace(
         per_device_train_batch_size=8, gradient_accumulation_steps=2, world_size=2
     )
-    record = RunRecorder(tmp_path, lambda *_, **__: None, 1)
+    recorded: Recorded = []
+    record = RunRecorder(tmp_path, lambda event, **fields: recorded.append((event, fields)), 1)
     changes = SplitChanges(record, SplitLimits(sharded=True), arguments)
 
     def fail() -> None:
@@ -230,6 +273,28 @@ def test_a_pass_that_all_processes_compute_together_is_not_repeated(tmp_path: Pa
         changes.repeat_until_it_fits(None, fail, step=0, model=None)  # type: ignore[arg-type]
     assert "per_device_train_batch_size: 4 and gradient_accumulation_steps: 4" in raised.value.hint
     assert diagnose(raised.value)[0] == OUT_OF_MEMORY
+    (event,) = of_kind(recorded, "out_of_memory")
+    assert (event["step"], event["units_before"]) == (1, 8)
+
+
+def test_every_process_learns_which_split_ran_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker writes the events of the first process alone; each compares its estimate."""
+    arguments = SimpleNamespace(
+        per_device_train_batch_size=8,
+        gradient_accumulation_steps=2,
+        world_size=2,
+        process_index=1,
+    )
+    recorded: Recorded = []
+    record = RunRecorder(tmp_path, lambda event, **fields: recorded.append((event, fields)), 1)
+    changes = SplitChanges(record, SplitLimits(), arguments)
+    change = {"step": 1, "units": 4, "units_before": 8}
+    monkeypatch.setattr("swiftbox.core.training.split_changes.gathered", lambda *_: [change, None])
+    changes.announce()
+    assert recorded == [("smaller_batch", change)]
+    assert remembered_split(tmp_path, before=8) == 8  # the first process writes it
 
 
 def test_processes_stop_together_after_the_update_that_gathers_a_vote() -> None:
