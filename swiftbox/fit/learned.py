@@ -9,20 +9,33 @@ LEAST, MOST = 0.9, 2.0
 
 
 @dataclass(frozen=True)
+class NeedOfFree:
+    """A predicted need, and the bytes that were free at that time."""
+
+    need_bytes: float
+    have_bytes: float
+
+    @property
+    def share(self) -> float:
+        """Return the need relative to what was free: comparable on a crowded and an empty card."""
+        return self.need_bytes / self.have_bytes
+
+
+@dataclass(frozen=True)
 class LearnedLimits:
     """What runs of the same model, tuner and device measured, against what was predicted."""
 
-    failed_bytes: float | None = None
-    """The smallest predicted need that ran out of memory."""
+    failed: NeedOfFree | None = None
+    """The predicted need with the smallest share of the free memory that ran out of memory."""
     peak_ratio: float | None = None
     """The measured peak relative to its prediction, of the last run that measured it."""
     ignored: int = 0
-    """Records that could not be read."""
+    """Records that are unreadable, old, or of other versions."""
 
     @property
     def is_empty(self) -> bool:
         """Tell whether nothing was learned."""
-        return self.failed_bytes is None and self.peak_ratio is None
+        return self.failed is None and self.peak_ratio is None
 
     def corrected(self, predicted_bytes: float) -> float:
         """Return a predicted need, corrected by what was measured."""
@@ -30,9 +43,9 @@ class LearnedLimits:
             return predicted_bytes
         return predicted_bytes * min(MOST, max(LEAST, self.peak_ratio))
 
-    def allows(self, predicted_bytes: float) -> bool:
-        """Tell whether a setting needs less than one that ran out of memory."""
-        return self.failed_bytes is None or predicted_bytes < self.failed_bytes
+    def allows(self, predicted_bytes: float, have_bytes: float) -> bool:
+        """Tell whether a need is a smaller share of the free memory than one that failed."""
+        return self.failed is None or predicted_bytes < self.failed.share * have_bytes
 
 
 NOTHING_LEARNED = LearnedLimits()

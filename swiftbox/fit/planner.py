@@ -33,6 +33,8 @@ class Prediction:
     seconds: float
     need_bytes: float
     fits: bool
+    failed_before: bool = False
+    """Whether the bytes are there, but an earlier run with such a share of them failed."""
 
     @property
     def rank(self) -> tuple[Any, ...]:
@@ -95,7 +97,8 @@ class _Setting:
         need = self.learned.corrected(predicted)
         if not self.machine.devices:
             need *= max(1, config.num_devices or 1)
-        fits = need <= COMFORTABLE_SHARE * self.have_bytes and self.learned.allows(predicted)
+        has_room = need <= COMFORTABLE_SHARE * self.have_bytes
+        is_allowed = self.learned.allows(predicted, self.have_bytes)
         work = UpdateWork(
             candidate.passes,
             compares=recomputes_reference(config),
@@ -104,7 +107,8 @@ class _Setting:
         )
         batch = typical_micro_batch(config, self.sizes)
         seconds = update_seconds(self.profile.shape, recipe, batch, work, self.device)
-        return Prediction(candidate, seconds, need, fits)
+        fits, failed_before = has_room and is_allowed, has_room and not is_allowed
+        return Prediction(candidate, seconds, need, fits, failed_before)
 
 
 def decide(

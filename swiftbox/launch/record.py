@@ -120,7 +120,7 @@ def _write_estimate(folder: Path, prepared: Prepared) -> None:
         return
     if workload.model is not None:
         verdict, shape = prepared.estimate.verdict, workload.model.shape
-        content = estimate_record(config, shape, prepared.machine, verdict.memory)
+        content = estimate_record(config, shape, prepared.machine, verdict)
         write_json(folder / run_folder.ESTIMATE, content)
 
 

@@ -23,7 +23,7 @@ from swiftbox.fit.candidates import (
 from swiftbox.fit.planner import Decision, Prediction, decide
 from swiftbox.fit.verdict import COMFORTABLE_SHARE
 from swiftbox.fit.workload import Workload
-from swiftbox.formatting import precise_duration, size
+from swiftbox.formatting import counted, precise_duration, size
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.tasks.task import Reason
@@ -119,6 +119,12 @@ def _batch_reason(decision: Decision) -> str:
 
 def _choice(decision: Decision) -> str:
     need, have = size(decision.best.need_bytes), size(decision.have_bytes)
+    if decision.best.failed_before:
+        return text(
+            f"an earlier run here ran out of memory with what needs no more; this needs the "
+            f"least: {need} of {have}",
+            f"本机此前的运行曾以不高于此的用量耗尽内存；此设置所需最少：{need}（现有 {have}）",
+        )
     if not decision.best.fits:
         return text(
             f"nothing fits; this needs the least: {need} of {have}",
@@ -171,16 +177,17 @@ def _basis(decision: Decision) -> Iterator[str]:
             f"learned from a run here: it needed {learned.peak_ratio:.2f} x the estimate",
             f"据本机此前的运行：实际用量为估计的 {learned.peak_ratio:.2f} 倍",
         )
-    if learned.failed_bytes is not None:
-        limit = size(learned.failed_bytes)
+    if learned.failed is not None:
+        limit, free = size(learned.failed.need_bytes), size(learned.failed.have_bytes)
         yield text(
-            f"learned from a run here: an estimate of {limit} ran out of memory",
-            f"据本机此前的运行：估计为 {limit} 的设置曾耗尽内存",
+            f"learned from a run here: an estimate of {limit} ran out of memory with {free} free",
+            f"据本机此前的运行：空闲 {free} 时，估计为 {limit} 的设置曾耗尽内存",
         )
     if learned.ignored:
         yield text(
-            f"{learned.ignored} records of earlier runs could not be read",
-            f"{learned.ignored} 条此前运行的记录无法读取",
+            f"{counted(learned.ignored, 'record')} of earlier runs not used: unreadable, old, or "
+            "of other versions",
+            f"未采用 {learned.ignored} 条此前运行的记录：无法读取、过旧或版本不同",
         )
 
 
@@ -197,6 +204,12 @@ def _key_reason(decision: Decision, key: str) -> str:
         return text("needs the least memory", "所需内存最少")
     need, limit = size(other.need_bytes), size(COMFORTABLE_SHARE * decision.have_bytes)
     have = size(decision.have_bytes)
+    if other.failed_before:
+        return text(
+            f"{value} needs at least {need} of {have}: no less than what ran out of memory in an "
+            "earlier run here",
+            f"{value} 至少需 {need}（现有 {have}）：不低于本机此前耗尽内存的用量",
+        )
     return text(
         f"{value} does not fit: at least {need}, more than {limit} of {have}",
         f"{value} 放不下：至少需 {need}，超过 {have} 中可用的 {limit}",

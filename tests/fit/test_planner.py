@@ -20,7 +20,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.fit import micro_batch, training
 from swiftbox.fit.attention_traits import traits_in_name
 from swiftbox.fit.candidates import BATCH, CHECKPOINTING, OPTIMIZER, PASSES
-from swiftbox.fit.learned import LearnedLimits
+from swiftbox.fit.learned import LearnedLimits, NeedOfFree
 from swiftbox.fit.profile import profile_model
 from swiftbox.fit.row_sizes import row_sizes
 from swiftbox.fit.verdict import assess_fit
@@ -204,10 +204,30 @@ def test_a_setting_that_ran_out_of_memory_is_not_chosen_again() -> None:
     before = planned(card(80), LARGE)
     profile = profile_model(LARGE)
     assert profile is not None
-    failed = assess_fit(settled(before), profile, card(80), chats()).need_bytes
-    after = planned(card(80), LARGE, learned=LearnedLimits(failed_bytes=failed))
-    assert assess_fit(settled(after), profile, card(80), chats()).need_bytes < failed
+    verdict = assess_fit(settled(before), profile, card(80), chats())
+    failed = NeedOfFree(verdict.need_bytes, verdict.have_bytes)
+    after = planned(card(80), LARGE, learned=LearnedLimits(failed))
+    needed = assess_fit(settled(after), profile, card(80), chats()).need_bytes
+    assert needed < verdict.need_bytes
     assert "learned from a run here: an estimate of " in reason(after, BATCH)
+
+
+def test_a_failure_on_a_crowded_device_changes_no_plan_for_an_empty_one() -> None:
+    crowded = LearnedLimits(NeedOfFree(19e9, 20e9))
+    assert settled(planned(card(80), LARGE, learned=crowded)) == settled(planned(card(80), LARGE))
+
+
+def test_a_reason_does_not_say_that_there_is_no_room_where_an_earlier_run_failed() -> None:
+    limits = LearnedLimits(NeedOfFree(18 / 80, 1.0))
+    why = reason(planned(card(80), LARGE, learned=limits), CHECKPOINTING)
+    assert "does not fit" not in why
+    assert "ran out of memory in an earlier run" in why
+
+
+def test_a_failure_of_the_smallest_setting_is_named_as_the_cause() -> None:
+    why = reason(planned(card(80), LARGE, learned=LearnedLimits(NeedOfFree(1.0, 80e9))), BATCH)
+    assert "nothing fits" not in why
+    assert "an earlier run here ran out of memory" in why
 
 
 def test_a_measured_peak_corrects_the_prediction() -> None:
