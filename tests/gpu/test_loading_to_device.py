@@ -30,7 +30,7 @@ def outputs(model: Any, prompts: list[torch.Tensor], place: ComputePlace) -> Any
         return run_prompts(model, prompts)
 
 
-@pytest.mark.gpu("torch_device")
+@pytest.mark.gpu("torch_device", "weight_loading")
 def test_a_training_loads_its_base_on_the_device(on_device: OnDevice) -> None:
     (loaded,) = on_device.train(max_steps=1).of_kind("loaded")
     assert loaded["device"].split(":")[0] == on_device.torch_device
