@@ -87,6 +87,13 @@ class Fields:
 
 _CANDIDATE = {"candidate": "name of the model", "benchmark": "name of the benchmark"}
 _INPUT = {"model": "local folder of the model", "revision": "commit or revision of the model"}
+_FAILED_PASS = {
+    "step": "number of the step",
+    "units_before": "rows of a micro-batch before",
+    "tokens": "tokens of the micro-batch that did not fit, with padding",
+    "memory_bytes": "peak memory so far",
+}
+_DEVICE = {"device_bytes": "memory of the device, or null"}
 
 COMMON: Mapping[str, Fields] = {
     STAGE: Fields(
@@ -210,26 +217,10 @@ COMMON: Mapping[str, Fields] = {
     ),
     SMALLER_BATCH: Fields(
         "the memory ran out; the step is repeated, and later ones run, in smaller micro-batches",
-        {
-            "step": "number of the step",
-            "units": "rows of a micro-batch from now on",
-            "units_before": "rows of a micro-batch before",
-            "accumulation": "micro-batches of an update from now on",
-            "tokens": "tokens of the micro-batch that did not fit, with padding",
-            "memory_bytes": "peak memory so far",
-        },
-        {"device_bytes": "memory of the device, or null"},
+        {"units": "rows of a micro-batch now", "accumulation": "micro-batches now", **_FAILED_PASS},
+        _DEVICE,
     ),
-    OUT_OF_MEMORY: Fields(
-        "the memory ran out in a step that is not repeated; the run ends",
-        {
-            "step": "number of the step",
-            "units_before": "rows of the micro-batches of the step",
-            "tokens": "tokens of the micro-batch that did not fit, with padding",
-            "memory_bytes": "peak memory so far",
-        },
-        {"device_bytes": "memory of the device, or null"},
-    ),
+    OUT_OF_MEMORY: Fields("the memory ran out, and the run ends", _FAILED_PASS, _DEVICE),
     MERGED: Fields("a merged model passed its checks", open=True),
     MEASURING: Fields(
         "a text of a perplexity measurement is done",

@@ -217,7 +217,7 @@ def test_a_failure_on_a_crowded_device_changes_no_plan_for_an_empty_one() -> Non
     assert settled(planned(card(80), LARGE, learned=crowded)) == settled(planned(card(80), LARGE))
 
 
-def test_a_reason_does_not_say_that_there_is_no_room_where_an_earlier_run_failed() -> None:
+def test_a_value_that_failed_before_is_not_called_too_large() -> None:
     limits = LearnedLimits(NeedOfFree(18 / 80, 1.0))
     why = reason(planned(card(80), LARGE, learned=limits), CHECKPOINTING)
     assert "does not fit" not in why
