@@ -32,7 +32,9 @@ def metrics_of(event: Event) -> list[tuple[str, str]]:
     """Return name and value of the metrics that a method reports."""
     metrics = event.get("metrics") or {}
     return [
-        (text(*names), f"{metrics[key]:.2f}") for key, names in METRICS.items() if key in metrics
+        (text(*names), f"{metrics[key]:.2f}")
+        for key, names in METRICS.items()
+        if isinstance(metrics.get(key), int | float)  # null: it was not finite
     ]
 
 

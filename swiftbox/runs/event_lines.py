@@ -1,10 +1,14 @@
-"""The lines of a record of events, newest first, without reading a long record to its start."""
+"""The lines of a record of events: what JSON can hold, and reading the newest first.
+
+A long record is not read to its start.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 BLOCK_BYTES = 2**18
 SEARCH_BYTES = 8 * 2**20
@@ -28,3 +32,14 @@ def newest_lines(file: IO[bytes], search_bytes: int = SEARCH_BYTES) -> Iterator[
         yield from reversed(lines)
     if limit == 0:
         yield unfinished
+
+
+def finite_numbers(value: Any) -> Any:
+    """Return plain data with None for infinity and NaN, which JSON has no word for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite_numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_numbers(item) for item in value]
+    return value

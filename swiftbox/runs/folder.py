@@ -15,7 +15,7 @@ from swiftbox.errors import RunError
 from swiftbox.files import LockedError, file_lock, is_temporary_of, sweep, write_json
 from swiftbox.language import home, text
 from swiftbox.runs import events
-from swiftbox.runs.event_lines import newest_lines
+from swiftbox.runs.event_lines import finite_numbers, newest_lines
 from swiftbox.runs.plain_files import (
     not_plain,
     open_plain,
@@ -199,11 +199,13 @@ def task_of(folder: Path) -> str:
 def append_event(folder: Path, event: str, **fields: Any) -> None:
     """Append an event; the one that ends a run gets its task.
 
-    One write per line, so that lines of two writers never mix.
+    One write per line, so that lines of two writers never mix. A number that is not finite, such as
+    the norm of a gradient in float16, is written as null.
     """
     if event in events.ENDING:
         fields = {"task": task_of(folder), **fields}
-    line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False)
+    content = {"time": round(time.time(), 3), "event": event, **finite_numbers(fields)}
+    line = json.dumps(content, ensure_ascii=False, allow_nan=False)
     path = folder / EVENTS
     separator = b"\n" if _ends_torn(path) else b""
     with open_plain(path, "ab") as file:

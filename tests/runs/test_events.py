@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,18 @@ def test_a_record_with_other_fields_is_described() -> None:
     assert mistakes({"event": "dnoe"}, "merge") == ["dnoe: unknown event of merge"]
     note = {"event": "note", "message": "m", "color": "red"}
     assert mistakes(note, "merge") == ["note: unlisted field color"]
+
+
+def test_numbers_that_are_not_finite_are_written_as_null(tmp_path: Path) -> None:
+    """JSON has no infinity: a reader of another language would refuse the line."""
+    norm = float("inf")
+    metrics = {"accuracy": float("nan"), "margin": 0.5}
+    run_folder.append_event(tmp_path, events.NOTE, grad_norm=norm, metrics=metrics)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    line = (tmp_path / run_folder.EVENTS).read_text("utf-8")
+    event = json.loads(line, parse_constant=refuse)
+    assert event["grad_norm"] is None
+    assert event["metrics"] == {"accuracy": None, "margin": 0.5}

@@ -20,6 +20,10 @@ from swiftbox.language import text
 COMPILER = "inductor"
 """torch's compiler: Triton on GPUs, C++ on CPUs."""
 
+MOST_VERSIONS = 64
+"""Versions of a block's code: with and without gradients, a mask, one line or several. torch would
+stop at 8 and run the plain code without a word."""
+
 
 class CompiledBlocks(TrainerCallback):
     """Compiles the blocks when training starts, and restores them when it ends."""
@@ -27,14 +31,21 @@ class CompiledBlocks(TrainerCallback):
     def __init__(self, network: Any, backend: str = COMPILER) -> None:
         self.blocks = blocks_of(network)
         self.backend = backend
+        self._versions = MOST_VERSIONS
 
     def on_train_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
         """Let every block compile itself at its next call."""
+        import torch._dynamo.config as compiler  # takes a second, and nobody else needs it
+
+        self._versions, compiler.recompile_limit = compiler.recompile_limit, MOST_VERSIONS
         for block in self.blocks:
             block.compile(dynamic=True, backend=self.backend)
 
     def on_train_end(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
         """Return to the plain blocks."""
+        import torch._dynamo.config as compiler
+
+        compiler.recompile_limit = self._versions
         for block in self.blocks:
             block._compiled_call_impl = None
 

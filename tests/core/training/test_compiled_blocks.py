@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from swiftbox.core.losses.cross_entropy import next_token_losses, with_targets
 from swiftbox.core.losses.log_prob_reader import reader_for
 from swiftbox.core.training.activation_checkpoints import checkpoint_activations
-from swiftbox.core.training.compiled_blocks import CompiledBlocks, blocks_of
+from swiftbox.core.training.compiled_blocks import MOST_VERSIONS, CompiledBlocks, blocks_of
 from swiftbox.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -25,6 +25,12 @@ def gradients(model: Any, length: int) -> list[torch.Tensor]:
     model.zero_grad()
     next_token_losses(model, with_targets(batch), reader_for(model)).sum().backward()
     return [weight.grad.clone() for weight in model.parameters()]
+
+
+def recompile_limit() -> int:
+    import torch._dynamo.config as compiler
+
+    return int(compiler.recompile_limit)
 
 
 @pytest.mark.slow
@@ -59,11 +65,14 @@ def test_blocks_are_compiled_from_the_start_to_the_end_of_training(tiny: Path) -
     def compiled() -> set[bool]:
         return {block._compiled_call_impl is not None for block in model.model.layers}
 
+    usual = recompile_limit()
     assert compiled() == {False}
     callback.on_train_begin(None, None, None)
     assert compiled() == {True}
+    assert recompile_limit() == MOST_VERSIONS  # torch's 8 are fewer than the kinds of batches
     callback.on_train_end(None, None, None)
     assert compiled() == {False}
+    assert recompile_limit() == usual
 
 
 def test_a_model_without_marked_blocks_is_refused() -> None:
