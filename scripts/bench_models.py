@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 SHAPES: Mapping[str, tuple[int, int, int, int]] = {
+    "3M": (4_000, 192, 4, 512),
     "5M": (8_000, 192, 6, 512),
     "15M": (16_000, 384, 6, 960),
     "46M": (32_000, 512, 8, 1536),

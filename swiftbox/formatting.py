@@ -71,13 +71,6 @@ def duration(seconds: float) -> str:
     return _two_units(days, "d", "天", hours, "h", "小时")
 
 
-def precise_duration(seconds: float) -> str:
-    """Write a time to compare with others: `0.042 s`, `1.94 s`, then as `duration` does."""
-    if seconds >= 9.95:
-        return duration(seconds)
-    return text(f"{seconds:.3g} s", f"{seconds:.3g} 秒")
-
-
 def _two_units(large: int, large_en: str, large_zh: str, small: int, *units: str) -> str:
     small_en, small_zh = units
     if not small:

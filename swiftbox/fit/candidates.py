@@ -70,6 +70,7 @@ def candidates(
     `settled` has the values that the other decisions give these keys; `attention` are the exact
     kinds, the one that it has first.
     """
+    is_open = requested.padding_free == "auto"
     axes = (
         list(batches(requested, settled)),
         list(_checkpointings(requested, settled)),
@@ -80,6 +81,9 @@ def candidates(
     for (batch, passes), checkpointing, layout, optimizer, offload in product(*axes):
         if offload and checkpointing == "selective":
             continue  # the kept products stay on the device
+        is_single = batch * settled.sequences_per_row == 1
+        if is_single and is_open and layout[0] == "false":
+            continue  # a row alone is the same in both layouts
         yield PlanCandidate(batch, passes, checkpointing, *layout, optimizer, offload)
 
 
@@ -106,7 +110,12 @@ def _checkpointings(requested: TrainConfig, settled: TrainConfig) -> Iterator[st
 def _layouts(
     requested: TrainConfig, settled: TrainConfig, attention: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the layout and the attention; what needs no mask joins rows."""
+    """Yield the layout and the attention; what needs no mask joins rows.
+
+    `attention` has eager only where nothing else is exact: it computes the products of sdpa, and
+    writes and reads every score besides. Attention that needs no mask is never offered padded
+    rows: it computes the same rows without their padding.
+    """
     kinds = attention if requested.attn_implementation == "auto" else ()
     for name in dict.fromkeys((settled.attn_implementation, *kinds)):
         yield settled.padding_free, name

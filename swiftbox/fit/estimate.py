@@ -11,11 +11,13 @@ from swiftbox.data.lengths import Lengths
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.disk import DiskNeed, disk_need
 from swiftbox.fit.duration import DurationEstimate, training_duration
+from swiftbox.fit.learned import NOTHING_LEARNED, LearnedLimits
 from swiftbox.fit.profile import ModelProfile, profile_model, profile_of_row
 from swiftbox.fit.remote_rows import UNCERTAINTY, RemoteRows, all_lengths, remote_rows
 from swiftbox.fit.speed import Speed, speed
 from swiftbox.fit.training import tuning_kind
 from swiftbox.fit.verdict import FitVerdict, assess_fit
+from swiftbox.fit.workload import Workload
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.models.catalogue import family, model
@@ -42,6 +44,7 @@ class Estimate:
     def lines(self) -> list[str]:
         """Describe the verdict, the memory, changes that would fit, disk, speed and time."""
         lines = [self.verdict.line(), f"  {self.verdict.why()}"]
+        lines += [f"  {line}" for line in self.verdict.learned.lines()]
         if self.verdict.outcome != "fits":
             lines += self._proposal_lines()
         if self.other_modalities:
@@ -125,24 +128,26 @@ def estimate(
     machine: Machine,
     lengths: Lengths | None = None,
     model: ModelProfile | None = None,
+    learned: LearnedLimits = NOTHING_LEARNED,
 ) -> Estimate | None:
     """Estimate a settled config; None if nothing is known about the model.
 
     `lengths` are those of the rows on this machine; datasets on a hub are estimated from the
     catalogue's numbers of rows, and without such a number there is no duration. `model` describes
-    a model that an earlier step of a pipeline will make.
+    a model that an earlier step of a pipeline will make, `learned` what earlier runs needed.
     """
     profile = model or profile_model(config.model)
     if profile is None:
         return None
     remote = remote_rows(config)
     lengths = all_lengths(remote, lengths)
-    verdict = assess_fit(config, profile, machine, lengths)
+    verdict = assess_fit(config, profile, machine, lengths, learned)
     proposal = more_devices = None
     if verdict.outcome != "fits":
         from swiftbox.fit.proposals import CHEAP, propose, with_more_devices
 
-        proposal = propose(config, profile, machine, lengths, smaller_models)
+        workload = Workload(profile, lengths, learned)
+        proposal = propose(config, profile, machine, workload, smaller_models)
         if proposal is None or not proposal.changes.keys() <= CHEAP:
             more_devices = with_more_devices(config, profile, machine, lengths)
     count = verdict.devices if machine.devices else 1

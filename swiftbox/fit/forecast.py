@@ -12,6 +12,7 @@ from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.duration import approximate
 from swiftbox.fit.estimate import estimate
+from swiftbox.fit.learned import NOTHING_LEARNED, LearnedLimits
 from swiftbox.fit.profile import BYTES_PER_PARAMETER, ModelProfile
 from swiftbox.fit.serving import serving
 from swiftbox.fit.shape import ModelShape
@@ -29,6 +30,8 @@ class RunInputs:
 
     model: ModelProfile | None = None
     rows: CheckedRows | None = None
+    learned: LearnedLimits = NOTHING_LEARNED
+    """What earlier runs of such a training needed."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ def pipeline_forecast(steps: Iterable[StepForecast], machine: Machine) -> Pipeli
 def training_forecast(config: TrainConfig, machine: Machine, inputs: RunInputs) -> Forecast | None:
     """Forecast a training from its estimate."""
     lengths = inputs.rows.lengths if inputs.rows is not None else None
-    estimated = estimate(config, machine, lengths, inputs.model)
+    estimated = estimate(config, machine, lengths, inputs.model, inputs.learned)
     if estimated is None:
         return None
     seconds = estimated.duration.seconds if estimated.duration else None

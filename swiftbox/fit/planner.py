@@ -27,7 +27,10 @@ SAME_TIME = 1.03
 
 @dataclass(frozen=True)
 class Prediction:
-    """A candidate, the seconds of an update, the bytes it needs, and whether they are there."""
+    """A candidate, the bytes it needs, and whether they are there.
+
+    The seconds of an update compare candidates; only their ratios mean something.
+    """
 
     candidate: PlanCandidate
     seconds: float
@@ -52,8 +55,6 @@ class Decision:
     have_bytes: float
     sizes: RowSizes
     learned: LearnedLimits
-    knows_device: bool
-    """Whether seconds mean something; otherwise only their ratios do."""
 
     @cached_property
     def runner_up(self) -> Prediction | None:
@@ -142,7 +143,6 @@ def decide(
         setting.have_bytes,
         sizes,
         workload.learned,
-        setting.device.is_known,
     )
 
 

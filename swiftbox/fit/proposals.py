@@ -11,9 +11,11 @@ from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.data.lengths import Lengths
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
+from swiftbox.fit.learned import NOTHING_LEARNED
 from swiftbox.fit.profile import ModelProfile
 from swiftbox.fit.richest_tuner import supports_qlora
 from swiftbox.fit.verdict import FitVerdict, assess_fit
+from swiftbox.fit.workload import Workload
 
 SHORTEST = 512
 """A shorter max_length would change the result more than a smaller model."""
@@ -21,12 +23,14 @@ SHORTEST = 512
 COUNTS = (2, 4, *range(8, 1025, 8))
 """Devices come in groups of eight; beyond about a thousand, sharding costs more than it saves."""
 
-CHEAP = {
+ALIKE = {
     "gradient_checkpointing",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
-    "max_length",
 }
+"""Settings after whose change earlier runs still tell what a training needs."""
+
+CHEAP = {*ALIKE, "max_length"}
 """Settings that can change without changing the model or the tuner."""
 
 Changes = Mapping[str, Any]
@@ -50,7 +54,7 @@ def propose(
     config: TrainConfig,
     profile: ModelProfile,
     machine: Machine,
-    lengths: Lengths | None = None,
+    workload: Workload,
     smaller: Smaller | None = None,
 ) -> Proposal | None:
     """Return the first change that fits; None if none does."""
@@ -58,7 +62,9 @@ def propose(
     def attempt(changes: Changes, profile: ModelProfile) -> Proposal:
         settings = {key: value for key, value in changes.items() if key != "model"}
         changed = config.model_copy(update=settings)
-        return Proposal(changes, assess_fit(changed, profile, machine, lengths))
+        learned = workload.learned if changes.keys() <= ALIKE else NOTHING_LEARNED
+        verdict = assess_fit(changed, profile, machine, workload.lengths, learned)
+        return Proposal(changes, verdict)
 
     for changes in _on_this_model(config, machine):
         proposal = attempt(changes, profile)

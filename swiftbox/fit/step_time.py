@@ -67,8 +67,6 @@ class DeviceModel:
     """Bytes to and from the host's memory."""
     hides_host: bool = True
     """Whether the host runs ahead of the device."""
-    is_known: bool = True
-    """Whether the device is in the table; otherwise only ratios mean something."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def device_model(machine: Machine, hidden: int, kind: str) -> DeviceModel:
     row = find_accelerator(device.name, device.memory_bytes)
     flops = row.flops if row is not None and row.flops else 1.0e14
     bandwidth = row.bandwidth if row is not None and row.bandwidth else flops / 300
-    known = DeviceModel(
+    return DeviceModel(
         products=flops * UTILIZATION[kind] * RECOMPUTED,
         half_tokens=256 + flops / 1.0e15 * 1.0e6 / hidden,
         operator_s=8.0e-6,
@@ -111,7 +109,6 @@ def device_model(machine: Machine, hidden: int, kind: str) -> DeviceModel:
         bandwidth=bandwidth,
         dequantized=bandwidth / DEQUANTIZED_BYTES,
     )
-    return known if row is not None and row.flops else replace(known, is_known=False)
 
 
 # Of a core, fitted to 330 updates of five trainings of 4 to 16 million parameters (LoRA, full, DPO

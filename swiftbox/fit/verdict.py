@@ -11,6 +11,7 @@ from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.selection import selected_devices
 from swiftbox.fit.host import HostNeed, host_need
+from swiftbox.fit.learned import NOTHING_LEARNED, LearnedLimits
 from swiftbox.fit.memory import Memory, training_memory
 from swiftbox.fit.profile import ModelProfile
 from swiftbox.fit.row_sizes import row_sizes
@@ -47,6 +48,8 @@ class FitVerdict:
     devices: int = 1
     host: HostNeed | None = None
     """What loading takes of the host's memory; None if it is not counted."""
+    learned: LearnedLimits = NOTHING_LEARNED
+    """What corrected the memory's peak to `need_bytes`."""
 
     def line(self) -> str:
         """Describe it in one line, with both numbers."""
@@ -108,8 +111,9 @@ def assess_fit(
     profile: ModelProfile,
     machine: Machine,
     lengths: Lengths | None = None,
+    learned: LearnedLimits = NOTHING_LEARNED,
 ) -> FitVerdict:
-    """Compare the memory of a settled config with a machine.
+    """Compare the memory of a settled config with a machine, and with what earlier runs needed.
 
     It does not fit either if the host lacks the memory to load the model. Without the rows'
     lengths every row may be as long as max_length.
@@ -118,15 +122,16 @@ def assess_fit(
     framework = FRAMEWORK_GIB.get(machine.backend, 1.0) * GIB
     processes = max(1, config.num_devices or 1)
     memory = training_memory(profile.shape, recipe, framework=framework)
-    need, have = memory.peak, available(machine, processes)
+    need, have = learned.corrected(memory.peak), available(machine, processes)
     if not machine.devices:
         need *= processes  # processes of one CPU share its memory
     share = need / have if have else float("inf")
     word: VerdictWord = "fits" if share <= COMFORTABLE_SHARE else "tight" if share <= 1.0 else "no"
     host = host_need(config, profile, machine)
-    if host is not None and not host.fits:
+    lacks_host = host is not None and not host.fits
+    if lacks_host or not learned.allows(memory.peak, have):  # so much ran out of memory before
         word = "no"
-    return FitVerdict(word, need, have, memory, profile.exact, processes, host)
+    return FitVerdict(word, need, have, memory, profile.exact, processes, host, learned)
 
 
 def available(machine: Machine, processes: int | None = None) -> float:

@@ -334,4 +334,5 @@ def _checked(
     lengths = rows.lengths if rows is not None else None
     if not isinstance(config, TrainConfig):
         return replace(prepared, rows=rows)
-    return replace(prepared, rows=rows, estimate=estimate(config, machine, lengths, workload.model))
+    estimated = estimate(config, machine, lengths, workload.model, workload.learned)
+    return replace(prepared, rows=rows, estimate=estimated)

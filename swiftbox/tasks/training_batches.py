@@ -23,7 +23,7 @@ from swiftbox.fit.candidates import (
 from swiftbox.fit.planner import Decision, Prediction, decide
 from swiftbox.fit.verdict import COMFORTABLE_SHARE
 from swiftbox.fit.workload import Workload
-from swiftbox.formatting import counted, precise_duration, size
+from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.tasks.task import Reason
@@ -154,41 +154,26 @@ def _described(decision: Decision, other: Prediction) -> str:
 
 
 def _cost(decision: Decision, prediction: Prediction) -> str:
-    """Write the predicted time and memory; without a known device the ratio to the best time."""
-    need = size(prediction.need_bytes)
-    if not decision.knows_device:
-        ratio = prediction.seconds / decision.best.seconds
-        return text(f"{ratio:.2f} x the time, {need}", f"{ratio:.2f} 倍时间、{need}")
-    time = precise_duration(prediction.seconds)
-    return text(f"about {time} an update, {need}", f"每次更新约 {time}、{need}")
+    """Write the memory, and the time relative to the chosen setting.
+
+    The estimate tells how long a training takes; step_time.py only compares settings.
+    """
+    need, ratio = size(prediction.need_bytes), prediction.seconds / decision.best.seconds
+    if prediction is decision.best:
+        return need
+    return text(f"{ratio:.2f} x the time, {need}", f"{ratio:.2f} 倍时间、{need}")
 
 
 def _basis(decision: Decision) -> Iterator[str]:
     """Yield what is assumed, and what earlier runs on this machine showed."""
-    sizes, learned = decision.sizes, decision.learned
+    sizes = decision.sizes
     if sizes.is_assumed:
         tokens = round(sizes.mean)
         yield text(
             f"assuming {tokens} tokens a row until the rows are on this machine",
             f"数据尚未下载，假定每行 {tokens} 个 token",
         )
-    if learned.peak_ratio is not None:
-        yield text(
-            f"learned from a run here: it needed {learned.peak_ratio:.2f} x the estimate",
-            f"据本机此前的运行：实际用量为估计的 {learned.peak_ratio:.2f} 倍",
-        )
-    if learned.failed is not None:
-        limit, free = size(learned.failed.need_bytes), size(learned.failed.have_bytes)
-        yield text(
-            f"learned from a run here: an estimate of {limit} ran out of memory with {free} free",
-            f"据本机此前的运行：空闲 {free} 时，估计为 {limit} 的设置曾耗尽内存",
-        )
-    if learned.ignored:
-        yield text(
-            f"{counted(learned.ignored, 'record')} of earlier runs not used: unreadable, old, or "
-            "of other versions",
-            f"未采用 {learned.ignored} 条此前运行的记录：无法读取、过旧或版本不同",
-        )
+    yield from decision.learned.lines()
 
 
 def _key_reason(decision: Decision, key: str) -> str:

@@ -13,6 +13,7 @@ from swiftbox.devices.hypothetical import hypothetical_machine
 from swiftbox.errors import ConfigError
 from swiftbox.fit import training
 from swiftbox.fit.estimate import estimate
+from swiftbox.fit.learned import LearnedLimits, NeedOfFree
 from swiftbox.fit.profile import profile_model, profile_of_row
 from swiftbox.fit.richest_tuner import richest_tuner
 from swiftbox.fit.verdict import assess_fit
@@ -180,6 +181,25 @@ def test_the_list_names_the_richest_training_that_fits() -> None:
     assert best(profile_of_row(small)) == "full"
     assert best(profile_of_row(large)) == "no"
     assert best(None) is None
+
+
+def test_the_estimate_says_what_earlier_runs_needed_and_counts_it() -> None:
+    config, machine = settled("cuda:24", "model=Qwen/Qwen3-0.6B"), hypothetical_machine("cuda:24")
+    plain, corrected, failed = (
+        estimate(config, machine, learned=learned)
+        for learned in (
+            LearnedLimits(),
+            LearnedLimits(peak_ratio=1.5),
+            LearnedLimits(NeedOfFree(1e9, 25e9)),
+        )
+    )
+    assert plain is not None
+    assert corrected is not None
+    assert failed is not None
+    assert corrected.verdict.need_bytes == 1.5 * plain.verdict.need_bytes
+    assert "it needed 1.50 x the estimate" in corrected.lines()[2]
+    assert (plain.verdict.outcome, failed.verdict.outcome) == ("fits", "no")
+    assert "ran out of memory" in failed.lines()[2]
 
 
 def test_an_invalid_machine_is_refused() -> None:

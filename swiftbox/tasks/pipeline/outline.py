@@ -10,6 +10,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.pipeline import PipelineConfig, PipelineStep
 from swiftbox.config.references import references_in
 from swiftbox.config.task import TaskConfig
+from swiftbox.config.train import TrainConfig
 from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.forecast import (
@@ -19,7 +20,9 @@ from swiftbox.fit.forecast import (
     StepForecast,
     pipeline_forecast,
 )
+from swiftbox.fit.learned import NOTHING_LEARNED, LearnedLimits
 from swiftbox.fit.profile import ModelProfile, profile_model
+from swiftbox.tasks.learned_memory import learned_limits
 from swiftbox.tasks.pipeline.graph import task_of
 
 SUMMARY_KEYS = tuple("stage tuner_type method bits benchmarks model adapter dataset".split())
@@ -50,11 +53,18 @@ def _forecasts(
     shapes: dict[str, ModelProfile | None] = {}
     for step in config.steps:
         model = _model_of(step.config, shapes)
-        before = RunInputs(model, rows.get(step.name))
+        before = RunInputs(model, rows.get(step.name), _learned(step.config, model, machine))
         forecast = task_of(step).forecast(step.config, machine, before)
         result = forecast.output if forecast is not None and forecast.output is not None else model
         shapes[step.name] = replace(result, local=True) if result is not None else None
         yield step, model, forecast
+
+
+def _learned(config: TaskConfig, model: ModelProfile | None, machine: Machine) -> LearnedLimits:
+    """Return what earlier runs of a step's training needed."""
+    if model is None or not isinstance(config, TrainConfig):
+        return NOTHING_LEARNED
+    return learned_limits(config, model.shape, machine)
 
 
 def _model_of(config: TaskConfig, shapes: Mapping[str, ModelProfile | None]) -> ModelProfile | None:
