@@ -5,9 +5,10 @@ a forward or backward pass leaves only gradients behind, which are discarded: th
 again with the random numbers that it began with, and its result is that of a run with this split.
 An error in the optimizer is not repeated, since part of the weights are changed by then.
 
-Processes that hold complete weights compute their micro-batches alone until the last backward
-pass, which averages the gradients; so each of them can choose its split, except in that pass: the
-others wait there for gradients that would come from another pass.
+Processes that hold complete weights compute their micro-batches alone until the last pass, which
+averages the gradients; so each of them can choose its split, except in that pass. Its forward half
+already tells torch's reducer to average at the next backward pass: a repeat in halves would
+average the gradient of its first half.
 Sharded weights are gathered in every pass by all processes together.
 """
 

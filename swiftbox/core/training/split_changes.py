@@ -41,7 +41,7 @@ class SplitChanges:
         self.current: MicroBatch | None = None
         """The micro-batch that is being computed."""
         self.averages_gradients = False
-        """Whether its backward pass averages the gradients over the processes."""
+        """Whether its pass averages the gradients over the processes: the last one of an update."""
         self._change: dict[str, Any] | None = None
 
     def announce_remembered(self) -> None:

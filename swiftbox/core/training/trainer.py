@@ -176,13 +176,14 @@ class SwiftTrainer(AtomicCheckpoints, Trainer):
         self, model: Any, batch: MicroBatch, terms: Any, sums: UpdateSums
     ) -> torch.Tensor:
         """Compute the gradient of the micro-batch's share of the update's mean loss."""
+        # From the forward pass on: it tells the reducer to average at the next backward pass.
+        self.split.averages_gradients = batch.is_last and self.args.world_size > 1
         with self.compute_loss_context_manager():
             result = self.setup.loss(model, to_device(batch.inputs, self.args.device))
         sums.metrics.add(result)
         loss = result.total / terms
         if self.args.world_size > 1:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes
-        self.split.averages_gradients = batch.is_last and self.args.world_size > 1
         if self.is_deepspeed_enabled:
             self.accelerator.backward(loss, scale_wrt_gas=False)
         else:

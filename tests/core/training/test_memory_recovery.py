@@ -277,6 +277,32 @@ def test_a_pass_that_all_processes_compute_together_is_not_repeated(tmp_path: Pa
     assert (event["step"], event["units_before"]) == (1, 8)
 
 
+def test_the_last_pass_of_an_update_is_not_repeated_by_one_of_several_processes(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its forward pass torch would average the gradients of the next backward pass."""
+    averages: list[bool] = []
+    create = SwiftTrainer._accumulate
+
+    def several(trainer: Any, model: Any, updates: Any, terms: Any) -> Any:
+        monkeypatch.setattr(type(trainer.args), "world_size", 2)
+        compute = trainer.setup.loss
+
+        def loss(*batch: Any) -> Any:
+            averages.append(trainer.split.averages_gradients)
+            return compute(*batch)
+
+        object.__setattr__(trainer.setup, "loss", loss)
+        try:
+            return create(trainer, model, updates, terms)
+        finally:
+            monkeypatch.undo()
+
+    monkeypatch.setattr(SwiftTrainer, "_accumulate", several)
+    train(tmp_path / "run", tiny, **split(4), **PADDED, max_steps=1)
+    assert averages == [False, True]
+
+
 def test_every_process_learns_which_split_ran_out_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
