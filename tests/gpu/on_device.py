@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attention_in_use import counted_attention
 from tiny import write_chats, write_config, write_labels, write_pairs
 
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.choices import lacks
 from swiftbox.devices.machine import Machine
 from swiftbox.plan import plan
+from swiftbox.runs import events
 from swiftbox.runs.stop import STOP
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
@@ -28,6 +31,18 @@ class Trained:
     folder: Path
     config: Any
     recorded: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    calls: Counter[str] = field(default_factory=Counter)
+    """How often layers have asked for each attention since the last stage began."""
+    attention: Counter[str] = field(default_factory=Counter)
+    """The calls of all steps: without the probes before them and the answers after them."""
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Record an event; each stage counts its own calls."""
+        self.recorded.append((event, fields))
+        if event == events.STAGE:
+            if fields["name"] == "save":
+                self.attention.update(self.calls)
+            self.calls.clear()
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         """Return the fields of the events of one kind."""
@@ -37,6 +52,12 @@ class Trained:
     def losses(self) -> list[float]:
         """Return the loss of each step."""
         return [step["loss"] for step in self.of_kind("step")]
+
+    def require_note(self, key: str, part: str) -> None:
+        """Fail unless nothing was replaced with a warning and the note of a setting has a part."""
+        assert self.of_kind(events.WARNING) == []
+        notes = [note["message"] for note in self.of_kind(events.NOTE) if note["key"] == key]
+        assert any(part in note for note in notes), notes
 
     def require_finite_and_falling(self) -> None:
         """Fail unless every loss is a number and the last is below the first."""
@@ -88,11 +109,8 @@ class OnDevice:
         planned = plan(load(path).config, self.machine)
         (folder / "settled.yaml").write_text(path.read_text("utf-8"), "utf-8")
         trained = Trained(folder, planned.config)
-
-        def emit(event: str, **fields: Any) -> None:
-            trained.recorded.append((event, fields))
-
         STOP.requested.clear()
         STOP.can_save.clear()
-        TASKS["train"].run(planned.config, folder, emit)
+        with counted_attention(trained.calls):
+            TASKS["train"].run(planned.config, folder, trained.emit)
         return trained

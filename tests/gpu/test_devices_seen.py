@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from on_device import OnDevice
 
 from swiftbox.devices.backends import BACKENDS
@@ -36,6 +37,11 @@ def test_the_probe_names_the_device_as_torch_does(machine: Machine, accelerator:
     assert in_child(code) == accelerator
     assert machine.devices[0].memory_bytes > 2**30
     assert machine.devices[0].capability
+
+
+@pytest.mark.gpu("visible_devices_env")
+def test_this_process_sees_one_device(accelerator: str) -> None:
+    assert torch.get_device_module(accelerator).device_count() == 1
 
 
 @pytest.mark.gpu("visible_devices_env")
@@ -77,7 +83,9 @@ def test_the_communication_library_works(machine: Machine) -> None:
 
 
 @pytest.mark.gpu("ddp")
-def test_two_processes_train_together(on_device: OnDevice) -> None:
+def test_two_processes_train_together(
+    on_device: OnDevice, with_all_devices: dict[str, str]
+) -> None:
     from tiny import write_chats, write_config
 
     on_device.require("ddp")
@@ -88,5 +96,7 @@ def test_two_processes_train_together(on_device: OnDevice) -> None:
     config = write_config(on_device.folder / "a.yaml", on_device.model, data, **keys)
     out = on_device.folder / "out"
     command = [sys.executable, "-m", "swiftbox", "run", str(config), f"output_dir={out}", "--plain"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env=with_all_devices
+    )
     assert done.returncode == 0, done.stderr[-2000:]
