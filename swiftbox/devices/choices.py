@@ -137,6 +137,11 @@ def choose_optimizer(machine: Machine, requested: str, dtype: str = "") -> Choic
     return Choice(requested, as_requested())
 
 
+def pages_states(backend: str) -> bool:
+    """Whether optimizer states in managed memory leave a full device without special settings."""
+    return backend == "cuda"
+
+
 def choose_quantizer(machine: Machine, method: str, bits: int | None) -> Choice:
     """Choose the bits of a quantized base, 4 by default.
 

@@ -71,6 +71,8 @@ class Recipe:
     has_buckets: bool = False
     """Whether processes exchange gradients in buckets, which hold a second copy of all of them."""
     state_bytes: float = 8.0
+    paged_bytes: float = 0.0
+    """Those of them that may leave the device, as in paged optimizers."""
     update_bytes: float = 0.0
     """Temporary bytes of the update per trained weight, if it is not fused."""
     cast_bytes: float = 0.0
@@ -153,11 +155,11 @@ def training_memory(shape: ModelShape, recipe: Recipe, *, framework: float = 0.0
         weights=base_bytes / shards["weights"] + recipe.extra_bytes,
         trained=master / shards["weights"],
         gradients=trained * recipe.gradient_bytes / shards["gradients"],
-        states=trained * recipe.state_bytes / shards["states"],
+        states=(trained * recipe.state_bytes - paged_states(recipe)) / shards["states"],
         activations=activations,
         work=work,
         logits=logits_bytes(shape, recipe),
-        update=trained * recipe.update_bytes / shards["states"],
+        update=trained * recipe.update_bytes / shards["states"] + _paged_in(shape, recipe),
         reference=recipe.copies * stored(shape, recipe) / shards["weights"],
         framework=framework,
         accumulates=recipe.accumulates,
@@ -180,12 +182,28 @@ def _activations_and_work(
         work += 2 * shape.inside / shape.layers * max(recipe.compute_bytes, 2)
     if recipe.weights in QUANTIZED:  # a matrix is dequantized when it is used
         work += max(shape.intermediate, shape.query_width) * shape.hidden * recipe.compute_bytes
+    saved = saved_activations(shape, recipe)
+    return saved, work if recipe.checkpointing == "none" else work + layer
+
+
+def saved_activations(shape: ModelShape, recipe: Recipe) -> float:
+    """Return the bytes on the device that are saved for the backward pass."""
     layers = OFFLOADED_LAYERS if recipe.offloads else shape.layers
     if recipe.checkpointing == "full":
-        return layers * stream, work + layer
-    if recipe.checkpointing == "selective":
-        return layers * (kept_by_selection(shape, recipe) * recipe.tokens + mask), work + layer
-    return layers * layer, work
+        return float(layers * shape.hidden * recipe.stream_bytes * recipe.tokens)
+    selective = recipe.checkpointing == "selective"
+    each = (kept_by_selection if selective else saved_by_layer)(shape, recipe) * recipe.tokens
+    return float(layers * (each + recipe.mask_entries * recipe.compute_bytes))
+
+
+def paged_states(recipe: Recipe) -> float:
+    """Return the bytes of optimizer states that wait in main memory if the device is full."""
+    return recipe.trained * recipe.paged_bytes
+
+
+def _paged_in(shape: ModelShape, recipe: Recipe) -> float:
+    """Return the states of the largest weight, which are on the device while it is updated."""
+    return shape.table * recipe.paged_bytes
 
 
 def stored(shape: ModelShape, recipe: Recipe) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 from swiftbox.config.train import TrainConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.candidates import OFFLOAD, OPTIMIZER, PlanCandidate
+from swiftbox.fit.host_memory import waiting_bytes, waiting_limit
 from swiftbox.fit.learned import LearnedLimits
 from swiftbox.fit.memory import training_memory
 from swiftbox.fit.micro_batch import typical_micro_batch
@@ -35,9 +36,17 @@ class Prediction:
     candidate: PlanCandidate
     seconds: float
     need_bytes: float
-    fits: bool
+    fits_device: bool
     failed_before: bool = False
     """Whether the bytes are there, but an earlier run with such a share of them failed."""
+    waiting_bytes: float = 0.0
+    """Main memory that all processes need for what waits there."""
+    fits_host: bool = True
+
+    @property
+    def fits(self) -> bool:
+        """Tell whether device and main memory have what it needs."""
+        return self.fits_device and self.fits_host
 
     @property
     def rank(self) -> tuple[Any, ...]:
@@ -53,6 +62,8 @@ class Decision:
     best: Prediction
     predictions: tuple[Prediction, ...]
     have_bytes: float
+    waiting_limit: float
+    """Main memory in which tensors may wait."""
     sizes: RowSizes
     learned: LearnedLimits
 
@@ -61,6 +72,12 @@ class Decision:
         """Return the next best setting that fits; None if no other one does."""
         others = [other for other in self.predictions if other.fits and other is not self.best]
         return min(others, key=lambda other: other.rank, default=None)
+
+    @cached_property
+    def short_of_host(self) -> Prediction | None:
+        """Return the setting that only main memory is too small for; None if there is none."""
+        others = [item for item in self.predictions if item.fits_device and not item.fits_host]
+        return min(others, key=lambda other: other.waiting_bytes, default=None)
 
     def alternative(self, key: str) -> Prediction | None:
         """Return the best prediction with another value of a key, those that fit first."""
@@ -95,9 +112,10 @@ class _Setting:
         recipe = recipe_of(config, self.profile, self.sizes, backend=self.machine.backend)
         framework = FRAMEWORK_GIB.get(self.machine.backend, 1.0) * GIB
         predicted = training_memory(self.profile.shape, recipe, framework=framework).peak
-        need = self.learned.corrected(predicted)
+        need, processes = self.learned.corrected(predicted), max(1, config.num_devices or 1)
         if not self.machine.devices:
-            need *= max(1, config.num_devices or 1)
+            need *= processes
+        waiting = processes * waiting_bytes(self.profile.shape, recipe)
         has_room = need <= COMFORTABLE_SHARE * self.have_bytes
         is_allowed = self.learned.allows(predicted, self.have_bytes)
         work = UpdateWork(
@@ -109,7 +127,8 @@ class _Setting:
         batch = typical_micro_batch(config, self.sizes)
         seconds = update_seconds(self.profile.shape, recipe, batch, work, self.device)
         fits, failed_before = has_room and is_allowed, has_room and not is_allowed
-        return Prediction(candidate, seconds, need, fits, failed_before)
+        fits_host = waiting <= waiting_limit(self.machine)
+        return Prediction(candidate, seconds, need, fits, failed_before, waiting, fits_host)
 
 
 def decide(
@@ -141,6 +160,7 @@ def decide(
         chosen(predictions),
         tuple(predictions),
         setting.have_bytes,
+        waiting_limit(machine),
         sizes,
         workload.learned,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
+from swiftbox.devices.choices import pages_states
 from swiftbox.fit.adapters import ATTENTION, EVERY, adapted_width, lora_parameters
 from swiftbox.fit.memory import OPTIMIZER_BYTES, Checkpointing, Recipe
 from swiftbox.fit.micro_batch import worst_micro_batch
@@ -36,6 +37,9 @@ ACCELERATOR_CHUNK_BYTES = 2.0**28
 
 CHECKPOINTING: Mapping[str, Checkpointing] = {"true": "full", "selective": "selective"}
 
+PAGED_BYTES = 2.0
+"""Bytes per weight that a paged 8-bit optimizer can move; the scales of its blocks stay."""
+
 UPDATED_AT_ONCE = 2**22
 """Weights that an update with stochastic rounding takes; a test compares it with the core's."""
 
@@ -63,6 +67,7 @@ def recipe_of(
         gradient_bytes=2.0 if is_pure else 4.0,
         has_buckets=config.distributed == "ddp" and (config.num_devices or 1) > 1,
         state_bytes=OPTIMIZER_BYTES[OPTIMIZERS.get(config.optim, "adamw")],
+        paged_bytes=_paged_bytes(config, backend, is_full=is_full),
         update_bytes=0.0 if is_pure or "fused" in config.optim else 4.0,
         extra_bytes=ROUNDED_UPDATE_BYTES if is_pure else 0.0,
         cast_bytes=2.0 if is_full and numbers == 2 and not is_pure else 0.0,
@@ -127,6 +132,12 @@ def _storage(config: TrainConfig, profile: ModelProfile, *, is_full: bool) -> st
             return "int8"
         return "nf4-dq" if config.bnb_4bit_use_double_quant else "nf4"
     return config.dtype if config.dtype != "auto" else "bfloat16"
+
+
+def _paged_bytes(config: TrainConfig, backend: str, *, is_full: bool) -> float:
+    """Return the bytes of states that move; those of small weights, as of adapters, do not."""
+    pages = is_full and config.optim == "paged_adamw_8bit" and pages_states(backend)
+    return PAGED_BYTES if pages else 0.0
 
 
 def _reference_copies(config: TrainConfig, *, is_full: bool) -> float:

@@ -113,12 +113,19 @@ def _rows_per_update(rows: int) -> str:
 
 def _batch_reason(decision: Decision) -> str:
     """Describe the chosen setting, the next best one and what the prediction is based on."""
-    parts = [_choice(decision), *_runner_up(decision), *_basis(decision)]
+    parts = [
+        _choice(decision),
+        *_runner_up(decision),
+        *_main_memory(decision),
+        *_basis(decision),
+    ]
     return text("; ", "；").join(parts)
 
 
 def _choice(decision: Decision) -> str:
     need, have = size(decision.best.need_bytes), size(decision.have_bytes)
+    if _lacks_main_memory(decision.best):
+        return text("nothing fits: ", "都放不下：") + _waiting(decision, decision.best)
     if decision.best.failed_before:
         return text(
             f"an earlier run here ran out of memory with what needs no more; this needs the "
@@ -187,6 +194,9 @@ def _key_reason(decision: Decision, key: str) -> str:
         return text(f"the fastest that fits; {value}: {cost}", f"放得下的最快值；{value}：{cost}")
     if not decision.best.fits:
         return text("needs the least memory", "所需内存最少")
+    if _lacks_main_memory(other):
+        waiting = _waiting(decision, other)
+        return text(f"{value} does not fit: {waiting}", f"{value} 放不下：{waiting}")
     need, limit = size(other.need_bytes), size(COMFORTABLE_SHARE * decision.have_bytes)
     have = size(decision.have_bytes)
     if other.failed_before:
@@ -199,3 +209,25 @@ def _key_reason(decision: Decision, key: str) -> str:
         f"{value} does not fit: at least {need}, more than {limit} of {have}",
         f"{value} 放不下：至少需 {need}，超过 {have} 中可用的 {limit}",
     )
+
+
+def _lacks_main_memory(prediction: Prediction) -> bool:
+    return prediction.fits_device and not prediction.fits_host
+
+
+def _waiting(decision: Decision, prediction: Prediction) -> str:
+    """Compare what waits in main memory with what may be taken of it."""
+    need, limit = size(prediction.waiting_bytes), size(decision.waiting_limit)
+    return text(
+        f"{need} would wait in main memory, of which {limit} may be taken",
+        f"主机内存中需存放 {need}，而可用于此的只有 {limit}",
+    )
+
+
+def _main_memory(decision: Decision) -> Iterator[str]:
+    """Yield why what waits in main memory was not chosen, if nothing else fits."""
+    other = decision.short_of_host
+    if other is None or decision.best.fits or _lacks_main_memory(decision.best):
+        return
+    name, waiting = _described(decision, other), _waiting(decision, other)
+    yield text(f"{name} would fit the device, but {waiting}", f"{name} 设备放得下，但{waiting}")

@@ -20,7 +20,9 @@ from swiftbox.devices.machine import Machine
 from swiftbox.fit import micro_batch, training
 from swiftbox.fit.attention_traits import traits_in_name
 from swiftbox.fit.candidates import BATCH, CHECKPOINTING, OPTIMIZER, PASSES, candidates
+from swiftbox.fit.host_memory import waiting_bytes
 from swiftbox.fit.learned import LearnedLimits, NeedOfFree
+from swiftbox.fit.memory import Recipe
 from swiftbox.fit.planner import decide
 from swiftbox.fit.profile import profile_model
 from swiftbox.fit.row_sizes import row_sizes
@@ -300,6 +302,48 @@ def test_replicated_weights_count_the_buckets_of_their_gradients(
     config = settled(planned(machine, SMALL, "tuner_type=full"))
     memory = assess_fit(config, profile, machine, chats()).memory
     assert memory.buckets == copies * memory.gradients
+
+
+def prepared(gib: int, free_gib: int | None = None) -> Machine:
+    """Return a card with bitsandbytes, in a host with this much free memory."""
+    machine = card(80)
+    return replace(
+        machine,
+        devices=(with_memory(machine, gib),),
+        versions={**machine.versions, "bitsandbytes": "0.50.2"},
+        memory_free_bytes=free_gib * 2**30 if free_gib else machine.memory_free_bytes,
+    )
+
+
+def test_activations_wait_in_main_memory_only_if_it_has_room_for_them() -> None:
+    long_rows = {"lengths": texts(20000)}
+    roomy = planned(prepared(32), LARGE, "max_length=65536", **long_rows)
+    assert settled(roomy).activation_offload
+    small = planned(prepared(32, free_gib=8), LARGE, "max_length=65536", **long_rows)
+    assert not settled(small).activation_offload
+    assert "activation_offload: true would fit the device, but 9.0 GiB" in reason(small, BATCH)
+    forced = planned(
+        prepared(40, free_gib=8), LARGE, "max_length=65536", "activation_offload=true", **long_rows
+    )
+    assert "nothing fits: 9.0 GiB would wait in main memory" in reason(forced, BATCH)
+
+
+def test_a_paged_optimizer_is_taken_if_its_states_must_leave_the_device() -> None:
+    full = ("tuner_type=full", "max_length=1024")
+    roomy = planned(prepared(66), MEDIUM, *full)
+    assert settled(roomy).optim == "paged_adamw_8bit"
+    assert reason(roomy, OPTIMIZER).startswith("adamw_8bit does not fit: at least ")
+    small = planned(prepared(66, free_gib=8), MEDIUM, *full)
+    assert settled(small).optim == "adamw_torch_fused"
+    assert "would wait in main memory, of which 4.0 GiB may be taken" in reason(small, BATCH)
+
+
+def test_pinned_memory_is_counted_in_powers_of_two() -> None:
+    recipe = Recipe(1025, 1025, checkpointing="full", offloads=True)
+    profile = profile_model(LARGE)
+    assert profile is not None
+    layer = 2048 * 4096 * 2  # tokens, values of each, bytes of a value
+    assert waiting_bytes(profile.shape, recipe) == 36 * layer
 
 
 def test_sharded_weights_keep_an_optimizer_that_can_update_them() -> None:
