@@ -152,10 +152,10 @@ class Bench:
 
     def compiled(self) -> Comparison:
         """Compare compiled blocks with plain ones; the first step is in the note."""
-        from swiftbox.core.training.compiled_blocks import CompiledBlocks
+        from swiftbox.core.training.compiled_blocks import CompiledBlocks, blocks_of
 
         plain, network = self.network("lora"), self.network("lora")
-        CompiledBlocks(network).on_train_begin(None, None, None)
+        CompiledBlocks(blocks_of(network)).on_train_begin(None, None, None)
         step = self.step(network)
         began = time.perf_counter()
         step()

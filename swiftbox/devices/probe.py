@@ -16,19 +16,17 @@ from typing import Any
 
 from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS, SELECTION_VARIABLES, Backend
+from swiftbox.devices.free_memory import with_free_memory
 from swiftbox.devices.host import detected_hardware
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import MachineError
 from swiftbox.files import free_bytes, read_json, write_json
 from swiftbox.formatting import duration
 from swiftbox.language import home, text
-from swiftbox.security.children import child_environment, find_program, module_command
+from swiftbox.security.children import child_environment, module_command
 
 TIMEOUT_S = 60
 """Importing torch from a cold network disk takes up to half a minute."""
-
-NVIDIA_SMI_TIMEOUT_S = 2
-"""A fresh number of free device memory is not worth a longer wait."""
 
 STDERR_LINES = 5
 CACHE = "machine.json"
@@ -175,12 +173,15 @@ def _key() -> str:
 
 
 def _load(key: str) -> dict[str, Any] | None:
-    """Return the cached answer for this key."""
+    """Return the cached answer for this key, with the memory that is free now.
+
+    None if it is not cached, or if only torch can tell how much memory is free.
+    """
     cached = read_json(home() / CACHE)
     if cached.get("key") != key:
         return None
     answer: dict[str, Any] = cached["found"]
-    return _with_free_memory(answer)
+    return with_free_memory(answer)
 
 
 def _save(key: str, answer: Mapping[str, Any]) -> None:
@@ -190,38 +191,6 @@ def _save(key: str, answer: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):  # without a writable home, the next probe only takes longer
         home().mkdir(parents=True, exist_ok=True)
         write_json(home() / CACHE, {"key": key, "found": answer})
-
-
-def _with_free_memory(answer: dict[str, Any]) -> dict[str, Any]:
-    """Refresh the free memory of cached NVIDIA devices; for others it stays as it was."""
-    tool = find_program("nvidia-smi") if answer["backend"] == "cuda" else None
-    if tool is None:
-        return answer
-    command = [tool, "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        output = subprocess.run(
-            command,
-            env=child_environment(),
-            capture_output=True,
-            text=True,
-            timeout=NVIDIA_SMI_TIMEOUT_S,
-            check=True,
-        ).stdout
-        cards = [line.rsplit(", ", 1) for line in output.splitlines()]
-        free = [(name, int(mebibytes) * 2**20) for name, mebibytes in cards]
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return answer
-    chosen = os.environ.get(BACKENDS["cuda"].visible_devices_env, "")
-    indexes = [int(index) for index in chosen.split(",") if index.strip().isdigit()]
-    if indexes and max(indexes) < len(free):
-        free = [free[index] for index in indexes]
-    if [name for name, _ in free] != [device["name"] for device in answer["devices"]]:
-        return answer  # selected by UUID, or in another order: the devices cannot be matched
-    devices = [
-        {**device, "free_bytes": free_bytes}
-        for device, (_, free_bytes) in zip(answer["devices"], free, strict=True)
-    ]
-    return {**answer, "devices": devices}
 
 
 def _with_selectors(devices: list[dict[str, Any]], backend: Backend) -> list[dict[str, Any]]:

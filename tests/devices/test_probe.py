@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from made_up_torch import CUDA, Torch, made_up_torch, nvidia_smi, probe_count
 
 from swiftbox.devices import host, probe
 from swiftbox.errors import MachineError
@@ -17,59 +17,11 @@ from swiftbox.language import home
 
 GIB = 2**30
 
-CUDA = """
-from types import SimpleNamespace as Space
-import os
-version = Space(cuda="13.0", hip=None)
-backends = Space(mps=Space(is_available=lambda: False))
-card = Space(name="NVIDIA H100", total_memory=80 * 2**30, major=9, minor=0)
-def full(index):
-    raise RuntimeError("CUDA error: out of memory")
-def none():
-    raise RuntimeError("Found no NVIDIA driver on your system.\\nPlease check")
-cuda = Space(
-    is_available=lambda: True,
-    device_count=lambda: 2,
-    get_arch_list=lambda: ["sm_80", "sm_90"],
-    get_device_properties=lambda index: card,
-    mem_get_info=lambda index: (70 * 2**30, 80 * 2**30),
-    init=none,
-)
-with open(os.environ["ASKED"], "a") as file:
-    file.write("asked\\n")
-"""
-
-Torch = Callable[..., Path]
-
 
 @pytest.fixture
 def torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Torch:
     """Put a made-up torch in the place of the real one, for this process and its children."""
-    root = tmp_path / "made_up_packages"
-
-    def make(code: str, *, build: str = "cuda = '13.0'", **others: str) -> Path:
-        for name, content in {"torch": code, **others}.items():
-            folder = root / name
-            folder.mkdir(parents=True)
-            (folder / "__init__.py").write_text(content, encoding="utf-8")
-        (root / "torch" / "version.py").write_text(build, encoding="utf-8")
-        return root
-
-    monkeypatch.setattr(host, "torch_folder", lambda: root / "torch")
-    monkeypatch.syspath_prepend(str(root))
-    monkeypatch.setenv("PYTHONPATH", str(root))
-    monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr(probe, "detected_hardware", lambda: ("cuda",))
-    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
-        monkeypatch.delenv(name, raising=False)
-    return make
-
-
-def probe_count(tmp_path: Path) -> int:
-    path = tmp_path / "asked"
-    return len(path.read_text().splitlines()) if path.is_file() else 0
+    return made_up_torch(tmp_path, monkeypatch)
 
 
 def test_a_cpu_build_of_torch_is_known_without_a_child(tmp_path: Path, torch: Torch) -> None:
@@ -199,6 +151,7 @@ def test_a_cuda_build_that_finds_no_device_says_why(tmp_path: Path, torch: Torch
 
 def test_the_answer_is_cached(tmp_path: Path, torch: Torch) -> None:
     torch(CUDA)
+    nvidia_smi(tmp_path, *(f"GPU-{name}, NVIDIA H100, {70 * 1024}" for name in ("7f", "a1")))
     first, second = probe.probe(tmp_path), probe.probe(tmp_path)
     assert probe_count(tmp_path) == 1
     assert second.devices == first.devices
@@ -254,53 +207,6 @@ def test_a_home_that_cannot_be_written_to_is_not_an_error(
     (tmp_path / "file").touch()
     monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path / "file" / "home"))
     assert probe.probe(tmp_path).backend == "cuda"
-
-
-def nvidia_smi(tmp_path: Path, *lines: str) -> None:
-    tool = tmp_path / "bin" / "nvidia-smi"
-    tool.parent.mkdir(exist_ok=True)
-    output = "\n".join(lines)
-    tool.write_text(f"#!{sys.executable}\nprint({output!r})\n", encoding="utf-8")
-    tool.chmod(0o755)
-
-
-def free_memory(tmp_path: Path) -> list[int]:
-    return [device.free_bytes // GIB for device in probe.probe(tmp_path).devices]
-
-
-def test_free_device_memory_is_refreshed_in_a_cached_answer(tmp_path: Path, torch: Torch) -> None:
-    torch(CUDA)
-    probe.probe(tmp_path)
-    nvidia_smi(tmp_path, "NVIDIA H100, 1024", "NVIDIA H100, 2048")
-    assert free_memory(tmp_path) == [1, 2]
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        ["NVIDIA H100, [N/A]", "NVIDIA H100, [N/A]"],
-        ["NVIDIA H100, 1024"],
-        ["Tesla T4, 1024", "NVIDIA H100, 2048"],
-        ["nonsense"],
-    ],
-)
-def test_free_device_memory_stays_where_the_tool_lists_other_devices(
-    tmp_path: Path, torch: Torch, lines: list[str]
-) -> None:
-    torch(CUDA)
-    probe.probe(tmp_path)
-    nvidia_smi(tmp_path, *lines)
-    assert free_memory(tmp_path) == [70, 70]
-
-
-def test_free_memory_is_that_of_the_visible_devices(
-    tmp_path: Path, torch: Torch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
-    torch(CUDA)
-    probe.probe(tmp_path)
-    nvidia_smi(tmp_path, *(f"NVIDIA H100, {count * 1024}" for count in (3, 4, 5)))
-    assert free_memory(tmp_path) == [5, 3]
 
 
 @pytest.mark.parametrize(

@@ -95,13 +95,20 @@ def _joined_layout(
         reason = obstacle or _leak(network, dtype, layout)
     if not reason:
         return layout
-    message = text(
+    emit(events.WARNING, message=_padded_instead(reason, packs=config.packing))
+    return PADDED
+
+
+def _padded_instead(reason: str, *, packs: bool) -> str:
+    if packs:
+        return text(
+            f"packing: {reason}; rows are padded instead and not packed, "
+            "so there are more updates and each has fewer tokens",
+            f"packing：{reason}；改为填充，不再打包：更新次数变多，每次更新的 token 变少",
+        )
+    return text(
         f"padding_free: {reason}; rows are padded instead", f"padding_free：{reason}；改为填充"
     )
-    if config.packing:
-        raise ConfigError(message, hint=text("set packing: false", "设 packing: false"))
-    emit(events.WARNING, message=message)
-    return PADDED
 
 
 def _leak(network: Any, dtype: torch.dtype, layout: str) -> str:

@@ -8,14 +8,16 @@ would each need other code, run the plain blocks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import TrainerCallback
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from swiftbox.core.losses.log_prob_reader import unwrapped
-from swiftbox.errors import ConfigError
 from swiftbox.language import text
+from swiftbox.runs import events
+from swiftbox.runs.events import Emit
 
 COMPILER = "inductor"
 """torch's compiler: Triton on GPUs, C++ on CPUs."""
@@ -28,8 +30,8 @@ stop at 8 and run the plain code without a word."""
 class CompiledBlocks(TrainerCallback):
     """Compiles the blocks when training starts, and restores them when it ends."""
 
-    def __init__(self, network: Any, backend: str = COMPILER) -> None:
-        self.blocks = blocks_of(network)
+    def __init__(self, blocks: Sequence[Any], backend: str = COMPILER) -> None:
+        self.blocks = blocks
         self.backend = backend
         self._versions = MOST_VERSIONS
 
@@ -51,16 +53,22 @@ class CompiledBlocks(TrainerCallback):
 
 
 def blocks_of(network: Any) -> list[Any]:
-    """Return the blocks of a network; raise ConfigError if its class has none that are marked."""
-    model = unwrapped(network)
-    blocks = [block for block in model.modules() if isinstance(block, GradientCheckpointingLayer)]
-    if blocks:
-        return blocks
-    name = type(model).__name__
-    raise ConfigError(
-        text(
-            f"torch_compile: cannot find the blocks of {name} among its layers",
-            f"torch_compile：无法从 {name} 中辨认出各层",
-        ),
-        hint=text("set torch_compile: false", "设 torch_compile: false"),
+    """Return the blocks of a network that its class marks; empty if it marks none."""
+    return [
+        block
+        for block in unwrapped(network).modules()
+        if isinstance(block, GradientCheckpointingLayer)
+    ]
+
+
+def compile_callbacks(network: Any, emit: Emit) -> list[TrainerCallback]:
+    """Return the callback that compiles; none, with a warning, if the blocks are not marked."""
+    if blocks := blocks_of(network):
+        return [CompiledBlocks(blocks)]
+    name = type(unwrapped(network)).__name__
+    message = text(
+        f"torch_compile: {name} does not mark its blocks; the run continues without compilation",
+        f"torch_compile：{name} 没有标明各层；将不编译而继续训练",
     )
+    emit(events.WARNING, message=message)
+    return []

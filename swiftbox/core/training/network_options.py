@@ -9,7 +9,7 @@ import torch
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.training.activation_checkpoints import checkpoint_activations
 from swiftbox.core.training.activation_offload import Loss, offload_of, offloading
-from swiftbox.core.training.compiled_blocks import CompiledBlocks
+from swiftbox.core.training.compiled_blocks import compile_callbacks
 from swiftbox.core.training.liger import use_liger_kernels
 from swiftbox.core.training.parallel import is_sharded
 from swiftbox.core.training.trainer_inputs import TrainerInputs
@@ -39,9 +39,9 @@ def loss_of(inputs: TrainerInputs, loss: Loss) -> Loss:
     return offloading(loss, offload_of(inputs.network, inputs.arguments.device))
 
 
-def training_callbacks(inputs: TrainerInputs) -> list[Any]:
+def training_callbacks(inputs: TrainerInputs, emit: Emit) -> list[Any]:
     """Return the callbacks that the tuner and the settings need during training."""
     callbacks = tuner_callbacks(inputs.network, inputs.config)
     if inputs.config.torch_compile:
-        callbacks.append(CompiledBlocks(inputs.network))
+        callbacks += compile_callbacks(inputs.network, emit)
     return callbacks

@@ -18,6 +18,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.attention.varlen import with_masks
+from swiftbox.core.data.batches import PADDED
 from swiftbox.core.data.cache import ExampleEncoder
 from swiftbox.core.data.layouts import choose_layout
 from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
@@ -144,10 +145,11 @@ def offline_trainer(
     )
     context, parts = loss_context_for(inputs, parts, layout, record.emit)
     training, held_out = parts
+    packs = config.packing and layout != PADDED
     setup = TrainingSetup(
         record=record,
-        training=UnitDataset(units_of(training, config)),
-        held_out=UnitDataset(units_of(held_out, config)) if len(held_out) else None,
+        training=UnitDataset(units_of(training, config, packs=packs)),
+        held_out=UnitDataset(units_of(held_out, config, packs=packs)) if len(held_out) else None,
         collate=partial(method.collate, layout=layout),
         loss=loss_of(inputs, partial(method.loss, context=context)),
         count=method.count,
@@ -162,7 +164,7 @@ def offline_trainer(
         model=inputs.network,
         args=inputs.arguments,
         processing_class=inputs.tokenizer,
-        callbacks=[progress, *training_callbacks(inputs)],
+        callbacks=[progress, *training_callbacks(inputs, record.emit)],
     )
     progress.trainer = trainer
     trainer.split.announce_remembered()
@@ -178,9 +180,11 @@ def online_trainer(
     return online.online_trainer(inputs, parts, record)
 
 
-def units_of(rows: Sequence[Sample], config: TrainConfig) -> Sequence[Sequence[Sample]]:
+def units_of(
+    rows: Sequence[Sample], config: TrainConfig, *, packs: bool
+) -> Sequence[Sequence[Sample]]:
     """Return the units that batches consist of: single samples, or packed rows."""
-    if not config.packing:
+    if not packs:
         return SingleUnits(rows)
     packable = [row for row in rows if isinstance(row, TokenRow)]  # other kinds refuse packing
     return [list(unit) for unit in pack(packable, config.max_length)]

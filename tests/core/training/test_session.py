@@ -14,6 +14,9 @@ from peft import PeftModel
 from tiny import write_chats, write_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from swiftbox.core.data.batches import PADDED
+from swiftbox.core.data.rows import UnitDataset
+from swiftbox.core.training import session
 from swiftbox.core.training.parallel import for_one_device
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.plan import plan
@@ -161,6 +164,23 @@ def test_packing_with_padding_is_refused(tmp_path: Path, tiny: Path) -> None:
     data = write_chats(tmp_path / "chat.jsonl", 8)
     with pytest.raises(ConfigError, match="packing"):
         train(tmp_path, tiny, data, packing=True, padding_free="false")
+
+
+def test_rows_that_cannot_be_joined_are_not_packed(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units: list[int] = []
+
+    class Counted(UnitDataset):
+        def __init__(self, rows: Any) -> None:
+            units.extend(len(unit) for unit in rows)
+            super().__init__(rows)
+
+    monkeypatch.setattr(session, "choose_layout", lambda *_, **__: PADDED)
+    monkeypatch.setattr(session, "UnitDataset", Counted)
+    data = write_chats(tmp_path / "chat.jsonl", 12)
+    train(tmp_path, tiny, data, packing=True, max_length=256, max_steps=1)
+    assert units == [1] * 12
 
 
 def test_the_first_loss_is_that_of_plain_transformers(tmp_path: Path, tiny: Path) -> None:
