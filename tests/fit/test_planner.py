@@ -18,7 +18,6 @@ from swiftbox.data.lengths import BYTES_PER_TOKEN, Lengths
 from swiftbox.devices.hypothetical import hypothetical_machine
 from swiftbox.devices.machine import Machine
 from swiftbox.fit import micro_batch, training
-from swiftbox.fit.attention_traits import traits_in_name
 from swiftbox.fit.candidates import BATCH, CHECKPOINTING, OPTIMIZER, PASSES, candidates
 from swiftbox.fit.host_memory import waiting_bytes
 from swiftbox.fit.learned import LearnedLimits, NeedOfFree
@@ -351,22 +350,6 @@ def test_sharded_weights_keep_an_optimizer_that_can_update_them() -> None:
     machine = replace(machine, versions={**machine.versions, "bitsandbytes": "0.50.2"})
     config = settled(planned(machine, LARGE, "tuner_type=full", "distributed=fsdp"))
     assert config.optim == "adamw_torch_fused"
-
-
-@pytest.mark.parametrize("model", ["google/gemma-2-9b-it", "someone/gemma-2-9b-it-tuned"])
-def test_capped_scores_are_planned_with_attention_that_has_them(model: str) -> None:
-    config = settled(planned(card(80), model))
-    assert config.attn_implementation == "eager"
-
-
-def test_attention_in_chunks_is_planned_without_kernels_for_joined_rows() -> None:
-    config = settled(planned(card(80), "meta-llama/Llama-4-Scout-17B-16E-Instruct"))
-    assert config.attn_implementation == "sdpa"
-
-
-@pytest.mark.parametrize("name", ["google/gemma-2b", "google/gemma-3-4b", "Qwen/Qwen3-4B"])
-def test_similar_names_have_no_special_attention(name: str) -> None:
-    assert not any(traits_in_name(name).values())
 
 
 def test_where_nothing_fits_the_smallest_setting_is_taken() -> None:
