@@ -12,6 +12,7 @@ from swiftbox.config.merge import MergeConfig
 from swiftbox.devices import host
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.selection import device_selection
+from swiftbox.errors import UserError
 from swiftbox.files import write_json
 from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
 from swiftbox.fit.profile import BYTES_PER_PARAMETER
@@ -189,7 +190,10 @@ def unused_packages(config: MergeConfig) -> frozenset[str]:
 
     peft imports it where it is installed, and not every machine with it can import it.
     """
-    adapters = local_adapters(config)
+    try:
+        adapters = local_adapters(config)
+    except UserError:  # the run says what is wrong with it
+        return usual_unused_packages(config)
     known = [adapter for adapter in adapters if adapter is not None]
     is_unknown = config.trust_remote_code or len(known) < len(adapters)
     if is_unknown or quantization_of(config, known) is not None:
