@@ -185,6 +185,7 @@ def _state(app: FastAPI, service: Service, answered: Counter[int]) -> None:
 
     @app.get("/health")
     async def _health() -> Response:
+        scheduler.probe_if_idle()
         alive = scheduler.alive
         state = {
             "status": "ok" if alive else "failed",

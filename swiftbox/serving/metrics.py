@@ -16,9 +16,8 @@ def exposition(scheduler: Scheduler, answered: dict[int, int]) -> str:
         lines.append(f"# TYPE {PREFIX}_{name} {kind}")
         lines.append(f"{PREFIX}_{name} {value:g}" if value < 1e6 else f"{PREFIX}_{name} {value:f}")
 
-    add("requests_running", "gauge", "Sequences in a slot.", scheduler.running)
-    add("requests_waiting", "gauge", "Requests waiting for a slot.", scheduler.waiting)
-    add("slots", "gauge", "Sequences that can be generated at once.", scheduler.limits.rows)
+    for name, description, value in _gauges(scheduler):
+        add(name, "gauge", description, value)
     for name, description, value in (
         ("requests", "Accepted requests.", counters.requests),
         ("requests_finished", "Completed requests.", counters.finished),
@@ -46,3 +45,15 @@ def exposition(scheduler: Scheduler, answered: dict[int, int]) -> str:
     for status, count in sorted(answered.items()):
         lines.append(f'{PREFIX}_responses_total{{status="{status}"}} {count}')
     return "\n".join(lines) + "\n"
+
+
+def _gauges(scheduler: Scheduler) -> list[tuple[str, str, int]]:
+    cells = scheduler.cell_limit
+    cells_help = "Tokens that the caches may hold; fewer for a while once memory ran out."
+    return [
+        ("requests_running", "Sequences in a slot.", scheduler.running),
+        ("requests_waiting", "Requests waiting for a slot.", scheduler.waiting),
+        ("slots", "Sequences that can be generated at once.", scheduler.limits.rows),
+        ("cache_tokens", cells_help, cells.cells),
+        ("cache_tokens_configured", "Tokens that the caches may hold at most.", cells.configured),
+    ]

@@ -20,6 +20,7 @@ from swiftbox.core.generation.requests import OUT_OF_MEMORY
 from swiftbox.errors import MachineError
 from swiftbox.serving.api_errors import failed
 from swiftbox.serving.app import application
+from swiftbox.serving.client import health
 
 MESSAGE = "CUDA error: unspecified launch failure"
 
@@ -46,9 +47,22 @@ def test_a_server_ends_with_the_reason_when_its_device_fails(
     assert MESSAGE in server.error.message
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_idle_server_whose_device_fails_ends_when_its_health_is_asked(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tiny) as server:
+        monkeypatch.setattr(device_access, "device_failure", lambda _: MESSAGE)
+        health(server.url)
+        until(lambda: server.error is not None, what="the end of the server")
+    assert isinstance(server.error, MachineError)
+    assert MESSAGE in server.error.message
+
+
 def test_health_gives_the_reason_why_nothing_is_computed() -> None:
     limits = SimpleNamespace(rows=4, length=64)
-    scheduler = SimpleNamespace(alive=False, failure=MESSAGE, running=0, waiting=0, limits=limits)
+    state = {"alive": False, "failure": MESSAGE, "running": 0, "waiting": 0, "limits": limits}
+    scheduler = SimpleNamespace(**state, probe_if_idle=lambda: None)
     service: Any = SimpleNamespace(scheduler=scheduler, may_load=False)
     app: Any = application(service, key=None, largest_body=100)
     sent: list[dict[str, Any]] = []

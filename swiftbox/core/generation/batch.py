@@ -46,6 +46,11 @@ class GeneratedSequence:
         """Return the number of tokens that were sampled for it."""
         return self.sampler.count
 
+    @property
+    def age(self) -> tuple[float, int]:
+        """Return what sorts sequences, the oldest first."""
+        return self.ticket.arrived, self.index
+
     def all_tokens(self) -> list[int]:
         """Return prompt and answer so far, which are read again after a preemption."""
         return [*self.prompt, *self.transcript.tokens]
@@ -83,6 +88,8 @@ class PrefillEntry:
     tokens: Sequence[int]
     rows: list[GeneratedSequence]
     adapter: str
+    after: int = 0
+    """Sequences that must have ended before it is read, so that it is not sent back at once."""
 
 
 @dataclass
@@ -220,6 +227,12 @@ class DecodeBatch:
 
     def _forget_sampler(self) -> None:
         self._sampler, self._tokens = None, None
+
+    def pack(self) -> None:
+        """Give back the cells of its cache that its rows do not need soon."""
+        self._settle()  # the step in the queue uses the old tensors
+        if isinstance(self.cache, SlotCache):
+            self.cache.pack()
 
     def drop(self, row: GeneratedSequence) -> None:
         """Remove a sequence; the last one takes its row."""

@@ -7,21 +7,24 @@ Such idle caches are freed when others need their space.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from operator import attrgetter
 
-from swiftbox.core.generation.batch import DecodeBatch, GeneratedSequence, PrefillEntry
+from swiftbox.core.generation.batch import DecodeBatch, GeneratedSequence, Prefill, PrefillEntry
+from swiftbox.core.generation.cell_limit import CellLimit
 from swiftbox.core.generation.decode_paths import DecodePath
 from swiftbox.core.generation.kv_cache import BatchCache
 from swiftbox.core.generation.requests import SchedulerLimits
 from swiftbox.core.generation.slot_cache import CacheSpace, SlotCache
+
+PREFILL_TOKENS = 2048
+"""Tokens of prompts, padding included, that are read together."""
 
 START_SHARE = 4
 """A new cache with slots reserves this part of the free cells, so that it seldom grows."""
 
 GROWTH_RESERVE = 64
 """Cells kept free for each sequence that is admitted, so that it is not preempted at once."""
-
-SHRINK = 0.75
-"""What remains of the cells in use after memory ran out."""
 
 
 class DecodeBatches:
@@ -31,10 +34,14 @@ class DecodeBatches:
         self.layers = layers
         self.limits = limits
         self.path = path
-        self.cells = limits.cells
-        """The limit of cells; smaller than at the start once memory ran out."""
+        self.limit = CellLimit(limits.cells)
         self._by_adapter: dict[str, DecodeBatch] = {}
         self._idle: dict[str, SlotCache] = {}
+
+    @property
+    def cells(self) -> int:
+        """Return how many cells all caches together may have now."""
+        return self.limit.cells
 
     def __bool__(self) -> bool:
         """Return whether any sequence decodes."""
@@ -76,6 +83,21 @@ class DecodeBatches:
         rows = batch.rows if batch else []
         return [PrefillEntry(row.all_tokens(), [row], adapter) for row in rows]
 
+    def discard_joining(self, prefill: Prefill) -> list[PrefillEntry]:
+        """Return what is to be read again after a prefill failed.
+
+        If it was about to join a batch, the cache of that is broken: its sequences are included.
+        """
+        if not prefill.is_read:
+            return prefill.entries
+        joining = [row for entry in prefill.entries for row in entry.rows]
+        others = [
+            entry
+            for entry in self.discard(prefill.adapter)
+            if not any(entry.rows[0] is row for row in joining)
+        ]
+        return [*prefill.entries, *others]
+
     def discard_reserved(self) -> list[PrefillEntry]:
         """Remove all batches whose caches reserve more than they use; return their sequences."""
         if not self.path.is_static:
@@ -83,6 +105,8 @@ class DecodeBatches:
         return [entry for batch in self for entry in self.discard(batch.adapter)]
 
     def _cache(self, adapter: str) -> BatchCache | SlotCache:
+        if adapter in self._by_adapter:
+            return self._by_adapter[adapter].cache
         if adapter in self._idle:
             return self._idle[adapter]
         if self.path.graphs is None:
@@ -100,36 +124,79 @@ class DecodeBatches:
         """Free the caches of adapters that answer nothing."""
         self._idle.clear()
 
-    def has_space(self, entries: Sequence[PrefillEntry]) -> bool:
-        """Return whether prompts of one adapter fit; if nothing decodes, a single one always."""
-        adapter = entries[0].adapter
-        rows = sum(len(entry.rows) for entry in entries)
-        length = max(len(entry.tokens) for entry in entries) + GROWTH_RESERVE
-        if not self:
-            return rows * length <= self.cells or len(entries) == 1
-        batch = self.find(adapter)
-        cache = batch.cache if batch else self._cache(adapter)
-        needed = cache.cells(rows, length)
-        if self._used(without=adapter) + needed > self.cells and self._idle:
-            self.free_idle()
-        return self._used(without=adapter) + needed <= self.cells
+    def admits(self, entry: PrefillEntry, others: Sequence[PrefillEntry]) -> bool:
+        """Return whether an entry can be read together with others, and has space then."""
+        if others:
+            longest = max(len(entry.tokens), *(len(other.tokens) for other in others))
+            fits = longest * (len(others) + 1) <= PREFILL_TOKENS
+            if not fits or entry.adapter != others[0].adapter:
+                return False
+        return self.has_space([*others, entry])
 
-    def preempt(self) -> list[PrefillEntry]:
-        """Take out the newest sequences until the others have space to grow; return them."""
+    def has_space(self, entries: Sequence[PrefillEntry], reserve: int = GROWTH_RESERVE) -> bool:
+        """Return whether prompts of one adapter fit; if nothing decodes, a single one always."""
+        rows = sum(len(entry.rows) for entry in entries)
+        length = max(len(entry.tokens) for entry in entries) + reserve
+        fits = self._make_space(entries[0].adapter, rows, length)
+        return fits or (not self and len(entries) == 1)
+
+    def preempt(self, adapter: str) -> list[PrefillEntry]:
+        """Make space for a step of a batch; return the sequences that are taken out for it.
+
+        They are the newest ones of the batch. The oldest sequence of all stays, so that one always
+        ends; only if its batch has no other, sequences of other batches are taken out.
+        """
         entries: list[PrefillEntry] = []
-        while self._used() > self.cells:
-            if self._idle:
-                self.free_idle()
-                continue
-            pairs = [(batch, row) for batch in self for row in batch.rows]
-            if len(pairs) <= 1:
+        batch = self._by_adapter[adapter]
+        while batch.rows and not self._make_space(adapter):
+            pair = self._newest(batch)
+            if pair is None:
                 break
-            batch, row = max(pairs, key=lambda pair: pair[1].ticket.arrived)
-            batch.drop(row)
-            entries.append(PrefillEntry(row.all_tokens(), [row], batch.adapter))
+            owner, row = pair
+            owner.drop(row)
+            entries.append(PrefillEntry(row.all_tokens(), [row], owner.adapter))
+            if not owner.rows:
+                self.close(owner.adapter)
         return entries
+
+    def _newest(self, growing: DecodeBatch) -> tuple[DecodeBatch, GeneratedSequence] | None:
+        """Return the sequence to take out; None if a single one is left."""
+        oldest = min(self.rows(), key=attrgetter("age"))
+        for batches in ([growing], list(self)):
+            pairs = [(batch, row) for batch in batches for row in batch.rows if row is not oldest]
+            if pairs:
+                return max(pairs, key=lambda pair: pair[1].age)
+        return None
+
+    def _make_space(self, adapter: str, rows: int = 0, length: int = 0) -> bool:
+        """Return whether an adapter's batch may take more rows of that length, and a step.
+
+        Where it is necessary and sufficient, idle caches are freed and others are packed.
+        """
+        for release in (None, self.free_idle, partial(self._pack, adapter, rows, length)):
+            if release:
+                release()
+            cache = self._cache(adapter)
+            allowed = self.cells - self._used(without=adapter)
+            if isinstance(cache, SlotCache):
+                cache.limit = allowed
+            if cache.cells(rows, length) <= allowed:
+                return True
+        return False
+
+    def _pack(self, adapter: str, rows: int, length: int) -> None:
+        """Pack caches until more rows of that length fit; none if that is not enough."""
+        cache = self._cache(adapter)
+        others = [batch for batch in self if batch.adapter != adapter]
+        least = sum(batch.cache.packed for batch in others) + cache.least(rows, length)
+        if least > self.cells:
+            return
+        others.sort(key=lambda batch: batch.cache.cells() - batch.cache.packed, reverse=True)
+        for batch in [*others, *(batch for batch in self if batch.adapter == adapter)]:
+            if self._used(without=adapter) + cache.cells(rows, length) <= self.cells:
+                return
+            batch.pack()
 
     def shrink(self) -> None:
         """Lower the limit of cells below what was in use when memory ran out."""
-        attempted = self._used() or self.cells  # nothing in use: several prompts did not fit
-        self.cells = max(1, int(min(attempted, self.cells) * SHRINK))
+        self.limit.lower(self._used())  # nothing in use: several prompts did not fit

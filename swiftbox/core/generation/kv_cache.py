@@ -203,6 +203,15 @@ class BatchCache:
         """Return the cells that it needs with more rows of that length."""
         return (len(self.starts) + rows) * (max(self.width, length) + 1)
 
+    def least(self, rows: int = 0, length: int = 0) -> int:
+        """Return the same as `cells`: it counts what is in use."""
+        return self.cells(rows, length)
+
+    @property
+    def packed(self) -> int:
+        """Return the cells in use."""
+        return self.cells()
+
     def clear(self) -> None:
         """Remove all rows."""
         while self.starts:

@@ -25,6 +25,7 @@ from swiftbox.core.generation import device_access
 from swiftbox.core.generation.batch import DecodeBatch, GeneratedSequence, Prefill, PrefillEntry
 from swiftbox.core.generation.decode_batches import DecodeBatches
 from swiftbox.core.generation.decode_paths import DecodePath
+from swiftbox.core.generation.device_watch import DeviceWatch
 from swiftbox.core.generation.network import Network
 from swiftbox.core.generation.requests import (
     DEVICE_FAILURE,
@@ -39,9 +40,6 @@ from swiftbox.core.generation.requests import (
 )
 from swiftbox.core.generation.sampling import SampledToken, TokenSampler
 from swiftbox.core.generation.transcript import Transcript
-
-PREFILL_TOKENS = 2048
-"""Tokens of prompts, padding included, that are read together."""
 
 IDLE_S = 1.0
 """Longest sleep without work; a new request wakes the loop."""
@@ -62,9 +60,12 @@ class Scheduler:
         self._preempted: deque[PrefillEntry] = deque()
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._prefill: Prefill | None = None
+        self._watch = DeviceWatch(self.network.model.device, self._end_with)
         self._batches = DecodeBatches(self.network.layers, self.limits, self.path)
+        self.cell_limit = self._batches.limit
         self.failure = ""
         """Why the loop ended before it was closed; empty if it did not."""
+        self._ended_rows = 0
         self._closing = False
         self._ended = False
         self._thread = threading.Thread(target=self._loop, name="generation", daemon=True)
@@ -117,6 +118,18 @@ class Scheduler:
             self._waiting.append((ticket, PrefillEntry(request.prompt, rows, request.adapter)))
             self._changed.notify()
         return ticket
+
+    def probe_if_idle(self) -> None:
+        """Start to compute something if nothing is, so that a failed device is noticed."""
+        if self.alive and not (self.running or self.waiting):
+            self._watch.probe()
+
+    def _end_with(self, failure: str) -> None:
+        """End the loop, since the device failed."""
+        with self._changed:
+            self.failure = self.failure or failure
+            self._ended = True
+            self._changed.notify()
 
     def cancel(self, ticket: Ticket) -> None:
         """Cancel a request; its slots are free before the next step."""
@@ -213,7 +226,7 @@ class Scheduler:
             self._fail(entries, DEVICE_FAILURE)
             self._ended = True
         elif is_out_of_memory and (len(entries) > 1 or self._prefill or self._batches):
-            self._send_back(entries)
+            self._send_back(entries, wait=False)
         else:
             self._fail(entries, OUT_OF_MEMORY if is_out_of_memory else type(error).__name__)
 
@@ -223,25 +236,18 @@ class Scheduler:
             self.counters.failed += 1
 
     def _take_prefill(self) -> list[PrefillEntry]:
-        """Remove the prefill; if it was about to join a batch, also that, whose cache is broken."""
         prefill, self._prefill = self._prefill, None
-        if prefill is None:
-            return []
-        if not prefill.is_read:
-            return prefill.entries
-        joining = [row for entry in prefill.entries for row in entry.rows]
-        others = [
-            entry
-            for entry in self._batches.discard(prefill.adapter)
-            if not any(entry.rows[0] is row for row in joining)
-        ]
-        return [*prefill.entries, *others]
+        return self._batches.discard_joining(prefill) if prefill else []
 
-    def _send_back(self, entries: Sequence[PrefillEntry]) -> None:
-        """Return sequences to the front of the queue, the oldest first."""
-        self._preempted.extendleft(
-            sorted(entries, key=lambda entry: entry.rows[0].ticket.arrived, reverse=True)
-        )
+    def _send_back(self, entries: Sequence[PrefillEntry], *, wait: bool = True) -> None:
+        """Return sequences to the front of the queue, the oldest first.
+
+        With `wait` they are read only after another one ended: before, they would not fit for long.
+        """
+        for entry in entries:
+            entry.after = self._ended_rows + 1 if wait else 0
+        ordered = sorted([*self._preempted, *entries], key=lambda entry: entry.rows[0].age)
+        self._preempted = deque(ordered)
         self.counters.sent_back += len(entries)
 
     def _drop_cancelled(self) -> None:
@@ -293,6 +299,10 @@ class Scheduler:
         logits = prefill.step(self.network.use(prefill.adapter))
         if logits is None:
             return
+        if not self._batches.has_space(prefill.entries, reserve=0):
+            self._prefill = None  # the batches grew meanwhile
+            self._send_back(prefill.entries)
+            return
         batch = self._batches.open(prefill.adapter)
         first_tokens = batch.join(prefill, logits)
         self._prefill = None
@@ -305,33 +315,27 @@ class Scheduler:
         with self._changed:
             while self._preempted or self._waiting:
                 entry = self._preempted[0] if self._preempted else self._waiting[0][1]
-                if len(entry.rows) > free or not self._has_space(entry, entries):
+                if entry.after > self._ended_rows and self._batches:
+                    break
+                if len(entry.rows) > free or not self._batches.admits(entry, entries):
                     break
                 (self._preempted if self._preempted else self._waiting).popleft()
                 entries.append(entry)
                 free -= len(entry.rows)
         return entries
 
-    def _has_space(self, entry: PrefillEntry, others: Sequence[PrefillEntry]) -> bool:
-        if others:
-            longest = max(len(entry.tokens), *(len(other.tokens) for other in others))
-            fits = longest * (len(others) + 1) <= PREFILL_TOKENS
-            if not fits or entry.adapter != others[0].adapter:
-                return False
-        return self._batches.has_space([*others, entry])
-
     def _step(self, adapter: str) -> None:
-        entries = self._batches.preempt()
+        if self._batches.find(adapter) is None:
+            return
+        entries = self._batches.preempt(adapter)
         if entries:
             self._send_back(entries)
         batch = self._batches.find(adapter)
         if batch is None:
             return
-        if not batch.rows:
-            self._batches.close(adapter)
-            return
         tokens = batch.step(partial(self.network.use, adapter))
         self.counters.steps += 1
+        self._batches.limit.succeed()
         self._handle_tokens(batch, tokens)
 
     def _handle_tokens(
@@ -358,6 +362,7 @@ class Scheduler:
     def _deliver(self, row: GeneratedSequence, delta: Delta) -> None:
         ticket = row.ticket
         if delta.finish:
+            self._ended_rows += 1
             ticket.unfinished -= 1
             if not ticket.unfinished and ticket.cancelled:
                 self.counters.cancelled += 1

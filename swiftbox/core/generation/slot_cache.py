@@ -32,6 +32,9 @@ SMALLEST_COLUMNS = 256
 ALIGNED_COLUMNS = 16
 """Attention kernels read masks of a multiple of this length without a copy."""
 
+LEAST_GROWTH = 64
+"""Columns that rows must be able to grow by before their cache is copied again."""
+
 LARGEST_GRAPHS = 24
 """Graphs of one cache; each takes a few MiB. The one that was not used for longest is dropped."""
 
@@ -44,6 +47,10 @@ def bucket(count: int, smallest: int = 1) -> int:
     return size if size >= count else max(size + size // 2, count)
 
 
+def _aligned(columns: int) -> int:
+    return -(-columns // ALIGNED_COLUMNS) * ALIGNED_COLUMNS
+
+
 @dataclass(frozen=True)
 class CacheSpace:
     """How large a cache may become."""
@@ -51,7 +58,7 @@ class CacheSpace:
     rows: int
     columns: int
     cells: int
-    """Rows times columns."""
+    """Rows times columns; `SlotCache.limit` changes it later."""
     start_cells: int
     """What may be reserved at once, so that the cache need not grow soon."""
 
@@ -118,6 +125,8 @@ class SlotCache:
 
     def __init__(self, layers: int, space: CacheSpace, graphs: StepGraphs) -> None:
         self.space = space
+        self.limit = space.cells
+        """Cells that it may have; more only if its rows do not fit otherwise."""
         self.lengths: list[int] = []
         self.row_capacity = 0
         self.column_capacity = 0
@@ -133,34 +142,68 @@ class SlotCache:
     # ---- capacity
 
     def cells(self, rows: int = 0, length: int = 0) -> int:
-        """Return the cells that it needs with more rows of that length."""
-        row_capacity, column_capacity = self._capacity(rows, length)
-        return row_capacity * column_capacity
+        """Return the cells that it needs with more rows of that length: what it has, if enough."""
+        if self._fits(rows, length):
+            return self.reserved
+        return self.least(rows, length)
+
+    def least(self, rows: int = 0, length: int = 0) -> int:
+        """Return the cells with which the rows, and more of that length, need not move soon."""
+        row_count, columns = self._least(rows, length)
+        return row_count * columns
 
     @property
     def reserved(self) -> int:
         """Return the cells that its tensors have."""
         return self.row_capacity * self.column_capacity
 
+    @property
+    def packed(self) -> int:
+        """Return the cells that its tensors have after `pack`."""
+        return min(self.reserved, self.least())
+
+    def pack(self) -> None:
+        """Give back the cells that its rows do not need soon."""
+        if self.packed < self.reserved:
+            self._resize(self._least(0, 0))
+
+    def _needed(self, rows: int, length: int) -> tuple[int, int]:
+        return len(self.lengths) + rows, max([length, *self.lengths]) + 1
+
+    def _fits(self, rows: int, length: int) -> bool:
+        needed_rows, needed_columns = self._needed(rows, length)
+        return needed_rows <= self.row_capacity and needed_columns <= self.column_capacity
+
+    def _columns_limit(self) -> int:
+        return _aligned(self.space.columns + 1)
+
+    def _least(self, rows: int, length: int) -> tuple[int, int]:
+        """Return the smallest capacity with which rows need not move again soon."""
+        needed_rows, needed_columns = self._needed(rows, length)
+        headroom = max(LEAST_GROWTH, needed_columns // 8)
+        columns = min(_aligned(needed_columns + headroom), self._columns_limit())
+        return needed_rows, max(columns, _aligned(needed_columns))
+
     def _capacity(self, rows: int, length: int) -> tuple[int, int]:
-        needed_rows = len(self.lengths) + rows
-        needed_columns = max([length, *self.lengths]) + 1
-        if needed_rows <= self.row_capacity and needed_columns <= self.column_capacity:
+        """Return the capacity to take: a bucket, or what the limit of cells allows of it."""
+        if self._fits(rows, length):
             return self.row_capacity, self.column_capacity
-        space = self.space
-        columns_limit = -(-(space.columns + 1) // ALIGNED_COLUMNS) * ALIGNED_COLUMNS
-        row_bucket = min(bucket(needed_rows), max(space.rows, needed_rows))
-        column_bucket = min(bucket(needed_columns, SMALLEST_COLUMNS), columns_limit)
+        needed_rows, needed_columns = self._needed(rows, length)
+        rows_limit, columns_limit = max(self.space.rows, needed_rows), self._columns_limit()
+        row_bucket = min(bucket(needed_rows), rows_limit)
+        column_bucket = max(
+            min(bucket(needed_columns, SMALLEST_COLUMNS), columns_limit), _aligned(needed_columns)
+        )
         if not self.row_capacity:
             start = self._start_columns(columns_limit)
-            if start >= needed_columns and row_bucket <= space.rows:
-                return space.rows, start
-        grown = max(row_bucket, self.row_capacity), max(column_bucket, self.column_capacity)
-        if grown[0] * grown[1] <= space.cells:
-            return grown
-        if row_bucket * column_bucket <= space.cells:
-            return row_bucket, column_bucket
-        return needed_rows, -(-needed_columns // ALIGNED_COLUMNS) * ALIGNED_COLUMNS
+            if start >= needed_columns and row_bucket <= self.space.rows:
+                return self.space.rows, start
+        larger = max(row_bucket, self.row_capacity), max(column_bucket, self.column_capacity)
+        for capacity in (larger, (row_bucket, column_bucket), (needed_rows, column_bucket)):
+            if capacity[0] * capacity[1] <= self.limit:
+                return capacity
+        allowed = self.limit // needed_rows // ALIGNED_COLUMNS * ALIGNED_COLUMNS
+        return needed_rows, max(min(allowed, column_bucket), _aligned(needed_columns))
 
     def _start_columns(self, limit: int) -> int:
         """Return the columns that all rows together may reserve at once; 0 if there are few."""
@@ -170,8 +213,10 @@ class SlotCache:
     def make_room(self, rows: int = 0, length: int = 0) -> None:
         """Make space for more rows of that length, and for one more column."""
         capacity = self._capacity(rows, length)
-        if capacity == (self.row_capacity, self.column_capacity):
-            return
+        if capacity != (self.row_capacity, self.column_capacity):
+            self._resize(capacity)
+
+    def _resize(self, capacity: tuple[int, int]) -> None:
         self.drop_graphs()  # they hold the addresses of the old tensors
         for layer in self.layers:
             layer.resize(*capacity)

@@ -34,11 +34,19 @@ class SubmittedRequest:
     def __init__(self, scheduler: Scheduler, prompt: list[int], *samplings: Sampling, **keys: str):
         self.deltas: queue.Queue[Delta] = queue.Queue()
         self.count = len(samplings)
+        self.begun: list[Delta] = []
         request = Request(prompt, samplings, keys.get("adapter", BASE), self.deltas.put)
         self.ticket = scheduler.submit(request)
 
+    def first(self) -> None:
+        """Wait until a first piece has arrived."""
+        if not self.begun:
+            self.begun.append(self.deltas.get(timeout=HANG_S))
+
     def wait(self) -> list[list[Delta]]:
         answers: list[list[Delta]] = [[] for _ in range(self.count)]
+        for delta in self.begun:
+            answers[delta.index].append(delta)
         while not all(answer and answer[-1].finish for answer in answers):
             delta = self.deltas.get(timeout=HANG_S)
             answers[delta.index].append(delta)

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from box import HANG_S
+from box import HANG_S, until
 from recorded_steps import path_with
 from submitting import SubmittedRequest, greedy, prompts, start_scheduler
 
-from swiftbox.core.generation import device_access
+from swiftbox.core.generation import device_access, device_watch
 from swiftbox.core.generation.batch import Prefill
+from swiftbox.core.generation.cell_limit import CellLimit
 from swiftbox.core.generation.decode_paths import DecodePath
 from swiftbox.core.generation.kv_cache import BatchCache
 from swiftbox.core.generation.network import LoadSettings, Network
@@ -156,3 +157,36 @@ def test_memory_is_freed_although_the_error_is_still_held() -> None:
     assert references[0]() is not None
     device_access.release_memory(raised.value)
     assert references[0]() is None
+
+
+def test_a_limit_that_memory_lowered_recovers_more_slowly_each_time() -> None:
+    limit, waits = CellLimit(1_000), []
+    for _ in range(3):
+        limit.lower(1_000)
+        assert limit.cells == 750
+        waits.append(0)
+        while limit.cells < limit.configured:
+            limit.succeed()
+            waits[-1] += 1
+    assert waits[1:] == [2 * waits[0], 4 * waits[0]]
+
+
+def test_an_idle_device_is_probed_seldom_and_its_failure_ends_the_loop(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes: list[str] = []
+
+    def probed(_: Any) -> str:
+        probes.append(threading.current_thread().name)
+        return message if len(probes) > 1 else ""
+
+    message = "CUDA error: unspecified launch failure"
+    monkeypatch.setattr(device_access, "device_failure", probed)
+    scheduler = start_scheduler(network, rows=1, queue=9)
+    for _ in range(3):
+        scheduler.probe_if_idle()
+    until(lambda: probes == ["device-watch"], what="a probe beside the loop")
+    assert scheduler.alive
+    monkeypatch.setattr(device_watch, "INTERVAL_S", 0.0)
+    until(lambda: scheduler.probe_if_idle() or not scheduler.alive, what="the end of the loop")
+    assert scheduler.failure == message
