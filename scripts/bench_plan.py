@@ -96,7 +96,7 @@ JOBS = (
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--only", default="", help="jobs with this in their name")
-    parser.add_argument("--turns", type=int, default=4, help="timings of contenders (default 4)")
+    parser.add_argument("--turns", type=int, default=3, help="timings of contenders (default 3)")
     parser.add_argument(
         "--at-once", type=int, default=os.cpu_count() or 1, help="jobs at a time (default: cores)"
     )

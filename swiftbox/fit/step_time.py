@@ -111,8 +111,9 @@ def device_model(machine: Machine, hidden: int, kind: str) -> DeviceModel:
     )
 
 
-# Of a core, fitted to 330 updates of five trainings of 4 to 16 million parameters (LoRA, full, DPO
-# and a reward model; rows of 80 to 1,024 tokens) by their ratios: 8 % off in the root mean square.
+# Of a core, fitted to 242 updates of six trainings of 4 to 16 million parameters (LoRA, QLoRA,
+# full, DPO and a reward model; rows of 80 to 1,024 tokens) by their ratios, before attention on a
+# CPU went row by row.
 CPU_PRODUCTS = 2 * CPU_FLOPS_PER_CORE
 CPU_HALF_TOKENS = 5.0
 CPU_OPERATOR_S = 5.0e-5
