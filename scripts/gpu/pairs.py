@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ PAIRS = 2
 
 
 def measure(recorder: Recorder, settings: Settings) -> None:
-    """Record every layout: with the mask of sdpa first, then with variable-length attention."""
+    """Record every layout: the mask of sdpa, variable-length attention, flex."""
     from swiftbox.core.attention.varlen import use_varlen
     from swiftbox.core.data.batches import LINES, ONE_LINE, PADDED, SHARED, SHARED_LINE
 
@@ -40,7 +42,41 @@ def measure(recorder: Recorder, settings: Settings) -> None:
                     recorder.record(name, None, "ms", note=reason)
                     continue
                 record_layout(recorder, steps, (name, form, layout), exact)
+    record_flex(recorder, steps, forms, exact)
     free_memory(settings.device)
+
+
+def record_flex(
+    recorder: Recorder,
+    steps: Steps,
+    forms: Sequence[tuple[int, int]],
+    exact: dict[tuple[int, int], torch.Tensor],
+) -> None:
+    """Record flex_attention over the tree of the pairs, whose keys are not repeated."""
+    from gpu.flex import tree_block_mask, use_flex
+    from swiftbox.core.data.batches import SHARED_LINE
+    from swiftbox.core.losses.scoring import pair_batch
+
+    device = steps.settings.device
+    use_flex(steps.model, device)
+    for form in forms:
+        name = f"{PAIRS} pairs {form[0]:,}/{form[1]:,}, flex tree"
+        pairs = made_up_pairs(form)
+        collated = pair_batch(pairs, SHARED_LINE)
+        batch = {key: value for key, value in collated.items() if key not in BOUNDS}
+        try:
+            batch["attention_mask"] = tree_block_mask(pairs, device)
+            building = milliseconds(partial(tree_block_mask, pairs, device), device, runs=3)
+            recorder.record(f"{name}, mask", building, "ms", check=25)
+            began = time.perf_counter()
+            record_step(recorder, steps, (name, form), (batch, exact))
+            recorder.record(f"{name}, with compilation", time.perf_counter() - began, "s")
+        except Exception as error:  # noqa: BLE001 - a compiler may fail in any way
+            note = f"{type(error).__name__}: {str(error)[:200]}"
+            recorder.record(name, None, "ms", note=note, check=25)
+
+
+BOUNDS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "key_indices")
 
 
 def record_layout(
@@ -50,14 +86,27 @@ def record_layout(
     exact: dict[tuple[int, int], torch.Tensor],
 ) -> None:
     """Record one layout; the first one of a form is what the others are compared with."""
-    from swiftbox.core.losses.scoring import pair_batch, scores
+    from swiftbox.core.losses.scoring import pair_batch
 
     name, form, layout = case
-    settings = steps.settings
     pairs = made_up_pairs(form)
     began = time.perf_counter()
     collated = pair_batch(pairs, layout)
     recorder.record(f"{name}, collated", (time.perf_counter() - began) * 1e3, "ms", check=25)
+    record_step(recorder, steps, (name, form), (collated, exact))
+
+
+def record_step(
+    recorder: Recorder,
+    steps: Steps,
+    case: tuple[str, tuple[int, int]],
+    compared: tuple[Mapping[str, Any], dict[tuple[int, int], torch.Tensor]],
+) -> None:
+    """Record the time, the memory and the gradient of a step on a collated batch."""
+    from swiftbox.core.losses.scoring import scores
+
+    (name, form), (collated, exact) = case, compared
+    settings = steps.settings
     batch = {key: steps.moved(value) for key, value in collated.items()}
 
     def score() -> torch.Tensor:
