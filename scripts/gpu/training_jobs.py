@@ -30,6 +30,8 @@ class TrainingJob:
     """TRL only: join rows of the dataset to lines of PACKED tokens before training."""
     keys: tuple[tuple[str, str | bool], ...] = ()
     """Ours only: settings that are not auto."""
+    settled: tuple[tuple[str, bool | int], ...] = ()
+    """TRL only: the batch and the other settings of a repeated pass; empty: find the fastest."""
 
     @property
     def name(self) -> str:
@@ -47,7 +49,7 @@ def job(size: str, tuner: str, kind: str, *, stage: str = "sft", tiny: bool = Fa
     """Return a job whose updates have the same number of tokens for every length."""
     if tiny:
         kind = "chat" if kind == "chat" else "96"
-        return TrainingJob(size, tuner, stage, kind, 4, 4)
+        return TrainingJob(size, tuner, stage, kind, 4, WARM_UP_UPDATES + 1)
     per_row = 1024 if kind == "chat" else int(kind)
     rows = CHAT_ROWS if kind == "chat" else max(4, TOKENS_PER_UPDATE // per_row)
     if stage == "dpo":

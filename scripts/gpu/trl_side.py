@@ -22,6 +22,9 @@ TOKENS_AT_ONCE = {"0.6B": 32_768, "1.7B": 16_384, "4B": 8_192, "8B": 8_192}
 """Of the first attempt: what about fits on 80 GB without recomputation."""
 
 
+RECOMPUTED_FACTOR = 4
+"""How many times more tokens fit with recomputation, about."""
+
 MEAN_CHAT = 300
 """Tokens of a row of the mixture, about."""
 
@@ -38,41 +41,76 @@ def has_liger() -> bool:
 
 
 def train(job: TrainingJob, settings: Settings, out: Path) -> dict[str, Any]:
-    """Train with the first batch size that fits; without recomputation if that fits."""
+    """Train with each of the settings that may be best; return the fastest, and all of them.
+
+    `tried` has the rate and the peak of every setting that fits.
+    """
     failures: list[str] = []
-    for options in attempts(job):
+    results: list[dict[str, Any]] = []
+    for liger in (True, False) if has_liger() else (False,):
+        for checkpointing in (False, True):
+            result = largest_that_fits((job, settings, out), (liger, checkpointing), failures)
+            if result is not None:
+                results.append(result)
+        if results:
+            break
+    if not results:
+        raise torch.OutOfMemoryError("; ".join(failures))
+    tried = [{key: result[key] for key in TRIED} for result in results]
+    fastest = max(results, key=lambda result: float(result["rows_per_s"]))
+    return {**fastest, "tried": tried, "failures": failures}
+
+
+TRIED = ("settled", "rows_per_s", "peak_bytes")
+
+
+def largest_that_fits(
+    case: tuple[TrainingJob, Settings, Path], choices: tuple[bool, bool], failures: list[str]
+) -> dict[str, Any] | None:
+    """Train with the largest batch that fits; None if none does, or if Liger fails.
+
+    A later pass names the fastest setting in `job.settled`, and no other is tried.
+    """
+    job, settings, out = case
+    for options in attempts(job, *choices):
         try:
-            outcome = attempt(job, settings, out, options)
+            return {**attempt(job, settings, out, options), "settled": options}
         except torch.OutOfMemoryError:
             failures.append(f"out of memory: {options}")
         except Exception as error:  # Liger does not know every loss and adapter
             if not options["use_liger_kernel"]:
                 raise
             failures.append(f"{type(error).__name__}: {str(error)[:200]}: {options}")
-        else:
-            return {**outcome, "settled": options, "failures": failures}
-        free_memory(settings.device)
-    raise torch.OutOfMemoryError("; ".join(failures))
+            return None
+        finally:
+            free_memory(settings.device)
+    return None
 
 
-def attempts(job: TrainingJob) -> Iterator[dict[str, Any]]:
-    """Yield batch sizes and whether activations are recomputed, the fastest first."""
+def attempts(job: TrainingJob, liger: bool, checkpointing: bool) -> Iterator[dict[str, Any]]:
+    """Yield batch sizes, the largest first; only the settled one in a later pass."""
+    if job.settled:
+        options = dict(job.settled)
+        if (options["use_liger_kernel"], options["gradient_checkpointing"]) == (
+            liger,
+            checkpointing,
+        ):
+            yield options
+        return
     length = 512 if job.kind == "chat" else int(job.kind)
     rows = job.rows
     if job.packing:  # about as many tokens per update
         length, rows = PACKED, max(1, job.rows * MEAN_CHAT // PACKED)
-    largest = max(1, min(rows, TOKENS_AT_ONCE[job.size] // length))
-    for liger in (True, False) if has_liger() else (False,):
-        for checkpointing in (False, True):
-            batch = largest
-            while batch >= 1:
-                yield {
-                    "per_device_train_batch_size": batch,
-                    "gradient_accumulation_steps": max(1, rows // batch),
-                    "gradient_checkpointing": checkpointing,
-                    "use_liger_kernel": liger,
-                }
-                batch //= 4
+    tokens = TOKENS_AT_ONCE[job.size] * (RECOMPUTED_FACTOR if checkpointing else 1)
+    batch = max(1, min(rows, tokens // length))
+    while batch >= 1:
+        yield {
+            "per_device_train_batch_size": batch,
+            "gradient_accumulation_steps": max(1, rows // batch),
+            "gradient_checkpointing": checkpointing,
+            "use_liger_kernel": liger,
+        }
+        batch //= 2
 
 
 def attempt(

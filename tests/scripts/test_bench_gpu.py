@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import bench_gpu
 import pytest
@@ -15,7 +16,8 @@ from gpu.figures import Figure, Recorder, median_error, read_figures, table
 from gpu.models import SHAPES, linear_weights, training_flop
 from gpu.parts import ELSEWHERE, PARTS
 from gpu.settings import Settings
-from gpu.training_jobs import compared_jobs, job, our_jobs
+from gpu.train import Trainings
+from gpu.training_jobs import TrainingJob, compared_jobs, job, our_jobs
 from gpu.workers import Worker
 
 from swiftbox.fit.shape import shape_of_config
@@ -131,6 +133,42 @@ def test_the_parts_fit_into_the_eight_minutes() -> None:
         sum(part.limit_s for name, part in PARTS.items() if name not in WHILE_TIME_IS_LEFT)
         <= 8 * 60
     )
+
+
+# ---- the comparison with TRL
+
+
+class Answers:
+    """Stands for the process of a side: answers with the next of its rates."""
+
+    def __init__(self, side: str, log: list[str], rates: list[float]) -> None:
+        self.side, self.log, self.rates = side, log, rates
+
+    def answer(self, job: TrainingJob) -> dict[str, Any]:
+        """Return a training whose peak is a byte for each row in a second."""
+        self.log.append(f"{self.side}{' again' if job.settled else ''}")
+        rate = self.rates.pop(0)
+        settings = {"gradient_checkpointing": False}
+        tried = [{"settled": settings, "rows_per_s": rate, "peak_bytes": 100}]
+        tried += [{"settled": settings, "rows_per_s": 0.96 * rate, "peak_bytes": 50}]
+        tried += [{"settled": settings, "rows_per_s": 0.5 * rate, "peak_bytes": 10}]
+        return {"rows_per_s": rate, "peak_bytes": 100, "settled": settings, "tried": tried}
+
+
+def test_the_sides_take_turns_and_peaks_are_compared_with_those_of_fast_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, log = Recorder("compare", tmp_path / "part.jsonl"), []
+    trainings = Trainings(recorder, Settings(tmp_path, True, time.time() + 600))
+    monkeypatch.setattr(trainings, "ours", Answers("ours", log, [4.0, 8.0]))
+    monkeypatch.setattr(trainings, "trl", Answers("trl", log, [1.0, 2.0]))
+    monkeypatch.setattr(trainings, "run_ours", trainings.ours.answer)
+    trainings.compare(job("1.7B", "lora", "1024", stage="dpo", tiny=True))
+    assert log == ["ours", "trl", "trl again", "ours"]
+    values = {figure.name.split(": ")[1]: figure.value for figure in read_figures(recorder.path)}
+    assert values["ours / TRL, rows/s"] == pytest.approx(4.0)
+    assert values["ours / TRL, peak, fastest"] == pytest.approx(1.0)
+    assert values["ours / TRL, peak, smallest within 5 %"] == pytest.approx(2.0)
 
 
 # ---- the processes that train
