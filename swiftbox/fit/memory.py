@@ -59,6 +59,9 @@ class Recipe:
     length: int
     weights: str = "bfloat16"
     """Storage of the base model: a key of BYTES_PER_WEIGHT."""
+    experts: str | None = None
+    """Storage of experts if another: bitsandbytes quantizes linear layers, and transformers keeps
+    the experts of a layer in one tensor each of three dimensions."""
     outside: str = "bfloat16"
     """Storage of embeddings and head; float32 if a quantized base is prepared for LoRA."""
     trained: float = 0.0
@@ -208,7 +211,8 @@ def _paged_in(shape: ModelShape, recipe: Recipe) -> float:
 
 def stored(shape: ModelShape, recipe: Recipe) -> float:
     """Return the bytes of the base's weights."""
-    inside = shape.inside * BYTES_PER_WEIGHT[recipe.weights]
+    in_experts = shape.in_experts * BYTES_PER_WEIGHT[recipe.experts or recipe.weights]
+    inside = (shape.inside - shape.in_experts) * BYTES_PER_WEIGHT[recipe.weights] + in_experts
     return inside + shape.outside * BYTES_PER_WEIGHT[recipe.outside]
 
 

@@ -66,12 +66,12 @@ def propose(
         verdict = assess_fit(changed, profile, machine, workload.lengths, learned)
         return Proposal(changes, verdict)
 
-    for changes in _on_this_model(config, machine):
+    for changes in _on_this_model(config, profile, machine):
         proposal = attempt(changes, profile)
         if proposal.verdict.outcome == "fits":
             return proposal
-    last_changes = _cheap(config) | _quantized(config, machine)
     for name, smaller_profile in smaller(config.model) if smaller else ():
+        last_changes = _cheap(config) | _less_base(config, smaller_profile, machine)
         for changes in (_cheap(config), last_changes):
             model_changes = {"model": name, **changes}
             proposal = attempt(model_changes, smaller_profile)
@@ -103,15 +103,17 @@ def _sharding(machine: Machine) -> str | None:
     return next((strategy for strategy in ("fsdp", "zero3") if strategy in strategies), None)
 
 
-def _on_this_model(config: TrainConfig, machine: Machine) -> Iterator[Changes]:
+def _on_this_model(
+    config: TrainConfig, profile: ModelProfile, machine: Machine
+) -> Iterator[Changes]:
     saving = _saving(config)
     if saving:
         yield saving
     yield from _smaller_batches(config, saving)
-    quantized = _quantized(config, machine)
-    if quantized:
-        yield {**saving, **quantized}
-        yield from _smaller_batches(config, {**saving, **quantized})
+    less = _less_base(config, profile, machine)
+    if less:
+        yield {**saving, **less}
+        yield from _smaller_batches(config, {**saving, **less})
     more = _more_devices(config, machine)
     if more:
         yield {**saving, **more}
@@ -145,8 +147,13 @@ def _cheap(config: TrainConfig) -> dict[str, Any]:
     return {**_saving(config)}
 
 
-def _quantized(config: TrainConfig, machine: Machine) -> dict[str, Any]:
-    """Return QLoRA if the backend has kernels for it and it is not set yet."""
+def _less_base(config: TrainConfig, profile: ModelProfile, machine: Machine) -> dict[str, Any]:
+    """Return QLoRA if the backend has kernels for it and it is not set yet.
+
+    QLoRA does not quantize experts: where most weights are theirs, LoRA saves as much.
+    """
+    if profile.shape.in_experts > profile.shape.inside / 2:
+        return {"tuner_type": "lora"} if config.tuner_type in FULL_TUNERS else {}
     if not supports_qlora(machine) or config.tuner_type == "qlora":
         return {}
     if config.tuner_type not in (*FULL_TUNERS, "lora"):

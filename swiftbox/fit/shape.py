@@ -73,6 +73,16 @@ class ModelShape:
         return max(self.params - self.outside, 0.0)
 
     @property
+    def in_experts(self) -> float:
+        """Return the parameters of all experts, which are inside; none of shared ones."""
+        if self.experts:
+            matrices = 3 if self.gated else 2
+            count = (self.layers - self.dense_layers) * self.experts
+            return min(float(count * matrices * self.hidden * self.intermediate), self.inside)
+        # Without dimensions, what a token does not use.
+        return min(max(self.params - (self.active or self.params), 0.0), self.inside)
+
+    @property
     def passed(self) -> float:
         """Return the parameters that a token is multiplied with: active experts, no embeddings."""
         active = self.active if self.active is not None else self.params

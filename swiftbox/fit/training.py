@@ -60,6 +60,7 @@ def recipe_of(
         tokens=round(batch.tokens),
         length=round(batch.line),
         weights=_storage(config, profile, is_full=is_full),
+        experts=_number_type(config) if quantizes(config, profile) else None,
         outside="float32" if has_float32 else "bfloat16",
         trained=trained_parameters(config, shape),
         is_adapter=not is_full,
@@ -131,6 +132,10 @@ def _storage(config: TrainConfig, profile: ModelProfile, *, is_full: bool) -> st
         if config.quant_bits == 8:
             return "int8"
         return "nf4-dq" if config.bnb_4bit_use_double_quant else "nf4"
+    return _number_type(config)
+
+
+def _number_type(config: TrainConfig) -> str:
     return config.dtype if config.dtype != "auto" else "bfloat16"
 
 
@@ -138,6 +143,11 @@ def _paged_bytes(config: TrainConfig, backend: str, *, is_full: bool) -> float:
     """Return the bytes of states that move; those of small weights, as of adapters, do not."""
     pages = is_full and config.optim == "paged_adamw_8bit" and pages_states(backend)
     return PAGED_BYTES if pages else 0.0
+
+
+def quantizes(config: TrainConfig, profile: ModelProfile) -> bool:
+    """Whether loading quantizes the base, by bitsandbytes; experts then keep the number type."""
+    return config.tuner_type == "qlora" and not profile.quantized
 
 
 def _reference_copies(config: TrainConfig, *, is_full: bool) -> float:

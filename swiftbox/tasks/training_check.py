@@ -17,6 +17,8 @@ from swiftbox.data.formats import LABELLED
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError, raise_together
 from swiftbox.fit.profile import profile_model
+from swiftbox.fit.shape import ModelShape
+from swiftbox.fit.training import quantizes
 from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.methods import METHODS
@@ -62,7 +64,10 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         if not inspection.errors:
             collect(lambda: require_tuner_fits(training, inspection))
     collect(lambda: _check_joined_rows(training))
-    if find_folder(training.model) is None and profile_model(training.model) is None:
+    profile = profile_model(training.model)
+    if profile is not None and quantizes(training, profile) and profile.shape.in_experts:
+        on_remark(_unquantized_experts(profile.shape))
+    if find_folder(training.model) is None and profile is None:
         on_remark(_unknown_size(training.model))
     collect(lambda: _check_adapter(training))
     collect(lambda: _check_template(training, inspection))
@@ -90,6 +95,21 @@ def _unknown_size(name: str) -> Remark:
     )
     hint = text("run `swiftbox download`, then check again", "请先 `swiftbox download`，再检查")
     return Remark(NOTE, "fit", message, hint)
+
+
+def _unquantized_experts(shape: ModelShape) -> Remark:
+    share = f"{shape.in_experts / shape.params:.0%}"
+    message = text(
+        f"tuner_type: qlora does not quantize the experts, {share} of the weights: transformers "
+        "keeps those of a layer in one tensor, and bitsandbytes quantizes linear layers",
+        f"tuner_type：qlora 不会量化占权重 {share} 的专家：transformers 把每层的专家存为一个张量，"
+        "而 bitsandbytes 只量化线性层",
+    )
+    hint = text(
+        "lora takes about as much memory; the estimate counts the experts in dtype",
+        "lora 所需内存相近；估计已按 dtype 计入专家",
+    )
+    return Remark(NOTE, "tuner_type", message, hint)
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
