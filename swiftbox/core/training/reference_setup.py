@@ -25,6 +25,7 @@ from swiftbox.core.losses.reference_cache import (
 from swiftbox.core.losses.reference_policy import ReferencePolicy
 from swiftbox.core.losses.terms import LossContext
 from swiftbox.core.losses.token_budget import TokenBudget
+from swiftbox.core.training.rope_lengths import fixed_settings
 from swiftbox.core.training.streamed_layers import streamed_layers
 from swiftbox.core.training.trainer_inputs import TrainerInputs
 from swiftbox.errors import ConfigError
@@ -164,7 +165,8 @@ def reference_cache(inputs: TrainerInputs) -> ReferenceCache:
     """Return the cache of this starting point: weights, adapter and number type."""
     folders = [inputs.model_folder, *([inputs.adapter_folder] if inputs.adapter_folder else [])]
     config = inputs.config
-    settings = (config.dtype, str(getattr(config, "quant_bits", None)), ROUNDING)
+    fixed = fixed_settings(inputs.network)
+    settings = (config.dtype, str(getattr(config, "quant_bits", None)), ROUNDING, *fixed)
     return ReferenceCache(cache_home() / "cache" / "reference" / model_hash(folders, settings))
 
 

@@ -40,6 +40,7 @@ from swiftbox.core.training.parallel import (
 from swiftbox.core.training.phase_clock import PhaseClock
 from swiftbox.core.training.progress import ProgressCallback
 from swiftbox.core.training.reference_setup import loss_context_for
+from swiftbox.core.training.rope_lengths import chosen_by_length, fix_rope_lengths
 from swiftbox.core.training.tensorboard import TENSORBOARD, defer_tensorboard
 from swiftbox.core.training.trainer import SwiftTrainer, TrainingSetup
 from swiftbox.core.training.trainer_inputs import LocalInputs, TrainerInputs
@@ -70,6 +71,7 @@ def train(
     arguments = for_one_device(training_arguments(config, folder, evaluates=bool(parts[1])))
     set_seed(config.seed)
     base_model = load_base(local.model, config, method.head, arguments.device, emit)
+    fix_rope_lengths(base_model, parts, config, emit)
     calibration = calibration_for(base_model, config, method, arguments, parts[0])
     adapter = AdapterStart(local.adapter, PEFT_TASKS[method.head], calibration)
     network = adapted_network(base_model, config, adapter, emit)
@@ -284,7 +286,7 @@ def record_parity(model: Any, inputs: TrainerInputs, saved: Path, emit: Emit) ->
     """Save reference outputs beside the model, which its server is later compared with."""
     config = inputs.config
     quantized = config.quant_method if config.tuner_type == "qlora" else ""
-    with with_masks(model):
+    with with_masks(model), chosen_by_length(model):
         parity.record_training(
             None if is_sharded(config) else model,
             inputs.tokenizer,
