@@ -13,9 +13,10 @@ from swiftbox.devices.hypothetical import hypothetical_machine
 from swiftbox.errors import UserError
 from swiftbox.fit.memory import Recipe, stored
 from swiftbox.fit.profile import ModelProfile
-from swiftbox.fit.proposals import propose
+from swiftbox.fit.proposals import Proposal, propose
 from swiftbox.fit.shape import ModelShape, shape_from_dimensions
 from swiftbox.fit.verdict import assess_fit
+from swiftbox.fit.workload import Workload
 from swiftbox.launch.prepare import check_config
 from swiftbox.plan import plan
 from swiftbox.tasks.load import loads
@@ -75,19 +76,23 @@ def test_experts_are_stored_like_all_weights_without_a_type_for_them() -> None:
     )
 
 
-def test_qlora_is_not_proposed_where_most_weights_are_experts() -> None:
-    machine = hypothetical_machine("cuda:48")
-    for tuner in ("lora", "full"):
-        settled = config("cuda:48", tuner_type=tuner)
-        mixture = propose(settled, ModelProfile(MIXTURE, True, True), machine)
-        assert mixture is None
-        dense = propose(settled, ModelProfile(DENSE, True, True), machine)
-        assert dense is not None
-        assert dense.changes["tuner_type"] == "qlora"
-    machine = hypothetical_machine("cuda:80")
-    lora = propose(config("cuda:80", tuner_type="full"), ModelProfile(MIXTURE, True, True), machine)
-    assert lora is not None
-    assert lora.changes["tuner_type"] == "lora"
+def proposal(machine: str, shape: ModelShape, tuner: str) -> Proposal | None:
+    settled, profile = config(machine, tuner_type=tuner), ModelProfile(shape, True, True)
+    return propose(settled, profile, hypothetical_machine(machine), Workload(profile))
+
+
+@pytest.mark.parametrize("tuner", ["lora", "full"])
+def test_qlora_is_not_proposed_where_most_weights_are_experts(tuner: str) -> None:
+    assert proposal("cuda:48", MIXTURE, tuner) is None
+    dense = proposal("cuda:48", DENSE, tuner)
+    assert dense is not None
+    assert dense.changes["tuner_type"] == "qlora"
+
+
+def test_lora_is_proposed_instead_of_training_all_experts() -> None:
+    less = proposal("cuda:80", MIXTURE, "full")
+    assert less is not None
+    assert less.changes["tuner_type"] == "lora"
 
 
 @pytest.mark.parametrize("experts", [0, 8])
