@@ -79,8 +79,12 @@ def test_an_adapter_is_deployed_and_queried_as_the_page_says(tmp_path: Path, tin
     try:
         (run,) = (tmp_path / "runs").glob("*-deploy-my-lora")
         until(lambda: events(run, "serving"), what="the address")
-        (row,) = box(*listing, cwd=tmp_path).stdout.splitlines()
-        assert row.endswith("  ok")
+
+        def listed() -> str:  # the supervisor records the address after the event
+            (row,) = box(*listing, cwd=tmp_path).stdout.splitlines()
+            return str(row)
+
+        until(lambda: listed().endswith("  ok"), what="the health")
         done = subprocess.run(
             [*COMMAND, *shlex.split(CHAT)[1:], "max_tokens=8"],
             cwd=tmp_path,
