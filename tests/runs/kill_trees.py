@@ -10,7 +10,7 @@ from swiftbox.files import is_temporary
 
 VARYING = re.compile(
     r"(^|/)(log\.txt|events\.jsonl|state\.json|versions\.json|machine\.json|pipeline\.json|"
-    r"\.swiftbox[^/]*|.*\.result\.json|trainer_state\.json|quantize\.json|merge\.json)$"
+    r"estimate\.json|\.swiftbox[^/]*|.*\.result\.json|trainer_state\.json|quantize\.json|merge\.json)$"
     r"|^home/(origin\.key|verified|devices|probe)[^/]*|\.lock$|\.lock/|^hf/|^\.modelscope/|^ms/\.|/\.msc$|/\.mv$"
 )
 """Files with times, process ids or figures of one process: they must exist, their content varies.
