@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ import swiftbox
 from swiftbox.config.merge import Quantization
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.generation.network import LoadSettings, Network
+from swiftbox.core.weights.cast import WeightTypes
 from swiftbox.core.weights.load import load_pretrained, load_trainable
-from swiftbox.core.weights.merge_bases import load_merge_base
+from swiftbox.core.weights.merge_bases import BaseFiles, dequantize, load_merge_base
 from swiftbox.core.weights.quantize import quantize_and_save
 from swiftbox.core.weights.quantized_bases import bitsandbytes_config
 from swiftbox.quantization import measure
@@ -60,7 +62,14 @@ def load_to_serve(folder: Path) -> Any:
 
 def load_to_measure(folder: Path) -> Any:
     request = {"model": str(folder), "dtype": "float32", "device": "cpu"}
-    return measure.load({**request, "trust_remote_code": False})
+    return measure.load({**request, "trust_remote_code": False}, ExitStack())
+
+
+def load_dequantized(folder: Path, quantization: Quantization) -> Any:
+    files = BaseFiles(folder, WeightTypes("float32", {}))
+    model = load_merge_base(files)
+    dequantize(model, files, quantization, lambda weight: weight.detach().clone())
+    return model
 
 
 LOADERS: dict[str, Callable[[Path], Any]] = {
@@ -105,7 +114,7 @@ def test_four_bits_compute_exactly_as_their_dequantized_weights(
     quantized = load_pretrained(
         tiny, dtype=torch.float32, quantization_config=bitsandbytes_config(BASES[name])
     )
-    reference = load_merge_base(tiny, BASES[name])
+    reference = load_dequantized(tiny, BASES[name])
     ids = token_ids(tiny)
     trained = logits(PeftModel.from_pretrained(quantized, adapter), ids)
     merged = PeftModel.from_pretrained(reference, adapter).merge_and_unload()
@@ -123,7 +132,7 @@ def test_transformers_alone_would_compute_something_else(
         tiny, dtype=torch.float32, quantization_config=bitsandbytes_config(BASES["nf4"])
     )
     ids = token_ids(tiny)
-    assert not close(logits(plain, ids), logits(load_merge_base(tiny, BASES["nf4"]), ids))
+    assert not close(logits(plain, ids), logits(load_dequantized(tiny, BASES["nf4"]), ids))
 
 
 def test_int8_products_are_the_same_integers_by_every_kernel() -> None:
