@@ -75,8 +75,10 @@ def _profile_of_folder(folder: Path, *, ask: bool) -> ModelProfile | None:
         return None  # reported by the inspection of the folder
     if not isinstance(config, dict):
         return None
-    quantized = str((config.get("quantization_config") or {}).get("quant_method", ""))
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    quantization = config.get("quantization_config")
+    quantized = str(quantization.get("quant_method", "")) if isinstance(quantization, dict) else ""
+    files = [path for path in folder.glob("*.safetensors") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
     bytes_each = BYTES_PER_PARAMETER.get(str(config.get("dtype") or config.get("torch_dtype")), 0)
     params = size / bytes_each if size and bytes_each and not quantized else None
     shape = shape_of_config(config, params) or skeleton_shape(folder, config, params, ask=ask)

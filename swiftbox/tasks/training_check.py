@@ -64,10 +64,12 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         if not inspection.errors:
             collect(lambda: require_tuner_fits(training, inspection))
     collect(lambda: _check_joined_rows(training))
-    profile = profile_model(training.model)
+    is_here = find_folder(training.model) is not None
+    is_sound = inspection is not None and not inspection.errors
+    profile = profile_model(training.model) if is_sound or not is_here else None
     if profile is not None and quantizes(training, profile) and profile.shape.in_experts:
         on_remark(_unquantized_experts(profile.shape))
-    if find_folder(training.model) is None and profile is None:
+    if not is_here and profile is None:
         on_remark(_unknown_size(training.model))
     collect(lambda: _check_adapter(training))
     collect(lambda: _check_template(training, inspection))
