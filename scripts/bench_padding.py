@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from bench_models import make_model
+from bench_train import write_chats
 
 STEPS_TO_WARM_UP = 3
 
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model = make_model(folder / "model")
-        data = short_chats(folder / "chat.jsonl", 400)
+        data = write_chats(folder / "chat.jsonl", 400)
         results: dict[str, list[dict[str, float]]] = {"false": [], "true": []}
         for turn in range(options.runs):
             for padding_free, runs in results.items():
@@ -97,23 +97,3 @@ def rates(run: Path, batch_size: int) -> dict[str, float]:
         "peak_bytes": peak,
         "grown_bytes": peak - before,
     }
-
-
-def short_chats(path: Path, count: int) -> Path:
-    """Write conversations with log-normal lengths, as chats have: most short, a few long."""
-    chooser = random.Random(0)
-    vocabulary = (json.__doc__ or "").split()
-    with path.open("w", encoding="utf-8") as file:
-        for _ in range(count):
-            question, answer = (
-                max(2, min(120, round(chooser.lognormvariate(mean, 0.8)))) for mean in (2.0, 2.5)
-            )
-            text = [chooser.choice(vocabulary) for _ in range(question + answer)]
-            row = {
-                "messages": [
-                    {"role": "user", "content": " ".join(text[:question])},
-                    {"role": "assistant", "content": " ".join(text[question:])},
-                ]
-            }
-            file.write(json.dumps(row) + "\n")
-    return path

@@ -58,6 +58,12 @@ def cell_bytes(model: Any) -> int:
     return int(2 * config.num_hidden_layers * heads * head_size * model.dtype.itemsize)
 
 
+def empty(states: torch.Tensor, capacity: tuple[int, int]) -> torch.Tensor:
+    """Return zeros for keys or values like these, with so many rows and columns."""
+    rows, columns = capacity
+    return states.new_zeros((rows, states.shape[1], columns, states.shape[3]))
+
+
 class BatchCacheLayer(CacheLayerMixin):
     """One layer of a batch's cache."""
 
@@ -69,11 +75,8 @@ class BatchCacheLayer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Take number type, device and sizes from the first keys and values."""
-        rows, columns = self.owner.row_capacity, self.owner.column_capacity
-        self.keys = key_states.new_zeros((rows, key_states.shape[1], columns, key_states.shape[3]))
-        self.values = value_states.new_zeros(
-            (rows, value_states.shape[1], columns, value_states.shape[3])
-        )
+        capacity = (self.owner.row_capacity, self.owner.column_capacity)
+        self.keys, self.values = empty(key_states, capacity), empty(value_states, capacity)
         self.is_initialized = True
 
     def update(
@@ -109,7 +112,7 @@ class BatchCacheLayer(CacheLayerMixin):
         used, start, end = len(self.owner.starts), self.owner.start, self.owner.end
         for name in ("keys", "values"):
             old = getattr(self, name)
-            new = old.new_zeros((rows, old.shape[1], columns, old.shape[3]))
+            new = empty(old, (rows, columns))
             new[:used, :, start + shift : end + shift] = old[:used, :, start:end]
             setattr(self, name, new)
 

@@ -24,6 +24,7 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from swiftbox.core.generation.device_access import upload
+from swiftbox.core.generation.kv_cache import empty
 from swiftbox.core.generation.step_graphs import CapturedStep, StepGraphs
 
 SMALLEST_COLUMNS = 256
@@ -74,11 +75,8 @@ class SlotCacheLayer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Take number type, device and sizes from the first keys and values."""
-        rows, columns = self.owner.row_capacity, self.owner.column_capacity
-        self.keys = key_states.new_zeros((rows, key_states.shape[1], columns, key_states.shape[3]))
-        self.values = value_states.new_zeros(
-            (rows, value_states.shape[1], columns, value_states.shape[3])
-        )
+        capacity = (self.owner.row_capacity, self.owner.column_capacity)
+        self.keys, self.values = empty(key_states, capacity), empty(value_states, capacity)
         self.is_initialized = True
 
     def update(
@@ -115,7 +113,7 @@ class SlotCacheLayer(CacheLayerMixin):
         used, width = len(self.owner.lengths), max(self.owner.lengths, default=0)
         for name in ("keys", "values"):
             old = getattr(self, name)
-            new = old.new_zeros((rows, old.shape[1], columns, old.shape[3]))
+            new = empty(old, (rows, columns))
             new[:used, :, :width] = old[:used, :, :width]
             setattr(self, name, new)
 
