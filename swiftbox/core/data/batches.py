@@ -18,6 +18,9 @@ import torch
 from swiftbox.core.data.samples import IGNORED, TokenRow
 
 ONE_LINE, LINES, PADDED = "one line", "lines", "padded"
+RESTARTING_LINES = "restarting lines"
+"""Lines whose rest never continues a row, for noise that depends on the length of rows."""
+
 SHARED, SHARED_LINE = "lines with shared prompts", "one line with shared prompts"
 """Layouts of pairs whose prompt is computed once: with a mask, and with bounds of rows."""
 
@@ -35,8 +38,8 @@ def collate_rows(units: Sequence[Sequence[TokenRow]], layout: str) -> dict[str, 
         return padded_batch(rows)
     if layout == ONE_LINE:
         return joined_batch([rows]) | row_bounds([len(row) for row in rows])
-    lines = balanced_lines([len(row) for row in rows])
-    return joined_batch([[rows[index] for index in line] for line in lines])
+    lines = [[rows[index] for index in line] for line in balanced_lines([len(row) for row in rows])]
+    return joined_batch(lines, continues=layout != RESTARTING_LINES)
 
 
 def balanced_lines(lengths: Sequence[int]) -> list[list[int]]:
@@ -82,14 +85,16 @@ def _on_device(value: Any, device: torch.device) -> Any:
     return value
 
 
-def joined_batch(lines: Sequence[Sequence[TokenRow]]) -> dict[str, torch.Tensor]:
+def joined_batch(
+    lines: Sequence[Sequence[TokenRow]], *, continues: bool = True
+) -> dict[str, torch.Tensor]:
     """Join the rows of each line end to end; the rest of a line becomes a row without labels.
 
-    If every line is a single row, the rest continues it: the positions then never restart, and
-    sdpa is causal without a mask.
+    With `continues`, if every line is a single row, the rest continues it: the positions then never
+    restart, and sdpa is causal without a mask.
     """
     longest = max(sum(len(row) for row in line) for line in lines)
-    continues = all(len(line) == 1 for line in lines)
+    continues = continues and all(len(line) == 1 for line in lines)
     input_ids = np.zeros((len(lines), longest), dtype=np.int64)  # (L, T)
     positions = np.zeros((len(lines), longest), dtype=np.int64)  # (L, T)
     labels = np.full((len(lines), longest), IGNORED, dtype=np.int64)  # (L, T)

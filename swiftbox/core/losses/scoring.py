@@ -18,6 +18,7 @@ import torch
 from swiftbox.core.data.batches import (
     LINES,
     PADDED,
+    RESTARTING_LINES,
     SHARED,
     SHARED_LINE,
     WITH_BOUNDS,
@@ -110,7 +111,8 @@ def scored_batch(
         filled = np.array([writer.filled(line) for line in range(len(lines))])  # (L,)
         mask = (np.arange(longest) < filled[:, None]).astype(np.int64)  # (L, T)
         return batch | {"attention_mask": torch.from_numpy(mask)}
-    if any(len(line) > 1 for line in lines):  # otherwise the rest of a line continues its row
+    restarts = layout == RESTARTING_LINES or any(len(line) > 1 for line in lines)
+    if restarts:  # otherwise the rest of a line continues its row
         for line_number in range(len(lines)):
             end = writer.filled(line_number)
             writer.positions[line_number, end:] -= end  # a row without labels

@@ -18,7 +18,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.attention.varlen import with_masks
-from swiftbox.core.data.batches import PADDED
+from swiftbox.core.data.batches import LINES, PADDED, RESTARTING_LINES, SHARED
 from swiftbox.core.data.cache import ExampleEncoder
 from swiftbox.core.data.layouts import choose_layout
 from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
@@ -145,6 +145,8 @@ def offline_trainer(
         device=inputs.arguments.device,
         shares=method.shares_prompts,
     )
+    if config.neftune_noise_alpha is not None and layout in (LINES, SHARED):
+        layout = RESTARTING_LINES  # the noise tells by the positions how long a row is
     context, parts = loss_context_for(inputs, parts, layout, record.emit)
     training, held_out = parts
     packs = config.packing and layout != PADDED

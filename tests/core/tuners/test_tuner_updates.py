@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -17,6 +19,10 @@ from tuner_runs import (
     train,
 )
 
+from swiftbox.core.data import batches
+from swiftbox.core.data.batches import LINES, RESTARTING_LINES, collate_rows
+from swiftbox.core.data.samples import TokenRow
+from swiftbox.core.losses.scoring import PrefixGroup, scored_batch
 from swiftbox.core.training.galore import leading_directions, project, project_back
 from swiftbox.core.training.neftune import add_noise, row_lengths
 from swiftbox.core.training.optimizers import lora_plus
@@ -55,6 +61,34 @@ def test_noise_is_scaled_by_the_length_of_each_row() -> None:
     assert row_lengths(joined).tolist() == [[3, 3, 3, 2, 2], [5] * 5]
     padded = {"attention_mask": torch.tensor([[1, 1, 0], [1, 1, 1]])}
     assert row_lengths(padded).tolist() == [[2, 2, 2], [3, 3, 3]]
+
+
+def test_single_rows_of_a_batch_have_their_own_lengths_for_the_noise() -> None:
+    """The rest of a line must not continue its row, which would make every row the longest."""
+    rows = [TokenRow(np.arange(length, dtype=np.int32), np.arange(length)) for length in (600, 900)]
+    units = [[row] for row in rows]
+    batch = collate_rows(units, RESTARTING_LINES)
+    lengths = {int(number) for number in row_lengths(batch)[:, 0]}  # of each line's first row
+    assert lengths == {600, 900}
+    pairs = scored_batch(rows, [PrefixGroup((0,)), PrefixGroup((1,))], RESTARTING_LINES)
+    assert {int(number) for number in row_lengths(pairs)[:, 0]} == {600, 900}
+    continued = row_lengths(collate_rows(units, LINES))
+    assert {int(number) for number in continued[:, 0]} == {900}  # why the layout exists
+
+
+@pytest.mark.parametrize(("noise", "layout"), [(5.0, RESTARTING_LINES), (None, LINES)])
+def test_a_training_with_noise_collates_lines_that_restart(
+    noise: float | None, layout: str, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layouts: set[str] = set()
+
+    def collate(units: Any, layout: str) -> Any:
+        layouts.add(layout)
+        return collate_rows(units, layout)
+
+    monkeypatch.setattr(batches, "collate_rows", collate)
+    train(tmp_path, tiny, max_steps=1, attn_implementation="sdpa", neftune_noise_alpha=noise)
+    assert layouts == {layout}
 
 
 def test_noise_is_bounded_and_added_only_in_training(tiny: Path) -> None:
