@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from typing import Any
 
 import torch
@@ -86,8 +87,8 @@ class TrainingLoader:
         """Return the updates of an epoch from the given one on."""
         self.sampler.epoch = number
         order = list(self.sampler)
-        # As many units for every process: the last processes repeat the first units.
-        order += order[: -len(order) % self.shape.processes]
+        # As many units for every process: the last processes repeat the first units, even often.
+        order = list(islice(cycle(order), self._units_of_process() * self.shape.processes))
         return EpochUpdates(self, order[self.shape.process :: self.shape.processes], first_update)
 
     def _units_of_process(self) -> int:

@@ -147,3 +147,16 @@ def test_every_process_evaluates_equally_many_batches() -> None:
     shares = [list(share_of(batches, number, 2)) for number in range(2)]
     assert [len(share) for share in shares] == [3, 3]
     assert [batch.counts for share in shares for batch in share].count(False) == 1
+
+
+@pytest.mark.parametrize(("rows", "processes"), [(1, 4), (3, 8), (5, 4)])
+def test_every_process_gets_as_many_units_however_few_there_are(rows: int, processes: int) -> None:
+    shares = [
+        updates_of(loader_of(rows, UpdateShape(2, number, processes), 1))
+        for number in range(processes)
+    ]
+    sizes = [[len(micro) for update in share for micro in update] for share in shares]
+    assert all(size == sizes[0] for size in sizes)
+    assert sizes[0]
+    seen = {row for share in shares for update in share for micro in update for row in micro}
+    assert len(seen) == rows
