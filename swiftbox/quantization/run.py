@@ -239,12 +239,12 @@ def _measure(job: QuantizationJob, model: Path, name: str) -> dict[str, Any]:
 
 
 def _stored_types(model: Path) -> dict[str, Any]:
-    """Return the number types of an unquantized model's weights; nothing for a quantized one."""
+    """Return the number types of a model's floating-point weights; it may have masks besides."""
     files = weights.read_weights(model)
-    if not set(files.dtypes) <= set(FLOATS):
-        return {}
-    types = {name: FLOATS[dtype] for name, (dtype, _shape) in files.tensors.items()}
-    return {"stored_dtype": FLOATS[files.main_dtype or "F32"], "stored_dtypes": types}
+    types = {
+        name: FLOATS[dtype] for name, (dtype, _shape) in files.tensors.items() if dtype in FLOATS
+    }
+    return {"stored_dtype": FLOATS.get(files.main_dtype or "", "float32"), "stored_dtypes": types}
 
 
 def kept_bytes(machine: Machine, free_host_bytes: int) -> int:

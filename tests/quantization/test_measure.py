@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from adapters import token_ids
 from made_up import made_up
+from safetensors.torch import load_file, save_file
 from tiny import build
 from transformers import AutoModelForCausalLM
 
@@ -18,7 +20,7 @@ from swiftbox.engines.tools.measure import answer, perplexity
 from swiftbox.errors import MachineError
 from swiftbox.quantization import preconditions
 from swiftbox.quantization.measure import load
-from swiftbox.quantization.run import kept_bytes
+from swiftbox.quantization.run import _stored_types, kept_bytes
 from swiftbox.quantization.tensors import TensorHeader
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -51,6 +53,24 @@ def test_a_model_measured_layer_by_layer_has_the_figures_of_the_entire_one(
     with ExitStack() as stack:
         model = load(request, stack)
         assert (perplexity(model, texts), answer(model, texts[0], 6)) == expected
+
+
+def test_a_model_with_masks_among_its_weights_is_measured(halved: Path, tmp_path: Path) -> None:
+    """Older models store a mask of booleans; only floating-point weights have a number type."""
+    folder = tmp_path / "masked"
+    shutil.copytree(halved, folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.0.self_attn.bias"] = torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    types = _stored_types(folder)
+    assert types["stored_dtype"] == "bfloat16"
+    assert set(types["stored_dtypes"].values()) == {"bfloat16"}
+    request = {"model": str(folder), "dtype": "float32", "device": "cpu", "kept_bytes": 0}
+    texts = [token_ids(halved)[0].tolist()]
+    entire = AutoModelForCausalLM.from_pretrained(halved, dtype=torch.float32).eval()
+    with ExitStack() as stack:
+        model = load({**request, "trust_remote_code": False, **types}, stack)
+        assert perplexity(model, texts) == perplexity(entire, texts)
 
 
 def large_headers(layers: int = 80, hidden: int = 8192) -> dict[str, TensorHeader]:
