@@ -1,4 +1,4 @@
-"""Device checks of the training path: head, exactness, batching, waiting, QLoRA, references."""
+"""Device checks of the training path: head, exactness, waiting, batching, tails of lines."""
 
 from __future__ import annotations
 

@@ -24,7 +24,6 @@ from gpu.settings import Settings
 from gpu.timing import free_memory, synchronize
 from gpu.training_jobs import job
 
-ROOT = Path(__file__).resolve().parents[2]
 POLL_S = 0.02
 
 
@@ -107,16 +106,13 @@ def record_first_step(recorder: Recorder, settings: Settings, size: str) -> None
     training = job(size, "lora", "2048", tiny=settings.tiny)
     out = settings.folder / "first-step"
     config = write_config(training, settings, out)
-    variables = {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    }
     began = time.time()
     front = subprocess.Popen(
         [sys.executable, "-m", "swiftbox", "run", str(config), "--plain"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **variables, "SWIFTBOX_HOME": str(settings.folder / "home")},
+        env={**os.environ, "SWIFTBOX_HOME": str(settings.folder / "home")},
     )
     name = f"{size} LoRA, start of the command to the first step"
     try:

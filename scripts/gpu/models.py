@@ -55,19 +55,17 @@ def shape_of(size: str, settings: Settings) -> Shape:
     return TINY if settings.tiny else SHAPES[size]
 
 
-def random_model(
-    size: str, settings: Settings, *, attention: str = "sdpa", dtype: str | None = None
-) -> Any:
+def random_model(size: str, settings: Settings) -> Any:
     """Return a random model on the device."""
     import torch
     from transformers import AutoModelForCausalLM, Qwen3Config
 
     torch.manual_seed(0)
     config = Qwen3Config(**shape_of(size, settings), max_position_embeddings=40_960)
-    number_type = getattr(torch, dtype or settings.dtype)
+    number_type = getattr(torch, settings.dtype)
     with torch.device(settings.device):
         model = AutoModelForCausalLM.from_config(
-            config, dtype=number_type, attn_implementation=attention
+            config, dtype=number_type, attn_implementation="sdpa"
         )
     model.config.use_cache = False
     return model

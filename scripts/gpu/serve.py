@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import bench_decode
 import bench_serve
 import torch
@@ -25,9 +22,6 @@ def measure(recorder: Recorder, settings: Settings) -> None:
     dtype = settings.dtype
     folder = settings.folder / "serving"
     folder.mkdir(exist_ok=True)
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")])
-    )
     plain = AutoModelForCausalLM.from_pretrained(
         model, dtype=getattr(torch, dtype), device_map={"": settings.device}
     ).eval()

@@ -31,8 +31,6 @@ class Steps:
         settings: Settings,
         *,
         checkpointing: bool = False,
-        attention: str = "sdpa",
-        model: Any = None,
     ) -> None:
         from swiftbox.core.losses.log_prob_reader import reader_for
         from swiftbox.core.losses.terms import LossContext
@@ -40,7 +38,7 @@ class Steps:
 
         self.settings = settings
         self.dtype = getattr(torch, settings.dtype)
-        plain = model if model is not None else random_model(size, settings, attention=attention)
+        plain = random_model(size, settings)
         self.reader = reader_for(plain, self.dtype)
         self.model = with_lora(plain, checkpointing=checkpointing)
         self.method = METHODS["sft"]

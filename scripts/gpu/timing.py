@@ -1,4 +1,4 @@
-"""Time and memory of work on a device, and the FLOP of a model."""
+"""Time and memory of work on a device, and its rate of matrix products."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-
-MIB = 2**20
 
 
 def synchronize(device: str) -> None:
