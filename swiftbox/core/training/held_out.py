@@ -19,11 +19,11 @@ from swiftbox.core.data.samples import Sample
 from swiftbox.core.training.loader import collated_ahead, pinned, pins_memory
 from swiftbox.core.training.memory_recovery import (
     free_memory,
-    is_out_of_memory,
     limit_error,
     together_error,
 )
-from swiftbox.core.training.metric_sums import gathered, numbers
+from swiftbox.core.training.metric_sums import gathered
+from swiftbox.runs.diagnosis import is_out_of_memory
 
 Unit = Sequence[Sample]
 
@@ -107,7 +107,7 @@ class HeldOutLoss:
                     for result in results:
                         trainer.metrics.add(result)
         trainer.model.train(was_training)
-        total = sum(numbers(dict(zip(map(str, range(len(totals))), totals, strict=True))).values())
+        total = sum(torch.stack(totals).tolist()) if totals else 0.0
         sums = gathered((total, count), arguments.world_size)
         return float(sum(total for total, _ in sums) / sum(count for _, count in sums))
 

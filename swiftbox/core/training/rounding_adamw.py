@@ -55,7 +55,7 @@ class RoundingAdamW(torch.optim.Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0, "updates": 0}
         super().__init__(groups, defaults)
         self.options = options
-        self.codes: Mapping[str, torch.Tensor] = _codes() if options.states_8_bit else {}
+        self.codes: dict[str, torch.Tensor] = _codes() if options.states_8_bit else {}
 
     @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -142,11 +142,16 @@ class RoundingAdamW(torch.optim.Optimizer):
             return stored
         from bitsandbytes.functional import dequantize_blockwise
 
-        code, scales = self.codes[name].to(stored.device), state[f"{name}_scales"][_blocks(part)]
+        code, scales = self._code(name, stored.device), state[f"{name}_scales"][_blocks(part)]
         values: torch.Tensor = dequantize_blockwise(
             stored, absmax=scales, code=code, blocksize=BLOCK
         )
         return values
+
+    def _code(self, name: str, device: torch.device) -> torch.Tensor:
+        """Return the numbers of the codes, which stay on the device: a copy would wait for it."""
+        self.codes[name] = self.codes[name].to(device)
+        return self.codes[name]
 
     def _write(self, state: Mapping[str, Any], name: str, part: slice, moment: Any) -> None:
         stored: torch.Tensor = state[name][part]
@@ -154,7 +159,7 @@ class RoundingAdamW(torch.optim.Optimizer):
             return
         from bitsandbytes.functional import quantize_blockwise
 
-        code = self.codes[name].to(stored.device)
+        code = self._code(name, stored.device)
         quantized, quantization = quantize_blockwise(moment, code=code, blocksize=BLOCK)
         stored.copy_(quantized)
         state[f"{name}_scales"][_blocks(part)] = quantization.absmax
