@@ -37,6 +37,16 @@ def diagnose(error: BaseException, task: str = "train") -> tuple[str, str]:
     return kind, hint_for(kind, task)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory is used up, whichever library raised it."""
+    return kind_of(error) == OUT_OF_MEMORY
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type if it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def kind_of(error: BaseException) -> str:
     """Classify a failure by its type and message."""
     message = str(error).lower()

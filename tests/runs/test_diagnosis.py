@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from swiftbox.runs.diagnosis import FILE_TOO_LARGE, diagnose
+from swiftbox.runs.diagnosis import FILE_TOO_LARGE, diagnose, first_line
 
 LIMIT_BYTES = 10_000
 
@@ -38,3 +38,11 @@ def test_a_log_beyond_the_limit_of_a_file_gets_a_hint(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File too large") as refused:
         (tmp_path / "log").write_bytes(b"a" * 2 * LIMIT_BYTES)
     assert diagnose(refused.value, "merge")[0] == FILE_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(ValueError("\n one\ntwo"), "one"), (ValueError(), "ValueError"), (KeyError("a"), "'a'")],
+)
+def test_every_error_has_a_first_line(error: Exception, line: str) -> None:
+    assert first_line(error) == line

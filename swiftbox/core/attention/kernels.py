@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from swiftbox.language import text
+from swiftbox.runs.diagnosis import first_line
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def kernel_problem(heads: HeadShape, dtype: torch.dtype, device: torch.device) -
     """Return why a device's kernel is not exact for these heads; empty if it is.
 
     Compares outputs and gradients with those of `row_by_row` in float32, for two rows and for one
-    that continues the first row's first tokens.
+    whose queries are only its last tokens.
     """
     if device.type == "cpu":
         return ""
@@ -158,7 +159,7 @@ def kernel_problem(heads: HeadShape, dtype: torch.dtype, device: torch.device) -
             for kernel, number in ((kernel_for(device), dtype), (row_by_row, torch.float32))
         ]
     except (RuntimeError, ValueError, ImportError) as error:
-        return str(error).strip().splitlines()[0]
+        return first_line(error)
     for result, exact in zip(*results, strict=True):
         # 16-bit numbers round to 2**-8; a wrong mask moves a result by its own size.
         if not (result - exact).abs().max() <= 5e-2 * exact.abs().max():

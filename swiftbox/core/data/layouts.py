@@ -22,6 +22,7 @@ from swiftbox.core.training.model_checks import isolates_rows, prompt_sharing_is
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.runs import events
+from swiftbox.runs.diagnosis import first_line
 from swiftbox.runs.events import Emit
 
 SHARING = {LINES: SHARED, ONE_LINE: SHARED_LINE}
@@ -118,7 +119,7 @@ def _leak(network: Any, dtype: torch.dtype, layout: str) -> str:
             return ""
     except (UnsupportedAttentionError, ValueError) as error:
         # transformers raises ValueError where a package for linear attention is missing.
-        return str(error).strip().splitlines()[0]
+        return first_line(error)
     return text(
         f"{type(network).__name__} lets joined rows attend to each other",
         f"{type(network).__name__} 无法隔离拼接的样本",
@@ -130,9 +131,7 @@ def _why_not_varlen(network: Any, dtype: torch.dtype, device: torch.device | Non
     before = implementations(network)
     weights = network.get_input_embeddings().weight
     reason = use_varlen(network, dtype, device or weights.device)
-    if reason:
-        return reason
-    reason = _leak(network, dtype, ONE_LINE)
+    reason = reason or _leak(network, dtype, ONE_LINE)
     if reason:
         restore(before)
     return reason

@@ -171,7 +171,7 @@ class DecodeBatches:
     def _make_space(self, adapter: str, rows: int = 0, length: int = 0) -> bool:
         """Return whether an adapter's batch may take more rows of that length, and a step.
 
-        Where it is necessary and sufficient, idle caches are freed and others are packed.
+        Where it is necessary, idle caches are freed; others are packed if that is sufficient.
         """
         for release in (None, self.free_idle, partial(self._pack, adapter, rows, length)):
             if release:

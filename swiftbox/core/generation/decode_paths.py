@@ -21,6 +21,7 @@ from swiftbox.core.generation.network import Network
 from swiftbox.core.generation.slot_cache import CacheSpace, SlotCache
 from swiftbox.core.generation.step_graphs import StepGraphs, is_close
 from swiftbox.language import text
+from swiftbox.runs.diagnosis import first_line
 
 MASKED_ATTENTION = ("sdpa", "eager")
 """Implementations that take a mask of four dimensions."""
@@ -58,7 +59,7 @@ def try_slots(network: Network, graphs: StepGraphs, warn: Callable[[str], None])
             with torch.inference_mode():
                 reason = _trial(network, graphs)
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
-            why = str(error).splitlines()[0]
+            why = first_line(error)
             reason = text(f"the trial failed: {why}", f"试算失败：{why}")
     if not reason:
         return DecodePath(graphs)

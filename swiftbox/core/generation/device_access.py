@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate.utils.memory import clear_device_cache
 
-from swiftbox.runs.diagnosis import OUT_OF_MEMORY, kind_of
+from swiftbox.runs.diagnosis import first_line, is_out_of_memory
 
 
 def upload(values: Sequence[Any], dtype: torch.dtype, device: Any) -> torch.Tensor:
@@ -52,11 +52,6 @@ def has_graphs(device: Any) -> bool:
     return hasattr(device_module(device), "CUDAGraph")
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory is used up, whichever library raised it."""
-    return kind_of(error) == OUT_OF_MEMORY
-
-
 def release_memory(error: BaseException) -> None:
     """Free what an error holds: first the tensors of its traceback, then unused cached blocks."""
     chained: BaseException | None = error
@@ -76,5 +71,5 @@ def device_failure(device: Any) -> str:
         if int(torch.ones(1, device=device).add_(1).item()) == 2:
             return ""
     except RuntimeError as error:
-        return "" if is_out_of_memory(error) else str(error).splitlines()[0]
+        return "" if is_out_of_memory(error) else first_line(error)
     return "1 + 1 is not 2"

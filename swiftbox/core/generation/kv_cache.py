@@ -215,11 +215,6 @@ class BatchCache:
         """Return the cells in use."""
         return self.cells()
 
-    def clear(self) -> None:
-        """Remove all rows."""
-        while self.starts:
-            self.leave(len(self.starts) - 1)
-
     def leave(self, row: int) -> None:
         """Remove a row; the last one takes its place.
 

@@ -16,6 +16,7 @@ from swiftbox.core.generation.parity import end_tokens
 from swiftbox.core.weights.load import load_pretrained, read_tokenizer
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
+from swiftbox.runs.diagnosis import first_line
 
 BASE = ""
 """The adapter name of requests to the base."""
@@ -85,7 +86,7 @@ class Network:
             self._load_adapter(folder, peft_name)
         except (ValueError, RuntimeError, KeyError, TypeError, OSError) as error:
             self._unload_adapter(peft_name)
-            raise _misfit(folder, str(error).splitlines()[0]) from error
+            raise _misfit(folder, first_line(error)) from error
         self._peft_names[name] = peft_name
         self.tokenizers[name] = tokenizer
         self._active = name

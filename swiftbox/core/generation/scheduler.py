@@ -40,6 +40,7 @@ from swiftbox.core.generation.requests import (
 )
 from swiftbox.core.generation.sampling import SampledToken, TokenSampler
 from swiftbox.core.generation.transcript import Transcript
+from swiftbox.runs.diagnosis import is_out_of_memory
 
 IDLE_S = 1.0
 """Longest sleep without work; a new request wakes the loop."""
@@ -211,24 +212,24 @@ class Scheduler:
     def _recover(self, error: Exception, take_out: Callable[[], list[PrefillEntry]]) -> None:
         """Free what a failed step holds; repeat it later if only memory was missing."""
         self.counters.last_error = f"{type(error).__name__}: {error}"
-        is_out_of_memory = device_access.is_out_of_memory(error)
-        if is_out_of_memory:
+        has_no_memory = is_out_of_memory(error)
+        if has_no_memory:
             self.counters.out_of_memory += 1
             self._batches.shrink()
         else:
-            self.failure = device_access.device_failure(self.network.model.device)
+            self.failure = self.failure or device_access.device_failure(self.network.model.device)
         entries = take_out()
-        if is_out_of_memory:
+        if has_no_memory:
             entries = [*entries, *self._batches.discard_reserved()]
         self._batches.free_idle()
         device_access.release_memory(error)
         if self.failure:
             self._fail(entries, DEVICE_FAILURE)
             self._ended = True
-        elif is_out_of_memory and (len(entries) > 1 or self._prefill or self._batches):
+        elif has_no_memory and (len(entries) > 1 or self._prefill or self._batches):
             self._send_back(entries, wait=False)
         else:
-            self._fail(entries, OUT_OF_MEMORY if is_out_of_memory else type(error).__name__)
+            self._fail(entries, OUT_OF_MEMORY if has_no_memory else type(error).__name__)
 
     def _fail(self, entries: Sequence[PrefillEntry], error: str) -> None:
         for row in [row for entry in entries for row in entry.rows]:

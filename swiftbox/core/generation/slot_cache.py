@@ -263,7 +263,6 @@ class SlotCache:
         """Remove all rows; tensors and graphs stay for the next ones."""
         while self.lengths:
             self.leave(len(self.lengths) - 1)
-        self._moved = True
 
     # ---- a step
 

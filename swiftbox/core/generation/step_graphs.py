@@ -18,6 +18,7 @@ from swiftbox.core.generation.memory import free_bytes
 from swiftbox.core.generation.parity import TIES
 from swiftbox.formatting import size
 from swiftbox.language import text
+from swiftbox.runs.diagnosis import first_line
 
 FREE_FOR_GRAPHS = 512 * 2**20
 """Bytes of the device that must be free for another graph."""
@@ -81,7 +82,7 @@ class StepGraphs:
                 return captured
             self.disable(text("a replay gave other logits", "重放得到的 logits 不一致"))
         except RuntimeError as error:  # the model does what a graph cannot hold
-            why = str(error).splitlines()[0]
+            why = first_line(error)
             self.disable(text(f"the capture failed: {why}", f"录制失败：{why}"))
         return None
 

@@ -22,9 +22,10 @@ from swiftbox.core.data.samples import PreferencePair
 from swiftbox.core.losses.log_prob_reader import LogProbReader
 from swiftbox.core.losses.scoring import pair_batch, scores
 from swiftbox.core.losses.token_budget import TokenBudget
-from swiftbox.core.training.memory_recovery import free_memory, is_out_of_memory
+from swiftbox.core.training.memory_recovery import free_memory
 from swiftbox.errors import MemoryLimitError
 from swiftbox.language import text
+from swiftbox.runs.diagnosis import first_line, is_out_of_memory
 
 RECORD = struct.Struct("<16sff")
 
@@ -162,7 +163,7 @@ def _tokens(pairs: Sequence[PreferencePair]) -> int:
 
 
 def _pair_too_large(error: BaseException, tokens: int) -> MemoryLimitError:
-    cause = str(error).partition("\n")[0] or type(error).__name__
+    cause = first_line(error)
     return MemoryLimitError(
         text(
             f"out of memory: the reference policy cannot score a pair of {tokens} tokens: {cause}",

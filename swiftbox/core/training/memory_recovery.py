@@ -23,11 +23,12 @@ from typing import Any
 import torch
 from accelerate.utils.memory import clear_device_cache
 
+from swiftbox.core.training.parallel import is_sharded
 from swiftbox.errors import ConfigError, MemoryLimitError
 from swiftbox.files import write_json
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs.diagnosis import OUT_OF_MEMORY, kind_of
+from swiftbox.runs.diagnosis import first_line
 from swiftbox.runs.plain_files import read_record
 
 
@@ -53,7 +54,7 @@ def split_limits(config: Any, method: Any) -> SplitLimits:
     return SplitLimits(
         fewest_units=_fewest_units(config),
         couples_rows=method.couples_rows(config),
-        sharded=config.distributed not in ("none", "ddp"),
+        sharded=is_sharded(config),
         hint=_hint(config),
     )
 
@@ -79,11 +80,6 @@ def _hint(config: Any) -> str:
     return text(
         f"set {listed}; or use a device with more memory", f"请设 {listed}；或换用显存更大的设备"
     )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on any backend."""
-    return kind_of(error) == OUT_OF_MEMORY
 
 
 def smaller_split(update_units: int, micro_units: int, fewest: int = 1) -> int | None:
@@ -131,7 +127,7 @@ def _device_module() -> Any:
 
 def limit_error(error: BaseException, *, units: int, tokens: int, limits: SplitLimits) -> Exception:
     """Return the error for the smallest micro-batch that does not fit."""
-    cause = str(error).partition("\n")[0] or type(error).__name__
+    cause = first_line(error)
     return MemoryLimitError(
         text(
             f"out of memory with a batch of {units} (the smallest possible, {tokens} tokens): "
@@ -144,7 +140,7 @@ def limit_error(error: BaseException, *, units: int, tokens: int, limits: SplitL
 
 def together_error(error: BaseException, *, update_units: int, micro_units: int) -> Exception:
     """Return the error for a pass that all processes compute together, which is not repeated."""
-    cause = str(error).partition("\n")[0] or type(error).__name__
+    cause = first_line(error)
     smaller = smaller_split(update_units, micro_units) or 1
     return MemoryLimitError(
         text(

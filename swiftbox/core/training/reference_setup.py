@@ -25,6 +25,7 @@ from swiftbox.core.losses.reference_cache import (
 from swiftbox.core.losses.reference_policy import ReferencePolicy
 from swiftbox.core.losses.terms import LossContext
 from swiftbox.core.losses.token_budget import TokenBudget
+from swiftbox.core.training.parallel import is_sharded
 from swiftbox.core.training.rope_lengths import fixed_settings
 from swiftbox.core.training.streamed_layers import streamed_layers
 from swiftbox.core.training.trainer_inputs import TrainerInputs
@@ -46,7 +47,7 @@ def loss_context_for(
     config, method = inputs.config, inputs.method
     reader = None
     if method.head == "language":
-        sharded = config.distributed not in ("none", "ddp")
+        sharded = is_sharded(config)
         reader = reader_for(inputs.network, getattr(torch, config.dtype), sharded=sharded)
     if method.reference == "none" or getattr(config, "reference_free", False):
         return LossContext(config, reader), parts
@@ -70,7 +71,7 @@ def reference_of(network: Any, config: TrainConfig, adapter: Path | None) -> Ref
     """
     adapter_off = config.tuner_type not in FULL_TUNERS and adapter is None and is_identity(network)
     copies_start = not precomputes(config)
-    if not adapter_off and copies_start and config.distributed not in ("none", "ddp"):
+    if not adapter_off and copies_start and is_sharded(config):
         raise ConfigError(
             text(
                 f"distributed: {config.distributed} shards the weights, so those of the start "

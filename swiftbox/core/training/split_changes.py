@@ -13,7 +13,6 @@ from swiftbox.core.training.memory_recovery import (
     SplitLimits,
     device_bytes,
     free_memory,
-    is_out_of_memory,
     limit_error,
     remember_split,
     remembered_split,
@@ -24,6 +23,7 @@ from swiftbox.core.training.metric_sums import gathered
 from swiftbox.core.training.progress import peak_memory_bytes
 from swiftbox.language import text
 from swiftbox.runs import events
+from swiftbox.runs.diagnosis import is_out_of_memory
 
 Sums = TypeVar("Sums")
 

@@ -11,6 +11,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.language import text
 from swiftbox.runs import events
+from swiftbox.runs.diagnosis import first_line
 from swiftbox.runs.events import Emit
 
 TENSORBOARD = "tensorboard"
@@ -57,7 +58,7 @@ class DeferredTensorBoard(TrainerCallback):
 
 
 def _not_importable(error: Exception) -> str:
-    cause = str(error).partition("\n")[0] or type(error).__name__
+    cause = first_line(error)
     return text(
         f"no TensorBoard log: tensorboard cannot be imported ({cause}); "
         "the metrics are in events.jsonl",

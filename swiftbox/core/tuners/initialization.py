@@ -20,6 +20,7 @@ from peft import initialize_lora_eva_weights
 from peft.tuners.lora.loraga import preprocess_loraga
 from safetensors.torch import load_file, save_file
 
+from swiftbox.core.data.batches import to_device
 from swiftbox.core.data.samples import IGNORED
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
@@ -95,7 +96,7 @@ def estimate_gradients(model: Any, adapter: Any, calibration: CalibrationBatches
 
     def backward() -> None:
         for batch in calibration.batches:
-            terms = calibration.loss(model, _on(device, batch))
+            terms = calibration.loss(model, to_device(batch, device))
             (terms.total / terms.count).backward()
 
     preprocess_loraga(model, adapter, backward)
@@ -113,7 +114,7 @@ def initialize_eva(network: Any, calibration: CalibrationBatches) -> None:
     adapter = network.peft_config["default"]
     components = math.ceil(adapter.r * adapter.eva_config.rho)
     device = network.get_input_embeddings().weight.device
-    batches = [_on(device, batch) for batch in calibration.batches]
+    batches = [to_device(batch, device) for batch in calibration.batches]
     passes = iter(range(MAX_PASSES))
 
     def forward(model: Any, inputs: dict[str, Any]) -> None:
@@ -160,13 +161,6 @@ def _masked_batches(batches: Sequence[dict[str, Any]], components: int) -> list[
             "增大 per_device_train_batch_size，或减小 lora_rank",
         ),
     )
-
-
-def _on(device: Any, batch: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _on(device, value) if isinstance(value, dict) else value.to(device)
-        for key, value in batch.items()
-    }
 
 
 def _inputs(batch: dict[str, Any]) -> dict[str, Any]:

@@ -255,7 +255,7 @@ def test_an_evaluation_that_does_not_fit_is_split_and_gives_the_same_loss(
     limit_rows(2)
     (measured,) = of_kind(train(tmp_path / "parts", tiny, **keys), "eval")
     # float32 sums in another order
-    assert measured["loss"] == pytest.approx(expected[0]["loss"], rel=1e-6)
+    assert measured["loss"] == pytest.approx(expected[0]["loss"], rel=1e-5)
 
 
 def test_a_pass_that_all_processes_compute_together_is_not_repeated(tmp_path: Path) -> None:
