@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from swiftbox.config.combinations import SHARDED
+from swiftbox.config.combinations import ROUNDING_OPTIMIZERS, SHARDED
 from swiftbox.config.train import TrainConfig
 from swiftbox.devices.backends import OPTIMIZERS
 from swiftbox.devices.choices import lacks
@@ -79,7 +79,10 @@ def candidates(
         list(_offloads(requested, settled, machine)),
     )
     for (batch, passes), checkpointing, layout, optimizer, offload in product(*axes):
-        if offload and checkpointing == "selective":
+        is_added = (
+            requested.gradient_checkpointing == "auto" or offload != settled.activation_offload
+        )
+        if offload and checkpointing == "selective" and is_added:
             continue  # the kept products stay on the device
         is_single = batch * settled.sequences_per_row == 1
         if is_single and is_open and layout[0] == "false":
@@ -129,6 +132,8 @@ def _optimizers(requested: TrainConfig, settled: TrainConfig, machine: Machine) 
     if requested.optim != "auto" or settled.distributed in SHARDED:
         return  # bitsandbytes cannot update split weights
     for name in SMALLER_OPTIMIZERS:
+        if settled.keeps_bfloat16_weights and name not in ROUNDING_OPTIMIZERS:
+            continue
         if "bitsandbytes" in machine.versions and not lacks(machine, OPTIMIZERS[name]):
             yield name
 

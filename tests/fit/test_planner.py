@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from swiftbox.config.combinations import conflicts
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.data import batches
 from swiftbox.core.training import rounding_adamw
@@ -21,7 +22,7 @@ from swiftbox.fit import micro_batch, training
 from swiftbox.fit.candidates import BATCH, CHECKPOINTING, OPTIMIZER, PASSES, candidates
 from swiftbox.fit.host_memory import waiting_bytes
 from swiftbox.fit.learned import LearnedLimits, NeedOfFree
-from swiftbox.fit.memory import Recipe
+from swiftbox.fit.memory import OFFLOADED_LAYERS, Recipe, saved_activations
 from swiftbox.fit.planner import decide
 from swiftbox.fit.profile import profile_model
 from swiftbox.fit.row_sizes import row_sizes
@@ -335,6 +336,66 @@ def test_a_paged_optimizer_is_taken_if_its_states_must_leave_the_device() -> Non
     small = planned(prepared(66, free_gib=8), MEDIUM, *full)
     assert settled(small).optim == "adamw_torch_fused"
     assert "would wait in main memory, of which 4.0 GiB may be taken" in reason(small, BATCH)
+
+
+FULL = ("tuner_type=full", "max_length=1024")
+JOBS = {
+    "lora": (),
+    "qlora": ("tuner_type=qlora",),
+    "full": FULL,
+    "pure bf16": (*FULL, "pure_bf16=true"),
+    "compiled": ("torch_compile=true",),
+    "compiled full": (*FULL, "torch_compile=true"),
+    "sharded": (*FULL, "distributed=fsdp"),
+    "offloaded": ("activation_offload=true",),
+    "selective": ("gradient_checkpointing=selective",),
+    "preferences": ("stage=dpo",),
+}
+
+
+@pytest.mark.parametrize("overrides", JOBS.values(), ids=JOBS)
+@pytest.mark.parametrize("gib", [16, 24, 32, 80])
+def test_what_the_planner_settles_excludes_nothing_of_itself(
+    gib: int, overrides: Sequence[str]
+) -> None:
+    machine = prepared(gib)
+    if "distributed=fsdp" in overrides:
+        machine = replace(machine, devices=(machine.devices[0], machine.devices[0]))
+    assert list(conflicts(settled(planned(machine, MEDIUM, *overrides)))) == []
+
+
+def test_bfloat16_weights_keep_an_optimizer_that_rounds_their_updates() -> None:
+    for gib in (16, 20, 24, 28):
+        config = settled(planned(prepared(gib), MEDIUM, *JOBS["pure bf16"]))
+        assert config.optim in ("adamw_torch_fused", "adamw_8bit"), gib
+
+
+def test_selective_recomputation_and_offloading_that_are_requested_are_planned_together() -> None:
+    both = ("gradient_checkpointing=selective", "activation_offload=true")
+    result = planned(card(80), SMALL, *both)
+    assert settled(result).micro_batch > 1
+    assert (settled(result).gradient_checkpointing, settled(result).activation_offload) == (
+        "selective",
+        True,
+    )
+
+
+@pytest.mark.parametrize("key", ["gradient_checkpointing=selective", "activation_offload=true"])
+def test_only_one_of_the_two_is_never_completed_by_the_other(key: str) -> None:
+    for gib in (16, 24, 80):
+        config = settled(planned(prepared(gib), LARGE, key))
+        assert not (config.gradient_checkpointing == "selective" and config.activation_offload)
+
+
+def test_products_that_selective_recomputation_keeps_stay_on_the_device() -> None:
+    profile = profile_model(LARGE)
+    assert profile is not None
+    plain = Recipe(2048, 2048, checkpointing="selective")
+    layer = 2048 * 4096 * 2  # tokens, values of each, bytes of a value
+    moved = replace(plain, offloads=True)
+    saved = [saved_activations(profile.shape, recipe) for recipe in (plain, moved)]
+    assert saved[0] - saved[1] == (36 - OFFLOADED_LAYERS) * layer
+    assert waiting_bytes(profile.shape, moved) == 36 * layer
 
 
 def test_pinned_memory_is_counted_in_powers_of_two() -> None:
