@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.memory import Recipe, paged_states, saved_activations
+from swiftbox.fit.memory import Recipe, paged_states, saved_activations, waiting_per_token
 from swiftbox.fit.shape import ModelShape
 
 HOST_SHARE = 0.5
@@ -36,8 +36,8 @@ def waiting_limit(machine: Machine) -> float:
 def _offloaded(shape: ModelShape, recipe: Recipe) -> float:
     if not recipe.offloads:
         return 0.0
-    saved = saved_activations(shape, replace(recipe, offloads=False))
-    if recipe.checkpointing != "full":
+    if recipe.checkpointing == "none":
+        saved = saved_activations(shape, replace(recipe, offloads=False))
         return saved * STORED_AGAIN * MOST_ROUNDING
-    each = saved / shape.layers  # the input of a layer is one tensor
+    each = waiting_per_token(shape, recipe) * recipe.tokens  # the input of a layer is one tensor
     return float(shape.layers * 2.0 ** math.ceil(math.log2(max(1.0, each))))

@@ -191,12 +191,32 @@ def _activations_and_work(
 
 def saved_activations(shape: ModelShape, recipe: Recipe) -> float:
     """Return the bytes on the device that are saved for the backward pass."""
-    layers = OFFLOADED_LAYERS if recipe.offloads else shape.layers
-    if recipe.checkpointing == "full":
-        return float(layers * shape.hidden * recipe.stream_bytes * recipe.tokens)
-    selective = recipe.checkpointing == "selective"
-    each = (kept_by_selection if selective else saved_by_layer)(shape, recipe) * recipe.tokens
-    return float(layers * (each + recipe.mask_entries * recipe.compute_bytes))
+    mask = 0.0 if recipe.checkpointing == "full" else recipe.mask_entries * recipe.compute_bytes
+    each = saved_per_token(shape, recipe) * recipe.tokens + mask
+    if not recipe.offloads:
+        return shape.layers * each
+    waiting = waiting_per_token(shape, recipe) * recipe.tokens
+    waiting += mask if recipe.checkpointing == "none" else 0.0
+    return shape.layers * (each - waiting) + OFFLOADED_LAYERS * waiting
+
+
+def saved_per_token(shape: ModelShape, recipe: Recipe) -> float:
+    """Return the bytes that a layer keeps per token until its backward pass, without the mask."""
+    if recipe.checkpointing == "none":
+        return saved_by_layer(shape, recipe)
+    if recipe.checkpointing == "selective":
+        return kept_by_selection(shape, recipe)
+    return float(shape.hidden * recipe.stream_bytes)
+
+
+def waiting_per_token(shape: ModelShape, recipe: Recipe) -> float:
+    """Return those of them that offloading moves to main memory.
+
+    Selective recomputation keeps its products on the device; only a layer's input is moved.
+    """
+    if recipe.checkpointing == "selective":
+        return float(shape.hidden * recipe.stream_bytes)
+    return saved_per_token(shape, recipe)
 
 
 def paged_states(recipe: Recipe) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from swiftbox.devices.accelerators import find_accelerator
 from swiftbox.devices.machine import Machine
-from swiftbox.fit.memory import QUANTIZED, Recipe, kept_by_selection, saved_by_layer
+from swiftbox.fit.memory import QUANTIZED, Recipe, saved_by_layer, waiting_per_token
 from swiftbox.fit.micro_batch import BatchShape
 from swiftbox.fit.shape import ModelShape
 from swiftbox.fit.speed import CPU_FLOPS_PER_CORE, UTILIZATION
@@ -71,7 +71,7 @@ class DeviceModel:
 
 @dataclass(frozen=True)
 class UpdateWork:
-    """What an update computes beside its micro-batches' shape."""
+    """What an update computes besides the shape of its micro-batches."""
 
     passes: int
     compares: bool
@@ -141,7 +141,7 @@ def update_seconds(
     host *= forward + BACKWARD_OPERATORS + (recipe.checkpointing != "none")
     seconds += _dequantization(shape, recipe, device) * (forward + 1 + repeats)
     if recipe.offloads:
-        copied = 2 * _waiting_bytes(shape, recipe) * shape.layers * batch.tokens
+        copied = 2 * waiting_per_token(shape, recipe) * shape.layers * batch.tokens
         seconds = max(seconds, copied / device.link)
     each = max(seconds, host) if device.hides_host else seconds + host
     optimizer = work.trained * (16 + recipe.state_bytes) / device.bandwidth
@@ -215,9 +215,3 @@ def _dequantization(shape: ModelShape, recipe: Recipe, device: DeviceModel) -> f
     if recipe.weights not in QUANTIZED:
         return 0.0
     return shape.inside_passed / device.dequantized
-
-
-def _waiting_bytes(shape: ModelShape, recipe: Recipe) -> float:
-    """Return the bytes per token and layer that wait for the backward pass."""
-    saved = {"none": saved_by_layer, "selective": kept_by_selection}.get(recipe.checkpointing)
-    return saved(shape, recipe) if saved else float(shape.hidden * recipe.stream_bytes)
