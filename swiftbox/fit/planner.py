@@ -11,15 +11,13 @@ from typing import Any
 from swiftbox.config.train import TrainConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.fit.candidates import OFFLOAD, OPTIMIZER, PlanCandidate
-from swiftbox.fit.host_memory import waiting_bytes, waiting_limit
 from swiftbox.fit.learned import LearnedLimits
-from swiftbox.fit.memory import training_memory
 from swiftbox.fit.micro_batch import typical_micro_batch
 from swiftbox.fit.profile import ModelProfile
 from swiftbox.fit.row_sizes import RowSizes, row_sizes
 from swiftbox.fit.step_time import DeviceModel, UpdateWork, device_model, update_seconds
 from swiftbox.fit.training import recipe_of, tuning_kind
-from swiftbox.fit.verdict import COMFORTABLE_SHARE, FRAMEWORK_GIB, GIB, available
+from swiftbox.fit.verdict import MemoryFit, memory_fit
 from swiftbox.fit.workload import Workload
 
 SAME_TIME = 1.03
@@ -28,31 +26,25 @@ SAME_TIME = 1.03
 
 @dataclass(frozen=True)
 class Prediction:
-    """A candidate, the bytes it needs, and whether they are there.
+    """A candidate, and whether the bytes that it needs are there.
 
     The seconds of an update compare candidates; only their ratios mean something.
     """
 
     candidate: PlanCandidate
     seconds: float
-    need_bytes: float
-    fits_device: bool
-    failed_before: bool = False
-    """Whether the bytes are there, but an earlier run with such a share of them failed."""
-    waiting_bytes: float = 0.0
-    """Main memory that all processes need for what waits there."""
-    fits_host: bool = True
+    fit: MemoryFit
 
     @property
     def fits(self) -> bool:
-        """Tell whether device and main memory have what it needs."""
-        return self.fits_device and self.fits_host
+        """Tell whether device and main memory have what it needs, with a reserve."""
+        return self.fit.outcome == "fits"
 
     @property
     def rank(self) -> tuple[Any, ...]:
         """Return what candidates that fit are ordered by."""
         step = math.floor(math.log(self.seconds) / math.log(SAME_TIME))
-        return (self.candidate.tier, step, self.need_bytes, self.candidate.batch)
+        return (self.candidate.tier, step, self.fit.need_bytes, self.candidate.batch)
 
 
 @dataclass(frozen=True)
@@ -61,9 +53,6 @@ class Decision:
 
     best: Prediction
     predictions: tuple[Prediction, ...]
-    have_bytes: float
-    waiting_limit: float
-    """Main memory in which tensors may wait."""
     sizes: RowSizes
     learned: LearnedLimits
 
@@ -76,8 +65,8 @@ class Decision:
     @cached_property
     def short_of_host(self) -> Prediction | None:
         """Return the setting that only main memory is too small for; None if there is none."""
-        others = [item for item in self.predictions if item.fits_device and not item.fits_host]
-        return min(others, key=lambda other: other.waiting_bytes, default=None)
+        others = [item for item in self.predictions if item.fit.lacks_main_memory]
+        return min(others, key=lambda other: other.fit.waiting.need_bytes, default=None)
 
     def alternative(self, key: str) -> Prediction | None:
         """Return the best prediction with another value of a key, those that fit first."""
@@ -91,7 +80,7 @@ class Decision:
         fitting = [item for item in others if item.fits]
         if fitting:
             return min(fitting, key=lambda other: other.rank)
-        return min(others, key=lambda other: other.need_bytes, default=None)
+        return min(others, key=lambda other: other.fit.need_bytes, default=None)
 
 
 @dataclass(frozen=True)
@@ -104,20 +93,13 @@ class _Setting:
     sizes: RowSizes
     learned: LearnedLimits
     device: DeviceModel
-    have_bytes: float
 
     def predict(self, candidate: PlanCandidate) -> Prediction:
         """Predict memory and time of a candidate."""
         config = self.config.model_copy(update=candidate.settings)
         recipe = recipe_of(config, self.profile, self.sizes, backend=self.machine.backend)
-        framework = FRAMEWORK_GIB.get(self.machine.backend, 1.0) * GIB
-        predicted = training_memory(self.profile.shape, recipe, framework=framework).peak
-        need, processes = self.learned.corrected(predicted), max(1, config.num_devices or 1)
-        if not self.machine.devices:
-            need *= processes
-        waiting = processes * waiting_bytes(self.profile.shape, recipe)
-        has_room = need <= COMFORTABLE_SHARE * self.have_bytes
-        is_allowed = self.learned.allows(predicted, self.have_bytes)
+        shape, processes = self.profile.shape, max(1, config.num_devices or 1)
+        fit = memory_fit(shape, recipe, self.machine, processes, self.learned)
         work = UpdateWork(
             candidate.passes,
             compares=recomputes_reference(config),
@@ -125,10 +107,8 @@ class _Setting:
             is_full=not recipe.is_adapter,
         )
         batch = typical_micro_batch(config, self.sizes)
-        seconds = update_seconds(self.profile.shape, recipe, batch, work, self.device)
-        fits, failed_before = has_room and is_allowed, has_room and not is_allowed
-        fits_host = waiting <= waiting_limit(self.machine)
-        return Prediction(candidate, seconds, need, fits, failed_before, waiting, fits_host)
+        seconds = update_seconds(shape, recipe, batch, work, self.device)
+        return Prediction(candidate, seconds, fit)
 
 
 def decide(
@@ -141,7 +121,6 @@ def decide(
     if workload.model is None or not offered:
         return None
     sizes = row_sizes(config, workload.lengths)
-    processes = max(1, config.num_devices or 1)
     setting = _Setting(
         config,
         machine,
@@ -149,21 +128,13 @@ def decide(
         sizes,
         workload.learned,
         device_model(machine, workload.model.shape.hidden, tuning_kind(config)),
-        available(machine, processes),
     )
     predictions: list[Prediction] = []
     for tier in sorted({candidate.tier for candidate in offered}):
         predictions += [setting.predict(item) for item in offered if item.tier == tier]
         if any(item.fits for item in predictions):
             break  # later tiers only save memory
-    return Decision(
-        chosen(predictions),
-        tuple(predictions),
-        setting.have_bytes,
-        waiting_limit(machine),
-        sizes,
-        workload.learned,
-    )
+    return Decision(chosen(predictions), tuple(predictions), sizes, workload.learned)
 
 
 def chosen(predictions: Sequence[Prediction]) -> Prediction:
@@ -171,7 +142,9 @@ def chosen(predictions: Sequence[Prediction]) -> Prediction:
     fitting = [item for item in predictions if item.fits]
     if fitting:
         return min(fitting, key=lambda item: item.rank)
-    return min(predictions, key=lambda item: (item.candidate.tier, item.need_bytes, item.seconds))
+    return min(
+        predictions, key=lambda item: (item.candidate.tier, item.fit.need_bytes, item.seconds)
+    )
 
 
 def recomputes_reference(config: TrainConfig) -> bool:

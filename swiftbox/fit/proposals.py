@@ -24,6 +24,7 @@ COUNTS = (2, 4, *range(8, 1025, 8))
 """Devices come in groups of eight; beyond about a thousand, sharding costs more than it saves."""
 
 ALIKE = {
+    "activation_offload",
     "gradient_checkpointing",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
@@ -47,7 +48,12 @@ class Proposal:
 
     def settings(self) -> str:
         """Write the changes as the command line takes them."""
-        return " ".join(f"{key}={value}" for key, value in self.changes.items())
+        values = {key: _written(value) for key, value in self.changes.items()}
+        return " ".join(f"{key}={value}" for key, value in values.items())
+
+
+def _written(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def propose(
@@ -107,6 +113,8 @@ def _on_this_model(
     config: TrainConfig, profile: ModelProfile, machine: Machine
 ) -> Iterator[Changes]:
     saving = _saving(config)
+    if config.activation_offload:
+        yield {"activation_offload": False}  # main memory may be what is short
     if saving:
         yield saving
     yield from _smaller_batches(config, saving)

@@ -11,10 +11,12 @@ from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.selection import selected_devices
 from swiftbox.fit.host import HostNeed, host_need
+from swiftbox.fit.host_memory import WaitingNeed, waiting_need
 from swiftbox.fit.learned import NOTHING_LEARNED, LearnedLimits
-from swiftbox.fit.memory import Memory, training_memory
+from swiftbox.fit.memory import Memory, Recipe, training_memory
 from swiftbox.fit.profile import ModelProfile
 from swiftbox.fit.row_sizes import row_sizes
+from swiftbox.fit.shape import ModelShape
 from swiftbox.fit.training import recipe_of
 from swiftbox.formatting import size
 from swiftbox.language import text
@@ -37,19 +39,72 @@ TERM_KEYS = {"activations": "kept"}
 
 
 @dataclass(frozen=True)
+class MemoryFit:
+    """What the updates of a training need, against what is there; plan and verdict compare it."""
+
+    memory: Memory
+    need_bytes: float
+    """Of a device: the memory's peak, corrected by what earlier runs needed."""
+    have_bytes: float
+    waiting: WaitingNeed
+    """What waits in main memory instead of on the devices."""
+    is_allowed: bool = True
+    """Whether no earlier run ran out of memory with such a share of it."""
+
+    @property
+    def fits_device(self) -> bool:
+        """Tell whether the device has the memory, with a reserve for the estimate's error."""
+        return self._has_room and self.is_allowed
+
+    @property
+    def failed_before(self) -> bool:
+        """Tell whether the bytes are there, but an earlier run with such a share failed."""
+        return self._has_room and not self.is_allowed
+
+    @property
+    def lacks_main_memory(self) -> bool:
+        """Tell whether it fits the device, and main memory lacks the room for what waits."""
+        return self.fits_device and not self.waiting.fits
+
+    @property
+    def outcome(self) -> VerdictWord:
+        """Return whether device and main memory have what it needs."""
+        if not self.waiting.fits or not self.is_allowed or self.need_bytes > self.have_bytes:
+            return "no"
+        return "fits" if self._has_room else "tight"
+
+    @property
+    def _has_room(self) -> bool:
+        return self.need_bytes <= COMFORTABLE_SHARE * self.have_bytes
+
+
+@dataclass(frozen=True)
 class FitVerdict:
     """The fit of one config on one machine; bytes are per device."""
 
     outcome: VerdictWord
-    need_bytes: float
-    have_bytes: float
-    memory: Memory
+    fit: MemoryFit
     exact: bool
     devices: int = 1
     host: HostNeed | None = None
     """What loading takes of the host's memory; None if it is not counted."""
     learned: LearnedLimits = NOTHING_LEARNED
     """What corrected the memory's peak to `need_bytes`."""
+
+    @property
+    def memory(self) -> Memory:
+        """Return the memory of a device, term by term."""
+        return self.fit.memory
+
+    @property
+    def need_bytes(self) -> float:
+        """Return what is needed of a device."""
+        return self.fit.need_bytes
+
+    @property
+    def have_bytes(self) -> float:
+        """Return what a device has."""
+        return self.fit.have_bytes
 
     def line(self) -> str:
         """Describe it in one line, with both numbers."""
@@ -65,8 +120,9 @@ class FitVerdict:
             "no": text("does not fit", "放不下"),
         }
         label = labels[self.outcome]
-        if self.host is not None and not self.host.fits:
-            numbers = text(f"{self.host.line()}; {numbers}", f"{self.host.line()}；{numbers}")
+        for need_of_host in (self.fit.waiting, self.host):
+            if need_of_host is not None and not need_of_host.fits:
+                numbers = need_of_host.line() + text("; ", "；") + numbers
         return text(f"{label}: {numbers}", f"{label}：{numbers}")
 
     def why(self) -> str:
@@ -98,6 +154,7 @@ class FitVerdict:
             "exact": self.exact,
             "host_need_bytes": round(self.host.need_bytes) if self.host else None,
             "host_have_bytes": round(self.host.have_bytes) if self.host else None,
+            "waiting_bytes": round(self.fit.waiting.need_bytes),
             "terms": {
                 TERM_KEYS.get(term, term): round(value)
                 for term, value in vars(self.memory).items()
@@ -115,23 +172,28 @@ def assess_fit(
 ) -> FitVerdict:
     """Compare the memory of a settled config with a machine, and with what earlier runs needed.
 
-    It does not fit either if the host lacks the memory to load the model. Without the rows'
-    lengths every row may be as long as max_length.
+    It does not fit either if the host lacks the memory to load the model, or for what waits
+    there. Without the rows' lengths every row may be as long as max_length.
     """
     recipe = recipe_of(config, profile, row_sizes(config, lengths), backend=machine.backend)
-    framework = FRAMEWORK_GIB.get(machine.backend, 1.0) * GIB
     processes = max(1, config.num_devices or 1)
-    memory = training_memory(profile.shape, recipe, framework=framework)
+    fit = memory_fit(profile.shape, recipe, machine, processes, learned)
+    host = host_need(config, profile, machine)
+    word = "no" if host is not None and not host.fits else fit.outcome
+    return FitVerdict(word, fit, profile.exact, processes, host, learned)
+
+
+def memory_fit(
+    shape: ModelShape, recipe: Recipe, machine: Machine, processes: int, learned: LearnedLimits
+) -> MemoryFit:
+    """Compare what a recipe needs of device and main memory with what the machine has."""
+    framework = FRAMEWORK_GIB.get(machine.backend, 1.0) * GIB
+    memory = training_memory(shape, recipe, framework=framework)
     need, have = learned.corrected(memory.peak), available(machine, processes)
     if not machine.devices:
         need *= processes  # processes of one CPU share its memory
-    share = need / have if have else float("inf")
-    word: VerdictWord = "fits" if share <= COMFORTABLE_SHARE else "tight" if share <= 1.0 else "no"
-    host = host_need(config, profile, machine)
-    lacks_host = host is not None and not host.fits
-    if lacks_host or not learned.allows(memory.peak, have):  # so much ran out of memory before
-        word = "no"
-    return FitVerdict(word, need, have, memory, profile.exact, processes, host, learned)
+    waiting = waiting_need(shape, recipe, machine, processes)
+    return MemoryFit(memory, need, have, waiting, learned.allows(memory.peak, have))
 
 
 def available(machine: Machine, processes: int | None = None) -> float:

@@ -123,13 +123,13 @@ def _batch_reason(decision: Decision) -> str:
 
 
 def _choice(decision: Decision) -> str:
-    need, have = size(decision.best.need_bytes), size(decision.have_bytes)
-    if _lacks_main_memory(decision.best):
-        return text("nothing fits: ", "都放不下：") + _waiting(decision, decision.best)
-    if decision.best.failed_before:
+    need, have = size(decision.best.fit.need_bytes), size(decision.best.fit.have_bytes)
+    if decision.best.fit.lacks_main_memory:
+        return text("nothing fits: ", "都放不下：") + decision.best.fit.waiting.line()
+    if decision.best.fit.failed_before:
         return text(
-            f"an earlier run here ran out of memory with what needs no more; this needs the "
-            f"least: {need} of {have}",
+            "an earlier run here ran out of memory with a setting that needs no more than this "
+            f"one, which needs the least: {need} of {have}",
             f"本机此前的运行曾以不高于此的用量耗尽内存；此设置所需最少：{need}（现有 {have}）",
         )
     if not decision.best.fits:
@@ -165,7 +165,7 @@ def _cost(decision: Decision, prediction: Prediction) -> str:
 
     The estimate tells how long a training takes; step_time.py only compares settings.
     """
-    need, ratio = size(prediction.need_bytes), prediction.seconds / decision.best.seconds
+    need, ratio = size(prediction.fit.need_bytes), prediction.seconds / decision.best.seconds
     if prediction is decision.best:
         return need
     return text(f"{ratio:.2f} x the time, {need}", f"{ratio:.2f} 倍时间、{need}")
@@ -194,12 +194,12 @@ def _key_reason(decision: Decision, key: str) -> str:
         return text(f"the fastest that fits; {value}: {cost}", f"放得下的最快值；{value}：{cost}")
     if not decision.best.fits:
         return text("needs the least memory", "所需内存最少")
-    if _lacks_main_memory(other):
-        waiting = _waiting(decision, other)
+    if other.fit.lacks_main_memory:
+        waiting = other.fit.waiting.line()
         return text(f"{value} does not fit: {waiting}", f"{value} 放不下：{waiting}")
-    need, limit = size(other.need_bytes), size(COMFORTABLE_SHARE * decision.have_bytes)
-    have = size(decision.have_bytes)
-    if other.failed_before:
+    need, limit = size(other.fit.need_bytes), size(COMFORTABLE_SHARE * decision.best.fit.have_bytes)
+    have = size(decision.best.fit.have_bytes)
+    if other.fit.failed_before:
         return text(
             f"{value} needs at least {need} of {have}: no less than what ran out of memory in an "
             "earlier run here",
@@ -211,23 +211,10 @@ def _key_reason(decision: Decision, key: str) -> str:
     )
 
 
-def _lacks_main_memory(prediction: Prediction) -> bool:
-    return prediction.fits_device and not prediction.fits_host
-
-
-def _waiting(decision: Decision, prediction: Prediction) -> str:
-    """Compare what waits in main memory with what may be taken of it."""
-    need, limit = size(prediction.waiting_bytes), size(decision.waiting_limit)
-    return text(
-        f"{need} would wait in main memory, of which {limit} may be taken",
-        f"主机内存中需存放 {need}，而可用于此的只有 {limit}",
-    )
-
-
 def _main_memory(decision: Decision) -> Iterator[str]:
     """Yield why what waits in main memory was not chosen, if nothing else fits."""
     other = decision.short_of_host
-    if other is None or decision.best.fits or _lacks_main_memory(decision.best):
+    if other is None or decision.best.fits or decision.best.fit.lacks_main_memory:
         return
-    name, waiting = _described(decision, other), _waiting(decision, other)
+    name, waiting = _described(decision, other), other.fit.waiting.line()
     yield text(f"{name} would fit the device, but {waiting}", f"{name} 设备放得下，但{waiting}")

@@ -9,8 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from planning import (
+    LARGE,
+    MEDIUM,
+    SMALL,
+    card,
+    chats,
+    planned,
+    reason,
+    request,
+    settled,
+    texts,
+    with_memory,
+)
 
-from swiftbox.config.combinations import conflicts
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.data import batches
 from swiftbox.core.training import rounding_adamw
@@ -20,59 +32,15 @@ from swiftbox.devices.hypothetical import hypothetical_machine
 from swiftbox.devices.machine import Machine
 from swiftbox.fit import micro_batch, training
 from swiftbox.fit.candidates import BATCH, CHECKPOINTING, OPTIMIZER, PASSES, candidates
-from swiftbox.fit.host_memory import waiting_bytes
 from swiftbox.fit.learned import LearnedLimits, NeedOfFree
-from swiftbox.fit.memory import OFFLOADED_LAYERS, Recipe, saved_activations
 from swiftbox.fit.planner import decide
 from swiftbox.fit.profile import profile_model
 from swiftbox.fit.row_sizes import row_sizes
 from swiftbox.fit.verdict import assess_fit
 from swiftbox.fit.workload import Workload
-from swiftbox.plan import Plan, plan
-from swiftbox.tasks.load import loads
+from swiftbox.plan import plan
 
-SMALL, MEDIUM, LARGE = "Qwen/Qwen3-0.6B", "Qwen/Qwen3-4B", "Qwen/Qwen3-8B"
 FAILED = NeedOfFree(30e9, 80e9)
-CARD = {24: "NVIDIA GeForce RTX 4090", 80: "NVIDIA H100 80GB HBM3"}
-
-
-def chats(longest: float = 1500.0) -> Lengths:
-    """Return the lengths of a mixture of chats: most are short, a few are long."""
-    chooser, lengths = random.Random(0), Lengths()
-    for _ in range(300):
-        tokens = min(longest, chooser.lognormvariate(5.2, 0.8))
-        lengths.add(Example(text="x" * round(tokens * BYTES_PER_TOKEN)))
-    lengths.taken = lengths.good_rows
-    return lengths
-
-
-def card(gib: int) -> Machine:
-    machine = hypothetical_machine(f"cuda:{gib}")
-    devices = tuple(replace(device, name=CARD[gib]) for device in machine.devices)
-    return replace(machine, devices=devices)
-
-
-def request(*overrides: str) -> TrainConfig:
-    usual = ["dataset=owner/rows", "report_to=none", "val_size=0", *overrides]
-    config = loads("", source="test", overrides=usual).config
-    assert isinstance(config, TrainConfig)
-    return config
-
-
-def planned(machine: Machine, model: str, *overrides: str, **workload: Any) -> Plan:
-    known = {"model": profile_model(model), "lengths": chats(), **workload}
-    return plan(request(f"model={model}", *overrides), machine, Workload(**known))
-
-
-def settled(result: Plan) -> TrainConfig:
-    assert isinstance(result.config, TrainConfig)
-    return result.config
-
-
-def reason(result: Plan, key: str) -> str:
-    return next(note.why for note in result.notes if note.key == key)
-
-
 MACHINES = [card(24), card(80), hypothetical_machine("cpu:64"), hypothetical_machine("mps:32")]
 
 
@@ -153,10 +121,6 @@ def seconds_of_the_choice(machine: Machine, model: str) -> float:
     decision = decide(usual, machine, workload, list(candidates(config, usual, machine, ())))
     assert decision is not None
     return decision.best.seconds
-
-
-def with_memory(machine: Machine, gib: int) -> Any:
-    return replace(machine.devices[0], memory_bytes=gib * 2**30, free_bytes=gib * 2**30)
 
 
 def test_the_longest_rows_decide_the_memory_and_the_mean_the_time() -> None:
@@ -278,7 +242,7 @@ def test_plan_and_verdict_agree_on_what_earlier_runs_needed(
     decision = decide(usual, card(80), workload, list(candidates(usual, config, card(80), ())))
     assert decision is not None
     assert (verdict.outcome == "fits") == decision.best.fits
-    assert verdict.need_bytes == decision.best.need_bytes
+    assert verdict.need_bytes == decision.best.fit.need_bytes
 
 
 def test_an_optimizer_with_less_state_is_taken_only_if_nothing_else_fits() -> None:
@@ -302,108 +266,6 @@ def test_replicated_weights_count_the_buckets_of_their_gradients(
     config = settled(planned(machine, SMALL, "tuner_type=full"))
     memory = assess_fit(config, profile, machine, chats()).memory
     assert memory.buckets == copies * memory.gradients
-
-
-def prepared(gib: int, free_gib: int | None = None) -> Machine:
-    """Return a card with bitsandbytes, in a host with this much free memory."""
-    machine = card(80)
-    return replace(
-        machine,
-        devices=(with_memory(machine, gib),),
-        versions={**machine.versions, "bitsandbytes": "0.50.2"},
-        memory_free_bytes=free_gib * 2**30 if free_gib else machine.memory_free_bytes,
-    )
-
-
-def test_activations_wait_in_main_memory_only_if_it_has_room_for_them() -> None:
-    long_rows = {"lengths": texts(20000)}
-    roomy = planned(prepared(32), LARGE, "max_length=65536", **long_rows)
-    assert settled(roomy).activation_offload
-    small = planned(prepared(32, free_gib=8), LARGE, "max_length=65536", **long_rows)
-    assert not settled(small).activation_offload
-    assert "activation_offload: true would fit the device, but 9.0 GiB" in reason(small, BATCH)
-    forced = planned(
-        prepared(40, free_gib=8), LARGE, "max_length=65536", "activation_offload=true", **long_rows
-    )
-    assert "nothing fits: 9.0 GiB would wait in main memory" in reason(forced, BATCH)
-
-
-def test_a_paged_optimizer_is_taken_if_its_states_must_leave_the_device() -> None:
-    full = ("tuner_type=full", "max_length=1024")
-    roomy = planned(prepared(66), MEDIUM, *full)
-    assert settled(roomy).optim == "paged_adamw_8bit"
-    assert reason(roomy, OPTIMIZER).startswith("adamw_8bit does not fit: at least ")
-    small = planned(prepared(66, free_gib=8), MEDIUM, *full)
-    assert settled(small).optim == "adamw_torch_fused"
-    assert "would wait in main memory, of which 4.0 GiB may be taken" in reason(small, BATCH)
-
-
-FULL = ("tuner_type=full", "max_length=1024")
-JOBS = {
-    "lora": (),
-    "qlora": ("tuner_type=qlora",),
-    "full": FULL,
-    "pure bf16": (*FULL, "pure_bf16=true"),
-    "compiled": ("torch_compile=true",),
-    "compiled full": (*FULL, "torch_compile=true"),
-    "sharded": (*FULL, "distributed=fsdp"),
-    "offloaded": ("activation_offload=true",),
-    "selective": ("gradient_checkpointing=selective",),
-    "preferences": ("stage=dpo",),
-}
-
-
-@pytest.mark.parametrize("overrides", JOBS.values(), ids=JOBS)
-@pytest.mark.parametrize("gib", [16, 24, 32, 80])
-def test_what_the_planner_settles_excludes_nothing_of_itself(
-    gib: int, overrides: Sequence[str]
-) -> None:
-    machine = prepared(gib)
-    if "distributed=fsdp" in overrides:
-        machine = replace(machine, devices=(machine.devices[0], machine.devices[0]))
-    assert list(conflicts(settled(planned(machine, MEDIUM, *overrides)))) == []
-
-
-def test_bfloat16_weights_keep_an_optimizer_that_rounds_their_updates() -> None:
-    for gib in (16, 20, 24, 28):
-        config = settled(planned(prepared(gib), MEDIUM, *JOBS["pure bf16"]))
-        assert config.optim in ("adamw_torch_fused", "adamw_8bit"), gib
-
-
-def test_selective_recomputation_and_offloading_that_are_requested_are_planned_together() -> None:
-    both = ("gradient_checkpointing=selective", "activation_offload=true")
-    result = planned(card(80), SMALL, *both)
-    assert settled(result).micro_batch > 1
-    assert (settled(result).gradient_checkpointing, settled(result).activation_offload) == (
-        "selective",
-        True,
-    )
-
-
-@pytest.mark.parametrize("key", ["gradient_checkpointing=selective", "activation_offload=true"])
-def test_only_one_of_the_two_is_never_completed_by_the_other(key: str) -> None:
-    for gib in (16, 24, 80):
-        config = settled(planned(prepared(gib), LARGE, key))
-        assert not (config.gradient_checkpointing == "selective" and config.activation_offload)
-
-
-def test_products_that_selective_recomputation_keeps_stay_on_the_device() -> None:
-    profile = profile_model(LARGE)
-    assert profile is not None
-    plain = Recipe(2048, 2048, checkpointing="selective")
-    layer = 2048 * 4096 * 2  # tokens, values of each, bytes of a value
-    moved = replace(plain, offloads=True)
-    saved = [saved_activations(profile.shape, recipe) for recipe in (plain, moved)]
-    assert saved[0] - saved[1] == (36 - OFFLOADED_LAYERS) * layer
-    assert waiting_bytes(profile.shape, moved) == 36 * layer
-
-
-def test_pinned_memory_is_counted_in_powers_of_two() -> None:
-    recipe = Recipe(1025, 1025, checkpointing="full", offloads=True)
-    profile = profile_model(LARGE)
-    assert profile is not None
-    layer = 2048 * 4096 * 2  # tokens, values of each, bytes of a value
-    assert waiting_bytes(profile.shape, recipe) == 36 * layer
 
 
 def test_sharded_weights_keep_an_optimizer_that_can_update_them() -> None:
@@ -442,11 +304,3 @@ def test_a_cpu_joins_more_of_the_short_rows_than_of_the_long_ones() -> None:
     long = settled(planned(machine, SMALL, "max_length=1024", lengths=texts(1000)))
     assert long.micro_batch < short.micro_batch  # fixed costs slow few tokens, the cache many
     assert (short.gradient_checkpointing, long.gradient_checkpointing) == ("false", "false")
-
-
-def texts(tokens: int) -> Lengths:
-    lengths = Lengths()
-    for _ in range(100):
-        lengths.add(Example(text="x" * round(tokens * BYTES_PER_TOKEN)))
-    lengths.taken = lengths.good_rows
-    return lengths
