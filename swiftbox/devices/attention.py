@@ -29,14 +29,14 @@ class AttentionNeeds:
     """Rows are joined in lines; False: they are padded, or a tool of others makes the batches."""
 
 
-def why_not(machine: Machine, name: str, dtype: str, needs: AttentionNeeds) -> str:
-    """Return why an attention cannot be used for a model on this machine; empty if it can."""
-    if name in ATTENTION and (lacking := lacks(machine, ATTENTION[name])):
-        return lacking
+def supports(machine: Machine, name: str, dtype: str, needs: AttentionNeeds) -> bool:
+    """Tell whether an attention can be used for a model on this machine."""
+    if name in ATTENTION and lacks(machine, ATTENTION[name]):
+        return False
     package = BACKENDS[machine.backend].cell(ATTENTION[name]).package if name in ATTENTION else ""
     if package and package not in machine.versions:
-        return text(f"{package} is not installed", f"未安装 {package}")
-    return _number_type(machine, name, dtype) or _unfit(machine, name, needs)
+        return False
+    return not _number_type(machine, name, dtype) and not _unfit(machine, name, needs)
 
 
 def _number_type(machine: Machine, name: str, dtype: str) -> str:
@@ -76,17 +76,14 @@ def candidates(machine: Machine, dtype: str, needs: AttentionNeeds) -> tuple[str
     """
     cell = BACKENDS[machine.backend].cell(ATTENTION[VARLEN])
     order = (VARLEN, FLASH, SDPA, EAGER) if cell.supported == "yes" else (FLASH, SDPA, EAGER)
-    return tuple(name for name in order if not why_not(machine, name, dtype, needs))
+    return tuple(name for name in order if supports(machine, name, dtype, needs))
 
 
-def choose_attention(
-    machine: Machine, requested: str, dtype: str, needs: AttentionNeeds | None = None
-) -> Choice:
+def choose_attention(machine: Machine, requested: str, dtype: str, needs: AttentionNeeds) -> Choice:
     """Choose the attention of a training: the first candidate for `auto`.
 
     Raises MachineError for one that cannot train there, in this data type or with this model.
     """
-    needs = needs or AttentionNeeds()
     if requested == "auto":
         value = candidates(machine, dtype, needs)[0]
         return Choice(value, _reason(machine, value))
@@ -103,7 +100,7 @@ def choose_attention(
 def _refused(name: str, problem: str, other: str = "") -> MachineError:
     """Return the error for an attention that the user set; `other` is another way out."""
     return MachineError(
-        f"attn_implementation: {name}: {problem}",
+        text(f"attn_implementation: {name}: {problem}", f"attn_implementation：{name}：{problem}"),
         hint=other + text("set attn_implementation: auto", "设 attn_implementation: auto"),
     )
 

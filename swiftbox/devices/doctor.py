@@ -27,7 +27,7 @@ LITTLE_MEMORY_BYTES = 8 * 2**30
 TOOLKITS = ("cuda", "hip", "cann", "macos", "driver")
 
 FAST_KERNELS = {"liger": "liger_kernel", "torch_compile": "torch_compile"}
-"""Capabilities beside the attention that make a training faster."""
+"""Capabilities besides the attention that make a training faster."""
 
 BUSY_SHARE = 0.5
 """With less of a device's memory free than this, somebody else is probably using it."""

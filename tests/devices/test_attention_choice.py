@@ -12,20 +12,23 @@ from swiftbox.devices.attention import AttentionNeeds, choose_attention
 from swiftbox.devices.choices import Choice
 from swiftbox.errors import MachineError
 
+PLAIN = AttentionNeeds()
 EVERY = pytest.mark.parametrize("name", DEVICES)
 
 
 @pytest.mark.parametrize("name", ["v100", "mixed", "mi50", "mps", "ascend910a", "rocm"])
 def test_attention_is_sdpa_where_nothing_faster_is_known_to_work(name: str) -> None:
     machine = replace(made_up(name), versions={"torch": "2.13.0"})
-    assert choose_attention(machine, "auto", "float16").value == "sdpa"
+    assert choose_attention(machine, "auto", "float16", PLAIN).value == "sdpa"
 
 
 @pytest.mark.parametrize(
     ("name", "dtype"), [("cuda", "bfloat16"), ("rtx5090", "float16"), ("cpu", "float32")]
 )
 def test_rows_are_joined_by_torchs_own_kernel_where_it_works(name: str, dtype: str) -> None:
-    assert choose_attention(made_up(name, flash_attn="2.8.3"), "auto", dtype).value == "varlen"
+    assert (
+        choose_attention(made_up(name, flash_attn="2.8.3"), "auto", dtype, PLAIN).value == "varlen"
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,13 +84,13 @@ def test_an_installed_flash_attention_is_used_where_it_works(
     name: str, dtype: str, expected: str
 ) -> None:
     machine = made_up(name, flash_attn="2.8.3.post2")
-    assert choose_attention(machine, "auto", dtype).value == expected
+    assert choose_attention(machine, "auto", dtype, PLAIN).value == expected
 
 
 def test_ascend_brings_flash_attention_with_its_plugin() -> None:
-    choice = choose_attention(made_up("npu"), "auto", "bfloat16")
+    choice = choose_attention(made_up("npu"), "auto", "bfloat16", PLAIN)
     assert choice == Choice("flash_attention_2", "torch_npu is installed")
-    assert choose_attention(made_up("ascend910a"), "auto", "float16").value == "sdpa"
+    assert choose_attention(made_up("ascend910a"), "auto", "float16", PLAIN).value == "sdpa"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_attention_that_cannot_work_is_refused_with_a_hint(
     name: str, requested: str, because: str, cure: str
 ) -> None:
     with pytest.raises(MachineError, match=re.escape(because)) as caught:
-        choose_attention(made_up(name), requested, "float16")
+        choose_attention(made_up(name), requested, "float16", PLAIN)
     assert cure in caught.value.hint
 
 
@@ -122,19 +125,29 @@ def test_attention_that_cannot_work_is_refused_with_a_hint(
 def test_kernels_of_16_bits_are_refused_in_float32(requested: str) -> None:
     machine = made_up("cuda", flash_attn="2.8.3.post2")
     with pytest.raises(MachineError, match="not float32"):
-        choose_attention(machine, requested, "float32")
+        choose_attention(machine, requested, "float32", PLAIN)
 
 
 @EVERY
 def test_eager_and_sdpa_work_everywhere(name: str) -> None:
     for requested in ("eager", "sdpa"):
-        choice = choose_attention(made_up(name), requested, "float32")
+        choice = choose_attention(made_up(name), requested, "float32", PLAIN)
         assert choice == Choice(requested, "as requested")
+
+
+def test_a_refusal_of_an_attention_has_the_colon_of_its_language(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needs, line = AttentionNeeds(softcap=True), "attn_implementation{0}varlen{0}"
+    for language, colon in (("en", ": "), ("zh", "\uff1a")):
+        monkeypatch.setenv("SWIFTBOX_LANG", language)
+        with pytest.raises(MachineError, match=line.format(colon)):
+            choose_attention(made_up("cuda"), "varlen", "bfloat16", needs)
 
 
 def test_every_reason_for_an_attention_is_in_chinese_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
     for name in DEVICES:
         for dtype in ("bfloat16", "float32"):
-            reason = choose_attention(made_up(name), "auto", dtype).reason
+            reason = choose_attention(made_up(name), "auto", dtype, PLAIN).reason
             assert re.search(r"[\u4e00-\u9fff]", reason), reason
