@@ -38,10 +38,9 @@ READ_BYTES = 16 * 2**20
 """Read from the events at once; the longest event, a report, has a few megabytes."""
 SPLIT = "micro_batch.json"
 """The size of a micro-batch that fits, if the memory ran out with that of the settings."""
-REASONS = "reasons.json"
-
 ESTIMATE = "estimate.json"
 """The estimated memory, which the run is compared with."""
+REASONS = "reasons.json"
 """Why each setting has its value, by its key, from the plan that first settled it."""
 PARTIAL = ".partial"
 """Inside checkpoints/: the checkpoint that is being written."""
