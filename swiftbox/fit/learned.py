@@ -36,11 +36,6 @@ class LearnedLimits:
     ignored: int = 0
     """Records that are unreadable, old, or of other versions."""
 
-    @property
-    def is_empty(self) -> bool:
-        """Tell whether nothing was learned."""
-        return self.failed is None and self.peak_ratio is None
-
     def corrected(self, predicted_bytes: float) -> float:
         """Return a predicted need, corrected by what was measured."""
         if self.peak_ratio is None:
@@ -61,8 +56,8 @@ class LearnedLimits:
         if self.failed is not None:
             limit, free = size(self.failed.need_bytes), size(self.failed.have_bytes)
             yield text(
-                f"learned from a run here: an estimate of {limit} ran out of memory with {free} "
-                "free",
+                f"learned from a run here: a run estimated at {limit} ran out of memory with "
+                f"{free} free",
                 f"据本机此前的运行：空闲 {free} 时，估计为 {limit} 的设置曾耗尽内存",
             )
         if self.ignored:

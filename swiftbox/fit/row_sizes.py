@@ -21,12 +21,11 @@ TOKENIZER_SPREAD = 1.3
 
 @dataclass(frozen=True)
 class RowSizes:
-    """The tokens of sequences as a training sees them, cut to `limit`."""
+    """The tokens of sequences as a training sees them, cut to max_length."""
 
     groups: tuple[tuple[float, float], ...]
     """Share and mean tokens of sequences of similar length, the longest first."""
     longest: float
-    limit: int
     per_row: int = 1
     """Sequences of a row."""
     shared: float = 0.0
@@ -76,10 +75,10 @@ def row_sizes(config: TrainConfig, lengths: Lengths | None) -> RowSizes:
     """
     limit, per_row = config.max_length, config.sequences_per_row
     if config.packing:
-        return RowSizes(((1.0, float(limit)),), float(limit), limit)
+        return RowSizes(((1.0, float(limit)),), float(limit))
     if lengths is None or not lengths.good_rows:
         typical = min(float(limit), float(ASSUMED_TOKENS))
-        return RowSizes(((1.0, typical),), float(limit), limit, per_row, is_assumed=True)
+        return RowSizes(((1.0, typical),), float(limit), per_row, is_assumed=True)
     groups = tuple(_groups(config, lengths))
     longest = float(limit)
     if lengths.longest:
@@ -88,7 +87,7 @@ def row_sizes(config: TrainConfig, lengths: Lengths | None) -> RowSizes:
     shared = lengths.shared / lengths.good_rows if per_row > 1 else 0.0
     mean = sum(share * tokens for share, tokens in groups)
     bands = () if is_assumed or _splits(config, longest) else tuple(lengths.bands())
-    return RowSizes(groups, longest, limit, per_row, min(shared, mean), is_assumed, bands)
+    return RowSizes(groups, longest, per_row, min(shared, mean), is_assumed, bands)
 
 
 def _splits(config: TrainConfig, longest: float) -> bool:

@@ -15,6 +15,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.devices.optional_kernels import OPTIONAL, require_optional
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.fit.candidates import BATCH, PASSES
+from swiftbox.fit.micro_batch import MASKLESS, SHARING
 from swiftbox.fit.workload import UNKNOWN, Workload
 from swiftbox.formatting import counted
 from swiftbox.language import text
@@ -188,7 +189,7 @@ def _joins_rows(config: TrainConfig) -> bool:
 
 def _padding_free(config: TrainConfig, attention: str) -> Reason:
     """Join rows instead of padding them if the attention keeps documents exactly apart."""
-    exact = attention in ("varlen", "sdpa", "eager", "flash_attention_2", "flash_attention_3")
+    exact = attention in (*MASKLESS, *SHARING, EAGER)
     if config.padding_free == "false":
         return Reason("padding_free", "false", text("as requested", "按要求"))
     if exact:
@@ -248,7 +249,7 @@ def _settle_method(config: TrainConfig, settlement: Settlement) -> None:
 def _prefix_sharing(attention: str, padding_free: str) -> Reason:
     """Compute the prompt of a pair once if the attention accepts our mask."""
     key = "prefix_sharing"
-    if attention in ("varlen", "sdpa") and padding_free == "true":
+    if attention in SHARING and padding_free == "true":
         why = text(
             "the prompt of a pair is computed once; checked on the model before training",
             "同一对回答的提示只计算一次；训练前会在模型上核对",

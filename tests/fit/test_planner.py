@@ -193,7 +193,7 @@ def test_a_setting_that_ran_out_of_memory_is_not_chosen_again() -> None:
     after = planned(card(80), LARGE, learned=LearnedLimits(failed))
     needed = assess_fit(settled(after), profile, card(80), chats()).need_bytes
     assert needed < verdict.need_bytes
-    assert "learned from a run here: an estimate of " in reason(after, BATCH)
+    assert "learned from a run here: a run estimated at " in reason(after, BATCH)
 
 
 def test_a_failure_on_a_crowded_device_changes_no_plan_for_an_empty_one() -> None:
