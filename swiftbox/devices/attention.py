@@ -99,8 +99,9 @@ def choose_attention(machine: Machine, requested: str, dtype: str, needs: Attent
 
 def _refused(name: str, problem: str, other: str = "") -> MachineError:
     """Return the error for an attention that the user set; `other` is another way out."""
+    colon = text(": ", "：")
     return MachineError(
-        text(f"attn_implementation: {name}: {problem}", f"attn_implementation：{name}：{problem}"),
+        f"attn_implementation{colon}{name}{colon}{problem}",
         hint=other + text("set attn_implementation: auto", "设 attn_implementation: auto"),
     )
 
