@@ -44,17 +44,28 @@ def models_of_steps(
     config: PipelineConfig, machine: Machine, rows: Mapping[str, CheckedRows]
 ) -> Mapping[str, ModelProfile | None]:
     """Return the model that each step works on, as far as it is known."""
-    return {step.name: model for step, model, _ in _forecasts(config, machine, rows)}
+    forecasts = _forecasts(config, machine, rows, skips_trainings=True)
+    return {step.name: model for step, model, _ in forecasts}
 
 
 def _forecasts(
-    config: PipelineConfig, machine: Machine, rows: Mapping[str, CheckedRows]
+    config: PipelineConfig,
+    machine: Machine,
+    rows: Mapping[str, CheckedRows],
+    *,
+    skips_trainings: bool = False,
 ) -> Iterator[tuple[PipelineStep, ModelProfile | None, Forecast | None]]:
+    """Yield each step with its model and its forecast.
+
+    Trainings can be skipped where only the models matter: their results have the shape of theirs.
+    """
     shapes: dict[str, ModelProfile | None] = {}
     for step in config.steps:
         model = _model_of(step.config, shapes)
-        before = RunInputs(model, rows.get(step.name), _learned(step.config, model, machine))
-        forecast = task_of(step).forecast(step.config, machine, before)
+        forecast = None
+        if not (skips_trainings and isinstance(step.config, TrainConfig)):
+            before = RunInputs(model, rows.get(step.name), _learned(step.config, model, machine))
+            forecast = task_of(step).forecast(step.config, machine, before)
         result = forecast.output if forecast is not None and forecast.output is not None else model
         shapes[step.name] = replace(result, local=True) if result is not None else None
         yield step, model, forecast

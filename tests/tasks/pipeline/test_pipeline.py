@@ -22,6 +22,8 @@ from swiftbox.core.generation.parity import RECORD_FILE
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.errors import ConfigError, MachineError, RunError, UserError
 from swiftbox.files import write_json
+from swiftbox.fit import forecast as forecasting
+from swiftbox.fit.estimate import estimate
 from swiftbox.fit.forecast import Forecast, StepForecast
 from swiftbox.launch.prepare import (
     check_config,
@@ -151,6 +153,25 @@ def test_relative_paths_of_every_step_become_absolute(
     (tmp_path / "d.jsonl").write_text("{}\n", encoding="utf-8")
     config: Any = with_absolute_paths(resolved({**TRAIN, "model": "m", "dataset": "d.jsonl"}))
     assert config.steps[0].config.dataset == str(tmp_path / "d.jsonl")
+
+
+def test_a_check_estimates_each_training_of_a_pipeline_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    estimated: list[str] = []
+
+    def counted(config: Any, *arguments: Any) -> Any:
+        estimated.append(config.dataset)
+        return estimate(config, *arguments)
+
+    monkeypatch.setattr(forecasting, "estimate", counted)
+    fetch = {"name": "f", "task": "download", "model": "Qwen/Qwen3-0.6B"}
+    first = {"name": "a", "task": "train", "model": "${f.model}", "dataset": "o/first"}
+    second = {"name": "b", "task": "train", "model": "Qwen/Qwen3-4B", "dataset": "o/second"}
+    prepared = prepare_loaded(read(fetch, first, second), made_up("cuda"))
+    assert estimated == ["o/first", "o/second"]
+    assert prepared.workload is not None
+    assert all(step.model is not None for step in prepared.workload.steps.values())
 
 
 def test_an_outline_adds_up_disk_space_and_takes_the_largest_memory() -> None:
