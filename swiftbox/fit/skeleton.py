@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from swiftbox.security.children import child_environment, source_command
 
 TIMEOUT_S = 60
 """Importing torch from a cold network disk takes up to half a minute."""
+
+RETRY_S = 300
+"""A build that did not end is not repeated for this long: one check looks several times."""
 
 BUILD = """
 import sys
@@ -54,9 +58,11 @@ def skeleton_shape(
         return None
     cached = cache_home() / "shapes" / f"{_key(folder)}.json"
     dimensions = _cached(cached)
-    if dimensions is None and ask:
+    if dimensions is None and ask and not _failed_recently(cached):
         dimensions = _build(folder)
-        if dimensions is not None:
+        if dimensions is None:
+            _failures[cached] = time.monotonic()
+        else:
             with contextlib.suppress(OSError):  # the next check only takes longer
                 cached.parent.mkdir(parents=True, exist_ok=True)
                 write_json(cached, dimensions)
@@ -70,6 +76,15 @@ def _key(folder: Path) -> str:
 
     library = version_of("transformers") or ""
     return hashlib.sha256((folder / "config.json").read_bytes() + library.encode()).hexdigest()
+
+
+_failures: dict[Path, float] = {}
+"""When a build did not end, by the file that would have its result."""
+
+
+def _failed_recently(cached: Path) -> bool:
+    failed_at = _failures.get(cached)
+    return failed_at is not None and time.monotonic() - failed_at < RETRY_S
 
 
 def _cached(path: Path) -> dict[str, Any] | None:

@@ -332,7 +332,7 @@ def _checked(
         return replace(prepared, forecast=outline(config, machine, by_step))
     rows = checked if isinstance(checked, CheckedRows) else None
     lengths = rows.lengths if rows is not None else None
-    if not isinstance(config, TrainConfig):
+    if not isinstance(config, TrainConfig) or workload.model is None:
         return replace(prepared, rows=rows)
     estimated = estimate(config, machine, lengths, workload.model, workload.learned)
     return replace(prepared, rows=rows, estimate=estimated)

@@ -130,6 +130,24 @@ def test_a_model_that_cannot_be_built_is_estimated_from_its_size(
     assert not list(skeleton.cache_home().glob("shapes/*"))  # the next look tries again
 
 
+def test_a_build_that_does_not_end_is_tried_again_only_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": 95}')
+    builds = []
+
+    def hang(*command: object, **_: object) -> None:
+        builds.append(command)
+        raise subprocess.TimeoutExpired("python", skeleton.TIMEOUT_S)
+
+    monkeypatch.setattr(skeleton.subprocess, "run", hang)
+    assert [profile_model(str(tmp_path)) for _ in range(3)] == [None] * 3
+    assert len(builds) == 1
+    monkeypatch.setattr(skeleton, "RETRY_S", 0)
+    assert profile_model(str(tmp_path)) is None
+    assert len(builds) == 2
+
+
 @pytest.mark.usefixtures("in_this_process")
 def test_a_model_that_cannot_be_built_is_not_tried_twice(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": "wide"}')

@@ -234,6 +234,18 @@ def test_a_plan_for_another_machine_is_not_probed_for(training: Path, calls: Cou
     assert calls["probe"] == 0
 
 
+def test_a_model_of_which_nothing_is_known_is_estimated_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the model was looked up again")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(preparing, "estimate", refuse)
+    unknown = loads("", source="x", overrides=["model=owner/unknown", "dataset=owner/rows"])
+    assert prepare_loaded(unknown, made_up("cuda")).estimate is None
+
+
 def test_all_problems_are_one_error(training: Path) -> None:
     with pytest.raises(ConfigError) as error:
         prepare(training, ["template=none.jinja", "adapter=./none"])
