@@ -49,6 +49,14 @@ def test_versions_are_read_from_names_of_folders(
     assert version_of("no") is None
 
 
+def test_a_quantization_loads_no_planner_of_trainings() -> None:
+    code = "import sys, swiftbox.tasks.quantize; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not {"swiftbox.fit.planner", "swiftbox.fit.step_time"} & set(result.stdout.split())
+
+
 NEEDLESS = ("psutil", "urllib.request", "packaging.requirements", "torch", "rich", "questionary")
 
 

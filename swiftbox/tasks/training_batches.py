@@ -25,51 +25,8 @@ from swiftbox.fit.verdict import COMFORTABLE_SHARE
 from swiftbox.fit.workload import Workload
 from swiftbox.formatting import size
 from swiftbox.language import text
-from swiftbox.methods import METHODS
+from swiftbox.tasks.fixed_batches import rows_per_update
 from swiftbox.tasks.task import Reason
-
-
-def fixed_micro_batch(config: TrainConfig) -> int | None:
-    """Return the rows of a forward pass if the loss depends on them; None if they are free."""
-    if config.usual_micro_batch is not None:
-        return config.usual_micro_batch
-    method = METHODS[config.model_dump()["stage"]]
-    return 1 if method.couples_rows(config) else None
-
-
-def fixed_batch(config: TrainConfig) -> Iterator[Reason]:
-    """Yield rows and passes of a method whose loss depends on the rows of a pass."""
-    usual, rows = fixed_micro_batch(config), config.gradient_accumulation_steps
-    if config.per_device_train_batch_size != "auto" or usual is None:
-        return
-    batch = 1 if usual == 1 else _nearest_divisor(rows, usual)
-    why = text(
-        f"the loss depends on the rows of a forward pass, so they are not chosen by speed; "
-        f"usual: {usual}",
-        f"损失与每次前向的行数有关，因此不按速度选择；常用 {usual}",
-    )
-    yield Reason(BATCH, batch, why)
-    yield Reason(PASSES, rows // batch, _rows_per_update(rows))
-
-
-def safe_batch(config: TrainConfig) -> Iterator[Reason]:
-    """Yield one row per pass, for a training of which nothing is known."""
-    if config.per_device_train_batch_size != "auto":
-        return
-    why = text(
-        "one row per forward pass needs the least memory; what fits is not known yet",
-        "每次前向一行最省内存；目前还不知道放得下多少",
-    )
-    rows = config.gradient_accumulation_steps
-    yield Reason(BATCH, 1, why)
-    yield Reason(PASSES, rows, _rows_per_update(rows))
-
-
-def _nearest_divisor(rows: int, usual: int) -> int:
-    """Return the largest divisor up to the usual size, but not 1 if there is another."""
-    divisors = [count for count in range(2, rows + 1) if rows % count == 0]
-    smaller = [count for count in divisors if count <= usual]
-    return max(smaller) if smaller else min(divisors, default=1)
 
 
 def estimated_reasons(
@@ -93,7 +50,7 @@ def estimated_reasons(
     if requested.per_device_train_batch_size == "auto":
         yield Reason(BATCH, values[BATCH], _batch_reason(decision))
         rows = requested.gradient_accumulation_steps
-        yield Reason(PASSES, values[PASSES], _rows_per_update(rows))
+        yield Reason(PASSES, values[PASSES], rows_per_update(rows))
     if requested.gradient_checkpointing == "auto":
         yield Reason(CHECKPOINTING, values[CHECKPOINTING], _key_reason(decision, CHECKPOINTING))
     if values[LAYOUT] != settled.padding_free:
@@ -105,10 +62,6 @@ def estimated_reasons(
         yield Reason(OPTIMIZER, values[OPTIMIZER], _key_reason(decision, OPTIMIZER))
     if values[OFFLOAD] != settled.activation_offload:
         yield Reason(OFFLOAD, values[OFFLOAD], _key_reason(decision, OFFLOAD))
-
-
-def _rows_per_update(rows: int) -> str:
-    return text(f"{rows} rows per update and device", f"每个设备每次更新 {rows} 行")
 
 
 def _batch_reason(decision: Decision) -> str:

@@ -21,8 +21,9 @@ from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.tasks.device_reasons import device_reasons
+from swiftbox.tasks.fixed_batches import fixed_batch, safe_batch
 from swiftbox.tasks.task import Reason, Resolved
-from swiftbox.tasks.training_batches import estimated_reasons, fixed_batch, safe_batch
+from swiftbox.tasks.training_batches import estimated_reasons
 
 
 class Settlement:

@@ -17,10 +17,10 @@ from swiftbox.config.references import texts_in
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.fit.candidates import BATCH, PASSES
+from swiftbox.tasks.fixed_batches import fixed_micro_batch
 from swiftbox.tasks.pipeline.graph import dependencies
 from swiftbox.tasks.pipeline.state import StepRecord
 from swiftbox.tasks.task import result_neutral_settings
-from swiftbox.tasks.training_batches import fixed_micro_batch
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
