@@ -115,7 +115,7 @@ class Examples:
                     raise row
                 name, example = read_row(row, stage)
             except RowError as error:
-                checked.bad.append(BadRow(file, line, error.kind, error.en, error.zh))
+                checked.refuse(BadRow(file, line, error.kind, error.en, error.zh))
                 bad.add(index)
                 continue
             formats[name] += 1

@@ -13,12 +13,16 @@ ROLES = ("system", "user", "assistant", "tool")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn; `tool_calls` in OpenAI's format, `extra` holds further keys that templates read."""
+    """One turn; `tool_calls` in OpenAI's format, `extra` holds further keys that templates read.
+
+    `weight` is the weight of an assistant turn in the loss: a turn of weight 0 is not learned.
+    """
 
     role: str
     content: str
     tool_calls: tuple[Any, ...] = ()
     extra: tuple[tuple[str, str], ...] = ()
+    weight: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the turn as chat templates take it: with arguments of calls as objects, not JSON.
@@ -58,6 +62,10 @@ class Example:
     label: bool | None = None
     """Whether the answer is desirable (KTO)."""
     columns: tuple[tuple[str, Any], ...] = ()
+
+
+NOTHING_TO_LEARN = "nothing to learn"
+"""The kind of rows whose turns all have weight 0: they are skipped and counted, not bad."""
 
 
 class RowError(ValueError):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from swiftbox.data.example import NOTHING_TO_LEARN
 from swiftbox.data.lengths import Lengths
 from swiftbox.data.preferences import IDENTICAL
 from swiftbox.data.report import Preferences, lines
@@ -30,6 +31,11 @@ class BadRow:
     zh: str
 
     @property
+    def place(self) -> str:
+        """Return the file and the line."""
+        return printable(f"{self.file}:{self.line}")
+
+    @property
     def reason(self) -> str:
         """Return the reason in the current language."""
         return text(self.en, self.zh)
@@ -51,6 +57,8 @@ class CheckedRows:
     duplicates: int = 0
     formats: Counter[str] = field(default_factory=Counter)
     bad: list[BadRow] = field(default_factory=list)
+    unlearned: list[BadRow] = field(default_factory=list)
+    """Rows that are skipped because all their turns have weight 0."""
     left_out: list[str] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
     """The datasets with a weight, as `set.jsonl x 2`."""
@@ -59,6 +67,10 @@ class CheckedRows:
     preferences: Preferences | None = None
     lengths: Lengths = field(default_factory=Lengths)
     """Lengths of the good rows, to estimate the time."""
+
+    def refuse(self, row: BadRow) -> None:
+        """Count a row that is not trained on: a bad one, or one with nothing to learn."""
+        (self.unlearned if row.kind == NOTHING_TO_LEARN else self.bad).append(row)
 
     def summary(self) -> str:
         """Return a summary line, and a few more lines on pairs and labelled answers."""
@@ -71,6 +83,12 @@ class CheckedRows:
         if self.bad:
             bad_rows = counted(len(self.bad), "bad row")
             line += text(f", {bad_rows} skipped", f"，跳过 {len(self.bad)} 个坏行")
+        if self.unlearned:
+            count, first = len(self.unlearned), self.unlearned[0].place
+            line += text(
+                f", {counted(count, 'row')} with nothing to learn skipped (first: {first})",
+                f"，跳过 {count} 行没有可学习内容的数据（第一处：{first}）",
+            )
         if self.duplicates:
             copies = counted(self.duplicates, "exact duplicate")
             line += text(f", {copies}", f"，{self.duplicates} 行完全重复")
@@ -102,6 +120,7 @@ class CheckedRows:
             "rows": self.rows,
             "taken": self.taken,
             "bad": len(self.bad),
+            "unlearned": len(self.unlearned),
             "duplicates": self.duplicates,
             "formats": dict(self.formats),
             "left_out": self.left_out,
@@ -121,17 +140,28 @@ def require_usable(checked: CheckedRows, max_bad_rows: int, empty: Sequence[str]
             hint=hint,
         )
     if not checked.rows:
-        count = len(checked.bad)
-        all_rows = "the only row is" if count == 1 else f"all of {count} rows are"
-        raise DataError(
-            text(
-                f"dataset: {all_rows} bad: {checked.bad[0]}",
-                f"dataset：{len(checked.bad)} 行全部有问题：{checked.bad[0]}",
-            )
-            if checked.bad
-            else text("dataset: there are no rows", "dataset：没有任何数据行"),
-            hint=hint,
+        raise _no_rows(checked, hint)
+
+
+def _no_rows(checked: CheckedRows, hint: str) -> DataError:
+    """Describe a dataset whose rows are all bad or have nothing to learn."""
+    refused = [*checked.bad, *checked.unlearned]
+    if not refused:
+        return DataError(text("dataset: there are no rows", "dataset：没有任何数据行"), hint=hint)
+    count = len(refused)
+    if not checked.bad:
+        all_rows = "the only row has" if count == 1 else f"all of {count} rows have"
+        en, zh = f"{all_rows} nothing to learn", f"{count} 行全部没有可学习的内容"
+        hint = text(
+            "give an assistant turn a weight above 0, or remove the key",
+            "请给某个 assistant 轮次大于 0 的权重，或去掉该键",
         )
+    else:
+        all_rows = "the only row is" if count == 1 else f"all of {count} rows are"
+        en, zh = f"{all_rows} bad", f"{count} 行全部有问题"
+    return DataError(
+        text(f"dataset: {en}: {refused[0]}", f"dataset：{zh}：{refused[0]}"), hint=hint
+    )
 
 
 def _too_many(checked: CheckedRows, max_bad_rows: int) -> DataError:

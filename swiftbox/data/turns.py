@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from swiftbox.data.example import Example, RowError, Turn, kind_of
+from swiftbox.data.loss_weights import require_learned, weight_of
 
 Row = Mapping[str, Any]
 
@@ -35,11 +36,12 @@ CALLERS = ("function_call", "tool_call")
 PLAIN = {speaker: role for speaker, role in ROLE_OF.items() if speaker not in CALLERS}
 """The role of each speaker whose content is text."""
 
-EXTRA_KEYS = ("name", "tool_call_id", "reasoning_content")
+EXTRA_KEYS = ("name", "tool_call_id")
 """Further keys of a message that chat templates read."""
 
-LOSS_KEYS = ("weight", "loss")
-"""Keys that exclude a turn from the loss in OpenAI and ms-swift."""
+REASONING = "reasoning_content"
+REASONING_KEYS = (REASONING, "reasoning", "thinking")
+"""Keys of the thoughts before an answer; all are read into the first (DeepSeek, vLLM, gpt-oss)."""
 
 
 def read_turns(turns: list[Any]) -> list[Turn]:
@@ -75,9 +77,10 @@ def _message(turn: Any, number: int) -> Turn | None:
         raise _unknown_role(turn, role_key, number)
     content = turn.get(content_key)
     calls: tuple[Any, ...] = ()
+    weight = 1.0
     if role == "assistant":
         calls = _calls(turn, content_key, number)
-        _require_learned(turn, number)
+        weight = weight_of(turn, number)
         if calls and (content is None or _speaker(turn) in CALLERS):
             content = ""
     if role == "system" and content is None:
@@ -90,15 +93,30 @@ def _message(turn: Any, number: int) -> Turn | None:
         )
     if not content.strip():
         _require_content(role, calls, number)
-    extra = [(key, turn[key]) for key in EXTRA_KEYS if turn.get(key) is not None]
-    for key, value in extra:
+    return Turn(role, content, calls, _extra(turn, number), weight)
+
+
+def _extra(turn: Row, number: int) -> tuple[tuple[str, str], ...]:
+    """Return the further keys of a message that templates read; thoughts under a single name."""
+    extra: dict[str, str] = {}
+    for key in (*EXTRA_KEYS, *REASONING_KEYS):
+        value = turn.get(key)
+        if value is None or value == "":
+            continue
         if not isinstance(value, str):
             raise RowError(
                 "type",
                 f"message {number}: {key} should be text (got {kind_of(value)})",
                 f"第 {number} 条消息：{key} 应为文字（当前为 {kind_of(value)}）",
             )
-    return Turn(role, content, calls, tuple(extra))
+        name = REASONING if key in REASONING_KEYS else key
+        if extra.setdefault(name, value) != value:
+            raise RowError(
+                "reasoning",
+                f"message {number}: {key} and another key hold different thoughts; keep only one",
+                f"第 {number} 条消息：{key} 与另一个键的思考内容不同；请只保留一个",
+            )
+    return tuple(extra.items())
 
 
 def _speaker(turn: Row) -> Any:
@@ -134,19 +152,6 @@ def _unknown_role(turn: Row, role_key: str, number: int) -> RowError:
         f"message {number}: {role_key} should be one of {known} (got {got})",
         f"第 {number} 条消息：{role_key} 应为 {known} 之一（当前为 {got}）",
     )
-
-
-def _require_learned(turn: Row, number: int) -> None:
-    for key in LOSS_KEYS:
-        value = turn.get(key)
-        if value is not None and not value:
-            raise RowError(
-                "unlearned",
-                f"message {number}: {key}: {json.dumps(value)} is not supported, every answer is "
-                "learned; remove the key or the turn",
-                f"第 {number} 条消息：不支持 {key}: {json.dumps(value)}，"
-                "每个回答都会学习；请去掉该键或该轮",
-            )
 
 
 def _calls(turn: Row, content_key: str, number: int) -> tuple[Any, ...]:
@@ -222,6 +227,7 @@ def read_tools(row: Row) -> tuple[Any, ...]:
 def conversation(messages: list[Turn], row: Row) -> Example:
     """Return the example of a complete conversation with the tools of its row."""
     turns = complete_turns(messages, row)
+    require_learned(turns)
     return Example(turns, read_tools(row) if "tools" in row else ())
 
 

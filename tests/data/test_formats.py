@@ -181,8 +181,6 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "tools no list": ({"messages": [Q, A], "tools": "f"}, "tools should be a list (got string)"),
     "tool no function": ({"messages": [Q, A], "tools": [1]}, "tool 1 should be a function"),
-    "weight 0": ({"messages": [Q, {**A, "weight": 0}]}, "weight: 0 is not supported"),
-    "loss false": ({"messages": [Q, {**A, "loss": False}]}, "loss: false is not supported"),
     "reasoning no text": (
         {"messages": [Q, {**A, "reasoning_content": 1}]},
         "reasoning_content should be text",
