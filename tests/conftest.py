@@ -64,6 +64,14 @@ def tiny(tiny_models: dict[str, Path]) -> Path:
     return tiny_models["qwen3"]
 
 
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The folder of SmolLM2-135M-Instruct, a real model: only for tests marked slow."""
+    from smollm2 import smollm2_folder
+
+    return smollm2_folder()
+
+
 @pytest.fixture
 def chat_file(tmp_path: Path) -> Path:
     """A jsonl of forty short conversations of uneven length."""

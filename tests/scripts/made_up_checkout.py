@@ -26,6 +26,9 @@ dependencies = [
     "torch=={TORCH}",
     "helper==1.0",
 ]
+
+[tool.swiftbox.tests]
+model = "tiny-model==1.0"
 """
 COMMAND = (
     'import os, sys\n\n\ndef main():\n    print("swiftbox:", *sys.argv[1:], os.getcwd(), sep="|")\n'
@@ -107,6 +110,9 @@ def make_checkout(folder: Path, wheels: Path) -> Checkout:
     wheels.mkdir()
     write_wheel(wheels, "torch", TORCH, {"torch/__init__.py": FAKE_TORCH})
     write_wheel(wheels, "helper", "1.0", {"helper.py": ""})
+    write_wheel(
+        wheels, "tiny_model", "1.0", {"tiny_model.py": ""}, metadata="Requires-Dist: compiled\n"
+    )
     tools = {f"{name}/__main__.py": TOOL.format(name) for name in ("ruff", "mypy", "pytest")}
     lint = "def lint_imports_command():\n    " + TOOL.format("importlinter").replace("\n", "\n    ")
     empty = {

@@ -53,6 +53,15 @@ def test_fast_leaves_out_slow_tests_and_arguments_reach_pytest(ready: Checkout) 
     assert verdicts(outcome.out) == {}
 
 
+def test_test_installs_the_real_model_once_and_without_what_it_requires(ready: Checkout) -> None:
+    ready.run("scripts/test", "-k", "a", SWIFTBOX_VENV=str(ready.venv))
+    installed = sorted(ready.venv.glob("lib/python3*/site-packages/tiny_model*"))
+    assert [path.name for path in installed] == ["tiny_model.py", "tiny_model-1.0.dist-info"][::-1]
+    again = ready.run("scripts/test", "-k", "a", SWIFTBOX_VENV=str(ready.venv))
+    assert again.code == 0, again.talk
+    assert "Installing" not in again.talk
+
+
 @pytest.mark.parametrize("tool", ["ruff", "pytest"])
 def test_test_fails_when_check_or_pytest_does(ready: Checkout, tool: str) -> None:
     outcome = ready.run("scripts/test", SWIFTBOX_VENV=str(ready.venv), FAIL=tool)
