@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
+from swiftbox.config.conversations import ConversationFields
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import (
     DataFields,
@@ -21,7 +22,15 @@ from swiftbox.language import text
 REPORTERS = ("tensorboard", "wandb", "swanlab", "none")
 
 
-class TrainConfig(RunFields, OptimizerFields, DataFields, TunerFields, ModelFields, TaskConfig):
+class TrainConfig(
+    RunFields,
+    OptimizerFields,
+    ConversationFields,
+    DataFields,
+    TunerFields,
+    ModelFields,
+    TaskConfig,
+):
     """Fields of every training method, and what an estimate needs to know of the method."""
 
     sequences_per_row: ClassVar[int] = 1

@@ -210,10 +210,9 @@ def render(example: Example, tokenizer: Any) -> str:
     messages = [message.to_dict() for message in example.messages]
     if not tokenizer.chat_template:
         return "\n\n".join(str(message["content"]) for message in messages)
-    tools = list(example.tools) or None
-    from swiftbox.core.data.rendering import apply_template
+    from swiftbox.templates.template import ConversationTemplate
 
-    return apply_template(tokenizer, messages, tools=tools)
+    return ConversationTemplate.of_tokenizer(tokenizer).render(messages, example.tools)
 
 
 def cut(texts: Iterable[str], tokenizer: Any, length: int) -> Iterator[list[int]]:

@@ -4,8 +4,8 @@ Usage: `python -m swiftbox.security.template_trial`, templates as a JSON list on
 Writes a line of JSON per template: its problem, or null. The process has little memory and
 processor time: a template that takes more ends it, and the templates after that have no line.
 
-The environment is that of transformers, made with jinja2 alone, which starts ten times sooner.
-Its output is counted and thrown away; what is trained or served is rendered by transformers.
+The environment is that in which conversations are rendered later; the output is counted and
+thrown away.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Any
 
 import jinja2
-import jinja2.ext
-import jinja2.nodes
-import jinja2.sandbox
+
+from swiftbox.security.template_environment import environment
 
 CPU_S = 1.5
 """The processor time for one template; real ones take up to 0.3 s."""
@@ -154,43 +152,6 @@ def _talk(messages: list[dict[str, Any]], tools: Any = None) -> dict[str, Any]:
         "documents": None,
         "add_generation_prompt": prompted,
     }
-
-
-# ---- the environment of a chat template
-
-
-class _Generation(jinja2.ext.Extension):
-    """The tag `{% generation %}`: its content is rendered as it is."""
-
-    tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
-
-    def parse(self, parser: Any) -> Any:
-        """Parse the tag as a call block."""
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        call = self.call_method("_render")
-        return jinja2.nodes.CallBlock(call, [], [], body).set_lineno(line)
-
-    def _render(self, caller: Callable[[], str]) -> str:
-        return caller()
-
-
-def environment() -> jinja2.Environment:
-    """Return a sandbox with the filters and functions that chat templates use."""
-
-    def raise_exception(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    def tojson(value: Any, ensure_ascii: bool = False, **settings: Any) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, **settings)
-
-    sandbox = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
-    )
-    sandbox.filters["tojson"] = tojson
-    sandbox.globals["raise_exception"] = raise_exception
-    sandbox.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
-    return sandbox
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from swiftbox.core.data.rendering import TimeLimit, explained, require_length, template_owner
 from swiftbox.core.data.samples import (
     IGNORED,
     LabeledAnswer,
@@ -26,6 +25,7 @@ from swiftbox.data.example import Example, Turn
 from swiftbox.data.preferences import shared_turns
 from swiftbox.errors import DataError
 from swiftbox.language import text
+from swiftbox.templates.limits import TimeLimit, explained, require_length, template_owner
 
 TOKENIZER_BATCH = 1000
 """Texts per tokenizer call: enough to keep its threads busy, small enough for memory."""

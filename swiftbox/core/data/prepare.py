@@ -14,21 +14,7 @@ from swiftbox.core.weights.load import read_tokenizer
 from swiftbox.data.source import RowSource
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
-
-CHATML = """{%- for message in messages %}
-{{- '<|im_start|>' + message['role'] + '\\n' }}
-{%- if message['role'] == 'assistant' %}
-{%- generation %}{{- message['content'] + '<|im_end|>' }}{%- endgeneration %}
-{%- else %}
-{{- message['content'] + '<|im_end|>' }}
-{%- endif %}
-{{- '\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-{{- '<|im_start|>assistant\\n' }}
-{%- endif %}
-"""
-"""The ChatML template, for base models without a chat template."""
+from swiftbox.templates.chatml import CHATML
 
 
 def load_tokenizer(folder: Path, config: TrainConfig) -> Any:

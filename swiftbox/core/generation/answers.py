@@ -19,8 +19,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoTokenizer
 
-from swiftbox.core.data.rendering import apply_template
 from swiftbox.core.weights.load import load_pretrained
+from swiftbox.templates.template import ConversationTemplate
 
 MAX_ANSWER_TOKENS = 48
 
@@ -52,7 +52,7 @@ def answer_all(model: Any, tokenizer: Any, questions: Sequence[str]) -> list[str
 def answer(model: Any, tokenizer: Any, question: str) -> str:
     """Return the greedy answer to one question."""
     turn = {"role": "user", "content": question}
-    rendered = apply_template(tokenizer, [turn], add_generation_prompt=True)
+    rendered = ConversationTemplate.of_tokenizer(tokenizer).render([turn], prompt=True)
     prompt = tokenizer(rendered, add_special_tokens=False, return_tensors="pt")
     with torch.no_grad(), contextlib.redirect_stdout(sys.stderr):
         output = model.generate(**prompt, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False)

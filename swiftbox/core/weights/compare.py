@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from swiftbox.core.data.rendering import apply_template
+from swiftbox.templates.template import ConversationTemplate
 
 QUESTIONS = (
     "What is the capital of France, and which river runs through it?",
@@ -77,7 +77,7 @@ def check_prompts(tokenizer: Any) -> list[torch.Tensor]:
         content = question
         if tokenizer.chat_template:
             turn = {"role": "user", "content": question}
-            content = apply_template(tokenizer, [turn], add_generation_prompt=True)
+            content = ConversationTemplate.of_tokenizer(tokenizer).render([turn], prompt=True)
         ids = tokenizer(content, add_special_tokens=not tokenizer.chat_template)["input_ids"]
         prompts.append(torch.tensor(ids))
     return prompts

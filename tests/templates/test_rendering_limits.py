@@ -11,11 +11,12 @@ import pytest
 from hostile_templates import ENDLESS, EXPLODES_WHEN_ASKED, WHEN_LONG
 from transformers import AutoTokenizer
 
-from swiftbox.core.data import rendering
 from swiftbox.core.data.encode import Chat, encode_chats
-from swiftbox.core.data.rendering import RenderingTooLong, TimeLimit, apply_template
 from swiftbox.data.example import Turn
 from swiftbox.errors import DataError
+from swiftbox.templates import limits
+from swiftbox.templates.limits import RenderingTooLong, TimeLimit
+from swiftbox.templates.template import ConversationTemplate
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def chat(content: str) -> Chat:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "RENDER_S", 0.5)
+    monkeypatch.setattr(limits, "RENDER_S", 0.5)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -44,7 +45,7 @@ def test_a_row_whose_rendering_does_not_end_is_refused(tokenizer: Any) -> None:
 def test_every_way_to_render_has_the_limit(tokenizer: Any) -> None:
     tokenizer.chat_template = ENDLESS
     with pytest.raises(DataError, match="does not end within"):
-        apply_template(tokenizer, [{"role": "user", "content": "Hi."}])
+        ConversationTemplate.of_tokenizer(tokenizer).render([{"role": "user", "content": "Hi."}])
 
 
 def test_a_row_that_renders_a_much_longer_text_is_refused(tokenizer: Any) -> None:
@@ -87,7 +88,7 @@ def test_a_limit_that_expires_at_the_end_of_its_block_reaches_nothing_after_it()
     for attempt in range(20):
         try:
             with TimeLimit(0.0):
-                time.sleep(rendering.POLL_S * attempt / 10)
+                time.sleep(limits.POLL_S * attempt / 10)
         except RenderingTooLong:
             pass
         for _ in range(1000):

@@ -1,4 +1,4 @@
-"""Render chat templates in this process, each within a time limit.
+"""Limits of time and length for chat templates that are rendered in this process.
 
 A thread watches the renderings. It raises an exception in a thread that renders for too long, which
 takes effect at the next instruction of the template; what a single instruction can do was tried in
@@ -11,7 +11,7 @@ import contextlib
 import ctypes
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from swiftbox.errors import DataError
@@ -112,18 +112,6 @@ def _raise_in(thread: int) -> None:
 _WATCH = _Watch()
 
 
-def apply_template(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **settings: Any) -> str:
-    """Return the text of a conversation by the tokenizer's chat template, within the limits.
-
-    `settings` are those of `apply_chat_template`. Raises DataError if they are exceeded.
-    """
-    owner = template_owner(tokenizer)
-    with explained(owner), TimeLimit():
-        rendered = str(tokenizer.apply_chat_template(list(messages), tokenize=False, **settings))
-    require_length(rendered, messages, owner)
-    return rendered
-
-
 def template_owner(tokenizer: Any) -> str:
     """Return the name of a tokenizer in messages about its template."""
     return getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
@@ -160,7 +148,7 @@ def _refusal(name: str, reason: str) -> DataError:
             f"{name} 的对话模板无法用于某个对话：{reason}",
         ),
         hint=text(
-            "use the template of the model's authors, or template: chatml",
-            "请使用模型作者的模板，或设 template: chatml",
+            "use the template of the model's authors (template: auto)",
+            "请使用模型作者的模板（template: auto）",
         ),
     )
