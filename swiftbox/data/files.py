@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.data.example import RowError
-from swiftbox.data.readers import READERS
+from swiftbox.data.foreign_files import SUFFIXES, foreign_error
+from swiftbox.data.missing_files import missing_file
+from swiftbox.data.readers import READERS, read_rows, reading_of, row_type
 from swiftbox.data.registry import entry_of, rename_columns, rename_tags
 from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
@@ -56,13 +58,10 @@ def files_of(source: RowSource) -> ChosenFiles:
     if root.is_dir():
         return _part_of(root, _all_of(root), source)
     if not root.exists():
-        raise DataError(
-            text(f"dataset: no file {source.path}", f"dataset：文件 {source.path} 不存在"),
-            hint=text(
-                "relative paths start where the command runs", "相对路径以运行命令的目录为起点"
-            ),
-        )
-    if root.suffix.lower() not in READERS:
+        raise missing_file(source.path)
+    if kind := SUFFIXES.get(root.suffix.lower()):
+        raise foreign_error(root, kind)
+    if row_type(root) is None:
         known = ", ".join(READERS)
         raise DataError(
             text(
@@ -78,7 +77,7 @@ def _all_of(root: Path) -> list[Path]:
     files = sorted(
         path
         for path in _walk(root)
-        if path.suffix.lower() in READERS and path.is_file() and path.name not in DESCRIPTIONS
+        if row_type(path) and path.is_file() and path.name not in DESCRIPTIONS
     )
     if not files:
         known = ", ".join(READERS)
@@ -160,7 +159,7 @@ def rows_of(
         if entry:
             columns, tags = {**dict(entry.columns), **columns}, dict(entry.tags)
         try:
-            for line, row in READERS[file.suffix.lower()](file):
+            for line, row in read_rows(file):
                 if unseen and not isinstance(row, RowError):
                     unseen.difference_update(row)
                 if (columns or tags) and not isinstance(row, RowError):
@@ -169,6 +168,13 @@ def rows_of(
                 yield label, line, row
         except OSError as error:
             raise _unreadable(file, error) from None
+
+
+def readings_of(chosen: ChosenFiles) -> Iterator[tuple[str, str, str]]:
+    """Yield the name of each file that is not plain UTF-8, and what to say in both languages."""
+    for file in chosen.files:
+        for en, zh in reading_of(file):
+            yield chosen.label(file), en, zh
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> DataError:

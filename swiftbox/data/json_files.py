@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from swiftbox.data.content import open_utf8
 from swiftbox.data.example import RowError, kind_of
 from swiftbox.formatting import size
 
@@ -58,7 +59,7 @@ def not_utf8(byte: int | None = None) -> RowError:
 
 def read_jsonl(path: Path) -> Iterator[NumberedRow]:
     """Yield the object of each line; blank lines are skipped."""
-    with path.open("rb") as file:
+    with open_utf8(path) as file:
         for number, line in lines_of(file):
             if isinstance(line, RowError):
                 yield number, line
@@ -137,12 +138,13 @@ def read_json(path: Path) -> Iterator[NumberedRow]:
     A file of one object per line is read as jsonl. After a broken element, reading resumes at the
     next line that begins an object with the same indentation.
     """
-    with path.open("rb") as file:
+    with open_utf8(path) as file:
         _, first = next(lines_of(file), (1, b""))
     if isinstance(first, bytes) and isinstance(_object(first), dict):
         yield from read_jsonl(path)
         return
-    content = path.read_bytes().removeprefix(BOM).decode(errors="surrogateescape")
+    with open_utf8(path) as file:
+        content = file.read().removeprefix(BOM).decode(errors="surrogateescape")
     start = _past_blank(content, 0)
     if start == len(content):
         return

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from swiftbox.data.compression import PACKED_SUFFIXES
+from swiftbox.data.content import content_notes, open_utf8
 from swiftbox.data.example import RowError
+from swiftbox.data.foreign_files import HEAD_BYTES, PARQUET, foreign_error, kind_of_content
 from swiftbox.data.json_files import (
     LONGEST_LINE,
     NumberedRow,
@@ -17,6 +20,7 @@ from swiftbox.data.json_files import (
     read_jsonl,
     too_long,
 )
+from swiftbox.data.separators import SEPARATOR_NOTES, open_cells, separator_of
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
@@ -25,11 +29,18 @@ PARQUET_BATCH = 1024
 
 
 def read_csv(path: Path) -> Iterator[NumberedRow]:
-    """Yield the rows of a csv with a header, each with the line it begins on."""
+    """Yield the rows of a csv with a header, each with the line it begins on.
+
+    Cells are separated by commas, semicolons or tabs, whichever the header and the rows agree on.
+    """
     # The csv module has one limit per process; its default of 128 KiB is less than a document.
     csv.field_size_limit(LONGEST_LINE)
-    with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
-        rows = csv.reader(file, strict=True)
+    separator = separator_of(path)
+    if separator is None:
+        yield 1, _ambiguous()
+        return
+    with open_cells(path) as file:
+        rows = csv.reader(file, delimiter=separator, strict=True)
         header: list[str] = []
         begins = 1
         while True:
@@ -53,6 +64,15 @@ def read_csv(path: Path) -> Iterator[NumberedRow]:
             elif cells:
                 yield begins, _cells(header, cells)
             begins = rows.line_num + 1
+
+
+def _ambiguous() -> RowError:
+    return RowError(
+        "csv",
+        "its columns may be separated by commas, semicolons or tabs: put quotes around the cells "
+        "of the header",
+        "无法判断列之间是逗号、分号还是制表符：请给表头的单元格加上引号",
+    )
 
 
 def _header_problem(header: list[str]) -> RowError | None:
@@ -95,6 +115,10 @@ def read_parquet(path: Path) -> Iterator[NumberedRow]:
     import pyarrow
     import pyarrow.parquet
 
+    with path.open("rb") as start:
+        kind = kind_of_content(start.read(HEAD_BYTES))
+    if kind and kind is not PARQUET:
+        raise foreign_error(path, kind)
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
@@ -146,7 +170,7 @@ def read_txt(path: Path) -> Iterator[NumberedRow]:
     parts: list[str] = []
     first_line = size = 0
     error: NumberedRow | None = None
-    with path.open("rb") as file:
+    with open_utf8(path) as file:
         for number, raw in lines_of(file):
             if not isinstance(raw, RowError) and not raw.strip():
                 yield from _document(first_line, parts, error)
@@ -187,6 +211,36 @@ READERS: Mapping[str, Callable[[Path], Iterator[NumberedRow]]] = {
     ".jsonl": read_jsonl,
     ".json": read_json,
     ".csv": read_csv,
+    ".tsv": read_csv,
     ".parquet": read_parquet,
     ".txt": read_txt,
 }
+
+DATA_SUFFIXES = (*READERS, *PACKED_SUFFIXES)
+"""What the names of data files end in; `rows.jsonl.gz` is packed jsonl."""
+
+
+def row_type(path: Path) -> str | None:
+    """Return the suffix that tells how rows are written, .jsonl for rows.jsonl.gz; None: none."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    is_packed = len(suffixes) == 2 and suffixes[-1] in PACKED_SUFFIXES
+    suffix = suffixes[0] if is_packed else suffixes[-1] if suffixes else ""
+    if suffix not in READERS or (is_packed and suffix == ".parquet"):
+        return None
+    return suffix
+
+
+def read_rows(path: Path) -> Iterator[NumberedRow]:
+    """Yield the rows of a file by its `row_type`, which it must have."""
+    return READERS[str(row_type(path))](path)
+
+
+def reading_of(path: Path) -> list[tuple[str, str]]:
+    """Return what is to be said about how a file is read, in English and Chinese."""
+    suffix = row_type(path)
+    if suffix == ".parquet":
+        return []
+    described = content_notes(path)
+    if suffix == ".csv" and (note := SEPARATOR_NOTES.get(separator_of(path) or "")):
+        described.append(note)
+    return described

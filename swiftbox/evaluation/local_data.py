@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.data.example import RowError
-from swiftbox.data.readers import READERS
+from swiftbox.data.readers import READERS, read_rows, row_type
 from swiftbox.errors import DataError
 from swiftbox.language import text
 from swiftbox.security.paths import fault_of_relative, shown
@@ -147,12 +147,12 @@ def _split(folder: Path, names: Sequence[str]) -> Iterator[Question]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    if path.suffix not in READERS:
+    if row_type(path) is None:
         raise DataError(
             text(f"{path}: cannot be read", f"{path}：无法读取"),
             hint=", ".join(READERS),
         )
-    for line, row in READERS[path.suffix](path):
+    for line, row in read_rows(path):
         if isinstance(row, RowError):
             raise DataError(
                 f"{path}:{line}: {row.reason}",

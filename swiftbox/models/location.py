@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from swiftbox.config.references import is_reference, references_in
-from swiftbox.data.readers import READERS
+from swiftbox.data.readers import DATA_SUFFIXES
 from swiftbox.errors import ConfigError, RunError, UserError, raise_together
 from swiftbox.files import explain_refused_paths
 from swiftbox.formatting import did_you_mean, near
@@ -24,7 +24,7 @@ from swiftbox.models.cache_layouts import folders_in
 from swiftbox.runs import folder as run_folder
 
 FILE_SUFFIXES = frozenset(
-    {*READERS, ".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".yaml", ".yml", ".jinja"}
+    {*DATA_SUFFIXES, ".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".yaml", ".yml", ".jinja"}
 )
 """Suffixes of files; ids on a hub have dots too (Qwen2.5-7B), but none of these behind them."""
 

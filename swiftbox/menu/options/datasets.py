@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from swiftbox.data.readers import READERS
+from swiftbox.data.readers import row_type
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.menu.options.cached import config_value, hub_ids
@@ -123,7 +123,7 @@ def _amount(option: Option, row: Dataset | None) -> str:
 def _data_files(folder: Path) -> list[Path]:
     try:
         files = sorted(
-            path for path in folder.iterdir() if path.suffix in READERS and path.is_file()
+            path for path in folder.iterdir() if row_type(path) and path.is_file()
         )
     except OSError:
         return []
