@@ -107,6 +107,7 @@ class Examples:
         """Yield and count every good row of a source once; add the indices of others to `bad`."""
         checked, seen, stage = self.checked, self._seen, self.stage
         checked.left_out += [chosen.label(file) for file in chosen.left_out]
+        checked.readings.add(chosen)
         formats: Counter[str] = Counter()
         answers = _answers(checked)
         for index, (file, line, row) in enumerate(rows_of(source, chosen, self._unseen)):

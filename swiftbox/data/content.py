@@ -10,7 +10,6 @@ from typing import BinaryIO
 from swiftbox.data.compression import packing_of, unpacked
 from swiftbox.data.encodings import LABELS, UTF8, as_utf8, encoding_of
 from swiftbox.data.foreign_files import HEAD_BYTES, foreign_error, kind_of_content
-from swiftbox.language import text
 
 
 @dataclass(frozen=True)

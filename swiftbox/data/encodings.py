@@ -22,7 +22,7 @@ UTF8, GB18030, UTF16_LE, UTF16_BE = "utf-8", "gb18030", "utf-16-le", "utf-16-be"
 LABELS = {GB18030: "GB18030", UTF16_LE: "UTF-16", UTF16_BE: "UTF-16"}
 """What people call the encodings that are said; UTF-8 goes without saying."""
 
-BLOCK_BYTES = 2**20
+BLOCK_BYTES = 2**14
 
 CERTAIN_BYTES = 32
 """Bytes beyond one per letter after which text that is UTF-8 is not another encoding by chance."""
@@ -32,6 +32,9 @@ LONGEST_LINE = 2**24
 
 MIN_ZERO_SHARE = 0.2
 """Of the units of UTF-16 without a mark that are ASCII letters, at least."""
+
+MAX_OTHER_ZEROS = 0.05
+"""Zero bytes on the other side of the units, per one on theirs: those of a few Chinese letters."""
 
 COMMON = frozenset(
     "的一是了我不人在他有这个上们来到时大地为子中你说生国年着就那和要她出也得里后自以会家可下而过天去"
@@ -69,11 +72,11 @@ def _utf16(head: bytes) -> str | None:
         return UTF16_LE
     if head.startswith(codecs.BOM_UTF16_BE):
         return UTF16_BE
-    units = len(head) // 2
-    high, low = head[0::2].count(0), head[1::2].count(0)
-    if min(high, low) or max(high, low) < MIN_ZERO_SHARE * units:
+    first, second = head[0::2].count(0), head[1::2].count(0)
+    few, many = sorted((first, second))
+    if many < max(MIN_ZERO_SHARE * len(head) / 2, few / MAX_OTHER_ZEROS):
         return None
-    return UTF16_LE if low else UTF16_BE if high else None
+    return (UTF16_LE if second > first else UTF16_BE) if many else None
 
 
 def _require_strict(file: BinaryIO, encoding: str, name: str) -> None:

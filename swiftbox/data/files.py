@@ -12,7 +12,7 @@ from typing import Any
 from swiftbox.data.example import RowError
 from swiftbox.data.foreign_files import SUFFIXES, foreign_error
 from swiftbox.data.missing_files import missing_file
-from swiftbox.data.readers import READERS, read_rows, reading_of, row_type
+from swiftbox.data.readers import READERS, read_rows, row_type
 from swiftbox.data.registry import entry_of, rename_columns, rename_tags
 from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
@@ -168,13 +168,6 @@ def rows_of(
                 yield label, line, row
         except OSError as error:
             raise _unreadable(file, error) from None
-
-
-def readings_of(chosen: ChosenFiles) -> Iterator[tuple[str, str, str]]:
-    """Yield the name of each file that is not plain UTF-8, and what to say in both languages."""
-    for file in chosen.files:
-        for en, zh in reading_of(file):
-            yield chosen.label(file), en, zh
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> DataError:

@@ -10,6 +10,7 @@ from typing import Any
 from swiftbox.data.example import NOTHING_TO_LEARN
 from swiftbox.data.lengths import Lengths
 from swiftbox.data.preferences import IDENTICAL
+from swiftbox.data.readings import FileReadings
 from swiftbox.data.report import Preferences, lines
 from swiftbox.errors import DataError
 from swiftbox.formatting import counted, is_or_are
@@ -64,6 +65,8 @@ class CheckedRows:
     """The datasets with a weight, as `set.jsonl x 2`."""
     short: list[str] = field(default_factory=list)
     """The datasets with fewer rows than requested, as `set.jsonl#500`."""
+    readings: FileReadings = field(default_factory=FileReadings)
+    """The files that are not plain UTF-8."""
     preferences: Preferences | None = None
     lengths: Lengths = field(default_factory=Lengths)
     """Lengths of the good rows, to estimate the time."""
@@ -101,7 +104,8 @@ class CheckedRows:
             names = ", ".join(self.short)
             line += text(f"; fewer rows than requested in {names}", f"；{names} 的行数少于要求")
         preferences = self.preference_data()
-        return "\n".join([line, *(lines(preferences) if preferences else ())])
+        about_pairs = lines(preferences) if preferences else []
+        return "\n".join([line, *self.readings.lines(), *about_pairs])
 
     def preference_data(self) -> dict[str, Any] | None:
         """Return the statistics of pairs and labelled answers; None where there are none."""
@@ -124,6 +128,7 @@ class CheckedRows:
             "duplicates": self.duplicates,
             "formats": dict(self.formats),
             "left_out": self.left_out,
+            "readings": self.readings.data(),
             "preferences": self.preference_data(),
         }
 

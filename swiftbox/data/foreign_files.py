@@ -24,8 +24,8 @@ class ForeignFile:
     cure_zh: str
 
 
-UNPACK = ("unpack it, and give the file or folder that comes out", "请解压，并给出其中的文件或目录")
-EXPORT = ("save the sheet as csv (UTF-8), and give that file", "请把工作表另存为 csv（UTF-8）后使用")
+UNPACK = ("unpack it, and give the file or folder in it", "请解压，并给出其中的文件或目录")
+EXPORT = ("save the sheet as csv (UTF-8), and give that file", "请把工作表另存为 UTF-8 的 csv")
 DOWNLOAD = (
     "it is what a server sent in place of the data; use the link to the raw file, or swiftbox "
     "download ID --dataset",
@@ -34,6 +34,7 @@ DOWNLOAD = (
 
 PAGE = ForeignFile("a web page (HTML)", "网页（HTML）", *DOWNLOAD)
 WORKBOOK = ForeignFile("an Excel workbook", "Excel 工作簿", *EXPORT)
+LETTER = ForeignFile("a Word document", "Word 文档", "save it as txt", "请另存为 txt")
 ARCHIVE = ForeignFile("an archive", "压缩包", *UNPACK)
 
 PARQUET = ForeignFile("parquet", " parquet 文件", "rename it to .parquet", "请改名为 .parquet")
@@ -71,10 +72,7 @@ SUFFIXES: Mapping[str, ForeignFile] = {
     ".arrow": MARKS[b"ARROW1"],
     ".pdf": MARKS[b"%PDF"],
     **dict.fromkeys((".html", ".htm"), PAGE),
-    **dict.fromkeys(
-        (".docx", ".doc"),
-        ForeignFile("a Word document", "Word 文档", "save it as txt or jsonl", "请另存为 txt 或 jsonl"),
-    ),
+    **dict.fromkeys((".docx", ".doc"), LETTER),
 }
 """By their names, for files whose content is not looked at."""
 

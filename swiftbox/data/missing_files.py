@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from swiftbox.data.readers import row_type
@@ -26,9 +27,9 @@ def missing_file(name: str, key: str = "dataset") -> DataError:
     )
 
 
-def neighbours_of(name: str) -> list[str]:
+def neighbours_of(path_name: str) -> list[str]:
     """Return the paths that are most likely meant, written as the missing one is."""
-    path = Path(name)
+    path = Path(path_name)
     folder = path.expanduser().parent
     missing = [path.name]
     while not folder.is_dir() and folder != folder.parent:  # a folder of the path is missing
@@ -40,16 +41,17 @@ def neighbours_of(name: str) -> list[str]:
     names = [neighbour for neighbour in _names_in(folder) if neighbour != missing[0]]
     is_last = len(missing) == 1
     candidates = [item for item in names if not is_last or _holds_rows(folder, item)]
-    found = _nearest(missing[0], candidates)
-    return [(written.joinpath(item, *missing[1:])).as_posix() for item in found]
+    return [
+        written.joinpath(name, *missing[1:]).as_posix() for name in _nearest(missing[0], candidates)
+    ]
 
 
 def _nearest(name: str, candidates: list[str]) -> list[str]:
     """Return the names that differ in their suffixes or letter case only, else similar ones."""
     stem = _stem(name)
     same = [item for item in candidates if _stem(item) == stem]
-    lowered = {item.lower(): item for item in candidates}
-    similar = [lowered[item] for item in near(name.lower(), lowered, limit=MAX_SUGGESTIONS)]
+    by_stem = {_stem(item): item for item in reversed(candidates)}
+    similar = [by_stem[item] for item in near(stem, by_stem, limit=MAX_SUGGESTIONS)]
     return list(dict.fromkeys([*same, *similar]))[:MAX_SUGGESTIONS]
 
 
@@ -59,7 +61,7 @@ def _stem(name: str) -> str:
 
 def _names_in(folder: Path) -> list[str]:
     try:
-        return sorted(path.name for path, _ in zip(folder.iterdir(), range(MAX_LISTED)))
+        return sorted(path.name for path in islice(folder.iterdir(), MAX_LISTED))
     except OSError:
         return []
 

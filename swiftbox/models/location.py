@@ -24,7 +24,8 @@ from swiftbox.models.cache_layouts import folders_in
 from swiftbox.runs import folder as run_folder
 
 FILE_SUFFIXES = frozenset(
-    {*DATA_SUFFIXES, ".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".yaml", ".yml", ".jinja"}
+    {*DATA_SUFFIXES, ".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt"}
+    | {".yaml", ".yml", ".jinja"}
 )
 """Suffixes of files; ids on a hub have dots too (Qwen2.5-7B), but none of these behind them."""
 

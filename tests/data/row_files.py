@@ -36,8 +36,8 @@ def turns(example: Example) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in example.messages]
 
 
-def questions(path: Path) -> list[str]:
-    return [example.messages[0].content for example in examples(path)]
+def questions(path: Path, **columns: str) -> list[str]:
+    return [example.messages[0].content for example in examples(path, **columns)]
 
 
 def complaints(path: Path, stage: str = "sft", **columns: str) -> list[str]:

@@ -290,9 +290,9 @@ def test_an_empty_file_and_an_unknown_kind_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("", "utf-8")
     with pytest.raises(DataError, match="there are no rows"):
         examples(tmp_path / "a.jsonl")
-    (tmp_path / "a.xlsx").write_text("", "utf-8")
+    (tmp_path / "a.rows").write_text("", "utf-8")
     with pytest.raises(DataError, match=r"should be one of \.jsonl"):
-        examples(tmp_path / "a.xlsx")
+        examples(tmp_path / "a.rows")
 
 
 def test_reasons_are_in_chinese_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

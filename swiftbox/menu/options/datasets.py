@@ -122,9 +122,7 @@ def _amount(option: Option, row: Dataset | None) -> str:
 
 def _data_files(folder: Path) -> list[Path]:
     try:
-        files = sorted(
-            path for path in folder.iterdir() if row_type(path) and path.is_file()
-        )
+        files = sorted(path for path in folder.iterdir() if row_type(path) and path.is_file())
     except OSError:
         return []
     return [path for path in files if not path.name.startswith(NOT_DATA)]
