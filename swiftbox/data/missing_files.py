@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from swiftbox.data.readers import row_type
-from swiftbox.errors import DataError
+from swiftbox.errors import DataError, UserError
 from swiftbox.formatting import near
 from swiftbox.language import text
 
@@ -16,12 +16,12 @@ MAX_LISTED = 2000
 MAX_SUGGESTIONS = 3
 
 
-def missing_file(name: str, key: str = "dataset") -> DataError:
+def missing_file(name: str, key: str = "dataset", error: type[UserError] = DataError) -> UserError:
     """Return the error for a path under a setting's `key` at which nothing is."""
     neighbours = neighbours_of(name)
     start = text("relative paths start where the command runs", "相对路径以运行命令的目录为起点")
     listed = text(" or ", " 或 ").join(neighbours)
-    return DataError(
+    return error(
         text(f"{key}: no file {name}", f"{key}：文件 {name} 不存在"),
         hint=text(f"did you mean {listed}?", f"是否指 {listed}？") if neighbours else start,
     )

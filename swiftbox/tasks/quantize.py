@@ -14,6 +14,7 @@ from swiftbox.config.merge import MergeConfig
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.config.references import is_reference
 from swiftbox.data.files import files_of
+from swiftbox.data.missing_files import missing_file
 from swiftbox.data.source import RowSource
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
@@ -152,16 +153,7 @@ def _require_rows(config: QuantizeConfig) -> None:
             local_sources.append(source)
             continue
         if config.hub == "local" or looks_like_path(source.path):
-            raise ConfigError(
-                text(
-                    f"calibration_dataset: no file {source.path}",
-                    f"calibration_dataset：文件 {source.path} 不存在",
-                ),
-                hint=text(
-                    "relative paths are resolved from the current directory",
-                    "相对路径以当前目录为起点",
-                ),
-            )
+            raise missing_file(source.path, "calibration_dataset", ConfigError)
     if local_sources:
         read_examples(local_sources)
 

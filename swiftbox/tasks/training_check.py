@@ -14,6 +14,7 @@ from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.data.check import check_rows
 from swiftbox.data.findings import CheckedRows
 from swiftbox.data.formats import LABELLED
+from swiftbox.data.missing_files import missing_file
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError, raise_together
 from swiftbox.fit.profile import profile_model
@@ -237,13 +238,7 @@ def _check_rows(config: TrainConfig) -> CheckedRows | None:
         if source in local:
             continue
         if config.hub == "local" or looks_like_path(source.path):
-            raise ConfigError(
-                text(f"dataset: no file {source.path}", f"dataset：文件 {source.path} 不存在"),
-                hint=text(
-                    "relative paths are resolved from the current directory",
-                    "相对路径以当前目录为起点",
-                ),
-            )
+            raise missing_file(source.path, error=ConfigError)
     if not local:
         return None
     stage = str(config.model_dump()["stage"])
