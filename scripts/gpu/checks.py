@@ -81,12 +81,12 @@ def head(recorder: Recorder, settings: Settings) -> None:
 
 def exactness(recorder: Recorder, settings: Settings) -> None:
     """Record whether the probes find joined rows and shared prompts exact on this device."""
-    from swiftbox.core.training.model_checks import isolates_rows, prompt_sharing_is_exact
+    from swiftbox.core.training.model_checks import isolates_rows, prefix_sharing_is_exact
 
     model, dtype = random_model("0.6B", settings), getattr(torch, settings.dtype)
     for name, check in (
         ("joined rows are kept apart", isolates_rows),
-        ("shared prompts are exact", prompt_sharing_is_exact),
+        ("shared prompts are exact", prefix_sharing_is_exact),
     ):
         recorder.record(name, int(check(model, dtype)), target=">= 1", check=10)
 

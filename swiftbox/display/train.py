@@ -51,11 +51,23 @@ def data_lines(event: Event) -> list[str]:
             f"{event['tokens']:,} 个 token 中学习 {event['trained_tokens']:,} 个",
         ),
     ]
+    if turns := event.get("turns"):
+        lines.append(_turns_line(turns))
     if preferences := event.get("preferences"):
         from swiftbox.data.report import lines as preference_lines
 
         lines += preference_lines(preferences)
     return lines + _skipped_rows(event)
+
+
+def _turns_line(turns: Mapping[str, int]) -> str:
+    conversations = counted(turns["conversations"], "conversation")
+    return text(
+        f"{conversations} with a row for each learned turn: {turns['rows']:,} rows of "
+        f"{turns['tokens']:,} tokens, {turns['computed']:,} where what they share is computed once",
+        f"{turns['conversations']} 个对话的每个学习轮各成一行：共 {turns['rows']:,} 行 "
+        f"{turns['tokens']:,} 个 token，公共前文只计算一次时为 {turns['computed']:,} 个",
+    )
 
 
 def _skipped_rows(event: Event) -> list[str]:

@@ -38,12 +38,17 @@ def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
     """Collate rows into a batch with the learned tokens and the indices that predict them."""
     from swiftbox.core.data.batches import collate_rows
     from swiftbox.core.losses.cross_entropy import with_targets
+    from swiftbox.core.losses.scoring import rows_batch
 
-    return with_targets(collate_rows(units, layout))
+    samples = [sample for unit in units for sample in unit]
+    return rows_batch(samples, layout) or with_targets(collate_rows(units, layout))
 
 
 def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
-    """Return the summed next-token cross-entropy and the number of tokens."""
+    """Return the summed next-token cross-entropy and the number of tokens.
+
+    Turns may have a weight: it multiplies the losses of their tokens, not their number.
+    """
     from swiftbox.core.losses.cross_entropy import next_token_losses
 
     losses = next_token_losses(model, batch, context.reader, uniform=True)  # (M,)
@@ -52,7 +57,7 @@ def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
 
 def count(units: Sequence[Any]) -> int:
     """Count the learned tokens of units."""
-    return sum(row.trained for unit in units for row in unit)
+    return sum(sample.trained for unit in units for sample in unit)
 
 
 PT = Method("pt", PtConfig, False, encode, collate, loss, count, splits_texts=True)

@@ -170,7 +170,10 @@ COMMON: Mapping[str, Fields] = {
             "max_length": "the setting",
             "preview": "three rows as the model sees them",
         },
-        {"preferences": "report on the preference rows, or null"},
+        {
+            "preferences": "report on the preference rows, or null",
+            "turns": "conversations with a row for each turn, their rows and tokens; or null",
+        },
     ),
     LOADED: Fields(
         "the base model of a training is in memory",

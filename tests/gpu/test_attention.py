@@ -16,7 +16,7 @@ from swiftbox.core.attention.kernels import HeadShape, kernel_problem
 from swiftbox.core.attention.varlen import VARLEN, use_varlen
 from swiftbox.core.data.batches import ONE_LINE, SHARED_LINE
 from swiftbox.core.losses import scoring
-from swiftbox.core.training.model_checks import prompt_sharing_is_exact
+from swiftbox.core.training.model_checks import prefix_sharing_is_exact
 
 ROWS = {
     "varlen": "attn_varlen",
@@ -69,7 +69,7 @@ def test_a_prompt_shared_in_a_line_without_a_mask_is_exact(on_device: OnDevice) 
     device = torch.device(on_device.torch_device)
     model = AutoModelForCausalLM.from_pretrained(on_device.model, dtype=dtype).to(device)
     assert use_varlen(model, dtype, device) == ""
-    assert prompt_sharing_is_exact(model, dtype, (SHARED_LINE, ONE_LINE))
+    assert prefix_sharing_is_exact(model, dtype, (SHARED_LINE, ONE_LINE))
 
 
 @pytest.mark.gpu("attn_sdpa")

@@ -15,14 +15,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from swiftbox.core.data.samples import IGNORED, TokenRow
+from swiftbox.core.data.samples import IGNORED, TokenRow, TurnRows
 
 ONE_LINE, LINES, PADDED = "one line", "lines", "padded"
 RESTARTING_LINES = "restarting lines"
 """Lines whose rest never continues a row, for noise that depends on the length of rows."""
 
 SHARED, SHARED_LINE = "lines with shared prompts", "one line with shared prompts"
-"""Layouts of pairs whose prompt is computed once: with a mask, and with bounds of rows."""
+"""Layouts of samples whose rows begin alike, which is computed once: with a mask, and with bounds
+of rows."""
+
+SHARING = {LINES: SHARED, ONE_LINE: SHARED_LINE}
+"""The layout that computes common beginnings once, by that of separate rows."""
+
+SEPARATE = {shared: layout for layout, shared in SHARING.items()}
+"""The layout of separate rows, by that which computes common beginnings once."""
 
 WITH_BOUNDS = (ONE_LINE, SHARED_LINE)
 """Layouts for variable-length kernels, which need the bounds of the rows."""
@@ -31,9 +38,14 @@ SHORT_LINE = 512
 """Line length at which masked attention is still cheap compared with a layer's matrices."""
 
 
-def collate_rows(units: Sequence[Sequence[TokenRow]], layout: str) -> dict[str, Any]:
-    """Collate the rows of all units into one batch in the given layout."""
-    rows = [row for unit in units for row in unit]
+def collate_rows(units: Sequence[Sequence[TokenRow | TurnRows]], layout: str) -> dict[str, Any]:
+    """Collate the rows of all units into one batch in the given layout.
+
+    Returns input_ids and labels (L,T), what the layout needs, and the weights (L,T) of the learned
+    tokens if any row has some.
+    """
+    rows = [row for unit in units for sample in unit for row in sample.rows]
+    layout = SEPARATE.get(layout, layout)
     if layout == PADDED:
         return padded_batch(rows)
     if layout == ONE_LINE:
@@ -112,7 +124,22 @@ def joined_batch(
         "input_ids": torch.from_numpy(input_ids),
         "position_ids": torch.from_numpy(positions),
         "labels": torch.from_numpy(labels),
+        **line_weights(lines, longest),
     }
+
+
+def line_weights(lines: Sequence[Sequence[TokenRow]], longest: int) -> dict[str, torch.Tensor]:
+    """Return the weights of the tokens of each line; empty if all of them are 1.  # (L, T)"""
+    if all(row.weights is None for line in lines for row in line):
+        return {}
+    weights = np.ones((len(lines), longest), dtype=np.float32)
+    for number, line in enumerate(lines):
+        start = 0
+        for row in line:
+            if row.weights is not None:
+                weights[number, start : start + len(row)] = row.weights
+            start += len(row)
+    return {"weights": torch.from_numpy(weights)}
 
 
 def padded_batch(rows: Sequence[TokenRow]) -> dict[str, torch.Tensor]:
@@ -125,4 +152,5 @@ def padded_batch(rows: Sequence[TokenRow]) -> dict[str, torch.Tensor]:
         input_ids[index, : len(row)] = torch.from_numpy(row.input_ids.astype(np.int64))
         labels[index, 1 : len(row)] = torch.from_numpy(row.labels[1:].astype(np.int64))
         mask[index, : len(row)] = 1
-    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+    weights = line_weights([[row] for row in rows], longest)
+    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels, **weights}

@@ -35,8 +35,8 @@ from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.security.orphans import wake_when_orphaned
 
-VERSION = "2"
-"""Increased when the same rows are encoded to different tokens."""
+VERSION = "3"
+"""Increased when the same rows are encoded to different tokens, or stored in another way."""
 
 CHUNK_EXAMPLES = 1000
 """Examples encoded at a time."""

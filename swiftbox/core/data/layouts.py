@@ -17,16 +17,16 @@ from swiftbox.core.attention.varlen import (
     restore,
     use_varlen,
 )
-from swiftbox.core.data.batches import LINES, ONE_LINE, PADDED, SHARED, SHARED_LINE
-from swiftbox.core.training.model_checks import isolates_rows, prompt_sharing_is_exact
+from swiftbox.core.data.batches import LINES, ONE_LINE, PADDED, SHARING
+from swiftbox.core.training.model_checks import isolates_rows, prefix_sharing_is_exact
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.diagnosis import first_line
 from swiftbox.runs.events import Emit
 
-SHARING = {LINES: SHARED, ONE_LINE: SHARED_LINE}
-"""The layout of pairs with shared prompts, by that of separate rows."""
+PAIRS, TURNS = "pairs", "turns"
+"""Samples whose rows begin alike: two answers to a prompt, and the turns of a conversation."""
 
 
 def choose_layout(
@@ -35,13 +35,13 @@ def choose_layout(
     emit: Emit,
     *,
     device: torch.device | None = None,
-    shares: bool = False,
+    shares: str = "",
 ) -> str:
     """Join rows without padding if the model isolates them; otherwise pad, with a warning.
 
     Switches the model to the attention that the layout needs. `device` is where it will be trained;
-    None: where its weights are. `shares`: samples are pairs with one prompt, which is computed once
-    where that is exact.
+    None: where its weights are. `shares`: PAIRS or TURNS if samples have rows that begin alike,
+    which is computed once where that is exact.
     """
     layout = _joined_layout(config, network, emit, device)
     name = shown_implementation(network)
@@ -51,21 +51,31 @@ def choose_layout(
             f"样本拼接而不填充；{name} 使其互不可见（已在此模型上验证）",
         )
         emit(events.NOTE, key="padding_free", message=message)
-    if not shares or config.model_dump()["prefix_sharing"] == "false":
+    if not shares or (shares == PAIRS and config.model_dump()["prefix_sharing"] == "false"):
         return layout
     reason = _why_not_shared(config, network, layout)
-    if not reason:
-        emit(
-            events.NOTE,
-            key="prefix_sharing",
-            message=text(
-                "the prompt of a pair is computed once for both answers (verified on this model)",
-                "同一对回答的提示只计算一次（已在此模型上验证）",
-            ),
+    emit(events.NOTE, key="prefix_sharing", message=_sharing_note(shares, reason))
+    return layout if reason else SHARING[layout]
+
+
+def _sharing_note(shares: str, reason: str) -> str:
+    if shares == PAIRS and not reason:
+        return text(
+            "the prompt of a pair is computed once for both answers (verified on this model)",
+            "同一对回答的提示只计算一次（已在此模型上验证）",
         )
-        return SHARING[layout]
-    emit(events.NOTE, key="prefix_sharing", message=reason)
-    return layout
+    if shares == PAIRS:
+        return text(f"prompts are computed twice: {reason}", f"提示分别计算：{reason}")
+    if not reason:
+        return text(
+            "what the turns of a conversation have in common is computed once (verified on this "
+            "model)",
+            "同一对话各轮的公共前文只计算一次（已在此模型上验证）",
+        )
+    return text(
+        f"every turn computes the conversation before it: {reason}",
+        f"每一轮都重新计算其前文：{reason}",
+    )
 
 
 def shown_implementation(network: Any) -> str:
@@ -163,23 +173,27 @@ def _computable(network: Any, dtype: torch.dtype) -> Iterator[str]:
 
 
 def _why_not_shared(config: TrainConfig, network: Any, layout: str) -> str:
-    """Return why the prompt of a pair cannot be shared; empty if it can."""
+    """Return why rows cannot share what they begin with; empty if they can."""
     name, dtype = shown_implementation(network), getattr(torch, config.dtype)
+    if config.neftune_noise_alpha is not None:
+        return text(
+            "the noise of neftune_noise_alpha depends on the length of each row",
+            "neftune_noise_alpha 的噪声取决于每行的长度",
+        )
     if (layout, name) not in ((LINES, "sdpa"), (ONE_LINE, "varlen")):
         return text(
-            f"prompts are computed twice: {name} with this layout does not "
-            "support two answers that share a prompt",
-            f"提示分别计算：{name} 的此种布局不支持共享提示",
+            f"{name} with this layout does not support rows that share a prefix",
+            f"{name} 的此种布局不支持共享前缀",
         )
     window = getattr(network.config.get_text_config(), "sliding_window", None)
     if layout == LINES and window and window < config.max_length:
         return text(
-            f"prompts are computed twice: the model's attention window is {window} tokens",
-            f"提示分别计算：该模型的注意力窗口只有 {window} 个 token",
+            f"the model's attention window is {window} tokens",
+            f"该模型的注意力窗口只有 {window} 个 token",
         )
-    if not prompt_sharing_is_exact(network, dtype, (SHARING[layout], layout)):
+    if not prefix_sharing_is_exact(network, dtype, (SHARING[layout], layout)):
         return text(
-            f"prompts are computed twice: sharing them is not exact in {type(network).__name__}",
-            f"提示分别计算：{type(network).__name__} 共享提示时结果不精确",
+            f"sharing them is not exact in {type(network).__name__}",
+            f"{type(network).__name__} 共享时结果不精确",
         )
     return ""

@@ -52,6 +52,7 @@ def prepare_rows(
         percentiles=fitted.percentiles,
         max_length=config.max_length,
         preferences=report["preferences"],
+        turns=fitted.turns,
         preview=preview(fitted.rows, encoder.tokenizer),
     )
     return training, held_out

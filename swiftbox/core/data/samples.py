@@ -1,13 +1,14 @@
-"""The kinds of training samples: a row of tokens, a preference pair, a labeled answer, a prompt.
+"""The kinds of training samples: rows of tokens, preference pairs, labeled answers, prompts.
 
-Shapes: T tokens of a row. Every kind has `rows`, `trained`, `teaches` and `truncated`.
+Shapes: T tokens of a row. Every kind has `rows`, `prefixes`, `trained`, `teaches` and `truncated`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,22 @@ IGNORED = -100
 Tokens = npt.NDArray[np.int32]
 
 
+class SharedPrefix(NamedTuple):
+    """The first tokens of a row that an earlier row of the same sample begins with."""
+
+    row: int
+    """The place of the earlier row among the rows of the sample."""
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class TokenRow:
     """A row of tokens; the label of a token is itself if it is learned, otherwise IGNORED."""
 
     input_ids: Tokens  # (T,)
     labels: Tokens  # (T,)
+    weights: npt.NDArray[np.float32] | None = None
+    """The weight of each learned token in the loss; None: all are 1.  # (T,)"""
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -32,6 +43,11 @@ class TokenRow:
     def rows(self) -> tuple[TokenRow, ...]:
         """Return the rows of tokens of this sample."""
         return (self,)
+
+    @property
+    def prefixes(self) -> tuple[SharedPrefix, ...]:
+        """Return an empty tuple: there is no second row."""
+        return ()
 
     @property
     def trained(self) -> int:
@@ -51,7 +67,79 @@ class TokenRow:
 
     def truncated(self, length: int) -> TokenRow:
         """Return the first tokens."""
-        return TokenRow(self.input_ids[:length], self.labels[:length])
+        weights = None if self.weights is None else self.weights[:length]
+        return TokenRow(self.input_ids[:length], self.labels[:length], weights)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRows:
+    """The rows of a conversation, each of which learns another turn as a server would render it.
+
+    A row after the first may begin with tokens of an earlier one, which can be computed once: a
+    chain where the template only appends, a trunk with branches where it rewrites earlier turns.
+    """
+
+    rows: tuple[TokenRow, ...]
+    prefixes: tuple[SharedPrefix, ...] = ()
+    """What each row after the first shares with an earlier one, before its first learned token."""
+
+    def __post_init__(self) -> None:
+        if len(self.prefixes) != len(self.rows) - 1:
+            object.__setattr__(self, "prefixes", shared_prefixes(self.rows))
+
+    def __len__(self) -> int:
+        return max(map(len, self.rows))
+
+    @property
+    def trained(self) -> int:
+        """Count the learned tokens of all rows."""
+        return sum(row.trained for row in self.rows)
+
+    @property
+    def teaches(self) -> bool:
+        """Whether any row has a token to learn."""
+        return any(row.teaches for row in self.rows)
+
+    def truncated(self, length: int) -> TurnRows:
+        """Return the rows truncated, without those that have nothing left to learn."""
+        rows = [row.truncated(length) for row in self.rows]
+        return TurnRows(tuple([row for row in rows if row.teaches] or rows[:1]))
+
+    def pieces(self, most_tokens: int, *, shares: bool) -> list[TurnRows]:
+        """Split the conversation between turns, so that each piece has at most that many tokens.
+
+        A row alone may have more. With `shares` a prefix counts once in a piece.
+        """
+        starts, filled = [0], len(self.rows[0])
+        for number, row in enumerate(self.rows[1:], 1):
+            earlier = self.rows[starts[-1] : number]
+            added = len(row) - (prefix_of(row, earlier).tokens if shares else 0)
+            if filled + added > most_tokens:
+                starts.append(number)
+                filled, added = 0, len(row)
+            filled += added
+        bounds = pairwise([*starts, len(self.rows)])
+        return [TurnRows(self.rows[start:end]) for start, end in bounds]
+
+
+def shared_prefixes(rows: Sequence[TokenRow]) -> tuple[SharedPrefix, ...]:
+    """Return what each row after the first has in common with the earlier row most like it."""
+    return tuple([prefix_of(row, rows[:number]) for number, row in enumerate(rows)][1:])
+
+
+def prefix_of(row: TokenRow, earlier: Sequence[TokenRow]) -> SharedPrefix:
+    """Return what a row has in common with the most similar of earlier rows."""
+    lengths = [common_prefix(row, other, row.learned_from) for other in earlier]
+    longest = max(lengths, default=0)
+    return SharedPrefix(lengths.index(longest) if lengths else 0, longest)
+
+
+def common_prefix(first: TokenRow, second: TokenRow, limit: int) -> int:
+    """Return how many tokens two rows begin with alike, at most `limit`."""
+    length = min(limit, len(first), len(second))
+    differs = first.input_ids[:length] != second.input_ids[:length]
+    place = int(differs.argmax()) if length else 0
+    return place if length and differs[place] else length
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +171,11 @@ class PreferencePair:
         return (self.chosen, self.rejected)
 
     @property
+    def prefixes(self) -> tuple[SharedPrefix, ...]:
+        """Return the prompt, which the second row shares with the first."""
+        return (SharedPrefix(0, self.shared),)
+
+    @property
     def trained(self) -> int:
         """Count the learned tokens of both answers."""
         return self.chosen.trained + self.rejected.trained
@@ -100,9 +193,7 @@ class PreferencePair:
 
 def shared_tokens(first: TokenRow, second: TokenRow) -> int:
     """Return the length of the common prefix before the first learned token of either row."""
-    length = min(first.learned_from, second.learned_from, len(first), len(second))
-    differs = np.flatnonzero(first.input_ids[:length] != second.input_ids[:length])
-    return int(differs[0]) if len(differs) else length
+    return common_prefix(first, second, min(first.learned_from, second.learned_from))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +210,11 @@ class LabeledAnswer:
     def rows(self) -> tuple[TokenRow, ...]:
         """Return the row in a tuple."""
         return (self.row,)
+
+    @property
+    def prefixes(self) -> tuple[SharedPrefix, ...]:
+        """Return an empty tuple: there is no second row."""
+        return ()
 
     @property
     def trained(self) -> int:
@@ -152,6 +248,11 @@ class PromptSample:
         return (self.row,)
 
     @property
+    def prefixes(self) -> tuple[SharedPrefix, ...]:
+        """Return an empty tuple: there is no second row."""
+        return ()
+
+    @property
     def trained(self) -> int:
         """Return 0: no token of a prompt is learned."""
         return 0
@@ -166,4 +267,10 @@ class PromptSample:
         return self
 
 
-Sample = TokenRow | PreferencePair | LabeledAnswer | PromptSample
+Sample = TokenRow | TurnRows | PreferencePair | LabeledAnswer | PromptSample
+
+
+def computed_tokens(sample: Sample, *, shares: bool) -> int:
+    """Count the tokens of all rows; with `shares`, what rows share counts once."""
+    tokens = sum(map(len, sample.rows))
+    return tokens - sum(prefix.tokens for prefix in sample.prefixes) if shares else tokens

@@ -1,8 +1,9 @@
-"""Pairs whose prompt is computed once: the mask of a line of pairs, and when it pays.
+"""Rows that begin alike, computed once: the mask and the bounds of a line, and when it pays.
 
-Shapes: L lines, T tokens of a line, N rows, S keys. A prefix group is one sequence, or two that
-share their first tokens: prompt, first answer, second answer. Both answers attend to the prompt but
-not to each other (tree attention, as in SpecInfer, arXiv:2305.09781).
+Shapes: L lines, T tokens of a line, N rows, S keys. The rows of a sample form a tree: each has the
+first tokens of an earlier one, and then its branch. A line holds the branches. A token attends to
+those before it on the way from its branch to the root, not to other branches (tree attention, as
+in SpecInfer, arXiv:2305.09781).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from swiftbox.core.data.batches import balanced_lines, row_bounds
-from swiftbox.core.data.samples import PreferencePair
+from swiftbox.core.data.samples import Sample, computed_tokens
 
 MASKED_TOKENS = 4096
 """Line length at which masked attention costs as much as a layer's matrices.
@@ -27,30 +28,66 @@ CAUSAL_TOKENS = 16_384
 """The same for causal attention without a mask: half of the products, by faster kernels."""
 
 
+Slices = tuple[tuple[int, int], ...]
+"""Start and end of parts of a line, in the order of a row's tokens."""
+
+
 @dataclass(frozen=True)
-class GroupSpan:
-    """Where a prefix group lies in its line: start, end of the prompt, of each answer."""
+class Branch:
+    """Where the tokens of a row lie in its line that no earlier row has."""
 
     start: int
-    prompt_end: int
-    first_end: int
     end: int
+    prefix: Slices = ()
+    """Where the row's tokens before them lie, which belong to earlier rows."""
+
+    @property
+    def path(self) -> Slices:
+        """Return where all tokens of the row lie."""
+        return joined_slices((*self.prefix, (self.start, self.end)))
 
 
-def tree_mask(spans: Sequence[Sequence[GroupSpan]], length: int) -> Any:
-    """Return which token (row) attends to which (column): the earlier ones on its own branch.
+def joined_slices(slices: Slices) -> Slices:
+    """Join slices that follow each other; leave out empty ones."""
+    joined: list[tuple[int, int]] = []
+    for start, end in slices:
+        if start == end:
+            continue
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return tuple(joined)
 
-    Takes the groups of each line; the rest of a line becomes a group without answers. Only the
-    blocks of the groups are written.  # (L,1,T,T) bool
+
+def first_tokens(path: Slices, count: int) -> Slices:
+    """Return where the first tokens of a row lie."""
+    parts = []
+    for start, end in path:
+        taken = min(count, end - start)
+        parts.append((start, start + taken))
+        count -= taken
+    return joined_slices(tuple(parts))
+
+
+def columns_of(path: Slices) -> Any:
+    """Return the places of tokens in their line.  # (t,) int64"""
+    return np.concatenate([np.arange(0), *(np.arange(start, end) for start, end in path)])
+
+
+def tree_mask(lines: Sequence[Sequence[Branch]], length: int) -> Any:
+    """Return which token (row) attends to which (column): the earlier ones of its row.
+
+    Takes the branches of each line; the rest of a line becomes a row.  # (L,1,T,T) bool
     """
-    mask = np.zeros((len(spans), 1, length, length), dtype=np.bool_)
-    for line, groups in enumerate(spans):
-        end = groups[-1].end if groups else 0
-        rest = GroupSpan(end, end, length, length)
-        for group in (*groups, rest):
-            square = mask[line, 0, group.start : group.end, group.start : group.end]
-            square[...] = triangle(group.end - group.start)
-            mask[line, 0, group.first_end : group.end, group.prompt_end : group.first_end] = False
+    mask = np.zeros((len(lines), 1, length, length), dtype=np.bool_)
+    for line, branches in enumerate(lines):
+        end = branches[-1].end if branches else 0
+        for branch in (*branches, Branch(end, length)):
+            tokens = mask[line, 0, branch.start : branch.end]
+            tokens[:, branch.start : branch.end] = triangle(branch.end - branch.start)
+            for start, stop in branch.prefix:
+                tokens[:, start:stop] = True
     return mask
 
 
@@ -66,35 +103,26 @@ def triangle(size: int) -> Any:
     return np.lib.stride_tricks.sliding_window_view(ones_then_zeros, size)[::-1]
 
 
-def shared_bounds(groups: Sequence[GroupSpan]) -> dict[str, Any]:
-    """Return the bounds of the rows of a line, where second answers repeat their prompt's keys.
+def shared_bounds(branches: Sequence[Branch]) -> dict[str, Any]:
+    """Return the bounds of the rows of a line, where branches repeat the keys of their prefix.
 
-    The first row of a group is its prompt and first answer. The second answer is a row of its
-    queries only; its keys are the prompt's and its own. `key_indices` lists the keys of all rows;
-    it is left out if no prompt is shared.  # (S,)
+    A row has the queries of its branch, and the keys of its prefix and its branch. `key_indices`
+    lists the keys of all rows; it is left out if no prefix is shared.  # (S,)
     """
-    queries, keys, indices = [], [], []
-    for group in groups:
-        for start, end, prompt in (
-            (group.start, group.first_end, 0),
-            (group.first_end, group.end, group.prompt_end - group.start),
-        ):
-            if end == start:
-                continue
-            queries.append(end - start)
-            keys.append(prompt + end - start)
-            indices.append(np.arange(group.start, group.start + prompt))
-            indices.append(np.arange(start, end))
+    branches = [branch for branch in branches if branch.start < branch.end]
+    queries = [branch.end - branch.start for branch in branches]
+    indices = [columns_of(branch.path) for branch in branches]
+    keys = list(map(len, indices))
     bounds = row_bounds(queries, keys)
     if sum(keys) > sum(queries):
         bounds["key_indices"] = torch.from_numpy(np.concatenate(indices).astype(np.int64))
     return bounds
 
 
-def sharing_pays(pairs: Sequence[PreferencePair]) -> bool:
-    """Whether lines with shared prompts and a mask cost less than lines of separate answers."""
-    together = [sum(map(len, pair.rows)) - pair.shared for pair in pairs]
-    apart = [len(row) for pair in pairs for row in pair.rows]
+def sharing_pays(samples: Sequence[Sample]) -> bool:
+    """Whether lines with shared prefixes and a mask cost less than lines of separate rows."""
+    together = [computed_tokens(sample, shares=True) for sample in samples]
+    apart = [len(row) for sample in samples for row in sample.rows]
     return line_cost(together, masked=True) < line_cost(apart)
 
 

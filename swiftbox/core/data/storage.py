@@ -7,7 +7,8 @@ map, so a dataset larger than memory only costs the pages that are read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,12 +17,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from swiftbox.core.data.samples import (
+    IGNORED,
     LabeledAnswer,
     PreferencePair,
     PromptSample,
     Sample,
+    SharedPrefix,
     TokenRow,
     Tokens,
+    TurnRows,
+    computed_tokens,
 )
 
 BATCH_SAMPLES = 1000
@@ -36,6 +41,8 @@ SCHEMA = pa.schema(
         ("extra", pa.string()),
         ("length", pa.int32()),
         ("tokens", pa.int32()),
+        ("computed", pa.int32()),
+        ("turns", pa.int32()),
         ("trained", pa.int32()),
         ("teaches", pa.bool_()),
     ]
@@ -47,7 +54,7 @@ def write(path: Path, samples: Iterable[Sample]) -> int:
     count = 0
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
         for batch in _batches(samples):
-            first, second = [sample.rows[0] for sample in batch], list(map(_second_row, batch))
+            first, second = list(map(_first_row, batch)), list(map(_second_row, batch))
             arrays = [
                 token_array([row.input_ids for row in first]),
                 token_array([row.labels for row in first]),
@@ -55,7 +62,9 @@ def write(path: Path, samples: Iterable[Sample]) -> int:
                 token_array([row.labels for row in second]),
                 text_array([_extra(sample) for sample in batch]),
                 int_array([len(sample) for sample in batch]),
-                int_array([sum(len(row) for row in sample.rows) for sample in batch]),
+                int_array([computed_tokens(sample, shares=False) for sample in batch]),
+                int_array([computed_tokens(sample, shares=True) for sample in batch]),
+                int_array([turns_of(sample) for sample in batch]),
                 int_array([sample.trained for sample in batch]),
                 bool_array([sample.teaches for sample in batch]),
             ]
@@ -122,12 +131,42 @@ def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
 EMPTY_ROW = TokenRow(np.empty(0, np.int32), np.empty(0, np.int32))
 
 
+def turns_of(sample: Sample) -> int:
+    """Return the number of rows of a conversation that has a row for each turn; otherwise 0."""
+    return len(sample.rows) if isinstance(sample, TurnRows) else 0
+
+
+def _first_row(sample: Sample) -> TokenRow:
+    """Return the row in the first columns: of a conversation, what its rows do not share."""
+    if not isinstance(sample, TurnRows):
+        return sample.rows[0]
+    starts = [0, *(prefix.tokens for prefix in sample.prefixes)]
+    parts = list(zip(sample.rows, starts, strict=True))
+    return TokenRow(
+        np.concatenate([row.input_ids[start:] for row, start in parts]),
+        np.concatenate([row.labels[start:] for row, start in parts]),
+    )
+
+
 def _second_row(sample: Sample) -> TokenRow:
-    return sample.rows[1] if len(sample.rows) > 1 else EMPTY_ROW
+    return sample.rows[1] if isinstance(sample, PreferencePair) else EMPTY_ROW
 
 
 def _extra(sample: Sample) -> str:
     """Serialize what a sample has besides its rows; the keys identify its kind."""
+    if isinstance(sample, TokenRow):
+        return "" if sample.weights is None else json.dumps({"weights": _runs(sample.weights)})
+    if isinstance(sample, TurnRows):
+        return json.dumps(
+            {
+                "lengths": list(map(len, sample.rows)),
+                "prefixes": sample.prefixes,
+                "turn_weights": [
+                    row.weights if row.weights is None else _runs(row.weights)
+                    for row in sample.rows
+                ],
+            }
+        )
     if isinstance(sample, PreferencePair):
         return json.dumps({"margin": sample.margin, "learns_prompt": sample.learns_prompt})
     if isinstance(sample, LabeledAnswer):
@@ -135,6 +174,37 @@ def _extra(sample: Sample) -> str:
     if isinstance(sample, PromptSample):
         return json.dumps({"messages": sample.messages, "columns": sample.columns})
     return ""
+
+
+def _runs(weights: npt.NDArray[np.float32]) -> list[tuple[int, float]]:
+    """Return equal weights in a row as their number and the weight."""
+    edges = [0, *(np.flatnonzero(np.diff(weights)) + 1).tolist(), len(weights)]
+    return [(end - start, float(weights[start])) for start, end in pairwise(edges)]
+
+
+def _weights(runs: Sequence[tuple[int, float]] | None) -> npt.NDArray[np.float32] | None:
+    """Return the weights that `_runs` has written."""
+    if runs is None:
+        return None
+    return np.concatenate([np.full(count, weight, np.float32) for count, weight in runs])
+
+
+def _turn_rows(branches: TokenRow, fields: Mapping[str, Any]) -> TurnRows:
+    """Return the rows of a conversation from what they do not share."""
+    prefixes = tuple([SharedPrefix(*prefix) for prefix in fields["prefixes"]])
+    rows: list[TokenRow] = []
+    start = 0
+    parts = zip(fields["lengths"], (SharedPrefix(0, 0), *prefixes), strict=True)
+    for (length, prefix), runs in zip(parts, fields["turn_weights"], strict=True):
+        end = start + length - prefix.tokens
+        ids, labels = branches.input_ids[start:end], branches.labels[start:end]
+        if prefix.tokens:
+            before = rows[prefix.row].input_ids[: prefix.tokens]
+            ids = np.concatenate([before, ids])
+            labels = np.concatenate([np.full(prefix.tokens, IGNORED, np.int32), labels])
+        rows.append(TokenRow(ids, labels, _weights(runs)))
+        start = end
+    return TurnRows(tuple(rows), prefixes)
 
 
 class StoredSamples(Sequence[Sample]):
@@ -147,6 +217,8 @@ class StoredSamples(Sequence[Sample]):
         ]
         self.lengths = self._column("length")  # (N,), of the longer row
         self.tokens = self._column("tokens")  # (N,)
+        self.computed = self._column("computed")  # (N,), where rows share what they begin with
+        self.turns = self._column("turns")  # (N,), rows of conversations; 0 for other kinds
         self.trained = self._column("trained")  # (N,)
         self.teaches = self._column("teaches")  # (N,)
         self._views: dict[int, list[tuple[Any, Any]]] = {}
@@ -172,6 +244,10 @@ class StoredSamples(Sequence[Sample]):
         if not extra:
             return row
         fields = json.loads(extra)
+        if "weights" in fields:
+            return TokenRow(row.input_ids, row.labels, _weights(fields["weights"]))
+        if "turn_weights" in fields:
+            return _turn_rows(row, fields)
         if "margin" in fields:
             second = TokenRow(_tokens(columns[2], place), _tokens(columns[3], place))
             return PreferencePair(row, second, **fields)
@@ -201,7 +277,13 @@ class MemorySamples(StoredSamples):
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
         self.lengths = np.array([len(sample) for sample in samples], np.int32)
-        self.tokens = np.array([sum(map(len, sample.rows)) for sample in samples], np.int32)
+        self.tokens = np.array(
+            [computed_tokens(sample, shares=False) for sample in samples], np.int32
+        )
+        self.computed = np.array(
+            [computed_tokens(sample, shares=True) for sample in samples], np.int32
+        )
+        self.turns = np.array([turns_of(sample) for sample in samples], np.int32)
         self.trained = np.array([sample.trained for sample in samples], np.int32)
         self.teaches = np.array([sample.teaches for sample in samples], np.bool_)
 

@@ -1,9 +1,9 @@
-"""Batches of sequences whose answers are scored, and their scores.
+"""Batches of sequences whose learned tokens are located when they are collated, and their scores.
 
-Shapes: S sequences, L lines, T tokens of a line, M scored tokens, B pairs, G groups. A prefix
-group is one sequence, or two that share their first tokens; it is never split over lines. The
-shared prefix is stored once. Both branches attend to it but not to each other (tree attention, as
-in SpecInfer, arXiv:2305.09781), and their positions continue from its end.
+Shapes: S sequences, L lines, T tokens of a line, M learned tokens, B pairs, G groups. A prefix
+group is one sequence, or several that begin alike; it is never split over lines. What a sequence
+shares with an earlier one is stored once. Both attend to it but not to each other (tree attention,
+as in SpecInfer, arXiv:2305.09781), and positions count along each sequence.
 """
 
 from __future__ import annotations
@@ -19,14 +19,25 @@ from swiftbox.core.data.batches import (
     LINES,
     PADDED,
     RESTARTING_LINES,
+    SEPARATE,
     SHARED,
     SHARED_LINE,
     WITH_BOUNDS,
     balanced_lines,
 )
-from swiftbox.core.data.samples import IGNORED, PreferencePair, TokenRow
-from swiftbox.core.data.shared_prompts import GroupSpan, shared_bounds, sharing_pays, tree_mask
+from swiftbox.core.data.samples import IGNORED, PreferencePair, SharedPrefix, TokenRow, TurnRows
+from swiftbox.core.data.shared_prompts import (
+    Branch,
+    columns_of,
+    first_tokens,
+    shared_bounds,
+    sharing_pays,
+    tree_mask,
+)
 from swiftbox.core.losses.log_prob_reader import LogProbReader
+
+NOTHING = SharedPrefix(0, 0)
+"""What the first sequence of a group shares with earlier ones."""
 
 SCORING_KEYS = frozenset({"indices", "targets", "sequence_ids", "scored"})
 """Keys of a batch that are not model inputs; each has a value per learned token."""
@@ -34,10 +45,10 @@ SCORING_KEYS = frozenset({"indices", "targets", "sequence_ids", "scored"})
 
 @dataclass(frozen=True)
 class PrefixGroup:
-    """Sequences by number, and the length of the prefix they share."""
+    """Sequences by number, and what each after the first begins with."""
 
     sequences: tuple[int, ...]
-    shared: int = 0
+    prefixes: tuple[SharedPrefix, ...] = ()
 
 
 class _LineWriter:
@@ -47,47 +58,52 @@ class _LineWriter:
         shape = (count, length)
         self.input_ids = np.zeros(shape, dtype=np.int64)  # (L, T)
         self.positions = np.tile(np.arange(length, dtype=np.int64), (count, 1))  # (L, T)
-        self.spans: list[list[GroupSpan]] = [[] for _ in range(count)]
+        self.branches: list[list[Branch]] = [[] for _ in range(count)]
         self.indices: list[Any] = []
         self.targets: list[Any] = []
         self.sequence_ids: list[Any] = []
+        self.weights: list[Any] = []
 
     def filled(self, line: int) -> int:
         """Return the number of tokens that were written into a line."""
-        return self.spans[line][-1].end if self.spans[line] else 0
+        return self.branches[line][-1].end if self.branches[line] else 0
 
     def write(self, line: int, group: PrefixGroup, rows: Sequence[TokenRow]) -> None:
         """Append a group to a line, and record the indices that predict its learned tokens."""
-        origin = self.filled(line)
-        start, line_start = origin, line * self.input_ids.shape[1]
-        ends = []
-        for branch, sequence in enumerate(group.sequences, 1):
-            row = rows[sequence]
-            skipped = group.shared if branch > 1 else 0
-            end = start + len(row) - skipped
-            self.input_ids[line, start:end] = row.input_ids[skipped:]
-            self.positions[line, start:end] = np.arange(skipped, len(row))
+        branches: list[Branch] = []
+        for sequence, shared in zip(group.sequences, (NOTHING, *group.prefixes), strict=True):
+            row, start = rows[sequence], self.filled(line)
+            prefix = first_tokens(branches[shared.row].path, shared.tokens) if branches else ()
+            branch = Branch(start, start + len(row) - shared.tokens, prefix)
+            self.input_ids[line, branch.start : branch.end] = row.input_ids[shared.tokens :]
+            self.positions[line, branch.start : branch.end] = np.arange(shared.tokens, len(row))
             targets = 1 + np.flatnonzero(row.labels[1:] != IGNORED)  # of the row
-            before = targets - 1  # the tokens that predict them
-            columns = np.where(before < group.shared, origin + before, start + before - skipped)
-            self.indices.append(line_start + columns)
+            columns = columns_of(branch.path)[targets - 1]  # of the tokens that predict them
+            self.indices.append(line * self.input_ids.shape[1] + columns)
             self.targets.append(row.labels[targets])
             self.sequence_ids.append(np.full(len(targets), sequence))
-            ends.append(end)
-            start = end
-        self.spans[line].append(GroupSpan(origin, origin + group.shared, ends[0], ends[-1]))
+            self.weights.append(None if row.weights is None else row.weights[targets])
+            branches.append(branch)
+            self.branches[line].append(branch)
 
     def learned(self) -> dict[str, Any]:
-        """Return what was recorded of the learned tokens: three tensors of (M,)."""
+        """Return what was recorded of the learned tokens: tensors of (M,)."""
         parts = {
             "indices": self.indices,
             "targets": self.targets,
             "sequence_ids": self.sequence_ids,
         }
-        return {
+        learned = {
             key: torch.from_numpy(np.concatenate(values).astype(np.int64))
             for key, values in parts.items()
         }
+        if any(weights is not None for weights in self.weights):
+            weights = [
+                np.ones(len(targets), np.float32) if weights is None else weights
+                for weights, targets in zip(self.weights, self.targets, strict=True)
+            ]
+            learned["weights"] = torch.from_numpy(np.concatenate(weights))
+        return learned
 
 
 def scored_batch(
@@ -96,8 +112,8 @@ def scored_batch(
     """Arrange sequences in lines and locate the token that predicts each learned token.
 
     Returns input_ids (L,T), position_ids (L,T) unless the layout is padded, the attention_mask or
-    the bounds of rows that the layout needs, and for the learned tokens indices (M,), targets (M,)
-    and sequence_ids (M,).
+    the bounds of rows that the layout needs, and for the learned tokens indices (M,), targets (M,),
+    sequence_ids (M,), and weights (M,) if any row has some.
     """
     lengths = [_length(rows, group) for group in groups]
     lines = _lines(lengths, layout)
@@ -118,9 +134,9 @@ def scored_batch(
             writer.positions[line_number, end:] -= end  # a row without labels
     batch["position_ids"] = torch.from_numpy(writer.positions)
     if layout == SHARED:
-        batch["attention_mask"] = torch.from_numpy(tree_mask(writer.spans, longest))
+        batch["attention_mask"] = torch.from_numpy(tree_mask(writer.branches, longest))
     if layout in WITH_BOUNDS:
-        batch |= shared_bounds(writer.spans[0])
+        batch |= shared_bounds(writer.branches[0])
     return batch
 
 
@@ -135,7 +151,27 @@ def _lines(lengths: Sequence[int], layout: str) -> list[list[int]]:
 
 def _length(rows: Sequence[TokenRow], group: PrefixGroup) -> int:
     total = sum(len(rows[number]) for number in group.sequences)
-    return total - group.shared * (len(group.sequences) - 1)
+    return total - sum(prefix.tokens for prefix in group.prefixes)
+
+
+def rows_batch(samples: Sequence[TokenRow | TurnRows], layout: str) -> dict[str, Any] | None:
+    """Collate samples of which some have rows that begin alike, in a layout that shares them.
+
+    None if nothing is shared, or if a mask costs more than computing it repeatedly.
+    """
+    if layout not in SEPARATE or not any(sample.prefixes for sample in samples):
+        return None
+    if layout == SHARED and not sharing_pays(samples):
+        return None
+    rows: list[TokenRow] = []
+    groups: list[PrefixGroup] = []
+    for sample in samples:
+        numbers = range(len(rows), len(rows) + len(sample.rows))
+        groups.append(PrefixGroup(tuple(numbers), sample.prefixes))
+        rows += sample.rows
+    batch = scored_batch(rows, groups, layout)
+    del batch["sequence_ids"]
+    return batch
 
 
 def pair_batch(pairs: Sequence[PreferencePair], layout: str) -> dict[str, Any]:
@@ -149,7 +185,8 @@ def pair_batch(pairs: Sequence[PreferencePair], layout: str) -> dict[str, Any]:
     rows = [_with_prompt(pair) for pair in pairs] + [pair.rejected for pair in pairs]
     if layout in (SHARED, SHARED_LINE):
         groups = [
-            PrefixGroup((number, count + number), pair.shared) for number, pair in enumerate(pairs)
+            PrefixGroup((number, count + number), pair.prefixes)
+            for number, pair in enumerate(pairs)
         ]
     else:
         groups = [PrefixGroup((number,)) for number in range(2 * count)]

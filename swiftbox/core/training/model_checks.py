@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from swiftbox.core.data.batches import LINES, SHARED, collate_rows, to_device
-from swiftbox.core.data.samples import IGNORED, PreferencePair, TokenRow
+from swiftbox.core.data.samples import IGNORED, SharedPrefix, TokenRow
 from swiftbox.core.losses.log_prob_reader import LogProbReader, unwrapped
 from swiftbox.core.losses.reward_head import rewards
-from swiftbox.core.losses.scoring import pair_batch, scores
+from swiftbox.core.losses.scoring import PrefixGroup, scored_batch, scores
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
@@ -53,29 +53,39 @@ def _head_output(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
-def prompt_sharing_is_exact(
+def prefix_sharing_is_exact(
     model: Any, dtype: torch.dtype = torch.float32, layouts: tuple[str, str] = (SHARED, LINES)
 ) -> bool:
-    """Check that computing a shared prompt once is exact in this model.
+    """Check that computing once what rows begin with is exact in this model.
 
-    The log-probabilities of a pair in the first layout, with a shared prompt, must equal those of
-    two separate rows in the second.
+    The log-probabilities of three rows in the first layout, where the second leaves the first and
+    the third leaves the second, must equal those of separate rows in the other layout.
     """
-    vocabulary = model.get_input_embeddings().weight.shape[0]
     device = model.get_input_embeddings().weight.device
-    ids = (np.arange(20, dtype=np.int32) * 7 + 1) % vocabulary
-    learned = np.where(np.arange(12) < 8, IGNORED, ids[:12]).astype(np.int32)
-    other = np.concatenate([ids[:8], ids[15:19]])
-    other_labels = np.where(learned == IGNORED, IGNORED, other)
-    pair = PreferencePair(TokenRow(ids[:12], learned), TokenRow(other, other_labels))
+    rows, prefixes = _branching_rows(model.get_input_embeddings().weight.shape[0])
+    shared = [PrefixGroup((0, 1, 2), prefixes)]
+    separate = [PrefixGroup((number,)) for number in range(3)]
     was_training = model.training
     model.eval()
     reader, sums = LogProbReader(linear_head=False), []
-    for layout in layouts:
-        batch = to_device(pair_batch([pair], layout), device)
+    for layout, groups in zip(layouts, (shared, separate), strict=True):
+        batch = to_device(scored_batch(rows, groups, layout), device)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            sums.append(scores(model, batch, reader, sequences=2).sums)  # (2,)
+            sums.append(scores(model, batch, reader, sequences=3).sums)  # (3,)
     model.train(was_training)
     difference = (sums[0] - sums[1]).abs().max()
     tolerance = 1e-4 if dtype == torch.float32 else 2e-2  # 16-bit types round to 2**-8
     return bool(difference <= tolerance * sums[1].abs().max())
+
+
+def _branching_rows(vocabulary: int) -> tuple[list[TokenRow], tuple[SharedPrefix, ...]]:
+    """Return three made-up rows that learn their last tokens, and what they share."""
+    ids = (np.arange(24, dtype=np.int32) * 7 + 1) % vocabulary
+    first = ids[:12]
+    second = np.concatenate([first[:8], ids[15:19]])
+    third = np.concatenate([second[:10], ids[20:24]])
+    rows = [
+        TokenRow(row, np.where(np.arange(len(row)) < start, IGNORED, row).astype(np.int32))
+        for row, start in ((first, 8), (second, 8), (third, 10))
+    ]
+    return rows, (SharedPrefix(0, 8), SharedPrefix(1, 10))

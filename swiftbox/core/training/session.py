@@ -18,12 +18,12 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.attention.varlen import with_masks
-from swiftbox.core.data.batches import LINES, PADDED, RESTARTING_LINES, SHARED
+from swiftbox.core.data.batches import LINES, PADDED, RESTARTING_LINES, SEPARATE
 from swiftbox.core.data.cache import ExampleEncoder
-from swiftbox.core.data.layouts import choose_layout
+from swiftbox.core.data.layouts import PAIRS, TURNS, choose_layout
 from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
-from swiftbox.core.data.rows import SingleUnits, UnitDataset, pack
-from swiftbox.core.data.samples import Sample, TokenRow
+from swiftbox.core.data.rows import SingleUnits, TurnUnits, UnitDataset, has_turn_rows, pack
+from swiftbox.core.data.samples import Sample, TokenRow, TurnRows
 from swiftbox.core.generation import parity
 from swiftbox.core.training import checkpoint
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
@@ -138,22 +138,18 @@ def offline_trainer(
 ) -> tuple[SwiftTrainer, ProgressCallback]:
     """Return our trainer, which learns from the rows of the dataset."""
     config, method = inputs.config, inputs.method
-    layout = choose_layout(
-        config,
-        inputs.network,
-        record.emit,
-        device=inputs.arguments.device,
-        shares=method.shares_prompts,
-    )
-    if config.neftune_noise_alpha is not None and layout in (LINES, SHARED):
+    shares = PAIRS if method.shares_prompts else TURNS if has_turn_rows(parts[0]) else ""
+    device = inputs.arguments.device
+    layout = choose_layout(config, inputs.network, record.emit, device=device, shares=shares)
+    if config.neftune_noise_alpha is not None and layout == LINES:
         layout = RESTARTING_LINES  # the noise tells by the positions how long a row is
     context, parts = loss_context_for(inputs, parts, layout, record.emit)
     training, held_out = parts
-    packs = config.packing and layout != PADDED
+    units = partial(units_of, inputs=inputs, emit=record.emit, layout=layout)
     setup = TrainingSetup(
         record=record,
-        training=UnitDataset(units_of(training, config, packs=packs)),
-        held_out=UnitDataset(units_of(held_out, config, packs=packs)) if len(held_out) else None,
+        training=UnitDataset(units(training)),
+        held_out=UnitDataset(units(held_out)) if len(held_out) else None,
         collate=partial(method.collate, layout=layout),
         loss=loss_of(inputs, partial(method.loss, context=context)),
         count=method.count,
@@ -185,13 +181,29 @@ def online_trainer(
 
 
 def units_of(
-    rows: Sequence[Sample], config: TrainConfig, *, packs: bool
+    rows: Sequence[Sample], inputs: TrainerInputs, emit: Emit, *, layout: str
 ) -> Sequence[Sequence[Sample]]:
     """Return the units that batches consist of: single samples, or packed rows."""
-    if not packs:
-        return SingleUnits(rows)
-    packable = [row for row in rows if isinstance(row, TokenRow)]  # other kinds refuse packing
-    return [list(unit) for unit in pack(packable, config.max_length)]
+    config, shares = inputs.config, layout in SEPARATE
+    units: Sequence[Sequence[Sample]] = SingleUnits(rows)
+    if has_turn_rows(rows):
+        units = TurnUnits(rows, config.max_length, shares=shares)
+        if len(units) > len(rows):
+            emit(events.NOTE, key="turns", message=_pieces_note(len(rows), len(units)))
+    if not config.packing or layout == PADDED:
+        return units
+    samples = (sample for unit in units for sample in unit)
+    # other kinds refuse packing
+    packable = [sample for sample in samples if isinstance(sample, TokenRow | TurnRows)]
+    return [list(unit) for unit in pack(packable, config.max_length, shares=shares)]
+
+
+def _pieces_note(conversations: int, rows: int) -> str:
+    return text(
+        f"{conversations} conversations count as {rows} rows: the turns of a conversation are "
+        "one row as long as they fit max_length together",
+        f"{conversations} 个对话计为 {rows} 行：同一对话的各轮合计不超过 max_length 时算一行",
+    )
 
 
 def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) -> TrainingArguments:

@@ -11,7 +11,7 @@ from transformers import AttentionInterface
 
 from swiftbox.core.attention.varlen import implementation, varlen_attention, with_masks
 from swiftbox.core.data.batches import LINES, ONE_LINE, PADDED, SHARED, SHARED_LINE
-from swiftbox.core.data.layouts import choose_layout
+from swiftbox.core.data.layouts import PAIRS, choose_layout
 from swiftbox.methods import METHODS
 from swiftbox.runs import events
 
@@ -81,7 +81,7 @@ def test_pairs_share_their_prompt_where_that_is_exact(
     model = tiny_model(kind, torch.float32)
     model.set_attn_implementation(attention if attention == "eager" else "sdpa")
     notes = Notes()
-    assert choose_layout(config_of(attention), model, notes, shares=True) == layout
+    assert choose_layout(config_of(attention), model, notes, shares=PAIRS) == layout
     assert ("computed once" in notes.notes["prefix_sharing"]) == (layout in (SHARED, SHARED_LINE))
 
 
@@ -127,7 +127,7 @@ def test_models_that_variable_length_attention_cannot_compute_keep_theirs(
 
 def test_flash_attention_is_probed_on_a_cpu_before_sharding() -> None:
     notes, model = Notes(), pretend_flash(tiny_model("qwen3", torch.float32))
-    assert choose_layout(config_of(FLASH), model, notes, shares=True) == ONE_LINE
+    assert choose_layout(config_of(FLASH), model, notes, shares=PAIRS) == ONE_LINE
     assert implementation(model) == FLASH
     assert "computed twice" in notes.notes["prefix_sharing"]
 

@@ -13,7 +13,7 @@ from attention_models import tiny_model
 from swiftbox.core.attention.varlen import use_varlen
 from swiftbox.core.data.batches import LINES, ONE_LINE, PADDED, SHARED, SHARED_LINE
 from swiftbox.core.data.samples import PreferencePair, TokenRow
-from swiftbox.core.data.shared_prompts import GroupSpan, sharing_pays, tree_mask
+from swiftbox.core.data.shared_prompts import Branch, sharing_pays, tree_mask
 from swiftbox.core.losses.log_prob_reader import LogProbReader
 from swiftbox.core.losses.scoring import pair_batch, scores
 from swiftbox.methods import METHODS
@@ -92,20 +92,19 @@ def test_a_shared_prompt_is_stored_once(pairs: list[PreferencePair]) -> None:
 
 
 def test_the_mask_of_pairs_is_causal_within_each_answer_and_its_prompt() -> None:
-    spans = [[GroupSpan(0, 2, 4, 7), GroupSpan(7, 7, 9, 9)], [GroupSpan(0, 5, 6, 8)]]
-    mask = tree_mask(spans, 11)
+    """Two pairs in the first line, the second without a prompt; one in the second line."""
+    lines = [
+        [Branch(0, 4), Branch(4, 7, ((0, 2),)), Branch(7, 9), Branch(9, 9)],
+        [Branch(0, 6), Branch(6, 8, ((0, 5),))],
+    ]
+    mask = tree_mask(lines, 11)
     assert mask.shape == (2, 1, 11, 11)
-    for line, groups in enumerate(spans):
-        group, branch = np.full(11, -1), np.zeros(11, int)
-        for number, span in enumerate(groups):
-            group[span.start : span.end] = number
-            branch[span.prompt_end : span.first_end] = 1
-            branch[span.first_end : span.end] = 2
-        for token in range(11):
-            for other in range(11):
-                sees = other <= token and group[token] == group[other]
-                sees = sees and branch[other] in (0, branch[token])
-                assert mask[line, 0, token, other] == sees, (line, token, other)
+    for line, branches in enumerate(lines):
+        for branch in (*branches, Branch(branches[-1].end, 11)):
+            prompt = {place for start, end in branch.prefix for place in range(start, end)}
+            for token in range(branch.start, branch.end):
+                seen = set(np.flatnonzero(mask[line, 0, token]).tolist())
+                assert seen == prompt | set(range(branch.start, token + 1)), (line, token)
 
 
 def lengths(prompt: int, chosen: int, rejected: int) -> PreferencePair:
