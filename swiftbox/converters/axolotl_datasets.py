@@ -10,7 +10,7 @@ from typing import Any
 
 from swiftbox.converters.rows import ForeignConfig, KeyOutcome, no_effect, refused, unsupported
 from swiftbox.converters.shared_values import MULTIMODAL, MULTIMODAL_HINT
-from swiftbox.data.turns import ROLE_OF
+from swiftbox.data.roles import ROLE_OF
 from swiftbox.language import text
 
 TYPES: Mapping[str, Mapping[str, str]] = {

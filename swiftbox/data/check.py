@@ -127,6 +127,7 @@ class Examples:
                 else:
                     seen.add(key)
             checked.lengths.add(example)
+            checked.cut_rows += bool(example.cut)
             if example.rejected or example.label is not None:
                 self._report().add(example)
             yield example, (file, line)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from swiftbox.data.cells import Row, first, list_in, text_in, turns_in
 from swiftbox.data.example import Example, RowError, Turn
-from swiftbox.data.turns import conversation, read_turns
+from swiftbox.data.turn_order import conversation
+from swiftbox.data.turns import read_turns
 
 CONVERSATION_COLUMNS = ("messages", "conversations")
 QUESTIONS = ("query", "prompt", "question", "problem")

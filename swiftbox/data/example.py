@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from swiftbox.language import text
@@ -62,6 +62,10 @@ class Example:
     label: bool | None = None
     """Whether the answer is desirable (KTO)."""
     columns: tuple[tuple[str, Any], ...] = ()
+    unused: tuple[str, ...] = field(default=(), compare=False)
+    """Columns of the row that nobody read, and keys of its turns (`messages: language`)."""
+    cut: int = field(default=0, compare=False)
+    """Turns after the last answer that were cut off."""
 
 
 NOTHING_TO_LEARN = "nothing to learn"

@@ -60,6 +60,8 @@ class CheckedRows:
     bad: list[BadRow] = field(default_factory=list)
     unlearned: list[BadRow] = field(default_factory=list)
     """Rows that are skipped because all their turns have weight 0."""
+    cut_rows: int = 0
+    """Rows with turns after their last answer, which are cut off."""
     left_out: list[str] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
     """The datasets with a weight, as `set.jsonl x 2`."""
@@ -91,6 +93,12 @@ class CheckedRows:
             line += text(
                 f", {counted(count, 'row')} with nothing to learn skipped (first: {first})",
                 f"，跳过 {count} 行没有可学习内容的数据（第一处：{first}）",
+            )
+        if self.cut_rows:
+            rows = "1 row has" if self.cut_rows == 1 else f"{self.cut_rows} rows have"
+            line += text(
+                f", {rows} turns after the last answer, which are cut off",
+                f"，{self.cut_rows} 行在最后的回答之后还有轮次，已截去",
             )
         if self.duplicates:
             copies = counted(self.duplicates, "exact duplicate")
@@ -125,6 +133,7 @@ class CheckedRows:
             "taken": self.taken,
             "bad": len(self.bad),
             "unlearned": len(self.unlearned),
+            "cut_rows": self.cut_rows,
             "duplicates": self.duplicates,
             "formats": dict(self.formats),
             "left_out": self.left_out,

@@ -9,11 +9,13 @@ https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from swiftbox.data.cells import Row, first, in_column, turns_in
 from swiftbox.data.conversations import prompt_in, read_conversation
 from swiftbox.data.example import Example, RowError, Turn
-from swiftbox.data.turns import complete_turns, read_tools
+from swiftbox.data.tool_calls import read_tools
+from swiftbox.data.turn_order import complete_turns, turns_after_answer
 
 REJECTED = ("rejected_response", "rejected_messages", "rejected")
 """Columns next to a conversation that hold its rejected end."""
@@ -41,7 +43,7 @@ def read_rejected(row: Row) -> Example:
     else:
         system = [turn for turn in turns[:1] if turn.role == "system"]
         rejected = _from_prompt(system, rejected, key)
-    return _pair(good, _complete(rejected, row, key))
+    return _pair(good, _complete(rejected, row, key), turns_after_answer(rejected))
 
 
 def read_chosen(row: Row) -> Example:
@@ -57,9 +59,10 @@ def read_chosen(row: Row) -> Example:
             "提问部分以 assistant 轮次结尾，而 chosen 与 rejected 应是对用户的回答",
         )
     chosen = _continued(prompt, row, "chosen")
-    good = Example(_complete(chosen, row, "chosen"), read_tools(row) if "tools" in row else ())
     rejected = _continued(prompt, row, "rejected")
-    return _pair(good, _complete(rejected, row, "rejected"))
+    tools = read_tools(row) if "tools" in row else ()
+    good = Example(_complete(chosen, row, "chosen"), tools, cut=turns_after_answer(chosen))
+    return _pair(good, _complete(rejected, row, "rejected"), turns_after_answer(rejected))
 
 
 def shared_turns(chosen: Sequence[Turn], rejected: Sequence[Turn]) -> int:
@@ -115,7 +118,7 @@ def _complete(turns: Turns, row: Row, key: str) -> tuple[Turn, ...]:
         raise in_column(key, error) from None
 
 
-def _pair(good: Example, rejected: tuple[Turn, ...]) -> Example:
+def _pair(good: Example, rejected: tuple[Turn, ...], cut: int) -> Example:
     chosen = good.messages
     if chosen == rejected:
         raise RowError(
@@ -137,4 +140,4 @@ def _pair(good: Example, rejected: tuple[Turn, ...]) -> Example:
             f"chosen and rejected differ at message {at + 1}, before their answers",
             f"chosen 与 rejected 在第 {at + 1} 条消息（回答之前）就已不同",
         )
-    return Example(chosen, good.tools, rejected=rejected)
+    return replace(good, rejected=rejected, cut=good.cut + cut)

@@ -8,7 +8,8 @@ from typing import Any
 from swiftbox.data.cells import Row
 from swiftbox.data.conversations import ANSWERS, CONVERSATION_COLUMNS, PROMPT_COLUMNS, prompt_in
 from swiftbox.data.example import Example, RowError, Turn
-from swiftbox.data.turns import prompt_turns, read_tools
+from swiftbox.data.tool_calls import read_tools
+from swiftbox.data.turn_order import prompt_turns
 
 SOLUTION = "solution"
 """The column that holds the answer of a row; reward functions know it by this name (TRL)."""

@@ -1,40 +1,21 @@
-"""The turns of a conversation: speakers, contents, tool calls, and their order."""
+"""The turns of a conversation as datasets write them: speakers, contents, tool calls.
+
+A turn is `{"role", "content"}` or `{"from", "value"}`; a list may also hold pairs of question and
+answer (XTuner, ms-swift), or plain texts of which the first is the user's (LIMA, UltraChat).
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
-from swiftbox.data.example import Example, RowError, Turn, kind_of
-from swiftbox.data.loss_weights import require_learned, weight_of
+from swiftbox.data.contents import content_of, result_of
+from swiftbox.data.example import RowError, Turn, kind_of
+from swiftbox.data.loss_weights import PRESENT, weight_of
+from swiftbox.data.roles import CALLERS, PLAIN, ROLE_OF, speaker_name
+from swiftbox.data.tool_calls import called, calls_of
 
 Row = Mapping[str, Any]
-
-ROLE_OF = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "function_call": "assistant",
-    "tool_call": "assistant",
-    "tool": "tool",
-    "observation": "tool",
-    "function": "tool",
-    "function_response": "tool",
-    "tool_response": "tool",
-}
-"""The role of each speaker's name in OpenAI, ShareGPT, LLaMA-Factory and ms-swift."""
-
-CALLERS = ("function_call", "tool_call")
-"""Speakers whose content is a tool call in JSON."""
-
-PLAIN = {speaker: role for speaker, role in ROLE_OF.items() if speaker not in CALLERS}
-"""The role of each speaker whose content is text."""
 
 EXTRA_KEYS = ("name", "tool_call_id")
 """Further keys of a message that chat templates read."""
@@ -43,9 +24,23 @@ REASONING = "reasoning_content"
 REASONING_KEYS = (REASONING, "reasoning", "thinking")
 """Keys of the thoughts before an answer; all are read into the first (DeepSeek, vLLM, gpt-oss)."""
 
+SPEAKER_KEYS = ("role", "from", "speaker")
+CONTENT_KEYS = ("content", "value", "text")
+
+PAIR_KEYS = (("input", "output"), ("human", "assistant"), ("user", "assistant"))
+"""Keys of a question and its answer in lists of pairs: XTuner, ms-swift and MOSS."""
+
+PAIR_LOSS = "output_with_loss"
+"""The key of a pair whose `false` excludes its answer (XTuner)."""
+
+READ_KEYS = PRESENT.union(
+    EXTRA_KEYS, REASONING_KEYS, SPEAKER_KEYS, CONTENT_KEYS, ("tool_calls", "function_call", "id")
+)
+"""Keys of a turn that are read, and its number, which says nothing."""
+
 
 def read_turns(turns: list[Any]) -> list[Turn]:
-    """Read turns of role and content, or of from and value."""
+    """Read turns of role and content or of from and value, pairs, or alternating texts."""
     messages: list[Turn] = []
     for number, turn in enumerate(turns, 1):
         # Nearly all turns are a known role and a text and nothing else: this path is fast.
@@ -57,48 +52,94 @@ def read_turns(turns: list[Any]) -> list[Turn]:
             if role and type(content) is str and content and not content.isspace():
                 messages.append(Turn(role, content))
                 continue
-        message = _message(turn, number)
-        if message is not None:
-            messages.append(message)
+        elif isinstance(turn, str) and _alternate(turns):
+            return _alternating(turns)
+        _add(messages, turn, number)
     return messages
 
 
-def _message(turn: Any, number: int) -> Turn | None:
+def unread_keys(turns: Any) -> set[str]:
+    """Return the filled keys of turns that nobody reads."""
+    if not isinstance(turns, list):
+        return set()
+    return {
+        key
+        for turn in turns
+        if isinstance(turn, dict) and len(turn) > 2
+        for key, value in turn.items()
+        if key not in READ_KEYS and value is not None and not _is_pair(turn)
+    }
+
+
+def _alternate(turns: list[Any]) -> bool:
+    return len(turns) > 1 and all(isinstance(turn, str) for turn in turns)
+
+
+def _alternating(texts: list[str]) -> list[Turn]:
+    """Return texts as turns; the user begins."""
+    turns = [Turn("assistant" if at % 2 else "user", text) for at, text in enumerate(texts)]
+    for number, turn in enumerate(turns, 1):
+        if not turn.content.strip():
+            _require_content(turn.role, number)
+    return turns
+
+
+def _add(messages: list[Turn], turn: Any, number: int) -> None:
+    """Append a turn of any other shape; calls of several turns in a row are those of a single."""
     if not isinstance(turn, dict):
         raise RowError(
             "type",
             f"message {number} should be an object (got {kind_of(turn)})",
             f"第 {number} 条消息应为对象（当前为 {kind_of(turn)}）",
         )
-    role_key, content_key = ("role", "content") if "role" in turn else ("from", "value")
-    speaker = turn.get(role_key)
-    role = ROLE_OF.get(speaker) if isinstance(speaker, str) else None
-    if role is None:
-        raise _unknown_role(turn, role_key, number)
+    speaker_key = next((key for key in SPEAKER_KEYS if turn.get(key) is not None), None)
+    if speaker_key is None and _is_pair(turn):
+        messages += _pair(turn, number)
+        return
+    speaker = turn[speaker_key] if speaker_key else None
+    name = speaker_name(speaker) if isinstance(speaker, str) else ""
+    if name not in ROLE_OF:
+        raise _unknown_role(turn, speaker_key, number)
+    message = _message(turn, name, number)
+    if message is None:
+        return
+    last = messages[-1] if messages else None
+    if name in CALLERS and last and (last.role, last.weight) == ("assistant", message.weight):
+        calls = last.tool_calls + message.tool_calls
+        messages[-1] = Turn(last.role, last.content, calls, last.extra, last.weight)
+    else:
+        messages.append(message)
+
+
+def _message(turn: Row, speaker: str, number: int) -> Turn | None:
+    role = ROLE_OF[speaker]
+    content_key = next((key for key in CONTENT_KEYS if turn.get(key) is not None), "content")
     content = turn.get(content_key)
-    calls: tuple[Any, ...] = ()
-    weight = 1.0
-    if role == "assistant":
-        calls = _calls(turn, content_key, number)
-        weight = weight_of(turn, number)
-        if calls and (content is None or _speaker(turn) in CALLERS):
-            content = ""
     if role == "system" and content is None:
         return None
-    if not isinstance(content, str):
-        raise RowError(
-            "type",
-            f"message {number}: {content_key} should be text (got {kind_of(content)})",
-            f"第 {number} 条消息：{content_key} 应为文字（当前为 {kind_of(content)}）",
-        )
-    if not content.strip():
-        _require_content(role, calls, number)
-    return Turn(role, content, calls, _extra(turn, number), weight)
+    if role == "tool":
+        return Turn(role, result_of(content), (), _extra(turn, number))
+    if role != "assistant":
+        content, _ = content_of(content, content_key, number)
+        if not content.strip() and role == "user":
+            _require_content(role, number)
+        return Turn(role, content, (), _extra(turn, number))
+    weight = weight_of(turn, number)
+    if speaker in CALLERS:
+        return Turn(role, "", called(content, number), _extra(turn, number), weight)
+    calls, thoughts = calls_of(turn, number), ""
+    if content is None and (calls or not weight):
+        content = ""
+    else:
+        content, thoughts = content_of(content, content_key, number)
+    if not calls and weight and not content.strip():
+        _require_content(role, number)
+    return Turn(role, content, calls, _extra(turn, number, thoughts), weight)
 
 
-def _extra(turn: Row, number: int) -> tuple[tuple[str, str], ...]:
+def _extra(turn: Row, number: int, thoughts: str = "") -> tuple[tuple[str, str], ...]:
     """Return the further keys of a message that templates read; thoughts under a single name."""
-    extra: dict[str, str] = {}
+    extra: dict[str, str] = {REASONING: thoughts} if thoughts else {}
     for key in (*EXTRA_KEYS, *REASONING_KEYS):
         value = turn.get(key)
         if value is None or value == "":
@@ -119,195 +160,54 @@ def _extra(turn: Row, number: int) -> tuple[tuple[str, str], ...]:
     return tuple(extra.items())
 
 
-def _speaker(turn: Row) -> Any:
-    return turn["role"] if "role" in turn else turn["from"]
+def _is_pair(turn: Row) -> bool:
+    return any(question in turn or answer in turn for question, answer in PAIR_KEYS)
 
 
-def _require_content(role: str, calls: tuple[Any, ...], number: int) -> None:
+def _pair(turn: Row, number: int) -> list[Turn]:
+    """Return the turns of a pair; a part that is empty is left out, but not both."""
+    question_key, answer_key = next(
+        keys for keys in PAIR_KEYS if keys[0] in turn or keys[1] in turn
+    )
+    turns: list[Turn] = []
+    if turn.get("system"):
+        turns.append(Turn("system", content_of(turn["system"], "system", number)[0]))
+    if turn.get(question_key):
+        turns.append(Turn("user", content_of(turn[question_key], question_key, number)[0]))
+    if turn.get(answer_key):
+        content, thoughts = content_of(turn[answer_key], answer_key, number)
+        weight = weight_of({**turn, "loss": turn.get(PAIR_LOSS, turn.get("loss"))}, number)
+        turns.append(Turn("assistant", content, (), _extra(turn, number, thoughts), weight))
+    if not turns or not turns[-1].content.strip():
+        _require_content("assistant", number)
+    return turns
+
+
+def _require_content(role: str, number: int) -> None:
     if role == "user":
         raise RowError(
             "empty",
             f"message {number}: the user turn is empty",
             f"第 {number} 条消息：user 内容为空",
         )
-    if role == "assistant" and not calls:
-        raise RowError(
-            "empty", f"message {number}: the answer is empty", f"第 {number} 条消息：回答为空"
-        )
+    raise RowError(
+        "empty", f"message {number}: the answer is empty", f"第 {number} 条消息：回答为空"
+    )
 
 
-def _unknown_role(turn: Row, role_key: str, number: int) -> RowError:
-    if role_key not in turn:
+def _unknown_role(turn: Row, speaker_key: str | None, number: int) -> RowError:
+    if speaker_key is None:
         return RowError(
             "role",
             f"message {number} has neither role nor from",
             f"第 {number} 条消息既没有 role 也没有 from",
         )
     known = "system, user, assistant, tool"
-    if role_key == "from":
+    if speaker_key == "from":
         known = "system, human, gpt, function_call, observation"
-    got = str(turn[role_key])[:40]
+    got = str(turn[speaker_key])[:40]
     return RowError(
         "role",
-        f"message {number}: {role_key} should be one of {known} (got {got})",
-        f"第 {number} 条消息：{role_key} 应为 {known} 之一（当前为 {got}）",
+        f"message {number}: {speaker_key} should be one of {known} (got {got})",
+        f"第 {number} 条消息：{speaker_key} 应为 {known} 之一（当前为 {got}）",
     )
-
-
-def _calls(turn: Row, content_key: str, number: int) -> tuple[Any, ...]:
-    """Return the tool calls of an assistant turn in OpenAI's format."""
-    if _speaker(turn) in CALLERS:
-        content = _parsed(turn.get(content_key))
-        calls = content if isinstance(content, list) else [content]
-    elif turn.get("function_call"):
-        calls = [turn["function_call"]]
-    else:
-        calls = _parsed(turn.get("tool_calls") or [])
-    if not isinstance(calls, list):
-        raise RowError(
-            "tools",
-            f"message {number}: tool_calls should be a list (got {kind_of(calls)})",
-            f"第 {number} 条消息：tool_calls 应为列表（当前为 {kind_of(calls)}）",
-        )
-    return tuple([_call(call, number) for call in calls])
-
-
-def _call(call: Any, number: int) -> dict[str, Any]:
-    wrapped = call if isinstance(call, dict) and "function" in call else None
-    function = wrapped["function"] if wrapped else call
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise RowError(
-            "tools",
-            f"message {number}: a tool call should have a function with a name",
-            f"第 {number} 条消息：工具调用应含带 name 的 function",
-        )
-    arguments = function.get("arguments") or {}
-    if not isinstance(_parsed(arguments), dict):
-        raise RowError(
-            "tools",
-            f"message {number}: the arguments of {function['name']} should be a JSON object",
-            f"第 {number} 条消息：{function['name']} 的 arguments 应为 JSON 对象",
-        )
-    return wrapped or {"type": "function", "function": function}
-
-
-def _parsed(value: Any) -> Any:
-    """Parse JSON text; return anything else unchanged."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
-
-
-def read_tools(row: Row) -> tuple[Any, ...]:
-    """Return the tools of a row in OpenAI's format; a bare function is wrapped."""
-    tools = _parsed(row.get("tools") or [])
-    if not isinstance(tools, list):
-        raise RowError(
-            "tools",
-            f"tools should be a list (got {kind_of(tools)})",
-            f"tools 应为列表（当前为 {kind_of(tools)}）",
-        )
-    functions = []
-    for number, tool in enumerate(tools, 1):
-        wrapped = tool if isinstance(tool, dict) and "function" in tool else None
-        function = wrapped["function"] if wrapped else tool
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise RowError(
-                "tools",
-                f"tool {number} should be a function with a name",
-                f"第 {number} 个工具应为带 name 的 function",
-            )
-        functions.append(wrapped or {"type": "function", "function": function})
-    return tuple(functions)
-
-
-def conversation(messages: list[Turn], row: Row) -> Example:
-    """Return the example of a complete conversation with the tools of its row."""
-    turns = complete_turns(messages, row)
-    require_learned(turns)
-    return Example(turns, read_tools(row) if "tools" in row else ())
-
-
-def complete_turns(messages: list[Turn], row: Row) -> tuple[Turn, ...]:
-    """Check the order of a conversation, and that it has an answer to learn."""
-    roles = [message.role for message in messages]
-    if not roles:
-        raise RowError("no-messages", "has no messages", "没有任何消息")
-    if "assistant" not in roles:
-        raise RowError(
-            "no-answer", "has no assistant turn to learn from", "没有可学习的 assistant 轮次"
-        )
-    _require_order(roles)
-    if roles[-1] != "assistant":
-        raise RowError(
-            "order",
-            f"ends with a {roles[-1]} turn that is not answered",
-            f"以 {roles[-1]} 轮次结尾，没有回答",
-        )
-    return tuple(_with_system_column(messages, row) if "system" in row else messages)
-
-
-def prompt_turns(messages: list[Turn], row: Row) -> tuple[Turn, ...]:
-    """Check that turns end with a user or tool turn to answer."""
-    roles = [message.role for message in messages]
-    if "user" not in roles:
-        raise RowError("prompt", "has no user turn", "没有 user 轮次")
-    _require_order(roles)
-    if roles[-1] not in ("user", "tool"):
-        raise RowError(
-            "order",
-            f"the prompt should end with a user turn (ends with {roles[-1]})",
-            f"提示应以 user 轮次结尾（当前以 {roles[-1]} 结尾）",
-        )
-    return tuple(_with_system_column(messages, row))
-
-
-def _with_system_column(messages: list[Turn], row: Row) -> list[Turn]:
-    system = row.get("system")
-    return messages if system is None or system == "" else _with_system(system, messages)
-
-
-def _with_system(system: Any, messages: list[Turn]) -> list[Turn]:
-    if not isinstance(system, str):
-        raise RowError(
-            "type",
-            f"system should be text (got {kind_of(system)})",
-            f"system 应为文字（当前为 {kind_of(system)}）",
-        )
-    if messages[0].role != "system":
-        return [Turn("system", system), *messages]
-    if messages[0].content != system:
-        raise RowError(
-            "order",
-            "has two different system texts: one in its column, one in the first message",
-            "有两段不同的 system：一段在列中，一段在首条消息中",
-        )
-    return messages
-
-
-def _require_order(roles: list[str]) -> None:
-    if "system" in roles[1:]:
-        number = roles.index("system", 1) + 1
-        raise RowError(
-            "order",
-            f"message {number}: a system message is allowed only at the start",
-            f"第 {number} 条消息：system 只能出现在开头",
-        )
-    first = roles[1] if roles[0] == "system" else roles[0]
-    if first != "user":
-        raise RowError(
-            "order",
-            f"the first turn should be a user turn (got {first})",
-            f"首轮应为 user（当前为 {first}）",
-        )
-    if "tool" in roles:
-        for number, (before, role) in enumerate(pairwise(roles), 2):
-            if role == "tool" and before not in ("assistant", "tool"):
-                raise RowError(
-                    "order",
-                    f"message {number}: a tool result without a preceding tool call",
-                    f"第 {number} 条消息：tool 之前没有 assistant 的调用",
-                )

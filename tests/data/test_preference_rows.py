@@ -179,11 +179,6 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
         "sft",
         "are for stage: dpo",
     ),
-    "ends with a user": (
-        {**GOOD, "chosen": turns(A, Q)},
-        "dpo",
-        "ends with a user turn that is not answered",
-    ),
     "margin of text": ({**GOOD, "margin": "much"}, "reward", "margin should be a number"),
     "no label": ({"prompt": "q", "completion": "a"}, "kto", "also need label or kto_tag"),
     "a label in words": (

@@ -248,11 +248,6 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
         {"chosen": [Q, A], "rejected": [Q, A, Q, B]},
         "rejected continues after the end of chosen",
     ),
-    "an open end": (
-        "dpo",
-        {"chosen": [Q, A], "rejected": [Q, B, Q]},
-        "rejected: ends with a user turn",
-    ),
     "a tool's other answer": (
         "dpo",
         {"chosen": [Q, CALLS, RESULT, A], "rejected": [Q, CALLS, {**RESULT, "content": "2"}, A]},

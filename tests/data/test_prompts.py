@@ -91,10 +91,6 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "two answers": ({"messages": [Q, A, A]}, "the prompt should end with a user turn"),
     "no user": ({"messages": [S]}, "has no user turn"),
     "only an answer": ({"messages": [A]}, "has no prompt"),
-    "late system": (
-        {"prompt": [Q, S, Q]},
-        "message 2: a system message is allowed only at the start",
-    ),
     "raw text": ({"text": "x"}, "text rows are for stage: pt, not grpo"),
     "no prompt": ({"chosen": [Q, A], "rejected": [Q, A]}, "chosen-rejected rows are for stage:"),
     "unknown": ({"promt": "q"}, "columns: {promt: prompt} renames one"),

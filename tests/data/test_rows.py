@@ -88,7 +88,7 @@ BAD = {
     "not an object": ("[1]", "should be an object (got list)"),
     "not a number": ('{"query": NaN, "response": "a"}', "NaN is not a JSON value"),
     "unknown role": (
-        {"messages": [{"role": "bot", "content": "x"}, A]},
+        {"messages": [{"role": "nobody", "content": "x"}, A]},
         "message 1: role should be",
     ),
     "unknown speaker": (
@@ -99,7 +99,6 @@ BAD = {
         {"messages": [{"role": "user", "content": 3}, A]},
         "message 1: content should be text",
     ),
-    "nothing answered": ({"messages": [Q, A, Q]}, "ends with a user turn"),
     "no answer at all": ({"messages": [Q]}, "has no assistant turn"),
     "empty answer": (
         {"messages": [Q, {"role": "assistant", "content": " "}]},
@@ -107,11 +106,11 @@ BAD = {
     ),
     "no messages": ({"messages": []}, "has no messages"),
     "messages no list": ({"messages": "q"}, "messages should be a list"),
-    "late system": (
-        {"messages": [Q, {"role": "system", "content": "s"}, A]},
-        "is allowed only at the start",
+    "a result that nobody called for": (
+        {"messages": [Q, {"role": "tool", "content": "1"}, A]},
+        "a tool result without a preceding tool call",
     ),
-    "answer first": ({"messages": [A]}, "the first turn should be a user turn"),
+    "only an answer": ({"messages": [A]}, "has no user turn"),
     "empty output": ({"instruction": "i", "output": ""}, "output is empty"),
     "output no text": ({"instruction": "i", "output": 5}, "output should be text (got number)"),
     "bad history": (
@@ -148,7 +147,7 @@ def twenty_bad_of_forty(path: Path) -> list[int]:
         "empty answer",
         "no messages",
         "unknown columns",
-        "late system",
+        "a result that nobody called for",
     ]
     kinds = [BAD[name][0] for name in names]
     rows = [kinds[number // 2 % 6] if number % 2 else {"messages": [Q, A]} for number in range(40)]

@@ -15,7 +15,8 @@ from jinja2.exceptions import TemplateError
 from transformers import AutoTokenizer, GenerationConfig
 
 from swiftbox.core.data.encode import Chat, encode_chats
-from swiftbox.data.turns import read_tools, read_turns
+from swiftbox.data.tool_calls import read_tools
+from swiftbox.data.turns import read_turns
 from swiftbox.errors import DataError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
