@@ -46,6 +46,7 @@ VERSIONS = {
     "torch": "2.13.0",
     "bitsandbytes": "0.50.2",
     "trl": "1.16.0",
+    "math_verify": "0.9.0",
     "tensorboard": "2.21.0",
 }
 

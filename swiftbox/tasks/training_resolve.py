@@ -298,6 +298,14 @@ def _require_online(config: TrainConfig, machine: Machine, devices: int) -> None
             ),
             hint="pip install 'swiftbox[rl]'",
         )
+    if "accuracy" in as_list(values["reward_funcs"]) and "math_verify" not in machine.versions:
+        raise MachineError(
+            text(
+                "reward_funcs: accuracy compares answers with math-verify, which is not installed",
+                "reward_funcs：accuracy 用 math-verify 比较答案，但未安装",
+            ),
+            hint="pip install 'swiftbox[rl]'",
+        )
     _require_known_to_engine(config, values)
     per_update = config.micro_batch * config.gradient_accumulation_steps * devices
     if per_update % values["num_generations"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from made_up import made_up
 from tiny import write_chats, write_config, write_labels, write_pairs
 
+from swiftbox.devices.machine import Machine
 from swiftbox.errors import UserError
 from swiftbox.launch.prepare import check_config
 from swiftbox.plan import plan
@@ -104,16 +106,31 @@ def test_qlora_is_refused_where_nothing_quantizes(tmp_path: Path, tiny: Path) ->
     assert "tuner_type: lora" in message
 
 
-def test_a_missing_engine_of_online_methods_is_named_with_its_install_line(
-    tmp_path: Path, tiny: Path
+@pytest.mark.parametrize(
+    ("missing", "rewards", "named"),
+    [
+        ("trl", "length", "TRL is not installed"),
+        ("math_verify", ["length", "accuracy"], "math-verify, which is not installed"),
+    ],
+)
+def test_a_missing_package_of_online_methods_is_named_with_its_install_line(
+    missing: str, rewards: Any, named: str, tmp_path: Path, tiny: Path
 ) -> None:
     data = write_pairs(tmp_path / "rows.jsonl", 3)
-    keys = {"reward_funcs": "length", "per_device_train_batch_size": 8}
+    keys = {"reward_funcs": rewards, "per_device_train_batch_size": 8}
     path = write_config(tmp_path / "a.yaml", tiny, data, stage="grpo", **keys)
-    machine = made_up("cpu")
-    versions = {name: version for name, version in machine.versions.items() if name != "trl"}
-    from dataclasses import replace
-
-    with pytest.raises(UserError) as caught:
-        plan(load(path).config, replace(machine, versions=versions))
+    with pytest.raises(UserError, match=named) as caught:
+        plan(load(path).config, without(made_up("cpu"), missing))
     assert caught.value.hint == "pip install 'swiftbox[rl]'"
+
+
+def test_other_rewards_do_not_need_math_verify(tmp_path: Path, tiny: Path) -> None:
+    data = write_pairs(tmp_path / "rows.jsonl", 3)
+    keys = {"reward_funcs": ["length", "format"], "per_device_train_batch_size": 8}
+    path = write_config(tmp_path / "a.yaml", tiny, data, stage="grpo", **keys)
+    assert plan(load(path).config, without(made_up("cpu"), "math_verify"))
+
+
+def without(machine: Machine, package: str) -> Machine:
+    versions = {name: version for name, version in machine.versions.items() if name != package}
+    return replace(machine, versions=versions)

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from swiftbox.core.losses.answer_judge import AnswerJudge
+from swiftbox.core.losses.stated_answers import solution_answer, stated_answer
 from swiftbox.errors import ConfigError
 from swiftbox.files import reason_of
 from swiftbox.language import text
 from swiftbox.security.regular import read_regular
 
 Reward = Callable[..., Sequence[float | None]]
-
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 THINKING = re.compile(r"<think>.+?</think>\s*\S.*", re.DOTALL)
 
@@ -38,48 +38,46 @@ def content_of(completion: Any) -> str:
     return str(completion[-1]["content"])
 
 
-def accuracy(completions: Sequence[Any], **columns: Any) -> list[float | None]:
-    """Give 1 if the final answer equals that of the column solution (or answer), otherwise 0.
+class Accuracy:
+    """Gives 1 if the stated answer equals that of the solution, 0 if not; None: not judged.
 
-    The final answer is the content of \\boxed{} or <answer></answer>, the text after ####, or the
-    last number. Numbers are compared as numbers. A row without a solution is not scored.
+    The solution is the column `solution`; where that states no answer, the column `answer`.
+    Answers are compared by math-verify (https://github.com/huggingface/Math-Verify). A completion
+    that states no answer, a solution without one, and a pair that cannot be compared are not
+    judged: the last number of a text is never taken for its answer.
     """
-    solutions = columns.get("solution") or columns.get("answer") or [None] * len(completions)
-    return [
-        None
-        if solution is None
-        else float(equal_answers(final_answer(content_of(completion)), final_answer(solution)))
-        for completion, solution in zip(completions, solutions, strict=True)
-    ]
 
+    __name__ = "accuracy"
+    """TRL calls the metric so."""
 
-def final_answer(answer: Any) -> str:
-    """Extract the final answer from a completion or a solution."""
-    content = str(answer).strip()
-    for pattern in (r"\\boxed\{([^{}]*)\}", r"<answer>(.*?)</answer>", r"####\s*(.+)"):
-        matches = re.findall(pattern, content, re.DOTALL)
-        if matches:
-            return str(matches[-1]).strip()
-    numbers = NUMBER.findall(content.split("</think>")[-1])
-    return numbers[-1] if numbers else content
+    def __init__(self) -> None:
+        self._judge = AnswerJudge()
 
+    def close(self) -> None:
+        """End the process that compares answers; it ends with this object too."""
+        self._judge.close()
 
-def equal_answers(answer: str, solution: str) -> bool:
-    """Compare two answers, as numbers if both are numbers."""
-    left, right = parse_number(answer), parse_number(solution)
-    if left is not None and right is not None:
-        return abs(left - right) <= 1e-6 * max(1.0, abs(right))
-    return answer.strip().casefold() == solution.strip().casefold()
-
-
-def parse_number(answer: str) -> float | None:
-    """Return the number or fraction that a text consists of, or None."""
-    if not NUMBER.fullmatch(answer.strip().rstrip(".").lstrip("$")):
-        return None
-    top, _, bottom = answer.strip().rstrip(".").lstrip("$").replace(",", "").partition("/")
-    if bottom and float(bottom) == 0:
-        return None
-    return float(top) / float(bottom or 1)
+    def __call__(self, completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        """Score completions."""
+        blank = [None] * len(completions)
+        solutions = [
+            solution_answer(solution) or solution_answer(answer)
+            for solution, answer in zip(
+                columns.get("solution") or blank, columns.get("answer") or blank, strict=True
+            )
+        ]
+        answers = [stated_answer(content_of(completion)) for completion in completions]
+        pairs = [
+            (solution, answer)
+            for solution, answer in zip(solutions, answers, strict=True)
+            if solution and answer
+        ]
+        verdicts = iter(self._judge.compare(pairs))
+        scores: list[float | None] = []
+        for solution, answer in zip(solutions, answers, strict=True):
+            verdict = next(verdicts) if solution and answer else None
+            scores.append(None if verdict is None else float(verdict))
+        return scores
 
 
 def format(completions: Sequence[Any], **columns: Any) -> list[float]:  # noqa: ARG001
@@ -94,7 +92,12 @@ def length(completions: Sequence[Any], **columns: Any) -> list[float]:  # noqa: 
     return [max(0.0, min(1.0, 2 - count / EXPECTED_WORDS)) for count in counts]
 
 
-REWARDS: Mapping[str, Reward] = {"accuracy": accuracy, "format": format, "length": length}
+REWARDS: Mapping[str, Callable[[], Reward]] = {
+    "accuracy": Accuracy,
+    "format": lambda: format,
+    "length": lambda: length,
+}
+"""Makes each built-in function; some keep a process."""
 
 
 def require(names: Sequence[str]) -> None:
@@ -172,7 +175,7 @@ def usage() -> str:
 def load(name: str) -> Reward:
     """Return a reward function; this executes the file if the config names one."""
     if name in REWARDS:
-        return REWARDS[name]
+        return REWARDS[name]()
     path, function = split(name)
     namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), namespace)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import TrainingArguments
 
@@ -16,6 +17,7 @@ from swiftbox.core.data.samples import PromptSample
 from swiftbox.core.training.atomic_checkpoints import AtomicCheckpoints, RunRecorder
 from swiftbox.core.training.progress import ProgressCallback
 from swiftbox.core.training.trainer_inputs import TrainerInputs
+from swiftbox.core.training.unjudged import UnjudgedCount, neutral_rewards
 
 RESERVED_COLUMNS = ("prompt", "completion")
 """Columns that TRL interprets itself."""
@@ -42,6 +44,7 @@ def online_trainer(
         callbacks=[progress],
     )
     trainer.record = record
+    trainer.unjudged = UnjudgedCount(trainer.reward_func_names, record.emit)
     progress.trainer = trainer
     return trainer, progress
 
@@ -50,9 +53,21 @@ def with_atomic_checkpoints(trainer_class: Any) -> Any:
     """Derive a class from one of TRL's trainers that saves atomically and counts tokens."""
 
     class OnlineTrainer(AtomicCheckpoints, trainer_class):
-        """TRL's trainer with atomic checkpoints."""
+        """TRL's trainer with atomic checkpoints, and without a bias by answers not judged."""
 
         tokens_seen = 0
+        unjudged: UnjudgedCount | None = None
+
+        def _calculate_rewards(self, *inputs: Any) -> torch.Tensor:
+            rewards = super()._calculate_rewards(*inputs)  # (answers of all processes, functions)
+            training = self.model.training
+            if training and self.unjudged is not None:
+                shares = self.unjudged.add(rewards)
+                for name, share in shares.items():
+                    self._metrics["train"][f"rewards/{name}/unjudged"].append(share)
+            return neutral_rewards(
+                rewards, self.num_generations if training else self.num_generations_eval
+            )
 
         def _compute_loss(self, model: Any, inputs: Any, *more: Any) -> Any:
             self.tokens_seen += inputs["completion_ids"].numel() + inputs["prompt_ids"].numel()

@@ -43,7 +43,9 @@ def metrics_of(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return {
         name.removeprefix(prefix): round(value, 6)
         for name, value in logs.items()
-        if name.startswith(prefix) and METHOD_METRICS.match(name.removeprefix(prefix))
+        if value is not None  # a reward function that judged none of the answers
+        and name.startswith(prefix)
+        and METHOD_METRICS.match(name.removeprefix(prefix))
     }
 
 

@@ -309,3 +309,27 @@ def test_a_model_learns_from_its_own_answers(loss: str, tmp_path: Path, tiny: Pa
     assert steps[0]["metrics"]["reward"] > 0
     assert any(value.abs().sum() > 0 for name, value in weights(saved).items() if "lora_B" in name)
     assert [checkpoint["step"] for checkpoint in of_kind(recorded, "checkpoint")] == [1, 2]
+
+
+@pytest.mark.slow
+def test_answers_that_are_not_judged_are_reported_without_stopping(
+    tmp_path: Path, tiny: Path
+) -> None:
+    pytest.importorskip("trl")
+    data = tmp_path / "prompts.jsonl"
+    data.write_text('{"prompt": "say a word", "solution": "4"}\n' * 8, "utf-8")
+    keys = {
+        "stage": "grpo",
+        "reward_funcs": ["accuracy"],
+        "num_generations": 4,
+        "max_completion_length": 8,
+        "max_steps": 1,
+        "save_steps": 0,
+    }
+    _, recorded = train(tmp_path / "run", tiny, data, **keys)
+    (warning,) = [
+        event for event in of_kind(recorded, "warning") if "does not judge" in event["message"]
+    ]
+    assert "accuracy" in warning["message"]
+    (step,) = of_kind(recorded, "step")
+    assert step["metrics"]["rewards/accuracy/unjudged"] == 1.0
