@@ -16,6 +16,7 @@ from swiftbox.data.renaming import require_known_names, require_present
 from swiftbox.data.report import Preferences
 from swiftbox.data.sampling import Origin, is_uniform, sampling_of
 from swiftbox.data.source import RowSource
+from swiftbox.data.splits import parse_split
 
 
 def check_rows(sources: Iterable[RowSource], *, stage: str, max_bad_rows: int) -> CheckedRows:
@@ -156,6 +157,8 @@ class Examples:
             checked.short.append(f"{Path(source.path).name}#{source.num_samples}")
         if source.weight is not None:
             checked.weights.append(f"{Path(source.path).name} x {source.weight:g}")
+        if parse_split(source.split, source.path).takes_part:
+            checked.weights.append(f"{Path(source.path).name} {source.split}")
         if checked.preferences is not None and good:
             checked.preferences.weigh(answers, total / good)
         if empty:

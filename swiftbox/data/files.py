@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from swiftbox.data.example import RowError
 from swiftbox.data.foreign_files import SUFFIXES, foreign_error
 from swiftbox.data.missing_files import missing_file
-from swiftbox.data.readers import READERS, read_rows, row_type
+from swiftbox.data.readers import READERS, count_rows, read_rows, row_type
 from swiftbox.data.registry import entry_of, rename_columns, rename_tags
 from swiftbox.data.source import RowSource
+from swiftbox.data.splits import parse_split
 from swiftbox.errors import DataError
 from swiftbox.files import reason_of
 from swiftbox.language import text
@@ -26,8 +29,14 @@ DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "configuration.json",
 MAX_FILES = 100_000
 """Of a dataset; a folder with more is a disk, or a home."""
 
+PlacedRow = tuple[str, int, "Mapping[str, Any] | RowError"]
+"""A row with its file and line."""
+
 HELD_OUT = {"test", "validation", "valid", "val", "dev", "eval"}
 """Names of splits that are trained on only if `split` or `subset` names them."""
+
+TRAIN_SPLIT = "train"
+SPLITS = {TRAIN_SPLIT, *HELD_OUT}
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,23 @@ def files_of(source: RowSource) -> ChosenFiles:
             ),
             hint=text("convert it to jsonl", "请转换为 jsonl"),
         )
+    split = parse_split(source.split, source.path).name
+    if split not in (None, TRAIN_SPLIT, *_names(root, root.parent)):
+        raise _no_split_in_file(source, str(split))
     return ChosenFiles(root, (root,))
+
+
+def _no_split_in_file(source: RowSource, split: str) -> DataError:
+    return DataError(
+        text(
+            f"dataset: {source.path}: is one file and has no split {split}",
+            f"dataset：{source.path}：是单个文件，没有划分 {split}",
+        ),
+        hint=text(
+            "give the file of that split, or the folder with the files of all splits",
+            "请给出该划分的文件，或含有各划分文件的目录",
+        ),
+    )
 
 
 def _all_of(root: Path) -> list[Path]:
@@ -110,7 +135,10 @@ def _walk(root: Path) -> Iterator[Path]:
 
 def _part_of(root: Path, files: list[Path], source: RowSource) -> ChosenFiles:
     matching = files
-    for part in (source.subset, source.split):
+    split = parse_split(source.split, source.path).name
+    if split == TRAIN_SPLIT and not any(SPLITS & _names(file, root) for file in files):
+        split = None  # hubs take files without a split for training
+    for part in (source.subset, split):
         if part is None:
             continue
         matching = [file for file in matching if part in _names(file, root)]
@@ -126,7 +154,7 @@ def _part_of(root: Path, files: list[Path], source: RowSource) -> ChosenFiles:
                     "文件名或所在目录中应含有该 split 或 subset 的名称",
                 ),
             )
-    if source.split is not None:
+    if split is not None:
         return ChosenFiles(root, tuple(matching))
     training = [file for file in matching if HELD_OUT.isdisjoint(_names(file, root))]
     if not training:
@@ -147,11 +175,29 @@ def _names(file: Path, root: Path) -> set[str]:
 
 def rows_of(
     source: RowSource, chosen: ChosenFiles, unseen: set[str] | None = None
-) -> Iterator[tuple[str, int, Mapping[str, Any] | RowError]]:
-    """Yield the file name, the line and the row of all rows, with columns renamed.
+) -> Iterator[PlacedRow]:
+    """Return the file name, the line and the row of all rows, with columns renamed.
 
     Takes the columns that a row has out of `unseen`. Raises DataError if a file cannot be read.
     """
+    split = parse_split(source.split, source.path)
+    rows = _all_rows(source, chosen, unseen)
+    if not split.takes_part:
+        return rows
+    total = sum(map(_row_count, chosen.files)) if split.needs_total else sys.maxsize
+    return islice(rows, *split.bounds(total))
+
+
+def _row_count(file: Path) -> int:
+    try:
+        return count_rows(file)
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def _all_rows(
+    source: RowSource, chosen: ChosenFiles, unseen: set[str] | None
+) -> Iterator[PlacedRow]:
     for file in chosen.files:
         label = chosen.label(file)
         columns, tags = dict(source.columns), dict(source.tags)

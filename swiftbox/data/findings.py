@@ -64,7 +64,7 @@ class CheckedRows:
     """Rows with turns after their last answer, which are cut off."""
     left_out: list[str] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
-    """The datasets with a weight, as `set.jsonl x 2`."""
+    """The datasets with a weight or a part, as `set.jsonl x 2` and `set.jsonl train[:1%]`."""
     short: list[str] = field(default_factory=list)
     """The datasets with fewer rows than requested, as `set.jsonl#500`."""
     readings: FileReadings = field(default_factory=FileReadings)

@@ -113,21 +113,9 @@ def read_parquet(path: Path) -> Iterator[NumberedRow]:
     all objects of a column the same keys.
     """
     import pyarrow
-    import pyarrow.parquet
 
-    with path.open("rb") as start:
-        kind = kind_of_content(start.read(HEAD_BYTES))
-    if kind and kind is not PARQUET:
-        raise foreign_error(path, kind)
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(
-            text(f"{path.name}: is not parquet ({error})", f"{path.name}：不是 parquet（{error}）"),
-            hint=text("download or create the file again", "请重新下载或生成该文件"),
-        ) from None
     number = 0
-    with file:
+    with open_parquet(path) as file:
         try:
             for batch in file.iter_batches(batch_size=PARQUET_BATCH):
                 for row in _rows(batch):
@@ -138,6 +126,24 @@ def read_parquet(path: Path) -> Iterator[NumberedRow]:
                 number + 1,
                 RowError("parquet", f"cannot be read: {error}", f"无法读取：{error}"),
             )
+
+
+def open_parquet(path: Path) -> Any:
+    """Open a parquet file; raise DataError if it is none."""
+    import pyarrow
+    import pyarrow.parquet
+
+    with path.open("rb") as start:
+        kind = kind_of_content(start.read(HEAD_BYTES))
+    if kind and kind is not PARQUET:
+        raise foreign_error(path, kind)
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(
+            text(f"{path.name}: is not parquet ({error})", f"{path.name}：不是 parquet（{error}）"),
+            hint=text("download or create the file again", "请重新下载或生成该文件"),
+        ) from None
 
 
 def _rows(batch: Any) -> Iterator[Mapping[str, Any] | RowError]:
@@ -233,6 +239,19 @@ def row_type(path: Path) -> str | None:
 def read_rows(path: Path) -> Iterator[NumberedRow]:
     """Yield the rows of a file by its `row_type`, which it must have."""
     return READERS[str(row_type(path))](path)
+
+
+def count_rows(path: Path) -> int:
+    """Return the number of rows of a file, bad ones counted too."""
+    suffix = row_type(path)
+    if suffix == ".jsonl":
+        with open_utf8(path) as file:
+            lines = lines_of(file)
+            return sum(isinstance(line, RowError) or not line.isspace() for _, line in lines)
+    if suffix == ".parquet":
+        with open_parquet(path) as file:
+            return int(file.metadata.num_rows)
+    return sum(1 for _ in read_rows(path))
 
 
 def reading_of(path: Path) -> list[tuple[str, str]]:

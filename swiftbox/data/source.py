@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.data.registry import entry_named
+from swiftbox.data.splits import parse_split
 from swiftbox.errors import DataError
 from swiftbox.formatting import counted
 from swiftbox.language import text
@@ -79,6 +80,7 @@ def _parse(value: str | Mapping[str, Any], columns: Mapping[str, str]) -> RowSou
         renamed=tuple(sorted(renames)),
         weight=_weight(name, values.get("weight")),
     )
+    parse_split(source.split, name)
     return _with_registry(source)
 
 
