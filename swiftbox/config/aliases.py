@@ -99,6 +99,23 @@ def attention(value: Any) -> Mapping[str, Any]:
     return {"attn_implementation": names.get(str(value), value)}
 
 
+def schedule_arguments(value: Any) -> Mapping[str, Any] | None:
+    """Take arguments of transformers' schedules that are keys here out of their mapping."""
+    if not isinstance(value, dict) or OWN_ARGUMENTS.keys().isdisjoint(value):
+        return None
+    own = {OWN_ARGUMENTS[key]: value[key] for key in value if key in OWN_ARGUMENTS}
+    rest = {key: value[key] for key in value if key not in OWN_ARGUMENTS}
+    return own | ({"lr_scheduler_kwargs": rest} if rest else {})
+
+
+OWN_ARGUMENTS = {
+    "min_lr": "min_lr",
+    "lr_end": "min_lr",
+    "min_lr_rate": "min_lr_rate",
+    "min_lr_ratio": "min_lr_rate",
+    "num_decay_steps": "num_decay_steps",
+    "num_warmup_steps": "warmup_steps",
+}
 QUANTIZERS = {"bitsandbytes": "bnb", "bnb_4bit": "bnb"}
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "half": "float16"}
 SHARDING = {
@@ -130,6 +147,10 @@ _RENAMED = {
     "optim": ("optimizer",),
     "lr_scheduler_type": ("lr_scheduler",),
     "warmup_steps": ("warmup_ratio",),
+    "min_lr": ("lr_min", "cosine_min_lr"),
+    "min_lr_rate": ("cosine_min_lr_ratio", "min_lr_ratio"),
+    "adam_epsilon": ("adam_eps",),
+    "early_stopping_patience": ("early_stopping_steps", "early_stop_interval"),
     "gradient_checkpointing": ("activation_checkpointing",),
     "activation_offload": ("activation_offloading",),
     "use_liger_kernel": ("enable_liger_kernel",),
@@ -155,6 +176,7 @@ ALIASES: Mapping[str, Alias] = {
         Alias("pissa_init", flag("init_lora_weights", "pissa")),
         Alias("use_galore", flag("optim", "galore_adamw")),
         Alias("use_hf", flag("hub", "huggingface", "modelscope")),
+        Alias("lr_scheduler_kwargs", schedule_arguments),
         Alias("train_type", train_type),
         Alias("adapter", adapter_word),
         Alias("train_on_completions", flag("train_on_prompt", False, True)),

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from swiftbox.config.fields import setting
-from swiftbox.config.groups import Frozen, require_share_or_count
+from swiftbox.config.groups import Frozen
 from swiftbox.config.tuners import FULL_TUNERS
 
+ADAM = (
+    "auto",
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adamw_8bit",
+    "paged_adamw_8bit",
+    "lora_fa",
+    "galore_adamw",
+)
+"""Optimizers with the settings of Adam; auto chooses from these."""
 
-class OptimizerFields(Frozen):
-    """How the weights are updated."""
+
+class BatchFields(Frozen):
+    """How many rows an update has, how large it is, and how many there are."""
 
     per_device_train_batch_size: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = setting(
         "auto",
@@ -63,24 +74,18 @@ class OptimizerFields(Frozen):
         ge=1,
         limit=100_000_000,
     )
-    lr_scheduler_type: Literal[
-        "cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"
-    ] = setting(
-        "cosine",
-        label_zh="学习率调度",
-        en="shape of the learning rate schedule",
-        zh="学习率的变化方式",
-        section="train",
-    )
-    warmup_steps: float = setting(
-        0.05,
-        label_zh="预热步数",
-        en="updates over which the learning rate rises; below 1: a share of all updates",
-        zh="学习率预热的步数；小于 1 表示占总步数的比例",
-        section="train",
-        ge=0,
-        limit=100_000_000,
-    )
+
+    @property
+    def micro_batch(self) -> int:
+        """Return the rows per device and forward pass of a settled config."""
+        if self.per_device_train_batch_size == "auto":
+            raise ValueError("per_device_train_batch_size: auto is not settled yet")
+        return self.per_device_train_batch_size
+
+
+class OptimizerFields(Frozen):
+    """How the weights are updated."""
+
     weight_decay: float = setting(
         0.0,
         label_zh="权重衰减",
@@ -98,6 +103,36 @@ class OptimizerFields(Frozen):
         section="train",
         ge=0,
         limit=1_000_000,
+    )
+    adam_beta1: float = setting(
+        0.9,
+        label_zh="Adam 一阶系数",
+        en="Adam: decay of the mean of gradients",
+        zh="Adam：梯度均值的衰减系数",
+        section="train",
+        only={"optim": ADAM},
+        ge=0,
+        lt=1,
+    )
+    adam_beta2: float = setting(
+        0.999,
+        label_zh="Adam 二阶系数",
+        en="Adam: decay of the mean of squared gradients",
+        zh="Adam：梯度平方均值的衰减系数",
+        section="train",
+        only={"optim": ADAM},
+        ge=0,
+        lt=1,
+    )
+    adam_epsilon: float | None = setting(
+        None,
+        label_zh="Adam epsilon",
+        en="Adam: added to the denominator; empty: 1e-8, for lora_fa 1e-6",
+        zh="Adam：加在分母上的小数；留空为 1e-8，lora_fa 为 1e-6",
+        section="train",
+        only={"optim": ADAM},
+        gt=0,
+        le=1,
     )
     optim: Literal[
         "auto",
@@ -218,15 +253,3 @@ class OptimizerFields(Frozen):
         ge=0,
         lt=2**32,
     )
-
-    @property
-    def micro_batch(self) -> int:
-        """Return the rows per device and forward pass of a settled config."""
-        if self.per_device_train_batch_size == "auto":
-            raise ValueError("per_device_train_batch_size: auto is not settled yet")
-        return self.per_device_train_batch_size
-
-    @field_validator("warmup_steps")
-    @classmethod
-    def _share_or_steps(cls, value: float) -> float:
-        return require_share_or_count(value)

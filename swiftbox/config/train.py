@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
+from swiftbox.config.best_model import BestModelFields
 from swiftbox.config.conversations import ConversationFields
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import (
@@ -14,7 +15,8 @@ from swiftbox.config.groups import (
     RunFields,
     as_list,
 )
-from swiftbox.config.optimization import OptimizerFields
+from swiftbox.config.optimization import BatchFields, OptimizerFields
+from swiftbox.config.schedule import ScheduleFields
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.tuners import FULL_TUNERS, TunerFields
 from swiftbox.language import text
@@ -23,8 +25,11 @@ REPORTERS = ("tensorboard", "wandb", "swanlab", "none")
 
 
 class TrainConfig(
+    BestModelFields,
     RunFields,
     OptimizerFields,
+    ScheduleFields,
+    BatchFields,
     ConversationFields,
     DataFields,
     TunerFields,
@@ -52,6 +57,11 @@ class TrainConfig(
     )
 
     @property
+    def holds_out_rows(self) -> bool:
+        """Return whether rows are held out, on which the model is evaluated."""
+        return self.val_size > 0
+
+    @property
     def compares_with_reference(self) -> bool:
         """Return whether this training computes log-probabilities of a reference policy."""
         return self.has_reference and not getattr(self, "reference_free", False)
@@ -69,6 +79,16 @@ class TrainConfig(
                 known = ", ".join(REPORTERS)
                 raise ValueError(text(f"should be one of {known}", f"应为其中之一：{known}"))
         return value
+
+    @property
+    def smoothing(self) -> float:
+        """Return the share of each label that is spread over the vocabulary."""
+        return 0.0
+
+    @property
+    def smallest_micro_batch(self) -> int:
+        """Return the fewest rows per forward pass that the method can learn from."""
+        return 1
 
     @property
     def usual_micro_batch(self) -> int | None:

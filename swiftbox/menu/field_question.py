@@ -48,7 +48,9 @@ def ask_field(
     if card.kind == "choice":
         return select(label, [(choice, choice) for choice in card.choices], default=str(value))
     if card.kind == "boolean":
-        titles = [(True, text("yes", "是")), (False, text("no", "否"))]
+        titles: list[tuple[Any, str]] = [(True, text("yes", "是")), (False, text("no", "否"))]
+        if card.nullable:
+            titles = [(None, text("automatic", "自动")), *titles]
         return select(label, titles, default=value)
 
     def check(typed: str) -> str:

@@ -13,6 +13,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
 from swiftbox.methods.pairs import (
+    METRICS,
     collate,
     count,
     encode,
@@ -88,5 +89,6 @@ CPO = Method(
     count,
     shares_prompts=True,
     couples_rows=couples_rows,
+    metrics=METRICS,
     learning_rates=(1.0e-5, 1.0e-6),
 )

@@ -15,6 +15,7 @@ from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.language import text
 from swiftbox.methods.method import Method
 from swiftbox.methods.pairs import (
+    METRICS,
     collate,
     count,
     encode,
@@ -152,5 +153,6 @@ DPO = Method(
     shares_prompts=True,
     reference="fixed",
     couples_rows=couples_rows,
+    metrics=METRICS,
     learning_rates=(1.0e-5, 1.0e-6),
 )

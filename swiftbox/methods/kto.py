@@ -58,6 +58,11 @@ class KtoConfig(BetaField, TrainConfig):
     )
 
     @property
+    def smallest_micro_batch(self) -> int:
+        """Return 2 if a prompt is compared with the other answers of its batch."""
+        return 2 if self.loss_type == "kto" else 1
+
+    @property
     def usual_micro_batch(self) -> int | None:
         """Return 4 if the reference point is the mean of a batch: enough answers for a mean."""
         return 4 if self.loss_type == "kto" else None
@@ -65,7 +70,7 @@ class KtoConfig(BetaField, TrainConfig):
     def require_valid_batch_size(self) -> None:
         """Raise ConfigError for batches without other answers to compare a prompt with."""
         batch_size = self.micro_batch
-        if self.loss_type == "kto" and batch_size < 2:
+        if batch_size < self.smallest_micro_batch:
             raise _batch_too_small(batch_size)
 
 
@@ -157,5 +162,6 @@ KTO = Method(
     count,
     reference="by batch",
     couples_rows=couples_rows,
+    metrics=("rewards/desirable", "rewards/undesirable", "kl"),
     learning_rates=(1.0e-5, 1.0e-6),
 )

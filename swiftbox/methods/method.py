@@ -51,6 +51,8 @@ class Method:
     learning_rates: tuple[float, float] = (1.0e-4, 1.0e-5)
     """Usual peak learning rates of adapters and of full weights, for models of 1.5 to 30 billion
     parameters."""
+    metrics: tuple[str, ...] = ()
+    """What is measured on held-out rows besides the loss."""
     couples_rows: Callable[[Any], bool] = independent_rows
     reward_functions: Callable[[Any], list[Any]] | None = None
     """Returns the reward functions of an online method, which learns from the model's own answers;

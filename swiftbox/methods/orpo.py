@@ -14,6 +14,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
 from swiftbox.methods.pairs import (
+    METRICS,
     collate,
     count,
     encode,
@@ -79,5 +80,6 @@ ORPO = Method(
     count,
     shares_prompts=True,
     couples_rows=couples_rows,
+    metrics=METRICS,
     learning_rates=(5.0e-5, 8.0e-6),
 )

@@ -7,6 +7,9 @@ from typing import Any
 
 from swiftbox.config.train import TrainConfig
 
+METRICS = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
+"""Names of the metrics of the rewards of both answers."""
+
 
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:
     """Tokenize both conversations of every example; only the answers are scored.

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from swiftbox.config.fields import setting
+from swiftbox.config.likelihood import LabelSmoothingField
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
 
 
-class PtConfig(TrainConfig):
+class PtConfig(LabelSmoothingField, TrainConfig):
     """Options of `stage: pt`."""
 
     splits_long_rows: ClassVar[bool] = True

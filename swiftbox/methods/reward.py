@@ -9,7 +9,7 @@ from swiftbox.config.fields import setting
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
-from swiftbox.methods.pairs import count, pairs_of, reward_metrics
+from swiftbox.methods.pairs import METRICS, count, pairs_of, reward_metrics
 
 
 class RewardConfig(TrainConfig):
@@ -80,5 +80,6 @@ REWARD = Method(
     loss,
     count,
     head="score",
+    metrics=METRICS,
     learning_rates=(5.0e-5, 5.0e-6),
 )

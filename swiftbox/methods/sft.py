@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from swiftbox.config.fields import setting
+from swiftbox.config.likelihood import LabelSmoothingField
 from swiftbox.config.train import TrainConfig
 from swiftbox.methods.method import Method
 from swiftbox.methods.pt import collate, count, loss
 
 
-class SftConfig(TrainConfig):
+class SftConfig(LabelSmoothingField, TrainConfig):
     """Options of `stage: sft`."""
 
     can_pack: ClassVar[bool] = True

@@ -22,6 +22,9 @@ def fixed_micro_batch(config: TrainConfig) -> int | None:
 def fixed_batch(config: TrainConfig) -> Iterator[Reason]:
     """Yield rows and passes of a method whose loss depends on the rows of a pass."""
     usual, rows = fixed_micro_batch(config), config.gradient_accumulation_steps
+    if _is_too_small(config):
+        yield from _larger_batch(config)
+        return
     if config.per_device_train_batch_size != "auto" or usual is None:
         return
     batch = 1 if usual == 1 else _nearest_divisor(rows, usual)
@@ -29,6 +32,28 @@ def fixed_batch(config: TrainConfig) -> Iterator[Reason]:
         f"the loss depends on the rows of a forward pass, so they are not chosen by speed; "
         f"usual: {usual}",
         f"损失与每次前向的行数有关，因此不按速度选择；常用 {usual}",
+    )
+    yield Reason(BATCH, batch, why)
+    yield Reason(PASSES, rows // batch, rows_per_update(rows))
+
+
+def _is_too_small(config: TrainConfig) -> bool:
+    """Return whether the requested rows are fewer than the method can learn from."""
+    requested = config.per_device_train_batch_size
+    return requested != "auto" and requested < config.smallest_micro_batch
+
+
+def _larger_batch(config: TrainConfig) -> Iterator[Reason]:
+    """Yield more rows per pass and fewer passes, with the same rows per update, if possible."""
+    rows = config.micro_batch * config.gradient_accumulation_steps
+    batch = _nearest_divisor(rows, config.usual_micro_batch or config.smallest_micro_batch)
+    if batch < config.smallest_micro_batch:
+        return
+    stage = config.model_dump()["stage"]
+    why = text(
+        f"{stage} compares each prompt with other answers of its batch, so a batch of "
+        f"{config.micro_batch} cannot be learned from; rows per update unchanged",
+        f"{stage} 需要与同批其他回答比较，批大小 {config.micro_batch} 无法学习；每次更新的行数不变",
     )
     yield Reason(BATCH, batch, why)
     yield Reason(PASSES, rows // batch, rows_per_update(rows))

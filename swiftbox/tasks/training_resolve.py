@@ -24,6 +24,7 @@ from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.fixed_batches import fixed_batch, safe_batch
 from swiftbox.tasks.task import Reason, Resolved
 from swiftbox.tasks.training_batches import estimated_reasons
+from swiftbox.tasks.training_schedule import settled_schedule
 
 
 class Settlement:
@@ -58,6 +59,8 @@ def resolve(config: TrainConfig, machine: Machine, workload: Workload = UNKNOWN)
     _require_reporters(config, machine)
     if "learning_rate" not in config.model_fields_set:
         settlement.settle(_usual_learning_rate(config))
+    for reason in settled_schedule(config.model_copy(update=settlement.values)):
+        settlement.settle(reason)
     processes = 1 if settlement.values["distributed"] == "none" else devices
     settlement.values["num_devices"] = processes
     _settle_reference(config, settlement)

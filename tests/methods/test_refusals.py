@@ -33,7 +33,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "packed pairs": ("dpo", {"packing": True}, "packing: not available for stage: dpo"),
     "kto of one": (
         "kto",
-        {"per_device_train_batch_size": 1},
+        {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 1},
         "per_device_train_batch_size: KTO compares",
     ),
     "groups that do not fill": (

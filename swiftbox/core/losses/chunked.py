@@ -23,16 +23,23 @@ ACCELERATOR_CHUNK_BYTES = 2**28
 
 
 def log_probs(
-    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, *, uniform: bool = False
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    uniform: bool = False,
+    smoothing: float = 0.0,
 ) -> torch.Tensor:
     """Return the log-probability of each target.  # (M,H), (V,H), (M,) -> (M,)
 
-    The type is float32, or float64 for float64 hidden states.
+    The type is float32, or float64 for float64 hidden states. With `smoothing` it is the mean
+    log-probability under a label of which that share is spread evenly over the vocabulary
+    (arXiv:1512.00567).
 
     With `uniform` the caller promises to use only the sum. The gradient of a trained head is then
     computed in the forward pass, which saves computing the logits twice.
     """
-    return _LogProbs.apply(hidden, weight, targets, uniform)
+    return _LogProbs.apply(hidden, weight, targets, (uniform, smoothing))
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
@@ -60,10 +67,11 @@ class _LogProbs(torch.autograd.Function):
         hidden: torch.Tensor,
         weight: torch.Tensor,
         targets: torch.Tensor,
-        uniform: bool,
+        options: tuple[bool, float],
     ) -> torch.Tensor:
+        uniform, smoothing = options
         with_hidden, with_weight = ctx.needs_input_grad[:2]
-        ctx.dtypes = (hidden.dtype, weight.dtype)
+        ctx.dtypes, ctx.smoothing = (hidden.dtype, weight.dtype), smoothing
         hidden = hidden.to(product_dtype(hidden))  # (M, H)
         head = weight.to(hidden.dtype)  # (V, H)
         precision = at_least_float32(hidden.dtype)
@@ -77,10 +85,11 @@ class _LogProbs(torch.autograd.Function):
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(targets), step):
                 part = slice(start, start + step)
-                probabilities, values[part] = _chunk(hidden[part], head, targets[part])  # (C, V)
+                chunk = _chunk(hidden[part], head, targets[part], smoothing)
+                probabilities, values[part] = chunk  # (C, V), (C,)
                 if hidden_gradient is None and weight_gradient is None:
                     continue
-                logit_gradient = _logit_gradient(probabilities, targets[part])  # (C, V)
+                logit_gradient = _logit_gradient(probabilities, targets[part], smoothing)  # (C, V)
                 logit_gradient = logit_gradient.to(hidden.dtype)
                 if hidden_gradient is not None:
                     hidden_gradient[part] = logit_gradient @ head
@@ -111,8 +120,8 @@ class _LogProbs(torch.autograd.Function):
         step = chunk_tokens(weight.shape[0], hidden.device.type)
         for start in range(0, len(targets), step):
             part = slice(start, start + step)
-            probabilities, _ = _chunk(hidden[part], head, targets[part])
-            logit_gradient = _logit_gradient(probabilities, targets[part])  # (C, V)
+            probabilities, _ = _chunk(hidden[part], head, targets[part], ctx.smoothing)
+            logit_gradient = _logit_gradient(probabilities, targets[part], ctx.smoothing)  # (C, V)
             logit_gradient = logit_gradient.mul_(gradient[part, None]).to(hidden.dtype)
             if hidden_gradient is not None:
                 hidden_gradient[part] = logit_gradient @ head
@@ -123,20 +132,32 @@ class _LogProbs(torch.autograd.Function):
 
 
 def _chunk(
-    hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor
+    hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, smoothing: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the probabilities of a chunk and the log-probabilities of its targets."""
+    """Return the probabilities of a chunk and the log-probabilities of its labels."""
     logits = (hidden @ head.T).to(at_least_float32(hidden.dtype))  # (C, V)
     highest = logits.amax(dim=1, keepdim=True)  # (C, 1)
     logits.sub_(highest)
     target_logits = logits.gather(1, targets[:, None])  # (C, 1)
+    if smoothing:
+        target_logits = smoothed(target_logits, logits, smoothing)
     logits.exp_()
     total = logits.sum(dim=1, keepdim=True)  # (C, 1)
     return logits.div_(total), (target_logits - total.log())[:, 0]
 
 
-def _logit_gradient(probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the gradient of the targets' log-probabilities by logits, in place.  # (C, V)"""
+def smoothed(values: torch.Tensor, all_values: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Mix the values of targets with the mean over the vocabulary.  # (C, 1), (C, V) -> (C, 1)"""
+    return (1 - smoothing) * values + smoothing * all_values.mean(dim=1, keepdim=True)
+
+
+def _logit_gradient(
+    probabilities: torch.Tensor, targets: torch.Tensor, smoothing: float
+) -> torch.Tensor:
+    """Return the gradient of the labels' log-probabilities by logits, in place.  # (C, V)"""
     logit_gradient = probabilities.neg_()
-    logit_gradient[torch.arange(len(targets), device=targets.device), targets] += 1
+    if smoothing:
+        logit_gradient += smoothing / logit_gradient.shape[1]
+    rows = torch.arange(len(targets), device=targets.device)
+    logit_gradient[rows, targets] += 1 - smoothing
     return logit_gradient

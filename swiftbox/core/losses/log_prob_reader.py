@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from swiftbox.core.losses.chunked import at_least_float32, log_probs
+from swiftbox.core.losses.chunked import at_least_float32, log_probs, smoothed
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class LogProbReader:
     """
 
     linear_head: bool
+    smoothing: float = 0.0
+    """Share of each label that is spread evenly over the vocabulary."""
 
     def log_probs(
         self,
@@ -39,11 +41,15 @@ class LogProbReader:
         """Return the log-probability of each target; see chunked.log_probs.  # (M,)"""
         if self.linear_head:
             hidden = hidden_at(model, inputs, indices)  # (M, H)
-            return log_probs(hidden, output_head(model).weight, targets, uniform=uniform)
+            head = output_head(model).weight
+            return log_probs(hidden, head, targets, uniform=uniform, smoothing=self.smoothing)
         with head_at(output_head(model), indices):
             logits = model(**inputs, use_cache=False).logits[0]  # (M, V)
         logits = logits.to(at_least_float32(logits.dtype))
-        return logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(dim=1)
+        values = logits.gather(1, targets[:, None])  # (M, 1)
+        if self.smoothing:
+            values = smoothed(values, logits, self.smoothing)
+        return values[:, 0] - logits.logsumexp(dim=1)
 
 
 def hidden_at(model: Any, inputs: Mapping[str, Any], indices: torch.Tensor) -> torch.Tensor:

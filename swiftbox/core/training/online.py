@@ -16,6 +16,7 @@ from transformers import TrainingArguments
 from swiftbox.core.data.samples import PromptSample
 from swiftbox.core.training.atomic_checkpoints import AtomicCheckpoints, RunRecorder
 from swiftbox.core.training.progress import ProgressCallback
+from swiftbox.core.training.schedules import PlannedSchedule
 from swiftbox.core.training.trainer_inputs import TrainerInputs
 from swiftbox.core.training.unjudged import UnjudgedCount, neutral_rewards
 
@@ -52,7 +53,7 @@ def online_trainer(
 def with_atomic_checkpoints(trainer_class: Any) -> Any:
     """Derive a class from one of TRL's trainers that saves atomically and counts tokens."""
 
-    class OnlineTrainer(AtomicCheckpoints, trainer_class):
+    class OnlineTrainer(AtomicCheckpoints, PlannedSchedule, trainer_class):
         """TRL's trainer with atomic checkpoints, and without a bias by answers not judged."""
 
         tokens_seen = 0

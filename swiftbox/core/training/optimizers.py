@@ -21,10 +21,14 @@ SUBSTITUTES = {"lora_fa": "adamw_torch", "galore_adamw": "adamw_torch"}
 """Optimizers created here, and the name passed to TrainingArguments instead."""
 
 
+LORA_FA_EPSILON = 1e-6
+"""peft's, larger than Adam's: the corrected gradients are small."""
+
+
 def optimizer_of(config: TrainConfig) -> OptimizerFactory | None:
     """Return the factory of the optimizer; None if transformers creates it."""
     if config.optim == "lora_fa":
-        return lora_fa
+        return partial(lora_fa, epsilon=config.adam_epsilon)
     if config.optim == "galore_adamw":
         return partial(galore, config=config)
     if config.keeps_bfloat16_weights:
@@ -49,16 +53,20 @@ def lora_plus(network: Any, arguments: TrainingArguments, *, ratio: float) -> An
     )
 
 
-def lora_fa(network: Any, arguments: TrainingArguments) -> Any:
+def lora_fa(network: Any, arguments: TrainingArguments, *, epsilon: float | None = None) -> Any:
     """Create LoRA-FA: A matrices are frozen, gradients of B are corrected for A."""
     adapter = network.peft_config["default"]
-    return create_lorafa_optimizer(
+    optimizer = create_lorafa_optimizer(
         network,
         r=adapter.r,
         lora_alpha=adapter.lora_alpha,
         lr=arguments.learning_rate,
         weight_decay=arguments.weight_decay,
     )
+    for group in optimizer.param_groups:  # peft's function takes neither
+        group["betas"] = (arguments.adam_beta1, arguments.adam_beta2)
+        group["eps"] = LORA_FA_EPSILON if epsilon is None else epsilon
+    return optimizer
 
 
 def galore(network: Any, arguments: TrainingArguments, *, config: TrainConfig) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def loss_context_for(
     if method.head == "language":
         sharded = is_sharded(config)
         reader = reader_for(inputs.network, getattr(torch, config.dtype), sharded=sharded)
+        reader = replace(reader, smoothing=config.smoothing)
     if method.reference == "none" or getattr(config, "reference_free", False):
         return LossContext(config, reader), parts
     reference = reference_of(inputs.network, config, inputs.adapter_folder)

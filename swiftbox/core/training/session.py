@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from swiftbox.config.groups import as_list
+from swiftbox.config.schedule_curve import scheduler_arguments
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.attention.varlen import with_masks
@@ -26,22 +25,22 @@ from swiftbox.core.data.rows import SingleUnits, TurnUnits, UnitDataset, has_tur
 from swiftbox.core.data.samples import Sample, TokenRow, TurnRows
 from swiftbox.core.generation import parity
 from swiftbox.core.training import checkpoint
+from swiftbox.core.training.arguments import training_arguments
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.memory_recovery import split_limits
 from swiftbox.core.training.neftune import add_noise
 from swiftbox.core.training.network_options import loss_of, prepare_network, training_callbacks
-from swiftbox.core.training.optimizers import SUBSTITUTES, optimizer_of
+from swiftbox.core.training.optimizers import optimizer_of
 from swiftbox.core.training.parallel import (
     for_one_device,
     is_sharded,
     save_fsdp_weights,
-    sharding_arguments,
 )
 from swiftbox.core.training.phase_clock import PhaseClock
 from swiftbox.core.training.progress import ProgressCallback
 from swiftbox.core.training.reference_setup import loss_context_for
 from swiftbox.core.training.rope_lengths import chosen_by_length, fix_rope_lengths
-from swiftbox.core.training.tensorboard import TENSORBOARD, defer_tensorboard
+from swiftbox.core.training.tensorboard import defer_tensorboard
 from swiftbox.core.training.trainer import SwiftTrainer, TrainingSetup
 from swiftbox.core.training.trainer_inputs import LocalInputs, TrainerInputs
 from swiftbox.core.tuners.attach import AdapterStart, adapted_network
@@ -90,6 +89,7 @@ def train_and_save(
     folder, emit = record.folder, record.emit
     create = online_trainer if inputs.method.reward_functions else offline_trainer
     trainer, progress = create(inputs, parts, record)
+    trainer.schedule_arguments = partial(scheduler_arguments, inputs.config)
     defer_tensorboard(trainer, inputs.config, emit)
     resume_from = checkpoint_to_resume(folder, emit)
     emit(events.STAGE, name="train", detail="")
@@ -203,48 +203,6 @@ def _pieces_note(conversations: int, rows: int) -> str:
         f"{conversations} conversations count as {rows} rows: the turns of a conversation are "
         "one row as long as they fit max_length together",
         f"{conversations} 个对话计为 {rows} 行：同一对话的各轮合计不超过 max_length 时算一行",
-    )
-
-
-def training_arguments(config: TrainConfig, folder: Path, *, evaluates: bool) -> TrainingArguments:
-    """Translate the config to transformers' arguments; the output stays inside the run folder."""
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
-    # wandb reads its server from ./wandb/settings, which may be a stranger's, if this is not set.
-    os.environ.setdefault("WANDB_DIR", str(folder))
-    on_cpu = not torch.accelerator.is_available()
-    checkpointing = config.gradient_checkpointing == "true" and config.distributed != "fsdp"
-    return TrainingArguments(
-        output_dir=str(folder / run_folder.CHECKPOINTS),
-        per_device_train_batch_size=config.micro_batch,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        learning_rate=config.learning_rate,
-        num_train_epochs=config.num_train_epochs,
-        max_steps=config.max_steps or -1,
-        lr_scheduler_type=config.lr_scheduler_type,
-        warmup_steps=config.warmup_steps,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        optim=SUBSTITUTES.get(config.optim, config.optim),
-        bf16=config.dtype == "bfloat16",
-        fp16=config.dtype == "float16",
-        use_cpu=on_cpu,
-        activation_checkpointing=checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
-        seed=config.seed,
-        logging_steps=config.logging_steps,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        save_strategy="steps" if config.save_steps else "no",
-        save_steps=config.save_steps or 1,
-        save_total_limit=None,  # AtomicCheckpoints deletes the oldest complete ones
-        eval_strategy="steps" if evaluates else "no",
-        eval_steps=config.eval_steps,
-        report_to=[name for name in as_list(config.report_to) if name != TENSORBOARD] or "none",
-        run_name=folder.name,
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=not on_cpu,
-        **sharding_arguments(config),
     )
 
 

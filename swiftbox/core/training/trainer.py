@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from transformers import Trainer
+from transformers.optimization import GreedyLR
 
 from swiftbox.core.data.batches import to_device
 from swiftbox.core.data.rows import EpochSampler, UnitDataset
@@ -29,6 +31,7 @@ from swiftbox.core.training.loader import (
 )
 from swiftbox.core.training.memory_recovery import UNLIMITED, SplitLimits
 from swiftbox.core.training.metric_sums import MetricSums
+from swiftbox.core.training.schedules import PlannedSchedule
 from swiftbox.core.training.split_changes import SplitChanges
 from swiftbox.core.training.stop_votes import StopVotes
 
@@ -63,7 +66,7 @@ class UpdateSums:
     tokens: int
 
 
-class SwiftTrainer(AtomicCheckpoints, Trainer):
+class SwiftTrainer(AtomicCheckpoints, PlannedSchedule, Trainer):
     """transformers.Trainer with a summed loss, a seeded order per epoch, and atomic checkpoints."""
 
     def __init__(self, setup: TrainingSetup, **arguments: Any) -> None:
@@ -219,7 +222,8 @@ class SwiftTrainer(AtomicCheckpoints, Trainer):
         self.optimizer.step()
         self.control = self.callback_handler.on_optimizer_step(self.args, self.state, self.control)
         self.learning_rate = self._get_learning_rate()  # that of this update
-        if not self.accelerator.optimizer_step_was_skipped:
+        follows_loss = isinstance(self.lr_scheduler, (ReduceLROnPlateau, GreedyLR))
+        if not follows_loss and not self.accelerator.optimizer_step_was_skipped:
             self.lr_scheduler.step()
         model.zero_grad()
 

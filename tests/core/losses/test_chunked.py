@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -163,8 +164,8 @@ def test_under_autocast_the_products_of_the_head_are_in_its_type(
     types = []
     plain = chunked._chunk
 
-    def record(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> object:
-        probabilities, values = plain(hidden, head, targets)
+    def record(hidden: torch.Tensor, head: torch.Tensor, *others: Any) -> object:
+        probabilities, values = plain(hidden, head, *others)
         types.append((hidden.dtype, head.dtype, probabilities.dtype, values.dtype))
         return probabilities, values
 

@@ -25,6 +25,7 @@ from swiftbox.core.data.rows import UnitDataset
 from swiftbox.core.losses.log_prob_reader import reader_for
 from swiftbox.core.losses.terms import LossContext
 from swiftbox.core.training import session
+from swiftbox.core.training.arguments import training_arguments
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.parallel import destroy_process_group, save_fsdp_weights
 from swiftbox.core.training.trainer import SwiftTrainer, TrainingSetup
@@ -50,7 +51,7 @@ def train(path: Path, folder: Path) -> dict[str, Any]:
     method = METHODS["sft"]
     AcceleratorState._reset_state()  # of the training before, with another number type
     quiet = lambda *_, **__: None  # noqa: E731
-    arguments = session.training_arguments(config, folder, evaluates=False)
+    arguments = training_arguments(config, folder, evaluates=False)
     _ = arguments.device
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     tokenizer = load_tokenizer(Path(config.model), config)
