@@ -103,9 +103,9 @@ def schedule_arguments(value: Any) -> Mapping[str, Any] | None:
     """Take arguments of transformers' schedules that are keys here out of their mapping."""
     if not isinstance(value, dict) or OWN_ARGUMENTS.keys().isdisjoint(value):
         return None
-    own = {OWN_ARGUMENTS[key]: value[key] for key in value if key in OWN_ARGUMENTS}
+    ours = {OWN_ARGUMENTS[key]: value[key] for key in value if key in OWN_ARGUMENTS}
     rest = {key: value[key] for key in value if key not in OWN_ARGUMENTS}
-    return own | ({"lr_scheduler_kwargs": rest} if rest else {})
+    return ours | ({"lr_scheduler_kwargs": rest} if rest else {})
 
 
 OWN_ARGUMENTS = {

@@ -74,7 +74,7 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "reduce_lr_on_plateau": _PLATEAU,
     "greedy": (*_PLATEAU, "warmup", "max_lr", "smooth", "window_size", "reset_start"),
 }
-"""What lr_scheduler_kwargs may hold, by schedule; those of our own keys are not repeated here."""
+"""What lr_scheduler_kwargs may hold, by schedule; our own keys are not repeated here."""
 
 WORDS: Mapping[str, tuple[str, ...]] = {
     "warmup_type": ("linear", "cosine", "1-sqrt"),
@@ -155,9 +155,9 @@ class ScheduleFields(Frozen):
         for name, argument in value.items():
             if name not in known:
                 raise ValueError(_unknown_argument(name, known))
-            words = WORDS.get(name)
-            if words is not None and argument not in words:
-                raise ValueError(_wrong_word(name, words))
+            choices = WORDS.get(name)
+            if choices is not None and argument not in choices:
+                raise ValueError(_wrong_word(name, choices))
         return {
             name: argument if name in WORDS else _number(name, argument)
             for name, argument in value.items()
@@ -189,8 +189,8 @@ def _unknown_argument(name: str, known: list[str]) -> str:
     ) + suggestion_ending(nearest(name, known))
 
 
-def _wrong_word(name: str, words: tuple[str, ...]) -> str:
-    listed = ", ".join(words)
+def _wrong_word(name: str, choices: tuple[str, ...]) -> str:
+    listed = ", ".join(choices)
     return text(f"{name} should be one of {listed}", f"{name} 应为其中之一：{listed}")
 
 

@@ -20,9 +20,9 @@ def planned(*overrides: str) -> Plan:
 
 
 def reason_of(key: str, *overrides: str) -> tuple[Any, str]:
-    found = planned(*overrides)
-    reason = next(reason for reason in found.notes if reason.key == key)
-    assert getattr(found.config, key) == reason.value
+    settled = planned(*overrides)
+    reason = next(reason for reason in settled.notes if reason.key == key)
+    assert getattr(settled.config, key) == reason.value
     return reason.value, reason.why
 
 

@@ -52,12 +52,12 @@ def test_chunks_equal_the_loss_of_torch(
 def rows() -> list[TokenRow]:
     """Return three rows of different lengths, whose first tokens are not learned."""
     generator = np.random.default_rng(0)
-    made = []
+    row_list = []
     for length, prompt in ((12, 5), (7, 2), (17, 9)):
         ids = generator.integers(5, 90, length).astype(np.int32)
         labels = np.where(np.arange(length) < prompt, IGNORED, ids).astype(np.int32)
-        made.append(TokenRow(ids, labels))
-    return made
+        row_list.append(TokenRow(ids, labels))
+    return row_list
 
 
 @pytest.mark.parametrize("linear_head", [True, False])
