@@ -126,7 +126,7 @@ class OptimizerFields(Frozen):
     )
     adam_epsilon: float | None = setting(
         None,
-        label_zh="Adam epsilon",
+        label_zh="Adam 分母常数",
         en="Adam: added to the denominator; empty: 1e-8, for lora_fa 1e-6",
         zh="Adam：加在分母上的小数；留空为 1e-8，lora_fa 为 1e-6",
         section="train",
