@@ -79,6 +79,6 @@ def test_every_layout_equals_the_smoother_of_transformers(
         expected = LabelSmoother(epsilon=SHARE)(output, labels, shift_labels=True)
         expected.backward()
     # LabelSmoother sums over the vocabulary in float32, which rounds to 6e-8.
-    assert float(terms.total / terms.count) == pytest.approx(float(expected), rel=1e-6)
+    assert (terms.total / terms.count).item() == pytest.approx(expected.item(), rel=1e-6)
     difference = (gradient - model.get_input_embeddings().weight.grad).norm()
     assert difference <= 1e-5 * gradient.norm()
