@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from tiny import TEMPLATE
+
 SIZES = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -80,7 +82,7 @@ def write_model(folder: Path, **config: object) -> Path:
     (folder / "config.json").write_text(json.dumps(content), "utf-8")
     (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER), "utf-8")
     (folder / "tokenizer_config.json").write_text("{}", "utf-8")
-    (folder / "chat_template.jinja").write_text("{{ messages }}", "utf-8")
+    (folder / "chat_template.jinja").write_text(TEMPLATE, "utf-8")
     write_safetensors(folder / "model.safetensors", {**qwen3_tensors(), "a": 64, "b": 32})
     return folder
 

@@ -224,6 +224,19 @@ def row_count(typed: str) -> int:
     return int(typed)
 
 
+def row_place(typed: str) -> tuple[str, int]:
+    """Read the place of a row, as errors name it: a file and a line."""
+    file, _, line = typed.rpartition(":")
+    if not file or not line.isdecimal():
+        raise argparse.ArgumentTypeError(
+            text(
+                f"should be a file and a line, such as chat.jsonl:12 (got {typed})",
+                f"应为文件与行号，例如 chat.jsonl:12（当前为 {typed}）",
+            )
+        )
+    return file, int(line)
+
+
 def billions(typed: str) -> float:
     """Read a size in billions of parameters."""
     try:

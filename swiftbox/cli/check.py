@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swiftbox.cli.agreement import ask_of
 from swiftbox.cli.output import DONE, answer, answer_json, note, say
+from swiftbox.display.row_progress import shown_row_progress
 from swiftbox.language import text
 
 if TYPE_CHECKING:
     from swiftbox.launch.prepare import Prepared
+    from swiftbox.tasks.previewed_rows import RowChoice
 
 
 def check(options: argparse.Namespace) -> int:
@@ -20,21 +21,38 @@ def check(options: argparse.Namespace) -> int:
     from swiftbox.launch.prepare import prepare
 
     machine = hypothetical_machine(options.on) if options.on else None
-    prepared = prepare(Path(options.file), options.overrides, machine=machine)
+    with shown_row_progress():
+        prepared = prepare(Path(options.file), options.overrides, machine=machine)
+    choice = _row_choice(options)
     if options.json:
-        answer_json(as_json(prepared))
+        answer_json({**as_json(prepared), **_preview(prepared, choice)})
         return DONE
     report(prepared)
-    if options.preview:
+    if choice is not None:
         from swiftbox.display.row_preview import show
-        from swiftbox.launch.disclosure import require_agreement
         from swiftbox.tasks.load import require_training
 
-        require_agreement(
-            prepared.disclosure, ask_of(options)
-        )  # the tokenizer's own code would run
-        show(require_training(prepared.plan.config))
+        show(require_training(prepared.plan.config), choice)
     return DONE
+
+
+def _row_choice(options: argparse.Namespace) -> RowChoice | None:
+    """Return the rows to preview; None without a preview."""
+    if not (options.preview or options.rows is not None or options.line):
+        return None
+    from swiftbox.tasks.previewed_rows import USUAL_ROWS, RowChoice
+
+    return RowChoice(options.rows or USUAL_ROWS, tuple(options.line))
+
+
+def _preview(prepared: Prepared, choice: RowChoice | None) -> dict[str, Any]:
+    """Return what a preview adds to the report for programs."""
+    if choice is None:
+        return {}
+    from swiftbox.display import row_preview
+    from swiftbox.tasks.load import require_training
+
+    return row_preview.as_json(require_training(prepared.plan.config), choice)
 
 
 def report(prepared: Prepared) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from swiftbox.cli.agreement import ask_of, show
 from swiftbox.cli.output import note, say
+from swiftbox.display.row_progress import shown_row_progress
 from swiftbox.language import text
 
 if TYPE_CHECKING:  # tasks and engines are loaded only to run
@@ -20,7 +21,9 @@ def run(options: argparse.Namespace) -> int:
     """Run a YAML."""
     from swiftbox.launch.prepare import prepare
 
-    return launch(prepare(Path(options.file), options.overrides), options)
+    with shown_row_progress():
+        prepared = prepare(Path(options.file), options.overrides)
+    return launch(prepared, options)
 
 
 def launch(prepared: Prepared, options: argparse.Namespace) -> int:

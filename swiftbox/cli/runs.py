@@ -10,6 +10,7 @@ from typing import Any
 
 from swiftbox.cli.output import DONE, FAILED, answer, answer_json, answer_text, note, say
 from swiftbox.cli.run import launch
+from swiftbox.display.row_progress import shown_row_progress
 from swiftbox.display.status import health_title, status_title
 from swiftbox.formatting import pad
 from swiftbox.language import text
@@ -171,4 +172,6 @@ def start_again(options: argparse.Namespace) -> int:
     from swiftbox.launch.prepare import prepare_rerun, prepare_resume
 
     prepare = prepare_resume if options.action == "resume" else prepare_rerun
-    return launch(prepare(run_folder.find(options.run).folder, options.overrides), options)
+    with shown_row_progress():
+        prepared = prepare(run_folder.find(options.run).folder, options.overrides)
+    return launch(prepared, options)

@@ -12,7 +12,8 @@ from swiftbox.cli.arguments import (
     add_overrides,
     add_run_options,
     add_verb,
-    add_yes,
+    row_count,
+    row_place,
 )
 from swiftbox.language import text
 
@@ -46,7 +47,20 @@ def add_check(verbs: Verbs) -> None:
         ["--preview"],
         text("show three rows as the model sees them", "显示三条模型实际看到的样本"),
     )
-    add_yes(verb)
+    verb.add_argument(
+        "--rows",
+        metavar="N",
+        type=row_count,
+        help=text("preview the first N rows", "预览前 N 行"),
+    )
+    verb.add_argument(
+        "--line",
+        metavar="FILE:N",
+        type=row_place,
+        action="append",
+        default=[],
+        help=text("preview this row; may be repeated", "预览该行；可重复使用"),
+    )
     add_json(verb, errors=True)
 
 

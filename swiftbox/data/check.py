@@ -9,9 +9,10 @@ from pathlib import Path
 
 from swiftbox.data.example import Example, RowError
 from swiftbox.data.files import ChosenFiles, files_of, rows_of
-from swiftbox.data.findings import BadRow, CheckedRows, require_usable
+from swiftbox.data.findings import BadRow, CheckedRows, RowRenderer, require_usable
 from swiftbox.data.formats import LABELLED, read_row
 from swiftbox.data.labels import with_labels
+from swiftbox.data.progress import report_row
 from swiftbox.data.renaming import require_known_names, require_present
 from swiftbox.data.report import Preferences
 from swiftbox.data.sampling import Origin, is_uniform, sampling_of
@@ -19,9 +20,18 @@ from swiftbox.data.source import RowSource
 from swiftbox.data.splits import parse_split
 
 
-def check_rows(sources: Iterable[RowSource], *, stage: str, max_bad_rows: int) -> CheckedRows:
-    """Check every row of local datasets; raise DataError with all bad rows if they are too many."""
-    rows = Examples(tuple(sources), stage, max_bad_rows, seed=0, counts_repeats=True)
+def check_rows(
+    sources: Iterable[RowSource],
+    *,
+    stage: str,
+    max_bad_rows: int,
+    renderer: RowRenderer | None = None,
+) -> CheckedRows:
+    """Check every row of local datasets; raise DataError with all bad rows if they are too many.
+
+    With a `renderer`, the rows that it refuses are bad too.
+    """
+    rows = Examples(tuple(sources), stage, max_bad_rows, 0, counts_repeats=True, renderer=renderer)
     rows.check()
     return rows.checked
 
@@ -50,6 +60,8 @@ class Examples:
     seed: int
     counts_repeats: bool = False
     """Whether to count repeated rows, which takes some 60 bytes per row."""
+    renderer: RowRenderer | None = None
+    """Renders each good row once; None: rows are not rendered here."""
     checked: CheckedRows = field(default_factory=CheckedRows)
     _seen: set[int] | None = None
     _empty: list[str] = field(default_factory=list)
@@ -79,7 +91,7 @@ class Examples:
         require_usable(self.checked, self.max_bad_rows, self._empty)
 
     def _begin(self) -> None:
-        self.checked = CheckedRows()
+        self.checked = CheckedRows(account=self.renderer.account if self.renderer else None)
         self._seen = set() if self.counts_repeats else None
         self._empty = []
         self._unseen = {column for source in self.sources for column in source.renamed}
@@ -112,10 +124,12 @@ class Examples:
         formats: Counter[str] = Counter()
         answers = _answers(checked)
         for index, (file, line, row) in enumerate(rows_of(source, chosen, self._unseen)):
+            report_row()
             try:
                 if isinstance(row, RowError):
                     raise row
                 name, example = read_row(row, stage)
+                self._render(example, f"{file}:{line}")
             except RowError as error:
                 checked.refuse(BadRow(file, line, error.kind, error.en, error.zh))
                 bad.add(index)
@@ -133,6 +147,13 @@ class Examples:
                 self._report().add(example)
             yield example, (file, line)
         self._count(source, formats, answers, empty=not formats and not bad)
+
+    def _render(self, example: Example, place: str) -> None:
+        """Render an example as it is trained on; raise RowError if that is impossible."""
+        if self.renderer is None:
+            return
+        for labelled in with_labels(example) if self.stage in LABELLED else (example,):
+            self.renderer.render(labelled, place)
 
     def _report(self) -> Preferences:
         """Return the counts over pairs and labelled answers; created with the first of them."""

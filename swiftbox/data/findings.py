@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from swiftbox.data.example import NOTHING_TO_LEARN
+from swiftbox.data.example import NOTHING_TO_LEARN, Example
 from swiftbox.data.lengths import Lengths
 from swiftbox.data.preferences import IDENTICAL
 from swiftbox.data.readings import FileReadings
@@ -45,6 +45,27 @@ class BadRow:
         return printable(f"{self.file}:{self.line} {self.reason}")
 
 
+class RowAccount(Protocol):
+    """What happened to the words of rows while they were rendered (templates/account.py)."""
+
+    def lines(self) -> list[str]:
+        """Return a line for each kind of event, in the current language."""
+
+    def data(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+
+
+class RowRenderer(Protocol):
+    """Renders examples as the training does (templates/examples.py)."""
+
+    @property
+    def account(self) -> RowAccount:
+        """Return what happened to the rows that were rendered so far."""
+
+    def render(self, example: Example, place: str) -> None:
+        """Render an example from `file:line`; raise RowError if it cannot be trained on."""
+
+
 @dataclass
 class CheckedRows:
     """The result of a check: counts, bad rows, statistics.
@@ -72,6 +93,8 @@ class CheckedRows:
     preferences: Preferences | None = None
     lengths: Lengths = field(default_factory=Lengths)
     """Lengths of the good rows, to estimate the time."""
+    account: RowAccount | None = None
+    """What the chat template does to the rows; None if they were not rendered."""
 
     def refuse(self, row: BadRow) -> None:
         """Count a row that is not trained on: a bad one, or one with nothing to learn."""
@@ -113,7 +136,8 @@ class CheckedRows:
             line += text(f"; fewer rows than requested in {names}", f"；{names} 的行数少于要求")
         preferences = self.preference_data()
         about_pairs = lines(preferences) if preferences else []
-        return "\n".join([line, *self.readings.lines(), *about_pairs])
+        account = self.account.lines() if self.account is not None else ()
+        return "\n".join([line, *self.readings.lines(), *account, *about_pairs])
 
     def preference_data(self) -> dict[str, Any] | None:
         """Return the statistics of pairs and labelled answers; None where there are none."""
@@ -139,6 +163,7 @@ class CheckedRows:
             "left_out": self.left_out,
             "readings": self.readings.data(),
             "preferences": self.preference_data(),
+            "account": self.account.data() if self.account is not None else None,
         }
 
 

@@ -1,137 +1,116 @@
-"""Rows as the model sees them: three samples with the learned tokens coloured, and lengths.
-
-Encoding needs torch, which the front never imports: `show` starts this same module as a child
-(`python -m swiftbox.display.row_preview FILE.yaml`), which prints one JSON object, the `data`
-event that the run would record.
-"""
+"""Rows as the model sees them, in a terminal or as JSON; see tasks/previewed_rows.py."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.writing import write
-from swiftbox.display.train import data_lines
-from swiftbox.errors import ConfigError, DataError, UserError
+from swiftbox.formatting import counted
 from swiftbox.language import text
-from swiftbox.runs.events import Event
-from swiftbox.security.children import child_environment, module_command
 from swiftbox.security.printable import printable
+from swiftbox.tasks.previewed_rows import MeasuredTexts, PreviewedText, RowChoice, RowPreview
 
-ERROR_CHARACTERS = 2000
-"""Lines of the child's stderr shown after an unexpected failure."""
-
-
-def show(config: TrainConfig) -> None:
-    """Print the preview of a config whose model and data are on this machine."""
-    if not Path(config.model).expanduser().is_dir():
-        raise ConfigError(
-            text(
-                f"--preview needs the tokenizer of {config.model}, which is not on this machine",
-                f"--preview 需要 {config.model} 的分词器，但它不在本机",
-            ),
-            hint=text("download the model first", "请先下载模型"),
-        )
-    print_rows(encode_in_child(config))
-
-
-def encode_in_child(config: TrainConfig) -> Event:
-    """Return the `data` event of a run; raise DataError for what is wrong with its rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "preview.yaml"
-        path.write_text(write(config), encoding="utf-8")
-        child = subprocess.run(
-            module_command("swiftbox.display.row_preview", str(path)),
-            env=child_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    try:
-        answer: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        message = text("the preview failed", "预览失败")
-        raise UserError(
-            f"{message}: {child.stderr[-ERROR_CHARACTERS:]}",
-            hint=text(
-                "`swiftbox check FILE` without --preview checks the rest",
-                "不带 --preview 的 `swiftbox check FILE` 可检查其余部分",
-            ),
-        ) from None
-    if "error" in answer:
-        raise DataError(answer["error"], hint=answer["hint"])
-    return answer
-
-
-def print_rows(data: Mapping[str, Any]) -> None:
-    """Print samples and lengths; without colour the learned parts stand in [[ ]]."""
-    from rich.console import Console
+if TYPE_CHECKING:
     from rich.text import Text
 
-    console = Console()
+OPEN, CLOSE = "⟦", "⟧"
+"""Around learned parts where there is no colour."""
+
+
+def show(config: TrainConfig, choice: RowChoice | None = None) -> None:
+    """Print the preview of a config whose model and data are on this machine."""
+    preview = RowPreview(config)
+    print_texts(preview.texts(choice or RowChoice()), preview.lengths())
+
+
+def as_json(config: TrainConfig, choice: RowChoice) -> dict[str, Any]:
+    """Return the preview for programs: the parts of each text, and what each text is."""
+    preview = RowPreview(config)
+    texts, lengths = preview.texts(choice), preview.lengths()
+    return {
+        "preview": [[part.to_dict() for part in previewed.parts] for previewed in texts],
+        "preview_rows": [previewed.origin() for previewed in texts],
+        "preview_lengths": lengths.to_dict() if lengths else None,
+    }
+
+
+def print_texts(texts: Sequence[PreviewedText], lengths: MeasuredTexts | None) -> None:
+    """Print texts and lengths; without colour the learned parts stand in brackets."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
     coloured = console.color_system is not None and not console.no_color
-    for number, sample in enumerate(data["preview"], 1):
-        console.rule(text(f"sample {number}", f"样本 {number}"))
-        line = Text()
-        for part in sample:
-            content = printable(part["text"], lines=True)
-            if not part["learned"]:
-                line.append(content)
-            elif coloured:
-                line.append(content, style="green")
-            else:
-                line.append(f"[[{content}]]")
-        console.print(line)
+    for previewed in texts:
+        console.rule(printable(_title(previewed)))
+        console.print(_styled(previewed, coloured=coloured))
     console.rule()
     legend = text("learned tokens are green", "绿色为参与学习的 token")
-    plain = text("learned tokens are in [[ ]]", "[[ ]] 内为参与学习的 token")
+    plain = text(f"learned tokens are in {OPEN} {CLOSE}", f"{OPEN} {CLOSE} 内为参与学习的 token")
     console.print(legend if coloured else plain)
-    for row in data_lines(data):
-        console.print(printable(row, lines=True), markup=False, highlight=False)
+    for line in _length_lines(lengths):
+        console.print(line)
 
 
-def encode(path: Path) -> Event:
-    """Return the `data` event of a YAML's rows, or its error; only the child calls this."""
-    from swiftbox.methods import METHODS
-    from swiftbox.runs.heavy_imports import heavy_imports
-    from swiftbox.runs.optional_packages import hide_packages
-    from swiftbox.tasks.load import load, require_training
-    from swiftbox.tasks.training_check import sources_of
-    from swiftbox.tasks.training_packages import unused_packages
-
-    answer: dict[str, Any] = {}
-
-    def keep(event: str, **fields: Any) -> None:
-        answer.update(fields, event=event)
-
-    try:
-        config = require_training(load(path).config)
-        hide_packages(unused_packages(config))
-        with heavy_imports():
-            from swiftbox.core.data.cache import ExampleEncoder
-            from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
-
-        method = METHODS[config.model_dump()["stage"]]
-        tokenizer = load_tokenizer(Path(config.model).expanduser(), config)
-        encoder = ExampleEncoder.of(method, tokenizer, config)
-        prepare_rows(encoder, sources_of(config), keep)
-    except UserError as error:
-        return {"error": error.message, "hint": error.hint}
-    return answer
+def _title(previewed: PreviewedText) -> str:
+    title = f"{previewed.file}:{previewed.line}"
+    answers = {"chosen": text("chosen", "较好"), "rejected": text("rejected", "较差")}
+    if previewed.answer:
+        title += f" {answers[previewed.answer]}"
+    if previewed.is_cut:
+        title += text(
+            f", cut: it has {previewed.tokens} tokens", f"，已截断：共 {previewed.tokens} 个 token"
+        )
+    if previewed.learned_tokens == 0:
+        title += text(", nothing to learn", "，没有可学习的内容")
+    return title
 
 
-def main() -> int:
-    """Encode the rows of the YAML that the command line names, and print the event."""
-    event = encode(Path(sys.argv[1]))
-    sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
-    return 0
+def _styled(previewed: PreviewedText, *, coloured: bool) -> Text:
+    from rich.text import Text
+
+    line = Text()
+    for part in previewed.parts:
+        content = printable(part.text, lines=True)
+        if not part.learned:
+            line.append(content)
+            continue
+        mark = "" if part.weight == 1 else f"{part.weight:g}x "
+        if coloured:
+            line.append(f"{mark}{content}", style="green")
+        else:
+            line.append(f"{OPEN}{mark}{content}{CLOSE}")
+    return line
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _length_lines(lengths: MeasuredTexts | None) -> list[str]:
+    if lengths is None:
+        return [
+            text(
+                "tokens are not counted: the model has no tokenizer.json",
+                "未统计 token：模型没有 tokenizer.json",
+            )
+        ]
+    separator = text(", ", "，")
+    percentiles = separator.join(f"{name} {value}" for name, value in lengths.percentiles.items())
+    of = (
+        text("all rows", "全部数据")
+        if lengths.is_all
+        else text(f"the first {counted(lengths.rows, 'row')}", f"前 {lengths.rows} 行")
+    )
+    lines = [
+        text(f"tokens per row: {percentiles} ({of})", f"每行 token 数：{percentiles}（{of}）"),
+        text(
+            f"{lengths.learned:,} of {sum(lengths.tokens):,} tokens are learned",
+            f"{sum(lengths.tokens):,} 个 token 中学习 {lengths.learned:,} 个",
+        ),
+    ]
+    if lengths.longer:
+        rows = counted(lengths.longer, "row")
+        lines.append(
+            text(
+                f"{rows} longer than max_length {lengths.max_length}",
+                f"超过 max_length {lengths.max_length} 的有 {lengths.longer} 行",
+            )
+        )
+    return lines

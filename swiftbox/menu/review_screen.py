@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from swiftbox.config.presets import presets
+from swiftbox.display.row_progress import shown_row_progress
 from swiftbox.engines.consent import install_missing
 from swiftbox.errors import UserError
 from swiftbox.language import text
@@ -45,7 +46,8 @@ def _no_actions(_draft: Draft, _prepared: Prepared | None) -> Sequence[ReviewAct
 
 
 def _prepare(loaded: Loaded, previous: Prepared | None) -> Prepared:
-    return prepare_loaded(loaded, previous=previous)
+    with shown_row_progress():
+        return prepare_loaded(loaded, previous=previous)
 
 
 @dataclass(frozen=True)

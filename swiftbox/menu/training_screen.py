@@ -10,13 +10,12 @@ from swiftbox.config.fields import cards
 from swiftbox.config.presets import presets
 from swiftbox.devices.probe import Probe
 from swiftbox.language import text
-from swiftbox.launch.disclosure import Disclosure, require_agreement
 from swiftbox.launch.prepare import Prepared
 from swiftbox.menu.draft import Draft, draft_from_file
 from swiftbox.menu.form import fill_form
 from swiftbox.menu.goals import GOALS, Goal
 from swiftbox.menu.questions import Back, pause, select
-from swiftbox.menu.review_screen import ReviewAction, TaskScreen, ask_to_start, review
+from swiftbox.menu.review_screen import ReviewAction, TaskScreen, review
 from swiftbox.menu.start_screen import files_of
 from swiftbox.tasks.load import require_training
 from swiftbox.tasks.train import TRAIN
@@ -86,15 +85,10 @@ def review_actions(_draft: Draft, prepared: Prepared | None) -> Sequence[ReviewA
 
 
 def preview_rows(draft: Draft) -> Draft:
-    """Show three rows with the learned tokens marked, and the lengths of all rows."""
+    """Show three rows with the learned tokens marked, and the lengths of rows."""
     from swiftbox.display.row_preview import show as show_preview
 
-    loaded = draft.loaded()
-    config = require_training(loaded.config)
-    effects = TRAIN.effects(TRAIN.with_absolute_paths(config))
-    disclosure = Disclosure(effects, loaded.typed)
-    require_agreement(disclosure, ask_to_start)  # the tokenizer's own code would run
-    show_preview(config)
+    show_preview(require_training(draft.loaded().config))
     pause()
     return draft
 

@@ -12,7 +12,7 @@ from swiftbox.config.references import is_reference
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.data.check import check_rows
-from swiftbox.data.findings import CheckedRows
+from swiftbox.data.findings import CheckedRows, RowRenderer
 from swiftbox.data.formats import LABELLED
 from swiftbox.data.missing_files import missing_file
 from swiftbox.data.source import RowSource, parse_sources
@@ -37,6 +37,7 @@ from swiftbox.tasks.checks import (
     report,
     require_loadable,
 )
+from swiftbox.tasks.row_rendering import rendered_later, renderer_of
 from swiftbox.tasks.tuner_check import require_tuner_fits
 
 Result = TypeVar("Result")
@@ -73,9 +74,11 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     if not is_here and profile is None:
         on_remark(_unknown_size(training.model))
     collect(lambda: _check_adapter(training))
-    collect(lambda: _check_template(training, inspection))
+    renderer = collect(lambda: _checked_template(training, inspection))
     collect(lambda: _check_rewards(training))
-    checked = collect(lambda: _check_rows(training))
+    checked = collect(lambda: _check_rows(training, renderer))
+    if checked is not None and not is_here and _needs_template(training):
+        on_remark(rendered_later(training.model))
     raise_together(problems)
     return checked
 
@@ -192,6 +195,17 @@ def _require_continuable(config: TrainConfig, folder: Path) -> None:
         require_adapters_fit(model, [adapter], config.model)
 
 
+def _checked_template(config: TrainConfig, inspection: Inspection | None) -> RowRenderer | None:
+    """Return the renderer of the rows; None without a template, or if the model is not here.
+
+    Raises ConfigError if conversations have no chat template.
+    """
+    _check_template(config, inspection)
+    if inspection is None or inspection.errors or not _needs_template(config):
+        return None
+    return renderer_of(config, inspection.folder)
+
+
 def _check_template(config: TrainConfig, inspection: Inspection | None) -> None:
     """Raise ConfigError if conversations have no chat template."""
     if config.template == "auto" and _needs_template(config) and inspection is not None:
@@ -231,7 +245,7 @@ def sources_of(config: TrainConfig) -> tuple[RowSource, ...]:
     return parse_sources(sources, columns=config.columns)
 
 
-def _check_rows(config: TrainConfig) -> CheckedRows | None:
+def _check_rows(config: TrainConfig, renderer: RowRenderer | None) -> CheckedRows | None:
     sources = [source for source in sources_of(config) if not is_reference(source.path)]
     local = [source for source in sources if Path(source.path).expanduser().exists()]
     for source in sources:
@@ -242,7 +256,7 @@ def _check_rows(config: TrainConfig) -> CheckedRows | None:
     if not local:
         return None
     stage = str(config.model_dump()["stage"])
-    checked = check_rows(local, stage=stage, max_bad_rows=config.max_bad_rows)
+    checked = check_rows(local, stage=stage, max_bad_rows=config.max_bad_rows, renderer=renderer)
     one_sample_per_row = not METHODS[stage].splits_texts and stage not in LABELLED
     if len(local) == len(sources) and one_sample_per_row:
         _require_training_rows(config.val_size, checked.taken)

@@ -176,8 +176,8 @@ def test_the_preview_shows_three_rows_with_the_learned_tokens(
     with keys(*walk, LEAVE, QUIT, QUIT):
         loop.run()
     shown = capsys.readouterr().out
-    assert "sample 3" in shown
-    assert "[[" in shown
+    assert "chat.jsonl:3" in shown
+    assert "⟦" in shown
     assert "tokens per row: p50" in shown
 
 
