@@ -9,13 +9,20 @@ from typing import Any
 from swiftbox.formatting import counted
 from swiftbox.language import text
 
-REASONING, CALL_NAME, CALL_ARGUMENTS, CONTENT = (
-    "reasoning",
-    "tool call name",
-    "tool call arguments",
-    "content",
-)
-"""Kinds of words that a template may drop."""
+ROWS_ALL, ROWS_EACH, ROWS_LAST = "rows: all", "rows: each", "rows: last"
+TOKENS = "tokens: "
+"""Before the name of a mode: tokens of the rows that are rendered so; counted by the encoder."""
+
+RENDERED_ANSWERS = "answers rendered alone"
+LOST = "lost: "
+"""Before a kind of words that a template dropped (templates/lost_words.py)."""
+
+UNANSWERED = "turns after the last answer"
+MERGED = "merged turns"
+MOVED_SYSTEM = "system into user"
+DEFAULT_SYSTEM = "default system"
+NOTHING_LEARNED = "nothing to learn"
+FORBIDDEN_THINKING = "reasoning that the prompt forbids"
 
 
 @dataclass
@@ -30,17 +37,15 @@ class Account:
 
     def count(self, event: str, number: int = 1, place: str = "") -> None:
         """Count an event that happened at a place (file:line)."""
-        self.counts[event] += number
-        if place and event not in self.places:
-            self.places[event] = place
+        if number:
+            self.counts[event] += number
+            if place:
+                self.places.setdefault(event, place)
 
     def add(self, other: Account, place: str = "") -> None:
         """Add another account; `place` is where its events happened if it does not say so."""
-        self.counts.update(other.counts)
-        for event in other.counts:
-            origin = other.places.get(event, place)
-            if origin and event not in self.places:
-                self.places[event] = origin
+        for event, number in other.counts.items():
+            self.count(event, number, other.places.get(event, place))
 
     def data(self) -> dict[str, Any]:
         """Return the account as JSON values."""
@@ -52,18 +57,84 @@ class Account:
         return Account(Counter(data.get("counts", {})), dict(data.get("places", {})))
 
     def lines(self) -> list[str]:
-        """Return a line for each event, in the current language."""
-        lines = []
-        for event, number in self.counts.items():
-            line = describe(event, number)
-            if line:
-                place = self.places.get(event)
-                lines.append(
-                    line + (text(f" (first: {place})", f"（首处：{place}）") if place else "")
-                )
-        return lines
+        """Return a line for each event that a user should know, in the current language."""
+        lines = [self._modes(), *(self._line(event) for event in sorted(self.counts))]
+        return [line for line in lines if line]
+
+    def _modes(self) -> str:
+        """Return how the rows are rendered, if not all of them in the usual way."""
+        rows, answers = self.counts[ROWS_EACH], self.counts[RENDERED_ANSWERS]
+        if not rows:
+            return ""
+        tokens = self.counts[TOKENS + "each"]
+        en = f"turns: each for {counted(rows, 'row')} ({counted(answers, 'answer')}"
+        zh = f"turns: each：{rows} 行（{answers} 个回答"
+        if tokens:
+            en, zh = f"{en}, {tokens:,} tokens", f"{zh}，{tokens:,} 个 token"
+        return text(
+            f"{en}): the chat template rewrites earlier turns",
+            f"{zh}）：对话模板会改写之前的轮次",
+        )
+
+    def _line(self, event: str) -> str:
+        number = self.counts[event]
+        sentence = _lost(event, number) if event.startswith(LOST) else _sentence(event, number)
+        place = self.places.get(event)
+        if not sentence or not place:
+            return sentence
+        return sentence + text(f" (first: {place})", f"（首处：{place}）")
 
 
-def describe(event: str, number: int) -> str:
-    """Return an event as a sentence; empty for what is not worth one."""
-    return f"{event}: {counted(number, 'row')}"
+def _lost(event: str, number: int) -> str:
+    kind = event.removeprefix(LOST)
+    rows = counted(number, "turn")
+    return text(
+        f"lost words: the chat template drops the {kind} of {rows}",
+        f"丢失内容：对话模板丢弃了 {number} 轮的 {CHINESE_KINDS.get(kind, kind)}",
+    )
+
+
+def _sentence(event: str, number: int) -> str:
+    sentences = {
+        UNANSWERED: (
+            f"{counted(number, 'turn')} after the last answer, not used",
+            f"最后一个回答之后有 {number} 轮，未使用",
+        ),
+        MERGED: (
+            f"{counted(number, 'turn')} merged into the turn before",
+            f"{number} 轮并入了前一轮",
+        ),
+        MOVED_SYSTEM: (
+            f"the system text of {counted(number, 'row')} moved into the user turn",
+            f"{number} 行的 system 并入了 user 轮次",
+        ),
+        DEFAULT_SYSTEM: (
+            f"{counted(number, 'row')} with the default system text",
+            f"{number} 行使用默认 system",
+        ),
+        NOTHING_LEARNED: (
+            f"{counted(number, 'row')} with nothing to learn",
+            f"{number} 行没有可学习的内容",
+        ),
+        FORBIDDEN_THINKING: (
+            f"{counted(number, 'answer')} with reasoning, which the prompt of the server forbids: "
+            "set chat_template_kwargs: {enable_thinking: true} where it is served",
+            f"{number} 个回答含推理，但服务时的提示不允许推理："
+            "部署时请设 chat_template_kwargs: {enable_thinking: true}",
+        ),
+    }
+    return text(*sentences[event]) if event in sentences else ""
+
+
+CHINESE_KINDS = {
+    "reasoning_content": "推理（reasoning_content）",
+    "reasoning": "推理",
+    "tool call name": "工具调用的名称",
+    "tool call arguments": "工具调用的参数",
+    "content": "正文",
+    "system text": "系统提示",
+    "user text": "用户内容",
+    "tool result": "工具结果",
+    "tool definitions": "工具定义",
+}
+"""Kinds of words in Chinese."""

@@ -1,14 +1,44 @@
-"""From a conversation to the texts that are trained on, with the spans to learn."""
+"""From a conversation to the texts that are trained on, with the spans to learn.
+
+`all` is one rendering of the conversation. It is exact if it begins with each answer's prompt as
+the server renders it, followed by that answer. Templates that rewrite earlier turns (they leave
+out old reasoning) need `each`: one rendering per answer, which ends with it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from swiftbox.data.example import RowError, Turn
-from swiftbox.templates.account import Account
+from swiftbox.templates.abilities import abilities_of
+from swiftbox.templates.account import (
+    FORBIDDEN_THINKING,
+    LOST,
+    NOTHING_LEARNED,
+    RENDERED_ANSWERS,
+    ROWS_ALL,
+    ROWS_EACH,
+    ROWS_LAST,
+    Account,
+)
+from swiftbox.templates.adaptation import (
+    AdaptedTurn,
+    adapted_turns,
+    reasoning_of,
+    up_to_last_answer,
+)
+from swiftbox.templates.answers import LocatedAnswer, TemplateConversation, answer_at
+from swiftbox.templates.lost_words import RESULT, SYSTEM, TOOLS, lost_of_answer, lost_of_prompt
 from swiftbox.templates.options import RenderOptions
+from swiftbox.templates.refusals import (
+    cure_of,
+    lost_words,
+    refused_row,
+    rewritten_turn,
+    unlocated_answer,
+)
 from swiftbox.templates.template import ConversationTemplate, TemplateRefusal
 
 
@@ -52,32 +82,23 @@ def render_example(
     Raises RowError for a conversation that the template refuses or whose words it drops.
     """
     account = Account()
-    messages = [turn.to_dict() for turn in turns]
+    turns = up_to_last_answer(turns, account)
+    row = _Row(template, options, turns, tools)
+    talk = row.conversation(options, account)
     learned = [
         index
-        for index, turn in enumerate(turns)
-        if turn.role == "assistant" and index >= learned_from and getattr(turn, "weight", 1.0) != 0
+        for index, turn in enumerate(talk.turns)
+        if turn.is_learned and turn.index >= learned_from
     ]
+    if options.turns == "last":
+        learned = learned[-1:]
     try:
-        rendered = template.render(messages, tools)
-        spans = []
-        for index in learned:
-            start = len(template.render(messages[:index], tools, prompt=True))
-            end = len(template.render(messages[: index + 1], tools))
-            spans.append(
-                LearnedSpan(start, end, index, float(getattr(turns[index], "weight", 1.0)))
-            )
+        answers = [_located(talk, index) for index in learned]
+        rendered = talk.text
     except TemplateRefusal as refusal:
-        raise RowError(
-            "template",
-            f"the chat template refuses it: {refusal}",
-            f"对话模板不接受该行：{refusal}",
-        ) from None
-    account.count("rows:all")
-    prompt_end = spans[0].start if spans else len(rendered)
-    if options.train_on_prompt:
-        spans = [LearnedSpan(0, len(rendered), -1)]
-    return RenderedExample((Rendering(rendered, tuple(spans), prompt_end),), account)
+        raise row.refused(refusal) from None
+    row.require_words(talk, answers, account)
+    return RenderedExample(_renderings(options, answers, rendered, account), account)
 
 
 def render_prompt(
@@ -86,13 +107,141 @@ def render_prompt(
     turns: Sequence[Turn],
     tools: Sequence[Any] = (),
 ) -> str:
-    """Return the prompt of the next answer, as the server renders it; raise RowError if refused."""
-    del options
+    """Return the prompt of the next answer, as the server renders it.
+
+    Raises RowError if the template refuses it or drops a system text.
+    """
+    row = _Row(template, options, turns, tools)
+    talk = row.conversation(options, Account())
     try:
-        return template.render([turn.to_dict() for turn in turns], tools, prompt=True)
+        rendered = talk.prompt(len(talk.turns))
     except TemplateRefusal as refusal:
-        raise RowError(
-            "template",
-            f"the chat template refuses it: {refusal}",
-            f"对话模板不接受该行：{refusal}",
-        ) from None
+        raise row.refused(refusal) from None
+    row.require_prompt_words(talk, rendered, Account())
+    return rendered
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A conversation as it was read, and how it is to be rendered."""
+
+    template: ConversationTemplate
+    options: RenderOptions
+    turns: Sequence[Turn]
+    tools: Sequence[Any]
+
+    def conversation(self, options: RenderOptions, account: Account) -> TemplateConversation:
+        """Return the conversation as its template takes it; count what is changed."""
+        template = self.template.for_tools(self.tools)
+        abilities = abilities_of(template)
+        turns = adapted_turns(self.turns, options, abilities, account)
+        return TemplateConversation(template, abilities, turns, self.tools)
+
+    def refused(self, refusal: TemplateRefusal) -> RowError:
+        """Return the error of a row that the template refuses."""
+        return refused_row(str(refusal), self.options, self._is_rendered)
+
+    def _is_rendered(self, options: RenderOptions) -> bool:
+        """Tell whether the template renders the row and its system texts with these options."""
+        talk = self.conversation(options, Account())
+        is_answered = bool(talk.turns) and talk.turns[-1].role == "assistant"
+        try:
+            rendered = talk.text if is_answered else talk.prompt(len(talk.turns))
+        except TemplateRefusal:
+            return False
+        return all(kind == RESULT for kind, _ in _lost_prompts(talk, rendered))
+
+    def require_words(
+        self, talk: TemplateConversation, answers: list[LocatedAnswer], account: Account
+    ) -> None:
+        """Raise RowError for lost words, or count them as the options say."""
+        for answer in answers:
+            reasoning, content = reasoning_of(answer.turn, talk.abilities)
+            for kind in lost_of_answer(answer.turn, reasoning, content, answer.learned_words):
+                self._lose(kind, answer.turn, account)
+        self.require_prompt_words(talk, talk.text, account)
+
+    def require_prompt_words(
+        self, talk: TemplateConversation, rendered: str, account: Account
+    ) -> None:
+        """Raise RowError for lost texts of the system or the user; count what else is lost."""
+        if self.tools and not talk.abilities.tools:
+            account.count(LOST + TOOLS)
+        for kind, turn in _lost_prompts(talk, rendered):
+            if kind == RESULT:
+                account.count(LOST + kind)
+            else:
+                self._lose(kind, turn, account)
+
+    def _lose(self, kind: str, turn: AdaptedTurn, account: Account) -> None:
+        if self.options.lost_words == "error":
+            cure = cure_of(self.options, self._is_rendered) if kind == SYSTEM else ""
+            raise lost_words(kind, turn, cure)
+        account.count(LOST + kind)
+
+
+def _lost_prompts(talk: TemplateConversation, rendered: str) -> Iterator[tuple[str, AdaptedTurn]]:
+    """Yield the kinds of lost words of the turns that are not answers."""
+    for turn in talk.turns:
+        kind = "" if turn.role == "assistant" else lost_of_prompt(turn, rendered)
+        if kind:
+            yield kind, turn
+
+
+def _located(talk: TemplateConversation, index: int) -> LocatedAnswer:
+    answer = answer_at(talk, index)
+    if answer is None:
+        raise unlocated_answer(talk.turns[index])
+    return answer
+
+
+# ---- renderings of the answers
+
+
+def _renderings(
+    options: RenderOptions, answers: list[LocatedAnswer], rendered: str, account: Account
+) -> tuple[Rendering, ...]:
+    """Return one rendering with all answers where that is exact or set, else one of each."""
+    rewritten = [answer for answer in answers if not answer.is_in(rendered)]
+    account.count(FORBIDDEN_THINKING, sum(answer.needs_thinking for answer in answers))
+    if not answers:
+        account.count(NOTHING_LEARNED)
+        everything = LearnedSpan(0, len(rendered), -1)
+        learned = (everything,) if options.train_on_prompt else ()
+        return (Rendering(rendered, learned, len(rendered)),)
+    if options.turns == "all" and rewritten:
+        raise rewritten_turn(rewritten[0].turn)
+    if rewritten or options.turns == "each":
+        if len(answers) > 1 or options.turns == "each":
+            account.count(ROWS_EACH)
+            account.count(RENDERED_ANSWERS, len(answers))
+        else:
+            account.count(ROWS_ALL)
+        return tuple(_each(options, answer, answer is answers[-1]) for answer in answers)
+    account.count(ROWS_LAST if options.turns == "last" else ROWS_ALL)
+    last = answers[-1]
+    if last.opener and len(last.text) > len(rendered):
+        rendered = last.text
+    spans = tuple(span for answer in answers for span in _spans(answer))
+    if options.train_on_prompt:
+        spans = (LearnedSpan(0, len(rendered), -1),)
+    return (Rendering(rendered, spans, len(answers[0].prompt)),)
+
+
+def _each(options: RenderOptions, answer: LocatedAnswer, is_last: bool) -> Rendering:
+    """Return the rendering that ends with an answer.
+
+    With train_on_prompt the prompts are learned once: in the last rendering, which has them all.
+    """
+    spans = _spans(answer)
+    if options.train_on_prompt and is_last:
+        spans = (LearnedSpan(0, len(answer.text), -1),)
+    return Rendering(answer.text, spans, len(answer.prompt))
+
+
+def _spans(answer: LocatedAnswer) -> tuple[LearnedSpan, ...]:
+    begin, turn = len(answer.prompt), answer.turn
+    return tuple(
+        LearnedSpan(begin + start, begin + end, turn.index, turn.weight)
+        for start, end in answer.spans
+    )

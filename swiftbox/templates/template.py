@@ -66,6 +66,14 @@ class ConversationTemplate:
             self.source, self.special_tokens, merged, self.owner, self.tool_source
         )
 
+    def for_tools(self, tools: Sequence[Any]) -> ConversationTemplate:
+        """Return the template for conversations with these tools."""
+        if not tools or not self.tool_source:
+            return self
+        return ConversationTemplate(
+            self.tool_source, self.special_tokens, self.variables, self.owner
+        )
+
     def render(
         self, messages: Sequence[Message], tools: Sequence[Any] = (), *, prompt: bool = False
     ) -> str:
@@ -73,6 +81,10 @@ class ConversationTemplate:
 
         Raises TemplateRefusal if the template refuses it, DataError beyond the limits.
         """
+        return self.render_plain(plain_messages(messages), plain(list(tools)), prompt=prompt)
+
+    def render_plain(self, messages: list[Any], tools: list[Any], *, prompt: bool = False) -> str:
+        """Return what `render` returns, for messages that went through `plain_messages`."""
         source, variables = self._prepared(messages, tools, prompt)
         rendered = self._bounded(lambda: compiled(source).render(variables))
         require_length(rendered, (messages, tools), self.owner)
@@ -85,18 +97,18 @@ class ConversationTemplate:
 
         Raises TemplateRefusal if the template refuses it, DataError beyond the limits.
         """
-        source, variables = self._prepared(messages, tools, False)
+        source, variables = self._prepared(plain_messages(messages), plain(list(tools)), False)
         rendered, marks = self._bounded(lambda: render_marked(source, variables))
         require_length(rendered, (messages, tools), self.owner)
         return rendered, marks
 
     def _prepared(
-        self, messages: Sequence[Message], tools: Sequence[Any], prompt: bool
+        self, messages: list[Any], tools: list[Any], prompt: bool
     ) -> tuple[str, dict[str, Any]]:
         source = self.tool_source if tools and self.tool_source else self.source
         variables = {
-            "messages": [_message(message) for message in messages],
-            "tools": plain(list(tools)) or None,
+            "messages": messages,
+            "tools": tools or None,
             "documents": None,
             "add_generation_prompt": prompt,
             **self.special_tokens,
@@ -117,8 +129,12 @@ class ConversationTemplate:
                 raise TemplateRefusal(printable(str(error) or type(error).__name__)) from None
 
 
+def plain_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return messages as transformers gives them to a template."""
+    return [_message(message) for message in messages]
+
+
 def _message(message: Message) -> dict[str, Any]:
-    """Return a message as transformers gives it to a template."""
     values = {key: plain(value) for key, value in message.items() if value is not None}
     reasoning = next((values[key] for key in REASONING_KEYS if key in values), None)
     if reasoning is not None:

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
+from template_rows import SPECIAL, TOOL, wheel_names, wheel_source
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from swiftbox.templates.template import ConversationTemplate, TemplateRefusal
-
-SPECIAL = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "Weather of a city",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string", "description": "A city"}},
-            "required": ["city"],
-        },
-    },
-}
 
 
 def call(city: str) -> dict[str, Any]:
@@ -56,13 +41,6 @@ TALKS: dict[str, tuple[list[dict[str, Any]], list[Any]]] = {
 }
 
 
-def wheel_templates() -> list[Path]:
-    spec = importlib.util.find_spec("trl")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    return sorted((Path(spec.submodule_search_locations[0]) / "chat_templates").glob("*.jinja"))
-
-
 def theirs(source: str, messages: list[Any], tools: list[Any], **settings: Any) -> Any:
     cleaned = [{k: v for k, v in row.items() if v is not None} for row in messages]
     try:
@@ -84,9 +62,9 @@ def ours(source: str, messages: list[Any], tools: list[Any], *, prompt: bool) ->
         return str(refusal)
 
 
-@pytest.mark.parametrize("path", wheel_templates(), ids=lambda path: path.stem)
-def test_every_template_renders_what_transformers_renders(path: Path) -> None:
-    source = path.read_text("utf-8")
+@pytest.mark.parametrize("name", [*wheel_names(), *wheel_names(training=True)])
+def test_every_template_renders_what_transformers_renders(name: str) -> None:
+    source = wheel_source(name)
     is_marked = ConversationTemplate(source).is_marked
     for messages, tools in TALKS.values():
         marked = ours(source, messages, tools, prompt=False)

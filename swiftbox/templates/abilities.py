@@ -1,0 +1,254 @@
+"""What a chat template can do, found by rendering words that occur nowhere else.
+
+A template may name a role, tools or `<think>` and still drop them; only its output tells. The
+abilities of a template are found once in a process, with some twenty short renderings.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from swiftbox.templates.prefixes import shared_units
+from swiftbox.templates.reasoning import INLINE_MARKS, ThinkMarks
+from swiftbox.templates.template import ConversationTemplate, Message, TemplateRefusal
+
+USER, ANSWER, SYSTEM, REASONING = "qzuserzq", "qzanswerzq", "qzsystemzq", "qzreasonzq"
+LATER_USER, LATER_ANSWER, RESULT = "qzaskzq", "qzreplyzq", "qzresultzq"
+TOOL_NAME, CALL_NAME, ARGUMENT = "qztoolzq", "qzcallzq", "qzvaluezq"
+
+TOKEN = re.compile(r"\s*(<[^<>\s]+>)")
+
+ContentForm = Literal["text", "parts"]
+ArgumentsForm = Literal["object", "text", ""]
+ReasoningForm = Literal["field", "inline", ""]
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What one template renders, and in which form it wants it."""
+
+    content: ContentForm = "text"
+    """Whether a message's content is given as text or as a list of parts."""
+    arguments: ArgumentsForm = ""
+    """How the arguments of tool calls are given; empty: calls are not rendered."""
+    tools: bool = False
+    """Whether the definitions of tools are rendered."""
+    reasoning: ReasoningForm = ""
+    """Where reasoning is given; empty: the template does not know it."""
+    think: ThinkMarks | None = None
+    """The text around reasoning, where an answer without it is otherwise the same."""
+    system: bool = True
+    middle_system: bool = True
+    developer: bool = False
+    prompt: str = ""
+    """What the prompt of an answer has beyond the turns before it."""
+    prompt_tail: str = ""
+    """What the prompt of an answer has beyond the beginning of the answer (`<think>`)."""
+    closing: str = ""
+    """What stands after an answer within a conversation."""
+    trailer: str = ""
+    """What stands at the end of a conversation and not after each of its answers."""
+    is_closed: bool = True
+    """Whether the template writes a closing token after an answer."""
+    user_opener: str = ""
+    """The token that a user turn begins with; the closing token where there is none (GLM)."""
+    tool_opener: str = ""
+
+
+def abilities_of(template: ConversationTemplate) -> Abilities:
+    """Return the abilities of a template for conversations without a separate tool template."""
+    return _abilities(
+        template.source,
+        tuple(sorted(template.special_tokens.items())),
+        json.dumps(dict(template.variables), sort_keys=True, default=str),
+    )
+
+
+@lru_cache(maxsize=64)
+def _abilities(
+    source: str, special_tokens: tuple[tuple[str, str], ...], variables: str
+) -> Abilities:
+    template = ConversationTemplate(source, dict(special_tokens), json.loads(variables))
+    content: ContentForm = "text" if _renders_text(template) else "parts"
+    return _Probe(template, content).abilities()
+
+
+def _renders_text(template: ConversationTemplate) -> bool:
+    """Tell whether texts are rendered as they are, or if parts are not rendered either."""
+    messages = [{"role": "user", "content": USER}, {"role": "assistant", "content": ANSWER}]
+    if _contains(_rendered(template, messages), USER, ANSWER):
+        return True
+    parts = [{**message, "content": as_parts(message["content"])} for message in messages]
+    return not _contains(_rendered(template, parts), USER, ANSWER)
+
+
+def as_parts(content: str) -> list[dict[str, str]]:
+    """Return a text as the list of parts that some templates of vision models require."""
+    return [{"type": "text", "text": content}]
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Renders short conversations by one template."""
+
+    template: ConversationTemplate
+    content: ContentForm
+
+    def turn(self, role: str, content: str, **more: Any) -> dict[str, Any]:
+        parts = as_parts(content) if self.content == "parts" else content
+        return {"role": role, "content": parts, **more}
+
+    def text(self, *messages: Message, tools: Sequence[Any] = (), prompt: bool = False) -> str:
+        return _rendered(self.template, messages, tools, prompt=prompt)
+
+    def abilities(self) -> Abilities:
+        user, answer = self.turn("user", USER), self.turn("assistant", ANSWER)
+        later = self.turn("user", LATER_USER), self.turn("assistant", LATER_ANSWER)
+        system = self.turn("system", SYSTEM)
+        arguments = self._arguments(user)
+        closing = self._closing(user, answer, later, arguments)
+        return Abilities(
+            content=self.content,
+            arguments=arguments,
+            tools=TOOL_NAME in self.text(user, tools=[TOOL]),
+            **self._reasoning(user, later, arguments),
+            system=SYSTEM in self.text(system, user, prompt=True),
+            middle_system=SYSTEM in self.text(user, answer, system, later[0], prompt=True),
+            prompt=self._prompt(user),
+            developer=SYSTEM in self.text(self.turn("developer", SYSTEM), user, prompt=True),
+            **closing,
+        )
+
+    def _prompt(self, user: Message) -> str:
+        before, prompt = self.text(user), self.text(user, prompt=True)
+        return prompt[len(before) :] if prompt.startswith(before) else ""
+
+    def _arguments(self, user: Message) -> ArgumentsForm:
+        """Return the form in which the values of a call's arguments are rendered as JSON."""
+        called = self.text(user, self.call("object"), tools=[TOOL])
+        if _contains(called, CALL_NAME, ARGUMENT) and f"'city': '{ARGUMENT}'" not in called:
+            return "object"
+        called = self.text(user, self.call("text"), tools=[TOOL])
+        if _contains(called, CALL_NAME, ARGUMENT) and f'\\"{ARGUMENT}' not in called:
+            return "text"
+        return ""
+
+    def call(self, form: ArgumentsForm, **more: Any) -> dict[str, Any]:
+        arguments: Any = {"city": ARGUMENT}
+        arguments = json.dumps(arguments) if form == "text" else arguments
+        function = {"name": CALL_NAME, "arguments": arguments}
+        call = {"id": "call00001", "type": "function", "function": function}
+        return self.turn("assistant", "", tool_calls=[call], **more)
+
+    def _reasoning(
+        self, user: Message, later: tuple[Message, Message], arguments: ArgumentsForm
+    ) -> dict[str, Any]:
+        """Return where reasoning is given and the text around it."""
+        prompt = self.text(user, prompt=True)
+        answer = self.text(user, self.turn("assistant", ANSWER))
+        tail = _beyond(prompt, answer)
+        field = {"reasoning_content": REASONING}
+        thought = self.text(user, self.turn("assistant", ANSWER, **field))
+        if REASONING in thought:
+            marks = _marks(prompt, answer, thought)
+            return {"reasoning": "field", "think": marks, "prompt_tail": tail}
+        if arguments:
+            called = self.text(user, self.call(arguments), tools=[TOOL])
+            thought = self.text(user, self.call(arguments, **field), tools=[TOOL])
+            marks = _marks(self.text(user, tools=[TOOL], prompt=True), called, thought)
+            if marks is not None:
+                return {"reasoning": "field", "think": marks, "prompt_tail": tail}
+        inline = f"<think>{REASONING}</think>{ANSWER}"
+        last = self.text(user, self.turn("assistant", inline))
+        earlier = self.text(user, self.turn("assistant", inline), *later)
+        is_known = (
+            "<think>" in tail or not _contains(last, inline) or not _contains(earlier, inline)
+        )
+        if not is_known or not last:
+            return {"prompt_tail": tail}
+        return {"reasoning": "inline", "think": INLINE_MARKS, "prompt_tail": tail}
+
+    def _closing(
+        self,
+        user: Message,
+        answer: Message,
+        later: tuple[Message, Message],
+        arguments: ArgumentsForm,
+    ) -> dict[str, Any]:
+        """Return what stands after an answer: a closing token, or the next turn's first."""
+        end = self.text(user, answer).partition(ANSWER)[2]
+        middle = self.text(user, answer, *later).partition(ANSWER)[2].partition(LATER_USER)[0]
+        shared = shared_units(end, middle)
+        trailer = end[len(shared) :] if shared.strip() else ""
+        if end.strip():
+            return {"closing": shared, "trailer": trailer}
+        return {
+            "is_closed": False,
+            "user_opener": _token(middle),
+            "tool_opener": self._tool_opener(user, arguments),
+        }
+
+    def _tool_opener(self, user: Message, arguments: ArgumentsForm) -> str:
+        called = self.call(arguments)
+        result = self.turn("tool", RESULT, tool_call_id="call00001", name=CALL_NAME)
+        before = self.text(user, called, tools=[TOOL])
+        after = self.text(user, called, result, tools=[TOOL])
+        return _token(after[len(before) :]) if after.startswith(before) else ""
+
+
+TOOL: Mapping[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": TOOL_NAME,
+        "description": "A tool.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "description": "A city."}},
+            "required": ["city"],
+        },
+    },
+}
+
+
+def _rendered(
+    template: ConversationTemplate,
+    messages: Sequence[Message],
+    tools: Sequence[Any] = (),
+    *,
+    prompt: bool = False,
+) -> str:
+    """Return the text of a conversation; empty where the template refuses it."""
+    try:
+        return template.render(messages, tools, prompt=prompt)
+    except TemplateRefusal:
+        return ""
+
+
+def _contains(rendered: str, *parts: str) -> bool:
+    return all(part in rendered for part in parts)
+
+
+def _token(text: str) -> str:
+    match = TOKEN.match(text)
+    return match[1] if match else ""
+
+
+def _beyond(prompt: str, answer: str) -> str:
+    """Return what the prompt has beyond the text before the answer's first word."""
+    header = answer.partition(ANSWER)[0]
+    return prompt[len(header) :] if header and prompt.startswith(header) else ""
+
+
+def _marks(prompt: str, answer: str, thought: str) -> ThinkMarks | None:
+    """Return the text around the reasoning, from an answer without and one with reasoning."""
+    before, sentinel, after = thought.partition(REASONING)
+    body = answer[len(prompt) :]
+    is_exact = answer.startswith(prompt) and before.startswith(prompt) and after.endswith(body)
+    if not sentinel or not body or not is_exact:
+        return None
+    return ThinkMarks(before[len(prompt) :], after[: -len(body)])

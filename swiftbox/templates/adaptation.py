@@ -1,0 +1,198 @@
+"""Give a conversation to a template in the form that it wants; nothing is left out here.
+
+Some templates want arguments as text, contents as parts, reasoning in a field or inline. The rows
+have either; so do the messages of clients of our server, which are adapted in the same way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from swiftbox.data.example import Turn
+from swiftbox.templates.abilities import Abilities, as_parts
+from swiftbox.templates.account import (
+    DEFAULT_SYSTEM,
+    MERGED,
+    MOVED_SYSTEM,
+    UNANSWERED,
+    Account,
+)
+from swiftbox.templates.names import filled
+from swiftbox.templates.options import RenderOptions
+from swiftbox.templates.reasoning import inline, split_inline
+
+REASONING = "reasoning_content"
+SYSTEM = ("system", "developer")
+BETWEEN = "\n\n"
+"""What stands between texts that are joined into one turn."""
+
+
+@dataclass(frozen=True)
+class AdaptedTurn:
+    """A turn as it was read and as its template takes it; `index` is its place in the row."""
+
+    role: str
+    content: str
+    index: int
+    weight: float = 1.0
+    reasoning: str = ""
+    calls: tuple[Any, ...] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the model learns to write this turn."""
+        return self.role == "assistant" and self.weight != 0
+
+
+def adapted_turns(
+    turns: Sequence[Turn], options: RenderOptions, abilities: Abilities, account: Account
+) -> list[AdaptedTurn]:
+    """Return the turns with the changes of the options; count each change.
+
+    Raises RowError for a name that is not filled in.
+    """
+    adapted = [_adapted(turn, index, options) for index, turn in enumerate(turns)]
+    if options.system is not None and not any(turn.role in SYSTEM for turn in adapted[:1]):
+        adapted = [AdaptedTurn("system", options.system, -1), *adapted]
+        account.count(DEFAULT_SYSTEM)
+    if options.system_into_user:
+        moved = _system_into_user(adapted, abilities)
+        if moved is not adapted:
+            account.count(MOVED_SYSTEM)
+            adapted = moved
+    if options.merge_consecutive:
+        merged = _merged(adapted)
+        if len(merged) < len(adapted):
+            account.count(MERGED, len(adapted) - len(merged))
+            adapted = merged
+    return adapted
+
+
+def up_to_last_answer(turns: Sequence[Turn], account: Account) -> Sequence[Turn]:
+    """Return the turns without those after the last answer, from which nothing is learned."""
+    last = max((i for i, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
+    if last in (-1, len(turns) - 1):
+        return turns
+    account.count(UNANSWERED, len(turns) - 1 - last)
+    return turns[: last + 1]
+
+
+def _adapted(turn: Turn, index: int, options: RenderOptions) -> AdaptedTurn:
+    extra = dict(turn.extra)
+    reasoning = extra.pop(REASONING, "")
+    content = filled(turn.content, options, turn.role) if "{{" in turn.content else turn.content
+    if "{{" in reasoning:
+        reasoning = filled(reasoning, options, turn.role)
+    return AdaptedTurn(turn.role, content, index, turn.weight, reasoning, turn.tool_calls, extra)
+
+
+def _system_into_user(turns: list[AdaptedTurn], abilities: Abilities) -> list[AdaptedTurn]:
+    """Put each system text that the template refuses in front of the next user turn."""
+    result: list[AdaptedTurn] = []
+    waiting: list[AdaptedTurn] = []
+    for place, turn in enumerate(turns):
+        is_rendered = abilities.system if place == 0 else abilities.middle_system
+        if turn.role in SYSTEM and not is_rendered:
+            waiting.append(turn)
+        elif turn.role == "user" and waiting:
+            texts = [*(system.content for system in waiting), turn.content]
+            result.append(replace(turn, content=BETWEEN.join(texts)))
+            waiting = []
+        else:
+            result.append(turn)
+    if len(result) == len(turns):
+        return turns
+    return result + [replace(system, role="user") for system in waiting]
+
+
+def _merged(turns: list[AdaptedTurn]) -> list[AdaptedTurn]:
+    """Join neighbouring turns of one role, but not tool results."""
+    result: list[AdaptedTurn] = []
+    for turn in turns:
+        before = result[-1] if result else None
+        if before and before.role == turn.role != "tool" and before.weight == turn.weight:
+            result[-1] = replace(
+                before,
+                content=_joined(before.content, turn.content),
+                reasoning=_joined(before.reasoning, turn.reasoning),
+                calls=before.calls + turn.calls,
+                extra={**before.extra, **turn.extra},
+            )
+        else:
+            result.append(turn)
+    return result
+
+
+def _joined(first: str, second: str) -> str:
+    return BETWEEN.join(part for part in (first, second) if part)
+
+
+# ---- one turn as a message
+
+
+def as_message(turn: AdaptedTurn, abilities: Abilities) -> dict[str, Any]:
+    """Return a turn as the template takes it."""
+    role = turn.role
+    if role == "developer" and not abilities.developer:
+        role = "system"
+    content = turn.content
+    message: dict[str, Any] = {"role": role, "content": content, **turn.extra}
+    if role == "assistant":
+        reasoning, answer = reasoning_of(turn, abilities)
+        if reasoning and abilities.reasoning == "inline":
+            content = inline(reasoning, answer)
+        elif reasoning:
+            content = answer
+            message[REASONING] = reasoning
+        if turn.calls:
+            message["tool_calls"] = [_call(call, abilities) for call in turn.calls]
+    message["content"] = as_parts(content) if abilities.content == "parts" else content
+    return message
+
+
+def reasoning_of(turn: AdaptedTurn, abilities: Abilities) -> tuple[str, str]:
+    """Return the reasoning of an answer and the rest, where the template knows reasoning.
+
+    A template that does not know it renders `<think>` in a content as it is.
+    """
+    if turn.reasoning or not abilities.reasoning:
+        return turn.reasoning, turn.content
+    return split_inline(turn.content)
+
+
+def _call(call: Mapping[str, Any], abilities: Abilities) -> dict[str, Any]:
+    function = call["function"]
+    arguments = parsed_arguments(function)
+    if abilities.arguments == "text":
+        written = function.get("arguments")
+        arguments = written if isinstance(written, str) and written else compact(arguments)
+    return {**call, "function": {**function, "arguments": arguments}}
+
+
+def parsed_arguments(function: Mapping[str, Any]) -> Any:
+    """Return the arguments of a call as an object."""
+    arguments = function.get("arguments") or {}
+    return json.loads(arguments) if isinstance(arguments, str) else arguments
+
+
+def compact(arguments: Any) -> str:
+    """Return arguments as JSON text, as templates write it."""
+    return json.dumps(arguments, ensure_ascii=False)
+
+
+# ---- tools
+
+
+def without_nulls(tools: Sequence[Any]) -> list[Any]:
+    """Return the definitions of tools without the nulls that columns of tables are padded with."""
+    return [_stripped(tool) for tool in tools]
+
+
+def _stripped(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _stripped(item) for key, item in value.items() if item is not None}
+    return [_stripped(item) for item in value] if isinstance(value, (list, tuple)) else value
