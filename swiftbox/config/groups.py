@@ -230,11 +230,11 @@ class RunFields(Frozen):
         ge=1,
         limit=1024,
     )
-    save_steps: int = setting(
+    save_steps: int | float = setting(
         50,
         label_zh="保存间隔",
-        en="updates between checkpoints; 0: only at the end",
-        zh="每多少步保存检查点；0 表示只在结束时保存",
+        en="updates between checkpoints; below 1: a share of all updates; 0: only at the end",
+        zh="每多少步保存检查点；小于 1 表示占总步数的比例，0 表示只在结束时保存",
         section="run",
         ge=0,
         limit=100_000_000,
@@ -248,13 +248,13 @@ class RunFields(Frozen):
         ge=1,
         limit=10_000,
     )
-    eval_steps: int = setting(
+    eval_steps: int | float = setting(
         50,
         label_zh="评估间隔",
-        en="updates between evaluations on the held-out rows",
-        zh="每多少步在验证数据上评估一次",
+        en="updates between evaluations on the held-out rows; below 1: a share of all updates",
+        zh="每多少步在验证数据上评估一次；小于 1 表示占总步数的比例",
         section="run",
-        ge=1,
+        gt=0,
         limit=100_000_000,
     )
     logging_steps: int = setting(
@@ -275,6 +275,11 @@ class RunFields(Frozen):
         section="run",
         min_length=1,
     )
+
+    @field_validator("save_steps", "eval_steps")
+    @classmethod
+    def _share_or_interval(cls, value: float) -> float:
+        return value if 0 < value < 1 else int(require_share_or_count(float(value)))
 
 
 def require_share_or_count(value: float) -> float:

@@ -13,7 +13,7 @@ LINES: dict[str, tuple[str, str]] = {
     "true-as-rank": ("lora_rank: true", "whole number (got true)"),
     "yes-as-rank": ("lora_rank: yes", "whole number"),
     "on-as-rate": ("learning_rate: on", "got on, which YAML reads as true"),
-    "off-as-steps": ("save_steps: off", "whole number"),
+    "off-as-steps": ("save_steps: off", "got off, which YAML reads as false"),
     "octal": ("lora_rank: 010", "010, which YAML reads as 8"),
     "octal-in-quotes": ("lora_rank: '010'", "(got 010)"),
     "new-octal": ("lora_rank: 0o10", "(got 0o10)"),

@@ -63,6 +63,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "checkpointing": {"gradient_checkpointing": "true"},
     "eager": {"attn_implementation": "eager"},
     "held out": {"val_size": 5, "eval_steps": 2},
+    "by shares": {"val_size": 5, "eval_steps": 0.5, "save_steps": 0.5},
     "chatml": {"template": "chatml"},
     "all tokens": {"train_on_prompt": True},
     "named layers": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
@@ -80,6 +81,7 @@ def test_every_option_trains_and_leaves_a_model_that_loads(
     assert [step["step"] for step in of_kind(recorded, "step")] == [1, 2, 3]
     if "val_size" in OPTIONS[name]:
         assert of_kind(recorded, "eval")[0]["loss"] > 0
+        assert [event["step"] for event in of_kind(recorded, "eval")][:1] == [2]
     base_model = AutoModelForCausalLM.from_pretrained(tiny if tuner_type == "lora" else saved)
     tuned = PeftModel.from_pretrained(base_model, saved) if tuner_type == "lora" else base_model
     assert torch.isfinite(logits(tuned, saved).float()).all()
