@@ -13,7 +13,7 @@ import torch
 from tiny import train_tokenizer
 from transformers import AutoModelForCausalLM
 
-from swiftbox.core.data.encode import encode_labeled_answers, encode_pairs
+from swiftbox.core.data.encode import EncodedExample, encode_labeled_answers, encode_pairs
 from swiftbox.core.data.samples import LabeledAnswer, PreferencePair
 from swiftbox.core.losses.log_prob_reader import reader_for
 from swiftbox.core.losses.terms import LossContext
@@ -43,7 +43,7 @@ def examples(count: int, seed: int = 0) -> list[Example]:
 
 
 def pairs(count: int, seed: int = 0, **more: Any) -> list[PreferencePair]:
-    return encode_pairs(examples(count, seed), train_tokenizer(), **more)
+    return samples_of(encode_pairs(examples(count, seed), train_tokenizer(), config("dpo"), **more))
 
 
 def labeled_answers(count: int, seed: int = 0) -> list[LabeledAnswer]:
@@ -51,7 +51,18 @@ def labeled_answers(count: int, seed: int = 0) -> list[LabeledAnswer]:
         Example(messages=pair.messages if number % 2 else pair.rejected, label=bool(number % 2))
         for number, pair in enumerate(examples(count, seed))
     ]
-    return encode_labeled_answers(answers, train_tokenizer())
+    return samples_of(encode_labeled_answers(answers, train_tokenizer(), config("kto")))
+
+
+def config(stage: str, **settings: Any) -> Any:
+    """Return a config of a stage that needs no files."""
+    return METHODS[stage].config(model="m", dataset="d", **settings)
+
+
+def samples_of(encoded: list[EncodedExample]) -> list[Any]:
+    """Return the samples of examples that could be encoded."""
+    assert [example.error for example in encoded if example.error] == []
+    return [sample for example in encoded for sample in example.samples]
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32, **more: Any) -> Any:

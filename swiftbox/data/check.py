@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from swiftbox.data.example import Example, RowError
+from swiftbox.data.example import NOTHING_TO_LEARN, Example, RowError
 from swiftbox.data.files import ChosenFiles, files_of, rows_of
 from swiftbox.data.findings import BadRow, CheckedRows, RowRenderer, require_usable
 from swiftbox.data.formats import LABELLED, read_row
@@ -37,13 +37,21 @@ def check_rows(
 
 
 def iterate_examples(
-    sources: Iterable[RowSource], *, stage: str, max_bad_rows: int, seed: int
+    sources: Iterable[RowSource],
+    *,
+    stage: str,
+    max_bad_rows: int,
+    seed: int,
+    renderer: RowRenderer | None = None,
 ) -> Examples:
     """Return the examples in order, without keeping them in memory; checks every row.
 
-    Repeated rows are not counted: that would take memory for every row.
+    Repeated rows are not counted: that would take memory for every row. With a `renderer`, the
+    caller renders what it gets, hands back what it refuses, and calls `require_usable` at the end.
     """
-    return Examples(tuple(sources), stage, max_bad_rows, seed)
+    return Examples(
+        tuple(sources), stage, max_bad_rows, seed, renderer=renderer, defers=renderer is not None
+    )
 
 
 @dataclass
@@ -62,6 +70,10 @@ class Examples:
     """Whether to count repeated rows, which takes some 60 bytes per row."""
     renderer: RowRenderer | None = None
     """Renders each good row once; None: rows are not rendered here."""
+    defers: bool = False
+    """Whether the caller renders the examples that it gets, unless `is_rendered`."""
+    is_rendered: bool = False
+    """Whether the example that was yielded last has been rendered already."""
     checked: CheckedRows = field(default_factory=CheckedRows)
     _seen: set[int] | None = None
     _empty: list[str] = field(default_factory=list)
@@ -78,6 +90,25 @@ class Examples:
                         yield labelled, origin
                 else:
                     yield example, origin
+        if not self.defers:
+            self.require_usable()
+
+    def refuse(self, rows: Sequence[tuple[int, BadRow]]) -> None:
+        """Count examples as bad that were yielded as good, when all are read.
+
+        Each comes with the number of bad rows that were known when it was yielded.
+        """
+        checked = self.checked
+        for position, row in reversed(rows):
+            if row.kind == NOTHING_TO_LEARN:
+                checked.unlearned.insert(0, row)
+            else:
+                checked.bad.insert(position, row)
+        checked.rows -= len(rows)
+        checked.taken -= len(rows)
+
+    def require_usable(self) -> None:
+        """Raise DataError if too many rows are bad, or a dataset has no rows."""
         require_usable(self.checked, self.max_bad_rows, self._empty)
 
     def check(self) -> None:
@@ -88,7 +119,7 @@ class Examples:
             for _ in self._good(source, files_of(source), set()):
                 pass
         require_present(self._unseen, self.sources)
-        require_usable(self.checked, self.max_bad_rows, self._empty)
+        self.require_usable()
 
     def _begin(self) -> None:
         self.checked = CheckedRows(account=self.renderer.account if self.renderer else None)
@@ -101,6 +132,8 @@ class Examples:
         bad: set[int] = set()
         before = self.checked.rows
         passes_done = 0
+        # What is sampled depends on the number of good rows; a pair is judged as two examples.
+        self.is_rendered = not is_uniform(source) or self.stage in LABELLED
         if is_uniform(source):
             yield from self._good(source, chosen, bad)
             passes_done = 1
@@ -150,7 +183,7 @@ class Examples:
 
     def _render(self, example: Example, place: str) -> None:
         """Render an example as it is trained on; raise RowError if that is impossible."""
-        if self.renderer is None:
+        if self.renderer is None or (self.defers and not self.is_rendered):
             return
         for labelled in with_labels(example) if self.stage in LABELLED else (example,):
             self.renderer.render(labelled, place)

@@ -81,6 +81,10 @@ class RowError(ValueError):
         self.en = en
         self.zh = zh
 
+    def __reduce__(self) -> tuple[type[RowError], tuple[str, str, str]]:
+        """Return how the error is made again in another process."""
+        return RowError, (self.kind, self.en, self.zh)
+
     @property
     def reason(self) -> str:
         """Return the reason in the current language."""

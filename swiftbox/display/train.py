@@ -53,6 +53,10 @@ def data_lines(event: Event) -> list[str]:
     ]
     if turns := event.get("turns"):
         lines.append(_turns_line(turns))
+    if account := event.get("account"):
+        from swiftbox.templates.account import Account
+
+        lines += Account.of(account).lines()
     if preferences := event.get("preferences"):
         from swiftbox.data.report import lines as preference_lines
 

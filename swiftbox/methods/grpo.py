@@ -133,11 +133,11 @@ class GrpoConfig(TrainConfig):
         return self
 
 
-def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:  # noqa: ARG001
+def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:
     """Encode the prompts with the generation prompt appended."""
     from swiftbox.core.data.encode import encode_prompts
 
-    return list(encode_prompts(examples, tokenizer))
+    return list(encode_prompts(examples, tokenizer, config))
 
 
 def reward_functions(config: Any) -> list[Any]:

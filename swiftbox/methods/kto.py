@@ -88,11 +88,11 @@ def _batch_too_small(batch_size: int) -> ConfigError:
     )
 
 
-def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:  # noqa: ARG001
+def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:
     """Tokenize conversations; the label applies to the answer after the last user turn."""
     from swiftbox.core.data.encode import encode_labeled_answers
 
-    return list(encode_labeled_answers(examples, tokenizer))
+    return list(encode_labeled_answers(examples, tokenizer, config))
 
 
 def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def independent_rows(config: Any) -> bool:  # noqa: ARG001 - the signature of co
 class Method:
     """One training method.
 
-    `encode(examples, tokenizer, config)` returns samples of tokens;
+    `encode(examples, tokenizer, config)` returns a core.data.encode.EncodedExample for each;
     `collate(units, layout)` collates units of one or more samples into a batch of tensors;
     `loss(model, batch, context)` returns the LossTerms of a batch;
     `count(units)` returns the number of terms of their loss, before they are collated;

@@ -18,7 +18,8 @@ def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list
     """
     from swiftbox.core.data.encode import encode_pairs
 
-    return list(encode_pairs(examples, tokenizer, learns_prompt=config.train_on_prompt))
+    learns_prompt = config.train_on_prompt
+    return list(encode_pairs(examples, tokenizer, config, learns_prompt=learns_prompt))
 
 
 def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:

@@ -36,11 +36,11 @@ class RewardConfig(TrainConfig):
     )
 
 
-def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:  # noqa: ARG001
+def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:
     """Tokenize both conversations of every example."""
     from swiftbox.core.data.encode import encode_pairs
 
-    return list(encode_pairs(examples, tokenizer))
+    return list(encode_pairs(examples, tokenizer, config))
 
 
 def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:

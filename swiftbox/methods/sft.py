@@ -29,10 +29,9 @@ class SftConfig(LabelSmoothingField, TrainConfig):
 
 def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list[Any]:
     """Render conversations with the tokenizer's template; label the assistant's turns."""
-    from swiftbox.core.data.encode import Chat, encode_chats
+    from swiftbox.core.data.encode import encode_conversations
 
-    chats = [Chat(example.messages, example.tools) for example in examples]
-    return list(encode_chats(chats, tokenizer, train_on_prompt=config.train_on_prompt))
+    return list(encode_conversations(examples, tokenizer, config))
 
 
 SFT = Method("sft", SftConfig, True, encode, collate, loss, count)

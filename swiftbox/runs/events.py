@@ -172,6 +172,7 @@ COMMON: Mapping[str, Fields] = {
         },
         {
             "preferences": "report on the preference rows, or null",
+            "account": "what the chat template did to the rows: counts, and first places",
             "turns": "conversations with a row for each turn, their rows and tokens; or null",
         },
     ),
@@ -348,13 +349,9 @@ ENDINGS: Mapping[tuple[str, str], Fields] = {
         "an evaluation is complete",
         {**_SECONDS, "report": "path of the HTML report", "scored": "number of scores"},
     ),
-    (DONE, "chat"): Fields(
-        "all prompts are answered", {**_SECONDS, "answers": "path of the answers"}
-    ),
+    (DONE, "chat"): Fields("prompts are answered", {**_SECONDS, "answers": "path of the answers"}),
     (DONE, "starter"): Fields("the demo's model and data are written", {**_SECONDS, **_MODEL}),
-    (DONE, "pipeline"): Fields(
-        "all steps are complete", {**_SECONDS, "parts": "outputs of each step"}
-    ),
+    (DONE, "pipeline"): Fields("all steps are done", {**_SECONDS, "parts": "outputs of each step"}),
     (STOPPED, "train"): Fields(
         "a training saved and stopped",
         {"step": "number of the step"},

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from swiftbox.data.example import Example
+from swiftbox.data.example import Example, RowError
 from swiftbox.templates.account import Account
 from swiftbox.templates.conversations import LearnedConversation, conversations_of
 from swiftbox.templates.options import RenderOptions
-from swiftbox.templates.renderings import Rendering, render_example, render_prompt
+from swiftbox.templates.renderings import (
+    RenderedExample,
+    Rendering,
+    render_example,
+    render_prompt,
+)
 from swiftbox.templates.template import ConversationTemplate
 
 
@@ -25,28 +30,55 @@ class ExampleRenderer:
 
     def render(self, example: Example, place: str) -> None:
         """Render an example from `file:line`; raise RowError if it cannot be trained on."""
-        for _ in self.renderings(example, place):
-            pass
+        self.renderings(example, place)
 
     def renderings(
         self, example: Example, place: str
-    ) -> Iterator[tuple[LearnedConversation, Rendering]]:
-        """Yield what the model sees of an example: several with `turns: each`."""
+    ) -> list[tuple[LearnedConversation, Rendering]]:
+        """Return what the model sees of an example: several with `turns: each`.
+
+        Raises RowError if it cannot be trained on.
+        """
         generates = self.generates_answers
-        for conversation in conversations_of(example, generates_answers=generates):
-            if conversation.is_prompt:
-                prompt = render_prompt(
-                    self.template, self.options, conversation.turns, example.tools
-                )
-                yield conversation, Rendering(prompt, (), len(prompt))
-                continue
-            rendered = render_example(
-                self.template,
-                self.options,
-                conversation.turns,
-                example.tools,
-                learned_from=conversation.learned_from,
-            )
+        conversations = conversations_of(example, generates_answers=generates)
+        parts = [
+            (conversation, self._rendered(conversation, example)) for conversation in conversations
+        ]
+        for _, rendered in parts:
             self.account.add(rendered.account, place)
-            for rendering in rendered.renderings:
-                yield conversation, rendering
+        return [
+            (conversation, rendering)
+            for conversation, rendered in parts
+            for rendering in rendered.renderings
+        ]
+
+    def _rendered(self, conversation: LearnedConversation, example: Example) -> RenderedExample:
+        template, options, turns = self.template, self.options, conversation.turns
+        if conversation.is_prompt:
+            prompt = render_prompt(template, options, turns, example.tools)
+            return RenderedExample((Rendering(prompt, (), len(prompt)),), Account())
+        rendered = render_example(
+            template, options, turns, example.tools, learned_from=conversation.learned_from
+        )
+        if example.rejected or example.label is not None:
+            _require_plain_answer(rendered.renderings)
+        return rendered
+
+
+def _require_plain_answer(renderings: Sequence[Rendering]) -> None:
+    """Raise RowError for an answer that is not compared as one text with equal tokens."""
+    if len(renderings) > 1:
+        raise RowError(
+            "turns",
+            f"the compared answer has {len(renderings)} turns, which the chat template renders "
+            "differently as the conversation grows",
+            f"参与比较的回答有 {len(renderings)} 轮，而对话模板会随对话增长改写它们",
+        )
+    weights = {span.weight for rendering in renderings for span in rendering.spans}
+    if weights - {1.0}:
+        raise RowError(
+            "weight",
+            f"weight {max(weights - {1.0}):g}: answers that are compared have no weights, only "
+            "stage: sft has",
+            f"weight {max(weights - {1.0}):g}：参与比较的回答不支持权重，仅 stage: sft 支持",
+        )

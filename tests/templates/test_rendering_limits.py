@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import preferences
 import pytest
 from hostile_templates import ENDLESS, EXPLODES_WHEN_ASKED, WHEN_LONG
 from transformers import AutoTokenizer
 
-from swiftbox.core.data.encode import Chat, encode_chats
-from swiftbox.data.example import Turn
+from swiftbox.core.data.encode import encode_conversations
+from swiftbox.data.example import Example, Turn
 from swiftbox.errors import DataError
 from swiftbox.templates import limits
 from swiftbox.templates.limits import RenderingTooLong, TimeLimit
@@ -24,8 +25,13 @@ def tokenizer(tiny: Path) -> Any:
     return AutoTokenizer.from_pretrained(tiny)
 
 
-def chat(content: str) -> Chat:
-    return Chat((Turn("user", content), Turn("assistant", "Hello.")))
+def chat(content: str) -> Example:
+    return Example((Turn("user", content), Turn("assistant", "Hello.")))
+
+
+def encode(examples: list[Example], tokenizer: Any) -> list[Any]:
+    config = preferences.config("sft", train_on_prompt=True)
+    return encode_conversations(examples, tokenizer, config)
 
 
 @pytest.fixture
@@ -36,9 +42,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("impatient")
 def test_a_row_whose_rendering_does_not_end_is_refused(tokenizer: Any) -> None:
     tokenizer.chat_template = WHEN_LONG.replace("-1", "0")
-    assert len(encode_chats([chat("Hi.")] * 3, tokenizer, train_on_prompt=True)) == 3
+    assert len(encode([chat("Hi.")] * 3, tokenizer)) == 3
     with pytest.raises(DataError, match="does not end within"):
-        encode_chats([chat("Hi."), chat("long " * 10_000)], tokenizer, train_on_prompt=True)
+        encode([chat("Hi."), chat("long " * 10_000)], tokenizer)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -51,7 +57,7 @@ def test_every_way_to_render_has_the_limit(tokenizer: Any) -> None:
 def test_a_row_that_renders_a_much_longer_text_is_refused(tokenizer: Any) -> None:
     tokenizer.chat_template = EXPLODES_WHEN_ASKED.replace("10 ** 10", "10 ** 7").replace("-1", "0")
     with pytest.raises(DataError, match="10,000,010 characters"):
-        encode_chats([chat("HANG")], tokenizer, train_on_prompt=True)
+        encode([chat("HANG")], tokenizer)
 
 
 def test_many_rows_together_may_take_longer_than_the_limit_of_each() -> None:

@@ -23,17 +23,24 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.train import TrainConfig
+from swiftbox.core.data.encode import EncodedExample
 from swiftbox.core.data.samples import Sample
 from swiftbox.core.data.storage import MemorySamples, StoredSamples, write
-from swiftbox.data.check import iterate_examples
+from swiftbox.data.check import Examples, iterate_examples
 from swiftbox.data.example import Example
 from swiftbox.data.files import dataset_hash
+from swiftbox.data.findings import BadRow
+from swiftbox.data.sampling import Origin
 from swiftbox.data.source import RowSource
 from swiftbox.files import file_lock, write_json
 from swiftbox.language import cache_home, text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.security.orphans import wake_when_orphaned
+from swiftbox.templates.account import Account
+from swiftbox.templates.examples import ExampleRenderer
+from swiftbox.templates.options import RenderOptions
+from swiftbox.templates.template import ConversationTemplate
 
 VERSION = "3"
 """Increased when the same rows are encoded to different tokens, or stored in another way."""
@@ -59,15 +66,32 @@ class ExampleEncoder:
     config: TrainConfig
     splits_texts: bool = False
     """Whether max_length changes the tokens, because longer texts are split."""
+    needs_template: bool = True
+    """Whether examples are conversations."""
 
     @staticmethod
     def of(method: Any, tokenizer: Any, config: TrainConfig) -> ExampleEncoder:
         """Return the encoder of a methods.method.Method."""
-        return ExampleEncoder(method.name, method.encode, tokenizer, config, method.splits_texts)
+        return ExampleEncoder(
+            method.name,
+            method.encode,
+            tokenizer,
+            config,
+            method.splits_texts,
+            method.needs_template,
+        )
 
-    def __call__(self, examples: Sequence[Example]) -> list[Sample]:
+    def __call__(self, examples: Sequence[Example]) -> list[EncodedExample]:
         """Encode some examples."""
         return self.encode(examples, self.tokenizer, self.config)
+
+    def renderer(self) -> ExampleRenderer | None:
+        """Return what renders an example as `encode` does; None for texts without a template."""
+        if not self.needs_template:
+            return None
+        config = self.config
+        template = ConversationTemplate.of_tokenizer(self.tokenizer, config.chat_template_kwargs)
+        return ExampleRenderer(template, RenderOptions.of(config), config.generates_answers)
 
 
 def encoded_samples(
@@ -136,28 +160,64 @@ def content_key(sources: Sequence[RowSource], encoder: ExampleEncoder, data_hash
         backend.to_str() if backend else repr(tokenizer),
         sorted(map(str, tokenizer.special_tokens_map.items())),
         tokenizer.chat_template,
-        (config.train_on_prompt, split_length, config.max_bad_rows, config.seed),
+        RenderOptions.of(config),
+        sorted(config.chat_template_kwargs.items()),
+        (split_length, config.max_bad_rows, config.seed),
     ]
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Where an example comes from, and what was known of its dataset when it was read."""
+
+    origin: Origin
+    bad_before: int
+    is_rendered: bool
 
 
 def _encode_all(
     sources: Sequence[RowSource], encoder: ExampleEncoder, report: dict[str, Any]
 ) -> Iterator[Sample]:
     """Yield the samples of all examples in order; fill `report` with the result of the check."""
-    config = encoder.config
+    config, renderer, account = encoder.config, encoder.renderer(), Account()
     examples = iterate_examples(
-        sources, stage=encoder.method, max_bad_rows=config.max_bad_rows, seed=config.seed
+        sources,
+        stage=encoder.method,
+        max_bad_rows=config.max_bad_rows,
+        seed=config.seed,
+        renderer=renderer,
     )
+    refused: list[tuple[int, BadRow]] = []
     with _OrderedEncoder(encoder) as ordered:
-        for chunk in _chunks(example for example, _ in examples):
-            yield from ordered.encode(chunk)
-        yield from ordered.finish()
-    report["bad"] = len(examples.checked.bad)
-    report["preferences"] = examples.checked.preference_data()
+        for taken, encoded in ordered.encode_all(_taken(examples)):
+            file, line = taken.origin
+            if encoded.error is not None:
+                error = encoded.error
+                row = BadRow(file, line, error.kind, error.en, error.zh)
+                refused.append((taken.bad_before, row))
+                continue
+            if not taken.is_rendered:
+                account.add(encoded.account, f"{file}:{line}")
+            yield from encoded.samples
+    examples.refuse(refused)
+    examples.require_usable()
+    if renderer is not None:
+        account.add(renderer.account)
+    checked = examples.checked
+    report["bad"], report["unlearned"] = len(checked.bad), len(checked.unlearned)
+    report["preferences"], report["account"] = checked.preference_data(), account.data()
 
 
-def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+def _taken(examples: Examples) -> Iterator[tuple[_Taken, Example]]:
+    for example, origin in examples:
+        yield _Taken(origin, len(examples.checked.bad), examples.is_rendered), example
+
+
+Chunk = list[tuple[_Taken, Example]]
+
+
+def _chunks(examples: Iterable[tuple[_Taken, Example]]) -> Iterator[Chunk]:
     remaining = iter(examples)
     while chunk := list(islice(remaining, CHUNK_EXAMPLES)):
         yield chunk
@@ -172,7 +232,7 @@ class _OrderedEncoder:
         configured = encoder.config.dataset_num_proc
         self.processes = configured or min(MAX_PROCESSES, os.cpu_count() or 1)
         self.pool: ProcessPoolExecutor | None = None
-        self.pending: deque[Future[list[Sample]]] = deque()
+        self.pending: deque[tuple[list[_Taken], Future[list[EncodedExample]]]] = deque()
 
     def __enter__(self) -> _OrderedEncoder:
         return self
@@ -181,24 +241,33 @@ class _OrderedEncoder:
         if self.pool is not None:
             self.pool.shutdown(cancel_futures=True)
 
-    def encode(self, chunk: list[Example]) -> Iterator[Sample]:
-        """Submit a chunk; yield the samples that are ready."""
+    def encode_all(
+        self, examples: Iterable[tuple[_Taken, Example]]
+    ) -> Iterator[tuple[_Taken, EncodedExample]]:
+        """Yield every example encoded, in order."""
+        for chunk in _chunks(examples):
+            yield from self._encode(chunk)
+        while self.pending:
+            yield from self._next_result()
+
+    def _encode(self, chunk: Chunk) -> Iterator[tuple[_Taken, EncodedExample]]:
+        """Submit a chunk; yield what is ready."""
+        taken, examples = [place for place, _ in chunk], [example for _, example in chunk]
         self.submitted += len(chunk)
         if self.processes == 1 or self.submitted <= PARALLEL_FROM_EXAMPLES:
-            yield from self.encoder(chunk)
+            yield from zip(taken, self.encoder(examples), strict=True)
             return
         if self.pool is None:
             self.pool = ProcessPoolExecutor(
                 self.processes, get_context("spawn"), _initialize_process, (self.encoder,)
             )
-        self.pending.append(self.pool.submit(_encode, chunk))
+        self.pending.append((taken, self.pool.submit(_encode, examples)))
         if len(self.pending) > 2 * self.processes:
-            yield from self.pending.popleft().result()
+            yield from self._next_result()
 
-    def finish(self) -> Iterator[Sample]:
-        """Yield the samples still being encoded."""
-        while self.pending:
-            yield from self.pending.popleft().result()
+    def _next_result(self) -> Iterator[tuple[_Taken, EncodedExample]]:
+        taken, result = self.pending.popleft()
+        yield from zip(taken, result.result(), strict=True)
 
 
 _process_encoder: list[ExampleEncoder] = []
@@ -220,8 +289,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _encode(chunk: list[Example]) -> list[Sample]:
-    return _process_encoder[0](chunk)
+def _encode(examples: list[Example]) -> list[EncodedExample]:
+    return _process_encoder[0](examples)
 
 
 def _evict(folder: Path) -> None:

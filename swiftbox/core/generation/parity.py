@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2.exceptions import TemplateError
 from transformers import AutoTokenizer, GenerationConfig
 
-from swiftbox.core.data.encode import Chat, encode_chats
+from swiftbox.data.example import RowError
 from swiftbox.data.tool_calls import read_tools
 from swiftbox.data.turns import read_turns
 from swiftbox.errors import DataError
@@ -22,6 +21,9 @@ from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
+from swiftbox.templates.options import RenderOptions
+from swiftbox.templates.renderings import render_prompt
+from swiftbox.templates.template import ConversationTemplate
 
 RECORD_FILE = "parity.json"
 """In the folder of a model or an adapter; copied along with it."""
@@ -187,13 +189,14 @@ def render_prompts(tokenizer: Any) -> tuple[ParityPrompt, ...]:
             ids = tokenizer(content, add_special_tokens=False).input_ids
             prompts.append(ParityPrompt(name, {"prompt": content}, tuple(ids)))
             continue
-        turns = tuple(read_turns(list(conversation["messages"])))
-        chat = Chat(turns, read_tools(conversation), prompt=True)
+        turns, tools = read_turns(list(conversation["messages"])), read_tools(conversation)
         try:
-            (row,) = encode_chats([chat], tokenizer)
-        except (DataError, TemplateError):
+            template = ConversationTemplate.of_tokenizer(tokenizer)
+            rendered = render_prompt(template, RenderOptions(), turns, tools)
+        except (DataError, RowError):
             continue  # the template has no system role or no tools
-        prompts.append(ParityPrompt(name, conversation, tuple(row.input_ids.tolist())))
+        ids = tokenizer(rendered, add_special_tokens=False).input_ids
+        prompts.append(ParityPrompt(name, conversation, tuple(ids)))
     return tuple(prompts)
 
 

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import preferences
 import pytest
 import torch
 from tiny import ARCHITECTURES, train_tokenizer, write_chats
 from transformers import AutoModelForCausalLM
 
 from swiftbox.core.data.batches import LINES, collate_rows, joined_batch, padded_batch
-from swiftbox.core.data.encode import Chat, encode_texts
-from swiftbox.core.data.encode import encode_chats as encode
+from swiftbox.core.data.encode import encode_conversations, encode_texts
 from swiftbox.core.data.rows import EpochSampler, fit, hold_out, pack
 from swiftbox.core.data.samples import IGNORED, TokenRow
 from swiftbox.core.data.storage import MemorySamples, SampleSubset
@@ -29,8 +29,8 @@ TOLERANCE = 1e-5
 
 
 def encode_chats(examples: list[Example], tokenizer, *, train_on_prompt: bool) -> list[TokenRow]:
-    chats = [Chat(example.messages, example.tools) for example in examples]
-    return encode(chats, tokenizer, train_on_prompt=train_on_prompt)
+    config = preferences.config("sft", train_on_prompt=train_on_prompt)
+    return preferences.samples_of(encode_conversations(examples, tokenizer, config))
 
 
 def losses_of(model: torch.nn.Module, batch: dict) -> torch.Tensor:
@@ -134,47 +134,9 @@ def test_only_the_assistant_is_learned(rows: list[TokenRow], tmp_path: Path) -> 
         assert learned == example.messages[1].content + "<|im_end|>\n"
 
 
-MARKED = (
-    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] }}!{% endgeneration %}"
-    "{% else %}[{{ message['content'] }}]{% endif %}{% endfor %}"
-)
-
-REASONING = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
-    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-"""As Qwen3's: an assistant turn is rendered differently once something follows it."""
-
-REWRITING = "{% for message in messages %}{{ loop.length }}{{ message['content'] }}{% endfor %}"
-
-
 def conversation(*contents: str) -> Example:
     roles = ("user", "assistant") * len(contents)
     return Example(messages=tuple(map(Turn, roles, contents)))
-
-
-def learned_text(template: str, example: Example) -> str:
-    tokenizer = train_tokenizer()
-    tokenizer.chat_template = template
-    (row,) = encode_chats([example], tokenizer, train_on_prompt=False)
-    return tokenizer.decode(row.input_ids[row.labels != IGNORED])
-
-
-def test_a_templates_own_marks_decide_what_is_learned() -> None:
-    assert learned_text(MARKED, conversation("q", "a1", "r", "a2")) == "a1!a2!"
-
-
-def test_a_reasoning_template_is_masked_by_the_complete_rendering() -> None:
-    learned = learned_text(REASONING, conversation("q", "first", "r", "second"))
-    assert learned == "first<|im_end|>\n<think>\n\n</think>\n\nsecond<|im_end|>\n"
-
-
-def test_a_template_that_rewrites_earlier_turns_is_an_error_that_names_it() -> None:
-    with pytest.raises(DataError, match="chat template of"):
-        learned_text(REWRITING, conversation("q", "a", "r", "b"))
 
 
 def test_a_tokenizer_without_template_is_refused_with_a_fix() -> None:
@@ -186,14 +148,18 @@ def test_a_tokenizer_without_template_is_refused_with_a_fix() -> None:
 
 
 def test_chinese_answers_are_learned_completely() -> None:
-    learned = learned_text(REASONING, conversation("你是谁？", "我是小快。"))
+    tokenizer = train_tokenizer()
+    example = conversation("你是谁？", "我是小快。")
+    (row,) = encode_chats([example], tokenizer, train_on_prompt=False)
+    learned = tokenizer.decode(row.input_ids[row.labels != IGNORED])
     assert learned.endswith("我是小快。<|im_end|>\n")
 
 
 def test_a_long_document_becomes_several_rows_and_loses_no_token() -> None:
     tokenizer = train_tokenizer()
     document = " ".join(["word"] * 100)
-    pieces = encode_texts([document], tokenizer, max_length=16)
+    (encoded,) = encode_texts([document], tokenizer, max_length=16)
+    pieces = encoded.samples
     tokens = tokenizer(document)["input_ids"] + [tokenizer.eos_token_id]
     assert np.concatenate([piece.input_ids for piece in pieces]).tolist() == tokens
     assert max(map(len, pieces)) == 16

@@ -1,0 +1,78 @@
+"""The tokens of a rendering, learned from where a server would begin to generate.
+
+A server tokenizes a prompt, and the model writes the tokens after it. Where a token of the complete
+text would straddle the start of a learned part, the two are therefore tokenized apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from swiftbox.templates.renderings import LearnedSpan, Rendering
+
+ANCHORS = ("\n", ".", "a")
+"""Texts in front of a part, so that no tokenizer puts a space there; most tokens end after one."""
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """The tokens of a text, and the characters that each stands for: first, and behind the last."""
+
+    ids: Sequence[int]
+    offsets: Sequence[tuple[int, int]]
+
+    def after(self, count: int) -> TokenizedText | None:
+        """Return the tokens after the first characters; None if no token begins there."""
+        first = next((at for at, (start, _) in enumerate(self.offsets) if start >= count), None)
+        if first is None or self.offsets[first][0] != count or self.offsets[first - 1][1] > count:
+            return None
+        shifted = [(start - count, end - count) for start, end in self.offsets[first:]]
+        return TokenizedText(self.ids[first:], shifted)
+
+
+Tokenize = Callable[[str], TokenizedText]
+
+
+def tokenized(rendering: Rendering, together: TokenizedText, tokenize: Tokenize) -> TokenizedText:
+    """Return the tokens of a rendering; `together` are those of its text as one."""
+    cuts: set[int] = set()
+    tokens = together
+    while straddled := straddled_starts(rendering.spans, tokens.offsets) - cuts:
+        cuts |= straddled
+        tokens = _in_parts(rendering.text, sorted(cuts), tokenize)
+    return tokens
+
+
+def straddled_starts(spans: Sequence[LearnedSpan], offsets: Sequence[tuple[int, int]]) -> set[int]:
+    """Return the starts of learned parts that lie inside a token."""
+    starts = {span.start for span in spans if span.start}
+    return (
+        {edge for edge in starts for start, end in offsets if start < edge < end}
+        if starts
+        else set()
+    )
+
+
+def _in_parts(text: str, cuts: Sequence[int], tokenize: Tokenize) -> TokenizedText:
+    """Tokenize the parts of a text apart."""
+    ids: list[int] = []
+    offsets: list[tuple[int, int]] = []
+    for start, end in pairwise([0, *cuts, len(text)]):
+        part = text[start:end]
+        tokens = continued(part, tokenize) if start else tokenize(part)
+        ids += tokens.ids
+        offsets += [(first + start, last + start) for first, last in tokens.offsets]
+    return TokenizedText(ids, offsets)
+
+
+def continued(part: str, tokenize: Tokenize) -> TokenizedText:
+    """Return the tokens of a text that continues another, without a space put in front of it."""
+    if tokenize("a").ids[:1] == tokenize("\na").ids[-1:]:
+        return tokenize(part)
+    for anchor in ANCHORS:
+        rest = tokenize(anchor + part).after(len(anchor))
+        if rest is not None:
+            return rest
+    return tokenize(part)
