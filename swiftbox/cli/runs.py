@@ -17,7 +17,7 @@ from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import ENDING
 from swiftbox.runs.plain_files import pieces
-from swiftbox.runs.summary import pipeline_steps, run_summary
+from swiftbox.runs.summary import best_checkpoint, pipeline_steps, run_summary
 
 
 def runs(options: argparse.Namespace) -> int:
@@ -74,6 +74,7 @@ def show_run(options: argparse.Namespace) -> int:
     record = run_summary(run)
     model = run.folder / run_folder.MODEL
     record["checkpoints"] = [path.name for path in run_folder.checkpoints(run.folder)]
+    record["best_checkpoint"] = best_checkpoint(run.folder)
     record["model"] = str(model) if model.is_dir() else None
     if ending := run_folder.newest_event(run.folder, *ENDING):
         record["ending"] = ending
@@ -112,6 +113,7 @@ SUMMARY_LABELS = {
     "url": "地址",
     "folder": "目录",
     "checkpoints": "检查点",
+    "best_checkpoint": "最佳检查点",
     "model": "模型",
     "ending": "结束记录",
 }

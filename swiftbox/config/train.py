@@ -16,7 +16,7 @@ from swiftbox.config.groups import (
     as_list,
 )
 from swiftbox.config.optimization import BatchFields, OptimizerFields
-from swiftbox.config.schedule import ScheduleFields
+from swiftbox.config.schedule import MEASURED, ScheduleFields
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.tuners import FULL_TUNERS, TunerFields
 from swiftbox.language import text
@@ -60,6 +60,11 @@ class TrainConfig(
     def holds_out_rows(self) -> bool:
         """Return whether rows are held out, on which the model is evaluated."""
         return self.val_size > 0
+
+    @property
+    def judges_evaluations(self) -> bool:
+        """Return whether the result depends on when the model is evaluated."""
+        return self.best_of_evaluations or self.lr_scheduler_type in MEASURED
 
     @property
     def compares_with_reference(self) -> bool:

@@ -120,7 +120,8 @@ def evaluation_lines(event: Event) -> list[str]:
         f"  step {event['step']}  held-out loss {event['loss']:.4f}",
         f"  第 {event['step']} 步  留出集损失 {event['loss']:.4f}",
     )
-    return ["  ".join([head, *(f"{name} {value}" for name, value in metrics_of(event))])]
+    best = [text("best so far", "目前最好")] if event.get("best") else []
+    return ["  ".join([head, *(f"{name} {value}" for name, value in metrics_of(event)), *best])]
 
 
 def checkpoint_lines(event: Event) -> list[str]:
@@ -160,7 +161,20 @@ def done_lines(event: Event) -> list[str]:
             f"done: {counted(event['steps'], 'step')} in {took}, mean loss {event['loss']:.4f}",
             f"完成：{event['steps']} 步，用时 {took}，平均损失 {event['loss']:.4f}",
         ),
+        *_best_line(event),
         model_line(event),
+    ]
+
+
+def _best_line(event: Event) -> list[str]:
+    step, metric, best = (event.get(key) for key in ("best_step", "metric", "best"))
+    if not isinstance(best, int | float):
+        return []
+    return [
+        text(
+            f"the result is checkpoint-{step}, the best: {metric} {best:.4f}",
+            f"结果取最好的 checkpoint-{step}：{metric} {best:.4f}",
+        )
     ]
 
 

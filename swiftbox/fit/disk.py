@@ -12,6 +12,8 @@ from swiftbox.fit.profile import ModelProfile
 from swiftbox.fit.remote_rows import RemoteRows
 from swiftbox.fit.training import OPTIMIZERS, trained_parameters
 
+BEST_AND_NEWEST = 2
+
 
 @dataclass(frozen=True)
 class DiskNeed:
@@ -45,6 +47,8 @@ def disk_need(config: TrainConfig, profile: ModelProfile, data: RemoteRows) -> D
     checkpoint = 4 * saved + state * trained
     # A new checkpoint is complete before the oldest one is deleted.
     count = config.save_total_limit + 1 if config.save_steps else 1
+    if config.keeps_best:  # which stays besides the newest
+        count = max(count, BEST_AND_NEWEST + 1)
     bytes_each = (
         BYTES_PER_WEIGHT.get(config.dtype, 2.0) if config.tuner_type in FULL_TUNERS else 4.0
     )

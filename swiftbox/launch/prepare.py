@@ -230,6 +230,8 @@ def require_same_settings(run: Run, config: TaskConfig) -> None:
     before = settled_in(source).config.model_dump(mode="json")
     now = config.model_dump(mode="json")
     free = result_neutral_settings(config.task)
+    if isinstance(config, TrainConfig) and config.judges_evaluations:
+        free -= {"eval_steps"}
     changed = [
         key for key in {**before, **now} if key not in free and before.get(key) != now.get(key)
     ]

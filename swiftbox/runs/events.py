@@ -93,6 +93,7 @@ _FAILED_PASS = {
     "tokens": "tokens of the micro-batch that did not fit, with padding",
     "memory_bytes": "peak memory so far",
 }
+_BEST = {"best": "whether the evaluation is the best so far"}
 _DEVICE = {"device_bytes": "memory of the device, or null"}
 
 COMMON: Mapping[str, Fields] = {
@@ -208,9 +209,10 @@ COMMON: Mapping[str, Fields] = {
     EVAL: Fields(
         "the loss on the held-out set is measured",
         {"step": "number of the step", "loss": "held-out loss", "metrics": "by name"},
+        _BEST,
     ),
     CHECKPOINT: Fields(
-        "a checkpoint is complete", {"step": "number of the step", "path": "its folder"}
+        "a checkpoint is complete", {"step": "number of the step", "path": "its folder"}, _BEST
     ),
     FIRST_STEP: Fields(
         "the first optimizer step of this start is complete",
@@ -330,6 +332,7 @@ ENDINGS: Mapping[tuple[str, str], Fields] = {
     (DONE, "train"): Fields(
         "a training is complete",
         {**_SECONDS, **_MODEL, "steps": "number of steps", "loss": "mean training loss"},
+        {"best_step": "step of the result", "metric": "what is judged", "best": "its best value"},
     ),
     (DONE, "download"): Fields(
         "a queue is complete", {**_SECONDS, "fetched": "number of repositories"}
@@ -362,9 +365,7 @@ ENDINGS: Mapping[tuple[str, str], Fields] = {
         _STEP,
         {"scored": "number of scores so far", "of": "number of scores in total"},
     ),
-    (STOPPED, "chat"): Fields(
-        "a chat run stopped", _STEP, {"answered": "number of answered prompts"}
-    ),
+    (STOPPED, "chat"): Fields("a chat run stopped", _STEP, {"answered": "number of answers"}),
     (STOPPED, "deploy"): Fields(
         "a server stopped",
         _STEP,
@@ -380,8 +381,7 @@ ENDINGS: Mapping[tuple[str, str], Fields] = {
         "a pipeline stopped", _STEP, {**_SECONDS, "parts": "number of steps"}
     ),
 }
-"""How each task ends; `task` is added by the recorder. A task without an entry for STOPPED holds
-nothing but `step`, and any task can fail."""
+"""How each task ends; the recorder adds `task`. Without an entry for STOPPED there is only `step`."""
 
 UNSAVED = Fields("a run stopped before it could save", _STEP)
 """A stop of a task without an entry for it."""

@@ -42,6 +42,15 @@ def _newest_step(folder: Path) -> dict[str, Any]:
     return {}
 
 
+def best_checkpoint(folder: Path) -> str | None:
+    """Return the name of the checkpoint of the best evaluation; None if none is kept for that."""
+    for event in run_folder.newest_events(folder):
+        step = event.get("step")
+        if event.get("event") == events.CHECKPOINT and event.get("best") is True:
+            return f"checkpoint-{step}" if isinstance(step, int) else None
+    return None
+
+
 def pipeline_steps(run: Run) -> list[dict[str, Any]]:
     """Return the steps of a pipeline: name, task, status, folder, seconds and outputs.
 

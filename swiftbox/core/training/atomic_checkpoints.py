@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from swiftbox.core.training import checkpoint
+from swiftbox.core.training.best_evaluation import Judgement
 from swiftbox.core.training.phase_clock import PhaseClock
 from swiftbox.core.tuners.saved_config import sort_names
 from swiftbox.runs import events
@@ -36,6 +37,8 @@ class AtomicCheckpoints:
     """
 
     record: RunRecorder
+    judgement: Judgement | None = None
+    """How evaluations are compared; None if they are not."""
     save_folder: Path | None = None
     args: Any
     state: Any
@@ -79,11 +82,18 @@ class AtomicCheckpoints:
             self.save_folder = None
         if self.args.should_save:
             shutil.rmtree(partial, ignore_errors=True)
-            checkpoint.keep_newest(self.record.folder, self.record.save_total_limit)
-            self.record.emit(
-                events.CHECKPOINT, step=self.state.global_step, path=str(folder / name)
-            )
+            best = self._best_step()
+            checkpoint.keep_newest(self.record.folder, self.record.save_total_limit, best=best)
+            step = self.state.global_step
+            fields = {"best": step == best} if best is not None else {}
+            self.record.emit(events.CHECKPOINT, step=step, path=str(folder / name), **fields)
         self._barrier()
+
+    def _best_step(self) -> int | None:
+        """Return the update of the best evaluation; None if its checkpoint need not be kept."""
+        if self.judgement is None or not self.judgement.keeps:
+            return None
+        return self.judgement.judge(self.state.log_history).step
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)  # type: ignore[misc]  # Trainer's

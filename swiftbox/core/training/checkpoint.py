@@ -74,10 +74,20 @@ def discard_after(folder: Path, step: int) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def keep_newest(folder: Path, limit: int) -> None:
-    """Delete the oldest complete checkpoints beyond the limit."""
-    for checkpoint in run_folder.checkpoints(folder)[:-limit]:
-        shutil.rmtree(checkpoint)
+def keep_newest(folder: Path, limit: int, *, best: int | None = None) -> None:
+    """Delete the oldest complete checkpoints beyond the limit.
+
+    The newest and that of the `best` update always stay; the limit counts both.
+    """
+    complete = run_folder.checkpoints(folder)
+    staying = [path for path in complete if run_folder.step_of(path) == best]
+    for checkpoint in reversed(complete):
+        if checkpoint in staying:
+            continue
+        if len(staying) < limit or checkpoint == complete[-1]:
+            staying.append(checkpoint)
+        else:
+            shutil.rmtree(checkpoint)
 
 
 def bytes_needed(model: Any, optimizer: Any) -> int:

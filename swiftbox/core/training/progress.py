@@ -95,8 +95,7 @@ class ProgressCallback(TrainerCallback):
         """Emit a step or an evaluation."""
         logs = logs or {}
         if "eval_loss" in logs:
-            metrics = metrics_of(logs, "eval_")
-            self.emit(events.EVAL, step=state.global_step, loss=logs["eval_loss"], metrics=metrics)
+            self._emit_evaluation(state, logs)
         if "loss" not in logs:
             return
         (first, first_tokens), (last, last_tokens) = self.stamps[0], self.stamps[-1]
@@ -116,6 +115,17 @@ class ProgressCallback(TrainerCallback):
             eta_s=round(per_step * (state.max_steps - state.global_step), 1),
             metrics=metrics_of(logs),
         )
+
+    def _emit_evaluation(self, state: Any, logs: Mapping[str, Any]) -> None:
+        """Emit an evaluation; if evaluations are compared, whether it is the best so far."""
+        judgement = getattr(self.trainer, "judgement", None)
+        fields = {}
+        if judgement is not None:
+            is_best = judgement.judge(state.log_history).step == state.global_step
+            fields = {"best": is_best}
+        metrics = metrics_of(logs, "eval_")
+        step = state.global_step
+        self.emit(events.EVAL, step=step, loss=logs["eval_loss"], metrics=metrics, **fields)
 
     def _emit_first_step(self, clock: PhaseClock) -> None:
         """Emit how long the first step took; its work on the device is waited for."""

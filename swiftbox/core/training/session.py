@@ -13,7 +13,6 @@ import torch
 from transformers import set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from swiftbox.config.schedule_curve import scheduler_arguments
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.attention.varlen import with_masks
@@ -27,6 +26,7 @@ from swiftbox.core.generation import parity
 from swiftbox.core.training import checkpoint
 from swiftbox.core.training.arguments import training_arguments
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
+from swiftbox.core.training.course import result_of, set_course
 from swiftbox.core.training.memory_recovery import split_limits
 from swiftbox.core.training.neftune import add_noise
 from swiftbox.core.training.network_options import loss_of, prepare_network, training_callbacks
@@ -89,7 +89,7 @@ def train_and_save(
     folder, emit = record.folder, record.emit
     create = online_trainer if inputs.method.reward_functions else offline_trainer
     trainer, progress = create(inputs, parts, record)
-    trainer.schedule_arguments = partial(scheduler_arguments, inputs.config)
+    set_course(trainer, inputs.config, record)
     defer_tensorboard(trainer, inputs.config, emit)
     resume_from = checkpoint_to_resume(folder, emit)
     emit(events.STAGE, name="train", detail="")
@@ -97,6 +97,7 @@ def train_and_save(
     if progress.was_stopped:
         emit(events.STOPPED, step=trainer.state.global_step, checkpoint=_newest(folder))
         return None
+    chosen = result_of(trainer, record)
     saved = save_model(trainer, inputs, folder, emit)
     emit(
         events.DONE,
@@ -104,6 +105,7 @@ def train_and_save(
         steps=trainer.state.global_step,
         loss=mean_loss(trainer, result.training_loss, resume_from),
         model=str(saved),
+        **chosen,
     )
     return saved
 

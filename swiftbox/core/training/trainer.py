@@ -117,7 +117,7 @@ class SwiftTrainer(AtomicCheckpoints, PlannedSchedule, Trainer):
 
     def _run_epoch(self, **state: Any) -> None:
         """Train the updates of an epoch that are left."""
-        if self.state.global_step >= self.state.max_steps:
+        if self.state.global_step >= self.state.max_steps or self.control.should_training_stop:
             self.control.should_training_stop = True  # the checkpoint was that of the last step
             return
         epoch, checkpoint, first = state["epoch"], state["resume_from_checkpoint"], 0
