@@ -381,7 +381,7 @@ ENDINGS: Mapping[tuple[str, str], Fields] = {
         "a pipeline stopped", _STEP, {**_SECONDS, "parts": "number of steps"}
     ),
 }
-"""How each task ends; the recorder adds `task`. Without an entry for STOPPED there is only `step`."""
+"""How each task ends; the recorder adds `task`. STOPPED without an entry has nothing but `step`."""
 
 UNSAVED = Fields("a run stopped before it could save", _STEP)
 """A stop of a task without an entry for it."""
