@@ -72,6 +72,7 @@ def qwen3_tensors(**sizes: int) -> dict[str, int | tuple[int, ...]]:
             for name, shape in layer.items()
         },
         "model.norm.weight": (hidden,),
+        "lm_head.weight": (size["vocab_size"], hidden),
     }
 
 
@@ -83,7 +84,7 @@ def write_model(folder: Path, **config: object) -> Path:
     (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER), "utf-8")
     (folder / "tokenizer_config.json").write_text("{}", "utf-8")
     (folder / "chat_template.jinja").write_text(TEMPLATE, "utf-8")
-    write_safetensors(folder / "model.safetensors", {**qwen3_tensors(), "a": 64, "b": 32})
+    write_safetensors(folder / "model.safetensors", qwen3_tensors())
     return folder
 
 

@@ -26,6 +26,7 @@ READS_ONLY = "the user's own file of another tool names it; it is read, never wr
 ITS_TOOL = "the name of a tool is a constant of its caller"
 
 ALLOWED: dict[str, dict[str, str]] = {
+    "swiftbox/architectures/tables.py": {"folder / path": "a constant, or one identifier"},
     "swiftbox/cli/runs.py": {"run.folder / step['folder']": CHECKED},
     "swiftbox/cli/unexpected.py": {
         "os.path.join(folder, name if folder != tempfile.gettempdir() else f'swiftbox-{name}')": (
@@ -54,6 +55,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "cache_home() / 'cache' / 'reference' / model_hash(folders, settings)": A_DIGEST
     },
     "swiftbox/core/weights/cast.py": {"target / file.name": "COMPANIONS are constants"},
+    "swiftbox/core/weights/completion.py": {"target / file_name": A_DIGEST},
     "swiftbox/data/files.py": {"Path(folder, name)": FROM_A_FOLDER},
     "swiftbox/data/missing_files.py": {
         "folder / name": FROM_A_FOLDER,
@@ -148,6 +150,9 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "swiftbox/models/tokenizer_files.py": {
         "home() / 'tokenizers' / f'{hashlib.sha256(key).hexdigest()}.json'": A_DIGEST
+    },
+    "swiftbox/models/trial_loading.py": {
+        "cache_home() / 'placements' / f'{_key(inspection, score=score)}.json'": A_DIGEST
     },
     "swiftbox/models/verified.py": {"folder / path": CHECKED, "self.folder / path": CHECKED},
     "swiftbox/models/weights.py": {"folder / name": CHECKED},

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from swiftbox.architectures.tables import known_types
 from swiftbox.devices.packages import version_of
 from swiftbox.files import write_json
 from swiftbox.fit.shape import ModelShape, shape_from_dimensions
 from swiftbox.language import cache_home
-from swiftbox.models.requirements import known_types
 from swiftbox.security.children import child_environment, source_command
 
 TIMEOUT_S = 60

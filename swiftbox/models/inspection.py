@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from swiftbox.architectures.choice import ClassPurpose, ModelClass, NoClass, find_class
+from swiftbox.architectures.outside import native_hint
+from swiftbox.architectures.tables import known_types
 from swiftbox.devices.packages import version_of
 from swiftbox.errors import HubError
 from swiftbox.language import text
@@ -19,7 +22,6 @@ from swiftbox.models.requirements import (
     NOTE,
     WARNING,
     Remark,
-    known_types,
     missing_package,
     remote_code,
     requirement_remarks,
@@ -34,7 +36,6 @@ from swiftbox.models.verified import read_marker
 from swiftbox.models.weight_remarks import original_file, unreadable, weight_remarks
 from swiftbox.models.weight_shapes import embedding_rows, shape_problems
 from swiftbox.runs import events
-from swiftbox.security.printable import printable
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,11 @@ class Inspection:
         return next((remark for remark in self.remarks if remark.topic == topic), None)
 
 
-def inspect(folder: Path, known: Model | None = None) -> Inspection:
-    """Inspect a model's folder without loading it; `known` is its catalogue row, if at hand."""
+def inspect(folder: Path, known: Model | None = None, *, score: bool = False) -> Inspection:
+    """Inspect a model's folder without loading it; `known` is its catalogue row, if at hand.
+
+    With `score` it is to be loaded with a score head.
+    """
     config, problem = _config(folder)
     if problem is not None:
         return Inspection(folder, config, (problem,))
@@ -67,7 +71,7 @@ def inspect(folder: Path, known: Model | None = None) -> Inspection:
         *_contradictions(folder, config, files),
         *weight_remarks(folder, files),
         *_tokenizer(folder, embedding_rows(files.tensors)),
-        *_loading(folder, config, row),
+        *_loading(folder, config, row, score=score),
         *(requirement_remarks(row) if row else ()),
         *_saved_with(config),
         *_precision(config, files.main_dtype),
@@ -236,26 +240,36 @@ def _tokenizer(folder: Path, rows: int | None) -> Iterator[Remark]:
 # ---- code and versions
 
 
-def _loading(folder: Path, config: Mapping[str, Any], row: Model | None) -> Iterator[Remark]:
-    """Check that transformers supports the model type, or that the repository has code for it."""
-    model_type, types = config.get("model_type"), known_types()
-    modules = _own_code(folder, config)
-    is_name = isinstance(model_type, str) and bool(model_type)
-    native = is_name and (types is None or model_type in types)
-    if modules:
-        yield remote_code(NOTE if native else WARNING, folder, ", ".join(modules))
-    elif is_name and not native:
-        version, shown_type = version_of("transformers"), printable(str(model_type))
-        message = text(
-            f"{folder}: transformers {version} does not know model_type {shown_type}",
-            f"{folder}：transformers {version} 不支持 model_type {shown_type}",
-        )
-        spec = (row.transformers_spec if row else None) or ""
-        hint = text(
-            f"it needs another transformers {spec}".rstrip() + ", or another package",
-            f"需要其他版本的 transformers {spec}".rstrip() + " 或其他软件包",
-        )
-        yield Remark(ERROR, "type", message, hint)
+def _loading(
+    folder: Path, config: Mapping[str, Any], row: Model | None, *, score: bool
+) -> Iterator[Remark]:
+    """Check that transformers has a class for the model, or that the repository has code for it."""
+    if not isinstance(config.get("model_type"), str) and "auto_map" not in config:
+        return  # reported with the other fields
+    native = find_class(config, ClassPurpose(score=score))
+    with_code = find_class(config, ClassPurpose(score=score, trusted=True))
+    modules, is_native = _own_code(folder, config), isinstance(native, ModelClass)
+    if modules and isinstance(with_code, ModelClass):
+        level = NOTE if is_native else WARNING
+        alternative = native_hint(str(config.get("model_type")))
+        yield remote_code(level, folder, ", ".join(modules), "" if is_native else alternative)
+    elif isinstance(with_code, NoClass):
+        message = text(f"{folder}: {with_code.reason}", f"{folder}：{with_code.reason}")
+        yield Remark(ERROR, "type", message, _hint_of(with_code, config, row))
+
+
+def _hint_of(choice: NoClass, config: Mapping[str, Any], row: Model | None) -> str:
+    spec = (row.transformers_spec if row else None) or ""
+    if (
+        not spec
+        or native_hint(str(config.get("model_type")))
+        or config.get("model_type") in (known_types() or ())
+    ):
+        return choice.hint
+    return text(
+        f"it needs another transformers {spec}, or another package",
+        f"需要其他版本的 transformers {spec} 或其他软件包",
+    )
 
 
 def _own_code(folder: Path, config: Mapping[str, Any]) -> list[str]:
@@ -303,14 +317,14 @@ def _generation(folder: Path, row: Model | None) -> Iterator[Remark]:
 
 
 def require_usable_model(
-    folder: Path, emit: Callable[..., None], *, known: str | None = None
+    folder: Path, emit: Callable[..., None], *, known: str | None = None, score: bool = False
 ) -> None:
     """Warn about a downloaded model's defects; raise HubError if it cannot be used.
 
     Raises ConfigError for a chat template that must not be rendered.
     """
     require_bounded_templates(folder, used=False)
-    inspection = inspect(folder, model(known or ""))
+    inspection = inspect(folder, model(known or ""), score=score)
     for remark in inspection.remarks:
         if remark.level == WARNING:
             emit(events.WARNING, message=str(remark))

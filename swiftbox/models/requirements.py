@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from swiftbox.architectures.outside import native_hint
 from swiftbox.devices.packages import version_of
 from swiftbox.language import text
 from swiftbox.models.catalogue import Model, model
@@ -42,21 +40,6 @@ class Remark:
         level = levels.get(self.level, text("note", "提示"))
         message = self.message + (text("; ", "；") + self.hint if self.hint else "")
         return text(f"{level}: {message}", f"{level}：{message}")
-
-
-@functools.cache
-def known_types() -> frozenset[str] | None:
-    """Return the model types of the installed transformers, parsed without importing it."""
-    spec = importlib.util.find_spec("transformers")
-    if spec is None or spec.origin is None:
-        return None
-    folder = Path(spec.origin).parent / "models" / "auto"
-    types: set[str] = set()
-    for name in ("auto_mappings.py", "configuration_auto.py"):
-        table = folder / name
-        source = table.read_text(encoding="utf-8") if table.is_file() else ""
-        types.update(re.findall(r'"([\w.-]+)"(?:,|:)\s+"\w+Config"', source))
-    return frozenset(types) or None
 
 
 def requirement_remarks(row: Model) -> Iterator[Remark]:
@@ -112,16 +95,19 @@ def catalogue_remarks(name: str, *, trust_remote_code: bool) -> tuple[Remark, ..
         return ()
     remarks = list(requirement_remarks(row))
     if row.native == "remote-code" and not trust_remote_code:
-        remarks.append(remote_code(ERROR, name, ""))
+        remarks.append(remote_code(ERROR, name, "", native_hint(row.model_type)))
     return tuple(remarks)
 
 
-def remote_code(level: str, where: object, files: str) -> Remark:
-    """Report that a repository contains Python code, with its files if they are known."""
+def remote_code(level: str, where: object, files: str, native: str = "") -> Remark:
+    """Report that a repository contains Python code, with its files if they are known.
+
+    `native` says which model to take in its place.
+    """
     listed = text(f" ({files})", f"（{files}）") if files else ""
     message = text(f"{where} contains Python code{listed}", f"{where} 自带 Python 代码{listed}")
     hint = text(
         "trust_remote_code: true runs it; set it only for a source that you trust",
         "trust_remote_code: true 会执行它；仅用于可信来源",
     )
-    return Remark(level, "code", message, hint)
+    return Remark(level, "code", message, "\n".join(filter(None, (native, hint))))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from swiftbox.architectures.choice import ClassPurpose
 from swiftbox.config.task import TaskConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
@@ -14,6 +15,7 @@ from swiftbox.models.inspection import Inspection, inspect
 from swiftbox.models.location import locate_recorded
 from swiftbox.models.requirements import ERROR, NOTE, Remark, catalogue_remarks
 from swiftbox.models.templates import require_bounded_templates
+from swiftbox.models.trial_loading import placement_remarks
 
 OnRemark = Callable[[Remark], None]
 
@@ -49,12 +51,18 @@ def output_location(config: TaskConfig) -> Path:
 
 
 def inspect_model(
-    name: str, config: NamesModel, on_remark: OnRemark, *, uses_template: bool = True
+    name: str,
+    config: NamesModel,
+    on_remark: OnRemark,
+    *,
+    uses_template: bool = True,
+    score: bool = False,
 ) -> Inspection | None:
     """Inspect the model's folder, or check its row in the catalogue if it is not here.
 
-    A model that an earlier step of a pipeline makes is inspected once it exists. Raises ConfigError
-    for a chat template that cannot be used, or must not be rendered at all.
+    A model that an earlier step of a pipeline makes is inspected once it exists. With `score` it is
+    to be loaded with a score head. Raises ConfigError for a chat template that cannot be used, or
+    must not be rendered at all.
     """
     folder = locate_recorded(name, key="model", hub=config.hub)
     if folder is None:
@@ -70,16 +78,24 @@ def inspect_model(
             ),
         )
     require_bounded_templates(folder, used=uses_template)
-    return inspect(folder)
+    return inspect(folder, score=score)
 
 
-def require_loadable(config: NamesModel, inspection: Inspection, on_remark: OnRemark) -> None:
-    """Raise ConfigError for findings that prevent loading the model; remark on the others."""
+def require_loadable(
+    config: NamesModel, inspection: Inspection, on_remark: OnRemark, *, score: bool = False
+) -> None:
+    """Raise ConfigError for findings that prevent loading the model; remark on the others.
+
+    With `score` it is to be loaded with a score head.
+    """
     findings = [row for row in inspection.remarks if row.topic not in ("template", "code")]
     code = inspection.remark_on("code")
     if code is not None and not config.trust_remote_code:
         refused = code.level != NOTE
         findings.append(replace(code, level=ERROR if refused else NOTE, hint=code.hint * refused))
+    if not any(finding.level == ERROR for finding in findings):
+        purpose = ClassPurpose(score=score, trusted=config.trust_remote_code)
+        findings += placement_remarks(inspection, purpose)
     report("model", findings, on_remark)
 
 

@@ -57,10 +57,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
             problems.append(error)
             return None
 
-    uses_own_template = training.template == "auto" and _needs_template(training)
-    inspection = collect(
-        lambda: inspect_model(training.model, training, on_remark, uses_template=uses_own_template)
-    )
+    inspection = collect(lambda: _inspect(training, on_remark))
     if inspection is not None:
         collect(lambda: _check_model(training, inspection, on_remark))
         if not inspection.errors:
@@ -81,6 +78,17 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         on_remark(rendered_later(training.model))
     raise_together(problems)
     return checked
+
+
+def _inspect(config: TrainConfig, on_remark: OnRemark) -> Inspection | None:
+    """Inspect the model's folder as this training loads it; None if it is not here."""
+    return inspect_model(
+        config.model,
+        config,
+        on_remark,
+        uses_template=config.template == "auto" and _needs_template(config),
+        score=_has_score(config),
+    )
 
 
 def _check_joined_rows(config: TrainConfig) -> None:
@@ -149,7 +157,7 @@ def _absolute_function(name: str) -> str:
 
 def _check_model(config: TrainConfig, inspection: Inspection, on_remark: OnRemark) -> None:
     """Raise ConfigError for a model that cannot be trained; remark on lesser findings."""
-    require_loadable(config, inspection, on_remark)
+    require_loadable(config, inspection, on_remark, score=_has_score(config))
     family = inspection.config.get("model_type")
     if config.model_type and family and config.model_type not in (family, family.split("_")[0]):
         series = family.rstrip("0123456789_.")
@@ -226,6 +234,11 @@ def _check_template(config: TrainConfig, inspection: Inspection | None) -> None:
 def _needs_template(config: TrainConfig) -> bool:
     """Tell whether the training renders conversations."""
     return METHODS[config.model_dump()["stage"]].needs_template
+
+
+def _has_score(config: TrainConfig) -> bool:
+    """Tell whether the model is trained with a score head."""
+    return METHODS[config.model_dump()["stage"]].head == "score"
 
 
 def _check_rewards(config: TrainConfig) -> None:

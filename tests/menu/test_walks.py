@@ -40,7 +40,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
     monkeypatch.setattr(launch, "estimate", lambda *_: None)
     model = write_model(tmp_path / "model")
-    seven_billion = {**qwen3_tensors(), "seven billion": 14_000_000_000}
+    seven_billion = {**qwen3_tensors(), "mtp.weight": 14_000_000_000}
     write_safetensors(model / "model.safetensors", seven_billion)
     write_chats(tmp_path / "chat.jsonl", 3)
     (tmp_path / "book.txt").write_text("a line\n\nanother\n", "utf-8")

@@ -9,9 +9,9 @@ import sys
 import pytest
 from packaging.specifiers import SpecifierSet
 
+from swiftbox.architectures.tables import known_types
 from swiftbox.fit.shape import count_parameters, shape_from_dimensions
 from swiftbox.models import catalogue
-from swiftbox.models.requirements import known_types
 
 SELDOM = ("embedding", "reranker")
 

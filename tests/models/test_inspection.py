@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from model_folder import write_model, write_safetensors
+from model_folder import qwen3_tensors, write_model, write_safetensors
 
 from swiftbox.errors import HubError
 from swiftbox.models import requirements, weights
@@ -64,7 +64,7 @@ def test_an_index_that_names_a_missing_file(tmp_path: Path) -> None:
 
 def test_an_index_that_names_a_missing_weight(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
-    index(folder, a="model.safetensors", b="model.safetensors", c="model.safetensors")
+    index(folder, c="model.safetensors", **{"lm_head.weight": "model.safetensors"})
     assert "lists 1 weights that no file contains (c" in remark_of(folder, "weights")[1]
 
 
@@ -73,7 +73,8 @@ def test_all_files_of_an_index_are_added_up(tmp_path: Path) -> None:
     stored = weights.read_weights(folder).dtypes["BF16"]
     (folder / "model.safetensors").rename(folder / "one.safetensors")
     write_safetensors(folder / "two.safetensors", {"c": 4000}, "F32")
-    index(folder, a="one.safetensors", b="one.safetensors", c="two.safetensors")
+    places = dict.fromkeys(qwen3_tensors(), "one.safetensors")
+    index(folder, c="two.safetensors", **places)
     remarks = weights.read_weights(folder)
     assert dict(remarks.dtypes) == {"BF16": stored, "F32": 4000}
     assert not inspect(folder).errors
@@ -111,7 +112,10 @@ def test_a_type_that_transformers_does_not_know_is_an_error(tmp_path: Path) -> N
 
 
 def test_code_in_the_repository_is_named(tmp_path: Path) -> None:
-    modules = {"AutoModel": "modeling_own.Own", "AutoConfig": "a/b--configuration_own.Own"}
+    modules = {
+        "AutoModelForCausalLM": "modeling_own.Own",
+        "AutoConfig": "a/b--configuration_own.Own",
+    }
     folder = write_model(tmp_path / "m", model_type="made_up_9", auto_map=modules)
     (folder / "tokenizer_config.json").write_text(
         '{"auto_map": {"AutoTokenizer": ["tokenization_own.Own", null]}}', "utf-8"
@@ -123,7 +127,7 @@ def test_code_in_the_repository_is_named(tmp_path: Path) -> None:
 
 
 def test_code_is_only_a_remark_if_transformers_has_the_class(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "m", auto_map={"AutoModel": "modeling_own.Own"})
+    folder = write_model(tmp_path / "m", auto_map={"AutoModelForCausalLM": "modeling_own.Own"})
     assert remark_of(folder, "code")[0] == "note"
 
 
@@ -198,7 +202,9 @@ def test_a_folder_of_the_cache_is_compared_with_its_row(tmp_path: Path) -> None:
 
 
 def test_a_run_refuses_an_incomplete_download(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "m", model_type="made_up_9", auto_map={"AutoModel": "x.Y"})
+    folder = write_model(
+        tmp_path / "m", model_type="made_up_9", auto_map={"AutoModelForCausalLM": "x.Y"}
+    )
     heard: list[dict[str, object]] = []
 
     def emit(event: str, **values: object) -> None:

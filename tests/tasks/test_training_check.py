@@ -83,7 +83,7 @@ def test_another_family_than_expected_is_refused(model: Path, tmp_path: Path) ->
 
 
 def test_remote_code_is_refused_unless_trusted(model: Path, tmp_path: Path) -> None:
-    (model / "config.json").write_text('{"auto_map": {"AutoModel": "x.Y"}}', "utf-8")
+    (model / "config.json").write_text('{"auto_map": {"AutoModelForCausalLM": "x.Y"}}', "utf-8")
     assert "trust_remote_code" in refusal(model, tmp_path).hint
     assert check_config(config(model, tmp_path, trust_remote_code=True)) is not None
 
@@ -117,9 +117,9 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_remarks_go_to_the_callback(model: Path, tmp_path: Path) -> None:
-    (model / "config.json").write_text(
-        '{"model_type": "qwen3", "auto_map": {"AutoModel": "modeling_own.Own"}}', "utf-8"
-    )
+    stored = json.loads((model / "config.json").read_text("utf-8"))
+    stored["auto_map"] = {"AutoModelForCausalLM": "modeling_own.Own"}
+    (model / "config.json").write_text(json.dumps(stored), "utf-8")
     heard: list[Remark] = []
     assert check_config(config(model, tmp_path), heard.append) is not None
     assert any("modeling_own.py" in remark.message for remark in heard)

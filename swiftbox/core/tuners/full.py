@@ -8,6 +8,7 @@ from typing import Any
 
 from swiftbox.config.tuners import TunerFields
 from swiftbox.core.tuners.targets import compiled, similar_names_hint
+from swiftbox.core.weights.modalities import other_modalities, part_of
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 
@@ -16,13 +17,16 @@ def freeze(model: Any, config: TunerFields) -> None:
     """Freeze parameters that match freeze_parameters but not trainable_parameters.
 
     With only trainable_parameters, everything else is frozen. Patterns are searched anywhere in a
-    parameter's name. Raises ConfigError for a pattern without a match.
+    parameter's name. What reads pictures or sound is frozen unless trainable_parameters match it:
+    text alone gives it no gradients. Raises ConfigError for a pattern without a match.
     """
     names = [name for name, _ in model.named_parameters()]
     trainable = _matching_names("trainable_parameters", config.trainable_parameters, names)
     frozen = _matching_names("freeze_parameters", config.freeze_parameters, names)
     if config.trainable_parameters and not config.freeze_parameters:
         frozen = set(names)
+    parts = other_modalities(model)
+    frozen |= {name for name in names if part_of(name, parts)}
     for name, parameter in model.named_parameters():
         if name in frozen - trainable:
             parameter.requires_grad_(False)

@@ -6,7 +6,7 @@ from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from swiftbox.core.tuners.targets import linear_names, require_matches
+from swiftbox.core.tuners.targets import chosen_layers, linear_names
 
 
 class LoRAConfig(LoraConfig):
@@ -30,5 +30,5 @@ class Swift:
         if targets == "all-linear" or targets is None:
             config.target_modules = linear_names(model)
         elif isinstance(targets, (list, set)):
-            require_matches(model, sorted(targets))
+            config.target_modules = chosen_layers(model, sorted(targets))
         return get_peft_model(model, config)

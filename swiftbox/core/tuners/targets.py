@@ -11,18 +11,14 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from swiftbox.config.tuners import TunerFields
+from swiftbox.core.weights.modalities import names_part, other_modalities, part_of
+from swiftbox.core.weights.quantized_bases import SCORE_HEADS
 from swiftbox.errors import ConfigError
 from swiftbox.formatting import near
 from swiftbox.language import text
 
-TOWERS = ("vision", "visual", "audio", "image", "speech")
-"""Parts of multimodal models that all-linear excludes."""
-
 ROUTERS = ("gate", "router")
 """Linear layers that select experts; an adapter there would change the routing."""
-
-SCORES = ("score", "classifier")
-"""Heads of sequence classification: newly initialized, so trained and saved in full."""
 
 Note = Callable[[str], None]
 
@@ -44,7 +40,7 @@ def choose_targets(model: Any, config: TunerFields, note: Note) -> list[str]:
         if not names and config.target_parameters:
             return []
         require_matches(model, names)
-        chosen = [name for name in _names(model) if _named(name, names)]
+        chosen = _named_layers(model, names, note)
     chosen = _in_layers(_without_excluded(chosen, config), config)
     if not chosen:
         raise ConfigError(
@@ -63,16 +59,22 @@ def linear_names(model: Any) -> list[str]:
     return _shortest(model, linear_layers(model))
 
 
+def chosen_layers(model: Any, targets: Sequence[str]) -> list[str]:
+    """List the layers that targets select, by their shortest unambiguous names."""
+    require_matches(model, targets)
+    return _shortest(model, _named_layers(model, targets, print))
+
+
 def linear_layers(model: Any) -> list[str]:
     """List the linear layers of the blocks, without the head, routers and other modalities."""
-    heads = head_names(model)
+    heads, parts = head_names(model), other_modalities(model)
     layers = [
         name
         for name, module in model.named_modules()
         if is_linear(module)
         and name not in heads
         and name.rsplit(".", 1)[-1] not in ROUTERS
-        and not any(tower in part for part in name.split(".") for tower in TOWERS)
+        and not part_of(name, parts)
     ]
     if layers:
         return layers
@@ -99,7 +101,7 @@ def head_names(model: Any) -> set[str]:
     return {
         name
         for name, module in model.named_modules()
-        if (head is not None and module is head) or name in SCORES
+        if (head is not None and module is head) or name in SCORE_HEADS
     }
 
 
@@ -194,13 +196,61 @@ def compiled(key: str, pattern: str) -> re.Pattern[str]:
         ) from None
 
 
+def _named_layers(model: Any, targets: Sequence[str], note: Note) -> list[str]:
+    """Return the layers that end in a target; those of other modalities only by a longer path.
+
+    Raises ConfigError if a target names layers of other modalities alone.
+    """
+    parts = other_modalities(model)
+    chosen: dict[str, list[str]] = {target: [] for target in targets}
+    spared: dict[str, list[str]] = {target: [] for target in targets}
+    for name in _names(model):
+        part = part_of(name, parts)
+        for target in filter(lambda ending: _named(name, [ending]), targets):
+            is_meant = not part or names_part(target, name, part)
+            (chosen if is_meant else spared)[target].append(name)
+    for target, names in spared.items():
+        if names and not chosen[target]:
+            raise _other_modality(target, names[0])
+    spared_parts = sorted({part_of(name, parts) for names in spared.values() for name in names})
+    if spared_parts:
+        note(_left_out(spared_parts))
+    layers = {name for names in chosen.values() for name in names}
+    return [name for name in _names(model) if name in layers]
+
+
+def _other_modality(target: str, name: str) -> ConfigError:
+    return ConfigError(
+        text(
+            f"target_modules: {target} names only layers that read pictures or sound",
+            f"target_modules：{target} 只对应读取图像或声音的层",
+        ),
+        hint=text(
+            f"name the full path if you mean them, such as {name}",
+            f"若确需训练，请写完整路径，例如 {name}",
+        ),
+    )
+
+
+def _left_out(parts: Sequence[str]) -> str:
+    names = ", ".join(parts)
+    return text(
+        f"target_modules leaves out the layers of the same names in {names}; to train them, name "
+        "the full path",
+        f"target_modules 不包含 {names} 中的同名层；如需训练请写完整路径",
+    )
+
+
 def _layers_matching(model: Any, pattern: str) -> list[str]:
     expression = compiled("target_modules", pattern)
     kinds = (torch.nn.Embedding, torch.nn.Conv1d)
+    parts = other_modalities(model)
     layers = [
         name
         for name, module in model.named_modules()
-        if expression.fullmatch(name) and (is_linear(module) or isinstance(module, kinds))
+        if expression.fullmatch(name)
+        and (is_linear(module) or isinstance(module, kinds))
+        and (not (part := part_of(name, parts)) or part.rpartition(".")[2] in pattern)
     ]
     if layers:
         return layers
@@ -264,7 +314,7 @@ def _check_heads(model: Any, targets: str | list[str], chosen: Sequence[str], no
         last = name.rsplit(".", 1)[-1]
         if name not in heads and last not in ROUTERS:
             continue
-        if last in SCORES and name in heads:
+        if last in SCORE_HEADS and name in heads:
             raise ConfigError(
                 text(
                     f"target_modules: {name} is newly initialized and trained in full; "

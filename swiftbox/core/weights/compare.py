@@ -5,7 +5,8 @@ Shapes: T tokens of a prompt, V vocabulary, A tokens of an answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,6 +33,13 @@ moves logits by hundredths at least.
 """
 
 
+ROUNDING_NOISE = 2.0**-23
+"""The error of a rounding to float32, as a share of the number."""
+
+REACH_SPREAD = 4.0
+"""Errors of other signs move logits by a few times as much as those that were tried."""
+
+
 @dataclass(frozen=True)
 class ModelOutputs:
     """What a model answers to the check prompts."""
@@ -54,11 +62,13 @@ class OutputDifference:
     """The largest logit."""
     same_answers: int
     answers: int
+    reach: float = 0.0
+    """How far rounding errors of its layers were seen to move the logits of the model."""
 
     @property
     def limit(self) -> float:
         """Return the largest difference that float32 rounding explains."""
-        return ROUNDING_LIMIT * max(1.0, self.scale)
+        return rounding_limit(self.scale, self.reach)
 
     @property
     def is_rounding(self) -> bool:
@@ -68,6 +78,32 @@ class OutputDifference:
     def figures(self) -> dict[str, Any]:
         """Return plain data for the record."""
         return {**asdict(self), "limit": self.limit}
+
+
+def rounding_limit(scale: float, reach: float) -> float:
+    """Return the largest difference that rounding explains, for logits of that size."""
+    return max(ROUNDING_LIMIT * max(1.0, scale), REACH_SPREAD * reach)
+
+
+@contextmanager
+def rounding_noise(model: Any) -> Iterator[None]:
+    """Give the outputs of all linear layers a rounding error each, the same in every run.
+
+    Recurrent layers carry errors from token to token: they amplify rounding tens of times.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def disturb(_layer: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        noise = 2 * torch.rand(output.shape, generator=generator) - 1
+        return output * (1 + ROUNDING_NOISE * noise.to(output.device))
+
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
+    handles = [layer.register_forward_hook(disturb) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def check_prompts(tokenizer: Any) -> list[torch.Tensor]:
@@ -117,11 +153,13 @@ def _greedy_answer(model: Any, ids: torch.Tensor) -> tuple[tuple[int, ...], tupl
     return tuple(tokens), tuple(float(first - second) for first, second in best)
 
 
-def compare_outputs(expected: ModelOutputs, actual: ModelOutputs) -> OutputDifference:
+def compare_outputs(
+    expected: ModelOutputs, actual: ModelOutputs, *, reach: float = 0.0
+) -> OutputDifference:
     """Compare the outputs of two models for the same prompts.
 
     If one vocabulary was resized, only the shared part counts. Answers that part at a tie, where
-    rounding decides, are the same.
+    rounding decides, are the same. `reach` is how far rounding was seen to move the logits.
     """
     maxima, scale, total, count = [], 0.0, 0.0, 0
     for first, second in zip(expected.logits, actual.logits, strict=True):
@@ -131,10 +169,10 @@ def compare_outputs(expected: ModelOutputs, actual: ModelOutputs) -> OutputDiffe
         scale = max(scale, float(first[..., :shared].abs().max()))
         total, count = total + float(distance.double().sum()), count + distance.numel()
     maximum = float(torch.stack(maxima).max())
-    tie = 2 * ROUNDING_LIMIT * max(1.0, scale)
+    tie = 2 * rounding_limit(scale, reach)
     answers = zip(expected.answers, actual.answers, expected.margins, strict=True)
     same = sum(_same_answer(first, second, margins, tie) for first, second, margins in answers)
-    return OutputDifference(maximum, total / count, scale, same, len(expected.answers))
+    return OutputDifference(maximum, total / count, scale, same, len(expected.answers), reach)
 
 
 def _same_answer(

@@ -12,22 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-)
+import transformers
+from transformers import AutoTokenizer
 
+from swiftbox.architectures.choice import ClassPurpose, require_class
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
-from swiftbox.core.weights.load_errors import explain_broken_files, missing_weights
+from swiftbox.core.weights.load_errors import explain_broken_files
+from swiftbox.core.weights.placement import require_all_placed
 from swiftbox.core.weights.quantized_bases import (
-    SCORE_HEADS,
-    is_quantized,
     quantization_arguments,
     score_config,
     use_exact_kernels,
 )
+from swiftbox.core.weights.spared import spare_other_modalities
 
 
 def load_pretrained(
@@ -45,21 +43,19 @@ def load_pretrained(
         dtype: The number type to compute in; None for the one that is stored.
         arguments: Passed to transformers' `from_pretrained`, such as `device_map`.
 
-    Raises ConfigError for files that cannot be loaded or lack weights, which transformers would
-    start at random values.
+    Raises ConfigError for files that cannot be loaded, and for weights that are not exactly those
+    of the class that config.json names: transformers would start missing ones at random values.
     """
-    model_class = AutoModelForCausalLM
+    trusted, has_score = bool(arguments.get("trust_remote_code")), labels is not None
+    choice = require_class(folder, ClassPurpose(score=has_score, trusted=trusted))
     arguments |= {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
     with explain_broken_files(folder):
         if labels is not None:
-            model_class = AutoModelForSequenceClassification
-            trusted = bool(arguments.get("trust_remote_code"))
             arguments["config"] = score_config(folder, labels, trust_remote_code=trusted)
-        model, loaded = model_class.from_pretrained(str(folder), dtype=dtype or "auto", **arguments)
-    heads = SCORE_HEADS if labels is not None else ()
-    missing = [name for name in loaded["missing_keys"] if not set(heads) & set(name.split("."))]
-    if missing and not is_quantized(model):  # those of a quantized model have other names
-        raise missing_weights(folder, sorted(missing))
+        loader = getattr(transformers, choice.loader)
+        spare_other_modalities(arguments.get("quantization_config"), folder, loader, trusted)
+        model, report = loader.from_pretrained(str(folder), dtype=dtype or "auto", **arguments)
+    require_all_placed(folder, model, report, score=has_score)
     use_exact_kernels(model, dtype)
     return model
 
@@ -106,7 +102,7 @@ def load_trainable(
         **quantization_arguments(folder, config),
         **({} if device is None else {"device_map": {"": device}}),
     )
-    model.config.use_cache = False
+    model.config.use_cache = model.config.get_text_config().use_cache = False
     if has_score and model.config.pad_token_id is None:
         model.config.pad_token_id = 0  # transformers' own pooling requires one; ours is used
     return model

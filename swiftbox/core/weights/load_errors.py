@@ -28,6 +28,9 @@ READING_ERRORS = (
 MISMATCH = "ignore_mismatched_sizes"
 """Part of transformers' RuntimeError for weights of other shapes than its model's."""
 
+CONTRADICTIONS = ("automatic conversion of the weights", "not implemented for 'Byte'")
+"""Parts of its RuntimeErrors for quantized weights that lack some of their tensors."""
+
 
 @contextlib.contextmanager
 def explain_broken_files(folder: Path, *, key: str = "model") -> Iterator[None]:
@@ -41,6 +44,8 @@ def explain_broken_files(folder: Path, *, key: str = "model") -> Iterator[None]:
         except READING_ERRORS as error:
             raise _broken(folder, key, f"{type(error).__name__}: {error}") from error
         except RuntimeError as error:
+            if any(part in str(error) for part in CONTRADICTIONS):
+                raise _broken(folder, key, _incomplete()) from error
             if MISMATCH not in str(error):
                 raise
             reason = text(
@@ -54,13 +59,11 @@ def explain_broken_files(folder: Path, *, key: str = "model") -> Iterator[None]:
             raise _broken(folder, key, str(error)) from error
 
 
-def missing_weights(folder: Path, names: list[str]) -> ConfigError:
-    """Return the error for weights that a model needs and its files do not hold."""
-    reason = text(
-        f"its files lack {len(names)} of the model's weights ({names[0]} ...)",
-        f"其文件缺少模型的 {len(names)} 个权重（{names[0]} ...）",
+def _incomplete() -> str:
+    return text(
+        "some of its quantized weights are incomplete; the log lists them",
+        "部分量化权重不完整；日志中列出了它们",
     )
-    return _broken(folder, "model", reason)
 
 
 def _broken(folder: Path, key: str, reason: str) -> ConfigError:

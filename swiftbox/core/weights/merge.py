@@ -28,7 +28,9 @@ from swiftbox.core.weights.compare import (
     OutputDifference,
     check_prompts,
     compare_outputs,
+    rounding_noise,
 )
+from swiftbox.core.weights.completion import complete_weights, copied_message
 from swiftbox.core.weights.load import read_tokenizer
 from swiftbox.core.weights.merge_bases import BaseFiles, dequantize, load_merge_base
 from swiftbox.core.weights.merge_layers import merge_and_unload
@@ -96,6 +98,7 @@ def merge(job: MergeJob, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]
         emit(events.STAGE, name="save", detail=run_folder.MODEL)
         dtype = cast_weights(merged.model, job.types, job.memory.store().keep)
         _write(job, merged.model, tokenizer, temporary)
+        report["copied"] = _complete(job, merged.model, temporary, emit)
         outputs = job.memory.outputs(merged.model, prompts)
         report["cast"] = _report_cast(dtype, compare_outputs(merged.outputs, outputs), emit)
         del merged
@@ -153,12 +156,30 @@ def _merge_adapters(
         if emit is None or before is None:
             continue
         after = job.memory.outputs(model, prompts)
-        difference = compare_outputs(before, after)
+        difference = _difference(job, model, prompts, (before, after))
         _require_rounding(difference, adapter)
         steps.append({"adapter": str(adapter), **difference.figures()})
         emit(events.NOTE, key="merge", message=_step_message(adapter, difference))
     outputs = after if after is not None else job.memory.outputs(model, prompts)
     return Merged(model, outputs, tuple(steps))
+
+
+def _difference(
+    job: MergeJob,
+    model: Any,
+    prompts: Sequence[torch.Tensor],
+    outputs: tuple[ModelOutputs, ModelOutputs],
+) -> OutputDifference:
+    """Compare expected outputs with those of a model.
+
+    If they are further apart than usual, how much this model amplifies rounding is measured.
+    """
+    difference = compare_outputs(*outputs)
+    if difference.is_rounding:
+        return difference
+    with rounding_noise(model):
+        noisy = job.memory.outputs(model, prompts)
+    return compare_outputs(*outputs, reach=compare_outputs(outputs[1], noisy).maximum)
 
 
 def _require_embeddings(network: Any, prompts: Sequence[torch.Tensor]) -> None:
@@ -245,6 +266,14 @@ def _write(job: MergeJob, model: Any, tokenizer: Any, target: Path) -> None:
     parity.copy_record(job.adapters[-1], target, dtype=job.types.default, answers=is_single)
 
 
+def _complete(job: MergeJob, model: Any, target: Path, emit: Emit) -> int:
+    """Add the tensors of the base that its class does not load; return their number."""
+    names = complete_weights(model, job.base_folder, target)
+    if names:
+        emit(events.NOTE, key="copied", message=copied_message(names))
+    return len(names)
+
+
 def _report_cast(dtype: str, difference: OutputDifference, emit: Emit) -> dict[str, Any]:
     """Record how far the cast moves the outputs."""
     if dtype != "float32":
@@ -274,7 +303,8 @@ def verify(
         )
     labels = None if expected.answers else expected.logits[0].shape[-1]
     model = load_merge_base(job.files(folder, job.types, labels))
-    difference = compare_outputs(expected, job.memory.outputs(model, prompts))
+    outputs = job.memory.outputs(model, prompts)
+    difference = _difference(job, model, prompts, (expected, outputs))
     if difference.is_rounding:
         return difference.figures()
     raise ResultError(

@@ -8,6 +8,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from swiftbox.config.merge import Quantization
+from swiftbox.core.weights.completion import complete_weights, copied_message
 from swiftbox.core.weights.load import load_pretrained
 from swiftbox.core.weights.quantized_bases import bitsandbytes_config
 
@@ -30,3 +31,6 @@ def quantize_and_save(
         trust_remote_code=trust_remote_code,
     )
     model.save_pretrained(str(target))
+    names = complete_weights(model, source, target)
+    if names:
+        print(copied_message(names), flush=True)  # noqa: T201 - log.txt is this process's stdout

@@ -13,16 +13,19 @@ import sys
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
-    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
     AutoModelForSeq2SeqLM,
 )
 
-CLASSES = (AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM, AutoModel)
+from swiftbox.architectures.choice import ModelClass, find_class
+
+CLASSES = (AutoModelForMultimodalLM, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModel)
 """Classes to try in order; those with a head come first, since its weights count."""
 
 
@@ -34,8 +37,15 @@ def main() -> int:
 
 
 def build(config: Any) -> nn.Module:
-    """Return the model of a config on the meta device; raise ValueError if no class knows it."""
-    for auto_class in CLASSES:
+    """Return the model of a config on the meta device; raise ValueError if no class knows it.
+
+    It is built by the class that loads it; a model that is only described may be of any class.
+    """
+    choice = find_class(config.to_dict())
+    first = getattr(transformers, choice.loader) if isinstance(choice, ModelClass) else None
+    for auto_class in (first, *CLASSES):
+        if auto_class is None:
+            continue
         if type(config) in auto_class._model_mapping:
             with torch.device("meta"):
                 model: nn.Module = auto_class.from_config(config, trust_remote_code=False)

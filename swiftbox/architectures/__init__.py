@@ -1,0 +1,1 @@
+"""Which class loads a model, decided from its config.json without importing torch."""

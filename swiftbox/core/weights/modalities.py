@@ -1,0 +1,55 @@
+"""The parts of a model that read pictures or sound: its towers, and the layers that project them.
+
+Everything outside of the decoder and the heads is such a part, in every family; a few families
+keep a tower inside the decoder, where its name tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from swiftbox.core.weights.quantized_bases import SCORE_HEADS
+
+TOWERS = ("vision", "visual", "audio", "image", "speech", "cross_attn")
+"""Parts of names that belong to towers inside a decoder, or attend to what towers read."""
+
+
+def other_modalities(model: Any) -> tuple[str, ...]:
+    """Return the names of the modules that text alone does not reach, the outermost of each."""
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    return tuple(_outside(model, "", decoder, head))
+
+
+def _outside(module: Any, path: str, decoder: Any, head: Any) -> Iterator[str]:
+    if module is decoder:
+        yield from _towers_within(module, path)
+        return
+    for name, child in module.named_children():
+        child_path = f"{path}.{name}" if path else name
+        if child is head or (not path and name in SCORE_HEADS):
+            continue
+        if any(part is decoder or part is head for part in child.modules()):
+            yield from _outside(child, child_path, decoder, head)
+        elif next(child.parameters(), None) is not None:
+            yield child_path
+
+
+def _towers_within(module: Any, path: str) -> Iterator[str]:
+    for name, child in module.named_children():
+        child_path = f"{path}.{name}" if path else name
+        if any(tower in name for tower in TOWERS):
+            yield child_path
+        else:
+            yield from _towers_within(child, child_path)
+
+
+def part_of(name: str, parts: Sequence[str]) -> str:
+    """Return the part that a module or weight is in; empty if it is in none."""
+    return next((part for part in parts if name == part or name.startswith(f"{part}.")), "")
+
+
+def names_part(target: str, name: str, part: str) -> bool:
+    """Tell whether a target that ends a module's name reaches back to the name of its part."""
+    return target.count(".") >= name.count(".") - part.count(".")

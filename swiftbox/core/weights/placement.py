@@ -1,0 +1,124 @@
+"""Whether the tensors of a folder and the weights of its class are the same, but for tied ones.
+
+A weight that no file holds would start at random values, and a tensor that no module takes would
+be lost in silence. What a class is known to leave out does not count: rotary frequencies of old
+files, and layers that predict several tokens at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from swiftbox.core.weights.quantized_bases import SCORE_HEADS, stored_method
+from swiftbox.errors import ConfigError
+from swiftbox.files import read_json
+from swiftbox.language import text
+
+INDEX = "model.safetensors.index.json"
+SINGLE_FILE = "model.safetensors"
+
+FREQUENCIES = re.compile(r"(^|\.)(\w*inv_freq|position_ids)$")
+"""Constants that old files hold and that models compute."""
+
+PREDICTORS = re.compile(r"(^|\.)mtp(\.|_|$)")
+"""Layers that predict several tokens at once, by name."""
+
+PREDICTOR_KEYS = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_layers")
+"""Keys that say how many of these layers follow the others."""
+
+LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+
+
+def require_all_placed(
+    folder: Path, model: Any, report: Mapping[str, Any], *, score: bool = False
+) -> None:
+    """Raise ConfigError if loading left a weight without a tensor, or a tensor without a weight.
+
+    Args:
+        folder: The folder that was loaded.
+        model: The loaded model.
+        report: transformers' report on the loading.
+        score: The model got a score head in place of the language model's.
+    """
+    missing, unexpected = faults_of(folder, model, report, score=score)
+    if missing:
+        raise _lacking(folder, missing)
+    if unexpected:
+        raise _unplaced(folder, unexpected, type(model).__name__)
+
+
+def faults_of(
+    folder: Path, model: Any, report: Mapping[str, Any], *, score: bool
+) -> tuple[list[str], list[str]]:
+    """Return the names of weights without a tensor, and of tensors without a weight."""
+    missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    if score:
+        missing = [name for name in missing if not set(SCORE_HEADS) & set(name.split("."))]
+        prefix = f"{model.base_model_prefix}."
+        unexpected = [name for name in unexpected if name.startswith(prefix)]
+    unexpected = list(without_known_extras(unexpected, model.config))
+    if stored_method(folder) not in ("", "bitsandbytes"):  # their modules hold other tensors
+        modules = set(map(_module_of, tensor_files(folder)))
+        missing = [name for name in missing if _module_of(name) not in modules]
+        names = {name for name, _module in model.named_modules()}
+        unexpected = [name for name in unexpected if _module_of(name) not in names]
+    return missing, unexpected
+
+
+def without_known_extras(names: Iterable[str], config: Any) -> Iterator[str]:
+    """Yield the names that are neither constants nor layers that predict several tokens."""
+    part = config.get_text_config()
+    layers = getattr(part, "num_hidden_layers", None)
+    extra_layers = any(getattr(part, key, 0) for key in PREDICTOR_KEYS)
+    for name in names:
+        number = LAYER.search(name)
+        follows = number is not None and extra_layers and int(number[1][:9]) >= (layers or 0)
+        if not (FREQUENCIES.search(name) or PREDICTORS.search(name) or follows):
+            yield name
+
+
+def tensor_files(folder: Path) -> Mapping[str, Path]:
+    """Return the file of each tensor that transformers would load."""
+    index = read_json(folder / INDEX).get("weight_map") or {}
+    names: Collection[str] = set(index.values()) if index else {SINGLE_FILE}
+    files = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        if path.name in names:
+            with safe_open(path, framework="pt") as file:
+                files.update(dict.fromkeys(file.keys(), path))
+    return files
+
+
+def _module_of(tensor: str) -> str:
+    return tensor.rpartition(".")[0]
+
+
+def _lacking(folder: Path, names: list[str]) -> ConfigError:
+    reason = text(
+        f"its files lack {len(names)} of the model's weights ({names[0]} ...)",
+        f"其文件缺少模型的 {len(names)} 个权重（{names[0]} ...）",
+    )
+    return _contradiction(folder, reason)
+
+
+def _unplaced(folder: Path, names: list[str], class_name: str) -> ConfigError:
+    reason = text(
+        f"its files hold {len(names)} weights that {class_name} does not have ({names[0]} ...)",
+        f"其文件中有 {len(names)} 个权重不属于 {class_name}（{names[0]} ...）",
+    )
+    return _contradiction(folder, reason)
+
+
+def _contradiction(folder: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        text(f"model: {folder} cannot be loaded: {reason}", f"model：{folder} 无法加载：{reason}"),
+        hint=text(
+            "restore the files of the original, or download it again",
+            "请恢复其原有文件，或重新下载",
+        ),
+    )
