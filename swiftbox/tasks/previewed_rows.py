@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.data.example import Example, RowError
@@ -23,14 +23,12 @@ from swiftbox.methods import METHODS
 from swiftbox.models.location import find_folder
 from swiftbox.models.templates import require_bounded_templates, template_file
 from swiftbox.security.templates import require_bounded
+from swiftbox.tasks.light_tokenizer import light_tokenizer
 from swiftbox.tasks.row_rendering import renderer_of
 from swiftbox.tasks.training_check import sources_of
 from swiftbox.templates.examples import ExampleRenderer
 from swiftbox.templates.parts import Offsets, TextPart, learned_tokens, parts_of
 from swiftbox.templates.renderings import LearnedSpan, Rendering
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 USUAL_ROWS = 3
 PERCENTILES = (50, 90, 99, 100)
@@ -124,7 +122,7 @@ class RowPreview:
         self.config = config
         self.stage = str(config.model_dump()["stage"])
         self.renderer = _renderer(config, folder) if METHODS[self.stage].needs_template else None
-        self.tokenizer = _tokenizer(folder / "tokenizer.json")
+        self.tokenizer = light_tokenizer(folder)
         # A text for pretraining is split at max_length, not cut.
         self.limit = sys.maxsize if METHODS[self.stage].splits_texts else config.max_length
 
@@ -232,18 +230,6 @@ def _renderer(config: TrainConfig, folder: Path) -> ExampleRenderer:
     if config.template not in ("auto", "chatml"):
         require_bounded([template_file(Path(config.template).expanduser())])
     return renderer_of(config, folder)
-
-
-def _tokenizer(file: Path) -> Tokenizer | None:
-    """Return the tokenizer of a file; None if there is none that the package can load."""
-    if not file.is_file():
-        return None
-    from tokenizers import Tokenizer
-
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception:  # noqa: BLE001 - the package raises Exception itself, for any defect
-        return None
 
 
 def _is_at(place: tuple[str, int], file: str, line: int) -> bool:

@@ -12,7 +12,8 @@ from swiftbox.config.references import is_reference
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.data.check import check_rows
-from swiftbox.data.findings import CheckedRows, RowRenderer
+from swiftbox.data.findings import CheckedRows
+from swiftbox.data.fitting import require_training_rows
 from swiftbox.data.formats import LABELLED
 from swiftbox.data.missing_files import missing_file
 from swiftbox.data.source import RowSource, parse_sources
@@ -20,7 +21,6 @@ from swiftbox.errors import ConfigError, UserError, raise_together
 from swiftbox.fit.profile import profile_model
 from swiftbox.fit.shape import ModelShape
 from swiftbox.fit.training import quantizes
-from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.models.adapters import read_trained
@@ -39,6 +39,7 @@ from swiftbox.tasks.checks import (
 )
 from swiftbox.tasks.row_rendering import rendered_later, renderer_of
 from swiftbox.tasks.tuner_check import require_tuner_fits
+from swiftbox.tasks.usable_rows import UsableRows
 
 Result = TypeVar("Result")
 
@@ -203,7 +204,7 @@ def _require_continuable(config: TrainConfig, folder: Path) -> None:
         require_adapters_fit(model, [adapter], config.model)
 
 
-def _checked_template(config: TrainConfig, inspection: Inspection | None) -> RowRenderer | None:
+def _checked_template(config: TrainConfig, inspection: Inspection | None) -> UsableRows | None:
     """Return the renderer of the rows; None without a template, or if the model is not here.
 
     Raises ConfigError if conversations have no chat template.
@@ -211,7 +212,7 @@ def _checked_template(config: TrainConfig, inspection: Inspection | None) -> Row
     _check_template(config, inspection)
     if inspection is None or inspection.errors or not _needs_template(config):
         return None
-    return renderer_of(config, inspection.folder)
+    return UsableRows(renderer_of(config, inspection.folder), config, inspection.folder)
 
 
 def _check_template(config: TrainConfig, inspection: Inspection | None) -> None:
@@ -258,7 +259,7 @@ def sources_of(config: TrainConfig) -> tuple[RowSource, ...]:
     return parse_sources(sources, columns=config.columns)
 
 
-def _check_rows(config: TrainConfig, renderer: RowRenderer | None) -> CheckedRows | None:
+def _check_rows(config: TrainConfig, renderer: UsableRows | None) -> CheckedRows | None:
     sources = [source for source in sources_of(config) if not is_reference(source.path)]
     local = [source for source in sources if Path(source.path).expanduser().exists()]
     for source in sources:
@@ -270,21 +271,9 @@ def _check_rows(config: TrainConfig, renderer: RowRenderer | None) -> CheckedRow
         return None
     stage = str(config.model_dump()["stage"])
     checked = check_rows(local, stage=stage, max_bad_rows=config.max_bad_rows, renderer=renderer)
-    one_sample_per_row = not METHODS[stage].splits_texts and stage not in LABELLED
-    if len(local) == len(sources) and one_sample_per_row:
-        _require_training_rows(config.val_size, checked.taken)
+    is_complete = len(local) == len(sources)
+    if renderer is not None and checked.taken == checked.rows:
+        renderer.require_usable(is_complete=is_complete)
+    elif is_complete and not METHODS[stage].splits_texts and stage not in LABELLED:
+        require_training_rows(config.val_size, checked.taken)
     return checked
-
-
-def _require_training_rows(val_size: float, rows: int) -> None:
-    """Raise ConfigError if the rows that are held out leave none to train on."""
-    held_out = max(1, round(val_size * rows) if val_size < 1 else int(val_size))
-    if val_size and held_out >= rows:
-        raise ConfigError(
-            text(
-                f"val_size: {val_size:g} holds out {held_out} of {counted(rows, 'row')} and leaves "
-                "nothing to train on",
-                f"val_size：{val_size:g} 从 {rows} 行中留出 {held_out} 行，没有可训练的数据",
-            ),
-            hint=text("lower val_size, or give more rows", "请减小 val_size，或增加数据"),
-        )

@@ -15,8 +15,12 @@ from torch.utils.data import Dataset, Sampler
 
 from swiftbox.core.data.samples import IGNORED, Sample, TokenRow, TurnRows, computed_tokens
 from swiftbox.core.data.storage import SampleSubset, StoredSamples, turns_of
-from swiftbox.errors import DataError
-from swiftbox.language import text
+from swiftbox.data.fitting import (
+    held_out_rows,
+    nothing_within,
+    require_training_rows,
+    rows_too_long,
+)
 
 PERCENTILES = (50, 90, 99, 100)
 
@@ -47,7 +51,7 @@ def fit(samples: StoredSamples, *, max_length: int, truncation: str) -> FittedRo
     too_long = lengths > max_length  # (N,)
     longer = int(too_long.sum())
     if longer and truncation == "error":
-        raise _rows_too_long(longer, count, int(lengths.max()), max_length)
+        raise rows_too_long(longer, count, int(lengths.max()), max_length)
     teaches, tokens, trained = samples.teaches.copy(), samples.tokens, samples.trained.copy()
     computed, turns = samples.computed, samples.turns
     if truncation == "right":
@@ -62,13 +66,7 @@ def fit(samples: StoredSamples, *, max_length: int, truncation: str) -> FittedRo
         teaches &= ~too_long
     usable = np.flatnonzero(teaches)  # indices
     if not len(usable):
-        raise DataError(
-            text(
-                f"none of {count} rows has a token to learn within max_length {max_length}",
-                f"在 max_length {max_length} 之内，{count} 行中没有可学习的 token",
-            ),
-            hint=text("raise max_length", "增大 max_length"),
-        )
+        raise nothing_within(count, max_length)
     return FittedRows(
         rows=SampleSubset(samples, usable, max_length),
         cut=longer if truncation == "right" else 0,
@@ -94,33 +92,12 @@ def _turn_counts(turns: Counts, tokens: Counts, computed: Counts) -> dict[str, i
     }
 
 
-def _rows_too_long(longer: int, count: int, longest: int, max_length: int) -> DataError:
-    return DataError(
-        text(
-            f"{longer} of {count} rows are longer than max_length {max_length} "
-            f"(the longest has {longest} tokens)",
-            f"{count} 行中有 {longer} 行超过 max_length {max_length}（最长 {longest} 个 token）",
-        ),
-        hint=text(
-            "raise max_length, or set truncation: right or drop",
-            "增大 max_length，或设 truncation: right 或 drop",
-        ),
-    )
-
-
 def hold_out(rows: SampleSubset, val_size: float, seed: int) -> tuple[SampleSubset, SampleSubset]:
     """Split off rows for evaluation: a fraction if below 1, otherwise a number of rows."""
     if val_size == 0:
         return rows, rows.take(rows.indices[:0])
-    count = max(1, round(val_size * len(rows)) if val_size < 1 else int(val_size))
-    if count >= len(rows):
-        raise DataError(
-            text(
-                f"val_size: holding out {count} of {len(rows)} rows leaves nothing to train on",
-                f"val_size：从 {len(rows)} 行中留出 {count} 行后没有可训练的数据",
-            ),
-            hint=text("lower val_size", "减小 val_size"),
-        )
+    require_training_rows(val_size, len(rows))
+    count = held_out_rows(val_size, len(rows))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
     held_out = np.zeros(len(rows), dtype=np.bool_)  # (N,)
     held_out[order[:count]] = True

@@ -1,0 +1,75 @@
+"""Rows that do not fit max_length are refused by `check` where the training refuses them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from model_folder import write_model
+from tiny import train_tokenizer, write_config
+
+from swiftbox.errors import UserError
+from swiftbox.launch.prepare import check_config
+from swiftbox.tasks.load import load
+
+QUESTION = "question " * 20
+"""Some 70 tokens."""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_model(tmp_path_factory.mktemp("usable") / "model")
+    train_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def refusal(model: Path, tmp_path: Path, rows: list[dict[str, str]], **keys: object) -> str:
+    """The refusal of a check; empty if it passes."""
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    try:
+        check_config(load(write_config(tmp_path / "a.yaml", model, data, **keys)).config)
+    except UserError as error:
+        return error.message
+    return ""
+
+
+SHORT, LONG = {"query": "q", "response": "a"}, {"query": QUESTION, "response": "a"}
+
+
+def test_rows_that_are_too_long_are_counted_where_they_are_refused(
+    model: Path, tmp_path: Path
+) -> None:
+    keys = {"max_length": 48, "truncation": "error"}
+    message = refusal(model, tmp_path, [SHORT, LONG, SHORT], **keys)
+    assert message.startswith("1 of 3 rows are longer than max_length 48 (the longest has ")
+    assert not refusal(model, tmp_path, [SHORT, LONG], max_length=400, truncation="error")
+
+
+def test_a_row_with_more_bytes_than_tokens_is_not_too_long(model: Path, tmp_path: Path) -> None:
+    assert len(QUESTION) > 128
+    assert not refusal(model, tmp_path, [LONG], max_length=128, truncation="error")
+
+
+@pytest.mark.parametrize("truncation", ["right", "drop"])
+def test_rows_that_learn_nothing_within_max_length_are_refused(
+    model: Path, tmp_path: Path, truncation: str
+) -> None:
+    keys = {"max_length": 48, "truncation": truncation}
+    message = "none of 2 rows has a token to learn within max_length 48"
+    assert refusal(model, tmp_path, [LONG, LONG], **keys) == message
+    assert not refusal(model, tmp_path, [LONG, SHORT], **keys)
+
+
+def test_held_out_rows_are_counted_among_those_that_are_used(model: Path, tmp_path: Path) -> None:
+    keys = {"max_length": 48, "truncation": "drop", "val_size": 1}
+    message = "val_size: holding out 1 of 1 rows leaves nothing to train on"
+    assert refusal(model, tmp_path, [LONG, SHORT], **keys) == message
+    assert not refusal(model, tmp_path, [SHORT, SHORT], **keys)
+
+
+def test_both_answers_of_a_pair_have_to_fit(model: Path, tmp_path: Path) -> None:
+    pair = {"prompt": "q", "chosen": "yes", "rejected": f"no {QUESTION}"}
+    message = refusal(model, tmp_path, [pair], stage="dpo", max_length=48, truncation="error")
+    assert message.startswith("1 of 1 rows are longer than max_length 48")
