@@ -1,16 +1,18 @@
 """The tokens of a rendering, learned from where a server would begin to generate.
 
-A server tokenizes a prompt, and the model writes the tokens after it. Where a token of the complete
-text would straddle the start of a learned part, the two are therefore tokenized apart.
+A server tokenizes a prompt, and the model writes the tokens after it. Where the complete text has
+other tokens up to the start of a learned part, the two are therefore tokenized apart.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 
-from swiftbox.templates.renderings import LearnedSpan, Rendering
+from swiftbox.templates.renderings import Rendering
 
 ANCHORS = ("\n", ".", "a")
 """Texts in front of a part, so that no tokenizer puts a space there; most tokens end after one."""
@@ -37,22 +39,29 @@ Tokenize = Callable[[str], TokenizedText]
 
 def tokenized(rendering: Rendering, together: TokenizedText, tokenize: Tokenize) -> TokenizedText:
     """Return the tokens of a rendering; `together` are those of its text as one."""
+    starts = {span.start for span in rendering.spans if span.start}
     cuts: set[int] = set()
     tokens = together
-    while straddled := straddled_starts(rendering.spans, tokens.offsets) - cuts:
-        cuts |= straddled
+    while differing := {
+        start for start in starts - cuts if _differs(rendering.text, start, tokens, tokenize)
+    }:
+        cuts |= differing
         tokens = _in_parts(rendering.text, sorted(cuts), tokenize)
     return tokens
 
 
-def straddled_starts(spans: Sequence[LearnedSpan], offsets: Sequence[tuple[int, int]]) -> set[int]:
-    """Return the starts of learned parts that lie inside a token."""
-    starts = {span.start for span in spans if span.start}
-    return (
-        {edge for edge in starts for start, end in offsets if start < edge < end}
-        if starts
-        else set()
-    )
+def _differs(text: str, start: int, tokens: TokenizedText, tokenize: Tokenize) -> bool:
+    """Whether a server would make other tokens of the text before `start` than `tokens` has.
+
+    A token may straddle the start. Besides, tokenizers split off the last of several spaces or line
+    breaks where a word follows, but not at the end of a text.
+    """
+    count = bisect_left(tokens.offsets, start, key=itemgetter(0))
+    if count and tokens.offsets[count - 1][1] > start:
+        return True
+    if not (text[start - 1].isspace() and text[max(0, start - 2)].isspace()):
+        return False
+    return list(tokenize(text[:start]).ids) != list(tokens.ids[:count])
 
 
 def _in_parts(text: str, cuts: Sequence[int], tokenize: Tokenize) -> TokenizedText:

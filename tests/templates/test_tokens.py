@@ -24,6 +24,12 @@ def byte_level() -> Any:
     return tokenizer
 
 
+def with_words() -> Any:
+    """Return a tokenizer as GPT-2's, which splits off the last space or line break of several."""
+    tokenizer: Any = train_tokenizer().backend_tokenizer
+    return tokenizer
+
+
 def with_prefix_space() -> Any:
     """Return a tokenizer as Llama 2's: it puts a space in front of every text."""
     tokenizer = Tokenizer(models.BPE())
@@ -44,8 +50,10 @@ def tokenize_with(tokenizer: Any) -> Any:
     return tokenize
 
 
-@pytest.mark.parametrize("make", [byte_level, with_prefix_space])
-@pytest.mark.parametrize("prompt", ["hello there, answer: ", "hello there, answer:", "say ye"])
+@pytest.mark.parametrize("make", [byte_level, with_words, with_prefix_space])
+@pytest.mark.parametrize(
+    "prompt", ["hello there, answer: ", "hello there, answer:", "say ye", "answer:\n\n", "no   "]
+)
 def test_the_tokens_before_an_answer_are_those_of_the_prompt_alone(make: Any, prompt: str) -> None:
     tokenize = tokenize_with(make())
     answer = "yes; say no"

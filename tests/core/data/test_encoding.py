@@ -92,7 +92,7 @@ def test_a_sampled_dataset_samples_the_rows_that_the_template_accepts(tmp_path: 
     assert run_refusal(source, picky_encoder()) == check(path, picky_encoder(), source)
     samples, report = encoded_samples([source], picky_encoder(max_bad_rows=3), quiet)
     assert report["bad"] == 3
-    assert report["account"]["counts"]["rows:all"] == 5
+    assert report["account"]["counts"]["rows: all"] == 5
     assert len(samples) == 5
 
 
