@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from swiftbox.data.example import RowError, Turn, kind_of
+from swiftbox.data.transcripts import transcript
 from swiftbox.data.turns import read_turns
 
 Row = Mapping[str, Any]
@@ -54,6 +55,8 @@ def turns_in(row: Row, key: str, role: str) -> list[Turn]:
     """Return a column that holds the text of a role, one turn, or a list of turns."""
     value = row.get(key)
     if isinstance(value, str):
+        if turns := transcript(value):
+            return turns
         value = _decode_turns(value)
     if isinstance(value, dict):
         value = [value]

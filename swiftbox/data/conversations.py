@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from swiftbox.data.cells import Row, first, list_in, text_in, turns_in
+from swiftbox.data.column_names import (
+    ANSWERS,
+    CONTEXTS,
+    CONVERSATION_COLUMNS,
+    PROMPT_COLUMNS,
+    QUESTIONS,
+    REASONING_COLUMNS,
+)
 from swiftbox.data.example import Example, RowError, Turn
+from swiftbox.data.transcripts import line_transcript, transcript
 from swiftbox.data.turn_order import conversation
-from swiftbox.data.turns import read_turns
-
-CONVERSATION_COLUMNS = ("messages", "conversations")
-QUESTIONS = ("query", "prompt", "question", "problem")
-ANSWERS = ("response", "answer", "output", "completion")
-PROMPT_COLUMNS = ("prompt", *CONVERSATION_COLUMNS, "instruction", *QUESTIONS)
-"""Columns that may hold the prompt; the first that is filled counts."""
+from swiftbox.data.turns import REASONING, read_turns
 
 
 def read_messages(row: Row) -> Example:
@@ -25,15 +28,20 @@ def read_sharegpt(row: Row) -> Example:
 
 
 def read_alpaca(row: Row) -> Example:
-    """Read `{"instruction", "input", "output", "system", "history"}`."""
+    """Read `{"instruction", "input", "output", "system", "history"}`.
+
+    An instruction may hold all turns before the answer, as belle writes them.
+    """
     question = _instruction(row)
-    return _with_answer(row, question, text_in(row, "output"))
+    turns = line_transcript(question) or [Turn("user", question)]
+    return _with_answer(row, turns, text_in(row, first(row, ("output", *ANSWERS))))
 
 
 def read_query(row: Row) -> Example:
     """Read `{"query", "response", "history"}` and the synonyms of both names.
 
-    Both may be lists of turns, as TRL writes `prompt` and `completion`.
+    Both may be lists of turns, as TRL writes `prompt` and `completion`. A context column belongs
+    to the question.
     """
     question_key, answer_key = first(row, QUESTIONS), first(row, ANSWERS)
     question, answer = row[question_key], row[answer_key]
@@ -41,12 +49,27 @@ def read_query(row: Row) -> Example:
         prompt = turns_in(row, question_key, "user")
         turns = [*history(row), *prompt, *turns_in(row, answer_key, "assistant")]
         return conversation(turns, row)
-    return _with_answer(row, text_in(row, question_key), text_in(row, answer_key))
+    text = _with_context(row, text_in(row, question_key))
+    return _with_answer(row, [Turn("user", text)], text_in(row, answer_key))
 
 
 def read_text(row: Row) -> Example:
     """Read `{"text"}`: raw text for pretraining."""
     return Example(text=text_in(row, "text"))
+
+
+def read_transcript(row: Row) -> Example:
+    """Read `{"text"}` with a conversation in which each turn begins with its speaker."""
+    turns = transcript(text_in(row, "text"))
+    if not turns:
+        raise RowError(
+            "stage",
+            "text rows are for stage: pt, not sft (sft reads a text only with turns, as "
+            "### Human: ... ### Assistant: ...)",
+            "text 格式的数据用于 stage: pt，而不是 sft（sft 只读取含轮次的文字，"
+            "如 ### Human: ... ### Assistant: ...）",
+        )
+    return conversation(turns, row)
 
 
 def read_conversation(row: Row) -> Example:
@@ -55,9 +78,10 @@ def read_conversation(row: Row) -> Example:
         return read_messages(row)
     if row.get("conversations") is not None:
         return read_sharegpt(row)
-    if "instruction" in row and "output" in row:
+    has_question = not row.keys().isdisjoint(QUESTIONS)
+    if row.get("instruction") is not None and ("output" in row or not has_question):
         return read_alpaca(row)
-    if row.keys().isdisjoint(QUESTIONS):
+    if not has_question:
         names = " | ".join((*CONVERSATION_COLUMNS, *QUESTIONS))
         raise RowError("columns", f"none of {names} is filled", f"{names} 中没有任何一列有内容")
     return read_query(row)
@@ -100,6 +124,22 @@ def _instruction(row: Row) -> str:
     return f"{task}\n{context}" if task and context else task or context
 
 
-def _with_answer(row: Row, question: str, answer: str) -> Example:
-    turns = [*history(row), Turn("user", question), Turn("assistant", answer)]
+def _with_context(row: Row, question: str) -> str:
+    """Return a question with the text that belongs to it below."""
+    for key in CONTEXTS:
+        if row.get(key):
+            question = f"{question}\n{text_in(row, key)}"
+    return question
+
+
+def _with_answer(row: Row, question: list[Turn], answer: str) -> Example:
+    turns = [*history(row), *question, Turn("assistant", answer, (), _thoughts(row))]
     return conversation(turns, row)
+
+
+def _thoughts(row: Row) -> tuple[tuple[str, str], ...]:
+    """Return the thoughts before the answer, from their column."""
+    for key in REASONING_COLUMNS:
+        if row.get(key):
+            return ((REASONING, text_in(row, key)),)
+    return ()

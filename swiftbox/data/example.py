@@ -8,7 +8,7 @@ from typing import Any
 
 from swiftbox.language import text
 
-ROLES = ("system", "user", "assistant", "tool")
+ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from swiftbox.data.cells import Row
-from swiftbox.data.conversations import (
+from swiftbox.data.column_names import (
     ANSWERS,
+    CONTEXTS,
     CONVERSATION_COLUMNS,
+    MEDIA,
     PROMPT_COLUMNS,
+    PROMPT_PARTS,
     QUESTIONS,
+    REASONING_COLUMNS,
+    UNUSED,
+    respelled,
+)
+from swiftbox.data.conversations import (
     read_alpaca,
     read_messages,
     read_query,
     read_sharegpt,
     read_text,
+    read_transcript,
 )
 from swiftbox.data.example import Example, RowError
-from swiftbox.data.labels import LABELS, read_labelled, require_unlabelled, with_margin
-from swiftbox.data.preferences import REJECTED, read_chosen, read_rejected
+from swiftbox.data.function_calls import read_function_calls
+from swiftbox.data.labels import LABELS, SCORES, read_labelled, require_unlabelled, with_margin
+from swiftbox.data.preferences import (
+    BETTER,
+    NUMBERED,
+    REJECTED,
+    read_better,
+    read_chosen,
+    read_rejected,
+)
 from swiftbox.data.prompts import read_prompt
+from swiftbox.data.proposals import as_columns, proposed_targets, rivals
+from swiftbox.data.registry import rename_columns
+from swiftbox.data.shapes import shape_renames
+from swiftbox.data.turns import unread_keys
 from swiftbox.formatting import nearest
-
-MEDIA = frozenset({"images", "videos", "audios", "image", "video", "audio"})
 
 SFT = ("sft",)
 PAIRED = ("dpo", "orpo", "simpo", "cpo", "reward", "kto")
@@ -50,61 +69,207 @@ class Format:
     columns: tuple[tuple[str, ...], ...]
     read: Callable[[Row], Example]
     unless: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    """Columns that it reads in addition, where a row has them."""
+    prompt: tuple[str, ...] = ()
+    """Columns of which it reads the first in addition."""
 
     def matches(self, columns: frozenset[str]) -> bool:
         """Return whether a row with these columns has this format."""
         return not self.missing(columns) and columns.isdisjoint(self.unless)
+
+    def used(self, columns: frozenset[str]) -> frozenset[str]:
+        """Return the columns that are read: of each group the first that a row has."""
+        first = [
+            next((name for name in group if name in columns), "")
+            for group in (*self.columns, self.prompt)
+        ]
+        parts = CONTEXTS[:1] if "instruction" in first else ()
+        return frozenset((*first, *parts, *self.optional)) & columns
 
     def missing(self, columns: frozenset[str]) -> list[tuple[str, ...]]:
         """Return the groups of which a row with these columns has no column."""
         return [group for group in self.columns if columns.isdisjoint(group)]
 
 
+TALK = ("system", "tools")
+"""Further columns of conversations."""
+ANSWERED = ("system", "tools", "history", *REASONING_COLUMNS)
+"""Further columns of a question and its answer."""
+ANSWERED_QUERY = (*ANSWERED, *CONTEXTS)
+PAIR = (*ANSWERED, "margin", *SCORES[0], *SCORES[1])
+ANSWERED_FORMATS = ("alpaca", "query-response")
+"""Formats that read a question and an answer, which must be the only ones."""
+
 FORMATS = (
-    Format("messages", SFT, (("messages",),), read_messages, REJECTED),
-    Format("sharegpt", SFT, (("conversations",),), read_sharegpt, REJECTED),
-    Format("alpaca", SFT, (("instruction",), ("output",)), read_alpaca, REJECTED),
-    Format("query-response", SFT, (QUESTIONS, ANSWERS), read_query, REJECTED),
+    Format("messages", SFT, (("messages",),), read_messages, REJECTED, TALK),
+    Format("sharegpt", SFT, (("conversations",),), read_sharegpt, REJECTED, TALK),
+    Format("alpaca", SFT, (("instruction",), ("output",)), read_alpaca, REJECTED, ANSWERED),
+    Format("query-response", SFT, (QUESTIONS, ANSWERS), read_query, REJECTED, ANSWERED_QUERY),
     Format("text", ("pt",), (("text",),), read_text),
-    Format("chosen-rejected", PAIRED, (("chosen",), ("rejected",)), read_chosen),
-    Format("messages-rejected", PAIRED, (CONVERSATION_COLUMNS, REJECTED), read_rejected),
-    Format("response-rejected", PAIRED, (QUESTION, ANSWERS, REJECTED), read_rejected),
-    Format("messages-label", LABELLED, (CONVERSATION_COLUMNS, LABELS), read_labelled),
-    Format("response-label", LABELLED, (QUESTION, ANSWERS, LABELS), read_labelled),
+    Format(
+        "chosen-rejected",
+        PAIRED,
+        (("chosen",), ("rejected",)),
+        read_chosen,
+        (),
+        PAIR,
+        PROMPT_COLUMNS,
+    ),
+    Format("messages-rejected", PAIRED, (CONVERSATION_COLUMNS, REJECTED), read_rejected, (), PAIR),
+    Format("response-rejected", PAIRED, (QUESTION, ANSWERS, REJECTED), read_rejected, (), PAIR),
+    Format(
+        "better-response",
+        PAIRED,
+        (PROMPT_COLUMNS, NUMBERED[:1], NUMBERED[1:], (BETTER,)),
+        read_better,
+        (),
+        PAIR,
+    ),
+    Format("messages-label", LABELLED, (CONVERSATION_COLUMNS, LABELS), read_labelled, (), TALK),
+    Format(
+        "response-label", LABELLED, (QUESTION, ANSWERS, LABELS), read_labelled, (), ANSWERED_QUERY
+    ),
     Format("prompt", PROMPTED, (PROMPT_COLUMNS,), read_prompt),
+    Format(
+        "function-calls", SFT, (QUESTIONS, ("tools",), ("answers",)), read_function_calls, REJECTED
+    ),
+    Format("transcript", SFT, (("text",),), read_transcript, (*QUESTION, *ANSWERS)),
 )
 """The first format that matches the columns and the stage is used."""
 
 KNOWN = frozenset(name for row_format in FORMATS for group in row_format.columns for name in group)
-OPTIONAL = frozenset({"input", "system", "history", "tools"}) | MEDIA
+OPTIONAL = MEDIA.union((UNUSED,), *(row_format.optional for row_format in FORMATS))
 """Columns that formats may have in addition."""
+
+NEAR = 0.75
+"""How alike a column and one of ours are in a misspelling; `complex_cot` is no `completion`."""
 
 CHECKED = MEDIA.union(LABELS)
 """Columns whose content may forbid training on a row."""
 
 
+@dataclass(frozen=True)
+class ColumnReading:
+    """How rows with certain columns are read: their format, our name of each column renamed."""
+
+    format: Format
+    renames: Mapping[str, str]
+    unused: tuple[str, ...]
+    """The columns that nobody reads, under their names in the file."""
+    turns: str | None
+    """The column with turns, if there is one."""
+
+
 def read_row(row: Row, stage: str) -> tuple[str, Example]:
     """Return the name of a row's format and its example; raise RowError if it has none."""
-    row_format = detect(frozenset(row), stage)
+    reading = _reading_of(row, stage)
+    row_format = reading.format
+    if reading.renames:
+        row = rename_columns(row, reading.renames)
     if not CHECKED.isdisjoint(row):
         _require_no_media(row)
         if row_format.stages == SFT:
             require_unlabelled(row)
     example = row_format.read(row)
-    return row_format.name, with_margin(example, row) if stage in WITH_MARGINS else example
+    if stage in WITH_MARGINS:
+        example = with_margin(example, row)
+    unused = reading.unused
+    if reading.turns:
+        keys = unread_keys(row[reading.turns])
+        unused += tuple([f"{reading.turns}[].{key}" for key in sorted(keys)])
+    return row_format.name, replace(example, unused=unused) if unused else example
+
+
+def _reading_of(row: Row, stage: str) -> ColumnReading:
+    """Choose the reading by the columns that are filled, else by all columns."""
+    columns = frozenset(row)
+    if None in row.values():
+        filled = frozenset([name for name, value in row.items() if value is not None])
+        reading = _reading(filled, stage)
+        if not isinstance(reading, RowError):
+            return reading
+    reading = _reading(columns, stage)
+    if isinstance(reading, RowError):
+        raise ask_for_columns(row, stage, reading)
+    return reading
 
 
 def detect(columns: frozenset[str], stage: str) -> Format:
     """Choose the format of a row by its columns; raise RowError when none fits the stage."""
-    choice = _choice(columns, stage)
-    if isinstance(choice, RowError):
-        raise RowError(
-            choice.kind, choice.en, choice.zh
-        )  # a cached exception would collect tracebacks
-    return choice
+    reading = _reading(columns, stage)
+    if isinstance(reading, RowError):
+        # a cached exception would collect tracebacks
+        raise RowError(reading.kind, reading.en, reading.zh)
+    return reading.format
 
 
 @lru_cache(maxsize=256)
+def _reading(columns: frozenset[str], stage: str) -> ColumnReading | RowError:
+    is_prompt = stage in PROMPTED
+    renames = respelled(columns, PROMPT_PARTS if is_prompt else KNOWN | OPTIONAL)
+    names = frozenset(renames.get(column, column) for column in columns)
+    choice = _choice(names, stage)
+    if isinstance(choice, RowError) and (shape := shape_renames(names, stage)):
+        spelled = {column: renames.get(column, column) for column in columns}
+        renames = {column: shape.get(name, name) for column, name in spelled.items()}
+        renames = {column: name for column, name in renames.items() if column != name}
+        names = frozenset(renames.get(column, column) for column in columns)
+        choice = _choice(names, stage)
+    if isinstance(choice, RowError):
+        return choice
+    if choice.name in ANSWERED_FORMATS and (unclear := rivals(names)):
+        return _unclear(columns, unclear)
+    used = choice.used(names).union(MEDIA, (UNUSED,))
+    unread = sorted(column for column in columns if renames.get(column, column) not in used)
+    turns = next((name for name in CONVERSATION_COLUMNS if name in choice.used(names)), None)
+    return ColumnReading(choice, renames, () if is_prompt else tuple(unread), turns)
+
+
+def likely_targets(rows: Sequence[Row], stage: str) -> dict[str, str]:
+    """Return our name of each column that matters, for rows of unknown columns.
+
+    Empty where the names and values do not say it, or where the result could not be read.
+    """
+    targets = proposed_targets(rows, stage)
+    columns = {column for row in rows for column in row}
+    reading = _reading(frozenset(targets.get(column, column) for column in columns), stage)
+    return {} if isinstance(reading, RowError) else targets
+
+
+def column_targets(stage: str) -> tuple[str, ...]:
+    """Return our names that a column may be renamed to in a stage, the usual ones first."""
+    formats = [row_format for row_format in FORMATS if stage in row_format.stages]
+    names = [name for row_format in formats for group in row_format.columns for name in group[:1]]
+    further = [name for row_format in formats for name in row_format.optional]
+    return tuple(dict.fromkeys((*names, *further, UNUSED)))
+
+
+def ask_for_columns(row: Row, stage: str, error: RowError) -> RowError:
+    """Return the error of unknown columns with a proposal from the row's names and values."""
+    targets = likely_targets([row], stage) if error.kind == "columns" else {}
+    if not targets:
+        return RowError(error.kind, error.en, error.zh)
+    listed, proposal = ", ".join(row), as_columns(targets)
+    return RowError(
+        "columns",
+        f"which column is the question and which the answer is not clear: {listed} "
+        f"(columns: {proposal})",
+        f"不清楚哪一列是问题、哪一列是回答：{listed}（columns: {proposal}）",
+    )
+
+
+def _unclear(columns: frozenset[str], unclear: Iterable[str]) -> RowError:
+    listed, names = ", ".join(sorted(columns)), ", ".join(dict.fromkeys(unclear))
+    return RowError(
+        "columns",
+        f"not clear how to read {names} in: {listed} (say it with columns: {{NAME: query}}, "
+        f"response, input, reasoning_content or {UNUSED})",
+        f"不清楚如何读取 {names}（所有列：{listed}）；请用 columns: {{列名: query}} 说明，"
+        f"可用 response、input、reasoning_content 或 {UNUSED}",
+    )
+
+
 def _choice(columns: frozenset[str], stage: str) -> Format | RowError:
     matching = [candidate for candidate in FORMATS if candidate.matches(columns)]
     for candidate in matching:
@@ -145,7 +310,7 @@ def _unknown(columns: frozenset[str], stage: str, usable: Iterable[Format]) -> R
     listed = ", ".join(sorted(columns)) or "-"
     names = sorted({name for candidate in usable for group in candidate.columns for name in group})
     for column in sorted(columns - KNOWN - OPTIONAL):
-        if near := nearest(column.lower(), names):
+        if near := nearest(column.lower(), names, cutoff=NEAR):
             return RowError(
                 "columns",
                 f"no known format in: {listed} (columns: {{{column}: {near}}} renames one)",

@@ -54,9 +54,9 @@ def require_unlabelled(row: Row) -> None:
             raise RowError(
                 "stage",
                 f"{key} labels the answer as good or bad: train with stage: kto; if it means "
-                f"something else, rename it (columns: {{{key}: topic}})",
-                f"{key} 表示回答好坏：请用 stage: kto；若另有含义，请改名"
-                f"（columns: {{{key}: topic}}）",
+                f"something else, leave it out (columns: {{{key}: unused}})",
+                f"{key} 表示回答好坏：请用 stage: kto；若另有含义，请忽略该列"
+                f"（columns: {{{key}: unused}}）",
             )
 
 

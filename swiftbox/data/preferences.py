@@ -20,6 +20,10 @@ from swiftbox.data.turn_order import complete_turns, turns_after_answer
 REJECTED = ("rejected_response", "rejected_messages", "rejected")
 """Columns next to a conversation that hold its rejected end."""
 
+NUMBERED = ("response_0", "response_1")
+BETTER = "better_response_id"
+"""Columns of two answers, and of the number of the better one."""
+
 IDENTICAL = "identical"
 """The kind of bad rows whose two conversations are the same."""
 
@@ -63,6 +67,19 @@ def read_chosen(row: Row) -> Example:
     tools = read_tools(row) if "tools" in row else ()
     good = Example(_complete(chosen, row, "chosen"), tools, cut=turns_after_answer(chosen))
     return _pair(good, _complete(rejected, row, "rejected"), turns_after_answer(rejected))
+
+
+def read_better(row: Row) -> Example:
+    """Read `{"prompt", "response_0", "response_1", "better_response_id"}` (PKU-SafeRLHF)."""
+    better = row[BETTER]
+    if isinstance(better, bool) or better not in (0, 1, "0", "1"):
+        raise RowError(
+            "label",
+            f"{BETTER} should be 0 or 1 (got {str(better)[:40]})",
+            f"{BETTER} 应为 0 或 1（当前为 {str(better)[:40]}）",
+        )
+    chosen, rejected = NUMBERED if int(better) == 0 else NUMBERED[::-1]
+    return read_chosen({**row, "chosen": row[chosen], "rejected": row[rejected]})
 
 
 def shared_turns(chosen: Sequence[Turn], rejected: Sequence[Turn]) -> int:

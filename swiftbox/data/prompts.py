@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from swiftbox.data.cells import Row
-from swiftbox.data.conversations import ANSWERS, CONVERSATION_COLUMNS, PROMPT_COLUMNS, prompt_in
+from swiftbox.data.column_names import ANSWERS, CONVERSATION_COLUMNS, PROMPT_COLUMNS
+from swiftbox.data.conversations import prompt_in
 from swiftbox.data.example import Example, RowError, Turn
 from swiftbox.data.tool_calls import read_tools
 from swiftbox.data.turn_order import prompt_turns

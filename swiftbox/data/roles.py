@@ -1,4 +1,4 @@
-"""The speakers of a conversation: the names that datasets give to our four roles."""
+"""The speakers of a conversation: the names that datasets give to our roles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 ROLE_OF: Mapping[str, str] = {
     "system": "system",
-    "developer": "system",
+    "developer": "developer",
     "user": "user",
     "human": "user",
     "prompter": "user",
@@ -34,8 +34,9 @@ ROLE_OF: Mapping[str, str] = {
 }
 """The role of each speaker's name, in small letters.
 
-OpenAI (developer is its newer name of system), ShareGPT and FastChat (bing, bard), LLaMA-Factory,
-ms-swift, OpenAssistant (prompter), Gemini (model), Cohere (chatbot), Llama 3 (ipython).
+OpenAI (`developer` is its newer name of `system`; templates know one or both), ShareGPT and
+FastChat (bing, bard), LLaMA-Factory, ms-swift, OpenAssistant (prompter), Gemini (model), Cohere
+(chatbot), Llama 3 (ipython).
 """
 
 CALLERS = ("function_call", "tool_call")

@@ -13,7 +13,7 @@ Row = Mapping[str, Any]
 
 def called(content: Any, number: int) -> tuple[Any, ...]:
     """Return the calls in the content of a speaker whose content is JSON: one call, or several."""
-    calls = _parsed(content)
+    calls = parsed(content)
     return tuple([_call(call, number) for call in (calls if isinstance(calls, list) else [calls])])
 
 
@@ -22,7 +22,7 @@ def calls_of(turn: Row, number: int) -> tuple[Any, ...]:
     if turn.get("function_call"):
         calls = [turn["function_call"]]
     else:
-        calls = _parsed(turn.get("tool_calls") or [])
+        calls = parsed(turn.get("tool_calls") or [])
     if not isinstance(calls, list):
         raise RowError(
             "tools",
@@ -42,7 +42,7 @@ def _call(call: Any, number: int) -> dict[str, Any]:
             f"第 {number} 条消息：工具调用应含带 name 的 function",
         )
     arguments = function.get("arguments") or {}
-    if not isinstance(_parsed(arguments), dict):
+    if not isinstance(parsed(arguments), dict):
         raise RowError(
             "tools",
             f"message {number}: the arguments of {function['name']} should be a JSON object",
@@ -51,7 +51,7 @@ def _call(call: Any, number: int) -> dict[str, Any]:
     return wrapped or {"type": "function", "function": function}
 
 
-def _parsed(value: Any) -> Any:
+def parsed(value: Any) -> Any:
     """Parse JSON text; return anything else unchanged."""
     if not isinstance(value, str):
         return value
@@ -63,7 +63,7 @@ def _parsed(value: Any) -> Any:
 
 def read_tools(row: Row) -> tuple[Any, ...]:
     """Return the tools of a row in OpenAI's format; a bare function is wrapped."""
-    tools = _parsed(row.get("tools") or [])
+    tools = parsed(row.get("tools") or [])
     if not isinstance(tools, list):
         raise RowError(
             "tools",

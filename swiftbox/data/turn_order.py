@@ -22,6 +22,9 @@ SYSTEM_COLUMN = "system"
 def conversation(messages: list[Turn], row: Row) -> Example:
     """Return the example of a complete conversation with the tools of its row."""
     turns = complete_turns(messages, row)
+    last = messages[-1]
+    if last.role == "assistant" and last.weight:
+        return Example(turns, read_tools(row) if "tools" in row else ())
     require_learned(turns)
     cut = turns_after_answer(messages)
     return Example(turns, read_tools(row) if "tools" in row else (), cut=cut)

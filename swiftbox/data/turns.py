@@ -38,6 +38,8 @@ READ_KEYS = PRESENT.union(
 )
 """Keys of a turn that are read, and its number, which says nothing."""
 
+NO_KEYS: frozenset[str] = frozenset()
+
 
 def read_turns(turns: list[Any]) -> list[Turn]:
     """Read turns of role and content or of from and value, pairs, or alternating texts."""
@@ -58,17 +60,15 @@ def read_turns(turns: list[Any]) -> list[Turn]:
     return messages
 
 
-def unread_keys(turns: Any) -> set[str]:
+def unread_keys(turns: Any) -> frozenset[str]:
     """Return the filled keys of turns that nobody reads."""
-    if not isinstance(turns, list):
-        return set()
-    return {
-        key
-        for turn in turns
-        if isinstance(turn, dict) and len(turn) > 2
-        for key, value in turn.items()
-        if key not in READ_KEYS and value is not None and not _is_pair(turn)
-    }
+    unread = NO_KEYS
+    if type(turns) is list:
+        for turn in turns:
+            if len(turn) > 2 and not READ_KEYS.issuperset(turn) and isinstance(turn, dict):
+                keys = {key for key in turn.keys() - READ_KEYS if turn[key] is not None}
+                unread |= keys if not _is_pair(turn) else NO_KEYS
+    return unread
 
 
 def _alternate(turns: list[Any]) -> bool:
@@ -115,7 +115,7 @@ def _message(turn: Row, speaker: str, number: int) -> Turn | None:
     role = ROLE_OF[speaker]
     content_key = next((key for key in CONTENT_KEYS if turn.get(key) is not None), "content")
     content = turn.get(content_key)
-    if role == "system" and content is None:
+    if role in ("system", "developer") and content is None:
         return None
     if role == "tool":
         return Turn(role, result_of(content), (), _extra(turn, number))

@@ -45,7 +45,7 @@ SHAPES: dict[str, tuple[list[Any], list[tuple[str, str]]]] = {
         QA,
     ),
     "roles in capitals": ([{**Q, "role": "User"}, {**A, "role": "ASSISTANT"}], QA),
-    "developer": ([{**S, "role": "developer"}, Q, A], [("system", "s"), *QA]),
+    "developer": ([{**S, "role": "Developer"}, Q, A], [("developer", "s"), *QA]),
     "bot": ([Q, {**A, "role": "bot"}], QA),
     "Chinese roles": ([{**Q, "role": "用户"}, {**A, "role": "助手"}], QA),
     "null-padded turns": (

@@ -1,0 +1,161 @@
+"""What columns with unknown names are likely to be, by their names and values: a proposal to ask.
+
+Nothing is read by a guess: a proposal is shown with the values, and the user decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from swiftbox.data.column_names import ANSWERS, QUESTIONS, REASONING_COLUMNS, UNUSED
+from swiftbox.security.printable import printable
+
+Row = Mapping[str, Any]
+
+THOUGHTS = re.compile(
+    r"(^|[_\W])(cot|rationales?|think|thoughts?|thinking|reasoning|chain_of_thought"
+    r"|reasoning_content|thinking_trajector(y|ies)|reasoning_traces?|reasoning_steps)\W*$"
+    r"|思维链|思考|推理过程"
+)
+"""Names of columns with thoughts: `Complex_CoT`, `reasoning (reasoning_content)`."""
+
+TEXTS_OF_QUESTION = frozenset(
+    {"passage", "document", "article", "paragraph", "options", "choices", "schema", "选项", "材料"}
+)
+"""Columns that belong to a question: without them it is another question."""
+
+LIKELY: Mapping[str, re.Pattern[str]] = {
+    "query": re.compile(
+        r"quest|query|prompt|problem|instruct|^ask|^input|^user|^human|^q$|dialog|document|article"
+        r"|patient|source_text|问|题|输入|指令|用户|原文"
+    ),
+    "response": re.compile(
+        r"answer|respon|output|completion|solution|target|reply|summary|highlights|^sql|^code$"
+        r"|assistant|^bot|^a$|doctor|translat|答|回复|输出|译文|摘要"
+    ),
+    "reasoning_content": THOUGHTS,
+    "input": re.compile(r"context|passage|schema|^ddl|background|knowledge|options|choices|上下文"),
+    "system": re.compile(r"^sys"),
+    "chosen": re.compile(r"chosen|prefer|better|accept|^win|^good|positive|优|好"),
+    "rejected": re.compile(r"reject|dispref|worse|^los|^bad|negative|差|坏"),
+}
+"""What the name of a column looks like, per name of ours; the text of a name in small letters."""
+
+META = re.compile(r"(^|_)(id|ids|type|len|length|source|count|score|model|name|lang|language)$")
+"""Endings of names that describe a row: `cot_type`, `prompt_id`."""
+
+PAIRS = ("dpo", "orpo", "simpo", "cpo", "reward")
+
+SHOWN_VALUE = 40
+"""Characters of a value that are shown."""
+
+
+def rivals(names: frozenset[str]) -> list[str]:
+    """Return columns because of which a question and an answer must be asked for.
+
+    Two questions or answers, thoughts under another name, or a text that belongs to the question.
+    """
+    found: list[str] = []
+    for group in (QUESTIONS, (*ANSWERS, "solution")):
+        present = [name for name in group if name in names]
+        if len(present) > 1:
+            found += present
+    return found + [name for name in sorted(names) if needs_a_place(name)]
+
+
+def needs_a_place(name: str) -> bool:
+    """Return whether a column holds thoughts or a part of the question under another name."""
+    plain = name.casefold()
+    is_thought = bool(THOUGHTS.search(plain)) and name not in REASONING_COLUMNS
+    return is_thought or plain in TEXTS_OF_QUESTION
+
+
+def proposed_targets(rows: Sequence[Row], stage: str) -> dict[str, str]:
+    """Return our name of each column that matters, or nothing where that is not clear."""
+    texts = {name: _mean_length(rows, name) for name in _columns(rows)}
+    texts = {name: length for name, length in texts.items() if length}
+    if stage in PAIRS:
+        return _complete(_by_name(texts, ("query", "chosen", "rejected")), "query", "rejected")
+    names = ("reasoning_content", "query", "response", "input", "system")
+    targets = _by_name(texts, names)
+    if not targets and len(texts) == 2:
+        first, second = texts
+        return {first: "query", second: "response"}
+    if "query" not in targets.values() and "input" in targets.values():
+        targets = {key: "query" if name == "input" else name for key, name in targets.items()}
+    return _complete(targets, "query", "response")
+
+
+def _complete(targets: dict[str, str], *needed: str) -> dict[str, str]:
+    return targets if set(needed) <= set(targets.values()) else {}
+
+
+def _by_name(texts: Mapping[str, float], names: Sequence[str]) -> dict[str, str]:
+    """Give each of our names the column that looks like it, the longest text if several do."""
+    targets: dict[str, str] = {}
+    for name in names:
+        matching = [
+            column
+            for column in texts
+            if column not in targets
+            and LIKELY[name].search(column.casefold())
+            and not META.search(column.casefold())
+        ]
+        if not matching:
+            continue
+        best = _best(matching, texts, name)
+        targets[best] = name
+        targets |= {column: UNUSED for column in matching if column != best}
+    return targets
+
+
+def _best(matching: Sequence[str], texts: Mapping[str, float], name: str) -> str:
+    """Return the column that is spelled like ours, else the one with the longest texts.
+
+    Of several answers the longest is the whole one: `solution` before a final `answer`.
+    """
+    if name == "query":
+        for spelling in (*QUESTIONS, "instruction"):
+            for column in matching:
+                if column.casefold() == spelling:
+                    return column
+    return max(matching, key=lambda column: texts[column])
+
+
+def _columns(rows: Iterable[Row]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def _mean_length(rows: Sequence[Row], column: str) -> float:
+    """Return the mean length of the texts of a column; 0 if it holds something else."""
+    values = [row.get(column) for row in rows if row.get(column) is not None]
+    if not values or not all(isinstance(value, str) and value.strip() for value in values):
+        return 0.0
+    return sum(len(value) for value in values if isinstance(value, str)) / len(values)
+
+
+def as_columns(targets: Mapping[str, str]) -> str:
+    """Return targets as the YAML of `columns`: `{Question: query, Response: response}`."""
+    pairs = [f"{_quoted(column)}: {name}" for column, name in targets.items()]
+    return f"{{{', '.join(pairs)}}}"
+
+
+def _quoted(column: str) -> str:
+    """Return a column's name as a key of YAML."""
+    column = printable(column)
+    return column if re.fullmatch(r"[^\W\d][\w ]*\w|\w", column) else f'"{column}"'
+
+
+def shown_values(rows: Sequence[Row]) -> list[str]:
+    """Return a line for each column: its name and its first two values, shortened."""
+    return [
+        f"  {printable(column)}: " + " | ".join(_shown(row.get(column)) for row in rows[:2])
+        for column in _columns(rows)
+    ]
+
+
+def _shown(value: Any) -> str:
+    shown = " ".join(printable(str(value)).split())
+    return shown if len(shown) <= SHOWN_VALUE else shown[: SHOWN_VALUE - 3] + "..."

@@ -1,0 +1,51 @@
+"""Conversations in a single text, with the speaker's name before each turn.
+
+`\\n\\nHuman: hi\\n\\nAssistant: Hello.` (hh-rlhf), `Human:hi\\nAssistant:` (belle) and
+`### Human: hi### Assistant: Hello.` (openassistant-guanaco).
+"""
+
+from __future__ import annotations
+
+import re
+
+from swiftbox.data.example import Turn
+
+MARKS = (
+    (re.compile(r"\s*Human:"), re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")),
+    (re.compile(r"\s*### *Human *:"), re.compile(r"\s*### *(Human|Assistant) *:")),
+)
+"""How a text of each kind begins, and what is before each turn."""
+
+SINGLE_LINES = re.compile(r"(?:\A\s*|\n)(Human|Assistant):")
+"""What is before each turn in belle, where a turn is a line."""
+
+ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+def transcript(text: str) -> list[Turn]:
+    """Return the turns of a transcript; none for any other text."""
+    for beginning, mark in MARKS:
+        if beginning.match(text):
+            turns = _turns(text, mark)
+            if len(turns) > 1 or text.rstrip().endswith(":"):
+                return turns
+    return []
+
+
+def line_transcript(text: str) -> list[Turn]:
+    """Return the turns of a transcript that ends with the mark of the answer; else none."""
+    if not (text.lstrip().startswith("Human:") and text.rstrip().endswith("Assistant:")):
+        return []
+    return _turns(text, SINGLE_LINES)
+
+
+def _turns(text: str, mark: re.Pattern[str]) -> list[Turn]:
+    """Split a text at the marks; an open mark of an answer at the end is no turn."""
+    _, *pieces = mark.split(text)
+    turns = [
+        Turn(ROLES[speaker], content.strip())
+        for speaker, content in zip(pieces[::2], pieces[1::2], strict=True)
+    ]
+    if turns and turns[-1].role == "assistant" and not turns[-1].content:
+        turns.pop()
+    return turns
