@@ -122,7 +122,8 @@ class Examples:
         self.require_usable()
 
     def _begin(self) -> None:
-        self.checked = CheckedRows(account=self.renderer.account if self.renderer else None)
+        account = self.renderer.account if self.renderer else None
+        self.checked = CheckedRows(stage=self.stage, account=account)
         self._seen = set() if self.counts_repeats else None
         self._empty = []
         self._unseen = {column for source in self.sources for column in source.renamed}
@@ -165,6 +166,8 @@ class Examples:
                 self._render(example, f"{file}:{line}")
             except RowError as error:
                 checked.refuse(BadRow(file, line, error.kind, error.en, error.zh))
+                if not isinstance(row, RowError):
+                    checked.unknown.add((file, line), row, error)
                 bad.add(index)
                 continue
             formats[name] += 1
@@ -174,8 +177,7 @@ class Examples:
                     checked.duplicates += 1
                 else:
                     seen.add(key)
-            checked.lengths.add(example)
-            checked.cut_rows += bool(example.cut)
+            checked.count(example)
             if example.rejected or example.label is not None:
                 self._report().add(example)
             yield example, (file, line)

@@ -49,7 +49,8 @@ def read_query(row: Row) -> Example:
         prompt = turns_in(row, question_key, "user")
         turns = [*history(row), *prompt, *turns_in(row, answer_key, "assistant")]
         return conversation(turns, row)
-    text = _with_context(row, text_in(row, question_key))
+    context = _context(row)
+    text = text_in(row, question_key) + (f"\n{context}" if context else "")
     return _with_answer(row, [Turn("user", text)], text_in(row, answer_key))
 
 
@@ -83,7 +84,7 @@ def read_conversation(row: Row) -> Example:
         return read_alpaca(row)
     if not has_question:
         names = " | ".join((*CONVERSATION_COLUMNS, *QUESTIONS))
-        raise RowError("columns", f"none of {names} is filled", f"{names} 中没有任何一列有内容")
+        raise RowError("empty", f"none of {names} is filled", f"{names} 中没有任何一列有内容")
     return read_query(row)
 
 
@@ -119,17 +120,14 @@ def history(row: Row) -> list[Turn]:
 
 
 def _instruction(row: Row) -> str:
-    context = text_in(row, "input") if row.get("input") else ""
+    context = _context(row)
     task = text_in(row, "instruction") if row["instruction"] or not context else ""
     return f"{task}\n{context}" if task and context else task or context
 
 
-def _with_context(row: Row, question: str) -> str:
-    """Return a question with the text that belongs to it below."""
-    for key in CONTEXTS:
-        if row.get(key):
-            question = f"{question}\n{text_in(row, key)}"
-    return question
+def _context(row: Row) -> str:
+    """Return the texts that belong to the question, each on its line."""
+    return "\n".join([text_in(row, key) for key in CONTEXTS if row.get(key)])
 
 
 def _with_answer(row: Row, question: list[Turn], answer: str) -> Example:

@@ -68,6 +68,9 @@ class Example:
     """Turns after the last answer that were cut off."""
 
 
+UNKNOWN_COLUMNS = "columns"
+"""The kind of rows whose columns no format reads, or not surely."""
+
 NOTHING_TO_LEARN = "nothing to learn"
 """The kind of rows whose turns all have weight 0: they are skipped and counted, not bad."""
 

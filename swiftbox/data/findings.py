@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from swiftbox.data.example import NOTHING_TO_LEARN, Example
+from swiftbox.data.column_names import UNUSED
+from swiftbox.data.example import NOTHING_TO_LEARN, UNKNOWN_COLUMNS, Example
+from swiftbox.data.formats import column_targets
 from swiftbox.data.lengths import Lengths
 from swiftbox.data.preferences import IDENTICAL
 from swiftbox.data.readings import FileReadings
 from swiftbox.data.report import Preferences, lines
+from swiftbox.data.unknown_columns import UnknownColumns
 from swiftbox.errors import DataError
 from swiftbox.formatting import counted, is_or_are
 from swiftbox.language import text
@@ -74,11 +77,16 @@ class CheckedRows:
     takes each twice). A pair is two examples for kto.
     """
 
+    stage: str = ""
     rows: int = 0
     taken: int = 0
     duplicates: int = 0
     formats: Counter[str] = field(default_factory=Counter)
     bad: list[BadRow] = field(default_factory=list)
+    unknown: UnknownColumns = field(default_factory=UnknownColumns)
+    """Bad rows whose columns no format reads."""
+    unused: Counter[str] = field(default_factory=Counter)
+    """Columns and keys of turns that nobody read, with the number of rows that fill them."""
     unlearned: list[BadRow] = field(default_factory=list)
     """Rows that are skipped because all their turns have weight 0."""
     cut_rows: int = 0
@@ -95,6 +103,13 @@ class CheckedRows:
     """Lengths of the good rows, to estimate the time."""
     account: RowAccount | None = None
     """What the chat template does to the rows; None if they were not rendered."""
+
+    def count(self, example: Example) -> None:
+        """Count a good row: its length, what was cut off and what nobody read."""
+        self.lengths.add(example)
+        self.cut_rows += bool(example.cut)
+        if example.unused:
+            self.unused.update(example.unused)
 
     def refuse(self, row: BadRow) -> None:
         """Count a row that is not trained on: a bad one, or one with nothing to learn."""
@@ -137,7 +152,18 @@ class CheckedRows:
         preferences = self.preference_data()
         about_pairs = lines(preferences) if preferences else []
         account = self.account.lines() if self.account is not None else ()
-        return "\n".join([line, *self.readings.lines(), *account, *about_pairs])
+        further = [*self._unused_lines(), *self.readings.lines(), *account, *about_pairs]
+        return "\n".join([line, *further])
+
+    def _unused_lines(self) -> list[str]:
+        """Name the columns that nobody read, with the number of rows where that is not all."""
+        if not self.unused:
+            return []
+        listed = ", ".join(
+            printable(name) if count == self.rows else f"{printable(name)} ({count})"
+            for name, count in sorted(self.unused.items())
+        )
+        return [text(f"columns not used: {listed}", f"未使用的列：{listed}")]
 
     def preference_data(self) -> dict[str, Any] | None:
         """Return the statistics of pairs and labelled answers; None where there are none."""
@@ -157,6 +183,7 @@ class CheckedRows:
             "taken": self.taken,
             "bad": len(self.bad),
             "unlearned": len(self.unlearned),
+            "unused": dict(self.unused),
             "cut_rows": self.cut_rows,
             "duplicates": self.duplicates,
             "formats": dict(self.formats),
@@ -208,9 +235,12 @@ def _too_many(checked: CheckedRows, max_bad_rows: int) -> DataError:
     bad = checked.bad
     total = checked.rows + len(bad)
     kinds = len({row.kind for row in bad})
-    listed = [str(row) for row in bad[:MOST_LISTED]]
-    if len(bad) > MOST_LISTED:
-        more = len(bad) - MOST_LISTED
+    unknown = checked.unknown.main(total)
+    listed = unknown.lines(checked.stage) if unknown else []
+    others = [row for row in bad if row.kind != UNKNOWN_COLUMNS] if unknown else bad
+    listed += [str(row) for row in others[:MOST_LISTED]]
+    if len(others) > MOST_LISTED:
+        more = len(others) - MOST_LISTED
         listed.append(text(f"and {more} more", f"以及另外 {more} 行"))
     listed.append(
         text(
@@ -219,10 +249,27 @@ def _too_many(checked: CheckedRows, max_bad_rows: int) -> DataError:
             f"{total} 行中有 {len(bad)} 行有问题（{kinds} 类）",
         )
     )
-    return DataError(
-        "\n".join(listed),
-        hint=text(
-            f"fix them, or skip and count them: max_bad_rows={len(bad)} (now {max_bad_rows})",
-            f"请修正，或设 max_bad_rows={len(bad)} 跳过并计数（当前为 {max_bad_rows}）",
-        ),
+    return DataError("\n".join(listed), hint=_cure(checked, max_bad_rows))
+
+
+def _cure(checked: CheckedRows, max_bad_rows: int) -> str:
+    """Say what helps: the columns of an unknown set, or to skip rows where others are left."""
+    unknown = checked.unknown.main(checked.rows + len(checked.bad))
+    if unknown and (proposal := unknown.proposal(checked.stage)):
+        return text(
+            f"if the values fit, add columns: {proposal}; {UNUSED} leaves a column out",
+            f"若与列值相符，请加上 columns: {proposal}；{UNUSED} 表示忽略该列",
+        )
+    if unknown:
+        names = ", ".join(column_targets(checked.stage))
+        return text(
+            f"say which column is which: columns: {{NAME: ...}} with {names}",
+            f"请说明各列的含义：columns: {{列名: ...}}，可用 {names}",
+        )
+    bad = len(checked.bad)
+    if not checked.rows:
+        return text("fix the file: none of its rows can be used", "请修正文件：没有一行可用")
+    return text(
+        f"fix them, or skip and count them: max_bad_rows={bad} (now {max_bad_rows})",
+        f"请修正，或设 max_bad_rows={bad} 跳过并计数（当前为 {max_bad_rows}）",
     )

@@ -27,7 +27,7 @@ from swiftbox.data.conversations import (
     read_text,
     read_transcript,
 )
-from swiftbox.data.example import Example, RowError
+from swiftbox.data.example import UNKNOWN_COLUMNS, Example, RowError
 from swiftbox.data.function_calls import read_function_calls
 from swiftbox.data.labels import LABELS, SCORES, read_labelled, require_unlabelled, with_margin
 from swiftbox.data.preferences import (
@@ -84,7 +84,7 @@ class Format:
             next((name for name in group if name in columns), "")
             for group in (*self.columns, self.prompt)
         ]
-        parts = CONTEXTS[:1] if "instruction" in first else ()
+        parts = CONTEXTS if "instruction" in first else ()
         return frozenset((*first, *parts, *self.optional)) & columns
 
     def missing(self, columns: frozenset[str]) -> list[tuple[str, ...]]:
@@ -94,11 +94,14 @@ class Format:
 
 TALK = ("system", "tools")
 """Further columns of conversations."""
+PROMPT = (*TALK, "history")
+"""Further columns of a prompt that has two answers."""
 ANSWERED = ("system", "tools", "history", *REASONING_COLUMNS)
 """Further columns of a question and its answer."""
 ANSWERED_QUERY = (*ANSWERED, *CONTEXTS)
-PAIR = (*ANSWERED, "margin", *SCORES[0], *SCORES[1])
-ANSWERED_FORMATS = ("alpaca", "query-response")
+MARGINS = frozenset(("margin", *SCORES[0], *SCORES[1]))
+"""Columns of the margin of a pair."""
+ANSWERED_FORMATS = ("alpaca", "query-response", "response-label")
 """Formats that read a question and an answer, which must be the only ones."""
 
 FORMATS = (
@@ -113,18 +116,21 @@ FORMATS = (
         (("chosen",), ("rejected",)),
         read_chosen,
         (),
-        PAIR,
+        PROMPT,
         PROMPT_COLUMNS,
     ),
-    Format("messages-rejected", PAIRED, (CONVERSATION_COLUMNS, REJECTED), read_rejected, (), PAIR),
-    Format("response-rejected", PAIRED, (QUESTION, ANSWERS, REJECTED), read_rejected, (), PAIR),
+    Format(
+        "messages-rejected", PAIRED, (CONVERSATION_COLUMNS, REJECTED), read_rejected, (), PROMPT
+    ),
+    Format("response-rejected", PAIRED, (QUESTION, ANSWERS, REJECTED), read_rejected, (), PROMPT),
     Format(
         "better-response",
         PAIRED,
-        (PROMPT_COLUMNS, NUMBERED[:1], NUMBERED[1:], (BETTER,)),
+        (NUMBERED[:1], NUMBERED[1:], (BETTER,)),
         read_better,
         (),
-        PAIR,
+        PROMPT,
+        PROMPT_COLUMNS,
     ),
     Format("messages-label", LABELLED, (CONVERSATION_COLUMNS, LABELS), read_labelled, (), TALK),
     Format(
@@ -134,16 +140,16 @@ FORMATS = (
     Format(
         "function-calls", SFT, (QUESTIONS, ("tools",), ("answers",)), read_function_calls, REJECTED
     ),
-    Format("transcript", SFT, (("text",),), read_transcript, (*QUESTION, *ANSWERS)),
+    Format("transcript", SFT, (("text",),), read_transcript, (*QUESTION, *ANSWERS, *LABELS)),
 )
 """The first format that matches the columns and the stage is used."""
 
 KNOWN = frozenset(name for row_format in FORMATS for group in row_format.columns for name in group)
-OPTIONAL = MEDIA.union((UNUSED,), *(row_format.optional for row_format in FORMATS))
+OPTIONAL = MEDIA.union((UNUSED,), MARGINS, *(row_format.optional for row_format in FORMATS))
 """Columns that formats may have in addition."""
 
 NEAR = 0.75
-"""How alike a column and one of ours are in a misspelling; `complex_cot` is no `completion`."""
+"""How alike a column and one of ours are in a misspelling."""
 
 CHECKED = MEDIA.union(LABELS)
 """Columns whose content may forbid training on a row."""
@@ -191,7 +197,7 @@ def _reading_of(row: Row, stage: str) -> ColumnReading:
             return reading
     reading = _reading(columns, stage)
     if isinstance(reading, RowError):
-        raise ask_for_columns(row, stage, reading)
+        raise ask_for_columns([row], stage, reading)
     return reading
 
 
@@ -220,7 +226,7 @@ def _reading(columns: frozenset[str], stage: str) -> ColumnReading | RowError:
         return choice
     if choice.name in ANSWERED_FORMATS and (unclear := rivals(names)):
         return _unclear(columns, unclear)
-    used = choice.used(names).union(MEDIA, (UNUSED,))
+    used = choice.used(names).union(MEDIA, (UNUSED,), MARGINS if stage in WITH_MARGINS else ())
     unread = sorted(column for column in columns if renames.get(column, column) not in used)
     turns = next((name for name in CONVERSATION_COLUMNS if name in choice.used(names)), None)
     return ColumnReading(choice, renames, () if is_prompt else tuple(unread), turns)
@@ -242,27 +248,30 @@ def column_targets(stage: str) -> tuple[str, ...]:
     formats = [row_format for row_format in FORMATS if stage in row_format.stages]
     names = [name for row_format in formats for group in row_format.columns for name in group[:1]]
     further = [name for row_format in formats for name in row_format.optional]
-    return tuple(dict.fromkeys((*names, *further, UNUSED)))
+    margins = sorted(MARGINS) if stage in WITH_MARGINS else ()
+    return tuple(dict.fromkeys((*names, *further, *margins, UNUSED)))
 
 
-def ask_for_columns(row: Row, stage: str, error: RowError) -> RowError:
-    """Return the error of unknown columns with a proposal from the row's names and values."""
-    targets = likely_targets([row], stage) if error.kind == "columns" else {}
+def ask_for_columns(rows: Sequence[Row], stage: str, error: RowError) -> RowError:
+    """Return the error of unknown columns with a proposal from the names and values of rows."""
+    targets = likely_targets(rows, stage) if error.kind == UNKNOWN_COLUMNS else {}
     if not targets:
         return RowError(error.kind, error.en, error.zh)
-    listed, proposal = ", ".join(row), as_columns(targets)
+    listed, proposal = ", ".join(rows[0]), as_columns(targets)
+    en, zh = "which column is the question and which the answer", "哪一列是问题、哪一列是回答"
+    if stage in PAIRED:
+        en, zh = "which columns are the question and its two answers", "哪一列是问题、哪两列是回答"
     return RowError(
-        "columns",
-        f"which column is the question and which the answer is not clear: {listed} "
-        f"(columns: {proposal})",
-        f"不清楚哪一列是问题、哪一列是回答：{listed}（columns: {proposal}）",
+        UNKNOWN_COLUMNS,
+        f"it is not clear {en}: {listed} (columns: {proposal})",
+        f"不清楚{zh}：{listed}（columns: {proposal}）",
     )
 
 
 def _unclear(columns: frozenset[str], unclear: Iterable[str]) -> RowError:
     listed, names = ", ".join(sorted(columns)), ", ".join(dict.fromkeys(unclear))
     return RowError(
-        "columns",
+        UNKNOWN_COLUMNS,
         f"not clear how to read {names} in: {listed} (say it with columns: {{NAME: query}}, "
         f"response, input, reasoning_content or {UNUSED})",
         f"不清楚如何读取 {names}（所有列：{listed}）；请用 columns: {{列名: query}} 说明，"
@@ -310,9 +319,9 @@ def _unknown(columns: frozenset[str], stage: str, usable: Iterable[Format]) -> R
     listed = ", ".join(sorted(columns)) or "-"
     names = sorted({name for candidate in usable for group in candidate.columns for name in group})
     for column in sorted(columns - KNOWN - OPTIONAL):
-        if near := nearest(column.lower(), names, cutoff=NEAR):
+        if near := _misspelled(column, names):
             return RowError(
-                "columns",
+                UNKNOWN_COLUMNS,
                 f"no known format in: {listed} (columns: {{{column}: {near}}} renames one)",
                 f"无法识别的列：{listed}（可用 columns: {{{column}: {near}}} 改名）",
             )
@@ -323,7 +332,7 @@ def _unknown(columns: frozenset[str], stage: str, usable: Iterable[Format]) -> R
         groups = [", ".join(group) for group in candidate.missing(columns)]
         en, zh = "; and one of: ".join(groups), "；以及之一：".join(groups)
         return RowError(
-            "columns",
+            UNKNOWN_COLUMNS,
             f"no known format in: {listed} ({candidate.name} rows also need one of: {en})",
             f"无法识别的列：{listed}（{candidate.name} 格式还需要以下之一：{zh}）",
         )
@@ -331,10 +340,17 @@ def _unknown(columns: frozenset[str], stage: str, usable: Iterable[Format]) -> R
         " + ".join(group[0] for group in candidate.columns) for candidate in usable
     )
     return RowError(
-        "columns",
+        UNKNOWN_COLUMNS,
         f"no known format in: {listed} (stage: {stage} reads {readable})",
         f"无法识别的列：{listed}（stage: {stage} 可读取 {readable}）",
     )
+
+
+def _misspelled(column: str, names: Iterable[str]) -> str:
+    """Return the name that a column misspells: with as many parts, and nearly all letters."""
+    parts = column.count("_")
+    alike = [name for name in names if name.count("_") == parts]
+    return nearest(column.lower(), alike, cutoff=NEAR)
 
 
 def _require_no_media(row: Row) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from swiftbox.data.cells import Row, first, in_column, turns_in
+from swiftbox.data.column_names import REASONING_COLUMNS
 from swiftbox.data.conversations import prompt_in, read_conversation
 from swiftbox.data.example import Example, RowError, Turn
 from swiftbox.data.tool_calls import read_tools
@@ -36,6 +37,8 @@ def read_rejected(row: Row) -> Example:
     Several rejected turns replace everything after the user's last turn, a single one replaces the
     last turn.
     """
+    # Thoughts in a column belong to one of the two answers: they would decide between them.
+    row = {name: value for name, value in row.items() if name not in REASONING_COLUMNS}
     good = read_conversation(row)
     key = next((name for name in REJECTED if row.get(name)), first(row, REJECTED))
     rejected = turns_in(row, key, "assistant")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from swiftbox.data.cells import Row
-from swiftbox.data.column_names import ANSWERS, CONVERSATION_COLUMNS, PROMPT_COLUMNS
+from swiftbox.data.column_names import ANSWERS, CONVERSATION_COLUMNS, PROMPT_COLUMNS, UNUSED
 from swiftbox.data.conversations import prompt_in
 from swiftbox.data.example import Example, RowError, Turn
 from swiftbox.data.tool_calls import read_tools
@@ -46,7 +46,7 @@ def _columns(row: Row) -> dict[str, Any]:
     used = {key, *PARTS_OF_PROMPT} - ({"history"} if key in CONVERSATION_COLUMNS else set())
     if key == "instruction":
         used.add("input")
-    return {name: value for name, value in row.items() if name not in used}
+    return {name: value for name, value in row.items() if name not in used and name != UNUSED}
 
 
 def _solution(row: Row, answer: Turn | None) -> Any:

@@ -46,7 +46,13 @@ LIKELY: Mapping[str, re.Pattern[str]] = {
 META = re.compile(r"(^|_)(id|ids|type|len|length|source|count|score|model|name|lang|language)$")
 """Endings of names that describe a row: `cot_type`, `prompt_id`."""
 
+STATEMENT = re.compile(r"\s*(select|with|insert|update|delete|create)\b", re.IGNORECASE)
+
 PAIRS = ("dpo", "orpo", "simpo", "cpo", "reward")
+
+PAIR_TARGETS = ("chosen", "rejected", "query")
+ANSWER_TARGETS = ("reasoning_content", "query", "response", "input", "system")
+"""Our names in the order in which columns are given to them."""
 
 SHOWN_VALUE = 40
 """Characters of a value that are shown."""
@@ -57,12 +63,12 @@ def rivals(names: frozenset[str]) -> list[str]:
 
     Two questions or answers, thoughts under another name, or a text that belongs to the question.
     """
-    found: list[str] = []
+    unclear: list[str] = []
     for group in (QUESTIONS, (*ANSWERS, "solution")):
         present = [name for name in group if name in names]
         if len(present) > 1:
-            found += present
-    return found + [name for name in sorted(names) if needs_a_place(name)]
+            unclear += present
+    return unclear + [name for name in sorted(names) if needs_a_place(name)]
 
 
 def needs_a_place(name: str) -> bool:
@@ -74,22 +80,36 @@ def needs_a_place(name: str) -> bool:
 
 def proposed_targets(rows: Sequence[Row], stage: str) -> dict[str, str]:
     """Return our name of each column that matters, or nothing where that is not clear."""
-    texts = {name: _mean_length(rows, name) for name in _columns(rows)}
-    texts = {name: length for name, length in texts.items() if length}
-    if stage in PAIRS:
-        return _complete(_by_name(texts, ("query", "chosen", "rejected")), "query", "rejected")
-    names = ("reasoning_content", "query", "response", "input", "system")
-    targets = _by_name(texts, names)
-    if not targets and len(texts) == 2:
-        first, second = texts
-        return {first: "query", second: "response"}
-    if "query" not in targets.values() and "input" in targets.values():
-        targets = {key: "query" if name == "input" else name for key, name in targets.items()}
-    return _complete(targets, "query", "response")
+    lengths = {name: _mean_length(rows, name) for name in _columns(rows)}
+    lengths = {name: length for name, length in lengths.items() if length}
+    names = PAIR_TARGETS if stage in PAIRS else ANSWER_TARGETS
+    needed = ("query", "chosen", "rejected") if stage in PAIRS else ("query", "response")
+    targets = _by_name(lengths, names)
+    if is_sql(rows, "query") and "response" not in targets.values():
+        without = {name: length for name, length in lengths.items() if name != "query"}
+        targets = {**_by_name(without, names), "query": "response"}
+    targets = _with_question(targets, lengths)
+    if len(lengths) == 2 and not targets and stage not in PAIRS:
+        targets = dict(zip(lengths, ("query", "response"), strict=True))
+    in_order = {column: targets[column] for column in lengths if column in targets}
+    return in_order if set(needed) <= set(in_order.values()) else {}
 
 
-def _complete(targets: dict[str, str], *needed: str) -> dict[str, str]:
-    return targets if set(needed) <= set(targets.values()) else {}
+def _with_question(targets: dict[str, str], lengths: Mapping[str, float]) -> dict[str, str]:
+    """Return targets with a question: the context, or the only text that is left."""
+    names = set(targets.values())
+    if not targets or "query" in names:
+        return targets
+    if "input" in names:
+        return {column: "query" if name == "input" else name for column, name in targets.items()}
+    left = [column for column in lengths if column not in targets and not _is_meta(column)]
+    return {**targets, left[0]: "query"} if len(left) == 1 else targets
+
+
+def is_sql(rows: Sequence[Row], column: str) -> bool:
+    """Return whether a column holds statements of SQL: then a `query` is an answer."""
+    values = [row.get(column) for row in rows]
+    return all(isinstance(value, str) and STATEMENT.match(value) for value in values)
 
 
 def _by_name(texts: Mapping[str, float], names: Sequence[str]) -> dict[str, str]:
@@ -101,7 +121,7 @@ def _by_name(texts: Mapping[str, float], names: Sequence[str]) -> dict[str, str]
             for column in texts
             if column not in targets
             and LIKELY[name].search(column.casefold())
-            and not META.search(column.casefold())
+            and not _is_meta(column)
         ]
         if not matching:
             continue
@@ -109,6 +129,10 @@ def _by_name(texts: Mapping[str, float], names: Sequence[str]) -> dict[str, str]
         targets[best] = name
         targets |= {column: UNUSED for column in matching if column != best}
     return targets
+
+
+def _is_meta(column: str) -> bool:
+    return bool(META.search(column.casefold()))
 
 
 def _best(matching: Sequence[str], texts: Mapping[str, float], name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from swiftbox.data.example import Turn
+from swiftbox.data.turns import require_content
 
 MARKS = (
     (re.compile(r"\s*Human:"), re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")),
@@ -40,7 +41,7 @@ def line_transcript(text: str) -> list[Turn]:
 
 
 def _turns(text: str, mark: re.Pattern[str]) -> list[Turn]:
-    """Split a text at the marks; an open mark of an answer at the end is no turn."""
+    """Split a text at the marks; an open mark of an answer at the end makes none."""
     _, *pieces = mark.split(text)
     turns = [
         Turn(ROLES[speaker], content.strip())
@@ -48,4 +49,7 @@ def _turns(text: str, mark: re.Pattern[str]) -> list[Turn]:
     ]
     if turns and turns[-1].role == "assistant" and not turns[-1].content:
         turns.pop()
+    for number, turn in enumerate(turns, 1):
+        if not turn.content:
+            require_content(turn.role, number)
     return turns

@@ -80,7 +80,7 @@ def _alternating(texts: list[str]) -> list[Turn]:
     turns = [Turn("assistant" if at % 2 else "user", text) for at, text in enumerate(texts)]
     for number, turn in enumerate(turns, 1):
         if not turn.content.strip():
-            _require_content(turn.role, number)
+            require_content(turn.role, number)
     return turns
 
 
@@ -122,7 +122,7 @@ def _message(turn: Row, speaker: str, number: int) -> Turn | None:
     if role != "assistant":
         content, _ = content_of(content, content_key, number)
         if not content.strip() and role == "user":
-            _require_content(role, number)
+            require_content(role, number)
         return Turn(role, content, (), _extra(turn, number))
     weight = weight_of(turn, number)
     if speaker in CALLERS:
@@ -133,7 +133,7 @@ def _message(turn: Row, speaker: str, number: int) -> Turn | None:
     else:
         content, thoughts = content_of(content, content_key, number)
     if not calls and weight and not content.strip():
-        _require_content(role, number)
+        require_content(role, number)
     return Turn(role, content, calls, _extra(turn, number, thoughts), weight)
 
 
@@ -179,11 +179,12 @@ def _pair(turn: Row, number: int) -> list[Turn]:
         weight = weight_of({**turn, "loss": turn.get(PAIR_LOSS, turn.get("loss"))}, number)
         turns.append(Turn("assistant", content, (), _extra(turn, number, thoughts), weight))
     if not turns or not turns[-1].content.strip():
-        _require_content("assistant", number)
+        require_content("assistant", number)
     return turns
 
 
-def _require_content(role: str, number: int) -> None:
+def require_content(role: str, number: int) -> None:
+    """Raise RowError for an empty question or answer, which this function names."""
     if role == "user":
         raise RowError(
             "empty",

@@ -38,7 +38,7 @@ ROWS: dict[str, tuple[str | bytes, str]] = {
     "list-as-prompt": ('{"prompt": [1], "response": "a"}\n', ""),
     "empty-answer": ('{"prompt": "q", "response": ""}\n', ""),
     "no-messages": ('{"messages": []}\n', ""),
-    "messages-of-texts": ('{"messages": ["q", "a"]}\n', ""),
+    "messages-of-texts": ('{"messages": ["q", ""]}\n', ""),
     "messages-object": ('{"messages": {"role": "user", "content": "q"}}\n', ""),
     "unknown-role": ('{"messages": [{"role": "boss", "content": "q"}]}\n', ""),
     "no-content": ('{"messages": [{"role": "user"}]}\n', ""),
