@@ -4,8 +4,32 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import field_validator
+
 from swiftbox.config.fields import setting
-from swiftbox.config.groups import Frozen
+from swiftbox.config.groups import Frozen, as_list
+from swiftbox.language import text
+
+RESERVED_VARIABLES = (
+    "messages",
+    "tools",
+    "documents",
+    "conversation",
+    "conversations",
+    "chat_template",
+    "add_generation_prompt",
+    "continue_final_message",
+    "tokenize",
+    "return_dict",
+    "return_tensors",
+    "return_assistant_tokens_mask",
+    "padding",
+    "truncation",
+    "max_length",
+    "tokenizer_kwargs",
+    "sanitize_control_tokens",
+)
+"""Variables that rendering sets itself, and settings of `apply_chat_template`."""
 
 
 class TemplateVariables(Frozen):
@@ -18,6 +42,15 @@ class TemplateVariables(Frozen):
         zh="传给对话模板的变量，例如 {enable_thinking: false}",
         section="model",
     )
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _not_reserved(cls, value: dict[str, Any]) -> dict[str, Any]:
+        reserved = [name for name in value if name in RESERVED_VARIABLES]
+        if reserved:
+            names = ", ".join(reserved)
+            raise ValueError(text(f"{names} cannot be set", f"不能设置 {names}"))
+        return value
 
 
 class ConversationFields(TemplateVariables):
@@ -78,3 +111,15 @@ class ConversationFields(TemplateVariables):
         section="data",
         min_length=1,
     )
+
+    @field_validator("model_name", "model_author")
+    @classmethod
+    def _in_two_languages(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(value, list) and (len(value) > 2 or not all(as_list(value))):
+            raise ValueError(
+                text(
+                    "should be one name, or a list of the Chinese and the English one",
+                    "应为一个名称，或 [中文名, 英文名]",
+                )
+            )
+        return value

@@ -7,18 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from swiftbox.errors import ConfigError
-from swiftbox.files import reason_of
-from swiftbox.language import text
-from swiftbox.security.printable import printable
 from swiftbox.security.regular import read_regular
-from swiftbox.security.templates import LARGEST_BYTES, ChatTemplate, require_bounded
+from swiftbox.security.templates import ChatTemplate, require_bounded
+from swiftbox.templates.folder import LARGEST_SETTINGS, template_file
 
 SETTINGS = ("tokenizer_config.json", "chat_template.json", "processor_config.json")
 """Files whose key `chat_template` is a template, or a list of named ones."""
-
-LARGEST_SETTINGS = 64 * 2**20
-"""Bytes; tokenizer_config.json lists every added token."""
 
 
 def templates_of(folder: Path) -> list[ChatTemplate]:
@@ -29,25 +23,6 @@ def templates_of(folder: Path) -> list[ChatTemplate]:
     for name in SETTINGS:
         templates += _templates_in(folder / name)
     return templates
-
-
-def template_file(path: Path) -> ChatTemplate:
-    """Return the template of a file; raise ConfigError if it is too large or no text."""
-    try:
-        content = read_regular(path, LARGEST_BYTES)
-        return ChatTemplate(content.decode("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else "UTF-8"
-        raise ConfigError(
-            text(
-                f"chat template {printable(str(path))} cannot be read: {reason}",
-                f"对话模板 {printable(str(path))} 无法读取：{reason}",
-            ),
-            hint=text(
-                "a template is a text file in UTF-8, of at most 1 MiB",
-                "模板应为 UTF-8 文本文件，不超过 1 MiB",
-            ),
-        ) from None
 
 
 def _templates_in(path: Path) -> Iterator[ChatTemplate]:

@@ -21,12 +21,13 @@ from swiftbox.errors import ConfigError, DataError
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.models.location import find_folder
-from swiftbox.models.templates import require_bounded_templates, template_file
+from swiftbox.models.templates import require_bounded_templates
 from swiftbox.security.templates import require_bounded
 from swiftbox.tasks.light_tokenizer import light_tokenizer
 from swiftbox.tasks.row_rendering import renderer_of
 from swiftbox.tasks.training_check import sources_of
 from swiftbox.templates.examples import ExampleRenderer
+from swiftbox.templates.folder import template_file
 from swiftbox.templates.parts import Offsets, TextPart, learned_tokens, parts_of
 from swiftbox.templates.renderings import LearnedSpan, Rendering
 

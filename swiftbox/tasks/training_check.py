@@ -27,7 +27,6 @@ from swiftbox.models.adapters import read_trained
 from swiftbox.models.inspection import Inspection
 from swiftbox.models.location import find_folder, locate_recorded, looks_like_path
 from swiftbox.models.requirements import ERROR, NOTE, Remark
-from swiftbox.models.templates import template_file
 from swiftbox.security.templates import require_bounded
 from swiftbox.tasks.checks import (
     OnRemark,
@@ -40,6 +39,7 @@ from swiftbox.tasks.checks import (
 from swiftbox.tasks.row_rendering import rendered_later, renderer_of
 from swiftbox.tasks.tuner_check import require_tuner_fits
 from swiftbox.tasks.usable_rows import UsableRows
+from swiftbox.templates.folder import template_file
 
 Result = TypeVar("Result")
 

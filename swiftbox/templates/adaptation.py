@@ -22,7 +22,7 @@ from swiftbox.templates.account import (
 )
 from swiftbox.templates.names import filled
 from swiftbox.templates.options import RenderOptions
-from swiftbox.templates.reasoning import inline, split_inline
+from swiftbox.templates.reasoning import CLOSE, inline, split_inline
 
 REASONING = "reasoning_content"
 SYSTEM = ("system", "developer")
@@ -145,9 +145,11 @@ def as_message(turn: AdaptedTurn, abilities: Abilities) -> dict[str, Any]:
         reasoning, answer = reasoning_of(turn, abilities)
         if reasoning and abilities.reasoning == "inline":
             content = inline(reasoning, answer)
-        elif reasoning:
+        elif abilities.reasoning != "inline":
             content = answer
-            message[REASONING] = reasoning
+            # Templates look for `</think>` in the content where no reasoning is given.
+            if reasoning or (abilities.reasoning and CLOSE in answer):
+                message[REASONING] = reasoning
         if turn.calls:
             message["tool_calls"] = [_call(call, abilities) for call in turn.calls]
     message["content"] = as_parts(content) if abilities.content == "parts" else content
@@ -157,11 +159,15 @@ def as_message(turn: AdaptedTurn, abilities: Abilities) -> dict[str, Any]:
 def reasoning_of(turn: AdaptedTurn, abilities: Abilities) -> tuple[str, str]:
     """Return the reasoning of an answer and the rest, where the template knows reasoning.
 
-    A template that does not know it renders `<think>` in a content as it is.
+    A template that does not know it renders `<think>` in a content as it is. Some rows have their
+    reasoning in both places.
     """
-    if turn.reasoning or not abilities.reasoning:
+    if not abilities.reasoning or CLOSE not in turn.content:
         return turn.reasoning, turn.content
-    return split_inline(turn.content)
+    reasoning, answer = split_inline(turn.content)
+    if turn.reasoning and reasoning not in ("", turn.reasoning.strip()):
+        return turn.reasoning, turn.content
+    return turn.reasoning or reasoning, answer
 
 
 def _call(call: Mapping[str, Any], abilities: Abilities) -> dict[str, Any]:

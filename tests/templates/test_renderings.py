@@ -165,6 +165,27 @@ def test_two_reasoning_turns_are_learned_with_their_reasoning() -> None:
     assert texts == [f"<think>\nR{n}\n</think>\n\nA{n}<|im_end|>\n" for n in (1, 2)]
 
 
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_8", "deepseek_r1_distill", "gptoss", "glm4moe"])
+def test_an_empty_block_of_reasoning_is_the_same_as_none(name: str) -> None:
+    question = user("Q?")
+    empty = rendered(name, [question, answer("<think>\n\n</think>\n\nA.")])
+    assert empty == rendered(name, [question, answer("A.")])
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_8", "deepseek_r1_distill", "gptoss", "glm4moe"])
+def test_reasoning_in_both_places_is_learned_once(name: str) -> None:
+    question = user("Q?")
+    both = rendered(name, [question, answer("<think>R.</think>A.", reasoning="R.")])
+    assert both == rendered(name, [question, answer("A.", reasoning="R.")])
+
+
+def test_text_around_a_mark_of_reasoning_is_not_lost_in_silence() -> None:
+    turns = [user("Q?"), answer("Write <think> and </think> around it.")]
+    assert "drops its content" in refusal("deepseek_r1_distill", turns).en
+    for name in ("qwen3", "qwen3_5_think", "qwen2_5", "glm4moe"):
+        assert "Write <think> and </think> around it." in learned(rendered(name, turns))[0]
+
+
 def test_reasoning_that_a_template_does_not_know_is_an_error_or_counted() -> None:
     turns = [user("Q?"), answer("A.", reasoning="R.")]
     error = refusal("llama3", turns)
