@@ -54,7 +54,7 @@ class RenderingChild:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            module_command("swiftbox.core.generation.rendering_child"),
+            module_command("swiftbox.templates.rendering_child"),
             env=child_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

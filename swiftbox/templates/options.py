@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from swiftbox.config.conversations import ConversationFields
+if TYPE_CHECKING:  # a rendering child of the server starts without pydantic
+    from swiftbox.config.conversations import ConversationFields
 
 TurnsMode = Literal["auto", "all", "last", "each"]
 

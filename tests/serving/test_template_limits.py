@@ -19,7 +19,7 @@ from openai import BadRequestError
 from own_server import Server, serving
 from transformers import AutoTokenizer
 
-from swiftbox.core.generation.rendering_child import answer_to
+from swiftbox.templates.rendering_child import answer_to
 
 
 def folder_with(template: str, source: Path, folder: Path) -> Path:

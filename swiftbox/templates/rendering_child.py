@@ -1,6 +1,6 @@
-"""Render conversations for a server with transformers, in a process that may be killed.
+"""Render conversations for a server, in a process that may be killed.
 
-Usage: `python -m swiftbox.core.generation.rendering_child`. Each line of the standard input is a
+Usage: `python -m swiftbox.templates.rendering_child`. Each line of the standard input is a
 conversation as JSON; each line of the output is its text, or why there is none. The process has
 little memory, and a conversation that takes too much processor time ends it.
 """
@@ -13,9 +13,10 @@ import signal
 import sys
 from typing import Any
 
-from transformers.utils.chat_template_utils import render_jinja_template
-
+from swiftbox.errors import DataError
 from swiftbox.security.template_trial import limit_process
+from swiftbox.templates.client_messages import render_for_client
+from swiftbox.templates.template import ConversationTemplate, TemplateRefusal
 
 CPU_S = 2.0
 """The processor time for one conversation; a long one takes hundredths of a second."""
@@ -36,19 +37,14 @@ def main() -> int:
 
 def answer_to(request: dict[str, Any]) -> dict[str, str]:
     """Return the text of a conversation, or the error of its template."""
+    template = ConversationTemplate(request["template"], {}, request["variables"])
+    messages, tools = request["messages"], request["tools"] or []
     try:
-        rendered, _ = render_jinja_template(
-            conversations=[request["messages"]],
-            tools=request["tools"],
-            chat_template=request["template"],
-            add_generation_prompt=request["prompted"],
-            **request["variables"],
-        )
-    except MemoryError:
-        return {"error": "it takes too much memory"}
-    except Exception as error:  # noqa: BLE001 - a template may raise whatever Python raises
-        return {"error": str(error)[:500] or type(error).__name__}
-    return {"text": rendered[0]}
+        return {"text": render_for_client(template, messages, tools, prompt=request["prompted"])}
+    except DataError:
+        return {"error": "it takes too much time or memory"}
+    except TemplateRefusal as refusal:
+        return {"error": str(refusal)[:500]}
 
 
 if __name__ == "__main__":
