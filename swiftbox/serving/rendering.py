@@ -27,7 +27,7 @@ CHILDREN_PER_TEMPLATE = 3
 """Children that one template may use at once, so that some are left for other templates."""
 
 IDLE_CHILDREN = 2
-"""Children that stay; each has about 60 MB, and starts within a second."""
+"""Children that stay; each has about 25 MB, and starts in a tenth of a second."""
 
 PATIENCE_S = 0.1
 """How long a conversation waits for a child, which takes a millisecond, before another starts."""
@@ -116,7 +116,7 @@ class TemplateRenderer:
         self._waiting: dict[str, int] = {}
 
     def start(self) -> None:
-        """Start the first child, which takes a second to be ready."""
+        """Start the first child, so that the first request need not wait."""
         self._idle.put(self._new_child())
 
     def close(self) -> None:
