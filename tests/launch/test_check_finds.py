@@ -37,7 +37,7 @@ def test_a_row_that_the_template_refuses_is_found_among_10000(model: Path, tmp_p
     stderr = refusal("check", model, tmp_path, *questions)
     assert f"rows.jsonl:{FAILING} " in stderr
     assert "no sevens" in stderr
-    assert f"1 of {ROWS} rows is bad" in stderr
+    assert f"1 of {ROWS:,} rows is bad" in stderr
     assert "Traceback" not in stderr
 
 
@@ -59,7 +59,7 @@ def truncated_weights(model: Path) -> None:
 
 @pytest.mark.parametrize("verb", ["check", "run"])
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "message"),
     [
         (unknown_class, "no_such_model"),
         (missing_tokenizer, "has no tokenizer"),
@@ -67,17 +67,17 @@ def truncated_weights(model: Path) -> None:
     ],
 )
 def test_a_model_that_cannot_be_loaded_is_found(
-    verb: str, spoil: Callable[[Path], None], words: str, model: Path, tmp_path: Path
+    verb: str, spoil: Callable[[Path], None], message: str, model: Path, tmp_path: Path
 ) -> None:
     spoil(model)
     stderr = refusal(verb, model, tmp_path)
-    assert words in stderr
+    assert message in stderr
     assert "hint: " in stderr
     assert "Traceback" not in stderr
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_model_that_is_not_here_yet_is_said_to_be_checked_later(tmp_path: Path) -> None:
+def test_the_templates_of_a_model_on_the_hub_are_checked_after_the_download(tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text('{"query": "q", "response": "a"}\n', "utf-8")
     write_config(tmp_path / "a.yaml", Path("Qwen/Qwen3-0.6B"), data, hub="modelscope")
