@@ -30,6 +30,7 @@ from swiftbox.templates.examples import ExampleRenderer
 from swiftbox.templates.folder import template_file
 from swiftbox.templates.parts import Offsets, TextPart, learned_tokens, parts_of
 from swiftbox.templates.renderings import LearnedSpan, Rendering
+from swiftbox.templates.tokens import TokenizedText, tokenized
 
 USUAL_ROWS = 3
 PERCENTILES = (50, 90, 99, 100)
@@ -174,7 +175,7 @@ class RowPreview:
         limit = self.limit
         try:
             for answer, rendering in self._renderings(example, f"{file}:{line}"):
-                offsets = self._offsets(rendering.text)
+                offsets = self._offsets(rendering)
                 parts = tuple(parts_of(rendering, offsets, limit))
                 if offsets is None:
                     yield PreviewedText(file, line, answer, parts)
@@ -195,11 +196,15 @@ class RowPreview:
             for conversation, rendering in self.renderer.renderings(labelled, place):
                 yield conversation.answer or (answer if example.rejected else ""), rendering
 
-    def _offsets(self, content: str) -> Offsets | None:
+    def _offsets(self, rendering: Rendering) -> Offsets | None:
         if self.tokenizer is None:
             return None
-        offsets: Offsets = self.tokenizer.encode(content, add_special_tokens=False).offsets
-        return offsets
+        return tokenized(rendering, self._tokenize(rendering.text), self._tokenize).offsets
+
+    def _tokenize(self, content: str) -> TokenizedText:
+        assert self.tokenizer is not None
+        encoding = self.tokenizer.encode(content, add_special_tokens=False)
+        return TokenizedText(encoding.ids, encoding.offsets)
 
     def lengths(self) -> MeasuredTexts | None:
         """Count the tokens of the first rows; None without a tokenizer.json."""
@@ -217,13 +222,12 @@ class RowPreview:
                 rendered += [part for _, part in self._renderings(row, f"{file}:{line}")]
             except RowError:
                 continue
-        contents = [rendering.text for rendering in rendered]
-        encoded = self.tokenizer.encode_batch(contents, add_special_tokens=False)
+        offsets = [self._offsets(rendering) or [] for rendering in rendered]
         learned = sum(
-            learned_tokens(rendering.spans, encoding.offsets, self.limit)
-            for rendering, encoding in zip(rendered, encoded, strict=True)
+            learned_tokens(rendering.spans, tokens, self.limit)
+            for rendering, tokens in zip(rendered, offsets, strict=True)
         )
-        return MeasuredTexts(rows, is_all, tuple(map(len, encoded)), learned, self.limit)
+        return MeasuredTexts(rows, is_all, tuple(map(len, offsets)), learned, self.limit)
 
 
 def _renderer(config: TrainConfig, folder: Path) -> ExampleRenderer:

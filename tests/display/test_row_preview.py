@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from box import events
 from in_process import box
 from model_folder import write_model
 from tiny import train_tokenizer, write_config
@@ -152,3 +153,19 @@ def test_a_preview_imports_neither_torch_nor_transformers(model: Path, tmp_path:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
     assert done.returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_a_preview_shows_what_the_training_learns(stage: str, tiny: Path, tmp_path: Path) -> None:
+    pair = {"prompt": "q", "chosen": "yes, of course", "rejected": "n\u00f6 \u4e0d\u884c"}
+    rows = write_rows(tmp_path / "rows.jsonl", ROWS[:3] if stage == "sft" else [pair])
+    keys = {"stage": stage, "max_steps": 1, "max_length": 64, "output_dir": "out"}
+    write_config(tmp_path / "a.yaml", tiny, rows, **keys)
+    shown = json.loads(box("check", "a.yaml", "--preview", "--json", cwd=tmp_path).stdout)
+    box("run", "a.yaml", cwd=tmp_path)
+    data = next(event for event in events(tmp_path / "out") if event["event"] == "data")
+    plain = [[(part["text"], part["learned"]) for part in parts] for parts in shown["preview"]]
+    assert [
+        [(part["text"], part["learned"]) for part in parts] for parts in data["preview"]
+    ] == plain
