@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
+from swiftbox.config.conversations import TemplateVariables
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import (
     HubFields,
@@ -60,7 +61,7 @@ class ChatPartners(TaskConfig):
     )
 
 
-class ChatConfig(HubFields, ChatPartners):
+class ChatConfig(HubFields, TemplateVariables, ChatPartners):
     """Fields of a chat."""
 
     task: Literal["chat"] = setting(

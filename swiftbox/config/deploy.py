@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
+from swiftbox.config.conversations import TemplateVariables
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import HubFields, require_no_empty_names, require_variable_name
 from swiftbox.config.task import TaskConfig
@@ -41,7 +42,7 @@ class ServedNames(TaskConfig):
     )
 
 
-class ServedModel(HubFields, ServedNames):
+class ServedModel(HubFields, TemplateVariables, ServedNames):
     """Where the model comes from, and its data type."""
 
     task: Literal["deploy"] = setting(

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
+from swiftbox.config.conversations import TemplateVariables
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import (
     Frozen,
@@ -52,7 +53,7 @@ class EvaluatedNames(Frozen):
     )
 
 
-class EvaluatedModels(HubFields, EvaluatedNames):
+class EvaluatedModels(HubFields, TemplateVariables, EvaluatedNames):
     """Where the models come from, or the server that has them."""
 
     hub: Literal["modelscope", "huggingface", "local"] = setting(

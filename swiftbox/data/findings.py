@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,10 +22,6 @@ from swiftbox.security.printable import printable
 
 MOST_LISTED = 200
 """Bad rows that are listed; a file with more has one cause, not thousands."""
-
-
-MOST_UNUSED = 30
-"""Columns without use that are listed; a table of more says no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +152,18 @@ class CheckedRows:
         preferences = self.preference_data()
         about_pairs = lines(preferences) if preferences else []
         account = self.account.lines() if self.account is not None else ()
-        further = [*unused_lines(self.unused), *self.readings.lines(), *account, *about_pairs]
+        further = [*self._unused_lines(), *self.readings.lines(), *account, *about_pairs]
         return "\n".join([line, *further])
+
+    def _unused_lines(self) -> list[str]:
+        """Name the columns that nobody read, with the number of rows where that is not all."""
+        if not self.unused:
+            return []
+        listed = ", ".join(
+            printable(name) if count == self.rows else f"{printable(name)} ({count})"
+            for name, count in sorted(self.unused.items())
+        )
+        return [text(f"columns not used: {listed}", f"未使用的列：{listed}")]
 
     def preference_data(self) -> dict[str, Any] | None:
         """Return the statistics of pairs and labelled answers; None where there are none."""
@@ -186,15 +192,6 @@ class CheckedRows:
             "preferences": self.preference_data(),
             "account": self.account.data() if self.account is not None else None,
         }
-
-
-def unused_lines(unused: Mapping[str, int]) -> list[str]:
-    """Name the columns that nobody read, with the number of rows that fill them."""
-    if not unused:
-        return []
-    names = [f"{printable(name)} ({count})" for name, count in sorted(unused.items())]
-    listed = ", ".join(names[:MOST_UNUSED]) + (" ..." if len(names) > MOST_UNUSED else "")
-    return [text(f"columns not used: {listed}", f"未使用的列：{listed}")]
 
 
 def require_usable(checked: CheckedRows, max_bad_rows: int, empty: Sequence[str]) -> None:

@@ -37,6 +37,7 @@ def evalscope_request(config: EvaluateConfig, address: str, jobs: Sequence[Job])
             "max_tokens": config.max_tokens,
             "temperature": config.temperature,
             "timeout": ANSWER_TIMEOUT_S,
+            **_variables(config),
         },
         "judge": _judge(config),
         "jobs": [
@@ -53,6 +54,13 @@ def evalscope_request(config: EvaluateConfig, address: str, jobs: Sequence[Job])
             for job in jobs
         ],
     }
+
+
+def _variables(config: EvaluateConfig) -> dict[str, Any]:
+    """Return the variables of the template for a request to an endpoint; our servers know them."""
+    if config.endpoint is None or not config.chat_template_kwargs:
+        return {}
+    return {"extra_body": {"chat_template_kwargs": config.chat_template_kwargs}}
 
 
 def _judge(config: EvaluateConfig) -> dict[str, Any] | None:

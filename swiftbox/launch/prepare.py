@@ -51,7 +51,6 @@ if TYPE_CHECKING:  # only some launches need engines, continue a run, or are pip
     from swiftbox.engines.consent import MissingEngine
     from swiftbox.fit.forecast import PipelineForecast
     from swiftbox.fit.workload import Workload
-    from swiftbox.launch.extension import Extension
     from swiftbox.launch.foreign import ForeignRun
 
 MakePlan: TypeAlias = "Callable[[Workload | None], Plan]"
@@ -84,8 +83,6 @@ class Prepared:
     """Whether the user agreed to it (`agreed`)."""
     resumes: Path | None = None
     """The run folder to continue; None for a new run."""
-    extends: Extension | None = None
-    """What a longer training takes over from an earlier run."""
     new_folder: bool = False
     """Whether a new run folder is made even if `output_dir` has steps worth keeping."""
 
@@ -118,13 +115,13 @@ def prepare_loaded(
         engines = _missing_engines(previous.plan, previous.machine)
         return previous if engines == previous.engines else replace(previous, engines=engines)
     remarks = [*place_remarks(loaded.config), *name_remarks(loaded.config)]
-    target = machine or machine_for(loaded.config)
+    target = machine or _machine_for(loaded.config)
     foreign = _foreign_to_continue(loaded.config)
 
     def make_plan(workload: Workload | None) -> Plan:
         return _planned(loaded.config, target, workload)
 
-    return checked_launch(loaded, target, make_plan, remarks, foreign)
+    return _checked(loaded, target, make_plan, remarks, foreign)
 
 
 def _foreign_to_continue(config: TaskConfig) -> ForeignRun | None:
@@ -171,7 +168,7 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
             text(f"{run.name} is complete", f"{run.name} 已完成"),
             hint=f"swiftbox runs rerun {run.name}",
         )
-    machine = machine_for(loaded.config, run.folder)
+    machine = _machine_for(loaded.config, run.folder)
     # The record is absolute: what is relative in it is an id, whatever folders are here now.
     plan_again = _planned if continues and overrides else plan
 
@@ -181,7 +178,7 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
             require_same_settings(run, planned.config)
         return with_first_reasons(planned, run.folder, loaded.config, overrides)
 
-    return replace(checked_launch(loaded, machine, make_plan, foreign=foreign), resumes=run.folder)
+    return replace(_checked(loaded, machine, make_plan, foreign=foreign), resumes=run.folder)
 
 
 def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
@@ -193,13 +190,13 @@ def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     foreign = foreign_run(run.folder, resumes=False)
     overrides = tuple(overrides)
     loaded = settled_in(run.folder, overrides)
-    machine = machine_for(loaded.config)
+    machine = _machine_for(loaded.config)
 
     def make_plan(workload: Workload | None) -> Plan:
         planned = _planned(loaded.config, machine, workload)
         return with_first_reasons(planned, run.folder, loaded.config, overrides)
 
-    return replace(checked_launch(loaded, machine, make_plan, foreign=foreign), new_folder=True)
+    return replace(_checked(loaded, machine, make_plan, foreign=foreign), new_folder=True)
 
 
 def check_config(config: TaskConfig, on_remark: OnRemark = ignored) -> CheckResult:
@@ -265,7 +262,7 @@ def _changed_settings(
     )
 
 
-def machine_for(config: TaskConfig, folder: Path | None = None) -> Machine:
+def _machine_for(config: TaskConfig, folder: Path | None = None) -> Machine:
     """Return this machine, with its devices if the task uses them, and the disk of the run folder.
 
     `folder` is that of a run that is continued.
@@ -302,7 +299,7 @@ def _missing_engines(
     return missing(names, machine.backend)
 
 
-def checked_launch(
+def _checked(
     loaded: Loaded,
     machine: Machine,
     make_plan: MakePlan,

@@ -174,8 +174,6 @@ COMMON: Mapping[str, Fields] = {
         {
             "preferences": "report on the preference rows, or null",
             "account": "what the chat template did to the rows: counts, and first places",
-            "unused": "columns that nobody read, with the number of rows that fill them",
-            "cut_rows": "number of rows with turns after the last answer, which are cut off",
             "turns": "conversations with a row for each turn, their rows and tokens; or null",
         },
     ),

@@ -112,7 +112,13 @@ def serve(
             network.add(name, folder)
         path = choose_path(network, callbacks.warn)
         scheduler = Scheduler(network, limits(config, network), path)
-        service = Service(scheduler, renderer, served.name, may_load=config.adapter_loading)
+        service = Service(
+            scheduler,
+            renderer,
+            served.name,
+            may_load=config.adapter_loading,
+            variables=config.chat_template_kwargs,
+        )
         only_local = is_loopback(config.host)
         app = application(service, key=key, largest_body=LARGEST_BODY, only_local=only_local)
         _answer(app, scheduler, listening, callbacks)

@@ -10,12 +10,14 @@ from typing import Any
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
+from swiftbox.language import text
 from swiftbox.models.adapters import read_adapter
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.heavy_imports import heavy_imports
 from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import STOP
+from swiftbox.templates.variables import KEY, served_variables, written
 
 VLLM_STOP_S = 30.0
 """How long vLLM may finish its answers; then it is killed."""
@@ -41,6 +43,36 @@ class Deployment:
         """Return the machine that the run was planned for."""
         return Machine.from_dict(read_record(self.folder / run_folder.MACHINE))
 
+    def variables(self) -> dict[str, dict[str, Any]]:
+        """Return the template variables of each served model, by name."""
+        settings = self.config.chat_template_kwargs
+        return {
+            name: served_variables(folder, self.model, settings)
+            for name, folder in {self.name: self.model, **self.adapters}.items()
+        }
+
+    def common_variables(self) -> dict[str, Any]:
+        """Return the variables for a server that has the same for all its models.
+
+        They are those of the first adapter, if there are adapters.
+        """
+        by_name = self.variables()
+        return next((by_name[name] for name in self.adapters), by_name[self.name])
+
+    def note_variables(self) -> None:
+        """Report the template variables that are not set by the config, but by a training."""
+        models: dict[str, list[str]] = {}
+        for name, variables in self.variables().items():
+            if variables != self.config.chat_template_kwargs:
+                models.setdefault(written(variables), []).append(name)
+        for variables_text, names in models.items():
+            listed = ", ".join(names)
+            message = text(
+                f"{variables_text}: as in the training of {listed}; requests may set others",
+                f"{variables_text}：与 {listed} 训练时相同；请求可另行指定",
+            )
+            self.emit(events.NOTE, key=KEY, message=message)
+
     def warn(self, message: str) -> None:
         """Report something that the user should look at."""
         self.emit(events.WARNING, message=message)
@@ -56,15 +88,33 @@ class Deployment:
         folders = {self.name: self.model, **self.adapters}
         config = self.config
         parity.require_parity(
-            parity.ParityTarget(self.name, folders, config.dtype, config.trust_remote_code),
+            parity.ParityTarget(
+                self.name,
+                folders,
+                config.dtype,
+                config.trust_remote_code,
+                self.common_variables() if config.engine == "vllm" else config.chat_template_kwargs,
+            ),
             parity.RunningServer(Endpoint.at(url, self.key), STOP.requested, generate),
             strict=config.parity == "strict",
             emit=self.emit,
         )
 
 
+def _other_variables(name: str, trained: Mapping[str, Any], common: Mapping[str, Any]) -> str:
+    none = text("none", "无")
+    in_training, in_server = written(trained) or none, written(common) or none
+    return text(
+        f"{name} was trained with chat_template_kwargs {in_training}, but vllm renders for all "
+        f"models with {in_server}: name them in the requests to {name}",
+        f"{name} 训练时的 chat_template_kwargs 为 {in_training}，而 vllm 对所有模型使用 "
+        f"{in_server}：请在对 {name} 的请求中写明",
+    )
+
+
 def run_deployment(deployment: Deployment) -> Mapping[str, Any]:
     """Serve until a stop is requested; return the totals."""
+    deployment.note_variables()
     return _vllm(deployment) if deployment.config.engine == "vllm" else _builtin(deployment)
 
 
@@ -98,8 +148,12 @@ def _vllm(deployment: Deployment) -> Mapping[str, Any]:
         int(read_adapter(path).config.get("r", 0)) for path in deployment.adapters.values()
     )
     program = vllm.executable()
+    variables = deployment.common_variables()
+    for name, trained in deployment.variables().items():
+        if name in deployment.adapters and trained != variables:
+            deployment.warn(_other_variables(name, trained, variables))
     target = vllm.VllmTarget(
-        program, deployment.model, deployment.name, deployment.adapters, ranks, port
+        program, deployment.model, deployment.name, deployment.adapters, ranks, port, variables
     )
     env = vllm.environment(
         deployment.machine.backend, key=deployment.key, loading=config.adapter_loading

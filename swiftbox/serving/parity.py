@@ -24,6 +24,7 @@ from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.serving.client import Endpoint, RequestRefused
+from swiftbox.templates.variables import served_variables
 
 CONTEXT_TOKENS = 8
 """Tokens that are shown before and after a difference."""
@@ -43,6 +44,8 @@ class ParityTarget:
     folders: Mapping[str, Path]
     dtype: str
     trust_remote_code: bool = False
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the template that are set for all of them."""
 
     @property
     def is_quantized(self) -> bool:
@@ -111,10 +114,12 @@ def compare(target: ParityTarget, server: RunningServer) -> list[ParityResult]:
     """
     results = []
     for name, folder in target.folders.items():
+        base_folder = target.folders[target.base_name]
         tokenizer, record, trained = parity.load_reference(
             folder,
-            target.folders[target.base_name],
+            base_folder,
             trust_remote_code=target.trust_remote_code,
+            variables=served_variables(folder, base_folder, target.variables),
         )
         result = ParityResult(name, trained=trained)
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from swiftbox.core.generation.network import Network
@@ -47,6 +47,8 @@ class PromptBuilder:
     network: Network
     max_length: int
     max_answers: int
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the template that a request may change; before those of a training."""
 
     def require_few_answers(self, request: ApiRequest) -> None:
         """Raise ApiError for a request of more answers than are generated at once."""
@@ -106,7 +108,12 @@ class PromptBuilder:
             "messages": [message.plain(index) for index, message in enumerate(talk.messages)],
             "tools": list(talk.tools) if talk.tools else None,
             "prompted": talk.prompted,
-            "variables": {**tokenizer.special_tokens_map, **variables},
+            "variables": {
+                **tokenizer.special_tokens_map,
+                **self.network.variables[adapter],
+                **self.variables,
+                **variables,
+            },
         }
 
     def tokens(self, text: str, adapter: str, *, special: bool = True) -> list[int]:

@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from swiftbox.serving.client import Endpoint, RequestRefused
@@ -25,6 +25,8 @@ class Participant:
     model: str
     temperature: float | None = None
     """None: the server's default."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the chat template; empty: the server's default."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def answer(
     body: dict[str, Any] = {"model": participant.model, "messages": list(messages)}
     if participant.temperature is not None:
         body["temperature"] = participant.temperature
+    if participant.variables:
+        body["chat_template_kwargs"] = dict(participant.variables)
     try:
         yield from _pieces(participant, {**body, "max_tokens": max_tokens})
     except RequestRefused as refused:

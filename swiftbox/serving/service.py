@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,13 +45,15 @@ class Service:
         name: str,
         *,
         may_load: bool = False,
+        variables: Mapping[str, Any] | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.renderer = renderer
         self.network = scheduler.network
         self.name = name
         self.may_load = may_load
-        self.prompts = PromptBuilder(self.network, scheduler.limits.length, scheduler.limits.rows)
+        limits = scheduler.limits
+        self.prompts = PromptBuilder(self.network, limits.length, limits.rows, variables or {})
         self._prompt_threads = ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompts")
         self._long_prompt_thread = ThreadPoolExecutor(1, thread_name_prefix="long prompts")
 

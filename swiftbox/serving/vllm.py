@@ -8,8 +8,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.backends import BACKENDS
@@ -49,6 +50,8 @@ class VllmTarget:
     ranks: tuple[int, ...]
     """The rank of each adapter."""
     port: int
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the chat template that a request may change."""
 
 
 def command(config: DeployConfig, target: VllmTarget) -> list[str]:
@@ -64,6 +67,9 @@ def command(config: DeployConfig, target: VllmTarget) -> list[str]:
         arguments += ["--tensor-parallel-size", str(config.tensor_parallel_size)]
     if config.trust_remote_code:
         arguments.append("--trust-remote-code")
+    if target.variables:
+        variables = json.dumps(dict(target.variables), ensure_ascii=False)
+        arguments += ["--default-chat-template-kwargs", variables]
     if target.adapters or config.adapter_loading:
         largest = max((LOADED_RANK if config.adapter_loading else 8, *target.ranks))
         rank = next((rank for rank in RANKS if rank >= largest), RANKS[-1])

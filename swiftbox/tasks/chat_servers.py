@@ -97,12 +97,13 @@ def _connect(
         if temperature is None and not _has_sampling(source.model or ""):
             temperature = 0.0
         model = SERVED_AS if source.adapter is None else source.name
-        return Participant(source.name, endpoints[source.model or ""], model, temperature)
+        endpoint = endpoints[source.model or ""]
+        return Participant(source.name, endpoint, model, temperature, config.chat_template_kwargs)
     if temperature is None and source.weights is not None and not _has_sampling(source.weights):
         temperature = 0.0
     endpoint = Endpoint.at(source.url, _key_of(source))
     model = source.model or served_model(endpoint, prefer_base=source.is_base)
-    return Participant(source.name, endpoint, model, temperature)
+    return Participant(source.name, endpoint, model, temperature, config.chat_template_kwargs)
 
 
 def _key_of(source: ParticipantSource) -> str | None:

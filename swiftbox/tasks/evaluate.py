@@ -86,6 +86,14 @@ def _require_one_source(config: EvaluateConfig) -> None:
             text("backend: lm_eval needs the weights", "backend: lm_eval 需要模型权重"),
             hint=text("set model: instead of endpoint:", "请设 model: 而不是 endpoint:"),
         )
+    if config.chat_template_kwargs and config.backend == "lm_eval":
+        raise ConfigError(
+            text(
+                "chat_template_kwargs: backend: lm_eval uses no chat template",
+                "chat_template_kwargs：backend: lm_eval 不使用对话模板",
+            ),
+            hint=text("remove it, or set backend: evalscope", "请去掉它，或设 backend: evalscope"),
+        )
     for key, server in (("api_key_env", "endpoint"), ("judge_key_env", "judge_endpoint")):
         if getattr(config, key) is not None and getattr(config, server) is None:
             raise ConfigError(
@@ -114,6 +122,7 @@ def server_config(config: EvaluateConfig, served: ServedWeights) -> DeployConfig
         hub=config.hub,
         revision=served.revision,
         trust_remote_code=config.trust_remote_code,
+        chat_template_kwargs=config.chat_template_kwargs,
         dtype=config.dtype,
         engine=config.engine,
         parity="warn",  # a difference from the trained model is reported, and does not stop it

@@ -219,10 +219,10 @@ def labeled_row(tokens: TokenizedText, spans: Sequence[LearnedSpan]) -> TokenRow
 
 
 def _learned_once(rows: Sequence[TokenRow]) -> list[TokenRow]:
-    """Return rows of which each token is learned in the first row that begins with it."""
-    learned = list(rows[:1])
-    for number, row in enumerate(rows[1:], 1):
-        known = max(common_prefix(row, earlier, len(row)) for earlier in rows[:number])
-        labels = np.where(np.arange(len(row)) < known, IGNORED, row.labels).astype(np.int32)
+    """Return rows that learn all their tokens, each token in the first row that begins with it."""
+    learned = []
+    for number, row in enumerate(rows):
+        known = max((common_prefix(row, earlier, len(row)) for earlier in rows[:number]), default=0)
+        labels = np.where(np.arange(len(row)) < known, IGNORED, row.input_ids).astype(np.int32)
         learned.append(replace(row, labels=labels))
     return learned

@@ -11,12 +11,13 @@ import torch
 from peft import PeftConfig, PeftModel
 from transformers import GenerationConfig
 
-from swiftbox.core.generation.kv_cache import layers_of
+from swiftbox.core.generation.kv_cache import layer_count
 from swiftbox.core.generation.parity import end_tokens
 from swiftbox.core.weights.load import load_pretrained, read_tokenizer
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.runs.diagnosis import first_line
+from swiftbox.templates.variables import served_variables, trained_variables
 
 BASE = ""
 """The adapter name of requests to the base."""
@@ -45,10 +46,12 @@ class Network:
             trust_remote_code=settings.trust_remote_code,
         )
         self.model: Any = model.eval()
-        self.layers = layers_of(model)
+        self.layers = layer_count(model)
         self.vocabulary = model.get_input_embeddings().weight.shape[0]
         self.generation: GenerationConfig = model.generation_config
         self.tokenizers: dict[str, Any] = {BASE: tokenizer}
+        self.variables: dict[str, dict[str, Any]] = {BASE: trained_variables(settings.folder)}
+        """The template variables that each model was trained with."""
         self._peft_names: dict[str, str] = {}
         self._added = 0
         self._active = BASE
@@ -89,6 +92,7 @@ class Network:
             raise _misfit(folder, first_line(error)) from error
         self._peft_names[name] = peft_name
         self.tokenizers[name] = tokenizer
+        self.variables[name] = served_variables(folder, self.settings.folder, {})
         self._active = name
         self.use(BASE)
 
@@ -114,7 +118,7 @@ class Network:
     def remove(self, name: str) -> None:
         """Unload an adapter; raise KeyError for a name that is not loaded."""
         peft_name = self._peft_names.pop(name)
-        del self.tokenizers[name]
+        del self.tokenizers[name], self.variables[name]
         self.use(BASE)
         self._unload_adapter(peft_name)
 

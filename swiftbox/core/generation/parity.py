@@ -6,7 +6,7 @@ Shapes: T tokens of a prompt, A tokens of an answer, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,11 @@ from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
+from swiftbox.templates.abilities import abilities_of
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.renderings import render_prompt
 from swiftbox.templates.template import ConversationTemplate
-
-RECORD_FILE = "parity.json"
-"""In the folder of a model or an adapter; copied along with it."""
+from swiftbox.templates.variables import KEY, RECORD_FILE, trained_variables
 
 ANSWER_TOKENS = 16
 """Enough to reveal a wrong template or adapter, few enough to generate on a CPU."""
@@ -137,15 +136,19 @@ class ParityRecord:
     dtype: str = "float32"
     quantization: str = ""
     """How the base was quantized in training; empty for an unquantized one."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """The template variables of the training, which the prompts are rendered with."""
 
     def write(self, folder: Path) -> None:
         """Write the record into the folder of a model."""
-        content = {
+        content: dict[str, Any] = {
             "dtype": self.dtype,
             "quantization": self.quantization,
             "prompts": [prompt.to_dict() for prompt in self.prompts],
             "answers": [answer.to_dict() for answer in self.answers],
         }
+        if self.variables:
+            content[KEY] = dict(self.variables)
         write_json(folder / RECORD_FILE, content)
 
 
@@ -164,7 +167,11 @@ def read_record(folder: Path) -> ParityRecord | None:
             for entry in content["answers"]
         ]
         return ParityRecord(
-            tuple(prompts), tuple(answers), content["dtype"], content["quantization"]
+            tuple(prompts),
+            tuple(answers),
+            content["dtype"],
+            content["quantization"],
+            trained_variables(folder),
         )
     except (KeyError, TypeError, ValueError):
         return None
@@ -177,12 +184,18 @@ def copy_record(source: Path, target: Path, *, dtype: str, answers: bool) -> Non
         return
     coarser = max(dtype, record.dtype, key=lambda name: TIES.get(name, 0.0))
     copied_answers = record.answers if answers else ()
-    ParityRecord(record.prompts, copied_answers, coarser, record.quantization).write(target)
+    replace(record, answers=copied_answers, dtype=coarser).write(target)
 
 
-def render_prompts(tokenizer: Any) -> tuple[ParityPrompt, ...]:
-    """Return the prompts as the trainer encodes them, without those that the template rejects."""
+def render_prompts(
+    tokenizer: Any, variables: Mapping[str, Any] | None = None
+) -> tuple[ParityPrompt, ...]:
+    """Return the prompts as the trainer encodes them, without those that the template rejects.
+
+    `variables` are those of the template; a request names them too.
+    """
     prompts = []
+    named = {KEY: dict(variables)} if variables else {}
     for name, conversation in CONVERSATIONS.items():
         if not tokenizer.chat_template:
             content = str(conversation["messages"][-1]["content"])
@@ -191,12 +204,14 @@ def render_prompts(tokenizer: Any) -> tuple[ParityPrompt, ...]:
             continue
         turns, tools = read_turns(list(conversation["messages"])), read_tools(conversation)
         try:
-            template = ConversationTemplate.of_tokenizer(tokenizer)
+            template = ConversationTemplate.of_tokenizer(tokenizer, variables)
+            if tools and not abilities_of(template.for_tools(tools)).tools:
+                continue
             rendered = render_prompt(template, RenderOptions(), turns, tools)
         except (DataError, RowError):
-            continue  # the template has no system role or no tools
+            continue  # the template has no system role
         ids = tokenizer(rendered, add_special_tokens=False).input_ids
-        prompts.append(ParityPrompt(name, conversation, tuple(ids)))
+        prompts.append(ParityPrompt(name, {**conversation, **named}, tuple(ids)))
     return tuple(prompts)
 
 
@@ -238,11 +253,11 @@ def record_training(model: Any, tokenizer: Any, folder: Path, emit: Emit, **sett
     """Write the record of a training into the folder of its model.
 
     `model` is None if its weights are sharded over processes: the record then has no answers.
-    `settings` are the dtype and quantization of the record. A failure is a warning only, since the
-    training itself is done and saved.
+    `settings` are dtype, quantization and variables of the record. A failure is a warning only,
+    since the training itself is done and saved.
     """
     try:
-        prompts = render_prompts(tokenizer)
+        prompts = render_prompts(tokenizer, settings.get("variables"))
         answers: tuple[GreedyAnswer, ...] = ()
         if model is not None:
             model.eval()
@@ -263,18 +278,25 @@ def record_training(model: Any, tokenizer: Any, folder: Path, emit: Emit, **sett
 
 
 def load_reference(
-    folder: Path, base_folder: Path, *, trust_remote_code: bool
+    folder: Path,
+    base_folder: Path,
+    *,
+    trust_remote_code: bool,
+    variables: Mapping[str, Any] | None = None,
 ) -> tuple[Any, ParityRecord, bool]:
     """Return the tokenizer of a served folder, its record, and whether a training wrote that.
 
-    Without a training's record, the prompts are encoded as the trainer would encode them now.
+    Without a training's record, the prompts are encoded as the trainer would encode them now, with
+    the `variables` of the template.
     """
     source = folder if (folder / "tokenizer_config.json").is_file() else base_folder
     tokenizer = AutoTokenizer.from_pretrained(
         str(source), trust_remote_code=trust_remote_code, local_files_only=True
     )
     record = read_record(folder)
-    return tokenizer, record or ParityRecord(render_prompts(tokenizer)), record is not None
+    if record is not None:
+        return tokenizer, record, True
+    return tokenizer, ParityRecord(render_prompts(tokenizer, variables)), False
 
 
 def first_difference(expected: Sequence[int], actual: Sequence[int]) -> int | None:

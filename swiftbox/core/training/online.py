@@ -98,6 +98,7 @@ def trl_config(config_class: Any, values: dict[str, Any], arguments: TrainingArg
         "epsilon": values["epsilon"],
         "reward_weights": values["reward_weights"] or None,
         "loss_type": values["loss_type"],
+        "chat_template_kwargs": values["chat_template_kwargs"],
         "remove_unused_columns": False,
         "shuffle_dataset": True,
     }

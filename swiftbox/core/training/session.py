@@ -268,6 +268,7 @@ def record_parity(model: Any, inputs: TrainerInputs, saved: Path, emit: Emit) ->
             emit,
             dtype=config.dtype,
             quantization=str(quantized or ""),
+            variables=config.chat_template_kwargs,
         )
 
 
