@@ -138,6 +138,7 @@ _RENAMED = {
     "trainable_parameters": ("trainable_parameters_regex", "unfrozen_parameters"),
     "neftune_noise_alpha": ("neftune_alpha",),
     "dataset": ("datasets", "dataset_name"),
+    "val_dataset": ("eval_dataset", "val_datasets", "validation_dataset"),
     "val_size": ("val_set_size", "split_dataset_ratio", "test_split_size"),
     "template": ("chat_template",),
     "max_length": ("cutoff_len", "sequence_len", "max_seq_length"),

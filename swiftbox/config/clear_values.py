@@ -25,8 +25,8 @@ CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but tab and newline, and bytes that are not UTF-8."""
 
 PATHS = frozenset(
-    "model adapter adapters compare dataset calibration_dataset output_dir template reward_funcs "
-    "benchmark_dir local_dir".split()
+    "model adapter adapters compare dataset val_dataset calibration_dataset output_dir template "
+    "reward_funcs benchmark_dir local_dir".split()
 )
 """Settings that name files or folders."""
 

@@ -122,6 +122,13 @@ class DataFields(Frozen):
         essential=True,
         min_length=1,
     )
+    val_dataset: str | list[str | DatasetSource] | None = setting(
+        None,
+        label_zh="验证数据集",
+        en="rows to measure the loss on, named as in dataset; they take the place of val_size",
+        zh="用来测量损失的数据，写法同 dataset；设置后不再使用 val_size",
+        section="data",
+    )
     columns: dict[str, str] = setting(
         {},
         label_zh="列改名",

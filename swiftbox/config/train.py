@@ -59,7 +59,7 @@ class TrainConfig(
     @property
     def holds_out_rows(self) -> bool:
         """Return whether rows are held out, on which the model is evaluated."""
-        return self.val_size > 0
+        return self.val_dataset is not None or self.val_size > 0
 
     @property
     def judges_evaluations(self) -> bool:

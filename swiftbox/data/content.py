@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from swiftbox.data.compression import packing_of, unpacked
 from swiftbox.data.encodings import LABELS, UTF8, as_utf8, encoding_of
 from swiftbox.data.foreign_files import HEAD_BYTES, foreign_error, kind_of_content
+from swiftbox.security.regular import open_regular
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,23 @@ def content_of(path: Path) -> FileContent:
 
 @lru_cache(maxsize=4096)
 def _content(path: Path, _version: tuple[int, int, int]) -> FileContent:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         packing = packing_of(file.read(HEAD_BYTES))
-    with _opened(path, packing) as file:
+
+    def unpacked_file() -> BinaryIO:
+        return unpacked(path, packing) if packing else cast("BinaryIO", open_regular(path))
+
+    with unpacked_file() as file:
         head = file.read(HEAD_BYTES)
     if kind := kind_of_content(head, is_document=".txt" in path.suffixes):
         raise foreign_error(path, kind)
-    return FileContent(packing, encoding_of(lambda: _opened(path, packing), str(path)))
-
-
-def _opened(path: Path, packing: str | None) -> BinaryIO:
-    return unpacked(path, packing) if packing else path.open("rb")
+    return FileContent(packing, encoding_of(unpacked_file, str(path)))
 
 
 def open_utf8(path: Path) -> BinaryIO:
     """Open the text of a file as UTF-8 bytes; raises as `content_of`."""
     content = content_of(path)
-    file = _opened(path, content.packing)
+    file = unpacked(path, content.packing) if content.packing else path.open("rb")
     return file if content.encoding == UTF8 else as_utf8(file, content.encoding)
 
 

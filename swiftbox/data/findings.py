@@ -96,6 +96,8 @@ class CheckedRows:
     """The datasets with a weight or a part, as `set.jsonl x 2` and `set.jsonl train[:1%]`."""
     short: list[str] = field(default_factory=list)
     """The datasets with fewer rows than requested, as `set.jsonl#500`."""
+    validation: CheckedRows | None = None
+    """The result of checking the rows of `val_dataset`, if any."""
     readings: FileReadings = field(default_factory=FileReadings)
     """The files that are not plain UTF-8."""
     preferences: Preferences | None = None
@@ -116,7 +118,16 @@ class CheckedRows:
         (self.unlearned if row.kind == NOTHING_TO_LEARN else self.bad).append(row)
 
     def summary(self) -> str:
-        """Return a summary line, and a few more lines on pairs and labelled answers."""
+        """Return a summary line, and more lines on files, templates, pairs and held-out rows."""
+        preferences = self.preference_data()
+        described = [self._counts(), *self._unused_lines(), *self.readings.lines()]
+        described += self.account.lines() if self.account is not None else ()
+        described += lines(preferences) if preferences else ()
+        if self.validation is not None:
+            described.append(text("held out ", "验证") + self.validation.summary())
+        return "\n".join(described)
+
+    def _counts(self) -> str:
         listed = ", ".join(f"{count} {name}" for name, count in self.formats.most_common())
         line = text(f"rows: {self.rows} ({listed})", f"数据：{self.rows} 行（{listed}）")
         if self.taken != self.rows or self.weights:
@@ -149,11 +160,7 @@ class CheckedRows:
         if self.short:
             names = ", ".join(self.short)
             line += text(f"; fewer rows than requested in {names}", f"；{names} 的行数少于要求")
-        preferences = self.preference_data()
-        about_pairs = lines(preferences) if preferences else []
-        account = self.account.lines() if self.account is not None else ()
-        further = [*self._unused_lines(), *self.readings.lines(), *account, *about_pairs]
-        return "\n".join([line, *further])
+        return line
 
     def _unused_lines(self) -> list[str]:
         """Name the columns that nobody read, with the number of rows where that is not all."""
@@ -189,6 +196,7 @@ class CheckedRows:
             "formats": dict(self.formats),
             "left_out": self.left_out,
             "readings": self.readings.data(),
+            "validation": self.validation.data() if self.validation else None,
             "preferences": self.preference_data(),
             "account": self.account.data() if self.account is not None else None,
         }

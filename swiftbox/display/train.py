@@ -42,12 +42,14 @@ def data_lines(event: Event) -> list[str]:
     """Return the lengths of the rows, and how many max_length affects."""
     separator = text(", ", "，")
     percentiles = separator.join(f"{name} {value}" for name, value in event["percentiles"].items())
+    listed = ", ".join(event.get("held_out_from") or ())
+    names = text(f" ({listed})", f"（{listed}）") if listed else ""
     lines = [
         text(f"tokens per row: {percentiles}", f"每行 token 数：{percentiles}"),
         text(
-            f"{event['rows']} training rows, {event['held_out']} held out; "
+            f"{event['rows']} training rows, {event['held_out']} held out{names}; "
             f"{event['trained_tokens']:,} of {event['tokens']:,} tokens are learned",
-            f"训练 {event['rows']} 行，留出 {event['held_out']} 行；"
+            f"训练 {event['rows']} 行，留出 {event['held_out']} 行{names}；"
             f"{event['tokens']:,} 个 token 中学习 {event['trained_tokens']:,} 个",
         ),
     ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.train import TrainConfig
@@ -54,14 +56,8 @@ def all_lengths(remote: RemoteRows, local: Lengths | None) -> Lengths | None:
 
 def remote_rows(config: TrainConfig) -> RemoteRows:
     """Estimate the datasets that a training downloads, from the catalogue's numbers of rows."""
-    entries = [
-        source.model_dump() if isinstance(source, DatasetSource) else source
-        for source in as_list(config.dataset)
-    ]
-    size, rows, rows_per_epoch, unknown = 0.0, 0, 0.0, []
-    for source in parse_sources(entries, columns=config.columns):
-        if Path(source.path).expanduser().exists():
-            continue
+    size, rows, rows_per_epoch, unknown = 0.0, 0, 0.0, list[str]()
+    for source in _remote_sources(config.dataset, config.columns):
         row = catalogue.dataset(source.path)
         if row is None or not row.rows or row.modality not in (None, "text"):
             unknown.append(source.path)  # the number of images does not tell their size
@@ -69,7 +65,22 @@ def remote_rows(config: TrainConfig) -> RemoteRows:
         size += row.rows * BYTES_PER_ROW
         rows += row.rows
         rows_per_epoch += _taken(source, row.rows)
+    training = {source.path for source in _remote_sources(config.dataset, config.columns)}
+    for source in _remote_sources(config.val_dataset or [], config.columns):
+        row = catalogue.dataset(source.path) if source.path not in training else None
+        size += (row.rows or 0) * BYTES_PER_ROW if row else 0.0
     return RemoteRows(size, rows, rows_per_epoch, tuple(unknown))
+
+
+def _remote_sources(named: Any, columns: dict[str, str]) -> Iterator[RowSource]:
+    """Yield the sources that are not on this machine."""
+    entries = [
+        source.model_dump() if isinstance(source, DatasetSource) else source
+        for source in as_list(named)
+    ]
+    for source in parse_sources(entries, columns=columns):
+        if not Path(source.path).expanduser().exists():
+            yield source
 
 
 def _taken(source: RowSource, rows: int) -> float:

@@ -42,13 +42,14 @@ PICKED_FIELDS: Mapping[str, MakeSource] = {
     "adapter": lambda _config_class, _machine: AdapterOptions(),
     "compare": _comparisons,
     "dataset": _datasets,
+    "val_dataset": _datasets,
     "calibration_dataset": lambda _config_class, _machine: DatasetOptions(),
     "benchmarks": lambda _config_class, _machine: BenchmarkOptions(),
     "endpoint": lambda _config_class, _machine: EndpointOptions(),
 }
 """Fields whose values are picked, with the source of what is offered."""
 
-PICKED_SINGLY = ("dataset",)
+PICKED_SINGLY = ("dataset", "val_dataset")
 """Fields that take a list with more than names in it, which is written in YAML, not picked."""
 
 

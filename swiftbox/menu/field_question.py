@@ -31,7 +31,7 @@ Values = dict[str, Any]
 PATH_FIELDS = ("template", "output_dir", "local_dir", "benchmark_dir")
 """Fields that are typed with path completion."""
 
-MUST_EXIST = ("model", "adapter", "compare", "dataset", "calibration_dataset")
+MUST_EXIST = ("model", "adapter", "compare", "dataset", "val_dataset", "calibration_dataset")
 """Fields whose paths must exist when they are typed."""
 
 

@@ -94,6 +94,7 @@ _FAILED_PASS = {
     "memory_bytes": "peak memory so far",
 }
 _BEST = {"best": "whether the evaluation is the best so far"}
+_REMARK = ({"message": "the text, in the user's language"}, {"key": "the setting it is about"})
 _DEVICE = {"device_bytes": "memory of the device, or null"}
 
 COMMON: Mapping[str, Fields] = {
@@ -102,16 +103,8 @@ COMMON: Mapping[str, Fields] = {
         {"name": "fetch, data, model, train, ..."},
         {"detail": "what it works on", "kind": "of a download: model or dataset"},
     ),
-    NOTE: Fields(
-        "a decision or a fact worth a line",
-        {"message": "the text, in the user's language"},
-        {"key": "the setting it is about"},
-    ),
-    WARNING: Fields(
-        "something that the user should look at",
-        {"message": "the text, in the user's language"},
-        {"key": "the setting it is about"},
-    ),
+    NOTE: Fields("a decision or a fact worth a line", *_REMARK),
+    WARNING: Fields("something that the user should look at", *_REMARK),
     INPUTS: Fields(
         "names of models and datasets are resolved to local files",
         _INPUT,
@@ -119,6 +112,7 @@ COMMON: Mapping[str, Fields] = {
             "adapter": "local folder or folders of the adapters, or null",
             "adapters": "local folder of each served adapter by its name",
             "dataset_sha256": "hash of the training rows",
+            "val_dataset_sha256": "hash of the rows that are held out by name, or null",
         },
     ),
     PROGRESS: Fields(
@@ -174,6 +168,9 @@ COMMON: Mapping[str, Fields] = {
         {
             "preferences": "report on the preference rows, or null",
             "account": "what the chat template did to the rows: counts, and first places",
+            "unused": "columns that nobody read, with the number of rows that fill them",
+            "cut_rows": "number of rows with turns after the last answer, which are cut off",
+            "held_out_from": "datasets that are held out by name",
             "turns": "conversations with a row for each turn, their rows and tokens; or null",
         },
     ),

@@ -17,8 +17,9 @@ from swiftbox.errors import UserError, raise_together
 from swiftbox.language import text
 from swiftbox.models.location import misspelled, misspelled_error, owner_folder
 from swiftbox.models.requirements import NOTE, Remark
+from swiftbox.tasks.sending import DATASET_KEYS
 
-KEYS = ("model", "adapter", "adapters", "compare", "dataset", "calibration_dataset")
+KEYS = ("model", "adapter", "adapters", "compare", *DATASET_KEYS)
 """The settings that take a folder or an id."""
 
 

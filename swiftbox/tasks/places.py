@@ -23,7 +23,7 @@ SYSTEM_FOLDERS = tuple(map(Path, ("/proc", "/sys", "/dev")))
 MAX_NAME_BYTES, MAX_PATH_BYTES = 200, 3500
 """Of a run folder: the names of the files in it come on top."""
 
-DATASETS = ("dataset", "calibration_dataset")
+DATASETS = ("dataset", "val_dataset", "calibration_dataset")
 SOURCES = ("model", "adapter", *DATASETS)
 """Settings that name folders which a run reads."""
 

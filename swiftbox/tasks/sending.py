@@ -36,7 +36,7 @@ REPORTERS = {
 """For each value of `report_to`: the variable that names its server, and its usual server."""
 
 MODEL_KEYS = ("model", "adapter", "adapters", "compare")
-DATASET_KEYS = ("dataset", "calibration_dataset")
+DATASET_KEYS = ("dataset", "val_dataset", "calibration_dataset")
 """Keys whose values may be ids on a hub."""
 
 

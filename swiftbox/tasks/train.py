@@ -7,6 +7,7 @@ sooner without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,13 +96,15 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
         adapter = fetch_model(
             config.adapter, hub=config.hub, revision=None, emit=emit, key="adapter"
         ).folder
-    sources = fetch_dataset(config.dataset, columns=config.columns, hub=config.hub, emit=emit)
+    fetch = partial(fetch_dataset, columns=config.columns, hub=config.hub, emit=emit)
+    sources, validation = fetch(config.dataset), fetch(config.val_dataset or [])
     data_hash = dataset_hash(sources)
     inputs = {
         "model": str(model),
         "revision": fetched.commit or config.revision,
         "adapter": str(adapter) if adapter else None,
         "dataset_sha256": data_hash,
+        "val_dataset_sha256": dataset_hash(validation) if validation else None,
     }
     require_same_inputs(folder, inputs)
     emit(events.INPUTS, **inputs)
@@ -112,7 +115,8 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
         from swiftbox.core.training.session import train
         from swiftbox.core.training.trainer_inputs import LocalInputs
 
-    trained = train(config, method, folder, emit, LocalInputs(model, adapter, sources, data_hash))
+    local = LocalInputs(model, adapter, sources, data_hash, validation)
+    trained = train(config, method, folder, emit, local)
     destroy_process_group()
     return trained
 
@@ -143,7 +147,7 @@ def require_same_inputs(folder: Path, inputs: Mapping[str, Any]) -> None:
     changed = [key for key, value in inputs.items() if recorded.get(key) != value]
     changed = [key for key in changed if key not in unknown]
     if changed:
-        names = ", ".join(key.split("_")[0] for key in changed)
+        names = ", ".join(key.removesuffix("_sha256") for key in changed)
         raise RunError(
             text(
                 f"{names}: changed since the checkpoint; rows would be repeated or skipped",

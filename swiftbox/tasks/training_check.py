@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from swiftbox.data.check import check_rows
 from swiftbox.data.findings import CheckedRows
 from swiftbox.data.fitting import require_training_rows
 from swiftbox.data.formats import LABELLED
+from swiftbox.data.held_out_rows import KEY, errors_under
 from swiftbox.data.missing_files import missing_file
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError, raise_together
@@ -50,6 +52,8 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     Returns the result of checking the rows; None while no dataset is on this machine.
     """
     problems: list[UserError] = []
+    if training.val_dataset is not None:  # it takes the place of val_size
+        training = training.model_copy(update={"val_size": 0.0})
 
     def collect(check: Callable[[], Result]) -> Result | None:
         try:
@@ -63,7 +67,8 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         collect(lambda: _check_model(training, inspection, on_remark))
         if not inspection.errors:
             collect(lambda: require_tuner_fits(training, inspection))
-    collect(lambda: _check_joined_rows(training))
+    for require in (_check_joined_rows, _check_adapter, _check_rewards):
+        collect(partial(require, training))
     is_here = find_folder(training.model) is not None
     is_sound = inspection is not None and not inspection.errors
     profile = profile_model(training.model) if is_sound or not is_here else None
@@ -71,13 +76,14 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         on_remark(_unquantized_experts(profile.shape))
     if not is_here and profile is None:
         on_remark(_unknown_size(training.model))
-    collect(lambda: _check_adapter(training))
     renderer = collect(lambda: _checked_template(training, inspection))
-    collect(lambda: _check_rewards(training))
     checked = collect(lambda: _check_rows(training, renderer))
+    validation = collect(lambda: _check_validation(training, renderer))
     if checked is not None and not is_here and _needs_template(training):
         on_remark(rendered_later(training.model))
     raise_together(problems)
+    if checked is not None:
+        checked.validation = validation
     return checked
 
 
@@ -138,16 +144,21 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         changes["template"] = absolute(config.template)
     if names := config.model_dump().get("reward_funcs"):
         changes["reward_funcs"] = [_absolute_function(name) for name in as_list(names)]
-    if isinstance(config.dataset, str):
-        changes["dataset"] = absolute(config.dataset)
-    else:
-        changes["dataset"] = [
-            absolute(source)
-            if isinstance(source, str)
-            else source.model_copy(update={"path": absolute(source.path)})
-            for source in config.dataset
-        ]
+    changes["dataset"] = _absolute_sources(config.dataset)
+    if config.val_dataset is not None:
+        changes["val_dataset"] = _absolute_sources(config.val_dataset)
     return config.model_copy(update=changes)
+
+
+def _absolute_sources(named: str | list[str | DatasetSource]) -> str | list[str | DatasetSource]:
+    if isinstance(named, str):
+        return absolute(named)
+    return [
+        absolute(source)
+        if isinstance(source, str)
+        else source.model_copy(update={"path": absolute(source.path)})
+        for source in named
+    ]
 
 
 def _absolute_function(name: str) -> str:
@@ -252,26 +263,59 @@ def _check_rewards(config: TrainConfig) -> None:
 
 def sources_of(config: TrainConfig) -> tuple[RowSource, ...]:
     """Return the sources that the dataset key names."""
+    return _sources(config.dataset, config)
+
+
+def validation_sources(config: TrainConfig) -> tuple[RowSource, ...]:
+    """Return the sources that the val_dataset key names; none if it is empty."""
+    with errors_under(KEY):
+        return _sources(config.val_dataset or [], config)
+
+
+def _sources(named: Any, config: TrainConfig) -> tuple[RowSource, ...]:
     sources = [
         source.model_dump() if isinstance(source, DatasetSource) else source
-        for source in as_list(config.dataset)
+        for source in as_list(named)
     ]
     return parse_sources(sources, columns=config.columns)
 
 
-def _check_rows(config: TrainConfig, renderer: UsableRows | None) -> CheckedRows | None:
-    sources = [source for source in sources_of(config) if not is_reference(source.path)]
+def _local_sources(sources: list[RowSource], config: TrainConfig, key: str) -> list[RowSource]:
+    """Return the sources on this machine; raise ConfigError for files that do not exist."""
     local = [source for source in sources if Path(source.path).expanduser().exists()]
     for source in sources:
-        if source in local:
-            continue
-        if config.hub == "local" or looks_like_path(source.path):
-            raise missing_file(source.path, error=ConfigError)
+        if source not in local and (config.hub == "local" or looks_like_path(source.path)):
+            raise missing_file(source.path, key, ConfigError)
+    return local
+
+
+def _check_validation(config: TrainConfig, training: UsableRows | None) -> CheckedRows | None:
+    """Check the rows that are held out by name; None while none of them is on this machine."""
+    sources = [source for source in validation_sources(config) if not is_reference(source.path)]
+    local = _local_sources(sources, config, KEY)
     if not local:
         return None
+    renderer = None
+    if training is not None:
+        renderer = UsableRows(renderer_of(config, training.folder), config, training.folder)
+    with errors_under(KEY):
+        return _checked_rows(local, config, renderer, is_complete=len(local) == len(sources))
+
+
+def _check_rows(config: TrainConfig, renderer: UsableRows | None) -> CheckedRows | None:
+    sources = [source for source in sources_of(config) if not is_reference(source.path)]
+    local = _local_sources(sources, config, "dataset")
+    if not local:
+        return None
+    return _checked_rows(local, config, renderer, is_complete=len(local) == len(sources))
+
+
+def _checked_rows(
+    local: list[RowSource], config: TrainConfig, renderer: UsableRows | None, *, is_complete: bool
+) -> CheckedRows:
+    """Check rows on this machine; without `is_complete` there are further ones."""
     stage = str(config.model_dump()["stage"])
     checked = check_rows(local, stage=stage, max_bad_rows=config.max_bad_rows, renderer=renderer)
-    is_complete = len(local) == len(sources)
     if renderer is not None and checked.taken == checked.rows:
         renderer.require_usable(is_complete=is_complete)
     elif is_complete and not METHODS[stage].splits_texts and stage not in LABELLED:

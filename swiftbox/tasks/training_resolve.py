@@ -63,6 +63,8 @@ def resolve(config: TrainConfig, machine: Machine, workload: Workload = UNKNOWN)
         settlement.settle(reason)
     processes = 1 if settlement.values["distributed"] == "none" else devices
     settlement.values["num_devices"] = processes
+    if config.val_dataset is not None and config.val_size:
+        settlement.settle(_held_out_by_name())
     _settle_reference(config, settlement)
     config = _with_batch(config, machine, workload, settlement)
     _settle_method(config, settlement)
@@ -75,6 +77,14 @@ def resolve(config: TrainConfig, machine: Machine, workload: Workload = UNKNOWN)
         env["TORCHDYNAMO_DISABLE"] = "1"  # nothing is compiled, and its import takes a second
     settled = config.model_copy(update=settlement.values)
     return Resolved(settled, tuple(settlement.reasons), processes, env)
+
+
+def _held_out_by_name() -> Reason:
+    why = text(
+        "the loss is measured on val_dataset; all rows of dataset are learned",
+        "损失在 val_dataset 上测量；dataset 的所有行都用于训练",
+    )
+    return Reason("val_size", 0.0, why)
 
 
 def _with_batch(

@@ -146,7 +146,7 @@ def _no_held_out_rows(key: str) -> Conflict:
             f"{key}: needs rows that are held out for evaluation",
             f"{key}：需要留出用于评估的数据",
         ),
-        text("set val_size, such as val_size: 0.05", "设 val_size，例如 val_size: 0.05"),
+        text("set val_dataset, or val_size: 0.05", "设 val_dataset，或 val_size: 0.05"),
     )
 
 

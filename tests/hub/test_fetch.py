@@ -81,12 +81,15 @@ def test_a_training_by_ids_fetches_trains_and_records_the_commit(
     data = {"train.jsonl": chat_file.read_bytes()}
     config = tmp_path / "a.yaml"
     config.write_text(
-        "model: o/n\ndataset: o/d\nmax_steps: 1\nreport_to: none\noutput_dir: run\n"
+        "model: o/n\ndataset: o/d\nval_dataset: o/v\nmax_steps: 1\nreport_to: none\n"
+        "output_dir: run\n"
         "gradient_accumulation_steps: 1\n"
     )
-    with hub(Repository("o/n", model), Repository("o/d", data, kind="dataset")) as server:
+    rows = [Repository(name, data, kind="dataset") for name in ("o/d", "o/v")]
+    with hub(Repository("o/n", model), *rows) as server:
         done = Desk(tmp_path, server.address).box("run", str(config), "--plain").fine()
     assert "> fetching: o/n" in done.err
     inputs = json.loads((tmp_path / "run" / "inputs.json").read_text())
     assert inputs["revision"] == COMMIT
+    assert inputs["val_dataset_sha256"] == inputs["dataset_sha256"]
     assert (tmp_path / "run" / "model" / "adapter_model.safetensors").is_file()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.data.cache import ExampleEncoder, encoded_samples
-from swiftbox.core.data.rows import fit, hold_out, preview
+from swiftbox.core.data.rows import FittedRows, fit, hold_out, preview
 from swiftbox.core.data.samples import Sample
 from swiftbox.core.weights.load import read_tokenizer
+from swiftbox.data.held_out_rows import KEY, errors_under
 from swiftbox.data.source import RowSource
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
@@ -28,25 +30,38 @@ def load_tokenizer(folder: Path, config: TrainConfig) -> Any:
     return tokenizer
 
 
+RowParts = tuple[Sequence[Sample], Sequence[Sample]]
+"""The training and the held-out rows."""
+
+
 def prepare_rows(
-    encoder: ExampleEncoder, sources: Sequence[RowSource], emit: Emit, *, data_hash: str = ""
-) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    encoder: ExampleEncoder,
+    sources: Sequence[RowSource],
+    emit: Emit,
+    *,
+    data_hash: str = "",
+    validation: Sequence[RowSource] = (),
+) -> RowParts:
     """Return the training and held-out rows: read, check, encode, truncate, split, report.
 
-    `data_hash` is dataset_hash(sources) if the caller has computed it; it reads every byte.
+    `data_hash` is dataset_hash(sources) if the caller has computed it; it reads every byte. The
+    rows of `validation` are held out, or else a part of `sources` as val_size says.
     """
     config = encoder.config
     samples, report = encoded_samples(sources, encoder, emit, data_hash=data_hash)
     fitted = fit(samples, max_length=config.max_length, truncation=config.truncation)
-    training, held_out = hold_out(fitted.rows, config.val_size, config.seed)
+    parts: RowParts = hold_out(fitted.rows, config.val_size, config.seed)
+    training, held_out = parts
+    skipped = _skipped(fitted, report)
+    if validation:
+        held_out, more = _held_out_by_name(encoder, validation, emit)
+        skipped.update(more)
     emit(
         events.DATA,
         rows=len(training),
         held_out=len(held_out),
-        bad=report["bad"],
-        cut=fitted.cut,
-        dropped=fitted.dropped,
-        nothing_to_learn=fitted.nothing_to_learn + report["unlearned"],
+        held_out_from=[Path(source.path).name for source in validation],
+        **skipped,
         tokens=fitted.tokens,
         trained_tokens=fitted.trained_tokens,
         percentiles=fitted.percentiles,
@@ -57,3 +72,23 @@ def prepare_rows(
         preview=preview(fitted.rows, encoder.tokenizer),
     )
     return training, held_out
+
+
+def _held_out_by_name(
+    encoder: ExampleEncoder, sources: Sequence[RowSource], emit: Emit
+) -> tuple[Sequence[Sample], Counter[str]]:
+    """Return the rows of `val_dataset`, and how many of them were skipped or cut."""
+    config = encoder.config
+    with errors_under(KEY):
+        samples, report = encoded_samples(sources, encoder, emit)
+        fitted = fit(samples, max_length=config.max_length, truncation=config.truncation)
+    return fitted.rows, _skipped(fitted, report)
+
+
+def _skipped(fitted: FittedRows, report: Mapping[str, Any]) -> Counter[str]:
+    return Counter(
+        bad=report["bad"],
+        cut=fitted.cut,
+        dropped=fitted.dropped,
+        nothing_to_learn=fitted.nothing_to_learn + report["unlearned"],
+    )

@@ -65,7 +65,9 @@ def train(
     emit(events.STAGE, name="data", detail=", ".join(source.path for source in local.sources))
     tokenizer = load_tokenizer(local.model, config)
     encoder = ExampleEncoder.of(method, tokenizer, config)
-    parts = prepare_rows(encoder, local.sources, emit, data_hash=local.data_hash)
+    parts = prepare_rows(
+        encoder, local.sources, emit, data_hash=local.data_hash, validation=local.validation
+    )
     emit(events.STAGE, name="model", detail=str(local.model))
     arguments = for_one_device(training_arguments(config, folder, evaluates=bool(parts[1])))
     set_seed(config.seed)

@@ -23,6 +23,8 @@ class LocalInputs:
     sources: Sequence[RowSource]
     data_hash: str
     """dataset_hash(sources): computed once for the record of the run and for the token cache."""
+    validation: Sequence[RowSource] = ()
+    """The rows to measure the loss on, if they are held out by name."""
 
 
 @dataclass(frozen=True)

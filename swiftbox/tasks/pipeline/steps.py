@@ -128,7 +128,7 @@ def _mistake(reference: OutputReference, step: str, so_far: _StepsSoFar) -> str:
 
 
 WEIGHTS = ("model", "adapter", "adapters", "compare")
-DATA = ("dataset", "calibration_dataset")
+DATA = ("dataset", "val_dataset", "calibration_dataset")
 ADDRESSES = ("endpoint", "judge_endpoint")
 
 
