@@ -16,6 +16,8 @@ from swiftbox.data.transcripts import line_transcript, transcript
 from swiftbox.data.turn_order import conversation
 from swiftbox.data.turns import REASONING, read_turns
 
+THOUGHTS = frozenset(REASONING_COLUMNS)
+
 
 def read_messages(row: Row) -> Example:
     """Read `{"messages": [{"role", "content"}, ...]}`, as OpenAI writes conversations."""
@@ -34,7 +36,8 @@ def read_alpaca(row: Row) -> Example:
     """
     question = _instruction(row)
     turns = line_transcript(question) or [Turn("user", question)]
-    return _with_answer(row, turns, text_in(row, first(row, ("output", *ANSWERS))))
+    answer_key = "output" if row.get("output") is not None else first(row, ANSWERS)
+    return _with_answer(row, turns, text_in(row, answer_key))
 
 
 def read_query(row: Row) -> Example:
@@ -127,7 +130,12 @@ def _instruction(row: Row) -> str:
 
 def _context(row: Row) -> str:
     """Return the texts that belong to the question, each on its line."""
-    return "\n".join([text_in(row, key) for key in CONTEXTS if row.get(key)])
+    context = ""
+    for key in CONTEXTS:
+        if row.get(key):
+            text = text_in(row, key)
+            context = f"{context}\n{text}" if context else text
+    return context
 
 
 def _with_answer(row: Row, question: list[Turn], answer: str) -> Example:
@@ -137,7 +145,7 @@ def _with_answer(row: Row, question: list[Turn], answer: str) -> Example:
 
 def _thoughts(row: Row) -> tuple[tuple[str, str], ...]:
     """Return the thoughts before the answer, from their column."""
-    for key in REASONING_COLUMNS:
+    for key in REASONING_COLUMNS if not THOUGHTS.isdisjoint(row) else ():
         if row.get(key):
             return ((REASONING, text_in(row, key)),)
     return ()

@@ -67,6 +67,20 @@ class Example:
     cut: int = field(default=0, compare=False)
     """Turns after the last answer that were cut off."""
 
+    def with_unused(self, unused: tuple[str, ...]) -> Example:
+        """Return it with the names that nobody read; dataclasses.replace takes thrice the time."""
+        return Example(
+            self.messages,
+            self.tools,
+            self.text,
+            self.rejected,
+            self.margin,
+            self.label,
+            self.columns,
+            unused,
+            self.cut,
+        )
+
 
 UNKNOWN_COLUMNS = "columns"
 """The kind of rows whose columns no format reads, or not surely."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from swiftbox.data.cells import Row
@@ -181,21 +181,19 @@ def read_row(row: Row, stage: str) -> tuple[str, Example]:
     if stage in WITH_MARGINS:
         example = with_margin(example, row)
     unused = reading.unused
-    if reading.turns:
-        keys = unread_keys(row[reading.turns])
+    if reading.turns and (keys := unread_keys(row[reading.turns])):
         unused += tuple([f"{reading.turns}[].{key}" for key in sorted(keys)])
-    return row_format.name, replace(example, unused=unused) if unused else example
+    return row_format.name, example.with_unused(unused) if unused else example
 
 
 def _reading_of(row: Row, stage: str) -> ColumnReading:
     """Choose the reading by the columns that are filled, else by all columns."""
-    columns = frozenset(row)
     if None in row.values():
         filled = frozenset([name for name, value in row.items() if value is not None])
         reading = _reading(filled, stage)
-        if not isinstance(reading, RowError):
+        if type(reading) is ColumnReading:
             return reading
-    reading = _reading(columns, stage)
+    reading = _reading(frozenset(row), stage)
     if isinstance(reading, RowError):
         raise ask_for_columns([row], stage, reading)
     return reading

@@ -46,7 +46,7 @@ def read_turns(turns: list[Any]) -> list[Turn]:
     messages: list[Turn] = []
     for number, turn in enumerate(turns, 1):
         # Nearly all turns are a known role and a text and nothing else: this path is fast.
-        if isinstance(turn, dict) and len(turn) == 2:
+        if isinstance(turn, dict) and (len(turn) == 2 or _has_two_values(turn)):
             speaker, content = turn.get("role"), turn.get("content")
             if speaker is None:
                 speaker, content = turn.get("from"), turn.get("value")
@@ -58,6 +58,11 @@ def read_turns(turns: list[Any]) -> list[Turn]:
             return _alternating(turns)
         _add(messages, turn, number)
     return messages
+
+
+def _has_two_values(turn: dict[str, Any]) -> bool:
+    """Return whether all but two values are null: files with typed columns pad turns with nulls."""
+    return len(turn) - [*turn.values()].count(None) == 2
 
 
 def unread_keys(turns: Any) -> frozenset[str]:
