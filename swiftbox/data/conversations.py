@@ -16,6 +16,9 @@ from swiftbox.data.transcripts import line_transcript, transcript
 from swiftbox.data.turn_order import conversation
 from swiftbox.data.turns import REASONING, read_turns
 
+NOT_A_TRANSCRIPT = "stage"
+"""The kind of a text without speakers: it may be for another stage, or have unclear columns."""
+
 THOUGHTS = frozenset(REASONING_COLUMNS)
 
 
@@ -52,7 +55,7 @@ def read_query(row: Row) -> Example:
         prompt = turns_in(row, question_key, "user")
         turns = [*history(row), *prompt, *turns_in(row, answer_key, "assistant")]
         return conversation(turns, row)
-    context = _context(row)
+    context = context_in(row)
     text = text_in(row, question_key) + (f"\n{context}" if context else "")
     return _with_answer(row, [Turn("user", text)], text_in(row, answer_key))
 
@@ -67,7 +70,7 @@ def read_transcript(row: Row) -> Example:
     turns = transcript(text_in(row, "text"))
     if not turns:
         raise RowError(
-            "stage",
+            NOT_A_TRANSCRIPT,
             "text rows are for stage: pt, not sft (sft reads a text only with turns, as "
             "### Human: ... ### Assistant: ...)",
             "text 格式的数据用于 stage: pt，而不是 sft（sft 只读取含轮次的文字，"
@@ -102,7 +105,18 @@ def prompt_in(row: Row) -> list[Turn]:
         return [*history(row), Turn("user", _instruction(row))]
     if row[key] == []:
         return []
-    return [*history(row), *turns_in(row, key, "user")]
+    turns = turns_in(row, key, "user")
+    return [*history(row), *turns]
+
+
+def question_in(row: Row) -> list[Turn]:
+    """Return the turns of the prompt of two answers: a context column belongs to its question."""
+    turns, context = prompt_in(row), context_in(row)
+    is_text = any(isinstance(row.get(name), str) for name in QUESTIONS)
+    if context and is_text and turns and row.get("instruction") is None:
+        last = turns[-1]
+        turns[-1] = Turn(last.role, f"{last.content}\n{context}")
+    return turns
 
 
 def history(row: Row) -> list[Turn]:
@@ -123,12 +137,12 @@ def history(row: Row) -> list[Turn]:
 
 
 def _instruction(row: Row) -> str:
-    context = _context(row)
+    context = context_in(row)
     task = text_in(row, "instruction") if row["instruction"] or not context else ""
     return f"{task}\n{context}" if task and context else task or context
 
 
-def _context(row: Row) -> str:
+def context_in(row: Row) -> str:
     """Return the texts that belong to the question, each on its line."""
     context = ""
     for key in CONTEXTS:

@@ -20,6 +20,7 @@ from swiftbox.data.column_names import (
     respelled,
 )
 from swiftbox.data.conversations import (
+    NOT_A_TRANSCRIPT,
     read_alpaca,
     read_messages,
     read_query,
@@ -39,7 +40,7 @@ from swiftbox.data.preferences import (
     read_rejected,
 )
 from swiftbox.data.prompts import read_prompt
-from swiftbox.data.proposals import as_columns, proposed_targets, rivals
+from swiftbox.data.proposals import PAIRS, as_columns, proposed_targets, rivals
 from swiftbox.data.registry import rename_columns
 from swiftbox.data.shapes import shape_renames
 from swiftbox.data.turns import unread_keys
@@ -84,7 +85,7 @@ class Format:
             next((name for name in group if name in columns), "")
             for group in (*self.columns, self.prompt)
         ]
-        parts = CONTEXTS if "instruction" in first else ()
+        parts = CONTEXTS if not frozenset(QUESTION).isdisjoint(first) else ()
         return frozenset((*first, *parts, *self.optional)) & columns
 
     def missing(self, columns: frozenset[str]) -> list[tuple[str, ...]]:
@@ -177,7 +178,12 @@ def read_row(row: Row, stage: str) -> tuple[str, Example]:
         _require_no_media(row)
         if row_format.stages == SFT:
             require_unlabelled(row)
-    example = row_format.read(row)
+    try:
+        example = row_format.read(row)
+    except RowError as error:
+        if error.kind != NOT_A_TRANSCRIPT:
+            raise
+        raise ask_for_columns([row], stage, error) from None
     if stage in WITH_MARGINS:
         example = with_margin(example, row)
     unused = reading.unused
@@ -252,12 +258,12 @@ def column_targets(stage: str) -> tuple[str, ...]:
 
 def ask_for_columns(rows: Sequence[Row], stage: str, error: RowError) -> RowError:
     """Return the error of unknown columns with a proposal from the names and values of rows."""
-    targets = likely_targets(rows, stage) if error.kind == UNKNOWN_COLUMNS else {}
+    targets = likely_targets(rows, stage)
     if not targets:
         return RowError(error.kind, error.en, error.zh)
     listed, proposal = ", ".join(rows[0]), as_columns(targets)
     en, zh = "which column is the question and which the answer", "哪一列是问题、哪一列是回答"
-    if stage in PAIRED:
+    if stage in PAIRS:
         en, zh = "which columns are the question and its two answers", "哪一列是问题、哪两列是回答"
     return RowError(
         UNKNOWN_COLUMNS,

@@ -7,6 +7,7 @@ from typing import Any
 
 from swiftbox.data.cells import Row, first, text_in
 from swiftbox.data.column_names import QUESTIONS
+from swiftbox.data.conversations import context_in
 from swiftbox.data.example import Example, RowError, Turn
 from swiftbox.data.tool_calls import called, parsed
 from swiftbox.data.turn_order import conversation
@@ -27,7 +28,9 @@ def read_function_calls(row: Row) -> Example:
     calls = parsed(row["answers"])
     if not isinstance(calls, list) or not calls:
         raise RowError("tools", "answers should be a list of calls", "answers 应为函数调用的列表")
-    question = Turn("user", text_in(row, first(row, QUESTIONS)))
+    context = context_in(row)
+    text = text_in(row, first(row, QUESTIONS)) + (f"\n{context}" if context else "")
+    question = Turn("user", text)
     answer = Turn("assistant", "", called(calls, 2))
     return conversation([question, answer], {**row, "tools": _tools(row["tools"])})
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from swiftbox.data.cells import Row, first, in_column, turns_in
 from swiftbox.data.column_names import REASONING_COLUMNS
-from swiftbox.data.conversations import prompt_in, read_conversation
+from swiftbox.data.conversations import question_in, read_conversation
 from swiftbox.data.example import Example, RowError, Turn
 from swiftbox.data.tool_calls import read_tools
 from swiftbox.data.turn_order import complete_turns, turns_after_answer
@@ -58,7 +58,7 @@ def read_chosen(row: Row) -> Example:
 
     Lists may repeat the prompt, and must if the row has none.
     """
-    prompt = prompt_in(row)
+    prompt = question_in(row)
     if prompt and prompt[-1].role == "assistant":
         raise RowError(
             "order",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from swiftbox.data.column_names import ANSWERS, QUESTIONS, REASONING_COLUMNS, UNUSED
+from swiftbox.data.column_names import ANSWERS, CONTEXTS, QUESTIONS, REASONING_COLUMNS, UNUSED
 from swiftbox.security.printable import printable
 
 Row = Mapping[str, Any]
@@ -33,7 +33,7 @@ LIKELY: Mapping[str, re.Pattern[str]] = {
     ),
     "response": re.compile(
         r"answer|respon|output|completion|solution|target|reply|summary|highlights|^sql|^code$"
-        r"|assistant|^bot|^a$|doctor|translat|答|回复|输出|译文|摘要"
+        r"|assistant|^bot|^gpt|^tgt$|^a$|doctor|translat|答|回复|输出|译文|摘要"
     ),
     "reasoning_content": THOUGHTS,
     "input": re.compile(r"context|passage|schema|^ddl|background|knowledge|options|choices|上下文"),
@@ -45,6 +45,9 @@ LIKELY: Mapping[str, re.Pattern[str]] = {
 
 META = re.compile(r"(^|_)(id|ids|type|len|length|source|count|score|model|name|lang|language)$")
 """Endings of names that describe a row: `cot_type`, `prompt_id`."""
+
+ORIGINS = ("source", "src")
+"""Names of a text to translate, which elsewhere say where a row comes from."""
 
 STATEMENT = re.compile(r"\s*(select|with|insert|update|delete|create)\b", re.IGNORECASE)
 
@@ -88,22 +91,27 @@ def proposed_targets(rows: Sequence[Row], stage: str) -> dict[str, str]:
     if is_sql(rows, "query") and "response" not in targets.values():
         without = {name: length for name, length in lengths.items() if name != "query"}
         targets = {**_by_name(without, names), "query": "response"}
-    targets = _with_question(targets, lengths)
-    if len(lengths) == 2 and not targets and stage not in PAIRS:
-        targets = dict(zip(lengths, ("query", "response"), strict=True))
+    described = [column for column in _columns(rows) if not _is_meta(column)]
+    are_texts = len(described) == 2 and all(column in lengths for column in described)
+    if not targets and are_texts and stage not in PAIRS:
+        targets = dict(zip(described, ("query", "response"), strict=True))
+    targets = _with_the_rest(targets, needed, lengths)
     in_order = {column: targets[column] for column in lengths if column in targets}
     return in_order if set(needed) <= set(in_order.values()) else {}
 
 
-def _with_question(targets: dict[str, str], lengths: Mapping[str, float]) -> dict[str, str]:
-    """Return targets with a question: the context, or the only text that is left."""
-    names = set(targets.values())
-    if not targets or "query" in names:
+def _with_the_rest(
+    targets: dict[str, str], needed: Sequence[str], lengths: Mapping[str, float]
+) -> dict[str, str]:
+    """Return targets where the only name that is missing is given to the only text left."""
+    missing = set(needed) - set(targets.values())
+    if not targets or len(missing) != 1:
         return targets
-    if "input" in names:
+    if missing == {"query"} and "input" in targets.values():
         return {column: "query" if name == "input" else name for column, name in targets.items()}
-    left = [column for column in lengths if column not in targets and not _is_meta(column)]
-    return {**targets, left[0]: "query"} if len(left) == 1 else targets
+    unnamed = [column for column in lengths if column not in targets]
+    left = [column for column in unnamed if not _is_meta(column) or column.casefold() in ORIGINS]
+    return {**targets, left[0]: missing.pop()} if len(left) == 1 else targets
 
 
 def is_sql(rows: Sequence[Row], column: str) -> bool:
@@ -127,7 +135,10 @@ def _by_name(texts: Mapping[str, float], names: Sequence[str]) -> dict[str, str]
             continue
         best = _best(matching, texts, name)
         targets[best] = name
-        targets |= {column: UNUSED for column in matching if column != best}
+        for column in matching:
+            if column != best:
+                is_context = name == "query" and column.casefold() in CONTEXTS
+                targets[column] = "input" if is_context else UNUSED
     return targets
 
 

@@ -87,6 +87,7 @@ SHAPES = (
     _answered("ai-medical-chatbot", {"patient": "query", "doctor": "response"}),
     _answered("user, assistant", {"user": "query", "assistant": "response"}),
     _answered("human, assistant", {"human": "query", "assistant": "response"}),
+    _answered("human, gpt", {"human": "query", "gpt": "response"}),
     _answered("human, bot", {"human": "query", "bot": "response"}),
     _answered("q, a", {"q": "query", "a": "response"}),
     Shape(

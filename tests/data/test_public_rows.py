@@ -212,6 +212,18 @@ def test_a_pair_of_a_published_dataset_is_read(name: str) -> None:
     assert example.unused == unused
 
 
+def test_the_context_of_a_question_belongs_to_it_in_pairs_too() -> None:
+    for row in (
+        {"question": "q", "context": "c", "chosen": "a", "rejected": "b"},
+        {"instruction": "q", "input": "c", "chosen": "a", "rejected": "b"},
+        {"query": "q", "input": "c", "answer": "a", "rejected": "b"},
+    ):
+        example = read(row, "dpo")
+        assert (turns(example)[0], example.unused) == (("user", "q\nc"), ())
+    example = read({"input": "q", "chosen": "a", "rejected": "b"}, "dpo")
+    assert turns(example)[0] == ("user", "q")
+
+
 def test_a_transcript_of_several_turns_differs_only_in_its_last_answer() -> None:
     start = "\n\nHuman: q\n\nAssistant: a\n\nHuman: more\n\nAssistant:"
     example = read({"chosen": f"{start} yes\nindeed", "rejected": f"{start} no"}, "dpo")

@@ -57,6 +57,28 @@ PROPOSALS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
         {"passage": "text", "question": "q", "answer": "a"},
         {"passage": "input", "question": "query", "answer": "response"},
     ),
+    "an instruction with its input": (
+        "sft",
+        {"instruction": "q", "input": "c", "output": "a long way", "answer": "4"},
+        {"instruction": "query", "input": "input", "output": "response", "answer": "unused"},
+    ),
+    "a text and its summary": (
+        "sft", {"text": "long", "summary": "short"}, {"text": "query", "summary": "response"},
+    ),
+    "a translation": (
+        "sft", {"source": "hello", "target": "bonjour"}, {"source": "query", "target": "response"},
+    ),
+    "a pair with an input": (
+        "dpo",
+        {"instruction": "q", "input": "c", "chosen_text": "a", "rejected_text": "b"},
+        {"instruction": "query", "input": "input", "chosen_text": "chosen",
+         "rejected_text": "rejected"},
+    ),
+    "a labelled answer": (
+        "kto",
+        {"question": "q", "Antwort": "a", "label": True},
+        {"question": "query", "Antwort": "response"},
+    ),
     "two columns of another language": (
         "sft", {"Frage": "q", "Antwort": "a"}, {"Frage": "query", "Antwort": "response"},
     ),
@@ -83,6 +105,8 @@ def test_the_proposal_for_unclear_columns_is_right_and_can_be_read(
 
 NO_PROPOSALS: dict[str, dict[str, Any]] = {
     "three unknown texts": {"foo": "x", "bar": "y", "baz": "z"},
+    "two sentences and their label": {"premise": "p", "hypothesis": "h", "label": 1},
+    "a title and a body": {"title": "t", "body": "b", "accepted_answer": "a"},
     "numbers": {"foo": 1, "bar": 2},
     "choices in a list": {"question": "q", "choices": ["a", "b"], "answer": "a"},
     "a translation": {"translation": {"de": "a", "en": "b"}},
