@@ -11,29 +11,20 @@ render prompt and answer as a prefix of the conversation up to the answer. Other
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from swiftbox.security.template_environment import Span
 from swiftbox.templates.abilities import Abilities
-from swiftbox.templates.adaptation import AdaptedTurn, as_message, reasoning_of, without_nulls
+from swiftbox.templates.adaptation import AdaptedTurn, reasoning_of
 from swiftbox.templates.lost_words import contains
-from swiftbox.templates.prefixes import shared_start
-from swiftbox.templates.template import (
-    ConversationTemplate,
-    TemplateRefusal,
-    plain,
-    plain_messages,
-)
+from swiftbox.templates.prefixes import shared_start, shared_units
+from swiftbox.templates.template import TemplateRefusal
+from swiftbox.templates.template_conversation import TemplateConversation
 
 THINKING = ({"enable_thinking": True}, {"thinking": True})
 """Variables that open the reasoning in a prompt; templates have one of them."""
 
 OPENED = re.compile(r"<(\w+)>\s*$")
-
-PLACE = "\ue000"
-"""A private letter, which no text begins with."""
 
 
 @dataclass(frozen=True)
@@ -71,107 +62,138 @@ class LocatedAnswer:
         return rendered.startswith(self.prompt) and rendered.startswith(body, len(self.prompt))
 
 
-class TemplateConversation:
-    """The turns of a row as messages, and their renderings, each made once."""
-
-    def __init__(
-        self,
-        template: ConversationTemplate,
-        abilities: Abilities,
-        turns: list[AdaptedTurn],
-        tools: Sequence[Any],
-    ) -> None:
-        self.template = template.for_tools(tools)
-        self.abilities = abilities
-        self.turns = turns
-        self.tools: list[Any] = plain(without_nulls(tools))
-        self.messages = plain_messages([as_message(turn, abilities) for turn in turns])
-        self._until: dict[int, tuple[str, list[Span]]] = {}
-
-    @property
-    def text(self) -> str:
-        """Return the rendering of all turns."""
-        return self.until(len(self.turns) - 1)[0]
-
-    def prompt(self, index: int, variables: dict[str, Any] | None = None) -> str:
-        """Return the prompt of the turn at `index`, as the server renders it."""
-        template = self.template.with_variables(variables) if variables else self.template
-        return template.render_plain(self.messages[:index], self.tools, prompt=True)
-
-    def until(self, index: int) -> tuple[str, list[Span]]:
-        """Return the rendering of the turns up to `index`, and its generation marks."""
-        if index not in self._until:
-            messages = self.messages[: index + 1]
-            if self.template.is_marked:
-                self._until[index] = self.template.render_marked(messages, self.tools)
-            else:
-                self._until[index] = self.template.render_plain(messages, self.tools), []
-        return self._until[index]
-
-    def with_content(self, index: int, content: str, count: int) -> str:
-        """Return the rendering of the first turns with another content of one."""
-        turns = self.turns[:count]
-        turns[index] = replace(turns[index], content=content)
-        messages = [as_message(turn, self.abilities) for turn in turns]
-        return self.template.render(messages, self.tools)
-
-
 def answer_at(talk: TemplateConversation, index: int) -> LocatedAnswer | None:
     """Return the answer at `index`; None if it cannot be located.
 
     Raises TemplateRefusal if the template refuses the conversation.
     """
-    turn, abilities = talk.turns[index], talk.abilities
     try:
         rendered, marks = talk.until(index)
     except TemplateRefusal:  # here; perhaps not as a part of the larger conversation
-        return _inside(talk, index, talk.text)
-    rendered = rendered.removesuffix(abilities.trailer)
+        return _greeting(talk, index, talk.text)
+    rendered = rendered.removesuffix(talk.abilities.trailer)
     try:
         prompt = talk.prompt(index)
-    except TemplateRefusal:  # nothing to answer yet: a greeting
-        return _inside(talk, index, rendered)
-    after = _after_prompt(talk, index, prompt, rendered)
-    if after is None:
-        return _inside(talk, index, rendered)
-    prompt, learned, needs_thinking = after
+    except TemplateRefusal:  # there is nothing to answer yet
+        return _greeting(talk, index, rendered)
+    place = _Place(talk, index, prompt, rendered)
+    learned, needs_thinking = place.after_prompt(), False
+    if learned is None:
+        prompt, learned = place.after_thinking_prompt()
+        needs_thinking = learned is not None
+    if learned is None:
+        prompt, learned = place.prompt, place.after_header()
+    if learned is None:
+        return None
+    learned, opener = _completed(talk, index, learned)
+    spans: tuple[Span, ...] = ((0, len(learned)),)
+    if marks and rendered.startswith(prompt) and rendered.endswith(learned):
+        spans = _marked(talk, index, len(prompt))
+    return LocatedAnswer(talk.turns[index], prompt, learned, spans, opener, needs_thinking)
+
+
+def _completed(talk: TemplateConversation, index: int, learned: str) -> tuple[str, str]:
+    """Return an answer with its reasoning and its closing token; that one if it was missing."""
+    turn, abilities = talk.turns[index], talk.abilities
     reasoning = reasoning_of(turn, abilities)[0]
-    is_verbatim = rendered.startswith(prompt)
     if reasoning and abilities.think and not contains(learned, reasoning):
         learned = abilities.think.before + reasoning + abilities.think.after + learned.lstrip()
-        is_verbatim = False
     opener = ""
     if not abilities.is_closed:
         opener = abilities.tool_opener if turn.calls else abilities.user_opener
-    spans: tuple[Span, ...] = ((0, len(learned + opener)),)
-    if marks and is_verbatim:
-        spans = _marked(talk, index, len(prompt))
-    return LocatedAnswer(turn, prompt, learned + opener, spans, opener, needs_thinking)
+    return learned + opener, opener
 
 
-def _after_prompt(
-    talk: TemplateConversation, index: int, prompt: str, rendered: str
-) -> tuple[str, str, bool] | None:
-    """Return the prompt, the answer after it, and whether the prompt is one with reasoning."""
-    if rendered.startswith(prompt):
-        return prompt, rendered[len(prompt) :], False
-    bare = prompt.rstrip()
-    if rendered.startswith(bare):
-        return prompt, rendered[len(bare) :].lstrip(), False
-    reasoning = reasoning_of(talk.turns[index], talk.abilities)[0]
-    tail = talk.abilities.prompt_tail
-    if tail and prompt.endswith(tail) and rendered.startswith(prompt[: -len(tail)]):
-        body = rendered[len(prompt) - len(tail) :]
-        opened = OPENED.search(tail)
-        if opened:
-            return prompt, f"{reasoning}\n</{opened[1]}>\n\n{body.lstrip()}", False
-        if not reasoning:
-            return prompt, body, False
-    for variables in THINKING if reasoning else ():
-        thinking = talk.prompt(index, variables)
-        if rendered.startswith(thinking):
-            return thinking, rendered[len(thinking) :], True
-    return None
+@dataclass(frozen=True)
+class _Place:
+    """Where an answer stands: in the rendering up to it, after the prompt of the server."""
+
+    talk: TemplateConversation
+    index: int
+    prompt: str
+    rendered: str
+
+    @property
+    def reasoning(self) -> str:
+        return reasoning_of(self.talk.turns[self.index], self.talk.abilities)[0]
+
+    def after_prompt(self) -> str | None:
+        """Return what follows the prompt, whatever it opens or closes at its end."""
+        prompt, rendered, abilities = self.prompt, self.rendered, self.talk.abilities
+        if rendered.startswith(prompt):
+            return rendered[len(prompt) :]
+        bare = prompt.rstrip()
+        if rendered.startswith(bare):
+            return rendered[len(bare) :].lstrip()
+        opened = OPENED.search(prompt)
+        if opened and rendered.startswith(prompt[: opened.start()]):
+            return self._closed(opened[1], rendered[opened.start() :])
+        tail = abilities.prompt_tail
+        if tail and prompt.endswith(tail) and rendered.startswith(prompt[: -len(tail)]):
+            return None if self.reasoning else rendered[len(prompt) - len(tail) :]
+        shared = len(shared_units(prompt, rendered))
+        # The prompt ends the turn before, in which the template renders this answer too.
+        return rendered[shared:] if prompt[shared:] == abilities.closing else None
+
+    def _closed(self, opened: str, body: str) -> str:
+        """Return an answer after the reasoning that its prompt opens."""
+        return f"{self.reasoning}\n</{opened}>\n\n{body.lstrip()}"
+
+    def after_thinking_prompt(self) -> tuple[str, str | None]:
+        """Return a prompt that allows reasoning, and what follows it if the answer has some."""
+        for variables in THINKING if self.reasoning else ():
+            prompt = self.talk.prompt(self.index, variables)
+            if self.rendered.startswith(prompt):
+                return prompt, self.rendered[len(prompt) :]
+        return self.prompt, None
+
+    def after_header(self) -> str | None:
+        """Return the answer after the end of the prompt, where the turns before are rewritten."""
+        header = self.talk.abilities.prompt
+        opened = OPENED.search(header)
+        start = _first_word(self.talk, self.index, self.rendered)
+        begin = _after(header, self.rendered, start, self.talk.abilities)
+        if begin is not None and self.prompt.endswith(header):
+            return self.rendered[begin:]
+        if opened is None or not self.prompt.endswith(header):
+            return None
+        begin = _after(header[: opened.start()], self.rendered, start, self.talk.abilities)
+        return None if begin is None else self._closed(opened[1], self.rendered[begin:])
+
+
+def _first_word(talk: TemplateConversation, index: int, rendered: str) -> int:
+    """Return where the words of an answer begin in a rendering of all turns, or those up to it."""
+    count = len(talk.turns) if rendered == talk.text else index + 1
+    try:
+        return shared_start(rendered, talk.with_other_words(index, count))
+    except TemplateRefusal:
+        return 0
+
+
+def _after(header: str, rendered: str, before: int, abilities: Abilities) -> int | None:
+    """Return the end of the last header before a position, if no turn ends between the two."""
+    begin = rendered.rfind(header, 0, before) if header else -1
+    end = begin + len(header)
+    is_same_turn = not abilities.closing.strip() or abilities.closing not in rendered[end:before]
+    return end if begin >= 0 and is_same_turn else None
+
+
+def _greeting(talk: TemplateConversation, index: int, rendered: str) -> LocatedAnswer | None:
+    """Locate an answer that the server renders no prompt for, because nothing stands before it."""
+    turn, abilities = talk.turns[index], talk.abilities
+    if any(before.role in ("user", "assistant") for before in talk.turns[:index]):
+        return None
+    start = _first_word(talk, index, rendered)
+    begin = _after(abilities.prompt, rendered, start, abilities)
+    begin = start if begin is None else begin
+    end = len(rendered)
+    if index < len(talk.turns) - 1 and rendered == talk.text:
+        other = talk.with_other_words(index, len(talk.turns))
+        end -= shared_start(rendered[begin:][::-1], other[begin:][::-1])
+        closing = abilities.closing or abilities.user_opener
+        end += len(closing) if rendered.startswith(closing, end) else 0
+    learned = rendered[begin:end]
+    return LocatedAnswer(turn, rendered[:begin], learned, ((0, len(learned)),)) if learned else None
 
 
 def _marked(talk: TemplateConversation, index: int, prompt_end: int) -> tuple[Span, ...]:
@@ -183,27 +205,3 @@ def _marked(talk: TemplateConversation, index: int, prompt_end: int) -> tuple[Sp
         begin = shared_start(before, rendered)
     clipped = [(max(start, prompt_end), end) for start, end in marks if start >= begin]
     return tuple((start - prompt_end, end - prompt_end) for start, end in clipped if start < end)
-
-
-def _inside(talk: TemplateConversation, index: int, rendered: str) -> LocatedAnswer | None:
-    """Locate an answer in a rendering by changing its content.
-
-    This is for turns that the server renders no prompt for, such as a greeting. `rendered` has all
-    turns, or those up to the answer.
-    """
-    turn, abilities = talk.turns[index], talk.abilities
-    content = reasoning_of(turn, abilities)[1].strip()
-    if not content:
-        return None
-    is_last = index == len(talk.turns) - 1 or rendered != talk.text
-    count = index + 1 if is_last else len(talk.turns)
-    start = shared_start(rendered, talk.with_content(index, PLACE, count))
-    if not rendered.startswith(content, start):
-        return None
-    end = len(rendered) if is_last else start + len(content)
-    closing = abilities.closing or abilities.user_opener
-    if rendered.startswith(closing, end):
-        end += len(closing)
-    header = rendered.rfind(abilities.prompt, 0, start) if abilities.prompt else -1
-    start = header + len(abilities.prompt) if header >= 0 else start
-    return LocatedAnswer(turn, rendered[:start], rendered[start:end], ((0, end - start),))

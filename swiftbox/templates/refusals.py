@@ -48,16 +48,18 @@ def cure_of(options: RenderOptions, is_rendered: Callable[[RenderOptions], bool]
     return ""
 
 
-def unlocated_answer(turn: AdaptedTurn) -> RowError:
+def unlocated_answer(turn: AdaptedTurn, cure: str) -> RowError:
     """Return the error of an answer that cannot be located in its rendering."""
     number = turn.index + 1
+    cures = (f"{cure} cures it", f"可设 {cure}")
+    if not cure:
+        cures = ("weight: 0 excludes it from the loss", "可设 weight: 0 不学习该轮")
     return RowError(
         "template",
         f"message {number}: the chat template renders the prompt of this answer in another way "
-        "than the conversation, so the answer cannot be located; weight: 0 excludes it from the "
-        "loss",
+        f"than the conversation, so the answer cannot be located; {cures[0]}",
         f"第 {number} 条消息：对话模板对该回答之前的提示与整段对话的渲染不一致，"
-        "无法确定回答的起止；可设 weight: 0 不学习该轮",
+        f"无法确定回答的起止；{cures[1]}",
     )
 
 

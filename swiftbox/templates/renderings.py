@@ -29,7 +29,7 @@ from swiftbox.templates.adaptation import (
     reasoning_of,
     up_to_last_answer,
 )
-from swiftbox.templates.answers import LocatedAnswer, TemplateConversation, answer_at
+from swiftbox.templates.answers import LocatedAnswer, answer_at
 from swiftbox.templates.lost_words import RESULT, SYSTEM, TOOLS, lost_of_answer, lost_of_prompt
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.refusals import (
@@ -40,6 +40,7 @@ from swiftbox.templates.refusals import (
     unlocated_answer,
 )
 from swiftbox.templates.template import ConversationTemplate, TemplateRefusal
+from swiftbox.templates.template_conversation import TemplateConversation
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def render_example(
     if options.turns == "last":
         learned = learned[-1:]
     try:
-        answers = [_located(talk, index) for index in learned]
+        answers = [row.located(talk, index) for index in learned]
         rendered = talk.text
     except TemplateRefusal as refusal:
         raise row.refused(refusal) from None
@@ -137,6 +138,14 @@ class _Row:
         turns = adapted_turns(self.turns, options, abilities, account)
         return TemplateConversation(template, abilities, turns, self.tools)
 
+    def located(self, talk: TemplateConversation, index: int) -> LocatedAnswer:
+        """Return an answer; raise RowError if it cannot be located."""
+        answer = answer_at(talk, index)
+        if answer is None:
+            cure = cure_of(self.options, self._is_rendered)
+            raise unlocated_answer(talk.turns[index], cure)
+        return answer
+
     def refused(self, refusal: TemplateRefusal) -> RowError:
         """Return the error of a row that the template refuses."""
         return refused_row(str(refusal), self.options, self._is_rendered)
@@ -145,8 +154,11 @@ class _Row:
         """Tell whether the template renders the row and its system texts with these options."""
         talk = self.conversation(options, Account())
         is_answered = bool(talk.turns) and talk.turns[-1].role == "assistant"
+        learned = [index for index, turn in enumerate(talk.turns) if turn.is_learned]
         try:
             rendered = talk.text if is_answered else talk.prompt(len(talk.turns))
+            if is_answered and not all(answer_at(talk, index) for index in learned):
+                return False
         except TemplateRefusal:
             return False
         return all(kind == RESULT for kind, _ in _lost_prompts(talk, rendered))
@@ -186,13 +198,6 @@ def _lost_prompts(talk: TemplateConversation, rendered: str) -> Iterator[tuple[s
         kind = "" if turn.role == "assistant" else lost_of_prompt(turn, rendered)
         if kind:
             yield kind, turn
-
-
-def _located(talk: TemplateConversation, index: int) -> LocatedAnswer:
-    answer = answer_at(talk, index)
-    if answer is None:
-        raise unlocated_answer(talk.turns[index])
-    return answer
 
 
 # ---- renderings of the answers

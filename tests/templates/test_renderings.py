@@ -282,6 +282,21 @@ def test_a_system_text_in_the_middle_is_rendered_or_an_error_that_names_the_cure
         assert any("S.\n\nQ2?" in rendering.text for rendering in example.renderings)
 
 
+def test_two_answers_in_a_row_are_merged_on_request() -> None:
+    turns = [user("Q?"), answer("A1."), answer("A2.")]
+    assert "merge_consecutive: true cures it" in refusal("gemma4", turns).en
+    (text,) = learned(rendered("gemma4", turns, merge_consecutive=True))
+    assert text.startswith("A1.\n\nA2.")
+
+
+def test_an_answer_after_a_call_follows_the_prompt_of_the_server() -> None:
+    """This template drops the thought before a call once the final answer is there."""
+    turns = [user("Q?"), answer("Thought.", call("Rome")), result("22", "Rome"), answer("A.")]
+    example = rendered("gptoss", turns, [TOOL])
+    assert "Thought." in example.renderings[1].text[: example.renderings[1].prompt_end]
+    assert learned(example)[1] == "<|channel|>final<|message|>A.<|return|>"
+
+
 def test_a_cure_that_does_not_help_is_not_named() -> None:
     turns = [user("Q?"), answer("", call("Rome")), result("22", "Rome"), answer("A.")]
     error = refusal("gemma", turns, [TOOL])

@@ -27,10 +27,10 @@ from swiftbox.data.example import RowError, Turn
 from swiftbox.templates.abilities import abilities_of
 from swiftbox.templates.account import Account
 from swiftbox.templates.adaptation import adapted_turns, reasoning_of
-from swiftbox.templates.answers import TemplateConversation
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.renderings import RenderedExample, render_example
 from swiftbox.templates.template import TemplateRefusal
+from swiftbox.templates.template_conversation import TemplateConversation
 
 THOUGHT = "<think>\nThought 1.\n</think>\n\nAnswer 1."
 ASKED = [user("Ask 1?"), answer("", call("Rome"), call("Bonn"))]
