@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from swiftbox.converters.axolotl_datasets import datasets, pretraining, raw_text
+from swiftbox.converters.axolotl_datasets import datasets, held_out, pretraining, raw_text
+from swiftbox.converters.intervals import interval_rows
 from swiftbox.converters.rows import (
     AddedDefault,
     ForeignConfig,
@@ -17,20 +18,24 @@ from swiftbox.converters.rows import (
     no_effect_rows,
     refused_rows,
     renamed,
+    replaced,
     split_names,
     unsupported,
     unsupported_rows,
+    whole_number,
 )
 from swiftbox.converters.shared_values import (
-    MULTIMODAL,
-    MULTIMODAL_HINT,
+    frozen_part,
+    media_rows,
     no_stage,
     no_tuner,
     template,
 )
+from swiftbox.converters.token_keys import special_tokens, tokens
 from swiftbox.converters.trainer_keys import TRAINER
 from swiftbox.language import text
 
+INTERVALS = interval_rows(epochs_key="num_epochs", default_epochs=1.0)
 STAGES = ("dpo", "orpo", "simpo", "kto", "grpo")
 
 
@@ -113,17 +118,20 @@ def chat_template(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     return template(value, foreign)
 
 
-def special_tokens(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
-    """Say which special tokens matter: padding is never learned and never attended to."""
-    outcomes: list[KeyOutcome] = []
-    for name in value if isinstance(value, Mapping) else ():
-        if name == "pad_token":
-            why = text("padding never contributes to the loss", "填充不会进入损失")
-            outcomes.append(no_effect(why, f".{name}"))
-        else:
-            why = text("the model's tokenizer is used unchanged", "按模型自带的分词器使用")
-            outcomes.append(unsupported(why, f".{name}"))
-    return outcomes
+def reporter(name: str) -> Any:
+    """Make the row of a switch that reports to a service."""
+
+    def translate(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+        return adopted(report_to=name) if value else [no_effect(text("off", "原本关闭"))]
+
+    return translate
+
+
+def shuffled(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Accept that rows are shuffled in every epoch."""
+    if value:
+        return [no_effect(text("rows are shuffled here too", "此处同样打乱各行"))]
+    return [unsupported(text("rows are always shuffled", "此处总会打乱各行"))]
 
 
 def trl(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
@@ -150,7 +158,7 @@ def total_batch(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
                 text("set by gradient_accumulation_steps", "以 gradient_accumulation_steps 为准")
             )
         ]
-    return adopted(gradient_accumulation_steps=max(1, int(value) // rows))
+    return adopted(gradient_accumulation_steps=max(1, whole_number(value, rows) // rows))
 
 
 def wandb(_value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
@@ -167,7 +175,7 @@ def orpo_alpha(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
 def longest(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate what happens to rows that are too long."""
     truncations = {"drop": "drop", "truncate": "right", "raise": "error"}
-    return adopted(truncation=truncations.get(value, value))
+    return adopted(truncation=replaced(value, truncations))
 
 
 def reward_model(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
@@ -186,6 +194,9 @@ def defaults(ours: Mapping[str, Any], foreign: ForeignConfig) -> Sequence[AddedD
         "gradient_accumulation_steps": 1,
         "warmup_steps": 0.03,
     }
+    once_per_epoch = INTERVALS["saves_per_epoch"](1, foreign)[0].ours
+    if not any(map(foreign.has, ("save_steps", "saves_per_epoch", "save_strategy"))):
+        values |= once_per_epoch
     if "stage" not in ours and raw_text(foreign):
         values["stage"] = "pt"
     if ours.get("stage") in ("dpo", "kto", "orpo", "simpo"):
@@ -219,6 +230,11 @@ ROWS: Rows = {
     "loraplus_lr_ratio": renamed("lora_plus_lr_ratio"),
     "unfrozen_parameters": renamed("trainable_parameters"),
     "datasets": datasets,
+    "test_datasets": held_out,
+    "default_system_message": renamed("system"),
+    "tokens": tokens("new_tokens"),
+    "shuffle_merged_datasets": shuffled,
+    **INTERVALS,
     "pretraining_dataset": pretraining,
     "revision_of_model": renamed("revision"),
     "chat_template": chat_template,
@@ -241,8 +257,7 @@ ROWS: Rows = {
     "batch_size": total_batch,
     "excess_length_strategy": longest,
     "wandb_project": wandb,
-    "use_wandb": renamed("report_to", {True: "wandb", False: "none"}),
-    "use_tensorboard": renamed("report_to", {True: "tensorboard", False: "none"}),
+    **{f"use_{name}": reporter(name) for name in ("wandb", "swanlab", "tensorboard")},
     "flash_attention": kernel("auto", *FLASH),
     "sdp_attention": kernel("sdpa"),
     "eager_attention": kernel("eager"),
@@ -272,6 +287,11 @@ ROWS: Rows = {
         "total_num_tokens eval_table_size eval_max_new_tokens pad_to_multiple_of",
     ),
     **no_effect_rows(
+        "what ends a turn is read from the chat template",
+        "轮次的结束符取自对话模板",
+        "eot_tokens",
+    ),
+    **no_effect_rows(
         "LoRA weights are stored the way the layer needs",
         "LoRA 权重按层所需的方式存储",
         "lora_fan_in_fan_out",
@@ -279,7 +299,11 @@ ROWS: Rows = {
     **no_effect_rows(
         "changes speed or memory only; chosen here for the machine",
         "只影响速度或显存；此处由机器情况决定",
-        "liger_layer_norm "
+        "liger_layer_norm liger_rms_norm_gated use_kernels use_scattermoe use_sonicmoe "
+        "experts_implementation fused_attn_kernel tiled_mlp flex_attn_compile_kwargs "
+        "experimental_skip_move_to_device gemma4_hybrid_attn_impl dsv4_fp4_grouped_mode "
+        "use_dsv4_kernels use_glm_dsa_kernels llama4_linearized_experts "
+        "streaming_multipack_buffer_size relora_cpu_offload gptq_disable_exllama "
         "liger_fused_linear_cross_entropy liger_cross_entropy lora_mlp_kernel lora_qkv_kernel "
         "lora_o_kernel flash_attn_cross_entropy flash_attn_rms_norm flash_attn_fuse_qkv "
         "flash_attn_fuse_mlp unsloth_cross_entropy_loss unsloth_lora_mlp unsloth_lora_qkv "
@@ -297,7 +321,8 @@ ROWS: Rows = {
         "不会向其发送内容",
         "use_mlflow mlflow_tracking_uri mlflow_experiment_name hf_mlflow_log_artifacts "
         "use_comet comet_project_name comet_api_key use_ray ray_num_workers "
-        "resources_per_worker vllm",
+        "resources_per_worker vllm swanlab_experiment_name swanlab_description "
+        "swanlab_log_completions swanlab_completion_log_interval swanlab_completion_max_buffer",
     ),
     **unsupported_rows(
         "a run that goes wrong is stopped by hand",
@@ -305,42 +330,25 @@ ROWS: Rows = {
         "loss_watchdog_threshold loss_watchdog_patience",
     ),
     **unsupported_rows(
-        "counted in updates here: set save_steps",
-        "此处按步数：请设 save_steps",
-        "saves_per_epoch",
-    ),
-    **unsupported_rows(
-        "evaluation runs by steps here: set eval_steps",
-        "此处按步数：请设 eval_steps",
-        "evals_per_epoch",
-    ),
-    **unsupported_rows(
-        "held-out rows are taken from the training data: set val_size",
-        "此处的评估数据从训练数据中留出：请设 val_size",
-        "test_datasets",
-    ),
-    **unsupported_rows(
-        "put the system prompt into the rows",
-        "系统提示应写在数据中",
-        "default_system_message",
-    ),
-    **unsupported_rows(
         "no counterpart in swiftbox",
         "此处没有对应设置",
-        "tokens added_tokens_overrides resize_token_embeddings_to_32x s2_attention relora "
-        "tokenizer_config eot_tokens rl_adapter_ref_model dpo_use_weighting "
-        "dataset_exact_deduplication shuffle_merged_datasets min_sample_len max_prompt_len "
-        "cosine_min_lr_ratio cosine_constant_lr_ratio embedding_lr embedding_lr_scale lr_groups "
+        "added_tokens_overrides resize_token_embeddings_to_32x s2_attention relora "
+        "tokenizer_config rl_adapter_ref_model dpo_use_weighting "
+        "dataset_exact_deduplication min_sample_len max_prompt_len "
+        "cosine_constant_lr_ratio embedding_lr embedding_lr_scale lr_groups "
         "lr_quadratic_warmup peft_layers_to_transform peft_layers_pattern peft "
         "bnb_config_kwargs loraplus_lr_embedding sequence_parallel_degree context_parallel_size "
         "tensor_parallel_size dp_shard_size dp_replicate_size fp8 qat quantization use_pose "
-        "overrides_of_model_config overrides_of_model_kwargs streaming fix_untrained_tokens",
+        "overrides_of_model_config overrides_of_model_kwargs streaming fix_untrained_tokens "
+        "quantize_moe_experts model_quantization_config model_quantization_config_kwargs "
+        "expert_parallel_size model_config tokenizer_use_mistral_common use_onebitllms "
+        "lisa_n_layers lisa_step_interval lisa_layers_attribute jagged_restart_steps "
+        "diffusion reinit_weights relora_prune_ratio use_eaft eaft_alpha eaft_k",
     ),
-    **refused_rows(
-        *MULTIMODAL,
-        MULTIMODAL_HINT,
-        "processor_type image_size image_resize_algorithm is_multimodal freeze_mm_modules",
+    **media_rows(
+        "processor_type image_size image_resize_algorithm is_multimodal image_base_path",
     ),
+    "freeze_mm_modules": frozen_part,
     **refused_rows(
         "process reward models are not trained here",
         "此处不训练过程奖励模型",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,21 @@ from typing import Any
 
 from swiftbox.converters.rows import ForeignConfig, KeyOutcome, no_effect, refused, unsupported
 from swiftbox.converters.shared_values import MULTIMODAL, MULTIMODAL_HINT
+from swiftbox.data.loss_weights import WEIGHT_KEYS
 from swiftbox.data.roles import ROLE_OF
+from swiftbox.data.splits import parse_split
+from swiftbox.data.turns import REASONING_KEYS
+from swiftbox.errors import DataError
 from swiftbox.language import text
+
+ORCA = {"system_prompt": "system", "question": "instruction", "response": "output"}
 
 TYPES: Mapping[str, Mapping[str, str]] = {
     "alpaca": {},
     "alpaca_w_system": {},
+    "alpaca_w_system.load_open_orca": ORCA,
+    "alpaca_w_system.load_open_orca_chatml": ORCA,
+    "bradley_terry.chat_template": {},
     "completion": {},
     "pretrain": {},
     "chat_template": {},
@@ -41,6 +49,11 @@ TYPES: Mapping[str, Mapping[str, str]] = {
 Those of preference data stand without the template in front (`chatml.intel`).
 """
 
+PLAIN_PROMPTS = frozenset(
+    {"alpaca", "alpaca_w_system", "alpaca_w_system.load_open_orca", "gpteacher", "jeopardy"}
+)
+"""Formats that axolotl writes as "### Instruction:" and the like, whatever the chat template."""
+
 TEMPLATES = ("chatml", "llama3", "chat_template")
 
 FIELDS = {
@@ -62,14 +75,25 @@ IDLE = {
     "chat_template": ("the tokenizer's own template is used", "使用分词器自带的模板"),
     "trust_remote_code": ("code of a dataset is never run", "不会执行数据集自带的代码"),
     "preprocess_shards": ("files are read row by row", "按文件逐行读取"),
+    "template_thinking_key": (
+        "reasoning is given to the template as it wants it",
+        "推理内容按模板所需的形式给出",
+    ),
+    "split_thinking": (
+        "reasoning is given to the template as it wants it",
+        "推理内容按模板所需的形式给出",
+    ),
 }
 
 ROLES = {"role": "role", "content": "content"}
 SHAREGPT = {"role": "from", "content": "value"}
 
 
-def datasets(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
-    """Translate `datasets:`; what cannot be adopted of an entry is reported with its position."""
+def datasets(value: Any, foreign: ForeignConfig, *, key: str = "dataset") -> list[KeyOutcome]:
+    """Translate `datasets:`; what cannot be adopted of an entry is reported with its position.
+
+    `key` is the setting of ours that names them.
+    """
     listed = value if isinstance(value, list) else [value]
     sources: list[Any] = []
     others: list[KeyOutcome] = []
@@ -84,13 +108,18 @@ def datasets(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
                     f"不读取 {entry['type']} 格式",
                 ),
                 text("set dataset=PATH to conversations", "请给出对话数据：dataset=路径"),
-                "dataset",
+                key,
             )
         paths, source, outcomes = _source(entry, foreign)
         sources += [_short({"path": path, **source}) for path in paths]
         others += [replace(outcome, within=f"[{index}]{outcome.within}") for outcome in outcomes]
     dataset = sources[0] if len(sources) == 1 and isinstance(sources[0], str) else sources
-    return [KeyOutcome("adopted", {"dataset": dataset}), *others]
+    return [KeyOutcome("adopted", {key: dataset}), *others]
+
+
+def held_out(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate `test_datasets:`, whose rows are evaluated and not learned."""
+    return datasets(value, foreign, key="val_dataset")
 
 
 def pretraining(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
@@ -136,8 +165,12 @@ def _source(
             outcomes.append(_roles(value))
         elif key == "roles_to_train":
             outcomes.append(_learned(value, foreign))
-        elif key == "train_on_eos":
-            outcomes.append(_ends(value))
+        elif key in ("train_on_eos", "train_on_eot"):
+            outcomes.append(_ends(key, value))
+        elif key == "message_field_training":
+            outcomes.append(_marked_turns(value))
+        elif key == "field_thinking":
+            outcomes.append(_reasoning(value))
         else:
             outcomes.append(
                 unsupported(text("no counterpart in swiftbox", "此处没有对应设置"), f".{key}")
@@ -177,29 +210,14 @@ def _paths(entry: Mapping[str, Any], outcomes: list[KeyOutcome]) -> list[str]:
 
 
 def _split(entry: Mapping[str, Any], source: dict[str, Any], outcomes: list[KeyOutcome]) -> None:
-    """Keep another split than the usual; of `train[:1000]` the number of rows."""
+    """Keep another split than the usual, or the part of one; `train[:1000]` too."""
     written = str(entry.get("split") or "train")
-    parts = re.fullmatch(r"(\w+)\[:?(\d+)?(%?)\]", written)
-    split = parts[1] if parts else written
-    if split != "train":
-        source["split"] = split
-    if parts is None:
-        return
-    if parts[2] and not parts[3]:
-        source["num_samples"] = int(parts[2])
-        why = text("a seeded sample instead of the first rows", "按种子抽样，而不是取最前面的行")
-        outcomes.append(KeyOutcome("adopted", {}, why, within=".split"))
-        return
-    outcomes.append(
-        unsupported(
-            text(
-                f"{written}: a share of a dataset cannot be selected; num_samples selects "
-                "a number of rows",
-                f"{written}：不支持按比例截取；num_samples 可取若干行",
-            ),
-            ".split",
-        )
-    )
+    try:
+        parse_split(written, str(entry.get("path")))
+    except DataError as error:
+        outcomes.append(unsupported(error.message, ".split"))
+    else:
+        source |= {"split": written} if written != "train" else {}
 
 
 def _columns(entry: Mapping[str, Any], outcomes: list[KeyOutcome]) -> dict[str, str]:
@@ -243,6 +261,12 @@ def _renamed_columns(
             )
         )
         return {}
+    if name in PLAIN_PROMPTS:
+        why = text(
+            "the chat template writes the prompt here, not the words of this format",
+            "此处由对话模板生成提示，而非该格式自带的文字",
+        )
+        outcomes.append(KeyOutcome("adopted", {}, why, within=".type"))
     columns = dict(TYPES[name])
     messages = str(entry.get("field_messages") or "messages")
     if name == "chat_template.default" and "field_messages" in entry:
@@ -311,14 +335,38 @@ def _learned(value: Any, foreign: ForeignConfig) -> KeyOutcome:
     return unsupported(why, ".roles_to_train")
 
 
-def _ends(value: Any) -> KeyOutcome:
+def _marked_turns(value: Any) -> KeyOutcome:
+    """Accept the keys of a turn that say whether it is learned."""
+    if value in WEIGHT_KEYS:
+        why = text("this key of a turn is read here too", "此处同样读取轮次的该字段")
+        return no_effect(why, ".message_field_training")
+    known = ", ".join(WEIGHT_KEYS)
+    return unsupported(
+        text(f"rename it in the rows to one of {known}", f"请把数据中的该字段改名为 {known} 之一"),
+        ".message_field_training",
+    )
+
+
+def _reasoning(value: Any) -> KeyOutcome:
+    """Accept the keys of a turn that hold its reasoning."""
+    if value in REASONING_KEYS:
+        why = text("this key of a turn is read here too", "此处同样读取轮次的该字段")
+        return no_effect(why, ".field_thinking")
+    known = ", ".join(REASONING_KEYS)
+    return unsupported(
+        text(f"rename it in the rows to one of {known}", f"请把数据中的该字段改名为 {known} 之一"),
+        ".field_thinking",
+    )
+
+
+def _ends(key: str, value: Any) -> KeyOutcome:
     if value == "turn":
         return no_effect(
-            text("the end of each answer is trained on", "学习每个回答的结束符"), ".train_on_eos"
+            text("the end of each answer is trained on", "学习每个回答的结束符"), f".{key}"
         )
     return unsupported(
         text("only the end of each trained turn is trained on", "只学习所学轮次的结束符"),
-        ".train_on_eos",
+        f".{key}",
     )
 
 

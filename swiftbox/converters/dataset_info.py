@@ -27,8 +27,11 @@ class Registry:
     entries: Mapping[str, Any]
 
 
-def dataset(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
-    """Translate names of datasets to paths and ids; a name that is not found stays as it is."""
+def dataset(value: Any, foreign: ForeignConfig, *, key: str = "dataset") -> list[KeyOutcome]:
+    """Translate names of datasets to paths and ids; a name that is not found stays as it is.
+
+    `key` is the setting of ours that names them.
+    """
     registry = None if online(foreign) else find_registry(foreign)
     sources: list[Any] = []
     others: list[KeyOutcome] = []
@@ -37,19 +40,18 @@ def dataset(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
             source: dict[str, Any] = {"path": name}
         elif registry is None or name not in registry.entries:
             source = {"path": name}
-            others.append(_unresolved(name, registry, foreign))
+            if not Path(name).expanduser().exists():
+                others.append(_unresolved(name, registry, foreign))
         else:
             entry = registry.entries[name]
             if any(column in (entry.get("columns") or {}) for column in MEDIA):
                 reason = text(f"{name}: ", f"{name}：") + text(*MULTIMODAL)
-                return refused(reason, text(*MULTIMODAL_HINT), "dataset")
+                return refused(reason, text(*MULTIMODAL_HINT), key)
             source, further = source_of(entry, registry.folder, name)
             others += further
         sources.append(_limited(source, foreign.values.get("max_samples")))
-    return [
-        KeyOutcome("adopted", {"dataset": sources[0] if len(sources) == 1 else sources}),
-        *others,
-    ]
+    single = len(sources) == 1 and isinstance(sources[0], str)
+    return [KeyOutcome("adopted", {key: sources[0] if single else sources}), *others]
 
 
 def online(foreign: ForeignConfig) -> bool:
@@ -140,9 +142,12 @@ def _unresolved(name: str, registry: Registry | None, foreign: ForeignConfig) ->
 
 
 def _limited(source: dict[str, Any], limit: Any) -> Any:
-    """Keep the smaller number of rows; a source of a path alone is written as `path#n`."""
+    """Keep the first rows; a source of a path and a number alone is written as `path#n`."""
     if isinstance(limit, int) and limit > 0:
-        source["num_samples"] = min(limit, source.get("num_samples") or limit)
+        if source.get("num_samples"):
+            source["num_samples"] = min(limit, source["num_samples"])
+        else:
+            source["split"] = f"{source.get('split', '')}[:{limit}]"
     if set(source) <= {"path", "num_samples"}:
         count = source.get("num_samples")
         return f"{source['path']}#{count}" if count else source["path"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from swiftbox.converters.rows import ForeignConfig, ForeignSetting
 from swiftbox.converters.shell import training_command
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
+from swiftbox.security.paths import fault_of_relative
 from swiftbox.security.regular import read_regular
 
 SCRIPTS = (".sh", ".bash", ".zsh")
@@ -27,12 +28,14 @@ class Document:
     entries: tuple[ForeignSetting, ...]
     tool: str | None = None
     command: str = ""
+    script: bool = False
+    """Whether the values are words of a shell."""
 
     @property
     def foreign(self) -> ForeignConfig:
         """Return the values by key; a later value of the same key wins."""
         values = {setting.key: setting.value for setting in self.entries}
-        return ForeignConfig(values, self.path.resolve().parent, script=self.tool is not None)
+        return ForeignConfig(values, self.path.resolve().parent, script=self.script)
 
 
 def read(path: Path) -> Document:
@@ -114,6 +117,9 @@ def _script(path: Path, content: str) -> Document:
         file for file in (*named, *command.files) if file.endswith((".yaml", ".yml", ".json"))
     ]
     if configs:
+        beside = config_beside(configs[0], path)
+        if beside is not None:
+            return replace(read(beside), tool=command.tool, command=command.shown)
         raise ConfigError(
             text(
                 f"{path.name}: its command takes the settings from {configs[0]}",
@@ -121,4 +127,13 @@ def _script(path: Path, content: str) -> Document:
             ),
             hint=f"swiftbox import {configs[0]}",
         )
-    return Document(path, command.entries, command.tool, command.shown)
+    return Document(path, command.entries, command.tool, command.shown, script=True)
+
+
+def config_beside(name: str, script: Path) -> Path | None:
+    """Return the config that a script names, from a folder at or above it; None without it."""
+    name = name.rpartition(")/")[2]  # $(dirname "$0")/x.yaml
+    if fault_of_relative(name):
+        return None
+    folders = script.resolve().parents
+    return next((file for folder in folders if (file := folder / name).is_file()), None)

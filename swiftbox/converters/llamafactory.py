@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swiftbox.converters.dataset_info import dataset
+from swiftbox.converters.frozen_layers import trained_layers
+from swiftbox.converters.galore_keys import galore_rows
+from swiftbox.converters.intervals import interval_rows
 from swiftbox.converters.rows import (
     AddedDefault,
     ForeignConfig,
@@ -14,7 +17,6 @@ from swiftbox.converters.rows import (
     Rows,
     adapter_targets,
     adopted,
-    constant,
     no_effect,
     no_effect_rows,
     refused,
@@ -23,15 +25,21 @@ from swiftbox.converters.rows import (
     split_names,
     unsupported,
     unsupported_rows,
+    whole_number,
 )
 from swiftbox.converters.shared_values import (
-    MULTIMODAL,
-    MULTIMODAL_HINT,
+    FUSION,
+    PARALLELISM,
+    frozen_language_model,
+    frozen_part,
+    media_rows,
     no_stage,
     no_tuner,
     other_model,
+    recomputation,
     template,
 )
+from swiftbox.converters.token_keys import described_tokens, resized, tokens
 from swiftbox.converters.trainer_keys import TRAINER, pure_half
 from swiftbox.language import text
 
@@ -99,6 +107,8 @@ def gamma(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
 
 def tuner(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate what is trained; a quantized base makes LoRA QLoRA."""
+    if value == "freeze":
+        return trained_layers(foreign.values, model=foreign.values.get("model_name_or_path"))
     if value == "lora" and foreign.has("quantization_bit"):
         return adopted(tuner_type="qlora")
     if value in ("lora", "full", "oft"):
@@ -106,11 +116,69 @@ def tuner(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     return no_tuner(value)
 
 
+def quantization_bit(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate the bits of the base; here only LoRA is trained on a quantized one."""
+    if value and foreign.values.get("finetuning_type") == "oft":
+        why = text(
+            "OFT is trained on weights that are not quantized here",
+            "此处的 OFT 在未量化的权重上训练",
+        )
+        return [unsupported(why)]
+    return adopted(quant_bits=value)
+
+
+def oft_rank(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Accept 0, with which the size of the blocks decides."""
+    if not value:
+        return [no_effect(text("set by oft_block_size", "以 oft_block_size 为准"))]
+    return [unsupported(text("set oft_block_size instead", "请改设 oft_block_size"))]
+
+
+def thinking(_value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate the switches of a reasoning template, which are its variables."""
+    named = ("enable_thinking", "preserve_thinking")
+    variables = {name: foreign.values[name] for name in named if name in foreign.values}
+    return adopted(
+        chat_template_kwargs={key: on for key, on in variables.items() if on is not None}
+    )
+
+
+def mask_history(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate that only the last answer of a conversation is learned."""
+    if not value:
+        return [no_effect(text("every answer is learned, as in swiftbox", "此处同样学习每个回答"))]
+    return adopted(turns="last")
+
+
+def mix_strategy(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Accept that all rows of every set are learned; here they are always shuffled together."""
+    if value == "concat":
+        return [no_effect(text("the same here", "此处相同"))]
+    why = text(
+        "all rows of every set are learned: give each set a weight in dataset",
+        "各数据集的全部行都会学习：请在 dataset 中为每个数据集设 weight",
+    )
+    return [unsupported(why)]
+
+
+def initial_tokens(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Accept how new tokens start; descriptions are not read."""
+    if value == "noise_init":
+        return [no_effect(text("the usual start is used", "使用通常的初始化"))]
+    why = text("descriptions of tokens are not used", "不使用词元的说明文字")
+    return [unsupported(why)]
+
+
+def eval_dataset(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate names of held-out datasets."""
+    return dataset(value, foreign, key="val_dataset")
+
+
 def pissa(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate PiSSA; its rounds of fast SVD are part of the name here."""
     if not value:
         return [no_effect(text("off, as in swiftbox", "原本关闭，此处亦无"))]
-    rounds = foreign.values.get("pissa_iter", 16)
+    rounds = whole_number(foreign.values.get("pissa_iter"), 16)
     return adopted(init_lora_weights=f"pissa_niter_{rounds}" if rounds > 0 else "pissa")
 
 
@@ -174,7 +242,7 @@ def defaults(ours: Mapping[str, Any], foreign: ForeignConfig) -> Sequence[AddedD
         "save_steps": 500,
     }
     if ours.get("tuner_type", "lora") in ("lora", "qlora"):
-        values["lora_alpha"] = 2 * int(foreign.values.get("lora_rank", 8))
+        values["lora_alpha"] = 2 * whole_number(foreign.values.get("lora_rank"), 8)
     if ours.get("stage") in ("dpo", "orpo", "simpo", "kto"):
         values["beta"] = 0.1
     if ours.get("stage") == "simpo":
@@ -197,11 +265,29 @@ ROWS: Rows = {
     "pissa_init": pissa,
     "use_dora": renamed("use_dora"),
     "use_rslora": renamed("use_rslora"),
-    "quantization_bit": renamed("quant_bits"),
+    **interval_rows(epochs_key="num_train_epochs", default_epochs=3.0),
+    **galore_rows(
+        "galore_update_interval",
+        {"galore_rank": 16, "galore_update_proj_gap": 200, "galore_scale": 2.0},
+    ),
+    "quantization_bit": quantization_bit,
     "quantization_method": renamed("quant_method", {"bitsandbytes": "bnb"}),
-    "quantization_type": constant("nf4"),
-    "double_quantization": constant(True),
+    "quantization_type": renamed("bnb_4bit_quant_type"),
+    "double_quantization": renamed("bnb_4bit_use_double_quant"),
+    "oft_block_size": renamed("oft_block_size"),
+    "oft_rank": oft_rank,
     "dataset": dataset,
+    "eval_dataset": eval_dataset,
+    "mask_history": mask_history,
+    "mix_strategy": mix_strategy,
+    "default_system": renamed("system"),
+    "enable_thinking": thinking,
+    "preserve_thinking": thinking,
+    "add_tokens": tokens("new_tokens"),
+    "add_special_tokens": tokens("new_special_tokens"),
+    "new_special_tokens_config": described_tokens,
+    "init_special_tokens": initial_tokens,
+    "resize_vocab": resized,
     "template": template,
     "packing": packing,
     "train_type": train_type,
@@ -217,11 +303,15 @@ ROWS: Rows = {
     "disable_gradient_checkpointing": gradient_checkpointing,
     "pure_bf16": pure_bf16,
     "use_swanlab": swanlab,
+    **PARALLELISM,
+    **FUSION,
+    "recompute_granularity": recomputation,
     **no_effect_rows("this file trains", "本文件用于训练", "do_train"),
     **no_effect_rows(
         "part of what another key became",
         "已并入其他键",
-        "dataset_dir max_samples pissa_iter",
+        "dataset_dir max_samples pissa_iter freeze_trainable_layers freeze_trainable_modules "
+        "freeze_extra_modules use_llama_pro",
     ),
     **no_effect_rows(
         "the model's tokenizer is used unchanged",
@@ -235,42 +325,32 @@ ROWS: Rows = {
         "top_p temperature do_sample repetition_penalty length_penalty num_beams ray_run_name "
         "ray_storage_path ray_num_workers resources_per_worker placement_strategy pissa_convert "
         "media_dir ignore_pad_token_for_loss eval_num_beams eval_on_each_dataset tool_format "
-        "upcast_layernorm upcast_lmhead_output quantization_device_map",
-    ),
-    **unsupported_rows(
-        "every answer of a conversation is learned",
-        "对话中的每个回答都会学习",
-        "mask_history",
-    ),
-    **unsupported_rows(
-        "held-out rows are taken from the training data: set val_size",
-        "此处的评估数据从训练数据中留出：请设 val_size",
-        "eval_dataset",
+        "upcast_layernorm upcast_lmhead_output quantization_device_map badam_verbose "
+        "kt_cpu_activation kt_config ray_init_kwargs data_shared_file_system",
     ),
     **unsupported_rows(
         "all rows of every set are adopted, as often as the epochs say",
         "各数据集的全部行都会使用，次数由训练轮数决定",
-        "mix_strategy interleave_probs streaming buffer_size",
+        "interleave_probs streaming buffer_size",
     ),
     **unsupported_rows(
         "no counterpart in swiftbox",
         "此处没有对应设置",
-        "resize_vocab add_tokens add_special_tokens new_special_tokens_config "
-        "init_special_tokens split_special_tokens mixture_of_depths train_from_scratch "
-        "use_llama_pro loraplus_lr_embedding create_new_adapter ld_alpha pref_bco_weight "
-        "disable_shuffling fp8 use_mca module_dropout oft_rank oft_block_size "
-        "freeze_trainable_layers freeze_trainable_modules freeze_extra_modules galore_target "
-        "galore_rank galore_update_interval galore_scale use_v1_kernels "
-        "ref_model_quantization_bit",
+        "split_special_tokens mixture_of_depths train_from_scratch loraplus_lr_embedding "
+        "create_new_adapter ld_alpha pref_bco_weight disable_shuffling fp8 fp8_backend "
+        "fp8_enable_fsdp_float8_all_gather use_mca use_megatron_bridge use_hyper_parallel "
+        "module_dropout use_v1_kernels ref_model_quantization_bit use_asft_loss asft_alpha "
+        "use_eaft_loss eaft_alpha use_kt kt_weight_path kt_non_expert_weight_path "
+        "apollo_target apollo_rank apollo_scale apollo_scale_type apollo_layerwise badam_mode "
+        "badam_switch_mode badam_switch_interval",
     ),
-    **refused_rows(
-        *MULTIMODAL,
-        MULTIMODAL_HINT,
+    **media_rows(
         "image_max_pixels image_min_pixels image_resolution image_do_pan_and_scan "
         "crop_to_patches video_max_pixels video_min_pixels video_resolution video_fps "
-        "video_maxlen use_audio_in_video audio_sampling_rate visual_inputs freeze_vision_tower "
-        "freeze_multi_modal_projector freeze_language_model train_mm_proj_only",
+        "video_maxlen use_audio_in_video audio_sampling_rate visual_inputs",
     ),
+    **dict.fromkeys(("freeze_vision_tower", "freeze_multi_modal_projector"), frozen_part),
+    **dict.fromkeys(("freeze_language_model", "train_mm_proj_only"), frozen_language_model),
     **refused_rows(
         "reinforcement learning with a reward model is not supported here",
         "此处不支持基于奖励模型的强化学习",

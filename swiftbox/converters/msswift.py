@@ -7,6 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from swiftbox.converters.galore_keys import galore_rows
+from swiftbox.converters.intervals import interval_rows
+from swiftbox.converters.msswift_parameters import PARAMETER_ROWS
+from swiftbox.converters.msswift_values import (
+    PREFERENCES,
+    STAGES,
+    loss_scale,
+    loss_type,
+    names,
+    stage_of,
+    system,
+    thinking,
+    truncation,
+)
 from swiftbox.converters.rows import (
     AddedDefault,
     ForeignConfig,
@@ -22,31 +36,25 @@ from swiftbox.converters.rows import (
     refused,
     refused_rows,
     renamed,
+    replaced,
     unsupported,
     unsupported_rows,
 )
 from swiftbox.converters.shared_values import (
-    MULTIMODAL,
-    MULTIMODAL_HINT,
+    TEXT_ONLY,
+    frozen_language_model,
+    frozen_part,
+    media_rows,
     no_stage,
     no_tuner,
     other_model,
     template,
 )
+from swiftbox.converters.token_keys import tokens
 from swiftbox.converters.trainer_keys import TRAINER
 from swiftbox.language import text
 
-PREFERENCES = ("dpo", "orpo", "simpo", "cpo", "kto")
-STAGES = {**{name: name for name in (*PREFERENCES, "grpo")}, "rm": "reward"}
 TUNERS = ("lora", "full", "adalora", "ia3", "oft", "vera", "llamapro")
-
-
-def stage_of(foreign: ForeignConfig) -> str:
-    """Return the stage of a config under the name that it has in swiftbox."""
-    command = str(foreign.values.get("command", "")).removeprefix("swift ")
-    if kind := foreign.values.get("rlhf_type"):
-        return STAGES.get(kind, str(kind))
-    return {"pt": "pt", "rlhf": "dpo"}.get(command, "sft")
 
 
 def command(_value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
@@ -58,25 +66,40 @@ def command(_value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
 
 def rlhf_type(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the kind of alignment."""
-    return adopted(stage=STAGES[value]) if value in STAGES else no_stage(value)
+    stage = replaced(value, STAGES)
+    return adopted(stage=stage) if stage in STAGES.values() else no_stage(value)
 
 
 def tuner(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate what is trained; a quantized base makes LoRA QLoRA."""
     if value == "lora" and foreign.has("quant_bits"):
         return adopted(tuner_type="qlora")
+    if value == "lora_llm":  # all of a multimodal model's other parts are trained in full
+        return adopted(text(*TEXT_ONLY), tuner_type="lora")
     return adopted(tuner_type=value) if value in TUNERS else no_tuner(value)
 
 
-def dataset(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
-    """Translate `id:subset#n`, one or several."""
+def dataset(value: Any, _foreign: ForeignConfig, *, key: str = "dataset") -> list[KeyOutcome]:
+    """Translate `id:subset#n`, one or several; `key` is the setting of ours that names them."""
     listed = value if isinstance(value, list) else [value]
     sources = [_source(str(name)) for name in listed]
     paths = sources[0] if len(sources) == 1 and isinstance(sources[0], str) else sources
-    outcomes = [KeyOutcome("adopted", {"dataset": paths})]
+    outcomes = [KeyOutcome("adopted", {key: paths})]
     if any(str(name).startswith("HF::") for name in listed):
         outcomes += adopted(hub="huggingface")
     return outcomes
+
+
+def val_dataset(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate the datasets of held-out rows, with which none are taken from the others."""
+    return dataset(value, foreign, key="val_dataset")
+
+
+def held_out_share(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate the share of held-out rows, which a dataset of them replaces."""
+    if foreign.has("val_dataset"):
+        return [no_effect(text("set by val_dataset", "以 val_dataset 为准"))]
+    return adopted(val_size=value)
 
 
 def _source(written: str) -> Any:
@@ -95,38 +118,6 @@ def columns(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
         return adopted(columns=json.loads(value) if isinstance(value, str) else value)
     except ValueError:
         return [unsupported(text("is not JSON", "不是合法的 JSON"))]
-
-
-def truncation(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
-    """Translate what happens to rows that are too long."""
-    truncations = {"delete": "drop", "right": "right", "raise": "error"}
-    if value in truncations:
-        return adopted(truncation=truncations[value])
-    why = text("long rows are cut at the right or dropped here", "此处长行截断右侧或丢弃")
-    return [unsupported(why)]
-
-
-def loss_scale(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
-    """Translate which tokens are learned."""
-    if value == "default":
-        return [
-            no_effect(text("every answer is trained on, as in swiftbox", "此处同样学习每个回答"))
-        ]
-    if value == "all":
-        return adopted(train_on_prompt=True)
-    if value == "last_round" and stage_of(foreign) in (*PREFERENCES, "reward", "grpo"):
-        return [
-            no_effect(text("the last answer is compared, as in swiftbox", "此处同样比较最后的回答"))
-        ]
-    why = text("all answers of a conversation have the same weight", "对话中的每个回答同等学习")
-    return [unsupported(why)]
-
-
-def loss_type(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
-    """Translate the loss of a preference stage; in others it names a plugin."""
-    if stage_of(foreign) in (*PREFERENCES, "grpo"):
-        return adopted(loss_type=value)
-    return [unsupported(text("losses from plugins are not loaded", "不加载插件中的损失函数"))]
 
 
 def quant_bits(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
@@ -153,13 +144,6 @@ def backend(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     return [no_effect(why)]
 
 
-def freeze(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
-    """Ignore that the parts of a multimodal model stay frozen; refuse to train them."""
-    if value in (True, "true"):
-        return [no_effect(text("text models do not have this part", "文本模型没有该部分"))]
-    return refused(text(*MULTIMODAL), text(*MULTIMODAL_HINT))
-
-
 def hub(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate `USE_HF=1` before the command."""
     return adopted(hub="huggingface" if value in (1, True, "true") else "modelscope")
@@ -170,11 +154,13 @@ def defaults(ours: Mapping[str, Any], _foreign: ForeignConfig) -> Sequence[Added
     full = ours.get("tuner_type") == "full"
     stage = str(ours.get("stage", "sft"))
     values: dict[str, Any] = {
+        "adam_beta2": 0.95,
+        "eval_steps": ours.get("save_steps") or 500,
         "lora_dropout": 0.05,
         "weight_decay": 0.1,
         "num_train_epochs": 3.0,
         "warmup_steps": 0.0,
-        "truncation": "drop",
+        "truncation": "drop" if "max_length" in ours else "error",
         "save_steps": 500,
         "learning_rate": 1e-5 if full else 1e-4,
         "per_device_train_batch_size": 1,
@@ -186,11 +172,23 @@ def defaults(ours: Mapping[str, Any], _foreign: ForeignConfig) -> Sequence[Added
         values["cpo_alpha"] = 1.0
     if stage == "simpo":
         values["simpo_gamma"] = 1.0
+    if ours.get("tuner_type") == "adalora":
+        values |= {"adalora_tinit": 0.0, "adalora_tfinal": 0.0, "adalora_deltaT": 1}
     if stage == "grpo":
+        values["loss_type"] = "grpo"
         values |= {"temperature": 0.9, "max_completion_length": 512}
         values["gradient_accumulation_steps"] = 1
     why = text("ms-swift's default", "ms-swift 的默认值")
-    return [AddedDefault(key, value, why) for key, value in values.items()]
+    because = {"truncation": long_rows()} if "max_length" not in ours else {}
+    return [AddedDefault(key, value, because.get(key, why)) for key, value in values.items()]
+
+
+def long_rows() -> str:
+    """Return why long rows stop a run: the file leaves their length to the model."""
+    return text(
+        "the limit is the model's context there: set max_length",
+        "原工具以模型的上下文长度为上限：请设 max_length",
+    )
 
 
 def _accumulation(ours: Mapping[str, Any]) -> int:
@@ -203,7 +201,7 @@ def _accumulation(ours: Mapping[str, Any]) -> int:
 
 
 SAME = (
-    "use_dora use_rslora freeze_parameters target_parameters beta rpo_alpha label_smoothing "
+    "use_dora use_rslora target_parameters beta rpo_alpha label_smoothing "
     "cpo_alpha simpo_gamma desirable_weight undesirable_weight center_rewards_coefficient "
     "loss_weights reward_funcs reward_weights num_generations max_completion_length "
     "temperature top_p epsilon"
@@ -233,19 +231,31 @@ ROWS: Rows = {
     "quant_bits": quant_bits,
     "quantization_bit": quant_bits,
     "quant_method": renamed("quant_method"),
-    "bnb_4bit_quant_type": constant("nf4"),
-    "bnb_4bit_use_double_quant": constant(True),
+    "val_dataset": val_dataset,
+    "split_dataset_ratio": held_out_share,
+    "system": system,
+    "model_name": names("model_name"),
+    "model_author": names("model_author"),
+    "enable_thinking": thinking,
+    "new_special_tokens": tokens("new_special_tokens"),
+    **interval_rows(epochs_key="num_train_epochs", default_epochs=3.0),
+    **galore_rows(
+        "galore_update_proj_gap",
+        {"galore_rank": 128, "galore_update_proj_gap": 50, "galore_scale": 1.0},
+    ),
+    **PARAMETER_ROWS,
     "loss_scale": loss_scale,
     "loss_type": loss_type,
     "ref_model": other_model("model"),
     "ref_adapters": other_model("adapters"),
     "task_type": task_type,
     "tuner_backend": backend,
-    "freeze_vit": freeze,
-    "freeze_aligner": freeze,
+    "freeze_vit": frozen_part,
+    "freeze_aligner": frozen_part,
     "train_dataloader_shuffle": constant(True),
     "dataset_shuffle": constant(True),
     "use_chat_template": no_effect_rows("the stage decides it", "由 stage 决定", "x")["x"],
+    **no_effect_rows("benchmarks: task: evaluate", "评测请用 task: evaluate", "eval_dataset"),
     "NPROC_PER_NODE": renamed("num_devices"),
     "USE_HF": hub,
     **no_effect_rows(
@@ -273,7 +283,11 @@ ROWS: Rows = {
         "merge_lora max_shard_size response_prefix template_backend strict padding_side "
         "vllm_gpu_memory_utilization vllm_max_model_len vllm_tensor_parallel_size vllm_device "
         "log_completions sleep_level offload_model offload_optimizer use_ray ray_exp_name "
-        "device_groups gpu_memory_utilization tensor_parallel_size vllm_enforce_eager",
+        "device_groups gpu_memory_utilization tensor_parallel_size vllm_enforce_eager "
+        "move_model_batches vllm_enable_lora async_generate experts_impl log_entropy "
+        "log_rollout_offpolicy_metrics bnb_4bit_compute_dtype bnb_4bit_quant_storage "
+        "CELOSS_PARALLEL_SIZE PYTORCH_NPU_ALLOC_CONF dataloader_drop_last eval_dataset_args "
+        "eval_limit ENV",
     ),
     **unsupported_rows(
         "answers are generated by the trainer itself",
@@ -286,39 +300,22 @@ ROWS: Rows = {
         "external_plugins",
     ),
     **unsupported_rows(
-        "fills {{NAME}} and {{AUTHOR}} of swift/self-cognition there; here rows are learned as "
-        "they stand: put the names into the rows",
-        "在 swift/self-cognition 中替换 {{NAME}}、{{AUTHOR}}；此处按原样学习：请把名字写入数据",
-        "model_name model_author",
-    ),
-    **unsupported_rows(
-        "put the system prompt into the rows",
-        "系统提示应写在数据中",
-        "system",
-    ),
-    **unsupported_rows(
-        "held-out rows are taken from the training data: set val_size",
-        "此处的评估数据从训练数据中留出：请设 val_size",
-        "val_dataset",
-    ),
-    **unsupported_rows(
         "no counterpart in swiftbox",
         "此处没有对应设置",
         "cached_dataset streaming interleave_prob stopping_strategy shuffle_buffer_size "
         "custom_dataset_info agent_template norm_bbox sequence_parallel_size packing_length "
-        "lora_bias lora_dtype freeze_parameters_ratio freeze_parameters_regex "
-        "trainable_parameters trainable_parameters_regex new_special_tokens ld_alpha max_epochs "
-        "lisa_activated_layers lora_ga_batch_size lora_ga_iters lora_ga_max_length "
-        "llamapro_num_new_blocks adalora_target_r adalora_init_r zero_hpz_partition_size "
-        "deepspeed_autotp_size resume_only_model eval_use_evalscope NNODES NODE_RANK "
-        "num_iterations epsilon_high",
+        "lora_bias lora_dtype ld_alpha max_epochs lora_ga_batch_size lora_ga_iters "
+        "lora_ga_max_length lisa_activated_layers zero_hpz_partition_size deepspeed_autotp_size "
+        "resume_only_model eval_use_evalscope NNODES NODE_RANK num_iterations epsilon_high "
+        "overlong_filter steps_per_generation importance_sampling_level advantage_estimator "
+        "scale_rewards dynamic_sample kl_in_reward delta top_entropy_quantile "
+        "multi_turn_scheduler max_turns add_non_thinking_prefix llamapro_num_groups",
     ),
-    **refused_rows(
-        *MULTIMODAL,
-        MULTIMODAL_HINT,
+    **media_rows(
         "max_pixels vit_lr aligner_lr vit_gradient_checkpointing MAX_PIXELS VIDEO_MAX_PIXELS "
-        "FPS_MAX_FRAMES MIN_PIXELS IMAGE_MAX_TOKEN_NUM VIDEO_MAX_TOKEN_NUM",
+        "FPS_MAX_FRAMES MIN_PIXELS IMAGE_MAX_TOKEN_NUM VIDEO_MAX_TOKEN_NUM image_area",
     ),
+    "freeze_llm": frozen_language_model,
     **refused_rows(
         "distillation from a teacher is not supported here",
         "此处不支持从教师模型蒸馏",

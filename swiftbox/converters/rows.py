@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from swiftbox.language import text
 
+MAX_COUNT = 2**40
+"""No file means a larger number; floats are exact up to it."""
+
 Kind = Literal["adopted", "replaced", "no_effect", "unsupported", "refused"]
 
 
@@ -104,10 +107,21 @@ def renamed(ours: str, replacements: Mapping[Any, Any] | None = None) -> Transla
     """Return a row that keeps the value under another key, after the given replacements."""
 
     def translate(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
-        known = replacements is not None and isinstance(value, (str, int, float))
-        return adopted(**{ours: (replacements or {}).get(value, value) if known else value})
+        return adopted(**{ours: replaced(value, replacements or {})})
 
     return translate
+
+
+def replaced(value: Any, replacements: Mapping[Any, Any]) -> Any:
+    """Return a replacement of a value; anything else, such as a list, stays as it is."""
+    return replacements.get(value, value) if isinstance(value, (str, int, float)) else value
+
+
+def whole_number(value: Any, default: int) -> int:
+    """Return a whole number; `default` for anything else."""
+    count = number(value)
+    is_count = isinstance(count, (int, float)) and not isinstance(count, bool)
+    return int(count) if is_count and abs(count) < MAX_COUNT and count == int(count) else default
 
 
 def no_effect_rows(en: str, zh: str, keys: str) -> Rows:

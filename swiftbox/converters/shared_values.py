@@ -9,10 +9,14 @@ from swiftbox.config.aliases import STAGES
 from swiftbox.converters.rows import (
     ForeignConfig,
     KeyOutcome,
+    Rows,
     adopted,
     no_effect,
+    no_effect_rows,
     refused,
+    replaced,
     unsupported,
+    unsupported_rows,
 )
 from swiftbox.language import text
 
@@ -24,6 +28,57 @@ MULTIMODAL_HINT = (
     "use a text model and text data: delete this key and set model=... dataset=...",
     "请改用文本模型与文本数据：删除该键并给出 model=... dataset=...",
 )
+
+
+TEXT_ONLY = (
+    "only text is trained here: rows with images, video or audio are refused",
+    "此处只训练文本：含图像、视频或音频的行会被拒绝",
+)
+
+
+PARALLELISM = no_effect_rows(
+    "devices train on rows side by side here; the result is the same",
+    "此处各设备并行处理不同的行；结果相同",
+    "tensor_model_parallel_size pipeline_model_parallel_size expert_model_parallel_size "
+    "expert_tensor_parallel_size context_parallel_size sequence_parallel "
+    "virtual_pipeline_model_parallel_size pipeline_model_parallel_layout "
+    "decoder_first_pipeline_num_layers decoder_last_pipeline_num_layers "
+    "use_distributed_optimizer overlap_grad_reduce overlap_param_gather tp_comm_overlap",
+)
+FUSION = no_effect_rows(
+    "changes speed or memory only; chosen here for the machine",
+    "只影响速度或显存；此处由机器情况决定",
+    "recompute_method recompute_num_layers recompute_modules cross_entropy_loss_fusion "
+    "cross_entropy_fusion_impl masked_softmax_fusion gradient_accumulation_fusion "
+    "apply_rope_fusion bias_activation_fusion moe_permute_fusion moe_grouped_gemm "
+    "moe_shared_expert_overlap moe_token_dispatcher_type moe_router_dtype",
+)
+"""Options of Megatron."""
+
+
+def recomputation(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate which activations Megatron computes again."""
+    kinds = {"full": "true", "selective": "selective", "none": "false"}
+    return adopted(gradient_checkpointing=replaced(value, kinds))
+
+
+def media_rows(keys: str) -> Rows:
+    """Return the rows of settings for images, video and audio."""
+    return unsupported_rows(*TEXT_ONLY, keys)
+
+
+def frozen_part(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate whether a part for images or audio is frozen, which text does not reach."""
+    if value in (True, "true"):
+        return [no_effect(text("this part is not trained here either", "此处同样不训练该部分"))]
+    return [unsupported(text("this part is not trained here", "此处不训练该部分"))]
+
+
+def frozen_language_model(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Refuse to freeze the language model, the only part that is trained here."""
+    if value in (False, "false"):
+        return [no_effect(text("off, as in swiftbox", "原本关闭，此处亦无"))]
+    return refused(text(*MULTIMODAL), text(*MULTIMODAL_HINT))
 
 
 def template(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:

@@ -157,10 +157,13 @@ def _program(tokens: list[Word]) -> tuple[str, str, int] | None:
         following = tokens[index + 1].text if index + 1 < len(tokens) else ""
         if name == "swift" and following in ("sft", "pt", "rlhf"):
             return "ms-swift", f"swift {following}", index + 2
+        if name == "megatron" and following in ("sft", "pt", "rlhf"):
+            return "megatron-swift", f"megatron {following}", index + 2
         if name in ("sft.py", "pt.py", "rlhf.py") and "swift" in word.text:
             return "ms-swift", f"swift {name.removesuffix('.py')}", index + 1
-        if name in ("llamafactory-cli", "lmf") and following == "train":
-            return "llamafactory", "", index + 2
+        if name in ("llamafactory-cli", "lmf") and following in ("train", "sft", "dpo"):
+            tool = "llamafactory" if following == "train" else "llamafactory-v1"
+            return tool, "", index + 2
         if name == "train_bash.py" or word.text == "src/train.py":
             return "llamafactory", "", index + 1
         if name == "axolotl" and following == "train":

@@ -13,7 +13,6 @@ from swiftbox.converters.rows import (
     KeyOutcome,
     Rows,
     adopted,
-    constant,
     no_effect,
     no_effect_rows,
     number,
@@ -25,9 +24,20 @@ from swiftbox.language import text
 
 OPTIMIZERS = {
     "adamw_bnb_8bit": "adamw_8bit",
+    "adamw_torch_8bit": "adamw_8bit",
+    "ao_adamw_8bit": "adamw_8bit",
+    "paged_adamw": "adamw_torch",
+    "paged_adamw_32bit": "adamw_torch",
     "adamw_hf": "adamw_torch",
     "adamw_apex_fused": "adamw_torch_fused",
 }
+NEAREST_OPTIMIZERS = {
+    "adamw_torch_8bit": ("8-bit states of bitsandbytes", "使用 bitsandbytes 的 8 位状态"),
+    "ao_adamw_8bit": ("8-bit states of bitsandbytes", "使用 bitsandbytes 的 8 位状态"),
+    "paged_adamw": ("the states stay on the device", "状态保留在设备上"),
+    "paged_adamw_32bit": ("the states stay on the device", "状态保留在设备上"),
+}
+"""Optimizers that compute the same, and what differs."""
 OFFLOADING = {"legacy": True, "disk": True, "auto": False}
 OFFLOADED = ("unsloth", "offload", "offload_disk")
 SECRETS = ("_token", "api_key", "secret", "password")
@@ -40,7 +50,7 @@ def is_secret(key: str) -> bool:
 
 def attention(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate an attention kernel; flash attention becomes `auto`, which uses it if installed."""
-    if value is True or "flash" in str(value) or str(value) in ("fa2", "fa3"):
+    if value is True or "flash" in str(value) or str(value) in ("fa2", "fa3", "xformers"):
         return adopted(
             text(
                 "auto uses flash attention where it is installed; the result is the same",
@@ -49,6 +59,24 @@ def attention(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
             attn_implementation="auto",
         )
     return [KeyOutcome("adopted", ALIASES["flash_attn"].translate(value) or {})]
+
+
+def optimizer(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate the name of an optimizer, which a switch of GaLore replaces."""
+    if foreign.has("use_galore"):
+        return [no_effect(text("set by use_galore", "以 use_galore 为准"))]
+    why = NEAREST_OPTIMIZERS.get(value, ("", "")) if isinstance(value, str) else ("", "")
+    known = OPTIMIZERS.get(value, value) if isinstance(value, str) else value
+    return adopted(text(*why), optim=known)
+
+
+def best_metric(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate what an evaluation is judged by: the loss, or a reward of the method."""
+    name = str(value).removeprefix("eval_")
+    if name == "loss" or name.startswith("reward"):
+        return adopted(metric_for_best_model=name)
+    why = text(f"{value} is not measured here", f"此处不计算 {value}")
+    return [unsupported(why)]
 
 
 def half(dtype: str) -> Any:
@@ -105,40 +133,6 @@ def max_steps(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     if isinstance(limit, (int, float)) and limit < 1:
         return [no_effect(text("no limit, as in swiftbox", "原本无上限，此处亦无"))]
     return adopted(max_steps=value)
-
-
-def save_strategy(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
-    """Translate when checkpoints are saved: after a number of steps, or at the end."""
-    if value in ("no", False):
-        return adopted(save_steps=0)
-    if value == "steps":
-        return [no_effect(text("checkpoints are saved by steps here too", "此处同样按步保存"))]
-    return [
-        unsupported(
-            text(
-                "checkpoints are saved by steps here: set save_steps",
-                "此处按步数保存检查点：请设 save_steps",
-            )
-        )
-    ]
-
-
-def eval_strategy(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
-    """Translate when the held-out rows are evaluated: after a number of steps."""
-    if value == "epoch":
-        return [
-            unsupported(
-                text("evaluation runs by steps here: set eval_steps", "此处按步数：请设 eval_steps")
-            )
-        ]
-    return [
-        no_effect(
-            text(
-                "held-out rows (val_size) are evaluated every eval_steps",
-                "留出数据（val_size）每 eval_steps 步评估一次",
-            )
-        )
-    ]
 
 
 def data_seed(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
@@ -237,15 +231,13 @@ def resume(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
 
 
 TRAINER: Rows = {
-    "optim": renamed("optim", OPTIMIZERS),
-    "optimizer": renamed("optim", OPTIMIZERS),
+    "optim": optimizer,
+    "optimizer": optimizer,
+    "metric_for_best_model": best_metric,
     "bf16": half("bfloat16"),
     "fp16": half("float16"),
     "warmup_ratio": warmup_ratio,
     "max_steps": max_steps,
-    "save_strategy": save_strategy,
-    "eval_strategy": eval_strategy,
-    "evaluation_strategy": eval_strategy,
     "data_seed": data_seed,
     "deepspeed": deepspeed,
     "fsdp": fsdp,
@@ -260,9 +252,6 @@ TRAINER: Rows = {
     "flash_attn": attention,
     "attn_impl": attention,
     "attn_implementation": attention,
-    "adam_beta1": constant(0.9),
-    "adam_beta2": constant(0.999),
-    "adam_epsilon": constant(1e-8),
     "neftune_noise_alpha": renamed("neftune_noise_alpha"),
     **no_effect_rows(
         "every run has a separate folder and overwrites nothing",
@@ -300,8 +289,7 @@ TRAINER: Rows = {
         "evaluation needs no separate setting here",
         "此处评估无需单独设置",
         "per_device_eval_batch_size eval_batch_size do_eval eval_accumulation_steps "
-        "eval_on_start eval_sample_packing metric_for_best_model greater_is_better "
-        "prediction_loss_only metric",
+        "eval_on_start eval_sample_packing prediction_loss_only metric",
     ),
     **no_effect_rows(
         "changes speed or memory only; chosen here for the machine",
@@ -343,16 +331,11 @@ TRAINER: Rows = {
         "cache_dir download_mode",
     ),
     **unsupported_rows(
-        "the last state is saved, not the best one",
-        "保存的是最后的状态，而不是最优的状态",
-        "load_best_model_at_end early_stopping_steps early_stopping_patience early_stop_interval",
-    ),
-    **unsupported_rows(
         "no counterpart in swiftbox",
         "此处没有对应设置",
-        "label_smoothing_factor lr_scheduler_kwargs optim_args optim_target_modules "
+        "optim_args optim_target_modules "
         "moe_aux_loss_coef router_aux_loss_coef full_determinism predict_with_generate "
-        "use_galore use_apollo use_badam use_adam_mini use_muon use_dft_loss enable_dft_loss "
+        "use_apollo use_badam use_adam_mini use_muon use_dft_loss enable_dft_loss "
         "enable_channel_loss rope_scaling shift_attn",
     ),
 }

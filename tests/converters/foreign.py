@@ -14,9 +14,11 @@ CONFIGS = Path(__file__).with_name("configs")
 GOLDEN = Path(__file__).with_name("golden")
 
 BASE = {
-    "llamafactory": "model_name_or_path: m\ncutoff_len: 512\n",
+    "llamafactory": "model_name_or_path: Qwen/Qwen3-4B\ncutoff_len: 512\n",
     "axolotl": "base_model: m\nsequence_len: 512\n",
     "ms-swift": "model: m\ntorch_dtype: bfloat16\nattn_impl: sdpa\n",
+    "megatron-swift": "model: m\nno_save_rng: true\nrecompute_method: uniform\n",
+    "llamafactory-v1": "model: Qwen/Qwen3-4B\nmodel_class: llm\nsample_backend: hf\n",
 }
 
 

@@ -41,9 +41,9 @@ def test_a_name_becomes_the_path_of_its_file(registry: Path) -> None:
     assert lf(registry, "dataset: mine") == str(registry / "data" / "mine.json")
 
 
-def test_max_samples_is_the_number_of_rows_of_each_set(registry: Path) -> None:
-    path = str(registry / "data" / "mine.json")
-    assert lf(registry, "dataset: mine,mine\nmax_samples: 9") == [f"{path}#9", f"{path}#9"]
+def test_max_samples_takes_the_first_rows_of_each_set(registry: Path) -> None:
+    first = {"path": str(registry / "data" / "mine.json"), "split": "[:9]"}
+    assert lf(registry, "dataset: mine,mine\nmax_samples: 9") == [first, first]
 
 
 def test_a_file_in_a_subfolder_brings_its_columns(registry: Path) -> None:
@@ -88,7 +88,22 @@ def axolotl(folder: Path, *lines: str) -> tuple[Any, list[str]]:
         (["path: a/b", "type: alpaca"], "a/b"),
         (["path: a/b", "name: en", "type: alpaca"], {"path": "a/b", "subset": "en"}),
         (["path: a/b", "split: test", "type: alpaca"], {"path": "a/b", "split": "test"}),
-        (["path: a/b", "split: 'train[:50]'", "type: alpaca"], "a/b#50"),
+        (
+            ["path: a/b", "split: 'train[:50]'", "type: alpaca"],
+            {"path": "a/b", "split": "train[:50]"},
+        ),
+        (["path: a/b", "split: 'train[10%:]'"], {"path": "a/b", "split": "train[10%:]"}),
+        (
+            ["path: a/b", "type: alpaca_w_system.load_open_orca"],
+            {
+                "path": "a/b",
+                "columns": {
+                    "system_prompt": "system",
+                    "question": "instruction",
+                    "response": "output",
+                },
+            },
+        ),
         (["path: json", "data_files: x.jsonl", "ds_type: json", "type: alpaca"], "x.jsonl"),
         (["path: a/b", "type: chat_template", "field_messages: conversations"], "a/b"),
         (
@@ -144,7 +159,6 @@ def test_unusual_names_of_turns_are_not_adopted(tmp_path: Path) -> None:
         "unsupported [0].drop_system_message",
         "unsupported [0].message_property_mappings",
         "unsupported [0].roles",
-        "unsupported [0].split",
     ]
 
 
@@ -155,3 +169,40 @@ def test_an_unknown_format_is_reported(tmp_path: Path) -> None:
 def test_slices_of_a_split_are_refused(tmp_path: Path) -> None:
     content = BASE["axolotl"] + "datasets:\n  - {path: a/b, type: input_output}\n"
     assert outcomes(tmp_path, content)["datasets"][0].kind == "refused"
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("message_field_training: training", "no_effect"),
+        ("message_field_training: learned", "unsupported"),
+        ("message_field_training_detail: detail", "unsupported"),
+        ("field_thinking: thinking", "no_effect"),
+        ("field_thinking: thoughts", "unsupported"),
+        ("train_on_eot: turn", "no_effect"),
+        ("train_on_eot: last", "unsupported"),
+        ("split: train+test", "unsupported"),
+        ("roles_to_train: [user]", "unsupported"),
+    ],
+)
+def test_what_is_read_of_a_turn_is_reported(line: str, kind: str, tmp_path: Path) -> None:
+    _, others = axolotl(tmp_path, "path: a/b", "type: chat_template", line)
+    assert others == [f"{kind} [0].{line.partition(':')[0]}"]
+
+
+def test_a_dataset_of_held_out_rows_becomes_val_dataset(tmp_path: Path) -> None:
+    content = BASE["axolotl"] + "test_datasets:\n  - {path: a/b, split: test, type: alpaca}\n"
+    assert ours(tmp_path, content)["val_dataset"] == [{"path": "a/b", "split": "test"}]
+
+
+def test_the_datasets_of_a_yaml_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "sets.yaml").write_text(
+        "one: {path: a.json, source: local, converter: alpaca, size: 500}\n"
+        "two: {path: a/b, split: test, weight: 2.0}\n",
+        "utf-8",
+    )
+    content = BASE["llamafactory-v1"] + "train_dataset: sets.yaml\n"
+    assert ours(tmp_path, content)["dataset"] == [
+        {"path": "a.json", "num_samples": 500},
+        {"path": "a/b", "split": "test", "weight": 2.0},
+    ]

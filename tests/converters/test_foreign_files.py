@@ -167,3 +167,43 @@ def test_the_tool_can_be_named(tmp_path: Path) -> None:
 def test_base_configs_are_recognised_as_they_are(tmp_path: Path) -> None:
     for tool, content in BASE.items():
         assert recognise(read(saved(tmp_path, content))).tool.name == tool
+
+
+def test_a_script_leads_to_the_config_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "examples" / "lora").mkdir(parents=True)
+    saved(tmp_path, "model_name_or_path: m\ncutoff_len: 9\n", "examples/x.yaml")
+    for name in ("examples/x.yaml", "$(dirname $0)/../x.yaml"):
+        command = f"#!/bin/bash\nllamafactory-cli train {name}\n"
+        script = saved(tmp_path, command, "examples/lora/run.sh")
+        if name.startswith("$"):
+            assert "takes the settings from" in refusal(script).message
+            continue
+        document = read(script)
+        assert [entry.key for entry in document.entries] == ["model_name_or_path", "cutoff_len"]
+        assert recognise(document).tool.name == "llamafactory"
+
+
+@pytest.mark.parametrize("name", ["../x.yaml", "/etc/x.yaml", "~/x.yaml"])
+def test_a_script_does_not_lead_out_of_its_folders(name: str, tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    saved(tmp_path, "model_name_or_path: m\n", "x.yaml")
+    script = saved(tmp_path, f"#!/bin/bash\nswift sft --config {name}\n", "inner/run.sh")
+    assert "takes the settings from" in refusal(script).message
+
+
+def test_a_script_of_megatron_is_read(tmp_path: Path) -> None:
+    script = saved(
+        tmp_path,
+        "NPROC_PER_NODE=2 \\\nmegatron rlhf --rlhf_type dpo \\\n  --model a/b --dataset c/d "
+        "\\\n  --global_batch_size 8 --micro_batch_size 2 --lr 1e-5\n",
+        "run.sh",
+    )
+    recognised = recognise(read(script))
+    assert (recognised.tool.name, recognised.by) == ("megatron-swift", ("megatron rlhf",))
+    settings = ours(tmp_path, "#!/bin/bash\n" + script.read_text("utf-8"))
+    assert (settings["stage"], settings["gradient_accumulation_steps"]) == ("dpo", 2)
+
+
+def test_the_new_format_of_llamafactory_is_recognised(tmp_path: Path) -> None:
+    content = "model: m\nmodel_class: llm\npeft_config: {name: lora}\ntrain_dataset: a/b\n"
+    assert recognise(read(saved(tmp_path, content))).tool.name == "llamafactory-v1"

@@ -70,7 +70,7 @@ def test_the_account_is_given_in_chinese(monkeypatch: pytest.MonkeyPatch) -> Non
     imported = import_config(CONFIGS / "msswift_sft.sh")
     report = "\n".join(lines_of(imported))
     assert "msswift_sft.sh 是 ms-swift 的配置（依据：swift sft）" in report
-    assert "未采用（3）：" in report
+    assert "此处无意义（3）：" in report
     assert yaml_of(imported, "a.yaml").startswith("# 由 ms-swift 的 msswift_sft.sh 导入\n")
 
 
@@ -84,13 +84,13 @@ LF = "model_name_or_path: m\ncutoff_len: 512\ndataset: d.jsonl\n"
 
 
 def test_a_value_that_is_not_accepted_is_not_adopted(tmp_path: Path) -> None:
-    path = write_config(tmp_path, LF + "optim: lomo\nsave_steps: 0.2\n")
+    path = write_config(tmp_path, LF + "optim: lomo\nsave_steps: 2.5\n")
     unsupported = {
         line.setting.key: line.outcome.why
         for line in import_config(path).lines_of_kind("unsupported")
     }
     assert "should be one of auto, adamw_torch" in unsupported["optim"]
-    assert "should be a whole number" in unsupported["save_steps"]
+    assert "share below 1, or a whole number" in unsupported["save_steps"]
 
 
 def test_an_unsupported_stage_is_refused_with_its_line(tmp_path: Path) -> None:
