@@ -55,6 +55,7 @@ class ExampleRenderer:
     def _rendered(self, conversation: LearnedConversation, example: Example) -> RenderedExample:
         template, options, turns = self.template, self.options, conversation.turns
         if conversation.is_prompt:
+            _require_no_tools(example)
             prompt = render_prompt(template, options, turns, example.tools)
             return RenderedExample((Rendering(prompt, (), len(prompt)),), Account())
         rendered = render_example(
@@ -63,6 +64,16 @@ class ExampleRenderer:
         if example.rejected or example.label is not None:
             _require_plain_answer(rendered.renderings)
         return rendered
+
+
+def _require_no_tools(example: Example) -> None:
+    """Raise RowError for a prompt with tools: the trainer that answers it renders none."""
+    if example.tools:
+        raise RowError(
+            "tools",
+            f"{len(example.tools)} tools: prompts to answer in training have no tools",
+            f"有 {len(example.tools)} 个工具：训练时作答的提示不支持工具",
+        )
 
 
 def _require_plain_answer(renderings: Sequence[Rendering]) -> None:

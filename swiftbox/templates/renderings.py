@@ -122,6 +122,13 @@ def render_prompt(
     return rendered
 
 
+def prompt_messages(
+    template: ConversationTemplate, options: RenderOptions, turns: Sequence[Turn]
+) -> list[dict[str, Any]]:
+    """Return the messages of a prompt as its template takes them, for tools that render it."""
+    return _Row(template, options, turns, ()).conversation(options, Account()).messages
+
+
 @dataclass(frozen=True)
 class _Row:
     """A conversation as it was read, and how it is to be rendered."""

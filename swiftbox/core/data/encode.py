@@ -29,7 +29,7 @@ from swiftbox.language import text
 from swiftbox.templates.account import Account
 from swiftbox.templates.examples import ExampleRenderer
 from swiftbox.templates.options import RenderOptions
-from swiftbox.templates.renderings import LearnedSpan, Rendering
+from swiftbox.templates.renderings import LearnedSpan, Rendering, prompt_messages
 from swiftbox.templates.template import ConversationTemplate
 from swiftbox.templates.tokens import TokenizedText, tokenized
 
@@ -103,13 +103,17 @@ def encode_labeled_answers(
 def encode_prompts(
     examples: Sequence[Example], tokenizer: Any, config: TrainConfig
 ) -> list[EncodedExample]:
-    """Encode prompts with the generation prompt appended; keep their other columns."""
+    """Encode prompts with the generation prompt appended; keep their other columns.
+
+    The messages of a sample are those that its template renders to the same prompt.
+    """
+    encoder = _Encoder.of(tokenizer, config)
 
     def sample_of(example: Example, rows: Sequence[TokenRow]) -> Sample:
-        messages = tuple([turn.to_dict() for turn in example.messages])
-        return PromptSample(rows[0], messages, dict(example.columns))
+        messages = prompt_messages(encoder.template, encoder.options, example.messages)
+        return PromptSample(rows[0], tuple(messages), dict(example.columns))
 
-    return _encoded(examples, _Encoder.of(tokenizer, config), sample_of)
+    return _encoded(examples, encoder, sample_of)
 
 
 SampleOf = Callable[[Example, Sequence[TokenRow]], Sample]

@@ -14,9 +14,20 @@ from tiny import train_tokenizer
 
 from swiftbox.core.data import cache as token_cache
 from swiftbox.core.data.cache import ExampleEncoder, encoded_samples
-from swiftbox.core.data.encode import encode_conversations, encode_pairs, labeled_row
+from swiftbox.core.data.encode import (
+    encode_conversations,
+    encode_pairs,
+    encode_prompts,
+    labeled_row,
+)
 from swiftbox.core.data.prepare import prepare_rows
-from swiftbox.core.data.samples import IGNORED, TokenRow
+from swiftbox.core.data.samples import (
+    IGNORED,
+    PromptSample,
+    TokenRow,
+    TurnRows,
+    computed_tokens,
+)
 from swiftbox.data.check import check_rows
 from swiftbox.data.example import Example, RowError, Turn
 from swiftbox.data.source import RowSource
@@ -184,3 +195,89 @@ def test_answers_that_are_compared_have_no_weights() -> None:
 def test_a_setting_of_the_conversations_encodes_again(changed: dict[str, Any]) -> None:
     before = token_cache.content_key([], picky_encoder())
     assert token_cache.content_key([], picky_encoder(**changed)) != before
+
+
+STRICT = (
+    "{% for message in messages %}{% if message.role == 'system' %}"
+    "{{ raise_exception('no system role') }}{% endif %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if style is defined %}{{ style }}{% endif %}{% endif %}"
+)
+"""Refuses a system text, and has a variable."""
+
+
+def test_the_messages_of_a_prompt_render_to_its_tokens() -> None:
+    tokenizer = train_tokenizer()
+    tokenizer.chat_template = STRICT
+    variables = {"style": "Briefly:"}
+    config = preferences.config(
+        "grpo", reward_funcs="length", system_into_user=True, chat_template_kwargs=variables
+    )
+    example = Example((Turn("system", "Be kind."), Turn("user", "q")))
+    (encoded,) = encode_prompts([example], tokenizer, config)
+    (sample,) = encoded.samples
+    assert isinstance(sample, PromptSample)
+    again = tokenizer.apply_chat_template(
+        list(sample.messages), add_generation_prompt=True, return_dict=True, **variables
+    )
+    assert sample.row.input_ids.tolist() == again["input_ids"]
+    assert "Be kind." in sample.messages[0]["content"]
+
+
+def test_a_prompt_with_tools_is_a_bad_row() -> None:
+    config = preferences.config("grpo", reward_funcs="length")
+    tool = {"type": "function", "function": {"name": "weather"}}
+    example = Example((Turn("user", "q"),), (tool,))
+    (encoded,) = encode_prompts([example], train_tokenizer(), config)
+    assert encoded.error is not None
+    assert encoded.error.kind == "tools"
+
+
+REWRITING = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.role == 'assistant' and loop.last and message.reasoning_content %}"
+    "<think>{{ message.reasoning_content }}</think>{% endif %}"
+    "{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Leaves out the reasoning of earlier turns, as Qwen3's does."""
+
+TALK = Example(
+    (
+        Turn("user", "2+2?"),
+        Turn("assistant", "4", extra=(("reasoning_content", "two and two"),)),
+        Turn("user", "3+3?"),
+        Turn("assistant", "6", extra=(("reasoning_content", "three twice"),)),
+    )
+)
+
+
+def rewriting_tokenizer() -> Any:
+    tokenizer = train_tokenizer()
+    tokenizer.chat_template = REWRITING
+    return tokenizer
+
+
+def test_a_template_that_rewrites_turns_gives_a_row_for_each() -> None:
+    tokenizer = rewriting_tokenizer()
+    (encoded,) = encode_conversations([TALK], tokenizer, preferences.config("sft"))
+    (sample,) = encoded.samples
+    assert isinstance(sample, TurnRows)
+    learned = [tokenizer.decode(row.input_ids[row.labels != IGNORED]) for row in sample.rows]
+    assert learned == [
+        "<think>two and two</think>4<|im_end|>\n",
+        "<think>three twice</think>6<|im_end|>\n",
+    ]
+    texts = [tokenizer.decode(row.input_ids) for row in sample.rows]
+    assert "two and two" not in texts[1]
+    assert computed_tokens(sample, shares=True) < computed_tokens(sample, shares=False)
+
+
+def test_with_train_on_prompt_each_token_is_learned_once() -> None:
+    tokenizer = rewriting_tokenizer()
+    config = preferences.config("sft", train_on_prompt=True)
+    (encoded,) = encode_conversations([TALK], tokenizer, config)
+    (sample,) = encoded.samples
+    assert isinstance(sample, TurnRows)
+    assert sample.trained == computed_tokens(sample, shares=True) - 1  # nothing predicts the first
