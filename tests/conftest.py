@@ -72,6 +72,14 @@ def smollm2() -> Path:
     return smollm2_folder()
 
 
+@pytest.fixture(scope="session")
+def tiny_multimodal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random Qwen3.5: a hybrid decoder with a tower for pictures."""
+    from tiny import build_multimodal
+
+    return build_multimodal(tmp_path_factory.mktemp("models") / "qwen3_5")
+
+
 @pytest.fixture
 def chat_file(tmp_path: Path) -> Path:
     """A jsonl of forty short conversations of uneven length."""

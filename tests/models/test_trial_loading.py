@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from model_folder import write_safetensors
-from tiny import build_multimodal
 
 from swiftbox.models import trial_loading
 from swiftbox.models.inspection import inspect
@@ -56,9 +55,9 @@ def is_suspected(folder: Path) -> bool:
 
 
 def test_the_names_of_real_models_raise_no_suspicion(
-    tiny_models: dict[str, Path], tmp_path: Path
+    tiny_models: dict[str, Path], tiny_multimodal: Path
 ) -> None:
-    folders = [*tiny_models.values(), build_multimodal(tmp_path / "qwen3_5")]
+    folders = [*tiny_models.values(), tiny_multimodal]
     assert [is_suspected(folder) for folder in folders] == [False] * len(folders)
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 
 from swiftbox.core.generation.batch_sampler import BatchSampler, SampledBatch, sample_tokens
 from swiftbox.core.generation.device_access import upload
 from swiftbox.core.generation.kv_cache import BatchCache, pad_left
+from swiftbox.core.generation.recurrent_rows import CacheLayers
 from swiftbox.core.generation.sampling import SampledToken, Sampling, TokenSampler
 from swiftbox.core.generation.slot_cache import SlotCache
 from swiftbox.core.generation.transcript import Transcript
@@ -103,11 +104,10 @@ class Prefill:
     done: int = 0
 
     @classmethod
-    def of(cls, entries: list[PrefillEntry], layers: int, device: Any) -> Prefill:
+    def of(cls, entries: list[PrefillEntry], layers: CacheLayers, device: Any) -> Prefill:
         """Start to read these entries."""
         ids, mask = pad_left([entry.tokens for entry in entries], 0, device)
-        past = Cache(layers=[DynamicLayer() for _ in range(layers)])
-        return cls(entries, ids, mask, past)
+        return cls(entries, ids, mask, layers.empty())
 
     @property
     def adapter(self) -> str:

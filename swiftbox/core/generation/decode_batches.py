@@ -14,6 +14,7 @@ from swiftbox.core.generation.batch import DecodeBatch, GeneratedSequence, Prefi
 from swiftbox.core.generation.cell_limit import CellLimit
 from swiftbox.core.generation.decode_paths import DecodePath
 from swiftbox.core.generation.kv_cache import BatchCache
+from swiftbox.core.generation.recurrent_rows import CacheLayers
 from swiftbox.core.generation.requests import SchedulerLimits
 from swiftbox.core.generation.slot_cache import CacheSpace, SlotCache
 
@@ -30,7 +31,7 @@ GROWTH_RESERVE = 64
 class DecodeBatches:
     """The decode batch of each adapter, within the cells of the limits."""
 
-    def __init__(self, layers: int, limits: SchedulerLimits, path: DecodePath) -> None:
+    def __init__(self, layers: CacheLayers, limits: SchedulerLimits, path: DecodePath) -> None:
         self.layers = layers
         self.limits = limits
         self.path = path

@@ -11,32 +11,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers.cache_utils import (
-    Cache,
-    CacheLayerMixin,
-    DynamicCache,
-    DynamicLayer,
-    DynamicSlidingWindowLayer,
-)
+from transformers.cache_utils import Cache, CacheLayerMixin
 
 from swiftbox.core.generation.device_access import upload
+from swiftbox.core.generation.recurrent_rows import CacheLayers, RecurrentRows, cache_layers
 from swiftbox.errors import MachineError
 from swiftbox.language import text
 
 MIN_GROWTH = 256
 """Columns that a cache grows by at least: to copy it costs as much as hundreds of steps."""
 
-SUPPORTED_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
-"""Layers that cache keys and values by token; the mask alone implements a sliding window."""
 
-
-def layer_count(model: Any) -> int:
-    """Return how many layers cache keys and values; raise MachineError for other caches."""
-    layers = DynamicCache(config=model.config.get_text_config()).layers
-    unsupported = sorted(
-        {type(layer).__name__ for layer in layers if type(layer) not in SUPPORTED_LAYERS}
-    )
-    if unsupported or not layers or model.config.is_encoder_decoder:
+def layers_of(model: Any) -> CacheLayers:
+    """Return what a model's layers cache; raise MachineError for caches of other kinds."""
+    layers, unsupported = cache_layers(model.config.get_text_config())
+    if unsupported or not layers.count or model.config.is_encoder_decoder:
         kinds = ", ".join(unsupported) or type(model).__name__
         raise MachineError(
             text(
@@ -45,7 +34,7 @@ def layer_count(model: Any) -> int:
             ),
             hint=text("set engine: vllm", "设 engine: vllm"),
         )
-    return len(layers)
+    return layers
 
 
 def cell_bytes(model: Any) -> int:
@@ -120,13 +109,19 @@ class BatchCacheLayer(CacheLayerMixin):
 class BatchCache:
     """A cache whose rows join and leave; `past` is what the model's forward pass takes."""
 
-    def __init__(self, layers: int) -> None:
+    def __init__(self, layers: CacheLayers) -> None:
         self.starts: list[int] = []
         self.end = 0
         self.column_capacity = 0
         self.row_capacity = 0
-        self.layers = [BatchCacheLayer(self) for _ in range(layers)]
-        self.past = Cache(layers=self.layers)
+        self.all_layers = [
+            RecurrentRows(number_of_states=layers.states[number])
+            if number in layers.states
+            else BatchCacheLayer(self)
+            for number in range(layers.count)
+        ]
+        self.layers = [layer for layer in self.all_layers if isinstance(layer, BatchCacheLayer)]
+        self.past = Cache(layers=self.all_layers)
 
     @property
     def start(self) -> int:
@@ -168,7 +163,10 @@ class BatchCache:
         """Add `copies` rows with the last `length` tokens of a row of another cache."""
         first = len(self.starts)
         start = self.end - length
-        for layer, source in zip(self.layers, past.layers, strict=True):
+        for layer, source in zip(self.all_layers, past.layers, strict=True):
+            if isinstance(layer, RecurrentRows):
+                layer.join(source, row, copies)
+                continue
             if not layer.is_initialized:
                 layer.lazy_initialization(source.keys, source.values)
             source_length = source.keys.shape[2]
@@ -220,6 +218,9 @@ class BatchCache:
 
         Columns that become free are set to 0: a mask hides what is there, but 0 times NaN is NaN.
         """
+        for states in self.all_layers:
+            if isinstance(states, RecurrentRows):
+                states.leave(row)
         last = len(self.starts) - 1
         removed, start = self.starts[row], self.starts[last]
         for layer in self.layers:

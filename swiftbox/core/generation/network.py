@@ -11,7 +11,7 @@ import torch
 from peft import PeftConfig, PeftModel
 from transformers import GenerationConfig
 
-from swiftbox.core.generation.kv_cache import layer_count
+from swiftbox.core.generation.kv_cache import layers_of
 from swiftbox.core.generation.parity import end_tokens
 from swiftbox.core.weights.load import load_pretrained, read_tokenizer
 from swiftbox.errors import ConfigError
@@ -46,7 +46,7 @@ class Network:
             trust_remote_code=settings.trust_remote_code,
         )
         self.model: Any = model.eval()
-        self.layers = layer_count(model)
+        self.layers = layers_of(model)
         self.vocabulary = model.get_input_embeddings().weight.shape[0]
         self.generation: GenerationConfig = model.generation_config
         self.tokenizers: dict[str, Any] = {BASE: tokenizer}

@@ -25,6 +25,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from swiftbox.core.generation.device_access import upload
 from swiftbox.core.generation.kv_cache import empty
+from swiftbox.core.generation.recurrent_rows import CacheLayers
 from swiftbox.core.generation.step_graphs import CapturedStep, StepGraphs
 
 SMALLEST_COLUMNS = 256
@@ -121,7 +122,7 @@ class SlotCacheLayer(CacheLayerMixin):
 class SlotCache:
     """Slots that sequences enter and leave; `forward` computes one step of all of them."""
 
-    def __init__(self, layers: int, space: CacheSpace, graphs: StepGraphs) -> None:
+    def __init__(self, layers: CacheLayers, space: CacheSpace, graphs: StepGraphs) -> None:
         self.space = space
         self.limit = space.cells
         """Cells that it may have; more only if its rows do not fit otherwise."""
@@ -129,7 +130,7 @@ class SlotCache:
         self.row_capacity = 0
         self.column_capacity = 0
         self.view = (0, 0)
-        self.layers = [SlotCacheLayer(self) for _ in range(layers)]
+        self.layers = [SlotCacheLayer(self) for _ in range(layers.count)]
         self.past = Cache(layers=self.layers)
         self._graphs = graphs
         self._captured: OrderedDict[tuple[int, int], CapturedStep] = OrderedDict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 from in_process import box
 from merge_run import MergeRun
+from own_server import serving
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from tiny import build_multimodal, write_chats, write_config
+from tiny import write_chats, write_config
 from transformers import AutoModelForMultimodalLM
 
 from swiftbox.config.merge import Quantization
@@ -30,9 +32,9 @@ EXTRAS = {"mtp.fc.weight": torch.arange(6.0).reshape(2, 3), "mtp.norm.weight": t
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pictures(tiny_multimodal: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a tiny Qwen3.5 with its tower and with layers that its class leaves out."""
-    folder = build_multimodal(tmp_path_factory.mktemp("models") / "qwen3_5")
+    folder = shutil.copytree(tiny_multimodal, tmp_path_factory.mktemp("models") / "qwen3_5")
     weights = load_file(folder / "model.safetensors")
     save_file({**weights, **EXTRAS}, folder / "model.safetensors", {"format": "pt"})
     return folder
@@ -88,6 +90,18 @@ def test_a_merge_keeps_every_tensor_of_the_base(
     config = json.loads((merged.folder / "config.json").read_text("utf-8"))
     assert config["architectures"] == ["Qwen3_5ForConditionalGeneration"]
     assert type(load_pretrained(merged.folder)).__name__ == "Qwen3_5ForConditionalGeneration"
+
+
+def test_the_builtin_server_answers_with_the_adapter(pictures: Path, trained: Path) -> None:
+    turns: list[Any] = [{"role": "user", "content": "json"}]
+    with serving(pictures, adapters={"a": trained}) as server:
+        answers = [
+            server.client().chat.completions.create(
+                model=name, messages=turns, temperature=0, max_tokens=8
+            )
+            for name in ("tiny", "a")
+        ]
+    assert [answer.usage.completion_tokens > 0 for answer in answers if answer.usage] == [True] * 2
 
 
 def test_four_bits_spare_the_tower_and_the_head(pictures: Path) -> None:
