@@ -21,6 +21,9 @@ from swiftbox.models.adapters import Adapter
 FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float32"}
 """Number types of plain weights; a model with other types is quantized."""
 
+LANGUAGE_PART, LONE_LAYERS = "language_model", "model.layers."
+"""The decoder of a model with other modalities, and the layers of a decoder without them."""
+
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -175,6 +178,12 @@ def _unknown_layers(base_layers: Mapping[str, Any], adapter: Adapter) -> Iterato
     """Report a layer that the model has under no other prefix either."""
     if adapter.config.get("target_parameters"):
         return
+    if _is_of_text_part(base_layers, adapter):
+        yield text(
+            "it was trained on the language part alone, under names that the model does not have",
+            "它只在语言部分上训练，其层名在该模型中不存在",
+        )
+        return
     known = {_numbered_part(layer) for layer in base_layers}
     for layer in adapter.layers:
         if _numbered_part(layer) not in known:
@@ -183,6 +192,12 @@ def _unknown_layers(base_layers: Mapping[str, Any], adapter: Adapter) -> Iterato
                 f"模型中没有层 {layer}，也没有类似的层",
             )
             return
+
+
+def _is_of_text_part(base_layers: Mapping[str, Any], adapter: Adapter) -> bool:
+    """Tell whether an adapter's layers are those of a decoder that stands alone."""
+    is_nested = any(LANGUAGE_PART in layer.split(".") for layer in base_layers)
+    return is_nested and all(layer.startswith(LONE_LAYERS) for layer in adapter.layers)
 
 
 def _numbered_part(layer: str) -> str:

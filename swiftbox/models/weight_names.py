@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from swiftbox.architectures.modalities import EXTRA
 from swiftbox.architectures.tables import conversions_source, source_of
 from swiftbox.models.config_fields import whole_dimension
 from swiftbox.models.config_keys import language_part
@@ -19,9 +20,6 @@ Tensors = Mapping[str, tuple[str, tuple[int, ...]]]
 """The dtype and shape of each tensor."""
 
 IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
-EXTRA = re.compile(r"(^|\.)(mtp(\.|_).*|\w*inv_freq|position_ids)$")
-"""Tensors that no class takes: layers that predict several tokens at once, old constants."""
-
 LAYER = re.compile(r"^(.*?\b(?:layers|h|blocks?|layer))\.(\d+)\.(.+)$")
 """A tensor of a layer: the list, the number, and the rest of the name."""
 

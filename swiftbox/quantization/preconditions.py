@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from swiftbox.architectures.choice import CAUSAL, ClassPurpose, ModelClass, find_class
 from swiftbox.config.quantize import GROUP_SIZES, GROUPED, QuantizeConfig
 from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
@@ -17,6 +18,7 @@ from swiftbox.fit.profile import profile_model
 from swiftbox.fit.serving import quantizing
 from swiftbox.formatting import size
 from swiftbox.language import text
+from swiftbox.models.config_keys import language_part
 from swiftbox.quantization import tensors
 from swiftbox.quantization.resolve import ENGINES
 
@@ -43,7 +45,7 @@ def require_quantizable(folder: Path, config: QuantizeConfig) -> None:
     """Raise ConfigError for a model that the method cannot quantize."""
     stored = read_json(folder / "config.json")
     _require_unquantized(folder, stored)
-    _require_language_model(folder, stored)
+    _require_language_model(folder, stored, config)
     _require_no_experts(folder, stored, config)
     headers = tensors.read_headers(folder)
     if not tensors.linear_layers(headers):
@@ -76,20 +78,31 @@ def _require_unquantized(folder: Path, stored: Mapping[str, Any]) -> None:
     )
 
 
-def _require_language_model(folder: Path, stored: Mapping[str, Any]) -> None:
+def _require_language_model(
+    folder: Path, stored: Mapping[str, Any], config: QuantizeConfig
+) -> None:
+    """Refuse models with other modalities, but for bnb, which leaves their towers as they are."""
+    choice = find_class(stored, ClassPurpose(trusted=config.trust_remote_code))
+    is_text = isinstance(choice, ModelClass) and choice.loader == CAUSAL
     keys = ", ".join(key for key in MULTIMODAL_KEYS if stored.get(key))
-    if keys:
-        raise ConfigError(
-            text(
-                f"model: {folder} is multimodal ({keys}); only language models are supported",
-                f"model：{folder} 是多模态模型（{keys}）；此处只支持语言模型",
-            ),
-            hint=text("use a version quantized by its publisher", "请使用发布者已量化的版本"),
-        )
+    if config.method == "bnb" or (is_text and not keys):
+        return
+    described = keys or (choice.name if isinstance(choice, ModelClass) else choice.reason)
+    raise ConfigError(
+        text(
+            f"method: {config.method} quantizes language models only; {folder} is multimodal "
+            f"({described})",
+            f"method: {config.method} 只量化语言模型；{folder} 是多模态模型（{described}）",
+        ),
+        hint=text(
+            "set method: bnb, or use a version quantized by its publisher",
+            "设 method: bnb，或使用发布者已量化的版本",
+        ),
+    )
 
 
 def _require_no_experts(folder: Path, stored: Mapping[str, Any], config: QuantizeConfig) -> None:
-    if config.method == "bnb" and any(stored.get(key) for key in EXPERT_KEYS):
+    if config.method == "bnb" and any(language_part(stored).get(key) for key in EXPERT_KEYS):
         raise ConfigError(
             text(
                 f"method: bnb quantizes linear layers only; the experts of {folder} would stay "

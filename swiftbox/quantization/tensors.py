@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from swiftbox.architectures.modalities import EXTRA, reads_other_modality
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.files import read_json
 from swiftbox.models import weights
@@ -30,6 +31,9 @@ NEVER_QUANTIZED = re.compile(
     r"norm|rotary|embed|router|(?:^|\.)(?:gate|shared_expert_gate|wte|wpe)$"
 )
 """Modules of decoder layers that no method quantizes: norms, and the routers of experts."""
+
+HEADS = ("lm_head", "output", "embed_out")
+"""Modules that compute logits."""
 
 BNB_BLOCK, BNB_NESTED_BLOCK = 64, 256
 """Weights per scale, and scales per nested scale; bitsandbytes 0.50.2 functional.py."""
@@ -99,7 +103,7 @@ def layer_module(name: str) -> str:
 def linear_layers(headers: TensorHeaders) -> dict[str, TensorHeader]:
     """Return the weights that every method quantizes, by module: matrices of decoder layers.
 
-    Embeddings, the head, norms and routers are not among them.
+    Embeddings, the head, norms and routers are not among them, nor what reads pictures or sound.
     """
     return {
         module: header
@@ -107,6 +111,7 @@ def linear_layers(headers: TensorHeaders) -> dict[str, TensorHeader]:
         if (module := layer_module(name))
         and len(header.shape) == 2
         and not NEVER_QUANTIZED.search(module)
+        and not reads_other_modality(name)
     }
 
 
@@ -120,7 +125,7 @@ def expected_bytes(headers: TensorHeaders, config: QuantizeConfig) -> int:
     linears = linear_layers(headers)
     size = 0.0
     for name, header in headers.items():
-        if layer_module(name) in linears:
+        if layer_module(name) in linears and not reads_other_modality(name):
             size += _quantized_bytes(header, config)
         else:
             size += header.element_count * _unquantized_width(header, config)
@@ -203,9 +208,38 @@ def unquantized_layers(
     return [module for module in linear_layers(before) if not is_quantized(stored, module)]
 
 
+def lost_tensors(
+    before: TensorHeaders, after: TensorHeaders, config: QuantizeConfig, *, tied: bool
+) -> list[str]:
+    """Return the tensors that a quantized model lacks; a `tied` head is stored as embeddings."""
+    stored, is_quantized = dict(_with_short_names(after)), storage_test(config)
+    lost = []
+    for name, _header in _with_short_names(before):
+        module = name.rpartition(".")[0]
+        is_known = name in stored or is_quantized(stored, module) or EXTRA.search(name)
+        if not is_known and not (tied and module in HEADS):
+            lost.append(name)
+    return lost
+
+
+def added_tensors(before: TensorHeaders, after: TensorHeaders) -> list[str]:
+    """Return the tensors of a quantized model that belong to no module of the original."""
+    modules = set()
+    for name, _header in _with_short_names(before):
+        parts = name.split(".")
+        modules |= {".".join(parts[:count]) for count in range(1, len(parts))}
+    names = [name for name, _header in _with_short_names(after)]
+    return [name for name in names if name.rpartition(".")[0] not in modules]
+
+
 def _with_short_names(headers: TensorHeaders) -> Iterator[tuple[str, TensorHeader]]:
-    """Yield headers by their name from the list of layers on; others by their full name."""
+    """Yield headers by their name from the list of layers on; others by their full name.
+
+    Those of towers are left out: their layers may have the names of the decoder's.
+    """
     for name, header in headers.items():
+        if reads_other_modality(name):
+            continue
         match = LAYER_TENSOR.search(name)
         yield (match[1] if match else name), header
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.errors import ResultError
+from swiftbox.files import read_json
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.quantization import gguf, tensors
@@ -52,6 +53,8 @@ def check_files(source: Path, result: Path, config: QuantizeConfig) -> dict[str,
                 f"{layer_count} 层中有 {count} 层未量化（{first} ...）：工具原样保存了它们",
             )
         )
+    if config.method != "bnb":  # whose tensors were compared with the model's when it was written
+        _require_all_tensors(source, (before, after), config)
     figures = {
         "layers": layer_count,
         "bytes_before": tensors.total_bytes(before),
@@ -60,6 +63,30 @@ def check_files(source: Path, result: Path, config: QuantizeConfig) -> dict[str,
     }
     _require_size(figures)
     return figures
+
+
+def _require_all_tensors(
+    source: Path,
+    headers: tuple[tensors.TensorHeaders, tensors.TensorHeaders],
+    config: QuantizeConfig,
+) -> None:
+    """Raise ResultError if the result has lost or added a tensor, other than by quantization."""
+    tied = bool(read_json(source / "config.json").get("tie_word_embeddings"))
+    if lost := tensors.lost_tensors(*headers, config, tied=tied):
+        raise _failure(
+            text(
+                f"the result lacks {len(lost)} tensors of the model ({lost[0]} ...)",
+                f"结果缺少该模型的 {len(lost)} 个张量（{lost[0]} ...）",
+            )
+        )
+    if added := tensors.added_tensors(*headers):
+        raise _failure(
+            text(
+                f"the result has {len(added)} tensors that the model does not have ({added[0]} "
+                "...)",
+                f"结果多出该模型没有的 {len(added)} 个张量（{added[0]} ...）",
+            )
+        )
 
 
 def _require_size(figures: Mapping[str, int]) -> None:

@@ -65,6 +65,52 @@ def write_quantization(folder: Path, quantization: dict[str, Any]) -> None:
     path.write_text(json.dumps(stored), "utf-8")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_tower_stays_as_it_is(tiny_multimodal: Path, tmp_path: Path) -> None:
+    from swiftbox.core.weights.load import load_pretrained
+    from swiftbox.core.weights.quantize import quantize_and_save
+
+    quantization = Quantization(4, "nf4", True, "float32")
+    folder = tmp_path / "m"
+    quantize_and_save(tiny_multimodal, folder, quantization, device="cpu", trust_remote_code=False)
+    assert verification.check_files(tiny_multimodal, folder, NF4)["layers"] == 31
+    before = load_file(tiny_multimodal / "model.safetensors")
+    after = load_file(folder / "model.safetensors")
+    tower = [name for name in before if ".visual." in name]
+    assert len(tower) == 33
+    assert all(before[name].equal(after[name]) for name in tower)
+    assert type(load_pretrained(folder)).__name__ == "Qwen3_5ForConditionalGeneration"
+
+
+def header(*shape: int, dtype: str = "F32") -> tensors.TensorHeader:
+    return tensors.TensorHeader(shape, dtype)
+
+
+def test_a_lost_and_an_added_tensor_are_found_by_name() -> None:
+    layer = "model.layers.0.mlp.up_proj"
+    gptq = NF4.model_copy(update={"method": "gptq"})
+    before = {
+        "model.embed_tokens.weight": header(9, 4),
+        f"{layer}.weight": header(8, 4),
+        f"{layer}.bias": header(8),
+        "model.norm.weight": header(4),
+        "lm_head.weight": header(9, 4),
+        "mtp.fc.weight": header(4, 4),
+    }
+    packed = {"qweight": "I32", "qzeros": "I32", "scales": "F16", "g_idx": "I32"}
+    after = {
+        **{name: before[name] for name in before if "up_proj.weight" not in name},
+        **{f"{layer}.{part}": header(1, 8, dtype=dtype) for part, dtype in packed.items()},
+    }
+    del after["mtp.fc.weight"]
+    assert tensors.lost_tensors(before, after, gptq, tied=False) == []
+    assert tensors.added_tensors(before, after) == []
+    del after["lm_head.weight"], after["model.norm.weight"]
+    assert tensors.lost_tensors(before, after, gptq, tied=True) == ["model.norm.weight"]
+    after["visible.weight"] = header(1)
+    assert tensors.added_tensors(before, after) == ["visible.weight"]
+
+
 def test_an_unchanged_copy_fails(tiny: Path) -> None:
     with pytest.raises(ResultError, match="saved the model unchanged"):
         verification.check_files(tiny, tiny, NF4)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import AutoTokenizer
 
+from swiftbox.core.weights.adapters import adapter_shapes, attach_adapter
 from swiftbox.core.weights.load import load_pretrained
 from swiftbox.templates.template import ConversationTemplate
 
@@ -30,7 +30,8 @@ def main() -> int:
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(request["model"], local_files_only=True)
     base_model = load_pretrained(Path(request["model"]))
-    model = PeftModel.from_pretrained(base_model, request["adapter"]).eval()
+    adapter = Path(request["adapter"])
+    model = attach_adapter(base_model, adapter, adapter_shapes(adapter))
     questions = request["questions"]
     with model.disable_adapter():
         before = answer_all(model, tokenizer, questions)

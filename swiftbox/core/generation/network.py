@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from transformers import GenerationConfig
 
 from swiftbox.core.generation.kv_cache import layers_of
 from swiftbox.core.generation.parity import end_tokens
+from swiftbox.core.weights.adapters import adapter_shapes, require_all_loaded
 from swiftbox.core.weights.load import load_pretrained, read_tokenizer
-from swiftbox.errors import ConfigError
+from swiftbox.errors import ConfigError, RunError
 from swiftbox.language import text
 from swiftbox.runs.diagnosis import first_line
 from swiftbox.templates.variables import served_variables, trained_variables
@@ -90,6 +92,9 @@ class Network:
         except (ValueError, RuntimeError, KeyError, TypeError, OSError) as error:
             self._unload_adapter(peft_name)
             raise _misfit(folder, first_line(error)) from error
+        except RunError as error:
+            self._unload_adapter(peft_name)
+            raise ConfigError(error.message, hint=error.hint) from error
         self._peft_names[name] = peft_name
         self.tokenizers[name] = tokenizer
         self.variables[name] = served_variables(folder, self.settings.folder, {})
@@ -99,10 +104,15 @@ class Network:
     def _load_adapter(self, folder: Path, peft_name: str) -> None:
         dtype = self.model.dtype
         loading: dict[str, Any] = {"adapter_name": peft_name, "autocast_adapter_dtype": False}
-        if isinstance(self.model, PeftModel):
-            self.model.load_adapter(str(folder), is_trainable=False, **loading)
-        else:
-            self.model = PeftModel.from_pretrained(self.model, str(folder), **loading)
+        with warnings.catch_warnings(record=True) as log:
+            warnings.simplefilter("always")
+            if isinstance(self.model, PeftModel):
+                self.model.load_adapter(str(folder), is_trainable=False, **loading)
+            else:
+                self.model = PeftModel.from_pretrained(self.model, str(folder), **loading)
+        messages = [str(warning.message) for warning in log]
+        shapes = adapter_shapes(folder)
+        require_all_loaded(self.model, folder, shapes, messages, adapter=peft_name)
         _cast_adapter(self.model, peft_name, dtype)
         self.model.eval()
 

@@ -151,12 +151,21 @@ def untie_embeddings(model: Any) -> bool:
     return True
 
 
-def require_all_loaded(network: Any, folder: Path, shapes: Shapes, messages: Sequence[str]) -> None:
+def require_all_loaded(
+    network: Any,
+    folder: Path,
+    shapes: Shapes,
+    messages: Sequence[str],
+    *,
+    adapter: str = "default",
+) -> None:
     """Raise RunError if adapter tensors were not loaded, or modules of the adapter got none.
 
-    `messages` are the warnings of peft.
+    `messages` are the warnings of peft; `adapter` is its name in the network.
     """
-    state = set(get_peft_model_state_dict(network, save_embedding_layers=False))
+    state = set(
+        get_peft_model_state_dict(network, adapter_name=adapter, save_embedding_layers=False)
+    )
     unused = sorted(set(shapes) - state - set(network.state_dict()))
     # peft saves embeddings twice when it saves them: by their plain name, which it reads, and
     # below modules_to_save.

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from swiftbox.architectures.modalities import TOWERS
 from swiftbox.core.weights.quantized_bases import SCORE_HEADS
-
-TOWERS = ("vision", "visual", "audio", "image", "speech", "cross_attn")
-"""Parts of names that belong to towers inside a decoder, or attend to what towers read."""
 
 
 def other_modalities(model: Any) -> tuple[str, ...]:

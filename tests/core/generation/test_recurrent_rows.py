@@ -10,10 +10,11 @@ from adapters import save_adapter
 from box import HANG_S
 from peft import PeftModel
 from submitting import SubmittedRequest, generated, greedy, prompts, start_scheduler
-from transformers import AutoModelForMultimodalLM
+from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM
 
 from swiftbox.core.generation.network import BASE, LoadSettings, Network
 from swiftbox.core.generation.sampling import Sampling
+from swiftbox.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -71,3 +72,14 @@ def test_an_adapter_is_served_on_the_real_class(tiny_multimodal: Path, tmp_path:
     tuned = PeftModel.from_pretrained(plain(tiny_multimodal), folder)
     assert answers[1] == generated(tuned, tokenizer, prompt, 12)
     assert answers[0] != answers[1]
+
+
+def test_an_adapter_of_the_text_part_alone_is_refused(
+    tiny_multimodal: Path, tmp_path: Path
+) -> None:
+    torso = AutoModelForCausalLM.from_pretrained(tiny_multimodal, dtype=torch.float32)
+    folder = save_adapter(torso, tiny_multimodal, tmp_path / "a", target_modules=["q_proj"])
+    network = Network(LoadSettings(tiny_multimodal, "float32", "cpu"))
+    with pytest.raises(ConfigError, match="do not fit the model"):
+        network.add("a", folder)
+    assert network.adapters == []

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from adapters import save_adapter
 from in_process import box
 from merge_run import MergeRun
 from own_server import serving
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from tiny import write_chats, write_config
-from transformers import AutoModelForMultimodalLM
+from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM
 
 from swiftbox.config.merge import Quantization
 from swiftbox.core.tuners.targets import choose_targets
@@ -23,6 +24,8 @@ from swiftbox.core.weights.load import load_pretrained
 from swiftbox.core.weights.modalities import other_modalities
 from swiftbox.core.weights.quantized_bases import bitsandbytes_config
 from swiftbox.errors import ConfigError
+from swiftbox.models.adapters import read_trained
+from swiftbox.models.merge_checks import require_adapters_fit
 from swiftbox.tasks.load import load
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -154,3 +157,12 @@ def test_full_tuning_on_text_freezes_the_tower(pictures: Path, tmp_path: Path) -
     freeze(network, load(path).config)
     frozen = {name for name, weight in network.named_parameters() if not weight.requires_grad}
     assert frozen == {name for name, _ in network.named_parameters() if ".visual." in name}
+
+
+def test_an_adapter_of_the_language_part_alone_is_refused_before_loading(
+    pictures: Path, tmp_path: Path
+) -> None:
+    torso = AutoModelForCausalLM.from_pretrained(pictures, dtype=torch.float32)
+    adapter = save_adapter(torso, pictures, tmp_path / "a", target_modules=["q_proj"])
+    with pytest.raises(ConfigError, match="trained on the language part alone"):
+        require_adapters_fit(pictures, [read_trained(adapter)], "m")
