@@ -62,8 +62,9 @@ def build_multimodal(folder: Path, seed: int = 0, **keys: object) -> Path:
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     linear = {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
     linear |= {"linear_key_head_dim": 16, "linear_value_head_dim": 16}
-    decoder = {**SIZES, "num_hidden_layers": 4, "head_dim": 16, **linear, **ends, **keys}
-    tower = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2}
+    kinds = {"layer_types": ["linear_attention", "full_attention"]}
+    decoder = {**SIZES, "head_dim": 16, **kinds, **linear, **ends, **keys}
+    tower = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2}
     tower |= {"out_hidden_size": 64, "patch_size": 8, "num_position_embeddings": 16}
     config = Qwen3_5Config(text_config=decoder, vision_config=tower, **ends)
     Qwen3_5ForConditionalGeneration(config).save_pretrained(folder)

@@ -46,6 +46,8 @@ from swiftbox.core.training.trainer_inputs import LocalInputs, TrainerInputs
 from swiftbox.core.tuners.attach import AdapterStart, adapted_network
 from swiftbox.core.tuners.calibration import calibration_for
 from swiftbox.core.tuners.initialization import rebase_on_original
+from swiftbox.core.weights.cast import copy_processor
+from swiftbox.core.weights.completion import copied_message, copy_left_out, tensor_difference
 from swiftbox.core.weights.load import load_trainable
 from swiftbox.language import text
 from swiftbox.runs import events
@@ -251,11 +253,24 @@ def save_model(trainer: SwiftTrainer, inputs: TrainerInputs, folder: Path, emit:
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save:
         rebase_on_original(trainer.model, partial_folder)
+        if is_full:
+            _complete(trainer.model, inputs, partial_folder, emit)
         shutil.rmtree(final, ignore_errors=True)
         partial_folder.rename(final)
         if inputs.method.head == "language":
             record_parity(trainer.model, inputs, final, emit)
     return final
+
+
+def _complete(model: Any, inputs: TrainerInputs, saved: Path, emit: Emit) -> None:
+    """Add to a trained model what its class does not compute with, as the base has it."""
+    copy_processor(inputs.model_folder, saved)
+    if inputs.config.tuner_type != "full" or is_sharded(inputs.config):
+        return
+    difference = tensor_difference(model, inputs.model_folder, saved)
+    names = copy_left_out(difference, inputs.model_folder, saved)
+    if names:
+        emit(events.NOTE, key="copied", message=copied_message(names))
 
 
 def record_parity(model: Any, inputs: TrainerInputs, saved: Path, emit: Emit) -> None:

@@ -19,12 +19,14 @@ from swiftbox.runs import folder as run_folder
 Keep = Callable[[torch.Tensor], torch.Tensor]
 """Returns a tensor with the same values, in memory or in a mapped file."""
 
-COMPANIONS = (
-    "generation_config.json",
+PROCESSOR_FILES = (
     "preprocessor_config.json",
     "video_preprocessor_config.json",
     "processor_config.json",
 )
+"""Files without which other programs do not load a model that reads pictures or sound."""
+
+COMPANIONS = ("generation_config.json", *PROCESSOR_FILES)
 """Files of a base that a merge does not change; they are copied."""
 
 
@@ -87,6 +89,13 @@ def write_weights(model: Any, source: Path, target: Path, *, max_shard_size: str
     model.save_pretrained(str(target), max_shard_size=max_shard_size)
     if is_copied:
         model.generation_config = generation_config
+
+
+def copy_processor(source: Path, target: Path) -> None:
+    """Copy the settings of a processor, unless there are some."""
+    for name in PROCESSOR_FILES:
+        if (source / name).is_file() and not (target / name).exists():
+            shutil.copyfile(source / name, target / name)
 
 
 def copy_companions(source: Path, target: Path, *, code: bool) -> None:

@@ -62,6 +62,11 @@ def complete_weights(model: Any, source: Path, target: Path) -> tuple[str, ...]:
     ):
         if names:
             raise error(names)
+    return copy_left_out(difference, source, target)
+
+
+def copy_left_out(difference: TensorDifference, source: Path, target: Path) -> tuple[str, ...]:
+    """Copy what the class of a model left out of its base; return the names."""
     if difference.left_out:
         _copy(difference.left_out, tensor_files(source), target)
     return difference.left_out
