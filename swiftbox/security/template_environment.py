@@ -86,6 +86,35 @@ class TemplateNamespace(jinja2.utils.Namespace):
             )
 
 
+MAPPING_ATTRIBUTES = frozenset(dir(dict))
+PLAIN_TYPES = frozenset({str, int, float, bool, list, dict, type(None)})
+
+
+class ChatSandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
+    """The sandbox of transformers, faster for what templates do most: `message.role`, `ns.index`.
+
+    The result is the same: a mapping without the attribute is subscribed, and a plain value of a
+    namespace is neither a method nor private.
+    """
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return an attribute of an object, or what it holds under that name."""
+        kind = type(obj)
+        if kind is dict and attribute not in MAPPING_ATTRIBUTES:
+            try:
+                return obj[attribute]
+            except LookupError:
+                return self.undefined(obj=obj, name=attribute)
+        if kind is TemplateNamespace and not attribute.startswith("_"):
+            value = getattr(obj, attribute, UNKNOWN)
+            if type(value) in PLAIN_TYPES:
+                return value
+        return super().getattr(obj, attribute)
+
+
+UNKNOWN = object()
+
+
 def environment() -> jinja2.Environment:
     """Return a sandbox with the filters and functions of chat templates."""
 
@@ -103,7 +132,7 @@ def environment() -> jinja2.Environment:
             x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
         )
 
-    sandbox = jinja2.sandbox.ImmutableSandboxedEnvironment(
+    sandbox = ChatSandbox(
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=[GenerationBlocks, jinja2.ext.loopcontrols],
