@@ -15,6 +15,7 @@ TOPICS = (
     "models",
     "download",
     "data",
+    "conversations",
     "train",
     "preference",
     "reward",

@@ -193,6 +193,35 @@ def compact(arguments: Any) -> str:
 # ---- tools
 
 
+def without_padding(turns: Sequence[Turn], tools: Sequence[Any]) -> Sequence[Turn]:
+    """Return turns whose calls have no nulls for parameters of other tools.
+
+    A column of a table holds the calls of all tools: each has the parameters of every one.
+    """
+    if not any(turn.tool_calls for turn in turns):
+        return turns
+    parameters = {tool["function"]["name"]: _parameters(tool["function"]) for tool in tools}
+    return [
+        replace(turn, tool_calls=tuple(_unpadded(call, parameters) for call in turn.tool_calls))
+        for turn in turns
+    ]
+
+
+def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    schema = function.get("parameters")
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    return without_nulls([properties])[0] if isinstance(properties, Mapping) else {}
+
+
+def _unpadded(call: Any, parameters: Mapping[str, Mapping[str, Any]]) -> Any:
+    function = call["function"]
+    arguments, known = function.get("arguments"), parameters.get(function["name"])
+    if known is None or not isinstance(arguments, Mapping) or None not in arguments.values():
+        return call
+    kept = {name: value for name, value in arguments.items() if value is not None or name in known}
+    return {**call, "function": {**function, "arguments": kept}}
+
+
 def without_nulls(tools: Sequence[Any]) -> list[Any]:
     """Return the definitions of tools without the nulls that columns of tables are padded with."""
     return [_stripped(tool) for tool in tools]

@@ -28,6 +28,7 @@ from swiftbox.templates.adaptation import (
     adapted_turns,
     reasoning_of,
     up_to_last_answer,
+    without_padding,
 )
 from swiftbox.templates.answers import LocatedAnswer, answer_at
 from swiftbox.templates.lost_words import RESULT, SYSTEM, TOOLS, lost_of_answer, lost_of_prompt
@@ -142,8 +143,9 @@ class _Row:
         """Return the conversation as its template takes it; count what is changed."""
         template = self.template.for_tools(self.tools)
         abilities = abilities_of(template)
-        turns = adapted_turns(self.turns, options, abilities, account)
-        return TemplateConversation(template, abilities, turns, self.tools)
+        turns = without_padding(self.turns, self.tools)
+        adapted = adapted_turns(turns, options, abilities, account)
+        return TemplateConversation(template, abilities, adapted, self.tools)
 
     def located(self, talk: TemplateConversation, index: int) -> LocatedAnswer:
         """Return an answer; raise RowError if it cannot be located."""

@@ -241,6 +241,14 @@ def test_definitions_of_tools_lose_their_nulls() -> None:
     assert rendering == rendered("qwen3", TWO[:2], [TOOL]).renderings[0]
 
 
+def test_calls_lose_the_nulls_of_parameters_of_other_tools() -> None:
+    padded = call("Rome")
+    padded["function"]["arguments"] = {"city": None, "days": None, "query": None}
+    for tools, expected in (([TOOL], '{"city": null}'), ([], '"query": null')):
+        (text,) = learned(rendered("qwen2_5", [user("Q?"), answer("", padded)], tools))
+        assert expected in text
+
+
 def test_a_template_that_renders_parts_is_given_parts() -> None:
     (rendering,) = rendered("smolvlm", TWO).renderings
     assert all(part in rendering.text for part in ("Q1?", "A1.", "Q2?", "A2."))
