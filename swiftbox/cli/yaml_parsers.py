@@ -109,7 +109,7 @@ def add_import(verbs: Verbs) -> None:
     verb.add_argument(
         "--from",
         dest="tool",
-        choices=("llamafactory", "axolotl", "ms-swift"),
+        choices=("llamafactory", "llamafactory-v1", "axolotl", "ms-swift", "megatron-swift"),
         help=text("the tool, if the keys do not show it", "来源工具（键名无法判断时）"),
     )
     add_json(verb, errors=True)

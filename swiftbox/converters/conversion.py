@@ -125,7 +125,7 @@ def _settle(
     _refuse(document, lines, command_line)
     lines = _without_contradictions(_overridden(lines, command_line))
     for _ in range(MAX_ROUNDS):
-        added = _foreign_defaults(lines, document.foreign, recognised.tool)
+        added = _foreign_defaults(lines, command_line, document.foreign, recognised.tool)
         settings = _settings(document, lines, added, command_line)
         try:
             loaded = load_settings(settings)
@@ -205,14 +205,14 @@ def _with_outcome(line: Line, outcome: KeyOutcome) -> Line:
 
 
 def _foreign_defaults(
-    lines: list[Line], foreign: ForeignConfig, tool: ForeignTool
+    lines: list[Line], command_line: Settings, foreign: ForeignConfig, tool: ForeignTool
 ) -> list[AddedDefault]:
     ours = {
         key: value
         for line in lines
         if line.outcome.kind == "adopted"
         for key, value in line.outcome.ours.items()
-    }
+    } | command_line.values()
     return [default for default in tool.defaults(ours, foreign) if default.key not in ours]
 
 

@@ -136,6 +136,12 @@ def test_the_other_tools_defaults_are_written_down(tmp_path: Path) -> None:
     assert config.lr_scheduler_type == "linear"
 
 
+def test_a_length_on_the_command_line_counts_for_the_defaults(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "model: m\ntorch_dtype: float32\nattn_impl: sdpa\ndataset: d\n")
+    assert import_config(path).loaded.config.truncation == "error"
+    assert import_config(path, ["max_length=9"]).loaded.config.truncation == "drop"
+
+
 def test_axolotl_without_adapter_trains_all_weights(tmp_path: Path) -> None:
     content = "base_model: m\ndatasets: [{path: d, type: completion}]\nadapter:\n"
     config = import_config(write_config(tmp_path, content)).loaded.config
