@@ -35,6 +35,9 @@ PlacedRow = tuple[str, int, "Mapping[str, Any] | RowError"]
 HELD_OUT = {"test", "validation", "valid", "val", "dev", "eval"}
 """Names of splits that are trained on only if `split` or `subset` names them."""
 
+NUMBERED = re.compile(r"-\d+-of-\d+.*")
+"""The number that hubs put behind the split in a file's name."""
+
 TRAIN_SPLIT = "train"
 SPLITS = {TRAIN_SPLIT, *HELD_OUT}
 
@@ -166,11 +169,13 @@ def _part_of(root: Path, files: list[Path], source: RowSource) -> ChosenFiles:
 def _names(file: Path, root: Path) -> set[str]:
     """Return the folders and the name of a file, complete and split at the separators of hubs.
 
-    `en/train-00000-of-00002.parquet` -> en, train, 00000, of, 00002, and the name itself.
+    `en/train_sft-00000-of-00002.parquet` -> en, train, sft, 00000, of, 00002, train_sft, and the
+    name itself.
     """
     inside = file.relative_to(root)
     folders = [name for part in inside.parts[:-1] for name in (part, *re.split(r"[-_.]", part))]
-    return {*folders, inside.name, inside.stem, *re.split(r"[-_.]", inside.stem)}
+    unnumbered = NUMBERED.sub("", inside.stem)
+    return {*folders, inside.name, inside.stem, unnumbered, *re.split(r"[-_.]", inside.stem)}
 
 
 def rows_of(

@@ -14,6 +14,7 @@ from swiftbox.hub.download import Download, download
 from swiftbox.hub.progress import silent
 from swiftbox.language import text
 from swiftbox.models.download_request import parse_request
+from swiftbox.models.known_columns import known_columns_note, with_known_columns
 from swiftbox.models.location import locate_recorded, looks_like_path
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
@@ -44,7 +45,10 @@ def fetch_dataset(
         for entry in as_list(dataset)
     ]
     sources: list[RowSource] = []
-    for source in parse_sources(entries, columns=columns):
+    for named in parse_sources(entries, columns=columns):
+        source = with_known_columns(named) if hub != "local" else named
+        if note := known_columns_note(named) if source != named else "":
+            emit(events.NOTE, key="columns", message=note)
         local = Path(source.path).expanduser()
         is_path = hub == "local" or looks_like_path(source.path)
         if not is_path or not local.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.models.adapters import read_trained
 from swiftbox.models.inspection import Inspection
+from swiftbox.models.known_columns import dataset_remarks
 from swiftbox.models.location import find_folder, locate_recorded, looks_like_path
 from swiftbox.models.requirements import ERROR, NOTE, Remark
 from swiftbox.security.templates import require_bounded
@@ -81,6 +83,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     validation = collect(lambda: _check_validation(training, renderer))
     if checked is not None and not is_here and _needs_template(training):
         on_remark(rendered_later(training.model))
+    _remark_on_datasets(training, on_remark)
     raise_together(problems)
     if checked is not None:
         checked.validation = validation
@@ -278,6 +281,17 @@ def _sources(named: Any, config: TrainConfig) -> tuple[RowSource, ...]:
         for source in as_list(named)
     ]
     return parse_sources(sources, columns=config.columns)
+
+
+def _remark_on_datasets(config: TrainConfig, on_remark: OnRemark) -> None:
+    """Remark on what the catalogue knows of the datasets that are ids."""
+    stage = str(config.model_dump()["stage"])
+    named = ((KEY, validation_sources), ("dataset", sources_of))
+    for key, sources in named if config.hub != "local" else ():
+        with suppress(UserError):  # reported by the check of the rows
+            for source in sources(config):
+                for remark in dataset_remarks(source, key, stage):
+                    on_remark(remark)
 
 
 def _local_sources(sources: list[RowSource], config: TrainConfig, key: str) -> list[RowSource]:

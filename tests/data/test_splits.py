@@ -70,6 +70,12 @@ def test_a_split_of_one_file_is_refused_unless_it_is_named_so(tmp_path: Path) ->
         taken(path, "validation")
 
 
+def test_a_split_whose_name_has_several_parts_is_found(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "train_sft-00000-of-00001.jsonl", *numbered(2))
+    write(tmp_path / "data" / "train_gen-00000-of-00001.jsonl", *numbered(5))
+    assert taken(tmp_path, "train_sft") == [0, 1]
+
+
 @pytest.mark.parametrize("split", ["train+test", "train[:101%]", "train[1]", "train[a:]", "train["])
 def test_a_malformed_split_is_refused(split: str) -> None:
     with pytest.raises(DataError, match="split should be a name such as train"):
