@@ -44,6 +44,11 @@ def flag(key: str, when_true: Any, when_false: Any = None) -> Translate:
     return translate
 
 
+def implied(_value: Any) -> Mapping[str, Any]:
+    """Translate a key that says what happens here without it."""
+    return {}
+
+
 def train_type(value: Any) -> Mapping[str, Any]:
     """Translate `train_type`, which stands for the stage, the tuner or the strategy."""
     word = str(value).lower()
@@ -151,6 +156,8 @@ _RENAMED = {
     "min_lr": ("lr_min", "cosine_min_lr"),
     "min_lr_rate": ("cosine_min_lr_ratio", "min_lr_ratio"),
     "adam_epsilon": ("adam_eps",),
+    "new_tokens": ("add_tokens",),
+    "new_special_tokens": ("add_special_tokens",),
     "early_stopping_patience": ("early_stopping_steps", "early_stop_interval"),
     "gradient_checkpointing": ("activation_checkpointing",),
     "activation_offload": ("activation_offloading",),
@@ -175,6 +182,7 @@ ALIASES: Mapping[str, Alias] = {
         Alias("double_quantization", renamed("bnb_4bit_use_double_quant")),
         Alias("quantization_type", renamed("bnb_4bit_quant_type")),
         Alias("pissa_init", flag("init_lora_weights", "pissa")),
+        Alias("resize_vocab", implied),
         Alias("use_galore", flag("optim", "galore_adamw")),
         Alias("use_hf", flag("hub", "huggingface", "modelscope")),
         Alias("lr_scheduler_kwargs", schedule_arguments),

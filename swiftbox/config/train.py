@@ -19,6 +19,7 @@ from swiftbox.config.optimization import BatchFields, OptimizerFields
 from swiftbox.config.schedule import MEASURED, ScheduleFields
 from swiftbox.config.task import TaskConfig
 from swiftbox.config.tuners import FULL_TUNERS, TunerFields
+from swiftbox.config.vocabulary import VocabularyFields
 from swiftbox.language import text
 
 REPORTERS = ("tensorboard", "wandb", "swanlab", "none")
@@ -33,6 +34,7 @@ class TrainConfig(
     ConversationFields,
     DataFields,
     TunerFields,
+    VocabularyFields,
     ModelFields,
     TaskConfig,
 ):

@@ -70,7 +70,7 @@ def recipe_of(
         state_bytes=OPTIMIZER_BYTES[OPTIMIZERS.get(config.optim, "adamw")],
         paged_bytes=_paged_bytes(config, backend, is_full=is_full),
         update_bytes=0.0 if is_pure or "fused" in config.optim else 4.0,
-        extra_bytes=ROUNDED_UPDATE_BYTES if is_pure else 0.0,
+        extra_bytes=_extra_bytes(config, profile, is_pure=is_pure),
         cast_bytes=2.0 if is_full and numbers == 2 and not is_pure else 0.0,
         compute_bytes=numbers,
         stream_bytes=4 if has_float32 else numbers,
@@ -84,6 +84,22 @@ def recipe_of(
         shards=_shards(config, max(1, config.num_devices or 1)),
         accumulates=config.gradient_accumulation_steps > 1,
     )
+
+
+def _extra_bytes(config: TrainConfig, profile: ModelProfile, *, is_pure: bool) -> float:
+    """Return the memory of a stochastic update, or of trained rows beside an adapter.
+
+    For the rows, peft copies the embeddings and the head at each pass, and their gradients are
+    complete tables.
+    """
+    rounding = ROUNDED_UPDATE_BYTES if is_pure else 0.0
+    if config.tuner_type in FULL_TUNERS or not config.adds_tokens:
+        return rounding
+    numbers = 4 if config.dtype == "float32" else 2
+    return rounding + COPIES_FOR_ROWS * numbers * profile.shape.table
+
+
+COPIES_FOR_ROWS = 4
 
 
 def trained_parameters(config: TrainConfig, shape: ModelShape) -> float:

@@ -96,6 +96,7 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
         adapter = fetch_model(
             config.adapter, hub=config.hub, revision=None, emit=emit, key="adapter"
         ).folder
+        _require_continuable(adapter)
     fetch = partial(fetch_dataset, columns=config.columns, hub=config.hub, emit=emit)
     sources, validation = fetch(config.dataset), fetch(config.val_dataset or [])
     data_hash = dataset_hash(sources)
@@ -119,6 +120,14 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     trained = train(config, method, folder, emit, local)
     destroy_process_group()
     return trained
+
+
+def _require_continuable(adapter: Path) -> None:
+    """Raise ConfigError for an adapter with new tokens; one from a hub is checked only here."""
+    from swiftbox.files import read_json
+    from swiftbox.tasks.training_vocabulary import require_no_trained_rows
+
+    require_no_trained_rows(read_json(adapter / "adapter_config.json"), adapter)
 
 
 def _require_usable(config: TrainConfig, model: Path, emit: Emit) -> None:

@@ -41,6 +41,11 @@ from swiftbox.tasks.checks import (
     require_loadable,
 )
 from swiftbox.tasks.row_rendering import rendered_later, renderer_of
+from swiftbox.tasks.training_vocabulary import (
+    remark_known_tokens,
+    require_no_trained_rows,
+    tokens_from_files,
+)
 from swiftbox.tasks.tuner_check import require_tuner_fits
 from swiftbox.tasks.usable_rows import UsableRows
 from swiftbox.templates.folder import template_file
@@ -69,6 +74,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         collect(lambda: _check_model(training, inspection, on_remark))
         if not inspection.errors:
             collect(lambda: require_tuner_fits(training, inspection))
+        remark_known_tokens(training, inspection.folder, on_remark)
     for require in (_check_joined_rows, _check_adapter, _check_rewards):
         collect(partial(require, training))
     is_here = find_folder(training.model) is not None
@@ -145,6 +151,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
             changes[key] = str(folder)
     if Path(config.template).expanduser().exists():
         changes["template"] = absolute(config.template)
+    changes |= tokens_from_files(config)
     if names := config.model_dump().get("reward_funcs"):
         changes["reward_funcs"] = [_absolute_function(name) for name in as_list(names)]
     changes["dataset"] = _absolute_sources(config.dataset)
@@ -212,6 +219,7 @@ def _require_continuable(config: TrainConfig, folder: Path) -> None:
     from swiftbox.models.merge_checks import require_adapters_fit, require_matching_name
 
     adapter = read_trained(folder)
+    require_no_trained_rows(dict(adapter.config), folder)
     require_matching_name(adapter, config.model)
     model = locate_recorded(config.model, key="model", hub=config.hub)
     if model is not None:

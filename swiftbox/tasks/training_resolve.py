@@ -25,6 +25,7 @@ from swiftbox.tasks.fixed_batches import fixed_batch, safe_batch
 from swiftbox.tasks.task import Reason, Resolved
 from swiftbox.tasks.training_batches import estimated_reasons
 from swiftbox.tasks.training_schedule import settled_schedule
+from swiftbox.tasks.training_vocabulary import require_tokens_fit
 
 
 class Settlement:
@@ -68,6 +69,7 @@ def resolve(config: TrainConfig, machine: Machine, workload: Workload = UNKNOWN)
     _settle_reference(config, settlement)
     config = _with_batch(config, machine, workload, settlement)
     _settle_method(config, settlement)
+    require_tokens_fit(config.model_copy(update=settlement.values))
     _require_online(config, machine, devices)
     settlement.reasons.append(_rows_per_update(config, processes))
     settlement.reasons += device_reasons(machine, processes, processes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ from transformers import GenerationConfig
 
 from swiftbox.core.generation.kv_cache import layers_of
 from swiftbox.core.generation.parity import end_tokens
-from swiftbox.core.weights.adapters import adapter_shapes, require_all_loaded
+from swiftbox.core.weights.adapters import adapter_shapes, largest_row, require_all_loaded
 from swiftbox.core.weights.load import load_pretrained, read_tokenizer
+from swiftbox.core.weights.vocabulary import grow
 from swiftbox.errors import ConfigError, RunError
+from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs.diagnosis import first_line
 from swiftbox.templates.variables import served_variables, trained_variables
+
+NEVER = -torch.inf
+"""The logit of a token without probability."""
 
 BASE = ""
 """The adapter name of requests to the base."""
@@ -80,8 +86,7 @@ class Network:
         If it has a tokenizer, that one with its chat template is used: it was trained with it.
         """
         tokenizer = self._adapter_tokenizer(folder)
-        if len(tokenizer) > self.vocabulary:
-            raise _misfit(folder, f"{len(tokenizer)} > {self.vocabulary} tokens")
+        self._make_room(tokenizer, folder)
         peft_name = f"adapter{self._added}"  # a user's name may contain dots, a module's may not
         self._added += 1
         try:
@@ -100,6 +105,21 @@ class Network:
         self.variables[name] = served_variables(folder, self.settings.folder, {})
         self._active = name
         self.use(BASE)
+
+    def _make_room(self, tokenizer: Any, folder: Path) -> None:
+        """Give the base rows for the new tokens of an adapter, which has their values.
+
+        The base answers as before: its head gives them no probability.
+        """
+        needed = largest_row(read_json(folder / "adapter_config.json")) + 1
+        model = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        head = model.get_output_embeddings()
+        if needed > self.vocabulary and isinstance(head, torch.nn.Linear):
+            rows = self.vocabulary
+            self.vocabulary = grow(model, needed)
+            model.get_output_embeddings().register_forward_hook(partial(_without_new_rows, rows))
+        if len(tokenizer) > self.vocabulary:
+            raise _misfit(folder, f"{len(tokenizer)} > {self.vocabulary} tokens")
 
     def _load_adapter(self, folder: Path, peft_name: str) -> None:
         dtype = self.model.dtype
@@ -143,6 +163,14 @@ class Network:
     def ends(self, adapter: str) -> frozenset[int]:
         """Return the tokens that end an answer."""
         return end_tokens(self.generation, self.tokenizers[adapter])
+
+
+def _without_new_rows(rows: int, _head: Any, _inputs: Any, logits: torch.Tensor) -> torch.Tensor:
+    """Give no probability to rows that were added for an adapter's tokens.  # (..., V)
+
+    peft computes the head of an adapter that has these rows without calling it.
+    """
+    return logits.index_fill(-1, torch.arange(rows, logits.shape[-1], device=logits.device), NEVER)
 
 
 def _cast_adapter(model: Any, peft_name: str, dtype: torch.dtype) -> None:

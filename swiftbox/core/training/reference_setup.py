@@ -170,6 +170,8 @@ def reference_cache(inputs: TrainerInputs) -> ReferenceCache:
     config = inputs.config
     fixed = fixed_settings(inputs.network)
     settings = (config.dtype, str(getattr(config, "quant_bits", None)), ROUNDING, *fixed)
+    if config.adds_tokens:  # their ids alone do not tell which tokens they are
+        settings = (*settings, str((config.new_tokens, config.new_special_tokens)))
     return ReferenceCache(cache_home() / "cache" / "reference" / model_hash(folders, settings))
 
 

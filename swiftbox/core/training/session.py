@@ -49,6 +49,7 @@ from swiftbox.core.tuners.initialization import rebase_on_original
 from swiftbox.core.weights.cast import copy_processor
 from swiftbox.core.weights.completion import copied_message, copy_left_out, tensor_difference
 from swiftbox.core.weights.load import load_trainable
+from swiftbox.core.weights.vocabulary import add_tokens, extend_model
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -66,6 +67,7 @@ def train(
     disable_progress_bar()  # log.txt is read by people and by `runs logs`
     emit(events.STAGE, name="data", detail=", ".join(source.path for source in local.sources))
     tokenizer = load_tokenizer(local.model, config)
+    tokens = add_tokens(tokenizer, config)
     encoder = ExampleEncoder.of(method, tokenizer, config)
     parts = prepare_rows(
         encoder, local.sources, emit, data_hash=local.data_hash, validation=local.validation
@@ -75,8 +77,11 @@ def train(
     set_seed(config.seed)
     base_model = load_base(local.model, config, method.head, arguments.device, emit)
     fix_rope_lengths(base_model, parts, config, emit)
+    saves_adapter = config.tuner_type not in FULL_TUNERS
+    for message in extend_model(base_model, tokens, saves_adapter=saves_adapter):
+        emit(events.NOTE, key="new_tokens", message=message)
     calibration = calibration_for(base_model, config, method, arguments, parts[0])
-    adapter = AdapterStart(local.adapter, PEFT_TASKS[method.head], calibration)
+    adapter = AdapterStart(local.adapter, PEFT_TASKS[method.head], calibration, tokens.ids)
     network = adapted_network(base_model, config, adapter, emit)
     prepare_network(network, config, arguments.device, emit)
     inputs = TrainerInputs(

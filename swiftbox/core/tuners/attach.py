@@ -21,6 +21,7 @@ from swiftbox.core.tuners.trained_dtype import train_in_float32
 from swiftbox.core.weights.adapters import adapter_shapes, require_all_loaded
 from swiftbox.core.weights.load_errors import explain_broken_files
 from swiftbox.core.weights.quantized_bases import is_quantized
+from swiftbox.core.weights.vocabulary import rows_message, shares_embeddings, trained_rows
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
@@ -48,6 +49,8 @@ class AdapterStart:
     """SEQ_CLS trains and saves the score head together with the adapter."""
     calibration: CalibrationBatches | None = None
     """Training batches, for initializations computed from data."""
+    new_rows: tuple[int, ...] = ()
+    """The ids of new tokens, whose rows are trained beside the adapter."""
 
 
 def attach(
@@ -58,11 +61,15 @@ def attach(
         model.requires_grad_(False)
     if start.adapter is not None:
         return _continued(model, start.adapter)
-    common = {
+    common: dict[str, Any] = {
         "target_modules": choose_targets(model, config, note),
         "modules_to_save": config.modules_to_save or None,
         "task_type": start.task_type,
     }
+    if start.new_rows:
+        rows = trained_rows(model, start.new_rows, config.modules_to_save)
+        note(rows_message(rows, tied=shares_embeddings(model)))
+        common["trainable_token_indices"] = rows or None
     adapter_config = ADAPTERS[config.tuner_type](model, config, common)
     init = config.init_lora_weights if initialization.needs_calibration(config) else ""
     if init == "lora_ga":

@@ -13,6 +13,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 
+from swiftbox.core.weights.vocabulary import grow
 from swiftbox.errors import RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
@@ -49,10 +50,11 @@ def attach_adapter(model: Any, folder: Path, shapes: Shapes) -> Any:
     of the base keep their types. Raises RunError if a tensor of the adapter has no place in the
     model, or the reverse.
     """
+    config = read_json(folder / "adapter_config.json")
+    grow(model, largest_row(config) + 1)
     vocabulary = _trained_vocabulary(model, shapes)
     if vocabulary is not None and vocabulary != model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(vocabulary, mean_resizing=False)  # the adapter has the rows
-    config = read_json(folder / "adapter_config.json")
     if _changes_embeddings(model, config, shapes) and not config.get("ensure_weight_tying"):
         untie_embeddings(model)
     with (
@@ -63,6 +65,13 @@ def attach_adapter(model: Any, folder: Path, shapes: Shapes) -> Any:
         network = PeftModel.from_pretrained(model, str(folder), torch_device="cpu").eval()
     require_all_loaded(network, folder, shapes, [str(warning.message) for warning in caught])
     return network
+
+
+def largest_row(config: Mapping[str, Any]) -> int:
+    """Return the largest row of the embeddings that an adapter trains alone; -1 without one."""
+    rows = config.get("trainable_token_indices") or []
+    lists = rows.values() if isinstance(rows, dict) else [rows]
+    return max((row for numbers in lists for row in numbers), default=-1)
 
 
 def _initialization_changes_base(config: Mapping[str, Any]) -> bool:
