@@ -15,11 +15,9 @@ from transformers import GenerationConfig
 
 from swiftbox.core.generation.kv_cache import layers_of
 from swiftbox.core.generation.parity import end_tokens
-from swiftbox.core.weights.adapters import adapter_shapes, largest_row, require_all_loaded
+from swiftbox.core.weights.adapters import adapter_shapes, make_room, require_all_loaded
 from swiftbox.core.weights.load import load_pretrained, read_tokenizer
-from swiftbox.core.weights.vocabulary import grow
 from swiftbox.errors import ConfigError, RunError
-from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs.diagnosis import first_line
 from swiftbox.templates.variables import served_variables, trained_variables
@@ -111,12 +109,9 @@ class Network:
 
         The base answers as before: its head gives them no probability.
         """
-        needed = largest_row(read_json(folder / "adapter_config.json")) + 1
         model = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-        head = model.get_output_embeddings()
-        if needed > self.vocabulary and isinstance(head, torch.nn.Linear):
-            rows = self.vocabulary
-            self.vocabulary = grow(model, needed)
+        rows, self.vocabulary = self.vocabulary, make_room(model, folder)
+        if rows < self.vocabulary:
             model.get_output_embeddings().register_forward_hook(partial(_without_new_rows, rows))
         if len(tokenizer) > self.vocabulary:
             raise _misfit(folder, f"{len(tokenizer)} > {self.vocabulary} tokens")

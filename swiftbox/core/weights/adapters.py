@@ -51,7 +51,7 @@ def attach_adapter(model: Any, folder: Path, shapes: Shapes) -> Any:
     model, or the reverse.
     """
     config = read_json(folder / "adapter_config.json")
-    grow(model, largest_row(config) + 1)
+    make_room(model, folder)
     vocabulary = _trained_vocabulary(model, shapes)
     if vocabulary is not None and vocabulary != model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(vocabulary, mean_resizing=False)  # the adapter has the rows
@@ -67,11 +67,33 @@ def attach_adapter(model: Any, folder: Path, shapes: Shapes) -> Any:
     return network
 
 
-def largest_row(config: Mapping[str, Any]) -> int:
-    """Return the largest row of the embeddings that an adapter trains alone; -1 without one."""
+def make_room(model: Any, folder: Path) -> int:
+    """Give a base the rows that an adapter trains beyond its own; return how many it has then.
+
+    New tokens continue the vocabulary, so the rows beyond it have no gap: a number far away, which
+    would take any amount of memory, is refused with a RunError.
+    """
+    config = read_json(folder / "adapter_config.json")
     rows = config.get("trainable_token_indices") or []
-    lists = rows.values() if isinstance(rows, dict) else [rows]
-    return max((row for numbers in lists for row in numbers), default=-1)
+    lists = list(rows.values()) if isinstance(rows, dict) else [rows]
+    size = int(model.get_input_embeddings().weight.shape[0])
+    numbers = {row for group in lists if isinstance(group, list) for row in group}
+    beyond = {row for row in numbers if not isinstance(row, int) or not 0 <= row < size}
+    if beyond != set(range(size, size + len(beyond))):
+        raise _no_such_rows(folder, size)
+    return grow(model, size + len(beyond))
+
+
+def _no_such_rows(folder: Path, size: int) -> RunError:
+    return RunError(
+        text(
+            f"{folder} trains rows of the embeddings that do not continue the {size:,} of the base",
+            f"{folder} 训练的词嵌入行与基座的 {size:,} 行不相接",
+        ),
+        hint=text(
+            "set model to the base that the adapter was trained on", "请将 model 设为其训练基座"
+        ),
+    )
 
 
 def _initialization_changes_base(config: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from swiftbox.core.generation.network import LoadSettings, Network
 from swiftbox.core.weights.load import load_pretrained
 from swiftbox.core.weights.vocabulary import ROWS, add_tokens, extend_model
+from swiftbox.errors import RunError
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
@@ -29,6 +30,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 TOKENS = {"new_tokens": ["<point>", "blue sky"], "new_special_tokens": ["<tool>", "</tool>"]}
 COUNT = 4
 TIED = ("tied", "untied")
+
+Adapters = dict[str, tuple[Path, list[str]]]
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +82,7 @@ def train(folder: Path, model: Path, **keys: object) -> tuple[Path, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def adapters(
-    models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[Path, list[str]]]:
+def adapters(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Adapters:
     """Return an adapter of each model, with the notes of its training."""
     folder = tmp_path_factory.mktemp("adapters")
     return {kind: train(folder / kind, model) for kind, model in models.items()}
@@ -108,7 +109,7 @@ def with_peft(model: Path, adapter: Path) -> Any:
 
 @pytest.mark.parametrize("kind", TIED)
 def test_an_adapter_holds_the_rows_of_the_new_tokens_and_no_others(
-    kind: str, adapters: dict[str, tuple[Path, list[str]]]
+    kind: str, adapters: Adapters
 ) -> None:
     saved, notes = adapters[kind]
     rows = {
@@ -124,9 +125,7 @@ def test_an_adapter_holds_the_rows_of_the_new_tokens_and_no_others(
 
 
 @pytest.mark.parametrize("kind", TIED)
-def test_its_tokenizer_reads_each_new_token_as_one(
-    kind: str, adapters: dict[str, tuple[Path, list[str]]]
-) -> None:
+def test_its_tokenizer_reads_each_new_token_as_one(kind: str, adapters: Adapters) -> None:
     tokenizer = AutoTokenizer.from_pretrained(adapters[kind][0])
     ids = tokenizer.encode("<tool><point>blue sky</tool>", add_special_tokens=False)
     assert len(ids) == COUNT
@@ -135,7 +134,7 @@ def test_its_tokenizer_reads_each_new_token_as_one(
 
 @pytest.mark.parametrize("kind", TIED)
 def test_peft_and_our_server_compute_the_same_with_it(
-    kind: str, models: dict[str, Path], adapters: dict[str, tuple[Path, list[str]]]
+    kind: str, models: dict[str, Path], adapters: Adapters
 ) -> None:
     saved, _ = adapters[kind]
     expected = logits(with_peft(models[kind], saved), saved, tokens_of(saved))
@@ -154,7 +153,7 @@ def test_peft_and_our_server_compute_the_same_with_it(
 def test_a_merge_has_the_tokens_and_the_outputs(
     kind: str,
     models: dict[str, Path],
-    adapters: dict[str, tuple[Path, list[str]]],
+    adapters: Adapters,
     tmp_path: Path,
 ) -> None:
     saved, _ = adapters[kind]
@@ -170,6 +169,20 @@ def test_a_merge_has_the_tokens_and_the_outputs(
     expected = logits(with_peft(models[kind], saved), saved, 604)
     result = logits(load_pretrained(merged, dtype=torch.float32), merged, 604)
     torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [[700], [-1], ["600"], [600, 10**12]])
+def test_rows_that_do_not_continue_the_vocabulary_are_refused(
+    rows: list[object], models: dict[str, Path], adapters: Adapters, tmp_path: Path
+) -> None:
+    """A number far away would take any amount of memory."""
+    folder = shutil.copytree(adapters["tied"][0], tmp_path / "adapter")
+    config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    config["trainable_token_indices"] = {"model.embed_tokens": rows}
+    (folder / "adapter_config.json").write_text(json.dumps(config), "utf-8")
+    network = Network(LoadSettings(models["tied"], "float32", "cpu"))
+    with pytest.raises(RunError, match="do not continue the 600 of the base"):
+        network.add("new", folder)
 
 
 @pytest.mark.parametrize("kind", TIED)
