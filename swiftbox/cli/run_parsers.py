@@ -42,16 +42,24 @@ def add_runs(verbs: Verbs) -> None:
         metavar="S",
         help=text("seconds to wait; default: 120", "等待的秒数；默认 120"),
     )
-    for name, about in (
-        ("resume", text("continue from the last checkpoint", "从最后的检查点继续")),
-        (
-            "rerun",
-            text("run settled.yaml again in a new folder", "在新目录中再次运行 settled.yaml"),
-        ),
-    ):
-        verb = _run_action(actions, name, about)
+    for name, about in STARTS:
+        verb = _run_action(actions, name, text(*about))
         add_overrides(verb)
         add_run_options(verb)
+
+
+STARTS = (
+    ("resume", ("continue from the last checkpoint", "从最后的检查点继续")),
+    ("rerun", ("run settled.yaml again in a new folder", "在新目录中再次运行 settled.yaml")),
+    (
+        "extend",
+        (
+            "train longer, such as num_train_epochs=3, from the last checkpoint",
+            "从最后的检查点延长训练，例如 num_train_epochs=3",
+        ),
+    ),
+)
+"""Actions that start a process: name, and help in both languages."""
 
 
 def _run_action(actions: Verbs, name: str, about: str) -> Parser:

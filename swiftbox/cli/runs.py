@@ -1,4 +1,4 @@
-"""`runs`: list, show, follow, stop, resume and rerun recorded runs."""
+"""`runs`: list, show, follow, stop, resume, rerun and extend recorded runs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def runs(options: argparse.Namespace) -> int:
         "stop": stop_run,
         "resume": start_again,
         "rerun": start_again,
+        "extend": extend,
     }
     return actions[options.action](options)
 
@@ -167,6 +168,13 @@ def stop_run(options: argparse.Namespace) -> int:
         return DONE
     say(text(f"{run.name} is still saving", f"{run.name} 仍在保存"))
     return FAILED
+
+
+def extend(options: argparse.Namespace) -> int:
+    """Train a run for longer, in a new folder."""
+    from swiftbox.launch.extend import prepare_extend
+
+    return launch(prepare_extend(run_folder.find(options.run).folder, options.overrides), options)
 
 
 def start_again(options: argparse.Namespace) -> int:

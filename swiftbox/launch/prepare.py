@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # only some launches need engines, continue a run, or are pip
     from swiftbox.engines.consent import MissingEngine
     from swiftbox.fit.forecast import PipelineForecast
     from swiftbox.fit.workload import Workload
+    from swiftbox.launch.extension import Extension
     from swiftbox.launch.foreign import ForeignRun
 
 MakePlan: TypeAlias = "Callable[[Workload | None], Plan]"
@@ -83,6 +84,8 @@ class Prepared:
     """Whether the user agreed to it (`agreed`)."""
     resumes: Path | None = None
     """The run folder to continue; None for a new run."""
+    extends: Extension | None = None
+    """What a longer training takes over from an earlier run."""
     new_folder: bool = False
     """Whether a new run folder is made even if `output_dir` has steps worth keeping."""
 
@@ -115,13 +118,13 @@ def prepare_loaded(
         engines = _missing_engines(previous.plan, previous.machine)
         return previous if engines == previous.engines else replace(previous, engines=engines)
     remarks = [*place_remarks(loaded.config), *name_remarks(loaded.config)]
-    target = machine or _machine_for(loaded.config)
+    target = machine or machine_for(loaded.config)
     foreign = _foreign_to_continue(loaded.config)
 
     def make_plan(workload: Workload | None) -> Plan:
         return _planned(loaded.config, target, workload)
 
-    return _checked(loaded, target, make_plan, remarks, foreign)
+    return checked_launch(loaded, target, make_plan, remarks, foreign)
 
 
 def _foreign_to_continue(config: TaskConfig) -> ForeignRun | None:
@@ -168,7 +171,7 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
             text(f"{run.name} is complete", f"{run.name} 已完成"),
             hint=f"swiftbox runs rerun {run.name}",
         )
-    machine = _machine_for(loaded.config, run.folder)
+    machine = machine_for(loaded.config, run.folder)
     # The record is absolute: what is relative in it is an id, whatever folders are here now.
     plan_again = _planned if continues and overrides else plan
 
@@ -178,7 +181,7 @@ def prepare_resume(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
             require_same_settings(run, planned.config)
         return with_first_reasons(planned, run.folder, loaded.config, overrides)
 
-    return replace(_checked(loaded, machine, make_plan, foreign=foreign), resumes=run.folder)
+    return replace(checked_launch(loaded, machine, make_plan, foreign=foreign), resumes=run.folder)
 
 
 def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
@@ -190,13 +193,13 @@ def prepare_rerun(folder: Path, overrides: Iterable[str] = ()) -> Prepared:
     foreign = foreign_run(run.folder, resumes=False)
     overrides = tuple(overrides)
     loaded = settled_in(run.folder, overrides)
-    machine = _machine_for(loaded.config)
+    machine = machine_for(loaded.config)
 
     def make_plan(workload: Workload | None) -> Plan:
         planned = _planned(loaded.config, machine, workload)
         return with_first_reasons(planned, run.folder, loaded.config, overrides)
 
-    return replace(_checked(loaded, machine, make_plan, foreign=foreign), new_folder=True)
+    return replace(checked_launch(loaded, machine, make_plan, foreign=foreign), new_folder=True)
 
 
 def check_config(config: TaskConfig, on_remark: OnRemark = ignored) -> CheckResult:
@@ -262,7 +265,7 @@ def _changed_settings(
     )
 
 
-def _machine_for(config: TaskConfig, folder: Path | None = None) -> Machine:
+def machine_for(config: TaskConfig, folder: Path | None = None) -> Machine:
     """Return this machine, with its devices if the task uses them, and the disk of the run folder.
 
     `folder` is that of a run that is continued.
@@ -299,7 +302,7 @@ def _missing_engines(
     return missing(names, machine.backend)
 
 
-def _checked(
+def checked_launch(
     loaded: Loaded,
     machine: Machine,
     make_plan: MakePlan,

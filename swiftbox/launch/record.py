@@ -85,6 +85,8 @@ def _fill(folder: Path, prepared: Prepared) -> None:
     _write_request(folder, prepared)
     _write_estimate(folder, prepared)
     _write_settled(folder, prepared.plan)
+    if prepared.extends is not None:
+        prepared.extends.copy_to(folder)
     _mark_starting(folder, started=time.time())
 
 

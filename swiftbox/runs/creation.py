@@ -23,11 +23,15 @@ from swiftbox.language import home, text
 from swiftbox.runs.folder import (
     ASKED,
     CHECKPOINTS,
+    ESTIMATE,
+    EXTENSION,
+    INPUTS,
     MACHINE,
     MODEL,
     PARTIAL,
     REASONS,
     SETTLED,
+    SPLIT,
     STATE,
     VERSIONS,
     WORK,
@@ -35,8 +39,19 @@ from swiftbox.runs.folder import (
 )
 from swiftbox.security.private import PRIVATE_FOLDER
 
-FIRST_FILES = (ASKED, SETTLED, MACHINE, VERSIONS, REASONS, STATE)
-"""The files that a run folder has before its process starts."""
+FIRST_FILES = (
+    ASKED,
+    SETTLED,
+    MACHINE,
+    VERSIONS,
+    REASONS,
+    ESTIMATE,
+    STATE,
+    EXTENSION,
+    INPUTS,
+    SPLIT,
+)
+"""The files that a run folder has before its process starts; the last three if it extends a run."""
 
 TOKENS = "cache/tokens"
 """The cache of encoded datasets in the user's state; each has a lock of the same name."""
@@ -81,7 +96,7 @@ def _sweep_starts(parent: Path) -> None:
             if not is_temporary(path.name) or not path.is_dir() or path.is_symlink():
                 continue
             names = {entry.name for entry in path.iterdir() if not is_temporary(entry.name)}
-            if names <= set(FIRST_FILES):
+            if names <= {CHECKPOINTS, *FIRST_FILES}:
                 delete_if_abandoned(path)
 
 
@@ -132,12 +147,13 @@ def _fill_in_place(folder: Path, fill: Callable[[Path], None]) -> bool:
 
 def _may_be_filled(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir() if not is_temporary(path.name)}
-    return not names or (STARTING in names and names <= {STARTING, *FIRST_FILES})
+    return not names or (STARTING in names and names <= {STARTING, CHECKPOINTS, *FIRST_FILES})
 
 
 def _empty(folder: Path) -> None:
     for name in FIRST_FILES:
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     sweep(folder)
 
 

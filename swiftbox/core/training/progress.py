@@ -63,6 +63,7 @@ class ProgressCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Emit the start of the training; from now on a checkpoint can be saved."""
         self.stamps = [(time.monotonic(), self.trainer.tokens_seen)]
+        state.compute_steps(args, state.max_steps)  # a checkpoint brings the intervals it had
         self.emit(
             events.START,
             total_steps=state.max_steps,
