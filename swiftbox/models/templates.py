@@ -9,7 +9,7 @@ from typing import Any
 
 from swiftbox.security.regular import read_regular
 from swiftbox.security.templates import ChatTemplate, require_bounded
-from swiftbox.templates.folder import LARGEST_SETTINGS, template_file
+from swiftbox.templates.files import LARGEST_SETTINGS, template_file
 
 SETTINGS = ("tokenizer_config.json", "chat_template.json", "processor_config.json")
 """Files whose key `chat_template` is a template, or a list of named ones."""

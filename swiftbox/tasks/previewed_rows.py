@@ -27,7 +27,7 @@ from swiftbox.tasks.light_tokenizer import light_tokenizer
 from swiftbox.tasks.row_rendering import renderer_of
 from swiftbox.tasks.training_check import sources_of
 from swiftbox.templates.examples import ExampleRenderer
-from swiftbox.templates.folder import template_file
+from swiftbox.templates.files import template_file
 from swiftbox.templates.parts import Offsets, TextPart, learned_tokens, parts_of
 from swiftbox.templates.renderings import LearnedSpan, Rendering
 from swiftbox.templates.tokens import TokenizedText, tokenized

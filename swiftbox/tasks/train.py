@@ -134,7 +134,7 @@ def _require_usable(config: TrainConfig, model: Path, emit: Emit) -> None:
     """Raise UserError for a model that cannot be used, or a template that must not be rendered."""
     from swiftbox.models.templates import require_bounded_templates
     from swiftbox.security.templates import require_bounded
-    from swiftbox.templates.folder import template_file
+    from swiftbox.templates.files import template_file
 
     if not Path(config.model).exists():  # a local model was checked before the start
         from swiftbox.models.inspection import require_usable_model

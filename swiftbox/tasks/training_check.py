@@ -48,7 +48,7 @@ from swiftbox.tasks.training_vocabulary import (
 )
 from swiftbox.tasks.tuner_check import require_tuner_fits
 from swiftbox.tasks.usable_rows import UsableRows
-from swiftbox.templates.folder import template_file
+from swiftbox.templates.files import template_file
 
 Result = TypeVar("Result")
 

@@ -218,8 +218,10 @@ def _unpadded(call: Any, parameters: Mapping[str, Mapping[str, Any]]) -> Any:
     arguments, known = function.get("arguments"), parameters.get(function["name"])
     if known is None or not isinstance(arguments, Mapping) or None not in arguments.values():
         return call
-    kept = {name: value for name, value in arguments.items() if value is not None or name in known}
-    return {**call, "function": {**function, "arguments": kept}}
+    unpadded = {
+        name: value for name, value in arguments.items() if value is not None or name in known
+    }
+    return {**call, "function": {**function, "arguments": unpadded}}
 
 
 def without_nulls(tools: Sequence[Any]) -> list[Any]:

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from swiftbox.config.conversations import TemplateVariables
-from swiftbox.config.groups import ModelFields
-from swiftbox.errors import ConfigError
-from swiftbox.files import reason_of
-from swiftbox.language import text
-from swiftbox.security.printable import printable
 from swiftbox.security.regular import read_regular
-from swiftbox.security.templates import LARGEST_BYTES, ChatTemplate
 from swiftbox.templates.chatml import CHATML
 from swiftbox.templates.class_defaults import default_tokens
+from swiftbox.templates.files import LARGEST_SETTINGS, template_file
 from swiftbox.templates.template import ConversationTemplate, named_templates
 
-LARGEST_SETTINGS = 64 * 2**20
-"""Bytes; tokenizer_config.json lists every added token."""
+if TYPE_CHECKING:
+    from swiftbox.config.groups import ModelFields
 
 SPECIAL_TOKENS = (
     "bos_token",
@@ -41,7 +35,7 @@ def template_of_folder(folder: Path, config: ModelFields) -> ConversationTemplat
     settings = _settings(folder / "tokenizer_config.json")
     templates = _templates(folder, config, settings)
     tokens = _special_tokens(folder, settings, "".join(templates.values()))
-    variables = config.chat_template_kwargs if isinstance(config, TemplateVariables) else {}
+    variables = getattr(config, "chat_template_kwargs", None)
     return named_templates(templates, tokens, variables, str(folder))
 
 
@@ -62,25 +56,6 @@ def _templates(folder: Path, config: ModelFields, settings: dict[str, Any]) -> d
     if isinstance(value, list):
         return {entry["name"]: entry["template"] for entry in value}
     return dict(value) if isinstance(value, dict) else {"default": str(value)}
-
-
-def template_file(path: Path) -> ChatTemplate:
-    """Return the template of a file; raise ConfigError if it is too large or no text."""
-    try:
-        content = read_regular(path, LARGEST_BYTES)
-        return ChatTemplate(content.decode("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else "UTF-8"
-        raise ConfigError(
-            text(
-                f"chat template {printable(str(path))} cannot be read: {reason}",
-                f"对话模板 {printable(str(path))} 无法读取：{reason}",
-            ),
-            hint=text(
-                "a template is a text file in UTF-8, of at most 1 MiB",
-                "模板应为 UTF-8 文本文件，不超过 1 MiB",
-            ),
-        ) from None
 
 
 def _special_tokens(folder: Path, settings: dict[str, Any], source: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from swiftbox.errors import ConfigError
 from swiftbox.models.templates import require_bounded_templates
 from swiftbox.security.template_trial import problem_of
 from swiftbox.security.templates import ChatTemplate, require_bounded
-from swiftbox.templates.folder import template_file
+from swiftbox.templates.files import template_file
 
 FINE = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
