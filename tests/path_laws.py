@@ -42,7 +42,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "swiftbox/converters/foreign_file.py": {"folder / name": READS_ONLY},
     "swiftbox/converters/shared_values.py": {"foreign.folder / name": READS_ONLY},
-    "swiftbox/converters/token_keys.py": {"foreign.folder / name": READS_ONLY},
+    "swiftbox/converters/token_keys.py": {"folder / name": READS_ONLY},
     "swiftbox/converters/trainer_keys.py": {"foreign.folder / str(value)": READS_ONLY},
     "swiftbox/core/data/cache.py": {
         f"folder / f'{{key}}.{suffix}'": A_DIGEST for suffix in ("arrow", "json", "lock", "partial")

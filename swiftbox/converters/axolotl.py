@@ -25,6 +25,7 @@ from swiftbox.converters.rows import (
     whole_number,
 )
 from swiftbox.converters.shared_values import (
+    PARALLELISM,
     frozen_part,
     media_rows,
     no_stage,
@@ -172,6 +173,11 @@ def orpo_alpha(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     return adopted(beta=value)
 
 
+def fsdp_options(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate the options of FSDP, which switch it on."""
+    return [*adopted(distributed="fsdp"), *TRAINER["fsdp_config"](value, foreign)]
+
+
 def longest(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate what happens to rows that are too long."""
     truncations = {"drop": "drop", "truncate": "right", "raise": "error"}
@@ -240,6 +246,7 @@ ROWS: Rows = {
     "chat_template": chat_template,
     "chat_template_jinja": inline_template,
     "special_tokens": special_tokens,
+    "fsdp_config": fsdp_options,
     "trl": trl,
     "rl_beta": renamed("beta"),
     "dpo_beta": renamed("beta"),
@@ -286,6 +293,7 @@ ROWS: Rows = {
         "sample_packing_sequentially sample_packing_eff_est multipack_real_batches "
         "total_num_tokens eval_table_size eval_max_new_tokens pad_to_multiple_of",
     ),
+    **PARALLELISM,
     **no_effect_rows(
         "what ends a turn is read from the chat template",
         "轮次的结束符取自对话模板",
@@ -337,11 +345,10 @@ ROWS: Rows = {
         "dataset_exact_deduplication min_sample_len max_prompt_len "
         "cosine_constant_lr_ratio embedding_lr embedding_lr_scale lr_groups "
         "lr_quadratic_warmup peft_layers_to_transform peft_layers_pattern peft "
-        "bnb_config_kwargs loraplus_lr_embedding sequence_parallel_degree context_parallel_size "
-        "tensor_parallel_size dp_shard_size dp_replicate_size fp8 qat quantization use_pose "
+        "bnb_config_kwargs loraplus_lr_embedding fp8 qat quantization use_pose "
         "overrides_of_model_config overrides_of_model_kwargs streaming fix_untrained_tokens "
         "quantize_moe_experts model_quantization_config model_quantization_config_kwargs "
-        "expert_parallel_size model_config tokenizer_use_mistral_common use_onebitllms "
+        "model_config tokenizer_use_mistral_common use_onebitllms "
         "lisa_n_layers lisa_step_interval lisa_layers_attribute jagged_restart_steps "
         "diffusion reinit_weights relora_prune_ratio use_eaft eaft_alpha eaft_k",
     ),

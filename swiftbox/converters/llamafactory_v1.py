@@ -25,7 +25,7 @@ from swiftbox.converters.rows import (
     unsupported,
     unsupported_rows,
 )
-from swiftbox.converters.shared_values import no_tuner
+from swiftbox.converters.shared_values import PARALLELISM, no_tuner
 from swiftbox.converters.token_keys import file_beside
 from swiftbox.converters.trainer_keys import attention, deepspeed, resume
 from swiftbox.language import text
@@ -97,9 +97,9 @@ def distribution(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     if name == "deepspeed":
         return deepspeed(options.get("config_file"), foreign)
     outcomes = adopted(distributed="fsdp" if name in ("fsdp2", "fsdpturbo") else name)
-    for key, option in options.items():
-        if option not in (None, False, 1):
-            outcomes.append(_unknown(key))
+    for key in options:
+        why = text("chosen for the machine", "由机器情况决定")
+        outcomes.append(no_effect(why, f".{key}"))
     return outcomes
 
 
@@ -173,16 +173,9 @@ def _sources(ours: str, value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
 
 def datasets_of(name: str, foreign: ForeignConfig) -> dict[str, dict[str, Any]]:
     """Return the entries of a YAML of datasets; empty if it cannot be read."""
-    content = _file_above(name, foreign)
+    content = file_beside(name, foreign)
     entries = written_entries(content, Settings(name)) if content is not None else {}
     return {key: entry.value for key, entry in entries.items() if isinstance(entry.value, dict)}
-
-
-def _file_above(name: str, foreign: ForeignConfig) -> str | None:
-    """Return the text of a file by its path from a folder at or above the config."""
-    folders = [foreign.folder, *foreign.folder.parents]
-    places = (ForeignConfig(foreign.values, folder) for folder in folders)
-    return next((content for place in places if (content := file_beside(name, place))), None)
 
 
 def preference(ours: str) -> Translate:
@@ -245,6 +238,7 @@ ROWS: Rows = {
     "enable_activation_checkpointing": renamed(
         "gradient_checkpointing", {True: "true", False: "false"}
     ),
+    **PARALLELISM,
     "custom_chat_template": renamed("template"),
     "resume_from_checkpoint": resume,
     "pref_beta": preference("beta"),
@@ -276,7 +270,7 @@ ROWS: Rows = {
     **unsupported_rows(
         "no counterpart in swiftbox",
         "此处没有对应设置",
-        "cp_size lr_scheduler_config save_epochs ld_alpha",
+        "lr_scheduler_config save_epochs ld_alpha",
     ),
 }
 

@@ -38,6 +38,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "linear_proj": ("o_proj",),
     "linear_fc1": ("gate_proj", "up_proj"),
     "linear_fc2": ("down_proj",),
+    "word_embeddings": ("embed_tokens",),
+    "output_layer": ("lm_head",),
 }
 """Megatron's names of layers, and those of the same weights in transformers' Llama and Qwen."""
 
@@ -88,12 +90,20 @@ def optimizer(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
 
 
 def target_modules(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
-    """Translate the layers that get an adapter, from Megatron's names."""
-    listed = split_names(value)
-    if "all-linear" in listed:
+    """Translate the layers that get an adapter."""
+    if "all-linear" in split_names(value):
         return adopted(target_modules="all-linear")
-    modules = [name for module in listed for name in LAYERS.get(module, (module,))]
-    return adopted(target_modules=modules)
+    return adopted(target_modules=layers(value))
+
+
+def modules_to_save(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate the layers that are trained in full."""
+    return adopted(modules_to_save=layers(value))
+
+
+def layers(value: Any) -> list[str]:
+    """Return names of layers from Megatron's names."""
+    return [name for module in split_names(value) for name in LAYERS.get(module, (module,))]
 
 
 def finetune(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
@@ -171,9 +181,15 @@ ROWS: Rows = {
     "recompute_granularity": recomputation,
     "optimizer": optimizer,
     "target_modules": target_modules,
+    "modules_to_save": modules_to_save,
     "finetune": finetune,
     **dict.fromkeys(("load", "mcore_model"), own_format),
     **PARALLELISM,
+    **no_effect_rows(
+        "global_batch_size states the rows of an update",
+        "每次更新的行数由 global_batch_size 给出",
+        "tensor_model_parallel_size pipeline_model_parallel_size context_parallel_size",
+    ),
     **FUSION,
     **no_effect_rows(
         "changes speed or memory only; chosen here for the machine",

@@ -48,6 +48,7 @@ from swiftbox.converters.shared_values import (
     no_stage,
     no_tuner,
     other_model,
+    shared_rows,
     template,
 )
 from swiftbox.converters.token_keys import tokens
@@ -256,6 +257,7 @@ ROWS: Rows = {
     "dataset_shuffle": constant(True),
     "use_chat_template": no_effect_rows("the stage decides it", "由 stage 决定", "x")["x"],
     **no_effect_rows("benchmarks: task: evaluate", "评测请用 task: evaluate", "eval_dataset"),
+    "sequence_parallel_size": shared_rows,
     "NPROC_PER_NODE": renamed("num_devices"),
     "USE_HF": hub,
     **no_effect_rows(
@@ -303,7 +305,7 @@ ROWS: Rows = {
         "no counterpart in swiftbox",
         "此处没有对应设置",
         "cached_dataset streaming interleave_prob stopping_strategy shuffle_buffer_size "
-        "custom_dataset_info agent_template norm_bbox sequence_parallel_size packing_length "
+        "custom_dataset_info agent_template norm_bbox packing_length "
         "lora_bias lora_dtype ld_alpha max_epochs lora_ga_batch_size lora_ga_iters "
         "lora_ga_max_length lisa_activated_layers zero_hpz_partition_size deepspeed_autotp_size "
         "resume_only_model eval_use_evalscope NNODES NODE_RANK num_iterations epsilon_high "

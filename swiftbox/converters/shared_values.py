@@ -36,15 +36,36 @@ TEXT_ONLY = (
 )
 
 
+def shared_rows(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate how many devices work on one row: here each device has rows to itself."""
+    if value in (1, "1", False):
+        return [no_effect(text("off, as in swiftbox", "原本关闭，此处亦无"))]
+    return [
+        unsupported(
+            text(
+                "each device trains on its rows here, so an update has more rows: lower "
+                "gradient_accumulation_steps",
+                "此处每个设备各有自己的行，每次更新的行数更多：请调小 gradient_accumulation_steps",
+            )
+        )
+    ]
+
+
+SHARED_ROWS = (
+    "tensor_model_parallel_size pipeline_model_parallel_size context_parallel_size "
+    "tensor_parallel_size sequence_parallel_size sequence_parallel_degree cp_size"
+).split()
+"""Keys of several tools: devices that work on the same rows, so fewer rows make an update."""
+
 PARALLELISM = no_effect_rows(
-    "devices train on rows side by side here; the result is the same",
-    "此处各设备并行处理不同的行；结果相同",
-    "tensor_model_parallel_size pipeline_model_parallel_size expert_model_parallel_size "
-    "expert_tensor_parallel_size context_parallel_size sequence_parallel "
+    "how a model is spread over devices is chosen here for the machine",
+    "模型如何分布到各设备由机器情况决定",
+    "expert_model_parallel_size expert_tensor_parallel_size sequence_parallel "
     "virtual_pipeline_model_parallel_size pipeline_model_parallel_layout "
     "decoder_first_pipeline_num_layers decoder_last_pipeline_num_layers "
-    "use_distributed_optimizer overlap_grad_reduce overlap_param_gather tp_comm_overlap",
-)
+    "use_distributed_optimizer overlap_grad_reduce overlap_param_gather tp_comm_overlap "
+    "dp_shard_size dp_replicate_size expert_parallel_size",
+) | dict.fromkeys(SHARED_ROWS, shared_rows)
 FUSION = no_effect_rows(
     "changes speed or memory only; chosen here for the machine",
     "只影响速度或显存；此处由机器情况决定",

@@ -56,6 +56,10 @@ def training_command(script: str) -> Command | None:
             continue
         tool, shown, after = program
         before = [_assigned(token) for token in assigned]
+        launcher = rest[: after - 1]
+        if any(token.text.startswith("--") for token in launcher):
+            shown_words = " ".join(token.text for token in launcher)
+            before.append(ForeignSetting("launcher", shown_words, launcher[0].line))
         options, files = _options(rest[after:])
         if shown:
             before.append(ForeignSetting("command", shown, rest[0].line))

@@ -18,6 +18,7 @@ from swiftbox.converters.rows import (
     unsupported,
 )
 from swiftbox.language import text
+from swiftbox.security.paths import fault_of_relative
 from swiftbox.security.regular import read_regular
 
 
@@ -77,8 +78,11 @@ def special_tokens(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
 
 
 def file_beside(name: str, foreign: ForeignConfig) -> str | None:
-    """Return the text of a file by its path from here or from the config; None without it."""
-    for place in (Path(name).expanduser(), foreign.folder / name):
+    """Return the text of a file by its path from here, or from a folder at or above the config."""
+    places = [Path(name).expanduser()]
+    if not fault_of_relative(name):
+        places += [folder / name for folder in (foreign.folder, *foreign.folder.parents)]
+    for place in places:
         try:
             return read_regular(place, MAX_BYTES).decode("utf-8-sig")
         except (OSError, ValueError):

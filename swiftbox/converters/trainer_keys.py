@@ -243,6 +243,11 @@ TRAINER: Rows = {
     "fsdp": fsdp,
     "fsdp_config": fsdp_config,
     "resume_from_checkpoint": resume,
+    **unsupported_rows(
+        "the options of a launcher are not read: set distributed and num_devices",
+        "不读取启动器的选项：请设 distributed 与 num_devices",
+        "launcher",
+    ),
     "gradient_checkpointing": checkpointing,
     "use_unsloth_gc": offloaded_checkpoints,
     "activation_offloading": renamed("activation_offload", OFFLOADING),

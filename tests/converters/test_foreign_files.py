@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreign import BASE, CONFIGS, ours
+from foreign import BASE, CONFIGS, ours, outcomes
 
 from swiftbox.converters.foreign_file import read
 from swiftbox.converters.recognition import recognise
@@ -207,3 +207,18 @@ def test_a_script_of_megatron_is_read(tmp_path: Path) -> None:
 def test_the_new_format_of_llamafactory_is_recognised(tmp_path: Path) -> None:
     content = "model: m\nmodel_class: llm\npeft_config: {name: lora}\ntrain_dataset: a/b\n"
     assert recognise(read(saved(tmp_path, content))).tool.name == "llamafactory-v1"
+
+
+def test_options_of_a_launcher_are_accounted_for(tmp_path: Path) -> None:
+    command = "#!/bin/bash\naccelerate launch --config_file x.json swift/cli/sft.py --model a/b\n"
+    (outcome,) = outcomes(tmp_path, command)["launcher"]
+    assert (outcome.kind, "set distributed" in outcome.why) == ("unsupported", True)
+    plain = "#!/bin/bash\npython swift/cli/sft.py --model a/b\n"
+    assert "launcher" not in outcomes(tmp_path, plain)
+
+
+def test_a_file_of_tokens_is_found_above_the_config(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    saved(tmp_path, "<a>\n<b>\n", "tokens.txt")
+    content = BASE["ms-swift"] + "new_special_tokens: tokens.txt\n"
+    assert ours(tmp_path / "examples", content)["new_special_tokens"] == ["<a>", "<b>"]
