@@ -40,7 +40,14 @@ from swiftbox.data.preferences import (
     read_rejected,
 )
 from swiftbox.data.prompts import read_prompt
-from swiftbox.data.proposals import PAIRS, as_columns, proposed_targets, rivals
+from swiftbox.data.proposals import (
+    ASKED,
+    as_columns,
+    kind_of_rows,
+    listed_columns,
+    proposed_targets,
+    rivals,
+)
 from swiftbox.data.registry import rename_columns
 from swiftbox.data.shapes import shape_renames
 from swiftbox.data.turns import unread_keys
@@ -261,10 +268,8 @@ def ask_for_columns(rows: Sequence[Row], stage: str, error: RowError) -> RowErro
     targets = likely_targets(rows, stage)
     if not targets:
         return RowError(error.kind, error.en, error.zh)
-    listed, proposal = ", ".join(rows[0]), as_columns(targets)
-    en, zh = "which column is the question and which the answer", "哪一列是问题、哪一列是回答"
-    if stage in PAIRS:
-        en, zh = "which columns are the question and its two answers", "哪一列是问题、哪两列是回答"
+    listed, proposal = listed_columns(rows[0]), as_columns(targets)
+    en, zh = ASKED[kind_of_rows(stage)]
     return RowError(
         UNKNOWN_COLUMNS,
         f"it is not clear {en}: {listed} (columns: {proposal})",
@@ -273,7 +278,7 @@ def ask_for_columns(rows: Sequence[Row], stage: str, error: RowError) -> RowErro
 
 
 def _unclear(columns: frozenset[str], unclear: Iterable[str]) -> RowError:
-    listed, names = ", ".join(sorted(columns)), ", ".join(dict.fromkeys(unclear))
+    listed, names = listed_columns(sorted(columns)), listed_columns(dict.fromkeys(unclear))
     return RowError(
         UNKNOWN_COLUMNS,
         f"not clear how to read {names} in: {listed} (say it with columns: {{NAME: query}}, "
@@ -320,7 +325,7 @@ def _either(names: tuple[str, ...], last: str) -> str:
 
 
 def _unknown(columns: frozenset[str], stage: str, usable: Iterable[Format]) -> RowError:
-    listed = ", ".join(sorted(columns)) or "-"
+    listed = listed_columns(sorted(columns))
     names = sorted({name for candidate in usable for group in candidate.columns for name in group})
     for column in sorted(columns - KNOWN - OPTIONAL):
         if near := _misspelled(column, names):

@@ -5,6 +5,7 @@ Nothing is read by a guess: a proposal is shown with the values, and the user de
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -38,6 +39,7 @@ LIKELY: Mapping[str, re.Pattern[str]] = {
     "reasoning_content": THOUGHTS,
     "input": re.compile(r"context|passage|schema|^ddl|background|knowledge|options|choices|上下文"),
     "system": re.compile(r"^sys"),
+    "text": re.compile(r"text|content|body|document|article|文本|内容|正文"),
     "chosen": re.compile(r"chosen|prefer|better|accept|^win|^good|positive|优|好"),
     "rejected": re.compile(r"reject|dispref|worse|^los|^bad|negative|差|坏"),
 }
@@ -53,9 +55,40 @@ STATEMENT = re.compile(r"\s*(select|with|insert|update|delete|create)\b", re.IGN
 
 PAIRS = ("dpo", "orpo", "simpo", "cpo", "reward")
 
-PAIR_TARGETS = ("chosen", "rejected", "query")
-ANSWER_TARGETS = ("reasoning_content", "query", "response", "input", "system")
-"""Our names in the order in which columns are given to them."""
+TEXT = ("text",)
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "pair": ("chosen", "rejected", "query"),
+    "answer": ("reasoning_content", "query", "response", "input", "system"),
+    "grpo": ("query", "system"),
+    "pt": TEXT,
+}
+"""Our names in the order in which columns are given to them, for each kind of row."""
+
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "pair": ("query", "chosen", "rejected"),
+    "answer": ("query", "response"),
+    "grpo": ("query",),
+    "pt": TEXT,
+}
+"""Our names without which a row of each kind cannot be read."""
+
+ASKED: Mapping[str, tuple[str, str]] = {
+    "pair": (
+        "which columns are the question and its two answers",
+        "哪一列是问题、哪两列是回答",
+    ),
+    "answer": ("which column is the question and which the answer", "哪一列是问题、哪一列是回答"),
+    "grpo": ("which column is the question", "哪一列是问题"),
+    "pt": ("which column is the text", "哪一列是文本"),
+}
+"""What is asked for rows of each kind."""
+
+YAML_WORDS = frozenset(("yes", "no", "on", "off", "true", "false", "null"))
+"""Words that YAML does not read as text."""
+
+MOST_NAMES, MOST_LETTERS = 40, 60
+"""Columns, and letters of a column's name, that a message shows."""
 
 SHOWN_VALUE = 40
 """Characters of a value that are shown."""
@@ -85,19 +118,26 @@ def proposed_targets(rows: Sequence[Row], stage: str) -> dict[str, str]:
     """Return our name of each column that matters, or nothing where that is not clear."""
     lengths = {name: _mean_length(rows, name) for name in _columns(rows)}
     lengths = {name: length for name, length in lengths.items() if length}
-    names = PAIR_TARGETS if stage in PAIRS else ANSWER_TARGETS
-    needed = ("query", "chosen", "rejected") if stage in PAIRS else ("query", "response")
+    kind = kind_of_rows(stage)
+    names, needed = NAMES[kind], NEEDED[kind]
     targets = _by_name(lengths, names)
     if is_sql(rows, "query") and "response" not in targets.values():
         without = {name: length for name, length in lengths.items() if name != "query"}
         targets = {**_by_name(without, names), "query": "response"}
     described = [column for column in _columns(rows) if not _is_meta(column)]
     are_texts = len(described) == 2 and all(column in lengths for column in described)
-    if not targets and are_texts and stage not in PAIRS:
+    if not targets and are_texts and kind == "answer":
         targets = dict(zip(described, ("query", "response"), strict=True))
     targets = _with_the_rest(targets, needed, lengths)
     in_order = {column: targets[column] for column in lengths if column in targets}
     return in_order if set(needed) <= set(in_order.values()) else {}
+
+
+def kind_of_rows(stage: str) -> str:
+    """Return the kind of rows that a stage reads: the key of the tables above."""
+    if stage in NEEDED:
+        return stage
+    return "pair" if stage in PAIRS else "answer"
 
 
 def _with_the_rest(
@@ -105,7 +145,7 @@ def _with_the_rest(
 ) -> dict[str, str]:
     """Return targets where the only name that is missing is given to the only text left."""
     missing = set(needed) - set(targets.values())
-    if not targets or len(missing) != 1:
+    if not (targets or needed == TEXT) or len(missing) != 1:
         return targets
     if missing == {"query"} and "input" in targets.values():
         return {column: "query" if name == "input" else name for column, name in targets.items()}
@@ -179,14 +219,24 @@ def as_columns(targets: Mapping[str, str]) -> str:
 
 def _quoted(column: str) -> str:
     """Return a column's name as a key of YAML."""
-    column = printable(column)
-    return column if re.fullmatch(r"[^\W\d][\w ]*\w|\w", column) else f'"{column}"'
+    is_plain = (
+        re.fullmatch(r"[^\W\d][\w ]*\w|[^\W\d]", column) and column.casefold() not in YAML_WORDS
+    )
+    return column if is_plain else json.dumps(column, ensure_ascii=printable(column) != column)
+
+
+def listed_columns(columns: Iterable[str]) -> str:
+    """Return the names of columns as a message shows them."""
+    names = [column[:MOST_LETTERS] for column in columns]
+    more = ["..."] if len(names) > MOST_NAMES else []
+    return ", ".join(names[:MOST_NAMES] + more) or "-"
 
 
 def shown_values(rows: Sequence[Row]) -> list[str]:
     """Return a line for each column: its name and its first two values, shortened."""
     return [
-        f"  {printable(column)}: " + " | ".join(_shown(row.get(column)) for row in rows[:2])
+        f"  {printable(column[:MOST_LETTERS])}: "
+        + " | ".join(_shown(row.get(column)) for row in rows[:2])
         for column in _columns(rows)
     ]
 

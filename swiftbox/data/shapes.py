@@ -48,6 +48,7 @@ def _answered(datasets: str, columns: Mapping[str, str], **optional: str) -> Sha
 
 SHAPES = (
     Shape("XTuner, DISC-Med, LMSYS, MOSS", (ANY,), {"conversation": "conversations"}, {}),
+    Shape("a text in content", ("pt",), {"content": "text"}, {}),
     Shape("UltraChat", SFT, {"data": "conversations"}, {}, ("id",)),
     _answered(
         "dolly, UltraInteract",

@@ -11,7 +11,7 @@ from typing import Any
 
 from swiftbox.data.contents import content_of, result_of
 from swiftbox.data.example import RowError, Turn, kind_of
-from swiftbox.data.loss_weights import PRESENT, weight_of
+from swiftbox.data.loss_weights import PRESENT, WEIGHT_KEYS, weight_of
 from swiftbox.data.roles import CALLERS, PLAIN, ROLE_OF, speaker_name
 from swiftbox.data.tool_calls import called, calls_of
 
@@ -73,7 +73,18 @@ def unread_keys(turns: Any) -> frozenset[str]:
             if len(turn) > 2 and not READ_KEYS.issuperset(turn) and isinstance(turn, dict):
                 keys = {key for key in turn.keys() - READ_KEYS if turn[key] is not None}
                 unread |= keys if not _is_pair(turn) else NO_KEYS
+            if len(turn) > 2 and isinstance(turn, dict) and not PRESENT.isdisjoint(turn):
+                unread |= _weights_of_others(turn)
     return unread
+
+
+def _weights_of_others(turn: Row) -> frozenset[str]:
+    """Return the keys that give weight to a turn of the user or of a tool: it is not learned."""
+    speaker = turn.get("role") or turn.get("from")
+    role = ROLE_OF.get(speaker_name(speaker)) if isinstance(speaker, str) else None
+    if role is None or role == "assistant":
+        return NO_KEYS
+    return frozenset(f"{key} ({role})" for key in WEIGHT_KEYS if turn.get(key))
 
 
 def _alternate(turns: list[Any]) -> bool:

@@ -54,6 +54,12 @@ def test_a_tool_call_may_be_excluded() -> None:
     assert weights(Q, call, {"role": "tool_response", "content": "r"}, A) == [0, 1, 1]
 
 
+def test_a_weight_of_a_user_is_named_as_not_used() -> None:
+    turns = [{**Q, "train": True, "loss_mask": 0}, {**A, "train": True}]
+    example = read_row({"messages": turns}, "sft")[1]
+    assert example.unused == ("messages[].train (user)",)
+
+
 @pytest.mark.parametrize(
     "keys",
     [

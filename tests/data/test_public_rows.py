@@ -212,6 +212,11 @@ def test_a_pair_of_a_published_dataset_is_read(name: str) -> None:
     assert example.unused == unused
 
 
+def test_a_text_in_the_column_content_is_pretrained_on() -> None:
+    example = read({"title": "t", "content": "raw"}, "pt")
+    assert (example.text, example.unused) == ("raw", ("title",))
+
+
 def test_the_context_of_a_question_belongs_to_it_in_pairs_too() -> None:
     for row in (
         {"question": "q", "context": "c", "chosen": "a", "rejected": "b"},

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from row_files import examples, source, write
 
 from swiftbox.data.check import check_rows
 from swiftbox.data.example import RowError
 from swiftbox.data.formats import column_targets, likely_targets, read_row
+from swiftbox.data.proposals import as_columns
 from swiftbox.errors import DataError
 
 PROPOSALS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
@@ -74,6 +76,8 @@ PROPOSALS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
         {"instruction": "query", "input": "input", "chosen_text": "chosen",
          "rejected_text": "rejected"},
     ),
+    "a prompt": ("grpo", {"user_query": "q", "level": 3}, {"user_query": "query"}),
+    "a text for pretraining": ("pt", {"raw_text": "long", "title": "t"}, {"raw_text": "text"}),
     "a labelled answer": (
         "kto",
         {"question": "q", "Antwort": "a", "label": True},
@@ -159,6 +163,33 @@ def test_rows_of_control_characters_are_shown_printable(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         check_rows(source(path), stage="sft", max_bad_rows=0)
     assert "\x1b" not in caught.value.message + caught.value.hint
+
+
+def test_a_proposal_is_valid_yaml_whatever_the_names() -> None:
+    names = [
+        "yes",
+        "a: b",
+        'say "x"',
+        "1",
+        "问题",
+        "x\x1b[2J",
+        " lead",
+        "a-b",
+        "on",
+        "Q&A",
+        "#",
+        "a b",
+    ]
+    targets = dict.fromkeys(names, "query")
+    line = as_columns(targets)
+    assert yaml.safe_load(f"columns: {line}")["columns"] == targets
+    assert line.isprintable()
+
+
+def test_a_row_of_very_many_columns_is_reported_briefly() -> None:
+    with pytest.raises(RowError) as caught:
+        read_row({f"{'x' * 500}{number}": number for number in range(5000)}, "sft")
+    assert len(caught.value.en) < 5000
 
 
 def test_skipping_every_row_is_never_the_cure(tmp_path: Path) -> None:
