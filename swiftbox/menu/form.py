@@ -8,11 +8,15 @@ from swiftbox.config.fields import Card, cards, section_title
 from swiftbox.config.task import TaskConfig
 from swiftbox.formatting import pad
 from swiftbox.language import text
+from swiftbox.menu.column_mapper import with_columns
 from swiftbox.menu.field_pickers import field_label
 from swiftbox.menu.field_question import Values, as_typed, ask_field
 from swiftbox.menu.goals import suggestion
 from swiftbox.menu.options.option import MachineSource, unknown_machine
 from swiftbox.menu.questions import Back, select
+
+DATASET = "dataset"
+"""The field behind which the columns of its rows are asked for, if they are unknown."""
 
 SECTION_CELLS = 9
 """The widest section title, and a space."""
@@ -43,13 +47,19 @@ def fill_form(
             continue
         try:
             proposed = _with_suggestion(config_class, card, answers)
-            answers = with_answer(answers, card, ask_field(config_class, card, proposed, machine))
+            answer = ask_field(config_class, card, proposed, machine)
+            answers = with_answer(answers, card, answer)
         except Back:
             position = _previous(config_class, fields, position, answers)
             if position < 0:
                 raise
             continue
         position += 1
+        if card.name == DATASET:
+            try:
+                answers = with_columns(config_class, answers)
+            except Back:
+                position -= 1
     return answers
 
 
@@ -104,7 +114,8 @@ def change_settings(
         if card is None:
             return answers
         try:
-            answers = with_answer(answers, card, ask_field(config_class, card, answers, machine))
+            changed = with_answer(answers, card, ask_field(config_class, card, answers, machine))
+            answers = with_columns(config_class, changed) if card.name == DATASET else changed
         except Back:
             continue
 
