@@ -132,8 +132,9 @@ class DataFields(Frozen):
     columns: dict[str, str] = setting(
         {},
         label_zh="列改名",
-        en="columns to rename, such as {query: question}",
-        zh="要重命名的列，例如 {query: question}",
+        en="what the columns of the file are, such as {Question: query, Answer: response}; "
+        "unused leaves a column out",
+        zh="文件中各列的含义，例如 {Question: query, Answer: response}；unused 表示忽略该列",
         section="data",
     )
     val_size: float = setting(

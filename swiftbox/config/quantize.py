@@ -143,8 +143,8 @@ class QuantizeConfig(HubFields, QuantizedNames):
     columns: dict[str, str] = setting(
         {},
         label_zh="列改名",
-        en="columns of the calibration rows to rename, such as {query: question}",
-        zh="校准数据中要重命名的列，例如 {query: question}",
+        en="what the columns of the calibration rows are, such as {Question: query}",
+        zh="校准数据中各列的含义，例如 {Question: query}",
         section="data",
     )
     calibration_samples: int = setting(

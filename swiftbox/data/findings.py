@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +22,10 @@ from swiftbox.security.printable import printable
 
 MOST_LISTED = 200
 """Bad rows that are listed; a file with more has one cause, not thousands."""
+
+
+MOST_UNUSED = 30
+"""Columns without use that are listed; a table of more says no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class CheckedRows:
     def summary(self) -> str:
         """Return a summary line, and more lines on files, templates, pairs and held-out rows."""
         preferences = self.preference_data()
-        described = [self._counts(), *self._unused_lines(), *self.readings.lines()]
+        described = [self._counts(), *unused_lines(self.unused), *self.readings.lines()]
         described += self.account.lines() if self.account is not None else ()
         described += lines(preferences) if preferences else ()
         if self.validation is not None:
@@ -162,16 +166,6 @@ class CheckedRows:
             line += text(f"; fewer rows than requested in {names}", f"；{names} 的行数少于要求")
         return line
 
-    def _unused_lines(self) -> list[str]:
-        """Name the columns that nobody read, with the number of rows where that is not all."""
-        if not self.unused:
-            return []
-        listed = ", ".join(
-            printable(name) if count == self.rows else f"{printable(name)} ({count})"
-            for name, count in sorted(self.unused.items())
-        )
-        return [text(f"columns not used: {listed}", f"未使用的列：{listed}")]
-
     def preference_data(self) -> dict[str, Any] | None:
         """Return the statistics of pairs and labelled answers; None where there are none."""
         if self.preferences is None:
@@ -200,6 +194,15 @@ class CheckedRows:
             "preferences": self.preference_data(),
             "account": self.account.data() if self.account is not None else None,
         }
+
+
+def unused_lines(unused: Mapping[str, int]) -> list[str]:
+    """Name the columns that nobody read, with the number of rows that fill them."""
+    if not unused:
+        return []
+    names = [f"{printable(name)} ({count})" for name, count in sorted(unused.items())]
+    listed = ", ".join(names[:MOST_UNUSED]) + (" ..." if len(names) > MOST_UNUSED else "")
+    return [text(f"columns not used: {listed}", f"未使用的列：{listed}")]
 
 
 def require_usable(checked: CheckedRows, max_bad_rows: int, empty: Sequence[str]) -> None:

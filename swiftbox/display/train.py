@@ -53,6 +53,10 @@ def data_lines(event: Event) -> list[str]:
             f"{event['tokens']:,} 个 token 中学习 {event['trained_tokens']:,} 个",
         ),
     ]
+    if unused := event.get("unused"):
+        from swiftbox.data.findings import unused_lines
+
+        lines += unused_lines(unused)
     if turns := event.get("turns"):
         lines.append(_turns_line(turns))
     if account := event.get("account"):
@@ -79,7 +83,7 @@ def _turns_line(turns: Mapping[str, int]) -> str:
 def _skipped_rows(event: Event) -> list[str]:
     """Return a line for each kind of row that is truncated, dropped or skipped."""
     limit, cut, dropped = event["max_length"], event["cut"], event["dropped"]
-    empty, bad = event["nothing_to_learn"], event["bad"]
+    empty, bad, ends = event["nothing_to_learn"], event["bad"], event.get("cut_rows") or 0
     limit_name = text(f"max_length {limit}: ", f"max_length {limit}：")
     lines = [
         (cut, limit_name + text(f"{counted(cut, 'row')} truncated", f"截断 {cut} 行")),
@@ -96,6 +100,13 @@ def _skipped_rows(event: Event) -> list[str]:
             ),
         ),
         (bad, text(f"{counted(bad, 'bad row')} skipped", f"跳过 {bad} 个坏行")),
+        (
+            ends,
+            text(
+                f"{counted(ends, 'row')} cut off after the last answer",
+                f"{ends} 行在最后的回答之后截断",
+            ),
+        ),
     ]
     return [line for count, line in lines if count]
 

@@ -323,7 +323,7 @@ def test_columns_that_nobody_reads_are_named_with_their_count(tmp_path: Path) ->
     ]
     path = write(tmp_path / "a.jsonl", *rows)
     checked = check_rows(source(path), stage="sft", max_bad_rows=0)
-    assert "columns not used: license, source (1)" in checked.summary()
+    assert "columns not used: license (2), source (1)" in checked.summary()
     assert checked.data()["unused"] == {"license": 2, "source": 1}
 
 

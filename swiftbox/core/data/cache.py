@@ -206,6 +206,7 @@ def _encode_all(
         account.add(renderer.account)
     checked = examples.checked
     report["bad"], report["unlearned"] = len(checked.bad), len(checked.unlearned)
+    report["unused"], report["cut_rows"] = dict(checked.unused), checked.cut_rows
     report["preferences"], report["account"] = checked.preference_data(), account.data()
 
 

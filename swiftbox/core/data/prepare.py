@@ -68,6 +68,8 @@ def prepare_rows(
         max_length=config.max_length,
         preferences=report["preferences"],
         account=report["account"],
+        unused=report["unused"],
+        cut_rows=report["cut_rows"],
         turns=fitted.turns,
         preview=preview(fitted.rows, encoder.tokenizer),
     )
