@@ -18,6 +18,7 @@ import jinja2.ext
 import jinja2.nodes
 import jinja2.sandbox
 import jinja2.utils
+from jinja2.runtime import LoopContext
 
 Span = tuple[int, int]
 
@@ -88,13 +89,16 @@ class TemplateNamespace(jinja2.utils.Namespace):
 
 MAPPING_ATTRIBUTES = frozenset(dir(dict))
 PLAIN_TYPES = frozenset({str, int, float, bool, list, dict, type(None)})
+TEXT_METHODS = frozenset(name for name in dir(str) if name[0] != "_") - {"format", "format_map"}
+"""Methods that the sandbox gives to templates as they are; it replaces the other two."""
 
 
 class ChatSandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
-    """The sandbox of transformers, faster for what templates do most: `message.role`, `ns.index`.
+    """The sandbox of transformers, faster for what templates do most.
 
-    The result is the same: a mapping without the attribute is subscribed, and a plain value of a
-    namespace is neither a method nor private.
+    That is `message.role`, `ns.index`, `loop.first` and `content.strip()`. The result is the same:
+    a mapping without the attribute is subscribed; a plain value of a namespace or a loop is
+    neither a method nor private.
     """
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -105,7 +109,9 @@ class ChatSandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
                 return obj[attribute]
             except LookupError:
                 return self.undefined(obj=obj, name=attribute)
-        if kind is TemplateNamespace and not attribute.startswith("_"):
+        if kind is str and attribute in TEXT_METHODS:
+            return getattr(obj, attribute)
+        if kind in (TemplateNamespace, LoopContext) and not attribute.startswith("_"):
             value = getattr(obj, attribute, UNKNOWN)
             if type(value) in PLAIN_TYPES:
                 return value
