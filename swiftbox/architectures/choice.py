@@ -78,6 +78,11 @@ def find_class(
     return _language_class(config, model_type, tables)
 
 
+def stored_head(config: Mapping[str, Any]) -> str:
+    """Return the head that a model was saved with: language or score."""
+    return "score" if _architecture(config).endswith("ForSequenceClassification") else "language"
+
+
 def require_class(folder: Path, purpose: ClassPurpose = LANGUAGE_MODEL) -> ModelClass:
     """Return the class for the model of a folder; raise ConfigError if there is none."""
     choice = find_class(read_json(folder / "config.json"), purpose)

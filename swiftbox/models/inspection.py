@@ -57,10 +57,12 @@ class Inspection:
         return next((remark for remark in self.remarks if remark.topic == topic), None)
 
 
-def inspect(folder: Path, known: Model | None = None, *, score: bool = False) -> Inspection:
+def inspect(
+    folder: Path, known: Model | None = None, *, head: str | None = "language"
+) -> Inspection:
     """Inspect a model's folder without loading it; `known` is its catalogue row, if at hand.
 
-    With `score` it is to be loaded with a score head.
+    `head` is that of the class that loads it, language or score; None for another program's class.
     """
     config, problem = _config(folder)
     if problem is not None:
@@ -71,7 +73,7 @@ def inspect(folder: Path, known: Model | None = None, *, score: bool = False) ->
         *_contradictions(folder, config, files),
         *weight_remarks(folder, files),
         *_tokenizer(folder, embedding_rows(files.tensors)),
-        *_loading(folder, config, row, score=score),
+        *_loading(folder, config, row, head=head),
         *(requirement_remarks(row) if row else ()),
         *_saved_with(config),
         *_precision(config, files.main_dtype),
@@ -241,13 +243,13 @@ def _tokenizer(folder: Path, rows: int | None) -> Iterator[Remark]:
 
 
 def _loading(
-    folder: Path, config: Mapping[str, Any], row: Model | None, *, score: bool
+    folder: Path, config: Mapping[str, Any], row: Model | None, *, head: str | None
 ) -> Iterator[Remark]:
     """Check that transformers has a class for the model, or that the repository has code for it."""
     if not isinstance(config.get("model_type"), str) and "auto_map" not in config:
         return  # reported with the other fields
-    native = find_class(config, ClassPurpose(score=score))
-    with_code = find_class(config, ClassPurpose(score=score, trusted=True))
+    native = find_class(config, ClassPurpose(score=head == "score"))
+    with_code = find_class(config, ClassPurpose(score=head == "score", trusted=True))
     modules, is_native = _own_code(folder, config), isinstance(native, ModelClass)
     if modules and isinstance(with_code, ModelClass):
         level = NOTE if is_native else WARNING
@@ -255,7 +257,8 @@ def _loading(
         yield remote_code(level, folder, ", ".join(modules), "" if is_native else alternative)
     elif isinstance(with_code, NoClass):
         message = text(f"{folder}: {with_code.reason}", f"{folder}：{with_code.reason}")
-        yield Remark(ERROR, "type", message, _hint_of(with_code, config, row))
+        level = WARNING if head is None else ERROR
+        yield Remark(level, "type", message, _hint_of(with_code, config, row))
 
 
 def _hint_of(choice: NoClass, config: Mapping[str, Any], row: Model | None) -> str:
@@ -317,14 +320,18 @@ def _generation(folder: Path, row: Model | None) -> Iterator[Remark]:
 
 
 def require_usable_model(
-    folder: Path, emit: Callable[..., None], *, known: str | None = None, score: bool = False
+    folder: Path,
+    emit: Callable[..., None],
+    *,
+    known: str | None = None,
+    head: str | None = "language",
 ) -> None:
     """Warn about a downloaded model's defects; raise HubError if it cannot be used.
 
     Raises ConfigError for a chat template that must not be rendered.
     """
     require_bounded_templates(folder, used=False)
-    inspection = inspect(folder, model(known or ""), score=score)
+    inspection = inspect(folder, model(known or ""), head=head)
     for remark in inspection.remarks:
         if remark.level == WARNING:
             emit(events.WARNING, message=str(remark))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from swiftbox.architectures.choice import ClassPurpose, NoClass, find_class
 from swiftbox.architectures.outside import native_hint
 from swiftbox.devices.packages import version_of
 from swiftbox.language import text
@@ -88,14 +89,26 @@ def missing_package(package: str) -> Remark:
     return Remark(WARNING, "package", message, f"pip install '{package}'")
 
 
-def catalogue_remarks(name: str, *, trust_remote_code: bool) -> tuple[Remark, ...]:
-    """Return the remarks on a model that is still on the hub, from the catalogue alone."""
+def catalogue_remarks(
+    name: str, *, trust_remote_code: bool, head: str | None = "language"
+) -> tuple[Remark, ...]:
+    """Return the remarks on a model that is still on the hub, from the catalogue alone.
+
+    `head` is that of the class that loads it; None for another program's class.
+    """
     row = model(name)
     if row is None:
         return ()
     remarks = list(requirement_remarks(row))
-    if row.native == "remote-code" and not trust_remote_code:
-        remarks.append(remote_code(ERROR, name, "", native_hint(row.model_type)))
+    if row.native == "remote-code":
+        if not trust_remote_code:
+            remarks.append(remote_code(ERROR, name, "", native_hint(row.model_type)))
+    elif head is not None:
+        config = {"model_type": row.model_type, "architectures": [row.architecture or ""]}
+        choice = find_class(config, ClassPurpose(score=head == "score"))
+        if isinstance(choice, NoClass):
+            message = text(f"{name}: {choice.reason}", f"{name}：{choice.reason}")
+            remarks.append(Remark(ERROR, "type", message, choice.hint))
     return tuple(remarks)
 
 

@@ -81,7 +81,7 @@ def verify_artifact(
     artifact: LocalArtifact, on_bytes: Callable[[int], None] | None = None
 ) -> VerificationReport:
     """Hash every recorded file again; `on_bytes` is called with the size of each block."""
-    remarks = inspect(artifact.folder).remarks if artifact.kind == "model" else ()
+    remarks = inspect(artifact.folder, head=None).remarks if artifact.kind == "model" else ()
     return VerificationReport(artifact, verify(artifact.folder, on_bytes), remarks)
 
 

@@ -56,17 +56,17 @@ def inspect_model(
     on_remark: OnRemark,
     *,
     uses_template: bool = True,
-    score: bool = False,
+    head: str | None = "language",
 ) -> Inspection | None:
     """Inspect the model's folder, or check its row in the catalogue if it is not here.
 
-    A model that an earlier step of a pipeline makes is inspected once it exists. With `score` it is
-    to be loaded with a score head. Raises ConfigError for a chat template that cannot be used, or
-    must not be rendered at all.
+    A model that an earlier step of a pipeline makes is inspected once it exists. `head` is
+    that of the class that loads it, language or score; None for another program's class. Raises
+    ConfigError for a chat template that cannot be used, or must not be rendered at all.
     """
     folder = locate_recorded(name, key="model", hub=config.hub)
     if folder is None:
-        findings = catalogue_remarks(name, trust_remote_code=config.trust_remote_code)
+        findings = catalogue_remarks(name, trust_remote_code=config.trust_remote_code, head=head)
         report("model", findings, on_remark)
         return None
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
@@ -78,15 +78,19 @@ def inspect_model(
             ),
         )
     require_bounded_templates(folder, used=uses_template)
-    return inspect(folder, score=score)
+    return inspect(folder, head=head)
 
 
 def require_loadable(
-    config: NamesModel, inspection: Inspection, on_remark: OnRemark, *, score: bool = False
+    config: NamesModel,
+    inspection: Inspection,
+    on_remark: OnRemark,
+    *,
+    head: str | None = "language",
 ) -> None:
     """Raise ConfigError for findings that prevent loading the model; remark on the others.
 
-    With `score` it is to be loaded with a score head.
+    `head` is that of the class that loads it; None for another program's class.
     """
     findings = [row for row in inspection.remarks if row.topic not in ("template", "code")]
     code = inspection.remark_on("code")
@@ -94,7 +98,7 @@ def require_loadable(
         refused = code.level != NOTE
         findings.append(replace(code, level=ERROR if refused else NOTE, hint=code.hint * refused))
     if not any(finding.level == ERROR for finding in findings):
-        purpose = ClassPurpose(score=score, trusted=config.trust_remote_code)
+        purpose = ClassPurpose(score=head == "score", trusted=config.trust_remote_code)
         findings += placement_remarks(inspection, purpose)
     report("model", findings, on_remark)
 

@@ -233,11 +233,17 @@ def _has_references(config: DeployConfig) -> bool:
 
 def check(config: DeployConfig, on_remark: OnRemark) -> None:
     """Raise UserError for a model that cannot be served, or an address that is not free."""
-    inspection = inspect_model(config.model, config, on_remark) if config.model else None
+    head = _head(config)
+    inspection = inspect_model(config.model, config, on_remark, head=head) if config.model else None
     if inspection is not None:
-        require_loadable(config, inspection, on_remark)
+        require_loadable(config, inspection, on_remark, head=head)
         _require_loader(config, inspection)
     require_deployable(config)
+
+
+def _head(config: DeployConfig) -> str | None:
+    """Return the head of the class that serves the model; None where another program chooses it."""
+    return None if config.engine == "vllm" else "language"
 
 
 def _require_loader(config: DeployConfig, inspection: Inspection) -> None:
@@ -311,7 +317,7 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
     fetched = fetch_model(config.model or "", hub=config.hub, revision=config.revision, emit=emit)
     if needs_bitsandbytes(fetched.folder):
         reveal_packages(BITSANDBYTES)
-    require_usable_model(fetched.folder, emit, known=config.model or "")
+    require_usable_model(fetched.folder, emit, known=config.model or "", head=_head(config))
     adapters = {
         name: fetch_model(path, hub=config.hub, revision=None, emit=emit, key="adapter").folder
         for name, path in named_adapters(config).items()

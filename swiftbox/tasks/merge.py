@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from swiftbox.architectures.choice import stored_head
 from swiftbox.config.groups import as_list
 from swiftbox.config.merge import MergeConfig
 from swiftbox.devices import host
@@ -114,7 +115,8 @@ def check(config: MergeConfig, on_remark: OnRemark) -> None:
     if config.model is not None:
         inspection = inspect_model(config.model, config, on_remark)
         if inspection is not None:
-            require_loadable(config, inspection, on_remark)
+            head = stored_head(inspection.config)
+            require_loadable(config, inspection, on_remark, head=head)
     check_availability(config)
 
 

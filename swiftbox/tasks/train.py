@@ -139,8 +139,8 @@ def _require_usable(config: TrainConfig, model: Path, emit: Emit) -> None:
     if not Path(config.model).exists():  # a local model was checked before the start
         from swiftbox.models.inspection import require_usable_model
 
-        has_score = METHODS[config.model_dump()["stage"]].head == "score"
-        require_usable_model(model, emit, known=config.model, score=has_score)
+        head = METHODS[config.model_dump()["stage"]].head
+        require_usable_model(model, emit, known=config.model, head=head)
     require_bounded_templates(model, used=False)
     if config.template not in ("auto", "chatml"):
         require_bounded([template_file(Path(config.template).expanduser())])

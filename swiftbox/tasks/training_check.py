@@ -103,7 +103,7 @@ def _inspect(config: TrainConfig, on_remark: OnRemark) -> Inspection | None:
         config,
         on_remark,
         uses_template=config.template == "auto" and _needs_template(config),
-        score=_has_score(config),
+        head=_head(config),
     )
 
 
@@ -179,7 +179,7 @@ def _absolute_function(name: str) -> str:
 
 def _check_model(config: TrainConfig, inspection: Inspection, on_remark: OnRemark) -> None:
     """Raise ConfigError for a model that cannot be trained; remark on lesser findings."""
-    require_loadable(config, inspection, on_remark, score=_has_score(config))
+    require_loadable(config, inspection, on_remark, head=_head(config))
     family = inspection.config.get("model_type")
     if config.model_type and family and config.model_type not in (family, family.split("_")[0]):
         series = family.rstrip("0123456789_.")
@@ -259,9 +259,9 @@ def _needs_template(config: TrainConfig) -> bool:
     return METHODS[config.model_dump()["stage"]].needs_template
 
 
-def _has_score(config: TrainConfig) -> bool:
-    """Tell whether the model is trained with a score head."""
-    return METHODS[config.model_dump()["stage"]].head == "score"
+def _head(config: TrainConfig) -> str:
+    """Return the head that the model is trained with: language or score."""
+    return METHODS[config.model_dump()["stage"]].head
 
 
 def _check_rewards(config: TrainConfig) -> None:

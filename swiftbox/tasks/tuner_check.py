@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from swiftbox.architectures.modalities import reads_other_modality
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.errors import ConfigError, raise_together
@@ -38,6 +39,8 @@ def _problems(config: TrainConfig, inspection: Inspection) -> Iterator[ConfigErr
     is_quantized = "quantization_config" in inspection.config
     if config.tuner_type == "qlora" and config.quant_method != "bnb" and not is_quantized:
         yield _not_quantized(config)
+    if config.tuner_type not in FULL_TUNERS and config.adapter is None:
+        yield from _tower_errors(config, inspection)
     if not _has_plain_names(inspection):
         return
     names = list(inspection.weights.tensors)
@@ -102,6 +105,29 @@ def _target_errors(config: TrainConfig, names: Sequence[str]) -> Iterator[Config
             ),
             hint=text(f"the last layer is {max(numbers)}", f"最后一层为 {max(numbers)}"),
         )
+
+
+def _tower_errors(config: TrainConfig, inspection: Inspection) -> Iterator[ConfigError]:
+    """Yield the targets that name layers of towers or projectors without saying so."""
+    targets = config.target_modules
+    names = list(inspection.weights.tensors)
+    if not isinstance(targets, list) or not any(map(reads_other_modality, names)):
+        return
+    modules = [name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)]
+    for target in targets:
+        named = [module for module in modules if f".{module}".endswith(f".{target}")]
+        is_meant = reads_other_modality(target) or not all(map(reads_other_modality, named))
+        if named and not is_meant:
+            yield ConfigError(
+                text(
+                    f"target_modules: {target} names only layers that read pictures or sound",
+                    f"target_modules：{target} 只对应读取图像或声音的层",
+                ),
+                hint=text(
+                    f"name the full path if you mean them, such as {named[0]}",
+                    f"若确需训练，请写完整路径，例如 {named[0]}",
+                ),
+            )
 
 
 def _is_named(module: str, target: str) -> bool:

@@ -229,3 +229,31 @@ def test_an_inspection_does_not_import_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_class_of_another_kind_is_an_error_unless_another_program_loads_it(
+    tmp_path: Path,
+) -> None:
+    folder = write_model(tmp_path / "m", model_type="t5")
+    assert remark_of(folder, "type")[0] == "error"
+    remark = inspect(folder, head=None).remark_on("type")
+    assert remark is not None
+    assert remark.level == "warning"
+
+
+def test_a_family_outside_transformers_names_a_model_to_take(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", model_type="chatglm")
+    remark = inspect(folder).remark_on("type")
+    assert remark is not None
+    assert "GLM-4-9B-0414" in remark.hint
+    rows = requirements.catalogue_remarks("ZhipuAI/chatglm3-6b", trust_remote_code=False)
+    assert any("GLM-4-9B-0414" in remark.hint for remark in rows)
+
+
+def test_a_model_on_the_hub_without_a_class_is_refused_before_the_fetch() -> None:
+    rows = requirements.catalogue_remarks("Qwen/Qwen2.5-Omni-7B", trust_remote_code=False)
+    assert [remark.level for remark in rows if remark.topic == "type"] == ["error"]
+    other = requirements.catalogue_remarks(
+        "Qwen/Qwen2.5-Omni-7B", trust_remote_code=False, head=None
+    )
+    assert not [remark for remark in other if remark.topic == "type"]
