@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import preferences
 import pytest
+from template_rows import wheel_source
 from tiny import train_tokenizer
 
 from swiftbox.core.data import cache as token_cache
@@ -105,6 +106,17 @@ def test_a_sampled_dataset_samples_the_rows_that_the_template_accepts(tmp_path: 
     assert report["bad"] == 3
     assert report["account"]["counts"]["rows: all"] == 5
     assert len(samples) == 5
+
+
+def test_the_tokens_of_turns_that_are_rendered_apart_are_counted() -> None:
+    tokenizer = train_tokenizer()
+    tokenizer.chat_template = wheel_source("qwen3")
+    turns = [Turn("user", "q"), Turn("assistant", "a")] * 2
+    settings = preferences.config("sft")
+    (encoded,) = encode_conversations([Example(tuple(turns))], tokenizer, settings)
+    (sample,) = encoded.samples
+    tokens = sum(len(row) for row in sample.rows)
+    assert f"(2 answers, {tokens} tokens)" in encoded.account.lines()[0]
 
 
 def test_a_pair_judged_as_two_answers_is_one_bad_row(tmp_path: Path) -> None:
