@@ -78,12 +78,8 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     for require in (_check_joined_rows, _check_adapter, _check_rewards):
         collect(partial(require, training))
     is_here = find_folder(training.model) is not None
-    is_sound = inspection is not None and not inspection.errors
-    profile = profile_model(training.model) if is_sound or not is_here else None
-    if profile is not None and quantizes(training, profile) and profile.shape.in_experts:
-        on_remark(_unquantized_experts(profile.shape))
-    if not is_here and profile is None:
-        on_remark(_unknown_size(training.model))
+    if not is_here or (inspection is not None and not inspection.errors):
+        _remark_on_size(training, on_remark, is_here=is_here)
     renderer = collect(lambda: _checked_template(training, inspection))
     checked = collect(lambda: _check_rows(training, renderer))
     validation = collect(lambda: _check_validation(training, renderer))
@@ -94,6 +90,15 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     if checked is not None:
         checked.validation = validation
     return checked
+
+
+def _remark_on_size(config: TrainConfig, on_remark: OnRemark, *, is_here: bool) -> None:
+    """Remark on experts that stay unquantized, and on a model of unknown size."""
+    profile = profile_model(config.model)
+    if profile is not None and quantizes(config, profile) and profile.shape.in_experts:
+        on_remark(_unquantized_experts(profile.shape))
+    if not is_here and profile is None:
+        on_remark(_unknown_size(config.model))
 
 
 def _inspect(config: TrainConfig, on_remark: OnRemark) -> Inspection | None:
