@@ -31,6 +31,7 @@ from swiftbox.models.location import (
     short_name,
 )
 from swiftbox.models.merge_checks import require_adapters_fit, require_matching_name
+from swiftbox.models.new_tokens import require_no_new_tokens
 from swiftbox.models.templates import require_bounded_templates
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -280,6 +281,9 @@ def _require_matching_adapters(config: DeployConfig) -> None:
     for adapter in adapters:
         require_matching_name(adapter, name)
         require_bounded_templates(adapter.folder)
+    if config.engine == "vllm":
+        builtin = text("set engine: builtin", "设 engine: builtin")
+        require_no_new_tokens((adapter.folder for adapter in adapters), "vLLM", builtin)
     folder = locate_recorded(name, key="model", hub=config.hub) if adapters and name else None
     if folder is not None:
         require_adapters_fit(folder, adapters, name)

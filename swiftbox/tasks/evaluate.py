@@ -38,6 +38,7 @@ from swiftbox.fit.serving import serving as serving_need
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.location import short_name
+from swiftbox.models.new_tokens import require_no_new_tokens
 from swiftbox.models.requirements import NOTE, Remark
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -152,6 +153,9 @@ def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
         models = candidates(config)
         if config.backend == "lm_eval":
             _require_unquantized(models)
+            other = text("set backend: evalscope", "设 backend: evalscope")
+            adapters = [Path(model.adapter) for model in models if model.adapter]
+            require_no_new_tokens(adapters, "lm_eval", other)
         for served in servers(models):
             DEPLOY.check(server_config(config, served), on_remark)
     require_reachable(benchmarks, config.hub)

@@ -370,6 +370,7 @@ RUNS = (
     "swiftbox runs stop last",
     "swiftbox runs resume last",
     "swiftbox runs rerun last --detach",
+    "swiftbox runs extend last num_train_epochs=3",
 )
 
 
@@ -378,12 +379,13 @@ def test_runs_are_listed_stopped_and_repeated(tmp_path: Path) -> None:
     source = "task: download\nmodel: model\nhub: local\nlocal_dir: copy\n"
     (tmp_path / "a.yaml").write_text(source, "utf-8")
     box("run", "a.yaml", "--plain", cwd=tmp_path)
-    listing, show, logs, stop, resume, rerun = (shlex.split(line)[1:] for line in RUNS)
+    listing, show, logs, stop, resume, rerun, extend = (shlex.split(line)[1:] for line in RUNS)
     assert " done " in box(*listing, cwd=tmp_path).stdout
     assert "status: done" in box(*show, cwd=tmp_path).stdout
     box(*logs, cwd=tmp_path)
     assert "is not running" in box(*stop, cwd=tmp_path).stderr
     assert "hint: " in box(*resume, cwd=tmp_path, code=2).stderr
+    assert "is not a training" in box(*extend, cwd=tmp_path, code=2).stderr
     box(*rerun, cwd=tmp_path)
     until(lambda: len(list((tmp_path / "runs").iterdir())) == 2, what="the second run")
     newest = max((tmp_path / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime)
