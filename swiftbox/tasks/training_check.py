@@ -74,7 +74,6 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         collect(lambda: _check_model(training, inspection, on_remark))
         if not inspection.errors:
             collect(lambda: require_tuner_fits(training, inspection))
-        remark_known_tokens(training, inspection.folder, on_remark)
     for require in (_check_joined_rows, _check_adapter, _check_rewards):
         collect(partial(require, training))
     is_here = find_folder(training.model) is not None
@@ -184,6 +183,7 @@ def _absolute_function(name: str) -> str:
 
 def _check_model(config: TrainConfig, inspection: Inspection, on_remark: OnRemark) -> None:
     """Raise ConfigError for a model that cannot be trained; remark on lesser findings."""
+    remark_known_tokens(config, inspection.folder, on_remark)
     require_loadable(config, inspection, on_remark, head=_head(config))
     family = inspection.config.get("model_type")
     if config.model_type and family and config.model_type not in (family, family.split("_")[0]):
