@@ -47,12 +47,16 @@ ROWS: dict[str, tuple[str | bytes, str]] = {
     "lone-surrogate": ('{"prompt": "\\ud800", "response": "a"}\n', "surrogate"),
     "preferences-for-sft": ('{"prompt": "q", "chosen": "a", "rejected": "b"}\n', ""),
     "latin-1": (b'{"prompt": "caf\xe9", "response": "a"}\n', "UTF-8"),
-    "utf-16": (LINE.encode("utf-16"), "UTF-8"),
+    "utf-16-cut-off": (LINE.encode("utf-16")[:-1], "UTF-16 to its end"),
+    "utf-32": (LINE.encode("utf-32"), "UTF-16 to its end"),
     "zeros": (b"\0" * 1000, "JSON"),
     "binary": (bytes(range(256)), "UTF-8"),
-    "gzip": (b"\x1f\x8b\x08\x00\x00\x00", "UTF-8"),
-    "html": ("<!doctype html><html></html>\n", "JSON"),
-    "lfs-pointer": ("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1\n", "JSON"),
+    "gzip": (b"\x1f\x8b\x08\x00\x00\x00", "unpacked as gzip"),
+    "html": ("<!doctype html><html></html>\n", "web page"),
+    "lfs-pointer": (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1\n",
+        "git-lfs",
+    ),
 }
 """Content of rows.jsonl, and a part of the answer."""
 
@@ -72,9 +76,12 @@ FILES: dict[str, tuple[str, str | bytes, str]] = {
     "parquet-text": ("d.parquet", b"hello", "is not parquet"),
     "parquet-mark-only": ("d.parquet", b"PAR1\0\0\0\0PAR1", "is not parquet"),
     "txt-for-sft": ("d.txt", "a text\n", ""),
-    "xlsx": ("d.xlsx", b"PK\x03\x04", "unknown file type"),
+    "xlsx": ("d.xlsx", b"PK\x03\x04", "an Excel workbook"),
     "no-suffix": ("data", LINE, "unknown file type"),
-    "gz": ("d.jsonl.gz", b"\x1f\x8b", "unknown file type"),
+    "gz": ("d.jsonl.gz", b"\x1f\x8b", "unpacked as gzip"),
+    "zst": ("d.jsonl.zst", b"\x28\xb5\x2f\xfd", "unpacked as zstd"),
+    "zip": ("d.zip", b"PK\x03\x04", "an archive"),
+    "csv-two-separators": ("d.csv", "prompt,x;response\nq,x;a\n", "separated by"),
 }
 """A dataset of another type: its name, its content, a part of the answer."""
 
@@ -115,6 +122,15 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "empty-name": ("{messages: ''}", "should not be empty"),
 }
 
+VALIDATION: dict[str, str] = {
+    "nowhere.jsonl": "val_dataset: no file nowhere.jsonl",
+    "rows.jsonl#0": "val_dataset",
+    "7": "val_dataset",
+    "{path: rows.jsonl}": "val_dataset",
+    "'[{path: rows.jsonl, split: a+b}]'": "val_dataset",
+}
+"""Values of `val_dataset`."""
+
 SPECIAL: dict[str, MakeFile] = {
     "fifo": os.mkfifo,
     "link-to-zero": lambda path: path.symlink_to("/dev/zero"),
@@ -145,6 +161,9 @@ def cases() -> Iterator[BadInput]:
     folder = {**with_line("", dataset="d"), "d": _fifo_in_folder}
     yield BadInput("folder-with-a-fifo", files=folder, expected="no data files", in_child=True)
     yield from _registries()
+    for value, expected in VALIDATION.items():
+        files = with_line(f"val_dataset: {value}")
+        yield BadInput(f"validation-{value[:40]}", files=files, expected=expected)
     yield BadInput(
         "more-rows-than-there-are",
         files=with_line("", dataset="rows.jsonl#9999999"),
