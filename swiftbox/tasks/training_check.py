@@ -41,6 +41,7 @@ from swiftbox.tasks.checks import (
     require_loadable,
 )
 from swiftbox.tasks.row_rendering import rendered_later, renderer_of
+from swiftbox.tasks.solved_rows import SolvedRows, compares_answers
 from swiftbox.tasks.training_vocabulary import (
     remark_known_tokens,
     require_no_trained_rows,
@@ -80,7 +81,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     if not is_here or (inspection is not None and not inspection.errors):
         _remark_on_size(training, on_remark, is_here=is_here)
     renderer = collect(lambda: _checked_template(training, inspection))
-    checked = collect(lambda: _check_rows(training, renderer))
+    checked = collect(lambda: _check_rows(training, renderer, on_remark))
     validation = collect(lambda: _check_validation(training, renderer))
     if checked is not None and not is_here and _needs_template(training):
         on_remark(rendered_later(training.model))
@@ -329,12 +330,19 @@ def _check_validation(config: TrainConfig, training: UsableRows | None) -> Check
         return _checked_rows(local, config, renderer, is_complete=len(local) == len(sources))
 
 
-def _check_rows(config: TrainConfig, renderer: UsableRows | None) -> CheckedRows | None:
+def _check_rows(
+    config: TrainConfig, renderer: UsableRows | None, on_remark: OnRemark
+) -> CheckedRows | None:
+    if renderer is not None and compares_answers(config):
+        renderer = SolvedRows(renderer.renderer, config, renderer.folder)
     sources = [source for source in sources_of(config) if not is_reference(source.path)]
     local = _local_sources(sources, config, "dataset")
     if not local:
         return None
-    return _checked_rows(local, config, renderer, is_complete=len(local) == len(sources))
+    checked = _checked_rows(local, config, renderer, is_complete=len(local) == len(sources))
+    if isinstance(renderer, SolvedRows):
+        renderer.report(on_remark)
+    return checked
 
 
 def _checked_rows(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.core.losses.answer_judge import AnswerJudge
-from swiftbox.core.losses.stated_answers import solution_answer, stated_answer
+from swiftbox.core.losses.stated_answers import row_answer, stated_answer
 from swiftbox.errors import ConfigError
 from swiftbox.files import reason_of
 from swiftbox.language import text
@@ -61,7 +61,7 @@ class Accuracy:
         """Score completions."""
         blank = [None] * len(completions)
         solutions = [
-            solution_answer(solution) or solution_answer(answer)
+            row_answer({"solution": solution, "answer": answer})
             for solution, answer in zip(
                 columns.get("solution") or blank, columns.get("answer") or blank, strict=True
             )

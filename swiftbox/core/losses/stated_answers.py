@@ -7,7 +7,7 @@ answer means is decided by math_equality.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 LONGEST_ANSWER = 2_000
@@ -91,6 +91,11 @@ def solution_answer(solution: Any) -> str | None:
         short = 0 < len(phrase) <= LONGEST_WORDS // 4
         return phrase if short and not SENTENCE_END.search(phrase[:-1]) else None
     return answer
+
+
+def row_answer(columns: Mapping[str, Any]) -> str | None:
+    """Return the answer of a row: of its column solution, else of its column answer."""
+    return solution_answer(columns.get("solution")) or solution_answer(columns.get("answer"))
 
 
 def marked_answer(content: str) -> str | None:
