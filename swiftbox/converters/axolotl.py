@@ -279,7 +279,7 @@ ROWS: Rows = {
         "模型类取自 config.json",
         "model_type tokenizer_type is_llama_derived_model is_mistral_derived_model "
         "is_falcon_derived_model is_qwen_derived_model base_model_config cls_model_config "
-        "type_of_model tokenizer_use_fast tokenizer_legacy gptq",
+        "type_of_model tokenizer_use_fast tokenizer_legacy gptq num_labels",
     ),
     **no_effect_rows(
         "an unknown key is always an error here",

@@ -12,7 +12,7 @@ from swiftbox.config.aliases import ALIASES, VALUE_ALIASES
 from swiftbox.config.fields import cards
 from swiftbox.config.groups import as_list
 from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry, read_text
-from swiftbox.converters.foreign_file import Document, read
+from swiftbox.converters.foreign_file import Document, read, ungrouped
 from swiftbox.converters.recognition import Recognised, recognise
 from swiftbox.converters.rows import (
     AddedDefault,
@@ -68,6 +68,7 @@ def import_config(
     `tool` names the tool instead of recognizing it.
     """
     document = read(path)
+    document = ungrouped(document)
     recognised = recognise(document, tool)
     lines = translate(document, recognised.tool)
     return _settle(document, recognised, lines, tuple(overrides))

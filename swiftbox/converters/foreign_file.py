@@ -58,6 +58,18 @@ def read(path: Path) -> Document:
     return Document(path, tuple(entries))
 
 
+def ungrouped(document: Document) -> Document:
+    """Return a config with the settings of its group `train` (Ray) at the top level."""
+    entries: list[ForeignSetting] = []
+    for setting in document.entries:
+        if setting.key == "train" and isinstance(setting.value, dict):
+            inner = setting.value.items()
+            entries += [ForeignSetting(str(key), value, setting.line) for key, value in inner]
+        else:
+            entries.append(setting)
+    return replace(document, entries=tuple(entries))
+
+
 def _yaml(path: Path, content: str) -> list[ForeignSetting]:
     settings = Settings(path.name)
     entries = written_entries(content, settings)

@@ -52,28 +52,27 @@ USUAL_ROWS = 16
 
 def rows_per_update(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the rows of an update, spread over the devices."""
-    batch = batch_of(value, foreign)
+    total, batch = whole_number(value, 0), batch_of(value, foreign)
     if batch is None:
-        return [
-            unsupported(
-                text(
-                    f"{value} rows cannot be spread over these devices: set "
-                    "per_device_train_batch_size and gradient_accumulation_steps",
-                    f"{value} 行无法均分到这些设备：请设 per_device_train_batch_size "
-                    "与 gradient_accumulation_steps",
-                )
-            )
-        ]
-    return [KeyOutcome("adopted", batch)]
+        return [unsupported(text("is not a number of rows", "不是行数"))]
+    rows = batch["per_device_train_batch_size"] * batch["gradient_accumulation_steps"]
+    rows *= whole_number(foreign.values.get("NPROC_PER_NODE"), 1)
+    differs = text(
+        f"{rows} rows per update: as many for each device", f"每次更新 {rows} 行：各设备行数相同"
+    )
+    return [KeyOutcome("adopted", batch, "" if rows == total else differs)]
 
 
 def batch_of(value: Any, foreign: ForeignConfig) -> dict[str, int] | None:
-    """Return the batch of a device with as many rows per pass as the file says, or fewer."""
+    """Return the batch of a device with as many rows per pass as the file says, or fewer.
+
+    A total that cannot be divided by the devices is rounded up.
+    """
     total, devices = whole_number(value, 0), whole_number(foreign.values.get("NPROC_PER_NODE"), 1)
     rows = whole_number(foreign.values.get("micro_batch_size"), 1)
-    if min(total, devices, rows) < 1 or total % devices:
+    if min(total, devices, rows) < 1:
         return None
-    per_device = total // devices
+    per_device = -(-total // devices)
     largest = min(rows, per_device, MAX_ROWS)
     size = next(size for size in range(largest, 0, -1) if per_device % size == 0)
     return {
@@ -178,6 +177,7 @@ ROWS: Rows = {
     "micro_batch_size": no_effect_rows(
         "part of global_batch_size", "已并入 global_batch_size", "x"
     )["x"],
+    "gpus": renamed("num_devices"),
     "recompute_granularity": recomputation,
     "optimizer": optimizer,
     "target_modules": target_modules,
@@ -214,7 +214,8 @@ ROWS: Rows = {
         "此处没有对应设置",
         "moe_aux_loss_coeff moe_z_loss_coeff moe_expert_capacity_factor mtp_num_layers fp8_format "
         "fp8_recipe fp8_param_gather fp4_format lr_wsd_decay_style lr_wsd_decay_iters "
-        "lr_decay_iters calculate_per_token_loss tau_pos tau_neg use_gym_env gym_env",
+        "lr_decay_iters calculate_per_token_loss tau_pos tau_neg use_gym_env gym_env rollout "
+        "colocate_groups teacher",
     ),
     **refused_rows(
         "weights in Megatron's format are not read",
@@ -230,7 +231,8 @@ MEGATRON_SWIFT = ForeignTool(
     marks=tuple(
         "recompute_method recompute_num_layers lr_warmup_fraction lr_warmup_iters train_iters "
         "no_save_optim no_save_rng cross_entropy_loss_fusion attention_backend "
-        "moe_permute_fusion mcore_model finetune".split()
+        "moe_permute_fusion mcore_model finetune global_batch_size lr min_lr "
+        "gradient_accumulation_fusion recompute_granularity".split()
     ),
     rows=ROWS,
     defaults=defaults,

@@ -315,7 +315,8 @@ ROWS: Rows = {
     ),
     **media_rows(
         "max_pixels vit_lr aligner_lr vit_gradient_checkpointing MAX_PIXELS VIDEO_MAX_PIXELS "
-        "FPS_MAX_FRAMES MIN_PIXELS IMAGE_MAX_TOKEN_NUM VIDEO_MAX_TOKEN_NUM image_area",
+        "FPS FPS_MAX_FRAMES MIN_PIXELS VIDEO_MIN_PIXELS IMAGE_MAX_TOKEN_NUM "
+        "VIDEO_MAX_TOKEN_NUM image_area",
     ),
     "freeze_llm": frozen_language_model,
     **refused_rows(

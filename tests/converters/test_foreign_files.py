@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from foreign import BASE, CONFIGS, ours, outcomes
 
+from swiftbox.converters.conversion import import_config
 from swiftbox.converters.foreign_file import read
 from swiftbox.converters.recognition import recognise
 from swiftbox.errors import ConfigError
@@ -222,3 +223,14 @@ def test_a_file_of_tokens_is_found_above_the_config(tmp_path: Path) -> None:
     saved(tmp_path, "<a>\n<b>\n", "tokens.txt")
     content = BASE["ms-swift"] + "new_special_tokens: tokens.txt\n"
     assert ours(tmp_path / "examples", content)["new_special_tokens"] == ["<a>", "<b>"]
+
+
+def test_settings_in_the_group_of_the_trainer_are_read(tmp_path: Path) -> None:
+    content = (
+        "rlhf_type: dpo\nmodel: m\ndataset: d\nlr: 1.0e-4\nglobal_batch_size: 8\n"
+        "train:\n  gpus: 4\n  tuner_type: lora\n  lora_rank: 4\n"
+    )
+    imported = import_config(saved(tmp_path, content))
+    assert imported.recognised.tool.name == "megatron-swift"
+    values = imported.loaded.config.model_dump()
+    assert (values["tuner_type"], values["lora_rank"], values["num_devices"]) == ("lora", 4, 4)
