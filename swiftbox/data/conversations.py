@@ -85,8 +85,9 @@ def read_conversation(row: Row) -> Example:
         return read_messages(row)
     if row.get("conversations") is not None:
         return read_sharegpt(row)
-    has_question = not row.keys().isdisjoint(QUESTIONS)
-    if row.get("instruction") is not None and ("output" in row or not has_question):
+    has_answer = not row.keys().isdisjoint(ANSWERS)
+    has_question = has_answer and not row.keys().isdisjoint(QUESTIONS)
+    if row.get("instruction") is not None and has_answer and ("output" in row or not has_question):
         return read_alpaca(row)
     if not has_question:
         names = " | ".join((*CONVERSATION_COLUMNS, *QUESTIONS))

@@ -49,9 +49,10 @@ def complete_turns(messages: list[Turn], row: Row) -> tuple[Turn, ...]:
         raise RowError(
             "no-answer", "has no assistant turn to learn from", "没有可学习的 assistant 轮次"
         )
-    _require_order(roles)
     if roles[-1] != "assistant":
         messages = messages[: len(messages) - turns_after_answer(messages)]
+        roles = roles[: len(messages)]
+    _require_order(roles)
     return tuple(_with_system_column(messages, row) if SYSTEM_COLUMN in row else messages)
 
 

@@ -187,6 +187,7 @@ HOSTILE: dict[str, tuple[list[Any], str]] = {
     "a result first": ([{"role": "tool", "content": "r"}, Q, A], "without a preceding tool call"),
     "a result after a question": ([Q, {"role": "tool", "content": "r"}, A], "without a preceding"),
     "calls that are none": ([Q, {"role": "tool_call", "content": "[1]"}, A], "a function with"),
+    "a question after a greeting": ([A, Q], "has no user turn"),
     "only answers": ([A, A], "has no user turn"),
     "only a system text": ([S], "has no assistant turn"),
 }
