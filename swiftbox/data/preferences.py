@@ -15,6 +15,7 @@ from swiftbox.data.cells import Row, first, in_column, turns_in
 from swiftbox.data.column_names import REASONING_COLUMNS
 from swiftbox.data.conversations import question_in, read_conversation
 from swiftbox.data.example import Example, RowError, Turn
+from swiftbox.data.loss_weights import require_learned
 from swiftbox.data.tool_calls import read_tools
 from swiftbox.data.turn_order import complete_turns, turns_after_answer
 
@@ -89,10 +90,15 @@ def shared_turns(chosen: Sequence[Turn], rejected: Sequence[Turn]) -> int:
     """Count the turns at the beginning that two conversations share."""
     count = 0
     for turn, other in zip(chosen, rejected, strict=False):
-        if turn != other:
+        if not _alike(turn, other):
             break
         count += 1
     return count
+
+
+def _alike(turn: Turn, other: Turn) -> bool:
+    """Return whether two turns say the same, whatever their weights in the loss."""
+    return turn == other or replace(turn, weight=other.weight) == other
 
 
 def _is_answer(turns: Turns) -> bool:
@@ -117,7 +123,9 @@ def _from_prompt(prompt: Turns, turns: Turns, key: str) -> Turns:
     """Return a conversation that repeats the prompt; either may omit the system text."""
     system, prompt = _split_system(prompt)
     other_system, turns = _split_system(turns)
-    if turns[: len(prompt)] != prompt or (system and other_system and system != other_system):
+    if shared_turns(turns, prompt) < len(prompt) or (
+        system and other_system and system != other_system
+    ):
         raise RowError(
             "prompt",
             f"{key} does not begin with the prompt of the row",
@@ -140,13 +148,13 @@ def _complete(turns: Turns, row: Row, key: str) -> tuple[Turn, ...]:
 
 def _pair(good: Example, rejected: tuple[Turn, ...], cut: int) -> Example:
     chosen = good.messages
-    if chosen == rejected:
+    at = shared_turns(chosen, rejected)
+    if at == len(chosen) == len(rejected):
         raise RowError(
             IDENTICAL,
             "chosen and rejected are identical: no preference to learn",
             "chosen 与 rejected 完全相同：没有可学习的偏好",
         )
-    at = shared_turns(chosen, rejected)
     if at in (len(chosen), len(rejected)):
         longer, shorter = ("rejected", "chosen") if at == len(chosen) else ("chosen", "rejected")
         raise RowError(
@@ -160,4 +168,6 @@ def _pair(good: Example, rejected: tuple[Turn, ...], cut: int) -> Example:
             f"chosen and rejected differ at message {at + 1}, before their answers",
             f"chosen 与 rejected 在第 {at + 1} 条消息（回答之前）就已不同",
         )
+    require_learned(chosen[at:])
+    require_learned(rejected[at:])
     return replace(good, rejected=rejected, cut=good.cut + cut)

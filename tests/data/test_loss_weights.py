@@ -81,6 +81,20 @@ def test_parts_of_a_turn_that_are_excluded_are_refused() -> None:
         weights(Q, {**A, "train_detail": detail})
 
 
+def test_the_weights_of_a_prompt_do_not_make_it_another_prompt() -> None:
+    earlier = [Q, A, Q]
+    weighted = [Q, {**A, "weight": 0}, Q]
+    row = {"prompt": earlier, "chosen": [*weighted, A], "rejected": [{**A, "content": "b"}]}
+    assert len(read_row(row, "dpo")[1].rejected) == 4
+
+
+def test_a_pair_whose_answer_is_not_learned_has_nothing_to_learn() -> None:
+    row = {"prompt": [Q], "chosen": [{**A, "weight": 0}], "rejected": [{**A, "content": "b"}]}
+    with pytest.raises(RowError) as caught:
+        read_row(row, "dpo")
+    assert caught.value.kind == NOTHING_TO_LEARN
+
+
 def test_a_row_with_nothing_to_learn_is_named_by_its_kind() -> None:
     with pytest.raises(RowError) as caught:
         read_row({"messages": [Q, {**A, "weight": 0}]}, "sft")
