@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.quantize import QuantizeConfig
@@ -20,6 +20,9 @@ from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import DataError
 from swiftbox.formatting import counted
 from swiftbox.language import text
+
+if TYPE_CHECKING:
+    from swiftbox.templates.template import ConversationTemplate
 
 BUILT_IN = Path(__file__).with_name("built_in")
 """Questions and answers in a dozen languages, written for swiftbox; one file for each purpose."""
@@ -210,9 +213,37 @@ def render(example: Example, tokenizer: Any) -> str:
     messages = [message.to_dict() for message in example.messages]
     if not tokenizer.chat_template:
         return "\n\n".join(str(message["content"]) for message in messages)
-    from swiftbox.templates.template import ConversationTemplate
+    from swiftbox.templates.template import ConversationTemplate, TemplateRefusal
 
-    return ConversationTemplate.of_tokenizer(tokenizer).render(messages, example.tools)
+    template = ConversationTemplate.of_tokenizer(tokenizer)
+    try:
+        return template.render(messages, example.tools)
+    except TemplateRefusal:
+        return _adapted_text(example, template)
+
+
+def _adapted_text(example: Example, template: ConversationTemplate) -> str:
+    """Return the text of an example with its system text and its turns moved as the template needs.
+
+    Raises DataError if the template refuses it nevertheless.
+    """
+    from swiftbox.templates.options import RenderOptions
+    from swiftbox.templates.renderings import render_example
+
+    options = RenderOptions("last", "warn", merge_consecutive=True, system_into_user=True)
+    try:
+        return render_example(template, options, example.messages, example.tools).renderings[0].text
+    except RowError as error:
+        raise DataError(
+            text(
+                f"calibration_dataset: a row cannot be rendered: {error.en}",
+                f"calibration_dataset：有一行无法渲染：{error.zh}",
+            ),
+            hint=text(
+                'remove such rows, or give texts: {"text": ...}',
+                '请去掉这样的行，或改为纯文本：{"text": ...}',
+            ),
+        ) from None
 
 
 def cut(texts: Iterable[str], tokenizer: Any, length: int) -> Iterator[list[int]]:

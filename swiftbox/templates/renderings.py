@@ -180,6 +180,12 @@ class _Row:
             reasoning, content = reasoning_of(answer.turn, talk.abilities)
             for kind in lost_of_answer(answer.turn, reasoning, content, answer.learned_words):
                 self._lose(kind, answer.turn, account)
+        learned = {answer.turn.index for answer in answers}
+        for turn in talk.turns:
+            if turn.role == "assistant" and turn.index not in learned:
+                content = reasoning_of(turn, talk.abilities)[1]
+                for kind in lost_of_answer(turn, "", content, talk.text):
+                    account.count(LOST + kind)
         self.require_prompt_words(talk, talk.text, account)
 
     def require_prompt_words(

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from template_rows import wheel_source
 from tiny import train_tokenizer
 
 from swiftbox.config.quantize import QuantizeConfig
+from swiftbox.data.example import Example, Turn
 from swiftbox.errors import DataError
 from swiftbox.quantization import calibration
 
@@ -88,3 +90,14 @@ def test_every_format_of_a_training_can_calibrate(
     examples = calibration.read_examples([source])
     assert len(examples) == 10
     assert "b" in calibration.render(examples[0], tokenizer)
+
+
+def test_rows_that_a_template_refuses_are_adapted_or_an_error_without_traceback() -> None:
+    tokenizer = train_tokenizer()
+    tokenizer.chat_template = "{{ bos_token }}" + wheel_source("gemma")
+    tokenizer.bos_token = "<|endoftext|>"
+    turns = (Turn("system", "s"), Turn("user", "a"), Turn("user", "b"), Turn("assistant", "c"))
+    assert "s\n\na\n\nb" in calibration.render(Example(turns), tokenizer)
+    called = (Turn("user", "a"), Turn("assistant", "b"), Turn("tool", "c"), Turn("assistant", "d"))
+    with pytest.raises(DataError, match="roles must alternate"):
+        calibration.render(Example(called), tokenizer)

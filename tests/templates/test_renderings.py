@@ -198,6 +198,13 @@ def test_reasoning_that_a_template_does_not_know_is_an_error_or_counted() -> Non
     ]
 
 
+def test_lost_words_of_turns_that_are_not_learned_are_counted() -> None:
+    called = replace(answer("", call("Rome")), weight=0)
+    example = rendered("llama3", [user("Q?"), called, user("Well?"), answer("A.")])
+    assert learned(example) == ["A.<|eot_id|>"]
+    assert any("tool call name" in line for line in example.account.lines())
+
+
 def test_calls_that_a_template_does_not_know_are_lost_even_if_it_names_tools() -> None:
     source = "{# tools and tool_calls #}" + wheel_source("llama3")
     turns = [user("Q?"), answer("", call("Rome"))]

@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 
 from swiftbox.core.weights.adapters import adapter_shapes, attach_adapter
 from swiftbox.core.weights.load import load_pretrained
+from swiftbox.templates.client_messages import render_for_client
 from swiftbox.templates.template import ConversationTemplate
 
 MAX_ANSWER_TOKENS = 48
@@ -53,7 +54,9 @@ def answer_all(model: Any, tokenizer: Any, questions: Sequence[str]) -> list[str
 def answer(model: Any, tokenizer: Any, question: str) -> str:
     """Return the greedy answer to one question."""
     turn = {"role": "user", "content": question}
-    rendered = ConversationTemplate.of_tokenizer(tokenizer).render([turn], prompt=True)
+    rendered = render_for_client(
+        ConversationTemplate.of_tokenizer(tokenizer), [turn], [], prompt=True
+    )
     prompt = tokenizer(rendered, add_special_tokens=False, return_tensors="pt")
     with torch.no_grad(), contextlib.redirect_stdout(sys.stderr):
         output = model.generate(**prompt, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from swiftbox.templates.client_messages import render_for_client
 from swiftbox.templates.template import ConversationTemplate
 
 QUESTIONS = (
@@ -113,7 +114,9 @@ def check_prompts(tokenizer: Any) -> list[torch.Tensor]:
         content = question
         if tokenizer.chat_template:
             turn = {"role": "user", "content": question}
-            content = ConversationTemplate.of_tokenizer(tokenizer).render([turn], prompt=True)
+            content = render_for_client(
+                ConversationTemplate.of_tokenizer(tokenizer), [turn], [], prompt=True
+            )
         ids = tokenizer(content, add_special_tokens=not tokenizer.chat_template)["input_ids"]
         prompts.append(torch.tensor(ids))
     return prompts
