@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from swiftbox.converters.axolotl_adapters import ADAPTER_ROWS
 from swiftbox.converters.axolotl_datasets import datasets, held_out, pretraining, raw_text
 from swiftbox.converters.intervals import interval_rows
 from swiftbox.converters.rows import (
@@ -234,7 +235,7 @@ ROWS: Rows = {
     "peft_use_rslora": renamed("use_rslora"),
     "peft_init_lora_weights": renamed("init_lora_weights"),
     "loraplus_lr_ratio": renamed("lora_plus_lr_ratio"),
-    "unfrozen_parameters": renamed("trainable_parameters"),
+    **ADAPTER_ROWS,
     "datasets": datasets,
     "test_datasets": held_out,
     "default_system_message": renamed("system"),
@@ -344,8 +345,8 @@ ROWS: Rows = {
         "tokenizer_config rl_adapter_ref_model dpo_use_weighting "
         "dataset_exact_deduplication min_sample_len max_prompt_len "
         "cosine_constant_lr_ratio embedding_lr embedding_lr_scale lr_groups "
-        "lr_quadratic_warmup peft_layers_to_transform peft_layers_pattern peft "
-        "bnb_config_kwargs loraplus_lr_embedding fp8 qat quantization use_pose "
+        "lr_quadratic_warmup peft_layers_pattern peft "
+        "loraplus_lr_embedding fp8 qat quantization use_pose "
         "overrides_of_model_config overrides_of_model_kwargs streaming fix_untrained_tokens "
         "quantize_moe_experts model_quantization_config model_quantization_config_kwargs "
         "model_config tokenizer_use_mistral_common use_onebitllms "

@@ -10,7 +10,7 @@ from typing import Any
 from swiftbox.converters.rows import ForeignConfig, KeyOutcome, no_effect, refused, unsupported
 from swiftbox.converters.shared_values import MULTIMODAL, MULTIMODAL_HINT
 from swiftbox.data.loss_weights import WEIGHT_KEYS
-from swiftbox.data.roles import ROLE_OF
+from swiftbox.data.roles import ROLE_OF, speaker_name
 from swiftbox.data.splits import parse_split
 from swiftbox.data.turns import REASONING_KEYS
 from swiftbox.errors import DataError
@@ -303,7 +303,7 @@ def _roles(value: Any) -> KeyOutcome:
     """Accept the speakers that are known here under the same roles."""
     pairs = value.items() if isinstance(value, Mapping) else ()
     known = all(
-        ROLE_OF.get(speaker) == ROLE_OF.get(role)
+        ROLE_OF.get(speaker_name(str(speaker))) == ROLE_OF.get(speaker_name(str(role)))
         for role, speakers in pairs
         for speaker in (speakers if isinstance(speakers, list) else [speakers])
     )

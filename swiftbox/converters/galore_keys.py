@@ -12,6 +12,7 @@ from swiftbox.converters.rows import (
     Translate,
     adopted,
     no_effect,
+    split_names,
     unsupported,
 )
 from swiftbox.language import text
@@ -79,3 +80,28 @@ def fixed(usual: tuple[Any, ...]) -> Translate:
 def unused() -> list[KeyOutcome]:
     """Return the outcome of an option without use_galore."""
     return [no_effect(text("has an effect only with use_galore", "仅在 use_galore 时有意义"))]
+
+
+def optimizer_arguments(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate arguments of an optimizer: here those of GaLore, as a mapping or as `k=v` text."""
+    arguments = value
+    if isinstance(value, str):
+        arguments = dict(part.split("=", 1) for part in split_names(value) if "=" in part)
+    named = [foreign.values.get(key) for key in ("optim", "optimizer")]
+    is_galore = any(str(name).startswith("galore") for name in named)
+    outcomes: list[KeyOutcome] = []
+    for key, argument in (arguments if isinstance(arguments, Mapping) else {}).items():
+        if is_galore and key in ARGUMENTS:
+            outcomes.append(KeyOutcome("adopted", {ARGUMENTS[key]: argument}, within=f".{key}"))
+        else:
+            why = text("no counterpart in swiftbox", "此处没有对应设置")
+            outcomes.append(unsupported(why, f".{key}"))
+    return outcomes or [unsupported(text("is not read", "无法读取"))]
+
+
+ARGUMENTS = {
+    "rank": "galore_rank",
+    "update_proj_gap": "galore_update_proj_gap",
+    "scale": "galore_scale",
+}
+"""Names of GaLore's settings in transformers' optim_args."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.aliases import ALIASES
+from swiftbox.converters.galore_keys import optimizer_arguments
 from swiftbox.converters.rows import (
     ForeignConfig,
     KeyOutcome,
@@ -234,6 +235,7 @@ TRAINER: Rows = {
     "optim": optimizer,
     "optimizer": optimizer,
     "metric_for_best_model": best_metric,
+    "optim_args": optimizer_arguments,
     "bf16": half("bfloat16"),
     "fp16": half("float16"),
     "warmup_ratio": warmup_ratio,
@@ -338,7 +340,7 @@ TRAINER: Rows = {
     **unsupported_rows(
         "no counterpart in swiftbox",
         "此处没有对应设置",
-        "optim_args optim_target_modules "
+        "optim_target_modules "
         "moe_aux_loss_coef router_aux_loss_coef full_determinism predict_with_generate "
         "use_apollo use_badam use_adam_mini use_muon use_dft_loss enable_dft_loss "
         "enable_channel_loss rope_scaling shift_attn",

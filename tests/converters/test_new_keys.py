@@ -33,6 +33,12 @@ CHECKED: dict[str, tuple[str, str, dict[str, Any]]] = {
         LF + "finetuning_type: full\nuse_galore: true\ngalore_rank: 4\n",
         {"optim": "galore_adamw", "galore_rank": 4, "galore_scale": 2.0},
     ),
+    "llamafactory held out": (
+        "llamafactory",
+        LF + "eval_dataset: {data}\nadd_special_tokens: <call>,<back>\nadd_tokens: yes-no\n"
+        "resize_vocab: true\nquantization_type: nf4\n",
+        {"new_special_tokens": ["<call>", "<back>"], "new_tokens": ["yes-no"]},
+    ),
     "llamafactory oft": (
         "llamafactory",
         LF + "finetuning_type: oft\noft_block_size: 4\noft_target: q_proj\n",
@@ -56,6 +62,12 @@ CHECKED: dict[str, tuple[str, str, dict[str, Any]]] = {
         MS + "system: Be kind.\nmodel_name: [小黄, Yellow]\nmodel_author: me\n"
         "loss_scale: last_round\nearly_stop_interval: 2\nsplit_dataset_ratio: 0.2\n",
         {"model_name": ["小黄", "Yellow"], "turns": "last", "early_stopping_patience": 2},
+    ),
+    "ms-swift held out": (
+        "ms-swift",
+        MS + "val_dataset: {data}\nsplit_dataset_ratio: 0.1\nnew_special_tokens: [<call>]\n"
+        "adam_beta1: 0.8\nlr_scheduler_type: warmup_stable_decay\n",
+        {"new_special_tokens": ["<call>"], "adam_beta1": 0.8, "adam_beta2": 0.95},
     ),
     "ms-swift llamapro": (
         "ms-swift",
