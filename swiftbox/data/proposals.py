@@ -128,7 +128,8 @@ def proposed_targets(rows: Sequence[Row], stage: str) -> dict[str, str]:
     are_texts = len(described) == 2 and all(column in lengths for column in described)
     if not targets and are_texts and kind == "answer":
         targets = dict(zip(described, ("query", "response"), strict=True))
-    targets = _with_the_rest(targets, needed, lengths)
+    without_text = [column for column in _columns(rows) if column not in lengths]
+    targets = _with_the_rest(targets, needed, lengths, without_text)
     in_order = {column: targets[column] for column in lengths if column in targets}
     return in_order if set(needed) <= set(in_order.values()) else {}
 
@@ -141,11 +142,23 @@ def kind_of_rows(stage: str) -> str:
 
 
 def _with_the_rest(
-    targets: dict[str, str], needed: Sequence[str], lengths: Mapping[str, float]
+    targets: dict[str, str],
+    needed: Sequence[str],
+    lengths: Mapping[str, float],
+    without_text: Iterable[str],
 ) -> dict[str, str]:
-    """Return targets where the only name that is missing is given to the only text left."""
+    """Return targets where the only name that is missing is given to the only text left.
+
+    Not where a column `without_text` has such a name: an object with answers is the answer.
+    """
     missing = set(needed) - set(targets.values())
     if not (targets or needed == TEXT) or len(missing) != 1:
+        return targets
+    if any(
+        LIKELY[name].search(column.casefold())
+        for name in missing & LIKELY.keys()
+        for column in without_text
+    ):
         return targets
     if missing == {"query"} and "input" in targets.values():
         return {column: "query" if name == "input" else name for column, name in targets.items()}

@@ -59,6 +59,10 @@ SHAPES = (
     _answered("instruction, answer", {"instruction": "instruction", "answer": "output"}),
     _answered("instruction, completion", {"instruction": "instruction", "completion": "output"}),
     _answered("firefly", {"input": "query", "target": "response"}),
+    _answered(
+        "natural-instructions",
+        {"definition": "instruction", "inputs": "input", "targets": "output"},
+    ),
     _answered("Aya, FLAN, xP3", {"inputs": "query", "targets": "response"}),
     _answered("DISC-Law", {"input": "query", "output": "response"}),
     _answered("input, response", {"input": "query", "response": "response"}),

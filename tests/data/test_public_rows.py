@@ -33,6 +33,29 @@ ROWS: dict[str, tuple[dict[str, Any], list[tuple[str, str]], tuple[str, ...]]] =
     "dolly without context": (
         {"instruction": "q", "context": "", "response": "a", "category": "qa"}, QA, ("category",),
     ),
+    "natural-instructions": (
+        {"task_name": "t", "id": "1", "definition": "i", "inputs": "q", "targets": "a"},
+        [("user", "i\nq"), QA[1]], ("id", "task_name"),
+    ),
+    "WildChat": (
+        {"conversation_hash": "h", "turn": 1, "toxic": False, "conversation": [
+            {"role": "user", "content": "q", "country": "x", "toxic": False},
+            {"role": "assistant", "content": "a", "country": None, "toxic": False},
+        ]},
+        QA,
+        (
+            "conversation_hash", "toxic", "turn",
+            "conversations[].country", "conversations[].toxic",
+        ),
+    ),
+    "HelpSteer2": (
+        {"prompt": "q", "response": "a", "helpfulness": 3, "correctness": 4},
+        QA, ("correctness", "helpfulness"),
+    ),
+    "MetaMathQA": (
+        {"type": "t", "query": "q", "original_question": "o", "response": "a"},
+        QA, ("original_question", "type"),
+    ),
     "firefly": ({"kind": "Poetry", "input": "q", "target": "a"}, QA, ("kind",)),
     "DISC-Law": ({"id": "1", "input": "q", "output": "a"}, QA, ("id",)),
     "DISC-Med": (
