@@ -163,7 +163,7 @@ class Examples:
                 if isinstance(row, RowError):
                     raise row
                 name, example = read_row(row, stage)
-                self._render(example, f"{file}:{line}")
+                texts = self._render(example, f"{file}:{line}")
             except RowError as error:
                 checked.refuse(BadRow(file, line, error.kind, error.en, error.zh))
                 if not isinstance(row, RowError):
@@ -177,18 +177,25 @@ class Examples:
                     checked.duplicates += 1
                 else:
                     seen.add(key)
-            checked.count(example)
+            checked.count(example, texts)
             if example.rejected or example.label is not None:
                 self._report().add(example)
             yield example, (file, line)
         self._count(source, formats, answers, empty=not formats and not bad)
 
-    def _render(self, example: Example, place: str) -> None:
-        """Render an example as it is trained on; raise RowError if that is impossible."""
+    def _render(self, example: Example, place: str) -> int:
+        """Render an example as it is trained on; return the number of texts of a conversation.
+
+        Raises RowError if it cannot be rendered.
+        """
         if self.renderer is None or (self.defers and not self.is_rendered):
-            return
-        for labelled in with_labels(example) if self.stage in LABELLED else (example,):
-            self.renderer.render(labelled, place)
+            return 1
+        if self.stage in LABELLED:
+            for labelled in with_labels(example):
+                self.renderer.render(labelled, place)
+            return 1
+        texts = self.renderer.render(example, place)
+        return 1 if example.rejected else texts
 
     def _report(self) -> Preferences:
         """Return the counts over pairs and labelled answers; created with the first of them."""

@@ -69,8 +69,11 @@ class RowRenderer(Protocol):
     def account(self) -> RowAccount:
         """Return what happened to the rows that were rendered so far."""
 
-    def render(self, example: Example, place: str) -> None:
-        """Render an example from `file:line`; raise RowError if it cannot be trained on."""
+    def render(self, example: Example, place: str) -> int:
+        """Render an example from `file:line`; return the number of its texts.
+
+        Raises RowError if it cannot be trained on.
+        """
 
 
 @dataclass
@@ -110,9 +113,12 @@ class CheckedRows:
     account: RowAccount | None = None
     """What the chat template does to the rows; None if they were not rendered."""
 
-    def count(self, example: Example) -> None:
-        """Count a good row: its length, what was cut off and what nobody read."""
-        self.lengths.add(example)
+    def count(self, example: Example, texts: int = 1) -> None:
+        """Count a good row: its length, what was cut off and what nobody read.
+
+        `texts` is the number of texts that a conversation is rendered to.
+        """
+        self.lengths.add(example, texts)
         self.cut_rows += bool(example.cut)
         if example.unused:
             self.unused.update(example.unused)

@@ -47,15 +47,23 @@ class Lengths:
     shared: float = 0.0
     """Tokens that the two answers of pairs have before them, summed over the pairs."""
 
-    def add(self, example: Example) -> None:
-        """Count a row; both answers of a pair pass through the model."""
+    def add(self, example: Example, texts: int = 1) -> None:
+        """Count a row; both answers of a pair pass through the model.
+
+        A conversation of several `texts` has one for each answer: all but the last answer
+        pass through it twice, with their reasoning and as part of the later turns' prompts.
+        """
         self.good_rows += 1
         if example.text is not None:
             self._add(_bytes([example.text]) / BYTES_PER_TOKEN)
             return
+        repeated = 0.0
+        if texts > 1:
+            answers = [turn for turn in example.messages if turn.role == "assistant"]
+            repeated = _tokens(answers[:-1])
         for turns in (example.messages, example.rejected):
             if turns:
-                self._add(_tokens(turns))
+                self._add(_tokens(turns) + repeated)
         if example.rejected:
             self.shared += _tokens(example.messages[:-1])
 
@@ -86,7 +94,11 @@ class Lengths:
 
 def _tokens(turns: Iterable[Turn]) -> float:
     listed = list(turns)
-    return _bytes(turn.content for turn in listed) / BYTES_PER_TOKEN + TOKENS_PER_TURN * len(listed)
+    written = _bytes(turn.content for turn in listed)
+    for turn in listed:
+        if turn.extra or turn.tool_calls:
+            written += _bytes([value for _, value in turn.extra] + list(map(str, turn.tool_calls)))
+    return written / BYTES_PER_TOKEN + TOKENS_PER_TURN * len(listed)
 
 
 def _bytes(parts: Iterable[str]) -> int:

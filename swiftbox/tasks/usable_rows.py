@@ -61,17 +61,21 @@ class UsableRows:
         """Return what happened to the rows that were rendered so far."""
         return self.renderer.account
 
-    def render(self, example: Example, place: str) -> None:
-        """Render an example and count it; raise RowError if it cannot be trained on."""
+    def render(self, example: Example, place: str) -> int:
+        """Render an example and count it; return the number of its texts.
+
+        Raises RowError if it cannot be trained on.
+        """
         renderings = [rendering for _, rendering in self.renderer.renderings(example, place)]
         self.rows += 1
         refuses_long = self.config.truncation == "error"
         if self.usable >= self._needed and not refuses_long:
-            return
+            return len(renderings)
         if refuses_long:
             self._count_longer(renderings)
         if self._is_usable(example, renderings):
             self.usable += 1
+        return len(renderings)
 
     def require_usable(self, *, is_complete: bool) -> None:
         """Raise DataError for rows that are too long, or that leave nothing to train on.

@@ -28,9 +28,12 @@ class ExampleRenderer:
     """Whether the examples are prompts, which the model answers while it is trained."""
     account: Account = field(default_factory=Account)
 
-    def render(self, example: Example, place: str) -> None:
-        """Render an example from `file:line`; raise RowError if it cannot be trained on."""
-        self.renderings(example, place)
+    def render(self, example: Example, place: str) -> int:
+        """Render an example from `file:line`; return the number of its texts.
+
+        Raises RowError if it cannot be trained on.
+        """
+        return len(self.renderings(example, place))
 
     def renderings(
         self, example: Example, place: str

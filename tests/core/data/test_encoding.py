@@ -293,3 +293,15 @@ def test_with_train_on_prompt_each_token_is_learned_once() -> None:
     (sample,) = encoded.samples
     assert isinstance(sample, TurnRows)
     assert sample.trained == computed_tokens(sample, shares=True) - 1  # nothing predicts the first
+
+
+def test_a_check_counts_the_answers_that_are_rendered_twice(tmp_path: Path) -> None:
+    row = {"messages": [turn.to_dict() for turn in TALK.messages]}
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row) + "\n", "utf-8")
+    method, config = METHODS["sft"], preferences.config("sft")
+    encoder = ExampleEncoder.of(method, rewriting_tokenizer(), config)
+    source = [RowSource(str(path))]
+    alone = check_rows(source, stage="sft", max_bad_rows=0).lengths.longest
+    rendered = check_rows(source, stage="sft", max_bad_rows=0, renderer=encoder.renderer())
+    assert rendered.lengths.longest > alone
