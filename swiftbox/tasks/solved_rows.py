@@ -29,15 +29,16 @@ class SolvedRows(UsableRows):
     unsolved: int = 0
     first_unsolved: str = ""
 
-    def render(self, example: Example, place: str) -> None:
+    def render(self, example: Example, place: str) -> int:
         """Render an example, and look for its solution as the reward does."""
         from swiftbox.core.losses.stated_answers import row_answer
 
-        super().render(example, place)
+        texts = super().render(example, place)
         self.seen += 1
         if row_answer(dict(example.columns)) is None:
             self.unsolved += 1
             self.first_unsolved = self.first_unsolved or place
+        return texts
 
     def report(self, on_remark: OnRemark) -> None:
         """Remark on rows without a solution; raise DataError if accuracy can judge none."""
