@@ -154,6 +154,9 @@ ALLOWED: dict[str, dict[str, str]] = {
     "swiftbox/models/tokenizer_files.py": {
         "home() / 'tokenizers' / f'{hashlib.sha256(key).hexdigest()}.json'": A_DIGEST
     },
+    "swiftbox/tasks/tuner_trial.py": {
+        "cache_home() / 'tuners' / f'{_key(inspection, settings, score=score)}.json'": A_DIGEST
+    },
     "swiftbox/models/trial_loading.py": {
         "cache_home() / 'placements' / f'{_key(inspection, score=score)}.json'": A_DIGEST
     },

@@ -48,6 +48,7 @@ from swiftbox.tasks.training_vocabulary import (
     tokens_from_files,
 )
 from swiftbox.tasks.tuner_check import require_tuner_fits
+from swiftbox.tasks.tuner_trial import require_tuner_fits_layers
 from swiftbox.tasks.usable_rows import UsableRows
 from swiftbox.templates.files import template_file
 
@@ -74,7 +75,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     if inspection is not None:
         collect(lambda: _check_model(training, inspection, on_remark))
         if not inspection.errors:
-            collect(lambda: require_tuner_fits(training, inspection))
+            collect(lambda: _check_tuner(training, inspection))
     for require in (_check_joined_rows, _check_adapter, _check_rewards):
         collect(partial(require, training))
     is_here = find_folder(training.model) is not None
@@ -110,6 +111,12 @@ def _inspect(config: TrainConfig, on_remark: OnRemark) -> Inspection | None:
         uses_template=config.template == "auto" and _needs_template(config),
         head=_head(config),
     )
+
+
+def _check_tuner(config: TrainConfig, inspection: Inspection) -> None:
+    """Raise ConfigError for a tuner that does not fit the model's layers."""
+    require_tuner_fits(config, inspection)
+    require_tuner_fits_layers(config, inspection, score=_head(config) == "score")
 
 
 def _check_joined_rows(config: TrainConfig) -> None:

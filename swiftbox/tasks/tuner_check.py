@@ -36,12 +36,13 @@ def require_tuner_fits(config: TrainConfig, inspection: Inspection) -> None:
 
 def _problems(config: TrainConfig, inspection: Inspection) -> Iterator[ConfigError]:
     yield from _expression_errors(config)
+    yield from _schedule_errors(config)
     is_quantized = "quantization_config" in inspection.config
     if config.tuner_type == "qlora" and config.quant_method != "bnb" and not is_quantized:
         yield _not_quantized(config)
     if config.tuner_type not in FULL_TUNERS and config.adapter is None:
         yield from _tower_errors(config, inspection)
-    if not _has_plain_names(inspection):
+    if not has_plain_names(inspection):
         return
     names = list(inspection.weights.tensors)
     if config.tuner_type in FULL_TUNERS:
@@ -52,7 +53,8 @@ def _problems(config: TrainConfig, inspection: Inspection) -> Iterator[ConfigErr
         yield from _width_errors(config, inspection.weights)
 
 
-def _has_plain_names(inspection: Inspection) -> bool:
+def has_plain_names(inspection: Inspection) -> bool:
+    """Tell whether the modules of a model are named as its weights are stored."""
     stored = inspection.config
     is_plain = language_part(stored) is stored and not any(stored.get(key) for key in FUSED)
     unusual = ("auto_map", "quantization_config")
@@ -80,6 +82,25 @@ def _expression_errors(config: TrainConfig) -> Iterator[ConfigError]:
                 ),
                 hint=text("write a dot or bracket as \\. or \\(", "点与括号请写成 \\. 或 \\("),
             )
+
+
+def _schedule_errors(config: TrainConfig) -> Iterator[ConfigError]:
+    """Check that AdaLoRA's phases leave steps between them, where the steps are known."""
+    steps = config.max_steps
+    if config.tuner_type != "adalora" or steps is None:
+        return
+    first, last = (
+        round(part * steps) if part < 1 else int(part)
+        for part in (config.adalora_tinit, config.adalora_tfinal)
+    )
+    if first >= steps - last:
+        yield ConfigError(
+            text(
+                f"adalora_tinit and adalora_tfinal together cover all {steps} steps",
+                f"adalora_tinit 与 adalora_tfinal 占满了全部 {steps} 步",
+            ),
+            hint=text("lower them, or train longer", "减小它们，或增加训练步数"),
+        )
 
 
 # ---- an adapter

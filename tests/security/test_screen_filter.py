@@ -336,6 +336,9 @@ WRITERS = {
     "cli/output.py": 6,
     "chat/terminal.py": 1,
     "core/tuners/attach.py": 1,  # log.txt
+    "core/tuners/trial_attach.py": 1,  # JSON
+    "core/weights/quantize.py": 1,  # log.txt
+    "core/weights/trial_load.py": 1,  # JSON
     "core/weights/skeleton.py": 1,  # JSON for the process that started it
     "core/weights/starter_model.py": 1,  # JSON
     "devices/probe_child.py": 1,  # JSON

@@ -86,6 +86,16 @@ def attach(
     return network
 
 
+def new_adapter_config(model: Any, config: TunerFields, task_type: str, note: Note = print) -> Any:
+    """Return peft's config of a new adapter; raise ConfigError for what does not fit the model."""
+    common = {
+        "target_modules": choose_targets(model, config, note),
+        "modules_to_save": config.modules_to_save or None,
+        "task_type": task_type,
+    }
+    return ADAPTERS[config.tuner_type](model, config, common)
+
+
 def _continued(model: Any, adapter: Path) -> Any:
     """Return the model with an adapter to continue, which records the base as a new one does.
 

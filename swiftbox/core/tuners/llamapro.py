@@ -24,17 +24,8 @@ def expand(model: Any, new_blocks: int) -> None:
     different logits, so its block structure is not supported.
     """
     before = _probe(model)
-    parent, name, blocks = _blocks(model)
+    parent, name, blocks = expandable_blocks(model, new_blocks)
     count = len(blocks)
-    if count % new_blocks:
-        divisors = [number for number in range(1, count + 1) if count % number == 0]
-        raise ConfigError(
-            text(
-                f"llamapro_num_new_blocks: {new_blocks} does not divide {count} layers",
-                f"llamapro_num_new_blocks：{new_blocks} 不能整除 {count} 层",
-            ),
-            hint=text(f"set one of {divisors}", f"可设为 {divisors} 之一"),
-        )
     model.requires_grad_(False)
     interval = count // new_blocks
     expanded: list[Any] = []
@@ -56,6 +47,25 @@ def expand(model: Any, new_blocks: int) -> None:
             ),
             hint=text("use tuner_type: lora or full", "请用 tuner_type: lora 或 full"),
         )
+
+
+def expandable_blocks(model: Any, new_blocks: int) -> tuple[Any, str, Any]:
+    """Return the parent, the name and the list of blocks; raise ConfigError if it is not divided.
+
+    No weight is read.
+    """
+    parent, name, blocks = _blocks(model)
+    count = len(blocks)
+    if count % new_blocks:
+        divisors = [number for number in range(1, count + 1) if count % number == 0]
+        raise ConfigError(
+            text(
+                f"llamapro_num_new_blocks: {new_blocks} does not divide {count} layers",
+                f"llamapro_num_new_blocks：{new_blocks} 不能整除 {count} 层",
+            ),
+            hint=text(f"set one of {divisors}", f"可设为 {divisors} 之一"),
+        )
+    return parent, name, blocks
 
 
 def _blocks(model: Any) -> tuple[Any, str, Any]:
