@@ -16,6 +16,7 @@ from swiftbox.evaluation.table import lines
 from swiftbox.files import read_json
 from swiftbox.formatting import pad
 from swiftbox.language import text
+from swiftbox.launch.output_folder import settled_in
 from swiftbox.launch.prepare import Prepared, agreed, prepare_rerun, prepare_resume
 from swiftbox.launch.record import record
 from swiftbox.launch.run import follow, run, stop
@@ -23,7 +24,7 @@ from swiftbox.menu.draft import new_draft
 from swiftbox.menu.next_steps import NextStep, next_steps, result_of
 from swiftbox.menu.options.endpoints import server_of
 from swiftbox.menu.options.option import MachineSource, unknown_machine
-from swiftbox.menu.questions import Back, pause, select
+from swiftbox.menu.questions import Back, pause, select, type_text
 from swiftbox.menu.review_screen import ask_to_start, install_engines, review
 from swiftbox.menu.screens import screen_of
 from swiftbox.menu.terminal import (
@@ -133,6 +134,8 @@ def _actions_after(run: Run) -> list[tuple[Action, str]]:
         actions.append((partial(_run_again, prepare_resume, run.folder), title))
     title = text("run it again", "再次运行")
     actions.append((partial(_run_again, prepare_rerun, run.folder), title))
+    if run_folder.task_of(run.folder) == "train" and run_folder.checkpoints(run.folder):
+        actions.append((partial(_extend, run.folder), text("train it for longer", "延长训练")))
     steps = next_steps(result_of(run.folder)) if is_done else []
     return [*actions, *((partial(_take, step), step.title) for step in steps)]
 
@@ -207,9 +210,23 @@ def _follow(folder: Path) -> None:
     pause()
 
 
+def _extend(folder: Path) -> None:
+    """Ask for the total of epochs, and train the run for longer in a new folder."""
+    from swiftbox.launch.extend import prepare_extend
+
+    def check(typed: str) -> str:
+        is_number = typed.replace(".", "", 1).isdigit() and float(typed) > 0
+        return "" if is_number else text("type a number of epochs", "请输入轮数")
+
+    epochs = getattr(settled_in(folder).config, "num_train_epochs", 1.0)
+    question = text("How many epochs in total?", "总共训练几轮？")
+    typed = type_text(question, f"{epochs + 1:g}", check)
+    _run_again(partial(prepare_extend, overrides=[f"num_train_epochs={typed}"]), folder)
+
+
 def _run_again(prepare: Callable[[Path], Prepared], folder: Path) -> None:
     prepared = prepare(folder)
-    for line in prepared.disclosure.lines():
+    for line in (*prepared.disclosure.lines(), *prepared.remarks):
         print_wrapped(line)
     prepared = agreed(prepared, ask_to_start)
     install_engines(prepared)

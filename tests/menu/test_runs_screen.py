@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 from adapters import make_adapter, make_run
+from in_process import box
+from tiny import write_chats, write_config
 from walking import CTRL_C, DOWN, ENTER, RUNS, UP, choice, finished_run, keys, walk
 
 from swiftbox.files import write_json
@@ -62,6 +64,25 @@ def test_a_merge_is_started_from_the_menu(trained: Path, monkeypatch: pytest.Mon
     walk(RUNS, NEWEST, step(trained, "merge"), DETACH, ENTER, ENTER)
     assert ran == [("merge", True)]
     assert (trained.parents[1] / "merge-mine.yaml").is_file()
+
+
+def test_a_training_is_extended_by_epochs(
+    tmp_path: Path,
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, extended = write_chats(tmp_path / "chat.jsonl", 8), list[Ready]()
+    keys_of_run = {"save_steps": 1, "max_steps": None, "num_train_epochs": 1}
+    path = write_config(tmp_path / "a.yaml", tiny, data, output_dir="runs/mine", **keys_of_run)
+    box("run", str(path), "--plain", cwd=tmp_path)
+    monkeypatch.setattr(runs_screen, "run", lambda ready, **_: extended.append(ready))
+    walk(RUNS, NEWEST, choice(3), ENTER, ENTER)
+    (ready,) = extended
+    assert ready.folder.name == "mine-extended"
+    assert ready.prepared.loaded.config.model_dump()["num_train_epochs"] == 2
+    assert "learning rate: cosine is planned over" in capsys.readouterr().out
 
 
 def test_after_a_training_the_next_steps_are_offered(
