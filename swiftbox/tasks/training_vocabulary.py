@@ -21,6 +21,10 @@ from swiftbox.security.regular import read_regular
 from swiftbox.tasks.checks import OnRemark
 
 KEYS = ("new_tokens", "new_special_tokens")
+EMBEDDINGS = frozenset(("embed_tokens", "wte", "word_embeddings", "embed_in"))
+HEADS = frozenset(("lm_head", "embed_out", "output_layer"))
+"""Names of the modules whose rows stand for tokens, in the families that there are."""
+
 MAX_FILE_BYTES = 16 * 2**20
 LISTED = 5
 
@@ -77,6 +81,7 @@ def _conflicts(config: TrainConfig) -> Iterator[tuple[str, str]]:
                 "merge the adapter first (`swiftbox merge`)", "请先合并适配器（`swiftbox merge`）"
             ),
         )
+    yield from _conflicts_of_modules(config)
     if config.init_lora_weights not in PLAIN:
         yield _unverified("init_lora_weights", config.init_lora_weights, "init_lora_weights: true")
     if config.optim == "lora_fa":
@@ -84,6 +89,31 @@ def _conflicts(config: TrainConfig) -> Iterator[tuple[str, str]]:
     if config.lora_plus_lr_ratio is not None:
         ratio = f"{config.lora_plus_lr_ratio:g}"
         yield _unverified("lora_plus_lr_ratio", ratio, "lora_plus_lr_ratio: null")
+
+
+def _conflicts_of_modules(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """Yield why the modules that are trained do not go with rows that are trained alone."""
+    saved = {name.rpartition(".")[2] for name in config.modules_to_save}
+    if (saved & EMBEDDINGS and not saved & HEADS) or (saved & HEADS and not saved & EMBEDDINGS):
+        yield (
+            text(
+                "modules_to_save names the embeddings or the head, not both",
+                "modules_to_save 只写了词嵌入与输出头之一",
+            ),
+            text(
+                "set modules_to_save: [embed_tokens, lm_head], or leave both out",
+                "设 modules_to_save: [embed_tokens, lm_head]，或两者都不写",
+            ),
+        )
+    targets = {name.rpartition(".")[2] for name in as_list(config.target_modules)}
+    if targets & (EMBEDDINGS | HEADS):
+        yield (
+            text(
+                "target_modules names the embeddings or the head",
+                "target_modules 含词嵌入或输出头",
+            ),
+            text("set target_modules: all-linear", "设 target_modules: all-linear"),
+        )
 
 
 def _unverified(key: str, value: str, fix: str) -> tuple[str, str]:

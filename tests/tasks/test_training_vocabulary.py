@@ -49,6 +49,11 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "a changed base": (("init_lora_weights=pissa",), "with init_lora_weights: pissa"),
     "another optimizer": (("optim=lora_fa",), "with optim: lora_fa"),
     "two rates": (("lora_plus_lr_ratio=4",), "with lora_plus_lr_ratio: 4"),
+    "half of the rows": (("modules_to_save=[lm_head]",), "modules_to_save names the"),
+    "a targeted head": (
+        ("target_modules=[q_proj,lm_head]",),
+        "target_modules names the",
+    ),
     "a blank": (("new_special_tokens=['  ']",), "should have 1 to 256 characters"),
 }
 

@@ -204,6 +204,29 @@ def test_a_quantized_base_trains_them_too(models: dict[str, Path], tmp_path: Pat
     assert sum(".trainable_tokens_delta" in name for name in names) == 2
 
 
+def test_the_reference_of_preferences_has_the_rows_as_they_began(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": f"<tool>{n}</tool>", "chosen": f"<point> {n}", "rejected": f"blue sky {n}"}
+        for n in range(8)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    settings = {"stage": "dpo", "max_steps": 2, "save_steps": 0, "warmup_steps": 0, **TOKENS}
+    data = tmp_path / "pairs.jsonl"
+    path = write_config(tmp_path / "a.yaml", models["untied"], data, learning_rate=1e-3, **settings)
+    margins: list[float] = []
+
+    def emit(event: str, **fields: Any) -> None:
+        if event == "step":
+            margins.append(fields["metrics"]["rewards/margins"])
+
+    (tmp_path / "run").mkdir()
+    TASKS["train"].run(plan(load(path).config, made_up("cpu")).config, tmp_path / "run", emit)
+    assert margins[0] == 0
+    assert margins[1] > 0
+
+
 def test_a_resumed_training_repeats_every_bit(models: dict[str, Path], tmp_path: Path) -> None:
     keys = {"max_steps": 4, "save_steps": 2, "save_total_limit": 9}
     saved, _ = train(tmp_path / "r", models["untied"], **keys)
