@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from swiftbox.converters.axolotl_adapters import ADAPTER_ROWS
@@ -174,6 +175,18 @@ def orpo_alpha(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     return adopted(beta=value)
 
 
+def bf16(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate bfloat16; without an adapter, axolotl trains the 16-bit weights themselves."""
+    outcomes = list(TRAINER["bf16"](value, foreign))
+    if foreign.has("adapter") or str(value).lower() not in ("true", "auto"):
+        return outcomes
+    why = text(
+        "trained weights are float32 here; pure_bf16: true trains 16-bit ones",
+        "此处被训练的权重为 float32；pure_bf16: true 训练 16 位权重",
+    )
+    return [replace(outcome, why=why) for outcome in outcomes]
+
+
 def fsdp_options(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the options of FSDP, which switch it on."""
     return [*adopted(distributed="fsdp"), *TRAINER["fsdp_config"](value, foreign)]
@@ -271,7 +284,7 @@ ROWS: Rows = {
     "eager_attention": kernel("eager"),
     "flex_attention": kernel("flex_attention"),
     "attention": TRAINER["attn_implementation"],
-    "bfloat16": TRAINER["bf16"],
+    **dict.fromkeys(("bf16", "bfloat16"), bf16),
     **dict.fromkeys(("liger_rope", "liger_rms_norm", "liger_glu_activation"), liger),
     "float16": TRAINER["fp16"],
     "float32": renamed("dtype", {True: "float32", False: "auto"}),

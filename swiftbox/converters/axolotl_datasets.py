@@ -237,6 +237,9 @@ def _columns(entry: Mapping[str, Any], outcomes: list[KeyOutcome]) -> dict[str, 
     }
     if isinstance(kind, str) and kind:
         columns |= _renamed_columns(kind, entry, outcomes)
+    elif not kind and "type" in entry:
+        why = text("rows of token ids are not read", "不读取已是 token 编号的数据")
+        outcomes.append(unsupported(why, ".type"))
     text_column = entry.get("field") or entry.get("text_column")
     if text_column and text_column != "text":
         columns[str(text_column)] = "text"

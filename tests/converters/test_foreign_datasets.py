@@ -206,3 +206,8 @@ def test_the_datasets_of_a_yaml_are_listed(tmp_path: Path) -> None:
         {"path": "a.json", "num_samples": 500},
         {"path": "a/b", "split": "test", "weight": 2.0},
     ]
+
+
+def test_rows_that_are_tokens_already_are_reported(tmp_path: Path) -> None:
+    assert axolotl(tmp_path, "path: a/b", "type:")[1] == ["unsupported [0].type"]
+    assert axolotl(tmp_path, "path: a/b", "split: train")[1] == []
