@@ -15,8 +15,15 @@ from merge_run import MergeRun
 from own_server import serving
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from tiny import write_chats, write_config
-from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM
+from tiny import SIZES, write_chats, write_config
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
 
 from swiftbox.config.merge import Quantization
 from swiftbox.core.tuners.targets import choose_targets
@@ -50,7 +57,9 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("run")
     chats = write_chats(place / "chat.jsonl", 8)
     write_config(place / "a.yaml", pictures, chats, max_steps=2, lora_rank=4, output_dir="out")
-    box("run", "a.yaml", cwd=place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWIFTBOX_HOME", str(place / "home"))
+        box("run", "a.yaml", cwd=place)
     return place / "out" / "model"
 
 
@@ -147,6 +156,22 @@ def test_a_layer_of_the_tower_needs_its_path(model: Any, pictures: Path, tmp_pat
     assert "model.visual.blocks.0.mlp.linear_fc1" in caught.value.hint
     layers, _notes = chosen(model, pictures, tmp_path, ["visual.merger.linear_fc1"])
     assert layers == ["model.visual.merger.linear_fc1"]
+
+
+def test_a_name_that_tower_and_decoder_share_means_the_decoder(
+    pictures: Path, tmp_path: Path
+) -> None:
+    tower = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    sizes = {**tower, "num_attention_heads": 2, "image_size": 16, "patch_size": 8}
+    config = LlavaConfig(text_config=LlamaConfig(**SIZES), vision_config=CLIPVisionConfig(**sizes))
+    with torch.device("meta"):
+        llava = LlavaForConditionalGeneration(config)
+    assert other_modalities(llava) == ("model.vision_tower", "model.multi_modal_projector")
+    layers, notes = chosen(llava, pictures, tmp_path, ["q_proj"])
+    assert layers == [f"model.language_model.layers.{n}.self_attn.q_proj" for n in range(2)]
+    assert "leaves out the layers of the same names in model.vision_tower" in notes
+    layers, _notes = chosen(llava, pictures, tmp_path, r".*\.q_proj")
+    assert all(".language_model." in name for name in layers)
 
 
 def test_full_tuning_on_text_keeps_the_tower_and_what_the_class_leaves_out(
