@@ -22,6 +22,7 @@ MERGED = "merged turns"
 MOVED_SYSTEM = "system into user"
 DEFAULT_SYSTEM = "default system"
 NOTHING_LEARNED = "nothing to learn"
+UNCLOSED = "answers without closing token"
 FORBIDDEN_THINKING = "reasoning that the prompt forbids"
 
 
@@ -115,6 +116,11 @@ def _sentence(event: str, number: int) -> str:
         NOTHING_LEARNED: (
             f"{counted(number, 'row')} with nothing to learn",
             f"{number} 行没有可学习的内容",
+        ),
+        UNCLOSED: (
+            f"{counted(number, 'answer')} without a closing token, which the chat template does "
+            "not write or mark: the model does not learn to stop",
+            f"{number} 个回答没有结束符（对话模板没有写出或没有标记）：模型学不到在哪里停止",
         ),
         FORBIDDEN_THINKING: (
             f"{counted(number, 'answer')} with reasoning, which the prompt of the server forbids: "

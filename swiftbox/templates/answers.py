@@ -40,6 +40,8 @@ class LocatedAnswer:
     """The end of `learned` that is the beginning of the next turn."""
     needs_thinking: bool = False
     """Whether the server's prompt forbids the reasoning of this answer."""
+    is_closed: bool = True
+    """Whether a closing token is learned: without it the model does not learn to stop."""
 
     @property
     def text(self) -> str:
@@ -89,7 +91,11 @@ def answer_at(talk: TemplateConversation, index: int) -> LocatedAnswer | None:
     spans: tuple[Span, ...] = ((0, len(learned)),)
     if marks and rendered.startswith(prompt) and rendered.endswith(learned):
         spans = _marked(talk, index, len(prompt))
-    return LocatedAnswer(talk.turns[index], prompt, learned, spans, opener, needs_thinking)
+    end = max((end for _, end in spans), default=0)
+    is_closed = (talk.abilities.is_closed or bool(opener)) and not learned[end:].strip()
+    return LocatedAnswer(
+        talk.turns[index], prompt, learned, spans, opener, needs_thinking, is_closed
+    )
 
 
 def _completed(talk: TemplateConversation, index: int, learned: str) -> tuple[str, str]:

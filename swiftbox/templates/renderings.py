@@ -21,6 +21,7 @@ from swiftbox.templates.account import (
     ROWS_ALL,
     ROWS_EACH,
     ROWS_LAST,
+    UNCLOSED,
     Account,
 )
 from swiftbox.templates.adaptation import (
@@ -224,6 +225,7 @@ def _renderings(
     """Return one rendering with all answers where that is exact or set, else one of each."""
     rewritten = [answer for answer in answers if not answer.is_in(rendered)]
     account.count(FORBIDDEN_THINKING, sum(answer.needs_thinking for answer in answers))
+    account.count(UNCLOSED, sum(not answer.is_closed for answer in answers))
     if not answers:
         account.count(NOTHING_LEARNED)
         everything = LearnedSpan(0, len(rendered), -1)

@@ -144,6 +144,20 @@ def test_a_template_without_closing_token_learns_the_first_token_of_the_next_tur
     assert texts[1].endswith("A.<|user|>")
 
 
+OPEN_END = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+UNMARKED_END = (
+    "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}"
+    "{{ m.content }}{% endgeneration %}<end>{% else %}{{ m.content }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+@pytest.mark.parametrize("source", [OPEN_END, UNMARKED_END])
+def test_answers_from_which_the_model_does_not_learn_to_stop_are_counted(source: str) -> None:
+    (line,) = render_example(ConversationTemplate(source), AUTO, TWO).account.lines()
+    assert line.startswith("2 answers without a closing token")
+
+
 # ---- words
 
 
