@@ -1,11 +1,11 @@
-"""A proposal of columns is right or absent: an answer that is an object is no title."""
+"""A proposal of columns is right or absent: a title is never taken for an answer that is an object."""
 
 from __future__ import annotations
 
 from swiftbox.data.formats import likely_targets
 
 
-def test_the_only_text_left_is_no_answer_where_an_object_is() -> None:
+def test_a_title_beside_an_object_of_answers_is_not_proposed() -> None:
     row = {"id": "1", "title": "T", "context": "c", "question": "q", "answers": {"text": ["a"]}}
     assert likely_targets([row], "sft") == {}
     ranked = {"prompt": "q", "answers": [{"answer": "a", "rank": 1}], "source": "s"}
