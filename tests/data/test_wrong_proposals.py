@@ -1,4 +1,4 @@
-"""A proposal of columns is right or absent: a title is never taken for an answer that is an object."""
+"""A proposal of columns is right or absent: an object with answers has no title for its answer."""
 
 from __future__ import annotations
 
