@@ -349,7 +349,7 @@ def test_a_deepspeed_config_beside_the_yaml_is_read(tmp_path: Path) -> None:
     assert ours(tmp_path, BASE[LF] + "deepspeed: mine.json\n")["distributed"] == "zero2"
 
 
-def test_the_precision_of_trained_weights_is_said(tmp_path: Path) -> None:
+def test_the_precision_of_trained_weights_is_reported(tmp_path: Path) -> None:
     (outcome,) = outcomes(tmp_path, BASE[AX] + "bf16: true\n")["bf16"]
     assert "float32" in outcome.why
     (outcome,) = outcomes(tmp_path, BASE[AX] + "bf16: true\nadapter: lora\n")["bf16"]
