@@ -221,10 +221,17 @@ def detect(columns: frozenset[str], stage: str) -> Format:
     return reading.format
 
 
+def _names_of(stage: str) -> frozenset[str]:
+    """Return our names that columns of a stage may have in another spelling."""
+    formats = [row_format for row_format in FORMATS if stage in row_format.stages]
+    groups = [group for row_format in formats for group in row_format.columns]
+    return MEDIA.union(column_targets(stage), *groups)
+
+
 @lru_cache(maxsize=256)
 def _reading(columns: frozenset[str], stage: str) -> ColumnReading | RowError:
     is_prompt = stage in PROMPTED
-    renames = respelled(columns, PROMPT_PARTS if is_prompt else KNOWN | OPTIONAL)
+    renames = respelled(columns, PROMPT_PARTS if is_prompt else _names_of(stage))
     names = frozenset(renames.get(column, column) for column in columns)
     choice = _choice(names, stage)
     if isinstance(choice, RowError) and (shape := shape_renames(names, stage)):

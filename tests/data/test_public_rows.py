@@ -158,6 +158,14 @@ def test_the_turns_of_agents_that_are_not_learned_keep_their_place() -> None:
     assert [turn.weight for turn in read(row).messages] == [1, 0, 1, 1]
 
 
+def test_the_answers_of_pairs_that_are_not_learned_keep_their_place() -> None:
+    turns_of_row = [
+        {"input": "rules", "output": "OK", "output_with_loss": False},
+        {"input": "q", "output": "a"},
+    ]
+    assert [turn.weight for turn in read({"conversation": turns_of_row}).messages] == [1, 0, 1, 1]
+
+
 def test_thoughts_in_their_column_belong_to_the_answer() -> None:
     for row in (
         {"input": "q", "content": "a", "reasoning_content": "r", "score": 9},
@@ -348,6 +356,17 @@ def test_columns_that_nobody_reads_are_named_with_their_count(tmp_path: Path) ->
     checked = check_rows(source(path), stage="sft", max_bad_rows=0)
     assert "columns not used: license (2), source (1)" in checked.summary()
     assert checked.data()["unused"] == {"license": 2, "source": 1}
+
+
+def test_a_label_in_capitals_is_a_column_like_any_other() -> None:
+    row = {"question": "q", "answer": "a", "Label": 1}
+    assert read(row).unused == ("Label",)
+    assert read(row, "kto").label is True
+
+
+def test_pictures_in_capitals_are_not_left_out_in_silence() -> None:
+    with pytest.raises(RowError, match="has images"):
+        read({"question": "q", "answer": "a", "Images": ["a.png"]})
 
 
 def test_a_column_that_the_user_leaves_out_is_not_named(tmp_path: Path) -> None:

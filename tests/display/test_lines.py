@@ -56,6 +56,21 @@ LINES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
         ["完成：5 步，用时 2 分 5 秒，平均损失 1.5000", "模型：/r/model"],
     ),
     (
+        "train", {"event": "data", **DATA, "cut": 0, "unused": {"id": 9, "b": 2}, "cut_rows": 2},
+        [
+            "  tokens per row: 50% 9",
+            "  9 training rows, 1 held out; 40 of 90 tokens are learned",
+            "  columns not used: b (2), id (9)",
+            "  2 rows cut off after the last answer",
+        ],
+        [
+            "  每行 token 数：50% 9",
+            "  训练 9 行，留出 1 行；90 个 token 中学习 40 个",
+            "  未使用的列：b (2), id (9)",
+            "  2 行在最后的回答之后截断",
+        ],
+    ),
+    (
         "train", {"event": "stopped", "step": 4},
         ["stopped at step 4; `swiftbox runs resume` continues"],
         ["在第 4 步停止；`swiftbox runs resume` 可继续"],

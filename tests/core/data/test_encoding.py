@@ -98,6 +98,14 @@ def test_rows_refused_by_the_template_count_against_max_bad_rows(tmp_path: Path)
     assert (len(samples), report["bad"]) == (2, 1)
 
 
+def test_a_run_reports_the_columns_that_nobody_read_and_what_was_cut(tmp_path: Path) -> None:
+    turns = [{"role": role, "content": "q"} for role in ("user", "assistant", "user")]
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"messages": turns, "license": "cc"}) + "\n", "utf-8")
+    report = encoded_samples([RowSource(str(path))], picky_encoder(), quiet)[1]
+    assert (report["unused"], report["cut_rows"]) == ({"license": 1}, 1)
+
+
 def test_a_sampled_dataset_samples_the_rows_that_the_template_accepts(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "a.jsonl", ["no"] * 3 + [f"q{number}" for number in range(5)])
     source = RowSource(str(path), num_samples=8)
