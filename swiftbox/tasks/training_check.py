@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.references import is_reference
+from swiftbox.config.sharded_reference import require_reference
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.data.check import check_rows
@@ -76,7 +77,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         collect(lambda: _check_model(training, inspection, on_remark))
         if not inspection.errors:
             collect(lambda: _check_tuner(training, inspection))
-    for require in (_check_joined_rows, _check_adapter, _check_rewards):
+    for require in (_check_joined_rows, require_reference, _check_adapter, _check_rewards):
         collect(partial(require, training))
     is_here = find_folder(training.model) is not None
     if not is_here or (inspection is not None and not inspection.errors):

@@ -347,13 +347,14 @@ def _precompute(config: TrainConfig, values: dict[str, Any], distributed: str) -
         return Reason(
             key, "false", text("reference_free: no reference", "reference_free：没有参考模型")
         )
-    if config.tuner_type in FULL_TUNERS:
+    is_sharded = distributed not in ("none", "ddp")
+    if config.tuner_type in FULL_TUNERS or (is_sharded and config.adapter is not None):
         why = text(
             "avoids keeping a second copy of all weights",
             "避免保留全部权重的第二份副本",
         )
         return Reason(key, "true", why)
-    if distributed not in ("none", "ddp"):
+    if is_sharded:
         why = text(
             "the adapter is disabled for the reference instead", "改为关闭适配器得到参考模型"
         )

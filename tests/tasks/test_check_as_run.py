@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from made_up import made_up
-from tiny import train_tokenizer, write_chats, write_config, write_labels
+from model_folder import write_model
+from tiny import train_tokenizer, write_chats, write_config, write_labels, write_pairs
 
 import swiftbox
 from swiftbox.errors import UserError
@@ -110,8 +111,6 @@ REASONS: dict[str, str] = {
     "core/training/infinite_loss.py:infinite_loss": NUMBERS,
     "core/training/infinite_loss.py:_infinite_norm": NUMBERS,
     "core/training/parallel.py:for_one_device": "it looks at how the process was started",
-    "core/training/reference_setup.py:reference_of": "the plan precomputes the reference where "
-    "weights are sharded; tests/tasks/test_training_resolve.py",
     "core/tuners/initialization.py:require_calibration": "a training without rows never starts",
     "core/tuners/initialization.py:forward": NUMBERS,
     "core/tuners/initialization.py:_masked_batches": "it depends on which rows share a batch",
@@ -165,6 +164,36 @@ def test_every_refusal_of_the_child_is_listed() -> None:
     assert listed - found_now == set()
 
 
+@pytest.mark.parametrize(
+    ("keys", "is_refused"),
+    [
+        ({"tuner_type": "full"}, True),
+        ({"init_lora_weights": "pissa"}, True),
+        ({}, False),
+        ({"tuner_type": "full", "precompute_ref_log_probs": "true"}, False),
+        ({"tuner_type": "full", "distributed": "ddp"}, False),
+    ],
+)
+def test_check_refuses_a_reference_whose_weights_are_sharded(
+    keys: Mapping[str, Any], is_refused: bool, tmp_path: Path
+) -> None:
+    """As core/training/reference_setup.py does in each of several processes."""
+    data = write_pairs(tmp_path / "rows.jsonl", 4)
+    settings = {"stage": "dpo", "distributed": "fsdp", "precompute_ref_log_probs": "false", **keys}
+    path = write_config(tmp_path / "a.yaml", write_model(tmp_path / "model"), data, **settings)
+    message = refusal_of_settings(load(path).config)
+    assert ("cannot be restored for the reference policy" in message) == is_refused, message
+
+
+def refusal_of_settings(config: Any) -> str:
+    """What checking settled settings says; empty if it accepts them."""
+    try:
+        check_config(config)
+    except UserError as error:
+        return error.message
+    return ""
+
+
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny GPT-2, whose layers are Conv1D."""
@@ -180,10 +209,10 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def refusal_by_check(path: Path) -> str:
     """What planning and checking say; empty if they accept it."""
     try:
-        check_config(with_absolute_paths(plan(load(path).config, made_up("cpu")).config))
+        config = with_absolute_paths(plan(load(path).config, made_up("cpu")).config)
     except UserError as error:
         return error.message
-    return ""
+    return refusal_of_settings(config)
 
 
 def refusal_by_child(path: Path, folder: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from swiftbox.config.sharded_reference import sharded_start
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.attention.varlen import with_masks
@@ -30,7 +31,6 @@ from swiftbox.core.training.parallel import is_sharded
 from swiftbox.core.training.rope_lengths import fixed_settings
 from swiftbox.core.training.streamed_layers import streamed_layers
 from swiftbox.core.training.trainer_inputs import TrainerInputs
-from swiftbox.errors import ConfigError
 from swiftbox.language import cache_home, text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
@@ -74,17 +74,7 @@ def reference_of(network: Any, config: TrainConfig, adapter: Path | None) -> Ref
     adapter_off = config.tuner_type not in FULL_TUNERS and adapter is None and is_identity(network)
     copies_start = not precomputes(config)
     if not adapter_off and copies_start and is_sharded(config):
-        raise ConfigError(
-            text(
-                f"distributed: {config.distributed} shards the weights, so those of the start "
-                "cannot be restored for the reference policy",
-                f"distributed: {config.distributed} 会切分权重，无法还原起始权重作为参考模型",
-            ),
-            hint=text(
-                "start from a new LoRA adapter (merge the old one first), or set distributed: ddp",
-                "从新的 LoRA 适配器开始（先合并旧的），或设 distributed: ddp",
-            ),
-        )
+        raise sharded_start(config.distributed)
     return ReferencePolicy(network, adapter_off=adapter_off, copies_start=copies_start)
 
 
