@@ -102,6 +102,9 @@ class DatasetOptions:
             lines.append(text(f"subsets: {subsets}", f"子集：{subsets}"))
         if row and row.format:
             lines.append(text(f"format: {row.format}", f"格式：{row.format}"))
+        if row and (shape := catalogue.dataset_shapes().get(row.shape or "")):
+            columns = ", ".join(shape.columns)
+            lines.append(text(f"columns: {columns}", f"列：{columns}"))
         return lines
 
 
