@@ -15,7 +15,7 @@ from swiftbox.security.printable import printable
 
 Row = Mapping[str, Any]
 
-THOUGHTS = re.compile(
+THOUGHTS = (
     r"(^|[_\W])(cot|rationales?|think|thoughts?|thinking|reasoning|chain_of_thought"
     r"|reasoning_content|thinking_trajector(y|ies)|reasoning_traces?|reasoning_steps)\W*$"
     r"|思维链|思考|推理过程"
@@ -27,31 +27,31 @@ TEXTS_OF_QUESTION = frozenset(
 )
 """Columns that belong to a question: without them it is another question."""
 
-LIKELY: Mapping[str, re.Pattern[str]] = {
-    "query": re.compile(
+LIKELY: Mapping[str, str] = {
+    "query": (
         r"quest|query|prompt|problem|instruct|^ask|^input|^user|^human|^q$|dialog|document|article"
         r"|patient|source_text|问|题|输入|指令|用户|原文"
     ),
-    "response": re.compile(
+    "response": (
         r"answer|respon|output|completion|solution|target|reply|summary|highlights|^sql|^code$"
         r"|assistant|^bot|^gpt|^tgt$|^a$|doctor|translat|答|回复|输出|译文|摘要"
     ),
     "reasoning_content": THOUGHTS,
-    "input": re.compile(r"context|passage|schema|^ddl|background|knowledge|options|choices|上下文"),
-    "system": re.compile(r"^sys"),
-    "text": re.compile(r"text|content|body|document|article|文本|内容|正文"),
-    "chosen": re.compile(r"chosen|prefer|better|accept|^win|^good|positive|优|好"),
-    "rejected": re.compile(r"reject|dispref|worse|^los|^bad|negative|差|坏"),
+    "input": r"context|passage|schema|^ddl|background|knowledge|options|choices|上下文",
+    "system": r"^sys",
+    "text": r"text|content|body|document|article|文本|内容|正文",
+    "chosen": r"chosen|prefer|better|accept|^win|^good|positive|优|好",
+    "rejected": r"reject|dispref|worse|^los|^bad|negative|差|坏",
 }
-"""What the name of a column looks like, per name of ours; the text of a name in small letters."""
+"""What the name of a column looks like in small letters; compiled when a set is unknown."""
 
-META = re.compile(r"(^|_)(id|ids|type|len|length|source|count|score|model|name|lang|language)$")
+META = r"(^|_)(id|ids|type|len|length|source|count|score|model|name|lang|language)$"
 """Endings of names that describe a row: `cot_type`, `prompt_id`."""
 
 ORIGINS = ("source", "src")
 """Names of a text to translate, which elsewhere say where a row comes from."""
 
-STATEMENT = re.compile(r"\s*(select|with|insert|update|delete|create)\b", re.IGNORECASE)
+STATEMENT = r"\s*(select|with|insert|update|delete|create)\b"
 
 PAIRS = ("dpo", "orpo", "simpo", "cpo", "reward")
 
@@ -110,7 +110,7 @@ def rivals(names: frozenset[str]) -> list[str]:
 def needs_a_place(name: str) -> bool:
     """Return whether a column holds thoughts or a part of the question under another name."""
     plain = name.casefold()
-    is_thought = bool(THOUGHTS.search(plain)) and name not in REASONING_COLUMNS
+    is_thought = bool(re.search(THOUGHTS, plain)) and name not in REASONING_COLUMNS
     return is_thought or plain in TEXTS_OF_QUESTION
 
 
@@ -155,7 +155,7 @@ def _with_the_rest(
     if not (targets or needed == TEXT) or len(missing) != 1:
         return targets
     if any(
-        LIKELY[name].search(column.casefold())
+        re.search(LIKELY[name], column.casefold())
         for name in missing & LIKELY.keys()
         for column in without_text
     ):
@@ -170,7 +170,9 @@ def _with_the_rest(
 def is_sql(rows: Sequence[Row], column: str) -> bool:
     """Return whether a column holds statements of SQL: then a `query` is an answer."""
     values = [row.get(column) for row in rows]
-    return all(isinstance(value, str) and STATEMENT.match(value) for value in values)
+    return all(
+        isinstance(value, str) and re.match(STATEMENT, value, re.IGNORECASE) for value in values
+    )
 
 
 def _by_name(texts: Mapping[str, float], names: Sequence[str]) -> dict[str, str]:
@@ -181,7 +183,7 @@ def _by_name(texts: Mapping[str, float], names: Sequence[str]) -> dict[str, str]
             column
             for column in texts
             if column not in targets
-            and LIKELY[name].search(column.casefold())
+            and re.search(LIKELY[name], column.casefold())
             and not _is_meta(column)
         ]
         if not matching:
@@ -196,7 +198,7 @@ def _by_name(texts: Mapping[str, float], names: Sequence[str]) -> dict[str, str]
 
 
 def _is_meta(column: str) -> bool:
-    return bool(META.search(column.casefold()))
+    return bool(re.search(META, column.casefold()))
 
 
 def _best(matching: Sequence[str], texts: Mapping[str, float], name: str) -> str:
