@@ -198,8 +198,10 @@ def test_a_secret_never_has_a_key() -> None:
 
     for method in METHODS.values():
         assert not [
-            key for key in method.config.model_fields if any(secret in key for secret in secrets)
-        ]
+            key
+            for key in method.config.model_fields
+            if any(secret in key for secret in secrets) and not key.endswith("_tokens")
+        ]  # new_tokens are words of the vocabulary
 
 
 def test_a_missing_file_is_refused_with_a_hint() -> None:
