@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.groups import DatasetSource, as_list
+from swiftbox.data.readings import readings_of
 from swiftbox.data.source import RowSource, parse_sources, resolve
 from swiftbox.errors import HubError
 from swiftbox.files import file_lock, named_lock
@@ -65,8 +66,15 @@ def fetch_dataset(
             lock = named_lock(f"{hub}-dataset-{request.id}")
             with file_lock(lock, on_wait=on_wait(request.name, emit)):
                 local = download(request, emit).folder
+            _say_readings(resolve(source, local), emit)
         sources.append(resolve(source, local))
     return tuple(sources)
+
+
+def _say_readings(source: RowSource, emit: Emit) -> None:
+    """Say how files are read that no check has seen before the download."""
+    for line in readings_of([source]).lines():
+        emit(events.NOTE, key="dataset", message=line)
 
 
 def on_wait(name: str, emit: Emit) -> Callable[[], None]:

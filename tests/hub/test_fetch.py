@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -43,7 +44,8 @@ print(json.dumps({"model": str(model.folder), "commit": model.commit, "data": so
 
 
 def test_a_training_fetches_both_and_reports_progress(tmp_path: Path) -> None:
-    data = Repository("o/d", {"a.jsonl": b"{}\n"}, kind="dataset")
+    files = {"a.jsonl": b"{}\n", "b.jsonl.gz": gzip.compress(b"{}\n")}
+    data = Repository("o/d", files, kind="dataset")
     model = Repository("o/n", {**shards().files, "old.bin": b"y"})
     with hub(model, data) as server:
         done = Desk(tmp_path, server.address).python(FETCH).fine()
@@ -53,6 +55,8 @@ def test_a_training_fetches_both_and_reports_progress(tmp_path: Path) -> None:
     assert not (folder / "old.bin").exists()
     assert messages["rows"] == 3
     assert (Path(messages["data"]) / "a.jsonl").is_file()
+    notes = [event["message"] for event in messages["told"] if event["event"] == "note"]
+    assert "b.jsonl.gz: unpacked from gzip" in notes
     progress = [source for source in messages["told"] if source["event"] == "progress"]
     complete_folder = [source for source in progress if source["what"] == "o/n"][-1]
     assert (
