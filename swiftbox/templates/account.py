@@ -23,6 +23,7 @@ MOVED_SYSTEM = "system into user"
 DEFAULT_SYSTEM = "default system"
 NOTHING_LEARNED = "nothing to learn"
 UNCLOSED = "answers without closing token"
+UNFILLED = "placeholders in small letters"
 FORBIDDEN_THINKING = "reasoning that the prompt forbids"
 
 
@@ -117,10 +118,24 @@ def _sentence(event: str, number: int) -> str:
             f"{counted(number, 'row')} with nothing to learn",
             f"{number} 行没有可学习的内容",
         ),
+    }
+    sentences |= _cautions(number)
+    return text(*sentences[event]) if event in sentences else ""
+
+
+def _cautions(number: int) -> dict[str, tuple[str, str]]:
+    """Return what may be trained otherwise than it is meant, and what to set."""
+    return {
         UNCLOSED: (
             f"{counted(number, 'answer')} without a closing token, which the chat template does "
             "not write or mark: the model does not learn to stop",
             f"{number} 个回答没有结束符（对话模板没有写出或没有标记）：模型学不到在哪里停止",
+        ),
+        UNFILLED: (
+            f"{{{{name}}}} or {{{{author}}}} stands in {counted(number, 'turn')} and is "
+            "learned so: set model_name and model_author where they mean the model",
+            f"{number} 轮含有 {{{{name}}}} 或 {{{{author}}}}，会按原样学习："
+            "若它们指模型，请设置 model_name 与 model_author",
         ),
         FORBIDDEN_THINKING: (
             f"{counted(number, 'answer')} with reasoning, which the prompt of the server forbids: "
@@ -129,7 +144,6 @@ def _sentence(event: str, number: int) -> str:
             "部署时请设 chat_template_kwargs: {enable_thinking: true}",
         ),
     }
-    return text(*sentences[event]) if event in sentences else ""
 
 
 CHINESE_KINDS = {

@@ -55,7 +55,7 @@ def adapted_turns(
 
     Raises RowError for a name that is not filled in.
     """
-    adapted = [_adapted(turn, index, options) for index, turn in enumerate(turns)]
+    adapted = [_adapted(turn, index, options, account) for index, turn in enumerate(turns)]
     if options.system is not None and not any(turn.role in SYSTEM for turn in adapted[:1]):
         adapted = [AdaptedTurn("system", options.system, -1), *adapted]
         account.count(DEFAULT_SYSTEM)
@@ -81,12 +81,13 @@ def up_to_last_answer(turns: Sequence[Turn], account: Account) -> Sequence[Turn]
     return turns[: last + 1]
 
 
-def _adapted(turn: Turn, index: int, options: RenderOptions) -> AdaptedTurn:
+def _adapted(turn: Turn, index: int, options: RenderOptions, account: Account) -> AdaptedTurn:
     extra = dict(turn.extra)
-    reasoning = extra.pop(REASONING, "")
-    content = filled(turn.content, options, turn.role) if "{{" in turn.content else turn.content
+    reasoning, content = extra.pop(REASONING, ""), turn.content
+    if "{{" in content:
+        content = filled(content, options, turn.role, account)
     if "{{" in reasoning:
-        reasoning = filled(reasoning, options, turn.role)
+        reasoning = filled(reasoning, options, turn.role, account)
     return AdaptedTurn(turn.role, content, index, turn.weight, reasoning, turn.tool_calls, extra)
 
 

@@ -5,30 +5,40 @@ from __future__ import annotations
 import re
 
 from swiftbox.data.example import RowError
+from swiftbox.templates.account import UNFILLED, Account
 from swiftbox.templates.options import RenderOptions
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
-def filled(content: str, options: RenderOptions, role: str) -> str:
-    """Return a turn's text with the placeholders replaced.
+def filled(content: str, options: RenderOptions, role: str, account: Account) -> str:
+    """Return a turn's text with the placeholders replaced, in large or in small letters.
 
-    Raises RowError for a placeholder of an answer or a system text that has no value.
+    Raises RowError for a placeholder in large letters, in an answer or a system text, that has no
+    value. Those in small letters are only counted: program code has them too.
     """
     places = {
         "{{NAME}}": ("model_name", options.model_name),
         "{{AUTHOR}}": ("model_author", options.model_author),
     }
+    unfilled = False
     is_chinese = CHINESE.search(content) is not None
     for placeholder, (key, names) in places.items():
-        if placeholder not in content:
+        small = placeholder.lower()
+        if placeholder not in content and small not in content:
             continue
         if names:
-            content = content.replace(placeholder, names[0] if is_chinese else names[-1])
-        elif role in ("assistant", "system"):
+            name = names[0] if is_chinese else names[-1]
+            content = content.replace(placeholder, name).replace(small, name)
+        elif role not in ("assistant", "system"):
+            continue
+        elif placeholder in content:
             raise RowError(
                 "name",
                 f"{placeholder} is not filled in; set {key}",
                 f"{placeholder} 没有填写；请设置 {key}",
             )
+        else:
+            unfilled = True
+    account.count(UNFILLED, unfilled)
     return content

@@ -361,6 +361,15 @@ def test_names_are_filled_in_by_the_language_of_the_turn() -> None:
     assert "{{NAME}} is not filled in; set model_name" in refusal("qwen2_5", turns).en
 
 
+def test_placeholders_in_small_letters_are_filled_in_or_counted() -> None:
+    turns = [user("Write {{name}}."), answer("I am {{name}} by {{author}}.")]
+    names = {"model_name": ("Swifty",), "model_author": ("Team",)}
+    assert learned(rendered("qwen2_5", turns, **names))[0].startswith("I am Swifty by Team.")
+    example = rendered("qwen2_5", turns)
+    assert learned(example)[0].startswith("I am {{name}} by {{author}}.")
+    assert "set model_name and model_author" in "\n".join(example.account.lines())
+
+
 # ---- the account
 
 
