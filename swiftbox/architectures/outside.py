@@ -75,5 +75,6 @@ def native_hint(model_type: str) -> str:
     if native is None:
         return ""
     return text(
-        f"take a model with a class, such as {native}", f"请换用有内置类的模型，如 {native}"
+        f"take a model that transformers has a class for, such as {native}",
+        f"请换用 transformers 有对应类的模型，如 {native}",
     )

@@ -17,6 +17,7 @@ from typing import Any
 from swiftbox.architectures.choice import LANGUAGE_MODEL, ClassPurpose, ModelClass, find_class
 from swiftbox.devices.packages import version_of
 from swiftbox.files import write_json
+from swiftbox.formatting import counted
 from swiftbox.language import cache_home, text
 from swiftbox.models.inspection import Inspection
 from swiftbox.models.requirements import ERROR, Remark
@@ -78,18 +79,18 @@ def _message(kind: str, names: list[str], choice: Any) -> str:
     count, first = len(names), names[0]
     if kind == "missing":
         return text(
-            f"the files lack {count} weights of {choice.name} ({first} ...), which would start at "
-            "random values",
+            f"the files lack {counted(count, 'weight')} of {choice.name} ({first} ...), which "
+            "would start at random values",
             f"文件缺少 {choice.name} 的 {count} 个权重（{first} ...），它们会从随机值开始",
         )
     if kind == "reshaped":
         return text(
-            f"{count} weights have other shapes than those of {choice.name} by config.json "
-            f"({first} ...)",
+            f"the shapes of {counted(count, 'weight')} are not those of {choice.name} by "
+            f"config.json ({first} ...)",
             f"{count} 个权重的形状与 config.json 所定的 {choice.name} 不符（{first} ...）",
         )
     return text(
-        f"the files hold {count} weights that {choice.name} does not have ({first} ...)",
+        f"the files hold {counted(count, 'weight')} that {choice.name} does not have ({first} ...)",
         f"文件中有 {count} 个权重不属于 {choice.name}（{first} ...）",
     )
 

@@ -25,6 +25,7 @@ from swiftbox.core.weights.placement import (
 from swiftbox.core.weights.quantized_bases import SCORE_HEADS, is_quantized
 from swiftbox.errors import ResultError
 from swiftbox.files import read_json, write_json
+from swiftbox.formatting import counted
 from swiftbox.language import text
 
 FIRST_FILE = "model-00000.safetensors"
@@ -230,7 +231,7 @@ def copied_message(names: Sequence[str]) -> str:
 def _lost(names: Sequence[str]) -> ResultError:
     return _failure(
         text(
-            f"the written model lacks {len(names)} tensors of its base ({names[0]} ...)",
+            f"the written model lacks {counted(len(names), 'tensor')} of its base ({names[0]} ...)",
             f"写出的模型缺少基座的 {len(names)} 个张量（{names[0]} ...）",
         )
     )
@@ -239,7 +240,7 @@ def _lost(names: Sequence[str]) -> ResultError:
 def _added(names: Sequence[str]) -> ResultError:
     return _failure(
         text(
-            f"the written model has {len(names)} tensors that its base does not have "
+            f"the written model has {counted(len(names), 'tensor')} that its base does not have "
             f"({names[0]} ...)",
             f"写出的模型多出基座没有的 {len(names)} 个张量（{names[0]} ...）",
         )
@@ -249,7 +250,7 @@ def _added(names: Sequence[str]) -> ResultError:
 def _reshaped(names: Sequence[str]) -> ResultError:
     return _failure(
         text(
-            f"{len(names)} tensors of the written model have other shapes than those of its base "
+            f"the written model has {counted(len(names), 'tensor')} of another shape than its base "
             f"({names[0]} ...)",
             f"写出的模型中有 {len(names)} 个张量的形状与基座不同（{names[0]} ...）",
         )

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from swiftbox.core.weights.quantized_bases import SCORE_HEADS, stored_method
 from swiftbox.errors import ConfigError
 from swiftbox.files import read_json
+from swiftbox.formatting import counted
 from swiftbox.language import text
 
 INDEX = "model.safetensors.index.json"
@@ -107,8 +108,9 @@ def _lacking(folder: Path, names: list[str]) -> ConfigError:
 
 
 def _unplaced(folder: Path, names: list[str], class_name: str) -> ConfigError:
+    count = counted(len(names), "weight")
     reason = text(
-        f"its files hold {len(names)} weights that {class_name} does not have ({names[0]} ...)",
+        f"its files hold {count} that {class_name} does not have ({names[0]} ...)",
         f"其文件中有 {len(names)} 个权重不属于 {class_name}（{names[0]} ...）",
     )
     return _contradiction(folder, reason)
