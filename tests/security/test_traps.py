@@ -42,6 +42,7 @@ LIGHT: dict[str, tuple[str, ...]] = {
     "runs stop": ("runs", "stop", "runs/copy"),
     "runs resume": ("runs", "resume", "runs/copy", "--yes"),
     "runs rerun": ("runs", "rerun", "runs/copy", "--yes"),
+    "runs extend": ("runs", "extend", "runs/copy", "num_train_epochs=2"),
     "engines list": ("engines", "list"),
     "engines install": ("engines", "install", "nothing"),
     "engines remove": ("engines", "remove", "gptq"),
@@ -58,6 +59,7 @@ REFUSED = {
     "engines install": 2,
     "engines test": 1,
     "chat": 2,
+    "runs extend": 2,
     "demo": 2,
 }
 """Exit codes of the command lines that end with an error."""
