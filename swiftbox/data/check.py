@@ -15,7 +15,7 @@ from swiftbox.data.labels import with_labels
 from swiftbox.data.progress import report_row
 from swiftbox.data.renaming import require_known_names, require_present
 from swiftbox.data.report import Preferences
-from swiftbox.data.sampling import Origin, is_uniform, sampling_of
+from swiftbox.data.sampling import Origin, is_taken_once, is_uniform, sampling_of
 from swiftbox.data.source import RowSource
 from swiftbox.data.splits import parse_split
 
@@ -47,7 +47,8 @@ def iterate_examples(
     """Return the examples in order, without keeping them in memory; checks every row.
 
     Repeated rows are not counted: that would take memory for every row. With a `renderer`, the
-    caller renders what it gets, hands back what it refuses, and calls `require_usable` at the end.
+    caller renders what `is_deferred`, and accepts it or refuses it at the end; then it calls
+    `require_usable`.
     """
     return Examples(
         tuple(sources), stage, max_bad_rows, seed, renderer=renderer, defers=renderer is not None
@@ -73,7 +74,7 @@ class Examples:
     defers: bool = False
     """Whether the caller renders the examples that it gets, unless `is_rendered`."""
     is_rendered: bool = False
-    """Whether the example that was yielded last has been rendered already."""
+    """Whether the examples that are yielded now have been rendered already."""
     checked: CheckedRows = field(default_factory=CheckedRows)
     _seen: set[int] | None = None
     _empty: list[str] = field(default_factory=list)
@@ -92,6 +93,17 @@ class Examples:
                     yield example, origin
         if not self.defers:
             self.require_usable()
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether the caller renders the examples that are yielded now, and counts them."""
+        return self.defers and not self.is_rendered
+
+    def accept(self, example: Example, texts: int = 1) -> None:
+        """Count a good example: what nobody read or was cut off, and the statistics of pairs."""
+        self.checked.count(example, texts)
+        if example.rejected or example.label is not None:
+            self._report().add(example)
 
     def refuse(self, rows: Sequence[tuple[int, BadRow]]) -> None:
         """Count examples as bad that were yielded as good, when all are read.
@@ -133,8 +145,9 @@ class Examples:
         bad: set[int] = set()
         before = self.checked.rows
         passes_done = 0
-        # What is sampled depends on the number of good rows; a pair is judged as two examples.
-        self.is_rendered = not is_uniform(source) or self.stage in LABELLED
+        # What is sampled depends on the number of good rows, a row that is taken twice is bad once,
+        # and a pair is judged as two examples.
+        self.is_rendered = not is_taken_once(source) or self.stage in LABELLED
         if is_uniform(source):
             yield from self._good(source, chosen, bad)
             passes_done = 1
@@ -177,9 +190,8 @@ class Examples:
                     checked.duplicates += 1
                 else:
                     seen.add(key)
-            checked.count(example, texts)
-            if example.rejected or example.label is not None:
-                self._report().add(example)
+            if not self.is_deferred:
+                self.accept(example, texts)
             yield example, (file, line)
         self._count(source, formats, answers, empty=not formats and not bad)
 
@@ -188,7 +200,7 @@ class Examples:
 
         Raises RowError if it cannot be rendered.
         """
-        if self.renderer is None or (self.defers and not self.is_rendered):
+        if self.renderer is None or self.is_deferred:
             return 1
         if self.stage in LABELLED:
             for labelled in with_labels(example):
@@ -237,7 +249,7 @@ def _hash(example: Example) -> int:
     """Return a hash that equal examples share (64 bits: 10**7 rows do not collide by chance)."""
     parts: list[object] = [example.text, example.label]
     for message in example.messages:
-        parts += (message.role, message.content)
+        parts += (message.role, message.content, message.weight)
         if message.tool_calls or message.extra:
             parts.append(repr((message.tool_calls, message.extra)))
     if example.tools:

@@ -205,10 +205,7 @@ def _all_rows(
 ) -> Iterator[PlacedRow]:
     for file in chosen.files:
         label = chosen.label(file)
-        columns, tags = dict(source.columns), dict(source.tags)
-        entry = entry_of(file, chosen.root) if chosen.root.is_dir() else None
-        if entry:
-            columns, tags = {**dict(entry.columns), **columns}, dict(entry.tags)
+        columns, tags = _renames(source, file, chosen)
         try:
             for line, row in read_rows(file):
                 if unseen and not isinstance(row, RowError):
@@ -219,6 +216,28 @@ def _all_rows(
                 yield label, line, row
         except OSError as error:
             raise _unreadable(file, error) from None
+
+
+def _renames(
+    source: RowSource, file: Path, chosen: ChosenFiles
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what the columns and the speakers of a file are renamed to."""
+    columns, tags = dict(source.columns), dict(source.tags)
+    entry = entry_of(file, chosen.root) if chosen.root.is_dir() else None
+    if entry:
+        columns, tags = {**dict(entry.columns), **columns}, dict(entry.tags)
+    return columns, tags
+
+
+def naming_of(source: RowSource) -> list[tuple[str, int, Any, Any]]:
+    """Return what the rows of each file depend on beside its bytes: name, size, renamed columns."""
+    chosen = files_of(source)
+    namings = []
+    for file in chosen.files:
+        columns, tags = _renames(source, file, chosen)
+        size = file.stat().st_size
+        namings.append((chosen.label(file), size, sorted(columns.items()), sorted(tags.items())))
+    return namings
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> DataError:

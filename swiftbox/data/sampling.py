@@ -62,6 +62,11 @@ def is_uniform(source: RowSource) -> bool:
     return source.num_samples is None and (source.weight is None or source.weight.is_integer())
 
 
+def is_taken_once(source: RowSource) -> bool:
+    """Return whether every row is taken once."""
+    return source.num_samples is None and source.weight in (None, 1)
+
+
 def _draw(size: int, count: int, chance: random.Random) -> Iterator[bool]:
     """Draw `count` of `size` with equal chances (selection sampling, Knuth TAOCP 3.4.2, S)."""
     for remaining in range(size, 0, -1):

@@ -1,9 +1,9 @@
 """Encode a dataset once and cache the samples by content hash, with several processes if large.
 
-The key covers the bytes of the rows, what is taken of them, the tokenizer with its template, the
-stage, and every setting that changes tokens. A cache hit reads neither rows nor examples; a miss
-checks and encodes them in one pass. An interrupted encoding is never mistaken for a complete one:
-files are renamed when complete, and the record of the check is written last.
+The key covers the bytes and names of the files, what is taken of them, the tokenizer with its
+template, the stage, and every setting that changes tokens. A cache hit reads neither rows nor
+examples; a miss checks and encodes them in one pass. An interrupted encoding is never mistaken for
+a complete one: files are renamed when complete, and the record of the check is written last.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from swiftbox.core.data.samples import Sample
 from swiftbox.core.data.storage import MemorySamples, StoredSamples, write
 from swiftbox.data.check import Examples, iterate_examples
 from swiftbox.data.example import Example
-from swiftbox.data.files import dataset_hash
+from swiftbox.data.files import dataset_hash, naming_of
 from swiftbox.data.findings import BadRow
 from swiftbox.data.sampling import Origin
 from swiftbox.data.source import RowSource
@@ -146,8 +146,6 @@ def content_key(sources: Sequence[RowSource], encoder: ExampleEncoder, data_hash
             source.split,
             source.num_samples,
             source.weight,
-            source.columns,
-            source.tags,
         )
         for source in sources
     ]
@@ -157,6 +155,7 @@ def content_key(sources: Sequence[RowSource], encoder: ExampleEncoder, data_hash
         encoder.method,
         data_hash or dataset_hash(sources),
         selections,
+        [naming_of(source) for source in sources],
         backend.to_str() if backend else repr(tokenizer),
         sorted(map(str, tokenizer.special_tokens_map.items())),
         tokenizer.chat_template,
@@ -169,11 +168,12 @@ def content_key(sources: Sequence[RowSource], encoder: ExampleEncoder, data_hash
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """Where an example comes from, and what was known of its dataset when it was read."""
+    """An example, where it comes from, and what was known of its dataset when it was read."""
 
+    example: Example
     origin: Origin
     bad_before: int
-    is_rendered: bool
+    is_deferred: bool
 
 
 def _encode_all(
@@ -197,7 +197,8 @@ def _encode_all(
                 row = BadRow(file, line, error.kind, error.en, error.zh)
                 refused.append((taken.bad_before, row))
                 continue
-            if not taken.is_rendered:
+            if taken.is_deferred:
+                examples.accept(taken.example)
                 account.add(encoded.account, f"{file}:{line}")
             yield from encoded.samples
     examples.refuse(refused)
@@ -210,15 +211,15 @@ def _encode_all(
     report["preferences"], report["account"] = checked.preference_data(), account.data()
 
 
-def _taken(examples: Examples) -> Iterator[tuple[_Taken, Example]]:
+def _taken(examples: Examples) -> Iterator[_Taken]:
     for example, origin in examples:
-        yield _Taken(origin, len(examples.checked.bad), examples.is_rendered), example
+        yield _Taken(example, origin, len(examples.checked.bad), examples.is_deferred)
 
 
-Chunk = list[tuple[_Taken, Example]]
+Chunk = list[_Taken]
 
 
-def _chunks(examples: Iterable[tuple[_Taken, Example]]) -> Iterator[Chunk]:
+def _chunks(examples: Iterable[_Taken]) -> Iterator[Chunk]:
     remaining = iter(examples)
     while chunk := list(islice(remaining, CHUNK_EXAMPLES)):
         yield chunk
@@ -233,7 +234,7 @@ class _OrderedEncoder:
         configured = encoder.config.dataset_num_proc
         self.processes = configured or min(MAX_PROCESSES, os.cpu_count() or 1)
         self.pool: ProcessPoolExecutor | None = None
-        self.pending: deque[tuple[list[_Taken], Future[list[EncodedExample]]]] = deque()
+        self.pending: deque[tuple[Chunk, Future[list[EncodedExample]]]] = deque()
 
     def __enter__(self) -> _OrderedEncoder:
         return self
@@ -242,9 +243,7 @@ class _OrderedEncoder:
         if self.pool is not None:
             self.pool.shutdown(cancel_futures=True)
 
-    def encode_all(
-        self, examples: Iterable[tuple[_Taken, Example]]
-    ) -> Iterator[tuple[_Taken, EncodedExample]]:
+    def encode_all(self, examples: Iterable[_Taken]) -> Iterator[tuple[_Taken, EncodedExample]]:
         """Yield every example encoded, in order."""
         for chunk in _chunks(examples):
             yield from self._encode(chunk)
@@ -253,16 +252,16 @@ class _OrderedEncoder:
 
     def _encode(self, chunk: Chunk) -> Iterator[tuple[_Taken, EncodedExample]]:
         """Submit a chunk; yield what is ready."""
-        taken, examples = [place for place, _ in chunk], [example for _, example in chunk]
+        examples = [taken.example for taken in chunk]
         self.submitted += len(chunk)
         if self.processes == 1 or self.submitted <= PARALLEL_FROM_EXAMPLES:
-            yield from zip(taken, self.encoder(examples), strict=True)
+            yield from zip(chunk, self.encoder(examples), strict=True)
             return
         if self.pool is None:
             self.pool = ProcessPoolExecutor(
                 self.processes, get_context("spawn"), _initialize_process, (self.encoder,)
             )
-        self.pending.append((taken, self.pool.submit(_encode, examples)))
+        self.pending.append((chunk, self.pool.submit(_encode, examples)))
         if len(self.pending) > 2 * self.processes:
             yield from self._next_result()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from swiftbox.core.data import cache as token_cache
 from swiftbox.core.data.cache import ExampleEncoder, encoded_samples
 from swiftbox.core.data.samples import LabeledAnswer, PreferencePair, PromptSample, Sample, TokenRow
 from swiftbox.core.data.storage import StoredSamples, write
+from swiftbox.data.check import check_rows
 from swiftbox.data.files import dataset_hash
 from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
@@ -108,6 +110,24 @@ def test_a_setting_that_changes_tokens_encodes_again(change: str, tmp_path: Path
     else:
         other = encoding(train_on_prompt=True)
     assert token_cache.content_key([RowSource(str(path))], other) != before
+
+
+@pytest.mark.parametrize("change", ["name", "registry", "borders"])
+def test_files_that_are_read_otherwise_are_encoded_again(change: str, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    rows = folder / "a.txt"
+    rows.write_text("one\ntwo\n", "utf-8")
+    before = token_cache.content_key([RowSource(str(folder))], encoding("pt"))
+    if change == "name":
+        rows.rename(folder / "a.csv")
+    elif change == "borders":
+        rows.write_text("one\n", "utf-8")
+        (folder / "b.txt").write_text("two\n", "utf-8")
+    else:
+        entry = {"file_name": "a.txt", "columns": {"prompt": "text"}}
+        (folder / "dataset_info.json").write_text(json.dumps({"a": entry}), "utf-8")
+    assert token_cache.content_key([RowSource(str(folder))], encoding("pt")) != before
 
 
 def test_a_setting_that_changes_no_token_uses_the_cache() -> None:
@@ -230,3 +250,33 @@ def test_the_child_of_a_run_reads_the_bytes_of_its_data_once(
         opened.clear()
         TASKS["train"].run(settled, folder, quiet)
         assert len(opened) == reads
+
+
+REFUSED = {"messages": [{"role": "user", "content": "q"}] * 2, "license": "x"}
+"""Two turns of a user in a row, which some templates refuse."""
+
+
+@pytest.mark.parametrize("weight", [None, 2.0, 1.5])
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_a_run_counts_what_check_counts_where_the_template_refuses_a_row(
+    stage: str, weight: float | None, tmp_path: Path
+) -> None:
+    answers = {"messages": [*REFUSED["messages"], {"role": "assistant", "content": "a"}]}
+    refused = {**REFUSED, **answers}
+    if stage == "dpo":
+        refused["rejected_response"] = "longer"
+        path = write_pairs(tmp_path / "rows.jsonl", 3)
+    else:
+        refused["messages"].append({"role": "user", "content": "bye"})
+        path = write_chats(tmp_path / "rows.jsonl", 3)
+    path.write_text(f"{path.read_text('utf-8')}{json.dumps(refused)}\n", "utf-8")
+    encoder, sources = encoding(stage, max_bad_rows=1), [RowSource(str(path), weight=weight)]
+    encoder.tokenizer.chat_template = (
+        "{% for m in messages %}{% if loop.index0 % 2 != (m.role == 'assistant') %}"
+        "{{ raise_exception('roles must alternate') }}{% endif %}[{{ m.role }}]{{ m.content }};"
+        "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    _, report = encoded_samples(sources, encoder, quiet)
+    checked = check_rows(sources, stage=stage, max_bad_rows=1, renderer=encoder.renderer()).data()
+    assert checked["bad"] == 1
+    assert report == {key: checked[key] for key in report}
