@@ -24,6 +24,17 @@ CPU_S = 2.0
 """The processor time for one pair; usual ones take hundredths of a second."""
 
 EXPONENT = re.compile(r"(\d)[eE]([-+]?\d+)$")
+BASED = re.compile(r"\s*([0-9A-Za-z]+)_\{?(\d{1,2})\}?\s*")
+"""A number in another base than ten, as 101_2."""
+
+LETTER = re.compile(r"\(([a-z])\)")
+
+DIGITS = 20
+TOLERANCE = 1e-4
+"""How far apart, relative to their size, two equal numbers may be: rounded ones are equal."""
+
+PERCENT = 100
+"""math-verify takes 28 for 28 %."""
 
 
 def main() -> int:
@@ -59,13 +70,18 @@ def equal_answers(solution: str, answer: str) -> bool | None:
     (solution, unit), (answer, other) = _without_unit(solution), _without_unit(answer)
     if unit and other and unit != other:
         return None
+    bases = [BASED.fullmatch(side) for side in (solution, answer)]
+    if bases[0] and bases[1]:
+        return _equal_in_bases(bases[0].groups(), bases[1].groups())
     return _equal_formulas(solution, answer)
 
 
 def normalized(answer: str) -> str:
     """Return an answer without what does not belong to its meaning: spaces, case, LaTeX's text."""
     plain = TEXT_GROUP.sub(lambda group: group.group().partition("{")[2].removesuffix("}"), answer)
-    return re.sub(r"\\[ ,;!]|[\s$*.]+$|\s+|[$*]", "", plain).casefold()
+    bare = re.sub(r"\\[ ,;!]|[\s$*.]+$|\s+|[$*]", "", plain).casefold()
+    choice = LETTER.fullmatch(bare)
+    return choice[1] if choice else bare
 
 
 def _is_mathematical(answer: str) -> bool:
@@ -94,11 +110,43 @@ def _equal_formulas(solution: str, answer: str) -> bool | None:
         equal = verify(
             *parsed, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True
         )
+        return bool(equal) and not _differ(parsed[0][0], parsed[1][0])
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - sympy may raise whatever Python raises
         return None
-    return bool(equal)
+
+
+def _equal_in_bases(solution: tuple[str, ...], answer: tuple[str, ...]) -> bool | None:
+    """Compare two numbers with their bases, which math-verify does not read."""
+    try:
+        return int(solution[0], int(solution[1])) == int(answer[0], int(answer[1]))
+    except ValueError:
+        return None
+
+
+def _differ(solution: Any, answer: Any) -> bool:
+    """Tell whether expressions that math-verify calls equal have different numbers.
+
+    It rounds to six decimals, so that it takes all very small numbers for equal.
+    """
+    import sympy
+
+    if getattr(solution, "is_number", False) and getattr(answer, "is_number", False):
+        return _far_apart(solution.evalf(DIGITS), answer.evalf(DIGITS))
+    if not isinstance(solution, (sympy.Interval, sympy.Eq, sympy.Tuple)):
+        return False
+    if solution.func != answer.func or len(solution.args) != len(answer.args):
+        return False
+    return any(_differ(*pair) for pair in zip(solution.args, answer.args, strict=True))
+
+
+def _far_apart(solution: Any, answer: Any) -> bool:
+    if not (solution.is_finite and answer.is_finite):
+        return False
+    larger, smaller = max(abs(solution), abs(answer)), min(abs(solution), abs(answer))
+    is_percent = abs(larger - PERCENT * smaller) <= TOLERANCE * larger
+    return not is_percent and bool(abs(solution - answer) > TOLERANCE * larger)
 
 
 def _parsed(answer: str) -> list[Any]:

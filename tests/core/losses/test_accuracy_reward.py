@@ -34,7 +34,17 @@ CASES = [
     ("5 cm", r"\boxed{5\text{ m}}", NOT_JUDGED),
     ("3.14", r"\boxed{3.15}", WRONG),
     ("1e5", r"\boxed{100{,}000}", RIGHT),
+    # very small numbers, which math-verify rounds to zero, and other bases
+    (r"\frac{1}{2004!}", r"\boxed{\frac{1}{2006!}}", WRONG),
+    (r"\frac{1}{2^{99}}", r"\boxed{2^{-99}}", RIGHT),
+    (r"\frac{2^{2005}+1}{3 \cdot 2^{2006}}", r"\boxed{\frac{1}{3 \cdot 2^{2006}}}", WRONG),
+    ("(1e-7, 2)", r"\boxed{(2 \times 10^{-7}, 2)}", WRONG),
+    ("x = 1e-7", r"\boxed{x = 2 \times 10^{-7}}", WRONG),
+    (r"\frac{1}{3}", r"\boxed{0.3333333}", RIGHT),
+    ("101_2", r"\boxed{101_{3}}", WRONG),
+    ("101_2", r"\boxed{12_{3}}", RIGHT),
     # text, choices, Chinese
+    (r"\text{(B)}", r"\boxed{B}", RIGHT),
     (r"\text{Paris}", r"\boxed{Paris}", RIGHT),
     ("Paris", r"\boxed{London}", WRONG),
     ("4", r"\boxed{\text{four}}", NOT_JUDGED),
