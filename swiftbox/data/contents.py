@@ -13,6 +13,9 @@ TEXT_PARTS = ("text", "input_text", "output_text")
 THOUGHT_PARTS = ("thinking", "reasoning")
 """Types of a part that holds the thoughts before an answer."""
 
+CALL_PART = "tool_call"
+"""The type of a part that holds a tool call (LLaMA-Factory's newer format)."""
+
 MEDIA_PARTS = ("image", "image_url", "input_image", "video", "video_url", "audio", "input_audio")
 
 
@@ -35,6 +38,17 @@ def content_of(value: Any, key: str, number: int) -> tuple[str, str]:
     return "".join(texts), "".join(thoughts)
 
 
+def without_calls(value: Any) -> tuple[Any, list[Any]]:
+    """Return a content without its parts that are tool calls, and those; None if nothing stays."""
+    if not isinstance(value, list):
+        return value, []
+    calls = [part for part in value if isinstance(part, dict) and part.get("type") == CALL_PART]
+    if not calls:
+        return value, []
+    rest = [part for part in value if part not in calls]
+    return rest or None, [part.get("value", part.get(CALL_PART)) for part in calls]
+
+
 def result_of(value: Any) -> str:
     """Return the result of a tool as text: an object or a number as JSON, nothing as no text."""
     if value is None or isinstance(value, str):
@@ -54,9 +68,11 @@ def _part(part: Any) -> tuple[str, Any]:
         return "", None
     kind = part.get("type") or "text"
     if kind in TEXT_PARTS:
-        return kind, part.get("text")
+        return kind, part.get("text", part.get("value"))
     if kind in THOUGHT_PARTS:
-        return kind, next((part[key] for key in (kind, "text") if part.get(key) is not None), None)
+        return kind, next(
+            (part[key] for key in (kind, "text", "value") if part.get(key) is not None), None
+        )
     return str(kind), None
 
 

@@ -12,6 +12,7 @@ from swiftbox.data.column_names import (
     REASONING_COLUMNS,
 )
 from swiftbox.data.example import Example, RowError, Turn
+from swiftbox.data.loss_weights import weighted_turns
 from swiftbox.data.transcripts import line_transcript, transcript
 from swiftbox.data.turn_order import conversation
 from swiftbox.data.turns import REASONING, read_turns
@@ -24,12 +25,12 @@ THOUGHTS = frozenset(REASONING_COLUMNS)
 
 def read_messages(row: Row) -> Example:
     """Read `{"messages": [{"role", "content"}, ...]}`, as OpenAI writes conversations."""
-    return conversation(read_turns(list_in(row, "messages")), row)
+    return conversation(read_turns(weighted_turns(list_in(row, "messages"), row)), row)
 
 
 def read_sharegpt(row: Row) -> Example:
     """Read `{"conversations": [{"from", "value"}, ...], "system"}`."""
-    return conversation(read_turns(list_in(row, "conversations")), row)
+    return conversation(read_turns(weighted_turns(list_in(row, "conversations"), row)), row)
 
 
 def read_alpaca(row: Row) -> Example:

@@ -31,6 +31,7 @@ from swiftbox.data.conversations import (
 from swiftbox.data.example import UNKNOWN_COLUMNS, Example, RowError
 from swiftbox.data.function_calls import read_function_calls
 from swiftbox.data.labels import LABELS, SCORES, read_labelled, require_unlabelled, with_margin
+from swiftbox.data.loss_weights import weight_columns
 from swiftbox.data.preferences import (
     BETTER,
     NUMBERED,
@@ -156,6 +157,9 @@ KNOWN = frozenset(name for row_format in FORMATS for group in row_format.columns
 OPTIONAL = MEDIA.union((UNUSED,), MARGINS, *(row_format.optional for row_format in FORMATS))
 """Columns that formats may have in addition."""
 
+WEIGHTED = ("messages", "sharegpt")
+"""Formats that read columns with the weights of all turns."""
+
 NEAR = 0.75
 """How alike a column and one of ours are in a misspelling."""
 
@@ -194,6 +198,8 @@ def read_row(row: Row, stage: str) -> tuple[str, Example]:
     if stage in WITH_MARGINS:
         example = with_margin(example, row)
     unused = reading.unused
+    if row_format.name in WEIGHTED and (read := weight_columns(row)):
+        unused = tuple([name for name in unused if name not in read])
     if reading.turns and (keys := unread_keys(row[reading.turns])):
         unused += tuple([f"{reading.turns}[].{key}" for key in sorted(keys)])
     return row_format.name, example.with_unused(unused) if unused else example

@@ -1,7 +1,8 @@
 """How much a turn counts in the loss: the keys with which datasets exclude or weight a turn.
 
 OpenAI and Mistral write `weight: 0`, ms-swift `loss: false` and `loss_scale: 2.0`, axolotl
-`train: false`, UI-TARS `loss_mask: 0`, torchtune `masked: true`:
+`train: false`, UI-TARS `loss_mask: 0`, torchtune `masked: true`, LLaMA-Factory `loss_weight: 0.0`.
+A column of the same name may hold a list for all turns of its row, or for all answers:
 https://platform.openai.com/docs/guides/fine-tuning
 https://swift.readthedocs.io/en/latest/Customization/Custom-dataset.html
 https://docs.axolotl.ai/docs/dataset-formats/conversation.html
@@ -15,8 +16,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from swiftbox.data.example import NOTHING_TO_LEARN, RowError, Turn
+from swiftbox.data.roles import ROLE_OF, speaker_name
 
-WEIGHT_KEYS = ("weight", "loss", "train", "training", "loss_mask", "mask", "loss_scale")
+WEIGHT_KEYS = tuple("weight loss train training loss_mask mask loss_scale loss_weight".split())
 """Keys of a turn's weight: false and 0 exclude it, true and 1 keep it, other numbers scale it."""
 
 EXCLUDED = "masked"
@@ -51,6 +53,46 @@ def weight_of(turn: Mapping[str, Any], number: int) -> float:
                 "请拆分该轮，或整轮排除（weight: 0）",
             )
     return weight
+
+
+def weight_columns(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the columns of a row that hold a list of weights of its turns."""
+    if PRESENT.isdisjoint(row):
+        return ()
+    return tuple([key for key in (*WEIGHT_KEYS, EXCLUDED) if isinstance(row.get(key), list)])
+
+
+def weighted_turns(turns: list[Any], row: Mapping[str, Any]) -> list[Any]:
+    """Return the turns of a row with the weights that its columns give to them.
+
+    Raises RowError for a list that is neither for all turns nor for all answers.
+    """
+    for column in weight_columns(row):
+        turns = _with_weights(turns, row[column], column)
+    return turns
+
+
+def _with_weights(turns: list[Any], weights: list[Any], column: str) -> list[Any]:
+    answers = [at for at, turn in enumerate(turns) if _is_answer(turn)]
+    places = range(len(turns)) if len(weights) == len(turns) else answers
+    if len(weights) != len(places) or not all(isinstance(turn, Mapping) for turn in turns):
+        raise RowError(
+            "weight",
+            f"{column} should have a value for each of the {len(turns)} turns or {len(answers)} "
+            f"answers (has {len(weights)})",
+            f"{column} 应给出 {len(turns)} 轮或 {len(answers)} 个回答各自的值"
+            f"（当前有 {len(weights)} 个）",
+        )
+    weighted = list(turns)
+    for place, weight in zip(places, weights, strict=True):
+        if place in answers:
+            weighted[place] = {**turns[place], column: weight}
+    return weighted
+
+
+def _is_answer(turn: Any) -> bool:
+    speaker = (turn.get("role") or turn.get("from")) if isinstance(turn, Mapping) else None
+    return isinstance(speaker, str) and ROLE_OF.get(speaker_name(speaker)) == "assistant"
 
 
 def require_learned(turns: Iterable[Turn]) -> None:

@@ -14,7 +14,8 @@ Row = Mapping[str, Any]
 def called(content: Any, number: int) -> tuple[Any, ...]:
     """Return the calls in the content of a speaker whose content is JSON: one call, or several."""
     calls = parsed(content)
-    return tuple([_call(call, number) for call in (calls if isinstance(calls, list) else [calls])])
+    calls = [parsed(call) for call in calls] if isinstance(calls, list) else [calls]
+    return tuple([_call(call, number) for call in calls])
 
 
 def calls_of(turn: Row, number: int) -> tuple[Any, ...]:
@@ -22,7 +23,7 @@ def calls_of(turn: Row, number: int) -> tuple[Any, ...]:
     if turn.get("function_call"):
         calls = [turn["function_call"]]
     else:
-        calls = parsed(turn.get("tool_calls") or [])
+        calls = parsed(turn.get("tool_calls")) or []
     if not isinstance(calls, list):
         raise RowError(
             "tools",
@@ -52,9 +53,11 @@ def _call(call: Any, number: int) -> dict[str, Any]:
 
 
 def parsed(value: Any) -> Any:
-    """Parse JSON text; return anything else unchanged."""
+    """Parse JSON text, and a blank one as nothing; return anything else unchanged."""
     if not isinstance(value, str):
         return value
+    if not value or value.isspace():
+        return None
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
@@ -63,7 +66,7 @@ def parsed(value: Any) -> Any:
 
 def read_tools(row: Row) -> tuple[Any, ...]:
     """Return the tools of a row in OpenAI's format; a bare function is wrapped."""
-    tools = parsed(row.get("tools") or [])
+    tools = parsed(row.get("tools")) or []
     if not isinstance(tools, list):
         raise RowError(
             "tools",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swiftbox.data.contents import content_of, result_of
+from swiftbox.data.contents import content_of, result_of, without_calls
 from swiftbox.data.example import RowError, Turn, kind_of
 from swiftbox.data.loss_weights import PRESENT, WEIGHT_KEYS, weight_of
 from swiftbox.data.roles import CALLERS, PLAIN, ROLE_OF, speaker_name
@@ -71,7 +71,8 @@ def unread_keys(turns: Any) -> frozenset[str]:
     if type(turns) is list:
         for turn in turns:
             if len(turn) > 2 and not READ_KEYS.issuperset(turn) and isinstance(turn, dict):
-                keys = {key for key in turn.keys() - READ_KEYS if turn[key] is not None}
+                read = READ_KEYS | {"arguments"} if _is_call(turn) else READ_KEYS
+                keys = {key for key in turn.keys() - read if turn[key] is not None}
                 unread |= keys if not _is_pair(turn) else NO_KEYS
             if len(turn) > 2 and isinstance(turn, dict) and not PRESENT.isdisjoint(turn):
                 unread |= _weights_of_others(turn)
@@ -142,8 +143,12 @@ def _message(turn: Row, speaker: str, number: int) -> Turn | None:
         return Turn(role, content, (), _extra(turn, number))
     weight = weight_of(turn, number)
     if speaker in CALLERS:
+        if _is_call(turn):
+            content = {"name": turn.get("name"), "arguments": turn["arguments"]}
+            turn = {key: value for key, value in turn.items() if key != "name"}
         return Turn(role, "", called(content, number), _extra(turn, number), weight)
-    calls, thoughts = calls_of(turn, number), ""
+    content, pieces = without_calls(content)
+    calls, thoughts = (called(pieces, number) if pieces else calls_of(turn, number)), ""
     if content is None and (calls or not weight):
         content = ""
     else:
@@ -151,6 +156,11 @@ def _message(turn: Row, speaker: str, number: int) -> Turn | None:
     if not calls and weight and not content.strip():
         require_content(role, number)
     return Turn(role, content, calls, _extra(turn, number, thoughts), weight)
+
+
+def _is_call(turn: Row) -> bool:
+    """Return whether the turn of a caller is the call itself: name and arguments, no content."""
+    return "arguments" in turn and all(turn.get(key) is None for key in CONTENT_KEYS)
 
 
 def _extra(turn: Row, number: int, thoughts: str = "") -> tuple[tuple[str, str], ...]:

@@ -40,6 +40,7 @@ def weights(*turns: dict[str, Any]) -> list[float]:
         ({"masked": True}, 0),
         ({"masked": False}, 1),
         ({"loss_scale": 2.0}, 2),
+        ({"loss_weight": 0.0}, 0),
         ({"loss_scale": "0.5"}, 0.5),
         ({"loss": True, "loss_scale": 3}, 3),
         ({"loss": False, "loss_scale": 3}, 0),
@@ -113,3 +114,23 @@ def test_a_set_with_nothing_to_learn_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", json.dumps({"messages": [Q, {**A, "weight": 0}]}))
     with pytest.raises(DataError, match=r"the only row has nothing to learn: a\.jsonl:1"):
         check_rows([RowSource(str(path))], stage="sft", max_bad_rows=0)
+
+
+@pytest.mark.parametrize("mask", [[0, 0, 0, 1], [0, 1], [False, True]])
+@pytest.mark.parametrize("column", ["loss_mask", "loss", "mask"])
+def test_a_column_gives_the_weights_of_all_turns_or_of_all_answers(
+    column: str, mask: list[Any]
+) -> None:
+    example = read_row({"messages": [Q, A, Q, A], column: mask}, "sft")[1]
+    assert [turn.weight for turn in example.messages] == [1, 0, 1, 1]
+    assert example.unused == ()
+
+
+def test_a_column_of_weights_for_other_turns_is_a_bad_row() -> None:
+    with pytest.raises(RowError, match="2 turns or 1 answers"):
+        read_row({"messages": [Q, A], "loss_mask": [0, 1, 1]}, "sft")
+
+
+def test_a_number_in_the_column_loss_is_not_a_weight() -> None:
+    example = read_row({"messages": [Q, A], "loss": 0.25}, "sft")[1]
+    assert (example.messages[1].weight, example.unused) == (1, ("loss",))

@@ -122,6 +122,30 @@ def test_a_call_after_the_words_of_its_turn_belongs_to_it() -> None:
     assert len(example.messages[1].tool_calls) == 1
 
 
+def test_a_turn_may_be_the_call_itself() -> None:
+    call = {"role": "tool_call", "name": "f", "arguments": {"city": "Rome"}}
+    example = read(Q, call, {"role": "tool", "content": "r"}, A)
+    function = {"name": "f", "arguments": {"city": "Rome"}}
+    assert [called["function"] for called in example.messages[1].tool_calls] == [function]
+    assert (example.messages[1].extra, example.unused) == ((), ())
+
+
+def test_parts_of_a_turn_may_be_thoughts_texts_and_calls() -> None:
+    call = {"type": "tool_call", "value": '{"name": "f", "arguments": {"city": "Rome"}}'}
+    parts = [{"type": "reasoning", "value": "r"}, {"type": "text", "value": "Wait."}, call]
+    turn = {"role": "assistant", "content": parts, "loss_weight": 1.0}
+    result = {"role": "tool", "content": [{"type": "text", "value": "clear"}]}
+    messages = read(Q, turn, result, {**A, "content": [call]}, result, A).messages
+    assert (messages[1].content, messages[1].extra) == ("Wait.", (("reasoning_content", "r"),))
+    assert [len(message.tool_calls) for message in messages] == [0, 1, 0, 1, 0, 0]
+    assert (messages[2].content, messages[3].content) == ("clear", "")
+
+
+@pytest.mark.parametrize("tools", [" ", "", "null", "[]", None])
+def test_a_blank_cell_of_tools_has_none(tools: str | None) -> None:
+    assert read(Q, A, tools=tools).tools == ()
+
+
 def test_a_call_that_is_not_learned_stays_a_turn_for_itself() -> None:
     call = {"role": "tool_call", "content": '{"name": "f", "arguments": {}}', "loss": False}
     example = read(Q, {**A, "content": "wait"}, call, {"role": "tool", "content": "r"}, A)
