@@ -8,11 +8,14 @@ from swiftbox.data.example import RowError
 from swiftbox.templates.account import UNFILLED, Account
 from swiftbox.templates.options import RenderOptions
 
+CODE = re.compile(r"[`<>;=\\]|\{%")
+"""Signs of program code, whose placeholders belong to templates of its language."""
+
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 def filled(content: str, options: RenderOptions, role: str, account: Account) -> str:
-    """Return a turn's text with the placeholders replaced, in large or in small letters.
+    """Return a turn's text with the placeholders replaced; in small letters, not in code.
 
     Raises RowError for a placeholder in large letters, in an answer or a system text, that has no
     value. Those in small letters are only counted: program code has them too.
@@ -29,7 +32,8 @@ def filled(content: str, options: RenderOptions, role: str, account: Account) ->
             continue
         if names:
             name = names[0] if is_chinese else names[-1]
-            content = content.replace(placeholder, name).replace(small, name)
+            content = content.replace(placeholder, name)
+            content = content if CODE.search(content) else content.replace(small, name)
         elif role not in ("assistant", "system"):
             continue
         elif placeholder in content:

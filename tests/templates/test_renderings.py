@@ -370,6 +370,11 @@ def test_placeholders_in_small_letters_are_filled_in_or_counted() -> None:
     assert "set model_name and model_author" in "\n".join(example.account.lines())
 
 
+def test_placeholders_of_code_in_small_letters_stay() -> None:
+    turns = [user("Show it in Vue."), answer("`<p>{{name}}</p>`")]
+    assert learned(rendered("qwen2_5", turns, model_name=("Bot",)))[0].startswith("`<p>{{name}}")
+
+
 # ---- the account
 
 
