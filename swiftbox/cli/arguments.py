@@ -224,6 +224,15 @@ def row_count(typed: str) -> int:
     return int(typed)
 
 
+def preview_count(typed: str) -> int:
+    """Read a number of rows of which there is at least one."""
+    if not (count := row_count(typed)):
+        raise argparse.ArgumentTypeError(
+            text(f"should be at least 1 (got {typed})", f"应至少为 1（当前为 {typed}）")
+        )
+    return count
+
+
 def row_place(typed: str) -> tuple[str, int]:
     """Read the place of a row, as errors name it: a file and a line."""
     file, _, line = typed.rpartition(":")

@@ -12,7 +12,7 @@ from swiftbox.cli.arguments import (
     add_overrides,
     add_run_options,
     add_verb,
-    row_count,
+    preview_count,
     row_place,
 )
 from swiftbox.language import text
@@ -50,7 +50,7 @@ def add_check(verbs: Verbs) -> None:
     verb.add_argument(
         "--rows",
         metavar="N",
-        type=row_count,
+        type=preview_count,
         help=text("preview the first N rows", "预览前 N 行"),
     )
     verb.add_argument(

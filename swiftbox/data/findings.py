@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +23,11 @@ from swiftbox.security.printable import printable
 MOST_LISTED = 200
 """Bad rows that are listed; a file with more has one cause, not thousands."""
 
+MOST_ALIKE = 5
+"""Rows of a file with the same reason that are listed one by one."""
+
+MOST_RANGES = 20
+"""Ranges of line numbers that are listed; of more the first."""
 
 MOST_UNUSED = 30
 """Columns without use that are listed; a table of more says no more."""
@@ -255,18 +260,60 @@ def _too_many(checked: CheckedRows, max_bad_rows: int) -> DataError:
     unknown = checked.unknown.main(total)
     listed = unknown.lines(checked.stage) if unknown else []
     others = [row for row in bad if row.kind != UNKNOWN_COLUMNS] if unknown else bad
-    listed += [str(row) for row in others[:MOST_LISTED]]
-    if len(others) > MOST_LISTED:
-        more = len(others) - MOST_LISTED
-        listed.append(text(f"and {more} more", f"以及另外 {more} 行"))
+    listed += _listed(others)
     listed.append(
         text(
-            f"{len(bad)} of {counted(total, 'row')} {is_or_are(len(bad))} bad "
+            f"{len(bad):,} of {counted(total, 'row')} {is_or_are(len(bad))} bad "
             f"({counted(kinds, 'kind')})",
             f"{total} 行中有 {len(bad)} 行有问题（{kinds} 类）",
         )
     )
     return DataError("\n".join(listed), hint=_cure(checked, max_bad_rows))
+
+
+def _listed(bad: Sequence[BadRow]) -> list[str]:
+    """Return a line for each bad row; of many with one reason the first, and the other lines."""
+    alike: dict[tuple[str, str], list[BadRow]] = {}
+    for row in bad:
+        alike.setdefault((row.file, row.en), []).append(row)
+    listed: list[str] = []
+    count = 0
+    for row in bad:
+        rows = alike[row.file, row.en]
+        if len(rows) > MOST_ALIKE and row is not rows[0]:
+            continue
+        count += 1
+        if count <= MOST_LISTED:
+            listed += [str(row), *_others(rows)]
+    if count > MOST_LISTED:
+        more = count - MOST_LISTED
+        listed.append(text(f"and {more} more", f"以及另外 {more} 行"))
+    return listed
+
+
+def _others(rows: Sequence[BadRow]) -> list[str]:
+    """Name the lines of rows with the reason of the first; nothing where each is listed."""
+    if len(rows) <= MOST_ALIKE:
+        return []
+    lines, more = line_ranges([row.line for row in rows[1:]]), len(rows) - 1
+    return [
+        text(
+            f"  and {counted(more, 'more row')} with this reason: lines {lines}",
+            f"  另有 {more} 行原因相同：第 {lines} 行",
+        )
+    ]
+
+
+def line_ranges(lines: Iterable[int]) -> str:
+    """Return line numbers as ranges, such as `4-40, 44`; the first ones of many."""
+    ranges: list[list[int]] = []
+    for line in sorted(lines):
+        if ranges and line <= ranges[-1][1] + 1:
+            ranges[-1][1] = line
+        else:
+            ranges.append([line, line])
+    shown = [str(first) if first == last else f"{first}-{last}" for first, last in ranges]
+    return text(", ", "、").join(shown[:MOST_RANGES]) + (" ..." if len(shown) > MOST_RANGES else "")
 
 
 def _cure(checked: CheckedRows, max_bad_rows: int) -> str:
@@ -285,7 +332,10 @@ def _cure(checked: CheckedRows, max_bad_rows: int) -> str:
         )
     bad = len(checked.bad)
     if not checked.rows:
-        return text("fix the file: none of its rows can be used", "请修正文件：没有一行可用")
+        return text(
+            "none of the rows can be used: change the settings or the file as the reasons say",
+            "没有一行可用：请按上述原因修改设置或文件",
+        )
     return text(
         f"fix them, or skip and count them: max_bad_rows={bad} (now {max_bad_rows})",
         f"请修正，或设 max_bad_rows={bad} 跳过并计数（当前为 {max_bad_rows}）",

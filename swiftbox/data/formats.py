@@ -163,6 +163,9 @@ WEIGHTED = ("messages", "sharegpt")
 NEAR = 0.75
 """How alike a column and one of ours are in a misspelling."""
 
+PREFERENCES = "preferences"
+"""The kind of RowError of rows whose answers are compared or judged, in a stage that learns one."""
+
 CHECKED = MEDIA.union(LABELS)
 """Columns whose content may forbid training on a row."""
 
@@ -278,7 +281,7 @@ def column_targets(stage: str) -> tuple[str, ...]:
 
 def ask_for_columns(rows: Sequence[Row], stage: str, error: RowError) -> RowError:
     """Return the error of unknown columns with a proposal from the names and values of rows."""
-    targets = likely_targets(rows, stage)
+    targets = {} if error.kind == PREFERENCES else likely_targets(rows, stage)
     if not targets:
         return RowError(error.kind, error.en, error.zh)
     listed, proposal = listed_columns(rows[0]), as_columns(targets)
@@ -308,6 +311,9 @@ def _choice(columns: frozenset[str], stage: str) -> Format | RowError:
             return candidate
     # Nearly every row has a prompt and so matches grpo: that hardly shows what it is meant for.
     meant = [candidate for candidate in matching if candidate.stages != PROMPTED]
+    if not meant and stage not in PAIRED and (shape := shape_renames(columns, PAIRED[0])):
+        paired = frozenset(shape.get(column, column) for column in columns)
+        meant = [candidate for candidate in FORMATS if candidate.matches(paired)]
     usable = [candidate for candidate in FORMATS if stage in candidate.stages]
     if meant:
         other = max(meant, key=lambda candidate: len(candidate.columns))
@@ -330,7 +336,7 @@ def _other_stage(
         group = min(near, key=lambda candidate: len(candidate.stages)).missing(columns)[0]
         en += f" (for {stage} they also need {_either(group, ' or ')})"
         zh += f"（用于 {stage} 还需要列 {_either(group, ' 或 ')}）"
-    return RowError("stage", en, zh)
+    return RowError(PREFERENCES if {*PAIRED, *LABELLED} >= {*other.stages} else "stage", en, zh)
 
 
 def _either(names: tuple[str, ...], last: str) -> str:

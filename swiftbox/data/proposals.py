@@ -125,7 +125,9 @@ def proposed_targets(rows: Sequence[Row], stage: str) -> dict[str, str]:
         without = {name: length for name, length in lengths.items() if name != "query"}
         targets = {**_by_name(without, names), "query": "response"}
     described = [column for column in _columns(rows) if not _is_meta(column)]
-    are_texts = len(described) == 2 and all(column in lengths for column in described)
+    are_texts = len(described) == 2 and all(
+        column in lengths and not _is_worse(column) for column in described
+    )
     if not targets and are_texts and kind == "answer":
         targets = dict(zip(described, ("query", "response"), strict=True))
     without_text = [column for column in _columns(rows) if column not in lengths]
@@ -186,6 +188,10 @@ def _by_name(texts: Mapping[str, float], names: Sequence[str]) -> dict[str, str]
             and re.search(LIKELY[name], column.casefold())
             and not _is_meta(column)
         ]
+        if name == "response":
+            worse = [column for column in matching if _is_worse(column)]
+            targets |= dict.fromkeys(worse, UNUSED)
+            matching = [column for column in matching if column not in worse]
         if not matching:
             continue
         best = _best(matching, texts, name)
@@ -195,6 +201,11 @@ def _by_name(texts: Mapping[str, float], names: Sequence[str]) -> dict[str, str]
                 is_context = name == "query" and column.casefold() in CONTEXTS
                 targets[column] = "input" if is_context else UNUSED
     return targets
+
+
+def _is_worse(column: str) -> bool:
+    """Return whether a column is named as the worse of two answers: nobody learns to give it."""
+    return bool(re.search(LIKELY["rejected"], column.casefold()))
 
 
 def _is_meta(column: str) -> bool:

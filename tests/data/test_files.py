@@ -206,10 +206,22 @@ def test_the_same_row_in_two_formats_is_a_duplicate(tmp_path: Path) -> None:
 
 
 def test_of_many_bad_rows_two_hundred_are_listed(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", *["{bad"] * 250)
+    path = write(tmp_path / "a.jsonl", *["{" + " " * number + "bad" for number in range(250)])
     lines = complaints(path)
     assert len(lines) == 201
     assert lines[-1] == "and 50 more"
+
+
+def test_of_rows_with_one_reason_the_first_is_listed_with_the_lines_of_the_others(
+    tmp_path: Path,
+) -> None:
+    good, bad = row(), {"query": "q", "response": ""}
+    path = write(tmp_path / "a.jsonl", good, bad, good, *[bad] * 5, good, "{bad")
+    assert complaints(path) == [
+        "a.jsonl:2 response is empty",
+        "  and 5 more rows with this reason: lines 4-8",
+        "a.jsonl:10 is not JSON: Expecting property name enclosed in double quotes at column 2",
+    ]
 
 
 def test_the_hash_of_one_file_is_its_sha256_and_leaves_out_other_splits(tmp_path: Path) -> None:
