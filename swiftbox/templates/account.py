@@ -25,6 +25,10 @@ NOTHING_LEARNED = "nothing to learn"
 UNCLOSED = "answers without closing token"
 UNFILLED = "placeholders in small letters"
 FORBIDDEN_THINKING = "reasoning that the prompt forbids"
+OPEN_REASONING = "reasoning that is not closed"
+DOUBLE_REASONING = "reasoning in two places"
+MARK = "mark in a text: "
+"""Before a control token of the template (templates/marks_in_texts.py)."""
 
 
 @dataclass
@@ -80,7 +84,12 @@ class Account:
 
     def _line(self, event: str) -> str:
         number = self.counts[event]
-        sentence = _lost(event, number) if event.startswith(LOST) else _sentence(event, number)
+        if event.startswith(LOST):
+            sentence = _lost(event, number)
+        elif event.startswith(MARK):
+            sentence = _mark(event.removeprefix(MARK), number)
+        else:
+            sentence = _sentence(event, number)
         place = self.places.get(event)
         if not sentence or not place:
             return sentence
@@ -93,6 +102,14 @@ def _lost(event: str, number: int) -> str:
     return text(
         f"lost words: the chat template drops the {kind} of {rows}",
         f"丢失内容：对话模板丢弃了 {number} 轮的 {CHINESE_KINDS.get(kind, kind)}",
+    )
+
+
+def _mark(mark: str, number: int) -> str:
+    return text(
+        f"{mark} stands in the text of {counted(number, 'turn')}, where the tokenizer takes it for "
+        "the mark of the chat template",
+        f"{number} 轮的文字中含有 {mark}，分词器会把它当作对话模板的标记",
     )
 
 
@@ -136,6 +153,16 @@ def _cautions(number: int) -> dict[str, tuple[str, str]]:
             "learned so: set model_name and model_author where they mean the model",
             f"{number} 轮含有 {{{{name}}}} 或 {{{{author}}}}，会按原样学习："
             "若它们指模型，请设置 model_name 与 model_author",
+        ),
+        OPEN_REASONING: (
+            f"{counted(number, 'answer')} with a <think> that is not closed: the model learns to "
+            "stop within its reasoning",
+            f"{number} 个回答的 <think> 没有闭合：模型会学到在推理中途停止",
+        ),
+        DOUBLE_REASONING: (
+            f"{counted(number, 'answer')} with reasoning in a field and other reasoning in the "
+            "text: both are learned",
+            f"{number} 个回答在字段和正文中有不同的推理：两者都会被学习",
         ),
         FORBIDDEN_THINKING: (
             f"{counted(number, 'answer')} with reasoning, which the prompt of the server forbids: "

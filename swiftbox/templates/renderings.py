@@ -33,6 +33,7 @@ from swiftbox.templates.adaptation import (
 )
 from swiftbox.templates.answers import LocatedAnswer, answer_at
 from swiftbox.templates.lost_words import RESULT, SYSTEM, TOOLS, lost_of_answer, lost_of_prompt
+from swiftbox.templates.marks_in_texts import count_marks, count_reasoning
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.refusals import (
     cure_of,
@@ -177,7 +178,9 @@ class _Row:
         self, talk: TemplateConversation, answers: list[LocatedAnswer], account: Account
     ) -> None:
         """Raise RowError for lost words, or count them as the options say."""
+        count_marks(talk.template, talk.turns, account)
         for answer in answers:
+            count_reasoning(answer.turn, talk.abilities, account)
             reasoning, content = reasoning_of(answer.turn, talk.abilities)
             for kind in lost_of_answer(answer.turn, reasoning, content, answer.learned_words):
                 self._lose(kind, answer.turn, account)
