@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from swiftbox.templates.examples import ExampleRenderer
 from swiftbox.templates.files import template_file
 from swiftbox.templates.parts import Offsets, TextPart, learned_tokens, parts_of
 from swiftbox.templates.renderings import LearnedSpan, Rendering
-from swiftbox.templates.tokens import TokenizedText, tokenized
+from swiftbox.templates.tokens import TokenizedText, known_tokens, tokenized
 
 USUAL_ROWS = 3
 PERCENTILES = (50, 90, 99, 100)
@@ -129,22 +131,27 @@ class RowPreview:
         self.limit = sys.maxsize if METHODS[self.stage].splits_texts else config.max_length
 
     def texts(self, choice: RowChoice) -> list[PreviewedText]:
-        """Return the texts of the chosen rows; raise UserError for one that is refused."""
-        chosen = self._at(choice.places) if choice.places else self._first(choice.count)
-        return [
-            previewed
-            for file, line, example in chosen
-            for previewed in self._previewed(example, file, line)
-        ]
+        """Return the texts of the first good rows, or those of rows at places.
 
-    def _first(self, count: int) -> Iterator[tuple[str, int, Example]]:
+        Raises UserError for a place without a row, or with one that is refused.
+        """
+        if not choice.places:
+            rows = islice(self._first(), choice.count)
+            return [previewed for texts in rows for previewed in texts]
+        previewed: list[PreviewedText] = []
+        for file, line, example in self._at(choice.places):
+            try:
+                previewed += self._previewed(example, file, line)
+            except RowError as error:
+                raise _bad(file, line, error) from None
+        return previewed
+
+    def _first(self) -> Iterator[list[PreviewedText]]:
+        """Yield the texts of each row that is trained on."""
         for file, line, row in self._rows():
-            if count <= 0:
-                return
-            if isinstance(row, RowError):
-                continue
-            count -= 1
-            yield file, line, row
+            if not isinstance(row, RowError):
+                with suppress(RowError):
+                    yield list(self._previewed(row, file, line))
 
     def _at(self, places: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int, Example]]:
         missing = dict.fromkeys(places)
@@ -173,18 +180,14 @@ class RowPreview:
 
     def _previewed(self, example: Example, file: str, line: int) -> Iterator[PreviewedText]:
         limit = self.limit
-        try:
-            for answer, rendering in self._renderings(example, f"{file}:{line}"):
-                offsets = self._offsets(rendering)
-                parts = tuple(parts_of(rendering, offsets, limit))
-                if offsets is None:
-                    yield PreviewedText(file, line, answer, parts)
-                    continue
-                learned = learned_tokens(rendering.spans, offsets, limit)
-                count = len(offsets)
-                yield PreviewedText(file, line, answer, parts, count, learned, count > limit)
-        except RowError as error:
-            raise _bad(file, line, error) from None
+        for answer, rendering, offsets in self._tokenized(example, f"{file}:{line}"):
+            parts = tuple(parts_of(rendering, offsets, limit))
+            if offsets is None:
+                yield PreviewedText(file, line, answer, parts)
+                continue
+            learned = learned_tokens(rendering.spans, offsets, limit)
+            count = len(offsets)
+            yield PreviewedText(file, line, answer, parts, count, learned, count > limit)
 
     def _renderings(self, example: Example, place: str) -> Iterator[tuple[str, Rendering]]:
         if self.renderer is None:
@@ -196,10 +199,24 @@ class RowPreview:
             for conversation, rendering in self.renderer.renderings(labelled, place):
                 yield conversation.answer or (answer if example.rejected else ""), rendering
 
-    def _offsets(self, rendering: Rendering) -> Offsets | None:
+    def _tokenized(
+        self, example: Example, place: str
+    ) -> list[tuple[str, Rendering, Offsets | None]]:
+        """Return the renderings of an example with what is learned of each, and their tokens."""
+        rendered = list(self._renderings(example, place))
         if self.tokenizer is None:
-            return None
-        return tokenized(rendering, self._tokenize(rendering.text), self._tokenize).offsets
+            return [(answer, rendering, None) for answer, rendering in rendered]
+        texts = [
+            tokenized(rendering, self._tokenize(rendering.text), self._tokenize)
+            for _, rendering in rendered
+        ]
+        known = [0 for _ in texts]
+        if self.config.train_on_prompt and not example.rejected:
+            known = known_tokens([tokens.ids for tokens in texts])
+        return [
+            (answer, _learned_after(rendering, tokens.offsets, count), tokens.offsets)
+            for (answer, rendering), tokens, count in zip(rendered, texts, known, strict=True)
+        ]
 
     def _tokenize(self, content: str) -> TokenizedText:
         assert self.tokenizer is not None
@@ -210,7 +227,7 @@ class RowPreview:
         """Count the tokens of the first rows; None without a tokenizer.json."""
         if self.tokenizer is None:
             return None
-        rendered, rows, is_all = list[Rendering](), 0, True
+        texts, rows, is_all = list[tuple[Rendering, Offsets]](), 0, True
         for file, line, row in self._rows():
             if isinstance(row, RowError):
                 continue
@@ -219,15 +236,25 @@ class RowPreview:
                 break
             rows += 1
             try:
-                rendered += [part for _, part in self._renderings(row, f"{file}:{line}")]
+                for _, rendering, offsets in self._tokenized(row, f"{file}:{line}"):
+                    texts.append((rendering, offsets or []))
             except RowError:
                 continue
-        offsets = [self._offsets(rendering) or [] for rendering in rendered]
         learned = sum(
-            learned_tokens(rendering.spans, tokens, self.limit)
-            for rendering, tokens in zip(rendered, offsets, strict=True)
+            learned_tokens(rendering.spans, offsets, self.limit) for rendering, offsets in texts
         )
-        return MeasuredTexts(rows, is_all, tuple(map(len, offsets)), learned, self.limit)
+        lengths = tuple(len(offsets) for _, offsets in texts)
+        return MeasuredTexts(rows, is_all, lengths, learned, self.limit)
+
+
+def _learned_after(rendering: Rendering, offsets: Offsets, count: int) -> Rendering:
+    """Return a rendering that learns nothing of its first tokens: an earlier one teaches them."""
+    if not count:
+        return rendering
+    begin = offsets[count][0] if count < len(offsets) else len(rendering.text)
+    later = [span for span in rendering.spans if span.end > begin]
+    spans = tuple(replace(span, start=max(span.start, begin)) for span in later)
+    return replace(rendering, spans=spans)
 
 
 def _renderer(config: TrainConfig, folder: Path) -> ExampleRenderer:

@@ -14,6 +14,9 @@ TOKENS = "tokens: "
 """Before the name of a mode: tokens of the rows that are rendered so; counted by the encoder."""
 
 RENDERED_ANSWERS = "answers rendered alone"
+REWRITTEN = "rows with rewritten turns"
+"""Rows that `turns: all` would render otherwise than a server."""
+
 LOST = "lost: "
 """Before a kind of words that a template dropped (templates/lost_words.py)."""
 
@@ -77,6 +80,8 @@ class Account:
         zh = f"turns: each：{rows} 行（{answers} 个回答"
         if tokens:
             en, zh = f"{en}, {tokens:,} tokens", f"{zh}，{tokens:,} 个 token"
+        if self.counts[REWRITTEN] < rows:  # set by the user
+            return text(f"{en})", f"{zh}）")
         return text(
             f"{en}): the chat template rewrites earlier turns",
             f"{zh}）：对话模板会改写之前的轮次",

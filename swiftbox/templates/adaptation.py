@@ -57,7 +57,8 @@ def adapted_turns(
     """
     adapted = [_adapted(turn, index, options, account) for index, turn in enumerate(turns)]
     if options.system is not None and not any(turn.role in SYSTEM for turn in adapted[:1]):
-        adapted = [AdaptedTurn("system", options.system, -1), *adapted]
+        default = _adapted(Turn("system", options.system), -1, options, account)
+        adapted = [default, *adapted]
         account.count(DEFAULT_SYSTEM)
     if options.system_into_user:
         moved = _system_into_user(adapted, abilities)

@@ -59,8 +59,9 @@ class ExampleRenderer:
         template, options, turns = self.template, self.options, conversation.turns
         if conversation.is_prompt:
             _require_no_tools(example)
-            prompt = render_prompt(template, options, turns, example.tools)
-            return RenderedExample((Rendering(prompt, (), len(prompt)),), Account())
+            account = Account()
+            prompt = render_prompt(template, options, turns, example.tools, account)
+            return RenderedExample((Rendering(prompt, (), len(prompt)),), account)
         rendered = render_example(
             template, options, turns, example.tools, learned_from=conversation.learned_from
         )

@@ -7,7 +7,7 @@ out old reasoning) need `each`: one rendering per answer, which ends with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from swiftbox.templates.account import (
     LOST,
     NOTHING_LEARNED,
     RENDERED_ANSWERS,
+    REWRITTEN,
     ROWS_ALL,
     ROWS_EACH,
     ROWS_LAST,
@@ -98,11 +99,10 @@ def render_example(
         learned = learned[-1:]
     try:
         answers = [row.located(talk, index) for index in learned]
-        rendered = talk.text
+        row.require_words(talk, answers, account)
+        return RenderedExample(_renderings(talk, options, answers, account), account)
     except TemplateRefusal as refusal:
         raise row.refused(refusal) from None
-    row.require_words(talk, answers, account)
-    return RenderedExample(_renderings(options, answers, rendered, account), account)
 
 
 def render_prompt(
@@ -110,18 +110,20 @@ def render_prompt(
     options: RenderOptions,
     turns: Sequence[Turn],
     tools: Sequence[Any] = (),
+    account: Account | None = None,
 ) -> str:
-    """Return the prompt of the next answer, as the server renders it.
+    """Return the prompt of the next answer, as the server renders it; count what is changed.
 
     Raises RowError if the template refuses it or drops a system text.
     """
     row = _Row(template, options, turns, tools)
-    talk = row.conversation(options, Account())
+    account = Account() if account is None else account
+    talk = row.conversation(options, account)
     try:
         rendered = talk.prompt(len(talk.turns))
     except TemplateRefusal as refusal:
         raise row.refused(refusal) from None
-    row.require_prompt_words(talk, rendered, Account())
+    row.require_prompt_words(talk, rendered, account)
     return rendered
 
 
@@ -223,45 +225,72 @@ def _lost_prompts(talk: TemplateConversation, rendered: str) -> Iterator[tuple[s
 
 
 def _renderings(
-    options: RenderOptions, answers: list[LocatedAnswer], rendered: str, account: Account
+    talk: TemplateConversation,
+    options: RenderOptions,
+    answers: list[LocatedAnswer],
+    account: Account,
 ) -> tuple[Rendering, ...]:
     """Return one rendering with all answers where that is exact or set, else one of each."""
+    rendered = talk.text
     rewritten = [answer for answer in answers if not answer.is_in(rendered)]
     account.count(FORBIDDEN_THINKING, sum(answer.needs_thinking for answer in answers))
     account.count(UNCLOSED, sum(not answer.is_closed for answer in answers))
     if not answers:
         account.count(NOTHING_LEARNED)
-        everything = LearnedSpan(0, len(rendered), -1)
-        learned = (everything,) if options.train_on_prompt else ()
-        return (Rendering(rendered, learned, len(rendered)),)
+        return (Rendering(rendered, (), len(rendered)),)
     if options.turns == "all" and rewritten:
         raise rewritten_turn(rewritten[0].turn)
     if rewritten or options.turns == "each":
         if len(answers) > 1 or options.turns == "each":
             account.count(ROWS_EACH)
             account.count(RENDERED_ANSWERS, len(answers))
+            account.count(REWRITTEN, bool(rewritten))
         else:
             account.count(ROWS_ALL)
-        return tuple(_each(options, answer, answer is answers[-1]) for answer in answers)
+        return tuple(_each(talk, options, answer) for answer in answers)
     account.count(ROWS_LAST if options.turns == "last" else ROWS_ALL)
     last = answers[-1]
     if last.opener and len(last.text) > len(rendered):
         rendered = last.text
     spans = tuple(span for answer in answers for span in _spans(answer))
     if options.train_on_prompt:
-        spans = (LearnedSpan(0, len(rendered), -1),)
+        excluded = _weighted(talk, talk.text, len(talk.turns), excluded_only=True)
+        spans = _covering(len(rendered), (*spans, *excluded))
     return (Rendering(rendered, spans, len(answers[0].prompt)),)
 
 
-def _each(options: RenderOptions, answer: LocatedAnswer, is_last: bool) -> Rendering:
+def _each(talk: TemplateConversation, options: RenderOptions, answer: LocatedAnswer) -> Rendering:
     """Return the rendering that ends with an answer.
 
-    With train_on_prompt the prompts are learned once: in the last rendering, which has them all.
+    With train_on_prompt it is learned as a whole; templates/tokens.py says which of its tokens an
+    earlier rendering teaches already.
     """
     spans = _spans(answer)
-    if options.train_on_prompt and is_last:
-        spans = (LearnedSpan(0, len(answer.text), -1),)
+    if options.train_on_prompt:
+        count = talk.turns.index(answer.turn)
+        spans = _covering(len(answer.text), (*_weighted(talk, answer.prompt, count), *spans))
     return Rendering(answer.text, spans, len(answer.prompt))
+
+
+def _weighted(
+    talk: TemplateConversation, content: str, count: int, *, excluded_only: bool = False
+) -> Iterator[LearnedSpan]:
+    """Yield where those of the first turns stand in `content` whose weight is not 1, or is 0."""
+    for index, turn in enumerate(talk.turns[:count]):
+        if turn.role == "assistant" and turn.weight != 1 and not (excluded_only and turn.weight):
+            start, end = talk.words_in(content, index, count)
+            yield LearnedSpan(start, end, turn.index, turn.weight)
+
+
+def _covering(length: int, spans: Iterable[LearnedSpan]) -> tuple[LearnedSpan, ...]:
+    """Return spans that cover a text, with weight 1 but where those given have another weight."""
+    others = sorted((span for span in spans if span.weight != 1), key=lambda span: span.start)
+    covering: list[LearnedSpan] = []
+    begin = 0
+    for span in (*others, LearnedSpan(length, length, -1)):
+        covering += (LearnedSpan(begin, span.start, -1), span)
+        begin = span.end
+    return tuple(span for span in covering if span.weight and span.start < span.end)
 
 
 def _spans(answer: LocatedAnswer) -> tuple[LearnedSpan, ...]:

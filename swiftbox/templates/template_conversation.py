@@ -9,6 +9,7 @@ from typing import Any
 from swiftbox.security.template_environment import Span
 from swiftbox.templates.abilities import Abilities
 from swiftbox.templates.adaptation import AdaptedTurn, as_message, reasoning_of, without_nulls
+from swiftbox.templates.prefixes import shared_start
 from swiftbox.templates.template import ConversationTemplate, plain, plain_messages
 
 PLACE = "\ue000"
@@ -52,7 +53,19 @@ class TemplateConversation:
                 self._until[index] = self.template.render_plain(messages, self.tools), []
         return self._until[index]
 
-    def with_other_words(self, index: int, count: int) -> str:
+    def words_in(self, content: str, index: int, count: int) -> Span:
+        """Return where the turn at `index` stands in `content`, with what closes it.
+
+        `content` is the rendering of the first turns: of all of them, or else the prompt of the
+        next answer.
+        """
+        other = self.with_other_words(index, count, prompt=count < len(self.turns))
+        start = shared_start(content, other)
+        end = len(content) - shared_start(content[start:][::-1], other[start:][::-1])
+        closing = self.abilities.closing
+        return start, end + (len(closing) if content.startswith(closing, end) else 0)
+
+    def with_other_words(self, index: int, count: int, *, prompt: bool = False) -> str:
         """Return the rendering of the first turns, with other words in the one at `index`."""
         turns, turn = self.turns[:count], self.turns[index]
         reasoning, content = reasoning_of(turn, self.abilities)
@@ -63,8 +76,8 @@ class TemplateConversation:
             calls=tuple(_renamed(call) for call in turn.calls),
         )
         messages = [as_message(turn, self.abilities) for turn in turns]
-        return self.template.render(messages, self.tools)
+        return self.template.render(messages, self.tools, prompt=prompt)
 
 
 def _renamed(call: Mapping[str, Any]) -> dict[str, Any]:
-    return {**call, "function": {**call["function"], "name": PLACE}}
+    return {**call, "function": {**call["function"], "name": PLACE, "arguments": {PLACE: PLACE}}}

@@ -64,6 +64,19 @@ def _differs(text: str, start: int, tokens: TokenizedText, tokenize: Tokenize) -
     return list(tokenize(text[:start]).ids) != list(tokens.ids[:count])
 
 
+def known_tokens(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Return with how many of its first tokens some earlier row begins, for each row."""
+    known = []
+    for number, row in enumerate(rows):
+        known.append(max((_shared(row, other) for other in rows[:number]), default=0))
+    return known
+
+
+def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+    length = min(len(first), len(second))
+    return next((at for at in range(length) if first[at] != second[at]), length)
+
+
 def _in_parts(text: str, cuts: Sequence[int], tokenize: Tokenize) -> TokenizedText:
     """Tokenize the parts of a text apart."""
     ids: list[int] = []

@@ -96,6 +96,37 @@ def test_rows_and_line_choose_rows(preview: Any, arguments: list[str], lines: li
     assert [row["line"] for row in answer["preview_rows"]] == lines
 
 
+REFUSING = (
+    "{% for m in messages %}{% if loop.index0 % 2 != (m.role == 'assistant') %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}[{{ m.role }}]"
+    "{% if m.role == 'assistant' and loop.last %}last:{% endif %}{{ m.content }};{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+"""Refuses two turns of a role in a row, and rewrites earlier answers."""
+
+
+def test_rows_that_the_template_refuses_are_passed_over(preview: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.jinja").write_text(REFUSING, "utf-8")
+    refused = {"messages": [{"role": "user", "content": "x"}] * 2 + [ROWS[1]["messages"][1]]}
+    shown = preview([refused, *ROWS[:2]], template="own.jinja", max_bad_rows=1)
+    assert [row["line"] for row in shown["preview_rows"]] == [2, 3]
+
+
+def test_with_train_on_prompt_a_later_text_learns_what_is_new(preview: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.jinja").write_text(REFUSING, "utf-8")
+    turns = [{"role": role, "content": text} for role, text in (("user", "q"), ("assistant", "a"))]
+    shown = preview([{"messages": turns * 2}], template="own.jinja", train_on_prompt=True)
+    first, second = shown["preview"]
+    assert [(part["text"], part["learned"]) for part in first] == [
+        ("[user]q;[assistant]last:a;", True)
+    ]
+    assert [(part["text"], part["learned"]) for part in second] == [
+        ("[user]q;[assistant]", False),
+        ("a;[user]q;[assistant]last:a;", True),
+    ]
+    assert shown["preview_lengths"]["learned_tokens"] < shown["preview_lengths"]["tokens"] - 2
+
+
 def test_a_pair_shows_both_answers(preview: Any) -> None:
     answer = preview([{"prompt": "q", "chosen": "yes", "rejected": "no"}], stage="dpo")
     assert learned(answer) == [["yes<|im_end|>\n"], ["no<|im_end|>\n"]]

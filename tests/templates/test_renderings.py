@@ -72,6 +72,14 @@ def test_each_renders_every_answer_alone_and_last_learns_only_the_last() -> None
     assert learned(rendered("qwen3", TWO, turns="last"))[0].endswith("A2.<|im_end|>\n")
 
 
+def test_only_a_template_that_rewrites_turns_is_the_reason_for_each() -> None:
+    assert rendered("qwen2_5", TWO, turns="each").account.lines() == [
+        "turns: each for 1 row (2 answers)"
+    ]
+    (line,) = rendered("qwen3", TWO, turns="each").account.lines()
+    assert line.endswith("the chat template rewrites earlier turns")
+
+
 def test_generation_marks_say_what_is_learned() -> None:
     source = (
         "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' %}{% generation %}"
@@ -108,14 +116,6 @@ def test_an_assistant_may_speak_first() -> None:
     example = rendered("gptoss", [answer("Hello."), *TWO])
     assert len(example.renderings) == 3
     assert "Hello." in learned(example)[0]
-
-
-def test_the_prompt_is_learned_once_with_train_on_prompt() -> None:
-    (rendering,) = rendered("qwen2_5", TWO, train_on_prompt=True).renderings
-    assert [(span.start, span.end) for span in rendering.spans] == [(0, len(rendering.text))]
-    first, second = rendered("qwen3", TWO, train_on_prompt=True).renderings
-    assert first.spans[0].start == first.prompt_end
-    assert second.spans[0].start == 0
 
 
 def test_a_prompt_is_what_the_server_renders() -> None:
@@ -359,6 +359,12 @@ def test_names_are_filled_in_by_the_language_of_the_turn() -> None:
     assert texts[0].startswith("我是小箱。")
     assert texts[1].startswith("Swifty, Team")
     assert "{{NAME}} is not filled in; set model_name" in refusal("qwen2_5", turns).en
+
+
+def test_the_default_system_text_is_filled_in_too() -> None:
+    example = rendered("qwen2_5", TWO, system="I am {{NAME}}.", model_name=("Swifty",))
+    assert "I am Swifty." in example.renderings[0].text
+    assert "set model_name" in refusal("qwen2_5", TWO, system="I am {{NAME}}.").en
 
 
 def test_placeholders_in_small_letters_are_filled_in_or_counted() -> None:

@@ -21,7 +21,6 @@ from swiftbox.core.data.samples import (
     Sample,
     TokenRow,
     TurnRows,
-    common_prefix,
 )
 from swiftbox.data.example import Example, RowError
 from swiftbox.errors import DataError
@@ -31,7 +30,7 @@ from swiftbox.templates.examples import ExampleRenderer
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.renderings import LearnedSpan, Rendering, prompt_messages
 from swiftbox.templates.template import ConversationTemplate
-from swiftbox.templates.tokens import TokenizedText, tokenized
+from swiftbox.templates.tokens import TokenizedText, known_tokens, tokenized
 
 TOKENIZER_BATCH = 1000
 """Texts per tokenizer call: enough to keep its threads busy, small enough for memory."""
@@ -73,7 +72,7 @@ def encode_conversations(
     def sample_of(_example: Example, rows: Sequence[TokenRow]) -> Sample:
         if len(rows) == 1:
             return rows[0]
-        return TurnRows(tuple(_learned_once(rows) if config.train_on_prompt else rows))
+        return TurnRows(tuple(learned_once(rows) if config.train_on_prompt else rows))
 
     return _encoded(examples, _Encoder.of(tokenizer, config), sample_of)
 
@@ -224,11 +223,12 @@ def labeled_row(tokens: TokenizedText, spans: Sequence[LearnedSpan]) -> TokenRow
     return TokenRow(ids, labels, None if (weights == 1).all() else weights)
 
 
-def _learned_once(rows: Sequence[TokenRow]) -> list[TokenRow]:
-    """Return rows that learn all their tokens, each token in the first row that begins with it."""
+def learned_once(rows: Sequence[TokenRow]) -> list[TokenRow]:
+    """Return rows in which a token is learned only in the first row that begins with it."""
     learned = []
-    for number, row in enumerate(rows):
-        known = max((common_prefix(row, earlier, len(row)) for earlier in rows[:number]), default=0)
-        labels = np.where(np.arange(len(row)) < known, IGNORED, row.input_ids).astype(np.int32)
+    for row, known in zip(
+        rows, known_tokens([row.input_ids.tolist() for row in rows]), strict=True
+    ):
+        labels = np.where(np.arange(len(row)) < known, IGNORED, row.labels).astype(np.int32)
         learned.append(replace(row, labels=labels))
     return learned
