@@ -28,6 +28,9 @@ ArgumentsForm = Literal["object", "text", ""]
 ReasoningForm = Literal["field", "inline", ""]
 
 
+RESULT_MARK = "<tool_response>"
+
+
 @dataclass(frozen=True)
 class Abilities:
     """What one template renders, and in which form it wants it."""
@@ -38,6 +41,8 @@ class Abilities:
     """How the arguments of tool calls are given; empty: calls are not rendered."""
     tools: bool = False
     """Whether the definitions of tools are rendered."""
+    wraps_results: bool = False
+    """Whether results of tools are put between <tool_response> and </tool_response>."""
     reasoning: ReasoningForm = ""
     """Where reasoning is given; empty: the template does not know it."""
     think: ThinkMarks | None = None
@@ -116,6 +121,7 @@ class _Probe:
             content=self.content,
             arguments=arguments,
             tools=TOOL_NAME in self.text(user, tools=[TOOL]),
+            wraps_results=RESULT_MARK in self.template.source,
             **self._reasoning(user, later, arguments),
             system=SYSTEM in self.text(system, user, prompt=True),
             middle_system=SYSTEM in self.text(user, answer, system, later[0], prompt=True),

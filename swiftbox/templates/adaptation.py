@@ -7,6 +7,7 @@ have either; so do the messages of clients of our server, which are adapted in t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,6 +27,9 @@ from swiftbox.templates.reasoning import CLOSE, inline, split_inline
 
 REASONING = "reasoning_content"
 SYSTEM = ("system", "developer")
+WRAPPED = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.DOTALL)
+"""A result with the marks that many templates write around it, as Hermes rows have it."""
+
 BETWEEN = "\n\n"
 """What stands between texts that are joined into one turn."""
 
@@ -142,6 +146,8 @@ def as_message(turn: AdaptedTurn, abilities: Abilities) -> dict[str, Any]:
     if role == "developer" and not abilities.developer:
         role = "system"
     content = turn.content
+    if role == "tool" and abilities.wraps_results and (wrapped := WRAPPED.fullmatch(content)):
+        content = wrapped[1]
     message: dict[str, Any] = {"role": role, "content": content, **turn.extra}
     if role == "assistant":
         reasoning, answer = reasoning_of(turn, abilities)

@@ -347,6 +347,14 @@ def test_the_default_system_text_is_for_conversations_without_one() -> None:
     assert rendered("qwen3", with_system, system="S.") == rendered("qwen3", with_system)
 
 
+@pytest.mark.parametrize("name", ["qwen2_5", "qwen3", "qwen3_6"])
+def test_a_result_that_has_the_marks_of_the_template_is_not_marked_twice(name: str) -> None:
+    call_turn = answer("", call("Rome"))
+    plain = [user("Rome?"), call_turn, Turn("tool", "clear"), answer("Clear.")]
+    marked = Turn("tool", "<tool_response>\nclear\n</tool_response>")
+    assert rendered(name, [*plain[:2], marked, plain[3]]) == rendered(name, plain)
+
+
 def test_names_are_filled_in_by_the_language_of_the_turn() -> None:
     turns = [
         user("你是谁？"),
