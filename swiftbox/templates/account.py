@@ -30,6 +30,7 @@ UNFILLED = "placeholders in small letters"
 FORBIDDEN_THINKING = "reasoning that the prompt forbids"
 OPEN_REASONING = "reasoning that is not closed"
 DOUBLE_REASONING = "reasoning in two places"
+DOUBLE_TOOLS = "tools in two places"
 MARK = "mark in a text: "
 """Before a control token of the template (templates/marks_in_texts.py)."""
 
@@ -168,6 +169,12 @@ def _cautions(number: int) -> dict[str, tuple[str, str]]:
             f"{counted(number, 'answer')} with reasoning in a field and other reasoning in the "
             "text: both are learned",
             f"{number} 个回答在字段和正文中有不同的推理：两者都会被学习",
+        ),
+        DOUBLE_TOOLS: (
+            f"{counted(number, 'row')} with the tools in the system text, where the chat template "
+            "writes them too: columns: {tools: unused} leaves out the second",
+            f"{number} 行的 system 中已有工具定义，而对话模板会再写一次："
+            "columns: {tools: unused} 可去掉第二份",
         ),
         FORBIDDEN_THINKING: (
             f"{counted(number, 'answer')} with reasoning, which the prompt of the server forbids: "

@@ -1,4 +1,4 @@
-"""Texts of rows that are read as marks: control tokens of the template, reasoning left open.
+"""Texts of rows that hold what a template writes: control tokens, tools, reasoning left open.
 
 A tokenizer makes the same token of `<|im_end|>` in a text as of the one that closes a turn: rows
 that were exported with their template teach the model to end twice, and a text about tokens
@@ -7,13 +7,21 @@ teaches it to end in its middle.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from swiftbox.templates.abilities import Abilities
-from swiftbox.templates.account import DOUBLE_REASONING, MARK, OPEN_REASONING, Account
-from swiftbox.templates.adaptation import AdaptedTurn, reasoning_of
+from swiftbox.templates.account import (
+    DOUBLE_REASONING,
+    DOUBLE_TOOLS,
+    MARK,
+    OPEN_REASONING,
+    Account,
+)
+from swiftbox.templates.adaptation import SYSTEM, AdaptedTurn, reasoning_of
 from swiftbox.templates.reasoning import CLOSE, OPEN
 from swiftbox.templates.template import ConversationTemplate
 
@@ -47,6 +55,18 @@ def count_reasoning(turn: AdaptedTurn, abilities: Abilities, account: Account) -
         account.count(OPEN_REASONING)
     elif turn.reasoning:
         account.count(DOUBLE_REASONING)
+
+
+def count_tools(
+    turns: Sequence[AdaptedTurn], tools: Sequence[Any], abilities: Abilities, account: Account
+) -> None:
+    """Count a row whose system text holds all tools, which the template writes too."""
+    if not (tools and abilities.tools):
+        return
+    systems = [turn.content for turn in turns if turn.role in SYSTEM]
+    names = [json.dumps(tool["function"]["name"], ensure_ascii=False) for tool in tools]
+    if systems and all(name in "".join(systems) for name in names):
+        account.count(DOUBLE_TOOLS)
 
 
 @lru_cache(maxsize=16)

@@ -34,7 +34,7 @@ from swiftbox.templates.adaptation import (
 )
 from swiftbox.templates.answers import LocatedAnswer, answer_at
 from swiftbox.templates.lost_words import RESULT, SYSTEM, TOOLS, lost_of_answer, lost_of_prompt
-from swiftbox.templates.marks_in_texts import count_marks, count_reasoning
+from swiftbox.templates.marks_in_texts import count_marks, count_reasoning, count_tools
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.refusals import (
     cure_of,
@@ -181,6 +181,7 @@ class _Row:
     ) -> None:
         """Raise RowError for lost words, or count them as the options say."""
         count_marks(talk.template, talk.turns, account)
+        count_tools(talk.turns, self.tools, talk.abilities, account)
         for answer in answers:
             count_reasoning(answer.turn, talk.abilities, account)
             reasoning, content = reasoning_of(answer.turn, talk.abilities)

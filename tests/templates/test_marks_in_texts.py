@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from template_rows import answer, system, user, wheel_template
+from template_rows import TOOL, answer, system, user, wheel_template
 
 from swiftbox.data.example import Turn
-from swiftbox.templates.account import DOUBLE_REASONING, MARK, OPEN_REASONING
+from swiftbox.templates.account import DOUBLE_REASONING, DOUBLE_TOOLS, MARK, OPEN_REASONING
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.renderings import render_example
 
@@ -55,3 +57,13 @@ def test_reasoning_in_a_field_and_in_the_text_is_counted() -> None:
     assert counts("qwen3", user("q"), twice)[DOUBLE_REASONING] == 1
     same = answer("<think>\na\n</think>\n\nb", reasoning="a")
     assert DOUBLE_REASONING not in counts("qwen3", user("q"), same)
+
+
+def test_tools_in_the_system_text_and_in_their_column_are_counted() -> None:
+    def events(text: str) -> dict[str, int]:
+        turns = [system(text), user("q"), answer("a")]
+        template, options = wheel_template("qwen2_5"), RenderOptions()
+        return dict(render_example(template, options, turns, [TOOL]).account.counts)
+
+    assert events(f"<tools>{json.dumps(TOOL)}</tools>")[DOUBLE_TOOLS] == 1
+    assert DOUBLE_TOOLS not in events("You tell the weather.")
