@@ -76,7 +76,6 @@ class Examples:
     is_rendered: bool = False
     """Whether the examples that are yielded now have been rendered already."""
     checked: CheckedRows = field(default_factory=CheckedRows)
-    _seen: set[int] | None = None
     _empty: list[str] = field(default_factory=list)
     _unseen: set[str] = field(default_factory=set)
     """Columns to rename that no row has so far."""
@@ -136,7 +135,6 @@ class Examples:
     def _begin(self) -> None:
         account = self.renderer.account if self.renderer else None
         self.checked = CheckedRows(stage=self.stage, account=account)
-        self._seen = set() if self.counts_repeats else None
         self._empty = []
         self._unseen = {column for source in self.sources for column in source.renamed}
 
@@ -165,7 +163,7 @@ class Examples:
         self, source: RowSource, chosen: ChosenFiles, bad: set[int]
     ) -> Iterator[tuple[Example, Origin]]:
         """Yield and count every good row of a source once; add the indices of others to `bad`."""
-        checked, seen, stage = self.checked, self._seen, self.stage
+        checked, hashes, stage = self.checked, self.checked.hashes, self.stage
         checked.left_out += [chosen.label(file) for file in chosen.left_out]
         checked.readings.add(chosen)
         formats: Counter[str] = Counter()
@@ -184,12 +182,12 @@ class Examples:
                 bad.add(index)
                 continue
             formats[name] += 1
-            if seen is not None:
+            if self.counts_repeats:
                 key = _hash(example)
-                if key in seen:
+                if key in hashes:
                     checked.duplicates += 1
                 else:
-                    seen.add(key)
+                    hashes.add(key)
             if not self.is_deferred:
                 self.accept(example, texts)
             yield example, (file, line)

@@ -118,6 +118,14 @@ class CheckedRows:
     account: RowAccount | None = None
     """What the chat template does to the rows; None if they were not rendered."""
 
+    hashes: set[int] = field(default_factory=set, repr=False)
+    """Hashes of the good rows, until they are compared with those that are held out."""
+
+    def take_hashes(self) -> set[int]:
+        """Return the hashes and let go of them: they take memory for every row."""
+        hashes, self.hashes = self.hashes, set()
+        return hashes
+
     def count(self, example: Example, texts: int = 1) -> None:
         """Count a good row: its length, what was cut off and what nobody read.
 

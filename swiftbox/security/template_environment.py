@@ -157,6 +157,11 @@ def compiled(source: str) -> jinja2.Template:
     return environment().from_string(source)
 
 
+def names_in(source: str) -> frozenset[str]:
+    """Return the names of variables in a template, those that it sets as well."""
+    return frozenset(node.name for node in environment().parse(source).find_all(jinja2.nodes.Name))
+
+
 def render_marked(source: str, variables: Mapping[str, Any]) -> tuple[str, list[Span]]:
     """Render a template; return its text and the spans of its generation blocks."""
     parts: list[str] = []

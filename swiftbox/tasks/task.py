@@ -53,7 +53,8 @@ class Reason:
     def line(self) -> str:
         """Describe it in one line: a setting as in YAML, a Chinese name with a Chinese colon."""
         colon = ": " if self.key.isascii() else "："
-        return f"{self.key}{colon}{self.value}  # {self.why}"
+        value = str(self.value).lower() if isinstance(self.value, bool) else self.value
+        return f"{self.key}{colon}{value}  # {self.why}"
 
 
 @dataclass(frozen=True)

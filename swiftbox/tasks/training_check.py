@@ -41,6 +41,7 @@ from swiftbox.tasks.checks import (
     report,
     require_loadable,
 )
+from swiftbox.tasks.row_remarks import remark_learned_rows, remark_unread_variables
 from swiftbox.tasks.row_rendering import rendered_later, renderer_of
 from swiftbox.tasks.solved_rows import SolvedRows, compares_answers
 from swiftbox.tasks.training_vocabulary import (
@@ -82,7 +83,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     is_here = find_folder(training.model) is not None
     if not is_here or (inspection is not None and not inspection.errors):
         _remark_on_size(training, on_remark, is_here=is_here)
-    renderer = collect(lambda: _checked_template(training, inspection))
+    renderer = collect(lambda: _checked_template(training, inspection, on_remark))
     checked = collect(lambda: _check_rows(training, renderer, on_remark))
     validation = collect(lambda: _check_validation(training, renderer))
     if checked is not None and not is_here and _needs_template(training):
@@ -90,6 +91,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     _remark_on_datasets(training, on_remark)
     raise_together(problems)
     if checked is not None:
+        remark_learned_rows(checked, validation, on_remark)
         checked.validation = validation
     return checked
 
@@ -240,7 +242,9 @@ def _require_continuable(config: TrainConfig, folder: Path) -> None:
         require_adapters_fit(model, [adapter], config.model)
 
 
-def _checked_template(config: TrainConfig, inspection: Inspection | None) -> UsableRows | None:
+def _checked_template(
+    config: TrainConfig, inspection: Inspection | None, on_remark: OnRemark
+) -> UsableRows | None:
     """Return the renderer of the rows; None without a template, or if the model is not here.
 
     Raises ConfigError if conversations have no chat template.
@@ -248,7 +252,9 @@ def _checked_template(config: TrainConfig, inspection: Inspection | None) -> Usa
     _check_template(config, inspection)
     if inspection is None or inspection.errors or not _needs_template(config):
         return None
-    return UsableRows(renderer_of(config, inspection.folder), config, inspection.folder)
+    renderer = renderer_of(config, inspection.folder)
+    remark_unread_variables(renderer.template, on_remark)
+    return UsableRows(renderer, config, inspection.folder)
 
 
 def _check_template(config: TrainConfig, inspection: Inspection | None) -> None:

@@ -12,7 +12,7 @@ import jinja2
 from swiftbox.errors import DataError
 from swiftbox.language import text
 from swiftbox.security.printable import printable
-from swiftbox.security.template_environment import Span, compiled, render_marked
+from swiftbox.security.template_environment import Span, compiled, names_in, render_marked
 from swiftbox.templates.limits import RenderingTooLong, TimeLimit, explained, require_length
 
 REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
@@ -58,6 +58,10 @@ class ConversationTemplate:
     def is_marked(self) -> bool:
         """Whether the template marks what the assistant generates."""
         return MARKS.search(self.source) is not None
+
+    def names(self) -> frozenset[str]:
+        """Return the names of variables in the template."""
+        return names_in(self.source) | names_in(self.tool_source)
 
     def with_variables(self, variables: Mapping[str, Any]) -> ConversationTemplate:
         """Return the template with further variables set."""

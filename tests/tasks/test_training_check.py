@@ -144,3 +144,42 @@ def test_existing_paths_become_absolute_and_ids_are_kept(
     placed = with_absolute_paths(config("model", tmp_path, dataset=["chat.jsonl#2", "a/b#3"]))
     assert placed.model == str(model)
     assert placed.dataset == [f"{tmp_path}/chat.jsonl#2", "a/b#3"]
+
+
+def remarks_on(settings: TrainConfig, topic: str) -> list[str]:
+    remarks: list[Remark] = []
+    check_config(settings, remarks.append)
+    return [str(remark) for remark in remarks if remark.topic == topic]
+
+
+def test_a_variable_that_the_template_does_not_read_is_remarked_on(
+    model: Path, tmp_path: Path
+) -> None:
+    template = tmp_path / "thinking.jinja"
+    reads = "{% if enable_thinking is not defined %}{% set enable_thinking = true %}{% endif %}"
+    template.write_text(
+        f"{reads}{{% for m in messages %}}{{{{ m.role + m.content }}}}{{% endfor %}}"
+    )
+
+    def remarks(**variables: bool) -> list[str]:
+        keys = {"template": str(template), "chat_template_kwargs": variables}
+        return remarks_on(config(model, tmp_path, **keys), "chat_template_kwargs")
+
+    assert remarks(enable_thinking=False) == []
+    assert remarks(enable_thinkng=False, x=True) == [
+        "note: chat_template_kwargs: the chat template does not read enable_thinkng; "
+        "did you mean enable_thinking?",
+        "note: chat_template_kwargs: the chat template does not read x; "
+        "remove it: it changes nothing",
+    ]
+
+
+def test_held_out_rows_that_are_learned_too_are_remarked_on(model: Path, tmp_path: Path) -> None:
+    other = write_chats(tmp_path / "other.jsonl", 5)
+    assert remarks_on(config(model, tmp_path, val_dataset=str(other)), "val_dataset") == [
+        "warning: val_dataset: 3 of 5 different rows are in dataset too; the loss on rows that "
+        "are learned does not show when a model learns them by heart"
+    ]
+    new = tmp_path / "new.jsonl"
+    new.write_text('{"query": "something else", "response": "a"}')
+    assert remarks_on(config(model, tmp_path, val_dataset=str(new)), "val_dataset") == []
