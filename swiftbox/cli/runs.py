@@ -127,6 +127,8 @@ def readable(key: str, value: Any) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
     if key == "status":
         return status_title(value)
+    if key == "loss":
+        return f"{value:.4f}"
     if key == "checkpoints":
         return ", ".join(value)
     if key == "ending":

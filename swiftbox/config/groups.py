@@ -109,6 +109,11 @@ class DatasetSource(Frozen):
     """How many times its rows are taken per epoch: 0.5 a seeded half, 2 each row twice."""
 
 
+def source_in_a_list(value: Any) -> Any:
+    """Return a dataset that is named as `{path: ...}` in a list, and anything else as it is."""
+    return [value] if isinstance(value, dict) else value
+
+
 class DataFields(Frozen):
     """Which rows are learned, and how they become tokens."""
 
@@ -204,6 +209,11 @@ class DataFields(Frozen):
         zh="批内样本首尾相接而不填充；auto：只要结果精确就启用",
         section="data",
     )
+
+    @field_validator("dataset", "val_dataset", mode="before")
+    @classmethod
+    def _in_a_list(cls, value: Any) -> Any:
+        return source_in_a_list(value)
 
     @field_validator("val_size")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import field_validator, model_validator
 
 from swiftbox.config.fields import setting
-from swiftbox.config.groups import DatasetSource, HubFields, as_list
+from swiftbox.config.groups import DatasetSource, HubFields, as_list, source_in_a_list
 from swiftbox.config.task import TaskConfig
 from swiftbox.language import text
 
@@ -173,6 +173,11 @@ class QuantizeConfig(HubFields, QuantizedNames):
         zh="保留量化前的合并模型",
         section="run",
     )
+
+    @field_validator("calibration_dataset", mode="before")
+    @classmethod
+    def _in_a_list(cls, value: Any) -> Any:
+        return source_in_a_list(value)
 
     @field_validator("adapter", "calibration_dataset")
     @classmethod

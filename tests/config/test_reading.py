@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from swiftbox.config.groups import DatasetSource
 from swiftbox.config.reading import ConfigProblem, read_file, read_text
+from swiftbox.config.train import TrainConfig
 from swiftbox.config.writing import write
 from swiftbox.errors import ConfigError
 from swiftbox.tasks.load import load, loads
@@ -228,3 +230,12 @@ def test_a_file_in_another_encoding_is_refused_with_a_hint(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="it is not UTF-8 text") as refused:
         read_file(tmp_path / "a.yaml")
     assert refused.value.hint
+
+
+def test_one_dataset_with_settings_needs_no_list() -> None:
+    content = "model: m\ndataset: {path: a.jsonl, split: 'train[:10%]'}\n"
+    config = loads(content, source="a.yaml").config
+    assert isinstance(config, TrainConfig)
+    assert config.dataset == [DatasetSource(path="a.jsonl", split="train[:10%]")]
+    lines = mistakes("model: m\ndataset:\n  path: a.jsonl\n  weigth: 2\n")
+    assert lines == ["a.yaml:2 dataset: weigth: is not a known key"]
