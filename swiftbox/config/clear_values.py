@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -19,7 +19,8 @@ from swiftbox.config.reading import quoted
 from swiftbox.language import text
 
 DECIMAL = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
-BOOLEAN_WORDS = frozenset({"true", "false", "yes", "no", "on", "off"})
+TRUE_FALSE = frozenset({"true", "false"})
+BOOLEAN_WORDS = TRUE_FALSE | {"yes", "no", "on", "off"}
 
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but tab and newline, and bytes that are not UTF-8."""
@@ -67,9 +68,10 @@ def clear_value(annotation: Any, value: Any, plain: str | None, node: Any) -> An
 
     `plain` is its text if it is a scalar, `node` its YAML node if it is a list or mapping.
     """
-    if isinstance(value, (list, dict)):
-        return _clear_items(value, node)
     members = union_members(annotation)
+    if isinstance(value, (list, dict)):
+        takes_booleans = any(Any in get_args(member) for member in members)
+        return _clear_items(value, node, takes_booleans=takes_booleans)
     if bool in members:
         return _clear_boolean(value, plain)
     if int in members or float in members or _takes_whole_numbers(members):
@@ -109,19 +111,29 @@ def _digits(value: float) -> str:
         return text("a number of thousands of digits", "数千位的数")
 
 
-def _clear_items(value: Any, node: Any) -> Any:
-    """Return a list or mapping whose misleading items are UnclearValue; no item is a boolean."""
+def _clear_items(value: Any, node: Any, *, takes_booleans: bool) -> Any:
+    """Return a list or mapping whose misleading items are UnclearValue.
+
+    Only items of any type may be booleans, and only as `true` and `false`.
+    """
     if isinstance(value, list):
         is_list = isinstance(node, yaml.SequenceNode) and len(node.value) == len(value)
         nodes = node.value if is_list else [None] * len(value)
-        return [_clear_items(item, child) for item, child in zip(value, nodes, strict=True)]
+        return [
+            _clear_items(item, child, takes_booleans=takes_booleans)
+            for item, child in zip(value, nodes, strict=True)
+        ]
     if isinstance(value, dict):
         pairs = node.value if isinstance(node, yaml.MappingNode) else ()
         children = {str(key.value): child for key, child in pairs}
-        return {key: _clear_items(item, children.get(str(key))) for key, item in value.items()}
+        return {
+            key: _clear_items(item, children.get(str(key)), takes_booleans=takes_booleans)
+            for key, item in value.items()
+        }
     if isinstance(value, (bool, int, float)):
         plain = node.value if isinstance(node, yaml.ScalarNode) else None
-        return _clear_number(value, plain)
+        is_boolean = isinstance(value, bool) and str(plain or value).lower() in TRUE_FALSE
+        return value if takes_booleans and is_boolean else _clear_number(value, plain)
     return value
 
 

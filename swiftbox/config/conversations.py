@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
+from swiftbox.config.clear_values import TRUE_FALSE, UnclearValue
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import Frozen, as_list
 from swiftbox.language import text
@@ -50,7 +51,29 @@ class TemplateVariables(Frozen):
         if reserved:
             names = ", ".join(reserved)
             raise ValueError(text(f"{names} cannot be set", f"不能设置 {names}"))
+        for name, item in value.items():
+            _require_clear(name, item)
         return value
+
+
+def _require_clear(name: str, value: Any) -> None:
+    """Raise ValueError for a value that YAML reads as another, and for true and false as texts."""
+    if isinstance(value, dict):
+        for inner, item in value.items():
+            _require_clear(f"{name}.{inner}", item)
+    elif isinstance(value, list):
+        for item in value:
+            _require_clear(name, item)
+    elif isinstance(value, UnclearValue):
+        raise ValueError(text(f"{name}: is not clear: {value}", f"{name}：不明确：{value}"))
+    elif isinstance(value, str) and value.strip().lower() in TRUE_FALSE:
+        plain = value.strip().lower()
+        raise ValueError(
+            text(
+                f"{name}: {plain} is a text here, which templates take for true; remove the quotes",
+                f"{name}：此处的 {plain} 是文字，模板会当作 true；请去掉引号",
+            )
+        )
 
 
 class ConversationFields(TemplateVariables):

@@ -175,6 +175,29 @@ def test_a_setting_of_another_tuner_is_left_out_and_noted() -> None:
     assert loaded.config.lora_rank == 8
 
 
+@pytest.mark.parametrize("written", ["false", "False", "true"])
+def test_a_boolean_for_the_template_is_a_boolean(written: str) -> None:
+    content = BASE + f"chat_template_kwargs: {{enable_thinking: {written}, effort: 3}}\n"
+    config = loads(content, source="a.yaml").config
+    expected = {"enable_thinking": written == "true", "effort": 3}
+    assert config.model_dump()["chat_template_kwargs"] == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("off", "off, which YAML reads as false"),
+        ("010", "010, which YAML reads as 8"),
+        ('"false"', "false is a text here"),
+        ("[no]", "no, which YAML reads as false"),
+    ],
+)
+def test_a_variable_of_the_template_that_may_mislead_is_refused(written: str, says: str) -> None:
+    (line,) = mistakes(BASE + f"chat_template_kwargs: {{enable_thinking: {written}}}\n")
+    assert line.startswith("a.yaml:3 chat_template_kwargs: enable_thinking: ")
+    assert says in line
+
+
 def test_writing_and_reading_gives_the_same_config() -> None:
     config = loads(
         BASE

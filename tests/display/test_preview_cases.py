@@ -124,3 +124,15 @@ def test_a_row_becomes_what_its_author_meant(
         return
     assert "says" in expect or "or_says" in expect, report
     assert holds_all(expect.get("says", []) + expect.get("or_says", []), report)
+
+
+def test_a_variable_of_the_template_reaches_the_rows(model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    data.write_text(json.dumps({"messages": turns}) + "\n", "utf-8")
+    keys = {"template": template_file("qwen3"), "chat_template_kwargs": {"enable_thinking": False}}
+    write_config(tmp_path / "a.yaml", model, data, **keys)
+    answer = json.loads(box("check", "a.yaml", "--preview", "--json", cwd=tmp_path).stdout)
+    prompt, learned = answer["preview"][0]
+    assert prompt["text"].endswith("<think>\n\n</think>\n\n")
+    assert learned["text"].startswith("a<|im_end|>")
