@@ -63,12 +63,13 @@ def placement_remarks(
     """
     config, tensors = inspection.config, inspection.weights.tensors
     choice = find_class(config, purpose)
-    is_plain = (
-        isinstance(choice, ModelClass) and choice.name and "quantization_config" not in config
-    )
-    if not is_plain or not inspection.weights.is_complete:
+    if not isinstance(choice, ModelClass) or not choice.name or "quantization_config" in config:
         return
-    report = _report(inspection, score=purpose.score, ask=looks_foreign(config, tensors))
+    if not inspection.weights.is_complete:
+        return
+    report = _report(
+        inspection, score=purpose.score, ask=looks_foreign(config, tensors, choice.name)
+    )
     for kind, names in (report or {}).items():
         if names:
             message = _message(kind, names, choice)
@@ -77,6 +78,11 @@ def placement_remarks(
 
 def _message(kind: str, names: list[str], choice: Any) -> str:
     count, first = len(names), names[0]
+    if kind == "incomplete":
+        return text(
+            f"the files lack parts of weights that {choice.name} combines, as those of experts",
+            f"文件缺少 {choice.name} 加载时所合并权重的一部分，例如专家的权重",
+        )
     if kind == "missing":
         return text(
             f"the files lack {counted(count, 'weight')} of {choice.name} ({first} ...), which "

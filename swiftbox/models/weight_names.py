@@ -1,4 +1,4 @@
-"""Whether the names of the stored tensors look like those of the class, by its source alone.
+"""Whether the stored tensors look like those of the class, by its source alone.
 
 These are suspicions: a loading by headers decides. Families differ, so each rule asks only for
 what the source states plainly: names that it knows, layers that are alike, parts that go together.
@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from swiftbox.architectures.modalities import EXTRA
+from swiftbox.architectures.modalities import EXTRA, reads_other_modality
 from swiftbox.architectures.tables import conversions_source, source_of
+from swiftbox.models.class_parts import (
+    PARAMETER,
+    PART,
+    Part,
+    classes_of,
+    plain_parts,
+    reached_classes,
+)
 from swiftbox.models.config_fields import whole_dimension
-from swiftbox.models.config_keys import language_part
+from swiftbox.models.config_keys import NAMES, language_part
 
 Tensors = Mapping[str, tuple[str, tuple[int, ...]]]
 """The dtype and shape of each tensor."""
@@ -23,19 +31,14 @@ IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 LAYER = re.compile(r"^(.*?\b(?:layers|h|blocks?|layer))\.(\d+)\.(.+)$")
 """A tensor of a layer: the list, the number, and the rest of the name."""
 
-CLASS = re.compile(r"^class \w+.*?(?=^class |\Z)", re.S | re.M)
-PART = re.compile(
-    r"^        self\.(\w+) = (?:nn\.)?(?!\w*Rotary)"
-    r"\w*(?:Linear|Conv1D|Embedding|RMSNorm|LayerNorm)\((?!.* if )",
-    re.M,
-)
-"""A layer with weights that a class makes in every case."""
+HEADS = ("lm_head", "score", "classifier", "embed_out")
+"""Layers that need not be stored: a head may share the embeddings, or start at random."""
 
 TIED = re.compile(r"^    tie_word_embeddings: bool(?: \| None)? = True", re.M)
 
 
-def looks_foreign(config: Mapping[str, Any], tensors: Tensors) -> bool:
-    """Tell whether the names may not be those of the class that loads the model."""
+def looks_foreign(config: Mapping[str, Any], tensors: Tensors, class_name: str) -> bool:
+    """Tell whether names, biases or shapes may not be those of the class that loads the model."""
     source = family_source(config)
     tensors = {name: tensor for name, tensor in tensors.items() if not EXTRA.search(name)}
     if not source or not tensors:
@@ -44,9 +47,10 @@ def looks_foreign(config: Mapping[str, Any], tensors: Tensors) -> bool:
         (
             any(_unknown_names(source, tensors)),
             _layers_differ(tensors),
-            _layers_beyond(config, tensors),
+            _other_layers(config, tensors),
             _lacks_head(config, tensors),
             any(_missing_parts(source, tensors)),
+            any(_other_parts(source, class_name, config, tensors)),
         )
     )
 
@@ -88,19 +92,40 @@ def _layers(tensors: Tensors) -> Mapping[str, Mapping[int, frozenset[tuple[str, 
 def _layers_differ(tensors: Tensors) -> bool:
     """Tell whether a layer lacks tensors of another, or has one of them in another shape."""
     for layers in _layers(tensors).values():
-        kinds = set(layers.values())
-        names = [frozenset(name for name, _shape in kind) for kind in kinds]
-        if len(set(names)) < len(kinds) or any(a < b for a in names for b in names):
+        children = [_children(kind) for kind in set(layers.values())]
+        if len({len(names) for names in children}) > 1:
             return True
+        for child in {name for names in children for name in names}:
+            kinds = {names[child] for names in children if child in names}
+            names = [frozenset(name for name, _shape in kind) for kind in kinds]
+            if len(set(names)) < len(kinds) or any(a < b for a in names for b in names):
+                return True
     return False
 
 
-def _layers_beyond(config: Mapping[str, Any], tensors: Tensors) -> bool:
-    """Tell whether a list has layers beyond those that config.json states."""
-    part = language_part(config)
-    stated = whole_dimension(part, "layers")
-    counts = [len(layers) for layers in _layers(tensors).values()]
-    return stated is not None and bool(counts) and stated not in counts
+def _children(names: Iterable[tuple[str, Any]]) -> Mapping[str, frozenset[tuple[str, Any]]]:
+    """Return the tensors of a layer by the module of the layer that they are in."""
+    modules: dict[str, set[tuple[str, Any]]] = {}
+    for name, shape in names:
+        modules.setdefault(name.partition(".")[0], set()).add((name, shape))
+    return {module: frozenset(members) for module, members in modules.items()}
+
+
+def _other_layers(config: Mapping[str, Any], tensors: Tensors) -> bool:
+    """Tell whether a list has not exactly the layers that config.json states."""
+    decoder = language_part(config)
+    stated = whole_dimension(decoder, "layers")
+    towers = [part for part in config.values() if isinstance(part, dict) and part is not decoder]
+    depths = {part.get(key) for part in towers for key in ("depth", *NAMES["layers"])}
+    for path, layers in _layers(tensors).items():
+        if set(layers) != set(range(len(layers))):
+            return True
+        if reads_other_modality(path):
+            if len(layers) not in depths:
+                return True
+        elif stated is not None and len(layers) != stated:
+            return True
+    return False
 
 
 def _lacks_head(config: Mapping[str, Any], tensors: Tensors) -> bool:
@@ -118,7 +143,61 @@ def _lacks_head(config: Mapping[str, Any], tensors: Tensors) -> bool:
 def _missing_parts(source: str, tensors: Tensors) -> Iterator[str]:
     """Yield layers that a class always makes, if most layers of the class are stored."""
     stored = {part for name in tensors for part in name.split(".")}
-    for match in CLASS.finditer(source):
-        parts = set(PART.findall(match[0]))
+    for body in classes_of(source).values():
+        parts = {match["name"] for match in PART.finditer(body)}
         if len(parts - stored) < len(parts & stored):
             yield from parts - stored
+
+
+def _other_parts(
+    source: str, class_name: str, config: Mapping[str, Any], tensors: Tensors
+) -> Iterator[str]:
+    """Yield layers of the class that are not stored, or with another bias or shape."""
+    classes, modules = classes_of(source), _stored_modules(tensors)
+    nested = [part for part in config.values() if isinstance(part, dict)]
+    configs = [part for part in (config, *nested) if whole_dimension(part, "hidden")]
+    plain = plain_parts(classes, configs)
+    types = [str(part.get("model_type") or "") for part in nested]
+    for body in (classes[name] for name in reached_classes(classes, class_name, types)):
+        leaves = set(PARAMETER.findall(body)) - _converted_names()
+        yield from (name for name in leaves if not any(name in kinds for kinds in modules.values()))
+        for name in {match["name"] for match in PART.finditer(body)}:
+            if name not in modules:
+                yield from () if name in HEADS else (name,)
+            elif name in plain and not _agrees(modules[name], plain[name]):
+                yield name
+
+
+_Kinds = Mapping[str, set[tuple[int, ...]]]
+"""The shapes of a module's tensors by the last part of their names."""
+
+
+def _stored_modules(tensors: Tensors) -> Mapping[str, _Kinds]:
+    """Return the tensors of modules by the last part of the modules' names."""
+    modules: dict[str, dict[str, set[tuple[int, ...]]]] = {}
+    for name, (_dtype, shape) in tensors.items():
+        module, _, kind = name.rpartition(".")
+        modules.setdefault(module.rpartition(".")[2], {}).setdefault(kind, set()).add(shape)
+    return modules
+
+
+def _agrees(stored: _Kinds, parts: Sequence[Part]) -> bool:
+    """Tell whether a stored layer may be one of those that the class makes under its name."""
+    if "weight" not in stored:
+        return False
+    if all(part.biases for part in parts):
+        possible = frozenset[bool]().union(*(part.biases for part in parts))
+        if ("bias" in stored) not in possible:
+            return False
+    shapes = [shape for part in parts for shape in part.shapes]
+    if not all(part.shapes for part in parts):
+        return True
+    lengths = set(map(len, shapes))  # other layers of the name have another number of axes
+    weights = [shape for shape in stored["weight"] if len(shape) in lengths]
+    return all(any(_fits(shape, weight) for shape in shapes) for weight in weights)
+
+
+def _fits(sizes: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    return len(sizes) == len(shape) and all(
+        size in (None, stored) for size, stored in zip(sizes, shape, strict=True)
+    )

@@ -29,6 +29,23 @@ EDITS: dict[str, Callable[[Shapes], Shapes]] = {
         **{name.replace(".0.", ".2."): shapes[name] for name in shapes if ".0." in name},
     },
     "no head": lambda shapes: without(shapes, "lm_head.weight"),
+    "no norm at the end": lambda shapes: without(shapes, "model.norm.weight"),
+    "every layer lacks a norm": lambda shapes: without(shapes, "input_layernorm.weight"),
+    "a gap between the layers": lambda shapes: {
+        name.replace("layers.1.", "layers.2."): shape for name, shape in shapes.items()
+    },
+    "biases": lambda shapes: {
+        **shapes,
+        **{
+            name.replace("q_proj.weight", "q_proj.bias"): shape[:1]
+            for name, shape in shapes.items()
+            if name.endswith("q_proj.weight")
+        },
+    },
+    "a wider matrix in every layer": lambda shapes: {
+        name: (72, 128) if name.endswith("down_proj.weight") else shape
+        for name, shape in shapes.items()
+    },
     "a matrix of another width": lambda shapes: {
         name: (96, 64) if name.endswith("layers.1.mlp.up_proj.weight") else shape
         for name, shape in shapes.items()
@@ -51,7 +68,7 @@ def edited(tiny: Path, folder: Path, edit: str) -> Path:
 
 def is_suspected(folder: Path) -> bool:
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    return looks_foreign(config, read_weights(folder).tensors)
+    return looks_foreign(config, read_weights(folder).tensors, config["architectures"][0])
 
 
 def test_the_names_of_real_models_raise_no_suspicion(
@@ -64,6 +81,35 @@ def test_the_names_of_real_models_raise_no_suspicion(
 @pytest.mark.parametrize("edit", EDITS)
 def test_other_names_and_shapes_raise_a_suspicion(edit: str, tiny: Path, tmp_path: Path) -> None:
     assert is_suspected(edited(tiny, tmp_path / "m", edit))
+
+
+TOWER = "model.visual.blocks.0."
+DECODER = "model.language_model.layers.1."
+
+PARTS: dict[str, Callable[[Shapes], Shapes]] = {
+    "a decoder layer less, a tower layer more": lambda shapes: {
+        name.replace(DECODER, TOWER.replace("0", "1")): shape for name, shape in shapes.items()
+    },
+    "a tower layer more": lambda shapes: {
+        **shapes,
+        **{name.replace(TOWER, TOWER.replace("0", "1")): shapes[name] for name in shapes},
+    },
+    "one kind of layer lacks a norm": lambda shapes: without(
+        shapes, f"{DECODER}input_layernorm.weight"
+    ),
+    "no table of places": lambda shapes: without(shapes, "pos_embed.weight"),
+}
+
+
+@pytest.mark.parametrize("edit", PARTS)
+def test_other_parts_of_a_model_with_a_tower_raise_a_suspicion(
+    edit: str, tiny_multimodal: Path
+) -> None:
+    config = json.loads((tiny_multimodal / "config.json").read_text("utf-8"))
+    tensors = read_weights(tiny_multimodal).tensors
+    shapes = PARTS[edit]({name: shape for name, (_dtype, shape) in tensors.items()})
+    changed = {name: ("F32", shape) for name, shape in shapes.items()}
+    assert looks_foreign(config, changed, config["architectures"][0])
 
 
 @pytest.mark.parametrize(
@@ -96,6 +142,26 @@ def test_experts_that_are_fused_at_loading_fit(tmp_path: Path) -> None:
     assert any(".experts.3." in name for name in read_weights(tmp_path).tensors)
     assert trial_load(tmp_path) == {"missing": [], "unexpected": [], "reshaped": []}
     assert not is_suspected(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_experts_that_lack_a_part_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tiny import SIZES
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    from swiftbox.core.weights import trial_load
+
+    sizes = {**SIZES, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32}
+    Qwen3MoeForCausalLM(Qwen3MoeConfig(**sizes, head_dim=16)).save_pretrained(tmp_path)
+    tensors = read_weights(tmp_path).tensors
+    shapes = {name: shape for name, (_dtype, shape) in tensors.items()}
+    write_safetensors(tmp_path / "model.safetensors", without(shapes, "up_proj.weight"), "F32")
+    assert is_suspected(tmp_path)
+    monkeypatch.setattr("sys.argv", ["trial_load", str(tmp_path)])
+    assert trial_load.main() == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"incomplete": ["config.json"]}
 
 
 def test_a_check_refuses_foreign_names_and_remembers_the_answer(

@@ -28,8 +28,11 @@ READING_ERRORS = (
 MISMATCH = "ignore_mismatched_sizes"
 """Part of transformers' RuntimeError for weights of other shapes than its model's."""
 
-CONTRADICTIONS = ("automatic conversion of the weights", "not implemented for 'Byte'")
-"""Parts of its RuntimeErrors for quantized weights that lack some of their tensors."""
+CONVERSION = "automatic conversion of the weights"
+"""Part of its RuntimeError for weights, such as those of experts, that lack some of their parts."""
+
+CONTRADICTIONS = (CONVERSION, "not implemented for 'Byte'")
+"""Parts of its RuntimeErrors for weights that lack some of their tensors."""
 
 
 @contextlib.contextmanager
@@ -61,8 +64,8 @@ def explain_broken_files(folder: Path, *, key: str = "model") -> Iterator[None]:
 
 def _incomplete() -> str:
     return text(
-        "some of its quantized weights are incomplete; the log lists them",
-        "部分量化权重不完整；日志中列出了它们",
+        "some of its quantized or combined weights are incomplete; the log lists them",
+        "部分量化或合并存放的权重不完整；日志中列出了它们",
     )
 
 

@@ -4,7 +4,8 @@ Usage: `python -m swiftbox.core.weights.trial_load FOLDER [score]`.
 
 The class, the renamings and the conversions are those of a real loading; on torch's meta device no
 weight is read and nothing is allocated. Code that comes with a model never runs. The output is a
-JSON object with the names of weights: missing, unexpected, reshaped.
+JSON object with the names of weights: missing, unexpected, reshaped. It names config.json as
+`incomplete` where weights that are combined at loading, such as those of experts, lack a part.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from swiftbox.architectures.choice import ClassPurpose, require_class
+from swiftbox.core.weights.load_errors import CONVERSION
 from swiftbox.core.weights.placement import faults_of, tensor_files
 
 
@@ -28,7 +30,12 @@ def main() -> int:
     """Print what does not fit in the folder on the command line."""
     disable_progress_bar()
     set_verbosity_error()
-    report = trial_load(Path(sys.argv[1]), score="score" in sys.argv[2:])
+    try:
+        report = trial_load(Path(sys.argv[1]), score="score" in sys.argv[2:])
+    except RuntimeError as error:
+        if CONVERSION not in str(error):
+            raise
+        report = {"incomplete": ["config.json"]}
     sys.stdout.write("\n" + json.dumps(report) + "\n")
     return 0
 
