@@ -31,7 +31,7 @@ from swiftbox.data.conversations import (
 from swiftbox.data.example import UNKNOWN_COLUMNS, Example, RowError
 from swiftbox.data.function_calls import read_function_calls
 from swiftbox.data.labels import LABELS, SCORES, read_labelled, require_unlabelled, with_margin
-from swiftbox.data.loss_weights import weight_columns
+from swiftbox.data.loss_weights import weight_columns, weighted_turns
 from swiftbox.data.preferences import (
     BETTER,
     NUMBERED,
@@ -201,9 +201,11 @@ def read_row(row: Row, stage: str) -> tuple[str, Example]:
     if stage in WITH_MARGINS:
         example = with_margin(example, row)
     unused = reading.unused
+    turns = row[reading.turns] if reading.turns else None
     if row_format.name in WEIGHTED and (read := weight_columns(row)):
         unused = tuple([name for name in unused if name not in read])
-    if reading.turns and (keys := unread_keys(row[reading.turns])):
+        turns = weighted_turns(turns, row) if isinstance(turns, list) else turns
+    if turns and (keys := unread_keys(turns)):
         unused += tuple([f"{reading.turns}[].{key}" for key in sorted(keys)])
     return row_format.name, example.with_unused(unused) if unused else example
 

@@ -30,6 +30,10 @@ DETAIL_KEYS = ("train_detail", "training_detail")
 PRESENT = frozenset((*WEIGHT_KEYS, EXCLUDED, *DETAIL_KEYS))
 """All keys that this file reads."""
 
+SPEAKERS = ("role", "from", "speaker")
+PAIR_ANSWERS = ("output", "assistant")
+"""The answer of a turn that is a pair of question and answer (XTuner, ms-swift)."""
+
 BOOLEANS = {"true": 1.0, "false": 0.0}
 
 
@@ -85,13 +89,17 @@ def _with_weights(turns: list[Any], weights: list[Any], column: str) -> list[Any
         )
     weighted = list(turns)
     for place, weight in zip(places, weights, strict=True):
-        if place in answers:
-            weighted[place] = {**turns[place], column: weight}
+        weighted[place] = {**turns[place], column: weight}
     return weighted
 
 
 def _is_answer(turn: Any) -> bool:
-    speaker = (turn.get("role") or turn.get("from")) if isinstance(turn, Mapping) else None
+    """Tell whether a turn has a weight: an answer, or a pair of question and answer."""
+    if not isinstance(turn, Mapping):
+        return False
+    speaker = next((turn[key] for key in SPEAKERS if turn.get(key) is not None), None)
+    if speaker is None:
+        return any(turn.get(key) for key in PAIR_ANSWERS)
     return isinstance(speaker, str) and ROLE_OF.get(speaker_name(speaker)) == "assistant"
 
 

@@ -134,3 +134,14 @@ def test_a_column_of_weights_for_other_turns_is_a_bad_row() -> None:
 def test_a_number_in_the_column_loss_is_not_a_weight() -> None:
     example = read_row({"messages": [Q, A], "loss": 0.25}, "sft")[1]
     assert (example.messages[1].weight, example.unused) == (1, ("loss",))
+
+
+@pytest.mark.parametrize("turn", [{"input": "q", "output": "a"}, {"human": "q", "assistant": "a"}])
+def test_a_column_gives_the_weights_of_pairs(turn: dict[str, str]) -> None:
+    example = read_row({"conversation": [turn, turn], "loss_mask": [0, 1]}, "sft")[1]
+    assert [message.weight for message in example.messages] == [1, 0, 1, 1]
+
+
+def test_a_column_that_weighs_turns_of_the_user_is_named_as_not_used() -> None:
+    example = read_row({"messages": [Q, A, Q, A], "loss_mask": [1, 0, 0, 1]}, "sft")[1]
+    assert example.unused == ("messages[].loss_mask (user)",)
