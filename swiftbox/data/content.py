@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,8 @@ class FileContent:
 
     packing: str | None = None
     encoding: str = UTF8
+    has_mark: bool = False
+    """Whether UTF-8 begins with a byte order mark, which is left out."""
 
 
 def content_of(path: Path) -> FileContent:
@@ -42,7 +45,8 @@ def _content(path: Path, _version: tuple[int, int, int]) -> FileContent:
         head = file.read(HEAD_BYTES)
     if kind := kind_of_content(head, is_document=".txt" in path.suffixes):
         raise foreign_error(path, kind)
-    return FileContent(packing, encoding_of(unpacked_file, str(path)))
+    encoding = encoding_of(unpacked_file, str(path))
+    return FileContent(packing, encoding, encoding == UTF8 and head.startswith(BOM_UTF8))
 
 
 def open_utf8(path: Path) -> BinaryIO:
@@ -59,6 +63,8 @@ def content_notes(path: Path) -> list[tuple[str, str]]:
     if content.encoding in LABELS:
         label = LABELS[content.encoding]
         described.append((f"read as {label}", f"按 {label} 读取"))
+    if content.has_mark:
+        described.append(("read as UTF-8 with a byte order mark", "按带 BOM 的 UTF-8 读取"))
     if content.packing:
         described.append((f"unpacked from {content.packing}", f"由 {content.packing} 解压"))
     return described

@@ -67,6 +67,11 @@ def is_taken_once(source: RowSource) -> bool:
     return source.num_samples is None and source.weight in (None, 1)
 
 
+def takes_all(source: RowSource) -> bool:
+    """Return whether every row is taken at least once."""
+    return source.num_samples is None and (source.weight is None or source.weight >= 1)
+
+
 def _draw(size: int, count: int, chance: random.Random) -> Iterator[bool]:
     """Draw `count` of `size` with equal chances (selection sampling, Knuth TAOCP 3.4.2, S)."""
     for remaining in range(size, 0, -1):

@@ -20,6 +20,7 @@ from swiftbox.data.fitting import require_training_rows
 from swiftbox.data.formats import LABELLED
 from swiftbox.data.held_out_rows import KEY, errors_under
 from swiftbox.data.missing_files import missing_file
+from swiftbox.data.sampling import takes_all
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError, raise_together
 from swiftbox.fit.profile import profile_model
@@ -365,8 +366,10 @@ def _checked_rows(
     """Check rows on this machine; without `is_complete` there are further ones."""
     stage = str(config.model_dump()["stage"])
     checked = check_rows(local, stage=stage, max_bad_rows=config.max_bad_rows, renderer=renderer)
-    if renderer is not None and checked.taken == checked.rows:
-        renderer.require_usable(is_complete=is_complete)
+    if renderer is not None:
+        renderer.require_usable(is_complete=is_complete, takes_all=all(map(takes_all, local)))
+    if checked.taken == checked.rows and renderer is not None:
+        renderer.require_training_rows(is_complete=is_complete)
     elif is_complete and not METHODS[stage].splits_texts and stage not in LABELLED:
         require_training_rows(config.val_size, checked.taken)
     return checked

@@ -77,19 +77,21 @@ class UsableRows:
             self.usable += 1
         return len(renderings)
 
-    def require_usable(self, *, is_complete: bool) -> None:
-        """Raise DataError for rows that are too long, or that leave nothing to train on.
+    def require_usable(self, *, is_complete: bool, takes_all: bool = True) -> None:
+        """Raise DataError for rows that are too long, or if none has something to learn.
 
-        Without `is_complete` there are further rows, which are not on this machine.
+        Without `is_complete` there are further rows, which are not on this machine. Without
+        `takes_all` the training takes a sample of the rows.
         """
         limit = self.config.max_length
-        if self.longer:
+        if self.longer and (takes_all or self.longer == self.rows):
             raise rows_too_long(self.longer, self.rows, self.longest, limit)
-        if not is_complete or not self.rows:
-            return
-        if not self.usable:
+        if is_complete and self.rows and not self.usable:
             raise nothing_within(self.rows, limit)
-        if self.usable < self._needed:
+
+    def require_training_rows(self, *, is_complete: bool) -> None:
+        """Raise DataError if the rows that are held out leave nothing to train on."""
+        if is_complete and self.rows and self.usable < self._needed:
             require_training_rows(self.config.val_size, self.usable)
 
     def _count_longer(self, renderings: Sequence[Rendering]) -> None:

@@ -34,6 +34,7 @@ def summary(path: Path) -> str:
         ("utf-16", "UTF-16"),
         ("utf-16-le", "UTF-16"),
         ("utf-16-be", "UTF-16"),
+        ("utf-8-sig", "UTF-8 with a byte order mark"),
     ],
 )
 def test_chinese_rows_are_read_and_the_summary_names_their_encoding(

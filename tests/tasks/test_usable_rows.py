@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from model_folder import write_model
 from tiny import train_tokenizer, write_config
 
@@ -24,12 +26,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def refusal(model: Path, tmp_path: Path, rows: list[dict[str, str]], **keys: object) -> str:
+def refusal(model: Path, tmp_path: Path, rows: list[dict[str, str]], **keys: Any) -> str:
     """The refusal of a check; empty if it passes."""
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    dataset = keys.pop("dataset", data)
+    config = write_config(tmp_path / "a.yaml", model, data, **keys)
+    if dataset is not data:
+        settings = {**yaml.safe_load(config.read_text("utf-8")), "dataset": dataset}
+        config.write_text(yaml.safe_dump(settings), "utf-8")
     try:
-        check_config(load(write_config(tmp_path / "a.yaml", model, data, **keys)).config)
+        check_config(load(config).config)
     except UserError as error:
         return error.message
     return ""
@@ -45,6 +52,19 @@ def test_rows_that_are_too_long_are_counted_where_they_are_refused(
     message = refusal(model, tmp_path, [SHORT, LONG, SHORT], **keys)
     assert message.startswith("1 of 3 rows are longer than max_length 48 (the longest has ")
     assert not refusal(model, tmp_path, [SHORT, LONG], max_length=400, truncation="error")
+
+
+def test_rows_that_are_taken_twice_are_refused_as_those_that_are_taken_once(
+    model: Path, tmp_path: Path
+) -> None:
+    twice = [{"path": str(tmp_path / "rows.jsonl"), "weight": 2}]
+    keys = {"max_length": 48, "dataset": twice}
+    assert "longer than" in refusal(model, tmp_path, [SHORT, LONG], truncation="error", **keys)
+    assert "none of" in refusal(model, tmp_path, [LONG], truncation="drop", **keys)
+    sample = [{"path": str(tmp_path / "rows.jsonl"), "num_samples": 1}]
+    keys["dataset"] = sample
+    assert not refusal(model, tmp_path, [SHORT, LONG], truncation="error", **keys)
+    assert "longer than" in refusal(model, tmp_path, [LONG, LONG], truncation="error", **keys)
 
 
 def test_a_row_with_more_bytes_than_tokens_is_not_too_long(model: Path, tmp_path: Path) -> None:
