@@ -20,7 +20,6 @@ REWRITTEN = "rows with rewritten turns"
 LOST = "lost: "
 """Before a kind of words that a template dropped (templates/lost_words.py)."""
 
-UNANSWERED = "turns after the last answer"
 MERGED = "merged turns"
 MOVED_SYSTEM = "system into user"
 DEFAULT_SYSTEM = "default system"
@@ -121,10 +120,6 @@ def _mark(mark: str, number: int) -> str:
 
 def _sentence(event: str, number: int) -> str:
     sentences = {
-        UNANSWERED: (
-            f"{counted(number, 'turn')} after the last answer, not used",
-            f"最后一个回答之后有 {number} 轮，未使用",
-        ),
         MERGED: (
             f"{counted(number, 'turn')} merged into the turn before",
             f"{number} 轮并入了前一轮",

@@ -18,7 +18,6 @@ from swiftbox.templates.account import (
     DEFAULT_SYSTEM,
     MERGED,
     MOVED_SYSTEM,
-    UNANSWERED,
     Account,
 )
 from swiftbox.templates.names import filled
@@ -75,15 +74,6 @@ def adapted_turns(
             account.count(MERGED, len(adapted) - len(merged))
             adapted = merged
     return adapted
-
-
-def up_to_last_answer(turns: Sequence[Turn], account: Account) -> Sequence[Turn]:
-    """Return the turns without those after the last answer, from which nothing is learned."""
-    last = max((i for i, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
-    if last in (-1, len(turns) - 1):
-        return turns
-    account.count(UNANSWERED, len(turns) - 1 - last)
-    return turns[: last + 1]
 
 
 def _adapted(turn: Turn, index: int, options: RenderOptions, account: Account) -> AdaptedTurn:

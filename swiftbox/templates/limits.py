@@ -12,7 +12,6 @@ import ctypes
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from swiftbox.errors import DataError
 from swiftbox.formatting import duration
@@ -110,11 +109,6 @@ def _raise_in(thread: int) -> None:
 
 
 _WATCH = _Watch()
-
-
-def template_owner(tokenizer: Any) -> str:
-    """Return the name of a tokenizer in messages about its template."""
-    return getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
 
 
 @contextlib.contextmanager

@@ -29,7 +29,6 @@ from swiftbox.templates.adaptation import (
     AdaptedTurn,
     adapted_turns,
     reasoning_of,
-    up_to_last_answer,
     without_padding,
 )
 from swiftbox.templates.answers import LocatedAnswer, answer_at
@@ -87,7 +86,6 @@ def render_example(
     Raises RowError for a conversation that the template refuses or whose words it drops.
     """
     account = Account()
-    turns = up_to_last_answer(turns, account)
     row = _Row(template, options, turns, tools)
     talk = row.conversation(options, account)
     learned = [

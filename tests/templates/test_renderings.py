@@ -106,12 +106,6 @@ def test_a_row_with_nothing_to_learn_is_counted() -> None:
     assert example.account.lines() == ["1 row with nothing to learn"]
 
 
-def test_turns_after_the_last_answer_are_cut_and_counted() -> None:
-    example = rendered("qwen2_5", [*TWO, user("Thanks.")])
-    assert "Thanks." not in example.renderings[0].text
-    assert example.account.lines() == ["1 turn after the last answer, not used"]
-
-
 def test_an_assistant_may_speak_first() -> None:
     example = rendered("gptoss", [answer("Hello."), *TWO])
     assert len(example.renderings) == 3
@@ -395,7 +389,7 @@ def test_placeholders_of_code_in_small_letters_stay() -> None:
 def test_accounts_add_up_and_keep_the_first_place() -> None:
     total = Account()
     for line in (3, 7):
-        example = rendered("qwen2_5", [*TWO, user("Thanks.")])
+        example = rendered("qwen2_5", TWO, system="S.")
         total.add(example.account, f"a.jsonl:{line}")
-    assert total.lines() == ["2 turns after the last answer, not used (first: a.jsonl:3)"]
+    assert total.lines() == ["2 rows with the default system text (first: a.jsonl:3)"]
     assert Account.of(total.data()) == total
