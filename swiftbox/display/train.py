@@ -53,21 +53,30 @@ def data_lines(event: Event) -> list[str]:
             f"{event['tokens']:,} 个 token 中学习 {event['trained_tokens']:,} 个",
         ),
     ]
-    if unused := event.get("unused"):
-        from swiftbox.data.findings import unused_lines
-
-        lines += unused_lines(unused)
     if turns := event.get("turns"):
         lines.append(_turns_line(turns))
-    if account := event.get("account"):
-        from swiftbox.templates.account import Account
-
-        lines += Account.of(account).lines()
+    lines += _report_lines(event)
+    held_out = event.get("held_out_report") or {}
+    lines += [text("held out: ", "验证：") + line for line in _report_lines(held_out)]
     if preferences := event.get("preferences"):
         from swiftbox.data.report import lines as preference_lines
 
         lines += preference_lines(preferences)
     return lines + _skipped_rows(event)
+
+
+def _report_lines(report: Mapping[str, Any]) -> list[str]:
+    """Name the columns that nobody read, and what the chat template did to the rows."""
+    lines: list[str] = []
+    if unused := report.get("unused"):
+        from swiftbox.data.findings import unused_lines
+
+        lines += unused_lines(unused)
+    if account := report.get("account"):
+        from swiftbox.templates.account import Account
+
+        lines += Account.of(account).lines()
+    return lines
 
 
 def _turns_line(turns: Mapping[str, int]) -> str:

@@ -171,6 +171,7 @@ COMMON: Mapping[str, Fields] = {
             "unused": "columns that nobody read, with the number of rows that fill them",
             "cut_rows": "number of rows with turns after the last answer, which are cut off",
             "held_out_from": "datasets that are held out by name",
+            "held_out_report": "their account, unused columns and cut_rows, or null",
             "turns": "conversations with a row for each turn, their rows and tokens; or null",
         },
     ),

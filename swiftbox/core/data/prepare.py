@@ -52,15 +52,16 @@ def prepare_rows(
     fitted = fit(samples, max_length=config.max_length, truncation=config.truncation)
     parts: RowParts = hold_out(fitted.rows, config.val_size, config.seed)
     training, held_out = parts
-    skipped = _skipped(fitted, report)
+    skipped, held_out_report = _skipped(fitted, report), None
     if validation:
-        held_out, more = _held_out_by_name(encoder, validation, emit)
+        held_out, more, held_out_report = _held_out_by_name(encoder, validation, emit)
         skipped.update(more)
     emit(
         events.DATA,
         rows=len(training),
         held_out=len(held_out),
         held_out_from=[Path(source.path).name for source in validation],
+        held_out_report=held_out_report,
         **skipped,
         tokens=fitted.tokens,
         trained_tokens=fitted.trained_tokens,
@@ -78,13 +79,14 @@ def prepare_rows(
 
 def _held_out_by_name(
     encoder: ExampleEncoder, sources: Sequence[RowSource], emit: Emit
-) -> tuple[Sequence[Sample], Counter[str]]:
-    """Return the rows of `val_dataset`, and how many of them were skipped or cut."""
+) -> tuple[Sequence[Sample], Counter[str], dict[str, Any]]:
+    """Return the rows of `val_dataset`, how many were skipped or cut, and what is said of them."""
     config = encoder.config
     with errors_under(KEY):
         samples, report = encoded_samples(sources, encoder, emit)
         fitted = fit(samples, max_length=config.max_length, truncation=config.truncation)
-    return fitted.rows, _skipped(fitted, report)
+    reported = {key: report[key] for key in ("account", "unused", "cut_rows")}
+    return fitted.rows, _skipped(fitted, report), reported
 
 
 def _skipped(fitted: FittedRows, report: Mapping[str, Any]) -> Counter[str]:

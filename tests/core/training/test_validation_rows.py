@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,17 @@ def test_named_rows_are_evaluated_and_all_rows_of_the_dataset_learned(config: Pa
     assert "4 held out (v.jsonl)" in answer.stdout + answer.stderr
     run(config, "plain")
     assert losses(folder) == losses(config.parent / "plain"), "the named rows changed the training"
+
+
+def test_what_happens_to_the_named_rows_is_said(config: Path) -> None:
+    rows = write_chats(config.parent / "v.jsonl", 3)
+    row = {"query": "q", "response": "{{name}}", "license": "x"}
+    rows.write_text(f"{rows.read_text('utf-8')}{json.dumps(row)}\n", "utf-8")
+    answer = run(config, "named", "val_dataset=v.jsonl", "max_steps=1")
+    assert "held out: columns not used: license (1)" in answer.stdout + answer.stderr
+    assert "held out: {{name}} or {{author}} stands in 1 turn" in answer.stdout + answer.stderr
+    (data,) = events(config.parent / "named", "data")
+    assert (data["unused"], data["account"]["places"].keys()) == ({}, {"rows: all"})
 
 
 def test_other_rows_of_the_validation_are_an_input_that_has_changed(config: Path) -> None:
