@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from swiftbox.config.groups import as_list
 from swiftbox.data.findings import CheckedRows
 from swiftbox.data.held_out_rows import KEY
+from swiftbox.files import read_json
 from swiftbox.formatting import counted, nearest
 from swiftbox.language import text
 from swiftbox.models.requirements import NOTE, WARNING, Remark
 from swiftbox.tasks.checks import OnRemark
+from swiftbox.tasks.training_vocabulary import known_tokens
+from swiftbox.templates.abilities import abilities_of
 from swiftbox.templates.template import ConversationTemplate
 from swiftbox.templates.variables import KEY as VARIABLES
 
@@ -44,3 +50,59 @@ def remark_learned_rows(
             "已学过的数据上的损失看不出过拟合",
         )
         on_remark(Remark(WARNING, KEY, message, hint))
+
+
+def remark_unstopped_answers(
+    template: ConversationTemplate, folder: Path, on_remark: OnRemark
+) -> None:
+    """Remark on a template that ends answers with a text at which the model does not stop.
+
+    Says nothing where the tokens that end an answer are not known by name.
+    """
+    closing = abilities_of(template).closing.strip()
+    eos = template.special_tokens.get("eos_token")
+    if not closing or (eos and closing.startswith(eos)):
+        return
+    ends = _configured_ends(folder)
+    if not ends or closing.startswith(tuple(ends)):
+        return
+    ends |= {eos} if eos else set()
+    listed = ", ".join(sorted(ends))
+    message = text(
+        f"the chat template ends answers with {closing}, and generation with this model stops at "
+        f"{listed}: chat and servers continue after the answer",
+        f"对话模板以 {closing} 结束回答，而此模型在 {listed} 处停止生成：回答之后不会停止",
+    )
+    hint = text(
+        "use a template that ends with it, such as the model's own",
+        "请使用以其结尾的模板，例如模型自带的模板",
+    )
+    if closing in known_tokens(folder):
+        hint = text(
+            f"add the id of {closing} to eos_token_id in the model's generation_config.json",
+            f"请把 {closing} 的编号加入模型 generation_config.json 的 eos_token_id",
+        )
+    on_remark(Remark(WARNING, "template", message, hint))
+
+
+def _configured_ends(folder: Path) -> set[str]:
+    """Return the tokens that end an answer by the model's settings; empty if one is unknown."""
+    ids = read_json(folder / "generation_config.json").get("eos_token_id")
+    if ids is None:
+        ids = read_json(folder / "config.json").get("eos_token_id")
+    names = _names_of_added_tokens(folder)
+    ends = {names.get(str(number), "") for number in as_list(ids)}
+    return set() if "" in ends else ends
+
+
+def _names_of_added_tokens(folder: Path) -> dict[str, str]:
+    """Return the added tokens by id, from the smaller of the two files that may list them."""
+    decoder = read_json(folder / "tokenizer_config.json").get("added_tokens_decoder")
+    if not isinstance(decoder, dict):
+        added = as_list(read_json(folder / "tokenizer.json").get("added_tokens"))
+        decoder = {str(entry.get("id")): entry for entry in added if isinstance(entry, dict)}
+    return {
+        number: str(entry["content"])
+        for number, entry in decoder.items()
+        if isinstance(entry, dict) and "content" in entry
+    }

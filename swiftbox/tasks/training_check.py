@@ -42,7 +42,11 @@ from swiftbox.tasks.checks import (
     report,
     require_loadable,
 )
-from swiftbox.tasks.row_remarks import remark_learned_rows, remark_unread_variables
+from swiftbox.tasks.row_remarks import (
+    remark_learned_rows,
+    remark_unread_variables,
+    remark_unstopped_answers,
+)
 from swiftbox.tasks.row_rendering import rendered_later, renderer_of
 from swiftbox.tasks.solved_rows import SolvedRows, compares_answers
 from swiftbox.tasks.training_vocabulary import (
@@ -255,6 +259,8 @@ def _checked_template(
         return None
     renderer = renderer_of(config, inspection.folder)
     remark_unread_variables(renderer.template, on_remark)
+    if _head(config) == "language":
+        remark_unstopped_answers(renderer.template, inspection.folder, on_remark)
     return UsableRows(renderer, config, inspection.folder)
 
 

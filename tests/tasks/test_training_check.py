@@ -183,3 +183,22 @@ def test_held_out_rows_that_are_learned_too_are_remarked_on(model: Path, tmp_pat
     new = tmp_path / "new.jsonl"
     new.write_text('{"query": "something else", "response": "a"}')
     assert remarks_on(config(model, tmp_path, val_dataset=str(new)), "val_dataset") == []
+
+
+def test_a_template_whose_answers_the_model_does_not_stop_at_is_remarked_on(
+    model: Path, tmp_path: Path
+) -> None:
+    """As base models with <|im_end|> in their template and <|endoftext|> as their end."""
+    names = {"0": {"content": "<|endoftext|>"}, "1": {"content": "<|im_end|>"}}
+    settings = {"eos_token": "<|endoftext|>", "added_tokens_decoder": names}
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))
+
+    def remarks(ends: int | list[int]) -> list[str]:
+        (model / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+        return remarks_on(config(model, tmp_path, template="chatml"), "template")
+
+    assert remarks([0, 1]) == []
+    assert remarks(7) == []
+    (remark,) = remarks(0)
+    assert "ends answers with <|im_end|>" in remark
+    assert "stops at <|endoftext|>" in remark
