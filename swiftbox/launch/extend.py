@@ -118,9 +118,14 @@ def _extension(folder: Path, *, keeps_best: bool) -> Extension:
 
 
 def updates_of(config: TrainConfig, rows: int) -> int:
-    """Return the number of updates of a settled training on rows, as transformers counts them."""
+    """Return the number of updates of a settled training on rows, as its trainer counts them."""
     if config.max_steps is not None:
         return config.max_steps
+    answers = getattr(config, "num_generations", None)
+    if answers is not None:  # a batch counts answers; prompts that do not fill an update are left
+        prompts = config.micro_batch * config.gradient_accumulation_steps
+        prompts = prompts * (config.num_devices or 1) // answers
+        return math.ceil(config.num_train_epochs * (rows // prompts))
     share = math.ceil(rows / (config.num_devices or 1))
     batches = math.ceil(share / config.micro_batch)
     return math.ceil(

@@ -148,3 +148,14 @@ def test_updates_are_counted_as_the_trainer_counts_them(
     per_epoch = -(-len(loader) // passes)
     assert loader.updates == per_epoch
     assert updates_of(config, rows) == -(-epochs * per_epoch // 1)
+
+
+@pytest.mark.parametrize(("rows", "epochs", "updates"), [(8, 1.0, 4), (9, 2.0, 8), (9, 1.5, 6)])
+def test_updates_with_several_answers_count_complete_groups_of_prompts(
+    rows: int, epochs: float, updates: int
+) -> None:
+    overrides = ["model=m", "dataset=d", "stage=grpo", "reward_funcs=length", "num_generations=4"]
+    overrides += ["per_device_train_batch_size=4", "gradient_accumulation_steps=2"]
+    overrides.append(f"num_train_epochs={epochs}")
+    config: Any = loads("", source="", overrides=overrides).config
+    assert updates_of(config, rows) == updates
