@@ -33,6 +33,9 @@ DIGITS = 20
 TOLERANCE = 1e-4
 """How far apart, relative to their size, two equal numbers may be: rounded ones are equal."""
 
+SCALES = frozenset("hundred thousand million billion trillion k m bn 百 千 万 百万 千万 亿".split())
+"""Words that multiply the number before them, so that it is not compared with one without them."""
+
 PERCENT = 100
 """math-verify takes 28 for 28 %."""
 
@@ -60,15 +63,18 @@ def equal_answers(solution: str, answer: str) -> bool | None:
     Formulas are compared by their value, words by their letters. Different units are not converted,
     and a formula is not compared with words.
     """
-    if normalized(solution) == normalized(answer):
+    plain = [normalized(side) for side in (solution, answer)]
+    if plain[0] == plain[1]:
         return True
+    if all(len(side) == 1 and side.isalpha() and side.isascii() for side in plain):
+        return False  # two choices, one of them perhaps as text
     kinds = [_is_mathematical(side) for side in (solution, answer)]
     if not any(kinds):
         return False
     if not all(kinds):
         return None
     (solution, unit), (answer, other) = _without_unit(solution), _without_unit(answer)
-    if unit and other and unit != other:
+    if unit != other and ((unit and other) or {unit, other} & SCALES):
         return None
     bases = [BASED.fullmatch(side) for side in (solution, answer)]
     if bases[0] and bases[1]:

@@ -33,6 +33,9 @@ CASES = [
     ("5 cm", r"\boxed{5}", RIGHT),
     ("5 cm", r"\boxed{5\text{ m}}", NOT_JUDGED),
     ("3.14", r"\boxed{3.15}", WRONG),
+    ("1000000", "The answer is 1 million.", NOT_JUDGED),
+    ("3 million", r"\boxed{3\text{ million}}", RIGHT),
+    ("30000", "答案：3万", NOT_JUDGED),
     ("1e5", r"\boxed{100{,}000}", RIGHT),
     # very small numbers, which math-verify rounds to zero, and other bases
     (r"\frac{1}{2004!}", r"\boxed{\frac{1}{2006!}}", WRONG),
@@ -45,6 +48,7 @@ CASES = [
     ("101_2", r"\boxed{12_{3}}", RIGHT),
     # text, choices, Chinese
     (r"\text{(B)}", r"\boxed{B}", RIGHT),
+    (r"\text{(B)}", r"\boxed{C}", WRONG),
     (r"\text{Paris}", r"\boxed{Paris}", RIGHT),
     ("Paris", r"\boxed{London}", WRONG),
     ("4", r"\boxed{\text{four}}", NOT_JUDGED),
