@@ -121,7 +121,7 @@ def updates_of(config: TrainConfig, rows: int) -> int:
     """Return the number of updates of a settled training on rows, as its trainer counts them."""
     if config.max_steps is not None:
         return config.max_steps
-    answers = getattr(config, "num_generations", None)
+    answers: int | None = getattr(config, "num_generations", None)
     if answers is not None:  # a batch counts answers; prompts that do not fill an update are left
         prompts = config.micro_batch * config.gradient_accumulation_steps
         prompts = prompts * (config.num_devices or 1) // answers
