@@ -169,16 +169,18 @@ def test_a_run_that_is_running_is_not_resumed(long_run: Path) -> None:
         assert front.wait(timeout=HANG_S) == 130
 
 
-def test_a_crash_shows_its_first_traceback_with_a_hint(tmp_path: Path, tiny: Path) -> None:
+def test_a_crash_shows_its_first_traceback_with_a_hint(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise FileNotFoundError("lost.bin")
+
+    monkeypatch.setattr("swiftbox.core.training.session.train", fail)
     data = write_chats(tmp_path / "chat.jsonl", 8)
-    template = tmp_path / "bad.jinja"
-    template.write_text("{{ raise_exception('no such role') }}", encoding="utf-8")
-    config = write_config(
-        tmp_path / "a.yaml", tiny, data, template=str(template), output_dir=str(tmp_path / "run")
-    )
+    config = write_config(tmp_path / "a.yaml", tiny, data, output_dir=str(tmp_path / "run"))
     failed = box_here("run", str(config), "--plain", cwd=tmp_path, code=1)
-    assert "TemplateError: no such role" in failed.stderr
-    assert "hint: the chat template rejects these messages" in failed.stderr
+    assert "FileNotFoundError: lost.bin" in failed.stderr
+    assert "hint: check the path" in failed.stderr
     assert "Traceback" in failed.stderr
 
 
