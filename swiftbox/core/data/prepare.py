@@ -50,8 +50,7 @@ def prepare_rows(
     config = encoder.config
     samples, report = encoded_samples(sources, encoder, emit, data_hash=data_hash)
     fitted = fit(samples, max_length=config.max_length, truncation=config.truncation)
-    parts: RowParts = hold_out(fitted.rows, config.val_size, config.seed)
-    training, held_out = parts
+    training, held_out = _split(fitted, config)
     skipped, held_out_report = _skipped(fitted, report), None
     if validation:
         held_out, more, held_out_report = _held_out_by_name(encoder, validation, emit)
@@ -75,6 +74,10 @@ def prepare_rows(
         preview=preview(fitted.rows, encoder.tokenizer),
     )
     return training, held_out
+
+
+def _split(fitted: FittedRows, config: TrainConfig) -> RowParts:
+    return hold_out(fitted.rows, config.val_size, config.seed)
 
 
 def _held_out_by_name(

@@ -48,7 +48,7 @@ def test_named_rows_are_evaluated_and_all_rows_of_the_dataset_learned(config: Pa
     assert losses(folder) == losses(config.parent / "plain"), "the named rows changed the training"
 
 
-def test_what_happens_to_the_named_rows_is_said(config: Path) -> None:
+def test_the_run_reports_on_the_named_rows(config: Path) -> None:
     rows = write_chats(config.parent / "v.jsonl", 3)
     row = {"query": "q", "response": "{{name}}", "license": "x"}
     rows.write_text(f"{rows.read_text('utf-8')}{json.dumps(row)}\n", "utf-8")
