@@ -221,7 +221,8 @@ def test_the_free_space_is_that_of_the_disk_of_the_run_folder(
 @pytest.mark.slow
 def test_a_second_child_finds_the_encoded_rows_by_their_content(training: Path) -> None:
     assert launch(prepare(training)) == 0
-    moved = Path("chat.jsonl").rename("moved.jsonl")
+    Path("moved").mkdir()
+    moved = Path("chat.jsonl").rename("moved/chat.jsonl")
     repeated = record(prepare(training, [f"dataset={moved}"]))
     assert run(repeated) == 0
     notes = [event.get("key") for event in events(repeated.folder, "note")]
