@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from swiftbox.data.example import Example, RowError
+from swiftbox.formatting import counted
 from swiftbox.templates.account import Account
 from swiftbox.templates.conversations import LearnedConversation, conversations_of
 from swiftbox.templates.options import RenderOptions
@@ -75,7 +76,7 @@ def _require_no_tools(example: Example) -> None:
     if example.tools:
         raise RowError(
             "tools",
-            f"{len(example.tools)} tools: prompts to answer in training have no tools",
+            f"{counted(len(example.tools), 'tool')}: prompts to answer in training have no tools",
             f"有 {len(example.tools)} 个工具：训练时作答的提示不支持工具",
         )
 

@@ -50,7 +50,8 @@ def prepare_rows(
     config = encoder.config
     samples, report = encoded_samples(sources, encoder, emit, data_hash=data_hash)
     fitted = fit(samples, max_length=config.max_length, truncation=config.truncation)
-    training, held_out = _split(fitted, config)
+    parts: RowParts = hold_out(fitted.rows, config.val_size, config.seed)
+    training, held_out = parts
     skipped, held_out_report = _skipped(fitted, report), None
     if validation:
         held_out, more, held_out_report = _held_out_by_name(encoder, validation, emit)
@@ -67,17 +68,11 @@ def prepare_rows(
         percentiles=fitted.percentiles,
         max_length=config.max_length,
         preferences=report["preferences"],
-        account=report["account"],
-        unused=report["unused"],
-        cut_rows=report["cut_rows"],
+        **_reported(report),
         turns=fitted.turns,
         preview=preview(fitted.rows, encoder.tokenizer),
     )
     return training, held_out
-
-
-def _split(fitted: FittedRows, config: TrainConfig) -> RowParts:
-    return hold_out(fitted.rows, config.val_size, config.seed)
 
 
 def _held_out_by_name(
@@ -88,8 +83,11 @@ def _held_out_by_name(
     with errors_under(KEY):
         samples, report = encoded_samples(sources, encoder, emit)
         fitted = fit(samples, max_length=config.max_length, truncation=config.truncation)
-    reported = {key: report[key] for key in ("account", "unused", "cut_rows")}
-    return fitted.rows, _skipped(fitted, report), reported
+    return fitted.rows, _skipped(fitted, report), _reported(report)
+
+
+def _reported(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: report[key] for key in ("account", "unused", "cut_rows")}
 
 
 def _skipped(fitted: FittedRows, report: Mapping[str, Any]) -> Counter[str]:
