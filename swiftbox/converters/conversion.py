@@ -298,8 +298,12 @@ def _applies(key: str, loaded: Loaded) -> bool:
     return any(card.name == key and card.applies(values) for card in cards(type(loaded.config)))
 
 
+LOST_OUT_OF_SCOPE = frozenset(("new_tokens", "new_special_tokens"))
+"""Settings that other tools use in every case."""
+
+
 def _in_scope(lines: list[Line], loaded: Loaded) -> list[Line]:
-    """Report settings that have no effect with the resulting config, and why."""
+    """Report settings that do nothing with the resulting config, and why."""
     values: Mapping[str, Any] = loaded.config.model_dump()
     scopes = {
         card.name: " ".join(f"{key}: {' | '.join(map(str, ok))}" for key, ok in card.only.items())
@@ -312,7 +316,8 @@ def _in_scope(lines: list[Line], loaded: Loaded) -> list[Line]:
         if ours and all(key in scopes for key in ours):
             scope = scopes[next(iter(ours))]
             why = text(f"has an effect only with {scope}", f"仅在 {scope} 时有意义")
-            settled.append(_with_outcome(line, no_effect(why)))
+            outcome = unsupported if LOST_OUT_OF_SCOPE & ours.keys() else no_effect
+            settled.append(_with_outcome(line, outcome(why)))
         else:
             settled.append(line)
     return settled

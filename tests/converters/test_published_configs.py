@@ -222,3 +222,9 @@ def test_the_dpo_config_trains(name: str, tmp_path: Path, tiny: Path) -> None:
     box("import", str(CONFIGS / name), "-o", "a.yaml", *overrides, cwd=tmp_path)
     box("run", "a.yaml", "--plain", cwd=tmp_path)
     assert state(tmp_path / "out")["status"] == "done"
+
+
+def test_new_tokens_that_a_tuner_cannot_train_are_not_supported(tmp_path: Path) -> None:
+    content = LF + "finetuning_type: oft\nadd_special_tokens: <call>\n"
+    lines = import_config(write_config(tmp_path, content)).lines_of_kind("unsupported")
+    assert "add_special_tokens" in [line.setting.key for line in lines]
