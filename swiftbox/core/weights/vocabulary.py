@@ -154,7 +154,7 @@ def _added(count: int, before: int, after: int) -> str:
         )
     return text(
         f"{number}; {rows}; each row begins as the mean of those of the pieces it was before",
-        f"新增 {count} 个词元；{rows}；每个新行以其原先各片段对应行的平均值开始",
+        f"新增 {count} 个词元；{rows}；每个新行的初值为该词元原先各片段所在行的平均值",
     )
 
 
@@ -166,9 +166,9 @@ def rows_message(rows: Mapping[str, Sequence[int]], *, tied: bool) -> str:
             "modules_to_save 会训练全部词嵌入，其中包含新行",
         )
     names, count = " + ".join(rows), len(next(iter(rows.values())))
-    shared = text(", which the head shares", "（输出头与其共享）") if tied else ""
+    shared = text(", which the head shares", "，输出头与其共享") if tied else ""
     return text(
         f"the adapter trains and saves {counted(count, 'row')} of {names}{shared}, not the other "
         "rows (trainable_token_indices of peft)",
-        f"适配器只训练并保存 {names}{shared} 中的 {count} 行（peft 的 trainable_token_indices）",
+        f"适配器只训练并保存 {names} 的 {count} 行{shared}（peft 的 trainable_token_indices）",
     )
