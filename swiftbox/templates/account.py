@@ -103,10 +103,12 @@ class Account:
 
 def _lost(event: str, number: int) -> str:
     kind = event.removeprefix(LOST)
-    rows = counted(number, "turn")
+    is_of_row = kind == "tool definitions"
+    places = counted(number, "row" if is_of_row else "turn")
+    unit = "行" if is_of_row else "轮"
     return text(
-        f"lost words: the chat template drops the {kind} of {rows}",
-        f"丢失内容：对话模板丢弃了 {number} 轮的 {CHINESE_KINDS.get(kind, kind)}",
+        f"lost words: the chat template drops the {kind} of {places}",
+        f"丢失内容：对话模板丢弃了 {number} {unit}的 {CHINESE_KINDS.get(kind, kind)}",
     )
 
 

@@ -246,7 +246,7 @@ def test_second_calls_that_a_template_leaves_out_are_lost() -> None:
 
 def test_tools_that_a_template_does_not_render_are_counted() -> None:
     example = rendered("llama3", TWO, [TOOL])
-    assert "tool definitions" in example.account.lines()[0]
+    assert "the tool definitions of 1 row" in example.account.lines()[0]
 
 
 def test_definitions_of_tools_lose_their_nulls() -> None:
