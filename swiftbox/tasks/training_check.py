@@ -56,6 +56,7 @@ from swiftbox.tasks.training_vocabulary import (
 )
 from swiftbox.tasks.tuner_check import require_tuner_fits
 from swiftbox.tasks.tuner_trial import require_tuner_fits_layers
+from swiftbox.tasks.unused_settings import remark_unused_settings
 from swiftbox.tasks.usable_rows import UsableRows
 from swiftbox.templates.files import template_file
 
@@ -94,6 +95,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     if checked is not None and not is_here and _needs_template(training):
         on_remark(rendered_later(training.model))
     _remark_on_datasets(training, on_remark)
+    remark_unused_settings(training, on_remark)
     raise_together(problems)
     if checked is not None:
         remark_learned_rows(checked, validation, on_remark)
