@@ -126,7 +126,7 @@ VALIDATION: dict[str, str] = {
     "nowhere.jsonl": "val_dataset: no file nowhere.jsonl",
     "rows.jsonl#0": "val_dataset",
     "7": "val_dataset",
-    "{path: rows.jsonl}": "val_dataset",
+    "{path: rows.jsonl, splitt: a}": "splitt",
     "'[{path: rows.jsonl, split: a+b}]'": "val_dataset",
 }
 """Values of `val_dataset`."""
