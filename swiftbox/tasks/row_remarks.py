@@ -12,6 +12,7 @@ from swiftbox.formatting import counted, nearest
 from swiftbox.language import text
 from swiftbox.models.requirements import NOTE, WARNING, Remark
 from swiftbox.tasks.checks import OnRemark
+from swiftbox.tasks.training_vocabulary import known_tokens
 from swiftbox.templates.abilities import abilities_of
 from swiftbox.templates.template import ConversationTemplate
 from swiftbox.templates.variables import KEY as VARIABLES
@@ -67,21 +68,16 @@ def remark_unstopped_answers(
         return
     ends |= {eos} if eos else set()
     listed = ", ".join(sorted(ends))
-    is_token = closing in _names_of_added_tokens(folder).values()
-    others = (
-        text("other servers", "其他引擎") if is_token else text("chat and servers", "对话与服务")
-    )
     message = text(
         f"the chat template ends answers with {closing}, and generation with this model stops at "
-        f"{listed}: {others} continue after the answer",
-        f"对话模板以 {closing} 结束回答，而此模型在 {listed} 处停止生成："
-        f"{others}在回答之后不会停止",
+        f"{listed}: chat and servers continue after the answer",
+        f"对话模板以 {closing} 结束回答，而此模型在 {listed} 处停止生成：回答之后不会停止",
     )
     hint = text(
         "use a template that ends with it, such as the model's own",
         "请使用以其结尾的模板，例如模型自带的模板",
     )
-    if is_token:
+    if closing in known_tokens(folder):
         hint = text(
             f"add the id of {closing} to eos_token_id in the model's generation_config.json",
             f"请把 {closing} 的编号加入模型 generation_config.json 的 eos_token_id",

@@ -216,24 +216,10 @@ def render_prompts(
 
 
 def end_tokens(generation_config: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the tokens that end an answer: configured, the tokenizer's, and the template's.
-
-    A model that was trained with the template of another names only its former end elsewhere.
-    """
+    """Return the tokens that end an answer: the generation config's and the tokenizer's."""
     configured = generation_config.eos_token_id
     tokens = {*(configured if isinstance(configured, list) else [configured])}
-    tokens |= {tokenizer.eos_token_id, _closing_token(tokenizer)}
-    return frozenset(token for token in tokens if token is not None)
-
-
-def _closing_token(tokenizer: Any) -> int | None:
-    """Return the added token that the chat template ends answers with, if it is one."""
-    try:
-        template = ConversationTemplate.of_tokenizer(tokenizer)
-    except DataError:
-        return None
-    added: Mapping[str, int] = tokenizer.get_added_vocab()
-    return added.get(abilities_of(template).closing.strip())
+    return frozenset(token for token in (*tokens, tokenizer.eos_token_id) if token is not None)
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
