@@ -120,7 +120,6 @@ ALLOWED: dict[str, dict[str, str]] = {
         "Path(path, name)": FROM_A_FOLDER,
         "path.with_name(f'{_temporary_stem(path.name)}{TEMPORARY}{mark}')": FROM_A_FOLDER,
     },
-    "swiftbox/fit/skeleton.py": {"cache_home() / 'shapes' / f'{_key(folder)}.json'": A_DIGEST},
     "swiftbox/tasks/learned_memory.py": {"cache_home() / 'memory' / f'{kind}.json'": A_DIGEST},
     "swiftbox/guide/pages.py": {"FOLDER / language_name / f'{topic}.md'": FROM_A_TABLE},
     "swiftbox/hub/from_folder.py": {"Path(request.id) / file.path": FROM_A_FOLDER},
@@ -154,11 +153,9 @@ ALLOWED: dict[str, dict[str, str]] = {
     "swiftbox/models/tokenizer_files.py": {
         "home() / 'tokenizers' / f'{hashlib.sha256(key).hexdigest()}.json'": A_DIGEST
     },
-    "swiftbox/tasks/tuner_trial.py": {
-        "cache_home() / 'tuners' / f'{_key(inspection, settings, score=score)}.json'": A_DIGEST
-    },
-    "swiftbox/models/trial_loading.py": {
-        "cache_home() / 'placements' / f'{_key(inspection, score=score)}.json'": A_DIGEST
+    "swiftbox/runs/asked_child.py": {
+        "cache_home() / self.topic / f'{self._digest()}.json'": A_DIGEST,
+        "cache_home() / self.topic": FROM_A_TABLE,
     },
     "swiftbox/models/verified.py": {"folder / path": CHECKED, "self.folder / path": CHECKED},
     "swiftbox/models/weights.py": {"folder / name": CHECKED},

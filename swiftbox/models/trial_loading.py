@@ -6,49 +6,20 @@ contents of config.json and of the headers. It is asked only about names that lo
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
-import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from swiftbox.architectures.choice import LANGUAGE_MODEL, ClassPurpose, ModelClass, find_class
-from swiftbox.devices.packages import version_of
-from swiftbox.files import write_json
 from swiftbox.formatting import counted
-from swiftbox.language import cache_home, text
+from swiftbox.language import text
 from swiftbox.models.inspection import Inspection
 from swiftbox.models.requirements import ERROR, Remark
 from swiftbox.models.weight_names import looks_foreign
 from swiftbox.models.weight_remarks import original_file
-from swiftbox.security.children import child_environment, source_command
+from swiftbox.runs.asked_child import ChildQuestion
 
-TIMEOUT_S = 60
-"""Importing torch from a cold network disk takes up to half a minute."""
-
-RETRY_S = 300
-"""A loading that did not end is not repeated for this long: one check looks several times."""
-
-LOAD = """
-import sys
-from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE, hide_packages
-from swiftbox.runs.heavy_imports import heavy_imports
-hide_packages(BITSANDBYTES | MEDIA | SCIENCE)
-with heavy_imports():
-    from swiftbox.core.weights.trial_load import main
-sys.exit(main())
-"""
-"""The child's program: a package that it does not use and that is broken must not stop it."""
-
-VARIABLES = {
-    "TRANSFORMERS_VERBOSITY": "error",
-    "HF_HUB_OFFLINE": "1",
-    "CUDA_VISIBLE_DEVICES": "",
-    "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
-}
-"""The child's environment: no device, no network, no remarks."""
+LOAD = "swiftbox.core.weights.trial_load"
+"""The module that loads it."""
 
 Report = Mapping[str, list[str]]
 """Names of weights: missing, unexpected, reshaped."""
@@ -103,59 +74,6 @@ def _message(kind: str, names: list[str], choice: Any) -> str:
 
 def _report(inspection: Inspection, *, score: bool, ask: bool) -> Report | None:
     """Return what a loading reports: the recorded answer, or that of a child if it may be asked."""
-    cached = cache_home() / "placements" / f"{_key(inspection, score=score)}.json"
-    report = _cached(cached)
-    if report is None and ask and not _failed_recently(cached):
-        report = _load(inspection.folder, score=score)
-        if report is None:
-            _failures[cached] = time.monotonic()
-        else:
-            with contextlib.suppress(OSError):  # the next check only takes longer
-                cached.parent.mkdir(parents=True, exist_ok=True)
-                write_json(cached, report)
-    return report
-
-
-def _key(inspection: Inspection, *, score: bool) -> str:
-    import hashlib
-
-    parts = [version_of("transformers"), score, inspection.config, inspection.weights.tensors]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-_failures: dict[Path, float] = {}
-"""When a loading did not end, by the file that would have its answer."""
-
-
-def _failed_recently(cached: Path) -> bool:
-    failed_at = _failures.get(cached)
-    return failed_at is not None and time.monotonic() - failed_at < RETRY_S
-
-
-def _cached(path: Path) -> Report | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _load(folder: Path, *, score: bool) -> Report | None:
-    """Load it in a child process; return {} if that fails, None if a retry may help."""
-    try:
-        process = subprocess.run(
-            source_command(LOAD, str(folder.resolve()), *(["score"] if score else [])),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-            env=child_environment(variables=VARIABLES),
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    if process.returncode:
-        return {} if process.returncode > 0 else None  # killed, for example when out of memory
-    report: Report = json.loads(process.stdout.splitlines()[-1])
-    return report
+    arguments = [str(inspection.folder.resolve()), *(["score"] if score else [])]
+    depends_on = [score, inspection.config, inspection.weights.tensors]
+    return ChildQuestion(LOAD, arguments, "placements", depends_on).answer(ask=ask)

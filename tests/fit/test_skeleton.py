@@ -13,9 +13,9 @@ from unittest import mock
 import pytest
 from broken_packages import install_broken
 
-from swiftbox.fit import skeleton
 from swiftbox.fit.profile import profile_model
 from swiftbox.fit.shape import shape_of_config
+from swiftbox.runs import asked_child
 from swiftbox.runs.optional_packages import MEDIA, SCIENCE
 
 UNUSUAL: dict[str, dict[str, Any]] = {
@@ -48,7 +48,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
                 code = 1
         return subprocess.CompletedProcess(command, code, output.getvalue(), "")
 
-    monkeypatch.setattr(skeleton.subprocess, "run", run)
+    monkeypatch.setattr(asked_child.subprocess, "run", run)
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -94,7 +94,7 @@ def test_a_repeated_measurement_needs_no_child(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a child was started")
 
-    monkeypatch.setattr(skeleton.subprocess, "run", refuse)
+    monkeypatch.setattr(asked_child.subprocess, "run", refuse)
     assert profile_model(str(folder)) == first
 
 
@@ -105,7 +105,7 @@ def test_remote_code_of_a_model_is_not_run_to_measure_it(
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "own.py").write_text("raise SystemExit('ran')")
     calls: list[object] = []
-    monkeypatch.setattr(skeleton.subprocess, "run", lambda *command, **_: calls.append(command))
+    monkeypatch.setattr(asked_child.subprocess, "run", lambda *command, **_: calls.append(command))
     assert profile_model(str(tmp_path)) is None
     assert calls == []
 
@@ -122,12 +122,12 @@ def test_a_model_that_cannot_be_built_is_estimated_from_its_size(
     def fail(*_: object, **__: object) -> None:
         raise trouble
 
-    monkeypatch.setattr(skeleton.subprocess, "run", fail)
+    monkeypatch.setattr(asked_child.subprocess, "run", fail)
     profile = profile_model(str(tmp_path))
     assert profile is not None
     assert not profile.exact
     assert profile.shape.params == pytest.approx(1e9)
-    assert not list(skeleton.cache_home().glob("shapes/*"))  # the next look tries again
+    assert not list(asked_child.cache_home().glob("shapes/*"))  # the next look tries again
 
 
 def test_a_build_that_does_not_end_is_tried_again_only_later(
@@ -138,12 +138,12 @@ def test_a_build_that_does_not_end_is_tried_again_only_later(
 
     def hang(*command: object, **_: object) -> None:
         builds.append(command)
-        raise subprocess.TimeoutExpired("python", skeleton.TIMEOUT_S)
+        raise subprocess.TimeoutExpired("python", asked_child.TIMEOUT_S)
 
-    monkeypatch.setattr(skeleton.subprocess, "run", hang)
+    monkeypatch.setattr(asked_child.subprocess, "run", hang)
     assert [profile_model(str(tmp_path)) for _ in range(3)] == [None] * 3
     assert len(builds) == 1
-    monkeypatch.setattr(skeleton, "RETRY_S", 0)
+    monkeypatch.setattr(asked_child, "RETRY_S", 0)
     assert profile_model(str(tmp_path)) is None
     assert len(builds) == 2
 
@@ -152,7 +152,7 @@ def test_a_build_that_does_not_end_is_tried_again_only_later(
 def test_a_model_that_cannot_be_built_is_not_tried_twice(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": "wide"}')
     assert profile_model(str(tmp_path)) is None
-    (cached,) = skeleton.cache_home().glob("shapes/*")
+    (cached,) = asked_child.cache_home().glob("shapes/*")
     assert json.loads(cached.read_text()) == {}
 
 
@@ -162,7 +162,7 @@ def test_a_list_starts_no_child_and_uses_known_shapes(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a child was started")
 
-    monkeypatch.setattr(skeleton.subprocess, "run", refuse)
+    monkeypatch.setattr(asked_child.subprocess, "run", refuse)
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "mamba", "dtype": "float32", **UNUSUAL["mamba"]})
     )

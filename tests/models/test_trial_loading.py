@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from model_folder import write_safetensors
 
-from swiftbox.models import trial_loading
 from swiftbox.models.inspection import inspect
 from swiftbox.models.trial_loading import placement_remarks
 from swiftbox.models.weight_names import looks_foreign
 from swiftbox.models.weights import read_weights
+from swiftbox.runs import asked_child
 
 Shapes = dict[str, Any]
 
@@ -172,14 +172,14 @@ def test_a_check_refuses_foreign_names_and_remembers_the_answer(
     remarks = list(placement_remarks(inspection))
     assert [remark.level for remark in remarks] == ["error", "error"]
     assert "the files lack 25 weights of Qwen3ForCausalLM (lm_head.weight ...)" in str(remarks[0])
-    monkeypatch.setattr(trial_loading, "LOAD", "raise SystemExit(1)")
+    monkeypatch.setattr(asked_child, "PROGRAM", "raise SystemExit(1)")
     assert list(placement_remarks(inspection)) == remarks
 
 
 def test_names_that_match_the_source_need_no_loading(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial_loading, "LOAD", "raise SystemExit('asked')")
+    monkeypatch.setattr(asked_child, "PROGRAM", "raise SystemExit('asked')")
     inspection = inspect(tiny)
     assert not list(placement_remarks(inspection))
     code = {**inspection.config, "quantization_config": {}}
