@@ -26,8 +26,8 @@ def remark_unused_settings(config: TrainConfig, on_remark: OnRemark) -> None:
 
 def _unused(key: str) -> Remark:
     message = text(
-        "it changes nothing: no evaluation is compared with another",
-        "它不起作用：没有评估之间的比较",
+        f"{key}: it changes nothing, as no evaluation is compared with another",
+        f"{key}：它不起作用，因为没有评估之间的比较",
     )
     hint = text(
         "set early_stopping_patience or load_best_model_at_end: true, or remove it",
@@ -47,7 +47,7 @@ def _remark_on_warmup(config: TrainConfig, on_remark: OnRemark) -> None:
 
 def _long_warmup(steps: float, total: int) -> Remark:
     message = text(
-        f"{steps:g} updates of warm-up in max_steps: {total}: learning_rate is never reached",
-        f"预热 {steps:g} 步，而 max_steps: {total}：学习率不会达到 learning_rate",
+        f"warmup_steps: {steps:g} with max_steps: {total}: learning_rate is never reached",
+        f"warmup_steps：{steps:g}，而 max_steps 为 {total}：学习率不会达到 learning_rate",
     )
     return Remark(WARNING, "warmup_steps", message, text("lower it", "请减小它"))
