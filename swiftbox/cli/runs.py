@@ -30,7 +30,7 @@ def runs(options: argparse.Namespace) -> int:
         "stop": stop_run,
         "resume": start_again,
         "rerun": start_again,
-        "extend": extend,
+        "extend": start_again,
     }
     return actions[options.action](options)
 
@@ -172,18 +172,13 @@ def stop_run(options: argparse.Namespace) -> int:
     return FAILED
 
 
-def extend(options: argparse.Namespace) -> int:
-    """Train a run for longer, in a new folder."""
-    from swiftbox.launch.extend import prepare_extend
-
-    return launch(prepare_extend(run_folder.find(options.run).folder, options.overrides), options)
-
-
 def start_again(options: argparse.Namespace) -> int:
-    """Resume a run in its folder, or rerun it in a new one."""
+    """Resume a run in its folder, or rerun or extend it in a new one."""
+    from swiftbox.launch.extend import prepare_extend
     from swiftbox.launch.prepare import prepare_rerun, prepare_resume
 
-    prepare = prepare_resume if options.action == "resume" else prepare_rerun
+    actions = {"resume": prepare_resume, "rerun": prepare_rerun, "extend": prepare_extend}
+    prepare = actions[options.action]
     with shown_row_progress():
         prepared = prepare(run_folder.find(options.run).folder, options.overrides)
     return launch(prepared, options)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from swiftbox.display.live import View
 from swiftbox.display.pipeline import step_progress
+from swiftbox.display.row_progress import shown_row_progress
 from swiftbox.display.status import health_title, status_title
 from swiftbox.errors import UserError
 from swiftbox.evaluation.report_files import PAGE, REPORT
@@ -225,7 +226,8 @@ def _extend(folder: Path) -> None:
 
 
 def _run_again(prepare: Callable[[Path], Prepared], folder: Path) -> None:
-    prepared = prepare(folder)
+    with shown_row_progress():
+        prepared = prepare(folder)
     for line in (*prepared.disclosure.lines(), *prepared.remarks):
         print_wrapped(line)
     prepared = agreed(prepared, ask_to_start)
