@@ -48,8 +48,8 @@ def interval_rows(*, epochs_key: str, default_epochs: float) -> Rows:
         "save_strategy": save_strategy,
         "eval_strategy": eval_strategy,
         "evaluation_strategy": eval_strategy,
-        "save_steps": unless_epoch("save_strategy", "save_steps"),
-        "eval_steps": unless_epoch("eval_strategy", "eval_steps"),
+        "save_steps": unless_epoch("save_steps", "save_strategy"),
+        "eval_steps": unless_epoch("eval_steps", "eval_strategy", "evaluation_strategy"),
     }
 
 
@@ -63,14 +63,17 @@ def share_of_run(ours: str, times: Any, epochs: Any) -> float:
     return 0 if ours == "save_steps" else LAST_UPDATE
 
 
-def unless_epoch(strategy: str, ours: str) -> Translate:
+def unless_epoch(ours: str, *strategies: str) -> Translate:
     """Return the row of a number of updates, which another strategy ignores."""
 
     def translate(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
-        chosen = foreign.values.get(strategy, "steps")
-        if chosen in ("epoch", "no", False):
-            why = text(f"{strategy}: {chosen} does not use it", f"{strategy}: {chosen} 时不使用")
-            return [no_effect(why)]
+        for strategy in strategies:
+            chosen = foreign.values.get(strategy, "steps")
+            if chosen in ("epoch", "no", False):
+                why = text(
+                    f"{strategy}: {chosen} does not use it", f"{strategy}: {chosen} 时不使用"
+                )
+                return [no_effect(why)]
         return [*renamed(ours)(value, foreign)]
 
     return translate

@@ -73,6 +73,7 @@ TAKEN = [
     (LF, "metric_for_best_model: eval_loss", {"metric_for_best_model": "loss"}),
     (LF, "save_strategy: epoch\nnum_train_epochs: 4\nsave_steps: 9", {"save_steps": 0.25}),
     (LF, "eval_strategy: epoch", {"eval_steps": 0.333333}),
+    (LF, "evaluation_strategy: epoch\neval_steps: 9", {"eval_steps": 0.333333}),
     (LF, "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1.0e-6}",
      {"lr_scheduler_type": "cosine_with_min_lr", "min_lr": 1e-6}),
     (LF, "adam_beta1: 0.8\nadam_beta2: 0.95\nadam_epsilon: 1.0e-6",
