@@ -88,6 +88,12 @@ IDLE = {
 ROLES = {"role": "role", "content": "content"}
 SHAREGPT = {"role": "from", "content": "value"}
 
+TURN_KEYS: Mapping[str, tuple[str, ...]] = {
+    "message_field_training": WEIGHT_KEYS,
+    "field_thinking": REASONING_KEYS,
+}
+"""Settings that name a key of the turns, and the names that are read here."""
+
 
 def datasets(value: Any, foreign: ForeignConfig, *, key: str = "dataset") -> list[KeyOutcome]:
     """Translate `datasets:`; what cannot be adopted of an entry is reported with its position.
@@ -167,10 +173,8 @@ def _source(
             outcomes.append(_learned(value, foreign))
         elif key in ("train_on_eos", "train_on_eot"):
             outcomes.append(_ends(key, value))
-        elif key == "message_field_training":
-            outcomes.append(_marked_turns(value))
-        elif key == "field_thinking":
-            outcomes.append(_reasoning(value))
+        elif key in TURN_KEYS:
+            outcomes.append(_key_of_turns(key, value))
         else:
             outcomes.append(
                 unsupported(text("no counterpart in swiftbox", "此处没有对应设置"), f".{key}")
@@ -338,27 +342,15 @@ def _learned(value: Any, foreign: ForeignConfig) -> KeyOutcome:
     return unsupported(why, ".roles_to_train")
 
 
-def _marked_turns(value: Any) -> KeyOutcome:
-    """Accept the keys of a turn that say whether it is learned."""
-    if value in WEIGHT_KEYS:
+def _key_of_turns(key: str, value: Any) -> KeyOutcome:
+    """Accept the name of a key of the turns if it is one that is read here."""
+    if value in TURN_KEYS[key]:
         why = text("this key of a turn is read here too", "此处同样读取轮次的该字段")
-        return no_effect(why, ".message_field_training")
-    known = ", ".join(WEIGHT_KEYS)
+        return no_effect(why, f".{key}")
+    known = ", ".join(TURN_KEYS[key])
     return unsupported(
         text(f"rename it in the rows to one of {known}", f"请把数据中的该字段改名为 {known} 之一"),
-        ".message_field_training",
-    )
-
-
-def _reasoning(value: Any) -> KeyOutcome:
-    """Accept the keys of a turn that hold its reasoning."""
-    if value in REASONING_KEYS:
-        why = text("this key of a turn is read here too", "此处同样读取轮次的该字段")
-        return no_effect(why, ".field_thinking")
-    known = ", ".join(REASONING_KEYS)
-    return unsupported(
-        text(f"rename it in the rows to one of {known}", f"请把数据中的该字段改名为 {known} 之一"),
-        ".field_thinking",
+        f".{key}",
     )
 
 

@@ -20,8 +20,10 @@ from swiftbox.language import text
 
 def galore_rows(gap_key: str, defaults: Mapping[str, Any]) -> Rows:
     """Return the rows of a tool: the key of its interval, and its defaults by our keys."""
-    keys = {"galore_rank": "galore_rank", gap_key: "galore_update_proj_gap"} | {
-        "galore_scale": "galore_scale"
+    keys = {
+        "galore_rank": "galore_rank",
+        gap_key: "galore_update_proj_gap",
+        "galore_scale": "galore_scale",
     }
 
     def use(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:

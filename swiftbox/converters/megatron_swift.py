@@ -174,9 +174,7 @@ ROWS: Rows = {
     "clip_grad": renamed("max_grad_norm"),
     "adam_eps": renamed("adam_epsilon"),
     "global_batch_size": rows_per_update,
-    "micro_batch_size": no_effect_rows(
-        "part of global_batch_size", "已并入 global_batch_size", "x"
-    )["x"],
+    **no_effect_rows("part of global_batch_size", "已并入 global_batch_size", "micro_batch_size"),
     "gpus": renamed("num_devices"),
     "recompute_granularity": recomputation,
     "optimizer": optimizer,
