@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import field_validator
 
@@ -33,17 +33,7 @@ MEASURED = ("reduce_lr_on_plateau", "greedy")
 
 WITHOUT_WARMUP = ("constant", *MEASURED)
 
-WARMED_UP = (
-    "cosine",
-    "linear",
-    "constant_with_warmup",
-    "polynomial",
-    "inverse_sqrt",
-    "cosine_with_restarts",
-    "cosine_with_min_lr",
-    "cosine_warmup_with_min_lr",
-    "warmup_stable_decay",
-)
+WARMED_UP = tuple(name for name in get_args(Schedule) if name not in WITHOUT_WARMUP)
 
 FLOORED = (
     "cosine",

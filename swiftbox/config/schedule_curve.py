@@ -17,10 +17,6 @@ from swiftbox.config.train import TrainConfig
 POLYNOMIAL_END = 1e-7
 """Where transformers' polynomial schedule ends if nothing else is set."""
 
-GREEDY_CEILING = 1.0
-"""Of the peak: greedy may raise the rate back to its start, not above."""
-
-
 WHOLE_NUMBERS = frozenset(
     "num_stable_steps timescale patience cooldown warmup window_size reset_start".split()
 )
@@ -75,7 +71,7 @@ def scheduler_arguments(config: TrainConfig, total: int) -> dict[str, Any]:
         arguments["min_lr"] = (floor or 0.0) * config.learning_rate
         arguments.setdefault("mode", "max" if config.prefers_greater else "min")
         if name == "greedy":
-            arguments.setdefault("max_lr", GREEDY_CEILING * config.learning_rate)
+            arguments.setdefault("max_lr", config.learning_rate)  # it returns to it at most
     return arguments
 
 
@@ -106,15 +102,18 @@ def _linear(curve: Curve, step: int) -> float:
     return curve.rise(step) if step < curve.warmup else max(0.0, 1 - curve.progress(step))
 
 
-def _wave(curve: Curve, progress: float) -> float:
-    cycles = curve.arguments.get("num_cycles", 0.5)
+def _wave(progress: float, cycles: float) -> float:
     return 0.5 * (1 + math.cos(2 * math.pi * cycles * progress))
+
+
+def _cycles(curve: Curve) -> float:
+    return float(curve.arguments.get("num_cycles", 0.5))
 
 
 def _cosine(curve: Curve, step: int) -> float:
     if step < curve.warmup:
         return curve.rise(step)
-    return max(0.0, curve.above_floor(_wave(curve, curve.progress(step))))
+    return max(0.0, curve.above_floor(_wave(curve.progress(step), _cycles(curve))))
 
 
 def _restarts(curve: Curve, step: int) -> float:
@@ -133,7 +132,7 @@ def _cosine_from_above_zero(curve: Curve, step: int) -> float:
         if start is None:
             return (step + 1) / max(1, curve.warmup)
         return float(start + (1 - start) * step / max(1, curve.warmup - 1))
-    return max(0.0, curve.above_floor(_wave(curve, curve.progress(step + 1))))
+    return max(0.0, curve.above_floor(_wave(curve.progress(step + 1), _cycles(curve))))
 
 
 def _polynomial(curve: Curve, step: int) -> float:
@@ -161,7 +160,7 @@ def _warmup_stable_decay(curve: Curve, step: int) -> float:
         return 1.0
     if after >= curve.decay:
         return curve.floor
-    kind, cycles = arguments.get("decay_type", "cosine"), arguments.get("num_cycles", 0.5)
+    kind, cycles = arguments.get("decay_type", "cosine"), _cycles(curve)
     return max(0.0, curve.above_floor(_fallen(kind, after / max(1, curve.decay), cycles=cycles)))
 
 
@@ -171,7 +170,7 @@ def _fallen(kind: str, progress: float, *, cycles: float) -> float:
         return 1 - progress
     if kind == "1-sqrt":
         return 1 - math.sqrt(progress)
-    return 0.5 * (1 + math.cos(2 * math.pi * cycles * progress))
+    return _wave(progress, cycles)
 
 
 SHAPES: Mapping[str, Callable[[Curve, int], float]] = {
