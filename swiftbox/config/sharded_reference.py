@@ -7,12 +7,9 @@ where each process holds a part of them, unless the reference is computed before
 from __future__ import annotations
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.config.tuners import FULL_TUNERS
+from swiftbox.config.tuners import CHANGED_BASE, FULL_TUNERS
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
-
-CHANGED_BASE = ("pissa", "olora", "lora_ga")
-"""Beginnings of init_lora_weights that change the base."""
 
 
 def require_reference(config: TrainConfig) -> None:

@@ -23,6 +23,9 @@ FULL_TUNERS = ("full", "llamapro")
 
 INITS = ("true", "gaussian", "pissa", "pissa_niter_16", "olora", "eva", "lora_ga")
 
+CHANGED_BASE = ("pissa", "olora", "lora_ga")
+"""Beginnings of init_lora_weights that change the base."""
+
 
 class TunerChoice(Frozen):
     """The tuner; the first group, since it decides which other fields apply."""

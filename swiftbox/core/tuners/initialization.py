@@ -20,6 +20,7 @@ from peft import initialize_lora_eva_weights
 from peft.tuners.lora.loraga import preprocess_loraga
 from safetensors.torch import load_file, save_file
 
+from swiftbox.config.tuners import CHANGED_BASE
 from swiftbox.core.data.batches import to_device
 from swiftbox.core.data.samples import IGNORED
 from swiftbox.errors import ConfigError
@@ -64,7 +65,7 @@ def changes_base(config: Any) -> bool:
     return (
         config.tuner_type == "lora"
         and getattr(config, "adapter", None) is None
-        and config.init_lora_weights.startswith(("pissa", "olora", "lora_ga"))
+        and config.init_lora_weights.startswith(CHANGED_BASE)
     )
 
 
