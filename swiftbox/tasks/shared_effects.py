@@ -223,9 +223,11 @@ def run_folder_outside(config: TaskConfig) -> tuple[Effect, ...]:
 
 def reward_code(names: Any) -> Iterator[Effect]:
     """Yield the files of reward functions, which are executed."""
+    if not names:
+        return
     from swiftbox.core.losses.reward_functions import REWARDS
 
-    for name in as_list(names or []):
+    for name in as_list(names):
         path, _, function = str(name).rpartition(":")
         if name in REWARDS or not path:
             continue
