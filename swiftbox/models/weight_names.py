@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from swiftbox.architectures.modalities import EXTRA, reads_other_modality
@@ -69,11 +69,16 @@ def _converted_names() -> frozenset[str]:
     return frozenset(IDENTIFIER.findall(conversions_source()))
 
 
+def _not_converted(names: Set[str]) -> Set[str]:
+    """Return the names that no conversion knows; the table is large and read only if needed."""
+    return names - _converted_names() if names else names
+
+
 def _unknown_names(source: str, tensors: Tensors) -> Iterator[str]:
     """Yield parts of names that occur nowhere in the source."""
     parts = {part for name in tensors for part in name.split(".") if not part.isdecimal()}
-    known = {*IDENTIFIER.findall(source), *_converted_names(), "weight", "bias"} - {"module"}
-    yield from parts - known
+    yield from parts & {"module"}
+    yield from _not_converted(parts - {*IDENTIFIER.findall(source), "weight", "bias", "module"})
 
 
 def _layers(tensors: Tensors) -> Mapping[str, Mapping[int, frozenset[tuple[str, Any]]]]:
@@ -159,7 +164,7 @@ def _other_parts(
     plain = plain_parts(classes, configs)
     types = [str(part.get("model_type") or "") for part in nested]
     for body in (classes[name] for name in reached_classes(classes, class_name, types)):
-        leaves = set(PARAMETER.findall(body)) - _converted_names()
+        leaves = _not_converted(set(PARAMETER.findall(body)))
         yield from (name for name in leaves if not any(name in kinds for kinds in modules.values()))
         for name in {match["name"] for match in PART.finditer(body)}:
             if name not in modules:
