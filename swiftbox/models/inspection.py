@@ -288,9 +288,11 @@ def _own_code(folder: Path, config: Mapping[str, Any]) -> list[str]:
 
 
 def _saved_with(config: Mapping[str, Any]) -> Iterator[Remark]:
+    saved_with, version = config.get("transformers_version"), version_of("transformers")
+    if saved_with == version:
+        return
     from packaging.version import InvalidVersion, Version
 
-    saved_with, version = config.get("transformers_version"), version_of("transformers")
     try:
         is_newer = (
             saved_with is not None
