@@ -35,8 +35,8 @@ ARGPARSE_ERRORS: tuple[tuple[str, str], ...] = (
 )
 """The sentences of argparse (Python 3.11 to 3.13) and their Chinese; the first match counts."""
 
-CHINESE_HEADING = re.compile(r"^([\u4e00-\u9fff]+):$", re.MULTILINE)
-"""A heading of the help, to which argparse appends a colon."""
+CHINESE_HEADING = r"(?m)^([\u4e00-\u9fff]+):$"
+"""A heading of the help, to which argparse appends a colon; slow to compile."""
 
 TASKS = ("train", "finetune", "pretrain", "merge", "quantize", "evaluate", "deploy", "serve")
 """Words that are tried as verbs; `run` does what they mean."""
@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Return the help; in Chinese the headings end in a Chinese colon."""
-        return CHINESE_HEADING.sub(r"\1：", super().format_help())
+        return re.sub(CHINESE_HEADING, r"\1：", super().format_help())
 
     def _print_message(self, message: str, _file: Any = None) -> None:
         """Write the help or the version to stdout; a stdout that is full is an error."""

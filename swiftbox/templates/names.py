@@ -11,7 +11,8 @@ from swiftbox.templates.options import RenderOptions
 CODE = re.compile(r"[`<>;=\\]|\{%")
 """Signs of program code, whose placeholders belong to templates of its language."""
 
-CHINESE = re.compile(r"[\u4e00-\u9fff]")
+CHINESE = r"[\u4e00-\u9fff]"
+"""Compiled on first use, which takes longer than any other pattern of this room."""
 
 
 def filled(content: str, options: RenderOptions, role: str, account: Account) -> str:
@@ -25,13 +26,13 @@ def filled(content: str, options: RenderOptions, role: str, account: Account) ->
         "{{AUTHOR}}": ("model_author", options.model_author),
     }
     unfilled = False
-    is_chinese = CHINESE.search(content) is not None
+    original = content
     for placeholder, (key, names) in places.items():
         small = placeholder.lower()
         if placeholder not in content and small not in content:
             continue
         if names:
-            name = names[0] if is_chinese else names[-1]
+            name = names[0] if re.search(CHINESE, original) else names[-1]
             content = content.replace(placeholder, name)
             content = content if CODE.search(content) else content.replace(small, name)
         elif role not in ("assistant", "system"):
