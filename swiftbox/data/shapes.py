@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from swiftbox.data.column_names import plain_spelling
+
 ANY = "*"
 """The stage of shapes that are the same for every stage."""
 
@@ -122,11 +124,17 @@ SHAPED = frozenset(column for shape in SHAPES for column in (*shape.columns, *sh
 
 
 def shape_renames(columns: frozenset[str], stage: str) -> dict[str, str]:
-    """Return our name of each column of a published dataset; empty for columns of no shape."""
-    plain = {column.strip().casefold().replace(" ", "_"): column for column in columns}
-    names = frozenset(plain)
+    """Return our name of each column of a published dataset; empty for columns of no shape.
+
+    Empty as well where two spellings of a column could be meant.
+    """
+    spellings: dict[str, list[str]] = {}
+    for column in columns:
+        spellings.setdefault(plain_spelling(column), []).append(column)
+    names = frozenset(spellings)
     for shape in SHAPES:
         renames = shape.renames(names, stage)
         if renames is not None:
-            return {plain[column]: name for column, name in renames.items()}
+            is_clear = all(len(spellings[name]) == 1 for name in renames)
+            return {spellings[name][0]: ours for name, ours in renames.items()} if is_clear else {}
     return {}

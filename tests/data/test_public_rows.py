@@ -340,6 +340,13 @@ def test_a_row_that_only_looks_like_a_published_dataset_is_refused(name: str) ->
     assert expected in caught.value.reason
 
 
+def test_two_spellings_of_a_column_of_a_shape_are_asked_for() -> None:
+    with pytest.raises(RowError, match="columns") as caught:
+        read({"Input": "q", "input": "r", "target": "a"})
+    assert caught.value.kind == "columns"
+    assert read({"ID": 1, "id": 2, "input": "q", "target": "a"}).messages[0].content == "q"
+
+
 def test_every_name_of_the_tables_is_one_of_ours() -> None:
     names = {
         name for shape in SHAPES for name in (*shape.columns.values(), *shape.optional.values())
