@@ -9,10 +9,10 @@ from typing import Any
 
 from swiftbox.converters.rows import ForeignConfig, KeyOutcome, no_effect, refused, unsupported
 from swiftbox.converters.shared_values import MULTIMODAL, MULTIMODAL_HINT
+from swiftbox.data.column_names import REASONING_COLUMNS
 from swiftbox.data.loss_weights import WEIGHT_KEYS
 from swiftbox.data.roles import ROLE_OF, speaker_name
 from swiftbox.data.splits import parse_split
-from swiftbox.data.turns import REASONING_KEYS
 from swiftbox.errors import DataError
 from swiftbox.language import text
 
@@ -90,7 +90,7 @@ SHAREGPT = {"role": "from", "content": "value"}
 
 TURN_KEYS: Mapping[str, tuple[str, ...]] = {
     "message_field_training": WEIGHT_KEYS,
-    "field_thinking": REASONING_KEYS,
+    "field_thinking": REASONING_COLUMNS,
 }
 """Settings that name a key of the turns, and the names that are read here."""
 

@@ -11,7 +11,8 @@ PROMPT_COLUMNS = ("prompt", *CONVERSATION_COLUMNS, "instruction", *QUESTIONS, "i
 """Columns that may hold the prompt; the first that is filled counts."""
 
 REASONING_COLUMNS = ("reasoning_content", "reasoning", "thinking")
-"""Columns with the thoughts before the answer; the first that is filled counts."""
+"""Columns with the thoughts before the answer, of which the first that is filled counts; in a turn
+they are keys of its message (DeepSeek, vLLM, gpt-oss)."""
 
 CONTEXTS = ("input", "context")
 """Columns with a text that belongs to the question."""

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from swiftbox.data.example import NOTHING_TO_LEARN, RowError, Turn
-from swiftbox.data.roles import ROLE_OF, speaker_name
+from swiftbox.data.roles import ROLE_OF, SPEAKER_KEYS, speaker_name
 
 WEIGHT_KEYS = tuple("weight loss train training loss_mask mask loss_scale loss_weight".split())
 """Keys of a turn's weight: false and 0 exclude it, true and 1 keep it, other numbers scale it."""
@@ -30,7 +30,6 @@ DETAIL_KEYS = ("train_detail", "training_detail")
 PRESENT = frozenset((*WEIGHT_KEYS, EXCLUDED, *DETAIL_KEYS))
 """All keys that this file reads."""
 
-SPEAKERS = ("role", "from", "speaker")
 PAIR_ANSWERS = ("output", "assistant")
 """The answer of a turn that is a pair of question and answer (XTuner, ms-swift)."""
 
@@ -97,7 +96,7 @@ def _is_answer(turn: Any) -> bool:
     """Tell whether a turn has a weight: an answer, or a pair of question and answer."""
     if not isinstance(turn, Mapping):
         return False
-    speaker = next((turn[key] for key in SPEAKERS if turn.get(key) is not None), None)
+    speaker = next((turn[key] for key in SPEAKER_KEYS if turn.get(key) is not None), None)
     if speaker is None:
         return any(turn.get(key) for key in PAIR_ANSWERS)
     return isinstance(speaker, str) and ROLE_OF.get(speaker_name(speaker)) == "assistant"

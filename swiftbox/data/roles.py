@@ -39,6 +39,9 @@ FastChat (bing, bard), LLaMA-Factory, ms-swift, OpenAssistant (prompter), Gemini
 (chatbot), Llama 3 (ipython).
 """
 
+SPEAKER_KEYS = ("role", "from", "speaker")
+"""Keys of a turn that name its speaker; the first that is filled counts."""
+
 CALLERS = ("function_call", "tool_call")
 """Speakers whose content is a tool call in JSON."""
 

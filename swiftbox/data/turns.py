@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from swiftbox.data.column_names import REASONING_COLUMNS
 from swiftbox.data.contents import content_of, result_of, without_calls
 from swiftbox.data.example import RowError, Turn, kind_of
 from swiftbox.data.loss_weights import PRESENT, WEIGHT_KEYS, weight_of
-from swiftbox.data.roles import CALLERS, PLAIN, ROLE_OF, speaker_name
+from swiftbox.data.roles import CALLERS, PLAIN, ROLE_OF, SPEAKER_KEYS, speaker_name
 from swiftbox.data.tool_calls import called, calls_of
 
 Row = Mapping[str, Any]
@@ -20,11 +21,9 @@ Row = Mapping[str, Any]
 EXTRA_KEYS = ("name", "tool_call_id")
 """Further keys of a message that chat templates read."""
 
-REASONING = "reasoning_content"
-REASONING_KEYS = (REASONING, "reasoning", "thinking")
-"""Keys of the thoughts before an answer; all are read into the first (DeepSeek, vLLM, gpt-oss)."""
+REASONING = REASONING_COLUMNS[0]
+"""The key that all names of the thoughts before an answer are read into."""
 
-SPEAKER_KEYS = ("role", "from", "speaker")
 CONTENT_KEYS = ("content", "value", "text")
 
 PAIR_KEYS = (("input", "output"), ("human", "assistant"), ("user", "assistant"))
@@ -34,7 +33,7 @@ PAIR_LOSS = "output_with_loss"
 """The key of a pair whose `false` excludes its answer (XTuner)."""
 
 READ_KEYS = PRESENT.union(
-    EXTRA_KEYS, REASONING_KEYS, SPEAKER_KEYS, CONTENT_KEYS, ("tool_calls", "function_call", "id")
+    EXTRA_KEYS, REASONING_COLUMNS, SPEAKER_KEYS, CONTENT_KEYS, ("tool_calls", "function_call", "id")
 )
 """Keys of a turn that are read, and its number, which says nothing."""
 
@@ -81,7 +80,7 @@ def unread_keys(turns: Any) -> frozenset[str]:
 
 def _weights_of_others(turn: Row) -> frozenset[str]:
     """Return the keys that give weight to a turn of the user or of a tool: it is not learned."""
-    speaker = turn.get("role") or turn.get("from")
+    speaker = next((turn[key] for key in SPEAKER_KEYS if turn.get(key)), None)
     role = ROLE_OF.get(speaker_name(speaker)) if isinstance(speaker, str) else None
     if role is None or role == "assistant":
         return NO_KEYS
@@ -166,7 +165,7 @@ def _is_call(turn: Row) -> bool:
 def _extra(turn: Row, number: int, thoughts: str = "") -> tuple[tuple[str, str], ...]:
     """Return the further keys of a message that templates read; thoughts under a single name."""
     extra: dict[str, str] = {REASONING: thoughts} if thoughts else {}
-    for key in (*EXTRA_KEYS, *REASONING_KEYS):
+    for key in (*EXTRA_KEYS, *REASONING_COLUMNS):
         value = turn.get(key)
         if value is None or value == "":
             continue
@@ -176,7 +175,7 @@ def _extra(turn: Row, number: int, thoughts: str = "") -> tuple[tuple[str, str],
                 f"message {number}: {key} should be text (got {kind_of(value)})",
                 f"第 {number} 条消息：{key} 应为文字（当前为 {kind_of(value)}）",
             )
-        name = REASONING if key in REASONING_KEYS else key
+        name = REASONING if key in REASONING_COLUMNS else key
         if extra.setdefault(name, value) != value:
             raise RowError(
                 "reasoning",

@@ -59,6 +59,9 @@ def test_a_weight_of_a_user_is_named_as_not_used() -> None:
     turns = [{**Q, "train": True, "loss_mask": 0}, {**A, "train": True}]
     example = read_row({"messages": turns}, "sft")[1]
     assert example.unused == ("messages[].train (user)",)
+    pair = [{"speaker": "human", "text": "q", "weight": 2}, {"speaker": "ai", "text": "a"}]
+    example = read_row({"conversations": pair}, "sft")[1]
+    assert example.unused == ("conversations[].weight (user)",)
 
 
 @pytest.mark.parametrize(
