@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from swiftbox.config.references import is_reference
 from swiftbox.config.train import TrainConfig
-from swiftbox.data.formats import PAIRED
 from swiftbox.language import text
 from swiftbox.models.requirements import NOTE, Remark
 from swiftbox.templates.examples import ExampleRenderer
 from swiftbox.templates.folder import template_of_folder
-from swiftbox.templates.options import RenderOptions
 
 
 def renderer_of(config: TrainConfig, folder: Path) -> ExampleRenderer:
@@ -21,10 +18,7 @@ def renderer_of(config: TrainConfig, folder: Path) -> ExampleRenderer:
     Raises DataError if conversations have no chat template. The template must have passed its
     trial (security/templates.py).
     """
-    template, options = template_of_folder(folder, config), RenderOptions.of(config)
-    if config.model_dump()["stage"] in PAIRED:  # a term of the loss learns their prompts, if any
-        options = replace(options, train_on_prompt=False)
-    return ExampleRenderer(template, options, config.generates_answers)
+    return ExampleRenderer.of(template_of_folder(folder, config), config)
 
 
 def rendered_later(model: str) -> Remark:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from swiftbox.data.example import Example, RowError
+from swiftbox.data.formats import PAIRED
 from swiftbox.formatting import counted
 from swiftbox.templates.account import Account
 from swiftbox.templates.conversations import LearnedConversation, conversations_of
@@ -18,6 +20,9 @@ from swiftbox.templates.renderings import (
 )
 from swiftbox.templates.template import ConversationTemplate
 
+if TYPE_CHECKING:
+    from swiftbox.config.train import TrainConfig
+
 
 @dataclass
 class ExampleRenderer:
@@ -28,6 +33,14 @@ class ExampleRenderer:
     generates_answers: bool = False
     """Whether the examples are prompts, which the model answers while it is trained."""
     account: Account = field(default_factory=Account)
+
+    @staticmethod
+    def of(template: ConversationTemplate, config: TrainConfig) -> ExampleRenderer:
+        """Return the renderer of a training."""
+        options = RenderOptions.of(config)
+        if config.model_dump()["stage"] in PAIRED:  # a term of the loss learns prompts, if any
+            options = replace(options, train_on_prompt=False)
+        return ExampleRenderer(template, options, config.generates_answers)
 
     def render(self, example: Example, place: str) -> int:
         """Render an example from `file:line`; return the number of its texts.

@@ -91,7 +91,7 @@ class ExampleEncoder:
             return None
         config = self.config
         template = ConversationTemplate.of_tokenizer(self.tokenizer, config.chat_template_kwargs)
-        return ExampleRenderer(template, RenderOptions.of(config), config.generates_answers)
+        return ExampleRenderer.of(template, config)
 
 
 def encoded_samples(

@@ -27,7 +27,6 @@ from swiftbox.errors import DataError
 from swiftbox.language import text
 from swiftbox.templates.account import ROWS_EACH, TOKENS, Account
 from swiftbox.templates.examples import ExampleRenderer
-from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.renderings import LearnedSpan, Rendering, prompt_messages
 from swiftbox.templates.template import ConversationTemplate
 from swiftbox.templates.tokens import TokenizedText, known_tokens, tokenized
@@ -85,7 +84,7 @@ def encode_pairs(
     def sample_of(example: Example, rows: Sequence[TokenRow]) -> Sample:
         return PreferencePair(rows[0], rows[1], example.margin or 0.0, learns_prompt)
 
-    return _encoded(examples, _Encoder.of(tokenizer, config, learns_prompt=False), sample_of)
+    return _encoded(examples, _Encoder.of(tokenizer, config), sample_of)
 
 
 def encode_labeled_answers(
@@ -96,7 +95,7 @@ def encode_labeled_answers(
     def sample_of(example: Example, rows: Sequence[TokenRow]) -> Sample:
         return LabeledAnswer(rows[0], bool(example.label))
 
-    return _encoded(examples, _Encoder.of(tokenizer, config, learns_prompt=False), sample_of)
+    return _encoded(examples, _Encoder.of(tokenizer, config), sample_of)
 
 
 def encode_prompts(
@@ -107,9 +106,10 @@ def encode_prompts(
     The messages of a sample are those that its template renders to the same prompt.
     """
     encoder = _Encoder.of(tokenizer, config)
+    renderer = encoder.renderer
 
     def sample_of(example: Example, rows: Sequence[TokenRow]) -> Sample:
-        messages = prompt_messages(encoder.template, encoder.options, example.messages)
+        messages = prompt_messages(renderer.template, renderer.options, example.messages)
         return PromptSample(rows[0], tuple(messages), dict(example.columns))
 
     return _encoded(examples, encoder, sample_of)
@@ -141,29 +141,21 @@ def _encoded(
 
 @dataclass(frozen=True)
 class _Encoder:
-    """A tokenizer with its chat template and the options of a training."""
+    """A tokenizer with the renderer of a training."""
 
     tokenizer: Any
-    template: ConversationTemplate
-    options: RenderOptions
-    generates_answers: bool
+    renderer: ExampleRenderer
 
     @staticmethod
-    def of(tokenizer: Any, config: TrainConfig, *, learns_prompt: bool = True) -> _Encoder:
-        """Return the encoder of a training; raise DataError if the tokenizer lacks what it needs.
-
-        Without `learns_prompt` only answers are learned, whatever the config says.
-        """
+    def of(tokenizer: Any, config: TrainConfig) -> _Encoder:
+        """Return the encoder of a training; raise DataError for an unfit tokenizer."""
         require_offsets(tokenizer)
         template = ConversationTemplate.of_tokenizer(tokenizer, config.chat_template_kwargs)
-        options = RenderOptions.of(config)
-        if not learns_prompt:
-            options = replace(options, train_on_prompt=False)
-        return _Encoder(tokenizer, template, options, config.generates_answers)
+        return _Encoder(tokenizer, ExampleRenderer.of(template, config))
 
     def rendered(self, example: Example) -> tuple[list[Rendering], EncodedExample]:
         """Return the renderings of an example, and its result without samples."""
-        renderer = ExampleRenderer(self.template, self.options, self.generates_answers)
+        renderer = replace(self.renderer, account=Account())
         try:
             renderings = [rendering for _, rendering in renderer.renderings(example, "")]
         except RowError as error:

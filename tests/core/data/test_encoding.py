@@ -199,6 +199,16 @@ def test_answers_that_are_compared_have_no_weights() -> None:
     assert encoded.error.kind == "weight"
 
 
+def test_weights_of_earlier_turns_do_not_forbid_to_compare_answers(tmp_path: Path) -> None:
+    earlier = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "weight": 2}]
+    row = {"messages": [*earlier, earlier[0], {"role": "assistant", "content": "b"}], "label": True}
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row) + "\n", "utf-8")
+    encoder = picky_encoder("kto", turns="each", train_on_prompt=True)
+    samples, report = encoded_samples([RowSource(str(path))], encoder, quiet)
+    assert (len(samples), report["bad"]) == (1, 0)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
