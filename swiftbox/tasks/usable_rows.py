@@ -68,12 +68,9 @@ class UsableRows:
         """
         renderings = [rendering for _, rendering in self.renderer.renderings(example, place)]
         self.rows += 1
-        refuses_long = self.config.truncation == "error"
-        if self.usable >= self._needed and not refuses_long:
-            return len(renderings)
-        if refuses_long:
+        if self.config.truncation == "error":
             self._count_longer(renderings)
-        if self._is_usable(example, renderings):
+        if self.usable < self._needed and self._is_usable(example, renderings):
             self.usable += 1
         return len(renderings)
 
