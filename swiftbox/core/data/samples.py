@@ -110,6 +110,8 @@ class TurnRows:
 
         A row alone may have more. With `shares` a prefix counts once in a piece.
         """
+        if computed_tokens(self, shares=shares) <= most_tokens:
+            return [self]
         starts, filled = [0], len(self.rows[0])
         for number, row in enumerate(self.rows[1:], 1):
             earlier = self.rows[starts[-1] : number]
