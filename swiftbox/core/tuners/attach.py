@@ -61,16 +61,7 @@ def attach(
         model.requires_grad_(False)
     if start.adapter is not None:
         return _continued(model, start.adapter)
-    common: dict[str, Any] = {
-        "target_modules": choose_targets(model, config, note),
-        "modules_to_save": config.modules_to_save or None,
-        "task_type": start.task_type,
-    }
-    if start.new_rows:
-        rows = trained_rows(model, start.new_rows, config.modules_to_save)
-        note(rows_message(rows, tied=shares_embeddings(model)))
-        common["trainable_token_indices"] = rows or None
-    adapter_config = ADAPTERS[config.tuner_type](model, config, common)
+    adapter_config = new_adapter_config(model, config, start, note)
     init = config.init_lora_weights if initialization.needs_calibration(config) else ""
     if init == "lora_ga":
         batches = initialization.require_calibration(start.calibration, init)
@@ -86,13 +77,17 @@ def attach(
     return network
 
 
-def new_adapter_config(model: Any, config: TunerFields, task_type: str, note: Note = print) -> Any:
+def new_adapter_config(model: Any, config: TunerFields, start: AdapterStart, note: Note) -> Any:
     """Return peft's config of a new adapter; raise ConfigError for what does not fit the model."""
-    common = {
+    common: dict[str, Any] = {
         "target_modules": choose_targets(model, config, note),
         "modules_to_save": config.modules_to_save or None,
-        "task_type": task_type,
+        "task_type": start.task_type,
     }
+    if start.new_rows:
+        rows = trained_rows(model, start.new_rows, config.modules_to_save)
+        note(rows_message(rows, tied=shares_embeddings(model)))
+        common["trainable_token_indices"] = rows or None
     return ADAPTERS[config.tuner_type](model, config, common)
 
 

@@ -21,7 +21,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from swiftbox.architectures.choice import ClassPurpose, require_class
 from swiftbox.config.tuners import FULL_TUNERS, TunerFields
-from swiftbox.core.tuners.attach import new_adapter_config
+from swiftbox.core.tuners.attach import AdapterStart, new_adapter_config
 from swiftbox.core.tuners.full import freeze
 from swiftbox.core.tuners.llamapro import expandable_blocks
 from swiftbox.errors import UserError
@@ -60,7 +60,7 @@ def try_tuner(model: Any, config: TunerFields) -> None:
     elif config.tuner_type in FULL_TUNERS:
         freeze(model, config)
     else:
-        new_adapter_config(model, config, "CAUSAL_LM", _ignored)
+        new_adapter_config(model, config, AdapterStart(), _ignored)
 
 
 def _ignored(_note: str) -> None:
