@@ -10,7 +10,7 @@ TOWERS = ("vision", "visual", "audio", "image", "speech", "cross_attn")
 PROJECTORS = ("multi_modal_projector", "connector", "merger", "vqmodel", "aligner")
 """Names of the layers between a tower and the decoder."""
 
-EXTRA = re.compile(r"(^|\.)(mtp(\.|_).*|\w*inv_freq|position_ids)$")
+EXTRA = re.compile(r"(^|\.)(mtp([._].*)?|\w*inv_freq|position_ids)$")
 """Tensors that no class takes: layers that predict several tokens at once, old constants."""
 
 

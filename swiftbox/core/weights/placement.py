@@ -14,6 +14,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from swiftbox.architectures.modalities import EXTRA
 from swiftbox.core.weights.quantized_bases import SCORE_HEADS, stored_method
 from swiftbox.errors import ConfigError
 from swiftbox.files import read_json
@@ -23,14 +24,8 @@ from swiftbox.language import text
 INDEX = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 
-FREQUENCIES = re.compile(r"(^|\.)(\w*inv_freq|position_ids)$")
-"""Constants that old files hold and that models compute."""
-
-PREDICTORS = re.compile(r"(^|\.)mtp(\.|_|$)")
-"""Layers that predict several tokens at once, by name."""
-
 PREDICTOR_KEYS = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_layers")
-"""Keys that say how many of these layers follow the others."""
+"""Keys that say how many layers that predict several tokens follow the others."""
 
 LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 
@@ -79,7 +74,7 @@ def without_known_extras(names: Iterable[str], config: Any) -> Iterator[str]:
     for name in names:
         number = LAYER.search(name)
         follows = number is not None and extra_layers and int(number[1][:9]) >= (layers or 0)
-        if not (FREQUENCIES.search(name) or PREDICTORS.search(name) or follows):
+        if not (EXTRA.search(name) or follows):
             yield name
 
 
