@@ -13,6 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from swiftbox.config.tuners import TunerFields
 from swiftbox.core.weights.modalities import names_part, other_modalities, part_of
 from swiftbox.core.weights.quantized_bases import SCORE_HEADS
+from swiftbox.core.weights.vocabulary import language_head
 from swiftbox.errors import ConfigError
 from swiftbox.formatting import near
 from swiftbox.language import text
@@ -97,7 +98,7 @@ def is_linear(module: Any) -> bool:
 
 def head_names(model: Any) -> set[str]:
     """Return the names of the layers that compute logits or scores."""
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    head = language_head(model)
     return {
         name
         for name, module in model.named_modules()

@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 
-from swiftbox.core.weights.vocabulary import grow
+from swiftbox.core.weights.vocabulary import grow, language_head
 from swiftbox.errors import RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
@@ -136,7 +136,7 @@ def in_float32(model: Any, shapes: Shapes, *, changes_base: bool) -> Iterator[No
 def _embedding_names(model: Any) -> list[str]:
     """Return the module names of the input embeddings and of the head."""
     embeddings = model.get_input_embeddings()
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    head = language_head(model)
     names = {id(module): name for name, module in model.named_modules()}
     modules = [module for module in (embeddings, head) if module is not None]
     return [names[id(module)] for module in modules if names.get(id(module))]

@@ -23,6 +23,7 @@ from swiftbox.core.weights.placement import (
     without_known_extras,
 )
 from swiftbox.core.weights.quantized_bases import SCORE_HEADS, is_quantized
+from swiftbox.core.weights.vocabulary import language_head
 from swiftbox.errors import ResultError
 from swiftbox.files import read_json, write_json
 from swiftbox.formatting import counted
@@ -110,7 +111,7 @@ class _AllowedChanges:
         """Return the changes that a loaded model may make."""
         patterns = sorted(model._keys_to_ignore_on_load_unexpected or ())
         tied: Mapping[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
-        embeddings, head = model.get_input_embeddings(), _head(model)
+        embeddings, head = model.get_input_embeddings(), language_head(model)
         modules = dict(model.named_modules()).items()
         return cls(
             frozenset(_module(name) for pair in tied.items() for name in pair),
@@ -144,10 +145,6 @@ class _AllowedChanges:
 
 
 _Shapes = Mapping[str, tuple[int, ...]]
-
-
-def _head(model: Any) -> Any:
-    return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
 
 
 def _module(name: str) -> str:

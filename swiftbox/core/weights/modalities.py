@@ -11,12 +11,13 @@ from typing import Any
 
 from swiftbox.architectures.modalities import TOWERS
 from swiftbox.core.weights.quantized_bases import SCORE_HEADS
+from swiftbox.core.weights.vocabulary import language_head
 
 
 def other_modalities(model: Any) -> tuple[str, ...]:
     """Return the names of the modules that text alone does not reach, the outermost of each."""
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    head = language_head(model)
     return tuple(_outside(model, "", decoder, head))
 
 

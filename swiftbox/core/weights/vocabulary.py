@@ -56,10 +56,15 @@ def add_tokens(tokenizer: Any, config: TrainConfig) -> NewTokens:
     return NewTokens(dict(zip(ids, pieces, strict=True)), known)
 
 
+def language_head(model: Any) -> Any:
+    """Return the layer that computes logits; None for a model without one."""
+    return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+
+
 def embedding_tables(model: Any) -> list[Any]:
     """Return the weights of the embeddings, and of the head unless it shares them.  # (V, H)"""
     embeddings = model.get_input_embeddings().weight
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    head = language_head(model)
     if head is None or head.weight is embeddings:
         return [embeddings]
     return [embeddings, head.weight]
