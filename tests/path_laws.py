@@ -139,8 +139,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     "swiftbox/models/cache_layouts.py": {"folder / name": FROM_A_FOLDER},
     "swiftbox/models/config_fields.py": dict.fromkeys(
         (
-            "Path(spec.origin).parent / 'models' / name / f'configuration_{name}.py'",
-            "Path(spec.origin).parent / 'models' / name",
+            "folder / 'models' / name / f'configuration_{name}.py'",
+            "folder / 'models' / name",
         ),
         "the family is an identifier; a file of transformers is read",
     ),

@@ -8,12 +8,12 @@ not.
 from __future__ import annotations
 
 import ast
-import importlib.util
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from swiftbox.architectures.tables import library_folder
 from swiftbox.language import text
 from swiftbox.models.config_keys import MAX_DIMENSION, NAMES, NESTED, language_part
 from swiftbox.models.metadata import shown
@@ -226,11 +226,10 @@ def field_types(model_type: str) -> Mapping[str, tuple[type, ...]]:
 
 
 def _source_of(model_type: str) -> Path | None:
-    spec = importlib.util.find_spec("transformers")
-    if spec is None or spec.origin is None or not model_type.replace("-", "_").isidentifier():
+    folder, name = library_folder(), model_type.replace("-", "_")
+    if folder is None or not name.isidentifier():
         return None
-    name = model_type.replace("-", "_")
-    path = Path(spec.origin).parent / "models" / name / f"configuration_{name}.py"
+    path = folder / "models" / name / f"configuration_{name}.py"
     return path if path.is_file() else None
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import ast
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
+
+from swiftbox.architectures.tables import library_folder
 
 GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend", "PreTrainedTokenizer", "PythonBackend")
 """Classes without special tokens."""
@@ -18,11 +18,11 @@ GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend", "PreTrainedTokenizer"
 def default_tokens(class_name: str) -> dict[str, str]:
     """Return the special tokens that a class sets by itself; none for a class that is unknown."""
     class_name = class_name.removesuffix("Fast")
-    spec = find_spec("transformers")
-    if class_name in GENERIC or f"{class_name}Fast" in GENERIC or spec is None or not spec.origin:
+    folder = library_folder()
+    if class_name in GENERIC or f"{class_name}Fast" in GENERIC or folder is None:
         return {}
     header = f"class {class_name}(".encode()
-    for path in sorted(Path(spec.origin).parent.glob("models/*/tokenization_*.py")):
+    for path in sorted(folder.glob("models/*/tokenization_*.py")):
         source = path.read_bytes()
         if header in source:
             return _defaults(source, class_name)
