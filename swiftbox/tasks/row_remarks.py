@@ -20,7 +20,7 @@ from swiftbox.templates.variables import KEY as VARIABLES
 
 def remark_unread_variables(template: ConversationTemplate, on_remark: OnRemark) -> None:
     """Remark on variables that are set for a template and that it does not read."""
-    read = template.names()
+    read = template.names() if template.variables else frozenset()
     for name in template.variables:
         if name in read:
             continue
