@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from swiftbox.config.download import DownloadConfig
 from swiftbox.config.groups import DatasetSource
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.task import TaskConfig
@@ -45,7 +44,11 @@ def _hub_names(config: TaskConfig) -> Iterator[tuple[str, str, str]]:
         for step in config.steps:
             yield from _hub_names(step.config)
     hub = str(getattr(config, "hub", "local"))
-    if hub == "local" or isinstance(config, DownloadConfig):  # all paths; all ids
+    if hub == "local":  # all are paths
+        return
+    from swiftbox.config.download import DownloadConfig
+
+    if isinstance(config, DownloadConfig):  # all are ids
         return
     for key in KEYS:
         yield from ((key, name, hub) for name in _names(getattr(config, key, None)))
