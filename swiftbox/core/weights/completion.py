@@ -179,13 +179,13 @@ def _copy(names: Sequence[str], files: Mapping[str, Path], target: Path) -> None
     """Copy tensors into further files of a folder, and write its index."""
     index = read_json(target / INDEX) or _index_of_single(target)
     places = index["weight_map"]
-    for number, group in enumerate(_groups(names, files)):
+    for number, tensors in enumerate(_groups(names, files)):
         file_name = EXTRA_FILE.format(number)
-        tensors = {name: _read(name, files) for name in group}
         save_file(tensors, target / file_name, metadata={"format": "pt"})
-        places |= dict.fromkeys(group, file_name)
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        places |= dict.fromkeys(tensors, file_name)
+        size = sum(tensor.nbytes for tensor in tensors.values())
         index["metadata"]["total_size"] = int(index["metadata"].get("total_size", 0)) + size
+        del tensors  # before the next ones are read
     write_json(target / INDEX, index)
 
 
@@ -194,17 +194,17 @@ def _read(name: str, files: Mapping[str, Path]) -> Any:
         return file.get_tensor(name)
 
 
-def _groups(names: Sequence[str], files: Mapping[str, Path]) -> Iterator[list[str]]:
-    group: list[str] = []
+def _groups(names: Sequence[str], files: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
+    """Yield tensors by name, as many at once as a file may have."""
+    group: dict[str, Any] = {}
     left = MAX_FILE_BYTES
     for name in names:
         tensor = _read(name, files)
-        size = tensor.numel() * tensor.element_size()
-        if group and size > left:
+        if group and tensor.nbytes > left:
             yield group
-            group, left = [], MAX_FILE_BYTES
-        group.append(name)
-        left -= size
+            group, left = {}, MAX_FILE_BYTES
+        group[name] = tensor
+        left -= tensor.nbytes
     yield group
 
 
