@@ -46,7 +46,9 @@ class CacheLayers:
 def cache_layers(config: Any) -> tuple[CacheLayers, list[str]]:
     """Return what a decoder's layers cache, and the names of kinds that are not supported."""
     layers = DynamicCache(config=config).layers
-    unknown = sorted({type(layer).__name__ for layer in layers} - {*_names()})
+    unknown = sorted(
+        {type(layer).__name__ for layer in layers if type(layer) not in SUPPORTED_LAYERS}
+    )
     states = {
         number: layer.number_of_states
         for number, layer in enumerate(layers)
@@ -55,10 +57,6 @@ def cache_layers(config: Any) -> tuple[CacheLayers, list[str]]:
     if len(states) == len(layers):  # positions are counted by a layer with keys
         unknown = unknown or [LinearAttentionLayer.__name__]
     return CacheLayers(len(layers), states), unknown
-
-
-def _names() -> list[str]:
-    return [kind.__name__ for kind in SUPPORTED_LAYERS]
 
 
 class RecurrentRows(LinearAttentionLayer):
