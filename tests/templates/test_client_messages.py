@@ -31,6 +31,7 @@ def client_message(turn: Turn) -> dict[str, Any]:
 @pytest.mark.parametrize("name", wheel_names())
 def test_each_prompt_is_the_one_that_the_server_renders(name: str) -> None:
     template = wheel_template(name)
+    compared = 0
     for turns, tools in TALKS.values():
         try:
             example = render_example(template, EACH, turns, tools)
@@ -45,6 +46,8 @@ def test_each_prompt_is_the_one_that_the_server_renders(name: str) -> None:
             ]
             assert rendering.text[: span.start] in prompts
             assert rendering.prompt_end == span.start
+            compared += 1
+    assert compared
 
 
 def test_arguments_of_a_client_are_given_as_the_template_wants_them() -> None:
