@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from in_process import box
 from made_up import made_up
+from recorded_training import Recorded, of_kind
 from safetensors.torch import load_file
 from tiny import write_chats, write_config
 from transformers import EarlyStoppingCallback
@@ -50,7 +50,7 @@ def fixed_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HeldOutLoss, "compute", compute)
 
 
-Run = Callable[..., list[tuple[str, dict[str, Any]]]]
+Run = Callable[..., Recorded]
 
 
 @pytest.fixture
@@ -58,20 +58,16 @@ def run(tmp_path: Path, tiny: Path) -> Run:
     """Return a function that trains in one folder, again and again, and returns the events."""
     data = write_chats(tmp_path / "chat.jsonl", 24)
 
-    def train(**keys: object) -> list[tuple[str, dict[str, Any]]]:
+    def train(**keys: object) -> Recorded:
         path = write_config(tmp_path / "a.yaml", tiny, data, **{**KEYS, **keys})
         config = plan(load(path).config, made_up("cpu")).config
         folder = tmp_path / "run"
         folder.mkdir(exist_ok=True)
-        recorded: list[tuple[str, dict[str, Any]]] = []
+        recorded: Recorded = []
         TASKS["train"].run(config, folder, lambda event, **fields: recorded.append((event, fields)))
         return recorded
 
     return train
-
-
-def of_kind(recorded: list[tuple[str, dict[str, Any]]], kind: str) -> list[dict[str, Any]]:
-    return [fields for event, fields in recorded if event == kind]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

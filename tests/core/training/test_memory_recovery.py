@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from made_up import made_up
+from recorded_training import Recorded, of_kind
 from safetensors.torch import load_file
 from tiny import write_chats, write_config, write_labels
 
@@ -29,8 +30,6 @@ from swiftbox.tasks.load import load
 
 # The libraries' own warnings are theirs; log.txt shows them.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-Recorded = list[tuple[str, dict[str, Any]]]
 
 ROWS = 8
 """Rows of an update in all these tests."""
@@ -51,10 +50,6 @@ def train(folder: Path, model: Path, recorded: Recorded | None = None, **keys: o
         lambda event, **fields: recorded.append((event, fields)),
     )
     return recorded
-
-
-def of_kind(recorded: Recorded, kind: str) -> list[dict[str, Any]]:
-    return [fields for event, fields in recorded if event == kind]
 
 
 def losses(recorded: Recorded) -> list[tuple[float, float]]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from made_up import made_up
 from peft import LoraConfig, PeftModel, get_peft_model
+from recorded_training import Recorded, notes, of_kind, train_config
 from safetensors.torch import load_file
 from tiny import write_chats, write_config, write_labels, write_pairs
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -24,8 +25,6 @@ from swiftbox.tasks.load import load
 # The libraries' own warnings are theirs; log.txt shows them.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-Recorded = list[tuple[str, dict[str, Any]]]
-
 COMMON: dict[str, object] = {
     "max_steps": 3,
     "save_steps": 0,
@@ -37,23 +36,7 @@ COMMON: dict[str, object] = {
 def train(folder: Path, model: Path, data: Path, **keys: object) -> tuple[Path, Recorded]:
     folder.mkdir(parents=True)
     path = write_config(folder / "a.yaml", model, data, **{**COMMON, **keys})
-    recorded: Recorded = []
-    (folder / "settled.yaml").write_text(path.read_text("utf-8"), "utf-8")
-    saved = TASKS["train"].run(
-        plan(load(path).config, made_up("cpu")).config,
-        folder,
-        lambda event, **fields: recorded.append((event, fields)),
-    )
-    assert saved == folder / "model"
-    return saved, recorded
-
-
-def of_kind(recorded: Recorded, kind: str) -> list[dict[str, Any]]:
-    return [fields for event, fields in recorded if event == kind]
-
-
-def notes(recorded: Recorded, key: str) -> list[str]:
-    return [note["message"] for note in of_kind(recorded, "note") if note["key"] == key]
+    return train_config(path, folder)
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from made_up import made_up
 from peft import PeftModel
+from recorded_training import Recorded, of_kind, train_config
 from tiny import write_chats, write_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -19,12 +19,6 @@ from swiftbox.core.data.rows import UnitDataset
 from swiftbox.core.training import session
 from swiftbox.core.training.parallel import for_one_device
 from swiftbox.errors import ConfigError, MachineError
-from swiftbox.plan import plan
-from swiftbox.tasks import TASKS
-from swiftbox.tasks.load import load
-
-Recorded = list[tuple[str, dict[str, Any]]]
-
 
 # The libraries' own warnings are theirs; log.txt shows them.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -33,20 +27,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def train(tmp_path: Path, model: Path, data: Path, **keys: object) -> tuple[Path, Recorded]:
     keys = {"max_steps": 3, "save_steps": 0, **keys}
     path = write_config(tmp_path / "a.yaml", model, data, **keys)
-    planned = plan(load(path).config, made_up("cpu"))
-    recorded: Recorded = []
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "settled.yaml").write_text(path.read_text("utf-8"), "utf-8")
-    saved = TASKS["train"].run(
-        planned.config, folder, lambda event, **fields: recorded.append((event, fields))
-    )
-    assert saved == folder / "model"
-    return saved, recorded
-
-
-def of_kind(recorded: Recorded, kind: str) -> list[dict[str, Any]]:
-    return [fields for event, fields in recorded if event == kind]
+    return train_config(path, folder)
 
 
 def logits(model: Any, folder: Path) -> torch.Tensor:

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from made_up import made_up
+from recorded_training import Recorded, notes, of_kind, train_config
 from safetensors.torch import load_file
 from tiny import write_config
 
 from swiftbox.core.generation import parity
-from swiftbox.plan import plan
-from swiftbox.tasks import TASKS
-from swiftbox.tasks.load import load
 from swiftbox.templates.variables import trained_variables
 
 # The libraries' own warnings are theirs; log.txt shows them.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-Recorded = list[tuple[str, dict[str, Any]]]
 
 REWRITING = (
     "{% if style is defined %}{{ style }}\n{% endif %}"
@@ -73,23 +67,7 @@ def train(folder: Path, model: Path, data: Path, **keys: object) -> tuple[Path, 
         **keys,
     }
     path = write_config(folder / "a.yaml", model, data, **settings)
-    recorded: Recorded = []
-    (folder / "settled.yaml").write_text(path.read_text("utf-8"), "utf-8")
-    saved = TASKS["train"].run(
-        plan(load(path).config, made_up("cpu")).config,
-        folder,
-        lambda event, **fields: recorded.append((event, fields)),
-    )
-    assert saved == folder / "model"
-    return saved, recorded
-
-
-def of_kind(recorded: Recorded, kind: str) -> list[dict[str, Any]]:
-    return [fields for event, fields in recorded if event == kind]
-
-
-def notes(recorded: Recorded, key: str) -> list[str]:
-    return [note["message"] for note in of_kind(recorded, "note") if note["key"] == key]
+    return train_config(path, folder)
 
 
 def same_weights(first: Path, second: Path) -> bool:
