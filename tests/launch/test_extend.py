@@ -126,7 +126,14 @@ def test_what_would_change_more_than_the_length_is_refused(tmp_path: Path, tiny:
 
 
 @pytest.mark.parametrize(
-    "counts", [(12, 2, 2, 1, 1.0), (13, 2, 2, 1, 2.0), (13, 1, 4, 2, 1.5), (5, 4, 8, 1, 3.0)]
+    "counts",
+    [
+        (12, 2, 2, 1, 1.0),
+        (13, 2, 2, 1, 2.0),
+        (13, 1, 4, 2, 1.5),
+        (9, 1, 4, 2, 1.0),
+        (5, 4, 8, 1, 3.0),
+    ],
 )
 def test_updates_are_counted_as_the_trainer_counts_them(
     counts: tuple[int, int, int, int, float],
