@@ -275,3 +275,16 @@ def test_requests_hold_the_settings_and_no_key(tiny: Path, tmp_path: Path) -> No
     )
     assert len(rows) == 12
     assert json.loads(rows[0])["choices"]
+
+
+def test_only_an_endpoint_gets_the_variables_of_the_template(tiny: Path) -> None:
+    """Our own server renders with them already."""
+    variables = {"enable_thinking": False}
+    remote = settled(endpoint="http://127.0.0.1:1", chat_template_kwargs=variables)
+    generation = evalscope_request(remote, "http://127.0.0.1:1/v1", [])["generation"]
+    assert generation["extra_body"] == {"chat_template_kwargs": variables}
+    for config in (
+        settled(model=tiny, chat_template_kwargs=variables),
+        settled(endpoint="http://127.0.0.1:1"),
+    ):
+        assert "extra_body" not in evalscope_request(config, "http://x/v1", [])["generation"]

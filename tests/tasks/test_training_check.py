@@ -10,9 +10,11 @@ from model_folder import write_model
 from tiny import write_chats
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.errors import UserError
-from swiftbox.launch.prepare import check_config, with_absolute_paths
+from swiftbox.config.writing import write
+from swiftbox.errors import RunError, UserError
+from swiftbox.launch.prepare import check_config, require_same_settings, with_absolute_paths
 from swiftbox.models.requirements import Remark
+from swiftbox.runs.folder import SETTLED, Run
 from swiftbox.tasks.load import loads
 
 
@@ -213,6 +215,24 @@ def test_settings_of_the_best_checkpoint_are_remarked_on_where_none_is_chosen(
     assert "load_best_model_at_end: true" in remark
     chosen = config(model, tmp_path, load_best_model_at_end=True, val_size=1)
     assert remarks_on(chosen, "metric_for_best_model") == []
+
+
+@pytest.mark.parametrize("judges", [False, True])
+def test_a_resumed_run_keeps_the_interval_of_evaluations_that_decide_its_result(
+    judges: bool, model: Path, tmp_path: Path
+) -> None:
+    def evaluated(interval: int) -> TrainConfig:
+        keys = {"val_size": 1, "load_best_model_at_end": judges, "eval_steps": interval}
+        return config(model, tmp_path, **keys)
+
+    (tmp_path / SETTLED).write_text(write(evaluated(2)), encoding="utf-8")
+    run = Run(tmp_path, {})
+    require_same_settings(run, evaluated(2))
+    if not judges:
+        require_same_settings(run, evaluated(3))
+        return
+    with pytest.raises(RunError, match=r"eval_steps: .* was made with 2, now 3 is requested"):
+        require_same_settings(run, evaluated(3))
 
 
 def test_a_warm_up_that_lasts_as_long_as_the_training_is_remarked_on(
