@@ -108,6 +108,18 @@ class RowError(ValueError):
         return text(self.en, self.zh)
 
 
+def without_nulls(value: Any) -> Any:
+    """Return a value whose objects have no nulls: files with typed columns pad objects with them.
+
+    Tuples become lists.
+    """
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [without_nulls(item) for item in value]
+    return value
+
+
 def kind_of(value: Any) -> str:
     """Return the JSON name of a value's type."""
     if value is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from swiftbox.data.compression import PACKED_SUFFIXES
 from swiftbox.data.content import content_notes, open_utf8
-from swiftbox.data.example import RowError
+from swiftbox.data.example import RowError, without_nulls
 from swiftbox.data.foreign_files import HEAD_BYTES, PARQUET, foreign_error, kind_of_content
 from swiftbox.data.json_files import (
     LONGEST_LINE,
@@ -157,15 +157,7 @@ def _rows(batch: Any) -> Iterator[Mapping[str, Any] | RowError]:
             yield from _rows(batch.slice(index, 1))
         return
     for row in rows:
-        yield {key: _without_nulls(value) for key, value in row.items()}
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
+        yield {key: without_nulls(value) for key, value in row.items()}
 
 
 def read_txt(path: Path) -> Iterator[NumberedRow]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from swiftbox.data.example import RowError, kind_of
+from swiftbox.data.example import RowError, kind_of, without_nulls
 
 Row = Mapping[str, Any]
 
@@ -83,12 +83,5 @@ def read_tools(row: Row) -> tuple[Any, ...]:
                 f"tool {number} should be a function with a name",
                 f"第 {number} 个工具应为带 name 的 function",
             )
-        functions.append(_without_nulls(wrapped or {"type": "function", "function": function}))
+        functions.append(without_nulls(wrapped or {"type": "function", "function": function}))
     return tuple(functions)
-
-
-def _without_nulls(value: Any) -> Any:
-    """Return a schema without its nulls: files with typed columns pad objects with them."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

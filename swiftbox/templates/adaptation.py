@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from swiftbox.data.example import Turn
+from swiftbox.data.example import Turn, without_nulls
 from swiftbox.templates.abilities import Abilities, as_parts
 from swiftbox.templates.account import (
     DEFAULT_SYSTEM,
@@ -208,7 +208,7 @@ def without_padding(turns: Sequence[Turn], tools: Sequence[Any]) -> Sequence[Tur
 def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
     schema = function.get("parameters")
     properties = schema.get("properties") if isinstance(schema, Mapping) else None
-    return without_nulls([properties])[0] if isinstance(properties, Mapping) else {}
+    return without_nulls(properties) if isinstance(properties, Mapping) else {}
 
 
 def _unpadded(call: Any, parameters: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -220,14 +220,3 @@ def _unpadded(call: Any, parameters: Mapping[str, Mapping[str, Any]]) -> Any:
         name: value for name, value in arguments.items() if value is not None or name in known
     }
     return {**call, "function": {**function, "arguments": unpadded}}
-
-
-def without_nulls(tools: Sequence[Any]) -> list[Any]:
-    """Return the definitions of tools without the nulls that columns of tables are padded with."""
-    return [_stripped(tool) for tool in tools]
-
-
-def _stripped(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _stripped(item) for key, item in value.items() if item is not None}
-    return [_stripped(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from swiftbox.data.example import without_nulls
 from swiftbox.templates.abilities import Abilities, abilities_of
-from swiftbox.templates.adaptation import AdaptedTurn, as_message, without_nulls
+from swiftbox.templates.adaptation import AdaptedTurn, as_message
 from swiftbox.templates.template import REASONING_KEYS, ConversationTemplate, Message
 
 READ = ("role", "content", "tool_calls", *REASONING_KEYS)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from swiftbox.data.example import without_nulls
 from swiftbox.security.template_environment import Span
 from swiftbox.templates.abilities import Abilities
-from swiftbox.templates.adaptation import AdaptedTurn, as_message, reasoning_of, without_nulls
+from swiftbox.templates.adaptation import AdaptedTurn, as_message, reasoning_of
 from swiftbox.templates.prefixes import shared_start
 from swiftbox.templates.template import ConversationTemplate, plain, plain_messages
 
