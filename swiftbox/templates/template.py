@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 import jinja2
@@ -54,7 +55,7 @@ class ConversationTemplate:
             templates = {"default": templates} if templates else {}
         return named_templates(templates, dict(tokenizer.special_tokens_map), variables, owner)
 
-    @property
+    @cached_property
     def is_marked(self) -> bool:
         """Whether the template marks what the assistant generates."""
         return MARKS.search(self.source) is not None
