@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from swiftbox.config.groups import DatasetSource
+from swiftbox.config.groups import DATASET_KEYS, MODEL_KEYS, DatasetSource
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.task import TaskConfig
 from swiftbox.errors import UserError, raise_together
 from swiftbox.language import text
 from swiftbox.models.location import misspelled, misspelled_error, owner_folder
 from swiftbox.models.requirements import NOTE, Remark
-from swiftbox.tasks.sending import DATASET_KEYS
 
-KEYS = ("model", "adapter", "adapters", "compare", *DATASET_KEYS)
+KEYS = (*MODEL_KEYS, *DATASET_KEYS)
 """The settings that take a folder or an id."""
 
 

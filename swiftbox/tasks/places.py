@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from swiftbox.config.groups import DATASET_KEYS
 from swiftbox.config.references import OutputReference, references_in
 from swiftbox.config.task import TaskConfig
 from swiftbox.errors import ConfigError, UserError, raise_together
@@ -23,8 +24,7 @@ SYSTEM_FOLDERS = tuple(map(Path, ("/proc", "/sys", "/dev")))
 MAX_NAME_BYTES, MAX_PATH_BYTES = 200, 3500
 """Of a run folder: the names of the files in it come on top."""
 
-DATASETS = ("dataset", "val_dataset", "calibration_dataset")
-SOURCES = ("model", "adapter", *DATASETS)
+SOURCES = ("model", "adapter", *DATASET_KEYS)
 """Settings that name folders which a run reads."""
 
 
@@ -90,10 +90,10 @@ def _fault_of_folder(folder: Path) -> str:
 def _fault_of_sources(config: TaskConfig, folder: Path) -> str:
     """Return what the run would write into although it reads it; empty if nothing."""
     # With `auto` a model may be the current folder: runs/ in it changes nothing that is read.
-    keys = DATASETS if config.output_dir == "auto" else SOURCES
+    keys = DATASET_KEYS if config.output_dir == "auto" else SOURCES
     for key in keys:
         for name in _names(getattr(config, key, None)):
-            source = find_folder(name) if key not in DATASETS else _existing_folder(name)
+            source = find_folder(name) if key not in DATASET_KEYS else _existing_folder(name)
             if source is not None and folder.is_relative_to(source):
                 return text(f"it is inside {key}: {name}", f"位于 {key}: {name} 之内")
     return ""

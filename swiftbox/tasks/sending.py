@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from swiftbox.config.groups import DatasetSource, as_list
+from swiftbox.config.groups import DATASET_KEYS, MODEL_KEYS, DatasetSource, as_list
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.references import is_reference, is_served_address
 from swiftbox.config.task import TaskConfig
@@ -34,10 +34,6 @@ REPORTERS = {
     "swanlab": ("SWANLAB_API_HOST", "https://api.swanlab.cn"),
 }
 """For each value of `report_to`: the variable that names its server, and its usual server."""
-
-MODEL_KEYS = ("model", "adapter", "adapters", "compare")
-DATASET_KEYS = ("dataset", "val_dataset", "calibration_dataset")
-"""Keys whose values may be ids on a hub."""
 
 
 def sends(config: TaskConfig) -> list[Send]:

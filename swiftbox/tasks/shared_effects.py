@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.groups import as_list
+from swiftbox.config.groups import MODEL_KEYS, as_list
 from swiftbox.config.references import is_reference, texts_in
 from swiftbox.config.task import TaskConfig
 from swiftbox.errors import UserError
@@ -20,7 +20,7 @@ from swiftbox.security.paths import SHA1_LENGTH, fault_of_digest
 from swiftbox.security.regular import read_regular
 from swiftbox.security.secrets import Send, origin
 from swiftbox.tasks.effects import Effect, Effects
-from swiftbox.tasks.sending import MODEL_KEYS, downloading_hubs, sends
+from swiftbox.tasks.sending import downloading_hubs, sends
 
 MAX_SHOWN_FILES = 3
 MAX_CONFIG_BYTES = 16 * 2**20

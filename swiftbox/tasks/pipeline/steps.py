@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from swiftbox.config.blocks import Block, in_line_order, read_blocks, report
+from swiftbox.config.groups import DATASET_KEYS, MODEL_KEYS
 from swiftbox.config.pipeline import FILE_KEYS, PipelineStep
 from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry
 from swiftbox.config.references import OutputReference, misspelt, references_in
@@ -127,8 +128,6 @@ def _mistake(reference: OutputReference, step: str, so_far: _StepsSoFar) -> str:
     return message + suggestion_ending(nearest(target, so_far.lines, cutoff=0.5))
 
 
-WEIGHTS = ("model", "adapter", "adapters", "compare")
-DATA = ("dataset", "val_dataset", "calibration_dataset")
 ADDRESSES = ("endpoint", "judge_endpoint")
 
 
@@ -136,8 +135,8 @@ def _wrong_kind(reference: OutputReference, key: str, task: str) -> str:
     """Return what is wrong with an output that a key cannot take; empty if nothing is."""
     kind = reference.output
     is_address = kind == "url"
-    takes_weights = key in WEIGHTS and kind in ("report", "answers", "url")
-    takes_data = key in DATA and kind in ("report", "answers", "url", "model", "adapter")
+    takes_weights = key in MODEL_KEYS and kind in ("report", "answers", "url")
+    takes_data = key in DATASET_KEYS and kind in ("report", "answers", "url", "model", "adapter")
     takes_address = key in ADDRESSES and not is_address
     if takes_weights or takes_data or takes_address:
         return text(
@@ -155,7 +154,7 @@ def _wrong_kind(reference: OutputReference, key: str, task: str) -> str:
 def _description(key: str) -> str:
     if key in ADDRESSES:
         return text("the address of a server", "服务地址")
-    if key in DATA:
+    if key in DATASET_KEYS:
         return text("rows", "数据")
     return text("weights", "权重")
 
