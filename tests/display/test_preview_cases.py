@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from in_process import box
 from model_folder import write_model
+from template_rows import wheel_folder
 from tiny import train_tokenizer, write_config
 
 CASES = [
@@ -41,11 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def template_file(name: str) -> str:
-    """A template of trl's wheel, which is found without being imported."""
-    package = importlib.util.find_spec("trl")
-    assert package is not None
-    assert package.origin is not None
-    return str(Path(package.origin).parent / "chat_templates" / f"{name}.jinja")
+    return str(wheel_folder() / f"{name}.jinja")
 
 
 def answer_of(case: Mapping[str, Any], model: Path, folder: Path, template: str) -> tuple[Any, str]:

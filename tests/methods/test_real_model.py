@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import torch
 from box import events
 from in_process import box
 from own_server import serving
+from template_rows import wheel_folder
 from tiny import write_config
 
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
@@ -184,10 +184,7 @@ def test_the_served_adapter_gives_the_trained_answers(smollm2: Path, trained: Pa
 
 
 def test_both_thoughts_of_a_conversation_are_learned(smollm2: Path, tmp_path: Path) -> None:
-    package = importlib.util.find_spec("trl")
-    assert package is not None
-    assert package.origin is not None
-    template = Path(package.origin).parent / "chat_templates" / "qwen3.jinja"
+    template = wheel_folder() / "qwen3.jinja"
     turns = [
         {"role": "user", "content": "2+2?"},
         {"role": "assistant", "content": "<think>two twos</think>4"},
