@@ -339,15 +339,15 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
 
     def started(url: str, **details: Any) -> None:
         models = [served_name(config), *adapters]
-        emit(events.SERVING, url=url, engine=config.engine, models=models, **details)
         run_folder.update_state(folder, url=url)
+        emit(events.SERVING, url=url, engine=config.engine, models=models, **details)
 
     name = served_name(config)
     done = run_deployment(
         Deployment(config, folder, key, name, fetched.folder, adapters, emit, started)
     )
-    emit(events.STOPPED, step=None, seconds=round(time.monotonic() - began, 1), url=None, **done)
     run_folder.update_state(folder, url=None)
+    emit(events.STOPPED, step=None, seconds=round(time.monotonic() - began, 1), url=None, **done)
     return None
 
 
