@@ -110,6 +110,14 @@ class ConversationFields(TemplateVariables):
         zh="模板不接受的 system 内容并入其后的 user 轮次开头",
         section="data",
     )
+    sequential_calls: bool = setting(
+        False,
+        label_zh="依次调用工具",
+        en="put the result of each parallel tool call behind it, for templates with a single call "
+        "per turn",
+        zh="并行的工具调用改为依次调用，各自后接结果，用于每轮只能调用一次的模板",
+        section="data",
+    )
     system: str | None = setting(
         None,
         label_zh="默认系统提示",

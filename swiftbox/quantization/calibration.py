@@ -227,10 +227,10 @@ def _adapted_text(example: Example, template: ConversationTemplate) -> str:
 
     Raises DataError if the template refuses it nevertheless.
     """
-    from swiftbox.templates.options import RenderOptions
+    from swiftbox.templates.options import CHANGES, RenderOptions
     from swiftbox.templates.renderings import render_example
 
-    options = RenderOptions("last", "warn", merge_consecutive=True, system_into_user=True)
+    options = RenderOptions("last", "warn").with_changes(CHANGES)
     try:
         return render_example(template, options, example.messages, example.tools).renderings[0].text
     except RowError as error:

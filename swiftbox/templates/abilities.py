@@ -25,10 +25,22 @@ TOKEN = re.compile(r"\s*(<[^<>\s]+>)")
 
 ContentForm = Literal["text", "parts"]
 ArgumentsForm = Literal["object", "text", ""]
+EmptyForm = Literal["text", "null", "absent"]
 ReasoningForm = Literal["field", "inline", ""]
 
 
 RESULT_MARK = "<tool_response>"
+
+
+EMPTY_FORMS: tuple[EmptyForm, ...] = ("text", "null", "absent")
+
+
+@dataclass(frozen=True)
+class CallForm:
+    """How a turn is given that only calls tools; no arguments: no form renders it."""
+
+    arguments: ArgumentsForm = ""
+    empty: EmptyForm = "text"
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,10 @@ class Abilities:
     """Whether a message's content is given as text or as a list of parts."""
     arguments: ArgumentsForm = ""
     """How the arguments of tool calls are given; empty: calls are not rendered."""
+    empty: EmptyForm = "text"
+    """How the content of a turn that only calls tools is given (null: DeepSeek-R1 distilled)."""
+    call_closing: str = ""
+    """What stands after the last of two calls, and is missing after a single one."""
     tools: bool = False
     """Whether the definitions of tools are rendered."""
     wraps_results: bool = False
@@ -92,6 +108,15 @@ def _renders_text(template: ConversationTemplate) -> bool:
     return not _contains(_rendered(template, parts), USER, ANSWER)
 
 
+def with_empty(message: dict[str, Any], form: EmptyForm) -> dict[str, Any]:
+    """Return a message whose content is empty in the form that its template wants."""
+    if form == "null":
+        return {**message, "content": None}
+    if form == "absent":
+        return {key: value for key, value in message.items() if key != "content"}
+    return message
+
+
 def as_parts(content: str) -> list[dict[str, str]]:
     """Return a text as the list of parts that some templates of vision models require."""
     return [{"type": "text", "text": content}]
@@ -115,14 +140,16 @@ class _Probe:
         user, answer = self.turn("user", USER), self.turn("assistant", ANSWER)
         later = self.turn("user", LATER_USER), self.turn("assistant", LATER_ANSWER)
         system = self.turn("system", SYSTEM)
-        arguments = self._arguments(user)
-        closing = self._closing(user, answer, later, arguments)
+        form = self._call_form(user)
+        closing = self._closing(user, answer, later, form)
         return Abilities(
             content=self.content,
-            arguments=arguments,
+            arguments=form.arguments,
+            empty=form.empty,
+            call_closing=self._call_closing(user, form),
             tools=TOOL_NAME in self.text(user, tools=[TOOL]),
             wraps_results=RESULT_MARK in self.template.source,
-            **self._reasoning(user, later, arguments),
+            **self._reasoning(user, later, form),
             system=SYSTEM in self.text(system, user, prompt=True),
             middle_system=SYSTEM in self.text(user, answer, system, later[0], prompt=True),
             prompt=self._prompt(user),
@@ -134,25 +161,39 @@ class _Probe:
         before, prompt = self.text(user), self.text(user, prompt=True)
         return prompt[len(before) :] if prompt.startswith(before) else ""
 
-    def _arguments(self, user: Message) -> ArgumentsForm:
+    def _call_form(self, user: Message) -> CallForm:
         """Return the form in which the values of a call's arguments are rendered as JSON."""
-        called = self.text(user, self.call("object"), tools=[TOOL])
-        if _contains(called, CALL_NAME, ARGUMENT) and f"'city': '{ARGUMENT}'" not in called:
-            return "object"
-        called = self.text(user, self.call("text"), tools=[TOOL])
-        if _contains(called, CALL_NAME, ARGUMENT) and f'\\"{ARGUMENT}' not in called:
-            return "text"
-        return ""
+        for empty in EMPTY_FORMS:
+            called = self.text(user, self.call(CallForm("object", empty)), tools=[TOOL])
+            if _contains(called, CALL_NAME, ARGUMENT) and f"'city': '{ARGUMENT}'" not in called:
+                return CallForm("object", empty)
+            called = self.text(user, self.call(CallForm("text", empty)), tools=[TOOL])
+            if _contains(called, CALL_NAME, ARGUMENT) and f'\\"{ARGUMENT}' not in called:
+                return CallForm("text", empty)
+        return CallForm()
 
-    def call(self, form: ArgumentsForm, **more: Any) -> dict[str, Any]:
+    def call(
+        self, form: CallForm, more: Mapping[str, Any] | None = None, count: int = 1
+    ) -> dict[str, Any]:
         arguments: Any = {"city": ARGUMENT}
-        arguments = json.dumps(arguments) if form == "text" else arguments
+        arguments = json.dumps(arguments) if form.arguments == "text" else arguments
         function = {"name": CALL_NAME, "arguments": arguments}
         call = {"id": "call00001", "type": "function", "function": function}
-        return self.turn("assistant", "", tool_calls=[call], **more)
+        turn = self.turn("assistant", "", tool_calls=[call] * count, **(more or {}))
+        return with_empty(turn, form.empty)
+
+    def _call_closing(self, user: Message, form: CallForm) -> str:
+        """Return what a template writes after the last of two calls only."""
+        if not form.arguments:
+            return ""
+        ends = [
+            self.text(user, self.call(form, count=count), tools=[TOOL]).rpartition(ARGUMENT)[2]
+            for count in (1, 2)
+        ]
+        return ends[1].removeprefix(ends[0]) if ends[1].startswith(ends[0]) else ""
 
     def _reasoning(
-        self, user: Message, later: tuple[Message, Message], arguments: ArgumentsForm
+        self, user: Message, later: tuple[Message, Message], form: CallForm
     ) -> dict[str, Any]:
         """Return where reasoning is given and the text around it."""
         prompt = self.text(user, prompt=True)
@@ -163,9 +204,9 @@ class _Probe:
         if REASONING in thought:
             marks = _marks(prompt, answer, thought)
             return {"reasoning": "field", "think": marks, "prompt_tail": tail}
-        if arguments:
-            called = self.text(user, self.call(arguments), tools=[TOOL])
-            thought = self.text(user, self.call(arguments, **field), tools=[TOOL])
+        if form.arguments:
+            called = self.text(user, self.call(form), tools=[TOOL])
+            thought = self.text(user, self.call(form, field), tools=[TOOL])
             marks = _marks(self.text(user, tools=[TOOL], prompt=True), called, thought)
             if marks is not None:
                 return {"reasoning": "field", "think": marks, "prompt_tail": tail}
@@ -184,7 +225,7 @@ class _Probe:
         user: Message,
         answer: Message,
         later: tuple[Message, Message],
-        arguments: ArgumentsForm,
+        form: CallForm,
     ) -> dict[str, Any]:
         """Return what stands after an answer: a closing token, or the next turn's first."""
         end = self.text(user, answer).partition(ANSWER)[2]
@@ -196,11 +237,11 @@ class _Probe:
         return {
             "is_closed": False,
             "user_opener": _token(middle),
-            "tool_opener": self._tool_opener(user, arguments),
+            "tool_opener": self._tool_opener(user, form),
         }
 
-    def _tool_opener(self, user: Message, arguments: ArgumentsForm) -> str:
-        called = self.call(arguments)
+    def _tool_opener(self, user: Message, form: CallForm) -> str:
+        called = self.call(form)
         result = self.turn("tool", RESULT, tool_call_id="call00001", name=CALL_NAME)
         before = self.text(user, called, tools=[TOOL])
         after = self.text(user, called, result, tools=[TOOL])

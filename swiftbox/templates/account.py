@@ -22,6 +22,7 @@ LOST = "lost: "
 
 MERGED = "merged turns"
 MOVED_SYSTEM = "system into user"
+SEQUENTIAL_CALLS = "parallel calls in sequence"
 DEFAULT_SYSTEM = "default system"
 NOTHING_LEARNED = "nothing to learn"
 UNCLOSED = "answers without closing token"
@@ -129,6 +130,11 @@ def _sentence(event: str, number: int) -> str:
         MOVED_SYSTEM: (
             f"the system text of {counted(number, 'row')} moved into the user turn",
             f"{number} 行的 system 并入了 user 轮次",
+        ),
+        SEQUENTIAL_CALLS: (
+            f"the parallel tool calls of {counted(number, 'row')} in sequence, each with its "
+            "result",
+            f"{number} 行的并行工具调用改为依次调用，各自后接结果",
         ),
         DEFAULT_SYSTEM: (
             f"{counted(number, 'row')} with the default system text",

@@ -9,46 +9,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from swiftbox.data.example import Turn, without_nulls
-from swiftbox.templates.abilities import Abilities, as_parts
+from swiftbox.templates.abilities import Abilities, as_parts, with_empty
 from swiftbox.templates.account import (
     DEFAULT_SYSTEM,
     MERGED,
     MOVED_SYSTEM,
+    SEQUENTIAL_CALLS,
     Account,
 )
+from swiftbox.templates.adapted_turn import SYSTEM, AdaptedTurn
 from swiftbox.templates.names import filled
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.reasoning import CLOSE, inline, split_inline
+from swiftbox.templates.turn_changes import joined_neighbours, sequential_calls, system_into_user
 
 REASONING = "reasoning_content"
-SYSTEM = ("system", "developer")
 WRAPPED = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.DOTALL)
 """A result with the marks that many templates write around it, as Hermes rows have it."""
-
-BETWEEN = "\n\n"
-"""What stands between texts that are joined into one turn."""
-
-
-@dataclass(frozen=True)
-class AdaptedTurn:
-    """A turn as it was read and as its template takes it; `index` is its place in the row."""
-
-    role: str
-    content: str
-    index: int
-    weight: float = 1.0
-    reasoning: str = ""
-    calls: tuple[Any, ...] = ()
-    extra: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def is_learned(self) -> bool:
-        """Whether the model learns to write this turn."""
-        return self.role == "assistant" and self.weight != 0
 
 
 def adapted_turns(
@@ -64,15 +45,18 @@ def adapted_turns(
         adapted = [default, *adapted]
         account.count(DEFAULT_SYSTEM)
     if options.system_into_user:
-        moved = _system_into_user(adapted, abilities)
+        moved = system_into_user(adapted, abilities)
         if moved is not adapted:
             account.count(MOVED_SYSTEM)
             adapted = moved
     if options.merge_consecutive:
-        merged = _merged(adapted)
-        if len(merged) < len(adapted):
-            account.count(MERGED, len(adapted) - len(merged))
-            adapted = merged
+        merged = joined_neighbours(adapted)
+        account.count(MERGED, len(adapted) - len(merged))
+        adapted = merged
+    if options.sequential_calls:
+        single = sequential_calls(adapted)
+        account.count(SEQUENTIAL_CALLS, len(single) > len(adapted))
+        adapted = single
     return adapted
 
 
@@ -84,47 +68,6 @@ def _adapted(turn: Turn, index: int, options: RenderOptions, account: Account) -
     if "{{" in reasoning:
         reasoning = filled(reasoning, options, turn.role, account)
     return AdaptedTurn(turn.role, content, index, turn.weight, reasoning, turn.tool_calls, extra)
-
-
-def _system_into_user(turns: list[AdaptedTurn], abilities: Abilities) -> list[AdaptedTurn]:
-    """Put each system text that the template refuses in front of the next user turn."""
-    result: list[AdaptedTurn] = []
-    waiting: list[AdaptedTurn] = []
-    for place, turn in enumerate(turns):
-        is_rendered = abilities.system if place == 0 else abilities.middle_system
-        if turn.role in SYSTEM and not is_rendered:
-            waiting.append(turn)
-        elif turn.role == "user" and waiting:
-            texts = [*(system.content for system in waiting), turn.content]
-            result.append(replace(turn, content=BETWEEN.join(texts)))
-            waiting = []
-        else:
-            result.append(turn)
-    if len(result) == len(turns):
-        return turns
-    return result + [replace(system, role="user") for system in waiting]
-
-
-def _merged(turns: list[AdaptedTurn]) -> list[AdaptedTurn]:
-    """Join neighbouring turns of one role, but not tool results."""
-    result: list[AdaptedTurn] = []
-    for turn in turns:
-        before = result[-1] if result else None
-        if before and before.role == turn.role != "tool" and before.weight == turn.weight:
-            result[-1] = replace(
-                before,
-                content=_joined(before.content, turn.content),
-                reasoning=_joined(before.reasoning, turn.reasoning),
-                calls=before.calls + turn.calls,
-                extra={**before.extra, **turn.extra},
-            )
-        else:
-            result.append(turn)
-    return result
-
-
-def _joined(first: str, second: str) -> str:
-    return BETWEEN.join(part for part in (first, second) if part)
 
 
 # ---- one turn as a message
@@ -141,7 +84,8 @@ def as_message(turn: AdaptedTurn, abilities: Abilities) -> dict[str, Any]:
     message: dict[str, Any] = {"role": role, "content": content, **turn.extra}
     if role == "assistant":
         reasoning, answer = reasoning_of(turn, abilities)
-        if reasoning and abilities.reasoning == "inline":
+        only_calls = bool(turn.calls) and not answer and abilities.empty != "text"
+        if reasoning and not only_calls and abilities.reasoning == "inline":
             content = inline(reasoning, answer)
         elif abilities.reasoning != "inline":
             content = answer
@@ -150,6 +94,8 @@ def as_message(turn: AdaptedTurn, abilities: Abilities) -> dict[str, Any]:
                 message[REASONING] = reasoning
         if turn.calls:
             message["tool_calls"] = [_call(call, abilities) for call in turn.calls]
+        if only_calls:
+            return with_empty(message, abilities.empty)
     message["content"] = as_parts(content) if abilities.content == "parts" else content
     return message
 

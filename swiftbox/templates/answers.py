@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from swiftbox.security.template_environment import Span
 from swiftbox.templates.abilities import Abilities
-from swiftbox.templates.adaptation import AdaptedTurn, reasoning_of
+from swiftbox.templates.adaptation import reasoning_of
+from swiftbox.templates.adapted_turn import AdaptedTurn
 from swiftbox.templates.lost_words import contains
 from swiftbox.templates.prefixes import shared_start, shared_units
 from swiftbox.templates.template import TemplateRefusal
@@ -104,6 +105,8 @@ def _completed(talk: TemplateConversation, index: int, learned: str) -> tuple[st
     reasoning = reasoning_of(turn, abilities)[0]
     if reasoning and abilities.think and not contains(learned, reasoning):
         learned = abilities.think.before + reasoning + abilities.think.after + learned.lstrip()
+    if len(turn.calls) == 1 and not learned.endswith(abilities.call_closing):
+        learned += abilities.call_closing
     opener = ""
     if not abilities.is_closed:
         opener = abilities.tool_opener if turn.calls else abilities.user_opener

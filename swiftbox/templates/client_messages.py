@@ -10,7 +10,8 @@ from typing import Any
 
 from swiftbox.data.example import without_nulls
 from swiftbox.templates.abilities import Abilities, abilities_of
-from swiftbox.templates.adaptation import AdaptedTurn, as_message
+from swiftbox.templates.adaptation import as_message
+from swiftbox.templates.adapted_turn import AdaptedTurn
 from swiftbox.templates.template import REASONING_KEYS, ConversationTemplate, Message
 
 READ = ("role", "content", "tool_calls", *REASONING_KEYS)

@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from swiftbox.templates.adaptation import AdaptedTurn, parsed_arguments
+from swiftbox.templates.adaptation import parsed_arguments
+from swiftbox.templates.adapted_turn import AdaptedTurn
 
 REASONING, CALL_NAME, ARGUMENTS, CONTENT = (
     "reasoning",

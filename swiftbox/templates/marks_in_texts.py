@@ -21,7 +21,8 @@ from swiftbox.templates.account import (
     OPEN_REASONING,
     Account,
 )
-from swiftbox.templates.adaptation import SYSTEM, AdaptedTurn, reasoning_of
+from swiftbox.templates.adaptation import reasoning_of
+from swiftbox.templates.adapted_turn import SYSTEM, AdaptedTurn
 from swiftbox.templates.reasoning import CLOSE, OPEN
 from swiftbox.templates.template import ConversationTemplate
 

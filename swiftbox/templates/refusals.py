@@ -5,31 +5,38 @@ A setting is named only if the row renders with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from itertools import combinations
 
 from swiftbox.data.example import RowError
 from swiftbox.templates.account import CHINESE_KINDS
-from swiftbox.templates.adaptation import AdaptedTurn
-from swiftbox.templates.lost_words import REASONING, SYSTEM
-from swiftbox.templates.options import RenderOptions
+from swiftbox.templates.adapted_turn import AdaptedTurn
+from swiftbox.templates.lost_words import ARGUMENTS, CALL_NAME, REASONING
+from swiftbox.templates.options import CHANGES, RenderOptions
 
-CURES: tuple[tuple[tuple[bool, bool], str], ...] = (
-    ((True, False), "merge_consecutive: true"),
-    ((False, True), "system_into_user: true"),
-    ((True, True), "merge_consecutive: true, system_into_user: true"),
+CURES = [names for size in (1, 2, 3) for names in combinations(CHANGES, size)]
+"""Settings to try, the fewest first."""
+
+WITHOUT_CALLS = (
+    "this template renders no tool calls; use a model whose template does",
+    "该模板不渲染工具调用；请换用模板支持工具调用的模型",
 )
-"""Settings that change what a template is given."""
 
 
-def refused_row(
-    refusal: str, options: RenderOptions, is_rendered: Callable[[RenderOptions], bool]
-) -> RowError:
-    """Return the error of a row that a template refuses with its own message."""
+def refused_row(refusal: str, cure: str, *, lacks_calls: bool) -> RowError:
+    """Return the error of a row that a template refuses with its own message.
+
+    `lacks_calls` says that the row has tool calls and the template renders none in any form.
+    """
     refusal = refusal.strip()
     if not refusal.endswith(".."):
         refusal = refusal.removesuffix(".")
-    cure = cure_of(options, is_rendered)
+    if lacks_calls:
+        return RowError(
+            "template",
+            f"the chat template refuses it: {refusal} ({WITHOUT_CALLS[0]})",
+            f"对话模板不接受：{refusal}（{WITHOUT_CALLS[1]}）",
+        )
     return RowError(
         "template",
         f"the chat template refuses it: {refusal}" + (f" ({cure} cures it)" if cure else ""),
@@ -39,13 +46,16 @@ def refused_row(
 
 def cure_of(options: RenderOptions, is_rendered: Callable[[RenderOptions], bool]) -> str:
     """Return the settings with which a row renders, as YAML; empty if none help."""
-    now = (options.merge_consecutive, options.system_into_user)
-    for (merges, moves), setting in CURES:
-        cured = (merges or now[0], moves or now[1])
-        candidate = replace(options, merge_consecutive=cured[0], system_into_user=cured[1])
-        if cured != now and is_rendered(candidate):
-            return setting
+    unset = [name for name in CHANGES if not getattr(options, name)]
+    for names in CURES:
+        if set(names) <= set(unset) and is_rendered(options.with_changes(names)):
+            return settings_of(names)
     return ""
+
+
+def settings_of(names: Sequence[str]) -> str:
+    """Return settings that are true, as YAML."""
+    return ", ".join(f"{name}: true" for name in names)
 
 
 def unlocated_answer(turn: AdaptedTurn, cure: str) -> RowError:
@@ -74,15 +84,20 @@ def rewritten_turn(turn: AdaptedTurn) -> RowError:
     )
 
 
-def lost_words(kind: str, turn: AdaptedTurn, cure: str = "") -> RowError:
+def lost_words(
+    kind: str, turn: AdaptedTurn, cure: str = "", *, lacks_calls: bool = False
+) -> RowError:
     """Return the error of a row whose words the template drops."""
     name = "reasoning_content" if kind == REASONING and turn.reasoning else kind
     number = turn.index + 1
-    if not cure and kind == REASONING and name != kind:
+    if lacks_calls and kind in (CALL_NAME, ARGUMENTS):
+        english, chinese = WITHOUT_CALLS
+        return RowError("lost", f"message {number}: {english}", f"第 {number} 条消息：{chinese}")
+    if cure:
+        cure, chinese = f"set {cure}", f"可设 {cure}"
+    elif kind == REASONING and name != kind and not turn.calls:
         cure = "write it into the content as <think>...</think>, or set lost_words: warn"
         chinese = "可写入 content（<think>...</think>），或设 lost_words: warn"
-    elif cure and kind == SYSTEM:
-        cure, chinese = f"set {cure}", f"可设 {cure}"
     else:
         cure, chinese = "lost_words: warn trains without it", "设 lost_words: warn 则不含该内容训练"
     return RowError(

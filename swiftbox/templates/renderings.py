@@ -25,14 +25,18 @@ from swiftbox.templates.account import (
     UNCLOSED,
     Account,
 )
-from swiftbox.templates.adaptation import (
-    AdaptedTurn,
-    adapted_turns,
-    reasoning_of,
-    without_padding,
-)
+from swiftbox.templates.adaptation import adapted_turns, reasoning_of, without_padding
+from swiftbox.templates.adapted_turn import AdaptedTurn
 from swiftbox.templates.answers import LocatedAnswer, answer_at
-from swiftbox.templates.lost_words import RESULT, SYSTEM, TOOLS, lost_of_answer, lost_of_prompt
+from swiftbox.templates.lost_words import (
+    ARGUMENTS,
+    CALL_NAME,
+    RESULT,
+    SYSTEM,
+    TOOLS,
+    lost_of_answer,
+    lost_of_prompt,
+)
 from swiftbox.templates.marks_in_texts import count_marks, count_reasoning, count_tools
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.refusals import (
@@ -159,20 +163,32 @@ class _Row:
 
     def refused(self, refusal: TemplateRefusal) -> RowError:
         """Return the error of a row that the template refuses."""
-        return refused_row(str(refusal), self.options, self._is_rendered)
+        cure = cure_of(self.options, self._is_rendered)
+        return refused_row(str(refusal), cure, lacks_calls=self._lacks_calls)
+
+    @property
+    def _lacks_calls(self) -> bool:
+        """Tell whether the row has tool calls and its template renders none in any form."""
+        has_calls = any(turn.tool_calls for turn in self.turns)
+        return has_calls and not abilities_of(self.template.for_tools(self.tools)).arguments
 
     def _is_rendered(self, options: RenderOptions) -> bool:
-        """Tell whether the template renders the row and its system texts with these options."""
+        """Tell whether the template renders the row and its words with these options."""
         talk = self.conversation(options, Account())
         is_answered = bool(talk.turns) and talk.turns[-1].role == "assistant"
         learned = [index for index, turn in enumerate(talk.turns) if turn.is_learned]
         try:
             rendered = talk.text if is_answered else talk.prompt(len(talk.turns))
-            if is_answered and not all(answer_at(talk, index) for index in learned):
-                return False
+            answers = [answer_at(talk, index) for index in learned if is_answered]
         except TemplateRefusal:
             return False
+        if not all(answer and self._is_complete(talk, answer) for answer in answers):
+            return False
         return all(kind == RESULT for kind, _ in _lost_prompts(talk, rendered))
+
+    def _is_complete(self, talk: TemplateConversation, answer: LocatedAnswer) -> bool:
+        """Tell whether no words of an answer are lost, unless the options allow it."""
+        return self.options.lost_words == "warn" or not list(_lost(talk, answer))
 
     def require_words(
         self, talk: TemplateConversation, answers: list[LocatedAnswer], account: Account
@@ -182,8 +198,7 @@ class _Row:
         count_tools(talk.turns, self.tools, talk.abilities, account)
         for answer in answers:
             count_reasoning(answer.turn, talk.abilities, account)
-            reasoning, content = reasoning_of(answer.turn, talk.abilities)
-            for kind in lost_of_answer(answer.turn, reasoning, content, answer.learned_words):
+            for kind in _lost(talk, answer):
                 self._lose(kind, answer.turn, account)
         learned = {answer.turn.index for answer in answers}
         for turn in talk.turns:
@@ -207,9 +222,16 @@ class _Row:
 
     def _lose(self, kind: str, turn: AdaptedTurn, account: Account) -> None:
         if self.options.lost_words == "error":
-            cure = cure_of(self.options, self._is_rendered) if kind == SYSTEM else ""
-            raise lost_words(kind, turn, cure)
+            is_curable = kind in (SYSTEM, CALL_NAME, ARGUMENTS)
+            cure = cure_of(self.options, self._is_rendered) if is_curable else ""
+            raise lost_words(kind, turn, cure, lacks_calls=self._lacks_calls)
         account.count(LOST + kind)
+
+
+def _lost(talk: TemplateConversation, answer: LocatedAnswer) -> Iterator[str]:
+    """Yield the kinds of words that are not in what is learned of an answer."""
+    reasoning, content = reasoning_of(answer.turn, talk.abilities)
+    return lost_of_answer(answer.turn, reasoning, content, answer.learned_words)
 
 
 def _lost_prompts(talk: TemplateConversation, rendered: str) -> Iterator[tuple[str, AdaptedTurn]]:

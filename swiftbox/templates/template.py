@@ -135,12 +135,14 @@ class ConversationTemplate:
 
 
 def plain_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Return messages as transformers gives them to a template."""
+    """Return messages as transformers gives them to a template, without padding of columns."""
     return [_message(message) for message in messages]
 
 
 def _message(message: Message) -> dict[str, Any]:
-    values = {key: plain(value) for key, value in message.items() if value is not None}
+    values = {
+        key: plain(value) for key, value in message.items() if value is not None or key == "content"
+    }
     reasoning = next((values[key] for key in REASONING_KEYS if key in values), None)
     if reasoning is not None:
         values = {"thinking": reasoning, **values, "reasoning_content": reasoning}

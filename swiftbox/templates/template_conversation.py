@@ -9,7 +9,8 @@ from typing import Any
 from swiftbox.data.example import without_nulls
 from swiftbox.security.template_environment import Span
 from swiftbox.templates.abilities import Abilities
-from swiftbox.templates.adaptation import AdaptedTurn, as_message, reasoning_of
+from swiftbox.templates.adaptation import as_message, reasoning_of
+from swiftbox.templates.adapted_turn import AdaptedTurn
 from swiftbox.templates.prefixes import shared_start
 from swiftbox.templates.template import ConversationTemplate, plain, plain_messages
 
