@@ -102,7 +102,7 @@ class ModelFields(HubFields, TrainedModel):
 
 
 class DatasetSource(Frozen):
-    """One dataset of a list, and the part of it to take."""
+    """One dataset, and the part of it to take."""
 
     path: str
     subset: str | None = None

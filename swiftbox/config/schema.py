@@ -39,5 +39,17 @@ def _describe(variant: dict[str, Any], model: type[BaseModel], discriminator: st
         for extra in ("label_zh", "zh", "section", "essential", "only", "limited", "title"):
             described.pop(extra, None)
         described["description"] = card.help
+        _describe_sources(described)
     variant.pop("title", None)
     variant["required"] = sorted({*variant.get("required", ()), discriminator})
+
+
+def _describe_sources(described: dict[str, Any]) -> None:
+    """Add that a list of datasets may be a single mapping, which is read as a list of one."""
+    forms = described.get("anyOf", [])
+    for form in forms:
+        _describe_sources(form)
+    items = [form["items"] for form in forms if form.get("type") == "array"]
+    sources = [form for item in items for form in item.get("anyOf", []) if "$ref" in form]
+    if sources:
+        described["anyOf"] = [*forms, *sources]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from swiftbox.data.example import RowError, Turn, kind_of
+from swiftbox.data.literals import decoded
 from swiftbox.data.transcripts import transcript
 from swiftbox.data.turns import read_turns
 
@@ -35,13 +35,12 @@ def text_in(row: Row, key: str) -> str:
 
 
 def list_in(row: Row, key: str) -> list[Any]:
-    """Return a column that holds a list, or JSON of one, as csv cells do."""
+    """Return a column that holds a list, or a printed list, as csv cells do."""
     value = row[key]
     if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise RowError("json", f"{key} is not JSON", f"{key} 不是合法的 JSON") from None
+        value = decoded(value)
+        if value is None:
+            raise RowError("json", f"{key} is not JSON", f"{key} 不是合法的 JSON")
     if not isinstance(value, list):
         raise RowError(
             "type",
@@ -71,16 +70,11 @@ def turns_in(row: Row, key: str, role: str) -> list[Turn]:
 
 
 def _decode_turns(value: str) -> Any:
-    """Decode turns written as JSON, as in csv cells; return any other text unchanged."""
-    if not value.lstrip().startswith(("[", "{")):
-        return value
-    try:
-        decoded = json.loads(value)
-    except (ValueError, RecursionError):
-        return value
-    turns = decoded if isinstance(decoded, list) else [decoded]
+    """Decode printed turns, as in csv cells; return any other text unchanged."""
+    printed = decoded(value)
+    turns = printed if isinstance(printed, list) else [printed]
     are_turns = all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in turns)
-    return decoded if turns and are_turns else value
+    return printed if turns and are_turns else value
 
 
 def in_column(key: str, error: RowError) -> RowError:

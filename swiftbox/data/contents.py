@@ -22,10 +22,11 @@ MEDIA_PARTS = ("image", "image_url", "input_image", "video", "video_url", "audio
 def content_of(value: Any, key: str, number: int) -> tuple[str, str]:
     """Return the text and the thoughts of a content of text or of parts; parts are joined.
 
-    The parts follow each other without a separator, as in our server.
+    The parts follow each other without a separator, as in our server. A part needs no list.
     """
     if isinstance(value, str):
         return value, ""
+    value = [value] if _is_part(value) else value
     if not isinstance(value, list) or not value:
         raise _not_text(value, key, number)
     texts: list[str] = []
@@ -53,11 +54,19 @@ def result_of(value: Any) -> str:
     """Return the result of a tool as text: an object or a number as JSON, nothing as no text."""
     if value is None or isinstance(value, str):
         return value or ""
+    if _is_part(value) and len(value) == 2 and isinstance(_part(value)[1], str):
+        return str(_part(value)[1])
     if isinstance(value, list) and value:
         pieces = [_part(part)[1] for part in value]
         if all(isinstance(piece, str) for piece in pieces):
             return "".join(pieces)
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _is_part(value: Any) -> bool:
+    """Return whether a content is a part that stands for itself: an object with a known type."""
+    types = (*TEXT_PARTS, *THOUGHT_PARTS, *MEDIA_PARTS)
+    return isinstance(value, dict) and value.get("type") in types
 
 
 def _part(part: Any) -> tuple[str, Any]:

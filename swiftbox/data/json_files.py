@@ -10,16 +10,11 @@ from typing import Any, BinaryIO
 
 from swiftbox.data.content import open_utf8
 from swiftbox.data.example import RowError, kind_of
+from swiftbox.data.json_layouts import BOM, LONGEST_LINE, json_layout, past_blank
 from swiftbox.formatting import size
 
 NumberedRow = tuple[int, "Mapping[str, Any] | RowError"]
 """A line (or row) number, and the row or the error in its place."""
-
-LONGEST_LINE = 64 * 2**20
-"""Bytes of one line or document: hundreds of books; a longer one is a file without newlines."""
-
-BOM = b"\xef\xbb\xbf"
-BLANK = re.compile(r"[ \t\r\n]*")
 
 
 def _no_constant(name: str) -> None:
@@ -57,7 +52,43 @@ def not_utf8(byte: int | None = None) -> RowError:
     return RowError("encoding", f"is not UTF-8 (byte {byte})", f"不是 UTF-8（第 {byte} 个字节）")
 
 
-def read_jsonl(path: Path) -> Iterator[NumberedRow]:
+def read_json(path: Path) -> Iterator[NumberedRow]:
+    """Yield the objects of a file of JSON, each with the line it begins on.
+
+    They are one per line, the elements of an array, or those of the only list in an object. After
+    a broken element, reading resumes at the next line that begins an object with the same
+    indentation.
+    """
+    layout = json_layout(path)
+    if layout.is_lines:
+        yield from _read_lines(path)
+        return
+    with open_utf8(path) as file:
+        content = file.read().removeprefix(BOM).decode(errors="surrogateescape")
+    start, end = layout.start, layout.end
+    if start is None:
+        start = past_blank(content, 0)
+        if start == len(content):
+            return
+        if content[start] != "[":
+            yield content.count("\n", 0, start) + 1, _no_array(content)
+            return
+    yield from _elements(content[:end], past_blank(content, start + 1))
+
+
+def _no_array(content: str) -> RowError:
+    try:
+        _DECODER.decode(content)
+    except (ValueError, RecursionError) as error:
+        return _cut_off() if _unfinished(error, content) else _not_json(error, with_line=True)
+    return RowError(
+        "json",
+        "should be a JSON array of objects, or an object with one list of them",
+        "应为对象组成的 JSON 数组，或只含一个此类列表的对象",
+    )
+
+
+def _read_lines(path: Path) -> Iterator[NumberedRow]:
     """Yield the object of each line; blank lines are skipped."""
     with open_utf8(path) as file:
         for number, line in lines_of(file):
@@ -70,7 +101,7 @@ def read_jsonl(path: Path) -> Iterator[NumberedRow]:
 def _object(line: bytes) -> Mapping[str, Any] | RowError:
     try:
         content = line.decode().rstrip(" \t\r\n")
-        value, end = _DECODER.raw_decode(content, _past_blank(content, 0))
+        value, end = _DECODER.raw_decode(content, past_blank(content, 0))
         if end != len(content):
             raise json.JSONDecodeError("Extra data", content, end)
     except UnicodeDecodeError as error:
@@ -132,31 +163,6 @@ def _cut_off() -> RowError:
     return RowError("cut-off", "is cut off: the file ends in the middle", "不完整：文件在中间结束")
 
 
-def read_json(path: Path) -> Iterator[NumberedRow]:
-    """Yield the objects of a JSON array, each with the line it begins on.
-
-    A file of one object per line is read as jsonl. After a broken element, reading resumes at the
-    next line that begins an object with the same indentation.
-    """
-    with open_utf8(path) as file:
-        _, first = next(lines_of(file), (1, b""))
-    if isinstance(first, bytes) and isinstance(_object(first), dict):
-        yield from read_jsonl(path)
-        return
-    with open_utf8(path) as file:
-        content = file.read().removeprefix(BOM).decode(errors="surrogateescape")
-    start = _past_blank(content, 0)
-    if start == len(content):
-        return
-    if content[start] != "[":
-        yield (
-            content.count("\n", 0, start) + 1,
-            RowError("json", "should be a JSON array of objects", "应为对象组成的 JSON 数组"),
-        )
-        return
-    yield from _elements(content, _past_blank(content, start + 1))
-
-
 def _elements(content: str, position: int) -> Iterator[NumberedRow]:
     """Yield the elements of an array; its first one (or closing bracket) is at the position."""
     line, counted = 1, 0
@@ -165,7 +171,7 @@ def _elements(content: str, position: int) -> Iterator[NumberedRow]:
         line += content.count("\n", counted, position)
         counted = position
         if content.startswith("]", position) and not after_comma:
-            position = _past_blank(content, position + 1)
+            position = past_blank(content, position + 1)
             if position < len(content):
                 line += content.count("\n", counted, position)
                 yield line, RowError("json", "follows the end of the array", "位于数组之后")
@@ -192,9 +198,9 @@ def _element(content: str, position: int) -> tuple[Mapping[str, Any] | RowError,
     row = _checked(value, content[position:end])
     if not _is_utf8(content[position:end]):
         row = not_utf8()
-    after = _past_blank(content, end)
+    after = past_blank(content, end)
     if content.startswith(",", after):
-        return row, _past_blank(content, after + 1), True
+        return row, past_blank(content, after + 1), True
     if after >= len(content) or content[after] == "]":
         return row, after, False
     no_comma = RowError("json", "is not followed by a comma", "之后缺少逗号")
@@ -207,11 +213,6 @@ def _with_rest(error: RowError, after: int | None) -> RowError:
     if after is not None:
         return error
     return RowError(error.kind, f"{error.en}; the rest is not read", f"{error.zh}；其后内容未读取")
-
-
-def _past_blank(content: str, position: int) -> int:
-    match = BLANK.match(content, position)
-    return match.end() if match else position
 
 
 def _is_utf8(content: str) -> bool:

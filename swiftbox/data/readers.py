@@ -11,15 +11,8 @@ from swiftbox.data.compression import PACKED_SUFFIXES
 from swiftbox.data.content import content_notes, open_utf8
 from swiftbox.data.example import RowError, without_nulls
 from swiftbox.data.foreign_files import HEAD_BYTES, PARQUET, foreign_error, kind_of_content
-from swiftbox.data.json_files import (
-    LONGEST_LINE,
-    NumberedRow,
-    lines_of,
-    not_utf8,
-    read_json,
-    read_jsonl,
-    too_long,
-)
+from swiftbox.data.json_files import NumberedRow, lines_of, not_utf8, read_json, too_long
+from swiftbox.data.json_layouts import LONGEST_LINE, json_layout
 from swiftbox.data.separators import SEPARATOR_NOTES, open_cells, separator_of
 from swiftbox.errors import DataError
 from swiftbox.language import text
@@ -206,7 +199,7 @@ def _document(
 
 
 READERS: Mapping[str, Callable[[Path], Iterator[NumberedRow]]] = {
-    ".jsonl": read_jsonl,
+    ".jsonl": read_json,
     ".json": read_json,
     ".csv": read_csv,
     ".tsv": read_csv,
@@ -236,7 +229,7 @@ def read_rows(path: Path) -> Iterator[NumberedRow]:
 def count_rows(path: Path) -> int:
     """Return the number of rows of a file, bad ones counted too."""
     suffix = row_type(path)
-    if suffix == ".jsonl":
+    if suffix == ".jsonl" and json_layout(path).is_lines:
         with open_utf8(path) as file:
             lines = lines_of(file)
             return sum(isinstance(line, RowError) or not line.isspace() for _, line in lines)
@@ -252,6 +245,8 @@ def reading_of(path: Path) -> list[tuple[str, str]]:
     if suffix == ".parquet":
         return []
     described = content_notes(path)
+    if suffix in (".json", ".jsonl"):
+        described += json_layout(path).notes
     if suffix == ".csv" and (note := SEPARATOR_NOTES.get(separator_of(path) or "")):
         described.append(note)
     return described

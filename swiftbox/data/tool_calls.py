@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from swiftbox.data.example import RowError, kind_of, without_nulls
+from swiftbox.data.literals import decoded
 
 Row = Mapping[str, Any]
 
@@ -53,7 +54,7 @@ def _call(call: Any, number: int) -> dict[str, Any]:
 
 
 def parsed(value: Any) -> Any:
-    """Parse JSON text, and a blank one as nothing; return anything else unchanged."""
+    """Parse JSON text or a printed value, and a blank one as nothing; leave anything else."""
     if not isinstance(value, str):
         return value
     if not value or value.isspace():
@@ -61,12 +62,32 @@ def parsed(value: Any) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        return value
+        printed = decoded(value)
+        return value if printed is None else printed
+
+
+def _one_after_another(content: str) -> Any:
+    """Return the JSON objects of a text that holds one or more; the text if it holds anything else.
+
+    function-calling-chatml separates the tools of a row by blank lines.
+    """
+    decoder, objects, position = json.JSONDecoder(), [], 0
+    while position < len(content):
+        try:
+            value, position = decoder.raw_decode(content, position)
+        except (ValueError, RecursionError):
+            return content
+        objects.append(value)
+        while position < len(content) and content[position].isspace():
+            position += 1
+    return objects
 
 
 def read_tools(row: Row) -> tuple[Any, ...]:
     """Return the tools of a row in OpenAI's format; a bare function is wrapped."""
     tools = parsed(row.get("tools")) or []
+    if isinstance(tools, (str, dict)):
+        tools = _one_after_another(tools.strip()) if isinstance(tools, str) else [tools]
     if not isinstance(tools, list):
         raise RowError(
             "tools",

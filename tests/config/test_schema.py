@@ -46,6 +46,16 @@ def test_what_the_reader_refuses_is_invalid(
         jsonschema.validate({"stage": "sft", "model": "m", "dataset": "d", **wrong}, train_schema)
 
 
+def test_a_dataset_may_be_a_single_mapping() -> None:
+    training = {"task": "train", "stage": "sft", "model": "m"}
+    source = {"path": "a.jsonl", "split": "train", "columns": {"x": "query"}}
+    train = validator_of("train")
+    assert train.is_valid({**training, "dataset": source, "val_dataset": source})
+    assert not train.is_valid({**training, "dataset": {"split": "train"}})
+    quantize = {"task": "quantize", "method": "gptq", "model": "m"}
+    assert validator_of("quantize").is_valid({**quantize, "calibration_dataset": source})
+
+
 def test_every_key_is_described_with_its_default(train_schema: dict[str, Any]) -> None:
     for variant in train_schema["oneOf"]:
         for key, described in variant["properties"].items():
