@@ -17,7 +17,11 @@ from swiftbox.runs import folder as run_folder
 from swiftbox.runs.heavy_imports import heavy_imports
 from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import STOP
+from swiftbox.templates.closing import GENERATION_FILE, added_ends, write_end_ids
 from swiftbox.templates.variables import KEY, served_variables, written
+
+GENERATION = "generation"
+"""The folder of generation settings in a run folder."""
 
 VLLM_STOP_S = 30.0
 """How long vLLM may finish its answers; then it is killed."""
@@ -58,6 +62,16 @@ class Deployment:
         """
         by_name = self.variables()
         return next((by_name[name] for name in self.adapters), by_name[self.name])
+
+    def generation(self) -> Path | None:
+        """Write the model's generation settings with the ends that trainings of adapters added.
+
+        For a server that reads one file for all its models. Returns its folder; None if none did.
+        """
+        target = self.folder / GENERATION
+        target.mkdir(exist_ok=True)
+        write_end_ids(target, added_ends(self.adapters.values()), self.model)
+        return target if (target / GENERATION_FILE).is_file() else None
 
     def note_variables(self) -> None:
         """Report the template variables that are not set by the config, but by a training."""
@@ -153,7 +167,14 @@ def _vllm(deployment: Deployment) -> Mapping[str, Any]:
         if name in deployment.adapters and trained != variables:
             deployment.warn(_other_variables(name, trained, variables))
     target = vllm.VllmTarget(
-        program, deployment.model, deployment.name, deployment.adapters, ranks, port, variables
+        program,
+        deployment.model,
+        deployment.name,
+        deployment.adapters,
+        ranks,
+        port,
+        variables,
+        deployment.generation(),
     )
     env = vllm.environment(
         deployment.machine.backend, key=deployment.key, loading=config.adapter_loading

@@ -52,6 +52,8 @@ class VllmTarget:
     port: int
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the chat template that a request may change."""
+    generation: Path | None = None
+    """The folder of another generation_config.json than the model's."""
 
 
 def command(config: DeployConfig, target: VllmTarget) -> list[str]:
@@ -70,6 +72,8 @@ def command(config: DeployConfig, target: VllmTarget) -> list[str]:
     if target.variables:
         variables = json.dumps(dict(target.variables), ensure_ascii=False)
         arguments += ["--default-chat-template-kwargs", variables]
+    if target.generation is not None:
+        arguments += ["--generation-config", str(target.generation)]
     if target.adapters or config.adapter_loading:
         largest = max((LOADED_RANK if config.adapter_loading else 8, *target.ranks))
         rank = next((rank for rank in RANKS if rank >= largest), RANKS[-1])

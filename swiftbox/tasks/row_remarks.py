@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from swiftbox.config.groups import as_list
+from swiftbox.config.train import TrainConfig
 from swiftbox.data.findings import CheckedRows
 from swiftbox.data.held_out_rows import KEY
 from swiftbox.files import read_json
@@ -12,8 +13,9 @@ from swiftbox.formatting import counted, nearest
 from swiftbox.language import text
 from swiftbox.models.requirements import NOTE, WARNING, Remark
 from swiftbox.tasks.checks import OnRemark
-from swiftbox.tasks.training_vocabulary import known_tokens
-from swiftbox.templates.abilities import abilities_of
+from swiftbox.templates.abilities import TOKEN, abilities_of
+from swiftbox.templates.closing import KEY as ENDS
+from swiftbox.templates.closing import closing_tokens, end_ids
 from swiftbox.templates.template import ConversationTemplate
 from swiftbox.templates.variables import KEY as VARIABLES
 
@@ -53,21 +55,41 @@ def remark_learned_rows(
 
 
 def remark_unstopped_answers(
-    template: ConversationTemplate, folder: Path, on_remark: OnRemark
+    template: ConversationTemplate, folder: Path, config: TrainConfig, on_remark: OnRemark
 ) -> None:
     """Remark on a template that ends answers with a text at which the model does not stop.
 
-    Says nothing where the tokens that end an answer are not known by name.
+    A training adds an end that is a token. Says nothing where the tokens that end an answer are not
+    known by name.
     """
-    closing = abilities_of(template).closing.strip()
+    abilities = abilities_of(template)
+    closing = abilities.closing.strip()
     eos = template.special_tokens.get("eos_token")
     if not closing or (eos and closing.startswith(eos)):
         return
     ends = _configured_ends(folder)
     if not ends or closing.startswith(tuple(ends)):
         return
-    ends |= {eos} if eos else set()
-    listed = ", ".join(sorted(ends))
+    listed = ", ".join(sorted(ends | ({eos} if eos else set())))
+    added = {*_names_of_added_tokens(folder).values()}
+    added |= {*as_list(config.new_tokens), *as_list(config.new_special_tokens)}
+    tokens = closing_tokens(abilities, added)
+    on_remark(_added_end(tokens[0], listed) if tokens else _unstopped(closing, listed))
+
+
+def _added_end(token: str, listed: str) -> Remark:
+    message = text(
+        f"the chat template ends answers with {token}, and this model stops at {listed}",
+        f"对话模板以 {token} 结束回答，而此模型在 {listed} 处停止生成",
+    )
+    hint = text(
+        f"the training adds it to {ENDS} of the result's generation_config.json",
+        f"训练会把它加入结果 generation_config.json 的 {ENDS}",
+    )
+    return Remark(NOTE, "template", message, hint)
+
+
+def _unstopped(closing: str, listed: str) -> Remark:
     message = text(
         f"the chat template ends answers with {closing}, and generation with this model stops at "
         f"{listed}: chat and servers continue after the answer",
@@ -77,21 +99,18 @@ def remark_unstopped_answers(
         "use a template that ends with it, such as the model's own",
         "请使用以其结尾的模板，例如模型自带的模板",
     )
-    if closing in known_tokens(folder):
+    if TOKEN.fullmatch(closing):
         hint = text(
-            f"add the id of {closing} to eos_token_id in the model's generation_config.json",
-            f"请把 {closing} 的编号加入模型 generation_config.json 的 eos_token_id",
+            f"{closing} is not a token of the tokenizer; new_special_tokens: ['{closing}'] adds it",
+            f"{closing} 不是分词器的词元；可用 new_special_tokens: ['{closing}'] 新增",
         )
-    on_remark(Remark(WARNING, "template", message, hint))
+    return Remark(WARNING, "template", message, hint)
 
 
 def _configured_ends(folder: Path) -> set[str]:
     """Return the tokens that end an answer by the model's settings; empty if one is unknown."""
-    ids = read_json(folder / "generation_config.json").get("eos_token_id")
-    if ids is None:
-        ids = read_json(folder / "config.json").get("eos_token_id")
     names = _names_of_added_tokens(folder)
-    ends = {names.get(str(number), "") for number in as_list(ids)}
+    ends = {names.get(str(number), "") for number in end_ids(folder)}
     return set() if "" in ends else ends
 
 

@@ -262,7 +262,7 @@ def _checked_template(
     renderer = renderer_of(config, inspection.folder)
     remark_unread_variables(renderer.template, on_remark)
     if _head(config) == "language":
-        remark_unstopped_answers(renderer.template, inspection.folder, on_remark)
+        remark_unstopped_answers(renderer.template, inspection.folder, config, on_remark)
     return UsableRows(renderer, config, inspection.folder)
 
 

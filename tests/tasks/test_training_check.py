@@ -204,6 +204,16 @@ def test_a_template_whose_answers_the_model_does_not_stop_at_is_remarked_on(
     (remark,) = remarks(0)
     assert "ends answers with <|im_end|>" in remark
     assert "stops at <|endoftext|>" in remark
+    assert remark.startswith("note: ")
+    assert "the training adds it to eos_token_id of the result" in remark
+    del names["1"]
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))
+    (remark,) = remarks(0)
+    assert remark.startswith("warning: ")
+    assert "<|im_end|> is not a token of the tokenizer" in remark
+    added = config(model, tmp_path, template="chatml", new_special_tokens=["<|im_end|>"])
+    (remark,) = remarks_on(added, "template")
+    assert remark.startswith("note: ")
 
 
 def test_settings_of_the_best_checkpoint_are_remarked_on_where_none_is_chosen(

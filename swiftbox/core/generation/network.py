@@ -20,6 +20,7 @@ from swiftbox.core.weights.load import load_pretrained, read_tokenizer
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.language import text
 from swiftbox.runs.diagnosis import first_line
+from swiftbox.templates.closing import end_ids
 from swiftbox.templates.variables import served_variables, trained_variables
 
 NEVER = -torch.inf
@@ -58,6 +59,7 @@ class Network:
         self.tokenizers: dict[str, Any] = {BASE: tokenizer}
         self.variables: dict[str, dict[str, Any]] = {BASE: trained_variables(settings.folder)}
         """The template variables that each model was trained with."""
+        self._ends: dict[str, tuple[int, ...]] = {BASE: ()}
         self._peft_names: dict[str, str] = {}
         self._added = 0
         self._active = BASE
@@ -101,6 +103,7 @@ class Network:
         self._peft_names[name] = peft_name
         self.tokenizers[name] = tokenizer
         self.variables[name] = served_variables(folder, self.settings.folder, {})
+        self._ends[name] = end_ids(folder)
         self._active = name
         self.use(BASE)
 
@@ -143,7 +146,7 @@ class Network:
     def remove(self, name: str) -> None:
         """Unload an adapter; raise KeyError for a name that is not loaded."""
         peft_name = self._peft_names.pop(name)
-        del self.tokenizers[name], self.variables[name]
+        del self.tokenizers[name], self.variables[name], self._ends[name]
         self.use(BASE)
         self._unload_adapter(peft_name)
 
@@ -156,8 +159,8 @@ class Network:
         return read_tokenizer(folder, trust_remote_code=self.settings.trust_remote_code)
 
     def ends(self, adapter: str) -> frozenset[int]:
-        """Return the tokens that end an answer."""
-        return end_tokens(self.generation, self.tokenizers[adapter])
+        """Return the tokens that end an answer: the base's, and those that a training added."""
+        return end_tokens(self.generation, self.tokenizers[adapter]) | {*self._ends[adapter]}
 
 
 def _without_new_rows(rows: int, _head: Any, _inputs: Any, logits: torch.Tensor) -> torch.Tensor:

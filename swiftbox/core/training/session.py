@@ -27,6 +27,7 @@ from swiftbox.core.training import checkpoint
 from swiftbox.core.training.arguments import training_arguments
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.course import result_of, set_course
+from swiftbox.core.training.end_tokens import add_end_tokens, write_end_tokens
 from swiftbox.core.training.memory_recovery import split_limits
 from swiftbox.core.training.neftune import add_noise
 from swiftbox.core.training.network_options import loss_of, prepare_network, training_callbacks
@@ -77,6 +78,8 @@ def train(
     set_seed(config.seed)
     base_model = load_base(local.model, config, method.head, arguments.device, emit)
     fix_rope_lengths(base_model, parts, config, emit)
+    if method.head == "language" and method.needs_template:
+        add_end_tokens(base_model, tokenizer, config, emit)
     saves_adapter = config.tuner_type not in FULL_TUNERS
     for message in extend_model(base_model, tokens, saves_adapter=saves_adapter):
         emit(events.NOTE, key="new_tokens", message=message)
@@ -260,6 +263,8 @@ def save_model(trainer: SwiftTrainer, inputs: TrainerInputs, folder: Path, emit:
         rebase_on_original(trainer.model, partial_folder)
         if is_full:
             _complete(trainer.model, inputs, partial_folder, emit)
+        elif inputs.method.head == "language" and inputs.method.needs_template:
+            write_end_tokens(partial_folder, inputs.model_folder, inputs.tokenizer, config)
         shutil.rmtree(final, ignore_errors=True)
         partial_folder.rename(final)
         if inputs.method.head == "language":

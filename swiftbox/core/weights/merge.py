@@ -40,6 +40,7 @@ from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
+from swiftbox.templates.closing import added_ends, write_end_ids
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def merge(job: MergeJob, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]
         gc.collect()
         emit(events.STAGE, name="verify", detail=str(final))
         report["written"] = verify(job, temporary, outputs, prompts)
+        write_end_ids(temporary, added_ends(job.adapters), job.base_folder)  # not compared above
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
     report["bytes"] = sum(file.stat().st_size for file in final.rglob("*") if file.is_file())
