@@ -349,19 +349,18 @@ def row_count(dataset: Dataset) -> str:
 
 def dataset_details(dataset: Dataset) -> Iterable[str]:
     """Return the details of a dataset, one per line."""
-    from swiftbox.data.proposals import as_columns
+    from swiftbox.models.dataset_columns import known_columns, reason_of
     from swiftbox.models.description import term, terms
+    from swiftbox.models.known_columns import column_details
 
-    shape = catalogue.dataset_shapes().get(dataset.shape or "")
     fields = {
         text("dataset", "数据集"): dataset.name,
         "Hugging Face": dataset.hf_id,
         text("rows", "行数"): row_count(dataset),
         text("subsets", "子集"): ", ".join(dataset.subsets),
         text("format", "格式"): dataset.format,
-        text("columns", "列"): ", ".join(shape.columns) if shape else "",
-        text("read with", "读取方式"): as_columns(shape.rename) if shape and shape.rename else "",
-        text("stages", "阶段"): ", ".join(shape.stages) if shape else "",
+        **column_details(dataset),
+        text("note", "注意"): reason_of(known_columns(dataset)),
         text("modality", "模态"): term(dataset.modality or ""),
         text("languages", "语言"): terms(dataset.languages),
         text("about", "内容"): terms(dataset.tags),

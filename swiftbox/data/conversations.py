@@ -51,6 +51,7 @@ def read_query(row: Row) -> Example:
     to the question.
     """
     question_key, answer_key = first(row, QUESTIONS), first(row, ANSWERS)
+    row = _with_sole_answer(row, answer_key)
     question, answer = row[question_key], row[answer_key]
     if isinstance(question, list) or isinstance(answer, (list, dict)):
         prompt = turns_in(row, question_key, "user")
@@ -59,6 +60,21 @@ def read_query(row: Row) -> Example:
     context = context_in(row)
     text = text_in(row, question_key) + (f"\n{context}" if context else "")
     return _with_answer(row, [Turn("user", text)], text_in(row, answer_key))
+
+
+def _with_sole_answer(row: Row, key: str) -> Row:
+    """Return a row whose answer is a text where it is a list of one; refuse a choice of several."""
+    answers = row[key]
+    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+        return row
+    if len(answers) != 1:
+        count = len(answers)
+        raise RowError(
+            "answers",
+            f"{key} should be one text (got a list of {count}: a choice of answers)",
+            f"{key} 应为一段文字（当前为 {count} 段文字的列表，即多个备选回答）",
+        )
+    return {**row, key: answers[0]}
 
 
 def read_text(row: Row) -> Example:

@@ -21,6 +21,8 @@ ROLE_OF: Mapping[str, str] = {
     "ai": "assistant",
     "model": "assistant",
     "助手": "assistant",
+    "caller": "assistant",
+    "conclusion": "assistant",
     "function_call": "assistant",
     "tool_call": "assistant",
     "tool": "tool",
@@ -36,7 +38,7 @@ ROLE_OF: Mapping[str, str] = {
 
 OpenAI (`developer` is its newer name of `system`; templates know one or both), ShareGPT and
 FastChat (bing, bard), LLaMA-Factory, ms-swift, OpenAssistant (prompter), Gemini (model), Cohere
-(chatbot), Llama 3 (ipython).
+(chatbot), Llama 3 (ipython), alpha-UMI (caller and conclusion, whose contents are texts).
 """
 
 SPEAKER_KEYS = ("role", "from", "speaker")

@@ -71,26 +71,11 @@ class Dataset:
     format: str | None
     modality: str | None
     huge: bool
-    shape: str | None
-    """The name of its DatasetShape; None if its columns are not known or cannot be read."""
-    split: str | None
-    """The split to train on, if its files are not all of the kind that `shape` says."""
 
     @property
     def name(self) -> str:
         """Return the id on the hub that has it."""
         return self.id or self.hf_id or ""
-
-
-@dataclass(frozen=True)
-class DatasetShape:
-    """The columns of datasets as they are on the hub, and how they are read."""
-
-    columns: tuple[str, ...]
-    rename: Mapping[str, str]
-    """Our names of columns whose names alone do not say what they are."""
-    stages: tuple[str, ...]
-    """The stages that learn from such rows."""
 
 
 @dataclass(frozen=True)
@@ -125,21 +110,6 @@ def family(name: str) -> list[Model]:
 def datasets() -> tuple[Dataset, ...]:
     """Return all datasets."""
     return tuple(Dataset(**row) for row in _rows("datasets"))
-
-
-@cache
-def dataset_shapes() -> Mapping[str, DatasetShape]:
-    """Return all shapes of datasets by name."""
-    return {
-        name: DatasetShape(tuple(values["columns"]), values["rename"], tuple(values["stages"]))
-        for name, values in _data()["shapes"].items()
-    }
-
-
-def shape_of(name: str) -> DatasetShape | None:
-    """Return the shape of a dataset by its id; None if it is not known."""
-    row = dataset(name)
-    return dataset_shapes().get(row.shape or "") if row else None
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -30,7 +30,7 @@ from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.models.adapters import read_trained
 from swiftbox.models.inspection import Inspection
-from swiftbox.models.known_columns import dataset_remarks
+from swiftbox.models.known_columns import dataset_remarks, require_readable
 from swiftbox.models.location import find_folder, locate_recorded, looks_like_path
 from swiftbox.models.requirements import ERROR, NOTE, Remark
 from swiftbox.security.templates import require_bounded
@@ -84,7 +84,8 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         collect(lambda: _check_model(training, inspection, on_remark))
         if not inspection.errors:
             collect(lambda: _check_tuner(training, inspection))
-    for require in (_check_joined_rows, require_reference, _check_adapter, _check_rewards):
+    checks = (_check_joined_rows, require_reference, _check_adapter, _check_rewards)
+    for require in (*checks, _require_readable_datasets):
         collect(partial(require, training))
     is_here = find_folder(training.model) is not None
     if not is_here or (inspection is not None and not inspection.errors):
@@ -323,12 +324,23 @@ def _sources(named: Any, config: TrainConfig) -> tuple[RowSource, ...]:
 def _remark_on_datasets(config: TrainConfig, on_remark: OnRemark) -> None:
     """Remark on what the catalogue knows of the datasets that are ids."""
     stage = str(config.model_dump()["stage"])
+    for key, source in _hub_sources(config):
+        for remark in dataset_remarks(source, key, stage):
+            on_remark(remark)
+
+
+def _require_readable_datasets(config: TrainConfig) -> None:
+    """Raise ConfigError for datasets of the catalogue that no stage can learn as they are."""
+    for key, source in _hub_sources(config):
+        require_readable(source, key)
+
+
+def _hub_sources(config: TrainConfig) -> Iterator[tuple[str, RowSource]]:
+    """Yield the sources that may be ids, each with its key; mistakes in them are left out."""
     named = ((KEY, validation_sources), ("dataset", sources_of))
     for key, sources in named if config.hub != "local" else ():
         with suppress(UserError):  # reported by the check of the rows
-            for source in sources(config):
-                for remark in dataset_remarks(source, key, stage):
-                    on_remark(remark)
+            yield from ((key, source) for source in sources(config))
 
 
 def _local_sources(sources: list[RowSource], config: TrainConfig, key: str) -> list[RowSource]:

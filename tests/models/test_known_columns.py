@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from swiftbox.data.source import RowSource, parse_sources
-from swiftbox.models.known_columns import known_columns_note, stage_note, with_known_columns
+from swiftbox.errors import ConfigError
+from swiftbox.models import catalogue
+from swiftbox.models.known_columns import (
+    column_details,
+    known_columns_note,
+    require_readable,
+    stage_note,
+    unrecorded_note,
+    with_known_columns,
+)
 from swiftbox.models.requirements import Remark
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
@@ -66,3 +75,65 @@ def test_the_check_says_it_of_both_keys(tmp_path: Path) -> None:
     messages = [remark.message for remark in remarks]
     assert any(message.startswith(f"dataset: {MEDICAL}: read with") for message in messages)
     assert any("val_dataset: AI-ModelScope/hh-rlhf: its rows" in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("modelscope/clue", "labels, for a classifier"),
+        ("MTEB/scidocs-reranking", "embedding models and rerankers"),
+        ("Hello-SimpleAI/HC3", "answers of ChatGPT"),
+        ("zouxuhong/Countdown-Tasks-3to4", "no prompt"),
+        ("iic/MSAgent-MultiRole", "characters of a group chat"),
+    ],
+)
+def test_a_set_that_no_stage_learns_is_refused_with_its_reason(name: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason) as caught:
+        require_readable(source(name), "dataset")
+    assert caught.value.hint
+    require_readable(source({"path": name, "columns": {"question": "query"}}), "dataset")
+
+
+def test_subsets_of_several_shapes_are_read_one_at_a_time() -> None:
+    name = "ServiceNow-AI/R1-Distill-SFT"
+    with pytest.raises(ConfigError, match="one subset at a time: v0, v1") as caught:
+        require_readable(source(name), "dataset")
+    assert "subset: v0" in str(caught.value.hint)
+    for subset, column in (("v0", "problem"), ("v1", "reannotated_messages")):
+        named = source({"path": name, "subset": subset})
+        require_readable(named, "dataset")
+        assert column in dict(with_known_columns(named).columns)
+
+
+def test_a_set_with_further_files_is_read_from_the_subset_of_its_shape() -> None:
+    named = source("open-thoughts/OpenThoughts-114k")
+    assert with_known_columns(named).subset == "data"
+    assert "subset: data" in known_columns_note(named)
+    require_readable(named, "dataset")
+
+
+def test_columns_that_are_not_recorded_are_mentioned_and_not_refused() -> None:
+    named = source("modelscope/MathR")
+    require_readable(named, "dataset")
+    assert "not recorded" in unrecorded_note(named)
+    assert unrecorded_note(source(MEDICAL)) == ""
+
+
+def test_columns_from_general_knowledge_are_marked() -> None:
+    assert "not compared with its card" in known_columns_note(source(MEDICAL))
+    assert "compared" not in known_columns_note(source("AI-ModelScope/blossom-math-v2"))
+
+
+def test_the_details_name_the_columns_of_each_subset_and_their_source() -> None:
+    row = catalogue.dataset("AI-ModelScope/ruozhiba")
+    assert row is not None
+    details = column_details(row)
+    assert details["columns (post-annual)"] == "author, content, l_num, ctime"
+    assert details["columns from"] == "the registration of another tool"
+
+
+def test_the_check_refuses_what_no_stage_learns(tmp_path: Path) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text("model: owner/model\ndataset: modelscope/clue\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="dataset: modelscope/clue: its rows are texts and label"):
+        TASKS["train"].check(load(config).config, lambda _: None)

@@ -22,6 +22,7 @@ from swiftbox.menu.options.option import (
 )
 from swiftbox.models import catalogue, local
 from swiftbox.models.catalogue import Dataset
+from swiftbox.models.dataset_columns import known_columns, reason_of, shape_of
 from swiftbox.models.description import searchable, terms
 
 PLAIN_TEXT = ".txt"
@@ -102,9 +103,11 @@ class DatasetOptions:
             lines.append(text(f"subsets: {subsets}", f"子集：{subsets}"))
         if row and row.format:
             lines.append(text(f"format: {row.format}", f"格式：{row.format}"))
-        if row and (shape := catalogue.dataset_shapes().get(row.shape or "")):
+        if row and (shape := shape_of(row.name)):
             columns = ", ".join(shape.columns)
             lines.append(text(f"columns: {columns}", f"列：{columns}"))
+        if row and (reason := reason_of(known_columns(row))):
+            lines.append(text(f"note: {reason}", f"注意：{reason}"))
         return lines
 
 
