@@ -141,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         for pattern, act in ROUTES:
             if repository := re.fullmatch(pattern, path):
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    act(self, query, *repository.groups())
+                    getattr(self, act)(query, *repository.groups())
                 return
         self.say({"Code": 404, "Message": "no such page"}, 404)
 
@@ -273,6 +273,11 @@ class Handler(BaseHTTPRequestHandler):
             rows = [sibling_of(path, contents(entry)) for path, entry in repository.files.items()]
             self.say({"id": repository.id, "sha": COMMIT, "siblings": rows, "tags": []})
 
+    def hf_tree(self, _: Mapping[str, str], kind: str, name: str, __: str) -> None:
+        if repository := self.repository(name, kind):
+            files = repository.files.items()
+            self.say([tree_row_of(sibling_of(path, contents(entry))) for path, entry in files])
+
     def hf_file(
         self, _: Mapping[str, str], datasets: str | None, name: str, __: str, path: str
     ) -> None:
@@ -286,15 +291,16 @@ class Handler(BaseHTTPRequestHandler):
 
 
 ID = r"([^/]+/[^/]+)"
-ROUTES: list[tuple[str, Any]] = [
-    (rf"/api/v1/(models|datasets)/{ID}/repo/(files|tree)", Handler.files),
-    (rf"/api/v1/(models|datasets)/{ID}/repo", Handler.file),
-    (rf"/api/v1/(models|datasets)/{ID}/revisions", Handler.revisions),
-    (rf"/api/v1/(models|datasets)/{ID}", Handler.info),
-    (r"/openapi/v1/(models|datasets)", Handler.openapi_search),
-    (rf"/openapi/v1/(models|datasets)/{ID}", Handler.openapi_one),
-    (rf"/api/(models|datasets)/{ID}(?:/revision/)?([^/]*)", Handler.hf_info),
-    (rf"/(datasets/)?{ID}/resolve/([^/]+)/(.+)", Handler.hf_file),
+ROUTES: list[tuple[str, str]] = [
+    (rf"/api/v1/(models|datasets)/{ID}/repo/(files|tree)", "files"),
+    (rf"/api/v1/(models|datasets)/{ID}/repo", "file"),
+    (rf"/api/v1/(models|datasets)/{ID}/revisions", "revisions"),
+    (rf"/api/v1/(models|datasets)/{ID}", "info"),
+    (r"/openapi/v1/(models|datasets)", "openapi_search"),
+    (rf"/openapi/v1/(models|datasets)/{ID}", "openapi_one"),
+    (rf"/api/(models|datasets)/{ID}/tree/([^/]+)", "hf_tree"),
+    (rf"/api/(models|datasets)/{ID}(?:/revision/)?([^/]*)", "hf_info"),
+    (rf"/(datasets/)?{ID}/resolve/([^/]+)/(.+)", "hf_file"),
 ]
 
 
@@ -317,6 +323,16 @@ def sibling_of(path: str, content: Made) -> dict[str, Any]:
     return row
 
 
+def tree_row_of(sibling: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of the tree, from which the hub's own client downloads, for one of the info."""
+    row = {"type": "file", "path": sibling["rfilename"]}
+    names = {"size": "size", "blobId": "oid"}
+    row |= {names[key]: value for key, value in sibling.items() if key in names}
+    if "lfs" in sibling:
+        row["lfs"] = {**sibling["lfs"], "oid": sibling["lfs"]["sha256"]}
+    return row
+
+
 def is_large(path: str) -> bool:
     return path.endswith((".safetensors", ".bin", ".gguf"))
 
@@ -332,10 +348,12 @@ def summary_of(entry: Repository) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def hub(*repositories: Repository, **settings: Any) -> Iterator[Hub]:
+def hub(
+    *repositories: Repository, handler: type[Handler] = Handler, **settings: Any
+) -> Iterator[Hub]:
     """Serve repositories; yield the hub with its address, its faults to come and its log."""
     repository = Hub(list(repositories), **settings)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Its", (Handler,), {"hub": repository}))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Its", (handler,), {"hub": repository}))
     server.daemon_threads = True
     repository.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

@@ -137,9 +137,9 @@ def download_all(count: int, work: Path) -> Counter[str]:
     from functools import partial
 
     from swiftbox.errors import UserError
-    from swiftbox.hub import download as downloads
+    from swiftbox.hub import transfer
 
-    downloads.retry = partial(downloads.retry, sleep=lambda _: None)  # type: ignore[attr-defined]
+    transfer.retry = partial(transfer.retry, sleep=lambda _: None)  # type: ignore[attr-defined]
     outcomes: Counter[str] = Counter()
     with hostile_hub() as hub:
         for place in (*FIELDS, *REQUESTED):

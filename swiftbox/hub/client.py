@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from swiftbox.hub.http_file import FetchedFile
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter
 from swiftbox.models.download_request import DownloadRequest
@@ -47,6 +48,6 @@ class HubClient(Protocol):
         file: RemoteFile,
         revision: str,
         meter: Meter,
-    ) -> str:
-        """Fetch one file completely, resuming an earlier attempt; return its sha256."""
+    ) -> FetchedFile:
+        """Fetch one file completely, resuming an earlier attempt; return what confirms it."""
         ...

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from swiftbox.errors import HubError
 from swiftbox.files import read_json
+from swiftbox.formatting import counted
 from swiftbox.hub import listing as listings
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.language import text
@@ -71,6 +72,19 @@ def warn_of_code(
                 "trust_remote_code: true",
                 f"{name} 自带 Python 代码（{_first(modules)}）；"
                 "仅在 trust_remote_code: true 时执行",
+            )
+        )
+
+
+def warn_of_unconfirmed(name: str, files: Sequence[str], warn: Callable[[str], None]) -> None:
+    """Warn of files that no hash of the hub confirms."""
+    if files:
+        count = len(files)
+        warn(
+            text(
+                f"{name}: the hub tells no hash of {counted(count, 'file')}, which therefore "
+                f"could not be verified: {_first(files)}",
+                f"{name}：社区未给出 {count} 个文件的哈希值，无法校验：{_first(files)}",
             )
         )
 

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from swiftbox.errors import HubError
-from swiftbox.files import require_room
-from swiftbox.formatting import duration, size
 from swiftbox.hub import content_checks, local_folder
 from swiftbox.hub import listing as listings
 from swiftbox.hub.client import HubClient
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter, silent
 from swiftbox.hub.reach import endpoints_of, reachable, token_withheld
-from swiftbox.hub.transfer_errors import TransferError, final_error, retry
+from swiftbox.hub.shard_index import require_shards
+from swiftbox.hub.transfer import Attempt, Transfer
+from swiftbox.hub.transfer_errors import TransferError, final_error
 from swiftbox.language import text
 from swiftbox.models import catalogue
 from swiftbox.models.download_request import DownloadRequest, on_other_hub
-from swiftbox.models.verified import Marker, Origin, is_complete, read_marker, size_and_mtime
+from swiftbox.models.verified import (
+    Marker,
+    Origin,
+    is_complete,
+    read_marker,
+    unconfirmed_files,
+)
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.security.private import user_umask
-
-PARALLEL_FILES = 4
-"""Enough for small files to hide each other's latency."""
 
 Twin = Callable[[str, str], str | None]
 """Returns a model's id on the other hub, from its id and hub; None if unknown."""
@@ -47,33 +49,6 @@ class Download:
     def commit(self) -> str | None:
         """Return the commit of the files, where the hub reports it."""
         return self.origin.commit if self.origin else None
-
-
-@dataclass
-class _Attempt:
-    """One download from one endpoint."""
-
-    request: DownloadRequest
-    client: HubClient
-    emit: Emit
-    announced: set[str] = field(default_factory=set)
-    origins: tuple[tuple[str, str], ...] = ()
-    """The hub and id of every route: the same repository on both hubs."""
-
-    def on_pause(self, error: TransferError, pause_s: float) -> None:
-        """Report a retry after a pause."""
-        pause = duration(pause_s)
-        message = text(
-            f"{self.request.name}: {error}; retrying in {pause}",
-            f"{self.request.name}：{error}；{pause}后重试",
-        )
-        self.emit(events.NOTE, message=message)
-
-    def warn(self, message: str) -> None:
-        """Emit a warning once, however many endpoints are tried."""
-        if message not in self.announced:
-            self.announced.add(message)
-            self.emit(events.WARNING, message=message)
 
 
 def catalogue_twin(name: str, hub: str) -> str | None:
@@ -108,10 +83,7 @@ def download(
     if request.local_dir is not None:
         local_folder.require_target(request.local_dir)
     if request.hub == "local":
-        from swiftbox.hub.from_folder import Folder
-
-        origins: tuple[tuple[str, str], ...] = ((request.hub, request.id),)
-        return _fetch(_Attempt(request, Folder(), emit, announced, origins))
+        return _copy(request, emit)
     routes = list(_routes(request, twin))
     answering = reachable(endpoint for _, endpoint in routes)
     if not answering:
@@ -122,7 +94,7 @@ def download(
         if endpoint not in answering:
             continue
         client = client_of(routed.hub, endpoint)
-        attempt = _Attempt(routed, client, emit, announced, origins)
+        attempt = Attempt(routed, client, emit, announced, origins)
         if last is not None:
             attempt.warn(_switching(last[0], last[1], endpoint))
         if attempt.client.withholds_token:
@@ -136,6 +108,16 @@ def download(
     if last is None:
         raise RuntimeError("no reachable endpoint was tried")
     raise final_error(last[0].name, last[0].hub, last[1]) from last[1]
+
+
+def _copy(request: DownloadRequest, emit: Emit) -> Download:
+    """Copy a folder of this machine."""
+    from swiftbox.hub.from_folder import Folder
+
+    try:
+        return _fetch(Attempt(request, Folder(), emit, origins=((request.hub, request.id),)))
+    except TransferError as error:
+        raise final_error(request.name, request.hub, error) from error
 
 
 def _routes(request: DownloadRequest, twin: Twin) -> Iterator[tuple[DownloadRequest, str]]:
@@ -197,10 +179,10 @@ class _CheckedListing:
     missing: list[RemoteFile]
 
 
-def _checked(attempt: _Attempt) -> _CheckedListing:
+def _checked(attempt: Attempt) -> _CheckedListing:
     """List the files; raise HubError for what may not be fetched or written. Fetches nothing."""
     request, client = attempt.request, attempt.client
-    listing = retry(lambda: client.listing(request), bytes_done=int, on_pause=attempt.on_pause)
+    listing = attempt.repeat(lambda: client.listing(request))
     listings.require_safe(listing, request)
     files = _selected(attempt, listing)
     folder = client.folder(request, listing)
@@ -208,7 +190,7 @@ def _checked(attempt: _Attempt) -> _CheckedListing:
     listings.require_inside(_written_paths(attempt, folder, files), client.root(request, folder))
     content_checks.require_usable(request, listing, files)
     marker = read_marker(folder)
-    missing = [file for file in files if not marker.knows(file.path, file.sha256)]
+    missing = [file for file in files if not marker.has(file, commit=listing.commit)]
     if request.local_dir is not None:
         local_folder.require_same_repository(marker, attempt.origins)
         local_folder.require_own_files(marker, missing, partial(client.has_contents, request))
@@ -219,10 +201,10 @@ def check_copy(request: DownloadRequest) -> None:
     """Raise HubError for a copy of a folder of this machine that a run would refuse."""
     from swiftbox.hub.from_folder import Folder
 
-    _checked(_Attempt(request, Folder(), silent, origins=((request.hub, request.id),)))
+    _checked(Attempt(request, Folder(), silent, origins=((request.hub, request.id),)))
 
 
-def _fetch(attempt: _Attempt) -> Download:
+def _fetch(attempt: Attempt) -> Download:
     """List the files, check them, fetch what is missing, record it."""
     request, checked = attempt.request, _checked(attempt)
     listing, files, marker, missing = (
@@ -237,19 +219,28 @@ def _fetch(attempt: _Attempt) -> Download:
         request.hub, request.id, request.kind, listing.revision, listing.commit, request.subfolder
     )
     if missing or not is_complete(marker, request.selection) or marker.origin != origin:
-        transfer = _Transfer(attempt, checked.folder, listing.revision, marker, meter)
+        transfer = Transfer(attempt, checked.folder, listing.revision, marker, meter)
         transfer.require_room(missing)
         marker.begin(origin, [file.path for file in missing])
         meter.begin(files, missing)
-        transfer.fetch_files(missing)
+        transfer.fetch_files(missing, partial(_require_shards, request, checked))
         marker.end(request.selection)
+    _require_shards(request, checked)
+    unconfirmed = [path for path in unconfirmed_files(marker) if path in {f.path for f in files}]
+    content_checks.warn_of_unconfirmed(request.name, unconfirmed, attempt.warn)
     folder = _with_subfolder(request, checked.folder)
     content_checks.warn_of_code(request, folder, files, attempt.warn)
-    size_bytes = sum(file.size for file in files)
+    size_bytes = sum(marker.files[file.path].size for file in files if file.path in marker.files)
     return Download(folder, origin, len(files), size_bytes, meter.fetched)
 
 
-def _selected(attempt: _Attempt, listing: Listing) -> tuple[RemoteFile, ...]:
+def _require_shards(request: DownloadRequest, checked: _CheckedListing) -> None:
+    """Raise HubError for an index that names files which the hub does not list."""
+    listed = checked.listing.files
+    require_shards(request, checked.folder, checked.files, listed)
+
+
+def _selected(attempt: Attempt, listing: Listing) -> tuple[RemoteFile, ...]:
     """Return the files that a request selects; hidden ones are not written into `local_dir`."""
     request = attempt.request
     files = listings.select(listing.files, request)
@@ -263,87 +254,12 @@ def _selected(attempt: _Attempt, listing: Listing) -> tuple[RemoteFile, ...]:
 
 
 def _written_paths(
-    attempt: _Attempt, folder: Path, files: Sequence[RemoteFile]
+    attempt: Attempt, folder: Path, files: Sequence[RemoteFile]
 ) -> Iterator[tuple[str, Path]]:
     """Yield every path that will be written, with the hub's name of the file."""
     for file in files:
         yield file.path, listings.path_below(folder, file.path)
         yield file.path, attempt.client.partial(attempt.request, folder, file)
-
-
-@dataclass(frozen=True)
-class _Transfer:
-    """The files of one repository on their way into a folder."""
-
-    attempt: _Attempt
-    folder: Path
-    revision: str
-    marker: Marker
-    meter: Meter
-
-    def bytes_present(self, file: RemoteFile) -> int:
-        """Return how many bytes of a file are here; all if only its verification is missing."""
-        path = listings.path_below(self.folder, file.path)
-        if (stat := size_and_mtime(path)) and stat[0] == file.size:
-            return file.size
-        client, request = self.attempt.client, self.attempt.request
-        unfinished = size_and_mtime(client.partial(request, self.folder, file))
-        return min(unfinished[0], file.size) if unfinished else 0
-
-    def require_room(self, missing: Sequence[RemoteFile]) -> None:
-        """Raise HubError when the disk is too small for the remaining bytes."""
-        remaining = sum(file.size - self.bytes_present(file) for file in missing)
-        require_room(self.folder, remaining, self._no_room)
-
-    def _no_room(self, needed: int, free: int) -> HubError:
-        name = self.attempt.request.name
-        return HubError(
-            text(
-                f"{name}: {size(needed)} to fetch, {size(free)} free at {self.folder}; "
-                "nothing was fetched",
-                f"{name}：还需下载 {size(needed)}，{self.folder} 仅剩 {size(free)}；未下载任何内容",
-            ),
-            hint=text(
-                "free some space, or choose another disk: local_dir (download), MODELSCOPE_CACHE "
-                "or HF_HOME in the environment",
-                "请清理磁盘，或换用其他磁盘：local_dir（下载任务），或环境变量 "
-                "MODELSCOPE_CACHE、HF_HOME",
-            ),
-        )
-
-    def fetch_files(self, missing: Sequence[RemoteFile]) -> None:
-        """Fetch files in parallel, small ones first; raise the first final TransferError.
-
-        Transfers in flight are finished before it is raised, so that no bytes are lost.
-        """
-        by_size = sorted(missing, key=lambda file: file.size)
-        with ThreadPoolExecutor(PARALLEL_FILES, thread_name_prefix="fetch") as pool:
-            futures = [pool.submit(self.fetch_file, file) for file in by_size]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except TransferError:
-                for future in futures:
-                    future.cancel()
-                raise
-
-    def fetch_file(self, file: RemoteFile) -> None:
-        """Fetch one file and record it."""
-        request, meter = self.attempt.request, self.meter
-        meter.open(file.path, self.bytes_present(file))
-        complete = False
-        try:
-            sha256 = retry(
-                lambda: self.attempt.client.fetch_file(
-                    request, self.folder, file, self.revision, meter
-                ),
-                bytes_done=lambda: meter.fetched_of.get(file.path, 0),
-                on_pause=self.attempt.on_pause,
-            )
-            self.marker.add(file.path, sha256)
-            complete = True
-        finally:
-            meter.close(file.path, complete=complete)
 
 
 def _with_subfolder(request: DownloadRequest, folder: Path) -> Path:

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from swiftbox.errors import HubError
+from swiftbox.hub.http_file import FetchedFile
 from swiftbox.hub.listing import UNFINISHED, Listing, RemoteFile, path_below, written_path
 from swiftbox.hub.progress import Meter
 from swiftbox.language import text
@@ -65,19 +66,18 @@ class Folder:
         file: RemoteFile,
         revision: str,  # noqa: ARG002 - as every client
         meter: Meter,
-    ) -> str:
+    ) -> FetchedFile:
         """Copy one file, resuming a partial copy; discard a partial copy that differs."""
         # The source may have links to other folders, as the snapshots of a hub's cache do.
         source, target = Path(request.id) / file.path, written_path(folder, file.path)
         if source.resolve() == target.resolve() or _same(source, target):
-            return sha256_of(target)
+            return FetchedFile(sha256_of(target), "hash")
         partial = self.partial(request, folder, file)
         partial.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
         copied = partial.stat().st_size if partial.exists() else 0
-        if not 0 < copied <= file.size or sha256_of(partial) != _hash_beginning(
-            source, copied, digest
-        ):
+        size = source.stat().st_size
+        if not 0 < copied <= size or sha256_of(partial) != _hash_beginning(source, copied, digest):
             partial.unlink(missing_ok=True)
             copied, digest = 0, hashlib.sha256()
         meter.add(file.path, copied - meter.present.get(file.path, 0))
@@ -88,7 +88,7 @@ class Folder:
                 digest.update(block)
                 meter.add(file.path, len(block))
         partial.replace(target)
-        return digest.hexdigest()
+        return FetchedFile(digest.hexdigest(), "hash")
 
 
 def _same(source: Path, target: Path) -> bool:

@@ -7,28 +7,33 @@ are assembled here, over the SDK's connection, and moved into its cache when the
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from swiftbox.errors import HubError
 from swiftbox.files import write_atomic
 from swiftbox.hub.answers import MALFORMED
+from swiftbox.hub.http_file import RANGE_NOT_SATISFIABLE, FetchedFile, HttpFile
 from swiftbox.hub.listing import (
     UNFINISHED,
     Listing,
     RemoteFile,
+    listed_size,
     listing_error,
     path_below,
     unusable_answer,
+    without_repeats,
 )
 from swiftbox.hub.progress import Meter
 from swiftbox.hub.transfer_errors import TransferError, error_of_status
+from swiftbox.language import text
 from swiftbox.models.download_request import DownloadRequest
-from swiftbox.models.verified import BLOCK_BYTES
 from swiftbox.runs.diagnosis import DISK_FULL, kind_of
 from swiftbox.security import paths
 from swiftbox.security.secrets import may_have_token
@@ -52,6 +57,7 @@ class HuggingFace:
         self.endpoint = endpoint
         self._writing = threading.Lock()
         self._locks: dict[Path, threading.Lock] = {}
+        self._transfers: dict[Path, HttpFile] = {}
         self.api: Any = HfApi(endpoint=endpoint, token=self._token)
 
     def listing(self, request: DownloadRequest) -> Listing:
@@ -61,23 +67,16 @@ class HuggingFace:
         try:
             repository = ask(request.id, revision=revision, files_metadata=True)
         except Exception as error:
-            raise listing_error(request, error, transfer_error_of) from error
+            raise listing_error(error, transfer_error_of) from error
+        if repository.sha is None and request.local_dir is None:
+            raise _without_commit(self.endpoint)
         source = f"{request.name}: commit"
-        commit = paths.commit(repository.sha, source=source, error=HubError)
+        commit = repository.sha and paths.commit(repository.sha, source=source, error=HubError)
         try:
-            files = tuple(
-                RemoteFile(
-                    path=row.rfilename,
-                    size=int(row.size or 0),
-                    sha256=row.lfs.sha256 if row.lfs else None,
-                    blob=row.blob_id,
-                    commit=commit,
-                )
-                for row in repository.siblings or ()
-            )
+            files = tuple(_file(row, commit) for row in repository.siblings or ())
         except MALFORMED as error:
-            raise unusable_answer(request, error) from error
-        return Listing(files, revision, commit)
+            raise unusable_answer(error) from error
+        return Listing(without_repeats(files), revision, commit)
 
     def folder(self, request: DownloadRequest, listing: Listing) -> Path:
         """Return the snapshot's folder in the SDK's cache, or `local_dir`."""
@@ -122,65 +121,81 @@ class HuggingFace:
         """Return the path of an unfinished file: next to the blobs, or in `local_dir`."""
         if request.local_dir is not None:
             return path_below(folder, file.path + UNFINISHED)
-        digest = str(file.sha256 or file.blob)
+        digest = file.sha256 or file.blob or hashlib.sha256(file.path.encode()).hexdigest()
+        return self._blob(request, digest, UNFINISHED)
+
+    def _blob(self, request: DownloadRequest, digest: str, suffix: str = "") -> Path:
+        """Return the path of the contents with a hash in the SDK's cache."""
         source = f"{request.name}: blob"
         paths.digest(digest, source=source, error=HubError)
         return paths.inside(
-            self._storage(request), "blobs", digest + UNFINISHED, source=source, error=HubError
+            self._storage(request), "blobs", digest + suffix, source=source, error=HubError
         )
 
     def has_contents(self, request: DownloadRequest, file: RemoteFile, path: Path) -> bool:  # noqa: ARG002 - as every client
         """Return whether a local file has the contents that the hub lists."""
-        try:
-            return path.stat().st_size == file.size and bool(verified_sha256(path, file))
-        except TransferError:
+        if file.size not in (None, path.stat().st_size):
             return False
+        with contextlib.suppress(TransferError):
+            return HttpFile(file, path, Meter("", "")).confirm(path).confirmed_by == "hash"
+        return False
 
     def fetch_file(
         self, request: DownloadRequest, folder: Path, file: RemoteFile, revision: str, meter: Meter
-    ) -> str:
+    ) -> FetchedFile:
         """Fetch one file, resuming it; verify it; move it into the SDK's cache."""
         partial = self.partial(request, folder, file)
-        commit = file.commit or revision
-        complete = partial.with_suffix("")
-        with self._lock_of(complete):  # files with the same contents share a blob
-            sha256 = self._fetch_verified(request, file, partial, meter)
-            if request.local_dir is None:
-                self._link_blob(folder, file, complete)
-        if request.local_dir is None:
-            self._record_commit(request, revision, commit)
-        return sha256
-
-    def _lock_of(self, path: Path) -> threading.Lock:
         with self._writing:
-            return self._locks.setdefault(path, threading.Lock())
+            lock = self._locks.setdefault(partial, threading.Lock())
+            transfer = self._transfers.setdefault(partial, HttpFile(file, partial, meter))
+        with lock:  # files with the same contents share a blob
+            if request.local_dir is not None:
+                return self._fetch_to(path_below(folder, file.path), request, transfer)
+            digest = file.sha256 or file.blob
+            blob = self._blob(request, digest) if digest else None
+            fetched = self._fetch_to(blob, request, transfer)
+            self._link_blob(folder, file, blob or self._blob(request, fetched.sha256))
+        self._record_commit(request, revision, file.commit or revision)
+        return fetched
 
-    def _fetch_verified(
-        self, request: DownloadRequest, file: RemoteFile, partial: Path, meter: Meter
-    ) -> str:
-        """Transfer a file unless it is complete; return its sha256."""
-        complete, sha256 = partial.with_suffix(""), None
-        if complete.is_file():
+    def _fetch_to(
+        self, target: Path | None, request: DownloadRequest, transfer: HttpFile
+    ) -> FetchedFile:
+        """Fetch a file to `target`, or to the blob of its hash, unless it is there."""
+        if target is not None and target.is_file():
             with contextlib.suppress(TransferError):
-                sha256 = verified_sha256(complete, file)
-        for attempt in range(1, HASH_ATTEMPTS + 1):
-            if sha256 is not None:
-                break
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            self._transfer(request, file, partial, meter)
-            try:
-                sha256 = verified_sha256(partial, file)
-                partial.replace(complete)
-            except TransferError:
-                partial.unlink(missing_ok=True)
-                if attempt == HASH_ATTEMPTS:
-                    raise
-        return str(sha256)
+                fetched = transfer.confirm(target)
+                if fetched.confirmed_by == "hash":
+                    return fetched
+        fetched = self._received(request, transfer)
+        transfer.partial.replace(target or self._blob(request, fetched.sha256))
+        return fetched
 
-    def _transfer(
-        self, request: DownloadRequest, file: RemoteFile, partial: Path, meter: Meter
-    ) -> None:
-        """Append the missing bytes of a file as they arrive, so that an interruption loses none."""
+    def _received(self, request: DownloadRequest, transfer: HttpFile) -> FetchedFile:
+        """Receive a file completely, again if it is another one."""
+        partial = transfer.partial
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        request_part = functools.partial(self._answer, request, transfer.file)
+        for _ in range(HASH_ATTEMPTS):
+            try:
+                transfer.receive(request_part)
+                return transfer.confirm(partial)
+            except TransferError as error:
+                if error.kind == "passing":
+                    raise
+                partial.unlink(missing_ok=True)
+                last = error
+                if error.kind != "corrupt":
+                    break
+            except Exception as error:
+                raise transfer_error_of(error) from error
+        raise last
+
+    @contextlib.contextmanager
+    def _answer(
+        self, request: DownloadRequest, file: RemoteFile, headers: dict[str, str]
+    ) -> Iterator[Any]:
+        """Request a file; yield the answer."""
         from huggingface_hub import constants, hf_hub_url
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
@@ -188,33 +203,16 @@ class HuggingFace:
         url = hf_hub_url(
             request.id, file.path, repo_type=kind, revision=file.commit, endpoint=self.endpoint
         )
-        present = partial.stat().st_size if partial.exists() else 0
-        if present > file.size:
-            present = 0
-        headers = {**build_hf_headers(token=self._token), "Accept-Encoding": "identity"}
-        if present:
-            headers["Range"] = f"bytes={present}-"
-        try:
-            with partial.open("ab") as out:
-                if present < file.size:
-                    with get_session().stream(
-                        "GET",
-                        url,
-                        headers=headers,
-                        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-                        follow_redirects=True,  # to the storage; the token is not sent there
-                    ) as answer:
-                        hf_raise_for_status(answer)
-                        range_start = f"bytes {present}-"
-                        if not answer.headers.get("Content-Range", "").startswith(range_start):
-                            present = 0
-                        _append(answer, out, file, present, meter)
-        except Exception as error:
-            raise transfer_error_of(error) from error
-        if (size := partial.stat().st_size) != file.size:
-            raise TransferError(
-                "passing", f"{file.path}: {size} of {file.size} bytes were received"
-            )
+        with get_session().stream(
+            "GET",
+            url,
+            headers={**build_hf_headers(token=self._token), **headers},
+            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+            follow_redirects=True,  # to the storage; the token is not sent there
+        ) as answer:
+            if answer.status_code != RANGE_NOT_SATISFIABLE:
+                hf_raise_for_status(answer)
+            yield answer
 
     def _record_commit(self, request: DownloadRequest, revision: str, commit: str) -> None:
         """Record a branch's commit as the SDK does; it is read when there is no network."""
@@ -252,40 +250,22 @@ def revision_of(request: DownloadRequest) -> str:
     return paths.revision(request.revision or "main", source="revision", error=HubError)
 
 
-def _append(answer: Any, out: BinaryIO, file: RemoteFile, present: int, meter: Meter) -> None:
-    """Write the received bytes after those present; discard anything beyond the file's size."""
-    out.truncate(present)
-    out.seek(present)
-    meter.add(file.path, present - meter.present.get(file.path, 0))
-    position = present
-    for part in answer.iter_bytes():
-        position += len(part)
-        if position > file.size:
-            out.truncate(0)
-            raise TransferError(
-                "corrupt", f"{file.path}: more than the listed {file.size} bytes were received"
-            )
-        out.write(part)
-        meter.add(file.path, len(part))
+def _file(row: Any, commit: str | None) -> RemoteFile:
+    """Return a file as the hub lists it."""
+    sha256 = row.lfs.sha256 if row.lfs else None
+    value = row.size if row.size or not row.lfs else row.lfs.size
+    size = listed_size(value, sha256, row.blob_id)
+    return RemoteFile(row.rfilename, size, sha256, row.blob_id, commit)
 
 
-def verified_sha256(path: Path, file: RemoteFile) -> str:
-    """Return the sha256 of a file; raise TransferError when it differs from the hub's listing.
-
-    Small files are listed by git's blob hash only, which covers a header and the contents.
-    """
-    sha256 = hashlib.sha256()
-    git = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as opened:
-        while block := opened.read(BLOCK_BYTES):
-            sha256.update(block)
-            if file.sha256 is None:
-                git.update(block)
-    digest = sha256.hexdigest()
-    is_wrong = file.sha256 is not None and file.sha256 != digest
-    if is_wrong or (file.sha256 is None and file.blob not in (None, git.hexdigest())):
-        raise TransferError("corrupt", f"{file.path}: the contents differ from the hub's listing")
-    return digest
+def _without_commit(endpoint: str) -> TransferError:
+    return TransferError(
+        "commit",
+        text(
+            f"{endpoint} does not name the commit of the files",
+            f"{endpoint} 未给出文件的提交",
+        ),
+    )
 
 
 def transfer_error_of(error: Exception) -> TransferError:
@@ -298,6 +278,8 @@ def transfer_error_of(error: Exception) -> TransferError:
     message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     if kind_of(error) == DISK_FULL:
         return TransferError("full", message)
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return TransferError("offline", message)
     if isinstance(error, errors.GatedRepoError):
         return TransferError("denied", message)
     if isinstance(error, errors.HfHubHTTPError) and error.response is not None:

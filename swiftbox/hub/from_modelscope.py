@@ -6,19 +6,25 @@ import os
 from pathlib import Path
 from typing import Any
 
+from swiftbox.data.foreign_files import HEAD_BYTES
 from swiftbox.errors import HubError
 from swiftbox.hub.answers import MALFORMED
+from swiftbox.hub.foreign_contents import head_of, is_readable, require_contents
+from swiftbox.hub.http_file import FetchedFile
 from swiftbox.hub.listing import (
     UNFINISHED,
     Listing,
     RemoteFile,
+    listed_size,
     listing_error,
     path_below,
     unusable_answer,
+    without_repeats,
 )
 from swiftbox.hub.own_origin import restrict_credentials
 from swiftbox.hub.progress import Meter
 from swiftbox.hub.transfer_errors import TransferError, error_of_status
+from swiftbox.language import text
 from swiftbox.models.download_request import DownloadRequest
 from swiftbox.models.verified import sha256_of
 from swiftbox.runs.diagnosis import DISK_FULL, kind_of
@@ -67,13 +73,14 @@ class ModelScope:
         try:
             rows = self.api.legacy.list_repo_files(request.id, request.kind, revision)
         except Exception as error:
-            raise listing_error(request, error, transfer_error_of) from error
+            raise listing_error(error, transfer_error_of) from error
         try:
             files = tuple(_file(row) for row in rows if (row.get("Type") or "blob") != "tree")
             newest = max(rows, key=lambda row: row.get("CommittedDate") or 0, default=None)
         except MALFORMED as error:
-            raise unusable_answer(request, error) from error
-        return Listing(files, revision, newest.get("Revision") if newest else None)
+            raise unusable_answer(error) from error
+        commit = newest.get("Revision") if newest else None
+        return Listing(without_repeats(files), revision, commit)
 
     def folder(self, request: DownloadRequest, listing: Listing) -> Path:
         """Return the snapshot's folder in the SDK's cache, or `local_dir`."""
@@ -98,14 +105,17 @@ class ModelScope:
 
     def has_contents(self, request: DownloadRequest, file: RemoteFile, path: Path) -> bool:  # noqa: ARG002
         """Return whether a local file has the contents that the hub lists."""
-        if path.stat().st_size != file.size:
+        if file.size not in (None, path.stat().st_size):
             return False
-        return file.sha256 is None or sha256_of(path) == file.sha256
+        return file.sha256 is not None and sha256_of(path) == file.sha256
 
     def fetch_file(
         self, request: DownloadRequest, folder: Path, file: RemoteFile, revision: str, meter: Meter
-    ) -> str:
+    ) -> FetchedFile:
         """Let the SDK fetch one file: it resumes, verifies the hash and renames."""
+        if file.sha256 is None:  # nothing tells whether a part is of the same version
+            for unfit in (self.partial(request, folder, file), path_below(folder, file.path)):
+                unfit.unlink(missing_ok=True)
         try:
             path = self.api.downloader.download_file(
                 request.id,
@@ -118,8 +128,35 @@ class ModelScope:
                 progress_callbacks=[_callback(file, meter, meter.present.get(file.path, 0))],
             )
         except Exception as error:
-            raise transfer_error_of(error) from error
-        return file.sha256 or sha256_of(path)
+            reason = transfer_error_of(error)
+            reason.__cause__ = error
+            raise self._explained(request, file, revision, reason) from error
+        try:
+            return _confirmed(file, Path(path))
+        except TransferError:
+            Path(path).unlink()
+            raise
+
+    def _explained(
+        self, request: DownloadRequest, file: RemoteFile, revision: str, error: TransferError
+    ) -> TransferError:
+        """Return why a file is another one: the SDK deletes what it received, so ask again."""
+        from modelscope_hub.errors import FileSizeMismatchError
+
+        has_other_size = isinstance(error.__cause__, FileSizeMismatchError) or file.size is None
+        if error.kind != "corrupt" or not has_other_size:
+            return error
+        try:
+            with self.api.legacy.download_stream(
+                request.id, request.kind, file.path, revision
+            ) as answer:
+                head = next(answer.iter_content(HEAD_BYTES), b"")
+            require_contents(file.path, head, is_confirmed=False)
+        except TransferError as reason:
+            return reason
+        except Exception:  # noqa: BLE001 - the first error is the one to report
+            return error
+        return error
 
 
 def revision_of(request: DownloadRequest) -> str:
@@ -127,10 +164,22 @@ def revision_of(request: DownloadRequest) -> str:
     return paths.revision(request.revision or "master", source="revision", error=HubError)
 
 
+def _confirmed(file: RemoteFile, path: Path) -> FetchedFile:
+    """Return what confirms a file; raise TransferError if it is another one."""
+    require_contents(file.path, head_of(path), is_confirmed=file.sha256 is not None)
+    if file.sha256:  # the SDK has compared it
+        return FetchedFile(file.sha256, "hash")
+    if not is_readable(file.path, path):
+        raise TransferError(
+            "corrupt", text(f"{file.path}: is incomplete", f"{file.path}：内容不完整")
+        )
+    return FetchedFile(sha256_of(path), "nothing" if file.size is None else "length")
+
+
 def _file(row: dict[str, Any]) -> RemoteFile:
     return RemoteFile(
         path=str(row.get("Path") or row.get("Name") or ""),
-        size=int(row.get("Size") or 0),
+        size=listed_size(row.get("Size"), row.get("Sha256") or None, None),
         sha256=row.get("Sha256") or None,
         commit=row.get("Revision"),
     )
@@ -162,7 +211,7 @@ def transfer_error_of(error: Exception) -> TransferError:
     """Classify an error of the SDK; raise any other error again."""
     from modelscope_hub import errors
 
-    message = f"{type(error).__name__}: {error}"
+    message = f"{type(error).__name__}: {error}".splitlines()[0]
     if kind_of(error) == DISK_FULL:
         return TransferError("full", message)
     if isinstance(error, errors.FileIntegrityError):

@@ -6,12 +6,15 @@ import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from swiftbox.errors import HubError
 from swiftbox.hub.answers import MALFORMED
+from swiftbox.hub.foreign_contents import is_page, page_error
+from swiftbox.hub.transfer_errors import TransferError
 from swiftbox.language import text
 from swiftbox.models.download_request import DownloadRequest
-from swiftbox.models.verified import MARKER
+from swiftbox.models.verified import EMPTY_SHA256, MARKER, ListedFile
 from swiftbox.security import paths
 
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle")
@@ -28,15 +31,36 @@ UNFINISHED = ".incomplete"
 """Suffix of a file that is not yet complete; the SDKs of both hubs use it too."""
 
 
+EMPTY_BLOB = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+"""What git's hash of an empty file is."""
+
+
 @dataclass(frozen=True)
-class RemoteFile:
+class RemoteFile(ListedFile):
     """One file of a repository; `sha256` where the hub reports it, else git's `blob` hash."""
 
-    path: str
-    size: int
-    sha256: str | None = None
-    blob: str | None = None
     commit: str | None = None
+
+    @property
+    def has_hash(self) -> bool:
+        """Return whether the hub tells what the contents are."""
+        return bool(self.sha256 or self.blob)
+
+
+def listed_size(value: Any, sha256: str | None, blob: str | None) -> int | None:
+    """Return a size as a hub lists it; None if it is unknown.
+
+    Hubs and mirrors write 0 for a size that they do not know: only a hash tells an empty file.
+    """
+    size = None if value is None else int(value)
+    if size == 0 and sha256 != EMPTY_SHA256 and (sha256 or blob != EMPTY_BLOB):
+        return None
+    return size
+
+
+def without_repeats(files: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
+    """Return the files without rows that a hub repeats, as when its list changes between pages."""
+    return tuple(dict.fromkeys(files))
 
 
 @dataclass(frozen=True)
@@ -64,7 +88,7 @@ def require_safe(listing: Listing, request: DownloadRequest) -> None:
         ):
             if value is not None and (fault := paths.fault_of_digest(value, *lengths)):
                 raise _malicious(f"{request.name}: {key} ({file.path})", value, fault)
-        if file.size < 0:
+        if file.size is not None and file.size < 0:
             raise _refused(
                 file.path, text("its size is negative", "大小为负数"), hint=_do_not_use()
             )
@@ -182,24 +206,23 @@ def written_path(folder: Path, path: str) -> Path:
 
 
 def listing_error(
-    request: DownloadRequest, error: Exception, classify: Callable[[Exception], Exception]
-) -> Exception:
+    error: Exception, classify: Callable[[Exception], TransferError]
+) -> TransferError:
     """Return the error of a listing: what `classify` makes of it, or that it is not a listing."""
     try:
         return classify(error)
     except MALFORMED:
-        return unusable_answer(request, error)
+        return unusable_answer(error)
 
 
-def unusable_answer(request: DownloadRequest, error: Exception) -> HubError:
+def unusable_answer(error: Exception) -> TransferError:
     """Return the error for an answer of a hub that is not a listing."""
+    if is_page(str(getattr(error, "doc", "")).encode(errors="replace")):
+        return page_error(text("the list of files", "文件列表"))
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    return HubError(
-        text(
-            f"{request.name}: the hub's answer cannot be used ({reason})",
-            f"{request.name}：社区返回的内容无法使用（{reason}）",
-        ),
-        hint=text("check the id, or set another endpoint", "请检查 id，或更换 endpoint"),
+    return TransferError(
+        "unusable",
+        text(f"the hub's answer cannot be used ({reason})", f"社区返回的内容无法使用（{reason}）"),
     )
 
 

@@ -55,7 +55,7 @@ class Meter:
 
     def begin(self, files: Iterable[RemoteFile], missing: Iterable[RemoteFile]) -> None:
         """Start counting; files that are not `missing` are present."""
-        self.sizes = {file.path: file.size for file in files}
+        self.sizes = {file.path: file.size or 0 for file in files}
         missing_paths = {file.path for file in missing}
         self.present = {
             path: size for path, size in self.sizes.items() if path not in missing_paths
@@ -63,6 +63,12 @@ class Meter:
         self.total_files, self.finished = len(self.sizes), len(self.present)
         self.started = self.clock()
         self.samples.append((self.started, 0))
+
+    def expect(self, path: str, size: int | None) -> None:
+        """Learn the size of a file that the hub does not list."""
+        with self.lock:
+            if size is not None and not self.sizes.get(path):
+                self.sizes[path] = size
 
     def open(self, path: str, present: int) -> None:
         """Start a file of which some bytes are present."""
@@ -85,7 +91,8 @@ class Meter:
         with self.lock:
             self.active.pop(path, None)
             if complete:
-                self.present[path] = self.sizes.get(path, self.present.get(path, 0))
+                self.present[path] = self.sizes.get(path) or self.present.get(path, 0)
+                self.sizes[path] = self.present[path]
                 self.finished += 1
             self._report(now=complete and self.finished == self.total_files)
 
@@ -98,7 +105,8 @@ class Meter:
         if time_s - self.last_event < interval and self.finished != self.total_files:
             return
         self.last_event = time_s
-        done, total, speed = sum(self.present.values()), sum(self.sizes.values()), self._speed()
+        done, speed = sum(self.present.values()), self._speed()
+        total = max(done, sum(self.sizes.values()))
         self.emit(
             events.PROGRESS,
             what=self.name,

@@ -20,7 +20,19 @@ MAX_PAUSE_S = 60.0
 MAX_REQUESTED_PAUSE_S = 600.0
 """The longest Retry-After of a hub that is honoured."""
 
-ErrorKind = Literal["denied", "missing", "passing", "corrupt", "full"]
+ErrorKind = Literal[
+    "denied",
+    "missing",
+    "passing",
+    "corrupt",
+    "full",
+    "page",
+    "pointer",
+    "shards",
+    "unusable",
+    "commit",
+    "offline",
+]
 Result = TypeVar("Result")
 
 
@@ -107,6 +119,40 @@ def _hint(hub: str, kind: ErrorKind) -> str:
         "full": text(
             "free some space and run it again: it resumes where it stopped",
             "请清理磁盘后再次运行，会从中断处继续",
+        ),
+    }
+    return hints.get(kind) or _hint_of_answer(kind)
+
+
+def _hint_of_answer(kind: ErrorKind) -> str:
+    """Return the cure for an answer that is not what was asked for."""
+    hints = {
+        "page": text(
+            "a network that wants a sign-in, a proxy or a broken mirror answered in place of the "
+            "hub: open the address in a browser, check HTTPS_PROXY, or set another endpoint",
+            "应答的不是社区，而是需要登录的网络、代理或失效的镜像：请在浏览器中打开该地址、检查 "
+            "HTTPS_PROXY，或更换 endpoint",
+        ),
+        "pointer": text(
+            "the mirror or the repository lacks the file itself: set another endpoint or hub, or "
+            "leave it out with ignore_patterns (task: download)",
+            "镜像或仓库缺少该文件本身：请更换 endpoint 或 hub，或用 ignore_patterns 跳过它"
+            "（task: download）",
+        ),
+        "shards": text(
+            "the upload is incomplete or the mirror is not up to date: set another endpoint or "
+            "hub, or another revision",
+            "上传不完整，或镜像未同步：请更换 endpoint 或 hub，或指定其他 revision",
+        ),
+        "unusable": text("check the id, or set another endpoint", "请检查 id，或更换 endpoint"),
+        "commit": text(
+            "its cache needs one: set local_dir (task: download) and use that folder, or set "
+            "another endpoint",
+            "社区的缓存需要提交：请设置 local_dir（task: download）并使用该目录，或更换 endpoint",
+        ),
+        "offline": text(
+            "unset HF_HUB_OFFLINE to download from Hugging Face",
+            "如需从 Hugging Face 下载，请取消环境变量 HF_HUB_OFFLINE",
         ),
     }
     return hints[kind]

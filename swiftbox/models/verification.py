@@ -62,7 +62,13 @@ class VerificationReport:
             )
         unchanged = len(self.verification.unchanged)
         files = counted(unchanged, "file")
-        return text(f"{files} {is_or_are(unchanged)} unchanged", f"{unchanged} 个文件内容未变")
+        basis = text(f"{files} {is_or_are(unchanged)} unchanged", f"{unchanged} 个文件内容未变")
+        if unconfirmed := len(self.verification.unconfirmed):
+            basis += text(
+                f"; {unconfirmed} of them without a hash of the hub",
+                f"；其中 {unconfirmed} 个社区未给出哈希值",
+            )
+        return basis
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -71,6 +77,7 @@ class VerificationReport:
             "ok": self.ok,
             "hashed": self.hashed,
             "right": list(self.verification.unchanged),
+            "unconfirmed": list(self.verification.unconfirmed),
             "changed": list(self.verification.changed),
             "missing": list(self.verification.missing),
             "findings": [remark.to_dict() for remark in self.remarks],

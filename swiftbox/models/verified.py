@@ -1,6 +1,7 @@
-"""The marker of a downloaded folder: which files were verified, with their size and mtime.
+"""The marker of a downloaded folder: its files, with size, mtime, and what confirms them.
 
-A file whose size and mtime match the marker is not hashed again.
+A file whose size and mtime match the marker is not hashed again. Some hubs tell no hash, some not
+even a size: what was not compared with a hash of the hub is recorded as unconfirmed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from swiftbox.files import write_json
 from swiftbox.security.paths import fault_of_relative
@@ -24,13 +25,32 @@ WRITE_INTERVAL_S = 1.0
 """A dataset of thousands of small files must not write its marker thousands of times."""
 
 
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+Confirmation = Literal["hash", "length", "nothing"]
+"""What of the hub a file agrees with: a hash of its contents, the length alone, or nothing."""
+
+
 @dataclass(frozen=True)
 class VerifiedFile:
-    """One file as it was when its contents were verified."""
+    """One file as it was when it was recorded; `sha256` is that of the file on this machine."""
 
     size: int
     mtime_ns: int
     sha256: str
+    confirmed_by: Confirmation = "hash"
+    blob: str | None = None
+    """The hash of git that the hub listed."""
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """What a hub tells of a file; None for what it does not tell."""
+
+    path: str
+    size: int | None = None
+    sha256: str | None = None
+    blob: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +73,8 @@ class Verification:
     unchanged: tuple[str, ...]
     changed: tuple[str, ...]
     missing: tuple[str, ...]
+    unconfirmed: tuple[str, ...] = ()
+    """Unchanged files that were never compared with a hash of the hub."""
 
     @property
     def ok(self) -> bool:
@@ -75,19 +97,40 @@ class Marker:
     _written: float = 0.0
 
     def knows(self, path: str, sha256: str | None) -> bool:
-        """Return whether a file was verified, has not changed since, and matches the hub's hash."""
+        """Return whether a file is recorded, has not changed since, and has this hash if any."""
         file = self.files.get(path)
         if file is None or (sha256 is not None and file.sha256 != sha256):
             return False
         return size_and_mtime(self.folder / path) == (file.size, file.mtime_ns)
 
-    def add(self, path: str, sha256: str) -> None:
-        """Record a verified file; write the marker at most once per interval."""
+    def has(self, file: ListedFile, *, commit: str | None) -> bool:
+        """Return whether a recorded file is the one that a hub lists at a commit.
+
+        Without a hash to compare, it is the same only at the same commit.
+        """
+        recorded = self.files.get(file.path)
+        if recorded is None or not self.knows(file.path, file.sha256):
+            return False
+        if file.size is not None and file.size != recorded.size:
+            return False
+        if file.sha256 is not None or (file.blob is not None and file.blob == recorded.blob):
+            return True
+        is_other = file.blob is not None and recorded.blob is not None
+        return not is_other and self.origin is not None and self.origin.commit == commit
+
+    def add(
+        self,
+        path: str,
+        sha256: str,
+        confirmed_by: Confirmation = "hash",
+        blob: str | None = None,
+    ) -> None:
+        """Record a file and what confirms it; write the marker at most once per interval."""
         stat = size_and_mtime(self.folder / path)
         if stat is None:
             return
         with self._lock:
-            self.files[path] = VerifiedFile(*stat, sha256)
+            self.files[path] = VerifiedFile(*stat, sha256, confirmed_by, blob)
             if time.monotonic() - self._written > WRITE_INTERVAL_S:
                 self._write()
 
@@ -142,13 +185,23 @@ def read_marker(folder: Path) -> Marker:
         files = {
             path: VerifiedFile(**file)
             for path, file in content["files"].items()
-            if not fault_of_relative(path, hidden=True)
+            if not fault_of_relative(path, hidden=True) and not _is_doubtful(file)
         }
         fetching = content.get("fetching")
         complete, partial = list(content["complete"]), None if fetching is None else list(fetching)
         return Marker(folder, origin, complete, files, partial)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Marker(folder)
+
+
+def _is_doubtful(file: dict[str, Any]) -> bool:
+    """Tell whether an older version may have recorded an empty file for one of unknown size."""
+    return "confirmed_by" not in file and not file["size"]
+
+
+def unconfirmed_files(marker: Marker) -> list[str]:
+    """Return the recorded files that were never compared with a hash of the hub."""
+    return [path for path, file in marker.files.items() if file.confirmed_by != "hash"]
 
 
 def is_complete(marker: Marker, selection: str) -> bool:
@@ -187,7 +240,10 @@ def verify(folder: Path, on_bytes: Callable[[int], None] | None = None) -> Verif
             missing.append(path)
         elif sha256_of(folder / path, on_bytes) == file.sha256:
             unchanged.append(path)
-            marker.add(path, file.sha256)
+            marker.add(path, file.sha256, file.confirmed_by, file.blob)
         else:
             changed.append(path)
-    return Verification(marker.origin, tuple(unchanged), tuple(changed), tuple(missing))
+    unconfirmed = tuple(path for path in unconfirmed_files(marker) if path in unchanged)
+    return Verification(
+        marker.origin, tuple(unchanged), tuple(changed), tuple(missing), unconfirmed
+    )

@@ -13,10 +13,10 @@ import pytest
 from box import HANG_S, box
 from search_server import Search, search_server
 
-from swiftbox.errors import HubError
 from swiftbox.hub import online, reach
 from swiftbox.hub.from_huggingface import HuggingFace
 from swiftbox.hub.online import SearchHit, search
+from swiftbox.hub.transfer_errors import TransferError
 from swiftbox.models.download_request import DownloadRequest
 
 SEARCH_TIMEOUT_S = online.TIMEOUT_S
@@ -126,7 +126,7 @@ def test_a_listing_with_an_impossible_size_is_refused(size: object) -> None:
     row = SimpleNamespace(rfilename="a", size=size, lfs=None, blob_id=None)
     answer = SimpleNamespace(sha="0" * 40, siblings=[row])
     client.api = SimpleNamespace(model_info=lambda *_, **__: answer)
-    with pytest.raises(HubError, match="cannot be used"):
+    with pytest.raises(TransferError, match="cannot be used"):
         client.listing(DownloadRequest("o/n", hub="huggingface"))
 
 
