@@ -192,10 +192,13 @@ def _best_line(event: Event) -> list[str]:
     step, metric, best = (event.get(key) for key in ("best_step", "metric", "best"))
     if not isinstance(best, int | float):
         return []
+    count = event.get("evaluations")  # older runs do not have it
+    number = f" of {counted(count, 'evaluation')}" if count else ""
+    times = f"{count} 次评估中" if count else ""
     return [
         text(
-            f"the result is checkpoint-{step}, the best: {metric} {best:.4f}",
-            f"结果取最好的 checkpoint-{step}：{metric} {best:.4f}",
+            f"the result is checkpoint-{step}, the best{number}: {metric} {best:.4f}",
+            f"结果取 checkpoint-{step}，{times}最好：{metric} {best:.4f}",
         )
     ]
 

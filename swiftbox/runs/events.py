@@ -330,7 +330,12 @@ ENDINGS: Mapping[tuple[str, str], Fields] = {
     (DONE, "train"): Fields(
         "a training is complete",
         {**_SECONDS, **_MODEL, "steps": "number of steps", "loss": "mean training loss"},
-        {"best_step": "step of the result", "metric": "what is judged", "best": "its best value"},
+        {
+            "best_step": "step of the result",
+            "metric": "what is judged",
+            "best": "its best value",
+            "evaluations": "number of evaluations that were compared",
+        },
     ),
     (DONE, "download"): Fields(
         "a queue is complete", {**_SECONDS, "fetched": "number of repositories"}

@@ -25,6 +25,7 @@ MOVED_SYSTEM = "system into user"
 SEQUENTIAL_CALLS = "parallel calls in sequence"
 DEFAULT_SYSTEM = "default system"
 NOTHING_LEARNED = "nothing to learn"
+WORDLESS = "answers without words"
 UNCLOSED = "answers without closing token"
 UNFILLED = "placeholders in small letters"
 FORBIDDEN_THINKING = "reasoning that the prompt forbids"
@@ -139,6 +140,11 @@ def _sentence(event: str, number: int) -> str:
         DEFAULT_SYSTEM: (
             f"{counted(number, 'row')} with the default system text",
             f"{number} 行使用默认 system",
+        ),
+        WORDLESS: (
+            f"{counted(number, 'answer')} of which the chat template writes no words: the model "
+            "learns to answer nothing there",
+            f"{number} 个回答的内容被对话模板全部丢弃：模型会学到在此处不作回答",
         ),
         NOTHING_LEARNED: (
             f"{counted(number, 'row')} with nothing to learn",

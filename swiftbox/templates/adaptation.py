@@ -22,7 +22,7 @@ from swiftbox.templates.account import (
     Account,
 )
 from swiftbox.templates.adapted_turn import SYSTEM, AdaptedTurn
-from swiftbox.templates.names import filled
+from swiftbox.templates.names import filled, require_filled
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.reasoning import CLOSE, inline, split_inline
 from swiftbox.templates.turn_changes import joined_neighbours, sequential_calls, system_into_user
@@ -39,11 +39,13 @@ def adapted_turns(
 
     Raises RowError for a name that is not filled in.
     """
-    adapted = [_adapted(turn, index, options, account) for index, turn in enumerate(turns)]
+    missing: set[str] = set()
+    adapted = [_adapted(turn, index, options, account, missing) for index, turn in enumerate(turns)]
     if options.system is not None and not any(turn.role in SYSTEM for turn in adapted[:1]):
-        default = _adapted(Turn("system", options.system), -1, options, account)
+        default = _adapted(Turn("system", options.system), -1, options, account, missing)
         adapted = [default, *adapted]
         account.count(DEFAULT_SYSTEM)
+    require_filled(missing)
     if options.system_into_user:
         moved = system_into_user(adapted, abilities)
         if moved is not adapted:
@@ -60,13 +62,15 @@ def adapted_turns(
     return adapted
 
 
-def _adapted(turn: Turn, index: int, options: RenderOptions, account: Account) -> AdaptedTurn:
+def _adapted(
+    turn: Turn, index: int, options: RenderOptions, account: Account, missing: set[str]
+) -> AdaptedTurn:
     extra = dict(turn.extra)
     reasoning, content = extra.pop(REASONING, ""), turn.content
     if "{{" in content:
-        content = filled(content, options, turn.role, account)
+        content = filled(content, options, turn.role, account, missing)
     if "{{" in reasoning:
-        reasoning = filled(reasoning, options, turn.role, account)
+        reasoning = filled(reasoning, options, turn.role, account, missing)
     return AdaptedTurn(turn.role, content, index, turn.weight, reasoning, turn.tool_calls, extra)
 
 

@@ -107,7 +107,7 @@ def _require_plain_answer(renderings: Sequence[Rendering]) -> None:
     if weights - {1.0}:
         raise RowError(
             "weight",
-            f"weight {max(weights - {1.0}):g}: answers that are compared have no weights, only "
-            "stage: sft has",
-            f"weight {max(weights - {1.0}):g}：参与比较的回答不支持权重，仅 stage: sft 支持",
+            f"weight {max(weights - {1.0}):g}: answers that are compared have no weights; remove "
+            "it, or use stage: sft",
+            f"weight {max(weights - {1.0}):g}：参与比较的回答不支持权重；请去掉，或用 stage: sft",
         )

@@ -15,19 +15,39 @@ CHINESE = r"[\u4e00-\u9fff]"
 """Compiled on first use, which takes longer than any other pattern of this room."""
 
 
-def filled(content: str, options: RenderOptions, role: str, account: Account) -> str:
+NAME, AUTHOR = "{{NAME}}", "{{AUTHOR}}"
+KEYS = {NAME: "model_name", AUTHOR: "model_author"}
+"""The setting that fills in each placeholder."""
+
+
+def require_filled(missing: set[str]) -> None:
+    """Raise RowError for placeholders of a row that have no value, for all of them at once."""
+    if missing:
+        placeholders = [placeholder for placeholder in KEYS if placeholder in missing]
+        keys = [KEYS[placeholder] for placeholder in placeholders]
+        verb = "is" if len(placeholders) == 1 else "are"
+        raise RowError(
+            "name",
+            f"{' and '.join(placeholders)} {verb} not filled in; set {' and '.join(keys)}",
+            f"{'、'.join(placeholders)} 没有填写；请设置 {' 与 '.join(keys)}",
+        )
+
+
+def filled(
+    content: str, options: RenderOptions, role: str, account: Account, missing: set[str]
+) -> str:
     """Return a turn's text with the placeholders replaced; in small letters, not in code.
 
-    Raises RowError for a placeholder in large letters, in an answer or a system text, that has no
-    value. Those in small letters are only counted: program code has them too.
+    Adds to `missing` the placeholders in large letters, in an answer or a system text, that have
+    no value. Those in small letters are only counted: program code has them too.
     """
     places = {
-        "{{NAME}}": ("model_name", options.model_name),
-        "{{AUTHOR}}": ("model_author", options.model_author),
+        NAME: options.model_name,
+        AUTHOR: options.model_author,
     }
     unfilled = False
     original = content
-    for placeholder, (key, names) in places.items():
+    for placeholder, names in places.items():
         small = placeholder.lower()
         if placeholder not in content and small not in content:
             continue
@@ -38,11 +58,7 @@ def filled(content: str, options: RenderOptions, role: str, account: Account) ->
         elif role not in ("assistant", "system"):
             continue
         elif placeholder in content:
-            raise RowError(
-                "name",
-                f"{placeholder} is not filled in; set {key}",
-                f"{placeholder} 没有填写；请设置 {key}",
-            )
+            missing.add(placeholder)
         else:
             unfilled = True
     account.count(UNFILLED, unfilled)

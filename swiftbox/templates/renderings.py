@@ -23,6 +23,7 @@ from swiftbox.templates.account import (
     ROWS_EACH,
     ROWS_LAST,
     UNCLOSED,
+    WORDLESS,
     Account,
 )
 from swiftbox.templates.adaptation import adapted_turns, reasoning_of, without_padding
@@ -198,8 +199,10 @@ class _Row:
         count_tools(talk.turns, self.tools, talk.abilities, account)
         for answer in answers:
             count_reasoning(answer.turn, talk.abilities, account)
-            for kind in _lost(talk, answer):
+            lost = list(_lost(talk, answer))
+            for kind in lost:
                 self._lose(kind, answer.turn, account)
+            account.count(WORDLESS, bool(lost) and set(lost) == set(_kinds(talk, answer)))
         learned = {answer.turn.index for answer in answers}
         for turn in talk.turns:
             if turn.role == "assistant" and turn.index not in learned:
@@ -232,6 +235,12 @@ def _lost(talk: TemplateConversation, answer: LocatedAnswer) -> Iterator[str]:
     """Yield the kinds of words that are not in what is learned of an answer."""
     reasoning, content = reasoning_of(answer.turn, talk.abilities)
     return lost_of_answer(answer.turn, reasoning, content, answer.learned_words)
+
+
+def _kinds(talk: TemplateConversation, answer: LocatedAnswer) -> Iterator[str]:
+    """Yield the kinds of words that an answer has."""
+    reasoning, content = reasoning_of(answer.turn, talk.abilities)
+    return lost_of_answer(answer.turn, reasoning, content, "")
 
 
 def _lost_prompts(talk: TemplateConversation, rendered: str) -> Iterator[tuple[str, AdaptedTurn]]:

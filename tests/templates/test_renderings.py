@@ -206,6 +206,18 @@ def test_reasoning_that_a_template_does_not_know_is_an_error_or_counted() -> Non
     ]
 
 
+def test_an_answer_that_loses_all_its_words_is_counted_with_its_place() -> None:
+    turns = [user("Q?"), answer("", call("Rome"))]
+    example = rendered("llama3", turns, lost_words="warn")
+    assert learned(example) == ["<|eot_id|>"]
+    account = Account()
+    account.add(example.account, "a.jsonl:7")
+    assert (
+        "1 answer of which the chat template writes no words: the model learns to answer nothing "
+        "there (first: a.jsonl:7)"
+    ) in account.lines()
+
+
 def test_lost_words_of_turns_that_are_not_learned_are_counted() -> None:
     called = replace(answer("", call("Rome")), weight=0)
     example = rendered("llama3", [user("Q?"), called, user("Well?"), answer("A.")])
@@ -360,7 +372,10 @@ def test_names_are_filled_in_by_the_language_of_the_turn() -> None:
     texts = learned(rendered("qwen2_5", turns, **names))
     assert texts[0].startswith("我是小箱。")
     assert texts[1].startswith("Swifty, Team")
-    assert "{{NAME}} is not filled in; set model_name" in refusal("qwen2_5", turns).en
+    both = "{{NAME}} and {{AUTHOR}} are not filled in; set model_name and model_author"
+    assert both in refusal("qwen2_5", turns).en
+    named = refusal("qwen2_5", turns, model_name=("Swifty",))
+    assert named.en == "{{AUTHOR}} is not filled in; set model_author"
 
 
 def test_the_default_system_text_is_filled_in_too() -> None:

@@ -199,12 +199,10 @@ def _encode_all(
                 continue
             if taken.is_deferred:
                 examples.accept(taken.example)
-                account.add(encoded.account, f"{file}:{line}")
+            account.add(encoded.account, f"{file}:{line}")
             yield from encoded.samples
     examples.refuse(refused)
     examples.require_usable()
-    if renderer is not None:
-        account.add(renderer.account)
     checked = examples.checked
     report["bad"], report["unlearned"] = len(checked.bad), len(checked.unlearned)
     report["unused"], report["cut_rows"] = dict(checked.unused), checked.cut_rows

@@ -9,13 +9,18 @@ from __future__ import annotations
 import contextlib
 import json
 import select
+import signal
 import subprocess
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Sequence
 
 from swiftbox.security.children import child_environment, module_command
+
+TIME, MEMORY, WAIT = "processor time", "memory", "waiting time"
+"""Limits of a comparison."""
 
 LONGEST_WAIT_S = 60.0
 """A child ends by its processor time; this is for a machine on which it gets none."""
@@ -28,6 +33,8 @@ class AnswerJudge:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._closer = weakref.finalize(self, _end, [])
+        self.reached: Counter[str] = Counter()
+        """How many comparisons reached each limit."""
 
     def compare(self, pairs: Sequence[tuple[str, str]]) -> list[bool | None]:
         """Return whether each answer equals its solution; None if that cannot be decided."""
@@ -50,7 +57,8 @@ class AnswerJudge:
         try:
             child.stdin.write(json.dumps(pair).encode() + b"\n")
             verdict: bool | None = json.loads(_read_line(child))
-        except (OSError, ValueError):  # its limits ended it
+        except (OSError, ValueError) as error:  # its limits ended it
+            self.reached[_limit(child, error)] += 1
             self._closer()
             self._child = None
             return None
@@ -83,6 +91,15 @@ def _read_line(child: subprocess.Popen[bytes]) -> bytes:
             raise BrokenPipeError
         received += part
     return received
+
+
+def _limit(child: subprocess.Popen[bytes], error: Exception) -> str:
+    """Return the limit that a child has reached, by how it ended."""
+    if isinstance(error, TimeoutError):
+        return WAIT
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(LONGEST_WAIT_S)
+    return TIME if child.returncode == -signal.SIGPROF else MEMORY
 
 
 def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:

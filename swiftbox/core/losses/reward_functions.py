@@ -53,6 +53,10 @@ class Accuracy:
     def __init__(self) -> None:
         self._judge = AnswerJudge()
 
+    def reached_limits(self) -> Mapping[str, int]:
+        """Return how many comparisons reached each limit; their answers are not judged."""
+        return self._judge.reached
+
     def close(self) -> None:
         """End the process that compares answers; it ends with this object too."""
         self._judge.close()

@@ -132,18 +132,7 @@ def load_best(trainer: Any, judgement: Judgement, folder: Path, emit: Emit) -> V
         return None
     if verdict.step != trainer.state.global_step:
         trainer._load_from_checkpoint(str(path))
-    emit(events.NOTE, key="load_best_model_at_end", message=_result(verdict, judgement))
     return verdict
-
-
-def _result(verdict: Verdict, judgement: Judgement) -> str:
-    number = counted(verdict.evaluations, "evaluation")
-    return text(
-        f"the result is checkpoint-{verdict.step}, the best of {number}: "
-        f"{judgement.metric} {verdict.value:.4f}",
-        f"结果取 checkpoint-{verdict.step}，{verdict.evaluations} 次评估中最好："
-        f"{judgement.metric} {verdict.value:.4f}",
-    )
 
 
 def _stops(verdict: Verdict, judgement: Judgement) -> str:

@@ -32,4 +32,5 @@ def result_of(trainer: Any, record: RunRecorder) -> dict[str, Any]:
     verdict = load_best(trainer, judgement, record.folder, record.emit)
     if verdict is None:
         return {}
-    return {"best_step": verdict.step, "metric": judgement.metric, "best": verdict.value}
+    best = {"best_step": verdict.step, "metric": judgement.metric, "best": verdict.value}
+    return {**best, "evaluations": verdict.evaluations}

@@ -45,7 +45,8 @@ def online_trainer(
         callbacks=[progress],
     )
     trainer.record = record
-    trainer.unjudged = UnjudgedCount(trainer.reward_func_names, record.emit)
+    names, functions = trainer.reward_func_names, trainer.reward_funcs
+    trainer.unjudged = UnjudgedCount(names, record.emit, functions)
     progress.trainer = trainer
     return trainer, progress
 

@@ -8,11 +8,17 @@ of the function over their group, which says nothing. Shapes: A answers (groups 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
+from swiftbox.core.losses.answer_judge import LONGEST_WAIT_S, MEMORY, TIME, WAIT
+from swiftbox.core.losses.math_equality import CPU_S
+from swiftbox.core.losses.reward_functions import Accuracy
+from swiftbox.formatting import duration, size
 from swiftbox.language import text
 from swiftbox.runs import events
+from swiftbox.security.template_trial import MEMORY_BYTES
 
 
 def neutral_rewards(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
@@ -30,9 +36,12 @@ def neutral_rewards(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
 class UnjudgedCount:
     """Counts the answers that each function does not judge, and says so when the first appear."""
 
-    def __init__(self, names: Sequence[str], emit: Callable[..., None]) -> None:
+    def __init__(
+        self, names: Sequence[str], emit: Callable[..., None], functions: Sequence[Any] = ()
+    ) -> None:
         self.names = tuple(names)
         self._emit = emit
+        self._functions = [function for function in functions if isinstance(function, Accuracy)]
         self._reported: set[str] = set()
 
     def add(self, rewards: torch.Tensor) -> dict[str, float]:
@@ -42,9 +51,30 @@ class UnjudgedCount:
             if count and name not in self._reported:
                 self._reported.add(name)
                 self._emit(events.WARNING, message=_not_judged(name, count, len(rewards)))
+        for function in self._functions:
+            self._report_limits(function)
         return {
             name: count / len(rewards) for name, count in counts.items() if name in self._reported
         }
+
+    def _report_limits(self, function: Accuracy) -> None:
+        for limit in function.reached_limits():
+            if limit not in self._reported:
+                self._reported.add(limit)
+                self._emit(events.WARNING, message=_beyond(function.__name__, limit))
+
+
+def _beyond(name: str, limit: str) -> str:
+    limits = {
+        TIME: text(f"{duration(CPU_S)} of processor time", f"{duration(CPU_S)}处理器时间"),
+        MEMORY: text(f"{size(MEMORY_BYTES)} of memory", f" {size(MEMORY_BYTES)} 内存"),
+        WAIT: text(f"{duration(LONGEST_WAIT_S)} in all", f"{duration(LONGEST_WAIT_S)}总时长"),
+    }
+    return text(
+        f"{name}: comparing an answer with its solution took more than {limits[limit]}; such an "
+        "answer counts as not judged",
+        f"{name}：比较某个回答与标准答案时超出{limits[limit]}；这样的回答计为未评判",
+    )
 
 
 def _not_judged(name: str, count: int, total: int) -> str:

@@ -127,6 +127,23 @@ def test_the_tokens_of_turns_that_are_rendered_apart_are_counted() -> None:
     assert f"(2 answers, {tokens} tokens)" in encoded.account.lines()[0]
 
 
+@pytest.mark.parametrize(("keys", "count"), [({"num_samples": 2}, 2), ({"weight": 2.0}, 8)])
+def test_the_account_of_a_sampled_dataset_is_that_of_the_rows_it_takes(
+    keys: dict[str, Any], count: int, tmp_path: Path
+) -> None:
+    tokenizer = train_tokenizer()
+    tokenizer.chat_template = wheel_source("qwen3")
+    turns = [{"role": role, "content": "q"} for role in ("user", "assistant") * 2]
+    path = tmp_path / "a.jsonl"
+    path.write_text((json.dumps({"messages": turns}) + "\n") * 4, "utf-8")
+    encoder = ExampleEncoder.of(METHODS["sft"], tokenizer, preferences.config("sft"))
+    samples, report = encoded_samples([RowSource(str(path), **keys)], encoder, quiet)
+    counts = report["account"]["counts"]
+    tokens = sum(len(row) for sample in samples for row in sample.rows)
+    assert (counts["rows: each"], counts["tokens: each"]) == (count, tokens)
+    assert len(samples) == count
+
+
 def test_a_pair_judged_as_two_answers_is_one_bad_row(tmp_path: Path) -> None:
     row = {"prompt": "q", "chosen": "yes", "rejected": "no"}
     path = tmp_path / "a.jsonl"
