@@ -319,13 +319,14 @@ class Bench:
         folder, model, head = self.folder, Path(config.model), self.method.head
         arguments = session.training_arguments(config, folder, evaluates=False)
         set_seed(config.seed)
-        base_model = session.load_base(model, config, head, arguments.device, silent)
+        choice = session.HeadChoice(head)
+        base_model = session.load_base(model, config, choice, arguments.device, silent)
         start = AdapterStart(None, session.PEFT_TASKS[head], None)
         network = adapted_network(base_model, config, start, silent)
         session.prepare_network(network, config, arguments.device, silent)
         inputs = TrainerInputs(config, self.method, network, self.tokenizer, arguments, model, None)
         recorder = RunRecorder(folder, silent, 1)
-        trainer, _ = session.offline_trainer(inputs, self.parts, recorder)
+        trainer, _ = session.offline_trainer(inputs, self.parts.both, recorder)
         return trainer
 
 

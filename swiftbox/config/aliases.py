@@ -9,7 +9,7 @@ from typing import Any
 Translate = Callable[[Any], Mapping[str, Any] | None]
 """Translate a foreign value into our keys and values; None if the alias does not apply to it."""
 
-STAGES = ("pt", "sft", "dpo", "orpo", "simpo", "cpo", "kto", "reward", "grpo")
+STAGES = ("pt", "sft", "dpo", "orpo", "simpo", "cpo", "kto", "reward", "classification", "grpo")
 TUNERS = ("lora", "qlora", "full", "adalora", "ia3", "oft", "vera", "llamapro")
 
 
@@ -130,7 +130,13 @@ SHARDING = {
 }
 
 LOSSES = {"sppo_hard": "sppo"}
-STAGE_WORDS = {"rm": "reward", "reward_modeling": "reward", "pretrain": "pt"}
+STAGE_WORDS = {
+    "rm": "reward",
+    "reward_modeling": "reward",
+    "pretrain": "pt",
+    "seq_cls": "classification",
+    "cls": "classification",
+}
 
 _RENAMED = {
     "model": ("model_name_or_path", "base_model", "model_id", "model_id_or_path"),

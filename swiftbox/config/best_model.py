@@ -8,7 +8,7 @@ from swiftbox.config.groups import Frozen
 LOSS = "loss"
 """The metric that every method has on held-out rows."""
 
-LOWER_IS_BETTER = ("loss", "kl", "rewards/rejected", "rewards/undesirable")
+LOWER_IS_BETTER = ("loss", "kl", "rewards/rejected", "rewards/undesirable", "mse", "mae")
 """Metrics of evaluations whose smaller values are better."""
 
 

@@ -256,4 +256,6 @@ def _hash(example: Example) -> int:
         parts.append(_hash(Example(example.rejected)))
     if example.columns:
         parts.append(repr(example.columns))
+    if example.target is not None:
+        parts.append(repr((example.second, example.target)))
     return hash(tuple(parts))

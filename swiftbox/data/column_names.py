@@ -52,6 +52,10 @@ SPELLINGS: Mapping[str, str] = {
     "推理过程": "reasoning_content",
     "思维链": "reasoning_content",
     "工具": "tools",
+    "标签": "label",
+    "类别": "label",
+    "分类": "label",
+    "句子": "sentence",
 }
 """Names of columns that mean one of ours and nothing else."""
 

@@ -49,7 +49,7 @@ class Example:
 
     A preference has two conversations that begin with the same turns: `messages` is the chosen
     one. A labelled answer has a `label`. A prompt to answer ends with the user's turn and carries
-    the row's other `columns` for reward functions.
+    the row's other `columns` for reward functions. What is classified has a `target`.
     """
 
     messages: tuple[Turn, ...] = ()
@@ -62,6 +62,10 @@ class Example:
     label: bool | None = None
     """Whether the answer is desirable (KTO)."""
     columns: tuple[tuple[str, Any], ...] = ()
+    target: Any = None
+    """The label, the labels (a tuple) or the number to predict, as the row has it."""
+    second: str | None = None
+    """The second text of a pair of texts that is classified."""
     unused: tuple[str, ...] = field(default=(), compare=False)
     """Columns of the row that nobody read, and keys of its turns (`messages: language`)."""
     cut: int = field(default=0, compare=False)
@@ -77,6 +81,8 @@ class Example:
             self.margin,
             self.label,
             self.columns,
+            self.target,
+            self.second,
             unused,
             self.cut,
         )

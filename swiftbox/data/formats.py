@@ -7,6 +7,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from swiftbox.data.cells import Row
+from swiftbox.data.classified import (
+    FIRST,
+    SECOND,
+    TARGETS,
+    TEXTS,
+    read_answer_class,
+    read_conversation_class,
+    read_pair_class,
+    read_text_class,
+)
+from swiftbox.data.column_errors import either, misspelled, unclear_columns, unclear_text
 from swiftbox.data.column_names import (
     ANSWERS,
     CONTEXTS,
@@ -52,13 +63,13 @@ from swiftbox.data.proposals import (
 from swiftbox.data.registry import rename_columns
 from swiftbox.data.shapes import shape_renames
 from swiftbox.data.turns import unread_keys
-from swiftbox.formatting import nearest
 
 SFT = ("sft",)
 PAIRED = ("dpo", "orpo", "simpo", "cpo", "reward", "kto")
 """Stages that learn from pairs; for kto a pair is a desirable and an undesirable answer."""
 LABELLED = ("kto",)
 PROMPTED = ("grpo",)
+CLASSIFIED = ("classification",)
 WITH_MARGINS = ("reward",)
 """Stages that use the margin of a pair."""
 
@@ -150,6 +161,19 @@ FORMATS = (
         "function-calls", SFT, (QUESTIONS, ("tools",), ("answers",)), read_function_calls, REJECTED
     ),
     Format("transcript", SFT, (("text",),), read_transcript, (*QUESTION, *ANSWERS, *LABELS)),
+    Format(
+        "messages-class",
+        CLASSIFIED,
+        (CONVERSATION_COLUMNS, TARGETS),
+        read_conversation_class,
+        (),
+        TALK,
+    ),
+    Format("pair-class", CLASSIFIED, (FIRST, SECOND, TARGETS), read_pair_class),
+    Format(
+        "answer-class", CLASSIFIED, (QUESTIONS, ANSWERS, TARGETS), read_answer_class, (), ANSWERED
+    ),
+    Format("text-class", CLASSIFIED, (TEXTS, TARGETS), read_text_class),
 )
 """The first format that matches the columns and the stage is used."""
 
@@ -159,9 +183,6 @@ OPTIONAL = MEDIA.union((UNUSED,), MARGINS, *(row_format.optional for row_format 
 
 WEIGHTED = ("messages", "sharegpt")
 """Formats that read columns with the weights of all turns."""
-
-NEAR = 0.75
-"""How alike a column and one of ours are in a misspelling."""
 
 PREFERENCES = "preferences"
 """The kind of RowError of rows whose answers are compared or judged, in a stage that learns one."""
@@ -254,7 +275,9 @@ def _reading(columns: frozenset[str], stage: str) -> ColumnReading | RowError:
     if isinstance(choice, RowError):
         return choice
     if choice.name in ANSWERED_FORMATS and (unclear := rivals(names)):
-        return _unclear(columns, unclear)
+        return unclear_columns(columns, unclear)
+    if choice.name == "text-class" and len(texts := [name for name in TEXTS if name in names]) > 1:
+        return unclear_text(columns, texts)
     used = choice.used(names).union(MEDIA, (UNUSED,), MARGINS if stage in WITH_MARGINS else ())
     unread = sorted(column for column in columns if renames.get(column, column) not in used)
     turns = next((name for name in CONVERSATION_COLUMNS if name in choice.used(names)), None)
@@ -295,17 +318,6 @@ def ask_for_columns(rows: Sequence[Row], stage: str, error: RowError) -> RowErro
     )
 
 
-def _unclear(columns: frozenset[str], unclear: Iterable[str]) -> RowError:
-    listed, names = listed_columns(sorted(columns)), listed_columns(dict.fromkeys(unclear))
-    return RowError(
-        UNKNOWN_COLUMNS,
-        f"not clear how to read {names} in: {listed} (say it with columns: {{NAME: query}}, "
-        f"response, input, reasoning_content or {UNUSED})",
-        f"不清楚如何读取 {names}（所有列：{listed}）；请用 columns: {{列名: query}} 说明，"
-        f"可用 response、input、reasoning_content 或 {UNUSED}",
-    )
-
-
 def _choice(columns: frozenset[str], stage: str) -> Format | RowError:
     matching = [candidate for candidate in FORMATS if candidate.matches(columns)]
     for candidate in matching:
@@ -327,8 +339,8 @@ def _other_stage(
     columns: frozenset[str], stage: str, other: Format, usable: Iterable[Format]
 ) -> RowError:
     """Name the stages that use rows of a format, and the column that is missing for this one."""
-    en = f"{other.name} rows are for stage: {_either(other.stages, ' or ')}, not {stage}"
-    zh = f"{other.name} 格式的数据用于 stage: {_either(other.stages, ' 或 ')}，而不是 {stage}"
+    en = f"{other.name} rows are for stage: {either(other.stages, ' or ')}, not {stage}"
+    zh = f"{other.name} 格式的数据用于 stage: {either(other.stages, ' 或 ')}，而不是 {stage}"
     near = [
         candidate
         for candidate in usable
@@ -336,20 +348,16 @@ def _other_stage(
     ]
     if near:
         group = min(near, key=lambda candidate: len(candidate.stages)).missing(columns)[0]
-        en += f" (for {stage} they also need {_either(group, ' or ')})"
-        zh += f"（用于 {stage} 还需要列 {_either(group, ' 或 ')}）"
+        en += f" (for {stage} they also need {either(group, ' or ')})"
+        zh += f"（用于 {stage} 还需要列 {either(group, ' 或 ')}）"
     return RowError(PREFERENCES if {*PAIRED, *LABELLED} >= {*other.stages} else "stage", en, zh)
-
-
-def _either(names: tuple[str, ...], last: str) -> str:
-    return last.join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _unknown(columns: frozenset[str], stage: str, usable: Iterable[Format]) -> RowError:
     listed = listed_columns(sorted(columns))
     names = sorted({name for candidate in usable for group in candidate.columns for name in group})
     for column in sorted(columns - KNOWN - OPTIONAL):
-        if near := _misspelled(column, names):
+        if near := misspelled(column, names):
             return RowError(
                 UNKNOWN_COLUMNS,
                 f"no known format in: {listed} (columns: {{{column}: {near}}} renames one)",
@@ -374,13 +382,6 @@ def _unknown(columns: frozenset[str], stage: str, usable: Iterable[Format]) -> R
         f"no known format in: {listed} (stage: {stage} reads {readable})",
         f"无法识别的列：{listed}（stage: {stage} 可读取 {readable}）",
     )
-
-
-def _misspelled(column: str, names: Iterable[str]) -> str:
-    """Return the name that a column misspells: with as many parts, and nearly all letters."""
-    parts = column.count("_")
-    alike = [name for name in names if name.count("_") == parts]
-    return nearest(column.lower(), alike, cutoff=NEAR)
 
 
 def _require_no_media(row: Row) -> None:

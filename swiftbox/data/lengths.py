@@ -55,7 +55,7 @@ class Lengths:
         """
         self.good_rows += 1
         if example.text is not None:
-            self._add(_bytes([example.text]) / BYTES_PER_TOKEN)
+            self._add(_bytes([example.text, example.second or ""]) / BYTES_PER_TOKEN)
             return
         repeated = 0.0
         if texts > 1:

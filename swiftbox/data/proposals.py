@@ -62,6 +62,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "answer": ("reasoning_content", "query", "response", "input", "system"),
     "grpo": ("query", "system"),
     "pt": TEXT,
+    "classification": TEXT,
 }
 """Our names in the order in which columns are given to them, for each kind of row."""
 
@@ -70,6 +71,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "answer": ("query", "response"),
     "grpo": ("query",),
     "pt": TEXT,
+    "classification": TEXT,
 }
 """Our names without which a row of each kind cannot be read."""
 
@@ -81,6 +83,10 @@ ASKED: Mapping[str, tuple[str, str]] = {
     "answer": ("which column is the question and which the answer", "哪一列是问题、哪一列是回答"),
     "grpo": ("which column is the question", "哪一列是问题"),
     "pt": ("which column is the text", "哪一列是文本"),
+    "classification": (
+        "which column is the text and which the label",
+        "哪一列是文本、哪一列是标签",
+    ),
 }
 """What is asked for rows of each kind."""
 

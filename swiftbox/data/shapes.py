@@ -104,6 +104,22 @@ SHAPES = (
         {},
     ),
     *(
+        Shape(datasets, ("classification",), columns, {})
+        for datasets, columns in (
+            (
+                "STS-B",
+                {"sentence1": "sentence1", "sentence2": "sentence2", "score": "label"},
+            ),
+            ("Banking77, CLINC150", {"text": "text", "intent": "label"}),
+            ("a text and its category", {"text": "text", "category": "label"}),
+            ("a text and its class", {"text": "text", "class": "label"}),
+            ("a text and its sentiment", {"text": "text", "sentiment": "label"}),
+            ("IMDB as published on Kaggle", {"review": "text", "sentiment": "label"}),
+            ("reviews with a label", {"review": "text", "label": "label"}),
+            ("contents with a label", {"content": "text", "label": "label"}),
+        )
+    ),
+    *(
         Shape(
             f"{chosen}, {rejected}",
             PAIRED,

@@ -24,6 +24,11 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "rewards/desirable": ("desirable", "好"),
     "rewards/undesirable": ("undesirable", "坏"),
     "reward": ("reward", "奖励"),
+    "accuracy": ("accuracy", "正确率"),
+    "macro_f1": ("macro F1", "宏平均 F1"),
+    "micro_f1": ("micro F1", "微平均 F1"),
+    "mse": ("MSE", "均方误差"),
+    "pearson": ("Pearson", "皮尔逊相关"),
 }
 """English and Chinese name of the metrics that methods of preference or reward report."""
 

@@ -18,6 +18,7 @@ METHODS: Mapping[str, Method] = imported(
         "cpo": "cpo:CPO",
         "kto": "kto:KTO",
         "reward": "reward:REWARD",
+        "classification": "classification:CLASSIFICATION",
         "grpo": "grpo:GRPO",
     },
 )

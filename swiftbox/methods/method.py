@@ -24,7 +24,8 @@ class Method:
     """One training method.
 
     `encode(examples, tokenizer, config)` returns a core.data.encode.EncodedExample for each;
-    `collate(units, layout)` collates units of one or more samples into a batch of tensors;
+    `collate(units, layout)` collates units of one or more samples into a batch of tensors; that of
+    a classifier also takes its `classes`;
     `loss(model, batch, context)` returns the LossTerms of a batch;
     `count(units)` returns the number of terms of their loss, before they are collated;
     `couples_rows(config)` returns whether the loss of a row depends on the others of its batch.
@@ -37,7 +38,7 @@ class Method:
     needs_template: bool
     """Whether rows are conversations, which need a chat template."""
     encode: Callable[..., list[Any]]
-    collate: Callable[[Sequence[Any], str], dict[str, Any]] | None = None
+    collate: Callable[..., dict[str, Any]] | None = None
     loss: Callable[[Any, dict[str, Any], LossContext], LossTerms] | None = None
     count: Callable[[Sequence[Sequence[Any]]], int] | None = None
     splits_texts: bool = False
@@ -51,6 +52,8 @@ class Method:
     learning_rates: tuple[float, float] = (1.0e-4, 1.0e-5)
     """Usual peak learning rates of adapters and of full weights, for models of 1.5 to 30 billion
     parameters."""
+    measure: Callable[[Any, Any, Any], dict[str, float]] | None = None
+    """Returns metrics of all held-out rows, from the outputs of their LossTerms and the config."""
     metrics: tuple[str, ...] = ()
     """What is measured on held-out rows besides the loss."""
     couples_rows: Callable[[Any], bool] = independent_rows

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from swiftbox.config.classification import ClassificationFields
 from swiftbox.config.groups import DatasetSource, as_list
 from swiftbox.config.references import is_reference
 from swiftbox.config.sharded_reference import require_reference
@@ -23,16 +24,14 @@ from swiftbox.data.missing_files import missing_file
 from swiftbox.data.sampling import takes_all
 from swiftbox.data.source import RowSource, parse_sources
 from swiftbox.errors import ConfigError, UserError, raise_together
-from swiftbox.fit.profile import profile_model
-from swiftbox.fit.shape import ModelShape
-from swiftbox.fit.training import quantizes
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.models.adapters import read_trained
 from swiftbox.models.inspection import Inspection
 from swiftbox.models.known_columns import dataset_remarks, require_readable
 from swiftbox.models.location import find_folder, locate_recorded, looks_like_path
-from swiftbox.models.requirements import ERROR, NOTE, Remark
+from swiftbox.models.requirements import ERROR
+from swiftbox.models.templates import require_bounded_templates
 from swiftbox.security.templates import require_bounded
 from swiftbox.tasks.checks import (
     OnRemark,
@@ -42,12 +41,19 @@ from swiftbox.tasks.checks import (
     report,
     require_loadable,
 )
+from swiftbox.tasks.classified_rows import (
+    UsableClassifiedRows,
+    classes_of_rows,
+    label_counts,
+    remark_unlearned_labels,
+)
 from swiftbox.tasks.row_remarks import (
     remark_learned_rows,
     remark_unread_variables,
     remark_unstopped_answers,
 )
 from swiftbox.tasks.row_rendering import rendered_later, renderer_of
+from swiftbox.tasks.size_remarks import remark_on_size
 from swiftbox.tasks.solved_rows import SolvedRows, compares_answers
 from swiftbox.tasks.training_vocabulary import (
     remark_known_tokens,
@@ -61,6 +67,9 @@ from swiftbox.tasks.usable_rows import UsableRows
 from swiftbox.templates.files import template_file
 
 Result = TypeVar("Result")
+
+RowUsage = UsableRows | UsableClassifiedRows
+"""Renders the rows of a training and counts those that it will use."""
 
 
 def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
@@ -89,7 +98,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         collect(partial(require, training))
     is_here = find_folder(training.model) is not None
     if not is_here or (inspection is not None and not inspection.errors):
-        _remark_on_size(training, on_remark, is_here=is_here)
+        remark_on_size(training, on_remark, is_here=is_here)
     renderer = collect(lambda: _checked_template(training, inspection, on_remark))
     checked = collect(lambda: _check_rows(training, renderer, on_remark))
     validation = collect(lambda: _check_validation(training, renderer))
@@ -97,20 +106,13 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         on_remark(rendered_later(training.model))
     _remark_on_datasets(training, on_remark)
     remark_unused_settings(training, on_remark)
+    if checked is not None:
+        collect(partial(_check_labels, training, (checked, validation), on_remark))
     raise_together(problems)
     if checked is not None:
         remark_learned_rows(checked, validation, on_remark)
         checked.validation = validation
     return checked
-
-
-def _remark_on_size(config: TrainConfig, on_remark: OnRemark, *, is_here: bool) -> None:
-    """Remark on experts that stay unquantized, and on a model of unknown size."""
-    profile = profile_model(config.model)
-    if profile is not None and quantizes(config, profile) and profile.shape.in_experts:
-        on_remark(_unquantized_experts(profile.shape))
-    if not is_here and profile is None:
-        on_remark(_unknown_size(config.model))
 
 
 def _inspect(config: TrainConfig, on_remark: OnRemark) -> Inspection | None:
@@ -137,32 +139,6 @@ def _check_joined_rows(config: TrainConfig) -> None:
             text("packing: requires padding_free", "packing：需要启用 padding_free"),
             hint=text("remove padding_free: false", "去掉 padding_free: false"),
         )
-
-
-def _unknown_size(name: str) -> Remark:
-    message = text(
-        f"memory, disk and time of {name} cannot be estimated: it has no config.json here, no row "
-        "in the catalogue, and no size in its name",
-        f"无法估计 {name} 所需的内存、磁盘与时间：本机没有 config.json，模型表中没有，"
-        "名称也不含规模",
-    )
-    hint = text("run `swiftbox download`, then check again", "请先 `swiftbox download`，再检查")
-    return Remark(NOTE, "fit", message, hint)
-
-
-def _unquantized_experts(shape: ModelShape) -> Remark:
-    share = f"{shape.in_experts / shape.params:.0%}"
-    message = text(
-        f"tuner_type: qlora does not quantize the experts, {share} of the weights: transformers "
-        "keeps those of a layer in one tensor, and bitsandbytes quantizes linear layers",
-        f"tuner_type：qlora 不会量化占权重 {share} 的专家：transformers 把每层的专家存为一个张量，"
-        "而 bitsandbytes 只量化线性层",
-    )
-    hint = text(
-        "lora takes about as much memory; the estimate counts the experts in dtype",
-        "lora 所需内存相近；估计已按 dtype 计入专家",
-    )
-    return Remark(NOTE, "tuner_type", message, hint)
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
@@ -252,13 +228,19 @@ def _require_continuable(config: TrainConfig, folder: Path) -> None:
 
 def _checked_template(
     config: TrainConfig, inspection: Inspection | None, on_remark: OnRemark
-) -> UsableRows | None:
+) -> RowUsage | None:
     """Return the renderer of the rows; None without a template, or if the model is not here.
 
     Raises ConfigError if conversations have no chat template.
     """
     _check_template(config, inspection)
-    if inspection is None or inspection.errors or not _needs_template(config):
+    is_here = inspection is not None and not inspection.errors
+    if isinstance(config, ClassificationFields):
+        folder = inspection.folder if inspection is not None and is_here else None
+        if folder is not None:
+            require_bounded_templates(folder, used=config.use_chat_template is not False)
+        return UsableClassifiedRows.of(config, folder)
+    if inspection is None or not is_here or not _needs_template(config):
         return None
     renderer = renderer_of(config, inspection.folder)
     remark_unread_variables(renderer.template, on_remark)
@@ -352,23 +334,43 @@ def _local_sources(sources: list[RowSource], config: TrainConfig, key: str) -> l
     return local
 
 
-def _check_validation(config: TrainConfig, training: UsableRows | None) -> CheckedRows | None:
+def _check_validation(config: TrainConfig, training: RowUsage | None) -> CheckedRows | None:
     """Check the rows that are held out by name; None while none of them is on this machine."""
     sources = [source for source in validation_sources(config) if not is_reference(source.path)]
     local = _local_sources(sources, config, KEY)
     if not local:
         return None
-    renderer = None
-    if training is not None:
+    renderer: RowUsage | None = None
+    if isinstance(training, UsableRows):
         renderer = UsableRows(renderer_of(config, training.folder), config, training.folder)
+    elif training is not None:
+        renderer = UsableClassifiedRows.of(config, training.folder)
     with errors_under(KEY):
         return _checked_rows(local, config, renderer, is_complete=len(local) == len(sources))
 
 
+def _is_complete(config: TrainConfig) -> bool:
+    """Tell whether all rows of a training are on this machine."""
+    sources = (*sources_of(config), *validation_sources(config))
+    return all(Path(source.path).expanduser().exists() for source in sources)
+
+
+def _check_labels(
+    config: TrainConfig,
+    rows: tuple[CheckedRows, CheckedRows | None],
+    on_remark: OnRemark,
+) -> None:
+    """Raise DataError if the labels of all rows do not make a classifier."""
+    if not isinstance(config, ClassificationFields) or not _is_complete(config):
+        return
+    classes = classes_of_rows(config, [checked for checked in rows if checked is not None])
+    remark_unlearned_labels(classes, label_counts(rows[0]), on_remark)
+
+
 def _check_rows(
-    config: TrainConfig, renderer: UsableRows | None, on_remark: OnRemark
+    config: TrainConfig, renderer: RowUsage | None, on_remark: OnRemark
 ) -> CheckedRows | None:
-    if renderer is not None and compares_answers(config):
+    if isinstance(renderer, UsableRows) and compares_answers(config):
         renderer = SolvedRows(renderer.renderer, config, renderer.folder)
     sources = [source for source in sources_of(config) if not is_reference(source.path)]
     local = _local_sources(sources, config, "dataset")
@@ -381,7 +383,7 @@ def _check_rows(
 
 
 def _checked_rows(
-    local: list[RowSource], config: TrainConfig, renderer: UsableRows | None, *, is_complete: bool
+    local: list[RowSource], config: TrainConfig, renderer: RowUsage | None, *, is_complete: bool
 ) -> CheckedRows:
     """Check rows on this machine; without `is_complete` there are further ones."""
     stage = str(config.model_dump()["stage"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from swiftbox.formatting import counted
 from swiftbox.language import text
+from swiftbox.security.printable import printable
 
 ROWS_ALL, ROWS_EACH, ROWS_LAST = "rows: all", "rows: each", "rows: last"
 TOKENS = "tokens: "
@@ -32,6 +33,8 @@ FORBIDDEN_THINKING = "reasoning that the prompt forbids"
 OPEN_REASONING = "reasoning that is not closed"
 DOUBLE_REASONING = "reasoning in two places"
 DOUBLE_TOOLS = "tools in two places"
+LABEL = "label: "
+"""Before the name of a label that is classified."""
 MARK = "mark in a text: "
 """Before a control token of the template (templates/marks_in_texts.py)."""
 
@@ -69,8 +72,39 @@ class Account:
 
     def lines(self) -> list[str]:
         """Return a line for each event that a user should know, in the current language."""
-        lines = [self._modes(), *(self._line(event) for event in sorted(self.counts))]
+        lines = [
+            self._labels(),
+            self._modes(),
+            *(self._line(event) for event in sorted(self.counts)),
+        ]
         return [line for line in lines if line]
+
+    def labels(self) -> dict[str, int]:
+        """Return the number of rows of each label, in the order of their first rows."""
+        return {
+            event.removeprefix(LABEL): number
+            for event, number in self.counts.items()
+            if event.startswith(LABEL)
+        }
+
+    def _labels(self) -> str:
+        """Return the labels with their rows, the most frequent first."""
+        counts = Counter(self.labels())
+        if not counts:
+            return ""
+        most, listed = counts.most_common(), ""
+        shown = [f"{printable(name[:40])} {number}" for name, number in most[:MOST_LABELS]]
+        listed = ", ".join(shown) + (" ..." if len(most) > MOST_LABELS else "")
+        line = text(f"labels: {len(most)} ({listed})", f"标签：{len(most)} 个（{listed}）")
+        (_, largest), (rarest, smallest) = most[0], most[-1]
+        if largest >= UNEVEN * smallest:
+            line += text(
+                f"; uneven: {printable(rarest[:40])} has {counted(smallest, 'row')}, so watch "
+                "macro_f1 rather than accuracy",
+                f"；不均衡：{printable(rarest[:40])} 只有 {smallest} 行，"
+                "请看 macro_f1 而非 accuracy",
+            )
+        return line
 
     def _modes(self) -> str:
         """Return how the rows are rendered, if not all of them in the usual way."""
@@ -193,6 +227,13 @@ def _cautions(number: int) -> dict[str, tuple[str, str]]:
         ),
     }
 
+
+MOST_LABELS = 20
+"""Labels that a line lists."""
+
+UNEVEN = 5
+"""How many times as many rows the most frequent label has, from which labels count as uneven: a
+classifier that always says it is right in 5 of 6 rows."""
 
 CHINESE_KINDS = {
     "reasoning_content": "推理（reasoning_content）",

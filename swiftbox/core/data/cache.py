@@ -22,6 +22,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
+from swiftbox.config.classification import ClassificationFields
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.data.encode import EncodedExample
 from swiftbox.core.data.samples import Sample
@@ -38,6 +39,7 @@ from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.security.orphans import wake_when_orphaned
 from swiftbox.templates.account import Account
+from swiftbox.templates.classified import ClassifiedRenderer
 from swiftbox.templates.examples import ExampleRenderer
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.template import ConversationTemplate
@@ -85,13 +87,16 @@ class ExampleEncoder:
         """Encode some examples."""
         return self.encode(examples, self.tokenizer, self.config)
 
-    def renderer(self) -> ExampleRenderer | None:
+    def renderer(self) -> ExampleRenderer | ClassifiedRenderer | None:
         """Return what renders an example as `encode` does; None for texts without a template."""
-        if not self.needs_template:
-            return None
         config = self.config
-        template = ConversationTemplate.of_tokenizer(self.tokenizer, config.chat_template_kwargs)
-        return ExampleRenderer.of(template, config)
+        if isinstance(config, ClassificationFields):
+            return ClassifiedRenderer.of(config, self._template)
+        return ExampleRenderer.of(self._template(), config) if self.needs_template else None
+
+    def _template(self) -> ConversationTemplate:
+        variables = self.config.chat_template_kwargs
+        return ConversationTemplate.of_tokenizer(self.tokenizer, variables)
 
 
 def encoded_samples(
@@ -162,8 +167,17 @@ def content_key(sources: Sequence[RowSource], encoder: ExampleEncoder, data_hash
         RenderOptions.of(config),
         sorted(config.chat_template_kwargs.items()),
         (split_length, config.max_bad_rows, config.seed),
+        *_classification(config),
     ]
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+def _classification(config: TrainConfig) -> list[Any]:
+    """Return what changes the rows of a classifier besides; nothing for other methods."""
+    if not isinstance(config, ClassificationFields):
+        return []
+    labels = (config.problem, config.num_labels, config.label_names)
+    return [labels, config.use_chat_template, (config.max_length, config.truncation)]
 
 
 @dataclass(frozen=True, slots=True)

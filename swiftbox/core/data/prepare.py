@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.data.cache import ExampleEncoder, encoded_samples
@@ -16,6 +17,7 @@ from swiftbox.data.held_out_rows import KEY, errors_under
 from swiftbox.data.source import RowSource
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
+from swiftbox.templates.account import Account
 from swiftbox.templates.chatml import CHATML
 
 
@@ -30,8 +32,17 @@ def load_tokenizer(folder: Path, config: TrainConfig) -> Any:
     return tokenizer
 
 
-RowParts = tuple[Sequence[Sample], Sequence[Sample]]
-"""The training and the held-out rows."""
+class PreparedRows(NamedTuple):
+    """The rows of a training, and of a classifier the number of rows of each label."""
+
+    training: Sequence[Sample]
+    held_out: Sequence[Sample]
+    labels: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def both(self) -> tuple[Sequence[Sample], Sequence[Sample]]:
+        """Return the training and the held-out rows."""
+        return self.training, self.held_out
 
 
 def prepare_rows(
@@ -41,7 +52,7 @@ def prepare_rows(
     *,
     data_hash: str = "",
     validation: Sequence[RowSource] = (),
-) -> RowParts:
+) -> PreparedRows:
     """Return the training and held-out rows: read, check, encode, truncate, split, report.
 
     `data_hash` is dataset_hash(sources) if the caller has computed it; it reads every byte. The
@@ -50,12 +61,15 @@ def prepare_rows(
     config = encoder.config
     samples, report = encoded_samples(sources, encoder, emit, data_hash=data_hash)
     fitted = fit(samples, max_length=config.max_length, truncation=config.truncation)
-    parts: RowParts = hold_out(fitted.rows, config.val_size, config.seed)
-    training, held_out = parts
+    training: Sequence[Sample]
+    held_out: Sequence[Sample]
+    training, held_out = hold_out(fitted.rows, config.val_size, config.seed)
     skipped, held_out_report = _skipped(fitted, report), None
+    labels = Counter(_labels(report))
     if validation:
         held_out, more, held_out_report = _held_out_by_name(encoder, validation, emit)
         skipped.update(more)
+        labels.update(_labels(held_out_report))
     emit(
         events.DATA,
         rows=len(training),
@@ -72,7 +86,11 @@ def prepare_rows(
         turns=fitted.turns,
         preview=preview(fitted.rows, encoder.tokenizer),
     )
-    return training, held_out
+    return PreparedRows(training, held_out, labels)
+
+
+def _labels(report: Mapping[str, Any]) -> dict[str, int]:
+    return Account.of(report["account"] or {}).labels()
 
 
 def _held_out_by_name(

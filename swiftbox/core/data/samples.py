@@ -1,4 +1,4 @@
-"""The kinds of training samples: rows of tokens, preference pairs, labeled answers, prompts.
+"""The kinds of training samples: rows of tokens, pairs, labeled answers, classified rows, prompts.
 
 Shapes: T tokens of a row. Every kind has `rows`, `prefixes`, `trained`, `teaches` and `truncated`.
 """
@@ -234,6 +234,45 @@ class LabeledAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassifiedRow:
+    """A row with the names of its labels, or the number to predict."""
+
+    row: TokenRow
+    target: tuple[str, ...] | float
+    second_from: int = 0
+    """Where the second of two texts starts, for models that tell them apart; 0: there is none."""
+    uncut: int = 0
+    """The tokens of a text that the tokenizer has cut to max_length; 0: it is not cut."""
+
+    def __len__(self) -> int:
+        return self.uncut or len(self.row)
+
+    @property
+    def rows(self) -> tuple[TokenRow, ...]:
+        """Return the row in a tuple."""
+        return (self.row,)
+
+    @property
+    def prefixes(self) -> tuple[SharedPrefix, ...]:
+        """Return an empty tuple: there is no second row."""
+        return ()
+
+    @property
+    def trained(self) -> int:
+        """Return 0: no token is learned, the row as a whole is."""
+        return 0
+
+    @property
+    def teaches(self) -> bool:
+        """Return True: each row has a target."""
+        return True
+
+    def truncated(self, length: int) -> ClassifiedRow:
+        """Return the row as the tokenizer has cut it, else its first tokens."""
+        return replace(self, row=self.row.truncated(length), uncut=0)
+
+
+@dataclass(frozen=True, slots=True)
 class PromptSample:
     """A prompt to generate answers to, and the columns that reward functions read."""
 
@@ -269,7 +308,7 @@ class PromptSample:
         return self
 
 
-Sample = TokenRow | TurnRows | PreferencePair | LabeledAnswer | PromptSample
+Sample = TokenRow | TurnRows | PreferencePair | LabeledAnswer | ClassifiedRow | PromptSample
 
 
 def computed_tokens(sample: Sample, *, shares: bool) -> int:

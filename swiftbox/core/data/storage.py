@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from swiftbox.core.data.samples import (
     IGNORED,
+    ClassifiedRow,
     LabeledAnswer,
     PreferencePair,
     PromptSample,
@@ -171,6 +172,9 @@ def _extra(sample: Sample) -> str:
         return json.dumps({"margin": sample.margin, "learns_prompt": sample.learns_prompt})
     if isinstance(sample, LabeledAnswer):
         return json.dumps({"label": sample.label})
+    if isinstance(sample, ClassifiedRow):
+        numbers = {"second_from": sample.second_from, "uncut": sample.uncut}
+        return json.dumps({"target": sample.target, **numbers})
     if isinstance(sample, PromptSample):
         return json.dumps({"messages": sample.messages, "columns": sample.columns})
     return ""
@@ -253,6 +257,10 @@ class StoredSamples(Sequence[Sample]):
             return PreferencePair(row, second, **fields)
         if "label" in fields:
             return LabeledAnswer(row, fields["label"])
+        if "target" in fields:
+            target = fields.pop("target")
+            target = tuple(target) if isinstance(target, list) else target
+            return ClassifiedRow(row, target, **fields)
         return PromptSample(row, tuple(fields["messages"]), fields["columns"])
 
     def _token_columns(self, batch: int) -> list[tuple[Any, Any]]:

@@ -1,6 +1,6 @@
-"""A reward head: one score per sequence, read at its last token.
+"""A head on the last token of a sequence: one score of a reward model, or those of a classifier.
 
-Shapes: S sequences, L lines, T tokens of a line.
+Shapes: S sequences, L lines, T tokens of a line, C outputs of the head.
 """
 
 from __future__ import annotations
@@ -14,35 +14,39 @@ import torch
 from swiftbox.core.data.samples import IGNORED, TokenRow
 from swiftbox.core.losses.chunked import at_least_float32
 from swiftbox.core.losses.log_prob_reader import unwrapped
-from swiftbox.core.losses.scoring import PrefixGroup, scored_batch
+from swiftbox.core.losses.scoring import PrefixGroup, lines_of, scored_batch
 
 
 def last_token_batch(rows: Sequence[TokenRow], layout: str) -> dict[str, Any]:
     """Collate sequences into a batch; `indices` point to their last tokens.  # (S,)"""
-    marked = [TokenRow(row.input_ids, _last_label(row)) for row in rows]
+    unlabelled = [TokenRow(row.input_ids, np.full_like(row.labels, IGNORED)) for row in rows]
     groups = [PrefixGroup((number,)) for number in range(len(rows))]
-    batch = scored_batch(marked, groups, layout)
-    order = batch.pop("sequence_ids").argsort()  # lines reorder the sequences
-    batch["indices"] = batch["indices"][order] + 1  # from the predicting to the last token
-    del batch["targets"]
-    return batch
-
-
-def _last_label(row: TokenRow) -> Any:
-    labels = np.full_like(row.labels, IGNORED)
-    labels[-1] = row.input_ids[-1]
-    return labels
+    batch = scored_batch(unlabelled, groups, layout)
+    del batch["sequence_ids"], batch["targets"]
+    lengths, longest = [len(row) for row in rows], batch["input_ids"].shape[1]
+    indices = torch.zeros(len(rows), dtype=torch.long)  # (S,)
+    for number, line in enumerate(lines_of(lengths, layout)):
+        end = number * longest
+        for sequence in line:
+            end += lengths[sequence]
+            indices[sequence] = end - 1
+    return batch | {"indices": indices}
 
 
 def rewards(model: Any, inputs: Mapping[str, Any], indices: torch.Tensor) -> torch.Tensor:
-    """Return the score at the given index of every sequence, in float32 or better.  # (S,)
+    """Return the score at the given index of every sequence, in float32 or better.  # (S,)"""
+    return outputs_at(model, inputs, indices)[:, 0]
+
+
+def outputs_at(model: Any, inputs: Mapping[str, Any], indices: torch.Tensor) -> torch.Tensor:
+    """Return the head's outputs at the given indices, in float32 or better.  # (S, C)
 
     The model's own pooling locates the last token by padding, which joined sequences lack.
     """
     captured: list[torch.Tensor] = []
 
     def capture(head: Any, arguments: Any, scores: torch.Tensor) -> None:  # noqa: ARG001 - torch's
-        captured.append(scores.flatten(0, 1)[indices, 0])  # of (L, T, 1)
+        captured.append(scores.flatten(0, 1)[indices])  # of (L, T, C)
 
     hook = score_head(model).register_forward_hook(capture)
     try:

@@ -116,7 +116,7 @@ def scored_batch(
     sequence_ids (M,), and weights (M,) if any row has some.
     """
     lengths = [_length(rows, group) for group in groups]
-    lines = _lines(lengths, layout)
+    lines = lines_of(lengths, layout)
     longest = max(sum(lengths[number] for number in line) for line in lines)
     writer = _LineWriter(len(lines), longest)
     for line_number, line in enumerate(lines):
@@ -140,7 +140,7 @@ def scored_batch(
     return batch
 
 
-def _lines(lengths: Sequence[int], layout: str) -> list[list[int]]:
+def lines_of(lengths: Sequence[int], layout: str) -> list[list[int]]:
     """Distribute groups over lines, by number."""
     if layout == PADDED:
         return [[number] for number in range(len(lengths))]

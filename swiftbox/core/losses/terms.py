@@ -20,6 +20,8 @@ class LossTerms:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Sums over the terms, logged as means. If only some terms have a value for `name`, the metric
     `name#` counts them."""
+    outputs: tuple[Any, Any] | None = None
+    """Of held-out rows, what the model gives and what it should: for metrics that are no means."""
 
 
 @dataclass(frozen=True)

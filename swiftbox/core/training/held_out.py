@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from swiftbox.core.data.batches import to_device
@@ -88,6 +89,8 @@ class HeldOutLoss:
         self.setup = setup
         self._batches: list[list[Unit]] | None = None
         self._most_units = math.inf
+        self.measured: dict[str, float] = {}
+        """The metrics of the last evaluation that are no means over rows."""
 
     @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
     def compute(self) -> float:
@@ -96,6 +99,7 @@ class HeldOutLoss:
         was_training = trainer.model.training
         trainer.model.eval()
         totals: list[Any] = []  # stay on the device until all batches are queued
+        outputs: list[tuple[Any, Any]] = []
         count = 0
         share = share_of(self.batches(), arguments.process_index, arguments.world_size)
         with collated_ahead(self._collated(share), 1) as collated:
@@ -106,10 +110,24 @@ class HeldOutLoss:
                     count += sum(result.count for result in results)
                     for result in results:
                         trainer.metrics.add(result)
+                    outputs += [result.outputs for result in results if result.outputs is not None]
         trainer.model.train(was_training)
         total = sum(torch.stack(totals).tolist()) if totals else 0.0
+        self._measure(outputs)
         sums = gathered((total, count), arguments.world_size)
         return float(sum(total for total, _ in sums) / sum(count for _, count in sums))
+
+    def _measure(self, outputs: Sequence[tuple[Any, Any]]) -> None:
+        """Measure the rows of all processes together, in float64 on the host."""
+        if self.setup.measure is None:
+            return
+        kinds = zip(*outputs, strict=True) if outputs else ([], [])
+        local = [torch.cat(list(kind)).cpu().double().numpy() for kind in kinds if kind]
+        parts = gathered(local, self.trainer.args.world_size)
+        logits, targets = (
+            np.concatenate([part[kind] for part in parts if part]) for kind in range(2)
+        )
+        self.measured = self.setup.measure(logits, targets)
 
     def batches(self) -> list[list[Unit]]:
         """Return the batches of all processes; the same ones at every evaluation."""

@@ -20,7 +20,9 @@ from swiftbox.runs.stop import STOP
 AVERAGED_STEPS = 20
 """Steps over which the time per step is averaged to estimate the remaining time."""
 
-METHOD_METRICS = re.compile(r"(rewards|completions)/|kl$|reward")
+METHOD_METRICS = re.compile(
+    r"(rewards|completions)/|kl$|reward|(accuracy|macro_f1|micro_f1|mse|mae|pearson)$"
+)
 """Names of the metrics of a method."""
 
 

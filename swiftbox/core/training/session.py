@@ -18,7 +18,7 @@ from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.attention.varlen import with_masks
 from swiftbox.core.data.batches import LINES, PADDED, RESTARTING_LINES, SEPARATE
 from swiftbox.core.data.cache import ExampleEncoder
-from swiftbox.core.data.layouts import PAIRS, TURNS, choose_layout
+from swiftbox.core.data.layouts import PAIRS, TURNS
 from swiftbox.core.data.prepare import load_tokenizer, prepare_rows
 from swiftbox.core.data.rows import SingleUnits, TurnUnits, UnitDataset, has_turn_rows, pack
 from swiftbox.core.data.samples import Sample, TokenRow, TurnRows
@@ -26,6 +26,13 @@ from swiftbox.core.generation import parity
 from swiftbox.core.training import checkpoint
 from swiftbox.core.training.arguments import training_arguments
 from swiftbox.core.training.atomic_checkpoints import RunRecorder
+from swiftbox.core.training.classifier import (
+    HeadChoice,
+    classes_of,
+    layout_of,
+    name_classes,
+    write_classes,
+)
 from swiftbox.core.training.course import result_of, set_course
 from swiftbox.core.training.end_tokens import add_end_tokens, write_end_tokens
 from swiftbox.core.training.memory_recovery import split_limits
@@ -74,24 +81,28 @@ def train(
         encoder, local.sources, emit, data_hash=local.data_hash, validation=local.validation
     )
     emit(events.STAGE, name="model", detail=str(local.model))
-    arguments = for_one_device(training_arguments(config, folder, evaluates=bool(parts[1])))
+    arguments = for_one_device(training_arguments(config, folder, evaluates=bool(parts.held_out)))
     set_seed(config.seed)
-    base_model = load_base(local.model, config, method.head, arguments.device, emit)
-    fix_rope_lengths(base_model, parts, config, emit)
-    if method.head == "language" and method.needs_template:
+    classes = classes_of(config, parts.labels)
+    head = HeadChoice(method.head, classes)
+    base_model = load_base(local.model, config, head, arguments.device, emit)
+    fix_rope_lengths(base_model, parts.both, config, emit)
+    if classes is not None:
+        name_classes(base_model, tokenizer, classes)
+    elif method.head == "language" and method.needs_template:
         add_end_tokens(base_model, tokenizer, config, emit)
     saves_adapter = config.tuner_type not in FULL_TUNERS
     for message in extend_model(base_model, tokens, saves_adapter=saves_adapter):
         emit(events.NOTE, key="new_tokens", message=message)
-    calibration = calibration_for(base_model, config, method, arguments, parts[0])
+    calibration = calibration_for(base_model, config, method, arguments, parts.training)
     adapter = AdapterStart(local.adapter, PEFT_TASKS[method.head], calibration, tokens.ids)
     network = adapted_network(base_model, config, adapter, emit)
     prepare_network(network, config, arguments.device, emit)
     inputs = TrainerInputs(
-        config, method, network, tokenizer, arguments, local.model, local.adapter
+        config, method, network, tokenizer, arguments, local.model, local.adapter, classes
     )
     record = RunRecorder(folder, emit, config.save_total_limit, clock)
-    return train_and_save(inputs, parts, record, clock)
+    return train_and_save(inputs, parts.both, record, clock)
 
 
 def train_and_save(
@@ -123,12 +134,13 @@ def train_and_save(
 
 
 def load_base(
-    folder: Path, config: TrainConfig, head: str, device: torch.device, emit: Emit
+    folder: Path, config: TrainConfig, head: HeadChoice, device: torch.device, emit: Emit
 ) -> Any:
     """Load the model to train to its device, and report the time and where its weights are."""
     start = time.monotonic()
     placed = None if is_sharded(config) else device
-    model = load_trainable(folder, config, head=head, device=placed)
+    labels = 1 if head.classes is None else head.classes.outputs
+    model = load_trainable(folder, config, head=head.kind, device=placed, labels=labels)
     weights = list(model.parameters())
     emit(
         events.LOADED,
@@ -154,7 +166,7 @@ def offline_trainer(
     config, method = inputs.config, inputs.method
     shares = PAIRS if method.shares_prompts else TURNS if has_turn_rows(parts[0]) else ""
     device = inputs.arguments.device
-    layout = choose_layout(config, inputs.network, record.emit, device=device, shares=shares)
+    layout = layout_of(inputs, record.emit, device=device, shares=shares)
     if config.neftune_noise_alpha is not None and layout == LINES:
         layout = RESTARTING_LINES  # the noise tells by the positions how long a row is
     context, parts = loss_context_for(inputs, parts, layout, record.emit)
@@ -164,11 +176,12 @@ def offline_trainer(
         record=record,
         training=UnitDataset(units(training)),
         held_out=UnitDataset(units(held_out)) if len(held_out) else None,
-        collate=partial(method.collate, layout=layout),
+        collate=partial(method.collate, layout=layout, **_classes(inputs)),
         loss=loss_of(inputs, partial(method.loss, context=context)),
         count=method.count,
         optimizer=optimizer_of(config),
         limits=split_limits(config, method),
+        measure=partial(method.measure, config=config) if method.measure else None,
     )
     if config.neftune_noise_alpha is not None:
         add_noise(inputs.network, config.neftune_noise_alpha)
@@ -183,6 +196,10 @@ def offline_trainer(
     progress.trainer = trainer
     trainer.split.announce_remembered()
     return trainer, progress
+
+
+def _classes(inputs: TrainerInputs) -> dict[str, Any]:
+    return {} if inputs.classes is None else {"classes": inputs.classes}
 
 
 def online_trainer(
@@ -261,6 +278,8 @@ def save_model(trainer: SwiftTrainer, inputs: TrainerInputs, folder: Path, emit:
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save:
         rebase_on_original(trainer.model, partial_folder)
+        if inputs.classes is not None and not is_full:
+            write_classes(inputs.classes, partial_folder)
         if is_full:
             _complete(trainer.model, inputs, partial_folder, emit)
         elif inputs.method.head == "language" and inputs.method.needs_template:

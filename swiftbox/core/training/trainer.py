@@ -54,6 +54,8 @@ class TrainingSetup:
     optimizer: Callable[..., Any] | None = None
     """Creates the optimizer; None if transformers does."""
     limits: SplitLimits = UNLIMITED
+    measure: Callable[[Any, Any], dict[str, float]] | None = None
+    """Returns metrics from the outputs of all held-out rows and what they should be."""
 
 
 @dataclass
@@ -269,6 +271,8 @@ class SwiftTrainer(AtomicCheckpoints, PlannedSchedule, Trainer):
         """Compute the loss per term on the held-out rows."""
         training_metrics, self.metrics = self.metrics, MetricSums()
         metrics = {f"{metric_key_prefix}_loss": self.held_out_loss.compute()}
+        measured = self.held_out_loss.measured
+        metrics |= {f"{metric_key_prefix}_{name}": value for name, value in measured.items()}
         self.log(metrics)
         self.metrics = training_metrics
         self.control: Any = self.callback_handler.on_evaluate(

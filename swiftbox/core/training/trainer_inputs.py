@@ -10,6 +10,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from swiftbox.config.train import TrainConfig
+from swiftbox.data.classes import ClassTable
 from swiftbox.data.source import RowSource
 
 
@@ -40,3 +41,5 @@ class TrainerInputs:
     model_folder: Path
     adapter_folder: Path | None
     """The adapter that training continues from."""
+    classes: ClassTable | None = None
+    """The outputs of a classifier."""

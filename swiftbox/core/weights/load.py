@@ -82,12 +82,13 @@ def load_trainable(
     *,
     head: str = "language",
     device: torch.device | None = None,
+    labels: int = 1,
 ) -> Any:
     """Load the model to train. Adapters keep the frozen base in `dtype`, full tuning in float32.
 
     Full tuning computes in `dtype` by autocast: an update smaller than bfloat16's step would
     otherwise be lost. With pure_bf16 the weights are bfloat16, and the optimizer prevents the loss.
-    A `score` head returns one number per sequence in place of token logits.
+    A `score` head returns `labels` numbers per sequence in place of token logits.
     With a `device` each tensor is read from its file to there, and quantized there; without one
     the model is left in the host's memory, for strategies that place its parts themselves.
     """
@@ -95,7 +96,7 @@ def load_trainable(
     in_float32 = config.tuner_type in FULL_TUNERS and not config.keeps_bfloat16_weights
     model = load_pretrained(
         folder,
-        labels=1 if has_score else None,
+        labels=labels if has_score else None,
         dtype=torch.float32 if in_float32 else getattr(torch, config.dtype),
         attn_implementation=loaded_attention(config.attn_implementation),
         trust_remote_code=config.trust_remote_code,

@@ -58,7 +58,7 @@ def train(path: Path, folder: Path) -> dict[str, Any]:
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     tokenizer = load_tokenizer(Path(config.model), config)
     encoder = ExampleEncoder.of(method, tokenizer, config)
-    rows, _ = prepare_rows(encoder, sources_of(config), quiet)
+    rows = prepare_rows(encoder, sources_of(config), quiet).training
     torch.manual_seed(0)
     network = session.adapted_network(
         load_trainable(Path(config.model), config), config, AdapterStart(), quiet

@@ -1,0 +1,70 @@
+"""The outputs of a classifier: which there are, what the saved model calls them, how rows lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swiftbox.config.classification import ClassificationFields
+from swiftbox.config.train import TrainConfig
+from swiftbox.core.data.batches import PADDED
+from swiftbox.core.data.layouts import choose_layout
+from swiftbox.core.losses.classification import reads_last_token
+from swiftbox.core.training.trainer_inputs import TrainerInputs
+from swiftbox.data.classes import ClassTable, LabelRules
+from swiftbox.files import write_json
+from swiftbox.language import text
+from swiftbox.runs import events
+from swiftbox.runs.events import Emit
+
+CLASSES = "classes.json"
+"""The file beside an adapter with the names of the outputs, which its base's config.json lacks."""
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """The head to load: language or score, with the classes of a classifier."""
+
+    kind: str
+    classes: ClassTable | None = None
+
+
+def classes_of(config: TrainConfig, labels: Mapping[str, int]) -> ClassTable | None:
+    """Return the outputs of a classifier from its rows' labels; None for other methods.
+
+    Raises DataError if the labels do not make a classifier.
+    """
+    if not isinstance(config, ClassificationFields):
+        return None
+    return LabelRules.of(config).table(labels)
+
+
+def name_classes(model: Any, tokenizer: Any, classes: ClassTable) -> None:
+    """Write into a model's config what its outputs mean, and which token is padding.
+
+    transformers finds the last token of a row by the padding, so that needs a token.
+    """
+    model.config.update(classes.settings())
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    model.config.pad_token_id = model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+
+
+def write_classes(classes: ClassTable, folder: Path) -> None:
+    """Write the names of the outputs beside an adapter."""
+    write_json(folder / CLASSES, classes.settings())
+
+
+def layout_of(
+    inputs: TrainerInputs, emit: Emit, *, device: torch.device | None, shares: str
+) -> str:
+    """Choose the layout of batches; the rows of an encoder are padded."""
+    if inputs.classes is None or reads_last_token(inputs.network):
+        return choose_layout(inputs.config, inputs.network, emit, device=device, shares=shares)
+    message = text("an encoder reads each row alone: rows are padded", "编码器逐行读取：采用填充")
+    emit(events.NOTE, key="padding_free", message=message)
+    return PADDED
