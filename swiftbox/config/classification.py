@@ -64,9 +64,7 @@ class ClassificationFields(Frozen):
             if not name or names.count(name) > 1:
                 raise ValueError(
                     text(
-                        f"each label should have a name of its own (got {name!r} again)"
-                        if name
-                        else "a label has no name",
+                        f"labels should differ (two are {name!r})" if name else "a label is empty",
                         f"标签名称不能重复（{name!r}）" if name else "有标签没有名称",
                     )
                 )

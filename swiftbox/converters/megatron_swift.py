@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swiftbox.converters.msswift import MS_SWIFT, long_rows
-from swiftbox.converters.msswift_values import PREFERENCES, stage_of
+from swiftbox.converters.msswift_values import CLASSIFICATION, PREFERENCES, stage_of
 from swiftbox.converters.rows import (
     AddedDefault,
     ForeignConfig,
@@ -153,6 +153,8 @@ def defaults(ours: Mapping[str, Any], foreign: ForeignConfig) -> Sequence[AddedD
     stage = stage_of(foreign)
     if stage in (*PREFERENCES, "grpo"):
         values["beta"] = 0.04 if stage == "grpo" else 0.1
+    if stage == CLASSIFICATION:
+        values["use_chat_template"] = True
     if stage == "grpo":
         values |= {"loss_type": "grpo", "temperature": 0.9, "max_completion_length": 512}
     why = text("Megatron-SWIFT's default", "Megatron-SWIFT 的默认值")

@@ -11,6 +11,7 @@ from swiftbox.converters.galore_keys import galore_rows
 from swiftbox.converters.intervals import interval_rows
 from swiftbox.converters.msswift_parameters import PARAMETER_ROWS
 from swiftbox.converters.msswift_values import (
+    CLASSIFICATION,
     PREFERENCES,
     STAGES,
     loss_scale,
@@ -27,6 +28,7 @@ from swiftbox.converters.rows import (
     ForeignTool,
     KeyOutcome,
     Rows,
+    Translate,
     adapter_targets,
     adopted,
     constant,
@@ -54,6 +56,9 @@ from swiftbox.converters.shared_values import (
 from swiftbox.converters.token_keys import tokens
 from swiftbox.converters.trainer_keys import TRAINER
 from swiftbox.language import text
+
+READINGS = (("DAMO_NLP/jd", "cls"), ("sentence-transformers/stsb", "reg"))
+"""Datasets with the name of a reading that ms-swift has for them, not of a subset."""
 
 TUNERS = ("lora", "full", "adalora", "ia3", "oft", "vera", "llamapro")
 
@@ -110,6 +115,8 @@ def _source(written: str) -> Any:
     if not colon or Path(path).expanduser().exists() or len(name) < 2:
         return plain
     source: dict[str, Any] = {"path": name, "subset": subset}
+    if (name, subset) in READINGS:
+        del source["subset"]
     return source | ({"num_samples": int(count)} if count.isdecimal() else {})
 
 
@@ -128,15 +135,37 @@ def quant_bits(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
     return adopted(quant_bits=value)
 
 
-def task_type(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
-    """Accept language models; refuse classifiers, embeddings and rerankers."""
+def task_type(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Accept language models and classifiers; refuse embeddings and rerankers."""
     if value == "causal_lm":
         return [no_effect(text("language models are trained here", "此处训练的就是语言模型"))]
+    if value == "seq_cls" and foreign.has("rlhf_type"):
+        return [no_effect(text("set by rlhf_type", "以 rlhf_type 为准"))]
+    if value == "seq_cls":
+        return adopted(stage=CLASSIFICATION)
     return refused(
         text(f"{value} is not supported here", f"此处没有 {value}"),
         text("stage=reward trains a head that scores answers", "stage=reward 可训练打分模型"),
         "task_type",
     )
+
+
+def of_classifier(ours: str) -> Translate:
+    """Return a row for a key of classifiers, which means nothing to other stages."""
+
+    def translate(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+        if stage_of(foreign) == CLASSIFICATION:
+            return adopted(**{ours: value})
+        return [no_effect(text("the stage decides it", "由 stage 决定"))]
+
+    return translate
+
+
+def packing(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
+    """Translate packing, which joins the rows of a classifier as they are here anyway."""
+    if stage_of(foreign) == CLASSIFICATION:
+        return [no_effect(text("rows are joined without padding", "样本拼接而不填充"))]
+    return adopted(packing=value)
 
 
 def backend(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
@@ -169,6 +198,8 @@ def defaults(ours: Mapping[str, Any], _foreign: ForeignConfig) -> Sequence[Added
     }
     if stage in (*PREFERENCES, "grpo"):
         values["beta"] = {"simpo": 2.0, "grpo": 0.04}.get(stage, 0.1)
+    if stage == CLASSIFICATION:
+        values["use_chat_template"] = True
     if stage in ("simpo", "cpo"):
         values["cpo_alpha"] = 1.0
     if stage == "simpo":
@@ -255,7 +286,8 @@ ROWS: Rows = {
     "freeze_aligner": frozen_part,
     "train_dataloader_shuffle": constant(True),
     "dataset_shuffle": constant(True),
-    "use_chat_template": no_effect_rows("the stage decides it", "由 stage 决定", "x")["x"],
+    **{key: of_classifier(key) for key in ("use_chat_template", "num_labels", "problem_type")},
+    "packing": packing,
     **no_effect_rows("benchmarks: task: evaluate", "评测请用 task: evaluate", "eval_dataset"),
     "sequence_parallel_size": shared_rows,
     "NPROC_PER_NODE": renamed("num_devices"),

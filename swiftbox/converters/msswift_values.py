@@ -16,12 +16,15 @@ from swiftbox.converters.token_keys import file_beside
 from swiftbox.language import text
 
 PREFERENCES = ("dpo", "orpo", "simpo", "cpo", "kto")
+CLASSIFICATION = "classification"
 STAGES = {**{name: name for name in (*PREFERENCES, "grpo")}, "rm": "reward"}
 
 
 def stage_of(foreign: ForeignConfig) -> str:
     """Return the stage of a config under the name that it has in swiftbox."""
     command = str(foreign.values.get("command", "")).rpartition(" ")[2]
+    if foreign.values.get("task_type") == "seq_cls" and not foreign.values.get("rlhf_type"):
+        return CLASSIFICATION
     if kind := foreign.values.get("rlhf_type"):
         return str(replaced(kind, STAGES))
     return {"pt": "pt", "rlhf": "dpo"}.get(command, "sft")

@@ -26,10 +26,16 @@ MOST_SHOWN = 12
 """Labels that a message lists."""
 
 LONGEST_NAME = 200
-"""Characters of a label: a longer text is no label."""
+"""Characters of a label: a longer text is a mistake."""
+
+CLASSES_FILE = "classes.json"
+"""The file beside an adapter with what its outputs mean, which its base's config.json lacks."""
 
 Target = tuple[str, ...] | float
 """The names of a row's labels, or the number to predict."""
+
+FLAGS = ("0", "1")
+"""Values of a list that says of each label whether a row has it."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,31 @@ class LabelRules:
         return LabelRules(config.problem, names, config.num_labels)
 
     def read(self, value: Any) -> Target:
-        """Return the target of a row; raise RowError for a value that is none."""
+        """Return the target of a row; raise RowError for an unusable value."""
         if self.problem == REGRESSION:
             return _number(value)
-        labels = _listed(value)
+        labels = [_name(label) for label in _listed(value)]
         if self.problem == SINGLE and len(labels) != 1:
             raise _several(len(labels))
-        return tuple(dict.fromkeys(self._known(_name(label)) for label in labels))
+        return tuple([self._known(name) for name in self._without_flags(labels)])
+
+    def _without_flags(self, labels: list[str]) -> list[str]:
+        """Return the labels of a list, which may also hold a 0 or 1 for each label.
+
+        Raises RowError for labels that repeat, and where both could be meant.
+        """
+        if len(labels) < 2:
+            return labels
+        outputs = len(self.names) or self.count
+        are_flags = len(labels) == outputs and all(label in FLAGS for label in labels)
+        if len(set(labels)) == len(labels):
+            if are_flags:  # two labels, 0 and 1
+                raise _two_readings(labels)
+            return labels
+        if are_flags:
+            names = self.names or tuple(map(str, range(len(labels))))
+            return [name for name, flag in zip(names, labels, strict=True) if flag == "1"]
+        raise _repeated(labels)
 
     def _known(self, name: str) -> str:
         """Return a label as it is named in the config; raise RowError for one that is not there."""
@@ -147,7 +171,7 @@ def _listed(value: Any) -> Sequence[Any]:
 
 
 def _name(label: Any) -> str:
-    """Return the name of a label; raise RowError for what is none."""
+    """Return the name of a label; raise RowError for anything else."""
     if isinstance(label, bool):
         return str(label).lower()
     if isinstance(label, float) and label.is_integer():
@@ -184,7 +208,11 @@ def _number(value: Any) -> float:
             number = math.nan
     if math.isfinite(number):
         return number
-    got = repr(value[:40]) if isinstance(value, str) else kind_of(value)
+    got = (
+        repr(value[:40])
+        if isinstance(value, str)
+        else kind_of(list(value) if isinstance(value, tuple) else value)
+    )
     raise RowError(
         LABEL,
         f"label should be a number (got {printable(got)}): problem_type is regression",
@@ -200,6 +228,29 @@ def _several(count: int) -> RowError:
         f"has {count} labels, where one is expected; any number of them is predicted with "
         "problem_type: multi_label_classification",
         f"有 {count} 个标签，而此处应为一个；多标签请用 problem_type: multi_label_classification",
+    )
+
+
+def _repeated(labels: Sequence[str]) -> RowError:
+    listed = listed_names(labels)
+    if all(label in FLAGS for label in labels):
+        return RowError(
+            LABEL,
+            f"label has {len(labels)} values of 0 and 1 ({listed}): num_labels or label_names "
+            "should say how many labels there are",
+            f"label 有 {len(labels)} 个 0 或 1（{listed}）：请用 num_labels 或 label_names "
+            "说明标签数量",
+        )
+    return RowError(LABEL, f"label repeats a label: {listed}", f"label 中有重复的标签：{listed}")
+
+
+def _two_readings(labels: Sequence[str]) -> RowError:
+    listed = ", ".join(labels)
+    return RowError(
+        LABEL,
+        f"label [{listed}] may mean both labels, or 0 and 1 for each: write the names of the "
+        "labels that the row has",
+        f"label [{listed}] 可能指两个标签都有，也可能逐个表示有无：请写出该行所具有的标签名称",
     )
 
 

@@ -36,7 +36,7 @@ SECOND = (
 """Columns of two texts that are classified together."""
 
 MOST_LABELS = 10_000
-"""Labels of a row: a longer list is no list of labels."""
+"""Labels of a row: a longer list is a mistake."""
 
 
 def read_text_class(row: Row) -> Example:

@@ -100,11 +100,14 @@ def _length_lines(lengths: MeasuredTexts | None) -> list[str]:
     )
     lines = [
         text(f"tokens per row: {percentiles} ({of})", f"每行 token 数：{percentiles}（{of}）"),
-        text(
-            f"{lengths.learned:,} of {sum(lengths.tokens):,} tokens are learned",
-            f"{sum(lengths.tokens):,} 个 token 中学习 {lengths.learned:,} 个",
-        ),
     ]
+    if lengths.learned is not None:
+        lines.append(
+            text(
+                f"{lengths.learned:,} of {sum(lengths.tokens):,} tokens are learned",
+                f"{sum(lengths.tokens):,} 个 token 中学习 {lengths.learned:,} 个",
+            )
+        )
     if lengths.longer:
         rows = counted(lengths.longer, "row")
         lines.append(

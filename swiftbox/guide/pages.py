@@ -19,6 +19,7 @@ TOPICS = (
     "train",
     "preference",
     "reward",
+    "classification",
     "tuners",
     "devices",
     "distributed",

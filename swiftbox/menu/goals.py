@@ -62,6 +62,12 @@ GOALS = (
         ("reward",),
     ),
     Goal(
+        "classify",
+        "classify texts: predict labels or a number",
+        "文本分类：预测标签或数值",
+        ("classification",),
+    ),
+    Goal(
         "online",
         "reinforcement learning: its own answers, scored by functions (needs the rl extra)",
         "强化学习：由函数为模型自己的回答评分（需要 rl 扩展）",

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from swiftbox.config.classification import ClassificationFields
 from swiftbox.config.train import TrainConfig
 from swiftbox.data.example import Example, RowError
 from swiftbox.data.files import files_of, rows_of
@@ -28,8 +29,10 @@ from swiftbox.security.templates import require_bounded
 from swiftbox.tasks.light_tokenizer import light_tokenizer
 from swiftbox.tasks.row_rendering import renderer_of
 from swiftbox.tasks.training_check import sources_of
+from swiftbox.templates.classified import ClassifiedRenderer, ClassifiedText
 from swiftbox.templates.examples import ExampleRenderer
 from swiftbox.templates.files import template_file
+from swiftbox.templates.folder import template_of_folder
 from swiftbox.templates.parts import Offsets, TextPart, learned_tokens, parts_of
 from swiftbox.templates.renderings import LearnedSpan, Rendering
 from swiftbox.templates.tokens import TokenizedText, known_tokens, tokenized
@@ -86,7 +89,8 @@ class MeasuredTexts:
     """Whether these are all rows."""
     tokens: tuple[int, ...]
     """Of each text, before it is cut."""
-    learned: int
+    learned: int | None
+    """Learned tokens; None for rows that are learned as a whole."""
     max_length: int
 
     @property
@@ -126,6 +130,7 @@ class RowPreview:
         self.config = config
         self.stage = str(config.model_dump()["stage"])
         self.renderer = _renderer(config, folder) if METHODS[self.stage].needs_template else None
+        self.classified = _classified(config, folder)
         self.tokenizer = light_tokenizer(folder)
         # A text for pretraining is split at max_length, not cut.
         self.limit = sys.maxsize if METHODS[self.stage].splits_texts else config.max_length
@@ -180,6 +185,9 @@ class RowPreview:
 
     def _previewed(self, example: Example, file: str, line: int) -> Iterator[PreviewedText]:
         limit = self.limit
+        if self.classified is not None:
+            yield self._classified_text(self.classified.classified(example), file, line)
+            return
         for answer, rendering, offsets in self._tokenized(example, f"{file}:{line}"):
             parts = tuple(parts_of(rendering, offsets, limit))
             if offsets is None:
@@ -188,6 +196,20 @@ class RowPreview:
             learned = learned_tokens(rendering.spans, offsets, limit)
             count = len(offsets)
             yield PreviewedText(file, line, answer, parts, count, learned, count > limit)
+
+    def _classified_text(self, classified: ClassifiedText, file: str, line: int) -> PreviewedText:
+        """Return a text or a pair, and what is to be predicted, as its last part."""
+        texts = [text for text in (classified.text, classified.second) if text is not None]
+        parts = [TextPart(f"{text}\n", 0.0) for text in texts]
+        parts.append(TextPart(classified.label, 1.0))
+        if self.tokenizer is None:
+            return PreviewedText(file, line, "", tuple(parts))
+        special = not classified.is_rendered
+        encoding = self.tokenizer.encode(
+            classified.text, classified.second, add_special_tokens=special
+        )
+        count = len(encoding.ids)
+        return PreviewedText(file, line, "", tuple(parts), count, 1, count > self.limit)
 
     def _renderings(self, example: Example, place: str) -> Iterator[tuple[str, Rendering]]:
         if self.renderer is None:
@@ -227,6 +249,8 @@ class RowPreview:
         """Count the tokens of the first rows; None without a tokenizer.json."""
         if self.tokenizer is None:
             return None
+        if self.classified is not None:
+            return self._classified_lengths()
         texts, rows, is_all = list[tuple[Rendering, Offsets]](), 0, True
         for file, line, row in self._rows():
             if isinstance(row, RowError):
@@ -246,6 +270,25 @@ class RowPreview:
         lengths = tuple(len(offsets) for _, offsets in texts)
         return MeasuredTexts(rows, is_all, lengths, learned, self.limit)
 
+    def _classified_lengths(self) -> MeasuredTexts:
+        """Count the tokens of the first rows that are classified, each of which is learned."""
+        lengths: list[int] = []
+        is_all = True
+        for texts in self._first():
+            if len(lengths) == MEASURED_ROWS:
+                is_all = False
+                break
+            lengths += [previewed.tokens or 0 for previewed in texts]
+        return MeasuredTexts(len(lengths), is_all, tuple(lengths), None, self.limit)
+
+
+def _classified(config: TrainConfig, folder: Path) -> ClassifiedRenderer | None:
+    """Return the renderer of a classifier's rows; None for other methods."""
+    if not isinstance(config, ClassificationFields):
+        return None
+    _require_bounded(config, folder)
+    return ClassifiedRenderer.of(config, lambda: template_of_folder(folder, config))
+
 
 def _learned_after(rendering: Rendering, offsets: Offsets, count: int) -> Rendering:
     """Return a rendering that learns nothing of its first tokens: an earlier one teaches them."""
@@ -258,10 +301,14 @@ def _learned_after(rendering: Rendering, offsets: Offsets, count: int) -> Render
 
 
 def _renderer(config: TrainConfig, folder: Path) -> ExampleRenderer:
+    _require_bounded(config, folder)
+    return renderer_of(config, folder)
+
+
+def _require_bounded(config: TrainConfig, folder: Path) -> None:
     require_bounded_templates(folder, used=config.template == "auto")
     if config.template not in ("auto", "chatml"):
         require_bounded([template_file(Path(config.template).expanduser())])
-    return renderer_of(config, folder)
 
 
 def _is_at(place: tuple[str, int], file: str, line: int) -> bool:

@@ -356,6 +356,7 @@ def test_every_stage_of_the_formats_reads_what_the_others_refuse() -> None:
         **dict.fromkeys(PAIR_STAGES, PAIR),
         "kto": {"messages": [Q, A], "label": True},
         "grpo": {"prompt": "q"},
+        "classification": {"text": "x", "label": 1},
     }
     assert set(rows) == {stage for row_format in FORMATS for stage in row_format.stages}
     for stage, row in rows.items():

@@ -316,6 +316,8 @@ PRESETS = (
     "swiftbox new dpo-lora -o dpo.yaml model=Qwen/Qwen3-4B-Instruct-2507 dataset=pairs.jsonl",
     "swiftbox new kto-lora -o kto.yaml model=Qwen/Qwen3-4B-Instruct-2507 dataset=labelled.jsonl",
     "swiftbox new reward-lora -o reward.yaml model=Qwen/Qwen3-4B-Instruct-2507 dataset=pairs.jsonl",
+    "swiftbox new classification-lora -o classes.yaml model=Qwen/Qwen3-4B-Instruct-2507 "
+    "dataset=labelled-texts.jsonl label_names=null",
     "swiftbox new grpo-lora -o grpo.yaml model=Qwen/Qwen3-4B-Instruct-2507",
 )
 
@@ -327,6 +329,9 @@ def test_a_preset_is_written_and_checked(
     monkeypatch.chdir(tmp_path)
     write_pairs(tmp_path / "pairs.jsonl", 8)
     write_labels(tmp_path / "labelled.jsonl", 8)
+    (tmp_path / "labelled-texts.jsonl").write_text(
+        '{"text": "good", "label": 1}\n{"text": "poor", "label": 0}\n', "utf-8"
+    )
     arguments = shlex.split(command.replace("Qwen/Qwen3-4B-Instruct-2507", str(tiny)))[1:]
     assert main(arguments) == 0
     loaded = load(Path(arguments[3]), ["hub=local"])

@@ -61,9 +61,7 @@ def prepare_rows(
     config = encoder.config
     samples, report = encoded_samples(sources, encoder, emit, data_hash=data_hash)
     fitted = fit(samples, max_length=config.max_length, truncation=config.truncation)
-    training: Sequence[Sample]
-    held_out: Sequence[Sample]
-    training, held_out = hold_out(fitted.rows, config.val_size, config.seed)
+    training, held_out = _split(fitted, config)
     skipped, held_out_report = _skipped(fitted, report), None
     labels = Counter(_labels(report))
     if validation:
@@ -87,6 +85,10 @@ def prepare_rows(
         preview=preview(fitted.rows, encoder.tokenizer),
     )
     return PreparedRows(training, held_out, labels)
+
+
+def _split(fitted: FittedRows, config: TrainConfig) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    return hold_out(fitted.rows, config.val_size, config.seed)
 
 
 def _labels(report: Mapping[str, Any]) -> dict[str, int]:

@@ -15,14 +15,11 @@ from swiftbox.core.data.batches import PADDED
 from swiftbox.core.data.layouts import choose_layout
 from swiftbox.core.losses.classification import reads_last_token
 from swiftbox.core.training.trainer_inputs import TrainerInputs
-from swiftbox.data.classes import ClassTable, LabelRules
+from swiftbox.data.classes import CLASSES_FILE, ClassTable, LabelRules
 from swiftbox.files import write_json
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
-
-CLASSES = "classes.json"
-"""The file beside an adapter with the names of the outputs, which its base's config.json lacks."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +51,10 @@ def name_classes(model: Any, tokenizer: Any, classes: ClassTable) -> None:
     model.config.pad_token_id = model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
-def write_classes(classes: ClassTable, folder: Path) -> None:
-    """Write the names of the outputs beside an adapter."""
-    write_json(folder / CLASSES, classes.settings())
+def write_classes(model: Any, classes: ClassTable, folder: Path) -> None:
+    """Write what the outputs mean beside an adapter, and the padding that its head needs."""
+    settings = {**classes.settings(), "pad_token_id": model.config.pad_token_id}
+    write_json(folder / CLASSES_FILE, settings)
 
 
 def layout_of(

@@ -279,7 +279,7 @@ def save_model(trainer: SwiftTrainer, inputs: TrainerInputs, folder: Path, emit:
     if trainer.args.should_save:
         rebase_on_original(trainer.model, partial_folder)
         if inputs.classes is not None and not is_full:
-            write_classes(inputs.classes, partial_folder)
+            write_classes(trainer.model, inputs.classes, partial_folder)
         if is_full:
             _complete(trainer.model, inputs, partial_folder, emit)
         elif inputs.method.head == "language" and inputs.method.needs_template:

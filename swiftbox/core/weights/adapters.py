@@ -14,6 +14,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 
 from swiftbox.core.weights.vocabulary import grow, language_head
+from swiftbox.data.classes import CLASSES_FILE
 from swiftbox.errors import RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
@@ -41,6 +42,23 @@ def score_labels(adapters: Sequence[Shapes]) -> int | None:
             if name.endswith((".score.weight", ".classifier.weight")):
                 return shape[0]
     return None
+
+
+def name_outputs(model: Any, folder: Path) -> None:
+    """Write into a classifier's config what its outputs mean, as the file beside an adapter says.
+
+    Nothing is changed if there is none, or if it does not name each output.
+    """
+    settings = read_json(folder / CLASSES_FILE)
+    names, pad = settings.get("id2label"), settings.get("pad_token_id")
+    if settings.get("problem_type"):
+        model.config.problem_type = str(settings["problem_type"])
+    if isinstance(pad, int):
+        model.config.pad_token_id = model.config.get_text_config().pad_token_id = pad
+    numbers = [str(number) for number in range(model.config.num_labels)]
+    if isinstance(names, dict) and sorted(names) == sorted(numbers):
+        model.config.id2label = {int(number): str(names[number]) for number in numbers}
+        model.config.label2id = {name: number for number, name in model.config.id2label.items()}
 
 
 def attach_adapter(model: Any, folder: Path, shapes: Shapes) -> Any:

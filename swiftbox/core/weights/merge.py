@@ -14,7 +14,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from swiftbox.config.merge import MergeConfig, Quantization
 from swiftbox.core.generation import parity
-from swiftbox.core.weights.adapters import adapter_shapes, attach_adapter, score_labels
+from swiftbox.core.weights.adapters import (
+    adapter_shapes,
+    attach_adapter,
+    name_outputs,
+    score_labels,
+)
 from swiftbox.core.weights.cast import (
     Keep,
     WeightTypes,
@@ -146,6 +151,8 @@ def _merge_adapters(
     shapes = [adapter_shapes(adapter) for adapter in job.adapters]
     files = job.files(job.base_folder, job.stored, score_labels(shapes))
     model, keep = load_merge_base(files), job.memory.store().keep
+    for adapter in job.adapters:
+        name_outputs(model, adapter)
     if dequantized and job.quantization is not None:
         dequantize(model, files, job.quantization, keep)
     steps: list[dict[str, Any]] = []
