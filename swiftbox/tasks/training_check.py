@@ -106,8 +106,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         on_remark(rendered_later(training.model))
     _remark_on_datasets(training, on_remark)
     remark_unused_settings(training, on_remark)
-    if checked is not None:
-        collect(partial(_check_labels, training, (checked, validation), on_remark))
+    collect(partial(_check_labels, training, (checked, validation), on_remark))
     raise_together(problems)
     if checked is not None:
         remark_learned_rows(checked, validation, on_remark)
@@ -357,14 +356,15 @@ def _is_complete(config: TrainConfig) -> bool:
 
 def _check_labels(
     config: TrainConfig,
-    rows: tuple[CheckedRows, CheckedRows | None],
+    rows: tuple[CheckedRows | None, CheckedRows | None],
     on_remark: OnRemark,
 ) -> None:
     """Raise DataError if the labels of all rows do not make a classifier."""
-    if not isinstance(config, ClassificationFields) or not _is_complete(config):
+    learned, held_out = rows
+    if not isinstance(config, ClassificationFields) or learned is None or not _is_complete(config):
         return
-    classes = classes_of_rows(config, [checked for checked in rows if checked is not None])
-    remark_unlearned_labels(classes, label_counts(rows[0]), on_remark)
+    classes = classes_of_rows(config, [learned, *([] if held_out is None else [held_out])])
+    remark_unlearned_labels(classes, label_counts(learned), on_remark)
 
 
 def _check_rows(
