@@ -9,7 +9,7 @@ from pathlib import Path
 from swiftbox.data.formats import PROMPTED
 from swiftbox.data.proposals import as_columns
 from swiftbox.data.source import RowSource
-from swiftbox.errors import ConfigError
+from swiftbox.errors import ConfigError, raise_together
 from swiftbox.language import text
 from swiftbox.models import catalogue
 from swiftbox.models.catalogue import Dataset
@@ -74,8 +74,6 @@ def known_columns_note(source: RowSource) -> str:
     if not changes:
         return ""
     listed = ", ".join(changes)
-    if known_of(source).source == "knowledge":
-        listed += text(" (not compared with its card)", "（未与其说明页核对）")
     return text(f"{source.path}: read with {listed}", f"{source.path}：按 {listed} 读取")
 
 
@@ -107,22 +105,30 @@ def dataset_remarks(source: RowSource, key: str, stage: str) -> list[Remark]:
     return [Remark(NOTE, key, text(f"{key}: {note}", f"{key}：{note}")) for note in notes if note]
 
 
-def require_readable(source: RowSource, key: str) -> None:
-    """Raise ConfigError for a dataset whose rows cannot be read as they are on the hub.
+def require_readable(sources: Iterable[tuple[str, RowSource]]) -> None:
+    """Raise ConfigError for datasets whose rows cannot be read as they are on the hub.
 
-    The columns of the config say how they are read: such a source is left to the check of rows.
+    Each source stands after its key. Where the config names the columns, rows are left to their
+    check.
     """
+    problems = [
+        problem
+        for key, source in sources
+        if not source.columns and (problem := _problem_of(source, key))
+    ]
+    raise_together(problems)
+
+
+def _problem_of(source: RowSource, key: str) -> ConfigError | None:
     known = known_of(source)
-    if source.columns:
-        return
     if known.unread and known.unread != UNKNOWN:
         reason = reason_of(known)
         hint = text(*HINTS[known.unread]) if known.unread in HINTS else _choose_another()
-        raise ConfigError(
-            text(f"{key}: {source.path}: {reason}", f"{key}：{source.path}：{reason}"), hint=hint
-        )
-    if known.subsets and (source.subset or known.subset) not in known.subsets:
-        raise _no_subset(source, key, known.subsets)
+        message = text(f"{key}: {source.path}: {reason}", f"{key}：{source.path}：{reason}")
+        return ConfigError(message, hint=hint)
+    if known.subsets and source.subset not in known.subsets:
+        return _no_subset(source, key, known.subsets)
+    return None
 
 
 def _choose_another() -> str:

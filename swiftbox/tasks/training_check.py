@@ -312,8 +312,7 @@ def _remark_on_datasets(config: TrainConfig, on_remark: OnRemark) -> None:
 
 def _require_readable_datasets(config: TrainConfig) -> None:
     """Raise ConfigError for datasets of the catalogue that no stage can learn as they are."""
-    for key, source in _hub_sources(config):
-        require_readable(source, key)
+    require_readable(_hub_sources(config))
 
 
 def _hub_sources(config: TrainConfig) -> Iterator[tuple[str, RowSource]]:

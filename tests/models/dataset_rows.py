@@ -100,6 +100,7 @@ ROWS: dict[str, Row] = {
         "conversation_id": "1",
         "conversations": share("Why?", "Because."),
         "language": "English",
+        "lang_detect_result": {"lang": "en", "score": 0.9},
         "response": ["Because.", "stop"],
     },
     "system and conversations": {

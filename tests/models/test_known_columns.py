@@ -89,19 +89,19 @@ def test_the_check_says_it_of_both_keys(tmp_path: Path) -> None:
 )
 def test_a_set_that_no_stage_learns_is_refused_with_its_reason(name: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as caught:
-        require_readable(source(name), "dataset")
+        require_readable([("dataset", source(name))])
     assert caught.value.hint
-    require_readable(source({"path": name, "columns": {"question": "query"}}), "dataset")
+    require_readable([("dataset", source({"path": name, "columns": {"question": "query"}}))])
 
 
 def test_subsets_of_several_shapes_are_read_one_at_a_time() -> None:
     name = "ServiceNow-AI/R1-Distill-SFT"
     with pytest.raises(ConfigError, match="one subset at a time: v0, v1") as caught:
-        require_readable(source(name), "dataset")
+        require_readable([("dataset", source(name))])
     assert "subset: v0" in str(caught.value.hint)
     for subset, column in (("v0", "problem"), ("v1", "reannotated_messages")):
         named = source({"path": name, "subset": subset})
-        require_readable(named, "dataset")
+        require_readable([("dataset", named)])
         assert column in dict(with_known_columns(named).columns)
 
 
@@ -109,19 +109,14 @@ def test_a_set_with_further_files_is_read_from_the_subset_of_its_shape() -> None
     named = source("open-thoughts/OpenThoughts-114k")
     assert with_known_columns(named).subset == "data"
     assert "subset: data" in known_columns_note(named)
-    require_readable(named, "dataset")
+    require_readable([("dataset", named)])
 
 
 def test_columns_that_are_not_recorded_are_mentioned_and_not_refused() -> None:
     named = source("modelscope/MathR")
-    require_readable(named, "dataset")
+    require_readable([("dataset", named)])
     assert "not recorded" in unrecorded_note(named)
     assert unrecorded_note(source(MEDICAL)) == ""
-
-
-def test_columns_from_general_knowledge_are_marked() -> None:
-    assert "not compared with its card" in known_columns_note(source(MEDICAL))
-    assert "compared" not in known_columns_note(source("AI-ModelScope/blossom-math-v2"))
 
 
 def test_the_details_name_the_columns_of_each_subset_and_their_source() -> None:
@@ -134,6 +129,9 @@ def test_the_details_name_the_columns_of_each_subset_and_their_source() -> None:
 
 def test_the_check_refuses_what_no_stage_learns(tmp_path: Path) -> None:
     config = tmp_path / "a.yaml"
-    config.write_text("model: owner/model\ndataset: modelscope/clue\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="dataset: modelscope/clue: its rows are texts and label"):
+    config.write_text(
+        "model: owner/model\ndataset: [modelscope/clue, swift/dolphin]\n", encoding="utf-8"
+    )
+    with pytest.raises(ConfigError, match="dataset: modelscope/clue: its rows are tex") as caught:
         TASKS["train"].check(load(config).config, lambda _: None)
+    assert "swift/dolphin: its files are read one subset at a time" in str(caught.value)
