@@ -11,8 +11,9 @@ from swiftbox.language import text
 from swiftbox.security.printable import printable
 
 ROWS_ALL, ROWS_EACH, ROWS_LAST = "rows: all", "rows: each", "rows: last"
-TOKENS = "tokens: "
-"""Before the name of a mode: tokens of the rows that are rendered so; counted by the encoder."""
+EACH_TOKENS, SAMPLED_TOKENS = "tokens: each", "tokens: each, sampled"
+"""Tokens of the rows that are rendered so, counted by the encoder: of all rows once, or of those
+that are taken of a sampled dataset, as often as they are."""
 
 RENDERED_ANSWERS = "answers rendered alone"
 REWRITTEN = "rows with rewritten turns"
@@ -111,11 +112,13 @@ class Account:
         rows, answers = self.counts[ROWS_EACH], self.counts[RENDERED_ANSWERS]
         if not rows:
             return ""
-        tokens = self.counts[TOKENS + "each"]
+        tokens, sampled = self.counts[EACH_TOKENS], self.counts[SAMPLED_TOKENS]
         en = f"turns: each for {counted(rows, 'row')} ({counted(answers, 'answer')}"
         zh = f"turns: each：{rows} 行（{answers} 个回答"
-        if tokens:
-            en, zh = f"{en}, {tokens:,} tokens", f"{zh}，{tokens:,} 个 token"
+        if total := tokens + sampled:
+            en, zh = f"{en}, {total:,} tokens", f"{zh}，{total:,} 个 token"
+        if sampled:
+            en, zh = f"{en} as sampled", f"{zh}（按抽样计）"
         if self.counts[REWRITTEN] < rows:  # set by the user
             return text(f"{en})", f"{zh}）")
         return text(

@@ -361,43 +361,6 @@ def test_a_result_that_has_the_marks_of_the_template_is_not_marked_twice(name: s
     assert rendered(name, [*plain[:2], marked, plain[3]]) == rendered(name, plain)
 
 
-def test_names_are_filled_in_by_the_language_of_the_turn() -> None:
-    turns = [
-        user("你是谁？"),
-        answer("我是{{NAME}}。"),
-        user("Who?"),
-        answer("{{NAME}}, {{AUTHOR}}"),
-    ]
-    names = {"model_name": ("小箱", "Swifty"), "model_author": ("Team",)}
-    texts = learned(rendered("qwen2_5", turns, **names))
-    assert texts[0].startswith("我是小箱。")
-    assert texts[1].startswith("Swifty, Team")
-    both = "{{NAME}} and {{AUTHOR}} are not filled in; set model_name and model_author"
-    assert both in refusal("qwen2_5", turns).en
-    named = refusal("qwen2_5", turns, model_name=("Swifty",))
-    assert named.en == "{{AUTHOR}} is not filled in; set model_author"
-
-
-def test_the_default_system_text_is_filled_in_too() -> None:
-    example = rendered("qwen2_5", TWO, system="I am {{NAME}}.", model_name=("Swifty",))
-    assert "I am Swifty." in example.renderings[0].text
-    assert "set model_name" in refusal("qwen2_5", TWO, system="I am {{NAME}}.").en
-
-
-def test_placeholders_in_small_letters_are_filled_in_or_counted() -> None:
-    turns = [user("Write {{name}}."), answer("I am {{name}} by {{author}}.")]
-    names = {"model_name": ("Swifty",), "model_author": ("Team",)}
-    assert learned(rendered("qwen2_5", turns, **names))[0].startswith("I am Swifty by Team.")
-    example = rendered("qwen2_5", turns)
-    assert learned(example)[0].startswith("I am {{name}} by {{author}}.")
-    assert "set model_name and model_author" in "\n".join(example.account.lines())
-
-
-def test_placeholders_of_code_in_small_letters_stay() -> None:
-    turns = [user("Show it in Vue."), answer("`<p>{{name}}</p>`")]
-    assert learned(rendered("qwen2_5", turns, model_name=("Bot",)))[0].startswith("`<p>{{name}}")
-
-
 # ---- the account
 
 

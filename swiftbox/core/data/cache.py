@@ -38,7 +38,7 @@ from swiftbox.language import cache_home, text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.security.orphans import wake_when_orphaned
-from swiftbox.templates.account import Account
+from swiftbox.templates.account import EACH_TOKENS, SAMPLED_TOKENS, Account
 from swiftbox.templates.classified import ClassifiedRenderer
 from swiftbox.templates.examples import ExampleRenderer
 from swiftbox.templates.options import RenderOptions
@@ -213,10 +213,14 @@ def _encode_all(
                 continue
             if taken.is_deferred:
                 examples.accept(taken.example)
-            account.add(encoded.account, f"{file}:{line}")
+                account.add(encoded.account, f"{file}:{line}")
+            else:  # counted when all rows were rendered; its tokens are those of the rows taken
+                account.count(SAMPLED_TOKENS, encoded.account.counts[EACH_TOKENS])
             yield from encoded.samples
     examples.refuse(refused)
     examples.require_usable()
+    if renderer is not None:
+        account.add(renderer.account)
     checked = examples.checked
     report["bad"], report["unlearned"] = len(checked.bad), len(checked.unlearned)
     report["unused"], report["cut_rows"] = dict(checked.unused), checked.cut_rows

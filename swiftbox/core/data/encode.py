@@ -25,7 +25,7 @@ from swiftbox.core.data.samples import (
 from swiftbox.data.example import Example, RowError
 from swiftbox.errors import DataError
 from swiftbox.language import text
-from swiftbox.templates.account import ROWS_EACH, TOKENS, Account
+from swiftbox.templates.account import EACH_TOKENS, ROWS_EACH, Account
 from swiftbox.templates.examples import ExampleRenderer
 from swiftbox.templates.renderings import LearnedSpan, Rendering, prompt_messages
 from swiftbox.templates.template import ConversationTemplate
@@ -133,7 +133,7 @@ def _encoded(
         for example, (renderings, result) in zip(part, rendered, strict=True):
             taken = [next(rows) for _ in renderings]
             if len(taken) > 1 and result.account.counts[ROWS_EACH]:
-                result.account.count(TOKENS + "each", sum(map(len, taken)))
+                result.account.count(EACH_TOKENS, sum(map(len, taken)))
             samples = (sample_of(example, taken),) if taken else ()
             encoded.append(replace(result, samples=samples))
     return encoded

@@ -35,6 +35,7 @@ from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
 from swiftbox.methods import METHODS
 from swiftbox.runs import events
+from swiftbox.templates.account import Account
 from swiftbox.templates.renderings import LearnedSpan
 from swiftbox.templates.tokens import TokenizedText
 
@@ -128,7 +129,7 @@ def test_the_tokens_of_turns_that_are_rendered_apart_are_counted() -> None:
 
 
 @pytest.mark.parametrize(("keys", "count"), [({"num_samples": 2}, 2), ({"weight": 2.0}, 8)])
-def test_the_account_of_a_sampled_dataset_is_that_of_the_rows_it_takes(
+def test_the_account_of_a_sampled_dataset_has_the_tokens_of_the_rows_it_takes(
     keys: dict[str, Any], count: int, tmp_path: Path
 ) -> None:
     tokenizer = train_tokenizer()
@@ -138,9 +139,9 @@ def test_the_account_of_a_sampled_dataset_is_that_of_the_rows_it_takes(
     path.write_text((json.dumps({"messages": turns}) + "\n") * 4, "utf-8")
     encoder = ExampleEncoder.of(METHODS["sft"], tokenizer, preferences.config("sft"))
     samples, report = encoded_samples([RowSource(str(path), **keys)], encoder, quiet)
-    counts = report["account"]["counts"]
     tokens = sum(len(row) for sample in samples for row in sample.rows)
-    assert (counts["rows: each"], counts["tokens: each"]) == (count, tokens)
+    (line,) = Account.of(report["account"]).lines()
+    assert line.startswith(f"turns: each for 4 rows (8 answers, {tokens} tokens as sampled)")
     assert len(samples) == count
 
 
