@@ -13,7 +13,7 @@ from swiftbox.data.column_names import (
 )
 from swiftbox.data.example import Example, RowError, Turn
 from swiftbox.data.loss_weights import weighted_turns
-from swiftbox.data.transcripts import line_transcript, transcript
+from swiftbox.data.transcripts import line_transcript, transcript, user_transcript
 from swiftbox.data.turn_order import conversation
 from swiftbox.data.turns import REASONING, read_turns
 
@@ -36,12 +36,20 @@ def read_sharegpt(row: Row) -> Example:
 def read_alpaca(row: Row) -> Example:
     """Read `{"instruction", "input", "output", "system", "history"}`.
 
-    An instruction may hold all turns before the answer, as belle writes them.
+    An instruction may hold all turns before the answer, as belle writes them, or those before the
+    question in `input`, as GuanacoDataset does.
     """
     question = _instruction(row)
-    turns = line_transcript(question) or [Turn("user", question)]
+    turns = line_transcript(question) or _after_turns(row) or [Turn("user", question)]
     answer_key = "output" if row.get("output") is not None else first(row, ANSWERS)
     return _with_answer(row, turns, text_in(row, answer_key))
+
+
+def _after_turns(row: Row) -> list[Turn]:
+    past, question = row.get("instruction") or "", row.get("input")
+    if not isinstance(past, str) or not isinstance(question, str):
+        return []
+    return user_transcript(past, question)
 
 
 def read_query(row: Row) -> Example:

@@ -1,7 +1,8 @@
 """Conversations in a single text, with the speaker's name before each turn.
 
-`\\n\\nHuman: hi\\n\\nAssistant: Hello.` (hh-rlhf), `Human:hi\\nAssistant:` (belle) and
-`### Human: hi### Assistant: Hello.` (openassistant-guanaco).
+`\\n\\nHuman: hi\\n\\nAssistant: Hello.` (hh-rlhf), `Human:hi\\nAssistant:` (belle),
+`### Human: hi### Assistant: Hello.` (openassistant-guanaco) and `User: hi\\nAssistant: Hello.`
+before `User: who?` (GuanacoDataset).
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ MARKS = (
 
 SINGLE_LINES = re.compile(r"(?:\A\s*|\n)(Human|Assistant):")
 """What is before each turn in belle, where a turn is a line."""
+
+USER_LINES = re.compile(r"(?:\A|\n)[ \t]*(User|Ass+ist\w*) *[:：]")
+"""What is before each turn in GuanacoDataset, which spells Assistant in several ways."""
 
 ROLES = {"Human": "user", "Assistant": "assistant"}
 
@@ -40,6 +44,22 @@ def line_transcript(text: str) -> list[Turn]:
     if not (text.lstrip().startswith("Human:") and text.rstrip().endswith("Assistant:")):
         return []
     return _turns(text, SINGLE_LINES)
+
+
+def user_transcript(past: str, question: str) -> list[Turn]:
+    """Return the turns of a question `User: ...` and of the turns before it; else none."""
+    if not question.lstrip().startswith("User") or (past and not past.lstrip().startswith("User")):
+        return []
+    _, *pieces = USER_LINES.split(f"{past}\n{question}".strip())
+    speakers = [speaker == "User" for speaker in pieces[::2]]
+    contents = [content.strip() for content in pieces[1::2]]
+    alternates = speakers == [index % 2 == 0 for index in range(len(speakers))]
+    if not alternates or len(speakers) % 2 == 0 or not all(contents):
+        return []
+    return [
+        Turn("user" if is_user else "assistant", content)
+        for is_user, content in zip(speakers, contents, strict=True)
+    ]
 
 
 def _turns(text: str, mark: re.Pattern[str]) -> list[Turn]:

@@ -27,6 +27,11 @@ ALPACA = {"instruction": "Why?", "input": "", "output": "Because."}
 
 ROWS: dict[str, Row] = {
     "alpaca": ALPACA,
+    "guanaco": {
+        "instruction": "User: Hi.\nAssistent: Hello.\nNice to meet you.",
+        "input": "User: Why?",
+        "output": "Because.",
+    },
     "alpaca with text": {**ALPACA, "text": "Why? Because."},
     "alpaca with file": {**ALPACA, "file": "a.pdf"},
     "platypus": {**ALPACA, "data_source": "x"},

@@ -125,3 +125,27 @@ def test_calls_tools_and_history_of_a_row_are_read() -> None:
     assert [turn.role for turn in example.messages] == ["user", "assistant", "tool", "assistant"]
     _, example = read_row(ROWS["instruction-output with history"], "sft")
     assert [turn.content for turn in example.messages] == ["q", "a", "Why?", "Because."]
+
+
+def test_turns_before_the_question_are_turns() -> None:
+    _, example = read_row(ROWS["guanaco"], "sft")
+    assert [(turn.role, turn.content) for turn in example.messages] == [
+        ("user", "Hi."),
+        ("assistant", "Hello.\nNice to meet you."),
+        ("user", "Why?"),
+        ("assistant", "Because."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("past", "question"),
+    [
+        ("Classify the talk.", "User: Hi.\nAssistant: Hello."),
+        ("", "User: Hi.\nAssistant: Hello."),
+        ("User: Hi.", "User: Why?"),
+        ("", "Users of it"),
+    ],
+)
+def test_other_texts_of_speakers_stay_a_question(past: str, question: str) -> None:
+    _, example = read_row({"instruction": past, "input": question, "output": "a"}, "sft")
+    assert example.messages[0].content == f"{past}\n{question}".strip()

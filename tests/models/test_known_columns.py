@@ -113,7 +113,7 @@ def test_a_set_with_further_files_is_read_from_the_subset_of_its_shape() -> None
 
 
 def test_columns_that_are_not_recorded_are_mentioned_and_not_refused() -> None:
-    named = source("modelscope/MathR")
+    named = source("modelscope/MathR-32B-Distill")
     require_readable([("dataset", named)])
     assert "not recorded" in unrecorded_note(named)
     assert unrecorded_note(source(MEDICAL)) == ""
