@@ -54,6 +54,7 @@ def resolve(config: DeployConfig, machine: Machine) -> Resolved:
     engine = _engine(config, machine)
     dtype = choices.choose_dtype(machine, config.dtype)
     _require_devices(config, engine.value, machine)
+    _require_builtin(config, engine.value)
     reasons = (
         Reason("engine", engine.value, engine.reason),
         Reason("dtype", dtype.value, dtype.reason),
@@ -127,6 +128,18 @@ def _require_devices(config: DeployConfig, engine: str, machine: Machine) -> Non
                 f"tensor_parallel_size：{size}，但只有 {len(machine.devices)} 个设备",
             ),
             hint=text("set it to at most the number of devices", "请设为不超过设备数的值"),
+        )
+
+
+def _require_builtin(config: DeployConfig, engine: str) -> None:
+    """Raise ConfigError for a setting that only the builtin server has."""
+    if config.tools_in_prompt and engine != "builtin":
+        raise ConfigError(
+            text(
+                f"tools_in_prompt: only the builtin server has it, and engine is {engine}",
+                f"tools_in_prompt：仅内置服务支持，而当前 engine 为 {engine}",
+            ),
+            hint=text("set engine: builtin", "设 engine: builtin"),
         )
 
 
