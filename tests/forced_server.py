@@ -1,6 +1,6 @@
 """A server whose answers are given texts: everything but the generation is real.
 
-Each format of calls has a model with a tokenizer and a chat template of its own.
+Each format of calls has a model with its own tokenizer and chat template.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calls, reasoning and content are told apart in every format, whatever pieces they arrive in."""
+"""Calls, reasoning and content are separated in every format, whatever pieces they arrive in."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_the_marks_of_a_template_are_those_of_its_reasoning() -> None:
     assert same_in_all_sizes(text, form) == ("Hm.", "Yes.", [])
 
 
-def test_the_channels_of_harmony_are_told_apart() -> None:
+def test_the_channels_of_harmony_are_separated() -> None:
     form = AnswerForm(("harmony",), prefix="<|start|>assistant")
     text = (
         "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary"

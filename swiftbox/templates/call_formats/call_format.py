@@ -68,7 +68,7 @@ class CallFormat:
 class JsonRegion:
     """A call whose arguments are JSON: it ends with that.
 
-    The JSON is followed letter by letter, so that a mark within a string is no mark.
+    The JSON is followed letter by letter, so that marks within its strings are skipped.
     """
 
     opening: re.Pattern[str]

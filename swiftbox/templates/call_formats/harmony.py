@@ -89,7 +89,7 @@ class HarmonyReader:
         return AnswerParts("".join(self._reasoning), "".join(self._content), tuple(calls))
 
     def _read_header(self, is_end: bool) -> bool:
-        """Read up to `<|message|>`; text that is no header is content."""
+        """Read up to `<|message|>`; any other text is content."""
         end = self._pending.find(MESSAGE)
         may_be_header = self._may_be_header()
         if may_be_header and 0 <= end <= LONGEST_HEADER:
@@ -103,7 +103,7 @@ class HarmonyReader:
             self._pending = ""
             return False
         self._header, self._is_new_message = MESSAGE, True
-        if self._pending.startswith(START):  # no body ends with it if it begins nothing
+        if self._pending.startswith(START):  # otherwise it would end a body
             self._add_text(START)
             self._pending = self._pending[len(START) :]
         return True
