@@ -9,7 +9,10 @@ from typing import Any
 Translate = Callable[[Any], Mapping[str, Any] | None]
 """Translate a foreign value into our keys and values; None if the alias does not apply to it."""
 
-STAGES = ("pt", "sft", "dpo", "orpo", "simpo", "cpo", "kto", "reward", "classification", "grpo")
+STAGES = (
+    *("pt", "sft", "dpo", "orpo", "simpo", "cpo", "kto"),
+    *("gkd", "reward", "classification", "grpo"),
+)
 TUNERS = ("lora", "qlora", "full", "adalora", "ia3", "oft", "vera", "llamapro")
 
 

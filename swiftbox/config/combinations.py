@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from swiftbox.config.teacher import teacher_conflicts
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.errors import ConfigError
@@ -44,6 +45,7 @@ def conflicts(config: TrainConfig) -> Iterator[Conflict]:
         yield from _pure_bf16_conflicts(config)
     if config.torch_compile:
         yield from _compile_conflicts(config)
+    yield from teacher_conflicts(config)
 
 
 def _is_low_rank(config: TrainConfig) -> bool:

@@ -45,6 +45,8 @@ class TrainConfig(
     has_reference: ClassVar[bool] = False
     """Whether the loss compares the policy with a reference policy."""
     generates_answers: ClassVar[bool] = False
+    has_teacher: ClassVar[bool] = False
+    """Whether the loss compares the distributions of a teacher model."""
     splits_long_rows: ClassVar[bool] = False
     """Whether a row longer than max_length is split instead of cut."""
     can_pack: ClassVar[bool] = False
@@ -72,6 +74,11 @@ class TrainConfig(
     def compares_with_reference(self) -> bool:
         """Return whether this training computes log-probabilities of a reference policy."""
         return self.has_reference and not getattr(self, "reference_free", False)
+
+    @property
+    def samples_answers(self) -> bool:
+        """Return whether a distillation generates answers to the prompts of its rows."""
+        return False
 
     @property
     def keeps_bfloat16_weights(self) -> bool:

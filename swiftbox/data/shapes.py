@@ -40,7 +40,7 @@ class Shape:
         return renames if is_unique and unchanged.isdisjoint(renames.values()) else None
 
 
-SFT = ("sft",)
+SFT = ("sft", "gkd")
 PAIRED = ("dpo", "orpo", "simpo", "cpo", "reward", "kto")
 
 

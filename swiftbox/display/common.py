@@ -20,6 +20,7 @@ PHASES: Mapping[str, tuple[str, str]] = {
     "fetch": ("fetching", "获取"),
     "data": ("reading the data", "读取数据"),
     "model": ("loading the model", "加载模型"),
+    "teacher": ("loading the teacher", "加载教师模型"),
     "reference": ("computing the reference log-probabilities", "计算参考模型的对数概率"),
     "train": ("training", "训练"),
     "save": ("saving the model", "保存模型"),

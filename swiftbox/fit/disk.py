@@ -10,6 +10,7 @@ from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.fit.memory import BYTES_PER_WEIGHT, OPTIMIZER_BYTES
 from swiftbox.fit.profile import ModelProfile
 from swiftbox.fit.remote_rows import RemoteRows
+from swiftbox.fit.teacher import teacher_download
 from swiftbox.fit.training import OPTIMIZERS, trained_parameters
 
 BEST_AND_NEWEST = 2
@@ -53,4 +54,5 @@ def disk_need(config: TrainConfig, profile: ModelProfile, data: RemoteRows) -> D
         BYTES_PER_WEIGHT.get(config.dtype, 2.0) if config.tuner_type in FULL_TUNERS else 4.0
     )
     download = 0.0 if profile.local else profile.shape.params * (0.6 if profile.quantized else 2.0)
+    download += teacher_download(config)
     return DiskNeed(download, count * checkpoint, saved * bytes_each, data.bytes, data.unknown)

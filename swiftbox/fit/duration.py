@@ -8,6 +8,7 @@ from typing import Any
 from swiftbox.config.train import TrainConfig
 from swiftbox.data.lengths import Lengths
 from swiftbox.fit.speed import Speed
+from swiftbox.fit.teacher import relative_size_of_teacher
 from swiftbox.formatting import count, duration
 from swiftbox.language import text
 
@@ -50,7 +51,7 @@ def training_duration(
     config: TrainConfig, lengths: Lengths, speed: Speed, kind: str, processes: int
 ) -> DurationEstimate | None:
     """Return how long a settled training takes; None if it generates answers itself."""
-    if config.generates_answers or not lengths.taken:
+    if config.generates_answers or config.samples_answers or not lengths.taken:
         return None
     max_length = None if config.splits_long_rows or config.packing else config.max_length
     held_out_share = (
@@ -70,6 +71,7 @@ def training_duration(
         work += (REFERENCE[kind] - 1) / (
             max(1.0, config.num_train_epochs) if is_precomputed else 1.0
         )
+    work += (REFERENCE[kind] - 1) * relative_size_of_teacher(config)
     return DurationEstimate(tokens, tokens * work / speed.tokens_per_s, speed.uncertainty)
 
 

@@ -98,6 +98,11 @@ class Recipe:
     """Input values that adapters copy, per token and layer."""
     copies: float = 0.0
     """Additional copies of the base model, such as a reference model."""
+    teacher_bytes: float = 0.0
+    """Weights of another model that is kept beside it."""
+    apart_bytes: float = 0.0
+    """Temporary bytes of passes that end before the trained model's begins: of a teacher, and of
+    generated answers."""
     shards: Mapping[str, int] = field(default_factory=dict)
     """The number of devices over which weights, gradients and states are sharded."""
     extra_bytes: float = 0.0
@@ -123,17 +128,22 @@ class Memory:
     accumulates: bool = True
     buckets: float = 0.0
     """Of gradients that are exchanged; kept from one update to the next."""
+    teacher: float = 0.0
+    """The weights of a teacher."""
+    apart: float = 0.0
+    """Of passes that end before the trained model's forward pass begins."""
 
     @property
     def standing(self) -> float:
         """Return the memory that is in use all the time."""
         gradients = self.gradients + self.buckets
-        return self.weights + self.trained + gradients + self.states + self.reference
+        frozen = self.reference + self.teacher
+        return self.weights + self.trained + gradients + self.states + frozen
 
     @property
     def allocated(self) -> float:
         """Return the peak memory of tensors."""
-        forward = self.activations + max(self.work, self.logits)
+        forward = max(self.activations + max(self.work, self.logits), self.apart)
         if self.accumulates:
             return self.standing + max(forward, self.update)
         # Gradients replace activations as these are freed; they are dropped before the next pass.
@@ -167,8 +177,11 @@ def training_memory(shape: ModelShape, recipe: Recipe, *, framework: float = 0.0
         framework=framework,
         accumulates=recipe.accumulates,
         buckets=trained * recipe.gradient_bytes if recipe.has_buckets else 0.0,
+        teacher=recipe.teacher_bytes,
+        apart=recipe.apart_bytes,
     )
-    temporary = max(memory.activations + max(memory.work, memory.logits), memory.update)
+    forward = max(memory.activations + max(memory.work, memory.logits), memory.apart)
+    temporary = max(forward, memory.update)
     return replace(memory, fragmented=FRAGMENTED * temporary)
 
 

@@ -83,10 +83,13 @@ def row_sizes(config: TrainConfig, lengths: Lengths | None) -> RowSizes:
     longest = float(limit)
     if lengths.longest:
         longest = min(longest, math.ceil(TOKENIZER_SPREAD * lengths.longest))
+    if config.samples_answers:  # they take the place of answers of the data, after any prompt
+        longest += config.model_dump()["max_completion_length"]
     is_assumed = not lengths.longest
     shared = lengths.shared / lengths.good_rows if per_row > 1 else 0.0
     mean = sum(share * tokens for share, tokens in groups)
-    bands = () if is_assumed or _splits(config, longest) else tuple(lengths.bands())
+    is_uneven = is_assumed or config.samples_answers or _splits(config, longest)
+    bands = () if is_uneven else tuple(lengths.bands())
     return RowSizes(groups, longest, per_row, min(shared, mean), is_assumed, bands)
 
 

@@ -13,6 +13,7 @@ from swiftbox.fit.micro_batch import worst_micro_batch
 from swiftbox.fit.profile import ModelProfile
 from swiftbox.fit.row_sizes import RowSizes
 from swiftbox.fit.shape import ModelShape
+from swiftbox.fit.teacher import generation_work, teacher_bytes, teacher_work
 
 OPTIMIZERS: Mapping[str, str] = {
     "adamw_8bit": "adamw_8bit",
@@ -81,6 +82,8 @@ def recipe_of(
         chunk_bytes=CHUNK_BYTES.get(backend, ACCELERATOR_CHUNK_BYTES),
         adapted=0 if is_full else adapted_width(shape, targets_of(config), shared=numbers == 4),
         copies=_reference_copies(config, is_full=is_full),
+        teacher_bytes=teacher_bytes(config),
+        apart_bytes=max(teacher_work(config, batch), generation_work(config, shape)),
         shards=_shards(config, max(1, config.num_devices or 1)),
         accumulates=config.gradient_accumulation_steps > 1,
     )

@@ -132,6 +132,7 @@ class FitVerdict:
             text("gradients", "梯度"): self.memory.gradients + self.memory.buckets,
             text("optimizer", "优化器"): self.memory.states,
             text("reference model", "参考模型"): self.memory.reference,
+            text("teacher", "教师模型"): self.memory.teacher,
             text("activations", "激活"): self.memory.activations
             + max(
                 self.memory.work, self.memory.logits, self.memory.update - self.memory.activations

@@ -56,6 +56,12 @@ GOALS = (
         ("pt",),
     ),
     Goal(
+        "distill",
+        "distill: learn the distributions of a larger teacher model",
+        "知识蒸馏：学习更大的教师模型的输出分布",
+        ("gkd",),
+    ),
+    Goal(
         "reward",
         "train a reward model that scores answers, from pairs",
         "训练奖励模型：从回答对学习打分",

@@ -17,6 +17,7 @@ METHODS: Mapping[str, Method] = imported(
         "simpo": "simpo:SIMPO",
         "cpo": "cpo:CPO",
         "kto": "kto:KTO",
+        "gkd": "gkd:GKD",
         "reward": "reward:REWARD",
         "classification": "classification:CLASSIFICATION",
         "grpo": "grpo:GRPO",

@@ -2,8 +2,7 @@
 
 events.jsonl in a run folder holds one JSON object per line. Each has `time` (unix seconds) and
 `event` (one of the names below); the rest are the fields listed in COMMON and ENDINGS. Names and
-fields stay as they are, since the records of old runs are read with the same code: a new field is
-optional, and readers accept its absence.
+fields stay as they are, since old records are read with the same code; new fields are optional.
 """
 
 from __future__ import annotations
@@ -110,6 +109,7 @@ COMMON: Mapping[str, Fields] = {
         _INPUT,
         {
             "adapter": "local folder or folders of the adapters, or null",
+            "teacher": "local folder of a distillation's teacher",
             "adapters": "local folder of each served adapter by its name",
             "dataset_sha256": "hash of the training rows",
             "val_dataset_sha256": "hash of the rows that are held out by name, or null",

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swiftbox.config.teacher import KEY as TEACHER
+from swiftbox.config.teacher import teacher_of
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.errors import RunError
@@ -91,12 +93,7 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     fetched = fetch_model(config.model, hub=config.hub, revision=config.revision, emit=emit)
     model = fetched.folder
     _require_usable(config, model, emit)
-    adapter = None
-    if config.adapter:
-        adapter = fetch_model(
-            config.adapter, hub=config.hub, revision=None, emit=emit, key="adapter"
-        ).folder
-        _require_continuable(adapter)
+    adapter, teacher = _fetch_adapter(config, emit), _fetch_teacher(config, emit)
     fetch = partial(fetch_dataset, columns=config.columns, hub=config.hub, emit=emit)
     sources, validation = fetch(config.dataset), fetch(config.val_dataset or [])
     data_hash = dataset_hash(sources)
@@ -106,6 +103,7 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
         "adapter": str(adapter) if adapter else None,
         "dataset_sha256": data_hash,
         "val_dataset_sha256": dataset_hash(validation) if validation else None,
+        **({"teacher": str(teacher)} if teacher else {}),
     }
     require_same_inputs(folder, inputs)
     emit(events.INPUTS, **inputs)
@@ -116,10 +114,36 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
         from swiftbox.core.training.session import train
         from swiftbox.core.training.trainer_inputs import LocalInputs
 
-    local = LocalInputs(model, adapter, sources, data_hash, validation)
+    local = LocalInputs(model, adapter, sources, data_hash, validation, teacher)
     trained = train(config, method, folder, emit, local)
     destroy_process_group()
     return trained
+
+
+def _fetch_adapter(config: TrainConfig, emit: Emit) -> Path | None:
+    """Return the folder of the adapter that training continues from; None for a new one."""
+    from swiftbox.hub.fetch import fetch_model
+
+    if not config.adapter:
+        return None
+    adapter = fetch_model(config.adapter, hub=config.hub, revision=None, emit=emit, key="adapter")
+    _require_continuable(adapter.folder)
+    return adapter.folder
+
+
+def _fetch_teacher(config: TrainConfig, emit: Emit) -> Path | None:
+    """Return the folder of a distillation's teacher; None for a method without one."""
+    from swiftbox.hub.fetch import fetch_model
+    from swiftbox.models.inspection import require_usable_model
+
+    if not config.has_teacher:
+        return None
+    name, revision = teacher_of(config)
+    emit(events.STAGE, name="fetch", detail=name)
+    folder = fetch_model(name, hub=config.hub, revision=revision, emit=emit, key=TEACHER).folder
+    if not Path(name).exists():  # a local one was checked before the start
+        require_usable_model(folder, emit, known=name)
+    return folder
 
 
 def _require_continuable(adapter: Path) -> None:

@@ -55,6 +55,7 @@ from swiftbox.tasks.row_remarks import (
 from swiftbox.tasks.row_rendering import rendered_later, renderer_of
 from swiftbox.tasks.size_remarks import remark_on_size
 from swiftbox.tasks.solved_rows import SolvedRows, compares_answers
+from swiftbox.tasks.teacher_check import check_teacher
 from swiftbox.tasks.training_vocabulary import (
     remark_known_tokens,
     require_no_trained_rows,
@@ -91,8 +92,8 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
     inspection = collect(lambda: _inspect(training, on_remark))
     if inspection is not None:
         collect(lambda: _check_model(training, inspection, on_remark))
-        if not inspection.errors:
-            collect(lambda: _check_tuner(training, inspection))
+        collect(lambda: _check_tuner(training, inspection))
+    collect(lambda: check_teacher(training, inspection, on_remark))
     checks = (_check_joined_rows, require_reference, _check_adapter, _check_rewards)
     for require in (*checks, _require_readable_datasets):
         collect(partial(require, training))
@@ -126,7 +127,9 @@ def _inspect(config: TrainConfig, on_remark: OnRemark) -> Inspection | None:
 
 
 def _check_tuner(config: TrainConfig, inspection: Inspection) -> None:
-    """Raise ConfigError for a tuner that does not fit the model's layers."""
+    """Raise ConfigError for a tuner that does not fit the model's layers, if they are known."""
+    if inspection.errors:
+        return
     require_tuner_fits(config, inspection)
     require_tuner_fits_layers(config, inspection, score=_head(config) == "score")
 
@@ -143,8 +146,8 @@ def _check_joined_rows(config: TrainConfig) -> None:
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Return the config with every existing local path made absolute."""
     changes: dict[str, Any] = {}
-    for key in ("model", "adapter"):
-        name = getattr(config, key)
+    for key in ("model", "adapter", "teacher_model"):
+        name = getattr(config, key, None)
         if name and (folder := find_folder(name)) is not None:
             changes[key] = str(folder)
     if Path(config.template).expanduser().exists():

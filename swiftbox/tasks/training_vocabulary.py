@@ -62,7 +62,8 @@ def require_tokens_fit(config: TrainConfig) -> None:
 
 def _conflicts(config: TrainConfig) -> Iterator[tuple[str, str]]:
     method = METHODS[config.model_dump()["stage"]]
-    if method.head == "score" or method.reward_functions is not None:
+    has_teacher = config.has_teacher
+    if method.head == "score" or method.reward_functions is not None or has_teacher:
         yield (
             text(
                 f"has not been verified with stage: {method.name}",

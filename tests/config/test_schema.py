@@ -56,8 +56,11 @@ def test_a_dataset_may_be_a_single_mapping() -> None:
     assert validator_of("quantize").is_valid({**quantize, "calibration_dataset": source})
 
 
+REQUIRED = ("model", "dataset", "reward_funcs", "teacher_model")
+
+
 def test_every_key_is_described_with_its_default(train_schema: dict[str, Any]) -> None:
     for variant in train_schema["oneOf"]:
         for key, described in variant["properties"].items():
             assert described["description"], key
-            assert "default" in described or key in ("model", "dataset", "reward_funcs"), key
+            assert "default" in described or key in REQUIRED, key

@@ -211,7 +211,7 @@ def test_untrainable_rows_are_refused_with_a_reason(name: str) -> None:
         ({"a": 1}, "pt", "(stage: pt reads text)"),
         ({"input": "q", "history": []}, "sft", "stage: sft reads messages"),
         ({}, "sft", "no known format in: -"),
-        ({"messages": [Q, A]}, "pt", "messages rows are for stage: sft, not pt"),
+        ({"messages": [Q, A]}, "pt", "messages rows are for stage: sft or gkd, not pt"),
         ({"text": "x"}, "sft", "text rows are for stage: pt, not sft"),
     ],
 )

@@ -297,13 +297,13 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
     "sft rows under dpo": (
         "dpo",
         {"messages": [Q, A]},
-        "messages rows are for stage: sft, not dpo (for dpo they also need rejected_response, "
-        "rejected_messages or rejected)",
+        "messages rows are for stage: sft or gkd, not dpo (for dpo they also need "
+        "rejected_response, rejected_messages or rejected)",
     ),
     "answers under orpo": (
         "orpo",
         {"prompt": "q", "completion": "a"},
-        "query-response rows are for stage: sft, not orpo",
+        "query-response rows are for stage: sft or gkd, not orpo",
     ),
     "sft rows under kto": ("kto", {"messages": [Q, A]}, "they also need label or kto_tag"),
     "raw text under dpo": ("dpo", {"text": "x"}, "text rows are for stage: pt, not dpo"),
@@ -352,7 +352,7 @@ def test_turns_of_prompt_and_completion_train_with_sft() -> None:
 def test_every_stage_of_the_formats_reads_what_the_others_refuse() -> None:
     rows = {
         "pt": {"text": "x"},
-        "sft": {"messages": [Q, A]},
+        **{stage: {"messages": [Q, A]} for stage in ("sft", "gkd")},
         **dict.fromkeys(PAIR_STAGES, PAIR),
         "kto": {"messages": [Q, A], "label": True},
         "grpo": {"prompt": "q"},

@@ -136,7 +136,7 @@ def test_a_broken_row_is_reported_with_its_line_and_reason(name: str, tmp_path: 
 
 def test_chat_rows_under_pretraining_name_the_right_stage(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {"messages": [Q, A]})
-    with pytest.raises(DataError, match="are for stage: sft, not pt"):
+    with pytest.raises(DataError, match="are for stage: sft or gkd, not pt"):
         examples(path, "pt")
 
 

@@ -319,6 +319,7 @@ PRESETS = (
     "swiftbox new classification-lora -o classes.yaml model=Qwen/Qwen3-4B-Instruct-2507 "
     "dataset=labelled-texts.jsonl label_names=null",
     "swiftbox new grpo-lora -o grpo.yaml model=Qwen/Qwen3-4B-Instruct-2507",
+    "swiftbox new gkd-lora -o gkd.yaml model=Qwen/Qwen3-0.6B teacher_model=Qwen/Qwen3-4B",
 )
 
 
@@ -336,7 +337,7 @@ def test_a_preset_is_written_and_checked(
     assert main(arguments) == 0
     loaded = load(Path(arguments[3]), ["hub=local"])
     assert loaded.config.model_dump()["stage"] == arguments[1].removesuffix("-lora")
-    if arguments[1] != "grpo-lora":  # its preset asks the hub for its prompts
+    if arguments[1] not in ("grpo-lora", "gkd-lora"):  # their presets ask a hub for the rows
         assert main(["check", arguments[3], "hub=local", "val_size=0"]) == 0
 
 

@@ -7,6 +7,7 @@ between processors, does not matter. (In float32 the comparison differs by up to
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from swiftbox.core.data.samples import PreferencePair
 from swiftbox.core.losses.kto_baseline import mismatched_rows
 from swiftbox.core.losses.log_prob_reader import reader_for
 from swiftbox.core.losses.scoring import scores
+from swiftbox.core.losses.teacher import Teacher
 from swiftbox.core.losses.terms import LossContext
 from swiftbox.methods import METHODS
 
@@ -344,3 +346,29 @@ def test_sft_equals_trls(architecture: str, tiny_models: dict[str, Path], tmp_pa
         our_loss("sft", policy, ours, context(policy, "sft")),
         (theirs, gradient_of(trainer.model)),
     )
+
+
+@pytest.mark.parametrize("layout", [LINES, PADDED])
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_a_distillation_and_its_gradient_equal_trls(
+    beta: float, layout: str, tiny_models: dict[str, Path]
+) -> None:
+    from trl.experimental.gkd import GKDTrainer
+
+    student, teacher = load(tiny_models["qwen3"]), load(tiny_models["llama"]).requires_grad_(False)
+    rows = [pair.chosen for pair in pairs(4)]
+    batch = padded(rows)
+    trainer = SimpleNamespace(teacher_model=teacher, beta=beta)
+    trainer.generalized_jsd_loss = GKDTrainer.generalized_jsd_loss
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+    inputs = {**batch, "labels": labels}
+    theirs = GKDTrainer.compute_loss(trainer, student, inputs)
+    theirs.backward()
+    expected = theirs.detach(), gradient_of(student)
+    settings = replace(
+        context(student, "gkd", beta=beta), teacher=Teacher(teacher, reader_for(teacher))
+    )
+    ours = our_loss(
+        "gkd", student, METHODS["gkd"].collate([[row] for row in rows], layout), settings
+    )
+    assert_equal(ours, expected, EXACT_TOLERANCE)

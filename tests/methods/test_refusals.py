@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from made_up import made_up
 from tiny import write_chats, write_config, write_labels, write_pairs
 
+from swiftbox.config.combinations import require_compatible
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import UserError
 from swiftbox.launch.prepare import check_config
@@ -46,6 +49,21 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         {"reward_funcs": "length", "num_generations": 4, "optim": "lora_fa"},
         "optim: lora_fa is not available for stage: grpo",
     ),
+    "packed rows that get generated answers": (
+        "gkd",
+        {"teacher_model": "t", "packing": True},
+        "packing: true is for rows of known length",
+    ),
+    "no prompt to answer": (
+        "gkd",
+        {"teacher_model": "t", "train_on_prompt": True},
+        "train_on_prompt: true leaves no prompt",
+    ),
+    "new tokens that no teacher has": (
+        "gkd",
+        {"teacher_model": "t", "new_tokens": ["<a>"]},
+        "new_tokens: has not been verified with stage: gkd",
+    ),
     "no such reward": (
         "grpo",
         {"reward_funcs": "beauty", "num_generations": 4},
@@ -81,8 +99,8 @@ def test_a_wrong_value_is_refused(name: str, tmp_path: Path, tiny: Path) -> None
 @pytest.mark.parametrize(
     ("stage", "write", "expected"),
     [
-        ("dpo", write_chats, "messages rows are for stage: sft, not dpo"),
-        ("kto", write_chats, "messages rows are for stage: sft, not kto"),
+        ("dpo", write_chats, "messages rows are for stage: sft or gkd, not dpo"),
+        ("kto", write_chats, "messages rows are for stage: sft or gkd, not kto"),
         ("dpo", write_labels, "are for stage: kto, not dpo"),
         ("sft", write_pairs, "are for stage: dpo"),
     ],
@@ -134,3 +152,58 @@ def test_other_rewards_do_not_need_math_verify(tmp_path: Path, tiny: Path) -> No
 def without(machine: Machine, package: str) -> Machine:
     versions = {name: version for name, version in machine.versions.items() if name != package}
     return replace(machine, versions=versions)
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "zero3"])
+def test_a_teacher_beside_weights_in_parts_is_refused(
+    strategy: str, tmp_path: Path, tiny: Path
+) -> None:
+    keys = {"stage": "gkd", "teacher_model": "t", "distributed": strategy}
+    config = load(write_config(tmp_path / "a.yaml", tiny, tiny, **keys)).config
+    with pytest.raises(UserError, match=f"{strategy} with a teacher has not been verified"):
+        require_compatible(config)
+
+
+def with_tokens(model: Path, folder: Path, *more: str) -> Path:
+    """Copy a model, and give its tokenizer further tokens."""
+    copied = shutil.copytree(model, folder)
+    content = json.loads((copied / "tokenizer.json").read_text("utf-8"))
+    size = len(content["model"]["vocab"])
+    for number, token in enumerate(more):
+        content["added_tokens"].append(
+            {**content["added_tokens"][0], "id": size + number, "content": token}
+        )
+    (copied / "tokenizer.json").write_text(json.dumps(content), "utf-8")
+    return copied
+
+
+def test_a_teacher_without_a_token_of_the_student_is_refused(tmp_path: Path, tiny: Path) -> None:
+    data = write_chats(tmp_path / "rows.jsonl", 8)
+    student = with_tokens(tiny, tmp_path / "student", "<think>")
+    path = write_config(tmp_path / "a.yaml", student, data, stage="gkd", teacher_model=str(tiny))
+    assert "teacher_model: it does not have the student's vocabulary: '<think>'" in refusal(path)
+    assert "(1 tokens differ)" in refusal(path)
+
+
+def test_a_teacher_with_further_tokens_is_accepted(tmp_path: Path, tiny: Path) -> None:
+    data = write_chats(tmp_path / "rows.jsonl", 8)
+    teacher = with_tokens(tiny, tmp_path / "teacher", "<think>")
+    path = write_config(tmp_path / "a.yaml", tiny, data, stage="gkd", teacher_model=str(teacher))
+    check_config(plan(load(path).config, made_up("cpu")).config)
+
+
+def test_a_teacher_that_is_the_student_is_refused(tmp_path: Path, tiny: Path) -> None:
+    data = write_chats(tmp_path / "rows.jsonl", 8)
+    path = write_config(tmp_path / "a.yaml", tiny, data, stage="gkd", teacher_model=str(tiny))
+    assert "is the model itself" in refusal(path)
+
+
+@pytest.mark.parametrize("broken", ["config.json", "model.safetensors"])
+def test_a_teacher_that_cannot_be_loaded_is_refused_under_its_own_key(
+    broken: str, tmp_path: Path, tiny: Path
+) -> None:
+    data = write_chats(tmp_path / "rows.jsonl", 8)
+    teacher = shutil.copytree(tiny, tmp_path / "teacher")
+    (teacher / broken).write_bytes(b"{")
+    path = write_config(tmp_path / "a.yaml", tiny, data, stage="gkd", teacher_model=str(teacher))
+    assert refusal(path).startswith("teacher_model: ")

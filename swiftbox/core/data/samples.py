@@ -1,4 +1,4 @@
-"""The kinds of training samples: rows of tokens, pairs, labeled answers, classified rows, prompts.
+"""The kinds of training samples: token rows, pairs, labeled, generated or classified rows, prompts.
 
 Shapes: T tokens of a row. Every kind has `rows`, `prefixes`, `trained`, `teaches` and `truncated`.
 """
@@ -58,6 +58,13 @@ class TokenRow:
     def teaches(self) -> bool:
         """Whether any token is learned."""
         return self.trained > 0
+
+    @property
+    def last_prompt(self) -> Tokens:
+        """Return the tokens before the last learned part: what its answer replies to."""
+        learned = np.flatnonzero(self.labels != IGNORED)
+        starts = learned[np.diff(learned, prepend=-2) > 1]  # of the learned parts
+        return self.input_ids[: max(1, int(starts[-1]))] if len(starts) else self.input_ids
 
     @property
     def learned_from(self) -> int:
@@ -273,6 +280,42 @@ class ClassifiedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class GeneratedAnswer:
+    """A prompt with an answer that a model wrote during the training; made from a row of data."""
+
+    row: TokenRow
+    by_student: bool
+    """Whether the model that is trained wrote it, not its teacher."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def rows(self) -> tuple[TokenRow, ...]:
+        """Return the row in a tuple."""
+        return (self.row,)
+
+    @property
+    def prefixes(self) -> tuple[SharedPrefix, ...]:
+        """Return an empty tuple: there is no second row."""
+        return ()
+
+    @property
+    def trained(self) -> int:
+        """Count the tokens of the answer."""
+        return self.row.trained
+
+    @property
+    def teaches(self) -> bool:
+        """Whether the answer has a token to learn."""
+        return self.row.teaches
+
+    def truncated(self, length: int) -> GeneratedAnswer:
+        """Return the sample with its row truncated."""
+        return replace(self, row=self.row.truncated(length))
+
+
+@dataclass(frozen=True, slots=True)
 class PromptSample:
     """A prompt to generate answers to, and the columns that reward functions read."""
 
@@ -308,7 +351,15 @@ class PromptSample:
         return self
 
 
-Sample = TokenRow | TurnRows | PreferencePair | LabeledAnswer | ClassifiedRow | PromptSample
+Sample = (
+    TokenRow
+    | TurnRows
+    | PreferencePair
+    | LabeledAnswer
+    | ClassifiedRow
+    | GeneratedAnswer
+    | PromptSample
+)
 
 
 def computed_tokens(sample: Sample, *, shares: bool) -> int:

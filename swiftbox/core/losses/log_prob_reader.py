@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from swiftbox.core.losses.chunked import at_least_float32, log_probs, smoothed
+from swiftbox.core.losses.divergence import HeadInputs
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,31 @@ class LogProbReader:
         uniform: bool = False,
     ) -> torch.Tensor:
         """Return the log-probability of each target; see chunked.log_probs.  # (M,)"""
+        computed = self.head_inputs(model, inputs, indices)
+        return self.log_probs_of(computed, targets, uniform=uniform)
+
+    def head_inputs(
+        self, model: Any, inputs: Mapping[str, Any], indices: torch.Tensor
+    ) -> HeadInputs:
+        """Return the hidden states at the indices with the head, or the logits."""
         if self.linear_head:
             hidden = hidden_at(model, inputs, indices)  # (M, H)
-            head = output_head(model).weight
-            return log_probs(hidden, head, targets, uniform=uniform, smoothing=self.smoothing)
+            return HeadInputs(hidden, output_head(model).weight)
         with head_at(output_head(model), indices):
-            logits = model(**inputs, use_cache=False).logits[0]  # (M, V)
-        logits = logits.to(at_least_float32(logits.dtype))
-        values = logits.gather(1, targets[:, None])  # (M, 1)
+            return HeadInputs(model(**inputs, use_cache=False).logits[0], None)  # (M, V)
+
+    def log_probs_of(
+        self, computed: HeadInputs, targets: torch.Tensor, *, uniform: bool = False
+    ) -> torch.Tensor:
+        """Return the log-probability of each target; see chunked.log_probs.  # (M,)"""
+        values, head = computed.values, computed.head
+        if head is not None:
+            return log_probs(values, head, targets, uniform=uniform, smoothing=self.smoothing)
+        logits = values.to(at_least_float32(values.dtype))
+        chosen = logits.gather(1, targets[:, None])  # (M, 1)
         if self.smoothing:
-            values = smoothed(values, logits, self.smoothing)
-        return values[:, 0] - logits.logsumexp(dim=1)
+            chosen = smoothed(chosen, logits, self.smoothing)
+        return chosen[:, 0] - logits.logsumexp(dim=1)
 
 
 def hidden_at(model: Any, inputs: Mapping[str, Any], indices: torch.Tensor) -> torch.Tensor:

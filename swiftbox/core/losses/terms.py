@@ -33,3 +33,5 @@ class LossContext:
     """A core.losses.log_prob_reader.LogProbReader; None for a reward model."""
     reference: Any = None
     """A core.losses.reference_policy.ReferencePolicy; None if the method has none."""
+    teacher: Any = None
+    """A core.losses.teacher.Teacher; None if the method has none."""

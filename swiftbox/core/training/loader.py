@@ -20,6 +20,7 @@ import torch
 
 from swiftbox.core.data.rows import EpochSampler, UnitDataset
 from swiftbox.core.data.samples import Sample
+from swiftbox.core.training.generated_answers import AnswerWriter, UpdatePlace
 from swiftbox.core.training.prefetch import Item, OnDemand, Prefetcher
 
 AHEAD = 2
@@ -73,6 +74,8 @@ class TrainingLoader:
         self.shape = shape
         self.first_micro_units = self.micro_units = micro_units
         self.collate, self.count = functions
+        self.answers: AnswerWriter | None = None
+        """Writes the rows of updates when they are reached, with the weights of then."""
 
     def __len__(self) -> int:
         """Return the number of micro-batches of an epoch before any smaller split."""
@@ -101,6 +104,7 @@ class EpochUpdates:
     def __init__(self, loader: TrainingLoader, order: Sequence[int], first_update: int) -> None:
         self.loader = loader
         self.order = order
+        self.epoch = loader.sampler.epoch
         self.update = first_update
         self._next: MicroBatch | None = None
         self._batches = self._prefetch()
@@ -132,13 +136,20 @@ class EpochUpdates:
         self._batches.close()
 
     def _prefetch(self) -> Prefetcher[MicroBatch] | OnDemand[MicroBatch]:
-        return collated_ahead(self._collated(self.update), AHEAD)
+        batches = self._collated(self.update)
+        if self.loader.answers is not None:  # later weights write the answers of later updates
+            return OnDemand(batches)
+        return collated_ahead(batches, AHEAD)
 
     def _collated(self, first_update: int) -> Iterator[MicroBatch]:
         loader, size, pins = self.loader, self.loader.shape.units, pins_memory()
         micro = loader.micro_units
         for start in range(first_update * size, len(self.order), size):
+            units: Sequence[Unit]
             units = [loader.dataset[index] for index in self.order[start : start + size]]
+            if loader.answers is not None:
+                place = UpdatePlace(self.epoch, start // size, loader.shape.process)
+                units = loader.answers.units_of(units, place)
             terms = loader.count(units)
             for first in range(0, len(units), micro):
                 part = units[first : first + micro]

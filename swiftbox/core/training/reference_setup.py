@@ -25,6 +25,7 @@ from swiftbox.core.losses.reference_cache import (
     precompute,
 )
 from swiftbox.core.losses.reference_policy import ReferencePolicy
+from swiftbox.core.losses.teacher import Teacher
 from swiftbox.core.losses.terms import LossContext
 from swiftbox.core.losses.token_budget import TokenBudget
 from swiftbox.core.training.parallel import is_sharded
@@ -42,7 +43,11 @@ ROUNDING = "head and frozen tables in dtype"
 
 
 def loss_context_for(
-    inputs: TrainerInputs, parts: Sequence[Sequence[Sample]], layout: str, emit: Emit
+    inputs: TrainerInputs,
+    parts: Sequence[Sequence[Sample]],
+    layout: str,
+    emit: Emit,
+    teacher: Teacher | None = None,
 ) -> tuple[LossContext, Sequence[Sequence[Sample]]]:
     """Return the context of the loss, and the data with precomputed reference scores, if any."""
     config, method = inputs.config, inputs.method
@@ -52,7 +57,7 @@ def loss_context_for(
         reader = reader_for(inputs.network, getattr(torch, config.dtype), sharded=sharded)
         reader = replace(reader, smoothing=config.smoothing)
     if method.reference == "none" or getattr(config, "reference_free", False):
-        return LossContext(config, reader), parts
+        return LossContext(config, reader, teacher=teacher), parts
     reference = reference_of(inputs.network, config, inputs.adapter_folder)
     if precomputes(config):
         parts = with_reference(inputs, parts, reader, layout, emit)

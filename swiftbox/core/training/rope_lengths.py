@@ -41,16 +41,20 @@ class FixedRope:
 def longest_row(parts: Iterable[Sequence[Sample]], config: TrainConfig) -> int:
     """Return the most tokens of a row that a run computes.
 
-    KTO joins prompts with the answers of other rows; online methods add answers to prompts.
+    KTO joins prompts with the answers of other rows; others add generated answers to prompts.
     """
     longest = prompt = answer = 0
+    generated = int(getattr(config, "max_completion_length", 0))
+    answers = getattr(config, "samples_answers", False)
     for sample in (sample for part in parts for sample in part):
         longest = max(longest, len(sample))
         if isinstance(sample, LabeledAnswer):
             prompt = max(prompt, sample.row.learned_from)
             answer = max(answer, len(sample) - sample.row.learned_from)
         elif isinstance(sample, PromptSample):
-            prompt, answer = longest, int(getattr(config, "max_completion_length", 0))
+            prompt, answer = longest, generated
+        elif answers:
+            prompt, answer = max(prompt, len(sample.rows[-1].last_prompt)), generated
     return max(longest, prompt + answer)
 
 

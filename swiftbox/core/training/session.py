@@ -35,6 +35,7 @@ from swiftbox.core.training.classifier import (
 )
 from swiftbox.core.training.course import result_of, set_course
 from swiftbox.core.training.end_tokens import add_end_tokens, write_end_tokens
+from swiftbox.core.training.generated_answers import writer_for
 from swiftbox.core.training.memory_recovery import split_limits
 from swiftbox.core.training.neftune import add_noise
 from swiftbox.core.training.network_options import loss_of, prepare_network, training_callbacks
@@ -48,6 +49,7 @@ from swiftbox.core.training.phase_clock import PhaseClock
 from swiftbox.core.training.progress import ProgressCallback
 from swiftbox.core.training.reference_setup import loss_context_for
 from swiftbox.core.training.rope_lengths import chosen_by_length, fix_rope_lengths
+from swiftbox.core.training.teacher_setup import load_teacher, shared_layout
 from swiftbox.core.training.tensorboard import defer_tensorboard
 from swiftbox.core.training.trainer import SwiftTrainer, TrainingSetup
 from swiftbox.core.training.trainer_inputs import LocalInputs, TrainerInputs
@@ -98,8 +100,9 @@ def train(
     adapter = AdapterStart(local.adapter, PEFT_TASKS[method.head], calibration, tokens.ids)
     network = adapted_network(base_model, config, adapter, emit)
     prepare_network(network, config, arguments.device, emit)
+    places = (local.model, local.adapter)
     inputs = TrainerInputs(
-        config, method, network, tokenizer, arguments, local.model, local.adapter, classes
+        config, method, network, tokenizer, arguments, *places, classes, local.teacher
     )
     record = RunRecorder(folder, emit, config.save_total_limit, clock)
     return train_and_save(inputs, parts.both, record, clock)
@@ -167,9 +170,11 @@ def offline_trainer(
     shares = PAIRS if method.shares_prompts else TURNS if has_turn_rows(parts[0]) else ""
     device = inputs.arguments.device
     layout = layout_of(inputs, record.emit, device=device, shares=shares)
+    teacher = load_teacher(inputs, parts, record.emit)
+    layout = shared_layout(inputs, teacher, layout, record.emit)
     if config.neftune_noise_alpha is not None and layout == LINES:
         layout = RESTARTING_LINES  # the noise tells by the positions how long a row is
-    context, parts = loss_context_for(inputs, parts, layout, record.emit)
+    context, parts = loss_context_for(inputs, parts, layout, record.emit, teacher)
     training, held_out = parts
     units = partial(units_of, inputs=inputs, emit=record.emit, layout=layout)
     setup = TrainingSetup(
@@ -182,6 +187,7 @@ def offline_trainer(
         optimizer=optimizer_of(config),
         limits=split_limits(config, method),
         measure=partial(method.measure, config=config) if method.measure else None,
+        answers=writer_for(inputs, teacher),
     )
     if config.neftune_noise_alpha is not None:
         add_noise(inputs.network, config.neftune_noise_alpha)

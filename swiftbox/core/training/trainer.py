@@ -21,6 +21,7 @@ from transformers.optimization import GreedyLR
 from swiftbox.core.data.batches import to_device
 from swiftbox.core.data.rows import EpochSampler, UnitDataset
 from swiftbox.core.training.atomic_checkpoints import AtomicCheckpoints, RunRecorder
+from swiftbox.core.training.generated_answers import AnswerWriter
 from swiftbox.core.training.held_out import HeldOutLoss
 from swiftbox.core.training.infinite_loss import UnreadLosses
 from swiftbox.core.training.loader import (
@@ -56,6 +57,8 @@ class TrainingSetup:
     limits: SplitLimits = UNLIMITED
     measure: Callable[[Any, Any], dict[str, float]] | None = None
     """Returns metrics from the outputs of all held-out rows and what they should be."""
+    answers: AnswerWriter | None = None
+    """Replaces the rows of an update by generated answers; None if none are generated."""
 
 
 @dataclass
@@ -103,7 +106,9 @@ class SwiftTrainer(AtomicCheckpoints, PlannedSchedule, Trainer):
         training = self.setup.training
         sampler = EpochSampler(len(training), arguments.seed)
         functions = (self.setup.collate, self.setup.count)
-        return TrainingLoader(training, sampler, shape, micro_units, functions)
+        loader = TrainingLoader(training, sampler, shape, micro_units, functions)
+        loader.answers = self.setup.answers
+        return loader
 
     def get_train_dataloader(self) -> Any:
         """Return the loader, of which transformers reads the length and the dataset."""

@@ -26,6 +26,8 @@ class LocalInputs:
     """dataset_hash(sources): computed once for the record of the run and for the token cache."""
     validation: Sequence[RowSource] = ()
     """The rows to measure the loss on, if they are held out by name."""
+    teacher: Path | None = None
+    """The model whose distributions a distillation learns."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,4 @@ class TrainerInputs:
     """The adapter that training continues from."""
     classes: ClassTable | None = None
     """The outputs of a classifier."""
+    teacher_folder: Path | None = None

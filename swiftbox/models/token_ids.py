@@ -1,0 +1,33 @@
+"""The tokens of a tokenizer and their ids, from tokenizer.json alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from swiftbox.models.metadata import MetadataError, read_object
+
+
+def token_ids(folder: Path) -> dict[str, int]:
+    """Return the id of each token of a folder's tokenizer.json; empty without a readable one."""
+    try:
+        content = read_object(folder / "tokenizer.json")
+    except (MetadataError, OSError):
+        return {}
+    model = content.get("model")
+    ids = _ids_of_vocabulary(model.get("vocab") if isinstance(model, dict) else None)
+    added = content.get("added_tokens")
+    for entry in added if isinstance(added, list) else []:
+        if isinstance(entry, dict) and isinstance(entry.get("id"), int):
+            ids[str(entry.get("content"))] = entry["id"]
+    return ids
+
+
+def _ids_of_vocabulary(vocabulary: Any) -> dict[str, int]:
+    """Return ids by token: a mapping, or for Unigram a list of tokens with their scores."""
+    if isinstance(vocabulary, dict):
+        return {str(token): token_id for token, token_id in vocabulary.items()}
+    if isinstance(vocabulary, list):
+        pairs = [entry for entry in vocabulary if isinstance(entry, list) and entry]
+        return {str(entry[0]): token_id for token_id, entry in enumerate(pairs)}
+    return {}

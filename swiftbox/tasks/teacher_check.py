@@ -1,0 +1,83 @@
+"""Check the teacher of a distillation: it can be loaded, and has the student's vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from swiftbox.config.references import is_reference
+from swiftbox.config.teacher import KEY, another_vocabulary, teacher_of, token_difference
+from swiftbox.config.train import TrainConfig
+from swiftbox.errors import ConfigError
+from swiftbox.language import text
+from swiftbox.models.inspection import Inspection
+from swiftbox.models.location import find_folder
+from swiftbox.models.requirements import Remark
+from swiftbox.models.token_ids import token_ids
+from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
+
+
+def check_teacher(
+    config: TrainConfig, student: Inspection | None, on_remark: OnRemark
+) -> Inspection | None:
+    """Return the inspection of the teacher's folder; None if there is none here.
+
+    Raises ConfigError for a teacher that cannot be loaded, has other tokens, or is the student.
+    """
+    if not config.has_teacher or is_reference(teacher_of(config)[0]):
+        return None
+    name, revision = teacher_of(config)
+    _require_another_model(config, name, revision)
+
+    def remark(finding: Remark) -> None:
+        message = text(f"{KEY}: {finding.message}", f"{KEY}：{finding.message}")
+        on_remark(Remark(finding.level, finding.topic, message, finding.hint))
+
+    with _errors_of_teacher():
+        inspection = inspect_model(name, config, remark, uses_template=False)
+        if inspection is not None:
+            require_loadable(config, inspection, remark)
+    if inspection is not None and student is not None:
+        require_shared_tokens(student.folder, inspection.folder)
+    return inspection
+
+
+@contextmanager
+def _errors_of_teacher() -> Iterator[None]:
+    """Put the teacher's setting in front of errors about a model."""
+    try:
+        yield
+    except ConfigError as error:
+        lines = [
+            line.removeprefix("model: ").removeprefix("model：")
+            for line in error.message.split("\n")
+        ]
+        named = "\n".join(text(f"{KEY}: {line}", f"{KEY}：{line}") for line in lines)
+        raise ConfigError(named, hint=error.hint) from None
+
+
+def _require_another_model(config: TrainConfig, teacher: str, revision: str | None) -> None:
+    """Raise ConfigError if the student starts as its teacher: no divergence would be left."""
+    is_same = teacher == config.model
+    if not is_same and (folder := find_folder(teacher)) is not None:
+        is_same = folder == find_folder(config.model)
+    if not is_same or config.adapter is not None or config.revision != revision:
+        return
+    raise ConfigError(
+        text(
+            f"{KEY}: {teacher} is the model itself, from which it differs in nothing",
+            f"{KEY}：{teacher} 就是被训练的模型，两者没有差别可学",
+        ),
+        hint=text("name a larger or better model", "请给出更大或更好的模型"),
+    )
+
+
+def require_shared_tokens(student: Path, teacher: Path) -> None:
+    """Raise ConfigError if a token of the student has another id in the teacher, or none.
+
+    Tokenizers without a tokenizer.json are compared when they are loaded.
+    """
+    ids, others = token_ids(student), token_ids(teacher)
+    if ids and others and (difference := token_difference(ids, others)):
+        raise another_vocabulary(difference)

@@ -1,1 +1,0 @@
-"""The call formats of model families, and how answers are read in them."""
