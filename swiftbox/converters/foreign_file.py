@@ -10,6 +10,7 @@ from typing import Any
 
 from swiftbox.config.reading import Settings, read_failure, written_entries
 from swiftbox.config.yaml_nodes import MAX_BYTES
+from swiftbox.converters.exported_rows import exported_rows
 from swiftbox.converters.rows import ForeignConfig, ForeignSetting
 from swiftbox.converters.shell import training_command
 from swiftbox.errors import ConfigError
@@ -139,7 +140,8 @@ def _script(path: Path, content: str) -> Document:
             ),
             hint=f"swiftbox import {configs[0]}",
         )
-    return Document(path, command.entries, command.tool, command.shown, script=True)
+    entries = (*command.entries, *exported_rows(content, command))
+    return Document(path, entries, command.tool, command.shown, script=True)
 
 
 def config_beside(name: str, script: Path) -> Path | None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swiftbox.converters.msswift import MS_SWIFT, long_rows
+from swiftbox.converters.msswift_distillation import GKD_DEFAULTS
 from swiftbox.converters.msswift_values import CLASSIFICATION, PREFERENCES, stage_of
 from swiftbox.converters.rows import (
     AddedDefault,
@@ -157,6 +158,8 @@ def defaults(ours: Mapping[str, Any], foreign: ForeignConfig) -> Sequence[AddedD
         values["use_chat_template"] = True
     if stage == "grpo":
         values |= {"loss_type": "grpo", "temperature": 0.9, "max_completion_length": 512}
+    if stage == "gkd":
+        values |= GKD_DEFAULTS
     why = text("Megatron-SWIFT's default", "Megatron-SWIFT 的默认值")
     because = {"truncation": long_rows()} if "max_length" not in ours else {}
     return [AddedDefault(key, value, because.get(key, why)) for key, value in values.items()]
@@ -196,7 +199,7 @@ ROWS: Rows = {
         "只影响速度或显存；此处由机器情况决定",
         "attention_backend optimizer_cpu_offload optimizer_offload_fraction "
         "use_precision_aware_optimizer exp_avg_dtype exp_avg_sq_dtype offload_bridge "
-        "linear_decoupled_in_proj use_megatron_fsdp padding_free offload_teacher_model "
+        "linear_decoupled_in_proj use_megatron_fsdp padding_free "
         "MULTI_STREAM_MEMORY_REUSE HCCL_SOCKET_IFNAME",
     ),
     **no_effect_rows(
@@ -215,7 +218,7 @@ ROWS: Rows = {
         "moe_aux_loss_coeff moe_z_loss_coeff moe_expert_capacity_factor mtp_num_layers fp8_format "
         "fp8_recipe fp8_param_gather fp4_format lr_wsd_decay_style lr_wsd_decay_iters "
         "lr_decay_iters calculate_per_token_loss tau_pos tau_neg use_gym_env gym_env rollout "
-        "colocate_groups teacher",
+        "colocate_groups",
     ),
     **refused_rows(
         "weights in Megatron's format are not read",

@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from swiftbox.converters.exported_rows import EXPORT_ROWS
 from swiftbox.converters.galore_keys import galore_rows
 from swiftbox.converters.intervals import interval_rows
+from swiftbox.converters.msswift_distillation import (
+    DISTILLATION_ROWS,
+    GKD_DEFAULTS,
+    distillation,
+)
 from swiftbox.converters.msswift_parameters import PARAMETER_ROWS
 from swiftbox.converters.msswift_values import (
     CLASSIFICATION,
@@ -36,7 +42,6 @@ from swiftbox.converters.rows import (
     no_effect_rows,
     number,
     refused,
-    refused_rows,
     renamed,
     replaced,
     unsupported,
@@ -70,10 +75,30 @@ def command(_value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     return adopted(stage=stage_of(foreign))
 
 
-def rlhf_type(value: Any, _foreign: ForeignConfig) -> list[KeyOutcome]:
+def rlhf_type(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the kind of alignment."""
     stage = replaced(value, STAGES)
+    if stage == "gkd":
+        return distillation(foreign)
+    if stage == "grpo" and not any(map(foreign.has, ("reward_funcs", "teacher_model"))):
+        return adopted(stage=stage) + no_reward()
     return adopted(stage=stage) if stage in STAGES.values() else no_stage(value)
+
+
+def no_reward() -> list[KeyOutcome]:
+    """Refuse a reward that is not a function: of an environment, or of a server's rollouts."""
+    return refused(
+        text(
+            "the reward comes from an environment (gym), which is not run here: there are no "
+            "reward_funcs",
+            "奖励来自环境（gym），此处不运行环境：没有给出 reward_funcs",
+        ),
+        text(
+            "score the answers by a function: reward_funcs=my_rewards.py:name",
+            "请用函数为回答评分：reward_funcs=my_rewards.py:函数名",
+        ),
+        "reward_funcs",
+    )
 
 
 def tuner(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
@@ -206,6 +231,8 @@ def defaults(ours: Mapping[str, Any], _foreign: ForeignConfig) -> Sequence[Added
         values["simpo_gamma"] = 1.0
     if ours.get("tuner_type") == "adalora":
         values |= {"adalora_tinit": 0.0, "adalora_tfinal": 0.0, "adalora_deltaT": 1}
+    if stage == "gkd":
+        values |= GKD_DEFAULTS
     if stage == "grpo":
         values["loss_type"] = "grpo"
         values |= {"temperature": 0.9, "max_completion_length": 512}
@@ -336,7 +363,7 @@ ROWS: Rows = {
     **unsupported_rows(
         "no counterpart in swiftbox",
         "此处没有对应设置",
-        "cached_dataset streaming interleave_prob stopping_strategy shuffle_buffer_size "
+        "streaming interleave_prob stopping_strategy shuffle_buffer_size "
         "custom_dataset_info agent_template norm_bbox packing_length "
         "lora_bias lora_dtype ld_alpha max_epochs lora_ga_batch_size lora_ga_iters "
         "lora_ga_max_length lisa_activated_layers zero_hpz_partition_size deepspeed_autotp_size "
@@ -351,12 +378,8 @@ ROWS: Rows = {
         "VIDEO_MAX_TOKEN_NUM image_area",
     ),
     "freeze_llm": frozen_language_model,
-    **refused_rows(
-        "distillation from a teacher is not supported here",
-        "此处不支持从教师模型蒸馏",
-        ("stage=sft learns the teacher's answers as data", "stage=sft 可学习教师给出的回答"),
-        "teacher_model",
-    ),
+    **DISTILLATION_ROWS,
+    **EXPORT_ROWS,
 }
 
 MS_SWIFT = ForeignTool(

@@ -17,7 +17,9 @@ from swiftbox.language import text
 
 PREFERENCES = ("dpo", "orpo", "simpo", "cpo", "kto")
 CLASSIFICATION = "classification"
-STAGES = {**{name: name for name in (*PREFERENCES, "grpo")}, "rm": "reward"}
+GENERATING = ("grpo", "gkd")
+"""Stages in which the model writes answers."""
+STAGES = {**{name: name for name in (*PREFERENCES, *GENERATING)}, "rm": "reward"}
 
 
 def stage_of(foreign: ForeignConfig) -> str:
@@ -54,7 +56,7 @@ def names(ours: str) -> Any:
 
 def thinking(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate whether answers are generated with reasoning; training rows keep their own."""
-    if stage_of(foreign) == "grpo":
+    if stage_of(foreign) in GENERATING:
         return adopted(chat_template_kwargs={"enable_thinking": value})
     why = text(
         "it concerns answers, not the rows that are learned", "只影响生成回答，不影响训练数据"
@@ -79,7 +81,7 @@ def loss_scale(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
         ]
     if value == "all":
         return adopted(train_on_prompt=True)
-    if value == "last_round" and stage_of(foreign) in ("sft", "pt"):
+    if value == "last_round" and stage_of(foreign) in ("sft", "pt", "gkd"):
         return adopted(turns="last")
     if value == "last_round" and stage_of(foreign) in (*PREFERENCES, "reward", "grpo"):
         return [

@@ -41,30 +41,45 @@ class Command:
 
 def training_command(script: str) -> Command | None:
     """Return the first known training command of a script; None if there is none."""
+    for invocation in invocations(script):
+        rest = list(invocation.command)
+        program = _program(rest)
+        if program is None:
+            continue
+        tool, shown, after = program
+        before = [_assigned(token) for token in invocation.assigned]
+        launcher = rest[: after - 1]
+        if any(token.text.startswith("--") for token in launcher):
+            shown_words = " ".join(token.text for token in launcher)
+            before.append(ForeignSetting("launcher", shown_words, launcher[0].line))
+        options, files = options_of(rest[after:])
+        if shown:
+            before.append(ForeignSetting("command", shown, rest[0].line))
+        return Command(tool, shown or tool, (*before, *options), tuple(files))
+    return None
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A command with the variables that are set for it alone."""
+
+    assigned: tuple[Word, ...]
+    command: tuple[Word, ...]
+
+
+def invocations(script: str) -> Iterator[Invocation]:
+    """Yield the commands of a script; expand variables that earlier lines have set."""
     variables: dict[str, str] = {}
     for tokens in commands(script, variables):
         count = 0
         while count < len(tokens) and _ASSIGNMENT.match(tokens[count].text):
             count += 1
         assigned, rest = tokens[:count], tokens[count:]
-        if not rest or rest[0].text == "export":
-            named = (token for token in tokens if _ASSIGNMENT.match(token.text))
-            variables.update(token.text.partition("=")[::2] for token in named)
+        if rest and rest[0].text != "export":
+            yield Invocation(tuple(assigned), tuple(rest))
             continue
-        program = _program(rest)
-        if program is None:
-            continue
-        tool, shown, after = program
-        before = [_assigned(token) for token in assigned]
-        launcher = rest[: after - 1]
-        if any(token.text.startswith("--") for token in launcher):
-            shown_words = " ".join(token.text for token in launcher)
-            before.append(ForeignSetting("launcher", shown_words, launcher[0].line))
-        options, files = _options(rest[after:])
-        if shown:
-            before.append(ForeignSetting("command", shown, rest[0].line))
-        return Command(tool, shown or tool, (*before, *options), tuple(files))
-    return None
+        named = (token for token in tokens if _ASSIGNMENT.match(token.text))
+        variables.update(token.text.partition("=")[::2] for token in named)
 
 
 def commands(script: str, variables: dict[str, str]) -> Iterator[list[Word]]:
@@ -177,7 +192,7 @@ def _program(tokens: list[Word]) -> tuple[str, str, int] | None:
     return None
 
 
-def _options(tokens: list[Word]) -> tuple[list[ForeignSetting], list[str]]:
+def options_of(tokens: list[Word]) -> tuple[list[ForeignSetting], list[str]]:
     """Read `--key value ...`: several values are a list, no value means true."""
     options: list[ForeignSetting] = []
     files: list[str] = []

@@ -314,7 +314,7 @@ def test_an_unsupported_key_is_reported_with_the_reason(
         (LF, "reward_model: saves/x", "stage=grpo"),
         (AX, "rl: ebft", "stage=..."),
         (AX, "process_reward_model: true", "stage=reward"),
-        (MS, "rlhf_type: gkd", "stage=..."),
+        (MS, "teacher_model_server: http://x", "teacher_model=..."),
         (MS, "rlhf_type: ppo", "stage=dpo"),
         (MS, "task_type: embedding", "stage=reward"),
         (MS, "freeze_llm: true", "text model"),
