@@ -9,6 +9,7 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -349,12 +350,17 @@ def summary_of(entry: Repository) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def hub(
-    *repositories: Repository, handler: type[Handler] = Handler, **settings: Any
+    *repositories: Repository,
+    handler: type[Handler] = Handler,
+    tls: ssl.SSLContext | None = None,
+    **settings: Any,
 ) -> Iterator[Hub]:
     """Serve repositories; yield the hub with its address, its faults to come and its log."""
     repository = Hub(list(repositories), **settings)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Its", (handler,), {"hub": repository}))
     server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     repository.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

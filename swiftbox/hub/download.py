@@ -13,7 +13,12 @@ from swiftbox.hub import listing as listings
 from swiftbox.hub.client import HubClient
 from swiftbox.hub.listing import Listing, RemoteFile
 from swiftbox.hub.progress import Meter, silent
-from swiftbox.hub.reach import endpoints_of, reachable, token_withheld
+from swiftbox.hub.reach import (
+    endpoints_of,
+    reachable,
+    require_supported_proxy,
+    token_withheld,
+)
 from swiftbox.hub.shard_index import require_shards
 from swiftbox.hub.transfer import Attempt, Transfer
 from swiftbox.hub.transfer_errors import TransferError, final_error
@@ -100,6 +105,7 @@ def download(
         if attempt.client.withholds_token:
             attempt.warn(token_withheld(routed.hub, endpoint))
         try:
+            require_supported_proxy(routed.hub, endpoint)
             return _fetch(attempt)
         except TransferError as error:
             last = (routed, error)

@@ -31,7 +31,7 @@ from swiftbox.hub.listing import (
     without_repeats,
 )
 from swiftbox.hub.progress import Meter
-from swiftbox.hub.transfer_errors import TransferError, error_of_status
+from swiftbox.hub.transfer_errors import PROXY_SIGN_IN, TransferError, error_of_status
 from swiftbox.language import text
 from swiftbox.models.download_request import DownloadRequest
 from swiftbox.runs.diagnosis import DISK_FULL, kind_of
@@ -280,6 +280,8 @@ def transfer_error_of(error: Exception) -> TransferError:
         return TransferError("full", message)
     if isinstance(error, errors.OfflineModeIsEnabled):
         return TransferError("offline", message)
+    if isinstance(error, httpx2.ProxyError) and str(PROXY_SIGN_IN) in message:
+        return TransferError("proxy", message)
     if isinstance(error, errors.GatedRepoError):
         return TransferError("denied", message)
     if isinstance(error, errors.HfHubHTTPError) and error.response is not None:

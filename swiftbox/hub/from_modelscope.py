@@ -23,7 +23,7 @@ from swiftbox.hub.listing import (
 )
 from swiftbox.hub.own_origin import restrict_credentials
 from swiftbox.hub.progress import Meter
-from swiftbox.hub.transfer_errors import TransferError, error_of_status
+from swiftbox.hub.transfer_errors import PROXY_SIGN_IN, TransferError, error_of_status
 from swiftbox.language import text
 from swiftbox.models.download_request import DownloadRequest
 from swiftbox.models.verified import sha256_of
@@ -214,6 +214,8 @@ def transfer_error_of(error: Exception) -> TransferError:
     message = f"{type(error).__name__}: {error}".splitlines()[0]
     if kind_of(error) == DISK_FULL:
         return TransferError("full", message)
+    if f"Tunnel connection failed: {PROXY_SIGN_IN}" in str(error):
+        return TransferError("proxy", message)
     if isinstance(error, errors.FileIntegrityError):
         return TransferError("corrupt", message)
     if isinstance(error, (errors.AuthenticationError, errors.PermissionDeniedError)):

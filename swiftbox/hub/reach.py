@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import socket
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
+from swiftbox.hub.transfer_errors import TransferError
 from swiftbox.language import text
 from swiftbox.security.secrets import ENDPOINT_VARIABLES, HUB_TOKENS, is_plain
 
@@ -21,6 +23,10 @@ ENDPOINTS = {
     "huggingface": ("https://huggingface.co",),
 }
 """The endpoints of each hub, unless a config or the environment names others."""
+
+
+SOCKS_PACKAGES = {"modelscope": ("socks", "PySocks"), "huggingface": ("socksio", "socksio")}
+"""For each hub: the module and the package with which its SDK uses SOCKS proxies."""
 
 
 def endpoints_of(hub: str, configured: Sequence[str] = ()) -> tuple[str, ...]:
@@ -69,6 +75,31 @@ def address(endpoint: str) -> tuple[str, int]:
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     default_port = {"https": 443, "socks5": 1080, "socks5h": 1080}.get(parts.scheme, 80)
     return parts.hostname or "", parts.port or default_port
+
+
+def require_supported_proxy(hub: str, endpoint: str) -> None:
+    """Raise TransferError for a SOCKS proxy that the SDK of a hub cannot use."""
+    import urllib.request
+
+    proxies = urllib.request.getproxies()
+    parts = urlsplit(endpoint)
+    used = [proxies.get(parts.scheme) or proxies.get("all")]
+    if hub == "huggingface":  # its SDK opens every proxy that is set
+        used = [proxies.get(key) for key in ("http", "https", "all")]
+    is_bypassed = bool(urllib.request.proxy_bypass(parts.hostname or ""))
+    if is_bypassed and (hub != "huggingface" or proxies.get("no", "").strip() == "*"):
+        return
+    module, package = SOCKS_PACKAGES[hub]
+    for proxy in used:
+        if proxy and proxy.lower().startswith("socks") and not importlib.util.find_spec(module):
+            scheme = proxy.partition("://")[0]
+            raise TransferError(
+                "proxy",
+                text(
+                    f"a {scheme} proxy is set, which needs the package {package}",
+                    f"已设置 {scheme} 代理，需要软件包 {package}",
+                ),
+            )
 
 
 def token_withheld(hub: str, endpoint: str) -> str:

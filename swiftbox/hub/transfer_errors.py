@@ -13,6 +13,9 @@ from swiftbox.security.secrets import hide_secrets
 TRANSIENT_STATUSES = (408, 425, 429)
 """Request timeout, too early, too many requests."""
 
+PROXY_SIGN_IN = 407
+"""The proxy wants a name and a password."""
+
 MAX_FAILURES = 4
 """Consecutive failures without a byte in between after which a file is given up."""
 
@@ -32,6 +35,7 @@ ErrorKind = Literal[
     "unusable",
     "commit",
     "offline",
+    "proxy",
 ]
 Result = TypeVar("Result")
 
@@ -54,6 +58,8 @@ def error_of_status(status: int, message: str, after_s: float | None = None) -> 
     """Classify an HTTP status; overload and server errors are transient."""
     if status in (401, 403):
         return TransferError("denied", message)
+    if status == PROXY_SIGN_IN:
+        return TransferError("proxy", message)
     if status >= 500 or status in TRANSIENT_STATUSES:
         return TransferError("passing", message, after_s=after_s)
     return TransferError("missing", message)
@@ -108,8 +114,9 @@ def _hint(hub: str, kind: ErrorKind) -> str:
             f"私有模型需要在环境变量 {token} 中提供令牌",
         ),
         "passing": text(
-            "run it again later: it resumes where it stopped; or set another endpoint",
-            "稍后再次运行，会从中断处继续；或更换 endpoint",
+            "run it again later: it resumes where it stopped; or check the proxy, if one is set, "
+            "or set another endpoint",
+            "稍后再次运行，会从中断处继续；也可检查代理（若已设置）或更换 endpoint",
         ),
         "corrupt": text(
             "the received files differ from the hub's listing; try again later, or set another "
@@ -145,6 +152,12 @@ def _hint_of_answer(kind: ErrorKind) -> str:
             "上传不完整，或镜像未同步：请更换 endpoint 或 hub，或指定其他 revision",
         ),
         "unusable": text("check the id, or set another endpoint", "请检查 id，或更换 endpoint"),
+        "proxy": text(
+            "check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY: http://USER:PASSWORD@HOST:PORT; hosts in "
+            "NO_PROXY are reached without it",
+            "请检查 HTTP_PROXY、HTTPS_PROXY 与 ALL_PROXY：http://用户:密码@主机:端口；NO_PROXY "
+            "中的主机不经代理",
+        ),
         "commit": text(
             "its cache needs one: set local_dir (task: download) and use that folder, or set "
             "another endpoint",
