@@ -9,11 +9,13 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from asked_here import asked_here, share_answers
 from processor.sitecustomize import simulate
 from processor_times import VARIABLE, Stopwatch, table
 from rerun import failed_tests, rerun_command
 from tiny import TEMPLATE
 
+from swiftbox.runs.asked_child import ChildQuestion
 from swiftbox.runs.stop import STOP
 from swiftbox.security.templates import VERSION
 
@@ -24,15 +26,41 @@ simulate()
 
 
 @pytest.fixture(autouse=True)
-def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_state(
+    shared_home: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Keep the user's state, language and terminal out of the tests."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("SWIFTBOX_HOME", str(home))
     _remember_template(home)
+    share_answers(home, shared_home)
     monkeypatch.setenv("SWIFTBOX_LANG", "en")
     monkeypatch.setenv("TERM", "xterm-256color")
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
+    """A folder of answers of all tests and workers: a tiny model is loaded on trial once, here."""
+    root = tmp_path_factory.getbasetemp()
+    shared = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    (shared / "placements").mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChildQuestion, "_ask", asked_here)
+        yield shared
+
+
+def _load_on_trial(folder: Path, home: Path) -> Path:
+    """Record the answer about a model, for children that would ask a child of theirs."""
+    from swiftbox.models.inspection import inspect
+    from swiftbox.models.trial_loading import trial_question
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWIFTBOX_HOME", str(home))
+        for score in (False, True):
+            trial_question(inspect(folder), score=score).answer()
+    return folder
 
 
 def _remember_template(home: Path) -> None:
@@ -50,12 +78,12 @@ def _no_stop_of_an_earlier_test() -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def tiny_models(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of tiny random models, one per architecture, each with a ChatML tokenizer."""
     from tiny import ARCHITECTURES, build
 
     root = tmp_path_factory.mktemp("models")
-    return {name: build(name, root / name) for name in ARCHITECTURES}
+    return {name: _load_on_trial(build(name, root / name), shared_home) for name in ARCHITECTURES}
 
 
 @pytest.fixture(scope="session")
@@ -73,11 +101,12 @@ def smollm2() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_multimodal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_multimodal(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny random Qwen3.5: a hybrid decoder with a tower for pictures."""
     from tiny import build_multimodal
 
-    return build_multimodal(tmp_path_factory.mktemp("models") / "qwen3_5")
+    folder = build_multimodal(tmp_path_factory.mktemp("models") / "qwen3_5")
+    return _load_on_trial(folder, shared_home)
 
 
 @pytest.fixture

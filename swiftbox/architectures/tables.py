@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 TABLE = re.compile(r"^(MODEL_\w+_MAPPING_NAMES) = OrderedDict\(\n(.*?)^\)$", re.S | re.M)
 ENTRY = re.compile(r'\(\s*"([\w.-]+)",\s*"(\w+)"')
@@ -89,9 +90,11 @@ def source_of(model_type: str, kind: str) -> str:
     return _source(f"models/{name}/{kind}_{name}.py") if name.isidentifier() else ""
 
 
-def conversions_source() -> str:
-    """Return the source of the names that tensors have in files and are renamed from."""
-    return _source("conversion_mapping.py")
+def family_source(config: Mapping[str, Any]) -> str:
+    """Return the source of the classes of a model and of its parts."""
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    types = {str(part.get("model_type") or "") for part in parts}
+    return "\n".join(source_of(model_type, "modeling") for model_type in sorted(types - {""}))
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from typing import Any
 
 from swiftbox.architectures.tables import known_types
 from swiftbox.fit.shape import ModelShape, shape_from_dimensions
+from swiftbox.language import text
 from swiftbox.runs.asked_child import ChildQuestion
 
 BUILD = "swiftbox.core.weights.skeleton"
@@ -28,8 +29,13 @@ def skeleton_shape(
     if types is None or config.get("model_type") not in types:
         return None
     config_text = (folder / "config.json").read_bytes().decode(errors="backslashreplace")
-    question = ChildQuestion(BUILD, [str(folder.resolve())], "shapes", config_text)
+    arguments = [str(folder.resolve())]
+    question = ChildQuestion(BUILD, arguments, "shapes", config_text, purpose=_purpose())
     dimensions = question.answer(ask=ask)
     if not dimensions:
         return None
     return shape_from_dimensions(dimensions, params=params or float(dimensions["params"]))
+
+
+def _purpose() -> str:
+    return text("reading the dimensions of the model", "正在读取模型的结构尺寸")

@@ -1,7 +1,8 @@
 """Whether the stored tensors are exactly those of the class that loads them, by headers alone.
 
-A child process loads the model without its weights, which takes seconds; its answer is kept by the
-contents of config.json and of the headers. It is asked only about names that look foreign.
+A child process loads the model without its weights: the class, its tied weights and the renamings
+are those of transformers, as in a run. That takes seconds, once for each config.json and names and
+shapes of tensors; the answer is kept.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from swiftbox.architectures.choice import LANGUAGE_MODEL, ClassPurpose, ModelCla
 from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.models.inspection import Inspection
-from swiftbox.models.requirements import ERROR, Remark
-from swiftbox.models.weight_names import looks_foreign
+from swiftbox.models.requirements import ERROR, WARNING, Remark
 from swiftbox.models.weight_remarks import original_file
 from swiftbox.runs.asked_child import ChildQuestion
 
@@ -22,7 +22,10 @@ LOAD = "swiftbox.core.weights.trial_load"
 """The module that loads it."""
 
 Report = Mapping[str, list[str]]
-"""Names of weights: missing, unexpected, reshaped."""
+"""Names of weights: missing, unexpected, reshaped, incomplete; or the library's error: broken."""
+
+WITHOUT_EFFECT = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
+"""Keys of config.json that decide neither names nor shapes; each saving changes some of them."""
 
 
 def placement_remarks(
@@ -32,48 +35,77 @@ def placement_remarks(
 
     Models that run their own code, and quantized ones, are looked at when they are loaded.
     """
-    config, tensors = inspection.config, inspection.weights.tensors
+    config = inspection.config
     choice = find_class(config, purpose)
     if not isinstance(choice, ModelClass) or not choice.name or "quantization_config" in config:
         return
     if not inspection.weights.is_complete:
         return
-    report = _report(
-        inspection, score=purpose.score, ask=looks_foreign(config, tensors, choice.name)
-    )
-    for kind, names in (report or {}).items():
+    report = trial_question(inspection, score=purpose.score).answer()
+    if not report:
+        yield _unanswered(inspection, choice.name)
+        return
+    for kind, names in report.items():
         if names:
-            message = _message(kind, names, choice)
+            message = _message(kind, names, choice.name)
             yield Remark(ERROR, "weights", f"{inspection.folder}: {message}", original_file())
 
 
-def _message(kind: str, names: list[str], choice: Any) -> str:
-    count, first = len(names), names[0]
-    if kind == "incomplete":
-        return text(
-            f"the files lack parts of weights that {choice.name} combines, as those of experts",
-            f"文件缺少 {choice.name} 加载时所合并权重的一部分，例如专家的权重",
-        )
-    if kind == "missing":
-        return text(
-            f"the files lack {counted(count, 'weight')} of {choice.name} ({first} ...), which "
-            "would start at random values",
-            f"文件缺少 {choice.name} 的 {count} 个权重（{first} ...），它们会从随机值开始",
-        )
-    if kind == "reshaped":
-        return text(
-            f"the shapes of {counted(count, 'weight')} are not those of {choice.name} by "
-            f"config.json ({first} ...)",
-            f"{count} 个权重的形状与 config.json 所定的 {choice.name} 不符（{first} ...）",
-        )
-    return text(
-        f"the files hold {counted(count, 'weight')} that {choice.name} does not have ({first} ...)",
-        f"文件中有 {count} 个权重不属于 {choice.name}（{first} ...）",
+def trial_question(inspection: Inspection, *, score: bool) -> ChildQuestion:
+    """Return the question what does not fit when a complete folder is loaded."""
+    shapes = {name: shape for name, (_dtype, shape) in inspection.weights.tensors.items()}
+    return ChildQuestion(
+        LOAD,
+        [str(inspection.folder.resolve()), *(["score"] if score else [])],
+        "placements",
+        [score, _deciding(inspection.config), shapes],
+        purpose=text(
+            "comparing the weights with the class of the model, once for each model",
+            "正在比对权重与模型的类（每个模型仅一次）",
+        ),
     )
 
 
-def _report(inspection: Inspection, *, score: bool, ask: bool) -> Report | None:
-    """Return what a loading reports: the recorded answer, or that of a child if it may be asked."""
-    arguments = [str(inspection.folder.resolve()), *(["score"] if score else [])]
-    depends_on = [score, inspection.config, inspection.weights.tensors]
-    return ChildQuestion(LOAD, arguments, "placements", depends_on).answer(ask=ask)
+def _deciding(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a config.json says that may decide names and shapes."""
+    return {
+        key: _deciding(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in WITHOUT_EFFECT
+    }
+
+
+def _unanswered(inspection: Inspection, class_name: str) -> Remark:
+    message = text(
+        f"{inspection.folder}: the weights were not compared with {class_name}: the trial loading "
+        "did not come to an end; the run compares them",
+        f"{inspection.folder}：权重未与 {class_name} 比对：试加载未能完成；运行时会比对",
+    )
+    return Remark(WARNING, "weights", message)
+
+
+def _message(kind: str, names: list[str], class_name: str) -> str:
+    count, first = len(names), names[0]
+    if kind == "broken":
+        return text(f"cannot be loaded: {first}", f"无法加载：{first}")
+    if kind == "incomplete":
+        return text(
+            f"the files lack parts of weights that {class_name} combines, as those of experts",
+            f"文件缺少 {class_name} 加载时所合并权重的一部分，例如专家的权重",
+        )
+    if kind == "missing":
+        return text(
+            f"the files lack {counted(count, 'weight')} of {class_name} ({first} ...), which "
+            "would start at random values",
+            f"文件缺少 {class_name} 的 {count} 个权重（{first} ...），它们会从随机值开始",
+        )
+    if kind == "reshaped":
+        return text(
+            f"the shapes of {counted(count, 'weight')} are not those of {class_name} by "
+            f"config.json ({first} ...)",
+            f"{count} 个权重的形状与 config.json 所定的 {class_name} 不符（{first} ...）",
+        )
+    return text(
+        f"the files hold {counted(count, 'weight')} that {class_name} does not have ({first} ...)",
+        f"文件中有 {count} 个权重不属于 {class_name}（{first} ...）",
+    )

@@ -1,6 +1,6 @@
 """Ask a child process what only torch knows of a model, and keep its answer.
 
-Importing torch takes seconds, which a check spends on unusual models alone, and once for each.
+Importing torch takes seconds, which a check spends once for each model, and says.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 from swiftbox.devices.packages import version_of
 from swiftbox.files import write_json
 from swiftbox.language import cache_home
+from swiftbox.runs.waiting import reported_wait
 from swiftbox.security.children import child_environment, source_command
 
-TIMEOUT_S = 60
-"""Importing torch from a cold network disk takes up to half a minute."""
+TIMEOUT_S = 300
+"""Importing torch from a cold network disk takes up to half a minute, on a busy machine more."""
 
 RETRY_S = 300
 """A child that did not end is not started again for this long: one check looks several times."""
@@ -60,6 +61,8 @@ class ChildQuestion:
     """The folder of the cache for such answers."""
     depends_on: Any
     """What the answer depends on besides LIBRARIES, as JSON."""
+    purpose: str
+    """What the user waits for, without the seconds."""
 
     def answer(self, *, ask: bool = True) -> dict[str, Any] | None:
         """Return the recorded answer, or with `ask` that of a child.
@@ -86,16 +89,17 @@ class ChildQuestion:
 
     def _ask(self) -> dict[str, Any] | None:
         try:
-            process = subprocess.run(
-                source_command(PROGRAM, self.module, *self.arguments),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=TIMEOUT_S,
-                check=False,
-                env=child_environment(variables=VARIABLES),
-            )
+            with reported_wait(self.purpose):
+                process = subprocess.run(
+                    source_command(PROGRAM, self.module, *self.arguments),
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    timeout=TIMEOUT_S,
+                    check=False,
+                    env=child_environment(variables=VARIABLES),
+                )
         except (OSError, subprocess.SubprocessError):
             return None
         if process.returncode:

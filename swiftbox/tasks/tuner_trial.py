@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 
 from swiftbox.architectures.choice import ClassPurpose, ModelClass, find_class
+from swiftbox.architectures.tables import family_source
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS, TunerFields
 from swiftbox.errors import ConfigError
-from swiftbox.language import language
+from swiftbox.language import language, text
 from swiftbox.models.inspection import Inspection
-from swiftbox.models.weight_names import family_source
 from swiftbox.runs.asked_child import ChildQuestion
 from swiftbox.tasks.tuner_check import has_plain_names
 
@@ -34,9 +34,14 @@ def require_tuner_fits_layers(config: TrainConfig, inspection: Inspection, *, sc
     folder = str(inspection.folder.resolve())
     arguments = [folder, json.dumps(settings), *(["score"] if score else [])]
     depends_on = [language(), score, inspection.config, settings]
-    answer = ChildQuestion(ATTACH, arguments, "tuners", depends_on).answer() or {}
+    question = ChildQuestion(ATTACH, arguments, "tuners", depends_on, purpose=_purpose())
+    answer = question.answer() or {}
     if answer.get("error"):
         raise ConfigError(str(answer["error"]), hint=str(answer["hint"]))
+
+
+def _purpose() -> str:
+    return text("trying the settings of the tuner on the model", "正在模型上试用微调方式的设置")
 
 
 def _is_undecided(config: TrainConfig, inspection: Inspection) -> bool:

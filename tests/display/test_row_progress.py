@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from swiftbox.data.check import check_rows
 from swiftbox.data.source import RowSource
 from swiftbox.display import row_progress
 from swiftbox.display.row_progress import CLEAR_LINE, ROWS_PER_LOOK, shown_row_progress
+from swiftbox.runs.waiting import reported_wait
 
 
 class Terminal(io.StringIO):
@@ -59,3 +61,29 @@ def test_without_a_terminal_nothing_is_shown(
 ) -> None:
     monkeypatch.setattr(row_progress, "QUIET_S", -1.0)
     assert shown_on(io.StringIO(), rows, monkeypatch) == ""
+
+
+def test_a_long_wait_is_named_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    is_shown = threading.Event()
+    write = stream.write
+
+    def written(content: str) -> int:
+        is_shown.set()
+        return write(content)
+
+    monkeypatch.setattr(stream, "write", written)
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(row_progress, "QUIET_S", 0.0)
+    with shown_row_progress(), reported_wait("loading the class"):
+        assert is_shown.wait(60)
+    assert stream.getvalue() == f"{CLEAR_LINE}loading the class ...{CLEAR_LINE}"
+
+
+def test_a_short_wait_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(row_progress, "QUIET_S", 3600.0)
+    with shown_row_progress(), reported_wait("loading the class"):
+        pass
+    assert stream.getvalue() == ""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from asked_here import share_answers
 from box import box as box_in_child
 from box import events, gone, last_step, losses, started, state, until
 from in_process import box
@@ -23,7 +24,9 @@ STEPS, KILLED_AT = 20, 16
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, Path]:
+def runs(
+    shared_home: Path, tmp_path_factory: pytest.TempPathFactory, tiny: Path
+) -> tuple[Path, Path]:
     """An uninterrupted run of 20 steps (2 epochs of 10), and the same one killed at step 16."""
     root = tmp_path_factory.mktemp("resume")
     data = write_chats(root / "chat.jsonl", 80)
@@ -39,6 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, Pa
     for folder in (uninterrupted, cut):
         write_config(root / f"{folder.name}.yaml", tiny, data, output_dir=str(folder), **keys)
     os.environ["SWIFTBOX_HOME"] = str(root / "home")
+    share_answers(root / "home", shared_home)
     box_in_child("run", "whole.yaml", "--plain", cwd=root)
     with started("run", "cut.yaml", "--plain", cwd=root) as front:
         until(lambda: last_step(cut) >= KILLED_AT, what="step 16")

@@ -1,174 +1,178 @@
-"""Stored tensors that are not those of the class are found by headers alone."""
+"""`check` refuses the tensors that a run refuses, by headers alone."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asked_here import ask_child, quiet_loading
+from model_families import FAMILIES, build_family
 from model_folder import write_safetensors
 
+from swiftbox.core.weights import load
+from swiftbox.core.weights.placement import faults_of
+from swiftbox.core.weights.trial_load import main, report_on
+from swiftbox.errors import ConfigError
 from swiftbox.models.inspection import inspect
-from swiftbox.models.trial_loading import placement_remarks
-from swiftbox.models.weight_names import looks_foreign
+from swiftbox.models.trial_loading import placement_remarks, trial_question
 from swiftbox.models.weights import read_weights
 from swiftbox.runs import asked_child
+from swiftbox.runs.asked_child import ChildQuestion
 
 Shapes = dict[str, Any]
 
-EDITS: dict[str, Callable[[Shapes], Shapes]] = {
-    "a wrapper's prefix": lambda shapes: {f"module.{name}": shapes[name] for name in shapes},
-    "a layer lacks a matrix": lambda shapes: without(shapes, "layers.1.mlp.up_proj.weight"),
-    "every layer lacks a matrix": lambda shapes: without(shapes, "up_proj.weight"),
-    "a layer too many": lambda shapes: {
+NOTHING: dict[str, list[str]] = {"missing": [], "unexpected": [], "reshaped": []}
+
+EDITS: dict[str, Callable[[str, Any], Shapes]] = {
+    "missing": lambda _name, _shape: {},
+    "unexpected": lambda name, shape: {f"{name}2": shape},
+    "reshaped": lambda name, shape: {name: (shape[0] + 1, *shape[1:])},
+}
+"""What becomes of a tensor, by what is then wrong with it."""
+
+BUILT_BY_ALL = ("llama", "qwen2", "qwen3")
+
+
+@pytest.fixture(scope="module")
+def families(
+    tiny_models: Mapping[str, Path],
+    tiny_multimodal: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Mapping[str, Path]:
+    root = tmp_path_factory.mktemp("families")
+    with quiet_loading():
+        built = {name: build_family(name, root / name) for name in FAMILIES}
+    return {**tiny_models, "qwen3_5": tiny_multimodal, **built}
+
+
+def shapes_of(folder: Path) -> Shapes:
+    return {name: shape for name, (_dtype, shape) in read_weights(folder).tensors.items()}
+
+
+def with_tensors(source: Path, target: Path, shapes: Shapes) -> Path:
+    """Write a model of other tensors, whose values are zeros, with the config.json of another."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    shutil.copy(source / "config.json", target)
+    write_safetensors(target / "model.safetensors", shapes, "F32")
+    return target
+
+
+def edited(shapes: Shapes, kind: str, names: list[str]) -> Shapes:
+    changed: Shapes = {}
+    for name, shape in shapes.items():
+        changed |= EDITS[kind](name, shape) if name in names else {name: shape}
+    return changed
+
+
+def report_of_run(folder: Path) -> dict[str, list[str]]:
+    """Return what a run would refuse; `ignore_mismatched_sizes` makes it name all shapes."""
+    reports = [{"incomplete": ["config.json"]}]
+
+    def note(path: Path, model: Any, report: Mapping[str, Any], *, score: bool) -> None:
+        missing, unexpected = faults_of(path, model, report, score=score)
+        reshaped = sorted(name for name, *_shapes in report["mismatched_keys"])
+        reports.append({"missing": missing, "unexpected": unexpected, "reshaped": reshaped})
+
+    with pytest.MonkeyPatch.context() as patch, quiet_loading():
+        patch.setattr(load, "require_all_placed", note)
+        try:
+            load.load_pretrained(folder, ignore_mismatched_sizes=True)
+        except ConfigError:  # before there is a report: an expert lacks a part
+            return reports[0]
+    return reports[-1]
+
+
+def is_refused_by_run(folder: Path) -> bool:
+    try:
+        with quiet_loading():
+            load.load_pretrained(folder)
+    except ConfigError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("family", [*BUILT_BY_ALL, "qwen3_5", *FAMILIES])
+def test_check_names_each_tensor_that_a_run_refuses(
+    family: str, families: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """Half of the tensors are edited at once, then the others: each must be named."""
+    source = families[family]
+    shapes = shapes_of(source)
+    assert report_on(source) == report_of_run(source) == NOTHING
+    stored_as_named = report_on(with_tensors(source, tmp_path / "m", {"a": (1,)}))["missing"]
+    for names in (list(shapes)[::2], list(shapes)[1::2]):
+        for kind in EDITS:
+            folder = with_tensors(source, tmp_path / "m", edited(shapes, kind, names))
+            report = report_on(folder)
+            assert report == report_of_run(folder)
+            plain = {name for name in names if name in stored_as_named}
+            assert plain <= {name.removesuffix("2") for name in report.get(kind, plain)}
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_a_single_part_of_an_expert_is_enough(
+    kind: str, families: Mapping[str, Path], tmp_path: Path
+) -> None:
+    source = families["qwen3_moe"]
+    shapes = shapes_of(source)
+    parts = [name for name in shapes if ".layers.0.mlp.experts." in name]
+    assert len(parts) == 6
+    for name in parts:
+        folder = with_tensors(source, tmp_path / "m", edited(shapes, kind, [name]))
+        assert any(report_on(folder).values())
+        assert is_refused_by_run(folder)
+
+
+ACCEPTED: dict[str, Callable[[Shapes], Shapes]] = {
+    "a head that is tied": lambda shapes: {
         **shapes,
-        **{name.replace(".0.", ".2."): shapes[name] for name in shapes if ".0." in name},
+        "lm_head.weight": shapes["model.embed_tokens.weight"],
     },
-    "no head": lambda shapes: without(shapes, "lm_head.weight"),
-    "no norm at the end": lambda shapes: without(shapes, "model.norm.weight"),
-    "every layer lacks a norm": lambda shapes: without(shapes, "input_layernorm.weight"),
-    "a gap between the layers": lambda shapes: {
-        name.replace("layers.1.", "layers.2."): shape for name, shape in shapes.items()
-    },
-    "biases": lambda shapes: {
+    "old rotary frequencies": lambda shapes: {
         **shapes,
-        **{
-            name.replace("q_proj.weight", "q_proj.bias"): shape[:1]
-            for name, shape in shapes.items()
-            if name.endswith("q_proj.weight")
-        },
+        "model.layers.0.self_attn.rotary_emb.inv_freq": (8,),
     },
-    "a wider matrix in every layer": lambda shapes: {
-        name: (72, 128) if name.endswith("down_proj.weight") else shape
-        for name, shape in shapes.items()
-    },
-    "a matrix of another width": lambda shapes: {
-        name: (96, 64) if name.endswith("layers.1.mlp.up_proj.weight") else shape
-        for name, shape in shapes.items()
-    },
+    "layers that predict several tokens": lambda shapes: {**shapes, "mtp.fc.weight": (64, 128)},
 }
 
 
-def without(shapes: Shapes, ending: str) -> Shapes:
-    return {name: shape for name, shape in shapes.items() if not name.endswith(ending)}
+@pytest.mark.parametrize("extra", ACCEPTED)
+def test_what_a_run_accepts_is_not_refused(
+    extra: str, families: Mapping[str, Path], tmp_path: Path
+) -> None:
+    source = families["tied llama"]
+    folder = with_tensors(source, tmp_path / "m", ACCEPTED[extra](shapes_of(source)))
+    assert report_on(folder) == NOTHING
+    assert not is_refused_by_run(folder)
 
 
-def edited(tiny: Path, folder: Path, edit: str) -> Path:
-    """Copy a model with other tensors, whose values are zeros."""
-    shutil.copytree(tiny, folder)
-    tensors = read_weights(tiny).tensors
-    shapes = {name: shape for name, (_dtype, shape) in tensors.items()}
-    write_safetensors(folder / "model.safetensors", EDITS[edit](shapes), "F32")
-    return folder
-
-
-def is_suspected(folder: Path) -> bool:
+def test_a_library_that_cannot_make_the_class_refuses_the_model(
+    families: Mapping[str, Path], tmp_path: Path
+) -> None:
+    source = families["llama"]
+    folder = with_tensors(source, tmp_path / "m", shapes_of(source))
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    return looks_foreign(config, read_weights(folder).tensors, config["architectures"][0])
-
-
-def test_the_names_of_real_models_raise_no_suspicion(
-    tiny_models: dict[str, Path], tiny_multimodal: Path
-) -> None:
-    folders = [*tiny_models.values(), tiny_multimodal]
-    assert [is_suspected(folder) for folder in folders] == [False] * len(folders)
-
-
-@pytest.mark.parametrize("edit", EDITS)
-def test_other_names_and_shapes_raise_a_suspicion(edit: str, tiny: Path, tmp_path: Path) -> None:
-    assert is_suspected(edited(tiny, tmp_path / "m", edit))
-
-
-TOWER = "model.visual.blocks.0."
-DECODER = "model.language_model.layers.1."
-
-PARTS: dict[str, Callable[[Shapes], Shapes]] = {
-    "a decoder layer less, a tower layer more": lambda shapes: {
-        name.replace(DECODER, TOWER.replace("0", "1")): shape for name, shape in shapes.items()
-    },
-    "a tower layer more": lambda shapes: {
-        **shapes,
-        **{name.replace(TOWER, TOWER.replace("0", "1")): shapes[name] for name in shapes},
-    },
-    "one kind of layer lacks a norm": lambda shapes: without(
-        shapes, f"{DECODER}input_layernorm.weight"
-    ),
-    "no table of places": lambda shapes: without(shapes, "pos_embed.weight"),
-}
-
-
-@pytest.mark.parametrize("edit", PARTS)
-def test_other_parts_of_a_model_with_a_tower_raise_a_suspicion(
-    edit: str, tiny_multimodal: Path
-) -> None:
-    config = json.loads((tiny_multimodal / "config.json").read_text("utf-8"))
-    tensors = read_weights(tiny_multimodal).tensors
-    shapes = PARTS[edit]({name: shape for name, (_dtype, shape) in tensors.items()})
-    changed = {name: ("F32", shape) for name, shape in shapes.items()}
-    assert looks_foreign(config, changed, config["architectures"][0])
-
-
-@pytest.mark.parametrize(
-    ("edit", "kind", "name"),
-    [
-        ("a wrapper's prefix", "missing", "lm_head.weight"),
-        ("a wrapper's prefix", "unexpected", "module.lm_head.weight"),
-        ("every layer lacks a matrix", "missing", "model.layers.0.mlp.up_proj.weight"),
-        ("a layer too many", "unexpected", "model.layers.2.input_layernorm.weight"),
-        ("a matrix of another width", "reshaped", "model.layers.1.mlp.up_proj.weight"),
-    ],
-)
-def test_a_loading_by_headers_names_what_does_not_fit(
-    edit: str, kind: str, name: str, tiny: Path, tmp_path: Path
-) -> None:
-    from swiftbox.core.weights.trial_load import trial_load
-
-    assert trial_load(edited(tiny, tmp_path / "m", edit))[kind][0] == name
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_experts_that_are_fused_at_loading_fit(tmp_path: Path) -> None:
-    from tiny import SIZES
-    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
-
-    from swiftbox.core.weights.trial_load import trial_load
-
-    sizes = {**SIZES, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
-    Qwen3MoeForCausalLM(Qwen3MoeConfig(**sizes, head_dim=16)).save_pretrained(tmp_path)
-    assert any(".experts.3." in name for name in read_weights(tmp_path).tensors)
-    assert trial_load(tmp_path) == {"missing": [], "unexpected": [], "reshaped": []}
-    assert not is_suspected(tmp_path)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_experts_that_lack_a_part_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from tiny import SIZES
-    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
-
-    from swiftbox.core.weights import trial_load
-
-    sizes = {**SIZES, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32}
-    Qwen3MoeForCausalLM(Qwen3MoeConfig(**sizes, head_dim=16)).save_pretrained(tmp_path)
-    tensors = read_weights(tmp_path).tensors
-    shapes = {name: shape for name, (_dtype, shape) in tensors.items()}
-    write_safetensors(tmp_path / "model.safetensors", without(shapes, "up_proj.weight"), "F32")
-    assert is_suspected(tmp_path)
-    monkeypatch.setattr("sys.argv", ["trial_load", str(tmp_path)])
-    assert trial_load.main() == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"incomplete": ["config.json"]}
+    content = json.dumps({**config, "hidden_act": "none such"})
+    (folder / "config.json").write_text(content, encoding="utf-8")
+    assert "none such" in report_on(folder)["broken"][0]
+    assert is_refused_by_run(folder)
+    remarks = list(placement_remarks(inspect(folder)))
+    assert [remark.level for remark in remarks] == ["error"]
+    assert "cannot be loaded: KeyError" in str(remarks[0])
 
 
 def test_a_check_refuses_foreign_names_and_remembers_the_answer(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inspection = inspect(edited(tiny, tmp_path / "m", "a wrapper's prefix"))
-    assert not inspection.errors
+    monkeypatch.setattr(ChildQuestion, "_ask", ask_child)
+    foreign = {f"module.{name}": shape for name, shape in shapes_of(tiny).items()}
+    inspection = inspect(with_tensors(tiny, tmp_path / "m", foreign))
     remarks = list(placement_remarks(inspection))
     assert [remark.level for remark in remarks] == ["error", "error"]
     assert "the files lack 25 weights of Qwen3ForCausalLM (lm_head.weight ...)" in str(remarks[0])
@@ -176,11 +180,43 @@ def test_a_check_refuses_foreign_names_and_remembers_the_answer(
     assert list(placement_remarks(inspection)) == remarks
 
 
-def test_names_that_match_the_source_need_no_loading(
+def test_the_child_prints_what_a_loading_in_this_process_reports(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["trial_load", str(tiny), "score"])
+    with quiet_loading():
+        assert main() == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report == report_on(tiny, score=True) == NOTHING
+
+
+def test_a_copy_that_was_saved_again_needs_no_loading(tiny: Path) -> None:
+    inspection = inspect(tiny)
+    assert not list(placement_remarks(inspection))
+    copy = replace(
+        inspection, config={**inspection.config, "dtype": "bfloat16", "transformers_version": "5"}
+    )
+    assert trial_question(copy, score=False).answer(ask=False) == NOTHING
+    other = replace(inspection, config={**inspection.config, "head_dim": 32})
+    assert trial_question(other, score=False).answer(ask=False) is None
+
+
+def test_a_trial_without_an_answer_is_a_warning(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ChildQuestion, "_ask", ask_child)
+    monkeypatch.setattr(asked_child, "PROGRAM", "raise SystemExit('broken')")
+    shapes = {**shapes_of(tiny), "mtp.none.weight": (1,)}  # no test has asked about these
+    remarks = list(placement_remarks(inspect(with_tensors(tiny, tmp_path / "m", shapes))))
+    assert [remark.level for remark in remarks] == ["warning"]
+    assert "were not compared with Qwen3ForCausalLM" in str(remarks[0])
+
+
+def test_quantized_models_and_those_with_code_are_left_to_the_run(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asked_child, "PROGRAM", "raise SystemExit('asked')")
+    monkeypatch.setattr(ChildQuestion, "_ask", ask_child)
     inspection = inspect(tiny)
-    assert not list(placement_remarks(inspection))
-    code = {**inspection.config, "quantization_config": {}}
-    assert not list(placement_remarks(replace(inspection, config=code)))
+    stored = {**inspection.config, "quantization_config": {}}
+    assert not list(placement_remarks(replace(inspection, config=stored)))

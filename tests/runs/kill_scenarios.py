@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from asked_here import share_answers
 from fake_hub import Fault, Hub, Made, Repository, hub
 from tiny import write_chats, write_config, write_pairs
 
@@ -64,6 +66,7 @@ class Scenario:
     def place(self, folder: Path) -> Path:
         """Make a place with the YAML; return it."""
         folder.mkdir(parents=True)
+        share_answers(folder / "home", Path(os.environ["SWIFTBOX_HOME"]))
         if self.server is not None:
             add_faults(self.server)
         content = yaml.safe_dump({**self.keys, "output_dir": "run"}, sort_keys=False)

@@ -7,7 +7,7 @@ import pytest
 from swiftbox.runs import asked_child
 from swiftbox.runs.asked_child import ChildQuestion
 
-QUESTION = ChildQuestion("made.up", ["folder"], "made-up", {"key": 1})
+QUESTION = ChildQuestion("made.up", ["folder"], "made-up", {"key": 1}, purpose="asking")
 
 
 def test_an_answer_is_the_last_line_and_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,14 +80,18 @@ def without_known_extras(names: Iterable[str], config: Any) -> Iterator[str]:
 
 def tensor_files(folder: Path) -> Mapping[str, Path]:
     """Return the file of each tensor that transformers would load."""
+    files = {}
+    for path in weight_files(folder):
+        with safe_open(path, framework="pt") as file:
+            files.update(dict.fromkeys(file.keys(), path))
+    return files
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that transformers would load: those of the index, or the single one."""
     index = read_json(folder / INDEX).get("weight_map") or {}
     names: Collection[str] = set(index.values()) if index else {SINGLE_FILE}
-    files = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        if path.name in names:
-            with safe_open(path, framework="pt") as file:
-                files.update(dict.fromkeys(file.keys(), path))
-    return files
+    return [path for path in sorted(folder.glob("*.safetensors")) if path.name in names]
 
 
 def _module_of(tensor: str) -> str:

@@ -5,7 +5,8 @@ Usage: `python -m swiftbox.core.weights.trial_load FOLDER [score]`.
 The class, the renamings and the conversions are those of a real loading; on torch's meta device no
 weight is read and nothing is allocated. Code that comes with a model never runs. The output is a
 JSON object with the names of weights: missing, unexpected, reshaped. It names config.json as
-`incomplete` where weights that are combined at loading, such as those of experts, lack a part.
+`incomplete` where weights that are combined at loading, such as those of experts, lack a part;
+`broken` is the error of a library that cannot make the class.
 """
 
 from __future__ import annotations
@@ -17,30 +18,42 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import safe_open
 from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from swiftbox.architectures.choice import ClassPurpose, require_class
-from swiftbox.core.weights.load_errors import CONVERSION
-from swiftbox.core.weights.placement import faults_of, tensor_files
+from swiftbox.core.weights.load_errors import CONVERSION, READING_ERRORS
+from swiftbox.core.weights.placement import faults_of, weight_files
+from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE
+
+HIDDEN = BITSANDBYTES | MEDIA | SCIENCE
+"""Packages that runs/asked_child.py hides."""
 
 
 def main() -> int:
     """Print what does not fit in the folder on the command line."""
     disable_progress_bar()
     set_verbosity_error()
-    try:
-        report = trial_load(Path(sys.argv[1]), score="score" in sys.argv[2:])
-    except RuntimeError as error:
-        if CONVERSION not in str(error):
-            raise
-        report = {"incomplete": ["config.json"]}
+    report = report_on(Path(sys.argv[1]), score="score" in sys.argv[2:])
     sys.stdout.write("\n" + json.dumps(report) + "\n")
     return 0
 
 
-def trial_load(folder: Path, *, score: bool = False) -> dict[str, Any]:
+def report_on(folder: Path, *, score: bool = False) -> dict[str, list[str]]:
+    """Return what does not fit, and what prevents the loading."""
+    try:
+        return trial_load(folder, score=score)
+    except (ImportError, *READING_ERRORS) as error:
+        if isinstance(error, ImportError) and any(name in str(error) for name in HIDDEN):
+            raise  # the run may use what is hidden here
+        return {"broken": [f"{type(error).__name__}: {error}"]}
+    except RuntimeError as error:
+        if CONVERSION not in str(error):
+            raise
+        return {"incomplete": ["config.json"]}
+
+
+def trial_load(folder: Path, *, score: bool = False) -> dict[str, list[str]]:
     """Return the names of the weights that do not fit, each kind sorted."""
     choice = require_class(folder, ClassPurpose(score=score))
     settings = {"num_labels": 1} if score else {}
@@ -64,13 +77,19 @@ def trial_load(folder: Path, *, score: bool = False) -> dict[str, Any]:
 
 def headers_as_tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Return a tensor without values for each tensor of a folder."""
-    tensors = {}
-    for path in sorted(set(tensor_files(folder).values())):
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 - no mapping
-                shape = file.get_slice(name).get_shape()
-                tensors[name] = torch.empty(shape, device="meta")
-    return tensors
+    return {
+        name: torch.empty(tensor["shape"], device="meta")
+        for path in weight_files(folder)
+        for name, tensor in _header(path).items()
+    }
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """Read a header that `check` found sound; safetensors maps the file, which may not fit."""
+    with path.open("rb") as file:
+        content = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    content.pop("__metadata__", None)
+    return dict(content)
 
 
 if __name__ == "__main__":
