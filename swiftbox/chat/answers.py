@@ -22,23 +22,50 @@ class Answers:
 
     texts: list[str]
     shown: list[str]
-    """What of the texts can be written to a terminal."""
+    """What of the texts can be written to a terminal, with reasoning and calls."""
+    reasoning: list[str]
+    shows_reasoning: bool = True
     ends: dict[int, AnswerPiece] = field(default_factory=dict)
     """The last piece of each participant that has finished."""
 
     _streams: dict[int, PrintableStream] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, count: int, *, shows_reasoning: bool) -> Answers:
+        """Return the answers of that many participants, who have not begun."""
+        return cls([""] * count, [""] * count, [""] * count, shows_reasoning)
+
     def add(self, piece: AnswerPiece) -> str:
         """Take a further piece of an answer; return what of it can be shown."""
         number = piece.participant
+        shown = self._with_headings(piece)
         self.texts[number] += piece.text
+        self.reasoning[number] += piece.reasoning
         if number not in self._streams:
             self._streams[number] = PrintableStream()
-        shown = self._streams[number].feed(piece.text, end=bool(piece.finish))
+        shown = self._streams[number].feed(shown, end=bool(piece.finish))
         self.shown[number] += shown
         if piece.finish:
             self.ends[number] = piece
         return shown
+
+    def _with_headings(self, piece: AnswerPiece) -> str:
+        """Return reasoning, answer and calls of a piece, each under a heading where it begins."""
+        number, parts = piece.participant, []
+        if piece.reasoning and self.shows_reasoning:
+            is_first = not self.reasoning[number]
+            parts.append(f"{text('[reasoning]', '[推理]')}\n" if is_first else "")
+            parts.append(piece.reasoning)
+        if piece.text:
+            begins = not self.texts[number] and bool(self.reasoning[number] + piece.reasoning)
+            is_headed = begins and self.shows_reasoning
+            parts.append(f"\n\n{text('[answer]', '[回答]')}\n" if is_headed else "")
+            parts.append(piece.text)
+        for name, arguments in piece.calls:
+            before = self.shown[number] + "".join(parts)
+            parts.append("\n" if before and not before.endswith("\n") else "")
+            parts.append(f"{text('[call]', '[调用]')} {name} {arguments}\n")
+        return "".join(parts)
 
 
 @dataclass
@@ -59,7 +86,7 @@ class AnswerPrinter:
         """
         stop = threading.Event()
         count = len(self.participants)
-        answers = Answers([""] * count, [""] * count)
+        answers = Answers.of(count, shows_reasoning=self.out.isatty())
         requests = conversation.requests(question)
         pieces = ask_all(self.participants, requests, self.max_tokens, stop)
         print_answers = self._side_by_side if self._is_wide() else self._one_by_one
@@ -73,7 +100,7 @@ class AnswerPrinter:
             stop.set()
         texts = [answer.strip() for answer in answers.texts]
         if all(texts):
-            conversation.add(question, texts)
+            conversation.add(question, texts, answers.reasoning)
         return is_complete
 
     def _is_wide(self) -> bool:
@@ -117,6 +144,14 @@ class AnswerPrinter:
         """Report errors and answers that were cut; return whether there was no error."""
         for number, end in answers.ends.items():
             name = self.participants[number].name
+            if answers.reasoning[number] and not answers.shows_reasoning:
+                count = len(answers.reasoning[number])
+                self._note(
+                    text(
+                        f"({name} reasoned first: {count} characters, not in the output)",
+                        f"（{name} 先进行了推理：{count} 个字符，未写入输出）",
+                    )
+                )
             if end.error:
                 self._note(text(f"error: {name}: {end.error}", f"错误：{name}：{end.error}"))
             elif end.finish == "length":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,8 @@ class Conversation:
     questions: list[str] = field(default_factory=list)
     answers: list[list[str]] = field(default_factory=list)
     """The answers of all participants to each question."""
+    reasoning: list[list[str]] = field(default_factory=list)
+    """What they wrote before each answer, which is saved and not sent again."""
 
     def requests(self, question: str) -> list[list[Message]]:
         """Return the messages that each participant gets with a further question."""
@@ -37,22 +40,36 @@ class Conversation:
             messages.append({"role": "assistant", "content": answers[participant]})
         return messages
 
-    def add(self, question: str, answers: list[str]) -> None:
+    def training_row(self, participant: int) -> dict[str, list[Message]]:
+        """Return the conversation with the reasoning of its answers."""
+        messages = self.messages(participant)
+        answers = [message for message in messages if message["role"] == "assistant"]
+        for message, reasoning in zip(answers, self.reasoning, strict=True):
+            if reasoning[participant]:
+                message["reasoning_content"] = reasoning[participant]
+        return {"messages": messages}
+
+    def add(
+        self, question: str, answers: list[str], reasoning: Sequence[str] | None = None
+    ) -> None:
         """Append a question and its answers."""
         self.questions.append(question)
         self.answers.append(answers)
+        self.reasoning.append(list(reasoning or [""] * len(answers)))
 
     def undo(self) -> str | None:
         """Remove the last question and its answers; return the question."""
         if not self.questions:
             return None
         self.answers.pop()
+        self.reasoning.pop()
         return self.questions.pop()
 
     def reset(self) -> None:
         """Remove all questions and answers; the system prompt stays."""
         self.questions.clear()
         self.answers.clear()
+        self.reasoning.clear()
 
     def save(self, file: Path, participant: int) -> int:
         """Append the conversation to a jsonl file as a training row; return its number of rows.
@@ -64,7 +81,7 @@ class Conversation:
                 text("nothing to save yet", "还没有对话内容"),
                 hint=text("ask a question first", "请先提一个问题"),
             )
-        row = json.dumps({"messages": self.messages(participant)}, ensure_ascii=False)
+        row = json.dumps(self.training_row(participant), ensure_ascii=False)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             content = file.read_text(encoding="utf-8") if file.is_file() else ""

@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swiftbox.serving.client import Endpoint, RequestRefused
@@ -14,6 +14,8 @@ from swiftbox.serving.client import Endpoint, RequestRefused
 Messages = Sequence[Mapping[str, Any]]
 
 POLL_S = 0.1
+
+REASONING_KEYS = ("reasoning_content", "reasoning")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class AnswerPiece:
     finish: str = ""
     """stop, length, ... in the last piece."""
     error: str = ""
+    reasoning: str = ""
+    calls: tuple[tuple[str, str], ...] = ()
+    """The name and the arguments of each tool call; all of them in the last piece."""
 
 
 def answer(
@@ -63,13 +68,35 @@ def answer(
 def _pieces(
     participant: Participant, body: Mapping[str, Any]
 ) -> Generator[AnswerPiece, None, None]:
+    calls: dict[int, tuple[str, str]] = {}
     with contextlib.closing(participant.endpoint.stream("/v1/chat/completions", body)) as events:
         for event in events:
             for choice in event.get("choices") or []:
-                content = (choice.get("delta") or {}).get("content") or ""
+                delta = choice.get("delta") or {}
+                for call in delta.get("tool_calls") or []:
+                    _add_call(calls, call)
+                content = delta.get("content") or ""
+                reasoning = _reasoning(delta)
                 finish = choice.get("finish_reason") or ""
-                if content or finish:
-                    yield AnswerPiece(0, content, finish)
+                if content or reasoning or finish:
+                    complete = tuple(calls.values()) if finish else ()
+                    yield AnswerPiece(0, content, finish, "", reasoning, complete)
+
+
+def _reasoning(delta: Mapping[str, Any]) -> str:
+    """Return the reasoning of a chunk, under the names that servers give it."""
+    return next((delta[key] for key in REASONING_KEYS if isinstance(delta.get(key), str)), "")
+
+
+def _add_call(calls: dict[int, tuple[str, str]], delta: Mapping[str, Any]) -> None:
+    """Add a piece of a call to the calls by their index."""
+    name, arguments = calls.get(delta.get("index", 0), ("", ""))
+    function = delta.get("function") or {}
+    name, arguments = (
+        name or function.get("name") or "",
+        arguments + (function.get("arguments") or ""),
+    )
+    calls[delta.get("index", 0)] = name, arguments
 
 
 def ask_all(
@@ -91,8 +118,8 @@ def ask_all(
                     if stop.is_set():
                         return
                     finish = piece.finish or finish
-                    if piece.text:
-                        arrived.put(AnswerPiece(index, piece.text))
+                    if piece.text or piece.reasoning or piece.calls:
+                        arrived.put(replace(piece, participant=index, finish=""))
             arrived.put(AnswerPiece(index, finish=finish))
         except RequestRefused as refused:
             arrived.put(AnswerPiece(index, finish="error", error=refused.message))

@@ -119,8 +119,11 @@ def ask(
                     "请确认其服务正在运行：`swiftbox runs list`",
                 ),
             )
-        answers[piece.participant]["text"] += piece.text
-        answers[piece.participant]["finish"] = piece.finish
+        answer = answers[piece.participant]
+        answer["text"] += piece.text
+        answer["finish"] = piece.finish
+        if piece.reasoning:
+            answer["reasoning"] = answer.get("reasoning", "") + piece.reasoning
     return answers
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from adapters import make_adapter
 from box import HANG_S, events, state
+from forced_server import answering, tokenizer_with
 from in_process import box
 from own_server import Server, serving
 
@@ -252,3 +253,30 @@ def test_a_folder_is_served_for_as_long_as_the_chat(tiny: Path, tmp_path: Path) 
     assert "ready in" in done.stderr
     assert done.stdout.strip()
     assert not list((tmp_path / "runs").glob("*"))
+
+
+class EndpointWithTools(Endpoint):
+    """An endpoint whose requests offer a tool, which `chat` does not."""
+
+    def stream(self, path: str, body: Any) -> Any:
+        tool = {"type": "function", "function": {"name": "ping"}}
+        return super().stream(path, {**body, "tools": [tool]})
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_reasoning_and_calls_are_shown_apart_from_the_answer(is_terminal: bool) -> None:
+    call = '<tool_call>{"name": "ping", "arguments": {"a": 1}}</tool_call>'
+    template = "{{ tools }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    out, notes = Terminal() if is_terminal else io.StringIO(), io.StringIO()
+    conversation = Conversation(1)
+    with answering({"": tokenizer_with(template, [])}) as forced:
+        forced.scheduler.text = f"<think>\nHm.\n</think>\n\nYes.\n{call}"
+        endpoint = EndpointWithTools(str(forced.client.base_url).removesuffix("/v1/"))
+        participant = Participant("me", endpoint, "base")
+        AnswerPrinter([participant], 99, out, notes, shows_names=False).ask("Q?", conversation)
+    answer = 'Yes.\n[call] ping {"a": 1}\n\n'
+    assert out.getvalue() == (f"[reasoning]\nHm.\n\n[answer]\n{answer}" if is_terminal else answer)
+    assert ("reasoned first: 3 characters" in notes.getvalue()) != is_terminal
+    assert conversation.messages(0)[1] == {"role": "assistant", "content": "Yes."}
+    saved = conversation.training_row(0)["messages"]
+    assert saved[1] == {"role": "assistant", "content": "Yes.", "reasoning_content": "Hm."}
