@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import Frozen
+from swiftbox.formatting import counted
+from swiftbox.language import text
 
 LOSS = "loss"
 """The metric that every method has on held-out rows."""
@@ -81,3 +83,13 @@ class BestModelFields(Frozen):
         if self.greater_is_better is None:
             return self.best_metric not in LOWER_IS_BETTER
         return self.greater_is_better
+
+
+def endless_patience(planned: int, patience: int) -> str:
+    """Say that a training has too few evaluations to be stopped early."""
+    number = counted(planned, "evaluation")
+    return text(
+        f"early_stopping_patience: {patience} cannot run out in {number}; lower eval_steps",
+        f"early_stopping_patience：只有 {planned} 次评估，{patience} 次的耐心用不完；"
+        "请减小 eval_steps",
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from swiftbox.config.best_model import endless_patience
 from swiftbox.config.schedule import MEASURED, WITHOUT_WARMUP
 from swiftbox.config.schedule_curve import updates_of
 from swiftbox.config.train import TrainConfig
@@ -14,14 +17,26 @@ OF_EVALUATIONS = ("metric_for_best_model", "greater_is_better", "early_stopping_
 
 
 def remark_unused_settings(config: TrainConfig, on_remark: OnRemark) -> None:
-    """Remark on each key that is set and not read, and on a rate that is never reached."""
+    """Remark on each key that is set and not read, and on what is never reached."""
     _remark_on_warmup(config, on_remark)
+    patience, planned = config.early_stopping_patience, _planned_evaluations(config)
+    if patience is not None and planned is not None and planned <= patience:
+        message = endless_patience(planned, patience)
+        on_remark(Remark(WARNING, "early_stopping_patience", message))
     if config.best_of_evaluations or config.lr_scheduler_type in MEASURED:
         return
     fields = type(config).model_fields
     for key in OF_EVALUATIONS:
         if getattr(config, key) != fields[key].default:
             on_remark(_unused(key))
+
+
+def _planned_evaluations(config: TrainConfig) -> int | None:
+    """Return the number of evaluations; None if it depends on the rows."""
+    interval, total = config.eval_steps, config.max_steps
+    if total:
+        return math.ceil(total / updates_of(interval, total))
+    return math.ceil(1 / interval) if interval < 1 else None
 
 
 def _unused(key: str) -> Remark:

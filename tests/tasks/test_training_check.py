@@ -256,3 +256,26 @@ def test_a_warm_up_that_lasts_as_long_as_the_training_is_remarked_on(
         "warning: warmup_steps: 8 with max_steps: 6: learning_rate is never reached; lower it"
     ]
     assert remarks(lr_scheduler_type="constant") == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "evaluations"),
+    [
+        ({"max_steps": 6, "eval_steps": 2}, 3),
+        ({"max_steps": 6, "eval_steps": 5}, 2),
+        ({"max_steps": 6, "eval_steps": 0.5}, 2),
+        ({"eval_steps": 0.3}, 4),
+    ],
+)
+def test_a_patience_that_cannot_run_out_is_remarked_on(
+    keys: dict[str, object], evaluations: int, model: Path, tmp_path: Path
+) -> None:
+    def remarks(patience: int) -> list[str]:
+        stops = {"val_size": 1, "early_stopping_patience": patience}
+        return remarks_on(config(model, tmp_path, **stops, **keys), "early_stopping_patience")
+
+    assert remarks(evaluations - 1) == []
+    assert remarks(evaluations) == [
+        f"warning: early_stopping_patience: {evaluations} cannot run out in {evaluations} "
+        "evaluations; lower eval_steps"
+    ]

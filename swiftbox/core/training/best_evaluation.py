@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from swiftbox.config.best_model import endless_patience
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.training import checkpoint
 from swiftbox.formatting import counted
@@ -104,7 +105,7 @@ class BestEvaluation(TrainerCallback):
             self.emit(
                 events.WARNING,
                 key="early_stopping_patience",
-                message=_cannot_run_out(planned, judgement.patience),
+                message=endless_patience(planned, judgement.patience),
             )
 
     def on_evaluate(self, _args: Any, state: Any, control: Any, **_others: Any) -> None:
@@ -142,15 +143,6 @@ def _stops(verdict: Verdict, judgement: Judgement) -> str:
         f"{verdict.value:.4f} at step {verdict.step}",
         f"提前停止：连续 {verdict.waited} 次评估的 {judgement.metric} 都不优于第 {verdict.step} "
         f"步的 {verdict.value:.4f}",
-    )
-
-
-def _cannot_run_out(planned: int, patience: int) -> str:
-    number = counted(planned, "evaluation")
-    return text(
-        f"early_stopping_patience: {patience} cannot run out in {number}; lower eval_steps",
-        f"early_stopping_patience：只有 {planned} 次评估，{patience} 次的耐心用不完；"
-        "请减小 eval_steps",
     )
 
 
