@@ -65,6 +65,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("chat", {"audio": {"voice": "a", "format": "wav"}}, "text only"),
     ("chat", {"prediction": {"type": "content", "content": "x"}}, "prediction: not supported"),
     ("chat", {"reasoning_effort": "low"}, "chat_template_kwargs"),
+    ("text", {"extra_body": {"reasoning_effort": "low"}}, "is not a known parameter"),
     ("chat", {"store": True}, "store: not supported"),
     ("chat", {"web_search_options": {}}, "web_search_options"),
     ("chat", {"stream_options": {"include_usage": True}}, "only with stream"),

@@ -124,9 +124,12 @@ ALLOWED: dict[str, dict[str, str]] = {
     "swiftbox/guide/pages.py": {"FOLDER / language_name / f'{topic}.md'": FROM_A_TABLE},
     "swiftbox/hub/from_folder.py": {"Path(request.id) / file.path": FROM_A_FOLDER},
     "swiftbox/hub/from_huggingface.py": {
+        "blob.with_name(own_name(blob.name))": A_DIGEST,
         "Path(constants.HF_HUB_CACHE) / folder_name": CHECKED,
         "blob.with_name(f'{blob.name}.{threading.get_ident()}.link')": FROM_A_FOLDER,
     },
+    "swiftbox/hub/from_modelscope.py": {"folder / own_name('')": A_DIGEST},
+    "swiftbox/hub/partial_files.py": {"folder / name": FROM_A_FOLDER},
     "swiftbox/hub/listing.py": {
         "place.with_name(place.name.swapcase())": FROM_A_FOLDER,
         "folder / path": CHECKED,

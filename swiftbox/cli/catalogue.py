@@ -304,7 +304,10 @@ def datasets(options: argparse.Namespace) -> int:
         raise no_datasets(query)
     shown = matches[: options.limit or None]
     if options.json:
-        answer_json(merged([asdict(dataset) for dataset in shown], online))
+        from swiftbox.models.dataset_columns import reading_of
+
+        rows = [{**asdict(dataset), "reading": reading_of(dataset)} for dataset in shown]
+        answer_json(merged(rows, online))
         return DONE
     if exact:
         for line in dataset_details(exact):

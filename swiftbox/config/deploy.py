@@ -170,6 +170,14 @@ class DeployConfig(ServedModel):
         zh="提供服务前将提示的 token 与贪心回答同训练时核对；strict：不一致则停止，warn：仅提示",
         section="run",
     )
+    tools_in_prompt: bool = setting(
+        False,
+        label_zh="工具写入提示",
+        en="describe the tools of a request in the system prompt if the chat template renders "
+        "none; builtin engine only",
+        zh="对话模板不渲染工具时，把请求中的工具写入系统提示；仅限内置服务",
+        section="run",
+    )
     adapter_loading: bool = setting(
         False,
         label_zh="动态加载适配器",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +36,16 @@ class HubClient(Protocol):
 
     def partial(self, request: DownloadRequest, folder: Path, file: RemoteFile) -> Path:
         """Return the path of an unfinished file."""
+        ...
+
+    def take_over(
+        self, request: DownloadRequest, folder: Path, files: Sequence[RemoteFile]
+    ) -> None:
+        """Continue what processes that ended have begun of files."""
+        ...
+
+    def clean_up(self, folder: Path) -> None:
+        """Delete what is not needed when all files are complete."""
         ...
 
     def has_contents(self, request: DownloadRequest, file: RemoteFile, path: Path) -> bool:

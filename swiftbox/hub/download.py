@@ -226,10 +226,12 @@ def _fetch(attempt: Attempt) -> Download:
     )
     if missing or not is_complete(marker, request.selection) or marker.origin != origin:
         transfer = Transfer(attempt, checked.folder, listing.revision, marker, meter)
+        attempt.client.take_over(request, checked.folder, missing)
         transfer.require_room(missing)
         marker.begin(origin, [file.path for file in missing])
         meter.begin(files, missing)
         transfer.fetch_files(missing, partial(_require_shards, request, checked))
+        attempt.client.clean_up(checked.folder)
         marker.end(request.selection)
     _require_shards(request, checked)
     unconfirmed = [path for path in unconfirmed_files(marker) if path in {f.path for f in files}]

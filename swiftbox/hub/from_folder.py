@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from swiftbox.errors import HubError
@@ -54,6 +55,14 @@ class Folder:
     def partial(self, request: DownloadRequest, folder: Path, file: RemoteFile) -> Path:  # noqa: ARG002
         """Return the path of an unfinished copy."""
         return path_below(folder, file.path + UNFINISHED)
+
+    def take_over(
+        self, request: DownloadRequest, folder: Path, files: Sequence[RemoteFile]
+    ) -> None:
+        """Keep partial copies: they are compared with the source."""
+
+    def clean_up(self, folder: Path) -> None:
+        """Leave the folder as it is."""
 
     def has_contents(self, request: DownloadRequest, file: RemoteFile, path: Path) -> bool:
         """Return whether a local file has the contents of the folder's file."""

@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from swiftbox.files import write_atomic
 from swiftbox.hub.answers import MALFORMED
 from swiftbox.hub.http_file import RANGE_NOT_SATISFIABLE, FetchedFile, HttpFile
 from swiftbox.hub.listing import (
-    UNFINISHED,
     Listing,
     RemoteFile,
     listed_size,
@@ -30,6 +29,7 @@ from swiftbox.hub.listing import (
     unusable_answer,
     without_repeats,
 )
+from swiftbox.hub.partial_files import own_name, take_over
 from swiftbox.hub.progress import Meter
 from swiftbox.hub.transfer_errors import PROXY_SIGN_IN, TransferError, error_of_status
 from swiftbox.language import text
@@ -120,17 +120,29 @@ class HuggingFace:
     def partial(self, request: DownloadRequest, folder: Path, file: RemoteFile) -> Path:
         """Return the path of an unfinished file: next to the blobs, or in `local_dir`."""
         if request.local_dir is not None:
-            return path_below(folder, file.path + UNFINISHED)
+            return path_below(folder, own_name(file.path))
         digest = file.sha256 or file.blob or hashlib.sha256(file.path.encode()).hexdigest()
-        return self._blob(request, digest, UNFINISHED)
+        blob = self._blob(request, digest)
+        return blob.with_name(own_name(blob.name))
 
-    def _blob(self, request: DownloadRequest, digest: str, suffix: str = "") -> Path:
+    def take_over(
+        self, request: DownloadRequest, folder: Path, files: Sequence[RemoteFile]
+    ) -> None:
+        """Continue what processes that ended have begun of files, where a hash can tell it."""
+        for keep in (True, False):
+            partials = (
+                self.partial(request, folder, file) for file in files if file.has_hash == keep
+            )
+            take_over(partials, keep=keep)
+
+    def clean_up(self, folder: Path) -> None:
+        """Leave the folder as it is: every unfinished file has become a complete one."""
+
+    def _blob(self, request: DownloadRequest, digest: str) -> Path:
         """Return the path of the contents with a hash in the SDK's cache."""
         source = f"{request.name}: blob"
         paths.digest(digest, source=source, error=HubError)
-        return paths.inside(
-            self._storage(request), "blobs", digest + suffix, source=source, error=HubError
-        )
+        return paths.inside(self._storage(request), "blobs", digest, source=source, error=HubError)
 
     def has_contents(self, request: DownloadRequest, file: RemoteFile, path: Path) -> bool:  # noqa: ARG002 - as every client
         """Return whether a local file has the contents that the hub lists."""

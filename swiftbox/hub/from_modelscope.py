@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ from swiftbox.hub.listing import (
     path_below,
     unusable_answer,
     without_repeats,
+    written_path,
 )
 from swiftbox.hub.own_origin import restrict_credentials
+from swiftbox.hub.partial_files import own_name, take_over
 from swiftbox.hub.progress import Meter
 from swiftbox.hub.transfer_errors import PROXY_SIGN_IN, TransferError, error_of_status
 from swiftbox.language import text
@@ -100,8 +104,21 @@ class ModelScope:
         return [self.folder(request, Listing((), revision_of(request), None))]
 
     def partial(self, request: DownloadRequest, folder: Path, file: RemoteFile) -> Path:  # noqa: ARG002
-        """Return the SDK's path of an unfinished file."""
-        return path_below(folder, file.path + UNFINISHED)
+        """Return the SDK's path of an unfinished file, in a folder of this process."""
+        return path_below(_staging(folder), file.path + UNFINISHED)
+
+    def take_over(
+        self,
+        request: DownloadRequest,  # noqa: ARG002 - as every client
+        folder: Path,
+        files: Sequence[RemoteFile],  # noqa: ARG002 - as every client
+    ) -> None:
+        """Continue what a process that ended has begun."""
+        take_over([_staging(folder)])
+
+    def clean_up(self, folder: Path) -> None:
+        """Delete the folder of unfinished files, which are complete now."""
+        shutil.rmtree(_staging(folder), ignore_errors=True)
 
     def has_contents(self, request: DownloadRequest, file: RemoteFile, path: Path) -> bool:  # noqa: ARG002
         """Return whether a local file has the contents that the hub lists."""
@@ -112,17 +129,19 @@ class ModelScope:
     def fetch_file(
         self, request: DownloadRequest, folder: Path, file: RemoteFile, revision: str, meter: Meter
     ) -> FetchedFile:
-        """Let the SDK fetch one file: it resumes, verifies the hash and renames."""
+        """Let the SDK fetch one file: it resumes and verifies the hash; then move it in place."""
+        target, staging = written_path(folder, file.path), _staging(folder)
+        if target.is_file() and self.has_contents(request, file, target):
+            return FetchedFile(str(file.sha256), "hash")
         if file.sha256 is None:  # nothing tells whether a part is of the same version
-            for unfit in (self.partial(request, folder, file), path_below(folder, file.path)):
-                unfit.unlink(missing_ok=True)
+            self.partial(request, folder, file).unlink(missing_ok=True)
         try:
             path = self.api.downloader.download_file(
                 request.id,
                 request.kind,
                 file.path,
                 revision=revision,
-                local_dir=folder,
+                local_dir=staging,
                 expected_sha256=file.sha256,
                 file_size=file.size,
                 progress_callbacks=[_callback(file, meter, meter.present.get(file.path, 0))],
@@ -132,10 +151,13 @@ class ModelScope:
             reason.__cause__ = error
             raise self._explained(request, file, revision, reason) from error
         try:
-            return _confirmed(file, Path(path))
+            fetched = _confirmed(file, Path(path))
         except TransferError:
             Path(path).unlink()
             raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Path(path).replace(target)
+        return fetched
 
     def _explained(
         self, request: DownloadRequest, file: RemoteFile, revision: str, error: TransferError
@@ -162,6 +184,11 @@ class ModelScope:
 def revision_of(request: DownloadRequest) -> str:
     """Return the branch, tag or commit that is requested; raise HubError for any other text."""
     return paths.revision(request.revision or "master", source="revision", error=HubError)
+
+
+def _staging(folder: Path) -> Path:
+    """Return the folder in which this process collects unfinished files."""
+    return folder / own_name("")
 
 
 def _confirmed(file: RemoteFile, path: Path) -> FetchedFile:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,18 @@ def shape_of(name: str, subset: str | None = None) -> DatasetShape | None:
     row = catalogue.dataset(name)
     shape = known_columns(row).shape_name(subset) if row else None
     return dataset_shapes().get(shape or "")
+
+
+def reading_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what is known of the columns of a dataset as plain data, each shape in full."""
+    known = known_columns(dataset)
+
+    def shape_data(name: str | None) -> dict[str, Any] | None:
+        shape = dataset_shapes().get(name or "")
+        return asdict(shape) if shape else None
+
+    shapes = {subset: shape_data(name) for subset, name in (known.subsets or {}).items()}
+    return {**asdict(known), "shape": shape_data(known.shape), "subsets": shapes}
 
 
 def reason_of(known: KnownColumns) -> str:

@@ -24,6 +24,7 @@ class Answer:
     logs: list[SampledToken] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
     """Its tool calls; in a chunk of a stream, the new ones."""
+    reasoning: str = ""
 
     @property
     def ids(self) -> list[int]:
@@ -57,6 +58,8 @@ class ResponseFormat:
         choice: dict[str, Any] = {"index": index, "finish_reason": answer.finish}
         if self.chat:
             choice["message"] = {"role": "assistant", "content": answer.text, "refusal": None}
+            if answer.reasoning:
+                choice["message"]["reasoning_content"] = answer.reasoning
             if answer.calls:
                 calls = {"content": answer.text or None, "tool_calls": answer.calls}
                 choice["message"] |= calls
@@ -74,6 +77,8 @@ class ResponseFormat:
         """Return the chunk for a new part of an answer, given the part before it."""
         logs = self._logprobs(new.logs, len(before.text)) if self.logprobs and new.logs else None
         delta: dict[str, Any] = {"content": new.text} if new.text or logs else {}
+        if new.reasoning:
+            delta["reasoning_content"] = new.reasoning
         if new.calls:
             numbered = enumerate(new.calls, start=len(before.calls))
             delta["tool_calls"] = [{"index": number, **call} for number, call in numbered]

@@ -28,7 +28,7 @@ from swiftbox.serving.guards import App
 from swiftbox.serving.listener import ServerLifecycle, listen
 from swiftbox.serving.parity import Generate
 from swiftbox.serving.rendering import running_renderer
-from swiftbox.serving.service import Service
+from swiftbox.serving.service import Service, ServiceOptions
 
 LARGEST_BODY = 4 * 2**20
 """The limit of a request's body in bytes: a million tokens of text."""
@@ -112,13 +112,12 @@ def serve(
             network.add(name, folder)
         path = choose_path(network, callbacks.warn)
         scheduler = Scheduler(network, limits(config, network), path)
-        service = Service(
-            scheduler,
-            renderer,
-            served.name,
+        options = ServiceOptions(
             may_load=config.adapter_loading,
             variables=config.chat_template_kwargs,
+            tools_in_prompt=config.tools_in_prompt,
         )
+        service = Service(scheduler, renderer, served.name, options)
         only_local = is_loopback(config.host)
         app = application(service, key=key, largest_body=LARGEST_BODY, only_local=only_local)
         _answer(app, scheduler, listening, callbacks)

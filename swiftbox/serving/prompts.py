@@ -11,7 +11,10 @@ from typing import Any
 from swiftbox.core.generation.network import Network
 from swiftbox.core.generation.sampling import Sampling
 from swiftbox.serving.api_errors import ApiError
+from swiftbox.serving.rendering import RenderedConversation
 from swiftbox.serving.requests import ApiRequest, ChatMessage, ChatRequest, TextRequest
+from swiftbox.serving.tool_calls import FormTokens, form_tokens
+from swiftbox.templates.call_formats.table import AnswerForm
 
 GREEDY_BELOW = 1e-5
 """Dividing by a smaller temperature overflows float32; the likeliest token is meant."""
@@ -26,6 +29,8 @@ class PreparedPrompts:
 
     prompts: Sequence[Sequence[int]]
     samplings: Sequence[Sequence[Sampling]]
+    form: AnswerForm = field(default_factory=AnswerForm)
+    """How the answers are read; of a conversation only."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class ConversationToRender:
     """More variables of the template, from the request."""
     prompted: bool = True
     """Whether the text ends with the beginning of an answer."""
+    effort: str | None = None
+    """How much the model should reason, for templates that read it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class PromptBuilder:
     max_answers: int
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the template that a request may change; before those of a training."""
+    tools_in_prompt: bool = False
+    """Whether tools are described in the system prompt where a template renders none."""
 
     def require_few_answers(self, request: ApiRequest) -> None:
         """Raise ApiError for a request of more answers than are generated at once."""
@@ -60,14 +69,24 @@ class PromptBuilder:
                 400, f"n: at most {self.max_answers} answers at once (got {count})", param="n"
             )
 
-    def prepare(self, request: ApiRequest, adapter: str, rendered: str | None) -> PreparedPrompts:
+    def prepare(
+        self, request: ApiRequest, adapter: str, rendered: RenderedConversation | None
+    ) -> PreparedPrompts:
         """Return prompts and settings; raise ApiError for requests that cannot be served.
 
-        `rendered` is the text of the conversation, None for a request without one.
+        `rendered` is the conversation, None for a request without one.
         """
-        prompts = self.prompts(request, adapter, rendered)
-        samplings = [self._samplings(request, adapter, len(prompt)) for prompt in prompts]
-        return PreparedPrompts(prompts, samplings)
+        prompts = self.prompts(request, adapter, rendered.text if rendered else None)
+        form, tokens = rendered.form if rendered else AnswerForm(), FormTokens()
+        if isinstance(request, ChatRequest):
+            reads_calls = request.offered is not None
+            tokenizer = self.network.tokenizers[adapter]
+            tokens = form_tokens(tokenizer, form, reads_calls=reads_calls)
+        samplings = [
+            [self._sampling(request, adapter, len(prompt), tokens)] * (request.n or 1)
+            for prompt in prompts
+        ]
+        return PreparedPrompts(prompts, samplings, form)
 
     def prompts(self, request: ApiRequest, adapter: str, rendered: str | None) -> list[list[int]]:
         """Return the prompts in tokens."""
@@ -108,6 +127,8 @@ class PromptBuilder:
             "messages": [message.plain(index) for index, message in enumerate(talk.messages)],
             "tools": list(talk.tools) if talk.tools else None,
             "prompted": talk.prompted,
+            "effort": talk.effort,
+            "tools_in_prompt": self.tools_in_prompt,
             "variables": {
                 **tokenizer.special_tokens_map,
                 **self.network.variables[adapter],
@@ -137,15 +158,17 @@ class PromptBuilder:
             )
         return prompt
 
-    def _samplings(self, request: ApiRequest, adapter: str, length: int) -> list[Sampling]:
+    def _sampling(
+        self, request: ApiRequest, adapter: str, length: int, tokens: FormTokens
+    ) -> Sampling:
         defaults = self.network.generation
         bias = request.logit_bias or {}
         if any(token >= self.network.vocabulary for token in bias):
             raise ApiError(400, "logit_bias: unknown token id", param="logit_bias")
-        ends = frozenset() if request.ignore_eos else self.network.ends(adapter)
+        ends = frozenset() if request.ignore_eos else self.network.ends(adapter) | tokens.stops
         stops = [request.stop] if isinstance(request.stop, str) else request.stop or []
         temperature = _first(request.temperature, defaults.temperature, 1.0)
-        sampling = Sampling(
+        return Sampling(
             max_tokens=self._max_tokens(request, length),
             temperature=0.0 if temperature < GREEDY_BELOW else temperature,
             top_p=_first(request.top_p, defaults.top_p, 1.0),
@@ -155,6 +178,7 @@ class PromptBuilder:
             seed=request.seed,
             stop=tuple(stops),
             stop_ids=ends | frozenset(request.stop_token_ids or ()),
+            visible=tokens.visible,
             logprobs=0
             if request.alternatives is None and request.return_token_ids
             else request.alternatives,
@@ -163,7 +187,6 @@ class PromptBuilder:
             repetition_penalty=_first(request.repetition_penalty, defaults.repetition_penalty, 1.0),
             logit_bias=bias,
         )
-        return [sampling] * (request.n or 1)
 
     def _max_tokens(self, request: ApiRequest, length: int) -> int:
         room = self.max_length - length

@@ -17,10 +17,12 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from swiftbox.security.children import child_environment, module_command
 from swiftbox.serving.api_errors import ApiError
+from swiftbox.templates.call_formats.table import AnswerForm
 
 MAX_CHILDREN = 8
 CHILDREN_PER_TEMPLATE = 3
@@ -45,6 +47,14 @@ Rendering = Mapping[str, Any]
 """What a child renders: template, messages, tools, prompted, variables."""
 
 
+@dataclass(frozen=True)
+class RenderedConversation:
+    """The text of a conversation, and how the answer to it is read."""
+
+    text: str
+    form: AnswerForm
+
+
 class TooExpensive(Exception):
     """A conversation on which the template takes too much time or memory."""
 
@@ -61,8 +71,8 @@ class RenderingChild:
             bufsize=0,
         )
 
-    def render(self, rendering: Rendering) -> dict[str, str]:
-        """Return the text of a conversation, or the error of its template.
+    def render(self, rendering: Rendering) -> dict[str, Any]:
+        """Return the text of a conversation with its form, or the error of its template.
 
         Raises TooExpensive if that ends the child.
         """
@@ -73,7 +83,7 @@ class RenderingChild:
             view = memoryview(line)
             while view:
                 view = view[process.stdin.write(view) :]
-            answer: dict[str, str] = json.loads(self._read_line())
+            answer: dict[str, Any] = json.loads(self._read_line())
         except (OSError, ValueError):
             raise TooExpensive from None
         return answer
@@ -128,7 +138,7 @@ class TemplateRenderer:
             child.close()
         self._threads.shutdown()
 
-    async def render(self, template: str, prepare: Callable[[], Rendering]) -> str:
+    async def render(self, template: str, prepare: Callable[[], Rendering]) -> RenderedConversation:
         """Return the text of a conversation, which `prepare` returns; it is called in a thread.
 
         Raises ApiError if the template refuses it, or takes too much time or memory.
@@ -139,9 +149,11 @@ class TemplateRenderer:
                 answer = await loop.run_in_executor(self._threads, self._render, prepare)
             except TooExpensive:
                 raise _refused("it takes too much time or memory on them") from None
+        if "param" in answer:
+            raise _unread(answer["param"])
         if "error" in answer:
             raise _refused(answer["error"])
-        return answer["text"]
+        return RenderedConversation(answer["text"], AnswerForm.from_dict(answer["form"]))
 
     @contextlib.asynccontextmanager
     async def _place(self, template: str) -> AsyncIterator[None]:
@@ -159,7 +171,7 @@ class TemplateRenderer:
             if not self._waiting[template]:
                 del self._waiting[template], self._places[template]
 
-    def _render(self, prepare: Callable[[], Rendering]) -> dict[str, str]:
+    def _render(self, prepare: Callable[[], Rendering]) -> dict[str, Any]:
         rendering = prepare()
         child = self._take_child()
         try:
@@ -211,6 +223,19 @@ def running_renderer() -> Iterator[TemplateRenderer]:
 
 def _refused(reason: str) -> ApiError:
     return ApiError(400, f"the chat template refuses these messages: {reason}", param="messages")
+
+
+UNREAD: Mapping[str, str] = {
+    "tools": "tools: the chat template renders no tools, so the model would not see them; deploy "
+    "with `tools_in_prompt: true`, which describes them in the system prompt",
+    "reasoning_effort": "reasoning_effort: the chat template does not read it; pass what the "
+    "template reads in `chat_template_kwargs`",
+}
+"""Parameters that only some templates read."""
+
+
+def _unread(param: str) -> ApiError:
+    return ApiError(400, UNREAD[param], param=param, code="unsupported")
 
 
 def _busy() -> ApiError:

@@ -27,7 +27,6 @@ REFUSED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "functions": ("use `tools`, which replaced it", ([],)),
     "function_call": ("use `tools`, which replaced it", ("none", "auto")),
     "prediction": ("predicted outputs are not supported", ()),
-    "reasoning_effort": ("pass what the template supports in `chat_template_kwargs`", ()),
     "verbosity": ("put it into the prompt", ()),
     "web_search_options": ("this server has no network access", ()),
     "moderation": ("there is no moderation", ()),
@@ -50,7 +49,7 @@ REFUSED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
 
 WITHOUT_EFFECT = frozenset(
     "user metadata safety_identifier prompt_cache_key prompt_cache_options"
-    " prompt_cache_retention parallel_tool_calls".split()
+    " prompt_cache_retention".split()
 )
 """Parameters that never change an answer."""
 
@@ -127,6 +126,12 @@ class ChatMessage(BaseModel):
                     param="messages",
                 )
             content = "".join(part["text"] for part in content)
+        if message.get("function_call"):
+            raise ApiError(
+                400,
+                f"messages[{index}].function_call: not supported: use `tool_calls`",
+                param="messages",
+            )
         if calls := message.get("tool_calls"):
             if not isinstance(calls, list):
                 raise _invalid_calls(index, "should be a list")
@@ -161,6 +166,8 @@ class ChatRequest(ApiRequest):
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)] | None = None
     tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
     tool_choice: str | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Word | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
     @property

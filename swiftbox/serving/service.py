@@ -19,9 +19,11 @@ from swiftbox.models.templates import require_bounded_templates
 from swiftbox.serving.answers import Answer, ResponseFormat, event
 from swiftbox.serving.api_errors import ApiError, busy, closing, failed
 from swiftbox.serving.prompts import ConversationToRender, PreparedPrompts, PromptBuilder
-from swiftbox.serving.rendering import TemplateRenderer
+from swiftbox.serving.rendering import RenderedConversation, TemplateRenderer
 from swiftbox.serving.requests import ApiRequest, ChatRequest, TokenizeRequest
-from swiftbox.serving.tool_calls import ToolCallParser
+from swiftbox.serving.tool_calls import as_openai
+from swiftbox.templates.call_formats.answer_reader import AnswerParts, Reader
+from swiftbox.templates.call_formats.table import AnswerForm
 
 PROMPT_THREADS = 2
 """Threads that tokenize, beside the event loop."""
@@ -35,6 +37,18 @@ DISCONNECTED = None
 Arrived = tuple[int, Delta] | None
 
 
+@dataclass(frozen=True)
+class ServiceOptions:
+    """What a deployment allows and sets."""
+
+    may_load: bool = False
+    """Whether requests may load and unload adapters."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the chat template."""
+    tools_in_prompt: bool = False
+    """Whether tools are described in the system prompt where a template renders none."""
+
+
 class Service:
     """The base model and its adapters, each under its served name."""
 
@@ -43,17 +57,18 @@ class Service:
         scheduler: Scheduler,
         renderer: TemplateRenderer,
         name: str,
-        *,
-        may_load: bool = False,
-        variables: Mapping[str, Any] | None = None,
+        options: ServiceOptions | None = None,
     ) -> None:
+        options = options or ServiceOptions()
         self.scheduler = scheduler
         self.renderer = renderer
         self.network = scheduler.network
         self.name = name
-        self.may_load = may_load
+        self.may_load = options.may_load
         limits = scheduler.limits
-        self.prompts = PromptBuilder(self.network, limits.length, limits.rows, variables or {})
+        self.prompts = PromptBuilder(
+            self.network, limits.length, limits.rows, options.variables, options.tools_in_prompt
+        )
         self._prompt_threads = ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompts")
         self._long_prompt_thread = ThreadPoolExecutor(1, thread_name_prefix="long prompts")
 
@@ -87,16 +102,21 @@ class Service:
         self.prompts.require_few_answers(body)
         rendered = None
         if isinstance(body, ChatRequest):
-            talk = ConversationToRender(body.messages, body.offered, body.chat_template_kwargs)
+            talk = ConversationToRender(
+                body.messages,
+                body.offered,
+                body.chat_template_kwargs,
+                effort=body.reasoning_effort,
+            )
             rendered = await self.render(talk, adapter)
         prompts: PreparedPrompts = await self.run_in_thread(
             lambda: self.prompts.prepare(body, adapter, rendered),
-            characters=len(rendered or "") + body.characters,
+            characters=len(rendered.text if rendered else "") + body.characters,
         )
         return prompts
 
-    async def render(self, talk: ConversationToRender, adapter: str) -> str:
-        """Return the text of a conversation; raise ApiError if the template refuses it."""
+    async def render(self, talk: ConversationToRender, adapter: str) -> RenderedConversation:
+        """Return a conversation as a text; raise ApiError if the template refuses it."""
         template = self.prompts.template(adapter, talk.tools)
         return await self.renderer.render(
             template, lambda: self.prompts.rendering(talk, adapter, template)
@@ -110,7 +130,7 @@ class Service:
         else:
             messages, prompted = body.messages or [], body.add_generation_prompt
             talk = ConversationToRender(messages, body.tools, body.chat_template_kwargs, prompted)
-            content = await self.render(talk, adapter)
+            content = (await self.render(talk, adapter)).text
         ids: list[int] = await self.run_in_thread(
             lambda: prompts.tokens(content, adapter, special=special), characters=len(content)
         )
@@ -236,9 +256,10 @@ class Service:
 
 @dataclass
 class _PartialAnswer:
-    """An unfinished answer; if tools are offered, tool calls are split from its text."""
+    """An unfinished answer; reasoning and tool calls are split from that of a conversation."""
 
-    calls: ToolCallParser | None
+    reader: Reader | None
+    form: AnswerForm
     answer: Answer = field(default_factory=Answer)
 
     def so_far(self) -> Answer:
@@ -253,27 +274,42 @@ class _PartialAnswer:
             raise ApiError(
                 503, "the answer was cancelled: the server is stopping or the adapter was unloaded"
             )
-        content = delta.text
-        calls: list[dict[str, Any]] = []
-        if self.calls is not None:
-            content, calls = self.calls.feed(delta.text)
-            if delta.finish:
-                rest, last_calls = self.calls.finish()
-                content, calls = content + rest, calls + last_calls
+        parts = self._parts(delta)
+        calls = [as_openai(call, self.form) for call in parts.calls]
         answer = self.answer
-        answer.text += content
+        answer.text += parts.content
+        answer.reasoning += parts.reasoning
         answer.calls += calls
         answer.logs += delta.logs
         is_call = delta.finish == "stop" and bool(answer.calls)
         answer.finish = "tool_calls" if is_call else delta.finish
         answer.tokens = max(answer.tokens, delta.tokens)
-        return Answer(content, answer.finish, delta.tokens, list(delta.logs), calls)
+        return Answer(
+            parts.content, answer.finish, delta.tokens, list(delta.logs), calls, parts.reasoning
+        )
+
+    def _parts(self, delta: Delta) -> AnswerParts:
+        """Return the parts of the answer that are certain after a delta."""
+        if self.reader is None:
+            return AnswerParts(content=delta.text)
+        parts = self.reader.feed(delta.text)
+        if delta.finish is None:
+            return parts
+        rest = self.reader.finish()
+        return AnswerParts(
+            parts.reasoning + rest.reasoning, parts.content + rest.content, parts.calls + rest.calls
+        )
 
 
 def _partial_answers(body: ApiRequest, prepared: PreparedPrompts) -> list[_PartialAnswer]:
-    tools = isinstance(body, ChatRequest) and body.offered is not None
+    def reader() -> Reader | None:
+        if not isinstance(body, ChatRequest):
+            return None
+        is_single = body.parallel_tool_calls is False
+        return prepared.form.reader(body.offered, is_single=is_single)
+
     count = sum(map(len, prepared.samplings))
-    return [_PartialAnswer(ToolCallParser() if tools else None) for _ in range(count)]
+    return [_PartialAnswer(reader(), prepared.form) for _ in range(count)]
 
 
 async def _notify(

@@ -1,80 +1,64 @@
-"""Parse tool calls in generated text: JSON between <tool_call> marks, as Hermes and Qwen do."""
+"""Answers read in the form of their template: tool calls as OpenAI's API has them.
+
+The tokens that a form needs in the text, and those that end an answer, are found by their text.
+"""
 
 from __future__ import annotations
 
-import json
+import functools
+import re
+import secrets
+import string
 import uuid
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-OPENS, CLOSES = "<tool_call>", "</tool_call>"
+from swiftbox.templates.call_formats.arguments import arguments_text
+from swiftbox.templates.call_formats.call_format import Call
+from swiftbox.templates.call_formats.json_calls import MISTRAL
+from swiftbox.templates.call_formats.table import AnswerForm
+
+SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
-class ToolCallParser:
-    """Splits the text of one answer, as it arrives, into content and tool calls.
-
-    A call is returned once its closing mark has arrived. Invalid calls stay text.
-    """
-
-    def __init__(self) -> None:
-        self.calls: list[dict[str, Any]] = []
-        self._pending = ""
-
-    def feed(self, text: str) -> tuple[str, list[dict[str, Any]]]:
-        """Return the text that is certain, and the calls that have just ended."""
-        self._pending += text
-        content, calls = "", []
-        while True:
-            start = self._pending.find(OPENS)
-            if start < 0:
-                keep = _overlap(self._pending)
-                content += self._pending[: len(self._pending) - keep]
-                self._pending = self._pending[len(self._pending) - keep :]
-                break
-            end = self._pending.find(CLOSES, start)
-            if end < 0:
-                content += self._pending[:start]
-                self._pending = self._pending[start:]
-                break
-            call = self._call(self._pending[start + len(OPENS) : end])
-            literal = self._pending[start : end + len(CLOSES)]
-            content += self._pending[:start] + ("" if call else literal)
-            calls += [call] if call else []
-            self._pending = self._pending[end + len(CLOSES) :]
-        return self._trimmed(content), calls
-
-    def finish(self) -> tuple[str, list[dict[str, Any]]]:
-        """Return the rest as text, or as a call if the model omitted the closing mark."""
-        rest, self._pending = self._pending, ""
-        call = self._call(rest.removeprefix(OPENS)) if rest.startswith(OPENS) else None
-        return ("", [call]) if call else (self._trimmed(rest), [])
-
-    def _trimmed(self, content: str) -> str:
-        """Drop the line breaks between and after calls: they are not content."""
-        return "" if self.calls and not content.strip() else content
-
-    def _call(self, source: str) -> dict[str, Any] | None:
-        try:
-            parsed = json.loads(source)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(parsed, Mapping) or not isinstance(parsed.get("name"), str):
-            return None
-        arguments = parsed.get("arguments", parsed.get("parameters", {}))
-        if not isinstance(arguments, str):
-            arguments = json.dumps(arguments, ensure_ascii=False)
-        call = {
-            "id": f"call_{uuid.uuid4().hex[:24]}",
-            "type": "function",
-            "function": {"name": parsed["name"], "arguments": arguments},
-        }
-        self.calls.append(call)
-        return call
+def as_openai(call: Call, form: AnswerForm) -> dict[str, Any]:
+    """Return a call with an id that the template accepts in the next request."""
+    return {
+        "id": _call_id(call, form),
+        "type": "function",
+        "function": {"name": call.name, "arguments": arguments_text(call.arguments)},
+    }
 
 
-def _overlap(text: str) -> int:
-    """Return how many letters at the end of a text may begin an opening mark."""
-    for count in range(min(len(OPENS) - 1, len(text)), 0, -1):
-        if OPENS.startswith(text[-count:]):
-            return count
-    return 0
+def _call_id(call: Call, form: AnswerForm) -> str:
+    """Return the id that the model wrote, or a new one; Mistral's have nine letters or digits."""
+    if MISTRAL.name not in form.formats:
+        return f"call_{uuid.uuid4().hex[:24]}"
+    if SHORT_ID.fullmatch(call.id):
+        return call.id
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(9))
+
+
+@dataclass(frozen=True)
+class FormTokens:
+    """What an answer's form means for its tokens."""
+
+    visible: frozenset[int] = frozenset()
+    """Special tokens that stay in the text, because they are marks."""
+    stops: frozenset[int] = frozenset()
+
+
+def form_tokens(tokenizer: Any, form: AnswerForm, *, reads_calls: bool) -> FormTokens:
+    """Return the tokens of the marks and of the ends that this tokenizer has."""
+    special = _special_tokens(tokenizer)
+    marks = "\n".join(form.marks(reads_calls=reads_calls))
+    visible = frozenset(token for content, token in special.items() if content in marks)
+    stops = frozenset(special[stop] for stop in form.stops() if stop in special)
+    return FormTokens(visible - stops, stops)
+
+
+@functools.lru_cache(maxsize=32)
+def _special_tokens(tokenizer: Any) -> dict[str, int]:
+    """Return the special tokens of a tokenizer by their text."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return {str(token): number for number, token in added.items() if token.special}

@@ -12,10 +12,8 @@ from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.groups import as_list
 from swiftbox.config.references import is_reference
 from swiftbox.devices import choices
-from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
-from swiftbox.engines.state import engine_named
-from swiftbox.errors import ConfigError, MachineError
+from swiftbox.errors import ConfigError
 from swiftbox.files import write_json
 from swiftbox.fit.forecast import deployment_forecast
 from swiftbox.hub.fetch import fetch_model
@@ -41,6 +39,7 @@ from swiftbox.runs.plain_files import read_record
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.deployment import Deployment, run_deployment
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
+from swiftbox.tasks.deployment_engine import choose_engine, require_builtin, require_devices
 from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.shared_effects import effects_of
@@ -51,9 +50,10 @@ from swiftbox.tasks.training_packages import needs_bitsandbytes
 def resolve(config: DeployConfig, machine: Machine) -> Resolved:
     """Settle engine and dtype; raise ConfigError for a public address without an API key."""
     _require_key_named(config)
-    engine = _engine(config, machine)
+    engine = choose_engine(config, machine)
     dtype = choices.choose_dtype(machine, config.dtype)
-    _require_devices(config, engine.value, machine)
+    require_devices(config, engine.value, machine)
+    require_builtin(config, engine.value)
     reasons = (
         Reason("engine", engine.value, engine.reason),
         Reason("dtype", dtype.value, dtype.reason),
@@ -80,54 +80,9 @@ def _require_key_named(config: DeployConfig) -> None:
         )
 
 
-def _engine(config: DeployConfig, machine: Machine) -> choices.Choice:
-    """Choose vLLM if it is installed and fully supported on this backend."""
-    if config.engine == "builtin":
-        return choices.Choice("builtin", text("as requested", "按要求"))
-    cell = BACKENDS[machine.backend].cell(ENGINES["vllm"])
-    unsupported = choices.lacks(machine, ENGINES["vllm"])
-    installed = "vllm" in machine.versions
-    if config.engine == "vllm":
-        why = unsupported or ("" if installed else engine_named("vllm").refusal(machine.backend))
-        if why:
-            raise MachineError(
-                f"engine: vllm: {why}", hint=text("set engine: auto", "设 engine: auto")
-            )
-        return choices.Choice("vllm", text("as requested", "按要求"))
-    if unsupported or cell.supported != "yes":
-        return choices.Choice("builtin", f"vllm: {unsupported or cell.reason()}")
-    if not installed:
-        why = text(
-            "vllm is not installed (`swiftbox engines install vllm`, or engine: vllm)",
-            "未安装 vllm（`swiftbox engines install vllm`，或设 engine: vllm）",
-        )
-        return choices.Choice("builtin", why)
-    return choices.Choice("vllm", f"vllm {machine.versions['vllm']}")
-
-
 def engines(config: DeployConfig, machine: Machine) -> tuple[str, ...]:
     """Return vllm if it serves and is not installed in our own environment."""
     return ("vllm",) if config.engine == "vllm" and "vllm" not in machine.versions else ()
-
-
-def _require_devices(config: DeployConfig, engine: str, machine: Machine) -> None:
-    size = config.tensor_parallel_size
-    if size > 1 and engine == "builtin":
-        raise MachineError(
-            text(
-                f"tensor_parallel_size: {size}: the builtin server uses one device",
-                f"tensor_parallel_size：{size}：内置服务只使用一个设备",
-            ),
-            hint=text("set tensor_parallel_size: 1", "设 tensor_parallel_size: 1"),
-        )
-    if size > max(1, len(machine.devices)):
-        raise MachineError(
-            text(
-                f"tensor_parallel_size: {size}, but there are {len(machine.devices)} devices",
-                f"tensor_parallel_size：{size}，但只有 {len(machine.devices)} 个设备",
-            ),
-            hint=text("set it to at most the number of devices", "请设为不超过设备数的值"),
-        )
 
 
 def named_adapters(config: DeployConfig) -> dict[str, str]:

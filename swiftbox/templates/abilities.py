@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+from swiftbox.templates.call_formats.call_format import Call
+from swiftbox.templates.call_formats.table import format_of
 from swiftbox.templates.prefixes import shared_units
 from swiftbox.templates.reasoning import INLINE_MARKS, ThinkMarks
 from swiftbox.templates.template import ConversationTemplate, Message, TemplateRefusal
@@ -20,6 +22,9 @@ from swiftbox.templates.template import ConversationTemplate, Message, TemplateR
 USER, ANSWER, SYSTEM, REASONING = "qzuserzq", "qzanswerzq", "qzsystemzq", "qzreasonzq"
 LATER_USER, LATER_ANSWER, RESULT = "qzaskzq", "qzreplyzq", "qzresultzq"
 TOOL_NAME, CALL_NAME, ARGUMENT = "qztoolzq", "qzcallzq", "qzvaluezq"
+
+UNKNOWN_ROLE = "qzrolezq"
+SHORT_ID, LONG_ID = "call00001", "call_0123456789abcdef"
 
 TOKEN = re.compile(r"\s*(<[^<>\s]+>)")
 
@@ -55,6 +60,10 @@ class Abilities:
     """How the content of a turn that only calls tools is given (null: DeepSeek-R1 distilled)."""
     call_closing: str = ""
     """What stands after the last of two calls, and is missing after a single one."""
+    calls: str = ""
+    """The format in which calls are rendered; empty: none, or one that is not known."""
+    short_ids: bool = False
+    """Whether the ids of calls must have nine letters or digits (Mistral)."""
     tools: bool = False
     """Whether the definitions of tools are rendered."""
     wraps_results: bool = False
@@ -147,15 +156,22 @@ class _Probe:
             arguments=form.arguments,
             empty=form.empty,
             call_closing=self._call_closing(user, form),
+            **self._calls(user, form),
             tools=TOOL_NAME in self.text(user, tools=[TOOL]),
             wraps_results=RESULT_MARK in self.template.source,
             **self._reasoning(user, later, form),
             system=SYSTEM in self.text(system, user, prompt=True),
             middle_system=SYSTEM in self.text(user, answer, system, later[0], prompt=True),
             prompt=self._prompt(user),
-            developer=SYSTEM in self.text(self.turn("developer", SYSTEM), user, prompt=True),
+            developer=self._knows_developer(user),
             **closing,
         )
+
+    def _knows_developer(self, user: Message) -> bool:
+        """Tell whether the role developer is more to the template than any unknown role."""
+        developer = self.text(self.turn("developer", SYSTEM), user, prompt=True)
+        unknown = self.text(self.turn(UNKNOWN_ROLE, SYSTEM), user, prompt=True)
+        return SYSTEM in developer and developer.replace("developer", UNKNOWN_ROLE) != unknown
 
     def _prompt(self, user: Message) -> str:
         before, prompt = self.text(user), self.text(user, prompt=True)
@@ -178,9 +194,19 @@ class _Probe:
         arguments: Any = {"city": ARGUMENT}
         arguments = json.dumps(arguments) if form.arguments == "text" else arguments
         function = {"name": CALL_NAME, "arguments": arguments}
-        call = {"id": "call00001", "type": "function", "function": function}
+        call = {"id": SHORT_ID, "type": "function", "function": function}
         turn = self.turn("assistant", "", tool_calls=[call] * count, **(more or {}))
         return with_empty(turn, form.empty)
+
+    def _calls(self, user: Message, form: CallForm) -> dict[str, Any]:
+        """Return the format that reads back a rendered call, and which ids are rendered."""
+        if not form.arguments:
+            return {}
+        call = self.call(form)
+        called = self.text(user, call, tools=[TOOL]).partition(USER)[2]
+        calls = format_of(called, Call(CALL_NAME, {"city": ARGUMENT}))
+        call["tool_calls"][0]["id"] = LONG_ID
+        return {"calls": calls, "short_ids": not self.text(user, call, tools=[TOOL])}
 
     def _call_closing(self, user: Message, form: CallForm) -> str:
         """Return what a template writes after the last of two calls only."""
@@ -242,7 +268,7 @@ class _Probe:
 
     def _tool_opener(self, user: Message, form: CallForm) -> str:
         called = self.call(form)
-        result = self.turn("tool", RESULT, tool_call_id="call00001", name=CALL_NAME)
+        result = self.turn("tool", RESULT, tool_call_id=SHORT_ID, name=CALL_NAME)
         before = self.text(user, called, tools=[TOOL])
         after = self.text(user, called, result, tools=[TOOL])
         return _token(after[len(before) :]) if after.startswith(before) else ""

@@ -6,15 +6,36 @@ A conversation is rendered here exactly as it was for the training.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from swiftbox.data.example import without_nulls
 from swiftbox.templates.abilities import Abilities, abilities_of
 from swiftbox.templates.adaptation import as_message
 from swiftbox.templates.adapted_turn import AdaptedTurn
+from swiftbox.templates.call_formats.json_calls import HERMES
+from swiftbox.templates.call_formats.table import CLOSE, OPEN, AnswerForm, prefix_of
 from swiftbox.templates.template import REASONING_KEYS, ConversationTemplate, Message
+from swiftbox.templates.tools_in_prompt import with_tools_in_prompt
 
 READ = ("role", "content", "tool_calls", *REASONING_KEYS)
+
+
+class ToolsNotRendered(Exception):
+    """A template renders a conversation without the tools of the request."""
+
+
+@dataclass(frozen=True)
+class ClientConversation:
+    """Messages and tools of a client."""
+
+    messages: Sequence[Message]
+    """Their contents are texts."""
+    tools: Sequence[Any] = ()
+    prompted: bool = True
+    """Whether the text ends with the beginning of an answer."""
+    tools_in_prompt: bool = False
+    """Whether tools are described in the system prompt where the template renders none."""
 
 
 def render_for_client(
@@ -32,6 +53,37 @@ def render_for_client(
     abilities = abilities_of(chosen)
     adapted = [_adapted(message, index, abilities) for index, message in enumerate(messages)]
     return chosen.render(adapted, without_nulls(tools), prompt=prompt)
+
+
+def render_to_answer(
+    template: ConversationTemplate, talk: ClientConversation
+) -> tuple[str, AnswerForm]:
+    """Return the text of a conversation, and how the answer to it is read.
+
+    Raises TemplateRefusal, ToolsNotRendered, and DataError beyond the limits.
+    """
+    abilities = abilities_of(template.for_tools(talk.tools))
+    messages, tools = talk.messages, talk.tools
+    formats = [abilities.calls] if abilities.calls else []
+    is_described = bool(tools) and talk.tools_in_prompt and not abilities.tools
+    if is_described:
+        messages, tools = with_tools_in_prompt(messages, without_nulls(tools), abilities), ()
+    if is_described or not formats:
+        formats = list(dict.fromkeys([*formats, HERMES.name]))
+    rendered = render_for_client(template, messages, tools, prompt=talk.prompted)
+    if tools and not abilities.tools:
+        bare = render_for_client(template, messages, (), prompt=talk.prompted)
+        if bare == rendered:
+            raise ToolsNotRendered
+    think = _think_marks(abilities)
+    return rendered, AnswerForm(tuple(formats), think, prefix_of(rendered, formats, think[0]))
+
+
+def _think_marks(abilities: Abilities) -> tuple[str, str]:
+    """Return the marks that the template writes around reasoning, or the usual ones."""
+    marks = abilities.think
+    opening, closing = (marks.before.strip(), marks.after.strip()) if marks else ("", "")
+    return (opening, closing) if opening and closing else (OPEN, CLOSE)
 
 
 def _adapted(message: Message, index: int, abilities: Abilities) -> Mapping[str, Any]:

@@ -1,7 +1,8 @@
 """Render conversations for a server, in a process that may be killed.
 
 Usage: `python -m swiftbox.templates.rendering_child`. Each line of the standard input is a
-conversation as JSON; each line of the output is its text, or why there is none. The process has
+conversation as JSON; each line of the output is its text with the form of the answer to it, or why
+there is none. The process has
 little memory, and a conversation that takes too much processor time ends it.
 """
 
@@ -15,11 +16,18 @@ from typing import Any
 
 from swiftbox.errors import DataError
 from swiftbox.security.template_trial import limit_process
-from swiftbox.templates.client_messages import render_for_client
+from swiftbox.templates.client_messages import (
+    ClientConversation,
+    ToolsNotRendered,
+    render_to_answer,
+)
 from swiftbox.templates.template import ConversationTemplate, TemplateRefusal
 
 CPU_S = 2.0
 """The processor time for one conversation; a long one takes hundredths of a second."""
+
+EFFORT = "reasoning_effort"
+"""The variable of templates whose models reason as much as the request says (gpt-oss)."""
 
 
 def main() -> int:
@@ -35,12 +43,24 @@ def main() -> int:
     return 0
 
 
-def answer_to(request: dict[str, Any]) -> dict[str, str]:
-    """Return the text of a conversation, or the error of its template."""
+def answer_to(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the text of a conversation and the form of its answer, or the template's error."""
     template = ConversationTemplate(request["template"], {}, request["variables"])
-    messages, tools = request["messages"], request["tools"] or []
+    if effort := request.get("effort"):
+        if EFFORT not in template.names():
+            return {"error": "", "param": EFFORT}
+        template = template.with_variables({EFFORT: effort})
+    talk = ClientConversation(
+        request["messages"],
+        request["tools"] or [],
+        request["prompted"],
+        request.get("tools_in_prompt", False),
+    )
     try:
-        return {"text": render_for_client(template, messages, tools, prompt=request["prompted"])}
+        text, form = render_to_answer(template, talk)
+        return {"text": text, "form": form.to_dict()}
+    except ToolsNotRendered:
+        return {"error": "", "param": "tools"}
     except DataError:
         return {"error": "it takes too much time or memory"}
     except TemplateRefusal as refusal:

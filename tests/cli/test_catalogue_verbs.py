@@ -126,3 +126,5 @@ def test_a_dataset_is_described_and_its_table_fits(capsys: pytest.CaptureFixture
     assert max(map(len, table)) <= 80
     rows = json.loads(output(capsys, "datasets", "sft", "--json", "--limit", "3")[0])
     assert len(rows) == 3
+    (row,) = json.loads(output(capsys, "datasets", "ServiceNow-AI/R1-Distill-SFT", "--json")[0])
+    assert row["reading"]["subsets"]["v0"]["rename"]["problem"] == "query"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,12 +14,23 @@ import torch
 from openai import BadRequestError, NotFoundError, OpenAI
 from openai_requests import REFUSED, TALK, TOOL, WORKS
 from own_server import Server, serving
+from tiny import TEMPLATE
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+TOOLED = "{% for tool in tools or [] %}{{ tool.function | tojson }}\n{% endfor %}" + TEMPLATE
+"""The template of the tiny models, with the tools before the conversation."""
 
 
 @pytest.fixture(scope="module")
-def server(tiny: Path) -> Iterator[Server]:
-    with serving(tiny) as running:
+def tooled(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = shutil.copytree(tiny, tmp_path_factory.mktemp("models") / "tooled")
+    (folder / "chat_template.jinja").write_text(TOOLED, "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tooled: Path) -> Iterator[Server]:
+    with serving(tooled) as running:
         yield running
 
 
@@ -43,9 +55,11 @@ def text(client: OpenAI, **keys: Any) -> Any:
     return client.completions.create(**{**settings, **keys})
 
 
-def ids_of(tiny: Path, talk: list[Any]) -> list[int]:
+def ids_of(tiny: Path, talk: list[Any], tools: list[Any] | None = None) -> list[int]:
     tokenizer = AutoTokenizer.from_pretrained(tiny)
-    rendered = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    rendered = tokenizer.apply_chat_template(
+        talk, tools=tools, tokenize=False, add_generation_prompt=True
+    )
     return tokenizer(rendered, add_special_tokens=False).input_ids
 
 
@@ -157,32 +171,29 @@ def test_a_stop_string_across_tokens_is_not_shown(client: OpenAI) -> None:
     assert streamed == cut.choices[0].message.content
 
 
-def test_tools_reach_the_template(tiny: Path, tmp_path: Path) -> None:
-    import shutil
-
-    folder = shutil.copytree(tiny, tmp_path / "tooled")
-    template = "{% for t in tools or [] %}TOOL {{ t.function.name }} {% endfor %}hello"
-    (folder / "chat_template.jinja").write_text(template, "utf-8")
-    with serving(folder) as server, server.client() as client:
-        plain = chat(client).usage.prompt_tokens
-        assert chat(client, tools=[TOOL]).usage.prompt_tokens > plain
-        assert chat(client, tools=[TOOL], tool_choice="none").usage.prompt_tokens == plain
+def test_tools_reach_the_template(client: OpenAI) -> None:
+    plain = chat(client).usage.prompt_tokens
+    assert chat(client, tools=[TOOL]).usage.prompt_tokens > plain
+    assert chat(client, tools=[TOOL], tool_choice="none").usage.prompt_tokens == plain
 
 
 @pytest.fixture(scope="module")
-def caller(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that has learned to answer anything with one call of a tool."""
+def caller(tooled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has learned to answer with one call of a tool, whether it is on offer or not."""
     folder = tmp_path_factory.mktemp("models") / "caller"
-    tokenizer = AutoTokenizer.from_pretrained(tiny)
-    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
-    prompt = ids_of(tiny, TALK)
+    tokenizer = AutoTokenizer.from_pretrained(tooled)
+    model = AutoModelForCausalLM.from_pretrained(tooled, dtype=torch.float32)
+    prompts = [ids_of(tooled, TALK), ids_of(tooled, TALK, [TOOL])]
     call = 'I look. <tool_call>{"name": "look", "arguments": {"at": "sea"}}</tool_call>'
     answer = [*tokenizer(call, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
-    ids = torch.tensor([[*prompt, *answer]])
-    labels = torch.tensor([[-100] * len(prompt) + answer])
+    rows = [torch.tensor([[*prompt, *answer]]) for prompt in prompts]
+    labels = [torch.tensor([[-100] * len(prompt) + answer]) for prompt in prompts]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(200):
-        loss = model(input_ids=ids, labels=labels).loss
+        loss = sum(
+            model(input_ids=ids, labels=targets).loss
+            for ids, targets in zip(rows, labels, strict=True)
+        )
         if loss < 0.01:
             break
         loss.backward()
@@ -230,8 +241,6 @@ def test_token_ids_are_returned(client: OpenAI, tiny: Path) -> None:
 
 
 def test_chat_without_a_template_is_refused(tiny: Path, tmp_path: Path) -> None:
-    import shutil
-
     folder = shutil.copytree(tiny, tmp_path / "bare")
     (folder / "chat_template.jinja").unlink()
     with serving(folder) as server, server.client() as client:

@@ -66,7 +66,7 @@ def test_a_plain_conversation_is_rendered_as_transformers_renders_it() -> None:
     request = {"template": wheel_source("qwen3"), "messages": messages, "tools": None}
     request |= {"prompted": True, "variables": {**SPECIAL, "enable_thinking": False}}
     prompt = server_prompt(wheel_source("qwen3"), messages, [], enable_thinking=False)
-    assert answer_to(request) == {"text": prompt}
+    assert answer_to(request)["text"] == prompt
 
 
 def test_a_child_of_the_server_imports_neither_transformers_nor_pydantic() -> None:

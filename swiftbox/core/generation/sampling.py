@@ -21,6 +21,8 @@ class Sampling:
     stop: tuple[str, ...] = ()
     stop_ids: frozenset[int] = frozenset()
     """Tokens that end the answer: the request's, and the model's unless they are ignored."""
+    visible: frozenset[int] = frozenset()
+    """Special tokens that stay in the text, as marks of tool calls."""
     logprobs: int | None = None
     """Number of alternatives to report for each token; None: no log probabilities at all."""
     presence_penalty: float = 0.0

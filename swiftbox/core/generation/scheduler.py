@@ -104,7 +104,7 @@ class Scheduler:
                 index,
                 request.prompt,
                 TokenSampler(sampling, request.prompt, index),
-                Transcript(tokenizer, sampling.stop),
+                Transcript(tokenizer, sampling.stop, sampling.visible),
             )
             for index, sampling in enumerate(request.samplings)
         ]

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
+
+
+@functools.lru_cache(maxsize=32)
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """Return the tokens that a tokenizer leaves out with `skip_special_tokens`."""
+    added = tokenizer.added_tokens_decoder
+    special = {number for number, token in added.items() if token.special}
+    return frozenset(special | set(tokenizer.all_special_ids))
+
 
 INCOMPLETE = "\ufffd"
 """What a decoder returns for a character whose bytes have not all arrived."""
@@ -15,8 +25,11 @@ MAX_PENDING_TOKENS = 12
 class Transcript:
     """Decodes tokens one by one, and holds back text that may become a stop string."""
 
-    def __init__(self, tokenizer: Any, stops: Sequence[str]) -> None:
+    def __init__(
+        self, tokenizer: Any, stops: Sequence[str], visible: frozenset[int] = frozenset()
+    ) -> None:
         self.tokenizer = tokenizer
+        self._hidden = special_ids(tokenizer) - visible if visible else frozenset()
         self.stops = stops
         self.tokens: list[int] = []
         self.text = ""
@@ -46,9 +59,12 @@ class Transcript:
         return self._decode(context), self._decode(self.tokens[self._context_start :])
 
     def _decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens without the special ones, but for those that are visible."""
+        if self._hidden:
+            tokens = [token for token in tokens if token not in self._hidden]
         return str(
             self.tokenizer.decode(
-                tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                tokens, skip_special_tokens=not self._hidden, clean_up_tokenization_spaces=False
             )
         )
 

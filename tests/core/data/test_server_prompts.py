@@ -83,6 +83,8 @@ def server_prompt(tokenizer: Any, messages: list[Any], tools: list[Any], **varia
     talk = ConversationToRender(parsed, tools or None, variables or None)
     template = builder.template("", talk.tools)
     answer = answer_to(builder.rendering(talk, "", template))
+    if answer.get("param") == "tools":  # refused, as the training counts them as dropped
+        return server_prompt(tokenizer, messages, [], **variables)
     return builder.tokens(answer["text"], "", special=False) if "text" in answer else None
 
 
