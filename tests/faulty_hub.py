@@ -83,7 +83,7 @@ class Faulty:
     cuts: int = 0
     """How often the connection ends so."""
     ranges: str = "honoured"
-    """honoured | ignored | unsatisfied: what it does with a Range."""
+    """honoured | ignored | unsatisfied (416) | never (always 416) | unnamed (no Content-Range)."""
     is_gzip: bool = False
     status: int = 0
     statuses: int = 0
@@ -187,7 +187,8 @@ class FaultyHandler(Handler):
             return
         body = self.content_of(repository, path).data() if fault.body is None else fault.body
         begin = self.asked_begin()
-        if begin and fault.ranges == "unsatisfied":
+        is_always = fault.ranges == "never" and self.command == "GET"
+        if (begin and fault.ranges == "unsatisfied") or is_always:
             self.say({}, 416, {"Content-Range": f"bytes */{len(body)}"})
             return
         if begin >= len(body) > 0:
@@ -205,7 +206,7 @@ class FaultyHandler(Handler):
         fault, part = self.fault, body[begin:]
         self.entry.begin, self.entry.status = begin, 206 if begin else 200
         self.send_response(self.entry.status)
-        if begin:
+        if begin and fault.ranges != "unnamed":
             self.send_header("Content-Range", f"bytes {begin}-{len(body) - 1}/{len(body)}")
         if fault.is_gzip:
             part = gzip.compress(part)

@@ -78,6 +78,11 @@ class ModelScope:
             rows = self.api.legacy.list_repo_files(request.id, request.kind, revision)
         except Exception as error:
             raise listing_error(error, transfer_error_of) from error
+        if getattr(self.api.legacy._read_state, "listing_incomplete", False):
+            raise TransferError(
+                "unusable",
+                text("the hub lists only a part of the files", "社区只列出了部分文件"),
+            )
         try:
             files = tuple(_file(row) for row in rows if (row.get("Type") or "blob") != "tree")
             newest = max(rows, key=lambda row: row.get("CommittedDate") or 0, default=None)

@@ -30,7 +30,7 @@ from swiftbox.language import text
 from swiftbox.models.verified import BLOCK_BYTES, Confirmation
 from swiftbox.security.paths import SHA1_LENGTH, SHA256_LENGTH
 
-RANGE_NOT_SATISFIABLE = 416
+PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 206, 416
 
 Open = Callable[[dict[str, str]], AbstractContextManager[Any]]
 """Requests a file with further headers; yields the answer, and raises for all but 2xx and 416."""
@@ -65,8 +65,16 @@ class HttpFile:
 
     def receive(self, request: Open) -> None:
         """Append the missing bytes as they arrive, so that an interruption loses none."""
-        while not self._receive_once(request):
+        if not self._receive_once(request):
             self.partial.unlink(missing_ok=True)
+            if not self._receive_once(request):
+                raise TransferError(
+                    "corrupt",
+                    text(
+                        f"{self.file.path}: a part was sent in place of the complete file",
+                        f"{self.file.path}：收到的是片段而非完整文件",
+                    ),
+                )
         self._require_size()
 
     def _receive_once(self, request: Open) -> bool:
@@ -79,10 +87,11 @@ class HttpFile:
                 return bool(present) and _size_of_range(answer) == present
             begin = _begin(answer)
             is_encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
-            if begin not in (0, present) or (begin and is_encoded):
+            is_unclear = answer.status_code == PARTIAL_CONTENT and begin is None
+            if is_unclear or begin not in (None, 0, present) or (begin and is_encoded):
                 return False
             self.served = served_file(answer)
-            self._append(answer, out, begin)
+            self._append(answer, out, begin or 0)
         return True
 
     def _usable_bytes(self) -> int:
@@ -216,10 +225,10 @@ def _length(answer: Any) -> int | None:
     return int(length) if is_plain and length.isdecimal() else None
 
 
-def _begin(answer: Any) -> int:
-    """Return the position in the file of an answer's first byte."""
+def _begin(answer: Any) -> int | None:
+    """Return the position in the file of an answer's first byte, if it tells one."""
     begin = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-    return int(begin[1]) if begin else 0
+    return int(begin[1]) if begin else None
 
 
 def _size_of_range(answer: Any) -> int | None:

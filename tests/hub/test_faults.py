@@ -76,6 +76,10 @@ FAULTS = {
     ),
     "cut three times": Case(Faulty(cut_at=50_000, cuts=3)),
     "416 for the rest": Case(Faulty(cut_at=50_000, cuts=1, ranges="unsatisfied")),
+    "416 for everything": Case(
+        Faulty(ranges="never"), "a part was sent", "check the id, the revision and the hub"
+    ),
+    "206 without Content-Range": Case(Faulty(cut_at=50_000, cuts=1, ranges="unnamed")),
     "Range is ignored": Case(Faulty(cut_at=50_000, cuts=1, ranges="ignored")),
     "an empty answer": Case(Faulty(body=b""), "are listed", CORRUPT),
     "a page for a file": Case(Faulty(file="config.json", body=PAGE), SIGN_IN, SIGN_IN),
