@@ -15,6 +15,7 @@ from swiftbox.models.inspection import Inspection, inspect
 from swiftbox.models.location import locate_recorded
 from swiftbox.models.requirements import ERROR, NOTE, Remark, catalogue_remarks
 from swiftbox.models.templates import require_bounded_templates
+from swiftbox.models.text_models import require_writes_text
 from swiftbox.models.trial_loading import placement_remarks
 
 OnRemark = Callable[[Remark], None]
@@ -77,6 +78,8 @@ def inspect_model(
                 f"请以 adapter={name} 给出；model 为其基座",
             ),
         )
+    if head != "score":
+        require_writes_text(folder, "model")
     require_bounded_templates(folder, used=uses_template)
     return inspect(folder, head=head)
 

@@ -31,6 +31,7 @@ from swiftbox.models.location import (
 from swiftbox.models.merge_checks import require_adapters_fit, require_matching_name
 from swiftbox.models.new_tokens import require_no_new_tokens
 from swiftbox.models.templates import require_bounded_templates
+from swiftbox.models.text_models import require_writes_text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -190,6 +191,9 @@ def _has_references(config: DeployConfig) -> bool:
 def check(config: DeployConfig, on_remark: OnRemark) -> None:
     """Raise UserError for a model that cannot be served, or an address that is not free."""
     head = _head(config)
+    if not _has_references(config):
+        for adapter in _local_adapters(config).values():
+            require_writes_text(adapter.folder, "adapter")
     inspection = inspect_model(config.model, config, on_remark, head=head) if config.model else None
     if inspection is not None:
         require_loadable(config, inspection, on_remark, head=head)

@@ -40,6 +40,7 @@ from swiftbox.language import text
 from swiftbox.models.location import short_name
 from swiftbox.models.new_tokens import require_no_new_tokens
 from swiftbox.models.requirements import NOTE, Remark
+from swiftbox.models.text_models import require_named_text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -151,6 +152,8 @@ def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
             _check_endpoint(config, on_remark)
     elif config.model is not None:  # else the base of an adapter that an earlier step makes
         models = candidates(config)
+        for model in models:
+            require_named_text((("adapter", model.adapter), ("model", model.model)))
         if config.backend == "lm_eval":
             _require_unquantized(models)
             other = text("set backend: evalscope", "设 backend: evalscope")

@@ -14,7 +14,7 @@ from swiftbox.devices import host
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.selection import device_selection
 from swiftbox.errors import UserError
-from swiftbox.files import write_json
+from swiftbox.files import read_json, write_json
 from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
 from swiftbox.fit.profile import BYTES_PER_PARAMETER
 from swiftbox.fit.serving import merging
@@ -23,7 +23,7 @@ from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of, read_adapter
 from swiftbox.models.inspection import require_usable_model
-from swiftbox.models.location import locate, locate_adapter, require_all
+from swiftbox.models.location import locate, locate_adapter, locate_recorded, require_all
 from swiftbox.models.merge_checks import (
     quantization_of,
     read_base_weights,
@@ -113,9 +113,10 @@ def require_mergeable(config: MergeConfig, folder: Path) -> None:
 def check(config: MergeConfig, on_remark: OnRemark) -> None:
     """Raise UserError for an unusable base, and for adapters that do not fit it."""
     if config.model is not None:
-        inspection = inspect_model(config.model, config, on_remark)
+        folder = locate_recorded(config.model, key="model", hub=config.hub)
+        head = stored_head(read_json(folder / "config.json")) if folder else "language"
+        inspection = inspect_model(config.model, config, on_remark, head=head)
         if inspection is not None:
-            head = stored_head(inspection.config)
             require_loadable(config, inspection, on_remark, head=head)
     check_availability(config)
 

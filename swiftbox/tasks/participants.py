@@ -10,6 +10,7 @@ from swiftbox.errors import ConfigError, RunError, UserError, raise_together
 from swiftbox.language import text
 from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
 from swiftbox.models.location import locate, short_name
+from swiftbox.models.text_models import require_writes_text
 from swiftbox.runs import folder as run_folder
 from swiftbox.serving.address import is_this_machine
 
@@ -128,6 +129,7 @@ def resolve_participant(name: str, *, key: str, hub: str) -> ParticipantSource:
     folder = locate(name, key=key, hub=hub)
     if folder is None:
         return ParticipantSource(name, name)
+    require_writes_text(folder, key)
     label = short_name(str(folder))
     if (folder / ADAPTER_CONFIG).is_file():
         base_model = base_of(read_adapter(folder))

@@ -27,6 +27,7 @@ from swiftbox.hub.fetch import fetch_dataset, fetch_model
 from swiftbox.language import text
 from swiftbox.models.inspection import require_usable_model
 from swiftbox.models.location import locate, looks_like_path
+from swiftbox.models.text_models import require_writes_text
 from swiftbox.quantization import gguf
 from swiftbox.quantization.calibration import calibration_sources, read_examples
 from swiftbox.quantization.preconditions import (
@@ -132,6 +133,9 @@ def check_availability(config: QuantizeConfig) -> None:
     """Raise UserError if the adapter does not fit, or the disk or memory is too small."""
     into = output_location(config)
     if (first := merging(config)) is not None:
+        for adapter in merge.local_adapters(first):
+            if adapter is not None:
+                require_writes_text(adapter.folder, "adapter")
         merge.require_mergeable(first, into)
     if (model := _local_model(config)) is not None:
         require_resources(model, into, config)
