@@ -52,11 +52,10 @@ def data_lines(event: Event) -> list[str]:
     lines = [
         text(f"tokens per row: {percentiles}", f"每行 token 数：{percentiles}"),
         text(
-            f"{event['rows']} training rows, {event['held_out']} held out{names}; "
-            f"{event['trained_tokens']:,} of {event['tokens']:,} tokens are learned",
-            f"训练 {event['rows']} 行，留出 {event['held_out']} 行{names}；"
-            f"{event['tokens']:,} 个 token 中学习 {event['trained_tokens']:,} 个",
-        ),
+            f"{event['rows']} training rows, {event['held_out']} held out{names}; ",
+            f"训练 {event['rows']} 行，留出 {event['held_out']} 行{names}；",
+        )
+        + _tokens(event),
     ]
     if turns := event.get("turns"):
         lines.append(_turns_line(turns))
@@ -68,6 +67,16 @@ def data_lines(event: Event) -> list[str]:
 
         lines += preference_lines(preferences)
     return lines + _skipped_rows(event)
+
+
+def _tokens(event: Event) -> str:
+    """Return how many tokens there are and are learned, if not whole rows are learned."""
+    if not event["trained_tokens"]:
+        return text(f"{event['tokens']:,} tokens", f"{event['tokens']:,} 个 token")
+    return text(
+        f"{event['trained_tokens']:,} of {event['tokens']:,} tokens are learned",
+        f"{event['tokens']:,} 个 token 中学习 {event['trained_tokens']:,} 个",
+    )
 
 
 def _report_lines(report: Mapping[str, Any]) -> list[str]:

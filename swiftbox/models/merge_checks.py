@@ -17,6 +17,7 @@ from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.models.adapters import Adapter
+from swiftbox.models.text_models import SCORES
 
 FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float32"}
 """Number types of plain weights; a model with other types is quantized."""
@@ -164,8 +165,18 @@ def _mismatches(base_model: BaseWeights, adapter: Adapter) -> Iterator[str]:
             f"{count} of the {total} layers it adapts are missing ({missing[0]} ...)",
             f"其适配的 {total} 层中有 {count} 层不存在（{missing[0]} ...）",
         )
-    yield from _unadapted(base_layers, adapter)
+    yield from _unadapted(_without_lost_heads(base_layers, adapter), adapter)
     yield from _full_weight_mismatches(base_model, adapter)
+
+
+def _without_lost_heads(base_layers: Mapping[str, Any], adapter: Adapter) -> Mapping[str, Any]:
+    """Return the layers of a base without heads that an adapter's own head has replaced."""
+    if adapter.config.get("task_type") != SCORES:
+        return base_layers
+    parts = {layer.partition(".")[0] for layer in adapter.layers}
+    return {
+        layer: shape for layer, shape in base_layers.items() if layer.partition(".")[0] in parts
+    }
 
 
 def _fits(expected: Sequence[int | None], actual: Sequence[int]) -> bool:

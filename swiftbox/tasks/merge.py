@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swiftbox.architectures.choice import stored_head
 from swiftbox.config.groups import as_list
 from swiftbox.config.merge import MergeConfig
 from swiftbox.devices import host
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.selection import device_selection
 from swiftbox.errors import UserError
-from swiftbox.files import read_json, write_json
+from swiftbox.files import write_json
 from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
 from swiftbox.fit.profile import BYTES_PER_PARAMETER
 from swiftbox.fit.serving import merging
@@ -23,7 +22,7 @@ from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of, read_adapter
 from swiftbox.models.inspection import require_usable_model
-from swiftbox.models.location import locate, locate_adapter, locate_recorded, require_all
+from swiftbox.models.location import locate, locate_adapter, require_all
 from swiftbox.models.merge_checks import (
     quantization_of,
     read_base_weights,
@@ -31,6 +30,7 @@ from swiftbox.models.merge_checks import (
     require_matching_name,
 )
 from swiftbox.models.merge_resources import FREE_SHARE, merge_needs, require_resources
+from swiftbox.models.text_models import SCORES
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -110,11 +110,16 @@ def require_mergeable(config: MergeConfig, folder: Path) -> None:
     require_resources(base_weights, folder, config.dtype, needs)
 
 
+def _head(adapters: Iterable[Adapter | None]) -> str:
+    """Return the head that the base gets: the one that the adapters were trained with."""
+    tasks = [adapter.config.get("task_type") for adapter in adapters if adapter is not None]
+    return "score" if SCORES in tasks else "language"
+
+
 def check(config: MergeConfig, on_remark: OnRemark) -> None:
     """Raise UserError for an unusable base, and for adapters that do not fit it."""
     if config.model is not None:
-        folder = locate_recorded(config.model, key="model", hub=config.hub)
-        head = stored_head(read_json(folder / "config.json")) if folder else "language"
+        head = _head(local_adapters(config))
         inspection = inspect_model(config.model, config, on_remark, head=head)
         if inspection is not None:
             require_loadable(config, inspection, on_remark, head=head)
@@ -175,7 +180,7 @@ def _fetch_base(config: MergeConfig, adapters: Sequence[Adapter], emit: Emit) ->
         require_matching_name(adapter, name)
     emit(events.STAGE, name="fetch", detail=name)
     fetched = fetch_model(name, hub=config.hub, revision=config.revision, emit=emit)
-    require_usable_model(fetched.folder, emit, known=name)
+    require_usable_model(fetched.folder, emit, known=name, head=_head(adapters))
     return fetched
 
 

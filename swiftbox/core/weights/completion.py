@@ -104,6 +104,8 @@ class _AllowedChanges:
     patterns: re.Pattern[str] | None
     """Tensors that the class does not load."""
     has_score: bool
+    body: str
+    """What the names of the weights below the head begin with."""
     is_quantized: bool
 
     @classmethod
@@ -121,6 +123,7 @@ class _AllowedChanges:
             embeddings.weight.shape[0],
             re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None,
             any(hasattr(model, name) for name in SCORE_HEADS),
+            f"{model.base_model_prefix}.",
             is_quantized(model),
         )
 
@@ -130,7 +133,8 @@ class _AllowedChanges:
 
     def may_go(self, name: str) -> bool:
         """Tell whether a tensor is stored under another name too, or is the replaced head."""
-        return _module(name) in self.tied or (self.has_score and name.count(".") == 1)
+        is_outside = name.count(".") == 1 or not name.startswith(self.body)
+        return _module(name) in self.tied or (self.has_score and is_outside)
 
     def may_come(self, name: str) -> bool:
         """Tell whether a tensor is that of a head: a new one, or one that was tied."""
