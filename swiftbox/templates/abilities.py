@@ -24,19 +24,25 @@ LATER_USER, LATER_ANSWER, RESULT = "qzaskzq", "qzreplyzq", "qzresultzq"
 TOOL_NAME, CALL_NAME, ARGUMENT = "qztoolzq", "qzcallzq", "qzvaluezq"
 
 UNKNOWN_ROLE = "qzrolezq"
-SHORT_ID, LONG_ID = "call00001", "call_0123456789abcdef"
 
 TOKEN = re.compile(r"\s*(<[^<>\s]+>)")
 
 ContentForm = Literal["text", "parts"]
 ArgumentsForm = Literal["object", "text", ""]
 EmptyForm = Literal["text", "null", "absent"]
+IdForm = Literal["free", "named", "nine"]
 ReasoningForm = Literal["field", "inline", ""]
 
 
 RESULT_MARK = "<tool_response>"
 
 
+# An id of a row may have any length; the short one finds the templates that refuse it.
+PROBE_IDS: Mapping[IdForm, str] = {
+    "free": "c1",
+    "nine": "call00001",
+    "named": f"functions.{CALL_NAME}:0",
+}
 EMPTY_FORMS: tuple[EmptyForm, ...] = ("text", "null", "absent")
 
 
@@ -46,6 +52,7 @@ class CallForm:
 
     arguments: ArgumentsForm = ""
     empty: EmptyForm = "text"
+    ids: IdForm = "free"
 
 
 @dataclass(frozen=True)
@@ -58,12 +65,14 @@ class Abilities:
     """How the arguments of tool calls are given; empty: calls are not rendered."""
     empty: EmptyForm = "text"
     """How the content of a turn that only calls tools is given (null: DeepSeek-R1 distilled)."""
+    ids: IdForm = "free"
+    """The ids of calls: any, NAME:NUMBER (Kimi K2), nine letters and digits (Mistral)."""
+    called: str = ""
+    """What a turn that calls a tool is rendered as, before its closing token."""
     call_closing: str = ""
     """What stands after the last of two calls, and is missing after a single one."""
     calls: str = ""
     """The format in which calls are rendered; empty: none, or one that is not known."""
-    short_ids: bool = False
-    """Whether the ids of calls must have nine letters or digits (Mistral)."""
     tools: bool = False
     """Whether the definitions of tools are rendered."""
     wraps_results: bool = False
@@ -155,8 +164,10 @@ class _Probe:
             content=self.content,
             arguments=form.arguments,
             empty=form.empty,
+            ids=form.ids,
+            called=self._called(user, form, closing.get("closing", "")),
             call_closing=self._call_closing(user, form),
-            **self._calls(user, form),
+            calls=self._calls(user, form),
             tools=TOOL_NAME in self.text(user, tools=[TOOL]),
             wraps_results=RESULT_MARK in self.template.source,
             **self._reasoning(user, later, form),
@@ -179,14 +190,24 @@ class _Probe:
 
     def _call_form(self, user: Message) -> CallForm:
         """Return the form in which the values of a call's arguments are rendered as JSON."""
-        for empty in EMPTY_FORMS:
-            called = self.text(user, self.call(CallForm("object", empty)), tools=[TOOL])
-            if _contains(called, CALL_NAME, ARGUMENT) and f"'city': '{ARGUMENT}'" not in called:
-                return CallForm("object", empty)
-            called = self.text(user, self.call(CallForm("text", empty)), tools=[TOOL])
-            if _contains(called, CALL_NAME, ARGUMENT) and f'\\"{ARGUMENT}' not in called:
-                return CallForm("text", empty)
+        id_forms: tuple[IdForm, ...] = ("free", "nine", "named")
+        for ids in id_forms:
+            for empty in EMPTY_FORMS:
+                called = self.text(user, self.call(CallForm("object", empty, ids)), tools=[TOOL])
+                if _contains(called, CALL_NAME, ARGUMENT) and f"'city': '{ARGUMENT}'" not in called:
+                    return CallForm("object", empty, ids)
+                called = self.text(user, self.call(CallForm("text", empty, ids)), tools=[TOOL])
+                if _contains(called, CALL_NAME, ARGUMENT) and f'\\"{ARGUMENT}' not in called:
+                    return CallForm("text", empty, ids)
         return CallForm()
+
+    def _called(self, user: Message, form: CallForm, closing: str) -> str:
+        """Return what a turn is rendered as that calls a tool, without what closes it."""
+        if not form.arguments:
+            return ""
+        before = self.text(user, tools=[TOOL])
+        called = self.text(user, self.call(form), tools=[TOOL])
+        return called[len(shared_units(before, called)) :].removesuffix(closing)
 
     def call(
         self, form: CallForm, more: Mapping[str, Any] | None = None, count: int = 1
@@ -194,19 +215,16 @@ class _Probe:
         arguments: Any = {"city": ARGUMENT}
         arguments = json.dumps(arguments) if form.arguments == "text" else arguments
         function = {"name": CALL_NAME, "arguments": arguments}
-        call = {"id": SHORT_ID, "type": "function", "function": function}
+        call = {"id": PROBE_IDS[form.ids], "type": "function", "function": function}
         turn = self.turn("assistant", "", tool_calls=[call] * count, **(more or {}))
         return with_empty(turn, form.empty)
 
-    def _calls(self, user: Message, form: CallForm) -> dict[str, Any]:
-        """Return the format that reads back a rendered call, and which ids are rendered."""
+    def _calls(self, user: Message, form: CallForm) -> str:
+        """Return the format that reads back a rendered call."""
         if not form.arguments:
-            return {}
-        call = self.call(form)
-        called = self.text(user, call, tools=[TOOL]).partition(USER)[2]
-        calls = format_of(called, Call(CALL_NAME, {"city": ARGUMENT}))
-        call["tool_calls"][0]["id"] = LONG_ID
-        return {"calls": calls, "short_ids": not self.text(user, call, tools=[TOOL])}
+            return ""
+        called = self.text(user, self.call(form), tools=[TOOL]).partition(USER)[2]
+        return format_of(called, Call(CALL_NAME, {"city": ARGUMENT}))
 
     def _call_closing(self, user: Message, form: CallForm) -> str:
         """Return what a template writes after the last of two calls only."""
@@ -268,7 +286,7 @@ class _Probe:
 
     def _tool_opener(self, user: Message, form: CallForm) -> str:
         called = self.call(form)
-        result = self.turn("tool", RESULT, tool_call_id=SHORT_ID, name=CALL_NAME)
+        result = self.turn("tool", RESULT, tool_call_id=PROBE_IDS[form.ids], name=CALL_NAME)
         before = self.text(user, called, tools=[TOOL])
         after = self.text(user, called, result, tools=[TOOL])
         return _token(after[len(before) :]) if after.startswith(before) else ""

@@ -6,7 +6,6 @@ have either; so do the messages of clients of our server, which are adapted in t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -23,13 +22,13 @@ from swiftbox.templates.account import (
     Account,
 )
 from swiftbox.templates.adapted_turn import SYSTEM, AdaptedTurn
+from swiftbox.templates.call_ids import with_ids
 from swiftbox.templates.names import filled, require_filled
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.reasoning import CLOSE, inline, split_inline
 from swiftbox.templates.turn_changes import joined_neighbours, sequential_calls, system_into_user
 
 REASONING = "reasoning_content"
-SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 WRAPPED = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.DOTALL)
 """A result with the marks that many templates write around it, as Hermes rows have it."""
 
@@ -61,7 +60,7 @@ def adapted_turns(
         single = sequential_calls(adapted)
         account.count(SEQUENTIAL_CALLS, len(single) > len(adapted))
         adapted = single
-    return adapted
+    return with_ids(adapted, abilities.ids)
 
 
 def _adapted(
@@ -88,8 +87,6 @@ def as_message(turn: AdaptedTurn, abilities: Abilities) -> dict[str, Any]:
     if role == "tool" and abilities.wraps_results and (wrapped := WRAPPED.fullmatch(content)):
         content = wrapped[1]
     message: dict[str, Any] = {"role": role, "content": content, **turn.extra}
-    if abilities.short_ids and "tool_call_id" in message:
-        message["tool_call_id"] = _short_id(message["tool_call_id"])
     if role == "assistant":
         reasoning, answer = reasoning_of(turn, abilities)
         only_calls = bool(turn.calls) and not answer and abilities.empty != "text"
@@ -128,17 +125,7 @@ def _call(call: Mapping[str, Any], abilities: Abilities) -> dict[str, Any]:
     if abilities.arguments == "text":
         written = function.get("arguments")
         arguments = written if isinstance(written, str) and written else compact(arguments)
-    adapted = {**call, "function": {**function, "arguments": arguments}}
-    if abilities.short_ids:
-        adapted["id"] = _short_id(call.get("id"))
-    return adapted
-
-
-def _short_id(call_id: Any) -> str:
-    """Return an id of nine letters or digits: itself, or always the same in its place."""
-    if isinstance(call_id, str) and SHORT_ID.fullmatch(call_id):
-        return call_id
-    return hashlib.sha256(str(call_id).encode()).hexdigest()[:9]
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def parsed_arguments(function: Mapping[str, Any]) -> Any:

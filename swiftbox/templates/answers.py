@@ -26,6 +26,8 @@ THINKING = ({"enable_thinking": True}, {"thinking": True})
 """Variables that open the reasoning in a prompt; templates have one of them."""
 
 OPENED = re.compile(r"<(\w+)>\s*$")
+THOUGHT = re.compile(r"think|thought|reason")
+"""Names of the marks around reasoning."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class _Place:
         """Return what follows the prompt, whatever it opens or closes at its end."""
         prompt, rendered, abilities = self.prompt, self.rendered, self.talk.abilities
         if rendered.startswith(prompt):
-            return rendered[len(prompt) :]
+            return self._within_opened(rendered[len(prompt) :])
         bare = prompt.rstrip()
         if rendered.startswith(bare):
             return rendered[len(bare) :].lstrip()
@@ -139,10 +141,22 @@ class _Place:
             return self._closed(opened[1], rendered[opened.start() :])
         tail = abilities.prompt_tail
         if tail and prompt.endswith(tail) and rendered.startswith(prompt[: -len(tail)]):
-            return None if self.reasoning else rendered[len(prompt) - len(tail) :]
+            answer = rendered[len(prompt) - len(tail) :]
+            is_exact = not self.reasoning or answer.lstrip().startswith(self.reasoning.strip())
+            return answer if is_exact else None
         shared = len(shared_units(prompt, rendered))
         # The prompt ends the turn before, in which the template renders this answer too.
         return rendered[shared:] if prompt[shared:] == abilities.closing else None
+
+    def _within_opened(self, body: str) -> str:
+        """Return what follows a prompt that opens the reasoning: opened once, and closed."""
+        opened = OPENED.search(self.prompt)
+        if opened is None or not THOUGHT.search(opened[1]):
+            return body
+        again = re.match(rf"\s*<{opened[1]}>\n?", body)
+        body = body[again.end() :] if again else body
+        is_closed = f"</{opened[1]}>" in body or contains(body, self.reasoning or opened[1])
+        return body if is_closed else self._closed(opened[1], body)
 
     def _closed(self, opened: str, body: str) -> str:
         """Return an answer after the reasoning that its prompt opens."""

@@ -5,7 +5,7 @@ A conversation is rendered here exactly as it was for the training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from swiftbox.templates.adaptation import as_message
 from swiftbox.templates.adapted_turn import AdaptedTurn
 from swiftbox.templates.call_formats.json_calls import HERMES
 from swiftbox.templates.call_formats.table import CLOSE, OPEN, AnswerForm, prefix_of
+from swiftbox.templates.call_ids import with_ids
 from swiftbox.templates.template import REASONING_KEYS, ConversationTemplate, Message
 from swiftbox.templates.tools_in_prompt import with_tools_in_prompt
 
@@ -51,7 +52,13 @@ def render_for_client(
     """
     chosen = template.for_tools(tools)
     abilities = abilities_of(chosen)
-    adapted = [_adapted(message, index, abilities) for index, message in enumerate(messages)]
+    turns = [_turn(message, index) for index, message in enumerate(messages)]
+    known = with_ids([turn for turn in turns if turn is not None], abilities.ids)
+    by_index = {turn.index: turn for turn in known}
+    adapted = [
+        as_message(by_index[index], abilities) if index in by_index else message
+        for index, message in enumerate(messages)
+    ]
     return chosen.render(adapted, without_nulls(tools), prompt=prompt)
 
 
@@ -86,14 +93,12 @@ def _think_marks(abilities: Abilities) -> tuple[str, str]:
     return (opening, closing) if opening and closing else (OPEN, CLOSE)
 
 
-def _adapted(message: Message, index: int, abilities: Abilities) -> Mapping[str, Any]:
-    """Return a message as the template takes it, with all keys that the client gave."""
+def _turn(message: Message, index: int) -> AdaptedTurn | None:
+    """Return a message as a turn, with all keys that the client gave; None without a text."""
     reasoning = next((message[key] for key in REASONING_KEYS if message.get(key)), "")
     if not isinstance(reasoning, str) or not isinstance(message["content"], str):
-        return message
+        return None
     extra = {key: value for key, value in message.items() if key not in READ}
     calls = tuple(message.get("tool_calls") or ())
-    turn = AdaptedTurn(
-        str(message["role"]), message["content"], index, 1.0, reasoning, calls, extra
-    )
-    return as_message(turn, abilities)
+    role = str(message["role"])
+    return AdaptedTurn(role, message["content"], index, 1.0, reasoning, calls, extra)

@@ -7,6 +7,7 @@ another template (ChatML) learns to close its answers with a token that is not a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,29 @@ KEY = "eos_token_id"
 def closing_tokens(abilities: Abilities, tokens: Iterable[str]) -> tuple[str, ...]:
     """Return the tokens that close answers, of those that a tokenizer never splits.
 
-    A token that stands within answers too, around their reasoning, does not close them.
+    A token that stands within answers too, around their reasoning or a call, does not close them.
     """
-    closings = [abilities.closing]
+    # A trailer that begins as the next turn does may leave its first token in the closing text.
+    closings = [] if abilities.trailer.strip() else [abilities.closing]
     if not abilities.is_closed:
         closings = [abilities.user_opener, abilities.tool_opener]
-    texts = [closing.strip() for closing in closings]
     around = abilities.think.before + abilities.think.after if abilities.think else ""
-    by_length = sorted(tokens, key=len, reverse=True)
-    first = (next((token for token in by_length if text.startswith(token)), "") for text in texts)
-    return tuple(dict.fromkeys(token for token in first if token and token not in around))
+    within = around + abilities.called
+    known = [token for token in tokens if token]
+    last = (max(known, key=partial(_end, closing), default="") for closing in closings)
+    return tuple(
+        dict.fromkeys(
+            token
+            for token, closing in zip(last, closings, strict=True)
+            if token in closing and token not in within
+        )
+    )
+
+
+def _end(closing: str, token: str) -> tuple[int, int]:
+    """Return where a token ends in a text for the last time, and its length."""
+    start = closing.rfind(token)
+    return (start + len(token), len(token)) if start >= 0 else (-1, 0)
 
 
 def end_ids(folder: Path) -> tuple[int, ...]:

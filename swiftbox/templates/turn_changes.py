@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from swiftbox.templates.abilities import Abilities
 from swiftbox.templates.adapted_turn import SYSTEM, AdaptedTurn
+from swiftbox.templates.call_ids import CALL_ID
 
 BETWEEN = "\n\n"
 """What stands between texts that are joined into one turn."""
-
-CALL_ID = "tool_call_id"
 
 
 def system_into_user(turns: list[AdaptedTurn], abilities: Abilities) -> list[AdaptedTurn]:

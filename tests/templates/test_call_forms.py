@@ -101,3 +101,49 @@ def test_a_template_that_knows_parallel_calls_is_given_them_as_they_are() -> Non
     example = render_example(wheel_template("qwen3"), RenderOptions(), PARALLEL, [TOOL])
     assert example.account.counts["parallel calls in sequence"] == 0
     assert learned(example)[0].count("<tool_call>") == 2
+
+
+def calls_by_id(content: str, check: str = "") -> ConversationTemplate:
+    """Return a template that renders what `content` says of a call, and the ids of results."""
+    return ConversationTemplate(
+        "{% for m in messages %}[{{ m.role }}]{% if m.role == 'tool' %}({{ m.tool_call_id }})"
+        "{% endif %}{{ m.content }}{% for c in m.tool_calls or [] %}" + check + content + "<call>"
+        "{{ c.function.arguments | tojson }}{% endfor %}<end>{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+
+
+def test_ids_hold_the_name_where_a_template_writes_only_them() -> None:
+    """As Kimi K2's, whose ids are numbered through the conversation."""
+    template = calls_by_id("{{ c.id }}")
+    again = [answer("", call("Oslo")), result("Fog", "Oslo"), answer("B.")]
+    turns = [replace(turn, extra=turn.extra * (turn.role == "tool")) for turn in PARALLEL[:4]]
+    (rendering,) = render_example(template, RenderOptions(), [*turns, *again]).renderings
+    for part in ("functions.weather:0<call>", "functions.weather:1<call>", "weather:2<call>"):
+        assert rendering.text.count(part) == 1
+    places = [rendering.text.index(part) for part in (":1)Sun", ":0)Rain", ":2)Fog")]
+    assert places == sorted(places)
+
+
+NINE = "{% if c.id | length != 9 %}{{ raise_exception('ids have length 9') }}{% endif %}"
+
+
+@pytest.mark.parametrize("call_id", [None, "call_1", "callRome0"])
+def test_ids_have_nine_letters_where_a_template_requires_that(call_id: str | None) -> None:
+    """As Mistral's."""
+    template = calls_by_id("{{ c.function.name }}{{ c.id }}", NINE)
+    calling = {**call("Rome"), "id": call_id}
+    named = () if call_id is None else (("tool_call_id", call_id),)
+    turns = [user("Q?"), answer("", calling), replace(CALLED[2], extra=named), answer("A.")]
+    (rendering,) = render_example(template, RenderOptions(), turns).renderings
+    written = rendering.text.partition("weather")[2].partition("<call>")[0]
+    assert len(written) == 9
+    assert f"({written})Rain" in rendering.text
+    assert written == call_id or call_id != "callRome0"
+    messages = [
+        {"role": "user", "content": "Q?"},
+        {"role": "assistant", "content": "", "tool_calls": [calling]},
+        {"role": "tool", "content": "Rain", "tool_call_id": call_id},
+    ]
+    prompt = render_for_client(template, messages, [], prompt=True)
+    assert rendering.text.startswith(prompt)

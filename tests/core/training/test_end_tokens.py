@@ -129,5 +129,9 @@ def test_tokens_that_stand_within_answers_do_not_close_them() -> None:
     tokens = ["<end>", "<end_of_turn>", "<think>"]
     assert closing_tokens(Abilities(closing="<end_of_turn>\n"), tokens) == ("<end_of_turn>",)
     assert closing_tokens(Abilities(closing="###\n"), tokens) == ()
+    several = Abilities(closing="</response><end>", called="</response><call>")
+    assert closing_tokens(several, [*tokens, "</response>"]) == ("<end>",)
+    between_parts = Abilities(closing="<end>\n", called="text<end>\n<call>")
+    assert closing_tokens(between_parts, tokens) == ()
     openers = Abilities(is_closed=False, user_opener="<end>", tool_opener="<think>")
     assert closing_tokens(openers, tokens) == ("<end>", "<think>")
