@@ -76,15 +76,18 @@ def row_sizes(config: TrainConfig, lengths: Lengths | None) -> RowSizes:
     limit, per_row = config.max_length, config.sequences_per_row
     if config.packing:
         return RowSizes(((1.0, float(limit)),), float(limit))
+    generated = 0  # they take the place of answers of the data, after any prompt
+    if config.samples_answers:
+        generated = config.model_dump()["max_completion_length"]
     if lengths is None or not lengths.good_rows:
         typical = min(float(limit), float(ASSUMED_TOKENS))
-        return RowSizes(((1.0, typical),), float(limit), per_row, is_assumed=True)
+        longest = float(limit + generated)
+        return RowSizes(((1.0, typical),), longest, per_row, is_assumed=True)
     groups = tuple(_groups(config, lengths))
     longest = float(limit)
     if lengths.longest:
         longest = min(longest, math.ceil(TOKENIZER_SPREAD * lengths.longest))
-    if config.samples_answers:  # they take the place of answers of the data, after any prompt
-        longest += config.model_dump()["max_completion_length"]
+    longest += generated
     is_assumed = not lengths.longest
     shared = lengths.shared / lengths.good_rows if per_row > 1 else 0.0
     mean = sum(share * tokens for share, tokens in groups)
