@@ -13,7 +13,7 @@ from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.models.inspection import Inspection
 from swiftbox.models.location import find_folder
-from swiftbox.models.requirements import Remark
+from swiftbox.models.requirements import NOTE, Remark
 from swiftbox.models.token_ids import token_ids
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
 
@@ -25,7 +25,10 @@ def check_teacher(
 
     Raises ConfigError for a teacher that cannot be loaded, has other tokens, or is the student.
     """
-    if not config.has_teacher or is_reference(teacher_of(config)[0]):
+    if not config.has_teacher:
+        return None
+    _remark_on_unused(config, on_remark)
+    if is_reference(teacher_of(config)[0]):
         return None
     name, revision = teacher_of(config)
     _require_another_model(config, name, revision)
@@ -41,6 +44,19 @@ def check_teacher(
     if inspection is not None and student is not None:
         require_shared_tokens(student.folder, inspection.folder)
     return inspection
+
+
+def _remark_on_unused(config: TrainConfig, on_remark: OnRemark) -> None:
+    """Remark on what no update reads, because the student writes the answers of all of them."""
+    values = config.model_dump()
+    for key in ("seq_kd", "sft_alpha") if values["lmbda"] == 1 else ():
+        if values[key]:
+            message = text(
+                f"{key}: it changes no update: with lmbda: 1 the student writes all answers",
+                f"{key}：对更新不起作用：lmbda 为 1 时所有回答都由学生写出",
+            )
+            hint = text("set lmbda below 1, or remove it", "请设 lmbda 小于 1，或去掉它")
+            on_remark(Remark(NOTE, key, message, hint))
 
 
 @contextmanager

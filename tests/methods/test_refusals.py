@@ -18,6 +18,7 @@ from swiftbox.errors import UserError
 from swiftbox.launch.prepare import check_config
 from swiftbox.plan import plan
 from swiftbox.tasks.load import load
+from swiftbox.tasks.teacher_check import check_teacher
 
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "a negative beta": ("dpo", {"beta": -1}, "beta: should be greater than 0 (got -1)"),
@@ -190,6 +191,17 @@ def test_a_teacher_with_further_tokens_is_accepted(tmp_path: Path, tiny: Path) -
     teacher = with_tokens(tiny, tmp_path / "teacher", "<think>")
     path = write_config(tmp_path / "a.yaml", tiny, data, stage="gkd", teacher_model=str(teacher))
     check_config(plan(load(path).config, made_up("cpu")).config)
+
+
+def test_settings_that_no_update_of_a_distillation_reads_are_remarked_on(
+    tmp_path: Path, tiny: Path
+) -> None:
+    data = write_chats(tmp_path / "rows.jsonl", 8)
+    keys = {"stage": "gkd", "teacher_model": "owner/t", "hub": "modelscope", "lmbda": 1}
+    path = write_config(tmp_path / "a.yaml", tiny, data, **keys, seq_kd=True, sft_alpha=0.1)
+    remarks: list[Any] = []
+    check_teacher(load(path).config, None, remarks.append)
+    assert [remark.topic for remark in remarks][:2] == ["seq_kd", "sft_alpha"]
 
 
 def test_a_teacher_that_is_the_student_is_refused(tmp_path: Path, tiny: Path) -> None:

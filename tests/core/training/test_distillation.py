@@ -15,6 +15,7 @@ from tiny import build, write_chats, write_config
 from transformers import AutoModelForCausalLM
 
 from swiftbox.core.data.samples import IGNORED, TokenRow
+from swiftbox.core.training import generated_answers
 from swiftbox.core.training.generated_answers import (
     AnswerWriter,
     SampledTokens,
@@ -120,6 +121,40 @@ def test_answers_do_not_depend_on_how_many_rows_are_answered_at_once(tiny: Path)
         prompt.tolist() for prompt in prompts
     ]
     assert len({tuple(row[-3:]) for row in together}) == 3  # each row has its own noise
+
+
+def test_prompts_that_do_not_fit_together_are_answered_in_smaller_groups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+
+    def answer(_model: object, prompts: list[np.ndarray], *_: object) -> list[TokenRow]:
+        sizes.append(len(prompts))
+        if len(prompts) > 1:
+            raise MemoryError("out of memory")
+        return [TokenRow(prompts[0], prompts[0])]
+
+    monkeypatch.setattr(generated_answers, "answered_rows", answer)
+    values = {"temperature": 1.0, "max_completion_length": 4}
+    config = SimpleNamespace(seed=1, model_dump=lambda: values)
+    writer = AnswerWriter(config, None, None, frozenset(), 4, torch.device("cpu"))
+    prompts = [np.arange(3, dtype=np.int32)] * 5
+    assert len(writer._answers(None, prompts, range(5))) == 5
+    assert sizes == [4, 2, 1, 1, 1, 1, 1]
+    assert writer.rows_at_once == 1  # for the rest of the run
+
+
+def test_an_update_that_is_begun_again_has_the_same_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[UpdatePlace] = []
+    values = {"lmbda": 1.0, "seq_kd": False}
+    config = SimpleNamespace(seed=1, model_dump=lambda: values)
+    writer = AnswerWriter(config, None, None, frozenset(), 4, torch.device("cpu"))
+    monkeypatch.setattr(writer, "_answered", lambda _units, place, _by: written.append(place) or [])
+    for update in (0, 0, 1):
+        writer.units_of([], UpdatePlace(0, update))
+    assert written == [UpdatePlace(0, 0), UpdatePlace(0, 1)]
 
 
 def test_noise_makes_the_likeliest_token_a_sample_of_the_distribution() -> None:
