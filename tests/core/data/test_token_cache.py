@@ -20,6 +20,7 @@ from swiftbox.core.data.samples import LabeledAnswer, PreferencePair, PromptSamp
 from swiftbox.core.data.storage import StoredSamples, write
 from swiftbox.data.check import check_rows
 from swiftbox.data.files import dataset_hash
+from swiftbox.data.json_layouts import json_layout
 from swiftbox.data.source import RowSource
 from swiftbox.errors import DataError
 from swiftbox.language import home
@@ -215,6 +216,7 @@ def test_a_cached_dataset_is_neither_read_nor_checked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_chats(tmp_path / "chat.jsonl", 20)
+    json_layout(path)  # its first two lines are looked at once
     sources, opened, path_open = [RowSource(str(path))], [], Path.open
 
     def counting(self: Path, *arguments: Any, **named: Any) -> Any:
@@ -235,6 +237,7 @@ def test_the_child_of_a_run_reads_the_bytes_of_its_data_once(
     tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_chats(tmp_path / "chat.jsonl", 20)
+    json_layout(path)  # its first two lines are looked at once
     config = write_config(tmp_path / "a.yaml", tiny, path, max_steps=1, save_steps=0)
     settled = plan(load(config).config, made_up("cpu")).config
     opened, path_open = [], Path.open
