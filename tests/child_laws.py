@@ -41,7 +41,7 @@ ENVIRONMENTS = frozenset({"child_environment", "with_safe_paths"})
 MAY_NAME_OUR_PYTHON: Mapping[str, str] = {
     "devices/probe.py": "a part of the key of a cached answer",
     "engines/preconditions.py": "a Python for a venv; it runs with -I",
-    "quantization/gguf.py": "the Python of a converter; ProcessGroup runs it with -I",
+    "quantization/gguf_steps.py": "our Python for the converter; ProcessGroup runs it with -I",
     "quantization/processes.py": "the Python that measures; ProcessGroup runs it with -I",
 }
 """Files outside of the constructors where sys.executable stands, and why."""

@@ -37,7 +37,7 @@ STILTED_PARTS = re.compile(
 
 DEVICE_NAMES = frozenset({"cuda", "rocm", "npu", "mps"})
 FAMILIES = re.compile(
-    r"^(qwen|llama(?!pro|factory|-factory)|gemma|mistral|mixtral|deepseek|glm|chatglm|phi|internlm|baichuan|yi|mamba|rwkv)"
+    r"^(qwen|llama(?!pro|factory|-factory|_cpp)|gemma|mistral|mixtral|deepseek|glm|chatglm|phi|internlm|baichuan|yi|mamba|rwkv)"
 )
 
 Violations = list[str]

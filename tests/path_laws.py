@@ -171,10 +171,12 @@ ALLOWED: dict[str, dict[str, str]] = {
         "folder / f'{command.tool}.request.json'": ITS_TOOL,
         "folder / f'{command.tool}.result.json'": ITS_TOOL,
     },
-    "swiftbox/quantization/run.py": {
+    "swiftbox/quantization/gguf_steps.py": {"job.work_folder / name": "one of two constants"},
+    "swiftbox/quantization/job.py": {
         "job.work_folder / name": "a step's name is a constant",
         "job.work_folder / f'.{name}'": "a step's name is a constant",
     },
+    "swiftbox/quantization/run.py": {"job.work_folder / name": "one of two constants"},
     "swiftbox/runs/creation.py": {
         "requested.with_name(f'{requested.name}-{number}')": FROM_A_FOLDER
     },

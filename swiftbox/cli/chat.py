@@ -13,7 +13,7 @@ from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 from swiftbox.tasks.load import Loaded, load, loads
 
-WEIGHTS = ("config.json", "adapter_config.json")
+WEIGHTS = ("config.json", "adapter_config.json", "model.gguf")
 """One of these stands in the folder of a finished model or adapter."""
 
 

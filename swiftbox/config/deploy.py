@@ -11,6 +11,8 @@ from swiftbox.config.fields import setting
 from swiftbox.config.groups import HubFields, require_no_empty_names, require_variable_name
 from swiftbox.config.task import TaskConfig
 
+ServingEngine = Literal["auto", "vllm", "llama_cpp", "builtin"]
+
 
 class ServedNames(TaskConfig):
     """Which model is served, with which adapters."""
@@ -69,12 +71,13 @@ class ServedModel(HubFields, TemplateVariables, ServedNames):
 class DeployConfig(ServedModel):
     """Fields of a deployment."""
 
-    engine: Literal["auto", "vllm", "builtin"] = setting(
+    engine: ServingEngine = setting(
         "auto",
         label_zh="推理引擎",
-        en="vllm, or builtin (swiftbox's own server); auto: vllm if installed and supported on "
-        "this backend",
-        zh="vllm，或 builtin（swiftbox 自带服务）；auto：已安装且此硬件支持时用 vllm",
+        en="vllm, llama_cpp (for GGUF files), or builtin (swiftbox's own server); auto: llama_cpp "
+        "for a GGUF file, else vllm if installed and supported on this backend",
+        zh="vllm、llama_cpp（用于 GGUF 文件）或 builtin（swiftbox 自带服务）；auto：GGUF 文件用 "
+        "llama_cpp，否则已安装且此硬件支持时用 vllm",
         section="run",
         essential=True,
     )

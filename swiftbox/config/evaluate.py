@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import field_validator
 
 from swiftbox.config.conversations import TemplateVariables
+from swiftbox.config.deploy import ServingEngine
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import (
     Frozen,
@@ -248,11 +249,11 @@ class EvaluateConfig(EvaluatedModels, TaskConfig):
         ge=0,
         lt=2**32,
     )
-    engine: Literal["auto", "vllm", "builtin"] = setting(
+    engine: ServingEngine = setting(
         "auto",
         label_zh="推理引擎",
-        en="server for the models, as in a deployment: vllm or builtin",
-        zh="由谁提供模型服务，与部署相同：vllm 或 builtin",
+        en="server for the models, as in a deployment: vllm, llama_cpp or builtin",
+        zh="由谁提供模型服务，与部署相同：vllm、llama_cpp 或 builtin",
         section="run",
         only={"backend": ("evalscope",)},
     )

@@ -25,9 +25,9 @@ BITS = {
     "awq": (4,),
     "fp8": (8,),
     "w8a8": (8,),
-    "gguf": (8, 16),
+    "gguf": (4, 5, 6, 8, 16),
 }
-"""Bits that each method can write; https://github.com/ggml-org/llama.cpp/blob/master/convert_hf_to_gguf.py"""
+"""Bits that each method can write."""
 
 GROUP_SIZES = (-1, 16, 32, 64, 128, 256, 512, 1024)
 """-1: one scale per row."""
@@ -79,8 +79,10 @@ class QuantizeConfig(HubFields, QuantizedNames):
     bits: int | None = setting(
         None,
         label_zh="量化位数",
-        en="bits per weight; empty: 4, or 8 for fp8, w8a8 and gguf",
-        zh="每个权重的位数；留空为 4，fp8、w8a8、gguf 为 8",
+        en="bits per weight; empty: 4, or 8 for fp8 and w8a8; in gguf 4: Q4_K_M, 5: Q5_K_M, 6: "
+        "Q6_K, 8: Q8_0, 16: F16",
+        zh="每个权重的位数；留空为 4，fp8、w8a8 为 8；gguf 中 4：Q4_K_M，5：Q5_K_M，6：Q6_K，"
+        "8：Q8_0，16：F16",
         section="method",
         essential=True,
         ge=2,

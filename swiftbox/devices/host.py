@@ -103,6 +103,7 @@ def versions(root: Path = ROOT) -> dict[str, str]:
     """Return the versions of Python, PACKAGES, driver and toolkits, and the C++ compiler's name."""
     all_versions = {name: package_version(name) for name in PACKAGES}
     all_versions["vllm"] = package_version("vllm") or engine_version("vllm")
+    all_versions["llama_cpp"] = engine_version("llama_cpp", "llama_cpp_python")
     all_versions |= {"driver": _driver(root), "cann": _cann(root), "macos": platform.mac_ver()[0]}
     folder = torch_folder()
     build = torch_build(folder) if folder else {}
@@ -122,13 +123,16 @@ def cxx_compiler() -> str:
     return compiler if find_program(compiler) is not None and header.is_file() else ""
 
 
-def engine_version(name: str) -> str:
-    """Return the version of an engine whose environment is complete; empty without one."""
+def engine_version(name: str, package: str = "") -> str:
+    """Return the version of an engine whose environment is complete; empty without one.
+
+    `package` is that which has the version, if it is not called like the engine.
+    """
     try:
         state = json.loads((home() / "engines" / name / ENGINE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
-    return "" if state.get("broken") else str(state.get("versions", {}).get(name, ""))
+    return "" if state.get("broken") else str(state.get("versions", {}).get(package or name, ""))
 
 
 def package_version(name: str) -> str:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swiftbox.config.chat import ChatConfig
 from swiftbox.display.live import View
@@ -17,6 +18,9 @@ from swiftbox.language import home, text
 from swiftbox.runs import events
 from swiftbox.runs.events import Event
 from swiftbox.security.printable import printable
+
+if TYPE_CHECKING:  # a chat with a server elsewhere probes nothing
+    from swiftbox.devices.machine import Machine
 
 SHOWN_EVENTS = (events.PROGRESS, events.FETCHED, events.MISSED, events.WARNING)
 """Events of a starting server that are worth a line."""
@@ -38,7 +42,6 @@ def converse(
     `message` (or a prompt in the config) one answer is printed instead of a conversation.
     """
     from swiftbox.chat.terminal import answer_once, talk
-    from swiftbox.devices.probe import probe, without_torch
     from swiftbox.tasks.chat import require_answerers, with_absolute_paths
     from swiftbox.tasks.chat_servers import connected_participants, required_deployments
     from swiftbox.tasks.checks import ignored
@@ -50,7 +53,7 @@ def converse(
     require_answerers(config, ignored)
     agree(config)
     local = required_deployments(config, participant_sources(config))
-    machine = probe(Path.cwd()) if local else without_torch(Path.cwd(), "")
+    machine = _ready_machine(config, bool(local))
     folder = home() / "chats" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     start = ServerStart([str(deployment.model) for deployment in local])
     with connected_participants(
@@ -66,6 +69,21 @@ def converse(
         start.leave()
     shutil.rmtree(folder, ignore_errors=True)  # kept after a failure: its log says why
     return code
+
+
+def _ready_machine(config: ChatConfig, starts_servers: bool) -> Machine:
+    """Return this machine with the engines of the servers installed, after asking.
+
+    Raises MachineError without consent.
+    """
+    from swiftbox.devices.probe import probe, without_torch
+    from swiftbox.engines.consent import ask, install_missing, require_engines_installable
+    from swiftbox.tasks.chat import engines
+
+    machine = probe(Path.cwd()) if starts_servers else without_torch(Path.cwd(), "")
+    missing = require_engines_installable(engines(config, machine), machine.backend)
+    install_missing(missing, ask)
+    return machine
 
 
 class ServerStart:

@@ -30,6 +30,7 @@ PHASES: Mapping[str, tuple[str, str]] = {
     "parity": ("comparing the server with the training", "与训练核对"),
     "verify": ("checking the written model", "核对写出的模型"),
     "measure": ("measuring perplexity", "测量困惑度"),
+    "convert": ("converting to GGUF", "转换为 GGUF"),
     "quantize": ("quantizing", "量化"),
 }
 """English and Chinese title of each phase."""

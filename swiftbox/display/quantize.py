@@ -12,7 +12,15 @@ from swiftbox.runs.events import Event
 def layer_lines(event: Event) -> list[str]:
     """Return how many layers are quantized."""
     progress = f"{event['done']}/{event['of']}"
+    if event.get("unit") == "tensor":
+        return [text(f"  tensor {progress}", f"  第 {progress} 个张量")]
     return [text(f"  layer {progress}", f"  第 {progress} 层")]
+
+
+def conversion_lines(event: Event) -> list[str]:
+    """Return how much of the file is written."""
+    done, total = size(event["done"]), size(event["of"])
+    return [text(f"  {done} of {total}", f"  {done} / {total}")]
 
 
 def result_lines(event: Event) -> list[str]:
@@ -38,6 +46,7 @@ def result_lines(event: Event) -> list[str]:
 
 DISPLAY = TaskDisplay(
     {
+        events.CONVERTING: conversion_lines,
         events.QUANTIZING: layer_lines,
         events.QUANTIZED: result_lines,
         events.DONE: model_done_lines,

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from shlex import quote
 
-from swiftbox.engines.engine import COMPILER, EVERYWHERE, PCRE2, PYTHON_HEADERS, Engine
+from swiftbox.engines.engine import (
+    CMAKE_ARGS,
+    COMPILER,
+    CXX_COMPILER,
+    EVERYWHERE,
+    PCRE2,
+    PYTHON_HEADERS,
+    Engine,
+)
+
+LLAMA_CPP_TARGETS = Path(__file__).with_name("llama_cpp.cmake")
 
 TORCH = "2.13.0"
 """The same torch as swiftbox's, where a tool can use it: its wheel is in pip's cache."""
@@ -135,6 +147,41 @@ assert callable(lm_eval.simple_evaluate) and TaskManager and HFLM
 """,
 )
 
+LLAMA_CPP = Engine(
+    name="llama_cpp",
+    tools=("gguf_quantize", "gguf_measure"),
+    about=("write and serve GGUF files (llama.cpp)", "生成并部署 GGUF 文件（llama.cpp）"),
+    requirements={
+        EVERYWHERE: (
+            "scikit-build-core==1.1.2",
+            "cmake==4.4.5",
+            "ninja==1.13.2",
+            "numpy==2.2.6",
+            "sentencepiece==0.2.3",
+        )
+    },
+    late=("llama-cpp-python==0.3.36",),
+    # pip's cache may hold the same release, built without the server and the converter.
+    late_options=("--no-build-isolation", "--no-cache-dir"),
+    build_env={
+        CMAKE_ARGS: f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={quote(str(LLAMA_CPP_TARGETS))}",
+        "SKBUILD_BUILD_TARGETS": "llama-server",
+    },
+    system=(COMPILER, CXX_COMPILER),
+    size_bytes={EVERYWHERE: 400_000_000},
+    minutes=15,
+    selftest="""
+import subprocess
+from pathlib import Path
+from shlex import quote
+import llama_cpp, numpy, sentencepiece
+package = Path(llama_cpp.__file__).parent
+subprocess.run([package / "lib" / "llama-server", "--version"], check=True)
+assert (package / "converter" / "convert_hf_to_gguf.py").is_file()
+assert llama_cpp.llama_model_quantize_default_params().ftype >= 0
+""",
+)
+
 VLLM = Engine(
     name="vllm",
     about=("serve models fast on accelerators", "在加速卡上高速部署模型"),
@@ -172,5 +219,6 @@ assert callable(sglang.Engine)
 )
 
 ENGINES: Mapping[str, Engine] = {
-    engine.name: engine for engine in (GPTQ, COMPRESS, EVALSCOPE, LM_EVAL, VLLM, LMDEPLOY, SGLANG)
+    engine.name: engine
+    for engine in (GPTQ, COMPRESS, EVALSCOPE, LM_EVAL, LLAMA_CPP, VLLM, LMDEPLOY, SGLANG)
 }

@@ -18,6 +18,9 @@ EVERYWHERE = "*"
 
 FEW_CORES = 4
 
+CMAKE_ARGS = "CMAKE_ARGS"
+CMAKE_JOBS = "CMAKE_BUILD_PARALLEL_LEVEL"
+
 
 @dataclass(frozen=True)
 class SystemPackage:
@@ -34,6 +37,10 @@ def _has_compiler() -> bool:
     return any(find_program(name) for name in ("gcc", "cc", "clang"))
 
 
+def _has_cxx_compiler() -> bool:
+    return any(find_program(name) for name in ("g++", "c++", "clang++"))
+
+
 def _has_python_headers() -> bool:
     import sysconfig
 
@@ -46,6 +53,7 @@ def _has_pcre2_headers() -> bool:
 
 
 COMPILER = SystemPackage("a C compiler", _has_compiler, "gcc g++", "gcc gcc-c++", "gcc")
+CXX_COMPILER = SystemPackage("a C++ compiler", _has_cxx_compiler, "g++", "gcc-c++", "gcc")
 PYTHON_HEADERS = SystemPackage(
     "Python.h",
     _has_python_headers,
@@ -79,6 +87,8 @@ class Engine:
     torch: str = ""
     late: tuple[str, ...] = ()
     late_options: tuple[str, ...] = ("--no-build-isolation",)
+    build_env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of its builds; the user's own CMAKE_ARGS are added to them."""
     system: tuple[SystemPackage, ...] = ()
     python: tuple[int, int] = (10, 14)
     """The first and the last minor version of Python 3 that it supports."""
@@ -103,6 +113,14 @@ class Engine:
         """Return the environment variables of its processes on this machine."""
         few = (os.cpu_count() or 1) < FEW_CORES
         return {**self.env, **(self.env_on_few_cores if few else {})}
+
+    def build_environment(self) -> dict[str, str]:
+        """Return the environment variables of its builds on this machine."""
+        if not self.build_env:
+            return {}
+        arguments = f"{os.environ.get(CMAKE_ARGS, '')} {self.build_env.get(CMAKE_ARGS, '')}"
+        jobs = os.environ.get(CMAKE_JOBS) or str(os.cpu_count() or 1)
+        return {CMAKE_JOBS: jobs, **self.build_env, CMAKE_ARGS: arguments.strip()}
 
     def packages(self, backend: str) -> tuple[str, ...]:
         """Return the arguments of the first `pip install`; empty if pip cannot install it."""

@@ -135,23 +135,26 @@ def _install_packages(engine: Engine, backend: str, folder: Path, say: Say) -> N
     if torch and installed_versions(folder).get("torch", "").partition("+")[0] != engine.torch:
         say(text(f"torch {engine.torch} for {backend}", f"{backend} 版 torch {engine.torch}"))
         index = os.environ.get(TORCH_INDEX)
-        pip_install(folder, torch[:1], say, temporary=temporary, index=index)
+        variables = {"PIP_INDEX_URL": index} if index else {}
+        pip_install(folder, torch[:1], say, temporary=temporary, variables=variables)
     say(" ".join(engine.packages(backend)))
     _install_checked(folder, engine.packages(backend), say)
     pip_install(folder, (*torch, *engine.packages(backend)), say, temporary=temporary)
     if engine.late:
         say(" ".join(engine.late))
-        _install_checked(folder, engine.late, say, options=engine.late_options)
+        _install_checked(folder, engine.late, say, engine=engine)
         late = (*torch, *engine.packages(backend), *engine.late, *engine.late_options)
-        pip_install(folder, late, say, temporary=temporary)
+        variables = engine.build_environment()
+        pip_install(folder, late, say, temporary=temporary, variables=variables)
 
 
 def _install_checked(
-    folder: Path, requirements: Sequence[str], say: Say, *, options: Sequence[str] = ()
+    folder: Path, requirements: Sequence[str], say: Say, *, engine: Engine | None = None
 ) -> None:
     """Install the releases that the lock holds, if their files have the sha256 that it says.
 
-    Their dependencies follow in the next step, which leaves these releases as they are.
+    Their dependencies follow in the next step, which leaves these releases as they are. `engine`
+    is that of releases whose build has its options and variables.
     """
     lines = locked_lines(requirements)
     if not lines:
@@ -162,7 +165,10 @@ def _install_checked(
     temporary = folder / TEMPORARY
     file = temporary / "locked.txt"
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    pip_install(folder, (*CHECKED, "-r", str(file), *options), say, temporary=temporary)
+    options = engine.late_options if engine else ()
+    variables = engine.build_environment() if engine else {}
+    arguments = (*CHECKED, "-r", str(file), *options)
+    pip_install(folder, arguments, say, temporary=temporary, variables=variables)
 
 
 def _remove_damaged(folder: Path) -> None:

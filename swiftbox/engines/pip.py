@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from swiftbox.engines.process_group import ProcessGroup
@@ -87,18 +87,23 @@ def index_secrets() -> list[str]:
 
 
 def pip_install(
-    folder: Path, arguments: Sequence[str], say: Say, *, temporary: Path, index: str | None = None
+    folder: Path,
+    arguments: Sequence[str],
+    say: Say,
+    *,
+    temporary: Path,
+    variables: Mapping[str, str] | None = None,
 ) -> None:
     """Run `pip install ARGUMENTS`; raise MachineError with pip's last lines if it fails.
 
-    `index` replaces pip's own index; it is passed by the environment, as it may hold a password.
+    `variables` are added to pip's environment, such as another index, which may hold a password.
     """
     env = child_environment(keep=index_secrets())
     for name in OTHER_TARGETS:
         env.pop(name, None)
     # Beside the target: /tmp may be small, and pip unpacks gigabytes there.
     env |= {"PIP_USER": "0", "PIP_NO_INPUT": "1", "TMPDIR": str(temporary)}
-    env |= {"PIP_INDEX_URL": index} if index else {}
+    env |= variables or {}
     progress = PipProgress(say)
 
     def on_line(is_output: bool, line: str) -> None:

@@ -15,6 +15,7 @@ from swiftbox.errors import ConfigError
 from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
+from swiftbox.models.gguf_files import is_gguf_folder
 from swiftbox.models.location import find_folder, locate, locate_adapter, require_all, short_name
 from swiftbox.security.paths import file_name
 
@@ -187,8 +188,10 @@ def servers(scored: tuple[Candidate, ...]) -> tuple[ServedWeights, ...]:
 
 
 def quantized(candidate: Candidate) -> str:
-    """Return how the weights are quantized according to config.json; empty if they are not."""
+    """Return how the weights are quantized according to their files; empty if they are not."""
     folder = find_folder(candidate.model)
+    if folder is not None and is_gguf_folder(folder):
+        return "gguf"
     config = read_json(folder / "config.json") if folder else {}
     settings = config.get("quantization_config") or {}
     name = str(settings.get("quant_method") or "")

@@ -152,12 +152,12 @@ def _defective(problem: FileProblem, topic: str) -> Remark:
 
 def _for_llama_cpp(folder: Path) -> Remark:
     message = text(
-        f"{folder} contains GGUF files, which swiftbox cannot load; they are for llama.cpp",
-        f"{folder} 中是 GGUF 文件，供 llama.cpp 等使用，swiftbox 无法加载",
+        f"{folder} contains GGUF files: llama.cpp serves them, nothing else can be done with them",
+        f"{folder} 中是 GGUF 文件：可由 llama.cpp 部署，不能用于其他任务",
     )
     hint = text(
-        "give the original model, or quantize it with method: bnb",
-        "请给出其原模型，或以 method: bnb 量化",
+        "give the original model; to serve the file, set engine: llama_cpp",
+        "请给出其原模型；要部署该文件，请设 engine: llama_cpp",
     )
     return Remark(ERROR, "config", message, hint)
 

@@ -176,6 +176,11 @@ def _built_in_texts(tokenizer: Any) -> tuple[Iterable[str], Iterable[str]]:
     )
 
 
+def held_out_texts(tokenizer: Any, count: int) -> list[str]:
+    """Return the first of the built-in texts that are held out."""
+    return list(islice(_built_in_texts(tokenizer)[1], count))
+
+
 def _built_in(name: str, modules: Sequence[str], tokenizer: Any) -> Iterator[str]:
     source = RowSource(str(BUILT_IN / f"{name}.jsonl"))
     for _, _, row in rows_of(source, files_of(source)):

@@ -25,8 +25,7 @@ def main() -> int:
 def load(request: dict[str, Any], stack: ExitStack) -> Any:
     """Load the model of a request, for as long as `stack` is open.
 
-    An unquantized model is computed layer by layer: it may be larger than the device. transformers
-    alone reads GGUF files.
+    An unquantized model is computed layer by layer: it may be larger than the device.
     """
     with heavy_imports():
         import torch
@@ -35,8 +34,6 @@ def load(request: dict[str, Any], stack: ExitStack) -> Any:
     from swiftbox.core.weights.quantized_bases import stored_method
 
     folder = Path(request["model"])
-    if request.get("gguf_file"):
-        return measure.load_model(request)
     if not stored_method(folder):
         return _streamed(request, stack)
     return load_pretrained(

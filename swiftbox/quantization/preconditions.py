@@ -19,8 +19,8 @@ from swiftbox.fit.serving import quantizing
 from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.models.config_keys import language_part
-from swiftbox.quantization import tensors
-from swiftbox.quantization.resolve import ENGINES
+from swiftbox.quantization import gguf, tensors
+from swiftbox.quantization.resolve import DEFAULT_BITS, ENGINES
 
 PACKED_WIDTH = 32
 """gptqmodel packs outputs and inputs in multiples of this; qlinear/__init__.py of 7.6.0."""
@@ -161,9 +161,10 @@ def needs_of(folder: Path, config: QuantizeConfig) -> QuantizationNeeds:
     """Return the bytes that the quantization of a local model needs at the same time."""
     headers = tensors.read_headers(folder)
     stored = tensors.total_bytes(headers)
+    if config.method == "gguf":
+        return _needs_of_gguf(headers, config)
     result = tensors.expected_bytes(headers, config)
     merged = stored if config.adapter is not None else 0
-    # A converted model is read back and measured in float32.
     in_float32 = 4.0 * sum(header.element_count for header in headers.values())
     source = profile_model(str(folder))
     if source is not None and config.method in ENGINES:
@@ -178,6 +179,23 @@ def needs_of(folder: Path, config: QuantizeConfig) -> QuantizationNeeds:
     else:
         host_bytes, device_bytes = max(in_float32, stored + result), part
     return QuantizationNeeds(host_bytes, device_bytes, result + merged + SPARE_BYTES)
+
+
+def _needs_of_gguf(headers: tensors.TensorHeaders, config: QuantizeConfig) -> QuantizationNeeds:
+    """Return the needs of writing a file twice, unquantized and quantized.
+
+    The model is measured layer by layer, and llama.cpp reads the unquantized file from the disk as
+    it needs it; the result should fit in the memory.
+    """
+    stored = tensors.total_bytes(headers)
+    shapes = [header.shape for header in headers.values()]
+    bits = config.bits or DEFAULT_BITS
+    result = gguf.estimated_bytes(shapes, bits)
+    merged = stored if config.adapter is not None else 0
+    converted = 0 if bits == 16 else stored
+    part, _largest = tensors.largest_part(headers)
+    disk = converted + result + merged + SPARE_BYTES
+    return QuantizationNeeds(max(2 * part, result), part, disk)
 
 
 def require_resources(folder: Path, target: Path, config: QuantizeConfig) -> None:

@@ -16,13 +16,15 @@ from swiftbox.language import text
 CAPABILITIES: Mapping[str, str] = {"gptq": "gptq_infer", "awq": "awq", "fp8": "dtype_fp8"}
 """The column of backends.csv that says whether a backend runs the method's result."""
 
-ENGINES: Mapping[str, str] = {"gptq": "gptq", "awq": "gptq", "fp8": "compress", "w8a8": "compress"}
-"""The engine of each method; the other methods need none."""
+ENGINES: Mapping[str, str] = {
+    **{"gptq": "gptq", "awq": "gptq", "fp8": "compress", "w8a8": "compress", "gguf": "llama_cpp"}
+}
+"""The engine of each method; bnb needs none."""
 
 DEFAULT_BITS = 4
 DEFAULT_GROUP_SIZE = 128
 
-MAX_RATIOS: Mapping[int, float] = {2: 3.0, 3: 1.6, 4: 1.25, 8: 1.05, 16: 1.01}
+MAX_RATIOS: Mapping[int, float] = {2: 3.0, 3: 1.6, 4: 1.25, 5: 1.1, 6: 1.05, 8: 1.05, 16: 1.01}
 """Perplexity ratio by bits. Published models of 1B and more lose 1 to 10 % at 4 bits in groups of
 128 (arXiv:2210.17323 table 3, arXiv:2306.00978 table 4, arXiv:2305.14314 table 2), small models
 twice that, and all well below 1 % at 8 bits. More than this is damage, not rounding."""
@@ -107,7 +109,7 @@ def _default_bits(method: str) -> int:
 
 def _why_bits(method: str) -> str:
     if method == "gguf":
-        return text("Q8_0, which the converter writes directly", "Q8_0，转换器可直接写出")
+        return text("Q4_K_M, the usual type for CPUs and Macs", "Q4_K_M，CPU 与 Mac 上的常用类型")
     if len(BITS[method]) == 1:
         return text(f"the only width of {method}", f"{method} 仅支持此位数")
     return text(

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swiftbox.config.merge import Quantization
 from swiftbox.config.quantize import CALIBRATED, QuantizeConfig
 from swiftbox.data.files import dataset_hash
-from swiftbox.data.source import RowSource
 from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
@@ -28,12 +26,11 @@ from swiftbox.files import read_json, write_json
 from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.models.merge_checks import FLOATS
-from swiftbox.quantization import gguf, tensors, verification
-from swiftbox.quantization.processes import convert, measure
-from swiftbox.quantization.resolve import ENGINES
+from swiftbox.quantization import gguf, gguf_steps, tensors, verification
+from swiftbox.quantization.job import QuantizationJob, complete_step
+from swiftbox.quantization.processes import measure
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs.events import Emit
 
 REPORT = "quantize.json"
 """In the run folder: sizes, perplexities, versions."""
@@ -62,47 +59,6 @@ TOKENIZER_FILES = (
 """Patterns of a tokenizer's files. They are copied, not saved again: they stay byte for byte."""
 
 
-@dataclass(frozen=True)
-class QuantizationJob:
-    """What to quantize, for which machine, and where the run is recorded."""
-
-    config: QuantizeConfig
-    source: Path
-    """Folder of the complete unquantized model: fetched, or merged."""
-    calibration_sources: tuple[RowSource, ...]
-    """The user's calibration data; empty for the built-in data."""
-    folder: Path
-    machine: Machine
-    emit: Emit
-
-    @property
-    def engine(self) -> str:
-        """Return the engine of the method; empty for swiftbox's environment."""
-        return ENGINES.get(self.config.method, "")
-
-    @property
-    def device(self) -> str:
-        """Return torch's name of the device."""
-        return BACKENDS[self.machine.backend].torch_device
-
-    @property
-    def work_folder(self) -> Path:
-        """Return the folder of the steps' results."""
-        return self.folder / run_folder.WORK
-
-    @property
-    def dtype(self) -> str:
-        """Return the number type of the weights that stay unquantized."""
-        if self.config.dtype != "stored":
-            return self.config.dtype
-        return FLOATS[weights.read_weights(self.source).main_dtype or "F32"]
-
-    @property
-    def saved_dtype(self) -> str:
-        """Return the number type that the method saves: gptqmodel packs float16 scales only."""
-        return "float16" if self.engine == "gptq" and self.dtype == "float32" else self.dtype
-
-
 def quantize(job: QuantizationJob) -> tuple[Path, dict[str, Any]]:
     """Quantize, verify and store the result; return its folder and the report.
 
@@ -111,13 +67,15 @@ def quantize(job: QuantizationJob) -> tuple[Path, dict[str, Any]]:
     job.work_folder.mkdir(parents=True, exist_ok=True)
     counts = _write_pieces(job)
     before = _measure_before(job)
-    quantized = _step(job, "quantized", lambda target: _quantize_into(job, target))
+    if job.config.method == "gguf":
+        before = gguf_steps.measure_converted(job, before)
+    quantized = complete_step(job, "quantized", lambda target: _quantize_into(job, target))
     final = job.folder / run_folder.MODEL
     with _deleted_if_wrong(quantized):
         job.emit(events.STAGE, name="verify", detail=str(final))
         config = job.config.model_copy(update={"dtype": job.saved_dtype})
         figures = verification.check_files(job.source, quantized, config)
-        after = _measure(job, quantized, "after")
+        after = _measure_after(job, quantized)
         figures |= verification.check_measurements(before, after, job.config)
     report = _report(job, figures | counts, (before, after))
     write_json(job.folder / REPORT, report)
@@ -149,23 +107,6 @@ def _deleted_if_wrong(result: Path) -> Iterator[None]:
         ) from error
 
 
-def _step(job: QuantizationJob, name: str, make: Callable[[Path], None]) -> Path:
-    """Run a step that fills a folder, unless it was completed before a stop."""
-    folder = job.work_folder / name
-    if folder.is_dir():
-        message = text(
-            f"{name}: reusing the result from before the stop", f"{name}：沿用中断前的结果"
-        )
-        job.emit(events.NOTE, key=name, message=message)
-        return folder
-    unfinished = job.work_folder / f".{name}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    make(unfinished)
-    unfinished.rename(folder)
-    return folder
-
-
 def _write_pieces(job: QuantizationJob) -> dict[str, int]:
     """Write the tokens to calibrate with and to measure on; return their counts."""
     from swiftbox.quantization.calibration import load_pieces
@@ -174,9 +115,9 @@ def _write_pieces(job: QuantizationJob) -> dict[str, int]:
     built_in = text("built-in questions and Python's documentation", "内置问答与 Python 自带文档")
     name = ", ".join(source.path for source in sources) or built_in
     job.emit(events.STAGE, name="data", detail=name)
-    pieces = load_pieces(job.config, sources, _tokenizer(job))
+    pieces = load_pieces(job.config, sources, job.tokenizer())
     write_json(
-        job.work_folder / "pieces.json",
+        job.pieces_file,
         {"calibration": pieces.calibration, "held_out": pieces.held_out},
     )
     counts = pieces.counts()
@@ -188,12 +129,6 @@ def _write_pieces(job: QuantizationJob) -> dict[str, int]:
         )
         job.emit(events.WARNING, key="calibration_samples", message=message)
     return counts
-
-
-def _tokenizer(job: QuantizationJob) -> Any:
-    from swiftbox.core.weights.load import read_tokenizer
-
-    return read_tokenizer(job.source, trust_remote_code=job.config.trust_remote_code)
 
 
 def _measure_before(job: QuantizationJob) -> Mapping[str, Any]:
@@ -220,7 +155,7 @@ def _measure_before(job: QuantizationJob) -> Mapping[str, Any]:
 
 def _measure(job: QuantizationJob, model: Path, name: str) -> dict[str, Any]:
     """Measure a model in a fresh process of the method's environment."""
-    pieces_file = job.work_folder / "pieces.json"
+    pieces_file = job.pieces_file
     request = {
         "model": str(model),
         "pieces": str(pieces_file),
@@ -233,9 +168,14 @@ def _measure(job: QuantizationJob, model: Path, name: str) -> dict[str, Any]:
         **_stored_types(model),
         "kept_bytes": kept_bytes(job.machine, host.memory()[1]),
     }
-    if job.config.method == "gguf" and name == "after":
-        request |= {"gguf_file": gguf.FILE, "paths": list(gguf.require_converter().paths)}
-    return measure(job.engine, request, job.work_folder / name, job.emit)
+    engine = "" if job.config.method == "gguf" else job.engine
+    return measure(engine, request, job.work_folder / name, job.emit)
+
+
+def _measure_after(job: QuantizationJob, quantized: Path) -> dict[str, Any]:
+    if job.config.method == "gguf":
+        return gguf_steps.measure(job, quantized / gguf.FILE, "after")
+    return _measure(job, quantized, "after")
 
 
 def _stored_types(model: Path) -> dict[str, Any]:
@@ -267,7 +207,7 @@ def _quantize_into(job: QuantizationJob, target: Path) -> None:
     if job.config.method == "bnb":
         _run_bitsandbytes(job, target)
     elif job.config.method == "gguf":
-        _run_converter(job, target)
+        gguf_steps.write_quantized(job, target)
     else:
         tool_folder = job.work_folder / "tool"
         tool_folder.mkdir(exist_ok=True)
@@ -286,7 +226,7 @@ def description(config: QuantizeConfig) -> str:
             f"{config.method.upper()}，{config.bits} 位，每组 {config.group_size}",
         )
     if config.method == "gguf":
-        return f"GGUF {gguf.OUT_TYPES[config.bits or 8].upper()}"
+        return f"GGUF {gguf.TYPES[config.bits or 4]}"
     return config.method.upper()
 
 
@@ -300,7 +240,7 @@ def _engine_request(job: QuantizationJob, target: Path) -> dict[str, Any]:
         "group_size": job.config.group_size,
         "model": str(job.source),
         "output": str(target),
-        "pieces": str(job.work_folder / "pieces.json"),
+        "pieces": str(job.pieces_file),
         "scratch": str(scratch),
         "dtype": job.saved_dtype,
         "device": job.device,
@@ -326,16 +266,6 @@ def _run_bitsandbytes(job: QuantizationJob, target: Path) -> None:
         device=job.device,
         trust_remote_code=job.config.trust_remote_code,
     )
-
-
-def _run_converter(job: QuantizationJob, target: Path) -> None:
-    converter = gguf.require_converter()
-    out_type = gguf.OUT_TYPES[job.config.bits or 8]
-    request = {
-        "script": converter.script,
-        "words": [str(job.source), "--outtype", out_type, "--outfile", str(target / gguf.FILE)],
-    }
-    convert(Path(converter.python), request, job.work_folder / "tool", job.emit)
 
 
 def _copy_companions(job: QuantizationJob, target: Path) -> None:
@@ -379,4 +309,4 @@ def _report(
 
 
 def _decode(job: QuantizationJob, ids: Sequence[int]) -> str:
-    return str(_tokenizer(job).decode(ids))
+    return str(job.tokenizer().decode(ids))

@@ -10,16 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.quantize import QuantizeConfig
+from swiftbox.config.quantize import BITS, CALIBRATED, GROUP_SIZES, GROUPED, QuantizeConfig
 from swiftbox.errors import ResultError
 from swiftbox.files import read_json
 from swiftbox.formatting import size
 from swiftbox.language import text
-from swiftbox.quantization import gguf, tensors
+from swiftbox.quantization import gguf, gguf_verification, tensors
+from swiftbox.quantization.resolve import DEFAULT_BITS
 
 TOLERANCE = 0.03
 """Share of the expected bytes. Extras of the tools, such as zero biases, take far less; one layer
 of a small model left in 16 bits takes more, and every layer is checked separately."""
+
+GGUF_TOLERANCE = 0.25
+"""llama.cpp chooses the type of each matrix; the share of larger ones depends on the model."""
 
 SLACK_BYTES = 32 * 1024
 
@@ -40,7 +44,9 @@ def _failure(message: str) -> ResultError:
 def check_files(source: Path, result: Path, config: QuantizeConfig) -> dict[str, Any]:
     """Check the files of the result by their headers; return layers and sizes."""
     if config.method == "gguf":
-        return _check_gguf(source, result / gguf.FILE, config)
+        figures = gguf_verification.check_quantized(source, result / gguf.FILE, config)
+        _require_size(figures, GGUF_TOLERANCE)
+        return figures
     _require_config(result, config)
     before, after = tensors.read_headers(source), tensors.read_headers(result)
     layer_count = len(tensors.linear_layers(before))
@@ -89,9 +95,9 @@ def _require_all_tensors(
         )
 
 
-def _require_size(figures: Mapping[str, int]) -> None:
+def _require_size(figures: Mapping[str, int], tolerance: float = TOLERANCE) -> None:
     expected, actual = figures["bytes_expected"], figures["bytes_after"]
-    if abs(actual - expected) <= TOLERANCE * expected + SLACK_BYTES:
+    if abs(actual - expected) <= tolerance * expected + SLACK_BYTES:
         return
     before = size(figures["bytes_before"])
     raise _failure(
@@ -147,38 +153,6 @@ def _require_groups(stored: Mapping[str, Any], kind: str) -> None:
     )
 
 
-def _check_gguf(source: Path, file: Path, config: QuantizeConfig) -> dict[str, Any]:
-    if not file.is_file():
-        raise _failure(text("the converter wrote no file", "转换器没有写出文件"))
-    bits = config.bits or 8
-    dtype = gguf.OUT_TYPES[bits].upper()
-    before, after = tensors.read_headers(source), gguf.read_headers(file)
-    layer_count = len(tensors.linear_layers(before))
-    matrices = {
-        name: header.dtype
-        for name, header in after.items()
-        if name.startswith("blk.") and len(header.shape) == 2
-    }
-    wrong = [name for name, stored in matrices.items() if stored != dtype]
-    count = len(matrices) - len(wrong)
-    if wrong or count < layer_count:
-        example = wrong[0] if wrong else text("some are missing", "部分缺失")
-        raise _failure(
-            text(
-                f"{count} of {layer_count} layers are {dtype} ({example} ...)",
-                f"{layer_count} 层中有 {count} 层为 {dtype}（{example} ...）",
-            )
-        )
-    figures = {
-        "layers": layer_count,
-        "bytes_before": tensors.total_bytes(before),
-        "bytes_expected": gguf.expected_bytes([header.shape for header in before.values()], bits),
-        "bytes_after": sum(gguf.size_bytes(header) for header in after.values()),
-    }
-    _require_size(figures)
-    return figures
-
-
 def check_measurements(
     before: Mapping[str, Any], after: Mapping[str, Any], config: QuantizeConfig
 ) -> dict[str, Any]:
@@ -195,8 +169,10 @@ def check_measurements(
     ratio = after["perplexity"] / before["perplexity"]
     limit = config.max_perplexity_ratio or 1.0
     if not math.isfinite(ratio) or ratio > limit:
-        raise _perplexity_failure(before["perplexity"], after, limit)
+        raise _perplexity_failure(before["perplexity"], after, config)
+    original = before.get("perplexity_original")
     return {
+        **({"perplexity_original": original} if original else {}),
         "perplexity_before": before["perplexity"],
         "perplexity_after": after["perplexity"],
         "perplexity_ratio": ratio,
@@ -205,8 +181,11 @@ def check_measurements(
     }
 
 
-def _perplexity_failure(before: float, after: Mapping[str, Any], limit: float) -> ResultError:
+def _perplexity_failure(
+    before: float, after: Mapping[str, Any], config: QuantizeConfig
+) -> ResultError:
     perplexity, tokens = after["perplexity"], after["tokens"]
+    limit = config.max_perplexity_ratio or 1.0
     ratio = perplexity / before
     return ResultError(
         text(
@@ -215,9 +194,17 @@ def _perplexity_failure(before: float, after: Mapping[str, Any], limit: float) -
             f"困惑度 {before:.4g} -> {perplexity:.4g}"
             f"（留出的 {tokens} 个 token）：{ratio:.4g} 倍，上限为 {limit:g}",
         ),
-        hint=text(
-            "use more bits, a smaller group_size, or calibration data closer to the model's use; "
-            "or raise max_perplexity_ratio",
-            "请增加位数、减小 group_size，或换用更贴近用途的校准数据；或提高 max_perplexity_ratio",
-        ),
+        hint=_cure(config),
     )
+
+
+def _cure(config: QuantizeConfig) -> str:
+    """Return what the method really has against a loss that is too large."""
+    more = [bits for bits in BITS[config.method] if bits > (config.bits or DEFAULT_BITS)]
+    cures = [text(f"set bits: {min(more)}", f"设 bits: {min(more)}")] if more else []
+    if config.method in GROUPED and (config.group_size or 0) != min(GROUP_SIZES[1:]):
+        cures.append(text("a smaller group_size", "减小 group_size"))
+    if config.method in CALIBRATED:
+        cures.append(text("calibration data closer to the model's use", "换用更贴近用途的校准数据"))
+    cures.append(text("raise max_perplexity_ratio", "提高 max_perplexity_ratio"))
+    return text(", or ", "，或").join(cures)

@@ -41,6 +41,7 @@ SMALLER_BATCH: Final = "smaller_batch"
 OUT_OF_MEMORY: Final = "out_of_memory"
 MERGED: Final = "merged"
 MEASURING: Final = "measuring"
+CONVERTING: Final = "converting"
 QUANTIZING: Final = "quantizing"
 QUANTIZED: Final = "quantized"
 EVALUATING: Final = "evaluating"
@@ -230,7 +231,10 @@ COMMON: Mapping[str, Fields] = {
         "a text of a perplexity measurement is done",
         {"done": "texts so far", "of": "number of texts"},
     ),
-    QUANTIZING: Fields("a layer is quantized", {"done": "layers so far", "of": "number of layers"}),
+    CONVERTING: Fields("GGUF is written", {"done": "bytes so far", "of": "bytes of the model"}),
+    QUANTIZING: Fields(
+        "a layer is quantized", {"done": "so far", "of": "in all"}, {"unit": "tensor, or a layer"}
+    ),
     QUANTIZED: Fields(
         "a quantized model passed its checks",
         {

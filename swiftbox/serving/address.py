@@ -28,6 +28,13 @@ def listen_on(host: str, port: int) -> socket.socket:
     return bound
 
 
+def free_port(host: str, port: int) -> int:
+    """Return the port, or for 0 a free one; raise ConfigError if it cannot be listened on."""
+    with listen_on(host, port) as bound:
+        number: int = bound.getsockname()[1]
+        return number
+
+
 def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return ConfigError(

@@ -8,23 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.deploy import DeployConfig
+from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
+from swiftbox.engines.llama_cpp import server_executable
 from swiftbox.language import text
 from swiftbox.models.adapters import read_adapter
+from swiftbox.models.gguf_files import require_gguf_file
+from swiftbox.models.gguf_headers import read_headers
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.heavy_imports import heavy_imports
 from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import STOP
+from swiftbox.security.children import child_environment
+from swiftbox.serving.address import local_url
+from swiftbox.serving.server_process import ServerProgram, watch
 from swiftbox.templates.closing import GENERATION_FILE, added_ends, write_end_ids
 from swiftbox.templates.variables import KEY, served_variables, written
 
 GENERATION = "generation"
 """The folder of generation settings in a run folder."""
 
-VLLM_STOP_S = 30.0
-"""How long vLLM may finish its answers; then it is killed."""
+PROGRAM_STOP_S = 30.0
+"""How long another program's server may finish its answers; then it is killed."""
+
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 
 
 @dataclass(frozen=True)
@@ -101,18 +110,32 @@ class Deployment:
         self.emit(events.STAGE, name="parity", detail="")
         folders = {self.name: self.model, **self.adapters}
         config = self.config
+        is_llama_cpp = config.engine == "llama_cpp"
+        if is_llama_cpp and not any((self.model / name).is_file() for name in TOKENIZERS):
+            self.emit(events.NOTE, key="parity", message=_nothing_to_compare())
+            return
+        common = config.engine in ("vllm", "llama_cpp")
         parity.require_parity(
             parity.ParityTarget(
                 self.name,
                 folders,
                 config.dtype,
                 config.trust_remote_code,
-                self.common_variables() if config.engine == "vllm" else config.chat_template_kwargs,
+                self.common_variables() if common else config.chat_template_kwargs,
             ),
-            parity.RunningServer(Endpoint.at(url, self.key), STOP.requested, generate),
+            parity.RunningServer(
+                Endpoint.at(url, self.key), STOP.requested, generate, is_llama_cpp
+            ),
             strict=config.parity == "strict",
             emit=self.emit,
         )
+
+
+def _nothing_to_compare() -> str:
+    return text(
+        "the folder has no tokenizer files beside the GGUF file: nothing is compared",
+        "目录中除 GGUF 文件外没有分词器文件：未做核对",
+    )
 
 
 def _other_variables(name: str, trained: Mapping[str, Any], common: Mapping[str, Any]) -> str:
@@ -129,7 +152,8 @@ def _other_variables(name: str, trained: Mapping[str, Any], common: Mapping[str,
 def run_deployment(deployment: Deployment) -> Mapping[str, Any]:
     """Serve until a stop is requested; return the totals."""
     deployment.note_variables()
-    return _vllm(deployment) if deployment.config.engine == "vllm" else _builtin(deployment)
+    engines = {"vllm": _vllm, "llama_cpp": _llama_cpp}
+    return engines.get(deployment.config.engine, _builtin)(deployment)
 
 
 def _builtin(deployment: Deployment) -> Mapping[str, Any]:
@@ -153,21 +177,20 @@ def _builtin(deployment: Deployment) -> Mapping[str, Any]:
 
 def _vllm(deployment: Deployment) -> Mapping[str, Any]:
     from swiftbox.serving import vllm
-    from swiftbox.serving.address import listen_on, local_url
+    from swiftbox.serving.address import free_port
 
     config = deployment.config
-    with listen_on(config.host, config.port) as free:
-        port = free.getsockname()[1]
+    port = free_port(config.host, config.port)
     ranks = tuple(
         int(read_adapter(path).config.get("r", 0)) for path in deployment.adapters.values()
     )
-    program = vllm.executable()
+    executable = vllm.executable()
     variables = deployment.common_variables()
     for name, trained in deployment.variables().items():
         if name in deployment.adapters and trained != variables:
             deployment.warn(_other_variables(name, trained, variables))
     target = vllm.VllmTarget(
-        program,
+        executable,
         deployment.model,
         deployment.name,
         deployment.adapters,
@@ -179,15 +202,64 @@ def _vllm(deployment: Deployment) -> Mapping[str, Any]:
     env = vllm.environment(
         deployment.machine.backend, key=deployment.key, loading=config.adapter_loading
     )
-    url = local_url(config.host, port)
+    program = ServerProgram(
+        "vllm",
+        vllm.command(config, target),
+        child_environment(variables=env),
+        local_url(config.host, port),
+        deployment.folder / run_folder.LOG,
+    )
+    _watch(deployment, program)
+    return {}
+
+
+def _llama_cpp(deployment: Deployment) -> Mapping[str, Any]:
+    from swiftbox.serving import llama_cpp
+    from swiftbox.serving.address import free_port
+
+    config = deployment.config
+    file = require_gguf_file(deployment.model)
+    headers = read_headers(file)
+    free = max(0.0, host.memory()[1] - file.stat().st_size)
+    limits = llama_cpp.server_limits(headers.metadata, config, llama_cpp.CACHE_SHARE * free)
+    if limits.slots < config.max_concurrency:
+        deployment.warn(_fewer_slots(limits.slots, config.max_concurrency))
+    target = llama_cpp.LlamaTarget(
+        server_executable(),
+        file,
+        deployment.name,
+        free_port(config.host, config.port),
+        limits,
+        host.cores(),
+        deployment.common_variables(),
+    )
+    env = llama_cpp.environment(child_environment(), deployment.key)
+    details = {"max_model_len": limits.length, "slots": limits.slots}
+    program = ServerProgram(
+        "llama_cpp",
+        llama_cpp.command(config, target),
+        env,
+        local_url(config.host, target.port),
+        deployment.folder / run_folder.LOG,
+    )
+    _watch(deployment, program, **details)
+    return {}
+
+
+def _fewer_slots(slots: int, requested: int) -> str:
+    return text(
+        f"max_concurrency: {requested} answers at the same time do not fit in the memory; {slots}",
+        f"max_concurrency：内存不足以同时生成 {requested} 个回答，改为 {slots} 个",
+    )
+
+
+def _watch(deployment: Deployment, program: ServerProgram, **details: Any) -> None:
+    """Run the server of another program; report its address once it answers as trained."""
     STOP.can_save.set()
 
     def on_ready() -> None:
-        deployment.verify(url)
+        deployment.verify(program.url)
         if not STOP.requested.is_set():
-            deployment.started(url)
+            deployment.started(program.url, **details)
 
-    log = deployment.folder / run_folder.LOG
-    process = vllm.VllmProcess(vllm.command(config, target), env, url, log)
-    vllm.watch(process, stop=STOP.requested, started=on_ready, drain_s=VLLM_STOP_S)
-    return {}
+    watch(program, stop=STOP.requested, started=on_ready, drain_s=PROGRAM_STOP_S)

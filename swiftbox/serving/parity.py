@@ -84,6 +84,8 @@ class RunningServer:
     endpoint: Endpoint
     stop: threading.Event
     generate: Generate | None = None
+    is_llama_cpp: bool = False
+    """Whether it has llama.cpp's routes for templates and tokens, not vLLM's."""
 
 
 def require_parity(
@@ -146,7 +148,7 @@ def _compare_tokens(
         if server.stop.is_set():
             return
         try:
-            actual = tokens_of(server.endpoint, result.model, prompt)
+            actual = tokens_of(server, result.model, prompt)
         except RequestRefused as refused:
             if not _too_long(refused):
                 raise
@@ -162,17 +164,28 @@ def _compare_tokens(
 
 
 def _too_long(refused: RequestRefused) -> bool:
-    """Tell whether a server refuses a prompt for its length, as ours or vLLM words it."""
-    phrases = ("the limit including", "is more than", "maximum context length", "max_model_len")
+    """Tell whether a server refuses a prompt for its length, in the words of one of the servers."""
+    phrases: tuple[str, ...] = ("the limit including", "is more than", "maximum context length")
+    phrases += ("max_model_len", "exceeds the available context size")
     return refused.status == 400 and any(phrase in refused.message for phrase in phrases)
 
 
-def tokens_of(endpoint: Endpoint, model: str, prompt: ParityPrompt) -> list[int]:
-    """Return the tokens that a server makes of a prompt, by vLLM's route."""
+def tokens_of(server: RunningServer, model: str, prompt: ParityPrompt) -> list[int]:
+    """Return the tokens that a server makes of a prompt."""
     body: dict[str, Any] = {"model": model, **prompt.request}
+    if server.is_llama_cpp:
+        return _llama_tokens(server.endpoint, body)
     if "prompt" in body:
         body["add_special_tokens"] = False
-    return [int(token) for token in endpoint.ask("/tokenize", body)["tokens"]]
+    return [int(token) for token in server.endpoint.ask("/tokenize", body)["tokens"]]
+
+
+def _llama_tokens(endpoint: Endpoint, body: Mapping[str, Any]) -> list[int]:
+    """Render and tokenize as llama.cpp does for a request: what begins a text is added."""
+    is_chat = "prompt" not in body
+    content = endpoint.ask("/apply-template", body)["prompt"] if is_chat else body["prompt"]
+    request = {"content": content, "add_special": is_chat, "parse_special": True}
+    return [int(token) for token in endpoint.ask("/tokenize", request)["tokens"]]
 
 
 def _compare_answers(

@@ -1,13 +1,9 @@
-"""vLLM: its command line and environment as pure functions, and its process."""
+"""vLLM: its command line and environment as pure functions."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import subprocess
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +11,9 @@ from typing import Any
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.engines.state import engine_state
-from swiftbox.errors import ChildError, MachineError, RunError
-from swiftbox.formatting import duration
+from swiftbox.errors import MachineError
 from swiftbox.language import text
-from swiftbox.security.children import child_environment, find_program
-from swiftbox.serving.client import health
-from swiftbox.serving.port_owner import owns_address
+from swiftbox.security.children import find_program
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that `--max-lora-rank` accepts."""
@@ -29,14 +22,6 @@ LOADED_RANK = 64
 """The largest rank of adapters that are loaded later; vLLM refuses larger ones."""
 
 KEY = "VLLM_API_KEY"
-START_TIMEOUT_S = 1800
-"""Weights from a slow disk, kernels compiled for the first time."""
-
-POLL_S = 0.25
-LAST_LINES = 20
-
-EXIT_GRACE_S = 5.0
-"""A process that refuses connections may still need a moment to exit."""
 
 
 @dataclass(frozen=True)
@@ -121,85 +106,3 @@ def executable() -> str:
             ),
         )
     return command_path
-
-
-@dataclass(frozen=True)
-class VllmProcess:
-    """How to start vLLM: command, variables, the URL it will answer at, the log of the run."""
-
-    arguments: list[str]
-    env: Mapping[str, str]
-    url: str
-    log: Path
-
-
-def watch(
-    server: VllmProcess,
-    *,
-    stop: threading.Event,
-    started: Callable[[], None],
-    drain_s: float,
-) -> bool:
-    """Run the server until `stop` is set; return True if it was stopped.
-
-    Raises RunError with its last lines if it ends by itself. Another program that has taken the
-    port is not asked: it must not get the key.
-    """
-    process = subprocess.Popen(
-        server.arguments,
-        env=child_environment(variables=server.env),
-        cwd=server.log.parent,  # its workers may be of a Python that imports from there
-        stdin=subprocess.DEVNULL,
-    )
-    try:
-        deadline, is_ready = time.monotonic() + START_TIMEOUT_S, False
-        while process.poll() is None and not stop.is_set():
-            is_ours = is_ready or owns_address(process.pid, server.url)
-            if not is_ready and is_ours and health(server.url) == "ok":
-                is_ready = True
-                _report_ready(process, started, stop)
-            if not is_ready and time.monotonic() > deadline:
-                break
-            stop.wait(POLL_S)
-        if stop.is_set():
-            return True
-        raise _ended(process, server.log)
-    finally:
-        _end(process, drain_s)
-
-
-def _report_ready(
-    process: subprocess.Popen[bytes], started: Callable[[], None], stop: threading.Event
-) -> None:
-    """Report that it answers; ignore an error that its end or a stop has caused."""
-    try:
-        started()
-    except RunError:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=EXIT_GRACE_S)
-        if process.poll() is None and not stop.is_set():
-            raise
-
-
-def _end(process: subprocess.Popen[bytes], within_s: float) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(timeout=within_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _ended(process: subprocess.Popen[bytes], log: Path) -> RunError:
-    code = process.poll()
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    last_lines = "\n".join(lines[-LAST_LINES:])
-    if code is None:
-        what = text(
-            f"vllm did not answer within {duration(START_TIMEOUT_S)}",
-            f"vllm 在 {duration(START_TIMEOUT_S)}内未就绪",
-        )
-    else:
-        what = text(f"vllm ended with code {code}", f"vllm 以代码 {code} 退出")
-    return ChildError(f"{what}\n{last_lines}".rstrip(), hint=text(f"see {log}", f"见 {log}"))

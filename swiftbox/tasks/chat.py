@@ -39,6 +39,15 @@ def resolve(config: ChatConfig, machine: Machine) -> Resolved:  # noqa: ARG001 -
     return Resolved(config, (), 1, {})
 
 
+def engines(config: ChatConfig, machine: Machine) -> tuple[str, ...]:
+    """Return the engines of the servers that a chat starts."""
+    if any(references_in(config.model_dump())):
+        return ()  # the step that makes the model has asked for its engine
+    deployments = required_deployments(config, participant_sources(config))
+    names = [name for each in deployments for name in deploy.engines(each, machine)]
+    return tuple(dict.fromkeys(names))
+
+
 def with_absolute_paths(config: ChatConfig) -> ChatConfig:
     """Make the folders absolute, so that the record is complete."""
     changes = {}
@@ -156,5 +165,6 @@ CHAT: Task[ChatConfig] = Task(
     effects=effects,
     check=check,
     with_absolute_paths=with_absolute_paths,
+    engines=engines,
     outputs=outputs,
 )

@@ -14,6 +14,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
+from swiftbox.models.gguf_files import holds_gguf
 from swiftbox.models.location import find_folder
 from swiftbox.runs.supervise import OnEvent
 from swiftbox.serving.client import Endpoint, RequestRefused
@@ -82,7 +83,7 @@ def _deployment_of(
         "hub": source.hub or config.hub,
         "revision": config.revision or source.revision,
         "trust_remote_code": config.trust_remote_code,
-        "engine": "builtin",
+        "engine": "llama_cpp" if holds_gguf(source.model) else "builtin",
         "port": 0,
         "parity": "off",  # compared with the training only where others use the server
     }

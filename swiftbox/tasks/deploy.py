@@ -19,6 +19,7 @@ from swiftbox.fit.forecast import deployment_forecast
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of
+from swiftbox.models.gguf_files import require_gguf_file
 from swiftbox.models.inspection import Inspection, loader_missing, require_usable_model
 from swiftbox.models.location import (
     find_folder,
@@ -39,8 +40,14 @@ from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE, reveal
 from swiftbox.runs.plain_files import read_record
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.deployment import Deployment, run_deployment
+from swiftbox.serving.llama_cpp import require_plain_texts
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
-from swiftbox.tasks.deployment_engine import choose_engine, require_builtin, require_devices
+from swiftbox.tasks.deployment_engine import (
+    choose_engine,
+    require_builtin,
+    require_devices,
+    require_gguf,
+)
 from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.shared_effects import effects_of
@@ -82,7 +89,9 @@ def _require_key_named(config: DeployConfig) -> None:
 
 
 def engines(config: DeployConfig, machine: Machine) -> tuple[str, ...]:
-    """Return vllm if it serves and is not installed in our own environment."""
+    """Return the engine that serves, unless vLLM is installed in our own environment."""
+    if config.engine == "llama_cpp":
+        return ("llama_cpp",)
     return ("vllm",) if config.engine == "vllm" and "vllm" not in machine.versions else ()
 
 
@@ -194,10 +203,13 @@ def check(config: DeployConfig, on_remark: OnRemark) -> None:
     if not _has_references(config):
         for adapter in _local_adapters(config).values():
             require_writes_text(adapter.folder, "adapter")
-    inspection = inspect_model(config.model, config, on_remark, head=head) if config.model else None
-    if inspection is not None:
-        require_loadable(config, inspection, on_remark, head=head)
-        _require_loader(config, inspection)
+    if config.engine == "llama_cpp":
+        require_gguf(config)
+    elif config.model:
+        inspection = inspect_model(config.model, config, on_remark, head=head)
+        if inspection is not None:
+            require_loadable(config, inspection, on_remark, head=head)
+            _require_loader(config, inspection)
     require_deployable(config)
 
 
@@ -227,7 +239,9 @@ def _require_loader(config: DeployConfig, inspection: Inspection) -> None:
 def require_deployable(config: DeployConfig) -> None:
     """Raise UserError for every problem that is known before anything is fetched or loaded."""
     _require_key_named(config)
-    key_of(config, os.environ)
+    key = key_of(config, os.environ)
+    if config.engine == "llama_cpp":
+        require_plain_texts(served_name(config), key)
     named_adapters(config)
     _require_matching_adapters(config)
     check_availability(config)
@@ -280,7 +294,10 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
     fetched = fetch_model(config.model or "", hub=config.hub, revision=config.revision, emit=emit)
     if needs_bitsandbytes(fetched.folder):
         reveal_packages(BITSANDBYTES)
-    require_usable_model(fetched.folder, emit, known=config.model or "", head=_head(config))
+    if config.engine == "llama_cpp":
+        require_gguf_file(fetched.folder)
+    else:
+        require_usable_model(fetched.folder, emit, known=config.model or "", head=_head(config))
     adapters = {
         name: fetch_model(path, hub=config.hub, revision=None, emit=emit, key="adapter").folder
         for name, path in named_adapters(config).items()

@@ -1,18 +1,26 @@
-"""The engine of a deployment, and what it must have for the settings."""
+"""Which program serves a deployment on a machine, and what it needs there."""
 
 from __future__ import annotations
 
 from swiftbox.config.deploy import DeployConfig
+from swiftbox.config.references import is_reference
 from swiftbox.devices import choices
 from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
 from swiftbox.engines.state import engine_named
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.language import text
+from swiftbox.models.gguf_files import holds_gguf, require_gguf_file
+from swiftbox.models.gguf_headers import read_headers
+from swiftbox.models.location import locate_recorded
+from swiftbox.models.templates import require_bounded_templates
+from swiftbox.serving.llama_cpp import require_servable
 
 
 def choose_engine(config: DeployConfig, machine: Machine) -> choices.Choice:
-    """Choose vLLM if it is installed and fully supported on this backend."""
+    """Choose llama.cpp for a GGUF file, else vLLM if installed and fully supported here."""
+    if config.engine == "llama_cpp" or holds_gguf(config.model):
+        return _llama_cpp_choice(config, machine)
     if config.engine == "builtin":
         return choices.Choice("builtin", text("as requested", "按要求"))
     cell = BACKENDS[machine.backend].cell(ENGINES["vllm"])
@@ -36,9 +44,28 @@ def choose_engine(config: DeployConfig, machine: Machine) -> choices.Choice:
     return choices.Choice("vllm", f"vllm {machine.versions['vllm']}")
 
 
+def _llama_cpp_choice(config: DeployConfig, machine: Machine) -> choices.Choice:
+    """Return llama_cpp with its reason; raise ConfigError for another engine and a GGUF file."""
+    if config.engine == "llama_cpp":
+        return choices.Choice("llama_cpp", text("as requested", "按要求"))
+    if config.engine != "auto":
+        raise ConfigError(
+            text(
+                f"engine: {config.engine} cannot serve {config.model}, which is a GGUF file",
+                f"engine：{config.engine} 无法部署 {config.model}，它是 GGUF 文件",
+            ),
+            hint=text("set engine: llama_cpp, or auto", "请设 engine: llama_cpp 或 auto"),
+        )
+    version = machine.versions.get("llama_cpp", "")
+    why = text("the model is a GGUF file", "模型是 GGUF 文件")
+    return choices.Choice("llama_cpp", f"{why} ({version})" if version else why)
+
+
 def require_devices(config: DeployConfig, engine: str, machine: Machine) -> None:
-    """Raise MachineError for more devices than the engine or the machine has."""
+    """Raise UserError if the engine does not use as many devices, or the machine has fewer."""
     size = config.tensor_parallel_size
+    if engine == "llama_cpp":
+        require_servable(config)
     if size > 1 and engine == "builtin":
         raise MachineError(
             text(
@@ -55,6 +82,20 @@ def require_devices(config: DeployConfig, engine: str, machine: Machine) -> None
             ),
             hint=text("set it to at most the number of devices", "请设为不超过设备数的值"),
         )
+
+
+def require_gguf(config: DeployConfig) -> None:
+    """Raise UserError if the model on this machine is not one complete GGUF file.
+
+    Also for settings that llama.cpp's server does not have.
+    """
+    require_servable(config)
+    if not config.model or is_reference(config.model):
+        return
+    folder = locate_recorded(config.model, key="model", hub=config.hub)
+    if folder is not None:
+        require_bounded_templates(folder)
+        read_headers(require_gguf_file(folder))
 
 
 def require_builtin(config: DeployConfig, engine: str) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from swiftbox.config.deploy import DeployConfig
+from swiftbox.config.deploy import DeployConfig, ServingEngine
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.groups import as_list
 from swiftbox.config.references import is_reference
@@ -37,6 +37,7 @@ from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
 from swiftbox.fit.serving import serving as serving_need
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
+from swiftbox.models.gguf_files import holds_gguf
 from swiftbox.models.location import short_name
 from swiftbox.models.new_tokens import require_no_new_tokens
 from swiftbox.models.requirements import NOTE, Remark
@@ -126,13 +127,20 @@ def server_config(config: EvaluateConfig, served: ServedWeights) -> DeployConfig
         trust_remote_code=config.trust_remote_code,
         chat_template_kwargs=config.chat_template_kwargs,
         dtype=config.dtype,
-        engine=config.engine,
+        engine=_engine_of(config, served),
         parity="warn",  # a difference from the trained model is reported, and does not stop it
         port=0,
         max_concurrency=config.batch_size,
         max_model_len=config.max_model_len,
         tensor_parallel_size=config.tensor_parallel_size,
     )
+
+
+def _engine_of(config: EvaluateConfig, served: ServedWeights) -> ServingEngine:
+    """Return the program that serves one of the models: llama.cpp for a GGUF file, for no other."""
+    if holds_gguf(served.model):
+        return "llama_cpp"
+    return "auto" if config.engine == "llama_cpp" else config.engine
 
 
 def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
@@ -201,6 +209,10 @@ def engines(config: EvaluateConfig, machine: Machine) -> tuple[str, ...]:
     """Return the engine that runs the benchmarks, and the one that serves the model."""
     if config.endpoint is not None or config.backend == "lm_eval":
         return (config.backend,)
+    compared = config.compare or []
+    names = compared.values() if isinstance(compared, dict) else compared
+    if any(map(holds_gguf, [config.model, *names])):
+        return (config.backend, "llama_cpp")
     served = DEPLOY.engines(server_config(config, ServedWeights("", None, ())), machine)
     return (config.backend, *served)
 

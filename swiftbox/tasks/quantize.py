@@ -28,15 +28,15 @@ from swiftbox.language import text
 from swiftbox.models.inspection import require_usable_model
 from swiftbox.models.location import locate, looks_like_path
 from swiftbox.models.text_models import require_writes_text
-from swiftbox.quantization import gguf
 from swiftbox.quantization.calibration import calibration_sources, read_examples
+from swiftbox.quantization.job import QuantizationJob
 from swiftbox.quantization.preconditions import (
     require_device_room,
     require_quantizable,
     require_resources,
 )
 from swiftbox.quantization.resolve import ENGINES, require_backend, resolve_settings
-from swiftbox.quantization.run import QuantizationJob, quantize
+from swiftbox.quantization.run import quantize
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -117,16 +117,25 @@ def _absolute(source: str | DatasetSource) -> str | DatasetSource:
 
 def check(config: QuantizeConfig, on_remark: OnRemark) -> None:
     """Raise UserError for every problem that is known before anything starts."""
-    if config.method == "gguf":
-        gguf.require_converter()
     if config.model is not None:
         inspection = inspect_model(config.model, config, on_remark)
         if inspection is not None:
             require_loadable(config, inspection, on_remark)
     if (model := _local_model(config)) is not None:
         require_quantizable(model, config)
+        _require_convertible(model, config)
     check_availability(config)
     _require_rows(config)
+
+
+def _require_convertible(model: Path, config: QuantizeConfig) -> None:
+    """Raise ConfigError for a model that llama.cpp's converter refuses."""
+    if config.method != "gguf":
+        return
+    from swiftbox.quantization.conversion_trial import conversion_refusal
+
+    if error := conversion_refusal(model):
+        raise error
 
 
 def check_availability(config: QuantizeConfig) -> None:

@@ -23,7 +23,7 @@ WHERE = [
 
 
 def test_these_engines_exist() -> None:
-    names = {"gptq", "compress", "evalscope", "lm_eval", "vllm", "lmdeploy", "sglang"}
+    names = set("gptq compress evalscope lm_eval llama_cpp vllm lmdeploy sglang".split())
     assert set(engines.ENGINES) == names
     assert all(name == engine.name for name, engine in engines.ENGINES.items())
 
@@ -94,7 +94,8 @@ def test_torch_comes_with_the_plugin_of_the_backend() -> None:
 def test_every_script_belongs_to_a_row_and_stands_alone() -> None:
     scripts = {path.stem: path for path in TOOLS.glob("*.py") if path.stem != "__init__"}
     of_rows = {tool for row in ROWS for tool in row.tools}
-    assert set(scripts) == of_rows | {"gguf"}  # which runs llama.cpp's converter in our Python
+    ours = {"gguf", "run_program"}  # run by our Python: a converter, and servers
+    assert set(scripts) == of_rows | ours
     for path in (*scripts.values(), GUARD):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

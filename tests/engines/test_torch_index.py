@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_engine import TOY
@@ -34,8 +35,9 @@ def test_torch_comes_first_from_its_own_index_and_stays_pinned(
 ) -> None:
     installs: list[tuple[tuple[str, ...], str | None]] = []
 
-    def record(_folder: Path, arguments: tuple[str, ...], _say: object, **options: object) -> None:
-        installs.append((arguments, str(options["index"]) if options.get("index") else None))
+    def record(_folder: Path, arguments: tuple[str, ...], _say: object, **options: Any) -> None:
+        variables: dict[str, str] = options.get("variables") or {}
+        installs.append((arguments, variables.get("PIP_INDEX_URL")))
 
     monkeypatch.setattr(installer, "pip_install", record)
     monkeypatch.setattr(installer, "find_problem", lambda _engine, _backend: "")
@@ -73,7 +75,9 @@ def test_the_password_of_an_index_is_in_no_command_line_and_no_message(
     monkeypatch.setattr(pip, "interpreter_path", lambda folder: folder / "bin" / "python")
     with pytest.raises(MachineError) as raised:
         pip.pip_install(
-            tmp_path, ("torch",), no_output, temporary=tmp_path, index="https://bob:pa55@host"
+            *(tmp_path, ("torch",), no_output),
+            temporary=tmp_path,
+            variables={"PIP_INDEX_URL": "https://bob:pa55@host"},
         )
     variable, _, arguments = seen.read_text().partition("|")
     assert variable == "https://bob:pa55@host"

@@ -44,7 +44,7 @@ def checked(**keys: Any) -> QuantizeConfig:
         ("awq", 4, 128, 1.25),
         ("fp8", 8, None, 1.05),
         ("w8a8", 8, None, 1.05),
-        ("gguf", 8, None, 1.05),
+        ("gguf", 4, None, 1.25),
     ],
 )
 def test_open_settings_are_resolved(
@@ -66,7 +66,10 @@ def test_settings_that_are_set_stay() -> None:
     [
         ({"bits": 3}, "a.yaml:1 bits: method: bnb does not support 3 bits; set bits: 4, 8; or"),
         ({"method": "awq", "bits": 8}, "bits: method: awq does not support 8 bits; set bits: 4"),
-        ({"method": "gguf", "bits": 4}, "method: gguf does not support 4 bits; set bits: 8, 16"),
+        (
+            {"method": "gguf", "bits": 3},
+            "method: gguf does not support 3 bits; set bits: 4, 5",
+        ),
         ({"method": "fp8", "group_size": 128}, "group_size: 128 has no effect with method: fp8"),
         ({"method": "gptq", "group_size": 100}, "group_size: should be one of -1, 16, 32"),
         ({"method": "awq", "dtype": "bfloat16"}, "dtype: awq kernels compute in float16"),
@@ -113,7 +116,10 @@ def test_fp8_is_allowed_on_a_card_that_is_one_generation_too_old() -> None:
 
 @pytest.mark.parametrize(
     ("method", "names"),
-    [("bnb", ()), ("gguf", ()), ("gptq", ("gptq",)), ("awq", ("gptq",)), ("fp8", ("compress",))],
+    [
+        *(("bnb", ()), ("gguf", ("llama_cpp",)), ("gptq", ("gptq",)), ("awq", ("gptq",))),
+        ("fp8", ("compress",)),
+    ],
 )
 def test_each_method_names_its_engine(method: str, names: tuple[str, ...]) -> None:
     config = resolved(method=method)
@@ -166,15 +172,6 @@ def test_too_little_memory_or_disk_is_refused_with_both_sizes(
     monkeypatch.setattr("swiftbox.files.free_bytes", lambda _: 1_000_000)
     with pytest.raises(MachineError, match=r"takes .* has 976\.6 KiB free"):
         checked(model=tiny)
-
-
-def test_gguf_without_a_converter_is_refused_with_what_to_install(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(MachineError, match=r"llama\.cpp's converter is not installed") as caught:
-        checked(model=tiny, method="gguf")
-    assert "SWIFTBOX_LLAMA_CPP" in caught.value.hint
 
 
 def test_calibration_rows_are_checked_before_anything_starts(tiny: Path, tmp_path: Path) -> None:

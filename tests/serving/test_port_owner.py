@@ -13,10 +13,10 @@ import pytest
 
 from swiftbox.config.chat import ChatConfig
 from swiftbox.errors import RunError
-from swiftbox.serving import vllm
+from swiftbox.serving import server_process
 from swiftbox.serving.address import listen_on
 from swiftbox.serving.port_owner import owns_address
-from swiftbox.serving.vllm import VllmProcess
+from swiftbox.serving.server_process import ServerProgram
 from swiftbox.tasks import chat_servers
 from swiftbox.tasks.participants import ParticipantSource
 
@@ -74,7 +74,7 @@ def test_a_program_that_took_the_port_of_vllm_does_not_get_its_key(
     thief: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verified: list[str] = []
-    process = VllmProcess(SILENT, {}, thief, tmp_path / "log.txt")
+    process = ServerProgram("vllm", SILENT, {}, thief, tmp_path / "log.txt")
     stop = threading.Event()
     requests = len(Thief.headers_seen)
     checks = iter(range(5))
@@ -84,8 +84,8 @@ def test_a_program_that_took_the_port_of_vllm_does_not_get_its_key(
             stop.set()
         return owns_address(pid, url)
 
-    monkeypatch.setattr(vllm, "owns_address", is_ours)
-    assert vllm.watch(process, stop=stop, started=lambda: verified.append(""), drain_s=1)
+    monkeypatch.setattr(server_process, "owns_address", is_ours)
+    assert server_process.watch(process, stop=stop, started=lambda: verified.append(""), drain_s=1)
     assert verified == []
     assert len(Thief.headers_seen) == requests
 

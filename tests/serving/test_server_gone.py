@@ -14,7 +14,7 @@ import pytest
 from swiftbox.errors import ResultError, RunError
 from swiftbox.serving.client import Endpoint
 from swiftbox.serving.parity import ParityTarget, RunningServer, require_parity
-from swiftbox.serving.vllm import VllmProcess, watch
+from swiftbox.serving.server_process import ServerProgram, watch
 
 ONCE = """
 import http.server, sys
@@ -61,7 +61,7 @@ def test_a_server_that_refuses_connections_is_not_a_difference(
 
 def watched(port: int, log: Path, started: Any) -> bool:
     arguments = [sys.executable, "-c", ONCE, str(port)]
-    process = VllmProcess(arguments, os.environ, f"http://127.0.0.1:{port}", log)
+    process = ServerProgram("vllm", arguments, os.environ, f"http://127.0.0.1:{port}", log)
     return watch(process, stop=threading.Event(), started=started, drain_s=5)
 
 

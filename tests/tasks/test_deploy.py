@@ -141,13 +141,6 @@ def test_quantized_weights_without_a_loader_are_refused(
     deploying(model=folder)
 
 
-def test_a_gguf_folder_is_refused_with_a_hint(tmp_path: Path) -> None:
-    (tmp_path / "model-Q8_0.gguf").write_bytes(b"GGUF")
-    with pytest.raises(ConfigError, match="contains GGUF files") as caught:
-        deploying(model=tmp_path)
-    assert "method: bnb" in caught.value.hint
-
-
 def test_the_base_and_the_name_come_from_the_adapter(tiny: Path, adapter: Path) -> None:
     config = deploying(adapter=adapter)
     assert (config.model, config.served_model_name) == (str(tiny), tiny.name)

@@ -42,11 +42,7 @@ def load_model(request: dict[str, Any]) -> Any:
         "local_files_only": True,
         "trust_remote_code": request["trust_remote_code"],
     }
-    if request.get("gguf_file"):
-        sys.path[:0] = request.get("paths", [])
-        options["gguf_file"] = request["gguf_file"]
-    else:
-        options |= {"use_safetensors": True, "device_map": {"": request["device"]}}
+    options |= {"use_safetensors": True, "device_map": {"": request["device"]}}
     return AutoModelForCausalLM.from_pretrained(request["model"], **options).eval()
 
 

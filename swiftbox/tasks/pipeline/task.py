@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.pipeline import PipelineConfig, PipelineStep
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.config.references import is_reference
@@ -43,6 +44,7 @@ def resolve(config: PipelineConfig, machine: Machine, workload: Workload = UNKNO
     reasons: list[Reason] = []
 
     def resolved_step(step: PipelineStep) -> PipelineStep:
+        step = _with_engine_of_gguf(config, step)
         task, known = task_of(step), workload.steps.get(step.name)
         if known is None or task.resolve_workload is None:
             resolved = task.resolve(step.config, machine)
@@ -121,21 +123,43 @@ def require_loadable(config: PipelineConfig, step: PipelineStep) -> None:
     if step.config.task not in SERVING_TASKS:
         return
     engine = getattr(step.config, "engine", "builtin")
-    used = dependencies(step)
-    for earlier in config.steps:
-        if earlier.name not in used or not isinstance(earlier.config, QuantizeConfig):
-            continue
-        method = earlier.config.method
+    for name, method in _quantized(config, step):
         kind = {"quantization_config": {"quant_method": QUANT_METHODS.get(method)}}
-        if method == "gguf" or (engine != "vllm" and loader_missing(kind)):
-            raise _not_loadable(step, earlier.name, method)
+        is_loadable = engine != "llama_cpp" and (engine == "vllm" or not loader_missing(kind))
+        if method == "gguf":
+            # An evaluation and a chat choose the program by the file of each model.
+            is_loadable = engine == "llama_cpp" or not isinstance(step.config, DeployConfig)
+        if not is_loadable:
+            raise _not_loadable(step, name, method)
+
+
+def _quantized(config: PipelineConfig, step: PipelineStep) -> list[tuple[str, str]]:
+    """Return the names of the quantizing steps whose results a step uses, and their methods."""
+    used = dependencies(step)
+    return [
+        (earlier.name, earlier.config.method)
+        for earlier in config.steps
+        if earlier.name in used and isinstance(earlier.config, QuantizeConfig)
+    ]
+
+
+def _with_engine_of_gguf(config: PipelineConfig, step: PipelineStep) -> PipelineStep:
+    """Return a deployment with llama_cpp for `auto` if an earlier step makes its GGUF file."""
+    if not isinstance(step.config, DeployConfig) or step.config.engine != "auto":
+        return step
+    if all(method != "gguf" for _name, method in _quantized(config, step)):
+        return step
+    return step.model_copy(
+        update={"config": step.config.model_copy(update={"engine": "llama_cpp"})}
+    )
 
 
 def _not_loadable(step: PipelineStep, quantized: str, method: str) -> ConfigError:
     engine = getattr(step.config, "engine", "builtin")
     hint = text(f"set {quantized}.method: bnb", f"设 {quantized}.method: bnb")
-    if method != "gguf" and step.config.task != "chat":
-        hint += text(f", or {step.name}.engine: vllm", f"，或 {step.name}.engine: vllm")
+    if step.config.task != "chat":
+        other = "llama_cpp" if method == "gguf" else "vllm"
+        hint += text(f", or {step.name}.engine: {other}", f"，或 {step.name}.engine: {other}")
     return ConfigError(
         text(
             f"the {engine} server cannot load the output of {quantized} (method: {method})",

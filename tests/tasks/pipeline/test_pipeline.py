@@ -120,7 +120,7 @@ def test_a_server_that_no_step_uses_is_refused() -> None:
         check_config(resolved(STARTER, server, TRAIN))
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "w8a8", "gguf"])
+@pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "w8a8"])
 @pytest.mark.parametrize(
     ("user", "cure"),
     [
@@ -138,12 +138,38 @@ def test_weights_that_the_server_of_a_step_cannot_load_are_refused_before_the_st
         require_loadable(config, config.steps[1])
     with pytest.raises(UserError, match=r"(?m)^d: the builtin server cannot load"):
         check_config(config)
-    assert caught.value.hint == "set q.method: bnb" + cure * (method != "gguf")
+    assert caught.value.hint == "set q.method: bnb" + cure
     sound: Any = resolved({**quantize, "method": "bnb"}, {**user, "name": "d"}, machine="h100")
     require_loadable(sound, sound.steps[1])
-    if cure and method != "gguf":
+    if cure:
         other = config.steps[1].config.model_copy(update={"engine": "vllm"})
         require_loadable(config, config.steps[1].model_copy(update={"config": other}))
+
+
+QUANTIZE_GGUF = {"name": "q", "task": "quantize", "model": "o/m", "method": "gguf"}
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        {"task": "evaluate", "model": "o/m", "compare": {"q": "${q.model}"}, **SAMPLE},
+        {"task": "chat", "model": "${q.model}", "prompt": "hi"},
+    ],
+)
+def test_a_gguf_file_can_be_evaluated_and_talked_to(user: dict[str, Any]) -> None:
+    config: Any = resolved(QUANTIZE_GGUF, {**user, "name": "d"})
+    require_loadable(config, config.steps[1])
+
+
+def test_a_deployment_of_a_gguf_file_takes_llama_cpp_unless_another_engine_is_named() -> None:
+    deploy = {"task": "deploy", "model": "${q.model}", "port": 0, "name": "d"}
+    config: Any = resolved(QUANTIZE_GGUF, deploy)
+    assert config.steps[1].config.engine == "llama_cpp"
+    require_loadable(config, config.steps[1])
+    other: Any = resolved(QUANTIZE_GGUF, {**deploy, "engine": "builtin"})
+    with pytest.raises(ConfigError, match="builtin server cannot load the output of q") as caught:
+        require_loadable(other, other.steps[1])
+    assert caught.value.hint == "set q.method: bnb, or d.engine: llama_cpp"
 
 
 def test_relative_paths_of_every_step_become_absolute(

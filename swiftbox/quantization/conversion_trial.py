@@ -1,0 +1,60 @@
+"""Whether llama.cpp's converter takes a model: it writes the vocabulary alone, which takes seconds.
+
+Usage of the child: `MODEL SCRIPT PACKAGES`; it prints the converter's result as a JSON line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from swiftbox.engines.llama_cpp import ENGINE
+from swiftbox.engines.state import engine_state
+from swiftbox.engines.tools import gguf as converter
+from swiftbox.errors import ConfigError
+from swiftbox.quantization import gguf, llama_cpp
+from swiftbox.runs.asked_child import ChildQuestion
+
+MODULE = "swiftbox.quantization.conversion_trial"
+FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+"""Files on which the answer depends."""
+
+
+def conversion_refusal(model: Path) -> ConfigError | None:
+    """Return why a local model cannot be converted.
+
+    None if it can, or if the engine that knows is not installed yet.
+    """
+    state = engine_state(ENGINE)
+    if state.status != "installed":
+        return None
+    request = llama_cpp.converter_request(model, Path(gguf.FILE))
+    versions = dict(state.versions)
+    digests = [_digest(model / name) for name in FILES]
+    arguments = [str(model), request["script"], request["packages"]]
+    question = ChildQuestion(MODULE, arguments, "conversions", [versions, digests])
+    return llama_cpp.refusal(model, question.answer() or {})
+
+
+def _digest(file: Path) -> str:
+    if not file.is_file():
+        return ""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def main() -> int:
+    """Print whether the converter takes the model of the arguments."""
+    model, script, packages = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        request = {
+            **{"model": model, "script": script, "packages": packages, "type": "f16"},
+            **{"output": str(Path(folder) / gguf.FILE), "tensors": [], "bytes": 0},
+            "vocabulary_only": True,
+        }
+        result = converter.run_converter(request)
+    sys.stdout.write("\n" + json.dumps(result) + "\n")
+    return 0

@@ -1,0 +1,178 @@
+"""llama.cpp's server: its limits, command line and environment as pure functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swiftbox.config.deploy import DeployConfig
+from swiftbox.errors import ConfigError, MachineError
+from swiftbox.formatting import size
+from swiftbox.language import text
+
+KEY = "LLAMA_API_KEY"
+
+FOREIGN = ("LLAMA_", "AIP_")
+"""Beginnings of variables by which llama.cpp's server takes options; a user's own could open tools
+that run commands, or another port."""
+
+CACHE_BYTES = 2
+"""Bytes of a value of the key-value cache."""
+
+CACHE_SHARE = 0.6
+"""Of the memory that the weights leave free, for the caches of all answers."""
+
+USEFUL_LENGTH = 4096
+"""Rather fewer answers at the same time than a shorter context than this."""
+
+SHORTEST = 256
+
+SEPARATORS = frozenset(',"\n')
+"""Signs that separate keys or names in llama.cpp's options."""
+
+
+@dataclass(frozen=True)
+class ServerLimits:
+    """Tokens of prompt and answer together, and answers at the same time."""
+
+    length: int
+    slots: int
+
+
+@dataclass(frozen=True)
+class LlamaTarget:
+    """What llama.cpp serves on this machine."""
+
+    executable: Path
+    file: Path
+    name: str
+    port: int
+    limits: ServerLimits
+    threads: int
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the chat template that a request may change."""
+
+
+def server_limits(
+    metadata: Mapping[str, Any], config: DeployConfig, cache_bytes: float
+) -> ServerLimits:
+    """Return how long and how many answers fit in `cache_bytes` of memory.
+
+    Raises MachineError if not even one fits.
+    """
+    longest = int(_value(metadata, "context_length") or USEFUL_LENGTH)
+    tokens = int(cache_bytes // max(1, token_bytes(metadata)))
+    if config.max_model_len is not None:
+        length = min(config.max_model_len, longest)
+        slots = min(config.max_concurrency, tokens // length)
+    else:
+        slots = config.max_concurrency
+        while slots > 1 and tokens // slots < min(longest, USEFUL_LENGTH):
+            slots //= 2
+        length = min(longest, tokens // slots)
+    if slots < 1 or length < min(SHORTEST, longest):
+        raise _too_little_memory(cache_bytes)
+    return ServerLimits(length, slots)
+
+
+def _too_little_memory(cache_bytes: float) -> MachineError:
+    return MachineError(
+        text(
+            f"the memory leaves {size(int(cache_bytes))} for the cache of answers: too little",
+            f"内存只剩 {size(int(cache_bytes))} 可用于缓存回答，不够",
+        ),
+        hint=text(
+            "set a smaller max_model_len, or end other programs",
+            "请减小 max_model_len，或关闭其他程序",
+        ),
+    )
+
+
+def token_bytes(metadata: Mapping[str, Any]) -> float:
+    """Return the key-value cache per token in bytes."""
+    layers, heads = (
+        int(_value(metadata, key) or 1) for key in ("block_count", "attention.head_count")
+    )
+    groups = int(_value(metadata, "attention.head_count_kv") or heads)
+    width = int(_value(metadata, "embedding_length") or 0) // heads
+    keys = int(_value(metadata, "attention.key_length") or width)
+    values = int(_value(metadata, "attention.value_length") or width)
+    return float(layers * groups * (keys + values) * CACHE_BYTES)
+
+
+def _value(metadata: Mapping[str, Any], key: str) -> Any:
+    return metadata.get(f"{metadata.get('general.architecture')}.{key}")
+
+
+def command(config: DeployConfig, target: LlamaTarget) -> list[str]:
+    """Return the command that serves a settled deployment."""
+    limits = target.limits
+    arguments = [str(target.executable), "--model", str(target.file), "--alias", target.name]
+    arguments += ["--host", config.host, "--port", str(target.port), "--offline"]
+    # Each answer has a part of the context for itself: none can take the room of another.
+    arguments += ["--ctx-size", str(limits.length * limits.slots), "--no-kv-unified"]
+    arguments += ["--parallel", str(limits.slots), "--cache-ram", "0"]
+    arguments += ["--threads", str(target.threads), "--jinja"]
+    # By default it lets the page of any site use it, and shows the prompts of others.
+    arguments += ["--cors-origins", "localhost", "--no-cors-credentials", "--no-slots", "--no-ui"]
+    if target.variables:
+        variables = json.dumps(dict(target.variables), ensure_ascii=False)
+        arguments += ["--chat-template-kwargs", variables]
+    return arguments
+
+
+def environment(inherited: Mapping[str, str], key: str | None) -> dict[str, str]:
+    """Return the environment of the server; the key is passed only this way."""
+    variables = {name: value for name, value in inherited.items() if not name.startswith(FOREIGN)}
+    return variables | ({KEY: key} if key is not None else {})
+
+
+def require_servable(config: DeployConfig) -> None:
+    """Raise ConfigError for settings that llama.cpp's server does not have."""
+    problem = _unsupported(config)
+    if problem:
+        raise ConfigError(
+            f"engine: llama_cpp: {problem}",
+            hint=text(
+                "merge adapters into the file: task: quantize with method: gguf and adapter; "
+                "or serve the model before it is quantized",
+                "请将适配器并入文件：task: quantize，设 method: gguf 与 adapter；"
+                "或部署量化前的模型",
+            ),
+        )
+
+
+def _unsupported(config: DeployConfig) -> str:
+    if config.adapter or config.adapters:
+        return text("it serves a GGUF file without adapters", "它只部署 GGUF 文件，不支持适配器")
+    if config.adapter_loading:
+        return text("adapter_loading: it loads no adapters", "adapter_loading：它不加载适配器")
+    if config.tensor_parallel_size > 1:
+        return text(
+            f"tensor_parallel_size: {config.tensor_parallel_size}: it divides a model by layers",
+            f"tensor_parallel_size：{config.tensor_parallel_size}：它按层切分模型",
+        )
+    return ""
+
+
+def require_plain_texts(name: str, key: str | None) -> None:
+    """Raise ConfigError for a key or a name that llama.cpp would take for several."""
+    if key is not None and set(key) & SEPARATORS:
+        raise ConfigError(
+            text(
+                "api_key_env: engine: llama_cpp takes a key with a comma or a quote for several",
+                "api_key_env：engine: llama_cpp 会把含逗号或引号的密钥当作多个",
+            ),
+            hint=text("use a key of letters and digits", "请使用由字母与数字组成的密钥"),
+        )
+    if set(name) & SEPARATORS:
+        raise ConfigError(
+            text(
+                f"served_model_name: engine: llama_cpp takes {name!r} for several names",
+                f"served_model_name：engine: llama_cpp 会把 {name!r} 当作多个名称",
+            ),
+            hint=text("use a name without commas", "请使用不含逗号的名称"),
+        )

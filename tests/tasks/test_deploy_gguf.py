@@ -1,0 +1,149 @@
+"""A deployment of a GGUF file: its engine, its refusals, its limits, and llama.cpp's command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gguf_writing import TINY, write_gguf
+from made_up import made_up
+
+from swiftbox.config.deploy import DeployConfig
+from swiftbox.errors import ConfigError, MachineError, ResultError
+from swiftbox.launch.prepare import check_config, with_absolute_paths
+from swiftbox.plan import plan
+from swiftbox.serving import llama_cpp
+from swiftbox.serving.llama_cpp import LlamaTarget, ServerLimits, server_limits, token_bytes
+from swiftbox.tasks import TASKS
+from swiftbox.tasks.load import loads
+
+SMOL = {
+    "general.architecture": "llama",
+    "llama.context_length": 8192,
+    "llama.block_count": 30,
+    "llama.attention.head_count": 9,
+    "llama.attention.head_count_kv": 3,
+    "llama.embedding_length": 576,
+}
+"""The metadata of SmolLM2-135M."""
+
+
+def planned(**keys: Any) -> Any:
+    content = json.dumps({"task": "deploy", "hub": "local", "port": 0, **keys}, default=str)
+    return plan(loads(content, source="a.yaml").config, made_up("cpu"))
+
+
+def deploying(**keys: Any) -> DeployConfig:
+    """Load, plan and check a deployment as a launch does."""
+    config = with_absolute_paths(planned(**keys).config)
+    check_config(config)
+    assert isinstance(config, DeployConfig)
+    return config
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_gguf(tmp_path / "small" / "model.gguf", TINY).parent
+
+
+@pytest.mark.parametrize("engine", ["auto", "llama_cpp"])
+def test_llama_cpp_serves_a_gguf_file(engine: str, folder: Path) -> None:
+    config = deploying(model=folder, engine=engine)
+    assert config.engine == "llama_cpp"
+    assert TASKS["deploy"].engines(config, made_up("cpu")) == ("llama_cpp",)
+
+
+def test_another_engine_is_refused_for_a_gguf_file(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="engine: builtin cannot serve") as caught:
+        planned(model=folder, engine="builtin")
+    assert caught.value.hint == "set engine: llama_cpp, or auto"
+
+
+def test_a_model_without_a_gguf_file_is_refused_by_llama_cpp(tiny: Path) -> None:
+    with pytest.raises(ConfigError, match="has no GGUF file") as caught:
+        deploying(model=tiny, engine="llama_cpp")
+    assert "method: gguf" in caught.value.hint
+    assert "engine: auto" in caught.value.hint
+
+
+def test_a_file_that_is_cut_off_is_refused_before_it_is_served(folder: Path) -> None:
+    file = folder / "model.gguf"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ResultError, match=r"model\.gguf is not a complete GGUF file"):
+        deploying(model=folder)
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ({"adapter": "o/a"}, "without adapters"),
+        ({"adapter_loading": True}, "loads no adapters"),
+        ({"tensor_parallel_size": 2}, "divides a model by layers"),
+    ],
+)
+def test_settings_that_llama_cpp_does_not_have_are_refused(
+    keys: dict[str, Any], problem: str, folder: Path
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        planned(model=folder, **keys)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("one,two", "a"), ('"quoted"', "a"), ("plain", "two,names")]
+)
+def test_a_key_or_a_name_that_would_be_several_is_refused(
+    key: str, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(ConfigError, match="several"):
+        deploying(model=folder, api_key_env="MY_KEY", served_model_name=name)
+
+
+def test_the_cache_of_a_token_is_computed_from_the_metadata() -> None:
+    assert token_bytes(SMOL) == 30 * 3 * (64 + 64) * 2
+
+
+@pytest.mark.parametrize(
+    ("memory", "keys", "limits"),
+    [
+        (1e12, {}, (8192, 16)),
+        (1e12, {"max_model_len": 1000}, (1000, 16)),
+        (1e12, {"max_model_len": 100_000}, (8192, 16)),
+        (23040 * 16_384, {}, (4096, 4)),
+        (23040 * 4_000, {"max_model_len": 1000}, (1000, 4)),
+    ],
+)
+def test_lengths_and_answers_at_the_same_time_fit_in_the_memory(
+    memory: float, keys: dict[str, Any], limits: tuple[int, int]
+) -> None:
+    config = DeployConfig(model="m", **keys)
+    assert server_limits(SMOL, config, memory) == ServerLimits(*limits)
+
+
+def test_too_little_memory_for_one_answer_is_refused() -> None:
+    with pytest.raises(MachineError, match="too little"):
+        server_limits(SMOL, DeployConfig(model="m", max_model_len=4096), 23040 * 4000)
+
+
+def test_the_command_shows_no_key_and_opens_nothing_to_other_sites() -> None:
+    config = DeployConfig(model="m", host="0.0.0.0", api_key_env="KEY")
+    target = LlamaTarget(
+        Path("/e/llama-server"), Path("/m/model.gguf"), "small", 8001, ServerLimits(512, 4), 2,
+        {"enable_thinking": False},
+    )  # fmt: skip
+    assert llama_cpp.command(config, target) == [
+        *("/e/llama-server", "--model", "/m/model.gguf", "--alias", "small"),
+        *("--host", "0.0.0.0", "--port", "8001", "--offline"),
+        *("--ctx-size", "2048", "--no-kv-unified", "--parallel", "4", "--cache-ram", "0"),
+        *("--threads", "2", "--jinja", "--cors-origins", "localhost", "--no-cors-credentials"),
+        *("--no-slots", "--no-ui", "--chat-template-kwargs", '{"enable_thinking": false}'),
+    ]
+
+
+def test_the_environment_has_the_key_and_no_options_of_the_user() -> None:
+    inherited = {"PATH": "/bin", "LLAMA_ARG_TOOLS": "all", "AIP_MODE": "PREDICTION"}
+    environment = llama_cpp.environment(inherited, "sk-1")
+    assert environment == {"PATH": "/bin", "LLAMA_API_KEY": "sk-1"}
+    assert llama_cpp.environment({"LLAMA_API_KEY": "other"}, None) == {}
