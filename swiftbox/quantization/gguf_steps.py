@@ -48,20 +48,26 @@ def measure_converted(job: QuantizationJob, original: Mapping[str, Any]) -> dict
     """
     folder = complete_step(job, CONVERTED, lambda target: _convert_into(job, target))
     file = folder / gguf.FILE
-    record = job.work_folder / "converted.json"
-    measurement = read_json(record)
-    if not measurement:
-        job.emit(events.STAGE, name="measure", detail=f"{file.name} ({stored_type(job).upper()})")
-        measurement = measure(job, file, CONVERTED)
-        write_json(record, measurement)
     try:
         gguf_verification.check_conversion(job.source, file, read_json(folder / NAMES))
         gguf_verification.check_template(file, job.tokenizer())
+        measurement = _measured(job, file)
         gguf_verification.check_same_model(original, measurement)
     except ResultError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return {**measurement, "perplexity_original": original["perplexity"]}
+
+
+def _measured(job: QuantizationJob, file: Path) -> dict[str, Any]:
+    """Return the measurement of the unquantized file, that from before a stop if there is one."""
+    record = file.with_name("measured.json")
+    measurement = read_json(record)
+    if not measurement:
+        job.emit(events.STAGE, name="measure", detail=f"{file.name} ({stored_type(job).upper()})")
+        measurement = measure(job, file, CONVERTED)
+        write_json(record, measurement)
+    return measurement
 
 
 def stored_type(job: QuantizationJob) -> str:

@@ -142,10 +142,11 @@ def write_modelfile(folder: Path, tokenizer: Any, generation: Mapping[str, Any])
 
 
 def _without_beginning(texts: TurnTexts, tokenizer: Any) -> TurnTexts:
-    """Return the texts without the token that begins a text, which Ollama adds."""
+    """Return the texts without the token that begins every text, where Ollama adds it."""
     begin = tokenizer.bos_token or ""
+    adds_it = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
     before, after = texts.around["system"]
-    if not begin or not before.startswith(begin):
+    if not adds_it or not before.startswith(begin):
         return texts
     around = {**texts.around, "system": (before.removeprefix(begin), after)}
     return TurnTexts(around, texts.opening.removeprefix(begin), texts.prompt)

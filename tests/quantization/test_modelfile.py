@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType
 
 import pytest
 
@@ -30,16 +31,26 @@ def template(source: str) -> ConversationTemplate:
     return ConversationTemplate(source, {"bos_token": "<s>"})
 
 
-def modelfile(source: str, folder: Path) -> str:
-    tokenizer = SimpleNamespace(
-        chat_template=source,
-        name_or_path="tiny",
-        bos_token="<s>",
-        eos_token_id=7,
-        special_tokens_map={"bos_token": "<s>"},
-        convert_ids_to_tokens=lambda number: f"<{number}>",
-    )
-    write_modelfile(folder, tokenizer, {"eos_token_id": [7, 9], "temperature": 0.6})
+@dataclass
+class Tokenizer:
+    """A tokenizer whose texts begin with <s>, or do not."""
+
+    chat_template: str
+    begins: bool
+    name_or_path = "tiny"
+    bos_token, bos_token_id, eos_token_id = "<s>", 1, 7
+    special_tokens_map = MappingProxyType({"bos_token": "<s>"})
+
+    def __call__(self, _document: str) -> dict[str, list[int]]:
+        return {"input_ids": [1, 5] if self.begins else [5]}
+
+    def convert_ids_to_tokens(self, number: int) -> str:
+        return f"<{number}>"
+
+
+def modelfile(source: str, folder: Path, *, begins: bool = True) -> str:
+    generation = {"eos_token_id": [7, 9], "temperature": 0.6}
+    write_modelfile(folder, Tokenizer(source, begins), generation)
     return (folder / FILE).read_text("utf-8")
 
 
@@ -73,5 +84,8 @@ def test_the_modelfile_names_the_file_the_ends_and_the_sampling(tmp_path: Path) 
     assert r'{{ if eq .Role "system" }}{{ "<|im_start|>system\n" }}{{ .Content }}' in line
 
 
-def test_the_token_that_begins_a_text_is_left_to_ollama(tmp_path: Path) -> None:
+def test_the_token_that_begins_a_text_is_left_to_ollama_where_the_tokenizer_adds_it(
+    tmp_path: Path,
+) -> None:
     assert "<s>" not in modelfile(LLAMA_3, tmp_path)
+    assert "<s><|start|>system" in modelfile(LLAMA_3, tmp_path, begins=False)
