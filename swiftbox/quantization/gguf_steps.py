@@ -24,6 +24,7 @@ from swiftbox.quantization.llama_cpp import converter_request, refusal
 from swiftbox.quantization.modelfile import write_modelfile
 from swiftbox.quantization.processes import convert
 from swiftbox.runs import events
+from swiftbox.templates.closing import GENERATION_FILE, KEY, end_ids
 
 CONVERTED = "converted"
 """The step whose folder holds the unquantized file."""
@@ -105,7 +106,8 @@ def write_quantized(job: QuantizationJob, target: Path) -> None:
     else:
         request = {"input": str(converted), "output": str(result), "ftype": gguf.FTYPES[name]}
         run_tool(ToolRun(job.engine, "gguf_quantize", _tool_folder(job)), request, job.emit)
-    write_modelfile(target, job.tokenizer(), read_json(job.source / "generation_config.json"))
+    tokenizer, generation = job.tokenizer(), read_json(job.source / GENERATION_FILE)
+    write_modelfile(target, tokenizer, {**generation, KEY: _ends(job, tokenizer)})
 
 
 def measure(job: QuantizationJob, file: Path, name: str) -> dict[str, Any]:
@@ -144,9 +146,8 @@ def _texts(tokenizer: Any) -> list[str]:
 
 def _ends(job: QuantizationJob, tokenizer: Any) -> list[int]:
     """Return the tokens that end an answer: the generation config's and the tokenizer's."""
-    configured = read_json(job.source / "generation_config.json").get("eos_token_id")
-    listed = configured if isinstance(configured, list) else [configured]
-    return sorted({int(end) for end in (*listed, tokenizer.eos_token_id) if end is not None})
+    ids = (*end_ids(job.source), tokenizer.eos_token_id)
+    return list(dict.fromkeys(int(number) for number in ids if number is not None))
 
 
 def _warn_of_ends(job: QuantizationJob, ids: Sequence[int], tokenizer: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from swiftbox.errors import DataError
 from swiftbox.quantization import gguf
+from swiftbox.templates.closing import KEY
 from swiftbox.templates.template import ConversationTemplate, TemplateRefusal
 
 FILE = "Modelfile"
@@ -125,7 +126,10 @@ def _rendered(
 
 
 def write_modelfile(folder: Path, tokenizer: Any, generation: Mapping[str, Any]) -> bool:
-    """Write the Modelfile beside a GGUF file; tell whether it holds the template."""
+    """Write the Modelfile beside a GGUF file; tell whether it holds the template.
+
+    `generation` are the model's settings of generation, with a list of the tokens that end answers.
+    """
     lines = ["# ollama create NAME -f Modelfile", f"FROM ./{gguf.FILE}"]
     texts = None
     if tokenizer.chat_template:
@@ -153,8 +157,5 @@ def _without_beginning(texts: TurnTexts, tokenizer: Any) -> TurnTexts:
 
 
 def _ends(tokenizer: Any, generation: Mapping[str, Any]) -> list[str]:
-    configured = generation.get("eos_token_id")
-    listed = configured if isinstance(configured, list) else [configured]
-    ids = dict.fromkeys([*listed, tokenizer.eos_token_id])
-    names = [tokenizer.convert_ids_to_tokens(end) for end in ids if end is not None]
+    names = [tokenizer.convert_ids_to_tokens(number) for number in generation[KEY]]
     return [str(name) for name in names if name]
