@@ -15,6 +15,7 @@ from swiftbox.engines.llama_cpp import ENGINE
 from swiftbox.engines.state import engine_state
 from swiftbox.engines.tools import gguf as converter
 from swiftbox.errors import ConfigError
+from swiftbox.language import text
 from swiftbox.quantization import gguf, llama_cpp
 from swiftbox.runs.asked_child import ChildQuestion
 
@@ -35,7 +36,8 @@ def conversion_refusal(model: Path) -> ConfigError | None:
     versions = dict(state.versions)
     digests = [_digest(model / name) for name in FILES]
     arguments = [str(model), request["script"], request["packages"]]
-    question = ChildQuestion(MODULE, arguments, "conversions", [versions, digests])
+    purpose = text("trying the conversion to GGUF", "试转换为 GGUF")
+    question = ChildQuestion(MODULE, arguments, "conversions", [versions, digests], purpose)
     return llama_cpp.refusal(model, question.answer() or {})
 
 

@@ -227,13 +227,10 @@ COMMON: Mapping[str, Fields] = {
     ),
     OUT_OF_MEMORY: Fields("the memory ran out, and the run ends", _FAILED_PASS, _DEVICE),
     MERGED: Fields("a merged model passed its checks", open=True),
-    MEASURING: Fields(
-        "a text of a perplexity measurement is done",
-        {"done": "texts so far", "of": "number of texts"},
-    ),
+    MEASURING: Fields("a text is measured", {"done": "texts so far", "of": "number of texts"}),
     CONVERTING: Fields("GGUF is written", {"done": "bytes so far", "of": "bytes of the model"}),
     QUANTIZING: Fields(
-        "a layer is quantized", {"done": "so far", "of": "in all"}, {"unit": "tensor, or a layer"}
+        "a layer is quantized", {"done": "so far", "of": "in all"}, {"unit": "kind"}
     ),
     QUANTIZED: Fields(
         "a quantized model passed its checks",
