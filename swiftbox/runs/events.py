@@ -230,7 +230,7 @@ COMMON: Mapping[str, Fields] = {
     MEASURING: Fields("a text is measured", {"done": "texts so far", "of": "number of texts"}),
     CONVERTING: Fields("GGUF is written", {"done": "bytes so far", "of": "bytes of the model"}),
     QUANTIZING: Fields(
-        "a layer is quantized", {"done": "so far", "of": "in all"}, {"unit": "kind"}
+        "a part is done", {"done": "parts so far", "of": "in all"}, {"unit": "kind"}
     ),
     QUANTIZED: Fields(
         "a quantized model passed its checks",
