@@ -55,7 +55,8 @@ CLASSES = [
 
 def files_of(work: Path) -> None:
     """Write a model, an adapter and rows that a config can name."""
-    write_model(work / "model")
+    for name in ("model", "teacher"):
+        write_model(work / name)
     (work / "adapter").mkdir()
     write_lora(work / "adapter" / "adapter_model.safetensors")
     config = {"peft_type": "LORA", "base_model_name_or_path": str(work / "model"), "r": 8}
@@ -64,6 +65,8 @@ def files_of(work: Path) -> None:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     rows = {"chats": {"messages": turns}, "pairs": {"prompt": "a", "chosen": "b", "rejected": "c"}}
     rows |= {"texts": {"text": "a"}, "prompts": {"prompt": "a"}}
+    labels = [json.dumps({"text": "a", "label": label}) for label in ("good", "bad") * 2]
+    (work / "labels.jsonl").write_text("\n".join(labels) + "\n")
     for name, row in rows.items():
         (work / f"{name}.jsonl").write_text((json.dumps(row) + "\n") * 4)
 
@@ -79,13 +82,24 @@ def write_lora(path: Path) -> None:
     path.write_bytes(len(content).to_bytes(8, "little") + content + bytes(256))
 
 
+ROWS = {
+    **{"sft": "chats", "gkd": "chats", "pt": "texts", "grpo": "prompts"},
+    "classification": "labels",
+}
+"""The rows above that a stage reads, if not pairs."""
+
+
 def settings_of(task: str, choice: str, work: Path) -> dict[str, Any]:
     """Return the settings of a config that names the files above."""
     model = {"model": str(work / "model")}
     if task == "train":
-        rows = {"sft": "chats", "pt": "texts", "grpo": "prompts"}.get(choice, "pairs")
+        rows = ROWS.get(choice, "pairs")
         data = {"stage": choice, "dataset": str(work / f"{rows}.jsonl"), "tuner_type": "lora"}
-        extra = {"grpo": {"reward_funcs": "length"}, "kto": {"per_device_train_batch_size": 2}}
+        extra = {
+            "grpo": {"reward_funcs": "length"},
+            "kto": {"per_device_train_batch_size": 2},
+            "gkd": {"teacher_model": str(work / "teacher")},
+        }
         return {"task": task, "hub": "local", **model, **data, **extra.get(choice, {})}
     settings: dict[str, dict[str, Any]] = {
         "download": {"model": "o/n"},
