@@ -229,9 +229,7 @@ COMMON: Mapping[str, Fields] = {
     MERGED: Fields("a merged model passed its checks", open=True),
     MEASURING: Fields("a text is measured", {"done": "texts so far", "of": "number of texts"}),
     CONVERTING: Fields("GGUF is written", {"done": "bytes so far", "of": "bytes of the model"}),
-    QUANTIZING: Fields(
-        "a part is done", {"done": "parts so far", "of": "in all"}, {"unit": "kind"}
-    ),
+    QUANTIZING: Fields("a layer is done", {"done": "so far", "of": "in all"}, {"unit": "kind"}),
     QUANTIZED: Fields(
         "a quantized model passed its checks",
         {
