@@ -44,13 +44,13 @@ WORKS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("chat", {"temperature": 3}, "temperature: Input should be less than or equal to 2"),
-    ("chat", {"top_p": 0}, "top_p: Input should be greater than 0"),
-    ("chat", {"n": 0}, "n: Input should be greater"),
+    ("chat", {"temperature": 3}, "temperature: should be at most 2 (got 3)"),
+    ("chat", {"top_p": 0}, "top_p: should be more than 0"),
+    ("chat", {"n": 0}, "n: should be at least 1"),
     ("chat", {"n": 99}, "n: at most 16 answers at once"),
-    ("chat", {"max_tokens": 0}, "max_tokens: Input should be"),
+    ("chat", {"max_tokens": 0}, "max_tokens: should be at least 1"),
     ("chat", {"max_tokens": 5000}, "more than 1024"),
-    ("chat", {"messages": []}, "messages: List should have at least 1"),
+    ("chat", {"messages": []}, "messages: should have at least 1"),
     ("chat", {"messages": [{"role": "user", "content": "json " * 3000}]}, "the limit including"),
     ("chat", {"stop": ""}, "stop"),
     ("chat", {"stop": ["x"] * 17}, "stop"),

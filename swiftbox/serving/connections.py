@@ -298,6 +298,9 @@ class Acceptor:
 
     def _take(self, connection: socket.socket) -> None:
         connection.setblocking(False)
+        # asyncio does so for some sockets only; a small answer would wait 40 ms for its second part
+        with contextlib.suppress(OSError):  # closed already
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._places.taken += 1
         task = self._loop.create_task(self._set_up(connection))
         self._tasks.add(task)

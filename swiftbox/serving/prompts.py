@@ -13,6 +13,12 @@ from swiftbox.core.generation.sampling import Sampling
 from swiftbox.serving.api_errors import ApiError
 from swiftbox.serving.rendering import RenderedConversation
 from swiftbox.serving.requests import ApiRequest, ChatMessage, ChatRequest, TextRequest
+from swiftbox.serving.tokenizing import (
+    require_few_bytes,
+    require_few_tokens,
+    require_known_tokens,
+    tokenize,
+)
 from swiftbox.serving.tool_calls import FormTokens, form_tokens
 from swiftbox.templates.call_formats.table import AnswerForm
 
@@ -45,6 +51,11 @@ class ConversationToRender:
     """Whether the text ends with the beginning of an answer."""
     effort: str | None = None
     """How much the model should reason, for templates that read it."""
+
+    @functools.cached_property
+    def characters(self) -> int:
+        """Return the length of the contents of the messages."""
+        return sum(message.characters for message in self.messages)
 
 
 @dataclass(frozen=True)
@@ -137,25 +148,18 @@ class PromptBuilder:
             },
         }
 
+    def require_few_characters(self, talk: ConversationToRender, adapter: str) -> None:
+        """Raise ApiError for a conversation that is too long whatever its template does."""
+        require_few_bytes(self.network.tokenizers[adapter], talk.characters, self.max_length)
+
     def tokens(self, text: str, adapter: str, *, special: bool = True) -> list[int]:
-        """Return the tokens of a text."""
+        """Return the tokens of a text; raise ApiError if they are too many for the model."""
         tokenizer = self.network.tokenizers[adapter]
-        return self._checked(list(tokenizer(text, add_special_tokens=special).input_ids))
+        return self._checked(tokenize(tokenizer, text, self.max_length, special=special))
 
     def _checked(self, prompt: list[int]) -> list[int]:
-        if not prompt:
-            raise ApiError(400, "prompt: should not be empty", param="prompt")
-        if max(prompt) >= self.network.vocabulary:
-            largest = self.network.vocabulary - 1
-            raise ApiError(400, f"prompt: token ids range from 0 to {largest}", param="prompt")
-        if len(prompt) >= self.max_length:
-            raise ApiError(
-                400,
-                f"the prompt has {len(prompt)} tokens, but the limit including the answer is "
-                f"{self.max_length}",
-                param="prompt",
-                code="context_length_exceeded",
-            )
+        require_known_tokens(prompt, self.network.vocabulary)
+        require_few_tokens(len(prompt), self.max_length)
         return prompt
 
     def _sampling(

@@ -123,11 +123,13 @@ class TemplateRenderer:
         self._children: set[RenderingChild] = set()
         self._is_closed = False
         self._places: dict[str, asyncio.Semaphore] = {}
+        self._long_turn = asyncio.Semaphore(1)
         self._waiting: dict[str, int] = {}
 
     def start(self) -> None:
-        """Start the first child, so that the first request need not wait."""
-        self._idle.put(self._new_child())
+        """Start the children that stay, so that the first requests need not wait."""
+        for _ in range(IDLE_CHILDREN):
+            self._idle.put(self._new_child())
 
     def close(self) -> None:
         """End all children."""
@@ -138,12 +140,16 @@ class TemplateRenderer:
             child.close()
         self._threads.shutdown()
 
-    async def render(self, template: str, prepare: Callable[[], Rendering]) -> RenderedConversation:
+    async def render(
+        self, template: str, prepare: Callable[[], Rendering], *, is_long: bool = False
+    ) -> RenderedConversation:
         """Return the text of a conversation, which `prepare` returns; it is called in a thread.
 
+        Long conversations take turns, so that a child is left for short ones.
         Raises ApiError if the template refuses it, or takes too much time or memory.
         """
-        async with self._place(template):
+        turn = self._long_turn if is_long else contextlib.nullcontext()
+        async with self._place(template), turn:
             loop = asyncio.get_running_loop()
             try:
                 answer = await loop.run_in_executor(self._threads, self._render, prepare)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from swiftbox.serving.api_errors import ApiError
 from swiftbox.serving.plain_values import LimitExceeded, parse_json
+from swiftbox.serving.request_errors import invalid_request
 
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 1000
@@ -112,6 +113,14 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="allow")
     role: str
     content: str | Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
+
+    @property
+    def characters(self) -> int:
+        """Return the length of its text."""
+        if isinstance(self.content, str):
+            return len(self.content)
+        texts = [part.get("text") for part in self.content or []]
+        return sum(len(part) for part in texts if isinstance(part, str))
 
     def plain(self, index: int) -> dict[str, Any]:
         """Return it with its content as one text; raise ApiError for other content."""
@@ -262,16 +271,4 @@ def parse(kind: type[AnyBody], raw: bytes, content_type: str) -> AnyBody:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise _invalid(error) from None
-
-
-def _invalid(error: ValidationError) -> ApiError:
-    problems = error.errors(include_url=False, include_context=False)
-    lines = []
-    for problem in problems[:5]:
-        where = ".".join(str(part) for part in problem["loc"])
-        is_unknown = problem["type"] == "extra_forbidden"
-        what = "is not a known parameter" if is_unknown else problem["msg"]
-        lines.append(f"{where}: {what}")
-    param = str(problems[0]["loc"][0]) if problems[0]["loc"] else None
-    return ApiError(400, "; ".join(lines), param=param)
+        raise invalid_request(error) from None

@@ -118,8 +118,11 @@ class Service:
     async def render(self, talk: ConversationToRender, adapter: str) -> RenderedConversation:
         """Return a conversation as a text; raise ApiError if the template refuses it."""
         template = self.prompts.template(adapter, talk.tools)
+        await self.run_in_thread(lambda: self.prompts.require_few_characters(talk, adapter))
         return await self.renderer.render(
-            template, lambda: self.prompts.rendering(talk, adapter, template)
+            template,
+            lambda: self.prompts.rendering(talk, adapter, template),
+            is_long=talk.characters > LONG_PROMPT,
         )
 
     async def tokens(self, body: TokenizeRequest) -> list[int]:

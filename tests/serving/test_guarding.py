@@ -106,9 +106,9 @@ def test_everything_but_health_needs_the_key(locked: Server) -> None:
         (b"\xff\xfe", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b"[]", "should be a JSON object"),
-        (b"{}", "model: Field required"),
-        (b'{"model": 3, "messages": [{"role": "user"}]}', "model: Input should be"),
-        (b'{"model": "tiny", "messages": "hi"}', "messages: Input should be"),
+        (b"{}", "model: is required"),
+        (b'{"model": 3, "messages": [{"role": "user"}]}', "model: should be a text"),
+        (b'{"model": "tiny", "messages": "hi"}', "messages: should be a list"),
         (b'{"model": "tiny", "messages": [{}], "temperature": NaN}', "temperature"),
     ],
 )

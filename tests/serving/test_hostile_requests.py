@@ -6,15 +6,19 @@ import http.client
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
 import pytest
 from box import HANG_S
 from own_server import Server, serving
+
+from swiftbox.serving import app, prompts, tokenizing
+from swiftbox.serving.requests import parse
+from swiftbox.serving.tokenizing import tokenize
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 ASK = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
@@ -164,29 +168,59 @@ def test_hostile_headers_end_the_connection(data: bytes, server: Server) -> None
 
 def test_others_are_answered_while_large_bodies_are_read(server: Server) -> None:
     body = BODIES["a million lists"][1].encode()
-    threads = [threading.Thread(target=send, args=(server, CHAT, body)) for _ in range(4)]
-    for thread in threads:
+    others_answered, reading = threading.Event(), threading.Event()
+
+    def wait_and_parse(*arguments: Any) -> Any:
+        if len(arguments[1]) == len(body):
+            reading.set()
+            assert others_answered.wait(HANG_S)
+        return parse(*arguments)
+
+    with mock.patch.object(app, "parse", wait_and_parse):
+        thread = threading.Thread(target=send, args=(server, CHAT, body))
         thread.start()
-    waits = []
-    while any(thread.is_alive() for thread in threads):
-        began = time.monotonic()
-        assert send(server, "/health", None)[0] == 200
-        waits.append(time.monotonic() - began)
-    for thread in threads:
+        assert reading.wait(HANG_S)
+        answers = [send(server, "/health", None)[0], send(server, CHAT, ASK)[0]]
+        others_answered.set()
         thread.join(HANG_S)
-    assert len(waits) > 1
+    assert answers == [200, 200]
 
 
 def test_short_prompts_do_not_wait_for_long_ones(server: Server) -> None:
-    long = json.dumps({"model": "tiny", "prompt": "ab " * 250_000}).encode()
-    paths = (TEXT, "/tokenize") * 2
-    threads = [threading.Thread(target=send, args=(server, path, long)) for path in paths]
-    for thread in threads:
-        thread.start()
-    short = json.dumps({"model": "tiny", "prompt": "a", "max_tokens": 1}).encode()
-    answers = [send(server, TEXT, short)[0] for _ in range(3)]
-    unanswered = sum(thread.is_alive() for thread in threads)
-    for thread in threads:
-        thread.join(HANG_S)
+    long = "ab " * 100_000
+    short_answered, waiting = threading.Event(), threading.Semaphore(0)
+
+    def wait_and_tokenize(tokenizer: Any, text: str, *limit: int, **keys: bool) -> Any:
+        if text == long:
+            waiting.release()
+            assert short_answered.wait(HANG_S)
+        return tokenize(tokenizer, text, *limit, **keys)
+
+    with mock.patch.object(prompts, "tokenize", wait_and_tokenize):
+        body = json.dumps({"model": "tiny", "prompt": long}).encode()
+        paths = (TEXT, "/tokenize") * 2
+        threads = [threading.Thread(target=send, args=(server, path, body)) for path in paths]
+        for thread in threads:
+            thread.start()
+        assert waiting.acquire(timeout=HANG_S)
+        short = json.dumps({"model": "tiny", "prompt": "a", "max_tokens": 1}).encode()
+        answers = [send(server, TEXT, short)[0] for _ in range(3)]
+        short_answered.set()
+        for thread in threads:
+            thread.join(HANG_S)
     assert answers == [200] * 3
-    assert unanswered >= 2  # in one queue, a short prompt would wait for the first of them
+
+
+def test_a_prompt_of_too_many_bytes_is_not_tokenized(server: Server) -> None:
+    long = "ab " * 300_000
+    with mock.patch.object(tokenizing, "_without_padding", side_effect=AssertionError):
+        for path, body in (
+            (TEXT, {"model": "tiny", "prompt": long}),
+            (CHAT, {**ASK, "messages": [{"role": "user", "content": long}]}),
+        ):
+            status, message = send(server, path, body)
+            assert (status, json.loads(message)["error"]["code"]) == (
+                400,
+                "context_length_exceeded",
+            )
+            assert "900,000 bytes, but the limit of 1024 tokens including the answer" in message
