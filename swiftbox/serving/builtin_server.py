@@ -118,6 +118,8 @@ def serve(
             tools_in_prompt=config.tools_in_prompt,
         )
         service = Service(scheduler, renderer, served.name, options)
+        for name in service.models_with_unknown_calls():
+            callbacks.warn(_unread_calls(name))
         only_local = is_loopback(config.host)
         app = application(service, key=key, largest_body=LARGEST_BODY, only_local=only_local)
         _answer(app, scheduler, listening, callbacks)
@@ -127,6 +129,14 @@ def serve(
         "generated_tokens": counters.generated_tokens,
         "failed": counters.failed,
     }
+
+
+def _unread_calls(name: str) -> str:
+    return text(
+        f"{name}: its chat template writes tool calls in a form that is not known; they arrive as "
+        "content, unless they have Hermes' form",
+        f"{name}：其对话模板书写工具调用的形式未知；除 Hermes 形式外，调用将作为内容返回",
+    )
 
 
 def _answer(

@@ -140,17 +140,18 @@ class PromptBuilder:
             "prompted": talk.prompted,
             "effort": talk.effort,
             "tools_in_prompt": self.tools_in_prompt,
-            "variables": {
-                **tokenizer.special_tokens_map,
-                **self.network.variables[adapter],
-                **self.variables,
-                **variables,
-            },
+            "variables": {**self.template_variables(adapter), **variables},
         }
 
     def require_few_characters(self, talk: ConversationToRender, adapter: str) -> None:
         """Raise ApiError for a conversation that is too long whatever its template does."""
         require_few_bytes(self.network.tokenizers[adapter], talk.characters, self.max_length)
+
+    def template_variables(self, adapter: str) -> dict[str, Any]:
+        """Return the variables of a model's template without those of a request."""
+        trained = self.network.variables[adapter]
+        tokenizer = self.network.tokenizers[adapter]
+        return {**tokenizer.special_tokens_map, **trained, **self.variables}
 
     def tokens(self, text: str, adapter: str, *, special: bool = True) -> list[int]:
         """Return the tokens of a text; raise ApiError if they are too many for the model."""

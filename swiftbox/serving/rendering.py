@@ -140,6 +140,14 @@ class TemplateRenderer:
             child.close()
         self._threads.shutdown()
 
+    def has_unknown_calls(self, template: str, variables: Mapping[str, Any]) -> bool:
+        """Tell whether a template renders calls in a form that is not in our table."""
+        try:
+            answer = self._render(lambda: {"template": template, "variables": dict(variables)})
+        except TooExpensive:
+            return False  # its requests will be refused, with the reason
+        return bool(answer.get("renders_calls")) and not answer.get("format")
+
     async def render(
         self, template: str, prepare: Callable[[], Rendering], *, is_long: bool = False
     ) -> RenderedConversation:

@@ -76,6 +76,19 @@ class Service:
         """Return the names of the models, and for adapters the name of their base model."""
         return [(self.name, None), *((adapter, self.name) for adapter in self.network.adapters)]
 
+    def models_with_unknown_calls(self) -> list[str]:
+        """Return the models whose templates render calls in a form that is not read."""
+        names = []
+        for name, _ in self.models():
+            adapter = self.adapter(name)
+            try:
+                template = self.prompts.template(adapter, [{}])
+            except ApiError:
+                continue  # it has no template for conversations
+            if self.renderer.has_unknown_calls(template, self.prompts.template_variables(adapter)):
+                names.append(name)
+        return names
+
     def adapter(self, model: str) -> str:
         """Return the adapter of a model name; raise ApiError for an unknown name."""
         if model == self.name:

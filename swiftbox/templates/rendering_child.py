@@ -16,6 +16,7 @@ from typing import Any
 
 from swiftbox.errors import DataError
 from swiftbox.security.template_trial import limit_process
+from swiftbox.templates.abilities import abilities_of
 from swiftbox.templates.client_messages import (
     ClientConversation,
     ToolsNotRendered,
@@ -44,8 +45,14 @@ def main() -> int:
 
 
 def answer_to(request: dict[str, Any]) -> dict[str, Any]:
-    """Return the text of a conversation and the form of its answer, or the template's error."""
+    """Return the text of a conversation and the form of its answer, or the template's error.
+
+    A request without messages is about the calls of the template.
+    """
     template = ConversationTemplate(request["template"], {}, request["variables"])
+    if "messages" not in request:
+        abilities = abilities_of(template)
+        return {"renders_calls": bool(abilities.arguments), "format": abilities.calls}
     if effort := request.get("effort"):
         if EFFORT not in template.names():
             return {"error": "", "param": EFFORT}

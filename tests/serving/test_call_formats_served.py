@@ -13,6 +13,7 @@ from forced_server import ForcedServer, answering, tokenizer_with
 from openai import BadRequestError
 from template_rows import wheel_source
 
+from swiftbox.serving.rendering import running_renderer
 from swiftbox.templates.call_formats.table import FORMATS
 
 MISTRAL = """{{ bos_token }}{% if tools %}[AVAILABLE_TOOLS] {{ tools | tojson }}[/AVAILABLE_TOOLS]
@@ -269,6 +270,15 @@ def test_reasoning_effort_reaches_the_templates_that_read_it(server: ForcedServe
     with pytest.raises(BadRequestError, match="chat_template_kwargs") as caught:
         server.ask("Hi.", model="hermes", messages=USER, reasoning_effort="high")
     assert caught.value.param == "reasoning_effort"
+
+
+def test_a_template_with_an_unknown_form_of_calls_is_reported_at_the_start() -> None:
+    known, unknown = wheel_source("qwen3"), wheel_source("muse_glimmer")
+    with running_renderer() as renderer:
+        assert renderer.has_unknown_calls(unknown, {})
+        assert not renderer.has_unknown_calls(known, {})
+        assert not renderer.has_unknown_calls("{{ messages[0].content }}", {})
+        assert not renderer.has_unknown_calls("{{ raise_exception('no') }}", {})
 
 
 def test_legacy_calls_in_messages_are_refused_by_name(server: ForcedServer) -> None:
