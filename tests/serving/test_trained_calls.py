@@ -64,8 +64,8 @@ def test_a_trained_adapter_calls_and_answers_after_the_result(tiny: Path, tmp_pa
     settings = "tuner_type=lora lora_rank=32 lora_alpha=64 learning_rate=1.0e-2 max_steps=60"
     settings += " per_device_train_batch_size=1 gradient_accumulation_steps=1 val_size=0"
     settings += " max_length=1024 dtype=float32 lora_dropout=0 turns=auto save_steps=60"
-    base = (f"model={folder}", "dataset=rows.jsonl", "output_dir=out")
-    box("run", str(presets()["sft-lora"]), *base, *settings.split(), cwd=tmp_path)
+    sources = (f"model={folder}", "dataset=rows.jsonl", "output_dir=out")
+    box("run", str(presets()["sft-lora"]), *sources, *settings.split(), cwd=tmp_path)
     keys: dict[str, Any] = {"model": "mine", "tools": [TOOL], "temperature": 0}
     keys["max_tokens"] = 120
     with (

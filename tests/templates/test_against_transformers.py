@@ -1,4 +1,4 @@
-"""What is read of an answer is what transformers' own parser reads, by the templates of trl."""
+"""Answers are read as the parser of transformers reads them, by the rules of trl."""
 
 from __future__ import annotations
 
