@@ -155,7 +155,8 @@ class _Place:
             return body
         again = re.match(rf"\s*<{opened[1]}>\n?", body)
         body = body[again.end() :] if again else body
-        is_closed = f"</{opened[1]}>" in body or contains(body, self.reasoning or opened[1])
+        has_reasoning = bool(self.reasoning) and contains(body, self.reasoning)
+        is_closed = has_reasoning or f"</{opened[1]}>" in body
         return body if is_closed else self._closed(opened[1], body)
 
     def _closed(self, opened: str, body: str) -> str:

@@ -35,7 +35,7 @@ def test_reasoning_that_the_prompt_opens_is_not_opened_twice(content: str) -> No
     assert learned(example) == ["R.\n</think>\n\nA.<end>\n"]
 
 
-@pytest.mark.parametrize("turn", [answer("A."), answer("", call("Rome"))])
+@pytest.mark.parametrize("turn", [answer("A."), answer("I think so."), answer("", call("Rome"))])
 def test_an_answer_without_reasoning_closes_what_the_prompt_opens(turn: object) -> None:
     example = render_example(OPENING, RenderOptions(), [user("Q?"), turn])  # type: ignore[list-item]
     (text,) = learned(example)
