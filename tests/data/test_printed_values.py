@@ -58,6 +58,13 @@ def test_other_texts_are_not_decoded(content: str) -> None:
     assert decoded(content) is None
 
 
+def test_texts_without_a_comma_are_not_joined() -> None:
+    assert decoded("['a' 'b']") is decoded("[['q1'\n 'a1'],\n ['q2', 'a2']]") is None
+    assert decoded("""["say 'a' 'b'", 'c',\n 'd']""") == ["say 'a' 'b'", "c", "d"]
+    with pytest.raises(RowError, match="history is not JSON"):
+        read({"query": "q", "response": "a", "history": "[['q1' 'a1']]"})
+
+
 def test_a_printed_list_that_is_broken_is_a_bad_row() -> None:
     with pytest.raises(RowError, match="conversations is not JSON"):
         read({"conversations": "[{'from': 'user', 'value': 'q'"})
