@@ -50,11 +50,11 @@ def user_transcript(past: str, question: str) -> list[Turn]:
     """Return the turns of a question `User: ...` and of the turns before it; else none."""
     if not question.lstrip().startswith("User") or (past and not past.lstrip().startswith("User")):
         return []
-    _, *pieces = USER_LINES.split(f"{past}\n{question}".strip())
+    before, *pieces = USER_LINES.split(f"{past}\n{question}".strip())
     speakers = [speaker == "User" for speaker in pieces[::2]]
     contents = [content.strip() for content in pieces[1::2]]
     alternates = speakers == [index % 2 == 0 for index in range(len(speakers))]
-    if not alternates or len(speakers) % 2 == 0 or not all(contents):
+    if before or not alternates or len(speakers) % 2 == 0 or not all(contents):
         return []
     return [
         Turn("user" if is_user else "assistant", content)

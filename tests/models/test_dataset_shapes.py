@@ -141,6 +141,7 @@ def test_turns_before_the_question_are_turns() -> None:
     ("past", "question"),
     [
         ("Classify the talk.", "User: Hi.\nAssistant: Hello."),
+        ("User reviews follow: classify each.", "User: Hi."),
         ("", "User: Hi.\nAssistant: Hello."),
         ("User: Hi.", "User: Why?"),
         ("", "Users of it"),
