@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from swiftbox.data.column_names import ANSWERS, PROMPT_COLUMNS, SPELLINGS, plain_spelling
 from swiftbox.data.content import open_utf8
 from swiftbox.data.roles import SPEAKER_KEYS
 
@@ -24,6 +25,9 @@ WRAPPERS = frozenset(("data", "train", "instances", "rows", "examples", "samples
 
 CONVERSATIONS = frozenset(("conversation", "conversations", "messages"))
 """Names of a list that is the conversation of a single row, unless its elements hold lists."""
+
+QUESTIONS_AND_ANSWERS = frozenset((*PROMPT_COLUMNS, *ANSWERS))
+"""Columns of a row, which stand beside no list of rows."""
 
 CONTENT_KEYS = ("content", "value", "text")
 
@@ -123,12 +127,18 @@ def wrapped_key(document: Row) -> str | None:
         return None
     (key,) = lists
     elements, name = document[key], key.casefold()
-    if len(document) > 1 and name not in WRAPPERS:
+    if len(document) > 1 and (name not in WRAPPERS or _is_row(document.keys() - {key})):
         return None
     if name in CONVERSATIONS:
         hold_lists = any(isinstance(value, list) for row in elements for value in row.values())
         return key if hold_lists and not any(map(_has_speaker, elements)) else None
     return None if any(map(_is_turn, elements)) else key
+
+
+def _is_row(keys: Iterable[str]) -> bool:
+    """Tell whether an object's keys are columns of a row, whatever their spelling."""
+    plain = map(plain_spelling, keys)
+    return not QUESTIONS_AND_ANSWERS.isdisjoint(SPELLINGS.get(name, name) for name in plain)
 
 
 def _are_objects(value: Any) -> bool:

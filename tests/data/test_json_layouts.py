@@ -52,6 +52,7 @@ def test_a_bad_row_inside_an_object_is_named_by_its_line(tmp_path: Path) -> None
         {"data": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
         {"conversation": [{"input": "q", "output": "a"}]},
         {"query": "q", "tools": [{"name": "f"}], "response": "a"},
+        {"Query": "q", "examples": [{"input": "x", "output": "y"}], "response": "a"},
     ],
 )
 def test_an_object_that_is_one_row_is_read_as_a_row(document: Any, tmp_path: Path) -> None:
