@@ -6,12 +6,13 @@ dataset_columns.json is written by hand: catalogue.json is generated and does no
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from swiftbox.data.formats import SFT
 from swiftbox.language import text
 from swiftbox.models import catalogue
 from swiftbox.models.catalogue import Dataset
@@ -61,9 +62,14 @@ class KnownColumns:
 def dataset_shapes() -> Mapping[str, DatasetShape]:
     """Return all shapes of datasets by name."""
     return {
-        name: DatasetShape(tuple(values["columns"]), values["rename"], tuple(values["stages"]))
+        name: DatasetShape(tuple(values["columns"]), values["rename"], _stages(values["stages"]))
         for name, values in _data()["shapes"].items()
     }
+
+
+def _stages(stages: Sequence[str]) -> tuple[str, ...]:
+    """Return stages with those that learn from the same rows."""
+    return SFT if {*stages} <= {*SFT} and stages else tuple(stages)
 
 
 @cache
@@ -99,10 +105,6 @@ def reading_of(dataset: Dataset) -> dict[str, Any]:
 def reason_of(known: KnownColumns) -> str:
     """Return why a dataset cannot be read as it is; empty if it can."""
     reasons = {
-        "labels": (
-            "its rows are texts and labels, for a classifier: no stage learns them",
-            "其数据是文本与分类标签，用于分类器，没有训练阶段可以学习",
-        ),
         "ranking": (
             "its rows rank texts, for embedding models and rerankers: no stage learns them",
             "其数据是文本排序，用于嵌入与重排模型，没有训练阶段可以学习",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from swiftbox.data.formats import PROMPTED
+from swiftbox.data.formats import CLASSIFIED, PROMPTED
 from swiftbox.data.proposals import as_columns
 from swiftbox.data.source import RowSource
 from swiftbox.errors import ConfigError, raise_together
@@ -105,8 +105,8 @@ def dataset_remarks(source: RowSource, key: str, stage: str) -> list[Remark]:
     return [Remark(NOTE, key, text(f"{key}: {note}", f"{key}：{note}")) for note in notes if note]
 
 
-def require_readable(sources: Iterable[tuple[str, RowSource]]) -> None:
-    """Raise ConfigError for datasets whose rows cannot be read as they are on the hub.
+def require_readable(sources: Iterable[tuple[str, RowSource]], stage: str) -> None:
+    """Raise ConfigError for datasets whose rows a stage cannot read as they are on the hub.
 
     Each source stands after its key. Where the config names the columns, rows are left to their
     check.
@@ -114,12 +114,12 @@ def require_readable(sources: Iterable[tuple[str, RowSource]]) -> None:
     problems = [
         problem
         for key, source in sources
-        if not source.columns and (problem := _problem_of(source, key))
+        if not source.columns and (problem := _problem_of(source, key, stage))
     ]
     raise_together(problems)
 
 
-def _problem_of(source: RowSource, key: str) -> ConfigError | None:
+def _problem_of(source: RowSource, key: str, stage: str) -> ConfigError | None:
     known = known_of(source)
     if known.unread and known.unread != UNKNOWN:
         reason = reason_of(known)
@@ -128,7 +128,24 @@ def _problem_of(source: RowSource, key: str) -> ConfigError | None:
         return ConfigError(message, hint=hint)
     if known.subsets and source.subset not in known.subsets:
         return _no_subset(source, key, known.subsets)
+    shape = shape_of(source.path, source.subset)
+    if shape and shape.stages == CLASSIFIED and stage not in CLASSIFIED:
+        return _labelled(source, key)
     return None
+
+
+def _labelled(source: RowSource, key: str) -> ConfigError:
+    return ConfigError(
+        text(
+            f"{key}: {source.path}: its rows are texts and labels, for a classifier",
+            f"{key}：{source.path}：其数据是文本与分类标签，用于分类器",
+        ),
+        hint=text(
+            "set stage: classification, or choose a dataset of questions and answers: "
+            "`swiftbox datasets sft`",
+            "请设 stage: classification，或选择问答数据集：`swiftbox datasets sft`",
+        ),
+    )
 
 
 def _choose_another() -> str:

@@ -314,8 +314,8 @@ def _remark_on_datasets(config: TrainConfig, on_remark: OnRemark) -> None:
 
 
 def _require_readable_datasets(config: TrainConfig) -> None:
-    """Raise ConfigError for datasets of the catalogue that no stage can learn as they are."""
-    require_readable(_hub_sources(config))
+    """Raise ConfigError for datasets of the catalogue that the stage cannot learn as they are."""
+    require_readable(_hub_sources(config), str(config.model_dump()["stage"]))
 
 
 def _hub_sources(config: TrainConfig) -> Iterator[tuple[str, RowSource]]:

@@ -81,6 +81,7 @@ def test_the_check_says_it_of_both_keys(tmp_path: Path) -> None:
     ("name", "reason"),
     [
         ("modelscope/clue", "labels, for a classifier"),
+        ("sentence-transformers/stsb", "labels, for a classifier"),
         ("MTEB/scidocs-reranking", "embedding models and rerankers"),
         ("Hello-SimpleAI/HC3", "answers of ChatGPT"),
         ("zouxuhong/Countdown-Tasks-3to4", "no prompt"),
@@ -89,19 +90,31 @@ def test_the_check_says_it_of_both_keys(tmp_path: Path) -> None:
 )
 def test_a_set_that_no_stage_learns_is_refused_with_its_reason(name: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as caught:
-        require_readable([("dataset", source(name))])
+        require_readable([("dataset", source(name))], "sft")
     assert caught.value.hint
-    require_readable([("dataset", source({"path": name, "columns": {"question": "query"}}))])
+    require_readable([("dataset", source({"path": name, "columns": {"question": "query"}}))], "sft")
+
+
+def test_rows_with_labels_are_for_classifiers() -> None:
+    for name in ("modelscope/clue", "sentence-transformers/stsb", "DAMO_NLP/jd"):
+        require_readable([("dataset", source(name))], "classification")
+        assert stage_note(source(name), "classification") == ""
+    with pytest.raises(ConfigError, match="embedding models"):
+        require_readable([("dataset", source("MTEB/scidocs-reranking"))], "classification")
+
+
+def test_rows_of_answers_are_for_distillation_too() -> None:
+    assert stage_note(source("AI-ModelScope/alpaca-cleaned"), "gkd") == ""
 
 
 def test_subsets_of_several_shapes_are_read_one_at_a_time() -> None:
     name = "ServiceNow-AI/R1-Distill-SFT"
     with pytest.raises(ConfigError, match="one subset at a time: v0, v1") as caught:
-        require_readable([("dataset", source(name))])
+        require_readable([("dataset", source(name))], "sft")
     assert "subset: v0" in str(caught.value.hint)
     for subset, column in (("v0", "problem"), ("v1", "reannotated_messages")):
         named = source({"path": name, "subset": subset})
-        require_readable([("dataset", named)])
+        require_readable([("dataset", named)], "sft")
         assert column in dict(with_known_columns(named).columns)
 
 
@@ -109,12 +122,12 @@ def test_a_set_with_further_files_is_read_from_the_subset_of_its_shape() -> None
     named = source("open-thoughts/OpenThoughts-114k")
     assert with_known_columns(named).subset == "data"
     assert "subset: data" in known_columns_note(named)
-    require_readable([("dataset", named)])
+    require_readable([("dataset", named)], "sft")
 
 
 def test_columns_that_are_not_recorded_are_mentioned_and_not_refused() -> None:
     named = source("modelscope/MathR-32B-Distill")
-    require_readable([("dataset", named)])
+    require_readable([("dataset", named)], "sft")
     assert "not recorded" in unrecorded_note(named)
     assert unrecorded_note(source(MEDICAL)) == ""
 
