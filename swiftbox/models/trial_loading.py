@@ -16,13 +16,13 @@ from swiftbox.language import text
 from swiftbox.models.inspection import Inspection
 from swiftbox.models.requirements import ERROR, WARNING, Remark
 from swiftbox.models.weight_remarks import original_file
-from swiftbox.runs.asked_child import ChildQuestion
+from swiftbox.runs.asked_child import NOT_KEPT, ChildQuestion
 
 LOAD = "swiftbox.core.weights.trial_load"
 """The module that loads it."""
 
 Report = Mapping[str, list[str]]
-"""Names of weights: missing, unexpected, reshaped, incomplete; or the library's error: broken."""
+"""Names of weights: missing, unexpected, reshaped, incomplete; or an error: broken, lacking."""
 
 WITHOUT_EFFECT = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
 """Keys of config.json that decide neither names nor shapes; each saving changes some of them."""
@@ -48,7 +48,8 @@ def placement_remarks(
     for kind, names in report.items():
         if names:
             message = _message(kind, names, choice.name)
-            yield Remark(ERROR, "weights", f"{inspection.folder}: {message}", original_file())
+            hint = _install() if kind == NOT_KEPT else original_file()
+            yield Remark(ERROR, "weights", f"{inspection.folder}: {message}", hint)
 
 
 def trial_question(inspection: Inspection, *, score: bool) -> ChildQuestion:
@@ -84,9 +85,16 @@ def _unanswered(inspection: Inspection, class_name: str) -> Remark:
     return Remark(WARNING, "weights", message)
 
 
+def _install() -> str:
+    return text(
+        "install the package that the message names into the environment of swiftbox",
+        "请把消息中所指的软件包安装到 swiftbox 所在的环境",
+    )
+
+
 def _message(kind: str, names: list[str], class_name: str) -> str:
     count, first = len(names), names[0]
-    if kind == "broken":
+    if kind in ("broken", NOT_KEPT):
         return text(f"cannot be loaded: {first}", f"无法加载：{first}")
     if kind == "incomplete":
         return text(

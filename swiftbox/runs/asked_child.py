@@ -46,6 +46,9 @@ VARIABLES = {
 }
 """The child's environment: no device, no network, no remarks."""
 
+NOT_KEPT = "lacking"
+"""The key of an answer about packages that this machine lacks: it is asked for again."""
+
 LIBRARIES = ("torch", "transformers", "peft")
 """Packages that an answer depends on."""
 
@@ -75,7 +78,7 @@ class ChildQuestion:
             answer = self._ask()
             if answer is None:
                 _failures[record] = time.monotonic()
-            else:
+            elif NOT_KEPT not in answer:
                 with contextlib.suppress(OSError):  # the next check only takes longer
                     record.parent.mkdir(parents=True, exist_ok=True)
                     write_json(record, answer)

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,28 @@ def test_a_library_that_cannot_make_the_class_refuses_the_model(
     remarks = list(placement_remarks(inspect(folder)))
     assert [remark.level for remark in remarks] == ["error"]
     assert "cannot be loaded: KeyError" in str(remarks[0])
+
+
+WITH_TIMM: dict[str, Any] = {
+    "model_type": "gemma3n",
+    "architectures": ["Gemma3nForConditionalGeneration"],
+    "text_config": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    | {"vocab_size": 64, "vocab_size_per_layer_input": 64, "num_kv_shared_layers": 0}
+    | {"layer_types": ["full_attention"], "activation_sparsity_pattern": [0.0]},
+}
+"""A class whose tower is of a package that this project does not have."""
+
+
+@pytest.mark.skipif(find_spec("timm") is not None, reason="the package is installed")
+def test_a_package_that_is_not_installed_is_named_and_looked_for_again(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(WITH_TIMM), encoding="utf-8")
+    write_safetensors(tmp_path / "model.safetensors", {"a": (1,)}, "F32")
+    inspection = inspect(tmp_path)
+    (remark,) = [remark for remark in placement_remarks(inspection) if remark.level == "error"]
+    assert "requires the timm library" in remark.message
+    assert "\n" not in remark.message
+    assert "install the package" in str(remark.hint)
+    assert trial_question(inspection, score=False).answer(ask=False) is None
 
 
 def test_a_check_refuses_foreign_names_and_remembers_the_answer(

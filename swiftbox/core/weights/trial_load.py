@@ -6,7 +6,8 @@ The class, the renamings and the conversions are those of a real loading; on tor
 weight is read and nothing is allocated. Code that comes with a model never runs. The output is a
 JSON object with the names of weights: missing, unexpected, reshaped. It names config.json as
 `incomplete` where weights that are combined at loading, such as those of experts, lack a part;
-`broken` is the error of a library that cannot make the class.
+`broken` is the error of a library that cannot make the class, `lacking` that of a package that is
+not installed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from swiftbox.architectures.choice import ClassPurpose, require_class
 from swiftbox.core.weights.load_errors import CONVERSION, READING_ERRORS
 from swiftbox.core.weights.placement import faults_of, weight_files
+from swiftbox.runs.asked_child import NOT_KEPT
 from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE
 
 HIDDEN = BITSANDBYTES | MEDIA | SCIENCE
@@ -43,14 +45,20 @@ def report_on(folder: Path, *, score: bool = False) -> dict[str, list[str]]:
     """Return what does not fit, and what prevents the loading."""
     try:
         return trial_load(folder, score=score)
-    except (ImportError, *READING_ERRORS) as error:
-        if isinstance(error, ImportError) and any(name in str(error) for name in HIDDEN):
+    except ImportError as error:
+        if any(name in str(error) for name in HIDDEN):
             raise  # the run may use what is hidden here
-        return {"broken": [f"{type(error).__name__}: {error}"]}
+        return {NOT_KEPT: [_line(error)]}
+    except READING_ERRORS as error:
+        return {"broken": [_line(error)]}
     except RuntimeError as error:
         if CONVERSION not in str(error):
             raise
         return {"incomplete": ["config.json"]}
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def trial_load(folder: Path, *, score: bool = False) -> dict[str, list[str]]:
