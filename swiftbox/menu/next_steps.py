@@ -14,6 +14,7 @@ from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.menu.options.option import config_path
 from swiftbox.methods import METHODS
+from swiftbox.models.gguf_files import is_gguf_folder
 from swiftbox.models.local_adapters import has_adapter
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.folder import STEPS
@@ -63,6 +64,8 @@ def _own_result(run: Path) -> RunResult:
     if has_adapter(run):
         return replace(result, kind="adapter")
     model = run / run_folder.MODEL
+    if is_gguf_folder(model):
+        return replace(result, kind="quantized", name=config_path(model))
     if not (model / "config.json").is_file():
         return result
     is_quantized = is_quantization or "quantization_config" in read_json(model / "config.json")

@@ -9,6 +9,7 @@ from swiftbox.config.deploy import DeployConfig
 from swiftbox.errors import ConfigError, RunError, UserError, raise_together
 from swiftbox.language import text
 from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
+from swiftbox.models.gguf_files import is_gguf_folder
 from swiftbox.models.location import locate, short_name
 from swiftbox.models.text_models import require_writes_text
 from swiftbox.runs import folder as run_folder
@@ -136,7 +137,7 @@ def resolve_participant(name: str, *, key: str, hub: str) -> ParticipantSource:
         return ParticipantSource(
             label, base_model.name, str(folder), hub=base_model.hub, revision=base_model.revision
         )
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").is_file() and not is_gguf_folder(folder):
         raise ConfigError(
             text(f"no model in {folder}", f"{folder} 中没有模型"),
             hint=text(

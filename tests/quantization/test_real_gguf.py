@@ -1,0 +1,87 @@
+"""SmolLM2 as GGUF by the real llama.cpp: written, served, and talked to; run by hand.
+
+`SWIFTBOX_ENGINES=~/.swiftbox pytest -m network tests/quantization` uses the engines of that home;
+without it the engine is compiled into the test's own.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from box import HANG_S, box, events, started, until
+from gguf import GGUFReader
+from openai import AuthenticationError, OpenAI
+
+from swiftbox.files import read_json
+
+pytestmark = pytest.mark.network
+
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@pytest.fixture(autouse=True)
+def _engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    if home := os.environ.get("SWIFTBOX_ENGINES"):
+        monkeypatch.setenv("SWIFTBOX_HOME", home)
+
+
+def quantized(model: Path, bits: int, place: Path) -> Path:
+    """Quantize with the real engine; return the run folder."""
+    path = place / "a.yaml"
+    path.write_text(f"task: quantize\nmodel: {model}\nhub: local\nmethod: gguf\n", "utf-8")
+    box("run", str(path), f"bits={bits}", "output_dir=out", "--yes", cwd=place)
+    return place / "out"
+
+
+@pytest.mark.parametrize(
+    ("bits", "name", "limits"),
+    [
+        (4, "Q4_K_M", (1.09, 0.40)),
+        (5, "Q5_K_M", (1.04, 0.45)),
+        (6, "Q6_K", (1.02, 0.54)),
+        (8, "Q8_0", (1.01, 0.54)),
+        (16, "F16", (1.001, 1.01)),
+    ],
+)
+def test_a_file_of_each_type_is_the_same_model(
+    bits: int, name: str, limits: tuple[float, float], smollm2: Path, tmp_path: Path
+) -> None:
+    out = quantized(smollm2, bits, tmp_path)
+    report = read_json(out / "quantize.json")
+    assert report["described"] == f"GGUF {name}"
+    assert report["perplexity_before"] == pytest.approx(report["perplexity_original"], rel=0.002)
+    assert (report["perplexity_ratio"], report["share"]) < limits
+    assert len(GGUFReader(out / "model" / "model.gguf").tensors) == 272
+
+
+def test_the_file_is_served_with_the_tokens_of_the_training_and_answers(
+    smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret-1")
+    quantized(smollm2, 8, tmp_path)
+    deployment = "task: deploy\nmodel: out\nhub: local\nport: 0\napi_key_env: MY_KEY\n"
+    (tmp_path / "deploy.yaml").write_text(deployment, "utf-8")
+    with started("run", "deploy.yaml", "output_dir=served", cwd=tmp_path) as process:
+        (serving,) = until(lambda: events(tmp_path / "served", "serving"), what="the address")
+        (compared,) = events(tmp_path / "served", "parity")
+        assert [row["differences"] for row in compared["models"]] == [[]]
+        assert compared["models"][0]["prompts"] >= 6
+        with OpenAI(base_url=f"{serving['url']}/v1", api_key="sk-secret-1") as client:
+            answer = client.chat.completions.create(
+                model="out", messages=QUESTION, max_tokens=16, temperature=0
+            )
+            assert "Paris" in str(answer.choices[0].message.content)
+        stranger = OpenAI(base_url=f"{serving['url']}/v1", api_key="other")
+        with stranger, pytest.raises(AuthenticationError):
+            stranger.models.list()
+        box("runs", "stop", "served", cwd=tmp_path)
+        assert process.wait(HANG_S) == 0
+    assert "sk-secret-1" not in (tmp_path / "served" / "log.txt").read_text("utf-8")
+
+
+def test_the_file_answers_in_a_chat(smollm2: Path, tmp_path: Path) -> None:
+    quantized(smollm2, 8, tmp_path)
+    talk = box("chat", "model=out", "hub=local", "-m", QUESTION[0]["content"], cwd=tmp_path)
+    assert "Paris" in talk.stdout
