@@ -20,6 +20,7 @@ from swiftbox.core.generation.requests import Counters, Delta, Request, Schedule
 from swiftbox.core.generation.transcript import Transcript
 from swiftbox.serving.address import listen_on, local_url
 from swiftbox.serving.app import application
+from swiftbox.serving.guards import AccessRules
 from swiftbox.serving.listener import ServerLifecycle, listen
 from swiftbox.serving.rendering import running_renderer
 from swiftbox.serving.service import Service, ServiceOptions
@@ -99,7 +100,7 @@ def answering(tokenizers: Mapping[str, Any], **options: Any) -> Iterator[ForcedS
     ready, stop = threading.Event(), threading.Event()
     with running_renderer() as renderer, listen_on("127.0.0.1", 0) as listening:
         service = Service(scheduler, renderer, "base", ServiceOptions(**options))
-        app = application(service, key=None, largest_body=2**20, only_local=True)
+        app = application(service, AccessRules(None, 2**20, only_local=True))
         lifecycle = ServerLifecycle(stop, ready.set, lambda: None, 0)
         thread = threading.Thread(target=listen, args=(app, listening, lifecycle))
         thread.start()

@@ -100,9 +100,9 @@ class ChatConfig(HubFields, TemplateVariables, ChatPartners):
     temperature: float | None = setting(
         None,
         label_zh="采样温度",
-        en="sampling temperature; 0: always the most likely token; empty: the model's setting, "
-        "else 0",
-        zh="采样温度；0：总取最可能的 token；留空：按模型自身设置，无则为 0",
+        en="sampling temperature; 0: always the most likely token; empty: the server's default "
+        "(built-in: the model's setting, else 0)",
+        zh="采样温度；0：总取最可能的 token；留空：服务的默认值（内置服务：按模型设置，无则为 0）",
         section="run",
         ge=0,
         le=2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import field_validator
@@ -10,6 +11,10 @@ from swiftbox.config.conversations import TemplateVariables
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import HubFields, require_no_empty_names, require_variable_name
 from swiftbox.config.task import TaskConfig
+from swiftbox.language import text
+
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:[0-9]+)?")
+"""What browsers send as `Origin`: in lower case, without a path."""
 
 ServingEngine = Literal["auto", "vllm", "llama_cpp", "builtin"]
 
@@ -109,6 +114,14 @@ class DeployConfig(ServedModel):
         essential=True,
         min_length=1,
     )
+    allowed_origins: list[str] | None = setting(
+        None,
+        label_zh="允许的网页来源",
+        en="origins of web pages that may send requests, such as https://chat.example.com; "
+        "'*': all; empty: none",
+        zh="允许发送请求的网页来源，如 https://chat.example.com；'*' 表示全部；留空则不允许",
+        section="run",
+    )
     served_model_name: str | None = setting(
         None,
         label_zh="服务模型名",
@@ -188,6 +201,20 @@ class DeployConfig(ServedModel):
         zh="允许在服务期间通过请求按目录加载、卸载适配器",
         section="run",
     )
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: list[str] | None) -> list[str] | None:
+        for origin in value or []:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    text(
+                        f"{origin} should be a scheme and a host, such as https://example.com, "
+                        "without a path",
+                        f"{origin} 应为协议加主机名，如 https://example.com，不含路径",
+                    )
+                )
+        return value
 
     @field_validator("api_key_env")
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import itertools
 import json
 import time
 import uuid
@@ -10,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swiftbox.core.generation.sampling import SampledToken
+
+CHARACTER_BYTES = 4
+"""The longest character; its tokens are at most as many."""
 
 DONE = b"data: [DONE]\n\n"
 
@@ -40,6 +45,8 @@ class ResponseFormat:
     model: str
     decode: Callable[[int], str]
     """The text of one token."""
+    bytes_of: Callable[..., bytes | None]
+    """The bytes that a token adds to the text; with `is_first`, at its beginning."""
     logprobs: bool
     usage: bool
     """Whether a stream ends with the usage."""
@@ -67,7 +74,8 @@ class ResponseFormat:
             choice["text"] = answer.text
         if self.ids:
             choice["token_ids"] = answer.ids
-        return {**choice, "logprobs": self._logprobs(answer.logs, 0) if self.logprobs else None}
+        logs = self._logprobs(answer.logs, Answer()) if self.logprobs else None
+        return {**choice, "logprobs": logs}
 
     def opening(self, index: int) -> bytes:
         """Return the chunk that names the role."""
@@ -75,7 +83,7 @@ class ResponseFormat:
 
     def chunk(self, index: int, new: Answer, before: Answer) -> bytes:
         """Return the chunk for a new part of an answer, given the part before it."""
-        logs = self._logprobs(new.logs, len(before.text)) if self.logprobs and new.logs else None
+        logs = self._logprobs(new.logs, before) if self.logprobs and new.logs else None
         delta: dict[str, Any] = {"content": new.text} if new.text or logs else {}
         if new.reasoning:
             delta["reasoning_content"] = new.reasoning
@@ -109,27 +117,45 @@ class ResponseFormat:
         name = f"{'chatcmpl' if self.chat else 'cmpl'}-{self.id}"
         return {"id": name, "object": kind, "created": self.created, "model": self.model}
 
-    def _logprobs(self, logs: Sequence[SampledToken], offset: int) -> dict[str, Any]:
+    def _logprobs(self, logs: Sequence[SampledToken], before: Answer) -> dict[str, Any]:
         if self.chat:
-            return {"content": [self._sampled(sampled) for sampled in logs], "refusal": None}
-        tokens = [self.decode(sampled.token) for sampled in logs]
-        offsets = [offset + sum(map(len, tokens[:end])) for end in range(len(tokens))]
+            content = [
+                self._sampled(sampled, is_first=not before.logs and number == 0)
+                for number, sampled in enumerate(logs)
+            ]
+            return {"content": content, "refusal": None}
+        texts = self._texts(logs, before)
+        starts = list(itertools.accumulate(map(len, texts), initial=len(before.text)))
         return {
-            "tokens": tokens,
+            "tokens": texts,
             "token_logprobs": [sampled.logprob for sampled in logs],
             "top_logprobs": [
                 {self.decode(token): value for token, value in sampled.top} for sampled in logs
             ],
-            "text_offset": offsets,
+            "text_offset": starts[:-1],
         }
 
-    def _sampled(self, sampled: SampledToken) -> dict[str, Any]:
-        top = [self._token(token, value) for token, value in sampled.top]
-        return {**self._token(sampled.token, sampled.logprob or 0.0), "top_logprobs": top}
+    def _texts(self, logs: Sequence[SampledToken], before: Answer) -> list[str]:
+        """Return what each token adds to the text: a character comes with its last byte."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for sampled in before.logs[-CHARACTER_BYTES:]:
+            decoder.decode(self.bytes_of(sampled.token) or b"")
+        return [
+            decoder.decode(
+                self.bytes_of(sampled.token, is_first=not before.logs and number == 0) or b""
+            )
+            for number, sampled in enumerate(logs)
+        ]
 
-    def _token(self, token: int, value: float) -> dict[str, Any]:
-        word = self.decode(token)
-        return {"token": word, "logprob": value, "bytes": list(word.encode())}
+    def _sampled(self, sampled: SampledToken, *, is_first: bool) -> dict[str, Any]:
+        top = [self._token(token, value, is_first=is_first) for token, value in sampled.top]
+        chosen = self._token(sampled.token, sampled.logprob or 0.0, is_first=is_first)
+        return {**chosen, "top_logprobs": top}
+
+    def _token(self, token: int, value: float, *, is_first: bool) -> dict[str, Any]:
+        raw = self.bytes_of(token, is_first=is_first)
+        number_list = None if raw is None else list(raw)
+        return {"token": self.decode(token), "logprob": value, "bytes": number_list}
 
 
 def usage(prompt_tokens: int, answers: Sequence[Answer]) -> dict[str, int]:

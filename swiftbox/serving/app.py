@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from swiftbox.serving.api_errors import ApiError
-from swiftbox.serving.guards import App, Guard
+from swiftbox.serving.guards import AccessRules, App, guarded
 from swiftbox.serving.metrics import exposition
 from swiftbox.serving.requests import (
     AdapterRequest,
@@ -33,18 +33,15 @@ SMALL_BODY = 64 * 2**10
 """Bytes; a larger body is parsed beside the event loop, which serves others meanwhile."""
 
 
-def application(
-    service: Service, *, key: str | None, largest_body: int, only_local: bool = False
-) -> App:
-    """Return the server as an ASGI application; `only_local`: see Guard."""
+def application(service: Service, access: AccessRules) -> App:
+    """Return the server as an ASGI application."""
     app = FastAPI(title="swiftbox", docs_url=None, redoc_url=None, openapi_url=None)
     answered: Counter[int] = Counter()
     _error_handlers(app)
     _answers(app, service)
     _adapters(app, service)
     _state(app, service, answered)
-    guard = Guard(app, key=key, largest_body=largest_body, only_local=only_local)
-    return _counted(guard, answered)
+    return _counted(guarded(app, access), answered)
 
 
 def _counted(app: App, answered: Counter[int]) -> App:
@@ -66,6 +63,8 @@ def _error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405 and request.method == "OPTIONS":
+            return Response(status_code=204, headers=dict(error.headers or {}))
         known = {
             404: f"unknown path: {request.url.path}",
             405: f"method {request.method} is not allowed",
@@ -167,11 +166,13 @@ def _adapters(app: FastAPI, service: Service) -> None:
 
 def _state(app: FastAPI, service: Service, answered: Counter[int]) -> None:
     scheduler = service.scheduler
-    listed = {"object": "model", "created": 0, "owned_by": "swiftbox"}
+    listed = {"object": "model", "owned_by": "swiftbox"}
 
     def card(name: str, parent: str | None) -> dict[str, Any]:
         length = scheduler.limits.length
-        return {"id": name, **listed, "parent": parent, "root": name, "max_model_len": length}
+        created = service.created(name)
+        head = {"id": name, "created": created, **listed}
+        return {**head, "parent": parent, "root": name, "max_model_len": length}
 
     @app.get("/v1/models")
     async def _models() -> Response:

@@ -24,7 +24,7 @@ from swiftbox.language import text
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.address import local_url
 from swiftbox.serving.app import application
-from swiftbox.serving.guards import App
+from swiftbox.serving.guards import AccessRules, App
 from swiftbox.serving.listener import ServerLifecycle, listen
 from swiftbox.serving.parity import Generate
 from swiftbox.serving.rendering import running_renderer
@@ -120,8 +120,10 @@ def serve(
         service = Service(scheduler, renderer, served.name, options)
         for name in service.models_with_unknown_calls():
             callbacks.warn(_unread_calls(name))
-        only_local = is_loopback(config.host)
-        app = application(service, key=key, largest_body=LARGEST_BODY, only_local=only_local)
+        access = AccessRules(
+            key, LARGEST_BODY, is_loopback(config.host), config.allowed_origins or ()
+        )
+        app = application(service, access)
         _answer(app, scheduler, listening, callbacks)
     counters = scheduler.counters
     return {

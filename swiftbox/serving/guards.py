@@ -8,10 +8,12 @@ site. Such a request has the attacker's name in `Host`, and other pages have the
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from starlette.middleware.cors import CORSMiddleware
 
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.api_errors import ApiError, too_many_bodies
@@ -28,20 +30,42 @@ BODIES_AT_ONCE = 16
 """The largest bodies that are kept together; they are small unless somebody attacks."""
 
 
+@dataclass(frozen=True)
+class AccessRules:
+    """Who may use a server, and for how much."""
+
+    key: str | None
+    largest_body: int
+    """The limit of a request's body in bytes."""
+    only_local: bool = False
+    """Requests must name this machine as their host, and pages of other sites are refused."""
+    allowed_origins: Sequence[str] = ()
+    """Origins of pages that may send requests; "*" stands for all."""
+
+
+def guarded(app: App, access: AccessRules) -> App:
+    """Return an application behind its checks; pages of allowed origins may read its answers."""
+    guard: App = Guard(app, access)
+    if not access.allowed_origins:
+        return guard
+    return CORSMiddleware(
+        guard,
+        allow_origins=access.allowed_origins,
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["*"],
+        expose_headers=["Retry-After"],
+    )
+
+
 class Guard:
-    """An ASGI application in front of another.
+    """An ASGI application in front of another."""
 
-    With `only_local`, requests must name this machine as their host, and pages of other sites are
-    refused.
-    """
-
-    def __init__(
-        self, app: App, *, key: str | None, largest_body: int, only_local: bool = False
-    ) -> None:
+    def __init__(self, app: App, access: AccessRules) -> None:
         self.app = app
-        self.key = key.encode() if key is not None else None
-        self.largest_body = largest_body
-        self.only_local = only_local
+        self.key = access.key.encode() if access.key is not None else None
+        self.largest_body = access.largest_body
+        self.only_local = access.only_local
+        self.allowed_origins = frozenset(access.allowed_origins)
         self._kept = 0
         """Bytes of all bodies that are being received or answered."""
 
@@ -58,7 +82,7 @@ class Guard:
             return
         body = _ReceivedBytes()
         try:
-            await self.app(scope, self._counted(receive, body), send)
+            await self.app(_without_head(scope), self._counted(receive, body), send)
         finally:
             self._kept -= body.count
 
@@ -74,12 +98,16 @@ class Guard:
                 code="wrong_host",
             )
         origins = [value for name, value in scope["headers"] if name == b"origin"]
-        if not all(is_loopback(_host_name(origin)) for origin in origins):
+        if not all(self._is_allowed(origin) for origin in origins):
             raise ApiError(
                 403,
                 "this server does not answer pages of other sites (Origin header)",
                 code="wrong_origin",
             )
+
+    def _is_allowed(self, origin: bytes) -> bool:
+        names = self.allowed_origins
+        return is_loopback(_host_name(origin)) or "*" in names or origin.decode("latin-1") in names
 
     def _require_key(self, scope: Scope) -> None:
         if self.key is None or scope["path"] in OPEN:
@@ -127,6 +155,11 @@ class Guard:
 @dataclass
 class _ReceivedBytes:
     count: int = 0
+
+
+def _without_head(scope: Scope) -> Scope:
+    """Return a request for headers as one for their content, which the connection leaves out."""
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
 
 def _host_name(url: bytes) -> str:

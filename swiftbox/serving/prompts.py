@@ -172,7 +172,8 @@ class PromptBuilder:
             raise ApiError(400, "logit_bias: unknown token id", param="logit_bias")
         ends = frozenset() if request.ignore_eos else self.network.ends(adapter) | tokens.stops
         stops = [request.stop] if isinstance(request.stop, str) else request.stop or []
-        temperature = _first(request.temperature, defaults.temperature, 1.0)
+        unset = 1.0 if defaults.do_sample else 0.0  # as transformers' generate
+        temperature = _first(request.temperature, defaults.temperature, unset)
         return Sampling(
             max_tokens=self._max_tokens(request, length),
             temperature=0.0 if temperature < GREEDY_BELOW else temperature,

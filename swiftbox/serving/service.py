@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -16,11 +17,12 @@ from swiftbox.core.generation.scheduler import Scheduler
 from swiftbox.errors import UserError
 from swiftbox.models.adapters import read_adapter
 from swiftbox.models.templates import require_bounded_templates
-from swiftbox.serving.answers import Answer, ResponseFormat, event
+from swiftbox.serving.answers import CHARACTER_BYTES, Answer, ResponseFormat, event
 from swiftbox.serving.api_errors import ApiError, busy, closing, failed
 from swiftbox.serving.prompts import ConversationToRender, PreparedPrompts, PromptBuilder
 from swiftbox.serving.rendering import RenderedConversation, TemplateRenderer
 from swiftbox.serving.requests import ApiRequest, ChatRequest, TokenizeRequest
+from swiftbox.serving.token_bytes import token_bytes
 from swiftbox.serving.tool_calls import as_openai
 from swiftbox.templates.call_formats.answer_reader import AnswerParts, Reader
 from swiftbox.templates.call_formats.table import AnswerForm
@@ -65,12 +67,18 @@ class Service:
         self.network = scheduler.network
         self.name = name
         self.may_load = options.may_load
+        self.loaded_at = dict.fromkeys((name for name, _ in self.models()), int(time.time()))
+        """When each model was loaded, in seconds since 1970."""
         limits = scheduler.limits
         self.prompts = PromptBuilder(
             self.network, limits.length, limits.rows, options.variables, options.tools_in_prompt
         )
         self._prompt_threads = ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompts")
         self._long_prompt_thread = ThreadPoolExecutor(1, thread_name_prefix="long prompts")
+
+    def created(self, name: str) -> int:
+        """Return when a model was loaded, in seconds since 1970."""
+        return self.loaded_at.setdefault(name, int(time.time()))
 
     def models(self) -> list[tuple[str, str | None]]:
         """Return the names of the models, and for adapters the name of their base model."""
@@ -160,6 +168,7 @@ class Service:
             chat=isinstance(body, ChatRequest),
             model=body.model,
             decode=lambda token: str(tokenizer.decode([token])),
+            bytes_of=token_bytes(tokenizer).of,
             logprobs=body.alternatives is not None,
             usage=bool(options and options.include_usage),
             ids=bool(body.return_token_ids),
@@ -255,6 +264,7 @@ class Service:
             read_adapter(folder)  # complete, of a supported kind, and not a pickle
             await self.run_in_thread(lambda: require_bounded_templates(folder))
             await asyncio.wrap_future(self.scheduler.call(lambda: self.network.add(name, folder)))
+            self.loaded_at[name] = int(time.time())
         except UserError as error:
             raise ApiError(400, error.message, param="lora_path") from None
         except ShuttingDown:
@@ -279,8 +289,9 @@ class _PartialAnswer:
     answer: Answer = field(default_factory=Answer)
 
     def so_far(self) -> Answer:
-        """Return a copy of the answer so far."""
-        return replace(self.answer, calls=list(self.answer.calls))
+        """Return a copy of the answer so far, with its last tokens only."""
+        answer = self.answer
+        return replace(answer, calls=list(answer.calls), logs=answer.logs[-CHARACTER_BYTES:])
 
     def take(self, delta: Delta) -> Answer:
         """Add a delta and return the new part; raise ApiError if the answer failed."""

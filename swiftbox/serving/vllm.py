@@ -52,6 +52,8 @@ def command(config: DeployConfig, target: VllmTarget) -> list[str]:
         arguments += ["--max-model-len", str(config.max_model_len)]
     if config.tensor_parallel_size > 1:
         arguments += ["--tensor-parallel-size", str(config.tensor_parallel_size)]
+    if config.allowed_origins:
+        arguments += ["--allowed-origins", json.dumps(config.allowed_origins)]
     if config.trust_remote_code:
         arguments.append("--trust-remote-code")
     if target.variables:

@@ -12,10 +12,8 @@ from swiftbox.config.chat import ChatConfig
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, RunError
-from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.gguf_files import holds_gguf
-from swiftbox.models.location import find_folder
 from swiftbox.runs.supervise import OnEvent
 from swiftbox.serving.client import Endpoint, RequestRefused
 from swiftbox.serving.port_owner import owns_address
@@ -95,13 +93,9 @@ def _connect(
 ) -> Participant:
     temperature = config.temperature
     if source.url is None:
-        if temperature is None and not _has_sampling(source.model or ""):
-            temperature = 0.0
         model = SERVED_AS if source.adapter is None else source.name
         endpoint = endpoints[source.model or ""]
         return Participant(source.name, endpoint, model, temperature, config.chat_template_kwargs)
-    if temperature is None and source.weights is not None and not _has_sampling(source.weights):
-        temperature = 0.0
     endpoint = Endpoint.at(source.url, _key_of(source))
     model = source.model or served_model(endpoint, prefer_base=source.is_base)
     return Participant(source.name, endpoint, model, temperature, config.chat_template_kwargs)
@@ -134,15 +128,6 @@ def require_key(variable: str) -> str:
             hint=f"export {variable}=...",
         )
     return key
-
-
-def _has_sampling(model: str) -> bool:
-    """Tell whether a model's generation config says how to sample; assumed of a model on a hub."""
-    folder = find_folder(model)
-    if folder is None:
-        return True
-    generation = read_json(folder / "generation_config.json")
-    return "temperature" in generation or bool(generation.get("do_sample"))
 
 
 def _not_reached(endpoint: Endpoint) -> str:

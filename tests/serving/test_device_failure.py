@@ -21,6 +21,7 @@ from swiftbox.errors import MachineError
 from swiftbox.serving.api_errors import failed
 from swiftbox.serving.app import application
 from swiftbox.serving.client import health
+from swiftbox.serving.guards import AccessRules
 
 MESSAGE = "CUDA error: unspecified launch failure"
 
@@ -64,7 +65,7 @@ def test_health_gives_the_reason_why_nothing_is_computed() -> None:
     state = {"alive": False, "failure": MESSAGE, "running": 0, "waiting": 0, "limits": limits}
     scheduler = SimpleNamespace(**state, probe_if_idle=lambda: None)
     service: Any = SimpleNamespace(scheduler=scheduler, may_load=False)
-    app: Any = application(service, key=None, largest_body=100)
+    app: Any = application(service, AccessRules(None, 100))
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

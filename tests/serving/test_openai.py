@@ -160,6 +160,31 @@ def test_a_stream_has_the_content_of_a_complete_answer(client: OpenAI) -> None:
     assert all(part.usage is None for part in parts[:-1])
 
 
+def test_answers_with_a_seed_and_a_stop_are_the_same_streamed_and_one_by_one(
+    client: OpenAI,
+) -> None:
+    keys: dict[str, Any] = {"temperature": 1.2, "seed": 5, "max_tokens": 40, "n": 3}
+    free = [choice.message.content for choice in chat(client, **keys).choices]
+    stop = free[0][8:11]
+    expected = [text.partition(stop)[0] for text in free]
+    complete = chat(client, stop=[stop], **keys).choices
+    streamed = ["", "", ""]
+    for part in chat(client, stop=[stop], stream=True, **keys):
+        for choice in part.choices:
+            streamed[choice.index] += choice.delta.content or ""
+    assert [choice.message.content for choice in complete] == expected
+    assert streamed == expected
+    assert chat(client, stop=[stop], **{**keys, "n": 1}).choices[0].message.content == expected[0]
+    assert complete[0].finish_reason == "stop"
+
+
+def test_without_a_temperature_the_likeliest_tokens_are_chosen_as_by_generate(
+    client: OpenAI, plain: Any, tiny: Path
+) -> None:
+    answer = client.chat.completions.create(model="tiny", messages=TALK, max_tokens=12)
+    assert answer.choices[0].message.content == generated(plain, tiny, ids_of(tiny, TALK))
+
+
 def test_a_stop_string_across_tokens_is_not_shown(client: OpenAI) -> None:
     complete = chat(client, max_tokens=60).choices[0].message.content
     stop = complete[10:15]
