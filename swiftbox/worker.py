@@ -19,6 +19,7 @@ from swiftbox.language import CACHE_VARIABLE, accept_any_text, home, text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.diagnosis import REFUSED, STOPPED_ITSELF, diagnose
+from swiftbox.runs.endings import status_and_code
 from swiftbox.runs.optional_packages import hide_packages
 from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import SAVE_TIMEOUT_S, STOP, stop_requested
@@ -157,10 +158,7 @@ def _record_end_of_orphan(folder: Path) -> None:
     ending = run_folder.newest_event(folder, *events.ENDING)
     if not ending:
         return
-    status = str(ending["event"])
-    code = {events.DONE: 0, events.STOPPED: INTERRUPTED}.get(status, 1)
-    if ending.get("kind") == REFUSED:
-        code = 2
+    status, code = status_and_code(ending)
     with contextlib.suppress(OSError):
         run_folder.update_state(folder, status=status, ended=time.time(), exit_code=code)
 

@@ -196,6 +196,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "swiftbox/tasks/pipeline/run.py": {
         "self.folder / self.records[name].folder": CHECKED,
         "self.folder / record.folder": CHECKED,
+        "self.folder / aside": FROM_A_FOLDER,
     },
     "swiftbox/tasks/pipeline/state.py": {
         "earlier / f'{folder.name}-{number}'": FROM_A_FOLDER,

@@ -16,8 +16,8 @@ from swiftbox.errors import MachineError, UserError
 from swiftbox.language import text
 from swiftbox.security.printable import PrintableStream, escape_json, printable
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
-"""The exit codes: finished, failed, the request is wrong, interrupted."""
+DONE, FAILED, WRONG, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
+"""The exit codes: finished, failed, the request is wrong, steps were skipped, interrupted."""
 
 RED, RESET = "\x1b[31m", "\x1b[0m"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swiftbox.cli.agreement import ask_of, show
-from swiftbox.cli.output import note, say
+from swiftbox.cli.output import FAILED, note, say
 from swiftbox.display.row_progress import shown_row_progress
 from swiftbox.language import text
 
@@ -56,7 +57,18 @@ def run_recorded(ready: Ready, options: argparse.Namespace) -> int:
         say(text(f"follow it with {command}", f"跟踪运行：{command}"))
         return launcher.run(ready, detach=True)
     with View(ready.plan.config.task, plain=options.plain) as view:
-        return launcher.run(ready, on_event=view.event)
+        code = launcher.run(ready, on_event=view.event)
+    if code == FAILED and can_ask(options):
+        from swiftbox.menu.failure_screen import continue_after_failures
+
+        return continue_after_failures(ready.folder, code)
+    return code
+
+
+def can_ask(options: argparse.Namespace) -> bool:
+    """Tell whether a person sits at the terminal and wants to be asked."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return not (options.yes or options.plain) and all(stream.isatty() for stream in streams)
 
 
 def is_same_folder(name: str, folder: Path) -> bool:

@@ -97,6 +97,8 @@ def show_run(options: argparse.Namespace) -> int:
             f"步骤 {number} {step['name']}（{step['task']}）：{status}  {outputs}",
         )
         answer(line.rstrip())
+        for remark in filter(None, (step["why"], *(step["instead"] or ()))):
+            answer(f"  {remark}")
     for key, value in record.items():
         if value is not None and value != []:
             shown = readable(key, value)

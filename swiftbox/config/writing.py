@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from swiftbox.config.fields import Card, cards, section_title
-from swiftbox.config.pipeline import FILE_KEYS, PipelineStep
+from swiftbox.config.pipeline import FILE_KEYS, PipelineStep, StepPolicy
 from swiftbox.language import text
 from swiftbox.security.printable import printable
 
@@ -78,7 +78,16 @@ def _steps(
         inner = None if keys is None else _inside(start, keys)
         why = {key: reasons[start + key] for key in _inside(start, reasons)}
         yield f"- name: {scalar(step.name)}"
+        yield from (f"  {line}" for line in _policy(step))
         yield from (f"  {line}" for line in _body(step.config, inner, why, IN_A_STEP))
+
+
+def _policy(step: PipelineStep) -> Iterator[str]:
+    """Yield the keys of a step that are not those of its task and were set."""
+    for card in cards(StepPolicy):
+        value = getattr(step, card.name)
+        if value != card.default:
+            yield from entry(card.name, value, card.help)
 
 
 def _inside(start: str, keys: Collection[str]) -> set[str]:

@@ -25,7 +25,7 @@ from swiftbox.launch.prepare import prepare
 from swiftbox.launch.record import record
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
-from swiftbox.runs.supervise import INTERRUPTED
+from swiftbox.runs.endings import INTERRUPTED
 from swiftbox.security.children import child_environment, module_command
 from swiftbox.security.printable import printable
 from swiftbox.starter.chart import chart

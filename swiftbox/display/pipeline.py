@@ -24,12 +24,24 @@ def step_lines(event: Event) -> list[str]:
             if not users:
                 return [heading + text(": serving", "：提供服务")]
             return [heading + text(f": serving for {users}", f"：为 {users} 提供服务")]
+        case StepAction.SKIP:
+            why = event["why"]
+            return [heading + text(f": skipped: {why}", f"：跳过：{why}")]
         case StepAction.RESUME:
-            return [heading + text(": resumes", "：继续")]
+            return [heading + text(": resumes", "：继续"), *_instead_lines(event)]
+    return [heading, *_instead_lines(event), *_aside_lines(event)]
+
+
+def _instead_lines(event: Event) -> list[str]:
+    """Return what a step uses in place of the results of skipped ones."""
+    return [f"! {line}" for line in event.get("instead") or ()]
+
+
+def _aside_lines(event: Event) -> list[str]:
+    """Return where the previous result of a changed step is."""
     if not (aside := event.get("aside")):
-        return [heading]
+        return []
     return [
-        heading,
         text(
             f"  changed, rerunning; previous result kept in {aside}",
             f"  有改动，重新执行；之前的结果保留在 {aside}",
@@ -38,14 +50,27 @@ def step_lines(event: Event) -> list[str]:
 
 
 def done_lines(event: Event) -> list[str]:
-    """Return the time, and a line for each output of each step."""
+    """Return the time, a line for each output of each step, and the steps that were skipped."""
     outputs = [
         f"  {step['name']}.{output}: {value}"
         for step in event["parts"]
         for output, value in step.items()
         if output != "name"
     ]
-    return [done_line(event), *outputs]
+    return [done_line(event), *outputs, *_skipped_lines(event.get("skipped") or {})]
+
+
+def _skipped_lines(skipped: Mapping[str, str]) -> list[str]:
+    """Return a line for each skipped step, and how to run them."""
+    if not skipped:
+        return []
+    lines = [
+        "! " + text(f"{name} skipped: {why}", f"跳过 {name}：{why}")
+        for name, why in skipped.items()
+    ]
+    name = next(iter(skipped))
+    again = f"`swiftbox runs resume RUN {name}.skip=false`"
+    return [*lines, text(f"  {again} runs {name} again", f"  {again} 可重新执行 {name}")]
 
 
 def stopped_lines(event: Event) -> list[str]:
@@ -59,9 +84,10 @@ def stopped_lines(event: Event) -> list[str]:
 
 
 def step_progress(steps: Sequence[Mapping[str, Any]]) -> str:
-    """Return the progress of a pipeline: `2/6 train`."""
-    finished = [step for step in steps if step["status"] == "done"]
-    current = next((step for step in steps if step["status"] not in ("done", "waiting")), None)
+    """Return the progress of a pipeline: `2/6 train`; skipped steps count as finished."""
+    ended = ("done", "skipped")
+    finished = [step for step in steps if step["status"] in ended]
+    current = next((step for step in steps if step["status"] not in (*ended, "waiting")), None)
     number = len(finished) + (current is not None)
     last = finished[-1]["name"] if finished else ""
     return f"{number}/{len(steps)} {current['name'] if current else last}".strip()

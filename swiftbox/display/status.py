@@ -11,6 +11,8 @@ RUN_STATUS: Mapping[str, str] = {
     "starting": "正在启动",
     "running": "运行中",
     "done": "已完成",
+    "partial": "部分完成",
+    "skipped": "已跳过",
     "failed": "失败",
     "stopped": "已停止",
     "lost": "进程丢失",

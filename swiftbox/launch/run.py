@@ -19,9 +19,10 @@ from swiftbox.errors import RunError
 from swiftbox.language import text
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.child import child_of
+from swiftbox.runs.endings import FAILED, INTERRUPTED
 from swiftbox.runs.plain_files import open_plain, read_record
 from swiftbox.runs.stop import request_stop
-from swiftbox.runs.supervise import FAILED, INTERRUPTED, OnEvent, supervise
+from swiftbox.runs.supervise import OnEvent, supervise
 from swiftbox.security.children import child_environment, module_command
 
 if TYPE_CHECKING:  # the detached supervisor starts without the config and the plan

@@ -43,6 +43,6 @@ def _of_pipeline(
     steps = {
         step.name: _of_training(step.config, machine, models[step.name], rows.get(step.name))
         for step in config.steps
-        if isinstance(step.config, TrainConfig)
+        if isinstance(step.config, TrainConfig) and step.name in models
     }
     return Workload(steps=steps)

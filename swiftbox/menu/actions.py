@@ -15,9 +15,11 @@ from swiftbox.language import text
 from swiftbox.launch.prepare import Prepared
 from swiftbox.launch.record import record
 from swiftbox.launch.run import run
+from swiftbox.menu.failure_screen import continue_after_failures
 from swiftbox.menu.questions import pause, select, type_text
 from swiftbox.menu.terminal import columns, hold_typed_keys, print_error, print_line
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.endings import DONE, PARTIAL
 from swiftbox.security.private import user_umask
 
 POLL_S = 0.1
@@ -96,7 +98,8 @@ def run_prepared(prepared: Prepared, *, detach: bool, serves: bool = False) -> P
     else:
         with hold_typed_keys(), View(ready.plan.config.task) as view:
             exit_code = run(ready, on_event=view.event)
-        if exit_code == 0:
+        exit_code = continue_after_failures(folder, exit_code)
+        if exit_code in (DONE, PARTIAL):
             return folder
         print_line(text(f"log: {folder / run_folder.LOG}", f"日志：{folder / run_folder.LOG}"))
     pause()

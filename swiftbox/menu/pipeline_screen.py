@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.config.fields import cards
-from swiftbox.config.pipeline import FILE_KEYS, PipelineConfig, PipelineStep
+from swiftbox.config.pipeline import FILE_KEYS, STEP_KEYS, PipelineConfig, PipelineStep
 from swiftbox.config.presets import presets
 from swiftbox.config.task import TaskConfig
 from swiftbox.devices.probe import Probe
@@ -148,7 +148,7 @@ def change_step(draft: Draft) -> Draft:
     choices = [(at, _step_choice(step)) for at, step in enumerate(steps)]
     position = select(text("Which step?", "哪一步？"), choices)
     step = steps[position]
-    identity = {key: step[key] for key in ("name", "task")}
+    identity = {key: step[key] for key in ("name", "task", *STEP_KEYS) if key in step}
     settings = {key: value for key, value in step.items() if key not in identity}
     inner = new_draft(step["task"], settings)
     discriminator = inner.task.discriminator
@@ -201,7 +201,10 @@ def steps_in(config: TaskConfig) -> tuple[PipelineStep, ...]:
 def step_settings(config: TaskConfig) -> dict[str, Any]:
     """Return the settings of a pipeline as the command line names them: step.key."""
     settings: dict[str, Any] = {"output_dir": config.output_dir}
+    if isinstance(config, PipelineConfig):
+        settings["on_failure"] = config.on_failure
     for step in steps_in(config):
+        settings |= {f"{step.name}.{key}": getattr(step, key) for key in STEP_KEYS}
         values = step.config.model_dump(mode="json", exclude=set(FILE_KEYS))
         settings |= {f"{step.name}.{key}": value for key, value in values.items()}
     return settings

@@ -13,16 +13,15 @@ from typing import Literal
 
 from swiftbox.config.presets import presets
 from swiftbox.display.row_progress import shown_row_progress
-from swiftbox.engines.consent import install_missing
 from swiftbox.errors import UserError
 from swiftbox.language import text
-from swiftbox.launch.disclosure import Disclosure
 from swiftbox.launch.prepare import Prepared, agreed, prepare_loaded
 from swiftbox.menu.actions import print_yaml, run_prepared, save_as
 from swiftbox.menu.draft import Draft, default_file_name, equivalent_command
 from swiftbox.menu.editor import edit
 from swiftbox.menu.form import change_settings
 from swiftbox.menu.questions import Back, select
+from swiftbox.menu.start_questions import ask_to_start, install_engines
 from swiftbox.menu.terminal import print_error, print_line, print_wrapped
 from swiftbox.tasks.load import Loaded
 
@@ -186,32 +185,3 @@ def _plan_lines(prepared: Prepared) -> list[str]:
         *prepared.disclosure.lines(),
         *(engine.line() for engine in prepared.engines),
     ]
-
-
-def ask_to_start(disclosure: Disclosure) -> bool:
-    """Ask whether to start what was shown; raise Back if not."""
-    for effect in disclosure.questions:
-        print_wrapped(effect.line())
-    choices = [(False, text("no", "否")), (True, text("yes, I trust it", "是，我信任它"))]
-    if not select(text("Start this?", "开始吗？"), choices):
-        raise Back
-    return True
-
-
-def install_engines(prepared: Prepared) -> None:
-    """Install the engines that are missing, with the user's consent.
-
-    Raises Back without consent; UserError if an engine cannot be installed.
-    """
-    if not prepared.engines:
-        return
-    for engine in prepared.engines:
-        print_wrapped(engine.line())
-    names = text(", ", "、").join(engine.engine.name for engine in prepared.engines)
-    choices = [(True, text("install it now", "现在安装")), (False, text("not now", "暂不"))]
-    if not select(text(f"Install {names}?", f"安装 {names}？"), choices):
-        raise Back
-    try:
-        install_missing(prepared.engines, lambda _missing: True)
-    except KeyboardInterrupt:
-        raise Back from None

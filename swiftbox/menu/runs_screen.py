@@ -22,12 +22,14 @@ from swiftbox.launch.prepare import Prepared, agreed, prepare_rerun, prepare_res
 from swiftbox.launch.record import record
 from swiftbox.launch.run import follow, run, stop
 from swiftbox.menu.draft import new_draft
+from swiftbox.menu.failure_screen import continue_after_failures
 from swiftbox.menu.next_steps import NextStep, next_steps, result_of
 from swiftbox.menu.options.endpoints import server_of
 from swiftbox.menu.options.option import MachineSource, unknown_machine
 from swiftbox.menu.questions import Back, pause, select, type_text
-from swiftbox.menu.review_screen import ask_to_start, install_engines, review
+from swiftbox.menu.review_screen import review
 from swiftbox.menu.screens import screen_of
+from swiftbox.menu.start_questions import ask_to_start, install_engines
 from swiftbox.menu.terminal import (
     columns,
     discard_typed_keys,
@@ -36,6 +38,7 @@ from swiftbox.menu.terminal import (
     print_wrapped,
 )
 from swiftbox.runs import folder as run_folder
+from swiftbox.runs.endings import PARTIAL_STATUS
 from swiftbox.runs.folder import Run
 from swiftbox.runs.plain_files import last_lines, read_plain
 from swiftbox.runs.summary import run_summary
@@ -129,7 +132,7 @@ def _actions_after(run: Run) -> list[tuple[Action, str]]:
     ]
     if (run.folder / REPORT).is_file():
         actions.append((partial(_show_scores, run.folder), text("its scores", "查看得分")))
-    is_done = run.status == "done"
+    is_done = run.status in ("done", PARTIAL_STATUS)
     if not is_done:
         title = text("resume from its last checkpoint", "从最近的检查点继续")
         actions.append((partial(_run_again, prepare_resume, run.folder), title))
@@ -234,5 +237,6 @@ def _run_again(prepare: Callable[[Path], Prepared], folder: Path) -> None:
     install_engines(prepared)
     ready = record(prepared)
     with View(ready.plan.config.task) as view:
-        run(ready, on_event=view.event)
+        code = run(ready, on_event=view.event)
+    continue_after_failures(ready.folder, code)
     pause()

@@ -1,15 +1,13 @@
-"""Compare recorded events with the fields that runs/events.py lists."""
+"""Compare recorded events with the fields that runs/events.py and ending_fields.py list."""
 
 from __future__ import annotations
 
+from swiftbox.runs.ending_fields import ENDINGS, FAILURE, UNSAVED
 from swiftbox.runs.events import (
     COMMON,
     ENDING,
-    ENDINGS,
     FAILED,
-    FAILURE,
     STOPPED,
-    UNSAVED,
     Event,
     Fields,
 )

@@ -1,8 +1,9 @@
 """Every event that a run records: its name on disk, when it is emitted, and its fields.
 
 events.jsonl in a run folder holds one JSON object per line. Each has `time` (unix seconds) and
-`event` (one of the names below); the rest are the fields listed in COMMON and ENDINGS. Names and
-fields stay as they are, since old records are read with the same code; new fields are optional.
+`event` (one of the names below); the rest are the fields listed in COMMON and, for the
+last event of a run, in runs/ending_fields.py. Names and fields stay as they are, since old records
+are read with the same code; new fields are optional.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class StepAction(StrEnum):
     BEGIN = "begins"
     RESUME = "goes on"
     SERVE = "serves"
+    SKIP = "skipped"
 
 
 ENDING: Final = (DONE, STOPPED, FAILED)
@@ -94,6 +96,21 @@ _FAILED_PASS = {
     "memory_bytes": "peak memory so far",
 }
 _BEST = {"best": "whether the evaluation is the best so far"}
+_PART = (
+    {
+        "number": "its position, from 1",
+        "total": "number of steps",
+        "name": "name of the step",
+        "task": "task of the step",
+        "says": "begins, goes on, serves, kept or skipped",
+    },
+    {
+        "aside": "where its earlier result was moved",
+        "used_by": "steps that use the server",
+        "why": "of a skipped step",
+        "instead": "what it uses in place of skipped results",
+    },
+)
 _REMARK = ({"message": "the text, in the user's language"}, {"key": "the setting it is about"})
 _DEVICE = {"device_bytes": "memory of the device, or null"}
 
@@ -303,97 +320,10 @@ COMMON: Mapping[str, Fields] = {
         "the demo's data is written",
         {"texts": "number of texts", "conversations": "number of conversations"},
     ),
-    PART: Fields(
-        "a step of a pipeline begins, resumes, serves or is kept",
-        {
-            "number": "its position, from 1",
-            "total": "number of steps",
-            "name": "name of the step",
-            "task": "task of the step",
-            "says": "begins, goes on, serves or kept",
-        },
-        {"aside": "where its earlier result was moved", "used_by": "steps that use the server"},
-    ),
+    PART: Fields("a step of a pipeline begins, resumes, serves, is kept or skipped", *_PART),
     INNER: Fields(
         "a step of a pipeline emitted an event",
         {"of": "name of the step", "inner": "the event"},
     ),
 }
 """Events other than endings: the same fields, whichever task emits them."""
-
-_SECONDS = {"seconds": "time since this start"}
-_STEP = {"step": "null: there is no optimizer step to resume from"}
-_MODEL = {"model": "folder of the result"}
-
-ENDINGS: Mapping[tuple[str, str], Fields] = {
-    (DONE, "train"): Fields(
-        "a training is complete",
-        {**_SECONDS, **_MODEL, "steps": "number of steps", "loss": "mean training loss"},
-        {
-            "best_step": "step of the result",
-            "metric": "what is judged",
-            "best": "its best value",
-            "evaluations": "number of evaluations that were compared",
-        },
-    ),
-    (DONE, "download"): Fields(
-        "a queue is complete", {**_SECONDS, "fetched": "number of repositories"}
-    ),
-    (DONE, "merge"): Fields("a merge is complete", {**_SECONDS, **_MODEL}),
-    (DONE, "quantize"): Fields(
-        "a quantization is complete",
-        {
-            **_SECONDS,
-            **_MODEL,
-            "bytes_before": "bytes of the weights before",
-            "bytes_after": "bytes of the weights after",
-            "perplexity_ratio": "after / before",
-        },
-    ),
-    (DONE, "evaluate"): Fields(
-        "an evaluation is complete",
-        {**_SECONDS, "report": "path of the HTML report", "scored": "number of scores"},
-    ),
-    (DONE, "chat"): Fields("prompts are answered", {**_SECONDS, "answers": "path of the answers"}),
-    (DONE, "starter"): Fields("the demo's model and data are written", {**_SECONDS, **_MODEL}),
-    (DONE, "pipeline"): Fields("all steps are done", {**_SECONDS, "parts": "outputs of each step"}),
-    (STOPPED, "train"): Fields(
-        "a training saved and stopped",
-        {"step": "number of the step"},
-        {"checkpoint": "path of the newest checkpoint, or null"},
-    ),
-    (STOPPED, "evaluate"): Fields(
-        "an evaluation stopped",
-        _STEP,
-        {"scored": "number of scores so far", "of": "number of scores in total"},
-    ),
-    (STOPPED, "chat"): Fields("a chat run stopped", _STEP, {"answered": "number of answers"}),
-    (STOPPED, "deploy"): Fields(
-        "a server stopped",
-        _STEP,
-        {
-            **_SECONDS,
-            "url": "null",
-            "requests": "number of requests",
-            "generated_tokens": "number of tokens",
-            "failed": "number of failed requests",
-        },
-    ),
-    (STOPPED, "pipeline"): Fields(
-        "a pipeline stopped", _STEP, {**_SECONDS, "parts": "number of steps"}
-    ),
-}
-"""How each task ends; the recorder adds `task`. STOPPED without an entry has nothing but `step`."""
-
-UNSAVED = Fields("a run stopped before it could save", _STEP)
-"""A stop of a task without an entry for it."""
-
-FAILURE = Fields(
-    "a run failed",
-    {
-        "kind": "crash, refused, out-of-memory, ...",
-        "message": "what went wrong",
-        "hint": "what to do about it; may be empty",
-        "traceback": "of a bug or a crash; else empty",
-    },
-)

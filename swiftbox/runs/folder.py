@@ -52,7 +52,7 @@ COMPLETE = "complete.json"
 """Inside a checkpoint: written last, so its presence means that all other files are complete."""
 
 ACTIVE = ("starting", "running")
-STATUSES = (*ACTIVE, "done", "failed", "stopped")
+STATUSES = (*ACTIVE, "done", "partial", "failed", "stopped")
 
 MAX_PID = 2**31 - 1
 """The largest process id of any system; psutil refuses larger numbers."""
@@ -75,7 +75,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """Return starting, running, done, failed, stopped, or lost (its process is gone)."""
+        """Return starting, running, done, partial, failed, stopped, or lost (process is gone)."""
         status = self.state.get("status")
         if status not in STATUSES:
             return "lost"

@@ -60,7 +60,7 @@ def pipeline_steps(run: Run) -> list[dict[str, Any]]:
     for record in step_records(run.folder):
         with contextlib.suppress(RunError):
             step_inside(run.folder, record)
-            columns = ("name", "task", "status", "folder", "seconds", "made")
+            columns = ("name", "task", "status", "folder", "seconds", "made", "why", "instead")
             rows.append({key: record.get(key) for key in columns})
     for row in rows:
         if row["status"] == "running" and not run.is_active:

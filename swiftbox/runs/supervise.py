@@ -26,7 +26,8 @@ from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.creation import discard_unfinished
-from swiftbox.runs.diagnosis import CRASH, REFUSED, hint_for_exit, killed
+from swiftbox.runs.diagnosis import CRASH, hint_for_exit, killed
+from swiftbox.runs.endings import DONE, INTERRUPTED, status_and_code
 from swiftbox.runs.plain_files import last_lines, open_plain
 from swiftbox.runs.stop import clear_stop_request, request_stop, stop_requested
 from swiftbox.security.children import child_environment
@@ -47,7 +48,6 @@ SCAN_INTERVAL_S = 2.0
 TAIL_WITHOUT_TRACEBACK = 5
 """Lines of a log that are shown if it has no traceback."""
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 STOPPED_UNSAVED = (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT)
 """How a child ends that was stopped before it could record that: it handles both signals soon after
@@ -306,11 +306,8 @@ def _finish(folder: Path, returned: int, relay: EventRelay) -> int:
         with contextlib.suppress(OSError):
             run_folder.append_event(folder, kind, **ending)
         relay.pass_on()
-    status = kind or events.DONE
-    exit_codes = {events.DONE: DONE, events.FAILED: FAILED, events.STOPPED: INTERRUPTED}
-    code = exit_codes[status]
-    if ending.get("kind") == REFUSED:
-        code = WRONG
+        ending["event"] = kind
+    status, code = status_and_code(ending)
     with contextlib.suppress(OSError):
         run_folder.update_state(folder, status=status, ended=time.time(), exit_code=code)
         clear_stop_request(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swiftbox.config.pipeline import FILE_KEYS
+from swiftbox.config.pipeline import FILE_KEYS, StepPolicy
 from swiftbox.config.schema import schema
 from swiftbox.language import text
 from swiftbox.tasks import TASKS
@@ -45,8 +45,10 @@ def _as_step(variant: dict[str, Any], task: str) -> dict[str, Any]:
     for key in FILE_KEYS:
         variant["properties"].pop(key, None)
     description = text("the name that later steps refer to", "后面的步骤以此名称引用本步骤")
+    (policy,) = schema([StepPolicy], "name")["oneOf"]
     variant["properties"] = {
         "name": {"type": "string", "description": description},
+        **policy["properties"],
         **variant["properties"],
         "task": {"const": task, "description": variant["properties"]["task"]["description"]},
     }

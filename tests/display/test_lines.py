@@ -9,7 +9,7 @@ import pytest
 
 from swiftbox.display.lines import DISPLAYS, lines_of, status_line
 from swiftbox.display.live import View
-from swiftbox.runs import events
+from swiftbox.runs import ending_fields, events
 from swiftbox.tasks import TASKS
 
 SMALLER = {
@@ -264,8 +264,8 @@ def minimal(event: str, declared: events.Fields) -> dict[str, Any]:
 
 DECLARED = [
     *((event, "", declared) for event, declared in events.COMMON.items()),
-    *((event, task, declared) for (event, task), declared in events.ENDINGS.items()),
-    (events.FAILED, "", events.FAILURE),
+    *((event, task, declared) for (event, task), declared in ending_fields.ENDINGS.items()),
+    (events.FAILED, "", ending_fields.FAILURE),
 ]
 
 

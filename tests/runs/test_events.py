@@ -12,7 +12,7 @@ import pytest
 
 import swiftbox
 from swiftbox.display.lines import DISPLAYS
-from swiftbox.runs import events
+from swiftbox.runs import ending_fields, events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.event_fields import mistakes
 from swiftbox.tasks import TASKS
@@ -42,8 +42,8 @@ def declarations(event: str) -> list[events.Fields]:
     if event in events.COMMON:
         return [events.COMMON[event]]
     if event == events.FAILED:
-        return [events.FAILURE]
-    return [fields for (name, _), fields in events.ENDINGS.items() if name == event]
+        return [ending_fields.FAILURE]
+    return [fields for (name, _), fields in ending_fields.ENDINGS.items() if name == event]
 
 
 def fits(declared: events.Fields, fields: set[str], unpacks: bool) -> bool:
@@ -90,7 +90,9 @@ def test_every_event_is_declared_and_emitted() -> None:
 def test_every_task_says_how_it_ends_and_what_is_shown_of_it() -> None:
     assert set(DISPLAYS) == set(TASKS)
     endless = {"deploy"}
-    assert {task for event, task in events.ENDINGS if event == events.DONE} == set(TASKS) - endless
+    assert {task for event, task in ending_fields.ENDINGS if event == events.DONE} == set(
+        TASKS
+    ) - endless
 
 
 def test_every_event_that_a_display_shows_is_declared() -> None:

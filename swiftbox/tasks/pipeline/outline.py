@@ -24,6 +24,7 @@ from swiftbox.fit.learned import NOTHING_LEARNED, LearnedLimits
 from swiftbox.fit.profile import ModelProfile, profile_model
 from swiftbox.tasks.learned_memory import learned_limits
 from swiftbox.tasks.pipeline.graph import task_of
+from swiftbox.tasks.pipeline.skipping import chain_without
 
 SUMMARY_KEYS = tuple("stage tuner_type method bits benchmarks model adapter dataset".split())
 """Keys that describe a step, if its task has them."""
@@ -60,7 +61,7 @@ def _forecasts(
     Trainings can be skipped where only the models matter: their results have the shape of theirs.
     """
     shapes: dict[str, ModelProfile | None] = {}
-    for step in config.steps:
+    for step in chain_without(config, {}).config.steps:
         model = _model_of(step.config, shapes)
         forecast = None
         if not (skips_trainings and isinstance(step.config, TrainConfig)):

@@ -7,13 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from swiftbox.errors import RunError
 from swiftbox.files import write_json
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.folder import EARLIER, STEPS
+from swiftbox.runs.plain_files import read_plain
 from swiftbox.runs.summary import step_inside, step_records
 from swiftbox.security.origin import signed_json
 
-WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
+WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
+STOPPED, SKIPPED = "stopped", "skipped"
 
 ON_DISK = {
     "name": "name",
@@ -25,6 +30,8 @@ ON_DISK = {
     "seconds": "seconds",
     "outputs": "made",
     "identities": "seen",
+    "why": "why",
+    "instead": "instead",
 }
 """The key in pipeline.json of each field of a record; old runs are read with the same keys."""
 
@@ -44,6 +51,10 @@ class StepRecord:
     outputs: dict[str, str] = field(default_factory=dict)
     identities: dict[str, list[Any]] = field(default_factory=dict)
     """The identity of each output, which a later version of it does not have."""
+    why: str = ""
+    """Why it was skipped."""
+    instead: list[str] = field(default_factory=list)
+    """What it used in place of the results of skipped steps."""
 
 
 def read(folder: Path) -> dict[str, StepRecord]:
@@ -67,6 +78,24 @@ def write(folder: Path, records: Mapping[str, StepRecord]) -> None:
         {key: getattr(record, name) for name, key in ON_DISK.items()} for record in records.values()
     ]
     write_json(folder / run_folder.PIPELINE, signed_json(run_folder.PIPELINE, {"steps": rows}))
+
+
+def settings_in(folder: Path) -> Mapping[str, Any]:
+    """Return the plain settings that a step ran with, without its folder; empty without a record.
+
+    They are compared and shown only.
+    """
+    try:
+        content = yaml.safe_load(read_plain(folder / run_folder.SETTLED))
+    except (OSError, ValueError, RecursionError, RunError, yaml.YAMLError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {
+        str(key): value
+        for key, value in content.items()
+        if key != "output_dir" and isinstance(value, (str, int, float, type(None)))
+    }
 
 
 def step_folder(number: int, name: str) -> str:

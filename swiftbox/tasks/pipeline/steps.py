@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from swiftbox.config.blocks import Block, in_line_order, read_blocks, report
+from swiftbox.config.checking import build
 from swiftbox.config.groups import DATASET_KEYS, MODEL_KEYS
-from swiftbox.config.pipeline import FILE_KEYS, PipelineStep
+from swiftbox.config.pipeline import FILE_KEYS, STEP_KEYS, PipelineStep, StepPolicy
 from swiftbox.config.reading import ConfigProblem, Settings, YamlEntry
 from swiftbox.config.references import OutputReference, misspelt, references_in
 from swiftbox.config.task import TaskConfig
@@ -42,13 +43,27 @@ def settle_steps(settings: Settings, read_config: ReadConfig) -> None:
     steps = []
     for block in blocks:
         problems_before = len(block.settings.problems)
+        policy = _policy(block)
         config = _typed(block, read_config)
         _check_references(block, so_far)
         so_far.configs[block.name] = config
-        if config is not None and len(block.settings.problems) == problems_before:
-            steps.append(PipelineStep(name=block.name, config=config))
+        if policy and config and len(block.settings.problems) == problems_before:
+            values = policy.model_dump()
+            steps.append(PipelineStep(name=block.name, config=config, **values))
         report(block, settings)
     settings.entries["steps"] = replace(entry, value=tuple(steps), plain=None)
+
+
+def _policy(block: Block) -> StepPolicy | None:
+    """Take the keys of a block that are not its task's; None if something is wrong with them."""
+    settings = block.settings
+    policy = Settings(settings.source, first_line=settings.first_line)
+    for key in STEP_KEYS:
+        if key in settings.entries:
+            policy.entries[key] = settings.entries.pop(key)
+    built = build(StepPolicy, policy, {})
+    settings.problems += policy.problems
+    return built
 
 
 def _typed(block: Block, read_config: ReadConfig) -> TypedConfig:

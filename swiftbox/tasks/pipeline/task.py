@@ -30,6 +30,7 @@ from swiftbox.tasks.pipeline.graph import (
     with_step_name,
 )
 from swiftbox.tasks.pipeline.run import PipelineRun
+from swiftbox.tasks.pipeline.skipping import chain_without, skipped_line
 from swiftbox.tasks.shared_effects import code_of_models, run_folder_outside
 from swiftbox.tasks.task import Reason, Resolved, Task
 
@@ -44,6 +45,8 @@ def resolve(config: PipelineConfig, machine: Machine, workload: Workload = UNKNO
     reasons: list[Reason] = []
 
     def resolved_step(step: PipelineStep) -> PipelineStep:
+        if step.skip:
+            return step
         step = _with_engine_of_gguf(config, step)
         task, known = task_of(step), workload.steps.get(step.name)
         if known is None or task.resolve_workload is None:
@@ -79,10 +82,13 @@ def with_absolute_paths(config: PipelineConfig) -> PipelineConfig:
     """
 
     def absolute_step(step: PipelineStep) -> PipelineStep:
+        if step.skip:
+            return step
         return step.model_copy(update={"config": task_of(step).with_absolute_paths(step.config)})
 
     def check_step(step: PipelineStep) -> None:
-        task_of(step).check(absolute_step(step).config, ignored)
+        if not step.skip:
+            task_of(step).check(absolute_step(step).config, ignored)
 
     try:
         steps = _for_each_step(config, absolute_step)
@@ -93,8 +99,16 @@ def with_absolute_paths(config: PipelineConfig) -> PipelineConfig:
 
 
 def check(config: PipelineConfig, on_remark: OnRemark) -> Mapping[str, CheckedRows]:
-    """Check every step as far as its inputs exist; return the checked rows by step."""
+    """Check every step as far as its inputs exist; return the checked rows by step.
+
+    Remarks say what a skipped step changes for later ones, also for steps that are skipped if they
+    fail.
+    """
     _require_users(config)
+    chain = chain_without(config, {})
+    for line in chain.lines():
+        on_remark(Remark("note", "pipeline", line))
+    config = chain.config
     rows_by_step: dict[str, CheckedRows] = {}
 
     def check_step(step: PipelineStep) -> None:
@@ -107,11 +121,60 @@ def check(config: PipelineConfig, on_remark: OnRemark) -> Mapping[str, CheckedRo
             rows_by_step[step.name] = rows
 
     _for_each_step(config, check_step)
+    for step in config.steps:
+        if config.policy_of(step) == "skip" and step is not config.steps[-1]:
+            on_remark(Remark("note", "pipeline", _line_of_failure(config, step)))
     return rows_by_step
+
+
+def _line_of_failure(config: PipelineConfig, step: PipelineStep) -> str:
+    """Describe what follows if a step fails and is skipped."""
+    lines = text("; ", "；").join(lines_without(config, step.name))
+    if not lines:
+        return text(
+            f"if {step.name} fails, it is skipped; no other step uses it",
+            f"若 {step.name} 失败，则跳过；没有其他步骤使用它",
+        )
+    return text(
+        f"if {step.name} fails, it is skipped: {lines}",
+        f"若 {step.name} 失败，则跳过它：{lines}",
+    )
+
+
+def lines_without(config: PipelineConfig, name: str) -> list[str]:
+    """Describe what the other steps do if a step is skipped, checked like the steps themselves.
+
+    A step that its task refuses with the other input is skipped as well.
+    """
+    failed = {name: text("failed", "失败")}
+    while True:
+        chain = chain_without(config, failed)
+        refused = {
+            step.name: message
+            for step in chain.config.steps
+            if step.name in chain.changes and (message := _refusal(chain.config, step))
+        }
+        if not refused:
+            break
+        failed |= refused
+    before = chain_without(config, {}).lines()
+    own_line = skipped_line(name, failed[name])
+    return [line for line in chain.lines() if line not in (*before, own_line)]
+
+
+def _refusal(config: PipelineConfig, step: PipelineStep) -> str:
+    """Return why a step refuses its settings; empty if it accepts them."""
+    try:
+        require_loadable(config, step)
+        task_of(step).check(step.config, ignored)
+    except UserError as error:
+        return error.message.splitlines()[0]
+    return ""
 
 
 def check_availability(config: PipelineConfig) -> None:
     """Repeat the checks of every step that other programs may have outdated."""
+    config = chain_without(config, {}).config
     _for_each_step(config, lambda step: task_of(step).check_availability(step.config))
 
 
@@ -188,6 +251,7 @@ def _require_users(config: PipelineConfig) -> None:
 
 def engines(config: PipelineConfig, machine: Machine) -> tuple[str, ...]:
     """Return the names of the engines that the steps need."""
+    config = chain_without(config, {}).config
     names: dict[str, None] = {}
     for step in config.steps:
         names.update(dict.fromkeys(task_of(step).engines(step.config, machine)))
@@ -196,6 +260,7 @@ def engines(config: PipelineConfig, machine: Machine) -> tuple[str, ...]:
 
 def effects(config: PipelineConfig) -> Effects:
     """Return the effects of all steps, with keys as `step.key`."""
+    config = chain_without(config, {}).config
     by_step = (_effects_of_step(config, step).of_step(step.name) for step in config.steps)
     parts = joined(by_step)
     return replace(parts, writes=(*run_folder_outside(config), *parts.writes))
