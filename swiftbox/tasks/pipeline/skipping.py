@@ -30,6 +30,9 @@ OPTIONAL_ENTRIES = ("compare", "adapters", "adapter")
 REPLACED_BY_INPUT = ("quantize", "merge")
 """Tasks whose result is their input in another form."""
 
+SERVES_ONE_FORMAT = ("llama_cpp",)
+"""Engines that serve only what a quantization for them made."""
+
 Values = dict[str, Any]
 
 
@@ -158,7 +161,13 @@ class _Rewiring:
         if substitute.get("adapter") and not _takes_adapter(step, values, key):
             raise MissingResult(_needs(reference))
         _take(substitute, values, key)
-        return [_instead(step.name, substitute, reference)]
+        changes = [_instead(step.name, substitute, reference)]
+        if values.get("engine") in SERVES_ONE_FORMAT:
+            values["engine"] = "builtin"  # nothing but a quantization makes that format
+            changes.append(
+                text(f"{step.name} uses engine: builtin", f"{step.name} 改用 engine: builtin")
+            )
+        return changes
 
     def _leave_out(
         self, step: PipelineStep, values: Values, key: str, lost: list[OutputReference]

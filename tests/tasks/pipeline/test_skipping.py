@@ -58,6 +58,13 @@ def test_the_merged_model_stands_for_the_quantized_one() -> None:
     assert chain.skipped == {"quantize": "x"}
 
 
+def test_a_server_of_gguf_files_gives_way_to_the_built_in_one() -> None:
+    deploy = {**DEPLOY, "engine": "llama_cpp"}
+    chain = chain_without(pipeline(TRAIN, MERGE, QUANTIZE, deploy), {"quantize": "x"})
+    assert chain.config.steps[-1].config.model_dump()["engine"] == "builtin"
+    assert chain.changes["deploy"][1] == "deploy uses engine: builtin"
+
+
 def test_an_entry_of_a_comparison_is_left_out() -> None:
     chain = chain_without(pipeline(TRAIN, MERGE, QUANTIZE, EVALUATE), {"quantize": "x"})
     (evaluation,) = [step.config for step in chain.config.steps if step.name == "evaluate"]
